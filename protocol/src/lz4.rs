@@ -1,0 +1,64 @@
+//! The block codec: raw LZ4 blocks, with the block as it is where LZ4 does not shrink it.
+//!
+//! Only publishers and subscribers link this; the broker passes blocks on as they are.
+
+use crate::error::BlockError;
+use crate::record::{Codec, Record, RecordBuilder};
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+
+/// Buffers of a compressor or a decompressor, reused from record to record.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    buffer: Vec<u8>,
+}
+
+impl Scratch {
+    /// Empty; grows with the first record.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { buffer: Vec::new() }
+    }
+
+    /// Finishes the record that `builder` gathered: compressed if that makes it smaller, else as it is. Appends it to
+    /// `out` and tells which it was.
+    ///
+    /// # Panics
+    /// If nothing was pushed into `builder`.
+    pub fn finish(
+        &mut self,
+        builder: &mut RecordBuilder,
+        correlation: u64,
+        out: &mut Vec<u8>,
+    ) -> Codec {
+        let raw = builder.raw();
+        self.buffer.resize(get_maximum_output_size(raw.len()), 0);
+        let size = compress_into(raw, &mut self.buffer)
+            .expect("the output has the size that LZ4 needs at worst");
+        if size < raw.len() {
+            builder.finish(correlation, Codec::Lz4, &self.buffer[..size], out);
+            Codec::Lz4
+        } else {
+            builder.finish_stored(correlation, out);
+            Codec::Stored
+        }
+    }
+
+    /// The raw block of `record`: borrowed from the record when it is stored as it is, else decompressed here. At most
+    /// the record's `raw_size` bytes are allocated, which its verification has capped.
+    ///
+    /// # Errors
+    /// [`BlockError::Decompress`] when the block is not LZ4 of exactly that length.
+    pub fn open<'a>(&'a mut self, record: &Record<'a>) -> Result<&'a [u8], BlockError> {
+        match record.codec() {
+            Codec::Stored => Ok(record.block()),
+            Codec::Lz4 => {
+                let raw_size = record.raw_size();
+                self.buffer.resize(raw_size as usize, 0);
+                match decompress_into(record.block(), &mut self.buffer) {
+                    Ok(size) if size == raw_size as usize => Ok(&self.buffer),
+                    _ => Err(BlockError::Decompress { raw_size }),
+                }
+            }
+        }
+    }
+}

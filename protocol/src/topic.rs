@@ -1,0 +1,94 @@
+//! Names of topics, and the patterns that choose among them.
+
+use crate::error::TopicError;
+use crate::limits::TOPIC_SIZE_MAX;
+
+/// Reads a topic's bytes: 1 to 255 bytes of UTF-8, without NUL and without the wildcards `+` and `#`.
+///
+/// # Errors
+/// Says which of these rules the name breaks.
+pub fn parse(bytes: &[u8]) -> Result<&str, TopicError> {
+    if bytes.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if bytes.len() > TOPIC_SIZE_MAX {
+        return Err(TopicError::TooLong { size: bytes.len() });
+    }
+    let name = core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
+    if name.bytes().any(|byte| byte == 0) {
+        return Err(TopicError::Nul);
+    }
+    if name.bytes().any(|byte| byte == b'+' || byte == b'#') {
+        return Err(TopicError::Wildcard);
+    }
+    Ok(name)
+}
+
+/// Whether `filter` (with `+` for one level and a trailing `#` for the rest) chooses `topic`.
+#[must_use]
+pub fn filter_matches(filter: &str, topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    for part in filter.split('/') {
+        if part == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if part == "+" || part == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
+/// Checks that `filter` is well formed: the topic rules, with `+` and `#` each alone in their level and `#` last.
+///
+/// # Errors
+/// Says which rule the filter breaks.
+pub fn check_filter(filter: &str) -> Result<(), TopicError> {
+    let mut rest = filter.split('/').peekable();
+    while let Some(level) = rest.next() {
+        if level == "#" && rest.peek().is_some() {
+            return Err(TopicError::Wildcard);
+        }
+        if level != "+" && level != "#" && level.contains(['+', '#']) {
+            return Err(TopicError::Wildcard);
+        }
+    }
+    match parse(filter.as_bytes()) {
+        Ok(_) | Err(TopicError::Wildcard) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plus_is_one_level_and_hash_is_the_rest() {
+        assert!(filter_matches("a/+/c", "a/b/c"));
+        assert!(!filter_matches("a/+", "a/b/c"));
+        assert!(filter_matches("a/#", "a/b/c"));
+        assert!(filter_matches("#", "x"));
+        assert!(!filter_matches("a/b", "a"));
+        assert!(!filter_matches("a", "a/b"));
+    }
+
+    #[test]
+    fn a_filter_with_a_misplaced_wildcard_is_refused() {
+        assert_eq!(check_filter("a/#/b"), Err(TopicError::Wildcard));
+        assert_eq!(check_filter("a/b+"), Err(TopicError::Wildcard));
+        assert_eq!(check_filter("a/+/#"), Ok(()));
+        assert_eq!(check_filter(""), Err(TopicError::Empty));
+    }
+
+    #[test]
+    fn each_rule_of_a_topic_has_its_own_error() {
+        assert_eq!(parse(b""), Err(TopicError::Empty));
+        assert_eq!(parse(&[b'a'; 256]), Err(TopicError::TooLong { size: 256 }));
+        assert_eq!(parse(&[0xff]), Err(TopicError::NotUtf8));
+        assert_eq!(parse(b"a\0b"), Err(TopicError::Nul));
+        assert_eq!(parse(b"a/+"), Err(TopicError::Wildcard));
+        assert_eq!(parse("a/b/ü".as_bytes()), Ok("a/b/ü"));
+    }
+}
