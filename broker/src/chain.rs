@@ -1,0 +1,173 @@
+//! An iovec chain: records of one topic where they lie in the log, ready to be sent to everybody who is at its first.
+
+use bytes::Bytes;
+use oyez_protocol::{LogId, Offset};
+use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
+
+use crate::session::RecordTail;
+
+/// Most parts of a chain.
+pub(crate) const PARTS_MAX: usize = 64;
+/// A chain ends with the record that brings it to this many bytes.
+const CHAIN_BYTES: usize = 256 << 10;
+
+/// Why a chain could not be built.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Its first bytes have to be read from disk first.
+    Cold(ColdRange),
+    /// Its first record is not kept any more.
+    Dropped,
+    /// Its first record is damaged.
+    Damaged,
+}
+
+/// Records of one topic, as parts that lie together.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    pub(crate) log: LogId,
+    places: Vec<Place>,
+    pub(crate) parts: Vec<Bytes>,
+    pub(crate) bytes: usize,
+    pub(crate) messages: u64,
+}
+
+/// Where a chain was cut by a full socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Next message to deliver.
+    pub(crate) cursor: Offset,
+    /// The record of which a part is out.
+    pub(crate) tail: Option<RecordTail>,
+    /// Records of which all is out, or will be with the tail.
+    pub(crate) records: u64,
+    pub(crate) messages: u64,
+}
+
+impl Chain {
+    /// Empties the chain and gives its bytes back. To be called before the turn ends.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.parts.clear();
+        self.bytes = 0;
+        self.messages = 0;
+    }
+
+    /// First message of the chain.
+    pub(crate) fn first(&self) -> Option<Offset> {
+        self.places.first().map(|place| place.first)
+    }
+
+    /// The message after the chain.
+    pub(crate) fn next(&self) -> Option<Offset> {
+        self.places.last().map(|place| place.next)
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.places.len() as u64
+    }
+
+    /// First record of the chain.
+    pub(crate) fn head(&self) -> Option<Place> {
+        self.places.first().copied()
+    }
+
+    /// Builds the chain of as many of `places` as are at hand: at least one, or an error that says why not.
+    pub(crate) fn build(
+        &mut self,
+        reader: &mut LogReader,
+        places: impl Iterator<Item = Place>,
+    ) -> Result<(), Broken> {
+        self.clear();
+        self.log = reader.log();
+        let mut places = places.peekable();
+        while self.bytes < CHAIN_BYTES && self.parts.len() < PARTS_MAX {
+            let Some(first) = places.next() else { break };
+            let kept = self.places.len();
+            self.places.push(first);
+            let mut size = first.size;
+            while let Some(place) = places.next_if(|place| {
+                place.position == first.position.plus(u64::from(size))
+                    && same_block(&first, place)
+                    && self.bytes + (size as usize) < CHAIN_BYTES
+            }) {
+                self.places.push(place);
+                size += place.size;
+            }
+            let broken = match reader.read(first.position, size) {
+                Ok(Read::Ready(bytes)) => {
+                    self.bytes += bytes.len();
+                    self.parts.push(bytes);
+                    continue;
+                }
+                Ok(Read::Cold(cold)) => Broken::Cold(cold),
+                Err(ReadError::Dropped) => Broken::Dropped,
+                Err(ReadError::Damaged | ReadError::Unreadable) => Broken::Damaged,
+            };
+            self.places.truncate(kept);
+            if kept == 0 {
+                return Err(broken);
+            }
+            break;
+        }
+        self.messages = count_messages(&self.places);
+        Ok(())
+    }
+
+    /// Cuts the chain to its first part, if that is at least `size_min` bytes. Tells the part's length.
+    pub(crate) fn keep_large_first(&mut self, size_min: usize) -> Option<u32> {
+        let size = self.parts.first().map(|part| part.len()).filter(|size| *size >= size_min)?;
+        let mut bytes = 0;
+        let records = self
+            .places
+            .iter()
+            .take_while(|place| {
+                bytes += place.size as usize;
+                bytes <= size
+            })
+            .count();
+        self.places.truncate(records);
+        self.parts.truncate(1);
+        self.bytes = size;
+        self.messages = count_messages(&self.places);
+        u32::try_from(size).ok()
+    }
+
+    /// What is out when the socket took `sent` bytes.
+    pub(crate) fn cut(&self, sent: usize) -> Cut {
+        let (mut out, mut cut) = (0usize, Cut {
+            cursor: self.first().unwrap_or_default(),
+            tail: None,
+            records: 0,
+            messages: 0,
+        });
+        for place in &self.places {
+            if out == sent {
+                break;
+            }
+            let size = place.size as usize;
+            if sent < out + size {
+                cut.tail = Some(RecordTail {
+                    log: self.log,
+                    position: place.position,
+                    size: place.size,
+                    sent: u32::try_from(sent - out).expect("a part of a record fits"),
+                });
+            }
+            cut.cursor = place.next;
+            cut.records += 1;
+            cut.messages += place.next.get() - place.first.get();
+            out = (out + size).min(sent);
+        }
+        cut
+    }
+}
+
+fn same_block(left: &Place, right: &Place) -> bool {
+    left.position.get() / BLOCK_BYTES == right.position.get() / BLOCK_BYTES
+}
+
+fn count_messages(places: &[Place]) -> u64 {
+    let messages = |place: &Place| place.next.get() - place.first.get();
+    places.iter().map(messages).sum()
+}

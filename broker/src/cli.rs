@@ -1,0 +1,209 @@
+//! Flags, logging, signals and exit codes of `oyez-server`.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use oyez_broker::config::{self, ConfigError, Disk, LogFormat};
+use oyez_broker::{Config, Server, StartError, Stopper};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Lines of log that may wait for a slow stderr; what comes on top is dropped and counted, because logging never
+/// stalls a shard.
+const LOG_LINES_MAX: usize = 16_384;
+
+/// Push broker: keeps a connection open to every subscriber and reaches all of them the moment something happens.
+#[derive(Debug, Parser)]
+#[command(name = "oyez-server", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Address and port to listen on [default: 127.0.0.1:7450]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+
+    /// Data directory; created with mode 0700, locked against a second server [default: ./oyez-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Threads [default: one per core, more when --max-connections needs more descriptor tables]
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
+
+    /// How the disk is driven [default: auto, which is uring where the kernel allows it]
+    #[arg(long, value_enum)]
+    disk: Option<Disk>,
+
+    /// Most connections at once [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+
+    /// Configuration file; see --print-config
+    #[arg(long, value_name = "FILE", env = "OYEZ_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration and exit: 0 when it is fine, 2 when it is not
+    #[arg(long)]
+    check_config: bool,
+
+    /// Print a commented configuration file with every setting and its default, and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+const EXAMPLES: &str = "\
+Every setting can stand in the file, in a variable (OYEZ_LISTEN, OYEZ_MAX_CONNECTIONS, ...) and the first few in a
+flag; flags win over variables, variables over the file.
+
+Examples:
+  oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
+  oyez-server --listen 0.0.0.0:7450 --data /var/lib/oyez
+  oyez-server --print-config > oyez.toml         then edit it, and:
+  oyez-server --config oyez.toml --check-config
+  OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
+
+When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it: what is
+acknowledged is on disk, and clients are told when to come back. Exit status: 0 stopped, 1 failed, 2 usage.";
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.print_config {
+        print!("{}", config::TEMPLATE);
+        return ExitCode::SUCCESS;
+    }
+    let config = match settings(&cli) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    if cli.check_config {
+        println!("the configuration is fine");
+        return ExitCode::SUCCESS;
+    }
+    let _log = match start_log(&config) {
+        Ok(guard) => guard,
+        Err(why) => return fail(USAGE, &why),
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("oyez-server: {error}");
+    ExitCode::from(code)
+}
+
+fn settings(cli: &Cli) -> Result<Config, ConfigError> {
+    let variables = std::env::vars().filter(|(name, _)| name != "OYEZ_CONFIG");
+    let mut config = Config::load(cli.config.as_deref(), variables)?;
+    if let Some(listen) = cli.listen {
+        config.listen = listen;
+    }
+    if let Some(data) = &cli.data {
+        config.data.clone_from(data);
+    }
+    if let Some(shards) = cli.shards {
+        config.shards = shards;
+    }
+    if let Some(disk) = cli.disk {
+        config.disk = disk;
+    }
+    if let Some(max_connections) = cli.max_connections {
+        config.max_connections = max_connections;
+    }
+    config.check()?;
+    Ok(config)
+}
+
+/// Sends the log to stderr through a thread of its own. The guard flushes it when it is dropped.
+fn start_log(config: &Config) -> Result<WorkerGuard, String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| format!("`log` is {:?}: {error}", config.log))?;
+    let (writer, guard): (NonBlocking, WorkerGuard) =
+        tracing_appender::non_blocking::NonBlockingBuilder::default()
+            .buffered_lines_limit(LOG_LINES_MAX)
+            .lossy(true)
+            .finish(std::io::stderr());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(guard)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("{0}; the broker has stopped, acknowledged records are as safe as their durability says")]
+    Shard(#[from] oyez_broker::ShardError),
+}
+
+fn serve(config: Config) -> Result<(), RunError> {
+    // Before any thread is started, so that none takes the signals in its default way.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Signals)?;
+    let data = config.data.clone();
+    let server = Server::start(config)?;
+    announce(&server, &data);
+    stop_on_signal(signals, server.stopper());
+    server.wait().inspect_err(|error| error!(%error, "stopping"))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// The line that scripts wait for; people on a terminal are told what to type next.
+fn announce(server: &Server, data: &std::path::Path) {
+    let address = server.address();
+    let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    let mut stdout = std::io::stdout().lock();
+    // A closed stdout is no reason to stop serving.
+    let _ = writeln!(
+        stdout,
+        "ready tcp={address} pid={} data={}",
+        std::process::id(),
+        data.display()
+    );
+    let _ = stdout.flush();
+    if stdout.is_terminal() {
+        let server = match address.port() {
+            7450 => String::new(),
+            _ => format!(" --server {address}"),
+        };
+        eprintln!("\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client` puts `oyez` on your path.) Ctrl-C stops the broker.\n");
+    }
+}
+
+/// The first signal begins the shutdown, the second ends the process at once.
+fn stop_on_signal(mut signals: Signals, stopper: Stopper) {
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    let spawned = thread.spawn(move || {
+        let mut asked = false;
+        for _ in signals.forever() {
+            if asked {
+                eprintln!("oyez-server: second signal, stopping at once");
+                std::process::exit(i32::from(FAILED));
+            }
+            asked = true;
+            info!("signal received, shutting down");
+            stopper.stop();
+        }
+    });
+    if let Err(error) = spawned {
+        error!(%error, "cannot start the signal thread; only SIGKILL stops this broker");
+    }
+}

@@ -1,0 +1,55 @@
+//! Time as an argument: the shard reads a clock once per turn, everything else is told.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What the clock said at the start of a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since some fixed point of this process; never goes back.
+    pub monotonic_ms: u64,
+    /// Milliseconds since the Unix epoch; may jump.
+    pub wall_ms: u64,
+}
+
+/// Where a shard gets the time from.
+pub trait Clock: Send {
+    /// Reads the clock.
+    fn now(&mut self) -> Now;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time begins here.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&mut self) -> Now {
+        let milliseconds = |duration: std::time::Duration| {
+            u64::try_from(duration.as_millis()).expect("584 million years fit")
+        };
+        Now {
+            monotonic_ms: milliseconds(self.started.elapsed()),
+            // A clock set before 1970 counts as 1970: timestamps in a log never go back anyway.
+            wall_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, milliseconds),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How sessions end: one place that says why, counts it, and gives back everything that the session held.
+
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use tracing::{debug, info};
+
+use crate::session::{SessionId, Stage};
+use crate::shard::Shard;
+
+/// Time that a refused peer has to take its Goodbye, in milliseconds.
+pub(crate) const LINGER_MS: u64 = 2_000;
+
+/// Why a connection is closed without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The peer closed it.
+    PeerClosed,
+    /// The connection broke.
+    PeerReset,
+    /// The peer said Goodbye.
+    PeerDone,
+    /// The peer has had its Goodbye from us.
+    Refused,
+    /// Nothing was heard, and nothing can be said.
+    Silent,
+    /// Retention dropped a record of which the peer has a part.
+    Dropped,
+    /// The broker stops and the peer did not take its last bytes.
+    Stopping,
+}
+
+impl Shard {
+    /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
+    pub(crate) fn refuse(&mut self, id: SessionId, code: GoodbyeCode, reason: &str) {
+        self.metrics().sessions_refused.add(1);
+        let peer = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.stream.peer_addr().ok());
+        info!(?peer, ?code, reason, "session refused");
+        self.say_goodbye(id, code, 0, reason);
+    }
+
+    /// The last frame of a session; what is still on its way to it leaves before.
+    pub(crate) fn say_goodbye(
+        &mut self,
+        id: SessionId,
+        code: GoodbyeCode,
+        retry_after_ms: u32,
+        reason: &str,
+    ) {
+        self.leave_topics(id);
+        let goodbye = Goodbye {
+            code,
+            retry_after_ms,
+            reason,
+        };
+        self.send_control(id, |out| goodbye.encode(out));
+        let now_tick = self.now_tick();
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.stage == Stage::Open {
+            self.shared.metrics[self.id].sessions.subtract(1);
+        }
+        session.stage = Stage::Closing;
+        session.heard_tick = now_tick;
+        session.partial = None;
+        self.timers.arm(id, self.now.monotonic_ms + LINGER_MS);
+    }
+
+    /// The Goodbye is out: shut our side and wait for the peer to shut its own.
+    pub(crate) fn linger(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.stage = Stage::Lingering;
+        if session.stream.shutdown(Shutdown::Write).is_err() {
+            self.disconnect(id, Reason::Refused);
+        } else {
+            self.queue_read(id);
+        }
+    }
+
+    /// Closes the connection and gives back everything that the session held.
+    pub(crate) fn disconnect(&mut self, id: SessionId, reason: Reason) {
+        self.leave_topics(id);
+        let Some(mut session) = self.sessions.remove(id) else {
+            return;
+        };
+        let metrics = &self.shared.metrics[self.id];
+        metrics.connections.subtract(1);
+        if session.stage == Stage::Open {
+            metrics.sessions.subtract(1);
+        }
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        debug!(session = id.key(), ?reason, "connection closed");
+        // A failure leaves the kernel to forget the descriptor when it is closed.
+        let _ = self.poll.registry().deregister(&mut session.stream);
+        if reason == Reason::Stopping || reason == Reason::Dropped {
+            crate::sys::socket::abort(session.stream.into());
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! Everything that can be set: one flat struct, filled from defaults, then the TOML file, then `OYEZ_...` variables,
+//! then flags. An unknown key anywhere is an error, so that a misspelt setting cannot pass unnoticed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use oyez_protocol::limits::{
+    RAW_SIZE_DEFAULT, RAW_SIZE_HARD_MAX, RECORD_SIZE_DEFAULT, RECORD_SIZE_HARD_MAX,
+};
+use oyez_protocol::{limits::Limits, topic};
+use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability};
+use serde::{Deserialize, Serialize};
+
+/// The commented file that `--print-config` shows: every key with its default.
+pub const TEMPLATE: &str = include_str!("oyez.toml");
+
+/// Smallest segment in bytes: two blocks.
+const SEGMENT_BYTES_MIN: u64 = 2 * BLOCK_BYTES;
+
+/// What the broker runs with.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Data directory.
+    pub data: PathBuf,
+    /// Threads; 0 takes one per core, and more when `max_connections` needs more descriptor tables.
+    pub shards: usize,
+    /// How the disk is driven: `auto`, `uring` or `thread`.
+    pub disk: Disk,
+    /// Most connections at once, all shards together.
+    pub max_connections: usize,
+    /// Most subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// Largest record in bytes.
+    pub record_size_max: u32,
+    /// Largest decompressed block in bytes.
+    pub raw_size_max: u32,
+    /// Records of one session that may wait for their outcome.
+    pub inflight_records_max: u32,
+    /// Bytes of such records.
+    pub inflight_bytes_max: u32,
+    /// Silence after which a session is pinged, in milliseconds; after as much again it is closed.
+    pub heartbeat_ms: u32,
+    /// Time that a new connection has for its hello, in milliseconds.
+    pub hello_timeout_ms: u32,
+    /// Durability of topics that no list below names.
+    pub default_durability: Durability,
+    /// Filters of topics that are kept in memory only.
+    pub memory_topics: Vec<String>,
+    /// Filters of topics that survive the process, not a power cut.
+    pub written_topics: Vec<String>,
+    /// Filters of topics that survive a power cut.
+    pub synced_topics: Vec<String>,
+    /// Bytes of one segment file.
+    pub segment_bytes: u64,
+    /// Bytes that one log keeps at most; 0 keeps all.
+    pub retention_bytes: u64,
+    /// Seconds after which a segment is dropped; 0 keeps it.
+    pub retention_seconds: u64,
+    /// Bytes that one memory log keeps at most.
+    pub memory_log_bytes: u64,
+    /// Bytes of the tail arena, all shards together.
+    pub arena_bytes: u64,
+    /// Longest time that a shutdown waits for clients to take their last bytes, in milliseconds.
+    pub drain_timeout_ms: u32,
+    /// Span over which a shutdown asks clients to come back, in milliseconds.
+    pub drain_spread_ms: u32,
+    /// Pin each shard to a core.
+    pub pin: bool,
+    /// What is logged on stderr, as a `tracing` filter.
+    pub log: String,
+    /// Form of the log: `text` or `json`.
+    pub log_format: LogFormat,
+}
+
+/// How the disk is driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Disk {
+    /// io_uring where the kernel allows it, else the thread.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// A thread that calls `pwritev2` and `fdatasync`.
+    Thread,
+}
+
+impl From<Disk> for DiskChoice {
+    fn from(disk: Disk) -> Self {
+        match disk {
+            Disk::Auto => Self::Auto,
+            Disk::Uring => Self::Uring,
+            Disk::Thread => Self::Thread,
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object per line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
+            data: PathBuf::from("./oyez-data"),
+            shards: 0,
+            disk: Disk::Auto,
+            max_connections: 10_000,
+            max_subscriptions: 1024,
+            record_size_max: RECORD_SIZE_DEFAULT,
+            raw_size_max: RAW_SIZE_DEFAULT,
+            inflight_records_max: 1024,
+            inflight_bytes_max: 4 << 20,
+            heartbeat_ms: 60_000,
+            hello_timeout_ms: 10_000,
+            default_durability: Durability::Synced,
+            memory_topics: Vec::new(),
+            written_topics: Vec::new(),
+            synced_topics: Vec::new(),
+            segment_bytes: 64 << 20,
+            retention_bytes: 8 << 30,
+            retention_seconds: 0,
+            memory_log_bytes: 64 << 20,
+            arena_bytes: 128 << 20,
+            drain_timeout_ms: 5_000,
+            drain_spread_ms: 10_000,
+            pin: true,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// Why a configuration is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or holds a key or value that is not known.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A variable holds a value that does not fit.
+    #[error("environment variable {name}={value}: {why}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// A variable begins with `OYEZ_` and names no setting.
+    #[error("environment variable {name} names no setting; `oyez-server --print-config` lists them all")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+    },
+    /// A value is out of its bounds.
+    #[error("`{key}` {why}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+}
+
+/// Variables of other Oyez programs.
+const FOREIGN_VARIABLES: [&str; 1] = ["OYEZ_SERVER"];
+
+impl Config {
+    /// Reads a file over the defaults, then the variables over the file. Flags come on top, and then
+    /// [`Config::check`].
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            None => toml::Table::new(),
+            Some(path) => read_table(path)?,
+        };
+        for (name, value) in variables {
+            if let Some(key) = name.strip_prefix("OYEZ_") {
+                if !FOREIGN_VARIABLES.contains(&name.as_str()) {
+                    insert_variable(&mut table, &name, &key.to_lowercase(), &value)?;
+                }
+            }
+        }
+        table.try_into().map_err(|source: toml::de::Error| {
+            // File and variables were each checked on their own; only their types are left, and both are right.
+            ConfigError::Parse {
+                path: file.unwrap_or(Path::new("environment")).to_owned(),
+                source: Box::new(source),
+            }
+        })
+    }
+
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// The first setting that is out of bounds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key, why: String| Err(ConfigError::Value { key, why });
+        if self.record_size_max > RECORD_SIZE_HARD_MAX
+            || !self.record_size_max.is_multiple_of(8)
+            || self.record_size_max < 4096
+        {
+            return bad(
+                "record_size_max",
+                format!(
+                    "is {}; it must be a multiple of 8 from 4096 to {RECORD_SIZE_HARD_MAX}",
+                    self.record_size_max
+                ),
+            );
+        }
+        if self.raw_size_max > RAW_SIZE_HARD_MAX || self.raw_size_max < 4096 {
+            return bad(
+                "raw_size_max",
+                format!(
+                    "is {}; it must be from 4096 to {RAW_SIZE_HARD_MAX}",
+                    self.raw_size_max
+                ),
+            );
+        }
+        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(BLOCK_BYTES) {
+            return bad(
+                "segment_bytes",
+                format!(
+                    "is {}; it must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} up",
+                    self.segment_bytes
+                ),
+            );
+        }
+        if self.retention_bytes != 0 && self.retention_bytes < 2 * self.segment_bytes {
+            return bad(
+                "retention_bytes",
+                format!(
+                    "is {}; it must be 0 (keep all) or at least two segments ({})",
+                    self.retention_bytes,
+                    2 * self.segment_bytes
+                ),
+            );
+        }
+        for (key, value, min) in [
+            ("memory_log_bytes", self.memory_log_bytes, 2 * BLOCK_BYTES),
+            ("arena_bytes", self.arena_bytes, 4 * BLOCK_BYTES),
+        ] {
+            if value < min {
+                return bad(key, format!("is {value}; it must be at least {min}"));
+            }
+        }
+        for (key, value) in [
+            ("max_connections", self.max_connections),
+            ("max_subscriptions", self.max_subscriptions),
+            ("inflight_records_max", self.inflight_records_max as usize),
+            ("heartbeat_ms", self.heartbeat_ms as usize),
+            ("hello_timeout_ms", self.hello_timeout_ms as usize),
+        ] {
+            if value == 0 {
+                return bad(key, "is 0; it must be at least 1".to_owned());
+            }
+        }
+        if self.inflight_bytes_max < self.record_size_max {
+            return bad(
+                "inflight_bytes_max",
+                format!("is {}; it must hold one record ({})", self.inflight_bytes_max, self.record_size_max),
+            );
+        }
+        self.check_filters()
+    }
+
+    fn check_filters(&self) -> Result<(), ConfigError> {
+        for (key, filters) in [
+            ("memory_topics", &self.memory_topics),
+            ("written_topics", &self.written_topics),
+            ("synced_topics", &self.synced_topics),
+        ] {
+            for filter in filters {
+                if let Err(error) = topic::check_filter(filter) {
+                    return Err(ConfigError::Value {
+                        key,
+                        why: format!("holds the filter {filter:?}: {error}"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the broker accepts on the wire.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            record_size_max: self.record_size_max,
+            raw_size_max: self.raw_size_max,
+        }
+    }
+
+    /// The durability of `topic`: of the first list that names it, in the order memory, written, synced.
+    #[must_use]
+    pub fn durability_of(&self, topic: &str) -> Durability {
+        let named = |filters: &[String]| {
+            filters
+                .iter()
+                .any(|filter| topic::filter_matches(filter, topic))
+        };
+        if named(&self.memory_topics) {
+            Durability::Memory
+        } else if named(&self.written_topics) {
+            Durability::Written
+        } else if named(&self.synced_topics) {
+            Durability::Synced
+        } else {
+            self.default_durability
+        }
+    }
+}
+
+fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let parse_error = |source: toml::de::Error| ConfigError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    };
+    // Once for the message with line and column, once for the table that variables go over.
+    toml::from_str::<Config>(&text).map_err(parse_error)?;
+    toml::from_str(&text).map_err(parse_error)
+}
+
+/// Puts a variable's text into the table as the type that the setting has.
+fn insert_variable(
+    table: &mut toml::Table,
+    name: &str,
+    key: &str,
+    text: &str,
+) -> Result<(), ConfigError> {
+    let defaults = toml::Table::try_from(Config::default())
+        .expect("the default configuration has only TOML types");
+    let Some(default) = defaults.get(key) else {
+        return Err(ConfigError::UnknownVariable {
+            name: name.to_owned(),
+        });
+    };
+    let bad = |why: &str| ConfigError::Variable {
+        name: name.to_owned(),
+        value: text.to_owned(),
+        why: why.to_owned(),
+    };
+    let value = match default {
+        toml::Value::Integer(_) => {
+            toml::Value::Integer(text.parse().map_err(|_| bad("expected a whole number"))?)
+        }
+        toml::Value::Boolean(_) => {
+            toml::Value::Boolean(text.parse().map_err(|_| bad("expected true or false"))?)
+        }
+        toml::Value::Array(_) => toml::Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| toml::Value::String(part.to_owned()))
+                .collect(),
+        ),
+        _ => toml::Value::String(text.to_owned()),
+    };
+    let alone = toml::Table::from_iter([(key.to_owned(), value.clone())]);
+    alone
+        .try_into::<Config>()
+        .map_err(|error| bad(error.message()))?;
+    table.insert(key.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let owned = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Config::load(None, owned)
+    }
+
+    #[test]
+    fn the_template_is_the_default_configuration() {
+        let template: Config = toml::from_str(TEMPLATE).expect("the template is valid");
+        assert_eq!(template, Config::default());
+        let keys = toml::Table::try_from(Config::default()).unwrap();
+        for key in keys.keys() {
+            assert!(
+                TEMPLATE.lines().any(|line| line.starts_with(&format!("{key} ="))),
+                "{key} is not in the template"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_in_the_file_and_in_a_variable() {
+        assert!(toml::from_str::<Config>("max_conections = 5").is_err());
+        let error = load(&[("OYEZ_MAX_CONECTIONS", "5")]).unwrap_err();
+        assert!(matches!(error, ConfigError::UnknownVariable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_variable_has_the_type_of_its_setting() {
+        let config = load(&[
+            ("OYEZ_MAX_CONNECTIONS", "5"),
+            ("OYEZ_MEMORY_TOPICS", "live/#, a/+"),
+            ("OYEZ_DISK", "thread"),
+            ("OYEZ_SERVER", "elsewhere:1"),
+            ("HOME", "/"),
+        ])
+        .unwrap();
+        assert_eq!(config.max_connections, 5);
+        assert_eq!(config.memory_topics, ["live/#", "a/+"]);
+        assert_eq!(config.disk, Disk::Thread);
+        for (name, value) in [("OYEZ_SHARDS", "many"), ("OYEZ_DISK", "tape"), ("OYEZ_LISTEN", "x")] {
+            let error = load(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_first_list_that_names_a_topic_decides() {
+        let config = load(&[
+            ("OYEZ_MEMORY_TOPICS", "live/#"),
+            ("OYEZ_WRITTEN_TOPICS", "live/+,metrics"),
+        ])
+        .unwrap();
+        assert_eq!(config.durability_of("live/x"), Durability::Memory);
+        assert_eq!(config.durability_of("metrics"), Durability::Written);
+        assert_eq!(config.durability_of("other"), Durability::Synced);
+    }
+
+    #[test]
+    fn bounds_are_checked_with_a_reason() {
+        for (name, value) in [
+            ("OYEZ_RECORD_SIZE_MAX", "12345"),
+            ("OYEZ_SEGMENT_BYTES", "1000000"),
+            ("OYEZ_RETENTION_BYTES", "1"),
+            ("OYEZ_ARENA_BYTES", "1"),
+            ("OYEZ_MAX_CONNECTIONS", "0"),
+            ("OYEZ_MEMORY_TOPICS", "a/#/b"),
+            ("OYEZ_INFLIGHT_BYTES_MAX", "1"),
+        ] {
+            let config = load(&[(name, value)]).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(&name["OYEZ_".len()..].to_lowercase()), "{error}");
+        }
+        Config::default().check().unwrap();
+    }
+}

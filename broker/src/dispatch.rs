@@ -1,0 +1,94 @@
+//! From frames to what they ask for.
+
+use oyez_protocol::Frame;
+use oyez_protocol::command::{Hello, VERSION};
+use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
+use tracing::debug;
+
+use crate::close::Reason;
+use crate::receive::Taken;
+use crate::session::{SessionId, Stage};
+use crate::shard::Shard;
+
+/// What the broker calls itself.
+const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
+
+impl Shard {
+    /// Takes one frame of a session.
+    pub(crate) fn dispatch(&mut self, id: SessionId, frame: Frame<'_>) -> Taken {
+        let Some(session) = self.sessions.get(id) else {
+            return Taken::Over;
+        };
+        match (session.stage, frame) {
+            (Stage::Closing | Stage::Lingering, _) => Taken::Over,
+            (Stage::Greeting, Frame::Hello(hello)) => self.greet(id, &hello),
+            (Stage::Greeting, _) => {
+                self.unexpected(id, "the first frame of a connection is a hello")
+            }
+            (Stage::Open, Frame::Record(record)) => self.publish(id, record),
+            (Stage::Open, Frame::Subscribe(request)) => self.subscribe(id, &request),
+            (Stage::Open, Frame::Unsubscribe(request)) => self.unsubscribe(id, &request),
+            (Stage::Open, Frame::Query(query)) => self.query(id, &query),
+            (Stage::Open, Frame::Ping(ping)) => self.pong(id, ping),
+            (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
+            (Stage::Open, Frame::Goodbye(_)) => {
+                self.disconnect(id, Reason::PeerDone);
+                Taken::Over
+            }
+            (Stage::Open, Frame::Hello(_)) => self.unexpected(id, "a second hello"),
+            (
+                Stage::Open,
+                Frame::Welcome(_)
+                | Frame::Subscribed(_)
+                | Frame::Unsubscribed(_)
+                | Frame::Published(_)
+                | Frame::Answer(_)
+                | Frame::Gap(_),
+            ) => self.unexpected(id, "a frame that only a broker sends"),
+        }
+    }
+
+    fn greet(&mut self, id: SessionId, hello: &Hello<'_>) -> Taken {
+        if !(hello.version_min..=hello.version_max).contains(&VERSION) {
+            let reason = format!(
+                "this broker speaks version {VERSION}, the client {} to {}",
+                hello.version_min, hello.version_max
+            );
+            self.refuse(id, GoodbyeCode::Version, &reason);
+            return Taken::Over;
+        }
+        debug!(session = id.key(), name = hello.name, "hello");
+        let config = &self.shared.config;
+        let heartbeat_ms = config.heartbeat_ms;
+        let welcome = Welcome {
+            version: VERSION,
+            heartbeat_ms,
+            limits: config.limits(),
+            inflight_records_max: config.inflight_records_max,
+            inflight_bytes_max: config.inflight_bytes_max,
+            instance: self.shared.instance,
+            name: NAME,
+        };
+        self.scratch.clear();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        welcome.encode(&mut scratch);
+        self.send_control(id, |out| out.extend_from_slice(&scratch));
+        self.scratch = scratch;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stage = Stage::Open;
+        }
+        self.metrics().sessions.add(1);
+        self.timers
+            .arm(id, self.now.monotonic_ms + u64::from(heartbeat_ms));
+        Taken::Done
+    }
+
+    fn pong(&mut self, id: SessionId, ping: Heartbeat) -> Taken {
+        self.send_control(id, |out| ping.encode_pong(out))
+    }
+
+    fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
+        self.refuse(id, GoodbyeCode::Unexpected, what);
+        Taken::Over
+    }
+}

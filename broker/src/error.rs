@@ -1,0 +1,81 @@
+//! Errors that end the process; those that end a session are `Goodbye`s.
+
+use std::io;
+use std::net::SocketAddr;
+
+use oyez_storage::{DirError, OpenError, Poisoned};
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Why the broker does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration is not accepted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// A log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The chosen disk cannot be had.
+    #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
+    Disk(io::Error),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {source}; is another server running there? Choose one with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The arena cannot be mapped.
+    #[error("cannot map the tail arena: {0}; lower `arena_bytes`")]
+    Arena(io::Error),
+    /// A thread, a descriptor or a core cannot be had.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A topic is stored in a log of another durability than the configuration gives it.
+    #[error(
+        "topic {topic:?} is stored as {stored}, the configuration says {configured}; a stored topic cannot change its \
+         durability: list it under `{stored}_topics`, or start with an empty data directory"
+    )]
+    Durability {
+        /// The topic.
+        topic: String,
+        /// How it is stored.
+        stored: oyez_storage::Durability,
+        /// What the configuration says.
+        configured: oyez_storage::Durability,
+    },
+    /// Another shard could not start; its own error says why.
+    #[error("a shard did not start")]
+    Elsewhere,
+}
+
+/// Why a serving shard cannot go on.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// Waiting for events failed.
+    #[error("waiting for events failed: {0}")]
+    Poll(io::Error),
+    /// The disk does not take operations.
+    #[error("submitting to the disk failed: {0}")]
+    Submit(io::Error),
+    /// A log failed.
+    #[error(transparent)]
+    Poisoned(Poisoned),
+    /// The thread panicked.
+    #[error("a shard panicked; this is a defect in Oyez")]
+    Panicked,
+    /// Another shard failed; its own error says why.
+    #[error("another shard failed")]
+    Elsewhere,
+}

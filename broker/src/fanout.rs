@@ -1,0 +1,311 @@
+//! From news of a log to the sockets of everybody who waits for it.
+//!
+//! Each shard walks the headers of what has become visible, once, and notes the places in the windows of the topics
+//! that somebody on it subscribes to. A topic with news is walked in the order of its list: one chain is built and sent
+//! to all whose cursor is where it begins. A walk is bounded per turn and goes on where it stopped; whoever is reached
+//! late gets everything that has come since, in the same call.
+
+use std::io::IoSlice;
+
+use oyez_protocol::Offset;
+
+use crate::chain::{Broken, Chain, PARTS_MAX};
+use crate::send::{Progress, Sent, send};
+use crate::session::{Session, SessionId};
+use crate::shard::{LogView, Shard};
+use crate::subscription::{Delivery, Subscription, SubscriptionRef};
+use crate::topic::Topic;
+
+/// Records of one log followed in one turn.
+const NEWS_PER_TURN: usize = 4096;
+/// Sockets written to by walks in one turn: 2 to 4 ms, then everything else has its turn.
+const SENDS_PER_TURN: usize = 512;
+/// Bytes written by walks in one turn.
+const WALK_BYTES_PER_TURN: usize = 16 << 20;
+
+/// What walks may still do in this turn.
+#[derive(Debug)]
+struct Budget {
+    sends: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.sends == 0 || self.bytes == 0
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.sends = self.sends.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Shard {
+    /// Whether a log has visible records that were not followed yet.
+    pub(crate) fn has_unwalked_news(&self) -> bool {
+        self.logs
+            .iter()
+            .any(|log| log.subscriptions > 0 && log.walked < log.reader.visible())
+    }
+
+    /// Follows what has become visible in the logs that somebody here cares for.
+    pub(crate) fn take_news(&mut self) {
+        let (registry, queue) = (&mut self.registry, &mut self.topics_with_news);
+        for log in self.logs.iter_mut().filter(|log| log.subscriptions > 0) {
+            if log.walked >= log.reader.visible() {
+                continue;
+            }
+            log.walked = log.reader.walk(log.walked, NEWS_PER_TURN, |place, name| {
+                let Some(number) = registry.find(name) else {
+                    return;
+                };
+                registry.push(number, place);
+                let walk = registry.get_mut(number).map(|topic| &mut topic.walk);
+                if let Some(walk) = walk.filter(|walk| !walk.queued) {
+                    walk.queued = true;
+                    queue.push_back(number);
+                }
+            });
+        }
+    }
+
+    /// Walks the topics with news, within the turn's budget.
+    pub(crate) fn walk_topics(&mut self) {
+        let mut budget = Budget {
+            sends: SENDS_PER_TURN,
+            bytes: WALK_BYTES_PER_TURN,
+        };
+        let mut chain = std::mem::take(&mut self.chain);
+        for _ in 0..self.topics_with_news.len() {
+            if budget.is_spent() {
+                break;
+            }
+            let Some(number) = self.topics_with_news.pop_front() else {
+                break;
+            };
+            if self.walk_topic(number, &mut chain, &mut budget) {
+                if let Some(topic) = self.registry.get_mut(number) {
+                    topic.walk.queued = false;
+                }
+                self.registry.finish_pass(number);
+            } else {
+                self.topics_with_news.push_back(number);
+            }
+        }
+        chain.clear();
+        self.chain = chain;
+    }
+
+    /// Goes on with the walk of one topic; tells whether everybody was visited.
+    fn walk_topic(&mut self, number: u32, chain: &mut Chain, budget: &mut Budget) -> bool {
+        chain.clear();
+        while !budget.is_spent() {
+            let Some(cursor) = self.next_to_serve(number) else {
+                return true;
+            };
+            let Some(topic) = self.registry.get(number) else {
+                return true;
+            };
+            let log = &mut self.logs[usize::from(topic.log.get())];
+            if build_from_window(chain, topic, log, cursor) {
+                self.send_chain(number, chain, budget);
+            } else {
+                self.leave_walk_to_catchup(number);
+            }
+        }
+        false
+    }
+
+    /// Moves the walk on to the next subscription that can be served, and tells its cursor.
+    fn next_to_serve(&mut self, number: u32) -> Option<Offset> {
+        let topic = self.registry.get_mut(number)?;
+        while topic.walk.left > 0 && !topic.subscriptions.is_empty() {
+            topic.walk.slot %= topic.subscriptions.len();
+            let subscription = topic.subscriptions[topic.walk.slot];
+            if subscription.delivery == Delivery::Live {
+                let ready = self
+                    .sessions
+                    .at_mut(subscription.session)
+                    .is_some_and(|session| session.is_clear());
+                if ready && topic.is_behind(subscription.cursor) {
+                    return Some(subscription.cursor);
+                }
+                topic.pass(subscription.cursor);
+            } else {
+                topic.skip();
+            }
+        }
+        None
+    }
+
+    /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
+    fn send_chain(&mut self, number: u32, chain: &Chain, budget: &mut Budget) {
+        let Some(topic) = self.registry.get_mut(number) else {
+            return;
+        };
+        let mut slices = [const { IoSlice::new(&[]) }; PARTS_MAX];
+        for (slice, part) in slices.iter_mut().zip(&chain.parts) {
+            *slice = IoSlice::new(part);
+        }
+        let slices = &slices[..chain.parts.len()];
+        let begin = topic.subscriptions.get(topic.walk.slot).map(|s| s.cursor);
+        let metrics = &self.shared.metrics[self.id];
+        while topic.walk.left > 0 && !budget.is_spent() {
+            topic.walk.slot %= topic.subscriptions.len();
+            let subscription = &mut topic.subscriptions[topic.walk.slot];
+            if subscription.delivery != Delivery::Live || Some(subscription.cursor) != begin {
+                return;
+            }
+            let key = subscription.session;
+            let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
+                return;
+            };
+            budget.spend(chain.bytes);
+            metrics.sends.add(1);
+            let cursor = match send_to(session, subscription, chain, slices) {
+                Some(delivered) => {
+                    metrics.deliveries.add(delivered.records);
+                    metrics.messages_out.add(delivered.messages);
+                    metrics.bytes_out.add(delivered.bytes);
+                    subscription.cursor
+                }
+                None => {
+                    // Gone: its next event or flush finds out the same and closes it.
+                    session.ended = true;
+                    session.blocked = true;
+                    self.gone.extend(self.sessions.id_at(key));
+                    subscription.cursor
+                }
+            };
+            topic.pass(cursor);
+        }
+    }
+
+    /// The walk has met somebody whom the window does not reach: the log itself will serve them.
+    fn leave_walk_to_catchup(&mut self, number: u32) {
+        let Some(topic) = self.registry.get_mut(number) else {
+            return;
+        };
+        let subscription = topic.subscriptions[topic.walk.slot];
+        topic.skip();
+        if let Some(id) = self.sessions.id_at(subscription.session) {
+            self.queue_send(id);
+        }
+    }
+
+    /// Sends one subscription what it has to get, outside the walk.
+    pub(crate) fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+        let Some(topic) = self.registry.get(place.topic) else {
+            return Progress::Done;
+        };
+        let Some(subscription) = topic.subscriptions.get(place.slot as usize).copied() else {
+            return Progress::Done;
+        };
+        match subscription.delivery {
+            Delivery::Pending(_) => Progress::Done,
+            Delivery::CatchingUp(catchup) => self.go_on(catchup),
+            Delivery::Live if !topic.is_behind(subscription.cursor) => Progress::Done,
+            Delivery::Live => {
+                let mut chain = std::mem::take(&mut self.chain);
+                let log = &mut self.logs[usize::from(topic.log.get())];
+                let progress = if build_from_window(&mut chain, topic, log, subscription.cursor) {
+                    self.send_one(id, place, &chain)
+                } else {
+                    self.begin_catchup(id, place)
+                };
+                chain.clear();
+                self.chain = chain;
+                progress
+            }
+        }
+    }
+
+    /// Sends a chain to one subscription.
+    pub(crate) fn send_one(
+        &mut self,
+        id: SessionId,
+        place: SubscriptionRef,
+        chain: &Chain,
+    ) -> Progress {
+        let (Some(topic), Some(session)) = (
+            self.registry.get_mut(place.topic),
+            self.sessions.get_mut(id),
+        ) else {
+            return Progress::Gone;
+        };
+        let subscription = &mut topic.subscriptions[place.slot as usize];
+        let mut slices = [const { IoSlice::new(&[]) }; PARTS_MAX];
+        for (slice, part) in slices.iter_mut().zip(&chain.parts) {
+            *slice = IoSlice::new(part);
+        }
+        let slices = &slices[..chain.parts.len()];
+        let Some(delivered) = send_to(session, subscription, chain, slices) else {
+            return Progress::Gone;
+        };
+        let (blocked, behind) = (session.blocked, topic.is_behind(topic.subscriptions[place.slot as usize].cursor));
+        let metrics = self.metrics();
+        metrics.sends.add(1);
+        metrics.deliveries.add(delivered.records);
+        metrics.messages_out.add(delivered.messages);
+        metrics.bytes_out.add(delivered.bytes);
+        match (blocked, behind) {
+            (true, _) => Progress::Blocked,
+            (false, true) => Progress::More,
+            (false, false) => Progress::Done,
+        }
+    }
+}
+
+struct Delivered {
+    records: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+/// One call for the whole chain; moves the cursor by what the socket took. `None` when the connection is gone.
+fn send_to(
+    session: &mut Session,
+    subscription: &mut Subscription,
+    chain: &Chain,
+    slices: &[IoSlice<'_>],
+) -> Option<Delivered> {
+    let Sent::Bytes(size) = send(session, slices, chain.bytes) else {
+        return None;
+    };
+    if size == chain.bytes {
+        subscription.cursor = chain.next().unwrap_or(subscription.cursor);
+        return Some(Delivered {
+            records: chain.records(),
+            messages: chain.messages,
+            bytes: size as u64,
+        });
+    }
+    if size == 0 {
+        return Some(Delivered {
+            records: 0,
+            messages: 0,
+            bytes: 0,
+        });
+    }
+    let cut = chain.cut(size);
+    subscription.cursor = cut.cursor;
+    session.tail = cut.tail;
+    Some(Delivered {
+        records: cut.records,
+        messages: cut.messages,
+        bytes: size as u64,
+    })
+}
+
+/// Whether the topic's window has what comes at `cursor`, and it is at hand.
+fn build_from_window(chain: &mut Chain, topic: &Topic, log: &mut LogView, cursor: Offset) -> bool {
+    let Some(places) = topic.window_from(cursor) else {
+        return false;
+    };
+    match chain.build(&mut log.reader, places) {
+        // A hole before the first record has to be reported: the catch-up does.
+        Ok(()) => chain.first().is_some_and(|first| first <= cursor),
+        Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,
+    }
+}

@@ -1,0 +1,56 @@
+//! Who is silent is asked; who stays silent is gone. And who does not say hello.
+
+use oyez_protocol::event::{GoodbyeCode, Heartbeat};
+
+use crate::close::{LINGER_MS, Reason};
+use crate::session::{SessionId, Stage};
+use crate::shard::Shard;
+use crate::timer::TICK_MS;
+
+impl Shard {
+    /// Looks after every session whose timer is due.
+    pub(crate) fn fire_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(self.now.monotonic_ms, &mut due);
+        for id in due.drain(..) {
+            self.look_after(id);
+        }
+        self.due = due;
+    }
+
+    fn look_after(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let heard_ms = u64::from(session.heard_tick) * TICK_MS;
+        let silent_ms = self.now.monotonic_ms.saturating_sub(heard_ms);
+        let (config, blocked) = (&self.shared.config, session.blocked);
+        let (hello_ms, heartbeat_ms) = (
+            u64::from(config.hello_timeout_ms),
+            u64::from(config.heartbeat_ms),
+        );
+        match session.stage {
+            Stage::Closing | Stage::Lingering if silent_ms >= LINGER_MS => {
+                self.disconnect(id, Reason::Refused);
+            }
+            Stage::Closing | Stage::Lingering => self.timers.arm(id, heard_ms + LINGER_MS),
+            Stage::Greeting if silent_ms >= hello_ms => {
+                self.refuse(id, GoodbyeCode::Silent, "no hello came in time");
+            }
+            Stage::Greeting => self.timers.arm(id, heard_ms + hello_ms),
+            Stage::Open if silent_ms < heartbeat_ms => self.timers.arm(id, heard_ms + heartbeat_ms),
+            Stage::Open if silent_ms < 2 * heartbeat_ms => {
+                self.timers.arm(id, heard_ms + 2 * heartbeat_ms);
+                // To a full socket nothing can be said; it costs no memory to wait for it.
+                if !blocked {
+                    let ping = Heartbeat {
+                        token: self.now.monotonic_ms,
+                    };
+                    self.send_control(id, |out| ping.encode_ping(out));
+                }
+            }
+            Stage::Open if blocked => self.disconnect(id, Reason::Silent),
+            Stage::Open => self.refuse(id, GoodbyeCode::Silent, "nothing was heard for two heartbeats"),
+        }
+    }
+}

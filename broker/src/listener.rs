@@ -1,0 +1,160 @@
+//! Accepting: bounded per turn, and with an answer even when there is no room.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
+
+use crate::session::SessionId;
+use crate::shard::Shard;
+use crate::sys::socket;
+
+/// Connections accepted in one turn; the rest wait in the backlog for the next one.
+const ACCEPTS_PER_TURN: usize = 256;
+/// When a client that found no room should come back, in milliseconds.
+const FULL_RETRY_MS: u32 = 5_000;
+
+/// A shard's own listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// There may be connections to accept; edge-triggered events do not tell twice.
+    ready: bool,
+    /// A descriptor given up for a moment to answer Goodbye when the table is full.
+    spare: Option<File>,
+}
+
+impl Listener {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpListener::from_std(socket::listen(address)?),
+            ready: true,
+            spare: Some(File::open("/dev/null")?),
+        })
+    }
+
+    pub(crate) fn source(&mut self) -> &mut impl Source {
+        &mut self.socket
+    }
+
+    pub(crate) fn mark_ready(&mut self) {
+        self.ready = true;
+    }
+
+    pub(crate) const fn has_more(&self) -> bool {
+        self.ready
+    }
+
+    /// The next connection; `None` when there is none for the moment.
+    fn next(&mut self) -> Option<Accepted> {
+        match self.socket.accept() {
+            Ok((stream, _)) => Some(Accepted::Connection(stream)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => self.next_without_room(),
+                Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Some(Accepted::Gone),
+                _ => {
+                    self.ready = false;
+                    None
+                }
+            },
+        }
+    }
+
+    fn next_without_room(&mut self) -> Option<Accepted> {
+        self.spare = None;
+        let accepted = self.socket.accept();
+        let answer = match accepted {
+            Ok((stream, _)) => Some(Accepted::NoRoom(stream)),
+            Err(_) => {
+                self.ready = false;
+                None
+            }
+        };
+        // The stream still holds the descriptor; `refuse` drops it and calls `restore`.
+        answer
+    }
+
+    fn restore(&mut self) {
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+    }
+}
+
+enum Accepted {
+    Connection(TcpStream),
+    NoRoom(TcpStream),
+    Gone,
+}
+
+impl Shard {
+    /// Accepts what has come, up to the turn's bound.
+    pub(crate) fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listener.as_mut().filter(|l| l.ready) else {
+                return;
+            };
+            match listener.next() {
+                None => return,
+                Some(Accepted::Gone) => {}
+                Some(Accepted::NoRoom(stream)) => {
+                    self.turn_away(stream, "the broker has no descriptor left");
+                    if let Some(listener) = &mut self.listener {
+                        listener.restore();
+                    }
+                }
+                Some(Accepted::Connection(stream)) => self.welcome(stream),
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut stream: TcpStream) {
+        let total = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let full = total >= self.shared.config.max_connections
+            || self.sessions.len() >= self.shared.connections_per_shard;
+        if full {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.turn_away(stream, "the broker has as many connections as it may");
+            return;
+        }
+        let prepared = socket::prepare(stream.as_fd());
+        let id = self.sessions.insert_with(self.now_tick(), |id: SessionId| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token: Token = id.token();
+            let registered = self.poll.registry().register(&mut stream, token, interest);
+            (stream, prepared.and(registered))
+        });
+        match id {
+            Ok(id) => {
+                self.metrics().connections_accepted.add(1);
+                self.metrics().connections.add(1);
+                let due = self.now.monotonic_ms + u64::from(self.shared.config.hello_timeout_ms);
+                self.timers.arm(id, due);
+            }
+            // The connection died between its arrival and here.
+            Err(_) => {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn turn_away(&mut self, stream: TcpStream, reason: &str) {
+        self.metrics().connections_refused.add(1);
+        self.scratch.clear();
+        Goodbye {
+            code: GoodbyeCode::Full,
+            retry_after_ms: FULL_RETRY_MS,
+            reason,
+        }
+        .encode(&mut self.scratch);
+        // A fresh socket has room for one frame; if not, closing says enough.
+        let _ = socket::send(stream.as_fd(), &[io::IoSlice::new(&self.scratch)]);
+        drop(stream);
+    }
+}

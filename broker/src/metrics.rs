@@ -1,0 +1,178 @@
+//! Counters and gauges, one set per shard, written by their shard alone and read by whoever answers a `Query`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use oyez_storage::StoreStats;
+use serde::Serialize;
+
+/// A number that one thread changes and others read; relaxed, because nothing is decided on it.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, amount: u64) {
+        // One writer: a load and a store are cheaper than a locked addition.
+        self.0.store(self.get() + amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, amount: u64) {
+        self.0.store(self.get().saturating_sub(amount), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The numbers of one shard, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ShardMetrics {
+    pub(crate) connections: Counter,
+    pub(crate) sessions: Counter,
+    pub(crate) subscriptions: Counter,
+    pub(crate) connections_accepted: Counter,
+    pub(crate) connections_refused: Counter,
+    pub(crate) sessions_refused: Counter,
+    pub(crate) records_in: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) bytes_in_raw: Counter,
+    pub(crate) bytes_in_wire: Counter,
+    pub(crate) publishes_refused: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) messages_out: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) sends: Counter,
+    pub(crate) gaps: Counter,
+    pub(crate) turns: Counter,
+    pub(crate) catchups: Counter,
+    pub(crate) topics: Counter,
+    pub(crate) ring_submissions: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) bytes_written: Counter,
+    pub(crate) syncs: Counter,
+    pub(crate) records_synced: Counter,
+    pub(crate) segments: Counter,
+    pub(crate) segment_bytes: Counter,
+}
+
+impl ShardMetrics {
+    pub(crate) fn take_store(&self, stats: &StoreStats) {
+        self.ring_submissions.set(stats.submissions);
+        self.writes.set(stats.writes);
+        self.bytes_written.set(stats.bytes_written);
+        self.syncs.set(stats.syncs);
+        self.records_synced.set(stats.records_synced);
+        self.segments.set(stats.segments);
+        self.segment_bytes.set(stats.segment_bytes);
+        self.topics.set(stats.topics);
+    }
+}
+
+/// The answer to `Query(Stats)`: totals over all shards.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stats {
+    version: &'static str,
+    uptime_ms: u64,
+    shards: usize,
+    disk: &'static str,
+    connections: u64,
+    sessions: u64,
+    subscriptions: u64,
+    topics: u64,
+    connections_accepted: u64,
+    connections_refused: u64,
+    sessions_refused: u64,
+    records_in: u64,
+    messages_in: u64,
+    bytes_in_raw: u64,
+    bytes_in_wire: u64,
+    publishes_refused: u64,
+    deliveries: u64,
+    messages_out: u64,
+    bytes_out: u64,
+    sends: u64,
+    gaps: u64,
+    catchups: u64,
+    turns: u64,
+    ring_submissions: u64,
+    writes: u64,
+    bytes_written: u64,
+    syncs: u64,
+    records_synced: u64,
+    records_per_sync: f64,
+    segments: u64,
+    segment_bytes: u64,
+    arena_bytes: u64,
+    /// Anonymous memory of the process in bytes, the arena included.
+    rss_anon_bytes: u64,
+}
+
+/// What the totals need beyond the counters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessFacts {
+    pub(crate) uptime_ms: u64,
+    pub(crate) disk: &'static str,
+    pub(crate) arena_bytes: u64,
+}
+
+impl Stats {
+    pub(crate) fn gather(shards: &[ShardMetrics], facts: ProcessFacts) -> Self {
+        let sum = |pick: fn(&ShardMetrics) -> &Counter| -> u64 {
+            shards.iter().map(|shard| pick(shard).get()).sum()
+        };
+        let (syncs, records_synced) = (sum(|s| &s.syncs), sum(|s| &s.records_synced));
+        let records_per_sync = if syncs == 0 {
+            0.0
+        } else {
+            records_synced as f64 / syncs as f64
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_ms: facts.uptime_ms,
+            shards: shards.len(),
+            disk: facts.disk,
+            connections: sum(|s| &s.connections),
+            sessions: sum(|s| &s.sessions),
+            subscriptions: sum(|s| &s.subscriptions),
+            topics: sum(|s| &s.topics),
+            connections_accepted: sum(|s| &s.connections_accepted),
+            connections_refused: sum(|s| &s.connections_refused),
+            sessions_refused: sum(|s| &s.sessions_refused),
+            records_in: sum(|s| &s.records_in),
+            messages_in: sum(|s| &s.messages_in),
+            bytes_in_raw: sum(|s| &s.bytes_in_raw),
+            bytes_in_wire: sum(|s| &s.bytes_in_wire),
+            publishes_refused: sum(|s| &s.publishes_refused),
+            deliveries: sum(|s| &s.deliveries),
+            messages_out: sum(|s| &s.messages_out),
+            bytes_out: sum(|s| &s.bytes_out),
+            sends: sum(|s| &s.sends),
+            gaps: sum(|s| &s.gaps),
+            catchups: sum(|s| &s.catchups),
+            turns: sum(|s| &s.turns),
+            ring_submissions: sum(|s| &s.ring_submissions),
+            writes: sum(|s| &s.writes),
+            bytes_written: sum(|s| &s.bytes_written),
+            syncs,
+            records_synced,
+            records_per_sync,
+            segments: sum(|s| &s.segments),
+            segment_bytes: sum(|s| &s.segment_bytes),
+            arena_bytes: facts.arena_bytes,
+            rss_anon_bytes: rss_anon_bytes().unwrap_or(0),
+        }
+    }
+}
+
+/// `RssAnon` of this process. Reads `/proc`, which asks no disk.
+fn rss_anon_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}

@@ -1,0 +1,203 @@
+//! From a record to its outcome: to the owner of its log, into the log, and back to the publisher once the log's
+//! visible place has passed it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use oyez_protocol::event::{Outcome, Published, PublishedEntry};
+use oyez_protocol::record::Record;
+use oyez_protocol::{Epoch, LogId, Offset, Position};
+use oyez_storage::AppendError;
+
+use crate::inbox::{Message, Origin, Publish};
+use crate::receive::Taken;
+use crate::session::SessionId;
+use crate::shard::Shard;
+
+/// A record that is in the log and not visible yet.
+#[derive(Debug)]
+pub(crate) struct PendingAck {
+    end: Position,
+    origin: Origin,
+    offset: Offset,
+    epoch: Epoch,
+}
+
+/// Records of one log that wait for it, in the log's order.
+pub(crate) type PendingAcks = VecDeque<PendingAck>;
+
+impl Shard {
+    /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
+    pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Taken {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Taken::Over;
+        };
+        let (size, config) = (record.size(), &self.shared.config);
+        let bytes = session.inflight_bytes.saturating_add(size);
+        if session.inflight_records >= config.inflight_records_max
+            || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
+        {
+            return Taken::Later;
+        }
+        let log = self.shared.log_of(record.topic());
+        let origin = Origin {
+            shard: self.id,
+            session: id,
+            correlation: record.correlation(),
+            size,
+        };
+        let owner = self.shared.owner(log);
+        let taken = if owner == self.id {
+            self.append(log, &record, origin)
+        } else {
+            self.hand_over(owner, log, &record, origin)
+        };
+        if taken == Taken::Done {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.inflight_records += 1;
+                session.inflight_bytes = bytes;
+            }
+            let metrics = self.metrics();
+            metrics.records_in.add(1);
+            metrics.messages_in.add(u64::from(record.count()));
+            metrics.bytes_in_raw.add(u64::from(record.raw_size()));
+            metrics.bytes_in_wire.add(u64::from(size));
+        }
+        taken
+    }
+
+    fn hand_over(
+        &mut self,
+        owner: usize,
+        log: LogId,
+        record: &Record<'_>,
+        origin: Origin,
+    ) -> Taken {
+        let publish = Publish {
+            origin,
+            log,
+            record: Bytes::copy_from_slice(record.bytes()),
+        };
+        match self.outbox.publish(owner, publish) {
+            Ok(()) => Taken::Done,
+            Err(_) => {
+                self.retry = true;
+                Taken::Later
+            }
+        }
+    }
+
+    /// Puts a record into an own log. A refusal is an outcome like any other.
+    fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
+        let outcome = match self.store.append(log, record, self.now.wall_ms) {
+            Ok(appended) => {
+                self.log(log).pending.push_back(PendingAck {
+                    end: appended.end,
+                    origin,
+                    offset: appended.offset,
+                    epoch: appended.epoch,
+                });
+                return Taken::Done;
+            }
+            Err(AppendError::Busy) => return Taken::Later,
+            Err(AppendError::DiskFull) => Outcome::DiskFull,
+            Err(AppendError::Closing) => Outcome::Draining,
+            Err(AppendError::Poisoned | AppendError::TooLarge | AppendError::NotHere) => {
+                Outcome::LogFailed
+            }
+        };
+        self.metrics().publishes_refused.add(1);
+        let entry = PublishedEntry {
+            correlation: origin.correlation,
+            offset: Offset::default(),
+            epoch: Epoch::default(),
+            outcome,
+        };
+        self.answer(origin, entry);
+        Taken::Done
+    }
+
+    /// Takes what other shards have handed over, in their order, until a log takes no more.
+    pub(crate) fn take_publishes(&mut self) {
+        loop {
+            let publish = match self.stalled.pop_front() {
+                Some(publish) => publish,
+                None => match self.inbox.next_publish() {
+                    Some(publish) => publish,
+                    None => return,
+                },
+            };
+            // The other shard has verified it; only its structure is looked at again.
+            let taken = match Record::trusted(&publish.record) {
+                Some(record) => self.append(publish.log, &record, publish.origin),
+                None => Taken::Done,
+            };
+            if taken == Taken::Later {
+                self.stalled.push_front(publish);
+                return;
+            }
+        }
+    }
+
+    /// Whether records of other shards wait here.
+    pub(crate) fn has_stalled_publishes(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
+    /// Answers every publisher whose record has become visible in an own log.
+    pub(crate) fn settle(&mut self, log: LogId) {
+        let visible = self.store.visible(log);
+        while let Some(ack) = self
+            .log(log)
+            .pending
+            .pop_front_if(|pending| pending.end <= visible)
+        {
+            let entry = PublishedEntry {
+                correlation: ack.origin.correlation,
+                offset: ack.offset,
+                epoch: ack.epoch,
+                outcome: Outcome::Ok,
+            };
+            self.answer(ack.origin, entry);
+        }
+    }
+
+    fn answer(&mut self, origin: Origin, entry: PublishedEntry) {
+        if origin.shard == self.id {
+            self.acks.push((origin.session, entry, origin.size));
+        } else {
+            let message = Message::Published {
+                session: origin.session,
+                entry,
+                size: origin.size,
+            };
+            self.outbox.say(origin.shard, message);
+        }
+    }
+
+    /// Sends the turn's outcomes, one frame per publisher.
+    pub(crate) fn deliver_acks(&mut self) {
+        if self.acks.is_empty() {
+            return;
+        }
+        let mut acks = std::mem::take(&mut self.acks);
+        // Stable: the outcomes of one session stay in their order.
+        acks.sort_by_key(|(session, _, _)| *session);
+        let mut entries = std::mem::take(&mut self.entries);
+        for group in acks.chunk_by(|(left, _, _), (right, _, _)| left == right) {
+            let id = group[0].0;
+            entries.clear();
+            entries.extend(group.iter().map(|(_, entry, _)| *entry));
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.inflight_records =
+                    session.inflight_records.saturating_sub(group.len() as u32);
+                let bytes: u32 = group.iter().map(|(_, _, size)| *size).sum();
+                session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
+            }
+            self.send_control(id, |out| Published::encode(&entries, out));
+        }
+        acks.clear();
+        self.acks = acks;
+        self.entries = entries;
+    }
+}

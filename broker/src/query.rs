@@ -1,0 +1,149 @@
+//! Questions about the broker: counters, and the topics that it keeps.
+
+use oyez_protocol::command::{Query, Question};
+use oyez_protocol::event::Answer;
+use oyez_protocol::limits::ANSWER_SIZE_MAX;
+use oyez_storage::TopicInfo;
+use serde::Serialize;
+
+use crate::inbox::Message;
+use crate::metrics::{ProcessFacts, Stats};
+use crate::receive::Taken;
+use crate::session::SessionId;
+use crate::shard::Shard;
+
+/// Topics that a shard tells at once; how many of them one answer holds depends on their names.
+const TOPICS_PER_ANSWER: usize = 256;
+
+/// A list of topics that is being gathered from all shards.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    session: SessionId,
+    request: u32,
+    waiting: usize,
+    topics: Vec<TopicInfo>,
+    /// Some shard has more than it told.
+    cut: bool,
+}
+
+#[derive(Serialize)]
+struct TopicRow<'a> {
+    name: &'a str,
+    durability: &'static str,
+    earliest: u64,
+    next: u64,
+    records: u64,
+    bytes: u64,
+    /// As text, because JSON numbers lose the low bits of 64.
+    epoch: String,
+}
+
+impl Shard {
+    pub(crate) fn query(&mut self, id: SessionId, query: &Query<'_>) -> Taken {
+        match query.question {
+            Question::Stats => self.answer_stats(id, query.id),
+            Question::Topics { after } => self.list_topics(id, query.id, after),
+        }
+    }
+
+    fn answer_stats(&mut self, id: SessionId, request: u32) -> Taken {
+        let facts = ProcessFacts {
+            uptime_ms: self.now.monotonic_ms,
+            disk: self.store.stats().disk,
+            arena_bytes: self.shared.pool.resident_bytes(),
+        };
+        let stats = Stats::gather(&self.shared.metrics, facts);
+        let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
+        self.send_control(id, |out| {
+            Answer {
+                id: request,
+                more: false,
+                json: &json,
+            }
+            .encode(out);
+        })
+    }
+
+    fn list_topics(&mut self, id: SessionId, request: u32, after: &str) -> Taken {
+        let listing = self.listings.insert(Listing {
+            session: id,
+            request,
+            waiting: self.shared.shards,
+            topics: Vec::new(),
+            cut: false,
+        });
+        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
+            let message = Message::ListTopics {
+                from: self.id,
+                listing,
+                after: after.into(),
+            };
+            self.outbox.say(shard, message);
+        }
+        let topics = self.own_topics(after);
+        self.add_topics(listing, topics);
+        Taken::Done
+    }
+
+    /// The topics of this shard's own logs, from `after` on.
+    pub(crate) fn own_topics(&mut self, after: &str) -> Vec<TopicInfo> {
+        let after = (!after.is_empty()).then_some(after);
+        self.store.topics(after, TOPICS_PER_ANSWER)
+    }
+
+    /// A shard has told its topics; the last one makes the answer complete.
+    pub(crate) fn add_topics(&mut self, number: usize, mut topics: Vec<TopicInfo>) {
+        let Some(listing) = self.listings.get_mut(number) else {
+            return;
+        };
+        listing.cut |= topics.len() == TOPICS_PER_ANSWER;
+        listing.topics.append(&mut topics);
+        listing.waiting -= 1;
+        if listing.waiting > 0 {
+            return;
+        }
+        let mut listing = self.listings.remove(number);
+        listing.topics.sort_by(|left, right| left.name.cmp(&right.name));
+        let (json, told) = topics_json(&listing.topics);
+        let more = listing.cut || told < listing.topics.len();
+        self.send_control(listing.session, |out| {
+            Answer {
+                id: listing.request,
+                more,
+                json: &json,
+            }
+            .encode(out);
+        });
+    }
+}
+
+/// As many of `topics` as fit into one answer, and how many these are. One always fits.
+fn topics_json(topics: &[TopicInfo]) -> (String, usize) {
+    let mut json = "{\"topics\":[".to_owned();
+    let mut told = 0;
+    for topic in topics {
+        let row = serde_json::to_string(&row(topic)).expect("text and numbers are JSON");
+        if json.len() + row.len() + ",]}".len() > ANSWER_SIZE_MAX {
+            break;
+        }
+        if told > 0 {
+            json.push(',');
+        }
+        json.push_str(&row);
+        told += 1;
+    }
+    json.push_str("]}");
+    (json, told)
+}
+
+fn row(topic: &TopicInfo) -> TopicRow<'_> {
+    TopicRow {
+        name: &topic.name,
+        durability: topic.durability.as_str(),
+        earliest: topic.earliest.get(),
+        next: topic.next.get(),
+        records: topic.records,
+        bytes: topic.bytes,
+        epoch: format!("{:016x}", topic.epoch.get()),
+    }
+}

@@ -1,0 +1,197 @@
+//! The ways out. What is half out leaves first; then control frames; then records, subscription by subscription.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::AsFd;
+
+use oyez_storage::{Read, ReadError};
+
+use crate::close::Reason;
+use crate::receive::Taken;
+use crate::session::{Outgoing, RecordTail, Session, SessionId, Stage};
+use crate::shard::Shard;
+use crate::sys::socket;
+
+/// Empty outgoing buffers kept for the next control frames.
+const OUTGOING_KEPT: usize = 256;
+/// A kept buffer is at most this large.
+const OUTGOING_BYTES_KEPT: usize = 4096;
+
+/// What became of bytes given to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The socket took so many.
+    Bytes(usize),
+    /// The connection is gone.
+    Gone,
+}
+
+/// How far a session's sending has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Everything is out.
+    Done,
+    /// The socket takes no more; epoll will tell.
+    Blocked,
+    /// There is more, and the socket may take it: in the next turn.
+    More,
+    /// The session is gone.
+    Gone,
+}
+
+/// Gives `parts` to the socket; less than all of them means that it is full.
+pub(crate) fn send(session: &mut Session, parts: &[IoSlice<'_>], total: usize) -> Sent {
+    let sent = loop {
+        match socket::send(session.stream.as_fd(), parts) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => break result,
+        }
+    };
+    taken(session, sent, total)
+}
+
+/// What a socket's answer means; less than `total` means that it is full.
+pub(crate) fn taken(session: &mut Session, result: io::Result<usize>, total: usize) -> Sent {
+    match result {
+        Ok(size) => {
+            session.blocked = size < total;
+            Sent::Bytes(size)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            session.blocked = true;
+            Sent::Bytes(0)
+        }
+        Err(_) => Sent::Gone,
+    }
+}
+
+impl Shard {
+    /// Adds a control frame to what a session is sent. It leaves at the end of the turn.
+    pub(crate) fn send_control(
+        &mut self,
+        id: SessionId,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Taken {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Taken::Over;
+        };
+        let spare = &mut self.outgoing_spare;
+        let outgoing = session
+            .outgoing
+            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        encode(&mut outgoing.bytes);
+        self.queue_send(id);
+        Taken::Done
+    }
+
+    /// Sends what a session has to get, as far as its socket takes it.
+    pub(crate) fn flush(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.queued = false;
+        }
+        let mut progress = self.flush_tail(id);
+        if progress == Progress::Done {
+            progress = self.flush_control(id);
+        }
+        let mut index = 0;
+        while progress == Progress::Done {
+            let Some(session) = self.sessions.get(id).filter(|s| s.stage == Stage::Open) else {
+                return;
+            };
+            let Some(subscription) = session.subscriptions.as_slice().get(index).copied() else {
+                return;
+            };
+            progress = self.deliver(id, subscription);
+            index += 1;
+        }
+        match progress {
+            Progress::More => self.queue_send(id),
+            Progress::Gone => self.disconnect(id, Reason::PeerReset),
+            Progress::Done | Progress::Blocked => {}
+        }
+    }
+
+    /// Sends the rest of a record of which the socket has taken a part.
+    fn flush_tail(&mut self, id: SessionId) -> Progress {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Progress::Gone;
+        };
+        if session.blocked {
+            return Progress::Blocked;
+        }
+        let Some(tail) = session.tail else {
+            return Progress::Done;
+        };
+        let log = usize::from(tail.log.get());
+        match self.logs[log].reader.read(tail.position, tail.size) {
+            Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
+            Ok(Read::Cold(cold)) => {
+                self.warm_for_tail(id, cold);
+                Progress::Blocked
+            }
+            Err(ReadError::Dropped | ReadError::Damaged | ReadError::Unreadable) => {
+                self.disconnect(id, Reason::Dropped);
+                Progress::Blocked
+            }
+        }
+    }
+
+    fn send_tail(&mut self, id: SessionId, mut tail: RecordTail, bytes: &[u8]) -> Progress {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Progress::Gone;
+        };
+        let rest = &bytes[tail.sent as usize..];
+        let Sent::Bytes(size) = send(session, &[IoSlice::new(rest)], rest.len()) else {
+            return Progress::Gone;
+        };
+        let done = size == rest.len();
+        tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
+        session.tail = (!done).then_some(tail);
+        let metrics = self.metrics();
+        metrics.sends.add(1);
+        metrics.bytes_out.add(size as u64);
+        if done {
+            Progress::Done
+        } else {
+            Progress::Blocked
+        }
+    }
+
+    fn flush_control(&mut self, id: SessionId) -> Progress {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Progress::Gone;
+        };
+        let Some(outgoing) = &session.outgoing else {
+            return Progress::Done;
+        };
+        let rest = &outgoing.bytes[outgoing.sent..];
+        let total = rest.len();
+        let result = socket::send(session.stream.as_fd(), &[IoSlice::new(rest)]);
+        let Sent::Bytes(size) = taken(session, result, total) else {
+            return Progress::Gone;
+        };
+        if size < total {
+            if let Some(outgoing) = &mut session.outgoing {
+                outgoing.sent += size;
+            }
+            return Progress::Blocked;
+        }
+        let closing = session.stage == Stage::Closing;
+        if let Some(outgoing) = session.outgoing.take() {
+            self.keep_outgoing(outgoing);
+        }
+        if closing {
+            self.linger(id);
+        }
+        Progress::Done
+    }
+
+    fn keep_outgoing(&mut self, mut outgoing: Box<Outgoing>) {
+        if self.outgoing_spare.len() < OUTGOING_KEPT
+            && outgoing.bytes.capacity() <= OUTGOING_BYTES_KEPT
+        {
+            outgoing.bytes.clear();
+            outgoing.sent = 0;
+            self.outgoing_spare.push(outgoing);
+        }
+    }
+}

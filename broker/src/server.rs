@@ -1,0 +1,412 @@
+//! Starting and stopping: from a configuration to running shards, and back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use oyez_protocol::LogId;
+use oyez_storage::{
+    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, LogOptions, LogReader,
+    RecoveryReport, Store, open_disk,
+};
+use tracing::{info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::error::{ShardError, StartError};
+use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
+use crate::listener::Listener;
+use crate::plan;
+use crate::shard::{Shard, ShardParts};
+use crate::shared::{Phase, Shared, SharedParts};
+use crate::sys::waker::Waker;
+use crate::sys::{cpu, fdtable, socket};
+
+/// Topics looked at together when their durability is checked against the configuration.
+const TOPICS_PER_CHECK: usize = 4096;
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    shards: Vec<JoinHandle<()>>,
+    ends: Receiver<Result<(), ShardError>>,
+    /// Held until the shards are gone.
+    _lock: DirLock,
+}
+
+/// Asks a running broker to stop, from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+impl Stopper {
+    /// Begins the shutdown; [`Server::wait`] returns when it is complete. Asking twice is asking once.
+    pub fn stop(&self) {
+        self.shared.enter(Phase::Stopping);
+    }
+}
+
+impl Server {
+    /// Opens the data directory, recovers the logs and starts to serve.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing keeps running then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let system = |what| move |source| StartError::System { what, source };
+        let cores = cpu::allowed().map_err(system("find the cores of this machine"))?;
+        let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
+        let plan = plan::shards(&config, cores.len(), descriptors);
+        info!("{plan}");
+        let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
+        let (dir, lock) = DataDir::open(
+            &config.data,
+            &DirOptions {
+                logs_per_durability: u16::try_from(cores.len()).unwrap_or(u16::MAX),
+                entropy,
+            },
+        )?;
+        let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
+        let held = socket::reserve(config.listen).and_then(|held| Ok((held.local_addr()?, held)));
+        let (address, held) = held.map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let wakers = (0..plan.shards)
+            .map(|_| Waker::new())
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(system("create a wake-up descriptor"))?;
+        let shared = Arc::new(Shared::new(SharedParts {
+            config,
+            dir,
+            pool: arena,
+            instance: u64::from_le_bytes(entropy[..8].try_into().expect("8 of 16 bytes")),
+            connections_per_shard: plan.connections_per_shard,
+            wakers: wakers.clone(),
+        }));
+        let launch = Launch {
+            shared: &shared,
+            wakers: &wakers,
+            cores: &cores,
+            address,
+        };
+        let (shards, ends) = launch.start()?;
+        drop(held);
+        Ok(Self {
+            address,
+            shared,
+            shards,
+            ends,
+            _lock: lock,
+        })
+    }
+
+    /// The address that it listens on; the real port where the configuration said 0.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The handle with which to stop it.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Waits until the broker has stopped.
+    ///
+    /// # Errors
+    /// Why a shard could not go on. What was acknowledged is as safe as its durability says.
+    pub fn wait(self) -> Result<(), ShardError> {
+        let mut outcome = Ok(());
+        for _ in 0..self.shards.len() {
+            let end = self.ends.recv().unwrap_or(Err(ShardError::Panicked));
+            if let Err(error) = end {
+                self.shared.enter(Phase::Failed);
+                if outcome.is_ok() {
+                    outcome = Err(error);
+                }
+            }
+        }
+        for shard in self.shards {
+            // What it had to say has come through the channel.
+            let _ = shard.join();
+        }
+        outcome
+    }
+}
+
+/// What a shard tells when it has opened its logs.
+type Opened = Result<Vec<LogReader>, StartError>;
+
+struct Launch<'a> {
+    shared: &'a Arc<Shared>,
+    wakers: &'a [Waker],
+    cores: &'a [usize],
+    address: SocketAddr,
+}
+
+type Running = (Vec<JoinHandle<()>>, Receiver<Result<(), ShardError>>);
+
+impl Launch<'_> {
+    /// Starts all shards: each opens its logs, then all get everybody's readers and begin to serve.
+    fn start(&self) -> Result<Running, StartError> {
+        let (senders, inboxes): (Vec<InboxSender>, Vec<Inbox>) =
+            self.wakers.iter().map(|waker| inbox(*waker)).unzip();
+        let (opened_in, opened) = channel::<Opened>();
+        let (ended_in, ended) = channel();
+        let mut starts = Vec::new();
+        let mut shards = Vec::new();
+        for (id, inbox) in inboxes.into_iter().enumerate() {
+            let (start_in, start) = channel();
+            starts.push(start_in);
+            let thread = ShardThread {
+                id,
+                shared: self.shared.clone(),
+                wakers: self.wakers.to_vec(),
+                core: self.shared.config.pin.then(|| self.cores[id % self.cores.len()]),
+                address: self.address,
+                inbox,
+                outbox: Outbox::new(senders.clone()),
+                opened: opened_in.clone(),
+                start,
+            };
+            let ended = ended_in.clone();
+            let handle = std::thread::Builder::new()
+                .name(format!("shard-{id}"))
+                .spawn(move || thread.run(&ended))
+                .map_err(|source| StartError::System {
+                    what: "start a thread",
+                    source,
+                })?;
+            shards.push(handle);
+        }
+        drop(opened_in);
+        let mut readers = Vec::new();
+        let mut failure = None;
+        for _ in 0..shards.len() {
+            match opened.recv().unwrap_or(Err(StartError::Elsewhere)) {
+                Ok(own) => readers.extend(own),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(failure) = failure {
+            drop(starts); // Nobody begins to serve.
+            for shard in shards {
+                let _ = shard.join();
+            }
+            return Err(failure);
+        }
+        readers.sort_by_key(LogReader::log);
+        for start in starts {
+            // A shard that is gone has its error in `ended`.
+            let _ = start.send(readers.clone());
+        }
+        Ok((shards, ended))
+    }
+}
+
+/// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers, whose numbers all tables share.
+struct ShardThread {
+    id: usize,
+    shared: Arc<Shared>,
+    wakers: Vec<Waker>,
+    core: Option<usize>,
+    address: SocketAddr,
+    inbox: Inbox,
+    outbox: Outbox,
+    opened: Sender<Opened>,
+    start: Receiver<Vec<LogReader>>,
+}
+
+impl ShardThread {
+    fn run(self, ended: &Sender<Result<(), ShardError>>) {
+        let ended = Ending(ended);
+        match self.open() {
+            // The receiver lives until every shard has told.
+            Err(error) => drop(self.opened.send(Err(error))),
+            Ok((store, listener)) => {
+                let readers = self.own_logs().iter().map(|log| store.reader(*log)).collect();
+                let _ = self.opened.send(Ok(readers));
+                if let Ok(readers) = self.start.recv() {
+                    ended.tell(self.serve(store, listener, readers));
+                }
+            }
+        }
+    }
+
+    fn own_logs(&self) -> Vec<LogId> {
+        let logs = self.shared.dir.logs().map(|spec| spec.id);
+        logs.filter(|log| self.shared.owner(*log) == self.id).collect()
+    }
+
+    fn open(&self) -> Result<(Store, Listener), StartError> {
+        let keep: Vec<RawFd> = self.wakers.iter().map(|waker| waker.fd()).collect();
+        fdtable::unshare(&keep).map_err(|source| StartError::System {
+            what: "get a private descriptor table",
+            source,
+        })?;
+        if let Some(core) = self.core {
+            if let Err(error) = cpu::pin(core) {
+                warn!(shard = self.id, core, %error, "cannot stay on one core");
+            }
+        }
+        let disk = open_disk(self.shared.config.disk.into()).map_err(StartError::Disk)?;
+        if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {
+            warn!("io_uring cannot be used ({why}); a thread drives the disk");
+        }
+        let now_ms = SystemClock::new().now().wall_ms;
+        let (mut store, reports) = Store::open(
+            &self.shared.dir,
+            &self.own_logs(),
+            disk.disk,
+            self.shared.pool.clone(),
+            &log_options(&self.shared.config, &self.shared.dir),
+            now_ms,
+        )?;
+        for report in &reports {
+            log_recovery(report);
+        }
+        self.check_durabilities(&mut store)?;
+        let listener = Listener::bind(self.address).map_err(|source| StartError::Listen {
+            address: self.address,
+            source,
+        })?;
+        Ok((store, listener))
+    }
+
+    /// A topic that the configuration now sends to another log would begin anew there, and what is stored would be
+    /// out of reach.
+    fn check_durabilities(&self, store: &mut Store) -> Result<(), StartError> {
+        let mut after: Option<String> = None;
+        loop {
+            let topics = store.topics(after.as_deref(), TOPICS_PER_CHECK);
+            for topic in &topics {
+                let configured = self.shared.config.durability_of(&topic.name);
+                if configured != topic.durability {
+                    return Err(StartError::Durability {
+                        topic: topic.name.clone(),
+                        stored: topic.durability,
+                        configured,
+                    });
+                }
+            }
+            match topics.into_iter().next_back() {
+                Some(last) => after = Some(last.name),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn serve(
+        self,
+        store: Store,
+        listener: Listener,
+        readers: Vec<LogReader>,
+    ) -> Result<(), ShardError> {
+        Shard::new(ShardParts {
+            id: self.id,
+            shared: self.shared,
+            clock: Box::new(SystemClock::new()),
+            listener,
+            store,
+            readers,
+            inbox: self.inbox,
+            outbox: self.outbox,
+            waker: self.wakers[self.id],
+        })
+        .map_err(ShardError::Poll)?
+        .run()
+    }
+}
+
+/// Tells how a shard ended, also when it panics.
+struct Ending<'a>(&'a Sender<Result<(), ShardError>>);
+
+impl Ending<'_> {
+    fn tell(&self, outcome: Result<(), ShardError>) {
+        // Whoever waited is gone with the process.
+        let _ = self.0.send(outcome);
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell(Err(ShardError::Panicked));
+        }
+    }
+}
+
+fn log_recovery(report: &RecoveryReport) {
+    if report.scanned_bytes == 0 && report.gaps.is_empty() && !report.epoch_changed {
+        return;
+    }
+    info!(
+        log = report.log.get(),
+        clean = report.clean,
+        segments = report.segments,
+        scanned_bytes = report.scanned_bytes,
+        records_copied = report.records_copied,
+        cut_bytes = report.cut_bytes,
+        footers_rebuilt = report.footers_rebuilt,
+        "log recovered"
+    );
+    if report.epoch_changed {
+        warn!(
+            log = report.log.get(),
+            epoch = report.epoch.get(),
+            "history was, or may have been, lost: the log has a new epoch"
+        );
+    }
+    for gap in &report.gaps {
+        tracing::error!(
+            log = report.log.get(),
+            from = gap.from.get(),
+            to = gap.to.get(),
+            first_sequence = gap.first_sequence.get(),
+            next_sequence = gap.next_sequence.get(),
+            "damaged range: it is not served, its subscribers are told of a gap"
+        );
+    }
+}
+
+fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
+    let logs = dir.logs().count() as u64;
+    let blocks = |bytes: u64| usize::try_from(bytes / BLOCK_BYTES).unwrap_or(usize::MAX);
+    let tail_blocks = blocks(config.arena_bytes / logs).max(2);
+    LogOptions {
+        segment_bytes: config.segment_bytes,
+        retention_bytes: (config.retention_bytes > 0).then_some(config.retention_bytes),
+        retention_age_ms: (config.retention_seconds > 0).then_some(config.retention_seconds * 1000),
+        memory_blocks: blocks(config.memory_log_bytes).max(2),
+        tail_blocks,
+        hot_blocks: tail_blocks / 2,
+        limits: config.limits(),
+        ..LogOptions::default()
+    }
+}
+
+fn arena_options(config: &Config, dir: &DataDir) -> ArenaOptions {
+    let logs = dir.logs().count();
+    let options = log_options(config, dir);
+    ArenaOptions {
+        blocks_max: logs * (options.tail_blocks + options.memory_blocks),
+        blocks_ready: logs,
+    }
+}
+
+fn entropy() -> io::Result<[u8; 16]> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,195 @@
+//! A client's stay: its connection and what has to be remembered about it. Everything that an idle subscriber does not
+//! need is behind a pointer that is null while it is idle.
+
+use std::io;
+
+use mio::Token;
+use mio::net::TcpStream;
+use oyez_protocol::{LogId, Position};
+use slab::Slab;
+
+use crate::subscription::Subscriptions;
+
+/// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
+/// the one that got its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId {
+    key: u32,
+    generation: u32,
+}
+
+impl SessionId {
+    pub(crate) const fn new(key: u32, generation: u32) -> Self {
+        Self { key, generation }
+    }
+
+    pub(crate) const fn key(self) -> u32 {
+        self.key
+    }
+
+    pub(crate) const fn token(self) -> Token {
+        Token((self.generation as usize) << 32 | self.key as usize)
+    }
+
+    pub(crate) const fn from_token(token: Token) -> Self {
+        Self {
+            key: token.0 as u32,
+            generation: (token.0 >> 32) as u32,
+        }
+    }
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Connected; no hello yet.
+    Greeting,
+    /// Welcomed.
+    Open,
+    /// Has its Goodbye in the outgoing bytes; nothing is read or delivered any more.
+    Closing,
+    /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
+    /// that our last frame is not destroyed by a reset.
+    Lingering,
+}
+
+/// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes that the frame at the front has, as far as is known.
+    pub(crate) need: usize,
+}
+
+/// Control frames on their way out.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sent: usize,
+}
+
+/// A record of which the socket has taken a part. The rest must leave before anything else does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordTail {
+    pub(crate) log: LogId,
+    pub(crate) position: Position,
+    pub(crate) size: u32,
+    pub(crate) sent: u32,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) stream: TcpStream,
+    generation: u32,
+    /// When something was last read, in ticks of the timer wheel; before the hello, when the connection came.
+    pub(crate) heard_tick: u32,
+    pub(crate) stage: Stage,
+    /// The socket takes nothing until epoll says otherwise.
+    pub(crate) blocked: bool,
+    /// In the list of sessions that have something to send.
+    pub(crate) queued: bool,
+    /// In the list of sessions that have something to read, or in that of those that wait to be read.
+    pub(crate) reading: bool,
+    /// The peer has shut its side.
+    pub(crate) ended: bool,
+    /// Published records that wait for their outcome, and their bytes.
+    pub(crate) inflight_records: u32,
+    pub(crate) inflight_bytes: u32,
+    pub(crate) partial: Option<Box<Partial>>,
+    pub(crate) outgoing: Option<Box<Outgoing>>,
+    pub(crate) tail: Option<RecordTail>,
+    pub(crate) subscriptions: Subscriptions,
+}
+
+/// Budget for what an idle subscriber costs, its subscription's 16 bytes and its timer's 8 included: DESIGN's 128 bytes.
+const _: () = assert!(size_of::<Session>() + 24 <= 144);
+
+impl Session {
+    /// Whether a whole record may be sent: nothing else is half out.
+    pub(crate) fn is_clear(&self) -> bool {
+        !self.blocked
+            && self.tail.is_none()
+            && self.outgoing.is_none()
+            && self.stage == Stage::Open
+    }
+}
+
+/// The sessions of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    slots: Slab<Session>,
+    next_generation: u32,
+}
+
+impl Sessions {
+    /// Takes a fresh connection in, once `register` has made its token known to the poll.
+    pub(crate) fn insert_with(
+        &mut self,
+        now_tick: u32,
+        register: impl FnOnce(SessionId) -> (TcpStream, io::Result<()>),
+    ) -> io::Result<SessionId> {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let entry = self.slots.vacant_entry();
+        let key = u32::try_from(entry.key())
+            .expect("connections are bounded by descriptors, far below 2^32");
+        let id = SessionId::new(key, generation);
+        let (stream, registered) = register(id);
+        registered?;
+        entry.insert(Session {
+            stream,
+            generation,
+            heard_tick: now_tick,
+            stage: Stage::Greeting,
+            blocked: false,
+            queued: false,
+            reading: false,
+            ended: false,
+            inflight_records: 0,
+            inflight_bytes: 0,
+            partial: None,
+            outgoing: None,
+            tail: None,
+            subscriptions: Subscriptions::None,
+        });
+        Ok(id)
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.slots
+            .get(id.key as usize)
+            .filter(|session| session.generation == id.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slots
+            .get_mut(id.key as usize)
+            .filter(|session| session.generation == id.generation)
+    }
+
+    /// The session that has `key` now. For lists that are kept in step with the slab.
+    pub(crate) fn at_mut(&mut self, key: u32) -> Option<&mut Session> {
+        self.slots.get_mut(key as usize)
+    }
+
+    /// The full name of the session that has `key` now.
+    pub(crate) fn id_at(&self, key: u32) -> Option<SessionId> {
+        let session = self.slots.get(key as usize)?;
+        Some(SessionId::new(key, session.generation))
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get(id)?;
+        Some(self.slots.remove(id.key as usize))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SessionId> {
+        let id = |(key, session): (usize, &Session)| SessionId::new(key as u32, session.generation);
+        self.slots.iter().map(id).collect()
+    }
+}

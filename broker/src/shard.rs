@@ -1,0 +1,396 @@
+//! One shard: a thread and all it owns. This file is the turn; what happens in each step is in the file of its noun.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use oyez_protocol::event::PublishedEntry;
+use oyez_protocol::{LogId, Position};
+use oyez_storage::{LogReader, Place, Progress, SegmentFiles, Store};
+use slab::Slab;
+
+use crate::catchup::Catchup;
+use crate::close::Reason;
+use crate::clock::{Clock, Now};
+use crate::drain::Drain;
+use crate::error::ShardError;
+use crate::chain::Chain;
+use crate::inbox::{Inbox, Message, Outbox, Publish};
+use crate::listener::Listener;
+use crate::metrics::ShardMetrics;
+use crate::publish::PendingAcks;
+use crate::query::Listing;
+use crate::registry::Registry;
+use crate::session::{Outgoing, SessionId, Sessions};
+use crate::shared::{Phase, Shared};
+use crate::sys::waker::Waker;
+use crate::timer::{TICK_MS, TimerWheel};
+
+/// Tokens of what is not a session; no session has a generation and a key this high at once.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+const DISK: Token = Token(usize::MAX - 2);
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Bytes read from a connection at once.
+const BUFFER_BYTES: usize = 256 << 10;
+/// Sessions read in one turn.
+const READS_PER_TURN: usize = 1024;
+/// Sessions sent to in one turn, beside the walks.
+const FLUSHES_PER_TURN: usize = 4096;
+/// Messages of other shards handled in one turn.
+const MESSAGES_PER_TURN: usize = 4096;
+/// How soon a publisher is tried again whose record another shard's inbox had no room for.
+const RETRY_MS: u64 = 1;
+/// Segment files that a shard keeps open for `sendfile`.
+const SEGMENT_FILES_MAX: usize = 64;
+
+/// A log as this shard sees it.
+#[derive(Debug)]
+pub(crate) struct LogView {
+    pub(crate) reader: LogReader,
+    pub(crate) owner: usize,
+    /// Up to here this shard knows the log's records.
+    pub(crate) walked: Position,
+    /// Subscriptions of this shard to topics of this log.
+    pub(crate) subscriptions: usize,
+    /// Records whose outcome waits for the log; only the owner has any.
+    pub(crate) pending: PendingAcks,
+}
+
+/// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
+pub(crate) struct Shard {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) poll: Poll,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) now: Now,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) sessions: Sessions,
+    pub(crate) registry: Registry,
+    pub(crate) timers: TimerWheel,
+    pub(crate) store: Store,
+    pub(crate) progress: Progress,
+    pub(crate) logs: Vec<LogView>,
+    pub(crate) files: SegmentFiles,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    /// Publishes of other shards that wait for an own log to take them.
+    pub(crate) stalled: VecDeque<Publish>,
+    pub(crate) acks: Vec<(SessionId, PublishedEntry, u32)>,
+    /// Sessions with something to read, to send, waiting to be read again.
+    pub(crate) readable: VecDeque<SessionId>,
+    pub(crate) sendable: VecDeque<SessionId>,
+    pub(crate) paused: Vec<SessionId>,
+    /// Topics with news that not everybody has.
+    pub(crate) topics_with_news: VecDeque<u32>,
+    pub(crate) catchups: Slab<Catchup>,
+    pub(crate) catchups_waiting: VecDeque<SessionId>,
+    pub(crate) listings: Slab<Listing>,
+    /// Sessions whose socket a walk found broken.
+    pub(crate) gone: Vec<SessionId>,
+    // What follows is memory that turns use again and again.
+    pub(crate) chain: Chain,
+    pub(crate) entries: Vec<PublishedEntry>,
+    pub(crate) outgoing_spare: Vec<Box<Outgoing>>,
+    pub(crate) places_spare: Vec<Vec<Place>>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) due: Vec<SessionId>,
+    pub(crate) next_nonce: u32,
+    pub(crate) drain: Drain,
+    waker: Waker,
+    /// A publisher waits for room in another shard's inbox.
+    pub(crate) retry: bool,
+}
+
+/// What a shard is made of.
+pub(crate) struct ShardParts {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) listener: Listener,
+    pub(crate) store: Store,
+    pub(crate) readers: Vec<LogReader>,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    pub(crate) waker: Waker,
+}
+
+impl Shard {
+    /// Must run in the shard's thread, after its descriptor table was unshared.
+    pub(crate) fn new(mut parts: ShardParts) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(parts.listener.source(), LISTENER, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&parts.waker.fd()), WAKER, Interest::READABLE)?;
+        if let Some(fd) = parts.store.wake_fd() {
+            registry.register(&mut SourceFd(&fd), DISK, Interest::READABLE)?;
+        }
+        let now = parts.clock.now();
+        let shared = parts.shared;
+        let view = |reader: LogReader| LogView {
+            owner: shared.owner(reader.log()),
+            walked: reader.visible(),
+            subscriptions: 0,
+            pending: PendingAcks::default(),
+            reader,
+        };
+        Ok(Self {
+            id: parts.id,
+            logs: parts.readers.into_iter().map(view).collect(),
+            poll,
+            clock: parts.clock,
+            now,
+            listener: Some(parts.listener),
+            sessions: Sessions::default(),
+            registry: Registry::default(),
+            timers: TimerWheel::new(now.monotonic_ms),
+            store: parts.store,
+            progress: Progress::default(),
+            files: SegmentFiles::new(SEGMENT_FILES_MAX),
+            inbox: parts.inbox,
+            outbox: parts.outbox,
+            stalled: VecDeque::new(),
+            acks: Vec::new(),
+            readable: VecDeque::new(),
+            sendable: VecDeque::new(),
+            paused: Vec::new(),
+            topics_with_news: VecDeque::new(),
+            catchups: Slab::new(),
+            catchups_waiting: VecDeque::new(),
+            listings: Slab::new(),
+            gone: Vec::new(),
+            chain: Chain::default(),
+            entries: Vec::new(),
+            outgoing_spare: Vec::new(),
+            places_spare: Vec::new(),
+            buffer: vec![0; BUFFER_BYTES],
+            scratch: Vec::new(),
+            due: Vec::new(),
+            next_nonce: 0,
+            drain: Drain::default(),
+            waker: parts.waker,
+            retry: false,
+            shared,
+        })
+    }
+
+    /// Runs turns until the broker stops.
+    ///
+    /// # Errors
+    /// When the shard cannot go on: a log is poisoned, or the kernel refuses to wait or to write. The process ends.
+    pub(crate) fn run(mut self) -> Result<(), ShardError> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut wait = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => result.map_err(ShardError::Poll)?,
+            }
+            self.now = self.clock.now();
+            for event in &events {
+                self.take_event(event);
+            }
+            match self.shared.phase() {
+                Phase::Serving => {}
+                Phase::Stopping => {
+                    if self.drain_turn() {
+                        return Ok(());
+                    }
+                }
+                Phase::Failed => return Err(ShardError::Elsewhere),
+            }
+            let busy = self.turn()?;
+            wait = self.wait(busy);
+        }
+    }
+
+    /// Everything between two waits, in the order that makes one submission and one wake-up per target enough. Tells
+    /// whether there is more to do at once.
+    fn turn(&mut self) -> Result<bool, ShardError> {
+        self.accept();
+        self.retry = false;
+        self.readable.extend(self.paused.drain(..));
+        for _ in 0..self.readable.len().min(READS_PER_TURN) {
+            if let Some(session) = self.readable.pop_front() {
+                self.receive(session);
+            }
+        }
+        self.take_publishes();
+        self.take_messages();
+        self.pump()?;
+        self.fire_timers();
+        self.take_news();
+        self.walk_topics();
+        while let Some(session) = self.gone.pop() {
+            self.disconnect(session, Reason::PeerReset);
+        }
+        self.start_catchups();
+        self.deliver_acks();
+        for _ in 0..self.sendable.len().min(FLUSHES_PER_TURN) {
+            if let Some(session) = self.sendable.pop_front() {
+                self.flush(session);
+            }
+        }
+        let unsaid = self.outbox.finish_turn();
+        self.store.submit().map_err(ShardError::Submit)?;
+        for log in &mut self.logs {
+            log.reader.release();
+        }
+        self.metrics().turns.add(1);
+        self.retry |= unsaid;
+        Ok(self.has_work())
+    }
+
+    fn has_work(&self) -> bool {
+        !self.readable.is_empty()
+            || !self.sendable.is_empty()
+            || !self.topics_with_news.is_empty()
+            || self.listener.as_ref().is_some_and(Listener::has_more)
+            || self.has_unwalked_news()
+    }
+
+    /// How long the next poll may wait.
+    fn wait(&self, busy: bool) -> Option<Duration> {
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now.monotonic_ms;
+        let disk = self
+            .store
+            .next_deadline_ms()
+            .map(|due| due.saturating_sub(self.now.wall_ms));
+        [
+            self.timers.wait_ms(now),
+            disk,
+            self.retry.then_some(RETRY_MS),
+            self.drain.wait_ms(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(Duration::from_millis)
+    }
+
+    fn take_event(&mut self, event: &mio::event::Event) {
+        match event.token() {
+            LISTENER => {
+                if let Some(listener) = &mut self.listener {
+                    listener.mark_ready();
+                }
+            }
+            WAKER => self.waker.drain(),
+            DISK => self.store.drain_wake(),
+            token => self.take_session_event(SessionId::from_token(token), event),
+        }
+    }
+
+    fn take_session_event(&mut self, id: SessionId, event: &mio::event::Event) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return; // Closed earlier in this turn.
+        };
+        if event.is_read_closed() || event.is_error() {
+            session.ended = true;
+        }
+        if event.is_writable() && session.blocked {
+            session.blocked = false;
+            self.queue_send(id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.queue_read(id);
+        }
+    }
+
+    /// Handles what other shards have said.
+    pub(crate) fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = self.inbox.next_message() else {
+                return;
+            };
+            match message {
+                Message::Published {
+                    session,
+                    entry,
+                    size,
+                } => self.acks.push((session, entry, size)),
+                Message::Locate(ask) => self.locate(ask),
+                Message::Located(answer) => self.located(&answer),
+                Message::Resolve(ask) => self.resolve(ask),
+                Message::Resolved(answer) => self.resolved(answer),
+                Message::ListTopics {
+                    from,
+                    listing,
+                    after,
+                } => {
+                    let topics = self.own_topics(&after);
+                    self.outbox.say(from, Message::Topics { listing, topics });
+                }
+                Message::Topics { listing, topics } => self.add_topics(listing, topics),
+            }
+        }
+        self.retry = true;
+    }
+
+    /// Lets the store work: completions, visible places, the next flushes.
+    fn pump(&mut self) -> Result<(), ShardError> {
+        self.progress.clear();
+        self.store
+            .pump(self.now.wall_ms, &mut self.progress)
+            .map_err(ShardError::Poisoned)?;
+        self.metrics().take_store(&self.store.stats());
+        let mut progress = std::mem::take(&mut self.progress);
+        for log in &progress.advanced {
+            self.settle(*log);
+            for shard in self.shared.interested(*log).filter(|shard| *shard != self.id) {
+                self.outbox.wake(shard);
+            }
+        }
+        for (token, outcome) in progress.populated.drain(..) {
+            self.populated(token, outcome);
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// Puts a session on the list of those to read from.
+    pub(crate) fn queue_read(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            if !session.reading {
+                session.reading = true;
+                self.readable.push_back(id);
+            }
+        }
+    }
+
+    /// Puts a session on the list of those to send to, unless its socket takes nothing.
+    pub(crate) fn queue_send(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            if !session.queued && !session.blocked {
+                session.queued = true;
+                self.sendable.push_back(id);
+            }
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        &self.shared.metrics[self.id]
+    }
+
+    pub(crate) fn now_tick(&self) -> u32 {
+        u32::try_from(self.now.monotonic_ms / TICK_MS).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn log(&mut self, log: LogId) -> &mut LogView {
+        &mut self.logs[usize::from(log.get())]
+    }
+
+    pub(crate) fn nonce(&mut self) -> u32 {
+        self.next_nonce = self.next_nonce.wrapping_add(1);
+        self.next_nonce
+    }
+}

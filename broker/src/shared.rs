@@ -1,0 +1,134 @@
+//! What all shards see: the configuration, who owns which log, whom news of a log concerns, the phase of the
+//! process's life, and everybody's counters. Nothing here is locked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+use oyez_protocol::LogId;
+use oyez_storage::{ArenaPool, DataDir};
+
+use crate::config::Config;
+use crate::metrics::ShardMetrics;
+use crate::sys::waker::Waker;
+
+/// Where the process stands in its life. Only ever moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Serving.
+    Serving = 0,
+    /// Asked to stop: nobody is accepted or read any more.
+    Stopping = 1,
+    /// A shard failed: stop at once, acknowledge nothing.
+    Failed = 2,
+}
+
+/// The part of the broker that all shards share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) dir: DataDir,
+    pub(crate) pool: Arc<ArenaPool>,
+    pub(crate) shards: usize,
+    /// Random number of this run.
+    pub(crate) instance: u64,
+    pub(crate) metrics: Vec<ShardMetrics>,
+    pub(crate) connections: AtomicUsize,
+    /// Connections that one shard's descriptor table has room for.
+    pub(crate) connections_per_shard: usize,
+    wakers: Vec<Waker>,
+    phase: AtomicU8,
+    /// Subscriptions per log and shard; news of a log wakes only those that have some.
+    interest: Vec<AtomicU32>,
+    /// Shards that have stopped reading, and shards that have nothing more to acknowledge.
+    pub(crate) shards_quiet: AtomicUsize,
+    pub(crate) shards_drained: AtomicUsize,
+}
+
+/// What [`Shared`] is made of.
+#[derive(Debug)]
+pub(crate) struct SharedParts {
+    pub(crate) config: Config,
+    pub(crate) dir: DataDir,
+    pub(crate) pool: Arc<ArenaPool>,
+    pub(crate) instance: u64,
+    pub(crate) connections_per_shard: usize,
+    pub(crate) wakers: Vec<Waker>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: SharedParts) -> Self {
+        let shards = parts.wakers.len();
+        let logs = parts.dir.logs().count();
+        Self {
+            config: parts.config,
+            dir: parts.dir,
+            pool: parts.pool,
+            shards,
+            instance: parts.instance,
+            metrics: std::iter::repeat_with(ShardMetrics::default)
+                .take(shards)
+                .collect(),
+            connections: AtomicUsize::new(0),
+            connections_per_shard: parts.connections_per_shard,
+            wakers: parts.wakers,
+            phase: AtomicU8::new(Phase::Serving as u8),
+            interest: std::iter::repeat_with(AtomicU32::default)
+                .take(shards * logs)
+                .collect(),
+            shards_quiet: AtomicUsize::new(0),
+            shards_drained: AtomicUsize::new(0),
+        }
+    }
+
+    /// The shard that owns `log`.
+    pub(crate) fn owner(&self, log: LogId) -> usize {
+        usize::from(log.get()) % self.shards
+    }
+
+    /// The log that `topic` belongs to.
+    pub(crate) fn log_of(&self, topic: &str) -> LogId {
+        self.dir.log_of(topic, self.config.durability_of(topic))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Stopping,
+            _ => Phase::Failed,
+        }
+    }
+
+    /// Moves on to `phase` and lets every shard know.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for waker in &self.wakers {
+            waker.wake();
+        }
+    }
+
+    /// A shard subscribes to a topic of `log`. To be called before it reads the log's visible place, so that no news
+    /// falls between: either it sees the place, or the owner sees the interest.
+    pub(crate) fn add_interest(&self, log: LogId, shard: usize) {
+        self.interest_of(log, shard).fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn remove_interest(&self, log: LogId, shard: usize) {
+        self.interest_of(log, shard).fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The shards that news of `log` concerns. To be called after the visible place was moved.
+    pub(crate) fn interested(&self, log: LogId) -> impl Iterator<Item = usize> + '_ {
+        fence(Ordering::SeqCst);
+        (0..self.shards).filter(move |shard| self.interest_of(log, *shard).load(Ordering::SeqCst) > 0)
+    }
+
+    fn interest_of(&self, log: LogId, shard: usize) -> &AtomicU32 {
+        &self.interest[usize::from(log.get()) * self.shards + shard]
+    }
+}

@@ -1,0 +1,248 @@
+//! Beginning and ending subscriptions. Where one begins is known to the owner of the topic's log; it is asked, and
+//! until it answers the subscription stands in its topic's list without getting anything.
+
+use oyez_protocol::LogId;
+use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
+use oyez_protocol::event::{Outcome, Subscribed, Unsubscribed};
+use oyez_storage::StartAt;
+
+use crate::inbox::{Locate, LocateAnswer, Message};
+use crate::receive::Taken;
+use crate::session::{SessionId, Stage};
+use crate::shard::Shard;
+use crate::subscription::{Delivery, Subscription, SubscriptionRef};
+
+impl Shard {
+    pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
+        let log = self.shared.log_of(request.topic);
+        let topic = self.registry.find_or_insert(request.topic, log);
+        let refusal = self.subscription_refusal(id, topic);
+        if refusal != Outcome::Ok {
+            self.forget_if_unused(topic);
+            return self.send_control(id, |out| {
+                Subscribed {
+                    id: request.id,
+                    outcome: refusal,
+                    next: Default::default(),
+                    earliest: Default::default(),
+                    head: Default::default(),
+                    epoch: Default::default(),
+                    epoch_changed: false,
+                    dropped: false,
+                }
+                .encode(out);
+            });
+        }
+        let nonce = self.nonce();
+        self.join(id, topic, log, nonce);
+        let Some(name) = self.registry.get(topic).map(|topic| topic.name.clone()) else {
+            return Taken::Done;
+        };
+        let view = self.log(log);
+        let (walked, owner) = (view.walked, view.owner);
+        let locate = Locate {
+            from: self.id,
+            session: id,
+            log,
+            name,
+            topic,
+            nonce,
+            request: request.id,
+            start: match request.start {
+                Start::Latest => StartAt::Latest,
+                Start::Earliest => StartAt::Earliest,
+                Start::Offset(offset) => StartAt::At(offset),
+            },
+            epoch: request.epoch,
+            walked,
+        };
+        if owner == self.id {
+            self.locate(locate);
+        } else {
+            self.outbox.say(owner, Message::Locate(locate));
+        }
+        Taken::Done
+    }
+
+    fn subscription_refusal(&self, id: SessionId, topic: u32) -> Outcome {
+        let Some(session) = self.sessions.get(id) else {
+            return Outcome::Draining;
+        };
+        if session.subscriptions.find(topic).is_some() {
+            Outcome::AlreadySubscribed
+        } else if session.subscriptions.len() >= self.shared.config.max_subscriptions {
+            Outcome::TooManySubscriptions
+        } else {
+            Outcome::Ok
+        }
+    }
+
+    /// Puts a subscription into its topic's list.
+    fn join(&mut self, id: SessionId, topic: u32, log: LogId, nonce: u32) {
+        let Some(entry) = self.registry.get_mut(topic) else {
+            return;
+        };
+        let slot = u32::try_from(entry.subscriptions.len())
+            .expect("subscriptions are bounded by connections, far below 2^32");
+        entry.subscriptions.push(Subscription {
+            session: id.key(),
+            delivery: Delivery::Pending(nonce),
+            cursor: Default::default(),
+        });
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.subscriptions.push(SubscriptionRef { topic, slot });
+        }
+        self.metrics().subscriptions.add(1);
+        self.shared.add_interest(log, self.id);
+        let view = self.log(log);
+        view.subscriptions += 1;
+        if view.subscriptions == 1 {
+            // Nobody here has cared for the log's news, so that they were not followed.
+            view.walked = view.reader.visible();
+        }
+    }
+
+    /// Answers, as the owner of the log, where a subscription begins.
+    pub(crate) fn locate(&mut self, ask: Locate) {
+        let mut located = self
+            .store
+            .locate(ask.log, &ask.name, ask.start, ask.walked);
+        let epoch_changed = ask.epoch.is_some_and(|epoch| epoch != located.epoch);
+        if epoch_changed {
+            located = self
+                .store
+                .locate(ask.log, &ask.name, StartAt::Earliest, ask.walked);
+        }
+        let dropped = matches!(ask.start, StartAt::At(offset) if offset < located.cursor);
+        let answer = LocateAnswer {
+            session: ask.session,
+            topic: ask.topic,
+            nonce: ask.nonce,
+            request: ask.request,
+            located,
+            epoch_changed,
+            dropped: dropped && !epoch_changed,
+        };
+        if ask.from == self.id {
+            self.located(&answer);
+        } else {
+            self.outbox.say(ask.from, Message::Located(answer));
+        }
+    }
+
+    /// The owner of the log has answered.
+    pub(crate) fn located(&mut self, answer: &LocateAnswer) {
+        let Some(place) = self.pending_subscription(answer) else {
+            return; // Unsubscribed, or gone, in the meantime.
+        };
+        let located = &answer.located;
+        let refused = located.ahead && !answer.epoch_changed;
+        let outcome = if refused {
+            Outcome::OffsetAhead
+        } else {
+            Outcome::Ok
+        };
+        self.send_control(answer.session, |out| {
+            Subscribed {
+                id: answer.request,
+                outcome,
+                next: located.cursor,
+                earliest: located.earliest,
+                head: located.head,
+                epoch: located.epoch,
+                epoch_changed: answer.epoch_changed,
+                dropped: answer.dropped,
+            }
+            .encode(out);
+        });
+        if refused {
+            self.leave(answer.session, place);
+            return;
+        }
+        if let Some(topic) = self.registry.get_mut(answer.topic) {
+            // What this shard has walked itself since it asked is newer.
+            topic.end.get_or_insert(located.next_at_walked);
+            let subscription = &mut topic.subscriptions[place.slot as usize];
+            subscription.delivery = Delivery::Live;
+            subscription.cursor = located.cursor;
+        }
+    }
+
+    fn pending_subscription(&self, answer: &LocateAnswer) -> Option<SubscriptionRef> {
+        let session = self.sessions.get(answer.session)?;
+        let place = session.subscriptions.find(answer.topic)?;
+        let topic = self.registry.get(answer.topic)?;
+        let subscription = topic.subscriptions.get(place.slot as usize)?;
+        (subscription.delivery == Delivery::Pending(answer.nonce)).then_some(place)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {
+        let topic = self.registry.find(request.topic);
+        let place = topic.and_then(|topic| self.sessions.get(id)?.subscriptions.find(topic));
+        let outcome = match place {
+            Some(place) => {
+                self.leave(id, place);
+                Outcome::Ok
+            }
+            None => Outcome::NotSubscribed,
+        };
+        self.send_control(id, |out| {
+            Unsubscribed {
+                id: request.id,
+                outcome,
+            }
+            .encode(out);
+        })
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(crate) fn leave_topics(&mut self, id: SessionId) {
+        while let Some(place) = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.subscriptions.as_slice().last().copied())
+        {
+            self.leave(id, place);
+        }
+    }
+
+    /// Takes a subscription out of its topic's list; the last one of the list moves into its slot.
+    fn leave(&mut self, id: SessionId, place: SubscriptionRef) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.subscriptions.remove(place.topic);
+        }
+        let Some(topic) = self.registry.get_mut(place.topic) else {
+            return;
+        };
+        let (slot, log) = (place.slot as usize, topic.log);
+        let left = topic.subscriptions.swap_remove(slot);
+        let moved = topic.subscriptions.get(slot).map(|moved| moved.session);
+        if let Some(moved) = moved.and_then(|key| self.sessions.at_mut(key)) {
+            moved.subscriptions.moved(place.topic, place.slot);
+        }
+        if let Delivery::CatchingUp(catchup) = left.delivery {
+            self.end_catchup(catchup);
+        }
+        self.metrics().subscriptions.subtract(1);
+        self.shared.remove_interest(log, self.id);
+        self.log(log).subscriptions -= 1;
+        self.forget_if_unused(place.topic);
+    }
+
+    fn forget_if_unused(&mut self, topic: u32) {
+        let unused = self
+            .registry
+            .get(topic)
+            .is_some_and(|topic| topic.subscriptions.is_empty());
+        if unused {
+            self.registry.remove(topic);
+        }
+    }
+
+    /// Whether records may be sent to the session.
+    pub(crate) fn is_open(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id)
+            .is_some_and(|session| session.stage == Stage::Open)
+    }
+}

@@ -1,0 +1,96 @@
+//! A subscription is a cursor. It lies in its topic's dense list; its session knows where.
+
+use oyez_protocol::Offset;
+
+/// How a subscription gets its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// The owner of the log was asked where to begin; the number tells its answer from others.
+    Pending(u32),
+    /// From the topic's window, at `cursor`.
+    Live,
+    /// From the log, through the catch-up of this number.
+    CatchingUp(u32),
+}
+
+/// One subscription, 24 bytes in its topic's list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    /// Slot of the session in the shard's slab.
+    pub(crate) session: u32,
+    pub(crate) delivery: Delivery,
+    /// The next message to deliver.
+    pub(crate) cursor: Offset,
+}
+
+/// Where a session's subscription lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionRef {
+    /// Number of the topic in the shard's registry.
+    pub(crate) topic: u32,
+    /// Slot in the topic's list.
+    pub(crate) slot: u32,
+}
+
+/// A session's subscriptions. Almost all sessions have one; it costs no allocation.
+#[derive(Debug, Default)]
+pub(crate) enum Subscriptions {
+    #[default]
+    None,
+    One(SubscriptionRef),
+    Many(Box<Vec<SubscriptionRef>>),
+}
+
+impl Subscriptions {
+    pub(crate) fn as_slice(&self) -> &[SubscriptionRef] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(crate) fn find(&self, topic: u32) -> Option<SubscriptionRef> {
+        self.as_slice()
+            .iter()
+            .copied()
+            .find(|found| found.topic == topic)
+    }
+
+    pub(crate) fn push(&mut self, added: SubscriptionRef) {
+        match self {
+            Self::None => *self = Self::One(added),
+            Self::One(one) => *self = Self::Many(Box::new(vec![*one, added])),
+            Self::Many(many) => many.push(added),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, topic: u32) {
+        match self {
+            Self::One(one) if one.topic == topic => *self = Self::None,
+            Self::None | Self::One(_) => {}
+            Self::Many(many) => {
+                many.retain(|found| found.topic != topic);
+                if many.is_empty() {
+                    *self = Self::None;
+                }
+            }
+        }
+    }
+
+    /// The subscription to `topic` has moved within its topic's list.
+    pub(crate) fn moved(&mut self, topic: u32, slot: u32) {
+        let refs = match self {
+            Self::None => return,
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(many) => many.as_mut_slice(),
+        };
+        for found in refs.iter_mut().filter(|found| found.topic == topic) {
+            found.slot = slot;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Cores: which there are for this process, and staying on one of them.
+
+use std::io;
+
+use super::check;
+
+/// The cores that this process may run on, ascending.
+pub(crate) fn allowed() -> io::Result<Vec<usize>> {
+    let mut set = empty_set();
+    // SAFETY: `set` is a valid cpu_set_t of the size given; pid 0 is the calling thread.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
+    // SAFETY: CPU_ISSET only reads the set, and the index is below its size in bits.
+    Ok((0..libc::CPU_SETSIZE as usize)
+        .filter(|core| unsafe { libc::CPU_ISSET(*core, &set) })
+        .collect())
+}
+
+/// Keeps the calling thread on `core`.
+pub(crate) fn pin(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut set = empty_set();
+    // SAFETY: the index was checked against the set's size in bits.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: `set` is a valid cpu_set_t of the size given; pid 0 is the calling thread.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })?;
+    Ok(())
+}
+
+fn empty_set() -> libc::cpu_set_t {
+    // SAFETY: cpu_set_t is an array of integers, for which all zeros is a value: the empty set.
+    unsafe { std::mem::zeroed() }
+}

@@ -1,0 +1,138 @@
+//! Sockets: listeners with the options that mio has no words for, and the two ways out for payload.
+
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{check, check_count};
+
+/// Connections that the kernel may finish before we accept them. The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// A socket bound to `address` together with others (`SO_REUSEPORT`), listening.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = reserve(address)?;
+    // SAFETY: the descriptor is a bound stream socket owned by `listener`.
+    check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
+    Ok(listener)
+}
+
+/// A socket bound to `address` that does not listen: it holds the port (and finds one for port 0) until the shards
+/// have bound theirs.
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
+    let socket = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    bind(fd, address)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Options of an accepted connection: small messages leave at once.
+pub(crate) fn prepare(stream: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Closes with a reset instead of an orderly end, leaving no TIME_WAIT: for a peer that is refused or gone.
+pub(crate) fn abort(stream: TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: `linger` is a valid value of the size given, and the socket is owned by `stream`. A failure leaves an
+    // orderly close, which is no harm.
+    let _ = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    drop(stream);
+}
+
+/// Sends as much of `parts` as the socket takes. Never blocks, never raises SIGPIPE.
+pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // IoSlice is guaranteed to have the layout of iovec; sendmsg only reads through it.
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len();
+    // SAFETY: the message points to `parts.len()` iovecs whose buffers are borrowed for the length of the call.
+    check_count(unsafe {
+        libc::sendmsg(
+            stream.as_raw_fd(),
+            &raw const message,
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        )
+    })
+}
+
+/// Sends `size` bytes of `file` from `offset` on, as far as the socket takes them.
+pub(crate) fn send_file(
+    stream: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size: usize,
+) -> io::Result<usize> {
+    let mut at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: both descriptors are borrowed for the length of the call, and `at` is a valid off_t.
+    check_count(unsafe {
+        libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size)
+    })
+}
+
+fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: `value` is a valid int of the size given.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
+    let result = match address {
+        SocketAddr::V4(address) => {
+            let raw = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: `raw` is a valid sockaddr_in of the size given.
+            unsafe { libc::bind(fd, (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+        SocketAddr::V6(address) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: `raw` is a valid sockaddr_in6 of the size given.
+            unsafe { libc::bind(fd, (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+    };
+    check(result)?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What a shard keeps of a topic that somebody on it subscribes to: the dense list of subscriptions, and the window of
+//! recent records that those who are only a little behind are served from.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use oyez_protocol::{LogId, Offset};
+use oyez_storage::Place;
+
+use crate::subscription::Subscription;
+
+/// Most records that a window remembers: 64 KiB of places. Who is further behind asks the log.
+pub(crate) const WINDOW_RECORDS_MAX: usize = 2048;
+/// Records that a window remembers when the windows of the shard together are over their budget.
+pub(crate) const WINDOW_RECORDS_TIGHT: usize = 16;
+/// Places that are kept allocated in an empty window.
+const WINDOW_RECORDS_KEPT: usize = 64;
+
+/// One topic on one shard.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) log: LogId,
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// Recent records, without a hole, ending at `end`.
+    window: VecDeque<Place>,
+    /// First offset that this shard has not heard of; `None` until the log's owner has told.
+    pub(crate) end: Option<Offset>,
+    pub(crate) walk: Walk,
+}
+
+/// A pass over the list of subscriptions that is spread over several turns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Walk {
+    /// In the shard's list of topics with news.
+    pub(crate) queued: bool,
+    /// Slot to visit next.
+    pub(crate) slot: usize,
+    /// Slots to visit until everybody was visited since the last news.
+    pub(crate) left: usize,
+    /// Lowest cursor met in this pass.
+    pub(crate) lowest: Option<Offset>,
+}
+
+impl Topic {
+    pub(crate) fn new(name: Arc<str>, log: LogId) -> Self {
+        Self {
+            name,
+            log,
+            subscriptions: Vec::new(),
+            window: VecDeque::new(),
+            end: None,
+            walk: Walk::default(),
+        }
+    }
+
+    /// A record has become visible. Tells by how many places the window has grown or shrunk.
+    pub(crate) fn push(&mut self, place: Place, records_max: usize) -> isize {
+        let before = self.window.len() as isize;
+        self.window.push_back(place);
+        while self.window.len() > records_max {
+            self.window.pop_front();
+        }
+        self.end = Some(place.next);
+        self.walk.left = self.subscriptions.len();
+        self.window.len() as isize - before
+    }
+
+    /// Everybody has what lies before `lowest`. Tells how many places the window has lost.
+    pub(crate) fn trim(&mut self, lowest: Option<Offset>) -> usize {
+        let before = self.window.len();
+        match lowest {
+            None => self.window.clear(),
+            Some(lowest) => {
+                while self.window.front().is_some_and(|place| place.next <= lowest) {
+                    self.window.pop_front();
+                }
+            }
+        }
+        if self.window.is_empty() && self.window.capacity() > WINDOW_RECORDS_KEPT {
+            self.window.shrink_to(WINDOW_RECORDS_KEPT);
+        }
+        before - self.window.len()
+    }
+
+    /// The walk leaves a subscription behind that stands at `cursor`.
+    pub(crate) fn pass(&mut self, cursor: Offset) {
+        self.walk.lowest = Some(self.walk.lowest.map_or(cursor, |lowest| lowest.min(cursor)));
+        self.skip();
+    }
+
+    /// The walk leaves a subscription behind that is not served from the window.
+    pub(crate) fn skip(&mut self) {
+        self.walk.slot += 1;
+        self.walk.left -= 1;
+    }
+
+    pub(crate) fn window_len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Whether somebody at `cursor` has something to get.
+    pub(crate) fn is_behind(&self, cursor: Offset) -> bool {
+        self.end.is_some_and(|end| cursor < end)
+    }
+
+    /// The records from `cursor` on, if the window reaches back that far.
+    pub(crate) fn window_from(&self, cursor: Offset) -> Option<impl Iterator<Item = Place> + '_> {
+        if self.window.front()?.first > cursor {
+            return None;
+        }
+        let start = self.window.partition_point(|place| place.next <= cursor);
+        Some(self.window.range(start..).copied())
+    }
+}
