@@ -1,0 +1,166 @@
+//! The values that reads, look-ups and turns give back.
+
+use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
+
+use crate::error::PopulateError;
+use crate::options::Durability;
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Offset of the record's first message.
+    pub first: Offset,
+    /// Offset after the record's last message.
+    pub next: Offset,
+    /// Position of the record's first byte.
+    pub position: Position,
+    /// Bytes of the record.
+    pub size: u32,
+}
+
+/// Where a subscription wants to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// After everything that is visible.
+    Latest,
+    /// At the oldest message kept.
+    Earliest,
+    /// At this offset, or the nearest one kept.
+    At(Offset),
+}
+
+/// The answer to [`Store::locate`](crate::Store::locate).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Where delivery starts: the wish, clamped to what is kept and visible.
+    pub cursor: Offset,
+    /// First message kept; equals `head` when none is.
+    pub earliest: Offset,
+    /// First message that is not visible.
+    pub head: Offset,
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// Offset of the topic's first record at or after the position asked about, or its next offset if there is none.
+    pub next_at_walked: Offset,
+    /// The wish lies beyond `head`: it belongs to a history that is not this one.
+    pub ahead: bool,
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// The log that holds it.
+    pub log: LogId,
+    /// What it survives.
+    pub durability: Durability,
+    /// First message kept; equals `next` when none is.
+    pub earliest: Offset,
+    /// Offset that the next message gets.
+    pub next: Offset,
+    /// Records kept.
+    pub records: u64,
+    /// Bytes of those records.
+    pub bytes: u64,
+    /// Epoch of its log.
+    pub epoch: Epoch,
+}
+
+/// What [`Store::append`](crate::Store::append) assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the record's first message.
+    pub offset: Offset,
+    /// Number of the record in its log.
+    pub sequence: Sequence,
+    /// Position after the record: it is acknowledged and delivered once `visible` has reached this.
+    pub end: Position,
+    /// The log's epoch.
+    pub epoch: Epoch,
+}
+
+/// What one [`Store::pump`](crate::Store::pump) brought. Reused from turn to turn.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Logs whose visible place advanced.
+    pub advanced: Vec<LogId>,
+    /// Tokens of finished populate calls.
+    pub populated: Vec<(u64, Result<(), PopulateError>)>,
+    /// Logs that refused an append since and would take one.
+    pub accepting_again: Vec<LogId>,
+}
+
+impl Progress {
+    /// Forgets everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.advanced.clear();
+        self.populated.clear();
+        self.accepting_again.clear();
+    }
+}
+
+/// A range of a log that is not served because its bytes are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// First damaged position.
+    pub from: Position,
+    /// First position that is sound again.
+    pub to: Position,
+    /// Sequence of the first record that is missing.
+    pub first_sequence: Sequence,
+    /// Sequence of the first record after the gap.
+    pub next_sequence: Sequence,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The log.
+    pub log: LogId,
+    /// Whether it had been closed by a drain.
+    pub clean: bool,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Whether that epoch is new: acknowledged history was, or may have been, lost.
+    pub epoch_changed: bool,
+    /// Segments kept.
+    pub segments: u64,
+    /// Bytes read and checked frame by frame.
+    pub scanned_bytes: u64,
+    /// Segments whose index footer was rebuilt.
+    pub footers_rebuilt: u64,
+    /// Records that no mark covered and that were copied to a new segment.
+    pub records_copied: u64,
+    /// Bytes after the last whole record that were cut off. They were never acknowledged unless `epoch_changed`.
+    pub cut_bytes: u64,
+    /// Damage found by this recovery.
+    pub gaps: Vec<Gap>,
+}
+
+/// Running totals of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Which disk runs: `uring`, `thread` or `memory`.
+    pub disk: &'static str,
+    /// Submissions to the kernel that carried at least one operation.
+    pub submissions: u64,
+    /// Writes completed.
+    pub writes: u64,
+    /// Bytes written by them.
+    pub bytes_written: u64,
+    /// Syncs completed.
+    pub syncs: u64,
+    /// Records that became durable through them; divided by `syncs` it is the size of a group commit.
+    pub records_synced: u64,
+    /// Records appended.
+    pub records_appended: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Bytes of them.
+    pub segment_bytes: u64,
+    /// Arena blocks that the logs hold.
+    pub arena_blocks_used: u64,
+    /// Topics known.
+    pub topics: u64,
+}
