@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod builder;
 mod bytes;
 pub mod checksum;
+mod code;
 pub mod command;
 pub mod error;
 pub mod event;
+mod extras;
 pub mod frame;
 pub mod header;
 mod id;
