@@ -30,6 +30,7 @@ pub(crate) fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
 }
 
 pub(crate) fn write_u48(bytes: &mut [u8], at: usize, value: u64) {
+    debug_assert!(value < 1 << 48, "{value} does not fit into 48 bits");
     bytes[at..at + 6].copy_from_slice(&value.to_le_bytes()[..6]);
 }
 

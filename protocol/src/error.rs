@@ -104,7 +104,9 @@ pub enum RecordError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// A size that no frame has.
-    #[error("a frame of {size} bytes cannot be: sizes are multiples of 8, from 8 up")]
+    #[error(
+        "a frame of {size} bytes cannot be: sizes are multiples of 8 and hold the fixed fields of the kind"
+    )]
     Size {
         /// The size claimed.
         size: u32,

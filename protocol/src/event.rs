@@ -1,5 +1,7 @@
 //! Control frames that the broker sends, and those that go both ways.
 
+pub use crate::code::{GapCause, GoodbyeCode, Outcome};
+
 use crate::body::{Body, FrameWriter, cut_text};
 use crate::command::{take_topic, write_topic};
 use crate::error::FrameError;
@@ -8,68 +10,6 @@ use crate::id::{Epoch, Offset};
 use crate::limits::{
     ANSWER_SIZE_MAX, Limits, PUBLISHED_ENTRIES_MAX, PUBLISHED_ENTRY_SIZE, TEXT_SIZE_MAX,
 };
-
-/// How a request ended. Travels in 16 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Done.
-    Ok = 0,
-    /// The name is not a topic.
-    BadTopic = 1,
-    /// The session is subscribed to that topic already.
-    AlreadySubscribed = 2,
-    /// The session is not subscribed to that topic.
-    NotSubscribed = 3,
-    /// The session has as many subscriptions as it may.
-    TooManySubscriptions = 4,
-    /// The offset lies beyond the newest visible message.
-    OffsetAhead = 5,
-    /// The disk is full: publishing is refused until there is room, reading goes on.
-    DiskFull = 6,
-    /// The broker is shutting down.
-    Draining = 7,
-    /// The topic's log failed; the broker is about to stop.
-    LogFailed = 8,
-}
-
-impl Outcome {
-    /// Reads the code; an unknown one is `None`.
-    #[must_use]
-    pub const fn from_code(code: u16) -> Option<Self> {
-        Some(match code {
-            0 => Self::Ok,
-            1 => Self::BadTopic,
-            2 => Self::AlreadySubscribed,
-            3 => Self::NotSubscribed,
-            4 => Self::TooManySubscriptions,
-            5 => Self::OffsetAhead,
-            6 => Self::DiskFull,
-            7 => Self::Draining,
-            8 => Self::LogFailed,
-            _ => return None,
-        })
-    }
-
-    /// A sentence for people.
-    #[must_use]
-    pub const fn explain(self) -> &'static str {
-        match self {
-            Self::Ok => "done",
-            Self::BadTopic => "the name is not a topic",
-            Self::AlreadySubscribed => "this session is subscribed to that topic already",
-            Self::NotSubscribed => "this session is not subscribed to that topic",
-            Self::TooManySubscriptions => "this session has as many subscriptions as it may",
-            Self::OffsetAhead => "the offset lies beyond the newest message",
-            Self::DiskFull => {
-                "the broker's disk is full; publishing is refused until there is room"
-            }
-            Self::Draining => "the broker is shutting down",
-            Self::LogFailed => "the topic's log failed",
-        }
-    }
-}
 
 /// Accepts a [`crate::command::Hello`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +41,12 @@ impl<'a> Welcome<'a> {
         let inflight_bytes_max = body.u32("inflight bytes")?;
         let name_size = body.u32("name size")? as usize;
         let instance = body.u64("instance")?;
+        if !limits.are_valid() {
+            return Err(body.malformed("limits above what the protocol allows"));
+        }
+        if name_size > TEXT_SIZE_MAX {
+            return Err(body.malformed("name is too long"));
+        }
         let name = body.text(name_size, "name")?;
         body.end()?;
         Ok(Self {
@@ -314,93 +260,6 @@ impl Heartbeat {
     }
 }
 
-/// Why a connection ends. Below 256 the client should come back, after `retry_after`; from 256 on it should not,
-/// because the same would happen again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[non_exhaustive]
-pub enum GoodbyeCode {
-    /// Whoever says it is done.
-    Done = 0,
-    /// The broker is shutting down.
-    Draining = 1,
-    /// The broker has as many connections as it may.
-    Full = 2,
-    /// Nothing was heard for too long.
-    Silent = 3,
-    /// Retention dropped a record while it was being sent.
-    Dropped = 4,
-    /// The log failed.
-    LogFailed = 5,
-    /// A frame is malformed.
-    BadFrame = 0x100,
-    /// A checksum does not match.
-    Checksum = 0x101,
-    /// A frame, a record or a block is over the limit.
-    TooLarge = 0x102,
-    /// The connection did not begin with an Oyez hello.
-    NotOyez = 0x103,
-    /// No common version.
-    Version = 0x104,
-    /// A frame that may not come at this point, or not from this side.
-    Unexpected = 0x105,
-    /// More records in flight than `Welcome` allows.
-    Flooding = 0x106,
-    /// The name is not a topic.
-    BadTopic = 0x107,
-}
-
-impl GoodbyeCode {
-    /// Reads the code; an unknown one becomes the plainest of its half.
-    #[must_use]
-    pub const fn from_code(code: u16) -> Self {
-        match code {
-            0 => Self::Done,
-            2 => Self::Full,
-            3 => Self::Silent,
-            4 => Self::Dropped,
-            5 => Self::LogFailed,
-            0x101 => Self::Checksum,
-            0x102 => Self::TooLarge,
-            0x103 => Self::NotOyez,
-            0x104 => Self::Version,
-            0x105 => Self::Unexpected,
-            0x106 => Self::Flooding,
-            0x107 => Self::BadTopic,
-            1..=0xff => Self::Draining,
-            _ => Self::BadFrame,
-        }
-    }
-
-    /// Whether coming back can help.
-    #[must_use]
-    pub const fn may_reconnect(self) -> bool {
-        (self as u16) < 0x100
-    }
-}
-
-impl From<FrameError> for GoodbyeCode {
-    fn from(error: FrameError) -> Self {
-        use crate::error::RecordError;
-        match error {
-            FrameError::Magic => Self::NotOyez,
-            FrameError::Checksum { .. }
-            | FrameError::Record(RecordError::BodyChecksum | RecordError::HeaderChecksum) => {
-                Self::Checksum
-            }
-            FrameError::TooLarge { .. }
-            | FrameError::Record(RecordError::TooLarge { .. } | RecordError::RawSize { .. }) => {
-                Self::TooLarge
-            }
-            FrameError::Topic(_) | FrameError::Record(RecordError::Topic(_)) => Self::BadTopic,
-            FrameError::Size { .. }
-            | FrameError::UnknownKind { .. }
-            | FrameError::Malformed { .. }
-            | FrameError::Record(_) => Self::BadFrame,
-        }
-    }
-}
-
 /// The last frame of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Goodbye<'a> {
@@ -417,6 +276,9 @@ impl<'a> Goodbye<'a> {
         let retry_after_ms = body.u32("retry after")?;
         let size = usize::from(body.u16("reason size")?);
         body.zeros(2)?;
+        if size > TEXT_SIZE_MAX {
+            return Err(body.malformed("reason is too long"));
+        }
         let reason = body.text(size, "reason")?;
         body.end()?;
         Ok(Self {
@@ -485,17 +347,6 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Why messages of a subscription cannot be delivered any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[non_exhaustive]
-pub enum GapCause {
-    /// Retention dropped them before this subscriber had them.
-    Retention = 0,
-    /// They were damaged on disk.
-    Damage = 1,
-}
-
 /// Messages of a subscription that will not come; delivery goes on after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap<'a> {
@@ -511,11 +362,7 @@ pub struct Gap<'a> {
 
 impl<'a> Gap<'a> {
     pub(crate) fn decode(aux: u16, mut body: Body<'a>) -> Result<Self, FrameError> {
-        let cause = match aux {
-            0 => GapCause::Retention,
-            1 => GapCause::Damage,
-            _ => return Err(body.malformed("cause")),
-        };
+        let cause = GapCause::from_code(aux).ok_or_else(|| body.malformed("cause"))?;
         let from = Offset::new(body.u64("from")?);
         let to = Offset::new(body.u64("to")?);
         let topic = take_topic(&mut body)?;

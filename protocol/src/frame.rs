@@ -7,7 +7,9 @@ use crate::command::{Hello, Query, Subscribe, Unsubscribe};
 use crate::error::FrameError;
 use crate::event::{Answer, Gap, Goodbye, Heartbeat, Published, Subscribed, Unsubscribed, Welcome};
 use crate::header::{FrameHead, kind};
-use crate::limits::{CONTROL_HEADER_SIZE, CONTROL_SIZE_MAX, FRAME_HEAD_SIZE, Limits};
+use crate::limits::{
+    CONTROL_HEADER_SIZE, CONTROL_SIZE_MAX, FRAME_HEAD_SIZE, Limits, RECORD_SIZE_MIN,
+};
 use crate::record::Record;
 
 /// One frame, borrowed from the input.
@@ -42,7 +44,7 @@ pub enum Frame<'a> {
     Answer(Answer<'a>),
     /// Messages that will not come.
     Gap(Gap<'a>),
-    /// A frame whose kind is not known here and may be passed over.
+    /// An intact frame whose kind is not known here and may be passed over.
     Skipped {
         /// Its kind.
         kind: u8,
@@ -86,7 +88,10 @@ pub fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Frame
     };
     let frame = match head.kind {
         kind::RECORD => Frame::Record(Record::verify(bytes, limits)?),
-        other if kind::is_skippable(other) => Frame::Skipped { kind: other },
+        // Also what is passed over must be intact: one flipped bit would turn any frame into such a kind, and a
+        // record would be lost without a word.
+        kind if !frame_is_intact(bytes) => return Err(FrameError::Checksum { kind }),
+        kind if kind::is_skippable(kind) => Frame::Skipped { kind },
         _ => decode_control(&head, bytes)?,
     };
     Ok(Decoded::Frame { frame, size })
@@ -94,12 +99,15 @@ pub fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Frame
 
 /// Refuses a hopeless frame from its head alone, before anybody waits for its bytes or makes room for them.
 fn check_size(head: &FrameHead, limits: &Limits) -> Result<(), FrameError> {
-    let max = match head.kind {
-        kind::RECORD => limits.record_size_max,
-        other if kind::is_skippable(other) => limits.frame_size_max(),
-        kind::HELLO..=kind::GAP => CONTROL_SIZE_MAX,
-        other => return Err(FrameError::UnknownKind { kind: other }),
+    let (min, max) = match head.kind {
+        kind::RECORD => (RECORD_SIZE_MIN, limits.record_size_max),
+        kind::HELLO..=kind::GAP => (CONTROL_HEADER_SIZE as u32, CONTROL_SIZE_MAX),
+        kind if kind::is_skippable(kind) => (CONTROL_HEADER_SIZE as u32, limits.frame_size_max()),
+        kind => return Err(FrameError::UnknownKind { kind }),
     };
+    if head.size < min {
+        return Err(FrameError::Size { size: head.size });
+    }
     if head.size > max {
         return Err(FrameError::TooLarge {
             kind: head.kind,
@@ -110,32 +118,52 @@ fn check_size(head: &FrameHead, limits: &Limits) -> Result<(), FrameError> {
     Ok(())
 }
 
+/// Decodes an intact frame of a control kind.
 fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
-    let Some(rest) = bytes.get(CONTROL_HEADER_SIZE..) else {
-        return Err(FrameError::Size { size: head.size });
+    let body = Body::new(head.kind, &bytes[CONTROL_HEADER_SIZE..]);
+    let (flags, aux, id) = (head.flags, head.aux, read_u32(bytes, 12));
+    check_reserved(head, id, &body)?;
+    Ok(match head.kind {
+        kind::HELLO => Frame::Hello(Hello::decode(body)?),
+        kind::WELCOME => Frame::Welcome(Welcome::decode(aux, body)?),
+        kind::SUBSCRIBE => Frame::Subscribe(Subscribe::decode(id, aux, body)?),
+        kind::SUBSCRIBED => Frame::Subscribed(Subscribed::decode(id, flags, aux, body)?),
+        kind::UNSUBSCRIBE => Frame::Unsubscribe(Unsubscribe::decode(id, body)?),
+        kind::UNSUBSCRIBED => Frame::Unsubscribed(Unsubscribed::decode(id, aux, body)?),
+        kind::PUBLISHED => Frame::Published(Published::decode(aux, body)?),
+        kind::PING => Frame::Ping(Heartbeat::decode(body)?),
+        kind::PONG => Frame::Pong(Heartbeat::decode(body)?),
+        kind::GOODBYE => Frame::Goodbye(Goodbye::decode(aux, body)?),
+        kind::QUERY => Frame::Query(Query::decode(id, aux, body)?),
+        kind::ANSWER => Frame::Answer(Answer::decode(id, flags, body)?),
+        kind::GAP => Frame::Gap(Gap::decode(aux, body)?),
+        kind => return Err(FrameError::UnknownKind { kind }),
+    })
+}
+
+/// Flags, aux and request id must be zero in the kinds that give them no meaning.
+fn check_reserved(head: &FrameHead, id: u32, body: &Body<'_>) -> Result<(), FrameError> {
+    use kind::{
+        ANSWER, GAP, GOODBYE, PUBLISHED, QUERY, SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED,
+        WELCOME,
     };
-    if !frame_is_intact(bytes) {
-        return Err(FrameError::Checksum { kind: head.kind });
-    }
-    let (body, id) = (Body::new(head.kind, rest), read_u32(bytes, 12));
-    let has_flags = matches!(head.kind, kind::SUBSCRIBED | kind::ANSWER);
+    let has_flags = matches!(head.kind, SUBSCRIBED | ANSWER);
+    let has_aux = matches!(
+        head.kind,
+        WELCOME | SUBSCRIBE | SUBSCRIBED | UNSUBSCRIBED | PUBLISHED | GOODBYE | QUERY | GAP
+    );
+    let has_id = matches!(
+        head.kind,
+        SUBSCRIBE | SUBSCRIBED | UNSUBSCRIBE | UNSUBSCRIBED | QUERY | ANSWER
+    );
     if !has_flags && head.flags != 0 {
         return Err(body.malformed("flags"));
     }
-    Ok(match head.kind {
-        kind::HELLO => Frame::Hello(Hello::decode(body)?),
-        kind::WELCOME => Frame::Welcome(Welcome::decode(head.aux, body)?),
-        kind::SUBSCRIBE => Frame::Subscribe(Subscribe::decode(id, head.aux, body)?),
-        kind::SUBSCRIBED => Frame::Subscribed(Subscribed::decode(id, head.flags, head.aux, body)?),
-        kind::UNSUBSCRIBE => Frame::Unsubscribe(Unsubscribe::decode(id, body)?),
-        kind::UNSUBSCRIBED => Frame::Unsubscribed(Unsubscribed::decode(id, head.aux, body)?),
-        kind::PUBLISHED => Frame::Published(Published::decode(head.aux, body)?),
-        kind::PING => Frame::Ping(Heartbeat::decode(body)?),
-        kind::PONG => Frame::Pong(Heartbeat::decode(body)?),
-        kind::GOODBYE => Frame::Goodbye(Goodbye::decode(head.aux, body)?),
-        kind::QUERY => Frame::Query(Query::decode(id, head.aux, body)?),
-        kind::ANSWER => Frame::Answer(Answer::decode(id, head.flags, body)?),
-        kind::GAP => Frame::Gap(Gap::decode(head.aux, body)?),
-        other => return Err(FrameError::UnknownKind { kind: other }),
-    })
+    if !has_aux && head.aux != 0 {
+        return Err(body.malformed("aux"));
+    }
+    if !has_id && id != 0 {
+        return Err(body.malformed("request id"));
+    }
+    Ok(())
 }

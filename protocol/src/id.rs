@@ -52,10 +52,10 @@ number! {
 }
 
 impl Offset {
-    /// The offset `messages` further on.
+    /// The offset `messages` further on; it stops at the greatest, since offsets come from the wire.
     #[must_use]
     pub const fn plus(self, messages: u64) -> Self {
-        Self(self.0 + messages)
+        Self(self.0.saturating_add(messages))
     }
 }
 

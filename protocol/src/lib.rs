@@ -1,12 +1,401 @@
-//! The Oyez wire: records, control frames, checksums, limits and the block codec.
+//! The Oyez wire, version 1: records, control frames, checksums, limits and the block codec.
+//!
+//! This page is the specification; a client can be written from it alone. The crate implements it for both sides: from
+//! bytes to borrowed views ([`decode`]) and from values to bytes (the `encode` of each frame, [`record::RecordBuilder`]).
+//! It does no I/O, reads no clock, and allocates nothing when it decodes. Feature `lz4` adds the block codec (module
+//! `lz4`), which the broker never needs: it passes blocks on as they are.
+//!
+//! - [Conventions](#conventions), [frames](#frames), [kinds](#kinds), [the session](#the-session)
+//! - [Control frames](#control-frames), [codes](#codes)
+//! - [Records](#records), [extras](#extras), [blocks and messages](#blocks-and-messages)
+//! - [Limits](#limits), [rules for receivers](#rules-for-receivers), [worked example](#worked-example)
+//!
+//! # Conventions
+//!
+//! A connection is one TCP stream each way; the default port is 7450. All numbers are unsigned and little-endian: `u8`,
+//! `u16`, `u32`, `u48` (six bytes), `u64`. Offsets in the tables count bytes from the start of the frame. Text is UTF-8
+//! without a terminator. *Reserved* bytes are written as zero and refused if they are not. *Checksum* is CRC-32C
+//! (Castagnoli: reflected polynomial `0x82F63B78`, start and final exclusive-or `0xFFFFFFFF`; that of `"123456789"` is
+//! `0xE3069283`).
+//!
+//! A *topic* is 1 to 255 bytes of UTF-8 without NUL, `+` and `#`; `/` separates its levels. An *offset* numbers the messages
+//! of a topic from 0 without holes. An *epoch* names a history of offsets: while it is the same, an offset means the same
+//! message; 0 means "not known".
+//!
+//! # Frames
+//!
+//! The stream is a sequence of frames without anything between them. Every frame begins with the same head:
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 0 | u32 | size | bytes of the whole frame, this head included; a multiple of 8 |
+//! | 4 | u8 | kind | see [kinds](#kinds) |
+//! | 5 | u8 | flags | by kind; a bit without a meaning is reserved |
+//! | 6 | u16 | aux | a count or a code, by kind; reserved where the kind gives it no meaning |
+//!
+//! In all kinds but 1 the head goes on like this:
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 8 | u32 | checksum | over all other bytes of the frame: [0, 8) and [12, size) |
+//! | 12 | u32 | id | request id, chosen by the client, repeated in the answer; reserved where the kind has none |
+//! | 16 | | fields | by kind, without alignment, then 0 to 7 reserved bytes up to `size` |
+//!
+//! So the smallest of them has 16 bytes. They may have at most 65,536 bytes. A record (kind 1) has a head of its own, of
+//! 48 bytes; see [records](#records).
+//!
+//! # Kinds
+//!
+//! | kind | frame | from | aux | id | flags |
+//! |---|---|---|---|---|---|
+//! | 1 | [Record](#records) | both | messages | | codec |
+//! | 2 | [Hello](#hello) | client | | | |
+//! | 3 | [Welcome](#welcome) | broker | version | | |
+//! | 4 | [Subscribe](#subscribe) | client | start | yes | |
+//! | 5 | [Subscribed](#subscribed) | broker | outcome | yes | 1 epoch changed, 2 dropped |
+//! | 6 | [Unsubscribe](#unsubscribe-unsubscribed) | client | | yes | |
+//! | 7 | [Unsubscribed](#unsubscribe-unsubscribed) | broker | outcome | yes | |
+//! | 8 | [Published](#published) | broker | entries | | |
+//! | 9 | [Ping](#ping-pong) | both | | | |
+//! | 10 | [Pong](#ping-pong) | both | | | |
+//! | 11 | [Goodbye](#goodbye) | both | code | | |
+//! | 12 | [Query](#query-answer) | client | question | yes | |
+//! | 13 | [Answer](#query-answer) | broker | | yes | 1 more |
+//! | 14 | [Gap](#gap) | broker | cause | | |
+//! | 0x80-0xff | to be skipped | both | any | any | any |
+//!
+//! **Skip rule.** A kind with its high bit set (128 and up) that a receiver does not know is passed over: `size` bytes, once
+//! their checksum was found right. (An unchecked skip would let one flipped bit turn a record into nothing.) Such a frame
+//! is at most as large as the receiver's largest frame. The marks of the broker's logs are such kinds (0x80 pad, 0x81 sync
+//! mark, 0x82 block header); where records are delivered together, marks may stand between them, pads never. Any other
+//! unknown kind ends the connection, as does 0.
+//!
+//! # The session
+//!
+//! 1. The client connects and sends `Hello`, at once and before anything else. It need not wait for the answer to send more,
+//!    but then knows no limits yet; waiting is the rule.
+//! 2. The broker answers with `Welcome`, or with `Goodbye` and closes. The version in `Welcome` is the highest that both
+//!    speak; the layouts of frame heads, `Hello` and `Goodbye` are the same in all versions.
+//! 3. From then on either side sends what it likes in any order.
+//!    - **Publish**: the client sends a record with a *correlation id* of its choice. The broker answers each record with one
+//!      entry of some `Published` frame, once the record is as durable as its topic's log promises. Answers for one topic
+//!      come in the order of publishing; between topics there is none. No more than `inflight_records_max` records and
+//!      `inflight_bytes_max` bytes may be without an answer.
+//!    - **Subscribe**: answered by `Subscribed` with the same id. If its outcome is 0, records of the topic follow: those that
+//!      are kept first, then each as it becomes visible, in the order of offsets. A record goes out whole: the first one
+//!      may begin before the offset asked for.
+//!    - **Unsubscribe**: answered by `Unsubscribed`; no record of that topic comes after it.
+//!    - **Query**: answered by an `Answer` with the same id.
+//!    - `Gap` takes the place of records that are kept no more. Delivery goes on behind it.
+//! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
+//!    its token at once. Any frame counts as a sign of life. After twice that time of silence the connection is dead.
+//! 5. `Goodbye` is the last frame of whoever sends it. The other side reads up to it, sends no more, and closes. Its code
+//!    tells whether to come back and how soon. A connection that ends without it broke: come back.
+//!
+//! After a break a client reconnects and subscribes with `start` 2, the offset behind the last message it has, and the epoch
+//! that `Subscribed` told it. A publisher that saw no answer for a record sends it again; if the first copy had arrived,
+//! the messages are there twice.
+//!
+//! # Control frames
+//!
+//! ## Hello
+//! Kind 2.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | 4 bytes | magic | `OYEZ` |
+//! | 20 | u16 | version min | lowest version that the client speaks |
+//! | 22 | u16 | version max | highest version, not below the lowest |
+//! | 24 | u32 | heartbeat | longest silence that the client wants, in ms; 0 leaves it to the broker |
+//! | 28 | u16 | name size | n, at most 1,024 |
+//! | 30 | u16 | credentials size | c, at most 4,096 |
+//! | 32 | n bytes | name | what the client calls itself, for the broker's log |
+//! | 32 + n | c bytes | credentials | what the client proves itself with |
+//!
+//! ## Welcome
+//! Kind 3, aux = the version that the connection speaks.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u32 | heartbeat | of this connection, in ms |
+//! | 20 | u32 | record size max | largest record taken and delivered: a multiple of 8, 56 to 1,048,576 |
+//! | 24 | u32 | raw size max | largest decompressed block: 1 to 8,388,608 |
+//! | 28 | u32 | inflight records max | published records that may be without an answer |
+//! | 32 | u32 | inflight bytes max | and their bytes |
+//! | 36 | u32 | name size | n, at most 1,024 |
+//! | 40 | u64 | instance | random number of this run of the broker |
+//! | 48 | n bytes | name | what the broker calls itself |
+//!
+//! ## Subscribe
+//! Kind 4, with id. aux = start: 0 latest (the next message that becomes visible), 1 earliest (the oldest kept), 2 offset.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | offset | the first message wanted; 0 unless start is 2 |
+//! | 24 | u64 | epoch | that the offset belongs to; 0 takes the offset as it is |
+//! | 32 | u8 | topic size | n |
+//! | 33 | n bytes | topic | |
+//!
+//! When the epoch is not 0 and not the topic's, the offset means nothing any more: delivery begins with the oldest message
+//! kept and `Subscribed` has flag 1. When the offset is older than what is kept, delivery begins with the oldest kept and
+//! `Subscribed` has flag 2. One beyond the newest visible message is refused (outcome 5).
+//!
+//! ## Subscribed
+//! Kind 5, with id, aux = [outcome](#codes). Flags: 1 = the epoch asked for is over, 2 = the offset asked for is kept no
+//! more. If the outcome is not 0 there is no subscription, and the fields mean nothing.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | next | offset that delivery begins with |
+//! | 24 | u64 | earliest | oldest offset kept |
+//! | 32 | u64 | head | first offset that is not visible yet |
+//! | 40 | u64 | epoch | of the topic |
+//!
+//! ## Unsubscribe, Unsubscribed
+//! Kind 6, with id: `u8` topic size at 16, the topic at 17. Kind 7, with id, aux = [outcome](#codes) (0 or 3), without fields.
+//!
+//! ## Published
+//! Kind 8, aux = number of entries, 1 to 2,047, each of 32 bytes from 16 on:
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | +0 | u64 | correlation | the record's correlation id |
+//! | +8 | u64 | offset | of the record's first message |
+//! | +16 | u64 | epoch | of the topic |
+//! | +24 | u16 | outcome | 0: the record is in the log; else it is not, and offset and epoch mean nothing |
+//! | +26 | 6 bytes | reserved | |
+//!
+//! ## Ping, Pong
+//! Kinds 9 and 10: `u64` token at 16, chosen by who pings.
+//!
+//! ## Goodbye
+//! Kind 11, aux = [code](#codes).
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u32 | retry after | when to come back, in ms; 0 leaves it to the client |
+//! | 20 | u16 | reason size | n, at most 1,024 |
+//! | 22 | u16 | reserved | |
+//! | 24 | n bytes | reason | a sentence for people |
+//!
+//! ## Query, Answer
+//! Kind 12, with id, aux = question: 1 statistics, 2 topics. `u8` size n at 16, n bytes of text at 17: for topics the name
+//! after which to begin (empty: with the first), for statistics empty.
+//!
+//! Kind 13, with the query's id. Flag 1 = there are more topics: ask again with the last name of this answer.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u32 | size | n, at most 65,512 |
+//! | 20 | u32 | reserved | |
+//! | 24 | n bytes | text | a JSON object |
+//!
+//! ## Gap
+//! Kind 14, aux = cause: 0 retention dropped the messages before they were delivered, 1 they were damaged on disk.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | from | first offset missing |
+//! | 24 | u64 | to | first offset that will come; greater than `from` |
+//! | 32 | u8 | topic size | n |
+//! | 33 | n bytes | topic | |
+//!
+//! # Codes
+//!
+//! Outcomes ([`event::Outcome`]); one that is not known makes its frame malformed:
+//!
+//! | code | meaning | | code | meaning |
+//! |---|---|---|---|---|
+//! | 0 | done | | 5 | the offset lies beyond the newest visible message |
+//! | 1 | not a topic | | 6 | the disk is full; publishing is refused, reading goes on |
+//! | 2 | subscribed already | | 7 | the broker is shutting down |
+//! | 3 | not subscribed | | 8 | the topic's log failed |
+//! | 4 | too many subscriptions | | | |
+//!
+//! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
+//! again, do not. One that is not known counts as 1 or as 256 by that line.
+//!
+//! | code | meaning | | code | meaning |
+//! |---|---|---|---|---|
+//! | 0 | done | | 256 | malformed frame |
+//! | 1 | shutting down | | 257 | wrong checksum |
+//! | 2 | too many connections | | 258 | over a limit |
+//! | 3 | silent for too long | | 259 | not an Oyez hello |
+//! | 4 | retention dropped the record being sent | | 260 | no common version |
+//! | 5 | the log failed | | 261 | a frame that may not come here |
+//! | | | | 262 | too much in flight |
+//! | | | | 263 | not a topic |
+//!
+//! # Records
+//!
+//! Kind 1: messages of one topic, compressed and checked together. The same bytes are what a publisher sends, what lies in
+//! the log, and what a subscriber gets; the broker writes the marked fields in place and touches nothing else.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 0 | u32 | size | the whole record, a multiple of 8, at most `record size max` |
+//! | 4 | u8 | kind | 1 |
+//! | 5 | u8 | flags | the codec: 0 stored, 1 LZ4; anything else is refused |
+//! | 6 | u16 | count | messages in the block, at least 1 |
+//! | 8 | u32 | body checksum | over all that the publisher writes: [0, 8), [12, 20) and [48, size) |
+//! | 12 | u32 | raw size | bytes of the decompressed block: at least `count`, at most `raw size max` |
+//! | 16 | u8 | topic size | t, 1 to 255 |
+//! | 17 | u8 | extras units | e, in units of 8 bytes |
+//! | 18 | u8 | padding | p, 0 to 7 |
+//! | 19 | u8 | reserved | |
+//! | 20 | u32 | header checksum | **broker**: over [0, 48) with this field as zero |
+//! | 24 | u64 | offset | **broker**: of the first message. From the publisher: its correlation id |
+//! | 32 | u48 | sequence | **broker**: number of the record in its log |
+//! | 38 | u16 | log | **broker** |
+//! | 40 | u48 | timestamp | **broker**: ms since the Unix epoch, never backwards within a log |
+//! | 46 | u16 | incarnation | **broker** |
+//! | 48 | t bytes | topic | |
+//! | 48 + t | 8e bytes | extras | |
+//! | 48 + t + 8e | b bytes | block | b = size - 48 - t - 8e - p |
+//! | size - p | p bytes | reserved | |
+//!
+//! The publisher writes zero into the broker's fields but for the correlation id. The id is covered by no checksum on its way
+//! in; an answer for an id that was never sent means that the connection is broken.
+//!
+//! ## Extras
+//!
+//! What is said of the record as a whole: one after the other, each `u8` type, `u8` length, as many bytes, and zeros up to a
+//! multiple of 8 (counted from its own start). Types of 128 and up may be ignored by whoever does not know them; a record
+//! with any other unknown type is refused. None is defined in version 1. The publisher begins a new record when extras
+//! differ.
+//!
+//! ## Blocks and messages
+//!
+//! The raw block is `count` messages, one after the other, without anything between or behind them:
+//!
+//! ```text
+//! message := varint(payload_size * 4 + has_headers * 2 + has_key)
+//!            has_key:     varint(key_size) key
+//!            has_headers: varint(n) n * ( varint(name_size) name varint(value_size) value ),  n >= 1
+//!            payload
+//! ```
+//!
+//! A varint is base 128, seven bits a byte from the lowest up, the high bit set in all bytes but the last, in its shortest
+//! form, and below 2^32. Keys, names, values and payloads are bytes. Message number i of a record has the offset
+//! `offset + i`.
+//!
+//! Codec 0: the block is the raw block, b = raw size. Codec 1: the block is one raw LZ4 block (the [LZ4 block format];
+//! no frame around it, no size before it, no dictionary). It is exactly b bytes long and must decompress to exactly `raw
+//! size` bytes; b < raw size <= 255 b, which no true LZ4 block misses. Whoever compresses sends the block stored when LZ4
+//! does not make it smaller.
+//!
+//! [LZ4 block format]: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
+//!
+//! # Limits
+//!
+//! | what | default | never above | constant |
+//! |---|---|---|---|
+//! | record, bytes | 262,144 | 1,048,576 | [`limits::RECORD_SIZE_HARD_MAX`] |
+//! | decompressed block, bytes | 1,048,576 | 8,388,608 | [`limits::RAW_SIZE_HARD_MAX`] |
+//! | messages in a record | | 65,535 | [`limits::MESSAGES_MAX`] |
+//! | topic, bytes | | 255 | [`limits::TOPIC_SIZE_MAX`] |
+//! | extras of a record, bytes | | 2,040 | [`limits::EXTRAS_SIZE_MAX`] |
+//! | control frame, bytes | | 65,536 | [`limits::CONTROL_SIZE_MAX`] |
+//! | a name or a reason, bytes | | 1,024 | [`limits::TEXT_SIZE_MAX`] |
+//! | credentials, bytes | | 4,096 | [`limits::CREDENTIALS_SIZE_MAX`] |
+//!
+//! The broker's own limits for records and blocks are in `Welcome`; a client takes the greatest that the protocol knows until
+//! it has them. A publisher that batches up to [`record::RecordBuilder::raw_capacity`] keeps within them whether the
+//! messages compress or not.
+//!
+//! # Rules for receivers
+//!
+//! - **Need more is not an error.** With fewer than 8 bytes a head is missing; with fewer than `size`, the rest of the frame.
+//!   [`decode`] then tells how many bytes there must be in all. Refuse a bad kind or size from the head alone, before
+//!   making room for the frame.
+//! - **Any error ends the connection**, since the place of the next frame is not known: say `Goodbye` with the code, close. A
+//!   client whose broker sends nonsense comes back and resumes.
+//! - **Check both checksums of a delivery**: [`decode`] checks that over the body, [`record::Record::check_header`] that over
+//!   what the broker wrote ([`record::Record::verify_stamped`] does both). A broker checks that over the body; nothing
+//!   else is there yet.
+//! - **Believe no length.** Cap `raw size` before making room, decompress into exactly that much, require exactly that much.
+//!   Lengths inside the block end at the block; after `count` messages nothing is left.
+//! - **Reserved bytes are zero**, in frames, between fields, in paddings. Refuse others, so that they can get a meaning.
+//! - **Trim.** Of a delivered record pass on only messages at and after the offset wanted.
+//! - **Drop repeats** by topic and offset: a record can come again after a reconnect, and when two subscriptions of a session
+//!   match it. What lies below the offset that comes next was seen already.
+//! - **Holes are announced.** An offset greater than the one that comes next, without a `Gap` before it, is a broken broker.
+//!
+//! # Worked example
+//!
+//! A client says hello (protocol 1 to 1, heartbeat left to the broker, name `demo`, no credentials), publishes `hello` to the
+//! topic `demo` with correlation id 9, and gets what a subscriber gets:
+//!
+//! ```
+//! # use oyez_protocol::{checksum::crc32c, command::Hello, limits::Limits, message::{MessageRef, Messages}};
+//! # use oyez_protocol::{decode, Decoded, Frame, LogId, Offset, Sequence, record::{RecordBuilder, Stamp, stamp}};
+//! let hello = [
+//!     0x28, 0, 0, 0,  2, 0,  0, 0,              // size 40, kind 2 (Hello), flags, aux
+//!     0x06, 0x91, 0xaf, 0x3e,  0, 0, 0, 0, // checksum of the 36 other bytes, no id
+//!     b'O', b'Y', b'E', b'Z',  1, 0,  1, 0,     // magic, versions 1 to 1
+//!     0, 0, 0, 0,  4, 0,  0, 0,                 // heartbeat, sizes of name and credentials
+//!     b'd', b'e', b'm', b'o',  0, 0, 0, 0,      // name, reserved up to a multiple of 8
+//! ];
+//! let mut covered = hello[..8].to_vec();
+//! covered.extend_from_slice(&hello[12..]);
+//! assert_eq!(crc32c(&covered).to_le_bytes(), hello[8..12]);
+//! let said = Hello { version_min: 1, version_max: 1, heartbeat_ms: 0, name: "demo", credentials: b"" };
+//! assert_eq!(decode(&hello, &Limits::DEFAULT), Ok(Decoded::Frame { frame: Frame::Hello(said), size: 40 }));
+//! assert_eq!(decode(&hello[..39], &Limits::DEFAULT), Ok(Decoded::Need { total: 40 }));
+//!
+//! let mut record = [
+//!     0x40, 0, 0, 0,  1,  0,  1, 0,             // size 64, kind 1, stored, one message
+//!     0x82, 0x81, 0x5a, 0x31,  6, 0, 0, 0, // body checksum, raw size 6
+//!     4,  0,  6,  0,  0, 0, 0, 0,               // topic size, no extras, padding 6, reserved, header checksum
+//!     9, 0, 0, 0, 0, 0, 0, 0,                   // correlation id
+//!     0, 0, 0, 0, 0, 0,  0, 0,                  // sequence, log
+//!     0, 0, 0, 0, 0, 0,  0, 0,                  // timestamp, incarnation
+//!     b'd', b'e', b'm', b'o',                   // topic
+//!     0x14, b'h', b'e', b'l', b'l', b'o',       // block: 5 * 4 + no headers + no key, payload
+//!     0, 0, 0, 0, 0, 0,                         // padding
+//! ];
+//! let mut built = Vec::new();
+//! let mut builder = RecordBuilder::new("demo", Limits::DEFAULT)?;
+//! builder.push(&MessageRef::new(b"hello"))?;
+//! builder.finish_stored(9, &mut built);
+//! assert_eq!(built, record);
+//!
+//! // The broker takes it as message 1000 of the topic. Only bytes 20 to 48 change.
+//! stamp(&mut record, &Stamp {
+//!     offset: Offset::new(1000),
+//!     sequence: Sequence::new(77),
+//!     log: LogId::new(3),
+//!     timestamp_ms: 1_700_000_000_000,
+//!     incarnation: 2,
+//! });
+//! assert_eq!(record[20..48], [
+//!     0x54, 0x8b, 0x03, 0xe4,                   // header checksum
+//!     0xe8, 3, 0, 0, 0, 0, 0, 0,                // offset 1000
+//!     77, 0, 0, 0, 0, 0,  3, 0,                 // sequence, log
+//!     0x00, 0x68, 0xe5, 0xcf, 0x8b, 0x01,  2, 0, // timestamp, incarnation
+//! ]);
+//!
+//! let Ok(Decoded::Frame { frame: Frame::Record(delivered), .. }) = decode(&record, &Limits::DEFAULT) else {
+//!     panic!("the body was not touched");
+//! };
+//! delivered.check_header()?;
+//! let mut messages = Messages::new(delivered.block(), delivered.count());
+//! assert_eq!(messages.next(), Some(Ok(MessageRef::new(b"hello"))));
+//! assert_eq!(messages.next(), None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod body;
+mod builder;
 mod bytes;
 pub mod checksum;
+mod code;
 pub mod command;
 pub mod error;
 pub mod event;
+mod extras;
 pub mod frame;
 pub mod header;
 mod id;

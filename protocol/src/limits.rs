@@ -9,6 +9,9 @@ pub const CONTROL_HEADER_SIZE: usize = 16;
 /// Every frame starts and ends on a multiple of this many bytes.
 pub const FRAME_ALIGN: usize = 8;
 
+/// Bytes of the smallest record: header, a topic of one byte, a block of one byte, padding.
+pub const RECORD_SIZE_MIN: u32 = (RECORD_HEADER_SIZE + 2).next_multiple_of(FRAME_ALIGN) as u32;
+
 /// Longest topic in bytes; its length travels in one byte.
 pub const TOPIC_SIZE_MAX: usize = 255;
 /// Most extras of a record in bytes; their length travels in one byte, in units of eight.
@@ -42,7 +45,7 @@ const _: () = assert!(RECORD_HEADER_SIZE.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(CONTROL_HEADER_SIZE.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(RECORD_SIZE_DEFAULT <= RECORD_SIZE_HARD_MAX);
 const _: () = assert!(RAW_SIZE_DEFAULT <= RAW_SIZE_HARD_MAX);
-// The header, the longest topic and the most extras leave room for a block in the smallest limit.
+// The header, the longest topic and the most extras leave room for a block in the default limit.
 const _: () = assert!(
     RECORD_HEADER_SIZE + TOPIC_SIZE_MAX + EXTRAS_SIZE_MAX + 4096 < RECORD_SIZE_DEFAULT as usize
 );
@@ -50,6 +53,7 @@ const _: () = assert!(
     CONTROL_HEADER_SIZE + 32 + TEXT_SIZE_MAX + CREDENTIALS_SIZE_MAX < CONTROL_SIZE_MAX as usize
 );
 const _: () = assert!(CONTROL_SIZE_MAX <= RECORD_SIZE_DEFAULT);
+const _: () = assert!(Limits::DEFAULT.are_valid() && Limits::HARD.are_valid());
 
 /// What one side of a connection accepts. The broker states its own in `Welcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,25 @@ impl Limits {
         record_size_max: RECORD_SIZE_HARD_MAX,
         raw_size_max: RAW_SIZE_HARD_MAX,
     };
+
+    /// Whether a broker may state these: nothing above [`Limits::HARD`], and a record size that records can have.
+    #[must_use]
+    pub const fn are_valid(&self) -> bool {
+        RECORD_SIZE_MIN <= self.record_size_max
+            && self.record_size_max <= RECORD_SIZE_HARD_MAX
+            && self.record_size_max.is_multiple_of(FRAME_ALIGN as u32)
+            && 1 <= self.raw_size_max
+            && self.raw_size_max <= RAW_SIZE_HARD_MAX
+    }
+
+    /// These limits, nowhere above [`Limits::HARD`].
+    #[must_use]
+    pub fn capped(self) -> Self {
+        Self {
+            record_size_max: self.record_size_max.min(RECORD_SIZE_HARD_MAX),
+            raw_size_max: self.raw_size_max.min(RAW_SIZE_HARD_MAX),
+        }
+    }
 
     /// Largest frame of any kind, in bytes.
     #[must_use]

@@ -31,9 +31,9 @@ impl Scratch {
         out: &mut Vec<u8>,
     ) -> Codec {
         let raw = builder.raw();
-        self.buffer.resize(get_maximum_output_size(raw.len()), 0);
-        let size = compress_into(raw, &mut self.buffer)
-            .expect("the output has the size that LZ4 needs at worst");
+        let buffer = self.room(get_maximum_output_size(raw.len()));
+        let size =
+            compress_into(raw, buffer).expect("the output has the size that LZ4 needs at worst");
         if size < raw.len() {
             builder.finish(correlation, Codec::Lz4, &self.buffer[..size], out);
             Codec::Lz4
@@ -53,12 +53,21 @@ impl Scratch {
             Codec::Stored => Ok(record.block()),
             Codec::Lz4 => {
                 let raw_size = record.raw_size();
-                self.buffer.resize(raw_size as usize, 0);
-                match decompress_into(record.block(), &mut self.buffer) {
-                    Ok(size) if size == raw_size as usize => Ok(&self.buffer),
+                let buffer = self.room(raw_size as usize);
+                match decompress_into(record.block(), buffer) {
+                    Ok(size) if size == raw_size as usize => Ok(buffer),
                     _ => Err(BlockError::Decompress { raw_size }),
                 }
             }
         }
+    }
+
+    /// Exactly `size` bytes of the buffer. It grows no further than it must, and bytes that are there already are not
+    /// cleared again.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let missing = size.saturating_sub(self.buffer.len());
+        self.buffer.reserve_exact(missing);
+        self.buffer.resize(self.buffer.len() + missing, 0);
+        &mut self.buffer[..size]
     }
 }

@@ -6,7 +6,8 @@
 //!            [has_headers: varint(count) count x (varint(size) name varint(size) value)]
 //!            payload
 //! ```
-//! A varint is little-endian base 128 (LEB128) of at most five bytes and at most `u32::MAX`.
+//! A varint is little-endian base 128 (LEB128) in its shortest form, at most `u32::MAX` (five bytes). `has_headers`
+//! promises at least one header. So messages have exactly one encoding.
 
 use crate::error::BlockError;
 
@@ -75,11 +76,18 @@ impl<'a> Iterator for Headers<'a> {
         self.count = self.count.checked_sub(1)?;
         Some((take_sized(&mut self.bytes)?, take_sized(&mut self.bytes)?))
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), Some(self.len()))
+    }
 }
+
+impl ExactSizeIterator for Headers<'_> {}
+impl core::iter::FusedIterator for Headers<'_> {}
 
 /// Encodes `(name, value)` pairs for [`Headers::parse`].
 pub fn write_headers(pairs: &[(&[u8], &[u8])], out: &mut Vec<u8>) {
-    write_varint(narrow(pairs.len()), out);
+    write_varint(pairs.len() as u64, out);
     for (name, value) in pairs {
         write_sized(name, out);
         write_sized(value, out);
@@ -126,6 +134,8 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+impl core::iter::FusedIterator for Messages<'_> {}
+
 /// Bytes that [`write_message`] appends.
 #[must_use]
 pub fn message_size(message: &MessageRef<'_>) -> usize {
@@ -153,13 +163,9 @@ pub fn write_message(message: &MessageRef<'_>, out: &mut Vec<u8>) {
 }
 
 fn first_varint(message: &MessageRef<'_>) -> u64 {
-    narrow(message.payload.len()) << 2
+    (message.payload.len() as u64) << 2
         | u64::from(!message.headers.is_empty()) << 1
         | u64::from(message.key.is_some())
-}
-
-fn narrow(size: usize) -> u64 {
-    size as u64
 }
 
 fn take_message<'a>(rest: &mut &'a [u8]) -> Option<MessageRef<'a>> {
@@ -170,7 +176,7 @@ fn take_message<'a>(rest: &mut &'a [u8]) -> Option<MessageRef<'a>> {
         None
     };
     let headers = if first & 2 != 0 {
-        take_headers(rest)?
+        take_headers(rest).filter(|headers| !headers.is_empty())?
     } else {
         Headers::default()
     };
@@ -211,8 +217,9 @@ fn take_varint(rest: &mut &[u8]) -> Option<u32> {
     for (index, byte) in rest.iter().take(VARINT_SIZE_MAX).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
+            let shortest = index == 0 || *byte != 0;
             *rest = &rest[index + 1..];
-            return u32::try_from(value).ok();
+            return u32::try_from(value).ok().filter(|_| shortest);
         }
     }
     None
@@ -231,10 +238,10 @@ fn varint_size(value: u64) -> usize {
 }
 
 fn write_sized(bytes: &[u8], out: &mut Vec<u8>) {
-    write_varint(narrow(bytes.len()), out);
+    write_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
 fn sized_size(bytes: &[u8]) -> usize {
-    varint_size(narrow(bytes.len())) + bytes.len()
+    varint_size(bytes.len() as u64) + bytes.len()
 }

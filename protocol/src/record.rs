@@ -8,12 +8,14 @@ use crate::bytes::{
     read_u16, read_u32, read_u48, read_u64, write_u16, write_u32, write_u48, write_u64,
 };
 use crate::checksum::{crc32c, crc32c_append};
-use crate::error::{RecordError, TopicError};
+use crate::error::RecordError;
 use crate::header::{FrameHead, kind};
 use crate::id::{LogId, Offset, Sequence};
-use crate::limits::{EXTRAS_SIZE_MAX, FRAME_ALIGN, Limits, MESSAGES_MAX, RECORD_HEADER_SIZE};
-use crate::message::{MessageRef, message_size, write_message};
+use crate::limits::{FRAME_ALIGN, Limits, RECORD_HEADER_SIZE};
 use crate::topic;
+
+pub use crate::builder::{PushError, RecordBuilder};
+pub use crate::extras::{Extra, Extras};
 
 const BODY_CRC: usize = 8;
 const RAW_SIZE: usize = 12;
@@ -28,10 +30,8 @@ const LOG: usize = 38;
 const TIMESTAMP: usize = 40;
 const INCARNATION: usize = 46;
 
-/// Bits of the flags byte that name the codec.
-const CODEC_MASK: u8 = 0x0f;
 /// An LZ4 block cannot grow its input by more than this factor; a greater claim is a lie.
-const LZ4_RATIO_MAX: u64 = 255;
+const LZ4_RATIO_MAX: usize = 255;
 
 /// How a block is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Codec {
         }
     }
 
-    const fn to_flags(self) -> u8 {
+    pub(crate) const fn to_flags(self) -> u8 {
         match self {
             Self::Stored => 0,
             Self::Lz4 => 1,
@@ -59,11 +59,12 @@ impl Codec {
     }
 }
 
-/// A checked view of a record's bytes. Copying it copies two references.
+/// A checked view of a record's bytes. Copying it copies two references and a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     bytes: &'a [u8],
     topic: &'a str,
+    codec: Codec,
 }
 
 impl<'a> Record<'a> {
@@ -73,7 +74,7 @@ impl<'a> Record<'a> {
     /// The first rule that `bytes` break.
     pub fn verify(bytes: &'a [u8], limits: &Limits) -> Result<Self, RecordError> {
         let record = Self::structure(bytes, limits)?;
-        record.check_extras()?;
+        record.extras().check()?;
         if body_crc(bytes) != read_u32(bytes, BODY_CRC) {
             return Err(RecordError::BodyChecksum);
         }
@@ -111,45 +112,31 @@ impl<'a> Record<'a> {
     }
 
     fn structure(bytes: &'a [u8], limits: &Limits) -> Result<Self, RecordError> {
-        if bytes.len() < RECORD_HEADER_SIZE {
-            return Err(RecordError::Size {
-                size: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            });
-        }
-        let size = read_u32(bytes, 0);
-        check_head(bytes, size, limits)?;
-        let codec = Codec::from_flags(bytes[5])?;
-        let fixed = RECORD_HEADER_SIZE
-            + usize::from(bytes[TOPIC_SIZE])
-            + usize::from(bytes[EXTRAS_UNITS]) * FRAME_ALIGN;
-        let padding = usize::from(bytes[PADDING]);
-        if padding >= FRAME_ALIGN || bytes[RESERVED] != 0 {
-            return Err(RecordError::Reserved);
-        }
-        let Some(block) = bytes.len().checked_sub(fixed + padding) else {
+        let Some(header) = bytes.first_chunk::<RECORD_HEADER_SIZE>() else {
+            let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             return Err(RecordError::Size { size });
         };
+        let size = check_head(header, bytes.len(), limits)?;
+        let codec = Codec::from_flags(header[5])?;
+        let padding = usize::from(header[PADDING]);
+        if padding >= FRAME_ALIGN || header[RESERVED] != 0 {
+            return Err(RecordError::Reserved);
+        }
+        let topic_end = RECORD_HEADER_SIZE + usize::from(header[TOPIC_SIZE]);
+        let block_start = topic_end + usize::from(header[EXTRAS_UNITS]) * FRAME_ALIGN;
+        let Some(block) = bytes.len().checked_sub(block_start + padding) else {
+            return Err(RecordError::Size { size });
+        };
+        check_block(codec, block, read_u32(header, RAW_SIZE))?;
         if bytes[bytes.len() - padding..].iter().any(|byte| *byte != 0) {
             return Err(RecordError::Reserved);
         }
-        check_block(codec, block, read_u32(bytes, RAW_SIZE), limits)?;
-        let end = RECORD_HEADER_SIZE + usize::from(bytes[TOPIC_SIZE]);
-        let topic = topic::parse(&bytes[RECORD_HEADER_SIZE..end])?;
-        Ok(Self { bytes, topic })
-    }
-
-    fn check_extras(&self) -> Result<(), RecordError> {
-        let mut extras = self.extras();
-        for extra in &mut extras {
-            // No type of extra is defined yet, so one that must be understood cannot be.
-            if extra.kind & 0x80 == 0 {
-                return Err(RecordError::Extra { kind: extra.kind });
-            }
-        }
-        match extras.malformed {
-            Some(kind) => Err(RecordError::Extra { kind }),
-            None => Ok(()),
-        }
+        let topic = topic::parse(&bytes[RECORD_HEADER_SIZE..topic_end])?;
+        Ok(Self {
+            bytes,
+            topic,
+            codec,
+        })
     }
 
     /// The whole record, as it is stored and sent.
@@ -172,9 +159,8 @@ impl<'a> Record<'a> {
 
     /// How the block is encoded.
     #[must_use]
-    pub fn codec(&self) -> Codec {
-        Codec::from_flags(self.bytes[5] & CODEC_MASK)
-            .expect("flags were checked when the view was made")
+    pub const fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Bytes of the block when decompressed.
@@ -192,21 +178,21 @@ impl<'a> Record<'a> {
     /// The extras, in their order.
     #[must_use]
     pub fn extras(&self) -> Extras<'a> {
-        let start = RECORD_HEADER_SIZE + self.topic.len();
-        let end = start + usize::from(self.bytes[EXTRAS_UNITS]) * FRAME_ALIGN;
-        Extras {
-            rest: &self.bytes[start..end],
-            malformed: None,
-        }
+        Extras::new(&self.bytes[self.topic_end()..self.block_start()])
     }
 
     /// The block: messages, possibly compressed.
     #[must_use]
     pub fn block(&self) -> &'a [u8] {
-        let start = RECORD_HEADER_SIZE
-            + self.topic.len()
-            + usize::from(self.bytes[EXTRAS_UNITS]) * FRAME_ALIGN;
-        &self.bytes[start..self.bytes.len() - usize::from(self.bytes[PADDING])]
+        &self.bytes[self.block_start()..self.bytes.len() - usize::from(self.bytes[PADDING])]
+    }
+
+    const fn topic_end(&self) -> usize {
+        RECORD_HEADER_SIZE + self.topic.len()
+    }
+
+    fn block_start(&self) -> usize {
+        self.topic_end() + usize::from(self.bytes[EXTRAS_UNITS]) * FRAME_ALIGN
     }
 
     /// The publisher's correlation id. Only meaningful before the record is stamped.
@@ -246,66 +232,88 @@ impl<'a> Record<'a> {
     }
 }
 
-fn check_head(bytes: &[u8], size: u32, limits: &Limits) -> Result<(), RecordError> {
-    if bytes[4] != kind::RECORD {
-        return Err(RecordError::Kind { kind: bytes[4] });
+/// Checks what the header says of itself, and gives the record's size.
+fn check_head(
+    header: &[u8; RECORD_HEADER_SIZE],
+    given: usize,
+    limits: &Limits,
+) -> Result<u32, RecordError> {
+    let size = read_u32(header, 0);
+    if header[4] != kind::RECORD {
+        return Err(RecordError::Kind { kind: header[4] });
     }
     if size > limits.record_size_max {
-        return Err(RecordError::TooLarge {
-            size,
-            max: limits.record_size_max,
-        });
+        let max = limits.record_size_max;
+        return Err(RecordError::TooLarge { size, max });
     }
-    if size as usize != bytes.len() || !bytes.len().is_multiple_of(FRAME_ALIGN) {
+    if size as usize != given || !given.is_multiple_of(FRAME_ALIGN) {
         return Err(RecordError::Size { size });
     }
-    let (count, raw_size) = (read_u16(bytes, 6), read_u32(bytes, RAW_SIZE));
+    let (count, raw_size) = (read_u16(header, 6), read_u32(header, RAW_SIZE));
     if count == 0 || u32::from(count) > raw_size {
         return Err(RecordError::Count { count, raw_size });
     }
     if raw_size > limits.raw_size_max {
-        return Err(RecordError::RawSize {
-            raw_size,
-            max: limits.raw_size_max,
-        });
+        let max = limits.raw_size_max;
+        return Err(RecordError::RawSize { raw_size, max });
     }
-    Ok(())
+    Ok(size)
 }
 
-fn check_block(
-    codec: Codec,
-    block: usize,
-    raw_size: u32,
-    limits: &Limits,
-) -> Result<(), RecordError> {
-    // `block` is part of a record that passed the size limit, so it fits.
-    let block = u32::try_from(block).map_err(|_| RecordError::TooLarge {
-        size: u32::MAX,
-        max: limits.record_size_max,
-    })?;
+/// Checks that a block of `block` bytes can hold `raw_size` bytes.
+fn check_block(codec: Codec, block: usize, raw_size: u32) -> Result<(), RecordError> {
+    let raw = raw_size as usize;
     let plausible = match codec {
-        Codec::Stored => block == raw_size,
-        Codec::Lz4 => block < raw_size && u64::from(raw_size) <= u64::from(block) * LZ4_RATIO_MAX,
+        Codec::Stored => block == raw,
+        Codec::Lz4 => block < raw && raw <= block.saturating_mul(LZ4_RATIO_MAX),
     };
     if plausible {
-        Ok(())
-    } else {
-        Err(RecordError::Block { block, raw_size })
+        return Ok(());
     }
+    // The block is part of a record whose size travels in 32 bits.
+    let block = u32::try_from(block).unwrap_or(u32::MAX);
+    Err(RecordError::Block { block, raw_size })
+}
+
+/// What a publisher writes into the fixed header.
+pub(crate) struct HeaderFields {
+    pub(crate) head: FrameHead,
+    pub(crate) raw_size: u32,
+    pub(crate) topic_size: u8,
+    pub(crate) extras_units: u8,
+    pub(crate) padding: u8,
+    pub(crate) correlation: u64,
+}
+
+/// Writes the publisher's part of the header, and the checksum over it and the body behind it. What the broker will
+/// write is zero.
+pub(crate) fn write_header(bytes: &mut [u8], fields: &HeaderFields) {
+    bytes[..BODY_CRC].copy_from_slice(&fields.head.to_bytes());
+    write_u32(bytes, RAW_SIZE, fields.raw_size);
+    bytes[TOPIC_SIZE] = fields.topic_size;
+    bytes[EXTRAS_UNITS] = fields.extras_units;
+    bytes[PADDING] = fields.padding;
+    bytes[RESERVED..RECORD_HEADER_SIZE].fill(0);
+    write_u64(bytes, OFFSET, fields.correlation);
+    let crc = body_crc(bytes);
+    write_u32(bytes, BODY_CRC, crc);
 }
 
 /// The publisher's checksum: it covers no byte that the broker writes.
 fn body_crc(bytes: &[u8]) -> u32 {
-    let crc = crc32c(&bytes[..BODY_CRC]);
-    let crc = crc32c_append(crc, &bytes[RAW_SIZE..HEADER_CRC]);
-    crc32c_append(crc, &bytes[RECORD_HEADER_SIZE..])
+    // Both covered parts of the header in one call: a call costs more than eight bytes do.
+    let mut header = [0; 16];
+    header[..8].copy_from_slice(&bytes[..BODY_CRC]);
+    header[8..].copy_from_slice(&bytes[RAW_SIZE..HEADER_CRC]);
+    crc32c_append(crc32c(&header), &bytes[RECORD_HEADER_SIZE..])
 }
 
 /// The broker's checksum: the header with this field as zero.
 fn header_crc(bytes: &[u8]) -> u32 {
-    let crc = crc32c(&bytes[..HEADER_CRC]);
-    let crc = crc32c_append(crc, &[0; 4]);
-    crc32c_append(crc, &bytes[OFFSET..RECORD_HEADER_SIZE])
+    let mut header = [0; RECORD_HEADER_SIZE];
+    header.copy_from_slice(&bytes[..RECORD_HEADER_SIZE]);
+    write_u32(&mut header, HEADER_CRC, 0);
+    crc32c(&header)
 }
 
 /// What the broker writes into a record when it takes it into a log.
@@ -335,202 +343,4 @@ pub fn stamp(bytes: &mut [u8], stamp: &Stamp) {
     write_u16(bytes, INCARNATION, stamp.incarnation);
     let crc = header_crc(bytes);
     write_u32(bytes, HEADER_CRC, crc);
-}
-
-/// One typed extra of a record. A type with the high bit set may be ignored by whoever does not know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extra<'a> {
-    /// The type.
-    pub kind: u8,
-    /// Its value.
-    pub value: &'a [u8],
-}
-
-/// Iterator over the extras of a record: `type u8, length u8, value`, each padded with zeros to 8 bytes.
-#[derive(Clone, Debug)]
-pub struct Extras<'a> {
-    rest: &'a [u8],
-    malformed: Option<u8>,
-}
-
-impl<'a> Iterator for Extras<'a> {
-    type Item = Extra<'a>;
-
-    fn next(&mut self) -> Option<Extra<'a>> {
-        // Extras come in whole units of eight bytes, so a type and a length are there if anything is.
-        let (kind, size) = (*self.rest.first()?, usize::from(*self.rest.get(1)?));
-        let padded = (2 + size).next_multiple_of(FRAME_ALIGN);
-        let well_formed =
-            padded <= self.rest.len() && self.rest[2 + size..padded].iter().all(|b| *b == 0);
-        if !well_formed {
-            self.malformed = Some(kind);
-            self.rest = &[];
-            return None;
-        }
-        let value = &self.rest[2..2 + size];
-        self.rest = &self.rest[padded..];
-        Some(Extra { kind, value })
-    }
-}
-
-/// Why a message does not fit into the record being built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// The record is full: finish it and push into the next one.
-    #[error("the record is full")]
-    Full,
-    /// No record can hold the message.
-    #[error("the message takes {size} bytes; at most {max} fit into a record")]
-    TooLarge {
-        /// Bytes of the encoded message.
-        size: usize,
-        /// Bytes that the emptiest record holds.
-        max: usize,
-    },
-}
-
-/// Gathers messages of one topic into a record. Reusable: [`RecordBuilder::finish`] leaves it empty, with its buffer.
-#[derive(Clone, Debug)]
-pub struct RecordBuilder {
-    topic: String,
-    extras: Vec<u8>,
-    raw: Vec<u8>,
-    count: u16,
-    limits: Limits,
-}
-
-impl RecordBuilder {
-    /// An empty record of `topic` that will keep within `limits`.
-    ///
-    /// # Errors
-    /// When the name is not a topic.
-    pub fn new(topic: &str, limits: Limits) -> Result<Self, TopicError> {
-        topic::parse(topic.as_bytes())?;
-        Ok(Self {
-            topic: topic.to_owned(),
-            extras: Vec::new(),
-            raw: Vec::new(),
-            count: 0,
-            limits,
-        })
-    }
-
-    /// Appends an extra to the record.
-    ///
-    /// # Errors
-    /// [`RecordError::Extra`] when the value is longer than 255 bytes or the extras together are too long.
-    pub fn push_extra(&mut self, extra: Extra<'_>) -> Result<(), RecordError> {
-        let refused = RecordError::Extra { kind: extra.kind };
-        let size = u8::try_from(extra.value.len()).map_err(|_| refused)?;
-        let end = self.extras.len() + (2 + extra.value.len()).next_multiple_of(FRAME_ALIGN);
-        if end > EXTRAS_SIZE_MAX {
-            return Err(refused);
-        }
-        self.extras.extend_from_slice(&[extra.kind, size]);
-        self.extras.extend_from_slice(extra.value);
-        self.extras.resize(end, 0);
-        Ok(())
-    }
-
-    /// Appends a message.
-    ///
-    /// # Errors
-    /// [`PushError::Full`] when it belongs into the next record, [`PushError::TooLarge`] when no record can hold it.
-    pub fn push(&mut self, message: &MessageRef<'_>) -> Result<(), PushError> {
-        let size = message_size(message);
-        let max = self.raw_capacity();
-        if size > max {
-            return Err(PushError::TooLarge { size, max });
-        }
-        if self.raw.len() + size > max || usize::from(self.count) == MESSAGES_MAX {
-            return Err(PushError::Full);
-        }
-        write_message(message, &mut self.raw);
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Raw bytes that surely fit, whether they compress or not.
-    #[must_use]
-    pub fn raw_capacity(&self) -> usize {
-        let fixed = RECORD_HEADER_SIZE + self.topic.len() + self.extras.len() + FRAME_ALIGN;
-        let stored = (self.limits.record_size_max as usize).saturating_sub(fixed);
-        stored.min(self.limits.raw_size_max as usize)
-    }
-
-    /// The topic that the record belongs to.
-    #[must_use]
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// Messages pushed so far.
-    #[must_use]
-    pub const fn count(&self) -> u16 {
-        self.count
-    }
-
-    /// Whether nothing was pushed yet.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The raw block gathered so far.
-    #[must_use]
-    pub fn raw(&self) -> &[u8] {
-        &self.raw
-    }
-
-    /// Appends the finished record to `out` with the block as it is.
-    ///
-    /// # Panics
-    /// If nothing was pushed.
-    pub fn finish_stored(&mut self, correlation: u64, out: &mut Vec<u8>) {
-        let raw = core::mem::take(&mut self.raw);
-        self.finish(correlation, Codec::Stored, &raw, out);
-        self.raw = raw;
-        self.raw.clear();
-    }
-
-    /// Appends the finished record to `out` with `block` as its block, which must be [`RecordBuilder::raw`] encoded
-    /// with `codec`. The builder is empty afterwards and can be used again.
-    ///
-    /// # Panics
-    /// If nothing was pushed.
-    pub fn finish(&mut self, correlation: u64, codec: Codec, block: &[u8], out: &mut Vec<u8>) {
-        assert!(self.count > 0, "a record holds at least one message");
-        let start = out.len();
-        let raw_size = if codec == Codec::Stored {
-            block.len()
-        } else {
-            self.raw.len()
-        };
-        let unpadded = RECORD_HEADER_SIZE + self.topic.len() + self.extras.len() + block.len();
-        let size = unpadded.next_multiple_of(FRAME_ALIGN);
-        let narrow = |value: usize| u32::try_from(value).expect("push keeps within the limits");
-        let head = FrameHead {
-            size: narrow(size),
-            kind: kind::RECORD,
-            flags: codec.to_flags(),
-            aux: self.count,
-        };
-        out.resize(start + RECORD_HEADER_SIZE, 0);
-        out.extend_from_slice(self.topic.as_bytes());
-        out.extend_from_slice(&self.extras);
-        out.extend_from_slice(block);
-        out.resize(start + size, 0);
-        let bytes = &mut out[start..];
-        bytes[..8].copy_from_slice(&head.to_bytes());
-        write_u32(bytes, RAW_SIZE, narrow(raw_size));
-        let byte = |value: usize| u8::try_from(value).expect("bounded by the constructors");
-        bytes[TOPIC_SIZE] = byte(self.topic.len());
-        bytes[EXTRAS_UNITS] = byte(self.extras.len() / FRAME_ALIGN);
-        bytes[PADDING] = byte(size - unpadded);
-        write_u64(bytes, OFFSET, correlation);
-        let crc = body_crc(bytes);
-        write_u32(bytes, BODY_CRC, crc);
-        self.raw.clear();
-        self.count = 0;
-    }
 }
