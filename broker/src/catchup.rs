@@ -184,7 +184,11 @@ impl Shard {
         catchup.places = answer.places;
         catchup.at = 0;
         let (id, first) = (catchup.session, catchup.places.first().map(|p| p.first));
-        let Some(place) = self.catchups.get(number as usize).and_then(|c| self.place_of(c)) else {
+        let Some(place) = self
+            .catchups
+            .get(number as usize)
+            .and_then(|c| self.place_of(c))
+        else {
             return;
         };
         let Some(cursor) = self.cursor_of(place) else {
@@ -400,7 +404,10 @@ impl Shard {
         let id = catchup.session;
         if let Err(error) = outcome {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
-            let place = self.catchups.get(number as usize).and_then(|c| self.place_of(c));
+            let place = self
+                .catchups
+                .get(number as usize)
+                .and_then(|c| self.place_of(c));
             if let Some(place) = place {
                 self.pass_damaged(number, id, place);
             }

@@ -12,7 +12,6 @@ pub(crate) const PARTS_MAX: usize = 64;
 const CHAIN_BYTES: usize = 256 << 10;
 
 /// Why a chain could not be built.
-#[derive(Debug)]
 pub(crate) enum Broken {
     /// Its first bytes have to be read from disk first.
     Cold(ColdRange),
@@ -116,7 +115,11 @@ impl Chain {
 
     /// Cuts the chain to its first part, if that is at least `size_min` bytes. Tells the part's length.
     pub(crate) fn keep_large_first(&mut self, size_min: usize) -> Option<u32> {
-        let size = self.parts.first().map(|part| part.len()).filter(|size| *size >= size_min)?;
+        let size = self
+            .parts
+            .first()
+            .map(|part| part.len())
+            .filter(|size| *size >= size_min)?;
         let mut bytes = 0;
         let records = self
             .places
@@ -135,12 +138,15 @@ impl Chain {
 
     /// What is out when the socket took `sent` bytes.
     pub(crate) fn cut(&self, sent: usize) -> Cut {
-        let (mut out, mut cut) = (0usize, Cut {
-            cursor: self.first().unwrap_or_default(),
-            tail: None,
-            records: 0,
-            messages: 0,
-        });
+        let (mut out, mut cut) = (
+            0usize,
+            Cut {
+                cursor: self.first().unwrap_or_default(),
+                tail: None,
+                records: 0,
+                messages: 0,
+            },
+        );
         for place in &self.places {
             if out == sent {
                 break;

@@ -150,7 +150,9 @@ enum RunError {
     Start(#[from] StartError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    #[error("{0}; the broker has stopped, acknowledged records are as safe as their durability says")]
+    #[error(
+        "{0}; the broker has stopped, acknowledged records are as safe as their durability says"
+    )]
     Shard(#[from] oyez_broker::ShardError),
 }
 
@@ -161,7 +163,9 @@ fn serve(config: Config) -> Result<(), RunError> {
     let server = Server::start(config)?;
     announce(&server, &data);
     stop_on_signal(signals, server.stopper());
-    server.wait().inspect_err(|error| error!(%error, "stopping"))?;
+    server
+        .wait()
+        .inspect_err(|error| error!(%error, "stopping"))?;
     info!("stopped");
     Ok(())
 }
@@ -184,7 +188,9 @@ fn announce(server: &Server, data: &std::path::Path) {
             7450 => String::new(),
             _ => format!(" --server {address}"),
         };
-        eprintln!("\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client` puts `oyez` on your path.) Ctrl-C stops the broker.\n");
+        eprintln!(
+            "\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client` puts `oyez` on your path.) Ctrl-C stops the broker.\n"
+        );
     }
 }
 

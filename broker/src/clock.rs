@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What the clock said at the start of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
+pub(crate) struct Now {
     /// Milliseconds since some fixed point of this process; never goes back.
     pub monotonic_ms: u64,
     /// Milliseconds since the Unix epoch; may jump.
@@ -12,21 +12,21 @@ pub struct Now {
 }
 
 /// Where a shard gets the time from.
-pub trait Clock: Send {
+pub(crate) trait Clock: Send {
     /// Reads the clock.
     fn now(&mut self) -> Now;
 }
 
 /// The machine's clocks.
 #[derive(Debug)]
-pub struct SystemClock {
+pub(crate) struct SystemClock {
     started: Instant,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time begins here.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
         }

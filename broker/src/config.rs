@@ -46,6 +46,7 @@ pub struct Config {
     /// Time that a new connection has for its hello, in milliseconds.
     pub hello_timeout_ms: u32,
     /// Durability of topics that no list below names.
+    #[serde(with = "durability_word")]
     pub default_durability: Durability,
     /// Filters of topics that are kept in memory only.
     pub memory_topics: Vec<String>,
@@ -172,7 +173,9 @@ pub enum ConfigError {
         why: String,
     },
     /// A variable begins with `OYEZ_` and names no setting.
-    #[error("environment variable {name} names no setting; `oyez-server --print-config` lists them all")]
+    #[error(
+        "environment variable {name} names no setting; `oyez-server --print-config` lists them all"
+    )]
     UnknownVariable {
         /// Its name.
         name: String,
@@ -247,7 +250,8 @@ impl Config {
                 ),
             );
         }
-        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(BLOCK_BYTES) {
+        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(BLOCK_BYTES)
+        {
             return bad(
                 "segment_bytes",
                 format!(
@@ -288,7 +292,10 @@ impl Config {
         if self.inflight_bytes_max < self.record_size_max {
             return bad(
                 "inflight_bytes_max",
-                format!("is {}; it must hold one record ({})", self.inflight_bytes_max, self.record_size_max),
+                format!(
+                    "is {}; it must hold one record ({})",
+                    self.inflight_bytes_max, self.record_size_max
+                ),
             );
         }
         self.check_filters()
@@ -338,6 +345,31 @@ impl Config {
         } else {
             self.default_durability
         }
+    }
+}
+
+/// A durability in the file is one of its three words.
+mod durability_word {
+    use oyez_storage::Durability;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    const ALL: [Durability; 3] = [Durability::Memory, Durability::Written, Durability::Synced];
+
+    pub(super) fn serialize<S: Serializer>(
+        durability: &Durability,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(durability.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Durability, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        ALL.into_iter()
+            .find(|durability| durability.as_str() == word)
+            .ok_or_else(|| D::Error::custom(format!("`{word}` is none of memory, written, synced")))
     }
 }
 
@@ -403,7 +435,9 @@ mod tests {
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let owned = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let owned = variables
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         Config::load(None, owned)
     }
 
@@ -414,7 +448,9 @@ mod tests {
         let keys = toml::Table::try_from(Config::default()).unwrap();
         for key in keys.keys() {
             assert!(
-                TEMPLATE.lines().any(|line| line.starts_with(&format!("{key} ="))),
+                TEMPLATE
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{key} ="))),
                 "{key} is not in the template"
             );
         }
@@ -424,7 +460,10 @@ mod tests {
     fn an_unknown_key_is_an_error_in_the_file_and_in_a_variable() {
         assert!(toml::from_str::<Config>("max_conections = 5").is_err());
         let error = load(&[("OYEZ_MAX_CONECTIONS", "5")]).unwrap_err();
-        assert!(matches!(error, ConfigError::UnknownVariable { .. }), "{error}");
+        assert!(
+            matches!(error, ConfigError::UnknownVariable { .. }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -440,7 +479,11 @@ mod tests {
         assert_eq!(config.max_connections, 5);
         assert_eq!(config.memory_topics, ["live/#", "a/+"]);
         assert_eq!(config.disk, Disk::Thread);
-        for (name, value) in [("OYEZ_SHARDS", "many"), ("OYEZ_DISK", "tape"), ("OYEZ_LISTEN", "x")] {
+        for (name, value) in [
+            ("OYEZ_SHARDS", "many"),
+            ("OYEZ_DISK", "tape"),
+            ("OYEZ_LISTEN", "x"),
+        ] {
             let error = load(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{error}");
         }
@@ -471,7 +514,10 @@ mod tests {
         ] {
             let config = load(&[(name, value)]).unwrap();
             let error = config.check().unwrap_err().to_string();
-            assert!(error.contains(&name["OYEZ_".len()..].to_lowercase()), "{error}");
+            assert!(
+                error.contains(&name["OYEZ_".len()..].to_lowercase()),
+                "{error}"
+            );
         }
         Config::default().check().unwrap();
     }

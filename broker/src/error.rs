@@ -24,7 +24,9 @@ pub enum StartError {
     #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
     Disk(io::Error),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {source}; is another server running there? Choose one with --listen")]
+    #[error(
+        "cannot listen on {address}: {source}; is another server running there? Choose one with --listen"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -144,7 +144,7 @@ impl Shard {
         let Some(topic) = self.registry.get_mut(number) else {
             return;
         };
-        let mut slices = [const { IoSlice::new(&[]) }; PARTS_MAX];
+        let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         for (slice, part) in slices.iter_mut().zip(&chain.parts) {
             *slice = IoSlice::new(part);
         }
@@ -235,7 +235,7 @@ impl Shard {
             return Progress::Gone;
         };
         let subscription = &mut topic.subscriptions[place.slot as usize];
-        let mut slices = [const { IoSlice::new(&[]) }; PARTS_MAX];
+        let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         for (slice, part) in slices.iter_mut().zip(&chain.parts) {
             *slice = IoSlice::new(part);
         }
@@ -243,7 +243,10 @@ impl Shard {
         let Some(delivered) = send_to(session, subscription, chain, slices) else {
             return Progress::Gone;
         };
-        let (blocked, behind) = (session.blocked, topic.is_behind(topic.subscriptions[place.slot as usize].cursor));
+        let (blocked, behind) = (
+            session.blocked,
+            topic.is_behind(topic.subscriptions[place.slot as usize].cursor),
+        );
         let metrics = self.metrics();
         metrics.sends.add(1);
         metrics.deliveries.add(delivered.records);

@@ -50,7 +50,11 @@ impl Shard {
                 }
             }
             Stage::Open if blocked => self.disconnect(id, Reason::Silent),
-            Stage::Open => self.refuse(id, GoodbyeCode::Silent, "nothing was heard for two heartbeats"),
+            Stage::Open => self.refuse(
+                id,
+                GoodbyeCode::Silent,
+                "nothing was heard for two heartbeats",
+            ),
         }
     }
 }

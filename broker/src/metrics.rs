@@ -16,7 +16,8 @@ impl Counter {
     }
 
     pub(crate) fn subtract(&self, amount: u64) {
-        self.0.store(self.get().saturating_sub(amount), Ordering::Relaxed);
+        self.0
+            .store(self.get().saturating_sub(amount), Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -172,7 +173,9 @@ impl Stats {
 /// `RssAnon` of this process. Reads `/proc`, which asks no disk.
 fn rss_anon_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib << 10)
 }

@@ -103,7 +103,9 @@ impl Shard {
             return;
         }
         let mut listing = self.listings.remove(number);
-        listing.topics.sort_by(|left, right| left.name.cmp(&right.name));
+        listing
+            .topics
+            .sort_by(|left, right| left.name.cmp(&right.name));
         let (json, told) = topics_json(&listing.topics);
         let more = listing.cut || told < listing.topics.len();
         self.send_control(listing.session, |out| {

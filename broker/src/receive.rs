@@ -98,7 +98,11 @@ impl Shard {
         if session.stage == Stage::Lingering || session.stage == Stage::Closing {
             return self.discard(id, buffer);
         }
-        if session.outgoing.as_ref().is_some_and(|out| out.bytes.len() - out.sent > OUTGOING_BYTES_MAX) {
+        if session
+            .outgoing
+            .as_ref()
+            .is_some_and(|out| out.bytes.len() - out.sent > OUTGOING_BYTES_MAX)
+        {
             return Visit::Waiting;
         }
         let mut partial = session.partial.take();

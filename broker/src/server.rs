@@ -29,7 +29,6 @@ use crate::sys::{cpu, fdtable, socket};
 const TOPICS_PER_CHECK: usize = 4096;
 
 /// A running broker.
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -40,7 +39,7 @@ pub struct Server {
 }
 
 /// Asks a running broker to stop, from any thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
 }
@@ -172,7 +171,11 @@ impl Launch<'_> {
                 id,
                 shared: self.shared.clone(),
                 wakers: self.wakers.to_vec(),
-                core: self.shared.config.pin.then(|| self.cores[id % self.cores.len()]),
+                core: self
+                    .shared
+                    .config
+                    .pin
+                    .then(|| self.cores[id % self.cores.len()]),
                 address: self.address,
                 inbox,
                 outbox: Outbox::new(senders.clone()),
@@ -234,7 +237,11 @@ impl ShardThread {
             // The receiver lives until every shard has told.
             Err(error) => drop(self.opened.send(Err(error))),
             Ok((store, listener)) => {
-                let readers = self.own_logs().iter().map(|log| store.reader(*log)).collect();
+                let readers = self
+                    .own_logs()
+                    .iter()
+                    .map(|log| store.reader(*log))
+                    .collect();
                 let _ = self.opened.send(Ok(readers));
                 if let Ok(readers) = self.start.recv() {
                     ended.tell(self.serve(store, listener, readers));
@@ -245,7 +252,8 @@ impl ShardThread {
 
     fn own_logs(&self) -> Vec<LogId> {
         let logs = self.shared.dir.logs().map(|spec| spec.id);
-        logs.filter(|log| self.shared.owner(*log) == self.id).collect()
+        logs.filter(|log| self.shared.owner(*log) == self.id)
+            .collect()
     }
 
     fn open(&self) -> Result<(Store, Listener), StartError> {

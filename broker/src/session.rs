@@ -108,10 +108,7 @@ const _: () = assert!(size_of::<Session>() + 24 <= 144);
 impl Session {
     /// Whether a whole record may be sent: nothing else is half out.
     pub(crate) fn is_clear(&self) -> bool {
-        !self.blocked
-            && self.tail.is_none()
-            && self.outgoing.is_none()
-            && self.stage == Stage::Open
+        !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
     }
 }
 

@@ -13,11 +13,11 @@ use oyez_storage::{LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
 
 use crate::catchup::Catchup;
-use crate::close::Reason;
+use crate::chain::Chain;
 use crate::clock::{Clock, Now};
+use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
-use crate::chain::Chain;
 use crate::inbox::{Inbox, Message, Outbox, Publish};
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
@@ -50,7 +50,6 @@ const RETRY_MS: u64 = 1;
 const SEGMENT_FILES_MAX: usize = 64;
 
 /// A log as this shard sees it.
-#[derive(Debug)]
 pub(crate) struct LogView {
     pub(crate) reader: LogReader,
     pub(crate) owner: usize,
@@ -346,7 +345,11 @@ impl Shard {
         let mut progress = std::mem::take(&mut self.progress);
         for log in &progress.advanced {
             self.settle(*log);
-            for shard in self.shared.interested(*log).filter(|shard| *shard != self.id) {
+            for shard in self
+                .shared
+                .interested(*log)
+                .filter(|shard| *shard != self.id)
+            {
                 self.outbox.wake(shard);
             }
         }

@@ -24,7 +24,6 @@ pub(crate) enum Phase {
 }
 
 /// The part of the broker that all shards share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) dir: DataDir,
@@ -46,7 +45,6 @@ pub(crate) struct Shared {
 }
 
 /// What [`Shared`] is made of.
-#[derive(Debug)]
 pub(crate) struct SharedParts {
     pub(crate) config: Config,
     pub(crate) dir: DataDir,
@@ -125,7 +123,8 @@ impl Shared {
     /// The shards that news of `log` concerns. To be called after the visible place was moved.
     pub(crate) fn interested(&self, log: LogId) -> impl Iterator<Item = usize> + '_ {
         fence(Ordering::SeqCst);
-        (0..self.shards).filter(move |shard| self.interest_of(log, *shard).load(Ordering::SeqCst) > 0)
+        (0..self.shards)
+            .filter(move |shard| self.interest_of(log, *shard).load(Ordering::SeqCst) > 0)
     }
 
     fn interest_of(&self, log: LogId, shard: usize) -> &AtomicU32 {

@@ -8,7 +8,7 @@ use oyez_storage::StartAt;
 
 use crate::inbox::{Locate, LocateAnswer, Message};
 use crate::receive::Taken;
-use crate::session::{SessionId, Stage};
+use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, Subscription, SubscriptionRef};
 
@@ -104,9 +104,7 @@ impl Shard {
 
     /// Answers, as the owner of the log, where a subscription begins.
     pub(crate) fn locate(&mut self, ask: Locate) {
-        let mut located = self
-            .store
-            .locate(ask.log, &ask.name, ask.start, ask.walked);
+        let mut located = self.store.locate(ask.log, &ask.name, ask.start, ask.walked);
         let epoch_changed = ask.epoch.is_some_and(|epoch| epoch != located.epoch);
         if epoch_changed {
             located = self
@@ -237,12 +235,5 @@ impl Shard {
         if unused {
             self.registry.remove(topic);
         }
-    }
-
-    /// Whether records may be sent to the session.
-    pub(crate) fn is_open(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(id)
-            .is_some_and(|session| session.stage == Stage::Open)
     }
 }

@@ -72,7 +72,11 @@ impl Topic {
         match lowest {
             None => self.window.clear(),
             Some(lowest) => {
-                while self.window.front().is_some_and(|place| place.next <= lowest) {
+                while self
+                    .window
+                    .front()
+                    .is_some_and(|place| place.next <= lowest)
+                {
                     self.window.pop_front();
                 }
             }

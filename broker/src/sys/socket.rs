@@ -86,9 +86,7 @@ pub(crate) fn send_file(
 ) -> io::Result<usize> {
     let mut at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     // SAFETY: both descriptors are borrowed for the length of the call, and `at` is a valid off_t.
-    check_count(unsafe {
-        libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size)
-    })
+    check_count(unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) })
 }
 
 fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
@@ -117,7 +115,13 @@ fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
                 sin_zero: [0; 8],
             };
             // SAFETY: `raw` is a valid sockaddr_in of the size given.
-            unsafe { libc::bind(fd, (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+            unsafe {
+                libc::bind(
+                    fd,
+                    (&raw const raw).cast(),
+                    size_of_val(&raw) as libc::socklen_t,
+                )
+            }
         }
         SocketAddr::V6(address) => {
             let raw = libc::sockaddr_in6 {
@@ -130,7 +134,13 @@ fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
                 sin6_scope_id: address.scope_id(),
             };
             // SAFETY: `raw` is a valid sockaddr_in6 of the size given.
-            unsafe { libc::bind(fd, (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+            unsafe {
+                libc::bind(
+                    fd,
+                    (&raw const raw).cast(),
+                    size_of_val(&raw) as libc::socklen_t,
+                )
+            }
         }
     };
     check(result)?;
