@@ -1,4 +1,55 @@
-//! The Oyez push broker.
+//! The Oyez push broker: the library behind `oyez-server`.
+//!
+//! # Architecture
+//!
+//! ```text
+//!  publisher --TCP--> shard 0 --append--> tail arena --io_uring write -> fdatasync--> segment files
+//!                       |  owns: poll, listener, ~1/N of the sessions, timers, one ring, some logs
+//!                       |  inbox (bounded)                      ^ read-only maps, sendfile
+//!  subscriber <-TCP-- shard 1 ... N-1  <--- "log L is visible up to here"
+//! ```
+//!
+//! Three ideas carry it:
+//!
+//! 1. **One layout, three places.** The record that a publisher sends, the bytes in the log and the bytes that a
+//!    subscriber receives are the same. The broker checks a checksum, stamps the fixed header in place and never looks
+//!    at a payload; it does not even link the codec.
+//! 2. **A subscriber is a cursor, not a queue.** Nothing is queued for anyone. When a socket can take bytes, an iovec
+//!    chain is built from the log at the subscription's cursor. A slow subscriber only falls behind.
+//! 3. **The event loop never blocks on disk.** Appends go to memory, a ring carries them to the disk behind the loop's
+//!    back, and reads of what is not in memory go through a read-ahead first.
+//!
+//! ## Threads
+//!
+//! A *shard* is a thread and all it owns; there are as many as cores, or more when the descriptor limit asks for more
+//! (`plan`). Each has a private descriptor table (`sys::fdtable`), its own listener on the same port, and the logs
+//! whose number it owns. Nothing on the data path is locked. Shards share three kinds of things (`shared`, `inbox`):
+//! atomics that say how far a log is visible and who cares, read-only views of the logs, and bounded inboxes.
+//!
+//! ## A turn
+//!
+//! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
+//! ring, fire timers, follow the news, walk topics (bounded), flush sessions, wake others once, submit the ring once.
+//! Who stops early for fairness keeps a list of its own, because edge-triggered events do not tell twice.
+//!
+//! ## A record's way
+//!
+//! `receive` finds the frame in the shard's one buffer, `dispatch` names it, `publish` puts it into the log of its topic
+//! or hands it to the shard that owns that log. When the log's visible place has passed it, the publisher gets its
+//! outcome (`publish`), and every shard that has a subscription in that log follows the headers of the new records
+//! (`fanout`) and notes their places in the windows of the topics concerned (`topic`). Each such topic is then walked:
+//! one `chain` is built from where the records lie and sent to every subscription that stands where it begins.
+//!
+//! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
+//! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
+//! nothing but the subscription's cursor and, if it was cut inside a record, that record's place.
+//!
+//! ## When something is wrong
+//!
+//! A bad frame ends its session with a `Goodbye` that says what and why (`close`), and nobody else notices. A full disk
+//! refuses publishes and goes on delivering. A log that cannot be written stops the process: no acknowledgement may
+//! follow. SIGTERM drains (`drain`): nobody is read, everything read is made durable and acknowledged, and every client
+//! is told when to come back.
 #![deny(missing_docs)]
 
 mod catchup;

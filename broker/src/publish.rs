@@ -180,6 +180,7 @@ impl Shard {
         if self.acks.is_empty() {
             return;
         }
+        self.freed = true;
         let mut acks = std::mem::take(&mut self.acks);
         // Stable: the outcomes of one session stay in their order.
         acks.sort_by_key(|(session, _, _)| *session);

@@ -175,6 +175,7 @@ impl Shard {
             }
             return Progress::Blocked;
         }
+        self.freed = true;
         let closing = session.stage == Stage::Closing;
         if let Some(outgoing) = session.outgoing.take() {
             self.keep_outgoing(outgoing);

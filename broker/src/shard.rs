@@ -105,6 +105,8 @@ pub(crate) struct Shard {
     waker: Waker,
     /// A publisher waits for room in another shard's inbox.
     pub(crate) retry: bool,
+    /// Something has become free in this turn that a paused session may have waited for.
+    pub(crate) freed: bool,
 }
 
 /// What a shard is made of.
@@ -175,6 +177,7 @@ impl Shard {
             drain: Drain::default(),
             waker: parts.waker,
             retry: false,
+            freed: false,
             shared,
         })
     }
@@ -214,6 +217,7 @@ impl Shard {
     fn turn(&mut self) -> Result<bool, ShardError> {
         self.accept();
         self.retry = false;
+        self.freed = false;
         self.readable.extend(self.paused.drain(..));
         for _ in 0..self.readable.len().min(READS_PER_TURN) {
             if let Some(session) = self.readable.pop_front() {
@@ -247,7 +251,9 @@ impl Shard {
     }
 
     fn has_work(&self) -> bool {
-        !self.readable.is_empty()
+        let waiting = !self.paused.is_empty() || self.has_stalled_publishes();
+        (self.freed && waiting)
+            || !self.readable.is_empty()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.listener.as_ref().is_some_and(Listener::has_more)
@@ -343,6 +349,7 @@ impl Shard {
             .map_err(ShardError::Poisoned)?;
         self.metrics().take_store(&self.store.stats());
         let mut progress = std::mem::take(&mut self.progress);
+        self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
         for log in &progress.advanced {
             self.settle(*log);
             for shard in self
