@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 use oyez_protocol::LogId;
 use oyez_storage::{
-    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, LogOptions, LogReader,
-    RecoveryReport, Store, open_disk,
+    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
+    LogReader, LogSpec, RecoveryReport, Store, open_disk,
 };
 use tracing::{info, warn};
 
@@ -387,10 +387,10 @@ fn log_recovery(report: &RecoveryReport) {
     }
 }
 
+/// Logs on disk share the tail arena; memory logs have room of their own.
 fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
-    let logs = dir.logs().count() as u64;
     let blocks = |bytes: u64| usize::try_from(bytes / BLOCK_BYTES).unwrap_or(usize::MAX);
-    let tail_blocks = blocks(config.arena_bytes / logs).max(2);
+    let tail_blocks = blocks(config.arena_bytes / logs_on_disk(dir)).max(2);
     LogOptions {
         segment_bytes: config.segment_bytes,
         retention_bytes: (config.retention_bytes > 0).then_some(config.retention_bytes),
@@ -404,12 +404,18 @@ fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
 }
 
 fn arena_options(config: &Config, dir: &DataDir) -> ArenaOptions {
-    let logs = dir.logs().count();
     let options = log_options(config, dir);
+    let on_disk = logs_on_disk(dir) as usize;
+    let in_memory = dir.logs().count() - on_disk;
     ArenaOptions {
-        blocks_max: logs * (options.tail_blocks + options.memory_blocks),
-        blocks_ready: logs,
+        blocks_max: on_disk * options.tail_blocks + in_memory * options.memory_blocks,
+        blocks_ready: in_memory + on_disk,
     }
+}
+
+fn logs_on_disk(dir: &DataDir) -> u64 {
+    let on_disk = |spec: &LogSpec| spec.durability != Durability::Memory;
+    dir.logs().filter(on_disk).count() as u64
 }
 
 fn entropy() -> io::Result<[u8; 16]> {
