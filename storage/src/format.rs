@@ -3,7 +3,7 @@
 //! All share the first eight bytes of every frame and keep the frame checksum in bytes 8 to 12. Encoding and decoding
 //! only; where they stand in a log is the business of `log` and `recovery`.
 
-use oyez_protocol::checksum::{frame_is_intact, seal_frame};
+use oyez_protocol::checksum::{crc32c, crc32c_append, frame_is_intact, seal_frame};
 use oyez_protocol::header::{FrameHead, kind};
 
 /// Version of everything this crate writes to disk.
@@ -50,6 +50,27 @@ pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
         .try_into()
         .expect("a slice of N bytes is an array of N bytes")
+}
+
+/// Where the files apart from segments keep the checksum of the whole file.
+const FILE_CRC: usize = 12;
+
+/// CRC-32C of a whole file with the field itself as zero.
+fn file_crc(bytes: &[u8]) -> u32 {
+    let crc = crc32c(&bytes[..FILE_CRC]);
+    let crc = crc32c_append(crc, &[0; 4]);
+    crc32c_append(crc, &bytes[FILE_CRC + 4..])
+}
+
+/// Writes a file's checksum into its place.
+pub(crate) fn seal_file(bytes: &mut [u8]) {
+    let crc = file_crc(bytes);
+    bytes[FILE_CRC..FILE_CRC + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Whether a file of at least 16 bytes holds the checksum of itself.
+pub(crate) fn file_is_intact(bytes: &[u8]) -> bool {
+    u32_at(bytes, FILE_CRC) == file_crc(bytes)
 }
 
 /// First bytes of every block.

@@ -73,7 +73,8 @@ pub struct LogOptions {
     pub retention_age_ms: Option<u64>,
     /// Blocks that a memory log keeps at most; at least 2.
     pub memory_blocks: usize,
-    /// Blocks that a log on disk may hold in the arena at most, flushed ones included; at least 2.
+    /// Blocks that a log on disk may hold in the arena at most, flushed ones included; at least
+    /// `hot_blocks` + 2.
     pub tail_blocks: usize,
     /// Flushed blocks that a log on disk keeps in the arena for its hot readers.
     pub hot_blocks: usize,
@@ -112,7 +113,8 @@ impl LogOptions {
         if self.memory_blocks < 2 || self.tail_blocks < 2 {
             return Some("memory_blocks and tail_blocks must be at least 2".to_owned());
         }
-        (self.hot_blocks >= self.tail_blocks)
-            .then(|| "hot_blocks must be smaller than tail_blocks".to_owned())
+        // One block that is being flushed and one that takes appends, besides the hot ones.
+        (self.hot_blocks + 2 > self.tail_blocks)
+            .then(|| "tail_blocks must be at least hot_blocks + 2".to_owned())
     }
 }

@@ -1,86 +1,464 @@
-//! How every shard reads a log.
+//! How every shard reads a log: from the arena while the bytes are there, else from the mapped segments, never above
+//! the visible place.
+//!
+//! A reader keeps its own snapshot and a few windows: `Bytes` over the committed part of a block, of which the answers
+//! to reads are slices. So a read inside a known window allocates nothing. Windows pin their blocks, hence
+//! [`LogReader::release`] at the end of a turn.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use oyez_protocol::header::{FrameHead, kind};
+use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Position};
 
-use crate::{Durability, Place, ReadError};
+use crate::disk::Block;
+use crate::error::ReadError;
+use crate::format::{BLOCK_BYTES, block_start};
+use crate::options::Durability;
+use crate::place::Place;
+use crate::segment::SegmentFile;
+use crate::shared::{Shared, Snapshot};
+
+/// Windows that a reader keeps; a turn rarely reads more blocks of one log.
+const WINDOWS_MAX: usize = 4;
 
 /// What a read gives.
+#[derive(Debug)]
 pub enum Read {
-    /// The bytes.
+    /// The bytes. Must not outlive the turn.
     Ready(Bytes),
-    /// Populate this first.
+    /// They may not be in memory: populate this first, then read again.
     Cold(ColdRange),
 }
-/// Blocks of a segment to populate.
-#[derive(Clone)]
-pub struct ColdRange;
-/// A range of a segment file, for `sendfile`.
+
+/// A block of a segment that may not be in memory. Any shard's store can populate it.
 #[derive(Clone, Debug)]
+pub struct ColdRange {
+    pub(crate) file: Arc<SegmentFile>,
+    /// First position of the block.
+    pub(crate) block: u64,
+}
+
+/// A range of a segment file, for `sendfile`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRange {
-    /// The segment's path; a path never names two different files.
-    pub path: std::sync::Arc<std::path::Path>,
-    /// First byte.
+    /// The segment's path; it never names two different files.
+    pub path: Arc<Path>,
+    /// First byte in the file.
     pub offset: u64,
     /// Bytes.
-    pub len: u64,
+    pub len: u32,
 }
-/// Open segment files of one shard, least recently used closed first. Not `Send`.
+
+/// Segment files that one shard holds open, the least recently used closed first. A descriptor means something only
+/// in the thread that opened it, so this stays there.
+#[derive(Debug)]
 pub struct SegmentFiles {
+    files: HashMap<Arc<Path>, (File, u64)>,
+    files_max: usize,
+    uses: u64,
     _not_send: PhantomData<*const ()>,
 }
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc)]
+
 impl SegmentFiles {
+    /// Keeps at most `files_max` files open, at least one.
+    #[must_use]
     pub fn new(files_max: usize) -> Self {
-        todo!()
+        Self {
+            files: HashMap::new(),
+            files_max: files_max.max(1),
+            uses: 0,
+            _not_send: PhantomData,
+        }
     }
-    pub fn open(&mut self, range: &FileRange) -> std::io::Result<BorrowedFd<'_>> {
-        todo!()
+
+    /// The file of a range.
+    ///
+    /// # Errors
+    /// The kernel's; `NotFound` when retention has removed the file.
+    pub fn open(&mut self, range: &FileRange) -> io::Result<BorrowedFd<'_>> {
+        self.uses += 1;
+        if !self.files.contains_key(&range.path) {
+            if self.files.len() >= self.files_max {
+                let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used);
+                let oldest = oldest.map(|(path, _)| Arc::clone(path));
+                oldest.map(|path| self.files.remove(&path));
+            }
+            let file = File::open(&range.path)?;
+            self.files
+                .insert(Arc::clone(&range.path), (file, self.uses));
+        }
+        let entry = self
+            .files
+            .get_mut(&range.path)
+            .expect("it was found or inserted above");
+        entry.1 = self.uses;
+        Ok(entry.0.as_fd())
     }
 }
-/// Reads one log; one clone per shard.
-#[derive(Clone)]
-pub struct LogReader;
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::needless_pass_by_value,
-    clippy::missing_errors_doc
-)]
+
+/// Bytes of one block that were committed when the window was made.
+#[derive(Clone, Debug)]
+struct Window {
+    /// First position of the block.
+    base: u64,
+    bytes: Bytes,
+    /// Set when the bytes are a map's.
+    file: Option<Arc<SegmentFile>>,
+}
+
+impl Window {
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+}
+
+struct OwnedBlock {
+    block: Arc<Block>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for OwnedBlock {
+    fn as_ref(&self) -> &[u8] {
+        self.block.bytes(0..self.len)
+    }
+}
+
+struct OwnedRange {
+    file: Arc<SegmentFile>,
+    from: u64,
+    to: u64,
+}
+
+impl AsRef<[u8]> for OwnedRange {
+    fn as_ref(&self) -> &[u8] {
+        self.file.bytes_at(self.from, self.to)
+    }
+}
+
+/// Where the bytes of a position are.
+enum Source {
+    Arena(Arc<Block>),
+    File(Arc<SegmentFile>),
+}
+
+/// Reads one log; one clone for each shard.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+    generation: u64,
+    snapshot: Arc<Snapshot>,
+    windows: Vec<Window>,
+    /// The window to be replaced next.
+    victim: usize,
+}
+
 impl LogReader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let generation = shared.generation();
+        Self {
+            generation,
+            snapshot: shared.snapshot(),
+            shared,
+            windows: Vec::with_capacity(WINDOWS_MAX),
+            victim: 0,
+        }
+    }
+
+    /// The log's number.
+    #[must_use]
     pub fn log(&self) -> LogId {
-        todo!()
+        self.shared.spec.id
     }
+
+    /// What the log survives.
+    #[must_use]
     pub fn durability(&self) -> Durability {
-        todo!()
+        self.shared.spec.durability
     }
+
+    /// The log's epoch; it does not change while the store is open.
+    #[must_use]
     pub fn epoch(&self) -> Epoch {
-        todo!()
+        Epoch::new(self.shared.epoch)
     }
+
+    /// The place below which everything may be delivered and acknowledged.
+    #[must_use]
     pub fn visible(&self) -> Position {
-        todo!()
+        Position::new(self.shared.visible())
     }
+
+    /// The oldest place kept.
+    #[must_use]
     pub fn earliest(&self) -> Position {
-        todo!()
+        Position::new(self.shared.start())
     }
+
+    /// Calls `f` with every record from `from` on, in order, up to the visible place or `records_max` of them, passing
+    /// over marks, gaps and what retention has removed. Returns where it stopped: the place to go on from.
+    ///
+    /// Reads headers and topics only, from the arena where it can; a walk through old segments may wait for the disk.
     pub fn walk(
         &mut self,
         from: Position,
-        max_records: usize,
-        f: impl FnMut(Place, &str),
+        records_max: usize,
+        mut f: impl FnMut(Place, &str),
     ) -> Position {
-        todo!()
+        let visible = self.shared.visible();
+        let mut at = from.get().max(self.shared.start());
+        let mut left = records_max;
+        while at < visible && left > 0 {
+            let block = block_start(at);
+            at = match self.source(at) {
+                Some(Source::Arena(source)) => {
+                    let limit = visible.min(block + source.committed() as u64);
+                    let bytes = source.bytes(0..usize_of(limit - block));
+                    walk_block(bytes, at, visible, &mut left, &mut f)
+                }
+                Some(Source::File(file)) => self.walk_file(&file, at, visible, &mut left, &mut f),
+                None => self.next_known(at, visible),
+            };
+        }
+        Position::new(at.min(visible).max(from.get()))
     }
+
+    fn walk_file(
+        &self,
+        file: &SegmentFile,
+        at: u64,
+        visible: u64,
+        left: &mut usize,
+        f: &mut impl FnMut(Place, &str),
+    ) -> u64 {
+        if at >= file.end() {
+            return self.next_known(at, visible);
+        }
+        let gap = |gap: &&crate::place::Gap| gap.to.get() > at;
+        let gap = file.gaps.iter().find(gap);
+        if let Some(gap) = gap.filter(|gap| gap.from.get() <= at) {
+            return gap.to.get();
+        }
+        let block = block_start(at);
+        let limit = visible.min(file.end()).min(block + BLOCK_BYTES);
+        let limit = gap.map_or(limit, |gap| limit.min(gap.from.get()));
+        walk_block(file.bytes_at(block, limit), at, limit, left, f)
+    }
+
+    /// The next position above `at` that a block or segment covers.
+    fn next_known(&self, at: u64, visible: u64) -> u64 {
+        let above = |list: Option<u64>| list.unwrap_or(visible);
+        let segments = &self.snapshot.segments;
+        let segment = segments.partition_point(|(base, _)| *base <= at);
+        let blocks = &self.snapshot.blocks;
+        let block = blocks.partition_point(|(base, _)| *base <= at);
+        above(segments.get(segment).map(|(base, _)| *base))
+            .min(above(blocks.get(block).map(|(base, _)| *base)))
+            .max(self.shared.start())
+    }
+
+    /// The bytes of a range inside one block.
+    ///
+    /// # Errors
+    /// When the range was dropped, is damaged, or is not a visible range of one block.
     pub fn read(&mut self, position: Position, len: u32) -> Result<Read, ReadError> {
-        todo!()
+        let from = position.get();
+        let to = from + u64::from(len);
+        self.check_range(from, to)?;
+        let block = block_start(from);
+        let known = self
+            .windows
+            .iter()
+            .position(|window| window.base == block && to <= window.end());
+        let known = match known {
+            Some(known) => known,
+            None => match self.source(from) {
+                Some(source) => self.open_window(block, to, source)?,
+                None => return Err(ReadError::Dropped),
+            },
+        };
+        let window = &self.windows[known];
+        if let Some(file) = &window.file {
+            if file.is_damaged(from, to) {
+                return Err(ReadError::Damaged);
+            }
+            if !file.is_warm(from, self.shared.pool.clock_ms()) {
+                let file = Arc::clone(file);
+                return Ok(Read::Cold(ColdRange { file, block }));
+            }
+        }
+        let range = usize_of(from - block)..usize_of(to - block);
+        Ok(Read::Ready(window.bytes.slice(range)))
     }
+
+    /// A range of a segment file, if the log has one there that is surely in memory, so that `sendfile` does not wait
+    /// for the disk. The bytes of the file at that range never change.
     pub fn file_range(&mut self, position: Position, len: u32) -> Option<FileRange> {
-        todo!()
+        let from = position.get();
+        let to = from + u64::from(len);
+        self.check_range(from, to).ok()?;
+        let file = self.file(from)?;
+        let sound = !file.is_damaged(from, to) && to <= file.end();
+        (sound && file.is_warm(from, self.shared.pool.clock_ms())).then(|| FileRange {
+            path: Arc::clone(&file.path),
+            offset: from - file.base,
+            len,
+        })
     }
-    /// Unpins what reads pinned; call it at the end of a turn, or an idle shard keeps blocks from the arena.
+
+    /// Unpins the blocks and maps that reads used. Call it at the end of a turn, or an idle shard keeps blocks from
+    /// the arena.
     pub fn release(&mut self) {
-        todo!()
+        self.windows.clear();
+        self.victim = 0;
     }
+
+    fn check_range(&self, from: u64, to: u64) -> Result<(), ReadError> {
+        if from < self.shared.start() {
+            return Err(ReadError::Dropped);
+        }
+        let one_block = from < to && block_start(from) == block_start(to - 1);
+        if to > self.shared.visible() || !one_block {
+            return Err(ReadError::Unreadable);
+        }
+        Ok(())
+    }
+
+    fn open_window(&mut self, block: u64, to: u64, source: Source) -> Result<usize, ReadError> {
+        let window = match source {
+            Source::Arena(source) => {
+                let len = source.committed();
+                Window {
+                    base: block,
+                    bytes: Bytes::from_owner(OwnedBlock { block: source, len }),
+                    file: None,
+                }
+            }
+            Source::File(file) => {
+                let end = file
+                    .end()
+                    .min(block + BLOCK_BYTES)
+                    .min(self.shared.visible());
+                let owned = OwnedRange {
+                    file: Arc::clone(&file),
+                    from: block,
+                    to: end,
+                };
+                Window {
+                    base: block,
+                    bytes: Bytes::from_owner(owned),
+                    file: Some(file),
+                }
+            }
+        };
+        if to > window.end() {
+            return Err(ReadError::Unreadable);
+        }
+        let same = self.windows.iter().position(|other| other.base == block);
+        let slot = match same {
+            Some(slot) => slot,
+            None if self.windows.len() < WINDOWS_MAX => {
+                self.windows.push(window);
+                return Ok(self.windows.len() - 1);
+            }
+            None => {
+                self.victim = (self.victim + 1) % WINDOWS_MAX;
+                self.victim
+            }
+        };
+        self.windows[slot] = window;
+        Ok(slot)
+    }
+
+    fn refresh(&mut self) -> bool {
+        let generation = self.shared.generation();
+        if generation == self.generation {
+            return false;
+        }
+        self.generation = generation;
+        self.snapshot = self.shared.snapshot();
+        true
+    }
+
+    fn source(&mut self, at: u64) -> Option<Source> {
+        loop {
+            if let Some(block) = self.block(at) {
+                return Some(Source::Arena(block));
+            }
+            // A block that is newer than the snapshot must not be read from a map that the disk is still writing.
+            if self.refresh() {
+                continue;
+            }
+            return self.segment(at).map(Source::File);
+        }
+    }
+
+    fn block(&self, at: u64) -> Option<Arc<Block>> {
+        let blocks = &self.snapshot.blocks;
+        let found = blocks.binary_search_by_key(&block_start(at), |(base, _)| *base);
+        blocks[found.ok()?].1.upgrade()
+    }
+
+    fn segment(&self, at: u64) -> Option<Arc<SegmentFile>> {
+        let segments = &self.snapshot.segments;
+        let after = segments.partition_point(|(base, _)| *base <= at);
+        let file = segments[after.checked_sub(1)?].1.upgrade()?;
+        (at < file.limit()).then_some(file)
+    }
+
+    fn file(&mut self, at: u64) -> Option<Arc<SegmentFile>> {
+        self.refresh();
+        self.segment(at)
+    }
+}
+
+/// Walks the frames of a block from `at`; `bytes` are the block's up to where it may be read. Returns where to go on.
+fn walk_block(
+    bytes: &[u8],
+    mut at: u64,
+    limit: u64,
+    left: &mut usize,
+    f: &mut impl FnMut(Place, &str),
+) -> u64 {
+    let block = block_start(at);
+    let next_block = limit.min(block + BLOCK_BYTES);
+    while *left > 0 {
+        let rest = &bytes[usize_of(at - block).min(bytes.len())..];
+        let Some(Ok(head)) = FrameHead::parse(rest) else {
+            return next_block;
+        };
+        let size = head.size as usize;
+        if head.kind == kind::PAD || size > rest.len() {
+            return next_block;
+        }
+        if head.kind == kind::RECORD {
+            let Some(record) = Record::trusted(&rest[..size]) else {
+                return next_block;
+            };
+            f(place_of(&record, at), record.topic());
+            *left -= 1;
+        }
+        at += u64::from(head.size);
+    }
+    at
+}
+
+fn place_of(record: &Record<'_>, position: u64) -> Place {
+    Place {
+        first: record.offset(),
+        next: record.offset().plus(u64::from(record.count())),
+        position: Position::new(position),
+        size: record.size(),
+    }
+}
+
+fn usize_of(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a place within a block")
 }

@@ -1,4 +1,8 @@
 //! One per shard: the disk, and the logs assigned to the shard.
+//!
+//! In each turn the shard appends, pumps and submits. Nothing here waits for the disk except opening.
+
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -6,19 +10,41 @@ use std::sync::Arc;
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
 
+use crate::dir::DataDir;
+use crate::disk::{Completion, Disk, Outcome};
+use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
+use crate::format::BLOCK_BYTES;
+use crate::log::{Drain, Log};
+use crate::open::Opening;
+use crate::options::LogOptions;
+use crate::place::{
+    Appended, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
+};
 use crate::reader::{ColdRange, LogReader};
-use crate::*;
+use crate::sys::arena::ArenaPool;
+
+/// The slot in tokens that stands for the store itself.
+const POPULATE_SLOT: u64 = 0xffff;
 
 /// The shard's logs.
-pub struct Store;
+pub struct Store {
+    disk: Box<dyn Disk>,
+    logs: Vec<Log>,
+    /// Log number -> place in `logs`.
+    slots: HashMap<LogId, usize>,
+    pool: Arc<ArenaPool>,
+    options: LogOptions,
+    populating: HashMap<u64, (u64, ColdRange)>,
+    next_populate: u64,
+    completions: Vec<Completion>,
+    draining: bool,
+}
 
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::needless_pass_by_value,
-    clippy::missing_errors_doc
-)]
 impl Store {
+    /// Opens logs, recovering what they hold. Blocks.
+    ///
+    /// # Errors
+    /// When a log cannot be used; nothing of it was changed then that another attempt would miss.
     pub fn open(
         dir: &DataDir,
         logs: &[LogId],
@@ -27,142 +53,255 @@ impl Store {
         options: &LogOptions,
         now_ms: u64,
     ) -> Result<(Self, Vec<RecoveryReport>), OpenError> {
-        todo!()
+        if let Some(fault) = options.fault() {
+            return Err(OpenError::Options(fault));
+        }
+        pool.set_clock(now_ms);
+        let mut store = Self {
+            disk,
+            logs: Vec::with_capacity(logs.len()),
+            slots: HashMap::new(),
+            pool,
+            options: *options,
+            populating: HashMap::new(),
+            next_populate: 0,
+            completions: Vec::new(),
+            draining: false,
+        };
+        let mut reports = Vec::with_capacity(logs.len());
+        for (slot, id) in logs.iter().enumerate() {
+            let spec = dir.spec(*id).ok_or(OpenError::NoSuchLog(*id))?;
+            let opening = Opening {
+                dir,
+                spec,
+                slot: u16::try_from(slot).map_err(|_| OpenError::NoSuchLog(*id))?,
+                options: *options,
+                pool: Arc::clone(&store.pool),
+                now_ms,
+            };
+            let (log, report) = opening.run(&mut *store.disk)?;
+            store.slots.insert(*id, slot);
+            store.logs.push(log);
+            reports.push(report);
+        }
+        Ok((store, reports))
     }
+
+    fn log(&self, log: LogId) -> Option<&Log> {
+        self.slots.get(&log).map(|slot| &self.logs[*slot])
+    }
+
+    fn own(&self, log: LogId) -> &Log {
+        self.log(log).expect("the caller asks about its own logs")
+    }
+
+    /// Appends a verified record. It is acknowledged and delivered once the log's visible place has reached
+    /// [`Appended::end`].
+    ///
+    /// # Errors
+    /// Nothing was appended then; see [`AppendError`] for what to do.
     pub fn append(
         &mut self,
         log: LogId,
         record: &Record<'_>,
         now_ms: u64,
     ) -> Result<Appended, AppendError> {
-        todo!()
+        let slot = *self.slots.get(&log).ok_or(AppendError::NotHere)?;
+        self.logs[slot].append(record, now_ms)
     }
+
+    /// Takes what has finished, advances the visible places, and queues what can be started. `progress` is added to.
+    ///
+    /// # Errors
+    /// A log that failed: the broker says so and stops.
     pub fn pump(&mut self, now_ms: u64, progress: &mut Progress) -> Result<(), Poisoned> {
-        todo!()
+        self.pool.set_clock(now_ms);
+        let mut completions = std::mem::take(&mut self.completions);
+        self.disk.reap(&mut completions);
+        let mut failed = None;
+        for completion in completions.drain(..) {
+            if let Err(poisoned) = self.complete(completion, now_ms, progress) {
+                failed.get_or_insert(poisoned);
+            }
+        }
+        self.completions = completions;
+        for log in &mut self.logs {
+            log.turn(now_ms, &mut *self.disk, progress);
+        }
+        failed.map_or(Ok(()), Err)
     }
+
+    fn complete(
+        &mut self,
+        completion: Completion,
+        now_ms: u64,
+        progress: &mut Progress,
+    ) -> Result<(), Poisoned> {
+        let slot = completion.token >> 48;
+        if slot == POPULATE_SLOT {
+            self.populated(completion, now_ms, progress);
+            return Ok(());
+        }
+        let slot = usize::try_from(slot).expect("16 bits");
+        match self.logs.get_mut(slot) {
+            Some(log) => log.complete(completion, &mut *self.disk),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands everything queued to the kernel. Once per turn.
+    ///
+    /// # Errors
+    /// When the kernel refuses the call as such.
     pub fn submit(&mut self) -> io::Result<()> {
-        todo!()
+        self.disk.submit()
     }
+
+    /// Blocks until an operation has finished; for tools and tests that have no event loop.
+    ///
+    /// # Errors
+    /// As [`Store::submit`], or when nothing is in flight.
+    pub fn wait(&mut self) -> io::Result<()> {
+        self.disk.wait()
+    }
+
+    /// When to pump next although nothing happens.
+    #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        todo!()
+        self.logs.iter().filter_map(Log::deadline_ms).min()
     }
+
+    /// An eventfd that becomes readable when an operation has finished.
+    #[must_use]
     pub fn wake_fd(&self) -> Option<RawFd> {
-        todo!()
+        self.disk.wake_fd()
     }
-    /// Reads the eventfd empty.
+
+    /// Reads that eventfd empty; not needed where it is watched edge-triggered.
     pub fn drain_wake(&mut self) {
-        todo!()
+        self.disk.drain_wake();
     }
+
+    /// A reader of one of this store's logs, to be cloned for every shard.
+    ///
+    /// # Panics
+    /// If the log is not one of this store's.
+    #[must_use]
     pub fn reader(&self, log: LogId) -> LogReader {
-        todo!()
+        LogReader::new(Arc::clone(&self.own(log).shared))
     }
+
+    /// The place below which everything may be delivered and acknowledged.
+    ///
+    /// # Panics
+    /// If the log is not one of this store's.
+    #[must_use]
     pub fn visible(&self, log: LogId) -> Position {
-        todo!()
+        Position::new(self.own(log).shared.visible())
     }
+
+    /// Where a subscription to a topic starts.
+    ///
+    /// # Panics
+    /// If the log is not one of this store's.
+    #[must_use]
     pub fn locate(&self, log: LogId, topic: &str, start: StartAt, walked: Position) -> Located {
-        todo!()
+        self.own(log).locate(topic, start, walked.get())
     }
+
+    /// Appends the places of a topic's visible records to `out`: from the one that holds `from` on, at most `max`.
+    ///
+    /// # Panics
+    /// If the log is not one of this store's.
     pub fn places(&self, log: LogId, topic: &str, from: Offset, max: usize, out: &mut Vec<Place>) {
-        todo!()
+        self.own(log).places(topic, from, max, out);
     }
+
+    /// Topics of all logs with names greater than `after`, in order, at most `max`. Sorts what is new since last time.
     pub fn topics(&mut self, after: Option<&str>, max: usize) -> Vec<TopicInfo> {
-        todo!()
+        let mut out = Vec::new();
+        for log in &mut self.logs {
+            log.topics(after, max, &mut out);
+        }
+        out.sort_by(|a, b| a.name.cmp(&b.name).then(a.log.cmp(&b.log)));
+        out.truncate(max);
+        out
     }
+
+    /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`].
     pub fn populate(&mut self, cold: ColdRange, token: u64) {
-        todo!()
+        self.next_populate = (self.next_populate + 1) & ((1 << 48) - 1);
+        let own = POPULATE_SLOT << 48 | self.next_populate;
+        let from =
+            usize::try_from(cold.block - cold.file.base).expect("a segment is at most 1 GiB");
+        let len = usize::try_from(BLOCK_BYTES).expect("2 MiB");
+        self.disk
+            .populate(own, Arc::clone(&cold.file.map), from..from + len);
+        self.populating.insert(own, (token, cold));
     }
+
+    fn populated(&mut self, completion: Completion, now_ms: u64, progress: &mut Progress) {
+        let Some((token, cold)) = self.populating.remove(&completion.token) else {
+            return;
+        };
+        let Outcome::Populated(result) = completion.outcome else {
+            return;
+        };
+        let result = match result {
+            Ok(()) if cold.file.block_is_sound(cold.block) => {
+                let until = now_ms + self.options.warm_ms;
+                cold.file.set_warm(cold.block, until);
+                Ok(())
+            }
+            Ok(()) => {
+                cold.file.set_damaged(cold.block);
+                Err(PopulateError::Damaged)
+            }
+            Err(error) => Err(PopulateError::Io(error)),
+        };
+        progress.populated.push((token, result));
+    }
+
+    /// Refuses appends from here on, and makes everything appended durable in the turns that follow.
     pub fn begin_drain(&mut self) {
-        todo!()
+        self.draining = true;
+        for log in &mut self.logs {
+            log.begin_drain();
+        }
     }
+
+    /// Whether everything is durable and the logs are marked as cleanly closed: the store may be dropped.
+    #[must_use]
     pub fn is_drained(&self) -> bool {
-        todo!()
+        self.draining
+            && self
+                .logs
+                .iter()
+                .all(|log| log.drain == Drain::Done || log.poisoned)
     }
+
+    /// Running totals.
+    #[must_use]
     pub fn stats(&self) -> StoreStats {
-        todo!()
+        let mut stats = StoreStats {
+            disk: self.disk.name(),
+            submissions: self.disk.submissions(),
+            ..StoreStats::default()
+        };
+        for log in &self.logs {
+            let flush = &log.flush.stats;
+            stats.writes += flush.writes;
+            stats.bytes_written += flush.bytes;
+            stats.syncs += flush.syncs;
+            stats.records_synced += flush.records_synced;
+            stats.records_appended += log.records_appended;
+            stats.arena_blocks_used += log.tail.len() as u64;
+            stats.topics += log.index.len() as u64;
+            if log.on_disk() {
+                stats.segments += log.segments.len() as u64;
+                stats.segment_bytes += log.segments.iter().map(|s| s.bytes).sum::<u64>();
+            }
+        }
+        stats
     }
-}
-/// The seam to the kernel.
-pub trait Disk {}
-/// A data directory. `Send + Sync + Clone`, holds no descriptor.
-#[derive(Clone)]
-pub struct DataDir;
-/// The flock; not `Send`: keep it in the thread that opened the directory.
-pub struct DirLock;
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::needless_pass_by_value,
-    clippy::missing_errors_doc
-)]
-impl DataDir {
-    pub fn open(
-        path: impl AsRef<std::path::Path>,
-        options: &DirOptions,
-    ) -> Result<(Self, DirLock), DirError> {
-        todo!()
-    }
-    pub fn path(&self) -> &std::path::Path {
-        todo!()
-    }
-    pub fn log_of(&self, topic: &str, durability: Durability) -> LogId {
-        todo!()
-    }
-    pub fn logs(&self) -> impl Iterator<Item = LogSpec> + use<> {
-        std::iter::empty()
-    }
-}
-/// How large the arena is.
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaOptions {
-    /// Blocks of 2 MiB at most, for all logs of the process.
-    pub blocks_max: usize,
-    /// Blocks touched ahead of need.
-    pub blocks_ready: usize,
-}
-/// Process-wide blocks.
-pub struct ArenaPool;
-#[allow(
-    unused_variables,
-    missing_docs,
-    clippy::needless_pass_by_value,
-    clippy::missing_errors_doc
-)]
-impl ArenaPool {
-    pub fn new(options: &ArenaOptions) -> io::Result<Arc<Self>> {
-        todo!()
-    }
-    pub fn resident_bytes(&self) -> u64 {
-        todo!()
-    }
-}
-/// Which disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskChoice {
-    /// The ring, or the thread where it is forbidden.
-    Auto,
-    /// The ring.
-    Uring,
-    /// The thread.
-    Thread,
-}
-/// Whether the ring can be used.
-///
-/// # Errors
-/// Why not.
-pub fn probe_uring() -> Result<(), String> {
-    todo!()
-}
-/// A disk that was opened, and why it is not the ring if `Auto` fell back.
-pub struct OpenDisk {
-    /// The disk.
-    pub disk: Box<dyn Disk>,
-    /// Why `Auto` fell back to the thread.
-    pub fallback: Option<String>,
-}
-/// Opens the disk; call it in the shard's thread, after `unshare`.
-///
-/// # Errors
-/// When the chosen disk cannot be had.
-pub fn open_disk(choice: DiskChoice) -> io::Result<OpenDisk> {
-    todo!()
 }

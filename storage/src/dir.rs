@@ -1,0 +1,252 @@
+//! The data directory: who may use it, which logs it has, and which log a topic belongs to.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::marker::PhantomData;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use oyez_protocol::LogId;
+
+use crate::error::DirError;
+use crate::format::{FORMAT_VERSION, file_is_intact, seal_file, u16_at, u32_at, u64_at};
+use crate::options::{DirOptions, Durability, LogSpec};
+use crate::sip::siphash13;
+use crate::sys::file;
+
+/// Most logs for each durability.
+pub const LOGS_PER_DURABILITY_MAX: u16 = 1024;
+
+const META: &str = "meta";
+const LOCK: &str = "LOCK";
+const META_MAGIC: [u8; 8] = *b"OYEZDIR1";
+const META_SIZE: usize = 48;
+
+/// An opened data directory. Holds no descriptor, so every thread may have a copy.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    meta: Meta,
+    entropy: [u64; 2],
+}
+
+/// The lock on a data directory, released when dropped. It owns a descriptor, so it stays in the thread that opened
+/// the directory: another thread may have another descriptor table.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+    _not_send: PhantomData<*const ()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meta {
+    dir_id: u64,
+    key: [u64; 2],
+    logs_per_durability: u16,
+}
+
+impl DataDir {
+    /// Opens a data directory, or makes one of an empty or missing directory.
+    ///
+    /// # Errors
+    /// When it is not one, is in use, was written by another version, or cannot be written.
+    pub fn open(path: impl AsRef<Path>, options: &DirOptions) -> Result<(Self, DirLock), DirError> {
+        let path = path.as_ref();
+        file::make_dir(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => DirError::NotADirectory {
+                path: path.to_owned(),
+            },
+            _ => DirError::from_io(path, error),
+        })?;
+        let lock = lock(path)?;
+        let entropy = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
+        let meta = match fs::read(path.join(META)) {
+            Ok(bytes) => Meta::decode(&bytes, &path.join(META))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, options)?,
+            Err(error) => return Err(DirError::from_io(path.join(META), error)),
+        };
+        let dir = Self {
+            path: path.to_owned(),
+            meta,
+            entropy,
+        };
+        Ok((dir, lock))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Logs of each durability.
+    #[must_use]
+    pub fn logs_per_durability(&self) -> u16 {
+        self.meta.logs_per_durability
+    }
+
+    /// The log that holds a topic.
+    #[must_use]
+    pub fn log_of(&self, topic: &str, durability: Durability) -> LogId {
+        let logs = self.meta.logs_per_durability;
+        let ordinal = siphash13(self.meta.key, topic.as_bytes()) % u64::from(logs);
+        let ordinal = u16::try_from(ordinal).expect("the remainder of a 16-bit number");
+        LogId::new(durability as u16 * logs + ordinal)
+    }
+
+    /// All logs, in the order of their numbers.
+    pub fn logs(&self) -> impl Iterator<Item = LogSpec> + use<> {
+        let logs = self.meta.logs_per_durability;
+        (0..3 * logs).map(move |id| LogSpec {
+            id: LogId::new(id),
+            durability: match id / logs {
+                0 => Durability::Memory,
+                1 => Durability::Written,
+                _ => Durability::Synced,
+            },
+            ordinal: id % logs,
+        })
+    }
+
+    pub(crate) fn spec(&self, log: LogId) -> Option<LogSpec> {
+        self.logs().nth(usize::from(log.get()))
+    }
+
+    pub(crate) fn log_path(&self, spec: &LogSpec) -> PathBuf {
+        self.path
+            .join(format!("{}-{}", spec.durability, spec.ordinal))
+    }
+
+    pub(crate) fn dir_id(&self) -> u64 {
+        self.meta.dir_id
+    }
+
+    pub(crate) fn key(&self) -> [u64; 2] {
+        self.meta.key
+    }
+
+    /// An epoch unlike any other of this log: never 0, which means "not known" on the wire.
+    pub(crate) fn fresh_epoch(&self, log: LogId, now_ms: u64) -> u64 {
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&now_ms.to_le_bytes());
+        bytes[8..].copy_from_slice(&log.get().to_le_bytes());
+        siphash13(self.entropy, &bytes).max(1)
+    }
+}
+
+fn lock(path: &Path) -> Result<DirLock, DirError> {
+    let name = path.join(LOCK);
+    let failed = |error| DirError::from_io(&name, error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&name)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Only for the message; the holder may be about to write it.
+            let _ = file.read_to_string(&mut pid);
+            let pid = match pid.trim() {
+                "" => "unknown",
+                pid => pid,
+            };
+            return Err(DirError::Locked {
+                path: path.to_owned(),
+                pid: pid.to_owned(),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    write_pid(&mut file).map_err(failed)?;
+    Ok(DirLock {
+        _file: file,
+        _not_send: PhantomData,
+    })
+}
+
+/// For the message that a second broker gives.
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
+    let failed = |error| DirError::from_io(path, error);
+    let logs = options.logs_per_durability;
+    if logs == 0 || logs > LOGS_PER_DURABILITY_MAX {
+        return Err(DirError::Logs {
+            logs,
+            max: LOGS_PER_DURABILITY_MAX,
+        });
+    }
+    for entry in file::list(path).map_err(failed)? {
+        // What an interrupted creation, or the file system itself, leaves.
+        let ours = [LOCK, "meta.new", "lost+found"];
+        if !ours.contains(&entry.name.as_str()) {
+            return Err(DirError::Foreign {
+                path: path.to_owned(),
+            });
+        }
+    }
+    let key = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
+    let meta = Meta {
+        dir_id: siphash13(key, b"data directory"),
+        key: [
+            siphash13(key, b"topic hash"),
+            siphash13(key, b"topic hash 2"),
+        ],
+        logs_per_durability: logs,
+    };
+    let name = path.join(META);
+    file::put(&name, &meta.encode()).map_err(|error| DirError::from_io(name, error))?;
+    Ok(meta)
+}
+
+impl Meta {
+    fn encode(&self) -> [u8; META_SIZE] {
+        let mut out = [0; META_SIZE];
+        out[..8].copy_from_slice(&META_MAGIC);
+        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[16..24].copy_from_slice(&self.dir_id.to_le_bytes());
+        out[24..32].copy_from_slice(&self.key[0].to_le_bytes());
+        out[32..40].copy_from_slice(&self.key[1].to_le_bytes());
+        out[40..42].copy_from_slice(&self.logs_per_durability.to_le_bytes());
+        seal_file(&mut out);
+        out
+    }
+
+    fn decode(bytes: &[u8], path: &Path) -> Result<Self, DirError> {
+        let damaged = || DirError::Damaged {
+            path: path.to_owned(),
+        };
+        if bytes.len() < 12 || bytes[..8] != META_MAGIC {
+            return Err(damaged());
+        }
+        let found = u32_at(bytes, 8);
+        if found != FORMAT_VERSION {
+            return Err(DirError::Version {
+                path: path.to_owned(),
+                found,
+                expected: FORMAT_VERSION,
+            });
+        }
+        if bytes.len() != META_SIZE || !file_is_intact(bytes) {
+            return Err(damaged());
+        }
+        let logs_per_durability = u16_at(bytes, 40);
+        if logs_per_durability == 0 || logs_per_durability > LOGS_PER_DURABILITY_MAX {
+            return Err(damaged());
+        }
+        Ok(Self {
+            dir_id: u64_at(bytes, 16),
+            key: [u64_at(bytes, 24), u64_at(bytes, 32)],
+            logs_per_durability,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! The seam between the logs and the kernel: what a log asks of a disk, and what comes back.
+//!
+//! A disk belongs to one shard and is opened in its thread, after the thread has its private descriptor table.
+//! Everything that runs while the shard turns is queued, submitted once per turn and reaped as completions; the
+//! blocking calls are for opening only. Threads that a disk starts share the shard's table, since it starts them.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use crate::sys::arena::Block;
+pub use crate::sys::map::Map;
+use crate::sys::ring::UringDisk;
+use crate::sys::thread_disk::ThreadDisk;
+
+/// A file that a disk holds open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId(pub u32);
+
+/// A file in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Opened {
+    /// For writes and syncs.
+    pub file: FileId,
+    /// For reads.
+    pub map: Arc<Map>,
+}
+
+/// Committed bytes of a block, kept alive until they are written.
+#[derive(Clone, Debug)]
+pub struct BlockRange {
+    block: Arc<Block>,
+    range: Range<usize>,
+}
+
+impl BlockRange {
+    pub(crate) fn new(block: Arc<Block>, range: Range<usize>) -> Self {
+        assert!(range.end <= block.committed());
+        Self { block, range }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.block.bytes(self.range.clone())
+    }
+}
+
+/// Makes the content of a file; runs wherever the disk does its slow work.
+pub type Content = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+/// An operation that finished.
+#[derive(Debug)]
+pub struct Completion {
+    /// What the caller named it.
+    pub token: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A write: bytes written, which may be fewer than asked.
+    Written(io::Result<usize>),
+    /// A sync. `ECANCELED` when it was linked to a write that failed or fell short.
+    Synced(io::Result<()>),
+    /// A populate.
+    Populated(io::Result<()>),
+    /// A new segment.
+    Prepared(io::Result<Opened>),
+    /// A replaced file, mapped.
+    Put(io::Result<Arc<Map>>),
+    /// Removed files.
+    Unlinked(io::Result<()>),
+}
+
+/// What a log asks of the kernel.
+pub trait Disk {
+    /// `uring`, `thread` or `memory`.
+    fn name(&self) -> &'static str;
+
+    /// Writes `bytes` at `at`. With `then_sync` a sync of the same file starts after the write has completed in full,
+    /// and completes under the same token.
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool);
+    /// Makes durable what was written to a file before.
+    fn sync(&mut self, token: u64, file: FileId);
+    /// Reads a range of a map into memory.
+    fn populate(&mut self, token: u64, map: Arc<Map>, range: Range<usize>);
+    /// Makes a new segment of zeroes, durable before it has its name.
+    fn prepare(&mut self, token: u64, path: PathBuf, size: u64);
+    /// Replaces a file as a whole, durably.
+    fn put(&mut self, token: u64, path: PathBuf, content: Content);
+    /// Removes files, durably.
+    fn unlink(&mut self, token: u64, paths: Vec<PathBuf>);
+    /// Closes a file that no operation in flight uses.
+    fn close(&mut self, file: FileId);
+
+    /// Hands everything queued to the kernel, in one call.
+    ///
+    /// # Errors
+    /// When the kernel refuses the call as such; nothing was queued then.
+    fn submit(&mut self) -> io::Result<()>;
+    /// Takes what has finished.
+    fn reap(&mut self, out: &mut Vec<Completion>);
+    /// Submits, and blocks until something has finished.
+    ///
+    /// # Errors
+    /// As [`Disk::submit`], or when nothing is in flight.
+    fn wait(&mut self) -> io::Result<()>;
+    /// An eventfd that becomes readable when something has finished.
+    fn wake_fd(&self) -> Option<RawFd>;
+    /// Reads the eventfd empty.
+    fn drain_wake(&mut self);
+    /// Submissions that carried operations.
+    fn submissions(&self) -> u64;
+
+    /// Creates a directory (mode 0700) unless it is there. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn make_dir(&mut self, dir: &Path) -> io::Result<()>;
+    /// The files in a directory. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Opens and maps an existing segment. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn open(&mut self, path: &Path) -> io::Result<Opened>;
+    /// Maps an existing file. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's; an empty file cannot be mapped.
+    fn map(&mut self, path: &Path) -> io::Result<Arc<Map>>;
+    /// Bytes free below a directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn free_bytes(&mut self, dir: &Path) -> io::Result<u64>;
+    /// Names this run of the machine: the same until it goes down.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn boot_id(&mut self) -> io::Result<u128>;
+}
+
+/// Which disk to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskChoice {
+    /// io_uring, or the thread where it is forbidden.
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// The thread.
+    Thread,
+}
+
+/// A disk, and why it is not the one that `Auto` prefers.
+pub struct OpenDisk {
+    /// The disk.
+    pub disk: Box<dyn Disk>,
+    /// Why io_uring is not used, if `Auto` wanted it.
+    pub fallback: Option<String>,
+}
+
+/// Whether io_uring can be used here.
+///
+/// # Errors
+/// Why it cannot.
+pub fn probe_uring() -> Result<(), String> {
+    crate::sys::ring::probe()
+}
+
+/// Opens a disk for the calling shard.
+///
+/// # Errors
+/// When the chosen one cannot be had.
+pub fn open_disk(choice: DiskChoice) -> io::Result<OpenDisk> {
+    let fallback = match choice {
+        DiskChoice::Thread => None,
+        DiskChoice::Uring => return UringDisk::open().map(OpenDisk::preferred),
+        DiskChoice::Auto => match probe_uring() {
+            Ok(()) => return UringDisk::open().map(OpenDisk::preferred),
+            Err(why) => Some(why),
+        },
+    };
+    let disk = Box::new(ThreadDisk::open()?);
+    Ok(OpenDisk { disk, fallback })
+}
+
+impl OpenDisk {
+    fn preferred(disk: UringDisk) -> Self {
+        Self {
+            disk: Box::new(disk),
+            fallback: None,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Topic -> places. For sealed segments only (topic, segment) entries of sixteen bytes are in memory; the places are
+//! in the mapped footers. The places of the segments being written are here in full.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::table::PackedPlace;
+
+/// No topic.
+const NONE: u32 = u32::MAX;
+
+/// That a topic has records in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentRef {
+    /// [`Segment::number`](crate::segment::Segment::number).
+    pub segment: u32,
+    /// The topic's row in the segment's index.
+    pub slot: u32,
+    /// Offset of its first message there.
+    pub first: u64,
+}
+
+/// A topic of a log.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub name: Arc<str>,
+    /// Another topic with the same hash.
+    chained: u32,
+    /// Offset that the next message gets.
+    pub next: u64,
+    /// Oldest first. Entries of dropped segments stay until the topic is touched.
+    pub refs: Vec<SegmentRef>,
+}
+
+/// The topic's hash is its key: it was keyed and well mixed before.
+#[derive(Default)]
+struct Passed(u64);
+
+impl Hasher for Passed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only whole numbers are hashed");
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// All topics of a log.
+#[derive(Default)]
+pub(crate) struct TopicIndex {
+    by_hash: HashMap<u64, u32, BuildHasherDefault<Passed>>,
+    topics: Vec<Topic>,
+    /// The first topics, sorted by name; those that came since the last listing are not among them.
+    sorted: Vec<u32>,
+}
+
+impl TopicIndex {
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(crate) fn find(&self, hash: u64, name: &str) -> Option<u32> {
+        let mut id = *self.by_hash.get(&hash)?;
+        while id != NONE {
+            let topic = &self.topics[id as usize];
+            if &*topic.name == name {
+                return Some(id);
+            }
+            id = topic.chained;
+        }
+        None
+    }
+
+    pub(crate) fn find_or_add(&mut self, hash: u64, name: &str) -> u32 {
+        if let Some(id) = self.find(hash, name) {
+            return id;
+        }
+        let id = u32::try_from(self.topics.len())
+            .ok()
+            .filter(|id| *id != NONE)
+            .expect("memory ends before there are 2^32 topics");
+        let chained = self.by_hash.insert(hash, id).unwrap_or(NONE);
+        self.topics.push(Topic {
+            name: Arc::from(name),
+            chained,
+            next: 0,
+            refs: Vec::new(),
+        });
+        id
+    }
+
+    pub(crate) fn topic(&self, id: u32) -> &Topic {
+        &self.topics[id as usize]
+    }
+
+    pub(crate) fn topic_mut(&mut self, id: u32) -> &mut Topic {
+        &mut self.topics[id as usize]
+    }
+
+    /// Topics with names greater than `after`, in order.
+    pub(crate) fn after(&mut self, after: Option<&str>, max: usize) -> impl Iterator<Item = u32> {
+        self.sort();
+        let topics = &self.topics;
+        let start = after.map_or(0, |after| {
+            self.sorted
+                .partition_point(|id| &*topics[*id as usize].name <= after)
+        });
+        self.sorted[start..].iter().copied().take(max)
+    }
+
+    /// Sorts the newcomers and merges them in: a listing pays for what is new, not for all.
+    fn sort(&mut self) {
+        let known = self.sorted.len();
+        if known == self.topics.len() {
+            return;
+        }
+        let topics = &self.topics;
+        let name = |id: &u32| &topics[*id as usize].name;
+        let mut fresh: Vec<u32> = (known..topics.len())
+            .map(|id| u32::try_from(id).expect("ids are 32 bits"))
+            .collect();
+        fresh.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        let mut merged = Vec::with_capacity(topics.len());
+        let mut old = self.sorted.iter().copied().peekable();
+        for id in fresh {
+            while let Some(earlier) = old.next_if(|earlier| name(earlier) < name(&id)) {
+                merged.push(earlier);
+            }
+            merged.push(id);
+        }
+        merged.extend(old);
+        self.sorted = merged;
+    }
+}
+
+/// A topic's row in the index of a segment being written.
+#[derive(Debug)]
+pub(crate) struct LiveTopic {
+    pub name: Arc<str>,
+    pub places: Vec<PackedPlace>,
+    pub bytes: u64,
+}
+
+/// The places of a segment being written; rows in the order in which the topics came.
+#[derive(Debug, Default)]
+pub(crate) struct LiveIndex {
+    pub topics: Vec<LiveTopic>,
+}
+
+impl LiveIndex {
+    /// A row for a topic that has none yet.
+    pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
+        let slot = u32::try_from(self.topics.len()).expect("a segment has fewer records than 2^32");
+        self.topics.push(LiveTopic {
+            name: Arc::clone(name),
+            places: Vec::with_capacity(1),
+            bytes: 0,
+        });
+        slot
+    }
+
+    pub(crate) fn push(&mut self, slot: u32, place: PackedPlace) {
+        let topic = &mut self.topics[slot as usize];
+        topic.places.push(place);
+        topic.bytes += u64::from(place.size());
+    }
+
+    pub(crate) fn places(&self, slot: u32) -> usize {
+        self.topics[slot as usize].places.len()
+    }
+
+    pub(crate) fn place(&self, slot: u32, number: usize) -> PackedPlace {
+        self.topics[slot as usize].places[number]
+    }
+
+    pub(crate) fn bytes(&self, slot: u32) -> u64 {
+        self.topics[slot as usize].bytes
+    }
+}

@@ -1,0 +1,137 @@
+//! Questions about topics: where a subscription starts, where records stand, which topics there are.
+
+use oyez_protocol::{Epoch, Offset};
+
+use crate::index::{SegmentRef, Topic};
+use crate::log::Log;
+use crate::place::{Located, Place, StartAt, TopicInfo};
+use crate::segment::Segment;
+use crate::table::PackedPlace;
+
+impl Log {
+    fn find(&self, name: &str) -> Option<&Topic> {
+        let id = self.index.find(self.hash(name), name)?;
+        Some(self.index.topic(id))
+    }
+
+    /// A topic's segments that are still kept, oldest first.
+    fn kept<'a>(&self, topic: &'a Topic) -> &'a [SegmentRef] {
+        let first = self.segments.front().map_or(u32::MAX, |s| s.number);
+        let dropped = topic.refs.partition_point(|kept| kept.segment < first);
+        &topic.refs[dropped..]
+    }
+
+    fn segment_of(&self, kept: &SegmentRef) -> &Segment {
+        self.segment(kept.segment)
+            .expect("kept references name kept segments")
+    }
+
+    fn earliest(&self, topic: &Topic) -> u64 {
+        self.kept(topic).first().map_or(topic.next, |r| r.first)
+    }
+
+    /// First offset that is not visible.
+    fn topic_head(&self, topic: &Topic) -> u64 {
+        let visible = self.shared.visible();
+        let kept = self.kept(topic);
+        for kept in kept.iter().rev() {
+            let segment = self.segment_of(kept);
+            let count = segment
+                .index
+                .prefix(kept.slot, |place| is_visible(segment, place, visible));
+            if count > 0 {
+                return segment.index.place(kept.slot, count - 1).next();
+            }
+        }
+        kept.first().map_or(topic.next, |first| first.first)
+    }
+
+    /// Offset of the first record at or after a position, or the topic's next offset.
+    fn next_at(&self, topic: &Topic, position: u64) -> u64 {
+        let kept = self.kept(topic);
+        let from = kept
+            .partition_point(|kept| self.segment_of(kept).base <= position)
+            .saturating_sub(1);
+        for kept in &kept[from..] {
+            let segment = self.segment_of(kept);
+            let before = |place| segment.place_position(place) < position;
+            let count = segment.index.prefix(kept.slot, before);
+            if count < segment.index.places(kept.slot) {
+                return segment.index.place(kept.slot, count).first;
+            }
+        }
+        topic.next
+    }
+
+    pub(crate) fn locate(&self, name: &str, start: StartAt, walked: u64) -> Located {
+        let topic = self.find(name);
+        let earliest = topic.map_or(0, |topic| self.earliest(topic));
+        let head = topic.map_or(0, |topic| self.topic_head(topic));
+        let wish = match start {
+            StartAt::Latest => head,
+            StartAt::Earliest => earliest,
+            StartAt::At(offset) => offset.get(),
+        };
+        Located {
+            cursor: Offset::new(wish.clamp(earliest, head)),
+            earliest: Offset::new(earliest),
+            head: Offset::new(head),
+            epoch: Epoch::new(self.shared.epoch),
+            next_at_walked: Offset::new(topic.map_or(0, |topic| self.next_at(topic, walked))),
+            ahead: wish > head,
+        }
+    }
+
+    pub(crate) fn places(&self, name: &str, from: Offset, max: usize, out: &mut Vec<Place>) {
+        let Some(topic) = self.find(name) else {
+            return;
+        };
+        let visible = self.shared.visible();
+        let kept = self.kept(topic);
+        let first = kept
+            .partition_point(|kept| kept.first <= from.get())
+            .saturating_sub(1);
+        let mut left = max;
+        for kept in &kept[first..] {
+            let segment = self.segment_of(kept);
+            let passed = |place: PackedPlace| place.next() <= from.get();
+            let start = segment.index.prefix(kept.slot, passed);
+            for number in start..segment.index.places(kept.slot) {
+                let place = segment.index.place(kept.slot, number);
+                if left == 0 || !is_visible(segment, place, visible) {
+                    return;
+                }
+                out.push(place.to_place(segment.base));
+                left -= 1;
+            }
+        }
+    }
+
+    /// Topics with names greater than `after`, in order.
+    pub(crate) fn topics(&mut self, after: Option<&str>, max: usize, out: &mut Vec<TopicInfo>) {
+        let ids: Vec<u32> = self.index.after(after, max).collect();
+        for id in ids {
+            let topic = self.index.topic(id);
+            let (mut records, mut bytes) = (0, 0);
+            for kept in self.kept(topic) {
+                let index = &self.segment_of(kept).index;
+                records += index.places(kept.slot) as u64;
+                bytes += index.bytes(kept.slot);
+            }
+            out.push(TopicInfo {
+                name: topic.name.as_ref().to_owned(),
+                log: self.log_id(),
+                durability: self.durability(),
+                earliest: Offset::new(self.earliest(topic)),
+                next: Offset::new(topic.next),
+                records,
+                bytes,
+                epoch: Epoch::new(self.shared.epoch),
+            });
+        }
+    }
+}
+
+fn is_visible(segment: &Segment, place: PackedPlace, visible: u64) -> bool {
+    segment.place_position(place) + u64::from(place.size()) <= visible
+}

@@ -1,0 +1,131 @@
+//! What is dropped and when: whole sealed segments, the oldest first, by bytes and by age.
+//!
+//! Readers stop seeing a dropped segment at once. Its file goes after the table of topics without records has been
+//! replaced, so that a topic goes on where it was even if all its records are gone.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Disk, Map};
+use crate::footer::Footer;
+use crate::log::{Drain, Log, Purpose};
+use crate::segment::{SegmentIndex, Stage};
+use crate::state::{CARRIED, decode_carried, encode_carried};
+
+/// How often retention looks.
+const CHECK_MS: u64 = 1000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    next_check_ms: u64,
+    /// Files that go once the table is durable.
+    leaving: Vec<PathBuf>,
+    /// Footers of those, kept in case that the table must be tried again.
+    footers: Vec<Footer>,
+    in_flight: bool,
+}
+
+impl Log {
+    fn retention_applies(&self) -> bool {
+        let options = &self.parts.options;
+        options.retention_bytes.is_some() || options.retention_age_ms.is_some()
+    }
+
+    pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
+        let pending = !self.retention.leaving.is_empty() && !self.retention.in_flight;
+        let applies = self.retention_applies() && self.segments.len() > 1;
+        (self.on_disk() && self.drain == Drain::No && (pending || applies))
+            .then_some(self.retention.next_check_ms)
+    }
+
+    /// Drops what has to go. Looks once a second at most.
+    pub(crate) fn retain(&mut self, disk: &mut dyn Disk) {
+        let busy = self.retention.in_flight || self.drain != Drain::No;
+        if busy || self.now_ms < self.retention.next_check_ms {
+            return;
+        }
+        self.retention.next_check_ms = self.now_ms + CHECK_MS;
+        let before = self.segments.len();
+        while self.oldest_must_go() {
+            self.drop_oldest_segment();
+        }
+        if self.segments.len() < before {
+            let start = self.segments.front().map_or(self.head, |first| first.base);
+            self.shared.set_start(start);
+            self.publish();
+        }
+        if !self.retention.leaving.is_empty() {
+            self.put_carried(disk);
+        }
+    }
+
+    fn oldest_must_go(&self) -> bool {
+        let Some(oldest) = self.segments.front() else {
+            return false;
+        };
+        // The last segment stays even when it is sealed: it knows the sequence.
+        if oldest.stage != Stage::Sealed || self.segments.len() == 1 {
+            return false;
+        }
+        let options = &self.parts.options;
+        let total = || {
+            self.segments
+                .iter()
+                .map(|segment| segment.bytes)
+                .sum::<u64>()
+        };
+        let large = options.retention_bytes.is_some_and(|max| total() > max);
+        let old = options
+            .retention_age_ms
+            .is_some_and(|max| oldest.last_ms.saturating_add(max) < self.now_ms);
+        large || old
+    }
+
+    fn drop_oldest_segment(&mut self) {
+        let Some(segment) = self.segments.pop_front() else {
+            return;
+        };
+        let files = self.files_of(&segment);
+        self.retention.leaving.extend(files);
+        if let SegmentIndex::Footer(footer) = segment.index {
+            self.retention.footers.push(footer);
+        }
+    }
+
+    /// Adds the topics of the dropped segments to the table: some of them may have no other records.
+    fn put_carried(&mut self, disk: &mut dyn Disk) {
+        let known = self.carried.clone();
+        let footers = self.retention.footers.clone();
+        self.retention.in_flight = true;
+        let path = self.parts.path.join(CARRIED);
+        let token = self.token(Purpose::Carried);
+        let content = move || {
+            let known = known.as_ref().and_then(|map| decode_carried(map.all()));
+            let mut carried = known.unwrap_or_default();
+            for footer in &footers {
+                for row in (0..footer.rows()).map(|slot| footer.topic(slot)) {
+                    if let Some(name) = footer.name(&row) {
+                        let next = carried.entry(name.to_owned()).or_insert(0);
+                        *next = row.next.max(*next);
+                    }
+                }
+            }
+            encode_carried(&carried)
+        };
+        disk.put(token, path, Box::new(content));
+    }
+
+    pub(crate) fn carried_put(&mut self, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
+        self.retention.in_flight = false;
+        // Without the table the files stay; it is tried again at the next check.
+        let Ok(map) = result else {
+            return;
+        };
+        self.carried = Some(map);
+        self.retention.footers.clear();
+        let paths = std::mem::take(&mut self.retention.leaving);
+        let token = self.token(Purpose::Unlink);
+        disk.unlink(token, paths);
+    }
+}

@@ -1,0 +1,315 @@
+//! Segments come and go: the next one is prepared ahead, full ones get their footers, and a drain ends in a state file
+//! that says so. Nothing here is waited for.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Completion, Disk, Map, Opened, Outcome};
+use crate::error::Poisoned;
+use crate::footer::{self, BlockSum, Footer, FooterHead};
+use crate::format::BLOCK_BYTES;
+use crate::log::{Drain, Log, Purpose, Spare, footer_name};
+use crate::options::Durability;
+use crate::place::Progress;
+use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::state::{STATE, State};
+
+/// How long until something that failed for want of space is tried again.
+const RETRY_MS: u64 = 1000;
+/// How long a refused publisher waits at most when nothing else turns the loop.
+const REFUSED_MS: u64 = 5;
+
+impl Log {
+    /// One turn: everything that can be started is, and what has changed is told.
+    pub(crate) fn turn(&mut self, now_ms: u64, disk: &mut dyn Disk, progress: &mut Progress) {
+        self.now_ms = now_ms;
+        if self.on_disk() && !self.poisoned {
+            self.seal_full(disk);
+            self.prepare_ahead(disk);
+            self.drain_on(disk);
+            self.start_flush(disk);
+            self.retire_blocks();
+            self.retain(disk);
+        }
+        if std::mem::take(&mut self.moved) {
+            progress.advanced.push(self.log_id());
+        }
+        if self.refused && self.would_accept() {
+            self.refused = false;
+            progress.accepting_again.push(self.log_id());
+        }
+    }
+
+    /// Takes the end of one of this log's operations.
+    pub(crate) fn complete(
+        &mut self,
+        completion: Completion,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        let token = completion.token;
+        match completion.outcome {
+            Outcome::Written(result) => return self.written(token, result, disk),
+            Outcome::Synced(result) => {
+                return if self.is_seal_sync(token) {
+                    self.seal_synced(token, result, disk)
+                } else {
+                    self.synced(token, result)
+                };
+            }
+            Outcome::Prepared(result) => self.prepared(token, result),
+            Outcome::Put(result) => self.put(token, result, disk),
+            Outcome::Unlinked(_) => {
+                // A file that could not be removed is found again when the log is opened.
+                self.take_purpose(token);
+            }
+            Outcome::Populated(_) => {}
+        }
+        Ok(())
+    }
+
+    fn is_seal_sync(&self, token: u64) -> bool {
+        self.ops
+            .iter()
+            .any(|(other, purpose)| *other == token && matches!(purpose, Purpose::SealSync(_)))
+    }
+
+    fn take_purpose(&mut self, token: u64) -> Option<Purpose> {
+        let at = self.ops.iter().position(|(other, _)| *other == token)?;
+        Some(self.ops.swap_remove(at).1)
+    }
+
+    /// When the log next needs a turn although nothing happens.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let retry = match self.spare {
+            Spare::Failed { retry_ms } => Some(retry_ms),
+            _ => None,
+        };
+        let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
+        let refused = self.refused.then_some(self.now_ms + REFUSED_MS);
+        [retry, seal, refused, self.retention_deadline_ms()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn prepare_ahead(&mut self, disk: &mut dyn Disk) {
+        let due = match self.spare {
+            Spare::None => true,
+            Spare::Failed { retry_ms } => self.now_ms >= retry_ms,
+            Spare::Preparing { .. } | Spare::Ready { .. } => false,
+        };
+        if !due || self.drain != Drain::No {
+            return;
+        }
+        let base = match self.segments.back() {
+            Some(active) if active.stage == Stage::Active => {
+                if self.head < active.base + BLOCK_BYTES {
+                    return;
+                }
+                active.limit()
+            }
+            _ if self.spare_wanted => self.head,
+            _ => return,
+        };
+        self.spare = Spare::Preparing { base };
+        let path = self.segment_path(base).to_path_buf();
+        let token = self.token(Purpose::Prepare);
+        disk.prepare(token, path, self.parts.options.segment_bytes);
+    }
+
+    fn prepared(&mut self, token: u64, result: io::Result<Opened>) {
+        self.take_purpose(token);
+        let Spare::Preparing { base } = self.spare else {
+            return;
+        };
+        self.spare = match result {
+            Ok(opened) => Spare::Ready { base, opened },
+            Err(_) => Spare::Failed {
+                retry_ms: self.now_ms + RETRY_MS,
+            },
+        };
+    }
+
+    /// Starts the sync or the footer of segments that are full and flushed.
+    fn seal_full(&mut self, disk: &mut dyn Disk) {
+        if self.now_ms < self.seal_retry_ms {
+            return;
+        }
+        self.seal_retry_ms = 0;
+        for at in 0..self.segments.len() {
+            let segment = &self.segments[at];
+            if segment.stage != Stage::Full {
+                continue;
+            }
+            let number = segment.number;
+            let end = segment.limit();
+            if self.durability() == Durability::Synced && self.flush.synced >= end {
+                self.put_footer(number, disk);
+            } else if self.durability() == Durability::Written && self.flush.written >= end {
+                let Some(file) = segment.writing else {
+                    continue;
+                };
+                self.segments[at].stage = Stage::Sealing;
+                let token = self.token(Purpose::SealSync(number));
+                disk.sync(token, file);
+            }
+        }
+    }
+
+    fn seal_synced(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        let Some(Purpose::SealSync(number)) = self.take_purpose(token) else {
+            return Ok(());
+        };
+        if let Err(source) = result {
+            self.poisoned = true;
+            return Err(Poisoned {
+                log: self.log_id(),
+                what: "sync",
+                source,
+            });
+        }
+        self.put_footer(number, disk);
+        Ok(())
+    }
+
+    pub(crate) fn put_footer(&mut self, number: u32, disk: &mut dyn Disk) {
+        let next_sequence = self
+            .segment(number + 1)
+            .map_or(self.reached.sequence, |next| next.first_sequence);
+        let (log, dir_id) = (self.parts.spec.id.get(), self.parts.dir_id);
+        let Some(segment) = self.segment_mut(number) else {
+            return;
+        };
+        segment.stage = Stage::Sealing;
+        let (Some(file), SegmentIndex::Live(live)) = (&segment.file, &segment.index) else {
+            return;
+        };
+        let head = FooterHead {
+            log,
+            incarnation: segment.incarnation,
+            base: segment.base,
+            end: file.end(),
+            segment_bytes: segment.bytes,
+            first_sequence: segment.first_sequence,
+            next_sequence,
+            last_ms: segment.last_ms,
+            dir_id,
+            sums: sums(segment),
+            gaps: file.gaps.clone(),
+        };
+        let live = Arc::clone(live);
+        let path = self.parts.path.join(footer_name(head.base));
+        let token = self.token(Purpose::Footer(number));
+        disk.put(token, path, Box::new(move || footer::encode(&head, &live)));
+    }
+
+    fn put(&mut self, token: u64, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
+        match self.take_purpose(token) {
+            Some(Purpose::Footer(number)) => self.footer_put(number, result, disk),
+            Some(Purpose::Carried) => self.carried_put(result, disk),
+            Some(Purpose::State) => match result {
+                Ok(_) => self.drain = Drain::Done,
+                // Without a state file the next start takes the log for killed, which it is a match for.
+                Err(_) => self.drain = Drain::Done,
+            },
+            _ => {}
+        }
+    }
+
+    fn footer_put(&mut self, number: u32, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
+        let footer = result.ok().and_then(Footer::open);
+        let retry_ms = self.now_ms + RETRY_MS;
+        let Some(segment) = self.segment_mut(number) else {
+            return;
+        };
+        match footer {
+            Some((footer, _)) => {
+                segment.index = SegmentIndex::Footer(footer);
+                segment.stage = Stage::Sealed;
+                if let Some(file) = segment.writing.take() {
+                    disk.close(file);
+                }
+            }
+            None => {
+                segment.stage = Stage::Full;
+                self.seal_retry_ms = retry_ms;
+            }
+        }
+    }
+
+    pub(crate) fn begin_drain(&mut self) {
+        if self.drain == Drain::No {
+            self.drain = if self.on_disk() {
+                Drain::Flushing
+            } else {
+                Drain::Done
+            };
+        }
+    }
+
+    fn drain_on(&mut self, disk: &mut dyn Disk) {
+        let flushed = self.flush.flight.is_none() && self.flush.synced >= self.head;
+        if !flushed || !self.ops.is_empty() {
+            return;
+        }
+        match self.drain {
+            Drain::Flushing => {
+                self.drain = Drain::Marked;
+                if self.reached.sequence > self.flush.marked {
+                    self.flush.marked = self.reached.sequence;
+                    self.mark(self.head, self.reached);
+                }
+            }
+            Drain::Marked => {
+                self.drain = Drain::Closing;
+                let state = self.state(true);
+                let path = self.parts.path.join(STATE);
+                let token = self.token(Purpose::State);
+                disk.put(token, path, Box::new(move || state.encode()));
+            }
+            Drain::No | Drain::Closing | Drain::Done => {}
+        }
+    }
+
+    /// The log's state file as of this moment.
+    pub(crate) fn state(&self, clean: bool) -> State {
+        State {
+            epoch: self.shared.epoch,
+            incarnation: self.incarnation,
+            log: self.parts.spec.id.get(),
+            clean,
+            boot_id: self.parts.boot_id,
+            end: self.head,
+            sequence: self.reached.sequence,
+            last_ms: self.last_ms,
+            dir_id: self.parts.dir_id,
+            chain: self.reached.chain,
+        }
+    }
+
+    /// The files of a segment.
+    pub(crate) fn files_of(&self, segment: &Segment) -> [PathBuf; 2] {
+        [
+            self.segment_path(segment.base).to_path_buf(),
+            self.parts.path.join(footer_name(segment.base)),
+        ]
+    }
+}
+
+fn sums(segment: &Segment) -> Vec<BlockSum> {
+    let blocks = 0..segment.bytes / BLOCK_BYTES;
+    let file = segment.file.as_ref();
+    blocks
+        .map(|block| {
+            file.map_or(BlockSum::default(), |f| {
+                f.sum(segment.base + block * BLOCK_BYTES)
+            })
+        })
+        .collect()
+}

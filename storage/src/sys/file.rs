@@ -1,0 +1,180 @@
+//! Blocking file work: everything that creates, replaces or removes files, each followed by its directory's sync.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::map::Map;
+use crate::disk::Entry;
+
+/// Bytes of one zero write; large enough that the call does not matter, small enough that no write stalls others long.
+const ZEROES: usize = 1 << 20;
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
+}
+
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Creates a directory with mode 0700 unless it is there.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_dir(parent(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        entries.push(Entry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            bytes: entry.metadata()?.len(),
+        });
+    }
+    Ok(entries)
+}
+
+/// Opens a file for reading and writing and maps it.
+pub(crate) fn open(path: &Path) -> io::Result<(File, Arc<Map>)> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let map = Map::file(&file, file.metadata()?.len())?;
+    Ok((file, Arc::new(map)))
+}
+
+pub(crate) fn map(path: &Path) -> io::Result<Arc<Map>> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    Ok(Arc::new(Map::file(&file, len)?))
+}
+
+/// A new file of `size` zero bytes that are really on the medium, under its final name only when they are.
+///
+/// Appending and syncing into such a file is some thirty times faster than into one that grows or whose blocks are
+/// only reserved, because the sync has no metadata to write.
+pub(crate) fn prepare(path: &Path, size: u64) -> io::Result<(File, Arc<Map>)> {
+    let unfinished = with_suffix(path, ".new");
+    let prepared = zeroed(&unfinished, size).and_then(|file| {
+        fs::rename(&unfinished, path)?;
+        sync_dir(parent(path))?;
+        Ok(file)
+    });
+    match prepared {
+        Ok(file) => {
+            let map = Map::file(&file, size)?;
+            Ok((file, Arc::new(map)))
+        }
+        Err(error) => {
+            // The space that the attempt took is wanted back; if this fails too, opening the log removes the file.
+            let _ = fs::remove_file(&unfinished);
+            Err(error)
+        }
+    }
+}
+
+fn zeroed(path: &Path, size: u64) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    allocate(&file, size)?;
+    let zeroes = vec![0; ZEROES];
+    let mut at = 0;
+    while at < size {
+        let len = (size - at).min(ZEROES as u64);
+        file.write_all_at(&zeroes[..usize::try_from(len).unwrap_or(ZEROES)], at)?;
+        at += len;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Reserves the space in few extents, and says at once when there is too little.
+fn allocate(file: &File, size: u64) -> io::Result<()> {
+    let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    // SAFETY: a call on an open descriptor that touches no memory of ours.
+    match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // Not every file system can; the zero writes do it then.
+            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// Replaces a file: it is the old one or the new one, whatever happens.
+pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
+    let unfinished = with_suffix(path, ".new");
+    let replaced = (|| {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        sync_dir(parent(path))?;
+        Map::file(&file, content.len() as u64)
+    })();
+    if replaced.is_err() {
+        // As in `prepare`.
+        let _ = fs::remove_file(&unfinished);
+    }
+    replaced.map(Arc::new)
+}
+
+/// Removes files and syncs their directories. Files that are gone already do not matter.
+pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let mut dirs: Vec<&Path> = paths.iter().map(|path| parent(path)).collect();
+    dirs.dedup();
+    dirs.into_iter().try_for_each(sync_dir)
+}
+
+/// Bytes that an unprivileged process may still write below `path`.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::ErrorKind::InvalidFilename)?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends with a zero byte, and the call fills `stat` when it returns 0.
+    let stat = unsafe {
+        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        stat.assume_init()
+    };
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+/// Names this run of the machine: the same until it goes down.
+pub(crate) fn boot_id() -> io::Result<u128> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).map_err(|_| io::ErrorKind::InvalidData.into())
+}

@@ -1,0 +1,14 @@
+//! The kernel side: memory, maps, files, the ring. The only place with `unsafe`; only safe types leave it.
+//!
+//! The crate-wide facts that the blocks here rely on:
+//! - A [`arena::Block`] has one [`arena::BlockWriter`]. Bytes below its committed length never change while the block
+//!   lives; nobody reads above it.
+//! - A segment file is only ever written at positions that no reader has been told of, and is never overwritten,
+//!   truncated or punched. So the bytes of a map below the log's visible place never change.
+
+pub(crate) mod arena;
+pub(crate) mod file;
+pub(crate) mod housekeeper;
+pub(crate) mod map;
+pub(crate) mod ring;
+pub(crate) mod thread_disk;

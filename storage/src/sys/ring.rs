@@ -1,0 +1,297 @@
+//! The disk on io_uring: writes soft-linked to their syncs, populates, and an eventfd that wakes the shard.
+//!
+//! Files are made, replaced and removed by the housekeeper. With `DEFER_TASKRUN` completions appear when the shard
+//! enters the kernel, which `submit` does once per turn and `reap` only when the kernel says that some wait.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use io_uring::{IoUring, opcode, squeue, types};
+use slab::Slab;
+
+use super::file;
+use super::housekeeper::{Files, Housekeeper, Wake};
+use super::map::Map;
+use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome};
+
+/// Submission slots; a log has at most one write and one sync in flight, the rest are populates.
+const ENTRIES: u32 = 256;
+
+/// What an operation in flight was, and what it needs kept alive.
+enum InFlight {
+    Write { token: u64, _bytes: BlockRange },
+    Sync { token: u64 },
+    Populate { token: u64, _map: Arc<Map> },
+}
+
+/// io_uring.
+pub(crate) struct UringDisk {
+    ring: IoUring,
+    in_flight: Slab<InFlight>,
+    /// Operations that wait for submission slots; a link is one element.
+    queued: VecDeque<[Option<squeue::Entry>; 2]>,
+    housekeeper: Housekeeper,
+    files: Files,
+    wake: Wake,
+    submissions: u64,
+}
+
+/// Whether the kernel gives a ring with what this disk needs.
+pub(crate) fn probe() -> Result<(), String> {
+    let ring = build().map_err(|error| format!("io_uring_setup: {error}"))?;
+    let mut probe = io_uring::Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| format!("io_uring_register: {error}"))?;
+    let needed = [
+        (opcode::Write::CODE, "WRITE"),
+        (opcode::Fsync::CODE, "FSYNC"),
+        (opcode::Madvise::CODE, "MADVISE"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(format!("the kernel's io_uring has no {name}")),
+        None => Ok(()),
+    }
+}
+
+fn build() -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .build(ENTRIES)
+        .or_else(|_| {
+            IoUring::builder()
+                .setup_coop_taskrun()
+                .setup_taskrun_flag()
+                .build(ENTRIES)
+        })
+        .or_else(|_| IoUring::new(ENTRIES))
+}
+
+impl UringDisk {
+    pub(crate) fn open() -> io::Result<Self> {
+        let wake = Wake::new()?;
+        let ring = build()?;
+        ring.submitter().register_eventfd(wake.fd())?;
+        Ok(Self {
+            ring,
+            in_flight: Slab::with_capacity(ENTRIES as usize),
+            queued: VecDeque::with_capacity(ENTRIES as usize),
+            housekeeper: Housekeeper::start(wake.clone())?,
+            files: Files::default(),
+            wake,
+            submissions: 0,
+        })
+    }
+
+    fn track(&mut self, operation: InFlight) -> u64 {
+        self.in_flight.insert(operation) as u64
+    }
+
+    /// Moves queued operations into the submission slots, links undivided.
+    fn fill(&mut self) {
+        let mut slots = self.ring.submission();
+        while let Some(operation) = self.queued.front() {
+            let needed = operation.iter().flatten().count();
+            if slots.capacity() - slots.len() < needed {
+                break;
+            }
+            for entry in operation.iter().flatten() {
+                // SAFETY: what the entry points to (block bytes, mapped pages, descriptors) is kept in `in_flight`
+                // or `files` until its completion was reaped; `drop` waits for all of them.
+                unsafe { slots.push(entry) }.expect("the room was checked");
+            }
+            self.queued.pop_front();
+        }
+    }
+
+    fn complete(&mut self, user_data: u64, result: i32) -> Completion {
+        let slot = usize::try_from(user_data).expect("a slab key was put in");
+        let done = |result: i32| {
+            if result < 0 {
+                Err(io::Error::from_raw_os_error(-result))
+            } else {
+                Ok(result.unsigned_abs() as usize)
+            }
+        };
+        let (token, outcome) = match self.in_flight.remove(slot) {
+            InFlight::Write { token, .. } => (token, Outcome::Written(done(result))),
+            InFlight::Sync { token } => (token, Outcome::Synced(done(result).map(drop))),
+            InFlight::Populate { token, .. } => (token, Outcome::Populated(done(result).map(drop))),
+        };
+        Completion { token, outcome }
+    }
+}
+
+impl Drop for UringDisk {
+    fn drop(&mut self) {
+        // The kernel still reads the buffers of what is in flight.
+        let mut forgotten = Vec::new();
+        while !self.in_flight.is_empty() {
+            if self.wait().is_err() {
+                // Leaking keeps the buffers valid, whatever the kernel does with them.
+                std::mem::forget(std::mem::take(&mut self.in_flight));
+                return;
+            }
+            self.reap(&mut forgotten);
+            forgotten.clear();
+        }
+    }
+}
+
+impl Disk for UringDisk {
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+        let fd = types::Fd(self.files.fd(file));
+        let len = u32::try_from(bytes.bytes().len()).expect("a write stays within a block");
+        let write = opcode::Write::new(fd, bytes.bytes().as_ptr(), len).offset(at);
+        let key = self.track(InFlight::Write {
+            token,
+            _bytes: bytes,
+        });
+        let write = write.build().user_data(key);
+        if then_sync {
+            let key = self.track(InFlight::Sync { token });
+            // A soft link: a failed or short write cancels the sync.
+            let write = write.flags(squeue::Flags::IO_LINK);
+            let sync = opcode::Fsync::new(fd)
+                .flags(types::FsyncFlags::DATASYNC)
+                .build()
+                .user_data(key);
+            self.queued.push_back([Some(write), Some(sync)]);
+        } else {
+            self.queued.push_back([Some(write), None]);
+        }
+    }
+
+    fn sync(&mut self, token: u64, file: FileId) {
+        let fd = types::Fd(self.files.fd(file));
+        let key = self.track(InFlight::Sync { token });
+        let sync = opcode::Fsync::new(fd)
+            .flags(types::FsyncFlags::DATASYNC)
+            .build()
+            .user_data(key);
+        self.queued.push_back([Some(sync), None]);
+    }
+
+    fn populate(&mut self, token: u64, map: Arc<Map>, range: Range<usize>) {
+        let (start, len) = map.pages(&range);
+        let len = libc::off_t::try_from(len).expect("a segment is at most 1 GiB");
+        let key = self.track(InFlight::Populate { token, _map: map });
+        let populate = opcode::Madvise::new(start, len, libc::MADV_POPULATE_READ)
+            .build()
+            .user_data(key);
+        self.queued.push_back([Some(populate), None]);
+    }
+
+    fn prepare(&mut self, token: u64, path: PathBuf, size: u64) {
+        self.housekeeper.prepare(token, path, size);
+    }
+
+    fn put(&mut self, token: u64, path: PathBuf, content: Content) {
+        self.housekeeper.put(token, path, content);
+    }
+
+    fn unlink(&mut self, token: u64, paths: Vec<PathBuf>) {
+        self.housekeeper.unlink(token, paths);
+    }
+
+    fn close(&mut self, file: FileId) {
+        self.files.close(file);
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
+        loop {
+            self.fill();
+            let (empty, waiting) = {
+                let slots = self.ring.submission();
+                (slots.is_empty(), slots.taskrun())
+            };
+            if empty && !waiting {
+                return Ok(());
+            }
+            self.submissions += u64::from(!empty);
+            match self.ring.submit() {
+                Ok(_) => {}
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => continue,
+                    // Completions must be reaped first; what is queued leaves in the next turn.
+                    Some(libc::EBUSY | libc::EAGAIN) => return Ok(()),
+                    _ => return Err(error),
+                },
+            }
+            if self.queued.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn reap(&mut self, out: &mut Vec<Completion>) {
+        if self.ring.submission().taskrun() || self.ring.submission().cq_overflow() {
+            // The only error that matters shows again at the next submission.
+            let _ = self.ring.submit();
+        }
+        loop {
+            let Some(entry) = self.ring.completion().next() else {
+                break;
+            };
+            let completion = self.complete(entry.user_data(), entry.result());
+            out.push(completion);
+        }
+        self.housekeeper.reap(&mut self.files, out);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        self.submit()?;
+        if self.in_flight.len() + self.housekeeper.in_flight() == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.wake.wait()?;
+        self.wake.drain();
+        Ok(())
+    }
+
+    fn wake_fd(&self) -> Option<RawFd> {
+        Some(self.wake.fd())
+    }
+
+    fn drain_wake(&mut self) {
+        self.wake.drain();
+    }
+
+    fn submissions(&self) -> u64 {
+        self.submissions
+    }
+
+    fn make_dir(&mut self, dir: &Path) -> io::Result<()> {
+        file::make_dir(dir)
+    }
+
+    fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
+        file::list(dir)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Opened> {
+        self.files.open(path)
+    }
+
+    fn map(&mut self, path: &Path) -> io::Result<Arc<Map>> {
+        file::map(path)
+    }
+
+    fn free_bytes(&mut self, dir: &Path) -> io::Result<u64> {
+        file::free_bytes(dir)
+    }
+
+    fn boot_id(&mut self) -> io::Result<u128> {
+        file::boot_id()
+    }
+}

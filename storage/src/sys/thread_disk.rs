@@ -1,0 +1,230 @@
+//! The disk where io_uring is forbidden: one thread that writes, syncs and populates in order.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::file;
+use super::housekeeper::{Files, Housekeeper, Wake};
+use super::map::Map;
+use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome};
+
+enum Job {
+    Write {
+        fd: RawFd,
+        at: u64,
+        bytes: BlockRange,
+        then_sync: bool,
+    },
+    Sync {
+        fd: RawFd,
+    },
+    Populate {
+        map: Arc<Map>,
+        range: Range<usize>,
+    },
+}
+
+/// `pwrite` and `fdatasync` in a thread of their own.
+pub(crate) struct ThreadDisk {
+    jobs: Option<Sender<(u64, Job)>>,
+    done: Receiver<Completion>,
+    thread: Option<JoinHandle<()>>,
+    housekeeper: Housekeeper,
+    files: Files,
+    wake: Wake,
+    queued: Vec<(u64, Job)>,
+    /// Completions to come from the thread; a write with a sync brings two.
+    in_flight: usize,
+    submissions: u64,
+}
+
+impl ThreadDisk {
+    pub(crate) fn open() -> io::Result<Self> {
+        let wake = Wake::new()?;
+        let housekeeper = Housekeeper::start(wake.clone())?;
+        let (jobs, inbox) = channel::<(u64, Job)>();
+        let (outbox, done) = channel();
+        let bell = wake.clone();
+        let thread = std::thread::Builder::new()
+            .name("oyez-disk".to_owned())
+            .spawn(move || {
+                for (token, job) in inbox {
+                    run(token, job, &outbox);
+                    bell.wake();
+                }
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            done,
+            thread: Some(thread),
+            housekeeper,
+            files: Files::default(),
+            wake,
+            queued: Vec::new(),
+            in_flight: 0,
+            submissions: 0,
+        })
+    }
+}
+
+impl Drop for ThreadDisk {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by the panic hook. The files close after the thread that uses them ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(token: u64, job: Job, outbox: &Sender<Completion>) {
+    // The shard has gone if nobody takes a result; the next receive ends the thread's loop.
+    let send = |outcome| drop(outbox.send(Completion { token, outcome }));
+    match job {
+        Job::Write {
+            fd,
+            at,
+            bytes,
+            then_sync,
+        } => {
+            let asked = bytes.bytes().len();
+            let written = borrow(fd).write_at(bytes.bytes(), at);
+            let whole = written.as_ref().is_ok_and(|written| *written == asked);
+            send(Outcome::Written(written));
+            if then_sync && whole {
+                send(Outcome::Synced(borrow(fd).sync_data()));
+            } else if then_sync {
+                let cancelled = io::Error::from_raw_os_error(libc::ECANCELED);
+                send(Outcome::Synced(Err(cancelled)));
+            }
+        }
+        Job::Sync { fd } => send(Outcome::Synced(borrow(fd).sync_data())),
+        Job::Populate { map, range } => send(Outcome::Populated(map.populate(&range))),
+    }
+}
+
+/// A file that the disk owns, used by its thread.
+fn borrow(fd: RawFd) -> ManuallyDrop<std::fs::File> {
+    // SAFETY: the descriptor stays open while the job runs: `Disk::close` is called only for files without operations
+    // in flight, and `ThreadDisk` joins the thread before it drops its files. It is never closed through this value.
+    ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) })
+}
+
+impl Disk for ThreadDisk {
+    fn name(&self) -> &'static str {
+        "thread"
+    }
+
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+        let fd = self.files.fd(file);
+        self.in_flight += 1 + usize::from(then_sync);
+        self.queued.push((
+            token,
+            Job::Write {
+                fd,
+                at,
+                bytes,
+                then_sync,
+            },
+        ));
+    }
+
+    fn sync(&mut self, token: u64, file: FileId) {
+        let fd = self.files.fd(file);
+        self.in_flight += 1;
+        self.queued.push((token, Job::Sync { fd }));
+    }
+
+    fn populate(&mut self, token: u64, map: Arc<Map>, range: Range<usize>) {
+        self.in_flight += 1;
+        self.queued.push((token, Job::Populate { map, range }));
+    }
+
+    fn prepare(&mut self, token: u64, path: PathBuf, size: u64) {
+        self.housekeeper.prepare(token, path, size);
+    }
+
+    fn put(&mut self, token: u64, path: PathBuf, content: Content) {
+        self.housekeeper.put(token, path, content);
+    }
+
+    fn unlink(&mut self, token: u64, paths: Vec<PathBuf>) {
+        self.housekeeper.unlink(token, paths);
+    }
+
+    fn close(&mut self, file: FileId) {
+        self.files.close(file);
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        self.submissions += 1;
+        let jobs = self.jobs.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        for job in self.queued.drain(..) {
+            jobs.send(job).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self, out: &mut Vec<Completion>) {
+        let before = out.len();
+        out.extend(self.done.try_iter());
+        self.in_flight -= out.len() - before;
+        self.housekeeper.reap(&mut self.files, out);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        self.submit()?;
+        if self.in_flight + self.housekeeper.in_flight() == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.wake.wait()?;
+        self.wake.drain();
+        Ok(())
+    }
+
+    fn wake_fd(&self) -> Option<RawFd> {
+        Some(self.wake.fd())
+    }
+
+    fn drain_wake(&mut self) {
+        self.wake.drain();
+    }
+
+    fn submissions(&self) -> u64 {
+        self.submissions
+    }
+
+    fn make_dir(&mut self, dir: &Path) -> io::Result<()> {
+        file::make_dir(dir)
+    }
+
+    fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
+        file::list(dir)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Opened> {
+        self.files.open(path)
+    }
+
+    fn map(&mut self, path: &Path) -> io::Result<Arc<Map>> {
+        file::map(path)
+    }
+
+    fn free_bytes(&mut self, dir: &Path) -> io::Result<u64> {
+        file::free_bytes(dir)
+    }
+
+    fn boot_id(&mut self) -> io::Result<u128> {
+        file::boot_id()
+    }
+}

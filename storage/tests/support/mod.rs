@@ -1,0 +1,199 @@
+//! What the tests share: records, a store that is driven to a condition, and readers that check what they read.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oyez_protocol::LogId;
+use oyez_protocol::Position;
+use oyez_protocol::limits::Limits;
+use oyez_protocol::message::MessageRef;
+use oyez_protocol::record::{Record, RecordBuilder};
+use oyez_storage::{
+    AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Disk, Durability,
+    LogOptions, LogReader, Place, Progress, Read, RecoveryReport, Store,
+};
+
+pub const SEGMENT: u64 = 4 << 20;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub fn options() -> LogOptions {
+    LogOptions {
+        segment_bytes: SEGMENT,
+        ..LogOptions::default()
+    }
+}
+
+pub fn pool(blocks_max: usize) -> Arc<ArenaPool> {
+    ArenaPool::new(&ArenaOptions {
+        blocks_max,
+        blocks_ready: 2,
+    })
+    .expect("an arena")
+}
+
+pub fn dir(path: &std::path::Path) -> (DataDir, DirLock) {
+    let options = DirOptions {
+        logs_per_durability: 1,
+        entropy: entropy(),
+    };
+    DataDir::open(path, &options).expect("a data directory")
+}
+
+/// Different at every call, as a start's entropy is.
+fn entropy() -> [u8; 16] {
+    use std::hash::{BuildHasher, Hasher};
+    let random = || {
+        std::hash::RandomState::new()
+            .build_hasher()
+            .finish()
+            .to_le_bytes()
+    };
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&random());
+    out[8..].copy_from_slice(&random());
+    out
+}
+
+/// The bytes of a record with `count` messages that share out `payload`.
+pub fn record(topic: &str, count: usize, payload: &[u8]) -> Vec<u8> {
+    let mut builder = RecordBuilder::new(topic, Limits::HARD).expect("a topic");
+    for _ in 0..count {
+        builder
+            .push(&MessageRef::new(payload))
+            .expect("a small message");
+    }
+    let mut out = Vec::new();
+    builder.finish_stored(7, &mut out);
+    out
+}
+
+/// A store with one log of each durability, and the time it is told.
+pub struct Rig {
+    pub store: Store,
+    pub dir: DataDir,
+    pub progress: Progress,
+    pub now_ms: u64,
+    pub reports: Vec<RecoveryReport>,
+    tokens: u64,
+}
+
+impl Rig {
+    pub fn open(
+        dir: &DataDir,
+        disk: Box<dyn Disk>,
+        pool: &Arc<ArenaPool>,
+        options: &LogOptions,
+        now_ms: u64,
+    ) -> Self {
+        let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
+        let (store, reports) = Store::open(dir, &logs, disk, Arc::clone(pool), options, now_ms)
+            .expect("the store opens");
+        Self {
+            store,
+            dir: dir.clone(),
+            progress: Progress::default(),
+            now_ms,
+            reports,
+            tokens: 0,
+        }
+    }
+
+    pub fn log(&self, durability: Durability) -> LogId {
+        self.dir.log_of("any", durability)
+    }
+
+    pub fn report(&self, durability: Durability) -> &RecoveryReport {
+        let log = self.log(durability);
+        let report = self.reports.iter().find(|report| report.log == log);
+        report.expect("a report for every log")
+    }
+
+    pub fn turn(&mut self) {
+        self.progress.clear();
+        self.store
+            .pump(self.now_ms, &mut self.progress)
+            .expect("no log is poisoned");
+        self.store.submit().expect("the disk takes submissions");
+    }
+
+    /// Turns until `done`.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < DEADLINE, "waited too long: {what}");
+            self.turn();
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn try_append(&mut self, log: LogId, bytes: &[u8]) -> Result<Appended, AppendError> {
+        let record = Record::verify(bytes, &Limits::HARD).expect("a sound record");
+        self.store.append(log, &record, self.now_ms)
+    }
+
+    /// Appends, turning while the log is busy.
+    pub fn append(&mut self, log: LogId, bytes: &[u8]) -> Appended {
+        let start = Instant::now();
+        loop {
+            match self.try_append(log, bytes) {
+                Ok(appended) => return appended,
+                Err(AppendError::Busy) => self.turn(),
+                Err(error) => panic!("append: {error}"),
+            }
+            assert!(start.elapsed() < DEADLINE, "the log stays busy");
+        }
+    }
+
+    pub fn until_visible(&mut self, log: LogId, end: Position) {
+        self.until("visible", |rig| rig.store.visible(log) >= end);
+    }
+
+    pub fn drain(&mut self) {
+        self.store.begin_drain();
+        self.until("drained", |rig| rig.store.is_drained());
+    }
+
+    /// A record's bytes, populated if need be.
+    pub fn read(&mut self, reader: &mut LogReader, place: &Place) -> Vec<u8> {
+        for _ in 0..3 {
+            self.tokens += 1;
+            let token = self.tokens;
+            match reader
+                .read(place.position, place.size)
+                .expect("a kept place")
+            {
+                Read::Ready(bytes) => return bytes.to_vec(),
+                Read::Cold(cold) => {
+                    self.store.populate(cold, token);
+                    let mut populated = false;
+                    self.until("populated", |rig| {
+                        populated |= rig.progress.populated.iter().any(|(t, _)| *t == token);
+                        populated
+                    });
+                }
+            }
+        }
+        panic!("a populated range stays cold");
+    }
+
+    /// All visible records of a log: topic, offset, bytes after the header.
+    pub fn dump(&mut self, log: LogId) -> Vec<(String, u64, Vec<u8>)> {
+        let mut reader = self.store.reader(log);
+        let mut places = Vec::new();
+        let end = reader.walk(Position::new(0), usize::MAX, |place, topic| {
+            places.push((place, topic.to_owned()));
+        });
+        assert_eq!(end, reader.visible().max(Position::new(0)));
+        let mut out = Vec::new();
+        for (place, topic) in places {
+            let bytes = self.read(&mut reader, &place);
+            let record = Record::verify_stamped(&bytes, &Limits::HARD).expect("a sound record");
+            assert_eq!(record.topic(), topic);
+            assert_eq!(record.offset(), place.first);
+            assert_eq!(record.log(), log);
+            out.push((topic, place.first.get(), bytes[48..].to_vec()));
+        }
+        out
+    }
+}
