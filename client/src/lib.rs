@@ -1,1 +1,77 @@
-//! The Oyez client library.
+//! The Oyez client library: publish to and subscribe from an Oyez broker, with blocking calls.
+//!
+//! ```no_run
+//! use oyez_client::{Client, Start, SubscribeOptions};
+//!
+//! let client = Client::connect("oyez://127.0.0.1:7450")?;
+//! let ack = client.publish_acked("demo", "hello")?;
+//!
+//! let from = Start::Offset(ack.offset);
+//! let mut demo = client.subscribe(SubscribeOptions::topic("demo").from(from))?;
+//! if let Some(message) = demo.messages().next() {
+//!     assert_eq!(message?.payload, "hello");
+//! }
+//! client.drain()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! - **An [`Ack`] means kept**: the messages are in their topic, as durable as the topic is, and may be delivered.
+//! - **Publishing is at least once.** What was not acknowledged when a connection was lost is sent again over the next
+//!   one, in order; a message whose acknowledgement was lost with the connection is then in the topic twice. Without a
+//!   loss every message is there once.
+//! - **Delivery is in order and once per subscription**, across losses too: a subscription remembers its offset and
+//!   epoch, resumes there, trims what it had, and drops repeats.
+//! - **Nothing is skipped silently.** What cannot be delivered any more is told as [`Delivery::Gap`], a history that
+//!   changed as [`Delivery::NewEpoch`]. What arrives damaged is not delivered but asked for again.
+//! - **Everything is bounded.** A publisher waits while as much is on its way as the broker allows; a subscription
+//!   reads no faster than it is asked, and the broker keeps the rest.
+//!
+//! # How it is built
+//!
+//! Decisions are pure and take time as an argument: `inbox` (bytes to frames), `batch` (messages to records), `ledger`
+//! (what is in flight), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
+//! `backoff` (when to come back). Around them is a thin rim of sockets and threads: `connection`; `session` and
+//! `courier` for publishing, with one writing and one reading thread; `subscription`, which reads in its caller's
+//! thread, and its `lifeline`, which gives signs of life meanwhile. Time and chance come in through [`time::Time`].
+#![forbid(unsafe_code)]
+
+mod address;
+mod backoff;
+mod batch;
+mod client;
+mod connection;
+mod courier;
+mod cursor;
+mod delivery;
+mod error;
+mod inbox;
+mod intake;
+mod ledger;
+mod lifeline;
+mod lock;
+mod message;
+mod options;
+mod publisher;
+mod query;
+mod session;
+mod silence;
+mod subscription;
+pub mod time;
+
+pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use batch::PublisherOptions;
+pub use client::Client;
+pub use delivery::{Delivery, Gap, GapCause, NewEpoch};
+pub use error::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
+pub use ledger::Totals;
+pub use message::{Ack, Message, NewMessage};
+pub use options::{ConnectOptions, ConnectionEvent, ReconnectPolicy};
+pub use oyez_protocol::command::Start;
+pub use oyez_protocol::error::TopicError;
+pub use oyez_protocol::event::{GoodbyeCode, Outcome};
+pub use oyez_protocol::{Epoch, Offset};
+pub use publisher::Publisher;
+pub use query::TopicInfo;
+pub use subscription::{Closer, Messages, SubscribeOptions, Subscription};

@@ -1,0 +1,154 @@
+//! The address of a broker: `oyez://host:port`, or `host:port`, or a host alone.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// The port that a broker listens on unless it is told otherwise.
+pub const DEFAULT_PORT: u16 = 7450;
+
+const SCHEME: &str = "oyez://";
+
+/// Host and port of a broker.
+///
+/// ```
+/// use oyez_client::Address;
+///
+/// let address: Address = "oyez://broker.example".parse()?;
+/// assert_eq!(address.to_string(), "broker.example:7450");
+/// let address: Address = "[::1]:9000".parse()?;
+/// assert_eq!(address.to_string(), "[::1]:9000");
+/// # Ok::<(), oyez_client::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+}
+
+/// Why a text is not the address of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// Nothing before the port.
+    #[error("the address `{text}` names no host; write it as host:port, such as 127.0.0.1:7450")]
+    Host {
+        /// The text given.
+        text: String,
+    },
+    /// The port is not a number from 1 to 65535.
+    #[error("the address `{text}` has no port from 1 to 65535 after its last colon")]
+    Port {
+        /// The text given.
+        text: String,
+    },
+    /// Another scheme, a path, or user information.
+    #[error("the address `{text}` is not of the form oyez://host:port or host:port")]
+    Form {
+        /// The text given.
+        text: String,
+    },
+}
+
+impl Address {
+    /// The socket addresses that the host's name stands for.
+    ///
+    /// # Errors
+    /// When the name is not known.
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let bare = text.strip_prefix(SCHEME).unwrap_or(text);
+        let bare = bare.strip_suffix('/').unwrap_or(bare);
+        if bare.contains(['/', '@', '?', ' ']) {
+            return Err(AddressError::Form {
+                text: text.to_owned(),
+            });
+        }
+        let (host, port) = split(bare);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(AddressError::Host {
+                text: text.to_owned(),
+            });
+        }
+        let port = match port.map(str::parse) {
+            None => DEFAULT_PORT,
+            Some(Ok(port)) if port > 0 => port,
+            Some(_) => {
+                return Err(AddressError::Port {
+                    text: text.to_owned(),
+                });
+            }
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+/// Host and port; a bare IPv6 address has no port, one in brackets may have.
+fn split(bare: &str) -> (&str, Option<&str>) {
+    if bare.ends_with(']') || (!bare.starts_with('[') && bare.matches(':').count() > 1) {
+        return (bare, None);
+    }
+    match bare.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (bare, None),
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_common_spelling_is_understood() {
+        for (text, shown) in [
+            ("oyez://a.example:1", "a.example:1"),
+            ("oyez://a.example:1/", "a.example:1"),
+            ("127.0.0.1:7450", "127.0.0.1:7450"),
+            ("localhost", "localhost:7450"),
+            ("::1", "[::1]:7450"),
+            ("[::1]", "[::1]:7450"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_told_apart() {
+        for (text, part) in [
+            ("", "host"),
+            (":7450", "host"),
+            ("a:0", "port"),
+            ("a:70000", "port"),
+            ("a:b", "port"),
+            ("http://a:1", "form"),
+            ("oyez://u@a:1", "form"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.to_string().contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How long to wait before the next attempt to connect, and when to give up. Pure: time and chance are arguments.
+
+use std::time::Duration;
+
+use crate::error::{ConnectError, ConnectionError};
+use crate::options::ReconnectPolicy;
+
+/// A connection that stood for this long was a good one, even if nothing had to be said over it.
+const STOOD: Duration = Duration::from_secs(1);
+
+/// The attempts since the last progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    policy: ReconnectPolicy,
+    attempts: u32,
+    lost_at: Option<Duration>,
+}
+
+impl Backoff {
+    pub(crate) const fn new(policy: ReconnectPolicy) -> Self {
+        Self {
+            policy,
+            attempts: 0,
+            lost_at: None,
+        }
+    }
+
+    /// The connection did something useful: the next loss begins anew.
+    pub(crate) const fn progress(&mut self) {
+        self.attempts = 0;
+        self.lost_at = None;
+    }
+
+    /// A connection is lost that stood for `time`: long enough is as good as progress.
+    pub(crate) fn stood(&mut self, time: Duration) {
+        if time >= STOOD {
+            self.progress();
+        }
+    }
+
+    /// A connection was lost at `now`, or an attempt failed: the delay before the next one. `random_below` draws a
+    /// number of microseconds.
+    ///
+    /// # Errors
+    /// When coming back cannot help, or the policy's patience is over.
+    pub(crate) fn lost(
+        &mut self,
+        error: &ConnectionError,
+        now: Duration,
+        random_below: impl FnOnce(u64) -> u64,
+    ) -> Result<Duration, ConnectError> {
+        if !error.may_reconnect() {
+            return Err(ConnectError::Refused(error.clone()));
+        }
+        let elapsed = now.saturating_sub(*self.lost_at.get_or_insert(now));
+        let tired = self
+            .policy
+            .attempts_max
+            .is_some_and(|max| self.attempts >= max)
+            || self
+                .policy
+                .give_up_after
+                .is_some_and(|limit| elapsed >= limit);
+        if tired {
+            return Err(ConnectError::GaveUp {
+                attempts: self.attempts,
+                elapsed,
+                last: error.clone(),
+            });
+        }
+        let bound = self
+            .policy
+            .base
+            .saturating_mul(1 << self.attempts.min(30))
+            .min(self.policy.cap);
+        self.attempts = self.attempts.saturating_add(1);
+        let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX - 1);
+        let jitter = Duration::from_micros(random_below(micros + 1));
+        Ok(error.retry_after() + jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::event::GoodbyeCode;
+
+    fn goodbye(code: GoodbyeCode, retry_after_ms: u64) -> ConnectionError {
+        ConnectionError::Goodbye {
+            code,
+            retry_after: Duration::from_millis(retry_after_ms),
+            reason: "so".into(),
+        }
+    }
+
+    #[test]
+    fn the_bound_doubles_from_base_to_cap_and_the_delay_is_anywhere_below_it() {
+        let mut backoff = Backoff::new(ReconnectPolicy::default().give_up_after(None));
+        let mut bounds = Vec::new();
+        for _ in 0..12 {
+            let delay = backoff.lost(&ConnectionError::Closed, Duration::ZERO, |bound| {
+                bounds.push((bound - 1) / 1000);
+                bound - 1
+            });
+            assert_eq!(
+                delay.unwrap().as_millis(),
+                u128::from(*bounds.last().unwrap())
+            );
+        }
+        assert_eq!(bounds[..4], [100, 200, 400, 800]);
+        assert_eq!(bounds[9..], [30_000, 30_000, 30_000]);
+        let least = backoff.lost(&ConnectionError::Closed, Duration::ZERO, |_| 0);
+        assert_eq!(
+            least.unwrap(),
+            Duration::ZERO,
+            "full jitter reaches down to zero"
+        );
+    }
+
+    #[test]
+    fn progress_begins_anew() {
+        let mut backoff = Backoff::new(ReconnectPolicy::default().attempts_max(Some(1)));
+        let lost = |backoff: &mut Backoff| {
+            backoff.lost(&ConnectionError::Closed, Duration::ZERO, |bound| bound - 1)
+        };
+        assert!(lost(&mut backoff).is_ok());
+        assert!(lost(&mut backoff).is_err());
+        backoff.progress();
+        assert_eq!(lost(&mut backoff).unwrap(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn time_without_progress_is_limited() {
+        let mut backoff = Backoff::new(ReconnectPolicy::default());
+        let mut at = |seconds| {
+            backoff.lost(
+                &ConnectionError::Closed,
+                Duration::from_secs(seconds),
+                |_| 0,
+            )
+        };
+        assert!(at(1000).is_ok());
+        assert!(at(1119).is_ok());
+        match at(1120).unwrap_err() {
+            ConnectError::GaveUp {
+                attempts, elapsed, ..
+            } => {
+                assert_eq!((attempts, elapsed.as_secs()), (2, 120));
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_goodbye_decides_whether_and_when_to_come_back() {
+        let mut backoff = Backoff::new(ReconnectPolicy::default());
+        let draining = goodbye(GoodbyeCode::Draining, 5000);
+        let delay = backoff.lost(&draining, Duration::ZERO, |_| 7).unwrap();
+        assert_eq!(delay, Duration::from_micros(5_000_007));
+        let refused = goodbye(GoodbyeCode::Version, 0);
+        let error = backoff.lost(&refused, Duration::ZERO, |_| 0).unwrap_err();
+        assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+    }
+}

@@ -1,0 +1,232 @@
+//! One TCP connection that a broker has welcomed.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oyez_protocol::Frame;
+use oyez_protocol::command::{Hello, VERSION};
+use oyez_protocol::event::{Goodbye, GoodbyeCode, Welcome};
+use oyez_protocol::limits::{CREDENTIALS_SIZE_MAX, Limits};
+
+use crate::address::Address;
+use crate::error::{ConnectError, ConnectionError};
+use crate::inbox::Inbox;
+use crate::options::ConnectOptions;
+
+/// Stands in for a broker that names no heartbeat.
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What the broker stated in its welcome.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) heartbeat: Duration,
+    pub(crate) inflight_records_max: usize,
+    pub(crate) inflight_bytes_max: usize,
+}
+
+impl Terms {
+    fn of(welcome: &Welcome<'_>) -> Self {
+        let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms));
+        Self {
+            limits: welcome.limits,
+            heartbeat: if heartbeat.is_zero() {
+                HEARTBEAT_DEFAULT
+            } else {
+                heartbeat
+            },
+            inflight_records_max: welcome.inflight_records_max as usize,
+            inflight_bytes_max: welcome.inflight_bytes_max as usize,
+        }
+    }
+}
+
+/// Knows where the broker is and how to introduce itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    pub(crate) address: Address,
+    pub(crate) options: Arc<ConnectOptions>,
+}
+
+impl Dialer {
+    /// One attempt: every socket address of the host in turn, until one stands and welcomes.
+    ///
+    /// # Errors
+    /// That of the last address tried.
+    pub(crate) fn dial(&self) -> Result<Connection, ConnectionError> {
+        let unreachable = |source| ConnectionError::Unreachable {
+            address: self.address.to_string(),
+            source: Arc::new(source),
+        };
+        let nowhere = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
+        let mut last = unreachable(nowhere);
+        for address in self.address.resolve().map_err(unreachable)? {
+            let deadline = Instant::now() + self.options.connect_timeout;
+            match TcpStream::connect_timeout(&address, self.options.connect_timeout) {
+                Ok(stream) => return Connection::shake_hands(stream, &self.options, deadline),
+                Err(error) => last = unreachable(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// What can be known to be wrong before any attempt.
+    ///
+    /// # Errors
+    /// [`ConnectError::Credentials`].
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        let size = self.options.credentials.len();
+        if size > CREDENTIALS_SIZE_MAX {
+            return Err(ConnectError::Credentials {
+                size,
+                max: CREDENTIALS_SIZE_MAX,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A connection after the handshake.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) inbox: Inbox,
+    pub(crate) terms: Terms,
+    read_timeout: Option<Duration>,
+}
+
+impl Connection {
+    fn shake_hands(
+        stream: TcpStream,
+        options: &ConnectOptions,
+        deadline: Instant,
+    ) -> Result<Self, ConnectionError> {
+        stream.set_nodelay(true)?;
+        let mut hello = Vec::new();
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            heartbeat_ms: u32::try_from(options.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            name: &options.name,
+            credentials: &options.credentials,
+        }
+        .encode(&mut hello);
+        (&stream).write_all(&hello)?;
+        let mut connection = Self {
+            socket: Arc::new(stream),
+            inbox: Inbox::default(),
+            terms: Terms {
+                limits: Limits::HARD,
+                heartbeat: HEARTBEAT_DEFAULT,
+                inflight_records_max: 0,
+                inflight_bytes_max: 0,
+            },
+            read_timeout: None,
+        };
+        connection.terms = connection.await_welcome(deadline)?;
+        // A write that no byte of passes in this time is looked at again: see `courier`.
+        let patience = connection.terms.heartbeat;
+        connection.socket.set_write_timeout(Some(patience))?;
+        Ok(connection)
+    }
+
+    fn await_welcome(&mut self, deadline: Instant) -> Result<Terms, ConnectionError> {
+        loop {
+            match self.inbox.next()? {
+                Some(Frame::Welcome(welcome)) if welcome.version == VERSION => {
+                    return Ok(Terms::of(&welcome));
+                }
+                Some(Frame::Goodbye(goodbye)) => return Err(farewell(&goodbye)),
+                Some(Frame::Skipped { .. }) => {}
+                Some(_) => {
+                    return Err(ConnectionError::Unexpected {
+                        what: "something other than a welcome of this protocol version",
+                    });
+                }
+                None => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
+                        return Err(late.into());
+                    }
+                    self.receive(left)?;
+                }
+            }
+        }
+    }
+
+    /// Reads once, waiting at most for `at_most`.
+    ///
+    /// # Errors
+    /// When the connection is at its end.
+    pub(crate) fn receive(&mut self, at_most: Duration) -> Result<Received, ConnectionError> {
+        // Zero would mean "for ever" to the socket.
+        let timeout = Some(at_most.max(Duration::from_micros(1)));
+        if self.read_timeout != timeout {
+            self.socket.set_read_timeout(timeout)?;
+            self.read_timeout = timeout;
+        }
+        read_once(&self.socket, &mut self.inbox)
+    }
+
+    /// Says why it ends, as far as the socket takes it, and closes.
+    pub(crate) fn part(&self, code: GoodbyeCode, reason: &str) {
+        let mut bytes = Vec::new();
+        let goodbye = Goodbye {
+            code,
+            retry_after_ms: 0,
+            reason,
+        };
+        goodbye.encode(&mut bytes);
+        // The connection is given up either way.
+        let _unsent = (&*self.socket).write_all(&bytes);
+        let _closed = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Bytes came.
+    Bytes,
+    /// None in the time given.
+    Nothing,
+}
+
+/// One read into the inbox.
+///
+/// # Errors
+/// When the connection is at its end.
+pub(crate) fn read_once(
+    mut stream: &TcpStream,
+    inbox: &mut Inbox,
+) -> Result<Received, ConnectionError> {
+    match stream.read(inbox.spare()) {
+        Ok(0) => Err(ConnectionError::Closed),
+        Ok(size) => {
+            inbox.filled(size);
+            Ok(Received::Bytes)
+        }
+        Err(error) if is_timeout(error.kind()) => Ok(Received::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a socket with a timeout answers when it expires, or when a signal came first.
+pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+/// A goodbye as the reason of an end.
+pub(crate) fn farewell(goodbye: &Goodbye<'_>) -> ConnectionError {
+    ConnectionError::Goodbye {
+        code: goodbye.code,
+        retry_after: Duration::from_millis(u64::from(goodbye.retry_after_ms)),
+        reason: goodbye.reason.to_owned(),
+    }
+}

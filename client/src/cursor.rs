@@ -1,0 +1,294 @@
+//! The next thing to deliver: what to ask for after a loss, and what of a delivery is new. Pure.
+
+use std::sync::Arc;
+
+use oyez_protocol::command::{Start, Subscribe};
+use oyez_protocol::event::{self, Outcome, Subscribed};
+use oyez_protocol::{Epoch, Offset};
+
+use crate::delivery::{Delivery, Gap, GapCause, NewEpoch};
+use crate::error::SubscribeError;
+
+/// A subscription's place in its topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    topic: Arc<str>,
+    start: Start,
+    epoch: Option<Epoch>,
+    next: Option<Offset>,
+}
+
+/// What of a delivered record is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fresh {
+    /// Messages at its front that were delivered before, or lie before the start.
+    pub(crate) skip: usize,
+    /// Messages before it that never came.
+    pub(crate) gap: Option<Gap>,
+}
+
+impl Cursor {
+    pub(crate) const fn new(topic: Arc<str>, start: Start, epoch: Option<Epoch>) -> Self {
+        let next = match start {
+            Start::Offset(offset) => Some(offset),
+            Start::Latest | Start::Earliest => None,
+        };
+        Self {
+            topic,
+            start,
+            epoch,
+            next,
+        }
+    }
+
+    pub(crate) const fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The offset that comes next; not known before the broker has confirmed a subscription to an end.
+    pub(crate) const fn next(&self) -> Option<Offset> {
+        self.next
+    }
+
+    /// The topic's epoch, as far as it is known.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch.unwrap_or_default()
+    }
+
+    /// What to ask the broker for, at first and after each loss.
+    pub(crate) fn request(&self, id: u32) -> Subscribe<'_> {
+        Subscribe {
+            id,
+            topic: &self.topic,
+            start: self.next.map_or(self.start, Start::Offset),
+            epoch: self.next.and(self.epoch),
+        }
+    }
+
+    /// The broker's answer: where delivery begins, and what is to be said about it.
+    ///
+    /// # Errors
+    /// When it refused.
+    pub(crate) fn subscribed(
+        &mut self,
+        answer: &Subscribed,
+    ) -> Result<Option<Delivery>, SubscribeError> {
+        if answer.outcome != Outcome::Ok {
+            return Err(SubscribeError::Refused {
+                topic: Arc::clone(&self.topic),
+                outcome: answer.outcome,
+            });
+        }
+        let known = self.epoch.replace(answer.epoch);
+        let Some(wanted) = self.next else {
+            self.next = Some(answer.next);
+            return Ok(None);
+        };
+        if let Some(old) = known.filter(|old| answer.epoch_changed || *old != answer.epoch) {
+            self.next = Some(answer.next);
+            return Ok(Some(Delivery::NewEpoch(NewEpoch {
+                topic: Arc::clone(&self.topic),
+                old,
+                new: answer.epoch,
+                expected: wanted,
+                next: answer.next,
+            })));
+        }
+        let cause = if answer.dropped {
+            GapCause::Retention
+        } else {
+            GapCause::Unexplained
+        };
+        Ok(self.skip_to(answer.next, cause).map(Delivery::Gap))
+    }
+
+    /// A record of `count` messages from `offset` came; `None` when it holds nothing new. The cursor moves past it.
+    pub(crate) fn record(&mut self, offset: Offset, count: u16) -> Option<Fresh> {
+        let end = offset.get().saturating_add(u64::from(count));
+        let gap = self.skip_to(offset, GapCause::Unexplained);
+        let next = self.next?.get();
+        if end <= next {
+            return None;
+        }
+        self.next = Some(Offset::new(end));
+        let skip = usize::try_from(next - offset.get()).expect("less than the record's messages");
+        Some(Fresh { skip, gap })
+    }
+
+    /// The broker says that messages will not come; `None` when none of them was awaited.
+    pub(crate) fn gap(&mut self, gap: &event::Gap<'_>) -> Option<Gap> {
+        self.skip_to(gap.to, gap.cause.into())
+    }
+
+    /// A record that cannot be read, from where its new messages begin up to the cursor, is a gap.
+    pub(crate) fn unreadable(&self, offset: Offset, skip: usize) -> Gap {
+        Gap {
+            topic: Arc::clone(&self.topic),
+            from: offset.plus(skip as u64),
+            to: self.next.unwrap_or(offset),
+            cause: GapCause::Unreadable,
+        }
+    }
+
+    fn skip_to(&mut self, to: Offset, cause: GapCause) -> Option<Gap> {
+        let from = self.next.filter(|next| *next < to)?;
+        self.next = Some(to);
+        Some(Gap {
+            topic: Arc::clone(&self.topic),
+            from,
+            to,
+            cause,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn offset(number: u64) -> Offset {
+        Offset::new(number)
+    }
+
+    const fn answer(next: u64, epoch: u64) -> Subscribed {
+        Subscribed {
+            id: 1,
+            outcome: Outcome::Ok,
+            next: offset(next),
+            earliest: offset(0),
+            head: offset(1000),
+            epoch: Epoch::new(epoch),
+            epoch_changed: false,
+            dropped: false,
+        }
+    }
+
+    fn cursor(start: Start) -> Cursor {
+        Cursor::new(Arc::from("a"), start, None)
+    }
+
+    fn at(next: u64) -> Cursor {
+        let mut cursor = cursor(Start::Latest);
+        assert_eq!(cursor.subscribed(&answer(next, 7)).unwrap(), None);
+        cursor
+    }
+
+    #[test]
+    fn a_loss_is_resumed_at_the_cursor_and_with_the_epoch() {
+        let mut cursor = cursor(Start::Latest);
+        assert_eq!(cursor.request(1).start, Start::Latest);
+        assert_eq!(cursor.request(1).epoch, None);
+        cursor.subscribed(&answer(40, 7)).unwrap();
+        cursor.record(offset(40), 3).unwrap();
+        let request = cursor.request(2);
+        assert_eq!(request.start, Start::Offset(offset(43)));
+        assert_eq!(request.epoch, Some(Epoch::new(7)));
+    }
+
+    #[test]
+    fn even_before_the_first_message_the_place_is_kept() {
+        assert_eq!(at(40).request(2).start, Start::Offset(offset(40)));
+    }
+
+    #[test]
+    fn repeats_are_dropped_and_records_trimmed() {
+        let mut cursor = at(10);
+        let fresh = |skip| Some(Fresh { skip, gap: None });
+        assert_eq!(cursor.record(offset(8), 2), None);
+        assert_eq!(cursor.record(offset(8), 4), fresh(2));
+        assert_eq!(cursor.record(offset(8), 4), None);
+        assert_eq!(cursor.record(offset(12), 1), fresh(0));
+        assert_eq!(cursor.next(), Some(offset(13)));
+    }
+
+    #[test]
+    fn a_start_inside_a_record_is_kept_although_delivery_begins_before_it() {
+        let mut cursor = cursor(Start::Offset(offset(5)));
+        assert_eq!(cursor.subscribed(&answer(3, 7)).unwrap(), None);
+        assert_eq!(cursor.record(offset(3), 4).unwrap().skip, 2);
+    }
+
+    #[test]
+    fn a_gap_is_told_from_where_delivery_stood() {
+        let mut cursor = at(10);
+        let wire = |from, to| event::Gap {
+            topic: "a",
+            cause: event::GapCause::Damage,
+            from: offset(from),
+            to: offset(to),
+        };
+        assert_eq!(cursor.gap(&wire(2, 10)), None, "nothing awaited is missing");
+        let gap = cursor.gap(&wire(8, 20)).unwrap();
+        assert_eq!(
+            (gap.from, gap.to, gap.cause),
+            (offset(10), offset(20), GapCause::Damage)
+        );
+        assert_eq!(cursor.record(offset(20), 1).unwrap().gap, None);
+    }
+
+    #[test]
+    fn a_hole_between_records_is_never_passed_over_silently() {
+        let mut cursor = at(10);
+        let fresh = cursor.record(offset(12), 1).unwrap();
+        let gap = fresh.gap.unwrap();
+        assert_eq!(
+            (gap.from, gap.to, gap.cause),
+            (offset(10), offset(12), GapCause::Unexplained)
+        );
+        assert_eq!(fresh.skip, 0);
+    }
+
+    #[test]
+    fn what_retention_took_while_away_is_a_gap() {
+        let mut cursor = at(10);
+        let dropped = Subscribed {
+            dropped: true,
+            ..answer(25, 7)
+        };
+        match cursor.subscribed(&dropped).unwrap() {
+            Some(Delivery::Gap(gap)) => {
+                assert_eq!(
+                    (gap.from, gap.to, gap.cause),
+                    (offset(10), offset(25), GapCause::Retention)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_epoch_is_told_and_its_offsets_hold() {
+        let mut cursor = at(10);
+        let changed = Subscribed {
+            epoch_changed: true,
+            ..answer(2, 8)
+        };
+        match cursor.subscribed(&changed).unwrap() {
+            Some(Delivery::NewEpoch(new)) => {
+                assert_eq!((new.old.get(), new.new.get()), (7, 8));
+                assert_eq!((new.expected, new.next), (offset(10), offset(2)));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(cursor.record(offset(2), 1).unwrap().skip, 0);
+        assert_eq!(cursor.request(3).epoch, Some(Epoch::new(8)));
+    }
+
+    #[test]
+    fn a_refusal_names_topic_and_outcome() {
+        let refused = Subscribed {
+            outcome: Outcome::OffsetAhead,
+            ..answer(0, 0)
+        };
+        let error = cursor(Start::Earliest).subscribed(&refused).unwrap_err();
+        assert!(error.to_string().contains("`a`"), "{error}");
+        assert!(error.to_string().contains("beyond the newest"), "{error}");
+    }
+
+    #[test]
+    fn an_offset_at_the_end_of_numbers_does_not_wrap() {
+        let mut cursor = at(10);
+        assert!(cursor.record(offset(u64::MAX - 1), 9).is_some());
+        assert_eq!(cursor.next(), Some(offset(u64::MAX)));
+    }
+}

@@ -1,0 +1,119 @@
+//! What a subscription delivers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use oyez_protocol::event;
+use oyez_protocol::{Epoch, Offset};
+
+use crate::message::Message;
+
+/// One thing that a subscription has to tell, in the topic's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// A message.
+    Message(Message),
+    /// Messages that will not come.
+    Gap(Gap),
+    /// The topic's history is not what it was: what was delivered before may no longer be in it.
+    NewEpoch(NewEpoch),
+}
+
+impl Delivery {
+    /// The message, if it is one.
+    #[must_use]
+    pub fn into_message(self) -> Option<Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Gap(_) | Self::NewEpoch(_) => None,
+        }
+    }
+}
+
+/// Messages of a subscription that will not come; delivery goes on after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// First offset missing.
+    pub from: Offset,
+    /// First offset that will come.
+    pub to: Offset,
+    /// Why.
+    pub cause: GapCause,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages of `{}` are missing, offsets {} up to {}: {}",
+            self.to.get().saturating_sub(self.from.get()),
+            self.topic,
+            self.from,
+            self.to,
+            self.cause
+        )
+    }
+}
+
+/// Why messages are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// Retention dropped them before they were delivered.
+    Retention,
+    /// They were damaged on the broker's disk.
+    Damage,
+    /// They came, but their publisher's block does not hold the messages that its record states.
+    Unreadable,
+    /// The broker went on after them without saying why.
+    Unexplained,
+}
+
+impl From<event::GapCause> for GapCause {
+    fn from(cause: event::GapCause) -> Self {
+        match cause {
+            event::GapCause::Retention => Self::Retention,
+            event::GapCause::Damage => Self::Damage,
+            _ => Self::Unexplained,
+        }
+    }
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Retention => "the broker dropped them before they were delivered",
+            Self::Damage => "they were damaged on the broker's disk",
+            Self::Unreadable => "their publisher wrote a block that cannot be read",
+            Self::Unexplained => "the broker went on without saying why",
+        })
+    }
+}
+
+/// The topic began a new epoch while the subscription was away: visible history was, or may have been, lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEpoch {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The epoch that the subscription knew.
+    pub old: Epoch,
+    /// The epoch that follows.
+    pub new: Epoch,
+    /// Offset in the old epoch that would have come next.
+    pub expected: Offset,
+    /// Offset in the new epoch that comes next.
+    pub next: Offset,
+}
+
+impl fmt::Display for NewEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the history of `{}` changed (epoch {} became {}): offset {} was expected, {} comes next",
+            self.topic, self.old, self.new, self.expected, self.next
+        )
+    }
+}

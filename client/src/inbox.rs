@@ -1,0 +1,140 @@
+//! Bytes as they arrive, cut into frames. Pure: whoever holds the socket fills it.
+
+use oyez_protocol::error::FrameError;
+use oyez_protocol::limits::Limits;
+use oyez_protocol::{Decoded, Frame, decode};
+
+/// Room for one read. Grows to the largest frame seen, at most to the largest that the protocol knows.
+const READ_SIZE: usize = 64 << 10;
+
+/// What was received and is not consumed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    needed: usize,
+}
+
+impl Inbox {
+    /// Where the next bytes go: never empty, and large enough for the rest of the frame that has begun.
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let size = READ_SIZE.max(self.needed).max(self.end + 1);
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// `size` bytes were written into [`Inbox::spare`].
+    pub(crate) fn filled(&mut self, size: usize) {
+        self.end = (self.end + size).min(self.buffer.len());
+    }
+
+    /// The next whole frame, or `None` when more bytes are needed. Deliveries are checked against the widest limits
+    /// of the protocol, because a log may hold records from before its broker's limits were narrowed.
+    ///
+    /// # Errors
+    /// When the bytes cannot become a frame; the connection ends there.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        match decode(&self.buffer[self.start..self.end], &Limits::HARD)? {
+            Decoded::Need { total } => {
+                self.needed = total;
+                Ok(None)
+            }
+            Decoded::Frame { frame, size } => {
+                self.start += size;
+                Ok(Some(frame))
+            }
+        }
+    }
+
+    /// Whether the front looks like a whole frame, judged by its length alone.
+    pub(crate) fn holds_frame(&self) -> bool {
+        let input = &self.buffer[self.start..self.end];
+        match oyez_protocol::header::FrameHead::parse(input) {
+            Some(Ok(head)) => input.len() >= head.size as usize,
+            Some(Err(_)) => true,
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::event::{Answer, Heartbeat};
+    use oyez_protocol::record::RecordBuilder;
+
+    fn feed(inbox: &mut Inbox, bytes: &[u8]) {
+        inbox.spare()[..bytes.len()].copy_from_slice(bytes);
+        inbox.filled(bytes.len());
+    }
+
+    #[test]
+    fn frames_come_out_whole_whatever_the_pieces_they_arrive_in() {
+        let mut wire = Vec::new();
+        for token in 0..20 {
+            Heartbeat { token }.encode_ping(&mut wire);
+        }
+        for piece in [1, 7, 24, 100] {
+            let (mut inbox, mut tokens) = (Inbox::default(), Vec::new());
+            for chunk in wire.chunks(piece) {
+                feed(&mut inbox, chunk);
+                while let Some(frame) = inbox.next().unwrap() {
+                    let Frame::Ping(heartbeat) = frame else {
+                        panic!("{frame:?}")
+                    };
+                    tokens.push(heartbeat.token);
+                }
+                assert!(!inbox.holds_frame());
+            }
+            assert_eq!(tokens, (0..20).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_frame_larger_than_a_read_finds_room() {
+        let mut builder = RecordBuilder::new("a", Limits::HARD).unwrap();
+        let payload = vec![7; 900_000];
+        builder
+            .push(&oyez_protocol::message::MessageRef::new(&payload))
+            .unwrap();
+        let mut wire = Vec::new();
+        builder.finish_stored(1, &mut wire);
+        let (mut inbox, mut rest, mut reads) = (Inbox::default(), &wire[..], 0);
+        while !rest.is_empty() {
+            let spare = inbox.spare();
+            let size = spare.len().min(rest.len());
+            spare[..size].copy_from_slice(&rest[..size]);
+            inbox.filled(size);
+            rest = &rest[size..];
+            reads += 1;
+            if !rest.is_empty() {
+                assert!(inbox.next().unwrap().is_none());
+            }
+        }
+        assert!(reads <= 2, "room is made for the whole frame at once");
+        assert!(matches!(inbox.next().unwrap(), Some(Frame::Record(_))));
+    }
+
+    #[test]
+    fn a_damaged_frame_is_an_error_and_not_a_wish_for_more() {
+        let (mut wire, mut inbox) = (Vec::new(), Inbox::default());
+        let answer = Answer {
+            id: 1,
+            more: false,
+            json: "{}",
+        };
+        answer.encode(&mut wire);
+        wire[17] ^= 1;
+        feed(&mut inbox, &wire);
+        assert!(inbox.holds_frame());
+        assert!(inbox.next().is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! From a subscription's frames to deliveries. Pure: bytes come from an [`Inbox`].
+//!
+//! A record is delivered whole or not at all: both checksums are verified, then its block is decompressed once and
+//! every message is a slice of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use oyez_protocol::error::{BlockError, FrameError};
+use oyez_protocol::event::Heartbeat;
+use oyez_protocol::lz4::Scratch;
+use oyez_protocol::message::Messages;
+use oyez_protocol::record::Record;
+use oyez_protocol::{Frame, Offset};
+
+use crate::connection::farewell;
+use crate::cursor::Cursor;
+use crate::delivery::Delivery;
+use crate::error::{ConnectionError, SubscribeError};
+use crate::inbox::Inbox;
+use crate::message::Message;
+
+/// Takes in what one subscription receives.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    cursor: Cursor,
+    request: Option<u32>,
+    scratch: Scratch,
+    /// What is to be delivered, in order.
+    pub(crate) ready: VecDeque<Delivery>,
+}
+
+/// What a frame was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There is no whole frame yet.
+    NoFrame,
+    /// Nothing that proves the connection good.
+    Formality,
+    /// A delivery or a sign of life.
+    Progress,
+    /// A sign of life that wants an answer.
+    Ping(Heartbeat),
+}
+
+impl Taken {
+    pub(crate) const fn is_progress(self) -> bool {
+        matches!(self, Self::Progress | Self::Ping(_))
+    }
+}
+
+/// Why a frame is not taken in.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The connection ends; the subscription may come back.
+    Connection(ConnectionError),
+    /// The subscription ends.
+    Refused(SubscribeError),
+}
+
+impl<E: Into<ConnectionError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
+impl Intake {
+    pub(crate) const fn new(cursor: Cursor) -> Self {
+        Self {
+            cursor,
+            request: None,
+            scratch: Scratch::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Appends the request for what comes next; until its answer came, no delivery is accepted.
+    pub(crate) fn request(&mut self, id: u32, out: &mut Vec<u8>) {
+        self.cursor.request(id).encode(out);
+        self.request = Some(id);
+    }
+
+    /// Whether the last request was answered.
+    pub(crate) const fn is_confirmed(&self) -> bool {
+        self.request.is_none()
+    }
+
+    /// Takes in the next frame.
+    ///
+    /// # Errors
+    /// When the frame is damaged, has no place here, or is a goodbye or a refusal.
+    pub(crate) fn take_next(&mut self, inbox: &mut Inbox) -> Result<Taken, Trouble> {
+        let Some(frame) = inbox.next()? else {
+            return Ok(Taken::NoFrame);
+        };
+        match frame {
+            Frame::Record(record) if self.expects(record.topic()) => self.take_record(&record)?,
+            Frame::Gap(gap) if self.expects(gap.topic) => {
+                self.ready.extend(self.cursor.gap(&gap).map(Delivery::Gap));
+            }
+            Frame::Subscribed(answer) if self.request == Some(answer.id) => {
+                self.request = None;
+                let told = self.cursor.subscribed(&answer).map_err(Trouble::Refused)?;
+                self.ready.extend(told);
+                return Ok(Taken::Formality);
+            }
+            Frame::Skipped { .. } => return Ok(Taken::Formality),
+            Frame::Ping(heartbeat) => return Ok(Taken::Ping(heartbeat)),
+            Frame::Pong(_) => {}
+            Frame::Goodbye(goodbye) => return Err(farewell(&goodbye).into()),
+            _ => {
+                let what = "a frame that has no place in this subscription";
+                return Err(ConnectionError::Unexpected { what }.into());
+            }
+        }
+        Ok(Taken::Progress)
+    }
+
+    fn expects(&self, topic: &str) -> bool {
+        self.is_confirmed() && topic == &**self.cursor.topic()
+    }
+
+    fn take_record(&mut self, record: &Record<'_>) -> Result<(), FrameError> {
+        record.check_header()?;
+        let Some(fresh) = self.cursor.record(record.offset(), record.count()) else {
+            return Ok(());
+        };
+        self.ready.extend(fresh.gap.map(Delivery::Gap));
+        let before = self.ready.len();
+        if self.open(record, fresh.skip).is_err() {
+            // Asking again would bring the same bytes: its checksum is right, its publisher is wrong.
+            self.ready.truncate(before);
+            let gap = self.cursor.unreadable(record.offset(), fresh.skip);
+            self.ready.push_back(Delivery::Gap(gap));
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, record: &Record<'_>, skip: usize) -> Result<(), BlockError> {
+        let block = Bytes::copy_from_slice(self.scratch.open(record)?);
+        let slice = |part: &[u8]| block.slice_ref(part);
+        let first = record.offset();
+        let messages = Messages::new(&block, record.count());
+        for (offset, message) in (first.get()..).zip(messages) {
+            let message = message?;
+            if offset - first.get() < skip as u64 {
+                continue;
+            }
+            self.ready.push_back(Delivery::Message(Message {
+                topic: Arc::clone(self.cursor.topic()),
+                offset: Offset::new(offset),
+                epoch: self.cursor.epoch(),
+                timestamp_ms: record.timestamp_ms(),
+                key: message.key.map(slice),
+                headers: message
+                    .headers
+                    .map(|(name, value)| (slice(name), slice(value)))
+                    .collect(),
+                payload: slice(message.payload),
+            }));
+        }
+        Ok(())
+    }
+}

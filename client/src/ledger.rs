@@ -1,0 +1,437 @@
+//! What a session has taken and the broker has not acknowledged: bounded, in order, sent again after a loss. Pure.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use oyez_protocol::event::{Outcome, PublishedEntry};
+
+use crate::batch::Finished;
+use crate::connection::Terms;
+use crate::error::{ConnectError, ConnectionError, PublishError};
+use crate::message::Ack;
+
+/// Most acknowledgements kept for one publisher that does not take them; the oldest go first.
+const ACKS_KEPT: usize = 65_536;
+
+/// A publisher of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OriginId(u64);
+
+/// Whom to tell about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// The publisher, with its next call.
+    Publisher,
+    /// A caller that waits for this very record.
+    Caller,
+}
+
+#[derive(Debug)]
+struct Parcel {
+    correlation: u64,
+    origin: OriginId,
+    interest: Interest,
+    topic: Arc<str>,
+    record: Bytes,
+    messages: u16,
+    payload_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Origin {
+    unsettled: usize,
+    failure: Option<PublishError>,
+    keep_acks: bool,
+    acks: VecDeque<Ack>,
+    totals: Totals,
+}
+
+/// What a publisher has published: only what was acknowledged counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records acknowledged.
+    pub records: u64,
+    /// Messages in them.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Bytes of the records: what travelled and was stored.
+    pub record_bytes: u64,
+}
+
+/// All records of a session that are not settled.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    records_max: usize,
+    bytes_max: usize,
+    waiting: VecDeque<Parcel>,
+    waiting_bytes: usize,
+    sent: BTreeMap<u64, Parcel>,
+    sent_bytes: usize,
+    origins: HashMap<OriginId, Origin>,
+    origins_made: u64,
+    failures: usize,
+    outcomes: HashMap<u64, Result<Ack, PublishError>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(terms: &Terms) -> Self {
+        let mut ledger = Self {
+            records_max: 0,
+            bytes_max: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            sent: BTreeMap::new(),
+            sent_bytes: 0,
+            origins: HashMap::new(),
+            origins_made: 0,
+            failures: 0,
+            outcomes: HashMap::new(),
+        };
+        ledger.agree(terms);
+        ledger
+    }
+
+    /// A connection stands, under these terms.
+    pub(crate) fn agree(&mut self, terms: &Terms) {
+        self.records_max = terms.inflight_records_max.max(1);
+        self.bytes_max = terms.inflight_bytes_max.max(1);
+    }
+
+    pub(crate) fn open_origin(&mut self, keep_acks: bool) -> OriginId {
+        self.origins_made += 1;
+        let id = OriginId(self.origins_made);
+        let origin = Origin {
+            keep_acks,
+            ..Origin::default()
+        };
+        self.origins.insert(id, origin);
+        id
+    }
+
+    /// The publisher is gone; what it handed over is still sent.
+    pub(crate) fn close_origin(&mut self, id: OriginId) {
+        let _untold = self.take_failure(id);
+        self.origins.remove(&id);
+    }
+
+    /// Whether another message may be taken: what waits and what was sent is together within the broker's limits.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() + self.sent.len() < self.records_max
+            && self.waiting_bytes + self.sent_bytes < self.bytes_max
+    }
+
+    /// Whether everything is settled.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
+    /// Whether nothing of this publisher is unsettled.
+    pub(crate) fn is_settled(&self, origin: OriginId) -> bool {
+        self.origins
+            .get(&origin)
+            .is_none_or(|origin| origin.unsettled == 0)
+    }
+
+    /// Whether some publisher has a failure to hear of.
+    pub(crate) const fn has_failures(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The first failure of this publisher since it was last asked.
+    pub(crate) fn take_failure(&mut self, origin: OriginId) -> Option<PublishError> {
+        let failure = self.origins.get_mut(&origin)?.failure.take();
+        self.failures -= usize::from(failure.is_some());
+        failure
+    }
+
+    /// The first failure of any publisher that it was not told yet.
+    pub(crate) fn take_any_failure(&mut self) -> Option<PublishError> {
+        let failure = self
+            .origins
+            .values_mut()
+            .find_map(|origin| origin.failure.take());
+        self.failures -= usize::from(failure.is_some());
+        failure
+    }
+
+    pub(crate) fn take_acks(&mut self, origin: OriginId) -> Vec<Ack> {
+        self.origins
+            .get_mut(&origin)
+            .map(|origin| origin.acks.drain(..).collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn totals(&self, origin: OriginId) -> Totals {
+        self.origins
+            .get(&origin)
+            .map(|origin| origin.totals)
+            .unwrap_or_default()
+    }
+
+    /// The outcome that a [`Interest::Caller`] waits for, once.
+    pub(crate) fn take_outcome(&mut self, correlation: u64) -> Option<Result<Ack, PublishError>> {
+        self.outcomes.remove(&correlation)
+    }
+
+    /// Takes a record to be sent.
+    pub(crate) fn add(&mut self, origin: OriginId, interest: Interest, finished: Finished) {
+        if let Some(origin) = self.origins.get_mut(&origin) {
+            origin.unsettled += 1;
+        }
+        self.waiting_bytes += finished.record.len();
+        self.waiting.push_back(Parcel {
+            correlation: finished.correlation,
+            origin,
+            interest,
+            topic: finished.topic,
+            record: finished.record.into(),
+            messages: finished.messages,
+            payload_bytes: finished.payload_bytes,
+        });
+    }
+
+    /// Moves at most `count` records from waiting to sent, as the broker's limits allow, and hands out their bytes.
+    /// A record larger than the limit goes when nothing else is on its way.
+    pub(crate) fn send(&mut self, count: usize, out: &mut Vec<Bytes>) {
+        for _ in 0..count {
+            let Some(next) = self.waiting.front() else {
+                return;
+            };
+            let size = next.record.len();
+            let fits =
+                self.sent.len() < self.records_max && self.sent_bytes + size <= self.bytes_max;
+            if !fits && !self.sent.is_empty() {
+                return;
+            }
+            if let Some(parcel) = self.waiting.pop_front() {
+                self.waiting_bytes -= size;
+                self.sent_bytes += size;
+                out.push(parcel.record.clone());
+                self.sent.insert(parcel.correlation, parcel);
+            }
+        }
+    }
+
+    /// Takes the broker's word on one record. While the broker drains, a refused record stays: it is sent again over
+    /// the next connection.
+    ///
+    /// # Errors
+    /// When no such record was sent: correlation ids travel without a checksum, so the connection is broken.
+    pub(crate) fn settle(&mut self, entry: &PublishedEntry) -> Result<(), ConnectionError> {
+        let draining = entry.outcome == Outcome::Draining;
+        if draining && self.sent.contains_key(&entry.correlation) {
+            return Ok(());
+        }
+        let Some(parcel) = self.sent.remove(&entry.correlation) else {
+            let what = "the outcome of a record that was never sent";
+            return Err(ConnectionError::Unexpected { what });
+        };
+        self.sent_bytes -= parcel.record.len();
+        let result = if entry.outcome == Outcome::Ok {
+            Ok(Ack {
+                topic: Arc::clone(&parcel.topic),
+                offset: entry.offset,
+                messages: parcel.messages,
+                epoch: entry.epoch,
+            })
+        } else {
+            Err(PublishError::Refused {
+                topic: Arc::clone(&parcel.topic),
+                outcome: entry.outcome,
+            })
+        };
+        self.tell(&parcel, result);
+        Ok(())
+    }
+
+    fn tell(&mut self, parcel: &Parcel, result: Result<Ack, PublishError>) {
+        if let Some(origin) = self.origins.get_mut(&parcel.origin) {
+            origin.unsettled -= 1;
+            if result.is_ok() {
+                origin.totals.records += 1;
+                origin.totals.messages += u64::from(parcel.messages);
+                origin.totals.payload_bytes += parcel.payload_bytes;
+                origin.totals.record_bytes += parcel.record.len() as u64;
+            }
+        }
+        match parcel.interest {
+            Interest::Caller => {
+                self.outcomes.insert(parcel.correlation, result);
+            }
+            Interest::Publisher => self.report(parcel.origin, result),
+        }
+    }
+
+    fn report(&mut self, origin: OriginId, result: Result<Ack, PublishError>) {
+        let Some(origin) = self.origins.get_mut(&origin) else {
+            return;
+        };
+        match result {
+            Ok(ack) if origin.keep_acks => {
+                if origin.acks.len() == ACKS_KEPT {
+                    origin.acks.pop_front();
+                }
+                origin.acks.push_back(ack);
+            }
+            Ok(_) => {}
+            Err(error) if origin.failure.is_none() => {
+                origin.failure = Some(error);
+                self.failures += 1;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The connection is gone: what was sent and not settled goes first over the next one.
+    pub(crate) fn lost(&mut self) {
+        self.waiting_bytes += std::mem::take(&mut self.sent_bytes);
+        while let Some((_, parcel)) = self.sent.pop_last() {
+            self.waiting.push_front(parcel);
+        }
+    }
+
+    /// The session is over: everything unsettled fails with `error`.
+    pub(crate) fn fail(&mut self, error: &ConnectError) {
+        self.lost();
+        self.waiting_bytes = 0;
+        for parcel in std::mem::take(&mut self.waiting) {
+            self.tell(&parcel, Err(PublishError::Disconnected(error.clone())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::{Epoch, Offset};
+
+    fn ledger(records: usize, bytes: usize) -> (Ledger, OriginId) {
+        let mut ledger = Ledger::new(&Terms {
+            limits: oyez_protocol::limits::Limits::DEFAULT,
+            heartbeat: std::time::Duration::from_secs(1),
+            inflight_records_max: records,
+            inflight_bytes_max: bytes,
+        });
+        let origin = ledger.open_origin(true);
+        (ledger, origin)
+    }
+
+    fn finished(correlation: u64, size: usize) -> Finished {
+        Finished {
+            correlation,
+            topic: Arc::from("a"),
+            record: vec![u8::try_from(correlation).unwrap(); size],
+            messages: 2,
+            payload_bytes: 10,
+        }
+    }
+
+    fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
+        PublishedEntry {
+            correlation,
+            offset: Offset::new(correlation * 10),
+            epoch: Epoch::new(1),
+            outcome,
+        }
+    }
+
+    fn sent(ledger: &mut Ledger) -> Vec<u8> {
+        let mut out = Vec::new();
+        ledger.send(usize::MAX, &mut out);
+        out.iter().map(|record| record[0]).collect()
+    }
+
+    #[test]
+    fn no_more_is_sent_than_the_broker_takes() {
+        let (mut ledger, origin) = ledger(2, 1000);
+        for correlation in 1..=3 {
+            ledger.add(origin, Interest::Publisher, finished(correlation, 8));
+        }
+        assert!(!ledger.has_room());
+        assert_eq!(sent(&mut ledger), [1, 2]);
+        ledger.settle(&entry(2, Outcome::Ok)).unwrap();
+        assert_eq!(sent(&mut ledger), [3]);
+        ledger.settle(&entry(1, Outcome::Ok)).unwrap();
+        assert!(ledger.has_room());
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_a_giant_goes_alone() {
+        let (mut ledger, origin) = ledger(10, 100);
+        for (correlation, size) in [(1, 60), (2, 60), (3, 500)] {
+            ledger.add(origin, Interest::Publisher, finished(correlation, size));
+        }
+        assert_eq!(sent(&mut ledger), [1]);
+        ledger.settle(&entry(1, Outcome::Ok)).unwrap();
+        assert_eq!(sent(&mut ledger), [2]);
+        ledger.settle(&entry(2, Outcome::Ok)).unwrap();
+        assert_eq!(sent(&mut ledger), [3]);
+    }
+
+    #[test]
+    fn after_a_loss_the_unsettled_go_first_and_in_their_order() {
+        let (mut ledger, origin) = ledger(3, 1000);
+        for correlation in 1..=5 {
+            ledger.add(origin, Interest::Publisher, finished(correlation, 8));
+        }
+        assert_eq!(sent(&mut ledger), [1, 2, 3]);
+        ledger.settle(&entry(2, Outcome::Ok)).unwrap();
+        ledger.settle(&entry(3, Outcome::Draining)).unwrap();
+        ledger.lost();
+        assert_eq!(sent(&mut ledger), [1, 3, 4]);
+        assert!(!ledger.is_settled(origin));
+        for correlation in [1, 3, 4] {
+            ledger.settle(&entry(correlation, Outcome::Ok)).unwrap();
+        }
+        assert_eq!(sent(&mut ledger), [5]);
+        ledger.settle(&entry(5, Outcome::Ok)).unwrap();
+        assert!(ledger.is_settled(origin) && ledger.is_empty());
+        assert_eq!(ledger.totals(origin).messages, 10);
+        let offsets: Vec<u64> = ledger
+            .take_acks(origin)
+            .iter()
+            .map(|a| a.offset.get())
+            .collect();
+        assert_eq!(offsets, [20, 10, 30, 40, 50]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_to_its_publisher() {
+        let (mut ledger, origin) = ledger(3, 1000);
+        let other = ledger.open_origin(false);
+        ledger.add(origin, Interest::Publisher, finished(1, 8));
+        sent(&mut ledger);
+        ledger.settle(&entry(1, Outcome::DiskFull)).unwrap();
+        assert!(ledger.take_failure(other).is_none());
+        let error = ledger.take_failure(origin).unwrap();
+        assert!(error.to_string().contains("disk is full"), "{error}");
+        assert!(ledger.take_failure(origin).is_none());
+        assert_eq!(ledger.totals(origin), Totals::default());
+    }
+
+    #[test]
+    fn the_end_of_the_session_fails_what_waits_and_what_was_sent() {
+        let (mut ledger, origin) = ledger(1, 1000);
+        ledger.add(origin, Interest::Publisher, finished(1, 8));
+        ledger.add(origin, Interest::Caller, finished(2, 8));
+        sent(&mut ledger);
+        ledger.fail(&ConnectError::Closed);
+        assert!(ledger.is_empty() && ledger.is_settled(origin));
+        assert!(ledger.take_failure(origin).is_some());
+        assert!(matches!(ledger.take_outcome(2), Some(Err(_))));
+        assert!(ledger.take_outcome(2).is_none());
+    }
+
+    #[test]
+    fn the_outcome_of_a_record_that_was_never_sent_breaks_the_connection() {
+        let (mut ledger, origin) = ledger(1, 1000);
+        ledger.add(origin, Interest::Publisher, finished(1, 8));
+        for outcome in [Outcome::Ok, Outcome::Draining] {
+            assert!(ledger.settle(&entry(1, outcome)).is_err(), "it only waits");
+        }
+        assert_eq!(sent(&mut ledger), [1]);
+        ledger.settle(&entry(1, Outcome::Ok)).unwrap();
+    }
+}

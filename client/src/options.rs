@@ -1,0 +1,215 @@
+//! How a client connects, and how it comes back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ConnectionError;
+use crate::time::{Machine, Time};
+
+/// First bound of the random delay before a reconnect.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// Last bound of the random delay before a reconnect.
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Time without progress after which a client gives up, unless told otherwise.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
+/// Longest time for one connection to stand and be welcomed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When to come back after a connection was lost: *full jitter*, a random delay between zero and a bound that doubles
+/// with every attempt, from `base` up to `cap`. So a broker that restarts is not met by all its clients at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use oyez_client::ReconnectPolicy;
+///
+/// let patient = ReconnectPolicy::default().give_up_after(None);
+/// let brief = ReconnectPolicy::default().attempts_max(Some(3)).cap(Duration::from_secs(1));
+/// assert_ne!(patient, brief);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconnectPolicy {
+    pub(crate) base: Duration,
+    pub(crate) cap: Duration,
+    pub(crate) attempts_max: Option<u32>,
+    pub(crate) give_up_after: Option<Duration>,
+}
+
+impl Default for ReconnectPolicy {
+    /// 100 ms doubling to 30 s, any number of attempts, for two minutes.
+    fn default() -> Self {
+        Self {
+            base: BACKOFF_BASE,
+            cap: BACKOFF_CAP,
+            attempts_max: None,
+            give_up_after: Some(GIVE_UP_AFTER),
+        }
+    }
+}
+
+impl ReconnectPolicy {
+    /// Never comes back: the first loss is the end.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default().attempts_max(Some(0))
+    }
+
+    /// Bound of the first delay.
+    #[must_use]
+    pub const fn base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Bound that no delay exceeds.
+    #[must_use]
+    pub const fn cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Attempts without progress before giving up; `None` for any number.
+    #[must_use]
+    pub const fn attempts_max(mut self, attempts: Option<u32>) -> Self {
+        self.attempts_max = attempts;
+        self
+    }
+
+    /// Time without progress before giving up; `None` for ever.
+    #[must_use]
+    pub const fn give_up_after(mut self, time: Option<Duration>) -> Self {
+        self.give_up_after = time;
+        self
+    }
+}
+
+/// What happens to a client's connections; see [`ConnectOptions::on_event`].
+#[derive(Clone, Debug)]
+pub enum ConnectionEvent {
+    /// A connection is gone, or an attempt to come back failed; the next attempt follows after `delay`.
+    Lost {
+        /// Why.
+        error: ConnectionError,
+        /// Time until the next attempt.
+        delay: Duration,
+    },
+    /// The connection stands again; subscriptions resume, and what was not acknowledged is sent again.
+    Restored,
+}
+
+/// Sees every [`ConnectionEvent`].
+pub(crate) type EventHook = Arc<dyn Fn(&ConnectionEvent) + Send + Sync>;
+
+/// How a client introduces itself, and how long it waits for what.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use oyez_client::{Client, ConnectOptions, ReconnectPolicy};
+///
+/// let options = ConnectOptions::new()
+///     .name("billing")
+///     .connect_timeout(Duration::from_secs(3))
+///     .reconnect(ReconnectPolicy::default().give_up_after(None));
+/// let client = Client::connect_with("oyez://127.0.0.1:7450", options)?;
+/// # Ok::<(), oyez_client::ConnectError>(())
+/// ```
+#[derive(Clone)]
+pub struct ConnectOptions {
+    pub(crate) name: String,
+    pub(crate) credentials: Vec<u8>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) reconnect: ReconnectPolicy,
+    pub(crate) time: Arc<dyn Time>,
+    pub(crate) event_hook: Option<EventHook>,
+}
+
+impl fmt::Debug for ConnectOptions {
+    /// Leaves the credentials out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("name", &self.name)
+            .field("heartbeat", &self.heartbeat)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("reconnect", &self.reconnect)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ConnectOptions {
+    /// No credentials, the broker's heartbeat, ten seconds to connect, the default [`ReconnectPolicy`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            name: concat!("oyez-client ", env!("CARGO_PKG_VERSION")).to_owned(),
+            credentials: Vec::new(),
+            heartbeat: Duration::ZERO,
+            connect_timeout: CONNECT_TIMEOUT,
+            reconnect: ReconnectPolicy::default(),
+            time: Arc::new(Machine::new()),
+            event_hook: None,
+        }
+    }
+
+    /// What the client calls itself in the broker's log; at most 1,024 bytes are sent.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// What the client proves itself with; at most 4,096 bytes.
+    #[must_use]
+    pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
+        self.credentials = credentials.into();
+        self
+    }
+
+    /// The longest silence to ask the broker for, in whole milliseconds; zero leaves it to the broker.
+    #[must_use]
+    pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// Longest time for a connection to stand and be welcomed.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// When to come back after a loss.
+    #[must_use]
+    pub const fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.reconnect = policy;
+        self
+    }
+
+    /// Calls `hook` when a connection is lost and when it stands again, from whichever thread noticed; it should be
+    /// brief, and must not call the client.
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> Self {
+        self.event_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Takes time and chance from `time` instead of the machine; for tests.
+    #[must_use]
+    pub fn time(mut self, time: Arc<dyn Time>) -> Self {
+        self.time = time;
+        self
+    }
+
+    pub(crate) fn tell(&self, event: &ConnectionEvent) {
+        if let Some(hook) = &self.event_hook {
+            hook(event);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Publishing in batches.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use crate::batch::{Batcher, Finished, PublisherOptions};
+use crate::error::PublishError;
+use crate::ledger::{Interest, OriginId, Totals};
+use crate::lock::lock;
+use crate::message::{Ack, NewMessage};
+use crate::session::Session;
+
+/// Where a publisher's messages gather; the courier comes by for what lingered long enough.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) origin: OriginId,
+    pub(crate) batcher: Mutex<Batcher>,
+}
+
+/// Publishes messages in batches: gathered per topic, compressed together, acknowledged together.
+///
+/// A push returns as soon as the message is taken. It waits while as much is on its way as the broker allows. What
+/// fails later is told by the next call, and at the latest by [`Publisher::flush`].
+///
+/// Messages of one topic keep their order. When the connection is lost, everything that was not acknowledged is sent
+/// again over the next one: a message whose acknowledgement was lost with the connection is then in the topic twice.
+/// That is *at least once*.
+///
+/// ```no_run
+/// use oyez_client::{Client, PublisherOptions};
+///
+/// let client = Client::connect("oyez://127.0.0.1:7450")?;
+/// let publisher = client.publisher(PublisherOptions::default())?;
+/// for reading in 0..10_000 {
+///     publisher.push("sensors/7", &format!("{{\"reading\":{reading}}}"))?;
+/// }
+/// publisher.flush()?; // All 10,000 are as durable as their topic is.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Publisher {
+    session: Arc<Session>,
+    desk: Arc<Desk>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("totals", &self.totals())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(session: Arc<Session>, options: PublisherOptions) -> Self {
+        let batcher = Batcher::new(options, session.limits(), session.correlations());
+        let origin = session.state().ledger.open_origin(options.keep_acks);
+        let desk = Arc::new(Desk {
+            origin,
+            batcher: Mutex::new(batcher),
+        });
+        session.register(&desk);
+        Self { session, desk }
+    }
+
+    /// Takes a message for `topic`. Returns once it is taken; waits while too much is on its way.
+    ///
+    /// # Errors
+    /// When the topic or the message's size breaks the rules, and nothing was taken; else an earlier failure of this
+    /// publisher, or the end of the session.
+    pub fn push<'m>(
+        &self,
+        topic: &str,
+        message: impl Into<NewMessage<'m>>,
+    ) -> Result<(), PublishError> {
+        self.push_as(Interest::Publisher, topic, &message.into())
+            .map(drop)
+    }
+
+    /// [`Publisher::push`] for a publisher whose batches hold one message: waits for the record's acknowledgement.
+    pub(crate) fn push_acked(
+        &self,
+        topic: &str,
+        message: &NewMessage<'_>,
+    ) -> Result<Ack, PublishError> {
+        let correlation = self
+            .push_as(Interest::Caller, topic, message)?
+            .expect("a batch without linger is finished by its first message");
+        self.session.await_outcome(correlation)
+    }
+
+    /// Returns the correlation id of the last record that the message finished.
+    fn push_as(
+        &self,
+        interest: Interest,
+        topic: &str,
+        message: &NewMessage<'_>,
+    ) -> Result<Option<u64>, PublishError> {
+        let origin = self.desk.origin;
+        self.session.admit(origin)?;
+        let (mut headers, mut done): (Vec<u8>, Vec<Finished>) = (Vec::new(), Vec::new());
+        let message = message.lend(&mut headers);
+        // The records are submitted before the batcher is free again, so that their order is that of the pushes.
+        let mut batcher = lock(&self.desk.batcher);
+        let opened = batcher.push(topic, &message, self.session.now(), &mut done)?;
+        let correlation = done.last().map(|finished| finished.correlation);
+        self.session.submit(origin, interest, done);
+        if let Some(due) = opened {
+            self.session.note_linger(due);
+        }
+        Ok(correlation)
+    }
+
+    /// Sends everything that was pushed, and waits until it is acknowledged.
+    ///
+    /// # Errors
+    /// The first failure since the last call: a refusal by the broker, or the end of the session.
+    pub fn flush(&self) -> Result<(), PublishError> {
+        self.session.flush(&self.desk)
+    }
+
+    /// [`Publisher::flush`], and the end of this publisher.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::flush`].
+    pub fn drain(self) -> Result<(), PublishError> {
+        self.flush()
+    }
+
+    /// The acknowledgements since the last call, one per batch, in the order in which they came. Empty unless
+    /// [`PublisherOptions::keep_acks`] is set; at most the newest 65,536 are kept.
+    #[must_use]
+    pub fn take_acks(&self) -> Vec<Ack> {
+        self.session.state().ledger.take_acks(self.desk.origin)
+    }
+
+    /// What was published and acknowledged so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.session.state().ledger.totals(self.desk.origin)
+    }
+}
+
+impl Drop for Publisher {
+    /// Hands over what was pushed, without waiting for its acknowledgement; nobody hears of a failure any more.
+    fn drop(&mut self) {
+        self.session.abandon(&self.desk);
+    }
+}

@@ -1,0 +1,146 @@
+//! Questions about the broker itself, and their answers. Pure: [`crate::session`] carries them.
+
+use std::collections::HashMap;
+
+use oyez_protocol::command::{Query, Question};
+use oyez_protocol::event::Answer;
+use serde::{Deserialize, Serialize};
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Stats,
+    TopicsAfter(String),
+}
+
+/// One answer: a JSON object, and whether more can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) json: String,
+    pub(crate) more: bool,
+}
+
+/// The questions that wait for their answers.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    asked: u32,
+    open: HashMap<u32, (Ask, Option<Reply>)>,
+}
+
+impl Questions {
+    /// Appends the question's frame to `out`; the id fetches the answer.
+    pub(crate) fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) -> u32 {
+        self.asked = self.asked.wrapping_add(1);
+        let id = self.asked;
+        encode(id, &ask, out);
+        self.open.insert(id, (ask, None));
+        id
+    }
+
+    /// Asks again, over a new connection, what was not answered.
+    pub(crate) fn ask_again(&self, out: &mut Vec<u8>) {
+        for (id, (ask, reply)) in &self.open {
+            if reply.is_none() {
+                encode(*id, ask, out);
+            }
+        }
+    }
+
+    pub(crate) fn answer(&mut self, answer: &Answer<'_>) {
+        if let Some((_, reply)) = self.open.get_mut(&answer.id) {
+            *reply = Some(Reply {
+                json: answer.json.to_owned(),
+                more: answer.more,
+            });
+        }
+    }
+
+    /// The answer, once.
+    pub(crate) fn take(&mut self, id: u32) -> Option<Reply> {
+        self.open.get(&id)?.1.as_ref()?;
+        self.open.remove(&id)?.1
+    }
+}
+
+fn encode(id: u32, ask: &Ask, out: &mut Vec<u8>) {
+    let question = match ask {
+        Ask::Stats => Question::Stats,
+        Ask::TopicsAfter(after) => Question::Topics { after },
+    };
+    Query { id, question }.encode(out);
+}
+
+/// A topic that the broker keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// `memory`, `written` or `synced`.
+    pub durability: String,
+    /// Offset of the oldest message kept.
+    pub earliest: u64,
+    /// Offset that the next message gets.
+    pub next: u64,
+    /// Records kept.
+    pub records: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// The epoch of its history, in hexadecimal digits.
+    pub epoch: String,
+}
+
+/// The body of an answer about topics.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TopicsPage {
+    pub(crate) topics: Vec<TopicInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::limits::Limits;
+    use oyez_protocol::{Decoded, Frame, decode};
+
+    fn asked(wire: &[u8]) -> Query<'_> {
+        match decode(wire, &Limits::HARD).unwrap() {
+            Decoded::Frame {
+                frame: Frame::Query(query),
+                ..
+            } => query,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_reaches_its_question_once() {
+        let (mut questions, mut wire) = (Questions::default(), Vec::new());
+        let first = questions.ask(Ask::Stats, &mut wire);
+        let second = questions.ask(Ask::TopicsAfter("a".into()), &mut Vec::new());
+        assert_eq!(asked(&wire).question, Question::Stats);
+        questions.answer(&Answer {
+            id: second,
+            more: true,
+            json: "{}",
+        });
+        assert_eq!(questions.take(first), None);
+        let reply = questions.take(second).unwrap();
+        assert_eq!((reply.json.as_str(), reply.more), ("{}", true));
+        assert_eq!(questions.take(second), None);
+    }
+
+    #[test]
+    fn what_was_not_answered_is_asked_again_with_its_id() {
+        let mut questions = Questions::default();
+        let answered = questions.ask(Ask::Stats, &mut Vec::new());
+        let open = questions.ask(Ask::TopicsAfter("t".into()), &mut Vec::new());
+        questions.answer(&Answer {
+            id: answered,
+            more: false,
+            json: "{}",
+        });
+        let mut wire = Vec::new();
+        questions.ask_again(&mut wire);
+        assert_eq!(asked(&wire).id, open);
+        assert_eq!(asked(&wire).question, Question::Topics { after: "t" });
+    }
+}

@@ -1,0 +1,424 @@
+//! Receiving a topic.
+//!
+//! A subscription is a session of its own: its connection carries nothing else, so that its caller's pace is the
+//! socket's pace, and no buffer lies between. It reads in its caller's thread. Decisions about places are the
+//! [`Cursor`]'s, about coming back the [`Backoff`]'s.
+
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oyez_protocol::command::Start;
+use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat};
+use oyez_protocol::{Epoch, Offset, topic};
+
+use crate::backoff::Backoff;
+use crate::connection::{Connection, Dialer, Received};
+use crate::cursor::Cursor;
+use crate::delivery::Delivery;
+use crate::error::{ConnectionError, SubscribeError};
+use crate::intake::{Intake, Taken, Trouble};
+use crate::lifeline::Lifeline;
+use crate::message::Message;
+use crate::options::ConnectionEvent;
+use crate::silence::{Silence, Verdict};
+
+/// What to subscribe to, and where to begin.
+///
+/// ```
+/// use oyez_client::{Start, SubscribeOptions};
+///
+/// let fresh = SubscribeOptions::topic("orders/eu");
+/// let all = SubscribeOptions::topic("orders/eu").from(Start::Earliest);
+/// assert_ne!(fresh, all);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    topic: String,
+    start: Start,
+    epoch: Option<Epoch>,
+}
+
+impl SubscribeOptions {
+    /// The messages of `topic` from now on.
+    #[must_use]
+    pub fn topic(topic: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            start: Start::Latest,
+            epoch: None,
+        }
+    }
+
+    /// Begins elsewhere: with the oldest message kept, or with an offset.
+    #[must_use]
+    pub const fn from(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// The epoch that the offset to begin with was seen in. When the topic has another one,
+    /// [`Delivery::NewEpoch`] comes first and then the oldest message kept.
+    #[must_use]
+    pub const fn epoch(mut self, epoch: Epoch) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+}
+
+/// A topic being received: an iterator over its [`Delivery`]s, which waits for the next one.
+///
+/// When the connection is lost, the subscription comes back by itself, as the
+/// [`ReconnectPolicy`](crate::ReconnectPolicy) says, and resumes where it was: nothing is delivered twice, and what
+/// cannot be delivered any more is told as [`Delivery::Gap`] or [`Delivery::NewEpoch`]. What arrives damaged is never
+/// delivered, but asked for again. After an error the iterator ends.
+///
+/// ```no_run
+/// use oyez_client::{Client, Delivery, Start, SubscribeOptions};
+///
+/// let client = Client::connect("oyez://127.0.0.1:7450")?;
+/// let orders = client.subscribe(SubscribeOptions::topic("orders").from(Start::Earliest))?;
+/// for delivery in orders {
+///     match delivery? {
+///         Delivery::Message(message) => println!("{}: {:?}", message.offset, message.payload),
+///         Delivery::Gap(gap) => eprintln!("{gap}"),
+///         Delivery::NewEpoch(change) => eprintln!("{change}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Subscription {
+    dialer: Dialer,
+    lifeline: Arc<Lifeline>,
+    line: Line,
+    intake: Intake,
+    backoff: Backoff,
+    requests: u32,
+}
+
+enum Line {
+    Up(Box<Up>),
+    Down { retry_at: Duration },
+    Over,
+}
+
+struct Up {
+    connection: Connection,
+    silence: Silence,
+    began_at: Duration,
+}
+
+/// How a step towards the next delivery ended.
+#[derive(PartialEq, Eq)]
+enum Stepped {
+    Forward,
+    TimedOut,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("cursor", self.intake.cursor())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// Subscribes over `connection`, and waits for the broker's word.
+    ///
+    /// # Errors
+    /// When the topic is not one, the broker refuses, or the connection is lost for good.
+    pub(crate) fn start(
+        dialer: Dialer,
+        connection: Connection,
+        options: SubscribeOptions,
+    ) -> Result<Self, SubscribeError> {
+        topic::parse(options.topic.as_bytes())?;
+        let cursor = Cursor::new(Arc::from(options.topic), options.start, options.epoch);
+        let time = Arc::clone(&dialer.options.time);
+        let mut subscription = Self {
+            backoff: Backoff::new(dialer.options.reconnect),
+            lifeline: Lifeline::start(time, connection.terms.heartbeat),
+            line: Line::Over,
+            intake: Intake::new(cursor),
+            requests: 0,
+            dialer,
+        };
+        subscription.begin(connection)?;
+        while !subscription.intake.is_confirmed() {
+            subscription.step(None)?;
+        }
+        Ok(subscription)
+    }
+
+    /// Waits for the next delivery, at most for `at_most`; `None` when nothing came in that time, or the subscription
+    /// was closed. An attempt to connect that has begun is not cut short.
+    ///
+    /// # Errors
+    /// When the subscription cannot go on.
+    pub fn next_timeout(&mut self, at_most: Duration) -> Result<Option<Delivery>, SubscribeError> {
+        self.next_until(Some(Instant::now() + at_most))
+    }
+
+    /// The messages alone, without what is missing between them.
+    pub fn messages(&mut self) -> Messages<'_> {
+        Messages { subscription: self }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub const fn topic(&self) -> &Arc<str> {
+        self.intake.cursor().topic()
+    }
+
+    /// The offset after the last message that was received, which may wait to be delivered.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.intake.cursor().next().unwrap_or_default()
+    }
+
+    /// The topic's epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.intake.cursor().epoch()
+    }
+
+    /// Whether more has arrived than was delivered, so that the next delivery will probably not have to be waited for.
+    #[must_use]
+    pub fn has_more_at_hand(&self) -> bool {
+        !self.intake.ready.is_empty()
+            || matches!(&self.line, Line::Up(up) if up.connection.inbox.holds_frame())
+    }
+
+    /// Whether it was closed, or ended with an error.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lifeline.is_closed() || matches!(self.line, Line::Over)
+    }
+
+    /// Something with which another thread can close the subscription.
+    #[must_use]
+    pub fn closer(&self) -> Closer {
+        Closer(Arc::clone(&self.lifeline))
+    }
+
+    /// Says goodbye to the broker and ends the subscription. Dropping it does the same.
+    pub fn close(self) {}
+
+    fn next_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Delivery>, SubscribeError> {
+        if let Some(delivery) = self.intake.ready.pop_front() {
+            return Ok(Some(delivery));
+        }
+        self.lifeline.reading(true);
+        let found = self.search_until(deadline);
+        self.lifeline.reading(false);
+        found
+    }
+
+    fn search_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Delivery>, SubscribeError> {
+        while !self.is_over() {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let stepped = self.step(left)?;
+            if let Some(delivery) = self.intake.ready.pop_front() {
+                return Ok(Some(delivery));
+            }
+            if stepped == Stepped::TimedOut && left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// One step: takes in what has arrived, or reads once, or comes one step nearer to a new connection.
+    fn step(&mut self, left: Option<Duration>) -> Result<Stepped, SubscribeError> {
+        if let Line::Down { retry_at } = self.line {
+            return self.come_back(retry_at, left);
+        }
+        let confirmed = self.intake.is_confirmed();
+        let Line::Up(up) = &mut self.line else {
+            return Ok(Stepped::TimedOut);
+        };
+        let stepped = match self.intake.take_next(&mut up.connection.inbox) {
+            Ok(Taken::NoFrame) => up.listen(&self.dialer, &self.lifeline, left, confirmed),
+            Ok(taken) => {
+                if taken.is_progress() {
+                    self.backoff.progress();
+                }
+                if let Taken::Ping(heartbeat) = taken {
+                    let mut pong = Vec::new();
+                    heartbeat.encode_pong(&mut pong);
+                    self.lifeline.send(&pong);
+                }
+                Ok(Stepped::Forward)
+            }
+            Err(Trouble::Connection(error)) => Err(error),
+            Err(Trouble::Refused(error)) => {
+                self.line = Line::Over;
+                return Err(error);
+            }
+        };
+        stepped.or_else(|error| self.lose(error).map(|()| Stepped::Forward))
+    }
+
+    /// Asks for the topic over a connection that stands.
+    fn begin(&mut self, connection: Connection) -> Result<(), SubscribeError> {
+        self.requests = self.requests.wrapping_add(1);
+        let mut request = Vec::new();
+        self.intake.request(self.requests, &mut request);
+        self.lifeline
+            .attach(&connection.socket, connection.terms.heartbeat);
+        let sent = (&*connection.socket).write_all(&request);
+        let now = self.dialer.options.time.now();
+        self.line = Line::Up(Box::new(Up {
+            silence: Silence::new(connection.terms.heartbeat, now),
+            connection,
+            began_at: now,
+        }));
+        sent.or_else(|error| self.lose(error.into()))
+    }
+
+    /// The connection is lost: notes when to come back.
+    fn lose(&mut self, error: ConnectionError) -> Result<(), SubscribeError> {
+        let time = Arc::clone(&self.dialer.options.time);
+        if let Line::Up(up) = &self.line {
+            self.backoff.stood(time.now().saturating_sub(up.began_at));
+            if let ConnectionError::Frame(refused) = &error {
+                up.connection.part((*refused).into(), &refused.to_string());
+            }
+        }
+        self.lifeline.detach();
+        self.line = Line::Over;
+        if self.lifeline.is_closed() {
+            return Ok(());
+        }
+        let delay = self
+            .backoff
+            .lost(&error, time.now(), |bound| time.random_below(bound))?;
+        self.line = Line::Down {
+            retry_at: time.now() + delay,
+        };
+        let event = ConnectionEvent::Lost { error, delay };
+        self.dialer.options.tell(&event);
+        Ok(())
+    }
+
+    fn come_back(
+        &mut self,
+        retry_at: Duration,
+        left: Option<Duration>,
+    ) -> Result<Stepped, SubscribeError> {
+        let time = &self.dialer.options.time;
+        let now = time.now();
+        if now < retry_at {
+            let until = left.map_or(retry_at, |left| retry_at.min(now + left));
+            time.pause(&self.lifeline.caller, until);
+            return Ok(Stepped::TimedOut);
+        }
+        match self.dialer.dial() {
+            Ok(connection) => {
+                self.dialer.options.tell(&ConnectionEvent::Restored);
+                self.begin(connection)?;
+            }
+            Err(error) => self.lose(error)?,
+        }
+        Ok(Stepped::Forward)
+    }
+}
+
+impl Up {
+    /// Reads once, for as long as the caller and the silence allow.
+    fn listen(
+        &mut self,
+        dialer: &Dialer,
+        lifeline: &Lifeline,
+        left: Option<Duration>,
+        confirmed: bool,
+    ) -> Result<Stepped, ConnectionError> {
+        let (time, patience) = (&dialer.options.time, dialer.options.connect_timeout);
+        let now = time.now();
+        let mut at_most = left.unwrap_or(Duration::MAX);
+        at_most = at_most.min(self.silence.patience(now));
+        if !confirmed {
+            let left = (self.began_at + patience).saturating_sub(now);
+            if left.is_zero() {
+                let late = "the subscription was not answered in time";
+                return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());
+            }
+            at_most = at_most.min(left);
+        }
+        if self.connection.receive(at_most)? == Received::Bytes {
+            self.silence.heard(time.now());
+            return Ok(Stepped::Forward);
+        }
+        match self.silence.judge(time.now()) {
+            Verdict::Wait(_) => {}
+            Verdict::Dead(silence) => return Err(ConnectionError::Silent { silence }),
+            Verdict::Ask => {
+                let mut ping = Vec::new();
+                Heartbeat { token: 1 }.encode_ping(&mut ping);
+                lifeline.send(&ping);
+            }
+        }
+        Ok(Stepped::TimedOut)
+    }
+}
+
+impl Iterator for Subscription {
+    type Item = Result<Delivery, SubscribeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_until(None).transpose()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.closer().close();
+    }
+}
+
+/// Iterator over the messages of a [`Subscription`].
+#[derive(Debug)]
+pub struct Messages<'a> {
+    subscription: &'a mut Subscription,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<Message, SubscribeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.subscription.next()? {
+                Ok(Delivery::Message(message)) => return Some(Ok(message)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Closes a [`Subscription`] from another thread: its iterator ends after what it has at hand.
+#[derive(Clone, Debug)]
+pub struct Closer(Arc<Lifeline>);
+
+impl Closer {
+    /// Says goodbye and closes. Closing twice does nothing.
+    pub fn close(&self) {
+        let mut goodbye = Vec::new();
+        Goodbye {
+            code: GoodbyeCode::Done,
+            retry_after_ms: 0,
+            reason: "",
+        }
+        .encode(&mut goodbye);
+        self.0.close(&goodbye);
+    }
+}

@@ -1,0 +1,395 @@
+//! Subscribing against a broker that does what the test says.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure here is a failure of the test"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use oyez_client::{
+    Client, ConnectError, ConnectOptions, ConnectionError, Delivery, Epoch, GapCause, GoodbyeCode,
+    Offset, Outcome, Start, SubscribeError, SubscribeOptions, Subscription,
+};
+use oyez_protocol::event::{Heartbeat, Subscribed};
+use oyez_protocol::limits::Limits;
+use oyez_protocol::message::{Headers, MessageRef, write_headers};
+use oyez_protocol::record::{Codec, RecordBuilder};
+use support::{
+    EPOCH, FakeBroker, FakeTime, Heard, PATIENCE, Peer, confirmation, delivery, delivery_of, spawn,
+    stamp_at, with_time,
+};
+
+/// A subscription to `a` that the broker confirmed at `next`.
+fn subscribe(broker: &FakeBroker, options: ConnectOptions, next: u64) -> (Subscription, Peer) {
+    let address = broker.address();
+    let call = spawn(move || {
+        let client = Client::connect_with(&address, options).unwrap();
+        client.subscribe(SubscribeOptions::topic("a")).unwrap()
+    });
+    let mut peer = broker.accept();
+    let (id, start, epoch) = peer.subscribe();
+    assert_eq!((start, epoch), (Start::Latest, None));
+    peer.confirm(id, next);
+    (call.join().unwrap(), peer)
+}
+
+/// The next delivery, which must come.
+fn next(subscription: &mut Subscription) -> Delivery {
+    subscription
+        .next_timeout(PATIENCE)
+        .unwrap()
+        .expect("a delivery should come")
+}
+
+fn next_message(subscription: &mut Subscription) -> (u64, Vec<u8>) {
+    match next(subscription) {
+        Delivery::Message(message) => (message.offset.get(), message.payload.to_vec()),
+        other => panic!("a message was expected, and {other:?} came"),
+    }
+}
+
+/// Accepts the client again, checks where it resumes, and confirms.
+fn resume(broker: &FakeBroker, at: u64) -> Peer {
+    let mut peer = broker.accept();
+    let (id, start, epoch) = peer.subscribe();
+    assert_eq!(
+        (start, epoch),
+        (Start::Offset(Offset::new(at)), Some(EPOCH))
+    );
+    peer.confirm(id, at);
+    peer
+}
+
+#[test]
+fn messages_come_in_order_with_all_that_belongs_to_them() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 5);
+    let mut encoded = Vec::new();
+    write_headers(&[(b"unit", b"celsius"), (b"unit", b"")], &mut encoded);
+    let rich = MessageRef {
+        key: Some(b"k"),
+        headers: Headers::parse(&encoded).unwrap(),
+        payload: b"21.5",
+    };
+    let record = delivery_of("a", 5, &[rich, MessageRef::new(b"")]);
+    peer.send(|out| out.extend_from_slice(&record));
+    let Delivery::Message(message) = next(&mut subscription) else {
+        panic!("a message should come")
+    };
+    assert_eq!(
+        (&*message.topic, message.offset.get(), message.epoch),
+        ("a", 5, EPOCH)
+    );
+    assert_eq!(message.timestamp_ms, 1_700_000_000_000);
+    assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
+    assert_eq!(
+        message.headers,
+        [
+            ("unit".into(), "celsius".into()),
+            ("unit".into(), "".into())
+        ]
+    );
+    assert_eq!(message.payload, "21.5");
+    assert_eq!(next_message(&mut subscription), (6, vec![]));
+    assert_eq!(subscription.position().get(), 7);
+}
+
+#[test]
+fn a_loss_is_resumed_at_the_cursor_with_the_epoch() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let (mut subscription, mut peer) = subscribe(&broker, with_time(&time), 5);
+    peer.deliver("a", 5, &[b"5", b"6"]);
+    assert_eq!(next_message(&mut subscription).0, 5);
+    assert_eq!(next_message(&mut subscription).0, 6);
+    drop(peer);
+    let call = spawn(move || (next_message(&mut subscription), subscription));
+    let mut peer = resume(&broker, 7);
+    peer.deliver("a", 7, &[b"7"]);
+    assert_eq!(call.join().unwrap().0, (7, b"7".to_vec()));
+    assert_eq!(time.pauses_ms(), [100]);
+}
+
+#[test]
+fn a_record_cut_off_by_a_loss_is_delivered_once_and_whole() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let (mut subscription, mut peer) = subscribe(&broker, with_time(&time), 0);
+    let record = delivery("a", 0, &[b"0", b"1"]);
+    peer.send(|out| out.extend_from_slice(&record[..record.len() - 8]));
+    drop(peer);
+    let call = spawn(move || {
+        [
+            next_message(&mut subscription),
+            next_message(&mut subscription),
+        ]
+    });
+    let mut peer = resume(&broker, 0);
+    peer.send(|out| out.extend_from_slice(&record));
+    assert_eq!(call.join().unwrap().map(|(offset, _)| offset), [0, 1]);
+}
+
+#[test]
+fn repeats_are_dropped_and_a_record_is_trimmed_to_what_is_new() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 2);
+    peer.deliver("a", 0, &[b"0", b"1", b"2", b"3"]);
+    peer.deliver("a", 0, &[b"0", b"1", b"2", b"3"]);
+    peer.deliver("a", 3, &[b"3", b"4"]);
+    for offset in 2..5 {
+        let expected = (offset, offset.to_string().into_bytes());
+        assert_eq!(next_message(&mut subscription), expected);
+    }
+    assert!(!subscription.has_more_at_hand());
+}
+
+#[test]
+fn a_gap_is_told_between_the_messages_around_it() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    peer.deliver("a", 0, &[b"0"]);
+    peer.gap("a", 1, 10);
+    peer.deliver("a", 10, &[b"10"]);
+    assert_eq!(next_message(&mut subscription).0, 0);
+    let Delivery::Gap(gap) = next(&mut subscription) else {
+        panic!("a gap should come")
+    };
+    assert_eq!(
+        (gap.from.get(), gap.to.get(), gap.cause),
+        (1, 10, GapCause::Retention)
+    );
+    assert!(
+        gap.to_string().starts_with("9 messages of `a` are missing"),
+        "{gap}"
+    );
+    assert_eq!(next_message(&mut subscription).0, 10);
+}
+
+#[test]
+fn a_new_epoch_is_told_before_what_follows_it() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let (mut subscription, peer) = subscribe(&broker, with_time(&time), 50);
+    drop(peer);
+    let call = spawn(move || (next(&mut subscription), next_message(&mut subscription)));
+    let mut peer = broker.accept();
+    let (id, ..) = peer.subscribe();
+    let changed = Subscribed {
+        epoch: Epoch::new(8),
+        epoch_changed: true,
+        ..confirmation(id, 3)
+    };
+    peer.send(|out| changed.encode(out));
+    peer.deliver("a", 3, &[b"3"]);
+    let (told, message) = call.join().unwrap();
+    let Delivery::NewEpoch(change) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!((change.old, change.new), (EPOCH, Epoch::new(8)));
+    assert_eq!((change.expected.get(), change.next.get()), (50, 3));
+    assert_eq!(message.0, 3);
+}
+
+#[test]
+fn a_damaged_delivery_is_never_delivered_but_asked_for_again() {
+    for damaged_byte in [4, 26, 50] {
+        let (broker, time) = (FakeBroker::new(), FakeTime::new());
+        let (mut subscription, mut peer) = subscribe(&broker, with_time(&time), 0);
+        let good = delivery("a", 1, &[b"second"]);
+        let mut bad = good.clone();
+        bad[damaged_byte] ^= 2;
+        peer.deliver("a", 0, &[b"first"]);
+        peer.send(|out| out.extend_from_slice(&bad));
+        let call = spawn(move || {
+            [
+                next_message(&mut subscription),
+                next_message(&mut subscription),
+            ]
+        });
+        assert!(matches!(peer.next(), Heard::Goodbye(code) if !code.may_reconnect()));
+        let mut peer = resume(&broker, 1);
+        peer.send(|out| out.extend_from_slice(&good));
+        let payloads = call.join().unwrap().map(|(_, payload)| payload);
+        assert_eq!(payloads, [b"first".to_vec(), b"second".to_vec()]);
+    }
+}
+
+#[test]
+fn a_block_that_its_publisher_wrote_wrong_is_a_gap_and_delivery_goes_on() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    let mut builder = RecordBuilder::new("a", Limits::DEFAULT).unwrap();
+    builder.push(&MessageRef::new(b"good")).unwrap();
+    builder.push(&MessageRef::new(b"bad")).unwrap();
+    let mut raw = builder.raw().to_vec();
+    raw[5] = 0xff;
+    let mut record = Vec::new();
+    builder.finish(0, Codec::Stored, &raw, &mut record);
+    stamp_at(&mut record, 0);
+    peer.send(|out| out.extend_from_slice(&record));
+    peer.deliver("a", 2, &[b"next"]);
+    let Delivery::Gap(gap) = next(&mut subscription) else {
+        panic!("not even the good half of a bad block should come")
+    };
+    assert_eq!(
+        (gap.from.get(), gap.to.get(), gap.cause),
+        (0, 2, GapCause::Unreadable)
+    );
+    assert_eq!(next_message(&mut subscription), (2, b"next".to_vec()));
+}
+
+#[test]
+fn a_goodbye_for_good_is_an_error_that_names_code_and_reason() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    peer.goodbye(GoodbyeCode::BadFrame, 0, "byte 17 is wrong");
+    let error = subscription.next().unwrap().unwrap_err();
+    let refused = matches!(&error, SubscribeError::Disconnected(e) if e.is_refusal());
+    assert!(refused, "{error}");
+    assert!(error.to_string().contains("BadFrame, code 256"), "{error}");
+    assert!(error.to_string().contains("byte 17 is wrong"), "{error}");
+    assert!(subscription.next().is_none(), "it is over");
+}
+
+#[test]
+fn a_goodbye_for_now_is_obeyed() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let (mut subscription, mut peer) = subscribe(&broker, with_time(&time), 4);
+    peer.goodbye(GoodbyeCode::Draining, 2500, "restarting");
+    let call = spawn(move || next_message(&mut subscription));
+    resume(&broker, 4).deliver("a", 4, &[b"4"]);
+    assert_eq!(call.join().unwrap().0, 4);
+    assert_eq!(time.pauses_ms(), [2600]);
+}
+
+#[test]
+fn a_refused_subscription_says_what_and_why() {
+    let broker = FakeBroker::new();
+    let address = broker.address();
+    let call = spawn(move || {
+        let from = Start::Offset(Offset::new(99));
+        Client::connect(&address)
+            .unwrap()
+            .subscribe(SubscribeOptions::topic("a").from(from))
+    });
+    let mut peer = broker.accept();
+    let (id, start, epoch) = peer.subscribe();
+    assert_eq!((start, epoch), (Start::Offset(Offset::new(99)), None));
+    let refused = Subscribed {
+        outcome: Outcome::OffsetAhead,
+        ..confirmation(id, 0)
+    };
+    peer.send(|out| refused.encode(out));
+    let error = call.join().unwrap().unwrap_err();
+    assert!(
+        error.to_string().contains("subscribing to `a` was refused"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_timeout_leaves_the_subscription_as_it_was() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    let nothing = subscription.next_timeout(Duration::from_millis(1)).unwrap();
+    assert_eq!(nothing, None);
+    assert!(!subscription.is_over());
+    peer.deliver("a", 0, &[b"0"]);
+    assert_eq!(next_message(&mut subscription).0, 0);
+}
+
+#[test]
+fn a_ping_is_answered_and_a_silent_broker_is_pinged_and_left() {
+    let mut broker = FakeBroker::new();
+    broker.welcome.heartbeat_ms = 40;
+    let losses = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&losses);
+    let options = ConnectOptions::new().on_event(move |event| {
+        if let oyez_client::ConnectionEvent::Lost { error, .. } = event {
+            assert!(matches!(error, ConnectionError::Silent { .. }), "{error}");
+            seen.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    peer.send(|out| Heartbeat { token: 5 }.encode_ping(out));
+    let call = spawn(move || next_message(&mut subscription));
+    let mut heard = Vec::new();
+    while heard.last() != Some(&Heard::End) {
+        heard.push(peer.next());
+    }
+    assert!(heard.contains(&Heard::Pong(5)), "{heard:?}");
+    assert!(heard.contains(&Heard::Ping(1)), "{heard:?}");
+    resume(&broker, 0).deliver("a", 0, &[b"0"]);
+    assert_eq!(call.join().unwrap().0, 0);
+    assert!(losses.load(Ordering::SeqCst) >= 1);
+}
+
+#[test]
+fn a_caller_that_is_busy_elsewhere_still_gives_signs_of_life() {
+    let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
+    broker.welcome.heartbeat_ms = 1000;
+    let (_idle, mut peer) = subscribe(&broker, with_time(&time), 0);
+    for _ in 0..3 {
+        time.advance(Duration::from_millis(500));
+        assert_eq!(peer.next(), Heard::Pong(0));
+    }
+}
+
+#[test]
+fn closing_says_goodbye_and_ends_a_wait_in_another_thread() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    let closer = subscription.closer();
+    let call = spawn(move || subscription.next().is_none());
+    closer.close();
+    assert_eq!(peer.next(), Heard::Goodbye(GoodbyeCode::Done));
+    assert_eq!(peer.next(), Heard::End);
+    assert!(call.join().unwrap());
+}
+
+#[test]
+fn closing_ends_a_pause_before_a_reconnect() {
+    let broker = FakeBroker::new();
+    let (lost, was_lost) = std::sync::mpsc::channel();
+    let options = ConnectOptions::new().on_event(move |_| lost.send(()).unwrap());
+    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    let closer = subscription.closer();
+    let call = spawn(move || subscription.next().is_none());
+    peer.goodbye(GoodbyeCode::Full, 3_600_000, "come back in an hour");
+    was_lost.recv_timeout(PATIENCE).unwrap();
+    closer.close();
+    assert!(call.join().unwrap());
+}
+
+#[test]
+fn each_subscription_has_a_connection_of_its_own_and_the_first_one_is_not_wasted() {
+    let broker = FakeBroker::new();
+    let address = broker.address();
+    let call = spawn(move || {
+        let client = Client::connect(&address).unwrap();
+        let one = client.subscribe(SubscribeOptions::topic("a")).unwrap();
+        let two = client.subscribe(SubscribeOptions::topic("a")).unwrap();
+        (one, two)
+    });
+    for _ in 0..2 {
+        let mut peer = broker.accept();
+        let (id, ..) = peer.subscribe();
+        peer.confirm(id, 0);
+        std::mem::forget(peer);
+    }
+    call.join().unwrap();
+}
+
+#[test]
+fn who_is_not_welcome_hears_why() {
+    let broker = FakeBroker::new();
+    let address = broker.address();
+    let options = ConnectOptions::new().name("me").credentials("secret");
+    let call = spawn(move || Client::connect_with(&address, options));
+    let mut peer = broker.accept_unwelcomed();
+    peer.goodbye(GoodbyeCode::Version, 0, "versions 2 to 3 are spoken here");
+    let error = call.join().unwrap().unwrap_err();
+    assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+    assert!(error.to_string().contains("versions 2 to 3"), "{error}");
+}
