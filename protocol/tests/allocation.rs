@@ -88,6 +88,18 @@ fn decompressing_allocates_the_raw_size_and_no_more() {
 }
 
 #[test]
+fn a_buffer_that_grows_grows_no_further_than_it_must() {
+    let (small, large) = (claiming(5000), claiming(8003));
+    let mut scratch = Scratch::new();
+    let open = |bytes, scratch: &mut Scratch| {
+        let record = Record::verify(bytes, &Limits::HARD).unwrap();
+        allocated_by(|| scratch.open(&record).is_ok()).1.bytes
+    };
+    assert_eq!(open(&small, &mut scratch), 5000);
+    assert_eq!(open(&large, &mut scratch), 8003);
+}
+
+#[test]
 fn a_raw_size_over_the_cap_allocates_nothing() {
     let bytes = claiming(Limits::DEFAULT.raw_size_max + 1);
     let (refused, allocated) = allocated_by(|| Record::verify(&bytes, &Limits::DEFAULT).is_err());
