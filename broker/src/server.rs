@@ -280,7 +280,11 @@ impl ShardThread {
             &log_options(&self.shared.config, &self.shared.dir),
             now_ms,
         )?;
-        for report in &reports {
+        let on_disk = |report: &&RecoveryReport| {
+            let mut logs = self.shared.dir.logs();
+            logs.any(|log| log.id == report.log && log.durability != Durability::Memory)
+        };
+        for report in reports.iter().filter(on_disk) {
             log_recovery(report);
         }
         self.check_durabilities(&mut store)?;

@@ -347,8 +347,10 @@ impl Shard {
         self.store
             .pump(self.now.wall_ms, &mut self.progress)
             .map_err(ShardError::Poisoned)?;
-        self.metrics().take_store(&self.store.stats());
         let mut progress = std::mem::take(&mut self.progress);
+        if !progress.advanced.is_empty() {
+            self.metrics().take_store(&self.store.stats());
+        }
         self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
         for log in &progress.advanced {
             self.settle(*log);

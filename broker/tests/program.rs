@@ -1,0 +1,117 @@
+//! `oyez-server` as whoever starts it sees it: exit codes, the ready line, what it says when it cannot start.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn server(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oyez-server"));
+    command.args(arguments).env("OYEZ_SEGMENT_BYTES", "4194304");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    server(arguments).output().expect("the program was built")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A server that is killed when the test is over.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(data: &Path) -> (Running, String) {
+    let data = data.to_str().unwrap();
+    let mut child = server(&["--listen", "127.0.0.1:0", "--data", data])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    (Running(child), line)
+}
+
+#[test]
+fn the_printed_configuration_is_accepted_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("oyez.toml");
+    let printed = run(&["--print-config"]);
+    assert!(printed.status.success());
+    std::fs::write(&file, printed.stdout).unwrap();
+    let checked = run(&["--check-config", "--config", file.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+}
+
+#[test]
+fn an_unknown_key_is_a_usage_error_that_names_key_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("oyez.toml");
+    std::fs::write(&file, "shards = 2\nmax_conections = 5\n").unwrap();
+    let checked = run(&["--check-config", "--config", file.to_str().unwrap()]);
+    let said = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("max_conections") && said.contains("line 2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_a_usage_error_that_names_it() {
+    let output = server(&["--check-config"])
+        .env("OYEZ_SHARD", "2")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("OYEZ_SHARD"));
+}
+
+#[test]
+fn the_ready_line_names_address_pid_and_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (running, line) = start(&data);
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(fields[0], "ready");
+    let port = fields[1].strip_prefix("tcp=127.0.0.1:").unwrap();
+    assert_ne!(port.parse::<u16>().unwrap(), 0);
+    assert_eq!(fields[2], format!("pid={}", running.0.id()));
+    let real = std::fs::canonicalize(&data).unwrap();
+    assert_eq!(fields[3], format!("data={}", real.display()));
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_told_who_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (running, _) = start(&data);
+    let second = run(&["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    let said = text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&running.0.id().to_string()), "{said}");
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = dir.path().join("data");
+    let output = run(&["--listen", &address, "--data", data.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&address) && said.contains("--listen"),
+        "{said}"
+    );
+}
