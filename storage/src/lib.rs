@@ -9,6 +9,7 @@ mod format;
 mod index;
 mod log;
 mod lookup;
+mod memory_disk;
 mod open;
 mod options;
 mod place;
@@ -37,6 +38,7 @@ pub use disk::{
 };
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};
+pub use memory_disk::{Call, Fault, MemoryDisk, Step};
 pub use options::*;
 pub use place::*;
 pub use reader::{ColdRange, FileRange, LogReader, Read, SegmentFiles};

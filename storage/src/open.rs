@@ -401,7 +401,7 @@ impl Rebuild<'_> {
                 }
             }
         }
-        while self.log.flush.synced < self.log.head {
+        while self.log.flush.synced < self.log.flush.records_end {
             self.step()?;
         }
         Ok(())

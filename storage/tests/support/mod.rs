@@ -1,5 +1,9 @@
 //! What the tests share: records, a store that is driven to a condition, and readers that check what they read.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +15,7 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Disk, Durability,
-    LogOptions, LogReader, Place, Progress, Read, RecoveryReport, Store,
+    LogOptions, LogReader, OpenError, Place, Progress, Read, RecoveryReport, Store,
 };
 
 pub const SEGMENT: u64 = 4 << 20;
@@ -86,17 +90,26 @@ impl Rig {
         options: &LogOptions,
         now_ms: u64,
     ) -> Self {
+        Self::try_open(dir, disk, pool, options, now_ms).expect("the store opens")
+    }
+
+    pub fn try_open(
+        dir: &DataDir,
+        disk: Box<dyn Disk>,
+        pool: &Arc<ArenaPool>,
+        options: &LogOptions,
+        now_ms: u64,
+    ) -> Result<Self, OpenError> {
         let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
-        let (store, reports) = Store::open(dir, &logs, disk, Arc::clone(pool), options, now_ms)
-            .expect("the store opens");
-        Self {
+        let (store, reports) = Store::open(dir, &logs, disk, Arc::clone(pool), options, now_ms)?;
+        Ok(Self {
             store,
             dir: dir.clone(),
             progress: Progress::default(),
             now_ms,
             reports,
             tokens: 0,
-        }
+        })
     }
 
     pub fn log(&self, durability: Durability) -> LogId {
@@ -195,5 +208,21 @@ impl Rig {
             out.push((topic, place.first.get(), bytes[48..].to_vec()));
         }
         out
+    }
+}
+
+/// A small generator, so that a seed means the same everywhere.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % sides
+    }
+
+    pub fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 }
