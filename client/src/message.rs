@@ -56,6 +56,19 @@ impl<'a> NewMessage<'a> {
         self
     }
 
+    /// The same key and headers with another payload.
+    #[must_use]
+    pub fn with_payload<'b>(&self, payload: &'b (impl AsRef<[u8]> + ?Sized)) -> NewMessage<'b>
+    where
+        'a: 'b,
+    {
+        NewMessage {
+            payload: payload.as_ref(),
+            key: self.key,
+            headers: self.headers.clone(),
+        }
+    }
+
     /// The content.
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {

@@ -5,6 +5,8 @@
     reason = "a failure here is a failure of the test"
 )]
 
+pub(crate) mod memory;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -62,6 +64,10 @@ impl FakeBroker {
         }
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("oyez://{}", self.address)
     }
@@ -72,10 +78,7 @@ impl FakeBroker {
             .accepted
             .recv_timeout(PATIENCE)
             .expect("a client should connect");
-        let mut peer = Peer {
-            stream,
-            buffer: Vec::new(),
-        };
+        let mut peer = Peer::new(stream);
         assert!(matches!(peer.next(), Heard::Hello { .. }));
         peer
     }
@@ -142,6 +145,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
     /// The next frame; fails the test when none comes.
     pub(crate) fn next(&mut self) -> Heard {
         self.next_within(PATIENCE)

@@ -1,2 +1,104 @@
-//! x
-fn main() {}
+//! `oyez`: publish to, subscribe to and look at an Oyez broker from the command line.
+//!
+//! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
+#![forbid(unsafe_code)]
+
+mod base64;
+mod duration;
+mod failure;
+mod input;
+mod output;
+mod progress;
+mod publish;
+mod stats;
+mod subscribe;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use oyez_client::{Client, ConnectOptions, ConnectionEvent};
+
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez sub demo                          print messages as they come
+  oyez pub demo 'hello'                  publish one message
+  tail -f app.log | oyez pub -l logs     publish every line
+  oyez sub logs --from earliest --count 10 -o json
+  oyez topics                            what the broker keeps
+
+Exit codes:
+  0 done   1 failed   2 usage   3 cannot connect   4 refused by the broker   5 timeout";
+
+/// Publish to, subscribe to and look at an Oyez broker.
+#[derive(Debug, Parser)]
+#[command(name = "oyez", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Of every command.
+#[derive(Debug, clap::Args)]
+struct Shared {
+    /// The broker: host, host:port or oyez://host:port
+    #[arg(
+        long,
+        global = true,
+        env = "OYEZ_SERVER",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7450"
+    )]
+    server: String,
+
+    /// Say more on standard error
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish messages to a topic
+    Pub(publish::Arguments),
+    /// Print the messages of a topic
+    Sub(subscribe::Arguments),
+    /// Show the broker's counters
+    Stats(stats::Arguments),
+    /// List the topics that the broker keeps
+    Topics(topics::Arguments),
+}
+
+impl Shared {
+    fn connect(&self) -> Result<Client, Failure> {
+        let verbose = self.verbose;
+        let options = ConnectOptions::new()
+            .name(concat!("oyez ", env!("CARGO_PKG_VERSION")))
+            .on_event(move |event| match event {
+                ConnectionEvent::Lost { error, delay } => {
+                    let seconds = delay.as_secs_f64();
+                    eprintln!("oyez: {error}; trying again in {seconds:.1} s");
+                }
+                ConnectionEvent::Restored if verbose => eprintln!("oyez: connected again"),
+                ConnectionEvent::Restored => {}
+            });
+        Ok(Client::connect_with(&self.server, options)?)
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { shared, command } = Arguments::parse();
+    let done = match command {
+        Command::Pub(arguments) => publish::run(&shared, &arguments),
+        Command::Sub(arguments) => subscribe::run(&shared, &arguments),
+        Command::Stats(arguments) => stats::run(&shared, &arguments),
+        Command::Topics(arguments) => topics::run(&shared, &arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

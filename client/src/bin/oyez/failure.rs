@@ -1,0 +1,104 @@
+//! How a command ends when it does not end well: what is said, and the exit code.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use oyez_client::{ConnectError, PublishError, QueryError, SubscribeError};
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 1.
+    Failed(String),
+    /// Exit code 2.
+    Usage(String),
+    /// Exit code 3.
+    Unreachable(ConnectError),
+    /// Exit code 4.
+    Refused(String),
+    /// Exit code 5.
+    Timeout(Duration),
+    /// The reader of standard output has gone: it has all it wanted. Exit code 0, and nothing to say.
+    ReaderGone,
+}
+
+impl Failure {
+    /// Says what happened, and tells the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, text) = match self {
+            Self::Failed(text) => (1, text.clone()),
+            Self::Usage(text) => (2, format!("{text}\nTry `oyez --help`.")),
+            Self::Unreachable(error) => (
+                3,
+                format!(
+                    "{error}\nStart one with `oyez-server`, or name another with --server HOST:PORT."
+                ),
+            ),
+            Self::Refused(text) => (4, text.clone()),
+            Self::Timeout(time) => {
+                let seconds = time.as_secs_f64();
+                (5, format!("no message came for {seconds} s (--timeout)"))
+            }
+            Self::ReaderGone => return ExitCode::SUCCESS,
+        };
+        eprintln!("oyez: {text}");
+        ExitCode::from(code)
+    }
+
+    /// A failure to read or write `what`.
+    pub(crate) fn io(what: &str, error: &io::Error) -> Self {
+        Self::Failed(format!("{what}: {error}"))
+    }
+
+    /// A failure to write to standard output.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ReaderGone
+        } else {
+            Self::io("cannot write to standard output", error)
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Address(_) | ConnectError::Credentials { .. } => {
+                Self::Usage(error.to_string())
+            }
+            error if error.is_refusal() => Self::Refused(error.to_string()),
+            error => Self::Unreachable(error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Topic(error) => Self::Usage(error.to_string()),
+            PublishError::TooLarge { .. } => Self::Failed(error.to_string()),
+            PublishError::Refused { .. } => Self::Refused(error.to_string()),
+            PublishError::Disconnected(error) => error.into(),
+        }
+    }
+}
+
+impl From<SubscribeError> for Failure {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Topic(error) => Self::Usage(error.to_string()),
+            SubscribeError::Refused { .. } => Self::Refused(error.to_string()),
+            SubscribeError::Disconnected(error) => error.into(),
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Disconnected(error) => error.into(),
+            QueryError::Malformed(_) => Self::Failed(error.to_string()),
+        }
+    }
+}

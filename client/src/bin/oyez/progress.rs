@@ -1,0 +1,82 @@
+//! A progress bar on standard error, when that is a terminal and the input turns out to be long.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Input that takes longer than this is long.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
+/// Messages between two looks at the clock.
+const STRIDE: u64 = 256;
+
+/// What was read so far.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    shown: bool,
+    started: Instant,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    /// `size` is that of the whole input in bytes, where it is known.
+    pub(crate) fn new(size: Option<u64>) -> Self {
+        let hidden = ProgressDrawTarget::hidden();
+        let bar = io::stderr()
+            .is_terminal()
+            .then(|| ProgressBar::with_draw_target(size, hidden).with_style(style(size)));
+        Self {
+            bar,
+            shown: false,
+            started: Instant::now(),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Another message was taken, of so many bytes of the input.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        let Some(bar) = self
+            .bar
+            .as_ref()
+            .filter(|_| self.messages.is_multiple_of(STRIDE))
+        else {
+            return;
+        };
+        if !self.shown && self.started.elapsed() >= SHOWN_AFTER {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.shown = true;
+        }
+        bar.set_message(format!("{} messages", self.messages));
+        bar.set_position(self.bytes);
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(size: Option<u64>) -> ProgressStyle {
+    let template = if size.is_some() {
+        "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left"
+    } else {
+        "{spinner} {bytes}  {bytes_per_sec}  {msg}  {elapsed}"
+    };
+    ProgressStyle::with_template(template).expect("the templates above are well formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::style;
+
+    #[test]
+    fn both_templates_are_well_formed() {
+        let _bar = (style(None), style(Some(1)));
+    }
+}

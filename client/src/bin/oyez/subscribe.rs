@@ -1,0 +1,226 @@
+//! `oyez sub`: the messages of a topic onto standard output.
+
+use std::io::{self, BufWriter, Write};
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use oyez_client::{Closer, Delivery, Message, Offset, Start, SubscribeOptions, Subscription};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::Shared;
+use crate::base64;
+use crate::duration;
+use crate::failure::Failure;
+use crate::output::shown;
+
+/// Bytes gathered for one write, as long as more messages are at hand.
+const BUFFER_SIZE: usize = 256 << 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez sub demo                            messages from now on, until Ctrl-C
+  oyez sub demo --from earliest            first all that are kept
+  oyez sub demo --from offset:100 --count 10
+  oyez sub demo --from earliest --timeout 1s -o json | jq .payload
+
+With -o raw (the default) each message is printed as it is, followed by a newline. With -o json each is
+an object on a line of its own: topic, offset, timestamp_ms, key, headers, payload; a key, a header or
+a payload that is not UTF-8 comes as key_base64, value_base64 or payload_base64.
+When the connection is lost, it comes back and goes on where it was.";
+
+/// What `oyez sub` is told.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// The topic
+    topic: String,
+
+    /// Where to begin: latest, earliest or offset:N
+    #[arg(long, value_name = "PLACE", default_value = "latest", value_parser = parse_start)]
+    from: Start,
+
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End with exit code 5 when no message comes for so long
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+
+    /// How to print messages
+    #[arg(short, long, value_enum, default_value_t = Format::Raw)]
+    output: Format,
+}
+
+/// How a message is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The payload and a newline
+    Raw,
+    /// A JSON object on a line
+    Json,
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "latest" => return Ok(Start::Latest),
+        "earliest" => return Ok(Start::Earliest),
+        _ => {}
+    }
+    text.strip_prefix("offset:")
+        .and_then(|number| number.parse().ok())
+        .map(|number| Start::Offset(Offset::new(number)))
+        .ok_or_else(|| "it is latest, earliest or offset:N".to_owned())
+}
+
+/// Runs the command.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+    let client = shared.connect()?;
+    let options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
+    let subscription = client.subscribe(options)?;
+    if shared.verbose {
+        let (topic, offset) = (shown(&arguments.topic), subscription.position());
+        eprintln!("subscribed to {topic} at offset {offset}");
+    }
+    end_with_signals(subscription.closer())?;
+    let mut output = BufWriter::with_capacity(BUFFER_SIZE, io::stdout().lock());
+    let printed = print_all(arguments, subscription, &mut output);
+    let flushed = output.flush().map_err(|error| Failure::output(&error));
+    printed.and(flushed)
+}
+
+/// The first SIGINT or SIGTERM closes the subscription, so that what was received is still printed; the second one,
+/// should nobody read the output any more, ends the process.
+fn end_with_signals(closer: Closer) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| Failure::io("cannot wait for signals", &error))?;
+    thread::spawn(move || {
+        let mut received = signals.forever();
+        received.next();
+        closer.close();
+        if let Some(signal) = received.next() {
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn print_all(
+    arguments: &Arguments,
+    mut subscription: Subscription,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::output(&error);
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        if !subscription.has_more_at_hand() {
+            output.flush().map_err(failed)?;
+        }
+        let next = match arguments.timeout {
+            Some(timeout) => subscription.next_timeout(timeout)?,
+            None => subscription.next().transpose()?,
+        };
+        match (next, arguments.timeout) {
+            (Some(Delivery::Message(message)), _) => {
+                print(&message, arguments.output, output).map_err(failed)?;
+                left -= 1;
+            }
+            (Some(Delivery::Gap(gap)), _) => eprintln!("oyez: {gap}"),
+            (Some(Delivery::NewEpoch(change)), _) => eprintln!("oyez: {change}"),
+            (None, Some(timeout)) if !subscription.is_over() => {
+                return Err(Failure::Timeout(timeout));
+            }
+            (None, _) => return Ok(()),
+            (Some(_), _) => {}
+        }
+    }
+    Ok(())
+}
+
+fn print(message: &Message, format: Format, output: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Raw => output.write_all(&message.payload)?,
+        Format::Json => serde_json::to_writer(&mut *output, &Row::new(message))?,
+    }
+    output.write_all(b"\n")
+}
+
+/// A message as JSON.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    offset: u64,
+    timestamp_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<Header<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Header<'a> {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    fn new(message: &'a Message) -> Self {
+        let (payload, payload_base64) = text_or_base64(&message.payload);
+        let (key, key_base64) = match &message.key {
+            Some(key) => text_or_base64(key),
+            None => (None, None),
+        };
+        let headers = message.headers.iter().map(|(name, value)| {
+            let (value, value_base64) = text_or_base64(value);
+            Header {
+                name: String::from_utf8_lossy(name).into_owned(),
+                value,
+                value_base64,
+            }
+        });
+        Self {
+            topic: &message.topic,
+            offset: message.offset.get(),
+            timestamp_ms: message.timestamp_ms,
+            key,
+            key_base64,
+            headers: headers.collect(),
+            payload,
+            payload_base64,
+        }
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(base64::encode(bytes))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_to_begin_is_latest_earliest_or_an_offset() {
+        assert_eq!(parse_start("latest"), Ok(Start::Latest));
+        assert_eq!(parse_start("earliest"), Ok(Start::Earliest));
+        assert_eq!(parse_start("offset:7"), Ok(Start::Offset(Offset::new(7))));
+        for text in ["", "7", "offset:", "offset:-1", "newest"] {
+            assert!(parse_start(text).is_err(), "{text}");
+        }
+    }
+}
