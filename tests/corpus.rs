@@ -19,9 +19,8 @@ fn publish(broker: &Broker, corpus: &Corpus) {
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("oyez starts");
     let mut stdin = child.stdin.take().expect("stdin is piped");
-    stdin
-        .write_all(&corpus.text())
-        .expect("oyez reads its input");
+    // Should oyez not read all of it, its exit status and its message say more than a broken pipe.
+    let _ = stdin.write_all(&corpus.text());
     drop(stdin);
     let output = child.wait_with_output().expect("oyez ends");
     let said = String::from_utf8_lossy(&output.stderr);
