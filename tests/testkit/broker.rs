@@ -1,0 +1,395 @@
+//! `oyez-server` as a child process: on a port of its own choice, with a data directory of its own, gone when the test
+//! is over.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+
+use tempfile::TempDir;
+
+use crate::deadline::{PATIENCE, wait_for};
+use crate::process::status_bytes;
+use crate::sys::{Signal, die_with_parent, signal};
+use crate::wire::Session;
+use crate::{process, programs};
+
+/// Lines of the broker's log that a failing test shows.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// How a broker is started. What is not set here has the broker's defaults, but for small segments and a small arena,
+/// so that rolling over to the next is a matter of megabytes.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    settings: Vec<(String, String)>,
+    /// A shell command that runs first, in a mount namespace that ends with the broker.
+    namespace: Option<String>,
+    under: Vec<OsString>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Setup {
+    /// The usual broker of tests.
+    #[must_use]
+    pub fn new() -> Self {
+        let usual = Self {
+            settings: Vec::new(),
+            namespace: None,
+            under: Vec::new(),
+        };
+        usual
+            .set("listen", "127.0.0.1:0")
+            .set("segment_bytes", 4 << 20)
+            .set("arena_bytes", 32 << 20)
+    }
+
+    /// Gives a setting by its name in the configuration file.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Display) -> Self {
+        let variable = format!("OYEZ_{}", key.to_uppercase());
+        self.settings.retain(|(name, _)| *name != variable);
+        self.settings.push((variable, value.to_string()));
+        self
+    }
+
+    /// Runs a shell command before the broker, in a mount namespace of the broker's own: what it mounts is seen by the
+    /// broker alone and vanishes with it. `$DATA` is the data directory.
+    #[must_use]
+    pub fn in_namespace(mut self, command: &str) -> Self {
+        self.namespace = Some(command.to_owned());
+        self
+    }
+
+    /// Runs the broker as the last arguments of another program, such as a tracer.
+    #[must_use]
+    pub fn under(mut self, program: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.under = program.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Starts a broker with a new data directory.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start(self) -> Broker {
+        let home = TempDir::with_prefix("oyez-test-").expect("a directory for temporary files");
+        let data = home.path().join("data");
+        self.start_in(home, &data)
+    }
+
+    /// Starts a broker on a data directory that may be there already.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_on(self, data: &Path) -> Broker {
+        let home = TempDir::with_prefix("oyez-test-").expect("a directory for temporary files");
+        self.start_in(home, data)
+    }
+
+    /// Starts a broker that must not get ready, and gives how it ended.
+    ///
+    /// # Panics
+    /// When it serves.
+    #[must_use]
+    pub fn refused_on(self, data: &Path) -> Refusal {
+        let home = TempDir::with_prefix("oyez-test-").expect("a directory for temporary files");
+        match self.launch(home.path(), data) {
+            Ok(mut running) => {
+                running.stop_now();
+                panic!("the broker serves {}", data.display())
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn start_in(self, home: TempDir, data: &Path) -> Broker {
+        let running = self
+            .launch(home.path(), data)
+            .unwrap_or_else(|refusal| panic!("the broker does not start: {refusal:?}"));
+        Broker {
+            setup: self,
+            data: data.to_owned(),
+            running,
+            home,
+        }
+    }
+
+    fn command(&self, data: &Path) -> Command {
+        let mut line = self.under.clone();
+        if let Some(script) = &self.namespace {
+            let script = format!("{script} && exec \"$0\" \"$@\"");
+            let words = ["unshare", "--mount", "sh", "-c", script.as_str()];
+            line.extend(words.map(OsString::from));
+        }
+        line.push(programs::server().into());
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).arg("--data").arg(data);
+        // Whatever the tests are told by variables is none of the broker's settings, which it would refuse.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("OYEZ_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("DATA", data);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn launch(&self, home: &Path, data: &Path) -> Result<Running, Refusal> {
+        let log = home.join("log");
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the test's directory is writable");
+        let mut command = self.command(data);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
+        let mut child = die_with_parent(&mut command)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let (line_in, lines) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // No line is the end of the program; the receiver sees the sender go.
+            if matches!(BufReader::new(stdout).read_line(&mut line), Ok(size) if size > 0) {
+                let _ = line_in.send(line);
+            }
+        });
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Running::ready(child, &line)),
+            Err(cause) => {
+                if cause == RecvTimeoutError::Timeout {
+                    let _ = child.kill();
+                }
+                let status = child.wait().expect("the child was not waited for");
+                Err(Refusal {
+                    code: process::code(status),
+                    message: std::fs::read_to_string(&log).unwrap_or_default(),
+                })
+            }
+        }
+    }
+}
+
+/// How a broker that did not serve ended.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its exit code.
+    pub code: i32,
+    /// What it said on stderr.
+    pub message: String,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    address: SocketAddr,
+    pid: u32,
+    over: bool,
+}
+
+impl Running {
+    /// Reads `ready tcp=ADDR pid=PID data=DIR`.
+    fn ready(child: Child, line: &str) -> Self {
+        let field = |name: &str| {
+            line.split_whitespace()
+                .find_map(|word| word.strip_prefix(name))
+                .unwrap_or_else(|| panic!("no {name} in {line:?}"))
+        };
+        assert!(
+            line.starts_with("ready "),
+            "unexpected first line: {line:?}"
+        );
+        Self {
+            address: field("tcp=").parse().expect("an address"),
+            pid: field("pid=").parse().expect("a process number"),
+            child,
+            over: false,
+        }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let status = wait_for("the end of the broker", || {
+            self.child.try_wait().expect("the child can be waited for")
+        });
+        self.over = true;
+        status
+    }
+
+    fn stop_now(&mut self) {
+        if !self.over {
+            // It may have ended by itself.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.over = true;
+        }
+    }
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    setup: Setup,
+    data: PathBuf,
+    running: Running,
+    home: TempDir,
+}
+
+impl Broker {
+    /// The usual broker of tests.
+    #[must_use]
+    pub fn start() -> Self {
+        Setup::new().start()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.running.address
+    }
+
+    /// Its process.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A directory of this test, removed at its end.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+
+    /// A session that is welcome.
+    #[must_use]
+    pub fn connect(&self) -> Session {
+        Session::connect(self.address())
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> serde_json::Value {
+        self.connect().stats()
+    }
+
+    /// One of its counters.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        let stats = self.stats();
+        stats[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no counter {name} in {stats}"))
+    }
+
+    /// Private memory in bytes, the arena taken off.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let arena = self.counter("arena_bytes");
+        status_bytes(self.pid(), "RssAnon").saturating_sub(arena)
+    }
+
+    /// The command line, speaking to this broker.
+    #[must_use]
+    pub fn oyez(&self) -> Command {
+        let mut command = Command::new(programs::oyez());
+        command
+            .env("OYEZ_SERVER", self.address().to_string())
+            .stdin(Stdio::null());
+        die_with_parent(&mut command);
+        command
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(&mut self) {
+        self.running.stop_now();
+    }
+
+    /// Asks it to stop.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn terminate(&self) {
+        signal(&self.running.child, Signal::Terminate).expect("the broker is running");
+    }
+
+    /// Asks it to stop as Ctrl-C does.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn interrupt(&self) {
+        signal(&self.running.child, Signal::Interrupt).expect("the broker is running");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.running.wait()
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Starts it again on the same data directory, after it was killed or stopped.
+    ///
+    /// # Panics
+    /// When it runs, or does not get ready.
+    pub fn restart(&mut self) {
+        self.restart_with(self.setup.clone());
+    }
+
+    /// Starts it again in another way.
+    ///
+    /// # Panics
+    /// When it runs, or does not get ready.
+    pub fn restart_with(&mut self, setup: Setup) {
+        assert!(self.running.over, "the broker is still running");
+        self.running = setup
+            .launch(self.home.path(), &self.data)
+            .unwrap_or_else(|refusal| panic!("the broker does not start again: {refusal:?}"));
+        self.setup = setup;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.running.stop_now();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("the broker's log ends with:\n{}", shown.join("\n"));
+        }
+    }
+}

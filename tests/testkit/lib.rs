@@ -1,0 +1,29 @@
+//! What the system tests share: a broker as a child process, sessions that speak raw frames, the corpus, a naive
+//! model, and waiting for conditions with a deadline.
+//!
+//! The tests see Oyez as its users do: programs, a port, a data directory. Nothing here reaches into the broker; the
+//! wire is spoken through the protocol crate, the command line through `oyez`.
+
+pub mod broker;
+pub mod corpus;
+pub mod crowd;
+pub mod deadline;
+pub mod figures;
+pub mod model;
+pub mod process;
+pub mod programs;
+pub mod random;
+pub mod record;
+pub mod stream;
+#[expect(
+    unsafe_code,
+    reason = "system calls that std does not have: kill, prctl"
+)]
+mod sys;
+pub mod wire;
+
+pub use broker::{Broker, Refusal, Setup};
+pub use oyez_protocol::command::Start;
+pub use oyez_protocol::event::{GoodbyeCode, Outcome};
+pub use oyez_protocol::{Epoch, Offset};
+pub use wire::{Event, Session};

@@ -1,0 +1,60 @@
+//! The programs under test, built once per test process so that they are never stale, in the profile of the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The broker, `oyez-server`.
+#[must_use]
+pub fn server() -> PathBuf {
+    directory().join("oyez-server")
+}
+
+/// The command line, `oyez`.
+#[must_use]
+pub fn oyez() -> PathBuf {
+    directory().join("oyez")
+}
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package is a directory of the workspace")
+}
+
+/// Cargo, the one that runs the tests.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// The directory of the built programs.
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let own = std::env::current_exe().expect("a test knows its own path");
+        // target/PROFILE/deps/test-HASH
+        let profile = own
+            .ancestors()
+            .nth(2)
+            .expect("cargo puts tests into target/PROFILE/deps");
+        let target = profile
+            .parent()
+            .expect("a profile lies in the target directory");
+        let mut build = cargo();
+        build
+            .args(["build", "--quiet", "--bins"])
+            .args(["--package", "oyez-broker", "--package", "oyez-client"])
+            .arg("--target-dir")
+            .arg(target);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        crate::process::succeed(&mut build);
+        profile.to_owned()
+    })
+}
