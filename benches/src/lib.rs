@@ -46,7 +46,7 @@ impl Corpus {
         })
     }
 
-    /// Notifications made up from [`SEED`].
+    /// Notifications made up from a fixed seed.
     #[must_use]
     pub fn generated() -> Self {
         let mut random = Random(SEED);
