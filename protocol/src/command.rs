@@ -134,6 +134,9 @@ impl<'a> Subscribe<'a> {
     }
 
     /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the topic is longer than 255 bytes; [`topic::parse`] tells before.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (code, offset) = self.start.code();
         let frame = FrameWriter::new(out, kind::SUBSCRIBE, 0, code, self.id)
@@ -160,6 +163,9 @@ impl<'a> Unsubscribe<'a> {
     }
 
     /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the topic is longer than 255 bytes; [`topic::parse`] tells before.
     pub fn encode(&self, out: &mut Vec<u8>) {
         write_topic(
             FrameWriter::new(out, kind::UNSUBSCRIBE, 0, 0, self.id),
@@ -204,6 +210,9 @@ impl<'a> Query<'a> {
     }
 
     /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the name to begin after is longer than 255 bytes, which no topic is.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (code, after) = match self.question {
             Question::Stats => (1, ""),

@@ -60,7 +60,7 @@ impl<'a> Welcome<'a> {
         })
     }
 
-    /// Appends the frame.
+    /// Appends the frame; a name over 1,024 bytes is cut.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let name = cut_text(self.name, TEXT_SIZE_MAX);
         FrameWriter::new(out, kind::WELCOME, 0, self.version, 0)
@@ -376,6 +376,9 @@ impl<'a> Gap<'a> {
     }
 
     /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the topic is longer than 255 bytes, which none is.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let frame = FrameWriter::new(out, kind::GAP, 0, self.cause as u16, 0)
             .u64(self.from.get())

@@ -241,6 +241,7 @@ fn a_welcome_with_limits_that_no_broker_may_have() {
     let limits = malformed(kind::WELCOME, "limits above what the protocol allows");
     refuses(&welcome, &[(20, 8)], limits);
     refuses(&welcome, &[(22, 0), (20, 100)], limits);
+    refuses(&welcome, &[(22, 0), (20, 48)], limits);
     refuses(&welcome, &[(24, 1)], limits);
     refuses(
         &welcome,
