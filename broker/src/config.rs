@@ -208,10 +208,10 @@ impl Config {
             Some(path) => read_table(path)?,
         };
         for (name, value) in variables {
-            if let Some(key) = name.strip_prefix("OYEZ_") {
-                if !FOREIGN_VARIABLES.contains(&name.as_str()) {
-                    insert_variable(&mut table, &name, &key.to_lowercase(), &value)?;
-                }
+            if let Some(key) = name.strip_prefix("OYEZ_")
+                && !FOREIGN_VARIABLES.contains(&name.as_str())
+            {
+                insert_variable(&mut table, &name, &key.to_lowercase(), &value)?;
             }
         }
         table.try_into().map_err(|source: toml::de::Error| {

@@ -262,10 +262,10 @@ impl ShardThread {
             what: "get a private descriptor table",
             source,
         })?;
-        if let Some(core) = self.core {
-            if let Err(error) = cpu::pin(core) {
-                warn!(shard = self.id, core, %error, "cannot stay on one core");
-            }
+        if let Some(core) = self.core
+            && let Err(error) = cpu::pin(core)
+        {
+            warn!(shard = self.id, core, %error, "cannot stay on one core");
         }
         let disk = open_disk(self.shared.config.disk.into()).map_err(StartError::Disk)?;
         if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {

@@ -95,6 +95,7 @@ pub(crate) struct Shard {
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
     pub(crate) entries: Vec<PublishedEntry>,
+    #[expect(clippy::vec_box, reason = "the box is what is used again")]
     pub(crate) outgoing_spare: Vec<Box<Outgoing>>,
     pub(crate) places_spare: Vec<Vec<Place>>,
     pub(crate) buffer: Vec<u8>,
@@ -323,7 +324,7 @@ impl Shard {
                     entry,
                     size,
                 } => self.acks.push((session, entry, size)),
-                Message::Locate(ask) => self.locate(ask),
+                Message::Locate(ask) => self.locate(&ask),
                 Message::Located(answer) => self.located(&answer),
                 Message::Resolve(ask) => self.resolve(ask),
                 Message::Resolved(answer) => self.resolved(answer),
@@ -371,21 +372,22 @@ impl Shard {
 
     /// Puts a session on the list of those to read from.
     pub(crate) fn queue_read(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            if !session.reading {
-                session.reading = true;
-                self.readable.push_back(id);
-            }
+        if let Some(session) = self.sessions.get_mut(id)
+            && !session.reading
+        {
+            session.reading = true;
+            self.readable.push_back(id);
         }
     }
 
     /// Puts a session on the list of those to send to, unless its socket takes nothing.
     pub(crate) fn queue_send(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            if !session.queued && !session.blocked {
-                session.queued = true;
-                self.sendable.push_back(id);
-            }
+        if let Some(session) = self.sessions.get_mut(id)
+            && !session.queued
+            && !session.blocked
+        {
+            session.queued = true;
+            self.sendable.push_back(id);
         }
     }
 

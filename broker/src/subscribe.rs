@@ -57,7 +57,7 @@ impl Shard {
             walked,
         };
         if owner == self.id {
-            self.locate(locate);
+            self.locate(&locate);
         } else {
             self.outbox.say(owner, Message::Locate(locate));
         }
@@ -103,7 +103,7 @@ impl Shard {
     }
 
     /// Answers, as the owner of the log, where a subscription begins.
-    pub(crate) fn locate(&mut self, ask: Locate) {
+    pub(crate) fn locate(&mut self, ask: &Locate) {
         let mut located = self.store.locate(ask.log, &ask.name, ask.start, ask.walked);
         let epoch_changed = ask.epoch.is_some_and(|epoch| epoch != located.epoch);
         if epoch_changed {

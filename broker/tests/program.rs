@@ -1,5 +1,7 @@
 //! `oyez-server` as whoever starts it sees it: exit codes, the ready line, what it says when it cannot start.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
