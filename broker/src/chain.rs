@@ -7,12 +7,12 @@ use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 use crate::session::RecordTail;
 
 /// Most parts of a chain.
-pub(crate) const PARTS_MAX: usize = 64;
+pub const PARTS_MAX: usize = 64;
 /// A chain ends with the record that brings it to this many bytes.
 const CHAIN_BYTES: usize = 256 << 10;
 
 /// Why a chain could not be built.
-pub(crate) enum Broken {
+pub enum Broken {
     /// Its first bytes have to be read from disk first.
     Cold(ColdRange),
     /// Its first record is not kept any more.
@@ -23,12 +23,15 @@ pub(crate) enum Broken {
 
 /// Records of one topic, as parts that lie together.
 #[derive(Debug, Default)]
-pub(crate) struct Chain {
+pub struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
-    pub(crate) parts: Vec<Bytes>,
-    pub(crate) bytes: usize,
-    pub(crate) messages: u64,
+    /// The bytes to send, in order; each part lies in one block.
+    pub parts: Vec<Bytes>,
+    /// Bytes of all parts.
+    pub bytes: usize,
+    /// Messages in the chain.
+    pub messages: u64,
 }
 
 /// Where a chain was cut by a full socket.
@@ -45,7 +48,7 @@ pub(crate) struct Cut {
 
 impl Chain {
     /// Empties the chain and gives its bytes back. To be called before the turn ends.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.places.clear();
         self.parts.clear();
         self.bytes = 0;
@@ -62,7 +65,9 @@ impl Chain {
         self.places.last().map(|place| place.next)
     }
 
-    pub(crate) fn records(&self) -> u64 {
+    /// Records in the chain.
+    #[must_use]
+    pub fn records(&self) -> u64 {
         self.places.len() as u64
     }
 
@@ -71,8 +76,11 @@ impl Chain {
         self.places.first().copied()
     }
 
-    /// Builds the chain of as many of `places` as are at hand: at least one, or an error that says why not.
-    pub(crate) fn build(
+    /// Builds the chain of as many of `places` as are at hand, at least one.
+    ///
+    /// # Errors
+    /// Why not even the first is.
+    pub fn build(
         &mut self,
         reader: &mut LogReader,
         places: impl Iterator<Item = Place>,

@@ -53,7 +53,7 @@
 #![deny(missing_docs)]
 
 mod catchup;
-mod chain;
+pub mod chain;
 mod clock;
 mod close;
 pub mod config;
