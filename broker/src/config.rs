@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use oyez_protocol::limits::{
-    RAW_SIZE_DEFAULT, RAW_SIZE_HARD_MAX, RECORD_SIZE_DEFAULT, RECORD_SIZE_HARD_MAX,
+    RAW_SIZE_DEFAULT, RAW_SIZE_HARD_MAX, RECORD_SIZE_DEFAULT, RECORD_SIZE_HARD_MAX, RECORD_SIZE_MIN,
 };
 use oyez_protocol::{limits::Limits, topic};
 use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability};
@@ -229,23 +229,23 @@ impl Config {
     /// The first setting that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |key, why: String| Err(ConfigError::Value { key, why });
-        if self.record_size_max > RECORD_SIZE_HARD_MAX
-            || !self.record_size_max.is_multiple_of(8)
-            || self.record_size_max < 4096
-        {
+        let record_size_is_valid = (RECORD_SIZE_MIN..=RECORD_SIZE_HARD_MAX)
+            .contains(&self.record_size_max)
+            && self.record_size_max.is_multiple_of(8);
+        if !record_size_is_valid {
             return bad(
                 "record_size_max",
                 format!(
-                    "is {}; it must be a multiple of 8 from 4096 to {RECORD_SIZE_HARD_MAX}",
+                    "is {}; it must be a multiple of 8 from {RECORD_SIZE_MIN} to {RECORD_SIZE_HARD_MAX}",
                     self.record_size_max
                 ),
             );
         }
-        if self.raw_size_max > RAW_SIZE_HARD_MAX || self.raw_size_max < 4096 {
+        if !self.limits().are_valid() {
             return bad(
                 "raw_size_max",
                 format!(
-                    "is {}; it must be from 4096 to {RAW_SIZE_HARD_MAX}",
+                    "is {}; it must be from 1 to {RAW_SIZE_HARD_MAX}",
                     self.raw_size_max
                 ),
             );

@@ -95,7 +95,9 @@ impl Shard {
     fn dismiss_sessions(&mut self) {
         let spread = u64::from(self.shared.config.drain_spread_ms).max(1);
         for id in self.sessions.ids() {
-            let draw = scatter(self.shared.instance ^ id.token().0 as u64) % spread;
+            // Sessions of different shards have the same numbers.
+            let number = (self.id as u64) << 56 ^ id.token().0 as u64;
+            let draw = scatter(self.shared.instance ^ number) % spread;
             let retry_after_ms = u32::try_from(draw).unwrap_or(u32::MAX);
             let reason = "the broker is shutting down";
             self.say_goodbye(id, GoodbyeCode::Draining, retry_after_ms, reason);

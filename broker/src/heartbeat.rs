@@ -39,8 +39,10 @@ impl Shard {
             }
             Stage::Greeting => self.timers.arm(id, heard_ms + hello_ms),
             Stage::Open if silent_ms < heartbeat_ms => self.timers.arm(id, heard_ms + heartbeat_ms),
-            Stage::Open if silent_ms < 2 * heartbeat_ms => {
-                self.timers.arm(id, heard_ms + 2 * heartbeat_ms);
+            // After a stall of this machine everybody seems silent: only who did not answer is.
+            Stage::Open if !session.pinged => {
+                session.pinged = true;
+                self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
                 if !blocked {
                     let ping = Heartbeat {

@@ -63,7 +63,9 @@ pub(crate) struct ShardMetrics {
 
 impl ShardMetrics {
     pub(crate) fn take_store(&self, stats: &StoreStats) {
-        self.ring_submissions.set(stats.submissions);
+        let by_ring = stats.disk == "uring";
+        self.ring_submissions
+            .set(if by_ring { stats.submissions } else { 0 });
         self.writes.set(stats.writes);
         self.bytes_written.set(stats.bytes_written);
         self.syncs.set(stats.syncs);

@@ -128,6 +128,7 @@ impl Shard {
         };
         if session.stage == Stage::Open {
             session.heard_tick = now_tick;
+            session.pinged = false;
         }
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
         let more = whole_read || session.ended;

@@ -93,6 +93,8 @@ pub(crate) struct Session {
     pub(crate) reading: bool,
     /// The peer has shut its side.
     pub(crate) ended: bool,
+    /// Was asked for a sign of life and has given none since.
+    pub(crate) pinged: bool,
     /// Published records that wait for their outcome, and their bytes.
     pub(crate) inflight_records: u32,
     pub(crate) inflight_bytes: u32,
@@ -143,6 +145,7 @@ impl Sessions {
             queued: false,
             reading: false,
             ended: false,
+            pinged: false,
             inflight_records: 0,
             inflight_bytes: 0,
             partial: None,

@@ -214,14 +214,14 @@ fn a_goodbye_for_good_ends_publishing_with_code_and_reason() {
     let call = spawn(move || (client.publish_acked("a", "1"), client));
     peer.record();
     peer.goodbye(
-        oyez_client::GoodbyeCode::Flooding,
+        oyez_client::GoodbyeCode::TooLarge,
         0,
         "too many records in flight",
     );
     let (result, client) = call.join().unwrap();
     let error = result.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
-    assert!(error.contains("Flooding"), "{error}");
+    assert!(error.contains("TooLarge"), "{error}");
     assert!(error.contains("too many records in flight"), "{error}");
     assert!(client.publish("a", "2").is_err(), "the end is told again");
 }

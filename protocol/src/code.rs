@@ -94,10 +94,8 @@ pub enum GoodbyeCode {
     Version = 0x104,
     /// A frame that may not come at this point, or not from this side.
     Unexpected = 0x105,
-    /// More records in flight than `Welcome` allows.
-    Flooding = 0x106,
     /// The name is not a topic.
-    BadTopic = 0x107,
+    BadTopic = 0x106,
 }
 
 impl GoodbyeCode {
@@ -115,8 +113,7 @@ impl GoodbyeCode {
             0x103 => Self::NotOyez,
             0x104 => Self::Version,
             0x105 => Self::Unexpected,
-            0x106 => Self::Flooding,
-            0x107 => Self::BadTopic,
+            0x106 => Self::BadTopic,
             1..=0xff => Self::Draining,
             _ => Self::BadFrame,
         }

@@ -223,8 +223,7 @@
 //! | 3 | silent for too long | | 259 | not an Oyez hello |
 //! | 4 | retention dropped the record being sent | | 260 | no common version |
 //! | 5 | the log failed | | 261 | a frame that may not come here |
-//! | | | | 262 | too much in flight |
-//! | | | | 263 | not a topic |
+//! | | | | 262 | not a topic |
 //!
 //! # Records
 //!
