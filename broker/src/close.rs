@@ -87,7 +87,7 @@ impl Shard {
     /// Closes the connection and gives back everything that the session held.
     pub(crate) fn disconnect(&mut self, id: SessionId, reason: Reason) {
         self.leave_topics(id);
-        let Some(mut session) = self.sessions.remove(id) else {
+        let Some(session) = self.sessions.remove(id) else {
             return;
         };
         let metrics = &self.shared.metrics[self.id];
@@ -97,8 +97,7 @@ impl Shard {
         }
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         debug!(session = id.key(), ?reason, "connection closed");
-        // A failure leaves the kernel to forget the descriptor when it is closed.
-        let _ = self.poll.registry().deregister(&mut session.stream);
+        // Closing takes the only descriptor of the socket out of the poll, too.
         if reason == Reason::Stopping || reason == Reason::Dropped {
             crate::sys::socket::abort(session.stream.into());
         }

@@ -18,11 +18,11 @@ use crate::session::SessionId;
 use crate::sys::waker::Waker;
 
 /// Publishes that may wait for one shard.
-const PUBLISHES_MAX: usize = 4096;
+const PUBLISHES_MAX: usize = 1024;
 /// Bytes of such publishes.
 const PUBLISH_BYTES_MAX: usize = 16 << 20;
 /// Other messages that may wait for one shard.
-const MESSAGES_MAX: usize = 16_384;
+const MESSAGES_MAX: usize = 1024;
 
 /// Who waits for the outcome of a publish.
 #[derive(Clone, Copy, Debug)]
