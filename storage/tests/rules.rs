@@ -212,18 +212,13 @@ fn a_failed_write_or_sync_poisons_the_log_and_is_not_tried_again() {
     }
 }
 
-/// Appends until the log refuses.
-fn fill(bench: &mut Bench, durability: Durability) -> AppendError {
+/// Appends until the log refuses for the reason given; others pass.
+fn fill(bench: &mut Bench, durability: Durability, reason: AppendError) {
     let log = bench.rig.log(durability);
-    loop {
-        for _ in 0..3 {
-            bench.rig.turn();
-        }
-        match bench.rig.try_append(log, &record("t", 1, &[1; 100_000])) {
-            Ok(_) => {}
-            Err(error) => return error,
-        }
-    }
+    bench.rig.until("the log refuses", |rig| {
+        rig.turn();
+        rig.try_append(log, &record("t", 1, &[1; 100_000])) == Err(reason)
+    });
 }
 
 #[test]
@@ -232,7 +227,7 @@ fn a_full_disk_refuses_appends_while_reading_goes_on_and_resumes_when_space_retu
         let mut bench = bench(&options());
         let log = bench.rig.log(durability);
         bench.disk.set_capacity(Some(0));
-        assert_eq!(fill(&mut bench, durability), AppendError::DiskFull);
+        fill(&mut bench, durability, AppendError::DiskFull);
         let kept = bench.rig.dump(log).len();
         assert!(kept > 30);
         bench.rig.now_ms += 2000;
@@ -277,7 +272,7 @@ fn a_log_whose_disk_stands_still_is_busy_and_the_others_are_not() {
         ..options()
     });
     bench.disk.allow(Some(0));
-    assert_eq!(fill(&mut bench, Durability::Synced), AppendError::Busy);
+    fill(&mut bench, Durability::Synced, AppendError::Busy);
     let memory = bench.rig.log(Durability::Memory);
     let end = bench.rig.append(memory, &record("t", 1, b"x")).end;
     assert!(bench.rig.store.visible(memory) >= end);
