@@ -147,7 +147,7 @@ impl Log {
             head: 0,
             reached: Reached::default(),
             last_ms: 0,
-            incarnation: 1,
+            incarnation: 0,
             flush: Flush::default(),
             spare: Spare::None,
             spare_wanted: parts.spec.durability == Durability::Synced,

@@ -206,6 +206,14 @@ impl MemoryDisk {
         inner.queued.len() + inner.in_flight.len()
     }
 
+    /// What a file holds.
+    #[must_use]
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let inner = self.inner.borrow();
+        let file = inner.files.get(path)?;
+        Some(file.map().all().to_vec())
+    }
+
     /// Changes a byte of a file, as a bad medium does.
     ///
     /// # Panics

@@ -152,7 +152,7 @@ impl Rebuild<'_> {
             self.log.index.topic_mut(topic).next = *next;
         }
         self.log.carried.clone_from(&survey.carried);
-        self.log.incarnation = survey.state.map_or(1, |state| state.incarnation);
+        self.log.incarnation = survey.state.map_or(0, |state| state.incarnation);
         self.log.last_ms = survey.state.map_or(0, |state| state.last_ms);
         self.log.reached.sequence = survey.assembler.expected.unwrap_or(0);
         if is_clean(&survey) {

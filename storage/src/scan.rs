@@ -3,11 +3,11 @@
 
 use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::header::{FrameHead, kind};
-use oyez_protocol::limits::Limits;
+use oyez_protocol::limits::{FRAME_ALIGN, Limits};
 use oyez_protocol::record::Record;
 
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SyncMark, is_pad,
+    BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark, is_pad,
 };
 
 /// A sound record.
@@ -35,6 +35,9 @@ pub(crate) struct BlockScan {
     pub damage: Vec<Damage>,
     /// The highest sequence that a mark names.
     pub marked: u64,
+    /// The highest sequence named by what looks like a mark behind the point where the frames break off. A payload may
+    /// look so too, hence it is good for a suspicion that acknowledged records are lost, and for nothing else.
+    pub suspected: u64,
     /// Position after the last frame.
     pub end: u64,
     /// The frames reach the end of the block.
@@ -59,6 +62,7 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64) -> Option<BlockScan> {
         records: Vec::new(),
         damage: Vec::new(),
         marked: 0,
+        suspected: 0,
         end: base,
         closed: false,
         next_sequence: header.first_sequence,
@@ -89,6 +93,9 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64) -> Option<BlockScan> {
     }
     scan.closed |= at as u64 == BLOCK_BYTES;
     scan.end = base + at as u64;
+    if !scan.closed {
+        scan.suspect(&bytes[at..]);
+    }
     Some(scan)
 }
 
@@ -99,6 +106,22 @@ fn whole_frame(rest: &[u8]) -> Option<usize> {
 }
 
 impl BlockScan {
+    fn suspect(&mut self, rest: &[u8]) {
+        let block = self.base..=self.base + BLOCK_BYTES;
+        for at in (0..rest.len()).step_by(FRAME_ALIGN) {
+            if rest[at] != SYNC_MARK_SIZE as u8 {
+                continue;
+            }
+            let mark = SyncMark::decode(&rest[at..]);
+            let ours = |mark: &SyncMark| {
+                mark.incarnation == self.header.incarnation && block.contains(&mark.position)
+            };
+            if let Some(mark) = mark.filter(ours) {
+                self.suspected = self.suspected.max(mark.sequence);
+            }
+        }
+    }
+
     fn record(&mut self, frame: &[u8], at: usize, chains: &mut Vec<u32>) -> bool {
         let sequence = self.next_sequence;
         let position = self.base + at as u64;

@@ -220,12 +220,14 @@ impl Survey {
                 }
             }
         }
+        let mut suspected = 0;
         let firsts: Vec<Option<u64>> = used.iter().map(first_sequence).collect();
         for (number, segment) in used.iter_mut().enumerate() {
             if let OnDisk::Unsealed(unsealed) = segment {
                 unsealed.superseded_from = firsts.get(number + 1).copied().flatten();
                 for block in unsealed.blocks.iter().flatten() {
                     self.durable = self.durable.max(block.marked);
+                    suspected = suspected.max(block.suspected);
                 }
             }
         }
@@ -234,7 +236,7 @@ impl Survey {
                 self.durable = self.durable.max(sealed.head.next_sequence);
             }
         }
-        self.assembler.acknowledged = self.durable;
+        self.assembler.acknowledged = self.durable.max(suspected);
         if used.is_empty() {
             self.assembler.expected = self.state.map(|state| state.sequence);
         }

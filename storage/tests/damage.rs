@@ -1,0 +1,278 @@
+//! Damage: bytes that are not those that were written are never served and never passed over in silence.
+
+mod support;
+
+use std::path::PathBuf;
+
+use oyez_protocol::{Offset, Position};
+use oyez_storage::*;
+use support::{Rig, dir, options, pool, record};
+
+struct Bench {
+    dir: DataDir,
+    disk: MemoryDisk,
+    entries: Vec<(String, u64, Vec<u8>)>,
+    places: Vec<Place>,
+    epoch: oyez_protocol::Epoch,
+    _lock: DirLock,
+    _temp: tempfile::TempDir,
+}
+
+const RECORDS: u64 = 100;
+
+/// A synced log of several segments: each segment holds about forty of the records.
+fn bench() -> (Bench, Rig) {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let mut end = Position::new(0);
+    for number in 0..RECORDS {
+        let bytes = record("t", 1, &vec![number as u8; 100_000]);
+        end = rig.append(log, &bytes).end;
+        rig.turn();
+        rig.turn();
+    }
+    rig.until_visible(log, end);
+    for _ in 0..5 {
+        rig.turn();
+    }
+    let mut places = Vec::new();
+    rig.store
+        .places(log, "t", Offset::new(0), usize::MAX, &mut places);
+    let bench = Bench {
+        epoch: rig.report(Durability::Synced).epoch,
+        entries: rig.dump(log),
+        places,
+        dir,
+        disk,
+        _lock: lock,
+        _temp: temp,
+    };
+    assert_eq!(bench.entries.len() as u64, RECORDS);
+    (bench, rig)
+}
+
+impl Bench {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("synced-0").join(name)
+    }
+
+    /// Changes a byte of a record's body, or of its header.
+    fn damage(&self, number: usize, at: u64) {
+        let position = self.places[number].position.get() + at;
+        let base = position - position % support::SEGMENT;
+        let path = self.path(&format!("{base:016x}.seg"));
+        self.disk.damage(&path, (position - base) as usize);
+    }
+
+    fn reopen(&self) -> Rig {
+        let disk = self.disk.kill(1);
+        Rig::open(&self.dir, Box::new(disk), &pool(32), &options(), 2000)
+    }
+}
+
+#[test]
+fn a_damaged_body_in_the_active_segment_is_a_gap_of_one_record_and_a_new_epoch() {
+    let (bench, rig) = bench();
+    bench.damage(85, 60);
+    drop(rig);
+    let disk = bench.disk.kill(1);
+    let mut rig = Rig::open(
+        &bench.dir,
+        Box::new(disk.clone()),
+        &pool(32),
+        &options(),
+        2000,
+    );
+    let report = rig.report(Durability::Synced).clone();
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(gap.first_sequence.get(), 85);
+    assert_eq!(gap.next_sequence.get(), 86);
+    assert!(report.epoch_changed && report.epoch != bench.epoch);
+    let log = rig.log(Durability::Synced);
+    let mut wanted = bench.entries.clone();
+    wanted.remove(85);
+    assert!(rig.dump(log) == wanted);
+    let mut places = Vec::new();
+    rig.store.places(log, "t", Offset::new(84), 2, &mut places);
+    assert_eq!(
+        (places[0].next, places[1].first),
+        (Offset::new(85), Offset::new(86))
+    );
+    let mut reader = rig.store.reader(log);
+    let damaged = bench.places[85];
+    assert!(matches!(
+        reader.read(damaged.position, damaged.size),
+        Err(ReadError::Damaged)
+    ));
+    // It stays a gap, and is news only once.
+    rig.drain();
+    drop(rig);
+    let disk = Box::new(disk.kill(2));
+    let mut rig = Rig::open(&bench.dir, disk, &pool(32), &options(), 3000);
+    let again = rig.report(Durability::Synced);
+    assert_eq!((again.epoch, again.gaps.len()), (report.epoch, 0));
+    assert!(rig.dump(log) == wanted);
+    let mut reader = rig.store.reader(log);
+    assert!(matches!(
+        reader.read(damaged.position, damaged.size),
+        Err(ReadError::Damaged)
+    ));
+}
+
+#[test]
+fn a_damaged_header_hides_the_rest_of_its_block_and_no_more() {
+    let (bench, rig) = bench();
+    bench.damage(65, 30);
+    bench.disk.remove(&bench.path("0000000000400000.idx"));
+    drop(rig);
+    let mut rig = bench.reopen();
+    let report = rig.report(Durability::Synced).clone();
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    let next = gap.next_sequence.get();
+    assert_eq!(gap.first_sequence.get(), 65);
+    assert!((66..RECORDS).contains(&next), "{report:?}");
+    assert!(report.epoch_changed);
+    assert_eq!(gap.to.get() % BLOCK_BYTES, 0);
+    let log = rig.log(Durability::Synced);
+    let wanted: Vec<_> = bench
+        .entries
+        .iter()
+        .filter(|(_, offset, _)| !(65..next).contains(offset))
+        .cloned()
+        .collect();
+    assert!(rig.dump(log) == wanted);
+}
+
+#[test]
+fn a_cut_that_may_have_removed_acknowledged_records_is_said_and_changes_the_epoch() {
+    let (bench, rig) = bench();
+    bench.damage(85, 30);
+    drop(rig);
+    let mut rig = bench.reopen();
+    let report = rig.report(Durability::Synced).clone();
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(gap.first_sequence.get(), 85);
+    assert!(gap.next_sequence.get() >= RECORDS - 1, "{report:?}");
+    assert!(report.epoch_changed);
+    let log = rig.log(Durability::Synced);
+    assert!(rig.dump(log) == bench.entries[..85]);
+}
+
+#[test]
+fn a_lost_or_damaged_footer_is_rebuilt() {
+    for remove in [true, false] {
+        let (bench, rig) = bench();
+        let footer = bench.path("0000000000000000.idx");
+        drop(rig);
+        if remove {
+            bench.disk.remove(&footer);
+        } else {
+            bench.disk.damage(&footer, 100);
+        }
+        let mut rig = bench.reopen();
+        let report = rig.report(Durability::Synced).clone();
+        assert!(
+            !report.epoch_changed && report.gaps.is_empty(),
+            "{report:?}"
+        );
+        assert!(report.footers_rebuilt >= 1);
+        let log = rig.log(Durability::Synced);
+        assert!(rig.dump(log) == bench.entries);
+    }
+}
+
+#[test]
+fn damage_in_a_sealed_segment_is_found_when_the_range_is_populated() {
+    let (bench, mut rig) = bench();
+    let log = rig.log(Durability::Synced);
+    rig.now_ms += 1_000_000;
+    rig.turn();
+    bench.damage(3, 60);
+    let mut reader = rig.store.reader(log);
+    let place = bench.places[3];
+    let Ok(Read::Cold(cold)) = reader.read(place.position, place.size) else {
+        panic!("it is cold");
+    };
+    rig.store.populate(cold, 77);
+    let mut told = false;
+    rig.until("populated", |rig| {
+        let damaged = |(token, result): &(u64, Result<(), PopulateError>)| {
+            *token == 77 && matches!(result, Err(PopulateError::Damaged))
+        };
+        told |= rig.progress.populated.iter().any(damaged);
+        told
+    });
+    assert!(matches!(
+        reader.read(place.position, place.size),
+        Err(ReadError::Damaged)
+    ));
+    assert_eq!(reader.file_range(place.position, place.size), None);
+}
+
+#[test]
+fn a_populate_that_fails_is_told_and_leaves_the_range_cold() {
+    let (bench, mut rig) = bench();
+    let log = rig.log(Durability::Synced);
+    rig.now_ms += 1_000_000;
+    rig.turn();
+    let mut reader = rig.store.reader(log);
+    let place = bench.places[3];
+    let Ok(Read::Cold(cold)) = reader.read(place.position, place.size) else {
+        panic!("it is cold");
+    };
+    bench.disk.fail_next(Step::Populate, Fault::Error(5));
+    rig.store.populate(cold, 78);
+    let mut told = false;
+    rig.until("populated", |rig| {
+        let failed = |(token, result): &(u64, Result<(), PopulateError>)| {
+            *token == 78 && matches!(result, Err(PopulateError::Io(_)))
+        };
+        told |= rig.progress.populated.iter().any(failed);
+        told
+    });
+    assert!(matches!(
+        reader.read(place.position, place.size),
+        Ok(Read::Cold(_))
+    ));
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_a_gap_and_a_new_epoch() {
+    let (bench, rig) = bench();
+    drop(rig);
+    let disk = bench.disk.kill(1);
+    disk.remove(&bench.path("0000000000400000.seg"));
+    let mut rig = Rig::open(&bench.dir, Box::new(disk), &pool(32), &options(), 2000);
+    let report = rig.report(Durability::Synced).clone();
+    assert!(report.epoch_changed, "{report:?}");
+    let lost: u64 = report
+        .gaps
+        .iter()
+        .map(|gap| gap.next_sequence.get() - gap.first_sequence.get())
+        .sum();
+    let log = rig.log(Durability::Synced);
+    let found = rig.dump(log);
+    assert_eq!(found.len() as u64 + lost, RECORDS, "{report:?}");
+    assert!(found.iter().all(|entry| bench.entries.contains(entry)));
+}
+
+#[test]
+fn a_damaged_state_file_changes_the_epoch_and_loses_no_record() {
+    let (bench, rig) = bench();
+    drop(rig);
+    let disk = bench.disk.kill(1);
+    disk.damage(&bench.path("state"), 20);
+    let mut rig = Rig::open(&bench.dir, Box::new(disk), &pool(32), &options(), 2000);
+    assert!(rig.report(Durability::Synced).epoch_changed);
+    let log = rig.log(Durability::Synced);
+    assert!(rig.dump(log) == bench.entries);
+}
