@@ -11,11 +11,11 @@ use crate::connection::{Connection, Dialer};
 use crate::error::{ConnectError, PublishError, QueryError, SubscribeError};
 use crate::lock::lock;
 use crate::message::{Ack, NewMessage};
-use crate::options::ConnectOptions;
+use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::query::{Ask, TopicInfo, TopicsPage};
 use crate::session::Session;
-use crate::subscription::{SubscribeOptions, Subscription};
+use crate::subscription::Subscription;
 
 /// A client of one broker. Share it between threads by reference or in an `Arc`.
 ///
@@ -178,7 +178,8 @@ impl Client {
         if let Some(wire) = &*wire {
             return Ok(Arc::clone(wire));
         }
-        let session = Arc::new(Session::start(self.dialer.clone(), self.connection()?));
+        let session = Session::start(self.dialer.clone(), self.connection()?)?;
+        let session = Arc::new(session);
         let alone = PublisherOptions {
             batch_messages: 1,
             linger: Duration::ZERO,

@@ -1,13 +1,13 @@
 //! The thread that carries a session: it writes what was handed over, waits for what lingers, and comes back after a
 //! loss. A second thread per connection reads.
 //!
-//! Neither thread decides anything: [`State::next_step`](crate::session::State::next_step) does, from the state and
+//! Neither thread decides anything: [`State::next_step`](crate::state::State::next_step) does, from the state and
 //! the time.
 
-use std::io::{IoSlice, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread;
+use std::thread::Builder;
 
 use bytes::{Buf, Bytes};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
@@ -17,14 +17,20 @@ use crate::connection::{Connection, is_timeout, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::inbox::Inbox;
 use crate::options::ConnectionEvent;
-use crate::session::{Ending, Shared, Step};
+use crate::session::Shared;
+use crate::state::{Ending, Step};
 
 /// Starts the courier. It ends with its session.
-pub(crate) fn start(shared: Arc<Shared>, connection: Connection) {
-    thread::spawn(move || {
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<()> {
+    let courier = Builder::new().name("oyez-courier".to_owned());
+    courier.spawn(move || {
         let error = carry(&shared, connection);
         shared.end(&error);
-    });
+    })?;
+    Ok(())
 }
 
 /// Carries over one connection after the other until the session is over; returns why.
@@ -57,7 +63,11 @@ fn serve(shared: &Arc<Shared>, connection: Connection) -> Option<ConnectionError
         .connected(&connection.terms, Arc::clone(&socket), now);
     let reader = {
         let (shared, socket) = (Arc::clone(shared), Arc::clone(&socket));
-        thread::spawn(move || listen(&shared, &socket, inbox))
+        let reader = Builder::new().name("oyez-reader".to_owned());
+        match reader.spawn(move || listen(&shared, &socket, inbox)) {
+            Ok(reader) => reader,
+            Err(error) => return Some(error.into()),
+        }
     };
     let lost = write_on(shared, &socket);
     // The reader wakes up from its read and ends; the socket may be closed already.

@@ -44,12 +44,6 @@ pub(crate) enum Taken {
     Ping(Heartbeat),
 }
 
-impl Taken {
-    pub(crate) const fn is_progress(self) -> bool {
-        matches!(self, Self::Progress | Self::Ping(_))
-    }
-}
-
 /// Why a frame is not taken in.
 #[derive(Debug)]
 pub(crate) enum Trouble {

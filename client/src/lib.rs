@@ -31,7 +31,7 @@
 //! # How it is built
 //!
 //! Decisions are pure and take time as an argument: `inbox` (bytes to frames), `batch` (messages to records), `ledger`
-//! (what is in flight), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
+//! (what is in flight), `state` (what the session does next), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
 //! `backoff` (when to come back). Around them is a thin rim of sockets and threads: `connection`; `session` and
 //! `courier` for publishing, with one writing and one reading thread; `subscription`, which reads in its caller's
 //! thread, and its `lifeline`, which gives signs of life meanwhile. Time and chance come in through [`time::Time`].
@@ -57,6 +57,7 @@ mod publisher;
 mod query;
 mod session;
 mod silence;
+mod state;
 mod subscription;
 pub mod time;
 
@@ -67,11 +68,11 @@ pub use delivery::{Delivery, Gap, GapCause, NewEpoch};
 pub use error::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
 pub use ledger::Totals;
 pub use message::{Ack, Message, NewMessage};
-pub use options::{ConnectOptions, ConnectionEvent, ReconnectPolicy};
+pub use options::{ConnectOptions, ConnectionEvent, ReconnectPolicy, SubscribeOptions};
 pub use oyez_protocol::command::Start;
 pub use oyez_protocol::error::TopicError;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};
 pub use oyez_protocol::{Epoch, Offset};
 pub use publisher::Publisher;
 pub use query::TopicInfo;
-pub use subscription::{Closer, Messages, SubscribeOptions, Subscription};
+pub use subscription::{Closer, Messages, Subscription};

@@ -3,11 +3,11 @@
 //! The caller's own thread reads, so that a slow caller is a slow reader, and the broker's to wait for. The heart, a
 //! thread of its own, gives signs of life while the caller is busy elsewhere and cannot answer pings.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::Builder;
 use std::time::Duration;
 
 use oyez_protocol::event::Heartbeat;
@@ -37,7 +37,10 @@ pub(crate) struct Lifeline {
 
 impl Lifeline {
     /// A lifeline with its heart, which stops when it is closed.
-    pub(crate) fn start(time: Arc<dyn Time>, heartbeat: Duration) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(time: Arc<dyn Time>, heartbeat: Duration) -> io::Result<Arc<Self>> {
         let lifeline = Arc::new(Self {
             line: Mutex::new(Line {
                 socket: None,
@@ -49,8 +52,10 @@ impl Lifeline {
             heart: Bell::new(),
         });
         let (heart, born_at) = (Arc::clone(&lifeline), time.now());
-        thread::spawn(move || heart.beat(&*time, born_at));
-        lifeline
+        Builder::new()
+            .name("oyez-heart".to_owned())
+            .spawn(move || heart.beat(&*time, born_at))?;
+        Ok(lifeline)
     }
 
     fn beat(&self, time: &dyn Time, born_at: Duration) {

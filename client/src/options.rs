@@ -1,8 +1,11 @@
-//! How a client connects, and how it comes back.
+//! How a client connects and comes back, and what it subscribes to.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use oyez_protocol::Epoch;
+use oyez_protocol::command::Start;
 
 use crate::error::ConnectionError;
 use crate::time::{Machine, Time};
@@ -211,5 +214,48 @@ impl ConnectOptions {
         if let Some(hook) = &self.event_hook {
             hook(event);
         }
+    }
+}
+
+/// What to subscribe to, and where to begin.
+///
+/// ```
+/// use oyez_client::{Start, SubscribeOptions};
+///
+/// let fresh = SubscribeOptions::topic("orders/eu");
+/// let all = SubscribeOptions::topic("orders/eu").from(Start::Earliest);
+/// assert_ne!(fresh, all);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    pub(crate) topic: String,
+    pub(crate) start: Start,
+    pub(crate) epoch: Option<Epoch>,
+}
+
+impl SubscribeOptions {
+    /// The messages of `topic` from now on.
+    #[must_use]
+    pub fn topic(topic: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            start: Start::Latest,
+            epoch: None,
+        }
+    }
+
+    /// Begins elsewhere: with the oldest message kept, or with an offset.
+    #[must_use]
+    pub const fn from(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// The epoch that the offset to begin with was seen in. When the topic has another one,
+    /// [`Delivery::NewEpoch`](crate::Delivery::NewEpoch) comes first and then the oldest message kept.
+    #[must_use]
+    pub const fn epoch(mut self, epoch: Epoch) -> Self {
+        self.epoch = Some(epoch);
+        self
     }
 }

@@ -3,193 +3,23 @@
 //! Publishers call from any thread; [`crate::courier`] carries. Both meet in one [`State`] under one lock, which is
 //! held for bookkeeping only, never across a system call. Lock order: a desk's batcher, then the state.
 
-use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use oyez_protocol::Frame;
-use oyez_protocol::event::Heartbeat;
 use oyez_protocol::limits::Limits;
 
 use crate::batch::Finished;
-use crate::connection::{Connection, Dialer, Terms, farewell};
+use crate::connection::{Connection, Dialer};
 use crate::courier;
 use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
-use crate::inbox::Inbox;
-use crate::ledger::{Interest, Ledger, OriginId};
+use crate::ledger::{Interest, OriginId};
 use crate::lock::lock;
 use crate::message::Ack;
 use crate::publisher::Desk;
-use crate::query::{Ask, Questions, Reply};
-use crate::silence::{Silence, Verdict};
+use crate::query::{Ask, Reply};
+use crate::state::{Ending, State};
 use crate::time::{Bell, Time};
-
-/// Records handed to one write.
-const BURST_RECORDS: usize = 64;
-
-/// How the session is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Not yet.
-    None,
-    /// With a goodbye, now that everything is settled.
-    Goodbye,
-    /// At once.
-    Abrupt,
-}
-
-/// What the courier does next.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Write what was gathered.
-    Write,
-    /// Finish the batches that lingered long enough.
-    FinishDue,
-    /// Nothing, at most until then.
-    WaitUntil(Duration),
-    /// The connection is lost.
-    Lost(ConnectionError),
-    /// The session ends.
-    End,
-}
-
-/// Everything that publishers, the courier and its reader share.
-pub(crate) struct State {
-    pub(crate) ledger: Ledger,
-    questions: Questions,
-    urgent: Vec<u8>,
-    pong: Option<Heartbeat>,
-    silence: Silence,
-    lost: Option<ConnectionError>,
-    socket: Option<Arc<TcpStream>>,
-    desks: Vec<Weak<Desk>>,
-    linger_at: Option<Duration>,
-    pub(crate) ending: Ending,
-    over: Option<ConnectError>,
-}
-
-impl State {
-    /// What to do at `now`; bytes to write are appended to `out`.
-    pub(crate) fn next_step(&mut self, now: Duration, out: &mut Vec<Bytes>) -> Step {
-        if self.ending == Ending::Abrupt {
-            return Step::End;
-        }
-        if let Some(error) = self.lost.take() {
-            return Step::Lost(error);
-        }
-        let mut until = match self.judge(now) {
-            Ok(left) => now + left,
-            Err(error) => return Step::Lost(error),
-        };
-        self.gather(out);
-        if !out.is_empty() {
-            return Step::Write;
-        }
-        if self.ending == Ending::Goodbye {
-            return Step::End;
-        }
-        // While the broker lags behind there is no use in cutting batches short: they grow instead.
-        if let Some(due) = self.linger_at.filter(|_| self.ledger.has_room()) {
-            if due <= now {
-                return Step::FinishDue;
-            }
-            until = until.min(due);
-        }
-        Step::WaitUntil(until)
-    }
-
-    fn gather(&mut self, out: &mut Vec<Bytes>) {
-        if let Some(heartbeat) = self.pong.take() {
-            heartbeat.encode_pong(&mut self.urgent);
-        }
-        if !self.urgent.is_empty() {
-            out.push(std::mem::take(&mut self.urgent).into());
-        }
-        self.ledger.send(BURST_RECORDS, out);
-    }
-
-    /// How long the silence may last.
-    ///
-    /// # Errors
-    /// When the connection is dead.
-    pub(crate) fn judge(&mut self, now: Duration) -> Result<Duration, ConnectionError> {
-        match self.silence.judge(now) {
-            Verdict::Wait(left) => Ok(left),
-            Verdict::Ask => {
-                let token = now.as_nanos() as u64;
-                Heartbeat { token }.encode_ping(&mut self.urgent);
-                Ok(Duration::ZERO)
-            }
-            Verdict::Dead(silence) => Err(ConnectionError::Silent { silence }),
-        }
-    }
-
-    /// Whether the connection was found to be lost, or is not wanted any more.
-    pub(crate) const fn is_hopeless(&self) -> bool {
-        self.lost.is_some() || matches!(self.ending, Ending::Abrupt)
-    }
-
-    /// Bytes arrived at `now`.
-    pub(crate) const fn heard(&mut self, now: Duration) {
-        self.silence.heard(now);
-    }
-
-    /// Takes in all whole frames that arrived.
-    ///
-    /// # Errors
-    /// When one of them is the last of the connection.
-    pub(crate) fn absorb(&mut self, inbox: &mut Inbox) -> Result<(), ConnectionError> {
-        while let Some(frame) = inbox.next()? {
-            match frame {
-                Frame::Published(published) => {
-                    for entry in published.entries() {
-                        self.ledger.settle(&entry)?;
-                    }
-                }
-                Frame::Answer(answer) => self.questions.answer(&answer),
-                Frame::Ping(heartbeat) => self.pong = Some(heartbeat),
-                Frame::Goodbye(goodbye) => return Err(farewell(&goodbye)),
-                Frame::Pong(_) | Frame::Skipped { .. } => {}
-                _ => {
-                    return Err(ConnectionError::Unexpected {
-                        what: "a frame that has no place in a publishing session",
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn note_loss(&mut self, error: ConnectionError) {
-        self.lost.get_or_insert(error);
-    }
-
-    /// A new connection stands: open questions are asked again.
-    pub(crate) fn connected(&mut self, terms: &Terms, socket: Arc<TcpStream>, now: Duration) {
-        self.ledger.agree(terms);
-        self.silence = Silence::new(terms.heartbeat, now);
-        self.socket = Some(socket);
-        self.urgent.clear();
-        self.questions.ask_again(&mut self.urgent);
-    }
-
-    /// The connection is gone: what was sent over it is to be sent again.
-    pub(crate) fn disconnected(&mut self) {
-        self.socket = None;
-        self.pong = None;
-        self.lost = None;
-        self.urgent.clear();
-        self.ledger.lost();
-    }
-
-    /// The desks to look at when something is due.
-    fn desks(&mut self) -> Vec<Arc<Desk>> {
-        self.desks.retain(|desk| desk.strong_count() > 0);
-        self.desks.iter().filter_map(Weak::upgrade).collect()
-    }
-}
 
 /// The meeting place of publishers and courier.
 pub(crate) struct Shared {
@@ -252,7 +82,7 @@ impl Shared {
     /// Finishes all batches that are due, and notes when the next one is.
     pub(crate) fn finish_due(&self, now: Duration) {
         let mut state = self.state();
-        state.linger_at = None;
+        state.forget_linger();
         let desks = state.desks();
         drop(state);
         for desk in desks {
@@ -278,11 +108,8 @@ impl Shared {
     }
 
     fn note_linger(&self, due: Duration) {
-        let mut state = self.state();
-        let sooner = state.linger_at.is_none_or(|at| due < at);
+        let sooner = self.state().note_linger(due);
         if sooner {
-            state.linger_at = Some(due);
-            drop(state);
             self.bell.ring();
         }
     }
@@ -306,21 +133,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Starts the courier over `connection`.
-    pub(crate) fn start(dialer: Dialer, connection: Connection) -> Self {
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(dialer: Dialer, connection: Connection) -> Result<Self, ConnectionError> {
         let now = dialer.options.time.now();
-        let state = State {
-            ledger: Ledger::new(&connection.terms),
-            questions: Questions::default(),
-            urgent: Vec::new(),
-            pong: None,
-            silence: Silence::new(connection.terms.heartbeat, now),
-            lost: None,
-            socket: None,
-            desks: Vec::new(),
-            linger_at: None,
-            ending: Ending::None,
-            over: None,
-        };
+        let state = State::new(&connection.terms, now);
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             settled: Condvar::new(),
@@ -329,12 +147,12 @@ impl Session {
             dialer,
         });
         let limits = connection.terms.limits;
-        courier::start(Arc::clone(&shared), connection);
-        Self {
+        courier::start(Arc::clone(&shared), connection)?;
+        Ok(Self {
             shared,
             correlations: Arc::new(AtomicU64::new(1)),
             limits,
-        }
+        })
     }
 
     /// What the broker takes.
@@ -356,7 +174,7 @@ impl Session {
     }
 
     pub(crate) fn register(&self, desk: &Arc<Desk>) {
-        self.state().desks.push(Arc::downgrade(desk));
+        self.state().register(desk);
     }
 
     /// Waits until another message may be taken.
@@ -420,15 +238,10 @@ impl Session {
     /// # Errors
     /// When the session ends before.
     pub(crate) fn ask(&self, ask: Ask) -> Result<Reply, QueryError> {
-        let mut state = self.state();
-        let State {
-            questions, urgent, ..
-        } = &mut *state;
-        let id = questions.ask(ask, urgent);
-        drop(state);
+        let id = self.state().ask(ask);
         self.shared.bell.ring();
         self.shared.await_state(|state| {
-            if let Some(reply) = state.questions.take(id) {
+            if let Some(reply) = state.take_reply(id) {
                 return Some(Ok(reply));
             }
             state.over.clone().map(|error| Err(error.into()))
@@ -458,13 +271,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut state = self.state();
-        state.ending = Ending::Abrupt;
-        if let Some(socket) = &state.socket {
-            // It may be closed already.
-            let _closed = socket.shutdown(Shutdown::Both);
-        }
-        drop(state);
+        self.state().end_abruptly();
         self.shared.bell.ring();
     }
 }

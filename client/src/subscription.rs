@@ -9,7 +9,6 @@ use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oyez_protocol::command::Start;
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat};
 use oyez_protocol::{Epoch, Offset, topic};
 
@@ -17,55 +16,12 @@ use crate::backoff::Backoff;
 use crate::connection::{Connection, Dialer, Received};
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
-use crate::error::{ConnectionError, SubscribeError};
+use crate::error::{ConnectError, ConnectionError, SubscribeError};
 use crate::intake::{Intake, Taken, Trouble};
 use crate::lifeline::Lifeline;
 use crate::message::Message;
-use crate::options::ConnectionEvent;
+use crate::options::{ConnectionEvent, SubscribeOptions};
 use crate::silence::{Silence, Verdict};
-
-/// What to subscribe to, and where to begin.
-///
-/// ```
-/// use oyez_client::{Start, SubscribeOptions};
-///
-/// let fresh = SubscribeOptions::topic("orders/eu");
-/// let all = SubscribeOptions::topic("orders/eu").from(Start::Earliest);
-/// assert_ne!(fresh, all);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeOptions {
-    topic: String,
-    start: Start,
-    epoch: Option<Epoch>,
-}
-
-impl SubscribeOptions {
-    /// The messages of `topic` from now on.
-    #[must_use]
-    pub fn topic(topic: impl Into<String>) -> Self {
-        Self {
-            topic: topic.into(),
-            start: Start::Latest,
-            epoch: None,
-        }
-    }
-
-    /// Begins elsewhere: with the oldest message kept, or with an offset.
-    #[must_use]
-    pub const fn from(mut self, start: Start) -> Self {
-        self.start = start;
-        self
-    }
-
-    /// The epoch that the offset to begin with was seen in. When the topic has another one,
-    /// [`Delivery::NewEpoch`] comes first and then the oldest message kept.
-    #[must_use]
-    pub const fn epoch(mut self, epoch: Epoch) -> Self {
-        self.epoch = Some(epoch);
-        self
-    }
-}
 
 /// A topic being received: an iterator over its [`Delivery`]s, which waits for the next one.
 ///
@@ -96,6 +52,8 @@ pub struct Subscription {
     intake: Intake,
     backoff: Backoff,
     requests: u32,
+    /// Met while nobody asked for a delivery.
+    failure: Option<SubscribeError>,
 }
 
 enum Line {
@@ -140,10 +98,11 @@ impl Subscription {
         let time = Arc::clone(&dialer.options.time);
         let mut subscription = Self {
             backoff: Backoff::new(dialer.options.reconnect),
-            lifeline: Lifeline::start(time, connection.terms.heartbeat),
+            lifeline: Lifeline::start(time, connection.terms.heartbeat).map_err(no_thread)?,
             line: Line::Over,
             intake: Intake::new(cursor),
             requests: 0,
+            failure: None,
             dialer,
         };
         subscription.begin(connection)?;
@@ -185,11 +144,18 @@ impl Subscription {
         self.intake.cursor().epoch()
     }
 
-    /// Whether more has arrived than was delivered, so that the next delivery will probably not have to be waited for.
-    #[must_use]
-    pub fn has_more_at_hand(&self) -> bool {
-        !self.intake.ready.is_empty()
-            || matches!(&self.line, Line::Up(up) if up.connection.inbox.holds_frame())
+    /// Whether the next call will return at once, with a delivery or an error, because what has arrived is enough for
+    /// it. Does not read from the socket.
+    pub fn has_more_at_hand(&mut self) -> bool {
+        while self.intake.ready.is_empty() && self.failure.is_none() {
+            let holds_frame =
+                matches!(&self.line, Line::Up(up) if up.connection.inbox.holds_frame());
+            if !holds_frame {
+                return false;
+            }
+            self.failure = self.take_in().err();
+        }
+        true
     }
 
     /// Whether it was closed, or ended with an error.
@@ -213,6 +179,9 @@ impl Subscription {
     ) -> Result<Option<Delivery>, SubscribeError> {
         if let Some(delivery) = self.intake.ready.pop_front() {
             return Ok(Some(delivery));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
         }
         self.lifeline.reading(true);
         let found = self.search_until(deadline);
@@ -242,30 +211,39 @@ impl Subscription {
         if let Line::Down { retry_at } = self.line {
             return self.come_back(retry_at, left);
         }
+        if self.take_in()? {
+            return Ok(Stepped::Forward);
+        }
         let confirmed = self.intake.is_confirmed();
         let Line::Up(up) = &mut self.line else {
-            return Ok(Stepped::TimedOut);
+            return Ok(Stepped::Forward);
         };
-        let stepped = match self.intake.take_next(&mut up.connection.inbox) {
-            Ok(Taken::NoFrame) => up.listen(&self.dialer, &self.lifeline, left, confirmed),
-            Ok(taken) => {
-                if taken.is_progress() {
-                    self.backoff.progress();
-                }
-                if let Taken::Ping(heartbeat) = taken {
-                    let mut pong = Vec::new();
-                    heartbeat.encode_pong(&mut pong);
-                    self.lifeline.send(&pong);
-                }
-                Ok(Stepped::Forward)
+        up.listen(&self.dialer, &self.lifeline, left, confirmed)
+            .or_else(|error| self.lose(error).map(|()| Stepped::Forward))
+    }
+
+    /// Takes in the next whole frame that has arrived; false when there is none.
+    fn take_in(&mut self) -> Result<bool, SubscribeError> {
+        let Line::Up(up) = &mut self.line else {
+            return Ok(false);
+        };
+        match self.intake.take_next(&mut up.connection.inbox) {
+            Ok(Taken::NoFrame) => return Ok(false),
+            Ok(Taken::Formality) => {}
+            Ok(Taken::Progress) => self.backoff.progress(),
+            Ok(Taken::Ping(heartbeat)) => {
+                self.backoff.progress();
+                let mut pong = Vec::new();
+                heartbeat.encode_pong(&mut pong);
+                self.lifeline.send(&pong);
             }
-            Err(Trouble::Connection(error)) => Err(error),
+            Err(Trouble::Connection(error)) => self.lose(error)?,
             Err(Trouble::Refused(error)) => {
                 self.line = Line::Over;
                 return Err(error);
             }
-        };
-        stepped.or_else(|error| self.lose(error).map(|()| Stepped::Forward))
+        }
+        Ok(true)
     }
 
     /// Asks for the topic over a connection that stands.
@@ -331,6 +309,10 @@ impl Subscription {
         }
         Ok(Stepped::Forward)
     }
+}
+
+fn no_thread(error: std::io::Error) -> ConnectError {
+    ConnectionError::from(error).into()
 }
 
 impl Up {

@@ -289,6 +289,25 @@ fn a_refused_subscription_says_what_and_why() {
 }
 
 #[test]
+fn what_arrived_is_more_at_hand_only_if_it_can_be_delivered() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    assert!(!subscription.has_more_at_hand());
+    let mut wire = delivery("a", 0, &[b"0", b"1"]);
+    Heartbeat { token: 3 }.encode_ping(&mut wire);
+    wire.extend(delivery("a", 0, &[b"0", b"1"]));
+    peer.send(|out| out.extend(wire));
+    assert_eq!(next_message(&mut subscription).0, 0);
+    assert!(subscription.has_more_at_hand());
+    assert_eq!(next_message(&mut subscription).0, 1);
+    assert!(
+        !subscription.has_more_at_hand(),
+        "a ping and a repeat are nothing to deliver"
+    );
+    assert_eq!(peer.next(), Heard::Pong(3));
+}
+
+#[test]
 fn a_timeout_leaves_the_subscription_as_it_was() {
     let broker = FakeBroker::new();
     let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);

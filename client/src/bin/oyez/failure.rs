@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use oyez_client::{ConnectError, PublishError, QueryError, SubscribeError};
 
+use crate::output::say;
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -42,7 +44,7 @@ impl Failure {
             }
             Self::ReaderGone => return ExitCode::SUCCESS,
         };
-        eprintln!("oyez: {text}");
+        say(&format!("oyez: {text}"));
         ExitCode::from(code)
     }
 

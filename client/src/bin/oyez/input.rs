@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Bytes read at once.
 const BUFFER_SIZE: usize = 256 << 10;
@@ -49,7 +50,7 @@ impl Input {
 
     fn standard() -> Self {
         if io::stdin().is_terminal() {
-            eprintln!("oyez: reading from the terminal; end with Ctrl-D");
+            say("oyez: reading from the terminal; end with Ctrl-D");
         }
         Self {
             reader: Box::new(BufReader::with_capacity(BUFFER_SIZE, io::stdin())),

@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 use oyez_client::{Client, ConnectOptions, ConnectionEvent};
 
 use crate::failure::Failure;
+use crate::output::say;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,9 +81,9 @@ impl Shared {
             .on_event(move |event| match event {
                 ConnectionEvent::Lost { error, delay } => {
                     let seconds = delay.as_secs_f64();
-                    eprintln!("oyez: {error}; trying again in {seconds:.1} s");
+                    say(&format!("oyez: {error}; trying again in {seconds:.1} s"));
                 }
-                ConnectionEvent::Restored if verbose => eprintln!("oyez: connected again"),
+                ConnectionEvent::Restored if verbose => say("oyez: connected again"),
                 ConnectionEvent::Restored => {}
             });
         Ok(Client::connect_with(&self.server, options)?)

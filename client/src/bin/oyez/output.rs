@@ -17,6 +17,13 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Says something on standard error. Control characters in it are escaped, for names and reasons come from elsewhere;
+/// nobody listening there is no failure.
+pub(crate) fn say(text: &str) {
+    let lines: Vec<String> = text.lines().map(shown).collect();
+    let _unheard = writeln!(io::stderr(), "{}", lines.join("\n"));
+}
+
 /// Prints one JSON object on a line of its own.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_vec(value)

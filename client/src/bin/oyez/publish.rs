@@ -13,7 +13,7 @@ use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
 use crate::input::Input;
-use crate::output::{Format, grouped, print_json};
+use crate::output::{Format, grouped, print_json, say};
 use crate::progress::Progress;
 
 /// No broker takes larger messages: the protocol's largest record.
@@ -118,7 +118,9 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let totals = publisher.totals();
     if let Err(failure) = published {
         let acknowledged = grouped(totals.messages);
-        eprintln!("oyez: {acknowledged} messages were acknowledged before the failure");
+        say(&format!(
+            "oyez: {acknowledged} messages were acknowledged before the failure"
+        ));
         return Err(failure);
     }
     let summary = Summary::new(&arguments.topic, totals, &acks, started.elapsed());
@@ -198,17 +200,17 @@ impl Summary {
             return print_json(self);
         }
         if verbose || io::stderr().is_terminal() {
-            eprintln!(
+            say(&format!(
                 "published {} messages to {} in {} records: {} bytes, {} on the wire ({:.2}), {:.3} s, {} messages/s",
                 grouped(self.messages),
-                crate::output::shown(&self.topic),
+                self.topic,
                 grouped(self.records),
                 grouped(self.bytes_raw),
                 grouped(self.bytes_wire),
                 self.ratio,
                 self.seconds,
                 grouped(self.messages_per_s as u64),
-            );
+            ));
         }
         Ok(())
     }

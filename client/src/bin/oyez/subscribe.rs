@@ -14,7 +14,7 @@ use crate::Shared;
 use crate::base64;
 use crate::duration;
 use crate::failure::Failure;
-use crate::output::shown;
+use crate::output::say;
 
 /// Bytes gathered for one write, as long as more messages are at hand.
 const BUFFER_SIZE: usize = 256 << 10;
@@ -82,8 +82,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
     let subscription = client.subscribe(options)?;
     if shared.verbose {
-        let (topic, offset) = (shown(&arguments.topic), subscription.position());
-        eprintln!("subscribed to {topic} at offset {offset}");
+        let (topic, offset) = (&arguments.topic, subscription.position());
+        say(&format!("subscribed to {topic} at offset {offset}"));
     }
     end_with_signals(subscription.closer())?;
     let mut output = BufWriter::with_capacity(BUFFER_SIZE, io::stdout().lock());
@@ -128,8 +128,8 @@ fn print_all(
                 print(&message, arguments.output, output).map_err(failed)?;
                 left -= 1;
             }
-            (Some(Delivery::Gap(gap)), _) => eprintln!("oyez: {gap}"),
-            (Some(Delivery::NewEpoch(change)), _) => eprintln!("oyez: {change}"),
+            (Some(Delivery::Gap(gap)), _) => say(&format!("oyez: {gap}")),
+            (Some(Delivery::NewEpoch(change)), _) => say(&format!("oyez: {change}")),
             (None, Some(timeout)) if !subscription.is_over() => {
                 return Err(Failure::Timeout(timeout));
             }
