@@ -103,14 +103,25 @@ impl Setup {
     /// When it serves.
     #[must_use]
     pub fn refused_on(self, data: &Path) -> Refusal {
-        let home = TempDir::with_prefix("oyez-test-").expect("a directory for temporary files");
-        match self.launch(home.path(), data) {
-            Ok(mut running) => {
-                running.stop_now();
-                panic!("the broker serves {}", data.display())
-            }
+        match self.start_or_refused_on(data) {
+            Ok(_) => panic!("the broker serves {}", data.display()),
             Err(refusal) => refusal,
         }
+    }
+
+    /// Starts a broker that may have reasons not to get ready.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub fn start_or_refused_on(self, data: &Path) -> Result<Broker, Refusal> {
+        let home = TempDir::with_prefix("oyez-test-").expect("a directory for temporary files");
+        let running = self.launch(home.path(), data)?;
+        Ok(Broker {
+            setup: self,
+            data: data.to_owned(),
+            running,
+            home,
+        })
     }
 
     fn start_in(self, home: TempDir, data: &Path) -> Broker {

@@ -1,0 +1,230 @@
+//! A data directory that cannot be used is refused with what and why; a disk that fills up refuses publishing and
+//! nothing else, and takes records again when there is room.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+use testkit::deadline::wait_until;
+use testkit::process::{is_installed, run};
+use testkit::random::Random;
+use testkit::{Broker, Outcome, Refusal, Setup, Start};
+
+/// Exit code of a broker that could not do what it was started for.
+const FAILED: i32 = 1;
+
+fn check(refusal: &Refusal, words: &[&str]) {
+    assert_eq!(refusal.code, FAILED, "{refusal:?}");
+    for word in words {
+        assert!(
+            refusal.message.contains(word),
+            "{word:?} is not in {}",
+            refusal.message
+        );
+    }
+}
+
+/// Whether mount namespaces can be had here; says why not.
+fn can_mount(test: &str) -> bool {
+    if !is_installed("unshare") {
+        testkit::figures::skipped(test, "unshare is not installed");
+        return false;
+    }
+    let script = "mount -t tmpfs -o size=1m tmpfs /mnt";
+    let tried = run(std::process::Command::new("unshare").args(["--mount", "sh", "-c", script]));
+    if !tried.status.success() {
+        testkit::figures::skipped(test, &String::from_utf8_lossy(&tried.stderr));
+    }
+    tried.status.success()
+}
+
+#[test]
+fn a_new_directory_is_private_to_its_owner() {
+    let broker = Broker::start();
+    let mode = fs::metadata(broker.data()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_the_name_of_who_holds_it() {
+    let broker = Broker::start();
+    let refusal = Setup::new().refused_on(broker.data());
+    let pid = broker.pid().to_string();
+    check(
+        &refusal,
+        &[
+            "in use by process",
+            &pid,
+            &broker.data().display().to_string(),
+        ],
+    );
+    broker
+        .connect()
+        .publish("a/topic", b"the first one goes on");
+}
+
+#[test]
+fn a_directory_is_free_again_after_a_crash() {
+    let mut broker = Broker::start();
+    broker.kill();
+    broker.restart();
+    assert_eq!(
+        broker.connect().publish("a/topic", b"x").outcome,
+        Outcome::Ok
+    );
+}
+
+#[test]
+fn a_directory_of_another_version_is_refused_and_left_as_it_is() {
+    let mut broker = Broker::start();
+    broker.connect().publish("a/topic", b"x");
+    assert!(broker.stop().success());
+    let meta = broker.data().join("meta");
+    let original = fs::read(&meta).expect("a data directory has a meta file");
+    let version_at = version_place(&original);
+    let mut other = original;
+    other[version_at..version_at + 4].copy_from_slice(&99u32.to_le_bytes());
+    fs::write(&meta, &other).unwrap();
+    let refusal = Setup::new().refused_on(broker.data());
+    check(&refusal, &["format version 99", "reads 1"]);
+    assert_eq!(fs::read(&meta).unwrap(), other);
+}
+
+/// Where the meta file has its version: behind its magic of eight bytes.
+fn version_place(meta: &[u8]) -> usize {
+    assert_eq!(&meta[..4], b"OYEZ", "the meta file begins with its magic");
+    assert_eq!(meta[8..12], 1u32.to_le_bytes(), "the version follows it");
+    8
+}
+
+#[test]
+fn a_damaged_meta_file_is_refused() {
+    let mut broker = Broker::start();
+    assert!(broker.stop().success());
+    let meta = broker.data().join("meta");
+    let mut bytes = fs::read(&meta).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&meta, bytes).unwrap();
+    check(
+        &Setup::new().refused_on(broker.data()),
+        &["meta", "damaged"],
+    );
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused_and_left_as_it_is() {
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("thesis.txt"), "years of work").unwrap();
+    check(&Setup::new().refused_on(home.path()), &["holds files"]);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_refused() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("file");
+    fs::write(&path, "not a directory").unwrap();
+    check(&Setup::new().refused_on(&path), &["not a directory"]);
+}
+
+#[test]
+fn a_read_only_directory_is_refused() {
+    if !can_mount("a_read_only_directory_is_refused") {
+        return;
+    }
+    let mut broker = Broker::start();
+    broker.connect().publish("a/topic", b"x");
+    assert!(broker.stop().success());
+    let read_only = Setup::new()
+        .in_namespace("mount --bind \"$DATA\" \"$DATA\" && mount -o remount,bind,ro \"$DATA\"");
+    check(
+        &read_only.refused_on(broker.data()),
+        &["cannot be written", "read-only"],
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_refused() {
+    if !can_mount("a_disk_that_is_full_at_the_start_is_refused") {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let tiny = Setup::new().in_namespace("mount -t tmpfs -o size=64k tmpfs \"$DATA\"");
+    let outcome = tiny.start_or_refused_on(&data);
+    match outcome {
+        Err(refusal) => check(&refusal, &["space"]),
+        // Segments are prepared when they are wanted: then it is the publish that is refused.
+        Ok(broker) => {
+            assert_eq!(
+                broker.connect().publish("a/topic", b"x").outcome,
+                Outcome::DiskFull
+            );
+        }
+    }
+}
+
+/// Publishes until the disk is full; gives how many were taken.
+fn fill(broker: &Broker, payload: &[u8]) -> u64 {
+    let mut publisher = broker.connect();
+    for taken in 0..10_000 {
+        let entry = publisher.publish("a/topic", payload);
+        match entry.outcome {
+            Outcome::Ok => assert_eq!(entry.offset.get(), taken),
+            Outcome::DiskFull => return taken,
+            outcome => panic!("expected the disk to be full, got {outcome:?}"),
+        }
+    }
+    panic!("the disk does not fill up");
+}
+
+fn full_disk(disk: &str) {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let broker = Setup::new()
+        .set("disk", disk)
+        .in_namespace("mount -t tmpfs -o size=48m tmpfs \"$DATA\"")
+        .start_on(&data);
+    // The mount is the broker's alone; its root leads there.
+    let inside = format!("/proc/{}/root{}", broker.pid(), data.display());
+    let filler = Path::new(&inside).join("filler");
+    fs::write(&filler, vec![0; 16 << 20]).expect("the broker's disk has room at first");
+    let payload = Random::new(5).bytes(100_000);
+    let taken = fill(&broker, &payload);
+    assert!(taken > 0, "there was room for a segment");
+
+    let mut reader = broker.connect();
+    let answer = reader.subscribe("a/topic", Start::Earliest);
+    assert_eq!(answer.head.get(), taken);
+    let messages = reader.messages("a/topic", taken as usize);
+    assert!(
+        messages.iter().all(|(_, found)| *found == payload),
+        "reading goes on"
+    );
+    assert!(broker.counter("publishes_refused") > 0);
+
+    fs::remove_file(&filler).expect("the filler is there");
+    let mut publisher = broker.connect();
+    wait_until("room on the disk to be noticed", || {
+        publisher.publish("a/topic", b"after").outcome == Outcome::Ok
+    });
+    assert_eq!(reader.messages("a/topic", 1), [(taken, b"after".to_vec())]);
+}
+
+#[test]
+fn a_full_disk_refuses_publishing_until_there_is_room_and_reading_goes_on_with_the_ring() {
+    if can_mount("a full disk with the ring") {
+        full_disk("uring");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_publishing_until_there_is_room_and_reading_goes_on_with_the_thread() {
+    if can_mount("a full disk with the thread") {
+        full_disk("thread");
+    }
+}

@@ -1,0 +1,229 @@
+//! How sessions live and end: limits, heartbeats, and a shutdown that loses nothing and tells everybody.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use testkit::deadline::wait_until;
+use testkit::record::{hello, record};
+use testkit::wire::Farewell;
+use testkit::{Broker, Event, GoodbyeCode, Outcome, Session, Setup, Start};
+
+fn farewells(sessions: &mut [Session]) -> Vec<Farewell> {
+    sessions.iter_mut().map(Session::farewell).collect()
+}
+
+#[test]
+fn on_sigterm_every_session_is_told_when_to_come_back_each_at_its_own_time() {
+    const SPREAD_MS: u32 = 4000;
+    let mut broker = Setup::new().set("drain_spread_ms", SPREAD_MS).start();
+    let mut sessions: Vec<Session> = (0..40).map(|_| broker.connect()).collect();
+    sessions[0].subscribe("a/topic", Start::Latest);
+    broker.terminate();
+    let farewells = farewells(&mut sessions);
+    assert_eq!(broker.wait().code(), Some(0));
+    for farewell in &farewells {
+        assert_eq!(farewell.code, GoodbyeCode::Draining);
+        assert!(farewell.code.may_reconnect());
+        assert!(farewell.retry_after_ms < SPREAD_MS, "{farewell:?}");
+        assert!(farewell.reason.contains("shutting down"), "{farewell:?}");
+    }
+    let times: BTreeSet<u32> = farewells.iter().map(|f| f.retry_after_ms).collect();
+    assert!(
+        times.len() > 30,
+        "they would all come back at once: {times:?}"
+    );
+}
+
+#[test]
+fn what_was_acknowledged_before_a_shutdown_is_there_after_it_in_the_same_epoch() {
+    let setup = Setup::new().set("written_topics", "metrics");
+    let mut broker = setup.start();
+    let mut publisher = broker.connect();
+    let (mut sent, mut acknowledged) = (0u64, 0u64);
+    let mut epochs = BTreeSet::new();
+    // The shutdown comes while records are under way.
+    while sent < 600 {
+        for topic in ["metrics", "orders"] {
+            publisher.send(&record(topic, &[format!("{sent}")], sent));
+        }
+        sent += 1;
+    }
+    broker.terminate();
+    loop {
+        match publisher.event() {
+            Event::Published(entries) => {
+                for entry in entries.iter().filter(|entry| entry.outcome == Outcome::Ok) {
+                    acknowledged += 1;
+                    epochs.insert(entry.epoch.get());
+                }
+            }
+            Event::Goodbye(farewell) => {
+                assert_eq!(farewell.code, GoodbyeCode::Draining);
+                break;
+            }
+            event => panic!("expected outcomes or Goodbye, got {event:?}"),
+        }
+    }
+    assert_eq!(broker.wait().code(), Some(0));
+    broker.restart();
+    let mut found = 0;
+    for topic in ["metrics", "orders"] {
+        let mut session = broker.connect();
+        let answer = session.subscribe(topic, Start::Earliest);
+        let messages = session.messages(topic, answer.head.get() as usize);
+        for (offset, payload) in &messages {
+            assert_eq!(*payload, offset.to_string().into_bytes());
+        }
+        found += messages.len() as u64;
+        assert!(
+            messages.is_empty() || epochs.contains(&answer.epoch.get()),
+            "{topic} has a new epoch"
+        );
+    }
+    // Whatever was read by the broker is acknowledged before Goodbye, and nothing else is stored.
+    assert_eq!(found, acknowledged);
+}
+
+#[test]
+fn a_subscriber_has_every_acknowledged_record_before_goodbye() {
+    let broker = Broker::start();
+    let mut subscriber = broker.connect();
+    subscriber.subscribe("a/topic", Start::Latest);
+    let mut publisher = broker.connect();
+    let payloads: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    publisher.publish_each("a/topic", &payloads);
+    broker.terminate();
+    let messages = subscriber.messages("a/topic", payloads.len());
+    assert_eq!(messages.len(), 200);
+    assert_eq!(subscriber.farewell().code, GoodbyeCode::Draining);
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_ever_for_who_does_not_read() {
+    let mut broker = Setup::new().set("drain_timeout_ms", 300).start();
+    let mut stuck = broker.connect();
+    stuck.subscribe("a/topic", Start::Latest);
+    let mut publisher = broker.connect();
+    let payload = testkit::random::Random::new(3).bytes(100_000);
+    publisher.publish_each("a/topic", &vec![payload; 100]);
+    let begin = Instant::now();
+    assert_eq!(broker.stop().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    drop(stuck);
+}
+
+#[test]
+fn ctrl_c_stops_in_good_order_too() {
+    let mut broker = Broker::start();
+    let mut session = broker.connect();
+    broker.interrupt();
+    assert_eq!(session.farewell().code, GoodbyeCode::Draining);
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn connections_over_the_limit_are_told_that_the_broker_is_full() {
+    let broker = Setup::new().set("max_connections", 5).start();
+    let mut sessions: Vec<Session> = (0..5).map(|_| broker.connect()).collect();
+    let farewell = Session::open(broker.address()).farewell();
+    assert_eq!(farewell.code, GoodbyeCode::Full);
+    assert!(farewell.code.may_reconnect() && farewell.retry_after_ms > 0);
+    assert!(farewell.reason.contains("connections"), "{farewell:?}");
+    // Those that are there go on, and a place that becomes free is given again.
+    for session in &mut sessions {
+        session.ping();
+    }
+    sessions.pop();
+    wait_until("a free place", || {
+        let mut session = Session::open(broker.address());
+        let said_hello = session.try_send(&hello(1, 1)).is_ok();
+        said_hello && matches!(session.event(), Event::Welcome(_))
+    });
+}
+
+#[test]
+fn a_silent_session_is_pinged_and_then_closed() {
+    let broker = Setup::new().set("heartbeat_ms", 600).start();
+    let mut session = broker.connect();
+    session.ignore_pings();
+    let begin = Instant::now();
+    assert!(matches!(session.event(), Event::Ping(_)));
+    assert!(
+        begin.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        begin.elapsed()
+    );
+    let farewell = session.farewell();
+    assert_eq!(farewell.code, GoodbyeCode::Silent);
+    assert!(farewell.reason.contains("two heartbeats"), "{farewell:?}");
+    assert!(
+        begin.elapsed() >= Duration::from_millis(1000),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn a_session_that_answers_pings_stays() {
+    let broker = Setup::new().set("heartbeat_ms", 600).start();
+    let mut subscriber = broker.connect();
+    subscriber.subscribe("a/topic", Start::Latest);
+    // The subscriber only answers; several heartbeats pass.
+    let nothing = subscriber.event_within(Duration::from_secs(3));
+    assert_eq!(nothing, None);
+    broker.connect().publish("a/topic", b"still there");
+    assert_eq!(subscriber.delivery().payloads, [b"still there"]);
+}
+
+#[test]
+fn who_does_not_say_hello_in_time_is_closed() {
+    let broker = Setup::new().set("hello_timeout_ms", 200).start();
+    let farewell = Session::open(broker.address()).farewell();
+    assert_eq!(farewell.code, GoodbyeCode::Silent);
+    assert!(farewell.reason.contains("hello"), "{farewell:?}");
+    // Half a hello is none.
+    let mut slow = Session::open(broker.address());
+    slow.send(&hello(1, 1)[..20]);
+    assert_eq!(slow.farewell().code, GoodbyeCode::Silent);
+}
+
+#[test]
+fn the_welcome_states_the_limits_of_the_configuration() {
+    let broker = Setup::new()
+        .set("record_size_max", 65_536)
+        .set("raw_size_max", 100_000)
+        .set("inflight_records_max", 7)
+        .set("heartbeat_ms", 12_345)
+        .start();
+    let greeting = Session::open(broker.address()).greet();
+    assert_eq!(greeting.version, 1);
+    assert_eq!(greeting.limits.record_size_max, 65_536);
+    assert_eq!(greeting.limits.raw_size_max, 100_000);
+    assert_eq!(
+        (greeting.inflight_records_max, greeting.heartbeat_ms),
+        (7, 12_345)
+    );
+}
+
+#[test]
+fn a_publisher_with_more_under_way_than_allowed_is_held_back_and_loses_nothing() {
+    let broker = Setup::new().set("inflight_records_max", 4).start();
+    let mut publisher = broker.connect();
+    let payloads: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    let entries = publisher.publish_each("a/topic", &payloads);
+    let offsets: Vec<u64> = entries.iter().map(|entry| entry.offset.get()).collect();
+    assert_eq!(offsets, (0..500).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_connection_that_breaks_is_forgotten() {
+    let broker = Broker::start();
+    for _ in 0..50 {
+        let mut session = broker.connect();
+        session.subscribe("a/topic", Start::Latest);
+    }
+    wait_until("the end of all sessions but the one that asks", || {
+        let stats = broker.stats();
+        stats["connections"] == 1 && stats["sessions"] == 1 && stats["subscriptions"] == 0
+    });
+}

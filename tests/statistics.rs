@@ -1,0 +1,110 @@
+//! What the broker tells of itself, and what its numbers must show.
+
+use testkit::figures::figure;
+use testkit::process::succeed;
+use testkit::record::record;
+use testkit::{Broker, Event, Outcome, Session, Setup, Start};
+
+#[test]
+fn statistics_hold_what_operators_and_promises_rely_on() {
+    let broker = Broker::start();
+    let mut subscriber = broker.connect();
+    subscriber.subscribe("a/topic", Start::Latest);
+    let mut publisher = broker.connect();
+    publisher.publish_batch("a/topic", &["one", "two", "three"]);
+    subscriber.delivery();
+    let output = succeed(broker.oyez().args(["stats", "-o", "json"]));
+    let stats: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON alone");
+    for key in [
+        "connections",
+        "sessions",
+        "records_in",
+        "messages_in",
+        "bytes_in_raw",
+        "bytes_in_wire",
+        "deliveries",
+        "bytes_out",
+        "ring_submissions",
+        "syncs",
+        "records_per_sync",
+    ] {
+        assert!(stats[key].is_number(), "{key} in {stats}");
+    }
+    assert_eq!(
+        stats["connections"], 3,
+        "subscriber, publisher and the one that asks"
+    );
+    assert_eq!(stats["sessions"], 3);
+    assert_eq!(
+        (stats["records_in"].as_u64(), stats["messages_in"].as_u64()),
+        (Some(1), Some(3))
+    );
+    assert_eq!(stats["deliveries"], 1);
+    assert!(stats["syncs"].as_u64() >= Some(1));
+    assert!(stats["bytes_out"].as_u64() >= stats["bytes_in_wire"].as_u64());
+}
+
+#[test]
+fn statistics_name_the_disk_that_runs() {
+    for disk in ["uring", "thread"] {
+        let broker = Setup::new().set("disk", disk).start();
+        broker.connect().publish("a/topic", b"x");
+        let stats = broker.stats();
+        assert_eq!(stats["disk"], disk);
+        let submissions = stats["ring_submissions"].as_u64().expect("a number");
+        assert!(submissions > 0 || disk == "thread");
+    }
+}
+
+#[test]
+fn a_hundred_publishers_on_a_synced_topic_share_their_syncs() {
+    const PUBLISHERS: usize = 100;
+    const RECORDS: u64 = 40;
+    let broker = Broker::start();
+    let address = broker.address();
+    let publish = move |publisher: usize| {
+        let mut session = Session::connect(address);
+        for number in 0..RECORDS {
+            let payload = format!("{publisher}: {number}");
+            assert_eq!(
+                session.publish("shared", payload.as_bytes()).outcome,
+                Outcome::Ok
+            );
+        }
+    };
+    std::thread::scope(|scope| {
+        for publisher in 0..PUBLISHERS {
+            scope.spawn(move || publish(publisher));
+        }
+    });
+    let stats = broker.stats();
+    let per_sync = stats["records_per_sync"].as_f64().expect("a number");
+    figure(
+        "records per sync",
+        &format!("{per_sync:.1} of {PUBLISHERS} publishers"),
+    );
+    assert_eq!(stats["records_in"], PUBLISHERS as u64 * RECORDS);
+    assert!(per_sync > 10.0, "{per_sync} records per sync");
+}
+
+#[test]
+fn outcomes_of_many_records_come_in_few_frames() {
+    const RECORDS: usize = 1000;
+    let broker = Broker::start();
+    let mut publisher = broker.connect();
+    let mut bytes = Vec::new();
+    for correlation in 0..RECORDS as u64 {
+        bytes.extend_from_slice(&record("a/topic", &["x"], correlation));
+    }
+    publisher.send(&bytes);
+    let (mut frames, mut outcomes) = (0, 0);
+    while outcomes < RECORDS {
+        let Event::Published(entries) = publisher.event() else {
+            panic!("a publisher hears of nothing but its records");
+        };
+        frames += 1;
+        outcomes += entries.len();
+    }
+    figure("frames for 1,000 outcomes", &frames.to_string());
+    assert!(frames < RECORDS / 4, "{frames} frames");
+}
