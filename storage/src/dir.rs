@@ -58,6 +58,7 @@ impl DataDir {
             },
             _ => DirError::from_io(path, error),
         })?;
+        refuse_foreign(path)?;
         let lock = lock(path)?;
         let entropy = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
         let meta = match fs::read(path.join(META)) {
@@ -176,23 +177,28 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+/// Refuses a directory that is somebody else's, before anything is put into it.
+fn refuse_foreign(path: &Path) -> Result<(), DirError> {
+    let entries = file::list(path).map_err(|error| DirError::from_io(path, error))?;
+    // What an interrupted creation, or the file system itself, leaves.
+    let ours = [LOCK, META, "meta.new", "lost+found"];
+    let is_ours = |name: &str| ours.contains(&name);
+    let known = entries.iter().any(|entry| entry.name == META);
+    if known || entries.iter().all(|entry| is_ours(&entry.name)) {
+        return Ok(());
+    }
+    Err(DirError::Foreign {
+        path: path.to_owned(),
+    })
+}
+
 fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
-    let failed = |error| DirError::from_io(path, error);
     let logs = options.logs_per_durability;
     if logs == 0 || logs > LOGS_PER_DURABILITY_MAX {
         return Err(DirError::Logs {
             logs,
             max: LOGS_PER_DURABILITY_MAX,
         });
-    }
-    for entry in file::list(path).map_err(failed)? {
-        // What an interrupted creation, or the file system itself, leaves.
-        let ours = [LOCK, "meta.new", "lost+found"];
-        if !ours.contains(&entry.name.as_str()) {
-            return Err(DirError::Foreign {
-                path: path.to_owned(),
-            });
-        }
     }
     let key = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
     let meta = Meta {

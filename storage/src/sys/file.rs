@@ -21,7 +21,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or_else(|| Path::new("."))
+    // A bare name's parent is empty, which no system call takes for the current directory.
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
