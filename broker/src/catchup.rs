@@ -13,7 +13,7 @@ use oyez_storage::{ColdRange, Place, PopulateError, StartAt};
 use crate::chain::{Broken, Chain};
 use crate::close::Reason;
 use crate::inbox::{Message, Resolve, ResolveAnswer};
-use crate::send::{Progress, Sent, taken};
+use crate::send::{Progress, Sent, retry, taken};
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, SubscriptionRef};
@@ -55,7 +55,10 @@ impl Shard {
     /// Begins to serve a subscription from the log.
     pub(crate) fn begin_catchup(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
         if self.catchups.len() >= CATCHUPS_MAX {
-            self.catchups_waiting.push_back(id);
+            if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.waiting) {
+                session.waiting = true;
+                self.catchups_waiting.push_back(id);
+            }
             return Progress::Done;
         }
         let nonce = self.nonce() & (u32::MAX >> 1);
@@ -78,9 +81,13 @@ impl Shard {
     pub(crate) fn start_catchups(&mut self) {
         let room = CATCHUPS_MAX - self.catchups.len();
         for _ in 0..room.min(self.catchups_waiting.len()) {
-            if let Some(id) = self.catchups_waiting.pop_front() {
-                self.queue_send(id);
+            let Some(id) = self.catchups_waiting.pop_front() else {
+                return;
+            };
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.waiting = false;
             }
+            self.queue_send(id);
         }
     }
 
@@ -90,6 +97,35 @@ impl Shard {
             catchup.places.clear();
             self.places_spare.push(catchup.places);
         }
+        if self.catchups.is_empty() {
+            // Nobody reads files; an open one that retention has removed would keep its space.
+            self.files.clear();
+        }
+    }
+
+    /// Whether somebody waits for a catch-up, and there is room for one.
+    pub(crate) fn can_start_catchups(&self) -> bool {
+        !self.catchups_waiting.is_empty() && self.catchups.len() < CATCHUPS_MAX
+    }
+
+    /// Makes all catch-ups of a session whose socket is full bare cursors again.
+    pub(crate) fn pause_catchups(&mut self, id: SessionId) {
+        let mut index = 0;
+        while let Some(place) = self.sessions.get(id).and_then(|session| {
+            let subscriptions = session.subscriptions.as_slice();
+            subscriptions.get(index).copied()
+        }) {
+            let delivery = self.delivery_of(place);
+            if let Some(Delivery::CatchingUp(number)) = delivery {
+                self.return_to_window(number, place);
+            }
+            index += 1;
+        }
+    }
+
+    fn delivery_of(&self, place: SubscriptionRef) -> Option<Delivery> {
+        let topic = self.registry.get(place.topic)?;
+        Some(topic.subscriptions.get(place.slot as usize)?.delivery)
     }
 
     fn set_delivery(&mut self, place: SubscriptionRef, delivery: Delivery) {
@@ -204,10 +240,14 @@ impl Shard {
             };
             self.report_gap(id, place, cause, resume);
         }
-        if first.is_none() {
+        if first.is_none() || self.is_blocked(id) {
             self.return_to_window(number, place);
         }
         self.queue_send(id);
+    }
+
+    fn is_blocked(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.blocked)
     }
 
     /// Tells a subscriber what will not come, and moves its cursor there.
@@ -242,18 +282,24 @@ impl Shard {
         let Some(place) = self.place_of(catchup) else {
             return Progress::Done;
         };
-        if self.is_in_window(place) {
-            self.return_to_window(number, place);
-            return Progress::More;
-        }
         let Some(topic) = self.registry.get(place.topic) else {
             return Progress::Done;
         };
         let log = topic.log;
         let places = &catchup.places[at.min(catchup.places.len())..];
-        if places.is_empty() {
+        // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
+        // every catch-up that begins has to send, or read ahead, at least once.
+        let Some(next) = places.first().map(|place| place.first) else {
+            if self.is_in_window(place) {
+                self.return_to_window(number, place);
+                return Progress::More;
+            }
             self.ask_places(number);
             return Progress::Done;
+        };
+        if self.cursor_of(place).is_some_and(|cursor| cursor < next) {
+            self.report_gap(id, place, GapCause::Damage, next);
+            return Progress::More;
         }
         let mut chain = std::mem::take(&mut self.chain);
         let reader = &mut self.logs[usize::from(log.get())].reader;
@@ -322,7 +368,9 @@ impl Shard {
         let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };
-        let result = socket::send_file(session.stream.as_fd(), file, offset, size as usize);
+        let result = retry(|| {
+            socket::send_file(session.stream.as_fd(), file, offset, size as usize)
+        });
         let Sent::Bytes(sent) = taken(session, result, size as usize) else {
             return Progress::Gone;
         };
@@ -385,7 +433,10 @@ impl Shard {
 
     /// Reads a half-sent record ahead.
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
-        self.store.populate(cold, id.token().0 as u64 | TAIL_TOKEN);
+        if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.warming) {
+            session.warming = true;
+            self.store.populate(cold, id.token().0 as u64 | TAIL_TOKEN);
+        }
     }
 
     /// A read-ahead has ended.
@@ -412,6 +463,9 @@ impl Shard {
                 self.pass_damaged(number, id, place);
             }
         }
+        if self.is_blocked(id) {
+            self.pause_catchups(id);
+        }
         self.queue_send(id);
     }
 
@@ -423,6 +477,9 @@ impl Shard {
         // The token has one bit less than the generation.
         if (id.token().0 as u64) & !TAIL_TOKEN != token {
             return;
+        }
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.warming = false;
         }
         if readable {
             self.queue_send(id);

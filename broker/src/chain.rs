@@ -89,13 +89,19 @@ impl Chain {
         self.log = reader.log();
         let mut places = places.peekable();
         while self.bytes < CHAIN_BYTES && self.parts.len() < PARTS_MAX {
-            let Some(first) = places.next() else { break };
+            // A chain ends before a hole: its subscribers have to be told.
+            let next = self.next();
+            let Some(first) = places.next_if(|place| next.is_none_or(|next| next == place.first))
+            else {
+                break;
+            };
             let kept = self.places.len();
             self.places.push(first);
             let mut size = first.size;
             while let Some(place) = places.next_if(|place| {
                 place.position == first.position.plus(u64::from(size))
                     && same_block(&first, place)
+                    && self.next() == Some(place.first)
                     && self.bytes + (size as usize) < CHAIN_BYTES
             }) {
                 self.places.push(place);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::{debug, info};
 
-use crate::session::{SessionId, Stage};
+use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
 
 /// Time that a refused peer has to take its Goodbye, in milliseconds.
@@ -51,6 +51,12 @@ impl Shard {
         retry_after_ms: u32,
         reason: &str,
     ) {
+        let said = |session: &Session| {
+            matches!(session.stage, Stage::Closing | Stage::Lingering)
+        };
+        if self.sessions.get(id).is_none_or(said) {
+            return;
+        }
         self.leave_topics(id);
         let goodbye = Goodbye {
             code,
@@ -98,7 +104,7 @@ impl Shard {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         debug!(session = id.key(), ?reason, "connection closed");
         // Closing takes the only descriptor of the socket out of the poll, too.
-        if reason == Reason::Stopping || reason == Reason::Dropped {
+        if matches!(reason, Reason::Stopping | Reason::Dropped | Reason::Silent) {
             crate::sys::socket::abort(session.stream.into());
         }
     }

@@ -45,6 +45,8 @@ pub struct Config {
     pub heartbeat_ms: u32,
     /// Time that a new connection has for its hello, in milliseconds.
     pub hello_timeout_ms: u32,
+    /// Bytes of unsent data that the kernel keeps for one connection; 0 leaves it to the kernel.
+    pub send_buffer_bytes: u32,
     /// Durability of topics that no list below names.
     #[serde(with = "durability_word")]
     pub default_durability: Durability,
@@ -125,6 +127,7 @@ impl Default for Config {
             inflight_bytes_max: 4 << 20,
             heartbeat_ms: 60_000,
             hello_timeout_ms: 10_000,
+            send_buffer_bytes: 128 << 10,
             default_durability: Durability::Synced,
             memory_topics: Vec::new(),
             written_topics: Vec::new(),

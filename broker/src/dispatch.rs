@@ -10,6 +10,10 @@ use crate::receive::Taken;
 use crate::session::{SessionId, Stage};
 use crate::shard::Shard;
 
+/// A peer that does not take its answers gets no more of them once this many bytes wait for it.
+const OUTGOING_BYTES_MAX: usize = 64 << 10;
+/// The shortest heartbeat that a client can wish for.
+const HEARTBEAT_MS_MIN: u32 = 1_000;
 /// What the broker calls itself.
 const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
@@ -19,6 +23,9 @@ impl Shard {
         let Some(session) = self.sessions.get(id) else {
             return Taken::Over;
         };
+        if session.stage == Stage::Open && session.outgoing_bytes() > OUTGOING_BYTES_MAX {
+            return Taken::Later;
+        }
         match (session.stage, frame) {
             (Stage::Closing | Stage::Lingering, _) => Taken::Over,
             (Stage::Greeting, Frame::Hello(hello)) => self.greet(id, &hello),
@@ -59,7 +66,10 @@ impl Shard {
         }
         debug!(session = id.key(), name = hello.name, "hello");
         let config = &self.shared.config;
-        let heartbeat_ms = config.heartbeat_ms;
+        let heartbeat_ms = match hello.heartbeat_ms {
+            0 => config.heartbeat_ms,
+            wish => wish.clamp(HEARTBEAT_MS_MIN.min(config.heartbeat_ms), config.heartbeat_ms),
+        };
         let welcome = Welcome {
             version: VERSION,
             heartbeat_ms,
@@ -76,10 +86,9 @@ impl Shard {
         self.scratch = scratch;
         if let Some(session) = self.sessions.get_mut(id) {
             session.stage = Stage::Open;
+            session.heartbeat_ms = heartbeat_ms;
         }
         self.metrics().sessions.add(1);
-        self.timers
-            .arm(id, self.now.monotonic_ms + u64::from(heartbeat_ms));
         Taken::Done
     }
 

@@ -74,7 +74,8 @@ impl Shard {
             }
             Step::Drained => {
                 if shared.shards_drained.load(Ordering::Acquire) == shards {
-                    self.take_messages();
+                    // Until nothing is left: what comes after the Goodbye is not sent.
+                    while self.take_messages() {}
                     self.deliver_acks();
                     self.dismiss_sessions();
                     self.drain.step = Step::Leaving;

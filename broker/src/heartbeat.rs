@@ -27,7 +27,7 @@ impl Shard {
         let (config, blocked) = (&self.shared.config, session.blocked);
         let (hello_ms, heartbeat_ms) = (
             u64::from(config.hello_timeout_ms),
-            u64::from(config.heartbeat_ms),
+            u64::from(session.heartbeat_ms),
         );
         match session.stage {
             Stage::Closing | Stage::Lingering if silent_ms >= LINGER_MS => {
@@ -39,6 +39,10 @@ impl Shard {
             }
             Stage::Greeting => self.timers.arm(id, heard_ms + hello_ms),
             Stage::Open if silent_ms < heartbeat_ms => self.timers.arm(id, heard_ms + heartbeat_ms),
+            // A session that we hold back ourselves may have said a lot that was not read yet.
+            Stage::Open if session.reading => {
+                self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
+            }
             // After a stall of this machine everybody seems silent: only who did not answer is.
             Stage::Open if !session.pinged => {
                 session.pinged = true;

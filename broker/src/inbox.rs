@@ -196,6 +196,12 @@ impl Outbox {
         }
     }
 
+    /// Whether a record of so many bytes would probably be taken.
+    pub(crate) fn has_room(&self, shard: usize, size: usize) -> bool {
+        let waiting = self.targets[shard].sender.publish_bytes.load(Ordering::Relaxed);
+        waiting + size <= PUBLISH_BYTES_MAX
+    }
+
     /// Hands a record over; gives it back when the inbox is full.
     pub(crate) fn publish(&mut self, shard: usize, publish: Publish) -> Result<(), Publish> {
         let target = &mut self.targets[shard];

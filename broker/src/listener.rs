@@ -57,27 +57,28 @@ impl Listener {
             Ok((stream, _)) => Some(Accepted::Connection(stream)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => self.next_without_room(),
-                Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Some(Accepted::Gone),
-                _ => {
+                Some(libc::EAGAIN) => {
                     self.ready = false;
                     None
                 }
+                // Out of memory: what waits in the backlog is tried again in the next turn.
+                Some(libc::ENOBUFS | libc::ENOMEM) => None,
+                _ => Some(Accepted::Gone),
             },
         }
     }
 
     fn next_without_room(&mut self) -> Option<Accepted> {
         self.spare = None;
-        let accepted = self.socket.accept();
-        let answer = match accepted {
+        match self.socket.accept() {
+            // The stream holds the descriptor; whoever turns it away calls `restore`.
             Ok((stream, _)) => Some(Accepted::NoRoom(stream)),
             Err(_) => {
+                self.restore();
                 self.ready = false;
                 None
             }
-        };
-        // The stream still holds the descriptor; `refuse` drops it and calls `restore`.
-        answer
+        }
     }
 
     fn restore(&mut self) {
@@ -116,14 +117,13 @@ impl Shard {
 
     fn welcome(&mut self, mut stream: TcpStream) {
         let total = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let full = total >= self.shared.config.max_connections
-            || self.sessions.len() >= self.shared.connections_per_shard;
-        if full {
+        let full = total >= self.shared.config.max_connections;
+        if self.sessions.len() >= self.shared.connections_per_shard {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.turn_away(stream, "the broker has as many connections as it may");
+            self.turn_away(stream, "this shard of the broker has as many connections as it may");
             return;
         }
-        let prepared = socket::prepare(stream.as_fd());
+        let prepared = socket::prepare(stream.as_fd(), self.shared.config.send_buffer_bytes);
         let id = self.sessions.insert_with(self.now_tick(), |id: SessionId| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token: Token = id.token();
@@ -134,8 +134,15 @@ impl Shard {
             Ok(id) => {
                 self.metrics().connections_accepted.add(1);
                 self.metrics().connections.add(1);
-                let due = self.now.monotonic_ms + u64::from(self.shared.config.hello_timeout_ms);
-                self.timers.arm(id, due);
+                let config = &self.shared.config;
+                let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
+                self.timers
+                    .arm(id, self.now.monotonic_ms + u64::from(wait_ms));
+                if full {
+                    self.metrics().connections_refused.add(1);
+                    let reason = "the broker has as many connections as it may";
+                    self.say_goodbye(id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
+                }
             }
             // The connection died between its arrival and here.
             Err(_) => {

@@ -14,6 +14,11 @@ use crate::receive::Taken;
 use crate::session::SessionId;
 use crate::shard::Shard;
 
+/// Publishes of other shards taken in one turn.
+const PUBLISHES_PER_TURN: usize = 1024;
+/// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
+const STALLED_MAX: usize = 1024;
+
 /// A record that is in the log and not visible yet.
 #[derive(Debug)]
 pub(crate) struct PendingAck {
@@ -73,6 +78,10 @@ impl Shard {
         record: &Record<'_>,
         origin: Origin,
     ) -> Taken {
+        if !self.outbox.has_room(owner, record.bytes().len()) {
+            self.retry = true;
+            return Taken::Later;
+        }
         let publish = Publish {
             origin,
             log,
@@ -117,31 +126,51 @@ impl Shard {
         Taken::Done
     }
 
-    /// Takes what other shards have handed over, in their order, until a log takes no more.
+    /// Takes what other shards have handed over, each log in its order. A log that takes no more holds up only its own
+    /// publishes, until too many wait for all logs together.
     pub(crate) fn take_publishes(&mut self) {
-        loop {
-            let publish = match self.stalled.pop_front() {
-                Some(publish) => publish,
-                None => match self.inbox.next_publish() {
-                    Some(publish) => publish,
-                    None => return,
-                },
-            };
-            // The other shard has verified it; only its structure is looked at again.
-            let taken = match Record::trusted(&publish.record) {
-                Some(record) => self.append(publish.log, &record, publish.origin),
-                None => Taken::Done,
-            };
-            if taken == Taken::Later {
-                self.stalled.push_front(publish);
+        if self.stalled > 0 {
+            self.retry_stalled();
+        }
+        for _ in 0..PUBLISHES_PER_TURN {
+            if self.stalled >= STALLED_MAX {
                 return;
             }
+            let Some(publish) = self.inbox.next_publish() else {
+                return;
+            };
+            let waits = !self.log(publish.log).stalled.is_empty();
+            if waits || self.append_handed_over(&publish) == Taken::Later {
+                self.log(publish.log).stalled.push_back(publish);
+                self.stalled += 1;
+            }
+        }
+        self.retry = true;
+    }
+
+    fn retry_stalled(&mut self) {
+        for log in 0..self.logs.len() {
+            while let Some(publish) = self.logs[log].stalled.pop_front() {
+                if self.append_handed_over(&publish) == Taken::Later {
+                    self.logs[log].stalled.push_front(publish);
+                    break;
+                }
+                self.stalled -= 1;
+            }
+        }
+    }
+
+    /// The other shard has verified the record; only its structure is looked at again.
+    fn append_handed_over(&mut self, publish: &Publish) -> Taken {
+        match Record::trusted(&publish.record) {
+            Some(record) => self.append(publish.log, &record, publish.origin),
+            None => Taken::Done,
         }
     }
 
     /// Whether records of other shards wait here.
     pub(crate) fn has_stalled_publishes(&self) -> bool {
-        !self.stalled.is_empty()
+        self.stalled > 0
     }
 
     /// Answers every publisher whose record has become visible in an own log.

@@ -22,8 +22,8 @@ pub(crate) struct Listing {
     request: u32,
     waiting: usize,
     topics: Vec<TopicInfo>,
-    /// Some shard has more than it told.
-    cut: bool,
+    /// Some shard has more than it told, from this name on; what others told beyond it is told again later.
+    cut_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -64,13 +64,17 @@ impl Shard {
         })
     }
 
+    /// One list at a time for each session: gathering it costs every shard something.
     fn list_topics(&mut self, id: SessionId, request: u32, after: &str) -> Taken {
+        if self.listings.iter().any(|(_, listing)| listing.session == id) {
+            return Taken::Later;
+        }
         let listing = self.listings.insert(Listing {
             session: id,
             request,
             waiting: self.shared.shards,
             topics: Vec::new(),
-            cut: false,
+            cut_at: None,
         });
         for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
             let message = Message::ListTopics {
@@ -96,18 +100,28 @@ impl Shard {
         let Some(listing) = self.listings.get_mut(number) else {
             return;
         };
-        listing.cut |= topics.len() == TOPICS_PER_ANSWER;
+        if topics.len() == TOPICS_PER_ANSWER {
+            let last = topics.last().map(|topic| topic.name.clone());
+            listing.cut_at = match listing.cut_at.take() {
+                Some(cut) => last.map(|last| last.min(cut)),
+                None => last,
+            };
+        }
         listing.topics.append(&mut topics);
         listing.waiting -= 1;
         if listing.waiting > 0 {
             return;
         }
         let mut listing = self.listings.remove(number);
+        self.freed = true;
         listing
             .topics
             .sort_by(|left, right| left.name.cmp(&right.name));
+        if let Some(cut) = &listing.cut_at {
+            listing.topics.retain(|topic| topic.name <= *cut);
+        }
         let (json, told) = topics_json(&listing.topics);
-        let more = listing.cut || told < listing.topics.len();
+        let more = listing.cut_at.is_some() || told < listing.topics.len();
         self.send_control(listing.session, |out| {
             Answer {
                 id: listing.request,

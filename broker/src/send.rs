@@ -40,13 +40,18 @@ pub(crate) enum Progress {
 
 /// Gives `parts` to the socket; less than all of them means that it is full.
 pub(crate) fn send(session: &mut Session, parts: &[IoSlice<'_>], total: usize) -> Sent {
-    let sent = loop {
-        match socket::send(session.stream.as_fd(), parts) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => break result,
-        }
-    };
+    let sent = retry(|| socket::send(session.stream.as_fd(), parts));
     taken(session, sent, total)
+}
+
+/// Calls again while a signal gets in the way.
+pub(crate) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// What a socket's answer means; less than `total` means that it is full.
@@ -71,8 +76,12 @@ impl Shard {
         id: SessionId,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Taken {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Taken::Over;
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| matches!(session.stage, Stage::Greeting | Stage::Open))
+        else {
+            return Taken::Over; // Nothing comes after a Goodbye.
         };
         let spare = &mut self.outgoing_spare;
         let outgoing = session
@@ -92,21 +101,44 @@ impl Shard {
         if progress == Progress::Done {
             progress = self.flush_control(id);
         }
-        let mut index = 0;
-        while progress == Progress::Done {
-            let Some(session) = self.sessions.get(id).filter(|s| s.stage == Stage::Open) else {
-                return;
-            };
-            let Some(subscription) = session.subscriptions.as_slice().get(index).copied() else {
-                return;
-            };
-            progress = self.deliver(id, subscription);
-            index += 1;
+        if progress == Progress::Done {
+            progress = self.flush_subscriptions(id);
         }
         match progress {
             Progress::More => self.queue_send(id),
             Progress::Gone => self.disconnect(id, Reason::PeerReset),
-            Progress::Done | Progress::Blocked => {}
+            Progress::Blocked => self.pause_catchups(id),
+            Progress::Done => {}
+        }
+    }
+
+    /// Sends every subscription of a session something, from another one on in each turn, so that none is always
+    /// behind the others.
+    fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
+        let count = match self.sessions.get(id) {
+            Some(session) if session.stage == Stage::Open => session.subscriptions.len(),
+            _ => return Progress::Done,
+        };
+        let first = usize::try_from(self.metrics().turns.get()).unwrap_or(0);
+        let mut more = false;
+        for index in 0..count {
+            let index = first.wrapping_add(index) % count;
+            let Some(subscription) = self.sessions.get(id).and_then(|session| {
+                let subscriptions = session.subscriptions.as_slice();
+                subscriptions.get(index).copied()
+            }) else {
+                break;
+            };
+            match self.deliver(id, subscription) {
+                Progress::Done => {}
+                Progress::More => more = true,
+                end @ (Progress::Blocked | Progress::Gone) => return end,
+            }
+        }
+        if more {
+            Progress::More
+        } else {
+            Progress::Done
         }
     }
 
@@ -165,13 +197,17 @@ impl Shard {
         };
         let rest = &outgoing.bytes[outgoing.sent..];
         let total = rest.len();
-        let result = socket::send(session.stream.as_fd(), &[IoSlice::new(rest)]);
+        let result = retry(|| socket::send(session.stream.as_fd(), &[IoSlice::new(rest)]));
         let Sent::Bytes(size) = taken(session, result, total) else {
             return Progress::Gone;
         };
         if size < total {
             if let Some(outgoing) = &mut session.outgoing {
                 outgoing.sent += size;
+                if outgoing.sent * 2 >= outgoing.bytes.len() {
+                    outgoing.bytes.drain(..outgoing.sent);
+                    outgoing.sent = 0;
+                }
             }
             return Progress::Blocked;
         }

@@ -25,6 +25,8 @@ use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, socket};
 
+/// Blocks of the tail arena that each log on disk has at least, however many logs share it.
+const TAIL_BLOCKS_MIN: usize = 4;
 /// Topics looked at together when their durability is checked against the configuration.
 const TOPICS_PER_CHECK: usize = 4096;
 
@@ -179,7 +181,7 @@ impl Launch<'_> {
                 address: self.address,
                 inbox,
                 outbox: Outbox::new(senders.clone()),
-                opened: opened_in.clone(),
+                opened: Some(opened_in.clone()),
                 start,
             };
             let ended = ended_in.clone();
@@ -226,23 +228,26 @@ struct ShardThread {
     address: SocketAddr,
     inbox: Inbox,
     outbox: Outbox,
-    opened: Sender<Opened>,
+    /// Taken when it has told.
+    opened: Option<Sender<Opened>>,
     start: Receiver<Vec<LogReader>>,
 }
 
 impl ShardThread {
-    fn run(self, ended: &Sender<Result<(), ShardError>>) {
+    fn run(mut self, ended: &Sender<Result<(), ShardError>>) {
         let ended = Ending(ended);
-        match self.open() {
+        let opened = self.open();
+        // Given up before waiting, so that whoever gathers the answers notices a shard that has panicked.
+        let Some(answer) = self.opened.take() else {
+            return;
+        };
+        match opened {
             // The receiver lives until every shard has told.
-            Err(error) => drop(self.opened.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error))),
             Ok((store, listener)) => {
-                let readers = self
-                    .own_logs()
-                    .iter()
-                    .map(|log| store.reader(*log))
-                    .collect();
-                let _ = self.opened.send(Ok(readers));
+                let readers = self.own_logs().iter().map(|log| store.reader(*log)).collect();
+                let _ = answer.send(Ok(readers));
+                drop(answer);
                 if let Ok(readers) = self.start.recv() {
                     ended.tell(self.serve(store, listener, readers));
                 }
@@ -394,7 +399,7 @@ fn log_recovery(report: &RecoveryReport) {
 /// Logs on disk share the tail arena; memory logs have room of their own.
 fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
     let blocks = |bytes: u64| usize::try_from(bytes / BLOCK_BYTES).unwrap_or(usize::MAX);
-    let tail_blocks = blocks(config.arena_bytes / logs_on_disk(dir)).max(2);
+    let tail_blocks = blocks(config.arena_bytes / logs_on_disk(dir)).max(TAIL_BLOCKS_MIN);
     LogOptions {
         segment_bytes: config.segment_bytes,
         retention_bytes: (config.retention_bytes > 0).then_some(config.retention_bytes),

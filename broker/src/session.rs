@@ -84,6 +84,8 @@ pub(crate) struct Session {
     generation: u32,
     /// When something was last read, in ticks of the timer wheel; before the hello, when the connection came.
     pub(crate) heard_tick: u32,
+    /// After this much silence it is asked for a sign of life, in milliseconds.
+    pub(crate) heartbeat_ms: u32,
     pub(crate) stage: Stage,
     /// The socket takes nothing until epoll says otherwise.
     pub(crate) blocked: bool,
@@ -93,6 +95,10 @@ pub(crate) struct Session {
     pub(crate) reading: bool,
     /// The peer has shut its side.
     pub(crate) ended: bool,
+    /// Waits for a catch-up to become free.
+    pub(crate) waiting: bool,
+    /// The rest of its half-sent record is being read ahead.
+    pub(crate) warming: bool,
     /// Was asked for a sign of life and has given none since.
     pub(crate) pinged: bool,
     /// Published records that wait for their outcome, and their bytes.
@@ -108,6 +114,12 @@ pub(crate) struct Session {
 const _: () = assert!(size_of::<Session>() + 24 <= 144);
 
 impl Session {
+    /// Bytes of control frames that wait for the socket.
+    pub(crate) fn outgoing_bytes(&self) -> usize {
+        let outgoing = self.outgoing.as_ref();
+        outgoing.map_or(0, |outgoing| outgoing.bytes.len() - outgoing.sent)
+    }
+
     /// Whether a whole record may be sent: nothing else is half out.
     pub(crate) fn is_clear(&self) -> bool {
         !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
@@ -145,7 +157,10 @@ impl Sessions {
             queued: false,
             reading: false,
             ended: false,
+            waiting: false,
+            warming: false,
             pinged: false,
+            heartbeat_ms: 0,
             inflight_records: 0,
             inflight_bytes: 0,
             partial: None,

@@ -24,7 +24,7 @@ use crate::metrics::ShardMetrics;
 use crate::publish::PendingAcks;
 use crate::query::Listing;
 use crate::registry::Registry;
-use crate::session::{Outgoing, SessionId, Sessions};
+use crate::session::{Outgoing, SessionId, Sessions, Stage};
 use crate::shared::{Phase, Shared};
 use crate::sys::waker::Waker;
 use crate::timer::{TICK_MS, TimerWheel};
@@ -42,6 +42,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 const READS_PER_TURN: usize = 1024;
 /// Sessions sent to in one turn, beside the walks.
 const FLUSHES_PER_TURN: usize = 4096;
+/// Bytes sent by flushes in one turn.
+const FLUSH_BYTES_PER_TURN: u64 = 16 << 20;
 /// Messages of other shards handled in one turn.
 const MESSAGES_PER_TURN: usize = 4096;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
@@ -59,6 +61,8 @@ pub(crate) struct LogView {
     pub(crate) subscriptions: usize,
     /// Records whose outcome waits for the log; only the owner has any.
     pub(crate) pending: PendingAcks,
+    /// Publishes of other shards that wait for the log to take them; only the owner has any.
+    pub(crate) stalled: VecDeque<Publish>,
 }
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
@@ -78,13 +82,13 @@ pub(crate) struct Shard {
     pub(crate) files: SegmentFiles,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
-    /// Publishes of other shards that wait for an own log to take them.
-    pub(crate) stalled: VecDeque<Publish>,
+    /// Publishes in the `stalled` lists of all logs.
+    pub(crate) stalled: usize,
     pub(crate) acks: Vec<(SessionId, PublishedEntry, u32)>,
     /// Sessions with something to read, to send, waiting to be read again.
     pub(crate) readable: VecDeque<SessionId>,
     pub(crate) sendable: VecDeque<SessionId>,
-    pub(crate) paused: Vec<SessionId>,
+    pub(crate) paused: VecDeque<SessionId>,
     /// Topics with news that not everybody has.
     pub(crate) topics_with_news: VecDeque<u32>,
     pub(crate) catchups: Slab<Catchup>,
@@ -140,6 +144,7 @@ impl Shard {
             walked: reader.visible(),
             subscriptions: 0,
             pending: PendingAcks::default(),
+            stalled: VecDeque::new(),
             reader,
         };
         Ok(Self {
@@ -157,11 +162,11 @@ impl Shard {
             files: SegmentFiles::new(SEGMENT_FILES_MAX),
             inbox: parts.inbox,
             outbox: parts.outbox,
-            stalled: VecDeque::new(),
+            stalled: 0,
             acks: Vec::new(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
-            paused: Vec::new(),
+            paused: VecDeque::new(),
             topics_with_news: VecDeque::new(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
@@ -217,16 +222,18 @@ impl Shard {
     /// whether there is more to do at once.
     fn turn(&mut self) -> Result<bool, ShardError> {
         self.accept();
-        self.retry = false;
-        self.freed = false;
-        self.readable.extend(self.paused.drain(..));
-        for _ in 0..self.readable.len().min(READS_PER_TURN) {
-            if let Some(session) = self.readable.pop_front() {
-                self.receive(session);
-            }
+        let turns = self.metrics().turns.get();
+        self.resume_paused();
+        // In turn, so that neither own publishers nor those of other shards take all the room of a log that is short
+        // of it.
+        if turns.is_multiple_of(2) {
+            self.read_sessions();
+            self.take_publishes();
+        } else {
+            self.take_publishes();
+            self.read_sessions();
         }
-        self.take_publishes();
-        self.take_messages();
+        self.retry |= self.take_messages();
         self.pump()?;
         self.fire_timers();
         self.take_news();
@@ -236,11 +243,7 @@ impl Shard {
         }
         self.start_catchups();
         self.deliver_acks();
-        for _ in 0..self.sendable.len().min(FLUSHES_PER_TURN) {
-            if let Some(session) = self.sendable.pop_front() {
-                self.flush(session);
-            }
-        }
+        self.flush_sessions();
         let unsaid = self.outbox.finish_turn();
         self.store.submit().map_err(ShardError::Submit)?;
         for log in &mut self.logs {
@@ -251,12 +254,45 @@ impl Shard {
         Ok(self.has_work())
     }
 
+    /// Lets paused sessions try again, if something has become free that they may have waited for.
+    fn resume_paused(&mut self) {
+        let freed = std::mem::take(&mut self.freed);
+        let retry = std::mem::take(&mut self.retry);
+        if freed || retry {
+            let room = READS_PER_TURN.saturating_sub(self.readable.len());
+            let resumed = room.min(self.paused.len());
+            self.freed = resumed < self.paused.len();
+            self.readable.extend(self.paused.drain(..resumed));
+        }
+    }
+
+    fn read_sessions(&mut self) {
+        for _ in 0..self.readable.len().min(READS_PER_TURN) {
+            if let Some(session) = self.readable.pop_front() {
+                self.receive(session);
+            }
+        }
+    }
+
+    fn flush_sessions(&mut self) {
+        let limit = self.metrics().bytes_out.get() + FLUSH_BYTES_PER_TURN;
+        for _ in 0..self.sendable.len().min(FLUSHES_PER_TURN) {
+            if self.metrics().bytes_out.get() >= limit {
+                return;
+            }
+            if let Some(session) = self.sendable.pop_front() {
+                self.flush(session);
+            }
+        }
+    }
+
     fn has_work(&self) -> bool {
         let waiting = !self.paused.is_empty() || self.has_stalled_publishes();
         (self.freed && waiting)
             || !self.readable.is_empty()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
+            || self.can_start_catchups()
             || self.listener.as_ref().is_some_and(Listener::has_more)
             || self.has_unwalked_news()
     }
@@ -297,6 +333,7 @@ impl Shard {
     }
 
     fn take_session_event(&mut self, id: SessionId, event: &mio::event::Event) {
+        let now_tick = self.now_tick();
         let Some(session) = self.sessions.get_mut(id) else {
             return; // Closed earlier in this turn.
         };
@@ -305,6 +342,11 @@ impl Shard {
         }
         if event.is_writable() && session.blocked {
             session.blocked = false;
+            if session.stage == Stage::Open {
+                // A peer that takes bytes is alive.
+                session.heard_tick = now_tick;
+                session.pinged = false;
+            }
             self.queue_send(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -312,11 +354,11 @@ impl Shard {
         }
     }
 
-    /// Handles what other shards have said.
-    pub(crate) fn take_messages(&mut self) {
+    /// Handles what other shards have said; tells whether there may be more.
+    pub(crate) fn take_messages(&mut self) -> bool {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = self.inbox.next_message() else {
-                return;
+                return false;
             };
             match message {
                 Message::Published {
@@ -339,7 +381,7 @@ impl Shard {
                 Message::Topics { listing, topics } => self.add_topics(listing, topics),
             }
         }
-        self.retry = true;
+        true
     }
 
     /// Lets the store work: completions, visible places, the next flushes.

@@ -214,9 +214,15 @@ impl Shard {
         };
         let (slot, log) = (place.slot as usize, topic.log);
         let left = topic.subscriptions.swap_remove(slot);
-        let moved = topic.subscriptions.get(slot).map(|moved| moved.session);
-        if let Some(moved) = moved.and_then(|key| self.sessions.at_mut(key)) {
-            moved.subscriptions.moved(place.topic, place.slot);
+        let walked = topic.walk.queued;
+        if let Some(key) = topic.subscriptions.get(slot).map(|moved| moved.session) {
+            if let Some(moved) = self.sessions.at_mut(key) {
+                moved.subscriptions.moved(place.topic, place.slot);
+            }
+            // A walk under way may have passed this slot and not yet met who is in it now.
+            if let Some(id) = self.sessions.id_at(key).filter(|_| walked) {
+                self.queue_send(id);
+            }
         }
         if let Delivery::CatchingUp(catchup) = left.delivery {
             self.end_catchup(catchup);

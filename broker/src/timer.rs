@@ -42,9 +42,10 @@ impl TimerWheel {
         let first = self.fired + 1;
         let last = now.min(self.fired + SLOTS as u64);
         for slot in first..=last {
-            let timers = &mut self.slots[Self::index(slot)];
+            // With its memory: a burst of connections would else leave its mark in every slot.
+            let timers = std::mem::take(&mut self.slots[Self::index(slot)]);
             self.armed -= timers.len();
-            due.append(timers);
+            due.extend(timers);
         }
         self.fired = self.fired.max(now);
     }

@@ -35,9 +35,15 @@ pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-/// Options of an accepted connection: small messages leave at once.
-pub(crate) fn prepare(stream: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+/// Options of an accepted connection: small messages leave at once, and a peer that does not read pins little of the
+/// kernel's memory.
+pub(crate) fn prepare(stream: BorrowedFd<'_>, send_buffer_bytes: u32) -> io::Result<()> {
+    let fd = stream.as_raw_fd();
+    if send_buffer_bytes > 0 {
+        let size = i32::try_from(send_buffer_bytes).unwrap_or(i32::MAX);
+        set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, size)?;
+    }
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
 /// Closes with a reset instead of an orderly end, leaving no TIME_WAIT: for a peer that is refused or gone.
