@@ -17,7 +17,7 @@ use crate::flush::Flush;
 use crate::index::{SegmentRef, TopicIndex};
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::Appended;
-use crate::segment::{Segment, SegmentIndex};
+use crate::segment::{Segment, SegmentFile, SegmentIndex};
 use crate::shared::{Shared, Snapshot};
 use crate::sip::siphash13;
 use crate::sys::arena::{ArenaPool, BlockWriter};
@@ -48,6 +48,13 @@ pub(crate) enum Purpose {
     Carried,
     Unlink,
     State,
+}
+
+/// Large things that nobody needs any more.
+#[derive(Debug)]
+pub(crate) enum Discarded {
+    Index { _index: SegmentIndex },
+    File { _file: Arc<SegmentFile> },
 }
 
 /// How far a drain has come.
@@ -101,6 +108,8 @@ pub(crate) struct Log {
     /// Footers are tried again from this time on.
     pub seal_retry_ms: u64,
     pub carried: Option<Arc<Map>>,
+    /// What takes long to free: the next file that is written takes it along to the disk's thread.
+    pub discarded: Vec<Discarded>,
     pub poisoned: bool,
     /// The visible place advanced since the last turn.
     pub moved: bool,
@@ -133,6 +142,7 @@ impl Log {
             retention: crate::retention::Retention::default(),
             seal_retry_ms: 0,
             carried: None,
+            discarded: Vec::new(),
             poisoned: false,
             moved: false,
             refused: false,
