@@ -11,8 +11,9 @@ use oyez_protocol::LogId;
 use crate::disk::{BlockRange, Disk, FileId};
 use crate::error::Poisoned;
 use crate::format::{BLOCK_BYTES, block_start};
-use crate::log::{Drain, Log, Purpose, Reached};
+use crate::log::{Drain, Log, Purpose};
 use crate::options::Durability;
+use crate::tail::Reached;
 
 /// Writes without a sync in between, in bytes, before a sync is due although more is waiting.
 const UNSYNCED_MAX: u64 = 4 * BLOCK_BYTES;

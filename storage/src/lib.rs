@@ -13,10 +13,10 @@
 //!           head             written, synced -> visible               LogReader::{walk, read, file_range}
 //! ```
 //!
-//! - `log` appends and keeps the index; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
+//! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them; `lookup` answers questions about topics.
 //! - `survey` looks into a directory, `scan` reads a block believing nothing, `recovery` puts blocks together, `open`
-//!   decides where the log goes on.
+//!   decides where the log goes on, with the segments that `attach` takes in.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
@@ -117,6 +117,7 @@
 //! 5. The epoch is new when records are missing that were, or may have been, acknowledged; for a written log also when
 //!    the machine went down with it open (another boot id); for a memory log always.
 
+mod attach;
 mod dir;
 mod disk;
 mod error;
@@ -147,6 +148,7 @@ mod survey;
 )]
 mod sys;
 mod table;
+mod tail;
 
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX};
 pub use disk::{

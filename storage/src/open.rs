@@ -14,15 +14,15 @@ use crate::dir::DataDir;
 use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError};
 use crate::format::{BLOCK_BYTES, block_start};
-use crate::index::SegmentRef;
-use crate::log::{Log, LogParts, Reached, Spare, footer_name};
+use crate::log::{Log, LogParts, Spare, footer_name};
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::{Progress, RecoveryReport};
 use crate::recovery::Kept;
-use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
+use crate::segment::{Segment, Stage};
 use crate::state::STATE;
-use crate::survey::{Blank, Part, Sealed, Survey, Surveyor};
+use crate::survey::{Blank, Part, Survey, Surveyor};
 use crate::sys::arena::ArenaPool;
+use crate::tail::Reached;
 
 /// What a log is opened with.
 pub(crate) struct Opening<'a> {
@@ -179,10 +179,10 @@ impl Rebuild<'_> {
         let last = survey.parts.len().saturating_sub(1);
         for (number, part) in survey.parts.into_iter().enumerate() {
             match part {
-                Part::Sealed(sealed) => self.push_sealed(sealed),
+                Part::Sealed(sealed) => self.log.attach_sealed(sealed),
                 Part::Kept(kept) => {
                     report.footers_rebuilt += u64::from(number < last);
-                    self.push_kept(kept)?;
+                    self.attach(kept)?;
                 }
             }
         }
@@ -219,7 +219,9 @@ impl Rebuild<'_> {
     }
 
     fn adopt_spare(&mut self, blanks: Vec<Blank>, end: u64) -> Result<(), OpenError> {
-        let limit = self.log.segments.back().map_or(end, Segment::limit);
+        let last = self.log.segments.back();
+        let goes_on = last.filter(|last| last.stage == Stage::Full && end < last.limit());
+        let limit = goes_on.map_or(end, Segment::limit);
         let mut useless = Vec::new();
         for blank in blanks {
             let fits = blank.base == limit && blank.bytes == self.log.parts.options.segment_bytes;
@@ -246,7 +248,7 @@ impl Rebuild<'_> {
         let mut superseded = Vec::new();
         for part in survey.parts {
             match part {
-                Part::Sealed(sealed) => self.push_sealed(sealed),
+                Part::Sealed(sealed) => self.log.attach_sealed(sealed),
                 Part::Kept(mut kept) => {
                     let from = kept.records.partition_point(|r| r.sequence < keep_to);
                     let rest = kept.split_off(from);
@@ -254,7 +256,7 @@ impl Rebuild<'_> {
                         superseded.extend(self.files(kept.base, &kept));
                     } else {
                         report.footers_rebuilt += 1;
-                        self.push_kept(kept)?;
+                        self.attach(kept)?;
                     }
                     copies.extend(rest);
                 }
@@ -273,6 +275,12 @@ impl Rebuild<'_> {
         self.copy(&copies)?;
         self.commit()?;
         self.remove(superseded)
+    }
+
+    fn attach(&mut self, kept: Kept) -> Result<(), OpenError> {
+        let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
+        self.log.attach_kept(kept, opened);
+        Ok(())
     }
 
     fn files(&self, base: u64, kept: &Kept) -> [PathBuf; 2] {
@@ -294,101 +302,6 @@ impl Rebuild<'_> {
             log.shared.set_start(log.head);
         }
         log.set_visible(log.head);
-    }
-
-    fn push_sealed(&mut self, sealed: Sealed) {
-        let head = &sealed.head;
-        let number = self.log.next_number;
-        for slot in 0..sealed.footer.rows() {
-            let row = sealed.footer.topic(slot);
-            let Some(name) = sealed.footer.name(&row) else {
-                continue;
-            };
-            let first = sealed.footer.row_place(&row, 0).first;
-            self.refer(
-                name,
-                SegmentRef {
-                    segment: number,
-                    slot,
-                    first,
-                },
-                row.next,
-            );
-        }
-        let file = SegmentFile::new(head.base, sealed.path, sealed.map, head.gaps.clone());
-        file.set_end(head.end);
-        for (block, sum) in head.sums.iter().enumerate() {
-            file.set_sum(head.base + block as u64 * BLOCK_BYTES, *sum);
-        }
-        self.log.last_ms = self.log.last_ms.max(head.last_ms);
-        let segment = Segment {
-            number,
-            base: head.base,
-            bytes: file.bytes,
-            incarnation: head.incarnation,
-            first_sequence: head.first_sequence,
-            file: Some(Arc::new(file)),
-            writing: None,
-            stage: Stage::Sealed,
-            last_ms: head.last_ms,
-            index: SegmentIndex::Footer(sealed.footer),
-        };
-        self.log.push_segment(segment);
-    }
-
-    /// A segment that was scanned; it gets its footer in the first turns.
-    fn push_kept(&mut self, mut kept: Kept) -> Result<(), OpenError> {
-        let number = self.log.next_number;
-        let live = kept.index();
-        for (slot, topic) in live.topics.iter().enumerate() {
-            let slot = u32::try_from(slot).expect("a segment has fewer topics than 2^32");
-            let (first, last) = (topic.places.first(), topic.places.last());
-            let (Some(first), Some(last)) = (first, last) else {
-                continue;
-            };
-            let first = first.first;
-            self.refer(
-                &topic.name,
-                SegmentRef {
-                    segment: number,
-                    slot,
-                    first,
-                },
-                last.next(),
-            );
-        }
-        let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
-        let file = SegmentFile::new(kept.base, kept.path, opened.map, kept.gaps);
-        file.set_end(kept.end);
-        for (block, sum) in kept.sums.iter().enumerate() {
-            let position = kept.base + block as u64 * BLOCK_BYTES;
-            file.set_sum(position, *sum);
-            // It was just read.
-            file.set_warm(position, self.now_ms + self.log.parts.options.warm_ms);
-        }
-        self.log.last_ms = self.log.last_ms.max(kept.last_ms);
-        let segment = Segment {
-            number,
-            base: kept.base,
-            bytes: file.bytes,
-            incarnation: kept.incarnation,
-            first_sequence: kept.first_sequence,
-            file: Some(Arc::new(file)),
-            writing: Some(opened.file),
-            stage: Stage::Full,
-            last_ms: kept.last_ms,
-            index: SegmentIndex::Live(Arc::new(live)),
-        };
-        self.log.push_segment(segment);
-        Ok(())
-    }
-
-    fn refer(&mut self, name: &str, entry: SegmentRef, next: u64) {
-        let hash = self.log.hash(name);
-        let topic = self.log.index.find_or_add(hash, name);
-        let topic = self.log.index.topic_mut(topic);
-        topic.refs.push(entry);
-        topic.next = topic.next.max(next);
     }
 
     fn copy(&mut self, copies: &[Kept]) -> Result<(), OpenError> {

@@ -69,7 +69,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// A log on disk larger than this loses its oldest sealed segments.
     pub retention_bytes: Option<u64>,
-    /// A sealed segment whose newest record is older than this is dropped, in milliseconds.
+    /// A sealed segment whose newest record is older than this is dropped, in milliseconds. The active segment stays, so
+    /// a log that fills none keeps its records longer.
     pub retention_age_ms: Option<u64>,
     /// Blocks that a memory log keeps at most; at least 2.
     pub memory_blocks: usize,

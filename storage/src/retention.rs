@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, Map};
 use crate::footer::Footer;
-use crate::log::{Drain, Log, Purpose};
+use crate::log::{Discarded, Drain, Log, Purpose};
 use crate::segment::{SegmentIndex, Stage};
 use crate::state::{CARRIED, decode_carried, encode_carried};
 
@@ -88,6 +88,9 @@ impl Log {
         };
         let files = self.files_of(&segment);
         self.retention.leaving.extend(files);
+        if let Some(file) = segment.file {
+            self.discarded.push(Discarded::File { _file: file });
+        }
         if let SegmentIndex::Footer(footer) = segment.index {
             self.retention.footers.push(footer);
         }
@@ -100,7 +103,9 @@ impl Log {
         self.retention.in_flight = true;
         let path = self.parts.path.join(CARRIED);
         let token = self.token(Purpose::Carried);
+        let discarded = std::mem::take(&mut self.discarded);
         let content = move || {
+            drop(discarded);
             let known = known.as_ref().and_then(|map| decode_carried(map.all()));
             let mut carried = known.unwrap_or_default();
             for footer in &footers {

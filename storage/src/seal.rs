@@ -9,7 +9,7 @@ use crate::disk::{Completion, Disk, Map, Opened, Outcome};
 use crate::error::Poisoned;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
-use crate::log::{Drain, Log, Purpose, Spare, footer_name};
+use crate::log::{Discarded, Drain, Log, Purpose, Spare, footer_name};
 use crate::options::Durability;
 use crate::place::Progress;
 use crate::segment::{Segment, SegmentIndex, Stage};
@@ -206,7 +206,12 @@ impl Log {
         let live = Arc::clone(live);
         let path = self.parts.path.join(footer_name(head.base));
         let token = self.token(Purpose::Footer(number));
-        disk.put(token, path, Box::new(move || footer::encode(&head, &live)));
+        let discarded = std::mem::take(&mut self.discarded);
+        let content = move || {
+            drop(discarded);
+            footer::encode(&head, &live)
+        };
+        disk.put(token, path, Box::new(content));
     }
 
     fn put(&mut self, token: u64, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
@@ -230,11 +235,13 @@ impl Log {
         };
         match footer {
             Some((footer, _)) => {
-                segment.index = SegmentIndex::Footer(footer);
+                let footer = SegmentIndex::Footer(footer);
+                let live = std::mem::replace(&mut segment.index, footer);
                 segment.stage = Stage::Sealed;
                 if let Some(file) = segment.writing.take() {
                     disk.close(file);
                 }
+                self.discarded.push(Discarded::Index { _index: live });
             }
             None => {
                 segment.stage = Stage::Full;

@@ -2,6 +2,8 @@
 
 mod support;
 
+use oyez_protocol::limits::Limits;
+use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::*;
 use support::{Rig, dir, options, pool, record};
@@ -132,5 +134,56 @@ fn cold_reads_are_populated_and_files_are_offered_for_sendfile() {
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut from_file, range.offset)
             .expect("the range is in the file");
         assert_eq!(from_file, bytes);
+    }
+}
+
+#[test]
+fn readers_in_other_threads_see_every_record_once_and_in_order() {
+    const RECORDS: u64 = 1500;
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let pool = pool(32);
+    let mut rig = Rig::open(&dir, disk(DiskChoice::Auto), &pool, &options(), 1000);
+    for durability in [Durability::Memory, Durability::Written, Durability::Synced] {
+        let log = rig.log(durability);
+        let reader = rig.store.reader(log);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let mut reader = reader.clone();
+                std::thread::spawn(move || {
+                    let (mut at, mut next) = (reader.earliest(), 0);
+                    while next < RECORDS {
+                        let mut places = Vec::new();
+                        at = reader.walk(at, 50, |place, _| places.push(place));
+                        for place in &places {
+                            assert_eq!(place.first, Offset::new(next));
+                            let read = reader.read(place.position, place.size);
+                            let Ok(Read::Ready(bytes)) = read else {
+                                panic!("{next}: {read:?}");
+                            };
+                            let record = Record::verify_stamped(&bytes, &Limits::HARD);
+                            let record = record.expect("a sound record");
+                            assert_eq!(record.offset(), place.first);
+                            assert_eq!(record.sequence().get(), next);
+                            next += 1;
+                        }
+                        reader.release();
+                        std::thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        for number in 0..RECORDS {
+            rig.append(log, &record("t", 1, &vec![number as u8; 5000]));
+            if number % 16 == 0 {
+                rig.turn();
+            }
+        }
+        rig.until("the readers are done", |_| {
+            threads.iter().all(std::thread::JoinHandle::is_finished)
+        });
+        for thread in threads {
+            thread.join().expect("the reader saw what it should");
+        }
     }
 }

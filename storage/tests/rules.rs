@@ -288,6 +288,34 @@ fn a_log_whose_disk_stands_still_is_busy_and_the_others_are_not() {
 }
 
 #[test]
+fn the_end_of_a_segment_is_synced_before_records_of_the_next_become_visible() {
+    for seed in 0..4 {
+        let mut bench = bench(&options());
+        let log = bench.rig.log(Durability::Synced);
+        let large = record("t", 1, &[1; 100_000]);
+        while bench.rig.store.visible(log).get() < SEGMENT - 300_000 {
+            let end = bench.rig.append(log, &large).end;
+            bench.rig.until_visible(log, end);
+        }
+        // Two records for this segment and three for the next gather behind one flush.
+        bench.disk.allow(Some(0));
+        let mut end = Position::new(0);
+        for _ in 0..5 {
+            end = bench.rig.append(log, &large).end;
+            bench.rig.turn();
+        }
+        assert!(end.get() > SEGMENT);
+        bench.disk.allow(None);
+        bench.rig.until_visible(log, end);
+        let wanted = bench.rig.dump(log);
+        let disk = bench.disk.crash(seed);
+        let dir = bench.rig.dir.clone();
+        let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 2000);
+        assert!(rig.dump(log) == wanted, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_record_above_the_limit_and_a_log_of_another_shard_are_refused() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
