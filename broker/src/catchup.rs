@@ -368,9 +368,8 @@ impl Shard {
         let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };
-        let result = retry(|| {
-            socket::send_file(session.stream.as_fd(), file, offset, size as usize)
-        });
+        let result =
+            retry(|| socket::send_file(session.stream.as_fd(), file, offset, size as usize));
         let Sent::Bytes(sent) = taken(session, result, size as usize) else {
             return Progress::Gone;
         };

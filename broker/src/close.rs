@@ -51,9 +51,7 @@ impl Shard {
         retry_after_ms: u32,
         reason: &str,
     ) {
-        let said = |session: &Session| {
-            matches!(session.stage, Stage::Closing | Stage::Lingering)
-        };
+        let said = |session: &Session| matches!(session.stage, Stage::Closing | Stage::Lingering);
         if self.sessions.get(id).is_none_or(said) {
             return;
         }
@@ -72,8 +70,10 @@ impl Shard {
             self.shared.metrics[self.id].sessions.subtract(1);
         }
         session.stage = Stage::Closing;
+        if let Some(partial) = session.partial.take() {
+            self.partial_bytes -= partial.counted;
+        }
         session.heard_tick = now_tick;
-        session.partial = None;
         self.timers.arm(id, self.now.monotonic_ms + LINGER_MS);
     }
 
@@ -96,6 +96,11 @@ impl Shard {
         let Some(session) = self.sessions.remove(id) else {
             return;
         };
+        self.partial_bytes -= session
+            .partial
+            .as_ref()
+            .map_or(0, |partial| partial.counted);
+        self.freed = true;
         let metrics = &self.shared.metrics[self.id];
         metrics.connections.subtract(1);
         if session.stage == Stage::Open {

@@ -68,7 +68,10 @@ impl Shard {
         let config = &self.shared.config;
         let heartbeat_ms = match hello.heartbeat_ms {
             0 => config.heartbeat_ms,
-            wish => wish.clamp(HEARTBEAT_MS_MIN.min(config.heartbeat_ms), config.heartbeat_ms),
+            wish => wish.clamp(
+                HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
+                config.heartbeat_ms,
+            ),
         };
         let welcome = Welcome {
             version: VERSION,

@@ -198,7 +198,10 @@ impl Outbox {
 
     /// Whether a record of so many bytes would probably be taken.
     pub(crate) fn has_room(&self, shard: usize, size: usize) -> bool {
-        let waiting = self.targets[shard].sender.publish_bytes.load(Ordering::Relaxed);
+        let waiting = self.targets[shard]
+            .sender
+            .publish_bytes
+            .load(Ordering::Relaxed);
         waiting + size <= PUBLISH_BYTES_MAX
     }
 

@@ -120,7 +120,10 @@ impl Shard {
         let full = total >= self.shared.config.max_connections;
         if self.sessions.len() >= self.shared.connections_per_shard {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.turn_away(stream, "this shard of the broker has as many connections as it may");
+            self.turn_away(
+                stream,
+                "this shard of the broker has as many connections as it may",
+            );
             return;
         }
         let prepared = socket::prepare(stream.as_fd(), self.shared.config.send_buffer_bytes);

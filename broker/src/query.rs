@@ -66,7 +66,11 @@ impl Shard {
 
     /// One list at a time for each session: gathering it costs every shard something.
     fn list_topics(&mut self, id: SessionId, request: u32, after: &str) -> Taken {
-        if self.listings.iter().any(|(_, listing)| listing.session == id) {
+        if self
+            .listings
+            .iter()
+            .any(|(_, listing)| listing.session == id)
+        {
             return Taken::Later;
         }
         let listing = self.listings.insert(Listing {

@@ -15,8 +15,9 @@ use crate::shard::Shard;
 const READS_PER_SESSION: usize = 4;
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
-/// A peer that does not take its answers is not read any further once this many bytes wait for it.
-const OUTGOING_BYTES_MAX: usize = 64 << 10;
+/// Bytes of incomplete frames, and of frames that wait, that one shard keeps for all its sessions. Over it, who has
+/// none yet is not read.
+const PARTIAL_BYTES_BUDGET: usize = 64 << 20;
 /// Reads of a session that has had its Goodbye; who sends on regardless is cut off.
 const LINGER_READS: usize = 4;
 
@@ -68,7 +69,7 @@ impl Shard {
             Visit::Waiting => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.reading = true;
-                    self.paused.push(id);
+                    self.paused.push_back(id);
                 }
             }
             Visit::Empty | Visit::Over => {}
@@ -80,50 +81,46 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
         };
-        let whole = |partial: &&mut Box<Partial>| partial.bytes.len() >= partial.need;
-        if session.partial.as_mut().filter(whole).is_none() {
-            return Visit::More;
-        }
         match session.partial.take() {
-            Some(partial) => self.consume(id, &partial.bytes),
-            None => Visit::More,
+            Some(partial) if partial.bytes.len() >= partial.need => self.consume_kept(id, partial),
+            partial => {
+                session.partial = partial;
+                Visit::More
+            }
         }
     }
 
     fn visit(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
         let now_tick = self.now_tick();
+        let over_budget = self.partial_bytes > PARTIAL_BYTES_BUDGET;
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
         };
-        if session.stage == Stage::Lingering || session.stage == Stage::Closing {
+        if matches!(session.stage, Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
-        if session
-            .outgoing
-            .as_ref()
-            .is_some_and(|out| out.bytes.len() - out.sent > OUTGOING_BYTES_MAX)
-        {
+        let mut partial = session.partial.take();
+        if over_budget && partial.is_none() {
             return Visit::Waiting;
         }
-        let mut partial = session.partial.take();
         let result = read(session, partial.as_deref_mut(), buffer);
-        let (whole_read, count) = match result {
+        let (filled_all, count) = match result {
             Ok(Reading { size: 0, .. }) => {
+                session.partial = partial;
                 self.disconnect(id, Reason::PeerClosed);
                 return Visit::Over;
             }
             Ok(reading) => (reading.filled_all, reading.in_buffer),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Err(error) => {
                 session.partial = partial;
-                return Visit::Empty;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                session.partial = partial;
-                return Visit::More;
-            }
-            Err(_) => {
-                self.disconnect(id, Reason::PeerReset);
-                return Visit::Over;
+                return match error.kind() {
+                    ErrorKind::WouldBlock => Visit::Empty,
+                    ErrorKind::Interrupted => Visit::More,
+                    _ => {
+                        self.disconnect(id, Reason::PeerReset);
+                        Visit::Over
+                    }
+                };
             }
         };
         if session.stage == Stage::Open {
@@ -131,9 +128,9 @@ impl Shard {
             session.pinged = false;
         }
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
-        let more = whole_read || session.ended;
+        let more = filled_all || session.ended;
         let visit = match partial {
-            None => self.consume(id, &buffer[..count]),
+            None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
         };
         match visit {
@@ -145,24 +142,28 @@ impl Shard {
     /// Goes on with an incomplete frame, `rest` being what was read after it.
     fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, mut rest: &[u8]) -> Visit {
         let limits = self.shared.config.limits();
-        while let Ok(Decoded::Need { total }) = decode(&partial.bytes, &limits) {
-            partial.need = total;
-            let missing = total - partial.bytes.len();
+        loop {
+            let missing = partial.need.saturating_sub(partial.bytes.len());
             let (taken, left) = rest.split_at(missing.min(rest.len()));
             partial.bytes.extend_from_slice(taken);
             rest = left;
             if taken.len() < missing {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.partial = Some(partial);
-                }
+                self.keep(id, partial);
                 return Visit::More;
             }
+            // Only the head is looked at here, which tells the size; the whole frame is decoded once, below.
+            match decode(&partial.bytes[..FRAME_HEAD_SIZE], &limits) {
+                Ok(Decoded::Need { total }) if total > partial.need => partial.need = total,
+                _ => break,
+            }
         }
-        match self.consume(id, &partial.bytes) {
-            Visit::More => self.consume(id, rest),
+        match self.consume_kept(id, partial) {
+            Visit::More => self.consume_read(id, rest),
             Visit::Waiting => {
-                if let Some(kept) = self.sessions.get_mut(id).and_then(|s| s.partial.as_mut()) {
+                let kept = self.sessions.get_mut(id).and_then(|s| s.partial.take());
+                if let Some(mut kept) = kept {
                     kept.bytes.extend_from_slice(rest);
+                    self.keep(id, kept);
                 }
                 Visit::Waiting
             }
@@ -170,33 +171,64 @@ impl Shard {
         }
     }
 
-    /// Takes the frames in `input`; keeps what is left of it.
-    fn consume(&mut self, id: SessionId, mut input: &[u8]) -> Visit {
+    /// Takes the frames in what was just read; keeps what is left of it.
+    fn consume_read(&mut self, id: SessionId, input: &[u8]) -> Visit {
+        let (visit, used, need) = self.consume(id, input);
+        if used < input.len() && visit != Visit::Over {
+            let bytes = input[used..].to_vec();
+            self.keep(
+                id,
+                Box::new(Partial {
+                    bytes,
+                    need,
+                    counted: 0,
+                }),
+            );
+        }
+        visit
+    }
+
+    /// Takes the frames in what was kept. Trying in vain costs no copy.
+    fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>) -> Visit {
+        self.partial_bytes -= partial.counted;
+        partial.counted = 0;
+        let (visit, used, need) = self.consume(id, &partial.bytes);
+        if used < partial.bytes.len() && visit != Visit::Over {
+            partial.bytes.drain(..used);
+            partial.need = need;
+            self.keep(id, partial);
+        }
+        visit
+    }
+
+    /// Takes frames from the front of `input`. Tells how many bytes they were, and how many the next frame has.
+    fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let limits = self.shared.config.limits();
+        let mut used = 0;
         loop {
-            let (need, visit) = match decode(input, &limits) {
+            match decode(&input[used..], &limits) {
                 Err(error) => {
                     self.refuse_frame(id, error);
-                    return Visit::Over;
+                    return (Visit::Over, used, 0);
                 }
-                Ok(Decoded::Need { total }) => (total, Visit::More),
+                Ok(Decoded::Need { total }) => return (Visit::More, used, total),
                 Ok(Decoded::Frame { frame, size }) => match self.dispatch(id, frame) {
-                    Taken::Done => {
-                        input = &input[size..];
-                        continue;
-                    }
-                    Taken::Later => (FRAME_HEAD_SIZE, Visit::Waiting),
-                    Taken::Over => return Visit::Over,
+                    Taken::Done => used += size,
+                    Taken::Later => return (Visit::Waiting, used, size),
+                    Taken::Over => return (Visit::Over, used, 0),
                 },
-            };
-            if let Some(session) = self.sessions.get_mut(id).filter(|_| !input.is_empty()) {
-                session.partial = Some(Box::new(Partial {
-                    bytes: input.to_vec(),
-                    need,
-                }));
             }
-            return visit;
         }
+    }
+
+    /// Keeps input with its session until there is more of it, or its frame can be taken.
+    fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        self.partial_bytes += partial.bytes.len() - partial.counted;
+        partial.counted = partial.bytes.len();
+        session.partial = Some(partial);
     }
 
     /// A frame that cannot be. Before the hello it means that somebody speaks another protocol.

@@ -135,11 +135,7 @@ impl Shard {
                 end @ (Progress::Blocked | Progress::Gone) => return end,
             }
         }
-        if more {
-            Progress::More
-        } else {
-            Progress::Done
-        }
+        if more { Progress::More } else { Progress::Done }
     }
 
     /// Sends the rest of a record of which the socket has taken a part.

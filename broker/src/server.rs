@@ -245,7 +245,11 @@ impl ShardThread {
             // The receiver lives until every shard has told.
             Err(error) => drop(answer.send(Err(error))),
             Ok((store, listener)) => {
-                let readers = self.own_logs().iter().map(|log| store.reader(*log)).collect();
+                let readers = self
+                    .own_logs()
+                    .iter()
+                    .map(|log| store.reader(*log))
+                    .collect();
                 let _ = answer.send(Ok(readers));
                 drop(answer);
                 if let Ok(readers) = self.start.recv() {

@@ -59,6 +59,8 @@ pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
     /// Bytes that the frame at the front has, as far as is known.
     pub(crate) need: usize,
+    /// Bytes of it that the shard's total counts.
+    pub(crate) counted: usize,
 }
 
 /// Control frames on their way out.

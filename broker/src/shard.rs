@@ -96,6 +96,8 @@ pub(crate) struct Shard {
     pub(crate) listings: Slab<Listing>,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
+    /// Bytes of the incomplete input of all sessions.
+    pub(crate) partial_bytes: usize,
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
     pub(crate) entries: Vec<PublishedEntry>,
@@ -172,6 +174,7 @@ impl Shard {
             catchups_waiting: VecDeque::new(),
             listings: Slab::new(),
             gone: Vec::new(),
+            partial_bytes: 0,
             chain: Chain::default(),
             entries: Vec::new(),
             outgoing_spare: Vec::new(),

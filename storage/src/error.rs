@@ -206,11 +206,11 @@ pub enum ReadError {
 }
 
 /// Why a cold range did not become readable.
-#[derive(Debug, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PopulateError {
     /// The medium did not give the bytes back.
     #[error("reading the segment failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::ErrorKind),
     /// The bytes are not those that were written.
     #[error("the segment's bytes do not match their checksum")]
     Damaged,

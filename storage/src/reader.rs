@@ -79,6 +79,11 @@ impl SegmentFiles {
         }
     }
 
+    /// Closes all files. One that retention has removed keeps its space for as long as somebody has it open.
+    pub fn clear(&mut self) {
+        self.files.clear();
+    }
+
     /// The file of a range.
     ///
     /// # Errors

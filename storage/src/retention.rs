@@ -33,10 +33,10 @@ impl Log {
     }
 
     pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
-        let pending = !self.retention.leaving.is_empty() && !self.retention.in_flight;
+        let pending = !self.retention.leaving.is_empty();
         let applies = self.retention_applies() && self.segments.len() > 1;
-        (self.on_disk() && self.drain == Drain::No && (pending || applies))
-            .then_some(self.retention.next_check_ms)
+        let idle = !self.retention.in_flight && self.drain == Drain::No;
+        (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
     }
 
     /// Drops what has to go. Looks once a second at most.

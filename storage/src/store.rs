@@ -26,6 +26,14 @@ use crate::sys::arena::ArenaPool;
 /// The slot in tokens that stands for the store itself.
 const POPULATE_SLOT: u64 = 0xffff;
 
+/// A block on its way into memory, and everybody who waits for it.
+struct Populating {
+    /// Token of the disk's operation.
+    own: u64,
+    cold: ColdRange,
+    tokens: Vec<u64>,
+}
+
 /// The shard's logs.
 pub struct Store {
     disk: Box<dyn Disk>,
@@ -34,7 +42,7 @@ pub struct Store {
     slots: HashMap<LogId, usize>,
     pool: Arc<ArenaPool>,
     options: LogOptions,
-    populating: HashMap<u64, (u64, ColdRange)>,
+    populating: Vec<Populating>,
     next_populate: u64,
     completions: Vec<Completion>,
     draining: bool,
@@ -63,7 +71,7 @@ impl Store {
             slots: HashMap::new(),
             pool,
             options: *options,
-            populating: HashMap::new(),
+            populating: Vec::new(),
             next_populate: 0,
             completions: Vec::new(),
             draining: false,
@@ -228,8 +236,16 @@ impl Store {
         out
     }
 
-    /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`].
+    /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`]. However many
+    /// ask for a block at once, it is read and checked once.
     pub fn populate(&mut self, cold: ColdRange, token: u64) {
+        let same = |other: &&mut Populating| {
+            other.cold.block == cold.block && Arc::ptr_eq(&other.cold.file, &cold.file)
+        };
+        if let Some(same) = self.populating.iter_mut().find(same) {
+            same.tokens.push(token);
+            return;
+        }
         self.next_populate = (self.next_populate + 1) & ((1 << 48) - 1);
         let own = POPULATE_SLOT << 48 | self.next_populate;
         let from =
@@ -237,17 +253,23 @@ impl Store {
         let len = usize::try_from(BLOCK_BYTES).expect("2 MiB");
         self.disk
             .populate(own, Arc::clone(&cold.file.map), from..from + len);
-        self.populating.insert(own, (token, cold));
+        self.populating.push(Populating {
+            own,
+            cold,
+            tokens: vec![token],
+        });
     }
 
     fn populated(&mut self, completion: Completion, now_ms: u64, progress: &mut Progress) {
-        let Some((token, cold)) = self.populating.remove(&completion.token) else {
+        let (own, populating) = (completion.token, &mut self.populating);
+        let Some(done) = populating.iter().position(|one| one.own == own) else {
             return;
         };
+        let Populating { cold, tokens, .. } = populating.swap_remove(done);
         let Outcome::Populated(result) = completion.outcome else {
             return;
         };
-        let result = match result {
+        let outcome = match result {
             Ok(()) if cold.file.block_is_sound(cold.block) => {
                 let until = now_ms + self.options.warm_ms;
                 cold.file.set_warm(cold.block, until);
@@ -257,9 +279,10 @@ impl Store {
                 cold.file.set_damaged(cold.block);
                 Err(PopulateError::Damaged)
             }
-            Err(error) => Err(PopulateError::Io(error)),
+            Err(error) => Err(PopulateError::Io(error.kind())),
         };
-        progress.populated.push((token, result));
+        let told = tokens.into_iter().map(|token| (token, outcome));
+        progress.populated.extend(told);
     }
 
     /// Refuses appends from here on, and makes everything appended durable in the turns that follow.
