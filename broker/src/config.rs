@@ -193,6 +193,12 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    const fn value(key: &'static str, why: String) -> Self {
+        Self::Value { key, why }
+    }
+}
+
 /// Variables of other Oyez programs.
 const FOREIGN_VARIABLES: [&str; 1] = ["OYEZ_SERVER"];
 
@@ -231,56 +237,60 @@ impl Config {
     /// # Errors
     /// The first setting that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let bad = |key, why: String| Err(ConfigError::Value { key, why });
-        let record_size_is_valid = (RECORD_SIZE_MIN..=RECORD_SIZE_HARD_MAX)
-            .contains(&self.record_size_max)
-            && self.record_size_max.is_multiple_of(8);
-        if !record_size_is_valid {
-            return bad(
-                "record_size_max",
-                format!(
-                    "is {}; it must be a multiple of 8 from {RECORD_SIZE_MIN} to {RECORD_SIZE_HARD_MAX}",
-                    self.record_size_max
-                ),
-            );
+        self.check_wire()?;
+        self.check_storage()?;
+        self.check_counts()?;
+        self.check_filters()
+    }
+
+    fn check_wire(&self) -> Result<(), ConfigError> {
+        let size = self.record_size_max;
+        let sizes = RECORD_SIZE_MIN..=RECORD_SIZE_HARD_MAX;
+        if !sizes.contains(&size) || !size.is_multiple_of(8) {
+            let (min, max) = (sizes.start(), sizes.end());
+            let why = format!("is {size}; it must be a multiple of 8 from {min} to {max}");
+            return Err(ConfigError::value("record_size_max", why));
         }
         if !self.limits().are_valid() {
-            return bad(
-                "raw_size_max",
-                format!(
-                    "is {}; it must be from 1 to {RAW_SIZE_HARD_MAX}",
-                    self.raw_size_max
-                ),
-            );
+            let size = self.raw_size_max;
+            let why = format!("is {size}; it must be from 1 to {RAW_SIZE_HARD_MAX}");
+            return Err(ConfigError::value("raw_size_max", why));
         }
-        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(BLOCK_BYTES)
-        {
-            return bad(
-                "segment_bytes",
-                format!(
-                    "is {}; it must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} up",
-                    self.segment_bytes
-                ),
-            );
+        if self.inflight_bytes_max < size {
+            let bytes = self.inflight_bytes_max;
+            let why = format!("is {bytes}; it must hold one record ({size})");
+            return Err(ConfigError::value("inflight_bytes_max", why));
         }
-        if self.retention_bytes != 0 && self.retention_bytes < 2 * self.segment_bytes {
-            return bad(
-                "retention_bytes",
-                format!(
-                    "is {}; it must be 0 (keep all) or at least two segments ({})",
-                    self.retention_bytes,
-                    2 * self.segment_bytes
-                ),
+        Ok(())
+    }
+
+    fn check_storage(&self) -> Result<(), ConfigError> {
+        let segment = self.segment_bytes;
+        if segment < SEGMENT_BYTES_MIN || !segment.is_multiple_of(BLOCK_BYTES) {
+            let why = format!(
+                "is {segment}; it must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} up"
             );
+            return Err(ConfigError::value("segment_bytes", why));
+        }
+        let (kept, least) = (self.retention_bytes, 2 * segment);
+        if kept != 0 && kept < least {
+            let why =
+                format!("is {kept}; it must be 0 (keep all) or at least two segments ({least})");
+            return Err(ConfigError::value("retention_bytes", why));
         }
         for (key, value, min) in [
             ("memory_log_bytes", self.memory_log_bytes, 2 * BLOCK_BYTES),
             ("arena_bytes", self.arena_bytes, 4 * BLOCK_BYTES),
         ] {
             if value < min {
-                return bad(key, format!("is {value}; it must be at least {min}"));
+                let why = format!("is {value}; it must be at least {min}");
+                return Err(ConfigError::value(key, why));
             }
         }
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), ConfigError> {
         for (key, value) in [
             ("max_connections", self.max_connections),
             ("max_subscriptions", self.max_subscriptions),
@@ -289,19 +299,11 @@ impl Config {
             ("hello_timeout_ms", self.hello_timeout_ms as usize),
         ] {
             if value == 0 {
-                return bad(key, "is 0; it must be at least 1".to_owned());
+                let why = "is 0; it must be at least 1".to_owned();
+                return Err(ConfigError::value(key, why));
             }
         }
-        if self.inflight_bytes_max < self.record_size_max {
-            return bad(
-                "inflight_bytes_max",
-                format!(
-                    "is {}; it must hold one record ({})",
-                    self.inflight_bytes_max, self.record_size_max
-                ),
-            );
-        }
-        self.check_filters()
+        Ok(())
     }
 
     fn check_filters(&self) -> Result<(), ConfigError> {

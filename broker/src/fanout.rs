@@ -120,7 +120,7 @@ impl Shard {
     /// Moves the walk on to the next subscription that can be served, and tells its cursor.
     fn next_to_serve(&mut self, number: u32) -> Option<Offset> {
         let topic = self.registry.get_mut(number)?;
-        while topic.walk.left > 0 && !topic.subscriptions.is_empty() {
+        while (topic.walk.left > 0 || topic.walk_again()) && !topic.subscriptions.is_empty() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = topic.subscriptions[topic.walk.slot];
             if subscription.delivery == Delivery::Live {
@@ -163,21 +163,19 @@ impl Shard {
             };
             budget.spend(chain.bytes);
             metrics.sends.add(1);
-            let cursor = match send_to(session, subscription, chain, slices) {
+            match send_to(session, subscription, chain, slices) {
                 Some(delivered) => {
                     metrics.deliveries.add(delivered.records);
                     metrics.messages_out.add(delivered.messages);
                     metrics.bytes_out.add(delivered.bytes);
-                    subscription.cursor
                 }
                 None => {
-                    // Gone: its next event or flush finds out the same and closes it.
-                    session.ended = true;
-                    session.blocked = true;
+                    session.blocked = true; // Nothing more is tried with it.
                     self.gone.extend(self.sessions.id_at(key));
-                    subscription.cursor
                 }
-            };
+            }
+            let (cursor, blocked) = (subscription.cursor, self.sessions.is_blocked(key));
+            topic.walk.again |= !blocked && topic.is_behind(cursor);
             topic.pass(cursor);
         }
     }

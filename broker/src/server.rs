@@ -23,7 +23,7 @@ use crate::plan;
 use crate::shard::{Shard, ShardParts};
 use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::waker::Waker;
-use crate::sys::{cpu, fdtable, socket};
+use crate::sys::{cpu, fdtable, signals, socket};
 
 /// Blocks of the tail arena that each log on disk has at least, however many logs share it.
 const TAIL_BLOCKS_MIN: usize = 4;
@@ -266,6 +266,10 @@ impl ShardThread {
     }
 
     fn open(&self) -> Result<(Store, Listener), StartError> {
+        signals::block().map_err(|source| StartError::System {
+            what: "keep signals from a shard",
+            source,
+        })?;
         let keep: Vec<RawFd> = self.wakers.iter().map(|waker| waker.fd()).collect();
         fdtable::unshare(&keep).map_err(|source| StartError::System {
             what: "get a private descriptor table",

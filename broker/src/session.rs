@@ -190,6 +190,13 @@ impl Sessions {
         self.slots.get_mut(key as usize)
     }
 
+    /// Whether the socket of the session that has `key` now takes nothing.
+    pub(crate) fn is_blocked(&self, key: u32) -> bool {
+        self.slots
+            .get(key as usize)
+            .is_none_or(|session| session.blocked)
+    }
+
     /// The full name of the session that has `key` now.
     pub(crate) fn id_at(&self, key: u32) -> Option<SessionId> {
         let session = self.slots.get(key as usize)?;

@@ -38,6 +38,8 @@ pub(crate) struct Walk {
     pub(crate) slot: usize,
     /// Slots to visit until everybody was visited since the last news.
     pub(crate) left: usize,
+    /// Somebody got all that a chain holds and could take more: the walk is not over when this pass is.
+    pub(crate) again: bool,
     /// Lowest cursor met in this pass.
     pub(crate) lowest: Option<Offset>,
 }
@@ -85,6 +87,16 @@ impl Topic {
             self.window.shrink_to(WINDOW_RECORDS_KEPT);
         }
         before - self.window.len()
+    }
+
+    /// Begins another pass if somebody is still behind whom nothing but the walk will serve.
+    pub(crate) fn walk_again(&mut self) -> bool {
+        let again = std::mem::take(&mut self.walk.again);
+        if again {
+            self.walk.left = self.subscriptions.len();
+            self.walk.lowest = None;
+        }
+        again
     }
 
     /// The walk leaves a subscription behind that stands at `cursor`.
