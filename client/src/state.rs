@@ -320,6 +320,7 @@ mod tests {
             "{step:?}"
         );
         state.forget_linger();
+        assert!(state.note_linger(HEARTBEAT * 2));
         let step = state.next_step(at(1), &mut out);
         assert!(
             matches!(step, Step::WaitUntil(until) if until == HEARTBEAT),

@@ -9,7 +9,7 @@ pub(crate) mod memory;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -415,9 +415,35 @@ pub(crate) fn with_time(time: &Arc<FakeTime>) -> ConnectOptions {
     ConnectOptions::new().time(time)
 }
 
+/// The client's part, in a thread of its own.
+pub(crate) struct Call<T> {
+    thread: thread::JoinHandle<T>,
+    ended: Receiver<()>,
+}
+
 /// Runs the client's part in a thread of its own.
-pub(crate) fn spawn<T: Send + 'static>(
-    run: impl FnOnce() -> T + Send + 'static,
-) -> thread::JoinHandle<T> {
-    thread::spawn(run)
+pub(crate) fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Call<T> {
+    let (running, ended) = channel();
+    let thread = thread::spawn(move || {
+        let _running = running;
+        run()
+    });
+    Call { thread, ended }
+}
+
+impl<T> Call<T> {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end, and fails the test when it does not come.
+    pub(crate) fn join(self) -> thread::Result<T> {
+        let waited = self.ended.recv_timeout(PATIENCE);
+        assert_eq!(
+            waited,
+            Err(RecvTimeoutError::Disconnected),
+            "the call should end"
+        );
+        self.thread.join()
+    }
 }

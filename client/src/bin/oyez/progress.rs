@@ -53,9 +53,11 @@ impl Progress {
         bar.set_message(format!("{} messages", self.messages));
         bar.set_position(self.bytes);
     }
+}
 
+impl Drop for Progress {
     /// Removes the bar.
-    pub(crate) fn finish(&self) {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -64,9 +66,9 @@ impl Progress {
 
 fn style(size: Option<u64>) -> ProgressStyle {
     let template = if size.is_some() {
-        "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left"
+        "{wide_bar} {percent:>3} %  {bytes_per_sec}  {eta} left"
     } else {
-        "{spinner} {bytes}  {bytes_per_sec}  {msg}  {elapsed}"
+        "{spinner} {bytes}  {bytes_per_sec}  {msg}"
     };
     ProgressStyle::with_template(template).expect("the templates above are well formed")
 }

@@ -156,7 +156,6 @@ fn publish(
             acks.collect(publisher);
         }
     }
-    progress.finish();
     Ok(())
 }
 
