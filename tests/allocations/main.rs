@@ -1,0 +1,84 @@
+//! After warm-up a delivery allocates nothing: the broker runs inside this process, under an allocator that counts what
+//! its shards do.
+
+#[expect(
+    unsafe_code,
+    reason = "a global allocator is unsafe to implement; prctl tells a thread's name without allocating"
+)]
+mod sys;
+
+use oyez_broker::{Config, Server};
+use testkit::figures::figure;
+use testkit::{Outcome, Session, Start};
+
+const TOPIC: &str = "counted";
+const SUBSCRIBERS: usize = 100;
+const RECORDS: usize = 500;
+const WARM_UP: usize = 1000;
+
+struct Run {
+    publisher: Session,
+    subscribers: Vec<Session>,
+}
+
+impl Run {
+    /// Publishes and waits until everybody has everything.
+    fn publish(&mut self, records: usize) {
+        let payload = vec![b'x'; 200];
+        for chunk in 0..records / 10 {
+            let entries = self.publisher.publish_each(TOPIC, &vec![&payload; 10]);
+            assert!(
+                entries.iter().all(|entry| entry.outcome == Outcome::Ok),
+                "{chunk}"
+            );
+            for subscriber in &mut self.subscribers {
+                subscriber.messages(TOPIC, 10);
+            }
+        }
+    }
+}
+
+/// What the shards allocate for so many records to so many subscribers.
+fn allocations(subscribers: usize, shards: usize) -> u64 {
+    let home = tempfile::tempdir().expect("a directory for temporary files");
+    let server = Server::start(Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        data: home.path().join("data"),
+        shards,
+        segment_bytes: 16 << 20,
+        arena_bytes: 32 << 20,
+        ..Config::default()
+    })
+    .expect("the broker starts");
+    let connect = || Session::connect(server.address());
+    let mut run = Run {
+        publisher: connect(),
+        subscribers: (0..subscribers).map(|_| connect()).collect(),
+    };
+    for session in &mut run.subscribers {
+        assert_eq!(session.subscribe(TOPIC, Start::Latest).outcome, Outcome::Ok);
+    }
+    run.publish(WARM_UP);
+    let counted = sys::shard_allocations(|| run.publish(RECORDS));
+    drop(run);
+    server.stopper().stop();
+    server.wait().expect("the broker stops in good order");
+    counted
+}
+
+#[test]
+fn a_delivery_allocates_nothing_after_warm_up() {
+    let (few, many) = (allocations(1, 1), allocations(SUBSCRIBERS, 1));
+    let two_shards = allocations(SUBSCRIBERS, 2);
+    figure(
+        "allocations of the shards",
+        &format!(
+            "{few} for {RECORDS} deliveries, {many} for {}, {two_shards} on two shards",
+            RECORDS * SUBSCRIBERS
+        ),
+    );
+    assert!(
+        many <= few + 10,
+        "{many} allocations with {SUBSCRIBERS} subscribers, {few} with one"
+    );
+}

@@ -1,0 +1,161 @@
+//! A subscriber that stops reading costs no memory and delays nobody; when it reads again it gets everything.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use oyez_protocol::header::kind;
+use testkit::deadline::PATIENCE;
+use testkit::figures::{figure, full, size};
+use testkit::random::Random;
+use testkit::stream::Cutter;
+use testkit::{Broker, Outcome, Session, Setup, Start};
+
+const TOPIC: &str = "stream";
+const RECORD_BYTES: usize = 64 << 10;
+/// Records that are acknowledged before the next ones are sent.
+const CHUNK: usize = 32;
+const READERS: usize = 3;
+/// What a stalled subscriber may cost, in bytes of private memory.
+const MEMORY_MAX: u64 = 1 << 20;
+
+/// A stream of records; the same few payloads over and over.
+struct Stream {
+    payloads: Vec<Vec<u8>>,
+    records: usize,
+    /// Offset of its first record.
+    base: u64,
+}
+
+impl Stream {
+    fn new(megabytes: usize) -> Self {
+        let mut random = Random::new(9);
+        Self {
+            payloads: (0..CHUNK).map(|_| random.bytes(RECORD_BYTES)).collect(),
+            records: (megabytes << 20) / RECORD_BYTES / CHUNK * CHUNK,
+            base: 0,
+        }
+    }
+
+    fn publish(&self, publisher: &mut Session) {
+        for _ in 0..self.records / CHUNK {
+            for entry in publisher.publish_each(TOPIC, &self.payloads) {
+                assert_eq!(entry.outcome, Outcome::Ok);
+            }
+        }
+    }
+
+    /// Reads the whole stream; every record must be the one that was published, in its order.
+    fn read(&self, subscriber: Subscriber) {
+        let Subscriber { mut socket, rest } = subscriber;
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a TCP socket");
+        let mut cutter = Cutter::new(rest);
+        let mut buffer = vec![0; 256 << 10];
+        let mut got = 0;
+        while got < self.records {
+            let size = socket.read(&mut buffer).expect("the stream goes on");
+            assert!(size > 0, "cut off after {got} of {} records", self.records);
+            cutter.feed(&buffer[..size], |kind, bytes| {
+                if kind == kind::RECORD {
+                    self.check(got, bytes);
+                    got += 1;
+                }
+            });
+        }
+    }
+
+    fn check(&self, number: usize, bytes: &[u8]) {
+        let offset = u64::from_le_bytes(bytes[24..32].try_into().expect("eight bytes"));
+        assert_eq!(offset, self.base + number as u64, "records come in order");
+        let payload = &self.payloads[number % CHUNK];
+        let padding = usize::from(bytes[18]);
+        assert!(
+            bytes[..bytes.len() - padding].ends_with(payload),
+            "record {number} is not the one that was published"
+        );
+    }
+}
+
+/// A subscription, with what was read of it already.
+struct Subscriber {
+    socket: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl Subscriber {
+    fn new(broker: &Broker) -> Self {
+        let mut session = broker.connect();
+        assert_eq!(session.subscribe(TOPIC, Start::Latest).outcome, Outcome::Ok);
+        let (socket, rest) = session.into_parts();
+        Self { socket, rest }
+    }
+}
+
+/// What a run of the stream took.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Private memory of the broker at its end.
+    memory: u64,
+    time: Duration,
+}
+
+/// One run, with a subscriber that does not read until the end, or without.
+fn run(broker: &Broker, stream: &mut Stream, with_stalled: bool) -> Run {
+    let mut publisher = broker.connect();
+    let readers: Vec<Subscriber> = (0..READERS).map(|_| Subscriber::new(broker)).collect();
+    let stalled = with_stalled.then(|| Subscriber::new(broker));
+    let begin = Instant::now();
+    let going = &*stream;
+    std::thread::scope(|scope| {
+        for reader in readers {
+            scope.spawn(move || going.read(reader));
+        }
+        going.publish(&mut publisher);
+    });
+    let run = Run {
+        time: begin.elapsed(),
+        memory: broker.memory(),
+    };
+    if let Some(stalled) = stalled {
+        stream.read(stalled);
+    }
+    stream.base += stream.records as u64;
+    run
+}
+
+/// Runs without and with, in turns on one broker, so that whatever is allocated once and whatever mood the machine is
+/// in meets both. The least that a stalled subscriber has cost, in bytes and in time.
+fn cost(stream: &mut Stream, rounds: usize) -> (u64, f64) {
+    let broker = Setup::new().set("heartbeat_ms", 3_600_000).start();
+    run(&broker, stream, true);
+    let runs: Vec<(Run, Run)> = (0..rounds)
+        .map(|_| (run(&broker, stream, false), run(&broker, stream, true)))
+        .collect();
+    let extra = runs
+        .iter()
+        .map(|(without, with)| with.memory.saturating_sub(without.memory));
+    let best = |pick: fn(&(Run, Run)) -> Duration| runs.iter().map(pick).min();
+    let (without, with) = (best(|runs| runs.0.time), best(|runs| runs.1.time));
+    let times = without.zip(with).expect("at least one round");
+    let slower = times.1.as_secs_f64() / times.0.as_secs_f64() - 1.0;
+    (extra.min().expect("at least one round"), slower)
+}
+
+#[test]
+fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_nobody() {
+    let (megabytes, rounds) = if full() { (200, 3) } else { (24, 2) };
+    let megabytes = size("OYEZ_STREAM_MB", megabytes);
+    let mut stream = Stream::new(megabytes);
+    let (extra, slower) = cost(&mut stream, rounds);
+    let figures = format!(
+        "{extra} B more memory, the others {:+.1} % slower over {megabytes} MB",
+        slower * 100.0
+    );
+    figure("a stalled subscriber", &figures);
+    assert!(extra <= MEMORY_MAX, "{figures}");
+    // Short runs on shared machines vary far more than what is promised.
+    let allowed = if full() { 0.05 } else { 1.0 };
+    assert!(slower <= allowed, "{figures}");
+}
