@@ -3,7 +3,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use oyez_benches::{Corpus, is_smoke};
+use oyez_benches::{Corpus, is_smoke, records, verified};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::{MessageRef, Messages};
@@ -12,9 +12,10 @@ use std::hint::black_box;
 
 /// Messages in one pass; some 1 MB raw.
 const MESSAGES: usize = 1600;
+const TOPIC: &str = "bench/notifications";
 
 fn builder() -> RecordBuilder {
-    RecordBuilder::new("bench/notifications", Limits::DEFAULT).expect("a topic")
+    RecordBuilder::new(TOPIC, Limits::DEFAULT).expect("a topic")
 }
 
 fn fill(builder: &mut RecordBuilder, payloads: &[&[u8]]) {
@@ -50,21 +51,9 @@ fn decompress(records: &[Record<'_>], scratch: &mut Scratch) -> usize {
     records.iter().map(read).sum()
 }
 
-/// All records of `payloads`, each in a buffer of its own.
-fn records(payloads: &[&[u8]], batch: usize) -> Vec<Vec<u8>> {
-    let (mut builder, mut scratch) = (builder(), Scratch::new());
-    let record = |payloads: &[&[u8]]| {
-        let mut out = Vec::new();
-        fill(&mut builder, payloads);
-        scratch.finish(&mut builder, 0, &mut out);
-        out
-    };
-    payloads.chunks(batch).map(record).collect()
-}
-
 fn bench_batch(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[&[u8]], batch: usize) {
     let raw: usize = payloads.iter().map(|payload| payload.len()).sum();
-    let encoded = records(payloads, batch);
+    let encoded = records(TOPIC, payloads, batch);
     let wire: usize = encoded.iter().map(Vec::len).sum();
     let ratio = wire as f64 / raw as f64;
     eprintln!("block_codec: batch {batch}: {raw} raw, {wire} on the wire with headers: {ratio:.3}");
@@ -79,9 +68,7 @@ fn bench_batch(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[&[u8]], bat
             assert_eq!(bytes, wire);
         });
     });
-    let verify =
-        |bytes| Record::verify(bytes, &Limits::DEFAULT).expect("a built record is accepted");
-    let views: Vec<_> = encoded.iter().map(|bytes| verify(bytes)).collect();
+    let views: Vec<_> = encoded.iter().map(|bytes| verified(bytes)).collect();
     group.bench_function(BenchmarkId::new("decompress", batch), |bencher| {
         bencher.iter(|| {
             assert_eq!(decompress(black_box(&views), &mut scratch), payloads.len());

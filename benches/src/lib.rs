@@ -1,11 +1,19 @@
-//! What the benches share: the corpus and the run's size.
+//! What the benches share: the corpus, records made of it, logs to put them into, and the run's size.
 //!
 //! The corpus is `notifications.ndjson` of `../shared/corpus` beside the workspace, or of the directory that
 //! `OYEZ_CORPUS` names. Where there is none, one of the same shape is generated from a fixed seed; every bench prints
 //! which it was. `OYEZ_BENCH_SMOKE=1` makes a run so short that it only shows that the bench still works.
 #![forbid(unsafe_code)]
 
+mod rig;
+
+pub use rig::Rig;
+
 use criterion::Criterion;
+use oyez_protocol::limits::Limits;
+use oyez_protocol::lz4::Scratch;
+use oyez_protocol::message::MessageRef;
+use oyez_protocol::record::{Record, RecordBuilder};
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs};
@@ -49,7 +57,7 @@ impl Corpus {
     /// Notifications made up from a fixed seed.
     #[must_use]
     pub fn generated() -> Self {
-        let mut random = Random(SEED);
+        let mut random = Random::new(SEED);
         Self {
             name: "generated notifications".to_owned(),
             lines: (0..GENERATED_LINES)
@@ -69,11 +77,48 @@ impl Corpus {
     }
 }
 
-/// Xorshift: the same corpus on every machine.
-struct Random(u64);
+/// Records of one topic with `batch` messages each, as a publisher sends them.
+///
+/// # Panics
+/// If the topic is not one, or a batch does not fit into a record.
+#[must_use]
+pub fn records(topic: &str, payloads: &[&[u8]], batch: usize) -> Vec<Vec<u8>> {
+    let mut builder = RecordBuilder::new(topic, Limits::DEFAULT).expect("a topic");
+    let mut scratch = Scratch::new();
+    let record = |payloads: &[&[u8]]| {
+        let mut out = Vec::new();
+        for payload in payloads {
+            let pushed = builder.push(&MessageRef::new(payload));
+            pushed.expect("a batch fits into a record");
+        }
+        scratch.finish(&mut builder, 0, &mut out);
+        out
+    };
+    payloads.chunks(batch).map(record).collect()
+}
+
+/// A record as a shard that has checked it sees it.
+///
+/// # Panics
+/// If it is not sound.
+#[must_use]
+pub fn verified(bytes: &[u8]) -> Record<'_> {
+    Record::verify(bytes, &Limits::DEFAULT).expect("a built record is accepted")
+}
+
+/// Xorshift: the same everywhere.
+#[derive(Debug)]
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Numbers that depend on the seed alone.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

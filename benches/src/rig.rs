@@ -1,0 +1,149 @@
+//! A store as one shard has it: a log of each durability, on the real disk, in a directory that leaves with it.
+//!
+//! The rig is driven as a turn drives its store: append, pump, submit. Where a shard would sleep until the disk has
+//! finished something, the rig waits and counts the time apart.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use oyez_protocol::record::Record;
+use oyez_protocol::{LogId, Position};
+use oyez_storage::{
+    AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, DiskChoice,
+    Durability, LogOptions, Progress, Store, open_disk,
+};
+use tempfile::TempDir;
+
+/// Arena of a rig: what all its logs may hold, and some to spare.
+const BLOCKS_MAX: usize = 64;
+/// Makes epochs and the assignment of topics to logs; the same in every run.
+const ENTROPY: [u8; 16] = *b"oyez benchmarks!";
+
+/// A store, and what its shard would know.
+pub struct Rig {
+    /// The store; appends and look-ups go to it directly.
+    pub store: Store,
+    /// Time spent waiting for the disk.
+    pub waited: Duration,
+    dir: DataDir,
+    progress: Progress,
+    _lock: DirLock,
+    // Behind the store, so that the files outlive it.
+    temp: TempDir,
+}
+
+impl Rig {
+    /// Opens empty logs.
+    ///
+    /// # Panics
+    /// If the directory for temporary files takes no logs.
+    #[must_use]
+    pub fn open(options: &LogOptions) -> Self {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir_options = DirOptions {
+            logs_per_durability: 1,
+            entropy: ENTROPY,
+        };
+        let (dir, lock) = DataDir::open(temp.path(), &dir_options).expect("a fresh directory");
+        let arena = ArenaOptions {
+            blocks_max: BLOCKS_MAX,
+            ..ArenaOptions::default()
+        };
+        let pool = ArenaPool::new(&arena).expect("room for the arena");
+        let disk = open_disk(DiskChoice::Auto).expect("a disk").disk;
+        let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
+        let opened = Store::open(&dir, &logs, disk, pool, options, now_ms());
+        let (store, _) = opened.expect("empty logs open");
+        Self {
+            store,
+            waited: Duration::ZERO,
+            dir,
+            progress: Progress::default(),
+            _lock: lock,
+            temp,
+        }
+    }
+
+    /// The log of a durability.
+    #[must_use]
+    pub fn log(&self, durability: Durability) -> LogId {
+        self.dir.log_of("any", durability)
+    }
+
+    /// Where the logs are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// What a shard does with its store at the end of a turn.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn turn(&mut self) {
+        self.progress.clear();
+        let pumped = self.store.pump(now_ms(), &mut self.progress);
+        pumped.expect("the disk writes and syncs");
+        self.store.submit().expect("the disk takes submissions");
+    }
+
+    /// Appends all records in one turn, or in as many as the log asks for; gives what the last was assigned.
+    ///
+    /// # Panics
+    /// If the log takes no records, or there are none.
+    pub fn append(&mut self, log: LogId, records: &[Record<'_>]) -> Appended {
+        let now_ms = now_ms();
+        let mut last = None;
+        for record in records {
+            last = loop {
+                match self.store.append(log, record, now_ms) {
+                    Ok(appended) => break Some(appended),
+                    Err(AppendError::Busy) => self.turn_and_wait(),
+                    Err(error) => panic!("append: {error}"),
+                }
+            };
+        }
+        self.turn();
+        last.expect("there are records")
+    }
+
+    /// Turns until everything below `end` is visible.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn until_visible(&mut self, log: LogId, end: Position) {
+        while self.store.visible(log) < end {
+            self.turn_and_wait();
+        }
+    }
+
+    /// Turns until everything is durable and every full segment has its footer; the store takes no records any more.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn drain(&mut self) {
+        self.store.begin_drain();
+        while !self.store.is_drained() {
+            self.turn_and_wait();
+        }
+    }
+
+    fn turn_and_wait(&mut self) {
+        self.turn();
+        let started = Instant::now();
+        match self.store.wait() {
+            Ok(()) => {}
+            // Nothing is in flight: the next turn starts what is missing.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => panic!("waiting for the disk: {error}"),
+        }
+        self.waited += started.elapsed();
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.expect("the clock is past 1970");
+    u64::try_from(since.as_millis()).expect("milliseconds fit for ages")
+}
