@@ -2,6 +2,7 @@
 //! anybody else.
 
 use oyez_protocol::header::kind;
+use testkit::process::run;
 use testkit::random::Random;
 use testkit::record::{control, hello, record, seal_record, stored, subscribe_to, with_topic};
 use testkit::wire::Farewell;
@@ -232,10 +233,8 @@ fn a_wrong_checksum_is_named() {
 }
 
 #[test]
-fn a_length_that_lies_is_refused() {
+fn a_length_that_lies_inside_a_record_is_refused() {
     use GoodbyeCode::BadFrame;
-    let mut topic_beyond_frame = vec![0; 16];
-    topic_beyond_frame.extend_from_slice(&[200, b'a']);
     let cases = vec![
         case(
             "a topic longer than the record",
@@ -274,6 +273,16 @@ fn a_length_that_lies_is_refused() {
             BadFrame,
             &["cannot hold"],
         ),
+    ];
+    refuse_each(Broker::connect, cases);
+}
+
+#[test]
+fn a_size_that_no_frame_has_is_refused() {
+    use GoodbyeCode::BadFrame;
+    let mut topic_beyond_frame = vec![0; 16];
+    topic_beyond_frame.extend_from_slice(&[200, b'a']);
+    let cases = vec![
         case(
             "a size that is no multiple",
             head(57, kind::RECORD),
@@ -327,23 +336,25 @@ fn a_name_that_is_no_topic_is_refused_wherever_it_stands() {
     refuse_each(Broker::connect, cases.collect());
 }
 
+/// A record with an extra that whoever does not know it must refuse.
+fn with_unknown_extra() -> Vec<u8> {
+    let mut bytes = with_topic(b"t");
+    // Topic, one unit of extras (type 5, no value), block of two bytes.
+    let block = bytes[49..51].to_vec();
+    bytes.truncate(49);
+    bytes.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&block);
+    bytes.resize(64, 0);
+    bytes[0] = 64;
+    bytes[17] = 1;
+    bytes[18] = 5;
+    seal_record(&mut bytes);
+    bytes
+}
+
 #[test]
 fn what_the_version_does_not_know_is_refused() {
-    use GoodbyeCode::{BadFrame, Unexpected};
-    let extra_that_must_be_known = {
-        let mut bytes = with_topic(b"t");
-        // Topic, one unit of extras (type 5, no value), block of two bytes.
-        let block = bytes[49..51].to_vec();
-        bytes.truncate(49);
-        bytes.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&block);
-        bytes.resize(64, 0);
-        bytes[0] = 64;
-        bytes[17] = 1;
-        bytes[18] = 5;
-        seal_record(&mut bytes);
-        bytes
-    };
+    use GoodbyeCode::BadFrame;
     let cases = vec![
         case(
             "a kind",
@@ -367,7 +378,7 @@ fn what_the_version_does_not_know_is_refused() {
         ),
         case(
             "an extra",
-            extra_that_must_be_known,
+            with_unknown_extra(),
             BadFrame,
             &["0x05", "not known"],
         ),
@@ -383,6 +394,14 @@ fn what_the_version_does_not_know_is_refused() {
             BadFrame,
             &["kind 4"],
         ),
+    ];
+    refuse_each(Broker::connect, cases);
+}
+
+#[test]
+fn a_frame_that_may_not_come_here_is_refused() {
+    use GoodbyeCode::Unexpected;
+    let cases = vec![
         case("a second hello", hello(1, 1), Unexpected, &["second hello"]),
         case(
             "a frame of brokers",
@@ -493,4 +512,28 @@ fn no_garbage_ends_the_broker_or_reaches_a_bystander() {
         }
     }
     bystander.goes_on();
+}
+
+#[test]
+fn the_command_line_refuses_a_name_that_is_no_topic_before_it_sends_anything() {
+    let broker = Broker::start();
+    let too_long = "a".repeat(256);
+    let names = [
+        ("", "empty"),
+        (too_long.as_str(), "256 bytes; at most 255"),
+        ("a/+", "wildcards"),
+    ];
+    for (name, reason) in names {
+        for arguments in [
+            ["pub", name, "x"].as_slice(),
+            &["sub", name, "--count", "1"],
+        ] {
+            let output = run(broker.oyez().args(arguments));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(reason), "{arguments:?}: {said}");
+            assert!(!output.status.success());
+            assert!(output.stdout.is_empty());
+        }
+    }
+    assert_eq!(broker.counter("records_in"), 0);
 }

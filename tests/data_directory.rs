@@ -182,9 +182,9 @@ fn fill(broker: &Broker, payload: &[u8]) -> u64 {
 }
 
 fn full_disk(disk: &str) {
-    let home = TempDir::new().unwrap();
+    let home = TempDir::new().expect("a directory for temporary files");
     let data = home.path().join("data");
-    fs::create_dir(&data).unwrap();
+    fs::create_dir(&data).expect("it is not there yet");
     let broker = Setup::new()
         .set("disk", disk)
         .in_namespace("mount -t tmpfs -o size=48m tmpfs \"$DATA\"")

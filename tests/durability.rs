@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use oyez_protocol::event::GapCause;
 use testkit::model::Model;
 use testkit::random::Random;
 use testkit::record::record;
@@ -140,6 +141,62 @@ fn history_over_many_segments_survives_a_crash() {
         found == expected,
         "18 MB over several segments of 4 MiB came back changed"
     );
+}
+
+/// Flips a bit of `needle` wherever it stands in a segment; gives in how many places that was.
+fn damage(directory: &std::path::Path, needle: &[u8]) -> usize {
+    let mut places = 0;
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            places += damage(&path, needle);
+        } else if path.extension().is_some_and(|ext| ext == "seg") {
+            let mut bytes = std::fs::read(&path).expect("a readable segment");
+            let found = bytes
+                .windows(needle.len())
+                .position(|window| window == needle);
+            if let Some(at) = found {
+                bytes[at] ^= 1;
+                std::fs::write(&path, bytes).expect("a writable segment");
+                places += 1;
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn a_damaged_record_is_never_served_and_never_passed_over_in_silence() {
+    let payload = |number: u64| format!("payload number {number:05} of a topic that gets damaged");
+    let payloads: Vec<String> = (0..100).map(payload).collect();
+    let mut broker = Broker::start();
+    broker.connect().publish_each("a/topic", &payloads);
+    broker.kill();
+    assert_eq!(damage(broker.data(), payload(40).as_bytes()), 1);
+    broker.restart();
+    let mut session = broker.connect();
+    let answer = session.subscribe("a/topic", Start::Earliest);
+    assert_eq!(answer.head.get(), 100);
+    let (mut next, mut missing) = (0, Vec::new());
+    while next < 100 {
+        match session.event() {
+            Event::Delivery(delivery) => {
+                assert_eq!(delivery.offset.get(), next);
+                assert_eq!(delivery.payloads, [payload(next).into_bytes()]);
+                next += 1;
+            }
+            Event::Gap {
+                cause, from, to, ..
+            } => {
+                assert_eq!((cause, from.get()), (GapCause::Damage, next));
+                missing.extend(next..to.get());
+                next = to.get();
+            }
+            event => panic!("expected a delivery or a gap, got {event:?}"),
+        }
+    }
+    assert!(missing.contains(&40), "the damaged record was served");
+    assert!(broker.log().contains("damaged"), "{}", broker.log());
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use oyez_protocol::event::GapCause;
 use oyez_protocol::header::kind;
 use testkit::deadline::PATIENCE;
 use testkit::figures::{figure, full, size};
 use testkit::random::Random;
 use testkit::stream::Cutter;
-use testkit::{Broker, Outcome, Session, Setup, Start};
+use testkit::{Broker, Event, Offset, Outcome, Session, Setup, Start};
 
 const TOPIC: &str = "stream";
 const RECORD_BYTES: usize = 64 << 10;
@@ -158,4 +159,60 @@ fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_nobody() {
     // Short runs on shared machines vary far more than what is promised.
     let allowed = if full() { 0.05 } else { 1.0 };
     assert!(slower <= allowed, "{figures}");
+}
+
+/// Reads from `next` on up to `end`, over gaps, and over breaks by coming back; gives every hole it was told of.
+fn read_over_holes(
+    broker: &Broker,
+    mut session: Session,
+    mut next: u64,
+    end: u64,
+) -> Vec<(u64, u64)> {
+    let mut holes = Vec::new();
+    while next < end {
+        match session.event() {
+            Event::Delivery(delivery) => {
+                assert_eq!(delivery.offset.get(), next, "no hole that was not told");
+                next += delivery.payloads.len() as u64;
+            }
+            Event::Gap {
+                cause, from, to, ..
+            } => {
+                assert_eq!((cause, from.get()), (GapCause::Retention, next));
+                holes.push((next, to.get()));
+                next = to.get();
+            }
+            // Retention has dropped a record of which a part was out: nothing else can be said on that connection.
+            Event::Closed => {
+                session = broker.connect();
+                let answer = session.subscribe(TOPIC, Start::Offset(Offset::new(next)));
+                assert!(answer.dropped, "{answer:?}");
+                holes.push((next, answer.next.get()));
+                next = answer.next.get();
+            }
+            event => panic!("expected a delivery or a gap, got {event:?}"),
+        }
+    }
+    holes
+}
+
+#[test]
+fn who_is_overtaken_by_retention_is_told_what_is_missing_and_goes_on() {
+    let broker = Setup::new()
+        .set("retention_bytes", 8 << 20)
+        .set("heartbeat_ms", 3_600_000)
+        .start();
+    let mut lagging = broker.connect();
+    lagging.subscribe(TOPIC, Start::Earliest);
+    let stream = Stream::new(40);
+    stream.publish(&mut broker.connect());
+    let holes = read_over_holes(&broker, lagging, 0, stream.records as u64);
+    assert!(!holes.is_empty(), "retention has dropped nothing");
+
+    // Who comes later begins with the oldest that is kept, and is told so.
+    let mut late = broker.connect();
+    let answer = late.subscribe(TOPIC, Start::Offset(Offset::new(0)));
+    assert!(answer.dropped && answer.earliest.get() > 0, "{answer:?}");
+    assert_eq!(answer.next, answer.earliest);
+    read_over_holes(&broker, late, answer.next.get(), answer.head.get());
 }

@@ -1,5 +1,7 @@
 //! What the broker tells of itself, and what its numbers must show.
 
+use std::sync::Barrier;
+
 use testkit::figures::figure;
 use testkit::process::succeed;
 use testkit::record::record;
@@ -59,21 +61,25 @@ fn statistics_name_the_disk_that_runs() {
 #[test]
 fn a_hundred_publishers_on_a_synced_topic_share_their_syncs() {
     const PUBLISHERS: usize = 100;
-    const RECORDS: u64 = 40;
+    const ROUNDS: usize = 15;
+    const UNDER_WAY: usize = 4;
     let broker = Broker::start();
     let address = broker.address();
-    let publish = move |publisher: usize| {
+    let together = Barrier::new(PUBLISHERS);
+    let publish = |publisher: usize| {
         let mut session = Session::connect(address);
-        for number in 0..RECORDS {
-            let payload = format!("{publisher}: {number}");
-            assert_eq!(
-                session.publish("shared", payload.as_bytes()).outcome,
-                Outcome::Ok
-            );
+        together.wait();
+        for round in 0..ROUNDS {
+            let payloads: Vec<String> = (0..UNDER_WAY)
+                .map(|number| format!("{publisher}: {round}: {number}"))
+                .collect();
+            let entries = session.publish_each("shared", &payloads);
+            assert!(entries.iter().all(|entry| entry.outcome == Outcome::Ok));
         }
     };
     std::thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
+            let publish = &publish;
             scope.spawn(move || publish(publisher));
         }
     });
@@ -83,7 +89,7 @@ fn a_hundred_publishers_on_a_synced_topic_share_their_syncs() {
         "records per sync",
         &format!("{per_sync:.1} of {PUBLISHERS} publishers"),
     );
-    assert_eq!(stats["records_in"], PUBLISHERS as u64 * RECORDS);
+    assert_eq!(stats["records_in"], PUBLISHERS * ROUNDS * UNDER_WAY);
     assert!(per_sync > 10.0, "{per_sync} records per sync");
 }
 

@@ -31,7 +31,7 @@ struct Call {
 
 impl Call {
     fn is_on_segment(&self) -> bool {
-        self.arguments.contains(".seg>")
+        self.arguments.contains(".seg")
     }
 
     fn is_on_socket(&self) -> bool {
@@ -130,6 +130,10 @@ fn traced_broadcast() -> Vec<Call> {
     });
     let text = fs::read_to_string(&trace).expect("strace has written its trace");
     let mut calls = parse(&text);
+    assert!(
+        calls.iter().any(Call::is_on_segment),
+        "a segment is at least prepared, by a helper; the trace must show that"
+    );
     calls.retain(|call| shards.contains(&call.thread));
     calls
 }

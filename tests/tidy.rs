@@ -1,0 +1,252 @@
+//! Rules of the code that can be read off its sources: which crate may use which, where `unsafe` may stand, how long
+//! files and functions get, that tests wait for conditions and not for times.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use testkit::process::succeed;
+use testkit::programs::{cargo, workspace};
+
+/// Lines of a file at most.
+const FILE_LINES_MAX: usize = 800;
+/// Lines of a function at most, from its signature to its closing brace.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// What each crate may use of the others.
+const DIRECTIONS: [(&str, &[&str]); 4] = [
+    ("oyez-protocol", &[]),
+    ("oyez-storage", &["oyez-protocol"]),
+    ("oyez-broker", &["oyez-protocol", "oyez-storage"]),
+    ("oyez-client", &["oyez-protocol"]),
+];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The path from the root of the workspace.
+    fn name(&self) -> String {
+        let path = self.path.strip_prefix(workspace()).unwrap_or(&self.path);
+        path.display().to_string()
+    }
+
+    /// Lines that are not comments, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        (1..)
+            .zip(self.text.lines())
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn is_test(&self) -> bool {
+        let name = self.name();
+        name.starts_with("tests/") || name.contains("/tests/")
+    }
+}
+
+/// Every Rust source of the workspace.
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    gather(workspace(), &mut sources);
+    assert!(sources.len() > 50, "the sources are found");
+    sources
+}
+
+fn gather(directory: &Path, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with('.');
+        if path.is_dir() {
+            if !hidden && name != "target" {
+                gather(&path, sources);
+            }
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            let text = fs::read_to_string(&path).expect("sources are UTF-8");
+            sources.push(Source { path, text });
+        }
+    }
+}
+
+/// Fails with all faults at once.
+fn none(faults: &[String], rule: &str) {
+    assert!(faults.is_empty(), "{rule}:\n{}", faults.join("\n"));
+}
+
+fn metadata() -> serde_json::Value {
+    let output = succeed(cargo().args(["metadata", "--no-deps", "--format-version", "1"]));
+    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
+}
+
+/// The crates of the workspace that each of them uses outside its tests.
+fn uses() -> BTreeMap<String, Vec<String>> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let used = |package: &serde_json::Value| {
+        list(&package["dependencies"])
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .map(|dependency| text(&dependency["name"]))
+            .filter(|name| name.starts_with("oyez-"))
+            .collect()
+    };
+    list(&metadata()["packages"])
+        .iter()
+        .map(|package| (text(&package["name"]), used(package)))
+        .collect()
+}
+
+#[test]
+fn crates_use_each_other_in_one_direction() {
+    let uses = uses();
+    let mut faults = Vec::new();
+    for (name, allowed) in DIRECTIONS {
+        let used = &uses[name];
+        let wrong = used.iter().filter(|used| !allowed.contains(&used.as_str()));
+        faults.extend(wrong.map(|used| format!("{name} uses {used}")));
+    }
+    none(&faults, "protocol <- storage <- broker, protocol <- client");
+    let others: Vec<&String> = uses
+        .keys()
+        .filter(|name| DIRECTIONS.iter().all(|(known, _)| known != name))
+        .collect();
+    assert_eq!(
+        others,
+        ["oyez-benches", "oyez-tests"],
+        "crates that see all"
+    );
+}
+
+#[test]
+fn the_broker_links_no_codec() {
+    let tree = |package: &str| {
+        let arguments = ["tree", "--edges", "normal", "--prefix", "none", "--package"];
+        let output = succeed(cargo().args(arguments).arg(package));
+        String::from_utf8_lossy(&output.stdout).to_lowercase()
+    };
+    let broker = tree("oyez-broker");
+    assert!(
+        broker.contains("oyez-storage"),
+        "the tree is the broker's:\n{broker}"
+    );
+    assert!(
+        !broker.contains("lz4"),
+        "the broker never looks into a block:\n{broker}"
+    );
+    assert!(tree("oyez-client").contains("lz4"), "a codec would be seen");
+}
+
+#[test]
+fn unsafe_stands_behind_the_fence_of_a_sys_module() {
+    let words = ["{", "fn", "impl", "extern", "trait"];
+    let mut faults = Vec::new();
+    for source in sources() {
+        if source.name().contains("/sys/") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            let follows = |word: &str| line.contains(&format!("unsafe {word}"));
+            if words.iter().any(|word| follows(word)) && !line.contains('"') {
+                faults.push(format!("{}:{number}: {}", source.name(), line.trim()));
+            }
+        }
+    }
+    none(&faults, "unsafe only in sys/");
+}
+
+#[test]
+fn the_crates_without_system_calls_forbid_unsafe() {
+    for root in ["protocol/src/lib.rs", "client/src/lib.rs"] {
+        let text = fs::read_to_string(workspace().join(root)).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{root}");
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_be_read() {
+    let long = |source: &Source| {
+        let lines = source.text.lines().count();
+        (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", source.name()))
+    };
+    let faults: Vec<String> = sources().iter().filter_map(long).collect();
+    none(&faults, &format!("at most {FILE_LINES_MAX} lines"));
+}
+
+#[test]
+fn functions_stay_short_enough_to_be_read() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let Some(end) = function_end(line, &lines[start..]) else {
+                continue;
+            };
+            if end >= FUNCTION_LINES_MAX {
+                let name = line.trim();
+                faults.push(format!(
+                    "{}:{}: {} lines: {name}",
+                    source.name(),
+                    start + 1,
+                    end + 1
+                ));
+            }
+        }
+    }
+    none(&faults, &format!("at most {FUNCTION_LINES_MAX} lines"));
+}
+
+/// Where the function that begins in `line` ends: rustfmt puts its brace below its first letter.
+fn function_end(line: &str, from_here: &[&str]) -> Option<usize> {
+    let code = line.trim_start();
+    let indent = &line[..line.len() - code.len()];
+    let words: Vec<&str> = code.split_whitespace().take(6).collect();
+    let at = words.iter().position(|word| *word == "fn")?;
+    let modifiers = ["const", "unsafe", "extern", "async", "\"C\""];
+    let is_signature = words[..at]
+        .iter()
+        .all(|word| word.starts_with("pub") || modifiers.contains(word) || *word == "super)");
+    if !is_signature {
+        return None;
+    }
+    let brace = format!("{indent}}}");
+    let declaration_ends = from_here
+        .iter()
+        .position(|line| line.ends_with([';', '{']))?;
+    if from_here[declaration_ends].ends_with(';') {
+        return None;
+    }
+    from_here.iter().position(|line| *line == brace)
+}
+
+#[test]
+fn tests_wait_for_conditions_and_not_for_times() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.is_test()) {
+        for (number, line) in source.code() {
+            let naps = line.contains("sleep(") && !line.contains('"');
+            let pauses = line.contains("park_timeout(")
+                && !line.contains('"')
+                && !source.name().ends_with("deadline.rs");
+            if naps || pauses {
+                faults.push(format!("{}:{number}: {}", source.name(), line.trim()));
+            }
+        }
+    }
+    none(&faults, "wait for a condition with a deadline");
+}
+
+#[test]
+fn every_file_of_system_tests_is_run() {
+    let package = workspace().join("tests");
+    let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap();
+    let mut faults = Vec::new();
+    for entry in fs::read_dir(&package).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".rs") && !manifest.contains(&format!("path = \"{name}\"")) {
+            faults.push(format!("tests/{name}"));
+        }
+    }
+    none(&faults, "listed in tests/Cargo.toml");
+}
