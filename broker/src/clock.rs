@@ -15,6 +15,9 @@ pub(crate) struct Now {
 pub(crate) trait Clock: Send {
     /// Reads the clock.
     fn now(&mut self) -> Now;
+
+    /// Microseconds since some fixed point, for measuring how long things take. Nothing is decided on it.
+    fn elapsed_us(&mut self) -> u64;
 }
 
 /// The machine's clocks.
@@ -51,5 +54,9 @@ impl Clock for SystemClock {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, milliseconds),
         }
+    }
+
+    fn elapsed_us(&mut self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).expect("half a million years fit")
     }
 }

@@ -62,6 +62,7 @@ mod drain;
 mod error;
 mod fanout;
 mod heartbeat;
+mod histogram;
 mod inbox;
 mod listener;
 mod metrics;

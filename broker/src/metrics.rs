@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use oyez_storage::StoreStats;
 use serde::Serialize;
 
+use crate::histogram::{Histogram, Quantiles};
+
 /// A number that one thread changes and others read; relaxed, because nothing is decided on it.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -59,6 +61,10 @@ pub(crate) struct ShardMetrics {
     pub(crate) records_synced: Counter,
     pub(crate) segments: Counter,
     pub(crate) segment_bytes: Counter,
+    /// Microseconds from the end of a wait to the next one.
+    pub(crate) turn_us: Histogram,
+    /// Microseconds of a turn inside the store's work: completions, flushes, submission.
+    pub(crate) storage_us: Histogram,
 }
 
 impl ShardMetrics {
@@ -110,6 +116,9 @@ pub(crate) struct Stats {
     records_per_sync: f64,
     segments: u64,
     segment_bytes: u64,
+    /// Microseconds that turns took, and that they spent in the store's work, all shards together.
+    turn_us: Quantiles,
+    storage_us: Quantiles,
     arena_bytes: u64,
     /// Anonymous memory of the process in bytes, the arena included.
     rss_anon_bytes: u64,
@@ -166,6 +175,8 @@ impl Stats {
             records_per_sync,
             segments: sum(|s| &s.segments),
             segment_bytes: sum(|s| &s.segment_bytes),
+            turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
+            storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             arena_bytes: facts.arena_bytes,
             rss_anon_bytes: rss_anon_bytes().unwrap_or(0),
         }

@@ -204,6 +204,7 @@ impl Shard {
                 result => result.map_err(ShardError::Poll)?,
             }
             self.now = self.clock.now();
+            let begun_us = self.clock.elapsed_us();
             for event in &events {
                 self.take_event(event);
             }
@@ -217,6 +218,8 @@ impl Shard {
                 Phase::Failed => return Err(ShardError::Elsewhere),
             }
             let busy = self.turn()?;
+            let took_us = self.clock.elapsed_us() - begun_us;
+            self.metrics().turn_us.record(took_us);
             wait = self.wait(busy);
         }
     }
@@ -237,7 +240,7 @@ impl Shard {
             self.read_sessions();
         }
         self.retry |= self.take_messages();
-        self.pump()?;
+        let storage_us = self.timed(Self::pump)?;
         self.fire_timers();
         self.take_news();
         self.walk_topics();
@@ -248,7 +251,8 @@ impl Shard {
         self.deliver_acks();
         self.flush_sessions();
         let unsaid = self.outbox.finish_turn();
-        self.store.submit().map_err(ShardError::Submit)?;
+        let submit_us = self.timed(|shard| shard.store.submit().map_err(ShardError::Submit))?;
+        self.metrics().storage_us.record(storage_us + submit_us);
         for log in &mut self.logs {
             log.reader.release();
         }
@@ -385,6 +389,16 @@ impl Shard {
             }
         }
         true
+    }
+
+    /// Runs one part of a turn and tells how many microseconds it took.
+    fn timed(
+        &mut self,
+        part: impl FnOnce(&mut Self) -> Result<(), ShardError>,
+    ) -> Result<u64, ShardError> {
+        let begun_us = self.clock.elapsed_us();
+        part(self)?;
+        Ok(self.clock.elapsed_us() - begun_us)
     }
 
     /// Lets the store work: completions, visible places, the next flushes.
