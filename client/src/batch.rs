@@ -10,7 +10,7 @@ use std::time::Duration;
 use oyez_protocol::limits::{Limits, MESSAGES_MAX};
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::{MessageRef, message_size};
-use oyez_protocol::record::{PushError, RecordBuilder};
+use oyez_protocol::record::RecordBuilder;
 
 use crate::error::PublishError;
 
@@ -117,13 +117,10 @@ impl Batcher {
         let (options, linger) = (self.options, self.options.linger);
         let (name, batch) = self.batch(topic)?;
         let opens = batch.builder.is_empty();
-        match batch.builder.push(message) {
-            Ok(()) => {}
-            Err(PushError::TooLarge { size, max }) => {
-                return Err(PublishError::TooLarge { size, max });
-            }
-            Err(PushError::Full) => unreachable!("room was made for the message"),
-        }
+        batch
+            .builder
+            .push(message)
+            .expect("room was made for the message");
         batch.payload_bytes += message.payload.len() as u64;
         if opens {
             batch.due = now + linger;

@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oyez_protocol::topic;
-
 use crate::batch::PublisherOptions;
 use crate::connection::{Connection, Dialer};
 use crate::error::{ConnectError, PublishError, QueryError, SubscribeError};
@@ -99,7 +97,6 @@ impl Client {
         topic: &str,
         message: impl Into<NewMessage<'m>>,
     ) -> Result<(), PublishError> {
-        topic::parse(topic.as_bytes())?;
         self.wire()?.own.push(topic, message)
     }
 
@@ -113,7 +110,6 @@ impl Client {
         topic: &str,
         message: impl Into<NewMessage<'m>>,
     ) -> Result<Ack, PublishError> {
-        topic::parse(topic.as_bytes())?;
         self.wire()?.own.push_acked(topic, &message.into())
     }
 

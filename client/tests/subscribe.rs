@@ -8,8 +8,10 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use oyez_client::time::{Bell, Machine, Time};
 use oyez_client::{
     Client, ConnectError, ConnectOptions, ConnectionError, Delivery, Epoch, GapCause, GoodbyeCode,
     Offset, Outcome, Start, SubscribeError, SubscribeOptions, Subscription,
@@ -367,16 +369,39 @@ fn closing_says_goodbye_and_ends_a_wait_in_another_thread() {
     assert!(call.join().unwrap());
 }
 
+/// The machine's clock, which tells when a pause begins.
+struct TellingPauses(Machine, Sender<()>);
+
+impl Time for TellingPauses {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn wait(&self, bell: &Bell, until: Duration) {
+        self.0.wait(bell, until);
+    }
+
+    fn pause(&self, bell: &Bell, until: Duration) {
+        self.1.send(()).unwrap();
+        self.0.pause(bell, until);
+    }
+
+    fn random_below(&self, bound: u64) -> u64 {
+        self.0.random_below(bound)
+    }
+}
+
 #[test]
 fn closing_ends_a_pause_before_a_reconnect() {
     let broker = FakeBroker::new();
-    let (lost, was_lost) = std::sync::mpsc::channel();
-    let options = ConnectOptions::new().on_event(move |_| lost.send(()).unwrap());
+    let (pauses, paused) = channel();
+    let time = TellingPauses(Machine::new(), pauses);
+    let options = ConnectOptions::new().time(Arc::new(time));
     let (mut subscription, mut peer) = subscribe(&broker, options, 0);
     let closer = subscription.closer();
     let call = spawn(move || subscription.next().is_none());
     peer.goodbye(GoodbyeCode::Full, 3_600_000, "come back in an hour");
-    was_lost.recv_timeout(PATIENCE).unwrap();
+    paused.recv_timeout(PATIENCE).unwrap();
     closer.close();
     assert!(call.join().unwrap());
 }
