@@ -61,7 +61,7 @@ impl Shard {
             }
             return Progress::Done;
         }
-        let nonce = self.nonce() & (u32::MAX >> 1);
+        let nonce = self.nonce();
         let number = self.catchups.insert(Catchup {
             session: id,
             topic: place.topic,
@@ -125,12 +125,12 @@ impl Shard {
 
     fn delivery_of(&self, place: SubscriptionRef) -> Option<Delivery> {
         let topic = self.registry.get(place.topic)?;
-        Some(topic.subscriptions.get(place.slot as usize)?.delivery)
+        Some(topic.subscriptions.get(place.slot as usize)?.delivery())
     }
 
     fn set_delivery(&mut self, place: SubscriptionRef, delivery: Delivery) {
         if let Some(topic) = self.registry.get_mut(place.topic) {
-            topic.subscriptions[place.slot as usize].delivery = delivery;
+            topic.subscriptions[place.slot as usize].set_delivery(delivery);
         }
     }
 

@@ -167,12 +167,8 @@ impl Chain {
             }
             let size = place.size as usize;
             if sent < out + size {
-                cut.tail = Some(RecordTail {
-                    log: self.log,
-                    position: place.position,
-                    size: place.size,
-                    sent: u32::try_from(sent - out).expect("a part of a record fits"),
-                });
+                let sent = u32::try_from(sent - out).expect("a part of a record fits");
+                cut.tail = RecordTail::new(self.log, place.position, place.size, sent);
             }
             cut.cursor = place.next;
             cut.records += 1;

@@ -123,7 +123,7 @@ impl Shard {
         while (topic.walk.left > 0 || topic.walk_again()) && !topic.subscriptions.is_empty() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = topic.subscriptions[topic.walk.slot];
-            if subscription.delivery == Delivery::Live {
+            if subscription.is_live() {
                 let ready = self
                     .sessions
                     .at_mut(subscription.session)
@@ -154,7 +154,7 @@ impl Shard {
         while topic.walk.left > 0 && !budget.is_spent() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = &mut topic.subscriptions[topic.walk.slot];
-            if subscription.delivery != Delivery::Live || Some(subscription.cursor) != begin {
+            if !subscription.is_live() || Some(subscription.cursor) != begin {
                 return;
             }
             let key = subscription.session;
@@ -200,7 +200,7 @@ impl Shard {
         let Some(subscription) = topic.subscriptions.get(place.slot as usize).copied() else {
             return Progress::Done;
         };
-        match subscription.delivery {
+        match subscription.delivery() {
             Delivery::Pending(_) => Progress::Done,
             Delivery::CatchingUp(catchup) => self.go_on(catchup),
             Delivery::Live if !topic.is_behind(subscription.cursor) => Progress::Done,

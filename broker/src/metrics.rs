@@ -141,7 +141,8 @@ impl Stats {
         let records_per_sync = if syncs == 0 {
             0.0
         } else {
-            records_synced as f64 / syncs as f64
+            // Two decimals are for people; who needs more has both numbers.
+            (records_synced as f64 / syncs as f64 * 100.0).round() / 100.0
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),

@@ -149,8 +149,8 @@ impl Shard {
         let Some(tail) = session.tail else {
             return Progress::Done;
         };
-        let log = usize::from(tail.log.get());
-        match self.logs[log].reader.read(tail.position, tail.size) {
+        let reader = &mut self.logs[tail.log()].reader;
+        match reader.read(tail.position(), tail.size()) {
             Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
             Ok(Read::Cold(cold)) => {
                 self.warm_for_tail(id, cold);

@@ -2,13 +2,14 @@
 //! need is behind a pointer that is null while it is idle.
 
 use std::io;
+use std::num::NonZeroU32;
 
 use mio::Token;
 use mio::net::TcpStream;
 use oyez_protocol::{LogId, Position};
 use slab::Slab;
 
-use crate::subscription::Subscriptions;
+use crate::subscription::{Subscription, Subscriptions};
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
 /// the one that got its slot.
@@ -70,14 +71,42 @@ pub(crate) struct Outgoing {
     pub(crate) sent: usize,
 }
 
-/// A record of which the socket has taken a part. The rest must leave before anything else does.
-#[derive(Clone, Copy, Debug)]
+/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
+/// `Option`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordTail {
-    pub(crate) log: LogId,
-    pub(crate) position: Position,
-    pub(crate) size: u32,
+    /// The log in the upper 16 bits, the record's position in the lower 48.
+    place: u64,
+    size: NonZeroU32,
     pub(crate) sent: u32,
 }
+
+impl RecordTail {
+    /// `None` for a record of no bytes, which there is not.
+    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
+        debug_assert!(position.get() < 1 << POSITION_BITS);
+        Some(Self {
+            place: u64::from(log.get()) << POSITION_BITS | position.get(),
+            size: NonZeroU32::new(size)?,
+            sent,
+        })
+    }
+
+    pub(crate) fn log(&self) -> usize {
+        (self.place >> POSITION_BITS) as usize
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.place & ((1 << POSITION_BITS) - 1))
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size.get()
+    }
+}
+
+/// Bits of a position: a log of 256 TiB.
+const POSITION_BITS: u32 = 48;
 
 /// One session.
 #[derive(Debug)]
@@ -112,8 +141,9 @@ pub(crate) struct Session {
     pub(crate) subscriptions: Subscriptions,
 }
 
-/// Budget for what an idle subscriber costs, its subscription's 16 bytes and its timer's 8 included: DESIGN's 128 bytes.
-const _: () = assert!(size_of::<Session>() + 24 <= 144);
+// What an idle subscriber costs, with its subscription and its timer: DESIGN's 128 bytes.
+const _: () =
+    assert!(size_of::<Session>() + size_of::<Subscription>() + size_of::<SessionId>() <= 128);
 
 impl Session {
     /// Bytes of control frames that wait for the socket.

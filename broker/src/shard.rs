@@ -26,6 +26,7 @@ use crate::query::Listing;
 use crate::registry::Registry;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
 use crate::shared::{Phase, Shared};
+use crate::subscription::NUMBER_MAX;
 use crate::sys::waker::Waker;
 use crate::timer::{TICK_MS, TimerWheel};
 
@@ -463,7 +464,7 @@ impl Shard {
     }
 
     pub(crate) fn nonce(&mut self) -> u32 {
-        self.next_nonce = self.next_nonce.wrapping_add(1);
+        self.next_nonce = (self.next_nonce + 1) & NUMBER_MAX;
         self.next_nonce
     }
 }

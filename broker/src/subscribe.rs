@@ -84,11 +84,9 @@ impl Shard {
         };
         let slot = u32::try_from(entry.subscriptions.len())
             .expect("subscriptions are bounded by connections, far below 2^32");
-        entry.subscriptions.push(Subscription {
-            session: id.key(),
-            delivery: Delivery::Pending(nonce),
-            cursor: Default::default(),
-        });
+        entry
+            .subscriptions
+            .push(Subscription::new(id.key(), Delivery::Pending(nonce)));
         if let Some(session) = self.sessions.get_mut(id) {
             session.subscriptions.push(SubscriptionRef { topic, slot });
         }
@@ -161,7 +159,7 @@ impl Shard {
             // What this shard has walked itself since it asked is newer.
             topic.end.get_or_insert(located.next_at_walked);
             let subscription = &mut topic.subscriptions[place.slot as usize];
-            subscription.delivery = Delivery::Live;
+            subscription.set_delivery(Delivery::Live);
             subscription.cursor = located.cursor;
         }
     }
@@ -171,7 +169,7 @@ impl Shard {
         let place = session.subscriptions.find(answer.topic)?;
         let topic = self.registry.get(answer.topic)?;
         let subscription = topic.subscriptions.get(place.slot as usize)?;
-        (subscription.delivery == Delivery::Pending(answer.nonce)).then_some(place)
+        (subscription.delivery() == Delivery::Pending(answer.nonce)).then_some(place)
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {
@@ -224,7 +222,7 @@ impl Shard {
                 self.queue_send(id);
             }
         }
-        if let Delivery::CatchingUp(catchup) = left.delivery {
+        if let Delivery::CatchingUp(catchup) = left.delivery() {
             self.end_catchup(catchup);
         }
         self.metrics().subscriptions.subtract(1);

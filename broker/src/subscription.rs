@@ -13,14 +13,60 @@ pub(crate) enum Delivery {
     CatchingUp(u32),
 }
 
-/// One subscription, 24 bytes in its topic's list.
+/// One subscription, 16 bytes in its topic's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
     /// Slot of the session in the shard's slab.
     pub(crate) session: u32,
-    pub(crate) delivery: Delivery,
+    /// How it gets its records: the kind in the upper two bits, its number in the others.
+    delivery: u32,
     /// The next message to deliver.
     pub(crate) cursor: Offset,
+}
+
+/// Bits of the number in a packed [`Delivery`].
+const NUMBER_BITS: u32 = 30;
+/// Greatest number that a [`Delivery`] holds.
+pub(crate) const NUMBER_MAX: u32 = (1 << NUMBER_BITS) - 1;
+const PENDING: u32 = 0;
+const LIVE: u32 = 1;
+const CATCHING_UP: u32 = 2;
+
+impl Subscription {
+    pub(crate) fn new(session: u32, delivery: Delivery) -> Self {
+        Self {
+            session,
+            delivery: pack(delivery),
+            cursor: Offset::default(),
+        }
+    }
+
+    pub(crate) fn delivery(&self) -> Delivery {
+        let number = self.delivery & NUMBER_MAX;
+        match self.delivery >> NUMBER_BITS {
+            PENDING => Delivery::Pending(number),
+            LIVE => Delivery::Live,
+            _ => Delivery::CatchingUp(number),
+        }
+    }
+
+    pub(crate) fn set_delivery(&mut self, delivery: Delivery) {
+        self.delivery = pack(delivery);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.delivery >> NUMBER_BITS == LIVE
+    }
+}
+
+fn pack(delivery: Delivery) -> u32 {
+    let (kind, number) = match delivery {
+        Delivery::Pending(number) => (PENDING, number),
+        Delivery::Live => (LIVE, 0),
+        Delivery::CatchingUp(number) => (CATCHING_UP, number),
+    };
+    debug_assert!(number <= NUMBER_MAX);
+    kind << NUMBER_BITS | number
 }
 
 /// Where a session's subscription lies.
