@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use oyez_protocol::event::GapCause;
 use oyez_protocol::header::kind;
-use testkit::deadline::PATIENCE;
+use testkit::deadline::{PATIENCE, wait_until};
 use testkit::figures::{figure, full, size};
 use testkit::random::Random;
 use testkit::stream::Cutter;
@@ -206,6 +206,10 @@ fn who_is_overtaken_by_retention_is_told_what_is_missing_and_goes_on() {
     lagging.subscribe(TOPIC, Start::Earliest);
     let stream = Stream::new(40);
     stream.publish(&mut broker.connect());
+    wait_until("retention to drop what the subscriber has not read", || {
+        let answer = broker.connect().subscribe(TOPIC, Start::Earliest);
+        answer.earliest.get() > stream.records as u64 / 2
+    });
     let holes = read_over_holes(&broker, lagging, 0, stream.records as u64);
     assert!(!holes.is_empty(), "retention has dropped nothing");
 
