@@ -30,6 +30,8 @@ impl Shard {
             u64::from(session.heartbeat_ms),
         );
         match session.stage {
+            // In a shutdown the operator says how long a peer may take for its last bytes.
+            Stage::Closing if self.drain.is_begun() => {}
             Stage::Closing | Stage::Lingering if silent_ms >= LINGER_MS => {
                 self.disconnect(id, Reason::Refused);
             }

@@ -3,7 +3,6 @@
 //! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
 #![forbid(unsafe_code)]
 
-mod base64;
 mod duration;
 mod failure;
 mod input;

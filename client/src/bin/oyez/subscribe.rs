@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::{Args, ValueEnum};
 use oyez_client::{Closer, Delivery, Message, Offset, Start, SubscribeOptions, Subscription};
 use serde::Serialize;
@@ -11,7 +13,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::Shared;
-use crate::base64;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::say;
@@ -206,7 +207,7 @@ impl<'a> Row<'a> {
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(base64::encode(bytes))),
+        Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
     }
 }
 
