@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// Exit code 5.
     Timeout(Duration),
+    /// Something was not done in its time. Exit code 5.
+    Overdue(String),
     /// The reader of standard output has gone: it has all it wanted. Exit code 0, and nothing to say.
     ReaderGone,
 }
@@ -42,6 +44,7 @@ impl Failure {
                 let seconds = time.as_secs_f64();
                 (5, format!("no message came for {seconds} s (--timeout)"))
             }
+            Self::Overdue(text) => (5, text.clone()),
             Self::ReaderGone => return ExitCode::SUCCESS,
         };
         say(&format!("oyez: {text}"));

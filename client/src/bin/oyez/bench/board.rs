@@ -1,0 +1,154 @@
+//! What became of each publication: when it left, and when its last subscriber had it. Shared by the threads that
+//! publish and those that receive; written once at each place, so plain atomics do.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::spread::Spread;
+use super::sys::bell::Bell;
+
+/// Nanoseconds since the bench began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).expect("no bench runs for centuries")
+    }
+}
+
+/// One line for each publication, by its number. Publication `p` goes to topic `p % topics`.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) clock: Clock,
+    groups: usize,
+    /// Messages of each publication.
+    batch: u32,
+    sent_ns: Vec<AtomicU64>,
+    done_ns: Vec<AtomicU64>,
+    /// Threads that have a subscriber without it.
+    missing: Vec<AtomicU32>,
+    done: AtomicUsize,
+    /// Rings when a publication has reached everybody.
+    bell: Bell,
+}
+
+impl Board {
+    pub(crate) fn new(publications: usize, batch: u32, spread: &Spread, bell: Bell) -> Self {
+        let tables = spread.tables_per_group();
+        let zeros = || (0..publications).map(|_| AtomicU64::new(0)).collect();
+        let missing = |number: usize| AtomicU32::new(tables[number % tables.len()]);
+        Self {
+            clock: Clock::new(),
+            groups: spread.groups(),
+            batch,
+            sent_ns: zeros(),
+            done_ns: zeros(),
+            missing: (0..publications).map(missing).collect(),
+            done: AtomicUsize::new(0),
+            bell,
+        }
+    }
+
+    pub(crate) const fn publications(&self) -> usize {
+        self.sent_ns.len()
+    }
+
+    pub(crate) const fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    pub(crate) const fn groups(&self) -> usize {
+        self.groups
+    }
+
+    pub(crate) const fn bell(&self) -> Bell {
+        self.bell
+    }
+
+    /// The number of the publication that was the `nth` of a topic.
+    pub(crate) const fn publication(&self, group: usize, nth: usize) -> usize {
+        nth * self.groups + group
+    }
+
+    /// A publication is about to leave, or was to leave at `at_ns`.
+    pub(crate) fn sent(&self, number: usize, at_ns: u64) {
+        self.sent_ns[number].store(at_ns, Ordering::Release);
+    }
+
+    pub(crate) fn sent_ns(&self, number: usize) -> u64 {
+        self.sent_ns[number].load(Ordering::Acquire)
+    }
+
+    /// All subscribers of one more thread have a publication.
+    pub(crate) fn thread_done(&self, number: usize, now_ns: u64) {
+        if self.missing[number].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done_ns[number].store(now_ns, Ordering::Release);
+            self.done.fetch_add(1, Ordering::AcqRel);
+            self.bell.ring();
+        }
+    }
+
+    /// Whether everybody has a publication.
+    pub(crate) fn is_done(&self, number: usize) -> bool {
+        self.done_ns[number].load(Ordering::Acquire) > 0
+    }
+
+    /// How many publications everybody has.
+    pub(crate) fn done(&self) -> usize {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// From the first departure to the last arrival, in seconds.
+    pub(crate) fn span_s(&self) -> f64 {
+        let times = |list: &[AtomicU64]| -> Vec<u64> {
+            list.iter().map(|at| at.load(Ordering::Acquire)).collect()
+        };
+        let first = times(&self.sent_ns).into_iter().min().unwrap_or(0);
+        let last = times(&self.done_ns).into_iter().max().unwrap_or(0);
+        last.saturating_sub(first) as f64 / 1e9
+    }
+
+    /// How long each publication took to its last subscriber.
+    pub(crate) fn last_subscriber_ns(&self) -> impl Iterator<Item = u64> + '_ {
+        let done = self.done_ns.iter().map(|at| at.load(Ordering::Acquire));
+        let sent = self.sent_ns.iter().map(|at| at.load(Ordering::Acquire));
+        done.zip(sent)
+            .filter(|(done, _)| *done > 0)
+            .map(|(done, sent)| done.saturating_sub(sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_is_done_when_the_last_thread_has_it() {
+        let spread = Spread::new(10, 1, 20_000, 2);
+        let board = Board::new(2, 1, &spread, Bell::new().unwrap());
+        board.sent(0, 100);
+        board.thread_done(0, 150);
+        assert!(!board.is_done(0));
+        board.thread_done(0, 180);
+        assert!(board.is_done(0) && !board.is_done(1));
+        assert_eq!(board.done(), 1);
+        assert_eq!(board.last_subscriber_ns().collect::<Vec<_>>(), [80]);
+    }
+
+    #[test]
+    fn publications_go_round_the_topics() {
+        let spread = Spread::new(10, 5, 20_000, 2);
+        let board = Board::new(20, 1, &spread, Bell::new().unwrap());
+        assert_eq!(board.publication(3, 0), 3);
+        assert_eq!(board.publication(3, 2), 13);
+    }
+}

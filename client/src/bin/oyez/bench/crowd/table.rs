@@ -1,0 +1,359 @@
+//! One thread of the crowd: its own descriptor table, its own poll, its share of the connections.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::sockets::{Halves, Sockets, State};
+use super::{CrowdShared, Gauge, STOP, Tally};
+use crate::bench::spread::source;
+use crate::bench::sys::socket::{Dial, connect};
+use crate::bench::sys::table::unshare;
+use crate::bench::target::{Ear, Heard, Place};
+
+/// Longest time until a thread looks up what it is told.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Events of one poll.
+const EVENTS_MAX: usize = 4_096;
+/// Bytes read at once; one buffer serves all connections of the thread.
+const READ_BYTES: usize = 256 << 10;
+
+pub(super) struct Table {
+    shared: Arc<CrowdShared>,
+    number: usize,
+    /// Number of the first connection in the crowd.
+    first: usize,
+    poll: Poll,
+    ear: Box<dyn Ear>,
+    sockets: Sockets,
+    halves: Halves,
+    buffer: Vec<u8>,
+    heard: Vec<Heard>,
+    out: Vec<u8>,
+    round: u32,
+    /// Connections begun, and how many of them are not subscribed yet.
+    dialed: usize,
+    outstanding: usize,
+    outstanding_max: usize,
+    ready: usize,
+    /// The topics of this thread: the first, and how many subscribers each has here.
+    group_first: usize,
+    group_sizes: Vec<u32>,
+    /// How many subscribers of this thread have each publication.
+    arrived: Vec<u32>,
+    tally: Tally,
+}
+
+impl Table {
+    /// Lives until the crowd is dismissed or something goes wrong.
+    pub(super) fn run(shared: Arc<CrowdShared>, number: usize) -> Tally {
+        let mut table = match Self::new(shared.clone(), number) {
+            Ok(table) => table,
+            Err(error) => {
+                shared.complain(format!("a thread of the crowd cannot start: {error}"));
+                return Tally::new();
+            }
+        };
+        if let Err(trouble) = table.live() {
+            shared.complain(trouble);
+        }
+        table.tally
+    }
+
+    fn new(shared: Arc<CrowdShared>, number: usize) -> io::Result<Self> {
+        unshare(&[shared.board.bell().fd()])?;
+        let spread = &shared.audience.spread;
+        let range = spread.table(number);
+        let sizes: Vec<(usize, usize)> = spread.groups_of_table(number).collect();
+        Ok(Self {
+            number,
+            first: range.start,
+            poll: Poll::new()?,
+            ear: shared.target.ear(shared.audience.decode),
+            sockets: Sockets::new(range.len()),
+            halves: Halves::default(),
+            buffer: vec![0; READ_BYTES],
+            heard: Vec::new(),
+            out: Vec::new(),
+            round: 0,
+            dialed: 0,
+            outstanding: 0,
+            outstanding_max: (shared.audience.outstanding / spread.tables()).max(1),
+            ready: 0,
+            group_first: sizes.first().map_or(0, |(group, _)| *group),
+            group_sizes: sizes
+                .iter()
+                .map(|(_, size)| u32::try_from(*size).expect("a table holds far fewer"))
+                .collect(),
+            arrived: vec![0; shared.board.publications()],
+            tally: Tally::new(),
+            shared,
+        })
+    }
+
+    fn live(&mut self) -> Result<(), String> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            match self.shared.round() {
+                STOP => return Ok(()),
+                round if round != self.round => self.hang_up(round),
+                _ => {}
+            }
+            self.dial()?;
+            match self.poll.poll(&mut events, Some(GLANCE)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    return Err(format!("cannot poll: {error}"));
+                }
+                _ => {}
+            }
+            for event in &events {
+                let place = event.token().0;
+                self.attend(place, event)
+                    .map_err(|trouble| format!("connection {}: {trouble}", self.first + place))?;
+            }
+            self.tell();
+        }
+    }
+
+    fn gauge(&self) -> &Gauge {
+        &self.shared.gauges[self.number]
+    }
+
+    fn tell(&self) {
+        self.gauge()
+            .deliveries
+            .store(self.tally.deliveries, Ordering::Relaxed);
+        self.gauge()
+            .messages
+            .store(self.tally.messages, Ordering::Relaxed);
+    }
+
+    fn hang_up(&mut self, round: u32) {
+        self.round = round;
+        for stream in &mut self.sockets.streams {
+            *stream = None;
+        }
+        self.halves.forget();
+        (self.outstanding, self.ready) = (0, 0);
+        let connected = round.is_multiple_of(2);
+        self.dialed = if connected { 0 } else { self.sockets.len() };
+        self.gauge().ready.store(0, Ordering::Release);
+    }
+
+    /// Begins as many connections as may be on their way.
+    fn dial(&mut self) -> Result<(), String> {
+        while self.outstanding < self.outstanding_max && self.dialed < self.sockets.len() {
+            let place = self.dialed;
+            let number = self.shared.audience.first + self.first + place;
+            let address = self.shared.address();
+            let dial = Dial {
+                to: address,
+                from: source(number, address),
+                receive_buffer: self.shared.audience.receive_buffer,
+            };
+            self.sockets.begun_us[place] = self.now_us();
+            let refused = |error: io::Error| {
+                format!(
+                    "connection {number} cannot be made to {address}: {}",
+                    explained(&error)
+                )
+            };
+            let mut stream = TcpStream::from_std(connect(&dial).map_err(refused)?);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(&mut stream, Token(place), interest)
+                .map_err(refused)?;
+            self.sockets.streams[place] = Some(stream);
+            self.sockets.states[place] = State::Connecting;
+            self.dialed += 1;
+            self.outstanding += 1;
+        }
+        Ok(())
+    }
+
+    fn attend(&mut self, place: usize, event: &Event) -> Result<(), String> {
+        if self.sockets.states[place] == State::Connecting {
+            self.join(place)?;
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(place)?;
+        }
+        Ok(())
+    }
+
+    /// The connection stands, or has failed.
+    fn join(&mut self, place: usize) -> Result<(), String> {
+        let group = self.shared.audience.spread.group_of(self.first + place);
+        let from = (self.round > 0).then(|| Place {
+            next: self.sockets.next[place],
+            epoch: self.shared.epochs[group].load(Ordering::Acquire),
+        });
+        self.out.clear();
+        self.shared.target.join(group, from, &mut self.out);
+        let Some(stream) = &mut self.sockets.streams[place] else {
+            return Ok(());
+        };
+        if let Ok(Some(error)) | Err(error) = stream.take_error() {
+            return Err(format!("cannot connect: {}", explained(&error)));
+        }
+        if self.out.is_empty() {
+            self.subscribed(place, None);
+            return Ok(());
+        }
+        match stream.write(&self.out) {
+            Ok(size) if size == self.out.len() => {}
+            Ok(_) => return Err("its first bytes did not fit".to_owned()),
+            Err(error) => return Err(format!("cannot write: {error}")),
+        }
+        self.sockets.states[place] = State::Joining;
+        if !self.shared.target.answers() {
+            self.subscribed(place, None);
+        }
+        Ok(())
+    }
+
+    fn subscribed(&mut self, place: usize, at: Option<Place>) {
+        let now_ns = self.shared.board.clock.now_ns();
+        if let Some(at) = at {
+            let group = self.shared.audience.spread.group_of(self.first + place);
+            self.shared.epochs[group].store(at.epoch, Ordering::Release);
+            // Who comes back gets the whole record that holds its place; it asked for the start of one.
+            self.sockets.next[place] = at.next;
+        }
+        self.sockets.states[place] = State::Subscribed;
+        self.outstanding -= 1;
+        self.ready += 1;
+        let us = self.now_us().wrapping_sub(self.sockets.begun_us[place]);
+        self.tally.connect.record_ns(u64::from(us) * 1_000);
+        self.tally.connected.add(now_ns, 1);
+        self.gauge().ready_ns.store(now_ns, Ordering::Release);
+        self.gauge().ready.store(self.ready, Ordering::Release);
+    }
+
+    fn now_us(&self) -> u32 {
+        (self.shared.board.clock.now_ns() / 1_000) as u32
+    }
+
+    /// Reads until there is no more. A short read says so: what comes later is told by another event.
+    fn read(&mut self, place: usize) -> Result<(), String> {
+        loop {
+            let Some(stream) = &mut self.sockets.streams[place] else {
+                return Ok(());
+            };
+            match stream.read(&mut self.buffer) {
+                Ok(0) => return Err("lost: the server closed it".to_owned()),
+                Ok(size) => {
+                    self.take(place, size)?;
+                    if size < self.buffer.len() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("lost: {error}")),
+            }
+        }
+    }
+
+    /// The first `size` bytes of the buffer have come.
+    fn take(&mut self, place: usize, size: usize) -> Result<(), String> {
+        self.heard.clear();
+        let fresh = &self.buffer[..size];
+        if let Some(mut half) = self.halves.take(place) {
+            half.extend_from_slice(fresh);
+            let taken = self.ear.hear(&half, &mut self.heard)?;
+            self.halves.put_back(place, half, taken);
+        } else {
+            let taken = self.ear.hear(fresh, &mut self.heard)?;
+            self.halves.hold(place, &fresh[taken..]);
+        }
+        let now_ns = self.shared.board.clock.now_ns();
+        for index in 0..self.heard.len() {
+            match self.heard[index] {
+                Heard::Subscribed(at) => self.subscribed(place, Some(at)),
+                Heard::Record { first, messages } => {
+                    self.delivered(place, first, messages, now_ns)?
+                }
+                Heard::Ping { token } => self.answer(place, token)?,
+                Heard::Welcome { .. } | Heard::Published { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, place: usize, token: u64) -> Result<(), String> {
+        self.out.clear();
+        self.shared.target.pong(token, &mut self.out);
+        let Some(stream) = &mut self.sockets.streams[place] else {
+            return Ok(());
+        };
+        let written = stream
+            .write(&self.out)
+            .map_err(|error| format!("cannot write: {error}"))?;
+        (written == self.out.len())
+            .then_some(())
+            .ok_or_else(|| "an answer of a few bytes did not fit".to_owned())
+    }
+
+    fn delivered(
+        &mut self,
+        place: usize,
+        first: u64,
+        messages: u32,
+        now_ns: u64,
+    ) -> Result<(), String> {
+        let next = self.sockets.next[place];
+        if first != next {
+            let what = if first > next {
+                "records are lost"
+            } else {
+                "a record came twice"
+            };
+            return Err(format!("{what}: message {first} came where {next} was due"));
+        }
+        let group = self.shared.audience.spread.group_of(self.first + place);
+        let board = &self.shared.board;
+        let publication = board.publication(group, self.sockets.received[place] as usize);
+        if publication >= board.publications() || messages != board.batch() {
+            return Err("a record came that this bench did not publish; use a topic that nobody else uses (--topic)".to_owned());
+        }
+        self.sockets.next[place] = first + u64::from(messages);
+        self.sockets.received[place] += 1;
+        self.tally.deliveries += 1;
+        self.tally.messages += u64::from(messages);
+        self.tally
+            .latency
+            .record_ns(now_ns.saturating_sub(board.sent_ns(publication)));
+        self.tally.delivered.add(now_ns, 1);
+        self.arrived[publication] += 1;
+        if self.arrived[publication] == self.group_sizes[group - self.group_first] {
+            board.thread_done(publication, now_ns);
+        }
+        Ok(())
+    }
+}
+
+/// An error of connecting, with what to do about it.
+fn explained(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        ErrorKind::AddrNotAvailable => {
+            "; no port is free for this source address: widen net.ipv4.ip_local_port_range"
+        }
+        ErrorKind::ConnectionRefused => "; nobody listens there",
+        _ => match error.raw_os_error() {
+            Some(libc::EMFILE) => "; raise the descriptor limit (ulimit -n)",
+            Some(libc::ENFILE) => "; raise fs.file-max",
+            Some(libc::ENOBUFS | libc::ENOMEM) => {
+                "; the kernel has no memory for more sockets (net.ipv4.tcp_mem)"
+            }
+            _ => "",
+        },
+    };
+    format!("{error}{advice}")
+}

@@ -1,0 +1,138 @@
+//! The server behind `--target floor`: threads with private descriptor tables, a listener each on one port, and a loop
+//! of accept, poll and `sendmsg`. Records come in whole on a second port and go out as they are.
+//!
+//! It says its two ports on standard output, answers `accepted` with how many subscribers it has taken in, and ends
+//! when its standard input does.
+
+mod publish;
+mod thread;
+
+use std::io::{self, BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::Builder;
+
+use clap::Args;
+
+use super::spread::listeners;
+use super::sys::bell::Bell;
+use super::sys::{socket, table};
+use crate::failure::Failure;
+use thread::FloorThread;
+
+/// What a subscriber says where there is more than one topic: its number.
+pub(crate) const MARK_BYTES: usize = 8;
+
+/// What the server is told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Subscribers that must find room
+    #[arg(long)]
+    connections: usize,
+    /// Topics; with more than one, subscribers say which
+    #[arg(long)]
+    groups: usize,
+}
+
+/// A record on its way to all threads.
+pub(super) struct Publication {
+    pub(super) bytes: Vec<u8>,
+    pub(super) group: usize,
+    pub(super) slot: u32,
+    /// Threads that have not walked their subscribers yet.
+    left: AtomicUsize,
+    answer: Sender<u32>,
+}
+
+/// What the threads share.
+pub(super) struct Floor {
+    pub(super) address: SocketAddr,
+    pub(super) groups: usize,
+    pub(super) accepted: AtomicUsize,
+    /// What waits for each thread, and its bell.
+    pub(super) inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
+}
+
+impl Publication {
+    /// One more thread is through; the last one lets the publisher know.
+    pub(super) fn walked(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A publisher that has gone needs no answer.
+            let _ = self.answer.send(self.slot);
+        }
+    }
+}
+
+impl Floor {
+    fn publish(&self, publication: &Arc<Publication>) {
+        for (inbox, bell) in &self.inboxes {
+            inbox
+                .lock()
+                .expect("nobody panics with the lock")
+                .push(publication.clone());
+            bell.ring();
+        }
+    }
+}
+
+/// Serves until standard input ends.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    serve(arguments).map_err(|error| Failure::io("the floor's server", &error))
+}
+
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let threads = listeners(arguments.connections, table::limit()?, cores);
+    let held = socket::reserve((Ipv4Addr::LOCALHOST, 0).into())?;
+    let bells = (0..threads)
+        .map(|_| Bell::new())
+        .collect::<io::Result<Vec<_>>>()?;
+    let floor = Arc::new(Floor {
+        address: held.local_addr()?,
+        groups: arguments.groups,
+        accepted: AtomicUsize::new(0),
+        inboxes: bells
+            .into_iter()
+            .map(|bell| (Mutex::default(), bell))
+            .collect(),
+    });
+    let (ready, started) = channel();
+    for number in 0..threads {
+        let (floor, ready) = (floor.clone(), ready.clone());
+        Builder::new()
+            .name(format!("floor-{number}"))
+            .spawn(move || {
+                let thread = FloorThread::new(floor, number);
+                // Whoever waits for this is the main thread, which outlives it.
+                let _ = ready.send(thread.as_ref().err().map(ToString::to_string));
+                if let Ok(thread) = thread {
+                    thread.run();
+                }
+            })?;
+    }
+    for _ in 0..threads {
+        if let Some(error) = started.recv().map_err(io::Error::other)? {
+            return Err(io::Error::other(error));
+        }
+    }
+    drop(held);
+    let publishers = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    println!(
+        "{} {}",
+        floor.address.port(),
+        publishers.local_addr()?.port()
+    );
+    let shared = floor.clone();
+    Builder::new()
+        .name("publishers".to_owned())
+        .spawn(move || publish::listen(&publishers, &shared))?;
+    for line in io::stdin().lock().lines() {
+        if line? == "accepted" {
+            println!("{}", floor.accepted.load(Ordering::Acquire));
+            io::stdout().flush()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Where records come in: a reading and an answering thread for each publisher.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use oyez_protocol::event::{Published, PublishedEntry};
+use oyez_protocol::limits::{Limits, RECORD_HEADER_SIZE};
+use oyez_protocol::record::Record;
+use oyez_protocol::{Epoch, Offset};
+
+use super::{Floor, Publication};
+use oyez_client::Outcome;
+
+/// Takes in publishers for ever.
+pub(super) fn listen(listener: &TcpListener, floor: &Arc<Floor>) {
+    for stream in listener.incoming().flatten() {
+        let floor = floor.clone();
+        std::thread::spawn(move || {
+            // A publisher that breaks off is the bench's to notice.
+            let _ = attend(&stream, &floor);
+        });
+    }
+}
+
+fn attend(stream: &TcpStream, floor: &Floor) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (answer, answers) = channel();
+    let out = stream.try_clone()?;
+    std::thread::spawn(move || reply(out, &answers));
+    let mut reader = BufReader::with_capacity(256 << 10, stream);
+    loop {
+        let publication = Arc::new(read(&mut reader, floor, &answer)?);
+        floor.publish(&publication);
+    }
+}
+
+fn read(reader: &mut impl Read, floor: &Floor, answer: &Sender<u32>) -> io::Result<Publication> {
+    let mut bytes = vec![0; RECORD_HEADER_SIZE];
+    reader.read_exact(&mut bytes)?;
+    let size = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    if size as usize <= RECORD_HEADER_SIZE || size > Limits::HARD.record_size_max {
+        return Err(io::Error::other("not a record"));
+    }
+    bytes.resize(size as usize, 0);
+    reader.read_exact(&mut bytes[RECORD_HEADER_SIZE..])?;
+    let record = Record::trusted(&bytes).ok_or_else(|| io::Error::other("not a record"))?;
+    Ok(Publication {
+        group: usize::from(record.log().get()) % floor.groups,
+        slot: u32::try_from(record.sequence().get()).map_err(io::Error::other)?,
+        left: AtomicUsize::new(floor.inboxes.len()),
+        answer: answer.clone(),
+        bytes,
+    })
+}
+
+fn reply(mut stream: TcpStream, answers: &Receiver<u32>) {
+    let mut frames = Vec::new();
+    while let Ok(first) = answers.recv() {
+        let entries: Vec<PublishedEntry> = std::iter::once(first)
+            .chain(answers.try_iter())
+            .map(entry)
+            .collect();
+        frames.clear();
+        Published::encode(&entries, &mut frames);
+        if stream.write_all(&frames).is_err() {
+            return;
+        }
+    }
+}
+
+fn entry(slot: u32) -> PublishedEntry {
+    PublishedEntry {
+        correlation: u64::from(slot),
+        offset: Offset::new(0),
+        epoch: Epoch::new(0),
+        outcome: Outcome::Ok,
+    }
+}

@@ -1,0 +1,209 @@
+//! One thread of the bare server.
+
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::{Floor, MARK_BYTES, Publication};
+use crate::bench::sys::bell::Bell;
+use crate::bench::sys::{socket, table};
+
+const EVENTS_MAX: usize = 4_096;
+/// Records that leave in one call.
+const CHAIN_MAX: usize = 64;
+const LISTENER: Token = Token(usize::MAX - 1);
+const BELL: Token = Token(usize::MAX - 2);
+
+pub(super) struct FloorThread {
+    floor: Arc<Floor>,
+    number: usize,
+    bell: Bell,
+    poll: Poll,
+    listener: TcpListener,
+    /// By token, which is never used again.
+    connections: Vec<Option<Connection>>,
+    /// The subscribers and the records of each topic.
+    members: Vec<Vec<usize>>,
+    records: Vec<Vec<Arc<Publication>>>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    group: Option<usize>,
+    /// The record that comes next, and how many of its bytes are gone.
+    record: usize,
+    gone: usize,
+}
+
+impl FloorThread {
+    pub(super) fn new(floor: Arc<Floor>, number: usize) -> io::Result<Self> {
+        let bell = floor.inboxes[number].1;
+        table::unshare(&[bell.fd()])?;
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(socket::listen(floor.address)?);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&bell.fd()), BELL, Interest::READABLE)?;
+        let groups = floor.groups;
+        Ok(Self {
+            floor,
+            number,
+            bell,
+            poll,
+            listener,
+            connections: Vec::new(),
+            members: vec![Vec::new(); groups],
+            records: (0..groups).map(|_| Vec::new()).collect(),
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            if self
+                .poll
+                .poll(&mut events, None)
+                .is_err_and(|error| error.kind() != ErrorKind::Interrupted)
+            {
+                return;
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(),
+                    BELL => self.bell.hush(),
+                    Token(place) => self.attend(place, event),
+                }
+            }
+            self.deliver();
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let place = self.connections.len();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let prepared = stream.set_nodelay(true);
+            if prepared
+                .and_then(|()| {
+                    self.poll
+                        .registry()
+                        .register(&mut stream, Token(place), interest)
+                })
+                .is_err()
+            {
+                continue;
+            }
+            self.connections.push(Some(Connection {
+                stream,
+                group: None,
+                record: 0,
+                gone: 0,
+            }));
+            if self.floor.groups == 1 {
+                self.enter(place, 0);
+            }
+        }
+    }
+
+    /// A subscriber is one of a topic's from here on.
+    fn enter(&mut self, place: usize, group: usize) {
+        if let Some(connection) = &mut self.connections[place] {
+            connection.group = Some(group);
+            connection.record = self.records[group].len();
+            self.members[group].push(place);
+            self.floor.accepted.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn attend(&mut self, place: usize, event: &Event) {
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let Some(connection) = &mut self.connections[place] else {
+                return;
+            };
+            let mut mark = [0; MARK_BYTES];
+            match connection.stream.read(&mut mark) {
+                Ok(MARK_BYTES) if connection.group.is_none() => {
+                    let group =
+                        usize::try_from(u64::from_le_bytes(mark)).unwrap_or(0) % self.floor.groups;
+                    self.enter(place, group);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => {
+                    self.connections[place] = None;
+                    return;
+                }
+            }
+        }
+        if event.is_writable() {
+            self.send(place);
+        }
+    }
+
+    /// Takes what was published and sends it to everybody whom it concerns.
+    fn deliver(&mut self) {
+        let inbox = &self.floor.inboxes[self.number].0;
+        let fresh = std::mem::take(&mut *inbox.lock().expect("nobody panics with the lock"));
+        let mut groups: Vec<usize> = fresh.iter().map(|publication| publication.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        for publication in &fresh {
+            self.records[publication.group].push(publication.clone());
+        }
+        for group in groups {
+            for index in 0..self.members[group].len() {
+                self.send(self.members[group][index]);
+            }
+        }
+        for publication in fresh {
+            publication.walked();
+        }
+    }
+
+    /// Sends until nothing is left or the socket is full; then its poll tells when to go on.
+    fn send(&mut self, place: usize) {
+        let Some(connection) = &mut self.connections[place] else {
+            return;
+        };
+        let Some(group) = connection.group else {
+            return;
+        };
+        let records = &self.records[group];
+        while connection.record < records.len() {
+            let mut chain = [IoSlice::new(&[]); CHAIN_MAX];
+            let next = &records[connection.record..];
+            let count = next.len().min(CHAIN_MAX);
+            for (slice, record) in chain.iter_mut().zip(next) {
+                *slice = IoSlice::new(&record.bytes);
+            }
+            chain[0] = IoSlice::new(&next[0].bytes[connection.gone..]);
+            match socket::send(connection.stream.as_fd(), &chain[..count]) {
+                Ok(size) => connection.advance(size, records),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.connections[place] = None;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn advance(&mut self, size: usize, records: &[Arc<Publication>]) {
+        self.gone += size;
+        while let Some(record) = records
+            .get(self.record)
+            .filter(|record| record.bytes.len() <= self.gone)
+        {
+            self.gone -= record.bytes.len();
+            self.record += 1;
+        }
+    }
+}

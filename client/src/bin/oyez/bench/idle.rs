@@ -1,0 +1,72 @@
+//! `oyez bench idle`: what a connection costs that only waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::board::Board;
+use super::options::{Common, at_least_one};
+use super::report::{Report, Unit};
+use super::stage::{Stage, Wanted};
+use crate::Shared;
+use crate::duration;
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez bench idle --connections 10000
+  oyez bench idle --connections 1000000 --hold 10m --report idle.html
+  oyez bench idle --connections 10000 --target floor
+
+User memory is the server's RssAnon, as it says itself or as --pid shows. Kernel memory is that of the whole machine
+(slab, socket buffers, page tables): run server and bench alone on it. It holds both ends of each connection.";
+
+/// What `oyez bench idle` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Connections, each with one subscription
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
+    connections: usize,
+
+    /// Time that they stay before memory is read
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    hold: Duration,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the bench.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+    let wanted = Wanted {
+        connections: arguments.connections,
+        groups: 1,
+        subscribe: true,
+        compress: true,
+    };
+    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let spread = stage.spread(arguments.connections, 1);
+    let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
+    let before = stage.moment()?;
+    let crowd = stage.gather(&spread, 0, false, &board)?;
+    let seconds = crowd.ready_ns() as f64 / 1e9;
+    stage.hold(arguments.hold, &[&crowd])?;
+    let after = stage.moment()?;
+    let tally = crowd.dismiss();
+    let mut report = Report::new("idle", &stage);
+    report
+        .parameter("connections", arguments.connections)
+        .parameter("hold_s", arguments.hold.as_secs_f64())
+        .figure("seconds_to_connect", seconds, Unit::Seconds)
+        .figure(
+            "connections_per_s",
+            arguments.connections as f64 / seconds,
+            Unit::PerSecond,
+        )
+        .times("connect_and_subscribe", &tally.connect)
+        .timeline("connections", &tally.connected)
+        .memory(after.since(&before, arguments.connections));
+    stage.publish(&report)
+}

@@ -1,0 +1,80 @@
+//! `oyez bench`: load that can be repeated, and what it shows.
+//!
+//! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
+//! publication, `report` what is told. `target` says how to speak to what is under load; `floor` is the bare server
+//! that shows what the kernel alone can do. System calls are in `sys`. Arithmetic is in files of its own that touch
+//! nothing: `spread`, `pace`, `times`.
+
+mod board;
+mod composed;
+mod connect;
+mod corpus;
+mod crowd;
+mod fanout;
+mod floor;
+mod idle;
+mod memory;
+mod options;
+mod pace;
+mod progress;
+mod publishers;
+mod random;
+mod report;
+mod spread;
+mod stage;
+#[expect(
+    unsafe_code,
+    reason = "system calls that neither std nor mio has: unshare, connect from a chosen address, eventfd, timerfd"
+)]
+mod sys;
+mod target;
+mod times;
+
+use clap::{Args, Subcommand};
+
+use crate::Shared;
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez bench fanout --subscribers 10000              one publisher, everybody gets every record
+  oyez bench idle --connections 1000000              memory per connection
+  oyez bench connect --connections 100000 --resume   connection storm, and the storm of those who come back
+  oyez bench fanout --target floor                   the same against a bare kernel loop, to compare with
+
+Every bench echoes its parameters, checks that each subscriber gets each record once and in order, and fails with exit
+code 1 when a connection or a record is lost. -o json prints one object, --report FILE.html a page with charts.
+The generator needs a broker with room: oyez-server with --max-connections, and OYEZ_MEMORY_TOPICS=bench for a topic
+that is kept in memory. Many connections need more descriptors than one table holds, so it starts more threads, each
+with a table of its own; `oyez-server doctor` tells what else the system needs.";
+
+/// What `oyez bench` is told.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// One publisher, many subscribers: how fast a record reaches all of them
+    Fanout(fanout::Arguments),
+    /// A storm of connections: how fast they are accepted, and taken back
+    Connect(connect::Arguments),
+    /// Connections that only wait: what each costs
+    Idle(idle::Arguments),
+    /// The server behind `--target floor`
+    #[command(hide = true)]
+    FloorServer(floor::Arguments),
+}
+
+/// Runs a bench.
+pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.bench {
+        Bench::Fanout(arguments) => fanout::run(shared, arguments),
+        Bench::Connect(arguments) => connect::run(shared, arguments),
+        Bench::Idle(arguments) => idle::run(shared, arguments),
+        Bench::FloorServer(arguments) => floor::run(arguments),
+    }
+}

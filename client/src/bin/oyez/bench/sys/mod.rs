@@ -1,0 +1,22 @@
+//! What the load generator has to ask the kernel for directly. Only safe types leave this module.
+
+pub(crate) mod bell;
+pub(crate) mod socket;
+pub(crate) mod table;
+pub(crate) mod timer;
+
+use std::io;
+
+/// Turns the `-1` of a system call into its error.
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Turns the `-1` of a transfer into its error, anything else into a byte count.
+fn check_count(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

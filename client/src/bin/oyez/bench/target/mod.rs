@@ -1,0 +1,123 @@
+//! What is put under load. A target says where to connect, what to say there, and what the answers mean; sockets,
+//! threads, pacing and figures are the bench's. One file per target.
+
+pub(crate) mod floor;
+pub(crate) mod oyez;
+
+use std::net::SocketAddr;
+
+/// A server of some protocol.
+pub(crate) trait Target: Send + Sync {
+    /// Its name in tables.
+    fn name(&self) -> &'static str;
+
+    /// Where subscribers connect.
+    fn address(&self) -> SocketAddr;
+
+    /// Where publishers connect.
+    fn publish_address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    /// Appends what a new subscriber of topic `group` says; `from` is where it had come to, when it comes back. A target
+    /// that is told nothing takes it for subscribed as soon as it is connected.
+    fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>);
+
+    /// Whether a subscriber that has said something is told when it is subscribed.
+    fn answers(&self) -> bool {
+        true
+    }
+
+    /// Appends what a new publisher says. A target that is told nothing takes it for ready as soon as it is connected.
+    fn greet(&self, out: &mut Vec<u8>);
+
+    /// Appends a publication of `payloads` to topic `group`, without what changes from one to the next.
+    ///
+    /// # Errors
+    /// When the payloads do not fit, in words.
+    fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Writes into a composed publication what makes it this one.
+    fn stamp(&self, publication: &mut [u8], stamp: Stamp);
+
+    /// Appends the answer to a sign of life.
+    fn pong(&self, token: u64, out: &mut Vec<u8>);
+
+    /// Something that understands what the server says; one for each thread. With `decode` it opens every record and
+    /// counts its messages, as an application would.
+    fn ear(&self, decode: bool) -> Box<dyn Ear>;
+
+    /// Connections that the server has taken in since it started, where a subscriber cannot tell by itself.
+    ///
+    /// # Errors
+    /// When the server does not answer, in words.
+    fn accepted(&self) -> Result<Option<usize>, String> {
+        Ok(None)
+    }
+
+    /// The server's anonymous memory in bytes, where it can be known.
+    ///
+    /// # Errors
+    /// When the server does not answer, in words.
+    fn memory(&self) -> Result<Option<u64>, String>;
+}
+
+/// Understands a stream of bytes from a server.
+pub(crate) trait Ear: Send {
+    /// Takes the whole frames at the start of `input`, appends what they say, and tells how many bytes they were.
+    ///
+    /// # Errors
+    /// When the server refuses something or the bytes mean nothing, in words.
+    fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String>;
+}
+
+/// Where a subscriber has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the next message in its topic.
+    pub(crate) next: u64,
+    /// The history that the number belongs to.
+    pub(crate) epoch: u64,
+}
+
+/// What makes a publication this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Comes back in [`Heard::Published`].
+    pub(crate) slot: u32,
+    /// Number of its first message in its topic, of those of this run.
+    pub(crate) first: u64,
+    pub(crate) group: usize,
+}
+
+/// What a server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The session stands, and so much may be published without an answer.
+    Welcome {
+        records: u32,
+        bytes: u32,
+    },
+    Subscribed(Place),
+    /// Messages of one publication; the number of the first within the topic.
+    Record {
+        first: u64,
+        messages: u32,
+    },
+    /// The publication with this slot is kept.
+    Published {
+        slot: u32,
+    },
+    Ping {
+        token: u64,
+    },
+}
+
+/// The topic of a group: the name alone when there is only one.
+pub(crate) fn topic_of(topic: &str, groups: usize, group: usize) -> String {
+    if groups == 1 {
+        topic.to_owned()
+    } else {
+        format!("{topic}/{group}")
+    }
+}

@@ -1,0 +1,292 @@
+//! A real broker, spoken to with the protocol crate.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Mutex;
+
+use oyez_client::{Client, ConnectError, Outcome};
+use oyez_protocol::command::{Hello, Start, Subscribe, VERSION};
+use oyez_protocol::event::Heartbeat;
+use oyez_protocol::header::kind;
+use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits, RECORD_HEADER_SIZE};
+use oyez_protocol::lz4::Scratch;
+use oyez_protocol::message::{MessageRef, Messages};
+use oyez_protocol::record::{Record, RecordBuilder};
+use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
+
+use super::{Ear, Heard, Place, Stamp, Target, topic_of};
+use crate::Shared;
+use crate::bench::memory;
+use crate::failure::Failure;
+
+/// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
+const COUNT_AT: usize = 6;
+const OFFSET_AT: usize = 24;
+
+/// What is to be known of the broker, and how it is to be used.
+#[derive(Clone, Debug)]
+pub(crate) struct OyezOptions {
+    pub(crate) topic: String,
+    /// Topics that the crowd is spread over.
+    pub(crate) groups: usize,
+    /// False leaves it at the hello.
+    pub(crate) subscribe: bool,
+    pub(crate) compress: bool,
+    /// Its process, where its statistics are not to be believed or it has none.
+    pub(crate) pid: Option<u32>,
+}
+
+/// An Oyez broker.
+pub(crate) struct OyezTarget {
+    address: SocketAddr,
+    options: OyezOptions,
+    /// For questions; its connection is there before any figure is taken.
+    client: Mutex<Client>,
+}
+
+impl OyezTarget {
+    pub(crate) fn new(shared: &Shared, options: OyezOptions) -> Result<Self, Failure> {
+        topic::parse(options.topic.as_bytes())
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let parsed: oyez_client::Address = shared.server.parse().map_err(ConnectError::Address)?;
+        let client = shared.connect()?;
+        let text = parsed.to_string();
+        let found = text
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next());
+        let address = found.ok_or_else(|| Failure::Failed(format!("{text} has no address")))?;
+        Ok(Self {
+            address,
+            options,
+            client: Mutex::new(client),
+        })
+    }
+
+    fn hello(out: &mut Vec<u8>) {
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            heartbeat_ms: 0,
+            name: "oyez bench",
+            credentials: b"",
+        }
+        .encode(out);
+    }
+}
+
+impl Target for OyezTarget {
+    fn name(&self) -> &'static str {
+        "oyez"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        Self::hello(out);
+        if !self.options.subscribe {
+            return;
+        }
+        Subscribe {
+            id: 1,
+            topic: &topic_of(&self.options.topic, self.options.groups, group),
+            start: from.map_or(Start::Latest, |place| {
+                Start::Offset(Offset::new(place.next))
+            }),
+            epoch: from.map(|place| Epoch::new(place.epoch)),
+        }
+        .encode(out);
+    }
+
+    fn greet(&self, out: &mut Vec<u8>) {
+        Self::hello(out);
+    }
+
+    fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
+        compose_record(&self.options, group, payloads, out)
+    }
+
+    fn stamp(&self, publication: &mut [u8], stamp: Stamp) {
+        let slot = u64::from(stamp.slot);
+        publication[OFFSET_AT..OFFSET_AT + 8].copy_from_slice(&slot.to_le_bytes());
+    }
+
+    fn pong(&self, token: u64, out: &mut Vec<u8>) {
+        Heartbeat { token }.encode_pong(out);
+    }
+
+    fn ear(&self, decode: bool) -> Box<dyn Ear> {
+        Box::new(OyezEar {
+            decode,
+            subscribe: self.options.subscribe,
+            scratch: Scratch::new(),
+        })
+    }
+
+    fn memory(&self) -> Result<Option<u64>, String> {
+        if let Some(pid) = self.options.pid {
+            return Ok(memory::anonymous(pid));
+        }
+        let client = self.client.lock().expect("nobody panics while asking");
+        let stats = client.stats().map_err(|error| error.to_string())?;
+        Ok(stats["rss_anon_bytes"].as_u64())
+    }
+}
+
+/// Appends a record of `payloads`, without what the broker or the publisher writes into each.
+pub(crate) fn compose_record(
+    options: &OyezOptions,
+    group: usize,
+    payloads: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    let topic = topic_of(&options.topic, options.groups, group);
+    let mut builder =
+        RecordBuilder::new(&topic, Limits::DEFAULT).map_err(|error| error.to_string())?;
+    for payload in payloads {
+        let refused = |error| {
+            format!(
+                "{} messages do not fit into one record: {error}",
+                payloads.len()
+            )
+        };
+        builder.push(&MessageRef::new(payload)).map_err(refused)?;
+    }
+    if options.compress {
+        Scratch::new().finish(&mut builder, 0, out);
+    } else {
+        builder.finish_stored(0, out);
+    }
+    Ok(())
+}
+
+/// Understands Oyez frames. Also what the floor sends, which are the same records.
+pub(crate) struct OyezEar {
+    pub(crate) decode: bool,
+    /// Whether a subscription is awaited, so that a welcome is not yet all.
+    pub(crate) subscribe: bool,
+    pub(crate) scratch: Scratch,
+}
+
+impl Ear for OyezEar {
+    fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String> {
+        let mut taken = 0;
+        while let Some(size) = self.hear_one(&input[taken..], heard)? {
+            taken += size;
+        }
+        Ok(taken)
+    }
+}
+
+impl OyezEar {
+    /// The size of the frame at the start of `input`, once it is whole and heard.
+    fn hear_one(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<Option<usize>, String> {
+        if input.len() >= RECORD_HEADER_SIZE && input[4] == kind::RECORD {
+            return self.hear_record(input, heard);
+        }
+        let decoded = decode(input, &Limits::HARD)
+            .map_err(|error| format!("the broker sends what is no frame: {error}"))?;
+        let Decoded::Frame { frame, size } = decoded else {
+            return Ok(None);
+        };
+        match frame {
+            Frame::Welcome(welcome) => {
+                heard.push(Heard::Welcome {
+                    records: welcome.inflight_records_max,
+                    bytes: welcome.inflight_bytes_max,
+                });
+                if !self.subscribe {
+                    heard.push(Heard::Subscribed(Place { next: 0, epoch: 0 }));
+                }
+            }
+            Frame::Subscribed(subscribed) => heard.push(self::subscribed(&subscribed)?),
+            Frame::Published(published) => {
+                for entry in published.entries() {
+                    if entry.outcome != Outcome::Ok {
+                        return Err(format!(
+                            "the broker refuses a record: {}",
+                            entry.outcome.explain()
+                        ));
+                    }
+                    let slot = u32::try_from(entry.correlation)
+                        .map_err(|_| "the broker answers what was never sent")?;
+                    heard.push(Heard::Published { slot });
+                }
+            }
+            Frame::Ping(ping) => heard.push(Heard::Ping { token: ping.token }),
+            Frame::Pong(_) | Frame::Skipped { .. } => {}
+            Frame::Goodbye(goodbye) => {
+                return Err(format!("the broker says goodbye: {}", goodbye.reason));
+            }
+            Frame::Gap(gap) => {
+                return Err(format!(
+                    "records are lost: messages {} to {} of {} are kept no more",
+                    gap.from, gap.to, gap.topic
+                ));
+            }
+            other => {
+                return Err(format!(
+                    "the broker sends a frame that has no place here: {other:?}"
+                ));
+            }
+        }
+        Ok(Some(size))
+    }
+
+    fn hear_record(
+        &mut self,
+        input: &[u8],
+        heard: &mut Vec<Heard>,
+    ) -> Result<Option<usize>, String> {
+        let number = |at: usize| {
+            u32::from_le_bytes([input[at], input[at + 1], input[at + 2], input[at + 3]])
+        };
+        let size = number(0) as usize;
+        if size < FRAME_HEAD_SIZE {
+            return Err("the broker sends what is no frame".to_owned());
+        }
+        let Some(bytes) = input.get(..size) else {
+            return Ok(None);
+        };
+        if self.decode {
+            self.check(bytes)?;
+        }
+        let first = u64::from(number(OFFSET_AT)) | u64::from(number(OFFSET_AT + 4)) << 32;
+        let messages = u32::from(u16::from_le_bytes([input[COUNT_AT], input[COUNT_AT + 1]]));
+        heard.push(Heard::Record { first, messages });
+        Ok(Some(size))
+    }
+
+    /// Checksums, block and messages.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let broken = |error: &dyn std::fmt::Display| format!("a record came damaged: {error}");
+        let record =
+            Record::verify_stamped(bytes, &Limits::HARD).map_err(|error| broken(&error))?;
+        let count = record.count();
+        let raw = self.scratch.open(&record).map_err(|error| broken(&error))?;
+        for message in Messages::new(raw, count) {
+            message.map_err(|error| broken(&error))?;
+        }
+        Ok(())
+    }
+}
+
+fn subscribed(answer: &oyez_protocol::event::Subscribed) -> Result<Heard, String> {
+    if answer.outcome != Outcome::Ok {
+        return Err(format!(
+            "the broker refuses a subscription: {}",
+            answer.outcome.explain()
+        ));
+    }
+    if answer.epoch_changed || answer.dropped {
+        return Err(
+            "records are lost: the broker no longer keeps what a subscriber came back for"
+                .to_owned(),
+        );
+    }
+    Ok(Heard::Subscribed(Place {
+        next: answer.next.get(),
+        epoch: answer.epoch.get(),
+    }))
+}
