@@ -1,6 +1,6 @@
 //! The command: what it is told, and what it prints.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::AtomicBool;
 
 use clap::value_parser;
@@ -81,7 +81,12 @@ pub fn run(config: &Config, arguments: &Arguments, stop: &AtomicBool) -> Result<
     };
     let findings = examine(&exam);
     let proof = match arguments.prove {
-        Some(connections) => Some(prove::prove(config, connections, stop)?),
+        Some(connections) => {
+            if io::stderr().is_terminal() {
+                eprintln!("opening {connections} connections; Ctrl-C ends it with a report");
+            }
+            Some(prove::prove(config, connections, stop)?)
+        }
         None => None,
     };
     let report = Report::new(exam.connections, findings, proof);

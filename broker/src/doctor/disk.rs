@@ -61,6 +61,9 @@ pub(super) fn ring(exam: &Exam<'_>) -> Finding {
 struct Mount {
     kind: String,
     point: String,
+    /// Those of the mount, as the table has them.
+    own: String,
+    /// Those of the mount and of its file system.
     options: Vec<String>,
 }
 
@@ -72,12 +75,12 @@ fn mount_of(table: &str, path: &Path) -> Option<Mount> {
         let (point, options) = (unescaped(fields.get(4)?), *fields.get(5)?);
         let mut source = source.split(' ');
         let (kind, more) = (source.next()?.to_owned(), source.nth(1).unwrap_or(""));
-        let options = options.split(',').chain(more.split(','));
-        let options = options.map(str::to_owned).collect();
+        let all = options.split(',').chain(more.split(','));
         Some(Mount {
             kind,
             point,
-            options,
+            own: options.to_owned(),
+            options: all.map(str::to_owned).collect(),
         })
     });
     mounts
@@ -144,7 +147,7 @@ pub(super) fn mount_options(exam: &Exam<'_>) -> Finding {
     });
     let Some((option, why, verdict)) = harms.min_by_key(|(_, _, verdict)| *verdict) else {
         let why = "nothing in them delays a sync or takes away its meaning";
-        return Finding::new(NAME, mount.options.join(","), "writable, barriers on", why);
+        return Finding::new(NAME, mount.own, "writable, barriers on", why);
     };
     let fix = match option.as_str() {
         "ro" => Fix::Command(format!("mount -o remount,rw '{}'", mount.point)),
@@ -200,6 +203,7 @@ pub(super) fn space(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::Space;
     use crate::doctor::fake::{Case, FakeFacts, check_table};
 
     fn mounted(line: &str) -> FakeFacts {
@@ -308,8 +312,6 @@ mod tests {
             Case::new(space, FakeFacts::default(), Verdict::Unknown, "free space"),
         ]);
     }
-
-    use crate::doctor::Space;
 
     #[test]
     fn a_mount_point_with_a_space_is_found() {

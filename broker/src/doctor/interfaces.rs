@@ -98,7 +98,8 @@ fn interrupts(exam: &Exam<'_>, interface: &str) -> Finding {
     distinct.sort();
     distinct.dedup();
     let why = format!(
-        "{} interrupts are served by cores {}, and one core that serves them all is the bound of the interface",
+        "its {} interrupts are served by cores {}; where one core serves the interrupts of several queues, it is the \
+         bound of the interface",
         places.len(),
         distinct.join(", ")
     );
@@ -271,7 +272,7 @@ mod tests {
             ),
             Case::new(rps, FakeFacts::default(), Verdict::Unknown, "queues"),
             Case::new(irq, served("0\n", "1\n"), Verdict::Ok, "cores 0, 1"),
-            Case::new(irq, served("0\n", "0\n"), Verdict::Warn, "cores 0,"),
+            Case::new(irq, served("0\n", "0\n"), Verdict::Warn, "cores 0;"),
             Case::new(irq, FakeFacts::default(), Verdict::Unknown, "interrupts"),
             Case::new(flow_table, flows("32768", "32768"), Verdict::Ok, "RFS"),
             Case::new(flow_table, flows("32768", "0"), Verdict::Warn, "RFS"),

@@ -3,7 +3,9 @@
 use super::figures::{bytes, grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
 
-/// Kernel memory of one idle accepted connection: socket, inode, file, epoll entry. Measured by `--prove`.
+/// Kernel memory of one accepted connection: socket, inode, file, entries in tables. `--prove` with a million measures
+/// 8.1 KiB for both ends while they are idle (Linux 6.18); a little over half of it is this end, and the first data that
+/// it holds are a packet more.
 const KERNEL_BYTES_PER_CONNECTION: u64 = 5632;
 /// User memory of one idle session with one subscription, at most.
 const USER_BYTES_PER_CONNECTION: u64 = 256;

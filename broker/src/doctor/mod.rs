@@ -5,6 +5,7 @@
 //! host. Nothing here changes anything: a fix is printed, never run. `prove` is the one part that acts: it starts a
 //! broker for itself and connects to it.
 
+mod attempt;
 mod command;
 mod descriptors;
 mod disk;

@@ -28,6 +28,11 @@ const GROUPS: [(Verdict, &str); 4] = [
     (Verdict::Ok, "Fine"),
 ];
 
+/// Where sentences are broken.
+const COLUMNS: usize = 110;
+const INDENT: &str = "      ";
+const NEXT_LINE: &str = "\n      ";
+
 impl Report {
     /// Judges: nothing may be in the way, and if it was tried, it must have come about.
     #[must_use]
@@ -68,7 +73,7 @@ impl Report {
             for finding in group {
                 let cells = [&finding.name, &finding.present, &finding.wanted];
                 line(&mut text, widths, cells.map(String::as_str));
-                let _ = writeln!(text, "      {}", finding.why);
+                wrapped(&mut text, &finding.why);
                 if let Some(fix) = &finding.fix {
                     let _ = writeln!(text, "      > {}", fix.command());
                 }
@@ -115,6 +120,23 @@ fn line(text: &mut String, widths: [usize; 2], cells: [&str; 3]) {
     let [first, second] = widths;
     let line = format!("  {name:first$}  {present:second$}  {wanted}");
     let _ = writeln!(text, "{}", line.trim_end());
+}
+
+/// A sentence below its finding, broken between words.
+fn wrapped(text: &mut String, sentence: &str) {
+    let mut column = COLUMNS;
+    for word in sentence.split(' ') {
+        let size = word.chars().count();
+        if column + 1 + size > COLUMNS {
+            text.push_str(if column == COLUMNS { INDENT } else { NEXT_LINE });
+            column = INDENT.len() + size;
+        } else {
+            text.push(' ');
+            column += 1 + size;
+        }
+        text.push_str(word);
+    }
+    text.push('\n');
 }
 
 fn proof_text(text: &mut String, proof: &Proof) {
@@ -192,6 +214,18 @@ Fine
 a script.
 ";
         assert_eq!(report.text(), expected);
+    }
+
+    #[test]
+    fn long_sentences_are_broken_between_words() {
+        let mut text = String::new();
+        wrapped(&mut text, &["words"; 40].join(" "));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.split_whitespace().count(), 40);
     }
 
     #[test]
