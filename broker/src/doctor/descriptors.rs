@@ -98,9 +98,12 @@ mod tests {
     use super::*;
     use crate::doctor::fake::{Case, FakeFacts, check_table};
 
+    fn limit(hard: &str) -> FakeFacts {
+        FakeFacts::healthy().limit("Max open files", hard)
+    }
+
     #[test]
-    fn descriptor_checks_say_what_is_in_the_way() {
-        let limit = |hard: &str| FakeFacts::healthy().limit("Max open files", hard);
+    fn the_limit_of_a_shard_is_judged() {
         check_table(&[
             Case::new(
                 per_shard,
@@ -128,6 +131,12 @@ mod tests {
                 Verdict::Unknown,
                 "/proc/self/limits",
             ),
+        ]);
+    }
+
+    #[test]
+    fn what_bounds_the_limit_and_the_system_is_judged() {
+        check_table(&[
             Case::new(
                 ceiling,
                 FakeFacts::healthy().sysctl("fs.nr_open", "1048576"),

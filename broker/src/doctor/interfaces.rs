@@ -283,6 +283,12 @@ mod tests {
                 Verdict::Unknown,
                 "flow_entries",
             ),
+        ]);
+    }
+
+    #[test]
+    fn bonds_are_judged() {
+        check_table(&[
             Case::new(
                 bond0,
                 bonded("IEEE 802.3ad Dynamic link aggregation", "layer3+4 (1)"),

@@ -269,18 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn maps_rings_pages_and_swap_are_judged() {
+    fn maps_and_rings_are_judged() {
         let maps = |count: &str| FakeFacts::healthy().sysctl("vm.max_map_count", count);
         let kernel = |release: &str, hard: &str| {
             FakeFacts::healthy()
                 .sysctl("kernel.osrelease", release)
                 .limit("Max locked memory", hard)
         };
-        let swaps = |rest: &str| {
-            let text = format!("Filename Type Size Used Priority\n{rest}");
-            FakeFacts::healthy().file("/proc/swaps", &text)
-        };
-        let huge = |text: &str| FakeFacts::healthy().file(HUGE, text);
         check_table(&[
             Case::new(
                 map_count,
@@ -309,6 +304,17 @@ mod tests {
                 "before Linux 5.12",
             ),
             Case::new(locked, FakeFacts::default(), Verdict::Unknown, "limits"),
+        ]);
+    }
+
+    #[test]
+    fn pages_are_judged() {
+        let swaps = |rest: &str| {
+            let text = format!("Filename Type Size Used Priority\n{rest}");
+            FakeFacts::healthy().file("/proc/swaps", &text)
+        };
+        let huge = |text: &str| FakeFacts::healthy().file(HUGE, text);
+        check_table(&[
             Case::new(
                 huge_pages,
                 huge("always [madvise] never\n"),

@@ -224,13 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn ways_in_are_judged() {
+    fn backlogs_are_judged() {
         let syn = |cookies: &str, backlog: &str| {
             with("net.ipv4.tcp_syncookies", cookies).sysctl("net.ipv4.tcp_max_syn_backlog", backlog)
-        };
-        let tracked = |count: &str, most: &str| {
-            with("net.netfilter.nf_conntrack_count", count)
-                .sysctl("net.netfilter.nf_conntrack_max", most)
         };
         check_table(&[
             Case::new(
@@ -270,6 +266,16 @@ mod tests {
                 Verdict::Unknown,
                 "syn_backlog",
             ),
+        ]);
+    }
+
+    #[test]
+    fn the_table_of_connections_is_judged_when_it_is_in_use() {
+        let tracked = |count: &str, most: &str| {
+            with("net.netfilter.nf_conntrack_count", count)
+                .sysctl("net.netfilter.nf_conntrack_max", most)
+        };
+        check_table(&[
             Case::new(
                 conntrack,
                 FakeFacts::healthy(),

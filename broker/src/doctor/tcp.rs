@@ -145,14 +145,12 @@ mod tests {
     use super::*;
     use crate::doctor::fake::{Case, FakeFacts, check_table};
 
+    fn with(key: &str, value: &str) -> FakeFacts {
+        FakeFacts::healthy().sysctl(key, value)
+    }
+
     #[test]
     fn socket_memory_is_judged() {
-        let with = |key: &str, value: &str| FakeFacts::healthy().sysctl(key, value);
-        let mut automatic = with("net.ipv4.tcp_wmem", "4096\t16384\t4194304");
-        automatic.config.send_buffer_bytes = 0;
-        let mut large = with("net.ipv4.tcp_wmem", "4096\t16384\t67108864");
-        large.config.send_buffer_bytes = 0;
-        let said = |text: &str| FakeFacts::healthy().kernel_log(text);
         check_table(&[
             Case::new(
                 memory,
@@ -191,6 +189,16 @@ mod tests {
                 Verdict::Unknown,
                 "tcp_rmem",
             ),
+        ]);
+    }
+
+    #[test]
+    fn the_send_buffer_is_judged_by_who_chooses_it() {
+        let mut automatic = with("net.ipv4.tcp_wmem", "4096\t16384\t4194304");
+        automatic.config.send_buffer_bytes = 0;
+        let mut large = with("net.ipv4.tcp_wmem", "4096\t16384\t67108864");
+        large.config.send_buffer_bytes = 0;
+        check_table(&[
             Case::new(
                 send_buffer,
                 with("net.core.wmem_max", "212992"),
@@ -205,6 +213,13 @@ mod tests {
             ),
             Case::new(send_buffer, automatic, Verdict::Ok, "may pin 4.0 MiB"),
             Case::new(send_buffer, large, Verdict::Warn, "may pin 64.0 MiB"),
+        ]);
+    }
+
+    #[test]
+    fn complaints_are_counted() {
+        let said = |text: &str| FakeFacts::healthy().kernel_log(text);
+        check_table(&[
             Case::new(complaints, said("[1.0] eth0 up\n"), Verdict::Ok, "ran out"),
             Case::new(
                 complaints,
