@@ -4,11 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use oyez_broker::config::{self, ConfigError, Disk, LogFormat};
-use oyez_broker::{Config, Server, StartError, Stopper};
+use oyez_broker::{Config, Server, StartError, Stopper, doctor};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::{error, info};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
@@ -24,20 +27,23 @@ const LOG_LINES_MAX: usize = 16_384;
 #[derive(Debug, Parser)]
 #[command(name = "oyez-server", version, after_help = EXAMPLES)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Address and port to listen on [default: 127.0.0.1:7450]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
     /// Data directory; created with mode 0700, locked against a second server [default: ./oyez-data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
 
     /// Threads [default: one per core, more when --max-connections needs more descriptor tables]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     shards: Option<usize>,
 
     /// How the disk is driven [default: auto, which is uring where the kernel allows it]
-    #[arg(long, value_enum)]
+    #[arg(long, global = true, value_enum)]
     disk: Option<Disk>,
 
     /// Most connections at once [default: 10000]
@@ -45,7 +51,7 @@ struct Cli {
     max_connections: Option<usize>,
 
     /// Configuration file; see --print-config
-    #[arg(long, value_name = "FILE", env = "OYEZ_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "OYEZ_CONFIG")]
     config: Option<PathBuf>,
 
     /// Check the configuration and exit: 0 when it is fine, 2 when it is not
@@ -55,6 +61,12 @@ struct Cli {
     /// Print a commented configuration file with every setting and its default, and exit
     #[arg(long)]
     print_config: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say what stands between this host and so many connections, and how to fix it
+    Doctor(doctor::Arguments),
 }
 
 const EXAMPLES: &str = "\
@@ -67,6 +79,7 @@ Examples:
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
+  oyez-server doctor --connections 1000000       what this host needs for a million
 
 When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it: what is
 acknowledged is on disk, and clients are told when to come back. Exit status: 0 stopped, 1 failed, 2 usage.";
@@ -86,12 +99,32 @@ pub(crate) fn run() -> ExitCode {
         println!("the configuration is fine");
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Doctor(arguments)) = &cli.command {
+        return examine(&config, arguments);
+    }
     let _log = match start_log(&config) {
         Ok(guard) => guard,
         Err(why) => return fail(USAGE, &why),
     };
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+/// A signal ends a proof early, with its report.
+fn examine(config: &Config, arguments: &doctor::Arguments) -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    if arguments.prove.is_some() {
+        for signal in [SIGTERM, SIGINT] {
+            if let Err(error) = flag::register(signal, stop.clone()) {
+                return fail(FAILED, &RunError::Signals(error));
+            }
+        }
+    }
+    match doctor::run(config, arguments, &stop) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => fail(FAILED, &error),
     }
 }

@@ -58,6 +58,7 @@ mod clock;
 mod close;
 pub mod config;
 mod dispatch;
+pub mod doctor;
 mod drain;
 mod error;
 mod fanout;

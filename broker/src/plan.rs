@@ -6,7 +6,11 @@ use crate::config::Config;
 
 /// Descriptors that a shard needs beside its connections: standard streams, wakers, poll, ring, eventfds, listener,
 /// open segment files, helper threads.
-const DESCRIPTORS_RESERVED: usize = 512;
+pub(crate) const DESCRIPTORS_RESERVED: usize = 512;
+
+/// Most shards: each table holds the waker of every shard among its reserved descriptors, and keeps 64 of these for
+/// the rest.
+pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_RESERVED - 64;
 
 /// How the connections are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +57,21 @@ pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize) -> Plan 
     }
 }
 
+fn fits(connections: usize, shards: usize, room: usize) -> bool {
+    share_max(connections, shards) <= room as f64
+}
+
 /// The kernel spreads connections over listeners by hash: a shard's share is binomial, and its mean plus six standard
 /// deviations must fit.
-fn fits(connections: usize, shards: usize, room: usize) -> bool {
+fn share_max(connections: usize, shards: usize) -> f64 {
     let mean = connections as f64 / shards as f64;
     let deviation = (mean * (1.0 - 1.0 / shards as f64)).sqrt();
-    mean + 6.0 * deviation <= room as f64
+    mean + 6.0 * deviation
+}
+
+/// Descriptors that the table of each of `shards` must hold for all to hold `connections` together.
+pub(crate) fn descriptors_needed(connections: usize, shards: usize) -> usize {
+    share_max(connections, shards).ceil() as usize + DESCRIPTORS_RESERVED
 }
 
 #[cfg(test)]

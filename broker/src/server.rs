@@ -114,6 +114,12 @@ impl Server {
         self.address
     }
 
+    /// How many shards serve.
+    #[must_use]
+    pub const fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
     /// The handle with which to stop it.
     #[must_use]
     pub fn stopper(&self) -> Stopper {

@@ -117,3 +117,54 @@ fn an_address_that_cannot_be_had_is_named() {
         "{said}"
     );
 }
+
+#[test]
+fn the_doctor_opens_as_many_connections_as_it_is_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = server(&["doctor", "--prove", "500", "-o", "json"])
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let proof = &report["proof"];
+    assert_eq!(proof["reached"], 500, "{proof}");
+    assert_eq!(proof["alive"], 500, "{proof}");
+    assert!(proof["obstacle"].is_null(), "{proof}");
+    assert_eq!(report["connections"], 500);
+    let possible = report["possible"].as_bool().unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(!possible)));
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_doctor_names_every_check_and_prints_a_script_without_running_it() {
+    let report = run(&["doctor", "--connections", "1000000"]);
+    let said = text(&report.stdout);
+    for name in ["descriptor limit", "net.core.somaxconn", "io_uring", "swap"] {
+        assert!(said.contains(name), "{name} is not in:\n{said}");
+    }
+    let script = run(&["doctor", "--connections", "1000000", "--script"]);
+    let said = text(&script.stdout);
+    assert!(said.starts_with("#!/bin/sh\n"), "{said}");
+    assert_eq!(script.status.code(), report.status.code());
+}
+
+#[test]
+fn the_doctor_says_which_limit_stopped_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounded = format!(
+        "ulimit -n 700; exec {} doctor --prove 2000 --shards 1 -o json",
+        env!("CARGO_BIN_EXE_oyez-server")
+    );
+    let output = Command::new("sh")
+        .args(["-c", &bounded])
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let obstacle = &report["proof"]["obstacle"];
+    let limit = obstacle["limit"].as_str().unwrap_or_default();
+    assert!(limit.contains("descriptor limit"), "{report}");
+}

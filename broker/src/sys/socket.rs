@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::{check, check_count};
 
@@ -20,19 +21,33 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// A socket bound to `address` that does not listen: it holds the port (and finds one for port 0) until the shards
 /// have bound theirs.
 pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
-    let socket = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
+    let socket = stream_socket(address, libc::SOCK_NONBLOCK)?;
     let fd = socket.as_raw_fd();
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     bind(fd, address)?;
     Ok(TcpListener::from(socket))
+}
+
+/// Connects from the address `source` to `to`; connecting, and each later read and write, gives up after `patience`.
+pub(crate) fn connect_from(
+    source: SocketAddr,
+    to: SocketAddr,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let socket = stream_socket(to, 0)?;
+    let fd = socket.as_raw_fd();
+    // The port is chosen when the destination is known, so that each source has all ports for it.
+    set_option(fd, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    bind(fd, source)?;
+    let stream = TcpStream::from(socket);
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(patience))?;
+    with_raw(to, |address, size| {
+        // SAFETY: `address` points to a socket address of `size` bytes that lives during the call.
+        check(unsafe { libc::connect(fd, address, size) })
+    })?;
+    Ok(stream)
 }
 
 /// Options of an accepted connection: small messages leave at once, and a peer that does not read pins little of the
@@ -109,8 +124,32 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// A stream socket of the family of `address`.
+fn stream_socket(address: SocketAddr, flags: i32) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
+    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) })
+}
+
 fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
-    let result = match address {
+    with_raw(address, |address, size| {
+        // SAFETY: `address` points to a socket address of `size` bytes that lives during the call.
+        check(unsafe { libc::bind(fd, address, size) })
+    })?;
+    Ok(())
+}
+
+/// Calls `then` with the kernel's form of `address`, which lives as long as the call.
+fn with_raw<T>(
+    address: SocketAddr,
+    then: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> T,
+) -> T {
+    match address {
         SocketAddr::V4(address) => {
             let raw = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
@@ -120,14 +159,10 @@ fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
                 },
                 sin_zero: [0; 8],
             };
-            // SAFETY: `raw` is a valid sockaddr_in of the size given.
-            unsafe {
-                libc::bind(
-                    fd,
-                    (&raw const raw).cast(),
-                    size_of_val(&raw) as libc::socklen_t,
-                )
-            }
+            then(
+                (&raw const raw).cast(),
+                size_of_val(&raw) as libc::socklen_t,
+            )
         }
         SocketAddr::V6(address) => {
             let raw = libc::sockaddr_in6 {
@@ -139,16 +174,10 @@ fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
                 },
                 sin6_scope_id: address.scope_id(),
             };
-            // SAFETY: `raw` is a valid sockaddr_in6 of the size given.
-            unsafe {
-                libc::bind(
-                    fd,
-                    (&raw const raw).cast(),
-                    size_of_val(&raw) as libc::socklen_t,
-                )
-            }
+            then(
+                (&raw const raw).cast(),
+                size_of_val(&raw) as libc::socklen_t,
+            )
         }
-    };
-    check(result)?;
-    Ok(())
+    }
 }

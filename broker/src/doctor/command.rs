@@ -1,0 +1,108 @@
+//! The command: what it is told, and what it prints.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::AtomicBool;
+
+use clap::value_parser;
+
+use super::{Exam, HostFacts, Report, examine, prove};
+use crate::config::Config;
+
+/// What `oyez-server doctor` is told.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Connections that this host should hold [default: those of --prove, else the configured max_connections]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub connections: Option<u64>,
+
+    /// How to print the report
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+
+    /// Print the fixes as a shell script instead; nothing is changed
+    #[arg(long, conflicts_with = "output")]
+    pub script: bool,
+
+    /// Also try it: start a broker in a temporary directory and open N connections to it
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub prove: Option<u64>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez-server doctor --connections 1000000
+  oyez-server doctor --connections 1000000 --script > fixes.sh
+  oyez-server doctor --prove 100000              open them, and say what stopped it
+  oyez-server --config oyez.toml doctor -o json | jq '.findings[] | select(.verdict != \"ok\")'
+
+Exit status: 0 so many connections are possible, 1 they are not, 2 usage.";
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The temporary directory of the broker cannot be made.
+    #[error(
+        "cannot create a temporary directory for the broker in {directory}: {source}; set TMPDIR to another one"
+    )]
+    Directory {
+        /// Where.
+        directory: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Standard output is gone.
+    #[error("cannot print the report: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Examines this host, tries what is to be tried until `stop`, prints the report, and tells whether so many connections
+/// are possible.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn run(config: &Config, arguments: &Arguments, stop: &AtomicBool) -> Result<bool, Failure> {
+    let configured = config.max_connections as u64;
+    let connections = arguments.connections.or(arguments.prove);
+    let exam = Exam {
+        facts: &HostFacts,
+        config,
+        connections: connections.unwrap_or(configured),
+    };
+    let findings = examine(&exam);
+    let proof = match arguments.prove {
+        Some(connections) => {
+            if io::stderr().is_terminal() {
+                eprintln!("opening {connections} connections; Ctrl-C ends it with a report");
+            }
+            Some(prove::prove(config, connections, stop)?)
+        }
+        None => None,
+    };
+    let report = Report::new(exam.connections, findings, proof);
+    let text = if arguments.script {
+        report.script()
+    } else {
+        match arguments.output {
+            Output::Text => report.text(),
+            Output::Json => {
+                serde_json::to_string(&report).expect("a report is texts and numbers") + "\n"
+            }
+        }
+    };
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())?;
+    Ok(report.possible)
+}

@@ -1,0 +1,197 @@
+//! Descriptors: of one shard, of one process at most, of the whole system.
+
+use super::figures::{grouped, scaled};
+use super::{Exam, Finding, Fix, Verdict};
+use crate::plan::{self, SHARDS_MAX};
+
+/// Shards that share a core without harm; a million connections at 20,000 descriptors a shard take 27 of them on each
+/// of two cores.
+const SHARDS_PER_CORE_MAX: usize = 64;
+
+/// Files open beside the connections, with room for what else starts on the host.
+const FILES_SPARE: u64 = 65_536;
+
+/// Each shard has a table of its own, so the limit counts per shard, and more shards are the way around it.
+pub(super) fn per_shard(exam: &Exam<'_>) -> Finding {
+    const NAME: &str = "descriptor limit";
+    let (Some(limit), Some(plan)) = (exam.limit("Max open files"), exam.plan()) else {
+        return Finding::unknown(NAME, "/proc/self/limits cannot be read here");
+    };
+    let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
+    let (cores, shards) = (exam.facts.cores(), plan.shards);
+    let needed = plan::descriptors_needed(connections, shards);
+    let needed_per_core = plan::descriptors_needed(connections, cores);
+    let mean = exam.connections.div_ceil(shards as u64);
+    let why = format!(
+        "the limit counts for each shard's private table: {} shards on {cores} cores take {} connections each, {} with \
+         six standard deviations and {} of the broker's own",
+        grouped(shards as u64),
+        grouped(mean),
+        grouped(needed as u64),
+        plan::DESCRIPTORS_RESERVED
+    );
+    let fits = needed as u64 <= limit && shards <= SHARDS_MAX;
+    let fine = fits && shards <= cores * SHARDS_PER_CORE_MAX;
+    let wanted = if fine { needed } else { needed_per_core };
+    let verdict = if fits { Verdict::Warn } else { Verdict::Fail };
+    let fix = Fix::Unit(format!("LimitNOFILE={needed_per_core}"));
+    let present = format!("{} a shard", grouped(limit));
+    let wanted = format!(">= {}", grouped(wanted as u64));
+    Finding::new(NAME, present, wanted, why).judged(fine, verdict, fix)
+}
+
+/// How far the limit of a process may be raised.
+pub(super) fn ceiling(exam: &Exam<'_>) -> Finding {
+    const KEY: &str = "fs.nr_open";
+    let Some(present) = exam.sysctl_number(KEY) else {
+        return Finding::unreadable(KEY);
+    };
+    let limit = per_shard(exam);
+    let cores = exam.facts.cores();
+    let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
+    let wanted = plan::descriptors_needed(connections, cores) as u64;
+    if limit.verdict == Verdict::Ok {
+        let why = "the descriptor limit does not need to be raised, so its ceiling does not matter";
+        return Finding::new(KEY, grouped(present), "any", why);
+    }
+    let why = format!(
+        "one shard on each of {cores} cores needs {} descriptors, and no limit can be above this",
+        grouped(wanted)
+    );
+    Finding::new(
+        KEY,
+        grouped(present),
+        format!(">= {}", grouped(wanted)),
+        why,
+    )
+    .judged(present >= wanted, Verdict::Warn, Fix::sysctl(KEY, &wanted))
+}
+
+/// Open files of all processes together.
+pub(super) fn of_the_system(exam: &Exam<'_>) -> Finding {
+    const KEY: &str = "fs.file-max";
+    let Some([open, _, most]) = exam.sysctl_numbers("fs.file-nr") else {
+        return Finding::unreadable(KEY);
+    };
+    let needed = open.saturating_add(exam.connections);
+    let wanted = scaled(needed, 11, 10).saturating_add(FILES_SPARE);
+    let why = format!(
+        "{} files are open on this host and each connection is one more, {} in all (twice the connections where the \
+         clients run here too)",
+        grouped(open),
+        grouped(needed)
+    );
+    let verdict = if most < needed {
+        Verdict::Fail
+    } else {
+        Verdict::Warn
+    };
+    Finding::new(KEY, grouped(most), format!(">= {}", grouped(wanted)), why).judged(
+        most >= wanted,
+        verdict,
+        Fix::sysctl(KEY, &wanted.next_power_of_two()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::fake::{Case, FakeFacts, check_table};
+
+    fn limit(hard: &str) -> FakeFacts {
+        FakeFacts::healthy().limit("Max open files", hard)
+    }
+
+    #[test]
+    fn the_limit_of_a_shard_is_judged() {
+        check_table(&[
+            Case::new(
+                per_shard,
+                limit("1048576"),
+                Verdict::Ok,
+                "2 shards on 2 cores",
+            ),
+            Case::new(
+                per_shard,
+                limit("unlimited"),
+                Verdict::Ok,
+                "500,000 connections each",
+            ),
+            Case::new(
+                per_shard,
+                limit("20000"),
+                Verdict::Ok,
+                "six standard deviations",
+            ),
+            Case::new(per_shard, limit("8000"), Verdict::Warn, "shards on 2 cores"),
+            Case::new(per_shard, limit("1024"), Verdict::Fail, "private table"),
+            Case::new(
+                per_shard,
+                FakeFacts::default(),
+                Verdict::Unknown,
+                "/proc/self/limits",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_bounds_the_limit_and_the_system_is_judged() {
+        check_table(&[
+            Case::new(
+                ceiling,
+                FakeFacts::healthy().sysctl("fs.nr_open", "1048576"),
+                Verdict::Ok,
+                "ceiling",
+            ),
+            Case::new(
+                ceiling,
+                limit("1024").sysctl("fs.nr_open", "1048576"),
+                Verdict::Ok,
+                "2 cores",
+            ),
+            Case::new(
+                ceiling,
+                limit("1024").sysctl("fs.nr_open", "65536"),
+                Verdict::Warn,
+                "no limit can be above",
+            ),
+            Case::new(ceiling, FakeFacts::default(), Verdict::Unknown, "nr_open"),
+            Case::new(
+                of_the_system,
+                FakeFacts::healthy().sysctl("fs.file-nr", "1000\t0\t2000000"),
+                Verdict::Ok,
+                "1,001,000 in all",
+            ),
+            Case::new(
+                of_the_system,
+                FakeFacts::healthy().sysctl("fs.file-nr", "1000\t0\t1010000"),
+                Verdict::Warn,
+                "one more",
+            ),
+            Case::new(
+                of_the_system,
+                FakeFacts::healthy().sysctl("fs.file-nr", "1000\t0\t400000"),
+                Verdict::Fail,
+                "one more",
+            ),
+            Case::new(
+                of_the_system,
+                FakeFacts::default(),
+                Verdict::Unknown,
+                "file-max",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_fixed_number_of_shards_must_hold_its_share() {
+        let mut facts = FakeFacts::healthy().limit("Max open files", "20000");
+        facts.config.shards = 2;
+        let finding = per_shard(&facts.exam(1_000_000));
+        assert_eq!(finding.verdict, Verdict::Fail);
+        let Some(Fix::Unit(line)) = finding.fix else {
+            panic!("no unit line");
+        };
+        assert!(line.starts_with("LimitNOFILE=50"), "{line}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The host, as far as the checks ask about it. Everything that reads the real one is in [`HostFacts`].
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::sys::{cpu, host};
+
+/// Directories below the data directory that are looked into for its size.
+const DATA_DEPTH_MAX: usize = 4;
+
+/// What can be asked about a host.
+pub trait Facts {
+    /// The text of a file of `/proc` or `/sys`.
+    fn read(&self, path: &str) -> Option<String>;
+
+    /// The names in a directory, sorted; none when it does not exist.
+    fn list(&self, path: &str) -> Vec<String>;
+
+    /// Cores that this process may run on.
+    fn cores(&self) -> usize;
+
+    /// Whether io_uring can be used.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn uring(&self) -> Result<(), String>;
+
+    /// The kernel's log.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn kernel_log(&self) -> Result<String, String>;
+
+    /// The routes of the main table as `ip route show` prints them.
+    fn routes(&self) -> Option<String>;
+
+    /// The absolute path of `path`, or of the nearest directory above it that exists.
+    fn existing(&self, path: &Path) -> Option<PathBuf>;
+
+    /// The room on the file system of `path`.
+    fn space(&self, path: &Path) -> Option<Space>;
+}
+
+/// Room for the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Free for this user, in bytes.
+    pub available: u64,
+    /// What the data directory holds already, in bytes.
+    pub held: u64,
+}
+
+/// The host that this program runs on.
+#[derive(Debug, Default)]
+pub struct HostFacts;
+
+impl Facts for HostFacts {
+    fn read(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(path).ok()
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn cores(&self) -> usize {
+        cpu::allowed().map_or(1, |cores| cores.len().max(1))
+    }
+
+    fn uring(&self) -> Result<(), String> {
+        oyez_storage::probe_uring()
+    }
+
+    fn kernel_log(&self) -> Result<String, String> {
+        host::kernel_log().map_err(|error| error.to_string())
+    }
+
+    fn routes(&self) -> Option<String> {
+        let output = Command::new("ip").args(["route", "show"]).output().ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn existing(&self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        path.ancestors()
+            .find_map(|above| std::fs::canonicalize(above).ok())
+    }
+
+    fn space(&self, path: &Path) -> Option<Space> {
+        let existing = self.existing(path)?;
+        Some(Space {
+            available: host::available_bytes(&existing).ok()?,
+            held: bytes_below(path, DATA_DEPTH_MAX),
+        })
+    }
+}
+
+fn bytes_below(path: &Path, depth: usize) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() && depth > 0 => bytes_below(&entry.path(), depth - 1),
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => 0,
+        })
+        .sum()
+}

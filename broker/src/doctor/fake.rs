@@ -1,0 +1,184 @@
+//! A host that tests make up, and the table that they check it with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Exam, Facts, Finding, Space, Verdict};
+use crate::config::Config;
+
+/// A host with two cores that tells what it was told; the default tells nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FakeFacts {
+    files: BTreeMap<String, String>,
+    directories: BTreeMap<String, Vec<String>>,
+    limits: BTreeMap<String, String>,
+    uring_error: Option<String>,
+    log: Option<String>,
+    routes: Option<String>,
+    space: Option<Space>,
+    pub(super) config: Config,
+}
+
+impl FakeFacts {
+    /// A host that a million connections fit on.
+    pub(super) fn healthy() -> Self {
+        let settings = [
+            ("fs.nr_open", "2147483584"),
+            ("fs.file-nr", "1000 0 9223372036854775807"),
+            ("vm.max_map_count", "1048576"),
+            ("kernel.osrelease", "6.18.0"),
+            ("net.ipv4.tcp_mem", "1000000 1500000 2000000"),
+            ("net.ipv4.tcp_rmem", "4096 131072 6291456"),
+            ("net.core.wmem_max", "212992"),
+            ("net.core.somaxconn", "65535"),
+            ("net.ipv4.tcp_max_syn_backlog", "65535"),
+            ("net.ipv4.tcp_syncookies", "1"),
+            ("net.ipv4.ip_local_port_range", "32768 60999"),
+            ("net.ipv4.tcp_slow_start_after_idle", "0"),
+            ("net.core.rps_sock_flow_entries", "0"),
+        ];
+        let host = Self::default()
+            .limit("Max open files", "1048576")
+            .limit("Max locked memory", "unlimited")
+            .file("/proc/meminfo", "MemAvailable: 25165824 kB\n")
+            .file("/proc/swaps", "Filename Type Size Used Priority\n")
+            .file("/sys/kernel/mm/transparent_hugepage/enabled", "[madvise]")
+            .file("/proc/self/mountinfo", "1 1 8:1 / / rw - ext4 /dev/a rw\n")
+            .names("/sys/devices/system/node", &["node0"])
+            .names("/sys/class/net", &["lo"])
+            .kernel_log("")
+            .routes("default via 10.0.0.1 dev eth0\n")
+            .space(Space {
+                available: 1 << 40,
+                held: 0,
+            });
+        settings
+            .iter()
+            .fold(host, |host, (key, value)| host.sysctl(key, value))
+    }
+
+    pub(super) fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.insert(path.to_owned(), text.to_owned());
+        self
+    }
+
+    pub(super) fn sysctl(self, key: &str, value: &str) -> Self {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        self.file(&path, &format!("{value}\n"))
+    }
+
+    /// A limit of the process, hard and soft alike.
+    pub(super) fn limit(mut self, name: &str, value: &str) -> Self {
+        self.limits.insert(name.to_owned(), value.to_owned());
+        let lines: Vec<String> = self
+            .limits
+            .iter()
+            .map(|(name, value)| format!("{name:<25} {value:<20} {value:<20} units\n"))
+            .collect();
+        let text = format!("Limit Soft Limit Hard Limit Units\n{}", lines.concat());
+        self.file("/proc/self/limits", &text)
+    }
+
+    pub(super) fn names(mut self, directory: &str, names: &[&str]) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.directories.insert(directory.to_owned(), names);
+        self
+    }
+
+    pub(super) fn without_uring(mut self, why: &str) -> Self {
+        self.uring_error = Some(why.to_owned());
+        self
+    }
+
+    pub(super) fn kernel_log(mut self, text: &str) -> Self {
+        self.log = Some(text.to_owned());
+        self
+    }
+
+    pub(super) fn routes(mut self, text: &str) -> Self {
+        self.routes = Some(text.to_owned());
+        self
+    }
+
+    pub(super) const fn space(mut self, space: Space) -> Self {
+        self.space = Some(space);
+        self
+    }
+
+    pub(super) fn exam(&self, connections: u64) -> Exam<'_> {
+        Exam {
+            facts: self,
+            config: &self.config,
+            connections,
+        }
+    }
+}
+
+impl Facts for FakeFacts {
+    fn read(&self, path: &str) -> Option<String> {
+        self.files.get(path).cloned()
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        self.directories.get(path).cloned().unwrap_or_default()
+    }
+
+    fn cores(&self) -> usize {
+        2
+    }
+
+    fn uring(&self) -> Result<(), String> {
+        self.uring_error.clone().map_or(Ok(()), Err)
+    }
+
+    fn kernel_log(&self) -> Result<String, String> {
+        self.log.clone().ok_or_else(|| "EPERM".to_owned())
+    }
+
+    fn routes(&self) -> Option<String> {
+        self.routes.clone()
+    }
+
+    fn existing(&self, _path: &Path) -> Option<PathBuf> {
+        Some(PathBuf::from("/data/oyez"))
+    }
+
+    fn space(&self, _path: &Path) -> Option<Space> {
+        self.space
+    }
+}
+
+/// What a check should find on a host that is to hold a million connections.
+pub(super) struct Case {
+    check: fn(&Exam<'_>) -> Finding,
+    facts: FakeFacts,
+    verdict: Verdict,
+    why: &'static str,
+}
+
+impl Case {
+    pub(super) const fn new(
+        check: fn(&Exam<'_>) -> Finding,
+        facts: FakeFacts,
+        verdict: Verdict,
+        why: &'static str,
+    ) -> Self {
+        Self {
+            check,
+            facts,
+            verdict,
+            why,
+        }
+    }
+}
+
+/// Every row: the verdict, a piece of the reason, and a fix exactly when there is something to fix.
+pub(super) fn check_table(cases: &[Case]) {
+    for (row, case) in cases.iter().enumerate() {
+        let finding = (case.check)(&case.facts.exam(1_000_000));
+        assert_eq!(finding.verdict, case.verdict, "row {row}: {finding:#?}");
+        assert!(finding.why.contains(case.why), "row {row}: {finding:#?}");
+        let to_fix = matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
+        assert_eq!(finding.fix.is_some(), to_fix, "row {row}: {finding:#?}");
+    }
+}

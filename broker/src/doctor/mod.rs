@@ -1,0 +1,151 @@
+//! `oyez-server doctor`: what stands between this host and so many connections.
+//!
+//! [`examine`] asks every check in turn. A check is a pure function from an [`Exam`] (the facts, the configuration and
+//! the number of connections) to a [`Finding`]; it reads the host only through [`Facts`], so that tests can show it any
+//! host. Nothing here changes anything: a fix is printed, never run. `prove` is the one part that acts: it starts a
+//! broker for itself and connects to it.
+
+mod attempt;
+mod command;
+mod descriptors;
+mod disk;
+mod facts;
+mod figures;
+mod finding;
+mod interfaces;
+mod memory;
+mod network;
+mod processors;
+mod prove;
+mod report;
+mod script;
+mod tcp;
+
+#[cfg(test)]
+mod fake;
+
+pub use command::{Arguments, Failure, Output, run};
+pub use facts::{Facts, HostFacts, Space};
+pub use finding::{Finding, Fix, Verdict};
+pub use prove::{Obstacle, Proof};
+pub use report::Report;
+
+use crate::config::Config;
+use crate::plan::{self, Plan};
+
+/// What a check looks at.
+#[derive(Clone, Copy)]
+pub struct Exam<'a> {
+    /// The host.
+    pub facts: &'a dyn Facts,
+    /// What the broker would run with.
+    pub config: &'a Config,
+    /// How many connections it should hold.
+    pub connections: u64,
+}
+
+type Check = fn(&Exam<'_>) -> Finding;
+
+/// What concerns the host as a whole, in the order in which it is told.
+const CHECKS: [Check; 24] = [
+    descriptors::per_shard,
+    descriptors::ceiling,
+    descriptors::of_the_system,
+    memory::available,
+    memory::map_count,
+    memory::locked,
+    memory::huge_pages,
+    memory::swap,
+    tcp::memory,
+    tcp::receive_buffer,
+    tcp::send_buffer,
+    tcp::complaints,
+    network::accept_backlog,
+    network::syn_backlog,
+    network::ports,
+    network::conntrack,
+    network::first_window,
+    network::idle_window,
+    processors::nodes,
+    disk::ring,
+    disk::file_system,
+    disk::mount_options,
+    disk::space,
+    interfaces::flow_table,
+];
+
+/// Runs every check.
+#[must_use]
+pub fn examine(exam: &Exam<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = CHECKS.iter().map(|check| check(exam)).collect();
+    findings.extend(interfaces::each(exam));
+    findings
+}
+
+impl Exam<'_> {
+    /// The value of a kernel setting.
+    fn sysctl(&self, key: &str) -> Option<String> {
+        self.facts
+            .read(&format!("/proc/sys/{}", key.replace('.', "/")))
+            .map(|text| text.trim().to_owned())
+    }
+
+    fn sysctl_number(&self, key: &str) -> Option<u64> {
+        self.sysctl(key)?.parse().ok()
+    }
+
+    /// All numbers of a setting that has several.
+    fn sysctl_numbers<const COUNT: usize>(&self, key: &str) -> Option<[u64; COUNT]> {
+        let numbers = self.sysctl(key)?;
+        let numbers = numbers.split_whitespace().map(str::parse);
+        let numbers: Vec<u64> = numbers.collect::<Result<_, _>>().ok()?;
+        numbers.try_into().ok()
+    }
+
+    /// The hard limit that `/proc/self/limits` names so; the broker raises its soft limit to it.
+    fn limit(&self, name: &str) -> Option<u64> {
+        let limits = self.facts.read("/proc/self/limits")?;
+        let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+        match line.split_whitespace().nth(1)? {
+            "unlimited" => Some(u64::MAX),
+            number => number.parse().ok(),
+        }
+    }
+
+    /// How the broker would spread the connections; `None` when the descriptor limit is not known.
+    fn plan(&self) -> Option<Plan> {
+        let descriptors = self.limit("Max open files")?;
+        let config = Config {
+            max_connections: usize::try_from(self.connections).unwrap_or(usize::MAX),
+            ..self.config.clone()
+        };
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        Some(plan::shards(&config, self.facts.cores(), descriptors))
+    }
+
+    /// Logs on disk: those of two durabilities, one per core each.
+    fn logs_on_disk(&self) -> u64 {
+        2 * self.facts.cores() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::FakeFacts;
+    use super::*;
+
+    #[test]
+    fn a_healthy_host_has_nothing_to_fix() {
+        let host = FakeFacts::healthy();
+        for finding in examine(&host.exam(1_000_000)) {
+            assert_eq!(finding.verdict, Verdict::Ok, "{finding:#?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_tells_nothing_is_not_judged() {
+        let silent = FakeFacts::default();
+        let findings = examine(&silent.exam(1_000_000));
+        assert!(Report::new(1_000_000, findings, None).possible);
+    }
+}

@@ -1,0 +1,261 @@
+//! The report: a table for people, an object for programs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::figures::{bytes, grouped};
+use super::{Finding, Proof, Verdict};
+
+/// Everything that the doctor has to say.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// How many connections were asked about.
+    pub connections: u64,
+    /// Whether they are possible.
+    pub possible: bool,
+    /// What was looked at.
+    pub findings: Vec<Finding>,
+    /// What was tried, if anything.
+    pub proof: Option<Proof>,
+}
+
+/// The groups in which findings are told, worst first.
+const GROUPS: [(Verdict, &str); 4] = [
+    (Verdict::Fail, "In the way"),
+    (Verdict::Warn, "Possible, but not as good as it could be"),
+    (Verdict::Unknown, "Could not be found out"),
+    (Verdict::Ok, "Fine"),
+];
+
+/// Where sentences are broken.
+const COLUMNS: usize = 110;
+const INDENT: &str = "      ";
+const NEXT_LINE: &str = "\n      ";
+
+impl Report {
+    /// Judges: nothing may be in the way, and if it was tried, it must have come about.
+    #[must_use]
+    pub fn new(connections: u64, findings: Vec<Finding>, proof: Option<Proof>) -> Self {
+        let in_the_way = findings
+            .iter()
+            .any(|finding| finding.verdict == Verdict::Fail);
+        let tried = proof.as_ref().is_none_or(Proof::complete);
+        Self {
+            connections,
+            possible: tried && !in_the_way,
+            findings,
+            proof,
+        }
+    }
+
+    /// The table: grouped by verdict, one line for what is fine, three for what is not.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "Oyez on this host with {} connections\n",
+            grouped(self.connections)
+        );
+        let widths = [
+            self.width("", |finding| &finding.name),
+            self.width("PRESENT", |finding| &finding.present),
+        ];
+        for (verdict, title) in GROUPS {
+            let mut group = self
+                .findings
+                .iter()
+                .filter(|finding| finding.verdict == verdict)
+                .peekable();
+            if group.peek().is_some() {
+                let _ = writeln!(text, "\n{title}\n");
+                line(&mut text, widths, ["", "PRESENT", "WANTED"]);
+            }
+            for finding in group {
+                let cells = [&finding.name, &finding.present, &finding.wanted];
+                line(&mut text, widths, cells.map(String::as_str));
+                wrapped(&mut text, &finding.why);
+                if let Some(fix) = &finding.fix {
+                    let _ = writeln!(text, "      > {}", fix.command());
+                }
+            }
+        }
+        if let Some(proof) = &self.proof {
+            proof_text(&mut text, proof);
+        }
+        let _ = writeln!(text, "\n{}", self.conclusion());
+        text
+    }
+
+    fn width(&self, title: &str, cell: fn(&Finding) -> &String) -> usize {
+        let cells = self.findings.iter().map(cell);
+        let most = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        most.max(title.len())
+    }
+
+    fn conclusion(&self) -> String {
+        let count = |verdict| {
+            let of_it = |finding: &&Finding| finding.verdict == verdict;
+            self.findings.iter().filter(of_it).count()
+        };
+        let (fail, warn) = (count(Verdict::Fail), count(Verdict::Warn));
+        let connections = grouped(self.connections);
+        let possible = if self.possible {
+            "are possible"
+        } else {
+            "are not possible"
+        };
+        let advice = if fail + warn > 0 {
+            "; `oyez-server doctor --script` prints the fixes as a script"
+        } else {
+            ""
+        };
+        format!(
+            "{connections} connections {possible}: {fail} in the way, {warn} to improve{advice}."
+        )
+    }
+}
+
+fn line(text: &mut String, widths: [usize; 2], cells: [&str; 3]) {
+    let [name, present, wanted] = cells;
+    let [first, second] = widths;
+    let line = format!("  {name:first$}  {present:second$}  {wanted}");
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+/// A sentence below its finding, broken between words.
+fn wrapped(text: &mut String, sentence: &str) {
+    let mut column = COLUMNS;
+    for word in sentence.split(' ') {
+        let size = word.chars().count();
+        if column + 1 + size > COLUMNS {
+            text.push_str(if column == COLUMNS { INDENT } else { NEXT_LINE });
+            column = INDENT.len() + size;
+        } else {
+            text.push(' ');
+            column += 1 + size;
+        }
+        text.push_str(word);
+    }
+    text.push('\n');
+}
+
+fn proof_text(text: &mut String, proof: &Proof) {
+    let _ = writeln!(
+        text,
+        "\nTried\n\n  {} of {} connections opened in {:.1} s on {} shards, {} alive at the end",
+        grouped(proof.reached),
+        grouped(proof.asked),
+        proof.seconds,
+        proof.shards,
+        grouped(proof.alive),
+    );
+    if let Some(each) = proof.kernel_bytes_per_connection {
+        let _ = writeln!(
+            text,
+            "  {} of kernel memory for each connection, both of its ends; {} of user memory",
+            bytes(each),
+            proof
+                .user_bytes_per_connection
+                .map_or_else(|| "?".to_owned(), bytes)
+        );
+    }
+    if let Some(obstacle) = &proof.obstacle {
+        let _ = writeln!(text, "  stopped by: {}", obstacle.what);
+        let _ = writeln!(text, "  look at:    {}", obstacle.limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Fix, Obstacle};
+
+    fn finding(name: &str, verdict: Verdict) -> Finding {
+        Finding::new(name, "1", "2", "because 1 < 2").judged(
+            verdict == Verdict::Ok,
+            verdict,
+            Fix::sysctl(name, &2),
+        )
+    }
+
+    #[test]
+    fn the_table_is_grouped_and_aligned() {
+        let findings = vec![
+            finding("a", Verdict::Ok),
+            finding("longer", Verdict::Fail),
+            finding("b", Verdict::Warn),
+        ];
+        let report = Report::new(1_000_000, findings, None);
+        assert!(!report.possible);
+        let expected = "\
+Oyez on this host with 1,000,000 connections
+
+In the way
+
+          PRESENT  WANTED
+  longer  1        2
+      because 1 < 2
+      > sysctl -w longer='2'
+
+Possible, but not as good as it could be
+
+          PRESENT  WANTED
+  b       1        2
+      because 1 < 2
+      > sysctl -w b='2'
+
+Fine
+
+          PRESENT  WANTED
+  a       1        2
+      because 1 < 2
+
+1,000,000 connections are not possible: 1 in the way, 1 to improve; `oyez-server doctor --script` prints the fixes as \
+a script.
+";
+        assert_eq!(report.text(), expected);
+    }
+
+    #[test]
+    fn long_sentences_are_broken_between_words() {
+        let mut text = String::new();
+        wrapped(&mut text, &["words"; 40].join(" "));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.split_whitespace().count(), 40);
+    }
+
+    #[test]
+    fn a_try_that_stopped_early_is_not_possible() {
+        let proof = Proof {
+            asked: 10,
+            reached: 4,
+            alive: 4,
+            shards: 2,
+            seconds: 0.5,
+            kernel_bytes_per_connection: Some(5632),
+            user_bytes_per_connection: None,
+            obstacle: Some(Obstacle {
+                what: "connect: no room".to_owned(),
+                limit: "fs.file-max".to_owned(),
+            }),
+        };
+        let report = Report::new(10, vec![finding("a", Verdict::Warn)], Some(proof));
+        assert!(!report.possible);
+        let text = report.text();
+        assert!(text.contains("4 of 10 connections opened"), "{text}");
+        assert!(text.contains("look at:    fs.file-max"), "{text}");
+    }
+
+    #[test]
+    fn json_holds_everything_and_fixes_as_commands() {
+        let report = Report::new(1, vec![finding("a", Verdict::Warn)], None);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["possible"], true);
+        assert_eq!(json["findings"][0]["verdict"], "warn");
+        assert_eq!(json["findings"][0]["fix"], "sysctl -w a='2'");
+    }
+}
