@@ -25,6 +25,8 @@ const CATCHUPS_MAX: usize = 1024;
 const PLACES_MAX: usize = 128;
 /// From this many bytes on, `sendfile` is faster than sending from the map.
 const SENDFILE_BYTES_MIN: usize = 64 << 10;
+/// Segment files are closed when no catch-up has needed any for so long.
+const FILES_IDLE_MS: u64 = 1_000;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
@@ -98,9 +100,22 @@ impl Shard {
             self.places_spare.push(catchup.places);
         }
         if self.catchups.is_empty() {
-            // Nobody reads files; an open one that retention has removed would keep its space.
+            self.files_idle_since_ms = self.now.monotonic_ms;
+        }
+    }
+
+    /// Closes the segment files once nobody has read any for a while: an open one that retention has removed keeps its
+    /// space.
+    pub(crate) fn close_idle_files(&mut self) {
+        let idle_ms = self.now.monotonic_ms - self.files_idle_since_ms;
+        if self.catchups.is_empty() && idle_ms > FILES_IDLE_MS && !self.files.is_empty() {
             self.files.clear();
         }
+    }
+
+    /// When [`Shard::close_idle_files`] has something to do.
+    pub(crate) fn files_wait_ms(&self) -> Option<u64> {
+        (self.catchups.is_empty() && !self.files.is_empty()).then_some(FILES_IDLE_MS + 1)
     }
 
     /// Whether somebody waits for a catch-up, and there is room for one.

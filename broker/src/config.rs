@@ -8,14 +8,11 @@ use oyez_protocol::limits::{
     RAW_SIZE_DEFAULT, RAW_SIZE_HARD_MAX, RECORD_SIZE_DEFAULT, RECORD_SIZE_HARD_MAX, RECORD_SIZE_MIN,
 };
 use oyez_protocol::{limits::Limits, topic};
-use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability};
+use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use serde::{Deserialize, Serialize};
 
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
-
-/// Smallest segment in bytes: two blocks.
-const SEGMENT_BYTES_MIN: u64 = 2 * BLOCK_BYTES;
 
 /// What the broker runs with.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -266,10 +263,11 @@ impl Config {
 
     fn check_storage(&self) -> Result<(), ConfigError> {
         let segment = self.segment_bytes;
-        if segment < SEGMENT_BYTES_MIN || !segment.is_multiple_of(BLOCK_BYTES) {
-            let why = format!(
-                "is {segment}; it must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} up"
-            );
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !sizes.contains(&segment) || !segment.is_multiple_of(BLOCK_BYTES) {
+            let (min, max) = (sizes.start(), sizes.end());
+            let why =
+                format!("is {segment}; it must be a multiple of {BLOCK_BYTES} from {min} to {max}");
             return Err(ConfigError::value("segment_bytes", why));
         }
         let (kept, least) = (self.retention_bytes, 2 * segment);

@@ -84,6 +84,14 @@ impl Shard {
             let Some(number) = self.topics_with_news.pop_front() else {
                 break;
             };
+            // A number may have been given to another topic since it was queued.
+            let queued = self
+                .registry
+                .get(number)
+                .is_some_and(|topic| topic.walk.queued);
+            if !queued {
+                continue;
+            }
             if self.walk_topic(number, &mut chain, &mut budget) {
                 if let Some(topic) = self.registry.get_mut(number) {
                     topic.walk.queued = false;
@@ -102,7 +110,8 @@ impl Shard {
         chain.clear();
         while !budget.is_spent() {
             let Some(cursor) = self.next_to_serve(number) else {
-                return true;
+                // One pass per turn: a single laggard must not make everybody be visited again and again.
+                return !self.registry.get_mut(number).is_some_and(Topic::walk_again);
             };
             let Some(topic) = self.registry.get(number) else {
                 return true;
@@ -120,15 +129,17 @@ impl Shard {
     /// Moves the walk on to the next subscription that can be served, and tells its cursor.
     fn next_to_serve(&mut self, number: u32) -> Option<Offset> {
         let topic = self.registry.get_mut(number)?;
-        while (topic.walk.left > 0 || topic.walk_again()) && !topic.subscriptions.is_empty() {
+        while topic.walk.left > 0 && !topic.subscriptions.is_empty() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = topic.subscriptions[topic.walk.slot];
             if subscription.is_live() {
-                let ready = self
-                    .sessions
-                    .at_mut(subscription.session)
-                    .is_some_and(|session| session.is_clear());
-                if ready && topic.is_behind(subscription.cursor) {
+                // The cheap question first: a session is a cache line or two further away.
+                let ready = topic.is_behind(subscription.cursor)
+                    && self
+                        .sessions
+                        .at_mut(subscription.session)
+                        .is_some_and(|session| session.is_clear());
+                if ready {
                     return Some(subscription.cursor);
                 }
                 topic.pass(subscription.cursor);

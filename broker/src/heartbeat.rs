@@ -41,9 +41,10 @@ impl Shard {
             }
             Stage::Greeting => self.timers.arm(id, heard_ms + hello_ms),
             Stage::Open if silent_ms < heartbeat_ms => self.timers.arm(id, heard_ms + heartbeat_ms),
-            // A session that we hold back ourselves may have said a lot that was not read yet.
-            Stage::Open if session.reading => {
+            // A session that we hold back ourselves may have said a lot that was not read yet. It is told that we live.
+            Stage::Open if session.reading && !blocked => {
                 self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
+                self.ping(id);
             }
             // After a stall of this machine everybody seems silent: only who did not answer is.
             Stage::Open if !session.pinged => {
@@ -51,10 +52,7 @@ impl Shard {
                 self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
                 if !blocked {
-                    let ping = Heartbeat {
-                        token: self.now.monotonic_ms,
-                    };
-                    self.send_control(id, |out| ping.encode_ping(out));
+                    self.ping(id);
                 }
             }
             Stage::Open if blocked => self.disconnect(id, Reason::Silent),
@@ -64,5 +62,12 @@ impl Shard {
                 "nothing was heard for two heartbeats",
             ),
         }
+    }
+
+    fn ping(&mut self, id: SessionId) {
+        let ping = Heartbeat {
+            token: self.now.monotonic_ms,
+        };
+        self.send_control(id, |out| ping.encode_ping(out));
     }
 }

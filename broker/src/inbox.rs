@@ -241,10 +241,16 @@ impl Outbox {
         let mut left = false;
         for target in &mut self.targets {
             while let Some(message) = target.overflow.pop_front() {
-                if let Err(TrySendError::Full(message)) = target.sender.messages.try_send(message) {
-                    target.overflow.push_front(message);
-                    left = true;
-                    break;
+                match target.sender.messages.try_send(message) {
+                    // Also what had to wait for room is news.
+                    Ok(()) => target.wake = true,
+                    Err(TrySendError::Full(message)) => {
+                        target.overflow.push_front(message);
+                        left = true;
+                        break;
+                    }
+                    // A shard that is gone has taken the process with it.
+                    Err(TrySendError::Disconnected(_)) => {}
                 }
             }
             if std::mem::take(&mut target.wake) {

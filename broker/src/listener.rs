@@ -61,8 +61,8 @@ impl Listener {
                     self.ready = false;
                     None
                 }
-                // Out of memory: what waits in the backlog is tried again in the next turn.
-                Some(libc::ENOBUFS | libc::ENOMEM) => None,
+                // Out of memory: what waits in the backlog is tried again a little later.
+                Some(libc::ENOBUFS | libc::ENOMEM) => Some(Accepted::Later),
                 _ => Some(Accepted::Gone),
             },
         }
@@ -73,10 +73,13 @@ impl Listener {
         match self.socket.accept() {
             // The stream holds the descriptor; whoever turns it away calls `restore`.
             Ok((stream, _)) => Some(Accepted::NoRoom(stream)),
-            Err(_) => {
+            Err(error) => {
                 self.restore();
-                self.ready = false;
-                None
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.ready = false;
+                    return None;
+                }
+                Some(Accepted::Later)
             }
         }
     }
@@ -92,11 +95,14 @@ enum Accepted {
     Connection(TcpStream),
     NoRoom(TcpStream),
     Gone,
+    /// The system is short of something; there may be connections.
+    Later,
 }
 
 impl Shard {
     /// Accepts what has come, up to the turn's bound.
     pub(crate) fn accept(&mut self) {
+        self.accept_later = false;
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listener.as_mut().filter(|l| l.ready) else {
                 return;
@@ -104,6 +110,11 @@ impl Shard {
             match listener.next() {
                 None => return,
                 Some(Accepted::Gone) => {}
+                Some(Accepted::Later) => {
+                    self.retry = true;
+                    self.accept_later = true;
+                    return;
+                }
                 Some(Accepted::NoRoom(stream)) => {
                     self.turn_away(stream, "the broker has no descriptor left");
                     if let Some(listener) = &mut self.listener {

@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, IoSliceMut, Read};
 
 use oyez_protocol::error::FrameError;
+use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::limits::FRAME_HEAD_SIZE;
 use oyez_protocol::{Decoded, decode};
 
@@ -15,10 +16,12 @@ use crate::shard::Shard;
 const READS_PER_SESSION: usize = 4;
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
-/// Bytes of incomplete frames, and of frames that wait, that one shard keeps for all its sessions. Over it, who has
-/// none yet is not read.
+/// Bytes of incomplete frames, and of frames that wait, that one shard keeps for all its sessions. Over it, reads are
+/// small, and who has kept a large part of a frame waiting is turned away.
 const PARTIAL_BYTES_BUDGET: usize = 64 << 20;
-/// Reads of a session that has had its Goodbye; who sends on regardless is cut off.
+/// Bytes read at once from a session while incomplete frames are over their budget.
+const TIGHT_READ_BYTES: usize = 4096;
+/// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
 
 /// What became of a frame.
@@ -91,7 +94,6 @@ impl Shard {
     }
 
     fn visit(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
-        let now_tick = self.now_tick();
         let over_budget = self.partial_bytes > PARTIAL_BYTES_BUDGET;
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
@@ -100,9 +102,12 @@ impl Shard {
             return self.discard(id, buffer);
         }
         let mut partial = session.partial.take();
-        if over_budget && partial.is_none() {
-            return Visit::Waiting;
-        }
+        // Short of room for incomplete frames, small ones still come through.
+        let buffer = if over_budget {
+            &mut buffer[..TIGHT_READ_BYTES]
+        } else {
+            buffer
+        };
         let result = read(session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
             Ok(Reading { size: 0, .. }) => {
@@ -123,16 +128,15 @@ impl Shard {
                 };
             }
         };
-        if session.stage == Stage::Open {
-            session.heard_tick = now_tick;
-            session.pinged = false;
-        }
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
         let more = filled_all || session.ended;
         let visit = match partial {
             None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
         };
+        if visit == Visit::More && self.partial_bytes > PARTIAL_BYTES_BUDGET {
+            self.refuse_partial(id);
+        }
         match visit {
             Visit::More if !more => Visit::Empty,
             visit => visit,
@@ -193,16 +197,32 @@ impl Shard {
         self.partial_bytes -= partial.counted;
         partial.counted = 0;
         let (visit, used, need) = self.consume(id, &partial.bytes);
+        self.freed |= self.partial_bytes <= PARTIAL_BYTES_BUDGET;
         if used < partial.bytes.len() && visit != Visit::Over {
             partial.bytes.drain(..used);
+            partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             partial.need = need;
             self.keep(id, partial);
         }
         visit
     }
 
-    /// Takes frames from the front of `input`. Tells how many bytes they were, and how many the next frame has.
+    /// Takes frames from the front of `input`, one of which is a sign of life; bytes that never become a frame are not.
+    /// Tells how many bytes they were, and how many the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
+        let (visit, used, need) = self.take_frames(id, input);
+        let now_tick = self.now_tick();
+        if used > 0
+            && let Some(session) = self.sessions.get_mut(id)
+            && session.stage == Stage::Open
+        {
+            session.heard_tick = now_tick;
+            session.pinged = false;
+        }
+        (visit, used, need)
+    }
+
+    fn take_frames(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let limits = self.shared.config.limits();
         let mut used = 0;
         loop {
@@ -218,6 +238,18 @@ impl Shard {
                     Taken::Over => return (Visit::Over, used, 0),
                 },
             }
+        }
+    }
+
+    /// Turns away who makes a frame wait for its end while incomplete frames take all the room there is.
+    fn refuse_partial(&mut self, id: SessionId) {
+        let large = |session: &Session| {
+            let partial = session.partial.as_ref();
+            partial.is_some_and(|partial| partial.bytes.len() > TIGHT_READ_BYTES)
+        };
+        if self.sessions.get(id).is_some_and(large) {
+            let reason = "the broker has no room for more incomplete frames";
+            self.refuse(id, GoodbyeCode::Full, reason);
         }
     }
 
@@ -251,12 +283,13 @@ impl Shard {
 
     /// Reads on a session that is over, so that its end comes through.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
-        for _ in 0..LINGER_READS {
+        for reads in 1..=LINGER_READS {
             let Some(session) = self.sessions.get_mut(id) else {
                 return Visit::Over;
             };
             match session.stream.read(buffer) {
                 Ok(0) => break,
+                Ok(_) if reads == LINGER_READS => return Visit::More,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Visit::Empty,
                 Err(_) => break,

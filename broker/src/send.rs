@@ -207,11 +207,12 @@ impl Shard {
             }
             return Progress::Blocked;
         }
-        self.freed = true;
+        let held_back = session.reading;
         let closing = session.stage == Stage::Closing;
         if let Some(outgoing) = session.outgoing.take() {
             self.keep_outgoing(outgoing);
         }
+        self.freed |= held_back;
         if closing {
             self.linger(id);
         }

@@ -417,7 +417,8 @@ fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
     LogOptions {
         segment_bytes: config.segment_bytes,
         retention_bytes: (config.retention_bytes > 0).then_some(config.retention_bytes),
-        retention_age_ms: (config.retention_seconds > 0).then_some(config.retention_seconds * 1000),
+        retention_age_ms: (config.retention_seconds > 0)
+            .then_some(config.retention_seconds.saturating_mul(1000)),
         memory_blocks: blocks(config.memory_log_bytes).max(2),
         tail_blocks,
         hot_blocks: tail_blocks / 2,

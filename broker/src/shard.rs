@@ -41,6 +41,8 @@ const EVENTS_MAX: usize = 1024;
 const BUFFER_BYTES: usize = 256 << 10;
 /// Sessions read in one turn.
 const READS_PER_TURN: usize = 1024;
+/// Of these, paused sessions that are tried again, however many others have something to read.
+const RESUMES_PER_TURN_MIN: usize = READS_PER_TURN / 4;
 /// Sessions sent to in one turn, beside the walks.
 const FLUSHES_PER_TURN: usize = 4096;
 /// Bytes sent by flushes in one turn.
@@ -81,6 +83,8 @@ pub(crate) struct Shard {
     pub(crate) progress: Progress,
     pub(crate) logs: Vec<LogView>,
     pub(crate) files: SegmentFiles,
+    /// When the last catch-up ended.
+    pub(crate) files_idle_since_ms: u64,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
     /// Publishes in the `stalled` lists of all logs.
@@ -90,6 +94,8 @@ pub(crate) struct Shard {
     pub(crate) readable: VecDeque<SessionId>,
     pub(crate) sendable: VecDeque<SessionId>,
     pub(crate) paused: VecDeque<SessionId>,
+    /// Sessions at the front of `paused` that are to be tried again.
+    resuming: usize,
     /// Topics with news that not everybody has.
     pub(crate) topics_with_news: VecDeque<u32>,
     pub(crate) catchups: Slab<Catchup>,
@@ -113,6 +119,8 @@ pub(crate) struct Shard {
     waker: Waker,
     /// A publisher waits for room in another shard's inbox.
     pub(crate) retry: bool,
+    /// Accepting has to wait a little: the system is short of memory or descriptors.
+    pub(crate) accept_later: bool,
     /// Something has become free in this turn that a paused session may have waited for.
     pub(crate) freed: bool,
 }
@@ -142,6 +150,7 @@ impl Shard {
         }
         let now = parts.clock.now();
         let shared = parts.shared;
+        shared.metrics[parts.id].take_store(&parts.store.stats());
         let view = |reader: LogReader| LogView {
             owner: shared.owner(reader.log()),
             walked: reader.visible(),
@@ -163,6 +172,7 @@ impl Shard {
             store: parts.store,
             progress: Progress::default(),
             files: SegmentFiles::new(SEGMENT_FILES_MAX),
+            files_idle_since_ms: now.monotonic_ms,
             inbox: parts.inbox,
             outbox: parts.outbox,
             stalled: 0,
@@ -170,6 +180,7 @@ impl Shard {
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
             paused: VecDeque::new(),
+            resuming: 0,
             topics_with_news: VecDeque::new(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
@@ -187,6 +198,7 @@ impl Shard {
             drain: Drain::default(),
             waker: parts.waker,
             retry: false,
+            accept_later: false,
             freed: false,
             shared,
         })
@@ -243,6 +255,7 @@ impl Shard {
         self.retry |= self.take_messages();
         let storage_us = self.timed(Self::pump)?;
         self.fire_timers();
+        self.close_idle_files();
         self.take_news();
         self.walk_topics();
         while let Some(session) = self.gone.pop() {
@@ -267,10 +280,13 @@ impl Shard {
         let freed = std::mem::take(&mut self.freed);
         let retry = std::mem::take(&mut self.retry);
         if freed || retry {
-            let room = READS_PER_TURN.saturating_sub(self.readable.len());
-            let resumed = room.min(self.paused.len());
-            self.freed = resumed < self.paused.len();
-            self.readable.extend(self.paused.drain(..resumed));
+            self.resuming = self.paused.len();
+        }
+        let room = READS_PER_TURN.saturating_sub(self.readable.len());
+        let resumed = self.resuming.min(room.max(RESUMES_PER_TURN_MIN));
+        self.resuming -= resumed;
+        for session in self.paused.drain(..resumed).rev() {
+            self.readable.push_front(session);
         }
     }
 
@@ -297,11 +313,12 @@ impl Shard {
     fn has_work(&self) -> bool {
         let waiting = !self.paused.is_empty() || self.has_stalled_publishes();
         (self.freed && waiting)
+            || self.resuming > 0
             || !self.readable.is_empty()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
-            || self.listener.as_ref().is_some_and(Listener::has_more)
+            || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
             || self.has_unwalked_news()
     }
 
@@ -320,6 +337,7 @@ impl Shard {
             disk,
             self.retry.then_some(RETRY_MS),
             self.drain.wait_ms(),
+            self.files_wait_ms(),
         ]
         .into_iter()
         .flatten()

@@ -87,6 +87,9 @@ impl Shard {
         entry
             .subscriptions
             .push(Subscription::new(id.key(), Delivery::Pending(nonce)));
+        if entry.walk.left > 0 {
+            entry.walk.left += 1; // One more slot on the walk's way to those not visited yet.
+        }
         if let Some(session) = self.sessions.get_mut(id) {
             session.subscriptions.push(SubscriptionRef { topic, slot });
         }
@@ -212,6 +215,9 @@ impl Shard {
         };
         let (slot, log) = (place.slot as usize, topic.log);
         let left = topic.subscriptions.swap_remove(slot);
+        if topic.walk.slot >= topic.subscriptions.len() {
+            topic.walk.slot = 0;
+        }
         let walked = topic.walk.queued;
         if let Some(key) = topic.subscriptions.get(slot).map(|moved| moved.session) {
             if let Some(moved) = self.sessions.at_mut(key) {

@@ -79,6 +79,12 @@ impl SegmentFiles {
         }
     }
 
+    /// Whether no file is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Closes all files. One that retention has removed keeps its space for as long as somebody has it open.
     pub fn clear(&mut self) {
         self.files.clear();
