@@ -62,7 +62,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let board = Arc::new(Board::new(missed, 1, &spread, stage.bell));
     let begun_ns = board.clock.now_ns();
-    let crowd = stage.gather(&spread, 0, false, &board)?;
+    let crowd = stage.gather(&spread, false, &board)?;
     let ready_ns = if resumes {
         crowd.ready_ns()
     } else {
@@ -136,7 +136,6 @@ fn resume(
     let begun_ns = board.clock.now_ns();
     crowd.come_again();
     stage.await_ready(crowd)?;
-    stage.await_accepted(2 * crowd.size(), crowd)?;
     let deliveries = (missed * crowd.size()) as u64;
     stage.wait(
         "missed records delivered",

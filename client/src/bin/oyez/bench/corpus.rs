@@ -63,11 +63,6 @@ impl Corpus {
     pub(crate) const fn len(&self) -> usize {
         self.payloads.len()
     }
-
-    /// Mean size of a payload in bytes.
-    pub(crate) fn mean_size(&self) -> f64 {
-        self.payloads.iter().map(Vec::len).sum::<usize>() as f64 / self.payloads.len() as f64
-    }
 }
 
 fn notification(random: &mut Random, size: usize) -> Vec<u8> {

@@ -8,7 +8,7 @@ use super::board::Board;
 use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::{Report, Unit};
-use super::stage::{Publishing, Stage, Wanted};
+use super::stage::{Stage, Wanted};
 use super::times::Times;
 use crate::Shared;
 use crate::failure::Failure;
@@ -79,7 +79,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         stage.bell,
     ));
     let before = stage.moment()?;
-    let crowd = stage.gather(&spread, 0, arguments.decode, &board)?;
+    let crowd = stage.gather(&spread, arguments.decode, &board)?;
     let (gate, depth) = match arguments.mode {
         Mode::Seq => (Gate::LastSubscriber, 1),
         Mode::Stream => (Gate::Answers, arguments.depth),
@@ -90,25 +90,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         gate,
         end: End::Count(arguments.records),
     };
-    let (publishers, ratio) = stage.publishers(&arguments.content, load, &board)?;
-    let publishing = Publishing::begin(publishers);
-    let deliveries = (arguments.records * arguments.subscribers) as u64;
-    stage.wait(
-        "delivered",
-        deliveries,
-        || crowd.deliveries(),
-        &[&crowd],
-        Some(&publishing),
-    )?;
-    let published = publishing.finish()?;
-    // The publishers may have ended a moment before the last delivery.
-    stage.wait(
-        "records at the last subscriber",
-        arguments.records as u64,
-        || board.done() as u64,
-        &[&crowd],
-        None,
-    )?;
+    let (published, ratio) = stage.broadcast(&crowd, &board, &arguments.content, load)?;
     let after = stage.moment()?;
     let tally = crowd.dismiss();
     let seconds = board.span_s();

@@ -50,7 +50,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let spread = stage.spread(arguments.connections, 1);
     let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
     let before = stage.moment()?;
-    let crowd = stage.gather(&spread, 0, false, &board)?;
+    let crowd = stage.gather(&spread, false, &board)?;
     let seconds = crowd.ready_ns() as f64 / 1e9;
     stage.hold(arguments.hold, &[&crowd])?;
     let after = stage.moment()?;

@@ -13,10 +13,13 @@ mod crowd;
 mod fanout;
 mod floor;
 mod idle;
+mod latency;
 mod memory;
+mod mixed;
 mod options;
 mod pace;
 mod progress;
+mod publish;
 mod publishers;
 mod random;
 mod report;
@@ -64,6 +67,12 @@ enum Bench {
     Connect(connect::Arguments),
     /// Connections that only wait: what each costs
     Idle(idle::Arguments),
+    /// Publishers alone: how fast records are acknowledged
+    Publish(publish::Arguments),
+    /// A few subscribers, alone and among many who wait: how long a record takes to them
+    Latency(latency::Arguments),
+    /// Very many connections, a part of them active each second
+    Mixed(mixed::Arguments),
     /// The server behind `--target floor`
     #[command(hide = true)]
     FloorServer(floor::Arguments),
@@ -75,6 +84,9 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         Bench::Fanout(arguments) => fanout::run(shared, arguments),
         Bench::Connect(arguments) => connect::run(shared, arguments),
         Bench::Idle(arguments) => idle::run(shared, arguments),
+        Bench::Publish(arguments) => publish::run(shared, arguments),
+        Bench::Latency(arguments) => latency::run(shared, arguments),
+        Bench::Mixed(arguments) => mixed::run(shared, arguments),
         Bench::FloorServer(arguments) => floor::run(arguments),
     }
 }

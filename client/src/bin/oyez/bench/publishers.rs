@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -18,11 +17,13 @@ use super::target::{Ear, Heard, Stamp, Target};
 use super::times::{Timeline, Times};
 use crate::failure::Failure;
 
-/// Longest time until the thread looks up what it is told.
+/// Longest time until the thread looks at the clock.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Longest wait for the answer to a greeting.
 const GREETING: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 << 10;
+/// Records that a schedule may have on their way: enough that it never has to wait for answers.
+pub(crate) const DEPTH_PACED: usize = 1024;
 /// Bytes gathered for one connection before they are written.
 const GATHER_BYTES: usize = 64 << 10;
 const BELL: Token = Token(usize::MAX - 1);
@@ -74,16 +75,8 @@ pub(crate) struct Publishers {
     depth: usize,
     next: usize,
     answered: usize,
-    state: Arc<PublisherState>,
     times: Times,
     timeline: Timeline,
-}
-
-/// What others may know and say while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct PublisherState {
-    answered: AtomicU64,
-    stop: AtomicBool,
 }
 
 /// What came of it.
@@ -104,16 +97,6 @@ struct Link {
     stream: mio::net::TcpStream,
     out: Vec<u8>,
     half: Vec<u8>,
-}
-
-impl PublisherState {
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Publishers {
@@ -139,7 +122,6 @@ impl Publishers {
             .map_err(failed("cannot watch a descriptor"))?;
         let mut publishers = Self {
             ear: target.ear(false),
-            state: Arc::default(),
             depth: load.depth,
             links: Vec::with_capacity(load.connections),
             heard: Vec::new(),
@@ -166,10 +148,6 @@ impl Publishers {
         publishers.flying = vec![0; slots];
         publishers.free = (0..u32::try_from(slots).unwrap_or(u32::MAX)).collect();
         Ok(publishers)
-    }
-
-    pub(crate) fn state(&self) -> Arc<PublisherState> {
-        self.state.clone()
     }
 
     fn greet(&mut self, number: usize) -> io::Result<()> {
@@ -230,7 +208,7 @@ impl Publishers {
         };
         let mut events = Events::with_capacity(1024);
         let mut last_ns = start_ns;
-        while !self.state.stop.load(Ordering::Relaxed) {
+        loop {
             let more = self
                 .refill(start_ns, pace)
                 .map_err(|error| format!("a publisher is lost: {error}"))?;
@@ -382,9 +360,6 @@ impl Publishers {
                 Heard::Welcome { .. } | Heard::Subscribed(_) | Heard::Record { .. } => {}
             }
         }
-        self.state
-            .answered
-            .store(self.answered as u64, Ordering::Relaxed);
         Ok(())
     }
 }

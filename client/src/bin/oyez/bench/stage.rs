@@ -1,6 +1,8 @@
 //! What every bench does around its own measurement: a target, crowds that gather, a deadline, a bar, a report.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use super::crowd::{Audience, Crowd};
 use super::memory::Moment;
 use super::options::{Common, Content, TargetName};
 use super::progress::Progress;
-use super::publishers::{Load, Published, PublisherState, Publishers};
+use super::publishers::{Load, Published, Publishers};
 use super::report::Report;
 use super::spread::Spread;
 use super::sys::bell::Bell;
@@ -43,16 +45,28 @@ pub(crate) struct Stage {
     descriptors: usize,
     cores: usize,
     deadline: Instant,
+    /// Connections that subscribers have made so far, those that are gone again included.
+    made: AtomicUsize,
 }
 
 /// Publishers at work in a thread of their own.
 pub(crate) struct Publishing {
-    pub(crate) state: Arc<PublisherState>,
     thread: JoinHandle<Result<Published, String>>,
 }
 
 impl Stage {
+    /// Finds or starts the target.
     pub(crate) fn set(shared: &Shared, common: &Common, wanted: Wanted) -> Result<Self, Failure> {
+        Self::set_with(shared, common, wanted, None)
+    }
+
+    /// The same; a floor writes each record to `sync_file` and syncs it before it answers.
+    pub(crate) fn set_with(
+        shared: &Shared,
+        common: &Common,
+        wanted: Wanted,
+        sync_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
         let options = OyezOptions {
@@ -64,7 +78,9 @@ impl Stage {
         };
         let target: Arc<dyn Target> = match common.target {
             TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
-            TargetName::Floor => Arc::new(FloorTarget::new(options, wanted.connections)?),
+            TargetName::Floor => {
+                Arc::new(FloorTarget::new(options, wanted.connections, sync_file)?)
+            }
         };
         Ok(Self {
             target,
@@ -73,6 +89,7 @@ impl Stage {
             descriptors: table::limit().map_err(system)?,
             cores: std::thread::available_parallelism().map_err(system)?.get(),
             deadline,
+            made: AtomicUsize::new(0),
         })
     }
 
@@ -90,46 +107,108 @@ impl Stage {
         spread
     }
 
-    /// Connects a crowd; its connections are numbered from `first` on.
+    /// Connects a crowd to all topics.
     pub(crate) fn gather(
         &self,
         spread: &Spread,
-        first: usize,
+        decode: bool,
+        board: &Arc<Board>,
+    ) -> Result<Crowd, Failure> {
+        self.gather_topic(spread, 0, decode, board)
+    }
+
+    /// Connects a crowd to the topics from `topic` on.
+    pub(crate) fn gather_topic(
+        &self,
+        spread: &Spread,
+        topic: usize,
         decode: bool,
         board: &Arc<Board>,
     ) -> Result<Crowd, Failure> {
         let audience = Audience {
             spread: spread.clone(),
-            first,
+            first: self.made.load(Ordering::Relaxed),
+            topic,
             outstanding: self.common.outstanding,
             receive_buffer: self.common.receive_buffer(spread.connections()),
             decode,
         };
         let crowd = Crowd::gather(audience, self.target.clone(), board.clone())?;
         self.await_ready(&crowd)?;
-        self.await_accepted(first + crowd.size(), &crowd)?;
         Ok(crowd)
     }
 
-    /// Waits until everybody is subscribed.
-    pub(crate) fn await_ready(&self, crowd: &Crowd) -> Result<(), Failure> {
-        let size = crowd.size() as u64;
-        self.wait("subscribed", size, || crowd.ready() as u64, &[crowd], None)
+    /// Publishes to a crowd until everybody has everything; tells also how much smaller compression made it.
+    pub(crate) fn broadcast(
+        &self,
+        crowd: &Crowd,
+        board: &Arc<Board>,
+        content: &Content,
+        load: Load,
+    ) -> Result<(Published, f64), Failure> {
+        let (publishers, ratio) = self.publishers(content, load, board)?;
+        let publishing = Publishing::begin(publishers);
+        let records = board.publications() as u64;
+        let done = || board.done() as u64;
+        self.wait(
+            "records at the last subscriber",
+            records,
+            done,
+            &[crowd],
+            Some(&publishing),
+        )?;
+        let published = publishing.finish()?;
+        // The last answer may be there before the last delivery.
+        self.wait(
+            "records at the last subscriber",
+            records,
+            done,
+            &[crowd],
+            None,
+        )?;
+        Ok((published, ratio))
     }
 
-    /// Waits until a server that tells it has taken in so many connections since it started.
-    pub(crate) fn await_accepted(&self, total: usize, crowd: &Crowd) -> Result<(), Failure> {
-        let accepted = || self.target.accepted().map_err(Failure::Failed);
-        if accepted()?.is_none() {
-            return Ok(());
-        }
-        let mut now = 0;
-        while now < total {
-            now = accepted()?.unwrap_or(total);
-            self.check("accepted", (now as u64, total as u64), &[crowd])?;
+    /// Waits until publishers that stop by themselves after `time` have done so.
+    pub(crate) fn await_published(
+        &self,
+        publishing: &Publishing,
+        time: Duration,
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        let total = millis(time);
+        let reached = || millis(started.elapsed()).min(total);
+        self.wait("ms", total, reached, &[], Some(publishing))?;
+        // What is still on its way is bounded by the depth.
+        self.wait(
+            "publishers done",
+            1,
+            || u64::from(publishing.is_finished()),
+            &[],
+            Some(publishing),
+        )
+    }
+
+    /// Waits until everybody is subscribed, also in the eyes of a server that does not tell subscribers so.
+    pub(crate) fn await_ready(&self, crowd: &Crowd) -> Result<(), Failure> {
+        let size = crowd.size();
+        self.wait(
+            "subscribed",
+            size as u64,
+            || crowd.ready() as u64,
+            &[crowd],
+            None,
+        )?;
+        let total = self.made.fetch_add(size, Ordering::Relaxed) + size;
+        loop {
+            match self.target.accepted().map_err(Failure::Failed)? {
+                Some(now) if now < total => {
+                    self.check("accepted", (now as u64, total as u64), &[crowd])?;
+                }
+                _ => return Ok(()),
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
     }
 
     /// Composes what `load` needs, and connects its publishers.
@@ -158,7 +237,8 @@ impl Stage {
         ))
     }
 
-    /// Waits until `reached` is `total`, with a bar, unless time runs out or a crowd is in trouble.
+    /// Waits until `reached` is `total`, with a bar, unless time runs out or a crowd is in trouble; not longer than the
+    /// publishers, where there are any.
     pub(crate) fn wait(
         &self,
         what: &'static str,
@@ -175,7 +255,7 @@ impl Stage {
             if now >= total {
                 return Ok(());
             }
-            if publishing.is_some_and(Publishing::has_failed) {
+            if publishing.is_some_and(Publishing::is_finished) {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
@@ -185,8 +265,8 @@ impl Stage {
     /// Holds everything as it is for `time`.
     pub(crate) fn hold(&self, time: Duration, crowds: &[&Crowd]) -> Result<(), Failure> {
         let started = Instant::now();
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.wait("ms held", ms(time), || ms(started.elapsed()), crowds, None)
+        let held = || millis(started.elapsed());
+        self.wait("ms held", millis(time), held, crowds, None)
     }
 
     fn check(
@@ -232,16 +312,11 @@ impl Stage {
 impl Publishing {
     /// Sets publishers to work.
     pub(crate) fn begin(publishers: Publishers) -> Self {
-        let state = publishers.state();
         let thread = std::thread::spawn(move || publishers.run());
-        Self { state, thread }
+        Self { thread }
     }
 
-    /// Whether it has ended without being asked.
-    fn has_failed(&self) -> bool {
-        self.thread.is_finished()
-    }
-
+    /// Whether the last answer is there, or something went wrong.
     pub(crate) fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
@@ -253,4 +328,8 @@ impl Publishing {
             .map_err(|_| Failure::Failed("the publishing thread has panicked".to_owned()))?
             .map_err(Failure::Failed)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

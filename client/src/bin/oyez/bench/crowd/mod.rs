@@ -26,6 +26,8 @@ pub(crate) struct Audience {
     pub(crate) spread: Spread,
     /// Number of its first connection among those of all crowds of the run.
     pub(crate) first: usize,
+    /// Number of its first topic among those of the target.
+    pub(crate) topic: usize,
     /// Most connections that are being made at once.
     pub(crate) outstanding: usize,
     pub(crate) receive_buffer: Option<u32>,
@@ -104,7 +106,7 @@ impl Crowd {
                 .name(format!("crowd-{number}"))
                 .stack_size(STACK_BYTES);
             let thread = builder
-                .spawn(move || Table::run(shared, number))
+                .spawn(move || Table::run(&shared, number))
                 .map_err(|error| Failure::io("cannot start a thread", &error))?;
             crowd.threads.push(thread);
         }
@@ -134,6 +136,7 @@ impl Crowd {
         times.max().unwrap_or(0)
     }
 
+    /// Records that have reached somebody.
     pub(crate) fn deliveries(&self) -> u64 {
         self.shared
             .gauges

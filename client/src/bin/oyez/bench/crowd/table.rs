@@ -1,12 +1,13 @@
 //! One thread of the crowd: its own descriptor table, its own poll, its share of the connections.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::sockets::{Halves, Sockets, State};
@@ -33,6 +34,8 @@ pub(super) struct Table {
     sockets: Sockets,
     halves: Halves,
     buffer: Vec<u8>,
+    /// A half and what has come behind it.
+    joined: Vec<u8>,
     heard: Vec<Heard>,
     out: Vec<u8>,
     round: u32,
@@ -51,7 +54,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Lives until the crowd is dismissed or something goes wrong.
-    pub(super) fn run(shared: Arc<CrowdShared>, number: usize) -> Tally {
+    pub(super) fn run(shared: &Arc<CrowdShared>, number: usize) -> Tally {
         let mut table = match Self::new(shared.clone(), number) {
             Ok(table) => table,
             Err(error) => {
@@ -78,6 +81,7 @@ impl Table {
             sockets: Sockets::new(range.len()),
             halves: Halves::default(),
             buffer: vec![0; READ_BYTES],
+            joined: Vec::new(),
             heard: Vec::new(),
             out: Vec::new(),
             round: 0,
@@ -163,11 +167,11 @@ impl Table {
                     explained(&error)
                 )
             };
-            let mut stream = TcpStream::from_std(connect(&dial).map_err(refused)?);
+            let stream = connect(&dial).map_err(refused)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll
                 .registry()
-                .register(&mut stream, Token(place), interest)
+                .register(&mut SourceFd(&stream.as_raw_fd()), Token(place), interest)
                 .map_err(refused)?;
             self.sockets.streams[place] = Some(stream);
             self.sockets.states[place] = State::Connecting;
@@ -195,7 +199,8 @@ impl Table {
             epoch: self.shared.epochs[group].load(Ordering::Acquire),
         });
         self.out.clear();
-        self.shared.target.join(group, from, &mut self.out);
+        let topic = self.shared.audience.topic + group;
+        self.shared.target.join(topic, from, &mut self.out);
         let Some(stream) = &mut self.sockets.streams[place] else {
             return Ok(());
         };
@@ -265,20 +270,20 @@ impl Table {
     fn take(&mut self, place: usize, size: usize) -> Result<(), String> {
         self.heard.clear();
         let fresh = &self.buffer[..size];
-        if let Some(mut half) = self.halves.take(place) {
-            half.extend_from_slice(fresh);
-            let taken = self.ear.hear(&half, &mut self.heard)?;
-            self.halves.put_back(place, half, taken);
+        let whole = if self.halves.take(place, &mut self.joined) {
+            self.joined.extend_from_slice(fresh);
+            &self.joined
         } else {
-            let taken = self.ear.hear(fresh, &mut self.heard)?;
-            self.halves.hold(place, &fresh[taken..]);
-        }
+            fresh
+        };
+        let taken = self.ear.hear(whole, &mut self.heard)?;
+        self.halves.hold(place, &whole[taken..]);
         let now_ns = self.shared.board.clock.now_ns();
         for index in 0..self.heard.len() {
             match self.heard[index] {
                 Heard::Subscribed(at) => self.subscribed(place, Some(at)),
                 Heard::Record { first, messages } => {
-                    self.delivered(place, first, messages, now_ns)?
+                    self.delivered(place, first, messages, now_ns)?;
                 }
                 Heard::Ping { token } => self.answer(place, token)?,
                 Heard::Welcome { .. } | Heard::Published { .. } => {}

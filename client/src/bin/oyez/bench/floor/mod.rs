@@ -5,10 +5,12 @@
 //! when its standard input does.
 
 mod publish;
+mod sync_file;
 mod thread;
 
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -20,6 +22,7 @@ use super::spread::listeners;
 use super::sys::bell::Bell;
 use super::sys::{socket, table};
 use crate::failure::Failure;
+use sync_file::SyncFile;
 use thread::FloorThread;
 
 /// What a subscriber says where there is more than one topic: its number.
@@ -34,30 +37,36 @@ pub(crate) struct Arguments {
     /// Topics; with more than one, subscribers say which
     #[arg(long)]
     groups: usize,
+    /// Where each record is written and synced before it is answered; there are no subscribers then
+    #[arg(long)]
+    sync_file: Option<PathBuf>,
 }
 
 /// A record on its way to all threads.
-pub(super) struct Publication {
-    pub(super) bytes: Vec<u8>,
-    pub(super) group: usize,
-    pub(super) slot: u32,
+struct Publication {
+    bytes: Vec<u8>,
+    group: usize,
+    slot: u32,
     /// Threads that have not walked their subscribers yet.
     left: AtomicUsize,
     answer: Sender<u32>,
 }
 
 /// What the threads share.
-pub(super) struct Floor {
-    pub(super) address: SocketAddr,
-    pub(super) groups: usize,
-    pub(super) accepted: AtomicUsize,
+struct Floor {
+    address: SocketAddr,
+    groups: usize,
+    /// Nobody subscribes: records are answered where they are read.
+    echo: bool,
+    sync_file: Option<SyncFile>,
+    accepted: AtomicUsize,
     /// What waits for each thread, and its bell.
-    pub(super) inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
+    inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
 }
 
 impl Publication {
     /// One more thread is through; the last one lets the publisher know.
-    pub(super) fn walked(&self) {
+    fn walked(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             // A publisher that has gone needs no answer.
             let _ = self.answer.send(self.slot);
@@ -92,6 +101,12 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let floor = Arc::new(Floor {
         address: held.local_addr()?,
         groups: arguments.groups,
+        echo: arguments.connections == 0,
+        sync_file: arguments
+            .sync_file
+            .as_deref()
+            .map(SyncFile::create)
+            .transpose()?,
         accepted: AtomicUsize::new(0),
         inboxes: bells
             .into_iter()

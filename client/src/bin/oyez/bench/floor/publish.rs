@@ -32,8 +32,15 @@ fn attend(stream: &TcpStream, floor: &Floor) -> io::Result<()> {
     std::thread::spawn(move || reply(out, &answers));
     let mut reader = BufReader::with_capacity(256 << 10, stream);
     loop {
-        let publication = Arc::new(read(&mut reader, floor, &answer)?);
-        floor.publish(&publication);
+        let publication = read(&mut reader, floor, &answer)?;
+        if let Some(file) = &floor.sync_file {
+            file.keep(&publication.bytes)?;
+        }
+        if floor.echo {
+            echo(stream, publication.slot)?;
+        } else {
+            floor.publish(&Arc::new(publication));
+        }
     }
 }
 
@@ -54,6 +61,12 @@ fn read(reader: &mut impl Read, floor: &Floor, answer: &Sender<u32>) -> io::Resu
         answer: answer.clone(),
         bytes,
     })
+}
+
+fn echo(mut stream: &TcpStream, slot: u32) -> io::Result<()> {
+    let mut frame = Vec::new();
+    Published::encode(&[entry(slot)], &mut frame);
+    stream.write_all(&frame)
 }
 
 fn reply(mut stream: TcpStream, answers: &Receiver<u32>) {

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
@@ -33,11 +34,17 @@ struct Process {
 }
 
 impl FloorTarget {
-    /// Starts the server with room for so many connections.
-    pub(crate) fn new(options: OyezOptions, connections: usize) -> Result<Self, Failure> {
+    /// Starts the server with room for so many subscribers. With none, it answers each record at once, or when it is
+    /// synced in `sync_file`.
+    pub(crate) fn new(
+        options: OyezOptions,
+        connections: usize,
+        sync_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("cannot start the floor's server", &error);
         let program = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args([
                 "bench",
                 "floor-server",
@@ -46,9 +53,11 @@ impl FloorTarget {
             ])
             .args(["--groups", &options.groups.to_string()])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+            .stdout(Stdio::piped());
+        if let Some(path) = sync_file {
+            command.arg("--sync-file").arg(path);
+        }
+        let mut child = command.spawn().map_err(failed)?;
         let pid = child.id();
         let input = child.stdin.take().expect("its standard input is a pipe");
         let output = BufReader::new(child.stdout.take().expect("its standard output is a pipe"));
