@@ -166,11 +166,12 @@ fn per_second(before: u64, after: u64, interval_ms: u64) -> f64 {
     ratio(after.saturating_sub(before) * 1000, interval_ms)
 }
 
+/// With two decimals; who needs more has the counters.
 fn ratio(numerator: u64, denominator: u64) -> f64 {
     if denominator == 0 {
         0.0
     } else {
-        numerator as f64 / denominator as f64
+        (numerator as f64 / denominator as f64 * 100.0).round() / 100.0
     }
 }
 

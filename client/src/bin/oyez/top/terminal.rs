@@ -8,12 +8,12 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-/// Alternate screen, no cursor.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// Alternate screen, no cursor, and lines that are too long are cut: broken ones would push the screen up.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 /// Clears what an earlier, longer line has left.
-const END_OF_LINE: &str = "\x1b[K\r\n";
+const END_OF_LINE: &str = "\x1b[K\n";
 /// Clears the lines below.
 const END_OF_SCREEN: &str = "\x1b[J";
 
@@ -75,6 +75,6 @@ mod tests {
 
     #[test]
     fn a_redrawn_screen_leaves_nothing_of_the_one_before() {
-        assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J");
+        assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }
