@@ -50,6 +50,9 @@
 //! refuses publishes and goes on delivering. A log that cannot be written stops the process: no acknowledgement may
 //! follow. SIGTERM drains (`drain`): nobody is read, everything read is made durable and acknowledged, and every client
 //! is told when to come back.
+//!
+//! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
+//! them.
 #![deny(missing_docs)]
 
 mod catchup;

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::StoreStats;
 use serde::Serialize;
 
 use crate::histogram::{Histogram, Quantiles};
+use crate::plan::SHARDS_MAX;
 
 /// A number that one thread changes and others read; relaxed, because nothing is decided on it.
 #[derive(Debug, Default)]
@@ -122,6 +124,35 @@ pub(crate) struct Stats {
     arena_bytes: u64,
     /// Anonymous memory of the process in bytes, the arena included.
     rss_anon_bytes: u64,
+    /// The shards one by one, in the order of their numbers.
+    per_shard: Vec<OneShard>,
+}
+
+/// What tells one shard from another.
+#[derive(Debug, Serialize)]
+struct OneShard {
+    connections: u64,
+    deliveries: u64,
+    turns: u64,
+    bytes_out: u64,
+}
+
+/// JSON bytes of one shard at most: the names, and four numbers of 20 digits.
+const SHARD_JSON_BYTES: usize =
+    "{\"connections\":,\"deliveries\":,\"turns\":,\"bytes_out\":},".len() + 4 * 20;
+/// JSON bytes of the totals, with room for more of them.
+const TOTALS_JSON_BYTES: usize = 4096;
+const _: () = assert!(TOTALS_JSON_BYTES + SHARDS_MAX * SHARD_JSON_BYTES <= ANSWER_SIZE_MAX);
+
+impl OneShard {
+    fn of(shard: &ShardMetrics) -> Self {
+        Self {
+            connections: shard.connections.get(),
+            deliveries: shard.deliveries.get(),
+            turns: shard.turns.get(),
+            bytes_out: shard.bytes_out.get(),
+        }
+    }
 }
 
 /// What the totals need beyond the counters.
@@ -180,6 +211,7 @@ impl Stats {
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             arena_bytes: facts.arena_bytes,
             rss_anon_bytes: rss_anon_bytes().unwrap_or(0),
+            per_shard: shards.iter().take(SHARDS_MAX).map(OneShard::of).collect(),
         }
     }
 }

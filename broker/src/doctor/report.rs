@@ -31,7 +31,6 @@ const GROUPS: [(Verdict, &str); 4] = [
 /// Where sentences are broken.
 const COLUMNS: usize = 110;
 const INDENT: &str = "      ";
-const NEXT_LINE: &str = "\n      ";
 
 impl Report {
     /// Judges: nothing may be in the way, and if it was tried, it must have come about.
@@ -124,19 +123,18 @@ fn line(text: &mut String, widths: [usize; 2], cells: [&str; 3]) {
 
 /// A sentence below its finding, broken between words.
 fn wrapped(text: &mut String, sentence: &str) {
-    let mut column = COLUMNS;
+    let mut line = INDENT.to_owned();
     for word in sentence.split(' ') {
-        let size = word.chars().count();
-        if column + 1 + size > COLUMNS {
-            text.push_str(if column == COLUMNS { INDENT } else { NEXT_LINE });
-            column = INDENT.len() + size;
-        } else {
-            text.push(' ');
-            column += 1 + size;
+        let filled = line.chars().count();
+        if filled > INDENT.len() && filled + 1 + word.chars().count() > COLUMNS {
+            let _ = writeln!(text, "{line}");
+            INDENT.clone_into(&mut line);
+        } else if filled > INDENT.len() {
+            line.push(' ');
         }
-        text.push_str(word);
+        line.push_str(word);
     }
-    text.push('\n');
+    let _ = writeln!(text, "{line}");
 }
 
 fn proof_text(text: &mut String, proof: &Proof) {
@@ -218,14 +216,17 @@ a script.
 
     #[test]
     fn long_sentences_are_broken_between_words() {
-        let mut text = String::new();
-        wrapped(&mut text, &["words"; 40].join(" "));
-        assert!(
-            text.lines().all(|line| line.chars().count() <= COLUMNS),
-            "{text}"
-        );
-        assert_eq!(text.lines().count(), 3, "{text}");
-        assert_eq!(text.split_whitespace().count(), 40);
+        for size in 1..COLUMNS {
+            let mut text = String::new();
+            wrapped(&mut text, &["w".repeat(size), "x".repeat(9)].join(" "));
+            wrapped(&mut text, &["words"; 40].join(" "));
+            let fits = |line: &str| line.len() <= INDENT.len() + size.max(COLUMNS - INDENT.len());
+            assert!(text.lines().all(fits), "{text}");
+            let indented = |line: &str| line.len() - line.trim_start().len() == INDENT.len();
+            assert!(text.lines().all(indented), "{text}");
+            assert!(!text.contains("w  ") && !text.contains("s  "), "{text}");
+            assert_eq!(text.split_whitespace().count(), 42);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod progress;
 mod publish;
 mod stats;
 mod subscribe;
+mod top;
 mod topics;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ Examples:
   tail -f app.log | oyez pub -l logs     publish every line
   oyez sub logs --from earliest --count 10 -o json
   oyez topics                            what the broker keeps
+  oyez top                               the broker at work
   oyez bench fanout --subscribers 10000  how fast a record reaches ten thousand subscribers
 
 Exit codes:
@@ -69,6 +71,8 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Show the broker's counters
     Stats(stats::Arguments),
+    /// Watch the broker at work
+    Top(top::Arguments),
     /// List the topics that the broker keeps
     Topics(topics::Arguments),
     /// Put a broker under load and measure it
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Command::Pub(arguments) => publish::run(&shared, &arguments),
         Command::Sub(arguments) => subscribe::run(&shared, &arguments),
         Command::Stats(arguments) => stats::run(&shared, &arguments),
+        Command::Top(arguments) => top::run(&shared, &arguments),
         Command::Topics(arguments) => topics::run(&shared, &arguments),
         Command::Bench(arguments) => bench::run(&shared, &arguments),
     };

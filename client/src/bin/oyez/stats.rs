@@ -44,6 +44,8 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
                 flatten(&below(part), value, rows);
             }
         }
+        // A table of its own, as that of the shards: `oyez top` shows it, and JSON has it.
+        Value::Array(items) if items.iter().any(Value::is_object) => {}
         Value::Array(items) => {
             for (index, value) in items.iter().enumerate() {
                 flatten(&below(&index.to_string()), value, rows);
@@ -64,7 +66,8 @@ mod tests {
 
     #[test]
     fn what_is_nested_is_named_by_its_path() {
-        let stats = serde_json::json!({"a": 1000, "b": {"c": "uring", "d": [1.5, true]}});
+        let stats =
+            serde_json::json!({"a": 1000, "b": {"c": "uring", "d": [1.5, true]}, "e": [{"f": 1}]});
         let mut rows = Vec::new();
         flatten("", &stats, &mut rows);
         let rows: Vec<String> = rows.iter().map(|row| row.join("=")).collect();
