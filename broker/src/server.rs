@@ -388,6 +388,7 @@ fn log_recovery(report: &RecoveryReport) {
         scanned_bytes = report.scanned_bytes,
         records_copied = report.records_copied,
         cut_bytes = report.cut_bytes,
+        copies_removed = report.copies_removed,
         footers_rebuilt = report.footers_rebuilt,
         "log recovered"
     );

@@ -154,6 +154,20 @@ impl MemoryDisk {
         map.store(at, &changed);
     }
 
+    /// Gives a file other content, as a restored copy or a broken file system does.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn replace(&self, path: &Path, content: &[u8]) {
+        let map = Map::anonymous(content.len() as u64).expect("memory for the file");
+        map.store(0, content);
+        let file = Memory {
+            map: Some(Arc::new(map)),
+            unsynced: BTreeMap::new(),
+        };
+        self.inner.borrow_mut().files.insert(path.to_owned(), file);
+    }
+
     /// Removes a file.
     pub fn remove(&self, path: &Path) {
         self.inner.borrow_mut().files.remove(path);

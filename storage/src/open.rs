@@ -72,6 +72,7 @@ impl Opening<'_> {
             footers_rebuilt: 0,
             records_copied: 0,
             cut_bytes: survey.assembler.cut_bytes,
+            copies_removed: survey.copies_removed,
             gaps: survey.assembler.gaps.clone(),
         };
         let mut rebuilt = Rebuild {
@@ -113,6 +114,7 @@ impl Opening<'_> {
             footers_rebuilt: 0,
             records_copied: 0,
             cut_bytes: 0,
+            copies_removed: 0,
             gaps: Vec::new(),
         };
         (log, report)
@@ -152,7 +154,9 @@ impl Rebuild<'_> {
             self.log.index.topic_mut(topic).next = *next;
         }
         self.log.carried.clone_from(&survey.carried);
-        self.log.incarnation = survey.state.map_or(0, |state| state.incarnation);
+        // Without a state file the segments say which incarnations there were.
+        let committed = survey.state.map_or(0, |state| state.incarnation);
+        self.log.incarnation = committed.max(survey.newest);
         self.log.last_ms = survey.state.map_or(0, |state| state.last_ms);
         self.log.reached.sequence = survey.assembler.expected.unwrap_or(0);
         if is_clean(&survey) {

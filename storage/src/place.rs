@@ -134,6 +134,8 @@ pub struct RecoveryReport {
     pub records_copied: u64,
     /// Bytes after the last whole record that were cut off. They were never acknowledged unless `epoch_changed`.
     pub cut_bytes: u64,
+    /// Segments removed that an interrupted recovery had begun to copy records into; the log holds those records.
+    pub copies_removed: u64,
     /// Damage found by this recovery.
     pub gaps: Vec<Gap>,
 }

@@ -26,6 +26,27 @@ enum OnDisk {
     Unsealed(Unsealed),
 }
 
+impl OnDisk {
+    /// The incarnation that wrote the segment, if any of its blocks tells.
+    fn incarnation(&self) -> Option<u32> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.head.incarnation),
+            Self::Unsealed(unsealed) => unsealed.first().map(|block| block.header.incarnation),
+        }
+    }
+
+    /// Sequence after the last record that can be read.
+    fn next_sequence(&self) -> u64 {
+        match self {
+            Self::Sealed(sealed) => sealed.head.next_sequence,
+            Self::Unsealed(unsealed) => {
+                let blocks = unsealed.blocks.iter().flatten();
+                blocks.map(|block| block.next_sequence).max().unwrap_or(0)
+            }
+        }
+    }
+}
+
 /// A segment that goes into the log.
 pub(crate) enum Part {
     Sealed(Sealed),
@@ -58,6 +79,10 @@ pub(crate) struct Survey {
     /// Position after every segment there is.
     pub limit: u64,
     pub boot_id: u128,
+    /// The latest incarnation among the segments that go into the log.
+    pub newest: u32,
+    /// Segments among the rubbish: copies that an interrupted recovery left.
+    pub copies_removed: u64,
 }
 
 /// Looks into a log's directory.
@@ -118,6 +143,8 @@ impl Surveyor<'_> {
             rebuilt: 0,
             limit: state.map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES)),
             boot_id,
+            newest: 0,
+            copies_removed: 0,
         };
         Ok(survey.assemble(self.path, segments))
     }
@@ -202,6 +229,7 @@ fn base_of(name: &str) -> Option<u64> {
 impl Survey {
     fn assemble(mut self, dir: &Path, segments: BTreeMap<u64, OnDisk>) -> Self {
         let mut used = Vec::with_capacity(segments.len());
+        let copies_from = self.copies_from(&segments);
         for (base, segment) in segments {
             self.limit = self.limit.max(match &segment {
                 OnDisk::Sealed(sealed) => base + sealed.map.len(),
@@ -213,8 +241,12 @@ impl Survey {
                     bytes: unsealed.map.len(),
                     path: Arc::clone(&unsealed.path),
                 }),
-                _ if self.is_committed(&segment) => used.push(segment),
+                _ if segment.incarnation() < copies_from.or(Some(u32::MAX)) => {
+                    self.newest = self.newest.max(segment.incarnation().unwrap_or(0));
+                    used.push(segment);
+                }
                 _ => {
+                    self.copies_removed += 1;
                     self.rubbish.push(dir.join(segment_name(base)));
                     self.rubbish.push(dir.join(footer_name(base)));
                 }
@@ -247,16 +279,25 @@ impl Survey {
         self
     }
 
-    /// Not so for what an interrupted recovery left.
-    fn is_committed(&self, segment: &OnDisk) -> bool {
-        let incarnation = match segment {
-            OnDisk::Sealed(sealed) => Some(sealed.head.incarnation),
-            OnDisk::Unsealed(unsealed) => unsealed.first().map(|b| b.header.incarnation),
+    /// The incarnation from which on segments are copies that an interrupted recovery left. Copies hold nothing that the
+    /// committed segments lack. Segments that do say that the state file is not the log's latest, and nothing is removed
+    /// on its word.
+    fn copies_from(&mut self, segments: &BTreeMap<u64, OnDisk>) -> Option<u32> {
+        let committed = self.state?.incarnation;
+        let reach = |later: bool| {
+            let of_kind = segments.values().filter(|segment| {
+                segment
+                    .incarnation()
+                    .is_some_and(|i| (i > committed) == later)
+            });
+            of_kind.map(OnDisk::next_sequence).max()
         };
-        match (incarnation, self.state) {
-            (Some(incarnation), Some(state)) => incarnation <= state.incarnation,
-            _ => true,
+        let later = reach(true)?;
+        if later > reach(false).unwrap_or(0) {
+            self.damaged = true;
+            return None;
         }
+        Some(committed.saturating_add(1))
     }
 
     fn add(&mut self, segment: OnDisk) {

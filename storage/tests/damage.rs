@@ -73,6 +73,11 @@ impl Bench {
     }
 }
 
+fn open_at(bench: &Bench, disk: &MemoryDisk, now_ms: u64) -> Rig {
+    let disk = Box::new(disk.clone());
+    Rig::open(&bench.dir, disk, &pool(32), &options(), now_ms)
+}
+
 #[test]
 fn a_damaged_body_in_the_active_segment_is_a_gap_of_one_record_and_a_new_epoch() {
     let (bench, rig) = bench();
@@ -275,4 +280,54 @@ fn a_damaged_state_file_changes_the_epoch_and_loses_no_record() {
     assert!(rig.report(Durability::Synced).epoch_changed);
     let log = rig.log(Durability::Synced);
     assert!(rig.dump(log) == bench.entries);
+}
+
+#[test]
+fn a_damaged_state_file_does_not_make_later_starts_take_segments_for_rubbish() {
+    let (bench, rig) = bench();
+    let log = rig.log(Durability::Synced);
+    drop(rig);
+    // A start after a kill writes under a later incarnation.
+    let mut disk = bench.disk.kill(1);
+    let mut wanted = bench.entries.clone();
+    for (number, damage) in [false, true, false, false].into_iter().enumerate() {
+        if damage {
+            disk.damage(&bench.path("state"), 20);
+        }
+        let mut rig = open_at(&bench, &disk, 2000 + number as u64);
+        let bytes = record("t", 1, &[number as u8; 1000]);
+        let appended = rig.append(log, &bytes);
+        rig.until_visible(log, appended.end);
+        wanted.push(("t".to_owned(), appended.offset.get(), bytes[48..].to_vec()));
+        assert!(rig.dump(log) == wanted, "start {number}");
+        let report = rig.report(Durability::Synced);
+        assert_eq!(report.epoch_changed, damage, "{report:?}");
+        drop(rig);
+        disk = disk.kill(2);
+    }
+}
+
+/// A state file of an earlier start, as from a copy of the directory.
+#[test]
+fn a_state_file_that_is_too_old_removes_nothing_and_changes_the_epoch() {
+    let (bench, rig) = bench();
+    let log = rig.log(Durability::Synced);
+    drop(rig);
+    let state = bench.path("state");
+    let old = bench.disk.content(&state).expect("a state file");
+    let mut disk = bench.disk.kill(1);
+    let mut wanted = bench.entries.clone();
+    for number in 0..3 {
+        let mut rig = open_at(&bench, &disk, 2000 + number);
+        let bytes = record("t", 1, &[number as u8; 1000]);
+        let appended = rig.append(log, &bytes);
+        rig.until_visible(log, appended.end);
+        wanted.push(("t".to_owned(), appended.offset.get(), bytes[48..].to_vec()));
+        drop(rig);
+        disk = disk.kill(2);
+    }
+    disk.replace(&state, &old);
+    let mut rig = open_at(&bench, &disk, 3000);
+    assert!(rig.report(Durability::Synced).epoch_changed);
+    assert!(rig.dump(log) == wanted);
 }
