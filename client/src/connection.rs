@@ -63,7 +63,7 @@ impl Dialer {
         let nowhere = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
         let mut last = unreachable(nowhere);
         for address in self.address.resolve().map_err(unreachable)? {
-            let deadline = Instant::now() + self.options.connect_timeout;
+            let deadline = Instant::now().checked_add(self.options.connect_timeout);
             match TcpStream::connect_timeout(&address, self.options.connect_timeout) {
                 Ok(stream) => return Connection::shake_hands(stream, &self.options, deadline),
                 Err(error) => last = unreachable(error),
@@ -101,7 +101,7 @@ impl Connection {
     fn shake_hands(
         stream: TcpStream,
         options: &ConnectOptions,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<Self, ConnectionError> {
         stream.set_nodelay(true)?;
         let mut hello = Vec::new();
@@ -132,7 +132,8 @@ impl Connection {
         Ok(connection)
     }
 
-    fn await_welcome(&mut self, deadline: Instant) -> Result<Terms, ConnectionError> {
+    /// No deadline lies beyond the clock's end.
+    fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
         loop {
             match self.inbox.next()? {
                 Some(Frame::Welcome(welcome)) if welcome.version == VERSION => {
@@ -146,7 +147,9 @@ impl Connection {
                     });
                 }
                 None => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.map_or(Duration::MAX, |at| {
+                        at.saturating_duration_since(Instant::now())
+                    });
                     if left.is_zero() {
                         let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
                         return Err(late.into());

@@ -118,7 +118,8 @@ impl Subscription {
     /// # Errors
     /// When the subscription cannot go on.
     pub fn next_timeout(&mut self, at_most: Duration) -> Result<Option<Delivery>, SubscribeError> {
-        self.next_until(Some(Instant::now() + at_most))
+        // What lies beyond the clock's end is for ever.
+        self.next_until(Instant::now().checked_add(at_most))
     }
 
     /// The messages alone, without what is missing between them.
@@ -296,7 +297,7 @@ impl Subscription {
         let time = &self.dialer.options.time;
         let now = time.now();
         if now < retry_at {
-            let until = left.map_or(retry_at, |left| retry_at.min(now + left));
+            let until = left.map_or(retry_at, |left| retry_at.min(now.saturating_add(left)));
             time.pause(&self.lifeline.caller, until);
             return Ok(Stepped::TimedOut);
         }
@@ -329,7 +330,7 @@ impl Up {
         let mut at_most = left.unwrap_or(Duration::MAX);
         at_most = at_most.min(self.silence.patience(now));
         if !confirmed {
-            let left = (self.began_at + patience).saturating_sub(now);
+            let left = self.began_at.saturating_add(patience).saturating_sub(now);
             if left.is_zero() {
                 let late = "the subscription was not answered in time";
                 return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());

@@ -101,6 +101,20 @@ fn messages_come_in_order_with_all_that_belongs_to_them() {
 }
 
 #[test]
+fn the_longest_times_are_for_ever() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new().connect_timeout(Duration::MAX);
+    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    let call = spawn(move || subscription.next_timeout(Duration::MAX));
+    peer.deliver("a", 0, &[b"0"]);
+    let delivery = call.join().unwrap().unwrap();
+    assert!(
+        matches!(delivery, Some(Delivery::Message(_))),
+        "{delivery:?}"
+    );
+}
+
+#[test]
 fn a_loss_is_resumed_at_the_cursor_with_the_epoch() {
     let (broker, time) = (FakeBroker::new(), FakeTime::new());
     let (mut subscription, mut peer) = subscribe(&broker, with_time(&time), 5);
