@@ -14,7 +14,7 @@ use std::time::Duration;
 use oyez_client::time::{Bell, Machine, Time};
 use oyez_client::{
     Client, ConnectError, ConnectOptions, ConnectionError, Delivery, Epoch, GapCause, GoodbyeCode,
-    Offset, Outcome, Start, SubscribeError, SubscribeOptions, Subscription,
+    Offset, Outcome, ReconnectPolicy, Start, SubscribeError, SubscribeOptions, Subscription,
 };
 use oyez_protocol::event::{Heartbeat, Subscribed};
 use oyez_protocol::limits::Limits;
@@ -410,8 +410,9 @@ fn closing_ends_a_pause_before_a_reconnect() {
     let broker = FakeBroker::new();
     let (pauses, paused) = channel();
     let time = TellingPauses(Machine::new(), pauses);
+    let patient = ReconnectPolicy::default().give_up_after(None);
     let options = ConnectOptions::new().time(Arc::new(time));
-    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    let (mut subscription, mut peer) = subscribe(&broker, options.reconnect(patient), 0);
     let closer = subscription.closer();
     let call = spawn(move || subscription.next().is_none());
     peer.goodbye(GoodbyeCode::Full, 3_600_000, "come back in an hour");
