@@ -321,6 +321,24 @@ fn failures_exit_with_1_and_say_which_file_or_what_size() {
 }
 
 #[test]
+fn lines_before_one_that_cannot_be_read_are_published() {
+    let port = MemoryBroker::start().address.port();
+    let mut input = b"1\n2\n".to_vec();
+    input.resize((1 << 20) + 100, b'x');
+    let published = run(port, &["pub", "-l", "t", "--linger", "1h"], &input);
+    assert_eq!(published.status.code(), Some(1));
+    let text = errors(&published);
+    assert!(text.contains("2 messages were acknowledged"), "{text}");
+    assert!(text.contains("longer than"), "{text}");
+    let received = run(
+        port,
+        &["sub", "t", "--from", "earliest", "--count", "2"],
+        b"",
+    );
+    assert_eq!(succeeded(&received), b"1\n2\n");
+}
+
+#[test]
 fn who_cannot_connect_exits_with_3_and_says_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -113,7 +113,9 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let mut acks = Acks::default();
     let progress = Progress::new(input.size);
     let published = publish(arguments, &mut input, &publisher, &mut acks, progress);
-    let published = published.and_then(|()| Ok(publisher.flush()?));
+    // What was taken before a failure is sent as well.
+    let flushed = publisher.flush().map_err(Failure::from);
+    let published = published.and(flushed);
     acks.collect(&publisher);
     let totals = publisher.totals();
     if let Err(failure) = published {
