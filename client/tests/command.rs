@@ -304,6 +304,16 @@ fn usage_errors_exit_with_2_before_anything_is_sent() {
 }
 
 #[test]
+fn what_is_no_topic_is_a_usage_error_without_a_broker() {
+    for arguments in [&["pub", "a/#", "m"][..], &["pub", "", "m"], &["sub", "+"]] {
+        let output = run(1, arguments, b"");
+        let text = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains("topic") && text.contains("--help"), "{text}");
+    }
+}
+
+#[test]
 fn failures_exit_with_1_and_say_which_file_or_what_size() {
     let port = MemoryBroker::start().address.port();
     let missing = run(port, &["pub", "t", "--file", "/does/not/exist"], b"");

@@ -11,6 +11,7 @@ mod progress;
 mod publish;
 mod stats;
 mod subscribe;
+mod topic;
 mod topics;
 
 use std::process::ExitCode;
