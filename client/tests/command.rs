@@ -370,6 +370,17 @@ fn who_cannot_connect_exits_with_3_and_says_what_to_do() {
 }
 
 #[test]
+fn who_meets_no_broker_is_not_told_to_start_one() {
+    let broker = FakeBroker::new();
+    let child = oyez(broker.port(), &["sub", "t"]).spawn().unwrap();
+    drop(broker.accept_unwelcomed());
+    let output = finish(child, b"");
+    let text = errors(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(!text.contains("oyez-server"), "{text}");
+}
+
+#[test]
 fn who_is_refused_exits_with_4_and_says_why() {
     let broker = FakeBroker::new();
     let spawn = |arguments: &[&str]| {
