@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -112,6 +113,17 @@ fn the_longest_times_are_for_ever() {
         matches!(delivery, Some(Delivery::Message(_))),
         "{delivery:?}"
     );
+}
+
+#[test]
+fn a_broker_that_talks_without_end_does_not_keep_the_caller() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 5);
+    let repeat = delivery("a", 0, &[b"0"]);
+    let talk = spawn(move || while peer.stream.write_all(&repeat).is_ok() {});
+    let call = spawn(move || subscription.next_timeout(Duration::from_millis(50)));
+    assert!(call.join().unwrap().unwrap().is_none());
+    talk.join().unwrap();
 }
 
 #[test]
