@@ -41,6 +41,9 @@ impl Backoff {
     /// A connection was lost at `now`, or an attempt failed: the delay before the next one. `random_below` draws a
     /// number of microseconds.
     ///
+    /// No attempt is made later than the policy's patience allows: a broker that wants to be left alone for longer
+    /// ends it at once.
+    ///
     /// # Errors
     /// When coming back cannot help, or the policy's patience is over.
     pub(crate) fn lost(
@@ -53,26 +56,28 @@ impl Backoff {
             return Err(ConnectError::Refused(error.clone()));
         }
         let elapsed = now.saturating_sub(*self.lost_at.get_or_insert(now));
-        let tired = self
+        let attempts_max = self.policy.attempts_max;
+        let left = self
             .policy
-            .attempts_max
-            .is_some_and(|max| self.attempts >= max)
-            || self
-                .policy
-                .give_up_after
-                .is_some_and(|limit| elapsed >= limit);
-        if tired {
+            .give_up_after
+            .map_or(Duration::MAX, |limit| limit.saturating_sub(elapsed));
+        let spare = left.checked_sub(error.retry_after());
+        let (Some(spare), false) = (
+            spare.filter(|_| !left.is_zero()),
+            attempts_max.is_some_and(|max| self.attempts >= max),
+        ) else {
             return Err(ConnectError::GaveUp {
                 attempts: self.attempts,
                 elapsed,
                 last: error.clone(),
             });
-        }
+        };
         let bound = self
             .policy
             .base
             .saturating_mul(1 << self.attempts.min(30))
-            .min(self.policy.cap);
+            .min(self.policy.cap)
+            .min(spare);
         self.attempts = self.attempts.saturating_add(1);
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX - 1);
         let jitter = Duration::from_micros(random_below(micros + 1));
@@ -149,6 +154,20 @@ mod tests {
             }
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn no_attempt_is_made_when_the_patience_is_over() {
+        let policy = ReconnectPolicy::default().give_up_after(Some(Duration::from_secs(10)));
+        let mut backoff = Backoff::new(policy.base(Duration::from_secs(30)));
+        let mut wait = |retry_after_ms, now| {
+            let draining = goodbye(GoodbyeCode::Draining, retry_after_ms);
+            backoff.lost(&draining, Duration::from_secs(now), |bound| bound - 1)
+        };
+        assert_eq!(wait(4000, 1).unwrap(), Duration::from_secs(10));
+        assert_eq!(wait(4000, 5).unwrap(), Duration::from_secs(6));
+        let error = wait(4000, 9).unwrap_err();
+        assert!(matches!(error, ConnectError::GaveUp { .. }), "{error}");
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Batcher {
         done: &mut Vec<Finished>,
     ) -> Result<Option<Duration>, PublishError> {
         self.make_room(topic, message, done)?;
-        let (options, linger) = (self.options, self.options.linger);
+        let (options, due) = (self.options, now.saturating_add(self.options.linger));
         let (name, batch) = self.batch(topic)?;
         let opens = batch.builder.is_empty();
         batch
@@ -123,15 +123,15 @@ impl Batcher {
             .expect("room was made for the message");
         batch.payload_bytes += message.payload.len() as u64;
         if opens {
-            batch.due = now + linger;
+            batch.due = due;
         }
         let full = usize::from(batch.builder.count()) >= options.messages()
             || batch.builder.raw().len() >= options.batch_bytes;
-        if full || linger.is_zero() {
+        if full || options.linger.is_zero() {
             self.finish(&name, done);
             return Ok(None);
         }
-        Ok(opens.then_some(now + linger))
+        Ok(opens.then_some(due))
     }
 
     /// Finishes the topic's batch when `message` would make it too large.
@@ -311,6 +311,18 @@ mod tests {
         let mut push = |now| batcher.push("a", &message, at(now), &mut done).unwrap();
         assert_eq!(push(1), Some(at(6)));
         assert_eq!(push(2), None);
+    }
+
+    #[test]
+    fn a_batch_may_linger_for_ever() {
+        let mut batcher = batcher(PublisherOptions {
+            linger: Duration::MAX,
+            ..Default::default()
+        });
+        assert!(push(&mut batcher, "a", b"1", 100).is_empty());
+        let mut done = Vec::new();
+        let due = batcher.finish_due(Duration::from_secs(1), &mut done);
+        assert_eq!((due, done.len()), (Some(Duration::MAX), 0));
     }
 
     #[test]

@@ -143,14 +143,14 @@ impl Client {
     /// All topics that the broker keeps, in the order of their names.
     ///
     /// # Errors
-    /// When the session ends before the answer came.
+    /// When the session ends before the answer came, or the answers lead nowhere.
     pub fn topics(&self) -> Result<Vec<TopicInfo>, QueryError> {
         let session = Arc::clone(&self.wire()?.session);
         let mut topics: Vec<TopicInfo> = Vec::new();
         loop {
             let after = topics.last().map_or("", |topic| &topic.name).to_owned();
-            let reply = session.ask(Ask::TopicsAfter(after))?;
-            let page: TopicsPage = serde_json::from_str(&reply.json)?;
+            let reply = session.ask(Ask::TopicsAfter(after.clone()))?;
+            let page = TopicsPage::after(&after, &reply.json)?;
             let exhausted = !reply.more || page.topics.is_empty();
             topics.extend(page.topics);
             if exhausted {

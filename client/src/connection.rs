@@ -1,7 +1,7 @@
 //! One TCP connection that a broker has welcomed.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,25 +51,40 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// One attempt: every socket address of the host in turn, until one stands and welcomes.
+    /// One attempt: every socket address of the host in turn, until one stands and a broker answers there.
     ///
     /// # Errors
-    /// That of the last address tried.
+    /// That of the last address tried, or the broker's goodbye.
     pub(crate) fn dial(&self) -> Result<Connection, ConnectionError> {
-        let unreachable = |source| ConnectionError::Unreachable {
-            address: self.address.to_string(),
-            source: Arc::new(source),
-        };
+        let addresses = self.address.resolve();
+        self.dial_each(&addresses.map_err(|error| self.unreachable(error))?)
+    }
+
+    fn dial_each(&self, addresses: &[SocketAddr]) -> Result<Connection, ConnectionError> {
         let nowhere = std::io::Error::new(ErrorKind::NotFound, "the name has no address");
-        let mut last = unreachable(nowhere);
-        for address in self.address.resolve().map_err(unreachable)? {
-            let deadline = Instant::now() + self.options.connect_timeout;
-            match TcpStream::connect_timeout(&address, self.options.connect_timeout) {
-                Ok(stream) => return Connection::shake_hands(stream, &self.options, deadline),
-                Err(error) => last = unreachable(error),
+        let mut last = self.unreachable(nowhere);
+        for address in addresses {
+            match self.dial_one(address) {
+                Err(error) if !matches!(error, ConnectionError::Goodbye { .. }) => last = error,
+                answered => return answered,
             }
         }
         Err(last)
+    }
+
+    fn dial_one(&self, address: &SocketAddr) -> Result<Connection, ConnectionError> {
+        let patience = self.options.connect_timeout;
+        let deadline = Instant::now().checked_add(patience);
+        let stream = TcpStream::connect_timeout(address, patience)
+            .map_err(|error| self.unreachable(error))?;
+        Connection::shake_hands(stream, &self.options, deadline)
+    }
+
+    fn unreachable(&self, source: std::io::Error) -> ConnectionError {
+        ConnectionError::Unreachable {
+            address: self.address.to_string(),
+            source: Arc::new(source),
+        }
     }
 
     /// What can be known to be wrong before any attempt.
@@ -101,7 +116,7 @@ impl Connection {
     fn shake_hands(
         stream: TcpStream,
         options: &ConnectOptions,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<Self, ConnectionError> {
         stream.set_nodelay(true)?;
         let mut hello = Vec::new();
@@ -132,7 +147,8 @@ impl Connection {
         Ok(connection)
     }
 
-    fn await_welcome(&mut self, deadline: Instant) -> Result<Terms, ConnectionError> {
+    /// No deadline lies beyond the clock's end.
+    fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
         loop {
             match self.inbox.next()? {
                 Some(Frame::Welcome(welcome)) if welcome.version == VERSION => {
@@ -146,7 +162,9 @@ impl Connection {
                     });
                 }
                 None => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.map_or(Duration::MAX, |at| {
+                        at.saturating_duration_since(Instant::now())
+                    });
                     if left.is_zero() {
                         let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
                         return Err(late.into());
@@ -228,5 +246,72 @@ pub(crate) fn farewell(goodbye: &Goodbye<'_>) -> ConnectionError {
         code: goodbye.code,
         retry_after: Duration::from_millis(u64::from(goodbye.retry_after_ms)),
         reason: goodbye.reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread::{JoinHandle, spawn};
+
+    /// Listens, and answers the first connection with these bytes and nothing after them.
+    fn answer(bytes: Vec<u8>) -> (SocketAddr, JoinHandle<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answering = spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut hello = [0; 16];
+            stream.read_exact(&mut hello).unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream
+        });
+        (address, answering)
+    }
+
+    fn welcome() -> Vec<u8> {
+        let mut out = Vec::new();
+        Welcome {
+            version: VERSION,
+            heartbeat_ms: 60_000,
+            limits: Limits::DEFAULT,
+            inflight_records_max: 64,
+            inflight_bytes_max: 4 << 20,
+            instance: 1,
+            name: "broker",
+        }
+        .encode(&mut out);
+        out
+    }
+
+    fn dialer() -> Dialer {
+        Dialer {
+            address: "broker.example".parse().unwrap(),
+            options: Arc::new(ConnectOptions::new()),
+        }
+    }
+
+    #[test]
+    fn an_address_where_no_broker_answers_is_passed_over() {
+        for stranger in [Vec::new(), b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
+            let ((strange, _first), (good, _second)) = (answer(stranger), answer(welcome()));
+            let connection = dialer().dial_each(&[strange, good]).unwrap();
+            assert_eq!(connection.socket.peer_addr().unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn a_goodbye_is_the_brokers_word_and_no_other_address_is_tried() {
+        let mut goodbye = Vec::new();
+        Goodbye {
+            code: GoodbyeCode::Full,
+            retry_after_ms: 0,
+            reason: "full",
+        }
+        .encode(&mut goodbye);
+        let ((full, _first), (good, _second)) = (answer(goodbye), answer(welcome()));
+        let error = dialer().dial_each(&[full, good]).unwrap_err();
+        assert!(matches!(error, ConnectionError::Goodbye { .. }), "{error}");
     }
 }

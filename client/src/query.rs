@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use oyez_protocol::command::{Query, Question};
 use oyez_protocol::event::Answer;
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
 /// What can be asked.
@@ -93,6 +94,23 @@ pub struct TopicInfo {
 #[derive(Debug, Deserialize)]
 pub(crate) struct TopicsPage {
     pub(crate) topics: Vec<TopicInfo>,
+}
+
+impl TopicsPage {
+    /// The answer to [`Ask::TopicsAfter`].
+    ///
+    /// # Errors
+    /// When it is not a page of topics, or one of them does not come after `after`: asking on would never end.
+    pub(crate) fn after(after: &str, json: &str) -> serde_json::Result<Self> {
+        let page: Self = serde_json::from_str(json)?;
+        match page.topics.iter().find(|topic| *topic.name <= *after) {
+            Some(topic) => Err(Error::custom(format!(
+                "the topics after `{after}` hold `{}`",
+                topic.name
+            ))),
+            None => Ok(page),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -68,11 +68,11 @@ struct Up {
     began_at: Duration,
 }
 
-/// How a step towards the next delivery ended.
-#[derive(PartialEq, Eq)]
-enum Stepped {
-    Forward,
-    TimedOut,
+impl Line {
+    /// Whether a whole frame has arrived.
+    fn holds_frame(&self) -> bool {
+        matches!(self, Self::Up(up) if up.connection.inbox.holds_frame())
+    }
 }
 
 impl fmt::Debug for Subscription {
@@ -118,7 +118,8 @@ impl Subscription {
     /// # Errors
     /// When the subscription cannot go on.
     pub fn next_timeout(&mut self, at_most: Duration) -> Result<Option<Delivery>, SubscribeError> {
-        self.next_until(Some(Instant::now() + at_most))
+        // What lies beyond the clock's end is for ever.
+        self.next_until(Instant::now().checked_add(at_most))
     }
 
     /// The messages alone, without what is missing between them.
@@ -148,9 +149,7 @@ impl Subscription {
     /// it. Does not read from the socket.
     pub fn has_more_at_hand(&mut self) -> bool {
         while self.intake.ready.is_empty() && self.failure.is_none() {
-            let holds_frame =
-                matches!(&self.line, Line::Up(up) if up.connection.inbox.holds_frame());
-            if !holds_frame {
+            if !self.line.holds_frame() {
                 return false;
             }
             self.failure = self.take_in().err();
@@ -195,11 +194,12 @@ impl Subscription {
     ) -> Result<Option<Delivery>, SubscribeError> {
         while !self.is_over() {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let stepped = self.step(left)?;
+            self.step(left)?;
             if let Some(delivery) = self.intake.ready.pop_front() {
                 return Ok(Some(delivery));
             }
-            if stepped == Stepped::TimedOut && left.is_some_and(|left| left.is_zero()) {
+            // Only what has arrived is still looked at: a broker that talks without end does not keep the caller.
+            if left.is_some_and(|left| left.is_zero()) && !self.line.holds_frame() {
                 return Ok(None);
             }
         }
@@ -207,19 +207,19 @@ impl Subscription {
     }
 
     /// One step: takes in what has arrived, or reads once, or comes one step nearer to a new connection.
-    fn step(&mut self, left: Option<Duration>) -> Result<Stepped, SubscribeError> {
+    fn step(&mut self, left: Option<Duration>) -> Result<(), SubscribeError> {
         if let Line::Down { retry_at } = self.line {
             return self.come_back(retry_at, left);
         }
         if self.take_in()? {
-            return Ok(Stepped::Forward);
+            return Ok(());
         }
         let confirmed = self.intake.is_confirmed();
         let Line::Up(up) = &mut self.line else {
-            return Ok(Stepped::Forward);
+            return Ok(());
         };
         up.listen(&self.dialer, &self.lifeline, left, confirmed)
-            .or_else(|error| self.lose(error).map(|()| Stepped::Forward))
+            .or_else(|error| self.lose(error))
     }
 
     /// Takes in the next whole frame that has arrived; false when there is none.
@@ -292,22 +292,21 @@ impl Subscription {
         &mut self,
         retry_at: Duration,
         left: Option<Duration>,
-    ) -> Result<Stepped, SubscribeError> {
+    ) -> Result<(), SubscribeError> {
         let time = &self.dialer.options.time;
         let now = time.now();
         if now < retry_at {
-            let until = left.map_or(retry_at, |left| retry_at.min(now + left));
+            let until = left.map_or(retry_at, |left| retry_at.min(now.saturating_add(left)));
             time.pause(&self.lifeline.caller, until);
-            return Ok(Stepped::TimedOut);
+            return Ok(());
         }
         match self.dialer.dial() {
             Ok(connection) => {
                 self.dialer.options.tell(&ConnectionEvent::Restored);
-                self.begin(connection)?;
+                self.begin(connection)
             }
-            Err(error) => self.lose(error)?,
+            Err(error) => self.lose(error),
         }
-        Ok(Stepped::Forward)
     }
 }
 
@@ -323,13 +322,13 @@ impl Up {
         lifeline: &Lifeline,
         left: Option<Duration>,
         confirmed: bool,
-    ) -> Result<Stepped, ConnectionError> {
+    ) -> Result<(), ConnectionError> {
         let (time, patience) = (&dialer.options.time, dialer.options.connect_timeout);
         let now = time.now();
         let mut at_most = left.unwrap_or(Duration::MAX);
         at_most = at_most.min(self.silence.patience(now));
         if !confirmed {
-            let left = (self.began_at + patience).saturating_sub(now);
+            let left = self.began_at.saturating_add(patience).saturating_sub(now);
             if left.is_zero() {
                 let late = "the subscription was not answered in time";
                 return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());
@@ -338,7 +337,7 @@ impl Up {
         }
         if self.connection.receive(at_most)? == Received::Bytes {
             self.silence.heard(time.now());
-            return Ok(Stepped::Forward);
+            return Ok(());
         }
         match self.silence.judge(time.now()) {
             Verdict::Wait(_) => {}
@@ -349,7 +348,7 @@ impl Up {
                 lifeline.send(&ping);
             }
         }
-        Ok(Stepped::TimedOut)
+        Ok(())
     }
 }
 

@@ -304,6 +304,16 @@ fn usage_errors_exit_with_2_before_anything_is_sent() {
 }
 
 #[test]
+fn what_is_no_topic_is_a_usage_error_without_a_broker() {
+    for arguments in [&["pub", "a/#", "m"][..], &["pub", "", "m"], &["sub", "+"]] {
+        let output = run(1, arguments, b"");
+        let text = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains("topic") && text.contains("--help"), "{text}");
+    }
+}
+
+#[test]
 fn failures_exit_with_1_and_say_which_file_or_what_size() {
     let port = MemoryBroker::start().address.port();
     let missing = run(port, &["pub", "t", "--file", "/does/not/exist"], b"");
@@ -318,6 +328,24 @@ fn failures_exit_with_1_and_say_which_file_or_what_size() {
         assert_eq!(output.status.code(), Some(1));
         assert!(errors(&output).contains("at most") || errors(&output).contains("with -l"));
     }
+}
+
+#[test]
+fn lines_before_one_that_cannot_be_read_are_published() {
+    let port = MemoryBroker::start().address.port();
+    let mut input = b"1\n2\n".to_vec();
+    input.resize((1 << 20) + 100, b'x');
+    let published = run(port, &["pub", "-l", "t", "--linger", "1h"], &input);
+    assert_eq!(published.status.code(), Some(1));
+    let text = errors(&published);
+    assert!(text.contains("2 messages were acknowledged"), "{text}");
+    assert!(text.contains("longer than"), "{text}");
+    let received = run(
+        port,
+        &["sub", "t", "--from", "earliest", "--count", "2"],
+        b"",
+    );
+    assert_eq!(succeeded(&received), b"1\n2\n");
 }
 
 #[test]
@@ -339,6 +367,17 @@ fn who_cannot_connect_exits_with_3_and_says_what_to_do() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn who_meets_no_broker_is_not_told_to_start_one() {
+    let broker = FakeBroker::new();
+    let child = oyez(broker.port(), &["sub", "t"]).spawn().unwrap();
+    drop(broker.accept_unwelcomed());
+    let output = finish(child, b"");
+    let text = errors(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(!text.contains("oyez-server"), "{text}");
 }
 
 #[test]

@@ -333,3 +333,19 @@ fn stats_and_topics_are_asked_for_page_by_page_and_again_after_a_loss() {
     let names: Vec<&str> = topics.iter().map(|t| &*t.name).collect();
     assert_eq!(names, ["a", "b"]);
 }
+
+#[test]
+fn a_page_of_topics_that_comes_again_ends_the_listing() {
+    let broker = FakeBroker::new();
+    let (client, mut peer) = connect(&broker, ConnectOptions::new());
+    let call = spawn(move || client.topics());
+    let page = r#"{"topics":[{"name":"a","durability":"synced","earliest":0,"next":2,"records":1,"bytes":96,"epoch":"07"}]}"#;
+    for _ in 0..2 {
+        match peer.next() {
+            Heard::Topics { id, .. } => peer.answer(id, true, page),
+            other => panic!("{other:?}"),
+        }
+    }
+    let error = call.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("after `a`"), "{error}");
+}

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use oyez_client::time::{Bell, Machine, Time};
 use oyez_client::{
     Client, ConnectError, ConnectOptions, ConnectionError, Delivery, Epoch, GapCause, GoodbyeCode,
-    Offset, Outcome, Start, SubscribeError, SubscribeOptions, Subscription,
+    Offset, Outcome, ReconnectPolicy, Start, SubscribeError, SubscribeOptions, Subscription,
 };
 use oyez_protocol::event::{Heartbeat, Subscribed};
 use oyez_protocol::limits::Limits;
@@ -98,6 +99,31 @@ fn messages_come_in_order_with_all_that_belongs_to_them() {
     assert_eq!(message.payload, "21.5");
     assert_eq!(next_message(&mut subscription), (6, vec![]));
     assert_eq!(subscription.position().get(), 7);
+}
+
+#[test]
+fn the_longest_times_are_for_ever() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new().connect_timeout(Duration::MAX);
+    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    let call = spawn(move || subscription.next_timeout(Duration::MAX));
+    peer.deliver("a", 0, &[b"0"]);
+    let delivery = call.join().unwrap().unwrap();
+    assert!(
+        matches!(delivery, Some(Delivery::Message(_))),
+        "{delivery:?}"
+    );
+}
+
+#[test]
+fn a_broker_that_talks_without_end_does_not_keep_the_caller() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 5);
+    let repeat = delivery("a", 0, &[b"0"]);
+    let talk = spawn(move || while peer.stream.write_all(&repeat).is_ok() {});
+    let call = spawn(move || subscription.next_timeout(Duration::from_millis(50)));
+    assert!(call.join().unwrap().unwrap().is_none());
+    talk.join().unwrap();
 }
 
 #[test]
@@ -396,8 +422,9 @@ fn closing_ends_a_pause_before_a_reconnect() {
     let broker = FakeBroker::new();
     let (pauses, paused) = channel();
     let time = TellingPauses(Machine::new(), pauses);
+    let patient = ReconnectPolicy::default().give_up_after(None);
     let options = ConnectOptions::new().time(Arc::new(time));
-    let (mut subscription, mut peer) = subscribe(&broker, options, 0);
+    let (mut subscription, mut peer) = subscribe(&broker, options.reconnect(patient), 0);
     let closer = subscription.closer();
     let call = spawn(move || subscription.next().is_none());
     peer.goodbye(GoodbyeCode::Full, 3_600_000, "come back in an hour");

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oyez_client::{ConnectError, PublishError, QueryError, SubscribeError};
+use oyez_client::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
 
 use crate::output::say;
 
@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     /// Exit code 2.
     Usage(String),
     /// Exit code 3.
-    Unreachable(ConnectError),
+    Disconnected(ConnectError),
     /// Exit code 4.
     Refused(String),
     /// Exit code 5.
@@ -33,12 +33,13 @@ impl Failure {
         let (code, text) = match self {
             Self::Failed(text) => (1, text.clone()),
             Self::Usage(text) => (2, format!("{text}\nTry `oyez --help`.")),
-            Self::Unreachable(error) => (
+            Self::Disconnected(error) if is_unreachable(error) => (
                 3,
                 format!(
                     "{error}\nStart one with `oyez-server`, or name another with --server HOST:PORT."
                 ),
             ),
+            Self::Disconnected(error) => (3, error.to_string()),
             Self::Refused(text) => (4, text.clone()),
             Self::Timeout(time) => {
                 let seconds = time.as_secs_f64();
@@ -66,6 +67,18 @@ impl Failure {
     }
 }
 
+/// Whether nobody was there, as opposed to somebody who failed.
+const fn is_unreachable(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Connection(ConnectionError::Unreachable { .. })
+            | ConnectError::GaveUp {
+                last: ConnectionError::Unreachable { .. },
+                ..
+            }
+    )
+}
+
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -73,7 +86,7 @@ impl From<ConnectError> for Failure {
                 Self::Usage(error.to_string())
             }
             error if error.is_refusal() => Self::Refused(error.to_string()),
-            error => Self::Unreachable(error),
+            error => Self::Disconnected(error),
         }
     }
 }

@@ -12,6 +12,7 @@ mod publish;
 mod stats;
 mod subscribe;
 mod top;
+mod topic;
 mod topics;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::{Format, grouped, print_json, say};
 use crate::progress::Progress;
+use crate::topic;
 
 /// No broker takes larger messages: the protocol's largest record.
 const MESSAGE_SIZE_MAX: usize = 1 << 20;
@@ -37,6 +38,7 @@ newline; batches compress better the larger they are.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The topic: levels separated by `/`, at most 255 bytes
+    #[arg(value_parser = topic::parse)]
     topic: String,
 
     /// The message; `-` or none takes all of standard input
@@ -113,7 +115,9 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let mut acks = Acks::default();
     let progress = Progress::new(input.size);
     let published = publish(arguments, &mut input, &publisher, &mut acks, progress);
-    let published = published.and_then(|()| Ok(publisher.flush()?));
+    // What was taken before a failure is sent as well.
+    let flushed = publisher.flush().map_err(Failure::from);
+    let published = published.and(flushed);
     acks.collect(&publisher);
     let totals = publisher.totals();
     if let Err(failure) = published {

@@ -16,6 +16,7 @@ use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::say;
+use crate::topic;
 
 /// Bytes gathered for one write, as long as more messages are at hand.
 const BUFFER_SIZE: usize = 256 << 10;
@@ -37,6 +38,7 @@ When the connection is lost, it comes back and goes on where it was.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The topic
+    #[arg(value_parser = topic::parse)]
     topic: String,
 
     /// Where to begin: latest, earliest or offset:N
