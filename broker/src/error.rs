@@ -20,6 +20,21 @@ pub enum StartError {
     /// A log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The connections would need more shards than there can be.
+    #[error(
+        "{connections} connections need {wanted} shards of {descriptors} descriptors each, at most {max} can be; raise \
+         RLIMIT_NOFILE (`ulimit -n`), or lower `max_connections`"
+    )]
+    Shards {
+        /// Shards that the plan asks for.
+        wanted: usize,
+        /// Shards that can be.
+        max: usize,
+        /// The configured connections.
+        connections: usize,
+        /// Descriptors of one table.
+        descriptors: usize,
+    },
     /// The chosen disk cannot be had.
     #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
     Disk(io::Error),

@@ -64,6 +64,14 @@ impl Server {
         let cores = cpu::allowed().map_err(system("find the cores of this machine"))?;
         let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
         let plan = plan::shards(&config, cores.len(), descriptors);
+        if plan.shards > plan::SHARDS_MAX {
+            return Err(StartError::Shards {
+                wanted: plan.shards,
+                max: plan::SHARDS_MAX,
+                connections: config.max_connections,
+                descriptors,
+            });
+        }
         info!("{plan}");
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = DataDir::open(

@@ -138,16 +138,25 @@ pub(crate) struct ShardParts {
     pub(crate) waker: Waker,
 }
 
+impl ShardParts {
+    /// The shard's poll, watching everything that is not a session.
+    fn poll(&mut self) -> io::Result<Poll> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(self.listener.source(), LISTENER, Interest::READABLE)?;
+        let waker = self.waker.fd();
+        registry.register(&mut SourceFd(&waker), WAKER, Interest::READABLE)?;
+        if let Some(fd) = self.store.wake_fd() {
+            registry.register(&mut SourceFd(&fd), DISK, Interest::READABLE)?;
+        }
+        Ok(poll)
+    }
+}
+
 impl Shard {
     /// Must run in the shard's thread, after its descriptor table was unshared.
     pub(crate) fn new(mut parts: ShardParts) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let registry = poll.registry();
-        registry.register(parts.listener.source(), LISTENER, Interest::READABLE)?;
-        registry.register(&mut SourceFd(&parts.waker.fd()), WAKER, Interest::READABLE)?;
-        if let Some(fd) = parts.store.wake_fd() {
-            registry.register(&mut SourceFd(&fd), DISK, Interest::READABLE)?;
-        }
+        let poll = parts.poll()?;
         let now = parts.clock.now();
         let shared = parts.shared;
         shared.metrics[parts.id].take_store(&parts.store.stats());
