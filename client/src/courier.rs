@@ -27,10 +27,28 @@ use crate::state::{Ending, Step};
 pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<()> {
     let courier = Builder::new().name("oyez-courier".to_owned());
     courier.spawn(move || {
-        let error = carry(&shared, connection);
-        shared.end(&error);
+        let mut last = LastWord {
+            shared,
+            error: ConnectError::Closed,
+        };
+        last.error = carry(&last.shared, connection);
     })?;
     Ok(())
+}
+
+/// Ends the session when the courier does, also when it unwinds: an event hook may panic. Whoever waits would wait for
+/// ever otherwise.
+struct LastWord {
+    shared: Arc<Shared>,
+    error: ConnectError,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        // The reader ends with the socket, if it is still there.
+        self.shared.state().end_abruptly();
+        self.shared.end(&self.error);
+    }
 }
 
 /// Carries over one connection after the other until the session is over; returns why.

@@ -349,3 +349,19 @@ fn a_page_of_topics_that_comes_again_ends_the_listing() {
     let error = call.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("after `a`"), "{error}");
 }
+
+#[test]
+fn a_hook_that_panics_ends_the_session_and_nobody_waits_for_ever() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new().on_event(|_| panic!("of the hook"));
+    let (client, mut peer) = connect(&broker, options);
+    let call = spawn(move || (client.publish_acked("a", "1"), client.drain()));
+    peer.record();
+    drop(peer);
+    let (acked, drained) = call.join().unwrap();
+    assert!(
+        matches!(acked, Err(PublishError::Disconnected(ConnectError::Closed))),
+        "{acked:?}"
+    );
+    drained.unwrap();
+}
