@@ -64,6 +64,7 @@ pub(crate) struct Finished {
     pub(crate) correlation: u64,
     pub(crate) topic: Arc<str>,
     pub(crate) record: Vec<u8>,
+    pub(crate) raw_size: usize,
     pub(crate) messages: u16,
     pub(crate) payload_bytes: u64,
 }
@@ -98,6 +99,15 @@ impl Batcher {
             correlations,
             topics: HashMap::new(),
             scratch: Scratch::new(),
+        }
+    }
+
+    /// The broker has these limits: when they are other ones, what was gathered under the old ones is finished.
+    pub(crate) fn agree(&mut self, limits: Limits, done: &mut Vec<Finished>) {
+        if limits != self.limits {
+            self.finish_all(done);
+            self.topics.clear();
+            self.limits = limits;
         }
     }
 
@@ -209,7 +219,7 @@ impl Batcher {
             return;
         };
         let correlation = self.correlations.fetch_add(1, Ordering::Relaxed);
-        let messages = batch.builder.count();
+        let (messages, raw_size) = (batch.builder.count(), batch.builder.raw().len());
         let mut record = Vec::new();
         if self.options.compress {
             let _codec = self
@@ -222,6 +232,7 @@ impl Batcher {
             correlation,
             topic: Arc::clone(name),
             record,
+            raw_size,
             messages,
             payload_bytes: std::mem::take(&mut batch.payload_bytes),
         });
@@ -366,6 +377,28 @@ mod tests {
             assert_eq!(record.codec(), codec);
             assert_eq!(record.correlation(), done[0].correlation);
         }
+    }
+
+    #[test]
+    fn new_limits_bind_the_next_message() {
+        let mut batcher = batcher(PublisherOptions::default());
+        let (mut done, payload) = (Vec::new(), vec![0; 100 << 10]);
+        push(&mut batcher, "a", b"x", 0);
+        let narrow = Limits {
+            record_size_max: 64 << 10,
+            ..Limits::DEFAULT
+        };
+        batcher.agree(Limits::DEFAULT, &mut done);
+        assert!(done.is_empty(), "nothing changed");
+        batcher.agree(narrow, &mut done);
+        assert_eq!(done.len(), 1);
+        let refused = batcher.push("a", &MessageRef::new(&payload), Duration::ZERO, &mut done);
+        assert!(
+            matches!(refused, Err(PublishError::TooLarge { .. })),
+            "{refused:?}"
+        );
+        batcher.agree(Limits::DEFAULT, &mut done);
+        assert_eq!(push(&mut batcher, "a", &payload, 0).len(), 1);
     }
 
     #[test]

@@ -75,10 +75,7 @@ fn serve(shared: &Arc<Shared>, connection: Connection) -> Option<ConnectionError
     if let Err(error) = socket.set_read_timeout(None) {
         return Some(error.into());
     }
-    let now = shared.time().now();
-    shared
-        .state()
-        .connected(&connection.terms, Arc::clone(&socket), now);
+    shared.connected(&connection.terms, Arc::clone(&socket));
     let reader = {
         let (shared, socket) = (Arc::clone(shared), Arc::clone(&socket));
         let reader = Builder::new().name("oyez-reader".to_owned());

@@ -150,10 +150,11 @@ pub enum PublishError {
     /// The name is not a topic. Nothing was sent.
     #[error(transparent)]
     Topic(#[from] TopicError),
-    /// No record can hold the message. Nothing was sent.
-    #[error("the message takes {size} bytes; the broker accepts at most {max} in a record")]
+    /// No record can hold the message, and nothing was sent; or the broker came back with narrower limits than those
+    /// that the record of the message was made for.
+    #[error("{size} bytes are too large for one record; the broker accepts at most {max}")]
     TooLarge {
-        /// Bytes of the message with its key and headers.
+        /// Bytes of the message with its key and headers, or of the record.
         size: usize,
         /// Bytes that the broker takes.
         max: usize,

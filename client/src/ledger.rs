@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use oyez_protocol::event::{Outcome, PublishedEntry};
+use oyez_protocol::limits::Limits;
 
 use crate::batch::Finished;
 use crate::connection::Terms;
@@ -34,6 +35,7 @@ struct Parcel {
     interest: Interest,
     topic: Arc<str>,
     record: Bytes,
+    raw_size: usize,
     messages: u16,
     payload_bytes: u64,
 }
@@ -63,6 +65,7 @@ pub struct Totals {
 /// All records of a session that are not settled.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    limits: Limits,
     records_max: usize,
     bytes_max: usize,
     waiting: VecDeque<Parcel>,
@@ -78,6 +81,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(terms: &Terms) -> Self {
         let mut ledger = Self {
+            limits: terms.limits,
             records_max: 0,
             bytes_max: 0,
             waiting: VecDeque::new(),
@@ -93,10 +97,21 @@ impl Ledger {
         ledger
     }
 
-    /// A connection stands, under these terms.
+    /// A connection stands, under these terms. A waiting record that the broker does not take any more fails alone:
+    /// sent, it would end the session for all.
     pub(crate) fn agree(&mut self, terms: &Terms) {
+        self.limits = terms.limits;
         self.records_max = terms.inflight_records_max.max(1);
         self.bytes_max = terms.inflight_bytes_max.max(1);
+        self.waiting_bytes = 0;
+        for parcel in std::mem::take(&mut self.waiting) {
+            self.take(parcel);
+        }
+    }
+
+    /// The broker's limits.
+    pub(crate) const fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(crate) fn open_origin(&mut self, keep_acks: bool) -> OriginId {
@@ -180,16 +195,33 @@ impl Ledger {
         if let Some(origin) = self.origins.get_mut(&origin) {
             origin.unsettled += 1;
         }
-        self.waiting_bytes += finished.record.len();
-        self.waiting.push_back(Parcel {
+        self.take(Parcel {
             correlation: finished.correlation,
             origin,
             interest,
             topic: finished.topic,
             record: finished.record.into(),
+            raw_size: finished.raw_size,
             messages: finished.messages,
             payload_bytes: finished.payload_bytes,
         });
+    }
+
+    /// Lets a record wait, or tells that the broker does not take it.
+    fn take(&mut self, parcel: Parcel) {
+        let Limits {
+            record_size_max,
+            raw_size_max,
+        } = self.limits;
+        let sizes = [
+            (parcel.record.len(), record_size_max as usize),
+            (parcel.raw_size, raw_size_max as usize),
+        ];
+        if let Some((size, max)) = sizes.into_iter().find(|(size, max)| size > max) {
+            return self.tell(&parcel, Err(PublishError::TooLarge { size, max }));
+        }
+        self.waiting_bytes += parcel.record.len();
+        self.waiting.push_back(parcel);
     }
 
     /// Moves at most `count` records from waiting to sent, as the broker's limits allow, and hands out their bytes.
@@ -307,13 +339,17 @@ mod tests {
     use super::*;
     use oyez_protocol::{Epoch, Offset};
 
-    fn ledger(records: usize, bytes: usize) -> (Ledger, OriginId) {
-        let mut ledger = Ledger::new(&Terms {
-            limits: oyez_protocol::limits::Limits::DEFAULT,
+    fn terms(records: usize, bytes: usize) -> Terms {
+        Terms {
+            limits: Limits::DEFAULT,
             heartbeat: std::time::Duration::from_secs(1),
             inflight_records_max: records,
             inflight_bytes_max: bytes,
-        });
+        }
+    }
+
+    fn ledger(records: usize, bytes: usize) -> (Ledger, OriginId) {
+        let mut ledger = Ledger::new(&terms(records, bytes));
         let origin = ledger.open_origin(true);
         (ledger, origin)
     }
@@ -323,6 +359,7 @@ mod tests {
             correlation,
             topic: Arc::from("a"),
             record: vec![u8::try_from(correlation).unwrap(); size],
+            raw_size: size,
             messages: 2,
             payload_bytes: 10,
         }
@@ -395,6 +432,40 @@ mod tests {
             .map(|a| a.offset.get())
             .collect();
         assert_eq!(offsets, [20, 10, 30, 40, 50]);
+    }
+
+    #[test]
+    fn what_is_above_new_limits_fails_alone() {
+        let (mut ledger, origin) = ledger(3, 1000);
+        for (correlation, size) in [(1, 8), (2, 108), (3, 24)] {
+            ledger.add(origin, Interest::Publisher, finished(correlation, size));
+        }
+        assert_eq!(sent(&mut ledger), [1, 2, 3]);
+        ledger.lost();
+        let mut narrow = terms(3, 1000);
+        narrow.limits.record_size_max = 104;
+        narrow.limits.raw_size_max = 16;
+        ledger.agree(&narrow);
+        let failure = ledger.take_failure(origin);
+        assert!(
+            matches!(
+                failure,
+                Some(PublishError::TooLarge {
+                    size: 108,
+                    max: 104
+                })
+            ),
+            "{failure:?}"
+        );
+        ledger.add(origin, Interest::Caller, finished(4, 24));
+        let outcome = ledger.take_outcome(4);
+        assert!(
+            matches!(outcome, Some(Err(PublishError::TooLarge { max: 16, .. }))),
+            "{outcome:?}"
+        );
+        assert_eq!(sent(&mut ledger), [1]);
+        ledger.settle(&entry(1, Outcome::Ok)).unwrap();
+        assert!(ledger.is_settled(origin) && ledger.is_empty());
     }
 
     #[test]

@@ -52,13 +52,15 @@ impl fmt::Debug for Publisher {
 
 impl Publisher {
     pub(crate) fn new(session: Arc<Session>, options: PublisherOptions) -> Self {
-        let batcher = Batcher::new(options, session.limits(), session.correlations());
-        let origin = session.state().ledger.open_origin(options.keep_acks);
+        // Under one lock, so that no change of the limits is missed.
+        let mut state = session.state();
+        let batcher = Batcher::new(options, state.ledger.limits(), session.correlations());
         let desk = Arc::new(Desk {
-            origin,
+            origin: state.ledger.open_origin(options.keep_acks),
             batcher: Mutex::new(batcher),
         });
-        session.register(&desk);
+        state.register(&desk);
+        drop(state);
         Self { session, desk }
     }
 

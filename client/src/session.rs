@@ -3,14 +3,13 @@
 //! Publishers call from any thread; [`crate::courier`] carries. Both meet in one [`State`] under one lock, which is
 //! held for bookkeeping only, never across a system call. Lock order: a desk's batcher, then the state.
 
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oyez_protocol::limits::Limits;
-
 use crate::batch::Finished;
-use crate::connection::{Connection, Dialer};
+use crate::connection::{Connection, Dialer, Terms};
 use crate::courier;
 use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
 use crate::ledger::{Interest, OriginId};
@@ -114,6 +113,21 @@ impl Shared {
         }
     }
 
+    /// A connection stands: everybody keeps to its terms from here on.
+    pub(crate) fn connected(&self, terms: &Terms, socket: Arc<TcpStream>) {
+        let now = self.time().now();
+        let mut state = self.state();
+        state.connected(terms, socket, now);
+        self.announce(&state);
+        let desks = state.desks();
+        drop(state);
+        for desk in desks {
+            let (mut done, mut batcher) = (Vec::new(), lock(&desk.batcher));
+            batcher.agree(terms.limits, &mut done);
+            self.submit(desk.origin, Interest::Publisher, done);
+        }
+    }
+
     /// The session is over: nothing will be sent or settled any more.
     pub(crate) fn end(&self, error: &ConnectError) {
         let mut state = self.state();
@@ -128,7 +142,6 @@ impl Shared {
 pub(crate) struct Session {
     shared: Arc<Shared>,
     correlations: Arc<AtomicU64>,
-    limits: Limits,
 }
 
 impl Session {
@@ -146,18 +159,11 @@ impl Session {
             bell: Bell::new(),
             dialer,
         });
-        let limits = connection.terms.limits;
         courier::start(Arc::clone(&shared), connection)?;
         Ok(Self {
             shared,
             correlations: Arc::new(AtomicU64::new(1)),
-            limits,
         })
-    }
-
-    /// What the broker takes.
-    pub(crate) const fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// The source of correlation ids.
@@ -171,10 +177,6 @@ impl Session {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
-    }
-
-    pub(crate) fn register(&self, desk: &Arc<Desk>) {
-        self.state().register(desk);
     }
 
     /// Waits until another message may be taken.

@@ -267,6 +267,7 @@ mod tests {
             correlation,
             topic: Arc::from("a"),
             record: vec![0; 64],
+            raw_size: 16,
             messages: 1,
             payload_bytes: 1,
         };

@@ -365,3 +365,41 @@ fn a_hook_that_panics_ends_the_session_and_nobody_waits_for_ever() {
     );
     drained.unwrap();
 }
+
+#[test]
+fn the_limits_of_the_latest_connection_bind() {
+    let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
+    let (client, mut peer) = connect(&broker, with_time(&time));
+    let publisher = client
+        .publisher(PublisherOptions {
+            compress: false,
+            ..by_messages(1)
+        })
+        .unwrap();
+    let large = vec![b'x'; 100 << 10];
+    publisher.push("a", "1").unwrap();
+    publisher.push("a", &large).unwrap();
+    publisher.push("a", "2").unwrap();
+    let records = [peer.record(), peer.record(), peer.record()];
+    broker.welcome.limits.record_size_max = 64 << 10;
+    drop(peer);
+    let mut peer = broker.accept();
+    for sent in [&records[0], &records[2]] {
+        assert_eq!(peer.record(), *sent, "the large one fails alone");
+        peer.ack(sent.correlation, 0);
+    }
+    for _ in 0..2 {
+        let refused = publisher.flush().and_then(|()| publisher.push("a", &large));
+        match refused.unwrap_err() {
+            PublishError::TooLarge { size, max } => assert!(size > max),
+            other => panic!("{other}"),
+        }
+    }
+    broker.welcome.limits.record_size_max = 1 << 20;
+    drop(peer);
+    let mut peer = broker.accept();
+    publisher.push("fence", "").unwrap();
+    peer.record();
+    publisher.push("a", &vec![b'x'; 500 << 10]).unwrap();
+    assert_eq!(peer.record().payloads[0].len(), 500 << 10);
+}
