@@ -13,6 +13,7 @@ use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::query::{Ask, TopicInfo, TopicsPage};
 use crate::session::Session;
+use crate::spare::Spare;
 use crate::subscription::Subscription;
 
 /// A client of one broker. Share it between threads by reference or in an `Arc`.
@@ -36,12 +37,6 @@ pub struct Client {
     dialer: Dialer,
     spare: Mutex<Option<Spare>>,
     wire: Mutex<Option<Arc<Wire>>>,
-}
-
-/// The connection that proved the broker to be there, until something needs it.
-struct Spare {
-    connection: Connection,
-    since: Duration,
 }
 
 /// The publishing session, with the publisher of the client's own messages.
@@ -79,10 +74,10 @@ impl Client {
         };
         dialer.check()?;
         let connection = dialer.dial()?;
-        let since = dialer.options.time.now();
+        let spare = Spare::keep(&dialer, connection)?;
         Ok(Self {
             dialer,
-            spare: Mutex::new(Some(Spare { connection, since })),
+            spare: Mutex::new(Some(spare)),
             wire: Mutex::new(None),
         })
     }
@@ -187,14 +182,12 @@ impl Client {
         Ok(started)
     }
 
-    /// The spare connection while it is fresh; nobody answers pings on it. Else a new one.
+    /// The spare connection if it still stands, else a new one.
     fn connection(&self) -> Result<Connection, ConnectError> {
-        if let Some(spare) = lock(&self.spare).take() {
-            let age = self.dialer.options.time.now().saturating_sub(spare.since);
-            if age < spare.connection.terms.heartbeat {
-                return Ok(spare.connection);
-            }
+        let spare = lock(&self.spare).take();
+        match spare.and_then(Spare::claim) {
+            Some(connection) => Ok(connection),
+            None => Ok(self.dialer.dial()?),
         }
-        Ok(self.dialer.dial()?)
     }
 }

@@ -34,7 +34,7 @@
 //! (what is in flight), `state` (what the session does next), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
 //! `backoff` (when to come back). Around them is a thin rim of sockets and threads: `connection`; `session` and
 //! `courier` for publishing, with one writing and one reading thread; `subscription`, which reads in its caller's
-//! thread, and its `lifeline`, which gives signs of life meanwhile. Time and chance come in through [`time::Time`].
+//! thread, and its `lifeline`, which gives signs of life meanwhile; `spare`, the first connection while nobody needs it. Time and chance come in through [`time::Time`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -57,6 +57,7 @@ mod publisher;
 mod query;
 mod session;
 mod silence;
+mod spare;
 mod state;
 mod subscription;
 pub mod time;

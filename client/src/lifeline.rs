@@ -1,7 +1,8 @@
 //! What a subscription's caller, its heart and whoever closes it share: the socket's writing side.
 //!
 //! The caller's own thread reads, so that a slow caller is a slow reader, and the broker's to wait for. The heart, a
-//! thread of its own, gives signs of life while the caller is busy elsewhere and cannot answer pings.
+//! thread of its own, gives signs of life while the caller is busy elsewhere and cannot answer pings. A connection
+//! that nobody uses yet ([`crate::spare`]) has such a heart too.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -89,6 +90,13 @@ impl Lifeline {
     /// The connection is gone.
     pub(crate) fn detach(&self) {
         shut(&mut lock(&self.line));
+    }
+
+    /// The heart stops, and the connection is left to others.
+    pub(crate) fn release(&self) {
+        self.closed.store(true, Ordering::Release);
+        lock(&self.line).socket = None;
+        self.heart.ring();
     }
 
     /// Writes a frame. A failure is not told: the reader meets the end of the connection.

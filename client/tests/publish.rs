@@ -403,3 +403,31 @@ fn the_limits_of_the_latest_connection_bind() {
     publisher.push("a", &vec![b'x'; 500 << 10]).unwrap();
     assert_eq!(peer.record().payloads[0].len(), 500 << 10);
 }
+
+#[test]
+fn a_client_that_does_nothing_keeps_its_first_connection() {
+    let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
+    broker.welcome.heartbeat_ms = 1000;
+    let (client, mut peer) = connect(&broker, with_time(&time));
+    for token in 0..6 {
+        peer.send(|out| oyez_protocol::event::Heartbeat { token }.encode_ping(out));
+        time.advance(Duration::from_millis(500));
+        assert_eq!(peer.next(), Heard::Pong(0));
+    }
+    client.publish("a", "1").unwrap();
+    assert_eq!(peer.record().texts(), ["1"]);
+}
+
+#[test]
+fn a_first_connection_that_ended_unused_is_replaced() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new().reconnect(ReconnectPolicy::never());
+    let (client, mut peer) = connect(&broker, options);
+    peer.goodbye(oyez_client::GoodbyeCode::Draining, 0, "restarting");
+    drop(peer);
+    let publish = spawn(move || client.publish_acked("a", "1"));
+    let mut peer = broker.accept();
+    let record = peer.record();
+    peer.ack(record.correlation, 0);
+    publish.join().unwrap().unwrap();
+}
