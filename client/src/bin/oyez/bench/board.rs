@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::spread::Spread;
 use super::sys::bell::Bell;
+use super::times::Times;
 
 /// Nanoseconds since the bench began.
 #[derive(Clone, Copy, Debug)]
@@ -107,23 +108,29 @@ impl Board {
         self.done.load(Ordering::Acquire)
     }
 
+    /// When the last publication reached its last subscriber; 0 if none has.
+    pub(crate) fn last_done_ns(&self) -> u64 {
+        let done = self.done_ns.iter().map(|at| at.load(Ordering::Acquire));
+        done.max().unwrap_or(0)
+    }
+
     /// From the first departure to the last arrival, in seconds.
     pub(crate) fn span_s(&self) -> f64 {
-        let times = |list: &[AtomicU64]| -> Vec<u64> {
-            list.iter().map(|at| at.load(Ordering::Acquire)).collect()
-        };
-        let first = times(&self.sent_ns).into_iter().min().unwrap_or(0);
-        let last = times(&self.done_ns).into_iter().max().unwrap_or(0);
-        last.saturating_sub(first) as f64 / 1e9
+        let sent = self.sent_ns.iter().map(|at| at.load(Ordering::Acquire));
+        let first = sent.min().unwrap_or(0);
+        self.last_done_ns().saturating_sub(first) as f64 / 1e9
     }
 
     /// How long each publication took to its last subscriber.
-    pub(crate) fn last_subscriber_ns(&self) -> impl Iterator<Item = u64> + '_ {
-        let done = self.done_ns.iter().map(|at| at.load(Ordering::Acquire));
-        let sent = self.sent_ns.iter().map(|at| at.load(Ordering::Acquire));
-        done.zip(sent)
-            .filter(|(done, _)| *done > 0)
-            .map(|(done, sent)| done.saturating_sub(sent))
+    pub(crate) fn last_subscriber(&self) -> Times {
+        let mut times = Times::new();
+        for (done, sent) in self.done_ns.iter().zip(&self.sent_ns) {
+            let (done, sent) = (done.load(Ordering::Acquire), sent.load(Ordering::Acquire));
+            if done > 0 {
+                times.record_ns(done.saturating_sub(sent));
+            }
+        }
+        times
     }
 }
 
@@ -135,13 +142,14 @@ mod tests {
     fn a_publication_is_done_when_the_last_thread_has_it() {
         let spread = Spread::new(10, 1, 20_000, 2);
         let board = Board::new(2, 1, &spread, Bell::new().unwrap());
-        board.sent(0, 100);
-        board.thread_done(0, 150);
+        board.sent(0, 100_000);
+        board.thread_done(0, 150_000);
         assert!(!board.is_done(0));
-        board.thread_done(0, 180);
+        board.thread_done(0, 180_000);
         assert!(board.is_done(0) && !board.is_done(1));
         assert_eq!(board.done(), 1);
-        assert_eq!(board.last_subscriber_ns().collect::<Vec<_>>(), [80]);
+        let last = board.last_subscriber().summary();
+        assert_eq!((last.count, last.max_us), (1, 80));
     }
 
     #[test]

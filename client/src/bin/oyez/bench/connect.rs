@@ -5,12 +5,17 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::board::Board;
+use super::crowd::Crowd;
 use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::{Report, Unit};
 use super::stage::{Publishing, Stage, Wanted};
 use crate::Shared;
 use crate::failure::Failure;
+
+/// Bytes of a message that everybody misses, and how many of them are on their way at once.
+const MISSED_BYTES: usize = 200;
+const MISSED_DEPTH: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,8 +59,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.connections, 1);
-    let resumes = stage.target.answers();
-    let missed = if arguments.resume && resumes {
+    // Who keeps nothing has nothing for who comes back.
+    let missed = if arguments.resume && stage.target.keeps() {
         arguments.missed
     } else {
         0
@@ -63,12 +68,13 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let board = Arc::new(Board::new(missed, 1, &spread, stage.bell));
     let begun_ns = board.clock.now_ns();
     let crowd = stage.gather(&spread, false, &board)?;
-    let ready_ns = if resumes {
-        crowd.ready_ns()
-    } else {
-        board.clock.now_ns()
-    };
-    let seconds = (ready_ns - begun_ns) as f64 / 1e9;
+    let seconds = (ended_ns(&stage, &crowd, &board) - begun_ns) as f64 / 1e9;
+    let resumed_s = arguments
+        .resume
+        .then(|| resume(&stage, &crowd, &board))
+        .transpose()?;
+    let tally = crowd.dismiss();
+    let connections = arguments.connections as f64;
     let mut report = Report::new("connect", &stage);
     report
         .parameter("connections", arguments.connections)
@@ -77,24 +83,11 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         .parameter("resume", arguments.resume)
         .parameter("missed", missed)
         .figure("seconds", seconds, Unit::Seconds)
-        .figure(
-            "connections_per_s",
-            arguments.connections as f64 / seconds,
-            Unit::PerSecond,
-        );
-    let mut resumed_s = None;
-    if arguments.resume {
-        resumed_s = Some(resume(&stage, &crowd, &board, missed)?);
-    }
-    let tally = crowd.dismiss();
+        .figure("connections_per_s", connections / seconds, Unit::PerSecond);
     if let Some(seconds) = resumed_s {
         report
             .figure("resume_seconds", seconds, Unit::Seconds)
-            .figure(
-                "resumes_per_s",
-                arguments.connections as f64 / seconds,
-                Unit::PerSecond,
-            );
+            .figure("resumes_per_s", connections / seconds, Unit::PerSecond);
     }
     report
         .times("connect_and_subscribe", &tally.connect)
@@ -102,52 +95,53 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     stage.publish(&report)
 }
 
-/// Seconds from the first hang-up until everybody is back and has what it missed.
-fn resume(
-    stage: &Stage,
-    crowd: &super::crowd::Crowd,
-    board: &Arc<Board>,
-    missed: usize,
-) -> Result<f64, Failure> {
+/// When the last one was connected: as it was told, or now, when the server has just said so.
+fn ended_ns(stage: &Stage, crowd: &Crowd, board: &Board) -> u64 {
+    if stage.target.answers() {
+        crowd.ready_ns()
+    } else {
+        board.clock.now_ns()
+    }
+}
+
+/// Seconds from the first call that connects again until everybody is back and has what it missed.
+fn resume(stage: &Stage, crowd: &Crowd, board: &Arc<Board>) -> Result<f64, Failure> {
+    let size = crowd.size() as u64;
     crowd.pause();
-    stage.wait(
-        "hung up",
-        crowd.size() as u64,
-        || crowd.hung_up() as u64,
-        &[crowd],
-        None,
-    )?;
+    stage.wait("hung up", size, || crowd.hung_up() as u64, &[crowd], None)?;
+    let missed = board.publications();
     if missed > 0 {
-        let load = Load {
-            connections: 1,
-            depth: 64,
-            gate: Gate::Answers,
-            end: End::Count(missed),
-        };
-        let content = Content {
-            corpus: None,
-            size: 200,
-            batch: 1,
-            no_compress: false,
-        };
-        let (publishers, _) = stage.publishers(&content, load, board)?;
-        Publishing::begin(publishers).finish()?;
+        publish(stage, board, missed)?;
     }
     let begun_ns = board.clock.now_ns();
     crowd.come_again();
     stage.await_ready(crowd)?;
-    let deliveries = (missed * crowd.size()) as u64;
+    let back_ns = ended_ns(stage, crowd, board);
+    let deliveries = || crowd.deliveries();
     stage.wait(
-        "missed records delivered",
+        "missed records",
+        missed as u64 * size,
         deliveries,
-        || crowd.deliveries(),
         &[crowd],
         None,
     )?;
-    let ended_ns = if missed > 0 || !stage.target.answers() {
-        board.clock.now_ns()
-    } else {
-        crowd.ready_ns()
-    };
+    let ended_ns = board.last_done_ns().max(back_ns);
     Ok((ended_ns - begun_ns) as f64 / 1e9)
+}
+
+fn publish(stage: &Stage, board: &Arc<Board>, records: usize) -> Result<(), Failure> {
+    let content = Content {
+        corpus: None,
+        size: MISSED_BYTES,
+        batch: 1,
+        no_compress: false,
+    };
+    let load = Load {
+        connections: 1,
+        depth: MISSED_DEPTH,
+        gate: Gate::Answers,
+        end: End::Count(records),
+    };
+    let (publishers, _) = stage.publishers(&content, load, board)?;
+    Publishing::begin(publishers).finish().map(drop)
 }

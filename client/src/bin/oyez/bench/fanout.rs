@@ -5,8 +5,10 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::board::Board;
+use super::crowd::Tally;
+use super::memory::Growth;
 use super::options::{Common, Content, at_least_one};
-use super::publishers::{End, Gate, Load};
+use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::times::Times;
@@ -58,75 +60,90 @@ enum Mode {
     Stream,
 }
 
+/// What a run has shown.
+struct Seen {
+    seconds: f64,
+    /// Wire bytes for each payload byte.
+    ratio: f64,
+    published: Published,
+    tally: Tally,
+    last: Times,
+    memory: Growth,
+}
+
 /// Runs the bench.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let stage = Stage::set(
-        shared,
-        &arguments.common,
-        Wanted {
-            connections: arguments.subscribers,
-            groups: 1,
-            subscribe: true,
-            compress: !arguments.content.no_compress,
-        },
-    )?;
+    let wanted = Wanted {
+        connections: arguments.subscribers,
+        groups: 1,
+        subscribe: true,
+        compress: !arguments.content.no_compress,
+    };
+    let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.subscribers, 1);
-    let batch = arguments.content.batch;
-    let board = Arc::new(Board::new(
-        arguments.records,
-        u32::from(batch),
-        &spread,
-        stage.bell,
-    ));
+    let batch = u32::from(arguments.content.batch);
+    let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.bell));
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, arguments.decode, &board)?;
-    let (gate, depth) = match arguments.mode {
-        Mode::Seq => (Gate::LastSubscriber, 1),
-        Mode::Stream => (Gate::Answers, arguments.depth),
-    };
-    let load = Load {
-        connections: 1,
-        depth,
-        gate,
-        end: End::Count(arguments.records),
-    };
-    let (published, ratio) = stage.broadcast(&crowd, &board, &arguments.content, load)?;
+    let (published, ratio) =
+        stage.broadcast(&crowd, &board, &arguments.content, arguments.load())?;
     let after = stage.moment()?;
-    let tally = crowd.dismiss();
-    let seconds = board.span_s();
-    let mut last = Times::new();
-    board.last_subscriber_ns().for_each(|ns| last.record_ns(ns));
-    let mode = arguments
-        .mode
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned());
-    let mut report = Report::new("fanout", &stage);
+    let seen = Seen {
+        seconds: board.span_s(),
+        ratio,
+        published,
+        tally: crowd.dismiss(),
+        last: board.last_subscriber(),
+        memory: after.since(&before, arguments.subscribers),
+    };
+    stage.publish(&report(&stage, arguments, seen))
+}
+
+impl Arguments {
+    fn load(&self) -> Load {
+        let (gate, depth) = match self.mode {
+            Mode::Seq => (Gate::LastSubscriber, 1),
+            Mode::Stream => (Gate::Answers, self.depth),
+        };
+        Load {
+            connections: 1,
+            depth,
+            gate,
+            end: End::Count(self.records),
+        }
+    }
+}
+
+fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
+    let mode = arguments.mode.to_possible_value();
+    let tally = &seen.tally;
+    let mut report = Report::new("fanout", stage);
     report
         .parameter("subscribers", arguments.subscribers)
         .parameter("records", arguments.records)
-        .parameter("mode", mode.unwrap_or_default())
+        .parameter("mode", mode.map(|value| value.get_name().to_owned()))
         .parameter("messages", arguments.content.source())
-        .parameter("batch", batch)
-        .parameter("depth", published.depth)
+        .parameter("batch", arguments.content.batch)
+        .parameter("depth", seen.published.depth)
         .parameter("decode", arguments.decode)
         .parameter("compress", !arguments.content.no_compress)
         .figure("deliveries", tally.deliveries as f64, Unit::Count)
-        .figure("seconds", seconds, Unit::Seconds)
+        .figure("seconds", seen.seconds, Unit::Seconds)
         .figure(
             "deliveries_per_s",
-            tally.deliveries as f64 / seconds,
+            tally.deliveries as f64 / seen.seconds,
             Unit::PerSecond,
         )
         .figure(
             "messages_per_s",
-            tally.messages as f64 / seconds,
+            tally.messages as f64 / seen.seconds,
             Unit::PerSecond,
         )
-        .figure("wire_bytes_per_payload_byte", ratio, Unit::Ratio)
-        .times("to_last_subscriber", &last)
+        .figure("wire_bytes_per_payload_byte", seen.ratio, Unit::Ratio)
+        .times("to_last_subscriber", &seen.last)
         .times("to_each_subscriber", &tally.latency)
-        .times("acknowledgement", &published.times)
+        .times("acknowledgement", &seen.published.times)
         .timeline("deliveries", &tally.delivered)
-        .memory(after.since(&before, arguments.subscribers));
-    stage.publish(&report)
+        .memory(seen.memory);
+    report
 }

@@ -21,6 +21,8 @@ pub(crate) struct Growth {
     pub(crate) connections: usize,
     /// Anonymous memory of the server, where it could be read.
     pub(crate) server_user: Option<i64>,
+    /// All of the server's, with what it had before: memory that it had kept free for connections does not grow.
+    pub(crate) server_user_total: Option<u64>,
     pub(crate) generator_user: i64,
     pub(crate) kernel_slab: i64,
     pub(crate) kernel_socket_buffers: i64,
@@ -57,6 +59,7 @@ impl Moment {
                 .server_user
                 .zip(before.server_user)
                 .map(|(now, before)| grown(now, before)),
+            server_user_total: self.server_user,
             generator_user: grown(self.generator_user, before.generator_user),
             kernel_slab: grown(now.slab, then.slab),
             kernel_socket_buffers: grown(now.socket_buffers, then.socket_buffers),

@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::board::Board;
+use super::crowd::Tally;
+use super::memory::Growth;
 use super::options::{Common, Content, at_least_one, rate};
-use super::publishers::{DEPTH_PACED, End, Gate, Load};
+use super::publishers::{DEPTH_PACED, End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::times::Times;
@@ -60,6 +62,22 @@ impl Arguments {
         let deliveries = self.connections as f64 * self.active_percent / 100.0;
         deliveries * self.topics() as f64 / self.connections as f64
     }
+
+    /// Records in all.
+    fn records(&self) -> usize {
+        let records = self.records_per_s() * self.duration.as_secs_f64();
+        records.round().max(1.0) as usize
+    }
+}
+
+/// What a run has shown.
+struct Seen {
+    connect_s: f64,
+    seconds: f64,
+    published: Published,
+    tally: Tally,
+    last: Times,
+    memory: Growth,
 }
 
 /// Runs the bench.
@@ -73,16 +91,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(connections, topics);
-    let per_second = arguments.records_per_s();
-    let records = (per_second * arguments.duration.as_secs_f64())
-        .ceil()
-        .max(1.0) as usize;
-    let board = Arc::new(Board::new(
-        records,
-        u32::from(arguments.content.batch),
-        &spread,
-        stage.bell,
-    ));
+    let batch = u32::from(arguments.content.batch);
+    let board = Arc::new(Board::new(arguments.records(), batch, &spread, stage.bell));
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, false, &board)?;
     let connect_s = crowd.ready_ns() as f64 / 1e9;
@@ -90,48 +100,55 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let load = Load {
         connections: 1,
         depth: DEPTH_PACED,
-        gate: Gate::PerSecond(per_second),
-        end: End::Count(records),
+        gate: Gate::PerSecond(arguments.records_per_s()),
+        end: End::Count(arguments.records()),
     };
     let (published, _) = stage.broadcast(&crowd, &board, &arguments.content, load)?;
-    let tally = crowd.dismiss();
-    let seconds = board.span_s();
-    let mut last = Times::new();
-    board.last_subscriber_ns().for_each(|ns| last.record_ns(ns));
-    let mut report = Report::new("mixed", &stage);
+    let seen = Seen {
+        connect_s,
+        seconds: board.span_s(),
+        published,
+        tally: crowd.dismiss(),
+        last: board.last_subscriber(),
+        memory: after.since(&before, connections),
+    };
+    stage.publish(&report(&stage, arguments, seen))
+}
+
+fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
+    let connections = arguments.connections as f64;
+    let deliveries = seen.tally.deliveries as f64;
+    let wanted = connections * arguments.active_percent / 100.0;
+    let mut report = Report::new("mixed", stage);
     report
-        .parameter("connections", connections)
+        .parameter("connections", arguments.connections)
         .parameter("active_percent", arguments.active_percent)
-        .parameter("topics", topics)
-        .parameter("records_per_s", per_second)
+        .parameter("topics", arguments.topics())
+        .parameter("records_per_s", arguments.records_per_s())
         .parameter("duration_s", arguments.duration.as_secs_f64())
         .parameter("messages", arguments.content.source())
         .parameter("batch", arguments.content.batch)
-        .figure("seconds_to_connect", connect_s, Unit::Seconds)
+        .figure("seconds_to_connect", seen.connect_s, Unit::Seconds)
         .figure(
             "connections_per_s",
-            connections as f64 / connect_s,
+            connections / seen.connect_s,
             Unit::PerSecond,
         )
-        .figure("deliveries", tally.deliveries as f64, Unit::Count)
-        .figure(
-            "deliveries_per_s_wanted",
-            tally.deliveries as f64 / arguments.duration.as_secs_f64(),
-            Unit::PerSecond,
-        )
+        .figure("deliveries", deliveries, Unit::Count)
+        .figure("deliveries_per_s_wanted", wanted, Unit::PerSecond)
         .figure(
             "deliveries_per_s",
-            tally.deliveries as f64 / seconds,
+            deliveries / seen.seconds,
             Unit::PerSecond,
         )
-        .times("to_each_subscriber", &tally.latency)
-        .times("to_last_subscriber", &last)
-        .times("acknowledgement", &published.times)
-        .times("connect_and_subscribe", &tally.connect)
-        .timeline("deliveries", &tally.delivered)
-        .timeline("connections", &tally.connected)
-        .memory(after.since(&before, connections));
-    stage.publish(&report)
+        .times("to_each_subscriber", &seen.tally.latency)
+        .times("to_last_subscriber", &seen.last)
+        .times("acknowledgement", &seen.published.times)
+        .times("connect_and_subscribe", &seen.tally.connect)
+        .timeline("deliveries", &seen.tally.delivered)
+        .timeline("connections", &seen.tally.connected)
+        .memory(seen.memory);
+    report
 }
 
 #[cfg(test)]

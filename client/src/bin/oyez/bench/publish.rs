@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::board::Board;
 use super::options::{Common, Content, TargetName, at_least_one, rate};
-use super::publishers::{End, Gate, Load};
+use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::spread::Spread;
 use super::stage::{Publishing, Stage, Wanted};
@@ -97,14 +97,21 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let publishing = Publishing::begin(publishers);
     stage.await_published(&publishing, arguments.duration)?;
     let published = publishing.finish()?;
+    stage.publish(&report(&stage, arguments, &published, ratio))
+}
+
+fn report(stage: &Stage, arguments: &Arguments, published: &Published, ratio: f64) -> Report {
     let (records, seconds) = (published.answered as f64, published.seconds);
-    let mut report = Report::new("publish", &stage);
+    let messages = records * f64::from(arguments.content.batch);
+    let bytes = published.wire_bytes as f64;
+    let mut report = Report::new("publish", stage);
     report
         .parameter("topic", arguments.common.topic.clone())
         .parameter("topics", arguments.topics)
         .parameter("publishers", arguments.publishers)
         .parameter("depth", published.depth)
         .parameter("rate", arguments.rate)
+        .parameter("sync_file", arguments.sync_file.is_some())
         .parameter("duration_s", arguments.duration.as_secs_f64())
         .parameter("messages", arguments.content.source())
         .parameter("batch", arguments.content.batch)
@@ -112,18 +119,10 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         .figure("records", records, Unit::Count)
         .figure("seconds", seconds, Unit::Seconds)
         .figure("records_per_s", records / seconds, Unit::PerSecond)
-        .figure(
-            "messages_per_s",
-            records * f64::from(arguments.content.batch) / seconds,
-            Unit::PerSecond,
-        )
-        .figure(
-            "wire_bytes_per_s",
-            published.wire_bytes as f64 / seconds,
-            Unit::PerSecond,
-        )
+        .figure("messages_per_s", messages / seconds, Unit::PerSecond)
+        .figure("wire_bytes_per_s", bytes / seconds, Unit::PerSecond)
         .figure("wire_bytes_per_payload_byte", ratio, Unit::Ratio)
         .times("acknowledgement", &published.times)
         .timeline("records", &published.timeline);
-    stage.publish(&report)
+    report
 }

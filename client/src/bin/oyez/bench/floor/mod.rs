@@ -113,25 +113,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             .map(|bell| (Mutex::default(), bell))
             .collect(),
     });
-    let (ready, started) = channel();
-    for number in 0..threads {
-        let (floor, ready) = (floor.clone(), ready.clone());
-        Builder::new()
-            .name(format!("floor-{number}"))
-            .spawn(move || {
-                let thread = FloorThread::new(floor, number);
-                // Whoever waits for this is the main thread, which outlives it.
-                let _ = ready.send(thread.as_ref().err().map(ToString::to_string));
-                if let Ok(thread) = thread {
-                    thread.run();
-                }
-            })?;
-    }
-    for _ in 0..threads {
-        if let Some(error) = started.recv().map_err(io::Error::other)? {
-            return Err(io::Error::other(error));
-        }
-    }
+    start(&floor)?;
     drop(held);
     let publishers = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!(
@@ -147,6 +129,29 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         if line? == "accepted" {
             println!("{}", floor.accepted.load(Ordering::Acquire));
             io::stdout().flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts the threads; returns when all of them listen.
+fn start(floor: &Arc<Floor>) -> io::Result<()> {
+    let (ready, started) = channel();
+    for number in 0..floor.inboxes.len() {
+        let (floor, ready) = (floor.clone(), ready.clone());
+        let builder = Builder::new().name(format!("floor-{number}"));
+        builder.spawn(move || {
+            let thread = FloorThread::new(floor, number);
+            // Whoever waits for this is the main thread, which outlives it.
+            let _ = ready.send(thread.as_ref().err().map(ToString::to_string));
+            if let Ok(thread) = thread {
+                thread.run();
+            }
+        })?;
+    }
+    for _ in 0..floor.inboxes.len() {
+        if let Some(error) = started.recv().map_err(io::Error::other)? {
+            return Err(io::Error::other(error));
         }
     }
     Ok(())

@@ -151,38 +151,46 @@ impl Report {
         for figure in &self.figures {
             rows.push(cells(&[&words(figure.name), &figure.text()]));
         }
-        if !self.times.is_empty() {
-            rows.push(Vec::new());
-            rows.push(cells(&[
-                "time", "p50", "p90", "p99", "p99.9", "max", "mean",
-            ]));
+        rows.extend(self.time_rows());
+        rows.extend(self.memory.iter().flat_map(memory_rows));
+        rows
+    }
+
+    fn time_rows(&self) -> Vec<Vec<String>> {
+        if self.times.is_empty() {
+            return Vec::new();
         }
+        let head = ["time", "p50", "p90", "p99", "p99.9", "max", "mean"];
+        let mut rows = vec![Vec::new(), head.map(str::to_owned).to_vec()];
         for (name, times) in &self.times {
-            let columns = [
-                times.p50_us,
-                times.p90_us,
-                times.p99_us,
-                times.p999_us,
-                times.max_us,
-                times.mean_us as u64,
-            ];
+            let mean = times.mean_us as u64;
             let mut row = vec![words(name)];
-            row.extend(columns.map(time_text));
-            rows.push(row);
-        }
-        if let Some(memory) = &self.memory {
-            rows.push(Vec::new());
-            rows.push(cells(&["memory", "per connection", "all"]));
-            rows.extend(memory_parts(memory).into_iter().map(|(name, bytes)| {
-                vec![
-                    name.to_owned(),
-                    format!("{:.0} B", memory.each(bytes)),
-                    format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+            row.extend(
+                [
+                    times.p50_us,
+                    times.p90_us,
+                    times.p99_us,
+                    times.p999_us,
+                    times.max_us,
+                    mean,
                 ]
-            }));
+                .map(time_text),
+            );
+            rows.push(row);
         }
         rows
     }
+}
+
+fn memory_rows(memory: &Growth) -> Vec<Vec<String>> {
+    let head = ["memory", "per connection", "all"];
+    let mut rows = vec![Vec::new(), head.map(str::to_owned).to_vec()];
+    rows.extend(memory_parts(memory).into_iter().map(|(name, bytes)| {
+        let each = format!("{:.0} B", memory.each(bytes));
+        let all = format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
+        vec![name.to_owned(), each, all]
+    }));
+    rows
 }
 
 impl Figure {
@@ -200,6 +208,9 @@ fn memory_parts(memory: &Growth) -> Vec<(&'static str, i64)> {
     let mut parts = Vec::new();
     if let Some(bytes) = memory.server_user {
         parts.push(("server, user", bytes));
+    }
+    if let Some(bytes) = memory.server_user_total {
+        parts.push(("  with what it had before", bytes.cast_signed()));
     }
     parts.extend([
         ("generator, user", memory.generator_user),
@@ -228,6 +239,7 @@ fn words(name: &str) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
         other => other.to_string(),
@@ -265,6 +277,7 @@ mod tests {
             .memory(Growth {
                 connections: 10,
                 server_user: Some(1_280),
+                server_user_total: Some(2_000),
                 generator_user: 100,
                 kernel_slab: 40_000,
                 kernel_socket_buffers: 0,

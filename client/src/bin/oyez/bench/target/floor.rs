@@ -132,6 +132,10 @@ impl Target for FloorTarget {
         false
     }
 
+    fn keeps(&self) -> bool {
+        false
+    }
+
     fn greet(&self, _out: &mut Vec<u8>) {}
 
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {

@@ -28,6 +28,11 @@ pub(crate) trait Target: Send + Sync {
         true
     }
 
+    /// Whether a subscriber that comes back gets what it has missed.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Appends what a new publisher says. A target that is told nothing takes it for ready as soon as it is connected.
     fn greet(&self, out: &mut Vec<u8>);
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use oyez_client::{Client, ConnectError, Outcome};
 use oyez_protocol::command::{Hello, Start, Subscribe, VERSION};
-use oyez_protocol::event::Heartbeat;
+use oyez_protocol::event::{Heartbeat, Published, Subscribed};
 use oyez_protocol::header::kind;
 use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits, RECORD_HEADER_SIZE};
 use oyez_protocol::lz4::Scratch;
@@ -190,6 +190,11 @@ impl OyezEar {
         let Decoded::Frame { frame, size } = decoded else {
             return Ok(None);
         };
+        self.hear_control(&frame, heard)?;
+        Ok(Some(size))
+    }
+
+    fn hear_control(&self, frame: &Frame<'_>, heard: &mut Vec<Heard>) -> Result<(), String> {
         match frame {
             Frame::Welcome(welcome) => {
                 heard.push(Heard::Welcome {
@@ -200,38 +205,26 @@ impl OyezEar {
                     heard.push(Heard::Subscribed(Place { next: 0, epoch: 0 }));
                 }
             }
-            Frame::Subscribed(subscribed) => heard.push(self::subscribed(&subscribed)?),
-            Frame::Published(published) => {
-                for entry in published.entries() {
-                    if entry.outcome != Outcome::Ok {
-                        return Err(format!(
-                            "the broker refuses a record: {}",
-                            entry.outcome.explain()
-                        ));
-                    }
-                    let slot = u32::try_from(entry.correlation)
-                        .map_err(|_| "the broker answers what was never sent")?;
-                    heard.push(Heard::Published { slot });
-                }
-            }
+            Frame::Subscribed(answer) => heard.push(subscribed(answer)?),
+            Frame::Published(answers) => published(*answers, heard)?,
             Frame::Ping(ping) => heard.push(Heard::Ping { token: ping.token }),
             Frame::Pong(_) | Frame::Skipped { .. } => {}
             Frame::Goodbye(goodbye) => {
                 return Err(format!("the broker says goodbye: {}", goodbye.reason));
             }
             Frame::Gap(gap) => {
+                let (from, to, topic) = (gap.from, gap.to, gap.topic);
                 return Err(format!(
-                    "records are lost: messages {} to {} of {} are kept no more",
-                    gap.from, gap.to, gap.topic
+                    "records are lost: messages {from} to {to} of {topic} are kept no more"
                 ));
             }
             other => {
                 return Err(format!(
-                    "the broker sends a frame that has no place here: {other:?}"
+                    "the broker sends what has no place here: {other:?}"
                 ));
             }
         }
-        Ok(Some(size))
+        Ok(())
     }
 
     fn hear_record(
@@ -272,7 +265,20 @@ impl OyezEar {
     }
 }
 
-fn subscribed(answer: &oyez_protocol::event::Subscribed) -> Result<Heard, String> {
+fn published(answers: Published<'_>, heard: &mut Vec<Heard>) -> Result<(), String> {
+    for entry in answers.entries() {
+        if entry.outcome != Outcome::Ok {
+            let why = entry.outcome.explain();
+            return Err(format!("the broker refuses a record: {why}"));
+        }
+        let slot = u32::try_from(entry.correlation);
+        let slot = slot.map_err(|_| "the broker answers what was never sent")?;
+        heard.push(Heard::Published { slot });
+    }
+    Ok(())
+}
+
+fn subscribed(answer: &Subscribed) -> Result<Heard, String> {
     if answer.outcome != Outcome::Ok {
         return Err(format!(
             "the broker refuses a subscription: {}",

@@ -1,0 +1,241 @@
+//! `oyez bench` against the bare server that it starts itself, and against brokers that lose things.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure here is a failure of the test"
+)]
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+use support::{FakeBroker, Heard, Peer};
+
+/// A broker that nobody is.
+const NOBODY: u16 = 1;
+
+fn bench(port: u16, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oyez"))
+        .env("OYEZ_SERVER", format!("127.0.0.1:{port}"))
+        .arg("bench")
+        .args(arguments)
+        .args(["--timeout", "60s"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// What a bench against the floor tells; it needs no broker.
+#[track_caller]
+fn floor(arguments: &[&str]) -> Value {
+    let output = bench(
+        NOBODY,
+        &[arguments, &["--target", "floor", "-o", "json"]].concat(),
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn every_subscriber_gets_every_record_one_after_the_other() {
+    let told = floor(&["fanout", "--subscribers", "50", "--records", "10"]);
+    assert_eq!(told["figures"]["deliveries"], 500.0);
+    assert_eq!(told["times"]["to_last_subscriber"]["count"], 10);
+    assert_eq!(told["times"]["to_each_subscriber"]["count"], 500);
+    assert_eq!(told["parameters"]["mode"], "seq");
+}
+
+#[test]
+fn a_stream_of_batches_is_decoded_by_everybody() {
+    let stream = [
+        "fanout",
+        "--subscribers",
+        "50",
+        "--records",
+        "200",
+        "--mode",
+        "stream",
+    ];
+    let told = floor(&[&stream[..], &["--batch", "64", "--decode"]].concat());
+    assert_eq!(told["figures"]["deliveries"], 10_000.0);
+    let ratio = told["figures"]["wire_bytes_per_payload_byte"]
+        .as_f64()
+        .unwrap();
+    assert!(ratio < 0.7, "batches of notifications compress: {ratio}");
+}
+
+#[test]
+fn a_storm_of_connections_comes_and_comes_back() {
+    let told = floor(&["connect", "--connections", "50", "--resume"]);
+    assert_eq!(told["times"]["connect_and_subscribe"]["count"], 100);
+    assert!(told["figures"]["resumes_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn memory_per_connection_is_told_apart() {
+    let told = floor(&["idle", "--connections", "50", "--hold", "0"]);
+    let memory = &told["memory"];
+    assert_eq!(memory["connections"], 50);
+    for part in [
+        "server_user",
+        "server_user_total",
+        "kernel",
+        "generator_user",
+    ] {
+        assert!(memory[part].is_i64(), "{part}: {memory}");
+    }
+}
+
+#[test]
+fn latency_is_measured_alone_and_among_idle_subscribers() {
+    let told = floor(&[
+        "latency",
+        "--active",
+        "10",
+        "--idle",
+        "40",
+        "--duration",
+        "100ms",
+    ]);
+    assert_eq!(told["times"]["alone"]["count"], 100);
+    assert_eq!(told["times"]["among_idle"]["count"], 100);
+}
+
+#[test]
+fn a_part_of_many_connections_is_active_each_second() {
+    let mixed = ["mixed", "--connections", "50", "--topic-size", "10"];
+    let told = floor(
+        &[
+            &mixed[..],
+            &["--active-percent", "1000", "--duration", "200ms"],
+        ]
+        .concat(),
+    );
+    assert_eq!(told["figures"]["deliveries"], 100.0);
+    assert_eq!(told["parameters"]["topics"], 5);
+}
+
+#[test]
+fn publishers_are_answered_when_their_records_are_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("zeros");
+    let synced = ["--sync-file", file.to_str().unwrap()];
+    let publish = [
+        "publish",
+        "--publishers",
+        "3",
+        "--depth",
+        "2",
+        "--duration",
+        "100ms",
+    ];
+    let told = floor(&[&publish[..], &synced].concat());
+    assert!(told["figures"]["records"].as_f64().unwrap() >= 6.0);
+    assert_eq!(file.metadata().unwrap().len(), 64 << 20);
+}
+
+#[test]
+fn a_page_with_charts_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    floor(&[
+        "fanout",
+        "--subscribers",
+        "5",
+        "--report",
+        page.to_str().unwrap(),
+    ]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("deliveries per second over time"));
+}
+
+#[test]
+fn the_table_echoes_the_parameters() {
+    let output = bench(
+        NOBODY,
+        &["fanout", "--target", "floor", "--subscribers", "5"],
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("to last subscriber") && text.contains("generated, 200 bytes"),
+        "{text}"
+    );
+}
+
+/// A broker that does with every connection but the first, which asks for statistics, what it is told.
+fn broker(attend: fn(Peer)) -> u16 {
+    let broker = FakeBroker::new();
+    let port = broker.port();
+    thread::spawn(move || {
+        let mut first = broker.accept();
+        thread::spawn(move || {
+            while let Heard::Stats { id } = first.next() {
+                first.answer(id, false, "{\"rss_anon_bytes\":1}");
+            }
+        });
+        loop {
+            let peer = broker.accept();
+            thread::spawn(move || attend(peer));
+        }
+    });
+    port
+}
+
+/// What a bench says that has failed.
+#[track_caller]
+fn failure(port: u16) -> String {
+    let output = bench(port, &["fanout", "--subscribers", "2", "--records", "2"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(output.stdout.is_empty());
+    errors
+}
+
+#[test]
+fn a_lost_connection_fails_the_bench() {
+    let port = broker(|mut peer| {
+        let (id, ..) = peer.subscribe();
+        peer.confirm(id, 0);
+    });
+    assert!(failure(port).contains("lost: the server closed it"));
+}
+
+#[test]
+fn a_missing_record_fails_the_bench() {
+    let port = broker(|mut peer| {
+        let (id, ..) = peer.subscribe();
+        peer.confirm(id, 7);
+        peer.deliver("bench", 8, &[b"the one before is missing"]);
+        peer.next();
+    });
+    assert!(failure(port).contains("records are lost: message 8 came where 7 was due"));
+}
+
+#[test]
+fn a_record_of_somebody_else_fails_the_bench() {
+    let port = broker(|mut peer| {
+        let (id, ..) = peer.subscribe();
+        peer.confirm(id, 0);
+        peer.deliver("bench", 0, &[b"one", b"two"]);
+        peer.next();
+    });
+    assert!(failure(port).contains("use a topic that nobody else uses"));
+}
+
+#[test]
+fn a_bench_that_takes_too_long_says_how_far_it_came() {
+    let port = broker(|mut peer| {
+        peer.subscribe();
+        peer.next();
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_oyez"))
+        .env("OYEZ_SERVER", format!("127.0.0.1:{port}"))
+        .args(["bench", "idle", "--connections", "2", "--timeout", "100ms"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{errors}");
+    assert!(errors.contains("0 of 2 subscribed after 0.1 s"), "{errors}");
+}
