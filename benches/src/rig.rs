@@ -5,13 +5,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, DiskChoice,
-    Durability, LogOptions, Progress, Store, open_disk,
+    Durability, LogOptions, Moment, Progress, Store, open_disk,
 };
 use tempfile::TempDir;
 
@@ -53,7 +54,7 @@ impl Rig {
         let pool = ArenaPool::new(&arena).expect("room for the arena");
         let disk = open_disk(DiskChoice::Auto).expect("a disk").disk;
         let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
-        let opened = Store::open(&dir, &logs, disk, pool, options, now_ms());
+        let opened = Store::open(&dir, &logs, disk, pool, options, now());
         let (store, _) = opened.expect("empty logs open");
         Self {
             store,
@@ -83,7 +84,7 @@ impl Rig {
     /// If the disk fails.
     pub fn turn(&mut self) {
         self.progress.clear();
-        let pumped = self.store.pump(now_ms(), &mut self.progress);
+        let pumped = self.store.pump(now(), &mut self.progress);
         pumped.expect("the disk writes and syncs");
         self.store.submit().expect("the disk takes submissions");
     }
@@ -93,11 +94,11 @@ impl Rig {
     /// # Panics
     /// If the log takes no records, or there are none.
     pub fn append(&mut self, log: LogId, records: &[Record<'_>]) -> Appended {
-        let now_ms = now_ms();
+        let wall_ms = now().wall_ms;
         let mut last = None;
         for record in records {
             last = loop {
-                match self.store.append(log, record, now_ms) {
+                match self.store.append(log, record, wall_ms) {
                     Ok(appended) => break Some(appended),
                     Err(AppendError::Busy) => self.turn_and_wait(),
                     Err(error) => panic!("append: {error}"),
@@ -142,8 +143,12 @@ impl Rig {
     }
 }
 
-fn now_ms() -> u64 {
+fn now() -> Moment {
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let ms = |since: Duration| u64::try_from(since.as_millis()).expect("milliseconds fit for ages");
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.expect("the clock is past 1970");
-    u64::try_from(since.as_millis()).expect("milliseconds fit for ages")
+    Moment {
+        monotonic_ms: ms(STARTED.elapsed()),
+        wall_ms: ms(since.expect("the clock is past 1970")),
+    }
 }

@@ -1,6 +1,9 @@
 //! Time as an argument: the shard reads a clock once per turn, everything else is told.
 
+use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use oyez_storage::Moment;
 
 /// What the clock said at the start of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,6 +12,15 @@ pub(crate) struct Now {
     pub monotonic_ms: u64,
     /// Milliseconds since the Unix epoch; may jump.
     pub wall_ms: u64,
+}
+
+impl From<Now> for Moment {
+    fn from(now: Now) -> Self {
+        Self {
+            monotonic_ms: now.monotonic_ms,
+            wall_ms: now.wall_ms,
+        }
+    }
 }
 
 /// Where a shard gets the time from.
@@ -20,27 +32,12 @@ pub(crate) trait Clock: Send {
     fn elapsed_us(&mut self) -> u64;
 }
 
+/// Where monotonic time begins: one point for all threads, since stores that share an arena share their time.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// The machine's clocks.
-#[derive(Debug)]
-pub(crate) struct SystemClock {
-    started: Instant,
-}
-
-impl SystemClock {
-    /// A clock whose monotonic time begins here.
-    #[must_use]
-    pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-        }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[derive(Debug, Default)]
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&mut self) -> Now {
@@ -48,7 +45,7 @@ impl Clock for SystemClock {
             u64::try_from(duration.as_millis()).expect("584 million years fit")
         };
         Now {
-            monotonic_ms: milliseconds(self.started.elapsed()),
+            monotonic_ms: milliseconds(STARTED.elapsed()),
             // A clock set before 1970 counts as 1970: timestamps in a log never go back anyway.
             wall_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -57,6 +54,6 @@ impl Clock for SystemClock {
     }
 
     fn elapsed_us(&mut self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).expect("half a million years fit")
+        u64::try_from(STARTED.elapsed().as_micros()).expect("half a million years fit")
     }
 }

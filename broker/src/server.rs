@@ -298,14 +298,14 @@ impl ShardThread {
         if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {
             warn!("io_uring cannot be used ({why}); a thread drives the disk");
         }
-        let now_ms = SystemClock::new().now().wall_ms;
+        let now = SystemClock.now();
         let (mut store, reports) = Store::open(
             &self.shared.dir,
             &self.own_logs(),
             disk.disk,
             self.shared.pool.clone(),
             &log_options(&self.shared.config, &self.shared.dir),
-            now_ms,
+            now.into(),
         )?;
         let on_disk = |report: &&RecoveryReport| {
             let mut logs = self.shared.dir.logs();
@@ -354,7 +354,7 @@ impl ShardThread {
         Shard::new(ShardParts {
             id: self.id,
             shared: self.shared,
-            clock: Box::new(SystemClock::new()),
+            clock: Box::new(SystemClock),
             listener,
             store,
             readers,

@@ -340,7 +340,7 @@ impl Shard {
         let disk = self
             .store
             .next_deadline_ms()
-            .map(|due| due.saturating_sub(self.now.wall_ms));
+            .map(|due| due.saturating_sub(now));
         [
             self.timers.wait_ms(now),
             disk,
@@ -433,7 +433,7 @@ impl Shard {
     fn pump(&mut self) -> Result<(), ShardError> {
         self.progress.clear();
         self.store
-            .pump(self.now.wall_ms, &mut self.progress)
+            .pump(self.now.into(), &mut self.progress)
             .map_err(ShardError::Poisoned)?;
         let mut progress = std::mem::take(&mut self.progress);
         if !progress.advanced.is_empty() {

@@ -79,7 +79,7 @@ impl Log {
             let position = kept.base + block as u64 * BLOCK_BYTES;
             file.set_sum(position, *sum);
             // It was just read.
-            file.set_warm(position, self.now_ms + self.parts.options.warm_ms);
+            file.set_warm(position, self.now.monotonic_ms + self.parts.options.warm_ms);
         }
         self.last_ms = self.last_ms.max(kept.last_ms);
         let segment = Segment {

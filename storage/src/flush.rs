@@ -276,7 +276,7 @@ impl Log {
             .rev()
             .find(|segment| segment.base < written);
         if let Some(file) = segment.and_then(|segment| segment.file.as_ref()) {
-            let until = self.now_ms + self.parts.options.warm_ms;
+            let until = self.now.monotonic_ms + self.parts.options.warm_ms;
             file.set_warm(written - BLOCK_BYTES, until);
         }
     }

@@ -105,9 +105,12 @@
 //!
 //! # Opening
 //!
-//! 1. Segments of a later incarnation than the state file's are what an interrupted recovery left; they go.
+//! 1. Segments of a later incarnation than the state file's are copies that an interrupted recovery left; they go if they
+//!    hold nothing that the others lack. Otherwise the state file is not the log's latest, and they stay.
 //! 2. Footers are taken; segments without an intact one are scanned. Records at or above the next segment's first
 //!    sequence were copied there and are passed over.
+//!    A sealed segment that begins later than the one before it ends is scanned too: its new footer tells of the gap.
+//!    Of a segment that is not whole blocks those that are whole are read; the file stays, and the epoch is new.
 //! 3. The highest sequence in any mark, footer or the state file was acknowledged. A record missing below it is a gap,
 //!    reported and never served; a record missing above it is where the log is cut. What looks like a mark behind a
 //!    broken frame proves nothing, a payload may look so too, but it makes the cut a reported loss.
@@ -128,6 +131,7 @@ mod index;
 mod log;
 mod lookup;
 mod memory_disk;
+mod moment;
 mod open;
 mod options;
 mod place;
@@ -158,6 +162,7 @@ pub use disk::{
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};
 pub use memory_disk::{Call, Fault, MemoryDisk, Step};
+pub use moment::Moment;
 pub use options::*;
 pub use place::*;
 pub use reader::{ColdRange, FileRange, LogReader, Read, SegmentFiles};

@@ -15,6 +15,7 @@ use crate::disk::{Map, Opened};
 use crate::error::AppendError;
 use crate::flush::Flush;
 use crate::index::{SegmentRef, TopicIndex};
+use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::Appended;
 use crate::segment::{Segment, SegmentFile, SegmentIndex};
@@ -115,7 +116,7 @@ pub(crate) struct Log {
     pub moved: bool,
     /// An append was refused since the last time the log said that it accepts again.
     pub refused: bool,
-    pub now_ms: u64,
+    pub now: Moment,
     pub records_appended: u64,
 }
 
@@ -146,7 +147,7 @@ impl Log {
             poisoned: false,
             moved: false,
             refused: false,
-            now_ms: 0,
+            now: Moment::default(),
             records_appended: 0,
             parts,
         }
@@ -175,7 +176,7 @@ impl Log {
     pub(crate) fn append(
         &mut self,
         record: &Record<'_>,
-        now_ms: u64,
+        wall_ms: u64,
     ) -> Result<Appended, AppendError> {
         if self.poisoned {
             return Err(AppendError::Poisoned);
@@ -194,7 +195,7 @@ impl Log {
         let hash = self.hash(record.topic());
         let topic = self.index.find_or_add(hash, record.topic());
         let offset = self.index.topic(topic).next;
-        self.last_ms = self.last_ms.max(now_ms & ((1 << 48) - 1));
+        self.last_ms = self.last_ms.max(wall_ms & ((1 << 48) - 1));
         Ok(self.commit(record, topic, offset))
     }
 

@@ -15,6 +15,7 @@ use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError};
 use crate::format::{BLOCK_BYTES, block_start};
 use crate::log::{Log, LogParts, Spare, footer_name};
+use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::{Progress, RecoveryReport};
 use crate::recovery::Kept;
@@ -31,7 +32,7 @@ pub(crate) struct Opening<'a> {
     pub slot: u16,
     pub options: LogOptions,
     pub pool: Arc<ArenaPool>,
-    pub now_ms: u64,
+    pub now: Moment,
 }
 
 impl Opening<'_> {
@@ -78,7 +79,7 @@ impl Opening<'_> {
         let mut rebuilt = Rebuild {
             log: Log::new(self.parts(path, epoch, survey.boot_id)),
             disk,
-            now_ms: self.now_ms,
+            now: self.now,
         };
         rebuilt.run(survey, &mut report)?;
         let log = rebuilt.log;
@@ -101,9 +102,9 @@ impl Opening<'_> {
     }
 
     fn memory(&self) -> (Log, RecoveryReport) {
-        let epoch = self.dir.fresh_epoch(self.spec.id, self.now_ms);
+        let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
         let mut log = Log::new(self.parts(PathBuf::new(), epoch, 0));
-        log.now_ms = self.now_ms;
+        log.now = self.now;
         let report = RecoveryReport {
             log: self.spec.id,
             clean: false,
@@ -122,7 +123,7 @@ impl Opening<'_> {
 
     /// The epoch, and whether it is new because history was, or may have been, lost.
     fn epoch(&self, survey: &Survey) -> (u64, bool) {
-        let fresh = || self.dir.fresh_epoch(self.spec.id, self.now_ms);
+        let fresh = || self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
         let Some(state) = survey.state else {
             return (fresh(), survey.is_lossy());
         };
@@ -141,12 +142,12 @@ impl Opening<'_> {
 struct Rebuild<'a> {
     log: Log,
     disk: &'a mut dyn Disk,
-    now_ms: u64,
+    now: Moment,
 }
 
 impl Rebuild<'_> {
     fn run(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        self.log.now_ms = self.now_ms;
+        self.log.now = self.now;
         self.remove(survey.rubbish.clone())?;
         for (name, next) in &survey.topics {
             let hash = self.log.hash(name);
@@ -351,7 +352,7 @@ impl Rebuild<'_> {
         // A footer would end the old incarnation before the new one is committed.
         self.log.seal_retry_ms = u64::MAX;
         let mut progress = Progress::default();
-        self.log.turn(self.now_ms, self.disk, &mut progress);
+        self.log.turn(self.now, self.disk, &mut progress);
         self.disk.wait().map_err(|error| self.io(error))?;
         let stepped = self.complete_all().map(drop);
         self.log.seal_retry_ms = 0;

@@ -61,7 +61,7 @@ impl Unsealed {
     }
 
     pub(crate) fn limit(&self) -> u64 {
-        self.base + self.map.len()
+        (self.base + self.map.len()).next_multiple_of(BLOCK_BYTES)
     }
 
     pub(crate) fn scanned_bytes(&self) -> u64 {

@@ -42,10 +42,10 @@ impl Log {
     /// Drops what has to go. Looks once a second at most.
     pub(crate) fn retain(&mut self, disk: &mut dyn Disk) {
         let busy = self.retention.in_flight || self.drain != Drain::No;
-        if busy || self.now_ms < self.retention.next_check_ms {
+        if busy || self.now.monotonic_ms < self.retention.next_check_ms {
             return;
         }
-        self.retention.next_check_ms = self.now_ms + CHECK_MS;
+        self.retention.next_check_ms = self.now.monotonic_ms + CHECK_MS;
         let before = self.segments.len();
         while self.oldest_must_go() {
             self.drop_oldest_segment();
@@ -78,7 +78,7 @@ impl Log {
         let large = options.retention_bytes.is_some_and(|max| total() > max);
         let old = options
             .retention_age_ms
-            .is_some_and(|max| oldest.last_ms.saturating_add(max) < self.now_ms);
+            .is_some_and(|max| oldest.last_ms.saturating_add(max) < self.now.wall_ms);
         large || old
     }
 

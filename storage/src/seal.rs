@@ -10,6 +10,7 @@ use crate::error::Poisoned;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
 use crate::log::{Discarded, Drain, Log, Purpose, Spare, footer_name};
+use crate::moment::Moment;
 use crate::options::Durability;
 use crate::place::Progress;
 use crate::segment::{Segment, SegmentIndex, Stage};
@@ -22,8 +23,8 @@ const REFUSED_MS: u64 = 5;
 
 impl Log {
     /// One turn: everything that can be started is, and what has changed is told.
-    pub(crate) fn turn(&mut self, now_ms: u64, disk: &mut dyn Disk, progress: &mut Progress) {
-        self.now_ms = now_ms;
+    pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
+        self.now = now;
         if self.on_disk() && !self.poisoned {
             self.seal_full(disk);
             self.prepare_ahead(disk);
@@ -86,7 +87,7 @@ impl Log {
             _ => None,
         };
         let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
-        let refused = self.refused.then_some(self.now_ms + REFUSED_MS);
+        let refused = self.refused.then_some(self.now.monotonic_ms + REFUSED_MS);
         [retry, seal, refused, self.retention_deadline_ms()]
             .into_iter()
             .flatten()
@@ -96,7 +97,7 @@ impl Log {
     fn prepare_ahead(&mut self, disk: &mut dyn Disk) {
         let due = match self.spare {
             Spare::None => true,
-            Spare::Failed { retry_ms } => self.now_ms >= retry_ms,
+            Spare::Failed { retry_ms } => self.now.monotonic_ms >= retry_ms,
             Spare::Preparing { .. } | Spare::Ready { .. } => false,
         };
         if !due || self.drain != Drain::No {
@@ -126,14 +127,14 @@ impl Log {
         self.spare = match result {
             Ok(opened) => Spare::Ready { base, opened },
             Err(_) => Spare::Failed {
-                retry_ms: self.now_ms + RETRY_MS,
+                retry_ms: self.now.monotonic_ms + RETRY_MS,
             },
         };
     }
 
     /// Starts the sync or the footer of segments that are full and flushed.
     fn seal_full(&mut self, disk: &mut dyn Disk) {
-        if self.now_ms < self.seal_retry_ms {
+        if self.now.monotonic_ms < self.seal_retry_ms {
             return;
         }
         self.seal_retry_ms = 0;
@@ -229,7 +230,7 @@ impl Log {
 
     fn footer_put(&mut self, number: u32, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
         let footer = result.ok().and_then(Footer::open);
-        let retry_ms = self.now_ms + RETRY_MS;
+        let retry_ms = self.now.monotonic_ms + RETRY_MS;
         let Some(segment) = self.segment_mut(number) else {
             return;
         };

@@ -15,6 +15,7 @@ use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
 use crate::format::BLOCK_BYTES;
 use crate::log::{Drain, Log};
+use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
 use crate::place::{
@@ -59,12 +60,12 @@ impl Store {
         disk: Box<dyn Disk>,
         pool: Arc<ArenaPool>,
         options: &LogOptions,
-        now_ms: u64,
+        now: Moment,
     ) -> Result<(Self, Vec<RecoveryReport>), OpenError> {
         if let Some(fault) = options.fault() {
             return Err(OpenError::Options(fault));
         }
-        pool.set_clock(now_ms);
+        pool.set_clock(now.monotonic_ms);
         let mut store = Self {
             disk,
             logs: Vec::with_capacity(logs.len()),
@@ -85,7 +86,7 @@ impl Store {
                 slot: u16::try_from(slot).map_err(|_| OpenError::NoSuchLog(*id))?,
                 options: *options,
                 pool: Arc::clone(&store.pool),
-                now_ms,
+                now,
             };
             let (log, report) = opening.run(&mut *store.disk)?;
             store.slots.insert(*id, slot);
@@ -103,7 +104,7 @@ impl Store {
         self.log(log).expect("the caller asks about its own logs")
     }
 
-    /// Appends a verified record. It is acknowledged and delivered once the log's visible place has reached
+    /// Appends a verified record, stamped with the wall clock's time. It is acknowledged and delivered once the log's visible place has reached
     /// [`Appended::end`].
     ///
     /// # Errors
@@ -112,29 +113,29 @@ impl Store {
         &mut self,
         log: LogId,
         record: &Record<'_>,
-        now_ms: u64,
+        wall_ms: u64,
     ) -> Result<Appended, AppendError> {
         let slot = *self.slots.get(&log).ok_or(AppendError::NotHere)?;
-        self.logs[slot].append(record, now_ms)
+        self.logs[slot].append(record, wall_ms)
     }
 
     /// Takes what has finished, advances the visible places, and queues what can be started. `progress` is added to.
     ///
     /// # Errors
     /// A log that failed: the broker says so and stops.
-    pub fn pump(&mut self, now_ms: u64, progress: &mut Progress) -> Result<(), Poisoned> {
-        self.pool.set_clock(now_ms);
+    pub fn pump(&mut self, now: Moment, progress: &mut Progress) -> Result<(), Poisoned> {
+        self.pool.set_clock(now.monotonic_ms);
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         let mut failed = None;
         for completion in completions.drain(..) {
-            if let Err(poisoned) = self.complete(completion, now_ms, progress) {
+            if let Err(poisoned) = self.complete(completion, now, progress) {
                 failed.get_or_insert(poisoned);
             }
         }
         self.completions = completions;
         for log in &mut self.logs {
-            log.turn(now_ms, &mut *self.disk, progress);
+            log.turn(now, &mut *self.disk, progress);
         }
         failed.map_or(Ok(()), Err)
     }
@@ -142,12 +143,12 @@ impl Store {
     fn complete(
         &mut self,
         completion: Completion,
-        now_ms: u64,
+        now: Moment,
         progress: &mut Progress,
     ) -> Result<(), Poisoned> {
         let slot = completion.token >> 48;
         if slot == POPULATE_SLOT {
-            self.populated(completion, now_ms, progress);
+            self.populated(completion, now, progress);
             return Ok(());
         }
         let slot = usize::try_from(slot).expect("16 bits");
@@ -173,7 +174,7 @@ impl Store {
         self.disk.wait()
     }
 
-    /// When to pump next although nothing happens.
+    /// When to pump next although nothing happens, by the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.logs.iter().filter_map(Log::deadline_ms).min()
@@ -260,7 +261,7 @@ impl Store {
         });
     }
 
-    fn populated(&mut self, completion: Completion, now_ms: u64, progress: &mut Progress) {
+    fn populated(&mut self, completion: Completion, now: Moment, progress: &mut Progress) {
         let (own, populating) = (completion.token, &mut self.populating);
         let Some(done) = populating.iter().position(|one| one.own == own) else {
             return;
@@ -271,7 +272,7 @@ impl Store {
         };
         let outcome = match result {
             Ok(()) if cold.file.block_is_sound(cold.block) => {
-                let until = now_ms + self.options.warm_ms;
+                let until = now.monotonic_ms + self.options.warm_ms;
                 cold.file.set_warm(cold.block, until);
                 Ok(())
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, Map};
 use crate::error::OpenError;
 use crate::footer::{Footer, FooterHead};
-use crate::format::{BLOCK_BYTES, FORMAT_VERSION};
+use crate::format::{BLOCK_BYTES, FORMAT_VERSION, block_start};
 use crate::log::{footer_name, segment_name};
 use crate::recovery::{Assembler, Kept, Unsealed};
 use crate::state::{CARRIED, Carried, STATE, State, StateFault, decode_carried};
@@ -63,7 +63,7 @@ pub(crate) struct Blank {
 /// What was found, put together.
 pub(crate) struct Survey {
     pub state: Option<State>,
-    /// A file besides the segments was damaged: what it knew is lost.
+    /// A file is damaged in a way that hides what is lost: one besides the segments, or a segment that was shortened.
     pub damaged: bool,
     pub carried: Option<Arc<Map>>,
     pub topics: Carried,
@@ -107,13 +107,21 @@ impl Surveyor<'_> {
         let (carried, topics, carried_damaged) = self.carried(names.contains(CARRIED))?;
         let mut rubbish: Vec<PathBuf> = Vec::new();
         let mut segments = BTreeMap::new();
+        let (mut shortened, mut fragments_end) = (false, 0);
         for entry in &entries {
             match base_of(&entry.name) {
-                Some(base) if entry.bytes >= BLOCK_BYTES && entry.bytes % BLOCK_BYTES == 0 => {
+                Some(base) if entry.bytes >= BLOCK_BYTES => {
                     let found = self.segment(base, &names)?;
+                    let whole = entry.bytes.is_multiple_of(BLOCK_BYTES);
+                    shortened |= !whole && matches!(found, OnDisk::Unsealed(_));
                     segments.insert(base, found);
                 }
-                Some(_) => rubbish.push(self.path.join(&entry.name)),
+                // Nothing of it can be read, and nothing says that it held nothing: it stays. What it held is missing
+                // between other segments, or it was cut since the state file was written.
+                Some(base) => {
+                    fragments_end = fragments_end.max(base + BLOCK_BYTES);
+                    shortened |= state.is_none_or(|state| base >= state.end);
+                }
                 None if entry.name.ends_with(".new") => rubbish.push(self.path.join(&entry.name)),
                 None => {}
             }
@@ -125,7 +133,10 @@ impl Surveyor<'_> {
         }
         let survey = Survey {
             state,
-            damaged: carried_damaged || state_damaged || state.is_none() && !segments.is_empty(),
+            damaged: carried_damaged
+                || state_damaged
+                || shortened
+                || state.is_none() && !segments.is_empty(),
             carried,
             topics,
             parts: Vec::new(),
@@ -141,7 +152,9 @@ impl Surveyor<'_> {
             durable: state.map_or(0, |state| state.sequence),
             scanned_bytes: 0,
             rebuilt: 0,
-            limit: state.map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES)),
+            limit: state
+                .map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES))
+                .max(fragments_end),
             boot_id,
             newest: 0,
             copies_removed: 0,
@@ -196,7 +209,7 @@ impl Surveyor<'_> {
                         path: self.path.join(name),
                     });
                 }
-                if head.segment_bytes == map.len() {
+                if head.segment_bytes == block_start(map.len()) {
                     return Ok(OnDisk::Sealed(Sealed {
                         path,
                         map,
@@ -272,8 +285,9 @@ impl Survey {
         if used.is_empty() {
             self.assembler.expected = self.state.map(|state| state.sequence);
         }
-        for segment in used {
-            self.add(segment);
+        for (number, segment) in used.into_iter().enumerate() {
+            let next = firsts.get(number + 1).copied().flatten();
+            self.add(segment, next);
         }
         self.assembler.finish(self.limit);
         self
@@ -300,22 +314,30 @@ impl Survey {
         Some(committed.saturating_add(1))
     }
 
-    fn add(&mut self, segment: OnDisk) {
-        match segment {
+    /// Adds a segment. The next one begins with the sequence `next`, if that is known.
+    fn add(&mut self, segment: OnDisk, next: Option<u64>) {
+        let expected = self.assembler.expected;
+        let unsealed = match segment {
+            OnDisk::Sealed(sealed) if expected.is_some_and(|e| e < sealed.head.first_sequence) => {
+                // Records before it are missing. It is read again, so that its new footer will tell of the gap.
+                let mut unsealed = Unsealed::scan(sealed.head.base, sealed.path, sealed.map);
+                unsealed.superseded_from = next;
+                self.assembler.is_cut = false;
+                unsealed
+            }
             OnDisk::Sealed(sealed) => {
-                let assembler = &mut self.assembler;
-                assembler.expected = Some(sealed.head.next_sequence);
+                self.assembler.expected = Some(sealed.head.next_sequence);
                 // What is sealed was durable, whatever a segment before it has lost.
-                assembler.is_cut = false;
+                self.assembler.is_cut = false;
                 self.parts.push(Part::Sealed(sealed));
+                return;
             }
-            OnDisk::Unsealed(unsealed) => {
-                self.scanned_bytes += unsealed.scanned_bytes();
-                let kept = self.assembler.add(&unsealed);
-                self.rebuilt += 1;
-                self.parts.push(Part::Kept(kept));
-            }
-        }
+            OnDisk::Unsealed(unsealed) => unsealed,
+        };
+        self.scanned_bytes += unsealed.scanned_bytes();
+        let kept = self.assembler.add(&unsealed);
+        self.rebuilt += 1;
+        self.parts.push(Part::Kept(kept));
     }
 
     /// Whether acknowledged records are missing.

@@ -331,3 +331,78 @@ fn a_state_file_that_is_too_old_removes_nothing_and_changes_the_epoch() {
     assert!(rig.report(Durability::Synced).epoch_changed);
     assert!(rig.dump(log) == wanted);
 }
+
+/// Appends to a bench until it has so many sealed segments and a few records more.
+fn long_bench() -> (Bench, Rig) {
+    let (mut bench, mut rig) = bench();
+    let log = rig.log(Durability::Synced);
+    for number in RECORDS..RECORDS + 60 {
+        let end = rig
+            .append(log, &record("t", 1, &vec![number as u8; 100_000]))
+            .end;
+        rig.until_visible(log, end);
+        rig.turn();
+    }
+    for _ in 0..5 {
+        rig.turn();
+    }
+    bench.entries = rig.dump(log);
+    (bench, rig)
+}
+
+/// Checks that what is missing is reported once: as gaps and a new epoch at this start, not at the next.
+fn check_loss(bench: &Bench, disk: &MemoryDisk) -> (Vec<(String, u64, Vec<u8>)>, MemoryDisk) {
+    let mut rig = open_at(bench, disk, 2000);
+    let report = rig.report(Durability::Synced).clone();
+    assert!(report.epoch_changed, "{report:?}");
+    let lost: u64 = report
+        .gaps
+        .iter()
+        .map(|gap| gap.next_sequence.get() - gap.first_sequence.get())
+        .sum();
+    let log = rig.log(Durability::Synced);
+    let found = rig.dump(log);
+    assert!(lost > 0);
+    assert_eq!(found.len() as u64 + lost, bench.entries.len() as u64);
+    assert!(found.iter().all(|entry| bench.entries.contains(entry)));
+    for _ in 0..5 {
+        rig.turn();
+    }
+    drop(rig);
+    let disk = disk.kill(3);
+    let mut rig = open_at(bench, &disk, 3000);
+    let again = rig.report(Durability::Synced);
+    assert_eq!((again.epoch, again.gaps.len()), (report.epoch, 0));
+    assert!(rig.dump(log) == found);
+    (found, disk)
+}
+
+#[test]
+fn a_missing_segment_before_a_sealed_one_is_a_gap_and_a_new_epoch() {
+    let (bench, rig) = long_bench();
+    drop(rig);
+    let disk = bench.disk.kill(1);
+    assert!(disk.content(&bench.path("0000000000800000.idx")).is_some());
+    disk.remove(&bench.path("0000000000400000.seg"));
+    check_loss(&bench, &disk);
+}
+
+#[test]
+fn a_segment_that_was_shortened_keeps_its_whole_blocks_and_the_rest_is_a_gap() {
+    for (bytes, kept) in [(BLOCK_BYTES + 300_000, 15), (300_000, 0)] {
+        let (bench, rig) = long_bench();
+        drop(rig);
+        let disk = bench.disk.kill(1);
+        let path = bench.path("0000000000400000.seg");
+        let content = disk.content(&path).expect("a segment");
+        disk.replace(&path, &content[..bytes as usize]);
+        let (found, disk) = check_loss(&bench, &disk);
+        let (from, to) = (support::SEGMENT, 2 * support::SEGMENT);
+        let mut inside = bench.places.iter().zip(&bench.entries);
+        let of_segment = inside.by_ref().filter(|(place, entry)| {
+            (from..to).contains(&place.position.get()) && found.contains(entry)
+        });
+        assert!(of_segment.count() >= kept);
+        assert!(disk.content(&path).is_some(), "nothing is removed");
+    }
+}

@@ -36,7 +36,7 @@ fn bench(options: &LogOptions) -> Bench {
 
 fn pump(rig: &mut Rig) -> Result<(), Poisoned> {
     rig.progress.clear();
-    rig.store.pump(rig.now_ms, &mut rig.progress)
+    rig.store.pump(rig.now(), &mut rig.progress)
 }
 
 #[test]

@@ -46,7 +46,7 @@ struct Inner {
     lists: Mutex<Lists>,
     wanted: Condvar,
     touched: AtomicUsize,
-    /// The latest time any store was told, for readers, which have no clock.
+    /// The latest monotonic time any store was told, for readers, which have no clock.
     clock_ms: AtomicU64,
 }
 
@@ -137,8 +137,10 @@ impl ArenaPool {
     }
 
     /// Tells readers the time.
-    pub(crate) fn set_clock(&self, now_ms: u64) {
-        self.inner.clock_ms.fetch_max(now_ms, Ordering::Relaxed);
+    pub(crate) fn set_clock(&self, monotonic_ms: u64) {
+        self.inner
+            .clock_ms
+            .fetch_max(monotonic_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn clock_ms(&self) -> u64 {

@@ -15,7 +15,7 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Disk, Durability,
-    LogOptions, LogReader, OpenError, Place, Progress, Read, RecoveryReport, Store,
+    LogOptions, LogReader, Moment, OpenError, Place, Progress, Read, RecoveryReport, Store,
 };
 
 pub const SEGMENT: u64 = 4 << 20;
@@ -72,12 +72,22 @@ pub fn record(topic: &str, count: usize, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A time at which both clocks agree.
+pub fn moment(now_ms: u64) -> Moment {
+    Moment {
+        monotonic_ms: now_ms,
+        wall_ms: now_ms,
+    }
+}
+
 /// A store with one log of each durability, and the time it is told.
 pub struct Rig {
     pub store: Store,
     pub dir: DataDir,
     pub progress: Progress,
+    /// Both clocks, but for what the wall clock was set back.
     pub now_ms: u64,
+    pub set_back_ms: u64,
     pub reports: Vec<RecoveryReport>,
     tokens: u64,
 }
@@ -101,15 +111,24 @@ impl Rig {
         now_ms: u64,
     ) -> Result<Self, OpenError> {
         let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
-        let (store, reports) = Store::open(dir, &logs, disk, Arc::clone(pool), options, now_ms)?;
+        let (store, reports) =
+            Store::open(dir, &logs, disk, Arc::clone(pool), options, moment(now_ms))?;
         Ok(Self {
             store,
             dir: dir.clone(),
             progress: Progress::default(),
             now_ms,
+            set_back_ms: 0,
             reports,
             tokens: 0,
         })
+    }
+
+    pub fn now(&self) -> Moment {
+        Moment {
+            wall_ms: self.now_ms - self.set_back_ms,
+            ..moment(self.now_ms)
+        }
     }
 
     pub fn log(&self, durability: Durability) -> LogId {
@@ -125,7 +144,7 @@ impl Rig {
     pub fn turn(&mut self) {
         self.progress.clear();
         self.store
-            .pump(self.now_ms, &mut self.progress)
+            .pump(self.now(), &mut self.progress)
             .expect("no log is poisoned");
         self.store.submit().expect("the disk takes submissions");
     }
@@ -142,7 +161,7 @@ impl Rig {
 
     pub fn try_append(&mut self, log: LogId, bytes: &[u8]) -> Result<Appended, AppendError> {
         let record = Record::verify(bytes, &Limits::HARD).expect("a sound record");
-        self.store.append(log, &record, self.now_ms)
+        self.store.append(log, &record, self.now().wall_ms)
     }
 
     /// Appends, turning while the log is busy.
@@ -156,6 +175,16 @@ impl Rig {
             }
             assert!(start.elapsed() < DEADLINE, "the log stays busy");
         }
+    }
+
+    /// Appends, turning whatever the log says against it.
+    pub fn turn_until_taken(&mut self, log: LogId, bytes: &[u8]) -> Appended {
+        let mut taken = None;
+        self.until("the log takes the record", |rig| {
+            taken = rig.try_append(log, bytes).ok();
+            taken.is_some()
+        });
+        taken.expect("it was taken")
     }
 
     pub fn until_visible(&mut self, log: LogId, end: Position) {
