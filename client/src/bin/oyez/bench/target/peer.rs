@@ -6,7 +6,6 @@
 //! the server answers when it has taken in all of them. It is heard when its last message is there; until then its
 //! bytes wait, so that a message lost in the middle is seen.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Range;
@@ -125,17 +124,6 @@ impl FromStr for Peer {
             .next()
             .ok_or_else(|| format!("{host} has no address"))?;
         Ok(Self { protocol, address })
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            Protocol::Redis => Redis::NAME,
-            Protocol::Nats => Nats::NAME,
-            Protocol::Mqtt => Mqtt::NAME,
-        };
-        write!(f, "{scheme}://{}", self.address)
     }
 }
 

@@ -88,6 +88,9 @@ enum Item {
     Integer,
 }
 
+/// The first three of an array's items, and the size of all of it.
+type Array = ([Option<Item>; 3], usize);
+
 /// A message, or the answer to a subscription.
 fn pushed(input: &[u8]) -> Result<Option<(Said<'_>, usize)>, String> {
     let Some((items, size)) = array(input)? else {
@@ -104,8 +107,8 @@ fn pushed(input: &[u8]) -> Result<Option<(Said<'_>, usize)>, String> {
     Ok(Some((said, size)))
 }
 
-/// The first three items of an array, and the size of all of it.
-fn array(input: &[u8]) -> Result<Option<([Option<Item>; 3], usize)>, String> {
+/// The array at the start of `input`; none until it is whole.
+fn array(input: &[u8]) -> Result<Option<Array>, String> {
     let Some((head, mut at)) = line(input)? else {
         return Ok(None);
     };
