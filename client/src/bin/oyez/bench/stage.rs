@@ -77,6 +77,7 @@ impl Stage {
             pid: common.pid,
         };
         let target: Arc<dyn Target> = match common.target {
+            TargetName::Peer(peer) => peer.target(options)?,
             TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
             TargetName::Floor => {
                 Arc::new(FloorTarget::new(options, wanted.connections, sync_file)?)

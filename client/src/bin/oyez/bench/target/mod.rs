@@ -2,7 +2,13 @@
 //! threads, pacing and figures are the bench's. One file per target.
 
 pub(crate) mod floor;
+mod mqtt;
+mod nats;
 pub(crate) mod oyez;
+pub(crate) mod peer;
+mod redis;
+#[cfg(test)]
+mod trial;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,369 @@
+//! What real servers of other protocols have in common. A dialect says how messages are written and what answers mean;
+//! here they become publications, places and answers of the bench.
+//!
+//! Such servers do not number messages, so the first bytes of each payload do: the number of the message in its topic,
+//! and how many messages its publication has. A publication is as many messages, written at once, and something that
+//! the server answers when it has taken in all of them. It is heard when its last message is there; until then its
+//! bytes wait, so that a message lost in the middle is seen.
+
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::mqtt::Mqtt;
+use super::nats::Nats;
+use super::oyez::OyezOptions;
+use super::redis::Redis;
+use super::{Ear, Heard, Place, Stamp, Target, topic_of};
+use crate::bench::memory;
+use crate::failure::Failure;
+
+/// Bytes of a payload that say which it is: number (8) and messages of its publication (4), little-endian.
+const MARK_BYTES: usize = 12;
+/// Longest payload that is believed to come.
+pub(super) const PAYLOAD_MAX: usize = 16 << 20;
+/// Longest line of a protocol that has lines.
+const LINE_MAX: usize = 64 << 10;
+pub(super) const LINE_END: &[u8] = b"\r\n";
+/// A slot as a publication carries it in a protocol of text: hexadecimal digits.
+pub(super) const SLOT_DIGITS: usize = 8;
+
+/// Another server, as `--target` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    protocol: Protocol,
+    address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Redis,
+    Nats,
+    Mqtt,
+}
+
+/// How a protocol is spoken.
+pub(super) trait Dialect: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// What a topic may not contain.
+    const FORBIDDEN: &'static [char];
+
+    /// Publications without an answer that a connection may have.
+    const RECORDS_MAX: u32;
+
+    /// Appends what a subscriber says: hello, and what it subscribes to.
+    fn join(topic: Option<&str>, out: &mut Vec<u8>);
+
+    /// Appends what a publisher says.
+    fn greet(out: &mut Vec<u8>);
+
+    /// Appends the messages, and what is answered when they are taken in.
+    fn compose(topic: &str, payloads: &[&[u8]], out: &mut Vec<u8>);
+
+    /// The payload of the message that was composed at the start of `publication`, and the size of that message; none
+    /// where there are no more of them.
+    fn payload(publication: &[u8]) -> Option<(Range<usize>, usize)>;
+
+    /// Writes the slot that the answer brings back; `last` is where the last message begins.
+    fn number(publication: &mut [u8], last: usize, slot: u32);
+
+    /// Appends the answer to a sign of life.
+    fn pong(out: &mut Vec<u8>);
+
+    /// What the first whole thing in `input` means, and its size; none until it is whole.
+    ///
+    /// # Errors
+    /// When the server refuses something or the bytes mean nothing, in words.
+    fn decode(input: &[u8]) -> Result<Option<(Said<'_>, usize)>, String>;
+}
+
+/// What a server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said<'a> {
+    Message(&'a [u8]),
+    /// The connection stands.
+    Ready,
+    /// The connection stands, and so does the subscription where there is one.
+    Subscribed,
+    /// The publication with this slot is taken in.
+    Answer(u32),
+    Ping,
+    Nothing,
+}
+
+impl Peer {
+    /// The target that it is.
+    pub(crate) fn target(self, options: OyezOptions) -> Result<Arc<dyn Target>, Failure> {
+        Ok(match self.protocol {
+            Protocol::Redis => Arc::new(PeerTarget::<Redis>::new(self.address, options)?),
+            Protocol::Nats => Arc::new(PeerTarget::<Nats>::new(self.address, options)?),
+            Protocol::Mqtt => Arc::new(PeerTarget::<Mqtt>::new(self.address, options)?),
+        })
+    }
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "give oyez, floor, redis://HOST:PORT, nats://HOST:PORT or mqtt://HOST:PORT";
+        let (scheme, host) = text.split_once("://").ok_or(expected)?;
+        let protocol = match scheme {
+            "redis" => Protocol::Redis,
+            "nats" => Protocol::Nats,
+            "mqtt" => Protocol::Mqtt,
+            _ => return Err(expected.to_owned()),
+        };
+        let mut found = host
+            .to_socket_addrs()
+            .map_err(|error| format!("{host}: {error}"))?;
+        let address = found
+            .next()
+            .ok_or_else(|| format!("{host} has no address"))?;
+        Ok(Self { protocol, address })
+    }
+}
+
+/// A server of some dialect.
+struct PeerTarget<D> {
+    address: SocketAddr,
+    options: OyezOptions,
+    dialect: PhantomData<D>,
+}
+
+impl<D: Dialect> PeerTarget<D> {
+    fn new(address: SocketAddr, options: OyezOptions) -> Result<Self, Failure> {
+        let forbidden = |letter: char| letter.is_control() || D::FORBIDDEN.contains(&letter);
+        if options.topic.is_empty() || options.topic.contains(forbidden) {
+            let (name, topic) = (D::NAME, &options.topic);
+            let text = format!("{topic:?} is no topic that {name} can have (--topic)");
+            return Err(Failure::Usage(text));
+        }
+        Ok(Self {
+            address,
+            options,
+            dialect: PhantomData,
+        })
+    }
+
+    fn topic(&self, group: usize) -> String {
+        topic_of(&self.options.topic, self.options.groups, group)
+    }
+}
+
+impl<D: Dialect> Target for PeerTarget<D> {
+    fn name(&self) -> &'static str {
+        D::NAME
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Nobody comes back to where it was: these servers keep nothing for who was away.
+    fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
+        let topic = self.options.subscribe.then(|| self.topic(group));
+        D::join(topic.as_deref(), out);
+    }
+
+    fn greet(&self, out: &mut Vec<u8>) {
+        D::greet(out);
+    }
+
+    fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
+        if payloads.iter().any(|payload| payload.len() < MARK_BYTES) {
+            return Err(format!(
+                "with {} each message has at least {MARK_BYTES} bytes, which number it",
+                D::NAME
+            ));
+        }
+        D::compose(&self.topic(group), payloads, out);
+        Ok(())
+    }
+
+    fn stamp(&self, publication: &mut [u8], stamp: Stamp) {
+        stamp_publication::<D>(publication, stamp);
+    }
+
+    fn pong(&self, _token: u64, out: &mut Vec<u8>) {
+        D::pong(out);
+    }
+
+    fn ear(&self, _decode: bool) -> Box<dyn Ear> {
+        Box::new(PeerEar::<D>::new(self.options.subscribe))
+    }
+
+    fn memory(&self) -> Result<Option<u64>, String> {
+        Ok(self.options.pid.and_then(memory::anonymous))
+    }
+}
+
+/// Writes into each payload which it is, and into what is answered, for which publication.
+pub(super) fn stamp_publication<D: Dialect>(publication: &mut [u8], stamp: Stamp) {
+    let (mut at, mut messages) = (0, 0_u32);
+    while let Some((_, size)) = D::payload(&publication[at..]) {
+        at += size;
+        messages += 1;
+    }
+    let (mut at, mut last) = (0, 0);
+    for number in stamp.first.. {
+        let Some((payload, size)) = D::payload(&publication[at..]) else {
+            break;
+        };
+        let mark = &mut publication[at + payload.start..][..MARK_BYTES];
+        mark[..8].copy_from_slice(&number.to_le_bytes());
+        mark[8..].copy_from_slice(&messages.to_le_bytes());
+        (last, at) = (at, at + size);
+    }
+    D::number(publication, last, stamp.slot);
+}
+
+/// Numbers begin with the bench.
+const SUBSCRIBED: Heard = Heard::Subscribed(Place { next: 0, epoch: 0 });
+
+/// Understands a dialect.
+pub(super) struct PeerEar<D> {
+    /// Whether a subscription is awaited, so that a connection that stands is not yet all.
+    subscribe: bool,
+    dialect: PhantomData<D>,
+}
+
+impl<D: Dialect> Ear for PeerEar<D> {
+    /// What is taken ends where no publication is half there; the rest is heard again when there is more.
+    fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String> {
+        let (mut at, mut taken, mut taken_heard) = (0, 0, heard.len());
+        let mut half = None;
+        while let Some((said, size)) = D::decode(&input[at..])? {
+            at += size;
+            match said {
+                Said::Message(payload) => half = arrived(half, payload, heard)?,
+                Said::Ready => self.ready(heard),
+                Said::Subscribed => heard.extend([Self::WELCOME, SUBSCRIBED]),
+                Said::Answer(slot) => heard.push(Heard::Published { slot }),
+                Said::Ping => heard.push(Heard::Ping { token: 0 }),
+                Said::Nothing => {}
+            }
+            if half.is_none() {
+                (taken, taken_heard) = (at, heard.len());
+            }
+        }
+        heard.truncate(taken_heard);
+        Ok(taken)
+    }
+}
+
+/// A publication of which not all messages are there.
+#[derive(Clone, Copy, Debug)]
+struct Half {
+    first: u64,
+    here: u32,
+    messages: u32,
+}
+
+/// One more message, with what is half there before it; what is half there behind it.
+fn arrived(
+    half: Option<Half>,
+    payload: &[u8],
+    heard: &mut Vec<Heard>,
+) -> Result<Option<Half>, String> {
+    let Some((number, messages)) = read_mark(payload) else {
+        return Err("a message came that this bench did not publish; use a topic that nobody else uses (--topic)".to_owned());
+    };
+    let mut half = half.unwrap_or(Half {
+        first: number,
+        here: 0,
+        messages,
+    });
+    let due = half.first.checked_add(u64::from(half.here));
+    if due != Some(number) || half.messages != messages {
+        return Err(format!(
+            "messages are lost or out of order: message {number} came behind {} messages from {} on",
+            half.here, half.first
+        ));
+    }
+    half.here += 1;
+    if half.here < half.messages {
+        return Ok(Some(half));
+    }
+    heard.push(Heard::Record {
+        first: half.first,
+        messages,
+    });
+    Ok(None)
+}
+
+/// Number of a message, and messages of its publication.
+fn read_mark(payload: &[u8]) -> Option<(u64, u32)> {
+    let (number, rest) = payload.split_first_chunk()?;
+    let (messages, _) = rest.split_first_chunk()?;
+    let messages = u32::from_le_bytes(*messages);
+    (messages > 0).then(|| (u64::from_le_bytes(*number), messages))
+}
+
+impl<D: Dialect> PeerEar<D> {
+    const WELCOME: Heard = Heard::Welcome {
+        records: D::RECORDS_MAX,
+        bytes: u32::MAX,
+    };
+
+    pub(super) const fn new(subscribe: bool) -> Self {
+        Self {
+            subscribe,
+            dialect: PhantomData,
+        }
+    }
+
+    fn ready(&self, heard: &mut Vec<Heard>) {
+        heard.push(Self::WELCOME);
+        if !self.subscribe {
+            heard.push(SUBSCRIBED);
+        }
+    }
+}
+
+/// The line at the start of `input` without its end, and its size with it; none until it is whole.
+pub(super) fn line(input: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
+    let searched = &input[..input.len().min(LINE_MAX)];
+    match searched.windows(2).position(|pair| pair == b"\r\n") {
+        Some(size) => Ok(Some((&input[..size], size + 2))),
+        None if searched.len() == LINE_MAX => {
+            Err("the server sends a line without an end".to_owned())
+        }
+        None => Ok(None),
+    }
+}
+
+/// A decimal size of at most [`PAYLOAD_MAX`].
+pub(super) fn size(digits: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let size: usize = text.parse().ok()?;
+    (size <= PAYLOAD_MAX && digits.first().is_some_and(u8::is_ascii_digit)).then_some(size)
+}
+
+/// Writes a slot over the digits of another.
+pub(super) fn write_slot(digits: &mut [u8], slot: u32) {
+    for (place, digit) in digits.iter_mut().rev().enumerate() {
+        let value = slot >> (4 * place) & 0xf;
+        *digit = char::from_digit(value, 16).map_or(b'0', |digit| digit as u8);
+    }
+}
+
+/// Reads what [`write_slot`] wrote.
+pub(super) fn read_slot(digits: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(digits).ok()?;
+    (digits.len() == SLOT_DIGITS)
+        .then(|| u32::from_str_radix(text, 16).ok())
+        .flatten()
+}
+
+/// What a server says, for an error.
+pub(super) fn quoted(text: &[u8]) -> String {
+    const SHOWN_MAX: usize = 200;
+    format!(
+        "{:?}",
+        String::from_utf8_lossy(&text[..text.len().min(SHOWN_MAX)])
+    )
+}
