@@ -110,6 +110,7 @@ impl Shard {
             }
             Err(AppendError::Busy) => return Taken::Later,
             Err(AppendError::DiskFull) => Outcome::DiskFull,
+            Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
             Err(AppendError::Closing) => Outcome::Draining,
             Err(AppendError::Poisoned | AppendError::TooLarge | AppendError::NotHere) => {
                 Outcome::LogFailed

@@ -25,6 +25,8 @@ pub enum Outcome {
     Draining = 7,
     /// The topic's log failed; the broker is about to stop.
     LogFailed = 8,
+    /// The topic would be a new one, and its log has as many topics as it may.
+    TooManyTopics = 9,
 }
 
 impl Outcome {
@@ -41,6 +43,7 @@ impl Outcome {
             6 => Self::DiskFull,
             7 => Self::Draining,
             8 => Self::LogFailed,
+            9 => Self::TooManyTopics,
             _ => return None,
         })
     }
@@ -60,6 +63,9 @@ impl Outcome {
             }
             Self::Draining => "the broker is shutting down",
             Self::LogFailed => "the topic's log failed",
+            Self::TooManyTopics => {
+                "the topic would be a new one, and its log has as many topics as it may"
+            }
         }
     }
 }

@@ -210,7 +210,7 @@
 //! | 1 | not a topic | | 6 | the disk is full; publishing is refused, reading goes on |
 //! | 2 | subscribed already | | 7 | the broker is shutting down |
 //! | 3 | not subscribed | | 8 | the topic's log failed |
-//! | 4 | too many subscriptions | | | |
+//! | 4 | too many subscriptions | | 9 | a new topic, and its log has as many topics as it may |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
 //! again, do not. One that is not known counts as 1 or as 256 by that line.

@@ -286,7 +286,7 @@ fn an_outcome_that_is_not_known() {
     });
     refuses(
         &subscribed,
-        &[(6, 9)],
+        &[(6, 10)],
         malformed(kind::SUBSCRIBED, "outcome"),
     );
     refuses(&subscribed, &[(5, 4)], malformed(kind::SUBSCRIBED, "flags"));
@@ -313,7 +313,7 @@ fn published_entries_that_are_none() {
     refuses(&frame, &[(6, 0)], malformed("count"));
     refuses(&frame, &[(6, 2)], malformed("entries"));
     refuses(&frame, &[(7, 8)], malformed("count"));
-    refuses(&frame, &[(40, 9)], malformed("outcome"));
+    refuses(&frame, &[(40, 10)], malformed("outcome"));
     refuses(&frame, &[(47, 1)], malformed("reserved bytes are not zero"));
 }
 

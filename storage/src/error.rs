@@ -169,6 +169,9 @@ pub enum AppendError {
     /// Larger than the limits of this store.
     #[error("the record is larger than this store accepts")]
     TooLarge,
+    /// The record's topic is a new one, and the log holds as many as it may.
+    #[error("the log has as many topics as it may; publish to one of them, or raise the limit")]
+    TooManyTopics,
     /// A drain has begun.
     #[error("the store is closing")]
     Closing,

@@ -187,12 +187,16 @@ impl Log {
         if record.size() > self.parts.options.limits.record_size_max {
             return Err(AppendError::TooLarge);
         }
+        let hash = self.hash(record.topic());
+        let is_full = self.index.len() >= self.parts.options.topics_max;
+        if is_full && self.index.find(hash, record.topic()).is_none() {
+            return Err(AppendError::TooManyTopics);
+        }
         if let Err(error) = self.make_room(record.size() as usize) {
             self.refused = true;
             self.spare_wanted = true;
             return Err(error);
         }
-        let hash = self.hash(record.topic());
         let topic = self.index.find_or_add(hash, record.topic());
         let offset = self.index.topic(topic).next;
         self.last_ms = self.last_ms.max(wall_ms & ((1 << 48) - 1));

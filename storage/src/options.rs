@@ -12,6 +12,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Segment size unless configured otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// Topics of a log unless configured otherwise.
+pub const TOPICS_MAX_DEFAULT: usize = 1_000_000;
+
 /// What a log survives. A topic belongs to one log, hence to one durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -81,6 +84,9 @@ pub struct LogOptions {
     pub hot_blocks: usize,
     /// How long a populated range of a segment counts as being in the page cache, in milliseconds.
     pub warm_ms: u64,
+    /// Topics that a log may hold, in memory for as long as it is open: a record of another topic is refused. A log that
+    /// holds more when it is opened keeps them.
+    pub topics_max: usize,
     /// What the broker accepts; recovery accepts the widest limits of the protocol.
     pub limits: Limits,
 }
@@ -95,6 +101,7 @@ impl Default for LogOptions {
             tail_blocks: 16,
             hot_blocks: 2,
             warm_ms: 10_000,
+            topics_max: TOPICS_MAX_DEFAULT,
             limits: Limits::DEFAULT,
         }
     }

@@ -349,3 +349,23 @@ fn a_drain_refuses_appends_and_makes_written_logs_durable_too() {
     assert!(!rig.report(Durability::Written).epoch_changed);
     assert!(rig.dump(log) == wanted);
 }
+
+#[test]
+fn a_log_with_as_many_topics_as_it_may_have_refuses_new_ones_and_serves_the_others() {
+    let mut bench = bench(&LogOptions {
+        topics_max: 3,
+        ..options()
+    });
+    for durability in [Durability::Memory, Durability::Written, Durability::Synced] {
+        let log = bench.rig.log(durability);
+        for topic in ["t", "b", "c", "t"] {
+            bench.rig.append(log, &record(topic, 1, b"x"));
+        }
+        let refused = bench.rig.try_append(log, &record("d", 1, b"x"));
+        assert_eq!(refused, Err(AppendError::TooManyTopics));
+        let end = bench.rig.append(log, &record("b", 1, b"y")).end;
+        bench.rig.until_visible(log, end);
+        assert!(bench.rig.dump(log).len() >= 5);
+    }
+    assert_eq!(bench.rig.store.stats().topics, 9);
+}

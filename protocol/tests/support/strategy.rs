@@ -128,7 +128,7 @@ fn offset() -> impl Strategy<Value = Offset> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    (0u16..=8).prop_map(|code| Outcome::from_code(code).unwrap())
+    (0u16..=9).prop_map(|code| Outcome::from_code(code).unwrap())
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
