@@ -269,8 +269,9 @@ impl Rebuild<'_> {
         }
         self.log.incarnation = self.log.incarnation.wrapping_add(1);
         let copied: u64 = copies.iter().map(|kept| kept.records.len() as u64).sum();
+        let first = copies.iter().flat_map(|kept| &kept.records).next();
         self.log.reached = Reached {
-            sequence: survey.assembler.expected.unwrap_or(0) - copied,
+            sequence: first.map_or(survey.assembler.expected.unwrap_or(0), |r| r.sequence),
             chain: 0,
         };
         self.log.head = survey.limit;

@@ -145,8 +145,10 @@ impl Kept {
 pub(crate) struct Assembler {
     /// Sequence that the next record must have, once known.
     pub expected: Option<u64>,
-    /// Every record with a smaller sequence was acknowledged.
+    /// Every record with a smaller sequence was, or may have been, acknowledged.
     pub acknowledged: u64,
+    /// Every record with a smaller sequence was acknowledged, as marks, footers or the state file say.
+    pub durable: u64,
     pub is_cut: bool,
     pub cut_bytes: u64,
     /// Damage found, for the report; those that lost nothing but a pad are not in it.
@@ -333,11 +335,36 @@ impl Assembler {
                 first_sequence: Sequence::new(expected),
                 next_sequence: Sequence::new(self.acknowledged),
             });
-            self.expected = Some(self.acknowledged);
+            // What was only suspected has no say in which number comes next.
+            self.expected = Some(expected.max(self.durable));
         }
     }
 }
 
 fn usize_of(value: u64) -> usize {
     usize::try_from(value).expect("a segment has at most 512 blocks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspected_loss_is_a_gap_and_does_not_choose_the_next_sequence() {
+        let mut assembler = Assembler {
+            expected: Some(10),
+            acknowledged: 2000,
+            durable: 12,
+            is_cut: false,
+            cut_bytes: 0,
+            gaps: Vec::new(),
+        };
+        assembler.finish(BLOCK_BYTES);
+        let [gap] = assembler.gaps.as_slice() else {
+            panic!("{:?}", assembler.gaps);
+        };
+        assert_eq!(gap.first_sequence.get(), 10);
+        assert_eq!(gap.next_sequence.get(), 2000);
+        assert_eq!(assembler.expected, Some(12));
+    }
 }

@@ -3,7 +3,7 @@
 
 use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::header::{FrameHead, kind};
-use oyez_protocol::limits::{FRAME_ALIGN, Limits};
+use oyez_protocol::limits::{FRAME_ALIGN, Limits, RECORD_HEADER_SIZE};
 use oyez_protocol::record::Record;
 
 use crate::format::{
@@ -45,6 +45,9 @@ pub(crate) struct BlockScan {
     /// Sequence after the block's last record.
     pub next_sequence: u64,
 }
+
+/// Records that fit in a block, none being smaller than its header.
+const BLOCK_RECORDS_MAX: u64 = BLOCK_BYTES / RECORD_HEADER_SIZE as u64;
 
 enum Check {
     Sound,
@@ -114,7 +117,9 @@ impl BlockScan {
             }
             let mark = SyncMark::decode(&rest[at..]);
             let ours = |mark: &SyncMark| {
-                mark.incarnation == self.header.incarnation && block.contains(&mark.position)
+                mark.incarnation == self.header.incarnation
+                    && block.contains(&mark.position)
+                    && mark.sequence <= self.header.first_sequence + BLOCK_RECORDS_MAX
             };
             if let Some(mark) = mark.filter(ours) {
                 self.suspected = self.suspected.max(mark.sequence);
@@ -178,5 +183,38 @@ impl BlockScan {
         }
         self.marked = self.marked.max(mark.sequence);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_look_like_marks_suspect_no_more_records_than_a_block_holds() {
+        let header = BlockHeader {
+            log: 3,
+            incarnation: 7,
+            chain: 0,
+            number: 0,
+            first_sequence: 100,
+            timestamp_ms: 0,
+            dir_id: 1,
+        };
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        header.encode(&mut bytes[..BLOCK_HEADER_SIZE]);
+        let sequences = [105, 1 << 40, u64::MAX, 100 + BLOCK_BYTES / 48 + 1];
+        for (number, sequence) in sequences.into_iter().enumerate() {
+            let mark = SyncMark {
+                chain: 0,
+                sequence,
+                position: 4096,
+                incarnation: 7,
+            };
+            let at = 4096 + number * 64;
+            mark.encode(&mut bytes[at..at + SYNC_MARK_SIZE]);
+        }
+        let scan = scan_block(&bytes, 0).expect("the header is intact");
+        assert_eq!((scan.marked, scan.suspected), (0, 105));
     }
 }

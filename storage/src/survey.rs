@@ -144,7 +144,8 @@ impl Surveyor<'_> {
             rubbish,
             assembler: Assembler {
                 expected: None,
-                acknowledged: state.map_or(0, |state| state.sequence),
+                acknowledged: 0,
+                durable: 0,
                 is_cut: false,
                 cut_bytes: 0,
                 gaps: Vec::new(),
@@ -272,7 +273,10 @@ impl Survey {
                 unsealed.superseded_from = firsts.get(number + 1).copied().flatten();
                 for block in unsealed.blocks.iter().flatten() {
                     self.durable = self.durable.max(block.marked);
-                    suspected = suspected.max(block.suspected);
+                    // Where the next segment's beginning is known, it says what is missing here.
+                    if unsealed.superseded_from.is_none() {
+                        suspected = suspected.max(block.suspected);
+                    }
                 }
             }
         }
@@ -281,6 +285,7 @@ impl Survey {
                 self.durable = self.durable.max(sealed.head.next_sequence);
             }
         }
+        self.assembler.durable = self.durable;
         self.assembler.acknowledged = self.durable.max(suspected);
         if used.is_empty() {
             self.assembler.expected = self.state.map(|state| state.sequence);
