@@ -61,7 +61,7 @@ pub(crate) struct Flight {
 }
 
 impl Log {
-    fn poison(&mut self, what: &'static str, source: io::Error) -> Poisoned {
+    pub(crate) fn poison(&mut self, what: &'static str, source: io::Error) -> Poisoned {
         self.poisoned = true;
         self.flush.flight = None;
         Poisoned {

@@ -168,12 +168,7 @@ impl Log {
             return Ok(());
         };
         if let Err(source) = result {
-            self.poisoned = true;
-            return Err(Poisoned {
-                log: self.log_id(),
-                what: "sync",
-                source,
-            });
+            return Err(self.poison("sync", source));
         }
         self.put_footer(number, disk);
         Ok(())

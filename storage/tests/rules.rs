@@ -212,6 +212,30 @@ fn a_failed_write_or_sync_poisons_the_log_and_is_not_tried_again() {
     }
 }
 
+#[test]
+fn a_failed_sync_of_a_full_segment_poisons_a_written_log() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Written);
+    for _ in 0..30 {
+        let end = bench.rig.append(log, &record("t", 1, &[1; 100_000])).end;
+        bench.rig.until_visible(log, end);
+    }
+    bench.disk.fail_next(Step::Sync, Fault::Error(5));
+    let failed = (0..40).find_map(|_| {
+        let _ = bench.rig.try_append(log, &record("t", 1, &[1; 100_000]));
+        let failed = pump(&mut bench.rig).err();
+        bench.rig.store.submit().expect("a submission");
+        failed
+    });
+    let failed = failed.expect("the log fails");
+    assert_eq!((failed.what, failed.log), ("sync", log));
+    let visible = bench.rig.store.visible(log);
+    for _ in 0..10 {
+        bench.rig.turn();
+    }
+    assert_eq!(bench.rig.store.visible(log), visible);
+}
+
 /// Appends until the log refuses for the reason given; others pass.
 fn fill(bench: &mut Bench, durability: Durability, reason: AppendError) {
     let log = bench.rig.log(durability);
