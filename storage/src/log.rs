@@ -11,7 +11,7 @@ use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
-use crate::disk::{Map, Opened};
+use crate::disk::{Block, Map, Opened};
 use crate::error::AppendError;
 use crate::flush::Flush;
 use crate::index::{SegmentRef, TopicIndex};
@@ -92,6 +92,8 @@ pub(crate) struct Log {
     pub segments: VecDeque<Segment>,
     pub next_number: u32,
     pub tail: VecDeque<TailBlock>,
+    /// The block that a memory log dropped last; readers may still hold it.
+    pub given_up: Weak<Block>,
     pub writer: Option<BlockWriter>,
     /// Position that the next frame gets; a segment's border when there is no writer.
     pub head: u64,
@@ -129,6 +131,7 @@ impl Log {
             segments: VecDeque::new(),
             next_number: 0,
             tail: VecDeque::with_capacity(parts.options.tail_blocks + 1),
+            given_up: Weak::new(),
             writer: None,
             head: 0,
             reached: Reached::default(),

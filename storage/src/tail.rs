@@ -2,7 +2,7 @@
 //!
 //! Room is made before anything is appended, and refused as a whole: a refused append leaves the tail as it was.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use oyez_protocol::checksum::crc32c;
 
@@ -88,7 +88,7 @@ impl Log {
             .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active);
         if !self.on_disk() {
             // A memory log gives up its oldest block rather than wait.
-            return self.parts.pool.free_blocks() > 0 || self.tail.len() >= 2;
+            return self.parts.pool.free_blocks() > 0 || self.may_give_up();
         }
         let segment = !border || matches!(self.spare, Spare::Ready { .. });
         segment && self.tail.len() < self.blocks_max() && self.parts.pool.free_blocks() > 0
@@ -119,16 +119,23 @@ impl Log {
             self.drop_oldest_block();
         }
         let taken = self.parts.pool.take();
-        if taken.is_some() || self.tail.len() < 2 {
+        // A free block only has to be touched, and one that was given up may still be read: both come without history.
+        if taken.is_some() || !self.may_give_up() || self.parts.pool.free_blocks() > 0 {
             return taken;
         }
         self.drop_oldest_block();
         self.parts.pool.take()
     }
 
+    /// Whether a memory log may give up a block for lack of another: not its last one, and one at a time.
+    fn may_give_up(&self) -> bool {
+        self.tail.len() >= 2 && self.given_up.strong_count() == 0
+    }
+
     /// A memory log forgets its oldest block, which is also a segment of it.
     fn drop_oldest_block(&mut self) {
-        self.tail.pop_front();
+        let oldest = self.tail.pop_front();
+        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
         self.segments.pop_front();
         let start = self.tail.front().map_or(self.head, |block| block.base);
         self.shared.set_start(start);

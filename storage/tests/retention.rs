@@ -202,11 +202,7 @@ fn a_memory_log_is_visible_at_once_bounded_and_never_on_disk() {
     let log = bench.rig.log(Durability::Memory);
     for number in 0..200u64 {
         let bytes = record("t", 1, &vec![number as u8; LARGE]);
-        let end = bench
-            .rig
-            .try_append(log, &bytes)
-            .expect("it always takes one")
-            .end;
+        let end = bench.rig.append(log, &bytes).end;
         assert_eq!(bench.rig.store.visible(log), end);
     }
     bench.rig.turn();
@@ -273,4 +269,57 @@ fn an_idle_reader_keeps_no_block_from_the_arena() {
         }
     }
     assert_eq!(pool.free_blocks(), 3);
+}
+
+#[test]
+fn a_memory_log_keeps_its_history_while_blocks_are_free() {
+    let mut bench = bench(&LogOptions {
+        memory_blocks: 30,
+        ..options()
+    });
+    let log = bench.rig.log(Durability::Memory);
+    let bytes = record("t", 1, &vec![1; 250_000]);
+    while bench.rig.store.stats().arena_blocks_used < 28 {
+        bench.rig.append(log, &bytes);
+        let located = bench.locate(Durability::Memory, "t", StartAt::Earliest);
+        assert_eq!(located.earliest, Offset::new(0));
+    }
+}
+
+#[test]
+fn a_memory_log_gives_up_one_block_at_a_time_while_readers_hold_it() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = Box::new(MemoryDisk::new());
+    let mut rig = Rig::open(&dir, disk, &pool(4), &options(), 1000);
+    let log = rig.log(Durability::Memory);
+    let bytes = record("t", 1, &vec![1; 250_000]);
+    while rig.store.stats().arena_blocks_used < 4 {
+        rig.append(log, &bytes);
+    }
+    let earliest = |rig: &Rig| {
+        let store = &rig.store;
+        let located = store.locate(log, "t", StartAt::Earliest, Position::new(0));
+        located.earliest.get()
+    };
+    let mut places = Vec::new();
+    rig.store.places(log, "t", Offset::new(0), 1, &mut places);
+    let mut reader = rig.store.reader(log);
+    let read = reader.read(places[0].position, places[0].size);
+    assert!(matches!(read, Ok(Read::Ready(_))));
+    drop(read);
+    rig.until("the arena is full", |rig| {
+        rig.try_append(log, &bytes) == Err(AppendError::Busy)
+    });
+    let kept = earliest(&rig);
+    assert!(kept > 0);
+    for _ in 0..10 {
+        rig.turn();
+        assert_eq!(rig.progress.accepting_again, []);
+        assert_eq!(rig.try_append(log, &bytes), Err(AppendError::Busy));
+    }
+    assert_eq!(earliest(&rig), kept);
+    reader.release();
+    rig.append(log, &bytes);
+    assert_eq!(earliest(&rig), kept);
 }
