@@ -11,6 +11,7 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
+use tracing::warn;
 
 use crate::catchup::Catchup;
 use crate::chain::Chain;
@@ -452,6 +453,9 @@ impl Shard {
         }
         for (token, outcome) in progress.populated.drain(..) {
             self.populated(token, outcome);
+        }
+        for (log, error) in progress.trouble.drain(..) {
+            warn!(%log, "the next segment cannot be prepared: {error}; it is tried again");
         }
         self.progress = progress;
         Ok(())

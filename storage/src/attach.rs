@@ -46,6 +46,7 @@ impl Log {
             file: Some(Arc::new(file)),
             writing: None,
             stage: Stage::Sealed,
+            synced: true,
             last_ms: head.last_ms,
             index: SegmentIndex::Footer(sealed.footer),
         };
@@ -91,6 +92,7 @@ impl Log {
             file: Some(Arc::new(file)),
             writing: Some(opened.file),
             stage: Stage::Full,
+            synced: false,
             last_ms: kept.last_ms,
             index: SegmentIndex::Live(Arc::new(live)),
         };

@@ -157,7 +157,7 @@ pub enum OpenError {
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// The arena is full or the next segment is not ready: stop reading this publisher, try again after progress.
+    /// The arena is full, or the next segment is not ready or could not be made: stop reading this publisher, try again after progress.
     #[error("the log is busy; try again")]
     Busy,
     /// No space for the next segment. It is tried again about once a second.

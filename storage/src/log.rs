@@ -4,6 +4,7 @@
 //! refused, and `Progress::accepting_again` says when to come back.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -32,9 +33,18 @@ const CHAINED: std::ops::Range<usize> = 20..24;
 #[derive(Debug)]
 pub(crate) enum Spare {
     None,
-    Preparing { base: u64 },
-    Ready { base: u64, opened: Opened },
-    Failed { retry_ms: u64 },
+    Preparing {
+        base: u64,
+    },
+    Ready {
+        base: u64,
+        opened: Opened,
+    },
+    /// It could not be made, for want of space or for another reason.
+    Failed {
+        retry_ms: u64,
+        no_space: bool,
+    },
 }
 
 /// What an operation in flight was for.
@@ -113,6 +123,8 @@ pub(crate) struct Log {
     pub carried: Option<Arc<Map>>,
     /// What takes long to free: the next file that is written takes it along to the disk's thread.
     pub discarded: Vec<Discarded>,
+    /// What failed and is tried again, until the next turn tells.
+    pub trouble: Vec<io::Error>,
     pub poisoned: bool,
     /// The visible place advanced since the last turn.
     pub moved: bool,
@@ -147,6 +159,7 @@ impl Log {
             seal_retry_ms: 0,
             carried: None,
             discarded: Vec::new(),
+            trouble: Vec::new(),
             poisoned: false,
             moved: false,
             refused: false,

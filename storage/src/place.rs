@@ -1,5 +1,7 @@
 //! The values that reads, look-ups and turns give back.
 
+use std::io;
+
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
 use crate::error::PopulateError;
@@ -89,6 +91,9 @@ pub struct Progress {
     pub populated: Vec<(u64, Result<(), PopulateError>)>,
     /// Logs that refused an append since and would take one.
     pub accepting_again: Vec<LogId>,
+    /// Segments that could not be prepared, and why. It is tried again about once a second; a log that needs the segment
+    /// refuses records meanwhile.
+    pub trouble: Vec<(LogId, io::Error)>,
 }
 
 impl Progress {
@@ -97,6 +102,7 @@ impl Progress {
         self.advanced.clear();
         self.populated.clear();
         self.accepting_again.clear();
+        self.trouble.clear();
     }
 }
 

@@ -16,7 +16,7 @@ use crate::place::Progress;
 use crate::segment::{Segment, SegmentIndex, Stage};
 use crate::state::{STATE, State};
 
-/// How long until something that failed for want of space is tried again.
+/// How long until a segment or a footer that could not be made is tried again.
 const RETRY_MS: u64 = 1000;
 /// How long a refused publisher waits at most when nothing else turns the loop.
 const REFUSED_MS: u64 = 5;
@@ -32,6 +32,9 @@ impl Log {
             self.start_flush(disk);
             self.retire_blocks();
             self.retain(disk);
+        }
+        for error in self.trouble.drain(..) {
+            progress.trouble.push((self.parts.spec.id, error));
         }
         if std::mem::take(&mut self.moved) {
             progress.advanced.push(self.log_id());
@@ -58,7 +61,7 @@ impl Log {
                     self.synced(token, result)
                 };
             }
-            Outcome::Prepared(result) => self.prepared(token, result),
+            Outcome::Prepared(result) => self.prepared(token, result, disk),
             Outcome::Put(result) => self.put(token, result, disk),
             Outcome::Unlinked(_) => {
                 // A file that could not be removed is found again when the log is opened.
@@ -83,11 +86,13 @@ impl Log {
     /// When the log next needs a turn although nothing happens.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let retry = match self.spare {
-            Spare::Failed { retry_ms } => Some(retry_ms),
+            // A drain prepares nothing.
+            Spare::Failed { retry_ms, .. } if self.drain == Drain::No => Some(retry_ms),
             _ => None,
         };
         let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
-        let refused = self.refused.then_some(self.now.monotonic_ms + REFUSED_MS);
+        let refused =
+            (self.refused && self.drain == Drain::No).then_some(self.now.monotonic_ms + REFUSED_MS);
         [retry, seal, refused, self.retention_deadline_ms()]
             .into_iter()
             .flatten()
@@ -97,7 +102,7 @@ impl Log {
     fn prepare_ahead(&mut self, disk: &mut dyn Disk) {
         let due = match self.spare {
             Spare::None => true,
-            Spare::Failed { retry_ms } => self.now.monotonic_ms >= retry_ms,
+            Spare::Failed { retry_ms, .. } => self.now.monotonic_ms >= retry_ms,
             Spare::Preparing { .. } | Spare::Ready { .. } => false,
         };
         if !due || self.drain != Drain::No {
@@ -119,43 +124,61 @@ impl Log {
         disk.prepare(token, path, self.parts.options.segment_bytes);
     }
 
-    fn prepared(&mut self, token: u64, result: io::Result<Opened>) {
+    fn prepared(&mut self, token: u64, result: io::Result<Opened>, disk: &mut dyn Disk) {
         self.take_purpose(token);
         let Spare::Preparing { base } = self.spare else {
+            if let Ok(unwanted) = result {
+                disk.close(unwanted.file);
+            }
             return;
         };
         self.spare = match result {
             Ok(opened) => Spare::Ready { base, opened },
-            Err(_) => Spare::Failed {
-                retry_ms: self.now.monotonic_ms + RETRY_MS,
-            },
+            Err(error) => {
+                let no_space = matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+                self.trouble.push(error);
+                Spare::Failed {
+                    retry_ms: self.now.monotonic_ms + RETRY_MS,
+                    no_space,
+                }
+            }
         };
     }
 
     /// Starts the sync or the footer of segments that are full and flushed.
     fn seal_full(&mut self, disk: &mut dyn Disk) {
-        if self.now.monotonic_ms < self.seal_retry_ms {
-            return;
+        let footers = self.now.monotonic_ms >= self.seal_retry_ms;
+        if footers {
+            self.seal_retry_ms = 0;
         }
-        self.seal_retry_ms = 0;
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
+            let number = segment.number;
             if segment.stage != Stage::Full {
                 continue;
             }
-            let number = segment.number;
-            let end = segment.limit();
-            if self.durability() == Durability::Synced && self.flush.synced >= end {
-                self.put_footer(number, disk);
-            } else if self.durability() == Durability::Written && self.flush.written >= end {
-                let Some(file) = segment.writing else {
-                    continue;
-                };
+            if self.is_durable(segment) {
+                if footers {
+                    self.put_footer(number, disk);
+                }
+            } else if self.durability() == Durability::Written
+                && self.flush.written >= segment.limit()
+                && let Some(file) = segment.writing
+            {
                 self.segments[at].stage = Stage::Sealing;
                 let token = self.token(Purpose::SealSync(number));
                 disk.sync(token, file);
             }
         }
+    }
+
+    /// Whether all of a full segment is durable: by the log's syncs, or by one of its own.
+    fn is_durable(&self, segment: &Segment) -> bool {
+        let by_flush = self.durability() == Durability::Synced;
+        segment.synced || by_flush && self.flush.synced >= segment.limit()
     }
 
     fn seal_synced(
@@ -170,11 +193,15 @@ impl Log {
         if let Err(source) = result {
             return Err(self.poison("sync", source));
         }
-        self.put_footer(number, disk);
+        if let Some(segment) = self.segment_mut(number) {
+            segment.synced = true;
+            segment.stage = Stage::Full;
+            self.seal_full(disk);
+        }
         Ok(())
     }
 
-    pub(crate) fn put_footer(&mut self, number: u32, disk: &mut dyn Disk) {
+    fn put_footer(&mut self, number: u32, disk: &mut dyn Disk) {
         let next_sequence = self
             .segment(number + 1)
             .map_or(self.reached.sequence, |next| next.first_sequence);
@@ -258,7 +285,9 @@ impl Log {
 
     fn drain_on(&mut self, disk: &mut dyn Disk) {
         let flushed = self.flush.flight.is_none() && self.flush.synced >= self.head;
-        if !flushed || !self.ops.is_empty() {
+        let full = self.segments.iter().filter(|s| s.stage == Stage::Full);
+        let durable = full.into_iter().all(|segment| self.is_durable(segment));
+        if !flushed || !durable || !self.ops.is_empty() {
             return;
         }
         match self.drain {

@@ -204,6 +204,8 @@ pub(crate) struct Segment {
     /// Open for writing until sealed.
     pub writing: Option<FileId>,
     pub stage: Stage,
+    /// A sync of its own has made it durable.
+    pub synced: bool,
     /// Timestamp of its last record.
     pub last_ms: u64,
 }

@@ -60,8 +60,10 @@ impl Log {
         if border && self.on_disk() {
             match &self.spare {
                 Spare::Ready { .. } => {}
-                Spare::Failed { .. } => return Err(AppendError::DiskFull),
-                Spare::None | Spare::Preparing { .. } => return Err(AppendError::Busy),
+                Spare::Failed { no_space: true, .. } => return Err(AppendError::DiskFull),
+                Spare::None | Spare::Preparing { .. } | Spare::Failed { .. } => {
+                    return Err(AppendError::Busy);
+                }
             }
         }
         let writer = self.take_block().ok_or(AppendError::Busy)?;
@@ -201,6 +203,7 @@ impl Log {
             file,
             writing,
             stage: Stage::Active,
+            synced: false,
             last_ms: self.last_ms,
         };
         self.push_segment(segment);

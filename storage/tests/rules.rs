@@ -393,3 +393,62 @@ fn a_log_with_as_many_topics_as_it_may_have_refuses_new_ones_and_serves_the_othe
     }
     assert_eq!(bench.rig.store.stats().topics, 9);
 }
+
+#[test]
+fn a_segment_that_cannot_be_prepared_says_why_and_only_want_of_space_is_a_full_disk() {
+    for (number, refusal) in [
+        (libc::ENOSPC, AppendError::DiskFull),
+        (libc::EDQUOT, AppendError::DiskFull),
+        (libc::EACCES, AppendError::Busy),
+    ] {
+        let mut bench = bench(&options());
+        let log = bench.rig.log(Durability::Synced);
+        bench.disk.fail_next(Step::Prepare, Fault::Error(number));
+        let mut told = Vec::new();
+        bench.rig.until("the log refuses", |rig| {
+            let trouble = rig.progress.trouble.iter();
+            told.extend(trouble.map(|(log, error)| (*log, error.raw_os_error())));
+            rig.try_append(log, &record("t", 1, &[1; 100_000])) == Err(refusal) && !told.is_empty()
+        });
+        assert_eq!(told, [(log, Some(number))]);
+        bench.rig.now_ms += 1000;
+        let large = record("t", 1, &[1; 100_000]);
+        let end = bench.rig.turn_until_taken(log, &large).end;
+        bench.rig.until_visible(log, end);
+    }
+}
+
+#[test]
+fn a_drain_is_not_clean_before_full_segments_are_durable() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Written);
+    let large = record("t", 1, &[1; 100_000]);
+    // The footer of the first segment fails, and the second fills before it is tried again.
+    bench.disk.fail_next(Step::Put, Fault::Error(5));
+    for _ in 0..100 {
+        let end = bench.rig.append(log, &large).end;
+        bench.rig.until_visible(log, end);
+        bench.rig.turn();
+    }
+    bench.rig.drain();
+    let wanted = bench.rig.dump(log);
+    for seed in 0..3 {
+        let after = bench.disk.crash(seed);
+        let dir = bench.rig.dir.clone();
+        let mut rig = Rig::open(&dir, Box::new(after.clone()), &pool(32), &options(), 1000);
+        assert!(rig.report(Durability::Written).clean);
+        assert!(rig.dump(log) == wanted);
+        rig.drain();
+        bench.disk = after;
+    }
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_segment_that_could_not_be_prepared() {
+    let mut bench = bench(&options());
+    bench.disk.set_capacity(Some(0));
+    fill(&mut bench, Durability::Synced, AppendError::DiskFull);
+    bench.rig.now_ms += 5000;
+    bench.rig.drain();
+    assert_eq!(bench.rig.store.next_deadline_ms(), None);
+}
