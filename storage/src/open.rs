@@ -51,6 +51,7 @@ impl Opening<'_> {
             path: &path,
             log: self.spec.id.get(),
             dir_id: self.dir.dir_id(),
+            durability: self.spec.durability,
         }
         .run()?;
         if survey.state.is_none() && survey.parts.is_empty() {

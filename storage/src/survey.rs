@@ -10,6 +10,7 @@ use crate::error::OpenError;
 use crate::footer::{Footer, FooterHead};
 use crate::format::{BLOCK_BYTES, FORMAT_VERSION, block_start};
 use crate::log::{footer_name, segment_name};
+use crate::options::Durability;
 use crate::recovery::{Assembler, Kept, Unsealed};
 use crate::state::{CARRIED, Carried, STATE, State, StateFault, decode_carried};
 
@@ -78,6 +79,7 @@ pub(crate) struct Survey {
     pub rebuilt: u64,
     /// Position after every segment there is.
     pub limit: u64,
+    /// The run of the machine; 0 if it cannot be told and the log does not depend on it.
     pub boot_id: u128,
     /// The latest incarnation among the segments that go into the log.
     pub newest: u32,
@@ -91,6 +93,7 @@ pub(crate) struct Surveyor<'a> {
     pub path: &'a Path,
     pub log: u16,
     pub dir_id: u64,
+    pub durability: Durability,
 }
 
 impl Surveyor<'_> {
@@ -102,7 +105,11 @@ impl Surveyor<'_> {
     pub(crate) fn run(mut self) -> Result<Survey, OpenError> {
         let entries = self.disk.list(self.path).map_err(self.io(""))?;
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        let boot_id = self.disk.boot_id().map_err(self.io("boot_id"))?;
+        let boot_id = match self.disk.boot_id() {
+            Ok(boot_id) => boot_id,
+            Err(_) if self.durability != Durability::Written => 0,
+            Err(source) => return Err(self.io("boot_id")(source)),
+        };
         let (state, state_damaged) = self.state(names.contains(STATE))?;
         let (carried, topics, carried_damaged) = self.carried(names.contains(CARRIED))?;
         let mut rubbish: Vec<PathBuf> = Vec::new();
