@@ -1,6 +1,5 @@
 //! What every bench does around its own measurement: a target, crowds that gather, a deadline, a bar, a report.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -18,7 +17,7 @@ use super::spread::Spread;
 use super::sys::bell::Bell;
 use super::sys::table;
 use super::target::Target;
-use super::target::floor::FloorTarget;
+use super::target::floor::{FloorOptions, FloorTarget};
 use super::target::oyez::{OyezOptions, OyezTarget};
 use crate::Shared;
 use crate::failure::Failure;
@@ -57,15 +56,15 @@ pub(crate) struct Publishing {
 impl Stage {
     /// Finds or starts the target.
     pub(crate) fn set(shared: &Shared, common: &Common, wanted: Wanted) -> Result<Self, Failure> {
-        Self::set_with(shared, common, wanted, None)
+        Self::set_with(shared, common, wanted, &FloorOptions::default())
     }
 
-    /// The same; a floor writes each record to `sync_file` and syncs it before it answers.
+    /// The same, with a floor that does more than the least.
     pub(crate) fn set_with(
         shared: &Shared,
         common: &Common,
         wanted: Wanted,
-        sync_file: Option<&Path>,
+        floor: &FloorOptions,
     ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
@@ -78,9 +77,7 @@ impl Stage {
         };
         let target: Arc<dyn Target> = match common.target {
             TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
-            TargetName::Floor => {
-                Arc::new(FloorTarget::new(options, wanted.connections, sync_file)?)
-            }
+            TargetName::Floor => Arc::new(FloorTarget::new(options, floor, wanted.connections)?),
         };
         Ok(Self {
             target,
