@@ -154,5 +154,5 @@ fn publish(stage: &Stage, board: &Arc<Board>, records: usize) -> Result<(), Fail
         end: End::Count(records),
     };
     let (publishers, _) = stage.publishers(&content, load, board)?;
-    Publishing::begin(publishers).finish().map(drop)
+    stage.finish(Publishing::begin(publishers), &[]).map(drop)
 }

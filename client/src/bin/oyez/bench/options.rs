@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::corpus::Corpus;
 use crate::duration;
@@ -15,7 +15,7 @@ use crate::output::Format;
 pub(crate) struct Common {
     /// What is put under load: the broker (--server), or `floor`, a bare accept-epoll-sendmsg server that the bench
     /// starts itself
-    #[arg(long, value_name = "TARGET", value_enum, default_value_t = TargetName::Oyez)]
+    #[arg(long, value_name = "TARGET", default_value = "oyez", value_parser = target)]
     pub(crate) target: TargetName,
 
     /// The topic, which nobody else may use meanwhile; the broker's configuration decides how durable it is
@@ -49,11 +49,11 @@ pub(crate) struct Common {
 }
 
 /// What can be put under load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TargetName {
-    /// The broker at --server
+    /// The broker at --server.
     Oyez,
-    /// A bare kernel loop
+    /// A bare kernel loop.
     Floor,
 }
 
@@ -108,6 +108,15 @@ impl Common {
             u32::try_from(BUFFERS_BYTES / connections).unwrap_or(u32::MAX)
         };
         Some(self.receive_buffer.unwrap_or(automatic)).filter(|size| *size > 0)
+    }
+}
+
+/// Reads what is to be put under load.
+fn target(text: &str) -> Result<TargetName, String> {
+    match text {
+        "oyez" => Ok(TargetName::Oyez),
+        "floor" => Ok(TargetName::Floor),
+        _ => Err("give oyez or floor".to_owned()),
     }
 }
 

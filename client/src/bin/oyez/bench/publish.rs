@@ -95,8 +95,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let (publishers, ratio) = stage.publishers(&arguments.content, load, &board)?;
     let publishing = Publishing::begin(publishers);
-    stage.await_published(&publishing, arguments.duration)?;
-    let published = publishing.finish()?;
+    let published = stage.finish_after(publishing, arguments.duration)?;
     stage.publish(&report(&stage, arguments, &published, ratio))
 }
 

@@ -75,7 +75,7 @@ impl Stage {
             compress: wanted.compress,
             pid: common.pid,
         };
-        let target: Arc<dyn Target> = match common.target {
+        let target: Arc<dyn Target> = match &common.target {
             TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
             TargetName::Floor => Arc::new(FloorTarget::new(options, floor, wanted.connections)?),
         };
@@ -146,44 +146,45 @@ impl Stage {
         let (publishers, ratio) = self.publishers(content, load, board)?;
         let publishing = Publishing::begin(publishers);
         let records = board.publications() as u64;
-        let done = || board.done() as u64;
+        let what = "records at the last subscriber";
         self.wait(
-            "records at the last subscriber",
+            what,
             records,
-            done,
+            || board.done() as u64,
             &[crowd],
             Some(&publishing),
         )?;
-        let published = publishing.finish()?;
+        let published = self.finish(publishing, &[crowd])?;
         // The last answer may be there before the last delivery.
-        self.wait(
-            "records at the last subscriber",
-            records,
-            done,
-            &[crowd],
-            None,
-        )?;
+        self.wait(what, records, || board.done() as u64, &[crowd], None)?;
         Ok((published, ratio))
     }
 
-    /// Waits until publishers that stop by themselves after `time` have done so.
-    pub(crate) fn await_published(
+    /// Waits for the last answer to publishers.
+    pub(crate) fn finish(
         &self,
-        publishing: &Publishing,
+        publishing: Publishing,
+        crowds: &[&Crowd],
+    ) -> Result<Published, Failure> {
+        let done = || u64::from(publishing.thread.is_finished());
+        self.wait("publishers done", 1, done, crowds, None)?;
+        let ended = publishing.thread.join();
+        ended
+            .map_err(|_| Failure::Failed("the publishing thread has panicked".to_owned()))?
+            .map_err(Failure::Failed)
+    }
+
+    /// Waits, with a bar of time, for publishers that stop by themselves after `time`.
+    pub(crate) fn finish_after(
+        &self,
+        publishing: Publishing,
         time: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<Published, Failure> {
         let started = Instant::now();
         let total = millis(time);
-        let reached = || millis(started.elapsed()).min(total);
-        self.wait("ms", total, reached, &[], Some(publishing))?;
-        // What is still on its way is bounded by the depth.
-        self.wait(
-            "publishers done",
-            1,
-            || u64::from(publishing.is_finished()),
-            &[],
-            Some(publishing),
-        )
+        let passed = || millis(started.elapsed()).min(total);
+        self.wait("ms", total, passed, &[], Some(&publishing))?;
+        self.finish(publishing, &[])
     }
 
     /// Waits until everybody is subscribed, also in the eyes of a server that does not tell subscribers so.
@@ -252,7 +253,7 @@ impl Stage {
             if now >= total {
                 return Ok(());
             }
-            if publishing.is_some_and(Publishing::is_finished) {
+            if publishing.is_some_and(|publishing| publishing.thread.is_finished()) {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
@@ -311,19 +312,6 @@ impl Publishing {
     pub(crate) fn begin(publishers: Publishers) -> Self {
         let thread = std::thread::spawn(move || publishers.run());
         Self { thread }
-    }
-
-    /// Whether the last answer is there, or something went wrong.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Waits for the last answer.
-    pub(crate) fn finish(self) -> Result<Published, Failure> {
-        let ended = self.thread.join();
-        ended
-            .map_err(|_| Failure::Failed("the publishing thread has panicked".to_owned()))?
-            .map_err(Failure::Failed)
     }
 }
 

@@ -51,25 +51,9 @@ impl FloorTarget {
         connections: usize,
     ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("cannot start the floor's server", &error);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
-        command
-            .args([
-                "bench",
-                "floor-server",
-                "--connections",
-                &connections.to_string(),
-            ])
-            .args(["--groups", &options.groups.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        if let Some(path) = &floor.sync_file {
-            command.arg("--sync-file").arg(path);
-        }
-        if floor.answer {
-            command.arg("--answer");
-        }
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command(&options, floor, connections)
+            .and_then(|mut command| command.spawn())
+            .map_err(failed)?;
         let pid = child.id();
         let input = child.stdin.take().expect("its standard input is a pipe");
         let output = BufReader::new(child.stdout.take().expect("its standard output is a pipe"));
@@ -97,6 +81,27 @@ impl FloorTarget {
             pid,
         })
     }
+}
+
+fn command(
+    options: &OyezOptions,
+    floor: &FloorOptions,
+    connections: usize,
+) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["bench", "floor-server", "--connections"])
+        .arg(connections.to_string())
+        .args(["--groups", &options.groups.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    if let Some(path) = &floor.sync_file {
+        command.arg("--sync-file").arg(path);
+    }
+    if floor.answer {
+        command.arg("--answer");
+    }
+    Ok(command)
 }
 
 impl Process {

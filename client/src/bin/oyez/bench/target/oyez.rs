@@ -278,7 +278,7 @@ fn published(answers: Published<'_>, heard: &mut Vec<Heard>) -> Result<(), Strin
         }
         let slot = u32::try_from(entry.correlation);
         let slot = slot.map_err(|_| "the broker answers what was never sent")?;
-        heard.push(Heard::Published { slot });
+        heard.push(Heard::Published { slot: Some(slot) });
     }
     Ok(())
 }
