@@ -74,6 +74,13 @@ fn a_storm_of_connections_comes_and_comes_back() {
 }
 
 #[test]
+fn a_floor_that_answers_takes_the_words_of_a_real_client() {
+    let told = floor(&["connect", "--connections", "50", "--resume", "--answer"]);
+    assert_eq!(told["times"]["connect_and_subscribe"]["count"], 100);
+    assert_eq!(told["parameters"]["answer"], true);
+}
+
+#[test]
 fn memory_per_connection_is_told_apart() {
     let told = floor(&["idle", "--connections", "50", "--hold", "0"]);
     let memory = &told["memory"];

@@ -105,11 +105,7 @@ impl Surveyor<'_> {
     pub(crate) fn run(mut self) -> Result<Survey, OpenError> {
         let entries = self.disk.list(self.path).map_err(self.io(""))?;
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        let boot_id = match self.disk.boot_id() {
-            Ok(boot_id) => boot_id,
-            Err(_) if self.durability != Durability::Written => 0,
-            Err(source) => return Err(self.io("boot_id")(source)),
-        };
+        let boot_id = self.boot_id()?;
         let (state, state_damaged) = self.state(names.contains(STATE))?;
         let (carried, topics, carried_damaged) = self.carried(names.contains(CARRIED))?;
         let mut rubbish: Vec<PathBuf> = Vec::new();
@@ -133,11 +129,7 @@ impl Surveyor<'_> {
                 None => {}
             }
         }
-        for name in names.iter().filter(|name| name.ends_with(".idx")) {
-            if !names.contains(name.replace(".idx", ".seg").as_str()) {
-                rubbish.push(self.path.join(name));
-            }
-        }
+        rubbish.extend(self.lone_footers(&names));
         let survey = Survey {
             state,
             damaged: carried_damaged
@@ -168,6 +160,24 @@ impl Surveyor<'_> {
             copies_removed: 0,
         };
         Ok(survey.assemble(self.path, segments))
+    }
+
+    /// Only a written log asks whether the machine went down in between.
+    fn boot_id(&mut self) -> Result<u128, OpenError> {
+        match self.disk.boot_id() {
+            Ok(boot_id) => Ok(boot_id),
+            Err(_) if self.durability != Durability::Written => Ok(0),
+            Err(source) => Err(self.io("boot_id")(source)),
+        }
+    }
+
+    /// Footers whose segment is gone.
+    fn lone_footers(&self, names: &BTreeSet<&str>) -> Vec<PathBuf> {
+        let footers = names.iter().filter(|name| name.ends_with(".idx"));
+        footers
+            .filter(|name| !names.contains(name.replace(".idx", ".seg").as_str()))
+            .map(|name| self.path.join(name))
+            .collect()
     }
 
     fn state(&mut self, exists: bool) -> Result<(Option<State>, bool), OpenError> {

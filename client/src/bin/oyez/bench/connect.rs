@@ -10,6 +10,7 @@ use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::{Report, Unit};
 use super::stage::{Publishing, Stage, Wanted};
+use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::failure::Failure;
 
@@ -21,7 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench connect --connections 10000
   oyez bench connect --connections 1000000 --resume --missed 1
-  oyez bench connect --connections 10000 --target floor
+  oyez bench connect --connections 10000 --target floor             accepted, and no more
+  oyez bench connect --connections 10000 --target floor --answer    read and answered, too
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published before.";
 
@@ -36,6 +38,10 @@ pub(crate) struct Arguments {
     /// Connect and say hello, but do not subscribe
     #[arg(long, conflicts_with = "resume")]
     no_subscribe: bool,
+
+    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would
+    #[arg(long)]
+    answer: bool,
 
     /// Then reset all connections and let everybody come back to where it was
     #[arg(long)]
@@ -57,7 +63,11 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         subscribe: !arguments.no_subscribe,
         compress: true,
     };
-    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let floor = FloorOptions {
+        answer: arguments.answer,
+        sync_file: None,
+    };
+    let stage = Stage::set_with(shared, &arguments.common, wanted, &floor)?;
     let spread = stage.spread(arguments.connections, 1);
     // Who keeps nothing has nothing for who comes back.
     let missed = if arguments.resume && stage.target.keeps() {
@@ -82,6 +92,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         .parameter("subscribe", !arguments.no_subscribe)
         .parameter("resume", arguments.resume)
         .parameter("missed", missed)
+        .parameter("answer", arguments.answer)
         .figure("seconds", seconds, Unit::Seconds)
         .figure("connections_per_s", connections / seconds, Unit::PerSecond);
     if let Some(seconds) = resumed_s {
@@ -143,5 +154,5 @@ fn publish(stage: &Stage, board: &Arc<Board>, records: usize) -> Result<(), Fail
         end: End::Count(records),
     };
     let (publishers, _) = stage.publishers(&content, load, board)?;
-    Publishing::begin(publishers).finish().map(drop)
+    stage.finish(Publishing::begin(publishers), &[]).map(drop)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::board::Board;
+use super::memory;
 use super::options::{Common, at_least_one};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
     connections: usize,
 
-    /// Time that they stay before memory is read
+    /// Time that they stay before memory is read; before they come, memory may take as long to settle
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     hold: Duration,
 
@@ -49,6 +50,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.connections, 1);
     let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
+    memory::settle(arguments.hold);
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, false, &board)?;
     let seconds = crowd.ready_ns() as f64 / 1e9;

@@ -1,9 +1,14 @@
 //! What connections cost: the server's user memory, and the kernel's, from `/proc`.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 /// Bytes of a page of socket memory.
 const PAGE_BYTES: u64 = 4_096;
+/// Time between two looks at memory that shrinks, and what it may still shrink by meanwhile.
+const SETTLE_STEP: Duration = Duration::from_millis(200);
+const SETTLED_BYTES: u64 = 256 << 10;
 
 /// The kernel's memory at one moment, of the whole machine, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +83,21 @@ impl Growth {
     /// Bytes per connection of a sum of bytes.
     pub(crate) fn each(&self, bytes: i64) -> f64 {
         bytes as f64 / self.connections.max(1) as f64
+    }
+}
+
+/// Waits, at most for `time`, until the kernel has given back what earlier connections have left: it frees sockets
+/// some time after they are closed.
+pub(crate) fn settle(time: Duration) {
+    let started = Instant::now();
+    let mut last = Kernel::read().slab;
+    while started.elapsed() < time {
+        std::thread::sleep(SETTLE_STEP.min(time));
+        let now = Kernel::read().slab;
+        if now + SETTLED_BYTES >= last {
+            return;
+        }
+        last = now;
     }
 }
 

@@ -53,9 +53,9 @@ pub(crate) struct Common {
 /// What can be put under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TargetName {
-    /// The broker at --server
+    /// The broker at --server.
     Oyez,
-    /// A bare kernel loop
+    /// A bare kernel loop.
     Floor,
     /// A server of another protocol
     Peer(Peer),

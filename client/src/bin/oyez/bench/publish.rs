@@ -12,6 +12,7 @@ use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::spread::Spread;
 use super::stage::{Publishing, Stage, Wanted};
+use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
@@ -74,12 +75,11 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         subscribe: false,
         compress: !arguments.content.no_compress,
     };
-    let stage = Stage::set_with(
-        shared,
-        &arguments.common,
-        wanted,
-        arguments.sync_file.as_deref(),
-    )?;
+    let floor = FloorOptions {
+        answer: false,
+        sync_file: arguments.sync_file.clone(),
+    };
+    let stage = Stage::set_with(shared, &arguments.common, wanted, &floor)?;
     let topics = Spread::new(arguments.topics, arguments.topics, usize::MAX, 1);
     let board = Arc::new(Board::new(
         0,
@@ -95,8 +95,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let (publishers, ratio) = stage.publishers(&arguments.content, load, &board)?;
     let publishing = Publishing::begin(publishers);
-    stage.await_published(&publishing, arguments.duration)?;
-    let published = publishing.finish()?;
+    let published = stage.finish_after(publishing, arguments.duration)?;
     stage.publish(&report(&stage, arguments, &published, ratio))
 }
 

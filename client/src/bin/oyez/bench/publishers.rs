@@ -66,7 +66,6 @@ pub(crate) struct Publishers {
     poll: Poll,
     timer: Timer,
     links: Vec<Link>,
-    ear: Box<dyn Ear>,
     heard: Vec<Heard>,
     buffer: Vec<u8>,
     /// Publications on their way, by slot; slot `s` belongs to connection `s % connections`.
@@ -92,9 +91,11 @@ pub(crate) struct Published {
     pub(crate) depth: usize,
 }
 
-#[derive(Debug)]
 struct Link {
     stream: mio::net::TcpStream,
+    ear: Box<dyn Ear>,
+    /// Its slots that wait for their answer, the oldest first.
+    waiting: VecDeque<u32>,
     out: Vec<u8>,
     half: Vec<u8>,
 }
@@ -121,7 +122,6 @@ impl Publishers {
             })
             .map_err(failed("cannot watch a descriptor"))?;
         let mut publishers = Self {
-            ear: target.ear(false),
             depth: load.depth,
             links: Vec::with_capacity(load.connections),
             heard: Vec::new(),
@@ -158,8 +158,8 @@ impl Publishers {
         let mut greeting = Vec::new();
         self.target.greet(&mut greeting);
         stream.write_all(&greeting)?;
-        let mut answer = Vec::new();
-        while !greeting.is_empty() && !self.welcomed(&mut answer)? {
+        let (mut ear, mut answer) = (self.target.ear(false), Vec::new());
+        while !greeting.is_empty() && !self.welcomed(&mut *ear, &mut answer)? {
             let mut bytes = [0; 4096];
             let size = stream.read(&mut bytes)?;
             if size == 0 {
@@ -175,6 +175,8 @@ impl Publishers {
             .register(&mut stream, Token(number), interest)?;
         self.links.push(Link {
             stream,
+            ear,
+            waiting: VecDeque::new(),
             out: Vec::new(),
             half: answer,
         });
@@ -182,10 +184,9 @@ impl Publishers {
     }
 
     /// Whether the answer to a greeting is there; it says how much may be on its way.
-    fn welcomed(&mut self, answer: &mut Vec<u8>) -> io::Result<bool> {
+    fn welcomed(&mut self, ear: &mut dyn Ear, answer: &mut Vec<u8>) -> io::Result<bool> {
         self.heard.clear();
-        let taken = self
-            .ear
+        let taken = ear
             .hear(answer, &mut self.heard)
             .map_err(io::Error::other)?;
         answer.drain(..taken);
@@ -289,6 +290,7 @@ impl Publishers {
         self.flying[slot as usize] = at_ns;
         let groups = self.board.groups();
         let number = slot as usize % self.links.len();
+        self.links[number].waiting.push_back(slot);
         let out = &mut self.links[number].out;
         let start = out.len();
         out.extend_from_slice(self.composed.publication(publication));
@@ -341,16 +343,14 @@ impl Publishers {
     fn listen(&mut self, number: usize) -> Result<(), String> {
         self.heard.clear();
         let link = &mut self.links[number];
-        let taken = self.ear.hear(&link.half, &mut self.heard)?;
+        let taken = link.ear.hear(&link.half, &mut self.heard)?;
         link.half.drain(..taken);
         let now_ns = self.board.clock.now_ns();
         for heard in &self.heard {
             match *heard {
                 Heard::Published { slot } => {
-                    let sent_ns = *self
-                        .flying
-                        .get(slot as usize)
-                        .ok_or("an answer to nothing came")?;
+                    let slot = link.answered(slot).ok_or("an answer to nothing came")?;
+                    let sent_ns = self.flying[slot as usize];
                     self.times.record_ns(now_ns.saturating_sub(sent_ns));
                     self.timeline.add(now_ns, 1);
                     self.free.push_back(slot);
@@ -361,5 +361,15 @@ impl Publishers {
             }
         }
         Ok(())
+    }
+}
+
+impl Link {
+    /// The slot that an answer is for, which waits no longer.
+    fn answered(&mut self, slot: Option<u32>) -> Option<u32> {
+        let place = slot.map_or(Some(0), |slot| {
+            self.waiting.iter().position(|waiting| *waiting == slot)
+        });
+        self.waiting.remove(place?)
     }
 }

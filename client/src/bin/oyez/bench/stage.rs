@@ -1,6 +1,5 @@
 //! What every bench does around its own measurement: a target, crowds that gather, a deadline, a bar, a report.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -18,7 +17,7 @@ use super::spread::Spread;
 use super::sys::bell::Bell;
 use super::sys::table;
 use super::target::Target;
-use super::target::floor::FloorTarget;
+use super::target::floor::{FloorOptions, FloorTarget};
 use super::target::oyez::{OyezOptions, OyezTarget};
 use crate::Shared;
 use crate::failure::Failure;
@@ -57,15 +56,15 @@ pub(crate) struct Publishing {
 impl Stage {
     /// Finds or starts the target.
     pub(crate) fn set(shared: &Shared, common: &Common, wanted: Wanted) -> Result<Self, Failure> {
-        Self::set_with(shared, common, wanted, None)
+        Self::set_with(shared, common, wanted, &FloorOptions::default())
     }
 
-    /// The same; a floor writes each record to `sync_file` and syncs it before it answers.
+    /// The same, with a floor that does more than the least.
     pub(crate) fn set_with(
         shared: &Shared,
         common: &Common,
         wanted: Wanted,
-        sync_file: Option<&Path>,
+        floor: &FloorOptions,
     ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
@@ -76,12 +75,10 @@ impl Stage {
             compress: wanted.compress,
             pid: common.pid,
         };
-        let target: Arc<dyn Target> = match common.target {
+        let target: Arc<dyn Target> = match &common.target {
             TargetName::Peer(peer) => peer.target(options)?,
             TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
-            TargetName::Floor => {
-                Arc::new(FloorTarget::new(options, wanted.connections, sync_file)?)
-            }
+            TargetName::Floor => Arc::new(FloorTarget::new(options, floor, wanted.connections)?),
         };
         Ok(Self {
             target,
@@ -150,44 +147,45 @@ impl Stage {
         let (publishers, ratio) = self.publishers(content, load, board)?;
         let publishing = Publishing::begin(publishers);
         let records = board.publications() as u64;
-        let done = || board.done() as u64;
+        let what = "records at the last subscriber";
         self.wait(
-            "records at the last subscriber",
+            what,
             records,
-            done,
+            || board.done() as u64,
             &[crowd],
             Some(&publishing),
         )?;
-        let published = publishing.finish()?;
+        let published = self.finish(publishing, &[crowd])?;
         // The last answer may be there before the last delivery.
-        self.wait(
-            "records at the last subscriber",
-            records,
-            done,
-            &[crowd],
-            None,
-        )?;
+        self.wait(what, records, || board.done() as u64, &[crowd], None)?;
         Ok((published, ratio))
     }
 
-    /// Waits until publishers that stop by themselves after `time` have done so.
-    pub(crate) fn await_published(
+    /// Waits for the last answer to publishers.
+    pub(crate) fn finish(
         &self,
-        publishing: &Publishing,
+        publishing: Publishing,
+        crowds: &[&Crowd],
+    ) -> Result<Published, Failure> {
+        let done = || u64::from(publishing.thread.is_finished());
+        self.wait("publishers done", 1, done, crowds, None)?;
+        let ended = publishing.thread.join();
+        ended
+            .map_err(|_| Failure::Failed("the publishing thread has panicked".to_owned()))?
+            .map_err(Failure::Failed)
+    }
+
+    /// Waits, with a bar of time, for publishers that stop by themselves after `time`.
+    pub(crate) fn finish_after(
+        &self,
+        publishing: Publishing,
         time: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<Published, Failure> {
         let started = Instant::now();
         let total = millis(time);
-        let reached = || millis(started.elapsed()).min(total);
-        self.wait("ms", total, reached, &[], Some(publishing))?;
-        // What is still on its way is bounded by the depth.
-        self.wait(
-            "publishers done",
-            1,
-            || u64::from(publishing.is_finished()),
-            &[],
-            Some(publishing),
-        )
+        let passed = || millis(started.elapsed()).min(total);
+        self.wait("ms", total, passed, &[], Some(&publishing))?;
+        self.finish(publishing, &[])
     }
 
     /// Waits until everybody is subscribed, also in the eyes of a server that does not tell subscribers so.
@@ -256,7 +254,7 @@ impl Stage {
             if now >= total {
                 return Ok(());
             }
-            if publishing.is_some_and(Publishing::is_finished) {
+            if publishing.is_some_and(|publishing| publishing.thread.is_finished()) {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
@@ -315,19 +313,6 @@ impl Publishing {
     pub(crate) fn begin(publishers: Publishers) -> Self {
         let thread = std::thread::spawn(move || publishers.run());
         Self { thread }
-    }
-
-    /// Whether the last answer is there, or something went wrong.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Waits for the last answer.
-    pub(crate) fn finish(self) -> Result<Published, Failure> {
-        let ended = self.thread.join();
-        ended
-            .map_err(|_| Failure::Failed("the publishing thread has panicked".to_owned()))?
-            .map_err(Failure::Failed)
     }
 }
 

@@ -17,6 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 
 use clap::Args;
+use oyez_client::Outcome;
+use oyez_protocol::command::VERSION;
+use oyez_protocol::event::{Subscribed, Welcome};
+use oyez_protocol::limits::Limits;
+use oyez_protocol::{Epoch, Offset};
 
 use super::spread::listeners;
 use super::sys::bell::Bell;
@@ -37,6 +42,9 @@ pub(crate) struct Arguments {
     /// Topics; with more than one, subscribers say which
     #[arg(long)]
     groups: usize,
+    /// Read what subscribers say, and answer as a broker would
+    #[arg(long)]
+    answer: bool,
     /// Where each record is written and synced before it is answered; there are no subscribers then
     #[arg(long)]
     sync_file: Option<PathBuf>,
@@ -60,6 +68,8 @@ struct Floor {
     echo: bool,
     sync_file: Option<SyncFile>,
     accepted: AtomicUsize,
+    /// What every subscriber is told for its first words; empty for nothing.
+    answer: Vec<u8>,
     /// What waits for each thread, and its bell.
     inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
 }
@@ -108,6 +118,11 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             .map(SyncFile::create)
             .transpose()?,
         accepted: AtomicUsize::new(0),
+        answer: if arguments.answer {
+            answer()
+        } else {
+            Vec::new()
+        },
         inboxes: bells
             .into_iter()
             .map(|bell| (Mutex::default(), bell))
@@ -155,4 +170,31 @@ fn start(floor: &Arc<Floor>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A welcome and a confirmation, the same for everybody.
+fn answer() -> Vec<u8> {
+    let mut frames = Vec::new();
+    Welcome {
+        version: VERSION,
+        heartbeat_ms: u32::MAX,
+        limits: Limits::DEFAULT,
+        inflight_records_max: 1,
+        inflight_bytes_max: Limits::DEFAULT.record_size_max,
+        instance: 0,
+        name: "floor",
+    }
+    .encode(&mut frames);
+    Subscribed {
+        id: 1,
+        outcome: Outcome::Ok,
+        next: Offset::new(0),
+        earliest: Offset::new(0),
+        head: Offset::new(0),
+        epoch: Epoch::new(1),
+        epoch_changed: false,
+        dropped: false,
+    }
+    .encode(&mut frames);
+    frames
 }

@@ -1,6 +1,6 @@
 //! One thread of the bare server.
 
-use std::io::{self, ErrorKind, IoSlice, Read};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,13 +10,15 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Floor, MARK_BYTES, Publication};
+use super::{Floor, Publication};
 use crate::bench::sys::bell::Bell;
 use crate::bench::sys::{socket, table};
 
 const EVENTS_MAX: usize = 4_096;
 /// Records that leave in one call.
 const CHAIN_MAX: usize = 64;
+/// Room for a subscriber's first words.
+const WORDS_BYTES: usize = 512;
 const LISTENER: Token = Token(usize::MAX - 1);
 const BELL: Token = Token(usize::MAX - 2);
 
@@ -127,15 +129,15 @@ impl FloorThread {
             let Some(connection) = &mut self.connections[place] else {
                 return;
             };
-            let mut mark = [0; MARK_BYTES];
-            match connection.stream.read(&mut mark) {
-                Ok(MARK_BYTES) if connection.group.is_none() => {
-                    let group =
-                        usize::try_from(u64::from_le_bytes(mark)).unwrap_or(0) % self.floor.groups;
-                    self.enter(place, group);
+            let mut words = [0; WORDS_BYTES];
+            match connection.stream.read(&mut words) {
+                Ok(0) => {
+                    self.connections[place] = None;
+                    return;
                 }
+                Ok(size) => self.listen(place, &words[..size]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                _ => {
+                Err(_) => {
                     self.connections[place] = None;
                     return;
                 }
@@ -143,6 +145,22 @@ impl FloorThread {
         }
         if event.is_writable() {
             self.send(place);
+        }
+    }
+
+    /// A subscriber says which topic it wants, or all that a broker would have to hear.
+    fn listen(&mut self, place: usize, words: &[u8]) {
+        let Some(connection) = &mut self.connections[place] else {
+            return;
+        };
+        if !self.floor.answer.is_empty() {
+            let sent = connection.stream.write(&self.floor.answer);
+            if !sent.is_ok_and(|size| size == self.floor.answer.len()) {
+                self.connections[place] = None;
+            }
+        } else if let (None, Ok(mark)) = (connection.group, words.try_into()) {
+            let group = usize::try_from(u64::from_le_bytes(mark)).unwrap_or(0);
+            self.enter(place, group % self.floor.groups);
         }
     }
 

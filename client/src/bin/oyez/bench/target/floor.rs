@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
@@ -11,17 +11,27 @@ use oyez_protocol::lz4::Scratch;
 use oyez_protocol::record::{Stamp as RecordStamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
-use super::oyez::{OyezEar, OyezOptions, compose_record};
+use super::oyez::{OyezEar, OyezOptions, compose_record, greet};
 use super::{Ear, Place, Stamp, Target};
 use crate::bench::floor::MARK_BYTES;
 use crate::bench::memory;
 use crate::failure::Failure;
+
+/// What the server does beside accepting and sending.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FloorOptions {
+    /// It reads what a subscriber says, and answers as many bytes as a broker would.
+    pub(crate) answer: bool,
+    /// It writes each record here and syncs it before it answers; only without subscribers.
+    pub(crate) sync_file: Option<PathBuf>,
+}
 
 /// The bare server.
 pub(crate) struct FloorTarget {
     address: SocketAddr,
     publish_address: SocketAddr,
     options: OyezOptions,
+    answer: bool,
     process: Mutex<Process>,
     pid: u32,
 }
@@ -34,30 +44,16 @@ struct Process {
 }
 
 impl FloorTarget {
-    /// Starts the server with room for so many subscribers. With none, it answers each record at once, or when it is
-    /// synced in `sync_file`.
+    /// Starts the server with room for so many subscribers. With none, it answers each record where it reads it.
     pub(crate) fn new(
         options: OyezOptions,
+        floor: &FloorOptions,
         connections: usize,
-        sync_file: Option<&Path>,
     ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("cannot start the floor's server", &error);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
-        command
-            .args([
-                "bench",
-                "floor-server",
-                "--connections",
-                &connections.to_string(),
-            ])
-            .args(["--groups", &options.groups.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        if let Some(path) = sync_file {
-            command.arg("--sync-file").arg(path);
-        }
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command(&options, floor, connections)
+            .and_then(|mut command| command.spawn())
+            .map_err(failed)?;
         let pid = child.id();
         let input = child.stdin.take().expect("its standard input is a pipe");
         let output = BufReader::new(child.stdout.take().expect("its standard output is a pipe"));
@@ -80,10 +76,32 @@ impl FloorTarget {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             publish_address: (Ipv4Addr::LOCALHOST, publish_port).into(),
             options,
+            answer: floor.answer,
             process: Mutex::new(process),
             pid,
         })
     }
+}
+
+fn command(
+    options: &OyezOptions,
+    floor: &FloorOptions,
+    connections: usize,
+) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["bench", "floor-server", "--connections"])
+        .arg(connections.to_string())
+        .args(["--groups", &options.groups.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    if let Some(path) = &floor.sync_file {
+        command.arg("--sync-file").arg(path);
+    }
+    if floor.answer {
+        command.arg("--answer");
+    }
+    Ok(command)
 }
 
 impl Process {
@@ -122,14 +140,16 @@ impl Target for FloorTarget {
 
     /// Only where there are several topics does a subscriber have to say a word: which.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        if self.options.groups > 1 {
+        if self.answer {
+            greet(&self.options, group, None, out);
+        } else if self.options.groups > 1 {
             let mark: [u8; MARK_BYTES] = (group as u64).to_le_bytes();
             out.extend_from_slice(&mark);
         }
     }
 
     fn answers(&self) -> bool {
-        false
+        self.answer
     }
 
     fn keeps(&self) -> bool {
@@ -161,12 +181,15 @@ impl Target for FloorTarget {
     fn ear(&self, decode: bool) -> Box<dyn Ear> {
         Box::new(OyezEar {
             decode,
-            subscribe: false,
+            subscribe: self.options.subscribe,
             scratch: Scratch::new(),
         })
     }
 
     fn accepted(&self) -> Result<Option<usize>, String> {
+        if self.answer {
+            return Ok(None);
+        }
         let mut process = self.process.lock().expect("nobody panics while asking");
         let line = process
             .ask("accepted")

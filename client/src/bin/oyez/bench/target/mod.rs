@@ -54,7 +54,7 @@ pub(crate) trait Target: Send + Sync {
     /// Appends the answer to a sign of life.
     fn pong(&self, token: u64, out: &mut Vec<u8>);
 
-    /// Something that understands what the server says; one for each thread. With `decode` it opens every record and
+    /// Something that understands what the server says; one for each thread of subscribers and each publisher. With `decode` it opens every record and
     /// counts its messages, as an application would.
     fn ear(&self, decode: bool) -> Box<dyn Ear>;
 
@@ -115,9 +115,9 @@ pub(crate) enum Heard {
         first: u64,
         messages: u32,
     },
-    /// The publication with this slot is kept.
+    /// The publication with this slot is kept; without one, the oldest of its connection.
     Published {
-        slot: u32,
+        slot: Option<u32>,
     },
     Ping {
         token: u64,

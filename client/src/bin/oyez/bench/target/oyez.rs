@@ -61,17 +61,6 @@ impl OyezTarget {
             client: Mutex::new(client),
         })
     }
-
-    fn hello(out: &mut Vec<u8>) {
-        Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            heartbeat_ms: 0,
-            name: "oyez bench",
-            credentials: b"",
-        }
-        .encode(out);
-    }
 }
 
 impl Target for OyezTarget {
@@ -84,23 +73,11 @@ impl Target for OyezTarget {
     }
 
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
-        Self::hello(out);
-        if !self.options.subscribe {
-            return;
-        }
-        Subscribe {
-            id: 1,
-            topic: &topic_of(&self.options.topic, self.options.groups, group),
-            start: from.map_or(Start::Latest, |place| {
-                Start::Offset(Offset::new(place.next))
-            }),
-            epoch: from.map(|place| Epoch::new(place.epoch)),
-        }
-        .encode(out);
+        greet(&self.options, group, from, out);
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
-        Self::hello(out);
+        hello(out);
     }
 
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
@@ -132,6 +109,34 @@ impl Target for OyezTarget {
         let stats = client.stats().map_err(|error| error.to_string())?;
         Ok(stats["rss_anon_bytes"].as_u64())
     }
+}
+
+/// Appends what a new subscriber says.
+pub(crate) fn greet(options: &OyezOptions, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+    hello(out);
+    if !options.subscribe {
+        return;
+    }
+    Subscribe {
+        id: 1,
+        topic: &topic_of(&options.topic, options.groups, group),
+        start: from.map_or(Start::Latest, |place| {
+            Start::Offset(Offset::new(place.next))
+        }),
+        epoch: from.map(|place| Epoch::new(place.epoch)),
+    }
+    .encode(out);
+}
+
+fn hello(out: &mut Vec<u8>) {
+    Hello {
+        version_min: VERSION,
+        version_max: VERSION,
+        heartbeat_ms: 0,
+        name: "oyez bench",
+        credentials: b"",
+    }
+    .encode(out);
 }
 
 /// Appends a record of `payloads`, without what the broker or the publisher writes into each.
@@ -273,7 +278,7 @@ fn published(answers: Published<'_>, heard: &mut Vec<Heard>) -> Result<(), Strin
         }
         let slot = u32::try_from(entry.correlation);
         let slot = slot.map_err(|_| "the broker answers what was never sent")?;
-        heard.push(Heard::Published { slot });
+        heard.push(Heard::Published { slot: Some(slot) });
     }
     Ok(())
 }

@@ -242,7 +242,7 @@ impl<D: Dialect> Ear for PeerEar<D> {
                 Said::Message(payload) => half = arrived(half, payload, heard)?,
                 Said::Ready => self.ready(heard),
                 Said::Subscribed => heard.extend([Self::WELCOME, SUBSCRIBED]),
-                Said::Answer(slot) => heard.push(Heard::Published { slot }),
+                Said::Answer(slot) => heard.push(Heard::Published { slot: Some(slot) }),
                 Said::Ping => heard.push(Heard::Ping { token: 0 }),
                 Said::Nothing => {}
             }

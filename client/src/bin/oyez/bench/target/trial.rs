@@ -26,7 +26,7 @@ impl Expected {
             Self::Subscribed => vec![ready, Heard::Subscribed(Place { next: 0, epoch: 0 })],
             Self::Ping => vec![Heard::Ping { token: 0 }],
             Self::Message(first) => vec![Heard::Record { first, messages: 1 }],
-            Self::Answer(slot) => vec![Heard::Published { slot }],
+            Self::Answer(slot) => vec![Heard::Published { slot: Some(slot) }],
         }
     }
 }
