@@ -31,9 +31,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<Self> {
         Ok(Self {
-            socket: TcpListener::from_std(socket::listen(address)?),
+            socket: TcpListener::from_std(socket::listen(address, send_buffer_bytes)?),
             ready: true,
             spare: Some(File::open("/dev/null")?),
         })
@@ -137,12 +137,11 @@ impl Shard {
             );
             return;
         }
-        let prepared = socket::prepare(stream.as_fd(), self.shared.config.send_buffer_bytes);
         let id = self.sessions.insert_with(self.now_tick(), |id: SessionId| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token: Token = id.token();
             let registered = self.poll.registry().register(&mut stream, token, interest);
-            (stream, prepared.and(registered))
+            (stream, registered)
         });
         match id {
             Ok(id) => {

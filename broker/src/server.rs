@@ -315,10 +315,12 @@ impl ShardThread {
             log_recovery(report);
         }
         self.check_durabilities(&mut store)?;
-        let listener = Listener::bind(self.address).map_err(|source| StartError::Listen {
-            address: self.address,
-            source,
-        })?;
+        let listener = Listener::bind(self.address, self.shared.config.send_buffer_bytes).map_err(
+            |source| StartError::Listen {
+                address: self.address,
+                source,
+            },
+        )?;
         Ok((store, listener))
     }
 
