@@ -25,7 +25,8 @@ Examples:
   oyez bench connect --connections 10000 --target floor             accepted, and no more
   oyez bench connect --connections 10000 --target floor --answer    read and answered, too
 
-With --resume everybody hangs up, comes back with where it was, and must get what was published before.";
+With --resume everybody hangs up, comes back with where it was, and must get what was published
+meanwhile.";
 
 /// What `oyez bench connect` is told.
 #[derive(Clone, Debug, Args)]

@@ -20,8 +20,9 @@ Examples:
   oyez bench idle --connections 1000000 --hold 10m --report idle.html
   oyez bench idle --connections 10000 --target floor
 
-User memory is the server's RssAnon, as it says itself or as --pid shows. Kernel memory is that of the whole machine
-(slab, socket buffers, page tables): run server and bench alone on it. It holds both ends of each connection.";
+User memory is the server's RssAnon, as it says itself or as --pid shows; start it afresh.
+Kernel memory is that of the whole machine (slab, socket buffers, page tables), both ends of each
+connection: run server and bench alone on it.";
 
 /// What `oyez bench idle` is told.
 #[derive(Clone, Debug, Args)]

@@ -21,7 +21,8 @@ Examples:
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
   oyez bench latency --idle 10000 --target floor
 
-Records leave on schedule, whatever became of those before; latency counts from the scheduled moment.";
+Records leave on schedule, whatever became of those before; latency counts from the scheduled
+moment.";
 
 /// What `oyez bench latency` is told.
 #[derive(Clone, Debug, Args)]

@@ -23,8 +23,9 @@ Examples:
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 1000000 --target floor
 
-20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records a second to one topic
-after the other. They leave on schedule, whatever became of those before; latency counts from the scheduled moment.";
+20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records
+a second to one topic after the other. They leave on schedule, whatever became of those before;
+latency counts from the scheduled moment.";
 
 /// What `oyez bench mixed` is told.
 #[derive(Clone, Debug, Args)]

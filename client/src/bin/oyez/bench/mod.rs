@@ -40,16 +40,18 @@ use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez bench fanout --subscribers 10000              one publisher, everybody gets every record
-  oyez bench idle --connections 1000000              memory per connection
-  oyez bench connect --connections 100000 --resume   connection storm, and the storm of those who come back
-  oyez bench fanout --target floor                   the same against a bare kernel loop, to compare with
+  oyez bench fanout --subscribers 10000     one publisher, everybody gets every record
+  oyez bench idle --connections 1000000     memory per connection
+  oyez bench connect --resume               a connection storm, and that of who comes back
+  oyez bench fanout --target floor          the same against a bare kernel loop
 
-Every bench echoes its parameters, checks that each subscriber gets each record once and in order, and fails with exit
-code 1 when a connection or a record is lost. -o json prints one object, --report FILE.html a page with charts.
-The generator needs a broker with room: oyez-server with --max-connections, and OYEZ_MEMORY_TOPICS=bench for a topic
-that is kept in memory. Many connections need more descriptors than one table holds, so it starts more threads, each
-with a table of its own; `oyez-server doctor` tells what else the system needs.";
+Every bench echoes its parameters, checks that each subscriber gets each record once and in
+order, and ends with exit code 1 when a connection or a record is lost. -o json prints one
+object, --report FILE.html writes a page with charts.
+
+It needs a broker with room: oyez-server --max-connections, and OYEZ_MEMORY_TOPICS=bench,bench/#
+for topics that are kept in memory. Where one descriptor table is too small for all connections
+it starts more threads, each with a table of its own.";
 
 /// What `oyez bench` is told.
 #[derive(Debug, Args)]

@@ -19,10 +19,10 @@ use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez bench publish --topic orders                          one publisher, one record at a time
+  oyez bench publish --topic orders                          one record at a time
   oyez bench publish --publishers 64 --depth 16 --batch 64   as much as goes in
-  oyez bench publish --rate 1000 --depth 64                  a thousand a second, whatever the answers do
-  oyez bench publish --target floor --sync-file /data/x      a TCP echo with a write and fdatasync in between
+  oyez bench publish --rate 1000 --depth 64                  a thousand a second, on schedule
+  oyez bench publish --target floor --sync-file /data/x      a TCP echo, a write and fdatasync
 
 How durable a topic is, the broker's configuration decides: OYEZ_MEMORY_TOPICS, OYEZ_WRITTEN_TOPICS,
 OYEZ_SYNCED_TOPICS; --topic chooses among them.";

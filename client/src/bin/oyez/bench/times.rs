@@ -7,11 +7,14 @@ use serde::Serialize;
 const LONGEST_US: u64 = 600_000_000;
 const DIGITS: u8 = 3;
 /// The curve's percentiles, for charts.
-const CURVE: [f64; 13] = [
-    0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0,
+const CURVE: [f64; 17] = [
+    0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99,
+    99.995, 100.0,
 ];
 /// Width of a timeline's slots.
-pub(crate) const SLOT_MS: u64 = 100;
+const SLOT_MS: u64 = 10;
+/// Most rates of one timeline; what is more is joined.
+const RATES_MAX: usize = 600;
 
 /// Times of one kind.
 #[derive(Clone, Debug)]
@@ -80,14 +83,14 @@ pub(crate) struct Summary {
     pub(crate) curve: Vec<(f64, u64)>,
 }
 
-/// How many of something in each slot of 100 ms since the bench began.
+/// How many of something in each slot of 10 ms since the bench began.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
-    slots: Vec<u64>,
+    slots: Vec<u32>,
 }
 
 impl Timeline {
-    pub(crate) fn add(&mut self, at_ns: u64, count: u64) {
+    pub(crate) fn add(&mut self, at_ns: u64, count: u32) {
         let slot = (at_ns / (SLOT_MS * 1_000_000)) as usize;
         if slot >= self.slots.len() {
             self.slots.resize(slot + 1, 0);
@@ -103,20 +106,34 @@ impl Timeline {
         }
     }
 
-    /// A rate per second for each slot, without the empty ones before the first and after the last.
-    pub(crate) fn rates(&self) -> Vec<f64> {
-        let first = self.slots.iter().position(|count| *count > 0).unwrap_or(0);
+    /// Without the empty time before the first and after the last.
+    pub(crate) fn rates(&self) -> Rates {
+        let filled = |count: &u32| *count > 0;
+        let first = self.slots.iter().position(filled).unwrap_or(0);
         let last = self
             .slots
             .iter()
-            .rposition(|count| *count > 0)
+            .rposition(filled)
             .map_or(0, |last| last + 1);
-        let per_second = 1_000.0 / SLOT_MS as f64;
-        self.slots[first..last]
-            .iter()
-            .map(|count| *count as f64 * per_second)
-            .collect()
+        let slots = &self.slots[first..last];
+        let joined = slots.len().div_ceil(RATES_MAX).max(1);
+        let slot_ms = SLOT_MS * joined as u64;
+        let rate = |slots: &[u32]| {
+            let count: u64 = slots.iter().copied().map(u64::from).sum();
+            count as f64 * 1_000.0 / (SLOT_MS * slots.len() as u64) as f64
+        };
+        Rates {
+            slot_ms,
+            per_s: slots.chunks(joined).map(rate).collect(),
+        }
     }
+}
+
+/// Rates over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Rates {
+    pub(crate) slot_ms: u64,
+    pub(crate) per_s: Vec<f64>,
 }
 
 #[cfg(test)]
@@ -153,11 +170,22 @@ mod tests {
     #[test]
     fn merged_timelines_add_up_slot_by_slot() {
         let (mut one, mut other) = (Timeline::default(), Timeline::default());
-        one.add(250_000_000, 3);
-        other.add(299_000_000, 4);
-        other.add(500_000_000, 5);
+        one.add(25_000_000, 3);
+        other.add(29_900_000, 4);
+        other.add(50_000_000, 5);
         one.merge(&other);
-        assert_eq!(one.rates(), [70.0, 0.0, 0.0, 50.0]);
-        assert!(Timeline::default().rates().is_empty());
+        let rates = one.rates();
+        assert_eq!(rates.slot_ms, 10);
+        assert_eq!(rates.per_s, [700.0, 0.0, 0.0, 500.0]);
+        assert!(Timeline::default().rates().per_s.is_empty());
+    }
+
+    #[test]
+    fn a_long_timeline_is_joined_and_keeps_its_rate() {
+        let mut timeline = Timeline::default();
+        (0..100_001).for_each(|slot| timeline.add(slot * 10_000_000, 7));
+        let rates = timeline.rates();
+        assert!(rates.per_s.len() <= RATES_MAX, "{}", rates.per_s.len());
+        assert!(rates.per_s.iter().all(|rate| (rate - 700.0).abs() < 1e-9));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::bench::times::Rates;
+
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
 /// Room for the axes' words: left, right, above, below.
@@ -9,51 +11,36 @@ const LEFT: f64 = 78.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
-/// Most points of a line; what is more is joined.
-const POINTS_MAX: usize = 600;
 const TICKS: usize = 5;
 
-/// A line over time from a rate for each slot.
-pub(super) fn over_time(rates: &[f64], slot_s: f64) -> String {
-    let joined = rates.len().div_ceil(POINTS_MAX).max(1);
-    let points: Vec<f64> = rates
-        .chunks(joined)
-        .map(|chunk| chunk.iter().sum::<f64>() / chunk.len() as f64)
-        .collect();
+/// Steps over time: a rate for each slot.
+pub(super) fn over_time(rates: &Rates) -> String {
+    let points = &rates.per_s;
     let max = nice(points.iter().copied().fold(0.0, f64::max));
-    let span = rates.len() as f64 * slot_s;
-    let x =
-        |index: usize| LEFT + (index as f64 + 0.5) / points.len() as f64 * (WIDTH - LEFT - RIGHT);
+    let span_s = points.len() as f64 * rates.slot_ms as f64 / 1e3;
+    let x = |slot: usize| LEFT + slot as f64 / points.len() as f64 * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - value / max * (HEIGHT - TOP - BOTTOM);
     let mut svg = open("rate over time");
     for tick in 0..=TICKS {
-        let value = max * tick as f64 / TICKS as f64;
-        grid(&mut svg, y(value), &short(value));
-    }
-    for tick in 0..=TICKS {
         let share = tick as f64 / TICKS as f64;
-        below(
-            &mut svg,
-            LEFT + share * (WIDTH - LEFT - RIGHT),
-            &format!("{:.1} s", share * span),
-        );
+        grid(&mut svg, y(max * share), &short(max * share));
+        let at = LEFT + share * (WIDTH - LEFT - RIGHT);
+        below(&mut svg, at, &format!("{:.2} s", share * span_s));
     }
-    let line: Vec<String> = points
-        .iter()
-        .enumerate()
-        .map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)))
-        .collect();
-    let (first, last, floor) = (x(0), x(points.len() - 1), y(0.0));
+    let steps = points.iter().enumerate().map(|(slot, rate)| {
+        let (left, right, top) = (x(slot), x(slot + 1), y(*rate));
+        format!("{left:.1},{top:.1} {right:.1},{top:.1}")
+    });
+    let line = steps.collect::<Vec<_>>().join(" ");
+    let (first, last, floor) = (x(0), x(points.len()), y(0.0));
+    let around = format!("{first:.1},{floor:.1} {line} {last:.1},{floor:.1}");
     put(
         &mut svg,
-        &format!(
-            "<polygon class=\"area\" points=\"{first:.1},{floor:.1} {} {last:.1},{floor:.1}\"/>",
-            line.join(" ")
-        ),
+        &format!("<polygon class=\"area\" points=\"{around}\"/>"),
     );
     put(
         &mut svg,
-        &format!("<polyline class=\"line\" points=\"{}\"/>", line.join(" ")),
+        &format!("<polyline class=\"line\" points=\"{line}\"/>"),
     );
     svg + "</svg>"
 }
@@ -230,17 +217,26 @@ mod tests {
         );
     }
 
+    fn rates(per_s: &[f64]) -> Rates {
+        Rates {
+            slot_ms: 10,
+            per_s: per_s.to_vec(),
+        }
+    }
+
     #[test]
-    fn a_line_of_many_slots_has_few_points() {
-        let svg = over_time(&vec![1.0; 100_000], 0.1);
-        let line = svg.lines().find(|line| line.contains("polyline")).unwrap();
-        assert!(line.split(' ').count() <= POINTS_MAX + 3);
+    fn one_slot_is_a_line_from_side_to_side() {
+        let svg = over_time(&rates(&[10.0]));
+        assert!(
+            svg.contains("<polyline class=\"line\" points=\"78.0,14.0 704.0,14.0\"/>"),
+            "{svg}"
+        );
     }
 
     #[test]
     fn no_chart_has_a_number_that_is_none() {
         for svg in [
-            over_time(&[0.0], 0.1),
+            over_time(&rates(&[0.0])),
             percentiles(&[(0.0, 0), (100.0, 0)]),
             bars(&[("none", -5.0)]),
         ] {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::memory::Growth;
 use super::stage::Stage;
-use super::times::{SLOT_MS, Summary, Timeline, Times};
+use super::times::{Rates, Summary, Timeline, Times};
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
 
@@ -20,7 +20,7 @@ pub(crate) struct Report {
     parameters: Vec<(&'static str, Value)>,
     figures: Vec<Figure>,
     times: Vec<(&'static str, Summary)>,
-    timelines: Vec<(&'static str, Vec<f64>)>,
+    timelines: Vec<(&'static str, Rates)>,
     memory: Option<Growth>,
 }
 
@@ -78,7 +78,7 @@ impl Report {
 
     pub(crate) fn timeline(&mut self, name: &'static str, timeline: &Timeline) -> &mut Self {
         let rates = timeline.rates();
-        if !rates.is_empty() {
+        if !rates.per_s.is_empty() {
             self.timelines.push((name, rates));
         }
         self
@@ -102,33 +102,21 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let parameters: Map<String, Value> = self
-            .parameters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
+        let parameters = object(&self.parameters);
         let figures: Map<String, Value> = self
             .figures
             .iter()
             .map(|figure| (figure.name.to_owned(), json!(figure.value)))
             .collect();
-        let times: Map<String, Value> = self
-            .times
-            .iter()
-            .map(|(name, summary)| ((*name).to_owned(), json!(summary)))
-            .collect();
-        let timelines: Map<String, Value> = self
-            .timelines
-            .iter()
-            .map(|(name, rates)| (format!("{name}_per_s"), json!(rates)))
-            .collect();
+        let times = object(&self.times);
+        let timelines = object(&self.timelines);
         json!({
             "bench": self.bench,
             "target": self.target,
             "parameters": parameters,
             "figures": figures,
             "times": times,
-            "timelines": {"slot_ms": SLOT_MS, "rates": timelines},
+            "timelines": timelines,
             "memory": self.memory.as_ref().map(memory_json),
         })
     }
@@ -203,6 +191,11 @@ impl Figure {
     }
 }
 
+fn object(members: &[(&str, impl Serialize)]) -> Map<String, Value> {
+    let member = |(name, value): &(&str, _)| ((*name).to_owned(), json!(value));
+    members.iter().map(member).collect()
+}
+
 /// The parts of memory that people are shown, in bytes.
 fn memory_parts(memory: &Growth) -> Vec<(&'static str, i64)> {
     let mut parts = Vec::new();
@@ -263,7 +256,7 @@ mod tests {
         let mut times = Times::new();
         (1..=1_000).for_each(|ms| times.record_ns(ms * 1_000_000));
         let mut timeline = Timeline::default();
-        (0..50).for_each(|slot| timeline.add(slot * 100_000_000, 100 + slot));
+        (0..50u32).for_each(|slot| timeline.add(u64::from(slot) * 10_000_000, 10 + slot));
         let mut report = Report::of("fanout", "oyez");
         report
             .parameter("subscribers", 10_000)
@@ -295,7 +288,7 @@ mod tests {
         assert_eq!(json["figures"]["seconds"], 1.5);
         assert_eq!(json["times"]["to_last_subscriber"]["count"], 1_000);
         assert!(json["times"]["never"].is_null());
-        assert_eq!(json["timelines"]["rates"]["deliveries_per_s"][0], 1_000.0);
+        assert_eq!(json["timelines"]["deliveries"]["per_s"][0], 1_000.0);
         assert_eq!(json["memory"]["server_user_per_connection"], 128.0);
         assert_eq!(json["memory"]["kernel_per_connection"], 4_000.0);
     }

@@ -1,8 +1,7 @@
 //! The page: everything in one file, readable in light and in dark.
 
 use super::chart::{bars, escaped, over_time, percentiles};
-use super::{Report, memory_parts, shown, time_text, words};
-use crate::bench::times::SLOT_MS;
+use super::{Report, shown, time_text, words};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2330;--soft:#5d6778;--page:#fbfbfd;--card:#fff;--edge:#dfe3ea;--main:#2f6fde}\
@@ -27,7 +26,7 @@ pub(super) fn render(report: &Report) -> String {
     for (name, rates) in &report.timelines {
         body += &section(
             &format!("{} per second over time", words(name)),
-            &over_time(rates, SLOT_MS as f64 / 1e3),
+            &over_time(rates),
         );
     }
     for (name, times) in &report.times {
@@ -92,9 +91,18 @@ fn memory(report: &Report) -> String {
     let Some(memory) = &report.memory else {
         return String::new();
     };
-    let parts: Vec<(&str, f64)> = memory_parts(memory)
+    let mut parts = vec![
+        ("generator, user", memory.generator_user),
+        ("kernel, slab", memory.kernel_slab),
+        ("kernel, socket buffers", memory.kernel_socket_buffers),
+        ("kernel, other", memory.kernel_other),
+    ];
+    if let Some(bytes) = memory.server_user {
+        parts.insert(0, ("server, user", bytes));
+    }
+    let parts: Vec<(&str, f64)> = parts
         .into_iter()
-        .map(|(name, bytes)| (name.trim(), memory.each(bytes)))
+        .map(|(name, bytes)| (name, memory.each(bytes)))
         .collect();
     section("Memory per connection", &bars(&parts))
 }
