@@ -63,6 +63,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         groups: 1,
         subscribe: !arguments.no_subscribe,
         compress: true,
+        durable: false,
     };
     let floor = FloorOptions {
         answer: arguments.answer,

@@ -78,6 +78,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         groups: 1,
         subscribe: true,
         compress: !arguments.content.no_compress,
+        durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.subscribers, 1);

@@ -47,6 +47,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         groups: 1,
         subscribe: true,
         compress: true,
+        durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.connections, 1);

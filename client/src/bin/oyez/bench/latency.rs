@@ -57,6 +57,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         groups: 2,
         subscribe: true,
         compress: !arguments.content.no_compress,
+        durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let (alone, published) = measure(&stage, arguments)?;

@@ -89,6 +89,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         groups: topics,
         subscribe: true,
         compress: !arguments.content.no_compress,
+        durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let spread = stage.spread(connections, topics);

@@ -23,9 +23,15 @@ Examples:
   oyez bench publish --publishers 64 --depth 16 --batch 64   as much as goes in
   oyez bench publish --rate 1000 --depth 64                  a thousand a second, on schedule
   oyez bench publish --target floor --sync-file /data/x      a TCP echo, a write and fdatasync
+  oyez bench publish --target redis://127.0.0.1:6379 --durable   XADD; appendfsync always
+  oyez bench publish --target nats://127.0.0.1:4222 --durable    JetStream; sync_interval: always
 
 How durable a topic is, the broker's configuration decides: OYEZ_MEMORY_TOPICS, OYEZ_WRITTEN_TOPICS,
-OYEZ_SYNCED_TOPICS; --topic chooses among them.";
+OYEZ_SYNCED_TOPICS; --topic chooses among them. Other servers' PUBLISH keeps nothing. With --durable
+Redis appends to a stream (XADD, the nearest to a topic that is kept: numbered, in order, read by many;
+a batch is one entry with as many fields) and NATS to a JetStream stream in files, which the bench
+creates; whether their answer waits for the disk, is up to their configuration as well. Both want an
+empty data directory.";
 
 /// What `oyez bench publish` is told.
 #[derive(Clone, Debug, Args)]
@@ -56,6 +62,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     sync_file: Option<PathBuf>,
 
+    /// With redis:// and nats://: append to what the server keeps on disk, and wait until it says so
+    #[arg(long)]
+    durable: bool,
+
     #[command(flatten)]
     content: Content,
     #[command(flatten)]
@@ -69,11 +79,17 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
             "--sync-file goes with --target floor".to_owned(),
         ));
     }
+    if arguments.durable && !matches!(arguments.common.target, TargetName::Peer(_)) {
+        return Err(Failure::Usage(
+            "--durable goes with redis:// and nats://; the broker's configuration decides for its topics, --sync-file for the floor".to_owned(),
+        ));
+    }
     let wanted = Wanted {
         connections: 0,
         groups: arguments.topics,
         subscribe: false,
         compress: !arguments.content.no_compress,
+        durable: arguments.durable,
     };
     let floor = FloorOptions {
         answer: false,
@@ -110,6 +126,7 @@ fn report(stage: &Stage, arguments: &Arguments, published: &Published, ratio: f6
         .parameter("publishers", arguments.publishers)
         .parameter("depth", published.depth)
         .parameter("rate", arguments.rate)
+        .parameter("durable", arguments.durable)
         .parameter("sync_file", arguments.sync_file.is_some())
         .parameter("duration_s", arguments.duration.as_secs_f64())
         .parameter("messages", arguments.content.source())

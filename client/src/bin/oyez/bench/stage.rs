@@ -34,6 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) groups: usize,
     pub(crate) subscribe: bool,
     pub(crate) compress: bool,
+    /// Another server keeps what is published.
+    pub(crate) durable: bool,
 }
 
 /// A bench under way.
@@ -73,6 +75,7 @@ impl Stage {
             groups: wanted.groups,
             subscribe: wanted.subscribe,
             compress: wanted.compress,
+            durable: wanted.durable,
             pid: common.pid,
         };
         let target: Arc<dyn Target> = match &common.target {

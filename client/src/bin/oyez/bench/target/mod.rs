@@ -2,11 +2,13 @@
 //! threads, pacing and figures are the bench's. One file per target.
 
 pub(crate) mod floor;
+mod jetstream;
 mod mqtt;
 mod nats;
 pub(crate) mod oyez;
 pub(crate) mod peer;
 mod redis;
+mod redis_stream;
 #[cfg(test)]
 mod trial;
 

@@ -28,7 +28,7 @@ impl Dialect for Mqtt {
     const RECORDS_MAX: u32 = 512;
 
     fn join(topic: Option<&str>, out: &mut Vec<u8>) {
-        Self::greet(out);
+        Self::greet(&[], out);
         if let Some(topic) = topic {
             let mut body = vec![0, 1];
             text(topic, &mut body);
@@ -38,7 +38,7 @@ impl Dialect for Mqtt {
     }
 
     /// Version 4, a clean session, no signs of life, and a name of the server's choice.
-    fn greet(out: &mut Vec<u8>) {
+    fn greet(_topics: &[String], out: &mut Vec<u8>) {
         let mut body = Vec::new();
         text("MQTT", &mut body);
         body.extend_from_slice(&[4, 0x02, 0, 0]);
@@ -91,7 +91,7 @@ impl Dialect for Mqtt {
             }
             (PUBACK, [high, low]) => {
                 let identifier = u32::from(u16::from_be_bytes([*high, *low]));
-                Said::Answer(identifier.checked_sub(1).ok_or(NONSENSE)?)
+                Said::Answer(Some(identifier.checked_sub(1).ok_or(NONSENSE)?))
             }
             (CONNACK, [_, 0]) => Said::Ready,
             (CONNACK, [_, code]) => {

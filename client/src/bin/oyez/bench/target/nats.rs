@@ -7,10 +7,10 @@ use super::peer::{
     Dialect, LINE_END, SLOT_DIGITS, Said, line, quoted, read_slot, size, write_slot,
 };
 
-const HELLO: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1,\"name\":\"oyez bench\"}\r\n";
+pub(super) const HELLO: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1,\"name\":\"oyez bench\"}\r\n";
 /// What a subscriber calls its subscription; an inbox is called like its slot.
 const SUBSCRIPTION: &[u8] = b"1";
-const NONSENSE: &str = "nats sends what has no place here";
+pub(super) const NONSENSE: &str = "nats sends what has no place here";
 
 /// A NATS server.
 pub(super) struct Nats;
@@ -30,7 +30,7 @@ impl Dialect for Nats {
         out.extend_from_slice(b"PING\r\n");
     }
 
-    fn greet(out: &mut Vec<u8>) {
+    fn greet(_topics: &[String], out: &mut Vec<u8>) {
         Self::join(None, out);
     }
 
@@ -110,14 +110,14 @@ fn message<'a>(
     let said = match input.get(end..end + LINE_END.len()) {
         None => return Ok(None),
         Some(LINE_END) if subscription == SUBSCRIPTION => Said::Message(&input[start..end]),
-        Some(LINE_END) => Said::Answer(read_slot(subscription).ok_or(NONSENSE)?),
+        Some(LINE_END) => Said::Answer(Some(read_slot(subscription).ok_or(NONSENSE)?)),
         Some(_) => return Err(NONSENSE.to_owned()),
     };
     Ok(Some((said, end + LINE_END.len())))
 }
 
 /// Where answers of this process come to.
-fn inbox() -> String {
+pub(super) fn inbox() -> String {
     format!("_oyez.{:08x}", std::process::id())
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct OyezOptions {
     /// False leaves it at the hello.
     pub(crate) subscribe: bool,
     pub(crate) compress: bool,
+    /// Another server appends to what it keeps on disk, and answers when it has. What Oyez does is up to the topic.
+    pub(crate) durable: bool,
     /// Its process, where its statistics are not to be believed or it has none.
     pub(crate) pid: Option<u32>,
 }

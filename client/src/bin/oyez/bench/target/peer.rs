@@ -12,10 +12,12 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::jetstream::JetStream;
 use super::mqtt::Mqtt;
 use super::nats::Nats;
 use super::oyez::OyezOptions;
 use super::redis::Redis;
+use super::redis_stream::RedisStream;
 use super::{Ear, Heard, Place, Stamp, Target, topic_of};
 use crate::bench::memory;
 use crate::failure::Failure;
@@ -26,6 +28,8 @@ const MARK_BYTES: usize = 12;
 pub(super) const PAYLOAD_MAX: usize = 16 << 20;
 /// Longest line of a protocol that has lines.
 const LINE_MAX: usize = 64 << 10;
+/// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
+const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; mqtt has no append that is acknowledged when it is on disk";
 pub(super) const LINE_END: &[u8] = b"\r\n";
 /// A slot as a publication carries it in a protocol of text: hexadecimal digits.
 pub(super) const SLOT_DIGITS: usize = 8;
@@ -57,8 +61,8 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// Appends what a subscriber says: hello, and what it subscribes to.
     fn join(topic: Option<&str>, out: &mut Vec<u8>);
 
-    /// Appends what a publisher says.
-    fn greet(out: &mut Vec<u8>);
+    /// Appends what a publisher says that may publish to these topics.
+    fn greet(topics: &[String], out: &mut Vec<u8>);
 
     /// Appends the messages, and what is answered when they are taken in.
     fn compose(topic: &str, payloads: &[&[u8]], out: &mut Vec<u8>);
@@ -88,8 +92,8 @@ pub(super) enum Said<'a> {
     Ready,
     /// The connection stands, and so does the subscription where there is one.
     Subscribed,
-    /// The publication with this slot is taken in.
-    Answer(u32),
+    /// The publication with this slot is taken in; without one, the oldest of its connection.
+    Answer(Option<u32>),
     Ping,
     Nothing,
 }
@@ -97,10 +101,17 @@ pub(super) enum Said<'a> {
 impl Peer {
     /// The target that it is.
     pub(crate) fn target(self, options: OyezOptions) -> Result<Arc<dyn Target>, Failure> {
-        Ok(match self.protocol {
-            Protocol::Redis => Arc::new(PeerTarget::<Redis>::new(self.address, options)?),
-            Protocol::Nats => Arc::new(PeerTarget::<Nats>::new(self.address, options)?),
-            Protocol::Mqtt => Arc::new(PeerTarget::<Mqtt>::new(self.address, options)?),
+        Ok(match (self.protocol, options.durable) {
+            (Protocol::Redis, true) => {
+                Arc::new(PeerTarget::<RedisStream>::new(self.address, options)?)
+            }
+            (Protocol::Nats, true) => {
+                Arc::new(PeerTarget::<JetStream>::new(self.address, options)?)
+            }
+            (Protocol::Mqtt, true) => return Err(Failure::Usage(NOT_DURABLE.to_owned())),
+            (Protocol::Redis, false) => Arc::new(PeerTarget::<Redis>::new(self.address, options)?),
+            (Protocol::Nats, false) => Arc::new(PeerTarget::<Nats>::new(self.address, options)?),
+            (Protocol::Mqtt, false) => Arc::new(PeerTarget::<Mqtt>::new(self.address, options)?),
         })
     }
 }
@@ -170,7 +181,10 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
-        D::greet(out);
+        let topics: Vec<String> = (0..self.options.groups)
+            .map(|group| self.topic(group))
+            .collect();
+        D::greet(&topics, out);
     }
 
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
@@ -242,7 +256,7 @@ impl<D: Dialect> Ear for PeerEar<D> {
                 Said::Message(payload) => half = arrived(half, payload, heard)?,
                 Said::Ready => self.ready(heard),
                 Said::Subscribed => heard.extend([Self::WELCOME, SUBSCRIBED]),
-                Said::Answer(slot) => heard.push(Heard::Published { slot: Some(slot) }),
+                Said::Answer(slot) => heard.push(Heard::Published { slot }),
                 Said::Ping => heard.push(Heard::Ping { token: 0 }),
                 Said::Nothing => {}
             }

@@ -21,11 +21,11 @@ impl Dialect for Redis {
     fn join(topic: Option<&str>, out: &mut Vec<u8>) {
         match topic {
             Some(topic) => command(&[b"SUBSCRIBE", topic.as_bytes()], out),
-            None => Self::greet(out),
+            None => Self::greet(&[], out),
         }
     }
 
-    fn greet(out: &mut Vec<u8>) {
+    fn greet(_topics: &[String], out: &mut Vec<u8>) {
         command(&[b"PING"], out);
     }
 
@@ -69,7 +69,7 @@ impl Dialect for Redis {
         let said = match item {
             Item::Simple(text) if &input[text.clone()] == b"PONG" => Said::Ready,
             Item::Bulk(text) => match read_slot(&input[text]) {
-                Some(slot) => Said::Answer(slot),
+                Some(slot) => Said::Answer(Some(slot)),
                 None => return Err(NONSENSE.to_owned()),
             },
             Item::Simple(_) | Item::Integer => Said::Nothing,
@@ -78,11 +78,11 @@ impl Dialect for Redis {
     }
 }
 
-const NONSENSE: &str = "redis sends what has no place here";
+pub(super) const NONSENSE: &str = "redis sends what has no place here";
 
 /// A value that holds no others; texts as places in what was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Item {
+pub(super) enum Item {
     Simple(Range<usize>),
     Bulk(Range<usize>),
     Integer,
@@ -128,7 +128,7 @@ fn array(input: &[u8]) -> Result<Option<Array>, String> {
 }
 
 /// The value at the start of `input`, and its size.
-fn item(input: &[u8]) -> Result<Option<(Item, usize)>, String> {
+pub(super) fn item(input: &[u8]) -> Result<Option<(Item, usize)>, String> {
     let Some((head, at)) = line(input)? else {
         return Ok(None);
     };
@@ -161,7 +161,7 @@ impl Item {
     }
 }
 
-fn command(words: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn command(words: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

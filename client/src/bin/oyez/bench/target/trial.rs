@@ -13,6 +13,8 @@ pub(super) enum Expected {
     /// The only message of its publication, with this number.
     Message(u64),
     Answer(u32),
+    /// An answer that does not say to which publication.
+    AnswerToOldest,
 }
 
 impl Expected {
@@ -26,6 +28,7 @@ impl Expected {
             Self::Subscribed => vec![ready, Heard::Subscribed(Place { next: 0, epoch: 0 })],
             Self::Ping => vec![Heard::Ping { token: 0 }],
             Self::Message(first) => vec![Heard::Record { first, messages: 1 }],
+            Self::AnswerToOldest => vec![Heard::Published { slot: None }],
             Self::Answer(slot) => vec![Heard::Published { slot: Some(slot) }],
         }
     }
