@@ -9,8 +9,9 @@ mod support;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use oyez_client::{Offset, Start};
 use serde_json::Value;
-use support::{FakeBroker, Heard, Peer};
+use support::{EPOCH, FakeBroker, Heard, Peer};
 
 /// A broker that nobody is.
 const NOBODY: u16 = 1;
@@ -245,4 +246,99 @@ fn a_bench_that_takes_too_long_says_how_far_it_came() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(5), "{errors}");
     assert!(errors.contains("0 of 2 subscribed after 0.1 s"), "{errors}");
+}
+
+#[test]
+fn who_stops_reading_is_measured_beside_the_others() {
+    let stalled = ["--stalled", "20", "--duration", "100ms"];
+    let told = floor(&[&["latency", "--active", "5", "--idle", "20"][..], &stalled].concat());
+    assert_eq!(told["parameters"]["stalled"], 20);
+    for part in ["alone", "among_idle", "among_stalled"] {
+        assert_eq!(told["times"][part]["count"], 50, "{part}");
+    }
+    let mixed = ["mixed", "--connections", "50", "--active-percent", "1000"];
+    let told = floor(&[&mixed[..], &stalled].concat());
+    assert_eq!(told["parameters"]["topics"], 1);
+    assert_eq!(told["times"]["to_each_among_stalled"]["count"], 30);
+    assert!(told["figures"]["server_user_grown_by_the_stall"].is_number());
+}
+
+#[test]
+fn not_everybody_can_stop_reading() {
+    let output = bench(
+        NOBODY,
+        &[
+            "mixed",
+            "--connections",
+            "5",
+            "--stalled",
+            "5",
+            "--target",
+            "floor",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn only_servers_that_keep_something_publish_durably() {
+    for target in ["floor", "oyez", "mqtt://127.0.0.1:1"] {
+        let output = bench(NOBODY, &["publish", "--durable", "--target", target]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("--durable goes with redis:// and nats://"));
+    }
+}
+
+#[test]
+fn everybody_outlives_a_restart_of_the_broker() {
+    let mut broker = FakeBroker::new();
+    let port = broker.port();
+    let attended = thread::spawn(move || {
+        let _questions = broker.accept();
+        let first_crowd = [broker.accept(), broker.accept()].map(|mut peer| {
+            let (id, ..) = peer.subscribe();
+            peer.confirm(id, 5);
+            peer
+        });
+        drop(broker.accept());
+        drop(first_crowd);
+        broker.welcome.instance += 1;
+        drop(broker.accept());
+        let mut publisher = broker.accept();
+        let record = publisher.record();
+        publisher.ack(record.correlation, 5);
+        let mut crowd = [broker.accept(), broker.accept()];
+        for peer in &mut crowd {
+            let (id, start, epoch) = peer.subscribe();
+            assert_eq!((start, epoch), (Start::Offset(Offset::new(5)), Some(EPOCH)));
+            peer.confirm(id, 5);
+            peer.deliver("bench", 5, &[b"missed"]);
+        }
+        crowd.map(|mut peer| peer.next())
+    });
+    let resume = ["--resume", "--resume-after", "restart", "-o", "json"];
+    let output = bench(
+        port,
+        &[&["connect", "--connections", "2"][..], &resume].concat(),
+    );
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("restart the broker now"));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        told["figures"]["away_seconds"].is_number()
+            && told["figures"]["resume_seconds"].is_number()
+    );
+    attended.join().unwrap();
+}
+
+#[test]
+fn a_floor_has_no_restart_to_wait_for() {
+    let resume = ["--resume", "--resume-after", "restart", "--target", "floor"];
+    let output = bench(
+        NOBODY,
+        &[&["connect", "--connections", "2"][..], &resume].concat(),
+    );
+    assert_eq!(output.status.code(), Some(2));
 }

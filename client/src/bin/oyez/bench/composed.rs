@@ -1,5 +1,7 @@
 //! Publications that are composed, compressed and checksummed before the clock starts.
 
+use std::ops::Range;
+
 use super::corpus::Corpus;
 use super::target::Target;
 use crate::failure::Failure;
@@ -17,14 +19,15 @@ pub(crate) struct Composed {
 }
 
 impl Composed {
-    /// Composes what `count` publications of `batch` payloads to `groups` topics need.
+    /// Composes what `count` publications of `batch` payloads to `topics`, by number, need.
     pub(crate) fn new(
         target: &dyn Target,
         corpus: &Corpus,
-        groups: usize,
+        topics: Range<usize>,
         batch: usize,
         count: usize,
     ) -> Result<Self, Failure> {
+        let groups = topics.len();
         let variants = corpus
             .len()
             .div_ceil(batch)
@@ -43,7 +46,7 @@ impl Composed {
                     .collect();
                 let mut publication = Vec::new();
                 target
-                    .compose(group, &payloads, &mut publication)
+                    .compose(topics.start + group, &payloads, &mut publication)
                     .map_err(Failure::Usage)?;
                 payload_bytes += payloads
                     .iter()

@@ -1,8 +1,9 @@
 //! `oyez bench connect`: a storm of connections, and the same again from everybody who comes back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::board::Board;
 use super::crowd::Crowd;
@@ -13,6 +14,7 @@ use super::stage::{Publishing, Stage, Wanted};
 use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Bytes of a message that everybody misses, and how many of them are on their way at once.
 const MISSED_BYTES: usize = 200;
@@ -26,7 +28,16 @@ Examples:
   oyez bench connect --connections 10000 --target floor --answer    read and answered, too
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published
-meanwhile.";
+meanwhile.
+
+The same after a restart of the broker, whose topic must be one that survives it:
+
+  oyez bench connect --connections 1000000 --resume --resume-after restart
+
+It says when everybody is connected. Then restart the broker as it is restarted in your place, on
+the same address and data (systemctl restart, or kill -TERM and start it again; kill -9 is as good).
+When the broker is back, one publisher publishes what everybody has missed, and everybody comes
+back. Time counts from the first call that connects; how long the broker was away is told apart.";
 
 /// What `oyez bench connect` is told.
 #[derive(Clone, Debug, Args)]
@@ -48,12 +59,32 @@ pub(crate) struct Arguments {
     #[arg(long)]
     resume: bool,
 
+    /// What everybody comes back from
+    #[arg(long, value_enum, default_value_t = After::HangUp, requires = "resume")]
+    resume_after: After,
+
     /// Records that everybody has missed when it comes back
     #[arg(long, value_name = "N", default_value_t = 1, requires = "resume")]
     missed: usize,
 
     #[command(flatten)]
     common: Common,
+}
+
+/// Why everybody was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum After {
+    /// All have hung up
+    HangUp,
+    /// The broker has ended and begun again; waits for that
+    Restart,
+}
+
+/// How everybody came back.
+struct Resumed {
+    seconds: f64,
+    /// How long the broker was away, where it was.
+    away_s: Option<f64>,
 }
 
 /// Runs the bench.
@@ -81,26 +112,35 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let begun_ns = board.clock.now_ns();
     let crowd = stage.gather(&spread, false, &board)?;
     let seconds = (ended_ns(&stage, &crowd, &board) - begun_ns) as f64 / 1e9;
-    let resumed_s = arguments
+    let resumed = arguments
         .resume
-        .then(|| resume(&stage, &crowd, &board))
+        .then(|| resume(&stage, &crowd, &board, arguments.resume_after))
         .transpose()?;
     let tally = crowd.dismiss();
     let connections = arguments.connections as f64;
+    let after = arguments.resume_after.to_possible_value();
     let mut report = Report::new("connect", &stage);
     report
         .parameter("connections", arguments.connections)
         .parameter("outstanding", arguments.common.outstanding)
         .parameter("subscribe", !arguments.no_subscribe)
         .parameter("resume", arguments.resume)
+        .parameter(
+            "resume_after",
+            after.map(|value| value.get_name().to_owned()),
+        )
         .parameter("missed", missed)
         .parameter("answer", arguments.answer)
         .figure("seconds", seconds, Unit::Seconds)
         .figure("connections_per_s", connections / seconds, Unit::PerSecond);
-    if let Some(seconds) = resumed_s {
+    if let Some(resumed) = resumed {
+        let rate = connections / resumed.seconds;
         report
-            .figure("resume_seconds", seconds, Unit::Seconds)
-            .figure("resumes_per_s", connections / seconds, Unit::PerSecond);
+            .figure("resume_seconds", resumed.seconds, Unit::Seconds)
+            .figure("resumes_per_s", rate, Unit::PerSecond);
+        if let Some(seconds) = resumed.away_s {
+            report.figure("away_seconds", seconds, Unit::Seconds);
+        }
     }
     report
         .times("connect_and_subscribe", &tally.connect)
@@ -117,9 +157,18 @@ fn ended_ns(stage: &Stage, crowd: &Crowd, board: &Board) -> u64 {
     }
 }
 
-/// Seconds from the first call that connects again until everybody is back and has what it missed.
-fn resume(stage: &Stage, crowd: &Crowd, board: &Arc<Board>) -> Result<f64, Failure> {
+/// Everybody is gone, comes back, and gets what it missed.
+fn resume(
+    stage: &Stage,
+    crowd: &Crowd,
+    board: &Arc<Board>,
+    after: After,
+) -> Result<Resumed, Failure> {
     let size = crowd.size() as u64;
+    let away_s = match after {
+        After::HangUp => None,
+        After::Restart => Some(outlive(stage, crowd)?),
+    };
     crowd.pause();
     stage.wait("hung up", size, || crowd.hung_up() as u64, &[crowd], None)?;
     let missed = board.publications();
@@ -139,7 +188,30 @@ fn resume(stage: &Stage, crowd: &Crowd, board: &Arc<Board>) -> Result<f64, Failu
         None,
     )?;
     let ended_ns = board.last_done_ns().max(back_ns);
-    Ok((ended_ns - begun_ns) as f64 / 1e9)
+    Ok(Resumed {
+        seconds: (ended_ns - begun_ns) as f64 / 1e9,
+        away_s,
+    })
+}
+
+/// Waits until the broker has ended and begun again; seconds from the loss of the first connection until then.
+fn outlive(stage: &Stage, crowd: &Crowd) -> Result<f64, Failure> {
+    crowd.forgive(true);
+    let run = || stage.target.run();
+    let Some(before) = run().map_err(Failure::Failed)? else {
+        let text = "--resume-after restart needs a broker that says when it is another one";
+        return Err(Failure::Usage(text.to_owned()));
+    };
+    say("oyez: everybody is connected; restart the broker now");
+    let lost = || crowd.hung_up() as u64;
+    stage.wait("lost", 1, || lost().min(1), &[crowd], None)?;
+    let began = Instant::now();
+    let size = crowd.size() as u64;
+    stage.wait("lost", size, lost, &[crowd], None)?;
+    let is_back = || run().is_ok_and(|run| run.is_some_and(|run| run != before));
+    stage.wait("broker back", 1, || u64::from(is_back()), &[crowd], None)?;
+    crowd.forgive(false);
+    Ok(began.elapsed().as_secs_f64())
 }
 
 fn publish(stage: &Stage, board: &Arc<Board>, records: usize) -> Result<(), Failure> {
@@ -151,6 +223,7 @@ fn publish(stage: &Stage, board: &Arc<Board>, records: usize) -> Result<(), Fail
     };
     let load = Load {
         connections: 1,
+        topic: 0,
         depth: MISSED_DEPTH,
         gate: Gate::Answers,
         end: End::Count(records),

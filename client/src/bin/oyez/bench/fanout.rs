@@ -108,6 +108,7 @@ impl Arguments {
         };
         Load {
             connections: 1,
+            topic: 0,
             depth,
             gate,
             end: End::Count(self.records),

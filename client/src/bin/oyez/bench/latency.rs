@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::board::Board;
-use super::crowd::Tally;
+use super::crowd::{Crowd, Tally};
+use super::memory::Moment;
 use super::options::{Common, Content, at_least_one, rate};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
+use super::stalled::{Stalled, StalledOptions};
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
@@ -20,9 +22,10 @@ Examples:
   oyez bench latency                                    100 subscribers, 100 records a second
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
   oyez bench latency --idle 10000 --target floor
+  oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
 
 Records leave on schedule, whatever became of those before; latency counts from the scheduled
-moment.";
+moment. For --stalled see oyez bench mixed --help.";
 
 /// What `oyez bench latency` is told.
 #[derive(Clone, Debug, Args)]
@@ -45,22 +48,40 @@ pub(crate) struct Arguments {
     duration: Duration,
 
     #[command(flatten)]
+    stalled: StalledOptions,
+    #[command(flatten)]
     content: Content,
     #[command(flatten)]
     common: Common,
 }
 
+/// What a measurement has shown.
+struct Measured {
+    tally: Tally,
+    published: Published,
+    /// Memory when all were connected, and when all had everything.
+    begin: Moment,
+    end: Moment,
+}
+
+impl Measured {
+    fn p99_us(&self) -> f64 {
+        self.tally.latency.summary().p99_us as f64
+    }
+}
+
 /// Runs the bench.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+    let idle = arguments.stalled.readers(arguments.idle, 0)?;
     let wanted = Wanted {
         connections: arguments.active + arguments.idle,
-        groups: 2,
+        groups: 2 + arguments.stalled.topics(),
         subscribe: true,
         compress: !arguments.content.no_compress,
         durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
-    let (alone, published) = measure(&stage, arguments)?;
+    let alone = measure(&stage, arguments, || Ok(()))?;
     let mut report = Report::new("latency", &stage);
     report
         .parameter("active", arguments.active)
@@ -69,29 +90,71 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         .parameter("duration_s", arguments.duration.as_secs_f64())
         .parameter("messages", arguments.content.source())
         .parameter("batch", arguments.content.batch)
-        .times("alone", &alone.latency)
-        .times("alone_acknowledgement", &published.times)
-        .timeline("deliveries_alone", &alone.delivered);
+        .times("alone", &alone.tally.latency)
+        .times("alone_acknowledgement", &alone.published.times)
+        .timeline("deliveries_alone", &alone.tally.delivered);
     if arguments.idle > 0 {
-        let spread = stage.spread(arguments.idle, 1);
-        let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
-        let idle = stage.gather_topic(&spread, 1, false, &board)?;
-        let (among, published) = measure(&stage, arguments)?;
-        if let Some(trouble) = idle.trouble() {
+        let waiting = (idle > 0)
+            .then(|| {
+                let spread = stage.spread(idle, 1);
+                let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
+                stage.gather_topic(&spread, 1, false, &board)
+            })
+            .transpose()?;
+        let stalled = arguments.stalled.gather(&stage, 2)?;
+        let among = measure(&stage, arguments, || Ok(()))?;
+        report
+            .figure("p99_ratio", among.p99_us() / alone.p99_us(), Unit::Ratio)
+            .times("among_idle", &among.tally.latency)
+            .times("among_idle_acknowledgement", &among.published.times)
+            .timeline("deliveries_among_idle", &among.tally.delivered);
+        if let Some(stalled) = stalled {
+            among_stalled(&stage, arguments, stalled, &among, &mut report)?;
+        }
+        if let Some(trouble) = waiting.as_ref().and_then(Crowd::trouble) {
             return Err(Failure::Failed(format!("the bench has failed: {trouble}")));
         }
-        drop(idle.dismiss());
-        let p99 = |tally: &Tally| tally.latency.summary().p99_us as f64;
-        report
-            .figure("p99_ratio", p99(&among) / p99(&alone), Unit::Ratio)
-            .times("among_idle", &among.latency)
-            .times("among_idle_acknowledgement", &published.times)
-            .timeline("deliveries_among_idle", &among.delivered);
     }
     stage.publish(&report)
 }
 
-fn measure(stage: &Stage, arguments: &Arguments) -> Result<(Tally, Published), Failure> {
+/// The same once more, when some of the others have stopped reading.
+fn among_stalled(
+    stage: &Stage,
+    arguments: &Arguments,
+    mut stalled: Stalled,
+    before: &Measured,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let mut trickle = None;
+    let among = measure(stage, arguments, || {
+        stalled.stop_reading(stage)?;
+        trickle = Some(stalled.trickle(stage, arguments.duration)?);
+        Ok(())
+    })?;
+    if let Some(trickle) = trickle {
+        stage.finish(trickle, &[])?;
+    }
+    report
+        .figure(
+            "p99_ratio_among_stalled",
+            among.p99_us() / before.p99_us(),
+            Unit::Ratio,
+        )
+        .times("among_stalled", &among.tally.latency)
+        .times("among_stalled_acknowledgement", &among.published.times)
+        .timeline("deliveries_among_stalled", &among.tally.delivered);
+    let grown = before.end.since(&before.begin, arguments.idle).server_user;
+    stalled.report(report, grown, &among.end);
+    stalled.dismiss()
+}
+
+/// Connects those who get something, does what is to be done `when_ready`, and publishes.
+fn measure(
+    stage: &Stage,
+    arguments: &Arguments,
+    when_ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Measured, Failure> {
     let spread = stage.spread(arguments.active, 1);
     let records = (arguments.rate * arguments.duration.as_secs_f64())
         .ceil()
@@ -103,12 +166,21 @@ fn measure(stage: &Stage, arguments: &Arguments) -> Result<(Tally, Published), F
         stage.bell,
     ));
     let crowd = stage.gather_topic(&spread, 0, false, &board)?;
+    let begin = stage.moment()?;
+    when_ready()?;
     let load = Load {
         connections: 1,
+        topic: 0,
         depth: super::publishers::DEPTH_PACED,
         gate: Gate::PerSecond(arguments.rate),
         end: End::Count(records),
     };
     let (published, _) = stage.broadcast(&crowd, &board, &arguments.content, load)?;
-    Ok((crowd.dismiss(), published))
+    let end = stage.moment()?;
+    Ok(Measured {
+        tally: crowd.dismiss(),
+        published,
+        begin,
+        end,
+    })
 }

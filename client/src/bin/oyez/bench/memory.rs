@@ -101,6 +101,20 @@ pub(crate) fn settle(time: Duration) {
     }
 }
 
+/// Waits, at most for `time`, until what the kernel keeps in socket buffers grows no more.
+pub(crate) fn settle_buffers(time: Duration) {
+    let started = Instant::now();
+    let mut last = Kernel::read().socket_buffers;
+    while started.elapsed() < time {
+        std::thread::sleep(SETTLE_STEP.min(time));
+        let now = Kernel::read().socket_buffers;
+        if now <= last + SETTLED_BYTES {
+            return;
+        }
+        last = now;
+    }
+}
+
 impl Kernel {
     fn read() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();

@@ -7,11 +7,12 @@ use clap::Args;
 
 use super::board::Board;
 use super::crowd::Tally;
-use super::memory::Growth;
+use super::memory::Moment;
 use super::options::{Common, Content, at_least_one, rate};
 use super::publishers::{DEPTH_PACED, End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
+use super::stalled::{Stalled, StalledOptions};
 use super::times::Times;
 use crate::Shared;
 use crate::duration;
@@ -22,10 +23,17 @@ Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 1000000 --target floor
+  oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
 
 20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records
 a second to one topic after the other. They leave on schedule, whatever became of those before;
-latency counts from the scheduled moment.";
+latency counts from the scheduled moment.
+
+With --stalled all is measured twice: while everybody reads, and when some have stopped reading and
+records for them go on. It tells how much the server's RssAnon has grown, and the p99 of the others.
+A broker with a small send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for
+who does not read; who does not read does not answer heartbeats either, so let heartbeat_ms be more
+than the time that it takes (OYEZ_HEARTBEAT_MS=3600000).";
 
 /// What `oyez bench mixed` is told.
 #[derive(Clone, Debug, Args)]
@@ -48,20 +56,27 @@ pub(crate) struct Arguments {
     duration: Duration,
 
     #[command(flatten)]
+    stalled: StalledOptions,
+    #[command(flatten)]
     content: Content,
     #[command(flatten)]
     common: Common,
 }
 
 impl Arguments {
+    /// Connections that go on reading.
+    fn readers(&self) -> usize {
+        self.connections - self.stalled.stalled
+    }
+
+    /// Their topics.
     fn topics(&self) -> usize {
-        self.connections.div_ceil(self.topic_size)
+        self.readers().div_ceil(self.topic_size)
     }
 
     /// Records a second, to all topics together.
     fn records_per_s(&self) -> f64 {
-        let deliveries = self.connections as f64 * self.active_percent / 100.0;
-        deliveries * self.topics() as f64 / self.connections as f64
+        self.topics() as f64 * self.active_percent / 100.0
     }
 
     /// Records in all.
@@ -71,54 +86,116 @@ impl Arguments {
     }
 }
 
-/// What a run has shown.
-struct Seen {
+/// What a measurement has shown.
+struct Measured {
     connect_s: f64,
     seconds: f64,
     published: Published,
     tally: Tally,
     last: Times,
-    memory: Growth,
+    /// Memory when all were connected, and when all had everything.
+    begin: Moment,
+    end: Moment,
+}
+
+impl Measured {
+    fn p99_us(&self) -> f64 {
+        self.tally.latency.summary().p99_us as f64
+    }
 }
 
 /// Runs the bench.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let (connections, topics) = (arguments.connections, arguments.topics());
+    arguments.stalled.readers(arguments.connections, 1)?;
     let wanted = Wanted {
-        connections,
-        groups: topics,
+        connections: arguments.connections,
+        groups: arguments.topics() + arguments.stalled.topics(),
         subscribe: true,
         compress: !arguments.content.no_compress,
         durable: false,
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
-    let spread = stage.spread(connections, topics);
+    let before = stage.moment()?;
+    let stalled = arguments.stalled.gather(&stage, arguments.topics())?;
+    let measured = measure(&stage, arguments, || Ok(()))?;
+    let mut report = report(&stage, arguments, &measured);
+    report.memory(measured.begin.since(&before, arguments.connections));
+    if let Some(stalled) = stalled {
+        among_stalled(&stage, arguments, stalled, &measured, &mut report)?;
+    }
+    stage.publish(&report)
+}
+
+/// The same once more, when some have stopped reading.
+fn among_stalled(
+    stage: &Stage,
+    arguments: &Arguments,
+    mut stalled: Stalled,
+    before: &Measured,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let mut trickle = None;
+    let among = measure(stage, arguments, || {
+        stalled.stop_reading(stage)?;
+        trickle = Some(stalled.trickle(stage, arguments.duration)?);
+        Ok(())
+    })?;
+    if let Some(trickle) = trickle {
+        stage.finish(trickle, &[])?;
+    }
+    report
+        .figure(
+            "p99_ratio_among_stalled",
+            among.p99_us() / before.p99_us(),
+            Unit::Ratio,
+        )
+        .figure(
+            "deliveries_per_s_among_stalled",
+            among.tally.deliveries as f64 / among.seconds,
+            Unit::PerSecond,
+        )
+        .times("to_each_among_stalled", &among.tally.latency)
+        .timeline("deliveries_among_stalled", &among.tally.delivered);
+    let grown = before.end.since(&before.begin, 1).server_user;
+    stalled.report(report, grown, &among.end);
+    stalled.dismiss()
+}
+
+/// Connects who reads, does what is to be done `when_ready`, and publishes.
+fn measure(
+    stage: &Stage,
+    arguments: &Arguments,
+    when_ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Measured, Failure> {
+    let spread = stage.spread(arguments.readers(), arguments.topics());
     let batch = u32::from(arguments.content.batch);
     let board = Arc::new(Board::new(arguments.records(), batch, &spread, stage.bell));
-    let before = stage.moment()?;
     let crowd = stage.gather(&spread, false, &board)?;
     let connect_s = crowd.ready_ns() as f64 / 1e9;
-    let after = stage.moment()?;
+    let begin = stage.moment()?;
+    when_ready()?;
     let load = Load {
         connections: 1,
+        topic: 0,
         depth: DEPTH_PACED,
         gate: Gate::PerSecond(arguments.records_per_s()),
         end: End::Count(arguments.records()),
     };
     let (published, _) = stage.broadcast(&crowd, &board, &arguments.content, load)?;
-    let seen = Seen {
+    let end = stage.moment()?;
+    Ok(Measured {
         connect_s,
         seconds: board.span_s(),
         published,
         tally: crowd.dismiss(),
         last: board.last_subscriber(),
-        memory: after.since(&before, connections),
-    };
-    stage.publish(&report(&stage, arguments, seen))
+        begin,
+        end,
+    })
 }
 
-fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
-    let connections = arguments.connections as f64;
+fn report(stage: &Stage, arguments: &Arguments, seen: &Measured) -> Report {
+    let connections = arguments.readers() as f64;
     let deliveries = seen.tally.deliveries as f64;
     let wanted = connections * arguments.active_percent / 100.0;
     let mut report = Report::new("mixed", stage);
@@ -148,8 +225,7 @@ fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
         .times("acknowledgement", &seen.published.times)
         .times("connect_and_subscribe", &seen.tally.connect)
         .timeline("deliveries", &seen.tally.delivered)
-        .timeline("connections", &seen.tally.connected)
-        .memory(seen.memory);
+        .timeline("connections", &seen.tally.connected);
     report
 }
 

@@ -25,6 +25,7 @@ mod random;
 mod report;
 mod spread;
 mod stage;
+mod stalled;
 #[expect(
     unsafe_code,
     reason = "system calls that neither std nor mio has: unshare, connect from a chosen address, eventfd, timerfd"

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::corpus::Corpus;
+use super::spread::SourceNet;
 use super::target::peer::Peer;
 use crate::duration;
 use crate::failure::Failure;
@@ -36,6 +37,12 @@ pub(crate) struct Common {
     /// between all of them]
     #[arg(long, value_name = "BYTES")]
     pub(crate) receive_buffer: Option<u32>,
+
+    /// Source addresses of subscribers, one for 8,000 of them, all of this host; only where the server is not on
+    /// 127.0.0.1, with more subscribers than a single address has ports for [default: 127.16.0.0/12 to 127.0.0.1, else
+    /// the kernel's choice]
+    #[arg(long, value_name = "NETWORK/BITS")]
+    pub(crate) source_net: Option<SourceNet>,
 
     /// The server's process, to read its memory from /proc instead of asking it
     #[arg(long, value_name = "PID")]

@@ -105,6 +105,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     ));
     let load = Load {
         connections: arguments.publishers,
+        topic: 0,
         depth: arguments.depth,
         gate: arguments.rate.map_or(Gate::Answers, Gate::PerSecond),
         end: End::After(arguments.duration),

@@ -51,6 +51,8 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) connections: usize,
+    /// Number of the first topic among those of the target.
+    pub(crate) topic: usize,
     /// Publications without an answer on each connection, at most; fewer if the server says so.
     pub(crate) depth: usize,
     pub(crate) gate: Gate,
@@ -297,7 +299,7 @@ impl Publishers {
         let stamp = Stamp {
             slot,
             first: (publication / groups) as u64 * u64::from(self.board.batch()),
-            group: publication % groups,
+            group: self.load.topic + publication % groups,
         };
         self.target.stamp(&mut out[start..], stamp);
         if out.len() >= GATHER_BYTES {

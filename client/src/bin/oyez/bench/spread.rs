@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::str::FromStr;
 
 /// Descriptors of a table that are no connections: standard streams, bells, poll, timer, a few to spare.
 pub(crate) const DESCRIPTORS_RESERVED: usize = 64;
@@ -98,9 +99,51 @@ const fn share(whole: usize, parts: usize, number: usize) -> usize {
     whole * number / parts
 }
 
-/// The source address of a connection: its own 8,000 share one, on loopback; elsewhere the kernel's choice.
-pub(crate) fn source(connection: usize, to: SocketAddr) -> Option<Ipv4Addr> {
+/// Addresses of this host that connections may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceNet {
+    first: u32,
+    /// How many there are, without the net's own address and the broadcast address.
+    hosts: u32,
+}
+
+impl FromStr for SourceNet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "give a network of IPv4, as 10.20.0.0/16, with at least two addresses";
+        let (address, bits) = text.split_once('/').ok_or(expected)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| expected)?;
+        let bits: u32 = bits.parse().map_err(|_| expected)?;
+        if !(1..=30).contains(&bits) {
+            return Err(expected.to_owned());
+        }
+        let size = 1 << (32 - bits);
+        Ok(Self {
+            first: (address.to_bits() & !(size - 1)) + 1,
+            hosts: size - 2,
+        })
+    }
+}
+
+impl SourceNet {
+    /// The address that a connection comes from; its own 8,000 share one, while there are enough.
+    fn source(self, connection: usize) -> Ipv4Addr {
+        let number = connection / CONNECTIONS_PER_SOURCE % self.hosts as usize;
+        Ipv4Addr::from_bits(self.first + u32::try_from(number).expect("it is below `hosts`"))
+    }
+}
+
+/// The source address of a connection: its own 8,000 share one, from `net` or on loopback; elsewhere the kernel's choice.
+pub(crate) fn source(
+    connection: usize,
+    to: SocketAddr,
+    net: Option<SourceNet>,
+) -> Option<Ipv4Addr> {
     let IpAddr::V4(to) = to.ip() else { return None };
+    if let Some(net) = net {
+        return Some(net.source(connection));
+    }
     if !to.is_loopback() {
         return None;
     }
@@ -186,7 +229,9 @@ mod tests {
         let to = SocketAddr::from(([127, 0, 0, 1], 7450));
         let mut sources: HashMap<Ipv4Addr, usize> = HashMap::new();
         for connection in 0..1_000_000 {
-            *sources.entry(source(connection, to).unwrap()).or_default() += 1;
+            *sources
+                .entry(source(connection, to, None).unwrap())
+                .or_default() += 1;
         }
         assert_eq!(sources.len(), 125);
         assert!(
@@ -200,8 +245,29 @@ mod tests {
 
     #[test]
     fn only_loopback_is_reached_from_made_up_addresses() {
-        assert_eq!(source(0, SocketAddr::from(([192, 0, 2, 1], 1))), None);
-        assert_eq!(source(0, "[::1]:1".parse().unwrap()), None);
+        assert_eq!(source(0, SocketAddr::from(([192, 0, 2, 1], 1)), None), None);
+        assert_eq!(source(0, "[::1]:1".parse().unwrap(), None), None);
+    }
+
+    #[test]
+    fn a_net_lends_its_addresses_but_the_first_and_the_last() {
+        let to = SocketAddr::from(([10, 7, 0, 1], 7450));
+        let net: SourceNet = "10.8.1.9/30".parse().unwrap();
+        let from = |connection| source(connection, to, Some(net)).unwrap();
+        assert_eq!(from(0), Ipv4Addr::new(10, 8, 1, 9));
+        assert_eq!(from(7_999), from(0));
+        assert_eq!(from(8_000), Ipv4Addr::new(10, 8, 1, 10));
+        assert_eq!(from(16_000), from(0));
+        for text in [
+            "",
+            "10.8.1.9",
+            "10.8.1.9/31",
+            "10.8.1.9/0",
+            "10.8/16",
+            "::1/64",
+        ] {
+            assert!(text.parse::<SourceNet>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -126,14 +126,28 @@ impl Stage {
         decode: bool,
         board: &Arc<Board>,
     ) -> Result<Crowd, Failure> {
-        let audience = Audience {
+        self.gather_audience(self.audience(spread, topic, decode), board)
+    }
+
+    /// A crowd that could be gathered next.
+    pub(crate) fn audience(&self, spread: &Spread, topic: usize, decode: bool) -> Audience {
+        Audience {
             spread: spread.clone(),
             first: self.made.load(Ordering::Relaxed),
             topic,
             outstanding: self.common.outstanding,
             receive_buffer: self.common.receive_buffer(spread.connections()),
+            source_net: self.common.source_net,
             decode,
-        };
+        }
+    }
+
+    /// Connects what [`Self::audience`] has told.
+    pub(crate) fn gather_audience(
+        &self,
+        audience: Audience,
+        board: &Arc<Board>,
+    ) -> Result<Crowd, Failure> {
         let crowd = Crowd::gather(audience, self.target.clone(), board.clone())?;
         self.await_ready(&crowd)?;
         Ok(crowd)
@@ -228,7 +242,7 @@ impl Stage {
         let composed = Composed::new(
             &*self.target,
             &corpus,
-            board.groups(),
+            load.topic..load.topic + board.groups(),
             usize::from(content.batch),
             count,
         )?;

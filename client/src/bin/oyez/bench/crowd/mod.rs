@@ -4,12 +4,12 @@ mod sockets;
 mod table;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use super::board::Board;
-use super::spread::Spread;
+use super::spread::{SourceNet, Spread};
 use super::target::Target;
 use super::times::{Timeline, Times};
 use crate::failure::Failure;
@@ -31,6 +31,8 @@ pub(crate) struct Audience {
     /// Most connections that are being made at once.
     pub(crate) outstanding: usize,
     pub(crate) receive_buffer: Option<u32>,
+    /// Where source addresses are from, if not the usual ones.
+    pub(crate) source_net: Option<SourceNet>,
     pub(crate) decode: bool,
 }
 
@@ -47,6 +49,10 @@ pub(crate) struct CrowdShared {
     pub(crate) board: Arc<Board>,
     /// Even: be connected; odd: hang up; or [`STOP`].
     round: AtomicU32,
+    /// Nobody reads any more.
+    deaf: AtomicBool,
+    /// Connections may be lost: the server is about to go.
+    forgiving: AtomicBool,
     gauges: Vec<Gauge>,
     /// The epoch of each topic, for who comes back.
     pub(crate) epochs: Vec<AtomicU64>,
@@ -92,6 +98,8 @@ impl Crowd {
             target,
             board,
             round: AtomicU32::new(0),
+            deaf: AtomicBool::new(false),
+            forgiving: AtomicBool::new(false),
             gauges: (0..tables).map(|_| Gauge::default()).collect(),
             epochs: (0..groups).map(|_| AtomicU64::new(0)).collect(),
             trouble: Mutex::new(None),
@@ -160,6 +168,16 @@ impl Crowd {
         self.shared.round.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Nobody reads from here on. A connection that the server closes is still noticed.
+    pub(crate) fn stop_reading(&self) {
+        self.shared.deaf.store(true, Ordering::Release);
+    }
+
+    /// Whether a connection that is lost is only counted, in [`Self::hung_up`], or fails the bench.
+    pub(crate) fn forgive(&self, losses: bool) {
+        self.shared.forgiving.store(losses, Ordering::Release);
+    }
+
     /// What went wrong, if something did.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.shared
@@ -191,6 +209,14 @@ impl Drop for Crowd {
 impl CrowdShared {
     pub(crate) fn address(&self) -> SocketAddr {
         self.target.address()
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Acquire)
+    }
+
+    fn is_forgiving(&self) -> bool {
+        self.forgiving.load(Ordering::Acquire)
     }
 
     fn round(&self) -> u32 {

@@ -21,6 +21,7 @@ use crate::bench::target::{Ear, Heard, Place};
 const GLANCE: Duration = Duration::from_millis(50);
 /// Events of one poll.
 const EVENTS_MAX: usize = 4_096;
+const CLOSED: &str = "lost: the server closed it";
 /// Bytes read at once; one buffer serves all connections of the thread.
 const READ_BYTES: usize = 256 << 10;
 
@@ -117,8 +118,12 @@ impl Table {
             }
             for event in &events {
                 let place = event.token().0;
-                self.attend(place, event)
-                    .map_err(|trouble| format!("connection {}: {trouble}", self.first + place))?;
+                match self.attend(place, event) {
+                    Err(_) if self.shared.is_forgiving() => self.lose(place),
+                    attended => attended.map_err(|trouble| {
+                        format!("connection {}: {trouble}", self.first + place)
+                    })?,
+                }
             }
             self.tell();
         }
@@ -149,6 +154,15 @@ impl Table {
         self.gauge().ready.store(0, Ordering::Release);
     }
 
+    /// A connection is gone, as was to be expected.
+    fn lose(&mut self, place: usize) {
+        if self.sockets.streams[place].take().is_some() {
+            self.halves.take(place, &mut self.joined);
+            self.ready -= 1;
+            self.gauge().ready.store(self.ready, Ordering::Release);
+        }
+    }
+
     /// Begins as many connections as may be on their way.
     fn dial(&mut self) -> Result<(), String> {
         while self.outstanding < self.outstanding_max && self.dialed < self.sockets.len() {
@@ -157,7 +171,7 @@ impl Table {
             let address = self.shared.address();
             let dial = Dial {
                 to: address,
-                from: source(number, address),
+                from: source(number, address, self.shared.audience.source_net),
                 receive_buffer: self.shared.audience.receive_buffer,
             };
             self.sockets.begun_us[place] = self.now_us();
@@ -185,7 +199,15 @@ impl Table {
         if self.sockets.states[place] == State::Connecting {
             self.join(place)?;
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
+        let closed = event.is_read_closed() || event.is_error();
+        if self.shared.is_deaf() {
+            return if closed {
+                Err(CLOSED.to_owned())
+            } else {
+                Ok(())
+            };
+        }
+        if closed || event.is_readable() {
             self.read(place)?;
         }
         Ok(())
@@ -252,7 +274,7 @@ impl Table {
                 return Ok(());
             };
             match stream.read(&mut self.buffer) {
-                Ok(0) => return Err("lost: the server closed it".to_owned()),
+                Ok(0) => return Err(CLOSED.to_owned()),
                 Ok(size) => {
                     self.take(place, size)?;
                     if size < self.buffer.len() {

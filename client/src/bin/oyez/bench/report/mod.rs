@@ -38,6 +38,7 @@ pub(crate) enum Unit {
     Count,
     PerSecond,
     Seconds,
+    Bytes,
     Ratio,
 }
 
@@ -186,6 +187,7 @@ impl Figure {
         match self.unit {
             Unit::Count | Unit::PerSecond => grouped(self.value.round() as u64),
             Unit::Seconds => format!("{:.3} s", self.value),
+            Unit::Bytes => bytes_text(self.value),
             Unit::Ratio => format!("{:.3}", self.value),
         }
     }
@@ -236,6 +238,16 @@ fn shown(value: &Value) -> String {
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
         other => other.to_string(),
+    }
+}
+
+/// Bytes as people read them; they may be fewer than before.
+fn bytes_text(bytes: f64) -> String {
+    const KIB: f64 = 1_024.0;
+    match bytes.abs() {
+        size if size < 10.0 * KIB => format!("{bytes:.0} B"),
+        size if size < 1_000.0 * KIB => format!("{:.1} KiB", bytes / KIB),
+        _ => format!("{:.2} MiB", bytes / (KIB * KIB)),
     }
 }
 
@@ -303,6 +315,12 @@ mod tests {
         );
         assert!(text.contains(&"decode|yes".to_owned()));
         assert!(text.contains(&"server, user|128 B|0.0 MiB".to_owned()));
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_fits() {
+        let told = [0.0, -4_096.0, 65_536.0, -3_145_728.0].map(bytes_text);
+        assert_eq!(told, ["0 B", "-4096 B", "64.0 KiB", "-3.00 MiB"]);
     }
 
     #[test]

@@ -68,6 +68,14 @@ pub(crate) trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// A number that every run of the server has for itself; none where it has none.
+    ///
+    /// # Errors
+    /// When the server does not answer, in words.
+    fn run(&self) -> Result<Option<u64>, String> {
+        Ok(None)
+    }
+
     /// The server's anonymous memory in bytes, where it can be known.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! A real broker, spoken to with the protocol crate.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use oyez_client::{Client, ConnectError, Outcome};
 use oyez_protocol::command::{Hello, Start, Subscribe, VERSION};
@@ -21,6 +23,9 @@ use crate::failure::Failure;
 /// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
 const COUNT_AT: usize = 6;
 const OFFSET_AT: usize = 24;
+
+/// Longest wait for a welcome.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What is to be known of the broker, and how it is to be used.
 #[derive(Clone, Debug)]
@@ -103,6 +108,12 @@ impl Target for OyezTarget {
         })
     }
 
+    /// What its welcome says.
+    fn run(&self) -> Result<Option<u64>, String> {
+        let asked = ask_run(self.address);
+        asked.map(Some).map_err(|error| error.to_string())
+    }
+
     fn memory(&self) -> Result<Option<u64>, String> {
         if let Some(pid) = self.options.pid {
             return Ok(memory::anonymous(pid));
@@ -110,6 +121,30 @@ impl Target for OyezTarget {
         let client = self.client.lock().expect("nobody panics while asking");
         let stats = client.stats().map_err(|error| error.to_string())?;
         Ok(stats["rss_anon_bytes"].as_u64())
+    }
+}
+
+/// Says hello on a connection of its own, and reads the welcome.
+fn ask_run(address: SocketAddr) -> io::Result<u64> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    let (mut out, mut answer) = (Vec::new(), Vec::new());
+    hello(&mut out);
+    stream.write_all(&out)?;
+    loop {
+        match decode(&answer, &Limits::HARD).map_err(io::Error::other)? {
+            Decoded::Frame {
+                frame: Frame::Welcome(welcome),
+                ..
+            } => return Ok(welcome.instance),
+            Decoded::Frame { .. } => return Err(io::Error::other("the broker does not welcome")),
+            Decoded::Need { .. } => {}
+        }
+        let mut bytes = [0; 512];
+        match stream.read(&mut bytes)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            size => answer.extend_from_slice(&bytes[..size]),
+        }
     }
 }
 

@@ -1,0 +1,226 @@
+//! Subscribers that stop reading, while others go on: what they cost the server, and what they cost the others.
+//!
+//! They have a topic of their own. At first they read, and one record comes. Then they stop, so many records are published
+//! to them that the kernel's buffers are full, and further records trickle in while the others are measured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::board::Board;
+use super::crowd::Crowd;
+use super::memory::{self, Moment};
+use super::options::{Content, at_least_one, rate};
+use super::publishers::{DEPTH_PACED, End, Gate, Load};
+use super::report::{Report, Unit};
+use super::stage::{Publishing, Stage};
+use crate::failure::Failure;
+use crate::output::{grouped, say};
+
+/// Receive buffer of who stops reading: the kernel makes the least of it that it can.
+const RECEIVE_BYTES: u32 = 1;
+/// Bytes of a message to them, and how many are on their way at once.
+const MESSAGE_BYTES: usize = 4_096;
+const DEPTH: usize = 64;
+/// Longest time until the kernel's buffers are as full as they get.
+const FILL_MAX: Duration = Duration::from_secs(60);
+
+/// What is told about them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StalledOptions {
+    /// How many of the connections subscribe to a topic of their own and stop reading it; all is measured before and
+    /// meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) stalled: usize,
+
+    /// Records of 4 KiB that are published to them when they stop; more than the kernel's buffers hold
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    pub(crate) stalled_records: usize,
+
+    /// Records a second that are published to them from then on
+    #[arg(long, value_name = "N", default_value = "1", value_parser = rate)]
+    pub(crate) stalled_rate: f64,
+}
+
+/// The crowd, and memory around the moment when it stopped reading.
+pub(crate) struct Stalled {
+    options: StalledOptions,
+    /// Number of its topic among those of the target.
+    topic: usize,
+    crowd: Crowd,
+    board: Arc<Board>,
+    memory: Option<Around>,
+}
+
+#[derive(Clone, Copy)]
+struct Around {
+    before: Moment,
+    full: Moment,
+}
+
+impl StalledOptions {
+    /// How many of `connections` go on reading, which must be `least`.
+    pub(crate) fn readers(&self, connections: usize, least: usize) -> Result<usize, Failure> {
+        connections
+            .checked_sub(self.stalled)
+            .filter(|readers| *readers >= least)
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "{} of {} connections cannot stop reading (--stalled)",
+                    grouped(self.stalled as u64),
+                    grouped(connections as u64)
+                ))
+            })
+    }
+
+    /// Topics that they need.
+    pub(crate) fn topics(&self) -> usize {
+        usize::from(self.stalled > 0)
+    }
+
+    /// Connects them, if there are any; they read for now.
+    pub(crate) fn gather(&self, stage: &Stage, topic: usize) -> Result<Option<Stalled>, Failure> {
+        if self.stalled == 0 {
+            return Ok(None);
+        }
+        let spread = stage.spread(self.stalled, 1);
+        let board = Arc::new(Board::new(1, 1, &spread, stage.bell));
+        let mut audience = stage.audience(&spread, topic, false);
+        audience.receive_buffer = Some(RECEIVE_BYTES);
+        let stalled = Stalled {
+            options: self.clone(),
+            topic,
+            crowd: stage.gather_audience(audience, &board)?,
+            board,
+            memory: None,
+        };
+        // What the server needs for the topic itself, it has then.
+        let load = stalled.load(Gate::Answers, End::Count(1), 1);
+        stage.broadcast(&stalled.crowd, &stalled.board, &content(), load)?;
+        Ok(Some(stalled))
+    }
+}
+
+impl Stalled {
+    /// From here on they do not read, and the kernel's buffers are full of what they do not read.
+    pub(crate) fn stop_reading(&mut self, stage: &Stage) -> Result<(), Failure> {
+        let before = stage.moment()?;
+        self.crowd.stop_reading();
+        let load = self.load(
+            Gate::Answers,
+            End::Count(self.options.stalled_records),
+            DEPTH,
+        );
+        let (publishers, _) = stage.publishers(&content(), load, &self.board)?;
+        stage.finish(Publishing::begin(publishers), &[&self.crowd])?;
+        memory::settle_buffers(FILL_MAX);
+        let full = stage.moment()?;
+        self.memory = Some(Around { before, full });
+        let kept = kept_each(&full, &before, self.options.stalled);
+        if kept >= self.published_each() {
+            say(
+                "oyez: the kernel's buffers hold all that who stopped reading has not read, so that nobody is behind; \
+                 lower the broker's send_buffer_bytes or publish more (--stalled-records)",
+            );
+        }
+        Ok(())
+    }
+
+    /// Publishes to them for `time`, though they do not read.
+    pub(crate) fn trickle(&self, stage: &Stage, time: Duration) -> Result<Publishing, Failure> {
+        let gate = Gate::PerSecond(self.options.stalled_rate);
+        let load = self.load(gate, End::After(time), DEPTH_PACED);
+        let (publishers, _) = stage.publishers(&content(), load, &self.board)?;
+        Ok(Publishing::begin(publishers))
+    }
+
+    /// Says what they cost, until `end`; the server's memory had grown by `before_bytes` under the same load when they
+    /// still read.
+    pub(crate) fn report(&self, report: &mut Report, before_bytes: Option<i64>, end: &Moment) {
+        let count = self.options.stalled;
+        report
+            .parameter("stalled", count)
+            .parameter("stalled_records", self.options.stalled_records)
+            .parameter("stalled_records_per_s", self.options.stalled_rate)
+            .parameter("stalled_message_bytes", MESSAGE_BYTES);
+        let Some(Around { before, full }) = self.memory else {
+            return;
+        };
+        let user = |end: &Moment| end.since(&before, count).server_user;
+        let grown = [
+            ("server_user_grown_before_the_stall", before_bytes),
+            ("server_user_grown_by_the_stall", user(&full)),
+            ("server_user_grown_until_the_end", user(end)),
+        ];
+        for (name, bytes) in grown {
+            if let Some(bytes) = bytes {
+                report.figure(name, bytes as f64, Unit::Bytes);
+            }
+        }
+        let kept = kept_each(&full, &before, count);
+        report
+            .figure("stalled_published_each", self.published_each(), Unit::Bytes)
+            .figure("stalled_in_the_kernel_each", kept, Unit::Bytes);
+    }
+
+    /// What went wrong with them, and their end.
+    pub(crate) fn dismiss(self) -> Result<(), Failure> {
+        let trouble = self.crowd.trouble();
+        drop(self.crowd.dismiss());
+        match trouble {
+            Some(trouble) => Err(Failure::Failed(format!("the bench has failed: {trouble}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&self, gate: Gate, end: End, depth: usize) -> Load {
+        Load {
+            connections: 1,
+            topic: self.topic,
+            depth,
+            gate,
+            end,
+        }
+    }
+
+    /// Payload bytes that were published to each when they stopped.
+    fn published_each(&self) -> f64 {
+        (self.options.stalled_records * MESSAGE_BYTES) as f64
+    }
+}
+
+/// Bytes that the kernel keeps for each, of what was sent to it.
+fn kept_each(full: &Moment, before: &Moment, count: usize) -> f64 {
+    let growth = full.since(before, count);
+    growth.each(growth.kernel_socket_buffers)
+}
+
+/// What they do not read: messages that compression does not make smaller.
+fn content() -> Content {
+    Content {
+        corpus: None,
+        size: MESSAGE_BYTES,
+        batch: 1,
+        no_compress: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_is_left_to_be_measured() {
+        let options = |stalled| StalledOptions {
+            stalled,
+            stalled_records: 1,
+            stalled_rate: 1.0,
+        };
+        assert_eq!(options(0).readers(10, 1).ok(), Some(10));
+        assert_eq!(options(9).readers(10, 1).ok(), Some(1));
+        assert_eq!(options(10).readers(10, 0).ok(), Some(0));
+        assert!(options(10).readers(10, 1).is_err() && options(11).readers(10, 0).is_err());
+        assert_eq!((options(0).topics(), options(3).topics()), (0, 1));
+    }
+}
