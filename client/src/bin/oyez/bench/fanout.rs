@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::board::Board;
 use super::crowd::Tally;
-use super::memory::Growth;
+use super::memory::{self, Growth};
 use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
@@ -69,6 +69,8 @@ struct Seen {
     tally: Tally,
     last: Times,
     memory: Growth,
+    /// Processor time of the server from the first publication on, where its process is known.
+    processor_s: Option<f64>,
 }
 
 /// Runs the bench.
@@ -86,10 +88,13 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.bell));
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, arguments.decode, &board)?;
+    let processor = || arguments.common.pid.and_then(memory::processor_s);
+    let idle_s = processor();
     let (published, ratio) =
         stage.broadcast(&crowd, &board, &arguments.content, arguments.load())?;
     let after = stage.moment()?;
     let seen = Seen {
+        processor_s: processor().zip(idle_s).map(|(now, idle)| now - idle),
         seconds: board.span_s(),
         ratio,
         published,
@@ -147,5 +152,11 @@ fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
         .times("acknowledgement", &seen.published.times)
         .timeline("deliveries", &tally.delivered)
         .memory(seen.memory);
+    if let Some(seconds) = seen.processor_s {
+        let each = seconds * 1e9 / tally.messages as f64;
+        report
+            .figure("server_processor_seconds", seconds, Unit::Seconds)
+            .figure("server_processor_ns_per_message", each, Unit::Count);
+    }
     report
 }

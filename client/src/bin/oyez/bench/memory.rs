@@ -138,6 +138,21 @@ pub(crate) fn anonymous(pid: u32) -> Option<u64> {
     Some(kib(&status, "RssAnon:"))
 }
 
+/// Processor time that a process has used, all its threads together, in and out of the kernel. Linux tells it in
+/// hundredths of a second.
+pub(crate) fn processor_s(pid: u32) -> Option<f64> {
+    parse_processor_s(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_processor_s(stat: &str) -> Option<f64> {
+    const PER_SECOND: f64 = 100.0;
+    // The name of the program stands in brackets and may hold anything; user and system time are 12th and 13th behind it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((user + system) as f64 / PER_SECOND)
+}
+
 fn kib(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
@@ -170,6 +185,14 @@ mod tests {
         assert_eq!(kernel.available, 1000 << 10);
         assert_eq!(kernel.socket_buffers, 3 * 4096);
         assert!(anonymous(std::process::id()).is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 -1 5 6 7 8 9 150 50 0 0 20 0 4 0 99";
+        assert_eq!(parse_processor_s(stat), Some(2.0));
+        assert_eq!(parse_processor_s("7 (a) S 1"), None);
+        assert!(processor_s(std::process::id()).is_some());
     }
 
     #[test]

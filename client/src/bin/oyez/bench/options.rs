@@ -44,7 +44,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "NETWORK/BITS")]
     pub(crate) source_net: Option<SourceNet>,
 
-    /// The server's process, to read its memory from /proc instead of asking it
+    /// The server's process, to read its memory from /proc instead of asking it, and its processor time
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
 
