@@ -80,6 +80,7 @@ mod server;
 mod session;
 mod shard;
 mod shared;
+mod storage_time;
 mod subscribe;
 mod subscription;
 #[expect(
