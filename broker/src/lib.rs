@@ -68,6 +68,7 @@ mod fanout;
 mod heartbeat;
 mod histogram;
 mod inbox;
+mod lag;
 mod listener;
 mod metrics;
 mod plan;

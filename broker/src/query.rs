@@ -43,6 +43,7 @@ impl Shard {
         match query.question {
             Question::Stats => self.answer_stats(id, query.id),
             Question::Topics { after } => self.list_topics(id, query.id, after),
+            Question::Lag => self.survey_lag(id, query.id),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
 use crate::inbox::{Inbox, Message, Outbox, Publish};
+use crate::lag::LagSurveys;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::PendingAcks;
@@ -106,6 +107,7 @@ pub(crate) struct Shard {
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Slab<Listing>,
+    pub(crate) lag: LagSurveys,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
     /// Bytes of the incomplete input of all sessions.
@@ -201,6 +203,7 @@ impl Shard {
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Slab::new(),
+            lag: LagSurveys::default(),
             gone: Vec::new(),
             partial_bytes: 0,
             chain: Chain::default(),
@@ -280,6 +283,7 @@ impl Shard {
         self.start_catchups();
         self.deliver_acks();
         self.flush_sessions();
+        self.measure_lag();
         let unsaid = self.outbox.finish_turn();
         self.storage_time.enter(&mut *self.clock);
         self.store.submit().map_err(ShardError::Submit)?;
@@ -334,6 +338,7 @@ impl Shard {
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
+            || self.lag.is_wanted()
             || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
             || self.has_unwalked_news()
     }
@@ -439,6 +444,8 @@ impl Shard {
                     self.outbox.say(from, Message::Topics { listing, topics });
                 }
                 Message::Topics { listing, topics } => self.add_topics(listing, topics),
+                Message::MeasureLag { from, survey } => self.lag.ask(from, survey),
+                Message::Lag { survey, lag } => self.add_lag(survey, *lag),
             }
         }
         true
