@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use oyez_protocol::event::GapCause;
 use oyez_protocol::header::kind;
-use testkit::deadline::{PATIENCE, wait_until};
+use testkit::deadline::{PATIENCE, wait_for, wait_until};
 use testkit::figures::{figure, full, size};
 use testkit::random::Random;
 use testkit::stream::Cutter;
@@ -159,6 +159,48 @@ fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_nobody() {
     // Short runs on shared machines vary far more than what is promised.
     let allowed = if full() { 0.05 } else { 1.0 };
     assert!(slower <= allowed, "{figures}");
+}
+
+#[test]
+fn who_stops_reading_is_named_with_its_address_and_how_far_it_is_behind() {
+    let broker = Setup::new()
+        .set("heartbeat_ms", 3_600_000)
+        .set("shards", 3)
+        .start();
+    let stream = Stream::new(24);
+    let stalled = Subscriber::new(&broker);
+    let others: Vec<Session> = (0..20)
+        .map(|_| {
+            let mut session = broker.connect();
+            session.subscribe("another", Start::Latest);
+            session
+        })
+        .collect();
+    stream.publish(&mut broker.connect());
+    let mut asking = broker.connect();
+    let lag = wait_for("the subscriber to be seen stalled", || {
+        let lag = asking.lag();
+        let blocked_ms = lag["slowest"][0]["blocked_ms"].as_u64();
+        (blocked_ms >= Some(1)).then_some(lag)
+    });
+    assert_eq!(lag["subscriptions"], others.len() + 1, "{lag}");
+    assert_eq!(lag["by_digits"][0], others.len(), "{lag}");
+    let slowest = lag["slowest"].as_array().expect("a list");
+    assert_eq!(slowest.len(), 1, "those that have everything are not slow");
+    let slow = &slowest[0];
+    let address = stalled.socket.local_addr().expect("a connected socket");
+    assert_eq!(slow["peer"], address.to_string());
+    assert_eq!(slow["topic"], TOPIC);
+    assert_eq!(slow["lag"], lag["max"]);
+    let behind = slow["lag"].as_u64().expect("a number");
+    assert!((1..=stream.records as u64).contains(&behind), "{lag}");
+    assert!(slow["unacknowledged_bytes"].as_u64() > Some(0), "{lag}");
+
+    stream.read(stalled);
+    wait_until("nobody to be behind", || {
+        let lag = asking.lag();
+        lag["subscriptions"] == others.len() && lag["max"] == 0
+    });
 }
 
 /// Reads from `next` on up to `end`, over gaps, and over breaks by coming back; gives every hole it was told of.

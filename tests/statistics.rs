@@ -2,8 +2,9 @@
 
 use std::sync::Barrier;
 
-use testkit::figures::figure;
-use testkit::process::succeed;
+use testkit::deadline::wait_until;
+use testkit::figures::{figure, skipped};
+use testkit::process::{is_installed, succeed};
 use testkit::record::record;
 use testkit::{Broker, Event, Outcome, Session, Setup, Start};
 
@@ -91,6 +92,59 @@ fn a_hundred_publishers_on_a_synced_topic_share_their_syncs() {
     );
     assert_eq!(stats["records_in"], PUBLISHERS * ROUNDS * UNDER_WAY);
     assert!(per_sync > 10.0, "{per_sync} records per sync");
+}
+
+/// How long each sync takes on a disk that is slow.
+const SLOW_MS: u64 = 700;
+
+/// A broker whose syncs take long.
+fn on_a_slow_disk() -> Broker {
+    let calls = "fdatasync,pwritev2";
+    let inject = format!("inject={calls}:delay_enter={}", SLOW_MS * 1000);
+    let trace = format!("trace={calls}");
+    let strace = ["strace", "-D", "-f", "-q", "-o", "/dev/null", "-e"];
+    let words = strace.into_iter().chain([trace.as_str(), "-e", &inject]);
+    Setup::new().set("disk", "thread").under(words).start()
+}
+
+#[test]
+fn a_publish_that_waits_for_the_disk_is_seen_while_it_waits() {
+    if !is_installed("strace") {
+        return skipped("a publish that waits", "strace is not installed");
+    }
+    let broker = on_a_slow_disk();
+    let mut publisher = broker.connect();
+    let waited_ms = || broker.counter("oldest_unacknowledged_ms");
+    wait_until("a disk with nothing to do", || waited_ms() == 0);
+    publisher.send(&record("a/topic", &["x"], 1));
+    wait_until("the publish to be seen waiting", || {
+        waited_ms() >= SLOW_MS / 2
+    });
+    assert!(matches!(publisher.event(), Event::Published(_)));
+    wait_until("nobody to wait", || waited_ms() == 0);
+    let stats = broker.stats();
+    for histogram in ["sync_us", "visible_us"] {
+        let longest = stats[histogram]["max"].as_u64();
+        assert!(longest >= Some(SLOW_MS * 1000), "{histogram} in {stats}");
+    }
+    assert_eq!(stats["visible_us"]["count"], 1);
+}
+
+#[test]
+fn time_in_storage_holds_the_appends() {
+    const RECORDS: usize = 100;
+    let broker = Setup::new().set("memory_topics", "#").start();
+    let total = || broker.stats()["storage_us"]["total"].as_u64();
+    let before = total().expect("a number");
+    let payload = vec![7; 200 << 10];
+    let mut publisher = broker.connect();
+    for _ in 0..RECORDS {
+        publisher.publish("a/topic", &payload);
+    }
+    let spent = total().expect("a number") - before;
+    figure("time in storage for 20 MB", &format!("{spent} us"));
+    // No machine copies faster than 40 GB/s.
+    assert!(spent >= 500, "{spent} us for 20 MB");
 }
 
 #[test]

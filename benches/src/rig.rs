@@ -146,9 +146,11 @@ impl Rig {
 fn now() -> Moment {
     static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
     let ms = |since: Duration| u64::try_from(since.as_millis()).expect("milliseconds fit for ages");
+    let elapsed = STARTED.elapsed();
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Moment {
-        monotonic_ms: ms(STARTED.elapsed()),
+        monotonic_ms: ms(elapsed),
+        monotonic_us: u64::try_from(elapsed.as_micros()).expect("microseconds fit for ages"),
         wall_ms: ms(since.expect("the clock is past 1970")),
     }
 }

@@ -206,10 +206,12 @@ impl Shard {
     /// Answers, as the owner of the log, where a topic's records lie.
     pub(crate) fn resolve(&mut self, mut ask: Resolve) {
         let (log, name) = (ask.log, &ask.name);
+        self.storage_time.enter(&mut *self.clock);
         self.store
             .places(log, name, ask.cursor, PLACES_MAX, &mut ask.places);
         let start = StartAt::At(ask.cursor);
         let located = self.store.locate(log, name, start, Position::default());
+        self.storage_time.leave(&mut *self.clock);
         let answer = ResolveAnswer {
             catchup: ask.catchup,
             places: ask.places,
@@ -318,7 +320,10 @@ impl Shard {
         }
         let mut chain = std::mem::take(&mut self.chain);
         let reader = &mut self.logs[usize::from(log.get())].reader;
-        let progress = match chain.build(reader, places.iter().copied()) {
+        self.storage_time.enter(&mut *self.clock);
+        let built = chain.build(reader, places.iter().copied());
+        self.storage_time.leave(&mut *self.clock);
+        let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),
         };
@@ -373,6 +378,7 @@ impl Shard {
         chain: &Chain,
         size: u32,
     ) -> Progress {
+        self.storage_time.enter(&mut *self.clock);
         let range = chain.head().and_then(|head| {
             let reader = &mut self.logs[usize::from(chain.log.get())].reader;
             reader.file_range(head.position, size)
@@ -380,6 +386,7 @@ impl Shard {
         let file = range
             .as_ref()
             .and_then(|range| Some((self.files.open(range).ok()?, range.offset)));
+        self.storage_time.leave(&mut *self.clock);
         let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };

@@ -10,6 +10,8 @@ use oyez_storage::Moment;
 pub(crate) struct Now {
     /// Milliseconds since some fixed point of this process; never goes back.
     pub monotonic_ms: u64,
+    /// The same in microseconds, for measuring how long things take. Nothing is decided on it.
+    pub monotonic_us: u64,
     /// Milliseconds since the Unix epoch; may jump.
     pub wall_ms: u64,
 }
@@ -18,6 +20,7 @@ impl From<Now> for Moment {
     fn from(now: Now) -> Self {
         Self {
             monotonic_ms: now.monotonic_ms,
+            monotonic_us: now.monotonic_us,
             wall_ms: now.wall_ms,
         }
     }
@@ -28,7 +31,7 @@ pub(crate) trait Clock: Send {
     /// Reads the clock.
     fn now(&mut self) -> Now;
 
-    /// Microseconds since some fixed point, for measuring how long things take. Nothing is decided on it.
+    /// [`Now::monotonic_us`] at this moment.
     fn elapsed_us(&mut self) -> u64;
 }
 
@@ -44,8 +47,10 @@ impl Clock for SystemClock {
         let milliseconds = |duration: std::time::Duration| {
             u64::try_from(duration.as_millis()).expect("584 million years fit")
         };
+        let monotonic_us = self.elapsed_us();
         Now {
-            monotonic_ms: milliseconds(STARTED.elapsed()),
+            monotonic_ms: monotonic_us / 1000,
+            monotonic_us,
             // A clock set before 1970 counts as 1970: timestamps in a log never go back anyway.
             wall_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)

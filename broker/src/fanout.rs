@@ -56,6 +56,7 @@ impl Shard {
             if log.walked >= log.reader.visible() {
                 continue;
             }
+            self.storage_time.enter(&mut *self.clock);
             log.walked = log.reader.walk(log.walked, NEWS_PER_TURN, |place, name| {
                 let Some(number) = registry.find(name) else {
                     return;
@@ -68,6 +69,7 @@ impl Shard {
                 }
             });
         }
+        self.storage_time.leave(&mut *self.clock);
     }
 
     /// Walks the topics with news, within the turn's budget.
@@ -117,7 +119,10 @@ impl Shard {
                 return true;
             };
             let log = &mut self.logs[usize::from(topic.log.get())];
-            if build_from_window(chain, topic, log, cursor) {
+            self.storage_time.enter(&mut *self.clock);
+            let built = build_from_window(chain, topic, log, cursor);
+            self.storage_time.leave(&mut *self.clock);
+            if built {
                 self.send_chain(number, chain, budget);
             } else {
                 self.leave_walk_to_catchup(number);
@@ -218,7 +223,10 @@ impl Shard {
             Delivery::Live => {
                 let mut chain = std::mem::take(&mut self.chain);
                 let log = &mut self.logs[usize::from(topic.log.get())];
-                let progress = if build_from_window(&mut chain, topic, log, subscription.cursor) {
+                self.storage_time.enter(&mut *self.clock);
+                let built = build_from_window(&mut chain, topic, log, subscription.cursor);
+                self.storage_time.leave(&mut *self.clock);
+                let progress = if built {
                     self.send_one(id, place, &chain)
                 } else {
                     self.begin_catchup(id, place)

@@ -15,6 +15,7 @@ const BUCKETS: usize = 30 << STEPS_LOG2;
 pub(crate) struct Histogram {
     buckets: [Counter; BUCKETS],
     longest_us: Counter,
+    total_us: Counter,
 }
 
 impl Default for Histogram {
@@ -22,6 +23,7 @@ impl Default for Histogram {
         Self {
             buckets: std::array::from_fn(|_| Counter::default()),
             longest_us: Counter::default(),
+            total_us: Counter::default(),
         }
     }
 }
@@ -34,11 +36,13 @@ pub(crate) struct Quantiles {
     p99: u64,
     p999: u64,
     max: u64,
+    total: u64,
 }
 
 impl Histogram {
     pub(crate) fn record(&self, us: u64) {
         self.buckets[bucket(us)].add(1);
+        self.total_us.add(us);
         if us > self.longest_us.get() {
             self.longest_us.set(us);
         }
@@ -50,6 +54,7 @@ impl Histogram {
             .map(|index| all.clone().map(|one| one.buckets[index].get()).sum())
             .collect();
         let count: u64 = counts.iter().sum();
+        let total = all.clone().map(|one| one.total_us.get()).sum();
         let max = all.map(|one| one.longest_us.get()).max().unwrap_or(0);
         let at = |per_mille: u64| {
             let rank = (count * per_mille).div_ceil(1000);
@@ -66,6 +71,7 @@ impl Histogram {
             p99: at(990),
             p999: at(999),
             max,
+            total,
         }
     }
 }
@@ -117,6 +123,7 @@ mod tests {
         }
         let told = Histogram::quantiles([&calm, &busy].into_iter());
         assert_eq!((told.count, told.max), (1000, 5_000));
+        assert_eq!(told.total, 990 * 10 + 10 * 5_000);
         assert!((10..=12).contains(&told.p99), "{told:?}");
         assert_eq!(told.p999, 5_000);
     }

@@ -14,6 +14,7 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicInfo};
 
+use crate::lag::Lag;
 use crate::session::SessionId;
 use crate::sys::waker::Waker;
 
@@ -114,6 +115,14 @@ pub(crate) enum Message {
     Topics {
         listing: usize,
         topics: Vec<TopicInfo>,
+    },
+    MeasureLag {
+        from: usize,
+        survey: usize,
+    },
+    Lag {
+        survey: usize,
+        lag: Box<Lag>,
     },
 }
 

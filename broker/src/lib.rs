@@ -29,7 +29,8 @@
 //! ## A turn
 //!
 //! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
-//! ring, fire timers, follow the news, walk topics (bounded), flush sessions, wake others once, submit the ring once.
+//! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
+//! wake others once, submit the ring once.
 //! Who stops early for fairness keeps a list of its own, because edge-triggered events do not tell twice.
 //!
 //! ## A record's way
@@ -43,6 +44,14 @@
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
 //! nothing but the subscription's cursor and, if it was cut inside a record, that record's place.
+//!
+//! ## What it tells of itself
+//!
+//! `metrics` are counters that each shard writes alone and whoever answers a query adds up; `histogram` says how long
+//! turns take, how much of that is inside the store (`storage_time`: an upper bound, two clock readings for all frames
+//! of a read that held a publish), how long syncs take and how long records wait for them. The publish that has waited
+//! longest is a gauge, so that a stuck disk is seen while it is stuck. How far subscriptions are behind (`lag`) is
+//! counted only when somebody asks: a walk over all cursors, a bounded number in each turn.
 //!
 //! ## When something is wrong
 //!
@@ -68,6 +77,7 @@ mod fanout;
 mod heartbeat;
 mod histogram;
 mod inbox;
+mod lag;
 mod listener;
 mod metrics;
 mod plan;
@@ -80,6 +90,7 @@ mod server;
 mod session;
 mod shard;
 mod shared;
+mod storage_time;
 mod subscribe;
 mod subscription;
 #[expect(

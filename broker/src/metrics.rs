@@ -65,8 +65,14 @@ pub(crate) struct ShardMetrics {
     pub(crate) segment_bytes: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
-    /// Microseconds of a turn inside the store's work: completions, flushes, submission.
+    /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
     pub(crate) storage_us: Histogram,
+    /// Microseconds from the turn that queues a sync of own logs to the turn that finds it done.
+    pub(crate) sync_us: Histogram,
+    /// Microseconds from the turn that appends a record to the turn in which it is visible and acknowledged.
+    pub(crate) visible_us: Histogram,
+    /// When the publish came that waits longest for own logs, by the clock that all shards share; 0 when none waits.
+    pub(crate) waiting_since_us: Counter,
 }
 
 impl ShardMetrics {
@@ -118,9 +124,14 @@ pub(crate) struct Stats {
     records_per_sync: f64,
     segments: u64,
     segment_bytes: u64,
-    /// Microseconds that turns took, and that they spent in the store's work, all shards together.
+    /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
     turn_us: Quantiles,
     storage_us: Quantiles,
+    /// Microseconds that syncs took, and records from their append until they were visible.
+    sync_us: Quantiles,
+    visible_us: Quantiles,
+    /// How long the publish waits that is not acknowledged and waits longest, in milliseconds.
+    oldest_unacknowledged_ms: u64,
     arena_bytes: u64,
     /// Anonymous memory of the process in bytes, the arena included.
     rss_anon_bytes: u64,
@@ -159,6 +170,7 @@ impl OneShard {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessFacts {
     pub(crate) uptime_ms: u64,
+    pub(crate) now_us: u64,
     pub(crate) disk: &'static str,
     pub(crate) arena_bytes: u64,
 }
@@ -209,11 +221,20 @@ impl Stats {
             segment_bytes: sum(|s| &s.segment_bytes),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
+            sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),
+            visible_us: Histogram::quantiles(shards.iter().map(|shard| &shard.visible_us)),
+            oldest_unacknowledged_ms: oldest_wait_us(shards, facts.now_us) / 1000,
             arena_bytes: facts.arena_bytes,
             rss_anon_bytes: rss_anon_bytes().unwrap_or(0),
             per_shard: shards.iter().take(SHARDS_MAX).map(OneShard::of).collect(),
         }
     }
+}
+
+fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {
+    let since = shards.iter().map(|shard| shard.waiting_since_us.get());
+    let oldest = since.filter(|since| *since > 0).min();
+    oldest.map_or(0, |since| now_us.saturating_sub(since))
 }
 
 /// `RssAnon` of this process. Reads `/proc`, which asks no disk.

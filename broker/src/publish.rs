@@ -26,6 +26,8 @@ pub(crate) struct PendingAck {
     origin: Origin,
     offset: Offset,
     epoch: Epoch,
+    /// The turn that appended it.
+    since_us: u64,
 }
 
 /// Records of one log that wait for it, in the log's order.
@@ -98,17 +100,26 @@ impl Shard {
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
+        self.storage_time.enter(&mut *self.clock);
         let outcome = match self.store.append(log, record, self.now.wall_ms) {
             Ok(appended) => {
-                self.log(log).pending.push_back(PendingAck {
+                let since_us = self.now.monotonic_us;
+                let view = self.log(log);
+                view.refused_since_us = None;
+                view.pending.push_back(PendingAck {
                     end: appended.end,
                     origin,
                     offset: appended.offset,
                     epoch: appended.epoch,
+                    since_us,
                 });
                 return Taken::Done;
             }
-            Err(AppendError::Busy) => return Taken::Later,
+            Err(AppendError::Busy) => {
+                let now_us = self.now.monotonic_us;
+                self.log(log).refused_since_us.get_or_insert(now_us);
+                return Taken::Later;
+            }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
             Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
             Err(AppendError::Closing) => Outcome::Draining,
@@ -133,12 +144,18 @@ impl Shard {
         if self.stalled > 0 {
             self.retry_stalled();
         }
+        self.retry |= self.take_handed_over();
+        self.storage_time.leave(&mut *self.clock);
+    }
+
+    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more.
+    fn take_handed_over(&mut self) -> bool {
         for _ in 0..PUBLISHES_PER_TURN {
             if self.stalled >= STALLED_MAX {
-                return;
+                return false;
             }
             let Some(publish) = self.inbox.next_publish() else {
-                return;
+                return false;
             };
             let waits = !self.log(publish.log).stalled.is_empty();
             if waits || self.append_handed_over(&publish) == Taken::Later {
@@ -146,7 +163,7 @@ impl Shard {
                 self.stalled += 1;
             }
         }
-        self.retry = true;
+        true
     }
 
     fn retry_stalled(&mut self) {
@@ -188,8 +205,22 @@ impl Shard {
                 epoch: ack.epoch,
                 outcome: Outcome::Ok,
             };
+            let took_us = self.now.monotonic_us - ack.since_us;
+            self.metrics().visible_us.record(took_us);
             self.answer(ack.origin, entry);
         }
+    }
+
+    /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.
+    pub(crate) fn waiting_since_us(&self) -> Option<u64> {
+        self.logs
+            .iter()
+            .flat_map(|log| {
+                let appended = log.pending.front().map(|pending| pending.since_us);
+                [appended, log.refused_since_us]
+            })
+            .flatten()
+            .min()
     }
 
     fn answer(&mut self, origin: Origin, entry: PublishedEntry) {

@@ -43,12 +43,14 @@ impl Shard {
         match query.question {
             Question::Stats => self.answer_stats(id, query.id),
             Question::Topics { after } => self.list_topics(id, query.id, after),
+            Question::Lag => self.survey_lag(id, query.id),
         }
     }
 
     fn answer_stats(&mut self, id: SessionId, request: u32) -> Taken {
         let facts = ProcessFacts {
             uptime_ms: self.now.monotonic_ms,
+            now_us: self.now.monotonic_us,
             disk: self.store.stats().disk,
             arena_bytes: self.shared.pool.resident_bytes(),
         };
@@ -96,7 +98,10 @@ impl Shard {
     /// The topics of this shard's own logs, from `after` on.
     pub(crate) fn own_topics(&mut self, after: &str) -> Vec<TopicInfo> {
         let after = (!after.is_empty()).then_some(after);
-        self.store.topics(after, TOPICS_PER_ANSWER)
+        self.storage_time.enter(&mut *self.clock);
+        let topics = self.store.topics(after, TOPICS_PER_ANSWER);
+        self.storage_time.leave(&mut *self.clock);
+        topics
     }
 
     /// A shard has told its topics; the last one makes the answer complete.

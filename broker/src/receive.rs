@@ -211,6 +211,7 @@ impl Shard {
     /// Tells how many bytes they were, and how many the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
+        self.storage_time.leave(&mut *self.clock);
         let now_tick = self.now_tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)

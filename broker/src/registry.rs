@@ -44,6 +44,11 @@ impl Registry {
         self.topics.get_mut(number as usize)
     }
 
+    /// Beyond the number of every topic.
+    pub(crate) fn numbers_end(&self) -> u32 {
+        u32::try_from(self.topics.capacity()).unwrap_or(u32::MAX)
+    }
+
     /// Forgets a topic that nobody subscribes to any more.
     pub(crate) fn remove(&mut self, number: u32) {
         if let Some(topic) = self.topics.try_remove(number as usize) {

@@ -150,7 +150,10 @@ impl Shard {
             return Progress::Done;
         };
         let reader = &mut self.logs[tail.log()].reader;
-        match reader.read(tail.position(), tail.size()) {
+        self.storage_time.enter(&mut *self.clock);
+        let read = reader.read(tail.position(), tail.size());
+        self.storage_time.leave(&mut *self.clock);
+        match read {
             Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
             Ok(Read::Cold(cold)) => {
                 self.warm_for_tail(id, cold);

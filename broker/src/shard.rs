@@ -20,6 +20,7 @@ use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
 use crate::inbox::{Inbox, Message, Outbox, Publish};
+use crate::lag::LagSurveys;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::PendingAcks;
@@ -27,6 +28,7 @@ use crate::query::Listing;
 use crate::registry::Registry;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
 use crate::shared::{Phase, Shared};
+use crate::storage_time::StorageTime;
 use crate::subscription::NUMBER_MAX;
 use crate::sys::waker::Waker;
 use crate::timer::{TICK_MS, TimerWheel};
@@ -67,6 +69,8 @@ pub(crate) struct LogView {
     pub(crate) pending: PendingAcks,
     /// Publishes of other shards that wait for the log to take them; only the owner has any.
     pub(crate) stalled: VecDeque<Publish>,
+    /// Since when the log takes no more; only the owner knows.
+    pub(crate) refused_since_us: Option<u64>,
 }
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
@@ -76,6 +80,7 @@ pub(crate) struct Shard {
     pub(crate) poll: Poll,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) now: Now,
+    pub(crate) storage_time: StorageTime,
     pub(crate) listener: Option<Listener>,
     pub(crate) sessions: Sessions,
     pub(crate) registry: Registry,
@@ -102,6 +107,7 @@ pub(crate) struct Shard {
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Slab<Listing>,
+    pub(crate) lag: LagSurveys,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
     /// Bytes of the incomplete input of all sessions.
@@ -167,6 +173,7 @@ impl Shard {
             subscriptions: 0,
             pending: PendingAcks::default(),
             stalled: VecDeque::new(),
+            refused_since_us: None,
             reader,
         };
         Ok(Self {
@@ -175,6 +182,7 @@ impl Shard {
             poll,
             clock: parts.clock,
             now,
+            storage_time: StorageTime::default(),
             listener: Some(parts.listener),
             sessions: Sessions::default(),
             registry: Registry::default(),
@@ -195,6 +203,7 @@ impl Shard {
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Slab::new(),
+            lag: LagSurveys::default(),
             gone: Vec::new(),
             partial_bytes: 0,
             chain: Chain::default(),
@@ -227,7 +236,6 @@ impl Shard {
                 result => result.map_err(ShardError::Poll)?,
             }
             self.now = self.clock.now();
-            let begun_us = self.clock.elapsed_us();
             for event in &events {
                 self.take_event(event);
             }
@@ -241,8 +249,7 @@ impl Shard {
                 Phase::Failed => return Err(ShardError::Elsewhere),
             }
             let busy = self.turn()?;
-            let took_us = self.clock.elapsed_us() - begun_us;
-            self.metrics().turn_us.record(took_us);
+            self.count_turn();
             wait = self.wait(busy);
         }
     }
@@ -263,7 +270,9 @@ impl Shard {
             self.read_sessions();
         }
         self.retry |= self.take_messages();
-        let storage_us = self.timed(Self::pump)?;
+        self.storage_time.enter(&mut *self.clock);
+        self.pump()?;
+        self.storage_time.leave(&mut *self.clock);
         self.fire_timers();
         self.close_idle_files();
         self.take_news();
@@ -274,13 +283,14 @@ impl Shard {
         self.start_catchups();
         self.deliver_acks();
         self.flush_sessions();
+        self.measure_lag();
         let unsaid = self.outbox.finish_turn();
-        let submit_us = self.timed(|shard| shard.store.submit().map_err(ShardError::Submit))?;
-        self.metrics().storage_us.record(storage_us + submit_us);
+        self.storage_time.enter(&mut *self.clock);
+        self.store.submit().map_err(ShardError::Submit)?;
         for log in &mut self.logs {
             log.reader.release();
         }
-        self.metrics().turns.add(1);
+        self.storage_time.leave(&mut *self.clock);
         self.retry |= unsaid;
         Ok(self.has_work())
     }
@@ -328,6 +338,7 @@ impl Shard {
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
+            || self.lag.is_wanted()
             || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
             || self.has_unwalked_news()
     }
@@ -390,8 +401,26 @@ impl Shard {
         }
     }
 
+    /// Counts a turn that is over, and how long it took.
+    fn count_turn(&mut self) {
+        let took_us = self.clock.elapsed_us() - self.now.monotonic_us;
+        let in_storage_us = self.storage_time.finish_turn();
+        let waiting_since_us = self.waiting_since_us().unwrap_or(0);
+        let metrics = self.metrics();
+        metrics.turns.add(1);
+        metrics.turn_us.record(took_us);
+        metrics.storage_us.record(in_storage_us);
+        metrics.waiting_since_us.set(waiting_since_us);
+    }
+
     /// Handles what other shards have said; tells whether there may be more.
     pub(crate) fn take_messages(&mut self) -> bool {
+        let more = self.handle_messages();
+        self.storage_time.leave(&mut *self.clock);
+        more
+    }
+
+    fn handle_messages(&mut self) -> bool {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = self.inbox.next_message() else {
                 return false;
@@ -415,19 +444,11 @@ impl Shard {
                     self.outbox.say(from, Message::Topics { listing, topics });
                 }
                 Message::Topics { listing, topics } => self.add_topics(listing, topics),
+                Message::MeasureLag { from, survey } => self.lag.ask(from, survey),
+                Message::Lag { survey, lag } => self.add_lag(survey, *lag),
             }
         }
         true
-    }
-
-    /// Runs one part of a turn and tells how many microseconds it took.
-    fn timed(
-        &mut self,
-        part: impl FnOnce(&mut Self) -> Result<(), ShardError>,
-    ) -> Result<u64, ShardError> {
-        let begun_us = self.clock.elapsed_us();
-        part(self)?;
-        Ok(self.clock.elapsed_us() - begun_us)
     }
 
     /// Lets the store work: completions, visible places, the next flushes.
@@ -450,6 +471,12 @@ impl Shard {
             {
                 self.outbox.wake(shard);
             }
+        }
+        for log in &progress.accepting_again {
+            self.log(*log).refused_since_us = None;
+        }
+        for us in progress.syncs_us.drain(..) {
+            self.metrics().sync_us.record(us);
         }
         for (token, outcome) in progress.populated.drain(..) {
             self.populated(token, outcome);

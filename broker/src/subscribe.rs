@@ -105,6 +105,7 @@ impl Shard {
 
     /// Answers, as the owner of the log, where a subscription begins.
     pub(crate) fn locate(&mut self, ask: &Locate) {
+        self.storage_time.enter(&mut *self.clock);
         let mut located = self.store.locate(ask.log, &ask.name, ask.start, ask.walked);
         let epoch_changed = ask.epoch.is_some_and(|epoch| epoch != located.epoch);
         if epoch_changed {

@@ -135,6 +135,16 @@ impl Client {
         Ok(serde_json::from_str(&reply.json)?)
     }
 
+    /// How far subscriptions are behind the newest message of their topics, and which of them furthest: a JSON object.
+    /// The broker looks at each of them for it.
+    ///
+    /// # Errors
+    /// When the session ends before the answer came.
+    pub fn lag(&self) -> Result<serde_json::Value, QueryError> {
+        let reply = self.wire()?.session.ask(Ask::Lag)?;
+        Ok(serde_json::from_str(&reply.json)?)
+    }
+
     /// All topics that the broker keeps, in the order of their names.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Ask {
     Stats,
     TopicsAfter(String),
+    Lag,
 }
 
 /// One answer: a JSON object, and whether more can be asked for.
@@ -67,6 +68,7 @@ fn encode(id: u32, ask: &Ask, out: &mut Vec<u8>) {
     let question = match ask {
         Ask::Stats => Question::Stats,
         Ask::TopicsAfter(after) => Question::Topics { after },
+        Ask::Lag => Question::Lag,
     };
     Query { id, question }.encode(out);
 }

@@ -29,9 +29,16 @@ fn top(arguments: &[&str], stats: &[&str]) -> Output {
             Heard::Stats { id } => peer.answer(id, false, json),
             other => panic!("{other:?}"),
         }
+        match peer.next() {
+            Heard::Lag { id } => peer.answer(id, false, LAG),
+            other => panic!("{other:?}"),
+        }
     }
     output.join().unwrap().unwrap()
 }
+
+const LAG: &str = r#"{"subscriptions":3,"max":70,"by_digits":[2,0,1,0,0,0,0,0],
+    "slowest":[{"peer":"10.0.0.7:40312","topic":"live","lag":70,"unacknowledged_bytes":9,"blocked_ms":5000}]}"#;
 
 const STATS: [&str; 3] = [
     r#"{"uptime_ms":1000,"messages_in":0}"#,
@@ -65,6 +72,30 @@ fn json_is_one_object_for_each_interval() {
         .map(|figures| figures["messages_in"].as_f64().unwrap())
         .collect();
     assert_eq!(rates, [5000.0, 0.0]);
+}
+
+#[test]
+fn json_holds_lag_and_the_slowest() {
+    let output = top(&["--once", "-o", "json"], &STATS[..2]);
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(figures["lag"]["max"], 70);
+    assert_eq!(figures["lag"]["slowest"][0]["peer"], "10.0.0.7:40312");
+}
+
+#[test]
+fn once_is_a_whole_screen_without_control_characters() {
+    let output = top(&["--once"], &STATS[..2]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for shown in [
+        "messages             5,000",
+        "connections 77",
+        "10.0.0.7:40312",
+        "10-99",
+    ] {
+        assert!(text.contains(shown), "{shown} in\n{text}");
+    }
+    assert!(!text.contains('\x1b'), "no control characters in a file");
 }
 
 #[test]

@@ -185,6 +185,8 @@ pub enum Question<'a> {
         /// Only those that come after this name; empty for all.
         after: &'a str,
     },
+    /// How far subscriptions are behind, and which of them furthest.
+    Lag,
 }
 
 /// Asks the broker about itself.
@@ -203,6 +205,7 @@ impl<'a> Query<'a> {
         let question = match aux {
             1 if after.is_empty() => Question::Stats,
             2 => Question::Topics { after },
+            3 if after.is_empty() => Question::Lag,
             _ => return Err(body.malformed("the question is not known")),
         };
         body.end()?;
@@ -217,6 +220,7 @@ impl<'a> Query<'a> {
         let (code, after) = match self.question {
             Question::Stats => (1, ""),
             Question::Topics { after } => (2, after),
+            Question::Lag => (3, ""),
         };
         write_topic(FrameWriter::new(out, kind::QUERY, 0, code, self.id), after).finish();
     }

@@ -179,8 +179,8 @@
 //! | 24 | n bytes | reason | a sentence for people |
 //!
 //! ## Query, Answer
-//! Kind 12, with id, aux = question: 1 statistics, 2 topics. `u8` size n at 16, n bytes of text at 17: for topics the name
-//! after which to begin (empty: with the first), for statistics empty.
+//! Kind 12, with id, aux = question: 1 statistics, 2 topics, 3 lag. `u8` size n at 16, n bytes of text at 17: for topics
+//! the name after which to begin (empty: with the first), for the others empty.
 //!
 //! Kind 13, with the query's id. Flag 1 = there are more topics: ask again with the last name of this answer.
 //!

@@ -246,6 +246,13 @@ fn query() {
         ",
         frame(Question::Topics { after: "demo" }),
     );
+    check(
+        "\
+         18 00 00 00 0c 00 03 00   b2 7d 47 99 03 00 00 00
+         00 00 00 00 00 00 00 00
+        ",
+        frame(Question::Lag),
+    );
 }
 
 #[test]

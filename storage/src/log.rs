@@ -111,6 +111,8 @@ pub(crate) struct Log {
     pub last_ms: u64,
     pub incarnation: u32,
     pub flush: Flush,
+    /// When the flight under way took off.
+    pub flight_since_us: u64,
     pub spare: Spare,
     /// A written log makes its first segment when it is first wanted.
     pub spare_wanted: bool,
@@ -150,6 +152,7 @@ impl Log {
             last_ms: 0,
             incarnation: 0,
             flush: Flush::default(),
+            flight_since_us: 0,
             spare: Spare::None,
             spare_wanted: parts.spec.durability == Durability::Synced,
             ops: Vec::with_capacity(16),

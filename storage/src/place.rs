@@ -94,6 +94,9 @@ pub struct Progress {
     /// Segments that could not be prepared, and why. It is tried again about once a second; a log that needs the segment
     /// refuses records meanwhile.
     pub trouble: Vec<(LogId, io::Error)>,
+    /// For each sync that made records durable: microseconds from the turn that queued it, or the write that it was
+    /// linked to, to the turn that found it done.
+    pub syncs_us: Vec<u64>,
 }
 
 impl Progress {
@@ -103,6 +106,7 @@ impl Progress {
         self.populated.clear();
         self.accepting_again.clear();
         self.trouble.clear();
+        self.syncs_us.clear();
     }
 }
 

@@ -29,7 +29,11 @@ impl Log {
             self.seal_full(disk);
             self.prepare_ahead(disk);
             self.drain_on(disk);
+            let landed = self.flush.flight.is_none();
             self.start_flush(disk);
+            if landed {
+                self.flight_since_us = now.monotonic_us;
+            }
             self.retire_blocks();
             self.retain(disk);
         }

@@ -152,10 +152,16 @@ impl Store {
             return Ok(());
         }
         let slot = usize::try_from(slot).expect("16 bits");
-        match self.logs.get_mut(slot) {
-            Some(log) => log.complete(completion, &mut *self.disk),
-            None => Ok(()),
+        let Some(log) = self.logs.get_mut(slot) else {
+            return Ok(());
+        };
+        let syncs = log.flush.stats.syncs;
+        let result = log.complete(completion, &mut *self.disk);
+        if log.flush.stats.syncs > syncs {
+            let took_us = now.monotonic_us.saturating_sub(log.flight_since_us);
+            progress.syncs_us.push(took_us);
         }
+        result
     }
 
     /// Hands everything queued to the kernel. Once per turn.

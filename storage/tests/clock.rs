@@ -43,6 +43,26 @@ fn bench(options: &LogOptions) -> Bench {
 }
 
 #[test]
+fn a_sync_tells_how_long_it_took_from_the_turn_that_queued_its_write() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    bench.disk.allow(Some(0));
+    let end = bench.rig.append(log, &record("t", 1, b"x")).end;
+    bench.rig.turn();
+    bench.rig.now_ms += 54_000;
+    bench.rig.turn();
+    assert!(bench.rig.progress.syncs_us.is_empty(), "it is under way");
+    bench.disk.allow(None);
+    let mut syncs_us = Vec::new();
+    bench.rig.until("the record is durable", |rig| {
+        rig.turn();
+        syncs_us.append(&mut rig.progress.syncs_us);
+        rig.store.visible(log) >= end
+    });
+    assert_eq!(syncs_us, [54_000_000]);
+}
+
+#[test]
 fn cold_ranges_become_readable_after_the_wall_clock_was_set_back() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);

@@ -354,6 +354,14 @@ impl Session {
         serde_json::from_str(&self.ask(Question::Stats)).expect("statistics are JSON")
     }
 
+    /// How far subscriptions are behind.
+    ///
+    /// # Panics
+    /// When the answer is not JSON.
+    pub fn lag(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.ask(Question::Lag)).expect("lag is JSON")
+    }
+
     /// The names of the broker's topics, of one answer.
     ///
     /// # Panics

@@ -107,6 +107,40 @@ pub(crate) fn send_file(
     check_count(unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) })
 }
 
+/// What a socket has not got rid of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Bytes that the peer has not acknowledged.
+    pub(crate) bytes: u64,
+    /// Milliseconds since bytes left or since the peer was heard, whichever is longer ago: a peer that does not read
+    /// answers the kernel's probes, and one that is gone is sent the same bytes again.
+    pub(crate) stuck_ms: u64,
+}
+
+/// Asks the kernel what is waiting in a socket.
+pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
+    let mut bytes: i32 = 0;
+    // SAFETY: the request writes one int, which `bytes` is.
+    check(unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    // SAFETY: tcp_info is plain integers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` has room for `size` bytes; the kernel writes no more than that.
+    check(unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut size,
+        )
+    })?;
+    Ok(Backlog {
+        bytes: u64::try_from(bytes).unwrap_or(0),
+        stuck_ms: u64::from(info.tcpi_last_data_sent.max(info.tcpi_last_ack_recv)),
+    })
+}
+
 fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: `value` is a valid int of the size given.
     check(unsafe {

@@ -112,6 +112,9 @@ pub(crate) enum Heard {
         id: u32,
         after: String,
     },
+    Lag {
+        id: u32,
+    },
     Ping(u64),
     Pong(u64),
     Goodbye(GoodbyeCode),
@@ -347,6 +350,7 @@ fn hear(frame: &Frame<'_>) -> Heard {
                 id: query.id,
                 after: after.to_owned(),
             },
+            Question::Lag => Heard::Lag { id: query.id },
         },
         Frame::Ping(heartbeat) => Heard::Ping(heartbeat.token),
         Frame::Pong(heartbeat) => Heard::Pong(heartbeat.token),

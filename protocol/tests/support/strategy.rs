@@ -30,6 +30,7 @@ pub(crate) enum Owned {
     Pong(u64),
     Goodbye(GoodbyeCode, u32, String),
     Query(u32, Option<String>),
+    LagQuery(u32),
     Answer(u32, bool, String),
     Gap(String, GapCause, Offset, Offset),
     Record(Vec<u8>),
@@ -94,6 +95,10 @@ impl Owned {
                 code: *code,
                 retry_after_ms: *retry_after_ms,
                 reason,
+            }),
+            Self::LagQuery(id) => Frame::Query(Query {
+                id: *id,
+                question: Question::Lag,
             }),
             Self::Query(id, after) => Frame::Query(Query {
                 id: *id,
@@ -197,6 +202,7 @@ fn client_frame() -> impl Strategy<Value = Owned> {
             .prop_map(|(id, topic, start, epoch)| Owned::Subscribe(id, topic, start, epoch)),
         (any::<u32>(), topic()).prop_map(|(id, topic)| Owned::Unsubscribe(id, topic)),
         (any::<u32>(), option::of(topic())).prop_map(|(id, after)| Owned::Query(id, after)),
+        any::<u32>().prop_map(Owned::LagQuery),
         any::<u64>().prop_map(Owned::Ping),
     ]
 }

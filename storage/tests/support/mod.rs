@@ -76,6 +76,7 @@ pub fn record(topic: &str, count: usize, payload: &[u8]) -> Vec<u8> {
 pub fn moment(now_ms: u64) -> Moment {
     Moment {
         monotonic_ms: now_ms,
+        monotonic_us: now_ms * 1000,
         wall_ms: now_ms,
     }
 }

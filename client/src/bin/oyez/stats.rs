@@ -7,10 +7,28 @@ use crate::Shared;
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table, shown};
 
+const SLOWEST_TITLES: [&str; 5] = [
+    "slowest",
+    "behind",
+    "blocked ms",
+    "unacknowledged bytes",
+    "topic",
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  oyez stats
+  oyez stats -o json | jq .connections
+  oyez stats --lag -o json | jq '.lag.slowest[]'";
+
 /// What `oyez stats` is told.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  oyez stats\n  oyez stats -o json | jq .connections")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
+    /// Tell how far subscriptions are behind, and the slowest of them, too; the broker looks at each for it
+    #[arg(long)]
+    lag: bool,
+
     /// How to print them
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -19,14 +37,39 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
     let client = shared.connect()?;
-    let stats = client.stats()?;
+    let mut stats = client.stats()?;
+    if arguments.lag
+        && let Some(fields) = stats.as_object_mut()
+    {
+        fields.insert("lag".to_owned(), client.lag()?);
+    }
     client.drain()?;
     if arguments.output == Format::Json {
         return print_json(&stats);
     }
     let mut rows = Vec::new();
     flatten("", &stats, &mut rows);
-    print_table(&rows, &(1..2))
+    print_table(&rows, &(1..2))?;
+    match stats["lag"]["slowest"].as_array() {
+        Some(slowest) if !slowest.is_empty() => print_slowest(slowest),
+        _ => Ok(()),
+    }
+}
+
+fn print_slowest(slowest: &[Value]) -> Result<(), Failure> {
+    let mut rows = vec![SLOWEST_TITLES.map(str::to_owned).to_vec()];
+    rows.extend(slowest.iter().map(|slow| {
+        let name = |key: &str| shown(slow[key].as_str().unwrap_or("-"));
+        let number = |key: &str| slow[key].as_u64().map_or_else(|| "-".to_owned(), grouped);
+        vec![
+            name("peer"),
+            number("lag"),
+            number("blocked_ms"),
+            number("unacknowledged_bytes"),
+            name("topic"),
+        ]
+    }));
+    print_table(&rows, &(1..4))
 }
 
 /// One row per number or text; the names of what holds it stand before its own.

@@ -1,17 +1,21 @@
-//! `oyez top`: the broker at work, from what `oyez stats` tells at regular intervals.
+//! `oyez top`: the broker at work, from what `oyez stats --lag` tells at regular intervals.
 
+mod glossary;
+mod lag;
 mod sample;
 mod screen;
 mod terminal;
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use oyez_client::Client;
 
+use self::glossary::{GLOSSARY, KEYS};
 use self::sample::{Figures, Sample};
+use self::screen::{Heading, Size};
 use self::terminal::Terminal;
 use crate::Shared;
 use crate::duration;
@@ -25,13 +29,14 @@ const LINES_PER_TITLE: u64 = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez top                        a screen, until Ctrl-C
+  oyez top                        a screen, until q or Ctrl-C
+  oyez top --once                 one screen, and all that it has to show
   oyez top --count 10             ten lines, a second each
   oyez top --interval 10s -o json | jq -c '[.uptime_ms, .messages_out]'";
 
 /// What `oyez top` is told.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = [EXAMPLES, KEYS, GLOSSARY].join("\n\n"))]
 pub(crate) struct Arguments {
     /// Time between two looks at the broker
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
@@ -40,6 +45,10 @@ pub(crate) struct Arguments {
     /// Print so many intervals, a line each, and exit
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+
+    /// Print one screen for one interval, whole, and exit
+    #[arg(long, conflicts_with = "count")]
+    once: bool,
 
     /// How to print them; JSON is one object per interval
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -54,9 +63,10 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         ));
     }
     let client = shared.connect()?;
-    let live =
-        arguments.count.is_none() && arguments.output == Format::Text && io::stdout().is_terminal();
-    if live {
+    let text = arguments.output == Format::Text;
+    if arguments.once && text {
+        print_screen(&client, &shared.server, arguments.interval)?;
+    } else if arguments.count.is_none() && text && io::stdout().is_terminal() {
         watch(&client, &shared.server, arguments.interval)?;
     } else {
         list(&client, arguments)?;
@@ -65,32 +75,85 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
 }
 
 fn look(client: &Client) -> Result<Sample, Failure> {
-    let stats = client.stats()?;
-    serde_json::from_value(stats).map_err(|error| {
-        Failure::Failed(format!(
-            "the broker's counters are not as expected: {error}"
-        ))
-    })
+    let unexpected =
+        |error| Failure::Failed(format!("the broker's answer is not as expected: {error}"));
+    let mut sample: Sample = serde_json::from_value(client.stats()?).map_err(unexpected)?;
+    sample.lag = serde_json::from_value(client.lag()?).map_err(unexpected)?;
+    Ok(sample)
 }
 
-/// Draws a screen after each interval. Only a signal or a failure ends it.
+fn print_screen(client: &Client, server: &str, interval: Duration) -> Result<(), Failure> {
+    let before = look(client)?;
+    thread::sleep(interval);
+    let after = look(client)?;
+    let figures = Figures::between(&before, &after);
+    let heading = Heading { server, hint: "" };
+    let text = screen::screen(heading, &after, &figures, Size::ALL);
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::output(&error))
+}
+
+/// Draws a screen after each interval, until a key or a signal ends it.
 fn watch(client: &Client, server: &str, interval: Duration) -> Result<(), Failure> {
     let mut before = look(client)?;
     let terminal = Terminal::take()?;
     let mut wait = interval.min(FIRST_INTERVAL_MAX);
-    loop {
-        thread::sleep(wait);
+    let heading = Heading {
+        server,
+        hint: "(q ends, h explains)",
+    };
+    while pass_time(&terminal, wait)? == Wish::Go {
         let after = look(client)?;
         let figures = Figures::between(&before, &after);
-        terminal.show(&screen::screen(server, &after, &figures))?;
+        let text = screen::screen(heading, &after, &figures, terminal.size());
+        terminal.show(&text)?;
         (before, wait) = (after, interval);
+    }
+    Ok(())
+}
+
+/// What somebody at the terminal wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Go,
+    End,
+}
+
+/// Waits for the next screen, and heeds the keys meanwhile.
+fn pass_time(terminal: &Terminal, wait: Duration) -> Result<Wish, Failure> {
+    let until = Instant::now() + wait;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let wish = match terminal.key(left) {
+            None => return Ok(Wish::Go),
+            Some('q') => Wish::End,
+            Some('h' | '?') => {
+                terminal.show(&[KEYS, GLOSSARY].join("\n"))?;
+                pause(terminal)
+            }
+            Some('p' | ' ') => pause(terminal),
+            Some(_) => continue,
+        };
+        if wish == Wish::End {
+            return Ok(wish);
+        }
+    }
+}
+
+/// Lets what is shown stand until another key is struck.
+fn pause(terminal: &Terminal) -> Wish {
+    match terminal.next_key() {
+        Some('q') => Wish::End,
+        _ => Wish::Go,
     }
 }
 
 /// Prints a line for each interval.
 fn list(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let mut before = look(client)?;
-    for number in 0..arguments.count.unwrap_or(u64::MAX) {
+    let once = arguments.once.then_some(1);
+    for number in 0..arguments.count.or(once).unwrap_or(u64::MAX) {
         thread::sleep(arguments.interval);
         let after = look(client)?;
         let figures = Figures::between(&before, &after);

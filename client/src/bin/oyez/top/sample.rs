@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::lag::Lag;
+
 /// What `oyez stats` tells, as far as it is shown. What an older broker does not tell is 0.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -34,9 +36,15 @@ pub(super) struct Sample {
     pub(super) segment_bytes: u64,
     pub(super) turn_us: Quantiles,
     pub(super) storage_us: Quantiles,
+    sync_us: Quantiles,
+    visible_us: Quantiles,
+    oldest_unacknowledged_ms: u64,
     pub(super) arena_bytes: u64,
     pub(super) rss_anon_bytes: u64,
     per_shard: Vec<Shard>,
+    /// Asked for apart.
+    #[serde(skip)]
+    pub(super) lag: Lag,
 }
 
 /// Durations since the broker's start, in microseconds.
@@ -47,6 +55,8 @@ pub(super) struct Quantiles {
     pub(super) p99: u64,
     pub(super) p999: u64,
     pub(super) max: u64,
+    /// All of them together.
+    pub(super) total: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -82,15 +92,22 @@ pub(super) struct Figures {
     pub(super) records_per_sync: f64,
     pub(super) bytes_written: f64,
     pub(super) turns: f64,
+    /// Shards that were busy, and of that inside the store, as a number of cores.
+    pub(super) cores_busy: f64,
+    pub(super) cores_in_storage: f64,
     pub(super) catchups: f64,
     pub(super) gaps: f64,
     pub(super) segments: u64,
     pub(super) segment_bytes: u64,
     pub(super) turn_us: Quantiles,
     pub(super) storage_us: Quantiles,
+    pub(super) sync_us: Quantiles,
+    pub(super) visible_us: Quantiles,
+    pub(super) oldest_unacknowledged_ms: u64,
     pub(super) arena_bytes: u64,
     pub(super) rss_anon_bytes: u64,
     pub(super) per_shard: Vec<ShardFigures>,
+    pub(super) lag: Lag,
 }
 
 /// The same of one shard.
@@ -112,6 +129,7 @@ impl Figures {
         let interval_ms = after.uptime_ms - before.uptime_ms;
         let rate = |pick: fn(&Sample) -> u64| per_second(pick(before), pick(after), interval_ms);
         let grown = |pick: fn(&Sample) -> u64| pick(after).saturating_sub(pick(before));
+        let cores = |pick: fn(&Sample) -> u64| ratio(grown(pick), interval_ms * 1000);
         Self {
             uptime_ms: after.uptime_ms,
             interval_ms,
@@ -133,15 +151,21 @@ impl Figures {
             records_per_sync: ratio(grown(|s| s.records_synced), grown(|s| s.syncs)),
             bytes_written: rate(|s| s.bytes_written),
             turns: rate(|s| s.turns),
+            cores_busy: cores(|s| s.turn_us.total),
+            cores_in_storage: cores(|s| s.storage_us.total),
             catchups: rate(|s| s.catchups),
             gaps: rate(|s| s.gaps),
             segments: after.segments,
             segment_bytes: after.segment_bytes,
             turn_us: after.turn_us,
             storage_us: after.storage_us,
+            sync_us: after.sync_us,
+            visible_us: after.visible_us,
+            oldest_unacknowledged_ms: after.oldest_unacknowledged_ms,
             arena_bytes: after.arena_bytes,
             rss_anon_bytes: after.rss_anon_bytes,
             per_shard: shards_between(before, after, interval_ms),
+            lag: after.lag.clone(),
         }
     }
 }
@@ -189,7 +213,7 @@ mod tests {
             sample(r#"{"uptime_ms":1000,"messages_in":10,"bytes_in_raw":100,"bytes_in_wire":50}"#);
         let after = sample(
             r#"{"uptime_ms":3000,"messages_in":30,"bytes_in_raw":700,"bytes_in_wire":250,"syncs":4,
-                "records_synced":10,"connections":7,"per_shard":[{"deliveries":8,"connections":7}]}"#,
+                "records_synced":10,"connections":7,"turn_us":{"total":3000000},"per_shard":[{"deliveries":8,"connections":7}]}"#,
         );
         let figures = Figures::between(&before, &after);
         assert_eq!((figures.interval_ms, figures.connections), (2000, 7));
@@ -197,6 +221,7 @@ mod tests {
         assert_eq!(figures.compression_ratio, 3.0);
         assert_eq!((figures.syncs, figures.records_per_sync), (2.0, 2.5));
         assert_eq!(figures.per_shard[0].deliveries, 4.0);
+        assert_eq!((figures.cores_busy, figures.cores_in_storage), (1.5, 0.0));
     }
 
     #[test]

@@ -3,17 +3,14 @@
 use super::sample::{Figures, Quantiles, Sample, ShardFigures};
 use crate::output::{grouped, shown};
 
-/// Shards that are shown one by one: with the rest of the screen they fit into 24 lines.
-const SHARDS_SHOWN: usize = 6;
-
 /// The column titles of [`line`].
 pub(super) const TITLES: &str = "  uptime  connections    msgs in/s   msgs out/s  deliveries/s    bytes in/s   bytes out/s   ratio  \
-                                 syncs/s  recs/sync     memory";
+                                 syncs/s  recs/sync     memory   max behind";
 
 /// One interval as one line.
 pub(super) fn line(figures: &Figures) -> String {
     format!(
-        "{:>8}  {:>11}  {:>11}  {:>11}  {:>12}  {:>12}  {:>12}  {:>6}  {:>7}  {:>9}  {:>9}",
+        "{:>8}  {:>11}  {:>11}  {:>11}  {:>12}  {:>12}  {:>12}  {:>6}  {:>7}  {:>9}  {:>9}  {:>11}",
         duration(figures.uptime_ms),
         grouped(figures.connections),
         count(figures.messages_in),
@@ -25,27 +22,83 @@ pub(super) fn line(figures: &Figures) -> String {
         count(figures.syncs),
         ratio(figures.records_per_sync),
         bytes(figures.rss_anon_bytes as f64),
+        grouped(figures.lag.max),
     )
 }
 
+/// What the first line tells beside the figures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heading<'a> {
+    pub(super) server: &'a str,
+    /// What can be done.
+    pub(super) hint: &'a str,
+}
+
+/// How many lines and columns there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+impl Size {
+    /// Where nobody tells.
+    pub(super) const SMALL: Self = Self {
+        rows: 24,
+        columns: 100,
+    };
+    /// As much as there is to show.
+    pub(super) const ALL: Self = Self {
+        rows: usize::MAX,
+        columns: 160,
+    };
+}
+
 /// One interval as a screen, without control characters.
-pub(super) fn screen(server: &str, sample: &Sample, figures: &Figures) -> String {
+pub(super) fn screen(
+    heading: Heading<'_>,
+    sample: &Sample,
+    figures: &Figures,
+    size: Size,
+) -> String {
     let header = format!(
-        "oyez top  {}  version {}  up {}  {} shards  {}  every {:.1} s",
-        shown(server),
+        "oyez top  {}  version {}  up {}  {} shards  {}  every {:.1} s  {}",
+        shown(heading.server),
         shown(&sample.version),
         duration(figures.uptime_ms),
         sample.shards,
         shown(&sample.disk),
         figures.interval_ms as f64 / 1000.0,
+        heading.hint,
     );
-    let mut lines = vec![header, String::new()];
-    lines.extend(traffic(figures));
-    lines.push(String::new());
-    lines.extend(standing(figures));
-    lines.push(String::new());
-    lines.extend(shards(&figures.per_shard));
-    lines.join("\n") + "\n"
+    let mut sections = vec![
+        vec![header.trim_end().to_owned()],
+        traffic(figures).to_vec(),
+        standing(figures).to_vec(),
+        times(figures).to_vec(),
+    ];
+    let fixed: usize = sections.iter().map(Vec::len).sum();
+    let spare = size.rows.saturating_sub(fixed);
+    let (lag_wanted, shards_wanted) = (figures.lag.lines_wanted(), 1 + figures.per_shard.len());
+    let lag_lines = lag_wanted.min(spare.saturating_sub(shards_wanted).max(spare / 2));
+    let shard_lines = shards_wanted.min(spare - lag_lines);
+    sections.push(figures.lag.lines(lag_lines, size));
+    sections.push(shards(&figures.per_shard, shard_lines));
+    joined(&sections, spare - lag_lines - shard_lines)
+}
+
+/// The sections one below the other, apart from each other as far as there are lines to spare, from below.
+fn joined(sections: &[Vec<String>], spare: usize) -> String {
+    let mut text = String::new();
+    for (number, section) in sections.iter().enumerate() {
+        if number > 0 && spare >= sections.len() - number {
+            text.push('\n');
+        }
+        for line in section {
+            text.extend([line, "\n"]);
+        }
+    }
+    text
 }
 
 fn traffic(figures: &Figures) -> [String; 4] {
@@ -81,22 +134,16 @@ fn traffic(figures: &Figures) -> [String; 4] {
     ]
 }
 
-fn standing(figures: &Figures) -> [String; 7] {
+fn standing(figures: &Figures) -> [String; 3] {
     let row = |name: &str, rest: String| format!("{name:<12}{rest}");
     [
         row(
             "connections",
             format!(
-                "{}  accepted {}/s  refused {}/s",
+                "{}  accepted {}/s  refused {}/s  sessions {}  subscriptions {}  topics {}",
                 grouped(figures.connections),
                 count(figures.accepted),
-                count(figures.connections_refused)
-            ),
-        ),
-        row(
-            "sessions",
-            format!(
-                "{}  subscriptions {}  topics {}",
+                count(figures.connections_refused),
                 grouped(figures.sessions),
                 grouped(figures.subscriptions),
                 grouped(figures.topics)
@@ -105,27 +152,13 @@ fn standing(figures: &Figures) -> [String; 7] {
         row(
             "storage",
             format!(
-                "syncs {}/s  records per sync {}  written {}/s",
-                count(figures.syncs),
-                ratio(figures.records_per_sync),
-                bytes(figures.bytes_written)
-            ),
-        ),
-        row(
-            "segments",
-            format!(
-                "{}  {}",
+                "{} segments  {}  written {}/s  records per sync {}  longest waiting {} ms",
                 grouped(figures.segments),
-                bytes(figures.segment_bytes as f64)
+                bytes(figures.segment_bytes as f64),
+                bytes(figures.bytes_written),
+                ratio(figures.records_per_sync),
+                grouped(figures.oldest_unacknowledged_ms)
             ),
-        ),
-        row(
-            "turns",
-            format!("{}/s  {}", count(figures.turns), quantiles(figures.turn_us)),
-        ),
-        row(
-            "in storage",
-            format!("of each turn  {}", quantiles(figures.storage_us)),
         ),
         row(
             "memory",
@@ -139,14 +172,39 @@ fn standing(figures: &Figures) -> [String; 7] {
     ]
 }
 
-fn quantiles(us: Quantiles) -> String {
-    format!(
-        "p50 {} us  p99 {} us  p99.9 {} us  max {} us since its start",
-        grouped(us.p50),
-        grouped(us.p99),
-        grouped(us.p999),
-        grouped(us.max)
-    )
+/// How long things take, in microseconds.
+fn times(figures: &Figures) -> [String; 5] {
+    let row = |name: &str, more: [String; 2], us: Quantiles| {
+        let us = [us.p50, us.p99, us.p999, us.max].map(grouped);
+        times_line(name, more, us)
+    };
+    let cores = |value: f64| format!("{value:.2}");
+    let us = ["p50 us", "p99 us", "p99.9 us", "max us"].map(str::to_owned);
+    let titles = ["per second", "cores"].map(str::to_owned);
+    [
+        [&times_line("", titles, us), "  since its start"].concat(),
+        row(
+            "turns",
+            [count(figures.turns), cores(figures.cores_busy)],
+            figures.turn_us,
+        ),
+        row(
+            "in storage",
+            [String::new(), cores(figures.cores_in_storage)],
+            figures.storage_us,
+        ),
+        row(
+            "sync",
+            [count(figures.syncs), String::new()],
+            figures.sync_us,
+        ),
+        row("to be visible", Default::default(), figures.visible_us),
+    ]
+}
+
+fn times_line(name: &str, [rate, cores]: [String; 2], us: [String; 4]) -> String {
+    let [p50, p99, p999, max] = us;
+    format!("{name:<16}{rate:>12}{cores:>8}{p50:>11}{p99:>11}{p999:>11}{max:>13}")
 }
 
 /// What each connection takes beside the arena, where there are enough of them to tell.
@@ -159,29 +217,28 @@ fn per_connection(figures: &Figures) -> String {
     format!("  {} a connection beside the arena", bytes(each as f64))
 }
 
-/// The busiest shards, a bar for the deliveries of each.
-fn shards(all: &[ShardFigures]) -> Vec<String> {
-    if all.is_empty() {
+/// The busiest shards in so many lines, a bar for the deliveries of each.
+fn shards(all: &[ShardFigures], lines: usize) -> Vec<String> {
+    let rows = lines.saturating_sub(1);
+    if rows == 0 {
         return Vec::new();
     }
     let mut busiest = all.to_vec();
-    let load = |shard: &ShardFigures| (shard.bytes_out, shard.turns);
     busiest.sort_by(|left, right| {
-        load(right)
-            .partial_cmp(&load(left))
-            .unwrap_or(std::cmp::Ordering::Equal)
+        let load = |shard: &ShardFigures| (shard.bytes_out, shard.turns);
+        let order = load(right).partial_cmp(&load(left));
+        order.unwrap_or(std::cmp::Ordering::Equal)
     });
-    let most = busiest
-        .iter()
-        .map(|shard| shard.deliveries)
-        .fold(0.0, f64::max);
-    let title = format!(
+    let rates = busiest.iter().map(|shard| shard.deliveries);
+    let most = rates.fold(0.0, f64::max);
+    // The last line tells of those for which there is none.
+    let told = if all.len() > rows { rows - 1 } else { rows };
+    let mut table = vec![format!(
         "{:<6}{:>12}{:>14}{:>14}{:>10}",
         "shard", "connections", "deliveries/s", "bytes out/s", "turns/s"
-    );
-    let mut lines = vec![title];
-    lines.extend(busiest.iter().take(SHARDS_SHOWN).map(|shard| {
-        format!(
+    )];
+    table.extend(busiest.iter().take(told).map(|shard| {
+        let line = format!(
             "{:<6}{:>12}{:>14}{:>14}{:>10}  {}",
             shard.shard,
             grouped(shard.connections),
@@ -189,14 +246,13 @@ fn shards(all: &[ShardFigures]) -> Vec<String> {
             bytes(shard.bytes_out),
             count(shard.turns),
             bar(shard.deliveries, most)
-        )
-        .trim_end()
-        .to_owned()
+        );
+        line.trim_end().to_owned()
     }));
-    if all.len() > SHARDS_SHOWN {
-        lines.push(format!("and {} less busy", all.len() - SHARDS_SHOWN));
+    if all.len() > told {
+        table.push(format!("and {} less busy", all.len() - told));
     }
-    lines
+    table
 }
 
 /// Up to twenty marks.
@@ -223,7 +279,7 @@ fn ratio(value: f64) -> String {
 }
 
 /// Bytes in the largest binary unit that leaves a whole part.
-fn bytes(value: f64) -> String {
+pub(super) fn bytes(value: f64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find_map(|(power, name)| {
         let size = f64::from(*power).exp2();
@@ -233,7 +289,7 @@ fn bytes(value: f64) -> String {
 }
 
 /// The two largest units of a duration.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -247,6 +303,11 @@ fn duration(ms: u64) -> String {
 mod tests {
     use super::*;
 
+    const HEADING: Heading<'_> = Heading {
+        server: "127.0.0.1:7450",
+        hint: "",
+    };
+
     /// Two samples, two seconds apart.
     fn samples() -> (Sample, Sample) {
         let before = r#"{"version":"0.1.0","uptime_ms":3600000,"shards":2,"disk":"uring","messages_in":1000,
@@ -255,13 +316,21 @@ mod tests {
             "per_shard":[{"connections":600,"deliveries":500},{"connections":634,"deliveries":500}]}"#;
         let after = r#"{"version":"0.1.0","uptime_ms":3602000,"shards":2,"disk":"uring","connections":1234,
             "sessions":1233,"subscriptions":1232,"topics":3,"messages_in":3000,"records_in":300,"bytes_in_raw":400000,
-            "bytes_in_wire":150000,"deliveries":201000,"messages_out":2010000,"bytes_out":211812352,"syncs":210,
+            "bytes_in_wire":150000,"deliveries":201000,"messages_out":2010000,"bytes_out":211812352,"syncs":210,"turns":8000,
             "records_synced":700,"segments":4,"segment_bytes":268435456,"arena_bytes":33554432,
-            "rss_anon_bytes":34828032,"turn_us":{"p50":12,"p99":140,"p999":900,"max":12000},
+            "rss_anon_bytes":34828032,"turn_us":{"p50":12,"p99":140,"p999":900,"max":12000,"total":800000},
+            "storage_us":{"p50":1,"p99":30,"p999":120,"max":2100,"total":90000},
+            "sync_us":{"p50":290,"p99":1100,"p999":4100,"max":54000000},
+            "visible_us":{"p50":310,"p99":1900,"p999":4300,"max":54000000},"oldest_unacknowledged_ms":12,
             "per_shard":[{"connections":600,"deliveries":100500,"bytes_out":100000,"turns":4000},
             {"connections":634,"deliveries":50500,"bytes_out":50000,"turns":4000}]}"#;
-        let parsed = [before, after].map(|json| serde_json::from_str(json).unwrap());
-        parsed.into()
+        let lag = r#"{"subscriptions":1232,"max":2048,"by_digits":[1200,20,0,9,3,0,0,0],"slowest":[
+            {"peer":"10.0.0.7:40312","topic":"live/scores","lag":2048,"unacknowledged_bytes":98304,"blocked_ms":12800},
+            {"peer":"10.0.0.9:51044","topic":"live/odds","lag":1100,"unacknowledged_bytes":0,"blocked_ms":null}]}"#;
+        let [before, mut after] =
+            [before, after].map(|json| serde_json::from_str::<Sample>(json).unwrap());
+        after.lag = serde_json::from_str(lag).unwrap();
+        (before, after)
     }
 
     fn figures() -> Figures {
@@ -270,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_screen_shows_rates_and_what_stands() {
+    fn the_screen_shows_rates_times_lag_and_shards() {
         let expected = "\
 oyez top  127.0.0.1:7450  version 0.1.0  up 1h00m  2 shards  uring  every 2.0 s
 
@@ -279,33 +348,55 @@ messages             1,000     1,000,000  compression 3.00
 records                100       100,000  catch-ups 0
 bytes             48.8 KiB     100.5 MiB  gaps 0  publishes refused 0
 
-connections 1,234  accepted 0/s  refused 0/s
-sessions    1,233  subscriptions 1,232  topics 3
-storage     syncs 100/s  records per sync 3.00  written 0 B/s
-segments    4  256.0 MiB
-turns       0/s  p50 12 us  p99 140 us  p99.9 900 us  max 12,000 us since its start
-in storage  of each turn  p50 0 us  p99 0 us  p99.9 0 us  max 0 us since its start
+connections 1,234  accepted 0/s  refused 0/s  sessions 1,233  subscriptions 1,232  topics 3
+storage     4 segments  256.0 MiB  written 0 B/s  records per sync 3.00  longest waiting 12 ms
 memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection beside the arena
+
+                  per second   cores     p50 us     p99 us   p99.9 us       max us  since its start
+turns                  4,000    0.40         12        140        900       12,000
+in storage                      0.05          1         30        120        2,100
+sync                     100                290      1,100      4,100   54,000,000
+to be visible                               310      1,900      4,300   54,000,000
+
+messages behind    subscriptions      slowest                   behind  blocked   in socket  topic
+none                 1,200 ########   10.0.0.7:40312             2,048      12s    96.0 KiB  live/scores
+1-9                     20 #          10.0.0.9:51044             1,100        -         0 B  live/odds
+10-99                    0
+100-999                  9 #
+1,000-9,999              3 #
 
 shard  connections  deliveries/s   bytes out/s   turns/s
 0              600        50,000      48.8 KiB     2,000  ####################
 1              634        25,000      24.4 KiB     2,000  ##########
 ";
-        let text = screen("127.0.0.1:7450", &samples().1, &figures());
+        let text = screen(HEADING, &samples().1, &figures(), Size::ALL);
         assert_eq!(text, expected, "\n{text}");
     }
 
     #[test]
-    fn a_screen_with_many_shards_fits_a_small_terminal() {
+    fn on_a_small_terminal_many_shards_and_much_lag_share_what_room_there_is() {
         let mut figures = figures();
         figures.per_shard = vec![ShardFigures::default(); 54];
-        let text = screen("host:1", &samples().1, &figures);
-        assert!(text.lines().count() <= 24, "{text}");
-        assert!(text.contains("and 48 less busy"), "{text}");
+        figures.lag.by_digits = vec![1; 8];
+        let text = screen(HEADING, &samples().1, &figures, Size::SMALL);
+        assert_eq!(text.lines().count(), 24, "{text}");
+        assert!(text.contains("and 50 less busy"), "{text}");
+        assert!(text.contains("1,000,000 up"), "{text}");
         assert!(
-            text.lines().all(|line| line.chars().count() <= 100),
+            text.lines().all(|line| line.chars().count() <= 102),
             "{text}"
         );
+    }
+
+    #[test]
+    fn every_size_of_terminal_is_filled_and_none_is_overrun() {
+        let mut figures = figures();
+        figures.per_shard = vec![ShardFigures::default(); 9];
+        for rows in 13..60 {
+            let size = Size { rows, columns: 100 };
+            let text = screen(HEADING, &samples().1, &figures, size);
+            assert!(text.lines().count() <= rows, "{rows}:\n{text}");
+        }
     }
 
     #[test]

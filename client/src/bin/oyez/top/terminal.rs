@@ -1,11 +1,15 @@
-//! The terminal while a screen is shown on it: the alternate screen, and the way back.
+//! The terminal while a screen is shown on it: the alternate screen, keys as they are struck, and the way back.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Duration;
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::screen::Size;
 use crate::failure::Failure;
 
 /// Alternate screen, no cursor, and lines that are too long are cut: broken ones would push the screen up.
@@ -13,12 +17,15 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 /// Clears what an earlier, longer line has left.
-const END_OF_LINE: &str = "\x1b[K\n";
+const END_OF_LINE: &str = "\x1b[K";
 /// Clears the lines below.
 const END_OF_SCREEN: &str = "\x1b[J";
 
 /// Gives the terminal back when it is dropped.
-pub(super) struct Terminal;
+pub(super) struct Terminal {
+    keys: Receiver<u8>,
+    before: Option<Termios>,
+}
 
 impl Terminal {
     /// Takes the terminal. A signal gives it back and ends the process: nothing is left to do then, and the broker may
@@ -26,7 +33,9 @@ impl Terminal {
     pub(super) fn take() -> Result<Self, Failure> {
         let mut signals = Signals::new([SIGINT, SIGTERM])
             .map_err(|error| Failure::io("cannot wait for signals", &error))?;
+        let before = unbuffered_keys();
         write(ENTER)?;
+        let restored = before.clone();
         thread::spawn(move || {
             if signals.forever().next().is_some() {
                 // Held until the end, so that nothing is drawn any more.
@@ -34,10 +43,42 @@ impl Terminal {
                 let _gone = output
                     .write_all(LEAVE.as_bytes())
                     .and_then(|()| output.flush());
+                restore(restored.as_ref());
                 std::process::exit(0);
             }
         });
-        Ok(Self)
+        Ok(Self {
+            keys: keys(before.is_some()),
+            before,
+        })
+    }
+
+    /// How much there is room for.
+    pub(super) fn size(&self) -> Size {
+        match tcgetwinsize(io::stdout()) {
+            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Size {
+                rows: usize::from(size.ws_row),
+                columns: usize::from(size.ws_col),
+            },
+            _ => Size::SMALL,
+        }
+    }
+
+    /// Waits for a key, but not longer than `patience`.
+    pub(super) fn key(&self, patience: Duration) -> Option<char> {
+        match self.keys.recv_timeout(patience) {
+            Ok(byte) => Some(char::from(byte)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(patience);
+                None
+            }
+        }
+    }
+
+    /// Waits for a key; `None` when none can come any more.
+    pub(super) fn next_key(&self) -> Option<char> {
+        self.keys.recv().ok().map(char::from)
     }
 
     /// Replaces what is shown.
@@ -50,15 +91,53 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing back.
         let _gone = write(LEAVE);
+        restore(self.before.as_ref());
     }
 }
 
+/// Makes keys come without Enter and unseen; gives how it was before. `None` where standard input is no terminal.
+fn unbuffered_keys() -> Option<Termios> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return None;
+    }
+    let before = tcgetattr(&input).ok()?;
+    let mut unbuffered = before.clone();
+    unbuffered.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+    tcsetattr(&input, OptionalActions::Now, &unbuffered).ok()?;
+    Some(before)
+}
+
+fn restore(before: Option<&Termios>) {
+    if let Some(before) = before {
+        // A terminal that is gone needs nothing back.
+        let _gone = tcsetattr(io::stdin(), OptionalActions::Flush, before);
+    }
+}
+
+/// The keys that are struck; none where standard input is no terminal.
+fn keys(wanted: bool) -> Receiver<u8> {
+    let (struck, keys) = channel();
+    if wanted {
+        thread::spawn(move || {
+            for byte in io::stdin().lock().bytes() {
+                let Ok(byte) = byte else { return };
+                if struck.send(byte).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    keys
+}
+
 fn redrawn(screen: &str) -> String {
-    let lines: String = screen
+    let lines: Vec<String> = screen
         .lines()
         .map(|line| [line, END_OF_LINE].concat())
         .collect();
-    [HOME, &lines, END_OF_SCREEN].concat()
+    // No line ends after the last one: on the terminal's last line that would push the screen up.
+    [HOME, &lines.join("\r\n"), END_OF_SCREEN].concat()
 }
 
 fn write(text: &str) -> Result<(), Failure> {
@@ -75,6 +154,6 @@ mod tests {
 
     #[test]
     fn a_redrawn_screen_leaves_nothing_of_the_one_before() {
-        assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
     }
 }
