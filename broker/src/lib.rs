@@ -67,6 +67,7 @@ mod error;
 mod fanout;
 mod heartbeat;
 mod histogram;
+mod hold;
 mod inbox;
 mod listener;
 mod metrics;

@@ -102,6 +102,8 @@ pub(crate) struct Shard {
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Slab<Listing>,
+    /// Sessions whose first answers wait for another shard, and until when; the earliest first.
+    pub(crate) held: VecDeque<(SessionId, u64)>,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
     /// Bytes of the incomplete input of all sessions.
@@ -195,6 +197,7 @@ impl Shard {
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Slab::new(),
+            held: VecDeque::new(),
             gone: Vec::new(),
             partial_bytes: 0,
             chain: Chain::default(),
@@ -273,6 +276,7 @@ impl Shard {
         }
         self.start_catchups();
         self.deliver_acks();
+        self.release_due();
         self.flush_sessions();
         let unsaid = self.outbox.finish_turn();
         let submit_us = self.timed(|shard| shard.store.submit().map_err(ShardError::Submit))?;
@@ -346,6 +350,7 @@ impl Shard {
             self.timers.wait_ms(now),
             disk,
             self.retry.then_some(RETRY_MS),
+            self.held_wait_ms(),
             self.drain.wait_ms(),
             self.files_wait_ms(),
         ]
