@@ -5,8 +5,8 @@
 use crate::session::{SessionId, Stage};
 use crate::shard::Shard;
 
-/// Longest wait, in milliseconds: a few turns of a shard with much to do. Then a welcome alone is better than nothing.
-const HOLD_MS: u64 = 20;
+/// Longest wait, in milliseconds: a few long turns of another shard. Then a welcome alone is better than nothing.
+const HOLD_MS: u64 = 100;
 
 impl Shard {
     /// Lets what waits to be sent to a session wait for the answer of another shard, if that answer is about its first
