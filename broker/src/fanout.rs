@@ -51,25 +51,31 @@ impl Shard {
 
     /// Follows what has become visible in the logs that somebody here cares for.
     pub(crate) fn take_news(&mut self) {
-        let (registry, queue) = (&mut self.registry, &mut self.topics_with_news);
-        for log in self.logs.iter_mut().filter(|log| log.subscriptions > 0) {
-            if log.walked >= log.reader.visible() {
-                continue;
+        for log in 0..self.logs.len() {
+            let view = &self.logs[log];
+            if view.subscriptions > 0 && view.walked < view.reader.visible() {
+                self.follow(log);
             }
-            self.storage_time.enter(&mut *self.clock);
-            log.walked = log.reader.walk(log.walked, NEWS_PER_TURN, |place, name| {
-                let Some(number) = registry.find(name) else {
-                    return;
-                };
-                registry.push(number, place);
-                let walk = registry.get_mut(number).map(|topic| &mut topic.walk);
-                if let Some(walk) = walk.filter(|walk| !walk.queued) {
-                    walk.queued = true;
-                    queue.push_back(number);
-                }
-            });
         }
         self.storage_time.leave(&mut *self.clock);
+    }
+
+    /// Follows what has become visible in the log of this number.
+    pub(crate) fn follow(&mut self, log: usize) {
+        self.storage_time.enter(&mut *self.clock);
+        let (registry, queue) = (&mut self.registry, &mut self.topics_with_news);
+        let log = &mut self.logs[log];
+        log.walked = log.reader.walk(log.walked, NEWS_PER_TURN, |place, name| {
+            let Some(number) = registry.find(name) else {
+                return;
+            };
+            registry.push(number, place);
+            let walk = registry.get_mut(number).map(|topic| &mut topic.walk);
+            if let Some(walk) = walk.filter(|walk| !walk.queued) {
+                walk.queued = true;
+                queue.push_back(number);
+            }
+        });
     }
 
     /// Walks the topics with news, within the turn's budget.

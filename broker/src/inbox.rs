@@ -42,13 +42,11 @@ pub(crate) struct Publish {
     pub(crate) record: Bytes,
 }
 
-/// Asks the owner of a log where a subscription begins.
-#[derive(Debug)]
-pub(crate) struct Locate {
-    pub(crate) from: usize,
+/// A subscription whose beginning has to be found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
     pub(crate) session: SessionId,
-    pub(crate) log: LogId,
-    pub(crate) name: Arc<str>,
+    /// Number of the topic in the registry of the session's shard.
     pub(crate) topic: u32,
     /// Tells this request from others of the same session and topic.
     pub(crate) nonce: u32,
@@ -56,6 +54,15 @@ pub(crate) struct Locate {
     pub(crate) request: u32,
     pub(crate) start: StartAt,
     pub(crate) epoch: Option<Epoch>,
+}
+
+/// Asks the owner of a log where a subscription begins.
+#[derive(Debug)]
+pub(crate) struct Locate {
+    pub(crate) from: usize,
+    pub(crate) wish: Wish,
+    pub(crate) log: LogId,
+    pub(crate) name: Arc<str>,
     /// Up to here the asking shard has walked the log.
     pub(crate) walked: Position,
 }
@@ -63,13 +70,12 @@ pub(crate) struct Locate {
 /// The answer to [`Locate`].
 #[derive(Debug)]
 pub(crate) struct LocateAnswer {
-    pub(crate) session: SessionId,
-    pub(crate) topic: u32,
-    pub(crate) nonce: u32,
-    pub(crate) request: u32,
+    pub(crate) wish: Wish,
     pub(crate) located: Located,
     pub(crate) epoch_changed: bool,
     pub(crate) dropped: bool,
+    /// Oldest place that the log kept then: the topic's oldest message is the one told as long as this is.
+    pub(crate) log_start: Position,
 }
 
 /// Asks the owner of a log for the places of a topic's records.

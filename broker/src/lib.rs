@@ -76,6 +76,7 @@ mod error;
 mod fanout;
 mod heartbeat;
 mod histogram;
+mod hold;
 mod inbox;
 mod lag;
 mod listener;

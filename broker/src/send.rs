@@ -97,6 +97,9 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(id) {
             session.queued = false;
         }
+        if self.is_held(id) {
+            return;
+        }
         let mut progress = self.flush_tail(id);
         if progress == Progress::Done {
             progress = self.flush_control(id);

@@ -130,6 +130,8 @@ pub(crate) struct Session {
     pub(crate) waiting: bool,
     /// The rest of its half-sent record is being read ahead.
     pub(crate) warming: bool,
+    /// What there is to send waits for an answer of another shard.
+    pub(crate) held: bool,
     /// Was asked for a sign of life and has given none since.
     pub(crate) pinged: bool,
     /// Published records that wait for their outcome, and their bytes.
@@ -191,6 +193,7 @@ impl Sessions {
             ended: false,
             waiting: false,
             warming: false,
+            held: false,
             pinged: false,
             heartbeat_ms: 0,
             inflight_records: 0,

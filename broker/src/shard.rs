@@ -108,6 +108,8 @@ pub(crate) struct Shard {
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Slab<Listing>,
     pub(crate) lag: LagSurveys,
+    /// Sessions whose first answers wait for another shard, and until when; the earliest first.
+    pub(crate) held: VecDeque<(SessionId, u64)>,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
     /// Bytes of the incomplete input of all sessions.
@@ -204,6 +206,7 @@ impl Shard {
             catchups_waiting: VecDeque::new(),
             listings: Slab::new(),
             lag: LagSurveys::default(),
+            held: VecDeque::new(),
             gone: Vec::new(),
             partial_bytes: 0,
             chain: Chain::default(),
@@ -282,6 +285,7 @@ impl Shard {
         }
         self.start_catchups();
         self.deliver_acks();
+        self.release_due();
         self.flush_sessions();
         self.measure_lag();
         let unsaid = self.outbox.finish_turn();
@@ -357,6 +361,7 @@ impl Shard {
             self.timers.wait_ms(now),
             disk,
             self.retry.then_some(RETRY_MS),
+            self.held_wait_ms(),
             self.drain.wait_ms(),
             self.files_wait_ms(),
         ]

@@ -1,16 +1,37 @@
-//! Beginning and ending subscriptions. Where one begins is known to the owner of the topic's log; it is asked, and
-//! until it answers the subscription stands in its topic's list without getting anything.
+//! Beginning and ending subscriptions. Where one begins is known to the owner of the topic's log, and to every shard
+//! that has been told and has followed the log since. A shard that does not know asks, and until the owner answers the
+//! subscription stands in its topic's list without getting anything.
 
-use oyez_protocol::LogId;
 use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
 use oyez_protocol::event::{Outcome, Subscribed, Unsubscribed};
-use oyez_storage::StartAt;
+use oyez_protocol::{LogId, Position};
+use oyez_storage::{Located, StartAt};
 
-use crate::inbox::{Locate, LocateAnswer, Message};
+use crate::inbox::{Locate, LocateAnswer, Message, Wish};
 use crate::receive::Taken;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, Subscription, SubscriptionRef};
+use crate::topic::Begin;
+
+impl Wish {
+    /// Answers with what `locate` says of a topic in a log that begins at `log_start`.
+    fn answer(self, log_start: Position, locate: impl Fn(StartAt) -> Located) -> LocateAnswer {
+        let mut located = locate(self.start);
+        let epoch_changed = self.epoch.is_some_and(|epoch| epoch != located.epoch);
+        if epoch_changed {
+            located = locate(StartAt::Earliest);
+        }
+        let dropped = matches!(self.start, StartAt::At(offset) if offset < located.cursor);
+        LocateAnswer {
+            wish: self,
+            located,
+            epoch_changed,
+            dropped: dropped && !epoch_changed,
+            log_start,
+        }
+    }
+}
 
 impl Shard {
     pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
@@ -35,16 +56,8 @@ impl Shard {
         }
         let nonce = self.nonce();
         self.join(id, topic, log, nonce);
-        let Some(name) = self.registry.get(topic).map(|topic| topic.name.clone()) else {
-            return Taken::Done;
-        };
-        let view = self.log(log);
-        let (walked, owner) = (view.walked, view.owner);
-        let locate = Locate {
-            from: self.id,
+        let wish = Wish {
             session: id,
-            log,
-            name,
             topic,
             nonce,
             request: request.id,
@@ -54,14 +67,64 @@ impl Shard {
                 Start::Offset(offset) => StartAt::At(offset),
             },
             epoch: request.epoch,
+        };
+        match self.answer_from_walk(wish, log) {
+            Some(answer) => self.located(&answer),
+            None => self.ask(wish, log),
+        }
+        Taken::Done
+    }
+
+    /// Where a subscription begins, if this shard knows the topic up to all that is visible.
+    fn answer_from_walk(&mut self, wish: Wish, log: LogId) -> Option<LocateAnswer> {
+        let number = usize::from(log.get());
+        let visible = self.logs[number].reader.visible();
+        self.registry.get(wish.topic)?.begin?;
+        if self.logs[number].walked < visible {
+            self.follow(number);
+        }
+        let view = &self.logs[number];
+        if view.walked < visible {
+            return None; // There is a lot to follow; the owner knows already.
+        }
+        // To be read after the walk: had retention been ahead of it, then the log would begin elsewhere.
+        let log_start = view.reader.earliest();
+        let (earliest, head) = self.registry.get(wish.topic)?.bounds(log_start)?;
+        let epoch = view.reader.epoch();
+        let locate = |start: StartAt| {
+            let (cursor, ahead) = start.within(earliest, head);
+            Located {
+                cursor,
+                earliest,
+                head,
+                epoch,
+                next_at_walked: head,
+                ahead,
+            }
+        };
+        Some(wish.answer(log_start, locate))
+    }
+
+    /// Asks the owner of the log where a subscription begins.
+    fn ask(&mut self, wish: Wish, log: LogId) {
+        let Some(topic) = self.registry.get(wish.topic) else {
+            return;
+        };
+        let (name, view) = (topic.name.clone(), &self.logs[usize::from(log.get())]);
+        let (walked, owner) = (view.walked, view.owner);
+        let locate = Locate {
+            from: self.id,
+            wish,
+            log,
+            name,
             walked,
         };
         if owner == self.id {
             self.locate(&locate);
         } else {
             self.outbox.say(owner, Message::Locate(locate));
+            self.hold(wish.session);
         }
-        Taken::Done
     }
 
     fn subscription_refusal(&self, id: SessionId, topic: u32) -> Outcome {
@@ -106,23 +169,9 @@ impl Shard {
     /// Answers, as the owner of the log, where a subscription begins.
     pub(crate) fn locate(&mut self, ask: &Locate) {
         self.storage_time.enter(&mut *self.clock);
-        let mut located = self.store.locate(ask.log, &ask.name, ask.start, ask.walked);
-        let epoch_changed = ask.epoch.is_some_and(|epoch| epoch != located.epoch);
-        if epoch_changed {
-            located = self
-                .store
-                .locate(ask.log, &ask.name, StartAt::Earliest, ask.walked);
-        }
-        let dropped = matches!(ask.start, StartAt::At(offset) if offset < located.cursor);
-        let answer = LocateAnswer {
-            session: ask.session,
-            topic: ask.topic,
-            nonce: ask.nonce,
-            request: ask.request,
-            located,
-            epoch_changed,
-            dropped: dropped && !epoch_changed,
-        };
+        let log_start = self.log(ask.log).reader.earliest();
+        let locate = |start| self.store.locate(ask.log, &ask.name, start, ask.walked);
+        let answer = ask.wish.answer(log_start, locate);
         if ask.from == self.id {
             self.located(&answer);
         } else {
@@ -130,21 +179,21 @@ impl Shard {
         }
     }
 
-    /// The owner of the log has answered.
+    /// It is known where a subscription begins.
     pub(crate) fn located(&mut self, answer: &LocateAnswer) {
-        let Some(place) = self.pending_subscription(answer) else {
+        let Some(place) = self.pending_subscription(&answer.wish) else {
             return; // Unsubscribed, or gone, in the meantime.
         };
-        let located = &answer.located;
+        let (id, located) = (answer.wish.session, &answer.located);
         let refused = located.ahead && !answer.epoch_changed;
         let outcome = if refused {
             Outcome::OffsetAhead
         } else {
             Outcome::Ok
         };
-        self.send_control(answer.session, |out| {
+        self.send_control(id, |out| {
             Subscribed {
-                id: answer.request,
+                id: answer.wish.request,
                 outcome,
                 next: located.cursor,
                 earliest: located.earliest,
@@ -155,25 +204,29 @@ impl Shard {
             }
             .encode(out);
         });
+        self.release(id);
         if refused {
-            self.leave(answer.session, place);
+            self.leave(id, place);
             return;
         }
-        if let Some(topic) = self.registry.get_mut(answer.topic) {
-            // What this shard has walked itself since it asked is newer.
-            topic.end.get_or_insert(located.next_at_walked);
+        if let Some(topic) = self.registry.get_mut(answer.wish.topic) {
+            let begin = Begin {
+                earliest: located.earliest,
+                log_start: answer.log_start,
+            };
+            topic.learn(begin, located.next_at_walked);
             let subscription = &mut topic.subscriptions[place.slot as usize];
             subscription.set_delivery(Delivery::Live);
             subscription.cursor = located.cursor;
         }
     }
 
-    fn pending_subscription(&self, answer: &LocateAnswer) -> Option<SubscriptionRef> {
-        let session = self.sessions.get(answer.session)?;
-        let place = session.subscriptions.find(answer.topic)?;
-        let topic = self.registry.get(answer.topic)?;
+    fn pending_subscription(&self, wish: &Wish) -> Option<SubscriptionRef> {
+        let session = self.sessions.get(wish.session)?;
+        let place = session.subscriptions.find(wish.topic)?;
+        let topic = self.registry.get(wish.topic)?;
         let subscription = topic.subscriptions.get(place.slot as usize)?;
-        (subscription.delivery() == Delivery::Pending(answer.nonce)).then_some(place)
+        (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {

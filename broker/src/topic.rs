@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use oyez_protocol::{LogId, Offset};
+use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::Place;
 
 use crate::subscription::Subscription;
@@ -26,7 +26,18 @@ pub(crate) struct Topic {
     window: VecDeque<Place>,
     /// First offset that this shard has not heard of; `None` until the log's owner has told.
     pub(crate) end: Option<Offset>,
+    /// What the owner has told of the topic's beginning.
+    pub(crate) begin: Option<Begin>,
     pub(crate) walk: Walk,
+}
+
+/// The oldest message of a topic. Appending does not change it, only what retention drops does: it holds as long as
+/// its log begins where it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begin {
+    pub(crate) earliest: Offset,
+    /// Oldest place of the log for which this holds.
+    pub(crate) log_start: Position,
 }
 
 /// A pass over the list of subscriptions that is spread over several turns.
@@ -52,8 +63,23 @@ impl Topic {
             subscriptions: Vec::new(),
             window: VecDeque::new(),
             end: None,
+            begin: None,
             walk: Walk::default(),
         }
+    }
+
+    /// The owner has told what the topic has: its beginning, and the first offset at a place that this shard had walked
+    /// to when it asked. What was walked since is newer, unless retention was ahead of the walk.
+    pub(crate) fn learn(&mut self, begin: Begin, next_at_walked: Offset) {
+        self.begin = Some(begin);
+        self.end = self.end.max(Some(next_at_walked));
+    }
+
+    /// Oldest message and first one that this shard has not heard of, if both are known for a log that begins at
+    /// `log_start`.
+    pub(crate) fn bounds(&self, log_start: Position) -> Option<(Offset, Offset)> {
+        let begin = self.begin.filter(|begin| begin.log_start == log_start)?;
+        Some((begin.earliest, self.end?))
     }
 
     /// A record has become visible. Tells by how many places the window has grown or shrunk.

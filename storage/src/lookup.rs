@@ -65,20 +65,16 @@ impl Log {
 
     pub(crate) fn locate(&self, name: &str, start: StartAt, walked: u64) -> Located {
         let topic = self.find(name);
-        let earliest = topic.map_or(0, |topic| self.earliest(topic));
-        let head = topic.map_or(0, |topic| self.topic_head(topic));
-        let wish = match start {
-            StartAt::Latest => head,
-            StartAt::Earliest => earliest,
-            StartAt::At(offset) => offset.get(),
-        };
+        let earliest = Offset::new(topic.map_or(0, |topic| self.earliest(topic)));
+        let head = Offset::new(topic.map_or(0, |topic| self.topic_head(topic)));
+        let (cursor, ahead) = start.within(earliest, head);
         Located {
-            cursor: Offset::new(wish.clamp(earliest, head)),
-            earliest: Offset::new(earliest),
-            head: Offset::new(head),
+            cursor,
+            earliest,
+            head,
             epoch: Epoch::new(self.shared.epoch),
             next_at_walked: Offset::new(topic.map_or(0, |topic| self.next_at(topic, walked))),
-            ahead: wish > head,
+            ahead,
         }
     }
 

@@ -31,6 +31,19 @@ pub enum StartAt {
     At(Offset),
 }
 
+impl StartAt {
+    /// Where delivery starts in a topic that has `earliest` to `head`, and whether the wish lies beyond that.
+    #[must_use]
+    pub fn within(self, earliest: Offset, head: Offset) -> (Offset, bool) {
+        let wish = match self {
+            Self::Latest => head,
+            Self::Earliest => earliest,
+            Self::At(offset) => offset,
+        };
+        (wish.clamp(earliest, head), wish > head)
+    }
+}
+
 /// The answer to [`Store::locate`](crate::Store::locate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {

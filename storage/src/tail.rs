@@ -137,10 +137,11 @@ impl Log {
     /// A memory log forgets its oldest block, which is also a segment of it.
     fn drop_oldest_block(&mut self) {
         let oldest = self.tail.pop_front();
-        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
         self.segments.pop_front();
         let start = self.tail.front().map_or(self.head, |block| block.base);
         self.shared.set_start(start);
+        // Whoever does not find the block any more finds the start moved.
+        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
         self.publish();
     }
 

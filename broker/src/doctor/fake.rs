@@ -31,6 +31,7 @@ impl FakeFacts {
             ("net.ipv4.tcp_rmem", "4096 131072 6291456"),
             ("net.core.wmem_max", "212992"),
             ("net.core.somaxconn", "65535"),
+            ("net.ipv4.tcp_ehash_entries", "1048576"),
             ("net.ipv4.tcp_max_syn_backlog", "65535"),
             ("net.ipv4.tcp_syncookies", "1"),
             ("net.ipv4.ip_local_port_range", "32768 60999"),

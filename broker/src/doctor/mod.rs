@@ -19,6 +19,7 @@ mod processors;
 mod prove;
 mod report;
 mod script;
+mod sockets;
 mod tcp;
 
 #[cfg(test)]
@@ -47,7 +48,7 @@ pub struct Exam<'a> {
 type Check = fn(&Exam<'_>) -> Finding;
 
 /// What concerns the host as a whole, in the order in which it is told.
-const CHECKS: [Check; 24] = [
+const CHECKS: [Check; 25] = [
     descriptors::per_shard,
     descriptors::ceiling,
     descriptors::of_the_system,
@@ -64,6 +65,7 @@ const CHECKS: [Check; 24] = [
     network::syn_backlog,
     network::ports,
     network::conntrack,
+    sockets::established_table,
     network::first_window,
     network::idle_window,
     processors::nodes,
