@@ -50,6 +50,10 @@ impl Shard {
         let facts = ProcessFacts {
             uptime_ms: self.now.monotonic_ms,
             disk: self.store.stats().disk,
+            sending: match self.send_ring {
+                Some(_) => "ring",
+                None => "loop",
+            },
             arena_bytes: self.shared.pool.resident_bytes(),
         };
         let stats = Stats::gather(&self.shared.metrics, facts);
