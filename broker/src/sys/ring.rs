@@ -136,3 +136,118 @@ fn entry(fd: types::Fd, parts: &[IoSlice<'_>], message: &libc::msghdr) -> Entry 
             .build(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// What a submission of `parts` to all of `streams` was answered, by their numbers.
+    fn submit(
+        ring: &mut SendRing,
+        streams: &[&TcpStream],
+        parts: &[IoSlice<'_>],
+    ) -> Vec<(u64, Result<usize, ErrorKind>)> {
+        for (tag, stream) in (0..).zip(streams) {
+            ring.stage(stream.as_fd(), tag);
+        }
+        let mut answers = Vec::new();
+        ring.submit(parts, |tag, answer| {
+            answers.push((tag, answer.map_err(|error| error.kind())));
+        })
+        .expect("the kernel takes the submission");
+        assert_eq!(ring.staged(), 0);
+        answers.sort_by_key(|answer| answer.0);
+        answers
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    fn read(mut stream: &TcpStream, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn only_sockets_that_do_not_take_all_are_answered_for() {
+        let mut ring = SendRing::open().unwrap();
+        let ((idle, idle_peer), (mut full, _full_peer), (shut, _shut_peer)) =
+            (pair(), pair(), pair());
+        full.set_nonblocking(true).unwrap();
+        while full.write(&[0; 1 << 16]).is_ok() {}
+        shut.shutdown(Shutdown::Write).unwrap();
+        for parts in [&[&b"whole"[..]][..], &[&b"in "[..], b"parts"][..]] {
+            let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let answers = submit(&mut ring, &[&full, &idle, &shut], &slices);
+            let expected = [
+                (0, Err(ErrorKind::WouldBlock)),
+                (2, Err(ErrorKind::BrokenPipe)),
+            ];
+            assert_eq!(answers, expected);
+            let sent = parts.concat();
+            assert_eq!(read(&idle_peer, sent.len()), sent);
+        }
+    }
+
+    #[test]
+    fn a_short_send_is_answered_with_what_was_taken() {
+        let mut ring = SendRing::open().unwrap();
+        let bytes: Vec<u8> = (0..32u32 << 20).map(|at| (at % 251) as u8).collect();
+        let (first, second) = bytes.split_at(1 << 20);
+        for slices in [
+            &[IoSlice::new(&bytes)][..],
+            &[IoSlice::new(first), IoSlice::new(second)][..],
+        ] {
+            let (near, peer) = pair();
+            let answers = submit(&mut ring, &[&near], slices);
+            let [(0, Ok(size))] = answers[..] else {
+                panic!("expected one short send, got {answers:?}");
+            };
+            assert!(size > 0 && size < bytes.len(), "{size}");
+            assert_eq!(read(&peer, size), bytes[..size]);
+            let nothing = submit(&mut ring, &[], slices);
+            assert_eq!(nothing, [], "nothing comes later");
+        }
+    }
+
+    #[test]
+    fn what_a_ring_was_not_asked_for_is_said() {
+        let mut ring = SendRing::open().unwrap();
+        let (near, peer) = pair();
+        ring.stage(near.as_fd(), 7);
+        let mut answers = Vec::new();
+        // A ring obeys the thread that has opened it, and no other.
+        let refused = std::thread::scope(|scope| {
+            let ring = Elsewhere(&mut ring);
+            let answers = &mut answers;
+            scope
+                .spawn(move || {
+                    let Elsewhere(ring) = { ring };
+                    ring.submit(&[IoSlice::new(b"x")], |tag, answer| {
+                        answers.push((tag, answer.map_err(|error| error.kind())));
+                    })
+                })
+                .join()
+                .unwrap()
+        });
+        assert!(refused.is_err());
+        assert_eq!(answers, [(7, Err(ErrorKind::Interrupted))]);
+        drop(near);
+        let mut rest = Vec::new();
+        (&peer).read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "it was not sent");
+    }
+
+    struct Elsewhere<'a>(&'a mut SendRing);
+
+    // SAFETY: the ring is only borrowed for a call, which its owner waits for.
+    unsafe impl Send for Elsewhere<'_> {}
+}
