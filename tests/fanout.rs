@@ -103,7 +103,8 @@ impl Moody {
         }
     }
 
-    /// Publishes some records, while one subscriber that has not read everything closes, which resets its connection.
+    /// Publishes some records, while one subscriber closes; where it has not read everything, that resets its
+    /// connection.
     fn publish(&mut self, random: &mut Random, leaving: Option<usize>) {
         let payloads: Vec<Vec<u8>> = (0..Self::RECORDS)
             .map(|_| random.bytes(Self::RECORD_BYTES))
@@ -142,10 +143,10 @@ fn moody(sending: &str) {
     assert_eq!(broker.stats()["sending"], sending);
     let mut crowd = Moody::subscribe(&broker);
     for round in 0..Moody::ROUNDS {
-        // One of four never reads and goes half-way; one of four reads at the end; one now and then; one always.
-        let leaving = round
-            .checked_sub(Moody::ROUNDS / 2)
-            .map(|number| 4 * number);
+        // Of four, one never reads, one reads at the end, one now and then, one always; of the first and the last every
+        // second one leaves half-way.
+        let leaving = round.checked_sub(Moody::ROUNDS / 2);
+        let leaving = leaving.map(|number| number / 2 * 8 + number % 2 * 3);
         crowd.publish(&mut random, leaving);
         for number in 0..Moody::SUBSCRIBERS {
             let now_and_then = number % 4 == 2 && random.below(20) == 0;

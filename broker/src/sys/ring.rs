@@ -5,6 +5,10 @@
 //! it its completion would be skipped with those of the successes. So everything has been sent or answered when the
 //! submission returns, nothing stays in flight, and only sockets that did not take all cost a completion.
 //!
+//! Descriptors are plain. Registered ones, each put into the ring's table when it is first sent to, made no difference
+//! (*processor time of a send of 200 B to 10,000 sockets: 6.30 us registered, 6.32 us plain, 10.45 us by `sendmsg`; each
+//! wave of one run sent in another way, both cores busy*), and would have to leave the table before they are closed.
+//!
 //! Sends are never linked, and never staged twice for one socket: within a submission a second one would overtake the
 //! rest of a short first.
 
