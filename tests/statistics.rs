@@ -60,6 +60,14 @@ fn statistics_name_the_disk_that_runs() {
 }
 
 #[test]
+fn statistics_name_the_way_of_sending() {
+    for sending in ["ring", "loop"] {
+        let broker = Setup::new().set("sending", sending).start();
+        assert_eq!(broker.stats()["sending"], sending);
+    }
+}
+
+#[test]
 fn a_hundred_publishers_on_a_synced_topic_share_their_syncs() {
     const PUBLISHERS: usize = 100;
     const ROUNDS: usize = 15;

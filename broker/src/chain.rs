@@ -1,5 +1,7 @@
 //! An iovec chain: records of one topic where they lie in the log, ready to be sent to everybody who is at its first.
 
+use std::io::IoSlice;
+
 use bytes::Bytes;
 use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
@@ -63,6 +65,17 @@ impl Chain {
     /// The message after the chain.
     pub(crate) fn next(&self) -> Option<Offset> {
         self.places.last().map(|place| place.next)
+    }
+
+    /// Points `slices` to the parts, and gives those that it needed.
+    pub(crate) fn fill<'a>(
+        &'a self,
+        slices: &'a mut [IoSlice<'a>; PARTS_MAX],
+    ) -> &'a [IoSlice<'a>] {
+        for (slice, part) in slices.iter_mut().zip(&self.parts) {
+            *slice = IoSlice::new(part);
+        }
+        &slices[..self.parts.len()]
     }
 
     /// Records in the chain.

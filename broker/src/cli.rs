@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use oyez_broker::config::{self, ConfigError, Disk, LogFormat};
+use oyez_broker::config::{self, ConfigError, Disk, LogFormat, Sending};
 use oyez_broker::{Config, Server, StartError, Stopper, doctor};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -45,6 +45,10 @@ struct Cli {
     /// How the disk is driven [default: auto, which is uring where the kernel allows it]
     #[arg(long, global = true, value_enum)]
     disk: Option<Disk>,
+
+    /// How small records leave for many [default: auto, which is ring where the kernel allows io_uring, else loop]
+    #[arg(long, global = true, value_enum)]
+    sending: Option<Sending>,
 
     /// Most connections at once [default: 10000]
     #[arg(long, value_name = "N")]
@@ -148,6 +152,9 @@ fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     }
     if let Some(disk) = cli.disk {
         config.disk = disk;
+    }
+    if let Some(sending) = cli.sending {
+        config.sending = sending;
     }
     if let Some(max_connections) = cli.max_connections {
         config.max_connections = max_connections;

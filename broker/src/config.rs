@@ -26,6 +26,8 @@ pub struct Config {
     pub shards: usize,
     /// How the disk is driven: `auto`, `uring` or `thread`.
     pub disk: Disk,
+    /// How small records leave for many subscribers: `auto`, `ring` or `loop`.
+    pub sending: Sending,
     /// Most connections at once, all shards together.
     pub max_connections: usize,
     /// Most subscriptions of one session.
@@ -98,6 +100,19 @@ impl From<Disk> for DiskChoice {
     }
 }
 
+/// How small records leave for many subscribers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Sending {
+    /// In batches by io_uring where the kernel allows it, else one by one.
+    #[default]
+    Auto,
+    /// In batches by io_uring or an error.
+    Ring,
+    /// One by one.
+    Loop,
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,6 +131,7 @@ impl Default for Config {
             data: PathBuf::from("./oyez-data"),
             shards: 0,
             disk: Disk::Auto,
+            sending: Sending::Auto,
             max_connections: 10_000,
             max_subscriptions: 1024,
             record_size_max: RECORD_SIZE_DEFAULT,

@@ -38,6 +38,9 @@ pub enum StartError {
     /// The chosen disk cannot be had.
     #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
     Disk(io::Error),
+    /// The chosen way to send cannot be had.
+    #[error("cannot send as configured: io_uring: {0}; try `--sending loop`")]
+    Sending(io::Error),
     /// The address cannot be bound.
     #[error(
         "cannot listen on {address}: {source}; is another server running there? Choose one with --listen"

@@ -9,6 +9,7 @@ use std::io::IoSlice;
 
 use oyez_protocol::Offset;
 
+use crate::batch::Wave;
 use crate::chain::{Broken, Chain, PARTS_MAX};
 use crate::send::{Progress, Sent, send};
 use crate::session::{Session, SessionId};
@@ -25,17 +26,17 @@ const WALK_BYTES_PER_TURN: usize = 16 << 20;
 
 /// What walks may still do in this turn.
 #[derive(Debug)]
-struct Budget {
+pub(crate) struct Budget {
     sends: usize,
     bytes: usize,
 }
 
 impl Budget {
-    fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.sends == 0 || self.bytes == 0
     }
 
-    fn spend(&mut self, bytes: usize) {
+    pub(crate) fn spend(&mut self, bytes: usize) {
         self.sends = self.sends.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -163,34 +164,48 @@ impl Shard {
 
     /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
     fn send_chain(&mut self, number: u32, chain: &Chain, budget: &mut Budget) {
-        let Some(topic) = self.registry.get_mut(number) else {
+        let Some(topic) = self.registry.get(number) else {
+            return;
+        };
+        let begin = topic.subscriptions.get(topic.walk.slot).map(|s| s.cursor);
+        let (Some(begin), Some(end)) = (begin, chain.next()) else {
             return;
         };
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-        for (slice, part) in slices.iter_mut().zip(&chain.parts) {
-            *slice = IoSlice::new(part);
+        let slices = chain.fill(&mut slices);
+        let wave = Wave {
+            chain,
+            slices,
+            begin,
+            end,
+        };
+        if self.send_ring.is_some() && wave.suits_ring(topic.walk.left) {
+            self.send_batches(number, &wave, budget);
+        } else {
+            self.send_one_by_one(number, &wave, budget);
         }
-        let slices = &slices[..chain.parts.len()];
-        let begin = topic.subscriptions.get(topic.walk.slot).map(|s| s.cursor);
+    }
+
+    /// Sends the wave in a call for each subscription from the walk's place on that it is for.
+    fn send_one_by_one(&mut self, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
+        let Some(topic) = self.registry.get_mut(number) else {
+            return;
+        };
         let metrics = &self.shared.metrics[self.id];
         while topic.walk.left > 0 && !budget.is_spent() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = &mut topic.subscriptions[topic.walk.slot];
-            if !subscription.is_live() || Some(subscription.cursor) != begin {
+            if !subscription.is_live() || subscription.cursor != wave.begin {
                 return;
             }
             let key = subscription.session;
             let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
                 return;
             };
-            budget.spend(chain.bytes);
+            budget.spend(wave.chain.bytes);
             metrics.sends.add(1);
-            match send_to(session, subscription, chain, slices) {
-                Some(delivered) => {
-                    metrics.deliveries.add(delivered.records);
-                    metrics.messages_out.add(delivered.messages);
-                    metrics.bytes_out.add(delivered.bytes);
-                }
+            match send_to(session, subscription, wave.chain, wave.slices) {
+                Some(delivered) => metrics.take_delivered(&delivered),
                 None => {
                     session.blocked = true; // Nothing more is tried with it.
                     self.gone.extend(self.sessions.id_at(key));
@@ -259,10 +274,7 @@ impl Shard {
         };
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-        for (slice, part) in slices.iter_mut().zip(&chain.parts) {
-            *slice = IoSlice::new(part);
-        }
-        let slices = &slices[..chain.parts.len()];
+        let slices = chain.fill(&mut slices);
         let Some(delivered) = send_to(session, subscription, chain, slices) else {
             return Progress::Gone;
         };
@@ -272,9 +284,7 @@ impl Shard {
         );
         let metrics = self.metrics();
         metrics.sends.add(1);
-        metrics.deliveries.add(delivered.records);
-        metrics.messages_out.add(delivered.messages);
-        metrics.bytes_out.add(delivered.bytes);
+        metrics.take_delivered(&delivered);
         match (blocked, behind) {
             (true, _) => Progress::Blocked,
             (false, true) => Progress::More,
@@ -283,10 +293,20 @@ impl Shard {
     }
 }
 
-struct Delivered {
-    records: u64,
-    messages: u64,
-    bytes: u64,
+/// What left for subscribers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivered {
+    pub(crate) records: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Delivered {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.records += more.records;
+        self.messages += more.messages;
+        self.bytes += more.bytes;
+    }
 }
 
 /// One call for the whole chain; moves the cursor by what the socket took. `None` when the connection is gone.
@@ -296,7 +316,19 @@ fn send_to(
     chain: &Chain,
     slices: &[IoSlice<'_>],
 ) -> Option<Delivered> {
-    let Sent::Bytes(size) = send(session, slices, chain.bytes) else {
+    let sent = send(session, slices, chain.bytes);
+    take_into_account(session, subscription, chain, sent)
+}
+
+/// Moves the cursor, which stands where the chain begins, by what the socket took of the chain. `None` when the
+/// connection is gone.
+pub(crate) fn take_into_account(
+    session: &mut Session,
+    subscription: &mut Subscription,
+    chain: &Chain,
+    sent: Sent,
+) -> Option<Delivered> {
+    let Sent::Bytes(size) = sent else {
         return None;
     };
     if size == chain.bytes {
@@ -308,11 +340,7 @@ fn send_to(
         });
     }
     if size == 0 {
-        return Some(Delivered {
-            records: 0,
-            messages: 0,
-            bytes: 0,
-        });
+        return Some(Delivered::default());
     }
     let cut = chain.cut(size);
     subscription.cursor = cut.cursor;

@@ -39,7 +39,8 @@
 //! or hands it to the shard that owns that log. When the log's visible place has passed it, the publisher gets its
 //! outcome (`publish`), and every shard that has a subscription in that log follows the headers of the new records
 //! (`fanout`) and notes their places in the windows of the topics concerned (`topic`). Each such topic is then walked:
-//! one `chain` is built from where the records lie and sent to every subscription that stands where it begins.
+//! one `chain` is built from where the records lie and sent to every subscription that stands where it begins: small
+//! ones in batches by a ring of the shard's own (`batch`), others, or where io_uring is forbidden, one by one.
 //!
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
@@ -64,6 +65,7 @@
 //! them.
 #![deny(missing_docs)]
 
+mod batch;
 mod catchup;
 pub mod chain;
 mod clock;
@@ -96,7 +98,7 @@ mod subscribe;
 mod subscription;
 #[expect(
     unsafe_code,
-    reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, affinity, eventfd"
+    reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"
 )]
 mod sys;
 mod timer;

@@ -6,6 +6,7 @@ use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::StoreStats;
 use serde::Serialize;
 
+use crate::fanout::Delivered;
 use crate::histogram::{Histogram, Quantiles};
 use crate::plan::SHARDS_MAX;
 
@@ -76,6 +77,12 @@ pub(crate) struct ShardMetrics {
 }
 
 impl ShardMetrics {
+    pub(crate) fn take_delivered(&self, delivered: &Delivered) {
+        self.deliveries.add(delivered.records);
+        self.messages_out.add(delivered.messages);
+        self.bytes_out.add(delivered.bytes);
+    }
+
     pub(crate) fn take_store(&self, stats: &StoreStats) {
         let by_ring = stats.disk == "uring";
         self.ring_submissions
@@ -97,6 +104,7 @@ pub(crate) struct Stats {
     uptime_ms: u64,
     shards: usize,
     disk: &'static str,
+    sending: &'static str,
     connections: u64,
     sessions: u64,
     subscriptions: u64,
@@ -172,6 +180,8 @@ pub(crate) struct ProcessFacts {
     pub(crate) uptime_ms: u64,
     pub(crate) now_us: u64,
     pub(crate) disk: &'static str,
+    /// How broadcasts leave.
+    pub(crate) sending: &'static str,
     pub(crate) arena_bytes: u64,
 }
 
@@ -192,6 +202,7 @@ impl Stats {
             uptime_ms: facts.uptime_ms,
             shards: shards.len(),
             disk: facts.disk,
+            sending: facts.sending,
             connections: sum(|s| &s.connections),
             sessions: sum(|s| &s.sessions),
             subscriptions: sum(|s| &s.subscriptions),

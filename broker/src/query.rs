@@ -52,6 +52,10 @@ impl Shard {
             uptime_ms: self.now.monotonic_ms,
             now_us: self.now.monotonic_us,
             disk: self.store.stats().disk,
+            sending: match self.send_ring {
+                Some(_) => "ring",
+                None => "loop",
+            },
             arena_bytes: self.shared.pool.resident_bytes(),
         };
         let stats = Stats::gather(&self.shared.metrics, facts);

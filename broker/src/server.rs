@@ -15,13 +15,14 @@ use oyez_storage::{
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Sending};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
 use crate::plan;
 use crate::shard::{Shard, ShardParts};
 use crate::shared::{Phase, Shared, SharedParts};
+use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, signals, socket};
 
@@ -233,6 +234,13 @@ impl Launch<'_> {
     }
 }
 
+/// What a shard opens in its thread, in its own descriptor table.
+struct ShardKit {
+    store: Store,
+    send_ring: Option<SendRing>,
+    listener: Listener,
+}
+
 /// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers, whose numbers all tables share.
 struct ShardThread {
     id: usize,
@@ -258,16 +266,16 @@ impl ShardThread {
         match opened {
             // The receiver lives until every shard has told.
             Err(error) => drop(answer.send(Err(error))),
-            Ok((store, listener)) => {
+            Ok(opened) => {
                 let readers = self
                     .own_logs()
                     .iter()
-                    .map(|log| store.reader(*log))
+                    .map(|log| opened.store.reader(*log))
                     .collect();
                 let _ = answer.send(Ok(readers));
                 drop(answer);
                 if let Ok(readers) = self.start.recv() {
-                    ended.tell(self.serve(store, listener, readers));
+                    ended.tell(self.serve(opened, readers));
                 }
             }
         }
@@ -279,7 +287,7 @@ impl ShardThread {
             .collect()
     }
 
-    fn open(&self) -> Result<(Store, Listener), StartError> {
+    fn open(&self) -> Result<ShardKit, StartError> {
         signals::block().map_err(|source| StartError::System {
             what: "keep signals from a shard",
             source,
@@ -298,6 +306,7 @@ impl ShardThread {
         if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {
             warn!("io_uring cannot be used ({why}); a thread drives the disk");
         }
+        let send_ring = self.open_send_ring()?;
         let now = SystemClock.now();
         let (mut store, reports) = Store::open(
             &self.shared.dir,
@@ -321,7 +330,28 @@ impl ShardThread {
                 source,
             },
         )?;
-        Ok((store, listener))
+        Ok(ShardKit {
+            store,
+            send_ring,
+            listener,
+        })
+    }
+
+    fn open_send_ring(&self) -> Result<Option<SendRing>, StartError> {
+        let sending = self.shared.config.sending;
+        if sending == Sending::Loop {
+            return Ok(None);
+        }
+        match SendRing::open() {
+            Ok(ring) => Ok(Some(ring)),
+            Err(error) if sending == Sending::Ring => Err(StartError::Sending(error)),
+            Err(error) => {
+                if self.id == 0 {
+                    warn!("io_uring cannot be used for sends ({error}); they leave one by one");
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// A topic that the configuration now sends to another log would begin anew there, and what is stored would be
@@ -347,18 +377,14 @@ impl ShardThread {
         }
     }
 
-    fn serve(
-        self,
-        store: Store,
-        listener: Listener,
-        readers: Vec<LogReader>,
-    ) -> Result<(), ShardError> {
+    fn serve(self, kit: ShardKit, readers: Vec<LogReader>) -> Result<(), ShardError> {
         Shard::new(ShardParts {
             id: self.id,
             shared: self.shared,
             clock: Box::new(SystemClock),
-            listener,
-            store,
+            listener: kit.listener,
+            store: kit.store,
+            send_ring: kit.send_ring,
             readers,
             inbox: self.inbox,
             outbox: self.outbox,

@@ -30,6 +30,7 @@ use crate::session::{Outgoing, SessionId, Sessions, Stage};
 use crate::shared::{Phase, Shared};
 use crate::storage_time::StorageTime;
 use crate::subscription::NUMBER_MAX;
+use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::timer::{TICK_MS, TimerWheel};
 
@@ -89,6 +90,8 @@ pub(crate) struct Shard {
     pub(crate) progress: Progress,
     pub(crate) logs: Vec<LogView>,
     pub(crate) files: SegmentFiles,
+    /// Small chains to many leave by it, where there is one.
+    pub(crate) send_ring: Option<SendRing>,
     /// When the last catch-up ended.
     pub(crate) files_idle_since_ms: u64,
     pub(crate) inbox: Inbox,
@@ -141,6 +144,7 @@ pub(crate) struct ShardParts {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) listener: Listener,
     pub(crate) store: Store,
+    pub(crate) send_ring: Option<SendRing>,
     pub(crate) readers: Vec<LogReader>,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
@@ -192,6 +196,7 @@ impl Shard {
             store: parts.store,
             progress: Progress::default(),
             files: SegmentFiles::new(SEGMENT_FILES_MAX),
+            send_ring: parts.send_ring,
             files_idle_since_ms: now.monotonic_ms,
             inbox: parts.inbox,
             outbox: parts.outbox,

@@ -55,6 +55,13 @@ pub(crate) struct Walk {
     pub(crate) lowest: Option<Offset>,
 }
 
+impl Walk {
+    /// Somebody whom the walk has visited stands at `cursor`.
+    pub(crate) fn note(&mut self, cursor: Offset) {
+        self.lowest = Some(self.lowest.map_or(cursor, |lowest| lowest.min(cursor)));
+    }
+}
+
 impl Topic {
     pub(crate) fn new(name: Arc<str>, log: LogId) -> Self {
         Self {
@@ -127,7 +134,7 @@ impl Topic {
 
     /// The walk leaves a subscription behind that stands at `cursor`.
     pub(crate) fn pass(&mut self, cursor: Offset) {
-        self.walk.lowest = Some(self.walk.lowest.map_or(cursor, |lowest| lowest.min(cursor)));
+        self.walk.note(cursor);
         self.skip();
     }
 
