@@ -81,9 +81,9 @@ struct Moody {
 }
 
 impl Moody {
-    /// Three times the fewest that records leave in batches for.
+    /// On each of two shards three times the fewest that records leave in batches for.
     const SUBSCRIBERS: usize = 48;
-    const ROUNDS: usize = 80;
+    const ROUNDS: usize = 48;
     /// 5 KB a round: what the broker may send in batches, and no divisor of what sockets hold.
     const RECORDS: usize = 5;
     const RECORD_BYTES: usize = 1000;
@@ -138,6 +138,7 @@ fn moody(sending: &str) {
     let broker = Setup::new()
         .set("sending", sending)
         .set("send_buffer_bytes", Moody::SEND_BUFFER_BYTES)
+        .set("heartbeat_ms", 3_600_000)
         .set("default_durability", "memory")
         .start();
     assert_eq!(broker.stats()["sending"], sending);

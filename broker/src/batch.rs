@@ -1,4 +1,4 @@
-//! A walk's sends by the ring: the same small chain to many subscribers, up to 256 in one submission.
+//! A walk's sends by the ring: the same chain to many subscribers, up to 128 in one submission.
 //!
 //! A cursor is moved when its send is staged, and set right when the socket did not take all. Every submission is
 //! settled before anything else happens, so that no other send can come between, and nothing is left between turns. A
@@ -16,10 +16,12 @@ use crate::send::{send, taken};
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
 
-/// Chains above this leave one at a time: what is saved per call disappears beside the copying.
-const CHAIN_BYTES_MAX: usize = 8 << 10;
-/// Fewer than these to visit are not worth a submission.
-const SUBSCRIPTIONS_MIN: usize = 16;
+/// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
+/// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and
+/// 6.3 us; 7,500 B to 10,000 11.5 and 7.2 us; 50 KB to 2,000 18.4 and 13.0 us.*
+const CHAIN_BYTES_MAX: usize = 64 << 10;
+/// Fewer than these to visit are not worth a submission. *8 on a shard, 200 B: 8.4 and 7.0 us.*
+const SUBSCRIPTIONS_MIN: usize = 8;
 
 /// A chain for everybody who stands at `begin`.
 pub(crate) struct Wave<'a> {

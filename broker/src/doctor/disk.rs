@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::figures::bytes;
 use super::{Exam, Finding, Fix, Verdict};
-use crate::config::Disk;
+use crate::config::{Disk, Sending};
 
 /// Segments of a log beside those kept: the active one and the next one.
 const SEGMENTS_IN_WORK: u64 = 2;
@@ -28,16 +28,19 @@ const REMOTE: [&str; 9] = [
 pub(super) fn ring(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "io_uring";
     const KEY: &str = "kernel.io_uring_disabled";
-    if exam.config.disk == Disk::Thread {
-        let why = "the configuration has a thread drive the disk (disk = \"thread\")";
+    let (disk, sending) = (exam.config.disk, exam.config.sending);
+    if disk == Disk::Thread && sending == Sending::Loop {
+        let why = "the configuration has a thread drive the disk (disk = \"thread\") and records leave one by one \
+                   (sending = \"loop\")";
         return Finding::new(NAME, "not used", "any", why);
     }
     let Err(error) = exam.facts.uring() else {
-        let why = "one ring per shard carries writes and syncs behind the loop's back, one submission a turn";
+        let why = "one ring per shard carries writes and syncs behind the loop's back, one submission a turn; another one \
+                   carries records to many subscribers in batches";
         return Finding::new(NAME, "available", "available", why);
     };
     let disabled = exam.sysctl_number(KEY).filter(|value| *value != 0);
-    let verdict = if exam.config.disk == Disk::Uring {
+    let verdict = if disk == Disk::Uring || sending == Sending::Ring {
         Verdict::Fail
     } else {
         Verdict::Warn
@@ -51,7 +54,7 @@ pub(super) fn ring(exam: &Exam<'_>) -> Finding {
     };
     let why = format!(
         "{instead} ({error}); without it a thread of each shard drives the disk, with two switches of threads for each \
-         group commit"
+         group commit, and each subscriber costs a call of its own"
     );
     let present = disabled.map_or("refused".to_owned(), |value| format!("{KEY} = {value}"));
     Finding::new(NAME, present, "available", why).judged(false, verdict, fix)
@@ -218,12 +221,17 @@ mod tests {
         demanded.config.disk = Disk::Uring;
         let mut unused = refused();
         unused.config.disk = Disk::Thread;
+        unused.config.sending = Sending::Loop;
+        let mut for_sends = refused();
+        for_sends.config.disk = Disk::Thread;
+        for_sends.config.sending = Sending::Ring;
         let disabled = refused().sysctl("kernel.io_uring_disabled", "2");
         check_table(&[
             Case::new(ring, FakeFacts::healthy(), Verdict::Ok, "ring per shard"),
             Case::new(ring, refused(), Verdict::Warn, "EPERM"),
             Case::new(ring, disabled, Verdict::Warn, "told to refuse"),
             Case::new(ring, demanded, Verdict::Fail, "EPERM"),
+            Case::new(ring, for_sends, Verdict::Fail, "EPERM"),
             Case::new(ring, unused, Verdict::Ok, "configuration"),
         ]);
     }
