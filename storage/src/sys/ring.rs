@@ -16,7 +16,9 @@ use slab::Slab;
 use super::file;
 use super::housekeeper::{Files, Housekeeper, Wake};
 use super::map::Map;
-use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome};
+use crate::disk::{
+    BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
+};
 
 /// Submission slots; a log has at most one write and one sync in flight, the rest are populates.
 const ENTRIES: u32 = 256;
@@ -149,16 +151,22 @@ impl Disk for UringDisk {
         "uring"
     }
 
-    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync) {
         let fd = types::Fd(self.files.fd(file));
         let len = u32::try_from(bytes.bytes().len()).expect("a write stays within a block");
-        let write = opcode::Write::new(fd, bytes.bytes().as_ptr(), len).offset(at);
+        let flags = match sync {
+            WriteSync::Range => libc::RWF_DSYNC,
+            WriteSync::None | WriteSync::File => 0,
+        };
+        let write = opcode::Write::new(fd, bytes.bytes().as_ptr(), len)
+            .offset(at)
+            .rw_flags(flags);
         let key = self.track(InFlight::Write {
             token,
             _bytes: bytes,
         });
         let write = write.build().user_data(key);
-        if then_sync {
+        if sync == WriteSync::File {
             let key = self.track(InFlight::Sync { token });
             // A soft link: a failed or short write cancels the sync.
             let write = write.flags(squeue::Flags::IO_LINK);
