@@ -131,10 +131,9 @@ pub trait Disk {
     /// # Errors
     /// As [`Disk::submit`], or when nothing is in flight.
     fn wait(&mut self) -> io::Result<()>;
-    /// An eventfd that becomes readable when something has finished.
+    /// An eventfd that is written to whenever something has finished. It is to be watched edge-triggered: nobody needs to
+    /// read it then.
     fn wake_fd(&self) -> Option<RawFd>;
-    /// Reads the eventfd empty.
-    fn drain_wake(&mut self);
     /// Submissions that carried operations.
     fn submissions(&self) -> u64;
 

@@ -337,8 +337,6 @@ impl Disk for MemoryDisk {
         None
     }
 
-    fn drain_wake(&mut self) {}
-
     fn submissions(&self) -> u64 {
         self.inner.borrow().submissions
     }

@@ -180,15 +180,11 @@ impl Store {
         self.logs.iter().filter_map(Log::deadline_ms).min()
     }
 
-    /// An eventfd that becomes readable when an operation has finished.
+    /// An eventfd that is written to whenever an operation has finished. It is to be watched edge-triggered: nobody needs
+    /// to read it then.
     #[must_use]
     pub fn wake_fd(&self) -> Option<RawFd> {
         self.disk.wake_fd()
-    }
-
-    /// Reads that eventfd empty; not needed where it is watched edge-triggered.
-    pub fn drain_wake(&mut self) {
-        self.disk.drain_wake();
     }
 
     /// A reader of one of this store's logs, to be cloned for every shard.

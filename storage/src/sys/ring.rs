@@ -1,7 +1,9 @@
-//! The disk on io_uring: writes soft-linked to their syncs, populates, and an eventfd that wakes the shard.
+//! The disk on io_uring: writes with their syncs, populates, and an eventfd that wakes the shard.
 //!
-//! Files are made, replaced and removed by the housekeeper. With `DEFER_TASKRUN` completions appear when the shard
-//! enters the kernel, which `submit` does once per turn and `reap` only when the kernel says that some wait.
+//! Files are made, replaced and removed by the housekeeper. Everything that the ring does is work for the kernel's
+//! workers: buffered writes on ext4, syncs and populates cannot be begun without waiting. Hence no `DEFER_TASKRUN`,
+//! which would have the shard enter the kernel to take a completion, be woken twice for it, and enter again to start
+//! what is linked: without it a worker goes on with the link itself, and puts the completion where the shard sees it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -63,15 +65,9 @@ pub(crate) fn probe() -> Result<(), String> {
 fn build() -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
-        .setup_defer_taskrun()
+        .setup_coop_taskrun()
         .setup_taskrun_flag()
         .build(ENTRIES)
-        .or_else(|_| {
-            IoUring::builder()
-                .setup_coop_taskrun()
-                .setup_taskrun_flag()
-                .build(ENTRIES)
-        })
         .or_else(|_| IoUring::new(ENTRIES))
 }
 
@@ -165,7 +161,8 @@ impl Disk for UringDisk {
             token,
             _bytes: bytes,
         });
-        let write = write.build().user_data(key);
+        // Straight to a worker: some file systems would begin the write here, and with `RWF_DSYNC` wait for its sync.
+        let write = write.build().user_data(key).flags(squeue::Flags::ASYNC);
         if sync == WriteSync::File {
             let key = self.track(InFlight::Sync { token });
             // A soft link: a failed or short write cancels the sync.
@@ -269,10 +266,6 @@ impl Disk for UringDisk {
 
     fn wake_fd(&self) -> Option<RawFd> {
         Some(self.wake.fd())
-    }
-
-    fn drain_wake(&mut self) {
-        self.wake.drain();
     }
 
     fn submissions(&self) -> u64 {

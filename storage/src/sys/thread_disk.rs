@@ -215,10 +215,6 @@ impl Disk for ThreadDisk {
         Some(self.wake.fd())
     }
 
-    fn drain_wake(&mut self) {
-        self.wake.drain();
-    }
-
     fn submissions(&self) -> u64 {
         self.submissions
     }
