@@ -124,9 +124,12 @@ pub trait Disk {
     /// # Errors
     /// When the kernel refuses the call as such; nothing was queued then.
     fn submit(&mut self) -> io::Result<()>;
+    /// Whether the kernel has not taken all of the last submission, for want of memory or of room for completions: it
+    /// is to be tried again soon, and nothing in flight needs to end before.
+    fn is_behind(&self) -> bool;
     /// Takes what has finished.
     fn reap(&mut self, out: &mut Vec<Completion>);
-    /// Submits, and blocks until something has finished.
+    /// Submits, and blocks until something has finished, or until it is time to submit again.
     ///
     /// # Errors
     /// As [`Disk::submit`], or when nothing is in flight.

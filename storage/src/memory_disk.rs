@@ -132,6 +132,11 @@ impl MemoryDisk {
         self.inner.borrow_mut().allowance = operations;
     }
 
+    /// Lets submissions take nothing for the time being, as a kernel that is short of memory does.
+    pub fn refuse(&self, refusing: bool) {
+        self.inner.borrow_mut().refusing = refusing;
+    }
+
     /// Operations that have neither completed nor failed.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -306,6 +311,9 @@ impl Disk for MemoryDisk {
             return Ok(());
         }
         let mut inner = self.inner.borrow_mut();
+        if inner.refusing {
+            return Ok(());
+        }
         if !inner.queued.is_empty() {
             inner.submissions += 1;
         }
@@ -313,6 +321,11 @@ impl Disk for MemoryDisk {
         inner.in_flight.extend(queued);
         inner.run();
         Ok(())
+    }
+
+    fn is_behind(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.refusing && !inner.queued.is_empty()
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {

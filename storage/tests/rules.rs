@@ -651,3 +651,22 @@ fn a_drain_does_not_wait_for_a_segment_that_could_not_be_prepared() {
     bench.rig.drain();
     assert_eq!(bench.rig.store.next_deadline_ms(), None);
 }
+
+#[test]
+fn a_submission_that_the_kernel_does_not_take_is_tried_again_without_anything_else_happening() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    bench.disk.refuse(true);
+    let end = bench.rig.append(log, &record("t", 1, b"x")).end;
+    for _ in 0..3 {
+        bench.rig.turn();
+        assert!(bench.rig.store.visible(log) < end);
+        let deadline = bench.rig.store.next_deadline_ms();
+        assert_eq!(deadline, Some(bench.rig.now_ms + 1));
+        bench.rig.now_ms += 1;
+    }
+    bench.disk.refuse(false);
+    bench.rig.turn();
+    bench.rig.turn();
+    assert_eq!(bench.rig.store.visible(log), end);
+}

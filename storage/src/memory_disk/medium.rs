@@ -113,6 +113,8 @@ pub(super) struct Inner {
     pub capacity: Option<u64>,
     /// Operations that may still complete; the others stay in flight.
     pub allowance: Option<u64>,
+    /// Submissions leave everything where it is.
+    pub refusing: bool,
     pub submissions: u64,
     pub boot_id: u128,
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
@@ -24,6 +25,8 @@ use crate::disk::{
 
 /// Submission slots; a log has at most one write and one sync in flight, the rest are populates.
 const ENTRIES: u32 = 256;
+/// How soon a submission that the kernel has not taken is tried again by a caller that waits.
+const SUBMIT_RETRY: Duration = Duration::from_millis(1);
 
 /// What an operation in flight was, and what it needs kept alive.
 enum InFlight {
@@ -42,6 +45,8 @@ pub(crate) struct UringDisk {
     files: Files,
     wake: Wake,
     submissions: u64,
+    /// The kernel has not taken everything.
+    behind: bool,
 }
 
 /// Whether the kernel gives a ring with what this disk needs.
@@ -84,6 +89,7 @@ impl UringDisk {
             files: Files::default(),
             wake,
             submissions: 0,
+            behind: false,
         })
     }
 
@@ -220,6 +226,7 @@ impl Disk for UringDisk {
                 let slots = self.ring.submission();
                 (slots.is_empty(), slots.taskrun())
             };
+            self.behind = false;
             if empty && !waiting {
                 return Ok(());
             }
@@ -228,15 +235,24 @@ impl Disk for UringDisk {
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => continue,
-                    // Completions must be reaped first; what is queued leaves in the next turn.
-                    Some(libc::EBUSY | libc::EAGAIN) => return Ok(()),
+                    // Completions must be reaped first, or memory become free.
+                    Some(libc::EBUSY | libc::EAGAIN) => {
+                        self.behind = true;
+                        return Ok(());
+                    }
                     _ => return Err(error),
                 },
             }
-            if self.queued.is_empty() {
+            // The kernel stops early, without an error, at an operation that it has no memory for.
+            self.behind = !self.ring.submission().is_empty();
+            if self.behind || self.queued.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {
@@ -258,6 +274,11 @@ impl Disk for UringDisk {
         self.submit()?;
         if self.in_flight.len() + self.housekeeper.in_flight() == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.behind {
+            // Perhaps nothing is in flight that could end.
+            std::thread::sleep(SUBMIT_RETRY);
+            return Ok(());
         }
         self.wake.wait()?;
         self.wake.drain();

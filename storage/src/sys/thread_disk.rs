@@ -194,6 +194,10 @@ impl Disk for ThreadDisk {
         Ok(())
     }
 
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     fn reap(&mut self, out: &mut Vec<Completion>) {
         let before = out.len();
         out.extend(self.done.try_iter());
