@@ -72,9 +72,10 @@ pub struct Completion {
 /// How an operation ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A write: bytes written, which may be fewer than asked.
+    /// A write: bytes written, which may be fewer than asked. They are durable if the write was to sync its range, and
+    /// an error may then be the sync's.
     Written(io::Result<usize>),
-    /// A sync. `ECANCELED` when it was linked to a write that failed or fell short.
+    /// A sync. `ECANCELED` when it was to follow a write that failed or fell short.
     Synced(io::Result<()>),
     /// A populate.
     Populated(io::Result<()>),
@@ -86,14 +87,25 @@ pub enum Outcome {
     Unlinked(io::Result<()>),
 }
 
+/// What a write makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteSync {
+    /// Nothing.
+    None,
+    /// The bytes that it writes, and no others: writing and syncing are one operation with one completion. Where
+    /// anything before them is not durable yet, this does not change it.
+    Range,
+    /// The whole file: a sync starts after the write has completed in full, and completes under the same token.
+    File,
+}
+
 /// What a log asks of the kernel.
 pub trait Disk {
     /// `uring`, `thread` or `memory`.
     fn name(&self) -> &'static str;
 
-    /// Writes `bytes` at `at`. With `then_sync` a sync of the same file starts after the write has completed in full,
-    /// and completes under the same token.
-    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool);
+    /// Writes `bytes` at `at`, and makes durable what `sync` says.
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync);
     /// Makes durable what was written to a file before.
     fn sync(&mut self, token: u64, file: FileId);
     /// Reads a range of a map into memory.
@@ -112,17 +124,19 @@ pub trait Disk {
     /// # Errors
     /// When the kernel refuses the call as such; nothing was queued then.
     fn submit(&mut self) -> io::Result<()>;
+    /// Whether the kernel has not taken all of the last submission, for want of memory or of room for completions: it
+    /// is to be tried again soon, and nothing in flight needs to end before.
+    fn is_behind(&self) -> bool;
     /// Takes what has finished.
     fn reap(&mut self, out: &mut Vec<Completion>);
-    /// Submits, and blocks until something has finished.
+    /// Submits, and blocks until something has finished, or until it is time to submit again.
     ///
     /// # Errors
     /// As [`Disk::submit`], or when nothing is in flight.
     fn wait(&mut self) -> io::Result<()>;
-    /// An eventfd that becomes readable when something has finished.
+    /// An eventfd that is written to whenever something has finished. It is to be watched edge-triggered: nobody needs to
+    /// read it then.
     fn wake_fd(&self) -> Option<RawFd>;
-    /// Reads the eventfd empty.
-    fn drain_wake(&mut self);
     /// Submissions that carried operations.
     fn submissions(&self) -> u64;
 

@@ -1,16 +1,20 @@
-//! Carrying the tail to the disk: one write in flight per log, soft-linked to its sync; what both have covered becomes
+//! Carrying the tail to the disk: one write in flight per log, together with its sync; what both have covered becomes
 //! visible. While one is in flight, appends gather: the next one serves them all.
 //!
+//! What has become durable is said by a mark, which lies before the next records and is written along with them; alone
+//! it is written only when none have come for some milliseconds.
+//!
 //! A failed write or sync poisons the log: nothing is acknowledged any more, and a failed sync is never repeated. A
-//! short write cancels its sync; the rest is written again with a sync of its own.
+//! short write leaves its sync out; the rest is written with a sync of its own.
 
 use std::io;
+use std::ops::Range;
 
 use oyez_protocol::LogId;
 
-use crate::disk::{BlockRange, Disk, FileId};
+use crate::disk::{BlockRange, Disk, FileId, WriteSync};
 use crate::error::Poisoned;
-use crate::format::{BLOCK_BYTES, block_start};
+use crate::format::{BLOCK_BYTES, SYNC_MARK_SIZE, block_start};
 use crate::log::{Drain, Log, Purpose};
 use crate::options::Durability;
 use crate::tail::Reached;
@@ -19,6 +23,12 @@ use crate::tail::Reached;
 const UNSYNCED_MAX: u64 = 4 * BLOCK_BYTES;
 /// Writes in a row that may bring nothing before the log counts as failed.
 const EMPTY_WRITES_MAX: u32 = 3;
+/// How long a mark waits for records to be written along with. A write of its own takes the kernel's worker, and with
+/// it a part of a core, just when a publisher that waits for one acknowledgement at a time sends its next record.
+const MARK_DELAY_MS: u64 = 5;
+/// Bytes that were written without a sync and are written again, as they are, by the next write that syncs its own
+/// range: a mark that was written alone.
+const REWRITTEN_MAX: u64 = SYNC_MARK_SIZE as u64;
 
 /// How far flushing has come.
 #[derive(Debug, Default)]
@@ -33,6 +43,8 @@ pub(crate) struct Flush {
     pub synced_reached: Reached,
     /// Sequence that the last mark names.
     pub marked: u64,
+    /// When the mark that waits for records is written without them.
+    pub mark_due_ms: Option<u64>,
     pub flight: Option<Flight>,
     empty_writes: u32,
     pub stats: FlushStats,
@@ -50,13 +62,15 @@ pub(crate) struct FlushStats {
 #[derive(Debug)]
 pub(crate) struct Flight {
     token: u64,
+    /// Position that the write begins at.
+    from: u64,
     /// Bytes that the write was given; 0 for a sync alone.
     asked: usize,
     /// Everything below is written when the write has completed in full.
     covers: u64,
     reached: Reached,
-    then_sync: bool,
-    /// The write fell short; its sync is cancelled.
+    sync: WriteSync,
+    /// The write fell short; the sync that was to follow it is cancelled.
     short: bool,
 }
 
@@ -64,6 +78,7 @@ impl Log {
     pub(crate) fn poison(&mut self, what: &'static str, source: io::Error) -> Poisoned {
         self.poisoned = true;
         self.flush.flight = None;
+        self.flush.mark_due_ms = None;
         Poisoned {
             log: self.log_id(),
             what,
@@ -82,19 +97,11 @@ impl Log {
 
     /// Starts the next write or sync unless one is in flight.
     pub(crate) fn start_flush(&mut self, disk: &mut dyn Disk) {
-        if self.flush.flight.is_some() || self.poisoned || !self.on_disk() {
+        if self.flush.flight.is_some() || self.poisoned || !self.on_disk() || self.mark_waits() {
             return;
         }
-        if let Some((number, from, to)) = self.unwritten() {
-            let tail = &self.tail[number];
-            let bytes = BlockRange::new(tail.block.clone(), from..to);
-            let at = tail.base + from as u64;
-            let covers = match tail.closed {
-                Some(_) => tail.base + BLOCK_BYTES,
-                None => tail.base + to as u64,
-            };
-            let reached = tail.closed.unwrap_or(self.reached);
-            self.write(disk, at, bytes, covers, reached);
+        if let Some((number, range)) = self.unwritten() {
+            self.write(disk, number, range);
             return;
         }
         let waiting = self.flush.synced < self.flush.written;
@@ -103,8 +110,19 @@ impl Log {
         }
     }
 
+    /// Whether nothing but a mark is to be written, and not yet.
+    fn mark_waits(&mut self) -> bool {
+        let (written, records_end) = (self.flush.written, self.flush.records_end);
+        let alone = records_end <= written && written < self.head && self.drain == Drain::No;
+        let now_ms = self.now.monotonic_ms;
+        let due_ms = self.flush.mark_due_ms.unwrap_or(now_ms + MARK_DELAY_MS);
+        let waits = alone && now_ms < due_ms;
+        self.flush.mark_due_ms = waits.then_some(due_ms);
+        waits
+    }
+
     /// The first block with bytes that are not written, and which of its bytes.
-    fn unwritten(&self) -> Option<(usize, usize, usize)> {
+    fn unwritten(&self) -> Option<(usize, Range<usize>)> {
         let written = self.flush.written;
         if written >= self.head {
             return None;
@@ -113,37 +131,62 @@ impl Log {
             .tail
             .partition_point(|block| block.base + BLOCK_BYTES <= written);
         let tail = self.tail.get(number)?;
-        let from = written.saturating_sub(tail.base);
-        let from = usize::try_from(from).expect("a place within a block");
+        let from = place(tail.base, written);
         let to = tail.block.committed();
-        (from < to).then_some((number, from, to))
+        (from < to).then_some((number, from..to))
     }
 
-    fn write(
-        &mut self,
-        disk: &mut dyn Disk,
-        at: u64,
-        bytes: BlockRange,
-        covers: u64,
-        reached: Reached,
-    ) {
+    fn write(&mut self, disk: &mut dyn Disk, number: usize, mut range: Range<usize>) {
+        let tail = &self.tail[number];
+        let at = tail.base + range.start as u64;
         let Some((file, base, limit)) = self.writing_at(at) else {
             unreachable!("a block of the tail lies in a segment that is open for writing");
         };
-        let records = self.flush.records_end > self.flush.synced || self.drain != Drain::No;
-        let due = covers >= self.head || covers - self.flush.synced >= UNSYNCED_MAX;
-        // A sync of the next segment's file would not cover this one's end.
-        let then_sync = self.syncs() && (covers == limit || records && due);
+        let covers = match tail.closed {
+            Some(_) => tail.base + BLOCK_BYTES,
+            None => tail.base + range.end as u64,
+        };
+        let sync = self.sync_for(covers, limit, at, tail.base);
+        if sync == WriteSync::Range {
+            range.start = place(tail.base, self.flush.synced);
+        }
+        let from = tail.base + range.start as u64;
+        let bytes = BlockRange::new(tail.block.clone(), range);
+        let reached = tail.closed.unwrap_or(self.reached);
         let token = self.token(Purpose::Flight);
         self.flush.flight = Some(Flight {
             token,
+            from,
             asked: bytes.bytes().len(),
             covers,
             reached,
-            then_sync,
+            sync,
             short: false,
         });
-        disk.write(token, file, at - base, bytes, then_sync);
+        disk.write(token, file, from - base, bytes, sync);
+    }
+
+    /// What a write of the bytes from `at` on is to make durable, so that everything below `covers` is; the block that
+    /// they lie in begins at `block`, and the segment ends at `limit`.
+    ///
+    /// A sync of the file takes a second trip to the kernel's worker. A write that syncs its own range saves that, and
+    /// is enough where no byte below the range waits for a sync. What it does is what `fdatasync` does, but for the
+    /// pages that it writes out and waits for: Linux calls `fsync` of the file system with the range, which writes out
+    /// the range's pages, waits for them and takes the file's write-back errors, whichever page they are of; commits the
+    /// journal if the inode has changed in more than its times, which zero-written segments never do; and flushes the
+    /// device's cache, which holds more than the range and is written as a whole.
+    fn sync_for(&self, covers: u64, limit: u64, at: u64, block: u64) -> WriteSync {
+        let synced = self.flush.synced;
+        let records = self.flush.records_end > synced || self.drain != Drain::No;
+        let due = covers >= self.head || covers - synced >= UNSYNCED_MAX;
+        // A sync of the next segment's file would not cover this one's end.
+        if !self.syncs() || covers != limit && !(records && due) {
+            WriteSync::None
+        } else if synced >= block && at - synced <= REWRITTEN_MAX {
+            WriteSync::Range
+        } else {
+            WriteSync::File
+        }
     }
 
     fn sync_alone(&mut self, disk: &mut dyn Disk) {
@@ -156,10 +199,11 @@ impl Log {
         let token = self.token(Purpose::Flight);
         self.flush.flight = Some(Flight {
             token,
+            from: covers,
             asked: 0,
             covers,
             reached: self.reached,
-            then_sync: true,
+            sync: WriteSync::File,
             short: false,
         });
         disk.sync(token, file);
@@ -184,24 +228,19 @@ impl Log {
         let Some(flight) = self.flush.flight.as_mut().filter(|f| f.token == token) else {
             return Ok(());
         };
-        let written = match result {
-            Ok(written) => written,
-            Err(error) => return Err(self.poison("write", error)),
+        let sync = flight.sync;
+        let written = match (result, sync) {
+            (Ok(written), _) => written,
+            (Err(error), WriteSync::Range) => return Err(self.poison("synced write", error)),
+            (Err(error), _) => return Err(self.poison("write", error)),
         };
         self.flush.stats.writes += 1;
         self.flush.stats.bytes += written as u64;
-        let (asked, then_sync) = (flight.asked, flight.then_sync);
-        if written < asked {
+        if written < flight.asked {
             flight.short = true;
-            self.flush.empty_writes = match written {
-                0 => self.flush.empty_writes + 1,
-                _ => 0,
-            };
-            if self.flush.empty_writes >= EMPTY_WRITES_MAX {
-                return Err(self.poison("write", io::ErrorKind::WriteZero.into()));
-            }
-            self.flush.written += written as u64;
-            if !then_sync {
+            let until = flight.from + written as u64;
+            self.fell_short(until)?;
+            if sync != WriteSync::File {
                 self.land(token);
                 self.start_flush(disk);
             }
@@ -213,8 +252,24 @@ impl Log {
         if self.durability() == Durability::Written {
             self.set_visible(self.flush.written);
         }
-        if !then_sync {
-            self.land(token);
+        match sync {
+            WriteSync::None => self.land(token),
+            WriteSync::Range => self.land_durable(),
+            WriteSync::File => {}
+        }
+        Ok(())
+    }
+
+    /// A write came no further than to `until`.
+    fn fell_short(&mut self, until: u64) -> Result<(), Poisoned> {
+        let flush = &mut self.flush;
+        flush.empty_writes = match until > flush.written {
+            true => 0,
+            false => flush.empty_writes + 1,
+        };
+        flush.written = flush.written.max(until);
+        if flush.empty_writes >= EMPTY_WRITES_MAX {
+            return Err(self.poison("write", io::ErrorKind::WriteZero.into()));
         }
         Ok(())
     }
@@ -236,7 +291,21 @@ impl Log {
             }
             Err(error) => return Err(self.poison("sync", error)),
         }
-        let (covers, reached) = (flight.covers, flight.reached);
+        self.land_durable();
+        Ok(())
+    }
+
+    /// Everything that the flight covers is durable.
+    fn land_durable(&mut self) {
+        let Some(Flight {
+            token,
+            covers,
+            reached,
+            ..
+        }) = self.flush.flight
+        else {
+            return;
+        };
         let before = self.flush.synced_reached.sequence;
         self.flush.stats.syncs += 1;
         self.flush.stats.records_synced += reached.sequence.saturating_sub(before);
@@ -247,7 +316,6 @@ impl Log {
         }
         self.land(token);
         self.mark_synced();
-        Ok(())
     }
 
     fn land(&mut self, token: u64) {
@@ -307,4 +375,9 @@ impl Log {
             self.publish();
         }
     }
+}
+
+/// Where a position at or after a block's base lies within the block.
+fn place(base: u64, position: u64) -> usize {
+    usize::try_from(position.saturating_sub(base)).expect("a place within a block")
 }

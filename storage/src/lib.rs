@@ -7,9 +7,9 @@
 //! # Architecture
 //!
 //! ```text
-//!  append -> tail block (arena) -> one WRITE + linked FSYNC per log -> segment file, mapped read-only
-//!              |  commit            |  completions, in `Store::pump`         |
-//!              v                    v                                        v
+//!  append -> tail block (arena) -> one WRITE with its sync per log -> segment file, mapped read-only
+//!              |  commit            |  completions, in `Store::pump`      |
+//!              v                    v                                     v
 //!           head             written, synced -> visible               LogReader::{walk, read, file_range}
 //! ```
 //!
@@ -25,6 +25,9 @@
 //! **Visible.** `memory`: what is appended. `written`: what a completed write covers. `synced`: what a sync covers that
 //! started after the write had completed. A record is acknowledged and delivered when [`Appended::end`] is at or below
 //! the visible place, never before.
+//!
+//! **Syncs.** A write syncs its own range, in one operation, where nothing below the range waits for a sync: so does each
+//! write of a log whose records come one after the other. Otherwise a sync of the file follows it.
 //!
 //! **Descriptors.** Nothing that is shared between threads holds a descriptor. A disk's files belong to the shard (and
 //! the threads that the disk starts, which share its table); [`SegmentFiles`] opens files for `sendfile` in each shard;
@@ -63,7 +66,7 @@
 //! # Segments
 //!
 //! A segment is a whole number of 2 MiB blocks, written with zeroes and synced before it gets its name, and never
-//! overwritten, truncated or punched. Its blocks hold frames, each a multiple of 8 bytes with the protocol's first
+//! overwritten with other bytes, truncated or punched. Its blocks hold frames, each a multiple of 8 bytes with the protocol's first
 //! eight bytes (`u32 size, u8 kind, u8 flags, u16 aux`): a block header, then records and sync marks, then a pad
 //! unless the block is exactly full. No frame crosses a block, and no frame leaves less than 16 bytes of a block free
 //! unless it leaves none. Marks keep the protocol's frame checksum at 8.
@@ -79,6 +82,12 @@
 //!
 //! pad            0 u32 rest of the block   4 u8 0x80   5 zero   8 u32 crc of the first 16 bytes   12 zero
 //! ```
+//!
+//! A mark lies after the records that were appended while its sync ran, if any were, and always before the next ones. It
+//! is written and synced along with these; when none have come for 5 ms it is written alone and not synced, and the next
+//! write that syncs only its range begins with it again, the same bytes. So the newest mark in the kernel's hands names
+//! all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync covered, as the mark
+//! of a sync cannot be part of it.
 //!
 //! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far: a mark whose chain
 //! does not fit says that a record before it is not the one that was written.
@@ -114,8 +123,10 @@
 //! 3. The highest sequence in any mark, footer or the state file was acknowledged. A record missing below it is a gap,
 //!    reported and never served; a record missing above it is where the log is cut. What looks like a mark behind a
 //!    broken frame proves nothing, a payload may look so too, but it makes the cut a reported loss.
+//!    Records of the last sync before a crash may be acknowledged with no mark to say so. They are kept like all that
+//!    is valid; only if the medium has damaged them as well are they cut without being counted as lost.
 //! 4. After a drain the log goes on where it ended. Otherwise a new segment of a new incarnation begins: a synced log
-//!    copies records there that no mark covers, and syncs them; a written log, whose promise is the kernel's memory,
+//!    copies records there that no mark covers, and syncs them, since they may be in the page cache alone; a written log, whose promise is the kernel's memory,
 //!    syncs its old segments in place. Then the state file commits, and what was superseded is removed.
 //! 5. The epoch is new when records are missing that were, or may have been, acknowledged; for a written log also when
 //!    the machine went down with it open (another boot id); for a memory log always.
@@ -157,7 +168,7 @@ mod tail;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX};
 pub use disk::{
     Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,
-    Outcome, open_disk, probe_uring,
+    Outcome, WriteSync, open_disk, probe_uring,
 };
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};

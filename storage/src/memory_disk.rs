@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened};
+use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, WriteSync};
 use crate::sys::map::Map;
-use medium::{Dice, Inner, Memory, Operation, SECTOR, copy_used};
+use medium::{Covers, Dice, Inner, Memory, Operation, SECTOR, copy_used};
 
 mod medium;
 
@@ -27,8 +27,8 @@ pub enum Call {
         at: u64,
         /// Bytes.
         len: usize,
-        /// Whether a sync is linked to it.
-        then_sync: bool,
+        /// What it is to make durable.
+        sync: WriteSync,
     },
     /// A write has completed with so many bytes.
     Written {
@@ -43,11 +43,15 @@ pub enum Call {
     SyncStarted {
         /// The file.
         path: PathBuf,
+        /// The bytes that it covers; `None` is all.
+        range: Option<Range<u64>>,
     },
     /// A sync has completed.
     Synced {
         /// The file.
         path: PathBuf,
+        /// The bytes that it covers; `None` is all.
+        range: Option<Range<u64>>,
     },
     /// A segment was prepared.
     Prepared {
@@ -126,6 +130,11 @@ impl MemoryDisk {
     /// Lets only so many more operations complete; `None` lets all.
     pub fn allow(&self, operations: Option<u64>) {
         self.inner.borrow_mut().allowance = operations;
+    }
+
+    /// Lets submissions take nothing for the time being, as a kernel that is short of memory does.
+    pub fn refuse(&self, refusing: bool) {
+        self.inner.borrow_mut().refusing = refusing;
     }
 
     /// Operations that have neither completed nor failed.
@@ -240,14 +249,14 @@ impl Disk for MemoryDisk {
         "memory"
     }
 
-    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync) {
         let mut inner = self.inner.borrow_mut();
         let file = inner.path(file);
         inner.calls.push(Call::Write {
             path: file.clone(),
             at,
             len: bytes.bytes().len(),
-            then_sync,
+            sync,
         });
         inner.queued.push_back((
             token,
@@ -255,7 +264,7 @@ impl Disk for MemoryDisk {
                 file,
                 at,
                 bytes,
-                then_sync,
+                sync,
             },
         ));
     }
@@ -265,7 +274,7 @@ impl Disk for MemoryDisk {
         let sync = Operation::Sync {
             file: inner.path(file),
             cancelled: false,
-            covers: None,
+            covers: Covers::File(None),
         };
         inner.queued.push_back((token, sync));
     }
@@ -302,6 +311,9 @@ impl Disk for MemoryDisk {
             return Ok(());
         }
         let mut inner = self.inner.borrow_mut();
+        if inner.refusing {
+            return Ok(());
+        }
         if !inner.queued.is_empty() {
             inner.submissions += 1;
         }
@@ -309,6 +321,11 @@ impl Disk for MemoryDisk {
         inner.in_flight.extend(queued);
         inner.run();
         Ok(())
+    }
+
+    fn is_behind(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.refusing && !inner.queued.is_empty()
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {
@@ -332,8 +349,6 @@ impl Disk for MemoryDisk {
     fn wake_fd(&self) -> Option<RawFd> {
         None
     }
-
-    fn drain_wake(&mut self) {}
 
     fn submissions(&self) -> u64 {
         self.inner.borrow().submissions

@@ -97,7 +97,9 @@ impl Log {
         let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
         let refused =
             (self.refused && self.drain == Drain::No).then_some(self.now.monotonic_ms + REFUSED_MS);
-        [retry, seal, refused, self.retention_deadline_ms()]
+        let retention = self.retention_deadline_ms();
+        let mark = self.flush.mark_due_ms;
+        [retry, seal, refused, retention, mark]
             .into_iter()
             .flatten()
             .min()

@@ -24,6 +24,9 @@ use crate::place::{
 use crate::reader::{ColdRange, LogReader};
 use crate::sys::arena::ArenaPool;
 
+/// How soon a submission that the kernel has not taken in full is tried again.
+const SUBMIT_RETRY_MS: u64 = 1;
+
 /// The slot in tokens that stands for the store itself.
 const POPULATE_SLOT: u64 = 0xffff;
 
@@ -47,6 +50,8 @@ pub struct Store {
     next_populate: u64,
     completions: Vec<Completion>,
     draining: bool,
+    /// The time of the last pump.
+    now_ms: u64,
 }
 
 impl Store {
@@ -76,6 +81,7 @@ impl Store {
             next_populate: 0,
             completions: Vec::new(),
             draining: false,
+            now_ms: now.monotonic_ms,
         };
         let mut reports = Vec::with_capacity(logs.len());
         for (slot, id) in logs.iter().enumerate() {
@@ -125,6 +131,7 @@ impl Store {
     /// A log that failed: the broker says so and stops.
     pub fn pump(&mut self, now: Moment, progress: &mut Progress) -> Result<(), Poisoned> {
         self.pool.set_clock(now.monotonic_ms);
+        self.now_ms = now.monotonic_ms;
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         let mut failed = None;
@@ -164,7 +171,8 @@ impl Store {
         result
     }
 
-    /// Hands everything queued to the kernel. Once per turn.
+    /// Hands everything queued to the kernel. Once per turn. What the kernel does not take at the moment is kept, and
+    /// [`Store::next_deadline_ms`] says when to come back with it.
     ///
     /// # Errors
     /// When the kernel refuses the call as such.
@@ -183,18 +191,17 @@ impl Store {
     /// When to pump next although nothing happens, by the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.logs.iter().filter_map(Log::deadline_ms).min()
+        let behind = self.disk.is_behind();
+        let submit = behind.then_some(self.now_ms + SUBMIT_RETRY_MS);
+        let logs = self.logs.iter().filter_map(Log::deadline_ms);
+        logs.chain(submit).min()
     }
 
-    /// An eventfd that becomes readable when an operation has finished.
+    /// An eventfd that is written to whenever an operation has finished. It is to be watched edge-triggered: nobody needs
+    /// to read it then.
     #[must_use]
     pub fn wake_fd(&self) -> Option<RawFd> {
         self.disk.wake_fd()
-    }
-
-    /// Reads that eventfd empty; not needed where it is watched edge-triggered.
-    pub fn drain_wake(&mut self) {
-        self.disk.drain_wake();
     }
 
     /// A reader of one of this store's logs, to be cloned for every shard.

@@ -98,7 +98,7 @@ impl Run {
                 self.twins[slot].appended.push((entry, appended.end));
             }
             if self.dice.roll(3) == 0 {
-                rig.now_ms += 10;
+                rig.now_ms += self.dice.roll(10);
                 rig.turn();
             }
         }

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::ops::Range;
+use std::path::Path;
+
 use oyez_protocol::Position;
 use oyez_storage::*;
-use support::{Rig, SEGMENT, dir, options, pool, record};
+use support::{Dice, Rig, SEGMENT, dir, options, pool, record};
 
 struct Bench {
     rig: Rig,
@@ -39,44 +42,168 @@ fn pump(rig: &mut Rig) -> Result<(), Poisoned> {
     rig.store.pump(rig.now(), &mut rig.progress)
 }
 
+/// What the calls of a disk have made of every byte of the synced log.
+#[derive(Default)]
+struct Ledger {
+    calls: usize,
+    log: Vec<Byte>,
+    /// What was visible at the last check; nothing is written below it any more.
+    checked: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Byte {
+    Zero,
+    Written,
+    /// A sync has started after it was written.
+    Syncing,
+    Durable,
+}
+
+/// Base position of a segment of the synced log.
+fn base(path: &Path) -> Option<usize> {
+    let digits = path.file_name()?.to_str()?.strip_suffix(".seg")?;
+    let ours = path.parent()?.ends_with("synced-0");
+    ours.then(|| usize::from_str_radix(digits, 16).expect("a base position"))
+}
+
+impl Ledger {
+    fn follow(&mut self, disk: &MemoryDisk) {
+        let calls = disk.calls();
+        for call in &calls[self.calls..] {
+            match call {
+                Call::Written { path, at, len } => {
+                    let visible = self.checked as u64;
+                    let place = base(path).map(|base| base as u64 + at);
+                    assert!(place.is_none_or(|place| place >= visible), "{call:?}");
+                    let written = self.range(path, Some(*at..at + *len as u64));
+                    written.fill(Byte::Written);
+                }
+                Call::SyncStarted { path, range } => {
+                    turn(
+                        self.range(path, range.clone()),
+                        Byte::Written,
+                        Byte::Syncing,
+                    );
+                }
+                Call::Synced { path, range } => {
+                    turn(
+                        self.range(path, range.clone()),
+                        Byte::Syncing,
+                        Byte::Durable,
+                    );
+                }
+                _ => {}
+            }
+        }
+        self.calls = calls.len();
+    }
+
+    /// The bytes of a range of a segment, or of all of it.
+    fn range(&mut self, path: &Path, range: Option<Range<u64>>) -> &mut [Byte] {
+        let Some(base) = base(path) else {
+            return &mut [];
+        };
+        let limit = base + SEGMENT as usize;
+        self.log.resize(self.log.len().max(limit), Byte::Zero);
+        match range {
+            Some(range) => &mut self.log[base + range.start as usize..base + range.end as usize],
+            None => &mut self.log[base..limit],
+        }
+    }
+
+    /// Checks that nothing of the log below `visible` waits for a sync, and that the records there were written.
+    fn check(&mut self, visible: Position, records: &[Range<u64>], what: &str) {
+        let visible = visible.get() as usize;
+        let seen = &self.log[self.checked..visible.min(self.log.len())];
+        let waiting = |byte: &Byte| matches!(byte, Byte::Written | Byte::Syncing);
+        let early = seen.iter().any(waiting);
+        assert!(!early, "{what}: visible before a sync of it has ended");
+        self.checked = visible;
+        for record in records
+            .iter()
+            .filter(|record| record.end as usize <= visible)
+        {
+            let bytes = &self.log[record.start as usize..record.end as usize];
+            let durable = bytes.iter().all(|byte| *byte == Byte::Durable);
+            assert!(durable, "{what}: {record:?} is visible and not durable");
+        }
+    }
+}
+
+fn turn(bytes: &mut [Byte], from: Byte, to: Byte) {
+    for byte in bytes.iter_mut().filter(|byte| **byte == from) {
+        *byte = to;
+    }
+}
+
 #[test]
 fn a_synced_record_becomes_visible_only_after_a_sync_that_started_after_its_write_completed() {
     let mut bench = bench(&options());
+    let mut ledger = Ledger::default();
     let log = bench.rig.log(Durability::Synced);
     for number in 0..50u8 {
         bench.disk.allow(Some(0));
-        let end = bench.rig.append(log, &record("t", 1, &[number; 100])).end;
-        let before = bench.rig.store.visible(log);
-        assert!(before < end);
-        let from = bench.disk.calls().len();
+        let bytes = record("t", 1, &[number; 100]);
+        let end = bench.rig.append(log, &bytes).end;
+        let appended = end.get() - bytes.len() as u64..end.get();
+        assert!(bench.rig.store.visible(log) < end);
         // Let one operation at a time complete, and look after each.
         for _ in 0..20 {
             bench.disk.allow(Some(1));
             bench.rig.turn();
-            let calls = bench.disk.calls();
-            let written = calls[from..]
-                .iter()
-                .position(|call| matches!(call, Call::Written { .. }));
-            let synced = written.is_some_and(|written| {
-                let later = &calls[from + written..];
-                let started = later
-                    .iter()
-                    .position(|call| matches!(call, Call::SyncStarted { .. }));
-                started.is_some_and(|started| {
-                    later[started..]
-                        .iter()
-                        .any(|call| matches!(call, Call::Synced { .. }))
-                })
-            });
-            let visible = bench.rig.store.visible(log) >= end;
-            assert!(
-                !visible || synced,
-                "visible before the sync: {:?}",
-                &calls[from..]
-            );
+            // Every second mark rides along with the next record.
+            bench.rig.now_ms += u64::from(number % 2);
+            ledger.follow(&bench.disk);
+            let visible = bench.rig.store.visible(log);
+            let records = std::slice::from_ref(&appended);
+            ledger.check(visible, records, &format!("record {number}"));
         }
         assert!(bench.rig.store.visible(log) >= end);
     }
+}
+
+/// Random sizes over blocks and segments, gathering, pauses in which marks are written alone, and short writes.
+#[test]
+fn whatever_is_visible_of_a_synced_log_was_synced_after_it_was_written() {
+    let mut met = [0; 3];
+    for seed in 0..4 {
+        let mut bench = bench(&options());
+        let mut dice = Dice::of(seed + 1);
+        let mut ledger = Ledger::default();
+        let mut records = Vec::new();
+        let log = bench.rig.log(Durability::Synced);
+        for step in 0..400 {
+            for _ in 0..dice.roll(3) {
+                let size = [50, 500, 5_000, 250_000][dice.roll(4) as usize];
+                let bytes = record("t", 1, &vec![step as u8; 1 + dice.roll(size) as usize]);
+                if let Ok(appended) = bench.rig.try_append(log, &bytes) {
+                    let end = appended.end.get();
+                    records.push(end - bytes.len() as u64..end);
+                }
+            }
+            if dice.roll(20) == 0 {
+                let short = Fault::Short(dice.roll(300) as usize);
+                bench.disk.fail_next(Step::Write, short);
+            }
+            bench.rig.now_ms += dice.roll(4);
+            bench.disk.allow(Some(dice.roll(4)));
+            bench.rig.turn();
+            ledger.follow(&bench.disk);
+            let visible = bench.rig.store.visible(log);
+            let what = format!("seed {seed} step {step}");
+            ledger.check(visible, &records, &what);
+            records.retain(|record| record.end > visible.get());
+        }
+        for call in bench.disk.calls() {
+            if let Call::Write { path, sync, .. } = call
+                && base(&path).is_some()
+            {
+                met[sync as usize] += 1;
+            }
+        }
+    }
+    assert!(met.iter().all(|times| *times > 20), "{met:?}");
 }
 
 #[test]
@@ -117,25 +244,88 @@ fn appends_gather_while_a_flush_is_in_flight_and_one_sync_serves_them_all() {
     assert_eq!(after.records_synced - before.records_synced, 101);
 }
 
+/// The writes of the synced log since a call: place, bytes, and what they are to make durable.
+fn writes(disk: &MemoryDisk, from: usize) -> Vec<(u64, usize, WriteSync)> {
+    let calls = disk.calls();
+    let write = |call: &Call| match call {
+        Call::Write {
+            path,
+            at,
+            len,
+            sync,
+        } => base(path).map(|_| (*at, *len, *sync)),
+        _ => None,
+    };
+    calls[from..].iter().filter_map(write).collect()
+}
+
 #[test]
-fn an_idle_log_writes_one_mark_after_its_last_sync_and_then_rests() {
+fn a_mark_is_written_along_with_the_next_records() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     let from = bench.disk.calls().len();
-    let end = bench.rig.append(log, &record("t", 1, b"x")).end;
-    bench.rig.until_visible(log, end);
-    for _ in 0..20 {
+    let bytes = record("t", 1, b"x");
+    let mut at = bench.rig.store.visible(log).get();
+    let mut expected = Vec::new();
+    for _ in 0..10 {
+        let end = bench.rig.append(log, &bytes).end;
+        bench.rig.until_visible(log, end);
+        expected.push((at, SYNC_MARK_SIZE + bytes.len(), WriteSync::Range));
+        at = end.get();
+        bench.rig.turn();
+        bench.rig.now_ms += 4;
         bench.rig.turn();
     }
-    let calls = bench.disk.calls();
-    let writes = calls[from..]
+    assert_eq!(writes(&bench.disk, from), expected);
+}
+
+#[test]
+fn an_idle_log_writes_its_last_mark_alone_after_some_milliseconds_and_then_rests() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    let bytes = record("t", 1, b"x");
+    let end = bench.rig.append(log, &bytes).end;
+    bench.rig.until_visible(log, end);
+    bench.rig.turn();
+    let from = bench.disk.calls().len();
+    let deadline = bench.rig.store.next_deadline_ms().expect("the mark's");
+    assert_eq!(deadline, bench.rig.now_ms + 5);
+    bench.rig.now_ms = deadline - 1;
+    bench.rig.turn();
+    assert_eq!(writes(&bench.disk, from), []);
+    bench.rig.now_ms = deadline;
+    for _ in 0..20 {
+        bench.rig.turn();
+        bench.rig.now_ms += 1;
+    }
+    let mark = (end.get(), SYNC_MARK_SIZE, WriteSync::None);
+    assert_eq!(writes(&bench.disk, from), [mark]);
+    assert_eq!(bench.rig.store.next_deadline_ms(), None);
+    // Nothing has synced the mark: it is written again with the next record, whose sync covers no more than its write.
+    let next = bench.rig.append(log, &bytes).end;
+    bench.rig.until_visible(log, next);
+    let both = (end.get(), SYNC_MARK_SIZE + bytes.len(), WriteSync::Range);
+    assert_eq!(writes(&bench.disk, from), [mark, both]);
+}
+
+#[test]
+fn a_write_syncs_the_file_where_bytes_below_it_wait_for_a_sync() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    bench.disk.allow(Some(0));
+    let from = bench.disk.calls().len();
+    let large = record("t", 1, &[1; 200_000]);
+    let mut end = Position::new(0);
+    while end.get() < BLOCK_BYTES {
+        end = bench.rig.append(log, &large).end;
+    }
+    bench.disk.allow(None);
+    bench.rig.until_visible(log, end);
+    let syncs: Vec<_> = writes(&bench.disk, from)
         .iter()
-        .filter(|call| matches!(call, Call::Write { .. }))
-        .collect::<Vec<_>>();
-    let [_, Call::Write { len, then_sync, .. }] = writes.as_slice() else {
-        panic!("a record and a mark were expected: {writes:?}");
-    };
-    assert_eq!((*len, *then_sync), (SYNC_MARK_SIZE, false));
+        .map(|(_, _, sync)| *sync)
+        .collect();
+    assert_eq!(syncs, [WriteSync::None, WriteSync::File]);
 }
 
 #[test]
@@ -181,10 +371,19 @@ fn a_write_that_stays_short_poisons_the_log() {
 
 #[test]
 fn a_failed_write_or_sync_poisons_the_log_and_is_not_tried_again() {
-    for (step, what) in [(Step::Write, "write"), (Step::Sync, "sync")] {
+    for (step, large, what) in [
+        (Step::Write, false, "synced write"),
+        (Step::Sync, false, "synced write"),
+        (Step::Write, true, "write"),
+        (Step::Sync, true, "sync"),
+    ] {
         let mut bench = bench(&options());
         let log = bench.rig.log(Durability::Synced);
-        let end = bench.rig.append(log, &record("t", 1, b"x")).end;
+        let mut end = bench.rig.append(log, &record("t", 1, b"x")).end;
+        // What goes on in the next block is synced by a sync of the file.
+        while large && end.get() < BLOCK_BYTES {
+            end = bench.rig.append(log, &record("t", 1, &[1; 200_000])).end;
+        }
         bench.disk.fail_next(step, Fault::Error(5));
         let failed = (0..20).find_map(|_| {
             let failed = pump(&mut bench.rig).err();
@@ -451,4 +650,23 @@ fn a_drain_does_not_wait_for_a_segment_that_could_not_be_prepared() {
     bench.rig.now_ms += 5000;
     bench.rig.drain();
     assert_eq!(bench.rig.store.next_deadline_ms(), None);
+}
+
+#[test]
+fn a_submission_that_the_kernel_does_not_take_is_tried_again_without_anything_else_happening() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    bench.disk.refuse(true);
+    let end = bench.rig.append(log, &record("t", 1, b"x")).end;
+    for _ in 0..3 {
+        bench.rig.turn();
+        assert!(bench.rig.store.visible(log) < end);
+        let deadline = bench.rig.store.next_deadline_ms();
+        assert_eq!(deadline, Some(bench.rig.now_ms + 1));
+        bench.rig.now_ms += 1;
+    }
+    bench.disk.refuse(false);
+    bench.rig.turn();
+    bench.rig.turn();
+    assert_eq!(bench.rig.store.visible(log), end);
 }

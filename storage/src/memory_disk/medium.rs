@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Call, Fault, Step};
-use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome};
+use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
 use crate::sys::map::Map;
 
 /// What a disk is surely able to write at once.
@@ -36,6 +37,40 @@ impl Memory {
         }
         map.store(at, bytes);
     }
+
+    /// Makes the bytes of a range durable, and no others of their sectors.
+    fn sync(&mut self, range: Range<usize>) {
+        let map = Arc::clone(self.map());
+        for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
+            let base = sector * SECTOR;
+            let Some(old) = self.unsynced.get_mut(&sector) else {
+                continue;
+            };
+            let (from, to) = (range.start.max(base), range.end.min(base + SECTOR));
+            old[from - base..to - base].copy_from_slice(map.bytes(from..to));
+            if map.bytes(base..base + SECTOR) == old {
+                self.unsynced.remove(&sector);
+            }
+        }
+    }
+}
+
+/// What a sync makes durable.
+#[derive(Debug)]
+pub(super) enum Covers {
+    /// The sectors that differ from the medium when it starts; none are known before.
+    File(Option<Vec<usize>>),
+    /// What a write has just written; the sync completes it.
+    Range { range: Range<usize>, started: bool },
+}
+
+impl Covers {
+    fn range(&self) -> Option<Range<u64>> {
+        match self {
+            Self::File(_) => None,
+            Self::Range { range, .. } => Some(range.start as u64..range.end as u64),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,13 +79,12 @@ pub(super) enum Operation {
         file: PathBuf,
         at: u64,
         bytes: BlockRange,
-        then_sync: bool,
+        sync: WriteSync,
     },
-    /// The sectors that it will have made durable, known when it starts.
     Sync {
         file: PathBuf,
         cancelled: bool,
-        covers: Option<Vec<usize>>,
+        covers: Covers,
     },
     Populate,
     Prepare {
@@ -79,6 +113,8 @@ pub(super) struct Inner {
     pub capacity: Option<u64>,
     /// Operations that may still complete; the others stay in flight.
     pub allowance: Option<u64>,
+    /// Submissions leave everything where it is.
+    pub refusing: bool,
     pub submissions: u64,
     pub boot_id: u128,
 }
@@ -218,8 +254,9 @@ impl Inner {
             if let Some(allowance) = &mut self.allowance {
                 *allowance -= 1;
             }
-            let outcome = self.perform(token, operation);
-            self.done.push(Completion { token, outcome });
+            if let Some(outcome) = self.perform(token, operation) {
+                self.done.push(Completion { token, outcome });
+            }
         }
     }
 
@@ -228,39 +265,41 @@ impl Inner {
         let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.front_mut() else {
             return;
         };
-        if covers.is_none() {
-            let memory = self.files.get(file);
-            let sectors = memory.map(|file| file.unsynced.keys().copied().collect());
-            *covers = Some(sectors.unwrap_or_default());
-            self.calls.push(Call::SyncStarted { path: file.clone() });
+        match covers {
+            Covers::File(None) => {
+                let memory = self.files.get(file);
+                let sectors = memory.map(|file| file.unsynced.keys().copied().collect());
+                *covers = Covers::File(Some(sectors.unwrap_or_default()));
+            }
+            Covers::Range { started, .. } if !*started => *started = true,
+            _ => return,
         }
+        self.calls.push(Call::SyncStarted {
+            path: file.clone(),
+            range: covers.range(),
+        });
     }
 
-    pub(super) fn perform(&mut self, token: u64, operation: Operation) -> Outcome {
-        match operation {
+    /// Performs an operation, or its first half: the second one is then next, and brings the outcome.
+    fn perform(&mut self, token: u64, operation: Operation) -> Option<Outcome> {
+        Some(match operation {
             Operation::Write {
                 file,
                 at,
                 bytes,
-                then_sync,
+                sync,
             } => {
-                let result = self.write(&file, at, bytes.bytes());
-                if then_sync {
-                    let whole = result.as_ref().is_ok_and(|len| *len == bytes.bytes().len());
-                    let sync = Operation::Sync {
-                        file,
-                        cancelled: !whole,
-                        covers: None,
-                    };
-                    self.in_flight.push_front((token, sync));
-                }
-                Outcome::Written(result)
+                return self.perform_write(token, file, at, &bytes, sync);
             }
             Operation::Sync {
                 cancelled: true, ..
             } => Outcome::Synced(Err(error(libc::ECANCELED))),
             Operation::Sync { file, covers, .. } => {
-                Outcome::Synced(self.sync(&file, covers.unwrap_or_default()))
+                let result = self.sync(&file, &covers);
+                match covers {
+                    Covers::File(_) => Outcome::Synced(result),
+                    Covers::Range { range, .. } => Outcome::Written(result.map(|()| range.len())),
+                }
             }
             Operation::Populate => {
                 Outcome::Populated(self.failure(Step::Populate).map_or(Ok(()), Err))
@@ -281,10 +320,44 @@ impl Inner {
                 }
                 Outcome::Unlinked(Ok(()))
             }
-        }
+        })
     }
 
-    pub(super) fn write(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {
+    fn perform_write(
+        &mut self,
+        token: u64,
+        file: PathBuf,
+        at: u64,
+        bytes: &BlockRange,
+        sync: WriteSync,
+    ) -> Option<Outcome> {
+        let asked = bytes.bytes().len();
+        let result = self.write(&file, at, bytes.bytes());
+        let (cancelled, covers) = match (sync, &result) {
+            (WriteSync::None, _) | (WriteSync::Range, Err(_)) => {
+                return Some(Outcome::Written(result));
+            }
+            (WriteSync::Range, Ok(written)) => {
+                let at = usize::try_from(at).expect("a place in a segment");
+                let (range, started) = (at..at + written, false);
+                (false, Covers::Range { range, started })
+            }
+            (WriteSync::File, result) => {
+                let whole = result.as_ref().is_ok_and(|written| *written == asked);
+                (!whole, Covers::File(None))
+            }
+        };
+        let outcome = (sync == WriteSync::File).then_some(Outcome::Written(result));
+        let sync = Operation::Sync {
+            file,
+            cancelled,
+            covers,
+        };
+        self.in_flight.push_front((token, sync));
+        outcome
+    }
+
+    fn write(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {
         let len = match self.fault(Step::Write) {
             Some(Fault::Error(number)) => return Err(error(number)),
             Some(Fault::Short(len)) => len.min(bytes.len()),
@@ -302,18 +375,46 @@ impl Inner {
         Ok(len)
     }
 
-    pub(super) fn sync(&mut self, path: &Path, covers: Vec<usize>) -> io::Result<()> {
+    fn sync(&mut self, path: &Path, covers: &Covers) -> io::Result<()> {
         if let Some(failure) = self.failure(Step::Sync) {
             return Err(failure);
         }
         if let Some(file) = self.files.get_mut(path) {
-            for sector in covers {
-                file.unsynced.remove(&sector);
+            match covers {
+                Covers::File(sectors) => {
+                    for sector in sectors.iter().flatten() {
+                        file.unsynced.remove(sector);
+                    }
+                }
+                Covers::Range { range, .. } => file.sync(range.clone()),
             }
         }
         self.calls.push(Call::Synced {
             path: path.to_owned(),
+            range: covers.range(),
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_of_a_range_makes_its_bytes_durable_and_not_those_beside_them() {
+        let mut file = Memory {
+            map: Some(Arc::new(Map::anonymous(4096).expect("memory"))),
+            unsynced: BTreeMap::new(),
+        };
+        file.write(100, &[1; 1000]);
+        file.write(300, &[2; 1000]);
+        file.sync(300..1300);
+        // Of the sectors from 0, 512 and 1024 the first alone has bytes that are not durable.
+        let left: Vec<_> = file.unsynced.keys().copied().collect();
+        assert_eq!(left, [0]);
+        let medium = file.unsynced[&0];
+        assert_eq!(medium[..300], [0; 300]);
+        assert_eq!(medium[300..], [2; SECTOR - 300]);
     }
 }

@@ -1,7 +1,9 @@
-//! The disk on io_uring: writes soft-linked to their syncs, populates, and an eventfd that wakes the shard.
+//! The disk on io_uring: writes with their syncs, populates, and an eventfd that wakes the shard.
 //!
-//! Files are made, replaced and removed by the housekeeper. With `DEFER_TASKRUN` completions appear when the shard
-//! enters the kernel, which `submit` does once per turn and `reap` only when the kernel says that some wait.
+//! Files are made, replaced and removed by the housekeeper. Everything that the ring does is work for the kernel's
+//! workers: buffered writes on ext4, syncs and populates cannot be begun without waiting. Hence no `DEFER_TASKRUN`,
+//! which would have the shard enter the kernel to take a completion, be woken twice for it, and enter again to start
+//! what is linked: without it a worker goes on with the link itself, and puts the completion where the shard sees it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,6 +11,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
@@ -16,10 +19,14 @@ use slab::Slab;
 use super::file;
 use super::housekeeper::{Files, Housekeeper, Wake};
 use super::map::Map;
-use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome};
+use crate::disk::{
+    BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
+};
 
 /// Submission slots; a log has at most one write and one sync in flight, the rest are populates.
 const ENTRIES: u32 = 256;
+/// How soon a submission that the kernel has not taken is tried again by a caller that waits.
+const SUBMIT_RETRY: Duration = Duration::from_millis(1);
 
 /// What an operation in flight was, and what it needs kept alive.
 enum InFlight {
@@ -38,6 +45,8 @@ pub(crate) struct UringDisk {
     files: Files,
     wake: Wake,
     submissions: u64,
+    /// The kernel has not taken everything.
+    behind: bool,
 }
 
 /// Whether the kernel gives a ring with what this disk needs.
@@ -61,15 +70,9 @@ pub(crate) fn probe() -> Result<(), String> {
 fn build() -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
-        .setup_defer_taskrun()
+        .setup_coop_taskrun()
         .setup_taskrun_flag()
         .build(ENTRIES)
-        .or_else(|_| {
-            IoUring::builder()
-                .setup_coop_taskrun()
-                .setup_taskrun_flag()
-                .build(ENTRIES)
-        })
         .or_else(|_| IoUring::new(ENTRIES))
 }
 
@@ -86,6 +89,7 @@ impl UringDisk {
             files: Files::default(),
             wake,
             submissions: 0,
+            behind: false,
         })
     }
 
@@ -149,16 +153,23 @@ impl Disk for UringDisk {
         "uring"
     }
 
-    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync) {
         let fd = types::Fd(self.files.fd(file));
         let len = u32::try_from(bytes.bytes().len()).expect("a write stays within a block");
-        let write = opcode::Write::new(fd, bytes.bytes().as_ptr(), len).offset(at);
+        let flags = match sync {
+            WriteSync::Range => libc::RWF_DSYNC,
+            WriteSync::None | WriteSync::File => 0,
+        };
+        let write = opcode::Write::new(fd, bytes.bytes().as_ptr(), len)
+            .offset(at)
+            .rw_flags(flags);
         let key = self.track(InFlight::Write {
             token,
             _bytes: bytes,
         });
-        let write = write.build().user_data(key);
-        if then_sync {
+        // Straight to a worker: some file systems would begin the write here, and with `RWF_DSYNC` wait for its sync.
+        let write = write.build().user_data(key).flags(squeue::Flags::ASYNC);
+        if sync == WriteSync::File {
             let key = self.track(InFlight::Sync { token });
             // A soft link: a failed or short write cancels the sync.
             let write = write.flags(squeue::Flags::IO_LINK);
@@ -215,6 +226,7 @@ impl Disk for UringDisk {
                 let slots = self.ring.submission();
                 (slots.is_empty(), slots.taskrun())
             };
+            self.behind = false;
             if empty && !waiting {
                 return Ok(());
             }
@@ -223,15 +235,24 @@ impl Disk for UringDisk {
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => continue,
-                    // Completions must be reaped first; what is queued leaves in the next turn.
-                    Some(libc::EBUSY | libc::EAGAIN) => return Ok(()),
+                    // Completions must be reaped first, or memory become free.
+                    Some(libc::EBUSY | libc::EAGAIN) => {
+                        self.behind = true;
+                        return Ok(());
+                    }
                     _ => return Err(error),
                 },
             }
-            if self.queued.is_empty() {
+            // The kernel stops early, without an error, at an operation that it has no memory for.
+            self.behind = !self.ring.submission().is_empty();
+            if self.behind || self.queued.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {
@@ -254,6 +275,11 @@ impl Disk for UringDisk {
         if self.in_flight.len() + self.housekeeper.in_flight() == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        if self.behind {
+            // Perhaps nothing is in flight that could end.
+            std::thread::sleep(SUBMIT_RETRY);
+            return Ok(());
+        }
         self.wake.wait()?;
         self.wake.drain();
         Ok(())
@@ -261,10 +287,6 @@ impl Disk for UringDisk {
 
     fn wake_fd(&self) -> Option<RawFd> {
         Some(self.wake.fd())
-    }
-
-    fn drain_wake(&mut self) {
-        self.wake.drain();
     }
 
     fn submissions(&self) -> u64 {

@@ -13,14 +13,16 @@ use std::thread::JoinHandle;
 use super::file;
 use super::housekeeper::{Files, Housekeeper, Wake};
 use super::map::Map;
-use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome};
+use crate::disk::{
+    BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
+};
 
 enum Job {
     Write {
         fd: RawFd,
         at: u64,
         bytes: BlockRange,
-        then_sync: bool,
+        sync: WriteSync,
     },
     Sync {
         fd: RawFd,
@@ -40,7 +42,7 @@ pub(crate) struct ThreadDisk {
     files: Files,
     wake: Wake,
     queued: Vec<(u64, Job)>,
-    /// Completions to come from the thread; a write with a sync brings two.
+    /// Completions to come from the thread; a write that a sync follows brings two.
     in_flight: usize,
     submissions: u64,
 }
@@ -92,22 +94,41 @@ fn run(token: u64, job: Job, outbox: &Sender<Completion>) {
             fd,
             at,
             bytes,
-            then_sync,
+            sync,
         } => {
             let asked = bytes.bytes().len();
-            let written = borrow(fd).write_at(bytes.bytes(), at);
+            let written = match sync {
+                WriteSync::Range => write_synced(fd, bytes.bytes(), at),
+                WriteSync::None | WriteSync::File => borrow(fd).write_at(bytes.bytes(), at),
+            };
             let whole = written.as_ref().is_ok_and(|written| *written == asked);
             send(Outcome::Written(written));
-            if then_sync && whole {
-                send(Outcome::Synced(borrow(fd).sync_data()));
-            } else if then_sync {
-                let cancelled = io::Error::from_raw_os_error(libc::ECANCELED);
-                send(Outcome::Synced(Err(cancelled)));
+            if sync == WriteSync::File {
+                let cancelled = || io::Error::from_raw_os_error(libc::ECANCELED);
+                let synced = if whole {
+                    borrow(fd).sync_data()
+                } else {
+                    Err(cancelled())
+                };
+                send(Outcome::Synced(synced));
             }
         }
         Job::Sync { fd } => send(Outcome::Synced(borrow(fd).sync_data())),
         Job::Populate { map, range } => send(Outcome::Populated(map.populate(&range))),
     }
+}
+
+/// Writes, and syncs what was written.
+fn write_synced(fd: RawFd, bytes: &[u8], at: u64) -> io::Result<usize> {
+    let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: one part, whose bytes are borrowed during the call, which only reads them. The descriptor is open, as
+    // `borrow` says.
+    let written = unsafe { libc::pwritev2(fd, &raw const part, 1, at, libc::RWF_DSYNC) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
 /// A file that the disk owns, used by its thread.
@@ -122,18 +143,16 @@ impl Disk for ThreadDisk {
         "thread"
     }
 
-    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, then_sync: bool) {
+    fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync) {
         let fd = self.files.fd(file);
-        self.in_flight += 1 + usize::from(then_sync);
-        self.queued.push((
-            token,
-            Job::Write {
-                fd,
-                at,
-                bytes,
-                then_sync,
-            },
-        ));
+        self.in_flight += 1 + usize::from(sync == WriteSync::File);
+        let job = Job::Write {
+            fd,
+            at,
+            bytes,
+            sync,
+        };
+        self.queued.push((token, job));
     }
 
     fn sync(&mut self, token: u64, file: FileId) {
@@ -175,6 +194,10 @@ impl Disk for ThreadDisk {
         Ok(())
     }
 
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     fn reap(&mut self, out: &mut Vec<Completion>) {
         let before = out.len();
         out.extend(self.done.try_iter());
@@ -194,10 +217,6 @@ impl Disk for ThreadDisk {
 
     fn wake_fd(&self) -> Option<RawFd> {
         Some(self.wake.fd())
-    }
-
-    fn drain_wake(&mut self) {
-        self.wake.drain();
     }
 
     fn submissions(&self) -> u64 {
