@@ -23,8 +23,10 @@ const RECEIVE_BYTES: u32 = 1;
 /// Bytes of a message to them, and how many are on their way at once.
 const MESSAGE_BYTES: usize = 4_096;
 const DEPTH: usize = 64;
-/// Longest time until the kernel's buffers are as full as they get.
-const FILL_MAX: Duration = Duration::from_secs(60);
+/// Longest time until the kernel's buffers are as full as they get: that of the machine, and that of each connection. A
+/// server that fills 10,000 a second is a slow one.
+const FILL_MAX: Duration = Duration::from_millis(500);
+const FILL_EACH_MAX: Duration = Duration::from_micros(100);
 
 /// What is told about them.
 #[derive(Clone, Debug, Args)]
@@ -114,7 +116,8 @@ impl Stalled {
         );
         let (publishers, _) = stage.publishers(&content(), load, &self.board)?;
         stage.finish(Publishing::begin(publishers), &[&self.crowd])?;
-        memory::settle_buffers(FILL_MAX);
+        let count = u32::try_from(self.options.stalled).unwrap_or(u32::MAX);
+        memory::settle_buffers(FILL_MAX + FILL_EACH_MAX * count);
         let full = stage.moment()?;
         self.memory = Some(Around { before, full });
         let kept = kept_each(&full, &before, self.options.stalled);
