@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -50,6 +51,8 @@ pub(super) struct Table {
     group_sizes: Vec<u32>,
     /// How many subscribers of this thread have each publication.
     arrived: Vec<u32>,
+    /// Between what was read and the next poll, once everybody is subscribed.
+    pause: Option<Duration>,
     tally: Tally,
 }
 
@@ -96,6 +99,7 @@ impl Table {
                 .map(|(_, size)| u32::try_from(*size).expect("a table holds far fewer"))
                 .collect(),
             arrived: vec![0; shared.board.publications()],
+            pause: spread.pause(),
             tally: Tally::new(),
             shared,
         })
@@ -126,6 +130,18 @@ impl Table {
                 }
             }
             self.tell();
+            if !events.is_empty() {
+                self.pause();
+            }
+        }
+    }
+
+    /// Lets arrivals gather, unless somebody is still on the way in; see [`Spread::pause`](crate::bench::spread::Spread::pause).
+    fn pause(&self) {
+        if let Some(pause) = self.pause
+            && self.ready == self.sockets.len()
+        {
+            thread::sleep(pause);
         }
     }
 
