@@ -15,8 +15,8 @@ const SOURCES_MAX: usize = 240 * 250 * 250;
 /// What a subscriber of a topic adds to a pause, on one core: a two-hundredth of the 10 us that a core takes at best to
 /// send and receive a small record (about 200,000 deliveries a second on two cores).
 const PAUSE_PER_SUBSCRIBER_NS: u64 = 50;
-/// A shorter pause costs more than it saves: at 20 us the crowd took 5.9 us of processor time for each delivery, without
-/// any 5.2 us, at 50 us 4.1 us, at 250 us 3.0 us.
+/// A shorter pause costs more than it saves: with 10,000 subscribers a delivery took the crowd 15 % more processor time
+/// with 20 us than with none, 20 % less with 50 us, 45 % less with 250 us.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 
 /// Connections over threads, each with a table of its own, and over topics.
