@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  publisher --TCP--> shard 0 --append--> tail arena --io_uring write -> fdatasync--> segment files
-//!                       |  owns: poll, listener, ~1/N of the sessions, timers, one ring, some logs
+//!                       |  owns: poll, listener, ~1/N of the sessions, timers, two rings, some logs
 //!                       |  inbox (bounded)                      ^ read-only maps, sendfile
 //!  subscriber <-TCP-- shard 1 ... N-1  <--- "log L is visible up to here"
 //! ```
@@ -30,7 +30,7 @@
 //!
 //! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
 //! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
-//! wake others once, submit the ring once.
+//! wake others once, submit the disk's ring once.
 //! Who stops early for fairness keeps a list of its own, because edge-triggered events do not tell twice.
 //!
 //! ## A record's way
