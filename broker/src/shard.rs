@@ -74,6 +74,20 @@ pub(crate) struct LogView {
     pub(crate) refused_since_us: Option<u64>,
 }
 
+impl LogView {
+    fn new(owner: usize, reader: LogReader) -> Self {
+        Self {
+            owner,
+            walked: reader.visible(),
+            subscriptions: 0,
+            pending: PendingAcks::default(),
+            stalled: VecDeque::new(),
+            refused_since_us: None,
+            reader,
+        }
+    }
+}
+
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
 pub(crate) struct Shard {
     pub(crate) id: usize,
@@ -173,15 +187,7 @@ impl Shard {
         let now = parts.clock.now();
         let shared = parts.shared;
         shared.metrics[parts.id].take_store(&parts.store.stats());
-        let view = |reader: LogReader| LogView {
-            owner: shared.owner(reader.log()),
-            walked: reader.visible(),
-            subscriptions: 0,
-            pending: PendingAcks::default(),
-            stalled: VecDeque::new(),
-            refused_since_us: None,
-            reader,
-        };
+        let view = |reader: LogReader| LogView::new(shared.owner(reader.log()), reader);
         Ok(Self {
             id: parts.id,
             logs: parts.readers.into_iter().map(view).collect(),
