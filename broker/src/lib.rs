@@ -46,6 +46,13 @@
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
 //! nothing but the subscription's cursor and, if it was cut inside a record, that record's place.
 //!
+//! ## A subscriber's way
+//!
+//! Where a subscription begins (`subscribe`) is known to the owner of the topic's log, and to every shard that was told
+//! once and has followed the log since, for as long as the log begins where it did. So only the first subscriber of a
+//! topic on a shard is asked about; whoever subscribes in the same breath as its hello gets both answers in one send
+//! (`hold`).
+//!
 //! ## What it tells of itself
 //!
 //! `metrics` are counters that each shard writes alone and whoever answers a query adds up; `histogram` says how long
