@@ -176,6 +176,25 @@ fn a_session_that_answers_pings_stays() {
 }
 
 #[test]
+fn who_takes_what_it_is_sent_is_not_asked_for_more() {
+    const HEARTBEAT: Duration = Duration::from_millis(600);
+    let broker = Setup::new()
+        .set("heartbeat_ms", HEARTBEAT.as_millis())
+        .start();
+    let (mut subscriber, mut publisher) = (broker.connect(), broker.connect());
+    subscriber.ignore_pings();
+    subscriber.subscribe("a/topic", Start::Latest);
+    let begin = Instant::now();
+    while begin.elapsed() < 3 * HEARTBEAT {
+        publisher.publish("a/topic", b"a record");
+        let event = subscriber.event();
+        assert!(matches!(event, Event::Delivery(_)), "{event:?}");
+    }
+    // In silence it is asked as everybody is.
+    assert!(matches!(subscriber.event(), Event::Ping(_)));
+}
+
+#[test]
 fn who_does_not_say_hello_in_time_is_closed() {
     let broker = Setup::new().set("hello_timeout_ms", 200).start();
     let farewell = Session::open(broker.address()).farewell();

@@ -1,10 +1,14 @@
-//! Who is silent is asked; who stays silent is gone. And who does not say hello.
+//! Who is silent is asked; who stays silent is gone. And who does not say hello. Who has been sent something and has
+//! acknowledged it to the kernel is not silent.
+
+use std::os::fd::AsFd;
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
 
 use crate::close::{LINGER_MS, Reason};
-use crate::session::{SessionId, Stage};
+use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
+use crate::sys::socket;
 use crate::timer::TICK_MS;
 
 impl Shard {
@@ -48,6 +52,13 @@ impl Shard {
             }
             // After a stall of this machine everybody seems silent: only who did not answer is.
             Stage::Open if !session.pinged => {
+                if let Some(ago_ms) = acknowledged_ms_ago(session).filter(|ago| *ago < heartbeat_ms)
+                {
+                    let heard_ms = self.now.monotonic_ms.saturating_sub(ago_ms);
+                    session.heard_tick = (heard_ms / TICK_MS) as u32;
+                    self.timers.arm(id, heard_ms + heartbeat_ms);
+                    return;
+                }
                 session.pinged = true;
                 self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
@@ -70,4 +81,11 @@ impl Shard {
         };
         self.send_control(id, |out| ping.encode_ping(out));
     }
+}
+
+/// How long ago the last bytes left for a peer that has acknowledged all of them; a peer that takes what it is sent needs
+/// no question, and with a million subscribers of busy topics the questions would cost more than the records.
+fn acknowledged_ms_ago(session: &Session) -> Option<u64> {
+    let backlog = socket::backlog(session.stream.as_fd()).ok()?;
+    (backlog.bytes == 0).then_some(backlog.stuck_ms)
 }

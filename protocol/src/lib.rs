@@ -88,7 +88,8 @@
 //!    - **Query**: answered by an `Answer` with the same id.
 //!    - `Gap` takes the place of records that are kept no more. Delivery goes on behind it.
 //! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
-//!    its token at once. Any frame counts as a sign of life. After twice that time of silence the connection is dead.
+//!    its token at once. Any frame counts as a sign of life; so may, for who has sent something, its acknowledgement by
+//!    the peer's TCP. After twice that time of silence the connection is dead.
 //! 5. `Goodbye` is the last frame of whoever sends it. The other side reads up to it, sends no more, and closes. Its code
 //!    tells whether to come back and how soon. A connection that ends without it broke: come back.
 //!
