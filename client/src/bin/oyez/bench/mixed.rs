@@ -134,15 +134,9 @@ fn among_stalled(
     before: &Measured,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let mut trickle = None;
-    let among = measure(stage, arguments, || {
-        stalled.stop_reading(stage)?;
-        trickle = Some(stalled.trickle(stage, arguments.duration)?);
-        Ok(())
+    let among = stalled.measure(stage, arguments.duration, |when_ready| {
+        measure(stage, arguments, when_ready)
     })?;
-    if let Some(trickle) = trickle {
-        stage.finish(trickle, &[])?;
-    }
     report
         .figure(
             "p99_ratio_among_stalled",

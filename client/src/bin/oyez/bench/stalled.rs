@@ -105,8 +105,28 @@ impl StalledOptions {
 }
 
 impl Stalled {
+    /// What `measure` finds when they have stopped reading and records for them go on, which begins when it calls what it
+    /// is given.
+    pub(crate) fn measure<T>(
+        &mut self,
+        stage: &Stage,
+        time: Duration,
+        measure: impl FnOnce(&mut dyn FnMut() -> Result<(), Failure>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut trickle = None;
+        let measured = measure(&mut || {
+            self.stop_reading(stage)?;
+            trickle = Some(self.trickle(stage, time)?);
+            Ok(())
+        })?;
+        if let Some(trickle) = trickle {
+            stage.finish(trickle, &[])?;
+        }
+        Ok(measured)
+    }
+
     /// From here on they do not read, and the kernel's buffers are full of what they do not read.
-    pub(crate) fn stop_reading(&mut self, stage: &Stage) -> Result<(), Failure> {
+    fn stop_reading(&mut self, stage: &Stage) -> Result<(), Failure> {
         let before = stage.moment()?;
         self.crowd.stop_reading();
         let load = self.load(
@@ -131,7 +151,7 @@ impl Stalled {
     }
 
     /// Publishes to them for `time`, though they do not read.
-    pub(crate) fn trickle(&self, stage: &Stage, time: Duration) -> Result<Publishing, Failure> {
+    fn trickle(&self, stage: &Stage, time: Duration) -> Result<Publishing, Failure> {
         let gate = Gate::PerSecond(self.options.stalled_rate);
         let load = self.load(gate, End::After(time), DEPTH_PACED);
         let (publishers, _) = stage.publishers(&content(), load, &self.board)?;
