@@ -83,9 +83,10 @@ impl Shard {
     }
 }
 
-/// How long ago the last bytes left for a peer that has acknowledged all of them; a peer that takes what it is sent needs
-/// no question, and with a million subscribers of busy topics the questions would cost more than the records.
+/// How long ago bytes left for a peer, or it last acknowledged some, whichever is longer; a peer that takes what it is sent
+/// needs no question, and with a million subscribers of busy topics the questions would cost more than the records. A peer
+/// that is gone acknowledges nothing, whatever is sent; one whose socket is full is not asked about here.
 fn acknowledged_ms_ago(session: &Session) -> Option<u64> {
     let backlog = socket::backlog(session.stream.as_fd()).ok()?;
-    (backlog.bytes == 0).then_some(backlog.stuck_ms)
+    (!session.blocked).then_some(backlog.stuck_ms)
 }
