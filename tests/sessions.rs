@@ -207,6 +207,15 @@ fn who_does_not_say_hello_in_time_is_closed() {
 }
 
 #[test]
+fn what_a_client_says_is_acknowledged_together_with_the_answer() {
+    let broker = Broker::start();
+    // The end of the handshake, and the welcome. A broker that is late sends more; it cannot always be.
+    wait_until("a welcome comes alone", || {
+        broker.connect().segments_in() == 2
+    });
+}
+
+#[test]
 fn the_welcome_states_the_limits_of_the_configuration() {
     let broker = Setup::new()
         .set("record_size_max", 65_536)

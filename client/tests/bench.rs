@@ -257,7 +257,9 @@ fn who_stops_reading_is_measured_beside_the_others() {
         assert_eq!(told["times"][part]["count"], 50, "{part}");
     }
     let mixed = ["mixed", "--connections", "50", "--active-percent", "1000"];
+    let stalled = [&stalled[..], &["--stalled-for", "50ms"]].concat();
     let told = floor(&[&mixed[..], &stalled].concat());
+    assert_eq!(told["parameters"]["stalled_for_s"], 0.05);
     assert_eq!(told["parameters"]["topics"], 1);
     assert_eq!(told["times"]["to_each_among_stalled"]["count"], 30);
     assert!(told["figures"]["server_user_grown_by_the_stall"].is_number());

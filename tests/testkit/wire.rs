@@ -17,6 +17,7 @@ use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode};
 
 use crate::deadline::PATIENCE;
 use crate::record;
+use crate::sys::segments_in;
 
 /// What comes from the broker, taken out of the buffer.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +177,15 @@ impl Session {
     #[must_use]
     pub const fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Segments that have come from the broker, the handshake's included.
+    ///
+    /// # Panics
+    /// When the kernel does not tell.
+    #[must_use]
+    pub fn segments_in(&self) -> u32 {
+        segments_in(&self.stream).expect("the kernel knows")
     }
 
     /// Sends bytes.

@@ -1,6 +1,8 @@
-//! Signals, and children that do not outlive their parent.
+//! Signals, children that do not outlive their parent, and what the kernel knows of a connection.
 
 use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -39,4 +41,27 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
             },
         )
     }
+}
+
+/// Segments that have come in on a connection, the handshake's included.
+pub(crate) fn segments_in(stream: &TcpStream) -> io::Result<u32> {
+    /// Where `tcpi_segs_in` is in `struct tcp_info`; libc's is older than this field.
+    const SEGMENTS_IN: usize = 140;
+    let mut info = [0u8; SEGMENTS_IN + 4];
+    let mut size = info.len() as libc::socklen_t;
+    // SAFETY: `info` has room for `size` bytes; the kernel writes no more than that.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let field = info[SEGMENTS_IN..].try_into().map_err(io::Error::other)?;
+    Ok(u32::from_ne_bytes(field))
 }

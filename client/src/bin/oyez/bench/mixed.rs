@@ -24,6 +24,7 @@ Examples:
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 1000000 --target floor
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
+  oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
 
 20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records
 a second to one topic after the other. They leave on schedule, whatever became of those before;
@@ -33,7 +34,8 @@ With --stalled all is measured twice: while everybody reads, and when some have 
 records for them go on. It tells how much the server's RssAnon has grown, and the p99 of the others.
 A broker with a small send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for
 who does not read; who does not read does not answer heartbeats either, so let heartbeat_ms be more
-than the time that it takes (OYEZ_HEARTBEAT_MS=3600000).";
+than the time that it takes (OYEZ_HEARTBEAT_MS=3600000). The kernel probes each closed window 8 times
+in the first minute, later every 2 minutes: --stalled-for lets the first storm pass.";
 
 /// What `oyez bench mixed` is told.
 #[derive(Clone, Debug, Args)]

@@ -15,6 +15,7 @@ use super::options::{Content, at_least_one, rate};
 use super::publishers::{DEPTH_PACED, End, Gate, Load};
 use super::report::{Report, Unit};
 use super::stage::{Publishing, Stage};
+use crate::duration;
 use crate::failure::Failure;
 use crate::output::{grouped, say};
 
@@ -39,6 +40,10 @@ pub(crate) struct StalledOptions {
     /// Records of 4 KiB that are published to them when they stop; more than the kernel's buffers hold
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(crate) stalled_records: usize,
+
+    /// How long they have not read when the measurement begins
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    pub(crate) stalled_for: Duration,
 
     /// Records a second that are published to them from then on
     #[arg(long, value_name = "N", default_value = "1", value_parser = rate)]
@@ -147,7 +152,8 @@ impl Stalled {
                  lower the broker's send_buffer_bytes or publish more (--stalled-records)",
             );
         }
-        Ok(())
+        // The kernel asks who does not read again and again, less and less often.
+        stage.hold(self.options.stalled_for, &[&self.crowd])
     }
 
     /// Publishes to them for `time`, though they do not read.
@@ -165,6 +171,7 @@ impl Stalled {
         report
             .parameter("stalled", count)
             .parameter("stalled_records", self.options.stalled_records)
+            .parameter("stalled_for_s", self.options.stalled_for.as_secs_f64())
             .parameter("stalled_records_per_s", self.options.stalled_rate)
             .parameter("stalled_message_bytes", MESSAGE_BYTES);
         let Some(Around { before, full }) = self.memory else {
@@ -238,6 +245,7 @@ mod tests {
         let options = |stalled| StalledOptions {
             stalled,
             stalled_records: 1,
+            stalled_for: Duration::ZERO,
             stalled_rate: 1.0,
         };
         assert_eq!(options(0).readers(10, 1).ok(), Some(10));

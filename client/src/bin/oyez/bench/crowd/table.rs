@@ -45,6 +45,8 @@ pub(super) struct Table {
     dialed: usize,
     outstanding: usize,
     outstanding_max: usize,
+    /// A subscriber of this target has something to say as soon as it is connected.
+    speaks_first: bool,
     ready: usize,
     /// The topics of this thread: the first, and how many subscribers each has here.
     group_first: usize,
@@ -76,6 +78,10 @@ impl Table {
         unshare(&[shared.board.bell().fd()])?;
         let spread = &shared.audience.spread;
         let range = spread.table(number);
+        let mut first_words = Vec::new();
+        shared
+            .target
+            .join(shared.audience.topic, None, &mut first_words);
         let sizes: Vec<(usize, usize)> = spread.groups_of_table(number).collect();
         Ok(Self {
             number,
@@ -91,6 +97,7 @@ impl Table {
             round: 0,
             dialed: 0,
             outstanding: 0,
+            speaks_first: !first_words.is_empty(),
             outstanding_max: (shared.audience.outstanding / spread.tables()).max(1),
             ready: 0,
             group_first: sizes.first().map_or(0, |(group, _)| *group),
@@ -189,6 +196,7 @@ impl Table {
                 to: address,
                 from: source(number, address, self.shared.audience.source_net),
                 receive_buffer: self.shared.audience.receive_buffer,
+                speaks_first: self.speaks_first,
             };
             self.sockets.begun_us[place] = self.now_us();
             let refused = |error: io::Error| {

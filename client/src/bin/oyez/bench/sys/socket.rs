@@ -16,6 +16,8 @@ pub(crate) struct Dial {
     /// The source address; the port is chosen by the kernel at `connect`, when it knows the other end.
     pub(crate) from: Option<Ipv4Addr>,
     pub(crate) receive_buffer: Option<u32>,
+    /// The first bytes follow at once: they carry the last packet of the handshake.
+    pub(crate) speaks_first: bool,
 }
 
 /// Begins to connect without waiting. Closing the socket will reset the connection: nothing of it stays behind.
@@ -26,6 +28,9 @@ pub(crate) fn connect(dial: &Dial) -> io::Result<TcpStream> {
     if let Some(size) = dial.receive_buffer {
         let size = i32::try_from(size).unwrap_or(i32::MAX);
         set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, size)?;
+    }
+    if dial.speaks_first {
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)?;
     }
     if let Some(from) = dial.from {
         set_option(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
