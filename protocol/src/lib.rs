@@ -73,7 +73,8 @@
 //! # The session
 //!
 //! 1. The client connects and sends `Hello`, at once and before anything else. It need not wait for the answer to send more,
-//!    but then knows no limits yet; waiting is the rule.
+//!    but then knows no limits yet; waiting is the rule. Who comes back subscribes in the same breath, and is answered in
+//!    one. (On Linux `TCP_QUICKACK` 0 before `connect` lets `Hello` carry the last packet of TCP's handshake.)
 //! 2. The broker answers with `Welcome`, or with `Goodbye` and closes. The version in `Welcome` is the highest that both
 //!    speak; the layouts of frame heads, `Hello` and `Goodbye` are the same in all versions.
 //! 3. From then on either side sends what it likes in any order.

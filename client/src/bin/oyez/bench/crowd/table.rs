@@ -97,7 +97,7 @@ impl Table {
             round: 0,
             dialed: 0,
             outstanding: 0,
-            speaks_first: !first_words.is_empty(),
+            speaks_first: !first_words.is_empty() && shared.target.answers_at_once(),
             outstanding_max: (shared.audience.outstanding / spread.tables()).max(1),
             ready: 0,
             group_first: sizes.first().map_or(0, |(group, _)| *group),

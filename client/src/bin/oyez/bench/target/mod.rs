@@ -36,6 +36,12 @@ pub(crate) trait Target: Send + Sync {
         true
     }
 
+    /// Whether what a subscriber says first should carry the last packet of TCP's handshake. It then acknowledges late
+    /// what it is sent, which is good for everybody who answers in one write.
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     /// Whether a subscriber that comes back gets what it has missed.
     fn keeps(&self) -> bool {
         true

@@ -58,6 +58,9 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// Publications without an answer that a connection may have.
     const RECORDS_MAX: u32;
 
+    /// See [`Target::answers_at_once`].
+    const ANSWERS_AT_ONCE: bool = true;
+
     /// Appends what a subscriber says: hello, and what it subscribes to.
     fn join(topic: Option<&str>, out: &mut Vec<u8>);
 
@@ -172,6 +175,10 @@ impl<D: Dialect> Target for PeerTarget<D> {
 
     fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    fn answers_at_once(&self) -> bool {
+        D::ANSWERS_AT_ONCE
     }
 
     /// Nobody comes back to where it was: these servers keep nothing for who was away.
