@@ -45,7 +45,7 @@ pub(super) struct Table {
     dialed: usize,
     outstanding: usize,
     outstanding_max: usize,
-    /// A subscriber of this target has something to say as soon as it is connected.
+    /// What a subscriber says first carries the last packet of the handshake.
     speaks_first: bool,
     ready: usize,
     /// The topics of this thread: the first, and how many subscribers each has here.

@@ -36,8 +36,8 @@ pub(crate) trait Target: Send + Sync {
         true
     }
 
-    /// Whether what a subscriber says first should carry the last packet of TCP's handshake. It then acknowledges late
-    /// what it is sent, which is good for everybody who answers in one write.
+    /// Whether a server answers what a subscriber says first in one write. Then those words may carry the last packet of
+    /// TCP's handshake; the subscriber acknowledges late what it is sent from there on.
     fn answers_at_once(&self) -> bool {
         true
     }
