@@ -17,7 +17,9 @@ enum Step {
     /// Not begun.
     #[default]
     Serving,
-    /// This shard reads nobody; others may still be handing records over.
+    /// This shard reads nobody; what it has read for other shards is on its way to them.
+    Deaf,
+    /// It hands nothing over any more; others may still do so.
     Quiet,
     /// No record comes any more; the logs are being closed.
     Closing,
@@ -52,14 +54,19 @@ impl Shard {
         match self.drain.step {
             Step::Serving => {
                 self.stop_listening();
-                shared.shards_quiet.fetch_add(1, Ordering::AcqRel);
-                self.drain.step = Step::Quiet;
+                self.drain.step = Step::Deaf;
+            }
+            Step::Deaf => {
+                if !self.outbox.has_records() {
+                    shared.shards_quiet.fetch_add(1, Ordering::AcqRel);
+                    self.drain.step = Step::Quiet;
+                }
             }
             Step::Quiet => {
                 let all_quiet = shared.shards_quiet.load(Ordering::Acquire) == shards;
                 if all_quiet {
                     self.take_publishes();
-                    if !self.has_stalled_publishes() {
+                    if !self.has_stalled_publishes() && !self.publishes_left {
                         self.store.begin_drain();
                         self.drain.step = Step::Closing;
                     }

@@ -2,44 +2,37 @@
 //!
 //! A full inbox for publishes stops the reading of the publisher; nothing else is held up, and nothing waits. Whatever
 //! else does not fit stays in the sender's overflow and leaves in a later turn: it answers requests, of which each
-//! session has a bounded number.
+//! session has a bounded number. What goes from one shard to another with every record, the record and its outcome,
+//! goes together for a whole turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 
-use bytes::Bytes;
 use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicInfo};
 
+use crate::handover::{Handed, Parcel, Spares, Waiting};
 use crate::lag::Lag;
 use crate::session::SessionId;
 use crate::sys::waker::Waker;
 
-/// Publishes that may wait for one shard.
-const PUBLISHES_MAX: usize = 1024;
-/// Bytes of such publishes.
-const PUBLISH_BYTES_MAX: usize = 16 << 20;
+/// Parcels of publishes that may wait for one shard; where there are more, the senders fill up those they have.
+const PARCELS_MAX: usize = 256;
 /// Other messages that may wait for one shard.
 const MESSAGES_MAX: usize = 1024;
+/// Empty lists of outcomes kept to be filled again, and the largest kept.
+const ACKS_SPARE_MAX: usize = 4;
+const ACKS_SPARE_SIZE: usize = 4096;
 
-/// Who waits for the outcome of a publish.
+/// The outcome of a publish, on its way to the publisher.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    pub(crate) shard: usize,
+pub(crate) struct Ack {
     pub(crate) session: SessionId,
-    pub(crate) correlation: u64,
+    pub(crate) entry: PublishedEntry,
+    /// Bytes of the record.
     pub(crate) size: u32,
-}
-
-/// A record on its way to the shard that owns its log.
-#[derive(Debug)]
-pub(crate) struct Publish {
-    pub(crate) origin: Origin,
-    pub(crate) log: LogId,
-    pub(crate) record: Bytes,
 }
 
 /// A subscription whose beginning has to be found.
@@ -105,9 +98,8 @@ pub(crate) struct ResolveAnswer {
 #[derive(Debug)]
 pub(crate) enum Message {
     Published {
-        session: SessionId,
-        entry: PublishedEntry,
-        size: u32,
+        from: usize,
+        acks: Vec<Ack>,
     },
     Locate(Locate),
     Located(LocateAnswer),
@@ -130,22 +122,41 @@ pub(crate) enum Message {
         survey: usize,
         lag: Box<Lag>,
     },
+    /// A parcel, or a list of outcomes, goes back where it came from, to be filled again.
+    EmptyParcel(Parcel),
+    EmptyAcks(Vec<Ack>),
+}
+
+impl Message {
+    /// Whether it is worth a wake-up.
+    const fn is_news(&self) -> bool {
+        !matches!(self, Self::EmptyParcel(_) | Self::EmptyAcks(_))
+    }
 }
 
 /// The receiving ends of one shard.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    publishes: Receiver<Publish>,
+    parcels: Receiver<Parcel>,
+    /// A parcel that was begun.
+    begun: Option<Parcel>,
     messages: Receiver<Message>,
-    publish_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl Inbox {
-    pub(crate) fn next_publish(&self) -> Option<Publish> {
-        let publish = received(self.publishes.try_recv())?;
-        self.publish_bytes
-            .fetch_sub(publish.record.len(), Ordering::Relaxed);
-        Some(publish)
+    /// The parcel that comes next; what is left of it afterwards goes to [`Self::put_back`].
+    pub(crate) fn next_parcel(&mut self) -> Option<Parcel> {
+        if let Some(begun) = self.begun.take() {
+            return Some(begun);
+        }
+        let parcel = received(self.parcels.try_recv())?;
+        self.waiting.remove(parcel.weight());
+        Some(parcel)
+    }
+
+    pub(crate) fn put_back(&mut self, parcel: Parcel) {
+        self.begun = Some(parcel);
     }
 
     pub(crate) fn next_message(&self) -> Option<Message> {
@@ -161,27 +172,28 @@ fn received<T>(result: Result<T, TryRecvError>) -> Option<T> {
 /// One shard's way to another's inboxes.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxSender {
-    publishes: SyncSender<Publish>,
+    parcels: SyncSender<Parcel>,
     messages: SyncSender<Message>,
-    publish_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     waker: Waker,
 }
 
 /// The inboxes of a shard that `waker` wakes.
 pub(crate) fn inbox(waker: Waker) -> (InboxSender, Inbox) {
-    let (publishes, publishes_out) = sync_channel(PUBLISHES_MAX);
+    let (parcels, parcels_out) = sync_channel(PARCELS_MAX);
     let (messages, messages_out) = sync_channel(MESSAGES_MAX);
-    let publish_bytes = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Waiting::default());
     let sender = InboxSender {
-        publishes,
+        parcels,
         messages,
-        publish_bytes: publish_bytes.clone(),
+        waiting: waiting.clone(),
         waker,
     };
     let inbox = Inbox {
-        publishes: publishes_out,
+        parcels: parcels_out,
+        begun: None,
         messages: messages_out,
-        publish_bytes,
+        waiting,
     };
     (sender, inbox)
 }
@@ -189,53 +201,117 @@ pub(crate) fn inbox(waker: Waker) -> (InboxSender, Inbox) {
 /// What one shard has to say to all others: gathered during a turn, with one wake-up each at its end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    /// The shard whose outbox it is.
+    own: usize,
     targets: Vec<Target>,
+    parcels_spare: Spares,
+    /// Empty lists of outcomes.
+    acks_spare: Vec<Vec<Ack>>,
 }
 
 #[derive(Debug)]
 struct Target {
     sender: InboxSender,
+    /// Records that have not left.
+    parcel: Parcel,
+    acks: Vec<Ack>,
     overflow: VecDeque<Message>,
     wake: bool,
 }
 
+impl Target {
+    /// Sends the open parcel; without room for it, it stays open. Tells whether it has left.
+    fn send_parcel(&mut self) -> bool {
+        let parcel = std::mem::take(&mut self.parcel);
+        let weight = parcel.weight();
+        self.sender.waiting.add(weight);
+        self.wake = true;
+        match self.sender.parcels.try_send(parcel) {
+            Ok(()) => true,
+            Err(TrySendError::Full(parcel)) => {
+                self.sender.waiting.remove(weight);
+                self.parcel = parcel;
+                false
+            }
+            // A shard that is gone has taken the process with it.
+            Err(TrySendError::Disconnected(_)) => true,
+        }
+    }
+
+    fn send_messages(&mut self) -> bool {
+        while let Some(message) = self.overflow.pop_front() {
+            let is_news = message.is_news();
+            match self.sender.messages.try_send(message) {
+                // Also what had to wait for room is news.
+                Ok(()) => self.wake |= is_news,
+                Err(TrySendError::Full(message)) => {
+                    self.overflow.push_front(message);
+                    return false;
+                }
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+        true
+    }
+}
+
 impl Outbox {
-    pub(crate) fn new(senders: Vec<InboxSender>) -> Self {
+    pub(crate) fn new(own: usize, senders: Vec<InboxSender>) -> Self {
         let target = |sender| Target {
             sender,
+            parcel: Parcel::default(),
+            acks: Vec::new(),
             overflow: VecDeque::new(),
             wake: false,
         };
         Self {
+            own,
             targets: senders.into_iter().map(target).collect(),
+            parcels_spare: Spares::default(),
+            acks_spare: Vec::new(),
         }
     }
 
-    /// Whether a record of so many bytes would probably be taken.
-    pub(crate) fn has_room(&self, shard: usize, size: usize) -> bool {
-        let waiting = self.targets[shard]
-            .sender
-            .publish_bytes
-            .load(Ordering::Relaxed);
-        waiting + size <= PUBLISH_BYTES_MAX
-    }
-
-    /// Hands a record over; gives it back when the inbox is full.
-    pub(crate) fn publish(&mut self, shard: usize, publish: Publish) -> Result<(), Publish> {
+    /// Takes a record for another shard, if there is room for it.
+    pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed, record: &[u8]) -> bool {
         let target = &mut self.targets[shard];
-        let size = publish.record.len();
-        let waiting = &target.sender.publish_bytes;
-        if waiting.fetch_add(size, Ordering::Relaxed) + size > PUBLISH_BYTES_MAX {
-            waiting.fetch_sub(size, Ordering::Relaxed);
-            return Err(publish);
+        let weight = target.parcel.weight() + record.len();
+        if !target.sender.waiting.has_room(weight) {
+            return false;
         }
-        target.wake = true;
-        match target.sender.publishes.try_send(publish) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(publish) | TrySendError::Disconnected(publish)) => {
-                waiting.fetch_sub(size, Ordering::Relaxed);
-                Err(publish)
-            }
+        if target.parcel.is_empty() {
+            target.parcel = self.parcels_spare.take();
+        }
+        target.parcel.push(handed, record);
+        if target.parcel.is_full() {
+            target.send_parcel();
+        }
+        true
+    }
+
+    /// Takes an outcome for a publisher of another shard.
+    pub(crate) fn answer(&mut self, shard: usize, ack: Ack) {
+        let target = &mut self.targets[shard];
+        if target.acks.is_empty() {
+            target.acks = self.acks_spare.pop().unwrap_or_default();
+        }
+        target.acks.push(ack);
+    }
+
+    /// Gives back what has been emptied, at the next opportunity.
+    pub(crate) fn give_back(&mut self, shard: usize, empty: Message) {
+        self.targets[shard].overflow.push_back(empty);
+    }
+
+    /// Keeps a parcel that has come back.
+    pub(crate) fn keep_parcel(&mut self, parcel: Parcel) {
+        self.parcels_spare.keep(parcel);
+    }
+
+    /// Keeps a list of outcomes that has come back.
+    pub(crate) fn keep_acks(&mut self, acks: Vec<Ack>) {
+        if self.acks_spare.len() < ACKS_SPARE_MAX && acks.capacity() <= ACKS_SPARE_SIZE {
+            self.acks_spare.push(acks);
         }
     }
 
@@ -251,27 +327,125 @@ impl Outbox {
         self.targets[shard].wake = true;
     }
 
+    /// Whether records wait here for room with another shard.
+    pub(crate) fn has_records(&self) -> bool {
+        self.targets.iter().any(|target| !target.parcel.is_empty())
+    }
+
     /// Ends the turn: sends what fits, wakes whoever has something. Tells whether something is left.
     pub(crate) fn finish_turn(&mut self) -> bool {
         let mut left = false;
         for target in &mut self.targets {
-            while let Some(message) = target.overflow.pop_front() {
-                match target.sender.messages.try_send(message) {
-                    // Also what had to wait for room is news.
-                    Ok(()) => target.wake = true,
-                    Err(TrySendError::Full(message)) => {
-                        target.overflow.push_front(message);
-                        left = true;
-                        break;
-                    }
-                    // A shard that is gone has taken the process with it.
-                    Err(TrySendError::Disconnected(_)) => {}
-                }
+            if !target.acks.is_empty() {
+                let acks = std::mem::take(&mut target.acks);
+                let from = self.own;
+                target.wake = true;
+                target.overflow.push_back(Message::Published { from, acks });
             }
+            left |= !target.parcel.is_empty() && !target.send_parcel();
+            left |= !target.send_messages();
             if std::mem::take(&mut target.wake) {
                 target.sender.waker.wake();
             }
         }
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::LogId;
+
+    use super::*;
+    use crate::handover::Origin;
+
+    /// A shard's outbox towards one other, and that one's inbox.
+    fn pair() -> (Outbox, Inbox) {
+        let (sender, inbox) = inbox(Waker::new().unwrap());
+        (Outbox::new(1, vec![sender]), inbox)
+    }
+
+    /// Hands over record `number`, whose bytes tell it.
+    fn hand_over(outbox: &mut Outbox, number: usize, size: usize) -> bool {
+        let record = vec![number as u8; size];
+        let origin = Origin {
+            shard: 1,
+            session: SessionId::new(7, 7),
+            correlation: number as u64,
+            size: u32::try_from(size).unwrap(),
+        };
+        let log = LogId::new(2);
+        outbox.hand_over(0, Handed { origin, log }, &record)
+    }
+
+    /// Takes everything out, checks it against the size that each number should have, and gives the numbers.
+    fn take_all(inbox: &mut Inbox, size_of: impl Fn(usize) -> usize) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        while let Some(mut parcel) = inbox.next_parcel() {
+            while let Some((handed, record)) = parcel.next() {
+                let number = usize::try_from(handed.origin.correlation).unwrap();
+                assert_eq!(record, vec![number as u8; size_of(number)]);
+                numbers.push(number);
+                parcel.advance();
+            }
+        }
+        numbers
+    }
+
+    #[test]
+    fn records_come_out_whole_and_in_the_order_in_which_they_went_in() {
+        let (mut outbox, mut inbox) = pair();
+        let size_of = |number: usize| 56 + 8 * number;
+        for number in 0..500 {
+            assert!(hand_over(&mut outbox, number, size_of(number)));
+        }
+        assert!(!outbox.finish_turn());
+        assert!(!outbox.has_records());
+        let numbers = take_all(&mut inbox, size_of);
+        assert_eq!(numbers, Vec::from_iter(0..500));
+    }
+
+    #[test]
+    fn a_parcel_that_was_put_back_goes_on_where_it_was_left() {
+        let (mut outbox, mut inbox) = pair();
+        for number in 0..3 {
+            hand_over(&mut outbox, number, 64);
+        }
+        outbox.finish_turn();
+        let mut parcel = inbox.next_parcel().unwrap();
+        parcel.advance();
+        inbox.put_back(parcel);
+        assert_eq!(take_all(&mut inbox, |_| 64), [1, 2]);
+    }
+
+    #[test]
+    fn a_full_inbox_refuses_records_until_some_are_taken() {
+        let (mut outbox, mut inbox) = pair();
+        let size = 64 << 10;
+        let fitted = (0..1_000)
+            .take_while(|number| hand_over(&mut outbox, *number, size))
+            .count();
+        assert!((200..256).contains(&fitted), "{fitted} of 64 KiB");
+        assert!(!outbox.finish_turn());
+        assert_eq!(take_all(&mut inbox, |_| size).len(), fitted);
+        assert!(hand_over(&mut outbox, 0, size));
+    }
+
+    #[test]
+    fn records_without_room_for_their_parcel_leave_together_later() {
+        let (mut outbox, mut inbox) = pair();
+        let records = 2 * PARCELS_MAX;
+        let left: Vec<bool> = (0..records)
+            .map(|number| {
+                assert!(hand_over(&mut outbox, number, 64));
+                outbox.finish_turn()
+            })
+            .collect();
+        assert_eq!(left.iter().position(|left| *left), Some(PARCELS_MAX));
+        assert!(outbox.has_records());
+        let mut numbers = take_all(&mut inbox, |_| 64);
+        assert!(!outbox.finish_turn());
+        numbers.extend(take_all(&mut inbox, |_| 64));
+        assert_eq!(numbers, Vec::from_iter(0..records));
     }
 }

@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use oyez_protocol::event::{Outcome, Published, PublishedEntry};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::AppendError;
 
-use crate::inbox::{Message, Origin, Publish};
+use crate::handover::{Handed, Origin};
+use crate::inbox::{Ack, Message};
 use crate::receive::Taken;
 use crate::session::SessionId;
 use crate::shard::Shard;
@@ -28,6 +28,13 @@ pub(crate) struct PendingAck {
     epoch: Epoch,
     /// The turn that appended it.
     since_us: u64,
+}
+
+/// A record of another shard that its log did not take.
+#[derive(Debug)]
+pub(crate) struct Stalled {
+    handed: Handed,
+    record: Box<[u8]>,
 }
 
 /// Records of one log that wait for it, in the log's order.
@@ -57,7 +64,7 @@ impl Shard {
         let taken = if owner == self.id {
             self.append(log, &record, origin)
         } else {
-            self.hand_over(owner, log, &record, origin)
+            self.hand_over(owner, Handed { origin, log }, &record)
         };
         if taken == Taken::Done {
             if let Some(session) = self.sessions.get_mut(id) {
@@ -73,29 +80,12 @@ impl Shard {
         taken
     }
 
-    fn hand_over(
-        &mut self,
-        owner: usize,
-        log: LogId,
-        record: &Record<'_>,
-        origin: Origin,
-    ) -> Taken {
-        if !self.outbox.has_room(owner, record.bytes().len()) {
-            self.retry = true;
-            return Taken::Later;
+    fn hand_over(&mut self, owner: usize, handed: Handed, record: &Record<'_>) -> Taken {
+        if self.outbox.hand_over(owner, handed, record.bytes()) {
+            return Taken::Done;
         }
-        let publish = Publish {
-            origin,
-            log,
-            record: Bytes::copy_from_slice(record.bytes()),
-        };
-        match self.outbox.publish(owner, publish) {
-            Ok(()) => Taken::Done,
-            Err(_) => {
-                self.retry = true;
-                Taken::Later
-            }
-        }
+        self.retry = true;
+        Taken::Later
     }
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
@@ -144,33 +134,46 @@ impl Shard {
         if self.stalled > 0 {
             self.retry_stalled();
         }
-        self.retry |= self.take_handed_over();
+        self.publishes_left = self.take_handed_over();
         self.storage_time.leave(&mut *self.clock);
     }
 
     /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more.
     fn take_handed_over(&mut self) -> bool {
-        for _ in 0..PUBLISHES_PER_TURN {
-            if self.stalled >= STALLED_MAX {
-                return false;
+        let mut room = PUBLISHES_PER_TURN;
+        while let Some(mut parcel) = self.inbox.next_parcel() {
+            while let Some((handed, record)) = parcel.next() {
+                if room == 0 || self.stalled >= STALLED_MAX {
+                    self.inbox.put_back(parcel);
+                    return true;
+                }
+                room -= 1;
+                self.take_handed(handed, record);
+                parcel.advance();
             }
-            let Some(publish) = self.inbox.next_publish() else {
-                return false;
-            };
-            let waits = !self.log(publish.log).stalled.is_empty();
-            if waits || self.append_handed_over(&publish) == Taken::Later {
-                self.log(publish.log).stalled.push_back(publish);
-                self.stalled += 1;
+            if let Some(shard) = parcel.clear() {
+                self.outbox.give_back(shard, Message::EmptyParcel(parcel));
             }
         }
-        true
+        false
+    }
+
+    fn take_handed(&mut self, handed: Handed, record: &[u8]) {
+        let waits = !self.log(handed.log).stalled.is_empty();
+        if waits || self.append_handed_over(handed, record) == Taken::Later {
+            self.log(handed.log).stalled.push_back(Stalled {
+                handed,
+                record: record.into(),
+            });
+            self.stalled += 1;
+        }
     }
 
     fn retry_stalled(&mut self) {
         for log in 0..self.logs.len() {
-            while let Some(publish) = self.logs[log].stalled.pop_front() {
-                if self.append_handed_over(&publish) == Taken::Later {
-                    self.logs[log].stalled.push_front(publish);
+            while let Some(stalled) = self.logs[log].stalled.pop_front() {
+                if self.append_handed_over(stalled.handed, &stalled.record) == Taken::Later {
+                    self.logs[log].stalled.push_front(stalled);
                     break;
                 }
                 self.stalled -= 1;
@@ -179,16 +182,21 @@ impl Shard {
     }
 
     /// The other shard has verified the record; only its structure is looked at again.
-    fn append_handed_over(&mut self, publish: &Publish) -> Taken {
-        match Record::trusted(&publish.record) {
-            Some(record) => self.append(publish.log, &record, publish.origin),
+    fn append_handed_over(&mut self, handed: Handed, record: &[u8]) -> Taken {
+        match Record::trusted(record) {
+            Some(record) => self.append(handed.log, &record, handed.origin),
             None => Taken::Done,
         }
     }
 
-    /// Whether records of other shards wait here.
+    /// Whether records of other shards wait for logs that took no more.
     pub(crate) fn has_stalled_publishes(&self) -> bool {
         self.stalled > 0
+    }
+
+    /// Whether records of other shards can be taken at once.
+    pub(crate) fn can_take_publishes(&self) -> bool {
+        self.publishes_left && self.stalled < STALLED_MAX
     }
 
     /// Answers every publisher whose record has become visible in an own log.
@@ -224,15 +232,15 @@ impl Shard {
     }
 
     fn answer(&mut self, origin: Origin, entry: PublishedEntry) {
+        let ack = Ack {
+            session: origin.session,
+            entry,
+            size: origin.size,
+        };
         if origin.shard == self.id {
-            self.acks.push((origin.session, entry, origin.size));
+            self.acks.push(ack);
         } else {
-            let message = Message::Published {
-                session: origin.session,
-                entry,
-                size: origin.size,
-            };
-            self.outbox.say(origin.shard, message);
+            self.outbox.answer(origin.shard, ack);
         }
     }
 
@@ -244,16 +252,16 @@ impl Shard {
         self.freed = true;
         let mut acks = std::mem::take(&mut self.acks);
         // Stable: the outcomes of one session stay in their order.
-        acks.sort_by_key(|(session, _, _)| *session);
+        acks.sort_by_key(|ack| ack.session);
         let mut entries = std::mem::take(&mut self.entries);
-        for group in acks.chunk_by(|(left, _, _), (right, _, _)| left == right) {
-            let id = group[0].0;
+        for group in acks.chunk_by(|left, right| left.session == right.session) {
+            let id = group[0].session;
             entries.clear();
-            entries.extend(group.iter().map(|(_, entry, _)| *entry));
+            entries.extend(group.iter().map(|ack| ack.entry));
             if let Some(session) = self.sessions.get_mut(id) {
                 session.inflight_records =
                     session.inflight_records.saturating_sub(group.len() as u32);
-                let bytes: u32 = group.iter().map(|(_, _, size)| *size).sum();
+                let bytes: u32 = group.iter().map(|ack| ack.size).sum();
                 session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
             }
             self.send_control(id, |out| Published::encode(&entries, out));

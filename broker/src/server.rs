@@ -195,7 +195,7 @@ impl Launch<'_> {
                     .then(|| self.cores[id % self.cores.len()]),
                 address: self.address,
                 inbox,
-                outbox: Outbox::new(senders.clone()),
+                outbox: Outbox::new(id, senders.clone()),
                 opened: Some(opened_in.clone()),
                 start,
             };

@@ -19,11 +19,11 @@ use crate::clock::{Clock, Now};
 use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
-use crate::inbox::{Inbox, Message, Outbox, Publish};
+use crate::inbox::{Ack, Inbox, Message, Outbox};
 use crate::lag::LagSurveys;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
-use crate::publish::PendingAcks;
+use crate::publish::{PendingAcks, Stalled};
 use crate::query::Listing;
 use crate::registry::Registry;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
@@ -69,7 +69,7 @@ pub(crate) struct LogView {
     /// Records whose outcome waits for the log; only the owner has any.
     pub(crate) pending: PendingAcks,
     /// Publishes of other shards that wait for the log to take them; only the owner has any.
-    pub(crate) stalled: VecDeque<Publish>,
+    pub(crate) stalled: VecDeque<Stalled>,
     /// Since when the log takes no more; only the owner knows.
     pub(crate) refused_since_us: Option<u64>,
 }
@@ -112,7 +112,9 @@ pub(crate) struct Shard {
     pub(crate) outbox: Outbox,
     /// Publishes in the `stalled` lists of all logs.
     pub(crate) stalled: usize,
-    pub(crate) acks: Vec<(SessionId, PublishedEntry, u32)>,
+    /// The turn was too short for all that others have handed over.
+    pub(crate) publishes_left: bool,
+    pub(crate) acks: Vec<Ack>,
     /// Sessions with something to read, to send, waiting to be read again.
     pub(crate) readable: VecDeque<SessionId>,
     pub(crate) sendable: VecDeque<SessionId>,
@@ -207,6 +209,7 @@ impl Shard {
             inbox: parts.inbox,
             outbox: parts.outbox,
             stalled: 0,
+            publishes_left: false,
             acks: Vec::new(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
@@ -348,6 +351,7 @@ impl Shard {
     fn has_work(&self) -> bool {
         let waiting = !self.paused.is_empty() || self.has_stalled_publishes();
         (self.freed && waiting)
+            || self.can_take_publishes()
             || self.resuming > 0
             || !self.readable.is_empty()
             || !self.sendable.is_empty()
@@ -443,11 +447,12 @@ impl Shard {
                 return false;
             };
             match message {
-                Message::Published {
-                    session,
-                    entry,
-                    size,
-                } => self.acks.push((session, entry, size)),
+                Message::Published { from, mut acks } => {
+                    self.acks.append(&mut acks);
+                    self.outbox.give_back(from, Message::EmptyAcks(acks));
+                }
+                Message::EmptyParcel(parcel) => self.outbox.keep_parcel(parcel),
+                Message::EmptyAcks(acks) => self.outbox.keep_acks(acks),
                 Message::Locate(ask) => self.locate(&ask),
                 Message::Located(answer) => self.located(&answer),
                 Message::Resolve(ask) => self.resolve(ask),

@@ -1,0 +1,120 @@
+//! Records on their way to the shard that owns their log: gathered during a turn, handed over together. One allocation
+//! made by one thread and freed by another for every record would have both wait for the allocator's lock.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use oyez_protocol::LogId;
+
+use crate::session::SessionId;
+
+/// A parcel this large leaves at once instead of at the turn's end.
+const PARCEL_BYTES: usize = 64 << 10;
+/// Bytes that may wait for one shard, each sender's open parcel aside.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Empty parcels kept to be filled again.
+const SPARES_MAX: usize = 4;
+
+/// Who waits for the outcome of a publish.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) shard: usize,
+    pub(crate) session: SessionId,
+    pub(crate) correlation: u64,
+    pub(crate) size: u32,
+}
+
+/// One record of a parcel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) origin: Origin,
+    pub(crate) log: LogId,
+}
+
+/// Records of one shard for another, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Parcel {
+    records: Vec<Handed>,
+    /// The records, back to back.
+    bytes: Vec<u8>,
+    /// How many are taken, and their bytes.
+    taken: usize,
+    taken_bytes: usize,
+}
+
+impl Parcel {
+    pub(crate) fn push(&mut self, handed: Handed, record: &[u8]) {
+        self.records.push(handed);
+        self.bytes.extend_from_slice(record);
+    }
+
+    /// The next record that was not taken.
+    pub(crate) fn next(&self) -> Option<(Handed, &[u8])> {
+        let handed = self.records.get(self.taken)?;
+        let end = self.taken_bytes + handed.origin.size as usize;
+        Some((*handed, &self.bytes[self.taken_bytes..end]))
+    }
+
+    /// Goes on to the one after it.
+    pub(crate) fn advance(&mut self) {
+        self.taken_bytes += self.records[self.taken].origin.size as usize;
+        self.taken += 1;
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes.len() >= PARCEL_BYTES
+    }
+
+    /// What it costs in memory.
+    pub(crate) const fn weight(&self) -> usize {
+        self.bytes.len() + self.records.len() * size_of::<Handed>()
+    }
+
+    /// Empties it; tells whose it was.
+    pub(crate) fn clear(&mut self) -> Option<usize> {
+        let owner = self.records.first().map(|handed| handed.origin.shard);
+        self.records.clear();
+        self.bytes.clear();
+        (self.taken, self.taken_bytes) = (0, 0);
+        owner
+    }
+}
+
+/// Empty parcels that have come back, so that handing over needs no new memory.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<Parcel>);
+
+impl Spares {
+    pub(crate) fn take(&mut self) -> Parcel {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Keeps an emptied parcel, unless it is one of many or had to hold far more than usual.
+    pub(crate) fn keep(&mut self, parcel: Parcel) {
+        if self.0.len() < SPARES_MAX && parcel.bytes.capacity() <= 2 * PARCEL_BYTES {
+            self.0.push(parcel);
+        }
+    }
+}
+
+/// Bytes on their way to one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(AtomicUsize);
+
+impl Waiting {
+    /// Whether so many bytes more may wait. Several senders may find room at once; each is over by one parcel at most.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.0.load(Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
