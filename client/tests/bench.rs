@@ -82,6 +82,46 @@ fn a_floor_that_answers_takes_the_words_of_a_real_client() {
 }
 
 #[test]
+fn silent_connections_are_counted_when_the_broker_has_accepted_them() {
+    let broker = FakeBroker::new();
+    let port = broker.port();
+    let attended = thread::spawn(move || {
+        let mut questions = broker.accept();
+        // Seven before it begins; then none of its two, one of them, both.
+        for accepted in [7, 7, 8, 9] {
+            let Heard::Stats { id } = questions.next() else {
+                panic!("it asks how many are accepted");
+            };
+            questions.answer(
+                id,
+                false,
+                &format!("{{\"connections_accepted\":{accepted}}}"),
+            );
+        }
+        [(); 2].map(|()| broker.accept_unheard().next())
+    });
+    let silent = ["connect", "--connections", "2", "--silent", "-o", "json"];
+    let output = bench(port, &silent);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told["figures"]["connections_per_s"].is_number());
+    assert_eq!(told["parameters"]["silent"], true);
+    assert_eq!(told["parameters"]["subscribe"], false);
+    assert_eq!(attended.join().unwrap(), [Heard::End, Heard::End]);
+}
+
+#[test]
+fn another_server_does_not_say_how_many_connections_it_has_accepted() {
+    let output = bench(
+        NOBODY,
+        &["connect", "--silent", "--target", "redis://[::1]:1"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--silent"));
+}
+
+#[test]
 fn memory_per_connection_is_told_apart() {
     let told = floor(&["idle", "--connections", "50", "--hold", "0"]);
     let memory = &told["memory"];

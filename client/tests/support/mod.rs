@@ -72,13 +72,18 @@ impl FakeBroker {
         format!("oyez://{}", self.address)
     }
 
-    /// The next connection, not welcomed yet.
-    pub(crate) fn accept_unwelcomed(&self) -> Peer {
+    /// The next connection, of which nothing was heard yet.
+    pub(crate) fn accept_unheard(&self) -> Peer {
         let stream = self
             .accepted
             .recv_timeout(PATIENCE)
             .expect("a client should connect");
-        let mut peer = Peer::new(stream);
+        Peer::new(stream)
+    }
+
+    /// The next connection, not welcomed yet.
+    pub(crate) fn accept_unwelcomed(&self) -> Peer {
+        let mut peer = self.accept_unheard();
         assert!(matches!(peer.next(), Heard::Hello { .. }));
         peer
     }

@@ -11,6 +11,7 @@ use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::{Report, Unit};
 use super::stage::{Publishing, Stage, Wanted};
+use super::target::Greeting;
 use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::failure::Failure;
@@ -24,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench connect --connections 10000
   oyez bench connect --connections 1000000 --resume --missed 1
-  oyez bench connect --connections 10000 --target floor             accepted, and no more
+  oyez bench connect --connections 10000 --silent                   accepted, and no more
+  oyez bench connect --connections 10000 --target floor             the same by a bare kernel loop
   oyez bench connect --connections 10000 --target floor --answer    read and answered, too
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published
@@ -50,6 +52,11 @@ pub(crate) struct Arguments {
     /// Connect and say hello, but do not subscribe
     #[arg(long, conflicts_with = "resume")]
     no_subscribe: bool,
+
+    /// Connect and say nothing: how fast connections are accepted, and no more; only with the broker and
+    /// the floor
+    #[arg(long, conflicts_with_all = ["resume", "no_subscribe", "answer"])]
+    silent: bool,
 
     /// With --target floor: the server reads what each says, and answers as many bytes as a broker would
     #[arg(long)]
@@ -87,12 +94,22 @@ struct Resumed {
     away_s: Option<f64>,
 }
 
+impl Arguments {
+    const fn greeting(&self) -> Greeting {
+        match (self.silent, self.no_subscribe) {
+            (true, _) => Greeting::Silence,
+            (false, true) => Greeting::Hello,
+            (false, false) => Greeting::Subscribe,
+        }
+    }
+}
+
 /// Runs the bench.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
     let wanted = Wanted {
         connections: arguments.connections,
         groups: 1,
-        subscribe: !arguments.no_subscribe,
+        greeting: arguments.greeting(),
         compress: true,
         durable: false,
     };
@@ -123,7 +140,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     report
         .parameter("connections", arguments.connections)
         .parameter("outstanding", arguments.common.outstanding)
-        .parameter("subscribe", !arguments.no_subscribe)
+        .parameter("silent", arguments.silent)
+        .parameter("subscribe", arguments.greeting() == Greeting::Subscribe)
         .parameter("resume", arguments.resume)
         .parameter(
             "resume_after",

@@ -11,6 +11,7 @@ use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
+use super::target::Greeting;
 use super::times::Times;
 use crate::Shared;
 use crate::failure::Failure;
@@ -78,7 +79,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let wanted = Wanted {
         connections: arguments.subscribers,
         groups: 1,
-        subscribe: true,
+        greeting: Greeting::Subscribe,
         compress: !arguments.content.no_compress,
         durable: false,
     };

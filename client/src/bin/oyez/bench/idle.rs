@@ -10,6 +10,7 @@ use super::memory;
 use super::options::{Common, at_least_one};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
+use super::target::Greeting;
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
@@ -45,7 +46,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let wanted = Wanted {
         connections: arguments.connections,
         groups: 1,
-        subscribe: true,
+        greeting: Greeting::Subscribe,
         compress: true,
         durable: false,
     };

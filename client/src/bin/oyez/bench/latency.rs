@@ -13,6 +13,7 @@ use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::stalled::{Stalled, StalledOptions};
+use super::target::Greeting;
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
@@ -76,7 +77,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let wanted = Wanted {
         connections: arguments.active + arguments.idle,
         groups: 2 + arguments.stalled.topics(),
-        subscribe: true,
+        greeting: Greeting::Subscribe,
         compress: !arguments.content.no_compress,
         durable: false,
     };

@@ -13,6 +13,7 @@ use super::publishers::{DEPTH_PACED, End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::stalled::{Stalled, StalledOptions};
+use super::target::Greeting;
 use super::times::Times;
 use crate::Shared;
 use crate::duration;
@@ -112,7 +113,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let wanted = Wanted {
         connections: arguments.connections,
         groups: arguments.topics() + arguments.stalled.topics(),
-        subscribe: true,
+        greeting: Greeting::Subscribe,
         compress: !arguments.content.no_compress,
         durable: false,
     };

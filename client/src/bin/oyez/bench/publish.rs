@@ -12,6 +12,7 @@ use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::spread::Spread;
 use super::stage::{Publishing, Stage, Wanted};
+use super::target::Greeting;
 use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::duration;
@@ -87,7 +88,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let wanted = Wanted {
         connections: 0,
         groups: arguments.topics,
-        subscribe: false,
+        greeting: Greeting::Hello,
         compress: !arguments.content.no_compress,
         durable: arguments.durable,
     };

@@ -16,9 +16,9 @@ use super::report::Report;
 use super::spread::Spread;
 use super::sys::bell::Bell;
 use super::sys::table;
-use super::target::Target;
 use super::target::floor::{FloorOptions, FloorTarget};
 use super::target::oyez::{OyezOptions, OyezTarget};
+use super::target::{Greeting, Target};
 use crate::Shared;
 use crate::failure::Failure;
 use crate::output::{grouped, say};
@@ -32,7 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) connections: usize,
     /// Topics that they are spread over.
     pub(crate) groups: usize,
-    pub(crate) subscribe: bool,
+    /// What each says when it is connected.
+    pub(crate) greeting: Greeting,
     pub(crate) compress: bool,
     /// Another server keeps what is published.
     pub(crate) durable: bool,
@@ -73,7 +74,7 @@ impl Stage {
         let options = OyezOptions {
             topic: common.topic.clone(),
             groups: wanted.groups,
-            subscribe: wanted.subscribe,
+            greeting: wanted.greeting,
             compress: wanted.compress,
             durable: wanted.durable,
             pid: common.pid,

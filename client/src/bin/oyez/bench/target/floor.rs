@@ -12,7 +12,7 @@ use oyez_protocol::record::{Stamp as RecordStamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
 use super::oyez::{OyezEar, OyezOptions, compose_record, greet};
-use super::{Ear, Place, Stamp, Target};
+use super::{Ear, Greeting, Place, Stamp, Target};
 use crate::bench::floor::MARK_BYTES;
 use crate::bench::memory;
 use crate::failure::Failure;
@@ -181,7 +181,7 @@ impl Target for FloorTarget {
     fn ear(&self, decode: bool) -> Box<dyn Ear> {
         Box::new(OyezEar {
             decode,
-            subscribe: self.options.subscribe,
+            subscribe: self.options.greeting == Greeting::Subscribe,
             scratch: Scratch::new(),
         })
     }

@@ -14,6 +14,16 @@ mod trial;
 
 use std::net::SocketAddr;
 
+/// What a subscriber says when it is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// Nothing: it is there when the server says that it has accepted it.
+    Silence,
+    Hello,
+    /// Hello, and what it subscribes to.
+    Subscribe,
+}
+
 /// A server of some protocol.
 pub(crate) trait Target: Send + Sync {
     /// Its name in tables.

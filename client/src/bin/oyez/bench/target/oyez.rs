@@ -15,7 +15,7 @@ use oyez_protocol::message::{MessageRef, Messages};
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
 
-use super::{Ear, Heard, Place, Stamp, Target, topic_of};
+use super::{Ear, Greeting, Heard, Place, Stamp, Target, topic_of};
 use crate::Shared;
 use crate::bench::memory;
 use crate::failure::Failure;
@@ -33,8 +33,7 @@ pub(crate) struct OyezOptions {
     pub(crate) topic: String,
     /// Topics that the crowd is spread over.
     pub(crate) groups: usize,
-    /// False leaves it at the hello.
-    pub(crate) subscribe: bool,
+    pub(crate) greeting: Greeting,
     pub(crate) compress: bool,
     /// Another server appends to what it keeps on disk, and answers when it has. What Oyez does is up to the topic.
     pub(crate) durable: bool,
@@ -48,6 +47,8 @@ pub(crate) struct OyezTarget {
     options: OyezOptions,
     /// For questions; its connection is there before any figure is taken.
     client: Mutex<Client>,
+    /// Connections that the broker had accepted by then; only asked where subscribers say nothing.
+    accepted_before: u64,
 }
 
 impl OyezTarget {
@@ -56,6 +57,10 @@ impl OyezTarget {
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let parsed: oyez_client::Address = shared.server.parse().map_err(ConnectError::Address)?;
         let client = shared.connect()?;
+        let accepted_before = match options.greeting {
+            Greeting::Silence => accepted(&client).map_err(Failure::Failed)?,
+            Greeting::Hello | Greeting::Subscribe => 0,
+        };
         let text = parsed.to_string();
         let found = text
             .to_socket_addrs()
@@ -66,6 +71,7 @@ impl OyezTarget {
             address,
             options,
             client: Mutex::new(client),
+            accepted_before,
         })
     }
 }
@@ -81,6 +87,10 @@ impl Target for OyezTarget {
 
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         greet(&self.options, group, from, out);
+    }
+
+    fn answers(&self) -> bool {
+        self.options.greeting != Greeting::Silence
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
@@ -103,9 +113,20 @@ impl Target for OyezTarget {
     fn ear(&self, decode: bool) -> Box<dyn Ear> {
         Box::new(OyezEar {
             decode,
-            subscribe: self.options.subscribe,
+            subscribe: self.options.greeting == Greeting::Subscribe,
             scratch: Scratch::new(),
         })
+    }
+
+    fn accepted(&self) -> Result<Option<usize>, String> {
+        if self.answers() {
+            return Ok(None);
+        }
+        let client = self.client.lock().expect("nobody panics while asking");
+        let fresh = accepted(&client)?.saturating_sub(self.accepted_before);
+        usize::try_from(fresh)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 
     /// What its welcome says.
@@ -122,6 +143,14 @@ impl Target for OyezTarget {
         let stats = client.stats().map_err(|error| error.to_string())?;
         Ok(stats["rss_anon_bytes"].as_u64())
     }
+}
+
+/// Connections that the broker has accepted since it started.
+fn accepted(client: &Client) -> Result<u64, String> {
+    let stats = client.stats().map_err(|error| error.to_string())?;
+    stats["connections_accepted"]
+        .as_u64()
+        .ok_or_else(|| "the broker does not say how many connections it has accepted".to_owned())
 }
 
 /// Says hello on a connection of its own, and reads the welcome.
@@ -150,8 +179,11 @@ fn ask_run(address: SocketAddr) -> io::Result<u64> {
 
 /// Appends what a new subscriber says.
 pub(crate) fn greet(options: &OyezOptions, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+    if options.greeting == Greeting::Silence {
+        return;
+    }
     hello(out);
-    if !options.subscribe {
+    if options.greeting == Greeting::Hello {
         return;
     }
     Subscribe {

@@ -18,7 +18,7 @@ use super::nats::Nats;
 use super::oyez::OyezOptions;
 use super::redis::Redis;
 use super::redis_stream::RedisStream;
-use super::{Ear, Heard, Place, Stamp, Target, topic_of};
+use super::{Ear, Greeting, Heard, Place, Stamp, Target, topic_of};
 use crate::bench::memory;
 use crate::failure::Failure;
 
@@ -29,6 +29,7 @@ pub(super) const PAYLOAD_MAX: usize = 16 << 20;
 /// Longest line of a protocol that has lines.
 const LINE_MAX: usize = 64 << 10;
 /// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
+const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
 const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; mqtt has no append that is acknowledged when it is on disk";
 pub(super) const LINE_END: &[u8] = b"\r\n";
 /// A slot as a publication carries it in a protocol of text: hexadecimal digits.
@@ -104,6 +105,9 @@ pub(super) enum Said<'a> {
 impl Peer {
     /// The target that it is.
     pub(crate) fn target(self, options: OyezOptions) -> Result<Arc<dyn Target>, Failure> {
+        if options.greeting == Greeting::Silence {
+            return Err(Failure::Usage(NOT_TOLD.to_owned()));
+        }
         Ok(match (self.protocol, options.durable) {
             (Protocol::Redis, true) => {
                 Arc::new(PeerTarget::<RedisStream>::new(self.address, options)?)
@@ -183,7 +187,7 @@ impl<D: Dialect> Target for PeerTarget<D> {
 
     /// Nobody comes back to where it was: these servers keep nothing for who was away.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        let topic = self.options.subscribe.then(|| self.topic(group));
+        let topic = (self.options.greeting == Greeting::Subscribe).then(|| self.topic(group));
         D::join(topic.as_deref(), out);
     }
 
@@ -214,7 +218,9 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     fn ear(&self, _decode: bool) -> Box<dyn Ear> {
-        Box::new(PeerEar::<D>::new(self.options.subscribe))
+        Box::new(PeerEar::<D>::new(
+            self.options.greeting == Greeting::Subscribe,
+        ))
     }
 
     fn memory(&self) -> Result<Option<u64>, String> {
