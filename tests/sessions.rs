@@ -85,6 +85,35 @@ fn what_was_acknowledged_before_a_shutdown_is_there_after_it_in_the_same_epoch()
 }
 
 #[test]
+fn everything_is_answered_however_much_shards_have_for_each_other() {
+    const RECORDS: usize = 1_000;
+    let topics: Vec<String> = (0..8).map(|number| format!("topic/{number}")).collect();
+    let broker = Setup::new().set("shards", 2).start();
+    let mut publishers: Vec<Session> = (0..16).map(|_| broker.connect()).collect();
+    // Together more than a shard takes in one turn of what another has handed over.
+    for publisher in &mut publishers {
+        let records = (0..RECORDS).map(|number| record(&topics[number % 8], &["x"], number as u64));
+        publisher.send(&records.flatten().collect::<Vec<u8>>());
+    }
+    for publisher in &mut publishers {
+        let mut answered = BTreeSet::new();
+        while answered.len() < RECORDS {
+            match publisher.event() {
+                Event::Published(entries) => {
+                    assert!(entries.iter().all(|entry| entry.outcome == Outcome::Ok));
+                    answered.extend(entries.iter().map(|entry| entry.correlation));
+                }
+                event => panic!("expected outcomes, got {event:?}"),
+            }
+        }
+    }
+    let mut session = broker.connect();
+    let mut head = |topic: &String| session.subscribe(topic, Start::Earliest).head.get();
+    let stored: u64 = topics.iter().map(&mut head).sum();
+    assert_eq!(stored, 16 * RECORDS as u64);
+}
+
+#[test]
 fn a_subscriber_has_every_acknowledged_record_before_goodbye() {
     let broker = Broker::start();
     let mut subscriber = broker.connect();

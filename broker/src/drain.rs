@@ -10,8 +10,8 @@ use crate::shard::Shard;
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;
 
-/// How far a shard's shutdown has come. Each step waits for all shards to have done the one before, because each may
-/// still have something for the others.
+/// How far a shard's shutdown has come. Logs are closed and sessions told when all shards have come so far, because each
+/// may still have something for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Step {
     /// Not begun.

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oyez_protocol::LogId;
 
 use crate::session::SessionId;
+use crate::spares::Reused;
 
 /// A parcel this large leaves at once instead of at the turn's end.
 const PARCEL_BYTES: usize = 64 << 10;
 /// Bytes that may wait for one shard, each sender's open parcel aside.
 const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Empty parcels kept to be filled again.
-const SPARES_MAX: usize = 4;
 
 /// Who waits for the outcome of a publish.
 #[derive(Clone, Copy, Debug)]
@@ -83,20 +82,9 @@ impl Parcel {
     }
 }
 
-/// Empty parcels that have come back, so that handing over needs no new memory.
-#[derive(Debug, Default)]
-pub(crate) struct Spares(Vec<Parcel>);
-
-impl Spares {
-    pub(crate) fn take(&mut self) -> Parcel {
-        self.0.pop().unwrap_or_default()
-    }
-
-    /// Keeps an emptied parcel, unless it is one of many or had to hold far more than usual.
-    pub(crate) fn keep(&mut self, parcel: Parcel) {
-        if self.0.len() < SPARES_MAX && parcel.bytes.capacity() <= 2 * PARCEL_BYTES {
-            self.0.push(parcel);
-        }
+impl Reused for Parcel {
+    fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.records.capacity() * size_of::<Handed>()
     }
 }
 

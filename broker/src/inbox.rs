@@ -1,9 +1,9 @@
 //! What shards say to each other. Each shard has two bounded inboxes, one for publishes and one for everything else.
 //!
-//! A full inbox for publishes stops the reading of the publisher; nothing else is held up, and nothing waits. Whatever
-//! else does not fit stays in the sender's overflow and leaves in a later turn: it answers requests, of which each
-//! session has a bounded number. What goes from one shard to another with every record, the record and its outcome,
-//! goes together for a whole turn.
+//! A full inbox for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
+//! Whatever else does not fit stays in the sender's overflow and leaves in a later turn: it answers requests, of which
+//! each session has a bounded number. What goes from one shard to another with every record, the record and its
+//! outcome, goes together for a whole turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,18 +13,16 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicInfo};
 
-use crate::handover::{Handed, Parcel, Spares, Waiting};
+use crate::handover::{Handed, Parcel, Waiting};
 use crate::lag::Lag;
 use crate::session::SessionId;
+use crate::spares::{Reused, Spares};
 use crate::sys::waker::Waker;
 
-/// Parcels of publishes that may wait for one shard; where there are more, the senders fill up those they have.
+/// Parcels of publishes that may wait for one shard; where there are more, each sender fills up the one it has.
 const PARCELS_MAX: usize = 256;
 /// Other messages that may wait for one shard.
 const MESSAGES_MAX: usize = 1024;
-/// Empty lists of outcomes kept to be filled again, and the largest kept.
-const ACKS_SPARE_MAX: usize = 4;
-const ACKS_SPARE_SIZE: usize = 4096;
 
 /// The outcome of a publish, on its way to the publisher.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +31,12 @@ pub(crate) struct Ack {
     pub(crate) entry: PublishedEntry,
     /// Bytes of the record.
     pub(crate) size: u32,
+}
+
+impl Reused for Vec<Ack> {
+    fn bytes(&self) -> usize {
+        self.capacity() * size_of::<Ack>()
+    }
 }
 
 /// A subscription whose beginning has to be found.
@@ -204,9 +208,9 @@ pub(crate) struct Outbox {
     /// The shard whose outbox it is.
     own: usize,
     targets: Vec<Target>,
-    parcels_spare: Spares,
-    /// Empty lists of outcomes.
-    acks_spare: Vec<Vec<Ack>>,
+    /// What has come back empty.
+    parcels_spare: Spares<Parcel>,
+    acks_spare: Spares<Vec<Ack>>,
 }
 
 #[derive(Debug)]
@@ -225,9 +229,11 @@ impl Target {
         let parcel = std::mem::take(&mut self.parcel);
         let weight = parcel.weight();
         self.sender.waiting.add(weight);
-        self.wake = true;
         match self.sender.parcels.try_send(parcel) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.wake = true;
+                true
+            }
             Err(TrySendError::Full(parcel)) => {
                 self.sender.waiting.remove(weight);
                 self.parcel = parcel;
@@ -244,11 +250,12 @@ impl Target {
             match self.sender.messages.try_send(message) {
                 // Also what had to wait for room is news.
                 Ok(()) => self.wake |= is_news,
-                Err(TrySendError::Full(message)) => {
+                Err(TrySendError::Full(message)) if is_news => {
                     self.overflow.push_front(message);
                     return false;
                 }
-                Err(TrySendError::Disconnected(_)) => {}
+                // What is only memory is not worth a second attempt.
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
         }
         true
@@ -268,7 +275,7 @@ impl Outbox {
             own,
             targets: senders.into_iter().map(target).collect(),
             parcels_spare: Spares::default(),
-            acks_spare: Vec::new(),
+            acks_spare: Spares::default(),
         }
     }
 
@@ -276,7 +283,9 @@ impl Outbox {
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed, record: &[u8]) -> bool {
         let target = &mut self.targets[shard];
         let weight = target.parcel.weight() + record.len();
-        if !target.sender.waiting.has_room(weight) {
+        if !target.sender.waiting.has_room(weight)
+            || (target.parcel.is_full() && !target.send_parcel())
+        {
             return false;
         }
         if target.parcel.is_empty() {
@@ -293,7 +302,7 @@ impl Outbox {
     pub(crate) fn answer(&mut self, shard: usize, ack: Ack) {
         let target = &mut self.targets[shard];
         if target.acks.is_empty() {
-            target.acks = self.acks_spare.pop().unwrap_or_default();
+            target.acks = self.acks_spare.take();
         }
         target.acks.push(ack);
     }
@@ -310,9 +319,7 @@ impl Outbox {
 
     /// Keeps a list of outcomes that has come back.
     pub(crate) fn keep_acks(&mut self, acks: Vec<Ack>) {
-        if self.acks_spare.len() < ACKS_SPARE_MAX && acks.capacity() <= ACKS_SPARE_SIZE {
-            self.acks_spare.push(acks);
-        }
+        self.acks_spare.keep(acks);
     }
 
     /// Says anything else.
@@ -429,6 +436,26 @@ mod tests {
         assert!(!outbox.finish_turn());
         assert_eq!(take_all(&mut inbox, |_| size).len(), fitted);
         assert!(hand_over(&mut outbox, 0, size));
+    }
+
+    #[test]
+    fn an_open_parcel_takes_no_more_than_one_that_leaves() {
+        let (mut outbox, mut inbox) = pair();
+        for number in 0..PARCELS_MAX {
+            hand_over(&mut outbox, number, 64);
+            outbox.finish_turn();
+        }
+        let size = 16 << 10;
+        let first = PARCELS_MAX;
+        let fitted = (first..)
+            .take_while(|number| hand_over(&mut outbox, *number, size))
+            .count();
+        assert_eq!(fitted, 4, "64 KiB");
+        let size_of = |number| if number < first { 64 } else { size };
+        let mut numbers = take_all(&mut inbox, size_of);
+        assert!(!outbox.finish_turn());
+        numbers.extend(take_all(&mut inbox, size_of));
+        assert_eq!(numbers, Vec::from_iter(0..first + fitted));
     }
 
     #[test]

@@ -39,8 +39,9 @@
 //! or hands it to the shard that owns that log, in a parcel with all that it has for that shard in the turn
 //! (`handover`). When the log's visible place has passed it, the publisher gets its outcome (`publish`), and every shard
 //! that has a subscription in that log follows the headers of the new records (`fanout`) and notes their places in the
-//! windows of the topics concerned (`topic`). Each such topic is then walked: one `chain` is built from where the records lie and sent to every subscription that stands where it begins: small
-//! ones in batches by a ring of the shard's own (`batch`), others, or where io_uring is forbidden, one by one.
+//! windows of the topics concerned (`topic`). Each such topic is then walked: one `chain` is built from where the
+//! records lie and sent to every subscription that stands where it begins: small ones in batches by a ring of the
+//! shard's own (`batch`), others, or where io_uring is forbidden, one by one.
 //!
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
@@ -101,6 +102,7 @@ mod server;
 mod session;
 mod shard;
 mod shared;
+mod spares;
 mod storage_time;
 mod subscribe;
 mod subscription;

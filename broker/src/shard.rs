@@ -112,7 +112,7 @@ pub(crate) struct Shard {
     pub(crate) outbox: Outbox,
     /// Publishes in the `stalled` lists of all logs.
     pub(crate) stalled: usize,
-    /// The turn was too short for all that others have handed over.
+    /// There is more that others have handed over than was taken.
     pub(crate) publishes_left: bool,
     pub(crate) acks: Vec<Ack>,
     /// Sessions with something to read, to send, waiting to be read again.

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     /// Subscriptions per log and shard; news of a log wakes only those that have some.
     interest: Vec<AtomicU32>,
-    /// Shards that have stopped reading, and shards that have nothing more to acknowledge.
+    /// Shards that hand nothing over any more, and shards that have nothing more to acknowledge.
     pub(crate) shards_quiet: AtomicUsize,
     pub(crate) shards_drained: AtomicUsize,
 }

@@ -12,6 +12,8 @@ use testkit::figures::figure;
 use testkit::{Outcome, Session, Start};
 
 const TOPIC: &str = "counted";
+/// Topics without subscribers: enough that some belong to the shard that the publisher is not on.
+const OTHERS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 const SUBSCRIBERS: usize = 100;
 const RECORDS: usize = 200;
 const WARM_UP: usize = 300;
@@ -26,11 +28,13 @@ impl Run {
     fn publish(&mut self, records: usize) {
         let payload = vec![b'x'; 200];
         for chunk in 0..records / 10 {
-            let entries = self.publisher.publish_each(TOPIC, &[&payload; 10]);
-            assert!(
-                entries.iter().all(|entry| entry.outcome == Outcome::Ok),
-                "{chunk}"
-            );
+            for topic in OTHERS.iter().chain(&[TOPIC]) {
+                let entries = self.publisher.publish_each(topic, &[&payload; 10]);
+                assert!(
+                    entries.iter().all(|entry| entry.outcome == Outcome::Ok),
+                    "{chunk} of {topic}"
+                );
+            }
             for subscriber in &mut self.subscribers {
                 subscriber.messages(TOPIC, 10);
             }

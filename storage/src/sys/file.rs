@@ -19,8 +19,8 @@ const ZEROES: u64 = 1 << 20;
 /// piece and gives it back without a pause, and whoever shares the core waits, whatever their priority. *200 MB/s into
 /// segments of 64 MiB that come and go: with writes of 1 MiB a thread at `SCHED_FIFO` that sleeps 1 ms woke up to 33 ms
 /// late, 88 times over 5 ms in 40 s, in `copy_folio_from_iter_atomic` and, where a segment was removed, in
-/// `block_invalidate_folio`; with writes of 64 KiB up to 5 ms and twice. With 32 KiB a copy into memory that a hypervisor
-/// had yet to find still took 5.7 ms once.*
+/// `block_invalidate_folio`; with writes of 64 KiB up to 5 ms and twice. Of a log's own 100 MB/s with 32 KiB a copy into
+/// memory that a hypervisor had yet to find took 5.7 ms once.*
 const WRITE: usize = 8 << 10;
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

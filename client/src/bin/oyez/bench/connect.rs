@@ -53,8 +53,8 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     no_subscribe: bool,
 
-    /// Connect and say nothing: how fast connections are accepted, and no more; only with the broker and
-    /// the floor
+    /// Connect and say nothing: how fast connections are accepted, and no more. Only with the floor and the broker,
+    /// which closes who has said nothing for `hello_timeout_ms`
     #[arg(long, conflicts_with_all = ["resume", "no_subscribe", "answer"])]
     silent: bool,
 

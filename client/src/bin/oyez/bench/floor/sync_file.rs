@@ -8,7 +8,8 @@ use std::sync::Mutex;
 
 /// Bytes of the file; behind its end writing begins anew.
 const FILE_BYTES: usize = 64 << 20;
-const CHUNK_BYTES: usize = 1 << 20;
+/// What is written at once: the kernel keeps it in one piece, and a sync is the dearer the larger the piece it is in.
+const CHUNK_BYTES: usize = 8 << 10;
 
 /// The file, and where the next record goes.
 #[derive(Debug)]

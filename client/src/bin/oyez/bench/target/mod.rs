@@ -76,7 +76,7 @@ pub(crate) trait Target: Send + Sync {
     /// counts its messages, as an application would.
     fn ear(&self, decode: bool) -> Box<dyn Ear>;
 
-    /// Connections that the server has taken in since it started, where a subscriber cannot tell by itself.
+    /// Connections that the server has taken in since the bench began, where a subscriber cannot tell by itself.
     ///
     /// # Errors
     /// When the server does not answer, in words.

@@ -28,8 +28,9 @@ const MARK_BYTES: usize = 12;
 pub(super) const PAYLOAD_MAX: usize = 16 << 20;
 /// Longest line of a protocol that has lines.
 const LINE_MAX: usize = 64 << 10;
-/// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
+/// Who says nothing is there when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
+/// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
 const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; mqtt has no append that is acknowledged when it is on disk";
 pub(super) const LINE_END: &[u8] = b"\r\n";
 /// A slot as a publication carries it in a protocol of text: hexadecimal digits.

@@ -1,0 +1,36 @@
+//! Empty containers that wait to be filled again.
+
+/// Bytes of all containers of one kind that a shard keeps: enough for what goes to a few others under load, or for a
+/// little to each of many.
+const BYTES_MAX: usize = 512 << 10;
+
+/// A container that keeps its memory when it is emptied.
+pub(crate) trait Reused: Default {
+    /// Bytes of that memory.
+    fn bytes(&self) -> usize;
+}
+
+/// Empty containers.
+#[derive(Debug, Default)]
+pub(crate) struct Spares<T> {
+    containers: Vec<T>,
+    bytes: usize,
+}
+
+impl<T: Reused> Spares<T> {
+    /// One of them, or a new one.
+    pub(crate) fn take(&mut self) -> T {
+        let container = self.containers.pop().unwrap_or_default();
+        self.bytes -= container.bytes();
+        container
+    }
+
+    /// Keeps an empty one, while there is not too much.
+    pub(crate) fn keep(&mut self, container: T) {
+        let bytes = container.bytes();
+        if self.bytes + bytes <= BYTES_MAX {
+            self.bytes += bytes;
+            self.containers.push(container);
+        }
+    }
+}
