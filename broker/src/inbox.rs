@@ -334,6 +334,16 @@ impl Outbox {
         self.targets[shard].wake = true;
     }
 
+    /// Sends what was read, so that a shard that is awake need not wait for the end of this one's turn.
+    pub(crate) fn send_parcels(&mut self) {
+        for target in &mut self.targets {
+            if !target.parcel.is_empty() {
+                // Without room it is tried again at the turn's end.
+                target.send_parcel();
+            }
+        }
+    }
+
     /// Whether records wait here for room with another shard.
     pub(crate) fn has_records(&self) -> bool {
         self.targets.iter().any(|target| !target.parcel.is_empty())

@@ -286,6 +286,7 @@ impl Shard {
             self.take_publishes();
             self.read_sessions();
         }
+        self.outbox.send_parcels();
         self.retry |= self.take_messages();
         self.storage_time.enter(&mut *self.clock);
         self.pump()?;
