@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use oyez_broker::config::{self, ConfigError, Disk, LogFormat, Sending};
+use oyez_broker::config::{self, ConfigError, Disk, KeepAwake, LogFormat, Sending};
 use oyez_broker::{Config, Server, StartError, Stopper, doctor};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -49,6 +49,10 @@ struct Cli {
     /// How small records leave for many [default: auto, which is ring where the kernel allows io_uring, else loop]
     #[arg(long, global = true, value_enum)]
     sending: Option<Sending>,
+
+    /// Keep the machine's cores from sleeping [default: auto, which is while publishers wait for every record]
+    #[arg(long, global = true, value_enum, value_name = "WHEN")]
+    keep_awake: Option<KeepAwake>,
 
     /// Most connections at once [default: 10000]
     #[arg(long, value_name = "N")]
@@ -155,6 +159,9 @@ fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     }
     if let Some(sending) = cli.sending {
         config.sending = sending;
+    }
+    if let Some(keep_awake) = cli.keep_awake {
+        config.keep_awake = keep_awake;
     }
     if let Some(max_connections) = cli.max_connections {
         config.max_connections = max_connections;

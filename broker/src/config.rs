@@ -71,6 +71,8 @@ pub struct Config {
     pub drain_spread_ms: u32,
     /// Pin each shard to a core.
     pub pin: bool,
+    /// Keep the machine's cores from sleeping: `auto`, `always` or `never`.
+    pub keep_awake: KeepAwake,
     /// What is logged on stderr, as a `tracing` filter.
     pub log: String,
     /// Form of the log: `text` or `json`.
@@ -113,6 +115,19 @@ pub enum Sending {
     Loop,
 }
 
+/// Whether the machine's cores are kept from sleeping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepAwake {
+    /// While publishers wait for every single record, where the kernel can be asked.
+    #[default]
+    Auto,
+    /// As long as the broker runs, or an error.
+    Always,
+    /// Not by the broker.
+    Never,
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,6 +168,7 @@ impl Default for Config {
             drain_timeout_ms: 5_000,
             drain_spread_ms: 10_000,
             pin: true,
+            keep_awake: KeepAwake::Auto,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
         }

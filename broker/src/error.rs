@@ -41,6 +41,12 @@ pub enum StartError {
     /// The chosen way to send cannot be had.
     #[error("cannot send as configured: io_uring: {0}; try `--sending loop`")]
     Sending(io::Error),
+    /// Cores cannot be kept awake.
+    #[error(
+        "cannot keep the cores awake as configured: /dev/cpu_dma_latency: {0}; run as a user who may write there, or try \
+         `--keep-awake auto`"
+    )]
+    Awake(io::Error),
     /// The address cannot be bound.
     #[error(
         "cannot listen on {address}: {source}; is another server running there? Choose one with --listen"

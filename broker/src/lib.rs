@@ -31,6 +31,7 @@
 //! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
 //! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
 //! wake others once, submit the disk's ring once.
+//! A shard whose publishers wait for every single record keeps the machine's cores awake meanwhile (`awake`).
 //! Who stops early for fairness keeps a list of its own, because edge-triggered events do not tell twice.
 //!
 //! ## A record's way
@@ -73,6 +74,7 @@
 //! them.
 #![deny(missing_docs)]
 
+mod awake;
 mod batch;
 mod catchup;
 pub mod chain;

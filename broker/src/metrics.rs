@@ -74,6 +74,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) visible_us: Histogram,
     /// When the publish came that waits longest for own logs, by the clock that all shards share; 0 when none waits.
     pub(crate) waiting_since_us: Counter,
+    /// Milliseconds in which cores were kept awake ([`crate::awake`]).
+    pub(crate) awake_ms: Counter,
 }
 
 impl ShardMetrics {
@@ -140,6 +142,8 @@ pub(crate) struct Stats {
     visible_us: Quantiles,
     /// How long the publish waits that is not acknowledged and waits longest, in milliseconds.
     oldest_unacknowledged_ms: u64,
+    /// How long cores were kept awake for publishers, in milliseconds; of shards that did so at once, only one counts.
+    awake_ms: u64,
     arena_bytes: u64,
     /// Anonymous memory of the process in bytes, the arena included.
     rss_anon_bytes: u64,
@@ -235,6 +239,7 @@ impl Stats {
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),
             visible_us: Histogram::quantiles(shards.iter().map(|shard| &shard.visible_us)),
             oldest_unacknowledged_ms: oldest_wait_us(shards, facts.now_us) / 1000,
+            awake_ms: shards.iter().map(|s| s.awake_ms.get()).max().unwrap_or(0),
             arena_bytes: facts.arena_bytes,
             rss_anon_bytes: rss_anon_bytes().unwrap_or(0),
             per_shard: shards.iter().take(SHARDS_MAX).map(OneShard::of).collect(),

@@ -93,9 +93,11 @@ impl Shard {
         self.storage_time.enter(&mut *self.clock);
         let outcome = match self.store.append(log, record, self.now.wall_ms) {
             Ok(appended) => {
-                let since_us = self.now.monotonic_us;
+                let now = self.now;
+                let since_us = now.monotonic_us;
                 let view = self.log(log);
                 view.refused_since_us = None;
+                let idle_us = view.idle_us(since_us);
                 view.pending.push_back(PendingAck {
                     end: appended.end,
                     origin,
@@ -103,6 +105,9 @@ impl Shard {
                     epoch: appended.epoch,
                     since_us,
                 });
+                if let Some(idle_us) = idle_us {
+                    self.awake.record_after_idle(idle_us, now.monotonic_ms);
+                }
                 return Taken::Done;
             }
             Err(AppendError::Busy) => {
@@ -217,6 +222,8 @@ impl Shard {
             self.metrics().visible_us.record(took_us);
             self.answer(ack.origin, entry);
         }
+        let now_us = self.now.monotonic_us;
+        self.log(log).settled_us = now_us;
     }
 
     /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.

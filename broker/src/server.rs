@@ -14,8 +14,9 @@ use oyez_storage::{
 };
 use tracing::{info, warn};
 
+use crate::awake::{Awake, Vigil};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Sending};
+use crate::config::{Config, KeepAwake, Sending};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
@@ -239,6 +240,7 @@ struct ShardKit {
     store: Store,
     send_ring: Option<SendRing>,
     listener: Listener,
+    awake: Awake,
 }
 
 /// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers, whose numbers all tables share.
@@ -287,6 +289,11 @@ impl ShardThread {
             .collect()
     }
 
+    fn owns_disk_logs(&self) -> bool {
+        let mut logs = self.shared.dir.logs();
+        logs.any(|log| log.durability != Durability::Memory && self.shared.owner(log.id) == self.id)
+    }
+
     fn open(&self) -> Result<ShardKit, StartError> {
         signals::block().map_err(|source| StartError::System {
             what: "keep signals from a shard",
@@ -307,6 +314,7 @@ impl ShardThread {
             warn!("io_uring cannot be used ({why}); a thread drives the disk");
         }
         let send_ring = self.open_send_ring()?;
+        let awake = self.open_awake()?;
         let now = SystemClock.now();
         let (mut store, reports) = Store::open(
             &self.shared.dir,
@@ -334,6 +342,7 @@ impl ShardThread {
             store,
             send_ring,
             listener,
+            awake,
         })
     }
 
@@ -350,6 +359,27 @@ impl ShardThread {
                     warn!("io_uring cannot be used for sends ({error}); they leave one by one");
                 }
                 Ok(None)
+            }
+        }
+    }
+
+    /// A request is the whole machine's: who watches over durable logs makes it, or for ever the first shard.
+    fn open_awake(&self) -> Result<Awake, StartError> {
+        let vigil = match self.shared.config.keep_awake {
+            KeepAwake::Auto if self.owns_disk_logs() => Vigil::default(),
+            KeepAwake::Always if self.id == 0 => Vigil::for_ever(),
+            KeepAwake::Auto | KeepAwake::Always | KeepAwake::Never => return Ok(Awake::default()),
+        };
+        match Awake::open(vigil, SystemClock.now().monotonic_ms) {
+            Ok(awake) => Ok(awake),
+            Err(error) if self.shared.config.keep_awake == KeepAwake::Always => {
+                Err(StartError::Awake(error))
+            }
+            Err(error) => {
+                if self.id == 0 {
+                    info!("cores cannot be kept awake while publishers wait: {error}");
+                }
+                Ok(Awake::default())
             }
         }
     }
@@ -389,6 +419,7 @@ impl ShardThread {
             inbox: self.inbox,
             outbox: self.outbox,
             waker: self.wakers[self.id],
+            awake: kit.awake,
         })
         .map_err(ShardError::Poll)?
         .run()

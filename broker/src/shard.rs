@@ -9,10 +9,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{LogId, Position};
-use oyez_storage::{LogReader, Place, Progress, SegmentFiles, Store};
+use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
 use tracing::warn;
 
+use crate::awake::Awake;
 use crate::catchup::Catchup;
 use crate::chain::Chain;
 use crate::clock::{Clock, Now};
@@ -72,6 +73,8 @@ pub(crate) struct LogView {
     pub(crate) stalled: VecDeque<Stalled>,
     /// Since when the log takes no more; only the owner knows.
     pub(crate) refused_since_us: Option<u64>,
+    /// When everything was acknowledged last; only the owner knows.
+    pub(crate) settled_us: u64,
 }
 
 impl LogView {
@@ -83,8 +86,15 @@ impl LogView {
             pending: PendingAcks::default(),
             stalled: VecDeque::new(),
             refused_since_us: None,
+            settled_us: 0,
             reader,
         }
+    }
+
+    /// How long ago a log on disk had acknowledged everything; `None` while it has not.
+    pub(crate) fn idle_us(&self, now_us: u64) -> Option<u64> {
+        let idle = self.pending.is_empty() && self.reader.durability() != Durability::Memory;
+        idle.then(|| now_us.saturating_sub(self.settled_us))
     }
 }
 
@@ -144,6 +154,7 @@ pub(crate) struct Shard {
     pub(crate) due: Vec<SessionId>,
     pub(crate) next_nonce: u32,
     pub(crate) drain: Drain,
+    pub(crate) awake: Awake,
     waker: Waker,
     /// A publisher waits for room in another shard's inbox.
     pub(crate) retry: bool,
@@ -165,6 +176,7 @@ pub(crate) struct ShardParts {
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
     pub(crate) waker: Waker,
+    pub(crate) awake: Awake,
 }
 
 impl ShardParts {
@@ -232,6 +244,7 @@ impl Shard {
             due: Vec::new(),
             next_nonce: 0,
             drain: Drain::default(),
+            awake: parts.awake,
             waker: parts.waker,
             retry: false,
             accept_later: false,
@@ -267,6 +280,7 @@ impl Shard {
             }
             let busy = self.turn()?;
             self.count_turn();
+            self.keep_awake();
             wait = self.wait(busy);
         }
     }
@@ -380,6 +394,7 @@ impl Shard {
             self.held_wait_ms(),
             self.drain.wait_ms(),
             self.files_wait_ms(),
+            self.awake.wait_ms(now),
         ]
         .into_iter()
         .flatten()

@@ -1,5 +1,6 @@
 //! The host, as far as the checks ask about it. Everything that reads the real one is in [`HostFacts`].
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +13,12 @@ const DATA_DEPTH_MAX: usize = 4;
 pub trait Facts {
     /// The text of a file of `/proc` or `/sys`.
     fn read(&self, path: &str) -> Option<String>;
+
+    /// Whether this user may write to a device.
+    ///
+    /// # Errors
+    /// Why not.
+    fn writable(&self, path: &str) -> Result<(), String>;
 
     /// The names in a directory, sorted; none when it does not exist.
     fn list(&self, path: &str) -> Vec<String>;
@@ -57,6 +64,11 @@ pub struct HostFacts;
 impl Facts for HostFacts {
     fn read(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(path).ok()
+    }
+
+    fn writable(&self, path: &str) -> Result<(), String> {
+        let opened = OpenOptions::new().write(true).open(path);
+        opened.map(drop).map_err(|error| error.to_string())
     }
 
     fn list(&self, path: &str) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exam, Facts, Finding, Space, Verdict};
 use crate::config::Config;
+use crate::sys::latency;
 
 /// A host with two cores that tells what it was told; the default tells nothing.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,7 @@ pub(super) struct FakeFacts {
     directories: BTreeMap<String, Vec<String>>,
     limits: BTreeMap<String, String>,
     uring_error: Option<String>,
+    unwritable: BTreeMap<String, String>,
     log: Option<String>,
     routes: Option<String>,
     space: Option<Space>,
@@ -46,6 +48,7 @@ impl FakeFacts {
             .file("/sys/kernel/mm/transparent_hugepage/enabled", "[madvise]")
             .file("/proc/self/mountinfo", "1 1 8:1 / / rw - ext4 /dev/a rw\n")
             .names("/sys/devices/system/node", &["node0"])
+            .file(latency::DRIVER, "intel_idle\n")
             .names("/sys/class/net", &["lo"])
             .kernel_log("")
             .routes("default via 10.0.0.1 dev eth0\n")
@@ -91,6 +94,11 @@ impl FakeFacts {
         self
     }
 
+    pub(super) fn without_access(mut self, device: &str, why: &str) -> Self {
+        self.unwritable.insert(device.to_owned(), why.to_owned());
+        self
+    }
+
     pub(super) fn kernel_log(mut self, text: &str) -> Self {
         self.log = Some(text.to_owned());
         self
@@ -118,6 +126,10 @@ impl FakeFacts {
 impl Facts for FakeFacts {
     fn read(&self, path: &str) -> Option<String> {
         self.files.get(path).cloned()
+    }
+
+    fn writable(&self, path: &str) -> Result<(), String> {
+        self.unwritable.get(path).cloned().map_or(Ok(()), Err)
     }
 
     fn list(&self, path: &str) -> Vec<String> {

@@ -48,7 +48,7 @@ pub struct Exam<'a> {
 type Check = fn(&Exam<'_>) -> Finding;
 
 /// What concerns the host as a whole, in the order in which it is told.
-const CHECKS: [Check; 25] = [
+const CHECKS: [Check; 26] = [
     descriptors::per_shard,
     descriptors::ceiling,
     descriptors::of_the_system,
@@ -69,6 +69,7 @@ const CHECKS: [Check; 25] = [
     network::first_window,
     network::idle_window,
     processors::nodes,
+    processors::sleep,
     disk::ring,
     disk::file_system,
     disk::mount_options,
