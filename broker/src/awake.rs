@@ -7,8 +7,9 @@
 //! with cores that never sleep.*
 //!
 //! So the kernel is asked for cores that wake up at once, for as long as the broker sees that it matters: a log that had
-//! acknowledged everything gets its next record soon after, many times in a row. A stream never looks like that, since
-//! there is always more on its way, nor does who publishes now and then.
+//! acknowledged everything gets its next record soon after, many times in a row. A log that always has more on its way
+//! never looks like that, nor does one that gets something now and then. The request holds for the whole machine and
+//! costs power, so it ends soon after the last such record.
 
 use std::io;
 
@@ -18,17 +19,43 @@ use crate::shard::Shard;
 use crate::sys::latency::WakeLatency;
 
 /// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the
-/// way there and back on a fast network.
+/// way there and back on a fast network, wake-ups included. Who is further away gains little.
 const ANSWER_US: u64 = 250;
-/// Records in a row that came so soon before anything is asked for.
+/// Records in a row that came so soon, before anything is asked for.
 const ROUNDS: u32 = 16;
 /// How long the cores stay awake after the last such record.
 const HOLD_MS: u64 = 10;
 
+/// How soon the publishers of one log answer acknowledgements.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// When everything was acknowledged last.
+    settled_us: u64,
+    /// Answers in a row that came soon.
+    quick: u32,
+}
+
+impl Answers {
+    /// The log has acknowledged something, perhaps everything.
+    pub(crate) fn settled(&mut self, now_us: u64) {
+        self.settled_us = now_us;
+    }
+
+    /// The log has got a record while nothing waited for it. Gives how many have come soon, in a row.
+    pub(crate) fn came(&mut self, now_us: u64) -> u32 {
+        let soon = now_us.saturating_sub(self.settled_us) <= ANSWER_US;
+        self.quick = if soon {
+            self.quick.saturating_add(1)
+        } else {
+            0
+        };
+        self.quick
+    }
+}
+
 /// When cores are to be awake. Pure.
 #[derive(Debug, Default)]
 pub(crate) struct Vigil {
-    rounds: u32,
     until_ms: Option<u64>,
     always: bool,
 }
@@ -42,30 +69,24 @@ impl Vigil {
         }
     }
 
-    /// A log that had acknowledged everything `idle_us` ago has got a record.
-    pub(crate) fn record_after_idle(&mut self, idle_us: u64, now_ms: u64) {
-        self.rounds = match idle_us <= ANSWER_US {
-            true => self.rounds.saturating_add(1),
-            false => 0,
-        };
-        if self.rounds >= ROUNDS {
+    /// A log has got so many quick answers in a row. Where a vigil lasts already, one is enough: a disk that takes a
+    /// little longer now and then does not end it.
+    pub(crate) fn answered(&mut self, quick: u32, now_ms: u64) {
+        if quick >= ROUNDS || (quick > 0 && self.until_ms.is_some()) {
             self.until_ms = Some(now_ms + HOLD_MS);
         }
     }
 
     /// Whether cores are to be awake now.
     pub(crate) fn lasts(&mut self, now_ms: u64) -> bool {
-        if self.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
-            self.until_ms = None;
-            self.rounds = 0;
-        }
+        self.until_ms = self.until_ms.filter(|until_ms| *until_ms > now_ms);
         self.always || self.until_ms.is_some()
     }
 
     /// Milliseconds until it may end.
     pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        self.until_ms
-            .map(|until_ms| until_ms.saturating_sub(now_ms))
+        let until_ms = self.until_ms?;
+        Some(until_ms.saturating_sub(now_ms))
     }
 }
 
@@ -92,10 +113,10 @@ impl Awake {
         Ok(awake)
     }
 
-    /// See [`Vigil::record_after_idle`].
-    pub(crate) fn record_after_idle(&mut self, idle_us: u64, now_ms: u64) {
+    /// See [`Vigil::answered`].
+    pub(crate) fn answered(&mut self, quick: u32, now_ms: u64) {
         if self.latency.is_some() {
-            self.vigil.record_after_idle(idle_us, now_ms);
+            self.vigil.answered(quick, now_ms);
         }
     }
 
@@ -139,31 +160,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vigil_begins_after_many_quick_answers_and_ends_after_a_while_without() {
-        let mut vigil = Vigil::default();
-        for _ in 1..ROUNDS {
-            vigil.record_after_idle(ANSWER_US, 1_000);
-            assert!(!vigil.lasts(1_000));
-        }
-        vigil.record_after_idle(ANSWER_US, 1_000);
-        assert!(vigil.lasts(1_000));
-        assert_eq!(vigil.wait_ms(1_004), Some(HOLD_MS - 4));
-        vigil.record_after_idle(ANSWER_US, 1_005);
-        assert!(vigil.lasts(1_004 + HOLD_MS));
-        assert!(!vigil.lasts(1_005 + HOLD_MS));
-        assert_eq!(vigil.wait_ms(1_005 + HOLD_MS), None);
-        vigil.record_after_idle(ANSWER_US, 2_000);
-        assert!(!vigil.lasts(2_000), "the next one has to be earned again");
+    fn only_answers_in_a_row_count() {
+        let mut answers = Answers::default();
+        answers.settled(1_000);
+        assert_eq!(answers.came(1_000 + ANSWER_US), 1);
+        answers.settled(2_000);
+        assert_eq!(answers.came(2_000), 2);
+        answers.settled(3_000);
+        assert_eq!(answers.came(3_001 + ANSWER_US), 0);
+        answers.settled(4_000);
+        assert_eq!(answers.came(4_001), 1);
     }
 
     #[test]
-    fn one_slow_answer_makes_the_count_begin_anew() {
+    fn the_first_record_of_a_log_answers_nothing() {
+        assert_eq!(Answers::default().came(ANSWER_US + 1), 0);
+    }
+
+    #[test]
+    fn a_vigil_begins_after_many_quick_answers_and_ends_after_a_while_without() {
         let mut vigil = Vigil::default();
-        for round in 0..10 * ROUNDS {
-            let slow = round % ROUNDS == ROUNDS - 1;
-            vigil.record_after_idle(ANSWER_US + u64::from(slow), 1_000);
-            assert!(!vigil.lasts(1_000));
-        }
+        vigil.answered(ROUNDS - 1, 1_000);
+        assert!(!vigil.lasts(1_000));
+        vigil.answered(ROUNDS, 1_000);
+        assert!(vigil.lasts(1_000));
+        assert_eq!(vigil.wait_ms(1_004), Some(HOLD_MS - 4));
+        vigil.answered(0, 1_005);
+        assert_eq!(vigil.wait_ms(1_005), Some(HOLD_MS - 5), "too slow");
+        vigil.answered(1, 1_005);
+        assert!(vigil.lasts(1_004 + HOLD_MS), "one more is enough");
+        assert!(!vigil.lasts(1_005 + HOLD_MS));
+        assert_eq!(vigil.wait_ms(1_005 + HOLD_MS), None);
+        vigil.answered(1, 2_000);
+        assert!(!vigil.lasts(2_000), "the next one has to be earned again");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use oyez_storage::Moment;
 pub(crate) struct Now {
     /// Milliseconds since some fixed point of this process; never goes back.
     pub monotonic_ms: u64,
-    /// The same in microseconds, for measuring how long things take. Nothing is decided on it.
+    /// The same in microseconds, for measuring how long things take. Nothing but whether cores may sleep is decided
+    /// on it.
     pub monotonic_us: u64,
     /// Milliseconds since the Unix epoch; may jump.
     pub wall_ms: u64,

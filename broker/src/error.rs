@@ -43,8 +43,7 @@ pub enum StartError {
     Sending(io::Error),
     /// Cores cannot be kept awake.
     #[error(
-        "cannot keep the cores awake as configured: /dev/cpu_dma_latency: {0}; run as a user who may write there, or try \
-         `--keep-awake auto`"
+        "cannot keep the cores awake as configured: {0}; see `oyez-server doctor`, or try `--keep-awake auto`"
     )]
     Awake(io::Error),
     /// The address cannot be bound.

@@ -142,7 +142,7 @@ pub(crate) struct Stats {
     visible_us: Quantiles,
     /// How long the publish waits that is not acknowledged and waits longest, in milliseconds.
     oldest_unacknowledged_ms: u64,
-    /// How long cores were kept awake for publishers, in milliseconds; of shards that did so at once, only one counts.
+    /// How long cores were kept awake, in milliseconds, by the shard that did so longest.
     awake_ms: u64,
     arena_bytes: u64,
     /// Anonymous memory of the process in bytes, the arena included.

@@ -97,7 +97,7 @@ impl Shard {
                 let since_us = now.monotonic_us;
                 let view = self.log(log);
                 view.refused_since_us = None;
-                let idle_us = view.idle_us(since_us);
+                let quick = view.has_settled().then(|| view.answers.came(since_us));
                 view.pending.push_back(PendingAck {
                     end: appended.end,
                     origin,
@@ -105,8 +105,8 @@ impl Shard {
                     epoch: appended.epoch,
                     since_us,
                 });
-                if let Some(idle_us) = idle_us {
-                    self.awake.record_after_idle(idle_us, now.monotonic_ms);
+                if let Some(quick) = quick {
+                    self.awake.answered(quick, now.monotonic_ms);
                 }
                 return Taken::Done;
             }
@@ -223,7 +223,7 @@ impl Shard {
             self.answer(ack.origin, entry);
         }
         let now_us = self.now.monotonic_us;
-        self.log(log).settled_us = now_us;
+        self.log(log).answers.settled(now_us);
     }
 
     /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.

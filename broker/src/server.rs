@@ -289,9 +289,11 @@ impl ShardThread {
             .collect()
     }
 
-    fn owns_disk_logs(&self) -> bool {
-        let mut logs = self.shared.dir.logs();
-        logs.any(|log| log.durability != Durability::Memory && self.shared.owner(log.id) == self.id)
+    /// The shards that have logs on disk, some of them repeatedly.
+    fn disk_log_owners(&self) -> impl Iterator<Item = usize> {
+        let logs = self.shared.dir.logs();
+        logs.filter(|log| log.durability != Durability::Memory)
+            .map(|log| self.shared.owner(log.id))
     }
 
     fn open(&self) -> Result<ShardKit, StartError> {
@@ -308,6 +310,9 @@ impl ShardThread {
             && let Err(error) = cpu::pin(core)
         {
             warn!(shard = self.id, core, %error, "cannot stay on one core");
+        }
+        if let Err(error) = cpu::keep_priority_to_oneself() {
+            warn!(shard = self.id, %error, "helpers of this shard get its priority");
         }
         let disk = open_disk(self.shared.config.disk.into()).map_err(StartError::Disk)?;
         if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {
@@ -366,7 +371,7 @@ impl ShardThread {
     /// A request is the whole machine's: who watches over durable logs makes it, or for ever the first shard.
     fn open_awake(&self) -> Result<Awake, StartError> {
         let vigil = match self.shared.config.keep_awake {
-            KeepAwake::Auto if self.owns_disk_logs() => Vigil::default(),
+            KeepAwake::Auto if self.disk_log_owners().any(|id| id == self.id) => Vigil::default(),
             KeepAwake::Always if self.id == 0 => Vigil::for_ever(),
             KeepAwake::Auto | KeepAwake::Always | KeepAwake::Never => return Ok(Awake::default()),
         };
@@ -376,7 +381,7 @@ impl ShardThread {
                 Err(StartError::Awake(error))
             }
             Err(error) => {
-                if self.id == 0 {
+                if self.disk_log_owners().min() == Some(self.id) {
                     info!("cores cannot be kept awake while publishers wait: {error}");
                 }
                 Ok(Awake::default())

@@ -13,7 +13,7 @@ use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
 use tracing::warn;
 
-use crate::awake::Awake;
+use crate::awake::{Answers, Awake};
 use crate::catchup::Catchup;
 use crate::chain::Chain;
 use crate::clock::{Clock, Now};
@@ -73,8 +73,8 @@ pub(crate) struct LogView {
     pub(crate) stalled: VecDeque<Stalled>,
     /// Since when the log takes no more; only the owner knows.
     pub(crate) refused_since_us: Option<u64>,
-    /// When everything was acknowledged last; only the owner knows.
-    pub(crate) settled_us: u64,
+    /// How soon publishers answer acknowledgements; only the owner knows.
+    pub(crate) answers: Answers,
 }
 
 impl LogView {
@@ -86,15 +86,14 @@ impl LogView {
             pending: PendingAcks::default(),
             stalled: VecDeque::new(),
             refused_since_us: None,
-            settled_us: 0,
+            answers: Answers::default(),
             reader,
         }
     }
 
-    /// How long ago a log on disk had acknowledged everything; `None` while it has not.
-    pub(crate) fn idle_us(&self, now_us: u64) -> Option<u64> {
-        let idle = self.pending.is_empty() && self.reader.durability() != Durability::Memory;
-        idle.then(|| now_us.saturating_sub(self.settled_us))
+    /// Whether a record that comes now is the only one that waits for the disk.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.pending.is_empty() && self.reader.durability() != Durability::Memory
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host, as far as the checks ask about it. Everything that reads the real one is in [`HostFacts`].
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,10 +16,7 @@ pub trait Facts {
     fn read(&self, path: &str) -> Option<String>;
 
     /// Whether this user may write to a device.
-    ///
-    /// # Errors
-    /// Why not.
-    fn writable(&self, path: &str) -> Result<(), String>;
+    fn access(&self, device: &str) -> Access;
 
     /// The names in a directory, sorted; none when it does not exist.
     fn list(&self, path: &str) -> Vec<String>;
@@ -48,6 +46,17 @@ pub trait Facts {
     fn space(&self, path: &Path) -> Option<Space>;
 }
 
+/// What opening a device for writing brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It can be written.
+    Granted,
+    /// There is none of that name.
+    Missing,
+    /// The system says why not.
+    Refused(String),
+}
+
 /// Room for the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -66,9 +75,12 @@ impl Facts for HostFacts {
         std::fs::read_to_string(path).ok()
     }
 
-    fn writable(&self, path: &str) -> Result<(), String> {
-        let opened = OpenOptions::new().write(true).open(path);
-        opened.map(drop).map_err(|error| error.to_string())
+    fn access(&self, device: &str) -> Access {
+        match OpenOptions::new().write(true).open(device) {
+            Ok(_) => Access::Granted,
+            Err(error) if error.kind() == ErrorKind::NotFound => Access::Missing,
+            Err(error) => Access::Refused(error.to_string()),
+        }
     }
 
     fn list(&self, path: &str) -> Vec<String> {

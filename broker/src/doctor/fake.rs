@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Exam, Facts, Finding, Space, Verdict};
+use super::{Access, Exam, Facts, Finding, Space, Verdict};
 use crate::config::Config;
 use crate::sys::latency;
 
@@ -14,7 +14,7 @@ pub(super) struct FakeFacts {
     directories: BTreeMap<String, Vec<String>>,
     limits: BTreeMap<String, String>,
     uring_error: Option<String>,
-    unwritable: BTreeMap<String, String>,
+    devices: BTreeMap<String, Access>,
     log: Option<String>,
     routes: Option<String>,
     space: Option<Space>,
@@ -49,6 +49,7 @@ impl FakeFacts {
             .file("/proc/self/mountinfo", "1 1 8:1 / / rw - ext4 /dev/a rw\n")
             .names("/sys/devices/system/node", &["node0"])
             .file(latency::DRIVER, "intel_idle\n")
+            .device(latency::DEVICE, Access::Granted)
             .names("/sys/class/net", &["lo"])
             .kernel_log("")
             .routes("default via 10.0.0.1 dev eth0\n")
@@ -94,8 +95,8 @@ impl FakeFacts {
         self
     }
 
-    pub(super) fn without_access(mut self, device: &str, why: &str) -> Self {
-        self.unwritable.insert(device.to_owned(), why.to_owned());
+    pub(super) fn device(mut self, device: &str, access: Access) -> Self {
+        self.devices.insert(device.to_owned(), access);
         self
     }
 
@@ -128,8 +129,8 @@ impl Facts for FakeFacts {
         self.files.get(path).cloned()
     }
 
-    fn writable(&self, path: &str) -> Result<(), String> {
-        self.unwritable.get(path).cloned().map_or(Ok(()), Err)
+    fn access(&self, device: &str) -> Access {
+        self.devices.get(device).cloned().unwrap_or(Access::Missing)
     }
 
     fn list(&self, path: &str) -> Vec<String> {

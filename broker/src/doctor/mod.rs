@@ -26,7 +26,7 @@ mod tcp;
 mod fake;
 
 pub use command::{Arguments, Failure, Output, run};
-pub use facts::{Facts, HostFacts, Space};
+pub use facts::{Access, Facts, HostFacts, Space};
 pub use finding::{Finding, Fix, Verdict};
 pub use prove::{Obstacle, Proof};
 pub use report::Report;

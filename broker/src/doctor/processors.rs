@@ -1,8 +1,8 @@
 //! Cores: the memory near them, and how they sleep.
 
-use super::{Exam, Finding, Fix, Verdict};
+use super::{Access, Exam, Finding, Fix, Verdict};
 use crate::config::KeepAwake;
-use crate::sys::latency::{DEVICE, DRIVER, strict_us};
+use crate::sys::latency::{DEVICE, DRIVER, PROCESSORS, is_guest, strict_us};
 
 const NODES: &str = "/sys/devices/system/node";
 
@@ -43,51 +43,62 @@ fn is_node(name: &str) -> bool {
         .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
+/// Where the broker's user gets access from, also after the next start of the machine.
+const RULES: &str = "/etc/udev/rules.d/70-oyez.rules";
+
 /// Who waits for every single record, waits for cores to wake up.
 pub(super) fn sleep(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "sleep of the cores";
-    let keep_awake = exam.config.keep_awake;
-    if keep_awake == KeepAwake::Never {
+    if exam.config.keep_awake == KeepAwake::Never {
         let why = "the configuration lets cores sleep (keep_awake = \"never\")";
-        return Finding::new(NAME, "as the kernel likes", "any", why);
+        return Finding::new(NAME, "as the host likes", "any", why);
     }
-    let needed = keep_awake == KeepAwake::Always;
-    let verdict = if needed { Verdict::Fail } else { Verdict::Warn };
-    let driver = exam.facts.read(DRIVER).unwrap_or_default();
-    if strict_us(&driver).is_none() {
-        let why = "the kernel has no choice of how its idle cores sleep, so nobody can ask for a lighter sleep";
-        let advice = "in a guest of KVM: modprobe cpuidle_haltpoll force=1; else set `keep_awake = \"never\"`";
-        return Finding::new(NAME, "no cpuidle driver", "a cpuidle driver", why).judged(
-            !needed,
-            verdict,
-            Fix::Advice(advice.to_owned()),
-        );
+    let verdict = match exam.config.keep_awake {
+        KeepAwake::Always => Verdict::Fail,
+        KeepAwake::Auto | KeepAwake::Never => Verdict::Warn,
+    };
+    let Some(driver) = exam.facts.read(DRIVER) else {
+        return Finding::unknown(NAME, format!("{DRIVER} cannot be read here"));
+    };
+    let driver = driver.trim();
+    let guest = is_guest(&exam.facts.read(PROCESSORS).unwrap_or_default());
+    if strict_us(driver, guest).is_none() {
+        return no_choice(NAME, guest, verdict);
     }
-    let access = exam.facts.writable(DEVICE);
-    let why = match &access {
-        Ok(()) => "while publishers wait for every single record, the broker asks for cores that wake up at once; it takes \
-                   a record five wake-ups to be on disk and acknowledged"
-            .to_owned(),
-        Err(error) => format!(
-            "{DEVICE} cannot be written ({error}), so the broker cannot ask for cores that wake up at once while \
-             publishers wait for every single record; it takes a record five wake-ups to be on disk and acknowledged"
+    let (present, fix) = match exam.facts.access(DEVICE) {
+        Access::Granted => {
+            let why = "while publishers wait for every single record, the broker asks for cores that wake up at once";
+            let present = format!("{driver}, {DEVICE} can be written");
+            return Finding::new(NAME, present, format!("{DEVICE} can be written"), why);
+        }
+        Access::Missing => (
+            format!("{DEVICE} is missing"),
+            Fix::Advice(format!("give the container the device {DEVICE}")),
+        ),
+        Access::Refused(error) => (
+            format!("{DEVICE}: {error}"),
+            Fix::Command(format!(
+                "echo 'KERNEL==\"cpu_dma_latency\", GROUP=\"oyez\", MODE=\"0660\"' > {RULES} && \
+                 udevadm control --reload && udevadm trigger --name-match=cpu_dma_latency"
+            )),
         ),
     };
-    let present = format!(
-        "driver {}, {DEVICE} {}",
-        driver.trim(),
-        if access.is_ok() {
-            "writable"
-        } else {
-            "refused"
-        }
-    );
-    let fix = Fix::Command(format!("chgrp oyez {DEVICE} && chmod g+w {DEVICE}"));
-    Finding::new(NAME, present, format!("{DEVICE} writable"), why).judged(
-        access.is_ok(),
-        verdict,
-        fix,
-    )
+    let why = "the broker cannot ask for cores that wake up at once while publishers wait for every single record, and a \
+               record passes through five wake-ups before it is acknowledged; the group is that of the broker's user";
+    Finding::new(NAME, present, format!("{DEVICE} can be written"), why).judged(false, verdict, fix)
+}
+
+/// A kernel with one way to sleep: what that means, and in a guest what gives it another.
+fn no_choice(name: &str, guest: bool, verdict: Verdict) -> Finding {
+    let why = "the kernel has no choice of how its idle cores sleep, so that the broker cannot ask for a lighter sleep \
+               while publishers wait for every single record";
+    let fine = verdict == Verdict::Warn && !guest;
+    let fix = if guest {
+        Fix::Command("modprobe cpuidle_haltpoll force=1".to_owned())
+    } else {
+        Fix::Advice("set `keep_awake = \"auto\"` in the configuration".to_owned())
+    };
+    Finding::new(name, "no cpuidle driver", "a cpuidle driver", why).judged(fine, verdict, fix)
 }
 
 #[cfg(test)]
@@ -116,31 +127,27 @@ mod tests {
 
     #[test]
     fn cores_can_be_kept_awake_or_the_reason_is_told() {
-        let configured = |mut facts: FakeFacts, keep_awake| {
+        let configured = |keep_awake, mut facts: FakeFacts| {
             facts.config.keep_awake = keep_awake;
             facts
         };
-        let refused = || FakeFacts::healthy().without_access(DEVICE, "EACCES");
-        let without_driver = || FakeFacts::healthy().file(DRIVER, "none\n");
+        let healthy = FakeFacts::healthy;
+        let refused = || healthy().device(DEVICE, Access::Refused("EACCES".to_owned()));
+        let missing = || healthy().device(DEVICE, Access::Missing);
+        let no_driver = || healthy().file(DRIVER, "none\n");
+        let guest = || no_driver().file(PROCESSORS, "flags: hypervisor\n");
         let (always, never) = (KeepAwake::Always, KeepAwake::Never);
+        let (ok, warn, fail) = (Verdict::Ok, Verdict::Warn, Verdict::Fail);
         check_table(&[
-            Case::new(sleep, FakeFacts::healthy(), Verdict::Ok, "at once"),
-            Case::new(sleep, refused(), Verdict::Warn, "EACCES"),
-            Case::new(
-                sleep,
-                configured(refused(), always),
-                Verdict::Fail,
-                "EACCES",
-            ),
-            Case::new(sleep, configured(refused(), never), Verdict::Ok, "never"),
-            Case::new(sleep, without_driver(), Verdict::Ok, "no choice"),
-            Case::new(
-                sleep,
-                configured(without_driver(), always),
-                Verdict::Fail,
-                "no choice",
-            ),
-            Case::new(sleep, FakeFacts::default(), Verdict::Ok, "no choice"),
+            Case::new(sleep, healthy(), ok, "at once"),
+            Case::new(sleep, refused(), warn, "five wake-ups"),
+            Case::new(sleep, missing(), warn, "five wake-ups"),
+            Case::new(sleep, configured(always, refused()), fail, "five"),
+            Case::new(sleep, configured(never, refused()), ok, "never"),
+            Case::new(sleep, no_driver(), ok, "no choice"),
+            Case::new(sleep, guest(), warn, "no choice"),
+            Case::new(sleep, configured(always, no_driver()), fail, "no choice"),
+            Case::new(sleep, FakeFacts::default(), Verdict::Unknown, "read"),
         ]);
     }
 }

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 pub(crate) const DEVICE: &str = "/dev/cpu_dma_latency";
 /// Names who chooses how an idle core sleeps.
 pub(crate) const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
+/// Names what the processors can do, and in a guest that they are a guest's.
+pub(crate) const PROCESSORS: &str = "/proc/cpuinfo";
 /// The driver for guests, whose one way to sleep hands the core back to the host.
 const GUEST_DRIVER: &str = "haltpoll";
 /// What the kernel takes for no request.
@@ -24,15 +26,23 @@ impl WakeLatency {
     /// Opens the device, with no request yet.
     ///
     /// # Errors
-    /// When the device is not there or not for this user, or when the kernel has only one way to sleep, so that no
-    /// request would change anything.
+    /// When the kernel has only one way to sleep, so that no request would change anything, or when the device is not
+    /// there or not for this user.
     pub(crate) fn open() -> io::Result<Self> {
-        let driver = fs::read_to_string(DRIVER).unwrap_or_default();
-        let Some(strict_us) = strict_us(&driver) else {
-            return Err(io::Error::other("the kernel has no cpuidle driver"));
+        let told =
+            |path: &str, error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+        let driver = fs::read_to_string(DRIVER).map_err(|error| told(DRIVER, error))?;
+        let processors = fs::read_to_string(PROCESSORS).unwrap_or_default();
+        let Some(strict_us) = strict_us(&driver, is_guest(&processors)) else {
+            return Err(io::Error::other(format!(
+                "{DRIVER}: the kernel has no choice of how cores sleep"
+            )));
         };
-        let device = OpenOptions::new().write(true).open(DEVICE)?;
-        let mut latency = Self { device, strict_us };
+        let device = OpenOptions::new().write(true).open(DEVICE);
+        let mut latency = Self {
+            device: device.map_err(|error| told(DEVICE, error))?,
+            strict_us,
+        };
         // An open device is a request of the same value; said anyway, so that a refusal shows now.
         latency.ask(false)?;
         Ok(latency)
@@ -45,15 +55,41 @@ impl WakeLatency {
     }
 }
 
+/// Whether the processors are those of a guest, by what `/proc/cpuinfo` says.
+pub(crate) fn is_guest(processors: &str) -> bool {
+    processors
+        .split_whitespace()
+        .any(|flag| flag == "hypervisor")
+}
+
 /// The longest time to wake up that still counts as awake, by the name of the driver; `None` where there is no choice.
 ///
 /// On bare metal the lightest sleep takes a microsecond or two, and saves most of the power. A guest's says so too, but
 /// its core has to be given back by the host, which takes ten times as long: only a core that never sleeps is awake
 /// there.
-pub(crate) fn strict_us(driver: &str) -> Option<i32> {
+pub(crate) fn strict_us(driver: &str, guest: bool) -> Option<i32> {
     match driver.trim() {
         "" | "none" => None,
-        GUEST_DRIVER => Some(0),
+        driver if guest || driver == GUEST_DRIVER => Some(0),
         _ => Some(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cores_of_a_guest_may_not_sleep_at_all() {
+        assert_eq!(strict_us("intel_idle\n", false), Some(2));
+        assert_eq!(strict_us("acpi_idle\n", true), Some(0));
+        assert_eq!(strict_us("haltpoll\n", false), Some(0));
+        assert_eq!(strict_us("none\n", true), None);
+    }
+
+    #[test]
+    fn a_guest_is_told_by_a_flag() {
+        assert!(is_guest("flags\t: fpu hypervisor lahf_lm\n"));
+        assert!(!is_guest("flags\t: fpu lahf_lm\n"));
     }
 }
