@@ -311,9 +311,6 @@ impl ShardThread {
         {
             warn!(shard = self.id, core, %error, "cannot stay on one core");
         }
-        if let Err(error) = cpu::keep_priority_to_oneself() {
-            warn!(shard = self.id, %error, "helpers of this shard get its priority");
-        }
         let disk = open_disk(self.shared.config.disk.into()).map_err(StartError::Disk)?;
         if let Some(why) = disk.fallback.as_ref().filter(|_| self.id == 0) {
             warn!("io_uring cannot be used ({why}); a thread drives the disk");

@@ -1,4 +1,4 @@
-//! Cores: which there are for this process, staying on one of them, and going first there.
+//! Cores: which there are for this process, and staying on one of them.
 
 use std::io;
 
@@ -25,24 +25,6 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: `set` is a valid cpu_set_t of the size given; pid 0 is the calling thread.
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })?;
-    Ok(())
-}
-
-/// Keeps a real-time priority, where the calling thread has one, from the threads that it starts and from those that the
-/// kernel starts for it. They do what may take long, and would do it with the same right: a thread of `SCHED_RR` whose
-/// slice is over stands in line behind everyone of its priority, in the middle of a turn.
-pub(crate) fn keep_priority_to_oneself() -> io::Result<()> {
-    // SAFETY: the call takes no pointers; pid 0 is the calling thread.
-    let policy = check(unsafe { libc::sched_getscheduler(0) })?;
-    if !matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR) {
-        return Ok(());
-    }
-    let mut priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: `priority` is a valid sched_param that the call fills.
-    check(unsafe { libc::sched_getparam(0, &raw mut priority) })?;
-    let policy = policy | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: `priority` is a valid sched_param that the call reads.
-    check(unsafe { libc::sched_setscheduler(0, policy, &raw const priority) })?;
     Ok(())
 }
 
