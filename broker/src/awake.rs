@@ -8,8 +8,9 @@
 //!
 //! So the kernel is asked for cores that wake up at once, for as long as the broker sees that it matters: a log that had
 //! acknowledged everything gets its next record soon after, many times in a row. A log that always has more on its way
-//! never looks like that, nor does one that gets something now and then. The request holds for the whole machine and
-//! costs power, so it ends soon after the last such record.
+//! never looks like that, nor does one that gets something now and then. One that gets a record every few hundred
+//! microseconds does, also where nobody waits: it is woken up as often. The request holds for the whole machine and costs
+//! power, so it ends soon after the last such record.
 
 use std::io;
 
