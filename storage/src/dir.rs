@@ -60,6 +60,10 @@ impl DataDir {
         })?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
+        // The names of the directory and of the logs in it, which may have been made without a sync.
+        file::sync_name(path)
+            .and_then(|()| file::sync_dir(path))
+            .map_err(|error| DirError::from_io(path, error))?;
         let entropy = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
         let meta = match fs::read(path.join(META)) {
             Ok(bytes) => Meta::decode(&bytes, &path.join(META))?,

@@ -19,13 +19,16 @@ use crate::sys::thread_disk::ThreadDisk;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(pub u32);
 
-/// A file in a directory.
+/// What a directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// Its name. One that is not UTF-8 is shown as near as can be, and is nobody's file.
     pub name: String,
     /// Its length.
     pub bytes: u64,
+    /// Whether it is a regular file of exactly this name. Directories, symbolic links and names that are not UTF-8 are
+    /// not: nothing is to be opened, renamed or removed by them.
+    pub is_file: bool,
 }
 
 /// An open segment.
@@ -83,6 +86,8 @@ pub enum Outcome {
     Prepared(io::Result<Opened>),
     /// A replaced file, mapped.
     Put(io::Result<Arc<Map>>),
+    /// A file that was written over, durably.
+    Overwritten(io::Result<()>),
     /// Removed files.
     Unlinked(io::Result<()>),
 }
@@ -114,6 +119,10 @@ pub trait Disk {
     fn prepare(&mut self, token: u64, path: PathBuf, size: u64);
     /// Replaces a file as a whole, durably.
     fn put(&mut self, token: u64, path: PathBuf, content: Content);
+    /// Writes over a file of the same length, in place and durably: needs no free space where the file system writes in
+    /// place. When the end comes meanwhile, each sector is the old one or the new one. Where the file is missing or of
+    /// another length, this does what [`Disk::put`] does.
+    fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>);
     /// Removes files, durably.
     fn unlink(&mut self, token: u64, paths: Vec<PathBuf>);
     /// Closes a file that no operation in flight uses.
@@ -145,11 +154,27 @@ pub trait Disk {
     /// # Errors
     /// The kernel's.
     fn make_dir(&mut self, dir: &Path) -> io::Result<()>;
-    /// The files in a directory. Blocks.
+    /// What a directory holds. Blocks.
     ///
     /// # Errors
     /// The kernel's.
     fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Reads from a place in a file until `out` is full or the file ends; fewer bytes than asked say that it ended.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// The kernel's: one sector that cannot be read fails the whole call.
+    fn read(&mut self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// Gives a file another name in the same directory, durably. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's; `AlreadyExists` when the new name is taken: nothing is ever replaced.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Lets two files of one directory change names, in one step and durably. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's; `Unsupported` where the file system cannot.
+    fn exchange(&mut self, a: &Path, b: &Path) -> io::Result<()>;
     /// Opens and maps an existing segment. Blocks.
     ///
     /// # Errors

@@ -12,9 +12,12 @@ use std::sync::Arc;
 
 use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, WriteSync};
 use crate::sys::map::Map;
-use medium::{Covers, Dice, Inner, Memory, Operation, SECTOR, copy_used};
+use medium::{Covers, Dice, Inner, Operation};
+use memory::{Memory, SECTOR, copy_used};
 
+mod harm;
 mod medium;
+mod memory;
 
 /// A call, in the order in which they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,25 @@ pub enum Call {
         /// The file.
         path: PathBuf,
     },
+    /// A file was written over in place.
+    Overwritten {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file got another name.
+    Renamed {
+        /// The name it had.
+        from: PathBuf,
+        /// The name it has.
+        to: PathBuf,
+    },
+    /// Two files changed names.
+    Exchanged {
+        /// One.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
+    },
     /// A file was removed.
     Unlinked {
         /// The file.
@@ -81,6 +103,10 @@ pub enum Step {
     Prepare,
     /// A replaced file.
     Put,
+    /// A file that is written over.
+    Overwrite,
+    /// A new name for a file, or two files that change names.
+    Rename,
     /// A populate.
     Populate,
 }
@@ -127,7 +153,7 @@ impl MemoryDisk {
         self.inner.borrow_mut().capacity = bytes;
     }
 
-    /// Lets only so many more operations complete; `None` lets all.
+    /// Lets only so many more operations complete, renames among them; `None` lets all.
     pub fn allow(&self, operations: Option<u64>) {
         self.inner.borrow_mut().allowance = operations;
     }
@@ -142,44 +168,6 @@ impl MemoryDisk {
     pub fn held(&self) -> usize {
         let inner = self.inner.borrow();
         inner.queued.len() + inner.in_flight.len()
-    }
-
-    /// What a file holds.
-    #[must_use]
-    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        let inner = self.inner.borrow();
-        let file = inner.files.get(path)?;
-        Some(file.map().all().to_vec())
-    }
-
-    /// Changes a byte of a file, as a bad medium does.
-    ///
-    /// # Panics
-    /// If there is no such byte.
-    pub fn damage(&self, path: &Path, at: usize) {
-        let inner = self.inner.borrow();
-        let map = inner.files[path].map();
-        let changed = [map.bytes(at..at + 1)[0] ^ 0x55];
-        map.store(at, &changed);
-    }
-
-    /// Gives a file other content, as a restored copy or a broken file system does.
-    ///
-    /// # Panics
-    /// If there is no memory for it.
-    pub fn replace(&self, path: &Path, content: &[u8]) {
-        let map = Map::anonymous(content.len() as u64).expect("memory for the file");
-        map.store(0, content);
-        let file = Memory {
-            map: Some(Arc::new(map)),
-            unsynced: BTreeMap::new(),
-        };
-        self.inner.borrow_mut().files.insert(path.to_owned(), file);
-    }
-
-    /// Removes a file.
-    pub fn remove(&self, path: &Path) {
-        self.inner.borrow_mut().files.remove(path);
     }
 
     /// The files and their lengths.
@@ -229,8 +217,12 @@ impl MemoryDisk {
             } else {
                 file.unsynced
             };
-            let map = Some(Arc::new(map));
-            files.insert(path, Memory { map, unsynced });
+            let copy = Memory {
+                map: Some(Arc::new(map)),
+                unsynced,
+                unreadable: file.unreadable,
+            };
+            files.insert(path, copy);
         }
         Self {
             inner: Rc::new(RefCell::new(Inner {
@@ -294,6 +286,12 @@ impl Disk for MemoryDisk {
         let content = content();
         let mut inner = self.inner.borrow_mut();
         let operation = Operation::Put { path, content };
+        inner.queued.push_back((token, operation));
+    }
+
+    fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>) {
+        let mut inner = self.inner.borrow_mut();
+        let operation = Operation::Overwrite { path, content };
         inner.queued.push_back((token, operation));
     }
 
@@ -367,9 +365,22 @@ impl Disk for MemoryDisk {
                 Some(Entry {
                     name: path.file_name()?.to_str()?.to_owned(),
                     bytes: file.map().len(),
+                    is_file: true,
                 })
             })
             .collect())
+    }
+
+    fn read(&mut self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.inner.borrow().read(path, at, out)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.borrow_mut().rename(from, to)
+    }
+
+    fn exchange(&mut self, a: &Path, b: &Path) -> io::Result<()> {
+        self.inner.borrow_mut().exchange(a, b)
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Opened> {

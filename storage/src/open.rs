@@ -386,7 +386,7 @@ impl Rebuild<'_> {
             };
             let result = match completion.outcome {
                 Outcome::Put(result) => result.map(drop),
-                Outcome::Unlinked(result) => result,
+                Outcome::Overwritten(result) | Outcome::Unlinked(result) => result,
                 _ => Ok(()),
             };
             return result.map_err(|error| self.io(error));

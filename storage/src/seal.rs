@@ -67,6 +67,7 @@ impl Log {
             }
             Outcome::Prepared(result) => self.prepared(token, result, disk),
             Outcome::Put(result) => self.put(token, result, disk),
+            Outcome::Overwritten(_) => drop(self.take_purpose(token)),
             Outcome::Unlinked(_) => {
                 // A file that could not be removed is found again when the log is opened.
                 self.take_purpose(token);

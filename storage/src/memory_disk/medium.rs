@@ -1,4 +1,4 @@
-//! The inside of the memory disk: files with their unsynced sectors, and the operations on their way.
+//! The inside of the memory disk: the files, and the operations on their way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -6,54 +6,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::memory::{Memory, SECTOR, error};
 use super::{Call, Fault, Step};
 use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
 use crate::sys::map::Map;
-
-/// What a disk is surely able to write at once.
-pub(super) const SECTOR: usize = 512;
-
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    pub map: Option<Arc<Map>>,
-    /// Sectors that differ from the medium, with what the medium has.
-    pub unsynced: BTreeMap<usize, [u8; SECTOR]>,
-}
-
-impl Memory {
-    pub(super) fn map(&self) -> &Arc<Map> {
-        self.map.as_ref().expect("every file has content")
-    }
-
-    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
-        let map = Arc::clone(self.map());
-        let last = (at + bytes.len()).div_ceil(SECTOR);
-        for sector in at / SECTOR..last {
-            self.unsynced.entry(sector).or_insert_with(|| {
-                let mut old = [0; SECTOR];
-                old.copy_from_slice(map.bytes(sector * SECTOR..(sector + 1) * SECTOR));
-                old
-            });
-        }
-        map.store(at, bytes);
-    }
-
-    /// Makes the bytes of a range durable, and no others of their sectors.
-    fn sync(&mut self, range: Range<usize>) {
-        let map = Arc::clone(self.map());
-        for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
-            let base = sector * SECTOR;
-            let Some(old) = self.unsynced.get_mut(&sector) else {
-                continue;
-            };
-            let (from, to) = (range.start.max(base), range.end.min(base + SECTOR));
-            old[from - base..to - base].copy_from_slice(map.bytes(from..to));
-            if map.bytes(base..base + SECTOR) == old {
-                self.unsynced.remove(&sector);
-            }
-        }
-    }
-}
 
 /// What a sync makes durable.
 #[derive(Debug)]
@@ -95,6 +51,10 @@ pub(super) enum Operation {
         path: PathBuf,
         content: Vec<u8>,
     },
+    Overwrite {
+        path: PathBuf,
+        content: Vec<u8>,
+    },
     Unlink {
         paths: Vec<PathBuf>,
     },
@@ -119,17 +79,6 @@ pub(super) struct Inner {
     pub boot_id: u128,
 }
 
-/// Copies what is not zero: segments are mostly untouched memory, and stay so.
-pub(super) fn copy_used(from: &Map, to: &Map) {
-    let len = from.all().len();
-    for start in (0..len).step_by(SECTOR) {
-        let bytes = from.bytes(start..len.min(start + SECTOR));
-        if bytes != &[0; SECTOR][..bytes.len()] {
-            to.store(start, bytes);
-        }
-    }
-}
-
 /// A small generator, so that a seed means the same everywhere.
 pub(super) struct Dice(pub u64);
 
@@ -142,10 +91,6 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).expect("fewer than the sides")
     }
-}
-
-pub(super) fn error(number: i32) -> io::Error {
-    io::Error::from_raw_os_error(number)
 }
 
 impl Inner {
@@ -181,6 +126,9 @@ impl Inner {
                     }
                 }
                 Operation::Put { path, content } if happens => drop(self.put(&path, &content)),
+                Operation::Overwrite { path, content } => {
+                    self.overwrite_in_part(&path, &content, dice);
+                }
                 Operation::Prepare { path, size } if happens => drop(self.prepare(&path, size)),
                 Operation::Unlink { paths } => {
                     for path in paths {
@@ -194,14 +142,41 @@ impl Inner {
         }
     }
 
+    fn has_length(&self, path: &Path, len: usize) -> bool {
+        let file = self.files.get(path);
+        file.is_some_and(|file| file.map().len() == len as u64)
+    }
+
+    fn overwrite_in_part(&mut self, path: &Path, content: &[u8], dice: &mut Dice) {
+        if !self.has_length(path, content.len()) {
+            if dice.roll(2) == 0 {
+                drop(self.put(path, content));
+            }
+            return;
+        }
+        for (number, sector) in content.chunks(SECTOR).enumerate() {
+            if dice.roll(2) == 0 {
+                self.files[path].map().store(number * SECTOR, sector);
+            }
+        }
+    }
+
+    pub(super) fn overwrite(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
+        if !self.has_length(path, content.len()) {
+            return self.put(path, content).map(drop);
+        }
+        let file = self.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        file.map().store(0, content);
+        file.unreadable.clear();
+        self.calls.push(Call::Overwritten {
+            path: path.to_owned(),
+        });
+        Ok(())
+    }
+
     pub(super) fn put(&mut self, path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
-        let map = Map::anonymous(content.len() as u64)?;
-        map.store(0, content);
-        let map = Arc::new(map);
-        let file = Memory {
-            map: Some(Arc::clone(&map)),
-            unsynced: BTreeMap::new(),
-        };
+        let file = Memory::new(content)?;
+        let map = Arc::clone(file.map());
         self.files.insert(path.to_owned(), file);
         self.calls.push(Call::Put {
             path: path.to_owned(),
@@ -209,15 +184,68 @@ impl Inner {
         Ok(map)
     }
 
+    pub(super) fn read(&self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
+        let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        file.read(at, out)
+    }
+
+    /// What goes before a blocking call that changes names: it may be the one that the end comes before.
+    fn before_rename(&mut self) -> io::Result<()> {
+        if let Some(failure) = self.failure(Step::Rename) {
+            return Err(failure);
+        }
+        match &mut self.allowance {
+            Some(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Some(allowance) => *allowance -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before_rename()?;
+        if self.files.contains_key(from) && self.files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = self.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.files.insert(to.to_owned(), file);
+        for open in self.open.iter_mut().flatten().filter(|open| *open == from) {
+            to.clone_into(open);
+        }
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.calls.push(Call::Renamed { from, to });
+        Ok(())
+    }
+
+    pub(super) fn exchange(&mut self, a: &Path, b: &Path) -> io::Result<()> {
+        self.before_rename()?;
+        if !self.files.contains_key(a) || !self.files.contains_key(b) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let files = &mut self.files;
+        let (of_a, of_b) = (files.remove(a), files.remove(b));
+        files.extend(of_a.map(|file| (b.to_owned(), file)));
+        files.extend(of_b.map(|file| (a.to_owned(), file)));
+        for open in self.open.iter_mut().flatten() {
+            if open == a {
+                b.clone_into(open);
+            } else if open == b {
+                a.clone_into(open);
+            }
+        }
+        let (a, b) = (a.to_owned(), b.to_owned());
+        self.calls.push(Call::Exchanged { a, b });
+        Ok(())
+    }
+
     pub(super) fn prepare(&mut self, path: &Path, size: u64) -> io::Result<Opened> {
         let used: u64 = self.files.values().map(|file| file.map().len()).sum();
         if self.capacity.is_some_and(|capacity| used + size > capacity) {
             return Err(error(libc::ENOSPC));
         }
-        let map = Arc::new(Map::anonymous(size)?);
         let file = Memory {
-            map: Some(map),
-            unsynced: BTreeMap::new(),
+            map: Some(Arc::new(Map::anonymous(size)?)),
+            ..Memory::default()
         };
         self.files.insert(path.to_owned(), file);
         self.calls.push(Call::Prepared {
@@ -312,6 +340,10 @@ impl Inner {
                 self.failure(Step::Put)
                     .map_or_else(|| self.put(&path, &content), Err),
             ),
+            Operation::Overwrite { path, content } => Outcome::Overwritten(
+                self.failure(Step::Overwrite)
+                    .map_or_else(|| self.overwrite(&path, &content), Err),
+            ),
             Operation::Unlink { paths } => {
                 for path in paths {
                     if self.files.remove(&path).is_some() {
@@ -394,27 +426,5 @@ impl Inner {
             range: covers.range(),
         });
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sync_of_a_range_makes_its_bytes_durable_and_not_those_beside_them() {
-        let mut file = Memory {
-            map: Some(Arc::new(Map::anonymous(4096).expect("memory"))),
-            unsynced: BTreeMap::new(),
-        };
-        file.write(100, &[1; 1000]);
-        file.write(300, &[2; 1000]);
-        file.sync(300..1300);
-        // Of the sectors from 0, 512 and 1024 the first alone has bytes that are not durable.
-        let left: Vec<_> = file.unsynced.keys().copied().collect();
-        assert_eq!(left, [0]);
-        let medium = file.unsynced[&0];
-        assert_eq!(medium[..300], [0; 300]);
-        assert_eq!(medium[300..], [2; SECTOR - 300]);
     }
 }

@@ -1,10 +1,11 @@
 //! Blocking file work: everything that creates, replaces or removes files, each followed by its directory's sync.
 
+use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +42,30 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes sure that a directory which was there before is still there after a power cut: whoever made it may not have
+/// seen to it.
+pub(crate) fn sync_name(dir: &Path) -> io::Result<()> {
+    let file = File::open(dir)?;
+    let above = parent(dir);
+    if fs::metadata(above)?.dev() != file.metadata()?.dev() {
+        // A mount point: its name belongs to another file system.
+        return Ok(());
+    }
+    match sync_dir(above) {
+        // A directory that may be passed and not read: all of its file system, then.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_all_of(&file),
+        synced => synced,
+    }
+}
+
+fn sync_all_of(file: &File) -> io::Result<()> {
+    // SAFETY: a call on an open descriptor that touches no memory of ours.
+    match unsafe { libc::syncfs(file.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Creates a directory with mode 0700 unless it is there.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -54,12 +79,82 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
+        let name = entry.file_name();
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         entries.push(Entry {
-            name: entry.file_name().to_string_lossy().into_owned(),
-            bytes: entry.metadata()?.len(),
+            is_file: metadata.is_file() && name.to_str().is_some(),
+            name: name.to_string_lossy().into_owned(),
+            bytes: metadata.len(),
         });
     }
     Ok(entries)
+}
+
+/// Reads until `out` is full or the file ends.
+pub(crate) fn read(path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
+    let file = File::open(path)?;
+    let mut done = 0;
+    while done < out.len() {
+        match file.read_at(&mut out[done..], at + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Gives a file another name, which nothing may have yet.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_with(from, to, libc::RENAME_NOREPLACE) {
+        // A second name never replaces anything either.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)?;
+        }
+        renamed => renamed?,
+    }
+    sync_dir(parent(to))
+}
+
+/// Lets two files change names.
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    rename_with(a, b, libc::RENAME_EXCHANGE)?;
+    sync_dir(parent(a))
+}
+
+fn rename_with(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: two paths that end with a zero byte and live during the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            flags,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // So does a file system answer that knows no such flag, and a sandbox that knows no such call.
+            error if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            error => Err(error),
+        },
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidFilename.into())
 }
 
 /// Opens a file for reading and writing and maps it.
@@ -187,6 +282,20 @@ pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
     replaced.map(Arc::new)
 }
 
+/// Writes over a file of the same length, in place; another file is replaced.
+pub(crate) fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) if file.metadata()?.len() == content.len() as u64 => file,
+        Ok(_) => return put(path, content).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return put(path, content).map(drop);
+        }
+        Err(error) => return Err(error),
+    };
+    file.write_all_at(content, 0)?;
+    file.sync_data()
+}
+
 /// Removes files and syncs their directories. Files that are gone already do not matter.
 pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
     for path in paths {
@@ -202,8 +311,7 @@ pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
 
 /// Bytes that an unprivileged process may still write below `path`.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::ErrorKind::InvalidFilename)?;
+    let path = c_path(path)?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with a zero byte, and the call fills `stat` when it returns 0.
     let stat = unsafe {

@@ -68,12 +68,14 @@ impl Wake {
 enum Job {
     Prepare { path: PathBuf, size: u64 },
     Put { path: PathBuf, content: Content },
+    Overwrite { path: PathBuf, content: Vec<u8> },
     Unlink { paths: Vec<PathBuf> },
 }
 
 enum Done {
     Prepared(io::Result<(File, Arc<Map>)>),
     Put(io::Result<Arc<Map>>),
+    Overwritten(io::Result<()>),
     Unlinked(io::Result<()>),
 }
 
@@ -122,6 +124,10 @@ impl Housekeeper {
         self.send(token, Job::Put { path, content });
     }
 
+    pub(crate) fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>) {
+        self.send(token, Job::Overwrite { path, content });
+    }
+
     pub(crate) fn unlink(&mut self, token: u64, paths: Vec<PathBuf>) {
         self.send(token, Job::Unlink { paths });
     }
@@ -139,6 +145,7 @@ impl Housekeeper {
                     Outcome::Prepared(made.map(|(file, map)| files.adopt(file, map)))
                 }
                 Done::Put(put) => Outcome::Put(put),
+                Done::Overwritten(overwritten) => Outcome::Overwritten(overwritten),
                 Done::Unlinked(unlinked) => Outcome::Unlinked(unlinked),
             };
             out.push(Completion { token, outcome });
@@ -160,6 +167,7 @@ fn run(job: Job) -> Done {
     match job {
         Job::Prepare { path, size } => Done::Prepared(file::prepare(&path, size)),
         Job::Put { path, content } => Done::Put(file::put(&path, &content())),
+        Job::Overwrite { path, content } => Done::Overwritten(file::overwrite(&path, &content)),
         Job::Unlink { paths } => Done::Unlinked(file::unlink(&paths)),
     }
 }

@@ -41,9 +41,9 @@ impl Map {
 
     fn new(len: u64, protection: i32, flags: i32, fd: i32) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; a length of zero is
-        // an error of the call.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) };
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), len.max(1), protection, flags, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -60,7 +60,7 @@ impl Map {
         self.len as u64
     }
 
-    /// Whether nothing is mapped; never so, since the kernel maps no empty range.
+    /// Whether nothing is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -123,6 +123,6 @@ const PAGE: usize = 4096;
 impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped; every slice borrows from `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len.max(1)) };
     }
 }

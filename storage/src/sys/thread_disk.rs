@@ -174,6 +174,10 @@ impl Disk for ThreadDisk {
         self.housekeeper.put(token, path, content);
     }
 
+    fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>) {
+        self.housekeeper.overwrite(token, path, content);
+    }
+
     fn unlink(&mut self, token: u64, paths: Vec<PathBuf>) {
         self.housekeeper.unlink(token, paths);
     }
@@ -229,6 +233,18 @@ impl Disk for ThreadDisk {
 
     fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
         file::list(dir)
+    }
+
+    fn read(&mut self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
+        file::read(path, at, out)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        file::rename(from, to)
+    }
+
+    fn exchange(&mut self, a: &Path, b: &Path) -> io::Result<()> {
+        file::exchange(a, b)
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Opened> {

@@ -1,0 +1,73 @@
+//! What befalls files behind a broker's back: bytes that change, sectors that cannot be read, ends that are missing.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::MemoryDisk;
+use super::memory::Memory;
+
+impl MemoryDisk {
+    /// What a file holds.
+    #[must_use]
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let inner = self.inner.borrow();
+        let file = inner.files.get(path)?;
+        Some(file.map().all().to_vec())
+    }
+
+    /// Changes a byte of a file, as a bad medium does.
+    ///
+    /// # Panics
+    /// If there is no such byte.
+    pub fn damage(&self, path: &Path, at: usize) {
+        let inner = self.inner.borrow();
+        let map = inner.files[path].map();
+        let changed = [map.bytes(at..at + 1)[0] ^ 0x55];
+        map.store(at, &changed);
+    }
+
+    /// Gives a file other content, as a restored copy or a broken file system does.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn replace(&self, path: &Path, content: &[u8]) {
+        let file = Memory::new(content).expect("memory for the file");
+        self.inner.borrow_mut().files.insert(path.to_owned(), file);
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &Path) {
+        self.inner.borrow_mut().files.remove(path);
+    }
+
+    /// Fills a range of a file with zeroes, as lost writes do.
+    ///
+    /// # Panics
+    /// If there is no such range.
+    pub fn zero(&self, path: &Path, range: Range<usize>) {
+        let inner = self.inner.borrow();
+        let zeroes = vec![0; range.len()];
+        inner.files[path].map().store(range.start, &zeroes);
+    }
+
+    /// Shortens a file, or lengthens it with zeroes.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn truncate(&self, path: &Path, len: usize) {
+        let mut inner = self.inner.borrow_mut();
+        let file = inner.files.get_mut(path).expect("the file is there");
+        file.resize(len);
+    }
+
+    /// Lets every read that touches a range of a file fail with `EIO`, for good: a crash does not mend it, a new
+    /// content does.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
+        let mut inner = self.inner.borrow_mut();
+        let file = inner.files.get_mut(path).expect("the file is there");
+        file.unreadable.push(range);
+    }
+}
