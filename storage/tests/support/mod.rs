@@ -5,6 +5,8 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod fixture;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -220,8 +222,8 @@ impl Rig {
         panic!("a populated range stays cold");
     }
 
-    /// All visible records of a log: topic, offset, bytes after the header.
-    pub fn dump(&mut self, log: LogId) -> Vec<(String, u64, Vec<u8>)> {
+    /// All visible records of a log as they lie there, each where its place says.
+    pub fn records(&mut self, log: LogId) -> Vec<Vec<u8>> {
         let mut reader = self.store.reader(log);
         let mut places = Vec::new();
         let end = reader.walk(Position::new(0), usize::MAX, |place, topic| {
@@ -234,10 +236,24 @@ impl Rig {
             let record = Record::verify_stamped(&bytes, &Limits::HARD).expect("a sound record");
             assert_eq!(record.topic(), topic);
             assert_eq!(record.offset(), place.first);
+            assert_eq!(
+                record.offset().get() + u64::from(record.count()),
+                place.next.get()
+            );
             assert_eq!(record.log(), log);
-            out.push((topic, place.first.get(), bytes[48..].to_vec()));
+            out.push(bytes);
         }
         out
+    }
+
+    /// All visible records of a log: topic, offset, bytes after the header.
+    pub fn dump(&mut self, log: LogId) -> Vec<(String, u64, Vec<u8>)> {
+        let entry = |bytes: Vec<u8>| {
+            let record = Record::trusted(&bytes).expect("it was verified");
+            let (topic, offset) = (record.topic().to_owned(), record.offset().get());
+            (topic, offset, bytes[48..].to_vec())
+        };
+        self.records(log).into_iter().map(entry).collect()
     }
 }
 
