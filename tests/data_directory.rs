@@ -82,31 +82,33 @@ fn a_directory_of_another_version_is_refused_and_left_as_it_is() {
     assert!(broker.stop().success());
     let meta = broker.data().join("meta");
     let original = fs::read(&meta).expect("a data directory has a meta file");
-    let version_at = version_place(&original);
     let mut other = original;
-    other[version_at..version_at + 4].copy_from_slice(&99u32.to_le_bytes());
+    other[8..12].copy_from_slice(&99u32.to_le_bytes());
+    seal(&mut other);
     fs::write(&meta, &other).unwrap();
     let refusal = Setup::new().refused_on(broker.data());
-    check(&refusal, &["format version 99", "reads 1"]);
+    check(&refusal, &["format version 99", "reads 1 to 2"]);
     assert_eq!(fs::read(&meta).unwrap(), other);
 }
 
-/// Where the meta file has its version: behind its magic of eight bytes.
-fn version_place(meta: &[u8]) -> usize {
-    assert_eq!(&meta[..4], b"OYEZ", "the meta file begins with its magic");
-    assert_eq!(meta[8..12], 1u32.to_le_bytes(), "the version follows it");
-    8
+/// Writes a small file's checksum, which covers all of it with its own field as zero.
+fn seal(bytes: &mut [u8]) {
+    bytes[12..16].fill(0);
+    let crc = oyez_protocol::checksum::crc32c(bytes);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
 }
 
 #[test]
-fn a_damaged_meta_file_is_refused() {
+fn a_directory_without_a_whole_meta_file_is_refused() {
     let mut broker = Broker::start();
     assert!(broker.stop().success());
-    let meta = broker.data().join("meta");
-    let mut bytes = fs::read(&meta).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&meta, bytes).unwrap();
+    for name in ["meta", "meta.copy"] {
+        let meta = broker.data().join(name);
+        let mut bytes = fs::read(&meta).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&meta, bytes).unwrap();
+    }
     check(
         &Setup::new().refused_on(broker.data()),
         &["meta", "damaged"],

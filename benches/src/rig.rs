@@ -45,6 +45,7 @@ impl Rig {
         let dir_options = DirOptions {
             logs_per_durability: 1,
             entropy: ENTROPY,
+            restored: false,
         };
         let (dir, lock) = DataDir::open(temp.path(), &dir_options).expect("a fresh directory");
         let arena = ArenaOptions {

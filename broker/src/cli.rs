@@ -62,6 +62,11 @@ struct Cli {
     #[arg(long, global = true, value_name = "FILE", env = "OYEZ_CONFIG")]
     config: Option<PathBuf>,
 
+    /// Say that the data directory was put back from a backup: every log gets a new epoch, so that subscribers begin at
+    /// the oldest message kept instead of missing what was published after the backup was made. For one start
+    #[arg(long)]
+    restored: bool,
+
     /// Check the configuration and exit: 0 when it is fine, 2 when it is not
     #[arg(long)]
     check_config: bool,
@@ -166,6 +171,7 @@ fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     if let Some(max_connections) = cli.max_connections {
         config.max_connections = max_connections;
     }
+    config.restored = cli.restored;
     config.check()?;
     Ok(config)
 }

@@ -77,6 +77,9 @@ pub struct Config {
     pub log: String,
     /// Form of the log: `text` or `json`.
     pub log_format: LogFormat,
+    /// The data directory was put back from a copy: every log gets a new epoch. For one start, hence no setting.
+    #[serde(skip)]
+    pub restored: bool,
 }
 
 /// How the disk is driven.
@@ -171,6 +174,7 @@ impl Default for Config {
             keep_awake: KeepAwake::Auto,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            restored: false,
         }
     }
 }

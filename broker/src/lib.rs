@@ -98,6 +98,7 @@ mod plan;
 mod publish;
 mod query;
 mod receive;
+mod recovered;
 mod registry;
 mod send;
 mod server;

@@ -64,6 +64,10 @@ pub(crate) struct ShardMetrics {
     pub(crate) records_synced: Counter,
     pub(crate) segments: Counter,
     pub(crate) segment_bytes: Counter,
+    /// Files that recovery set aside and that are still there.
+    pub(crate) damaged_files: Counter,
+    /// Ranges of records that the start found to be lost.
+    pub(crate) losses: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
     /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
@@ -134,6 +138,8 @@ pub(crate) struct Stats {
     records_per_sync: f64,
     segments: u64,
     segment_bytes: u64,
+    damaged_files: u64,
+    losses: u64,
     /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
     turn_us: Quantiles,
     storage_us: Quantiles,
@@ -234,6 +240,8 @@ impl Stats {
             records_per_sync,
             segments: sum(|s| &s.segments),
             segment_bytes: sum(|s| &s.segment_bytes),
+            damaged_files: sum(|s| &s.damaged_files),
+            losses: sum(|s| &s.losses),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),

@@ -21,6 +21,7 @@ use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
 use crate::plan;
+use crate::recovered;
 use crate::shard::{Shard, ShardParts};
 use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::ring::SendRing;
@@ -81,8 +82,10 @@ impl Server {
             &DirOptions {
                 logs_per_durability: u16::try_from(cores.len()).unwrap_or(u16::MAX),
                 entropy,
+                restored: config.restored,
             },
         )?;
+        recovered::tell_identity(&dir);
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
         let held = socket::reserve(config.listen).and_then(|held| Ok((held.local_addr()?, held)));
         let (address, held) = held.map_err(|source| StartError::Listen {
@@ -106,6 +109,7 @@ impl Server {
             wakers: &wakers,
             cores: &cores,
             address,
+            lock: lock.fd(),
         };
         let (shards, ends) = launch.start()?;
         drop(held);
@@ -169,6 +173,7 @@ struct Launch<'a> {
     wakers: &'a [Waker],
     cores: &'a [usize],
     address: SocketAddr,
+    lock: RawFd,
 }
 
 type Running = (Vec<JoinHandle<()>>, Receiver<Result<(), ShardError>>);
@@ -195,6 +200,7 @@ impl Launch<'_> {
                     .pin
                     .then(|| self.cores[id % self.cores.len()]),
                 address: self.address,
+                lock: self.lock,
                 inbox,
                 outbox: Outbox::new(id, senders.clone()),
                 opened: Some(opened_in.clone()),
@@ -243,13 +249,17 @@ struct ShardKit {
     awake: Awake,
 }
 
-/// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers, whose numbers all tables share.
+/// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers and the lock, whose numbers all
+/// tables share.
 struct ShardThread {
     id: usize,
     shared: Arc<Shared>,
     wakers: Vec<Waker>,
     core: Option<usize>,
     address: SocketAddr,
+    /// The data directory's lock, which stays open in the shard's table too: a kernel thread that still writes for a
+    /// shard of a killed broker keeps the directory from the next one.
+    lock: RawFd,
     inbox: Inbox,
     outbox: Outbox,
     /// Taken when it has told.
@@ -301,7 +311,8 @@ impl ShardThread {
             what: "keep signals from a shard",
             source,
         })?;
-        let keep: Vec<RawFd> = self.wakers.iter().map(|waker| waker.fd()).collect();
+        let wakers = self.wakers.iter().map(|waker| waker.fd());
+        let keep: Vec<RawFd> = wakers.chain([self.lock]).collect();
         fdtable::unshare(&keep).map_err(|source| StartError::System {
             what: "get a private descriptor table",
             source,
@@ -331,7 +342,7 @@ impl ShardThread {
             logs.any(|log| log.id == report.log && log.durability != Durability::Memory)
         };
         for report in reports.iter().filter(on_disk) {
-            log_recovery(report);
+            recovered::tell(report, &self.shared.metrics[self.id]);
         }
         self.check_durabilities(&mut store)?;
         let listener = Listener::bind(self.address, self.shared.config.send_buffer_bytes).map_err(
@@ -443,40 +454,6 @@ impl Drop for Ending<'_> {
         if std::thread::panicking() {
             self.tell(Err(ShardError::Panicked));
         }
-    }
-}
-
-fn log_recovery(report: &RecoveryReport) {
-    if report.scanned_bytes == 0 && report.gaps.is_empty() && !report.epoch_changed {
-        return;
-    }
-    info!(
-        log = report.log.get(),
-        clean = report.clean,
-        segments = report.segments,
-        scanned_bytes = report.scanned_bytes,
-        records_copied = report.records_copied,
-        cut_bytes = report.cut_bytes,
-        copies_removed = report.copies_removed,
-        footers_rebuilt = report.footers_rebuilt,
-        "log recovered"
-    );
-    if report.epoch_changed {
-        warn!(
-            log = report.log.get(),
-            epoch = report.epoch.get(),
-            "history was, or may have been, lost: the log has a new epoch"
-        );
-    }
-    for gap in &report.gaps {
-        tracing::error!(
-            log = report.log.get(),
-            from = gap.from.get(),
-            to = gap.to.get(),
-            first_sequence = gap.first_sequence.get(),
-            next_sequence = gap.next_sequence.get(),
-            "damaged range: it is not served, its subscribers are told of a gap"
-        );
     }
 }
 

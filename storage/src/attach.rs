@@ -1,13 +1,15 @@
 //! Taking segments that were found on disk into a log: their topics into the index, their bytes to the readers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::disk::Opened;
 use crate::format::BLOCK_BYTES;
 use crate::index::SegmentRef;
-use crate::log::Log;
+use crate::log::{FrontLoss, Log};
 use crate::recovery::Kept;
 use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
+use crate::state::Carried;
 use crate::survey::Sealed;
 
 impl Log {
@@ -54,7 +56,7 @@ impl Log {
     }
 
     /// A segment that was scanned; it gets its footer in the first turns.
-    pub(crate) fn attach_kept(&mut self, mut kept: Kept, opened: Opened) {
+    pub(crate) fn attach_kept(&mut self, kept: Kept, opened: Opened) {
         let number = self.next_number;
         let live = kept.index();
         for (slot, topic) in live.topics.iter().enumerate() {
@@ -105,5 +107,37 @@ impl Log {
         let topic = self.index.topic_mut(topic);
         topic.refs.push(entry);
         topic.next = topic.next.max(next);
+    }
+
+    /// Notes where each topic goes on if the log's beginning is lost: its messages from what retention has removed up to
+    /// its first record are damage.
+    pub(crate) fn note_front_loss(&mut self, carried: &Carried) {
+        let Some(first) = self.segments.front() else {
+            return;
+        };
+        let number = first.number;
+        let lost = first.file.as_ref().is_some_and(|file| {
+            let mut gaps = file.gaps.iter();
+            gaps.any(|gap| {
+                gap.first_sequence.get() == first.first_sequence
+                    && gap.first_sequence < gap.next_sequence
+            })
+        });
+        if !lost {
+            return;
+        }
+        let ids = 0..u32::try_from(self.index.len()).expect("ids are 32 bits");
+        let from: HashMap<u32, u64> = ids
+            .filter_map(|id| {
+                let topic = self.index.topic(id);
+                let earliest = topic.refs.first()?.first;
+                let removed = carried.topics.get(&*topic.name).copied().unwrap_or(0);
+                (removed < earliest).then_some((id, removed))
+            })
+            .collect();
+        self.front_loss = Some(FrontLoss {
+            segment: number,
+            from,
+        });
     }
 }

@@ -3,13 +3,14 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oyez_protocol::LogId;
 
 use crate::error::DirError;
-use crate::format::{FORMAT_VERSION, file_is_intact, seal_file, u16_at, u32_at, u64_at};
+use crate::format::{FORMAT_VERSION, FileFault, intact_version, seal_file, u16_at, u64_at};
 use crate::options::{DirOptions, Durability, LogSpec};
 use crate::sip::siphash13;
 use crate::sys::file;
@@ -18,6 +19,8 @@ use crate::sys::file;
 pub const LOGS_PER_DURABILITY_MAX: u16 = 1024;
 
 const META: &str = "meta";
+/// Its second copy: without either of them nobody can tell which topic lies in which log.
+const META_COPY: &str = "meta.copy";
 const LOCK: &str = "LOCK";
 const META_MAGIC: [u8; 8] = *b"OYEZDIR1";
 const META_SIZE: usize = 48;
@@ -28,18 +31,40 @@ pub struct DataDir {
     path: PathBuf,
     meta: Meta,
     entropy: [u64; 2],
+    restored: bool,
+    inode: u64,
+    rewritten: Vec<Rewritten>,
+}
+
+/// A copy of the directory's identity that was damaged or missing.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// The copy.
+    pub path: PathBuf,
+    /// Whether it could be written again from the other one.
+    pub result: Result<(), io::ErrorKind>,
 }
 
 /// The lock on a data directory, released when dropped. It owns a descriptor, so it stays in the thread that opened
 /// the directory: another thread may have another descriptor table.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
     _not_send: PhantomData<*const ()>,
+}
+
+impl DirLock {
+    /// Its descriptor. The lock lasts until this and all copies of it are closed: a thread with a descriptor table of its
+    /// own that keeps a copy holds the directory for as long as the kernel works for it.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Meta {
+    version: u32,
     dir_id: u64,
     key: [u64; 2],
     logs_per_durability: u16,
@@ -65,15 +90,17 @@ impl DataDir {
             .and_then(|()| file::sync_dir(path))
             .map_err(|error| DirError::from_io(path, error))?;
         let entropy = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
-        let meta = match fs::read(path.join(META)) {
-            Ok(bytes) => Meta::decode(&bytes, &path.join(META))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, options)?,
-            Err(error) => return Err(DirError::from_io(path.join(META), error)),
+        let (meta, rewritten) = match identity(path)? {
+            Some(known) => known,
+            None => (create(path, options)?, Vec::new()),
         };
         let dir = Self {
             path: path.to_owned(),
             meta,
             entropy,
+            restored: options.restored,
+            inode: file::inode(path).map_err(|error| DirError::from_io(path, error))?,
+            rewritten,
         };
         Ok((dir, lock))
     }
@@ -82,6 +109,12 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Copies of the directory's identity that were damaged or missing, and are written again from the other one.
+    #[must_use]
+    pub fn rewritten(&self) -> &[Rewritten] {
+        &self.rewritten
     }
 
     /// Logs of each durability.
@@ -130,6 +163,16 @@ impl DataDir {
         self.meta.key
     }
 
+    /// Whether every log gets a new epoch, because the directory was put back from a copy.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restored
+    }
+
+    /// Tells the directory from a copy of it.
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// An epoch unlike any other of this log: never 0, which means "not known" on the wire.
     pub(crate) fn fresh_epoch(&self, log: LogId, now_ms: u64) -> u64 {
         let mut bytes = [0; 10];
@@ -169,7 +212,7 @@ fn lock(path: &Path) -> Result<DirLock, DirError> {
     }
     write_pid(&mut file).map_err(failed)?;
     Ok(DirLock {
-        _file: file,
+        file,
         _not_send: PhantomData,
     })
 }
@@ -185,9 +228,17 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 fn refuse_foreign(path: &Path) -> Result<(), DirError> {
     let entries = file::list(path).map_err(|error| DirError::from_io(path, error))?;
     // What an interrupted creation, or the file system itself, leaves.
-    let ours = [LOCK, META, "meta.new", "lost+found"];
+    let ours = [
+        LOCK,
+        META,
+        META_COPY,
+        "meta.new",
+        "meta.copy.new",
+        "lost+found",
+    ];
     let is_ours = |name: &str| ours.contains(&name);
-    let known = entries.iter().any(|entry| entry.name == META);
+    let known = |name: &str| name == META || name == META_COPY;
+    let known = entries.iter().any(|entry| known(&entry.name));
     if known || entries.iter().all(|entry| is_ours(&entry.name)) {
         return Ok(());
     }
@@ -206,6 +257,7 @@ fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
     }
     let key = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
     let meta = Meta {
+        version: FORMAT_VERSION,
         dir_id: siphash13(key, b"data directory"),
         key: [
             siphash13(key, b"topic hash"),
@@ -213,16 +265,60 @@ fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
         ],
         logs_per_durability: logs,
     };
-    let name = path.join(META);
-    file::put(&name, &meta.encode()).map_err(|error| DirError::from_io(name, error))?;
+    for name in [META, META_COPY] {
+        let name = path.join(name);
+        file::put(&name, &meta.encode()).map_err(|error| DirError::from_io(name, error))?;
+    }
     Ok(meta)
+}
+
+/// What either copy of the directory's identity says, and which copies had to be written again; `None` when there is
+/// none yet.
+fn identity(path: &Path) -> Result<Option<(Meta, Vec<Rewritten>)>, DirError> {
+    let mut copies = Vec::new();
+    for name in [META, META_COPY] {
+        let name = path.join(name);
+        let found = match fs::read(&name) {
+            Ok(bytes) => Some(Meta::decode(&bytes, &name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => Some(Err(DirError::from_io(&name, source))),
+        };
+        copies.push((name, found));
+    }
+    let newer = |(_, copy): &(PathBuf, Option<Result<Meta, DirError>>)| {
+        matches!(copy, Some(Err(DirError::Version { .. })))
+    };
+    let whole = copies.iter().find_map(|(_, copy)| match copy {
+        Some(Ok(meta)) => Some(*meta),
+        _ => None,
+    });
+    let Some(meta) = whole.filter(|_| !copies.iter().any(newer)) else {
+        // A whole copy of another version explains more than a damaged one.
+        copies.sort_by_key(|copy| !newer(copy));
+        let mut errors = copies.into_iter().filter_map(|(_, copy)| copy?.err());
+        return errors.next().map_or(Ok(None), Err);
+    };
+    let mut rewritten = Vec::new();
+    for (path, copy) in copies {
+        let missing = copy.is_none();
+        if missing || matches!(copy, Some(Err(_))) {
+            // A start goes on with one copy, the next one tries again.
+            let result = file::put(&path, &meta.encode()).map(drop);
+            // A directory of version 1 has no second copy yet.
+            if !missing || meta.version > 1 || result.is_err() {
+                let result = result.map_err(|error| error.kind());
+                rewritten.push(Rewritten { path, result });
+            }
+        }
+    }
+    Ok(Some((meta, rewritten)))
 }
 
 impl Meta {
     fn encode(&self) -> [u8; META_SIZE] {
         let mut out = [0; META_SIZE];
         out[..8].copy_from_slice(&META_MAGIC);
-        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[8..12].copy_from_slice(&self.version.to_le_bytes());
         out[16..24].copy_from_slice(&self.dir_id.to_le_bytes());
         out[24..32].copy_from_slice(&self.key[0].to_le_bytes());
         out[32..40].copy_from_slice(&self.key[1].to_le_bytes());
@@ -235,25 +331,23 @@ impl Meta {
         let damaged = || DirError::Damaged {
             path: path.to_owned(),
         };
-        if bytes.len() < 12 || bytes[..8] != META_MAGIC {
-            return Err(damaged());
-        }
-        let found = u32_at(bytes, 8);
-        if found != FORMAT_VERSION {
-            return Err(DirError::Version {
-                path: path.to_owned(),
-                found,
-                expected: FORMAT_VERSION,
-            });
-        }
-        if bytes.len() != META_SIZE || !file_is_intact(bytes) {
-            return Err(damaged());
-        }
+        let version = match intact_version(bytes, META_MAGIC) {
+            Ok(version @ (1 | FORMAT_VERSION)) if bytes.len() == META_SIZE => version,
+            Ok(1 | FORMAT_VERSION) | Err(FileFault::Damaged) => return Err(damaged()),
+            Ok(found) | Err(FileFault::Version(found)) => {
+                return Err(DirError::Version {
+                    path: path.to_owned(),
+                    found,
+                    expected: FORMAT_VERSION,
+                });
+            }
+        };
         let logs_per_durability = u16_at(bytes, 40);
         if logs_per_durability == 0 || logs_per_durability > LOGS_PER_DURABILITY_MAX {
             return Err(damaged());
         }
         Ok(Self {
+            version,
             dir_id: u64_at(bytes, 16),
             key: [u64_at(bytes, 24), u64_at(bytes, 32)],
             logs_per_durability,

@@ -25,7 +25,7 @@ pub enum DirError {
     },
     /// Written by another version of the format.
     #[error(
-        "{path} has format version {found}, this broker reads {expected}; use the version that wrote it, or another directory"
+        "{path} has format version {found}, this broker reads 1 to {expected}; use the version that wrote it, or another directory"
     )]
     Version {
         /// The path.
@@ -35,9 +35,9 @@ pub enum DirError {
         /// The version of this code.
         expected: u32,
     },
-    /// The meta file is not one.
+    /// No copy of the meta file is whole.
     #[error(
-        "{path} is damaged or not an Oyez meta file; restore it from a copy of the data directory"
+        "{path} and its second copy are damaged or not Oyez meta files; restore one of them from a copy of the data directory"
     )]
     Damaged {
         /// The meta file.
@@ -134,7 +134,7 @@ pub enum OpenError {
     },
     /// The log was written by another version of the format.
     #[error(
-        "{path} has format version {found}, this broker reads {expected}; use the version that wrote it"
+        "{path} has format version {found}, this broker reads 1 to {expected}; use the version that wrote it"
     )]
     Version {
         /// The file.

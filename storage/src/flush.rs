@@ -1,8 +1,9 @@
 //! Carrying the tail to the disk: one write in flight per log, together with its sync; what both have covered becomes
 //! visible. While one is in flight, appends gather: the next one serves them all.
 //!
-//! What has become durable is said by a mark, which lies before the next records and is written along with them; alone
-//! it is written only when none have come for some milliseconds.
+//! What has been acknowledged is said by a mark, which lies before the next records and is written along with them; alone
+//! it is written only when none have come for some milliseconds. A synced log marks what is durable, a written log what
+//! the kernel has.
 //!
 //! A failed write or sync poisons the log: nothing is acknowledged any more, and a failed sync is never repeated. A
 //! short write leaves its sync out; the rest is written with a sync of its own.
@@ -41,6 +42,8 @@ pub(crate) struct Flush {
     pub records_end: u64,
     /// What the last sync covered.
     pub synced_reached: Reached,
+    /// What has been acknowledged, as far as writes and syncs have told.
+    pub acknowledged: Acknowledged,
     /// Sequence that the last mark names.
     pub marked: u64,
     /// When the mark that waits for records is written without them.
@@ -48,6 +51,13 @@ pub(crate) struct Flush {
     pub flight: Option<Flight>,
     empty_writes: u32,
     pub stats: FlushStats,
+}
+
+/// Everything below is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    pub end: u64,
+    pub sequence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -248,16 +258,29 @@ impl Log {
         }
         self.flush.empty_writes = 0;
         self.flush.written = flight.covers;
+        let (covers, reached) = (flight.covers, flight.reached);
         self.warm_written();
-        if self.durability() == Durability::Written {
-            self.set_visible(self.flush.written);
-        }
         match sync {
             WriteSync::None => self.land(token),
             WriteSync::Range => self.land_durable(),
             WriteSync::File => {}
         }
+        if self.durability() == Durability::Written {
+            self.acknowledge(covers, reached);
+        }
         Ok(())
+    }
+
+    /// Everything below a position may be delivered and acknowledged, and a mark says so.
+    fn acknowledge(&mut self, end: u64, reached: Reached) {
+        self.set_visible(end);
+        let sequence = reached.sequence;
+        self.flush.acknowledged = Acknowledged { end, sequence };
+        self.note_use();
+        if sequence > self.flush.marked {
+            self.flush.marked = sequence;
+            self.mark(end, reached);
+        }
     }
 
     /// A write came no further than to `until`.
@@ -311,25 +334,15 @@ impl Log {
         self.flush.stats.records_synced += reached.sequence.saturating_sub(before);
         self.flush.synced = covers;
         self.flush.synced_reached = reached;
-        if self.durability() == Durability::Synced {
-            self.set_visible(covers);
-        }
         self.land(token);
-        self.mark_synced();
+        if self.durability() == Durability::Synced {
+            self.acknowledge(covers, reached);
+        }
     }
 
     fn land(&mut self, token: u64) {
         self.flush.flight = None;
         self.ops.retain(|(other, _)| *other != token);
-    }
-
-    /// Says in the log what has become durable, once for each time that records did.
-    fn mark_synced(&mut self) {
-        let synced = self.flush.synced_reached;
-        if self.durability() == Durability::Synced && synced.sequence > self.flush.marked {
-            self.flush.marked = synced.sequence;
-            self.mark(self.flush.synced, synced);
-        }
     }
 
     /// Blocks written to their end are in the page cache.

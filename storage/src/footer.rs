@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oyez_protocol::{Position, Sequence};
 
 use crate::disk::Map;
-use crate::format::{FORMAT_VERSION, file_is_intact, seal_file, u16_at, u32_at, u64_at};
+use crate::format::{FORMAT_VERSION, intact_version, seal_file, u16_at, u32_at, u64_at};
 use crate::index::LiveIndex;
 use crate::place::Gap;
 use crate::table::{PLACE_SIZE, PackedPlace};
@@ -156,11 +156,9 @@ impl Footer {
     /// `None` when the file is not an intact footer of this format.
     pub(crate) fn open(map: Arc<Map>) -> Option<(Self, FooterHead)> {
         let bytes = map.all();
-        if bytes.len() < HEADER_SIZE
-            || bytes[..8] != MAGIC
-            || u32_at(bytes, 8) != FORMAT_VERSION
-            || !file_is_intact(bytes)
-        {
+        // Versions 1 and 2 have the same footers; a segment with another one is scanned.
+        let version = intact_version(bytes, MAGIC).ok()?;
+        if bytes.len() < HEADER_SIZE || !(1..=FORMAT_VERSION).contains(&version) {
             return None;
         }
         let count = |number: usize| u32_at(bytes, 80 + number * 4) as usize;

@@ -6,8 +6,8 @@
 use oyez_protocol::checksum::{crc32c, crc32c_append, frame_is_intact, seal_frame};
 use oyez_protocol::header::{FrameHead, kind};
 
-/// Version of everything this crate writes to disk.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of everything this crate writes to disk. It reads version 1 as well.
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes of a block: of the tail arena, and of the same range of its segment.
 pub const BLOCK_BYTES: u64 = 2 << 20;
 /// Bytes of a block header.
@@ -68,9 +68,24 @@ pub(crate) fn seal_file(bytes: &mut [u8]) {
     bytes[FILE_CRC..FILE_CRC + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Whether a file of at least 16 bytes holds the checksum of itself.
-pub(crate) fn file_is_intact(bytes: &[u8]) -> bool {
-    u32_at(bytes, FILE_CRC) == file_crc(bytes)
+/// A file that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileFault {
+    Damaged,
+    /// Whole, and written in a version of the format that this code does not know.
+    Version(u32),
+}
+
+/// The version of a file that begins with `magic`, which means nothing before the checksum was found right.
+pub(crate) fn intact_version(bytes: &[u8], magic: [u8; 8]) -> Result<u32, FileFault> {
+    let intact = bytes.len() >= FILE_CRC + 4
+        && bytes[..8] == magic
+        && u32_at(bytes, FILE_CRC) == file_crc(bytes);
+    if intact {
+        Ok(u32_at(bytes, 8))
+    } else {
+        Err(FileFault::Damaged)
+    }
 }
 
 /// First bytes of every block.
@@ -91,6 +106,11 @@ pub(crate) struct BlockHeader {
 }
 
 impl BlockHeader {
+    /// Position of the block.
+    pub(crate) fn position(&self) -> u64 {
+        self.number.saturating_mul(BLOCK_BYTES)
+    }
+
     pub(crate) fn encode(&self, out: &mut [u8]) {
         head(out, BLOCK_HEADER_SIZE, kind::BLOCK_HEADER);
         out[6..8].copy_from_slice(&1u16.to_le_bytes());

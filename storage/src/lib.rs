@@ -15,8 +15,9 @@
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them; `lookup` answers questions about topics.
-//! - `survey` looks into a directory, `scan` reads a block believing nothing, `recovery` puts blocks together, `open`
-//!   decides where the log goes on, with the segments that `attach` takes in.
+//! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing,
+//!   `recovery` puts blocks together, `open` decides where the log goes on, with the segments that `attach` takes in.
+//!   `commit` keeps the state file.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
@@ -36,16 +37,20 @@
 //! # Files
 //!
 //! All numbers are little-endian. Every file but a segment carries at 12 the CRC-32C of itself with that field as zero,
-//! and at 8 the format version, 1. Files are replaced by writing `NAME.new`, syncing, renaming and syncing the directory.
+//! which is checked before anything else in the file means something, and at 8 the format version: 2. Version 1 is read as
+//! well; a log's state is written in version 2 from the first start on, which older brokers refuse. Files are replaced by
+//! writing `NAME.new`, syncing, renaming and syncing the directory; the two states are written over in place instead, one
+//! after the other, each with a sync, which needs no free space.
 //!
 //! ```text
 //! LOCK                        locked (flock) while a broker runs; holds its process id in decimal
-//! meta                        48 bytes
+//! meta, meta.copy             48 bytes, alike: what the whole directory depends on
 //! written-N/, synced-N/       one directory per log; N counts from 0 within a durability
-//!   state                     88 bytes
+//!   state, state.copy         512 bytes, alike but for the moment between two writes: the higher generation holds
 //!   carried                   topics whose records are all gone
 //!   PPPPPPPPPPPPPPPP.seg      segment; P = base position in hexadecimal
 //!   PPPPPPPPPPPPPPPP.idx      its footer, once it is sealed
+//!   NAME.damaged-N            a file that recovery could not read as what its name says, for the operator to look at
 //! ```
 //!
 //! Memory logs have no directory. Logs are numbered in one space: memory, written, synced. A topic's log is
@@ -58,10 +63,19 @@
 //! state     0 "OYEZLOG1"   8 u32 version   12 u32 crc   16 u64 epoch   24 u32 incarnation   28 u16 log
 //!          30 u8 clean   31 zero   32 u128 boot id   48 u64 end position   56 u64 next sequence
 //!          64 u64 last timestamp   72 u64 directory id   80 u32 chain at the end   84 zero
+//!          88 u64 generation   96 u64 floor position   104 u64 floor sequence
+//!         112 twice: u64 base, u64 bytes of a segment file (0 = none)   144 u64 generation of carried (0 = none)
+//!         152 u64 inode number of the data directory   160 zero         (version 1 ends at 88)
 //!
-//! carried   0 "OYEZTOP1"   8 u32 version   12 u32 crc   16 u64 topics
-//!          24 per topic, sorted: u64 next offset, u8 name size, name
+//! carried   0 "OYEZTOP1"   8 u32 version   12 u32 crc   16 u64 topics   24 u64 generation (not in version 1)
+//!          32 per topic, sorted: u64 next offset, u8 name size, name
 //! ```
+//!
+//! The state is written when the log is opened, when a segment was made and before it is used, when something in it is
+//! first acknowledged, when retention has moved the floor and before it removes a file, and at the end of a drain. Then
+//! end, sequence and chain are those of the log's end; at other times everything below end and sequence is acknowledged.
+//! A log begins at its floor: what is missing above it is lost, not retained. The segments that the state names, the one
+//! in use and the one after it, must be there in full length.
 //!
 //! # Segments
 //!
@@ -78,22 +92,26 @@
 //!
 //! sync mark      0 u32 40   4 u8 0x81   5 zero   8 u32 crc   12 u32 chain   16 u64 sequence
 //!               24 u64 position   32 u32 incarnation   36 zero
-//!               every record below the sequence, and every byte below the position, is durable
+//!               every record below the sequence, and every byte below the position, is durable;
+//!               in a written log: in the kernel's hands
 //!
 //! pad            0 u32 rest of the block   4 u8 0x80   5 zero   8 u32 crc of the first 16 bytes   12 zero
 //! ```
 //!
-//! A mark lies after the records that were appended while its sync ran, if any were, and always before the next ones. It
-//! is written and synced along with these; when none have come for 5 ms it is written alone and not synced, and the next
-//! write that syncs only its range begins with it again, the same bytes. So the newest mark in the kernel's hands names
-//! all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync covered, as the mark
-//! of a sync cannot be part of it.
+//! A mark lies after the records that were appended while its sync, or in a written log its write, ran, if any were, and
+//! always before the next ones. It is written along with these; when none have come for 5 ms it is written alone and not
+//! synced, and the next write that syncs only its range begins with it again, the same bytes. So the newest mark in the
+//! kernel's hands names all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync
+//! covered, as the mark of a sync cannot be part of it.
 //!
 //! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far: a mark whose chain
 //! does not fit says that a record before it is not the one that was written.
 //!
-//! Resynchronisation after damage happens at block headers and by footers only, with one exception inside a block: a
-//! record with a sound header and a damaged body is stepped over by the size that its header checksum protects.
+//! Where a frame cannot be read, the next one is looked for at every multiple of 8 behind it: a mark, a pad, or a record
+//! that verifies as a whole, is of the log and the incarnation, and has a sequence that the bytes in between have room
+//! for, past the one that was expected there. So a damaged record, mark or block header hides itself and nothing else. A
+//! publisher who knows the log's number, incarnation and next sequence could put such a record into a payload; it would
+//! take damage to the head of just that record, and to more than that, for the counterfeit to be seen.
 //!
 //! # Footers
 //!
@@ -114,35 +132,47 @@
 //!
 //! # Opening
 //!
-//! 1. Segments of a later incarnation than the state file's are copies that an interrupted recovery left; they go if they
-//!    hold nothing that the others lack. Otherwise the state file is not the log's latest, and they stay.
-//! 2. Footers are taken; segments without an intact one are scanned. Records at or above the next segment's first
-//!    sequence were copied there and are passed over.
-//!    A sealed segment that begins later than the one before it ends is scanned too: its new footer tells of the gap.
-//!    Of a segment that is not whole blocks those that are whole are read; the file stays, and the epoch is new.
-//! 3. The highest sequence in any mark, footer or the state file was acknowledged. A record missing below it is a gap,
-//!    reported and never served; a record missing above it is where the log is cut. What looks like a mark behind a
-//!    broken frame proves nothing, a payload may look so too, but it makes the cut a reported loss.
+//! 1. Segments that stand under each other's names get their own back. Footers are taken where the segment has the length
+//!    that they tell; other segments are scanned, as long as they are. A sector that cannot be read counts as damage.
+//! 2. Segments of a later incarnation than the state's are copies that an interrupted recovery of version 1 left; they go
+//!    if they hold nothing that the others lack. Otherwise the state is not the log's latest: they stay, the epoch is new.
+//!    Where a later block or segment begins with some sequence, records from it on in earlier ones are passed over.
+//! 3. The highest sequence in any mark, footer or the state was acknowledged; in a written log so was every record that is
+//!    there, since what was written later was written after it. A record missing below is lost: a gap, reported and never
+//!    served, and the epoch is new. What is whole behind it is served. A record missing above is where the log is cut: the
+//!    pages of one write that did not complete are there or not in any order, and nothing of it was promised.
 //!    Records of the last sync before a crash may be acknowledged with no mark to say so. They are kept like all that
 //!    is valid; only if the medium has damaged them as well are they cut without being counted as lost.
-//! 4. After a drain the log goes on where it ended. Otherwise a new segment of a new incarnation begins: a synced log
-//!    copies records there that no mark covers, and syncs them, since they may be in the page cache alone; a written log, whose promise is the kernel's memory,
-//!    syncs its old segments in place. Then the state file commits, and what was superseded is removed.
-//! 5. The epoch is new when records are missing that were, or may have been, acknowledged; for a written log also when
-//!    the machine went down with it open (another boot id); for a memory log always.
+//! 4. Something may be lost, and the epoch is new, also when a segment that the state names is missing or shorter than it
+//!    was, when `carried` or both states cannot be read, or when a segment holds nothing that can be read although
+//!    something in it was acknowledged. A segment was never used if it holds only zeroes and lies at or above the state's
+//!    end.
+//! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block that was never
+//!    written to, of the segment that the log was in: an unclean stop costs at most a block. If that segment lacks records,
+//!    or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log first writes records again
+//!    that nothing proves to be durable, the same bytes to the same place, and syncs them: they may be in the page cache
+//!    alone, and the kernel reports a failure to write them out only once.
+//! 6. Then the state commits. Only then are files set aside that could not be read, and files removed that are blank and
+//!    of no use, or that retention or an interrupted recovery left. Nothing else is ever removed.
+//! 7. The epoch is new, too, for a written log when the machine went down with it open (another boot id), for a memory log
+//!    always, and for every log when the operator says that the directory was put back from a copy.
 
 mod attach;
+mod commit;
 mod dir;
 mod disk;
 mod error;
+mod findings;
 mod flush;
 mod footer;
 mod format;
 mod index;
+mod listing;
 mod log;
 mod lookup;
 mod memory_disk;
 mod moment;
+mod names;
 mod open;
 mod options;
 mod place;
@@ -165,7 +195,7 @@ mod sys;
 mod table;
 mod tail;
 
-pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX};
+pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX, Rewritten};
 pub use disk::{
     Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,
     Outcome, WriteSync, open_disk, probe_uring,

@@ -3,7 +3,7 @@
 //! An append stamps a verified record and copies it once, into the tail block. It never waits: without room it is
 //! refused, and `Progress::accepting_again` says when to come back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -12,16 +12,19 @@ use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
+use crate::commit::Commits;
 use crate::disk::{Block, Map, Opened};
 use crate::error::AppendError;
 use crate::flush::Flush;
 use crate::index::{SegmentRef, TopicIndex};
 use crate::moment::Moment;
+use crate::names::segment_name;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::Appended;
 use crate::segment::{Segment, SegmentFile, SegmentIndex};
 use crate::shared::{Shared, Snapshot};
 use crate::sip::siphash13;
+use crate::state::Floor;
 use crate::sys::arena::{ArenaPool, BlockWriter};
 use crate::table::PackedPlace;
 use crate::tail::{Reached, TailBlock};
@@ -35,6 +38,11 @@ pub(crate) enum Spare {
     None,
     Preparing {
         base: u64,
+    },
+    /// It is there, and the state does not name it yet: what is lost with it would pass unnoticed.
+    Unnamed {
+        base: u64,
+        opened: Opened,
     },
     Ready {
         base: u64,
@@ -59,6 +67,7 @@ pub(crate) enum Purpose {
     Carried,
     Unlink,
     State,
+    StateCopy,
 }
 
 /// Large things that nobody needs any more.
@@ -93,6 +102,17 @@ pub(crate) struct LogParts {
     pub pool: Arc<ArenaPool>,
     pub epoch: u64,
     pub boot_id: u128,
+    /// Inode number of the data directory.
+    pub inode: u64,
+}
+
+/// That records of the log's beginning are lost: where each topic goes on is not where retention has removed it to.
+#[derive(Debug)]
+pub(crate) struct FrontLoss {
+    /// The first segment kept.
+    pub segment: u32,
+    /// Topic -> offset of the first message that is lost.
+    pub from: HashMap<u32, u64>,
 }
 
 pub(crate) struct Log {
@@ -123,6 +143,12 @@ pub(crate) struct Log {
     /// Footers are tried again from this time on.
     pub seal_retry_ms: u64,
     pub carried: Option<Arc<Map>>,
+    /// How often it was written.
+    pub carried_generation: u64,
+    /// Up to where retention has removed the log.
+    pub floor: Floor,
+    pub front_loss: Option<FrontLoss>,
+    pub commits: Commits,
     /// What takes long to free: the next file that is written takes it along to the disk's thread.
     pub discarded: Vec<Discarded>,
     /// What failed and is tried again, until the next turn tells.
@@ -161,6 +187,10 @@ impl Log {
             retention: crate::retention::Retention::default(),
             seal_retry_ms: 0,
             carried: None,
+            carried_generation: 0,
+            floor: Floor::default(),
+            front_loss: None,
+            commits: Commits::default(),
             discarded: Vec::new(),
             trouble: Vec::new(),
             poisoned: false,
@@ -220,17 +250,6 @@ impl Log {
         let offset = self.index.topic(topic).next;
         self.last_ms = self.last_ms.max(wall_ms & ((1 << 48) - 1));
         Ok(self.commit(record, topic, offset))
-    }
-
-    /// Appends a record of an earlier incarnation under the offset it had.
-    pub(crate) fn append_again(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
-        self.make_room(record.size() as usize)?;
-        let topic = self
-            .index
-            .find_or_add(self.hash(record.topic()), record.topic());
-        self.last_ms = self.last_ms.max(record.timestamp_ms());
-        self.commit(record, topic, record.offset().get());
-        Ok(())
     }
 
     /// Stamps and copies a record for which there is room, and enters it into the index.
@@ -335,14 +354,4 @@ impl Log {
         let first = self.segments.front()?.number;
         self.segments.get_mut(number.checked_sub(first)? as usize)
     }
-}
-
-/// Name of the segment at a base position.
-pub(crate) fn segment_name(base: u64) -> String {
-    format!("{base:016x}.seg")
-}
-
-/// Name of its footer.
-pub(crate) fn footer_name(base: u64) -> String {
-    format!("{base:016x}.idx")
 }

@@ -30,6 +30,16 @@ impl Log {
         self.kept(topic).first().map_or(topic.next, |r| r.first)
     }
 
+    /// Offset below which retention has removed a topic. Above it and below its first record its messages are lost.
+    fn removed_to(&self, id: u32) -> u64 {
+        let earliest = self.earliest(self.index.topic(id));
+        let front = self.segments.front().map(|segment| segment.number);
+        let loss = self.front_loss.as_ref();
+        let loss = loss.filter(|loss| Some(loss.segment) == front);
+        let lost = loss.and_then(|loss| loss.from.get(&id));
+        lost.map_or(earliest, |lost| earliest.min(*lost))
+    }
+
     /// First offset that is not visible.
     fn topic_head(&self, topic: &Topic) -> u64 {
         let visible = self.shared.visible();
@@ -64,8 +74,9 @@ impl Log {
     }
 
     pub(crate) fn locate(&self, name: &str, start: StartAt, walked: u64) -> Located {
-        let topic = self.find(name);
-        let earliest = Offset::new(topic.map_or(0, |topic| self.earliest(topic)));
+        let id = self.index.find(self.hash(name), name);
+        let topic = id.map(|id| self.index.topic(id));
+        let earliest = Offset::new(id.map_or(0, |id| self.removed_to(id)));
         let head = Offset::new(topic.map_or(0, |topic| self.topic_head(topic)));
         let (cursor, ahead) = start.within(earliest, head);
         Located {

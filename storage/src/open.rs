@@ -1,29 +1,34 @@
 //! Opening a log: from what the survey found to a log that goes on.
 //!
-//! After a drain it goes on where it ended, in the same segment. Otherwise it goes on in a new segment of a new
-//! incarnation: records that are not known to be durable are copied there and synced; then the state file commits the
-//! incarnation; only then does anything superseded disappear. An interruption leaves the old log or the new one.
+//! After a drain it goes on where it ended. Otherwise it goes on in a new incarnation, in the first block that was never
+//! written: of the segment it was in, else of a new one. Records of a synced log that nothing proves to be durable may be
+//! in the page cache alone, and an earlier failure to write them out may be forgotten: they are written again, the same
+//! bytes to the same place, and synced. Then the state commits the incarnation; only then do files change their names or
+//! disappear. An interruption leaves the old log or the new one.
 
+use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oyez_protocol::Epoch;
+use oyez_protocol::{Epoch, Position, Sequence};
 
 use crate::dir::DataDir;
-use crate::disk::{Completion, Disk, Outcome};
-use crate::error::{AppendError, OpenError};
+use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
+use crate::error::OpenError;
+use crate::flush::Acknowledged;
 use crate::format::{BLOCK_BYTES, block_start};
-use crate::log::{Log, LogParts, Spare, footer_name};
+use crate::log::{Log, LogParts};
 use crate::moment::Moment;
+use crate::names::{ASIDE_MAX, aside};
 use crate::options::{Durability, LogOptions, LogSpec};
-use crate::place::{Progress, RecoveryReport};
+use crate::place::{Gap, RecoveryReport, SetAside};
 use crate::recovery::Kept;
-use crate::segment::{Segment, Stage};
-use crate::state::STATE;
-use crate::survey::{Blank, Part, Survey, Surveyor};
-use crate::sys::arena::ArenaPool;
-use crate::tail::Reached;
+use crate::segment::Stage;
+use crate::state::{Floor, STATE, STATE_COPY};
+use crate::survey::{Aside, Part, Survey, Surveyor};
+use crate::sys::arena::{ArenaPool, BlockWriter};
 
 /// What a log is opened with.
 pub(crate) struct Opening<'a> {
@@ -37,55 +42,88 @@ pub(crate) struct Opening<'a> {
 
 impl Opening<'_> {
     pub(crate) fn run(self, disk: &mut dyn Disk) -> Result<(Log, RecoveryReport), OpenError> {
+        let mut report = self.report();
         if self.spec.durability == Durability::Memory {
-            return Ok(self.memory());
+            let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
+            report.epoch = Epoch::new(epoch);
+            report.epoch_changed = true;
+            let mut log = Log::new(self.parts(PathBuf::new(), epoch, 0));
+            log.now = self.now;
+            return Ok((log, report));
         }
         let path = self.dir.log_path(&self.spec);
-        let failed = |source| OpenError::Io {
-            path: path.clone(),
-            source,
-        };
-        disk.make_dir(&path).map_err(failed)?;
-        let survey = Surveyor {
-            disk,
-            path: &path,
-            log: self.spec.id.get(),
-            dir_id: self.dir.dir_id(),
-            durability: self.spec.durability,
-        }
-        .run()?;
-        if survey.state.is_none() && survey.parts.is_empty() {
-            let (free, needed) = (
-                disk.free_bytes(&path).map_err(failed)?,
-                self.options.segment_bytes,
-            );
-            if free < needed {
-                return Err(OpenError::NoSpace { path, free, needed });
-            }
-        }
+        let survey = self.survey(&path, disk)?;
         let (epoch, changed) = self.epoch(&survey);
-        let mut report = RecoveryReport {
-            log: self.spec.id,
-            clean: false,
-            epoch: Epoch::new(epoch),
-            epoch_changed: changed,
-            segments: 0,
-            scanned_bytes: survey.scanned_bytes,
-            footers_rebuilt: 0,
-            records_copied: 0,
-            cut_bytes: survey.assembler.cut_bytes,
-            copies_removed: survey.copies_removed,
-            gaps: survey.assembler.gaps.clone(),
-        };
+        report.epoch = Epoch::new(epoch);
+        report.epoch_changed = changed;
+        report.is_new = survey.state.is_none() && survey.parts.is_empty() && !changed;
+        report.scanned_bytes = survey.scanned_bytes;
+        report.cut_bytes = survey.assembler.cut_bytes;
+        report.copies_removed = survey.copies_removed;
+        report.gaps.clone_from(&survey.assembler.losses);
+        report.aside_before.clone_from(&survey.set_aside);
+        report.foreign.clone_from(&survey.foreign);
+        let inode = survey.state.map_or(0, |state| state.inode);
+        report.copied = inode != 0 && inode != self.dir.inode();
         let mut rebuilt = Rebuild {
             log: Log::new(self.parts(path, epoch, survey.boot_id)),
             disk,
             now: self.now,
+            done: VecDeque::new(),
         };
         rebuilt.run(survey, &mut report)?;
         let log = rebuilt.log;
         report.segments = log.segments.len() as u64;
         Ok((log, report))
+    }
+
+    fn survey(&self, path: &Path, disk: &mut dyn Disk) -> Result<Survey, OpenError> {
+        let failed = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        disk.make_dir(path).map_err(failed)?;
+        let survey = Surveyor {
+            disk: &mut *disk,
+            path,
+            log: self.spec.id.get(),
+            dir_id: self.dir.dir_id(),
+            durability: self.spec.durability,
+            buffer: Vec::new(),
+        }
+        .run()?;
+        if survey.state.is_none() && survey.parts.is_empty() {
+            let (free, needed) = (
+                disk.free_bytes(path).map_err(failed)?,
+                self.options.segment_bytes,
+            );
+            if free < needed {
+                let path = path.to_owned();
+                return Err(OpenError::NoSpace { path, free, needed });
+            }
+        }
+        Ok(survey)
+    }
+
+    fn report(&self) -> RecoveryReport {
+        RecoveryReport {
+            log: self.spec.id,
+            clean: false,
+            is_new: false,
+            epoch: Epoch::default(),
+            epoch_changed: false,
+            segments: 0,
+            scanned_bytes: 0,
+            footers_rebuilt: 0,
+            records_rewritten: 0,
+            cut_bytes: 0,
+            copies_removed: 0,
+            gaps: Vec::new(),
+            set_aside: Vec::new(),
+            aside_before: Vec::new(),
+            foreign: Vec::new(),
+            copied: false,
+        }
     }
 
     fn parts(&self, path: PathBuf, epoch: u64, boot_id: u128) -> LogParts {
@@ -99,27 +137,8 @@ impl Opening<'_> {
             pool: Arc::clone(&self.pool),
             epoch,
             boot_id,
+            inode: self.dir.inode(),
         }
-    }
-
-    fn memory(&self) -> (Log, RecoveryReport) {
-        let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
-        let mut log = Log::new(self.parts(PathBuf::new(), epoch, 0));
-        log.now = self.now;
-        let report = RecoveryReport {
-            log: self.spec.id,
-            clean: false,
-            epoch: Epoch::new(epoch),
-            epoch_changed: true,
-            segments: 0,
-            scanned_bytes: 0,
-            footers_rebuilt: 0,
-            records_copied: 0,
-            cut_bytes: 0,
-            copies_removed: 0,
-            gaps: Vec::new(),
-        };
-        (log, report)
     }
 
     /// The epoch, and whether it is new because history was, or may have been, lost.
@@ -131,7 +150,7 @@ impl Opening<'_> {
         let went_down = self.spec.durability == Durability::Written
             && !state.clean
             && state.boot_id != survey.boot_id;
-        if went_down || survey.is_lossy() {
+        if went_down || survey.is_lossy() || self.dir.is_restored() {
             (fresh(), true)
         } else {
             (state.epoch, false)
@@ -144,28 +163,49 @@ struct Rebuild<'a> {
     log: Log,
     disk: &'a mut dyn Disk,
     now: Moment,
+    /// Ends of own operations that nobody has asked for yet.
+    done: VecDeque<Outcome>,
 }
 
 impl Rebuild<'_> {
-    fn run(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        self.log.now = self.now;
-        self.remove(survey.rubbish.clone())?;
-        for (name, next) in &survey.topics {
-            let hash = self.log.hash(name);
-            let topic = self.log.index.find_or_add(hash, name);
-            self.log.index.topic_mut(topic).next = *next;
+    fn run(&mut self, mut survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        self.take_over(&survey);
+        report.clean = is_clean(&survey);
+        let parts = std::mem::take(&mut survey.parts);
+        let places = Places {
+            state_end: survey.state.map_or(0, |state| state.end),
+            state_chain: survey.state.map_or(0, |state| state.chain),
+            limit: survey.limit,
+            proven: survey.proven,
+        };
+        if report.clean {
+            self.go_on(parts, &places, report)?;
+        } else {
+            self.start_anew(parts, &places, report)?;
         }
-        self.log.carried.clone_from(&survey.carried);
-        // Without a state file the segments say which incarnations there were.
+        self.log.note_front_loss(&survey.topics);
+        self.log.publish();
+        self.tidy(survey, report)
+    }
+
+    /// What the log knows of itself, apart from its records.
+    fn take_over(&mut self, survey: &Survey) {
+        let log = &mut self.log;
+        log.now = self.now;
+        for (name, next) in &survey.topics.topics {
+            let hash = log.hash(name);
+            let topic = log.index.find_or_add(hash, name);
+            log.index.topic_mut(topic).next = *next;
+        }
+        log.carried.clone_from(&survey.carried);
+        log.carried_generation = survey.topics.generation;
+        // Without a state the segments say which incarnations there were.
         let committed = survey.state.map_or(0, |state| state.incarnation);
-        self.log.incarnation = committed.max(survey.newest);
-        self.log.last_ms = survey.state.map_or(0, |state| state.last_ms);
-        self.log.reached.sequence = survey.assembler.expected.unwrap_or(0);
-        if is_clean(&survey) {
-            report.clean = true;
-            return self.go_on(survey, report);
-        }
-        self.start_anew(survey, report)
+        log.incarnation = committed.max(survey.newest);
+        log.commits.generation = survey.state.map_or(0, |state| state.generation);
+        log.last_ms = survey.state.map_or(0, |state| state.last_ms);
+        log.reached.sequence = survey.assembler.expected();
+        log.floor = survey.new_floor();
     }
 
     fn io(&self, source: io::Error) -> OpenError {
@@ -176,14 +216,14 @@ impl Rebuild<'_> {
     }
 
     /// Continues a drained log.
-    fn go_on(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        let state = survey.state.expect("only a log with a state file is clean");
-        self.log.reached = Reached {
-            sequence: state.sequence,
-            chain: state.chain,
-        };
-        let last = survey.parts.len().saturating_sub(1);
-        for (number, part) in survey.parts.into_iter().enumerate() {
+    fn go_on(
+        &mut self,
+        parts: Vec<Part>,
+        places: &Places,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let last = parts.len().saturating_sub(1);
+        for (number, part) in parts.into_iter().enumerate() {
             match part {
                 Part::Sealed(sealed) => self.log.attach_sealed(sealed),
                 Part::Kept(kept) => {
@@ -192,12 +232,10 @@ impl Rebuild<'_> {
                 }
             }
         }
-        self.adopt_spare(survey.blanks, state.end)?;
-        self.log.head = state.end;
+        self.log.head = places.state_end;
+        self.log.reached.chain = places.state_chain;
         self.settle_positions();
-        self.reopen_tail(state.end)?;
-        self.log.publish();
-        self.commit()
+        self.reopen_tail(places.state_end)
     }
 
     /// Makes the last segment the active one again if the log ended inside it.
@@ -215,73 +253,138 @@ impl Rebuild<'_> {
         if base == end {
             return Ok(());
         }
-        let mut writer = self.log.parts.pool.take_waiting().ok_or(OpenError::Arena {
-            path: self.log.parts.path.clone(),
-        })?;
-        let bytes = file.bytes_at(base, end);
-        writer.append(bytes.len(), |out| out.copy_from_slice(bytes));
+        let mut writer = self.take_block()?;
+        let range = base - file.base..end - file.base;
+        self.read_into(&mut writer, &file.path, range)?;
         self.log.adopt_block(writer, base);
         Ok(())
     }
 
-    fn adopt_spare(&mut self, blanks: Vec<Blank>, end: u64) -> Result<(), OpenError> {
-        let last = self.log.segments.back();
-        let goes_on = last.filter(|last| last.stage == Stage::Full && end < last.limit());
-        let limit = goes_on.map_or(end, Segment::limit);
-        let mut useless = Vec::new();
-        for blank in blanks {
-            let fits = blank.base == limit && blank.bytes == self.log.parts.options.segment_bytes;
-            if fits {
-                let opened = self.disk.open(&blank.path).map_err(|e| self.io(e))?;
-                self.log.spare = Spare::Ready {
-                    base: blank.base,
-                    opened,
-                };
-            } else {
-                useless.push(blank.path.to_path_buf());
-            }
+    fn take_block(&self) -> Result<BlockWriter, OpenError> {
+        let taken = self.log.parts.pool.take_waiting();
+        taken.ok_or_else(|| OpenError::Arena {
+            path: self.log.parts.path.clone(),
+        })
+    }
+
+    /// Appends a range of a file, within one block of it, to a block of the arena.
+    fn read_into(
+        &mut self,
+        writer: &mut BlockWriter,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<(), OpenError> {
+        let len = usize::try_from(range.end - range.start).expect("a block is 2 MiB");
+        let mut read = Ok(0);
+        writer.append(len, |out| read = self.disk.read(path, range.start, out));
+        match read {
+            Ok(read) if read == len => Ok(()),
+            Ok(_) => Err(self.io(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(self.io(error)),
         }
-        self.remove(useless)
     }
 
     /// Continues a log that was not drained, in a new incarnation.
-    fn start_anew(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        let blanks = survey.blanks.iter().map(|blank| blank.path.to_path_buf());
-        self.remove(blanks.collect())?;
-        let copying = self.log.durability() == Durability::Synced;
-        let keep_to = if copying { survey.durable } else { u64::MAX };
-        let mut copies: Vec<Kept> = Vec::new();
-        let mut superseded = Vec::new();
-        for part in survey.parts {
-            match part {
-                Part::Sealed(sealed) => self.log.attach_sealed(sealed),
-                Part::Kept(mut kept) => {
-                    let from = kept.records.partition_point(|r| r.sequence < keep_to);
-                    let rest = kept.split_off(from);
-                    if kept.records.is_empty() && kept.gaps.is_empty() {
-                        superseded.extend(self.files(kept.base, &kept));
-                    } else {
-                        report.footers_rebuilt += 1;
-                        self.attach(kept)?;
-                    }
-                    copies.extend(rest);
+    fn start_anew(
+        &mut self,
+        parts: Vec<Part>,
+        places: &Places,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        self.log.incarnation = self.log.incarnation.wrapping_add(1);
+        self.log.head = places.limit;
+        let synced = self.log.durability() == Durability::Synced;
+        let last = parts.len().saturating_sub(1);
+        for (number, part) in parts.into_iter().enumerate() {
+            let kept = match part {
+                Part::Sealed(sealed) => {
+                    self.log.attach_sealed(sealed);
+                    continue;
+                }
+                Part::Kept(kept) => kept,
+            };
+            let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
+            if synced {
+                report.records_rewritten += self.rewrite(&kept, &opened, places.proven)?;
+            }
+            let fresh = kept.fresh_block().filter(|_| number == last);
+            match fresh.filter(|_| !kept.holds_more && !kept.is_lossy()) {
+                Some(fresh) => self.reopen_at(fresh, kept, opened),
+                None => {
+                    report.footers_rebuilt += 1;
+                    self.log.attach_kept(kept, opened);
                 }
             }
         }
-        self.log.incarnation = self.log.incarnation.wrapping_add(1);
-        let copied: u64 = copies.iter().map(|kept| kept.records.len() as u64).sum();
-        let first = copies.iter().flat_map(|kept| &kept.records).next();
-        self.log.reached = Reached {
-            sequence: first.map_or(survey.assembler.expected.unwrap_or(0), |r| r.sequence),
-            chain: 0,
-        };
-        self.log.head = survey.limit;
         self.settle_positions();
-        self.log.publish();
-        report.records_copied = copied;
-        self.copy(&copies)?;
-        self.commit()?;
-        self.remove(superseded)
+        Ok(())
+    }
+
+    /// Goes on in a segment, at a block that was never written.
+    fn reopen_at(&mut self, fresh: u64, mut kept: Kept, opened: Opened) {
+        let sequence = Sequence::new(self.log.reached.sequence);
+        if kept.end < fresh {
+            // Nothing between them is read: it may be the beginning of a write that did not complete.
+            kept.gaps.push(Gap {
+                from: Position::new(kept.end),
+                to: Position::new(fresh),
+                first_sequence: sequence,
+                next_sequence: sequence,
+            });
+        }
+        kept.incarnation = self.log.incarnation;
+        self.log.attach_kept(kept, opened);
+        if let Some(segment) = self.log.segments.back_mut() {
+            segment.stage = Stage::Active;
+            if let Some(file) = &segment.file {
+                file.set_end(file.limit());
+            }
+        }
+        self.log.head = fresh;
+    }
+
+    /// Writes records again that nothing proves to be durable, and syncs them.
+    fn rewrite(&mut self, kept: &Kept, opened: &Opened, proven: u64) -> Result<u64, OpenError> {
+        let from = kept.records.partition_point(|r| r.sequence < proven);
+        let records = &kept.records[from..];
+        let same_block = |left: &crate::scan::Found, right: &crate::scan::Found| {
+            block_start(left.position) == block_start(right.position)
+        };
+        for block in records.chunk_by(same_block) {
+            let (first, last) = (block[0], block[block.len() - 1]);
+            let range = first.position - kept.base..last.end() - kept.base;
+            let mut writer = self.take_block()?;
+            self.read_into(&mut writer, &kept.path, range.clone())?;
+            let len = writer.block().committed();
+            let bytes = BlockRange::new(Arc::clone(writer.block()), 0..len);
+            self.write_synced(opened, range.start, bytes)?;
+        }
+        Ok(records.len() as u64)
+    }
+
+    fn write_synced(
+        &mut self,
+        opened: &Opened,
+        at: u64,
+        bytes: BlockRange,
+    ) -> Result<(), OpenError> {
+        let asked = bytes.bytes().len();
+        self.disk
+            .write(OWN, opened.file, at, bytes, WriteSync::File);
+        let mut left = 2;
+        while left > 0 {
+            left -= 1;
+            let result = match self.wait_own()? {
+                Outcome::Written(Ok(written)) if written < asked => {
+                    Err(io::ErrorKind::WriteZero.into())
+                }
+                Outcome::Written(result) => result.map(drop),
+                Outcome::Synced(result) => result,
+                _ => Ok(()),
+            };
+            result.map_err(|error| self.io(error))?;
+        }
+        Ok(())
     }
 
     fn attach(&mut self, kept: Kept) -> Result<(), OpenError> {
@@ -290,115 +393,99 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    fn files(&self, base: u64, kept: &Kept) -> [PathBuf; 2] {
-        [
-            kept.path.to_path_buf(),
-            self.log.parts.path.join(footer_name(base)),
-        ]
-    }
-
     /// Everything below the head is where it belongs.
     fn settle_positions(&mut self) {
         let log = &mut self.log;
         log.flush.written = log.head;
         log.flush.synced = log.head;
+        if log.durability() == Durability::Written
+            && let Some(active) = log.segments.back().filter(|s| s.stage == Stage::Active)
+        {
+            // The kernel has what the segment holds; a drain syncs it.
+            log.flush.synced = active.base;
+        }
         log.flush.records_end = log.head;
         log.flush.synced_reached = log.reached;
         log.flush.marked = log.reached.sequence;
+        log.flush.acknowledged = Acknowledged {
+            end: log.head,
+            sequence: log.reached.sequence,
+        };
         if log.segments.is_empty() {
             log.shared.set_start(log.head);
         }
         log.set_visible(log.head);
     }
 
-    fn copy(&mut self, copies: &[Kept]) -> Result<(), OpenError> {
-        self.log.spare_wanted |= !copies.is_empty();
-        for kept in copies {
-            for found in &kept.records {
-                let record = kept.record(found);
-                while let Err(refused) = self.log.append_again(&record) {
-                    self.wait_for_room(refused)?;
+    /// Commits the incarnation, then sets aside what cannot be read and removes what means nothing.
+    fn tidy(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        let lies = |aside: &Aside, name| aside.path.file_name().is_some_and(|n| n == name);
+        let (states, others): (Vec<_>, Vec<_>) = survey
+            .asides
+            .into_iter()
+            .partition(|aside| lies(aside, STATE) || lies(aside, STATE_COPY));
+        // Before the commit writes over them.
+        self.set_aside(states, report);
+        self.commit()?;
+        self.set_aside(others, report);
+        let limit = self
+            .log
+            .segments
+            .back()
+            .map_or(self.log.head, |last| self.log.head.max(last.limit()));
+        let size = self.log.parts.options.segment_bytes;
+        let useless = |blank: &&crate::survey::Blank| blank.base != limit || blank.bytes != size;
+        let blanks = survey.blanks.iter().filter(useless);
+        let mut paths: Vec<PathBuf> = blanks.map(|blank| blank.path.clone()).collect();
+        paths.extend(survey.rubbish);
+        self.remove(paths)
+    }
+
+    fn set_aside(&mut self, asides: Vec<Aside>, report: &mut RecoveryReport) {
+        for Aside { path, why } in asides {
+            let mut to = None;
+            for number in 1..=ASIDE_MAX {
+                let name = aside(&path, number);
+                match self.disk.rename(&path, &name) {
+                    Ok(()) => to = Some(name),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    // It stays under its name, which the report tells.
+                    Err(_) => {}
                 }
+                break;
             }
-        }
-        while self.log.flush.synced < self.log.flush.records_end {
-            self.step()?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_room(&mut self, refused: AppendError) -> Result<(), OpenError> {
-        let path = self.log.parts.path.clone();
-        match refused {
-            AppendError::Busy => match self.step() {
-                Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
-                    // Nothing is in flight, so it is the arena that has nothing to give.
-                    if self.log.parts.pool.free_blocks() == 0 {
-                        return Err(OpenError::Arena { path });
-                    }
-                    std::thread::yield_now();
-                    Ok(())
-                }
-                stepped => stepped,
-            },
-            _ => Err(OpenError::NoSpace {
-                free: self.disk.free_bytes(&path).unwrap_or(0),
-                needed: self.log.parts.options.segment_bytes,
-                path,
-            }),
+            report.set_aside.push(SetAside { path, to, why });
         }
     }
 
-    /// One turn of the log, waiting for something to finish.
-    fn step(&mut self) -> Result<(), OpenError> {
-        // A footer would end the old incarnation before the new one is committed.
-        self.log.seal_retry_ms = u64::MAX;
-        let mut progress = Progress::default();
-        self.log.turn(self.now, self.disk, &mut progress);
-        self.disk.wait().map_err(|error| self.io(error))?;
-        let stepped = self.complete_all().map(drop);
-        self.log.seal_retry_ms = 0;
-        stepped
-    }
-
-    fn complete_all(&mut self) -> Result<Vec<Completion>, OpenError> {
-        let mut done = Vec::new();
-        self.disk.reap(&mut done);
-        let mut own = Vec::new();
-        for completion in done {
-            if completion.token == OWN {
-                own.push(completion);
-                continue;
-            }
-            if let Err(poisoned) = self.log.complete(completion, self.disk) {
-                return Err(self.io(poisoned.source));
-            }
-        }
-        Ok(own)
-    }
-
-    /// Waits for the one operation under [`OWN`].
-    fn wait_own(&mut self) -> Result<(), OpenError> {
+    /// Waits for the next operation under [`OWN`].
+    fn wait_own(&mut self) -> Result<Outcome, OpenError> {
         loop {
+            if let Some(outcome) = self.done.pop_front() {
+                return Ok(outcome);
+            }
             self.disk.wait().map_err(|error| self.io(error))?;
-            let Some(completion) = self.complete_all()?.pop() else {
-                continue;
-            };
-            let result = match completion.outcome {
-                Outcome::Put(result) => result.map(drop),
-                Outcome::Overwritten(result) | Outcome::Unlinked(result) => result,
-                _ => Ok(()),
-            };
-            return result.map_err(|error| self.io(error));
+            let mut done: Vec<Completion> = Vec::new();
+            self.disk.reap(&mut done);
+            // Logs that were opened before have nothing in flight yet.
+            let own = done.into_iter().filter(|c| c.token == OWN);
+            self.done.extend(own.map(|completion| completion.outcome));
         }
     }
 
     /// Writes down the incarnation, and that the log is open.
     fn commit(&mut self) -> Result<(), OpenError> {
-        let state = self.log.state(false);
-        let path = self.log.parts.path.join(STATE);
-        self.disk.put(OWN, path, Box::new(move || state.encode()));
-        self.wait_own()
+        self.log.commits.generation += 1;
+        self.log.commits.end = self.log.head;
+        let content = self.log.state(false).encode();
+        for name in [STATE, STATE_COPY] {
+            let path = self.log.parts.path.join(name);
+            self.disk.overwrite(OWN, path, content.clone());
+            if let Outcome::Overwritten(Err(error)) = self.wait_own()? {
+                return Err(self.io(error));
+            }
+        }
+        Ok(())
     }
 
     fn remove(&mut self, paths: Vec<PathBuf>) -> Result<(), OpenError> {
@@ -406,26 +493,58 @@ impl Rebuild<'_> {
             return Ok(());
         }
         self.disk.unlink(OWN, paths);
-        self.wait_own()
+        match self.wait_own()? {
+            Outcome::Unlinked(Err(error)) => Err(self.io(error)),
+            _ => Ok(()),
+        }
     }
+}
+
+/// The places of the log that the survey tells.
+struct Places {
+    state_end: u64,
+    state_chain: u32,
+    limit: u64,
+    proven: u64,
 }
 
 /// The token of operations that opening waits for.
 const OWN: u64 = u64::MAX;
+
+impl Survey {
+    /// Up to where retention has removed the log. A log of which nothing is left begins where it goes on.
+    fn new_floor(&self) -> Floor {
+        let first = match self.parts.first() {
+            None => {
+                return Floor {
+                    position: self.limit,
+                    sequence: self.assembler.expected(),
+                };
+            }
+            Some(Part::Sealed(sealed)) => (sealed.head.base, sealed.head.first_sequence),
+            Some(Part::Kept(kept)) => (kept.base, kept.first_sequence),
+        };
+        self.floor().unwrap_or(Floor {
+            position: first.0,
+            sequence: first.1,
+        })
+    }
+}
 
 /// Whether the log is as its drain left it.
 fn is_clean(survey: &Survey) -> bool {
     let Some(state) = survey.state.filter(|state| state.clean) else {
         return false;
     };
-    let end = match survey.parts.last() {
-        None => state.end,
-        Some(Part::Kept(kept)) => kept.end,
-        Some(Part::Sealed(sealed)) => state.end.max(sealed.head.end),
+    let (end, intact) = match survey.parts.last() {
+        None => (state.end, true),
+        Some(Part::Kept(kept)) => (kept.end, kept.has_last_header),
+        Some(Part::Sealed(sealed)) => (state.end.max(sealed.head.end), true),
     };
     let whole_block = end.next_multiple_of(BLOCK_BYTES);
     let reached = survey.assembler.expected.unwrap_or(state.sequence);
     !survey.is_lossy()
+        && intact
         && reached == state.sequence
         && (end == state.end || whole_block == state.end)
 }

@@ -63,6 +63,9 @@ pub struct DirOptions {
     pub logs_per_durability: u16,
     /// Fresh random bytes of this start: keys the topic hash of a new directory, and makes new epochs unlike old ones.
     pub entropy: [u8; 16],
+    /// The directory was put back from a copy: every log gets a new epoch, since what was published after the copy was
+    /// made is missing in it.
+    pub restored: bool,
 }
 
 /// How a store keeps its logs.

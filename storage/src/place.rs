@@ -1,6 +1,7 @@
 //! The values that reads, look-ups and turns give back.
 
 use std::io;
+use std::path::PathBuf;
 
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
@@ -136,31 +137,53 @@ pub struct Gap {
     pub next_sequence: Sequence,
 }
 
+/// A file of a log that could not be read as what it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The name it had.
+    pub path: PathBuf,
+    /// The name it has; `None` when it could not be given one.
+    pub to: Option<PathBuf>,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
 /// What opening a log found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The log.
     pub log: LogId,
-    /// Whether it had been closed by a drain.
+    /// Whether it had been closed by a drain, and is as the drain left it.
     pub clean: bool,
+    /// Whether it holds nothing and never did.
+    pub is_new: bool,
     /// Its epoch.
     pub epoch: Epoch,
-    /// Whether that epoch is new: acknowledged history was, or may have been, lost.
+    /// Whether that epoch is new: acknowledged history was, or may have been, lost, or the directory was put back from a
+    /// copy.
     pub epoch_changed: bool,
     /// Segments kept.
     pub segments: u64,
     /// Bytes read and checked frame by frame.
     pub scanned_bytes: u64,
-    /// Segments whose index footer was rebuilt.
+    /// Segments whose index footer is rebuilt.
     pub footers_rebuilt: u64,
-    /// Records that no mark covered and that were copied to a new segment.
-    pub records_copied: u64,
+    /// Records that nothing proved to be durable and that were written again where they are, and synced.
+    pub records_rewritten: u64,
     /// Bytes after the last whole record that were cut off. They were never acknowledged unless `epoch_changed`.
     pub cut_bytes: u64,
     /// Segments removed that an interrupted recovery had begun to copy records into; the log holds those records.
     pub copies_removed: u64,
-    /// Damage found by this recovery.
+    /// Records lost that this recovery found out about.
     pub gaps: Vec<Gap>,
+    /// Files that this recovery set aside.
+    pub set_aside: Vec<SetAside>,
+    /// Files that were set aside before and are still there.
+    pub aside_before: Vec<PathBuf>,
+    /// What lies in the log's directory and is not the log's. It is left alone.
+    pub foreign: Vec<PathBuf>,
+    /// The directory is another one than the one that the log was last open in: a copy of it.
+    pub copied: bool,
 }
 
 /// Running totals of a store.

@@ -1,370 +1,378 @@
 //! Putting scanned blocks together: which records a log keeps, where it is cut, and what is damage.
 //!
-//! A record missing at or above everything that a later mark names was never acknowledged: the log is cut there. One
-//! missing below was: that range becomes a gap, and reading goes on at the next block. Pure.
+//! Records are taken in the order of their sequences. Where one is missing below everything that is known to be
+//! acknowledged, that is a loss: its range becomes a gap, and reading goes on at the next record that is whole. Where
+//! one is missing above, the log is cut there: a write that never completed leaves its pages in any order. Pure.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use oyez_protocol::checksum::crc32c;
-use oyez_protocol::record::Record;
 use oyez_protocol::{Position, Sequence};
 
-use crate::disk::Map;
 use crate::footer::BlockSum;
-use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE};
+use crate::format::{BLOCK_BYTES, block_start};
 use crate::index::LiveIndex;
 use crate::place::Gap;
-use crate::scan::{BlockScan, Found, scan_block};
+use crate::scan::{BlockScan, Found, Hole, Names};
 use crate::table::PackedPlace;
 
-/// A segment without a footer.
-pub(crate) struct Unsealed {
+/// A segment that was scanned.
+pub(crate) struct Scanned {
     pub base: u64,
     pub path: Arc<Path>,
-    pub map: Arc<Map>,
-    pub blocks: Vec<Option<BlockScan>>,
-    /// Sequence that the next segment begins with. Records from it on were copied there, or never were here.
-    pub superseded_from: Option<u64>,
+    /// Bytes of the file.
+    pub len: u64,
+    pub blocks: Vec<BlockScan>,
+    pub names: Names,
 }
 
-impl Unsealed {
-    pub(crate) fn scan(base: u64, path: Arc<Path>, map: Arc<Map>) -> Self {
-        let blocks = (0..map.len() / BLOCK_BYTES)
-            .map(|number| {
-                let from = number * BLOCK_BYTES;
-                scan_block(bytes(&map, from, from + BLOCK_BYTES), base + from)
-            })
-            .collect();
-        Self {
-            base,
-            path,
-            map,
-            blocks,
-            superseded_from: None,
-        }
+impl Scanned {
+    /// Sequence that the segment begins with, if anything tells.
+    pub(crate) fn first_sequence(&self) -> Option<u64> {
+        self.blocks.iter().find_map(BlockScan::first_sequence)
     }
 
-    /// Whether no block was ever begun.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Found> {
+        self.blocks.iter().flat_map(|block| &block.records)
+    }
+
+    /// Whether no byte of it was ever written.
     pub(crate) fn is_blank(&self) -> bool {
-        (0..self.blocks.len() as u64).all(|number| {
-            let from = number * BLOCK_BYTES;
-            let header = bytes(&self.map, from, from + BLOCK_HEADER_SIZE as u64);
-            header.iter().all(|byte| *byte == 0)
-        })
+        self.blocks.iter().all(BlockScan::is_blank)
     }
 
-    /// The first intact block.
-    pub(crate) fn first(&self) -> Option<&BlockScan> {
-        self.blocks.iter().flatten().next()
+    /// Whether nothing in it can be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        let known = |block: &BlockScan| block.header.is_some() || block.end > block.base;
+        !self.blocks.iter().any(known)
     }
 
-    pub(crate) fn limit(&self) -> u64 {
-        (self.base + self.map.len()).next_multiple_of(BLOCK_BYTES)
+    /// The latest incarnation that wrote into it. Where only low halves are known they are taken to lie near `near`.
+    pub(crate) fn incarnation(&self, near: u32) -> Option<u32> {
+        let of = |block: &BlockScan| {
+            let low = block.low?;
+            Some(block.incarnation.unwrap_or_else(|| widen(low, near)))
+        };
+        self.blocks.iter().filter_map(of).max()
     }
 
     pub(crate) fn scanned_bytes(&self) -> u64 {
-        let blocks = self.blocks.iter().flatten();
-        blocks.map(|block| block.end - block.base).sum()
+        let blocks = self.blocks.iter();
+        blocks.map(|block| block.used_end - block.base).sum()
     }
 }
 
-fn bytes(map: &Map, from: u64, to: u64) -> &[u8] {
-    let place = |at: u64| usize::try_from(at).expect("a segment is at most 1 GiB");
-    map.bytes(place(from)..place(to))
+/// The number nearest to `near` that has this low half.
+fn widen(low: u16, near: u32) -> u32 {
+    let ahead = low.wrapping_sub(near as u16);
+    if ahead < 1 << 15 {
+        near.wrapping_add(u32::from(ahead))
+    } else {
+        near.wrapping_sub(u32::from(ahead.wrapping_neg()))
+    }
 }
 
-/// What of a segment without a footer is kept.
+/// What of a scanned segment is kept.
 pub(crate) struct Kept {
     pub base: u64,
     pub path: Arc<Path>,
-    pub map: Arc<Map>,
-    pub incarnation: u32,
+    pub len: u64,
     pub records: Vec<Found>,
+    pub names: Names,
+    /// Ranges that are not read: lost records, and bytes without records.
     pub gaps: Vec<Gap>,
     /// Position after the last frame that is kept.
     pub end: u64,
+    /// Position after the last byte that is not zero.
+    pub used_end: u64,
     pub sums: Vec<BlockSum>,
     pub first_sequence: u64,
     pub last_ms: u64,
+    pub incarnation: u32,
+    /// Whole records are there that the log does not keep.
+    pub holds_more: bool,
+    /// The block that the log ends in has its header.
+    pub has_last_header: bool,
 }
 
 impl Kept {
-    pub(crate) fn record(&self, found: &Found) -> Record<'_> {
-        let from = found.position - self.base;
-        let bytes = bytes(&self.map, from, from + u64::from(found.size));
-        Record::trusted(bytes).expect("the record was verified when it was found")
+    fn new(segment: Scanned, first_sequence: u64, near: u32) -> (Self, Vec<BlockScan>) {
+        let header = segment.blocks.iter().find_map(|block| block.header);
+        let used = segment.blocks.iter().map(|block| block.used_end).max();
+        let mut last = segment.blocks.iter().rev();
+        let last = last.find(|block| !block.is_blank());
+        let kept = Self {
+            base: segment.base,
+            incarnation: segment.incarnation(near).unwrap_or(near),
+            path: segment.path,
+            len: segment.len,
+            records: Vec::new(),
+            names: segment.names,
+            gaps: Vec::new(),
+            end: segment.base,
+            used_end: used.unwrap_or(segment.base),
+            sums: vec![BlockSum::default(); segment.blocks.len()],
+            first_sequence,
+            last_ms: header.map_or(0, |header| header.timestamp_ms),
+            holds_more: false,
+            has_last_header: last.is_none_or(|block| block.header.is_some()),
+        };
+        (kept, segment.blocks)
     }
 
-    /// Takes the records from a number on away: they go on elsewhere. `None` when there are none.
-    pub(crate) fn split_off(&mut self, from: usize) -> Option<Self> {
-        let rest = self.records.split_off(from);
-        self.end = self.end.min(rest.first()?.position);
-        Some(Self {
-            base: self.base,
-            path: Arc::clone(&self.path),
-            map: Arc::clone(&self.map),
-            incarnation: self.incarnation,
-            records: rest,
-            gaps: Vec::new(),
-            end: self.end,
-            sums: Vec::new(),
-            first_sequence: 0,
-            last_ms: 0,
-        })
+    /// Whether records of it are lost, which its footer is to remember.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.gaps.iter().any(is_lossy)
+    }
+
+    /// The first block that nothing was ever written to, and to none behind it.
+    pub(crate) fn fresh_block(&self) -> Option<u64> {
+        let whole = self.len.is_multiple_of(BLOCK_BYTES);
+        let fresh = self.used_end.next_multiple_of(BLOCK_BYTES);
+        (whole && fresh < self.base + self.len).then_some(fresh)
     }
 
     /// The index of its records.
-    pub(crate) fn index(&mut self) -> LiveIndex {
+    pub(crate) fn index(&self) -> LiveIndex {
         let mut live = LiveIndex::default();
-        let mut slots: HashMap<Arc<str>, u32> = HashMap::new();
-        let mut last_ms = self.last_ms;
+        let mut slots = vec![None; self.names.list.len()];
         for found in &self.records {
-            let record = self.record(found);
-            let slot = match slots.get(record.topic()) {
-                Some(slot) => *slot,
-                None => {
-                    let name: Arc<str> = Arc::from(record.topic());
-                    let slot = live.add(&name);
-                    slots.insert(name, slot);
-                    slot
-                }
-            };
-            last_ms = record.timestamp_ms();
+            let topic = found.topic as usize;
+            let slot = *slots[topic].get_or_insert_with(|| live.add(&self.names.list[topic]));
             let at = found.position - self.base;
-            let place = PackedPlace::new(record.offset().get(), at, found.size, record.count());
+            let place = PackedPlace::new(found.offset, at, found.size, found.count);
             live.push(slot, place);
         }
-        self.last_ms = last_ms;
         live
+    }
+
+    /// Leaves out a range without records.
+    fn pass(&mut self, from: u64, to: u64, sequence: u64) {
+        self.leave_out(from, to, sequence..sequence);
+    }
+
+    fn leave_out(&mut self, from: u64, to: u64, sequences: std::ops::Range<u64>) {
+        let gap = Gap {
+            from: Position::new(from),
+            to: Position::new(to),
+            first_sequence: Sequence::new(sequences.start),
+            next_sequence: Sequence::new(sequences.end),
+        };
+        let joins = |last: &&mut Gap| {
+            last.to == gap.from && last.next_sequence == gap.first_sequence && !is_lossy(last)
+        };
+        match self.gaps.last_mut().filter(joins) {
+            Some(last) => {
+                last.to = gap.to;
+                last.next_sequence = gap.next_sequence;
+            }
+            None => self.gaps.push(gap),
+        }
     }
 }
 
-/// Puts runs of unsealed segments together, in order.
+fn is_lossy(gap: &Gap) -> bool {
+    gap.first_sequence < gap.next_sequence
+}
+
+/// Puts segments together, in order.
 pub(crate) struct Assembler {
     /// Sequence that the next record must have, once known.
     pub expected: Option<u64>,
     /// Every record with a smaller sequence was, or may have been, acknowledged.
     pub acknowledged: u64,
-    /// Every record with a smaller sequence was acknowledged, as marks, footers or the state file say.
-    pub durable: u64,
     pub is_cut: bool,
     pub cut_bytes: u64,
-    /// Damage found, for the report; those that lost nothing but a pad are not in it.
-    pub gaps: Vec<Gap>,
+    /// Losses found, for the report.
+    pub losses: Vec<Gap>,
+    /// An incarnation of the log, for what tells only the low half of its own.
+    pub near: u32,
+}
+
+/// A segment on its way into the log.
+struct Assembly {
+    kept: Kept,
+    /// First byte behind what was taken last that is not understood.
+    hole: Option<u64>,
 }
 
 impl Assembler {
-    pub(crate) fn add(&mut self, segment: &Unsealed) -> Kept {
-        let first = segment.first();
-        let mut kept = Kept {
-            base: segment.base,
-            path: Arc::clone(&segment.path),
-            map: Arc::clone(&segment.map),
-            incarnation: first.map_or(0, |block| block.header.incarnation),
-            records: Vec::new(),
-            gaps: Vec::new(),
-            end: segment.base,
-            sums: vec![BlockSum::default(); segment.blocks.len()],
-            first_sequence: self.expected.unwrap_or(0),
-            last_ms: first.map_or(0, |block| block.header.timestamp_ms),
-        };
-        if let (None, Some(block)) = (self.expected, first) {
-            self.expected = Some(block.header.first_sequence);
-            kept.first_sequence = block.header.first_sequence;
+    /// Takes what the log keeps of a segment. A later segment begins with the sequence `next`, if that is known: from
+    /// there on the records of this one go on elsewhere, or never counted.
+    pub(crate) fn add(&mut self, segment: Scanned, next: Option<u64>) -> Kept {
+        if self.expected.is_none() {
+            self.expected = segment.first_sequence();
         }
-        let mut superseded = false;
-        for (number, block) in segment.blocks.iter().enumerate() {
-            let base = segment.base + number as u64 * BLOCK_BYTES;
-            superseded |= self.goes_on_elsewhere(segment);
-            if self.is_cut || superseded {
-                let dropped = block.as_ref().map_or(0, |block| block.end - block.base);
-                self.cut_bytes += if self.is_cut { dropped } else { 0 };
-                continue;
-            }
-            match block {
-                Some(block) if block.header.first_sequence >= self.expected() => {
-                    superseded = self.take(block, segment, &mut kept);
-                }
-                _ => self.missing(base, &mut kept),
+        let caps = caps(&segment.blocks, next);
+        let (kept, blocks) = Kept::new(segment, self.expected(), self.near);
+        let mut assembly = Assembly { kept, hole: None };
+        for (block, cap) in blocks.iter().zip(caps) {
+            if self.is_cut {
+                self.drop_block(block, &mut assembly.kept);
+            } else {
+                self.take(block, cap, &mut assembly);
             }
         }
-        self.sum_up(segment, &mut kept);
-        kept
+        let limit = assembly.kept.base + assembly.kept.len;
+        if let Some(next) = next.filter(|next| self.lost_below(*next)) {
+            // The records up to the next segment were in what could not be read, or in a part that is gone.
+            let from = assembly.hole.unwrap_or(assembly.kept.end);
+            self.lose(&mut assembly.kept, from..limit, next);
+        } else if let Some(hole) = assembly.hole {
+            self.cut_bytes += assembly.kept.used_end - hole;
+        }
+        sum_up(&blocks, &mut assembly.kept);
+        assembly.kept
     }
 
-    fn expected(&self) -> u64 {
+    pub(crate) fn expected(&self) -> u64 {
         self.expected.unwrap_or(0)
     }
 
-    /// A block that cannot be read: part of a gap if acknowledged records are missing, else the end.
-    fn missing(&mut self, base: u64, kept: &mut Kept) {
-        if self.acknowledged > self.expected() {
-            self.gap(base, base + BLOCK_BYTES, self.expected(), kept);
-        } else {
-            self.is_cut = true;
+    /// Whether the records from the expected one to `next` are missing, and count.
+    pub(crate) fn lost_below(&self, next: u64) -> bool {
+        let counts = |expected| expected < next && expected < self.acknowledged;
+        !self.is_cut && self.expected.is_some_and(counts)
+    }
+
+    /// A segment whose footer is taken goes up to here.
+    pub(crate) fn pass(&mut self, next: u64) {
+        self.expected = Some(self.expected().max(next));
+    }
+
+    fn take(&mut self, block: &BlockScan, cap: Option<u64>, assembly: &mut Assembly) {
+        let mut holes = block.holes.iter().peekable();
+        for (number, record) in block.records.iter().enumerate() {
+            while let Some(hole) = holes.next_if(|hole| hole.from < record.position) {
+                assembly.hole.get_or_insert(hole.from);
+            }
+            if cap.is_some_and(|cap| record.sequence >= cap) || !self.accept(record, assembly) {
+                self.drop_rest(block, number, assembly);
+                return;
+            }
+        }
+        for Hole { from, .. } in holes {
+            assembly.hole.get_or_insert(*from);
+        }
+        if assembly.hole.is_none() && !block.is_blank() {
+            assembly.kept.end = block.end;
+        }
+        if let Some(hole) = assembly.hole.filter(|_| block.closed) {
+            // Nothing but a pad follows: reading goes on in the next block.
+            assembly.kept.pass(hole, block.end, self.expected());
+            assembly.kept.end = block.end;
+            assembly.hole = None;
         }
     }
 
-    /// Records that the range up to `to` does not have: from what is expected up to `next`.
-    fn gap(&mut self, from: u64, to: u64, next: u64, kept: &mut Kept) {
-        let gap = Gap {
-            from: Position::new(from),
-            to: Position::new(to),
-            first_sequence: Sequence::new(self.expected()),
-            next_sequence: Sequence::new(next),
-        };
-        match kept.gaps.last_mut() {
-            Some(last) if last.to == gap.from => {
-                last.to = gap.to;
-                last.next_sequence = gap.next_sequence;
-            }
-            _ => kept.gaps.push(gap),
+    /// Takes a record, or passes over one that is there already. False where the log is cut.
+    fn accept(&mut self, record: &Found, assembly: &mut Assembly) -> bool {
+        let expected = self.expected();
+        let from = assembly.hole.unwrap_or(record.position);
+        if record.sequence < expected {
+            let kept = &mut assembly.kept;
+            kept.pass(from, record.end(), expected);
+            kept.holds_more = true;
+            assembly.hole = None;
+            return true;
         }
-        kept.end = kept.end.max(to);
+        if record.sequence > expected {
+            if expected >= self.acknowledged {
+                self.is_cut = true;
+                return false;
+            }
+            self.lose(&mut assembly.kept, from..record.position, record.sequence);
+        } else if from < record.position {
+            assembly.kept.pass(from, record.position, expected);
+        }
+        assembly.hole = None;
+        let kept = &mut assembly.kept;
+        kept.records.push(*record);
+        kept.last_ms = record.timestamp_ms;
+        kept.end = record.end();
+        self.expected = Some(record.sequence + 1);
+        true
+    }
+
+    fn lose(&mut self, kept: &mut Kept, range: std::ops::Range<u64>, next: u64) {
+        let sequences = self.expected()..next;
+        self.losses.push(Gap {
+            from: Position::new(range.start),
+            to: Position::new(range.end),
+            first_sequence: Sequence::new(sequences.start),
+            next_sequence: Sequence::new(sequences.end),
+        });
+        kept.leave_out(range.start, range.end, sequences);
         self.expected = Some(next);
     }
 
-    /// Takes the records of a block. True when the rest of the segment is superseded.
-    fn take(&mut self, block: &BlockScan, segment: &Unsealed, kept: &mut Kept) -> bool {
-        let first = block.header.first_sequence;
-        if first > self.expected() {
-            if self.acknowledged <= self.expected() {
-                self.is_cut = true;
-                self.cut_bytes += block.end - block.base;
-                return false;
-            }
-            self.skip_to(first, block.base, kept);
-        }
-        let mut damage = block.damage.iter().peekable();
-        for found in &block.records {
-            while let Some(damaged) = damage.next_if(|d| d.from < found.position) {
-                if !self.damaged(damaged.from, damaged.to, damaged.sequence, kept) {
-                    self.cut_bytes += block.end - damaged.from;
-                    return false;
-                }
-            }
-            if segment
-                .superseded_from
-                .is_some_and(|from| found.sequence >= from)
-            {
-                kept.end = found.position;
-                return true;
-            }
-            kept.records.push(*found);
-            kept.end = found.position + u64::from(found.size);
-            self.expected = Some(found.sequence + 1);
-        }
-        for damaged in damage {
-            if !self.damaged(damaged.from, damaged.to, damaged.sequence, kept) {
-                self.cut_bytes += block.end - damaged.from;
-                return false;
-            }
-        }
-        kept.end = block.end;
-        if !block.closed && !self.goes_on_elsewhere(segment) {
-            self.torn(block, segment, kept);
-        }
-        false
-    }
-
-    /// Whether the next record is the first of the next segment, so that the rest of this one does not matter.
-    fn goes_on_elsewhere(&self, segment: &Unsealed) -> bool {
-        let from = segment.superseded_from;
-        from.is_some_and(|from| self.expected.is_some_and(|expected| expected >= from))
-    }
-
-    fn damaged(&mut self, from: u64, to: u64, sequence: u64, kept: &mut Kept) -> bool {
-        if sequence < self.acknowledged {
-            self.gap(from, to, sequence + 1, kept);
-            return true;
-        }
-        kept.end = from;
-        self.is_cut = true;
-        false
-    }
-
-    /// Sequences are missing between what was read and a later block: the gap that ends there tells.
-    fn skip_to(&mut self, first: u64, base: u64, kept: &mut Kept) {
-        match kept.gaps.last_mut() {
-            Some(gap) if gap.to.get() == base => {
-                gap.next_sequence = Sequence::new(first);
-                self.expected = Some(first);
-            }
-            // The range before belongs to the segment before, or a whole segment is missing.
-            _ => self.gap(base, base, first, kept),
+    /// Leaves out what a block holds from one of its records on.
+    fn drop_rest(&mut self, block: &BlockScan, number: usize, assembly: &mut Assembly) {
+        let from = assembly.hole.take();
+        let from = from.unwrap_or(block.records[number].position);
+        assembly.kept.pass(from, block.used_end, self.expected());
+        assembly.kept.holds_more = true;
+        if self.is_cut {
+            self.cut_bytes += block.used_end - from;
         }
     }
 
-    /// The frames of a block end early: the end of the log, or damage if acknowledged records must follow.
-    fn torn(&mut self, block: &BlockScan, segment: &Unsealed, kept: &mut Kept) {
-        let limit = block.base + BLOCK_BYTES;
-        let rest = bytes(&segment.map, block.end - segment.base, limit - segment.base);
-        if self.acknowledged > self.expected() {
-            self.gap(block.end, limit, self.expected(), kept);
-        } else {
-            let used = rest.iter().rposition(|byte| *byte != 0);
-            self.cut_bytes += used.map_or(0, |last| last as u64 + 1);
-            self.is_cut = true;
+    fn drop_block(&mut self, block: &BlockScan, kept: &mut Kept) {
+        if !block.is_blank() {
+            self.cut_bytes += block.used_end - block.base;
+            kept.pass(block.base, block.used_end, self.expected());
         }
-    }
-
-    fn sum_up(&mut self, segment: &Unsealed, kept: &mut Kept) {
-        for block in segment.blocks.iter().flatten() {
-            let end = block.end.min(kept.end);
-            if end > block.base {
-                let range = bytes(&segment.map, block.base - segment.base, end - segment.base);
-                kept.sums[usize_of((block.base - segment.base) / BLOCK_BYTES)] = BlockSum {
-                    crc: crc32c(range),
-                    bytes: u32::try_from(range.len()).expect("a block is 2 MiB"),
-                };
-            }
-        }
-        let lossy = |gap: &&Gap| gap.next_sequence > gap.first_sequence;
-        self.gaps.extend(kept.gaps.iter().filter(lossy));
+        kept.holds_more |= !block.records.is_empty();
     }
 
     /// At the end of everything: acknowledged records that were not found anywhere.
     pub(crate) fn finish(&mut self, end: u64) {
         let expected = self.expected();
         if self.acknowledged > expected {
-            self.gaps.push(Gap {
+            self.losses.push(Gap {
                 from: Position::new(end),
                 to: Position::new(end),
                 first_sequence: Sequence::new(expected),
                 next_sequence: Sequence::new(self.acknowledged),
             });
-            // What was only suspected has no say in which number comes next.
-            self.expected = Some(expected.max(self.durable));
+            self.expected = Some(self.acknowledged);
         }
     }
 }
 
-fn usize_of(value: u64) -> usize {
-    usize::try_from(value).expect("a segment has at most 512 blocks")
+/// For each block the sequence that some later block or segment begins with: records from it on are there, or were never
+/// acknowledged.
+fn caps(blocks: &[BlockScan], next: Option<u64>) -> Vec<Option<u64>> {
+    let mut cap = next;
+    let mut caps = vec![None; blocks.len()];
+    for (number, block) in blocks.iter().enumerate().rev() {
+        caps[number] = cap;
+        cap = match (cap, block.first_sequence()) {
+            (Some(cap), Some(first)) => Some(cap.min(first)),
+            (cap, first) => cap.or(first),
+        };
+    }
+    caps
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suspected_loss_is_a_gap_and_does_not_choose_the_next_sequence() {
-        let mut assembler = Assembler {
-            expected: Some(10),
-            acknowledged: 2000,
-            durable: 12,
-            is_cut: false,
-            cut_bytes: 0,
-            gaps: Vec::new(),
+/// Checksums of what is kept of each block. Where less is kept than was scanned only the length is known, which says
+/// that the checksum has to be computed.
+fn sum_up(blocks: &[BlockScan], kept: &mut Kept) {
+    for (block, sum) in blocks.iter().zip(&mut kept.sums) {
+        let end = kept.end.min(block.end);
+        if end <= block.base {
+            continue;
+        }
+        *sum = BlockSum {
+            crc: if end == block.end { block.crc } else { 0 },
+            bytes: u32::try_from(end - block.base).expect("a block is 2 MiB"),
         };
-        assembler.finish(BLOCK_BYTES);
-        let [gap] = assembler.gaps.as_slice() else {
-            panic!("{:?}", assembler.gaps);
-        };
-        assert_eq!(gap.first_sequence.get(), 10);
-        assert_eq!(gap.next_sequence.get(), 2000);
-        assert_eq!(assembler.expected, Some(12));
     }
+}
+
+/// Blocks of which less is kept than was scanned: their checksums are to be computed.
+pub(crate) fn cut_block(kept: &Kept) -> Option<(usize, u64)> {
+    let number = usize::try_from((kept.end - kept.base) / BLOCK_BYTES).expect("512 blocks at most");
+    let sum = kept.sums.get(number)?;
+    (sum.bytes > 0 && sum.crc == 0).then(|| (number, block_start(kept.end)))
 }

@@ -1,7 +1,8 @@
 //! What is dropped and when: whole sealed segments, the oldest first, by bytes and by age.
 //!
 //! Readers stop seeing a dropped segment at once. Its file goes after the table of topics without records has been
-//! replaced, so that a topic goes on where it was even if all its records are gone.
+//! replaced, so that a topic goes on where it was even if all its records are gone, and after the state says that the log
+//! begins behind it, so that its absence is not taken for a loss.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::disk::{Disk, Map};
 use crate::footer::Footer;
 use crate::log::{Discarded, Drain, Log, Purpose};
 use crate::segment::{SegmentIndex, Stage};
-use crate::state::{CARRIED, decode_carried, encode_carried};
+use crate::state::{CARRIED, Carried, Floor};
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
@@ -19,8 +20,10 @@ const CHECK_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
     next_check_ms: u64,
-    /// Files that go once the table is durable.
+    /// Files that go once the table and the floor are durable.
     leaving: Vec<PathBuf>,
+    /// Where the log begins without them; becomes the floor with the table.
+    floor: Option<Floor>,
     /// Footers of those, kept in case that the table must be tried again.
     footers: Vec<Footer>,
     in_flight: bool,
@@ -53,6 +56,14 @@ impl Log {
         if self.segments.len() < before {
             let start = self.segments.front().map_or(self.head, |first| first.base);
             self.shared.set_start(start);
+            let sequence = self
+                .segments
+                .front()
+                .map_or(self.reached.sequence, |first| first.first_sequence);
+            self.retention.floor = Some(Floor {
+                position: start,
+                sequence,
+            });
             self.publish();
         }
         if !self.retention.leaving.is_empty() {
@@ -99,6 +110,7 @@ impl Log {
     /// Adds the topics of the dropped segments to the table: some of them may have no other records.
     fn put_carried(&mut self, disk: &mut dyn Disk) {
         let known = self.carried.clone();
+        let generation = self.carried_generation + 1;
         let footers = self.retention.footers.clone();
         self.retention.in_flight = true;
         let path = self.parts.path.join(CARRIED);
@@ -106,30 +118,46 @@ impl Log {
         let discarded = std::mem::take(&mut self.discarded);
         let content = move || {
             drop(discarded);
-            let known = known.as_ref().and_then(|map| decode_carried(map.all()));
+            let known = known.and_then(|map| Carried::decode(map.all()).ok());
             let mut carried = known.unwrap_or_default();
+            carried.generation = generation;
             for footer in &footers {
                 for row in (0..footer.rows()).map(|slot| footer.topic(slot)) {
                     if let Some(name) = footer.name(&row) {
-                        let next = carried.entry(name.to_owned()).or_insert(0);
+                        let next = carried.topics.entry(name.to_owned()).or_insert(0);
                         *next = row.next.max(*next);
                     }
                 }
             }
-            encode_carried(&carried)
+            carried.encode()
         };
         disk.put(token, path, Box::new(content));
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
-        self.retention.in_flight = false;
+    pub(crate) fn carried_put(&mut self, result: io::Result<Arc<Map>>) {
         // Without the table the files stay; it is tried again at the next check.
         let Ok(map) = result else {
+            self.retention.in_flight = false;
             return;
         };
         self.carried = Some(map);
+        self.carried_generation += 1;
         self.retention.footers.clear();
-        let paths = std::mem::take(&mut self.retention.leaving);
+        if let Some(floor) = self.retention.floor.take() {
+            self.floor = floor;
+        }
+        self.want_commit();
+    }
+
+    /// Removes the files of dropped segments, now that the state says that the log begins behind them.
+    pub(crate) fn remove_dropped(&mut self, disk: &mut dyn Disk) {
+        let retention = &mut self.retention;
+        let settled = retention.footers.is_empty() && retention.floor.is_none();
+        if !retention.in_flight || !settled {
+            return;
+        }
+        retention.in_flight = false;
+        let paths = std::mem::take(&mut retention.leaving);
         let token = self.token(Purpose::Unlink);
         disk.unlink(token, paths);
     }

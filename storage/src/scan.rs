@@ -1,220 +1,425 @@
 //! Reading a block frame by frame, believing nothing: the first half of recovery. Pure; what it finds is put together
 //! in `recovery`.
+//!
+//! Each record proves itself: its header is checked apart from its body, and names its log, its incarnation and its
+//! sequence. Where a frame cannot be read the scan looks for the next one that can, so that damage hides what it
+//! overlaps and nothing else. A candidate found so must verify as a whole, and its sequence must be one that the bytes
+//! passed over have room for: what merely looks like a record inside the payload of a damaged one is not taken for one.
 
-use oyez_protocol::checksum::crc32c_append;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use oyez_protocol::checksum::{crc32c, crc32c_append};
 use oyez_protocol::header::{FrameHead, kind};
-use oyez_protocol::limits::{FRAME_ALIGN, Limits, RECORD_HEADER_SIZE};
+use oyez_protocol::limits::{FRAME_ALIGN, Limits, RECORD_SIZE_MIN};
 use oyez_protocol::record::Record;
 
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark, is_pad,
+    u16_at,
 };
+
+/// Bytes of bodies that are checked while the scan of one block looks for the next sound frame. A payload may be made of
+/// record heads that each claim a megabyte; with this bound they cost a few milliseconds.
+const SEARCH_BYTES_MAX: usize = 16 << 20;
+
+/// Where a record keeps the low half of its incarnation.
+const RECORD_INCARNATION: usize = 46;
 
 /// A sound record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub position: u64,
-    pub size: u32,
     pub sequence: u64,
+    /// Offset of its first message.
+    pub offset: u64,
+    pub timestamp_ms: u64,
+    pub size: u32,
+    /// Number of its topic among the segment's [`Names`].
+    pub topic: u32,
+    pub count: u16,
 }
 
-/// A record whose header is sound and whose body is not, so that what follows it can still be read.
+impl Found {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + u64::from(self.size)
+    }
+}
+
+/// The topics of a segment, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub list: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.list.len()).expect("a segment has fewer topics than 2^32");
+        let name: Arc<str> = Arc::from(name);
+        self.list.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+}
+
+/// Bytes between sound frames that hold none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Damage {
+pub(crate) struct Hole {
     pub from: u64,
     pub to: u64,
-    pub sequence: u64,
+}
+
+/// Whose blocks are scanned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub log: u16,
+    pub dir_id: u64,
 }
 
 /// What a block holds.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockScan {
     pub base: u64,
-    pub header: BlockHeader,
+    /// The header, if it is intact, the owner's, and of this place.
+    pub header: Option<BlockHeader>,
     pub records: Vec<Found>,
-    pub damage: Vec<Damage>,
+    /// In order, none next to another.
+    pub holes: Vec<Hole>,
     /// The highest sequence that a mark names.
     pub marked: u64,
-    /// The highest sequence named by what looks like a mark behind the point where the frames break off. A payload may
-    /// look so too, hence it is good for a suspicion that acknowledged records are lost, and for nothing else.
-    pub suspected: u64,
-    /// Position after the last frame.
+    /// Incarnation of what was found: all of it from a header or a mark.
+    pub incarnation: Option<u32>,
+    /// Its low half, which records tell as well.
+    pub low: Option<u16>,
+    /// Position after the last sound frame.
     pub end: u64,
+    /// Position after the last byte that is not zero.
+    pub used_end: u64,
+    /// CRC-32C of everything up to `end`.
+    pub crc: u32,
     /// The frames reach the end of the block.
     pub closed: bool,
-    /// Sequence after the block's last record.
-    pub next_sequence: u64,
+    /// A whole header says that the block is of another place or another log.
+    pub is_foreign: bool,
 }
 
-/// Records that fit in a block, none being smaller than its header.
-const BLOCK_RECORDS_MAX: u64 = BLOCK_BYTES / RECORD_HEADER_SIZE as u64;
-
-enum Check {
-    Sound,
-    /// The body is damaged.
-    Body,
-    Broken,
-}
-
-/// Scans a block of a segment. `None` when it has no intact header.
-pub(crate) fn scan_block(bytes: &[u8], base: u64) -> Option<BlockScan> {
-    let header = BlockHeader::decode(bytes)?;
-    let mut scan = BlockScan {
-        base,
-        header,
-        records: Vec::new(),
-        damage: Vec::new(),
-        marked: 0,
-        suspected: 0,
-        end: base,
-        closed: false,
-        next_sequence: header.first_sequence,
-    };
-    // The chain before each record of the block, and after the last one.
-    let mut chains = vec![header.chain];
-    let mut at = BLOCK_HEADER_SIZE;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let Some(size) = whole_frame(rest) else {
-            break;
-        };
-        let frame = &rest[..size];
-        let known = match frame[4] {
-            kind::RECORD => scan.record(frame, at, &mut chains),
-            kind::SYNC_MARK => scan.mark(frame, &chains),
-            kind::PAD if is_pad(frame) && size == rest.len() => {
-                at += PAD_HEADER_SIZE;
-                scan.closed = true;
-                false
-            }
-            _ => false,
-        };
-        if !known {
-            break;
-        }
-        at += size;
+impl Owner {
+    pub(crate) fn owns(&self, header: &BlockHeader) -> bool {
+        header.log == self.log && header.dir_id == self.dir_id
     }
-    scan.closed |= at as u64 == BLOCK_BYTES;
-    scan.end = base + at as u64;
-    if !scan.closed {
-        scan.suspect(&bytes[at..]);
-    }
-    Some(scan)
-}
 
-fn whole_frame(rest: &[u8]) -> Option<usize> {
-    let head = FrameHead::parse(rest)?.ok()?;
-    let size = head.size as usize;
-    (size <= rest.len()).then_some(size)
+    /// Position that a block says it has, if it is the owner's.
+    pub(crate) fn position_of(&self, bytes: &[u8]) -> Option<u64> {
+        let header = BlockHeader::decode(bytes).filter(|header| self.owns(header))?;
+        Some(header.position())
+    }
 }
 
 impl BlockScan {
-    fn suspect(&mut self, rest: &[u8]) {
-        let block = self.base..=self.base + BLOCK_BYTES;
-        for at in (0..rest.len()).step_by(FRAME_ALIGN) {
-            if rest[at] != SYNC_MARK_SIZE as u8 {
-                continue;
-            }
-            let mark = SyncMark::decode(&rest[at..]);
-            let ours = |mark: &SyncMark| {
-                mark.incarnation == self.header.incarnation
-                    && block.contains(&mark.position)
-                    && mark.sequence <= self.header.first_sequence + BLOCK_RECORDS_MAX
-            };
-            if let Some(mark) = mark.filter(ours) {
-                self.suspected = self.suspected.max(mark.sequence);
-            }
-        }
+    /// Whether nothing was ever written here, as far as the bytes tell.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.used_end == self.base
     }
 
-    fn record(&mut self, frame: &[u8], at: usize, chains: &mut Vec<u32>) -> bool {
-        let sequence = self.next_sequence;
-        let position = self.base + at as u64;
-        let size = u32::try_from(frame.len()).expect("a frame of a block");
-        match self.check(frame, sequence) {
-            Check::Sound => self.records.push(Found {
-                position,
-                size,
-                sequence,
-            }),
-            Check::Body => self.damage.push(Damage {
-                from: position,
-                to: position + u64::from(size),
-                sequence,
-            }),
-            Check::Broken => return false,
-        }
-        let chain = chains.last().copied().unwrap_or(self.header.chain);
-        chains.push(crc32c_append(chain, &frame[20..24]));
-        self.next_sequence += 1;
-        true
-    }
-
-    fn check(&self, frame: &[u8], sequence: u64) -> Check {
-        let Some(record) = Record::trusted(frame) else {
-            return Check::Broken;
-        };
-        let header = &self.header;
-        let ours = record.check_header().is_ok()
-            && record.log().get() == header.log
-            && u32::from(record.incarnation()) == header.incarnation & 0xffff
-            && record.sequence().get() == sequence;
-        if !ours {
-            return Check::Broken;
-        }
-        match Record::verify(frame, &Limits::HARD) {
-            Ok(_) => Check::Sound,
-            Err(_) => Check::Body,
-        }
-    }
-
-    /// A mark whose chain does not fit says that a record before it is not the one that was written.
-    fn mark(&mut self, frame: &[u8], chains: &[u32]) -> bool {
-        let Some(mark) = SyncMark::decode(frame) else {
-            return false;
-        };
-        if mark.incarnation != self.header.incarnation {
-            return false;
-        }
-        let here = mark.sequence.checked_sub(self.header.first_sequence);
-        let chain = here.and_then(|here| chains.get(usize::try_from(here).ok()?));
-        if chain.is_some_and(|chain| *chain != mark.chain) {
-            return false;
-        }
-        self.marked = self.marked.max(mark.sequence);
-        true
+    /// Sequence that the block begins with: by its header, else by its first record.
+    pub(crate) fn first_sequence(&self) -> Option<u64> {
+        let header = self.header.map(|header| header.first_sequence);
+        header.or_else(|| self.records.first().map(|record| record.sequence))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Bytes before the trailing zeroes.
+pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
+    const STEP: usize = 4096;
+    let zeroes = [0; STEP];
+    let mut chunks = bytes.chunks(STEP).enumerate().rev();
+    let used = chunks.find(|(_, chunk)| *chunk != &zeroes[..chunk.len()]);
+    used.map_or(0, |(number, chunk)| {
+        let last = chunk.iter().rposition(|byte| *byte != 0);
+        number * STEP + last.map_or(0, |last| last + 1)
+    })
+}
 
-    #[test]
-    fn bytes_that_look_like_marks_suspect_no_more_records_than_a_block_holds() {
-        let header = BlockHeader {
-            log: 3,
-            incarnation: 7,
-            chain: 0,
-            number: 0,
-            first_sequence: 100,
-            timestamp_ms: 0,
-            dir_id: 1,
-        };
-        let mut bytes = vec![0; BLOCK_BYTES as usize];
-        header.encode(&mut bytes[..BLOCK_HEADER_SIZE]);
-        let sequences = [105, 1 << 40, u64::MAX, 100 + BLOCK_BYTES / 48 + 1];
-        for (number, sequence) in sequences.into_iter().enumerate() {
-            let mark = SyncMark {
-                chain: 0,
-                sequence,
-                position: 4096,
-                incarnation: 7,
-            };
-            let at = 4096 + number * 64;
-            mark.encode(&mut bytes[at..at + SYNC_MARK_SIZE]);
-        }
-        let scan = scan_block(&bytes, 0).expect("the header is intact");
-        assert_eq!((scan.marked, scan.suspected), (0, 105));
+/// Scans a block of a segment, or what there is of one.
+pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Names) -> BlockScan {
+    let used = used_bytes(bytes);
+    let found = BlockHeader::decode(bytes);
+    let header = found.filter(|header| owner.owns(header) && header.position() == base);
+    let mut scanner = Scanner {
+        bytes,
+        used,
+        owner,
+        names,
+        next: header.map(|header| header.first_sequence),
+        chains: header.map(|header| vec![header.chain]),
+        budget: SEARCH_BYTES_MAX,
+        scan: BlockScan {
+            base,
+            header,
+            records: Vec::new(),
+            holes: Vec::new(),
+            marked: 0,
+            incarnation: header.map(|header| header.incarnation),
+            low: header.map(|header| header.incarnation as u16),
+            crc: 0,
+            end: base,
+            used_end: base + used as u64,
+            closed: false,
+            is_foreign: found.is_some() && header.is_none(),
+        },
+    };
+    if scanner.scan.is_foreign {
+        // Nothing in it belongs here.
+        scanner.hole(0, used);
+    } else {
+        scanner.run();
     }
+    let mut scan = scanner.scan;
+    let end = usize::try_from(scan.end - base).expect("a block is 2 MiB");
+    scan.crc = crc32c(&bytes[..end]);
+    scan
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    used: usize,
+    owner: Owner,
+    names: &'a mut Names,
+    /// Sequence of the record that comes next, once known.
+    next: Option<u64>,
+    /// The chain before each record of the block, and after the last one; not known behind damage.
+    chains: Option<Vec<u32>>,
+    /// Body bytes that searching may still check.
+    budget: usize,
+    scan: BlockScan,
+}
+
+/// A frame that can be read.
+#[derive(Clone, Copy)]
+enum Frame {
+    Record(Found),
+    /// A record whose header is sound and whose body is not: what follows it can still be found.
+    Body {
+        size: usize,
+        sequence: u64,
+    },
+    Mark(SyncMark),
+    Pad,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) {
+        let mut at = 0;
+        if self.scan.header.is_some() {
+            at = BLOCK_HEADER_SIZE;
+            self.scan.end += BLOCK_HEADER_SIZE as u64;
+        }
+        while at < self.used {
+            let (from, frame) = match self.frame(at) {
+                // Without its header a block has no frame at its first byte.
+                Some(frame) if at > 0 => (at, frame),
+                _ => match self.search(at) {
+                    Some((found, frame)) => {
+                        self.hole(at, found);
+                        (found, frame)
+                    }
+                    None => {
+                        self.hole(at, self.used);
+                        return;
+                    }
+                },
+            };
+            at = self.take(from, frame);
+            if self.scan.closed {
+                return;
+            }
+        }
+        self.scan.closed = at as u64 == BLOCK_BYTES;
+    }
+
+    /// Takes a frame, and gives the place after it.
+    fn take(&mut self, at: usize, frame: Frame) -> usize {
+        let position = self.scan.base + at as u64;
+        let to = match frame {
+            Frame::Record(found) => {
+                let low = || u16_at(self.bytes, at + RECORD_INCARNATION);
+                self.scan.low = Some(self.scan.low.unwrap_or_else(low));
+                self.next = Some(found.sequence + 1);
+                if let Some(chains) = &mut self.chains {
+                    let chain = chains.last().copied().unwrap_or_default();
+                    chains.push(crc32c_append(chain, &self.bytes[at + 20..at + 24]));
+                }
+                self.scan.records.push(found);
+                at + found.size as usize
+            }
+            Frame::Body { size, sequence } => {
+                self.hole(at, at + size);
+                self.next = Some(sequence + 1);
+                return at + size;
+            }
+            Frame::Mark(mark) => {
+                self.scan.low = Some(mark.incarnation as u16);
+                self.scan.incarnation = Some(mark.incarnation);
+                self.scan.marked = self.scan.marked.max(mark.sequence);
+                at + SYNC_MARK_SIZE
+            }
+            Frame::Pad => {
+                self.scan.closed = true;
+                at + PAD_HEADER_SIZE
+            }
+        };
+        self.scan.end = position + (to - at) as u64;
+        to
+    }
+
+    fn hole(&mut self, from: usize, to: usize) {
+        let base = self.scan.base;
+        let (from, to) = (base + from as u64, base + to as u64);
+        match self.scan.holes.last_mut() {
+            Some(last) if last.to == from => last.to = to,
+            _ => self.scan.holes.push(Hole { from, to }),
+        }
+        self.chains = None;
+    }
+
+    /// The frame at a place right behind the one before.
+    fn frame(&mut self, at: usize) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let head = FrameHead::parse(rest)?.ok()?;
+        let size = head.size as usize;
+        match head.kind {
+            kind::RECORD if size <= rest.len() => {
+                let record = self.own_record(&rest[..size])?;
+                let sequence = record.sequence().get();
+                if self.next.is_some_and(|next| next != sequence) {
+                    return None;
+                }
+                Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
+                    Frame::Record(self.found(at, &record))
+                } else {
+                    Frame::Body { size, sequence }
+                })
+            }
+            kind::SYNC_MARK => self
+                .mark(at)
+                .filter(|mark| self.fits(mark))
+                .map(Frame::Mark),
+            kind::PAD => self.pad(at),
+            _ => None,
+        }
+    }
+
+    /// A record of this log and incarnation with a sound header.
+    fn own_record<'b>(&self, frame: &'b [u8]) -> Option<Record<'b>> {
+        let record = Record::trusted(frame)?;
+        let ours = record.check_header().is_ok()
+            && record.log().get() == self.owner.log
+            && self.scan.low.is_none_or(|low| low == record.incarnation());
+        ours.then_some(record)
+    }
+
+    fn found(&mut self, at: usize, record: &Record<'_>) -> Found {
+        Found {
+            position: self.scan.base + at as u64,
+            sequence: record.sequence().get(),
+            offset: record.offset().get(),
+            timestamp_ms: record.timestamp_ms(),
+            size: record.size(),
+            topic: self.names.number(record.topic()),
+            count: record.count(),
+        }
+    }
+
+    fn mark(&self, at: usize) -> Option<SyncMark> {
+        let mark = SyncMark::decode(&self.bytes[at..])?;
+        let ours = match self.scan.incarnation {
+            Some(incarnation) => incarnation == mark.incarnation,
+            None => self
+                .scan
+                .low
+                .is_none_or(|low| low == mark.incarnation as u16),
+        };
+        (ours && mark.position <= self.scan.base + at as u64).then_some(mark)
+    }
+
+    /// A mark whose chain does not fit speaks of other records than these.
+    fn fits(&self, mark: &SyncMark) -> bool {
+        let Some((header, chains)) = self.scan.header.zip(self.chains.as_ref()) else {
+            return true;
+        };
+        let here = mark.sequence.checked_sub(header.first_sequence);
+        let chain = here.and_then(|here| chains.get(usize::try_from(here).ok()?));
+        chain.is_none_or(|chain| *chain == mark.chain)
+    }
+
+    /// A pad spans the rest of its block, which there may be less of.
+    fn pad(&self, at: usize) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size;
+        let spans = (at as u64 + u64::from(size)) == BLOCK_BYTES;
+        (spans && is_pad(rest)).then_some(Frame::Pad)
+    }
+
+    /// The first sound frame behind one that is not.
+    fn search(&mut self, from: usize) -> Option<(usize, Frame)> {
+        let first = from + FRAME_ALIGN;
+        for at in (first..self.used).step_by(FRAME_ALIGN) {
+            let frame = match self.bytes.get(at + 4) {
+                Some(&kind::RECORD) => self.candidate(from, at),
+                Some(&kind::SYNC_MARK) => self
+                    .mark(at)
+                    .filter(|mark| mark.sequence <= self.sequence_max(from, at))
+                    .map(Frame::Mark),
+                Some(&kind::PAD) => self.pad(at),
+                _ => None,
+            };
+            if let Some(frame) = frame {
+                return Some((at, frame));
+            }
+        }
+        None
+    }
+
+    /// The highest sequence that may come next if the bytes between were full of records.
+    fn sequence_max(&self, from: usize, at: usize) -> u64 {
+        let between = (at - from) as u64 / u64::from(RECORD_SIZE_MIN);
+        self.next
+            .map_or(u64::MAX, |next| next.saturating_add(between))
+    }
+
+    /// A whole record behind damage, if it can be one that was written there.
+    fn candidate(&mut self, from: usize, at: usize) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size as usize;
+        if size > rest.len() {
+            return None;
+        }
+        let record = self.own_record(&rest[..size])?;
+        let sequence = record.sequence().get();
+        let first = self.next.map_or(0, |next| match lost_none(from, at) {
+            true => next,
+            false => next + 1,
+        });
+        if !(first..=self.sequence_max(from, at)).contains(&sequence) {
+            return None;
+        }
+        self.budget = self.budget.checked_sub(size)?;
+        Record::verify(record.bytes(), &Limits::HARD).ok()?;
+        Some(Frame::Record(self.found(at, &record)))
+    }
+}
+
+/// Whether the bytes between may be frames other than records: a mark, a block header, or both. A record that hides
+/// another one in its payload is longer than either.
+fn lost_none(from: usize, to: usize) -> bool {
+    let marks = [
+        SYNC_MARK_SIZE,
+        BLOCK_HEADER_SIZE,
+        BLOCK_HEADER_SIZE + SYNC_MARK_SIZE,
+    ];
+    to - from == marks[0] || from == 0 && marks.contains(&to)
 }

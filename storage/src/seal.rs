@@ -9,12 +9,12 @@ use crate::disk::{Completion, Disk, Map, Opened, Outcome};
 use crate::error::Poisoned;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
-use crate::log::{Discarded, Drain, Log, Purpose, Spare, footer_name};
+use crate::log::{Discarded, Drain, Log, Purpose, Spare};
 use crate::moment::Moment;
+use crate::names::footer_name;
 use crate::options::Durability;
 use crate::place::Progress;
 use crate::segment::{Segment, SegmentIndex, Stage};
-use crate::state::{STATE, State};
 
 /// How long until a segment or a footer that could not be made is tried again.
 const RETRY_MS: u64 = 1000;
@@ -28,7 +28,7 @@ impl Log {
         if self.on_disk() && !self.poisoned {
             self.seal_full(disk);
             self.prepare_ahead(disk);
-            self.drain_on(disk);
+            self.drain_on();
             let landed = self.flush.flight.is_none();
             self.start_flush(disk);
             if landed {
@@ -36,6 +36,7 @@ impl Log {
             }
             self.retire_blocks();
             self.retain(disk);
+            self.start_commit(disk);
         }
         for error in self.trouble.drain(..) {
             progress.trouble.push((self.parts.spec.id, error));
@@ -67,7 +68,7 @@ impl Log {
             }
             Outcome::Prepared(result) => self.prepared(token, result, disk),
             Outcome::Put(result) => self.put(token, result, disk),
-            Outcome::Overwritten(_) => drop(self.take_purpose(token)),
+            Outcome::Overwritten(result) => self.overwritten(token, result, disk),
             Outcome::Unlinked(_) => {
                 // A file that could not be removed is found again when the log is opened.
                 self.take_purpose(token);
@@ -83,7 +84,7 @@ impl Log {
             .any(|(other, purpose)| *other == token && matches!(purpose, Purpose::SealSync(_)))
     }
 
-    fn take_purpose(&mut self, token: u64) -> Option<Purpose> {
+    pub(crate) fn take_purpose(&mut self, token: u64) -> Option<Purpose> {
         let at = self.ops.iter().position(|(other, _)| *other == token)?;
         Some(self.ops.swap_remove(at).1)
     }
@@ -100,7 +101,8 @@ impl Log {
             (self.refused && self.drain == Drain::No).then_some(self.now.monotonic_ms + REFUSED_MS);
         let retention = self.retention_deadline_ms();
         let mark = self.flush.mark_due_ms;
-        [retry, seal, refused, retention, mark]
+        let commit = self.commit_deadline_ms();
+        [retry, seal, refused, retention, mark, commit]
             .into_iter()
             .flatten()
             .min()
@@ -110,7 +112,7 @@ impl Log {
         let due = match self.spare {
             Spare::None => true,
             Spare::Failed { retry_ms, .. } => self.now.monotonic_ms >= retry_ms,
-            Spare::Preparing { .. } | Spare::Ready { .. } => false,
+            Spare::Preparing { .. } | Spare::Unnamed { .. } | Spare::Ready { .. } => false,
         };
         if !due || self.drain != Drain::No {
             return;
@@ -140,7 +142,7 @@ impl Log {
             return;
         };
         self.spare = match result {
-            Ok(opened) => Spare::Ready { base, opened },
+            Ok(opened) => Spare::Unnamed { base, opened },
             Err(error) => {
                 let no_space = matches!(
                     error.kind(),
@@ -153,6 +155,9 @@ impl Log {
                 }
             }
         };
+        if matches!(self.spare, Spare::Unnamed { .. }) {
+            self.want_commit();
+        }
     }
 
     /// Starts the sync or the footer of segments that are full and flushed.
@@ -247,12 +252,7 @@ impl Log {
     fn put(&mut self, token: u64, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
         match self.take_purpose(token) {
             Some(Purpose::Footer(number)) => self.footer_put(number, result, disk),
-            Some(Purpose::Carried) => self.carried_put(result, disk),
-            Some(Purpose::State) => match result {
-                Ok(_) => self.drain = Drain::Done,
-                // Without a state file the next start takes the log for killed, which it is a match for.
-                Err(_) => self.drain = Drain::Done,
-            },
+            Some(Purpose::Carried) => self.carried_put(result),
             _ => {}
         }
     }
@@ -290,7 +290,7 @@ impl Log {
         }
     }
 
-    fn drain_on(&mut self, disk: &mut dyn Disk) {
+    fn drain_on(&mut self) {
         let flushed = self.flush.flight.is_none() && self.flush.synced >= self.head;
         let full = self.segments.iter().filter(|s| s.stage == Stage::Full);
         let durable = full.into_iter().all(|segment| self.is_durable(segment));
@@ -307,28 +307,9 @@ impl Log {
             }
             Drain::Marked => {
                 self.drain = Drain::Closing;
-                let state = self.state(true);
-                let path = self.parts.path.join(STATE);
-                let token = self.token(Purpose::State);
-                disk.put(token, path, Box::new(move || state.encode()));
+                self.want_commit();
             }
             Drain::No | Drain::Closing | Drain::Done => {}
-        }
-    }
-
-    /// The log's state file as of this moment.
-    pub(crate) fn state(&self, clean: bool) -> State {
-        State {
-            epoch: self.shared.epoch,
-            incarnation: self.incarnation,
-            log: self.parts.spec.id.get(),
-            clean,
-            boot_id: self.parts.boot_id,
-            end: self.head,
-            sequence: self.reached.sequence,
-            last_ms: self.last_ms,
-            dir_id: self.parts.dir_id,
-            chain: self.reached.chain,
         }
     }
 

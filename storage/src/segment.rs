@@ -8,7 +8,7 @@ use oyez_protocol::checksum::crc32c;
 
 use crate::disk::{FileId, Map};
 use crate::footer::{BlockSum, Footer};
-use crate::format::{BLOCK_BYTES, block_start};
+use crate::format::BLOCK_BYTES;
 use crate::index::LiveIndex;
 use crate::place::Gap;
 use crate::table::PackedPlace;
@@ -40,9 +40,9 @@ pub(crate) struct SegmentFile {
 
 impl SegmentFile {
     pub(crate) fn new(base: u64, path: Arc<Path>, map: Arc<Map>, gaps: Vec<Gap>) -> Self {
-        // A file that was shortened is as long as its whole blocks.
-        let bytes = block_start(map.len());
-        let blocks = (0..bytes / BLOCK_BYTES)
+        // A file that was cut may end inside a block.
+        let bytes = map.len();
+        let blocks = (0..bytes.div_ceil(BLOCK_BYTES))
             .map(|_| BlockState::default())
             .collect();
         Self {

@@ -1,79 +1,130 @@
-//! The two small files of a log besides its segments: `state`, which commits an incarnation, and `carried`, which
-//! remembers where the topics go on whose records retention has removed.
+//! The small files of a log besides its segments: `state`, which commits an incarnation, and `carried`, which remembers
+//! where the topics go on whose records retention has removed.
+//!
+//! There are two copies of the state, `state` and `state.copy`, written over one after the other: one of them is whole
+//! whatever happens, and no free space is needed. The one that was written last holds.
 
 use std::collections::HashMap;
 
-use crate::format::{FORMAT_VERSION, array_at, file_is_intact, seal_file, u16_at, u32_at, u64_at};
+use crate::format::{
+    FORMAT_VERSION, FileFault, array_at, intact_version, seal_file, u16_at, u32_at, u64_at,
+};
 
 /// Name of the state file.
 pub(crate) const STATE: &str = "state";
+/// Name of its second copy.
+pub(crate) const STATE_COPY: &str = "state.copy";
 /// Name of the table of topics without records.
 pub(crate) const CARRIED: &str = "carried";
 
 const STATE_MAGIC: [u8; 8] = *b"OYEZLOG1";
-const STATE_SIZE: usize = 88;
+/// One sector, which a disk writes as a whole.
+const STATE_SIZE: usize = 512;
+/// What version 1 had.
+const STATE_SIZE_1: usize = 88;
 const CARRIED_MAGIC: [u8; 8] = *b"OYEZTOP1";
-const CARRIED_HEADER_SIZE: usize = 24;
+const CARRIED_HEADER_SIZE: usize = 32;
+/// What version 1 had.
+const CARRIED_HEADER_SIZE_1: usize = 24;
+
+/// Up to where retention has removed a log. What is missing above is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floor {
+    pub position: u64,
+    /// Sequence of the first record that is kept, or comes.
+    pub sequence: u64,
+}
+
+/// A segment file that must be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub base: u64,
+    /// Bytes of the file; 0 = no file is named.
+    pub bytes: u64,
+}
+
+impl Named {
+    pub(crate) fn limit(self) -> u64 {
+        self.base + self.bytes
+    }
+}
 
 /// What a log knows of itself from one start to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub epoch: u64,
-    /// Segments of a later incarnation are what an interrupted recovery left.
+    /// Blocks of a later incarnation are what an interrupted recovery left.
     pub incarnation: u32,
     pub log: u16,
     /// The log was drained; `end` and what follows hold.
     pub clean: bool,
     /// The run of the machine that had the log open.
     pub boot_id: u128,
-    /// Position after the last frame.
+    /// Position below which everything is acknowledged; after a drain, after the last frame.
     pub end: u64,
-    /// Sequence that the next record gets.
+    /// Every record with a smaller sequence is acknowledged; after a drain, the sequence of the next record.
     pub sequence: u64,
     /// Timestamp of the last record.
     pub last_ms: u64,
     pub dir_id: u64,
     /// Chain checksum at `end`.
     pub chain: u32,
-}
-
-/// A state file that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StateFault {
-    Damaged,
-    Version(u32),
+    /// Counts how often the state was written. Version 1 did not: 0.
+    pub generation: u64,
+    /// Not known from version 1.
+    pub floor: Option<Floor>,
+    /// The newest segments that were made: the one in use, and the one after it.
+    pub named: [Named; 2],
+    /// How often `carried` was written; 0 = there is none. Not known from version 1.
+    pub carried: u64,
+    /// Inode number of the directory's `meta` file; 0 = not known. A copy has another.
+    pub inode: u64,
 }
 
 impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; STATE_SIZE];
+        let floor = self.floor.unwrap_or_default();
         out[..8].copy_from_slice(&STATE_MAGIC);
         out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out[16..24].copy_from_slice(&self.epoch.to_le_bytes());
         out[24..28].copy_from_slice(&self.incarnation.to_le_bytes());
         out[28..30].copy_from_slice(&self.log.to_le_bytes());
         out[30] = u8::from(self.clean);
         out[32..48].copy_from_slice(&self.boot_id.to_le_bytes());
-        out[48..56].copy_from_slice(&self.end.to_le_bytes());
-        out[56..64].copy_from_slice(&self.sequence.to_le_bytes());
-        out[64..72].copy_from_slice(&self.last_ms.to_le_bytes());
-        out[72..80].copy_from_slice(&self.dir_id.to_le_bytes());
         out[80..84].copy_from_slice(&self.chain.to_le_bytes());
+        for (at, value) in [
+            (16, self.epoch),
+            (48, self.end),
+            (56, self.sequence),
+            (64, self.last_ms),
+            (72, self.dir_id),
+            (88, self.generation),
+            (96, floor.position),
+            (104, floor.sequence),
+            (112, self.named[0].base),
+            (120, self.named[0].bytes),
+            (128, self.named[1].base),
+            (136, self.named[1].bytes),
+            (144, self.carried),
+            (152, self.inode),
+        ] {
+            out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
         seal_file(&mut out);
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StateFault> {
-        if bytes.len() < 12 || bytes[..8] != STATE_MAGIC {
-            return Err(StateFault::Damaged);
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FileFault> {
+        let version = intact_version(bytes, STATE_MAGIC)?;
+        let sized = match version {
+            1 => bytes.len() == STATE_SIZE_1,
+            FORMAT_VERSION => bytes.len() == STATE_SIZE,
+            _ => return Err(FileFault::Version(version)),
+        };
+        if !sized {
+            return Err(FileFault::Damaged);
         }
-        if u32_at(bytes, 8) != FORMAT_VERSION {
-            return Err(StateFault::Version(u32_at(bytes, 8)));
-        }
-        if bytes.len() != STATE_SIZE || !file_is_intact(bytes) {
-            return Err(StateFault::Damaged);
-        }
-        Ok(Self {
+        let mut state = Self {
             epoch: u64_at(bytes, 16),
             incarnation: u32_at(bytes, 24),
             log: u16_at(bytes, 28),
@@ -84,45 +135,126 @@ impl State {
             last_ms: u64_at(bytes, 64),
             dir_id: u64_at(bytes, 72),
             chain: u32_at(bytes, 80),
-        })
+            generation: 0,
+            floor: None,
+            named: [Named::default(); 2],
+            carried: 0,
+            inode: 0,
+        };
+        if version > 1 {
+            state.decode_second_version(bytes);
+        }
+        Ok(state)
+    }
+
+    fn decode_second_version(&mut self, bytes: &[u8]) {
+        let named = |at| Named {
+            base: u64_at(bytes, at),
+            bytes: u64_at(bytes, at + 8),
+        };
+        self.generation = u64_at(bytes, 88);
+        self.floor = Some(Floor {
+            position: u64_at(bytes, 96),
+            sequence: u64_at(bytes, 104),
+        });
+        self.named = [named(112), named(128)];
+        self.carried = u64_at(bytes, 144);
+        self.inode = u64_at(bytes, 152);
+    }
+
+    /// The files that must be there.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Named> + use<> {
+        self.named.into_iter().filter(|named| named.bytes > 0)
     }
 }
 
-/// Topic -> offset that its next message gets.
-pub(crate) type Carried = HashMap<String, u64>;
-
-pub(crate) fn encode_carried(carried: &Carried) -> Vec<u8> {
-    let mut sorted: Vec<_> = carried.iter().collect();
-    sorted.sort_unstable();
-    let mut out = vec![0; CARRIED_HEADER_SIZE];
-    out[..8].copy_from_slice(&CARRIED_MAGIC);
-    out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    out[16..24].copy_from_slice(&(sorted.len() as u64).to_le_bytes());
-    for (name, next) in sorted {
-        out.extend_from_slice(&next.to_le_bytes());
-        out.push(u8::try_from(name.len()).expect("a topic has at most 255 bytes"));
-        out.extend_from_slice(name.as_bytes());
-    }
-    seal_file(&mut out);
-    out
+/// The table of topics without records.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    /// Counts how often it was written. Version 1 did not: 0.
+    pub generation: u64,
+    /// Topic -> offset that its next message gets.
+    pub topics: HashMap<String, u64>,
 }
 
-/// `None` when the file is damaged.
-pub(crate) fn decode_carried(bytes: &[u8]) -> Option<Carried> {
-    if bytes.len() < CARRIED_HEADER_SIZE
-        || bytes[..8] != CARRIED_MAGIC
-        || u32_at(bytes, 8) != FORMAT_VERSION
-        || !file_is_intact(bytes)
-    {
-        return None;
+impl Carried {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut sorted: Vec<_> = self.topics.iter().collect();
+        sorted.sort_unstable();
+        let mut out = vec![0; CARRIED_HEADER_SIZE];
+        out[..8].copy_from_slice(&CARRIED_MAGIC);
+        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[16..24].copy_from_slice(&(sorted.len() as u64).to_le_bytes());
+        out[24..32].copy_from_slice(&self.generation.to_le_bytes());
+        for (name, next) in sorted {
+            out.extend_from_slice(&next.to_le_bytes());
+            out.push(u8::try_from(name.len()).expect("a topic has at most 255 bytes"));
+            out.extend_from_slice(name.as_bytes());
+        }
+        seal_file(&mut out);
+        out
     }
-    let mut carried = Carried::new();
-    let mut rest = &bytes[CARRIED_HEADER_SIZE..];
-    for _ in 0..u64_at(bytes, 16) {
-        let (fixed, after) = rest.split_at_checked(9)?;
-        let (name, after) = after.split_at_checked(usize::from(fixed[8]))?;
-        carried.insert(std::str::from_utf8(name).ok()?.to_owned(), u64_at(fixed, 0));
-        rest = after;
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FileFault> {
+        let version = intact_version(bytes, CARRIED_MAGIC)?;
+        let header = match version {
+            1 => CARRIED_HEADER_SIZE_1,
+            FORMAT_VERSION => CARRIED_HEADER_SIZE,
+            _ => return Err(FileFault::Version(version)),
+        };
+        let (head, mut rest) = bytes.split_at_checked(header).ok_or(FileFault::Damaged)?;
+        let mut carried = Self {
+            generation: if version > 1 { u64_at(head, 24) } else { 0 },
+            topics: HashMap::new(),
+        };
+        for _ in 0..u64_at(head, 16) {
+            let (name, next, after) = topic(rest).ok_or(FileFault::Damaged)?;
+            carried.topics.insert(name.to_owned(), next);
+            rest = after;
+        }
+        Ok(carried)
     }
-    Some(carried)
+}
+
+/// The first topic of a table, the offset that its next message gets, and the rest of the table.
+fn topic(table: &[u8]) -> Option<(&str, u64, &[u8])> {
+    let (fixed, after) = table.split_at_checked(9)?;
+    let (name, after) = after.split_at_checked(usize::from(fixed[8]))?;
+    Some((std::str::from_utf8(name).ok()?, u64_at(fixed, 0), after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_state_is_damage_and_never_another_version() {
+        let state = State {
+            epoch: 7,
+            incarnation: 3,
+            log: 1,
+            clean: true,
+            boot_id: 9,
+            end: 4096,
+            sequence: 12,
+            last_ms: 5,
+            dir_id: 6,
+            chain: 8,
+            generation: 2,
+            floor: Some(Floor {
+                position: 64,
+                sequence: 1,
+            }),
+            named: [Named { base: 0, bytes: 64 }, Named::default()],
+            carried: 4,
+            inode: 10,
+        };
+        let whole = state.encode();
+        assert_eq!(State::decode(&whole), Ok(state));
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(State::decode(&bytes), Err(FileFault::Damaged), "bit {bit}");
+        }
+    }
 }

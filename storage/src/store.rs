@@ -264,9 +264,10 @@ impl Store {
         let own = POPULATE_SLOT << 48 | self.next_populate;
         let from =
             usize::try_from(cold.block - cold.file.base).expect("a segment is at most 1 GiB");
-        let len = usize::try_from(BLOCK_BYTES).expect("2 MiB");
+        let len = BLOCK_BYTES.min(cold.file.limit() - cold.block);
+        let to = from + usize::try_from(len).expect("2 MiB");
         self.disk
-            .populate(own, Arc::clone(&cold.file.map), from..from + len);
+            .populate(own, Arc::clone(&cold.file.map), from..to);
         self.populating.push(Populating {
             own,
             cold,

@@ -1,18 +1,27 @@
-//! What a log's directory holds: the state file, footers, and a scan of the segments that have none. Changes nothing.
+//! What a log's directory holds: the state file, footers, and a scan of the segments that have none. Changes nothing but
+//! the names of segments that stand under each other's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oyez_protocol::checksum::crc32c;
+
 use crate::disk::{Disk, Map};
 use crate::error::OpenError;
 use crate::footer::{Footer, FooterHead};
-use crate::format::{BLOCK_BYTES, FORMAT_VERSION, block_start};
-use crate::log::{footer_name, segment_name};
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
+use crate::listing::Listing;
+use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
-use crate::recovery::{Assembler, Kept, Unsealed};
-use crate::state::{CARRIED, Carried, STATE, State, StateFault, decode_carried};
+use crate::recovery::{Assembler, Kept, Scanned, cut_block};
+use crate::scan::{Names, Owner, scan_block, used_bytes};
+use crate::state::{CARRIED, Carried, Floor, STATE, STATE_COPY, State};
+
+const BLOCK: usize = BLOCK_BYTES as usize;
+/// What is read at once where a larger range cannot be read.
+const PIECE: usize = 4096;
 
 /// A segment with its footer.
 pub(crate) struct Sealed {
@@ -22,30 +31,9 @@ pub(crate) struct Sealed {
     pub head: FooterHead,
 }
 
-enum OnDisk {
+pub(crate) enum OnDisk {
     Sealed(Sealed),
-    Unsealed(Unsealed),
-}
-
-impl OnDisk {
-    /// The incarnation that wrote the segment, if any of its blocks tells.
-    fn incarnation(&self) -> Option<u32> {
-        match self {
-            Self::Sealed(sealed) => Some(sealed.head.incarnation),
-            Self::Unsealed(unsealed) => unsealed.first().map(|block| block.header.incarnation),
-        }
-    }
-
-    /// Sequence after the last record that can be read.
-    fn next_sequence(&self) -> u64 {
-        match self {
-            Self::Sealed(sealed) => sealed.head.next_sequence,
-            Self::Unsealed(unsealed) => {
-                let blocks = unsealed.blocks.iter().flatten();
-                blocks.map(|block| block.next_sequence).max().unwrap_or(0)
-            }
-        }
-    }
+    Scanned(Scanned),
 }
 
 /// A segment that goes into the log.
@@ -58,26 +46,36 @@ pub(crate) enum Part {
 pub(crate) struct Blank {
     pub base: u64,
     pub bytes: u64,
-    pub path: Arc<Path>,
+    pub path: PathBuf,
+}
+
+/// A file that is to be set aside.
+pub(crate) struct Aside {
+    pub path: PathBuf,
+    pub why: &'static str,
 }
 
 /// What was found, put together.
 pub(crate) struct Survey {
     pub state: Option<State>,
-    /// A file is damaged in a way that hides what is lost: one besides the segments, or a segment that was shortened.
+    /// Something is damaged or missing in a way that hides what is lost.
     pub damaged: bool,
     pub carried: Option<Arc<Map>>,
     pub topics: Carried,
     pub parts: Vec<Part>,
     pub blanks: Vec<Blank>,
-    /// Files that mean nothing: unfinished ones, footers without a segment, what an interrupted recovery left.
+    /// Files that mean nothing: unfinished ones, what retention or an interrupted recovery left.
     pub rubbish: Vec<PathBuf>,
+    pub asides: Vec<Aside>,
+    /// Files that were set aside before and are still there.
+    pub set_aside: Vec<PathBuf>,
+    /// What is nobody's business here.
+    pub foreign: Vec<PathBuf>,
     pub assembler: Assembler,
     /// Records with a smaller sequence are known to be durable.
-    pub durable: u64,
+    pub proven: u64,
     pub scanned_bytes: u64,
-    pub rebuilt: u64,
-    /// Position after every segment there is.
+    /// Position after every segment that was used or may have been.
     pub limit: u64,
     /// The run of the machine; 0 if it cannot be told and the log does not depend on it.
     pub boot_id: u128,
@@ -94,72 +92,88 @@ pub(crate) struct Surveyor<'a> {
     pub log: u16,
     pub dir_id: u64,
     pub durability: Durability,
+    /// A block's bytes on their way from the disk.
+    pub buffer: Vec<u8>,
 }
 
 impl Surveyor<'_> {
-    fn io(&self, name: &str) -> impl FnOnce(io::Error) -> OpenError + use<> {
+    pub(crate) fn io(&self, name: &str) -> impl FnOnce(io::Error) -> OpenError + use<> {
         let path = self.path.join(name);
         |source| OpenError::Io { path, source }
     }
 
+    pub(crate) fn owner(&self) -> Owner {
+        Owner {
+            log: self.log,
+            dir_id: self.dir_id,
+        }
+    }
+
     pub(crate) fn run(mut self) -> Result<Survey, OpenError> {
+        self.buffer.resize(BLOCK, 0);
         let entries = self.disk.list(self.path).map_err(self.io(""))?;
-        let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        let boot_id = self.boot_id()?;
-        let (state, state_damaged) = self.state(names.contains(STATE))?;
-        let (carried, topics, carried_damaged) = self.carried(names.contains(CARRIED))?;
-        let mut rubbish: Vec<PathBuf> = Vec::new();
-        let mut segments = BTreeMap::new();
-        let (mut shortened, mut fragments_end) = (false, 0);
-        for entry in &entries {
-            match base_of(&entry.name) {
-                Some(base) if entry.bytes >= BLOCK_BYTES => {
-                    let found = self.segment(base, &names)?;
-                    let whole = entry.bytes.is_multiple_of(BLOCK_BYTES);
-                    shortened |= !whole && matches!(found, OnDisk::Unsealed(_));
-                    segments.insert(base, found);
-                }
-                // Nothing of it can be read, and nothing says that it held nothing: it stays. What it held is missing
-                // between other segments, or it was cut since the state file was written.
-                Some(base) => {
-                    fragments_end = fragments_end.max(base + BLOCK_BYTES);
-                    shortened |= state.is_none_or(|state| base >= state.end);
-                }
-                None if entry.name.ends_with(".new") => rubbish.push(self.path.join(&entry.name)),
-                None => {}
+        let mut listing = Listing::of(self.path, &entries);
+        let mut survey = self.small_files(&listing)?;
+        survey.foreign.append(&mut listing.foreign);
+        survey.set_aside.append(&mut listing.set_aside);
+        survey.rubbish.append(&mut listing.unfinished);
+        for (path, bytes) in listing.unfinished_segments.drain(..) {
+            match self.is_zero(&path, bytes)? {
+                true => survey.rubbish.push(path),
+                false => survey.set_aside(path, "it was being made and is not empty"),
             }
         }
-        rubbish.extend(self.lone_footers(&names));
-        let survey = Survey {
+        self.put_in_place(&mut listing)?;
+        let floor = survey.floor();
+        let segments = self.segments(&listing, floor, &mut survey)?;
+        self.lone_footers(&listing, &mut survey);
+        survey.check_named(&listing);
+        self.assemble(survey, segments)
+    }
+
+    /// The state and the table of carried topics.
+    fn small_files(&mut self, listing: &Listing) -> Result<Survey, OpenError> {
+        let boot_id = self.boot_id()?;
+        let (state, mut asides) = self.state(listing)?;
+        let mut damaged = !asides.is_empty() || state.is_none() && !listing.segments.is_empty();
+        let wanted = state.map_or(0, |state| state.carried);
+        let carried = self.carried(listing.carried, wanted);
+        if carried.is_none() {
+            damaged = true;
+            if listing.carried.is_some() {
+                let path = self.path.join(CARRIED);
+                let why = "the table of topics without records is damaged or too old";
+                asides.push(Aside { path, why });
+            }
+        }
+        let (map, topics) = carried.unwrap_or_default();
+        let sequence = state.map_or(0, |state| state.sequence);
+        Ok(Survey {
             state,
-            damaged: carried_damaged
-                || state_damaged
-                || shortened
-                || state.is_none() && !segments.is_empty(),
-            carried,
+            damaged,
+            carried: map,
             topics,
             parts: Vec::new(),
             blanks: Vec::new(),
-            rubbish,
+            rubbish: Vec::new(),
+            asides,
+            set_aside: Vec::new(),
+            foreign: Vec::new(),
             assembler: Assembler {
                 expected: None,
                 acknowledged: 0,
-                durable: 0,
                 is_cut: false,
                 cut_bytes: 0,
-                gaps: Vec::new(),
+                losses: Vec::new(),
+                near: state.map_or(0, |state| state.incarnation),
             },
-            durable: state.map_or(0, |state| state.sequence),
+            proven: sequence,
             scanned_bytes: 0,
-            rebuilt: 0,
-            limit: state
-                .map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES))
-                .max(fragments_end),
+            limit: state.map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES)),
             boot_id,
             newest: 0,
             copies_removed: 0,
-        };
-        Ok(survey.assemble(self.path, segments))
+        })
     }
 
     /// Only a written log asks whether the machine went down in between.
@@ -171,211 +185,286 @@ impl Surveyor<'_> {
         }
     }
 
-    /// Footers whose segment is gone.
-    fn lone_footers(&self, names: &BTreeSet<&str>) -> Vec<PathBuf> {
-        let footers = names.iter().filter(|name| name.ends_with(".idx"));
-        footers
-            .filter(|name| !names.contains(name.replace(".idx", ".seg").as_str()))
-            .map(|name| self.path.join(name))
-            .collect()
-    }
-
-    fn state(&mut self, exists: bool) -> Result<(Option<State>, bool), OpenError> {
-        if !exists {
-            return Ok((None, false));
-        }
-        let path = self.path.join(STATE);
-        let map = self.disk.map(&path).map_err(self.io(STATE))?;
-        match State::decode(map.all()) {
-            Ok(state) if state.log != self.log || state.dir_id != self.dir_id => {
-                Err(OpenError::Foreign { path })
+    /// The state that was written last, and what is to be set aside because there is none.
+    fn state(&mut self, listing: &Listing) -> Result<(Option<State>, Vec<Aside>), OpenError> {
+        let (mut own, mut foreign, mut asides) = (Vec::new(), None, Vec::new());
+        for (name, bytes) in [(STATE, listing.state), (STATE_COPY, listing.state_copy)] {
+            let path = self.path.join(name);
+            let Some(bytes) = bytes else {
+                continue;
+            };
+            let content = self.small(name, bytes);
+            match content.map_or(Err(FileFault::Damaged), |bytes| State::decode(&bytes)) {
+                Ok(state) if state.log == self.log && state.dir_id == self.dir_id => {
+                    own.push(state);
+                }
+                Ok(_) => foreign = Some(path),
+                Err(FileFault::Version(found)) => {
+                    return Err(OpenError::Version {
+                        path,
+                        found,
+                        expected: FORMAT_VERSION,
+                    });
+                }
+                Err(FileFault::Damaged) => {
+                    let why = "no copy of the log's state is whole";
+                    asides.push(Aside { path, why });
+                }
             }
-            Ok(state) => Ok((Some(state), false)),
-            Err(StateFault::Version(found)) => Err(OpenError::Version {
-                path,
-                found,
-                expected: FORMAT_VERSION,
-            }),
-            Err(StateFault::Damaged) => Ok((None, true)),
+        }
+        match (
+            own.into_iter().max_by_key(|state| state.generation),
+            foreign,
+        ) {
+            (Some(state), _) => Ok((Some(state), Vec::new())),
+            (None, Some(path)) => Err(OpenError::Foreign { path }),
+            (None, None) => Ok((None, asides)),
         }
     }
 
-    fn carried(&mut self, exists: bool) -> Result<(Option<Arc<Map>>, Carried, bool), OpenError> {
-        if !exists {
-            return Ok((None, Carried::new(), false));
+    /// The table of carried topics; `None` when it is not what it must be.
+    fn carried(&mut self, bytes: Option<u64>, wanted: u64) -> Option<(Option<Arc<Map>>, Carried)> {
+        let Some(bytes) = bytes else {
+            return (wanted == 0).then(Default::default);
+        };
+        let content = self.small(CARRIED, bytes).ok()?;
+        let carried = Carried::decode(&content).ok()?;
+        let map = self.disk.map(&self.path.join(CARRIED)).ok()?;
+        (carried.generation >= wanted).then_some((Some(map), carried))
+    }
+
+    fn small(&mut self, name: &str, bytes: u64) -> io::Result<Vec<u8>> {
+        let len = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut content = vec![0; len];
+        let read = self.disk.read(&self.path.join(name), 0, &mut content)?;
+        content.truncate(read);
+        Ok(content)
+    }
+
+    /// Whether a file holds nothing but zeroes.
+    fn is_zero(&mut self, path: &Path, bytes: u64) -> Result<bool, OpenError> {
+        let mut at = 0;
+        while at < bytes {
+            let read = self.disk.read(path, at, &mut self.buffer);
+            let read = read.map_err(|source| OpenError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+            if read == 0 || used_bytes(&self.buffer[..read]) > 0 {
+                return Ok(read == 0);
+            }
+            at += read as u64;
         }
-        let map = self
-            .disk
-            .map(&self.path.join(CARRIED))
-            .map_err(self.io(CARRIED))?;
-        Ok(match decode_carried(map.all()) {
-            Some(topics) => (Some(map), topics, false),
-            None => (None, Carried::new(), true),
+        Ok(true)
+    }
+
+    fn segments(
+        &mut self,
+        listing: &Listing,
+        floor: Option<Floor>,
+        survey: &mut Survey,
+    ) -> Result<BTreeMap<u64, OnDisk>, OpenError> {
+        let mut segments = BTreeMap::new();
+        for (&base, &bytes) in &listing.segments {
+            let footer = listing.footers.contains_key(&base);
+            let dropped = |floor: Floor| base + bytes.max(1) <= floor.position;
+            if floor.is_some_and(dropped) {
+                // Retention was about to remove it.
+                survey.rubbish.push(self.path.join(segment_name(base)));
+                survey.rubbish.push(self.path.join(footer_name(base)));
+                continue;
+            }
+            if survey.is_unused_spare(base, bytes) {
+                // Its bytes are looked at before it is used.
+                survey.blanks.push(Blank {
+                    base,
+                    bytes,
+                    path: self.path.join(segment_name(base)),
+                });
+                continue;
+            }
+            let footer = footer.then(|| self.footer(base)).flatten();
+            if let Some((_, head)) = &footer {
+                survey.proven = survey.proven.max(head.next_sequence);
+                survey.limit = survey.limit.max(base + head.segment_bytes);
+            }
+            // Nothing tells how much there was behind the end of a file that was cut.
+            survey.damaged |= footer.is_none() && !bytes.is_multiple_of(BLOCK_BYTES);
+            let found = match footer {
+                Some((footer, head)) if head.segment_bytes == bytes && self.stands_right(base) => {
+                    OnDisk::Sealed(self.sealed(base, footer, head)?)
+                }
+                _ => OnDisk::Scanned(self.scan(base, bytes, survey)?),
+            };
+            segments.insert(base, found);
+        }
+        Ok(segments)
+    }
+
+    /// A segment's footer, if it is whole and the segment's: the segment has everything else.
+    fn footer(&mut self, base: u64) -> Option<(Footer, FooterHead)> {
+        let map = self.disk.map(&self.path.join(footer_name(base))).ok()?;
+        let (footer, head) = Footer::open(map)?;
+        let ours = head.dir_id == self.dir_id && head.log == self.log && head.base == base;
+        ours.then_some((footer, head))
+    }
+
+    /// Whether a segment's first block does not say that it is another one's.
+    fn stands_right(&mut self, base: u64) -> bool {
+        let mut header = [0; BLOCK_HEADER_SIZE];
+        let path = self.path.join(segment_name(base));
+        let read = self.disk.read(&path, 0, &mut header);
+        let intact = read.is_ok_and(|read| read == BLOCK_HEADER_SIZE);
+        let Some(header) = crate::format::BlockHeader::decode(&header).filter(|_| intact) else {
+            return true;
+        };
+        self.owner().owns(&header) && header.position() == base
+    }
+
+    fn sealed(&mut self, base: u64, footer: Footer, head: FooterHead) -> Result<Sealed, OpenError> {
+        let name = segment_name(base);
+        let path: Arc<Path> = Arc::from(self.path.join(&name));
+        let map = self.disk.map(&path).map_err(self.io(&name))?;
+        Ok(Sealed {
+            path,
+            map,
+            footer,
+            head,
         })
     }
 
-    fn segment(&mut self, base: u64, names: &BTreeSet<&str>) -> Result<OnDisk, OpenError> {
+    fn scan(&mut self, base: u64, bytes: u64, survey: &mut Survey) -> Result<Scanned, OpenError> {
         let path: Arc<Path> = Arc::from(self.path.join(segment_name(base)));
-        let map = self.disk.map(&path).map_err(self.io(&segment_name(base)))?;
-        let name = footer_name(base);
-        if names.contains(name.as_str()) {
-            // An unreadable footer is as good as none: the segment has everything.
-            let footer = self.disk.map(&self.path.join(&name)).ok();
-            if let Some((footer, head)) = footer.and_then(Footer::open) {
-                if head.dir_id != self.dir_id || head.log != self.log || head.base != base {
-                    return Err(OpenError::Foreign {
-                        path: self.path.join(name),
-                    });
-                }
-                if head.segment_bytes == block_start(map.len()) {
-                    return Ok(OnDisk::Sealed(Sealed {
-                        path,
-                        map,
-                        footer,
-                        head,
-                    }));
-                }
-            }
-        }
-        let unsealed = Unsealed::scan(base, Arc::clone(&path), map);
-        let ours = |block: &crate::scan::BlockScan| {
-            block.header.dir_id == self.dir_id
-                && block.header.log == self.log
-                && block.header.number * BLOCK_BYTES == block.base
+        let mut segment = Scanned {
+            base,
+            path: Arc::clone(&path),
+            len: bytes,
+            blocks: Vec::new(),
+            names: Names::default(),
         };
-        if !unsealed.blocks.iter().flatten().all(ours) {
-            return Err(OpenError::Foreign {
-                path: path.to_path_buf(),
-            });
+        for at in (0..bytes).step_by(BLOCK) {
+            let want = usize::try_from(bytes - at).map_or(BLOCK, |left| left.min(BLOCK));
+            let whole = self.read_block(&path, at, want)?;
+            survey.damaged |= !whole;
+            let owner = self.owner();
+            let block = &self.buffer[..want];
+            segment
+                .blocks
+                .push(scan_block(block, base + at, owner, &mut segment.names));
         }
-        Ok(OnDisk::Unsealed(unsealed))
+        survey.scanned_bytes += segment.scanned_bytes();
+        Ok(segment)
     }
-}
 
-fn base_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg").filter(|d| d.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
-}
-
-impl Survey {
-    fn assemble(mut self, dir: &Path, segments: BTreeMap<u64, OnDisk>) -> Self {
-        let mut used = Vec::with_capacity(segments.len());
-        let copies_from = self.copies_from(&segments);
-        for (base, segment) in segments {
-            self.limit = self.limit.max(match &segment {
-                OnDisk::Sealed(sealed) => base + sealed.map.len(),
-                OnDisk::Unsealed(unsealed) => unsealed.limit(),
-            });
-            match &segment {
-                OnDisk::Unsealed(unsealed) if unsealed.is_blank() => self.blanks.push(Blank {
-                    base,
-                    bytes: unsealed.map.len(),
-                    path: Arc::clone(&unsealed.path),
-                }),
-                _ if segment.incarnation() < copies_from.or(Some(u32::MAX)) => {
-                    self.newest = self.newest.max(segment.incarnation().unwrap_or(0));
-                    used.push(segment);
+    /// Reads a block into the buffer. What the disk does not give back reads as zeroes: false then.
+    fn read_block(&mut self, path: &Path, at: u64, want: usize) -> Result<bool, OpenError> {
+        let mut whole = true;
+        let mut step = want;
+        let mut done = 0;
+        while done < want {
+            let end = want.min(done + step);
+            match self
+                .disk
+                .read(path, at + done as u64, &mut self.buffer[done..end])
+            {
+                Ok(read) => {
+                    whole &= read == end - done;
+                    self.buffer[done + read..end].fill(0);
+                    done = end;
                 }
-                _ => {
-                    self.copies_removed += 1;
-                    self.rubbish.push(dir.join(segment_name(base)));
-                    self.rubbish.push(dir.join(footer_name(base)));
-                }
-            }
-        }
-        let mut suspected = 0;
-        let firsts: Vec<Option<u64>> = used.iter().map(first_sequence).collect();
-        for (number, segment) in used.iter_mut().enumerate() {
-            if let OnDisk::Unsealed(unsealed) = segment {
-                unsealed.superseded_from = firsts.get(number + 1).copied().flatten();
-                for block in unsealed.blocks.iter().flatten() {
-                    self.durable = self.durable.max(block.marked);
-                    // Where the next segment's beginning is known, it says what is missing here.
-                    if unsealed.superseded_from.is_none() {
-                        suspected = suspected.max(block.suspected);
+                Err(error) if is_unreadable(&error) => {
+                    if step > PIECE {
+                        step = PIECE;
+                        continue;
                     }
+                    whole = false;
+                    self.buffer[done..end].fill(0);
+                    done = end;
+                }
+                Err(source) => {
+                    let path = path.to_owned();
+                    return Err(OpenError::Io { path, source });
                 }
             }
         }
-        for segment in &used {
-            if let OnDisk::Sealed(sealed) = segment {
-                self.durable = self.durable.max(sealed.head.next_sequence);
+        Ok(whole)
+    }
+
+    /// Footers whose segment is gone. Above the floor they tell what is lost.
+    fn lone_footers(&mut self, listing: &Listing, survey: &mut Survey) {
+        let known = listing.segments.keys().next().copied();
+        for &base in listing.footers.keys() {
+            if listing.segments.contains_key(&base) {
+                continue;
             }
+            let path = self.path.join(footer_name(base));
+            let dropped = match survey.floor() {
+                Some(floor) => base < floor.position,
+                // Version 1 removed a segment before its footer.
+                None => known.is_some_and(|first| base < first),
+            };
+            if dropped {
+                survey.rubbish.push(path);
+                continue;
+            }
+            survey.damaged = true;
+            if let Some((_, head)) = self.footer(base) {
+                survey.proven = survey.proven.max(head.next_sequence);
+                survey.limit = survey.limit.max(base + head.segment_bytes);
+            }
+            survey.set_aside(path, "its segment is gone");
         }
-        self.assembler.durable = self.durable;
-        self.assembler.acknowledged = self.durable.max(suspected);
-        if used.is_empty() {
-            self.assembler.expected = self.state.map(|state| state.sequence);
-        }
+    }
+
+    fn assemble(
+        &mut self,
+        mut survey: Survey,
+        segments: BTreeMap<u64, OnDisk>,
+    ) -> Result<Survey, OpenError> {
+        let used = survey.sort(self.path, segments);
+        survey.weigh(&used, self.durability);
+        let firsts: Vec<Option<u64>> = used.iter().map(OnDisk::first_sequence).collect();
         for (number, segment) in used.into_iter().enumerate() {
-            let next = firsts.get(number + 1).copied().flatten();
-            self.add(segment, next);
+            let next = firsts[number + 1..].iter().flatten().min().copied();
+            let part = self.part(segment, next, &mut survey)?;
+            survey.parts.push(part);
         }
-        self.assembler.finish(self.limit);
-        self
+        survey.assembler.finish(survey.limit);
+        Ok(survey)
     }
 
-    /// The incarnation from which on segments are copies that an interrupted recovery left. Copies hold nothing that the
-    /// committed segments lack. Segments that do say that the state file is not the log's latest, and nothing is removed
-    /// on its word.
-    fn copies_from(&mut self, segments: &BTreeMap<u64, OnDisk>) -> Option<u32> {
-        let committed = self.state?.incarnation;
-        let reach = |later: bool| {
-            let of_kind = segments.values().filter(|segment| {
-                segment
-                    .incarnation()
-                    .is_some_and(|i| (i > committed) == later)
-            });
-            of_kind.map(OnDisk::next_sequence).max()
-        };
-        let later = reach(true)?;
-        if later > reach(false).unwrap_or(0) {
-            self.damaged = true;
-            return None;
-        }
-        Some(committed.saturating_add(1))
-    }
-
-    /// Adds a segment. The next one begins with the sequence `next`, if that is known.
-    fn add(&mut self, segment: OnDisk, next: Option<u64>) {
-        let expected = self.assembler.expected;
-        let unsealed = match segment {
-            OnDisk::Sealed(sealed) if expected.is_some_and(|e| e < sealed.head.first_sequence) => {
+    fn part(
+        &mut self,
+        segment: OnDisk,
+        next: Option<u64>,
+        survey: &mut Survey,
+    ) -> Result<Part, OpenError> {
+        let scanned = match segment {
+            OnDisk::Scanned(scanned) => scanned,
+            OnDisk::Sealed(sealed) if survey.assembler.lost_below(sealed.head.first_sequence) => {
                 // Records before it are missing. It is read again, so that its new footer will tell of the gap.
-                let mut unsealed = Unsealed::scan(sealed.head.base, sealed.path, sealed.map);
-                unsealed.superseded_from = next;
-                self.assembler.is_cut = false;
-                unsealed
+                self.scan(sealed.head.base, sealed.map.len(), survey)?
             }
             OnDisk::Sealed(sealed) => {
-                self.assembler.expected = Some(sealed.head.next_sequence);
-                // What is sealed was durable, whatever a segment before it has lost.
-                self.assembler.is_cut = false;
-                self.parts.push(Part::Sealed(sealed));
-                return;
+                survey.assembler.pass(sealed.head.next_sequence);
+                return Ok(Part::Sealed(sealed));
             }
-            OnDisk::Unsealed(unsealed) => unsealed,
         };
-        self.scanned_bytes += unsealed.scanned_bytes();
-        let kept = self.assembler.add(&unsealed);
-        self.rebuilt += 1;
-        self.parts.push(Part::Kept(kept));
-    }
-
-    /// Whether acknowledged records are missing.
-    pub(crate) fn is_lossy(&self) -> bool {
-        self.damaged || !self.assembler.gaps.is_empty()
+        let mut kept = survey.assembler.add(scanned, next);
+        if let Some((number, block)) = cut_block(&kept) {
+            let path = Arc::clone(&kept.path);
+            let bytes = kept.sums[number].bytes as usize;
+            self.read_block(&path, block - kept.base, bytes)?;
+            kept.sums[number].crc = crc32c(&self.buffer[..bytes]);
+        }
+        Ok(Part::Kept(kept))
     }
 }
 
-/// Sequence that a segment begins with, if its beginning is intact.
-fn first_sequence(segment: &OnDisk) -> Option<u64> {
-    match segment {
-        OnDisk::Sealed(sealed) => Some(sealed.head.first_sequence),
-        OnDisk::Unsealed(unsealed) => unsealed
-            .blocks
-            .first()?
-            .as_ref()
-            .map(|block| block.header.first_sequence),
-    }
+/// Whether a medium does not give back what it was given, as opposed to a file that is not there or not ours.
+fn is_unreadable(error: &io::Error) -> bool {
+    let codes = [libc::EIO, libc::EBADMSG, libc::EUCLEAN, libc::ENODATA];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
 }

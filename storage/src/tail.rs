@@ -61,7 +61,10 @@ impl Log {
             match &self.spare {
                 Spare::Ready { .. } => {}
                 Spare::Failed { no_space: true, .. } => return Err(AppendError::DiskFull),
-                Spare::None | Spare::Preparing { .. } | Spare::Failed { .. } => {
+                Spare::None
+                | Spare::Preparing { .. }
+                | Spare::Unnamed { .. }
+                | Spare::Failed { .. } => {
                     return Err(AppendError::Busy);
                 }
             }

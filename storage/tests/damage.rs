@@ -276,6 +276,7 @@ fn a_damaged_state_file_changes_the_epoch_and_loses_no_record() {
     drop(rig);
     let disk = bench.disk.kill(1);
     disk.damage(&bench.path("state"), 20);
+    disk.damage(&bench.path("state.copy"), 20);
     let mut rig = Rig::open(&bench.dir, Box::new(disk), &pool(32), &options(), 2000);
     assert!(rig.report(Durability::Synced).epoch_changed);
     let log = rig.log(Durability::Synced);
@@ -293,6 +294,7 @@ fn a_damaged_state_file_does_not_make_later_starts_take_segments_for_rubbish() {
     for (number, damage) in [false, true, false, false].into_iter().enumerate() {
         if damage {
             disk.damage(&bench.path("state"), 20);
+            disk.damage(&bench.path("state.copy"), 20);
         }
         let mut rig = open_at(&bench, &disk, 2000 + number as u64);
         let bytes = record("t", 1, &[number as u8; 1000]);
@@ -327,6 +329,7 @@ fn a_state_file_that_is_too_old_removes_nothing_and_changes_the_epoch() {
         disk = disk.kill(2);
     }
     disk.replace(&state, &old);
+    disk.replace(&bench.path("state.copy"), &old);
     let mut rig = open_at(&bench, &disk, 3000);
     assert!(rig.report(Durability::Synced).epoch_changed);
     assert!(rig.dump(log) == wanted);

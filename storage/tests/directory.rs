@@ -11,6 +11,7 @@ fn dir_options() -> DirOptions {
     DirOptions {
         logs_per_durability: 4,
         entropy: [9; 16],
+        restored: false,
     }
 }
 
@@ -29,6 +30,13 @@ fn a_second_broker_is_told_who_holds_the_directory() {
     DataDir::open(temp.path(), &dir_options()).expect("it is free again");
 }
 
+/// The checksum of a small file, which covers all of it with its own field as zero.
+fn seal(bytes: &mut [u8]) {
+    bytes[12..16].fill(0);
+    let crc = oyez_protocol::checksum::crc32c(bytes);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+}
+
 #[test]
 fn another_version_is_named() {
     let temp = tempfile::tempdir().expect("a directory");
@@ -36,6 +44,7 @@ fn another_version_is_named() {
     let meta = temp.path().join("meta");
     let mut bytes = std::fs::read(&meta).expect("the meta file");
     bytes[8] = 99;
+    seal(&mut bytes);
     std::fs::write(&meta, bytes).expect("it is ours");
     let error = DataDir::open(temp.path(), &dir_options()).expect_err("another version");
     let DirError::Version {
@@ -48,23 +57,41 @@ fn another_version_is_named() {
 }
 
 #[test]
-fn a_damaged_meta_file_is_refused() {
+fn a_damaged_meta_file_is_written_again_from_its_copy() {
     let temp = tempfile::tempdir().expect("a directory");
     drop(dir(temp.path()));
-    let meta = temp.path().join("meta");
-    let whole = std::fs::read(&meta).expect("the meta file");
-    for at in (0..8).chain(12..whole.len()) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 1;
-        std::fs::write(&meta, bytes).expect("it is ours");
-        let error = DataDir::open(temp.path(), &dir_options()).expect_err("it is damaged");
-        assert!(
-            matches!(error, DirError::Damaged { .. }),
-            "byte {at}: {error}"
-        );
+    let names = ["meta", "meta.copy"].map(|name| temp.path().join(name));
+    let whole = std::fs::read(&names[0]).expect("the meta file");
+    for name in &names {
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(name, bytes).expect("it is ours");
+            let (dir, _lock) = DataDir::open(temp.path(), &dir_options()).expect("one is whole");
+            let rewritten: Vec<_> = dir.rewritten().iter().map(|one| &one.path).collect();
+            assert_eq!(rewritten, [name], "byte {at}");
+            assert_eq!(
+                std::fs::read(name).expect("it is there"),
+                whole,
+                "byte {at}"
+            );
+        }
+        std::fs::remove_file(name).expect("it is there");
+        drop(DataDir::open(temp.path(), &dir_options()).expect("one is there"));
+        assert_eq!(std::fs::read(name).expect("it is there again"), whole);
     }
-    std::fs::write(&meta, &whole[..20]).expect("it is ours");
-    let error = DataDir::open(temp.path(), &dir_options()).expect_err("it is damaged");
+}
+
+#[test]
+fn a_directory_without_a_whole_meta_file_is_refused() {
+    let temp = tempfile::tempdir().expect("a directory");
+    drop(dir(temp.path()));
+    for name in ["meta", "meta.copy"] {
+        let name = temp.path().join(name);
+        let whole = std::fs::read(&name).expect("the meta file");
+        std::fs::write(&name, &whole[..20]).expect("it is ours");
+    }
+    let error = DataDir::open(temp.path(), &dir_options()).expect_err("both are damaged");
     assert!(matches!(error, DirError::Damaged { .. }), "{error}");
 }
 
@@ -134,6 +161,7 @@ fn a_topic_keeps_its_log_and_logs_are_numbered_by_durability() {
     let other = DirOptions {
         logs_per_durability: 7,
         entropy: [1; 16],
+        restored: false,
     };
     let (again, _lock) = DataDir::open(temp.path(), &other).expect("the same directory");
     assert_eq!(again.logs_per_durability(), 4);

@@ -43,6 +43,7 @@ fn written(retained: bool) -> Written {
     let dir_options = DirOptions {
         logs_per_durability: 1,
         entropy: *b"0123456789abcdef",
+        restored: false,
     };
     let (dir, lock) = DataDir::open(temp.path(), &dir_options).expect("a data directory");
     let disk = MemoryDisk::new();
@@ -94,7 +95,7 @@ fn meta() {
         "meta",
         &meta,
         "
-        0000 4f59455a44495231010000009cc00e3f
+        0000 4f59455a44495231020000001089a25c
         0010 985535f14dd397fb5e62e63cc18f55a8
         0020 aff77daaf42404a90100000000000000
         ",
@@ -103,16 +104,28 @@ fn meta() {
 
 #[test]
 fn state() {
+    let written = written(true);
+    let mut state = written.content("state");
+    assert!(
+        state == written.content("state.copy"),
+        "the copies are alike"
+    );
+    // The directory's inode number is the file system's choice.
+    state[152..160].fill(0);
+    state[12..16].fill(0);
+    let crc = oyez_protocol::checksum::crc32c(&state);
+    state[12..16].copy_from_slice(&crc.to_le_bytes());
     check(
         "state",
-        &written(true).content("state"),
+        &state,
         "
-        0000 4f59455a4c4f4731010000002e9d1b31
+        0000 4f59455a4c4f47310200000043f1a1dc
         0010 448edd369f8b8ebf0100000002000100
         0020 01000000000000000000000000000000
         0030 28df4f00000000000500000000000000
         0040 45420f0000000000985535f14dd397fb
-        0050 e6b2698d00000000
+        0050 e6b2698d000000000600000000000000
+        0070 00004000000000000000400000000000
         ",
     );
 }
@@ -166,7 +179,7 @@ fn footer() {
         "footer",
         &written(true).content("0000000000000000.idx"),
         "
-        0000 4f59455a494458310100000032d29bb2
+        0000 4f59455a4944583102000000cae0e820
         0010 02000000010000000000000000000000
         0020 00004000000000000000400000000000
         0030 00000000000000000400000000000000
@@ -191,9 +204,9 @@ fn carried() {
         "carried",
         &written(false).content("carried"),
         "
-        0000 4f59455a544f50310100000047035408
-        0010 01000000000000000400000000000000
-        0020 07612f746f706963
+        0000 4f59455a544f503102000000c702c90b
+        0010 01000000000000000100000000000000
+        0020 040000000000000007612f746f706963
         ",
     );
 }

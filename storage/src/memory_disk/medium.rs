@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::memory::{Memory, SECTOR, error};
 use super::{Call, Fault, Step};
 use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
+use crate::names::aside;
+use crate::scan::used_bytes;
+use crate::sys::file::occupied;
 use crate::sys::map::Map;
 
 /// What a sync makes durable.
@@ -239,6 +242,17 @@ impl Inner {
     }
 
     pub(super) fn prepare(&mut self, path: &Path, size: u64) -> io::Result<Opened> {
+        if let Some(file) = self.files.get(path) {
+            let bytes = file.map().all();
+            if bytes.len() as u64 == size && used_bytes(bytes) == 0 {
+                return self.open(path);
+            }
+            let mut asides = (1..).map(|number| aside(path, number));
+            let aside = asides.find(|aside| !self.files.contains_key(aside));
+            let aside = aside.expect("there are enough numbers");
+            self.rename(path, &aside)?;
+            return Err(occupied(path, &aside));
+        }
         let used: u64 = self.files.values().map(|file| file.map().len()).sum();
         if self.capacity.is_some_and(|capacity| used + size > capacity) {
             return Err(error(libc::ENOSPC));

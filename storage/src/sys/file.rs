@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use super::map::Map;
 use crate::disk::Entry;
+use crate::names::{ASIDE_MAX, aside};
+use crate::scan::used_bytes;
 
 /// Zeroes on their way to the disk at once: enough to keep it busy, few enough that nobody stands behind them for long.
 /// Were all of a segment handed over at once, a log's small writes would stand behind it in the disk's queue: 7-42 ms
@@ -174,7 +176,14 @@ pub(crate) fn map(path: &Path) -> io::Result<Arc<Map>> {
 ///
 /// Appending and syncing into such a file is some thirty times faster than into one that grows or whose blocks are
 /// only reserved, because the sync has no metadata to write.
+///
+/// A file that has the name already is taken if it is just that, as one that was made and never used; another one is set
+/// aside, which is an error: the next attempt finds the name free.
 pub(crate) fn prepare(path: &Path, size: u64) -> io::Result<(File, Arc<Map>)> {
+    if let Some(file) = adopt(path, size)? {
+        let map = Map::file(&file, size)?;
+        return Ok((file, Arc::new(map)));
+    }
     let unfinished = with_suffix(path, ".new");
     let prepared = zeroed(&unfinished, size).and_then(|file| {
         fs::rename(&unfinished, path)?;
@@ -192,6 +201,50 @@ pub(crate) fn prepare(path: &Path, size: u64) -> io::Result<(File, Arc<Map>)> {
             Err(error)
         }
     }
+}
+
+/// The file of a name if it holds `size` zeroes.
+fn adopt(path: &Path, size: u64) -> io::Result<Option<File>> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() == size && is_zero(&file, size)? {
+        file.sync_all()?;
+        return Ok(Some(file));
+    }
+    for number in 1..=ASIDE_MAX {
+        let aside = aside(path, number);
+        match rename(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Err(occupied(path, &aside)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Says what stood in the place of a new segment.
+pub(crate) fn occupied(path: &Path, aside: &Path) -> io::Error {
+    io::Error::other(format!(
+        "{} should not have been there, or be empty; it is now {}",
+        path.display(),
+        aside.display()
+    ))
+}
+
+fn is_zero(file: &File, size: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; ZEROES as usize];
+    let mut at = 0;
+    while at < size {
+        let read = file.read_at(&mut bytes, at)?;
+        if read == 0 || used_bytes(&bytes[..read]) > 0 {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+    Ok(true)
 }
 
 fn zeroed(path: &Path, size: u64) -> io::Result<File> {
@@ -321,6 +374,11 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
         stat.assume_init()
     };
     Ok(stat.f_bavail * stat.f_frsize)
+}
+
+/// The number that the file system knows a file by; a copy of the file has another.
+pub(crate) fn inode(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.ino())
 }
 
 /// Names this run of the machine: the same until it goes down.

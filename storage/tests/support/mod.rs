@@ -42,6 +42,7 @@ pub fn dir(path: &std::path::Path) -> (DataDir, DirLock) {
     let options = DirOptions {
         logs_per_durability: 1,
         entropy: entropy(),
+        restored: false,
     };
     DataDir::open(path, &options).expect("a data directory")
 }

@@ -1,0 +1,216 @@
+//! What a survey makes of the segments that it found: which were never used, which are to be set aside, which an
+//! interrupted recovery left, and how much is known to be acknowledged.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::format::BLOCK_BYTES;
+use crate::listing::Listing;
+use crate::names::{footer_name, segment_name};
+use crate::options::Durability;
+use crate::recovery::Scanned;
+use crate::state::{Floor, Named};
+use crate::survey::{Aside, Blank, OnDisk, Survey};
+
+impl OnDisk {
+    /// Sequence that a segment begins with, if anything tells.
+    pub(crate) fn first_sequence(&self) -> Option<u64> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.head.first_sequence),
+            Self::Scanned(scanned) => scanned.first_sequence(),
+        }
+    }
+
+    fn incarnation(&self, near: u32) -> Option<u32> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.head.incarnation),
+            Self::Scanned(scanned) => scanned.incarnation(near),
+        }
+    }
+
+    /// The sequences of its records.
+    fn sequences(&self) -> Vec<u64> {
+        match self {
+            Self::Sealed(sealed) => {
+                let head = &sealed.head;
+                let missing = |sequence: &u64| {
+                    let mut gaps = head.gaps.iter();
+                    gaps.any(|gap| {
+                        (gap.first_sequence.get()..gap.next_sequence.get()).contains(sequence)
+                    })
+                };
+                let all = head.first_sequence..head.next_sequence;
+                all.filter(|sequence| !missing(sequence)).collect()
+            }
+            Self::Scanned(scanned) => scanned.records().map(|record| record.sequence).collect(),
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        match self {
+            Self::Sealed(sealed) => sealed.head.base + sealed.map.len(),
+            Self::Scanned(scanned) => {
+                (scanned.base + scanned.len.max(1)).next_multiple_of(BLOCK_BYTES)
+            }
+        }
+    }
+}
+
+impl Survey {
+    pub(crate) fn floor(&self) -> Option<Floor> {
+        self.state.and_then(|state| state.floor)
+    }
+
+    pub(crate) fn set_aside(&mut self, path: PathBuf, why: &'static str) {
+        self.asides.push(Aside { path, why });
+    }
+
+    /// Whether acknowledged records are missing, or may be.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.damaged || !self.assembler.losses.is_empty()
+    }
+
+    /// Whether the state of a drained log says that a segment was made and never used.
+    pub(crate) fn is_unused_spare(&self, base: u64, bytes: u64) -> bool {
+        self.state
+            .filter(|state| state.clean)
+            .is_some_and(|state| state.named[1] == Named { base, bytes } && base >= state.end)
+    }
+
+    /// Looks for the files that the state names.
+    pub(crate) fn check_named(&mut self, listing: &Listing) {
+        let Some(state) = self.state else {
+            return;
+        };
+        for named in state.named() {
+            let found = listing.segments.get(&named.base);
+            let dropped = self
+                .floor()
+                .is_some_and(|floor| named.limit() <= floor.position);
+            if !dropped && found.is_none_or(|bytes| *bytes < named.bytes) {
+                self.damaged = true;
+                self.limit = self.limit.max(named.limit());
+            }
+        }
+    }
+
+    /// Tells apart what goes into the log, what was never used, what cannot be read, and what an interrupted recovery
+    /// left.
+    pub(crate) fn sort(&mut self, dir: &Path, segments: BTreeMap<u64, OnDisk>) -> Vec<OnDisk> {
+        let mut used = Vec::with_capacity(segments.len());
+        let end = self.state.map_or(0, |state| state.end);
+        for (base, segment) in segments {
+            let limit = segment.limit();
+            match segment {
+                OnDisk::Scanned(scanned) if is_blank(&scanned) && base >= end => {
+                    self.blanks.push(Blank {
+                        base,
+                        bytes: scanned.len,
+                        path: dir.join(segment_name(base)),
+                    });
+                    continue;
+                }
+                OnDisk::Scanned(scanned) if scanned.is_unreadable() => {
+                    let foreign = scanned.blocks.iter().any(|block| block.is_foreign);
+                    let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
+                    if base >= end && whole && !foreign {
+                        // The beginning of its first write, which did not complete.
+                        used.push(OnDisk::Scanned(scanned));
+                    } else {
+                        self.damaged = true;
+                        let why = match scanned.is_blank() {
+                            true => "nothing is left of the records that it held",
+                            false => "nothing in it can be read as this log's",
+                        };
+                        self.set_aside(dir.join(segment_name(base)), why);
+                    }
+                }
+                segment => used.push(segment),
+            }
+            self.limit = self.limit.max(limit);
+        }
+        self.leave_copies(dir, used)
+    }
+
+    /// Segments of a later incarnation than the committed one are copies that an interrupted recovery left, and hold
+    /// nothing that the committed ones lack. If they do, the state is not the log's latest, and nothing is removed on its
+    /// word.
+    fn leave_copies(&mut self, dir: &Path, used: Vec<OnDisk>) -> Vec<OnDisk> {
+        let Some(committed) = self.state.map(|state| state.incarnation) else {
+            self.newest = newest(&used, 0);
+            return used;
+        };
+        let later = |segment: &OnDisk| {
+            segment
+                .incarnation(committed)
+                .is_some_and(|i| i > committed)
+        };
+        let (copies, kept): (Vec<_>, Vec<_>) = used.into_iter().partition(later);
+        if copies.is_empty() {
+            self.newest = newest(&kept, committed);
+            return kept;
+        }
+        let known: HashSet<u64> = kept.iter().flat_map(OnDisk::sequences).collect();
+        let mut extra = copies.iter().flat_map(OnDisk::sequences);
+        if extra.all(|sequence| known.contains(&sequence)) {
+            for copy in &copies {
+                self.copies_removed += 1;
+                self.rubbish.push(dir.join(segment_name(copy.base())));
+                self.rubbish.push(dir.join(footer_name(copy.base())));
+            }
+            self.newest = newest(&kept, committed);
+            return kept;
+        }
+        self.damaged = true;
+        let mut all: Vec<OnDisk> = kept.into_iter().chain(copies).collect();
+        all.sort_by_key(OnDisk::base);
+        self.newest = newest(&all, committed);
+        all
+    }
+
+    /// What marks, footers and the state say is acknowledged; of a written log everything that is there as well, since
+    /// what was written later was written after what came before.
+    pub(crate) fn weigh(&mut self, used: &[OnDisk], durability: Durability) {
+        let mut last = 0;
+        for segment in used {
+            let OnDisk::Scanned(scanned) = segment else {
+                continue;
+            };
+            for block in &scanned.blocks {
+                self.proven = self.proven.max(block.marked);
+                let records = block.records.iter();
+                last = records
+                    .map(|record| record.sequence + 1)
+                    .fold(last, u64::max);
+            }
+        }
+        self.assembler.acknowledged = match durability {
+            Durability::Written => self.proven.max(last),
+            _ => self.proven,
+        };
+        let floor = self.floor().map(|floor| floor.sequence);
+        // A log without any segment has lost what its state knows of.
+        let none = used.is_empty().then_some(0);
+        self.assembler.expected = floor.or(none);
+    }
+}
+
+impl OnDisk {
+    fn base(&self) -> u64 {
+        match self {
+            Self::Sealed(sealed) => sealed.head.base,
+            Self::Scanned(scanned) => scanned.base,
+        }
+    }
+}
+
+fn newest(segments: &[OnDisk], near: u32) -> u32 {
+    let incarnations = segments.iter().filter_map(|s| s.incarnation(near));
+    incarnations.max().unwrap_or(0)
+}
+
+/// Whether a segment was prepared and never used, as far as its bytes tell.
+fn is_blank(scanned: &Scanned) -> bool {
+    let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
+    whole && scanned.is_blank()
+}

@@ -1,0 +1,115 @@
+//! The files of a log's directory, by their names.
+
+use std::path::{Path, PathBuf};
+
+use crate::state::{CARRIED, STATE, STATE_COPY};
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    State,
+    StateCopy,
+    Carried,
+    /// A segment, by its base position.
+    Segment(u64),
+    /// Its footer.
+    Footer(u64),
+    /// A segment that was being prepared.
+    UnfinishedSegment,
+    /// Another file that was being replaced.
+    Unfinished,
+    /// A file that recovery could not read.
+    Aside,
+    /// Nothing of ours.
+    Foreign,
+}
+
+/// Ends the name of what was not completely written yet.
+const UNFINISHED: &str = ".new";
+/// Stands between the name of a file that was set aside and a number.
+const ASIDE: &str = ".damaged-";
+/// Names that are tried for one file that is set aside.
+pub(crate) const ASIDE_MAX: u32 = 1000;
+
+impl Kind {
+    pub(crate) fn of(name: &str) -> Self {
+        if let Some((_, number)) = name.rsplit_once(ASIDE)
+            && number.parse::<u32>().is_ok()
+        {
+            return Self::Aside;
+        }
+        if let Some(finished) = name.strip_suffix(UNFINISHED) {
+            return match Self::of(finished) {
+                Self::Segment(_) => Self::UnfinishedSegment,
+                Self::State | Self::StateCopy | Self::Carried | Self::Footer(_) => Self::Unfinished,
+                _ => Self::Foreign,
+            };
+        }
+        match name {
+            STATE => Self::State,
+            STATE_COPY => Self::StateCopy,
+            CARRIED => Self::Carried,
+            _ => match name.rsplit_once('.') {
+                Some((digits, "seg")) => base_of(digits).map_or(Self::Foreign, Self::Segment),
+                Some((digits, "idx")) => base_of(digits).map_or(Self::Foreign, Self::Footer),
+                _ => Self::Foreign,
+            },
+        }
+    }
+}
+
+fn base_of(digits: &str) -> Option<u64> {
+    let ours = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let whole = digits.len() == 16 && digits.bytes().all(ours);
+    whole
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// Name of the segment at a base position.
+pub(crate) fn segment_name(base: u64) -> String {
+    format!("{base:016x}.seg")
+}
+
+/// Name of its footer.
+pub(crate) fn footer_name(base: u64) -> String {
+    format!("{base:016x}.idx")
+}
+
+/// A name for a file that is set aside.
+pub(crate) fn aside(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{ASIDE}{number}"));
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_are_written_so_are_ours() {
+        let base = "00000000000a0000";
+        assert_eq!(Kind::of(&format!("{base}.seg")), Kind::Segment(0xa_0000));
+        assert_eq!(Kind::of(&segment_name(7)), Kind::Segment(7));
+        assert_eq!(Kind::of(&footer_name(7)), Kind::Footer(7));
+        assert_eq!(
+            Kind::of(&format!("{base}.seg.new")),
+            Kind::UnfinishedSegment
+        );
+        assert_eq!(Kind::of("state.new"), Kind::Unfinished);
+        assert_eq!(Kind::of("state.copy"), Kind::StateCopy);
+        assert_eq!(Kind::of(&format!("{base}.idx.damaged-3")), Kind::Aside);
+        for name in [
+            "00000000000A0000.seg",
+            "+0000000000a0000.seg",
+            "a0000.seg",
+            "x.new",
+            "x",
+            "x.damaged-y",
+            "state.new.new",
+        ] {
+            assert_eq!(Kind::of(name), Kind::Foreign, "{name}");
+        }
+    }
+}
