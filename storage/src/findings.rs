@@ -123,6 +123,8 @@ impl Survey {
                             false => "nothing in it can be read as this log's",
                         };
                         self.set_aside(dir.join(segment_name(base)), why);
+                        // Its footer means nothing without it.
+                        self.set_aside(dir.join(footer_name(base)), why);
                     }
                 }
                 segment => used.push(segment),

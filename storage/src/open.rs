@@ -443,18 +443,20 @@ impl Rebuild<'_> {
 
     fn set_aside(&mut self, asides: Vec<Aside>, report: &mut RecoveryReport) {
         for Aside { path, why } in asides {
+            let names = (1..=ASIDE_MAX).map(|number| aside(&path, number));
+            // One that cannot be renamed stays where it is, which the report tells.
             let mut to = None;
-            for number in 1..=ASIDE_MAX {
-                let name = aside(&path, number);
+            for name in names {
                 match self.disk.rename(&path, &name) {
-                    Ok(()) => to = Some(name),
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    // It stays under its name, which the report tells.
-                    Err(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    renamed => to = Some(renamed.map(|()| name).ok()),
                 }
                 break;
             }
-            report.set_aside.push(SetAside { path, to, why });
+            if let Some(to) = to {
+                report.set_aside.push(SetAside { path, to, why });
+            }
         }
     }
 

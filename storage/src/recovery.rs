@@ -98,7 +98,6 @@ pub(crate) struct Kept {
 impl Kept {
     fn new(segment: Scanned, first_sequence: u64, near: u32) -> (Self, Vec<BlockScan>) {
         let header = segment.blocks.iter().find_map(|block| block.header);
-        let used = segment.blocks.iter().map(|block| block.used_end).max();
         let mut last = segment.blocks.iter().rev();
         let last = last.find(|block| !block.is_blank());
         let kept = Self {
@@ -110,7 +109,7 @@ impl Kept {
             names: segment.names,
             gaps: Vec::new(),
             end: segment.base,
-            used_end: used.unwrap_or(segment.base),
+            used_end: last.map_or(segment.base, |block| block.used_end),
             sums: vec![BlockSum::default(); segment.blocks.len()],
             first_sequence,
             last_ms: header.map_or(0, |header| header.timestamp_ms),
@@ -130,6 +129,12 @@ impl Kept {
         let whole = self.len.is_multiple_of(BLOCK_BYTES);
         let fresh = self.used_end.next_multiple_of(BLOCK_BYTES);
         (whole && fresh < self.base + self.len).then_some(fresh)
+    }
+
+    /// Remembers that the records behind it are lost.
+    pub(crate) fn end_with(&mut self, lost: &Gap) {
+        let sequences = lost.first_sequence.get()..lost.next_sequence.get();
+        self.leave_out(self.end, self.used_end.max(self.end), sequences);
     }
 
     /// The index of its records.
@@ -325,18 +330,21 @@ impl Assembler {
         kept.holds_more |= !block.records.is_empty();
     }
 
-    /// At the end of everything: acknowledged records that were not found anywhere.
-    pub(crate) fn finish(&mut self, end: u64) {
+    /// At the end of everything, `end`: acknowledged records that were not found anywhere.
+    pub(crate) fn finish(&mut self, end: u64) -> Option<Gap> {
         let expected = self.expected();
-        if self.acknowledged > expected {
-            self.losses.push(Gap {
-                from: Position::new(end),
-                to: Position::new(end),
-                first_sequence: Sequence::new(expected),
-                next_sequence: Sequence::new(self.acknowledged),
-            });
-            self.expected = Some(self.acknowledged);
+        if self.acknowledged <= expected {
+            return None;
         }
+        let gap = Gap {
+            from: Position::new(end),
+            to: Position::new(end),
+            first_sequence: Sequence::new(expected),
+            next_sequence: Sequence::new(self.acknowledged),
+        };
+        self.losses.push(gap);
+        self.expected = Some(self.acknowledged);
+        Some(gap)
     }
 }
 

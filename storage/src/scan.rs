@@ -7,6 +7,7 @@
 //! passed over have room for: what merely looks like a record inside the payload of a damaged one is not taken for one.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use oyez_protocol::checksum::{crc32c, crc32c_append};
@@ -155,6 +156,7 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
         owner,
         names,
         next: header.map(|header| header.first_sequence),
+        passed: 0..0,
         chains: header.map(|header| vec![header.chain]),
         budget: SEARCH_BYTES_MAX,
         scan: BlockScan {
@@ -189,8 +191,10 @@ struct Scanner<'a> {
     used: usize,
     owner: Owner,
     names: &'a mut Names,
-    /// Sequence of the record that comes next, once known.
+    /// Sequence of the record behind the last one that was read, once known.
     next: Option<u64>,
+    /// How many records may have been passed over since, and how many surely were.
+    passed: Range<u64>,
     /// The chain before each record of the block, and after the last one; not known behind damage.
     chains: Option<Vec<u32>>,
     /// Body bytes that searching may still check.
@@ -224,6 +228,7 @@ impl Scanner<'_> {
                 Some(frame) if at > 0 => (at, frame),
                 _ => match self.search(at) {
                     Some((found, frame)) => {
+                        self.passed = self.passed_until(at, found);
                         self.hole(at, found);
                         (found, frame)
                     }
@@ -248,7 +253,7 @@ impl Scanner<'_> {
             Frame::Record(found) => {
                 let low = || u16_at(self.bytes, at + RECORD_INCARNATION);
                 self.scan.low = Some(self.scan.low.unwrap_or_else(low));
-                self.next = Some(found.sequence + 1);
+                self.expect(found.sequence + 1);
                 if let Some(chains) = &mut self.chains {
                     let chain = chains.last().copied().unwrap_or_default();
                     chains.push(crc32c_append(chain, &self.bytes[at + 20..at + 24]));
@@ -258,7 +263,7 @@ impl Scanner<'_> {
             }
             Frame::Body { size, sequence } => {
                 self.hole(at, at + size);
-                self.next = Some(sequence + 1);
+                self.expect(sequence + 1);
                 return at + size;
             }
             Frame::Mark(mark) => {
@@ -274,6 +279,27 @@ impl Scanner<'_> {
         };
         self.scan.end = position + (to - at) as u64;
         to
+    }
+
+    fn expect(&mut self, next: u64) {
+        self.next = Some(next);
+        self.passed = 0..0;
+    }
+
+    /// How many records were passed over if the scan goes on behind a hole: none if it may have been frames other than
+    /// records, else at least one, and no more than the smallest of them fill it.
+    fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
+        let most = (to - from) as u64 / u64::from(RECORD_SIZE_MIN);
+        let least = u64::from(!lost_none(from, to));
+        self.passed.start + least..self.passed.end + most.max(least)
+    }
+
+    /// Whether a record may come next.
+    fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
+        self.next.is_none_or(|next| {
+            let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
+            range.contains(&sequence)
+        })
     }
 
     fn hole(&mut self, from: usize, to: usize) {
@@ -295,7 +321,7 @@ impl Scanner<'_> {
             kind::RECORD if size <= rest.len() => {
                 let record = self.own_record(&rest[..size])?;
                 let sequence = record.sequence().get();
-                if self.next.is_some_and(|next| next != sequence) {
+                if !self.may_come(sequence, &self.passed) {
                     return None;
                 }
                 Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
@@ -370,10 +396,7 @@ impl Scanner<'_> {
         for at in (first..self.used).step_by(FRAME_ALIGN) {
             let frame = match self.bytes.get(at + 4) {
                 Some(&kind::RECORD) => self.candidate(from, at),
-                Some(&kind::SYNC_MARK) => self
-                    .mark(at)
-                    .filter(|mark| mark.sequence <= self.sequence_max(from, at))
-                    .map(Frame::Mark),
+                Some(&kind::SYNC_MARK) => self.mark_behind(from, at).map(Frame::Mark),
                 Some(&kind::PAD) => self.pad(at),
                 _ => None,
             };
@@ -384,11 +407,14 @@ impl Scanner<'_> {
         None
     }
 
-    /// The highest sequence that may come next if the bytes between were full of records.
-    fn sequence_max(&self, from: usize, at: usize) -> u64 {
-        let between = (at - from) as u64 / u64::from(RECORD_SIZE_MIN);
-        self.next
-            .map_or(u64::MAX, |next| next.saturating_add(between))
+    /// A mark behind damage names no more records than may be there.
+    fn mark_behind(&self, from: usize, at: usize) -> Option<SyncMark> {
+        let most = self.passed_until(from, at).end;
+        let fits = |mark: &SyncMark| {
+            self.next
+                .is_none_or(|next| mark.sequence <= next.saturating_add(most))
+        };
+        self.mark(at).filter(fits)
     }
 
     /// A whole record behind damage, if it can be one that was written there.
@@ -399,12 +425,8 @@ impl Scanner<'_> {
             return None;
         }
         let record = self.own_record(&rest[..size])?;
-        let sequence = record.sequence().get();
-        let first = self.next.map_or(0, |next| match lost_none(from, at) {
-            true => next,
-            false => next + 1,
-        });
-        if !(first..=self.sequence_max(from, at)).contains(&sequence) {
+        let passed = self.passed_until(from, at);
+        if !self.may_come(record.sequence().get(), &passed) {
             return None;
         }
         self.budget = self.budget.checked_sub(size)?;

@@ -15,6 +15,7 @@ use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
 use crate::listing::Listing;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
+use crate::place::Gap;
 use crate::recovery::{Assembler, Kept, Scanned, cut_block};
 use crate::scan::{Names, Owner, scan_block, used_bytes};
 use crate::state::{CARRIED, Carried, Floor, STATE, STATE_COPY, State};
@@ -429,8 +430,32 @@ impl Surveyor<'_> {
             let part = self.part(segment, next, &mut survey)?;
             survey.parts.push(part);
         }
-        survey.assembler.finish(survey.limit);
+        if let Some(lost) = survey.assembler.finish(survey.limit) {
+            self.remember(&lost, &mut survey)?;
+        }
         Ok(survey)
+    }
+
+    /// Has the last segment's footer tell that records behind it are lost, so that the next start knows it already.
+    fn remember(&mut self, lost: &Gap, survey: &mut Survey) -> Result<(), OpenError> {
+        let mut kept = match survey.parts.pop() {
+            None => return Ok(()),
+            Some(Part::Kept(kept)) => kept,
+            Some(Part::Sealed(sealed)) => {
+                let mut alone = Assembler {
+                    expected: Some(sealed.head.first_sequence),
+                    acknowledged: sealed.head.next_sequence,
+                    is_cut: false,
+                    cut_bytes: 0,
+                    losses: Vec::new(),
+                    near: sealed.head.incarnation,
+                };
+                alone.add(self.scan(sealed.head.base, sealed.map.len(), survey)?, None)
+            }
+        };
+        kept.end_with(lost);
+        survey.parts.push(Part::Kept(kept));
+        Ok(())
     }
 
     fn part(

@@ -1,0 +1,440 @@
+//! What proves that a record was acknowledged must not lie only inside what is damaged: loss is told from what was never
+//! acknowledged, from what was never written, and from what retention has removed.
+
+mod support;
+
+use std::path::PathBuf;
+
+use oyez_protocol::{Epoch, Offset, Position};
+use oyez_storage::*;
+use support::{Rig, SEGMENT, dir, options, pool, record};
+
+const ON_DISK: [Durability; 2] = [Durability::Written, Durability::Synced];
+/// How a store ends.
+const ENDS: [End; 2] = [End::Killed, End::Drained];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Killed,
+    Drained,
+}
+
+type Entry = (String, u64, Vec<u8>);
+
+/// What one log of a store held when the store ended, all of it acknowledged.
+struct Bench {
+    dir: DataDir,
+    disk: MemoryDisk,
+    durability: Durability,
+    entries: Vec<Entry>,
+    places: Vec<Place>,
+    epoch: Epoch,
+    _lock: DirLock,
+    _temp: tempfile::TempDir,
+}
+
+impl Bench {
+    /// `records` records of `messages` messages of `bytes` bytes in all, then some quiet, then the end.
+    fn new(
+        durability: Durability,
+        end: End,
+        (records, messages, bytes): (u64, usize, usize),
+    ) -> Self {
+        let temp = tempfile::tempdir().expect("a directory");
+        let (dir, lock) = dir(temp.path());
+        let disk = MemoryDisk::new();
+        let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+        let log = rig.log(durability);
+        let mut last = Position::new(0);
+        for number in 0..records {
+            let bytes = record("t", messages, &vec![number as u8 + 1; bytes]);
+            last = rig.append(log, &bytes).end;
+            rig.turn();
+        }
+        rig.until_visible(log, last);
+        for _ in 0..5 {
+            rig.now_ms += 10;
+            rig.turn();
+        }
+        let mut places = Vec::new();
+        rig.store
+            .places(log, "t", Offset::new(0), usize::MAX, &mut places);
+        let entries = rig.dump(log);
+        assert_eq!(entries.len() as u64, records);
+        if end == End::Drained {
+            rig.drain();
+        }
+        Self {
+            epoch: rig.report(durability).epoch,
+            disk: disk.kill(1),
+            dir,
+            durability,
+            entries,
+            places,
+            _lock: lock,
+            _temp: temp,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let log = format!("{}-0", self.durability);
+        self.dir.path().join(log).join(name)
+    }
+
+    fn segment(&self, position: u64) -> (PathBuf, u64) {
+        let base = position - position % SEGMENT;
+        (self.path(&format!("{base:016x}.seg")), position - base)
+    }
+
+    /// Flips bits of the byte at a position.
+    fn damage(&self, position: u64) {
+        let (path, at) = self.segment(position);
+        self.disk.damage(&path, at as usize);
+    }
+
+    fn names(&self) -> Vec<String> {
+        let dir = self.path("");
+        let files = self.disk.files();
+        let ours = files.iter().filter(|(path, _)| path.starts_with(&dir));
+        ours.filter_map(|(path, _)| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect()
+    }
+
+    fn open(&self) -> Rig {
+        self.open_at(2000)
+    }
+
+    fn open_at(&self, now_ms: u64) -> Rig {
+        let disk = Box::new(self.disk.clone());
+        Rig::open(&self.dir, disk, &pool(32), &options(), now_ms)
+    }
+
+    /// Opens it and expects everything to be there, under the same epoch.
+    fn expect_all(&self, what: &str) {
+        let mut rig = self.open();
+        let report = rig.report(self.durability).clone();
+        assert!(
+            rig.dump(rig.log(self.durability)) == self.entries,
+            "{what}: {report:?}"
+        );
+        assert!(
+            !report.epoch_changed && report.epoch == self.epoch,
+            "{what}: {report:?}"
+        );
+        assert_eq!(report.gaps, [], "{what}");
+        assert_eq!(report.set_aside, [], "{what}");
+    }
+
+    /// Opens it and expects everything but the records of a range, a new epoch, and gaps that tell of these; and once
+    /// the start is over, the same again without any news.
+    fn expect_loss(&mut self, lost: std::ops::Range<usize>, what: &str) -> RecoveryReport {
+        let mut rig = self.open();
+        let log = rig.log(self.durability);
+        let report = rig.report(self.durability).clone();
+        let mut wanted = self.entries.clone();
+        wanted.drain(lost.clone());
+        let found = rig.dump(log);
+        assert!(found == wanted, "{what}: {} found, {report:?}", found.len());
+        assert!(
+            report.epoch_changed && report.epoch != self.epoch,
+            "{what}: {report:?}"
+        );
+        let told: u64 = report
+            .gaps
+            .iter()
+            .map(|gap| gap.next_sequence.get() - gap.first_sequence.get())
+            .sum();
+        assert_eq!(told, lost.len() as u64, "{what}: {report:?}");
+        let end = rig.append(log, &record("other", 1, b"after")).end;
+        rig.until_visible(log, end);
+        for _ in 0..5 {
+            rig.now_ms += 10;
+            rig.turn();
+        }
+        drop(rig);
+        self.disk = self.disk.kill(2);
+        let mut rig = self.open_at(3000);
+        let again = rig.report(self.durability).clone();
+        assert_eq!(
+            (again.epoch, again.gaps.len()),
+            (report.epoch, 0),
+            "{what}: {again:?}"
+        );
+        assert!(rig.dump(log)[..wanted.len()] == wanted, "{what}: {again:?}");
+        report
+    }
+}
+
+/// Twenty-five records of eight messages, which lie in one block and in more than one page.
+const SMALL: (u64, usize, usize) = (25, 8, 200);
+/// A hundred records over three segments.
+const LARGE: (u64, usize, usize) = (100, 1, 100_000);
+
+#[test]
+fn a_damaged_block_header_loses_nothing() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, SMALL);
+            bench.damage(20);
+            bench.expect_all(&format!("{durability} {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_header_of_each_block_loses_nothing() {
+    for durability in ON_DISK {
+        let bench = Bench::new(durability, End::Killed, LARGE);
+        let last = bench.places[bench.places.len() - 1].position.get();
+        for block in 0..=last / BLOCK_BYTES {
+            let position = block * BLOCK_BYTES + 40;
+            bench.damage(position);
+            let footer = bench.segment(position).0.with_extension("idx");
+            bench.disk.remove(&footer);
+        }
+        bench.expect_all(&durability.to_string());
+    }
+}
+
+#[test]
+fn a_damaged_record_takes_nobody_with_it() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            for (number, at) in [(0, 60), (0, 2), (12, 60), (12, 35), (24, 60), (24, 2)] {
+                let mut bench = Bench::new(durability, end, SMALL);
+                bench.damage(bench.places[number].position.get() + at);
+                let what = format!("{durability} {end:?}: byte {at} of record {number}");
+                bench.expect_loss(number..number + 1, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_mark_is_no_loss() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, SMALL);
+            let last = bench.places[24];
+            bench.damage(last.position.get() + u64::from(last.size) + 18);
+            bench.expect_all(&format!("{durability} {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_page_of_zeroes_takes_the_records_that_it_overlaps() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let mut bench = Bench::new(durability, end, SMALL);
+            let (path, _) = bench.segment(0);
+            bench.disk.zero(&path, 0..4096);
+            let first = |at: u64| {
+                bench
+                    .places
+                    .iter()
+                    .take_while(move |p| p.position.get() < at)
+            };
+            let lost = first(4096).count();
+            assert!(lost < 25, "something is left");
+            bench.expect_loss(0..lost, &format!("{durability} {end:?}"));
+            assert!(bench.disk.content(&path).is_some(), "it was not removed");
+        }
+    }
+}
+
+/// Everything that the log holds lies in the page: the file looks as if it had never been used.
+#[test]
+fn a_segment_of_zeroes_is_not_taken_for_an_unused_one_when_something_in_it_was_acknowledged() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, (5, 1, 100));
+            let (path, _) = bench.segment(0);
+            bench.disk.zero(&path, 0..4096);
+            let rig = bench.open();
+            let report = rig.report(durability);
+            let what = format!("{durability} {end:?}: {report:?}");
+            assert!(report.epoch_changed && !report.gaps.is_empty(), "{what}");
+            let aside: Vec<_> = report.set_aside.iter().map(|one| one.to.clone()).collect();
+            let name = bench.path("0000000000000000.seg.damaged-1");
+            assert_eq!(aside, [Some(name.clone())], "{what}");
+            assert!(bench.disk.content(&name).is_some(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_does_not_take_later_ones_with_it() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            for bytes in [0, 5, BLOCK_BYTES, BLOCK_BYTES + 300_000] {
+                let mut bench = Bench::new(durability, end, LARGE);
+                let (path, _) = bench.segment(0);
+                bench.disk.truncate(&path, bytes as usize);
+                let whole = |place: &&Place| place.position.get() + u64::from(place.size) <= bytes;
+                let kept = bench.places.iter().take_while(whole).count();
+                let next = bench
+                    .places
+                    .iter()
+                    .take_while(|p| p.position.get() < SEGMENT);
+                let next = next.count();
+                bench.expect_loss(kept..next, &format!("{durability} {end:?}: cut to {bytes}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_last_segment_that_was_cut_is_a_loss_even_if_nothing_in_it_is_left_to_say_so() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            for bytes in [0, 100, 4096, BLOCK_BYTES] {
+                let bench = Bench::new(durability, end, (30, 1, 100_000));
+                let (path, _) = bench.segment(0);
+                bench.disk.truncate(&path, bytes as usize);
+                let mut rig = bench.open();
+                let report = rig.report(durability).clone();
+                let what = format!("{durability} {end:?}: cut to {bytes}: {report:?}");
+                assert!(report.epoch_changed, "{what}");
+                let found = rig.dump(rig.log(durability));
+                assert!(bench.entries.starts_with(&found), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_without_its_segments_is_not_a_new_one() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, LARGE);
+            for name in bench.names() {
+                if name.ends_with(".seg") || name.ends_with(".idx") {
+                    bench.disk.remove(&bench.path(&name));
+                }
+            }
+            let mut rig = bench.open();
+            let log = rig.log(durability);
+            let report = rig.report(durability).clone();
+            let what = format!("{durability} {end:?}: {report:?}");
+            assert!(
+                report.epoch_changed && report.epoch != bench.epoch,
+                "{what}"
+            );
+            assert!(!report.gaps.is_empty(), "{what}");
+            let taken = rig.append(log, &record("t", 1, b"after"));
+            rig.until_visible(log, taken.end);
+            assert_eq!(rig.dump(log).len(), 1, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_first_segment_is_damage_and_not_retention() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let mut bench = Bench::new(durability, end, LARGE);
+            bench.disk.remove(&bench.path("0000000000000000.seg"));
+            bench.disk.remove(&bench.path("0000000000000000.idx"));
+            let lost = bench
+                .places
+                .iter()
+                .take_while(|p| p.position.get() < SEGMENT);
+            let lost = lost.count();
+            bench.expect_loss(0..lost, &format!("{durability} {end:?}"));
+            // Whoever asks for the oldest message is told of a hole before the first one that is there, also later.
+            let rig = bench.open_at(4000);
+            let log = rig.log(durability);
+            let located = rig
+                .store
+                .locate(log, "t", StartAt::At(Offset::new(3)), Position::new(0));
+            assert_eq!(
+                (located.earliest, located.cursor),
+                (Offset::new(0), Offset::new(3))
+            );
+            let mut places = Vec::new();
+            rig.store.places(log, "t", located.cursor, 1, &mut places);
+            assert_eq!(places[0].first, Offset::new(lost as u64));
+        }
+    }
+}
+
+#[test]
+fn what_retention_has_removed_is_no_loss() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let temp = tempfile::tempdir().expect("a directory");
+            let (dir, _lock) = dir(temp.path());
+            let mut disk = MemoryDisk::new();
+            let options = LogOptions {
+                retention_bytes: Some(2 * SEGMENT),
+                ..options()
+            };
+            let open = |disk: &MemoryDisk, now_ms| {
+                Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options, now_ms)
+            };
+            let mut rig = open(&disk, 1000);
+            let log = rig.log(durability);
+            for number in 0..150u8 {
+                let bytes = record("t", 1, &vec![number; 100_000]);
+                let end = rig.append(log, &bytes).end;
+                rig.until_visible(log, end);
+                rig.now_ms += 100;
+                rig.turn();
+            }
+            rig.until("files to go", |rig| {
+                rig.now_ms += 100;
+                rig.store.stats().segments <= 4
+            });
+            let wanted = rig.dump(log);
+            assert!(wanted.len() < 150);
+            for number in 0..3 {
+                if end == End::Drained {
+                    rig.drain();
+                }
+                drop(rig);
+                disk = disk.kill(number);
+                rig = open(&disk, 100_000);
+                let report = rig.report(durability).clone();
+                let what = format!("{durability} {end:?} {number}: {report:?}");
+                assert!(!report.epoch_changed && report.gaps.is_empty(), "{what}");
+                assert!(rig.dump(log) == wanted, "{what}");
+                let start = StartAt::At(Offset::new(0));
+                let located = rig.store.locate(log, "t", start, Position::new(0));
+                assert_eq!(located.earliest.get(), wanted[0].1, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_that_the_state_names_is_a_loss() {
+    for durability in ON_DISK {
+        for base in ["0000000000000000", "0000000000400000"] {
+            let bench = Bench::new(durability, End::Killed, (30, 1, 100_000));
+            let path = bench.path(&format!("{base}.seg"));
+            assert!(
+                bench.disk.content(&path).is_some(),
+                "the second one is the spare"
+            );
+            bench.disk.remove(&path);
+            let rig = bench.open();
+            assert!(rig.report(durability).epoch_changed, "{durability} {base}");
+        }
+    }
+}
+
+#[test]
+fn segments_that_changed_names_get_their_own_back() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, LARGE);
+            let [a, b] =
+                ["0000000000000000.seg", "0000000000400000.seg"].map(|name| bench.path(name));
+            let (first, second) = (bench.disk.content(&a), bench.disk.content(&b));
+            bench.disk.replace(&a, &second.expect("it is there"));
+            bench.disk.replace(&b, &first.expect("it is there"));
+            bench.expect_all(&format!("{durability} {end:?}"));
+        }
+    }
+}
