@@ -17,7 +17,8 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Disk, Durability,
-    LogOptions, LogReader, Moment, OpenError, Place, Progress, Read, RecoveryReport, Store,
+    LogOptions, LogReader, Moment, OpenError, Place, PopulateError, Progress, Read, ReadError,
+    RecoveryReport, Store,
 };
 
 pub const SEGMENT: u64 = 4 << 20;
@@ -39,12 +40,16 @@ pub fn pool(blocks_max: usize) -> Arc<ArenaPool> {
 }
 
 pub fn dir(path: &std::path::Path) -> (DataDir, DirLock) {
-    let options = DirOptions {
+    DataDir::open(path, &dir_options(entropy())).expect("a data directory")
+}
+
+/// One log of each durability.
+pub fn dir_options(entropy: [u8; 16]) -> DirOptions {
+    DirOptions {
         logs_per_durability: 1,
-        entropy: entropy(),
+        entropy,
         restored: false,
-    };
-    DataDir::open(path, &options).expect("a data directory")
+    }
 }
 
 /// Different at every call, as a start's entropy is.
@@ -84,6 +89,15 @@ pub fn moment(now_ms: u64) -> Moment {
     }
 }
 
+/// Why the bytes of a record are not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    Refused(ReadError),
+    NotPopulated(PopulateError),
+    /// It was populated, and is cold all the same.
+    StaysCold,
+}
+
 /// A store with one log of each durability, and the time it is told.
 pub struct Rig {
     pub store: Store,
@@ -115,9 +129,14 @@ impl Rig {
         now_ms: u64,
     ) -> Result<Self, OpenError> {
         let logs: Vec<LogId> = dir.logs().map(|spec| spec.id).collect();
-        let (store, reports) =
-            Store::open(dir, &logs, disk, Arc::clone(pool), options, moment(now_ms))?;
-        Ok(Self {
+        let opened = Store::open(dir, &logs, disk, Arc::clone(pool), options, moment(now_ms))?;
+        Ok(Self::around(dir, opened, now_ms))
+    }
+
+    /// Drives a store that was opened at `now_ms`.
+    pub fn around(dir: &DataDir, opened: (Store, Vec<RecoveryReport>), now_ms: u64) -> Self {
+        let (store, reports) = opened;
+        Self {
             store,
             dir: dir.clone(),
             progress: Progress::default(),
@@ -125,7 +144,7 @@ impl Rig {
             set_back_ms: 0,
             reports,
             tokens: 0,
-        })
+        }
     }
 
     pub fn now(&self) -> Moment {
@@ -160,6 +179,18 @@ impl Rig {
             assert!(start.elapsed() < DEADLINE, "waited too long: {what}");
             self.turn();
             std::thread::yield_now();
+        }
+    }
+
+    /// Turns until the disk has nothing left to do at this time.
+    pub fn settle(&mut self) {
+        loop {
+            self.turn();
+            match self.store.wait() {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) => panic!("the disk cannot be waited for: {error}"),
+            }
         }
     }
 
@@ -202,25 +233,35 @@ impl Rig {
 
     /// A record's bytes, populated if need be.
     pub fn read(&mut self, reader: &mut LogReader, place: &Place) -> Vec<u8> {
+        let read = self.try_read(reader, place);
+        read.unwrap_or_else(|unread| panic!("a kept place: {unread:?}"))
+    }
+
+    /// A record's bytes, populated if need be, or why there are none.
+    pub fn try_read(&mut self, reader: &mut LogReader, place: &Place) -> Result<Vec<u8>, Unread> {
         for _ in 0..3 {
-            self.tokens += 1;
-            let token = self.tokens;
-            match reader
-                .read(place.position, place.size)
-                .expect("a kept place")
-            {
-                Read::Ready(bytes) => return bytes.to_vec(),
+            let read = reader.read(place.position, place.size);
+            match read.map_err(Unread::Refused)? {
+                Read::Ready(bytes) => return Ok(bytes.to_vec()),
                 Read::Cold(cold) => {
+                    self.tokens += 1;
+                    let token = self.tokens;
                     self.store.populate(cold, token);
-                    let mut populated = false;
-                    self.until("populated", |rig| {
-                        populated |= rig.progress.populated.iter().any(|(t, _)| *t == token);
-                        populated
-                    });
+                    self.populated(token).map_err(Unread::NotPopulated)?;
                 }
             }
         }
-        panic!("a populated range stays cold");
+        Err(Unread::StaysCold)
+    }
+
+    fn populated(&mut self, token: u64) -> Result<(), PopulateError> {
+        let mut outcome = None;
+        self.until("populated", |rig| {
+            let mut told = rig.progress.populated.iter();
+            outcome = told.find(|(other, _)| *other == token).map(|(_, o)| *o);
+            outcome.is_some()
+        });
+        outcome.unwrap_or(Ok(()))
     }
 
     /// All visible records of a log as they lie there, each where its place says.
