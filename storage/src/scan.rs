@@ -20,9 +20,9 @@ use crate::format::{
     u16_at,
 };
 
-/// Bytes of bodies that are checked while the scan of one block looks for the next sound frame. A payload may be made of
-/// record heads that each claim a megabyte; with this bound they cost a few milliseconds.
-const SEARCH_BYTES_MAX: usize = 16 << 20;
+/// Bytes of frames that are checked while the scan of one block looks for sound ones behind damage. A payload may be made
+/// of records that each claim a megabyte; with this bound they cost some milliseconds.
+const SEARCH_BYTES_MAX: usize = 32 << 20;
 
 /// Where a record keeps the low half of its incarnation.
 const RECORD_INCARNATION: usize = 46;
@@ -215,6 +215,25 @@ enum Frame {
     Pad,
 }
 
+impl Frame {
+    fn size(&self) -> usize {
+        match self {
+            Self::Record(found) => found.size as usize,
+            Self::Body { size, .. } => *size,
+            Self::Mark(_) => SYNC_MARK_SIZE,
+            Self::Pad => PAD_HEADER_SIZE,
+        }
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Record(found) => Some(found.sequence),
+            Self::Body { sequence, .. } => Some(*sequence),
+            Self::Mark(_) | Self::Pad => None,
+        }
+    }
+}
+
 impl Scanner<'_> {
     fn run(&mut self) {
         let mut at = 0;
@@ -314,21 +333,10 @@ impl Scanner<'_> {
 
     /// The frame at a place right behind the one before.
     fn frame(&mut self, at: usize) -> Option<Frame> {
-        let rest = &self.bytes[at..];
-        let head = FrameHead::parse(rest)?.ok()?;
-        let size = head.size as usize;
-        match head.kind {
-            kind::RECORD if size <= rest.len() => {
-                let record = self.own_record(&rest[..size])?;
-                let sequence = record.sequence().get();
-                if !self.may_come(sequence, &self.passed) {
-                    return None;
-                }
-                Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
-                    Frame::Record(self.found(at, &record))
-                } else {
-                    Frame::Body { size, sequence }
-                })
+        match FrameHead::parse(&self.bytes[at..])?.ok()?.kind {
+            kind::RECORD => {
+                let passed = self.passed.clone();
+                self.record_at(at, &passed)
             }
             kind::SYNC_MARK => self
                 .mark(at)
@@ -387,24 +395,99 @@ impl Scanner<'_> {
         let rest = &self.bytes[at..];
         let size = FrameHead::parse(rest)?.ok()?.size;
         let spans = (at as u64 + u64::from(size)) == BLOCK_BYTES;
-        (spans && is_pad(rest)).then_some(Frame::Pad)
+        let ends = self.used <= at + PAD_HEADER_SIZE;
+        (spans && ends && is_pad(rest)).then_some(Frame::Pad)
     }
 
     /// The first sound frame behind one that is not.
+    ///
+    /// Frames that follow each other to the end of what the block holds are the block's. Those that break off before may
+    /// lie inside the payload of a damaged record: they count only if they do not contradict what is found behind them.
     fn search(&mut self, from: usize) -> Option<(usize, Frame)> {
-        let first = from + FRAME_ALIGN;
-        for at in (first..self.used).step_by(FRAME_ALIGN) {
-            let frame = match self.bytes.get(at + 4) {
-                Some(&kind::RECORD) => self.candidate(from, at),
-                Some(&kind::SYNC_MARK) => self.mark_behind(from, at).map(Frame::Mark),
-                Some(&kind::PAD) => self.pad(at),
-                _ => None,
+        let mut best: Option<Run> = None;
+        let mut at = from + FRAME_ALIGN;
+        while at < self.used {
+            let Some(run) = self.follow(from, at) else {
+                at += FRAME_ALIGN;
+                continue;
             };
-            if let Some(frame) = frame {
-                return Some((at, frame));
+            at = run.end;
+            best = match best {
+                Some(best) if best.agrees_with(&run) => Some(best),
+                Some(best) if !run.is_whole && best.frames >= run.frames => Some(best),
+                _ => Some(run),
+            };
+            if run.is_whole {
+                break;
             }
         }
-        None
+        best.map(|run| (run.at, run.first))
+    }
+
+    /// The frames that follow each other from a place on, if there is one.
+    fn follow(&mut self, from: usize, at: usize) -> Option<Run> {
+        let first = match *self.bytes.get(at + 4)? {
+            kind::RECORD => self.candidate(from, at),
+            kind::SYNC_MARK => self.mark_behind(from, at).map(Frame::Mark),
+            kind::PAD => self.pad(at),
+            _ => None,
+        }?;
+        let mut run = Run {
+            at,
+            first,
+            sequences: None,
+            end: at,
+            frames: 0,
+            is_whole: false,
+        };
+        let mut frame = Some(first);
+        while let Some(next) = frame {
+            self.budget = self.budget.checked_sub(next.size())?;
+            run.frames += 1;
+            run.end += next.size();
+            if let Some(sequence) = next.sequence() {
+                let begin = run.sequences.map_or(sequence, |(begin, _)| begin);
+                run.sequences = Some((begin, sequence + 1));
+            }
+            run.is_whole = run.end >= self.used || matches!(next, Frame::Pad);
+            if run.is_whole {
+                break;
+            }
+            frame = self.next_of(&run);
+        }
+        Some(run)
+    }
+
+    /// The frame behind a run.
+    fn next_of(&mut self, run: &Run) -> Option<Frame> {
+        let at = run.end;
+        match *self.bytes.get(at + 4)? {
+            kind::RECORD => {
+                let frame = self.record_at(at, &(0..u64::MAX))?;
+                let expected = run.sequences.map(|(_, next)| next);
+                let fits = expected.is_none_or(|next| frame.sequence() == Some(next));
+                fits.then_some(frame)
+            }
+            kind::SYNC_MARK => self.mark(at).map(Frame::Mark),
+            kind::PAD => self.pad(at),
+            _ => None,
+        }
+    }
+
+    /// A record with a sound header that may come, whole or not.
+    fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size as usize;
+        let record = self.own_record(rest.get(..size)?)?;
+        let sequence = record.sequence().get();
+        if !self.may_come(sequence, passed) {
+            return None;
+        }
+        Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
+            Frame::Record(self.found(at, &record))
+        } else {
+            Frame::Body { size, sequence }
+        })
     }
 
     /// A mark behind damage names no more records than may be there.
@@ -419,19 +502,32 @@ impl Scanner<'_> {
 
     /// A whole record behind damage, if it can be one that was written there.
     fn candidate(&mut self, from: usize, at: usize) -> Option<Frame> {
-        let rest = &self.bytes[at..];
-        let size = FrameHead::parse(rest)?.ok()?.size as usize;
-        if size > rest.len() {
-            return None;
-        }
-        let record = self.own_record(&rest[..size])?;
         let passed = self.passed_until(from, at);
-        if !self.may_come(record.sequence().get(), &passed) {
-            return None;
-        }
-        self.budget = self.budget.checked_sub(size)?;
-        Record::verify(record.bytes(), &Limits::HARD).ok()?;
-        Some(Frame::Record(self.found(at, &record)))
+        let frame = self.record_at(at, &passed);
+        frame.filter(|frame| matches!(frame, Frame::Record(_)))
+    }
+}
+
+/// Frames that follow each other.
+#[derive(Clone, Copy)]
+struct Run {
+    at: usize,
+    first: Frame,
+    /// Sequence of its first record, and the one after its last.
+    sequences: Option<(u64, u64)>,
+    end: usize,
+    frames: usize,
+    /// It goes up to the end of what the block holds.
+    is_whole: bool,
+}
+
+impl Run {
+    /// Whether a later run can be what comes after this one.
+    fn agrees_with(&self, later: &Self) -> bool {
+        let Some((_, next)) = self.sequences else {
+            return false;
+        };
+        later.sequences.is_none_or(|(first, _)| first >= next)
     }
 }
 
