@@ -84,8 +84,8 @@ pub enum Outcome {
     Populated(io::Result<()>),
     /// A new segment.
     Prepared(io::Result<Opened>),
-    /// A replaced file, mapped.
-    Put(io::Result<Arc<Map>>),
+    /// A replaced file: its content, given back.
+    Put(io::Result<Vec<u8>>),
     /// A file that was written over, durably.
     Overwritten(io::Result<()>),
     /// Removed files.
@@ -196,6 +196,24 @@ pub trait Disk {
     /// When the kernel does not say.
     fn boot_id(&mut self) -> io::Result<u128>;
 }
+
+/// A file's bytes, or the first `bytes_max` of them. Blocks.
+pub(crate) fn read_file(disk: &mut dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut out = vec![0; FIRST_READ.min(bytes_max)];
+    let mut len = 0;
+    loop {
+        len += disk.read(path, len as u64, &mut out[len..])?;
+        if len < out.len() || len == bytes_max {
+            out.truncate(len);
+            out.shrink_to_fit();
+            return Ok(out);
+        }
+        out.resize((len * 4).min(bytes_max), 0);
+    }
+}
+
+/// Bytes of the first read of a file, which is enough for most.
+const FIRST_READ: usize = 16 << 10;
 
 /// Which disk to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -211,9 +211,12 @@ pub enum ReadError {
 /// Why a cold range did not become readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PopulateError {
-    /// The medium did not give the bytes back.
+    /// Reading failed for now.
     #[error("reading the segment failed: {0}")]
     Io(io::ErrorKind),
+    /// The bytes are not there.
+    #[error("the segment's bytes cannot be read: its file was cut, or its medium fails")]
+    Unreadable,
     /// The bytes are not those that were written.
     #[error("the segment's bytes do not match their checksum")]
     Damaged,

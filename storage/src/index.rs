@@ -1,5 +1,5 @@
-//! Topic -> places. For sealed segments only (topic, segment) entries of sixteen bytes are in memory; the places are
-//! in the mapped footers. The places of the segments being written are here in full.
+//! Topic -> places. For sealed segments there are (topic, segment) entries of sixteen bytes here; the places are in the
+//! footers. The places of the segments being written are here in full.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -21,7 +21,8 @@
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
-//! - `disk` is the seam. `sys` has the ring, the thread that stands in for it, maps and the arena, and all `unsafe`.
+//! - `disk` is the seam. `sys` has the ring, the thread that stands in for it, maps with their guard, the arena, and all
+//!   `unsafe`.
 //!
 //! **Visible.** `memory`: what is appended. `written`: what a completed write covers. `synced`: what a sync covers that
 //! started after the write had completed. A record is acknowledged and delivered when [`Appended::end`] is at or below
@@ -129,6 +130,16 @@
 //!
 //! Topics stand in the order in which they came into the segment: that row number is what the log's index holds, before
 //! and after sealing, so that sealing sorts nothing. A footer is written when its segment is durable.
+//!
+//! # Memory
+//!
+//! Footers are in memory as they are on disk, so that a look-up meets no page that cannot be had. Per log there are:
+//! for each record that is kept 16 bytes; for each topic in each segment 48 bytes and its name; for each block of a
+//! segment 24 bytes; for each topic about 100 bytes and its name, and 9 bytes and its name once more when retention has
+//! removed a record of it. *Records of 200 bytes: 8 % of what is kept; of 4 KiB: 0.4 %.*
+//!
+//! Segments are mapped. A read through a map may find that its page is gone, because the file was cut or the medium
+//! fails: it finds zeroes then, and the block counts as damaged from there on.
 //!
 //! # Opening
 //!

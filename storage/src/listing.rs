@@ -1,6 +1,6 @@
 //! The files of a log's directory by what they are, and segments that stand under the name of another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::disk::Entry;
@@ -9,14 +9,14 @@ use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE};
 use crate::names::{Kind, segment_name};
 use crate::survey::Surveyor;
 
-/// What a directory holds, with the length of each file.
+/// What a directory holds, with the lengths of segments.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    pub state: Option<u64>,
-    pub state_copy: Option<u64>,
-    pub carried: Option<u64>,
+    pub state: bool,
+    pub state_copy: bool,
+    pub carried: bool,
     pub segments: BTreeMap<u64, u64>,
-    pub footers: BTreeMap<u64, u64>,
+    pub footers: BTreeSet<u64>,
     pub unfinished: Vec<PathBuf>,
     pub unfinished_segments: Vec<(PathBuf, u64)>,
     pub set_aside: Vec<PathBuf>,
@@ -30,11 +30,11 @@ impl Listing {
             let path = dir.join(&entry.name);
             match Kind::of(&entry.name) {
                 _ if !entry.is_file => listing.foreign.push(path),
-                Kind::State => listing.state = Some(entry.bytes),
-                Kind::StateCopy => listing.state_copy = Some(entry.bytes),
-                Kind::Carried => listing.carried = Some(entry.bytes),
+                Kind::State => listing.state = true,
+                Kind::StateCopy => listing.state_copy = true,
+                Kind::Carried => listing.carried = true,
                 Kind::Segment(base) => drop(listing.segments.insert(base, entry.bytes)),
-                Kind::Footer(base) => drop(listing.footers.insert(base, entry.bytes)),
+                Kind::Footer(base) => drop(listing.footers.insert(base)),
                 Kind::UnfinishedSegment => listing.unfinished_segments.push((path, entry.bytes)),
                 Kind::Unfinished => listing.unfinished.push(path),
                 Kind::Aside => listing.set_aside.push(path),

@@ -8,12 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
 use crate::commit::Commits;
-use crate::disk::{Block, Map, Opened};
+use crate::disk::{Block, Opened};
 use crate::error::AppendError;
 use crate::flush::Flush;
 use crate::index::{SegmentRef, TopicIndex};
@@ -75,6 +76,7 @@ pub(crate) enum Purpose {
 pub(crate) enum Discarded {
     Index { _index: SegmentIndex },
     File { _file: Arc<SegmentFile> },
+    Table { _table: Bytes },
 }
 
 /// How far a drain has come.
@@ -142,7 +144,8 @@ pub(crate) struct Log {
     pub retention: crate::retention::Retention,
     /// Footers are tried again from this time on.
     pub seal_retry_ms: u64,
-    pub carried: Option<Arc<Map>>,
+    /// The table of topics without records, as it is in its file.
+    pub carried: Option<Bytes>,
     /// How often it was written.
     pub carried_generation: u64,
     /// Up to where retention has removed the log.

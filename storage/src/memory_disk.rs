@@ -222,6 +222,7 @@ impl MemoryDisk {
                 unsynced,
                 unreadable: file.unreadable,
             };
+            copy.tear();
             files.insert(path, copy);
         }
         Self {
@@ -271,9 +272,10 @@ impl Disk for MemoryDisk {
         inner.queued.push_back((token, sync));
     }
 
-    fn populate(&mut self, token: u64, _map: Arc<Map>, _range: Range<usize>) {
+    fn populate(&mut self, token: u64, map: Arc<Map>, range: Range<usize>) {
         let mut inner = self.inner.borrow_mut();
-        inner.queued.push_back((token, Operation::Populate));
+        let operation = Operation::Populate { map, range };
+        inner.queued.push_back((token, operation));
     }
 
     fn prepare(&mut self, token: u64, path: PathBuf, size: u64) {

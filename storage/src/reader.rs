@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ const WINDOWS_MAX: usize = 4;
 /// What a read gives.
 #[derive(Debug)]
 pub enum Read {
-    /// The bytes. Must not outlive the turn.
+    /// The bytes. Must not outlive the turn. Where [`LogReader::is_mapped`], they may turn out to be missing when they
+    /// are used: a copy into a socket falls short or fails, what looks at them sees zeroes. [`LogReader::recheck`] tells.
     Ready(Bytes),
     /// They may not be in memory: populate this first, then read again.
     Cold(ColdRange),
@@ -232,7 +234,8 @@ impl LogReader {
                 Some(Source::Arena(source)) => {
                     let limit = visible.min(block + source.committed() as u64);
                     let bytes = source.bytes(0..usize_of(limit - block));
-                    walk_block(bytes, at, visible, &mut left, &mut f)
+                    let walked = walk_block(bytes, at..visible, &mut left, || true, &mut f);
+                    walked.unwrap_or(visible.min(block + BLOCK_BYTES))
                 }
                 Some(Source::File(file)) => self.walk_file(&file, at, visible, &mut left, &mut f),
                 None => self.next_known(at, visible),
@@ -260,7 +263,16 @@ impl LogReader {
         let block = block_start(at);
         let limit = visible.min(file.end()).min(block + BLOCK_BYTES);
         let limit = gap.map_or(limit, |gap| limit.min(gap.from.get()));
-        walk_block(file.bytes_at(block, limit), at, limit, left, f)
+        let is_there = || !file.is_torn(block, limit);
+        let bytes = file.bytes_at(block, limit);
+        match walk_block(bytes, at..limit, left, is_there, f) {
+            Some(next) if is_there() => next,
+            // Where frames break off, bytes are missing, or other than they were.
+            _ => {
+                file.set_warm(block, 0);
+                limit
+            }
+        }
     }
 
     /// The next position above `at` that a block or segment covers.
@@ -322,6 +334,43 @@ impl LogReader {
             offset: from - file.base,
             len,
         })
+    }
+
+    /// Whether what [`LogReader::read`] gave for a range comes from a map, where bytes may turn out to be missing. It does
+    /// not where this turn has not read the range.
+    #[must_use]
+    pub fn is_mapped(&self, position: Position) -> bool {
+        let block = block_start(position.get());
+        let mut windows = self.windows.iter();
+        windows.any(|window| window.base == block && window.file.is_some())
+    }
+
+    /// Looks again at a range inside one block whose bytes could not be used to the end: whether they are still there.
+    /// May wait for the disk.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when bytes are missing: the range is then not read again. As [`LogReader::read`] otherwise.
+    pub fn recheck(&mut self, position: Position, len: u32) -> Result<(), ReadError> {
+        let from = position.get();
+        let to = from + u64::from(len);
+        self.check_range(from, to)?;
+        match self.source(from) {
+            None => Err(ReadError::Dropped),
+            Some(Source::Arena(_)) => Ok(()),
+            // A failure that does not say that bytes are missing leaves it at what is known.
+            Some(Source::File(file)) => match file.populate(from, to) {
+                _ if file.is_damaged(from, to) => Err(ReadError::Damaged),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Notes that bytes of a range inside one block are not in the segment's file any more, as a `sendfile` of a
+    /// [`LogReader::file_range`] has found.
+    pub fn give_up(&mut self, position: Position) {
+        if let Some(file) = self.file(position.get()) {
+            file.set_damaged(position.get());
+        }
     }
 
     /// Unpins the blocks and maps that reads used. Call it at the end of a turn, or an idle shard keeps blocks from
@@ -430,35 +479,40 @@ impl LogReader {
     }
 }
 
-/// Walks the frames of a block from `at`; `bytes` are the block's up to where it may be read. Returns where to go on.
+/// Walks the frames of a block in a range; `bytes` are the block's up to where it may be read. Whether they were there
+/// is asked before anything is made of them. Returns where to go on; `None` when they are not what they should be.
 fn walk_block(
     bytes: &[u8],
-    mut at: u64,
-    limit: u64,
+    range: Range<u64>,
     left: &mut usize,
+    is_there: impl Fn() -> bool,
     f: &mut impl FnMut(Place, &str),
-) -> u64 {
+) -> Option<u64> {
+    let mut at = range.start;
     let block = block_start(at);
-    let next_block = limit.min(block + BLOCK_BYTES);
     while *left > 0 {
         let rest = &bytes[usize_of(at - block).min(bytes.len())..];
-        let Some(Ok(head)) = FrameHead::parse(rest) else {
-            return next_block;
+        let Some(head) = FrameHead::parse(rest) else {
+            return Some(range.end.min(block + BLOCK_BYTES));
         };
+        let head = head.ok()?;
         let size = head.size as usize;
-        if head.kind == kind::PAD || size > rest.len() {
-            return next_block;
+        if head.kind == kind::PAD {
+            return Some(range.end.min(block + BLOCK_BYTES));
         }
+        let frame = rest.get(..size)?;
         if head.kind == kind::RECORD {
-            let Some(record) = Record::trusted(&rest[..size]) else {
-                return next_block;
-            };
-            f(place_of(&record, at), record.topic());
+            let record = Record::trusted(frame)?;
+            let (place, topic) = (place_of(&record, at), record.topic());
+            if !is_there() {
+                return None;
+            }
+            f(place, topic);
             *left -= 1;
         }
         at += u64::from(head.size);
     }
-    at
+    Some(at)
 }
 
 fn place_of(record: &Record<'_>, position: u64) -> Place {

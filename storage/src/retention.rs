@@ -6,9 +6,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::disk::{Disk, Map};
+use crate::disk::Disk;
 use crate::footer::Footer;
 use crate::log::{Discarded, Drain, Log, Purpose};
 use crate::segment::{SegmentIndex, Stage};
@@ -118,7 +117,7 @@ impl Log {
         let discarded = std::mem::take(&mut self.discarded);
         let content = move || {
             drop(discarded);
-            let known = known.and_then(|map| Carried::decode(map.all()).ok());
+            let known = known.and_then(|bytes| Carried::decode(&bytes).ok());
             let mut carried = known.unwrap_or_default();
             carried.generation = generation;
             for footer in &footers {
@@ -134,15 +133,21 @@ impl Log {
         disk.put(token, path, Box::new(content));
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Arc<Map>>) {
+    pub(crate) fn carried_put(&mut self, result: io::Result<Vec<u8>>) {
         // Without the table the files stay; it is tried again at the next check.
-        let Ok(map) = result else {
+        let Ok(carried) = result else {
             self.retention.in_flight = false;
             return;
         };
-        self.carried = Some(map);
+        let superseded = self.carried.replace(carried.into());
+        let superseded = superseded.map(|table| Discarded::Table { _table: table });
+        self.discarded.extend(superseded);
+        let footers = self.retention.footers.drain(..);
+        let footers = footers.map(|footer| Discarded::Index {
+            _index: SegmentIndex::Footer(footer),
+        });
+        self.discarded.extend(footers);
         self.carried_generation += 1;
-        self.retention.footers.clear();
         if let Some(floor) = self.retention.floor.take() {
             self.floor = floor;
         }

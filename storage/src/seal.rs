@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{Completion, Disk, Map, Opened, Outcome};
+use crate::disk::{Completion, Disk, Opened, Outcome};
 use crate::error::Poisoned;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
@@ -249,7 +249,7 @@ impl Log {
         disk.put(token, path, Box::new(content));
     }
 
-    fn put(&mut self, token: u64, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
+    fn put(&mut self, token: u64, result: io::Result<Vec<u8>>, disk: &mut dyn Disk) {
         match self.take_purpose(token) {
             Some(Purpose::Footer(number)) => self.footer_put(number, result, disk),
             Some(Purpose::Carried) => self.carried_put(result),
@@ -257,14 +257,14 @@ impl Log {
         }
     }
 
-    fn footer_put(&mut self, number: u32, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
-        let footer = result.ok().and_then(Footer::open);
+    fn footer_put(&mut self, number: u32, result: io::Result<Vec<u8>>, disk: &mut dyn Disk) {
+        let footer = result.ok().and_then(Footer::written);
         let retry_ms = self.now.monotonic_ms + RETRY_MS;
         let Some(segment) = self.segment_mut(number) else {
             return;
         };
         match footer {
-            Some((footer, _)) => {
+            Some(footer) => {
                 let footer = SegmentIndex::Footer(footer);
                 let live = std::mem::replace(&mut segment.index, footer);
                 segment.stage = Stage::Sealed;

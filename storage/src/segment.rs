@@ -1,5 +1,6 @@
 //! A segment: its file, what readers share of it, and its index.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use crate::index::LiveIndex;
 use crate::place::Gap;
 use crate::table::PackedPlace;
 
+const BLOCK: usize = BLOCK_BYTES as usize;
 /// Marks a block as damaged in [`BlockState::warm_until`].
 const DAMAGED: u64 = u64::MAX;
 
@@ -88,10 +90,11 @@ impl SegmentFile {
     }
 
     pub(crate) fn set_warm(&self, position: u64, until_ms: u64) {
-        let state = self.block(position);
-        if state.warm_until.load(Ordering::Relaxed) != DAMAGED {
-            state.warm_until.store(until_ms, Ordering::Relaxed);
-        }
+        let warm_until = &self.block(position).warm_until;
+        // Fails for a block that is damaged, which it stays.
+        let _ = warm_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now != DAMAGED).then_some(until_ms)
+        });
     }
 
     pub(crate) fn is_warm(&self, position: u64, now_ms: u64) -> bool {
@@ -99,35 +102,72 @@ impl SegmentFile {
         until != DAMAGED && until > now_ms
     }
 
+    /// Gives a block up. What has befallen it may have befallen the others: their sums are looked at before they are
+    /// served again.
     pub(crate) fn set_damaged(&self, position: u64) {
-        self.block(position)
-            .warm_until
-            .store(DAMAGED, Ordering::Relaxed);
+        let block = &self.block(position).warm_until;
+        if block.swap(DAMAGED, Ordering::Relaxed) != DAMAGED {
+            let blocks = (self.base..self.limit()).step_by(BLOCK);
+            blocks.for_each(|block| self.set_warm(block, 0));
+        }
     }
 
-    /// Whether any byte of the range is known to be damaged.
+    /// Whether bytes of a range within one block were missing from the map when they were read, so that they are no
+    /// data; the block then counts as damaged. To be asked after reading.
+    pub(crate) fn is_torn(&self, from: u64, to: u64) -> bool {
+        let torn = self.map.is_torn(self.place(from)..self.place(to));
+        if torn {
+            self.set_damaged(from);
+        }
+        torn
+    }
+
+    /// Whether any byte of a range within one block is known to be damaged.
     pub(crate) fn is_damaged(&self, from: u64, to: u64) -> bool {
         self.block(from).warm_until.load(Ordering::Relaxed) == DAMAGED
+            || self.is_torn(from, to)
             || self
                 .gaps
                 .iter()
                 .any(|gap| gap.from.get() < to && from < gap.to.get())
     }
 
-    /// Bytes from a position to another, within one block.
+    fn place(&self, position: u64) -> usize {
+        usize::try_from(position - self.base).expect("a segment is at most 1 GiB")
+    }
+
+    /// Bytes from a position to another, within one block. Believed only when [`SegmentFile::is_torn`] was asked after
+    /// they were read.
     pub(crate) fn bytes_at(&self, from: u64, to: u64) -> &[u8] {
-        let place = |position: u64| {
-            usize::try_from(position - self.base).expect("a segment is at most 1 GiB")
-        };
-        self.map.bytes(place(from)..place(to))
+        self.map.bytes(self.place(from)..self.place(to))
     }
 
     /// Whether a block's bytes are those that were written. Unknown sums pass.
     pub(crate) fn block_is_sound(&self, position: u64) -> bool {
         let sum = self.sum(position);
         let bytes = self.bytes_at(position, position + u64::from(sum.bytes));
-        sum.bytes == 0 || crc32c(bytes) == sum.crc
+        let known = sum.bytes == 0 || crc32c(bytes) == sum.crc;
+        known && !self.is_torn(position, position + BLOCK_BYTES)
     }
+
+    /// Reads a range within one block into memory, waiting for the disk. What cannot be had makes the block a damaged
+    /// one.
+    pub(crate) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+        let populated = self.map.populate(&(self.place(from)..self.place(to)));
+        if populated.as_ref().is_err_and(is_lost) {
+            self.set_damaged(from);
+        }
+        populated
+    }
+}
+
+/// Whether a failure to read pages into memory says that there are none: Linux answers `EFAULT` where a read through the
+/// map would raise SIGBUS, because the file was cut or the medium fails, and more where memory has gone bad.
+pub(crate) fn is_lost(error: &io::Error) -> bool {
+    let lost = [libc::EFAULT, libc::EHWPOISON];
+    error
+        .raw_os_error()
+        .is_some_and(|number| lost.contains(&number))
 }
 
 /// How far a segment has come.
@@ -148,7 +188,7 @@ pub(crate) enum Stage {
 pub(crate) enum SegmentIndex {
     /// In memory while the segment is written.
     Live(Arc<LiveIndex>),
-    /// In the mapped footer.
+    /// In the footer.
     Footer(Footer),
 }
 

@@ -22,6 +22,10 @@ const STATE_MAGIC: [u8; 8] = *b"OYEZLOG1";
 const STATE_SIZE: usize = 512;
 /// What version 1 had.
 const STATE_SIZE_1: usize = 88;
+/// A state file is smaller, whatever its version.
+pub(crate) const STATE_BYTES_MAX: usize = 4096;
+/// Tables of topics are smaller: as many topics as there can be, with names of the longest.
+pub(crate) const CARRIED_BYTES_MAX: usize = 1 << 30;
 const CARRIED_MAGIC: [u8; 8] = *b"OYEZTOP1";
 const CARRIED_HEADER_SIZE: usize = 32;
 /// What version 1 had.

@@ -22,6 +22,7 @@ use crate::place::{
     Appended, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
 };
 use crate::reader::{ColdRange, LogReader};
+use crate::segment::is_lost;
 use crate::sys::arena::ArenaPool;
 
 /// How soon a submission that the kernel has not taken in full is tried again.
@@ -293,6 +294,10 @@ impl Store {
             Ok(()) => {
                 cold.file.set_damaged(cold.block);
                 Err(PopulateError::Damaged)
+            }
+            Err(error) if is_lost(&error) => {
+                cold.file.set_damaged(cold.block);
+                Err(PopulateError::Unreadable)
             }
             Err(error) => Err(PopulateError::Io(error.kind())),
         };

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use oyez_protocol::checksum::crc32c;
 
-use crate::disk::{Disk, Map};
+use crate::disk::{Disk, Map, read_file};
 use crate::error::OpenError;
-use crate::footer::{Footer, FooterHead};
+use crate::footer::{FOOTER_BYTES_MAX, Footer, FooterHead};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
 use crate::listing::Listing;
 use crate::names::{footer_name, segment_name};
@@ -18,7 +19,9 @@ use crate::options::Durability;
 use crate::place::Gap;
 use crate::recovery::{Assembler, Kept, Scanned, cut_block};
 use crate::scan::{Names, Owner, scan_block, used_bytes};
-use crate::state::{CARRIED, Carried, Floor, STATE, STATE_COPY, State};
+use crate::state::{
+    CARRIED, CARRIED_BYTES_MAX, Carried, Floor, STATE, STATE_BYTES_MAX, STATE_COPY, State,
+};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// What is read at once where a larger range cannot be read.
@@ -61,7 +64,7 @@ pub(crate) struct Survey {
     pub state: Option<State>,
     /// Something is damaged or missing in a way that hides what is lost.
     pub damaged: bool,
-    pub carried: Option<Arc<Map>>,
+    pub carried: Option<Bytes>,
     pub topics: Carried,
     pub parts: Vec<Part>,
     pub blanks: Vec<Blank>,
@@ -141,18 +144,18 @@ impl Surveyor<'_> {
         let carried = self.carried(listing.carried, wanted);
         if carried.is_none() {
             damaged = true;
-            if listing.carried.is_some() {
+            if listing.carried {
                 let path = self.path.join(CARRIED);
                 let why = "the table of topics without records is damaged or too old";
                 asides.push(Aside { path, why });
             }
         }
-        let (map, topics) = carried.unwrap_or_default();
+        let (table, topics) = carried.unwrap_or_default();
         let sequence = state.map_or(0, |state| state.sequence);
         Ok(Survey {
             state,
             damaged,
-            carried: map,
+            carried: table,
             topics,
             parts: Vec::new(),
             blanks: Vec::new(),
@@ -189,12 +192,12 @@ impl Surveyor<'_> {
     /// The state that was written last, and what is to be set aside because there is none.
     fn state(&mut self, listing: &Listing) -> Result<(Option<State>, Vec<Aside>), OpenError> {
         let (mut own, mut foreign, mut asides) = (Vec::new(), None, Vec::new());
-        for (name, bytes) in [(STATE, listing.state), (STATE_COPY, listing.state_copy)] {
+        for (name, is_there) in [(STATE, listing.state), (STATE_COPY, listing.state_copy)] {
             let path = self.path.join(name);
-            let Some(bytes) = bytes else {
+            if !is_there {
                 continue;
-            };
-            let content = self.small(name, bytes);
+            }
+            let content = self.small(name, STATE_BYTES_MAX);
             match content.map_or(Err(FileFault::Damaged), |bytes| State::decode(&bytes)) {
                 Ok(state) if state.log == self.log && state.dir_id == self.dir_id => {
                     own.push(state);
@@ -224,22 +227,17 @@ impl Surveyor<'_> {
     }
 
     /// The table of carried topics; `None` when it is not what it must be.
-    fn carried(&mut self, bytes: Option<u64>, wanted: u64) -> Option<(Option<Arc<Map>>, Carried)> {
-        let Some(bytes) = bytes else {
+    fn carried(&mut self, is_there: bool, wanted: u64) -> Option<(Option<Bytes>, Carried)> {
+        if !is_there {
             return (wanted == 0).then(Default::default);
-        };
-        let content = self.small(CARRIED, bytes).ok()?;
+        }
+        let content = self.small(CARRIED, CARRIED_BYTES_MAX).ok()?;
         let carried = Carried::decode(&content).ok()?;
-        let map = self.disk.map(&self.path.join(CARRIED)).ok()?;
-        (carried.generation >= wanted).then_some((Some(map), carried))
+        (carried.generation >= wanted).then_some((Some(content.into()), carried))
     }
 
-    fn small(&mut self, name: &str, bytes: u64) -> io::Result<Vec<u8>> {
-        let len = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut content = vec![0; len];
-        let read = self.disk.read(&self.path.join(name), 0, &mut content)?;
-        content.truncate(read);
-        Ok(content)
+    fn small(&mut self, name: &str, bytes_max: usize) -> io::Result<Vec<u8>> {
+        read_file(self.disk, &self.path.join(name), bytes_max)
     }
 
     /// Whether a file holds nothing but zeroes.
@@ -267,7 +265,7 @@ impl Surveyor<'_> {
     ) -> Result<BTreeMap<u64, OnDisk>, OpenError> {
         let mut segments = BTreeMap::new();
         for (&base, &bytes) in &listing.segments {
-            let footer = listing.footers.contains_key(&base);
+            let footer = listing.footers.contains(&base);
             let dropped = |floor: Floor| base + bytes.max(1) <= floor.position;
             if floor.is_some_and(dropped) {
                 // Retention was about to remove it.
@@ -304,8 +302,8 @@ impl Surveyor<'_> {
 
     /// A segment's footer, if it is whole and the segment's: the segment has everything else.
     fn footer(&mut self, base: u64) -> Option<(Footer, FooterHead)> {
-        let map = self.disk.map(&self.path.join(footer_name(base))).ok()?;
-        let (footer, head) = Footer::open(map)?;
+        let bytes = self.small(&footer_name(base), FOOTER_BYTES_MAX).ok()?;
+        let (footer, head) = Footer::open(bytes)?;
         let ours = head.dir_id == self.dir_id && head.log == self.log && head.base == base;
         ours.then_some((footer, head))
     }
@@ -394,7 +392,7 @@ impl Surveyor<'_> {
     /// Footers whose segment is gone. Above the floor they tell what is lost.
     fn lone_footers(&mut self, listing: &Listing, survey: &mut Survey) {
         let known = listing.segments.keys().next().copied();
-        for &base in listing.footers.keys() {
+        for &base in &listing.footers {
             if listing.segments.contains_key(&base) {
                 continue;
             }

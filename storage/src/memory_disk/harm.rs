@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::MemoryDisk;
 use super::memory::Memory;
@@ -50,18 +51,23 @@ impl MemoryDisk {
         inner.files[path].map().store(range.start, &zeroes);
     }
 
-    /// Shortens a file, or lengthens it with zeroes.
+    /// Shortens a file, or lengthens it with zeroes. Whoever has it mapped finds what is cut missing.
     ///
     /// # Panics
     /// If there is no such file.
     pub fn truncate(&self, path: &Path, len: usize) {
         let mut inner = self.inner.borrow_mut();
         let file = inner.files.get_mut(path).expect("the file is there");
+        let (old, missing) = (Arc::clone(file.map()), len..file.map().all().len());
         file.resize(len);
+        if !missing.is_empty() {
+            old.tear(&missing);
+            old.store(missing.start, &vec![0; missing.len()]);
+        }
     }
 
-    /// Lets every read that touches a range of a file fail with `EIO`, for good: a crash does not mend it, a new
-    /// content does.
+    /// Lets every read that touches a range of a file fail with `EIO`, and whoever has it mapped find it missing, for
+    /// good: a crash does not mend it, a new content does.
     ///
     /// # Panics
     /// If there is no such file.
@@ -69,5 +75,6 @@ impl MemoryDisk {
         let mut inner = self.inner.borrow_mut();
         let file = inner.files.get_mut(path).expect("the file is there");
         file.unreadable.push(range);
+        file.tear();
     }
 }

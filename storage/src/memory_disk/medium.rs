@@ -45,7 +45,10 @@ pub(super) enum Operation {
         cancelled: bool,
         covers: Covers,
     },
-    Populate,
+    Populate {
+        map: Arc<Map>,
+        range: Range<usize>,
+    },
     Prepare {
         path: PathBuf,
         size: u64,
@@ -166,7 +169,7 @@ impl Inner {
 
     pub(super) fn overwrite(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
         if !self.has_length(path, content.len()) {
-            return self.put(path, content).map(drop);
+            return self.put(path, content);
         }
         let file = self.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         file.map().store(0, content);
@@ -177,14 +180,12 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn put(&mut self, path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
-        let file = Memory::new(content)?;
-        let map = Arc::clone(file.map());
-        self.files.insert(path.to_owned(), file);
+    pub(super) fn put(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.files.insert(path.to_owned(), Memory::new(content)?);
         self.calls.push(Call::Put {
             path: path.to_owned(),
         });
-        Ok(map)
+        Ok(())
     }
 
     pub(super) fn read(&self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
@@ -343,8 +344,10 @@ impl Inner {
                     Covers::Range { range, .. } => Outcome::Written(result.map(|()| range.len())),
                 }
             }
-            Operation::Populate => {
-                Outcome::Populated(self.failure(Step::Populate).map_or(Ok(()), Err))
+            Operation::Populate { map, range } => {
+                let lost = map.is_torn(range).then(|| error(libc::EFAULT));
+                let failure = self.failure(Step::Populate).or(lost);
+                Outcome::Populated(failure.map_or(Ok(()), Err))
             }
             Operation::Prepare { path, size } => Outcome::Prepared(
                 self.failure(Step::Prepare)
@@ -352,7 +355,8 @@ impl Inner {
             ),
             Operation::Put { path, content } => Outcome::Put(
                 self.failure(Step::Put)
-                    .map_or_else(|| self.put(&path, &content), Err),
+                    .map_or_else(|| self.put(&path, &content), Err)
+                    .map(|()| content),
             ),
             Operation::Overwrite { path, content } => Outcome::Overwritten(
                 self.failure(Step::Overwrite)

@@ -30,6 +30,14 @@ impl Memory {
         })
     }
 
+    /// Lets whoever maps the file find missing what cannot be read.
+    pub(super) fn tear(&self) {
+        let place = |at| usize::try_from(at).expect("a file in memory");
+        for range in &self.unreadable {
+            self.map().tear(&(place(range.start)..place(range.end)));
+        }
+    }
+
     /// Cuts the file, or lengthens it with zeroes. Whoever has the old map keeps it.
     pub(super) fn resize(&mut self, len: usize) {
         let map = Map::anonymous(len as u64).expect("memory for the file");

@@ -310,11 +310,10 @@ fn write_out(file: &File, at: u64, len: u64) -> io::Result<()> {
 }
 
 /// Replaces a file: it is the old one or the new one, whatever happens.
-pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
+pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
     let replaced = (|| {
         let mut file = OpenOptions::new()
-            .read(true)
             .write(true)
             .create(true)
             .truncate(true)
@@ -325,23 +324,22 @@ pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<Arc<Map>> {
             .try_for_each(|part| file.write_all(part))?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        sync_dir(parent(path))?;
-        Map::file(&file, content.len() as u64)
+        sync_dir(parent(path))
     })();
     if replaced.is_err() {
         // As in `prepare`.
         let _ = fs::remove_file(&unfinished);
     }
-    replaced.map(Arc::new)
+    replaced
 }
 
 /// Writes over a file of the same length, in place; another file is replaced.
 pub(crate) fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path) {
         Ok(file) if file.metadata()?.len() == content.len() as u64 => file,
-        Ok(_) => return put(path, content).map(drop),
+        Ok(_) => return put(path, content),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return put(path, content).map(drop);
+            return put(path, content);
         }
         Err(error) => return Err(error),
     };

@@ -74,7 +74,7 @@ enum Job {
 
 enum Done {
     Prepared(io::Result<(File, Arc<Map>)>),
-    Put(io::Result<Arc<Map>>),
+    Put(io::Result<Vec<u8>>),
     Overwritten(io::Result<()>),
     Unlinked(io::Result<()>),
 }
@@ -166,7 +166,10 @@ impl Drop for Housekeeper {
 fn run(job: Job) -> Done {
     match job {
         Job::Prepare { path, size } => Done::Prepared(file::prepare(&path, size)),
-        Job::Put { path, content } => Done::Put(file::put(&path, &content())),
+        Job::Put { path, content } => {
+            let content = content();
+            Done::Put(file::put(&path, &content).map(|()| content))
+        }
         Job::Overwrite { path, content } => Done::Overwritten(file::overwrite(&path, &content)),
         Job::Unlink { paths } => Done::Unlinked(file::unlink(&paths)),
     }

@@ -1,84 +1,96 @@
-//! Read-only maps of segments and footers, and the anonymous ones of the memory disk.
+//! Read-only maps of segments, and the anonymous ones of the memory disk.
+//!
+//! A map of a file is raw memory (`MmapRaw`): the kernel writes to it. Slices are made of it only of ranges that nobody
+//! writes any more (see the module `sys`). Pages of it may turn out to be missing while they are read: `guard` says what
+//! is read then, and [`Map::is_torn`] is to be asked after every read.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+
+use super::guard::{Guarded, Torn, page_bytes};
 
 /// A mapped file, or memory that stands in for one.
 #[derive(Debug)]
 pub struct Map {
-    start: NonNull<u8>,
-    len: usize,
+    /// Of a file's map. Dropped before the rest: the handler must not find what is not there any more.
+    _guarded: Option<Guarded>,
+    raw: MmapRaw,
+    torn: Arc<Torn>,
     /// Anonymous memory that [`Map::store`] may write.
     writable: bool,
 }
 
-// SAFETY: shared memory that is read through `bytes` and written only by the kernel or through `store`, in both cases
-// at places no reader was told of (see the module `sys`).
-unsafe impl Send for Map {}
-// SAFETY: as above.
-unsafe impl Sync for Map {}
-
 impl Map {
     /// Maps the first `len` bytes of a file.
     pub(crate) fn file(file: &File, len: u64) -> io::Result<Self> {
-        Self::new(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
+        let torn = Arc::new(Torn::new(len));
+        let start = raw.as_ptr() as usize;
+        let pages = start..start + len.next_multiple_of(page_bytes());
+        // SAFETY: the pages that were just mapped, read-only. The field that this goes to is dropped before the others.
+        let guarded = unsafe { Guarded::new(&pages, &torn)? };
+        Ok(Self {
+            _guarded: Some(guarded),
+            raw,
+            torn,
+            writable: false,
+        })
     }
 
     /// Zeroed memory that [`Map::store`] can write.
     pub(crate) fn anonymous(len: u64) -> io::Result<Self> {
-        let mut map = Self::new(
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-        )?;
-        map.writable = true;
-        Ok(map)
-    }
-
-    fn new(len: u64, protection: i32, flags: i32, fd: i32) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), len.max(1), protection, flags, fd, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let memory: MmapMut = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
         Ok(Self {
-            start: NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?,
-            len,
-            writable: false,
+            _guarded: None,
+            raw: memory.into(),
+            torn: Arc::new(Torn::new(len)),
+            writable: true,
         })
     }
 
     /// Bytes mapped.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.len as u64
+        self.raw.len() as u64
     }
 
     /// Whether nothing is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.raw.len() == 0
     }
 
-    /// Mapped bytes.
+    /// Mapped bytes. They are to be believed only once [`Map::is_torn`] has said that they were there.
     ///
     /// # Panics
     /// If the range is not mapped.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.len);
+        assert!(range.start <= range.end && range.end <= self.raw.len());
         // SAFETY: inside the mapping, which lives as long as `self`. The bytes do not change: callers ask for ranges
-        // below the visible place, or open the file while nobody writes it (see the module `sys`).
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
+        // below the visible place, or open the file while nobody writes it (see the module `sys`). Of a file that
+        // somebody else cuts they may turn to zeroes, once; the guard says so.
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) }
     }
 
     pub(crate) fn all(&self) -> &[u8] {
-        self.bytes(0..self.len)
+        self.bytes(0..self.raw.len())
+    }
+
+    /// Whether bytes of the range, or of a block that it touches, were missing when they were read. To be asked after
+    /// reading.
+    pub(crate) fn is_torn(&self, range: Range<usize>) -> bool {
+        self.torn.is_torn(&range)
+    }
+
+    /// Notes that bytes of a range cannot be had.
+    pub(crate) fn tear(&self, range: &Range<usize>) {
+        self.torn.note_range(range);
     }
 
     /// Writes into anonymous memory, as the kernel writes into a file.
@@ -86,12 +98,12 @@ impl Map {
     /// # Panics
     /// If the map is a file's, or the range is not mapped.
     pub(crate) fn store(&self, at: usize, bytes: &[u8]) {
-        assert!(self.writable && at + bytes.len() <= self.len);
+        assert!(self.writable && at + bytes.len() <= self.raw.len());
         // SAFETY: inside the mapping and writable; nobody reads the range yet (see the module `sys`), and `bytes` is
         // no part of it.
         unsafe {
-            self.start
-                .as_ptr()
+            self.raw
+                .as_mut_ptr()
                 .add(at)
                 .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
@@ -99,10 +111,10 @@ impl Map {
 
     /// Address and length of a range widened to whole pages, for `madvise`.
     pub(crate) fn pages(&self, range: &Range<usize>) -> (*mut libc::c_void, usize) {
-        assert!(range.start <= range.end && range.end <= self.len);
-        let from = range.start & !(PAGE - 1);
+        assert!(range.start <= range.end && range.end <= self.raw.len());
+        let from = range.start & !(page_bytes() - 1);
         // SAFETY: inside the mapping.
-        let start = unsafe { self.start.as_ptr().add(from) };
+        let start = unsafe { self.raw.as_mut_ptr().add(from) };
         (start.cast(), range.end - from)
     }
 
@@ -114,15 +126,5 @@ impl Map {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
-    }
-}
-
-/// The smallest page of the machines this runs on.
-const PAGE: usize = 4096;
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped; every slice borrows from `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len.max(1)) };
     }
 }

@@ -257,7 +257,9 @@ impl<'a> Case<'a> {
             }
             Err(
                 Unread::Refused(ReadError::Damaged)
-                | Unread::NotPopulated(PopulateError::Damaged | PopulateError::Io(_)),
+                | Unread::NotPopulated(
+                    PopulateError::Damaged | PopulateError::Unreadable | PopulateError::Io(_),
+                ),
             ) => {
                 let from = place.position.get();
                 road.told_at.push(from..from + u64::from(place.size));
