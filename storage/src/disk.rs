@@ -78,7 +78,8 @@ pub enum Outcome {
     /// A write: bytes written, which may be fewer than asked. They are durable if the write was to sync its range, and
     /// an error may then be the sync's.
     Written(io::Result<usize>),
-    /// A sync. `ECANCELED` when it was to follow a write that failed or fell short.
+    /// A sync. `ECANCELED` when it was to follow a write that failed or fell short, and when it did not follow its write
+    /// although that is whole: it may then come before the write does.
     Synced(io::Result<()>),
     /// A populate.
     Populated(io::Result<()>),

@@ -6,7 +6,9 @@
 //! the kernel has.
 //!
 //! A failed write or sync poisons the log: nothing is acknowledged any more, and a failed sync is never repeated. A
-//! short write leaves its sync out; the rest is written with a sync of its own.
+//! short write leaves its sync out; the rest is written with a sync of its own. A sync that did not follow its write,
+//! because the disk says so (`ECANCELED`) or because it has come before the write did, says nothing: the file is synced
+//! once the write is whole.
 
 use std::io;
 use std::ops::Range;
@@ -80,8 +82,19 @@ pub(crate) struct Flight {
     covers: u64,
     reached: Reached,
     sync: WriteSync,
-    /// The write fell short; the sync that was to follow it is cancelled.
-    short: bool,
+    write: Write,
+    /// The sync has come and has not followed the write.
+    severed: bool,
+}
+
+/// How far a flight's write has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    InFlight,
+    /// It has ended early; the sync that was to follow it is cancelled.
+    Short,
+    /// It has ended, or there is none.
+    Whole,
 }
 
 impl Log {
@@ -171,7 +184,8 @@ impl Log {
             covers,
             reached,
             sync,
-            short: false,
+            write: Write::InFlight,
+            severed: false,
         });
         disk.write(token, file, from - base, bytes, sync);
     }
@@ -200,7 +214,11 @@ impl Log {
     }
 
     fn sync_alone(&mut self, disk: &mut dyn Disk) {
-        let covers = self.flush.written;
+        self.sync_file(self.flush.written, self.reached, disk);
+    }
+
+    /// Syncs the file below `covers`, all of which is written.
+    fn sync_file(&mut self, covers: u64, reached: Reached, disk: &mut dyn Disk) {
         let Some((file, ..)) = self.writing_at(covers - 1) else {
             // The last segment is sealed, hence durable.
             self.flush.synced = covers;
@@ -212,11 +230,21 @@ impl Log {
             from: covers,
             asked: 0,
             covers,
-            reached: self.reached,
+            reached,
             sync: WriteSync::File,
-            short: false,
+            write: Write::Whole,
+            severed: false,
         });
         disk.sync(token, file);
+    }
+
+    /// Syncs the file of a flight whose write is whole and whose sync did not follow it.
+    fn sync_again(&mut self, disk: &mut dyn Disk) {
+        let Some(flight) = self.flush.flight.take() else {
+            return;
+        };
+        self.ops.retain(|(other, _)| *other != flight.token);
+        self.sync_file(flight.covers, flight.reached, disk);
     }
 
     fn writing_at(&self, position: u64) -> Option<(FileId, u64, u64)> {
@@ -238,7 +266,7 @@ impl Log {
         let Some(flight) = self.flush.flight.as_mut().filter(|f| f.token == token) else {
             return Ok(());
         };
-        let sync = flight.sync;
+        let (sync, severed) = (flight.sync, flight.severed);
         let written = match (result, sync) {
             (Ok(written), _) => written,
             (Err(error), WriteSync::Range) => return Err(self.poison("synced write", error)),
@@ -247,15 +275,16 @@ impl Log {
         self.flush.stats.writes += 1;
         self.flush.stats.bytes += written as u64;
         if written < flight.asked {
-            flight.short = true;
+            flight.write = Write::Short;
             let until = flight.from + written as u64;
             self.fell_short(until)?;
-            if sync != WriteSync::File {
+            if sync != WriteSync::File || severed {
                 self.land(token);
                 self.start_flush(disk);
             }
             return Ok(());
         }
+        flight.write = Write::Whole;
         self.flush.empty_writes = 0;
         self.flush.written = flight.covers;
         let (covers, reached) = (flight.covers, flight.reached);
@@ -263,6 +292,7 @@ impl Log {
         match sync {
             WriteSync::None => self.land(token),
             WriteSync::Range => self.land_durable(),
+            WriteSync::File if severed => self.sync_again(disk),
             WriteSync::File => {}
         }
         if self.durability() == Durability::Written {
@@ -298,23 +328,31 @@ impl Log {
     }
 
     /// The sync of the flight has ended.
-    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
-        let Some(flight) = self.flush.flight.as_ref().filter(|f| f.token == token) else {
+    pub(crate) fn synced(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        let Some(flight) = self.flush.flight.as_mut().filter(|f| f.token == token) else {
             return Ok(());
         };
+        let follows = flight.asked > 0;
         match result {
-            Ok(()) if !flight.short => {}
-            Ok(()) => {
+            Ok(()) if flight.write == Write::Whole => self.land_durable(),
+            Ok(()) if flight.write == Write::Short => {
                 let source = io::Error::other("the disk synced after a short write");
                 return Err(self.poison("sync", source));
             }
-            Err(error) if flight.short && error.raw_os_error() == Some(libc::ECANCELED) => {
-                self.land(token);
-                return Ok(());
+            Err(error) if !follows || error.raw_os_error() != Some(libc::ECANCELED) => {
+                return Err(self.poison("sync", error));
             }
-            Err(error) => return Err(self.poison("sync", error)),
+            Ok(()) | Err(_) => match flight.write {
+                Write::InFlight => flight.severed = true,
+                Write::Short => self.land(token),
+                Write::Whole => self.sync_again(disk),
+            },
         }
-        self.land_durable();
         Ok(())
     }
 

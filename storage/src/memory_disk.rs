@@ -118,6 +118,11 @@ pub enum Fault {
     Error(i32),
     /// A write stops after so many bytes.
     Short(usize),
+    /// The sync of the next write that the file is to be synced after runs before the write, and ends first. The disk
+    /// notices, and says `ECANCELED`.
+    Severed,
+    /// The same, and the disk does not notice: it says that all is well.
+    Overtaken,
 }
 
 /// The disk. Clones are handles on the same one, so that a test keeps one while the store has the other.

@@ -63,7 +63,7 @@ impl Log {
                 return if self.is_seal_sync(token) {
                     self.seal_synced(token, result, disk)
                 } else {
-                    self.synced(token, result)
+                    self.synced(token, result, disk)
                 };
             }
             Outcome::Prepared(result) => self.prepared(token, result, disk),

@@ -163,7 +163,8 @@ fn a_synced_record_becomes_visible_only_after_a_sync_that_started_after_its_writ
     }
 }
 
-/// Random sizes over blocks and segments, gathering, pauses in which marks are written alone, and short writes.
+/// Random sizes over blocks and segments, gathering, pauses in which marks are written alone, short writes, and syncs
+/// that run before the writes that they were to follow.
 #[test]
 fn whatever_is_visible_of_a_synced_log_was_synced_after_it_was_written() {
     let mut met = [0; 3];
@@ -173,7 +174,7 @@ fn whatever_is_visible_of_a_synced_log_was_synced_after_it_was_written() {
         let mut ledger = Ledger::default();
         let mut records = Vec::new();
         let log = bench.rig.log(Durability::Synced);
-        for step in 0..400 {
+        for step in 0..500 {
             for _ in 0..dice.roll(3) {
                 let size = [50, 500, 5_000, 250_000][dice.roll(4) as usize];
                 let bytes = record("t", 1, &vec![step as u8; 1 + dice.roll(size) as usize]);
@@ -185,6 +186,10 @@ fn whatever_is_visible_of_a_synced_log_was_synced_after_it_was_written() {
             if dice.roll(20) == 0 {
                 let short = Fault::Short(dice.roll(300) as usize);
                 bench.disk.fail_next(Step::Write, short);
+            }
+            if dice.roll(20) == 0 {
+                let fault = [Fault::Severed, Fault::Overtaken][dice.roll(2) as usize];
+                bench.disk.fail_next(Step::Write, fault);
             }
             bench.rig.now_ms += dice.roll(4);
             bench.disk.allow(Some(dice.roll(4)));
@@ -350,6 +355,51 @@ fn a_short_write_is_completed_and_synced_again_before_anything_becomes_visible()
             Some(&bytes[48..].to_vec())
         );
     }
+}
+
+/// Lets a sync that was to follow a write run before it, and complete first; `short` is how much of the write is done.
+fn reorder(fault: Fault, short: Option<usize>) {
+    let mut bench = bench(&options());
+    let mut ledger = Ledger::default();
+    let log = bench.rig.log(Durability::Synced);
+    bench.disk.allow(Some(0));
+    let large = record("t", 1, &[1; 200_000]);
+    let (mut end, mut records) = (Position::new(0), Vec::new());
+    // What goes on in the next block is synced by a sync of the file.
+    while end.get() < BLOCK_BYTES {
+        end = bench.rig.append(log, &large).end;
+        records.push(end.get() - large.len() as u64..end.get());
+    }
+    bench.disk.fail_next(Step::Write, fault);
+    let what = format!("{fault:?} {short:?}");
+    let is_sync = |call: &&Call| matches!(call, Call::SyncStarted { .. });
+    let syncs = |disk: &MemoryDisk| disk.calls().iter().filter(is_sync).count();
+    let (before, mut short) = (syncs(&bench.disk), short);
+    for _ in 0..30 {
+        bench.disk.allow(Some(1));
+        bench.rig.turn();
+        ledger.follow(&bench.disk);
+        let visible = bench.rig.store.visible(log);
+        ledger.check(visible, &records, &what);
+        // Next after the sync is the write that it was to follow.
+        if let Some(len) = short.take_if(|_| syncs(&bench.disk) > before) {
+            bench.disk.fail_next(Step::Write, Fault::Short(len));
+        }
+    }
+    assert!(bench.rig.store.visible(log) >= end, "{what}");
+    assert!(syncs(&bench.disk) > before + 1, "{what}");
+}
+
+#[test]
+fn a_sync_that_the_disk_took_apart_from_its_write_is_made_again() {
+    reorder(Fault::Severed, None);
+    reorder(Fault::Severed, Some(100));
+}
+
+#[test]
+fn a_sync_that_ends_before_its_write_makes_nothing_durable() {
+    reorder(Fault::Overtaken, None);
+    reorder(Fault::Overtaken, Some(100));
 }
 
 #[test]

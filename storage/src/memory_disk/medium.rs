@@ -85,6 +85,11 @@ pub(super) struct Inner {
     pub boot_id: u128,
 }
 
+/// Whether a fault is of the order in which a write and its sync run.
+fn reorders(fault: Fault) -> bool {
+    matches!(fault, Fault::Severed | Fault::Overtaken)
+}
+
 /// A small generator, so that a seed means the same everywhere.
 pub(super) struct Dice(pub u64);
 
@@ -101,14 +106,21 @@ impl Dice {
 
 impl Inner {
     pub(super) fn fault(&mut self, step: Step) -> Option<Fault> {
-        let at = self.faults.iter().position(|(kind, _)| *kind == step)?;
+        let meets = |(kind, fault): &(Step, Fault)| *kind == step && !reorders(*fault);
+        let at = self.faults.iter().position(meets)?;
+        Some(self.faults.remove(at).1)
+    }
+
+    /// Whether a sync is to run before its write.
+    fn reorder(&mut self) -> Option<Fault> {
+        let at = self.faults.iter().position(|(_, fault)| reorders(*fault))?;
         Some(self.faults.remove(at).1)
     }
 
     pub(super) fn failure(&mut self, step: Step) -> Option<io::Error> {
         match self.fault(step)? {
             Fault::Error(number) => Some(error(number)),
-            Fault::Short(_) => None,
+            Fault::Short(_) | Fault::Severed | Fault::Overtaken => None,
         }
     }
 
@@ -332,7 +344,19 @@ impl Inner {
                 bytes,
                 sync,
             } => {
-                return self.perform_write(token, file, at, &bytes, sync);
+                let reordered = (sync == WriteSync::File).then(|| self.reorder()).flatten();
+                let Some(fault) = reordered else {
+                    return self.perform_write(token, file, at, &bytes, sync);
+                };
+                let synced = self.sync_early(&file, fault);
+                let write = Operation::Write {
+                    file,
+                    at,
+                    bytes,
+                    sync: WriteSync::None,
+                };
+                self.in_flight.push_front((token, write));
+                Outcome::Synced(synced)
             }
             Operation::Sync {
                 cancelled: true, ..
@@ -411,7 +435,7 @@ impl Inner {
         let len = match self.fault(Step::Write) {
             Some(Fault::Error(number)) => return Err(error(number)),
             Some(Fault::Short(len)) => len.min(bytes.len()),
-            None => bytes.len(),
+            _ => bytes.len(),
         };
         let place = usize::try_from(at).expect("a place in a segment");
         if let Some(file) = self.files.get_mut(path) {
@@ -423,6 +447,22 @@ impl Inner {
             len,
         });
         Ok(len)
+    }
+
+    /// The sync that was to follow a write runs before it.
+    fn sync_early(&mut self, path: &Path, fault: Fault) -> io::Result<()> {
+        let memory = self.files.get(path);
+        let sectors = memory.map(|file| file.unsynced.keys().copied().collect());
+        let covers = Covers::File(Some(sectors.unwrap_or_default()));
+        self.calls.push(Call::SyncStarted {
+            path: path.to_owned(),
+            range: None,
+        });
+        let synced = self.sync(path, &covers);
+        match fault {
+            Fault::Severed => synced.and(Err(error(libc::ECANCELED))),
+            _ => synced,
+        }
     }
 
     fn sync(&mut self, path: &Path, covers: &Covers) -> io::Result<()> {

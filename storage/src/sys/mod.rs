@@ -11,6 +11,7 @@ pub(crate) mod arena;
 pub(crate) mod file;
 pub(crate) mod guard;
 pub(crate) mod housekeeper;
+mod links;
 pub(crate) mod map;
 pub(crate) mod ring;
 pub(crate) mod thread_disk;

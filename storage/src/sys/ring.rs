@@ -18,6 +18,7 @@ use slab::Slab;
 
 use super::file;
 use super::housekeeper::{Files, Housekeeper, Wake};
+use super::links::Links;
 use super::map::Map;
 use crate::disk::{
     BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
@@ -30,9 +31,19 @@ const SUBMIT_RETRY: Duration = Duration::from_millis(1);
 
 /// What an operation in flight was, and what it needs kept alive.
 enum InFlight {
-    Write { token: u64, _bytes: BlockRange },
-    Sync { token: u64 },
-    Populate { token: u64, _map: Arc<Map> },
+    Write {
+        token: u64,
+        _bytes: BlockRange,
+    },
+    /// `severed`: it does not follow the write that it was linked to.
+    Sync {
+        token: u64,
+        severed: bool,
+    },
+    Populate {
+        token: u64,
+        _map: Arc<Map>,
+    },
 }
 
 /// io_uring.
@@ -41,6 +52,7 @@ pub(crate) struct UringDisk {
     in_flight: Slab<InFlight>,
     /// Operations that wait for submission slots; a link is one element.
     queued: VecDeque<[Option<squeue::Entry>; 2]>,
+    links: Links,
     housekeeper: Housekeeper,
     files: Files,
     wake: Wake,
@@ -85,6 +97,7 @@ impl UringDisk {
             ring,
             in_flight: Slab::with_capacity(ENTRIES as usize),
             queued: VecDeque::with_capacity(ENTRIES as usize),
+            links: Links::default(),
             housekeeper: Housekeeper::start(wake.clone())?,
             files: Files::default(),
             wake,
@@ -105,7 +118,8 @@ impl UringDisk {
             if slots.capacity() - slots.len() < needed {
                 break;
             }
-            for entry in operation.iter().flatten() {
+            for (number, entry) in operation.iter().flatten().enumerate() {
+                self.links.push(entry.get_user_data(), number > 0);
                 // SAFETY: what the entry points to (block bytes, mapped pages, descriptors) is kept in `in_flight`
                 // or `files` until its completion was reaped; `drop` waits for all of them.
                 unsafe { slots.push(entry) }.expect("the room was checked");
@@ -114,8 +128,25 @@ impl UringDisk {
         }
     }
 
+    /// Hands the submission slots to the kernel, as far as it takes them.
+    fn enter(&mut self) -> io::Result<usize> {
+        let entered = self.ring.submit();
+        self.note_severed();
+        entered
+    }
+
+    /// Notes if the kernel has stopped between a write and its sync.
+    fn note_severed(&mut self) {
+        let left = self.ring.submission().len();
+        let Some(key) = self.links.left(left) else {
+            return;
+        };
+        if let Some(InFlight::Sync { severed, .. }) = self.in_flight.get_mut(slot_of(key)) {
+            *severed = true;
+        }
+    }
+
     fn complete(&mut self, user_data: u64, result: i32) -> Completion {
-        let slot = usize::try_from(user_data).expect("a slab key was put in");
         let done = |result: i32| {
             if result < 0 {
                 Err(io::Error::from_raw_os_error(-result))
@@ -123,13 +154,25 @@ impl UringDisk {
                 Ok(result.unsigned_abs() as usize)
             }
         };
-        let (token, outcome) = match self.in_flight.remove(slot) {
+        let (token, outcome) = match self.in_flight.remove(slot_of(user_data)) {
             InFlight::Write { token, .. } => (token, Outcome::Written(done(result))),
-            InFlight::Sync { token } => (token, Outcome::Synced(done(result).map(drop))),
+            InFlight::Sync { token, severed } => {
+                let synced = match done(result) {
+                    // As if it had been cancelled: it may have run before the write.
+                    Ok(_) if severed => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+                    synced => synced.map(drop),
+                };
+                (token, Outcome::Synced(synced))
+            }
             InFlight::Populate { token, .. } => (token, Outcome::Populated(done(result).map(drop))),
         };
         Completion { token, outcome }
     }
+}
+
+/// The slot in the slab that a completion names.
+fn slot_of(user_data: u64) -> usize {
+    usize::try_from(user_data).expect("a slab key was put in")
 }
 
 impl Drop for UringDisk {
@@ -170,7 +213,10 @@ impl Disk for UringDisk {
         // Straight to a worker: some file systems would begin the write here, and with `RWF_DSYNC` wait for its sync.
         let write = write.build().user_data(key).flags(squeue::Flags::ASYNC);
         if sync == WriteSync::File {
-            let key = self.track(InFlight::Sync { token });
+            let key = self.track(InFlight::Sync {
+                token,
+                severed: false,
+            });
             // A soft link: a failed or short write cancels the sync.
             let write = write.flags(squeue::Flags::IO_LINK);
             let sync = opcode::Fsync::new(fd)
@@ -185,7 +231,10 @@ impl Disk for UringDisk {
 
     fn sync(&mut self, token: u64, file: FileId) {
         let fd = types::Fd(self.files.fd(file));
-        let key = self.track(InFlight::Sync { token });
+        let key = self.track(InFlight::Sync {
+            token,
+            severed: false,
+        });
         let sync = opcode::Fsync::new(fd)
             .flags(types::FsyncFlags::DATASYNC)
             .build()
@@ -235,7 +284,7 @@ impl Disk for UringDisk {
                 return Ok(());
             }
             self.submissions += u64::from(!empty);
-            match self.ring.submit() {
+            match self.enter() {
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => continue,
@@ -247,7 +296,8 @@ impl Disk for UringDisk {
                     _ => return Err(error),
                 },
             }
-            // The kernel stops early, without an error, at an operation that it has no memory for.
+            // The kernel stops early, without an error, at an operation that it has no memory for. Inside a link that
+            // severs it: `note_severed` has seen to that.
             self.behind = !self.ring.submission().is_empty();
             if self.behind || self.queued.is_empty() {
                 return Ok(());
@@ -262,7 +312,7 @@ impl Disk for UringDisk {
     fn reap(&mut self, out: &mut Vec<Completion>) {
         if self.ring.submission().taskrun() || self.ring.submission().cq_overflow() {
             // The only error that matters shows again at the next submission.
-            let _ = self.ring.submit();
+            let _ = self.enter();
         }
         loop {
             let Some(entry) = self.ring.completion().next() else {
@@ -331,5 +381,63 @@ impl Disk for UringDisk {
 
     fn boot_id(&mut self) -> io::Result<u128> {
         file::boot_id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::arena::{ArenaOptions, ArenaPool};
+
+    /// Lets the kernel take so many entries and no more.
+    fn enter_some(disk: &mut UringDisk, entries: u32) {
+        disk.fill();
+        let none: Option<&libc::sigset_t> = None;
+        // SAFETY: as in `fill`; no argument is handed over.
+        let taken = unsafe { disk.ring.submitter().enter(entries, 0, 0, none) };
+        assert_eq!(taken.expect("the kernel takes them"), entries as usize);
+        disk.note_severed();
+    }
+
+    /// Writes a range and syncs the file, with as many entries taken at first; tells how both ended.
+    fn write(at_first: u32) -> Option<(io::Result<usize>, io::Result<()>)> {
+        probe().ok()?;
+        let temp = tempfile::tempdir().expect("a directory");
+        let path = temp.path().join("segment");
+        std::fs::write(&path, [0; 8192]).expect("a file");
+        let mut disk = UringDisk::open().expect("a ring");
+        let file = disk.files.open(&path).expect("the file is there").file;
+        let pool = ArenaPool::new(&ArenaOptions::default()).expect("an arena");
+        let mut writer = pool.take_waiting().expect("a block");
+        writer.append(8192, |bytes| bytes.fill(7));
+        let bytes = BlockRange::new(Arc::clone(writer.block()), 0..8192);
+        disk.write(1, file, 0, bytes, WriteSync::File);
+        enter_some(&mut disk, at_first);
+        let (mut done, mut written, mut synced) = (Vec::new(), None, None);
+        while written.is_none() || synced.is_none() {
+            disk.wait().expect("something is in flight");
+            disk.reap(&mut done);
+            for completion in done.drain(..) {
+                match completion.outcome {
+                    Outcome::Written(result) => written = Some(result),
+                    Outcome::Synced(result) => synced = Some(result),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        written.zip(synced)
+    }
+
+    #[test]
+    fn a_sync_that_the_kernel_took_apart_from_its_write_is_not_reported_as_good() {
+        for (at_first, synced) in [(2, None), (1, Some(libc::ECANCELED)), (0, None)] {
+            let Some(ended) = write(at_first) else {
+                eprintln!("io_uring is not tested");
+                return;
+            };
+            let error = ended.1.err().map(|error| error.raw_os_error());
+            assert_eq!(ended.0.ok(), Some(8192));
+            assert_eq!(error, synced.map(Some), "{at_first} at first");
+        }
     }
 }

@@ -34,7 +34,8 @@ pub fn options() -> LogOptions {
 pub fn pool(blocks_max: usize) -> Arc<ArenaPool> {
     ArenaPool::new(&ArenaOptions {
         blocks_max,
-        blocks_ready: 2,
+        // As many as the tests that follow single writes take: their logs are never busy for want of one.
+        blocks_ready: 4,
     })
     .expect("an arena")
 }
