@@ -120,7 +120,13 @@ impl Chain {
                 self.places.push(place);
                 size += place.size;
             }
-            let broken = match reader.read(first.position, size) {
+            let mut read = reader.read(first.position, size);
+            if size > first.size && matches!(read, Err(ReadError::Damaged)) {
+                // One of them is damaged, perhaps another one.
+                self.places.truncate(kept + 1);
+                read = reader.read(first.position, first.size);
+            }
+            let broken = match read {
                 Ok(Read::Ready(bytes)) => {
                     self.bytes += bytes.len();
                     self.parts.push(bytes);

@@ -68,6 +68,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) damaged_files: Counter,
     /// Ranges of records that the start found to be lost.
     pub(crate) losses: Counter,
+    /// Blocks that were read since and were not what was written.
+    pub(crate) damaged_blocks: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
     /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
@@ -140,6 +142,7 @@ pub(crate) struct Stats {
     segment_bytes: u64,
     damaged_files: u64,
     losses: u64,
+    damaged_blocks: u64,
     /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
     turn_us: Quantiles,
     storage_us: Quantiles,
@@ -242,6 +245,7 @@ impl Stats {
             segment_bytes: sum(|s| &s.segment_bytes),
             damaged_files: sum(|s| &s.damaged_files),
             losses: sum(|s| &s.losses),
+            damaged_blocks: sum(|s| &s.damaged_blocks),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),

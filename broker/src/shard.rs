@@ -11,7 +11,7 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::awake::{Answers, Awake};
 use crate::catchup::Catchup;
@@ -517,6 +517,15 @@ impl Shard {
         }
         for (token, outcome) in progress.populated.drain(..) {
             self.populated(token, outcome);
+        }
+        for block in progress.damaged.drain(..) {
+            let path = block.path.display();
+            error!(
+                "{path}: the bytes of the block at {} are not those that were written; whole records of it are served, \
+                 subscribers are told of a gap for the others",
+                block.at
+            );
+            self.metrics().damaged_blocks.add(1);
         }
         for (log, error) in progress.trouble.drain(..) {
             warn!(%log, "the next segment cannot be prepared: {error}; it is tried again");

@@ -214,10 +214,4 @@ pub enum PopulateError {
     /// Reading failed for now.
     #[error("reading the segment failed: {0}")]
     Io(io::ErrorKind),
-    /// The bytes are not there.
-    #[error("the segment's bytes cannot be read: its file was cut, or its medium fails")]
-    Unreadable,
-    /// The bytes are not those that were written.
-    #[error("the segment's bytes do not match their checksum")]
-    Damaged,
 }

@@ -1,7 +1,8 @@
 //! The values that reads, look-ups and turns give back.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
@@ -103,6 +104,8 @@ pub struct Progress {
     pub advanced: Vec<LogId>,
     /// Tokens of finished populate calls.
     pub populated: Vec<(u64, Result<(), PopulateError>)>,
+    /// Blocks that were read and are not what was written: what is whole of them is served, the rest is not.
+    pub damaged: Vec<Damaged>,
     /// Logs that refused an append since and would take one.
     pub accepting_again: Vec<LogId>,
     /// Segments that could not be prepared, and why. It is tried again about once a second; a log that needs the segment
@@ -113,11 +116,21 @@ pub struct Progress {
     pub syncs_us: Vec<u64>,
 }
 
+/// A block of a segment that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The segment's file.
+    pub path: Arc<Path>,
+    /// First byte of the block in it.
+    pub at: u64,
+}
+
 impl Progress {
     /// Forgets everything, keeping the memory.
     pub fn clear(&mut self) {
         self.advanced.clear();
         self.populated.clear();
+        self.damaged.clear();
         self.accepting_again.clear();
         self.trouble.clear();
         self.syncs_us.clear();

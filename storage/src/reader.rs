@@ -312,7 +312,12 @@ impl LogReader {
             if file.is_damaged(from, to) {
                 return Err(ReadError::Damaged);
             }
-            if !file.is_warm(from, self.shared.pool.clock_ms()) {
+            let torn = file.is_torn(from, to);
+            if torn || file.is_doubtful(from) {
+                if !file.holds_records(from, to, self.shared.spec.id) {
+                    return Err(ReadError::Damaged);
+                }
+            } else if !file.is_warm(from, self.shared.pool.clock_ms()) {
                 let file = Arc::clone(file);
                 return Ok(Read::Cold(ColdRange { file, block }));
             }
@@ -328,7 +333,8 @@ impl LogReader {
         let to = from + u64::from(len);
         self.check_range(from, to).ok()?;
         let file = self.file(from)?;
-        let sound = !file.is_damaged(from, to) && to <= file.end();
+        let torn = file.is_torn(from, to) || file.is_doubtful(from);
+        let sound = !torn && !file.is_damaged(from, to) && to <= file.end();
         (sound && file.is_warm(from, self.shared.pool.clock_ms())).then(|| FileRange {
             path: Arc::clone(&file.path),
             offset: from - file.base,
@@ -357,11 +363,16 @@ impl LogReader {
         match self.source(from) {
             None => Err(ReadError::Dropped),
             Some(Source::Arena(_)) => Ok(()),
-            // A failure that does not say that bytes are missing leaves it at what is known.
-            Some(Source::File(file)) => match file.populate(from, to) {
-                _ if file.is_damaged(from, to) => Err(ReadError::Damaged),
-                _ => Ok(()),
-            },
+            Some(Source::File(file)) => {
+                // A failure that does not say that bytes are missing leaves it at what is known.
+                file.populate(from, to);
+                let doubtful = file.is_torn(from, to) || file.is_doubtful(from);
+                let missing = || !file.holds_records(from, to, self.shared.spec.id);
+                if file.is_damaged(from, to) || doubtful && missing() {
+                    return Err(ReadError::Damaged);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -369,7 +380,7 @@ impl LogReader {
     /// [`LogReader::file_range`] has found.
     pub fn give_up(&mut self, position: Position) {
         if let Some(file) = self.file(position.get()) {
-            file.set_damaged(position.get());
+            file.doubt(position.get());
         }
     }
 

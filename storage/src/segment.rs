@@ -5,23 +5,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oyez_protocol::LogId;
 use oyez_protocol::checksum::crc32c;
+use oyez_protocol::header::FrameHead;
+use oyez_protocol::limits::Limits;
+use oyez_protocol::record::Record;
 
 use crate::disk::{FileId, Map};
 use crate::footer::{BlockSum, Footer};
-use crate::format::BLOCK_BYTES;
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, block_start};
 use crate::index::LiveIndex;
 use crate::place::Gap;
 use crate::table::PackedPlace;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// Marks a block as damaged in [`BlockState::warm_until`].
+/// Marks a block of which nothing is served in [`BlockState::warm_until`].
 const DAMAGED: u64 = u64::MAX;
+/// Marks a block of which some bytes are missing or wrong: each record is looked at before it is served.
+const DOUBTFUL: u64 = u64::MAX - 1;
 
 /// What is known of one block of a segment. Changes without a lock.
 #[derive(Debug, Default)]
 struct BlockState {
-    /// Until when the block counts as being in the page cache, or [`DAMAGED`].
+    /// Until when the block counts as being in the page cache, or [`DOUBTFUL`], or [`DAMAGED`].
     warm_until: AtomicU64,
     /// Length in the upper half, checksum in the lower; 0 = not known.
     sum: AtomicU64,
@@ -93,7 +99,7 @@ impl SegmentFile {
         let warm_until = &self.block(position).warm_until;
         // Fails for a block that is damaged, which it stays.
         let _ = warm_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            (now != DAMAGED).then_some(until_ms)
+            (now < DOUBTFUL).then_some(until_ms)
         });
     }
 
@@ -102,22 +108,50 @@ impl SegmentFile {
         until != DAMAGED && until > now_ms
     }
 
-    /// Gives a block up. What has befallen it may have befallen the others: their sums are looked at before they are
-    /// served again.
-    pub(crate) fn set_damaged(&self, position: u64) {
-        let block = &self.block(position).warm_until;
-        if block.swap(DAMAGED, Ordering::Relaxed) != DAMAGED {
+    /// Doubts a block, or gives it up as a whole if it says that it is another one. What has befallen it may have befallen
+    /// the others: their sums are looked at before they are served again.
+    pub(crate) fn doubt(&self, position: u64) {
+        let block = block_start(position);
+        let header = self.bytes_at(block, self.limit().min(block + BLOCK_HEADER_SIZE as u64));
+        let astray = BlockHeader::decode(header).is_some_and(|header| header.position() != block);
+        let mark = if astray { DAMAGED } else { DOUBTFUL };
+        let before = self
+            .block(block)
+            .warm_until
+            .fetch_max(mark, Ordering::Relaxed);
+        if before < DOUBTFUL {
             let blocks = (self.base..self.limit()).step_by(BLOCK);
             blocks.for_each(|block| self.set_warm(block, 0));
         }
     }
 
+    pub(crate) fn is_doubtful(&self, position: u64) -> bool {
+        self.block(position).warm_until.load(Ordering::Relaxed) == DOUBTFUL
+    }
+
+    /// Whether a range within one block holds whole records of a log and nothing else. What is missing reads as zeroes.
+    pub(crate) fn holds_records(&self, from: u64, to: u64, log: LogId) -> bool {
+        let mut rest = self.bytes_at(from, to);
+        while let Some(Ok(head)) = FrameHead::parse(rest) {
+            let Some((frame, after)) = rest.split_at_checked(head.size as usize) else {
+                return false;
+            };
+            let whole = Record::verify_stamped(frame, &Limits::HARD);
+            if whole.is_ok_and(|record| record.log() == log) {
+                rest = after;
+            } else {
+                return false;
+            }
+        }
+        rest.is_empty()
+    }
+
     /// Whether bytes of a range within one block were missing from the map when they were read, so that they are no
-    /// data; the block then counts as damaged. To be asked after reading.
+    /// data; the block is then doubtful. To be asked after reading.
     pub(crate) fn is_torn(&self, from: u64, to: u64) -> bool {
         let torn = self.map.is_torn(self.place(from)..self.place(to));
         if torn {
-            self.set_damaged(from);
+            self.doubt(from);
         }
         torn
     }
@@ -125,7 +159,6 @@ impl SegmentFile {
     /// Whether any byte of a range within one block is known to be damaged.
     pub(crate) fn is_damaged(&self, from: u64, to: u64) -> bool {
         self.block(from).warm_until.load(Ordering::Relaxed) == DAMAGED
-            || self.is_torn(from, to)
             || self
                 .gaps
                 .iter()
@@ -150,14 +183,13 @@ impl SegmentFile {
         known && !self.is_torn(position, position + BLOCK_BYTES)
     }
 
-    /// Reads a range within one block into memory, waiting for the disk. What cannot be had makes the block a damaged
+    /// Reads a range within one block into memory, waiting for the disk. What cannot be had makes the block a doubtful
     /// one.
-    pub(crate) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+    pub(crate) fn populate(&self, from: u64, to: u64) {
         let populated = self.map.populate(&(self.place(from)..self.place(to)));
         if populated.as_ref().is_err_and(is_lost) {
-            self.set_damaged(from);
+            self.doubt(from);
         }
-        populated
     }
 }
 

@@ -19,7 +19,7 @@ use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
 use crate::place::{
-    Appended, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
+    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
@@ -291,15 +291,16 @@ impl Store {
                 cold.file.set_warm(cold.block, until);
                 Ok(())
             }
-            Ok(()) => {
-                cold.file.set_damaged(cold.block);
-                Err(PopulateError::Damaged)
+            Err(error) if !is_lost(&error) => Err(PopulateError::Io(error.kind())),
+            _ => {
+                // Each record of it is looked at when it is read.
+                cold.file.doubt(cold.block);
+                progress.damaged.push(Damaged {
+                    path: Arc::clone(&cold.file.path),
+                    at: cold.block - cold.file.base,
+                });
+                Ok(())
             }
-            Err(error) if is_lost(&error) => {
-                cold.file.set_damaged(cold.block);
-                Err(PopulateError::Unreadable)
-            }
-            Err(error) => Err(PopulateError::Io(error.kind())),
         };
         let told = tokens.into_iter().map(|token| (token, outcome));
         progress.populated.extend(told);

@@ -177,7 +177,7 @@ fn a_lost_or_damaged_footer_is_rebuilt() {
 }
 
 #[test]
-fn damage_in_a_sealed_segment_is_found_when_the_range_is_populated() {
+fn damage_in_a_sealed_segment_withholds_the_record_that_it_hit_and_no_other() {
     let (bench, mut rig) = bench();
     let log = rig.log(Durability::Synced);
     rig.now_ms += 1_000_000;
@@ -189,19 +189,31 @@ fn damage_in_a_sealed_segment_is_found_when_the_range_is_populated() {
         panic!("it is cold");
     };
     rig.store.populate(cold, 77);
-    let mut told = false;
+    let (mut told, mut damaged) = (false, Vec::new());
     rig.until("populated", |rig| {
-        let damaged = |(token, result): &(u64, Result<(), PopulateError>)| {
-            *token == 77 && matches!(result, Err(PopulateError::Damaged))
-        };
-        told |= rig.progress.populated.iter().any(damaged);
+        let done =
+            |(token, result): &(u64, Result<(), PopulateError>)| *token == 77 && result.is_ok();
+        told |= rig.progress.populated.iter().any(done);
+        damaged.append(&mut rig.progress.damaged);
         told
     });
-    assert!(matches!(
-        reader.read(place.position, place.size),
-        Err(ReadError::Damaged)
-    ));
-    assert_eq!(reader.file_range(place.position, place.size), None);
+    assert_eq!(damaged.len(), 1, "the operator is told once");
+    assert_eq!(*damaged[0].path, *bench.path("0000000000000000.seg"));
+    let in_block = |place: &&Place| place.position.get() < BLOCK_BYTES;
+    for place in bench.places.iter().take_while(in_block) {
+        let read = reader.read(place.position, place.size);
+        let hit = *place == bench.places[3];
+        let right = match &read {
+            Err(ReadError::Damaged) => hit,
+            Ok(Read::Ready(_)) => !hit,
+            _ => false,
+        };
+        assert!(right, "{place:?}: {read:?}");
+        assert_eq!(reader.file_range(place.position, place.size), None);
+    }
+    let both = bench.places[2].size + place.size;
+    let read = reader.read(bench.places[2].position, both);
+    assert!(matches!(read, Err(ReadError::Damaged)), "{read:?}");
 }
 
 #[test]

@@ -256,10 +256,7 @@ impl<'a> Case<'a> {
                 road.read.insert(key);
             }
             Err(
-                Unread::Refused(ReadError::Damaged)
-                | Unread::NotPopulated(
-                    PopulateError::Damaged | PopulateError::Unreadable | PopulateError::Io(_),
-                ),
+                Unread::Refused(ReadError::Damaged) | Unread::NotPopulated(PopulateError::Io(_)),
             ) => {
                 let from = place.position.get();
                 road.told_at.push(from..from + u64::from(place.size));
