@@ -321,7 +321,10 @@ impl<'a> Hand<'a> {
     }
 
     fn misplace(&mut self, files: &mut Damaged<'a>) -> Option<Damage> {
-        let pair = self.file(2).filter(|_| self.kind == Kind::Swap);
+        let wants_pair = self.kind == Kind::Swap;
+        let pair = self
+            .file(2)
+            .filter(|file| wants_pair && !self.others(file).is_empty());
         if pair.is_none() && self.kind == Kind::Swap {
             self.kind = Kind::Empty;
         }
@@ -337,11 +340,7 @@ impl<'a> Hand<'a> {
                 format!("{file} is empty")
             }
             _ => {
-                let sort = self.image.sort(&file);
-                let others = self.image.files.keys();
-                let others = others.filter(|f| **f != file && self.image.sort(f) == sort);
-                let others: Vec<String> = others.cloned().collect();
-                let other = self.pick(&others)?;
+                let other = self.pick(&self.others(&file))?;
                 let (one, two) = (&self.image.files[&file], &self.image.files[&other]);
                 files.insert(file.clone(), Cow::Borrowed(two));
                 files.insert(other.clone(), Cow::Borrowed(one));
@@ -350,6 +349,17 @@ impl<'a> Hand<'a> {
             }
         };
         Some(damage)
+    }
+
+    /// The files of the same sort that hold something else: two copies that are alike may change names.
+    fn others(&self, file: &str) -> Vec<String> {
+        let image = self.image;
+        let sort = image.sort(file);
+        let others = image.files.iter();
+        let others = others.filter(|(f, bytes)| {
+            f.as_str() != file && image.sort(f) == sort && **bytes != image.files[file]
+        });
+        others.map(|(f, _)| f.clone()).collect()
     }
 
     /// A file is what it was earlier. Nobody can tell if it is the segment that was open when the process was killed:

@@ -244,10 +244,15 @@ impl FilesSeen<'_> {
                 if !self.may_go(name, bytes, outcome) {
                     verdict.fault(Fault::Unlinked, format!("{name}, {} bytes", bytes.len()));
                 }
-            } else if name.ends_with(".seg")
-                && let Some(what) = rewritten(bytes, &read_sparse(&path))
-            {
-                verdict.fault(Fault::Rewritten, format!("{name}: {what}"));
+            } else if name.ends_with(".seg") {
+                let after = read_sparse(&path);
+                // A segment that stood under another one's name may have got its own back.
+                let own = self.before.get(self.damage.origin(name));
+                let is_back = own.is_some_and(|own| rewritten(own, &after).is_none());
+                let what = rewritten(bytes, &after).filter(|_| !is_back);
+                if let Some(what) = what {
+                    verdict.fault(Fault::Rewritten, format!("{name}: {what}"));
+                }
             }
         }
     }

@@ -178,6 +178,16 @@ fn an_undamaged_directory_opens_as_it_was_left() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A file's bytes, without what a state says of the directory's inode number, and the checksum over it.
+fn comparable(path: &Path) -> Vec<u8> {
+    let mut bytes = read_sparse(path);
+    if bytes.starts_with(b"OYEZLOG1") {
+        bytes[152..160].fill(0);
+        bytes[12..16].fill(0);
+    }
+    bytes
+}
+
 /// So the images stand for real ones.
 #[test]
 fn a_killed_process_leaves_byte_for_byte_what_the_image_holds() {
@@ -214,11 +224,8 @@ fn a_killed_process_leaves_byte_for_byte_what_the_image_holds() {
         for name in names(&one) {
             let (one, other) = (one.join(&name), other.join(&name));
             if one.is_file() {
-                assert!(
-                    read_sparse(&one) == read_sparse(&other),
-                    "{}",
-                    one.display()
-                );
+                let [left, right] = [&one, &other].map(|path| comparable(path));
+                assert!(left == right, "{}", one.display());
                 files += 1;
             }
         }
