@@ -8,7 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -158,11 +159,24 @@ impl Setup {
     }
 
     fn launch(&self, home: &Path, data: &Path) -> Result<Running, Refusal> {
-        let log = home.join("log");
+        let (mut child, lines) = self.spawn(home, data);
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Running::ready(child, &line)),
+            Err(cause) => {
+                if cause == RecvTimeoutError::Timeout {
+                    let _ = child.kill();
+                }
+                Err(Refusal::of(child, home))
+            }
+        }
+    }
+
+    /// Starts the program; what is received is its first line, or that it ended without one.
+    fn spawn(&self, home: &Path, data: &Path) -> (Child, Receiver<String>) {
         let stderr = File::options()
             .create(true)
             .append(true)
-            .open(&log)
+            .open(log_of(home))
             .expect("the test's directory is writable");
         let mut command = self.command(data);
         command
@@ -181,20 +195,12 @@ impl Setup {
                 let _ = line_in.send(line);
             }
         });
-        match lines.recv_timeout(PATIENCE) {
-            Ok(line) => Ok(Running::ready(child, &line)),
-            Err(cause) => {
-                if cause == RecvTimeoutError::Timeout {
-                    let _ = child.kill();
-                }
-                let status = child.wait().expect("the child was not waited for");
-                Err(Refusal {
-                    code: process::code(status),
-                    message: std::fs::read_to_string(&log).unwrap_or_default(),
-                })
-            }
-        }
+        (child, lines)
     }
+}
+
+fn log_of(home: &Path) -> PathBuf {
+    home.join("log")
 }
 
 /// How a broker that did not serve ended.
@@ -204,6 +210,17 @@ pub struct Refusal {
     pub code: i32,
     /// What it said on stderr.
     pub message: String,
+}
+
+impl Refusal {
+    /// Waits for the end of a child that ends by itself, or is being killed.
+    fn of(mut child: Child, home: &Path) -> Self {
+        let status = child.wait().expect("the child was not waited for");
+        Self {
+            code: process::code(status),
+            message: std::fs::read_to_string(log_of(home)).unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -295,7 +312,7 @@ impl Broker {
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(log_of(self.home.path())).unwrap_or_default()
     }
 
     /// A session that is welcome.
@@ -390,6 +407,24 @@ impl Broker {
             .launch(self.home.path(), &self.data)
             .unwrap_or_else(|refusal| panic!("the broker does not start again: {refusal:?}"));
         self.setup = setup;
+    }
+
+    /// Starts it again, does something when `time` is over or the broker is ready, whichever comes first, and ends it at
+    /// once.
+    ///
+    /// # Panics
+    /// When it runs, or ends by itself.
+    pub fn interrupted_start(&self, time: Duration, meanwhile: impl FnOnce()) {
+        assert!(self.running.over, "the broker is still running");
+        let (mut child, lines) = self.setup.spawn(self.home.path(), &self.data);
+        let ended = lines.recv_timeout(time) == Err(RecvTimeoutError::Disconnected);
+        if !ended {
+            meanwhile();
+        }
+        // It may have ended by itself.
+        let _ = child.kill();
+        let refusal = Refusal::of(child, self.home.path());
+        assert!(!ended, "the broker does not start again: {refusal:?}");
     }
 }
 

@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod crowd;
 pub mod deadline;
 pub mod figures;
+pub mod files;
 pub mod model;
 pub mod process;
 pub mod programs;
