@@ -2,6 +2,7 @@
 //! nothing else, and takes records again when there is room.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -228,5 +229,83 @@ fn a_full_disk_refuses_publishing_until_there_is_room_and_reading_goes_on_with_t
 fn a_full_disk_refuses_publishing_until_there_is_room_and_reading_goes_on_with_the_thread() {
     if can_mount("a full disk with the thread") {
         full_disk("thread");
+    }
+}
+
+/// A disk of its own, which stays when the broker ends.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir_all(at).expect("a directory for the mount");
+        let size = format!("size={size}");
+        let mount = ["-t", "tmpfs", "-o", &size, "tmpfs"];
+        let mounted = run(std::process::Command::new("mount").args(mount).arg(at));
+        assert!(mounted.status.success(), "{mounted:?}");
+        Self(at.to_owned())
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) -> std::path::PathBuf {
+        let path = self.0.join("filler");
+        let mut filler = fs::File::create(&path).expect("a file");
+        let chunk = vec![1; 64 << 10];
+        while filler.write_all(&chunk).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = run(std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.0));
+        if !unmounted.status.success() {
+            eprintln!("left behind: {unmounted:?}");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_filled_up_does_not_keep_the_broker_from_starting() {
+    if !can_mount("a_disk_that_filled_up_does_not_keep_the_broker_from_starting") {
+        return;
+    }
+    for clean in [false, true] {
+        let home = TempDir::new().expect("a directory for temporary files");
+        let disk = Disk::mount(&home.path().join("disk"), "300m");
+        let data = disk.0.join("data");
+        fs::create_dir(&data).expect("it is not there yet");
+        let mut broker = Setup::new().start_on(&data);
+        let mut publisher = broker.connect();
+        publisher.publish("a/topic", b"one");
+        let epoch = publisher.publish("a/topic", b"two").epoch;
+        let filler = disk.fill();
+        for _ in 0..3 {
+            match clean {
+                true => assert!(broker.stop().success()),
+                false => broker.kill(),
+            }
+            broker.restart();
+        }
+        let mut reader = broker.connect();
+        let answer = reader.subscribe("a/topic", Start::Earliest);
+        assert_eq!(
+            (answer.head.get(), answer.epoch),
+            (2, epoch),
+            "clean {clean}"
+        );
+        let messages: Vec<_> = reader.messages("a/topic", 2);
+        assert_eq!(messages, [(0, b"one".to_vec()), (1, b"two".to_vec())]);
+        // Its own segment has room; when that is full the disk is.
+        let mut publisher = broker.connect();
+        let payload = Random::new(5).bytes(200_000);
+        let mut outcomes = (0..2000).map(|_| publisher.publish("a/topic", &payload).outcome);
+        assert!(outcomes.any(|outcome| outcome == Outcome::DiskFull));
+        fs::remove_file(&filler).expect("the filler is there");
+        wait_until("room on the disk to be noticed", || {
+            publisher.publish("a/topic", b"after").outcome == Outcome::Ok
+        });
+        assert!(broker.stop().success());
     }
 }
