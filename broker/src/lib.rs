@@ -96,6 +96,7 @@ mod listener;
 mod metrics;
 mod plan;
 mod publish;
+mod pump;
 mod query;
 mod receive;
 mod registry;

@@ -248,7 +248,7 @@
 //! | 24 | u64 | offset | **broker**: of the first message. From the publisher: its correlation id |
 //! | 32 | u48 | sequence | **broker**: number of the record in its log |
 //! | 38 | u16 | log | **broker** |
-//! | 40 | u48 | timestamp | **broker**: ms since the Unix epoch, never backwards within a log |
+//! | 40 | u48 | timestamp | **broker**: ms since the Unix epoch; within a log it goes back only where the broker's clock had been over an hour ahead |
 //! | 46 | u16 | incarnation | **broker** |
 //! | 48 | t bytes | topic | |
 //! | 48 + t | 8e bytes | extras | |

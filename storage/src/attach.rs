@@ -36,7 +36,7 @@ impl Log {
         for (block, sum) in head.sums.iter().enumerate() {
             file.set_sum(head.base + block as u64 * BLOCK_BYTES, *sum);
         }
-        self.last_ms = self.last_ms.max(head.last_ms);
+        self.last_ms = head.last_ms;
         let segment = Segment {
             number,
             base: head.base,
@@ -47,7 +47,8 @@ impl Log {
             writing: None,
             stage: Stage::Sealed,
             synced: true,
-            last_ms: head.last_ms,
+            first: None,
+            last: self.written_now(head.last_ms),
             index: SegmentIndex::Footer(sealed.footer),
         };
         self.push_segment(segment);
@@ -57,6 +58,10 @@ impl Log {
     pub(crate) fn attach_kept(&mut self, mut kept: Kept, opened: Opened) {
         let number = self.next_number;
         let live = kept.index();
+        let first_ms = kept
+            .records
+            .first()
+            .map(|found| kept.record(found).timestamp_ms());
         for (slot, topic) in live.topics.iter().enumerate() {
             let slot = u32::try_from(slot).expect("a segment has fewer topics than 2^32");
             let (first, last) = (topic.places.first(), topic.places.last());
@@ -82,7 +87,9 @@ impl Log {
             // It was just read.
             file.set_warm(position, self.now.monotonic_ms + self.parts.options.warm_ms);
         }
-        self.last_ms = self.last_ms.max(kept.last_ms);
+        if kept.last_ms > 0 {
+            self.last_ms = kept.last_ms;
+        }
         let segment = Segment {
             number,
             base: kept.base,
@@ -93,7 +100,8 @@ impl Log {
             writing: Some(opened.file),
             stage: Stage::Full,
             synced: false,
-            last_ms: kept.last_ms,
+            first: first_ms.map(|ms| self.written_now(ms)),
+            last: self.written_now(kept.last_ms),
             index: SegmentIndex::Live(Arc::new(live)),
         };
         self.push_segment(segment);

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
-//!   segments and drains; `retention` drops them; `lookup` answers questions about topics.
+//!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
+//!   with; `lookup` answers questions about topics.
 //! - `survey` looks into a directory, `scan` reads a block believing nothing, `recovery` puts blocks together, `open`
 //!   decides where the log goes on, with the segments that `attach` takes in.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
@@ -89,6 +90,11 @@
 //! all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync covered, as the mark
 //! of a sync cannot be part of it.
 //!
+//! Timestamps do not go back, except where a record was stamped more than an hour ahead of the clock that stamps the
+//! next one: the clock was wrong then, and is followed again. A segment that is not full is left when its oldest record
+//! is too old for a log that keeps records for a time: its last block ends in a pad, what follows of it stays zero, and
+//! the next segment begins with a block header, which is synced without waiting for a record.
+//!
 //! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far: a mark whose chain
 //! does not fit says that a record before it is not the one that was written.
 //!
@@ -131,7 +137,9 @@
 //! 5. The epoch is new when records are missing that were, or may have been, acknowledged; for a written log also when
 //!    the machine went down with it open (another boot id); for a memory log always.
 
+mod age;
 mod attach;
+mod clock;
 mod dir;
 mod disk;
 mod error;
@@ -165,6 +173,7 @@ mod sys;
 mod table;
 mod tail;
 
+pub use clock::ClockWasAhead;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX};
 pub use disk::{
     Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,

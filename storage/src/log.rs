@@ -12,6 +12,7 @@ use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
+use crate::clock::ClockWasAhead;
 use crate::disk::{Block, Map, Opened};
 use crate::error::AppendError;
 use crate::flush::Flush;
@@ -108,6 +109,7 @@ pub(crate) struct Log {
     /// Position that the next frame gets; a segment's border when there is no writer.
     pub head: u64,
     pub reached: Reached,
+    /// Timestamp of the newest record.
     pub last_ms: u64,
     pub incarnation: u32,
     pub flush: Flush,
@@ -120,11 +122,14 @@ pub(crate) struct Log {
     pub next_token: u64,
     pub drain: Drain,
     pub retention: crate::retention::Retention,
+    pub rolling: crate::age::Rolling,
     /// Footers are tried again from this time on.
     pub seal_retry_ms: u64,
     pub carried: Option<Arc<Map>>,
     /// What takes long to free: the next file that is written takes it along to the disk's thread.
     pub discarded: Vec<Discarded>,
+    /// What was found about the wall clock, until the next turn tells.
+    pub clock_was_ahead: Vec<ClockWasAhead>,
     /// What failed and is tried again, until the next turn tells.
     pub trouble: Vec<io::Error>,
     pub poisoned: bool,
@@ -159,9 +164,11 @@ impl Log {
             next_token: 0,
             drain: Drain::No,
             retention: crate::retention::Retention::default(),
+            rolling: crate::age::Rolling::default(),
             seal_retry_ms: 0,
             carried: None,
             discarded: Vec::new(),
+            clock_was_ahead: Vec::new(),
             trouble: Vec::new(),
             poisoned: false,
             moved: false,
@@ -218,7 +225,7 @@ impl Log {
         }
         let topic = self.index.find_or_add(hash, record.topic());
         let offset = self.index.topic(topic).next;
-        self.last_ms = self.last_ms.max(wall_ms & ((1 << 48) - 1));
+        self.take_time(wall_ms);
         Ok(self.commit(record, topic, offset))
     }
 
@@ -228,7 +235,7 @@ impl Log {
         let topic = self
             .index
             .find_or_add(self.hash(record.topic()), record.topic());
-        self.last_ms = self.last_ms.max(record.timestamp_ms());
+        self.last_ms = record.timestamp_ms();
         self.commit(record, topic, record.offset().get());
         Ok(())
     }
@@ -269,11 +276,13 @@ impl Log {
 
     fn enter(&mut self, topic: u32, offset: u64, position: u64, record: &Record<'_>) {
         let oldest = self.segments.front().map_or(0, |segment| segment.number);
+        let written = self.written_now(self.last_ms);
         let segment = self
             .segments
             .back_mut()
             .expect("the tail lies in a segment");
-        segment.last_ms = self.last_ms;
+        segment.first.get_or_insert(written);
+        segment.last = written;
         let SegmentIndex::Live(live) = &mut segment.index else {
             unreachable!("an active segment has no footer");
         };

@@ -4,6 +4,7 @@ use std::io;
 
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
+use crate::clock::ClockWasAhead;
 use crate::error::PopulateError;
 use crate::options::Durability;
 
@@ -104,6 +105,11 @@ pub struct Progress {
     pub populated: Vec<(u64, Result<(), PopulateError>)>,
     /// Logs that refused an append since and would take one.
     pub accepting_again: Vec<LogId>,
+    /// Logs that were stamped by a clock that was ahead, and follow the wall clock again.
+    pub clock_was_ahead: Vec<ClockWasAhead>,
+    /// How far the wall clock was set ahead, if by more than an hour, in milliseconds. Records do not expire by it for
+    /// ten minutes, or until it is set back.
+    pub clock_set_ahead_ms: Option<u64>,
     /// Segments that could not be prepared, and why. It is tried again about once a second; a log that needs the segment
     /// refuses records meanwhile.
     pub trouble: Vec<(LogId, io::Error)>,
@@ -118,6 +124,8 @@ impl Progress {
         self.advanced.clear();
         self.populated.clear();
         self.accepting_again.clear();
+        self.clock_was_ahead.clear();
+        self.clock_set_ahead_ms = None;
         self.trouble.clear();
         self.syncs_us.clear();
     }

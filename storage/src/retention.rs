@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, Map};
 use crate::footer::Footer;
 use crate::log::{Discarded, Drain, Log, Purpose};
+use crate::options::Durability;
 use crate::segment::{SegmentIndex, Stage};
 use crate::state::{CARRIED, decode_carried, encode_carried};
 
@@ -34,7 +35,7 @@ impl Log {
 
     pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
         let pending = !self.retention.leaving.is_empty();
-        let applies = self.retention_applies() && self.segments.len() > 1;
+        let applies = self.retention_applies() && self.segments.len() > 1 || self.ages();
         let idle = !self.retention.in_flight && self.drain == Drain::No;
         (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
     }
@@ -55,8 +56,16 @@ impl Log {
             self.shared.set_start(start);
             self.publish();
         }
+        self.look_at_newest();
         if !self.retention.leaving.is_empty() {
             self.put_carried(disk);
+        }
+    }
+
+    /// Something may have become droppable. Where records expire, the next turn looks.
+    pub(crate) fn look_at_retention_now(&mut self) {
+        if self.parts.options.retention_age_ms.is_some() {
+            self.retention.next_check_ms = self.now.monotonic_ms;
         }
     }
 
@@ -64,8 +73,14 @@ impl Log {
         let Some(oldest) = self.segments.front() else {
             return false;
         };
-        // The last segment stays even when it is sealed: it knows the sequence.
-        if oldest.stage != Stage::Sealed || self.segments.len() == 1 {
+        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
+        // first bytes are as safe as this log's are meant to be.
+        let after = match self.durability() {
+            Durability::Synced => self.flush.synced,
+            Durability::Memory | Durability::Written => self.flush.written,
+        };
+        let knows_sequence = self.segments.len() > 1 && after > oldest.limit();
+        if oldest.stage != Stage::Sealed || !knows_sequence {
             return false;
         }
         let options = &self.parts.options;
@@ -76,10 +91,7 @@ impl Log {
                 .sum::<u64>()
         };
         let large = options.retention_bytes.is_some_and(|max| total() > max);
-        let old = options
-            .retention_age_ms
-            .is_some_and(|max| oldest.last_ms.saturating_add(max) < self.now.wall_ms);
-        large || old
+        large || self.oldest_has_aged()
     }
 
     fn drop_oldest_segment(&mut self) {

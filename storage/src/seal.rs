@@ -27,6 +27,8 @@ impl Log {
         self.now = now;
         if self.on_disk() && !self.poisoned {
             self.seal_full(disk);
+            self.retain(disk);
+            self.roll_by_age();
             self.prepare_ahead(disk);
             self.drain_on(disk);
             let landed = self.flush.flight.is_none();
@@ -35,11 +37,11 @@ impl Log {
                 self.flight_since_us = now.monotonic_us;
             }
             self.retire_blocks();
-            self.retain(disk);
         }
         for error in self.trouble.drain(..) {
             progress.trouble.push((self.parts.spec.id, error));
         }
+        progress.clock_was_ahead.append(&mut self.clock_was_ahead);
         if std::mem::take(&mut self.moved) {
             progress.advanced.push(self.log_id());
         }
@@ -116,12 +118,12 @@ impl Log {
         }
         let base = match self.segments.back() {
             Some(active) if active.stage == Stage::Active => {
-                if self.head < active.base + BLOCK_BYTES {
+                if self.head < active.base + BLOCK_BYTES && !self.rolling.due {
                     return;
                 }
                 active.limit()
             }
-            _ if self.spare_wanted => self.head,
+            _ if self.spare_wanted || self.rolling.due => self.head,
             _ => return,
         };
         self.spare = Spare::Preparing { base };
@@ -227,7 +229,7 @@ impl Log {
             segment_bytes: segment.bytes,
             first_sequence: segment.first_sequence,
             next_sequence,
-            last_ms: segment.last_ms,
+            last_ms: segment.last.stamp_ms,
             dir_id,
             sums: sums(segment),
             gaps: file.gaps.clone(),
@@ -271,6 +273,7 @@ impl Log {
                     disk.close(file);
                 }
                 self.discarded.push(Discarded::Index { _index: live });
+                self.look_at_retention_now();
             }
             None => {
                 segment.stage = Stage::Full;

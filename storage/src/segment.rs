@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oyez_protocol::checksum::crc32c;
 
+use crate::age::Written;
 use crate::disk::{FileId, Map};
 use crate::footer::{BlockSum, Footer};
 use crate::format::{BLOCK_BYTES, block_start};
@@ -206,8 +207,10 @@ pub(crate) struct Segment {
     pub stage: Stage,
     /// A sync of its own has made it durable.
     pub synced: bool,
-    /// Timestamp of its last record.
-    pub last_ms: u64,
+    /// When its first record was written. Not known of a segment that was found sealed.
+    pub first: Option<Written>,
+    /// When its last record was written; while it has none, the last one before it.
+    pub last: Written,
 }
 
 impl Segment {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
 
+use crate::clock::WallClock;
 use crate::dir::DataDir;
 use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
@@ -52,6 +53,7 @@ pub struct Store {
     draining: bool,
     /// The time of the last pump.
     now_ms: u64,
+    wall_clock: WallClock,
 }
 
 impl Store {
@@ -82,6 +84,7 @@ impl Store {
             completions: Vec::new(),
             draining: false,
             now_ms: now.monotonic_ms,
+            wall_clock: WallClock::new(now),
         };
         let mut reports = Vec::with_capacity(logs.len());
         for (slot, id) in logs.iter().enumerate() {
@@ -132,6 +135,9 @@ impl Store {
     pub fn pump(&mut self, now: Moment, progress: &mut Progress) -> Result<(), Poisoned> {
         self.pool.set_clock(now.monotonic_ms);
         self.now_ms = now.monotonic_ms;
+        if let Some(ahead_ms) = self.wall_clock.look(now) {
+            progress.clock_set_ahead_ms = Some(ahead_ms);
+        }
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         let mut failed = None;
@@ -141,7 +147,9 @@ impl Store {
             }
         }
         self.completions = completions;
+        let distrusted_until_ms = self.wall_clock.distrusted_until_ms();
         for log in &mut self.logs {
+            log.rolling.distrusted_until_ms = distrusted_until_ms;
             log.turn(now, &mut *self.disk, progress);
         }
         failed.map_or(Ok(()), Err)

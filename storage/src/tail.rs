@@ -176,6 +176,27 @@ impl Log {
         }
     }
 
+    /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
+    /// begin it with, everything stays as it is.
+    pub(crate) fn roll(&mut self) -> bool {
+        if !matches!(self.spare, Spare::Ready { .. }) {
+            return false;
+        }
+        let Some(writer) = self.take_block() else {
+            return false;
+        };
+        self.close_block();
+        if let Some(active) = self.segments.back().filter(|s| s.stage == Stage::Active) {
+            if let Some(file) = &active.file {
+                file.set_end(self.head);
+            }
+            self.head = active.limit();
+        }
+        self.open_segment(self.head);
+        self.open_block(writer);
+        true
+    }
+
     /// Makes the spare segment the active one. A memory log makes a segment of one block.
     fn open_segment(&mut self, base: u64) {
         if let Some(segment) = self.segments.back_mut()
@@ -205,7 +226,8 @@ impl Log {
             writing,
             stage: Stage::Active,
             synced: false,
-            last_ms: self.last_ms,
+            first: None,
+            last: self.written_now(self.last_ms),
         };
         self.push_segment(segment);
     }

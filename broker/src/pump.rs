@@ -1,0 +1,67 @@
+//! The shard's store at work: what has finished is passed on to whoever waits for it, and what went wrong is said.
+
+use oyez_storage::Progress;
+use tracing::warn;
+
+use crate::error::ShardError;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Lets the store work: completions, visible places, the next flushes.
+    pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
+        self.progress.clear();
+        self.store
+            .pump(self.now.into(), &mut self.progress)
+            .map_err(ShardError::Poisoned)?;
+        let mut progress = std::mem::take(&mut self.progress);
+        if !progress.advanced.is_empty() {
+            self.metrics().take_store(&self.store.stats());
+        }
+        self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
+        for log in &progress.advanced {
+            self.settle(*log);
+            for shard in self
+                .shared
+                .interested(*log)
+                .filter(|shard| *shard != self.id)
+            {
+                self.outbox.wake(shard);
+            }
+        }
+        for log in &progress.accepting_again {
+            self.log(*log).refused_since_us = None;
+        }
+        self.tell_of_clocks(&progress);
+        for us in progress.syncs_us.drain(..) {
+            self.metrics().sync_us.record(us);
+        }
+        for (token, outcome) in progress.populated.drain(..) {
+            self.populated(token, outcome);
+        }
+        for (log, error) in progress.trouble.drain(..) {
+            warn!(%log, "the next segment cannot be prepared: {error}; it is tried again");
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    fn tell_of_clocks(&self, progress: &Progress) {
+        for clock in &progress.clock_was_ahead {
+            warn!(
+                log = clock.log.get(),
+                ahead_ms = clock.ahead_ms,
+                before_sequence = clock.sequence.get(),
+                "the wall clock had been ahead: records are stamped with its present time again, earlier ones keep \
+                 their stamps of the future"
+            );
+        }
+        // Every shard sees the same clock.
+        if let Some(ahead_ms) = progress.clock_set_ahead_ms.filter(|_| self.id == 0) {
+            warn!(
+                ahead_ms,
+                "the wall clock was set ahead: if that is wrong, set it right within ten minutes, before records \
+                 expire by it"
+            );
+        }
+    }
+}
