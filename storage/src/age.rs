@@ -18,13 +18,26 @@ use crate::segment::{Segment, Stage};
 /// whole segment of zeroes.
 const ROLL_MIN_MS: u64 = 60_000;
 
+/// Not seen by a turn yet.
+const UNSEEN_MS: u64 = u64::MAX;
+
 /// When a record was written, as far as the clocks tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     /// Its timestamp; 0 when it could not be read.
     pub stamp_ms: u64,
-    /// When this store saw it first, by the monotonic clock: it was appended, or found at the opening.
+    /// When this store saw it first, by the monotonic clock: in the turn after it was appended, or at the opening.
     pub seen_ms: u64,
+}
+
+impl Written {
+    /// A record that was stamped in this turn.
+    pub(crate) const fn stamped(stamp_ms: u64) -> Self {
+        Self {
+            stamp_ms,
+            seen_ms: UNSEEN_MS,
+        }
+    }
 }
 
 /// The sealing of a segment that is not full.
@@ -39,11 +52,17 @@ pub(crate) struct Rolling {
 }
 
 impl Log {
-    /// What a record is that is written now.
-    pub(crate) fn written_now(&self, stamp_ms: u64) -> Written {
-        Written {
-            stamp_ms,
-            seen_ms: self.now.monotonic_ms,
+    /// Says of the newest records when they were seen: appends do not know, as the store may have been idle before.
+    pub(crate) fn see_newest(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        for segment in self.segments.iter_mut().rev() {
+            if segment.last.seen_ms != UNSEEN_MS {
+                return;
+            }
+            segment.last.seen_ms = now_ms;
+            if let Some(first) = &mut segment.first {
+                first.seen_ms = first.seen_ms.min(now_ms);
+            }
         }
     }
 

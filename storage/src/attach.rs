@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::age::Written;
 use crate::disk::Opened;
 use crate::format::BLOCK_BYTES;
 use crate::index::SegmentRef;
@@ -48,7 +49,7 @@ impl Log {
             stage: Stage::Sealed,
             synced: true,
             first: None,
-            last: self.written_now(head.last_ms),
+            last: Written::stamped(head.last_ms),
             index: SegmentIndex::Footer(sealed.footer),
         };
         self.push_segment(segment);
@@ -100,8 +101,8 @@ impl Log {
             writing: Some(opened.file),
             stage: Stage::Full,
             synced: false,
-            first: first_ms.map(|ms| self.written_now(ms)),
-            last: self.written_now(kept.last_ms),
+            first: first_ms.map(Written::stamped),
+            last: Written::stamped(kept.last_ms),
             index: SegmentIndex::Live(Arc::new(live)),
         };
         self.push_segment(segment);

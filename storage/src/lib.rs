@@ -172,6 +172,7 @@ mod survey;
 mod sys;
 mod table;
 mod tail;
+mod trouble;
 
 pub use clock::ClockWasAhead;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX};
@@ -188,3 +189,4 @@ pub use place::*;
 pub use reader::{ColdRange, FileRange, LogReader, Read, SegmentFiles};
 pub use store::Store;
 pub use sys::arena::{ArenaOptions, ArenaPool};
+pub use trouble::{Attempt, Mended, Trouble};

@@ -4,7 +4,6 @@
 //! refused, and `Progress::accepting_again` says when to come back.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -12,6 +11,7 @@ use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
+use crate::age::Written;
 use crate::clock::ClockWasAhead;
 use crate::disk::{Block, Map, Opened};
 use crate::error::AppendError;
@@ -26,6 +26,7 @@ use crate::sip::siphash13;
 use crate::sys::arena::{ArenaPool, BlockWriter};
 use crate::table::PackedPlace;
 use crate::tail::{Reached, TailBlock};
+use crate::trouble::Streaks;
 
 /// Bytes of a stamped record that its chain link covers: the header checksum.
 const CHAINED: std::ops::Range<usize> = 20..24;
@@ -58,7 +59,7 @@ pub(crate) enum Purpose {
     /// Footer of a full segment, by number.
     Footer(u32),
     Carried,
-    Unlink,
+    Unlink(Vec<PathBuf>),
     State,
 }
 
@@ -116,6 +117,10 @@ pub(crate) struct Log {
     /// When the flight under way took off.
     pub flight_since_us: u64,
     pub spare: Spare,
+    /// An append needs the next segment, which is not there.
+    pub segment_needed: bool,
+    /// The first turn that saw it needed.
+    pub needed_since_ms: Option<u64>,
     /// A written log makes its first segment when it is first wanted.
     pub spare_wanted: bool,
     pub ops: Vec<(u64, Purpose)>,
@@ -130,13 +135,13 @@ pub(crate) struct Log {
     pub discarded: Vec<Discarded>,
     /// What was found about the wall clock, until the next turn tells.
     pub clock_was_ahead: Vec<ClockWasAhead>,
-    /// What failed and is tried again, until the next turn tells.
-    pub trouble: Vec<io::Error>,
+    /// What fails and is tried again.
+    pub streaks: Streaks,
     pub poisoned: bool,
     /// The visible place advanced since the last turn.
     pub moved: bool,
-    /// An append was refused since the last time the log said that it accepts again.
-    pub refused: bool,
+    /// How an append was refused since the last time the log said that it accepts again.
+    pub refused: Option<AppendError>,
     pub now: Moment,
     pub records_appended: u64,
 }
@@ -159,6 +164,8 @@ impl Log {
             flush: Flush::default(),
             flight_since_us: 0,
             spare: Spare::None,
+            segment_needed: false,
+            needed_since_ms: None,
             spare_wanted: parts.spec.durability == Durability::Synced,
             ops: Vec::with_capacity(16),
             next_token: 0,
@@ -169,10 +176,10 @@ impl Log {
             carried: None,
             discarded: Vec::new(),
             clock_was_ahead: Vec::new(),
-            trouble: Vec::new(),
+            streaks: Streaks::default(),
             poisoned: false,
             moved: false,
-            refused: false,
+            refused: None,
             now: Moment::default(),
             records_appended: 0,
             parts,
@@ -219,7 +226,7 @@ impl Log {
             return Err(AppendError::TooManyTopics);
         }
         if let Err(error) = self.make_room(record.size() as usize) {
-            self.refused = true;
+            self.refused = Some(error);
             self.spare_wanted = true;
             return Err(error);
         }
@@ -276,7 +283,7 @@ impl Log {
 
     fn enter(&mut self, topic: u32, offset: u64, position: u64, record: &Record<'_>) {
         let oldest = self.segments.front().map_or(0, |segment| segment.number);
-        let written = self.written_now(self.last_ms);
+        let written = Written::stamped(self.last_ms);
         let segment = self
             .segments
             .back_mut()

@@ -24,6 +24,7 @@ use crate::state::STATE;
 use crate::survey::{Blank, Part, Survey, Surveyor};
 use crate::sys::arena::ArenaPool;
 use crate::tail::Reached;
+use crate::trouble::Attempt;
 
 /// What a log is opened with.
 pub(crate) struct Opening<'a> {
@@ -329,6 +330,12 @@ impl Rebuild<'_> {
 
     fn wait_for_room(&mut self, refused: AppendError) -> Result<(), OpenError> {
         let path = self.log.parts.path.clone();
+        // No time passes here, so that it would never be tried again.
+        if let Some(error) = self.log.streaks.take_begun(Attempt::Prepare)
+            && refused == AppendError::Busy
+        {
+            return Err(self.io(error));
+        }
         match refused {
             AppendError::Busy => match self.step() {
                 Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {

@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Disk, Map};
+use crate::error::Poisoned;
 use crate::footer::Footer;
 use crate::log::{Discarded, Drain, Log, Purpose};
 use crate::options::Durability;
 use crate::segment::{SegmentIndex, Stage};
 use crate::state::{CARRIED, decode_carried, encode_carried};
+use crate::trouble::Attempt;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
@@ -24,6 +26,8 @@ pub(crate) struct Retention {
     leaving: Vec<PathBuf>,
     /// Footers of those, kept in case that the table must be tried again.
     footers: Vec<Footer>,
+    /// Files that could not be removed.
+    unremoved: Vec<PathBuf>,
     in_flight: bool,
 }
 
@@ -34,7 +38,7 @@ impl Log {
     }
 
     pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
-        let pending = !self.retention.leaving.is_empty();
+        let pending = !self.retention.leaving.is_empty() || !self.retention.unremoved.is_empty();
         let applies = self.retention_applies() && self.segments.len() > 1 || self.ages();
         let idle = !self.retention.in_flight && self.drain == Drain::No;
         (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
@@ -57,6 +61,10 @@ impl Log {
             self.publish();
         }
         self.look_at_newest();
+        if !self.retention.unremoved.is_empty() {
+            let paths = std::mem::take(&mut self.retention.unremoved);
+            self.remove(paths, disk);
+        }
         if !self.retention.leaving.is_empty() {
             self.put_carried(disk);
         }
@@ -133,16 +141,44 @@ impl Log {
         disk.put(token, path, Box::new(content));
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Arc<Map>>, disk: &mut dyn Disk) {
+    pub(crate) fn carried_put(
+        &mut self,
+        result: io::Result<Arc<Map>>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
         self.retention.in_flight = false;
-        // Without the table the files stay; it is tried again at the next check.
-        let Ok(map) = result else {
-            return;
+        let map = match result {
+            Ok(map) => map,
+            // Without the table the files stay; it is tried again at the next check.
+            Err(error) => return self.fail(Attempt::Carried, error),
         };
+        self.streaks.worked(Attempt::Carried);
         self.carried = Some(map);
         self.retention.footers.clear();
         let paths = std::mem::take(&mut self.retention.leaving);
-        let token = self.token(Purpose::Unlink);
+        self.remove(paths, disk);
+        Ok(())
+    }
+
+    fn remove(&mut self, paths: Vec<PathBuf>, disk: &mut dyn Disk) {
+        let token = self.token(Purpose::Unlink(paths.clone()));
         disk.unlink(token, paths);
+    }
+
+    pub(crate) fn unlinked(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
+        let Some(Purpose::Unlink(mut paths)) = self.take_purpose(token) else {
+            return Ok(());
+        };
+        match result {
+            Ok(()) => {
+                self.streaks.worked(Attempt::Unlink);
+                Ok(())
+            }
+            // They take space until the next check, or are dropped again after the next start.
+            Err(error) => {
+                self.retention.unremoved.append(&mut paths);
+                self.fail(Attempt::Unlink, error)
+            }
+        }
     }
 }

@@ -151,6 +151,20 @@ fn a_quiet_log_loses_its_records_within_about_a_second_after_they_are_due() {
 }
 
 #[test]
+fn a_record_ages_from_when_it_was_appended_however_long_the_store_was_idle_before() {
+    for durability in DURABLE {
+        let mut bench = bench(&aging());
+        bench.append(durability, "t", 100);
+        bench.pass(AGE_MS + 10_000);
+        // Nothing wakes the store until the next record comes.
+        bench.rig.now_ms += 2 * AGE_MS;
+        bench.append(durability, "t", 100);
+        bench.pass(AGE_MS - 10_000);
+        assert_eq!(bench.kept(durability, "t"), (1, 2), "{durability}");
+    }
+}
+
+#[test]
 fn an_empty_log_wants_nothing_more() {
     let mut bench = bench(&aging());
     for durability in DURABLE {
