@@ -84,6 +84,7 @@ pub mod config;
 mod dispatch;
 pub mod doctor;
 mod drain;
+mod ends;
 mod error;
 mod fanout;
 mod handover;
@@ -116,6 +117,7 @@ mod subscription;
 mod sys;
 mod timer;
 mod topic;
+mod watch;
 
 pub use config::Config;
 pub use error::{ShardError, StartError};

@@ -64,6 +64,9 @@ pub(crate) struct ShardMetrics {
     pub(crate) records_synced: Counter,
     pub(crate) segments: Counter,
     pub(crate) segment_bytes: Counter,
+    /// What own logs have tried in vain and try again, and how many such things fail now.
+    pub(crate) storage_failures: Counter,
+    pub(crate) storage_failing: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
     /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
@@ -134,6 +137,9 @@ pub(crate) struct Stats {
     records_per_sync: f64,
     segments: u64,
     segment_bytes: u64,
+    /// Attempts of the store that failed and are made again, and how many things fail now.
+    storage_failures: u64,
+    storage_failing: u64,
     /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
     turn_us: Quantiles,
     storage_us: Quantiles,
@@ -234,6 +240,8 @@ impl Stats {
             records_per_sync,
             segments: sum(|s| &s.segments),
             segment_bytes: sum(|s| &s.segment_bytes),
+            storage_failures: sum(|s| &s.storage_failures),
+            storage_failing: sum(|s| &s.storage_failing),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),

@@ -1,7 +1,8 @@
 //! The shard's store at work: what has finished is passed on to whoever waits for it, and what went wrong is said.
 
-use oyez_storage::Progress;
-use tracing::warn;
+use oyez_protocol::LogId;
+use oyez_storage::{Attempt, Progress, Trouble};
+use tracing::{info, warn};
 
 use crate::error::ShardError;
 use crate::shard::Shard;
@@ -38,11 +39,37 @@ impl Shard {
         for (token, outcome) in progress.populated.drain(..) {
             self.populated(token, outcome);
         }
-        for (log, error) in progress.trouble.drain(..) {
-            warn!(%log, "the next segment cannot be prepared: {error}; it is tried again");
-        }
+        self.tell_of_trouble(&progress);
         self.progress = progress;
         Ok(())
+    }
+
+    /// What is tried again is told when it begins to fail and when it works again, and counted in between.
+    fn tell_of_trouble(&self, progress: &Progress) {
+        if progress.failures == 0 && progress.mended.is_empty() {
+            return;
+        }
+        let metrics = self.metrics();
+        metrics.storage_failures.add(progress.failures);
+        metrics.storage_failing.set(self.store.failing() as u64);
+        for Trouble {
+            log,
+            attempt,
+            error,
+        } in &progress.trouble
+        {
+            let log = log.map(LogId::get);
+            let then = match attempt {
+                Attempt::State => "the next start recovers the log",
+                _ => "it is tried again",
+            };
+            warn!(log, "{attempt} failed: {error}; {then}");
+        }
+        for mended in &progress.mended {
+            let log = mended.log.map(LogId::get);
+            let (attempt, failures) = (mended.attempt, mended.failures);
+            info!(log, failures, "{attempt} works again");
+        }
     }
 
     fn tell_of_clocks(&self, progress: &Progress) {

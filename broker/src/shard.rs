@@ -269,11 +269,14 @@ impl Shard {
             }
             match self.shared.phase() {
                 Phase::Serving => {}
-                Phase::Stopping => {
-                    if self.drain_turn() {
-                        return Ok(());
+                Phase::Stopping => match self.drain_turn() {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(undrained) => {
+                        self.store.abandon();
+                        return Err(undrained);
                     }
-                }
+                },
                 Phase::Failed => return Err(ShardError::Elsewhere),
             }
             let busy = self.turn()?;

@@ -211,7 +211,7 @@
 //! | 0 | done | | 5 | the offset lies beyond the newest visible message |
 //! | 1 | not a topic | | 6 | the disk is full; publishing is refused, reading goes on |
 //! | 2 | subscribed already | | 7 | the broker is shutting down |
-//! | 3 | not subscribed | | 8 | the topic's log failed |
+//! | 3 | not subscribed | | 8 | the topic's log cannot store it |
 //! | 4 | too many subscriptions | | 9 | a new topic, and its log has as many topics as it may |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen

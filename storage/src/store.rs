@@ -354,12 +354,15 @@ impl Store {
     /// The logs that a drain has not closed, and what of them is not durable.
     #[must_use]
     pub fn undrained(&self) -> Vec<Undrained> {
-        let open = self.logs.iter().filter(|log| log.drain != Drain::Done);
-        open.map(|log| Undrained {
-            log: log.log_id(),
-            records: log.undurable(),
-        })
-        .collect()
+        let open = |log: &&Log| log.on_disk() && log.drain != Drain::Done;
+        self.logs
+            .iter()
+            .filter(open)
+            .map(|log| Undrained {
+                log: log.log_id(),
+                records: log.undurable(),
+            })
+            .collect()
     }
 
     /// Gives up without waiting for the disk: what the kernel may still use is never freed. For the end of a process
