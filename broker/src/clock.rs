@@ -52,7 +52,7 @@ impl Clock for SystemClock {
         Now {
             monotonic_ms: monotonic_us / 1000,
             monotonic_us,
-            // A clock set before 1970 counts as 1970: timestamps in a log never go back anyway.
+            // A clock set before 1970 counts as 1970.
             wall_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, milliseconds),

@@ -59,7 +59,7 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Bytes that one log keeps at most; 0 keeps all.
     pub retention_bytes: u64,
-    /// Seconds after which a segment is dropped; 0 keeps it.
+    /// Seconds after which the records of a log on disk go, when all of their segment are older; 0 keeps them.
     pub retention_seconds: u64,
     /// Bytes that one memory log keeps at most.
     pub memory_log_bytes: u64,

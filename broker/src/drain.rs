@@ -1,18 +1,27 @@
 //! Stopping without losing anything: nobody is read any more, what was read is made durable and acknowledged, and then
 //! every session is told when to come back, each at its own time.
+//!
+//! All of it together takes `drain_timeout_ms` at most. Records that a log has not taken in half of that are refused, so
+//! that the rest is there for those that it has taken. A store that is not closed when most of that has passed is given
+//! up: what of it is not durable is said, sessions are told all the same, and the process ends with an error.
 
 use oyez_protocol::event::GoodbyeCode;
 use std::sync::atomic::Ordering;
 
+use tracing::error;
+
 use crate::close::Reason;
+use crate::error::ShardError;
 use crate::shard::Shard;
 
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;
+/// What of the shutdown's time is kept for sessions to take their Goodbye: a tenth of it, at most so much.
+const GOODBYE_MS_MAX: u64 = 500;
 
 /// How far a shard's shutdown has come. Logs are closed and sessions told when all shards have come so far, because each
 /// may still have something for the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     /// Not begun.
     #[default]
@@ -30,16 +39,28 @@ enum Step {
 }
 
 /// The shutdown of one shard.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Drain {
     step: Step,
-    deadline_ms: u64,
+    /// Until when logs that take no more are waited for, until when the store is, and everything.
+    appends_until_ms: u64,
+    store_until_ms: u64,
+    until_ms: u64,
+    /// A record that a log does not take at once is not stored any more.
+    refuses: bool,
+    /// What was given up.
+    undrained: Option<ShardError>,
 }
 
 impl Drain {
     /// Whether input is not taken any more.
     pub(crate) fn is_begun(&self) -> bool {
         self.step != Step::Serving
+    }
+
+    /// Whether records that wait for a log are refused: the time that is left is for those that are stored.
+    pub(crate) const fn refuses(&self) -> bool {
+        self.refuses
     }
 
     pub(crate) fn wait_ms(&self) -> Option<u64> {
@@ -49,11 +70,27 @@ impl Drain {
 
 impl Shard {
     /// Goes on with the shutdown by at most one step; tells whether it is complete.
-    pub(crate) fn drain_turn(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// It is, but the store was given up.
+    pub(crate) fn drain_turn(&mut self) -> Result<bool, ShardError> {
+        if self.drain.is_begun()
+            && self.drain.step < Step::Leaving
+            && self.now.monotonic_ms >= self.drain.store_until_ms
+        {
+            self.give_up();
+        }
+        self.drain.refuses =
+            self.drain.is_begun() && self.now.monotonic_ms >= self.drain.appends_until_ms;
         let (shards, shared) = (self.shared.shards, self.shared.clone());
         match self.drain.step {
             Step::Serving => {
                 self.stop_listening();
+                let timeout_ms = u64::from(shared.config.drain_timeout_ms);
+                self.drain.until_ms = shared.stopping_since_ms().saturating_add(timeout_ms);
+                let goodbye_ms = (timeout_ms / 10).min(GOODBYE_MS_MAX);
+                self.drain.store_until_ms = self.drain.until_ms - goodbye_ms;
+                self.drain.appends_until_ms = self.drain.store_until_ms - timeout_ms / 2;
                 self.drain.step = Step::Deaf;
             }
             Step::Deaf => {
@@ -88,9 +125,36 @@ impl Shard {
                     self.drain.step = Step::Leaving;
                 }
             }
-            Step::Leaving => return self.is_empty_or_late(),
+            Step::Leaving => {
+                if self.is_empty_or_late() {
+                    return self.drain.undrained.take().map_or(Ok(true), Err);
+                }
+            }
         }
-        false
+        Ok(false)
+    }
+
+    /// The store has not been closed in time, here or by another shard: sessions are told to go, whatever waits.
+    fn give_up(&mut self) {
+        let left = self.store.undrained();
+        for open in &left {
+            let (log, records) = (open.log.get(), open.records);
+            error!(
+                log,
+                records,
+                "the log could not be closed in time: these records are not known to be durable"
+            );
+        }
+        if !left.is_empty() {
+            self.drain.undrained = Some(ShardError::Undrained {
+                logs: left.len(),
+                records: left.iter().map(|open| open.records).sum(),
+            });
+        }
+        while self.take_messages() {}
+        self.deliver_acks();
+        self.dismiss_sessions();
+        self.drain.step = Step::Leaving;
     }
 
     fn stop_listening(&mut self) {
@@ -110,12 +174,10 @@ impl Shard {
             let reason = "the broker is shutting down";
             self.say_goodbye(id, GoodbyeCode::Draining, retry_after_ms, reason);
         }
-        self.drain.deadline_ms =
-            self.now.monotonic_ms + u64::from(self.shared.config.drain_timeout_ms);
     }
 
     fn is_empty_or_late(&mut self) -> bool {
-        if self.now.monotonic_ms >= self.drain.deadline_ms {
+        if self.now.monotonic_ms >= self.drain.until_ms {
             for id in self.sessions.ids() {
                 self.disconnect(id, Reason::Stopping);
             }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use oyez_storage::{DirError, OpenError, Poisoned};
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::shared::Phase;
 
 /// Why the broker does not start.
 #[derive(Debug, Error)]
@@ -97,10 +99,47 @@ pub enum ShardError {
     /// A log failed.
     #[error(transparent)]
     Poisoned(Poisoned),
+    /// A directory of the store was removed, or another one is in its place.
+    #[error(
+        "{path} has vanished: what is acknowledged from here on would be lost; move the data directory only while the broker is stopped"
+    )]
+    Vanished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A shutdown had to end before everything was durable.
+    #[error(
+        "the store could not be closed within `drain_timeout_ms`: {logs} logs are open, {records} of their records are not known to be durable"
+    )]
+    Undrained {
+        /// Logs that are not closed.
+        logs: usize,
+        /// Records of theirs that are not known to be durable.
+        records: u64,
+    },
+    /// A shard does not come back from a call.
+    #[error("{0} shards do not come back from the kernel")]
+    Stuck(usize),
     /// The thread panicked.
     #[error("a shard panicked; this is a defect in Oyez")]
     Panicked,
     /// Another shard failed; its own error says why.
     #[error("another shard failed")]
     Elsewhere,
+}
+
+impl ShardError {
+    /// What the other shards are to do.
+    pub(crate) const fn phase(&self) -> Phase {
+        match self {
+            // They have given up as well, and let their sessions go in good order.
+            Self::Undrained { .. } => Phase::Stopping,
+            _ => Phase::Failed,
+        }
+    }
+
+    /// Whether something may still be written to the data directory until the process ends.
+    pub(crate) const fn leaves_work_behind(&self) -> bool {
+        matches!(self, Self::Undrained { .. } | Self::Stuck(_))
+    }
 }

@@ -70,6 +70,9 @@ pub(crate) struct ShardMetrics {
     pub(crate) losses: Counter,
     /// Blocks that were read since and were not what was written.
     pub(crate) damaged_blocks: Counter,
+    /// What own logs have tried in vain and try again, and how many such things fail now.
+    pub(crate) storage_failures: Counter,
+    pub(crate) storage_failing: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
     /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
@@ -143,6 +146,9 @@ pub(crate) struct Stats {
     damaged_files: u64,
     losses: u64,
     damaged_blocks: u64,
+    /// Attempts of the store that failed and are made again, and how many things fail now.
+    storage_failures: u64,
+    storage_failing: u64,
     /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
     turn_us: Quantiles,
     storage_us: Quantiles,
@@ -246,6 +252,8 @@ impl Stats {
             damaged_files: sum(|s| &s.damaged_files),
             losses: sum(|s| &s.losses),
             damaged_blocks: sum(|s| &s.damaged_blocks),
+            storage_failures: sum(|s| &s.storage_failures),
+            storage_failing: sum(|s| &s.storage_failing),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),

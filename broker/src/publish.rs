@@ -110,6 +110,7 @@ impl Shard {
                 }
                 return Taken::Done;
             }
+            Err(AppendError::Busy) if self.drain.refuses() => Outcome::Draining,
             Err(AppendError::Busy) => {
                 let now_us = self.now.monotonic_us;
                 self.log(log).refused_since_us.get_or_insert(now_us);
@@ -118,10 +119,17 @@ impl Shard {
             Err(AppendError::DiskFull) => Outcome::DiskFull,
             Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
             Err(AppendError::Closing) => Outcome::Draining,
-            Err(AppendError::Poisoned | AppendError::TooLarge | AppendError::NotHere) => {
-                Outcome::LogFailed
-            }
+            Err(
+                AppendError::NoSegment
+                | AppendError::Poisoned
+                | AppendError::TooLarge
+                | AppendError::NotHere,
+            ) => Outcome::LogFailed,
         };
+        if matches!(outcome, Outcome::DiskFull | Outcome::LogFailed) {
+            // So is everybody who waits for the log.
+            self.log(log).refused_since_us = None;
+        }
         self.metrics().publishes_refused.add(1);
         let entry = PublishedEntry {
             correlation: origin.correlation,

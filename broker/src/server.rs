@@ -17,16 +17,18 @@ use tracing::{info, warn};
 use crate::awake::{Awake, Vigil};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
+use crate::ends::{End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
 use crate::plan;
 use crate::recovered;
 use crate::shard::{Shard, ShardParts};
-use crate::shared::{Phase, Shared, SharedParts};
+use crate::shared::{Shared, SharedParts};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, signals, socket};
+use crate::watch::Watch;
 
 /// Blocks of the tail arena that each log on disk has at least, however many logs share it.
 const TAIL_BLOCKS_MIN: usize = 4;
@@ -38,21 +40,24 @@ pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
-    ends: Receiver<Result<(), ShardError>>,
+    ends: Ends,
     /// Held until the shards are gone.
-    _lock: DirLock,
+    lock: DirLock,
 }
 
 /// Asks a running broker to stop, from any thread.
 #[derive(Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
+    ends: Sender<End>,
 }
 
 impl Stopper {
     /// Begins the shutdown; [`Server::wait`] returns when it is complete. Asking twice is asking once.
     pub fn stop(&self) {
-        self.shared.enter(Phase::Stopping);
+        self.shared.stop(SystemClock.now().monotonic_ms);
+        // Nobody waits for a broker that is gone.
+        let _ = self.ends.send(End::Asked);
     }
 }
 
@@ -111,14 +116,15 @@ impl Server {
             address,
             lock: lock.fd(),
         };
-        let (shards, ends) = launch.start()?;
+        let ends = Ends::default();
+        let shards = launch.start(&ends)?;
         drop(held);
         Ok(Self {
             address,
             shared,
             shards,
             ends,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -139,27 +145,29 @@ impl Server {
     pub fn stopper(&self) -> Stopper {
         Stopper {
             shared: self.shared.clone(),
+            ends: self.ends.sender(),
         }
     }
 
-    /// Waits until the broker has stopped.
+    /// Waits until the broker has stopped. That takes `drain_timeout_ms` from when it was asked to, and a moment.
     ///
     /// # Errors
-    /// Why a shard could not go on. What was acknowledged is as safe as its durability says.
+    /// Why a shard could not go on, or that the store was not closed in time. What was acknowledged is as safe as its
+    /// durability says; whatever still runs then ends with the process, which keeps the data directory locked.
     pub fn wait(self) -> Result<(), ShardError> {
-        let mut outcome = Ok(());
-        for _ in 0..self.shards.len() {
-            let end = self.ends.recv().unwrap_or(Err(ShardError::Panicked));
-            if let Err(error) = end {
-                self.shared.enter(Phase::Failed);
-                if outcome.is_ok() {
-                    outcome = Err(error);
-                }
+        let watch = Watch::begin(&self.shared.dir, self.ends.sender());
+        if let Err(error) = &watch {
+            warn!("nobody will notice if the data directory vanishes: {error}");
+        }
+        let Ended { left, outcome } = self.ends.wait(self.shards.len(), &self.shared);
+        if left == 0 {
+            for shard in self.shards {
+                // What it had to say has come through the channel.
+                let _ = shard.join();
             }
         }
-        for shard in self.shards {
-            // What it had to say has come through the channel.
-            let _ = shard.join();
+        if outcome.as_ref().is_err_and(ShardError::leaves_work_behind) {
+            std::mem::forget(self.lock);
         }
         outcome
     }
@@ -176,15 +184,12 @@ struct Launch<'a> {
     lock: RawFd,
 }
 
-type Running = (Vec<JoinHandle<()>>, Receiver<Result<(), ShardError>>);
-
 impl Launch<'_> {
     /// Starts all shards: each opens its logs, then all get everybody's readers and begin to serve.
-    fn start(&self) -> Result<Running, StartError> {
+    fn start(&self, ends: &Ends) -> Result<Vec<JoinHandle<()>>, StartError> {
         let (senders, inboxes): (Vec<InboxSender>, Vec<Inbox>) =
             self.wakers.iter().map(|waker| inbox(*waker)).unzip();
         let (opened_in, opened) = channel::<Opened>();
-        let (ended_in, ended) = channel();
         let mut starts = Vec::new();
         let mut shards = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
@@ -206,7 +211,7 @@ impl Launch<'_> {
                 opened: Some(opened_in.clone()),
                 start,
             };
-            let ended = ended_in.clone();
+            let ended = ends.sender();
             let handle = std::thread::Builder::new()
                 .name(format!("shard-{id}"))
                 .spawn(move || thread.run(&ended))
@@ -237,7 +242,7 @@ impl Launch<'_> {
             // A shard that is gone has its error in `ended`.
             let _ = start.send(readers.clone());
         }
-        Ok((shards, ended))
+        Ok(shards)
     }
 }
 
@@ -268,7 +273,7 @@ struct ShardThread {
 }
 
 impl ShardThread {
-    fn run(mut self, ended: &Sender<Result<(), ShardError>>) {
+    fn run(mut self, ended: &Sender<End>) {
         let ended = Ending(ended);
         let opened = self.open();
         // Given up before waiting, so that whoever gathers the answers notices a shard that has panicked.
@@ -436,24 +441,6 @@ impl ShardThread {
         })
         .map_err(ShardError::Poll)?
         .run()
-    }
-}
-
-/// Tells how a shard ended, also when it panics.
-struct Ending<'a>(&'a Sender<Result<(), ShardError>>);
-
-impl Ending<'_> {
-    fn tell(&self, outcome: Result<(), ShardError>) {
-        // Whoever waited is gone with the process.
-        let _ = self.0.send(outcome);
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.tell(Err(ShardError::Panicked));
-        }
     }
 }
 

@@ -11,7 +11,6 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
-use tracing::{error, warn};
 
 use crate::awake::{Answers, Awake};
 use crate::catchup::Catchup;
@@ -270,11 +269,14 @@ impl Shard {
             }
             match self.shared.phase() {
                 Phase::Serving => {}
-                Phase::Stopping => {
-                    if self.drain_turn() {
-                        return Ok(());
+                Phase::Stopping => match self.drain_turn() {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(undrained) => {
+                        self.store.abandon();
+                        return Err(undrained);
                     }
-                }
+                },
                 Phase::Failed => return Err(ShardError::Elsewhere),
             }
             let busy = self.turn()?;
@@ -486,52 +488,6 @@ impl Shard {
             }
         }
         true
-    }
-
-    /// Lets the store work: completions, visible places, the next flushes.
-    fn pump(&mut self) -> Result<(), ShardError> {
-        self.progress.clear();
-        self.store
-            .pump(self.now.into(), &mut self.progress)
-            .map_err(ShardError::Poisoned)?;
-        let mut progress = std::mem::take(&mut self.progress);
-        if !progress.advanced.is_empty() {
-            self.metrics().take_store(&self.store.stats());
-        }
-        self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
-        for log in &progress.advanced {
-            self.settle(*log);
-            for shard in self
-                .shared
-                .interested(*log)
-                .filter(|shard| *shard != self.id)
-            {
-                self.outbox.wake(shard);
-            }
-        }
-        for log in &progress.accepting_again {
-            self.log(*log).refused_since_us = None;
-        }
-        for us in progress.syncs_us.drain(..) {
-            self.metrics().sync_us.record(us);
-        }
-        for (token, outcome) in progress.populated.drain(..) {
-            self.populated(token, outcome);
-        }
-        for block in progress.damaged.drain(..) {
-            let path = block.path.display();
-            error!(
-                "{path}: the bytes of the block at {} are not those that were written; whole records of it are served, \
-                 subscribers are told of a gap for the others",
-                block.at
-            );
-            self.metrics().damaged_blocks.add(1);
-        }
-        for (log, error) in progress.trouble.drain(..) {
-            warn!(%log, "the next segment cannot be prepared: {error}; it is tried again");
-        }
-        self.progress = progress;
-        Ok(())
     }
 
     /// Puts a session on the list of those to read from.

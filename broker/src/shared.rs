@@ -2,7 +2,7 @@
 //! process's life, and everybody's counters. Nothing here is locked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use oyez_protocol::LogId;
 use oyez_storage::{ArenaPool, DataDir};
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) connections_per_shard: usize,
     wakers: Vec<Waker>,
     phase: AtomicU8,
+    /// When the broker was asked to stop, by the clock that all shards share.
+    stopping_since_ms: AtomicU64,
     /// Subscriptions per log and shard; news of a log wakes only those that have some.
     interest: Vec<AtomicU32>,
     /// Shards that hand nothing over any more, and shards that have nothing more to acknowledge.
@@ -71,6 +73,7 @@ impl Shared {
             connections_per_shard: parts.connections_per_shard,
             wakers: parts.wakers,
             phase: AtomicU8::new(Phase::Serving as u8),
+            stopping_since_ms: AtomicU64::new(u64::MAX),
             interest: std::iter::repeat_with(AtomicU32::default)
                 .take(shards * logs)
                 .collect(),
@@ -95,6 +98,16 @@ impl Shared {
             1 => Phase::Stopping,
             _ => Phase::Failed,
         }
+    }
+
+    /// Begins the shutdown, unless it was begun before.
+    pub(crate) fn stop(&self, now_ms: u64) {
+        self.stopping_since_ms.fetch_min(now_ms, Ordering::AcqRel);
+        self.enter(Phase::Stopping);
+    }
+
+    pub(crate) fn stopping_since_ms(&self) -> u64 {
+        self.stopping_since_ms.load(Ordering::Acquire)
     }
 
     /// Moves on to `phase` and lets every shard know.

@@ -23,7 +23,8 @@ pub enum Outcome {
     DiskFull = 6,
     /// The broker is shutting down.
     Draining = 7,
-    /// The topic's log failed; the broker is about to stop.
+    /// The topic's log cannot store the record: its disk does not do what is asked of it, for another reason than
+    /// space. The broker goes on if that may pass, and is about to stop if a write or a sync has failed.
     LogFailed = 8,
     /// The topic would be a new one, and its log has as many topics as it may.
     TooManyTopics = 9,
@@ -62,7 +63,7 @@ impl Outcome {
                 "the broker's disk is full; publishing is refused until there is room"
             }
             Self::Draining => "the broker is shutting down",
-            Self::LogFailed => "the topic's log failed",
+            Self::LogFailed => "the topic's log cannot store the record; the broker's log says why",
             Self::TooManyTopics => {
                 "the topic would be a new one, and its log has as many topics as it may"
             }

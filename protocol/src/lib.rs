@@ -211,7 +211,7 @@
 //! | 0 | done | | 5 | the offset lies beyond the newest visible message |
 //! | 1 | not a topic | | 6 | the disk is full; publishing is refused, reading goes on |
 //! | 2 | subscribed already | | 7 | the broker is shutting down |
-//! | 3 | not subscribed | | 8 | the topic's log failed |
+//! | 3 | not subscribed | | 8 | the topic's log cannot store it |
 //! | 4 | too many subscriptions | | 9 | a new topic, and its log has as many topics as it may |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
@@ -248,7 +248,7 @@
 //! | 24 | u64 | offset | **broker**: of the first message. From the publisher: its correlation id |
 //! | 32 | u48 | sequence | **broker**: number of the record in its log |
 //! | 38 | u16 | log | **broker** |
-//! | 40 | u48 | timestamp | **broker**: ms since the Unix epoch, never backwards within a log |
+//! | 40 | u48 | timestamp | **broker**: ms since the Unix epoch; within a log it goes back only where the broker's clock had been over an hour ahead |
 //! | 46 | u16 | incarnation | **broker** |
 //! | 48 | t bytes | topic | |
 //! | 48 + t | 8e bytes | extras | |

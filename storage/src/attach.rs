@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::age::Written;
 use crate::disk::Opened;
 use crate::format::BLOCK_BYTES;
 use crate::index::SegmentRef;
@@ -38,7 +39,7 @@ impl Log {
         for (block, sum) in head.sums.iter().enumerate() {
             file.set_sum(head.base + block as u64 * BLOCK_BYTES, *sum);
         }
-        self.last_ms = self.last_ms.max(head.last_ms);
+        self.last_ms = head.last_ms;
         let segment = Segment {
             number,
             base: head.base,
@@ -49,7 +50,8 @@ impl Log {
             writing: None,
             stage: Stage::Sealed,
             synced: true,
-            last_ms: head.last_ms,
+            first: None,
+            last: Written::stamped(head.last_ms),
             index: SegmentIndex::Footer(sealed.footer),
         };
         self.push_segment(segment);
@@ -59,6 +61,7 @@ impl Log {
     pub(crate) fn attach_kept(&mut self, kept: Kept, opened: Opened) {
         let number = self.next_number;
         let live = kept.index();
+        let first_ms = kept.records.first().map(|found| found.timestamp_ms);
         for (slot, topic) in live.topics.iter().enumerate() {
             let slot = u32::try_from(slot).expect("a segment has fewer topics than 2^32");
             let (first, last) = (topic.places.first(), topic.places.last());
@@ -84,7 +87,9 @@ impl Log {
             // It was just read.
             file.set_warm(position, self.now.monotonic_ms + self.parts.options.warm_ms);
         }
-        self.last_ms = self.last_ms.max(kept.last_ms);
+        if kept.last_ms > 0 {
+            self.last_ms = kept.last_ms;
+        }
         let segment = Segment {
             number,
             base: kept.base,
@@ -95,7 +100,8 @@ impl Log {
             writing: Some(opened.file),
             stage: Stage::Full,
             synced: false,
-            last_ms: kept.last_ms,
+            first: first_ms.map(Written::stamped),
+            last: Written::stamped(kept.last_ms),
             index: SegmentIndex::Live(Arc::new(live)),
         };
         self.push_segment(segment);

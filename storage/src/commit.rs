@@ -8,8 +8,10 @@
 use std::io;
 
 use crate::disk::Disk;
+use crate::error::Poisoned;
 use crate::log::{Drain, Log, Purpose, Spare};
 use crate::state::{Named, STATE, STATE_COPY, State};
+use crate::trouble::Attempt;
 
 /// How long until a commit that failed is tried again.
 const RETRY_MS: u64 = 1000;
@@ -126,22 +128,30 @@ impl Log {
     }
 
     /// A copy of the state has been written, or not.
-    pub(crate) fn overwritten(&mut self, token: u64, result: io::Result<()>, disk: &mut dyn Disk) {
+    pub(crate) fn overwritten(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
         let purpose = self.take_purpose(token);
         let Some(flight) = &mut self.commits.flight else {
-            return;
+            return Ok(());
         };
-        match result {
-            Ok(()) => flight.landed = true,
-            Err(error) => self.trouble.push(error),
+        flight.landed |= result.is_ok();
+        if let Err(error) = result {
+            self.fail(Attempt::State, error)?;
+        } else if matches!(purpose, Some(Purpose::StateCopy)) {
+            self.streaks.worked(Attempt::State);
         }
         if matches!(purpose, Some(Purpose::State)) {
             self.write_copy(disk, Purpose::StateCopy);
-            return;
+            return Ok(());
         }
         if let Some(flight) = self.commits.flight.take() {
             self.committed(&flight, disk);
         }
+        Ok(())
     }
 
     fn committed(&mut self, flight: &Flight, disk: &mut dyn Disk) {
@@ -163,8 +173,10 @@ impl Log {
 
     /// The spare segment may be used once the state names it.
     fn name_spare(&mut self, named: Named) {
+        let is_named = |base| named.bytes > 0 && named.base == base;
         self.spare = match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::Unnamed { base, opened } if named.bytes > 0 && named.base == base => {
+            Spare::Unnamed { base, opened } if is_named(base) => {
+                self.forget_need();
                 Spare::Ready { base, opened }
             }
             other => other,

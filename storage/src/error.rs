@@ -157,9 +157,13 @@ pub enum OpenError {
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// The arena is full, or the next segment is not ready or could not be made: stop reading this publisher, try again after progress.
+    /// The arena is full, or the next segment is not ready: stop reading this publisher, try again after progress.
     #[error("the log is busy; try again")]
     Busy,
+    /// The next segment was needed for some seconds and could not be made, for another reason than space, or is not made
+    /// at all. It is tried again about once a second.
+    #[error("the log's next segment cannot be made; publishing resumes when it can")]
+    NoSegment,
     /// No space for the next segment. It is tried again about once a second.
     #[error("the disk is full; publishing resumes when space is freed")]
     DiskFull,

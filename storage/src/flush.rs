@@ -166,10 +166,14 @@ impl Log {
             unreachable!("a block of the tail lies in a segment that is open for writing");
         };
         let covers = match tail.closed {
-            Some(_) => tail.base + BLOCK_BYTES,
+            // A block that is not its segment's last one may still be the last one used.
+            Some(_) => match self.tail.get(number + 1) {
+                Some(next) => next.base,
+                None => tail.base + BLOCK_BYTES,
+            },
             None => tail.base + range.end as u64,
         };
-        let sync = self.sync_for(covers, limit, at, tail.base);
+        let sync = self.sync_for(covers, base..limit, at, tail.base);
         if sync == WriteSync::Range {
             range.start = place(tail.base, self.flush.synced);
         }
@@ -191,7 +195,7 @@ impl Log {
     }
 
     /// What a write of the bytes from `at` on is to make durable, so that everything below `covers` is; the block that
-    /// they lie in begins at `block`, and the segment ends at `limit`.
+    /// they lie in begins at `block`, and `segment` is where they are written to.
     ///
     /// A sync of the file takes a second trip to the kernel's worker. A write that syncs its own range saves that, and
     /// is enough where no byte below the range waits for a sync. What it does is what `fdatasync` does, but for the
@@ -199,12 +203,14 @@ impl Log {
     /// the range's pages, waits for them and takes the file's write-back errors, whichever page they are of; commits the
     /// journal if the inode has changed in more than its times, which zero-written segments never do; and flushes the
     /// device's cache, which holds more than the range and is written as a whole.
-    fn sync_for(&self, covers: u64, limit: u64, at: u64, block: u64) -> WriteSync {
+    fn sync_for(&self, covers: u64, segment: Range<u64>, at: u64, block: u64) -> WriteSync {
         let synced = self.flush.synced;
-        let records = self.flush.records_end > synced || self.drain != Drain::No;
+        // The beginning of a segment says where the log goes on, also when all that was before it is dropped.
+        let begins = at == segment.start;
+        let records = self.flush.records_end > synced || begins || self.drain != Drain::No;
         let due = covers >= self.head || covers - synced >= UNSYNCED_MAX;
         // A sync of the next segment's file would not cover this one's end.
-        if !self.syncs() || covers != limit && !(records && due) {
+        if !self.syncs() || covers != segment.end && !(records && due) {
             WriteSync::None
         } else if synced >= block && at - synced <= REWRITTEN_MAX {
             WriteSync::Range
@@ -286,9 +292,10 @@ impl Log {
         }
         flight.write = Write::Whole;
         self.flush.empty_writes = 0;
+        let block = block_start(flight.from);
         self.flush.written = flight.covers;
         let (covers, reached) = (flight.covers, flight.reached);
-        self.warm_written();
+        self.warm_written(block);
         match sync {
             WriteSync::None => self.land(token),
             WriteSync::Range => self.land_durable(),
@@ -379,24 +386,29 @@ impl Log {
     }
 
     fn land(&mut self, token: u64) {
-        self.flush.flight = None;
+        let landed = self.flush.flight.take();
+        let newest = self.segments.back().map(|newest| newest.base);
+        if landed.is_some_and(|flight| Some(flight.from) == newest) {
+            // The segment before may have waited for this one to begin.
+            self.look_at_retention_now();
+        }
         self.ops.retain(|(other, _)| *other != token);
     }
 
     /// Blocks written to their end are in the page cache.
-    fn warm_written(&self) {
+    fn warm_written(&self, block: u64) {
         let written = self.flush.written;
-        if written != block_start(written) || written == 0 {
+        if written != block_start(written) || written == block {
             return;
         }
         let segment = self
             .segments
             .iter()
             .rev()
-            .find(|segment| segment.base < written);
+            .find(|segment| segment.base <= block);
         if let Some(file) = segment.and_then(|segment| segment.file.as_ref()) {
             let until = self.now.monotonic_ms + self.parts.options.warm_ms;
-            file.set_warm(written - BLOCK_BYTES, until);
+            file.set_warm(block, until);
         }
     }
 

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
-//!   segments and drains; `retention` drops them; `lookup` answers questions about topics.
+//!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
+//!   with; `lookup` answers questions about topics.
 //! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing,
 //!   `recovery` puts blocks together, `open` decides where the log goes on, with the segments that `attach` takes in.
 //!   `commit` keeps the state file.
@@ -105,6 +106,11 @@
 //! kernel's hands names all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync
 //! covered, as the mark of a sync cannot be part of it.
 //!
+//! Timestamps do not go back, except where a record was stamped more than an hour ahead of the clock that stamps the
+//! next one: the clock was wrong then, and is followed again. A segment that is not full is left when its oldest record
+//! is too old for a log that keeps records for a time: its last block ends in a pad, what follows of it stays zero, and
+//! the next segment begins with a block header, which is synced without waiting for a record.
+//!
 //! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far: a mark whose chain
 //! does not fit says that a record before it is not the one that was written.
 //!
@@ -168,7 +174,9 @@
 //! 7. The epoch is new, too, for a written log when the machine went down with it open (another boot id), for a memory log
 //!    always, and for every log when the operator says that the directory was put back from a copy.
 
+mod age;
 mod attach;
+mod clock;
 mod commit;
 mod dir;
 mod disk;
@@ -205,7 +213,9 @@ mod survey;
 mod sys;
 mod table;
 mod tail;
+mod trouble;
 
+pub use clock::ClockWasAhead;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX, Rewritten};
 pub use disk::{
     Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,
@@ -220,3 +230,4 @@ pub use place::*;
 pub use reader::{ColdRange, FileRange, LogReader, Read, SegmentFiles};
 pub use store::Store;
 pub use sys::arena::{ArenaOptions, ArenaPool};
+pub use trouble::{Attempt, Mended, Trouble};

@@ -4,7 +4,6 @@
 //! refused, and `Progress::accepting_again` says when to come back.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -13,6 +12,8 @@ use oyez_protocol::checksum::crc32c_append;
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{Epoch, Offset, Position, Sequence};
 
+use crate::age::Written;
+use crate::clock::ClockWasAhead;
 use crate::commit::Commits;
 use crate::disk::{Block, Opened};
 use crate::error::AppendError;
@@ -29,6 +30,7 @@ use crate::state::Floor;
 use crate::sys::arena::{ArenaPool, BlockWriter};
 use crate::table::PackedPlace;
 use crate::tail::{Reached, TailBlock};
+use crate::trouble::Streaks;
 
 /// Bytes of a stamped record that its chain link covers: the header checksum.
 const CHAINED: std::ops::Range<usize> = 20..24;
@@ -66,7 +68,7 @@ pub(crate) enum Purpose {
     /// Footer of a full segment, by number.
     Footer(u32),
     Carried,
-    Unlink,
+    Unlink(Vec<PathBuf>),
     State,
     StateCopy,
 }
@@ -130,18 +132,24 @@ pub(crate) struct Log {
     /// Position that the next frame gets; a segment's border when there is no writer.
     pub head: u64,
     pub reached: Reached,
+    /// Timestamp of the newest record.
     pub last_ms: u64,
     pub incarnation: u32,
     pub flush: Flush,
     /// When the flight under way took off.
     pub flight_since_us: u64,
     pub spare: Spare,
+    /// An append needs the next segment, which is not there.
+    pub segment_needed: bool,
+    /// The first turn that saw it needed.
+    pub needed_since_ms: Option<u64>,
     /// A written log makes its first segment when it is first wanted.
     pub spare_wanted: bool,
     pub ops: Vec<(u64, Purpose)>,
     pub next_token: u64,
     pub drain: Drain,
     pub retention: crate::retention::Retention,
+    pub rolling: crate::age::Rolling,
     /// Footers are tried again from this time on.
     pub seal_retry_ms: u64,
     /// The table of topics without records, as it is in its file.
@@ -154,13 +162,15 @@ pub(crate) struct Log {
     pub commits: Commits,
     /// What takes long to free: the next file that is written takes it along to the disk's thread.
     pub discarded: Vec<Discarded>,
-    /// What failed and is tried again, until the next turn tells.
-    pub trouble: Vec<io::Error>,
+    /// What was found about the wall clock, until the next turn tells.
+    pub clock_was_ahead: Vec<ClockWasAhead>,
+    /// What fails and is tried again.
+    pub streaks: Streaks,
     pub poisoned: bool,
     /// The visible place advanced since the last turn.
     pub moved: bool,
-    /// An append was refused since the last time the log said that it accepts again.
-    pub refused: bool,
+    /// How an append was refused since the last time the log said that it accepts again.
+    pub refused: Option<AppendError>,
     pub now: Moment,
     pub records_appended: u64,
 }
@@ -183,11 +193,14 @@ impl Log {
             flush: Flush::default(),
             flight_since_us: 0,
             spare: Spare::None,
+            segment_needed: false,
+            needed_since_ms: None,
             spare_wanted: parts.spec.durability == Durability::Synced,
             ops: Vec::with_capacity(16),
             next_token: 0,
             drain: Drain::No,
             retention: crate::retention::Retention::default(),
+            rolling: crate::age::Rolling::default(),
             seal_retry_ms: 0,
             carried: None,
             carried_generation: 0,
@@ -195,10 +208,11 @@ impl Log {
             front_loss: None,
             commits: Commits::default(),
             discarded: Vec::new(),
-            trouble: Vec::new(),
+            clock_was_ahead: Vec::new(),
+            streaks: Streaks::default(),
             poisoned: false,
             moved: false,
-            refused: false,
+            refused: None,
             now: Moment::default(),
             records_appended: 0,
             parts,
@@ -245,13 +259,13 @@ impl Log {
             return Err(AppendError::TooManyTopics);
         }
         if let Err(error) = self.make_room(record.size() as usize) {
-            self.refused = true;
+            self.refused = Some(error);
             self.spare_wanted = true;
             return Err(error);
         }
         let topic = self.index.find_or_add(hash, record.topic());
         let offset = self.index.topic(topic).next;
-        self.last_ms = self.last_ms.max(wall_ms & ((1 << 48) - 1));
+        self.take_time(wall_ms);
         Ok(self.commit(record, topic, offset))
     }
 
@@ -291,11 +305,13 @@ impl Log {
 
     fn enter(&mut self, topic: u32, offset: u64, position: u64, record: &Record<'_>) {
         let oldest = self.segments.front().map_or(0, |segment| segment.number);
+        let written = Written::stamped(self.last_ms);
         let segment = self
             .segments
             .back_mut()
             .expect("the tail lies in a segment");
-        segment.last_ms = self.last_ms;
+        segment.first.get_or_insert(written);
+        segment.last = written;
         let SegmentIndex::Live(live) = &mut segment.index else {
             unreachable!("an active segment has no footer");
         };

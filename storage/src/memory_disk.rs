@@ -107,6 +107,8 @@ pub enum Step {
     Overwrite,
     /// A new name for a file, or two files that change names.
     Rename,
+    /// Removed files.
+    Unlink,
     /// A populate.
     Populate,
 }
@@ -151,6 +153,23 @@ impl MemoryDisk {
     /// Lets the next operation of a kind go wrong.
     pub fn fail_next(&self, step: Step, fault: Fault) {
         self.inner.borrow_mut().faults.push((step, fault));
+    }
+
+    /// Lets every operation of a kind go wrong, until [`Self::lift`].
+    pub fn fail(&self, step: Step, fault: Fault) {
+        self.inner.borrow_mut().lasting.push((step, fault));
+    }
+
+    /// Lets no operation of a kind come to its end, until [`Self::lift`]; others overtake it.
+    pub fn hold(&self, step: Step) {
+        self.inner.borrow_mut().holding.push(step);
+    }
+
+    /// Ends what [`Self::fail`] and [`Self::hold`] have begun for a kind of operations.
+    pub fn lift(&self, step: Step) {
+        let mut inner = self.inner.borrow_mut();
+        inner.lasting.retain(|(kind, _)| *kind != step);
+        inner.holding.retain(|kind| *kind != step);
     }
 
     /// Limits what segments may take in total; `None` lifts the limit.

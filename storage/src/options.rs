@@ -75,8 +75,10 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// A log on disk larger than this loses its oldest sealed segments.
     pub retention_bytes: Option<u64>,
-    /// A sealed segment whose newest record is older than this is dropped, in milliseconds. The active segment stays, so
-    /// a log that fills none keeps its records longer.
+    /// A log on disk loses a segment whose newest record is older than this, in milliseconds. A segment that is not full
+    /// is sealed when its oldest record is, at most once a minute, if the disk has room for the next one: so records go
+    /// when they are between once and twice as old (plus a minute), those that nothing comes after about a second after
+    /// they are due. Memory logs are bounded by [`Self::memory_blocks`] alone.
     pub retention_age_ms: Option<u64>,
     /// Blocks that a memory log keeps at most; at least 2.
     pub memory_blocks: usize,

@@ -1,13 +1,14 @@
 //! The values that reads, look-ups and turns give back.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
+use crate::clock::ClockWasAhead;
 use crate::error::PopulateError;
 use crate::options::Durability;
+use crate::trouble::{Mended, Trouble};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +107,19 @@ pub struct Progress {
     pub populated: Vec<(u64, Result<(), PopulateError>)>,
     /// Blocks that were read and are not what was written: what is whole of them is served, the rest is not.
     pub damaged: Vec<Damaged>,
-    /// Logs that refused an append since and would take one.
+    /// Logs that refused an append since and would take one; or that were busy and would now say why they take none.
     pub accepting_again: Vec<LogId>,
-    /// Segments that could not be prepared, and why. It is tried again about once a second; a log that needs the segment
-    /// refuses records meanwhile.
-    pub trouble: Vec<(LogId, io::Error)>,
+    /// Logs that were stamped by a clock that was ahead, and follow the wall clock again.
+    pub clock_was_ahead: Vec<ClockWasAhead>,
+    /// How far the wall clock was set ahead, if by more than an hour, in milliseconds. Records do not expire by it for
+    /// ten minutes, or until it is set back.
+    pub clock_set_ahead_ms: Option<u64>,
+    /// What has begun to fail, and is tried again about once a second.
+    pub trouble: Vec<Trouble>,
+    /// What works again.
+    pub mended: Vec<Mended>,
+    /// How many attempts have failed, told or not.
+    pub failures: u64,
     /// For each sync that made records durable: microseconds from the turn that queued it, or the write that it was
     /// linked to, to the turn that found it done.
     pub syncs_us: Vec<u64>,
@@ -132,7 +141,11 @@ impl Progress {
         self.populated.clear();
         self.damaged.clear();
         self.accepting_again.clear();
+        self.clock_was_ahead.clear();
+        self.clock_set_ahead_ms = None;
         self.trouble.clear();
+        self.mended.clear();
+        self.failures = 0;
         self.syncs_us.clear();
     }
 }
@@ -197,6 +210,15 @@ pub struct RecoveryReport {
     pub foreign: Vec<PathBuf>,
     /// The directory is another one than the one that the log was last open in: a copy of it.
     pub copied: bool,
+}
+
+/// A log that a drain has not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undrained {
+    /// The log.
+    pub log: LogId,
+    /// Records that are not known to be durable. None, where only the state file is missing that says so.
+    pub records: u64,
 }
 
 /// Running totals of a store.

@@ -8,10 +8,13 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::disk::Disk;
+use crate::error::Poisoned;
 use crate::footer::Footer;
 use crate::log::{Discarded, Drain, Log, Purpose};
+use crate::options::Durability;
 use crate::segment::{SegmentIndex, Stage};
 use crate::state::{CARRIED, Carried, Floor};
+use crate::trouble::Attempt;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
@@ -25,6 +28,8 @@ pub(crate) struct Retention {
     floor: Option<Floor>,
     /// Footers of those, kept in case that the table must be tried again.
     footers: Vec<Footer>,
+    /// Files that could not be removed.
+    unremoved: Vec<PathBuf>,
     in_flight: bool,
 }
 
@@ -35,8 +40,8 @@ impl Log {
     }
 
     pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
-        let pending = !self.retention.leaving.is_empty();
-        let applies = self.retention_applies() && self.segments.len() > 1;
+        let pending = !self.retention.leaving.is_empty() || !self.retention.unremoved.is_empty();
+        let applies = self.retention_applies() && self.segments.len() > 1 || self.ages();
         let idle = !self.retention.in_flight && self.drain == Drain::No;
         (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
     }
@@ -65,8 +70,20 @@ impl Log {
             });
             self.publish();
         }
+        self.look_at_newest();
+        if !self.retention.unremoved.is_empty() {
+            let paths = std::mem::take(&mut self.retention.unremoved);
+            self.remove(paths, disk);
+        }
         if !self.retention.leaving.is_empty() {
             self.put_carried(disk);
+        }
+    }
+
+    /// Something may have become droppable. Where records expire, the next turn looks.
+    pub(crate) fn look_at_retention_now(&mut self) {
+        if self.parts.options.retention_age_ms.is_some() {
+            self.retention.next_check_ms = self.now.monotonic_ms;
         }
     }
 
@@ -74,8 +91,14 @@ impl Log {
         let Some(oldest) = self.segments.front() else {
             return false;
         };
-        // The last segment stays even when it is sealed: it knows the sequence.
-        if oldest.stage != Stage::Sealed || self.segments.len() == 1 {
+        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
+        // first bytes are as safe as this log's are meant to be.
+        let after = match self.durability() {
+            Durability::Synced => self.flush.synced,
+            Durability::Memory | Durability::Written => self.flush.written,
+        };
+        let knows_sequence = self.segments.len() > 1 && after > oldest.limit();
+        if oldest.stage != Stage::Sealed || !knows_sequence {
             return false;
         }
         let options = &self.parts.options;
@@ -86,10 +109,7 @@ impl Log {
                 .sum::<u64>()
         };
         let large = options.retention_bytes.is_some_and(|max| total() > max);
-        let old = options
-            .retention_age_ms
-            .is_some_and(|max| oldest.last_ms.saturating_add(max) < self.now.wall_ms);
-        large || old
+        large || self.oldest_has_aged()
     }
 
     fn drop_oldest_segment(&mut self) {
@@ -133,12 +153,16 @@ impl Log {
         disk.put(token, path, Box::new(content));
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Vec<u8>>) {
-        // Without the table the files stay; it is tried again at the next check.
-        let Ok(carried) = result else {
-            self.retention.in_flight = false;
-            return;
+    pub(crate) fn carried_put(&mut self, result: io::Result<Vec<u8>>) -> Result<(), Poisoned> {
+        let carried = match result {
+            Ok(carried) => carried,
+            // Without the table the files stay; it is tried again at the next check.
+            Err(error) => {
+                self.retention.in_flight = false;
+                return self.fail(Attempt::Carried, error);
+            }
         };
+        self.streaks.worked(Attempt::Carried);
         let superseded = self.carried.replace(carried.into());
         let superseded = superseded.map(|table| Discarded::Table { _table: table });
         self.discarded.extend(superseded);
@@ -152,6 +176,7 @@ impl Log {
             self.floor = floor;
         }
         self.want_commit();
+        Ok(())
     }
 
     /// Removes the files of dropped segments, now that the state says that the log begins behind them.
@@ -163,7 +188,28 @@ impl Log {
         }
         retention.in_flight = false;
         let paths = std::mem::take(&mut retention.leaving);
-        let token = self.token(Purpose::Unlink);
+        self.remove(paths, disk);
+    }
+
+    fn remove(&mut self, paths: Vec<PathBuf>, disk: &mut dyn Disk) {
+        let token = self.token(Purpose::Unlink(paths.clone()));
         disk.unlink(token, paths);
+    }
+
+    pub(crate) fn unlinked(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
+        let Some(Purpose::Unlink(mut paths)) = self.take_purpose(token) else {
+            return Ok(());
+        };
+        match result {
+            Ok(()) => {
+                self.streaks.worked(Attempt::Unlink);
+                Ok(())
+            }
+            // They take space until the next check, or are dropped again after the next start.
+            Err(error) => {
+                self.retention.unremoved.append(&mut paths);
+                self.fail(Attempt::Unlink, error)
+            }
+        }
     }
 }

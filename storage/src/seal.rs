@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Completion, Disk, Opened, Outcome};
-use crate::error::Poisoned;
+use crate::error::{AppendError, Poisoned};
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
 use crate::log::{Discarded, Drain, Log, Purpose, Spare};
@@ -15,6 +15,7 @@ use crate::names::footer_name;
 use crate::options::Durability;
 use crate::place::Progress;
 use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::trouble::{Attempt, has_vanished};
 
 /// How long until a segment or a footer that could not be made is tried again.
 const RETRY_MS: u64 = 1000;
@@ -25,8 +26,14 @@ impl Log {
     /// One turn: everything that can be started is, and what has changed is told.
     pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
         self.now = now;
+        self.see_newest();
+        if self.segment_needed {
+            self.needed_since_ms.get_or_insert(now.monotonic_ms);
+        }
         if self.on_disk() && !self.poisoned {
             self.seal_full(disk);
+            self.retain(disk);
+            self.roll_by_age();
             self.prepare_ahead(disk);
             self.drain_on();
             let landed = self.flush.flight.is_none();
@@ -35,17 +42,15 @@ impl Log {
                 self.flight_since_us = now.monotonic_us;
             }
             self.retire_blocks();
-            self.retain(disk);
             self.start_commit(disk);
         }
-        for error in self.trouble.drain(..) {
-            progress.trouble.push((self.parts.spec.id, error));
-        }
+        self.streaks.tell(Some(self.parts.spec.id), progress);
+        progress.clock_was_ahead.append(&mut self.clock_was_ahead);
         if std::mem::take(&mut self.moved) {
             progress.advanced.push(self.log_id());
         }
-        if self.refused && self.would_accept() {
-            self.refused = false;
+        if self.would_answer() {
+            self.refused = None;
             progress.accepting_again.push(self.log_id());
         }
     }
@@ -58,24 +63,17 @@ impl Log {
     ) -> Result<(), Poisoned> {
         let token = completion.token;
         match completion.outcome {
-            Outcome::Written(result) => return self.written(token, result, disk),
-            Outcome::Synced(result) => {
-                return if self.is_seal_sync(token) {
-                    self.seal_synced(token, result, disk)
-                } else {
-                    self.synced(token, result, disk)
-                };
+            Outcome::Written(result) => self.written(token, result, disk),
+            Outcome::Synced(result) if self.is_seal_sync(token) => {
+                self.seal_synced(token, result, disk)
             }
+            Outcome::Synced(result) => self.synced(token, result, disk),
             Outcome::Prepared(result) => self.prepared(token, result, disk),
             Outcome::Put(result) => self.put(token, result, disk),
             Outcome::Overwritten(result) => self.overwritten(token, result, disk),
-            Outcome::Unlinked(_) => {
-                // A file that could not be removed is found again when the log is opened.
-                self.take_purpose(token);
-            }
-            Outcome::Populated(_) => {}
+            Outcome::Unlinked(result) => self.unlinked(token, result),
+            Outcome::Populated(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn is_seal_sync(&self, token: u64) -> bool {
@@ -97,8 +95,8 @@ impl Log {
             _ => None,
         };
         let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
-        let refused =
-            (self.refused && self.drain == Drain::No).then_some(self.now.monotonic_ms + REFUSED_MS);
+        let busy = self.refused == Some(AppendError::Busy) && self.drain == Drain::No;
+        let refused = busy.then_some(self.now.monotonic_ms + REFUSED_MS);
         let retention = self.retention_deadline_ms();
         let mark = self.flush.mark_due_ms;
         let commit = self.commit_deadline_ms();
@@ -119,12 +117,12 @@ impl Log {
         }
         let base = match self.segments.back() {
             Some(active) if active.stage == Stage::Active => {
-                if self.head < active.base + BLOCK_BYTES {
+                if self.head < active.base + BLOCK_BYTES && !self.rolling.due {
                     return;
                 }
                 active.limit()
             }
-            _ if self.spare_wanted => self.head,
+            _ if self.spare_wanted || self.rolling.due => self.head,
             _ => return,
         };
         self.spare = Spare::Preparing { base };
@@ -133,31 +131,56 @@ impl Log {
         disk.prepare(token, path, self.parts.options.segment_bytes);
     }
 
-    fn prepared(&mut self, token: u64, result: io::Result<Opened>, disk: &mut dyn Disk) {
+    fn prepared(
+        &mut self,
+        token: u64,
+        result: io::Result<Opened>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
         self.take_purpose(token);
         let Spare::Preparing { base } = self.spare else {
             if let Ok(unwanted) = result {
                 disk.close(unwanted.file);
             }
-            return;
+            return Ok(());
         };
-        self.spare = match result {
-            Ok(opened) => Spare::Unnamed { base, opened },
+        match result {
+            Ok(opened) => {
+                self.streaks.worked(Attempt::Prepare);
+                self.spare = Spare::Unnamed { base, opened };
+                self.want_commit();
+            }
             Err(error) => {
                 let no_space = matches!(
                     error.kind(),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 );
-                self.trouble.push(error);
-                Spare::Failed {
+                if no_space {
+                    // Who needs the segment is told of the full disk, also while the next attempt is under way.
+                    self.forget_need();
+                }
+                self.spare = Spare::Failed {
                     retry_ms: self.now.monotonic_ms + RETRY_MS,
                     no_space,
-                }
+                };
+                self.fail(Attempt::Prepare, error)?;
             }
-        };
-        if matches!(self.spare, Spare::Unnamed { .. }) {
-            self.want_commit();
         }
+        Ok(())
+    }
+
+    pub(crate) fn forget_need(&mut self) {
+        self.segment_needed = false;
+        self.needed_since_ms = None;
+    }
+
+    /// Notes that something failed which is tried again; not so where the store has vanished.
+    pub(crate) fn fail(&mut self, attempt: Attempt, error: io::Error) -> Result<(), Poisoned> {
+        if has_vanished(&error) {
+            return Err(self.poison(attempt.in_no_directory(), error));
+        }
+        self.streaks.failed(attempt, error);
+        Ok(())
     }
 
     /// Starts the sync or the footer of segments that are full and flushed.
@@ -233,7 +256,7 @@ impl Log {
             segment_bytes: segment.bytes,
             first_sequence: segment.first_sequence,
             next_sequence,
-            last_ms: segment.last_ms,
+            last_ms: segment.last.stamp_ms,
             dir_id,
             sums: sums(segment),
             gaps: file.gaps.clone(),
@@ -249,22 +272,33 @@ impl Log {
         disk.put(token, path, Box::new(content));
     }
 
-    fn put(&mut self, token: u64, result: io::Result<Vec<u8>>, disk: &mut dyn Disk) {
+    fn put(
+        &mut self,
+        token: u64,
+        result: io::Result<Vec<u8>>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
         match self.take_purpose(token) {
             Some(Purpose::Footer(number)) => self.footer_put(number, result, disk),
             Some(Purpose::Carried) => self.carried_put(result),
-            _ => {}
+            _ => Ok(()),
         }
     }
 
-    fn footer_put(&mut self, number: u32, result: io::Result<Vec<u8>>, disk: &mut dyn Disk) {
-        let footer = result.ok().and_then(Footer::written);
+    fn footer_put(
+        &mut self,
+        number: u32,
+        result: io::Result<Vec<u8>>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it reads back otherwise");
+        let footer = result.and_then(|bytes| Footer::written(bytes).ok_or_else(damaged));
         let retry_ms = self.now.monotonic_ms + RETRY_MS;
         let Some(segment) = self.segment_mut(number) else {
-            return;
+            return Ok(());
         };
         match footer {
-            Some(footer) => {
+            Ok(footer) => {
                 let footer = SegmentIndex::Footer(footer);
                 let live = std::mem::replace(&mut segment.index, footer);
                 segment.stage = Stage::Sealed;
@@ -272,10 +306,14 @@ impl Log {
                     disk.close(file);
                 }
                 self.discarded.push(Discarded::Index { _index: live });
+                self.streaks.worked(Attempt::Footer);
+                self.look_at_retention_now();
+                Ok(())
             }
-            None => {
+            Err(error) => {
                 segment.stage = Stage::Full;
                 self.seal_retry_ms = retry_ms;
+                self.fail(Attempt::Footer, error)
             }
         }
     }
@@ -313,6 +351,14 @@ impl Log {
         }
     }
 
+    /// Records that are not known to be durable.
+    pub(crate) fn undurable(&self) -> u64 {
+        let open = self.segments.iter().find(|s| !self.is_durable(s));
+        let sealed_to = open.map_or(self.reached.sequence, |open| open.first_sequence);
+        let durable_to = sealed_to.max(self.flush.synced_reached.sequence);
+        self.reached.sequence.saturating_sub(durable_to)
+    }
+
     /// The files of a segment.
     pub(crate) fn files_of(&self, segment: &Segment) -> [PathBuf; 2] {
         [
@@ -323,7 +369,7 @@ impl Log {
 }
 
 fn sums(segment: &Segment) -> Vec<BlockSum> {
-    let blocks = 0..segment.bytes / BLOCK_BYTES;
+    let blocks = 0..segment.bytes.div_ceil(BLOCK_BYTES);
     let file = segment.file.as_ref();
     blocks
         .map(|block| {

@@ -11,6 +11,7 @@ use oyez_protocol::header::FrameHead;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
 
+use crate::age::Written;
 use crate::disk::{FileId, Map};
 use crate::footer::{BlockSum, Footer};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, block_start};
@@ -278,8 +279,10 @@ pub(crate) struct Segment {
     pub stage: Stage,
     /// A sync of its own has made it durable.
     pub synced: bool,
-    /// Timestamp of its last record.
-    pub last_ms: u64,
+    /// When its first record was written. Not known of a segment that was found sealed.
+    pub first: Option<Written>,
+    /// When its last record was written; while it has none, the last one before it.
+    pub last: Written,
 }
 
 impl Segment {

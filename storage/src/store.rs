@@ -10,6 +10,7 @@ use std::sync::Arc;
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
 
+use crate::clock::WallClock;
 use crate::dir::DataDir;
 use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
@@ -20,13 +21,19 @@ use crate::open::Opening;
 use crate::options::LogOptions;
 use crate::place::{
     Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
+    Undrained,
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
 use crate::sys::arena::ArenaPool;
+use crate::trouble::{Attempt, Streaks};
 
 /// How soon a submission that the kernel has not taken in full is tried again.
 const SUBMIT_RETRY_MS: u64 = 1;
+
+/// How long the kernel may be short of memory for submissions before it is told; and told as one failure more for each
+/// such time.
+const BEHIND_MAX_MS: u64 = 1_000;
 
 /// The slot in tokens that stands for the store itself.
 const POPULATE_SLOT: u64 = 0xffff;
@@ -53,6 +60,10 @@ pub struct Store {
     draining: bool,
     /// The time of the last pump.
     now_ms: u64,
+    wall_clock: WallClock,
+    /// Since when the kernel has not taken all that was handed to it.
+    behind_since_ms: Option<u64>,
+    streaks: Streaks,
 }
 
 impl Store {
@@ -83,6 +94,9 @@ impl Store {
             completions: Vec::new(),
             draining: false,
             now_ms: now.monotonic_ms,
+            wall_clock: WallClock::new(now),
+            behind_since_ms: None,
+            streaks: Streaks::default(),
         };
         let mut reports = Vec::with_capacity(logs.len());
         for (slot, id) in logs.iter().enumerate() {
@@ -133,6 +147,9 @@ impl Store {
     pub fn pump(&mut self, now: Moment, progress: &mut Progress) -> Result<(), Poisoned> {
         self.pool.set_clock(now.monotonic_ms);
         self.now_ms = now.monotonic_ms;
+        if let Some(ahead_ms) = self.wall_clock.look(now) {
+            progress.clock_set_ahead_ms = Some(ahead_ms);
+        }
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         let mut failed = None;
@@ -142,10 +159,28 @@ impl Store {
             }
         }
         self.completions = completions;
+        self.look_at_submissions();
+        self.streaks.tell(None, progress);
+        let distrusted_until_ms = self.wall_clock.distrusted_until_ms();
         for log in &mut self.logs {
+            log.rolling.distrusted_until_ms = distrusted_until_ms;
             log.turn(now, &mut *self.disk, progress);
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    fn look_at_submissions(&mut self) {
+        if !self.disk.is_behind() {
+            self.behind_since_ms = None;
+            self.streaks.worked(Attempt::Submit);
+            return;
+        }
+        let since_ms = *self.behind_since_ms.get_or_insert(self.now_ms);
+        if self.now_ms - since_ms >= BEHIND_MAX_MS {
+            self.behind_since_ms = Some(self.now_ms);
+            self.streaks
+                .failed(Attempt::Submit, io::ErrorKind::WouldBlock.into());
+        }
     }
 
     fn complete(
@@ -322,6 +357,33 @@ impl Store {
                 .logs
                 .iter()
                 .all(|log| log.drain == Drain::Done || log.poisoned)
+    }
+
+    /// The logs that a drain has not closed, and what of them is not durable.
+    #[must_use]
+    pub fn undrained(&self) -> Vec<Undrained> {
+        let open = |log: &&Log| log.on_disk() && log.drain != Drain::Done;
+        self.logs
+            .iter()
+            .filter(open)
+            .map(|log| Undrained {
+                log: log.log_id(),
+                records: log.undurable(),
+            })
+            .collect()
+    }
+
+    /// Gives up without waiting for the disk: what the kernel may still use is never freed. For the end of a process
+    /// whose disk does not answer; otherwise dropping the store waits for a moment.
+    pub fn abandon(self) {
+        std::mem::forget(self.disk);
+    }
+
+    /// How many things fail now that are tried again.
+    #[must_use]
+    pub fn failing(&self) -> usize {
+        let logs = self.logs.iter().map(|log| log.streaks.failing());
+        logs.sum::<usize>() + self.streaks.failing()
     }
 
     /// Running totals.

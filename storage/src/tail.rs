@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use oyez_protocol::checksum::crc32c;
 
+use crate::age::Written;
 use crate::disk::Block;
 use crate::error::AppendError;
 use crate::footer::BlockSum;
@@ -19,6 +20,9 @@ use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
 use crate::sys::arena::BlockWriter;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
+/// How long appends that need the next segment wait for it, whether it cannot be made or is not made. A publisher is to
+/// have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
+const NEEDED_MAX_MS: u64 = 3_000;
 
 /// A block of the tail.
 #[derive(Debug)]
@@ -53,21 +57,10 @@ impl Log {
             return Ok(());
         }
         let base = self.next_block_base();
-        let border = self
-            .segments
-            .back()
-            .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active);
-        if border && self.on_disk() {
-            match &self.spare {
-                Spare::Ready { .. } => {}
-                Spare::Failed { no_space: true, .. } => return Err(AppendError::DiskFull),
-                Spare::None
-                | Spare::Preparing { .. }
-                | Spare::Unnamed { .. }
-                | Spare::Failed { .. } => {
-                    return Err(AppendError::Busy);
-                }
-            }
+        let border = self.is_border(base);
+        if border && let Err(refusal) = self.next_segment() {
+            self.segment_needed = true;
+            return Err(refusal);
         }
         let writer = self.take_block().ok_or(AppendError::Busy)?;
         self.close_block();
@@ -86,17 +79,50 @@ impl Log {
         if self.fits(self.parts.options.limits.record_size_max as usize) {
             return true;
         }
-        let base = self.next_block_base();
-        let border = self
-            .segments
-            .back()
-            .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active);
+        let border = self.is_border(self.next_block_base());
         if !self.on_disk() {
             // A memory log gives up its oldest block rather than wait.
             return self.parts.pool.free_blocks() > 0 || self.may_give_up();
         }
-        let segment = !border || matches!(self.spare, Spare::Ready { .. });
+        let segment = !border || self.next_segment().is_ok();
         segment && self.tail.len() < self.blocks_max() && self.parts.pool.free_blocks() > 0
+    }
+
+    /// Whether those that were refused may come back: for records to be taken, or to hear why they are not.
+    pub(crate) fn would_answer(&self) -> bool {
+        match self.refused {
+            None => false,
+            Some(AppendError::Busy) => {
+                let refusal = self.next_segment().err();
+                let is_known = refusal.is_some_and(|refusal| refusal != AppendError::Busy);
+                self.would_accept() || is_known && self.is_border(self.next_block_base())
+            }
+            Some(_) => self.would_accept(),
+        }
+    }
+
+    /// Whether a block at `base` would be the first of a segment.
+    fn is_border(&self, base: u64) -> bool {
+        self.segments
+            .back()
+            .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active)
+    }
+
+    /// Whether the next segment is at hand; if not, what an append that needs it is told.
+    fn next_segment(&self) -> Result<(), AppendError> {
+        let needed_ms = self
+            .needed_since_ms
+            .map_or(0, |since_ms| self.now.monotonic_ms.saturating_sub(since_ms));
+        match &self.spare {
+            _ if !self.on_disk() => Ok(()),
+            Spare::Ready { .. } => Ok(()),
+            Spare::Failed { no_space: true, .. } => Err(AppendError::DiskFull),
+            _ if needed_ms >= NEEDED_MAX_MS => Err(AppendError::NoSegment),
+            Spare::None
+            | Spare::Preparing { .. }
+            | Spare::Unnamed { .. }
+            | Spare::Failed { .. } => Err(AppendError::Busy),
+        }
     }
 
     fn next_block_base(&self) -> u64 {
@@ -179,6 +205,27 @@ impl Log {
         }
     }
 
+    /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
+    /// begin it with, everything stays as it is.
+    pub(crate) fn roll(&mut self) -> bool {
+        if !matches!(self.spare, Spare::Ready { .. }) {
+            return false;
+        }
+        let Some(writer) = self.take_block() else {
+            return false;
+        };
+        self.close_block();
+        if let Some(active) = self.segments.back().filter(|s| s.stage == Stage::Active) {
+            if let Some(file) = &active.file {
+                file.set_end(self.head);
+            }
+            self.head = active.limit();
+        }
+        self.open_segment(self.head);
+        self.open_block(writer);
+        true
+    }
+
     /// Makes the spare segment the active one. A memory log makes a segment of one block.
     fn open_segment(&mut self, base: u64) {
         if let Some(segment) = self.segments.back_mut()
@@ -208,7 +255,8 @@ impl Log {
             writing,
             stage: Stage::Active,
             synced: false,
-            last_ms: self.last_ms,
+            first: None,
+            last: Written::stamped(self.last_ms),
         };
         self.push_segment(segment);
     }

@@ -125,3 +125,99 @@ fn retention_looks_again_after_the_wall_clock_was_set_back() {
     }
     assert!(oldest(&bench.rig) > before);
 }
+
+const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
+
+#[test]
+fn a_clock_that_was_ahead_once_is_followed_again() {
+    for clean in [true, false] {
+        let mut bench = bench(&options());
+        let log = bench.rig.log(Durability::Synced);
+        bench.rig.set_back_ms = 0;
+        let small = record("t", 1, b"x");
+        bench.rig.ahead_ms = YEAR_MS;
+        let ahead = bench.rig.append(log, &small);
+        bench.rig.ahead_ms = 0;
+        let first = bench.rig.append(log, &small);
+        let end = bench.rig.append(log, &small).end;
+        let mut told = Vec::new();
+        bench.rig.until("the records are visible", |rig| {
+            rig.turn();
+            told.append(&mut rig.progress.clock_was_ahead);
+            rig.store.visible(log) >= end
+        });
+        assert_eq!(first.sequence.get(), ahead.sequence.get() + 1);
+        let (ahead_ms, sequence) = (YEAR_MS, first.sequence);
+        let was_ahead = ClockWasAhead {
+            log,
+            ahead_ms,
+            sequence,
+        };
+        assert_eq!(told, [was_ahead], "once");
+        let newest = |rig: &mut Rig| rig.stamps(log).last().map(|(_, stamp)| *stamp);
+        assert_eq!(newest(&mut bench.rig), Some(bench.rig.now_ms));
+        if clean {
+            bench.rig.drain();
+        }
+        let disk = Box::new(bench.disk.kill(1));
+        let (dir, now_ms) = (bench.rig.dir.clone(), bench.rig.now_ms + 1000);
+        let mut rig = Rig::open(&dir, disk, &pool(32), &options(), now_ms);
+        let end = rig.append(log, &small).end;
+        rig.until("the record is visible", |rig| {
+            rig.turn();
+            assert_eq!(rig.progress.clock_was_ahead, [], "clean {clean}");
+            rig.store.visible(log) >= end
+        });
+        assert_eq!(newest(&mut rig), Some(now_ms), "clean {clean}");
+    }
+}
+
+#[test]
+fn timestamps_do_not_go_back_while_a_clock_is_behind_by_an_hour_or_less() {
+    let mut bench = bench(&options());
+    let log = bench.rig.log(Durability::Synced);
+    for _ in 0..10 {
+        let end = bench.rig.append(log, &record("t", 1, b"x")).end;
+        bench.rig.until_visible(log, end);
+    }
+    let stamps = bench.rig.stamps(log);
+    assert!(stamps.is_sorted_by_key(|(_, stamp)| *stamp), "{stamps:?}");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_ahead_is_told_and_lets_nothing_go_for_ten_minutes() {
+    let mut bench = bench(&LogOptions {
+        retention_age_ms: Some(24 * HOUR_MS),
+        ..options()
+    });
+    let log = bench.rig.log(Durability::Synced);
+    let oldest = |rig: &Rig| {
+        let store = &rig.store;
+        let located = store.locate(log, "t", StartAt::Earliest, Position::new(0));
+        located.earliest.get()
+    };
+    let turns = |bench: &mut Bench, ms: u64| {
+        let mut told = Vec::new();
+        bench.rig.now_ms += ms;
+        for _ in 0..10 {
+            bench.rig.turn();
+            told.extend(bench.rig.progress.clock_set_ahead_ms);
+        }
+        told
+    };
+    bench.rig.ahead_ms = YEAR_MS;
+    assert_eq!(turns(&mut bench, 1_000), [YEAR_MS], "once");
+    assert_eq!(turns(&mut bench, 500_000), []);
+    assert_eq!(oldest(&bench.rig), 0);
+    bench.rig.ahead_ms = 0;
+    assert_eq!(turns(&mut bench, 1_000_000), []);
+    assert_eq!(
+        oldest(&bench.rig),
+        0,
+        "it was right again before it mattered"
+    );
+    bench.rig.ahead_ms = YEAR_MS;
+    turns(&mut bench, 1_000);
+    turns(&mut bench, 600_000);
+    assert!(oldest(&bench.rig) > 0, "it seems to be right");
+}

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
 use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
@@ -185,5 +188,40 @@ fn readers_in_other_threads_see_every_record_once_and_in_order() {
         for thread in threads {
             thread.join().expect("the reader saw what it should");
         }
+    }
+}
+
+/// Longer than a disk that is dropped may wait for what it has begun.
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_disk_that_does_not_come_back_from_a_file_is_dropped_all_the_same() {
+    for choice in choices() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let mut disk = disk(choice);
+        let (release, released) = channel::<()>();
+        let stuck = move || {
+            let _ = released.recv_timeout(2 * LONG);
+            b"content".to_vec()
+        };
+        disk.put(1, temp.path().join("stuck"), Box::new(stuck));
+        disk.submit().expect("a submission");
+        let begin = Instant::now();
+        drop(disk);
+        assert!(begin.elapsed() < LONG, "{choice:?}: {:?}", begin.elapsed());
+        drop(release);
+    }
+}
+
+#[test]
+fn a_disk_that_is_dropped_waits_for_what_it_has_begun() {
+    for choice in choices() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let path = temp.path().join("file");
+        let mut disk = disk(choice);
+        disk.put(1, path.clone(), Box::new(|| b"content".to_vec()));
+        disk.submit().expect("a submission");
+        drop(disk);
+        assert_eq!(std::fs::read(&path).expect("the file"), b"content");
     }
 }

@@ -656,10 +656,10 @@ fn a_segment_that_cannot_be_prepared_says_why_and_only_want_of_space_is_a_full_d
         let mut told = Vec::new();
         bench.rig.until("the log refuses", |rig| {
             let trouble = rig.progress.trouble.iter();
-            told.extend(trouble.map(|(log, error)| (*log, error.raw_os_error())));
+            told.extend(trouble.map(|trouble| (trouble.log, trouble.error.raw_os_error())));
             rig.try_append(log, &record("t", 1, &[1; 100_000])) == Err(refusal) && !told.is_empty()
         });
-        assert_eq!(told, [(log, Some(number))]);
+        assert_eq!(told, [(Some(log), Some(number))]);
         bench.rig.now_ms += 1000;
         let large = record("t", 1, &[1; 100_000]);
         let end = bench.rig.turn_until_taken(log, &large).end;

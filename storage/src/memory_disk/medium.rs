@@ -66,6 +66,20 @@ pub(super) enum Operation {
     },
 }
 
+impl Operation {
+    fn step(&self) -> Step {
+        match self {
+            Self::Write { .. } => Step::Write,
+            Self::Sync { .. } => Step::Sync,
+            Self::Populate { .. } => Step::Populate,
+            Self::Overwrite { .. } => Step::Overwrite,
+            Self::Prepare { .. } => Step::Prepare,
+            Self::Put { .. } => Step::Put,
+            Self::Unlink { .. } => Step::Unlink,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub files: BTreeMap<PathBuf, Memory>,
@@ -74,7 +88,12 @@ pub(super) struct Inner {
     pub in_flight: VecDeque<(u64, Operation)>,
     pub done: Vec<Completion>,
     pub calls: Vec<Call>,
+    /// Faults of the next operation of a kind.
     pub faults: Vec<(Step, Fault)>,
+    /// Faults of all operations of a kind.
+    pub lasting: Vec<(Step, Fault)>,
+    /// Kinds of which no operation comes to its end.
+    pub holding: Vec<Step>,
     /// Bytes that may be prepared in total, if limited.
     pub capacity: Option<u64>,
     /// Operations that may still complete; the others stay in flight.
@@ -107,8 +126,10 @@ impl Dice {
 impl Inner {
     pub(super) fn fault(&mut self, step: Step) -> Option<Fault> {
         let meets = |(kind, fault): &(Step, Fault)| *kind == step && !reorders(*fault);
-        let at = self.faults.iter().position(meets)?;
-        Some(self.faults.remove(at).1)
+        match self.faults.iter().position(meets) {
+            Some(at) => Some(self.faults.remove(at).1),
+            None => self.lasting.iter().copied().find(meets).map(|l| l.1),
+        }
     }
 
     /// Whether a sync is to run before its write.
@@ -281,6 +302,15 @@ impl Inner {
         self.open(path)
     }
 
+    fn unlink(&mut self, paths: Vec<PathBuf>) -> io::Result<()> {
+        for path in paths {
+            if self.files.remove(&path).is_some() {
+                self.calls.push(Call::Unlinked { path });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn open(&mut self, path: &Path) -> io::Result<Opened> {
         let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         let map = Arc::clone(file.map());
@@ -303,7 +333,8 @@ impl Inner {
             if self.allowance == Some(0) {
                 return;
             }
-            let Some((token, operation)) = self.in_flight.pop_front() else {
+            let next = self.next();
+            let Some((token, operation)) = next.and_then(|next| self.in_flight.remove(next)) else {
                 return;
             };
             if let Some(allowance) = &mut self.allowance {
@@ -315,9 +346,16 @@ impl Inner {
         }
     }
 
+    /// Place of the first operation in flight that nothing holds.
+    fn next(&self) -> Option<usize> {
+        let free = |(_, operation): &(u64, Operation)| !self.holding.contains(&operation.step());
+        self.in_flight.iter().position(free)
+    }
+
     /// A sync that is next starts, even if it may not complete yet: it covers what was written until here.
     pub(super) fn start_sync(&mut self) {
-        let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.front_mut() else {
+        let next = self.next().unwrap_or(0);
+        let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.get_mut(next) else {
             return;
         };
         match covers {
@@ -386,14 +424,10 @@ impl Inner {
                 self.failure(Step::Overwrite)
                     .map_or_else(|| self.overwrite(&path, &content), Err),
             ),
-            Operation::Unlink { paths } => {
-                for path in paths {
-                    if self.files.remove(&path).is_some() {
-                        self.calls.push(Call::Unlinked { path });
-                    }
-                }
-                Outcome::Unlinked(Ok(()))
-            }
+            Operation::Unlink { paths } => Outcome::Unlinked(
+                self.failure(Step::Unlink)
+                    .map_or_else(|| self.unlink(paths), Err),
+            ),
         })
     }
 

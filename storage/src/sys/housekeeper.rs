@@ -5,12 +5,36 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::file;
 use super::map::Map;
 use crate::disk::{Completion, Content, FileId, Opened, Outcome};
+
+/// How long a disk that is dropped waits for what it has begun: far longer than a disk that works takes for it. One that
+/// does not come back must not keep the process from its end.
+pub(super) const DROP_WAIT: Duration = Duration::from_secs(1);
+
+/// Waits until a thread has dropped the sender of `done`, which it does at its end, and joins it. False if it does not
+/// come to its end in time; then it goes on for itself.
+pub(super) fn end<T>(thread: JoinHandle<()>, done: &Receiver<T>) -> bool {
+    let deadline = Instant::now() + DROP_WAIT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match done.recv_timeout(left) {
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => {
+                // A panic there was reported by the panic hook.
+                let _ = thread.join();
+                return true;
+            }
+        }
+    }
+}
 
 /// An eventfd. Shared between a shard and the threads it started, which have the same descriptor table.
 #[derive(Clone, Debug)]
@@ -47,6 +71,15 @@ impl Wake {
 
     /// Blocks until it is readable.
     pub(crate) fn wait(&self) -> io::Result<()> {
+        self.poll(-1)
+    }
+
+    /// Blocks until it is readable, or the time is over.
+    pub(crate) fn wait_for(&self, time: Duration) -> io::Result<()> {
+        self.poll(i32::try_from(time.as_millis()).unwrap_or(i32::MAX))
+    }
+
+    fn poll(&self, timeout_ms: i32) -> io::Result<()> {
         let mut poll = libc::pollfd {
             fd: self.fd(),
             events: libc::POLLIN,
@@ -54,7 +87,7 @@ impl Wake {
         };
         loop {
             // SAFETY: one pollfd that lives during the call.
-            if unsafe { libc::poll(&raw mut poll, 1, -1) } >= 0 {
+            if unsafe { libc::poll(&raw mut poll, 1, timeout_ms) } >= 0 {
                 return Ok(());
             }
             let error = io::Error::last_os_error();
@@ -84,6 +117,8 @@ pub(crate) struct Housekeeper {
     jobs: Option<Sender<(u64, Job)>>,
     done: Receiver<(u64, Done)>,
     thread: Option<JoinHandle<()>>,
+    /// Set when nobody waits for the thread any more: it begins nothing then.
+    abandoned: Arc<AtomicBool>,
     in_flight: usize,
 }
 
@@ -91,10 +126,15 @@ impl Housekeeper {
     pub(crate) fn start(wake: Wake) -> io::Result<Self> {
         let (jobs, inbox) = channel::<(u64, Job)>();
         let (outbox, done) = channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&abandoned);
         let thread = std::thread::Builder::new()
             .name("oyez-files".to_owned())
             .spawn(move || {
                 for (token, job) in inbox {
+                    if is_over.load(Ordering::Acquire) {
+                        return;
+                    }
                     // The shard has gone if nobody takes the result; the next receive ends the loop.
                     let _ = outbox.send((token, run(job)));
                     wake.wake();
@@ -104,6 +144,7 @@ impl Housekeeper {
             jobs: Some(jobs),
             done,
             thread: Some(thread),
+            abandoned,
             in_flight: 0,
         })
     }
@@ -156,9 +197,9 @@ impl Housekeeper {
 impl Drop for Housekeeper {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the panic hook.
-            let _ = thread.join();
+        let thread = self.thread.take();
+        if !thread.is_none_or(|thread| end(thread, &self.done)) {
+            self.abandoned.store(true, Ordering::Release);
         }
     }
 }

@@ -11,13 +11,13 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
 
 use super::file;
-use super::housekeeper::{Files, Housekeeper, Wake};
+use super::housekeeper::{DROP_WAIT, Files, Housekeeper, Wake};
 use super::links::Links;
 use super::map::Map;
 use crate::disk::{
@@ -121,7 +121,7 @@ impl UringDisk {
             for (number, entry) in operation.iter().flatten().enumerate() {
                 self.links.push(entry.get_user_data(), number > 0);
                 // SAFETY: what the entry points to (block bytes, mapped pages, descriptors) is kept in `in_flight`
-                // or `files` until its completion was reaped; `drop` waits for all of them.
+                // or `files` until its completion was reaped; `drop` waits for all of them, or keeps them for ever.
                 unsafe { slots.push(entry) }.expect("the room was checked");
             }
             self.queued.pop_front();
@@ -178,13 +178,20 @@ fn slot_of(user_data: u64) -> usize {
 impl Drop for UringDisk {
     fn drop(&mut self) {
         // The kernel still reads the buffers of what is in flight.
+        let deadline = Instant::now() + DROP_WAIT;
         let mut forgotten = Vec::new();
         while !self.in_flight.is_empty() {
-            if self.wait().is_err() {
-                // Leaking keeps the buffers valid, whatever the kernel does with them.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waits = if self.behind { SUBMIT_RETRY } else { left };
+            let waited = self.submit().and_then(|()| self.wake.wait_for(waits));
+            if waited.is_err() || left.is_zero() {
+                // Leaking keeps buffers valid and descriptors taken, whatever the kernel does with them: what a worker
+                // has not begun is looked up by its descriptor's number.
                 std::mem::forget(std::mem::take(&mut self.in_flight));
+                std::mem::forget(std::mem::take(&mut self.files));
                 return;
             }
+            self.wake.drain();
             self.reap(&mut forgotten);
             forgotten.clear();
         }

@@ -7,11 +7,12 @@ use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::file;
-use super::housekeeper::{Files, Housekeeper, Wake};
+use super::housekeeper::{Files, Housekeeper, Wake, end};
 use super::map::Map;
 use crate::disk::{
     BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
@@ -38,6 +39,8 @@ pub(crate) struct ThreadDisk {
     jobs: Option<Sender<(u64, Job)>>,
     done: Receiver<Completion>,
     thread: Option<JoinHandle<()>>,
+    /// Set when nobody waits for the thread any more: it begins nothing then.
+    abandoned: Arc<AtomicBool>,
     housekeeper: Housekeeper,
     files: Files,
     wake: Wake,
@@ -54,10 +57,15 @@ impl ThreadDisk {
         let (jobs, inbox) = channel::<(u64, Job)>();
         let (outbox, done) = channel();
         let bell = wake.clone();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&abandoned);
         let thread = std::thread::Builder::new()
             .name("oyez-disk".to_owned())
             .spawn(move || {
                 for (token, job) in inbox {
+                    if is_over.load(Ordering::Acquire) {
+                        return;
+                    }
                     run(token, job, &outbox);
                     bell.wake();
                 }
@@ -66,6 +74,7 @@ impl ThreadDisk {
             jobs: Some(jobs),
             done,
             thread: Some(thread),
+            abandoned,
             housekeeper,
             files: Files::default(),
             wake,
@@ -79,9 +88,11 @@ impl ThreadDisk {
 impl Drop for ThreadDisk {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the panic hook. The files close after the thread that uses them ended.
-            let _ = thread.join();
+        let thread = self.thread.take();
+        if !thread.is_none_or(|thread| end(thread, &self.done)) {
+            self.abandoned.store(true, Ordering::Release);
+            // The thread still uses them: they stay open.
+            std::mem::forget(std::mem::take(&mut self.files));
         }
     }
 }
@@ -134,7 +145,8 @@ fn write_synced(fd: RawFd, bytes: &[u8], at: u64) -> io::Result<usize> {
 /// A file that the disk owns, used by its thread.
 fn borrow(fd: RawFd) -> ManuallyDrop<std::fs::File> {
     // SAFETY: the descriptor stays open while the job runs: `Disk::close` is called only for files without operations
-    // in flight, and `ThreadDisk` joins the thread before it drops its files. It is never closed through this value.
+    // in flight, and `ThreadDisk` drops its files only after it has joined the thread. It is never closed through this
+    // value.
     ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) })
 }
 

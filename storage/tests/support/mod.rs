@@ -104,9 +104,10 @@ pub struct Rig {
     pub store: Store,
     pub dir: DataDir,
     pub progress: Progress,
-    /// Both clocks, but for what the wall clock was set back.
+    /// Both clocks, but for what the wall clock was set back or is ahead.
     pub now_ms: u64,
     pub set_back_ms: u64,
+    pub ahead_ms: u64,
     pub reports: Vec<RecoveryReport>,
     tokens: u64,
 }
@@ -143,6 +144,7 @@ impl Rig {
             progress: Progress::default(),
             now_ms,
             set_back_ms: 0,
+            ahead_ms: 0,
             reports,
             tokens: 0,
         }
@@ -150,7 +152,7 @@ impl Rig {
 
     pub fn now(&self) -> Moment {
         Moment {
-            wall_ms: self.now_ms - self.set_back_ms,
+            wall_ms: self.now_ms + self.ahead_ms - self.set_back_ms,
             ..moment(self.now_ms)
         }
     }
@@ -263,6 +265,20 @@ impl Rig {
             outcome.is_some()
         });
         outcome.unwrap_or(Ok(()))
+    }
+
+    /// Sequence and timestamp of every visible record of a log.
+    pub fn stamps(&mut self, log: LogId) -> Vec<(u64, u64)> {
+        let mut reader = self.store.reader(log);
+        let mut places = Vec::new();
+        reader.walk(Position::new(0), usize::MAX, |place, _| places.push(place));
+        let mut stamps = Vec::new();
+        for place in places {
+            let bytes = self.read(&mut reader, &place);
+            let record = Record::verify_stamped(&bytes, &Limits::HARD).expect("a sound record");
+            stamps.push((record.sequence().get(), record.timestamp_ms()));
+        }
+        stamps
     }
 
     /// All visible records of a log as they lie there, each where its place says.

@@ -1,0 +1,109 @@
+//! The shard's store at work: what has finished is passed on to whoever waits for it, and what went wrong is said.
+
+use oyez_protocol::LogId;
+use oyez_storage::{Attempt, Progress, Trouble};
+use tracing::{error, info, warn};
+
+use crate::error::ShardError;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Lets the store work: completions, visible places, the next flushes.
+    pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
+        self.progress.clear();
+        self.store
+            .pump(self.now.into(), &mut self.progress)
+            .map_err(ShardError::Poisoned)?;
+        let mut progress = std::mem::take(&mut self.progress);
+        if !progress.advanced.is_empty() {
+            self.metrics().take_store(&self.store.stats());
+        }
+        self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
+        for log in &progress.advanced {
+            self.settle(*log);
+            for shard in self
+                .shared
+                .interested(*log)
+                .filter(|shard| *shard != self.id)
+            {
+                self.outbox.wake(shard);
+            }
+        }
+        for log in &progress.accepting_again {
+            self.log(*log).refused_since_us = None;
+        }
+        self.tell_of_clocks(&progress);
+        for us in progress.syncs_us.drain(..) {
+            self.metrics().sync_us.record(us);
+        }
+        for (token, outcome) in progress.populated.drain(..) {
+            self.populated(token, outcome);
+        }
+        self.tell_of_damage(&progress);
+        self.tell_of_trouble(&progress);
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// What is tried again is told when it begins to fail and when it works again, and counted in between.
+    fn tell_of_trouble(&self, progress: &Progress) {
+        if progress.failures == 0 && progress.mended.is_empty() {
+            return;
+        }
+        let metrics = self.metrics();
+        metrics.storage_failures.add(progress.failures);
+        metrics.storage_failing.set(self.store.failing() as u64);
+        for Trouble {
+            log,
+            attempt,
+            error,
+        } in &progress.trouble
+        {
+            let log = log.map(LogId::get);
+            let then = match attempt {
+                Attempt::State => {
+                    "it is tried again, and if the log is being closed, the next start recovers it"
+                }
+                _ => "it is tried again",
+            };
+            warn!(log, "{attempt} failed: {error}; {then}");
+        }
+        for mended in &progress.mended {
+            let log = mended.log.map(LogId::get);
+            let (attempt, failures) = (mended.attempt, mended.failures);
+            info!(log, failures, "{attempt} works again");
+        }
+    }
+
+    fn tell_of_damage(&self, progress: &Progress) {
+        for block in &progress.damaged {
+            let path = block.path.display();
+            error!(
+                "{path}: the bytes of the block at {} are not those that were written; what is whole of them is served, \
+                 subscribers are told of a gap for the rest",
+                block.at
+            );
+            self.metrics().damaged_blocks.add(1);
+        }
+    }
+
+    fn tell_of_clocks(&self, progress: &Progress) {
+        for clock in &progress.clock_was_ahead {
+            warn!(
+                log = clock.log.get(),
+                ahead_ms = clock.ahead_ms,
+                before_sequence = clock.sequence.get(),
+                "the wall clock had been ahead: records are stamped with its present time again, earlier ones keep \
+                 their stamps of the future"
+            );
+        }
+        // Every shard sees the same clock.
+        if let Some(ahead_ms) = progress.clock_set_ahead_ms.filter(|_| self.id == 0) {
+            warn!(
+                ahead_ms,
+                "the wall clock was set ahead: if that is wrong, set it right within ten minutes, before records \
+                 expire by it"
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Clocks that are wrong: what a record is stamped with, and how a wall clock is noticed that was set ahead.
+//!
+//! Timestamps do not go back within a log, so that small corrections of the wall clock cannot be seen in it. But a
+//! clock that was far ahead once must not stamp everything after it with that future, for ever: a stamp that lies more
+//! than [`AHEAD_MAX_MS`] in the future is given up, and the log follows the wall clock again.
+
+use oyez_protocol::{LogId, Sequence};
+
+use crate::log::Log;
+use crate::moment::Moment;
+
+/// How far the newest stamp of a log may be ahead of the wall clock before the log follows the clock again. What time
+/// services correct is seconds, a wrong daylight saving time is an hour; what is more was never the time.
+pub(crate) const AHEAD_MAX_MS: u64 = 3_600_000;
+
+/// How much further than time has passed the wall clock must have moved to count as set ahead.
+const JUMP_MIN_MS: u64 = AHEAD_MAX_MS;
+
+/// How long retention by age goes by the monotonic clock alone after the wall clock was set ahead: time for whoever
+/// set it to a wrong date to notice, before all that is kept is too old by that date.
+const JUMP_HOLD_MS: u64 = 10 * 60_000;
+
+/// A timestamp travels in 48 bits.
+const STAMP_MAX: u64 = (1 << 48) - 1;
+
+/// A log's newest record was stamped by a clock that was ahead; the log follows the wall clock again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockWasAhead {
+    /// The log.
+    pub log: LogId,
+    /// How far the stamp of its newest record lies ahead of the wall clock, in milliseconds.
+    pub ahead_ms: u64,
+    /// The first record that is stamped by the wall clock again; those before it may carry stamps of the future.
+    pub sequence: Sequence,
+}
+
+impl Log {
+    /// Decides what the next record is stamped with.
+    pub(crate) fn take_time(&mut self, wall_ms: u64) {
+        let wall_ms = wall_ms & STAMP_MAX;
+        let ahead_ms = self.last_ms.saturating_sub(wall_ms);
+        if ahead_ms > AHEAD_MAX_MS {
+            self.clock_was_ahead.push(ClockWasAhead {
+                log: self.log_id(),
+                ahead_ms,
+                sequence: Sequence::new(self.reached.sequence),
+            });
+            self.last_ms = wall_ms;
+        }
+        self.last_ms = self.last_ms.max(wall_ms);
+    }
+}
+
+/// Watches the wall clock.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    seen: Moment,
+    distrusted_until_ms: u64,
+}
+
+impl WallClock {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            seen: now,
+            distrusted_until_ms: 0,
+        }
+    }
+
+    /// Takes what the clocks say. Gives how far the wall clock was set ahead since the last call, if by much.
+    pub(crate) fn look(&mut self, now: Moment) -> Option<u64> {
+        let passed_ms = now.monotonic_ms.saturating_sub(self.seen.monotonic_ms);
+        let expected_ms = self.seen.wall_ms.saturating_add(passed_ms);
+        self.seen = now;
+        if expected_ms.saturating_sub(now.wall_ms) > JUMP_MIN_MS {
+            // It was set right, or is wrong in the other direction, which makes nothing look old.
+            self.distrusted_until_ms = 0;
+        }
+        let jump_ms = now.wall_ms.saturating_sub(expected_ms);
+        let jumped = jump_ms > JUMP_MIN_MS;
+        if jumped {
+            self.distrusted_until_ms = now.monotonic_ms + JUMP_HOLD_MS;
+        }
+        jumped.then_some(jump_ms)
+    }
+
+    /// Until when ages are not told by the wall clock, by the monotonic one.
+    pub(crate) fn distrusted_until_ms(&self) -> u64 {
+        self.distrusted_until_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(monotonic_ms: u64, wall_ms: u64) -> Moment {
+        Moment {
+            monotonic_ms,
+            monotonic_us: monotonic_ms * 1000,
+            wall_ms,
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_ahead_is_distrusted_for_a_while_or_until_it_is_set_back() {
+        const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+        let mut clock = WallClock::new(moment(0, YEAR_MS));
+        assert_eq!(clock.look(moment(10_000_000, YEAR_MS + 10_000_000)), None);
+        assert_eq!(clock.look(moment(10_000_001, YEAR_MS + 12_000_000)), None);
+        assert_eq!(clock.distrusted_until_ms(), 0);
+        let ahead = moment(10_000_002, 2 * YEAR_MS + 12_000_001);
+        assert_eq!(clock.look(ahead), Some(YEAR_MS));
+        assert_eq!(clock.distrusted_until_ms(), 10_000_002 + JUMP_HOLD_MS);
+        assert_eq!(clock.look(ahead), None, "it is told once");
+        assert_eq!(clock.look(moment(10_000_003, YEAR_MS)), None);
+        assert_eq!(clock.distrusted_until_ms(), 0);
+    }
+}

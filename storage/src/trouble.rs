@@ -1,0 +1,168 @@
+//! What fails and is tried again: told once when it begins to fail, counted for as long as it does, and told again when
+//! it works. Nothing is tried again in silence.
+
+use std::fmt;
+use std::io;
+
+use oyez_protocol::LogId;
+
+use crate::place::Progress;
+
+/// What a store does over and over until it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The next segment.
+    Prepare,
+    /// The footer of a full segment.
+    Footer,
+    /// The table of topics without records, before segments are removed.
+    Carried,
+    /// Removing segments that retention has dropped.
+    Unlink,
+    /// The log's state. Where it would say that the log was closed it is not tried again: the next start recovers the log.
+    State,
+    /// Handing operations to the kernel.
+    Submit,
+}
+
+impl Attempt {
+    /// What is done, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "preparing the next segment",
+            Self::Footer => "writing the footer of a full segment",
+            Self::Carried => "writing the table of topics without records",
+            Self::Unlink => "removing dropped segments",
+            Self::State => "writing the log's state",
+            Self::Submit => "handing operations to the kernel",
+        }
+    }
+
+    /// What has failed when the log's directory is gone.
+    pub(crate) const fn in_no_directory(self) -> &'static str {
+        match self {
+            Self::Prepare => "the log's directory is gone: preparing the next segment",
+            Self::Footer => "the log's directory is gone: writing the footer of a full segment",
+            Self::Carried => "the log's directory is gone: writing a table of topics",
+            Self::Unlink => "the log's directory is gone: removing dropped segments",
+            Self::State | Self::Submit => "the log's directory is gone: writing the state file",
+        }
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something has begun to fail, or fails for another reason than before.
+#[derive(Debug)]
+pub struct Trouble {
+    /// The log; none for what concerns all of a store.
+    pub log: Option<LogId>,
+    /// What fails.
+    pub attempt: Attempt,
+    /// The reason.
+    pub error: io::Error,
+}
+
+/// What had failed works again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// The log; none for what concerns all of a store.
+    pub log: Option<LogId>,
+    /// What works.
+    pub attempt: Attempt,
+    /// How often it had failed in a row.
+    pub failures: u64,
+}
+
+/// Whether an error says that the directory of a log is gone, rather than that something in it does not work.
+pub(crate) fn has_vanished(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::StaleNetworkFileHandle
+    )
+}
+
+#[derive(Debug)]
+struct Streak {
+    attempt: Attempt,
+    kind: io::ErrorKind,
+    number: Option<i32>,
+    failures: u64,
+}
+
+/// The failures in a row of one log, or of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Streaks {
+    failing: Vec<Streak>,
+    // What the next turn tells.
+    begun: Vec<(Attempt, io::Error)>,
+    mended: Vec<(Attempt, u64)>,
+    failures: u64,
+}
+
+impl Streaks {
+    pub(crate) fn failed(&mut self, attempt: Attempt, error: io::Error) {
+        self.failures += 1;
+        let (kind, number) = (error.kind(), error.raw_os_error());
+        let mut failing = self.failing.iter_mut();
+        match failing.find(|streak| streak.attempt == attempt) {
+            Some(streak) => {
+                streak.failures += 1;
+                if (streak.kind, streak.number) == (kind, number) {
+                    return;
+                }
+                (streak.kind, streak.number) = (kind, number);
+            }
+            None => self.failing.push(Streak {
+                attempt,
+                kind,
+                number,
+                failures: 1,
+            }),
+        }
+        self.begun.push((attempt, error));
+    }
+
+    pub(crate) fn worked(&mut self, attempt: Attempt) {
+        let of_attempt = |streak: &Streak| streak.attempt == attempt;
+        if let Some(at) = self.failing.iter().position(of_attempt) {
+            let streak = self.failing.swap_remove(at);
+            self.mended.push((attempt, streak.failures));
+        }
+    }
+
+    /// How many things fail now.
+    pub(crate) fn failing(&self) -> usize {
+        self.failing.len()
+    }
+
+    pub(crate) fn tell(&mut self, log: Option<LogId>, progress: &mut Progress) {
+        if self.failures == 0 && self.mended.is_empty() {
+            return;
+        }
+        progress.failures += std::mem::take(&mut self.failures);
+        let begun = self.begun.drain(..);
+        progress
+            .trouble
+            .extend(begun.map(|(attempt, error)| Trouble {
+                log,
+                attempt,
+                error,
+            }));
+        let mended = self.mended.drain(..);
+        progress
+            .mended
+            .extend(mended.map(|(attempt, failures)| Mended {
+                log,
+                attempt,
+                failures,
+            }));
+    }
+}
