@@ -341,7 +341,7 @@ fn a_record_that_waits_for_its_sync_is_neither_refused_nor_waited_for_by_a_shutd
             "strace is not installed",
         );
     }
-    let mut held = on_a_stuck_disk("fdatasync,pwritev2", "");
+    let mut held = on_a_stuck_disk("pwritev2", "");
     let broker = &held.broker;
     let mut publisher = broker.connect();
     publisher.send(&record("a/topic", &["x"], 1));

@@ -82,15 +82,7 @@ impl Server {
         }
         info!("{plan}");
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
-        let (dir, lock) = DataDir::open(
-            &config.data,
-            &DirOptions {
-                logs_per_durability: u16::try_from(cores.len()).unwrap_or(u16::MAX),
-                entropy,
-                restored: config.restored,
-            },
-        )?;
-        recovered::tell_identity(&dir);
+        let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
         let held = socket::reserve(config.listen).and_then(|held| Ok((held.local_addr()?, held)));
         let (address, held) = held.map_err(|source| StartError::Listen {
@@ -442,6 +434,21 @@ impl ShardThread {
         .map_err(ShardError::Poll)?
         .run()
     }
+}
+
+fn open_dir(
+    config: &Config,
+    cores: usize,
+    entropy: [u8; 16],
+) -> Result<(DataDir, DirLock), StartError> {
+    let options = DirOptions {
+        logs_per_durability: u16::try_from(cores).unwrap_or(u16::MAX),
+        entropy,
+        restored: config.restored,
+    };
+    let (dir, lock) = DataDir::open(&config.data, &options)?;
+    recovered::tell_identity(&dir);
+    Ok((dir, lock))
 }
 
 /// Logs on disk share the tail arena; memory logs have room of their own.

@@ -159,6 +159,8 @@ pub(crate) struct Log {
     /// Up to where retention has removed the log.
     pub floor: Floor,
     pub front_loss: Option<FrontLoss>,
+    /// Where the log went on when it was opened.
+    pub opened_at: u64,
     pub commits: Commits,
     /// What takes long to free: the next file that is written takes it along to the disk's thread.
     pub discarded: Vec<Discarded>,
@@ -206,6 +208,7 @@ impl Log {
             carried_generation: 0,
             floor: Floor::default(),
             front_loss: None,
+            opened_at: 0,
             commits: Commits::default(),
             discarded: Vec::new(),
             clock_was_ahead: Vec::new(),

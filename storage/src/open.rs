@@ -396,6 +396,7 @@ impl Rebuild<'_> {
     /// Everything below the head is where it belongs.
     fn settle_positions(&mut self) {
         let log = &mut self.log;
+        log.opened_at = log.head;
         log.flush.written = log.head;
         log.flush.synced = log.head;
         if log.durability() == Durability::Written

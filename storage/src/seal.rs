@@ -117,7 +117,7 @@ impl Log {
         }
         let base = match self.segments.back() {
             Some(active) if active.stage == Stage::Active => {
-                if self.head < active.base + BLOCK_BYTES && !self.rolling.due {
+                if !self.nears_end(active) && !self.rolling.due {
                     return;
                 }
                 active.limit()
@@ -129,6 +129,14 @@ impl Log {
         let path = self.segment_path(base).to_path_buf();
         let token = self.token(Purpose::Prepare);
         disk.prepare(token, path, self.parts.options.segment_bytes);
+    }
+
+    /// Whether the active segment is used enough to make the next one: by a block, which gives it the most time; but not
+    /// at each start of a log that goes on in a half empty segment and takes little.
+    fn nears_end(&self, active: &Segment) -> bool {
+        let used = self.head >= active.base + BLOCK_BYTES;
+        let used_now = self.head >= self.opened_at + BLOCK_BYTES;
+        used && (used_now || active.limit() - self.head < active.bytes / 2)
     }
 
     fn prepared(
