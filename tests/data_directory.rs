@@ -309,3 +309,69 @@ fn a_disk_that_filled_up_does_not_keep_the_broker_from_starting() {
         assert!(broker.stop().success());
     }
 }
+
+/// Copies a stopped broker's directory, as a backup does.
+fn back_up(from: &Path, to: &Path) {
+    let copied = run(std::process::Command::new("cp").arg("-a").args([from, to]));
+    assert!(copied.status.success(), "{copied:?}");
+}
+
+#[test]
+fn a_directory_that_was_put_back_is_told_by_who_has_seen_more_and_gets_new_epochs_when_asked_to() {
+    let mut broker = Broker::start();
+    let mut session = broker.connect();
+    session.publish("a/topic", b"0");
+    assert!(broker.stop().success());
+    let backup = broker.home().join("backup");
+    back_up(broker.data(), &backup);
+    broker.restart();
+    let mut session = broker.connect();
+    let epoch = session.publish_each("a/topic", &["1", "2", "3"])[0].epoch;
+    assert!(broker.stop().success());
+    fs::remove_dir_all(broker.data()).unwrap();
+    back_up(&backup, broker.data());
+    broker.restart();
+    wait_until("the copy to be noticed", || {
+        broker.log().contains("is a copy of the one")
+    });
+    let resume = Start::Offset(testkit::Offset::new(4));
+    let answer = broker.connect().resume("a/topic", resume, Some(epoch));
+    assert_eq!(answer.outcome, Outcome::OffsetAhead);
+    assert_eq!(broker.counter("subscribers_ahead"), 1);
+    wait_until("the older directory to be noticed", || {
+        broker.log().contains("--restored")
+    });
+    assert!(broker.stop().success());
+    broker.restart_with(Setup::new().flag("--restored"));
+    let mut session = broker.connect();
+    let answer = session.resume("a/topic", resume, Some(epoch));
+    assert!(answer.epoch_changed && answer.epoch != epoch);
+    assert_eq!(session.messages("a/topic", 1), [(0, b"0".to_vec())]);
+    // It is for one start.
+    assert!(broker.stop().success());
+    broker.restart_with(Setup::new());
+    let again = broker.connect().subscribe("a/topic", Start::Earliest);
+    assert_eq!(again.epoch, answer.epoch);
+}
+
+#[test]
+fn a_damaged_file_is_named_by_the_log_the_statistics_and_the_doctor() {
+    let mut broker = Broker::start();
+    broker.connect().publish("a/topic", b"x");
+    assert!(broker.stop().success());
+    let logs = fs::read_dir(broker.data()).unwrap().flatten();
+    let used = logs.map(|entry| entry.path().join("0000000000000000.seg"));
+    let segments = used.filter(|path| fs::read(path).is_ok_and(|bytes| bytes[0] != 0));
+    for segment in segments {
+        fs::write(&segment, b"nothing of a segment").unwrap();
+    }
+    broker.restart();
+    let name = "0000000000000000.seg.damaged-1";
+    wait_until("the file in the log", || broker.log().contains(name));
+    assert!(broker.counter("damaged_files") >= 1);
+    let doctor = run(std::process::Command::new(testkit::programs::server())
+        .args(["doctor", "--data"])
+        .arg(broker.data()));
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains(name), "{said}");
+}

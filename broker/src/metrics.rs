@@ -70,6 +70,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) losses: Counter,
     /// Blocks that were read since and were not what was written.
     pub(crate) damaged_blocks: Counter,
+    /// Subscribers that had seen more of a log's history than the log holds.
+    pub(crate) subscribers_ahead: Counter,
     /// What own logs have tried in vain and try again, and how many such things fail now.
     pub(crate) storage_failures: Counter,
     pub(crate) storage_failing: Counter,
@@ -146,6 +148,7 @@ pub(crate) struct Stats {
     damaged_files: u64,
     losses: u64,
     damaged_blocks: u64,
+    subscribers_ahead: u64,
     /// Attempts of the store that failed and are made again, and how many things fail now.
     storage_failures: u64,
     storage_failing: u64,
@@ -252,6 +255,7 @@ impl Stats {
             damaged_files: sum(|s| &s.damaged_files),
             losses: sum(|s| &s.losses),
             damaged_blocks: sum(|s| &s.damaged_blocks),
+            subscribers_ahead: sum(|s| &s.subscribers_ahead),
             storage_failures: sum(|s| &s.storage_failures),
             storage_failing: sum(|s| &s.storage_failing),
             turn_us: Histogram::quantiles(shards.iter().map(|shard| &shard.turn_us)),

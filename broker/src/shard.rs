@@ -74,6 +74,8 @@ pub(crate) struct LogView {
     pub(crate) refused_since_us: Option<u64>,
     /// How soon publishers answer acknowledgements; only the owner knows.
     pub(crate) answers: Answers,
+    /// It was said that a subscriber has seen more than there is.
+    pub(crate) told_of_ahead: bool,
 }
 
 impl LogView {
@@ -86,6 +88,7 @@ impl LogView {
             stalled: VecDeque::new(),
             refused_since_us: None,
             answers: Answers::default(),
+            told_of_ahead: false,
             reader,
         }
     }

@@ -6,6 +6,7 @@ use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
 use oyez_protocol::event::{Outcome, Subscribed, Unsubscribed};
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
+use tracing::error;
 
 use crate::inbox::{Locate, LocateAnswer, Message, Wish};
 use crate::receive::Taken;
@@ -179,6 +180,22 @@ impl Shard {
         }
     }
 
+    /// A subscriber says that it has seen more of this very history than there is. No message was delivered before it was
+    /// as safe as its topic is: either the subscriber is wrong, or the data directory is older than what was delivered.
+    fn note_ahead(&mut self, topic: u32) {
+        self.metrics().subscribers_ahead.add(1);
+        let Some(log) = self.registry.get(topic).map(|topic| topic.log) else {
+            return;
+        };
+        if !std::mem::replace(&mut self.log(log).told_of_ahead, true) {
+            error!(
+                log = log.get(),
+                "a subscriber resumes behind the newest message of this epoch: if the data directory was put back from a \
+                 backup, restart with --restored, or others will miss messages in silence"
+            );
+        }
+    }
+
     /// It is known where a subscription begins.
     pub(crate) fn located(&mut self, answer: &LocateAnswer) {
         let Some(place) = self.pending_subscription(&answer.wish) else {
@@ -206,6 +223,9 @@ impl Shard {
         });
         self.release(id);
         if refused {
+            if answer.wish.epoch.is_some() {
+                self.note_ahead(answer.wish.topic);
+            }
             self.leave(id, place);
             return;
         }

@@ -89,7 +89,7 @@ impl Log {
             floor: Some(self.floor),
             named: [last.unwrap_or_default(), spare],
             carried: self.carried_generation,
-            inode: self.parts.inode,
+            fingerprint: self.parts.fingerprint,
         }
     }
 

@@ -32,7 +32,7 @@ pub struct DataDir {
     meta: Meta,
     entropy: [u64; 2],
     restored: bool,
-    inode: u64,
+    fingerprint: u64,
     rewritten: Vec<Rewritten>,
 }
 
@@ -99,7 +99,7 @@ impl DataDir {
             meta,
             entropy,
             restored: options.restored,
-            inode: file::inode(path).map_err(|error| DirError::from_io(path, error))?,
+            fingerprint: file::fingerprint(path).map_err(|error| DirError::from_io(path, error))?,
             rewritten,
         };
         Ok((dir, lock))
@@ -169,8 +169,8 @@ impl DataDir {
     }
 
     /// Tells the directory from a copy of it.
-    pub(crate) fn inode(&self) -> u64 {
-        self.inode
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// An epoch unlike any other of this log: never 0, which means "not known" on the wire.

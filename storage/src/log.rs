@@ -106,8 +106,8 @@ pub(crate) struct LogParts {
     pub pool: Arc<ArenaPool>,
     pub epoch: u64,
     pub boot_id: u128,
-    /// Inode number of the data directory.
-    pub inode: u64,
+    /// Tells the data directory from its copies.
+    pub fingerprint: u64,
 }
 
 /// That records of the log's beginning are lost: where each topic goes on is not where retention has removed it to.

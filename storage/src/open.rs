@@ -63,8 +63,8 @@ impl Opening<'_> {
         report.gaps.clone_from(&survey.assembler.losses);
         report.aside_before.clone_from(&survey.set_aside);
         report.foreign.clone_from(&survey.foreign);
-        let inode = survey.state.map_or(0, |state| state.inode);
-        report.copied = inode != 0 && inode != self.dir.inode();
+        let fingerprint = survey.state.map_or(0, |state| state.fingerprint);
+        report.copied = fingerprint != 0 && fingerprint != self.dir.fingerprint();
         let mut rebuilt = Rebuild {
             log: Log::new(self.parts(path, epoch, survey.boot_id)),
             disk,
@@ -137,7 +137,7 @@ impl Opening<'_> {
             pool: Arc::clone(&self.pool),
             epoch,
             boot_id,
-            inode: self.dir.inode(),
+            fingerprint: self.dir.fingerprint(),
         }
     }
 

@@ -81,8 +81,8 @@ pub(crate) struct State {
     pub named: [Named; 2],
     /// How often `carried` was written; 0 = there is none. Not known from version 1.
     pub carried: u64,
-    /// Inode number of the directory's `meta` file; 0 = not known. A copy has another.
-    pub inode: u64,
+    /// Tells the data directory from its copies; 0 = not known.
+    pub fingerprint: u64,
 }
 
 impl State {
@@ -110,7 +110,7 @@ impl State {
             (128, self.named[1].base),
             (136, self.named[1].bytes),
             (144, self.carried),
-            (152, self.inode),
+            (152, self.fingerprint),
         ] {
             out[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
@@ -143,7 +143,7 @@ impl State {
             floor: None,
             named: [Named::default(); 2],
             carried: 0,
-            inode: 0,
+            fingerprint: 0,
         };
         if version > 1 {
             state.decode_second_version(bytes);
@@ -163,7 +163,7 @@ impl State {
         });
         self.named = [named(112), named(128)];
         self.carried = u64_at(bytes, 144);
-        self.inode = u64_at(bytes, 152);
+        self.fingerprint = u64_at(bytes, 152);
     }
 
     /// The files that must be there.
@@ -251,7 +251,7 @@ mod tests {
             }),
             named: [Named { base: 0, bytes: 64 }, Named::default()],
             carried: 4,
-            inode: 10,
+            fingerprint: 10,
         };
         let whole = state.encode();
         assert_eq!(State::decode(&whole), Ok(state));

@@ -110,7 +110,7 @@ fn state() {
         state == written.content("state.copy"),
         "the copies are alike"
     );
-    // The directory's inode number is the file system's choice.
+    // The directory's fingerprint is the file system's choice.
     state[152..160].fill(0);
     state[12..16].fill(0);
     let crc = oyez_protocol::checksum::crc32c(&state);

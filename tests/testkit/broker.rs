@@ -27,6 +27,7 @@ const LOG_LINES_SHOWN: usize = 40;
 #[derive(Clone, Debug)]
 pub struct Setup {
     settings: Vec<(String, String)>,
+    flags: Vec<&'static str>,
     /// A shell command that runs first, in a mount namespace that ends with the broker.
     namespace: Option<String>,
     under: Vec<OsString>,
@@ -44,6 +45,7 @@ impl Setup {
     pub fn new() -> Self {
         let usual = Self {
             settings: Vec::new(),
+            flags: Vec::new(),
             namespace: None,
             under: Vec::new(),
         };
@@ -59,6 +61,13 @@ impl Setup {
         let variable = format!("OYEZ_{}", key.to_uppercase());
         self.settings.retain(|(name, _)| *name != variable);
         self.settings.push((variable, value.to_string()));
+        self
+    }
+
+    /// Gives a flag of the command line that is no setting.
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str) -> Self {
+        self.flags.push(flag);
         self
     }
 
@@ -146,7 +155,8 @@ impl Setup {
         }
         line.push(programs::server().into());
         let mut command = Command::new(&line[0]);
-        command.args(&line[1..]).arg("--data").arg(data);
+        command.args(&line[1..]).args(&self.flags);
+        command.arg("--data").arg(data);
         // Whatever the tests are told by variables is none of the broker's settings, which it would refuse.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OYEZ_") {

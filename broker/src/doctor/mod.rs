@@ -7,6 +7,7 @@
 
 mod attempt;
 mod command;
+mod damage;
 mod descriptors;
 mod disk;
 mod facts;
@@ -48,7 +49,7 @@ pub struct Exam<'a> {
 type Check = fn(&Exam<'_>) -> Finding;
 
 /// What concerns the host as a whole, in the order in which it is told.
-const CHECKS: [Check; 26] = [
+const CHECKS: [Check; 27] = [
     descriptors::per_shard,
     descriptors::ceiling,
     descriptors::of_the_system,
@@ -74,6 +75,7 @@ const CHECKS: [Check; 26] = [
     disk::file_system,
     disk::mount_options,
     disk::space,
+    damage::set_aside,
     interfaces::flow_table,
 ];
 

@@ -374,9 +374,14 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-/// The number that the file system knows a file by; a copy of the file has another.
-pub(crate) fn inode(path: &Path) -> io::Result<u64> {
-    Ok(fs::metadata(path)?.ino())
+/// Tells a file from its copies: by its inode number, and where the file system tells, when it was made, since numbers
+/// are used again. Renaming changes neither.
+pub(crate) fn fingerprint(path: &Path) -> io::Result<u64> {
+    let metadata = fs::metadata(path)?;
+    let made = metadata.created().ok();
+    let made = made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    let made_ns = made.map_or(0, |made| made.as_nanos() as u64);
+    Ok((metadata.ino().rotate_left(32) ^ made_ns).max(1))
 }
 
 /// Names this run of the machine: the same until it goes down.

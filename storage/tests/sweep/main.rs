@@ -178,7 +178,7 @@ fn an_undamaged_directory_opens_as_it_was_left() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A file's bytes, without what a state says of the directory's inode number, and the checksum over it.
+/// A file's bytes, without the directory's fingerprint in a state, and the checksum over it.
 fn comparable(path: &Path) -> Vec<u8> {
     let mut bytes = read_sparse(path);
     if bytes.starts_with(b"OYEZLOG1") {
