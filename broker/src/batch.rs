@@ -91,6 +91,7 @@ impl Shard {
     ) -> io::Result<()> {
         let (registry, sessions) = (&mut self.registry, &mut self.sessions);
         let gone = &mut self.gone;
+        let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
         let total = wave.chain.bytes;
         let staged = ring.staged() as u64;
         let (mut answers, mut cut) = (0, Delivered::default());
@@ -109,6 +110,7 @@ impl Shard {
                 }
                 answer => taken(session, answer, total),
             };
+            let sent = wave.chain.look_again(session, reader, sent);
             match take_into_account(session, subscription, wave.chain, sent) {
                 Some(delivered) => cut.add(&delivered),
                 None => {

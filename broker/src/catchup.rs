@@ -13,11 +13,10 @@ use oyez_storage::{ColdRange, Place, PopulateError, StartAt};
 use crate::chain::{Broken, Chain};
 use crate::close::Reason;
 use crate::inbox::{Message, Resolve, ResolveAnswer};
-use crate::send::{Progress, Sent, retry, taken};
+use crate::send::{Progress, send_range};
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, SubscriptionRef};
-use crate::sys::socket;
 
 /// Catch-ups of one shard at once; others wait as bare cursors.
 const CATCHUPS_MAX: usize = 1024;
@@ -390,9 +389,14 @@ impl Shard {
         let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };
-        let result =
-            retry(|| socket::send_file(session.stream.as_fd(), file, offset, size as usize));
-        let Sent::Bytes(sent) = taken(session, result, size as usize) else {
+        let out = send_range(session.stream.as_fd(), file, offset, size as usize);
+        if let (true, Some(head)) = (out.file_ended, chain.head()) {
+            let reader = &mut self.logs[usize::from(chain.log.get())].reader;
+            reader.give_up(head.position);
+        }
+        // Behind the end of a file there is nothing to wait for: what is read next says so.
+        session.blocked = !out.file_ended && out.sent < size as usize;
+        let (Ok(()), sent) = (out.result, out.sent) else {
             return Progress::Gone;
         };
         let cut = chain.cut(sent);

@@ -3,10 +3,11 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use oyez_protocol::{LogId, Offset};
+use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
-use crate::session::RecordTail;
+use crate::send::{Sent, lacks_bytes};
+use crate::session::{RecordTail, Session};
 
 /// Most parts of a chain.
 pub const PARTS_MAX: usize = 64;
@@ -30,11 +31,25 @@ pub struct Chain {
     places: Vec<Place>,
     /// The bytes to send, in order; each part lies in one block.
     pub parts: Vec<Bytes>,
+    /// Those parts that come from a map.
+    mapped: Vec<MappedPart>,
     /// Bytes of all parts.
     pub bytes: usize,
     /// Messages in the chain.
     pub messages: u64,
 }
+
+/// A part whose bytes may turn out to be missing.
+#[derive(Clone, Copy, Debug)]
+struct MappedPart {
+    /// Where it begins in the chain.
+    at: usize,
+    position: Position,
+    size: usize,
+}
+
+/// What the kernel copies at once is less. Where it meets a page that is missing, it has taken none of that piece.
+const COPIED_AT_ONCE: usize = 64 << 10;
 
 /// Where a chain was cut by a full socket.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +68,7 @@ impl Chain {
     pub fn clear(&mut self) {
         self.places.clear();
         self.parts.clear();
+        self.mapped.clear();
         self.bytes = 0;
         self.messages = 0;
     }
@@ -128,6 +144,13 @@ impl Chain {
             }
             let broken = match read {
                 Ok(Read::Ready(bytes)) => {
+                    if reader.is_mapped(first.position) {
+                        self.mapped.push(MappedPart {
+                            at: self.bytes,
+                            position: first.position,
+                            size: bytes.len(),
+                        });
+                    }
                     self.bytes += bytes.len();
                     self.parts.push(bytes);
                     continue;
@@ -164,9 +187,47 @@ impl Chain {
             .count();
         self.places.truncate(records);
         self.parts.truncate(1);
+        self.mapped.truncate(1);
         self.bytes = size;
         self.messages = count_messages(&self.places);
         u32::try_from(size).ok()
+    }
+
+    /// Makes of what became of the chain at a socket what there is to do. Where bytes of it turn out to be missing, nobody
+    /// waits for the socket: the next chain stops before them, and a peer that has a part of their record is gone.
+    pub(crate) fn look_again(
+        &self,
+        session: &mut Session,
+        reader: &mut LogReader,
+        sent: Sent,
+    ) -> Sent {
+        let size = match sent {
+            Sent::Unreadable => 0,
+            Sent::Bytes(size) if size > 0 && size < self.bytes => size,
+            Sent::Bytes(_) | Sent::Gone => return sent,
+        };
+        if !self.lacks_bytes(reader, size) {
+            return match sent {
+                Sent::Unreadable => Sent::Gone,
+                sent => sent,
+            };
+        }
+        session.blocked = false;
+        match self.cut(size).tail {
+            Some(_) => Sent::Gone,
+            None => Sent::Bytes(size),
+        }
+    }
+
+    /// Whether what comes after the first `sent` bytes is missing.
+    fn lacks_bytes(&self, reader: &mut LogReader, sent: usize) -> bool {
+        self.mapped.iter().any(|part| {
+            let from = sent.max(part.at);
+            let to = (sent + COPIED_AT_ONCE).min(part.at + part.size);
+            let position = part.position.plus((from - part.at) as u64);
+            let size = to.saturating_sub(from);
+            size > 0 && lacks_bytes(reader, position, size)
+        })
     }
 
     /// What is out when the socket took `sent` bytes.

@@ -25,7 +25,7 @@ pub(crate) enum Reason {
     Refused,
     /// Nothing was heard, and nothing can be said.
     Silent,
-    /// Retention dropped a record of which the peer has a part.
+    /// Retention dropped a record of which the peer has a part, or its rest is damaged.
     Dropped,
     /// The broker stops and the peer did not take its last bytes.
     Stopping,

@@ -8,6 +8,7 @@
 use std::io::IoSlice;
 
 use oyez_protocol::Offset;
+use oyez_storage::LogReader;
 
 use crate::batch::Wave;
 use crate::chain::{Broken, Chain, PARTS_MAX};
@@ -204,7 +205,8 @@ impl Shard {
             };
             budget.spend(wave.chain.bytes);
             metrics.sends.add(1);
-            match send_to(session, subscription, wave.chain, wave.slices) {
+            let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
+            match send_to(session, subscription, wave, reader) {
                 Some(delivered) => metrics.take_delivered(&delivered),
                 None => {
                     session.blocked = true; // Nothing more is tried with it.
@@ -274,8 +276,14 @@ impl Shard {
         };
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-        let slices = chain.fill(&mut slices);
-        let Some(delivered) = send_to(session, subscription, chain, slices) else {
+        let wave = Wave {
+            chain,
+            slices: chain.fill(&mut slices),
+            begin: subscription.cursor,
+            end: chain.next().unwrap_or(subscription.cursor),
+        };
+        let reader = &mut self.logs[usize::from(chain.log.get())].reader;
+        let Some(delivered) = send_to(session, subscription, &wave, reader) else {
             return Progress::Gone;
         };
         let (blocked, behind) = (
@@ -313,11 +321,12 @@ impl Delivered {
 fn send_to(
     session: &mut Session,
     subscription: &mut Subscription,
-    chain: &Chain,
-    slices: &[IoSlice<'_>],
+    wave: &Wave<'_>,
+    reader: &mut LogReader,
 ) -> Option<Delivered> {
-    let sent = send(session, slices, chain.bytes);
-    take_into_account(session, subscription, chain, sent)
+    let sent = send(session, wave.slices, wave.chain.bytes);
+    let sent = wave.chain.look_again(session, reader, sent);
+    take_into_account(session, subscription, wave.chain, sent)
 }
 
 /// Moves the cursor, which stands where the chain begins, by what the socket took of the chain. `None` when the

@@ -1,9 +1,10 @@
 //! The ways out. What is half out leaves first; then control frames; then records, subscription by subscription.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use oyez_storage::{Read, ReadError};
+use oyez_protocol::Position;
+use oyez_storage::{LogReader, Read, ReadError};
 
 use crate::close::Reason;
 use crate::receive::Taken;
@@ -21,6 +22,8 @@ const OUTGOING_BYTES_KEPT: usize = 4096;
 pub(crate) enum Sent {
     /// The socket took so many.
     Bytes(usize),
+    /// The kernel could not read them; the socket took none.
+    Unreadable,
     /// The connection is gone.
     Gone,
 }
@@ -44,6 +47,11 @@ pub(crate) fn send(session: &mut Session, parts: &[IoSlice<'_>], total: usize) -
     taken(session, sent, total)
 }
 
+/// Whether the kernel says that it cannot read what it is to send: from a map, or from a file.
+fn is_unreadable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EFAULT | libc::EIO))
+}
+
 /// Calls again while a signal gets in the way.
 pub(crate) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
@@ -65,8 +73,55 @@ pub(crate) fn taken(session: &mut Session, result: io::Result<usize>, total: usi
             session.blocked = true;
             Sent::Bytes(0)
         }
+        Err(error) if is_unreadable(&error) => Sent::Unreadable,
         Err(_) => Sent::Gone,
     }
+}
+
+/// How far a range of a file has come.
+pub(crate) struct RangeOut {
+    pub(crate) sent: usize,
+    /// The file has fewer bytes, or some that cannot be read.
+    pub(crate) file_ended: bool,
+    /// Whether the connection still stands.
+    pub(crate) result: io::Result<()>,
+}
+
+/// Sends a range of a file until it is out, the socket is full, or there is nothing more to send: a short count alone does
+/// not say which.
+pub(crate) fn send_range(
+    stream: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size: usize,
+) -> RangeOut {
+    let mut out = RangeOut {
+        sent: 0,
+        file_ended: false,
+        result: Ok(()),
+    };
+    while out.sent < size {
+        let (at, left) = (offset + out.sent as u64, size - out.sent);
+        match retry(|| socket::send_file(stream, file, at, left)) {
+            Ok(0) => out.file_ended = true,
+            Ok(sent) => {
+                out.sent += sent;
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if is_unreadable(&error) => out.file_ended = true,
+            Err(error) => out.result = Err(error),
+        }
+        break;
+    }
+    out
+}
+
+/// Whether a range that a socket has not taken whole has lost bytes, where it was read from a map: then nothing is gained
+/// by waiting for the socket.
+pub(crate) fn lacks_bytes(reader: &mut LogReader, position: Position, size: usize) -> bool {
+    let size = u32::try_from(size).expect("a range lies in a block");
+    reader.is_mapped(position) && reader.recheck(position, size) == Err(ReadError::Damaged)
 }
 
 impl Shard {
@@ -174,10 +229,16 @@ impl Shard {
             return Progress::Gone;
         };
         let rest = &bytes[tail.sent as usize..];
-        let Sent::Bytes(size) = send(session, &[IoSlice::new(rest)], rest.len()) else {
+        let sent = send(session, &[IoSlice::new(rest)], rest.len());
+        let done = sent == Sent::Bytes(rest.len());
+        let reader = &mut self.logs[tail.log()].reader;
+        if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
+            self.disconnect(id, Reason::Dropped);
+            return Progress::Blocked;
+        }
+        let Sent::Bytes(size) = sent else {
             return Progress::Gone;
         };
-        let done = size == rest.len();
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
         session.tail = (!done).then_some(tail);
         let metrics = self.metrics();
