@@ -375,3 +375,24 @@ fn a_damaged_file_is_named_by_the_log_the_statistics_and_the_doctor() {
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(said.contains(name), "{said}");
 }
+
+#[test]
+fn the_name_of_a_directory_that_was_there_before_is_synced() {
+    let test = "the sync of a directory's name";
+    if !is_installed("strace") {
+        return testkit::figures::skipped(test, "strace is not installed");
+    }
+    let home = TempDir::new().expect("a directory for temporary files");
+    let (data, trace) = (home.path().join("data"), home.path().join("trace"));
+    fs::create_dir(&data).expect("it is not there yet");
+    let arguments = ["-D", "-f", "-y", "-q", "-e", "trace=fsync", "-o"];
+    let tracer = ["strace"].into_iter().chain(arguments).map(Into::into);
+    let tracer: Vec<_> = tracer.chain([trace.clone().into_os_string()]).collect();
+    let broker = Setup::new().under(tracer).start_on(&data);
+    let synced = fs::read_to_string(&trace).expect("strace has written its trace");
+    drop(broker);
+    for directory in [home.path(), &data] {
+        let call = format!("<{}>)", directory.display());
+        assert!(synced.contains(&call), "{call} is not in {synced}");
+    }
+}
