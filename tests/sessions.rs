@@ -129,7 +129,7 @@ fn a_subscriber_has_every_acknowledged_record_before_goodbye() {
 
 #[test]
 fn a_shutdown_does_not_wait_for_ever_for_who_does_not_read() {
-    let mut broker = Setup::new().set("drain_timeout_ms", 300).start();
+    let mut broker = Setup::new().set("drain_timeout_ms", 2000).start();
     let mut stuck = broker.connect();
     stuck.subscribe("a/topic", Start::Latest);
     let mut publisher = broker.connect();

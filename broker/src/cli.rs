@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use oyez_broker::config::{self, ConfigError, Disk, KeepAwake, LogFormat, Sending};
@@ -94,8 +94,9 @@ Examples:
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
   oyez-server doctor --connections 1000000       what this host needs for a million
 
-When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it: what is
-acknowledged is on disk, and clients are told when to come back. Exit status: 0 stopped, 1 failed, 2 usage.";
+When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it within
+drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. Exit status: 0 stopped,
+1 failed, or stopped before all that was published was on disk, 2 usage.";
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
@@ -213,9 +214,12 @@ fn serve(config: Config) -> Result<(), RunError> {
     // Before any thread is started, so that none takes the signals in its default way.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Signals)?;
     let data = config.data.clone();
+    let stopper = Arc::new(OnceLock::new());
+    stop_on_signal(signals, stopper.clone());
     let server = Server::start(config)?;
+    // Nobody else sets it.
+    let _ = stopper.set(server.stopper());
     announce(&server, &data);
-    stop_on_signal(signals, server.stopper());
     server
         .wait()
         .inspect_err(|error| error!(%error, "stopping"))?;
@@ -247,16 +251,21 @@ fn announce(server: &Server, data: &std::path::Path) {
     }
 }
 
-/// The first signal begins the shutdown, the second ends the process at once.
-fn stop_on_signal(mut signals: Signals, stopper: Stopper) {
+/// The first signal begins the shutdown, the second ends the process at once; so does the first while the broker starts,
+/// which may take as long as its disk does. What is stored is safe, as it is at any moment.
+fn stop_on_signal(mut signals: Signals, stopper: Arc<OnceLock<Stopper>>) {
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let spawned = thread.spawn(move || {
         let mut asked = false;
         for _ in signals.forever() {
-            if asked {
-                eprintln!("oyez-server: second signal, stopping at once");
-                std::process::exit(i32::from(FAILED));
-            }
+            let Some(stopper) = stopper.get().filter(|_| !asked) else {
+                let (when, code) = match asked {
+                    true => ("a second time", FAILED),
+                    false => ("while starting", 0),
+                };
+                eprintln!("oyez-server: asked to stop {when}, stopping at once");
+                std::process::exit(i32::from(code));
+            };
             asked = true;
             info!("signal received, shutting down");
             stopper.stop();

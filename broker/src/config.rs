@@ -65,7 +65,7 @@ pub struct Config {
     pub memory_log_bytes: u64,
     /// Bytes of the tail arena, all shards together.
     pub arena_bytes: u64,
-    /// Longest time that a shutdown waits for clients to take their last bytes, in milliseconds.
+    /// Longest time of a shutdown, in milliseconds: for the store to be closed, and for clients to take their last bytes.
     pub drain_timeout_ms: u32,
     /// Span over which a shutdown asks clients to come back, in milliseconds.
     pub drain_spread_ms: u32,

@@ -1,6 +1,7 @@
 //! How the shards end, as whoever waits for the broker hears it, and how long that is waited for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::ShardError;
@@ -9,6 +10,9 @@ use crate::shared::Shared;
 /// How long a shard may take to end beyond its time, before it counts as stuck in the kernel: dropping its store takes
 /// up to two seconds.
 const SHARD_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a thread that has nothing more to do may take to be gone.
+const JOIN_WAIT: Duration = Duration::from_secs(1);
 
 /// What whoever waits for the broker hears.
 pub(crate) enum End {
@@ -86,22 +90,48 @@ impl Ends {
     }
 }
 
+/// Waits until the threads of shards that have told their end are gone. Not for long: the kernel keeps a thread whose ring
+/// it still works for.
+pub(crate) fn join(shards: Vec<JoinHandle<()>>) -> bool {
+    let (gone_in, gone) = channel();
+    let joiner = std::thread::Builder::new().name("joiner".to_owned());
+    let joining = joiner.spawn(move || {
+        for shard in shards {
+            // What it had to say has come through the channel before.
+            let _ = shard.join();
+        }
+        // Whoever waited may have given up.
+        let _ = gone_in.send(());
+    });
+    joining.is_ok() && gone.recv_timeout(JOIN_WAIT).is_ok()
+}
+
 /// A deadline, or the time from now on if that is over before.
 fn sooner(deadline: Option<Instant>, time: Duration) -> Option<Instant> {
     let end = Instant::now() + time;
     Some(deadline.map_or(end, |deadline| deadline.min(end)))
 }
 
-/// Lets all shards know of an error, and gives the one that says most.
+/// Lets all shards know of an error, and gives what says most.
 fn fail(
     outcome: Result<(), ShardError>,
     error: ShardError,
     shared: &Shared,
 ) -> Result<(), ShardError> {
     shared.enter(error.phase());
-    match outcome {
-        Ok(()) | Err(ShardError::Elsewhere) => Err(error),
-        first => first,
+    match (outcome, error) {
+        (Ok(()) | Err(ShardError::Elsewhere), error) => Err(error),
+        (
+            Err(ShardError::Undrained { logs, records }),
+            ShardError::Undrained {
+                logs: more_logs,
+                records: more_records,
+            },
+        ) => Err(ShardError::Undrained {
+            logs: logs + more_logs,
+            records: records + more_records,
+        }),
+        (first, _) => first,
     }
 }
 

@@ -66,9 +66,11 @@
 //! ## When something is wrong
 //!
 //! A bad frame ends its session with a `Goodbye` that says what and why (`close`), and nobody else notices. A full disk
-//! refuses publishes and goes on delivering. A log that cannot be written stops the process: no acknowledgement may
-//! follow. SIGTERM drains (`drain`): nobody is read, everything read is made durable and acknowledged, and every client
-//! is told when to come back.
+//! refuses publishes and goes on delivering; so does one that makes no next segment, after some seconds. What the store
+//! tries again is told once and counted (`pump`). A log that cannot be written stops the process: no acknowledgement may
+//! follow; so does a data directory that vanishes (`watch`). SIGTERM drains (`drain`): nobody is read, everything read is
+//! made durable and acknowledged, and every client is told when to come back. That is bounded, also where the disk, or a
+//! shard that waits for it, does not come back (`ends`).
 //!
 //! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
 //! them.

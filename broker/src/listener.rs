@@ -10,6 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use tracing::warn;
 
 use crate::session::SessionId;
 use crate::shard::Shard;
@@ -28,6 +29,8 @@ pub(crate) struct Listener {
     ready: bool,
     /// A descriptor given up for a moment to answer Goodbye when the table is full.
     spare: Option<File>,
+    /// The system has been short of something since the last connection.
+    short: bool,
 }
 
 impl Listener {
@@ -36,6 +39,7 @@ impl Listener {
             socket: TcpListener::from_std(socket::listen(address, send_buffer_bytes)?),
             ready: true,
             spare: Some(File::open("/dev/null")?),
+            short: false,
         })
     }
 
@@ -54,7 +58,10 @@ impl Listener {
     /// The next connection; `None` when there is none for the moment.
     fn next(&mut self) -> Option<Accepted> {
         match self.socket.accept() {
-            Ok((stream, _)) => Some(Accepted::Connection(stream)),
+            Ok((stream, _)) => {
+                self.short = false;
+                Some(Accepted::Connection(stream))
+            }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => self.next_without_room(),
                 Some(libc::EAGAIN) => {
@@ -62,7 +69,7 @@ impl Listener {
                     None
                 }
                 // Out of memory: what waits in the backlog is tried again a little later.
-                Some(libc::ENOBUFS | libc::ENOMEM) => Some(Accepted::Later),
+                Some(libc::ENOBUFS | libc::ENOMEM) => Some(self.later(&error)),
                 _ => Some(Accepted::Gone),
             },
         }
@@ -79,9 +86,17 @@ impl Listener {
                     self.ready = false;
                     return None;
                 }
-                Some(Accepted::Later)
+                Some(self.later(&error))
             }
         }
+    }
+
+    /// Told once, however often it is tried again.
+    fn later(&mut self, error: &io::Error) -> Accepted {
+        if !std::mem::replace(&mut self.short, true) {
+            warn!("connections cannot be accepted: {error}; it is tried again");
+        }
+        Accepted::Later
     }
 
     fn restore(&mut self) {
@@ -111,6 +126,7 @@ impl Shard {
                 None => return,
                 Some(Accepted::Gone) => {}
                 Some(Accepted::Later) => {
+                    self.metrics().accepts_failed.add(1);
                     self.retry = true;
                     self.accept_later = true;
                     return;

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::awake::{Awake, Vigil};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
-use crate::ends::{End, Ended, Ending, Ends};
+use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
@@ -152,13 +152,8 @@ impl Server {
             warn!("nobody will notice if the data directory vanishes: {error}");
         }
         let Ended { left, outcome } = self.ends.wait(self.shards.len(), &self.shared);
-        if left == 0 {
-            for shard in self.shards {
-                // What it had to say has come through the channel.
-                let _ = shard.join();
-            }
-        }
-        if outcome.as_ref().is_err_and(ShardError::leaves_work_behind) {
+        let at_work = outcome.as_ref().is_err_and(ShardError::leaves_work_behind);
+        if at_work || left > 0 || !ends::join(self.shards) {
             std::mem::forget(self.lock);
         }
         outcome

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn server(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyez-server"));
@@ -101,6 +102,37 @@ fn a_second_server_on_the_same_directory_is_told_who_holds_it() {
     let said = text(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(said.contains(&running.0.id().to_string()), "{said}");
+}
+
+#[test]
+fn a_server_that_does_not_get_ready_stops_when_it_is_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // Whoever opens this waits until somebody writes to it.
+    let made = Command::new("mkfifo").arg(data.join("meta")).status();
+    assert!(made.unwrap().success());
+    let child = server(&["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn();
+    let mut running = Running(child.expect("the program was built"));
+    let begin = Instant::now();
+    let patience = Duration::from_secs(20);
+    let holder = || std::fs::read_to_string(data.join("LOCK")).unwrap_or_default();
+    while holder().is_empty() {
+        assert!(begin.elapsed() < patience, "it does not begin");
+        std::thread::yield_now();
+    }
+    let pid = running.0.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    let status = loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begin.elapsed() < patience, "it does not stop");
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

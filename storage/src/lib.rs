@@ -15,7 +15,7 @@
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
-//!   with; `lookup` answers questions about topics.
+//!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics.
 //! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing,
 //!   `recovery` puts blocks together, `open` decides where the log goes on, with the segments that `attach` takes in.
 //!   `commit` keeps the state file.

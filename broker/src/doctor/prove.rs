@@ -137,7 +137,7 @@ fn broker_config(config: &Config, asked: u64, directory: &Path) -> Config {
         retention_bytes: 8 << 20,
         memory_log_bytes: 4 << 20,
         arena_bytes: 8 << 20,
-        drain_timeout_ms: 1_000,
+        drain_timeout_ms: 10_000,
         ..config.clone()
     }
 }
