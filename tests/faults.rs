@@ -330,6 +330,10 @@ fn a_segment_that_is_never_made_is_an_answer_within_five_seconds_and_holds_up_no
     assert!(took < DRAIN + SLACK, "{took:?}");
     assert_eq!(session.farewell().code, GoodbyeCode::Draining);
     let log = held.broker.log();
+    assert!(
+        log.contains("preparing the next segment failed: timed out"),
+        "{log}"
+    );
     assert!(log.contains("could not be closed in time"), "{log}");
 }
 

@@ -27,9 +27,7 @@ impl Log {
     pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
         self.now = now;
         self.see_newest();
-        if self.segment_needed {
-            self.needed_since_ms.get_or_insert(now.monotonic_ms);
-        }
+        self.look_at_need();
         if self.on_disk() && !self.poisoned {
             self.seal_full(disk);
             self.retain(disk);
@@ -95,7 +93,10 @@ impl Log {
             _ => None,
         };
         let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
-        let busy = self.refused == Some(AppendError::Busy) && self.drain == Drain::No;
+        // What waits for a block of the arena hears nothing when there is one.
+        let rolls = self.rolling.due && matches!(self.spare, Spare::Ready { .. });
+        let busy = self.refused == Some(AppendError::Busy) || rolls;
+        let busy = busy && self.drain == Drain::No;
         let refused = busy.then_some(self.now.monotonic_ms + REFUSED_MS);
         let retention = self.retention_deadline_ms();
         let mark = self.flush.mark_due_ms;
@@ -175,6 +176,20 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Notes since when the next segment is needed, and tells when it is under way for too long.
+    fn look_at_need(&mut self) {
+        if !self.segment_needed {
+            return;
+        }
+        let now_ms = self.now.monotonic_ms;
+        self.needed_since_ms.get_or_insert(now_ms);
+        let under_way = matches!(self.spare, Spare::Preparing { .. } | Spare::Unnamed { .. });
+        if under_way && self.is_starving() && !self.streaks.fails(Attempt::Prepare) {
+            let late = io::ErrorKind::TimedOut.into();
+            self.streaks.failed(Attempt::Prepare, late);
+        }
     }
 
     pub(crate) fn forget_need(&mut self) {

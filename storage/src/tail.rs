@@ -108,16 +108,20 @@ impl Log {
             .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active)
     }
 
+    /// Whether the next segment was needed for too long.
+    pub(crate) fn is_starving(&self) -> bool {
+        let now_ms = self.now.monotonic_ms;
+        let since_ms = self.needed_since_ms.unwrap_or(now_ms);
+        now_ms.saturating_sub(since_ms) >= NEEDED_MAX_MS
+    }
+
     /// Whether the next segment is at hand; if not, what an append that needs it is told.
     fn next_segment(&self) -> Result<(), AppendError> {
-        let needed_ms = self
-            .needed_since_ms
-            .map_or(0, |since_ms| self.now.monotonic_ms.saturating_sub(since_ms));
         match &self.spare {
             _ if !self.on_disk() => Ok(()),
             Spare::Ready { .. } => Ok(()),
             Spare::Failed { no_space: true, .. } => Err(AppendError::DiskFull),
-            _ if needed_ms >= NEEDED_MAX_MS => Err(AppendError::NoSegment),
+            _ if self.is_starving() => Err(AppendError::NoSegment),
             Spare::None
             | Spare::Preparing { .. }
             | Spare::Unnamed { .. }

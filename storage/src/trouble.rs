@@ -138,6 +138,10 @@ impl Streaks {
         }
     }
 
+    pub(crate) fn fails(&self, attempt: Attempt) -> bool {
+        self.failing.iter().any(|streak| streak.attempt == attempt)
+    }
+
     /// How many things fail now.
     pub(crate) fn failing(&self) -> usize {
         self.failing.len()

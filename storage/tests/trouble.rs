@@ -84,15 +84,19 @@ impl Bench {
 
     /// Appends until the log does not take a record at once; gives how many it took.
     fn fill(&mut self, log: LogId) -> usize {
-        let mut taken = 0;
-        while self.rig.try_append(log, &large()).is_ok() {
-            taken += 1;
+        let (mut taken, mut end) = (0, 0);
+        loop {
+            match self.rig.try_append(log, &large()) {
+                Ok(appended) => (taken, end) = (taken + 1, appended.end.get()),
+                // It is the arena that has no block at the moment.
+                Err(AppendError::Busy) if end % SEGMENT < SEGMENT - 200_000 => {}
+                Err(_) => return taken,
+            }
             assert!(taken < 1000, "the log takes everything");
             for _ in 0..4 {
                 self.turn();
             }
         }
-        taken
     }
 
     fn turn_until_poisoned(&mut self) -> Poisoned {
@@ -142,6 +146,9 @@ fn who_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds
             assert!((3_000..4_000).contains(&after_ms), "{what}: {after_ms} ms");
             let again = bench.rig.try_append(log, &large());
             assert_eq!(again, Err(AppendError::NoSegment), "{what}: at once");
+            let told: Vec<Attempt> = bench.told.iter().map(|(attempt, _)| *attempt).collect();
+            assert_eq!(told, [Attempt::Prepare], "{what}");
+            assert_eq!(bench.rig.store.failing(), 1, "{what}");
             bench.pass(60_000);
             let again = bench.rig.try_append(log, &large());
             assert_eq!(again, Err(AppendError::NoSegment), "{what}: a minute later");
@@ -149,21 +156,25 @@ fn who_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds
             bench.pass(1_100);
             let end = bench.rig.try_append(log, &large()).expect(&what).end;
             bench.rig.until_visible(log, end);
+            assert_eq!(bench.told.len(), 1, "{what}");
+            assert_eq!(bench.mended.len(), 1, "{what}");
         }
     }
 }
 
 #[test]
 fn a_log_that_was_idle_waits_for_its_next_segment_as_long_as_any_other() {
-    let mut bench = bench(&options());
-    let log = bench.rig.log(Durability::Synced);
-    bench.disk.hold(Step::Prepare);
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    disk.hold(Step::Prepare);
+    let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Written);
     // The turn that follows is the first one for an hour.
-    bench.rig.now_ms += 3_600_000;
-    while bench.rig.try_append(log, &large()).is_ok() {}
+    rig.now_ms += 3_600_000;
     for _ in 0..5 {
-        bench.turn();
-        assert_eq!(bench.rig.try_append(log, &large()), Err(AppendError::Busy));
+        assert_eq!(rig.try_append(log, &large()), Err(AppendError::Busy));
+        rig.turn();
     }
 }
 
