@@ -23,7 +23,8 @@ fn oldest(broker: &Broker, topic: &str) -> u64 {
     answer.earliest.get()
 }
 
-/// Waits until the records of a topic in a range of offsets are gone; tells how long after the newest was published.
+/// Waits until the records of a topic in a range of offsets are gone; tells how long after they were published, from
+/// before they were.
 fn until_gone(broker: &Broker, topic: &str, records: Range<u64>, published: Instant) -> Duration {
     wait_for("the records to go", || {
         let oldest = oldest(broker, topic);
@@ -40,20 +41,21 @@ fn a_quiet_topic_expires(topic: &str, disk: &str) {
     let mut session = broker.connect();
     let mut follower = broker.connect();
     follower.subscribe(topic, Start::Latest);
+    let published = Instant::now();
     let epoch = session.publish_each(topic, &["0", "1", "2"])[2].epoch;
-    let took = until_gone(&broker, topic, 0..3, Instant::now());
+    let took = until_gone(&broker, topic, 0..3, published);
     testkit::figures::figure(
         &format!("{topic} expired ({disk})"),
         &format!("{took:?} for {AGE:?}"),
     );
     // A machine that is busy with other tests may take longer than a second for a segment.
     assert!(took < AGE + Duration::from_secs(5), "{took:?}");
+    let mut published = Instant::now();
     let entry = session.publish(topic, b"3");
     assert_eq!((entry.offset.get(), entry.epoch), (3, epoch));
     assert_eq!(follower.messages(topic, 4).len(), 4);
     // The next segment is sealed by age no sooner than a minute after the first one, or after a restart.
     for (next, clean) in [(4, true), (5, false)] {
-        let published = Instant::now();
         if clean {
             assert!(broker.stop().success());
         } else {
@@ -61,6 +63,7 @@ fn a_quiet_topic_expires(topic: &str, disk: &str) {
         }
         broker.restart();
         until_gone(&broker, topic, next - 1..next, published);
+        published = Instant::now();
         let entry = broker.connect().publish(topic, b"more");
         assert_eq!(
             (entry.offset.get(), entry.epoch),
@@ -89,8 +92,9 @@ fn a_quiet_written_topic_expires_and_goes_on_where_it_was() {
 fn a_subscriber_is_told_of_what_expired_before_it_came_back() {
     let broker = forgetful().start();
     let mut session = broker.connect();
+    let published = Instant::now();
     let epoch = session.publish_each("a/topic", &["0", "1", "2"])[0].epoch;
-    until_gone(&broker, "a/topic", 0..3, Instant::now());
+    until_gone(&broker, "a/topic", 0..3, published);
     session.publish("a/topic", b"3");
     let mut late = broker.connect();
     let answer = late.resume("a/topic", Start::Offset(Offset::new(1)), Some(epoch));
@@ -106,8 +110,9 @@ fn a_subscriber_that_does_not_read_is_told_of_what_expired_meanwhile() {
     stuck.subscribe("a/topic", Start::Latest);
     let payload = testkit::random::Random::new(3).bytes(100_000);
     let mut session = broker.connect();
+    let published = Instant::now();
     session.publish_each("a/topic", &vec![payload; 100]);
-    until_gone(&broker, "a/topic", 0..100, Instant::now());
+    until_gone(&broker, "a/topic", 0..100, published);
     session.publish("a/topic", b"100");
     let (mut next, mut missing) = (0, 0);
     while next <= 100 {

@@ -142,7 +142,7 @@ impl Shard {
             error!(
                 log,
                 records,
-                "the log could not be closed in time: these records are not known to be durable"
+                "the log could not be closed in time; so many of its records are not known to be durable"
             );
         }
         if !left.is_empty() {

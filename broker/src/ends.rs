@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::ShardError;
-use crate::shared::Shared;
+use crate::shared::Phase;
 
 /// How long a shard may take to end beyond its time, before it counts as stuck in the kernel: dropping its store takes
 /// up to two seconds.
@@ -50,31 +50,37 @@ impl Ends {
     }
 
     /// Waits for the end of so many shards; from when they were asked to end, or one of them has failed, no longer than
-    /// they may take.
-    pub(crate) fn wait(&self, shards: usize, shared: &Shared) -> Ended {
+    /// they may take. `enter` lets them know of an error.
+    pub(crate) fn wait(
+        &self,
+        shards: usize,
+        drain_timeout: Duration,
+        enter: impl Fn(Phase),
+    ) -> Ended {
         let (mut left, mut outcome) = (shards, Ok(()));
         let mut deadline: Option<Instant> = None;
         while left > 0 {
-            match self.next(deadline) {
+            let error = match self.next(deadline) {
                 Ok(End::Asked) => {
-                    let timeout_ms = u64::from(shared.config.drain_timeout_ms);
-                    deadline = sooner(deadline, Duration::from_millis(timeout_ms) + SHARD_GRACE);
+                    deadline = sooner(deadline, drain_timeout + SHARD_GRACE);
+                    continue;
                 }
-                Ok(End::Shard(Ok(()))) => left -= 1,
-                Ok(End::Shard(Err(error))) => {
+                Ok(End::Shard(end)) => {
                     left -= 1;
-                    deadline = sooner(deadline, SHARD_GRACE);
-                    outcome = fail(outcome, error, shared);
+                    let Err(error) = end else {
+                        continue;
+                    };
+                    error
                 }
-                Ok(End::Failed(error)) => {
-                    deadline = sooner(deadline, SHARD_GRACE);
-                    outcome = fail(outcome, error, shared);
-                }
+                Ok(End::Failed(error)) => error,
                 Err(_) => {
-                    outcome = fail(outcome, ShardError::Stuck(left), shared);
-                    break;
+                    let outcome = Err(first_of(outcome, ShardError::Stuck(left)));
+                    return Ended { left, outcome };
                 }
-            }
+            };
+            enter(error.phase());
+            deadline = sooner(deadline, SHARD_GRACE);
+            outcome = Err(first_of(outcome, error));
         }
         Ended { left, outcome }
     }
@@ -112,26 +118,21 @@ fn sooner(deadline: Option<Instant>, time: Duration) -> Option<Instant> {
     Some(deadline.map_or(end, |deadline| deadline.min(end)))
 }
 
-/// Lets all shards know of an error, and gives what says most.
-fn fail(
-    outcome: Result<(), ShardError>,
-    error: ShardError,
-    shared: &Shared,
-) -> Result<(), ShardError> {
-    shared.enter(error.phase());
+/// What says most of two errors; what several shards have given up is added up.
+fn first_of(outcome: Result<(), ShardError>, error: ShardError) -> ShardError {
     match (outcome, error) {
-        (Ok(()) | Err(ShardError::Elsewhere), error) => Err(error),
+        (Ok(()) | Err(ShardError::Elsewhere), error) => error,
         (
             Err(ShardError::Undrained { logs, records }),
             ShardError::Undrained {
                 logs: more_logs,
                 records: more_records,
             },
-        ) => Err(ShardError::Undrained {
+        ) => ShardError::Undrained {
             logs: logs + more_logs,
             records: records + more_records,
-        }),
-        (first, _) => first,
+        },
+        (Err(first), _) => first,
     }
 }
 
@@ -150,5 +151,71 @@ impl Drop for Ending<'_> {
         if std::thread::panicking() {
             self.tell(Err(ShardError::Panicked));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn wait(ends: &Ends, shards: usize) -> (Ended, Vec<Phase>) {
+        let entered = RefCell::new(Vec::new());
+        let ended = ends.wait(shards, Duration::ZERO, |phase| {
+            entered.borrow_mut().push(phase);
+        });
+        (ended, entered.into_inner())
+    }
+
+    #[test]
+    fn a_shard_that_does_not_tell_its_end_is_not_waited_for_once_the_broker_was_asked_to_stop() {
+        let ends = Ends::default();
+        let sender = ends.sender();
+        sender.send(End::Asked).unwrap();
+        sender.send(End::Shard(Ok(()))).unwrap();
+        let begin = Instant::now();
+        let (ended, _) = wait(&ends, 2);
+        assert!(begin.elapsed() >= SHARD_GRACE);
+        assert_eq!(ended.left, 1);
+        let outcome = ended.outcome.map_err(|error| error.to_string());
+        let stuck = ShardError::Stuck(1).to_string();
+        assert_eq!(outcome, Err(stuck));
+    }
+
+    #[test]
+    fn what_several_shards_give_up_is_added_up_and_stops_nobody_at_once() {
+        let ends = Ends::default();
+        for records in [2, 3] {
+            let undrained = ShardError::Undrained { logs: 1, records };
+            ends.sender().send(End::Shard(Err(undrained))).unwrap();
+        }
+        let (ended, entered) = wait(&ends, 2);
+        assert_eq!(ended.left, 0);
+        assert_eq!(entered, [Phase::Stopping; 2]);
+        let both = matches!(
+            ended.outcome,
+            Err(ShardError::Undrained {
+                logs: 2,
+                records: 5
+            })
+        );
+        assert!(both, "{:?}", ended.outcome);
+    }
+
+    #[test]
+    fn an_error_stops_all_shards_and_is_told_rather_than_what_follows_from_it() {
+        let ends = Ends::default();
+        let sender = ends.sender();
+        sender.send(End::Shard(Err(ShardError::Elsewhere))).unwrap();
+        let path = std::path::PathBuf::from("/gone");
+        sender
+            .send(End::Failed(ShardError::Vanished { path }))
+            .unwrap();
+        sender.send(End::Shard(Err(ShardError::Elsewhere))).unwrap();
+        let (ended, entered) = wait(&ends, 2);
+        assert_eq!(entered, [Phase::Failed; 3]);
+        let vanished = matches!(ended.outcome, Err(ShardError::Vanished { .. }));
+        assert!(vanished, "{:?}", ended.outcome);
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use oyez_protocol::LogId;
 use oyez_storage::{
@@ -151,7 +152,10 @@ impl Server {
         if let Err(error) = &watch {
             warn!("nobody will notice if the data directory vanishes: {error}");
         }
-        let Ended { left, outcome } = self.ends.wait(self.shards.len(), &self.shared);
+        let timeout_ms = self.shared.config.drain_timeout_ms;
+        let timeout = Duration::from_millis(timeout_ms.into());
+        let enter = |phase| self.shared.enter(phase);
+        let Ended { left, outcome } = self.ends.wait(self.shards.len(), timeout, enter);
         let at_work = outcome.as_ref().is_err_and(ShardError::leaves_work_behind);
         if at_work || left > 0 || !ends::join(self.shards) {
             std::mem::forget(self.lock);
