@@ -216,12 +216,6 @@ impl Stats {
             shards.iter().map(|shard| pick(shard).get()).sum()
         };
         let (syncs, records_synced) = (sum(|s| &s.syncs), sum(|s| &s.records_synced));
-        let records_per_sync = if syncs == 0 {
-            0.0
-        } else {
-            // Two decimals are for people; who needs more has both numbers.
-            (records_synced as f64 / syncs as f64 * 100.0).round() / 100.0
-        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             uptime_ms: facts.uptime_ms,
@@ -253,7 +247,7 @@ impl Stats {
             bytes_written: sum(|s| &s.bytes_written),
             syncs,
             records_synced,
-            records_per_sync,
+            records_per_sync: records_per_sync(records_synced, syncs),
             segments: sum(|s| &s.segments),
             segment_bytes: sum(|s| &s.segment_bytes),
             damaged_files: sum(|s| &s.damaged_files),
@@ -273,6 +267,14 @@ impl Stats {
             per_shard: shards.iter().take(SHARDS_MAX).map(OneShard::of).collect(),
         }
     }
+}
+
+/// Two decimals are for people; who needs more has both numbers.
+fn records_per_sync(records: u64, syncs: u64) -> f64 {
+    if syncs == 0 {
+        return 0.0;
+    }
+    (records as f64 / syncs as f64 * 100.0).round() / 100.0
 }
 
 fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {

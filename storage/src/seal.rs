@@ -156,6 +156,8 @@ impl Log {
         match result {
             Ok(opened) => {
                 self.streaks.worked(Attempt::Prepare);
+                // From here on it waits for its name.
+                self.forget_need();
                 self.spare = Spare::Unnamed { base, opened };
                 self.want_commit();
             }
