@@ -10,7 +10,7 @@ use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
 use crate::recovery::Scanned;
 use crate::state::{Floor, Named};
-use crate::survey::{Aside, Blank, OnDisk, Survey};
+use crate::survey::{Aside, Blank, OnDisk, Part, Survey};
 
 impl OnDisk {
     /// Sequence that a segment begins with, if anything tells.
@@ -215,4 +215,42 @@ fn newest(segments: &[OnDisk], near: u32) -> u32 {
 fn is_blank(scanned: &Scanned) -> bool {
     let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
     whole && scanned.is_blank()
+}
+
+impl Survey {
+    /// Up to where retention has removed the log. A log of which nothing is left begins where it goes on.
+    pub(crate) fn new_floor(&self) -> Floor {
+        let first = match self.parts.first() {
+            None => {
+                return Floor {
+                    position: self.limit,
+                    sequence: self.assembler.expected(),
+                };
+            }
+            Some(Part::Sealed(sealed)) => (sealed.head.base, sealed.head.first_sequence),
+            Some(Part::Kept(kept)) => (kept.base, kept.first_sequence),
+        };
+        self.floor().unwrap_or(Floor {
+            position: first.0,
+            sequence: first.1,
+        })
+    }
+
+    /// Whether the log is as its drain left it.
+    pub(crate) fn is_clean(&self) -> bool {
+        let Some(state) = self.state.filter(|state| state.clean) else {
+            return false;
+        };
+        let (end, intact) = match self.parts.last() {
+            None => (state.end, true),
+            Some(Part::Kept(kept)) => (kept.end, kept.has_last_header),
+            Some(Part::Sealed(sealed)) => (state.end.max(sealed.head.end), true),
+        };
+        let whole_block = end.next_multiple_of(BLOCK_BYTES);
+        let reached = self.assembler.expected.unwrap_or(state.sequence);
+        !self.is_lossy()
+            && intact
+            && reached == state.sequence
+            && (end == state.end || whole_block == state.end)
+    }
 }

@@ -16,9 +16,9 @@
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
 //!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics.
-//! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing,
-//!   `recovery` puts blocks together, `open` decides where the log goes on, with the segments that `attach` takes in.
-//!   `commit` keeps the state file.
+//! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing, with
+//!   `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
+//!   on, with the segments that `attach` takes in. `commit` keeps the state file.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
@@ -197,10 +197,12 @@ mod open;
 mod options;
 mod place;
 mod reader;
+mod rebuild;
 mod recovery;
 mod retention;
 mod scan;
 mod seal;
+mod search;
 mod segment;
 mod shared;
 mod sip;

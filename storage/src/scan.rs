@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use oyez_protocol::checksum::{crc32c, crc32c_append};
 use oyez_protocol::header::{FrameHead, kind};
-use oyez_protocol::limits::{FRAME_ALIGN, Limits, RECORD_SIZE_MIN};
+use oyez_protocol::limits::{Limits, RECORD_SIZE_MIN};
 use oyez_protocol::record::Record;
 
 use crate::format::{
@@ -186,25 +186,25 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
     scan
 }
 
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    used: usize,
+pub(crate) struct Scanner<'a> {
+    pub bytes: &'a [u8],
+    pub used: usize,
     owner: Owner,
     names: &'a mut Names,
     /// Sequence of the record behind the last one that was read, once known.
-    next: Option<u64>,
+    pub next: Option<u64>,
     /// How many records may have been passed over since, and how many surely were.
     passed: Range<u64>,
     /// The chain before each record of the block, and after the last one; not known behind damage.
     chains: Option<Vec<u32>>,
     /// Body bytes that searching may still check.
-    budget: usize,
+    pub budget: usize,
     scan: BlockScan,
 }
 
 /// A frame that can be read.
 #[derive(Clone, Copy)]
-enum Frame {
+pub(crate) enum Frame {
     Record(Found),
     /// A record whose header is sound and whose body is not: what follows it can still be found.
     Body {
@@ -216,7 +216,7 @@ enum Frame {
 }
 
 impl Frame {
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Record(found) => found.size as usize,
             Self::Body { size, .. } => *size,
@@ -225,7 +225,7 @@ impl Frame {
         }
     }
 
-    fn sequence(&self) -> Option<u64> {
+    pub(crate) fn sequence(&self) -> Option<u64> {
         match self {
             Self::Record(found) => Some(found.sequence),
             Self::Body { sequence, .. } => Some(*sequence),
@@ -307,7 +307,7 @@ impl Scanner<'_> {
 
     /// How many records were passed over if the scan goes on behind a hole: none if it may have been frames other than
     /// records, else at least one, and no more than the smallest of them fill it.
-    fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
+    pub(crate) fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
         let most = (to - from) as u64 / u64::from(RECORD_SIZE_MIN);
         let least = u64::from(!lost_none(from, to));
         self.passed.start + least..self.passed.end + most.max(least)
@@ -368,7 +368,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn mark(&self, at: usize) -> Option<SyncMark> {
+    pub(crate) fn mark(&self, at: usize) -> Option<SyncMark> {
         let mark = SyncMark::decode(&self.bytes[at..])?;
         let ours = match self.scan.incarnation {
             Some(incarnation) => incarnation == mark.incarnation,
@@ -391,7 +391,7 @@ impl Scanner<'_> {
     }
 
     /// A pad spans the rest of its block, which there may be less of.
-    fn pad(&self, at: usize) -> Option<Frame> {
+    pub(crate) fn pad(&self, at: usize) -> Option<Frame> {
         let rest = &self.bytes[at..];
         let size = FrameHead::parse(rest)?.ok()?.size;
         let spans = (at as u64 + u64::from(size)) == BLOCK_BYTES;
@@ -399,83 +399,8 @@ impl Scanner<'_> {
         (spans && ends && is_pad(rest)).then_some(Frame::Pad)
     }
 
-    /// The first sound frame behind one that is not.
-    ///
-    /// Frames that follow each other to the end of what the block holds are the block's. Those that break off before may
-    /// lie inside the payload of a damaged record: they count only if they do not contradict what is found behind them.
-    fn search(&mut self, from: usize) -> Option<(usize, Frame)> {
-        let mut best: Option<Run> = None;
-        let mut at = from + FRAME_ALIGN;
-        while at < self.used {
-            let Some(run) = self.follow(from, at) else {
-                at += FRAME_ALIGN;
-                continue;
-            };
-            at = run.end;
-            best = match best {
-                Some(best) if best.agrees_with(&run) => Some(best),
-                Some(best) if !run.is_whole && best.frames >= run.frames => Some(best),
-                _ => Some(run),
-            };
-            if run.is_whole {
-                break;
-            }
-        }
-        best.map(|run| (run.at, run.first))
-    }
-
-    /// The frames that follow each other from a place on, if there is one.
-    fn follow(&mut self, from: usize, at: usize) -> Option<Run> {
-        let first = match *self.bytes.get(at + 4)? {
-            kind::RECORD => self.candidate(from, at),
-            kind::SYNC_MARK => self.mark_behind(from, at).map(Frame::Mark),
-            kind::PAD => self.pad(at),
-            _ => None,
-        }?;
-        let mut run = Run {
-            at,
-            first,
-            sequences: None,
-            end: at,
-            frames: 0,
-            is_whole: false,
-        };
-        let mut frame = Some(first);
-        while let Some(next) = frame {
-            self.budget = self.budget.checked_sub(next.size())?;
-            run.frames += 1;
-            run.end += next.size();
-            if let Some(sequence) = next.sequence() {
-                let begin = run.sequences.map_or(sequence, |(begin, _)| begin);
-                run.sequences = Some((begin, sequence + 1));
-            }
-            run.is_whole = run.end >= self.used || matches!(next, Frame::Pad);
-            if run.is_whole {
-                break;
-            }
-            frame = self.next_of(&run);
-        }
-        Some(run)
-    }
-
-    /// The frame behind a run.
-    fn next_of(&mut self, run: &Run) -> Option<Frame> {
-        let at = run.end;
-        match *self.bytes.get(at + 4)? {
-            kind::RECORD => {
-                let frame = self.record_at(at, &(0..u64::MAX))?;
-                let expected = run.sequences.map(|(_, next)| next);
-                let fits = expected.is_none_or(|next| frame.sequence() == Some(next));
-                fits.then_some(frame)
-            }
-            kind::SYNC_MARK => self.mark(at).map(Frame::Mark),
-            kind::PAD => self.pad(at),
-            _ => None,
-        }
-    }
-
     /// A record with a sound header that may come, whole or not.
-    fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
+    pub(crate) fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
         let rest = &self.bytes[at..];
         let size = FrameHead::parse(rest)?.ok()?.size as usize;
         let record = self.own_record(rest.get(..size)?)?;
@@ -488,46 +413,6 @@ impl Scanner<'_> {
         } else {
             Frame::Body { size, sequence }
         })
-    }
-
-    /// A mark behind damage names no more records than may be there.
-    fn mark_behind(&self, from: usize, at: usize) -> Option<SyncMark> {
-        let most = self.passed_until(from, at).end;
-        let fits = |mark: &SyncMark| {
-            self.next
-                .is_none_or(|next| mark.sequence <= next.saturating_add(most))
-        };
-        self.mark(at).filter(fits)
-    }
-
-    /// A whole record behind damage, if it can be one that was written there.
-    fn candidate(&mut self, from: usize, at: usize) -> Option<Frame> {
-        let passed = self.passed_until(from, at);
-        let frame = self.record_at(at, &passed);
-        frame.filter(|frame| matches!(frame, Frame::Record(_)))
-    }
-}
-
-/// Frames that follow each other.
-#[derive(Clone, Copy)]
-struct Run {
-    at: usize,
-    first: Frame,
-    /// Sequence of its first record, and the one after its last.
-    sequences: Option<(u64, u64)>,
-    end: usize,
-    frames: usize,
-    /// It goes up to the end of what the block holds.
-    is_whole: bool,
-}
-
-impl Run {
-    /// Whether a later run can be what comes after this one.
-    fn agrees_with(&self, later: &Self) -> bool {
-        let Some((_, next)) = self.sequences else {
-            return false;
-        };
-        later.sequences.is_none_or(|(first, _)| first >= next)
     }
 }
 

@@ -243,6 +243,38 @@ fn a_page_of_zeroes_takes_the_records_that_it_overlaps() {
     }
 }
 
+#[test]
+fn a_sector_that_cannot_be_read_takes_the_records_that_it_overlaps() {
+    for durability in ON_DISK {
+        for end in ENDS {
+            let bench = Bench::new(durability, end, SMALL);
+            let (path, _) = bench.segment(0);
+            let bad = 8192..8192 + 512;
+            bench.disk.fail_reads(&path, bad.clone());
+            // What cannot be read is told in pages.
+            let page = 8192..8192 + 4096;
+            let overlaps = |place: &Place| {
+                let from = place.position.get();
+                from < page.end && page.start < from + u64::from(place.size)
+            };
+            let lost: Vec<bool> = bench.places.iter().map(overlaps).collect();
+            assert!(lost.contains(&true) && lost.contains(&false));
+            let rig = bench.open();
+            let report = rig.report(durability).clone();
+            let what = format!("{durability} {end:?}: {report:?}");
+            assert!(report.epoch_changed && !report.gaps.is_empty(), "{what}");
+            // A live read of it would fail as well: only what the index names is asked for.
+            let log = rig.log(durability);
+            let mut places = Vec::new();
+            rig.store
+                .places(log, "t", Offset::new(0), usize::MAX, &mut places);
+            let kept = bench.places.iter().zip(&lost).filter(|(_, lost)| !**lost);
+            let kept: Vec<Place> = kept.map(|(place, _)| *place).collect();
+            assert!(places == kept, "{what}");
+        }
+    }
+}
+
 /// Everything that the log holds lies in the page: the file looks as if it had never been used.
 #[test]
 fn a_segment_of_zeroes_is_not_taken_for_an_unused_one_when_something_in_it_was_acknowledged() {

@@ -1,0 +1,395 @@
+//! A log while it is opened: from the parts that the survey gives to a log that goes on, by operations that are waited
+//! for one after the other.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oyez_protocol::{Position, Sequence};
+
+use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
+use crate::error::OpenError;
+use crate::flush::Acknowledged;
+use crate::format::block_start;
+use crate::log::Log;
+use crate::moment::Moment;
+use crate::names::{ASIDE_MAX, aside};
+use crate::options::Durability;
+use crate::place::{Gap, RecoveryReport, SetAside};
+use crate::recovery::Kept;
+use crate::scan::Found;
+use crate::segment::Stage;
+use crate::state::{STATE, STATE_COPY};
+use crate::survey::{Aside, Blank, Part, Survey};
+use crate::sys::arena::BlockWriter;
+
+/// The places of the log that the survey tells.
+struct Places {
+    state_end: u64,
+    state_chain: u32,
+    limit: u64,
+    proven: u64,
+}
+
+/// The token of operations that opening waits for.
+const OWN: u64 = u64::MAX;
+
+/// A log while it is rebuilt.
+pub(crate) struct Rebuild<'a> {
+    log: Log,
+    disk: &'a mut dyn Disk,
+    now: Moment,
+    /// Ends of own operations that nobody has asked for yet.
+    done: VecDeque<Outcome>,
+}
+
+impl<'a> Rebuild<'a> {
+    pub(crate) fn new(log: Log, disk: &'a mut dyn Disk, now: Moment) -> Self {
+        Self {
+            log,
+            disk,
+            now,
+            done: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn run(
+        mut self,
+        mut survey: Survey,
+        report: &mut RecoveryReport,
+    ) -> Result<Log, OpenError> {
+        self.take_over(&survey);
+        report.clean = survey.is_clean();
+        let parts = std::mem::take(&mut survey.parts);
+        let places = Places {
+            state_end: survey.state.map_or(0, |state| state.end),
+            state_chain: survey.state.map_or(0, |state| state.chain),
+            limit: survey.limit,
+            proven: survey.proven,
+        };
+        if report.clean {
+            self.go_on(parts, &places, report)?;
+        } else {
+            self.start_anew(parts, &places, report)?;
+        }
+        self.log.note_front_loss(&survey.topics);
+        self.log.publish();
+        self.tidy(survey, report)?;
+        Ok(self.log)
+    }
+
+    /// What the log knows of itself, apart from its records.
+    fn take_over(&mut self, survey: &Survey) {
+        let log = &mut self.log;
+        log.now = self.now;
+        for (name, next) in &survey.topics.topics {
+            let hash = log.hash(name);
+            let topic = log.index.find_or_add(hash, name);
+            log.index.topic_mut(topic).next = *next;
+        }
+        log.carried.clone_from(&survey.carried);
+        log.carried_generation = survey.topics.generation;
+        // Without a state the segments say which incarnations there were.
+        let committed = survey.state.map_or(0, |state| state.incarnation);
+        log.incarnation = committed.max(survey.newest);
+        log.commits.generation = survey.state.map_or(0, |state| state.generation);
+        log.last_ms = survey.state.map_or(0, |state| state.last_ms);
+        log.reached.sequence = survey.assembler.expected();
+        log.floor = survey.new_floor();
+    }
+
+    fn io(&self, source: io::Error) -> OpenError {
+        OpenError::Io {
+            path: self.log.parts.path.clone(),
+            source,
+        }
+    }
+
+    /// Continues a drained log.
+    fn go_on(
+        &mut self,
+        parts: Vec<Part>,
+        places: &Places,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let last = parts.len().saturating_sub(1);
+        for (number, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Sealed(sealed) => self.log.attach_sealed(sealed),
+                Part::Kept(kept) => {
+                    report.footers_rebuilt += u64::from(number < last);
+                    self.attach(kept)?;
+                }
+            }
+        }
+        self.log.head = places.state_end;
+        self.log.reached.chain = places.state_chain;
+        self.settle_positions();
+        self.reopen_tail(places.state_end)
+    }
+
+    /// Makes the last segment the active one again if the log ended inside it.
+    fn reopen_tail(&mut self, end: u64) -> Result<(), OpenError> {
+        let Some(last) = self.log.segments.back_mut() else {
+            return Ok(());
+        };
+        if last.stage != Stage::Full || end >= last.limit() {
+            return Ok(());
+        }
+        last.stage = Stage::Active;
+        let file = last.file.clone().expect("a segment of a log on disk");
+        file.set_end(file.limit());
+        let base = block_start(end);
+        if base == end {
+            return Ok(());
+        }
+        let mut writer = self.take_block()?;
+        let range = base - file.base..end - file.base;
+        self.read_into(&mut writer, &file.path, range)?;
+        self.log.adopt_block(writer, base);
+        Ok(())
+    }
+
+    fn take_block(&self) -> Result<BlockWriter, OpenError> {
+        let taken = self.log.parts.pool.take_waiting();
+        taken.ok_or_else(|| OpenError::Arena {
+            path: self.log.parts.path.clone(),
+        })
+    }
+
+    /// Appends a range of a file, within one block of it, to a block of the arena.
+    fn read_into(
+        &mut self,
+        writer: &mut BlockWriter,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<(), OpenError> {
+        let len = usize::try_from(range.end - range.start).expect("a block is 2 MiB");
+        let mut read = Ok(0);
+        writer.append(len, |out| read = self.disk.read(path, range.start, out));
+        match read {
+            Ok(read) if read == len => Ok(()),
+            Ok(_) => Err(self.io(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(self.io(error)),
+        }
+    }
+
+    /// Continues a log that was not drained, in a new incarnation.
+    fn start_anew(
+        &mut self,
+        parts: Vec<Part>,
+        places: &Places,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        self.log.incarnation = self.log.incarnation.wrapping_add(1);
+        self.log.head = places.limit;
+        let synced = self.log.durability() == Durability::Synced;
+        let last = parts.len().saturating_sub(1);
+        for (number, part) in parts.into_iter().enumerate() {
+            let kept = match part {
+                Part::Sealed(sealed) => {
+                    self.log.attach_sealed(sealed);
+                    continue;
+                }
+                Part::Kept(kept) => kept,
+            };
+            let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
+            if synced {
+                report.records_rewritten += self.rewrite(&kept, &opened, places.proven)?;
+            }
+            let fresh = kept.fresh_block().filter(|_| number == last);
+            match fresh.filter(|_| !kept.holds_more && !kept.is_lossy()) {
+                Some(fresh) => self.reopen_at(fresh, kept, opened),
+                None => {
+                    report.footers_rebuilt += 1;
+                    self.log.attach_kept(kept, opened);
+                }
+            }
+        }
+        self.settle_positions();
+        Ok(())
+    }
+
+    /// Goes on in a segment, at a block that was never written.
+    fn reopen_at(&mut self, fresh: u64, mut kept: Kept, opened: Opened) {
+        let sequence = Sequence::new(self.log.reached.sequence);
+        if kept.end < fresh {
+            // Nothing between them is read: it may be the beginning of a write that did not complete.
+            kept.gaps.push(Gap {
+                from: Position::new(kept.end),
+                to: Position::new(fresh),
+                first_sequence: sequence,
+                next_sequence: sequence,
+            });
+        }
+        kept.incarnation = self.log.incarnation;
+        self.log.attach_kept(kept, opened);
+        if let Some(segment) = self.log.segments.back_mut() {
+            segment.stage = Stage::Active;
+            if let Some(file) = &segment.file {
+                file.set_end(file.limit());
+            }
+        }
+        self.log.head = fresh;
+    }
+
+    /// Writes records again that nothing proves to be durable, and syncs them.
+    fn rewrite(&mut self, kept: &Kept, opened: &Opened, proven: u64) -> Result<u64, OpenError> {
+        let from = kept.records.partition_point(|r| r.sequence < proven);
+        let records = &kept.records[from..];
+        let same_block =
+            |left: &Found, right: &Found| block_start(left.position) == block_start(right.position);
+        for block in records.chunk_by(same_block) {
+            let (first, last) = (block[0], block[block.len() - 1]);
+            let range = first.position - kept.base..last.end() - kept.base;
+            let mut writer = self.take_block()?;
+            self.read_into(&mut writer, &kept.path, range.clone())?;
+            let len = writer.block().committed();
+            let bytes = BlockRange::new(Arc::clone(writer.block()), 0..len);
+            self.write_synced(opened, range.start, bytes)?;
+        }
+        Ok(records.len() as u64)
+    }
+
+    fn write_synced(
+        &mut self,
+        opened: &Opened,
+        at: u64,
+        bytes: BlockRange,
+    ) -> Result<(), OpenError> {
+        let asked = bytes.bytes().len();
+        self.disk
+            .write(OWN, opened.file, at, bytes, WriteSync::File);
+        let mut left = 2;
+        while left > 0 {
+            left -= 1;
+            let result = match self.wait_own()? {
+                Outcome::Written(Ok(written)) if written < asked => {
+                    Err(io::ErrorKind::WriteZero.into())
+                }
+                Outcome::Written(result) => result.map(drop),
+                Outcome::Synced(result) => result,
+                _ => Ok(()),
+            };
+            result.map_err(|error| self.io(error))?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, kept: Kept) -> Result<(), OpenError> {
+        let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
+        self.log.attach_kept(kept, opened);
+        Ok(())
+    }
+
+    /// Everything below the head is where it belongs.
+    fn settle_positions(&mut self) {
+        let log = &mut self.log;
+        log.opened_at = log.head;
+        log.flush.written = log.head;
+        log.flush.synced = log.head;
+        if log.durability() == Durability::Written
+            && let Some(active) = log.segments.back().filter(|s| s.stage == Stage::Active)
+        {
+            // The kernel has what the segment holds; a drain syncs it.
+            log.flush.synced = active.base;
+        }
+        log.flush.records_end = log.head;
+        log.flush.synced_reached = log.reached;
+        log.flush.marked = log.reached.sequence;
+        log.flush.acknowledged = Acknowledged {
+            end: log.head,
+            sequence: log.reached.sequence,
+        };
+        if log.segments.is_empty() {
+            log.shared.set_start(log.head);
+        }
+        log.set_visible(log.head);
+    }
+
+    /// Commits the incarnation, then sets aside what cannot be read and removes what means nothing.
+    fn tidy(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        let lies = |aside: &Aside, name| aside.path.file_name().is_some_and(|n| n == name);
+        let (states, others): (Vec<_>, Vec<_>) = survey
+            .asides
+            .into_iter()
+            .partition(|aside| lies(aside, STATE) || lies(aside, STATE_COPY));
+        // Before the commit writes over them.
+        self.set_aside(states, report);
+        self.commit()?;
+        self.set_aside(others, report);
+        let limit = self
+            .log
+            .segments
+            .back()
+            .map_or(self.log.head, |last| self.log.head.max(last.limit()));
+        let size = self.log.parts.options.segment_bytes;
+        let useless = |blank: &&Blank| blank.base != limit || blank.bytes != size;
+        let blanks = survey.blanks.iter().filter(useless);
+        let mut paths: Vec<PathBuf> = blanks.map(|blank| blank.path.clone()).collect();
+        paths.extend(survey.rubbish);
+        self.remove(paths)
+    }
+
+    fn set_aside(&mut self, asides: Vec<Aside>, report: &mut RecoveryReport) {
+        for Aside { path, why } in asides {
+            let names = (1..=ASIDE_MAX).map(|number| aside(&path, number));
+            // One that cannot be renamed stays where it is, which the report tells.
+            let mut to = None;
+            for name in names {
+                match self.disk.rename(&path, &name) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    renamed => to = Some(renamed.map(|()| name).ok()),
+                }
+                break;
+            }
+            if let Some(to) = to {
+                report.set_aside.push(SetAside { path, to, why });
+            }
+        }
+    }
+
+    /// Waits for the next operation under [`OWN`].
+    fn wait_own(&mut self) -> Result<Outcome, OpenError> {
+        loop {
+            if let Some(outcome) = self.done.pop_front() {
+                return Ok(outcome);
+            }
+            self.disk.wait().map_err(|error| self.io(error))?;
+            let mut done: Vec<Completion> = Vec::new();
+            self.disk.reap(&mut done);
+            // Logs that were opened before have nothing in flight yet.
+            let own = done.into_iter().filter(|c| c.token == OWN);
+            self.done.extend(own.map(|completion| completion.outcome));
+        }
+    }
+
+    /// Writes down the incarnation, and that the log is open.
+    fn commit(&mut self) -> Result<(), OpenError> {
+        self.log.commits.generation += 1;
+        self.log.commits.end = self.log.head;
+        let content = self.log.state(false).encode();
+        for name in [STATE, STATE_COPY] {
+            let path = self.log.parts.path.join(name);
+            self.disk.overwrite(OWN, path, content.clone());
+            if let Outcome::Overwritten(Err(error)) = self.wait_own()? {
+                return Err(self.io(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, paths: Vec<PathBuf>) -> Result<(), OpenError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.disk.unlink(OWN, paths);
+        match self.wait_own()? {
+            Outcome::Unlinked(Err(error)) => Err(self.io(error)),
+            _ => Ok(()),
+        }
+    }
+}
