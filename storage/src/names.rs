@@ -58,12 +58,14 @@ impl Kind {
     }
 }
 
+/// Base positions are smaller: so many bytes nobody writes, and whatever is added to one still is a position.
+const BASE_MAX: u64 = 1 << 62;
+
 fn base_of(digits: &str) -> Option<u64> {
     let ours = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let whole = digits.len() == 16 && digits.bytes().all(ours);
-    whole
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
+    let base = whole.then(|| u64::from_str_radix(digits, 16).ok());
+    base.flatten().filter(|base| *base < BASE_MAX)
 }
 
 /// Name of the segment at a base position.
@@ -108,6 +110,7 @@ mod tests {
             "x",
             "x.damaged-y",
             "state.new.new",
+            "ffffffffffe00000.seg",
         ] {
             assert_eq!(Kind::of(name), Kind::Foreign, "{name}");
         }
