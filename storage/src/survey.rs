@@ -343,21 +343,23 @@ impl Surveyor<'_> {
         };
         for at in (0..bytes).step_by(BLOCK) {
             let want = usize::try_from(bytes - at).map_or(BLOCK, |left| left.min(BLOCK));
-            let whole = self.read_block(&path, at, want)?;
-            survey.damaged |= !whole;
+            let lost = self.read_block(&path, at, want)?;
+            survey.damaged |= lost > 0;
             let owner = self.owner();
-            let block = &self.buffer[..want];
-            segment
-                .blocks
-                .push(scan_block(block, base + at, owner, &mut segment.names));
+            let bytes = &self.buffer[..want];
+            let mut block = scan_block(bytes, base + at, owner, &mut segment.names);
+            // What cannot be read is not blank: it may be there again at the next start.
+            block.used_end = block.used_end.max(base + at + lost as u64);
+            segment.blocks.push(block);
         }
         survey.scanned_bytes += segment.scanned_bytes();
         Ok(segment)
     }
 
-    /// Reads a block into the buffer. What the disk does not give back reads as zeroes: false then.
-    fn read_block(&mut self, path: &Path, at: u64, want: usize) -> Result<bool, OpenError> {
-        let mut whole = true;
+    /// Reads a block into the buffer. What the disk does not give back reads as zeroes; gives where the last of it ends,
+    /// or 0.
+    fn read_block(&mut self, path: &Path, at: u64, want: usize) -> Result<usize, OpenError> {
+        let mut lost = 0;
         let mut step = want;
         let mut done = 0;
         while done < want {
@@ -367,7 +369,9 @@ impl Surveyor<'_> {
                 .read(path, at + done as u64, &mut self.buffer[done..end])
             {
                 Ok(read) => {
-                    whole &= read == end - done;
+                    if read < end - done {
+                        lost = end;
+                    }
                     self.buffer[done + read..end].fill(0);
                     done = end;
                 }
@@ -376,7 +380,7 @@ impl Surveyor<'_> {
                         step = PIECE;
                         continue;
                     }
-                    whole = false;
+                    lost = end;
                     self.buffer[done..end].fill(0);
                     done = end;
                 }
@@ -386,7 +390,7 @@ impl Surveyor<'_> {
                 }
             }
         }
-        Ok(whole)
+        Ok(lost)
     }
 
     /// Footers whose segment is gone. Above the floor they tell what is lost.

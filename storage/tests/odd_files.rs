@@ -1,0 +1,122 @@
+//! Files of which nothing makes sense, or which are in the wrong place.
+mod support;
+
+use oyez_protocol::Position;
+use oyez_storage::*;
+use std::path::PathBuf;
+use support::{Rig, SEGMENT, dir, options, pool, record};
+
+fn path(dir: &DataDir, name: &str) -> PathBuf {
+    dir.path().join("synced-0").join(name)
+}
+fn seg(base: u64) -> String {
+    format!("{base:016x}.seg")
+}
+
+/// A killed log with some records, all of them acknowledged and marked; what it holds, and where.
+fn killed(
+    dir: &DataDir,
+    disk: &MemoryDisk,
+    records: u64,
+    size: usize,
+) -> (Vec<(String, u64, Vec<u8>)>, Vec<Place>, MemoryDisk) {
+    let mut rig = Rig::open(dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let mut last = Position::new(0);
+    for n in 0..records {
+        last = rig
+            .append(log, &record("t", 1, &vec![n as u8 + 1; size]))
+            .end;
+        rig.turn();
+    }
+    rig.until_visible(log, last);
+    for _ in 0..10 {
+        rig.now_ms += 10;
+        rig.turn();
+    }
+    let dump = rig.dump(log);
+    let mut places = Vec::new();
+    rig.store.places(
+        log,
+        "t",
+        oyez_protocol::Offset::new(0),
+        usize::MAX,
+        &mut places,
+    );
+    (dump, places, disk.kill(1))
+}
+
+#[test]
+fn names_at_the_end_of_numbers_do_not_end_the_start() {
+    for name in [
+        "ffffffffffffff00.seg",
+        "fffffffffffffff8.seg",
+        "ffffffffffe00000.seg",
+        "ffffffffffffffff.seg",
+        "0000000000000100.seg",
+        "ffffffffffffffff.idx",
+    ] {
+        for content in [
+            vec![],
+            vec![0; 4096],
+            vec![7; 4096],
+            vec![0u8; 2 << 20],
+            vec![7u8; 2 << 20],
+        ] {
+            let temp = tempfile::tempdir().expect("a directory");
+            let (dir, _lock) = dir(temp.path());
+            let disk = MemoryDisk::new();
+            let (wanted, _, disk) = killed(&dir, &disk, 3, 1000);
+            disk.replace(&path(&dir, name), &content);
+            let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+            let mut rig = rig.unwrap_or_else(|e| panic!("{name} {}: {e}", content.len()));
+            let log = rig.log(Durability::Synced);
+            assert_eq!(rig.dump(log), wanted, "{name}");
+            rig.append(log, &record("t", 1, &[1]));
+            rig.settle();
+            drop(rig);
+            let mut rig = Rig::open(&dir, Box::new(disk.kill(2)), &pool(32), &options(), 1000);
+            assert_eq!(rig.dump(log).len(), 4, "{name} {}", content.len());
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written_over() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    // 25 records of 100k: block 0 is full, block 1 has the others.
+    let (wanted, _, disk) = killed(&dir, &disk, 25, 100_000);
+    let file = path(&dir, &seg(0));
+    let before = disk.content(&file).expect("it");
+    disk.fail_reads(&file, BLOCK_BYTES..2 * BLOCK_BYTES);
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let report = rig.report(Durability::Synced).clone();
+    assert!(report.epoch_changed, "{report:?}");
+    let end = rig.turn_until_taken(log, &record("t", 1, &[1; 1000])).end;
+    rig.until_visible(log, end);
+    let after = disk.content(&file).expect("the segment is still there");
+    assert!(after == before, "{report:?} {}", wanted.len());
+}
+
+#[test]
+fn a_spare_that_cannot_be_read_is_not_removed() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (_, _, disk) = killed(&dir, &disk, 25, 100_000);
+    let file = path(&dir, &seg(SEGMENT));
+    assert!(disk.content(&file).is_some());
+    disk.fail_reads(&file, 0..SEGMENT);
+    let mut small = options();
+    small.segment_bytes = 6 << 20;
+    let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &small, 1000);
+    let rig = rig.unwrap_or_else(|e| panic!("{e}"));
+    let names: Vec<_> = disk.files().into_iter().map(|f| f.0).collect();
+    let there = names
+        .iter()
+        .any(|n| n.to_string_lossy().contains(&seg(SEGMENT)));
+    assert!(there, "{:?} {names:?}", rig.report(Durability::Synced));
+}
