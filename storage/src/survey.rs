@@ -244,11 +244,15 @@ impl Surveyor<'_> {
     fn is_zero(&mut self, path: &Path, bytes: u64) -> Result<bool, OpenError> {
         let mut at = 0;
         while at < bytes {
-            let read = self.disk.read(path, at, &mut self.buffer);
-            let read = read.map_err(|source| OpenError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            let read = match self.disk.read(path, at, &mut self.buffer) {
+                // What cannot be read is not known to be blank.
+                Err(error) if is_unreadable(&error) => return Ok(false),
+                Err(source) => {
+                    let path = path.to_owned();
+                    return Err(OpenError::Io { path, source });
+                }
+                Ok(read) => read,
+            };
             if read == 0 || used_bytes(&self.buffer[..read]) > 0 {
                 return Ok(read == 0);
             }

@@ -120,3 +120,18 @@ fn a_spare_that_cannot_be_read_is_not_removed() {
         .any(|n| n.to_string_lossy().contains(&seg(SEGMENT)));
     assert!(there, "{:?} {names:?}", rig.report(Durability::Synced));
 }
+
+#[test]
+fn an_unfinished_segment_that_cannot_be_read_does_not_refuse_the_start() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (wanted, _, disk) = killed(&dir, &disk, 3, 1000);
+    let file = path(&dir, "0000000000400000.seg.new");
+    disk.replace(&file, &vec![0; 8192]);
+    disk.fail_reads(&file, 0..512);
+    let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let mut rig = rig.unwrap_or_else(|e| panic!("{e}"));
+    let log = rig.log(Durability::Synced);
+    assert_eq!(rig.dump(log), wanted);
+}
