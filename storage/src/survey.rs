@@ -277,8 +277,8 @@ impl Surveyor<'_> {
                 survey.rubbish.push(self.path.join(footer_name(base)));
                 continue;
             }
-            if survey.is_unused_spare(base, bytes) {
-                // Its bytes are looked at before it is used.
+            if survey.is_unused_spare(base, bytes) && self.begins_blank(base) {
+                // The rest of its bytes is looked at before it is used.
                 survey.blanks.push(Blank {
                     base,
                     bytes,
@@ -302,6 +302,15 @@ impl Surveyor<'_> {
             segments.insert(base, found);
         }
         Ok(segments)
+    }
+
+    /// Whether a segment has no byte of a block header at its beginning: one that was used has, also where the state is
+    /// an older one and does not know.
+    fn begins_blank(&mut self, base: u64) -> bool {
+        let mut header = [0; BLOCK_HEADER_SIZE];
+        let path = self.path.join(segment_name(base));
+        let read = self.disk.read(&path, 0, &mut header);
+        read.is_ok_and(|read| used_bytes(&header[..read]) == 0)
     }
 
     /// A segment's footer, if it is whole and the segment's: the segment has everything else.

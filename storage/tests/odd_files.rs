@@ -135,3 +135,52 @@ fn an_unfinished_segment_that_cannot_be_read_does_not_refuse_the_start() {
     let log = rig.log(Durability::Synced);
     assert_eq!(rig.dump(log), wanted);
 }
+
+#[test]
+fn a_state_of_an_earlier_drain_does_not_hide_a_segment() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let mut aged = options();
+    aged.retention_age_ms = Some(100_000);
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &aged, 1000);
+    let log = rig.log(Durability::Synced);
+    // Nearly to the end of the first segment, with a spare.
+    let mut n = 0;
+    while n < 40 {
+        rig.append(log, &record("t", 1, &vec![n as u8 + 1; 100_000]));
+        rig.turn();
+        n += 1;
+        if n >= 38 {
+            break;
+        }
+    }
+    rig.settle();
+    rig.drain();
+    let disk = disk.kill(1);
+    let states: Vec<_> = ["state", "state.copy"]
+        .map(|s| (path(&dir, s), disk.content(&path(&dir, s)).expect("it")))
+        .into();
+    drop(rig);
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &aged, 1000);
+    for i in 0..10 {
+        let end = rig
+            .append(log, &record("t", 1, &vec![100 + i; 100_000]))
+            .end;
+        rig.until_visible(log, end);
+    }
+    let wanted = rig.dump(log).len();
+    let epoch = rig.report(Durability::Synced).epoch;
+    drop(rig);
+    let disk = disk.kill(1);
+    for (path, content) in states {
+        disk.replace(&path, &content);
+    }
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &aged, 1000);
+    let report = rig.report(Durability::Synced).clone();
+    assert!(
+        rig.dump(log).len() == wanted || report.epoch != epoch,
+        "{} of {wanted} {report:?}",
+        rig.dump(log).len()
+    );
+}
