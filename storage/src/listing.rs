@@ -94,14 +94,21 @@ impl Surveyor<'_> {
         changed.is_ok()
     }
 
-    /// The base position that a segment's blocks say it has: the first that tells.
+    /// The base position that a segment's blocks say it has: its own if any says so, as a single block may have been
+    /// written to the wrong place; else what the first says that tells.
     fn place(&mut self, base: u64, bytes: u64) -> Option<u64> {
         let path = self.path.join(segment_name(base));
-        (0..bytes).step_by(BLOCK_BYTES as usize).find_map(|at| {
+        let mut first = None;
+        for at in (0..bytes).step_by(BLOCK_BYTES as usize) {
             let mut header = [0; BLOCK_HEADER_SIZE];
-            let read = self.disk.read(&path, at, &mut header).ok()?;
-            let position = self.owner().position_of(&header[..read])?;
-            position.checked_sub(at)
-        })
+            let read = self.disk.read(&path, at, &mut header).unwrap_or(0);
+            let position = self.owner().position_of(&header[..read]);
+            let place = position.and_then(|position| position.checked_sub(at));
+            if place == Some(base) {
+                return place;
+            }
+            first = first.or(place);
+        }
+        first
     }
 }

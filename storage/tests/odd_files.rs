@@ -82,6 +82,34 @@ fn names_at_the_end_of_numbers_do_not_end_the_start() {
 }
 
 #[test]
+fn a_misdirected_write_over_the_start_of_a_segment_hides_no_more_than_it_lies_on() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (wanted, places, disk) = killed(&dir, &disk, 60, 100_000);
+    let file = path(&dir, &seg(0));
+    let mut content = disk.content(&file).expect("it");
+    let (block, page) = (BLOCK_BYTES as usize, 4096);
+    content.copy_within(block..block + page, 0);
+    disk.replace(&file, &content);
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let report = rig.report(Durability::Synced).clone();
+    let names: Vec<_> = disk.files().into_iter().map(|f| f.0).collect();
+    assert!(names.contains(&file), "{names:?}");
+    let found = rig.dump(log).len();
+    let in_block = places
+        .iter()
+        .filter(|p| p.position.get() < BLOCK_BYTES)
+        .count();
+    assert!(
+        found >= wanted.len() - in_block,
+        "{found} of {}, {in_block} {report:?}",
+        wanted.len()
+    );
+}
+
+#[test]
 fn what_cannot_be_read_is_not_written_over() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
