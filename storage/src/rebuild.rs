@@ -24,6 +24,7 @@ use crate::segment::Stage;
 use crate::state::{STATE, STATE_COPY};
 use crate::survey::{Aside, Blank, Part, Survey};
 use crate::sys::arena::BlockWriter;
+use crate::trouble::{Attempt, has_vanished};
 
 /// The places of the log that the survey tells.
 struct Places {
@@ -370,14 +371,22 @@ impl<'a> Rebuild<'a> {
     /// Writes down the incarnation, and that the log is open.
     fn commit(&mut self) -> Result<(), OpenError> {
         self.log.commits.generation += 1;
-        self.log.commits.end = self.log.head;
+        self.log.commits.end = self.log.flush.acknowledged.end;
         let content = self.log.state(false).encode();
+        let mut failed = None;
         for name in [STATE, STATE_COPY] {
             let path = self.log.parts.path.join(name);
             self.disk.overwrite(OWN, path, content.clone());
             if let Outcome::Overwritten(Err(error)) = self.wait_own()? {
-                return Err(self.io(error));
+                // One copy is enough, as long as the other one is not written over in vain as well.
+                if let Some(before) = failed.replace(error) {
+                    return Err(self.io(before));
+                }
             }
+        }
+        if let Some(error) = failed {
+            self.log.streaks.failed(Attempt::State, error);
+            self.log.want_commit();
         }
         Ok(())
     }
@@ -388,7 +397,12 @@ impl<'a> Rebuild<'a> {
         }
         self.disk.unlink(OWN, paths);
         match self.wait_own()? {
-            Outcome::Unlinked(Err(error)) => Err(self.io(error)),
+            Outcome::Unlinked(Err(error)) if has_vanished(&error) => Err(self.io(error)),
+            // They take space until the next start. Not tried before: the log may come to use a name of theirs.
+            Outcome::Unlinked(Err(error)) => {
+                self.log.streaks.failed(Attempt::Unlink, error);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -212,3 +212,49 @@ fn a_state_of_an_earlier_drain_does_not_hide_a_segment() {
         rig.dump(log).len()
     );
 }
+
+#[test]
+fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let (wanted, _, disk) = killed(&dir, &MemoryDisk::new(), 3, 1000);
+    disk.fail_next(Step::Overwrite, Fault::Error(libc::EIO));
+    let mut logs = dir.logs();
+    let synced = logs
+        .find(|log| log.durability == Durability::Synced)
+        .expect("one");
+    let opened = Store::open(
+        &dir,
+        &[synced.id],
+        Box::new(disk.clone()),
+        pool(32),
+        &options(),
+        support::moment(1000),
+    );
+    let mut rig = Rig::around(&dir, opened.unwrap_or_else(|error| panic!("{error}")), 1000);
+    assert_eq!(rig.dump(synced.id), wanted);
+    rig.turn();
+    let troubles: Vec<_> = rig
+        .progress
+        .trouble
+        .iter()
+        .map(|trouble| trouble.attempt)
+        .collect();
+    assert_eq!(troubles, [Attempt::State]);
+    rig.settle();
+    assert_eq!(rig.store.failing(), 0);
+}
+
+#[test]
+fn rubbish_that_cannot_be_removed_does_not_refuse_the_start() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (wanted, _, disk) = killed(&dir, &disk, 3, 1000);
+    disk.replace(&path(&dir, "0000000000400000.seg.new"), &vec![0; 8192]);
+    disk.fail_next(Step::Unlink, Fault::Error(libc::EIO));
+    let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let mut rig = rig.unwrap_or_else(|e| panic!("{e}"));
+    let log = rig.log(Durability::Synced);
+    assert_eq!(rig.dump(log), wanted);
+}
