@@ -300,8 +300,12 @@ impl<'a> Rebuild<'a> {
         log.flush.records_end = log.head;
         log.flush.synced_reached = log.reached;
         log.flush.marked = log.reached.sequence;
+        // Of a segment without records nothing was acknowledged, though the log may go on behind what a write that did
+        // not complete has left at its beginning.
+        let unused = log.segments.back();
+        let unused = unused.filter(|last| last.stage != Stage::Sealed && last.first.is_none());
         log.flush.acknowledged = Acknowledged {
-            end: log.head,
+            end: unused.map_or(log.head, |unused| unused.base),
             sequence: log.reached.sequence,
         };
         if log.segments.is_empty() {

@@ -470,3 +470,19 @@ fn segments_that_changed_names_get_their_own_back() {
         }
     }
 }
+
+#[test]
+fn the_torn_first_write_of_a_segment_is_no_loss_at_the_start_after_the_next_either() {
+    for durability in ON_DISK {
+        let bench = Bench::new(durability, End::Killed, (40, 1, 100_000));
+        let (spare, _) = bench.segment(SEGMENT);
+        // A part of a block header, as of a write that did not complete.
+        let mut torn = vec![0; SEGMENT as usize];
+        torn[..8].copy_from_slice(&[64, 0, 0, 0, 0x82, 0, 1, 0]);
+        assert!(bench.disk.content(&spare).is_some(), "there is a spare");
+        bench.disk.replace(&spare, &torn);
+        for start in 0..3 {
+            bench.expect_all(&format!("{durability}, start {start}"));
+        }
+    }
+}
