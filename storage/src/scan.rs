@@ -19,6 +19,7 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark, is_pad,
     u16_at,
 };
+use crate::search::Run;
 
 /// Bytes of frames that are checked while the scan of one block looks for sound ones behind damage. A payload may be made
 /// of records that each claim a megabyte; with this bound they cost some milliseconds.
@@ -159,6 +160,7 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
         passed: 0..0,
         chains: header.map(|header| vec![header.chain]),
         budget: SEARCH_BYTES_MAX,
+        runs: Vec::new(),
         scan: BlockScan {
             base,
             header,
@@ -199,6 +201,8 @@ pub(crate) struct Scanner<'a> {
     chains: Option<Vec<u32>>,
     /// Body bytes that searching may still check.
     pub budget: usize,
+    /// What the last search has found.
+    pub runs: Vec<Run>,
     scan: BlockScan,
 }
 
@@ -314,7 +318,7 @@ impl Scanner<'_> {
     }
 
     /// Whether a record may come next.
-    fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
+    pub(crate) fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
         self.next.is_none_or(|next| {
             let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
             range.contains(&sequence)
@@ -348,7 +352,7 @@ impl Scanner<'_> {
     }
 
     /// A record of this log and incarnation with a sound header.
-    fn own_record<'b>(&self, frame: &'b [u8]) -> Option<Record<'b>> {
+    pub(crate) fn own_record<'b>(&self, frame: &'b [u8]) -> Option<Record<'b>> {
         let record = Record::trusted(frame)?;
         let ours = record.check_header().is_ok()
             && record.log().get() == self.owner.log

@@ -12,24 +12,52 @@ impl Scanner<'_> {
     /// Frames that follow each other to the end of what the block holds are the block's. Those that break off before may
     /// lie inside the payload of a damaged record: they count only if they do not contradict what is found behind them.
     pub(crate) fn search(&mut self, from: usize) -> Option<(usize, Frame)> {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.retain(|run| run.at > from && self.still_fits(from, run));
+        if runs.is_empty() {
+            runs = self.look(from);
+        }
         let mut best: Option<Run> = None;
-        let mut at = from + FRAME_ALIGN;
-        while at < self.used {
-            let Some(run) = self.follow(from, at) else {
-                at += FRAME_ALIGN;
-                continue;
-            };
-            at = run.end;
+        for run in &runs {
             best = match best {
-                Some(best) if best.agrees_with(&run) => Some(best),
+                Some(best) if best.agrees_with(run) => Some(best),
                 Some(best) if !run.is_whole && best.frames >= run.frames => Some(best),
-                _ => Some(run),
+                _ => Some(*run),
             };
-            if run.is_whole {
-                break;
+        }
+        self.runs = runs;
+        best.map(|run| (run.at, run.first))
+    }
+
+    /// What there is behind a place, up to the first run that goes to the end. Found once, it need not be checked again
+    /// for the next damage.
+    fn look(&mut self, from: usize) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut at = from + FRAME_ALIGN;
+        while at < self.used && !runs.last().is_some_and(|run| run.is_whole) {
+            match self.follow(from, at) {
+                Some(run) => {
+                    at = run.end;
+                    runs.push(run);
+                }
+                None => at += FRAME_ALIGN,
             }
         }
-        best.map(|run| (run.at, run.first))
+        runs
+    }
+
+    /// Whether a run can be what comes after damage that begins at `from`, with what was found since.
+    fn still_fits(&self, from: usize, run: &Run) -> bool {
+        match run.first {
+            Frame::Record(found) => {
+                let frame = &self.bytes[run.at..run.at + found.size as usize];
+                let passed = self.passed_until(from, run.at);
+                self.own_record(frame).is_some() && self.may_come(found.sequence, &passed)
+            }
+            Frame::Mark(_) => self.mark_behind(from, run.at).is_some(),
+            Frame::Pad => true,
+            Frame::Body { .. } => false,
+        }
     }
 
     /// The frames that follow each other from a place on, if there is one.
@@ -102,7 +130,7 @@ impl Scanner<'_> {
 
 /// Frames that follow each other.
 #[derive(Clone, Copy)]
-struct Run {
+pub(crate) struct Run {
     at: usize,
     first: Frame,
     /// Sequence of its first record, and the one after its last.

@@ -258,3 +258,28 @@ fn rubbish_that_cannot_be_removed_does_not_refuse_the_start() {
     let log = rig.log(Durability::Synced);
     assert_eq!(rig.dump(log), wanted);
 }
+
+#[test]
+fn many_damaged_places_of_a_block_hide_no_whole_record() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (wanted, places, disk) = killed(&dir, &disk, 200, 8_000);
+    let file = path(&dir, &seg(0));
+    let mut lost = 0;
+    for (n, place) in places.iter().enumerate() {
+        if n % 2 == 1 && n < 190 {
+            disk.damage(&file, place.position.get() as usize + 20);
+            lost += 1;
+        }
+    }
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let found = rig.dump(log).len();
+    assert_eq!(
+        found,
+        wanted.len() - lost,
+        "{:?}",
+        rig.report(Durability::Synced).gaps.len()
+    );
+}
