@@ -6,6 +6,8 @@ use oyez_storage::*;
 use std::path::PathBuf;
 use support::{Rig, SEGMENT, dir, options, pool, record};
 
+type Entry = (String, u64, Vec<u8>);
+
 fn path(dir: &DataDir, name: &str) -> PathBuf {
     dir.path().join("synced-0").join(name)
 }
@@ -19,7 +21,7 @@ fn killed(
     disk: &MemoryDisk,
     records: u64,
     size: usize,
-) -> (Vec<(String, u64, Vec<u8>)>, Vec<Place>, MemoryDisk) {
+) -> (Vec<Entry>, Vec<Place>, MemoryDisk) {
     let mut rig = Rig::open(dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
     let log = rig.log(Durability::Synced);
     let mut last = Position::new(0);
@@ -158,7 +160,7 @@ fn an_unfinished_segment_that_cannot_be_read_does_not_refuse_the_start() {
     let file = path(&dir, "0000000000400000.seg.new");
     disk.replace(&file, &vec![0; 8192]);
     disk.fail_reads(&file, 0..512);
-    let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let rig = Rig::try_open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let mut rig = rig.unwrap_or_else(|e| panic!("{e}"));
     let log = rig.log(Durability::Synced);
     assert_eq!(rig.dump(log), wanted);
@@ -204,7 +206,7 @@ fn a_state_of_an_earlier_drain_does_not_hide_a_segment() {
     for (path, content) in states {
         disk.replace(&path, &content);
     }
-    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &aged, 1000);
+    let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &aged, 1000);
     let report = rig.report(Durability::Synced).clone();
     assert!(
         rig.dump(log).len() == wanted || report.epoch != epoch,
@@ -226,7 +228,7 @@ fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
     let opened = Store::open(
         &dir,
         &[synced.id],
-        Box::new(disk.clone()),
+        Box::new(disk),
         pool(32),
         &options(),
         support::moment(1000),
@@ -253,7 +255,7 @@ fn rubbish_that_cannot_be_removed_does_not_refuse_the_start() {
     let (wanted, _, disk) = killed(&dir, &disk, 3, 1000);
     disk.replace(&path(&dir, "0000000000400000.seg.new"), &vec![0; 8192]);
     disk.fail_next(Step::Unlink, Fault::Error(libc::EIO));
-    let rig = Rig::try_open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let rig = Rig::try_open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let mut rig = rig.unwrap_or_else(|e| panic!("{e}"));
     let log = rig.log(Durability::Synced);
     assert_eq!(rig.dump(log), wanted);
@@ -273,7 +275,7 @@ fn many_damaged_places_of_a_block_hide_no_whole_record() {
             lost += 1;
         }
     }
-    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let log = rig.log(Durability::Synced);
     let found = rig.dump(log).len();
     assert_eq!(

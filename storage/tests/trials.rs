@@ -445,8 +445,8 @@ impl Trial {
         let options = self.options();
         let (dir, pool) = (self.dir.clone(), Arc::clone(&self.pool));
         let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool, &options, self.now_ms);
-        for twin in 0..2 {
-            self.twins[twin].epoch = Some(rig.report(DURABLE[twin]).epoch);
+        for (twin, durability) in DURABLE.into_iter().enumerate() {
+            self.twins[twin].epoch = Some(rig.report(durability).epoch);
         }
         for generation in 0..8 {
             self.poisoned = false;
@@ -482,8 +482,7 @@ impl Trial {
                 }
             }
             (rig, disk) = self.recover(ended, power);
-            for slot in 0..2 {
-                let durability = DURABLE[slot];
+            for (slot, durability) in DURABLE.into_iter().enumerate() {
                 let what = format!(
                     "seed {} generation {generation} power {power} {durability}",
                     self.seed
