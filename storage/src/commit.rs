@@ -90,6 +90,7 @@ impl Log {
             named: [last.unwrap_or_default(), spare],
             carried: self.carried_generation,
             fingerprint: self.parts.fingerprint,
+            known: self.known_losses,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::format::BLOCK_BYTES;
 use crate::listing::Listing;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
+use crate::place::Gap;
 use crate::recovery::Scanned;
 use crate::state::{Floor, Named};
 use crate::survey::{Aside, Blank, OnDisk, Part, Survey};
@@ -33,14 +34,13 @@ impl OnDisk {
         match self {
             Self::Sealed(sealed) => {
                 let head = &sealed.head;
-                let missing = |sequence: &u64| {
-                    let mut gaps = head.gaps.iter();
-                    gaps.any(|gap| {
-                        (gap.first_sequence.get()..gap.next_sequence.get()).contains(sequence)
-                    })
-                };
-                let all = head.first_sequence..head.next_sequence;
-                all.filter(|sequence| !missing(sequence)).collect()
+                let (mut next, mut found) = (head.first_sequence, Vec::new());
+                for gap in &head.gaps {
+                    found.extend(next..gap.first_sequence.get());
+                    next = next.max(gap.next_sequence.get());
+                }
+                found.extend(next..head.next_sequence);
+                found
             }
             Self::Scanned(scanned) => scanned.records().map(|record| record.sequence).collect(),
         }
@@ -67,7 +67,14 @@ impl Survey {
 
     /// Whether acknowledged records are missing, or may be.
     pub(crate) fn is_lossy(&self) -> bool {
-        self.damaged || !self.assembler.losses.is_empty()
+        self.damaged || self.new_losses().next().is_some()
+    }
+
+    /// Losses that no earlier start has told.
+    pub(crate) fn new_losses(&self) -> impl Iterator<Item = &Gap> {
+        let known = self.state.map(|state| state.known).unwrap_or_default();
+        let losses = self.assembler.losses.iter();
+        losses.filter(move |loss| !known.contain(loss))
     }
 
     /// Whether the state of a drained log says that a segment was made and never used.
@@ -248,7 +255,8 @@ impl Survey {
         };
         let whole_block = end.next_multiple_of(BLOCK_BYTES);
         let reached = self.assembler.expected.unwrap_or(state.sequence);
-        !self.is_lossy()
+        !self.damaged
+            && self.assembler.losses.is_empty()
             && intact
             && reached == state.sequence
             && (end == state.end || whole_block == state.end)

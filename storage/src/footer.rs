@@ -10,7 +10,9 @@
 use bytes::Bytes;
 use oyez_protocol::{Position, Sequence};
 
-use crate::format::{FORMAT_VERSION, intact_version, seal_file, u16_at, u32_at, u64_at};
+use crate::format::{
+    BLOCK_BYTES, FORMAT_VERSION, intact_version, seal_file, u16_at, u32_at, u64_at,
+};
 use crate::index::LiveIndex;
 use crate::place::Gap;
 use crate::table::{PLACE_SIZE, PackedPlace};
@@ -165,7 +167,31 @@ impl Footer {
         let footer = sound.then(|| Self::written(bytes)).flatten()?;
         let gaps = HEADER_SIZE + u32_at(&footer.bytes, 80) as usize * SUM_SIZE;
         let head = decode_head(&footer.bytes, gaps, footer.rows);
-        Some((footer, head))
+        footer.is_consistent(&head).then_some((footer, head))
+    }
+
+    /// Whether everything that the footer names is there: a checksum does not say so of bytes that somebody made up.
+    fn is_consistent(&self, head: &FooterHead) -> bool {
+        let places = (self.bytes.len() - self.places) / PLACE_SIZE;
+        let names = self.places - self.names;
+        let row_is_sound = |slot| {
+            let row = self.topic(slot);
+            let last_place = row.first_place as usize + row.places as usize;
+            let last_byte = row.name_at as usize + usize::from(row.name_size);
+            row.places > 0 && last_place <= places && last_byte <= names
+        };
+        let blocks = head.segment_bytes.div_ceil(BLOCK_BYTES);
+        let limit = head.base.checked_add(head.segment_bytes);
+        let lost = head.gaps.iter().map(|gap| {
+            let (first, next) = (gap.first_sequence.get(), gap.next_sequence.get());
+            next.saturating_sub(first)
+        });
+        let lost = lost.fold(places as u64, u64::saturating_add);
+        head.sums.len() as u64 == blocks
+            && limit.is_some_and(|limit| (head.base..=limit).contains(&head.end))
+            && head.first_sequence <= head.next_sequence
+            && head.next_sequence - head.first_sequence <= lost
+            && (0..self.row_count).all(row_is_sound)
     }
 
     /// Of bytes that [`encode`] has just made. `None` when they are not.

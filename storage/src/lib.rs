@@ -67,7 +67,8 @@
 //!          64 u64 last timestamp   72 u64 directory id   80 u32 chain at the end   84 zero
 //!          88 u64 generation   96 u64 floor position   104 u64 floor sequence
 //!         112 twice: u64 base, u64 bytes of a segment file (0 = none)   144 u64 generation of carried (0 = none)
-//!         152 u64 fingerprint of the data directory   160 zero         (version 1 ends at 88)
+//!         152 u64 fingerprint of the data directory
+//!         160 20 times: u64 sequence of the first record of a known loss, u64 of the one behind it   480 zero         (version 1 ends at 88)
 //!
 //! carried   0 "OYEZTOP1"   8 u32 version   12 u32 crc   16 u64 topics   24 u64 generation (not in version 1)
 //!          32 per topic, sorted: u64 next offset, u8 name size, name
@@ -77,6 +78,7 @@
 //! first acknowledged, when retention has moved the floor and before it removes a file, and at the end of a drain. Then
 //! end, sequence and chain are those of the log's end; at other times everything below end and sequence is acknowledged.
 //! The fingerprint is the directory's inode number and time of birth, so that a copy is noticed.
+//! A loss that the state names was told by the start that found it; that start's new footers remember it.
 //! A log begins at its floor: what is missing above it is lost, not retained. The segments that the state names, the one
 //! in use and the one after it, must be there in full length.
 //!

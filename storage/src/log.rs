@@ -26,7 +26,7 @@ use crate::place::Appended;
 use crate::segment::{Segment, SegmentFile, SegmentIndex};
 use crate::shared::{Shared, Snapshot};
 use crate::sip::siphash13;
-use crate::state::Floor;
+use crate::state::{Floor, KnownLosses};
 use crate::sys::arena::{ArenaPool, BlockWriter};
 use crate::table::PackedPlace;
 use crate::tail::{Reached, TailBlock};
@@ -159,6 +159,8 @@ pub(crate) struct Log {
     /// Up to where retention has removed the log.
     pub floor: Floor,
     pub front_loss: Option<FrontLoss>,
+    /// What opening it has found to be lost.
+    pub known_losses: KnownLosses,
     /// Where the log went on when it was opened.
     pub opened_at: u64,
     pub commits: Commits,
@@ -208,6 +210,7 @@ impl Log {
             carried_generation: 0,
             floor: Floor::default(),
             front_loss: None,
+            known_losses: KnownLosses::default(),
             opened_at: 0,
             commits: Commits::default(),
             discarded: Vec::new(),

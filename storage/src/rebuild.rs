@@ -21,7 +21,7 @@ use crate::place::{Gap, RecoveryReport, SetAside};
 use crate::recovery::Kept;
 use crate::scan::Found;
 use crate::segment::Stage;
-use crate::state::{STATE, STATE_COPY};
+use crate::state::{KnownLosses, STATE, STATE_COPY};
 use crate::survey::{Aside, Blank, Part, Survey};
 use crate::sys::arena::BlockWriter;
 use crate::trouble::{Attempt, has_vanished};
@@ -99,6 +99,7 @@ impl<'a> Rebuild<'a> {
         log.last_ms = survey.state.map_or(0, |state| state.last_ms);
         log.reached.sequence = survey.assembler.expected();
         log.floor = survey.new_floor();
+        log.known_losses = KnownLosses::of(&survey.assembler.losses);
     }
 
     fn io(&self, source: io::Error) -> OpenError {

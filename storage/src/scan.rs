@@ -23,7 +23,7 @@ use crate::search::Run;
 
 /// Bytes of frames that are checked while the scan of one block looks for sound ones behind damage. A payload may be made
 /// of records that each claim a megabyte; with this bound they cost some milliseconds.
-const SEARCH_BYTES_MAX: usize = 32 << 20;
+const SEARCH_BYTES_MAX: usize = 64 << 20;
 
 /// Where a record keeps the low half of its incarnation.
 const RECORD_INCARNATION: usize = 46;

@@ -1,6 +1,6 @@
 //! Looking for the next sound frame behind damage: the second thing that a scan does.
 
-use oyez_protocol::header::kind;
+use oyez_protocol::header::{FrameHead, kind};
 use oyez_protocol::limits::FRAME_ALIGN;
 
 use crate::format::SyncMark;
@@ -122,6 +122,11 @@ impl Scanner<'_> {
 
     /// A whole record behind damage, if it can be one that was written there.
     fn candidate(&mut self, from: usize, at: usize) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size as usize;
+        self.own_record(rest.get(..size)?)?;
+        // Checking the body costs the same whether it is found right or not.
+        self.budget = self.budget.checked_sub(size)?;
         let passed = self.passed_until(from, at);
         let frame = self.record_at(at, &passed);
         frame.filter(|frame| matches!(frame, Frame::Record(_)))

@@ -10,6 +10,8 @@ use crate::format::{
     FORMAT_VERSION, FileFault, array_at, intact_version, seal_file, u16_at, u32_at, u64_at,
 };
 
+use crate::place::Gap;
+
 /// Name of the state file.
 pub(crate) const STATE: &str = "state";
 /// Name of its second copy.
@@ -49,7 +51,7 @@ pub(crate) struct Named {
 
 impl Named {
     pub(crate) fn limit(self) -> u64 {
-        self.base + self.bytes
+        self.base.saturating_add(self.bytes)
     }
 }
 
@@ -83,6 +85,39 @@ pub(crate) struct State {
     pub carried: u64,
     /// Tells the data directory from its copies; 0 = not known.
     pub fingerprint: u64,
+    /// Losses that were told when the log was opened and that no footer may remember yet.
+    pub known: KnownLosses,
+}
+
+/// No position and no sequence of a log is larger.
+const PLACE_MAX: u64 = 1 << 61;
+
+/// Losses told at once.
+const KNOWN_MAX: usize = 20;
+/// Where the state keeps them.
+const KNOWN_AT: usize = 160;
+const _: () = assert!(KNOWN_AT + KNOWN_MAX * 16 <= STATE_SIZE);
+
+/// Records that are known to be lost: the first one's sequence, and the one behind the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KnownLosses([(u64, u64); KNOWN_MAX]);
+
+impl KnownLosses {
+    /// As many of the losses as there is room for; the others are told again.
+    pub(crate) fn of(losses: &[Gap]) -> Self {
+        let mut known = Self::default();
+        for (slot, loss) in known.0.iter_mut().zip(losses) {
+            *slot = (loss.first_sequence.get(), loss.next_sequence.get());
+        }
+        known
+    }
+
+    pub(crate) fn contain(&self, loss: &Gap) -> bool {
+        let mut known = self.0.iter();
+        known.any(|(first, next)| {
+            *first <= loss.first_sequence.get() && loss.next_sequence.get() <= *next
+        })
+    }
 }
 
 impl State {
@@ -114,6 +149,11 @@ impl State {
         ] {
             out[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
+        for (number, (first, next)) in self.known.0.iter().enumerate() {
+            let at = KNOWN_AT + number * 16;
+            out[at..at + 8].copy_from_slice(&first.to_le_bytes());
+            out[at + 8..at + 16].copy_from_slice(&next.to_le_bytes());
+        }
         seal_file(&mut out);
         out
     }
@@ -144,9 +184,20 @@ impl State {
             named: [Named::default(); 2],
             carried: 0,
             fingerprint: 0,
+            known: KnownLosses::default(),
         };
         if version > 1 {
             state.decode_second_version(bytes);
+        }
+        // No log comes as far; sums of what lies below cannot overflow.
+        let floor = state.floor.unwrap_or_default();
+        let named = state
+            .named
+            .iter()
+            .flat_map(|named| [named.base, named.bytes]);
+        let mut places = named.chain([state.end, state.sequence, floor.position, floor.sequence]);
+        if places.any(|place| place > PLACE_MAX) {
+            return Err(FileFault::Damaged);
         }
         Ok(state)
     }
@@ -164,6 +215,10 @@ impl State {
         self.named = [named(112), named(128)];
         self.carried = u64_at(bytes, 144);
         self.fingerprint = u64_at(bytes, 152);
+        for (number, known) in self.known.0.iter_mut().enumerate() {
+            let at = KNOWN_AT + number * 16;
+            *known = (u64_at(bytes, at), u64_at(bytes, at + 8));
+        }
     }
 
     /// The files that must be there.
@@ -252,6 +307,7 @@ mod tests {
             named: [Named { base: 0, bytes: 64 }, Named::default()],
             carried: 4,
             fingerprint: 10,
+            known: KnownLosses([(3, 5); KNOWN_MAX]),
         };
         let whole = state.encode();
         assert_eq!(State::decode(&whole), Ok(state));

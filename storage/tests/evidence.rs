@@ -486,3 +486,34 @@ fn the_torn_first_write_of_a_segment_is_no_loss_at_the_start_after_the_next_eith
         }
     }
 }
+
+/// The footers that remember it are written in the turns after a start, which a kill or a full disk may keep it from.
+#[test]
+fn a_loss_is_told_once_also_if_no_footer_comes_to_remember_it() {
+    for durability in ON_DISK {
+        let mut bench = Bench::new(durability, End::Killed, SMALL);
+        bench.damage(bench.places[7].position.get() + 60);
+        let rig = bench.open();
+        let report = rig.report(durability).clone();
+        assert!(report.epoch_changed && report.gaps.len() == 1, "{report:?}");
+        drop(rig);
+        for start in 0..3 {
+            bench.disk = bench.disk.kill(start);
+            let mut rig = bench.open_at(3000 + start);
+            let again = rig.report(durability).clone();
+            let told = (again.epoch, again.epoch_changed, again.gaps.len());
+            assert_eq!(
+                told,
+                (report.epoch, false, 0),
+                "{durability} {start}: {again:?}"
+            );
+            assert_eq!(rig.dump(rig.log(durability)).len(), 24);
+        }
+        // What is lost later is news.
+        bench.damage(bench.places[9].position.get() + 60);
+        bench.disk.remove(&bench.path("0000000000000000.idx"));
+        bench.disk = bench.disk.kill(9);
+        let rig = bench.open_at(4000);
+        assert!(rig.report(durability).epoch_changed, "{durability}");
+    }
+}
