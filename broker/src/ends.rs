@@ -1,4 +1,4 @@
-//! How the shards end, as whoever waits for the broker hears it, and how long that is waited for.
+//! How the shards end: what the caller that waits for the broker is told, and how long it waits.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ const SHARD_GRACE: Duration = Duration::from_secs(3);
 /// How long a thread that has nothing more to do may take to be gone.
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 
-/// What whoever waits for the broker hears.
+/// What the caller that waits for the broker is told.
 pub(crate) enum End {
     /// It was asked to stop.
     Asked,
@@ -24,7 +24,7 @@ pub(crate) enum End {
     Shard(Result<(), ShardError>),
 }
 
-/// Where it is heard.
+/// The channel that tells it.
 pub(crate) struct Ends {
     sender: Sender<End>,
     receiver: Receiver<End>,

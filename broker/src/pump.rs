@@ -1,4 +1,4 @@
-//! The shard's store at work: what has finished is passed on to whoever waits for it, and what went wrong is said.
+//! The shard's store at work: passes on what has finished to the sessions that wait for it, and says what went wrong.
 
 use oyez_protocol::LogId;
 use oyez_storage::{Attempt, Progress, Trouble};
