@@ -49,8 +49,6 @@ struct Twin {
     settled: HashMap<&'static str, u64>,
     epoch: Option<Epoch>,
     harms: Vec<Harm>,
-    /// The last start found losses.
-    lost_before: bool,
 }
 
 struct Trial {
@@ -376,60 +374,34 @@ impl Trial {
         let what = format!("{what}: {report:?}");
         let found = self.found(rig, slot, &what);
         let earliest = rig.store.reader(report.log).earliest().get();
+        // A power cut may take anything from a written log.
         let free = power && DURABLE[slot] == Durability::Written;
-        let mut is_there = vec![false; self.twins[slot].appended.len()];
+        let twin = &self.twins[slot];
+        let mut is_there = vec![false; twin.appended.len()];
         let mut told = 0;
         for (number, seen) in &found {
             is_there[*number] = true;
-            let entry = &self.twins[slot].appended[*number];
-            let hit = self.twins[slot].is_hit(entry);
             if matches!(seen, Seen::Damaged) {
+                let entry = &twin.appended[*number];
+                let hit = twin.is_hit(entry);
                 assert!(hit || free, "{what}: {} is not readable", entry.from);
                 told += 1;
             }
         }
-        self.meet("told", told);
-        let twin = &self.twins[slot];
         // An opening that was ended may have changed it.
         let changed = twin.epoch != Some(report.epoch);
         let mut lost = 0;
-        for (number, entry) in twin.appended.iter().enumerate() {
-            if is_there[number]
-                || number >= twin.acknowledged
-                || entry.is_past
-                || entry.from < twin.earliest.max(earliest)
-            {
-                continue;
+        if !free {
+            lost = twin.lost(&is_there, earliest, &what);
+            assert!(changed || lost == 0, "{what}: {lost} vanished in silence");
+            twin.check_tail(&is_there, &what);
+            if twin.harms.is_empty() {
+                assert!(!changed, "{what}: a false alarm");
+                assert_eq!(report.gaps, [], "{what}");
+                assert_eq!(report.set_aside, [], "{what}");
             }
-            if free {
-                continue;
-            }
-            lost += 1;
-            assert!(
-                twin.is_hit(entry),
-                "{what}: whole acknowledged record {number} at {}..{} is missing",
-                entry.from,
-                entry.to
-            );
-            assert!(changed, "{what}: record {number} vanished in silence");
         }
-        // What was not acknowledged is there from its beginning on, or not.
-        let first_missing = (twin.acknowledged..is_there.len()).find(|n| !is_there[*n]);
-        if let Some(missing) = first_missing.filter(|_| !free) {
-            let tail = &twin.appended[missing..];
-            let later = (missing..is_there.len()).find(|n| is_there[*n]);
-            assert!(
-                later.is_none() || tail.iter().any(|entry| twin.is_hit(entry)),
-                "{what}: record {missing} is missing, {later:?} is there"
-            );
-        }
-        // Until its gaps are in footers, a loss is told again.
-        if !free && twin.harms.is_empty() && !twin.lost_before {
-            assert!(!changed, "{what}: a false alarm");
-            assert_eq!(report.gaps, [], "{what}");
-            assert_eq!(report.set_aside, [], "{what}");
-        }
-        self.twins[slot].lost_before = changed;
+        self.meet("told", told);
         self.meet("lost", lost);
         self.meet("alarms", u64::from(changed));
         self.meet("checked", found.len() as u64);
@@ -497,6 +469,38 @@ impl Trial {
 }
 
 impl Twin {
+    /// How many acknowledged records are missing, all of which damage must have hit.
+    fn lost(&self, is_there: &[bool], earliest: u64, what: &str) -> u64 {
+        let earliest = self.earliest.max(earliest);
+        let mut lost = 0;
+        for (number, entry) in self.appended.iter().enumerate().take(self.acknowledged) {
+            if is_there[number] || entry.is_past || entry.from < earliest {
+                continue;
+            }
+            lost += 1;
+            assert!(
+                self.is_hit(entry),
+                "{what}: whole acknowledged record {number} at {}..{} is missing",
+                entry.from,
+                entry.to
+            );
+        }
+        lost
+    }
+
+    /// What was not acknowledged is there from its beginning on, or not.
+    fn check_tail(&self, is_there: &[bool], what: &str) {
+        let Some(missing) = (self.acknowledged..is_there.len()).find(|n| !is_there[*n]) else {
+            return;
+        };
+        let later = (missing..is_there.len()).find(|n| is_there[*n]);
+        let mut tail = self.appended[missing..].iter();
+        assert!(
+            later.is_none() || tail.any(|entry| self.is_hit(entry)),
+            "{what}: record {missing} is missing, {later:?} is there"
+        );
+    }
+
     /// Whether damage lies on a record, or on a small file that tells of it.
     fn is_hit(&self, entry: &Entry) -> bool {
         let on = |harm: &Harm| harm.from < entry.to && entry.from < harm.to;
