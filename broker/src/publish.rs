@@ -127,7 +127,7 @@ impl Shard {
             ) => Outcome::LogFailed,
         };
         if matches!(outcome, Outcome::DiskFull | Outcome::LogFailed) {
-            // So is everybody who waits for the log.
+            // Publishers that wait for the log are answered, too.
             self.log(log).refused_since_us = None;
         }
         self.metrics().publishes_refused.add(1);

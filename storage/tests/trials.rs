@@ -199,6 +199,11 @@ impl Trial {
             }
             self.meet("drained", u64::from(rig.store.is_drained()));
         }
+        self.note_what_holds(rig);
+    }
+
+    /// Notes what is acknowledged and what retention has left.
+    fn note_what_holds(&mut self, rig: &Rig) {
         for (slot, durability) in DURABLE.into_iter().enumerate() {
             let log = rig.log(durability);
             let (visible, reader) = (rig.store.visible(log).get(), rig.store.reader(log));
@@ -220,15 +225,7 @@ impl Trial {
             rig.now_ms += 10;
             self.turn(rig);
         }
-        for (slot, durability) in DURABLE.into_iter().enumerate() {
-            let log = rig.log(durability);
-            let (visible, reader) = (rig.store.visible(log).get(), rig.store.reader(log));
-            let twin = &mut self.twins[slot];
-            let acknowledged = twin.appended.iter().filter(|entry| entry.to <= visible);
-            twin.acknowledged = twin.acknowledged.max(acknowledged.count());
-            twin.earliest = twin.earliest.max(reader.earliest().get());
-        }
-        self.now_ms = rig.now_ms;
+        self.note_what_holds(rig);
     }
 
     /// Damages one place of one log.

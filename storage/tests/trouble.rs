@@ -202,7 +202,7 @@ fn who_waits_for_a_segment_that_meets_a_full_disk_is_told_so() {
         bench.turn();
         told |= bench.rig.progress.accepting_again.contains(&log);
     }
-    assert!(told, "who waits can be answered");
+    assert!(told, "those that wait are answered");
     let refused = bench.rig.try_append(log, &large());
     assert_eq!(refused, Err(AppendError::DiskFull));
 }

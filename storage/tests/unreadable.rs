@@ -146,17 +146,23 @@ fn a_footer_that_is_emptied_under_a_live_store_is_missed_by_nobody() {
     assert_eq!(bench.rig.dump(bench.log).len() as u64, RECORDS);
 }
 
-#[test]
-fn a_footer_that_cannot_be_read_at_start_is_made_again_from_its_segment() {
-    let temp = tempfile::tempdir().expect("a directory");
-    let (dir, _lock) = dir(temp.path());
+/// A drained store with all records.
+fn drained(dir: &DataDir) -> (MemoryDisk, Rig, LogId) {
     let disk = MemoryDisk::new();
-    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let mut rig = Rig::open(dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
     let log = rig.log(Durability::Synced);
     for number in 0..RECORDS {
         rig.append(log, &record("t", 1, &vec![number as u8; 20_000]));
     }
     rig.drain();
+    (disk, rig, log)
+}
+
+#[test]
+fn a_footer_that_cannot_be_read_at_start_is_made_again_from_its_segment() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let (disk, mut rig, log) = drained(&dir);
     let wanted = rig.dump(log);
     drop(rig);
     let mut disk = disk;
@@ -255,13 +261,7 @@ fn everybody_who_waits_for_a_block_that_is_gone_is_told() {
 fn a_block_that_goes_after_it_was_read_ahead_is_not_taken_for_sound() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
-    let disk = MemoryDisk::new();
-    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
-    let log = rig.log(Durability::Synced);
-    for number in 0..RECORDS {
-        rig.append(log, &record("t", 1, &vec![number as u8; 20_000]));
-    }
-    rig.drain();
+    let (disk, rig, log) = drained(&dir);
     drop(rig);
     let disk = disk.kill(1);
     let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 2000);

@@ -51,7 +51,7 @@ impl MemoryDisk {
         inner.files[path].map().store(range.start, &zeroes);
     }
 
-    /// Shortens a file, or lengthens it with zeroes. Whoever has it mapped finds what is cut missing.
+    /// Shortens a file, or lengthens it with zeroes. A map of it finds what is cut missing.
     ///
     /// # Panics
     /// If there is no such file.
@@ -66,7 +66,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Lets every read that touches a range of a file fail with `EIO`, and whoever has it mapped find it missing, for
+    /// Lets every read that touches a range of a file fail with `EIO`, and a map of it find the range missing, for
     /// good: a crash does not mend it, a new content does.
     ///
     /// # Panics

@@ -38,7 +38,7 @@ impl Memory {
         }
     }
 
-    /// Cuts the file, or lengthens it with zeroes. Whoever has the old map keeps it.
+    /// Cuts the file, or lengthens it with zeroes. A holder of the old map keeps it.
     pub(super) fn resize(&mut self, len: usize) {
         let map = Map::anonymous(len as u64).expect("memory for the file");
         let kept = len.min(self.map().all().len());

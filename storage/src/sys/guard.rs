@@ -2,7 +2,7 @@
 //!
 //! The kernel answers such a read with SIGBUS, which ends the process. The handler here lets it go on: it notes the
 //! block of the map as torn, puts a page of zeroes where the missing one should be, and returns to the read, which finds
-//! zeroes. So whoever reads through a map asks afterwards whether what was read is torn; until then bytes are believed
+//! zeroes. So a reader of a map asks afterwards whether what was read is torn; until then bytes are believed
 //! to be no more than a hint. A block stays torn for as long as the map lives.
 //!
 //! This does nothing for the kernel's own reads: what sends from a map gets `EFAULT`, or fewer bytes sent.
@@ -50,7 +50,7 @@ impl Torn {
     fn note(&self, block: usize) -> bool {
         let bit = 1 << (block % 64);
         let before = self.blocks[block / 64].fetch_or(bit, Ordering::Relaxed);
-        // After the bit and before the zeroes: whoever has read these sees both.
+        // After the bit and before the zeroes: a reader of the zeroes sees both.
         TORN.fetch_add(1, Ordering::Release);
         before & bit == 0
     }
@@ -219,7 +219,7 @@ fn zeroes(range: Range<usize>) -> bool {
     let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let (start, len) = (range.start as *mut libc::c_void, range.len());
     // SAFETY: the range lies within a map of a file that only reads go to, of which the caller has made sure: it stays
-    // mapped, readable, and is unmapped along with the rest. Whoever reads there meanwhile learns that it is torn.
+    // mapped, readable, and is unmapped along with the rest. A reader that is there meanwhile learns that it is torn.
     unsafe { libc::mmap(start, len, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED }
 }
 
