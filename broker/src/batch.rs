@@ -10,8 +10,9 @@ use std::os::fd::AsFd;
 use oyez_protocol::Offset;
 use tracing::warn;
 
+use crate::budget::{Budget, SEND_STEPS};
 use crate::chain::Chain;
-use crate::fanout::{Budget, Delivered, take_into_account};
+use crate::fanout::{Delivered, take_into_account};
 use crate::send::{send, taken};
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
@@ -77,7 +78,7 @@ impl Shard {
             };
             ring.stage(session.stream.as_fd(), tag(slot, key));
             subscription.cursor = wave.end;
-            budget.spend(wave.chain.bytes);
+            budget.spend(SEND_STEPS, wave.chain.bytes);
             topic.pass(wave.end);
         }
     }

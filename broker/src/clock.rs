@@ -34,6 +34,9 @@ pub(crate) trait Clock: Send {
 
     /// [`Now::monotonic_us`] at this moment.
     fn elapsed_us(&mut self) -> u64;
+
+    /// Microseconds of processor time that the calling thread has used.
+    fn thread_cpu_us(&mut self) -> u64;
 }
 
 /// Where monotonic time begins: one point for all threads, since stores that share an arena share their time.
@@ -61,5 +64,9 @@ impl Clock for SystemClock {
 
     fn elapsed_us(&mut self) -> u64 {
         u64::try_from(STARTED.elapsed().as_micros()).expect("half a million years fit")
+    }
+
+    fn thread_cpu_us(&mut self) -> u64 {
+        crate::sys::cpu::thread_us()
     }
 }

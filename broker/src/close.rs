@@ -1,11 +1,13 @@
 //! How sessions end: one place that says why, counts it, and gives back everything that the session held.
 
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::{debug, info};
 
+use crate::budget::{Budget, CLOSE_STEPS};
 use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
 
@@ -27,6 +29,8 @@ pub(crate) enum Reason {
     Silent,
     /// Retention dropped a record of which the peer has a part, or its rest is damaged.
     Dropped,
+    /// It holds memory that others need, and makes no progress.
+    Stalled,
     /// The broker stops and the peer did not take its last bytes.
     Stopping,
 }
@@ -34,13 +38,24 @@ pub(crate) enum Reason {
 impl Shard {
     /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
     pub(crate) fn refuse(&mut self, id: SessionId, code: GoodbyeCode, reason: &str) {
+        self.refuse_for(id, code, 0, reason);
+    }
+
+    /// The same, with the time after which the peer should come back.
+    pub(crate) fn refuse_for(
+        &mut self,
+        id: SessionId,
+        code: GoodbyeCode,
+        retry_after_ms: u32,
+        reason: &str,
+    ) {
         self.metrics().sessions_refused.add(1);
         let peer = self
             .sessions
             .get(id)
             .and_then(|session| session.stream.peer_addr().ok());
         info!(?peer, ?code, reason, "session refused");
-        self.say_goodbye(id, code, 0, reason);
+        self.say_goodbye(id, code, retry_after_ms, reason);
     }
 
     /// The last frame of a session; what is still on its way to it leaves before.
@@ -51,11 +66,12 @@ impl Shard {
         retry_after_ms: u32,
         reason: &str,
     ) {
-        let said = |session: &Session| matches!(session.stage, Stage::Closing | Stage::Lingering);
+        let said = |session: &Session| !matches!(session.stage, Stage::Greeting | Stage::Open);
         if self.sessions.get(id).is_none_or(said) {
             return;
         }
-        self.leave_topics(id);
+        // No record comes after the Goodbye. The subscriptions end with the connection.
+        self.pause_catchups(id);
         let goodbye = Goodbye {
             code,
             retry_after_ms,
@@ -70,8 +86,8 @@ impl Shard {
             self.shared.metrics[self.id].sessions.subtract(1);
         }
         session.stage = Stage::Closing;
-        if let Some(partial) = session.partial.take() {
-            self.partial_bytes -= partial.counted;
+        if let Some(mut partial) = session.partial.take() {
+            self.room.input.count(&mut partial.counted, 0);
         }
         session.heard_tick = now_tick;
         self.timers.arm(id, self.now.monotonic_ms + LINGER_MS);
@@ -90,27 +106,59 @@ impl Shard {
         }
     }
 
-    /// Closes the connection and gives back everything that the session held.
+    /// Closes the connection and gives back everything that the session held. Many subscriptions take several turns to end;
+    /// until then the session has another name, and its socket stays open.
     pub(crate) fn disconnect(&mut self, id: SessionId, reason: Reason) {
-        self.leave_topics(id);
-        let Some(session) = self.sessions.remove(id) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        self.partial_bytes -= session
-            .partial
-            .as_ref()
-            .map_or(0, |partial| partial.counted);
-        self.freed = true;
+        let stage = session.stage;
+        if stage == Stage::Gone {
+            return;
+        }
+        if let Some(mut partial) = session.partial.take() {
+            self.room.input.count(&mut partial.counted, 0);
+        }
+        if let Some(mut outgoing) = session.outgoing.take() {
+            self.room.output.count(&mut outgoing.counted, 0);
+        }
+        session.tail = None;
+        if matches!(
+            reason,
+            Reason::Stopping | Reason::Dropped | Reason::Silent | Reason::Stalled
+        ) {
+            crate::sys::socket::reset_when_closed(session.stream.as_fd());
+        }
         let metrics = &self.shared.metrics[self.id];
         metrics.connections.subtract(1);
-        if session.stage == Stage::Open {
+        if stage == Stage::Open {
             metrics.sessions.subtract(1);
         }
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         debug!(session = id.key(), ?reason, "connection closed");
-        // Closing takes the only descriptor of the socket out of the poll, too.
-        if matches!(reason, Reason::Stopping | Reason::Dropped | Reason::Silent) {
-            crate::sys::socket::abort(session.stream.into());
+        self.reading.spend(CLOSE_STEPS, 0);
+        let Some(gone) = self.sessions.retire(id) else {
+            return;
+        };
+        let mut at_once = Budget::SUBSCRIPTIONS_AT_ONCE;
+        if self.end_subscriptions(gone, &mut at_once) {
+            self.sessions.remove(gone);
+        } else {
+            self.leaving.push_back(gone);
+        }
+    }
+
+    /// Goes on with the sessions that are gone and have subscriptions left.
+    pub(crate) fn end_sessions(&mut self) {
+        let mut budget = Budget::ENDINGS;
+        while let Some(id) = self.leaving.front().copied() {
+            if !self.end_subscriptions(id, &mut budget) {
+                return;
+            }
+            self.leaving.pop_front();
+            // Closing takes the only descriptor of the socket out of the poll, too.
+            self.sessions.remove(id);
+            budget.spend(CLOSE_STEPS, 0);
         }
     }
 }

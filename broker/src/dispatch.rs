@@ -6,12 +6,13 @@ use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
 use tracing::debug;
 
 use crate::close::Reason;
-use crate::receive::Taken;
+use crate::receive::{Taken, Until};
+use crate::room::MUCH_BYTES;
 use crate::session::{SessionId, Stage};
 use crate::shard::Shard;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
-const OUTGOING_BYTES_MAX: usize = 64 << 10;
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// The shortest heartbeat that a client can wish for.
 const HEARTBEAT_MS_MIN: u32 = 1_000;
 /// What the broker calls itself.
@@ -23,11 +24,18 @@ impl Shard {
         let Some(session) = self.sessions.get(id) else {
             return Taken::Over;
         };
-        if session.stage == Stage::Open && session.outgoing_bytes() > OUTGOING_BYTES_MAX {
-            return Taken::Later;
+        if session.stage == Stage::Open {
+            let (unread, output) = (session.outgoing_bytes(), &self.room.output);
+            if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
+                return Taken::Later(Until::Answered);
+            }
+            if output.is_full() {
+                self.room.missed = true;
+                return Taken::Later(Until::Room);
+            }
         }
         match (session.stage, frame) {
-            (Stage::Closing | Stage::Lingering, _) => Taken::Over,
+            (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
             (Stage::Greeting, Frame::Hello(hello)) => self.greet(id, &hello),
             (Stage::Greeting, _) => {
                 self.unexpected(id, "the first frame of a connection is a hello")
@@ -99,7 +107,7 @@ impl Shard {
         self.send_control(id, |out| ping.encode_pong(out))
     }
 
-    fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
+    pub(crate) fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
         self.refuse(id, GoodbyeCode::Unexpected, what);
         Taken::Over
     }

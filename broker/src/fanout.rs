@@ -11,6 +11,7 @@ use oyez_protocol::Offset;
 use oyez_storage::LogReader;
 
 use crate::batch::Wave;
+use crate::budget::{Budget, SEND_STEPS};
 use crate::chain::{Broken, Chain, PARTS_MAX};
 use crate::send::{Progress, Sent, send};
 use crate::session::{Session, SessionId};
@@ -20,28 +21,6 @@ use crate::topic::Topic;
 
 /// Records of one log followed in one turn.
 const NEWS_PER_TURN: usize = 4096;
-/// Sockets written to by walks in one turn: 2 to 4 ms, then everything else has its turn.
-const SENDS_PER_TURN: usize = 512;
-/// Bytes written by walks in one turn.
-const WALK_BYTES_PER_TURN: usize = 16 << 20;
-
-/// What walks may still do in this turn.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    sends: usize,
-    bytes: usize,
-}
-
-impl Budget {
-    pub(crate) fn is_spent(&self) -> bool {
-        self.sends == 0 || self.bytes == 0
-    }
-
-    pub(crate) fn spend(&mut self, bytes: usize) {
-        self.sends = self.sends.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
 
 impl Shard {
     /// Whether a log has visible records that were not followed yet.
@@ -82,10 +61,7 @@ impl Shard {
 
     /// Walks the topics with news, within the turn's budget.
     pub(crate) fn walk_topics(&mut self) {
-        let mut budget = Budget {
-            sends: SENDS_PER_TURN,
-            bytes: WALK_BYTES_PER_TURN,
-        };
+        let mut budget = Budget::WALKS;
         let mut chain = std::mem::take(&mut self.chain);
         for _ in 0..self.topics_with_news.len() {
             if budget.is_spent() {
@@ -119,7 +95,10 @@ impl Shard {
     fn walk_topic(&mut self, number: u32, chain: &mut Chain, budget: &mut Budget) -> bool {
         chain.clear();
         while !budget.is_spent() {
-            let Some(cursor) = self.next_to_serve(number) else {
+            let Some(cursor) = self.next_to_serve(number, budget) else {
+                if budget.is_spent() {
+                    break;
+                }
                 // One pass per turn: a single laggard must not make everybody be visited again and again.
                 return !self.registry.get_mut(number).is_some_and(Topic::walk_again);
             };
@@ -139,10 +118,12 @@ impl Shard {
         false
     }
 
-    /// Moves the walk on to the next subscription that can be served, and tells its cursor.
-    fn next_to_serve(&mut self, number: u32) -> Option<Offset> {
+    /// Moves the walk on to the next subscription that can be served, and tells its cursor. Passing others takes of the
+    /// budget, too.
+    fn next_to_serve(&mut self, number: u32, budget: &mut Budget) -> Option<Offset> {
         let topic = self.registry.get_mut(number)?;
-        while topic.walk.left > 0 && !topic.subscriptions.is_empty() {
+        while topic.walk.left > 0 && !topic.subscriptions.is_empty() && !budget.is_spent() {
+            budget.spend(1, 0);
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = topic.subscriptions[topic.walk.slot];
             if subscription.is_live() {
@@ -203,7 +184,7 @@ impl Shard {
             let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
                 return;
             };
-            budget.spend(wave.chain.bytes);
+            budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
             let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
             match send_to(session, subscription, wave, reader) {

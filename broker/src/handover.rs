@@ -9,7 +9,7 @@ use crate::session::SessionId;
 use crate::spares::Reused;
 
 /// A parcel this large leaves at once; others do when the turn's reading ends.
-const PARCEL_BYTES: usize = 64 << 10;
+pub(crate) const PARCEL_BYTES: usize = 64 << 10;
 /// Bytes that may wait for one shard, each sender's open parcel aside.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
 
+use crate::budget::{Budget, TIMER_STEPS};
 use crate::close::{LINGER_MS, Reason};
 use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
@@ -12,14 +13,17 @@ use crate::sys::socket;
 use crate::timer::TICK_MS;
 
 impl Shard {
-    /// Looks after every session whose timer is due.
+    /// Looks after sessions whose timer is due, as many as may be in one turn.
     pub(crate) fn fire_timers(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.advance(self.now.monotonic_ms, &mut due);
-        for id in due.drain(..) {
+        self.timers.advance(self.now.monotonic_ms, &mut self.due);
+        let mut budget = Budget::TIMERS;
+        while !budget.is_spent() {
+            let Some(id) = self.due.pop_front() else {
+                return;
+            };
             self.look_after(id);
+            budget.spend(TIMER_STEPS, 0);
         }
-        self.due = due;
     }
 
     fn look_after(&mut self, id: SessionId) {
@@ -67,6 +71,7 @@ impl Shard {
                 }
             }
             Stage::Open if blocked => self.disconnect(id, Reason::Silent),
+            Stage::Gone => {}
             Stage::Open => self.refuse(
                 id,
                 GoodbyeCode::Silent,

@@ -1,8 +1,8 @@
 //! What shards say to each other. Each shard has two bounded inboxes, one for publishes and one for everything else.
 //!
 //! A full inbox for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
-//! Whatever else does not fit stays in the sender's overflow and leaves in a later turn: it answers requests, of which
-//! each session has a bounded number. What goes from one shard to another with every record, the record and its
+//! Whatever else does not fit stays in the sender's overflow and leaves in a later turn. That is bounded, because each
+//! question counts until it is answered: of its session ([`crate::session::Session::requests`]), and of its shard. What goes from one shard to another with every record, the record and its
 //! outcome, goes together for a whole turn.
 
 use std::collections::VecDeque;
@@ -13,7 +13,8 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicInfo};
 
-use crate::handover::{Handed, Parcel, Waiting};
+use crate::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
+use crate::handover::{Handed, PARCEL_BYTES, Parcel, Waiting};
 use crate::lag::Lag;
 use crate::session::SessionId;
 use crate::spares::{Reused, Spares};
@@ -23,6 +24,8 @@ use crate::sys::waker::Waker;
 const PARCELS_MAX: usize = 256;
 /// Other messages that may wait for one shard.
 const MESSAGES_MAX: usize = 1024;
+/// Questions of one shard that may wait for the answer of another: some MiB with their topics' names.
+const QUESTIONS_MAX: usize = 16_384;
 
 /// The outcome of a publish, on its way to the publisher.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +109,10 @@ pub(crate) enum Message {
         acks: Vec<Ack>,
     },
     Locate(Locate),
-    Located(LocateAnswer),
+    Located {
+        from: usize,
+        answer: LocateAnswer,
+    },
     Resolve(Resolve),
     Resolved(ResolveAnswer),
     ListTopics {
@@ -132,6 +138,18 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// What it costs to handle it, in steps of a turn's budget.
+    pub(crate) fn steps(&self) -> usize {
+        match self {
+            Self::Published { acks, .. } => acks.len(),
+            Self::Locate(_) | Self::Located { .. } => LOCATE_STEPS,
+            Self::Resolve(_) | Self::Resolved(_) => RESOLVE_STEPS,
+            Self::ListTopics { .. } | Self::Topics { .. } => TOPICS_STEPS,
+            Self::MeasureLag { .. } | Self::Lag { .. } => LAG_STEPS,
+            Self::EmptyParcel(_) | Self::EmptyAcks(_) => 1,
+        }
+    }
+
     /// Whether it is worth a wake-up.
     const fn is_news(&self) -> bool {
         !matches!(self, Self::EmptyParcel(_) | Self::EmptyAcks(_))
@@ -221,6 +239,10 @@ struct Target {
     acks: Vec<Ack>,
     overflow: VecDeque<Message>,
     wake: bool,
+    /// Questions that it has not answered.
+    questions: usize,
+    /// It had no room for a record, and nobody has looked since whether it has.
+    refused: bool,
 }
 
 impl Target {
@@ -270,6 +292,8 @@ impl Outbox {
             acks: Vec::new(),
             overflow: VecDeque::new(),
             wake: false,
+            questions: 0,
+            refused: false,
         };
         Self {
             own,
@@ -286,6 +310,7 @@ impl Outbox {
         if !target.sender.waiting.has_room(weight)
             || (target.parcel.is_full() && !target.send_parcel())
         {
+            target.refused = true;
             return false;
         }
         if target.parcel.is_empty() {
@@ -320,6 +345,56 @@ impl Outbox {
     /// Keeps a list of outcomes that has come back.
     pub(crate) fn keep_acks(&mut self, acks: Vec<Ack>) {
         self.acks_spare.keep(acks);
+    }
+
+    /// Whether a shard that had no room for a record has room again. Tells it once.
+    pub(crate) fn has_room_again(&mut self) -> bool {
+        let mut again = false;
+        for target in self.targets.iter_mut().filter(|target| target.refused) {
+            let open = target.parcel.weight() + PARCEL_BYTES;
+            if target.sender.waiting.has_room(open) && !target.parcel.is_full() {
+                target.refused = false;
+                again = true;
+            }
+        }
+        again
+    }
+
+    /// Whether a record waits for room with another shard.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.targets.iter().any(|target| target.refused)
+    }
+
+    /// Asks where a subscription begins, unless too many such questions wait already.
+    pub(crate) fn ask(&mut self, shard: usize, question: Locate) -> bool {
+        if !self.may_ask(shard) {
+            return false;
+        }
+        self.targets[shard].questions += 1;
+        self.say(shard, Message::Locate(question));
+        true
+    }
+
+    /// Whether a shard may be asked one more question.
+    pub(crate) fn may_ask(&self, shard: usize) -> bool {
+        self.targets[shard].questions < QUESTIONS_MAX
+    }
+
+    /// A shard has answered a question. Returns whether somebody may have waited for that.
+    pub(crate) fn answered(&mut self, shard: usize) -> bool {
+        let target = &mut self.targets[shard];
+        target.questions -= 1;
+        target.questions + 1 == QUESTIONS_MAX
+    }
+
+    /// Questions that wait for answers, of all shards.
+    pub(crate) fn questions(&self) -> usize {
+        self.targets.iter().map(|target| target.questions).sum()
+    }
+
+    /// How many these can be.
+    pub(crate) fn questions_max(&self) -> usize {
+        self.targets.len().saturating_sub(1) * QUESTIONS_MAX
     }
 
     /// Says anything else.

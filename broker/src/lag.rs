@@ -14,8 +14,9 @@ use oyez_protocol::limits::{ANSWER_SIZE_MAX, TOPIC_SIZE_MAX};
 use serde::Serialize;
 use slab::Slab;
 
+use crate::budget::LAG_STEPS;
 use crate::inbox::Message;
-use crate::receive::Taken;
+use crate::receive::{Taken, Until};
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, Subscription};
@@ -28,6 +29,8 @@ const STEPS_PER_TURN: usize = 4096;
 const TOPIC_STEPS: usize = 4;
 /// Subscriptions that are told one by one.
 const SLOWEST_MAX: usize = 10;
+/// Questions that a shard gathers answers for at once; others wait.
+const SURVEYS_MAX: usize = 64;
 /// Classes of lag: none, and by the number of decimal digits up to 7 or more.
 const CLASSES: usize = 8;
 
@@ -160,8 +163,12 @@ impl Shard {
     /// Asks all shards, for a session; one question of it at a time.
     pub(crate) fn survey_lag(&mut self, id: SessionId, request: u32) -> Taken {
         if self.lag.own.iter().any(|(_, survey)| survey.session == id) {
-            return Taken::Later;
+            return Taken::Later(Until::Answered);
         }
+        if self.lag.own.len() >= SURVEYS_MAX {
+            return Taken::Later(Until::Room);
+        }
+        self.reading.spend(LAG_STEPS, 0);
         let survey = self.lag.own.insert(Survey {
             session: id,
             request,
@@ -270,7 +277,7 @@ impl Shard {
             return;
         }
         let survey = self.lag.own.remove(number);
-        self.freed = true;
+        self.freed |= self.lag.own.len() + 1 == SURVEYS_MAX;
         let json = serde_json::to_string(&survey.lag).expect("a struct of numbers is JSON");
         self.send_control(survey.session, |out| {
             Answer {
@@ -280,6 +287,7 @@ impl Shard {
             }
             .encode(out);
         });
+        self.resume(survey.session);
     }
 }
 

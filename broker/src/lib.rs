@@ -78,6 +78,7 @@
 
 mod awake;
 mod batch;
+mod budget;
 mod catchup;
 pub mod chain;
 mod clock;
@@ -104,6 +105,7 @@ mod query;
 mod receive;
 mod recovered;
 mod registry;
+mod room;
 mod send;
 mod server;
 mod session;
@@ -120,6 +122,7 @@ mod subscription;
 mod sys;
 mod timer;
 mod topic;
+mod turn_cpu;
 mod watch;
 
 pub use config::Config;

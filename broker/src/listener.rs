@@ -19,7 +19,7 @@ use crate::sys::socket;
 /// Connections accepted in one turn; the rest wait in the backlog for the next one.
 const ACCEPTS_PER_TURN: usize = 256;
 /// When a client that found no room should come back, in milliseconds.
-const FULL_RETRY_MS: u32 = 5_000;
+pub(crate) const FULL_RETRY_MS: u32 = 5_000;
 
 /// A shard's own listening socket.
 #[derive(Debug)]

@@ -77,6 +77,14 @@ pub(crate) struct ShardMetrics {
     /// What own logs have tried in vain and try again, and how many such things fail now.
     pub(crate) storage_failures: Counter,
     pub(crate) storage_failing: Counter,
+    /// Sessions that made no progress and had to go for want of room.
+    pub(crate) sessions_evicted: Counter,
+    /// Bytes of input and of answers that sessions make the shard keep ([`crate::room`]), and questions to other shards.
+    pub(crate) input_bytes: Counter,
+    pub(crate) output_bytes: Counter,
+    pub(crate) questions: Counter,
+    /// Most processor time of one turn, in microseconds ([`crate::turn_cpu`]).
+    pub(crate) turn_cpu_us_max: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
     /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
@@ -128,6 +136,7 @@ pub(crate) struct Stats {
     connections_refused: u64,
     accepts_failed: u64,
     sessions_refused: u64,
+    sessions_evicted: u64,
     records_in: u64,
     messages_in: u64,
     bytes_in_raw: u64,
@@ -161,6 +170,8 @@ pub(crate) struct Stats {
     /// Microseconds that syncs took, and records from their append until they were visible.
     sync_us: Quantiles,
     visible_us: Quantiles,
+    #[serde(flatten)]
+    bounds: Bounds,
     /// How long the publish waits that is not acknowledged and waits longest, in milliseconds.
     oldest_unacknowledged_ms: u64,
     /// How long cores were kept awake, in milliseconds, by the shard that did so longest.
@@ -208,6 +219,50 @@ pub(crate) struct ProcessFacts {
     /// How broadcasts leave.
     pub(crate) sending: &'static str,
     pub(crate) arena_bytes: u64,
+    /// Of one shard.
+    pub(crate) caps: Caps,
+}
+
+/// What a shard may keep for its sessions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) input_bytes: usize,
+    pub(crate) output_bytes: usize,
+    pub(crate) questions: usize,
+}
+
+/// What bounds the work that clients make, and how near it is to its bounds.
+#[derive(Debug, Serialize)]
+struct Bounds {
+    /// Most processor time that one turn of a shard has taken, in microseconds.
+    turn_cpu_us_max: u64,
+    /// Bytes of input that cannot be taken yet and of answers that do not leave, and how many all shards may keep.
+    input_bytes: u64,
+    input_bytes_max: u64,
+    output_bytes: u64,
+    output_bytes_max: u64,
+    /// Questions of shards to each other that wait for an answer, and how many may.
+    questions: u64,
+    questions_max: u64,
+}
+
+impl Bounds {
+    fn of(shards: &[ShardMetrics], caps: Caps) -> Self {
+        let sum = |pick: fn(&ShardMetrics) -> &Counter| -> u64 {
+            shards.iter().map(|shard| pick(shard).get()).sum()
+        };
+        let of_all = |cap: usize| (shards.len() * cap) as u64;
+        let turns = shards.iter().map(|shard| shard.turn_cpu_us_max.get());
+        Self {
+            turn_cpu_us_max: turns.max().unwrap_or(0),
+            input_bytes: sum(|s| &s.input_bytes),
+            input_bytes_max: of_all(caps.input_bytes),
+            output_bytes: sum(|s| &s.output_bytes),
+            output_bytes_max: of_all(caps.output_bytes),
+            questions: sum(|s| &s.questions),
+            questions_max: of_all(caps.questions),
+        }
+    }
 }
 
 impl Stats {
@@ -230,6 +285,7 @@ impl Stats {
             connections_refused: sum(|s| &s.connections_refused),
             accepts_failed: sum(|s| &s.accepts_failed),
             sessions_refused: sum(|s| &s.sessions_refused),
+            sessions_evicted: sum(|s| &s.sessions_evicted),
             records_in: sum(|s| &s.records_in),
             messages_in: sum(|s| &s.messages_in),
             bytes_in_raw: sum(|s| &s.bytes_in_raw),
@@ -260,6 +316,7 @@ impl Stats {
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),
             visible_us: Histogram::quantiles(shards.iter().map(|shard| &shard.visible_us)),
+            bounds: Bounds::of(shards, facts.caps),
             oldest_unacknowledged_ms: oldest_wait_us(shards, facts.now_us) / 1000,
             awake_ms: shards.iter().map(|s| s.awake_ms.get()).max().unwrap_or(0),
             arena_bytes: facts.arena_bytes,

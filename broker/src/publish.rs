@@ -8,14 +8,13 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::AppendError;
 
+use crate::budget::{Budget, FRAME_STEPS};
 use crate::handover::{Handed, Origin};
 use crate::inbox::{Ack, Message};
-use crate::receive::Taken;
+use crate::receive::{Taken, Until};
 use crate::session::SessionId;
 use crate::shard::Shard;
 
-/// Publishes of other shards taken in one turn.
-const PUBLISHES_PER_TURN: usize = 1024;
 /// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
 const STALLED_MAX: usize = 1024;
 
@@ -51,7 +50,7 @@ impl Shard {
         if session.inflight_records >= config.inflight_records_max
             || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
         {
-            return Taken::Later;
+            return Taken::Later(Until::Answered);
         }
         let log = self.shared.log_of(record.topic());
         let origin = Origin {
@@ -84,8 +83,7 @@ impl Shard {
         if self.outbox.hand_over(owner, handed, record.bytes()) {
             return Taken::Done;
         }
-        self.retry = true;
-        Taken::Later
+        Taken::Later(Until::Room)
     }
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
@@ -114,7 +112,7 @@ impl Shard {
             Err(AppendError::Busy) => {
                 let now_us = self.now.monotonic_us;
                 self.log(log).refused_since_us.get_or_insert(now_us);
-                return Taken::Later;
+                return Taken::Later(Until::Room);
             }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
             Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
@@ -153,14 +151,14 @@ impl Shard {
 
     /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more.
     fn take_handed_over(&mut self) -> bool {
-        let mut room = PUBLISHES_PER_TURN;
+        let mut budget = Budget::HANDED_OVER;
         while let Some(mut parcel) = self.inbox.next_parcel() {
             while let Some((handed, record)) = parcel.next() {
-                if room == 0 || self.stalled >= STALLED_MAX {
+                if budget.is_spent() || self.stalled >= STALLED_MAX {
                     self.inbox.put_back(parcel);
                     return true;
                 }
-                room -= 1;
+                budget.spend(2 * FRAME_STEPS, record.len());
                 self.take_handed(handed, record);
                 parcel.advance();
             }
@@ -173,7 +171,7 @@ impl Shard {
 
     fn take_handed(&mut self, handed: Handed, record: &[u8]) {
         let waits = !self.log(handed.log).stalled.is_empty();
-        if waits || self.append_handed_over(handed, record) == Taken::Later {
+        if waits || self.append_handed_over(handed, record) != Taken::Done {
             self.log(handed.log).stalled.push_back(Stalled {
                 handed,
                 record: record.into(),
@@ -185,7 +183,7 @@ impl Shard {
     fn retry_stalled(&mut self) {
         for log in 0..self.logs.len() {
             while let Some(stalled) = self.logs[log].stalled.pop_front() {
-                if self.append_handed_over(stalled.handed, &stalled.record) == Taken::Later {
+                if self.append_handed_over(stalled.handed, &stalled.record) != Taken::Done {
                     self.logs[log].stalled.push_front(stalled);
                     break;
                 }
@@ -212,14 +210,18 @@ impl Shard {
         self.publishes_left && self.stalled < STALLED_MAX
     }
 
-    /// Answers every publisher whose record has become visible in an own log.
-    pub(crate) fn settle(&mut self, log: LogId) {
+    /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
+    /// whether these were all.
+    pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
         let visible = self.store.visible(log);
-        while let Some(ack) = self
-            .log(log)
-            .pending
-            .pop_front_if(|pending| pending.end <= visible)
-        {
+        while !budget.is_spent() {
+            budget.spend(1, 0);
+            let pending = &mut self.log(log).pending;
+            let Some(ack) = pending.pop_front_if(|pending| pending.end <= visible) else {
+                let now_us = self.now.monotonic_us;
+                self.log(log).answers.settled(now_us);
+                return true;
+            };
             let entry = PublishedEntry {
                 correlation: ack.origin.correlation,
                 offset: ack.offset,
@@ -230,8 +232,7 @@ impl Shard {
             self.metrics().visible_us.record(took_us);
             self.answer(ack.origin, entry);
         }
-        let now_us = self.now.monotonic_us;
-        self.log(log).answers.settled(now_us);
+        false
     }
 
     /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.
@@ -264,7 +265,6 @@ impl Shard {
         if self.acks.is_empty() {
             return;
         }
-        self.freed = true;
         let mut acks = std::mem::take(&mut self.acks);
         // Stable: the outcomes of one session stay in their order.
         acks.sort_by_key(|ack| ack.session);
@@ -280,6 +280,7 @@ impl Shard {
                 session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
             }
             self.send_control(id, |out| Published::encode(&entries, out));
+            self.resume(id);
         }
         acks.clear();
         self.acks = acks;

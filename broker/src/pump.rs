@@ -4,6 +4,7 @@ use oyez_protocol::LogId;
 use oyez_storage::{Attempt, Progress, Trouble};
 use tracing::{error, info, warn};
 
+use crate::budget::Budget;
 use crate::error::ShardError;
 use crate::shard::Shard;
 
@@ -19,8 +20,14 @@ impl Shard {
             self.metrics().take_store(&self.store.stats());
         }
         self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
+        let mut budget = Budget::OUTCOMES;
+        let unsettled = std::mem::take(&mut self.unsettled);
+        for log in progress.advanced.iter().chain(&unsettled) {
+            if !self.settle(*log, &mut budget) && !self.unsettled.contains(log) {
+                self.unsettled.push(*log);
+            }
+        }
         for log in &progress.advanced {
-            self.settle(*log);
             for shard in self
                 .shared
                 .interested(*log)

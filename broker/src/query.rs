@@ -6,14 +6,17 @@ use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::TopicInfo;
 use serde::Serialize;
 
+use crate::budget::{STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS};
 use crate::inbox::Message;
-use crate::metrics::{ProcessFacts, Stats};
-use crate::receive::Taken;
+use crate::metrics::{Caps, ProcessFacts, Stats};
+use crate::receive::{Taken, Until};
 use crate::session::SessionId;
 use crate::shard::Shard;
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_ANSWER: usize = 256;
+/// Lists that a shard gathers at once; others wait. Each holds what every shard tells.
+const LISTINGS_MAX: usize = 16;
 
 /// A list of topics that is being gathered from all shards.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ impl Shard {
     }
 
     fn answer_stats(&mut self, id: SessionId, request: u32) -> Taken {
+        let steps = STATS_STEPS + self.shared.shards * STATS_STEPS_PER_SHARD;
+        self.reading.spend(steps, 0);
         let facts = ProcessFacts {
             uptime_ms: self.now.monotonic_ms,
             now_us: self.now.monotonic_us,
@@ -57,6 +62,11 @@ impl Shard {
                 None => "loop",
             },
             arena_bytes: self.shared.pool.resident_bytes(),
+            caps: Caps {
+                input_bytes: self.room.input.max(),
+                output_bytes: self.room.output.max(),
+                questions: self.outbox.questions_max(),
+            },
         };
         let stats = Stats::gather(&self.shared.metrics, facts);
         let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
@@ -77,8 +87,12 @@ impl Shard {
             .iter()
             .any(|(_, listing)| listing.session == id)
         {
-            return Taken::Later;
+            return Taken::Later(Until::Answered);
         }
+        if self.listings.len() >= LISTINGS_MAX {
+            return Taken::Later(Until::Room);
+        }
+        self.reading.spend(TOPICS_STEPS, 0);
         let listing = self.listings.insert(Listing {
             session: id,
             request,
@@ -126,7 +140,7 @@ impl Shard {
             return;
         }
         let mut listing = self.listings.remove(number);
-        self.freed = true;
+        self.freed |= self.listings.len() + 1 == LISTINGS_MAX;
         listing
             .topics
             .sort_by(|left, right| left.name.cmp(&right.name));
@@ -143,6 +157,7 @@ impl Shard {
             }
             .encode(out);
         });
+        self.resume(listing.session);
     }
 }
 

@@ -1,26 +1,21 @@
 //! From a socket to frames. Bytes are read into the shard's one buffer and frames are taken from it where they lie;
 //! only an incomplete frame, or one that cannot be taken now, is kept with its session.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSliceMut, Read};
 
 use oyez_protocol::error::FrameError;
-use oyez_protocol::event::GoodbyeCode;
-use oyez_protocol::limits::FRAME_HEAD_SIZE;
+use oyez_protocol::limits::{FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
 use oyez_protocol::{Decoded, decode};
 
+use crate::budget::{Budget, FRAME_STEPS, READ_STEPS};
 use crate::close::Reason;
+use crate::room::MUCH_BYTES;
 use crate::session::{Partial, Session, SessionId, Stage};
 use crate::shard::Shard;
 
-/// Reads of one session in one turn; then the others have their turn.
-const READS_PER_SESSION: usize = 4;
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
-/// Bytes of incomplete frames, and of frames that wait, that one shard keeps for all its sessions. Over it, reads are
-/// small, and who has kept a large part of a frame waiting is turned away.
-const PARTIAL_BYTES_BUDGET: usize = 64 << 20;
-/// Bytes read at once from a session while incomplete frames are over their budget.
-const TIGHT_READ_BYTES: usize = 4096;
 /// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
 
@@ -30,9 +25,18 @@ pub(crate) enum Taken {
     /// It is dealt with.
     Done,
     /// It cannot be taken now: keep it, and do not read on.
-    Later,
+    Later(Until),
     /// The session is over.
     Over,
+}
+
+/// What a frame that cannot be taken waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// An answer to its own session, which has to come, or to leave.
+    Answered,
+    /// Room that sessions share: in a log, in a shard's inbox, in memory.
+    Room,
 }
 
 /// How a visit to a socket ended.
@@ -43,39 +47,109 @@ enum Visit {
     /// The socket is empty; epoll will tell.
     Empty,
     /// A frame waits to be taken.
-    Waiting,
+    Waiting(Until),
     /// The session is gone, or is not read any more.
     Over,
 }
 
+/// Sessions to read. A session is in at most one of the lists.
+#[derive(Debug, Default)]
+pub(crate) struct ToRead {
+    /// Those whose frames have waited for something that has come.
+    pub(crate) resumed: VecDeque<SessionId>,
+    /// Those with news.
+    pub(crate) readable: VecDeque<SessionId>,
+    /// Those that had more than a visit could take.
+    unread: VecDeque<SessionId>,
+    /// Those whose frames wait for room that sessions share: not to be read before there is some.
+    pub(crate) paused: VecDeque<SessionId>,
+}
+
+impl ToRead {
+    /// Whether there is somebody to read.
+    pub(crate) fn has_some(&self) -> bool {
+        !(self.resumed.is_empty() && self.readable.is_empty() && self.unread.is_empty())
+    }
+
+    /// There is room: each paused session may try once.
+    pub(crate) fn try_paused(&mut self) {
+        self.resumed.append(&mut self.paused);
+    }
+}
+
 impl Shard {
+    /// Reads sessions, each as far as one visit may go: first those whose frames have waited for room, then those with news,
+    /// then those that had more than one visit could take. So a flood does not hold up who says little; a quarter of the
+    /// turn's budget is kept for the first and for the last.
+    pub(crate) fn read_sessions(&mut self) {
+        self.reading = Budget::READING;
+        let quarter = Budget::READING.quarter();
+        self.read_list(|shard| &mut shard.to_read.resumed, quarter.times(3));
+        self.read_list(|shard| &mut shard.to_read.readable, quarter);
+        self.read_list(|shard| &mut shard.to_read.unread, Budget::default());
+    }
+
+    /// Visits the sessions that are in a list now, until no more than `left` is left of the turn's budget.
+    fn read_list(&mut self, list: fn(&mut Self) -> &mut VecDeque<SessionId>, left: Budget) {
+        for _ in 0..list(self).len() {
+            if !self.reading.is_above(left) {
+                return;
+            }
+            if let Some(session) = list(self).pop_front() {
+                self.receive(session);
+            }
+        }
+    }
+
     /// Reads a session whose socket has something, or whose frame waits.
-    pub(crate) fn receive(&mut self, id: SessionId) {
+    fn receive(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         session.reading = false;
+        session.awaits_answer = false;
         if self.drain.is_begun() && session.stage != Stage::Lingering {
             return;
         }
+        let before = self.reading;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut visit = self.retake(id);
-        for _ in 0..READS_PER_SESSION {
-            if visit != Visit::More {
-                break;
-            }
+        while visit == Visit::More && !self.is_visit_over(before) {
             visit = self.visit(id, &mut buffer);
         }
         self.buffer = buffer;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         match visit {
-            Visit::More => self.queue_read(id),
-            Visit::Waiting => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.reading = true;
-                    self.paused.push_back(id);
-                }
+            Visit::More => {
+                session.reading = true;
+                self.to_read.unread.push_back(id);
+            }
+            Visit::Waiting(Until::Room) => {
+                session.reading = true;
+                self.to_read.paused.push_back(id);
+            }
+            Visit::Waiting(Until::Answered) => {
+                session.reading = true;
+                session.awaits_answer = true;
             }
             Visit::Empty | Visit::Over => {}
+        }
+    }
+
+    /// Whether a visit that began with so much of the turn's budget has taken what it may.
+    fn is_visit_over(&self, before: Budget) -> bool {
+        self.reading.is_spent() || !Budget::VISIT.is_above(self.reading.spent_of(before))
+    }
+
+    /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
+    pub(crate) fn resume(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.awaits_answer
+        {
+            session.awaits_answer = false;
+            self.to_read.resumed.push_back(id);
         }
     }
 
@@ -85,7 +159,7 @@ impl Shard {
             return Visit::Over;
         };
         match session.partial.take() {
-            Some(partial) if partial.bytes.len() >= partial.need => self.consume_kept(id, partial),
+            Some(partial) if partial.is_ready() => self.consume_kept(id, partial),
             partial => {
                 session.partial = partial;
                 Visit::More
@@ -94,17 +168,21 @@ impl Shard {
     }
 
     fn visit(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
-        let over_budget = self.partial_bytes > PARTIAL_BYTES_BUDGET;
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
         };
         if matches!(session.stage, Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
+        if self.room.input.is_full() {
+            self.room.missed = true;
+            return Visit::Waiting(Until::Room);
+        }
         let mut partial = session.partial.take();
-        // Short of room for incomplete frames, small ones still come through.
-        let buffer = if over_budget {
-            &mut buffer[..TIGHT_READ_BYTES]
+        // Short of room for input, small frames still come through.
+        let short = self.room.input.is_short();
+        let buffer = if short {
+            &mut buffer[..MUCH_BYTES]
         } else {
             buffer
         };
@@ -115,7 +193,10 @@ impl Shard {
                 self.disconnect(id, Reason::PeerClosed);
                 return Visit::Over;
             }
-            Ok(reading) => (reading.filled_all, reading.in_buffer),
+            Ok(reading) => {
+                self.reading.spend(READ_STEPS, reading.size);
+                (reading.filled_all, reading.in_buffer)
+            }
             Err(error) => {
                 session.partial = partial;
                 return match error.kind() {
@@ -134,9 +215,6 @@ impl Shard {
             None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
         };
-        if visit == Visit::More && self.partial_bytes > PARTIAL_BYTES_BUDGET {
-            self.refuse_partial(id);
-        }
         match visit {
             Visit::More if !more => Visit::Empty,
             visit => visit,
@@ -161,15 +239,16 @@ impl Shard {
                 _ => break,
             }
         }
-        match self.consume_kept(id, partial) {
+        let visit = self.consume_kept(id, partial);
+        match visit {
             Visit::More => self.consume_read(id, rest),
-            Visit::Waiting => {
+            Visit::Waiting(_) => {
                 let kept = self.sessions.get_mut(id).and_then(|s| s.partial.take());
                 if let Some(mut kept) = kept {
                     kept.bytes.extend_from_slice(rest);
                     self.keep(id, kept);
                 }
-                Visit::Waiting
+                visit
             }
             visit => visit,
         }
@@ -180,27 +259,23 @@ impl Shard {
         let (visit, used, need) = self.consume(id, input);
         if used < input.len() && visit != Visit::Over {
             let bytes = input[used..].to_vec();
-            self.keep(
-                id,
-                Box::new(Partial {
-                    bytes,
-                    need,
-                    counted: 0,
-                }),
-            );
+            let partial = Partial::new(bytes, need, self.now.monotonic_ms);
+            self.keep(id, Box::new(partial));
         }
         visit
     }
 
-    /// Takes the frames in what was kept. Trying in vain costs no copy.
+    /// Takes the frames in what was kept. Trying in vain costs no copy, but the work of checking the first frame.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>) -> Visit {
-        self.partial_bytes -= partial.counted;
-        partial.counted = 0;
+        self.room.input.count(&mut partial.counted, 0);
         let (visit, used, need) = self.consume(id, &partial.bytes);
-        self.freed |= self.partial_bytes <= PARTIAL_BYTES_BUDGET;
+        let checked = used.max(need.min(partial.bytes.len()));
+        self.reading.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
-            partial.bytes.drain(..used);
-            partial.bytes.shrink_to(need.min(PARTIAL_STEP));
+            if used > 0 {
+                partial.bytes.drain(..used);
+                partial.bytes.shrink_to(need.min(PARTIAL_STEP));
+            }
             partial.need = need;
             self.keep(id, partial);
         }
@@ -227,31 +302,33 @@ impl Shard {
         let limits = self.shared.config.limits();
         let mut used = 0;
         loop {
+            if self.reading.is_spent() {
+                return (Visit::More, used, FRAME_HEAD_SIZE);
+            }
+            self.reading.spend(FRAME_STEPS, 0);
             match decode(&input[used..], &limits) {
                 Err(error) => {
                     self.refuse_frame(id, error);
                     return (Visit::Over, used, 0);
                 }
+                Ok(Decoded::Need { total }) if self.is_too_much_before_hello(id, total) => {
+                    self.unexpected(id, "the first frame of a connection is a hello");
+                    return (Visit::Over, used, 0);
+                }
                 Ok(Decoded::Need { total }) => return (Visit::More, used, total),
                 Ok(Decoded::Frame { frame, size }) => match self.dispatch(id, frame) {
                     Taken::Done => used += size,
-                    Taken::Later => return (Visit::Waiting, used, size),
+                    Taken::Later(until) => return (Visit::Waiting(until), used, size),
                     Taken::Over => return (Visit::Over, used, 0),
                 },
             }
         }
     }
 
-    /// Turns away who makes a frame wait for its end while incomplete frames take all the room there is.
-    fn refuse_partial(&mut self, id: SessionId) {
-        let large = |session: &Session| {
-            let partial = session.partial.as_ref();
-            partial.is_some_and(|partial| partial.bytes.len() > TIGHT_READ_BYTES)
-        };
-        if self.sessions.get(id).is_some_and(large) {
-            let reason = "the broker has no room for more incomplete frames";
-            self.refuse(id, GoodbyeCode::Full, reason);
-        }
+    /// Whether a connection that has not said hello begins something that cannot be one.
+    fn is_too_much_before_hello(&self, id: SessionId, size: usize) -> bool {
+        let greets = |session: &Session| session.stage == Stage::Greeting;
+        size > HELLO_SIZE_MAX && self.sessions.get(id).is_some_and(greets)
     }
 
     /// Keeps input with its session until there is more of it, or its frame can be taken.
@@ -259,9 +336,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        self.partial_bytes += partial.bytes.len() - partial.counted;
-        partial.counted = partial.bytes.len();
+        partial.note_growth(self.now.monotonic_ms);
+        let bytes = partial.bytes.capacity();
+        self.room.input.count(&mut partial.counted, bytes);
         session.partial = Some(partial);
+        self.room.note(id, session);
     }
 
     /// A frame that cannot be. Before the hello it means that somebody speaks another protocol.
@@ -290,8 +369,12 @@ impl Shard {
             };
             match session.stream.read(buffer) {
                 Ok(0) => break,
-                Ok(_) if reads == LINGER_READS => return Visit::More,
-                Ok(_) => {}
+                Ok(size) => {
+                    self.reading.spend(READ_STEPS, size);
+                    if reads == LINGER_READS || self.reading.is_spent() {
+                        return Visit::More;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Visit::Empty,
                 Err(_) => break,
             }

@@ -139,10 +139,16 @@ impl Shard {
             return Taken::Over; // Nothing comes after a Goodbye.
         };
         let spare = &mut self.outgoing_spare;
-        let outgoing = session
-            .outgoing
-            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let now_ms = self.now.monotonic_ms;
+        let outgoing = session.outgoing.get_or_insert_with(|| {
+            let mut outgoing = spare.pop().unwrap_or_default();
+            outgoing.moved_ms = now_ms;
+            outgoing
+        });
         encode(&mut outgoing.bytes);
+        let bytes = outgoing.bytes.capacity();
+        self.room.output.count(&mut outgoing.counted, bytes);
+        self.room.note(id, session);
         self.queue_send(id);
         Taken::Done
     }
@@ -267,6 +273,9 @@ impl Shard {
         if size < total {
             if let Some(outgoing) = &mut session.outgoing {
                 outgoing.sent += size;
+                if size > 0 {
+                    outgoing.moved_ms = self.now.monotonic_ms;
+                }
                 if outgoing.sent * 2 >= outgoing.bytes.len() {
                     outgoing.bytes.drain(..outgoing.sent);
                     outgoing.sent = 0;
@@ -274,12 +283,12 @@ impl Shard {
             }
             return Progress::Blocked;
         }
-        let held_back = session.reading;
         let closing = session.stage == Stage::Closing;
-        if let Some(outgoing) = session.outgoing.take() {
+        if let Some(mut outgoing) = session.outgoing.take() {
+            self.room.output.count(&mut outgoing.counted, 0);
             self.keep_outgoing(outgoing);
         }
-        self.freed |= held_back;
+        self.resume(id);
         if closing {
             self.linger(id);
         }

@@ -52,6 +52,8 @@ pub(crate) enum Stage {
     /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
     /// that our last frame is not destroyed by a reset.
     Lingering,
+    /// The connection is gone; its subscriptions are being taken out of their topics' lists.
+    Gone,
 }
 
 /// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
@@ -60,8 +62,39 @@ pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
     /// Bytes that the frame at the front has, as far as is known.
     pub(crate) need: usize,
-    /// Bytes of it that the shard's total counts.
+    /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
+    /// How long it was when it last counted as grown, and when that was.
+    pub(crate) grown_to: usize,
+    pub(crate) grown_ms: u64,
+}
+
+/// A frame that comes in grows by this much at least, or counts as stalled: a byte now and then is no progress.
+const GROWTH_BYTES: usize = 4 << 10;
+
+impl Partial {
+    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_ms: u64) -> Self {
+        Self {
+            need,
+            counted: 0,
+            grown_to: bytes.len(),
+            grown_ms: now_ms,
+            bytes,
+        }
+    }
+
+    /// Whether its first frame is there as far as it has to be to be looked at.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.bytes.len() >= self.need
+    }
+
+    /// Notes whether it has grown, or shrunk because frames were taken from it.
+    pub(crate) fn note_growth(&mut self, now_ms: u64) {
+        let size = self.bytes.len();
+        if size < self.grown_to || size >= self.grown_to + GROWTH_BYTES {
+            (self.grown_to, self.grown_ms) = (size, now_ms);
+        }
+    }
 }
 
 /// Control frames on their way out.
@@ -69,6 +102,10 @@ pub(crate) struct Partial {
 pub(crate) struct Outgoing {
     pub(crate) bytes: Vec<u8>,
     pub(crate) sent: usize,
+    /// Bytes of memory that the shard counts for it.
+    pub(crate) counted: usize,
+    /// When the first of them came, or the socket last took some.
+    pub(crate) moved_ms: u64,
 }
 
 /// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
@@ -122,8 +159,14 @@ pub(crate) struct Session {
     pub(crate) blocked: bool,
     /// In the list of sessions that have something to send.
     pub(crate) queued: bool,
-    /// In the list of sessions that have something to read, or in that of those that wait to be read.
+    /// In one of the lists of sessions to read, or waiting to be put there.
     pub(crate) reading: bool,
+    /// Its next frame waits until an answer to an earlier one has come, or has left.
+    pub(crate) awaits_answer: bool,
+    /// In the list of sessions that hold much of the shard's memory.
+    pub(crate) holds_much: bool,
+    /// Requests that other shards, or several turns, are needed for.
+    pub(crate) requests: u8,
     /// The peer has shut its side.
     pub(crate) ended: bool,
     /// Waits for a catch-up to become free.
@@ -190,6 +233,9 @@ impl Sessions {
             blocked: false,
             queued: false,
             reading: false,
+            awaits_answer: false,
+            holds_much: false,
+            requests: 0,
             ended: false,
             waiting: false,
             warming: false,
@@ -239,6 +285,18 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.get(id)?;
         Some(self.slots.remove(id.key as usize))
+    }
+
+    /// Gives a session that is gone another name, so that nothing that is meant for it reaches it any more. Its slot stays
+    /// taken as long as its subscriptions name it.
+    pub(crate) fn retire(&mut self, id: SessionId) -> Option<SessionId> {
+        let generation = self.next_generation;
+        let session = self.get_mut(id)?;
+        session.generation = generation;
+        session.stage = Stage::Gone;
+        session.blocked = true; // Nothing is tried with it.
+        self.next_generation = generation.wrapping_add(1);
+        Some(SessionId::new(id.key, generation))
     }
 
     pub(crate) fn len(&self) -> usize {

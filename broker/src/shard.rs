@@ -13,6 +13,7 @@ use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
 
 use crate::awake::{Answers, Awake};
+use crate::budget::{Budget, SEND_STEPS};
 use crate::catchup::Catchup;
 use crate::chain::Chain;
 use crate::clock::{Clock, Now};
@@ -25,7 +26,9 @@ use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::{PendingAcks, Stalled};
 use crate::query::Listing;
+use crate::receive::ToRead;
 use crate::registry::Registry;
+use crate::room::Room;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
 use crate::shared::{Phase, Shared};
 use crate::storage_time::StorageTime;
@@ -33,6 +36,7 @@ use crate::subscription::NUMBER_MAX;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::timer::{TICK_MS, TimerWheel};
+use crate::turn_cpu::TurnCpu;
 
 /// Tokens of what is not a session; no session has a generation and a key this high at once.
 const LISTENER: Token = Token(usize::MAX);
@@ -43,16 +47,6 @@ const DISK: Token = Token(usize::MAX - 2);
 const EVENTS_MAX: usize = 1024;
 /// Bytes read from a connection at once.
 const BUFFER_BYTES: usize = 256 << 10;
-/// Sessions read in one turn.
-const READS_PER_TURN: usize = 1024;
-/// Of these, paused sessions that are tried again, however many others have something to read.
-const RESUMES_PER_TURN_MIN: usize = READS_PER_TURN / 4;
-/// Sessions sent to in one turn, beside the walks.
-const FLUSHES_PER_TURN: usize = 4096;
-/// Bytes sent by flushes in one turn.
-const FLUSH_BYTES_PER_TURN: u64 = 16 << 20;
-/// Messages of other shards handled in one turn.
-const MESSAGES_PER_TURN: usize = 4096;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
 const RETRY_MS: u64 = 1;
 /// Segment files that a shard keeps open for `sendfile`.
@@ -107,6 +101,7 @@ pub(crate) struct Shard {
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) now: Now,
     pub(crate) storage_time: StorageTime,
+    turn_cpu: TurnCpu,
     pub(crate) listener: Option<Listener>,
     pub(crate) sessions: Sessions,
     pub(crate) registry: Registry,
@@ -125,13 +120,18 @@ pub(crate) struct Shard {
     pub(crate) stalled: usize,
     /// There is more that others have handed over than was taken.
     pub(crate) publishes_left: bool,
+    /// There is more that others have said than was heard.
+    messages_left: bool,
+    /// Own logs with visible records whose publishers have not been told.
+    pub(crate) unsettled: Vec<LogId>,
     pub(crate) acks: Vec<Ack>,
-    /// Sessions with something to read, to send, waiting to be read again.
-    pub(crate) readable: VecDeque<SessionId>,
+    pub(crate) to_read: ToRead,
+    /// What this turn's reading may still take.
+    pub(crate) reading: Budget,
+    /// Sessions with something to send.
     pub(crate) sendable: VecDeque<SessionId>,
-    pub(crate) paused: VecDeque<SessionId>,
-    /// Sessions at the front of `paused` that are to be tried again.
-    resuming: usize,
+    /// Sessions that are gone, with subscriptions left.
+    pub(crate) leaving: VecDeque<SessionId>,
     /// Topics with news that not everybody has.
     pub(crate) topics_with_news: VecDeque<u32>,
     pub(crate) catchups: Slab<Catchup>,
@@ -142,8 +142,8 @@ pub(crate) struct Shard {
     pub(crate) held: VecDeque<(SessionId, u64)>,
     /// Sessions whose socket a walk found broken.
     pub(crate) gone: Vec<SessionId>,
-    /// Bytes of the incomplete input of all sessions.
-    pub(crate) partial_bytes: usize,
+    /// The memory that sessions hold.
+    pub(crate) room: Room,
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
     pub(crate) entries: Vec<PublishedEntry>,
@@ -152,12 +152,13 @@ pub(crate) struct Shard {
     pub(crate) places_spare: Vec<Vec<Place>>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
-    pub(crate) due: Vec<SessionId>,
+    /// Sessions whose timer is due.
+    pub(crate) due: VecDeque<SessionId>,
     pub(crate) next_nonce: u32,
     pub(crate) drain: Drain,
     pub(crate) awake: Awake,
     waker: Waker,
-    /// A publisher waits for room in another shard's inbox.
+    /// Something is to be tried again in a moment: what others have no room for, or accepting.
     pub(crate) retry: bool,
     /// Accepting has to wait a little: the system is short of memory or descriptors.
     pub(crate) accept_later: bool,
@@ -210,6 +211,7 @@ impl Shard {
             clock: parts.clock,
             now,
             storage_time: StorageTime::default(),
+            turn_cpu: TurnCpu::default(),
             listener: Some(parts.listener),
             sessions: Sessions::default(),
             registry: Registry::default(),
@@ -223,11 +225,13 @@ impl Shard {
             outbox: parts.outbox,
             stalled: 0,
             publishes_left: false,
+            messages_left: false,
+            unsettled: Vec::new(),
             acks: Vec::new(),
-            readable: VecDeque::new(),
+            to_read: ToRead::default(),
+            reading: Budget::READING,
             sendable: VecDeque::new(),
-            paused: VecDeque::new(),
-            resuming: 0,
+            leaving: VecDeque::new(),
             topics_with_news: VecDeque::new(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
@@ -235,14 +239,14 @@ impl Shard {
             lag: LagSurveys::default(),
             held: VecDeque::new(),
             gone: Vec::new(),
-            partial_bytes: 0,
+            room: Room::new(shared.shards),
             chain: Chain::default(),
             entries: Vec::new(),
             outgoing_spare: Vec::new(),
             places_spare: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
             next_nonce: 0,
             drain: Drain::default(),
             awake: parts.awake,
@@ -292,6 +296,7 @@ impl Shard {
     /// Everything between two waits, in the order that makes one submission and one wake-up per target enough. Tells
     /// whether there is more to do at once.
     fn turn(&mut self) -> Result<bool, ShardError> {
+        self.retry = false;
         self.accept();
         let turns = self.metrics().turns.get();
         self.resume_paused();
@@ -305,7 +310,8 @@ impl Shard {
             self.read_sessions();
         }
         self.outbox.send_parcels();
-        self.retry |= self.take_messages();
+        self.messages_left = self.take_messages();
+        self.make_room();
         self.storage_time.enter(&mut *self.clock);
         self.pump()?;
         self.storage_time.leave(&mut *self.clock);
@@ -316,6 +322,7 @@ impl Shard {
         while let Some(session) = self.gone.pop() {
             self.disconnect(session, Reason::PeerReset);
         }
+        self.end_sessions();
         self.start_catchups();
         self.deliver_acks();
         self.release_due();
@@ -334,45 +341,40 @@ impl Shard {
 
     /// Lets paused sessions try again, if something has become free that they may have waited for.
     fn resume_paused(&mut self) {
-        let freed = std::mem::take(&mut self.freed);
-        let retry = std::mem::take(&mut self.retry);
-        if freed || retry {
-            self.resuming = self.paused.len();
-        }
-        let room = READS_PER_TURN.saturating_sub(self.readable.len());
-        let resumed = self.resuming.min(room.max(RESUMES_PER_TURN_MIN));
-        self.resuming -= resumed;
-        for session in self.paused.drain(..resumed).rev() {
-            self.readable.push_front(session);
-        }
-    }
-
-    fn read_sessions(&mut self) {
-        for _ in 0..self.readable.len().min(READS_PER_TURN) {
-            if let Some(session) = self.readable.pop_front() {
-                self.receive(session);
-            }
+        self.freed |= self.outbox.has_room_again();
+        if std::mem::take(&mut self.freed) {
+            self.to_read.try_paused();
         }
     }
 
     fn flush_sessions(&mut self) {
-        let limit = self.metrics().bytes_out.get() + FLUSH_BYTES_PER_TURN;
-        for _ in 0..self.sendable.len().min(FLUSHES_PER_TURN) {
-            if self.metrics().bytes_out.get() >= limit {
+        let mut budget = Budget::FLUSHES;
+        for _ in 0..self.sendable.len() {
+            if budget.is_spent() {
                 return;
             }
-            if let Some(session) = self.sendable.pop_front() {
-                self.flush(session);
-            }
+            let Some(id) = self.sendable.pop_front() else {
+                return;
+            };
+            let visited = self.sessions.get(id).map_or(0, |s| s.subscriptions.len());
+            let before = self.metrics().bytes_out.get();
+            self.flush(id);
+            let bytes = self.metrics().bytes_out.get() - before;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            budget.spend(SEND_STEPS + visited, bytes);
         }
     }
 
     fn has_work(&self) -> bool {
-        let waiting = !self.paused.is_empty() || self.has_stalled_publishes();
+        let waiting = !self.to_read.paused.is_empty() || self.has_stalled_publishes();
         (self.freed && waiting)
             || self.can_take_publishes()
-            || self.resuming > 0
-            || !self.readable.is_empty()
+            || self.messages_left
+            || !self.unsettled.is_empty()
+            || self.to_read.has_some()
+            || self.room.has_some_again()
+            || !self.leaving.is_empty()
+            || !self.due.is_empty()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
@@ -394,7 +396,7 @@ impl Shard {
         [
             self.timers.wait_ms(now),
             disk,
-            self.retry.then_some(RETRY_MS),
+            (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
             self.held_wait_ms(),
             self.drain.wait_ms(),
             self.files_wait_ms(),
@@ -446,12 +448,20 @@ impl Shard {
     fn count_turn(&mut self) {
         let took_us = self.clock.elapsed_us() - self.now.monotonic_us;
         let in_storage_us = self.storage_time.finish_turn();
+        let cpu_us = self.turn_cpu.finish_turn(took_us, &mut *self.clock);
         let waiting_since_us = self.waiting_since_us().unwrap_or(0);
         let metrics = self.metrics();
         metrics.turns.add(1);
         metrics.turn_us.record(took_us);
         metrics.storage_us.record(in_storage_us);
         metrics.waiting_since_us.set(waiting_since_us);
+        if let Some(cpu_us) = cpu_us {
+            let longest = metrics.turn_cpu_us_max.get();
+            metrics.turn_cpu_us_max.set(longest.max(cpu_us));
+        }
+        metrics.input_bytes.set(self.room.input.bytes() as u64);
+        metrics.output_bytes.set(self.room.output.bytes() as u64);
+        metrics.questions.set(self.outbox.questions() as u64);
     }
 
     /// Handles what other shards have said; tells whether there may be more.
@@ -462,10 +472,12 @@ impl Shard {
     }
 
     fn handle_messages(&mut self) -> bool {
-        for _ in 0..MESSAGES_PER_TURN {
+        let mut budget = Budget::MESSAGES;
+        while !budget.is_spent() {
             let Some(message) = self.inbox.next_message() else {
                 return false;
             };
+            budget.spend(message.steps(), 0);
             match message {
                 Message::Published { from, mut acks } => {
                     self.acks.append(&mut acks);
@@ -474,7 +486,7 @@ impl Shard {
                 Message::EmptyParcel(parcel) => self.outbox.keep_parcel(parcel),
                 Message::EmptyAcks(acks) => self.outbox.keep_acks(acks),
                 Message::Locate(ask) => self.locate(&ask),
-                Message::Located(answer) => self.located(&answer),
+                Message::Located { from, answer } => self.answered(from, &answer),
                 Message::Resolve(ask) => self.resolve(ask),
                 Message::Resolved(answer) => self.resolved(answer),
                 Message::ListTopics {
@@ -499,7 +511,7 @@ impl Shard {
             && !session.reading
         {
             session.reading = true;
-            self.readable.push_back(id);
+            self.to_read.readable.push_back(id);
         }
     }
 

@@ -53,6 +53,10 @@ mod tests {
             self.0 += 1;
             self.0
         }
+
+        fn thread_cpu_us(&mut self) -> u64 {
+            0
+        }
     }
 
     #[test]

@@ -8,12 +8,16 @@ use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
+use crate::budget::{Budget, SUBSCRIBE_STEPS};
 use crate::inbox::{Locate, LocateAnswer, Message, Wish};
-use crate::receive::Taken;
+use crate::receive::{Taken, Until};
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, Subscription, SubscriptionRef};
 use crate::topic::Begin;
+
+/// Subscriptions of one session whose beginnings other shards are asked for at once.
+const REQUESTS_MAX: u8 = 16;
 
 impl Wish {
     /// Answers with what `locate` says of a topic in a log that begins at `log_start`.
@@ -36,7 +40,11 @@ impl Wish {
 
 impl Shard {
     pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
+        self.reading.spend(SUBSCRIBE_STEPS, 0);
         let log = self.shared.log_of(request.topic);
+        if let Some(wait) = self.wait_to_ask(id, self.shared.owner(log)) {
+            return Taken::Later(wait);
+        }
         let topic = self.registry.find_or_insert(request.topic, log);
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
@@ -106,6 +114,19 @@ impl Shard {
         Some(wish.answer(log_start, locate))
     }
 
+    /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, also
+    /// if its subscription is over before.
+    fn wait_to_ask(&self, id: SessionId, owner: usize) -> Option<Until> {
+        if owner == self.id {
+            return None;
+        }
+        let requests = self.sessions.get(id).map_or(0, |session| session.requests);
+        if requests >= REQUESTS_MAX {
+            return Some(Until::Answered);
+        }
+        (!self.outbox.may_ask(owner)).then_some(Until::Room)
+    }
+
     /// Asks the owner of the log where a subscription begins.
     fn ask(&mut self, wish: Wish, log: LogId) {
         let Some(topic) = self.registry.get(wish.topic) else {
@@ -123,7 +144,11 @@ impl Shard {
         if owner == self.id {
             self.locate(&locate);
         } else {
-            self.outbox.say(owner, Message::Locate(locate));
+            let asked = self.outbox.ask(owner, locate);
+            debug_assert!(asked, "`wait_to_ask` comes first");
+            if let Some(session) = self.sessions.get_mut(wish.session) {
+                session.requests += 1;
+            }
             self.hold(wish.session);
         }
     }
@@ -155,7 +180,9 @@ impl Shard {
             entry.walk.left += 1; // One more slot on the walk's way to those not visited yet.
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.push(SubscriptionRef { topic, slot });
+            session
+                .subscriptions
+                .insert(SubscriptionRef { topic, slot });
         }
         self.metrics().subscriptions.add(1);
         self.shared.add_interest(log, self.id);
@@ -176,7 +203,8 @@ impl Shard {
         if ask.from == self.id {
             self.located(&answer);
         } else {
-            self.outbox.say(ask.from, Message::Located(answer));
+            let from = self.id;
+            self.outbox.say(ask.from, Message::Located { from, answer });
         }
     }
 
@@ -194,6 +222,17 @@ impl Shard {
                  backup, restart with --restored, or others will miss messages in silence"
             );
         }
+    }
+
+    /// Another shard has answered where a subscription begins.
+    pub(crate) fn answered(&mut self, from: usize, answer: &LocateAnswer) {
+        self.freed |= self.outbox.answered(from);
+        let id = answer.wish.session;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.requests -= 1;
+        }
+        self.located(answer);
+        self.resume(id);
     }
 
     /// It is known where a subscription begins.
@@ -250,6 +289,7 @@ impl Shard {
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {
+        self.reading.spend(SUBSCRIBE_STEPS, 0);
         let topic = self.registry.find(request.topic);
         let place = topic.and_then(|topic| self.sessions.get(id)?.subscriptions.find(topic));
         let outcome = match place {
@@ -268,15 +308,20 @@ impl Shard {
         })
     }
 
-    /// Ends all subscriptions of a session.
-    pub(crate) fn leave_topics(&mut self, id: SessionId) {
+    /// Ends the subscriptions of a session, as far as the budget goes. Returns whether none is left.
+    pub(crate) fn end_subscriptions(&mut self, id: SessionId, budget: &mut Budget) -> bool {
         while let Some(place) = self
             .sessions
             .get(id)
             .and_then(|session| session.subscriptions.as_slice().last().copied())
         {
+            if budget.is_spent() {
+                return false;
+            }
             self.leave(id, place);
+            budget.spend(SUBSCRIBE_STEPS, 0);
         }
+        true
     }
 
     /// Takes a subscription out of its topic's list; the last one of the list moves into its slot.

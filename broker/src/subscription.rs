@@ -78,7 +78,7 @@ pub(crate) struct SubscriptionRef {
     pub(crate) slot: u32,
 }
 
-/// A session's subscriptions. Almost all sessions have one; it costs no allocation.
+/// A session's subscriptions, in the order of their topics' numbers. Almost all sessions have one; it costs no allocation.
 #[derive(Debug, Default)]
 #[expect(
     clippy::box_collection,
@@ -105,17 +105,25 @@ impl Subscriptions {
     }
 
     pub(crate) fn find(&self, topic: u32) -> Option<SubscriptionRef> {
-        self.as_slice()
-            .iter()
-            .copied()
-            .find(|found| found.topic == topic)
+        let refs = self.as_slice();
+        let index = refs
+            .binary_search_by_key(&topic, |found| found.topic)
+            .ok()?;
+        Some(refs[index])
     }
 
-    pub(crate) fn push(&mut self, added: SubscriptionRef) {
+    /// Adds a subscription to a topic that there is none to.
+    pub(crate) fn insert(&mut self, added: SubscriptionRef) {
+        let place =
+            |refs: &[SubscriptionRef]| refs.partition_point(|found| found.topic < added.topic);
         match self {
             Self::None => *self = Self::One(added),
-            Self::One(one) => *self = Self::Many(Box::new(vec![*one, added])),
-            Self::Many(many) => many.push(added),
+            Self::One(one) => {
+                let mut many = vec![*one];
+                many.insert(place(&many), added);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(many) => many.insert(place(many), added),
         }
     }
 
@@ -124,7 +132,9 @@ impl Subscriptions {
             Self::One(one) if one.topic == topic => *self = Self::None,
             Self::None | Self::One(_) => {}
             Self::Many(many) => {
-                many.retain(|found| found.topic != topic);
+                if let Ok(index) = many.binary_search_by_key(&topic, |found| found.topic) {
+                    many.remove(index);
+                }
                 if many.is_empty() {
                     *self = Self::None;
                 }
@@ -139,8 +149,40 @@ impl Subscriptions {
             Self::One(one) => std::slice::from_mut(one),
             Self::Many(many) => many.as_mut_slice(),
         };
-        for found in refs.iter_mut().filter(|found| found.topic == topic) {
-            found.slot = slot;
+        if let Ok(index) = refs.binary_search_by_key(&topic, |found| found.topic) {
+            refs[index].slot = slot;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Topics of which each is told by its slot.
+    fn subscriptions(topics: impl IntoIterator<Item = u32>) -> Subscriptions {
+        let mut all = Subscriptions::default();
+        for topic in topics {
+            all.insert(SubscriptionRef { topic, slot: topic });
+        }
+        all
+    }
+
+    #[test]
+    fn subscriptions_are_found_moved_and_removed_in_whatever_order_they_came() {
+        let topics = [7, 3, 9, 1, 8];
+        let mut all = subscriptions(topics);
+        for topic in topics {
+            assert_eq!(all.find(topic).map(|found| found.slot), Some(topic));
+            all.moved(topic, topic + 100);
+            assert_eq!(all.find(topic).map(|found| found.slot), Some(topic + 100));
+        }
+        all.moved(2, 5);
+        assert_eq!(all.len(), 5);
+        for (left, topic) in [4, 3, 2, 1, 0].into_iter().zip(topics) {
+            all.remove(topic);
+            assert_eq!((all.len(), all.find(topic)), (left, None));
+        }
+        assert!(matches!(all, Subscriptions::None));
     }
 }

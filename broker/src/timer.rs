@@ -36,7 +36,7 @@ impl TimerWheel {
     }
 
     /// Moves everything due at `now_ms` into `due`.
-    pub(crate) fn advance(&mut self, now_ms: u64, due: &mut Vec<SessionId>) {
+    pub(crate) fn advance(&mut self, now_ms: u64, due: &mut impl Extend<SessionId>) {
         let now = now_ms / TICK_MS;
         // After a pause of more than a revolution one revolution has seen every slot.
         let first = self.fired + 1;

@@ -33,6 +33,9 @@ pub const CONTROL_SIZE_MAX: u32 = 64 << 10;
 pub const TEXT_SIZE_MAX: usize = 1024;
 /// Largest credentials in a `Hello`, in bytes.
 pub const CREDENTIALS_SIZE_MAX: usize = 4096;
+/// Largest `Hello`, in bytes.
+pub const HELLO_SIZE_MAX: usize =
+    (CONTROL_HEADER_SIZE + 16 + TEXT_SIZE_MAX + CREDENTIALS_SIZE_MAX).next_multiple_of(FRAME_ALIGN);
 /// Bytes of one entry of a `Published` frame.
 pub const PUBLISHED_ENTRY_SIZE: usize = 32;
 /// Most entries of one `Published` frame.

@@ -6,6 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -168,7 +169,9 @@ impl<'a> Attempt<'a> {
         // An error is the release.
         let _ = release.recv();
         let alive = streams.iter().filter(|stream| is_alive(stream)).count();
-        streams.into_iter().for_each(socket::abort);
+        for stream in streams {
+            socket::reset_when_closed(stream.as_fd());
+        }
         alive as u64
     }
 

@@ -1,4 +1,4 @@
-//! Cores: which there are for this process, and staying on one of them.
+//! Cores: which there are for this process, staying on one of them, and how long a thread had one.
 
 use std::io;
 
@@ -26,6 +26,18 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     // SAFETY: `set` is a valid cpu_set_t of the size given; pid 0 is the calling thread.
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })?;
     Ok(())
+}
+
+/// Processor time of the calling thread in microseconds.
+pub(crate) fn thread_us() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid timespec to write to. The clock is there in every kernel; without it time stands still.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let us = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
+    u64::try_from(us).unwrap_or(0)
 }
 
 fn empty_set() -> libc::cpu_set_t {

@@ -61,14 +61,14 @@ pub(crate) fn connect_from(
     Ok(stream)
 }
 
-/// Closes with a reset instead of an orderly end, leaving no TIME_WAIT: for a peer that is refused or gone.
-pub(crate) fn abort(stream: TcpStream) {
+/// Lets a socket be closed with a reset instead of an orderly end, leaving no TIME_WAIT: for a peer that is refused or
+/// gone.
+pub(crate) fn reset_when_closed(stream: BorrowedFd<'_>) {
     let linger = libc::linger {
         l_onoff: 1,
         l_linger: 0,
     };
-    // SAFETY: `linger` is a valid value of the size given, and the socket is owned by `stream`. A failure leaves an
-    // orderly close, which is no harm.
+    // SAFETY: `linger` is a valid value of the size given. A failure leaves an orderly close, which is no harm.
     let _ = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),
@@ -78,7 +78,6 @@ pub(crate) fn abort(stream: TcpStream) {
             size_of::<libc::linger>() as libc::socklen_t,
         )
     };
-    drop(stream);
 }
 
 /// Sends as much of `parts` as the socket takes. Never blocks, never raises SIGPIPE.

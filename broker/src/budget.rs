@@ -1,0 +1,95 @@
+//! What one turn may do, so that no client makes it long for all others. Work is counted in steps and in bytes, never in
+//! clients; what is left over goes on in the next turn, behind the others.
+//!
+//! A step is about a tenth of a microsecond of processor time. What a thing costs is set generously, not exactly: the
+//! sum of all budgets, 15 ms, must keep a turn below 20 ms on a slow core.
+
+/// Steps of a frame: finding it, checking it, a short answer.
+pub(crate) const FRAME_STEPS: usize = 2;
+/// Steps of a subscription's beginning or end, with its entries in two lists.
+pub(crate) const SUBSCRIBE_STEPS: usize = 20;
+/// Steps of statistics: a JSON text and two files of `/proc`; more for each shard.
+pub(crate) const STATS_STEPS: usize = 1_000;
+/// Steps of statistics for each shard: a look at its cache lines.
+pub(crate) const STATS_STEPS_PER_SHARD: usize = 30;
+/// Steps of a page of topics, at the shard that gathers it and at each that is asked.
+pub(crate) const TOPICS_STEPS: usize = 2_000;
+/// Steps of a question about lag, beside the walk that answers it.
+pub(crate) const LAG_STEPS: usize = 200;
+/// Steps of a read from a socket.
+pub(crate) const READ_STEPS: usize = 10;
+/// Steps of a send to a socket, with the wake-up of its reader.
+pub(crate) const SEND_STEPS: usize = 50;
+/// Steps of looking after a session whose timer is due: two questions to the kernel, a Ping.
+pub(crate) const TIMER_STEPS: usize = 30;
+/// Steps of the end of a connection: a Goodbye, a line of log, the kernel's closing.
+pub(crate) const CLOSE_STEPS: usize = 200;
+/// Steps of looking for where a subscription begins.
+pub(crate) const LOCATE_STEPS: usize = 30;
+/// Steps of looking up where records lie.
+pub(crate) const RESOLVE_STEPS: usize = 150;
+
+/// What one kind of work may still take in this turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget {
+    steps: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Reading, and what the frames ask for: 3 ms.
+    pub(crate) const READING: Self = Self::new(30_000, 4 << 20);
+    /// One visit of a session within it; then others have their turn.
+    pub(crate) const VISIT: Self = Self::new(8_000, 256 << 10);
+    /// What other shards say: 2 ms.
+    pub(crate) const MESSAGES: Self = Self::new(20_000, usize::MAX);
+    /// Records that other shards hand over: 1 ms.
+    pub(crate) const HANDED_OVER: Self = Self::new(10_000, 4 << 20);
+    /// Outcomes of own logs told to publishers: 2 ms.
+    pub(crate) const OUTCOMES: Self = Self::new(16_384, usize::MAX);
+    /// Walks from news to sockets: 512 sends.
+    pub(crate) const WALKS: Self = Self::new(512 * SEND_STEPS, 8 << 20);
+    /// Sends beside the walks: 3 ms.
+    pub(crate) const FLUSHES: Self = Self::new(30_000, 8 << 20);
+    /// Subscriptions of sessions that are gone, and connections that end: 1 ms.
+    pub(crate) const ENDINGS: Self = Self::new(10_000, usize::MAX);
+    /// Subscriptions of one session that end with it at once.
+    pub(crate) const SUBSCRIPTIONS_AT_ONCE: Self = Self::new(16 * SUBSCRIBE_STEPS, usize::MAX);
+    /// Sessions whose timer is due: 2 ms.
+    pub(crate) const TIMERS: Self = Self::new(20_000, usize::MAX);
+
+    const fn new(steps: usize, bytes: usize) -> Self {
+        Self { steps, bytes }
+    }
+
+    /// Whether nothing more may be begun. What is begun is finished, so that it may be overspent by one thing.
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.steps == 0 || self.bytes == 0
+    }
+
+    pub(crate) const fn spend(&mut self, steps: usize, bytes: usize) {
+        self.steps = self.steps.saturating_sub(steps);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// What was spent since `before` was left.
+    pub(crate) const fn spent_of(&self, before: Self) -> Self {
+        Self::new(
+            before.steps.saturating_sub(self.steps),
+            before.bytes.saturating_sub(self.bytes),
+        )
+    }
+
+    pub(crate) const fn quarter(&self) -> Self {
+        Self::new(self.steps / 4, self.bytes / 4)
+    }
+
+    pub(crate) const fn times(&self, factor: usize) -> Self {
+        Self::new(self.steps * factor, self.bytes * factor)
+    }
+
+    /// Whether this is more than `other`, of both.
+    pub(crate) const fn is_above(&self, other: Self) -> bool {
+        self.steps > other.steps && self.bytes > other.bytes
+    }
+}
