@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
 
+/// Most subscriptions that a session may be allowed: a send to it looks at each, which takes a few milliseconds then.
+const SUBSCRIPTIONS_HARD_MAX: usize = 65_536;
+
 /// What the broker runs with.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -336,6 +339,11 @@ impl Config {
                 let why = "is 0; it must be at least 1".to_owned();
                 return Err(ConfigError::value(key, why));
             }
+        }
+        let subscriptions = self.max_subscriptions;
+        if subscriptions > SUBSCRIPTIONS_HARD_MAX {
+            let why = format!("is {subscriptions}; it must be at most {SUBSCRIPTIONS_HARD_MAX}");
+            return Err(ConfigError::value("max_subscriptions", why));
         }
         Ok(())
     }

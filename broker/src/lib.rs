@@ -32,7 +32,9 @@
 //! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
 //! wake others once, submit the disk's ring once.
 //! A shard whose publishers wait for every single record keeps the machine's cores awake meanwhile (`awake`).
-//! Who stops early for fairness keeps a list of its own, because edge-triggered events do not tell twice.
+//! What a turn does has budgets in steps and bytes (`budget`), and what it keeps for its clients has caps (`room`). A step
+//! that stops early keeps a list of its own, because edge-triggered events do not tell twice. A frame that cannot be taken
+//! waits for an answer to its own session, or for room that sessions share, and is tried again only when that has come.
 //!
 //! ## A record's way
 //!
