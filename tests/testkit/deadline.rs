@@ -11,13 +11,19 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// # Panics
 /// When it gives nothing for [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    found_within(PATIENCE, probe).unwrap_or_else(|| panic!("waited too long for {what}"))
+}
+
+/// Looks until `probe` gives something, or the time is over; for tests that have more to say then than what was waited
+/// for.
+pub fn found_within<T>(time: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + time;
     loop {
-        if let Some(found) = probe() {
+        let found = probe();
+        if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::park_timeout(PAUSE);
     }
 }

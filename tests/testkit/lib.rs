@@ -15,10 +15,11 @@ pub mod process;
 pub mod programs;
 pub mod random;
 pub mod record;
+pub mod sockets;
 pub mod stream;
 #[expect(
     unsafe_code,
-    reason = "system calls that std does not have: kill, prctl"
+    reason = "system calls that std does not have: signals, prctl, options of sockets"
 )]
 mod sys;
 pub mod wire;

@@ -1,4 +1,5 @@
-//! The programs under test, built once per test process so that they are never stale, in the profile of the tests.
+//! The programs under test, built once per test process so that they are never stale, in the profile of the tests, or
+//! optimised (`OYEZ_RELEASE=1`) under tests that are not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,6 +33,12 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Whether the programs are optimised, so that the time which they take says something.
+#[must_use]
+pub fn optimised() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("OYEZ_RELEASE").is_some_and(|value| value != "0")
+}
+
 /// The directory of the built programs.
 fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
@@ -51,10 +58,14 @@ fn directory() -> &'static Path {
             .args(["--package", "oyez-broker", "--package", "oyez-client"])
             .arg("--target-dir")
             .arg(target);
-        if !cfg!(debug_assertions) {
+        if optimised() {
             build.arg("--release");
         }
         crate::process::succeed(&mut build);
-        profile.to_owned()
+        if optimised() {
+            target.join("release")
+        } else {
+            profile.to_owned()
+        }
     })
 }

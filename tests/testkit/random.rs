@@ -13,18 +13,13 @@ impl Random {
         Self(seed)
     }
 
-    /// The stream of `OYEZ_SEED`, or of the clock; the seed is printed.
+    /// The stream of [`seed`].
     ///
     /// # Panics
     /// When `OYEZ_SEED` is not a number.
     #[must_use]
     pub fn from_environment(test: &str) -> Self {
-        let seed = match std::env::var("OYEZ_SEED") {
-            Ok(text) => text.parse().expect("OYEZ_SEED is a number"),
-            Err(_) => clock_seed(),
-        };
-        figure(test, &format!("OYEZ_SEED={seed}"));
-        Self(seed)
+        Self(seed(test))
     }
 
     /// The next number.
@@ -51,6 +46,20 @@ impl Random {
         bytes.truncate(size);
         bytes
     }
+}
+
+/// `OYEZ_SEED`, or a seed of the clock; it is printed.
+///
+/// # Panics
+/// When `OYEZ_SEED` is not a number.
+#[must_use]
+pub fn seed(test: &str) -> u64 {
+    let seed = match std::env::var("OYEZ_SEED") {
+        Ok(text) => text.parse().expect("OYEZ_SEED is a number"),
+        Err(_) => clock_seed(),
+    };
+    figure(test, &format!("OYEZ_SEED={seed}"));
+    seed
 }
 
 fn clock_seed() -> u64 {

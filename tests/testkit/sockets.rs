@@ -1,0 +1,36 @@
+//! What std does not do with sockets.
+
+use std::net::{SocketAddrV4, TcpListener};
+use std::os::fd::AsFd;
+
+use crate::sys;
+
+/// Connections that wait to be accepted at most.
+const BACKLOG: i32 = 4096;
+
+/// A listener that others may listen beside, on the same address: the kernel deals the connections out among them. It
+/// does not block.
+///
+/// # Panics
+/// When the address is not to be had.
+#[must_use]
+pub fn listen_beside(address: SocketAddrV4) -> TcpListener {
+    sys::listen_beside(address, BACKLOG)
+        .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
+}
+
+/// Makes the end of a connection a reset, which leaves no port behind that waits.
+///
+/// # Panics
+/// When it is no socket.
+pub fn reset_on_close(socket: &impl AsFd) {
+    sys::reset_on_close(socket).expect("a TCP socket");
+}
+
+/// Lets this process have as many descriptors as it may have.
+///
+/// # Panics
+/// When the kernel does not allow what it says it allows.
+pub fn raise_descriptor_limit() {
+    sys::raise_descriptor_limit().expect("the hard limit is allowed");
+}
