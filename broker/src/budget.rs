@@ -39,8 +39,6 @@ pub(crate) struct Budget {
 impl Budget {
     /// Reading, and what the frames ask for: 3 ms.
     pub(crate) const READING: Self = Self::new(30_000, 4 << 20);
-    /// One visit of a session within it; then others have their turn.
-    pub(crate) const VISIT: Self = Self::new(8_000, 256 << 10);
     /// What other shards say: 2 ms.
     pub(crate) const MESSAGES: Self = Self::new(20_000, usize::MAX);
     /// Records that other shards hand over: 1 ms.
@@ -60,6 +58,15 @@ impl Budget {
 
     const fn new(steps: usize, bytes: usize) -> Self {
         Self { steps, bytes }
+    }
+
+    /// Of reading, what one visit of a session may take that reads `bytes` at once; then others have their turn.
+    pub(crate) const fn visit(bytes: usize) -> Self {
+        Self::new(8_000, bytes)
+    }
+
+    pub(crate) const fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Whether nothing more may be begun. What is begun is finished, so that it may be overspent by one thing.

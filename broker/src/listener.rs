@@ -16,8 +16,8 @@ use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::sys::socket;
 
-/// Connections accepted in one turn; the rest wait in the backlog for the next one.
-const ACCEPTS_PER_TURN: usize = 256;
+/// Connections accepted in one turn, 2 to 3 ms; the rest wait in the backlog for the next one.
+const ACCEPTS_PER_TURN: usize = 128;
 /// When a client that found no room should come back, in milliseconds.
 pub(crate) const FULL_RETRY_MS: u32 = 5_000;
 

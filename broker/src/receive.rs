@@ -5,17 +5,19 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSliceMut, Read};
 
 use oyez_protocol::error::FrameError;
-use oyez_protocol::limits::{FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
+use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
 use oyez_protocol::{Decoded, decode};
 
 use crate::budget::{Budget, FRAME_STEPS, READ_STEPS};
 use crate::close::Reason;
 use crate::room::MUCH_BYTES;
-use crate::session::{Partial, Session, SessionId, Stage};
+use crate::session::{Partial, Session, SessionId, Stage, Window};
 use crate::shard::Shard;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
+/// Bytes read at once of a session with news: who says little is done with that, and who says more comes last.
+const FIRST_READ_BYTES: usize = 32 << 10;
 /// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
 
@@ -84,25 +86,36 @@ impl Shard {
     pub(crate) fn read_sessions(&mut self) {
         self.reading = Budget::READING;
         let quarter = Budget::READING.quarter();
-        self.read_list(|shard| &mut shard.to_read.resumed, quarter.times(3));
-        self.read_list(|shard| &mut shard.to_read.readable, quarter);
-        self.read_list(|shard| &mut shard.to_read.unread, Budget::default());
+        let all = self.buffer.len();
+        self.read_list(|shard| &mut shard.to_read.resumed, all, quarter.times(3));
+        self.read_list(
+            |shard| &mut shard.to_read.readable,
+            FIRST_READ_BYTES,
+            quarter,
+        );
+        self.read_list(|shard| &mut shard.to_read.unread, all, Budget::default());
     }
 
-    /// Visits the sessions that are in a list now, until no more than `left` is left of the turn's budget.
-    fn read_list(&mut self, list: fn(&mut Self) -> &mut VecDeque<SessionId>, left: Budget) {
+    /// Visits the sessions that are in a list now, reading up to `size_max` bytes at once, until no more than `left` is left
+    /// of the turn's budget.
+    fn read_list(
+        &mut self,
+        list: fn(&mut Self) -> &mut VecDeque<SessionId>,
+        size_max: usize,
+        left: Budget,
+    ) {
         for _ in 0..list(self).len() {
             if !self.reading.is_above(left) {
                 return;
             }
             if let Some(session) = list(self).pop_front() {
-                self.receive(session);
+                self.receive(session, size_max);
             }
         }
     }
 
     /// Reads a session whose socket has something, or whose frame waits.
-    fn receive(&mut self, id: SessionId) {
+    fn receive(&mut self, id: SessionId, size_max: usize) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -114,8 +127,14 @@ impl Shard {
         let before = self.reading;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut visit = self.retake(id);
-        while visit == Visit::More && !self.is_visit_over(before) {
-            visit = self.visit(id, &mut buffer);
+        let visit_max = Budget::visit(size_max);
+        while visit == Visit::More && !self.reading.is_spent() {
+            if !visit_max.is_above(self.reading.spent_of(before)) {
+                break;
+            }
+            // What the budget does not suffice for would have to be kept.
+            let small_frames = self.reading.steps() / FRAME_STEPS * CONTROL_HEADER_SIZE;
+            visit = self.visit(id, &mut buffer, size_max.min(small_frames.max(MUCH_BYTES)));
         }
         self.buffer = buffer;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -136,11 +155,6 @@ impl Shard {
             }
             Visit::Empty | Visit::Over => {}
         }
-    }
-
-    /// Whether a visit that began with so much of the turn's budget has taken what it may.
-    fn is_visit_over(&self, before: Budget) -> bool {
-        self.reading.is_spent() || !Budget::VISIT.is_above(self.reading.spent_of(before))
     }
 
     /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
@@ -167,25 +181,29 @@ impl Shard {
         }
     }
 
-    fn visit(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
+    /// Reads up to `size_max` bytes, or the rest of an incomplete frame, and takes the frames in them.
+    fn visit(&mut self, id: SessionId, buffer: &mut [u8], size_max: usize) -> Visit {
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
         };
         if matches!(session.stage, Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
-        if self.room.input.is_full() {
+        if self.room.input.is_full() || (self.room.input.is_scarce() && session.partial.is_some()) {
             self.room.missed = true;
             return Visit::Waiting(Until::Room);
         }
-        let mut partial = session.partial.take();
-        // Short of room for input, small frames still come through.
-        let short = self.room.input.is_short();
-        let buffer = if short {
-            &mut buffer[..MUCH_BYTES]
-        } else {
-            buffer
+        let config = &self.shared.config;
+        let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
+        let size = match (self.room.input.is_short(), window) {
+            // What comes next is most likely a record, which could not be taken.
+            (_, Window::Full) => return Visit::Waiting(Until::Answered),
+            (true, _) => MUCH_BYTES,
+            (false, Window::Half) => size_max.min(FIRST_READ_BYTES),
+            (false, Window::Open) => size_max,
         };
+        let mut partial = session.partial.take();
+        let buffer = &mut buffer[..size];
         let result = read(session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
             Ok(Reading { size: 0, .. }) => {

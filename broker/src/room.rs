@@ -1,9 +1,10 @@
 //! The memory of a shard that clients can fill: input whose frames are incomplete or cannot be taken yet, and answers that
 //! their sockets do not take.
 //!
-//! Both have a cap in bytes. From half of it on, reads are small, sessions that hold much get no further answers, and the
-//! sessions that have stalled longest are turned away, so that newcomers need not pay for them. At the cap nobody is read
-//! until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
+//! Both have a cap in bytes. From half of it on, reads are small, sessions that hold much get no further answers, and those
+//! that have stalled for a while are turned away, the longest first, so that newcomers need not pay for them. The last
+//! eighth is for sessions that hold nothing, and whoever has stalled goes, for however short a time. At the cap nobody is
+//! read until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
 //! stalled.
 
 use oyez_protocol::event::GoodbyeCode;
@@ -24,6 +25,8 @@ pub(crate) const MUCH_BYTES: usize = 4096;
 const STALLED_MS: u64 = 1_000;
 /// How often the sessions that hold much are looked at while room is short.
 const LOOK_MS: u64 = 100;
+/// Sessions turned away in one turn: 2 ms, with the memory of a large record each.
+const TURNED_AWAY_MAX: usize = 32;
 
 /// Memory of one kind.
 #[derive(Debug)]
@@ -54,6 +57,11 @@ impl Kept {
     /// Whether more than half is taken.
     pub(crate) const fn is_short(&self) -> bool {
         self.bytes > self.max / 2
+    }
+
+    /// Whether most of it is taken.
+    pub(crate) const fn is_scarce(&self) -> bool {
+        self.bytes > self.max - self.max / 8
     }
 
     pub(crate) const fn is_full(&self) -> bool {
@@ -89,13 +97,13 @@ impl Room {
         self.input.is_short() || self.output.is_short()
     }
 
-    const fn is_full(&self) -> bool {
-        self.input.is_full() || self.output.is_full()
+    const fn is_scarce(&self) -> bool {
+        self.input.is_scarce() || self.output.is_scarce()
     }
 
     /// Whether somebody waits for room, and there is some.
     pub(crate) const fn has_some_again(&self) -> bool {
-        self.missed && !self.is_full()
+        self.missed && !self.is_scarce()
     }
 
     /// Notes a session that may hold much.
@@ -135,7 +143,7 @@ impl Shard {
     /// there can be with [`MUCH_BYTES`] each below the caps.
     pub(crate) fn make_room(&mut self) {
         let now_ms = self.now.monotonic_ms;
-        let due = self.room.is_full() || now_ms >= self.room.looked_ms + LOOK_MS;
+        let due = self.room.is_scarce() || now_ms >= self.room.looked_ms + LOOK_MS;
         if self.room.is_short() && due {
             self.room.looked_ms = now_ms;
             self.turn_away_stalled();
@@ -162,9 +170,9 @@ impl Shard {
             session.holds_much
         });
         stalled.sort_unstable();
-        for (since_ms, id) in stalled {
+        for (since_ms, id) in stalled.into_iter().take(TURNED_AWAY_MAX) {
             let long = self.now.monotonic_ms.saturating_sub(since_ms) >= STALLED_MS;
-            if !(self.room.is_full() || (self.room.is_short() && long)) {
+            if !(self.room.is_scarce() || (self.room.is_short() && long)) {
                 return;
             }
             self.metrics().sessions_evicted.add(1);

@@ -197,10 +197,31 @@ impl Session {
         outgoing.map_or(0, |outgoing| outgoing.bytes.len() - outgoing.sent)
     }
 
+    /// How much of its window a publisher has used.
+    pub(crate) fn window(&self, records_max: u32, bytes_max: u32) -> Window {
+        let used = |of: u32| {
+            self.inflight_records >= records_max / of || self.inflight_bytes >= bytes_max / of
+        };
+        match (used(1), used(2)) {
+            (true, _) if self.inflight_records > 0 => Window::Full,
+            (_, true) => Window::Half,
+            _ => Window::Open,
+        }
+    }
+
     /// Whether a whole record may be sent: nothing else is half out.
     pub(crate) fn is_clear(&self) -> bool {
         !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
     }
+}
+
+/// How much a publisher may still send before outcomes come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    Open,
+    /// At most half is left.
+    Half,
+    Full,
 }
 
 /// The sessions of one shard.

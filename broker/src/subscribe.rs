@@ -17,7 +17,7 @@ use crate::subscription::{Delivery, Subscription, SubscriptionRef};
 use crate::topic::Begin;
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
-const REQUESTS_MAX: u8 = 16;
+const REQUESTS_MAX: u8 = 32;
 
 impl Wish {
     /// Answers with what `locate` says of a topic in a log that begins at `log_start`.
@@ -228,11 +228,15 @@ impl Shard {
     pub(crate) fn answered(&mut self, from: usize, answer: &LocateAnswer) {
         self.freed |= self.outbox.answered(from);
         let id = answer.wish.session;
+        let mut few = false;
         if let Some(session) = self.sessions.get_mut(id) {
             session.requests -= 1;
+            few = session.requests <= REQUESTS_MAX / 2;
         }
         self.located(answer);
-        self.resume(id);
+        if few {
+            self.resume(id);
+        }
     }
 
     /// It is known where a subscription begins.

@@ -1,5 +1,6 @@
 //! How much processor time the turns take that are not short: what is left of a turn's length when others have had the
-//! core. Reading it is a system call of 0.4 us, so a turn shorter than a millisecond does without.
+//! core. Reading it is a system call of 0.4 us, so a turn shorter than a millisecond does without: nobody has had the core
+//! for long, and its length is taken for its processor time.
 
 use crate::clock::Clock;
 
@@ -9,20 +10,23 @@ const LONG_US: u64 = 1_000;
 /// The processor time of a shard's turns.
 #[derive(Debug, Default)]
 pub(crate) struct TurnCpu {
-    /// The thread's processor time when it was last read.
+    /// The thread's processor time when it was last read, and the lengths of the turns since.
     read_us: u64,
+    short_us: u64,
 }
 
 impl TurnCpu {
-    /// The processor time of the turn that ends after `took_us`, in microseconds, if it was long. An upper bound: what
-    /// short turns before it took is in it, but it is no more than the turn's length.
+    /// The processor time of the turn that ends after `took_us`, in microseconds, if it was long. What the waits since the
+    /// last long turn took is in it.
     pub(crate) fn finish_turn(&mut self, took_us: u64, clock: &mut dyn Clock) -> Option<u64> {
         if took_us < LONG_US {
+            self.short_us += took_us;
             return None;
         }
         let now_us = clock.thread_cpu_us();
         let used_us = now_us - std::mem::replace(&mut self.read_us, now_us);
-        Some(used_us.min(took_us))
+        let before_us = std::mem::take(&mut self.short_us);
+        Some(used_us.saturating_sub(before_us).min(took_us))
     }
 }
 
@@ -49,10 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_turn_took_no_more_than_the_thread_has_used_since_the_last_one() {
+    fn a_long_turn_took_what_the_thread_has_used_without_the_short_turns_before_it() {
         let mut cpu = TurnCpu::default();
-        assert_eq!(cpu.finish_turn(999, &mut Used(10_000)), None);
         assert_eq!(cpu.finish_turn(5_000, &mut Used(10_000)), Some(5_000));
-        assert_eq!(cpu.finish_turn(9_000, &mut Used(12_000)), Some(2_000));
+        assert_eq!(cpu.finish_turn(900, &mut Used(0)), None);
+        assert_eq!(cpu.finish_turn(600, &mut Used(0)), None);
+        assert_eq!(cpu.finish_turn(9_000, &mut Used(13_500)), Some(2_000));
+        assert_eq!(cpu.finish_turn(9_000, &mut Used(14_500)), Some(1_000));
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 /// A gauge, and the field that says what it may be at most.
-const CAPPED: [&str; 3] = ["partial_bytes", "outgoing_bytes", "requests_waiting"];
+const CAPPED: [&str; 3] = ["input_bytes", "output_bytes", "questions"];
 
-/// The most that a shard has shown of something that has a cap.
+/// The most that the broker has shown of something that has a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capped {
     pub(crate) most: u64,
@@ -18,7 +18,7 @@ impl Capped {
     }
 }
 
-/// What was seen at most, over all shards and samples; nothing where the broker does not tell.
+/// What was seen at most, over all samples; nothing where the broker does not tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) samples: usize,
@@ -36,15 +36,13 @@ impl Gauges {
         let total = |name: &str| stats[name].as_u64().unwrap_or(0);
         self.subscriptions = self.subscriptions.max(total("subscriptions"));
         self.connections = self.connections.max(total("connections"));
-        for shard in stats["per_shard"].as_array().into_iter().flatten() {
-            self.turn_cpu_us = self.turn_cpu_us.max(shard["turn_cpu_us_max"].as_u64());
-            for (kept, name) in self.capped.iter_mut().zip(CAPPED) {
-                let now = shard[name].as_u64();
-                let cap = shard[format!("{name}_max")].as_u64();
-                if let Some((now, cap)) = now.zip(cap) {
-                    let most = kept.map_or(now, |kept| kept.most.max(now));
-                    *kept = Some(Capped { most, cap });
-                }
+        self.turn_cpu_us = self.turn_cpu_us.max(stats["turn_cpu_us_max"].as_u64());
+        for (kept, name) in self.capped.iter_mut().zip(CAPPED) {
+            let now = stats[name].as_u64();
+            let cap = stats[format!("{name}_max")].as_u64();
+            if let Some((now, cap)) = now.zip(cap) {
+                let most = kept.map_or(now, |kept| kept.most.max(now));
+                *kept = Some(Capped { most, cap });
             }
         }
     }
