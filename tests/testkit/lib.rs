@@ -18,7 +18,7 @@ pub mod record;
 pub mod stream;
 #[expect(
     unsafe_code,
-    reason = "system calls that std does not have: kill, prctl"
+    reason = "system calls that std does not have: kill, prctl, seccomp, SO_REUSEPORT"
 )]
 mod sys;
 pub mod wire;
@@ -27,4 +27,6 @@ pub use broker::{Broker, Refusal, Setup};
 pub use oyez_protocol::command::Start;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};
 pub use oyez_protocol::{Epoch, Offset};
+pub use sys::seccomp::{Filter, Rule, Test};
+pub use sys::{Signal, listen_sharing};
 pub use wire::{Event, Session};

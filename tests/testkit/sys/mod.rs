@@ -1,18 +1,28 @@
-//! Signals, children that do not outlive their parent, and what the kernel knows of a connection.
+//! Signals, children that do not outlive their parent or live in a sandbox, sockets that share a port, and what the kernel
+//! knows of a connection.
+
+mod docker;
+pub(crate) mod seccomp;
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// What a process is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub enum Signal {
     /// Stop in good order.
     Terminate,
     /// Stop as on Ctrl-C.
     Interrupt,
+    /// Read the settings again.
+    HangUp,
+    /// One of the two that mean what a program wants.
+    User1,
+    /// The other one.
+    User2,
 }
 
 /// Sends a signal to a child that has not been waited for, so that its number cannot mean another process.
@@ -20,6 +30,9 @@ pub(crate) fn signal(child: &std::process::Child, signal: Signal) -> io::Result<
     let number = match signal {
         Signal::Terminate => libc::SIGTERM,
         Signal::Interrupt => libc::SIGINT,
+        Signal::HangUp => libc::SIGHUP,
+        Signal::User1 => libc::SIGUSR1,
+        Signal::User2 => libc::SIGUSR2,
     };
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     // SAFETY: kill takes no pointers.
@@ -64,4 +77,69 @@ pub(crate) fn segments_in(stream: &TcpStream) -> io::Result<u32> {
     }
     let field = info[SEGMENTS_IN..].try_into().map_err(io::Error::other)?;
     Ok(u32::from_ne_bytes(field))
+}
+
+/// Listens on an address that others may share (`SO_REUSEPORT`), as brokers of version 0.1.0 do; an IPv6 wildcard takes
+/// IPv4 as well.
+pub fn listen_sharing(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    // SAFETY: socket takes no pointers.
+    let socket =
+        checked(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor is fresh and has no other owner.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    for option in [libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
+        let yes: i32 = 1;
+        // SAFETY: `yes` is a valid int of the size given.
+        checked(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const yes).cast(),
+                size_of::<i32>() as libc::socklen_t,
+            )
+        })?;
+    }
+    let bound = match address {
+        SocketAddr::V4(address) => {
+            // SAFETY: sockaddr_in is plain integers, for which zero is a value.
+            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = address.port().to_be();
+            raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
+            bind(&socket, &raw)
+        }
+        SocketAddr::V6(address) => {
+            // SAFETY: sockaddr_in6 is plain integers, for which zero is a value.
+            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = address.port().to_be();
+            raw.sin6_addr.s6_addr = address.ip().octets();
+            bind(&socket, &raw)
+        }
+    };
+    bound?;
+    // SAFETY: listen takes no pointers.
+    checked(unsafe { libc::listen(socket.as_raw_fd(), 16) })?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Binds to an address, which is one of the kernel's `sockaddr_...`.
+fn bind<T>(socket: &OwnedFd, address: &T) -> io::Result<()> {
+    let (start, size) = (&raw const *address, size_of::<T>() as libc::socklen_t);
+    // SAFETY: `address` has `size` bytes and lives during the call.
+    checked(unsafe { libc::bind(socket.as_raw_fd(), start.cast(), size) })?;
+    Ok(())
+}
+
+fn checked(result: i32) -> io::Result<i32> {
+    match result {
+        0.. => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
