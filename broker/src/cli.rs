@@ -37,6 +37,10 @@ struct Cli {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
+    /// Let whoever reaches the address publish and subscribe to everything: addresses that other machines reach need it
+    #[arg(long)]
+    open: bool,
+
     /// Data directory; created with mode 0700, locked against a second server [default: ./oyez-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -91,7 +95,8 @@ flag; flags win over variables, variables over the file.
 
 Examples:
   oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
-  oyez-server --listen 0.0.0.0:7450 --data /var/lib/oyez
+  oyez-server --listen 0.0.0.0:7450 --open --data /var/lib/oyez
+                                                 serve whoever reaches any address of this machine
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
@@ -158,6 +163,7 @@ fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     if let Some(listen) = cli.listen {
         config.listen = listen;
     }
+    config.open |= cli.open;
     if let Some(data) = &cli.data {
         config.data.clone_from(data);
     }

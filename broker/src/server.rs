@@ -82,6 +82,7 @@ impl Server {
             });
         }
         info!("{plan}");
+        warn_of_open(&config);
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
@@ -432,6 +433,15 @@ impl ShardThread {
         })
         .map_err(ShardError::Poll)?
         .run()
+    }
+}
+
+fn warn_of_open(config: &Config) {
+    if !config.is_private() {
+        warn!(
+            "open = true: whoever reaches {} may publish and subscribe to everything",
+            config.listen
+        );
     }
 }
 
