@@ -56,6 +56,7 @@ impl Shard {
                 Some(_) => "ring",
                 None => "loop",
             },
+            descriptor_tables: self.shared.tables.name(),
             arena_bytes: self.shared.pool.resident_bytes(),
         };
         let stats = Stats::gather(&self.shared.metrics, facts);
