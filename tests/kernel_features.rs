@@ -5,8 +5,12 @@
 //! Not by a filter can be taken away: `/dev/cpu_dma_latency`, see `awake`. Not used, hence not here: NUMA policies, inotify,
 //! locked memory.
 
+use std::process::Command;
+
 use libc::{EINVAL, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, c_long};
 use testkit::figures::skipped;
+use testkit::process::run;
+use testkit::programs;
 use testkit::random::Random;
 use testkit::{Broker, Filter, Outcome, Rule, Session, Setup, Start, Test};
 
@@ -292,4 +296,24 @@ fn without_memory_policies_and_inotify_nothing_changes() {
     for errno in [EPERM, ENOSYS] {
         Without::calls("memory policies, inotify", &calls, errno).serves(|_| ());
     }
+}
+
+#[test]
+fn the_doctor_says_what_a_sandbox_refuses_and_proves_with_what_is_left() {
+    if !Filter::can_be_used() {
+        return skipped("doctor", "filters of system calls are not allowed here");
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(programs::server());
+    command.args(["doctor", "--prove", "300", "-o", "json"]);
+    command.env("TMPDIR", home.path());
+    let output = run(Filter::docker().put_on(&mut command));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    for (name, present) in [("descriptor tables", "shared"), ("io_uring", "refused")] {
+        let finding = findings.iter().find(|finding| finding["name"] == name);
+        let finding = finding.unwrap_or_else(|| panic!("{name} is not in {report}"));
+        assert_eq!(finding["present"], present, "{finding}");
+    }
+    assert_eq!(report["proof"]["alive"], 300, "{}", report["proof"]);
 }

@@ -128,7 +128,7 @@ impl Filter {
     }
 
     /// The program that this command runs is under the filter from its first instruction on, and so is what it starts.
-    pub(crate) fn put_on<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub fn put_on<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let mut program = self.compile();
         // SAFETY: between fork and exec only prctl is called, which is async-signal-safe, and no memory is taken: the
         // program is there already.
