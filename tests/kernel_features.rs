@@ -2,14 +2,14 @@
 //! calls as sandboxes have them, and the broker serves all the same. Sandboxes answer `EPERM`, kernels without a feature
 //! `ENOSYS`; other answers are tried where the broker tells them apart.
 //!
-//! Not by a filter can be taken away: `/dev/cpu_dma_latency`, see `awake`. Not used, hence not here: NUMA policies, inotify,
-//! locked memory.
+//! `/dev/cpu_dma_latency` is hidden by another device in its place. NUMA policies, inotify and locked memory are not used;
+//! they are taken away so that it stays so, or becomes a choice.
 
 use std::process::Command;
 
 use libc::{EINVAL, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, c_long};
 use testkit::figures::skipped;
-use testkit::process::run;
+use testkit::process::{is_installed, run, succeed};
 use testkit::programs;
 use testkit::random::Random;
 use testkit::{Broker, Filter, Outcome, Rule, Session, Setup, Start, Test};
@@ -295,6 +295,37 @@ fn without_memory_policies_and_inotify_nothing_changes() {
     ];
     for errno in [EPERM, ENOSYS] {
         Without::calls("memory policies, inotify", &calls, errno).serves(|_| ());
+    }
+}
+
+#[test]
+fn without_a_say_in_how_cores_sleep_they_are_left_alone() {
+    const TEST: &str = "/dev/cpu_dma_latency";
+    // Writing to it fails.
+    let hide = "mount --bind /dev/full /dev/cpu_dma_latency";
+    let tried = is_installed("unshare")
+        && run(Command::new("unshare").args(["--mount", "sh", "-c", hide]))
+            .status
+            .success();
+    if !tried {
+        return skipped(TEST, "there is none, or it cannot be hidden");
+    }
+    serves(TEST, Setup::new().in_namespace(hide), |broker| {
+        warns_once(broker, "cores cannot be kept awake");
+    });
+}
+
+#[test]
+fn the_load_generator_works_in_the_same_sandbox() {
+    if !Filter::can_be_used() {
+        return skipped("oyez bench", "filters of system calls are not allowed here");
+    }
+    let broker = Setup::new().sandboxed(Filter::docker()).start();
+    for target in ["oyez", "floor"] {
+        let mut command = broker.oyez();
+        command.args(["bench", "fanout", "--target", target]);
+        command.args(["--subscribers", "50", "--records", "10"]);
+        succeed(Filter::docker().put_on(&mut command));
     }
 }
 

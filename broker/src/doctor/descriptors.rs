@@ -83,8 +83,12 @@ pub(super) fn ceiling(exam: &Exam<'_>) -> Finding {
         let why = "the descriptor limit does not need to be raised, so its ceiling does not matter";
         return Finding::new(KEY, grouped(present), "any", why);
     }
+    let who = match exam.tables() {
+        Tables::Private => format!("one shard on each of {cores} cores needs"),
+        Tables::Shared => "the table that all shards share needs".to_owned(),
+    };
     let why = format!(
-        "one shard on each of {cores} cores needs {} descriptors, and no limit can be above this",
+        "{who} {} descriptors, and no limit can be above this",
         grouped(wanted)
     );
     Finding::new(
@@ -176,6 +180,12 @@ mod tests {
                 "all shards share",
             ),
             Case::new(per_shard, shared("1000511"), Verdict::Fail, "512 of the"),
+            Case::new(
+                ceiling,
+                shared("1000511").sysctl("fs.nr_open", "65536"),
+                Verdict::Warn,
+                "all shards share",
+            ),
         ]);
     }
 
