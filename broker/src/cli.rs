@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use clap::Parser;
 use oyez_broker::config::{self, ConfigError, Disk, KeepAwake, LogFormat, Sending};
 use oyez_broker::{Config, Server, StartError, Stopper, doctor};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::{error, info};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+
+use crate::stop::{Requests, Verdict};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -33,6 +36,10 @@ struct Cli {
     /// Address and port to listen on [default: 127.0.0.1:7450]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+
+    /// Let whoever reaches the address publish and subscribe to everything: addresses that other machines reach need it
+    #[arg(long)]
+    open: bool,
 
     /// Data directory; created with mode 0700, locked against a second server [default: ./oyez-data]
     #[arg(long, global = true, value_name = "DIR")]
@@ -88,15 +95,17 @@ flag; flags win over variables, variables over the file.
 
 Examples:
   oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
-  oyez-server --listen 0.0.0.0:7450 --data /var/lib/oyez
+  oyez-server --listen 0.0.0.0:7450 --open --data /var/lib/oyez
+                                                 serve whoever reaches any address of this machine
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
   oyez-server doctor --connections 1000000       what this host needs for a million
 
 When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it within
-drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. Exit status: 0 stopped,
-1 failed, or stopped before all that was published was on disk, 2 usage.";
+drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. One of them that comes more
+than a second after the first ends it at once; sooner, it is the same request. SIGHUP, SIGUSR1 and SIGUSR2 are logged and
+change nothing. Exit status: 0 stopped, 1 failed, or stopped before all that was published was on disk, 2 usage.";
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
@@ -154,6 +163,7 @@ fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     if let Some(listen) = cli.listen {
         config.listen = listen;
     }
+    config.open |= cli.open;
     if let Some(data) = &cli.data {
         config.data.clone_from(data);
     }
@@ -212,10 +222,11 @@ enum RunError {
 
 fn serve(config: Config) -> Result<(), RunError> {
     // Before any thread is started, so that none takes the signals in its default way.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Signals)?;
+    let taken = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
+    let signals = Signals::new(taken).map_err(RunError::Signals)?;
     let data = config.data.clone();
     let stopper = Arc::new(OnceLock::new());
-    stop_on_signal(signals, stopper.clone());
+    obey_signals(signals, stopper.clone());
     let server = Server::start(config)?;
     // Nobody else sets it.
     let _ = stopper.set(server.stopper());
@@ -251,27 +262,46 @@ fn announce(server: &Server, data: &std::path::Path) {
     }
 }
 
-/// The first signal begins the shutdown, the second ends the process at once; so does the first while the broker starts,
-/// which may take as long as its disk does. What is stored is safe, as it is at any moment.
-fn stop_on_signal(mut signals: Signals, stopper: Arc<OnceLock<Stopper>>) {
+/// The first signal to stop begins the shutdown, a later one ends the process at once (see `stop`); so does the first while
+/// the broker starts, which may take as long as its disk does. What is stored is safe, as it is at any moment.
+fn obey_signals(mut signals: Signals, stopper: Arc<OnceLock<Stopper>>) {
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let spawned = thread.spawn(move || {
-        let mut asked = false;
-        for _ in signals.forever() {
-            let Some(stopper) = stopper.get().filter(|_| !asked) else {
-                let (when, code) = match asked {
-                    true => ("a second time", FAILED),
-                    false => ("while starting", 0),
-                };
-                eprintln!("oyez-server: asked to stop {when}, stopping at once");
-                std::process::exit(i32::from(code));
+        let (begin, mut requests) = (Instant::now(), Requests::default());
+        for signal in signals.forever() {
+            if let Some(why) = nothing_to_do(signal) {
+                info!("{why}; nothing changes");
+                continue;
+            }
+            let Some(stopper) = stopper.get() else {
+                end_at_once("while starting", 0);
             };
-            asked = true;
-            info!("signal received, shutting down");
-            stopper.stop();
+            match requests.take(begin.elapsed()) {
+                Verdict::Begin => {
+                    info!("signal received, shutting down");
+                    stopper.stop();
+                }
+                Verdict::Repeated => info!("asked to stop again at once, which is one request"),
+                Verdict::AtOnce => end_at_once("again", FAILED),
+            }
         }
     });
     if let Err(error) = spawned {
         error!(%error, "cannot start the signal thread; only SIGKILL stops this broker");
     }
+}
+
+/// What the log says of a signal that the broker does not end for.
+fn nothing_to_do(signal: i32) -> Option<&'static str> {
+    match signal {
+        SIGHUP => Some("SIGHUP: settings are read at the start only"),
+        SIGUSR1 => Some("SIGUSR1: the log goes to stderr, and there is no file to open again"),
+        SIGUSR2 => Some("SIGUSR2 has no meaning here"),
+        _ => None,
+    }
+}
+
+fn end_at_once(when: &str, code: u8) -> ! {
+    eprintln!("oyez-server: asked to stop {when}, stopping at once");
+    std::process::exit(i32::from(code));
 }

@@ -23,6 +23,8 @@ const SUBSCRIPTIONS_HARD_MAX: usize = 65_536;
 pub struct Config {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Everybody who reaches `listen` may publish and subscribe; asked for where other machines do.
+    pub open: bool,
     /// Data directory.
     pub data: PathBuf,
     /// Threads; 0 takes one per core, and more when `max_connections` needs more descriptor tables.
@@ -149,6 +151,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
+            open: false,
             data: PathBuf::from("./oyez-data"),
             shards: 0,
             disk: Disk::Auto,
@@ -273,10 +276,29 @@ impl Config {
     /// # Errors
     /// The first setting that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_listen()?;
         self.check_wire()?;
         self.check_storage()?;
         self.check_counts()?;
         self.check_filters()
+    }
+
+    fn check_listen(&self) -> Result<(), ConfigError> {
+        if self.open || self.is_private() {
+            return Ok(());
+        }
+        let why = format!(
+            "is {}, which other machines can reach, and nothing asks who they are: set `open = true` (--open, \
+             OYEZ_OPEN=true) to let everybody there publish and subscribe, or listen on 127.0.0.1:{}",
+            self.listen,
+            self.listen.port()
+        );
+        Err(ConfigError::value("listen", why))
+    }
+
+    /// Whether only this machine reaches the broker.
+    pub(crate) fn is_private(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
     }
 
     fn check_wire(&self) -> Result<(), ConfigError> {
@@ -546,6 +568,34 @@ mod tests {
         assert_eq!(config.durability_of("live/x"), Durability::Memory);
         assert_eq!(config.durability_of("metrics"), Durability::Written);
         assert_eq!(config.durability_of("other"), Durability::Synced);
+    }
+
+    #[test]
+    fn addresses_that_other_machines_reach_need_a_word() {
+        for (address, private) in [
+            ("127.0.0.1:0", true),
+            ("127.7.7.7:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("[::ffff:0.0.0.0]:1", false),
+            ("10.1.2.3:1", false),
+            ("[fe80::1]:1", false),
+        ] {
+            let mut config = load(&[("OYEZ_LISTEN", address)]).unwrap();
+            assert_eq!(config.is_private(), private, "{address}");
+            assert_eq!(config.check().is_ok(), private, "{address}");
+            if let Err(error) = config.check() {
+                let said = error.to_string();
+                assert!(
+                    said.contains(address) && said.contains("open = true"),
+                    "{said}"
+                );
+            }
+            config.open = true;
+            config.check().unwrap();
+        }
     }
 
     #[test]

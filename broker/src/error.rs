@@ -37,6 +37,23 @@ pub enum StartError {
         /// Descriptors of one table.
         descriptors: usize,
     },
+    /// The shards share one descriptor table, which the connections do not fit into.
+    #[error(
+        "{connections} connections do not fit into one descriptor table of {descriptors}, which has room for {room}, and \
+         this system does not let the shards have one each: allow the system call `unshare` (a container's seccomp \
+         profile), or raise RLIMIT_NOFILE to {needed} (`ulimit -n`, docker run --ulimit nofile={needed}), or lower \
+         `max_connections`"
+    )]
+    OneTable {
+        /// The configured connections.
+        connections: usize,
+        /// Connections that fit.
+        room: usize,
+        /// Descriptors of the table.
+        descriptors: usize,
+        /// Descriptors that it would have to hold.
+        needed: usize,
+    },
     /// The chosen disk cannot be had.
     #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
     Disk(io::Error),
@@ -48,9 +65,18 @@ pub enum StartError {
         "cannot keep the cores awake as configured: {0}; see `oyez-server doctor`, or try `--keep-awake auto`"
     )]
     Awake(io::Error),
+    /// Another socket has the address.
+    #[error(
+        "something already listens on {address}; stop it (`ss -tanp 'sport = :{}'` names it), or choose another address \
+         with --listen", address.port()
+    )]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The address cannot be bound.
     #[error(
-        "cannot listen on {address}: {source}; is another server running there? Choose one with --listen"
+        "cannot listen on {address}: {source}; choose an address of this machine with --listen"
     )]
     Listen {
         /// The address.
@@ -126,6 +152,16 @@ pub enum ShardError {
     /// Another shard failed; its own error says why.
     #[error("another shard failed")]
     Elsewhere,
+}
+
+impl StartError {
+    /// Why a port cannot be had.
+    pub(crate) fn listen(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { address },
+            _ => Self::Listen { address, source },
+        }
+    }
 }
 
 impl ShardError {

@@ -22,8 +22,9 @@
 //! ## Threads
 //!
 //! A *shard* is a thread and all it owns; there are as many as cores, or more when the descriptor limit asks for more
-//! (`plan`). Each has a private descriptor table (`sys::fdtable`), its own listener on the same port, and the logs
-//! whose number it owns. Nothing on the data path is locked. Shards share three kinds of things (`shared`, `inbox`):
+//! (`plan`). Each has a private descriptor table (`sys::fdtable`; where a sandbox refuses that, all share one), its own
+//! listener on the same port, and the logs whose number it owns. The port is claimed by one socket alone before the others
+//! join it, so that no second broker can (`sys::socket`). Nothing on the data path is locked. Shards share three kinds of things (`shared`, `inbox`):
 //! atomics that say how far a log is visible and who cares, read-only views of the logs, and bounded inboxes.
 //!
 //! ## A turn
@@ -73,6 +74,9 @@
 //! follow; so does a data directory that vanishes (`watch`). SIGTERM drains (`drain`): nobody is read, everything read is
 //! made durable and acknowledged, and every client is told when to come back. That is bounded, also where the disk, or a
 //! shard that waits for it, does not come back (`ends`).
+//!
+//! What the kernel or a sandbox refuses and can be done without is done without: `sys`, and `sys` of the storage crate,
+//! have the other way beside each call that has one.
 //!
 //! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
 //! them.

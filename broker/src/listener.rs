@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
@@ -34,9 +33,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<Self> {
+    /// Takes connections from a socket that listens.
+    pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
         Ok(Self {
-            socket: TcpListener::from_std(socket::listen(address, send_buffer_bytes)?),
+            socket: TcpListener::from_std(socket),
             ready: true,
             spare: Some(File::open("/dev/null")?),
             short: false,

@@ -1,6 +1,7 @@
 //! `oyez-server`: the broker as a program.
 
 mod cli;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -128,6 +128,8 @@ pub(crate) struct Stats {
     shards: usize,
     disk: &'static str,
     sending: &'static str,
+    /// Whether each shard has a descriptor table: `private`, or `shared`.
+    descriptor_tables: &'static str,
     connections: u64,
     sessions: u64,
     subscriptions: u64,
@@ -218,6 +220,7 @@ pub(crate) struct ProcessFacts {
     pub(crate) disk: &'static str,
     /// How broadcasts leave.
     pub(crate) sending: &'static str,
+    pub(crate) descriptor_tables: &'static str,
     pub(crate) arena_bytes: u64,
     /// Of one shard.
     pub(crate) caps: Caps,
@@ -277,6 +280,7 @@ impl Stats {
             shards: shards.len(),
             disk: facts.disk,
             sending: facts.sending,
+            descriptor_tables: facts.descriptor_tables,
             connections: sum(|s| &s.connections),
             sessions: sum(|s| &s.sessions),
             subscriptions: sum(|s| &s.subscriptions),

@@ -1,8 +1,12 @@
 //! How many shards: one per core, and more when the connections need more descriptor tables than that.
+//!
+//! Where threads cannot have tables of their own (a container's filter of system calls), all shards share one: more of
+//! them would make no room, and each may hold as many connections as the table.
 
 use std::fmt;
 
 use crate::config::Config;
+use crate::error::StartError;
 
 /// Descriptors that a shard needs beside its connections: standard streams, wakers, poll, ring, eventfds, listener,
 /// open segment files, helper threads.
@@ -12,21 +16,52 @@ pub(crate) const DESCRIPTORS_RESERVED: usize = 512;
 /// the rest.
 pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_RESERVED - 64;
 
+/// Descriptors that a shard needs beside its connections in a table that all share: segment files that are read, and
+/// half of it for its waker, poll, rings, eventfds, listener, and the segments that are written.
+const DESCRIPTORS_OF_SHARD: usize = 128;
+
+/// Whose descriptor tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    /// Each shard has one.
+    Private,
+    /// All shards share the process's.
+    Shared,
+}
+
+impl Tables {
+    /// What statistics call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// How the connections are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) shards: usize,
+    /// Where all share one table, what it has room for.
     pub(crate) connections_per_shard: usize,
+    pub(crate) tables: Tables,
     cores: usize,
+    /// Descriptors of one table.
+    descriptors: usize,
     /// More shards than cores, because of the descriptor limit.
     for_descriptors: bool,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self.tables {
+            Tables::Private => "in each",
+            Tables::Shared => "in the one descriptor table that they share",
+        };
         write!(
             f,
-            "{} shards on {} cores, room for {} connections in each",
+            "{} shards on {} cores, room for {} connections {whose}",
             self.shards, self.cores, self.connections_per_shard
         )?;
         if self.for_descriptors {
@@ -40,20 +75,65 @@ impl fmt::Display for Plan {
 }
 
 /// The plan for `config` on a machine with so many cores and so many descriptors per table.
-pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize) -> Plan {
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-    let wanted = if config.shards > 0 {
-        config.shards
-    } else {
-        (cores..)
-            .find(|shards| fits(config.max_connections, *shards, room))
-            .unwrap_or(cores)
+pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize, tables: Tables) -> Plan {
+    let room = |shards| room(descriptors, shards, tables);
+    let wanted = match (config.shards, tables) {
+        (0, Tables::Private) => (cores..)
+            .find(|shards| fits(config.max_connections, *shards, room(*shards)))
+            .unwrap_or(cores),
+        (0, Tables::Shared) => cores,
+        (shards, _) => shards,
     };
     Plan {
         shards: wanted,
-        connections_per_shard: room,
+        connections_per_shard: room(wanted),
+        tables,
         cores,
+        descriptors,
         for_descriptors: config.shards == 0 && wanted > cores,
+    }
+}
+
+impl Plan {
+    /// Whether it can be carried out.
+    ///
+    /// # Errors
+    /// When it asks for more shards than can be, or for more room than the one table has.
+    pub(crate) const fn check(&self, config: &Config) -> Result<(), StartError> {
+        let connections = config.max_connections;
+        if self.shards > SHARDS_MAX {
+            return Err(StartError::Shards {
+                wanted: self.shards,
+                max: SHARDS_MAX,
+                connections,
+                descriptors: self.descriptors,
+            });
+        }
+        let room = self.connections_per_shard;
+        match self.tables {
+            Tables::Shared if connections > room => Err(StartError::OneTable {
+                connections,
+                room,
+                descriptors: self.descriptors,
+                needed: connections + reserved(self.shards, Tables::Shared),
+            }),
+            Tables::Private | Tables::Shared => Ok(()),
+        }
+    }
+}
+
+/// Connections that one table has room for.
+fn room(descriptors: usize, shards: usize, tables: Tables) -> usize {
+    let room = descriptors.saturating_sub(reserved(shards, tables));
+    room.max(1)
+}
+
+/// Descriptors of one table that are not for connections.
+pub(crate) const fn reserved(shards: usize, tables: Tables) -> usize {
+    let all = shards * DESCRIPTORS_OF_SHARD;
+    match tables {
+        Tables::Shared if all > DESCRIPTORS_RESERVED => all,
+        Tables::Private | Tables::Shared => DESCRIPTORS_RESERVED,
     }
 }
 
@@ -69,9 +149,13 @@ fn share_max(connections: usize, shards: usize) -> f64 {
     mean + 6.0 * deviation
 }
 
-/// Descriptors that the table of each of `shards` must hold for all to hold `connections` together.
-pub(crate) fn descriptors_needed(connections: usize, shards: usize) -> usize {
-    share_max(connections, shards).ceil() as usize + DESCRIPTORS_RESERVED
+/// Descriptors that a table must hold for all shards to hold `connections` together.
+pub(crate) fn descriptors_needed(connections: usize, shards: usize, tables: Tables) -> usize {
+    let share = match tables {
+        Tables::Private => share_max(connections, shards).ceil() as usize,
+        Tables::Shared => connections,
+    };
+    share.saturating_add(reserved(shards, tables))
 }
 
 #[cfg(test)]
@@ -83,7 +167,17 @@ mod tests {
             max_connections,
             ..Config::default()
         };
-        shards(&config, 2, 20_000)
+        shards(&config, 2, 20_000, Tables::Private)
+    }
+
+    fn in_one_table(shards: usize, max_connections: usize) -> (Config, Plan) {
+        let config = Config {
+            shards,
+            max_connections,
+            ..Config::default()
+        };
+        let plan = super::shards(&config, 2, 20_000, Tables::Shared);
+        (config, plan)
     }
 
     #[test]
@@ -107,6 +201,29 @@ mod tests {
             shards: 7,
             ..Config::default()
         };
-        assert_eq!(shards(&config, 2, 20_000).shards, 7);
+        let plan = shards(&config, 2, 20_000, Tables::Private);
+        assert_eq!(plan.shards, 7);
+        assert!(plan.check(&config).is_ok());
+    }
+
+    #[test]
+    fn one_table_for_all_takes_no_more_shards_than_cores_and_says_when_it_is_too_small() {
+        let (config, plan) = in_one_table(0, 19_000);
+        assert_eq!((plan.shards, plan.connections_per_shard), (2, 20_000 - 512));
+        assert!(plan.to_string().contains("share"), "{plan}");
+        plan.check(&config).unwrap();
+
+        let (config, plan) = in_one_table(0, 1_000_000);
+        assert_eq!(plan.shards, 2);
+        let refusal = plan.check(&config).unwrap_err().to_string();
+        for word in ["1000000", "1000512", "unshare", "max_connections"] {
+            assert!(refusal.contains(word), "{word} is not in: {refusal}");
+        }
+    }
+
+    #[test]
+    fn one_table_keeps_room_for_what_each_shard_opens() {
+        let (_, plan) = in_one_table(100, 1000);
+        assert_eq!(plan.connections_per_shard, 20_000 - 12_800);
     }
 }

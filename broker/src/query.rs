@@ -61,6 +61,7 @@ impl Shard {
                 Some(_) => "ring",
                 None => "loop",
             },
+            descriptor_tables: self.shared.tables.name(),
             arena_bytes: self.shared.pool.resident_bytes(),
             caps: Caps {
                 input_bytes: self.room.input.max(),

@@ -1,8 +1,8 @@
 //! Starting and stopping: from a configuration to running shards, and back.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -22,10 +22,10 @@ use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
 use crate::listener::Listener;
-use crate::plan;
+use crate::plan::{self, Tables};
 use crate::recovered;
 use crate::shard::{Shard, ShardParts};
-use crate::shared::{Shared, SharedParts};
+use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, signals, socket};
@@ -70,26 +70,19 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         let system = |what| move |source| StartError::System { what, source };
-        let cores = cpu::allowed().map_err(system("find the cores of this machine"))?;
+        let cores = cpu::allowed();
         let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
-        let plan = plan::shards(&config, cores.len(), descriptors);
-        if plan.shards > plan::SHARDS_MAX {
-            return Err(StartError::Shards {
-                wanted: plan.shards,
-                max: plan::SHARDS_MAX,
-                connections: config.max_connections,
-                descriptors,
-            });
-        }
+        let plan = plan::shards(&config, cores.len(), descriptors, tables());
+        plan.check(&config)?;
         info!("{plan}");
+        warn_of_open(&config);
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
-        let held = socket::reserve(config.listen).and_then(|held| Ok((held.local_addr()?, held)));
-        let (address, held) = held.map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let reserved = socket::reserve(config.listen);
+        let reserved = reserved.and_then(|port| Ok((port.local_addr()?, port)));
+        let (address, port) =
+            reserved.map_err(|source| StartError::listen(config.listen, source))?;
         let wakers = (0..plan.shards)
             .map(|_| Waker::new())
             .collect::<io::Result<Vec<_>>>()
@@ -100,6 +93,7 @@ impl Server {
             pool: arena,
             instance: u64::from_le_bytes(entropy[..8].try_into().expect("8 of 16 bytes")),
             connections_per_shard: plan.connections_per_shard,
+            tables: plan.tables,
             wakers: wakers.clone(),
         }));
         let launch = Launch {
@@ -107,11 +101,13 @@ impl Server {
             wakers: &wakers,
             cores: &cores,
             address,
+            port: &port,
             lock: lock.fd(),
         };
         let ends = Ends::default();
         let shards = launch.start(&ends)?;
-        drop(held);
+        // The first shard has a descriptor of its own for it.
+        drop(port);
         Ok(Self {
             address,
             shared,
@@ -166,41 +162,74 @@ impl Server {
 
 /// What a shard tells when it has opened its logs.
 type Opened = Result<Vec<LogReader>, StartError>;
+/// What it tells when it listens.
+type Listening = Result<(), StartError>;
+
+/// What a shard needs to begin, when all have opened their logs.
+struct Begin {
+    readers: Vec<LogReader>,
+    listening: Sender<Listening>,
+}
+
+/// All shards, and how to let each begin.
+struct Threads {
+    begins: Vec<Sender<Begin>>,
+    shards: Vec<JoinHandle<()>>,
+}
 
 struct Launch<'a> {
     shared: &'a Arc<Shared>,
     wakers: &'a [Waker],
     cores: &'a [usize],
     address: SocketAddr,
+    port: &'a TcpListener,
     lock: RawFd,
 }
 
 impl Launch<'_> {
-    /// Starts all shards: each opens its logs, then all get everybody's readers and begin to serve.
+    /// Starts all shards: each opens its logs, then the port is claimed, then all get everybody's readers, listen and
+    /// serve.
     fn start(&self, ends: &Ends) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let (opened_in, opened) = channel::<Opened>();
+        let Threads { begins, shards } = self.spawn(ends, &opened_in)?;
+        drop(opened_in);
+        let begun = gather(&opened, shards.len()).and_then(|readers| {
+            let mut readers: Vec<LogReader> = readers.into_iter().flatten().collect();
+            readers.sort_by_key(LogReader::log);
+            self.begin(&begins, &readers)
+        });
+        if let Err(failure) = begun {
+            self.shared.enter(Phase::Failed);
+            drop(begins); // Nobody begins to serve any more.
+            for shard in shards {
+                let _ = shard.join();
+            }
+            return Err(failure);
+        }
+        Ok(shards)
+    }
+
+    fn spawn(&self, ends: &Ends, opened: &Sender<Opened>) -> Result<Threads, StartError> {
         let (senders, inboxes): (Vec<InboxSender>, Vec<Inbox>) =
             self.wakers.iter().map(|waker| inbox(*waker)).unzip();
-        let (opened_in, opened) = channel::<Opened>();
-        let mut starts = Vec::new();
+        let mut begins = Vec::new();
         let mut shards = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
-            let (start_in, start) = channel();
-            starts.push(start_in);
+            let (begin_in, begin) = channel();
+            begins.push(begin_in);
+            let pin = self.shared.config.pin;
             let thread = ShardThread {
                 id,
                 shared: self.shared.clone(),
                 wakers: self.wakers.to_vec(),
-                core: self
-                    .shared
-                    .config
-                    .pin
-                    .then(|| self.cores[id % self.cores.len()]),
+                core: pin.then(|| self.cores[id % self.cores.len()]),
                 address: self.address,
+                port: (id == 0).then(|| self.port.as_raw_fd()),
                 lock: self.lock,
                 inbox,
                 outbox: Outbox::new(id, senders.clone()),
-                opened: Some(opened_in.clone()),
-                start,
+                opened: Some(opened.clone()),
+                begin,
             };
             let ended = ends.sender();
             let handle = std::thread::Builder::new()
@@ -212,47 +241,55 @@ impl Launch<'_> {
                 })?;
             shards.push(handle);
         }
-        drop(opened_in);
-        let mut readers = Vec::new();
-        let mut failure = None;
-        for _ in 0..shards.len() {
-            match opened.recv().unwrap_or(Err(StartError::Elsewhere)) {
-                Ok(own) => readers.extend(own),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        if let Some(failure) = failure {
-            drop(starts); // Nobody begins to serve.
-            for shard in shards {
-                let _ = shard.join();
-            }
-            return Err(failure);
-        }
-        readers.sort_by_key(LogReader::log);
-        for start in starts {
-            // A shard that is gone has its error in `ended`.
-            let _ = start.send(readers.clone());
-        }
-        Ok(shards)
+        Ok(Threads { begins, shards })
     }
+
+    /// Lets the shards listen. The port is claimed only now, so that nobody is connected before there is somebody to
+    /// answer.
+    fn begin(&self, begins: &[Sender<Begin>], readers: &[LogReader]) -> Result<(), StartError> {
+        socket::claim(self.port, self.shared.config.send_buffer_bytes)
+            .map_err(|source| StartError::listen(self.address, source))?;
+        let (listening_in, listening) = channel();
+        for begin in begins {
+            // A shard that is gone has its error in `ends`, and tells nothing here.
+            let _ = begin.send(Begin {
+                readers: readers.to_vec(),
+                listening: listening_in.clone(),
+            });
+        }
+        drop(listening_in);
+        gather(&listening, begins.len())?;
+        Ok(())
+    }
+}
+
+/// What so many shards tell, or the first error.
+fn gather<T>(told: &Receiver<Result<T, StartError>>, shards: usize) -> Result<Vec<T>, StartError> {
+    let answers: Vec<_> = (0..shards)
+        .map(|_| told.recv().unwrap_or(Err(StartError::Elsewhere)))
+        .collect();
+    answers.into_iter().collect()
 }
 
 /// What a shard opens in its thread, in its own descriptor table.
 struct ShardKit {
     store: Store,
     send_ring: Option<SendRing>,
-    listener: Listener,
+    /// The claimed port, which the first shard listens with.
+    port: Option<TcpListener>,
     awake: Awake,
 }
 
-/// What travels into a shard's thread. Nothing in it holds a descriptor but the wakers and the lock, whose numbers all
-/// tables share.
+/// What travels into a shard's thread. Nothing in it owns a descriptor: the wakers, the lock and the port are numbers,
+/// the same in all tables while the shard starts.
 struct ShardThread {
     id: usize,
     shared: Arc<Shared>,
     wakers: Vec<Waker>,
     core: Option<usize>,
     address: SocketAddr,
+    /// The first shard's: the reserved port.
+    port: Option<RawFd>,
     /// The data directory's lock, which stays open in the shard's table too: a kernel thread that still writes for a
     /// shard of a killed broker keeps the directory from the next one.
     lock: RawFd,
@@ -260,7 +297,7 @@ struct ShardThread {
     outbox: Outbox,
     /// Taken when it has told.
     opened: Option<Sender<Opened>>,
-    start: Receiver<Vec<LogReader>>,
+    begin: Receiver<Begin>,
 }
 
 impl ShardThread {
@@ -282,8 +319,8 @@ impl ShardThread {
                     .collect();
                 let _ = answer.send(Ok(readers));
                 drop(answer);
-                if let Ok(readers) = self.start.recv() {
-                    ended.tell(self.serve(opened, readers));
+                if let Ok(begin) = self.begin.recv() {
+                    self.listen_and_serve(opened, begin, &ended);
                 }
             }
         }
@@ -307,12 +344,7 @@ impl ShardThread {
             what: "keep signals from a shard",
             source,
         })?;
-        let wakers = self.wakers.iter().map(|waker| waker.fd());
-        let keep: Vec<RawFd> = wakers.chain([self.lock]).collect();
-        fdtable::unshare(&keep).map_err(|source| StartError::System {
-            what: "get a private descriptor table",
-            source,
-        })?;
+        let port = self.enter_table()?;
         if let Some(core) = self.core
             && let Err(error) = cpu::pin(core)
         {
@@ -341,18 +373,41 @@ impl ShardThread {
             recovered::tell(report, &self.shared.metrics[self.id]);
         }
         self.check_durabilities(&mut store)?;
-        let listener = Listener::bind(self.address, self.shared.config.send_buffer_bytes).map_err(
-            |source| StartError::Listen {
-                address: self.address,
-                source,
-            },
-        )?;
         Ok(ShardKit {
             store,
             send_ring,
-            listener,
+            port,
             awake,
         })
+    }
+
+    /// Parts from the process's descriptor table, where that can be; gives the port to the first shard, as its own.
+    fn enter_table(&self) -> Result<Option<TcpListener>, StartError> {
+        let system = |what| move |source| StartError::System { what, source };
+        let tables = self.shared.tables;
+        if tables == Tables::Private {
+            let wakers = self.wakers.iter().map(|waker| waker.fd());
+            let keep: Vec<RawFd> = wakers.chain([self.lock]).chain(self.port).collect();
+            fdtable::unshare(&keep).map_err(system("get a private descriptor table"))?;
+        }
+        let Some(port) = self.port else {
+            return Ok(None);
+        };
+        let own = match tables {
+            Tables::Private => fdtable::inherited(port),
+            Tables::Shared => fdtable::duplicate(port),
+        };
+        let own = own.map_err(system("get a descriptor of the port"))?;
+        Ok(Some(TcpListener::from(own)))
+    }
+
+    fn listen(&self, port: Option<TcpListener>) -> Result<Listener, StartError> {
+        let socket = match port {
+            Some(port) => Ok(port),
+            None => socket::join(self.address, self.shared.config.send_buffer_bytes),
+        };
+        let listener = socket.and_then(Listener::new);
+        listener.map_err(|source| StartError::listen(self.address, source))
     }
 
     fn open_send_ring(&self) -> Result<Option<SendRing>, StartError> {
@@ -416,12 +471,30 @@ impl ShardThread {
         }
     }
 
-    fn serve(self, kit: ShardKit, readers: Vec<LogReader>) -> Result<(), ShardError> {
+    fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &Ending<'_>) {
+        let Begin { readers, listening } = begin;
+        // The receiver lives until every shard has told.
+        match self.listen(kit.port.take()) {
+            Err(error) => drop(listening.send(Err(error))),
+            Ok(listener) => {
+                let _ = listening.send(Ok(()));
+                drop(listening);
+                ended.tell(self.serve(kit, listener, readers));
+            }
+        }
+    }
+
+    fn serve(
+        self,
+        kit: ShardKit,
+        listener: Listener,
+        readers: Vec<LogReader>,
+    ) -> Result<(), ShardError> {
         Shard::new(ShardParts {
             id: self.id,
             shared: self.shared,
             clock: Box::new(SystemClock),
-            listener: kit.listener,
+            listener,
             store: kit.store,
             send_ring: kit.send_ring,
             readers,
@@ -432,6 +505,28 @@ impl ShardThread {
         })
         .map_err(ShardError::Poll)?
         .run()
+    }
+}
+
+/// Whose the descriptor tables will be.
+fn tables() -> Tables {
+    match fdtable::probe() {
+        Ok(()) => Tables::Private,
+        Err(error) => {
+            warn!(
+                "the shards cannot have descriptor tables of their own ({error}); they share one"
+            );
+            Tables::Shared
+        }
+    }
+}
+
+fn warn_of_open(config: &Config) {
+    if !config.is_private() {
+        warn!(
+            "open = true: whoever reaches {} may publish and subscribe to everything",
+            config.listen
+        );
     }
 }
 

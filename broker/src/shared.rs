@@ -9,6 +9,7 @@ use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
+use crate::plan::Tables;
 use crate::sys::waker::Waker;
 
 /// Where the process stands in its life. Only ever moves on.
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Connections that one shard's descriptor table has room for.
     pub(crate) connections_per_shard: usize,
+    pub(crate) tables: Tables,
     wakers: Vec<Waker>,
     phase: AtomicU8,
     /// When the broker was asked to stop, by the clock that all shards share.
@@ -53,6 +55,7 @@ pub(crate) struct SharedParts {
     pub(crate) pool: Arc<ArenaPool>,
     pub(crate) instance: u64,
     pub(crate) connections_per_shard: usize,
+    pub(crate) tables: Tables,
     pub(crate) wakers: Vec<Waker>,
 }
 
@@ -71,6 +74,7 @@ impl Shared {
                 .collect(),
             connections: AtomicUsize::new(0),
             connections_per_shard: parts.connections_per_shard,
+            tables: parts.tables,
             wakers: parts.wakers,
             phase: AtomicU8::new(Phase::Serving as u8),
             stopping_since_ms: AtomicU64::new(u64::MAX),

@@ -151,6 +151,45 @@ fn an_address_that_cannot_be_had_is_named() {
 }
 
 #[test]
+fn an_address_that_other_machines_reach_is_a_usage_error_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let start = ["--listen", "0.0.0.0:0", "--data", data.to_str().unwrap()];
+    for arguments in [&start[..], &["--listen", "[::]:7450", "--check-config"]] {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for words in [arguments[1], "open = true", "--open", "OYEZ_OPEN"] {
+            assert!(said.contains(words), "{words:?} is not in: {said}");
+        }
+    }
+    assert!(!data.exists(), "nothing was made");
+    let checked = run(&["--listen", "0.0.0.0:7450", "--open", "--check-config"]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let by_variable = server(&["--listen", "0.0.0.0:7450", "--check-config"])
+        .env("OYEZ_OPEN", "true")
+        .output();
+    assert!(by_variable.unwrap().status.success());
+}
+
+#[test]
+fn a_broker_that_is_open_warns() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let child = server(&["--listen", "0.0.0.0:0", "--open", "--data", data])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut running = Running(child.expect("the program was built"));
+    let lines = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let warned = lines
+        .map_while(Result::ok)
+        .find(|line| line.contains("open = true"));
+    assert!(warned.unwrap().contains("WARN"));
+}
+
+#[test]
 fn the_doctor_opens_as_many_connections_as_it_is_asked_to() {
     let dir = tempfile::tempdir().unwrap();
     let output = server(&["doctor", "--prove", "500", "-o", "json"])

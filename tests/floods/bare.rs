@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -35,12 +35,10 @@ pub(crate) struct Bare {
 impl Bare {
     pub(crate) fn start(threads: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let first = [FLOOD, ECHO].map(|_| listen_beside(any));
-        let [flood, echo] = [FLOOD, ECHO].map(|which| match first[which].local_addr() {
-            Ok(SocketAddr::V4(address)) => address,
-            other => panic!("an address of version 4, not {other:?}"),
-        });
+        let [flood, echo] =
+            [FLOOD, ECHO].map(|which| first[which].local_addr().expect("a listener has one"));
         let others = (1..threads).map(|_| [flood, echo].map(listen_beside));
         let loops = std::iter::once(first).chain(others).map(|listeners| {
             let stop = Arc::clone(&stop);
@@ -49,8 +47,8 @@ impl Bare {
         });
         Self {
             threads: loops.collect(),
-            flood: flood.into(),
-            echo: echo.into(),
+            flood,
+            echo,
             stop,
         }
     }

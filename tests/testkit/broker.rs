@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{PATIENCE, wait_for};
 use crate::process::status_bytes;
+use crate::sys::seccomp::Filter;
 use crate::sys::{Signal, die_with_parent, signal};
 use crate::wire::Session;
 use crate::{process, programs};
@@ -31,6 +32,7 @@ pub struct Setup {
     /// A shell command that runs first, in a mount namespace that ends with the broker.
     namespace: Option<String>,
     under: Vec<OsString>,
+    sandbox: Option<Filter>,
 }
 
 impl Default for Setup {
@@ -48,6 +50,7 @@ impl Setup {
             flags: Vec::new(),
             namespace: None,
             under: Vec::new(),
+            sandbox: None,
         };
         usual
             .set("listen", "127.0.0.1:0")
@@ -83,6 +86,13 @@ impl Setup {
     #[must_use]
     pub fn under(mut self, program: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.under = program.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Runs the broker, and all that goes before it, under a filter of system calls.
+    #[must_use]
+    pub fn sandboxed(mut self, filter: Filter) -> Self {
+        self.sandbox = Some(filter);
         self
     }
 
@@ -193,7 +203,11 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr);
-        let mut child = die_with_parent(&mut command)
+        die_with_parent(&mut command);
+        if let Some(filter) = &self.sandbox {
+            filter.put_on(&mut command);
+        }
+        let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -377,7 +391,7 @@ impl Broker {
     /// # Panics
     /// When it is gone.
     pub fn terminate(&self) {
-        signal(&self.running.child, Signal::Terminate).expect("the broker is running");
+        self.signal(Signal::Terminate);
     }
 
     /// Asks it to stop as Ctrl-C does.
@@ -385,7 +399,15 @@ impl Broker {
     /// # Panics
     /// When it is gone.
     pub fn interrupt(&self) {
-        signal(&self.running.child, Signal::Interrupt).expect("the broker is running");
+        self.signal(Signal::Interrupt);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, which: Signal) {
+        signal(&self.running.child, which).expect("the broker is running");
     }
 
     /// Waits for its end.

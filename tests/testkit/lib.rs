@@ -19,7 +19,7 @@ pub mod sockets;
 pub mod stream;
 #[expect(
     unsafe_code,
-    reason = "system calls that std does not have: signals, prctl, options of sockets"
+    reason = "system calls that std does not have: signals, prctl, seccomp, options of sockets"
 )]
 mod sys;
 pub mod wire;
@@ -28,4 +28,6 @@ pub use broker::{Broker, Refusal, Setup};
 pub use oyez_protocol::command::Start;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};
 pub use oyez_protocol::{Epoch, Offset};
+pub use sys::Signal;
+pub use sys::seccomp::{Filter, Rule, Test};
 pub use wire::{Event, Session};

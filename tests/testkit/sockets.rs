@@ -1,6 +1,6 @@
 //! What std does not do with sockets.
 
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 
 use crate::sys;
@@ -8,15 +8,17 @@ use crate::sys;
 /// Connections that wait to be accepted at most.
 const BACKLOG: i32 = 4096;
 
-/// A listener that others may listen beside, on the same address: the kernel deals the connections out among them. It
-/// does not block.
+/// A listener that others may listen beside, on the same address, as brokers of version 0.1.0 do: the kernel deals the
+/// connections out among them. It does not block.
 ///
 /// # Panics
 /// When the address is not to be had.
 #[must_use]
-pub fn listen_beside(address: SocketAddrV4) -> TcpListener {
-    sys::listen_beside(address, BACKLOG)
-        .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
+pub fn listen_beside(address: SocketAddr) -> TcpListener {
+    let listener = sys::listen_beside(address, BACKLOG)
+        .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+    listener.set_nonblocking(true).expect("a TCP socket");
+    listener
 }
 
 /// Makes the end of a connection a reset, which leaves no port behind that waits.

@@ -156,7 +156,11 @@ impl<'a> Attempt<'a> {
     /// The life of one thread: opens its lot, holds it until released, counts what is alive, resets it.
     fn hold(&self, lot: Lot, opened: &Sender<u64>, release: &Receiver<()>) -> u64 {
         let mut streams = Vec::new();
-        let alone = signals::block().and_then(|()| fdtable::unshare(&[]));
+        // Where a table cannot be had, the lots share one with the broker, and its limit is met sooner.
+        let alone = match fdtable::probe() {
+            Ok(()) => signals::block().and_then(|()| fdtable::unshare(&[])),
+            Err(_) => signals::block(),
+        };
         let outcome = match alone {
             Ok(()) => self.open(lot, &mut streams),
             Err(error) => Err(Obstacle::of("get a private descriptor table", &error)),

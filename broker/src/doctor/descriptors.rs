@@ -2,7 +2,7 @@
 
 use super::figures::{grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
-use crate::plan::{self, SHARDS_MAX};
+use crate::plan::{self, SHARDS_MAX, Tables};
 
 /// Shards that share a core without harm; a million connections at 20,000 descriptors a shard take 27 of them on each
 /// of two cores.
@@ -11,33 +11,62 @@ const SHARDS_PER_CORE_MAX: usize = 64;
 /// Files open beside the connections, with room for what else starts on the host.
 const FILES_SPARE: u64 = 65_536;
 
-/// Each shard has a table of its own, so the limit counts per shard, and more shards are the way around it.
+/// Each shard has a table of its own, so the limit counts per shard, and more shards are the way around it; or all share
+/// one, and nothing is.
 pub(super) fn per_shard(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "descriptor limit";
     let (Some(limit), Some(plan)) = (exam.limit("Max open files"), exam.plan()) else {
         return Finding::unknown(NAME, "/proc/self/limits cannot be read here");
     };
     let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
-    let (cores, shards) = (exam.facts.cores(), plan.shards);
-    let needed = plan::descriptors_needed(connections, shards);
-    let needed_per_core = plan::descriptors_needed(connections, cores);
-    let mean = exam.connections.div_ceil(shards as u64);
-    let why = format!(
-        "the limit counts for each shard's private table: {} shards on {cores} cores take {} connections each, {} with \
-         six standard deviations and {} of the broker's own",
-        grouped(shards as u64),
-        grouped(mean),
-        grouped(needed as u64),
-        plan::DESCRIPTORS_RESERVED
-    );
+    let (cores, shards, tables) = (exam.facts.cores(), plan.shards, plan.tables);
+    let needed = plan::descriptors_needed(connections, shards, tables);
+    let needed_per_core = plan::descriptors_needed(connections, cores, tables);
+    let own = grouped(plan::reserved(shards, tables) as u64);
+    let (why, holder) = match tables {
+        Tables::Private => (
+            format!(
+                "the limit counts for each shard's private table: {} shards on {cores} cores take {} connections each, \
+                 {} with six standard deviations and {own} of the broker's own",
+                grouped(shards as u64),
+                grouped(exam.connections.div_ceil(shards as u64)),
+                grouped(needed as u64),
+            ),
+            "a shard",
+        ),
+        Tables::Shared => (
+            format!(
+                "the limit counts for the one table that all shards share: {} connections and {own} of the broker's own",
+                grouped(exam.connections),
+            ),
+            "for all",
+        ),
+    };
     let fits = needed as u64 <= limit && shards <= SHARDS_MAX;
     let fine = fits && shards <= cores * SHARDS_PER_CORE_MAX;
     let wanted = if fine { needed } else { needed_per_core };
     let verdict = if fits { Verdict::Warn } else { Verdict::Fail };
     let fix = Fix::Unit(format!("LimitNOFILE={needed_per_core}"));
-    let present = format!("{} a shard", grouped(limit));
+    let present = format!("{} {holder}", grouped(limit));
     let wanted = format!(">= {}", grouped(wanted as u64));
     Finding::new(NAME, present, wanted, why).judged(fine, verdict, fix)
+}
+
+/// Whether the shards can have tables of their own.
+pub(super) fn tables(exam: &Exam<'_>) -> Finding {
+    const NAME: &str = "descriptor tables";
+    const WANTED: &str = "private";
+    let Err(error) = exam.facts.private_tables() else {
+        let why =
+            "each shard has a table of its own: no lock is shared, and the limit counts for each";
+        return Finding::new(NAME, WANTED, WANTED, why);
+    };
+    let why = format!(
+        "something refuses them, such as a container's filter of system calls ({error}); the shards share one table, its \
+         lock, and its limit"
+    );
+    let fix = Fix::Advice("allow unshare, for a container in its seccomp profile".to_owned());
+    Finding::new(NAME, "shared", WANTED, why).judged(false, Verdict::Warn, fix)
 }
 
 /// How far the limit of a process may be raised.
@@ -49,13 +78,17 @@ pub(super) fn ceiling(exam: &Exam<'_>) -> Finding {
     let limit = per_shard(exam);
     let cores = exam.facts.cores();
     let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
-    let wanted = plan::descriptors_needed(connections, cores) as u64;
+    let wanted = plan::descriptors_needed(connections, cores, exam.tables()) as u64;
     if limit.verdict == Verdict::Ok {
         let why = "the descriptor limit does not need to be raised, so its ceiling does not matter";
         return Finding::new(KEY, grouped(present), "any", why);
     }
+    let who = match exam.tables() {
+        Tables::Private => format!("one shard on each of {cores} cores needs"),
+        Tables::Shared => "the table that all shards share needs".to_owned(),
+    };
     let why = format!(
-        "one shard on each of {cores} cores needs {} descriptors, and no limit can be above this",
+        "{who} {} descriptors, and no limit can be above this",
         grouped(wanted)
     );
     Finding::new(
@@ -130,6 +163,28 @@ mod tests {
                 FakeFacts::default(),
                 Verdict::Unknown,
                 "/proc/self/limits",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn one_table_for_all_is_told_and_must_hold_all() {
+        let shared = |hard| limit(hard).without_private_tables("EPERM");
+        check_table(&[
+            Case::new(tables, limit("1024"), Verdict::Ok, "for each"),
+            Case::new(tables, shared("1024"), Verdict::Warn, "EPERM"),
+            Case::new(
+                per_shard,
+                shared("1048576"),
+                Verdict::Ok,
+                "all shards share",
+            ),
+            Case::new(per_shard, shared("1000511"), Verdict::Fail, "512 of the"),
+            Case::new(
+                ceiling,
+                shared("1000511").sysctl("fs.nr_open", "65536"),
+                Verdict::Warn,
+                "all shards share",
             ),
         ]);
     }

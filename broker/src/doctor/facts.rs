@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sys::{cpu, host};
+use crate::sys::{cpu, fdtable, host};
 
 /// Directories below the data directory that are looked into for its size.
 const DATA_DEPTH_MAX: usize = 4;
@@ -29,6 +29,12 @@ pub trait Facts {
     /// # Errors
     /// Why it cannot.
     fn uring(&self) -> Result<(), String>;
+
+    /// Whether threads can have descriptor tables of their own.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    fn private_tables(&self) -> Result<(), String>;
 
     /// The kernel's log.
     ///
@@ -93,11 +99,15 @@ impl Facts for HostFacts {
     }
 
     fn cores(&self) -> usize {
-        cpu::allowed().map_or(1, |cores| cores.len().max(1))
+        cpu::allowed().len()
     }
 
     fn uring(&self) -> Result<(), String> {
         oyez_storage::probe_uring()
+    }
+
+    fn private_tables(&self) -> Result<(), String> {
+        fdtable::probe().map_err(|error| error.to_string())
     }
 
     fn kernel_log(&self) -> Result<String, String> {

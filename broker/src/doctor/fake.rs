@@ -14,6 +14,7 @@ pub(super) struct FakeFacts {
     directories: BTreeMap<String, Vec<String>>,
     limits: BTreeMap<String, String>,
     uring_error: Option<String>,
+    tables_error: Option<String>,
     devices: BTreeMap<String, Access>,
     log: Option<String>,
     routes: Option<String>,
@@ -95,6 +96,11 @@ impl FakeFacts {
         self
     }
 
+    pub(super) fn without_private_tables(mut self, why: &str) -> Self {
+        self.tables_error = Some(why.to_owned());
+        self
+    }
+
     pub(super) fn device(mut self, device: &str, access: Access) -> Self {
         self.devices.insert(device.to_owned(), access);
         self
@@ -143,6 +149,10 @@ impl Facts for FakeFacts {
 
     fn uring(&self) -> Result<(), String> {
         self.uring_error.clone().map_or(Ok(()), Err)
+    }
+
+    fn private_tables(&self) -> Result<(), String> {
+        self.tables_error.clone().map_or(Ok(()), Err)
     }
 
     fn kernel_log(&self) -> Result<String, String> {

@@ -33,7 +33,7 @@ pub use prove::{Obstacle, Proof};
 pub use report::Report;
 
 use crate::config::Config;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Tables};
 
 /// What a check looks at.
 #[derive(Clone, Copy)]
@@ -49,7 +49,8 @@ pub struct Exam<'a> {
 type Check = fn(&Exam<'_>) -> Finding;
 
 /// What concerns the host as a whole, in the order in which it is told.
-const CHECKS: [Check; 27] = [
+const CHECKS: [Check; 28] = [
+    descriptors::tables,
     descriptors::per_shard,
     descriptors::ceiling,
     descriptors::of_the_system,
@@ -125,7 +126,16 @@ impl Exam<'_> {
             ..self.config.clone()
         };
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        Some(plan::shards(&config, self.facts.cores(), descriptors))
+        let (cores, tables) = (self.facts.cores(), self.tables());
+        Some(plan::shards(&config, cores, descriptors, tables))
+    }
+
+    /// Whose the descriptor tables of a broker would be.
+    fn tables(&self) -> Tables {
+        match self.facts.private_tables() {
+            Ok(()) => Tables::Private,
+            Err(_) => Tables::Shared,
+        }
     }
 
     /// Logs on disk: those of two durabilities, one per core each.

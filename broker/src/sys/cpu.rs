@@ -4,8 +4,18 @@ use std::io;
 
 use super::check;
 
-/// The cores that this process may run on, ascending.
-pub(crate) fn allowed() -> io::Result<Vec<usize>> {
+/// The cores that this process may run on, ascending, at least one. Where the kernel does not say which, or has more than
+/// fit into a set of glibc's, all that there are.
+pub(crate) fn allowed() -> Vec<usize> {
+    let cores = affinity().unwrap_or_default();
+    if !cores.is_empty() {
+        return cores;
+    }
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    (0..count).collect()
+}
+
+fn affinity() -> io::Result<Vec<usize>> {
     let mut set = empty_set();
     // SAFETY: `set` is a valid cpu_set_t of the size given; pid 0 is the calling thread.
     check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;

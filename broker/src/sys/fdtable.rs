@@ -4,23 +4,58 @@
 //! a shared table and count against `RLIMIT_NOFILE` on their own. A number then means a different file in each
 //! thread, so nothing that holds a descriptor may travel between threads afterwards; only numbers that were the same
 //! in all tables when they were copied, and are never closed, may be used from everywhere ([`super::waker`]).
+//!
+//! Where a sandbox refuses that ([`probe`]), all threads share the process's table: then nothing here is called, no
+//! number means two things, and the limit counts once.
 
+use std::fs;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 
 /// Descriptors that stay open in every table: stdin, stdout, stderr.
 const STANDARD: [RawFd; 3] = [0, 1, 2];
 
+/// Tries in a thread that ends at once whether threads can have tables of their own.
+///
+/// # Errors
+/// Why they cannot: [`unshare`] would fail with the same.
+pub(crate) fn probe() -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("probe".to_owned());
+    let tried = thread.spawn(|| unshare(&[]))?;
+    tried
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
+}
+
 /// Gives the calling thread a descriptor table of its own and closes in it everything but the standard streams and
 /// `keep`.
+///
+/// # Errors
+/// When the kernel, or a sandbox, refuses a table, or to close what lies in it.
 pub(crate) fn unshare(keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: unshare takes no pointers; CLONE_FILES only replaces this thread's descriptor table by a copy.
     check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
     let mut kept: Vec<RawFd> = STANDARD.iter().chain(keep).copied().collect();
     kept.sort_unstable();
     kept.dedup();
+    // Sandboxes that are older than the call do not let it pass.
+    close_ranges(&kept).or_else(|error| close_listed(&kept).map_err(|_| error))
+}
+
+/// Takes what the calling thread's own table holds under `number` since [`unshare`] was told to keep it. To be called
+/// once.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes no pointers with this command, and fails if the number is no descriptor.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: the table is this thread's own, so the owner that the number has in the table that it was copied from is
+    // not touched; in this one it has none yet, as the caller ensures.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes all but `kept`, which is sorted.
+fn close_ranges(kept: &[RawFd]) -> io::Result<()> {
     for pair in kept.windows(2) {
         close_between(pair[0] + 1, pair[1] - 1)?;
     }
@@ -38,6 +73,29 @@ fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes one by one what the kernel lists for this thread, but for `kept`.
+fn close_listed(kept: &[RawFd]) -> io::Result<()> {
+    let entries = fs::read_dir("/proc/thread-self/fd")?;
+    let numbers = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().parse().ok()));
+    let numbers: Vec<Option<RawFd>> = numbers.collect::<io::Result<_>>()?;
+    for number in numbers.into_iter().flatten() {
+        if kept.binary_search(&number).is_err() {
+            // SAFETY: as in `close_between`. The listing's own descriptor is closed by now; closing it again fails, as
+            // no other thread could have put something into this table.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
+}
+
+/// A second descriptor for what is open under `number`.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes no pointers with this command.
+    let own = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor is fresh and has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(own) })
+}
+
 /// How many descriptors one table may hold, after raising the soft limit to the hard one.
 pub(crate) fn limit() -> io::Result<usize> {
     let mut limit = libc::rlimit {
@@ -47,9 +105,15 @@ pub(crate) fn limit() -> io::Result<usize> {
     // SAFETY: `limit` is a valid rlimit to write to.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     if limit.rlim_cur < limit.rlim_max {
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: `limit` is a valid rlimit to read from.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+        let raised = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            ..limit
+        };
+        // SAFETY: `raised` is a valid rlimit to read from.
+        // Where a sandbox refuses it, the soft limit is what there is.
+        if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) }).is_ok() {
+            limit = raised;
+        }
     }
     Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
 }

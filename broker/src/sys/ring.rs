@@ -47,11 +47,21 @@ impl SendRing {
             .setup_submit_all()
             .setup_cqsize(SENDS_MAX)
             .build(SENDS_MAX)?;
-        Ok(Self {
+        let mut ring = Self {
             ring,
             staged: Vec::with_capacity(SENDS_MAX as usize),
             _thread: PhantomData,
-        })
+        };
+        ring.run_nothing()?;
+        Ok(ring)
+    }
+
+    /// Runs an operation that does nothing: a sandbox may let a ring be made and not used.
+    fn run_nothing(&mut self) -> io::Result<()> {
+        let nothing = opcode::Nop::new().build().flags(Flags::SKIP_SUCCESS);
+        // SAFETY: the operation points to no memory.
+        unsafe { self.ring.submission().push(&nothing) }.expect("a new ring has room for one");
+        self.enter()
     }
 
     /// How many sends are staged.

@@ -10,34 +10,64 @@ use super::{check, check_count};
 /// Connections that the kernel may finish before we accept them. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// A socket bound to `address` together with others (`SO_REUSEPORT`), listening. Its connections inherit its options,
-/// which saves three calls for each: small messages leave at once, a peer that does not read pins no more than
-/// `send_buffer_bytes` of the kernel's memory (0 leaves that to the kernel), and what a peer says is acknowledged
-/// together with our answer, or 40 ms later.
-pub(crate) fn listen(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
-    let listener = reserve(address)?;
-    let fd = listener.as_raw_fd();
+/// Bytes that are sent through memory at once, where `sendfile` cannot be had.
+const COPY_BYTES: usize = 32 << 10;
+
+/// A socket bound to `address` that does not listen, for [`claim`]; it finds a port for 0. Fails where anything listens
+/// on that port, whoever it belongs to and whatever it shares: connections of a broker that is gone do not matter.
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
+    Ok(TcpListener::from(bound(address, false)?))
+}
+
+/// Lets a reserved socket listen, alone, and others [`join`] it from then on: brokers that start at the same time can
+/// all reserve a port, and one of them can claim it. The order is what matters: of two sockets that share a port already
+/// both may listen.
+pub(crate) fn claim(reserved: &TcpListener, send_buffer_bytes: u32) -> io::Result<()> {
+    start_listening(reserved, send_buffer_bytes)?;
+    share_port(reserved.as_raw_fd())
+}
+
+/// A socket that listens on `address` together with the one that has claimed it.
+pub(crate) fn join(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
+    let listener = TcpListener::from(bound(address, true)?);
+    start_listening(&listener, send_buffer_bytes)?;
+    Ok(listener)
+}
+
+/// Connections inherit the options of the socket that listens, which saves three calls for each: small messages leave at
+/// once, a peer that does not read pins no more than `send_buffer_bytes` of the kernel's memory (0 leaves that to the
+/// kernel), and what a peer says is acknowledged together with our answer, or 40 ms later.
+fn start_listening(socket: &TcpListener, send_buffer_bytes: u32) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
     if send_buffer_bytes > 0 {
         let size = i32::try_from(send_buffer_bytes).unwrap_or(i32::MAX);
         set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, size)?;
     }
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    // SAFETY: the descriptor is a bound stream socket owned by `listener`.
-    check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
-    // Listening resets what acknowledgements are like, so this comes after it.
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)?;
-    Ok(listener)
+    // SAFETY: the descriptor is a bound stream socket owned by `socket`.
+    check(unsafe { libc::listen(fd, BACKLOG) })?;
+    // Listening resets what acknowledgements are like, so this comes after it. A kernel that is not Linux's own may not
+    // know it, and works without.
+    let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+    Ok(())
 }
 
-/// A socket bound to `address` that does not listen: it holds the port (and finds one for port 0) until the shards
-/// have bound theirs.
-pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket bound to `address`. The kernel lets it have a port that nothing listens on, and with `shared` one that only
+/// sockets of this user share.
+fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let socket = stream_socket(address, libc::SOCK_NONBLOCK)?;
     let fd = socket.as_raw_fd();
+    // For connections of the last broker that are not over, which hold the port otherwise.
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    if shared {
+        share_port(fd)?;
+    }
     bind(fd, address)?;
-    Ok(TcpListener::from(socket))
+    Ok(socket)
+}
+
+fn share_port(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
 }
 
 /// Connects from the address `source` to `to`; connecting, and each later read and write, gives up after `patience`.
@@ -106,7 +136,37 @@ pub(crate) fn send_file(
 ) -> io::Result<usize> {
     let mut at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     // SAFETY: both descriptors are borrowed for the length of the call, and `at` is a valid off_t.
-    check_count(unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) })
+    let sent = unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) };
+    match check_count(sent) {
+        Err(error) if has_no_sendfile(&error) => send_copy(stream, file, offset, size),
+        sent => sent,
+    }
+}
+
+/// Whether a sandbox, or the file's file system, does not let a file be sent as it is.
+fn has_no_sendfile(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)
+    )
+}
+
+/// Sends a first part of a range of a file through memory.
+fn send_copy(
+    stream: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size: usize,
+) -> io::Result<usize> {
+    let mut bytes = [0; COPY_BYTES];
+    let wanted = size.min(COPY_BYTES);
+    let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: `bytes` has room for what is wanted, and the descriptor is borrowed for the length of the call.
+    let read = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), wanted, at) };
+    match check_count(read)? {
+        0 => Ok(0),
+        read => send(stream, &[IoSlice::new(&bytes[..read])]),
+    }
 }
 
 /// What a socket has not got rid of.

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::is_refused;
 use super::map::Map;
 use crate::disk::Entry;
 use crate::names::{ASIDE_MAX, aside};
@@ -146,8 +147,8 @@ fn rename_with(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
     match result {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // So does a file system answer that knows no such flag, and a sandbox that knows no such call.
-            error if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            // The first is the answer of a file system that knows no such flag.
+            error if error.raw_os_error() == Some(libc::EINVAL) || is_refused(&error) => {
                 Err(io::ErrorKind::Unsupported.into())
             }
             error => Err(error),
@@ -283,8 +284,8 @@ fn allocate(file: &File, size: u64) -> io::Result<()> {
     match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // Not every file system can; the zero writes do it then.
-            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            // Not every file system can, nor may every process; the zero writes do it then.
+            error if is_refused(&error) => Ok(()),
             error => Err(error),
         },
     }
@@ -301,9 +302,7 @@ fn write_out(file: &File, at: u64, len: u64) -> io::Result<()> {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
             // Sandboxes may have no such call; the sync at the end writes everything out.
-            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => {
-                Ok(())
-            }
+            error if is_refused(&error) => Ok(()),
             error => Err(error),
         },
     }
@@ -360,14 +359,19 @@ pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
     dirs.into_iter().try_for_each(sync_dir)
 }
 
-/// Bytes that an unprivileged process may still write below `path`.
+/// Bytes that an unprivileged process may still write below `path`; any number where nobody says.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = c_path(path)?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with a zero byte, and the call fills `stat` when it returns 0.
     let stat = unsafe {
         if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            return if is_refused(&error) {
+                Ok(u64::MAX)
+            } else {
+                Err(error)
+            };
         }
         stat.assume_init()
     };

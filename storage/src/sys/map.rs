@@ -12,6 +12,7 @@ use std::sync::Arc;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use super::guard::{Guarded, Torn, page_bytes};
+use super::is_refused;
 
 /// A mapped file, or memory that stands in for one.
 #[derive(Debug)]
@@ -124,7 +125,24 @@ impl Map {
         // SAFETY: the range is mapped; the advice only reads.
         match unsafe { libc::madvise(start, len, libc::MADV_POPULATE_READ) } {
             0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+            _ => match io::Error::last_os_error() {
+                // The first is the answer of a kernel that does not know the advice.
+                error if error.raw_os_error() == Some(libc::EINVAL) || is_refused(&error) => {
+                    self.touch(range);
+                    Ok(())
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Reads a byte of each page. Where there is none to be read, [`Map::is_torn`] says so afterwards.
+    fn touch(&self, range: &Range<usize>) {
+        let (start, len) = self.pages(range);
+        for at in (0..len).step_by(page_bytes()) {
+            // SAFETY: inside the mapping; a page that is missing is replaced by the guard. The byte is not used, so it does
+            // not matter who writes it.
+            unsafe { start.cast::<u8>().add(at).read_volatile() };
         }
     }
 }

@@ -15,3 +15,15 @@ mod links;
 pub(crate) mod map;
 pub(crate) mod ring;
 pub(crate) mod thread_disk;
+
+use std::io;
+
+/// Whether the answer is that there is no such call here, or no such kind of it: kernels say `ENOSYS`, sandboxes `EPERM`
+/// too, file systems and old kernels `EOPNOTSUPP`. To be asked only of calls that there is another way around; where
+/// `EPERM` is about the file, that way answers it again.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)
+    )
+}

@@ -63,7 +63,7 @@ pub(crate) struct UringDisk {
 
 /// Whether the kernel gives a ring with what this disk needs.
 pub(crate) fn probe() -> Result<(), String> {
-    let ring = build().map_err(|error| format!("io_uring_setup: {error}"))?;
+    let mut ring = build().map_err(|error| format!("io_uring_setup: {error}"))?;
     let mut probe = io_uring::Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -75,7 +75,20 @@ pub(crate) fn probe() -> Result<(), String> {
     ];
     match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => Err(format!("the kernel's io_uring has no {name}")),
-        None => Ok(()),
+        None => run_nothing(&mut ring).map_err(|error| format!("io_uring_enter: {error}")),
+    }
+}
+
+/// Runs an operation that does nothing: a sandbox may let a ring be made and not used.
+fn run_nothing(ring: &mut IoUring) -> io::Result<()> {
+    // SAFETY: the operation points to no memory.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }
+        .expect("a new ring has room for one");
+    loop {
+        match ring.submit_and_wait(1) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            entered => return entered.map(drop),
+        }
     }
 }
 

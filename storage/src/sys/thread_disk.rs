@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::file;
 use super::housekeeper::{Files, Housekeeper, Wake, end};
 use super::map::Map;
+use super::{file, is_refused};
 use crate::disk::{
     BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
 };
@@ -129,17 +129,25 @@ fn run(token: u64, job: Job, outbox: &Sender<Completion>) {
     }
 }
 
-/// Writes, and syncs what was written.
+/// Writes, and syncs what was written; with all of the file where the two cannot be had in one call.
 fn write_synced(fd: RawFd, bytes: &[u8], at: u64) -> io::Result<usize> {
-    let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let offset = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
     // SAFETY: one part, whose bytes are borrowed during the call, which only reads them. The descriptor is open, as
     // `borrow` says.
-    let written = unsafe { libc::pwritev2(fd, &raw const part, 1, at, libc::RWF_DSYNC) };
-    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    let written = unsafe { libc::pwritev2(fd, &raw const part, 1, offset, libc::RWF_DSYNC) };
+    match usize::try_from(written).map_err(|_| io::Error::last_os_error()) {
+        Err(error) if is_refused(&error) => {
+            let file = borrow(fd);
+            let written = file.write_at(bytes, at)?;
+            file.sync_data()?;
+            Ok(written)
+        }
+        written => written,
+    }
 }
 
 /// A file that the disk owns, used by its thread.

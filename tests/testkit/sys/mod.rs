@@ -1,18 +1,28 @@
-//! Signals, children that do not outlive their parent, and what std does not do with sockets.
+//! Signals, children that do not outlive their parent or live in a sandbox, sockets that share a port, and what the kernel
+//! knows of a connection.
+
+mod docker;
+pub(crate) mod seccomp;
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// What a process is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub enum Signal {
     /// Stop in good order.
     Terminate,
     /// Stop as on Ctrl-C.
     Interrupt,
+    /// Read the settings again.
+    HangUp,
+    /// One of the two that mean what a program wants.
+    User1,
+    /// The other one.
+    User2,
 }
 
 /// Sends a signal to a child that has not been waited for, so that its number cannot mean another process.
@@ -20,6 +30,9 @@ pub(crate) fn signal(child: &std::process::Child, signal: Signal) -> io::Result<
     let number = match signal {
         Signal::Terminate => libc::SIGTERM,
         Signal::Interrupt => libc::SIGINT,
+        Signal::HangUp => libc::SIGHUP,
+        Signal::User1 => libc::SIGUSR1,
+        Signal::User2 => libc::SIGUSR2,
     };
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     // SAFETY: kill takes no pointers.
@@ -66,30 +79,51 @@ pub(crate) fn segments_in(stream: &TcpStream) -> io::Result<u32> {
     Ok(u32::from_ne_bytes(field))
 }
 
-/// A listener that others may listen beside, on the same address: the kernel deals the connections out among them.
-pub(crate) fn listen_beside(address: SocketAddrV4, backlog: i32) -> io::Result<TcpListener> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// Listens on an address that others may share (`SO_REUSEPORT`), as brokers of version 0.1.0 do; an IPv6 wildcard takes
+/// IPv4 as well.
+pub(crate) fn listen_beside(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     // SAFETY: socket takes no pointers.
-    let fd = check(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
-    // SAFETY: the descriptor was just made, and nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor is fresh and has no other owner.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     for option in [libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
         set_option(&socket, option, &1i32)?;
     }
-    let raw = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from(*address.ip()).to_be(),
-        },
-        sin_zero: [0; 8],
+    let bound = match address {
+        SocketAddr::V4(address) => {
+            // SAFETY: sockaddr_in is plain integers, for which zero is a value.
+            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = address.port().to_be();
+            raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
+            bind(&socket, &raw)
+        }
+        SocketAddr::V6(address) => {
+            // SAFETY: sockaddr_in6 is plain integers, for which zero is a value.
+            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = address.port().to_be();
+            raw.sin6_addr.s6_addr = address.ip().octets();
+            bind(&socket, &raw)
+        }
     };
-    let size = size_of_val(&raw) as libc::socklen_t;
-    // SAFETY: `raw` is an address of `size` bytes that outlives the call.
-    check(unsafe { libc::bind(fd, (&raw const raw).cast(), size) })?;
+    bound?;
     // SAFETY: listen takes no pointers.
-    check(unsafe { libc::listen(fd, backlog) })?;
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(TcpListener::from(socket))
+}
+
+/// Binds to an address, which is one of the kernel's `sockaddr_...`.
+fn bind<T>(socket: &OwnedFd, address: &T) -> io::Result<()> {
+    let (start, size) = (&raw const *address, size_of::<T>() as libc::socklen_t);
+    // SAFETY: `address` has `size` bytes and lives during the call.
+    check(unsafe { libc::bind(socket.as_raw_fd(), start.cast(), size) })?;
+    Ok(())
 }
 
 /// Closing the socket resets the connection.

@@ -10,10 +10,16 @@ use super::check;
 /// Descriptors that stay open in every table: the standard streams.
 const STANDARD: [RawFd; 3] = [0, 1, 2];
 
-/// Gives the calling thread a table of its own with nothing in it but the standard streams and `keep`.
+/// Gives the calling thread a table of its own with nothing in it but the standard streams and `keep`. Where a sandbox
+/// refuses that, the thread stays in the table of all, whose limit is met sooner.
 pub(crate) fn unshare(keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: unshare takes no pointers; CLONE_FILES only replaces this thread's descriptor table by a copy.
-    check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
+    match check(unsafe { libc::unshare(libc::CLONE_FILES) }) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+            return Ok(());
+        }
+        unshared => unshared?,
+    };
     let mut kept: Vec<RawFd> = STANDARD.iter().chain(keep).copied().collect();
     kept.sort_unstable();
     kept.dedup();
