@@ -186,6 +186,8 @@ impl Shard {
                     bytes,
                     need,
                     counted: 0,
+                    begun_tick: self.now_tick(),
+                    fed_tick: 0,
                 }),
             );
         }
@@ -199,6 +201,9 @@ impl Shard {
         let (visit, used, need) = self.consume(id, &partial.bytes);
         self.freed |= self.partial_bytes <= PARTIAL_BYTES_BUDGET;
         if used < partial.bytes.len() && visit != Visit::Over {
+            if used > 0 {
+                partial.begun_tick = self.now_tick();
+            }
             partial.bytes.drain(..used);
             partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             partial.need = need;
@@ -207,8 +212,7 @@ impl Shard {
         visit
     }
 
-    /// Takes frames from the front of `input`, one of which is a sign of life; bytes that never become a frame are not.
-    /// Tells how many bytes they were, and how many the next frame has.
+    /// Takes frames from the front of `input`, one of which is a sign of life. Tells how many bytes they were, and how many the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
         self.storage_time.leave(&mut *self.clock);
@@ -254,17 +258,31 @@ impl Shard {
         }
     }
 
-    /// Keeps input with its session until there is more of it, or its frame can be taken.
+    /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
+    /// are a sign of life, because there is a bound to how long it may take.
     fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
+        let now_tick = self.now_tick();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         self.partial_bytes += partial.bytes.len() - partial.counted;
         partial.counted = partial.bytes.len();
+        partial.fed_tick = now_tick;
+        let incomplete = partial.is_incomplete();
         session.partial = Some(partial);
+        if incomplete {
+            if session.stage == Stage::Open {
+                session.heard_tick = now_tick;
+                session.pinged = false;
+            }
+            if !session.watched {
+                self.watch_frame(id);
+            }
+        }
     }
 
-    /// A frame that cannot be. Before the hello it means that somebody speaks another protocol.
+    /// A frame that cannot be. A head that cannot be, before the hello, almost always means that somebody speaks another
+    /// protocol; but it may be a hello that was damaged on its way, and the code says so.
     fn refuse_frame(&mut self, id: SessionId, error: FrameError) {
         let greeting = self
             .sessions
@@ -274,12 +292,12 @@ impl Shard {
             error,
             FrameError::Size { .. } | FrameError::UnknownKind { .. } | FrameError::TooLarge { .. }
         );
-        let error = if greeting && foreign {
+        let reason = if greeting && foreign {
             FrameError::Magic
         } else {
             error
         };
-        self.refuse(id, error.into(), &error.to_string());
+        self.refuse(id, error.into(), &reason.to_string());
     }
 
     /// Reads on a session that is over, so that its end comes through.

@@ -62,6 +62,16 @@ pub(crate) struct Partial {
     pub(crate) need: usize,
     /// Bytes of it that the shard's total counts.
     pub(crate) counted: usize,
+    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
+    pub(crate) begun_tick: u32,
+    pub(crate) fed_tick: u32,
+}
+
+impl Partial {
+    /// Whether the frame at the front lacks bytes.
+    pub(crate) const fn is_incomplete(&self) -> bool {
+        self.bytes.len() < self.need
+    }
 }
 
 /// Control frames on their way out.
@@ -113,10 +123,13 @@ const POSITION_BITS: u32 = 48;
 pub(crate) struct Session {
     pub(crate) stream: TcpStream,
     generation: u32,
-    /// When something was last read, in ticks of the timer wheel; before the hello, when the connection came.
+    /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
     pub(crate) heard_tick: u32,
     /// After this much silence it is asked for a sign of life, in milliseconds.
     pub(crate) heartbeat_ms: u32,
+    /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
+    /// they have come since.
+    pub(crate) taken: u32,
     pub(crate) stage: Stage,
     /// The socket takes nothing until epoll says otherwise.
     pub(crate) blocked: bool,
@@ -134,6 +147,8 @@ pub(crate) struct Session {
     pub(crate) held: bool,
     /// Was asked for a sign of life and has given none since.
     pub(crate) pinged: bool,
+    /// A timer runs for the rest of the frame that has begun.
+    pub(crate) watched: bool,
     /// Published records that wait for their outcome, and their bytes.
     pub(crate) inflight_records: u32,
     pub(crate) inflight_bytes: u32,
@@ -195,7 +210,9 @@ impl Sessions {
             warming: false,
             held: false,
             pinged: false,
+            watched: false,
             heartbeat_ms: 0,
+            taken: 0,
             inflight_records: 0,
             inflight_bytes: 0,
             partial: None,

@@ -111,6 +111,8 @@ pub(crate) struct Shard {
     pub(crate) sessions: Sessions,
     pub(crate) registry: Registry,
     pub(crate) timers: TimerWheel,
+    /// Sessions of which the rest of a frame is awaited.
+    pub(crate) frame_timers: TimerWheel,
     pub(crate) store: Store,
     pub(crate) progress: Progress,
     pub(crate) logs: Vec<LogView>,
@@ -214,6 +216,7 @@ impl Shard {
             sessions: Sessions::default(),
             registry: Registry::default(),
             timers: TimerWheel::new(now.monotonic_ms),
+            frame_timers: TimerWheel::new(now.monotonic_ms),
             store: parts.store,
             progress: Progress::default(),
             files: SegmentFiles::new(SEGMENT_FILES_MAX),
@@ -393,6 +396,7 @@ impl Shard {
             .map(|due| due.saturating_sub(now));
         [
             self.timers.wait_ms(now),
+            self.frame_timers.wait_ms(now),
             disk,
             self.retry.then_some(RETRY_MS),
             self.held_wait_ms(),
@@ -430,7 +434,7 @@ impl Shard {
         }
         if event.is_writable() && session.blocked {
             session.blocked = false;
-            if session.stage == Stage::Open {
+            if matches!(session.stage, Stage::Open | Stage::Closing) {
                 // A peer that takes bytes is alive.
                 session.heard_tick = now_tick;
                 session.pinged = false;

@@ -65,3 +65,21 @@ pub(crate) fn segments_in(stream: &TcpStream) -> io::Result<u32> {
     let field = info[SEGMENTS_IN..].try_into().map_err(io::Error::other)?;
     Ok(u32::from_ne_bytes(field))
 }
+
+/// Limits what a socket takes in before it is read, so that its reader's pace is seen by the peer.
+pub(crate) fn set_receive_buffer(stream: &TcpStream, bytes: i32) -> io::Result<()> {
+    // SAFETY: `bytes` is a valid int of the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const bytes).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
