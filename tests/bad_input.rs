@@ -1,5 +1,5 @@
 //! Bad input gets a Goodbye that names what and why, closes the one session that sent it, and changes nothing for
-//! anybody else.
+//! anybody else. It is final where a checksum proves that the client meant it.
 
 use oyez_protocol::header::kind;
 use testkit::process::run;
@@ -108,30 +108,31 @@ fn check(case: &Case, farewell: &Farewell) {
             farewell.reason
         );
     }
-    assert!(
-        !case.code.may_reconnect(),
-        "{what}: the same would happen again"
+    assert_eq!(
+        farewell.code.may_reconnect(),
+        case.code == GoodbyeCode::Damaged,
+        "{what}: whatever may have been damaged is worth another try, and nothing else"
     );
 }
 
 #[test]
 fn who_does_not_begin_with_a_hello_is_told_so() {
-    use GoodbyeCode::{NotOyez, Unexpected, Version};
+    use GoodbyeCode::{Damaged, NotOyez, Unexpected, Version};
     let magic = [&b"NOPE"[..], &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let cases = vec![
         case(
             "an HTTP request",
             "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
-            NotOyez,
+            Damaged,
             &["does not begin with an Oyez hello"],
         ),
         case(
             "a TLS hello",
             [22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3],
-            NotOyez,
+            Damaged,
             &["Oyez hello"],
         ),
-        case("zeros", [0; 64], NotOyez, &["Oyez hello"]),
+        case("zeros", [0; 64], Damaged, &["Oyez hello"]),
         case(
             "another magic",
             control(kind::HELLO, 0, 0, &magic),
@@ -162,30 +163,30 @@ fn who_does_not_begin_with_a_hello_is_told_so() {
 
 #[test]
 fn a_frame_over_the_limit_is_refused_by_its_head_alone() {
-    use GoodbyeCode::TooLarge;
+    use GoodbyeCode::Damaged;
     let cases = vec![
         case(
             "a record over the broker's limit",
             head(262_152, kind::RECORD),
-            TooLarge,
+            Damaged,
             &["262152 bytes", "at most 262144"],
         ),
         case(
             "a record of 4 GiB",
             head(u32::MAX - 7, kind::RECORD),
-            TooLarge,
+            Damaged,
             &["4294967288 bytes", "at most 262144"],
         ),
         case(
             "a control frame",
             head(65_544, kind::SUBSCRIBE),
-            TooLarge,
+            Damaged,
             &["kind 4", "65544 bytes", "at most 65536"],
         ),
         case(
             "a frame to be skipped",
             head(1 << 30, 0x90),
-            TooLarge,
+            Damaged,
             &["kind 144"],
         ),
     ];
@@ -194,38 +195,38 @@ fn a_frame_over_the_limit_is_refused_by_its_head_alone() {
 
 #[test]
 fn a_wrong_checksum_is_named() {
-    use GoodbyeCode::Checksum;
+    use GoodbyeCode::Damaged;
     let good = record("a/topic", &["a payload"], 7);
     let end = good.len() - 8;
     let cases = vec![
         case(
             "in a payload",
             flipped(good.clone(), end),
-            Checksum,
+            Damaged,
             &["record's checksum"],
         ),
         case(
             "in a topic",
             flipped(good.clone(), 50),
-            Checksum,
+            Damaged,
             &["record's checksum"],
         ),
         case(
             "in the checksum",
             flipped(good, 9),
-            Checksum,
+            Damaged,
             &["record's checksum"],
         ),
         case(
             "in a subscription",
             flipped(subscribe_to(b"a/topic"), 20),
-            Checksum,
+            Damaged,
             &["kind 4", "checksum"],
         ),
         case(
             "in a frame to be skipped",
             flipped(control(0x90, 0, 0, b"whatever"), 20),
-            Checksum,
+            Damaged,
             &["kind 144", "checksum"],
         ),
     ];
@@ -279,26 +280,26 @@ fn a_length_that_lies_inside_a_record_is_refused() {
 
 #[test]
 fn a_size_that_no_frame_has_is_refused() {
-    use GoodbyeCode::BadFrame;
+    use GoodbyeCode::{BadFrame, Damaged};
     let mut topic_beyond_frame = vec![0; 16];
     topic_beyond_frame.extend_from_slice(&[200, b'a']);
     let cases = vec![
         case(
             "a size that is no multiple",
             head(57, kind::RECORD),
-            BadFrame,
+            Damaged,
             &["57 bytes"],
         ),
         case(
             "a size below the head",
             head(0, kind::RECORD),
-            BadFrame,
+            Damaged,
             &["0 bytes"],
         ),
         case(
             "a record without a block",
             head(48, kind::RECORD),
-            BadFrame,
+            Damaged,
             &["48 bytes"],
         ),
         case(
@@ -354,18 +355,18 @@ fn with_unknown_extra() -> Vec<u8> {
 
 #[test]
 fn what_the_version_does_not_know_is_refused() {
-    use GoodbyeCode::BadFrame;
+    use GoodbyeCode::{BadFrame, Damaged};
     let cases = vec![
         case(
             "a kind",
             control(77, 0, 0, &[]),
-            BadFrame,
+            Damaged,
             &["kind 77", "not known"],
         ),
         case(
             "kind 0",
             control(0, 0, 0, &[]),
-            BadFrame,
+            Damaged,
             &["kind 0", "not known"],
         ),
         case("a codec", bent(|r| r[5] = 2), BadFrame, &["0x02", "codec"]),
@@ -465,7 +466,7 @@ fn a_session_that_was_refused_has_published_nothing_after_the_bad_frame() {
     bytes.extend_from_slice(&flipped(record("a/topic", &["broken"], 2), 50));
     bytes.extend_from_slice(&record("a/topic", &["after"], 3));
     session.send(&bytes);
-    assert_eq!(session.farewell().code, GoodbyeCode::Checksum);
+    assert_eq!(session.farewell().code, GoodbyeCode::Damaged);
     let mut reader = broker.connect();
     reader.subscribe("a/topic", Start::Earliest);
     assert_eq!(reader.messages("a/topic", 1), [(0, b"before".to_vec())]);

@@ -8,11 +8,15 @@ use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::{debug, info};
 
 use crate::budget::{Budget, CLOSE_STEPS};
+use crate::heartbeat::note_taken;
 use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
 
-/// Time that a refused peer has to take its Goodbye, in milliseconds.
+/// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
 pub(crate) const LINGER_MS: u64 = 2_000;
+/// Time that it has to take its Goodbye, or some of what lies before it: a receiver that reads slowly makes room in large
+/// steps.
+pub(crate) const LINGER_STEP_MS: u64 = 10_000;
 
 /// Why a connection is closed without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,11 @@ impl Shard {
             self.room.input.count(&mut partial.counted, 0);
         }
         session.heard_tick = now_tick;
-        self.timers.arm(id, self.now.monotonic_ms + LINGER_MS);
+        // In a shutdown the operator says how long a peer may take for its last bytes.
+        if !self.drain.is_begun() {
+            note_taken(session);
+            self.timers.arm(id, self.now.monotonic_ms + LINGER_MS);
+        }
     }
 
     /// The Goodbye is out: shut our side and wait for the peer to shut its own.

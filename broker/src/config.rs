@@ -162,7 +162,7 @@ impl Default for Config {
             raw_size_max: RAW_SIZE_DEFAULT,
             inflight_records_max: 1024,
             inflight_bytes_max: 4 << 20,
-            heartbeat_ms: 60_000,
+            heartbeat_ms: 300_000,
             hello_timeout_ms: 10_000,
             send_buffer_bytes: 128 << 10,
             default_durability: Durability::Synced,

@@ -72,6 +72,12 @@ impl Shard {
             self.refuse(id, GoodbyeCode::Version, &reason);
             return Taken::Over;
         }
+        if !hello.credentials.is_empty() {
+            let reason = "this broker has no access control and cannot check credentials; \
+                          connect without them";
+            self.refuse(id, GoodbyeCode::Credentials, reason);
+            return Taken::Over;
+        }
         debug!(session = id.key(), name = hello.name, "hello");
         let config = &self.shared.config;
         let heartbeat_ms = match hello.heartbeat_ms {

@@ -12,6 +12,7 @@ use tracing::error;
 
 use crate::close::Reason;
 use crate::error::ShardError;
+use crate::session::Stage;
 use crate::shard::Shard;
 
 /// How often a draining shard looks whether the others have come as far.
@@ -179,7 +180,15 @@ impl Shard {
     fn is_empty_or_late(&mut self) -> bool {
         if self.now.monotonic_ms >= self.drain.until_ms {
             for id in self.sessions.ids() {
-                self.disconnect(id, Reason::Stopping);
+                let session = self.sessions.get(id);
+                // What the kernel has got it goes on sending, to a peer that reads slowly.
+                let all_out = session.is_some_and(|session| session.stage == Stage::Lingering);
+                let reason = if all_out {
+                    Reason::Refused
+                } else {
+                    Reason::Stopping
+                };
+                self.disconnect(id, reason);
             }
         }
         self.sessions.len() == 0

@@ -68,7 +68,9 @@
 //!
 //! ## When something is wrong
 //!
-//! A bad frame ends its session with a `Goodbye` that says what and why (`close`), and nobody else notices. A full disk
+//! A bad frame ends its session with a `Goodbye` that says what and why (`close`), and nobody else notices; the client may
+//! come back unless a checksum proves that it meant what it sent. A session that neither says nor takes anything is asked,
+//! then closed (`heartbeat`). A full disk
 //! refuses publishes and goes on delivering; so does one that makes no next segment, after some seconds. What the store
 //! tries again is told once and counted (`pump`). A log that cannot be written stops the process: no acknowledgement may
 //! follow; so does a data directory that vanishes (`watch`). SIGTERM drains (`drain`): nobody is read, everything read is

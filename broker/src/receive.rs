@@ -173,7 +173,7 @@ impl Shard {
             return Visit::Over;
         };
         match session.partial.take() {
-            Some(partial) if partial.is_ready() => self.consume_kept(id, partial),
+            Some(partial) if !partial.is_incomplete() => self.consume_kept(id, partial),
             partial => {
                 session.partial = partial;
                 Visit::More
@@ -277,7 +277,7 @@ impl Shard {
         let (visit, used, need) = self.consume(id, input);
         if used < input.len() && visit != Visit::Over {
             let bytes = input[used..].to_vec();
-            let partial = Partial::new(bytes, need, self.now.monotonic_ms);
+            let partial = Partial::new(bytes, need, self.now_tick());
             self.keep(id, Box::new(partial));
         }
         visit
@@ -291,6 +291,7 @@ impl Shard {
         self.reading.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
+                partial.begun_tick = self.now_tick();
                 partial.bytes.drain(..used);
                 partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             }
@@ -300,8 +301,7 @@ impl Shard {
         visit
     }
 
-    /// Takes frames from the front of `input`, one of which is a sign of life; bytes that never become a frame are not.
-    /// Tells how many bytes they were, and how many the next frame has.
+    /// Takes frames from the front of `input`, one of which is a sign of life. Tells how many bytes they were, and how many the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
         self.storage_time.leave(&mut *self.clock);
@@ -349,19 +349,32 @@ impl Shard {
         size > HELLO_SIZE_MAX && self.sessions.get(id).is_some_and(greets)
     }
 
-    /// Keeps input with its session until there is more of it, or its frame can be taken.
+    /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
+    /// are a sign of life, because there is a bound to how long it may take.
     fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
+        let now_tick = self.now_tick();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        partial.note_growth(self.now.monotonic_ms);
+        partial.note_growth(now_tick);
         let bytes = partial.bytes.capacity();
         self.room.input.count(&mut partial.counted, bytes);
+        let incomplete = partial.is_incomplete();
         session.partial = Some(partial);
         self.room.note(id, session);
+        if incomplete {
+            if session.stage == Stage::Open {
+                session.heard_tick = now_tick;
+                session.pinged = false;
+            }
+            if !session.watched {
+                self.watch_frame(id);
+            }
+        }
     }
 
-    /// A frame that cannot be. Before the hello it means that somebody speaks another protocol.
+    /// A frame that cannot be. A head that cannot be, before the hello, almost always means that somebody speaks another
+    /// protocol; but it may be a hello that was damaged on its way, and the code says so.
     fn refuse_frame(&mut self, id: SessionId, error: FrameError) {
         let greeting = self
             .sessions
@@ -371,12 +384,12 @@ impl Shard {
             error,
             FrameError::Size { .. } | FrameError::UnknownKind { .. } | FrameError::TooLarge { .. }
         );
-        let error = if greeting && foreign {
+        let reason = if greeting && foreign {
             FrameError::Magic
         } else {
             error
         };
-        self.refuse(id, error.into(), &error.to_string());
+        self.refuse(id, error.into(), &reason.to_string());
     }
 
     /// Reads on a session that is over, so that its end comes through.

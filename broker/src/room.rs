@@ -12,6 +12,7 @@ use oyez_protocol::event::GoodbyeCode;
 use crate::listener::FULL_RETRY_MS;
 use crate::session::{Session, SessionId};
 use crate::shard::Shard;
+use crate::timer::TICK_MS;
 
 /// Bytes of input that all shards together keep for their sessions, and of answers.
 const INPUT_BYTES: usize = 128 << 20;
@@ -132,8 +133,8 @@ fn stalled_since_ms(session: &Session) -> Option<u64> {
     let unread = session.outgoing.as_ref().filter(|_| session.blocked);
     let refuses_answers = session.awaits_answer && unread.is_some();
     let input = session.partial.as_ref();
-    let input = input.filter(|partial| !partial.is_ready() || refuses_answers);
-    let input_ms = input.map(|partial| partial.grown_ms);
+    let input = input.filter(|partial| partial.is_incomplete() || refuses_answers);
+    let input_ms = input.map(|partial| u64::from(partial.grown_tick) * TICK_MS);
     let output_ms = unread.map(|outgoing| outgoing.moved_ms);
     [input_ms, output_ms].into_iter().flatten().min()
 }

@@ -64,35 +64,41 @@ pub(crate) struct Partial {
     pub(crate) need: usize,
     /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
+    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
+    pub(crate) begun_tick: u32,
+    pub(crate) fed_tick: u32,
     /// How long it was when it last counted as grown, and when that was.
-    pub(crate) grown_to: usize,
-    pub(crate) grown_ms: u64,
+    grown_to: usize,
+    pub(crate) grown_tick: u32,
 }
 
-/// A frame that comes in grows by this much at least, or counts as stalled: a byte now and then is no progress.
+/// Input grows by this much at least, or counts as stalled: a byte now and then is no progress.
 const GROWTH_BYTES: usize = 4 << 10;
 
 impl Partial {
-    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_ms: u64) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
         Self {
             need,
             counted: 0,
+            begun_tick: now_tick,
+            fed_tick: now_tick,
             grown_to: bytes.len(),
-            grown_ms: now_ms,
+            grown_tick: now_tick,
             bytes,
         }
     }
 
-    /// Whether its first frame is there as far as it has to be to be looked at.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.bytes.len() >= self.need
+    /// Whether the frame at the front lacks bytes.
+    pub(crate) const fn is_incomplete(&self) -> bool {
+        self.bytes.len() < self.need
     }
 
-    /// Notes whether it has grown, or shrunk because frames were taken from it.
-    pub(crate) fn note_growth(&mut self, now_ms: u64) {
+    /// Notes that bytes have come, or were taken.
+    pub(crate) fn note_growth(&mut self, now_tick: u32) {
+        self.fed_tick = now_tick;
         let size = self.bytes.len();
         if size < self.grown_to || size >= self.grown_to + GROWTH_BYTES {
-            (self.grown_to, self.grown_ms) = (size, now_ms);
+            (self.grown_to, self.grown_tick) = (size, now_tick);
         }
     }
 }
@@ -150,10 +156,13 @@ const POSITION_BITS: u32 = 48;
 pub(crate) struct Session {
     pub(crate) stream: TcpStream,
     generation: u32,
-    /// When something was last read, in ticks of the timer wheel; before the hello, when the connection came.
+    /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
     pub(crate) heard_tick: u32,
     /// After this much silence it is asked for a sign of life, in milliseconds.
     pub(crate) heartbeat_ms: u32,
+    /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
+    /// they have come since.
+    pub(crate) taken: u32,
     pub(crate) stage: Stage,
     /// The socket takes nothing until epoll says otherwise.
     pub(crate) blocked: bool,
@@ -177,6 +186,8 @@ pub(crate) struct Session {
     pub(crate) held: bool,
     /// Was asked for a sign of life and has given none since.
     pub(crate) pinged: bool,
+    /// A timer runs for the rest of the frame that has begun.
+    pub(crate) watched: bool,
     /// Published records that wait for their outcome, and their bytes.
     pub(crate) inflight_records: u32,
     pub(crate) inflight_bytes: u32,
@@ -262,7 +273,9 @@ impl Sessions {
             warming: false,
             held: false,
             pinged: false,
+            watched: false,
             heartbeat_ms: 0,
+            taken: 0,
             inflight_records: 0,
             inflight_bytes: 0,
             partial: None,

@@ -106,6 +106,8 @@ pub(crate) struct Shard {
     pub(crate) sessions: Sessions,
     pub(crate) registry: Registry,
     pub(crate) timers: TimerWheel,
+    /// Sessions of which the rest of a frame is awaited.
+    pub(crate) frame_timers: TimerWheel,
     pub(crate) store: Store,
     pub(crate) progress: Progress,
     pub(crate) logs: Vec<LogView>,
@@ -152,8 +154,9 @@ pub(crate) struct Shard {
     pub(crate) places_spare: Vec<Vec<Place>>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
-    /// Sessions whose timer is due.
+    /// Sessions whose timer is due, and those whose frame should have come.
     pub(crate) due: VecDeque<SessionId>,
+    pub(crate) frames_due: VecDeque<SessionId>,
     pub(crate) next_nonce: u32,
     pub(crate) drain: Drain,
     pub(crate) awake: Awake,
@@ -216,6 +219,7 @@ impl Shard {
             sessions: Sessions::default(),
             registry: Registry::default(),
             timers: TimerWheel::new(now.monotonic_ms),
+            frame_timers: TimerWheel::new(now.monotonic_ms),
             store: parts.store,
             progress: Progress::default(),
             files: SegmentFiles::new(SEGMENT_FILES_MAX),
@@ -247,6 +251,7 @@ impl Shard {
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
             due: VecDeque::new(),
+            frames_due: VecDeque::new(),
             next_nonce: 0,
             drain: Drain::default(),
             awake: parts.awake,
@@ -375,6 +380,7 @@ impl Shard {
             || self.room.has_some_again()
             || !self.leaving.is_empty()
             || !self.due.is_empty()
+            || !self.frames_due.is_empty()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
@@ -395,6 +401,7 @@ impl Shard {
             .map(|due| due.saturating_sub(now));
         [
             self.timers.wait_ms(now),
+            self.frame_timers.wait_ms(now),
             disk,
             (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
             self.held_wait_ms(),
@@ -432,7 +439,7 @@ impl Shard {
         }
         if event.is_writable() && session.blocked {
             session.blocked = false;
-            if session.stage == Stage::Open {
+            if matches!(session.stage, Stage::Open | Stage::Closing) {
                 // A peer that takes bytes is alive.
                 session.heard_tick = now_tick;
                 session.pinged = false;

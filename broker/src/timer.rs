@@ -7,32 +7,36 @@ use crate::session::SessionId;
 
 /// Length of one slot in milliseconds; also the grain in which sessions remember when they were heard.
 pub(crate) const TICK_MS: u64 = 256;
-/// Slots of the wheel; what lies further ahead than a revolution is called early and arms itself again.
-const SLOTS: usize = 1024;
+/// Slots of the wheel: a revolution takes 524 seconds, more than the default heartbeat. What lies further ahead is called
+/// early and arms itself again.
+const SLOTS: usize = 2048;
+const WORD_BITS: usize = u64::BITS as usize;
 
 /// Timers of one shard.
 #[derive(Debug)]
 pub(crate) struct TimerWheel {
     slots: Vec<Vec<SessionId>>,
+    /// A bit for each slot that holds something, because the next one is looked for in every turn.
+    occupied: [u64; SLOTS / WORD_BITS],
     /// The slot number (of all time, not of this revolution) up to which timers have fired.
     fired: u64,
-    armed: usize,
 }
 
 impl TimerWheel {
     pub(crate) fn new(now_ms: u64) -> Self {
         Self {
             slots: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
+            occupied: [0; SLOTS / WORD_BITS],
             fired: now_ms / TICK_MS,
-            armed: 0,
         }
     }
 
     /// Calls `session` back at `due_ms`, up to a slot later.
     pub(crate) fn arm(&mut self, session: SessionId, due_ms: u64) {
         let slot = (due_ms / TICK_MS + 1).clamp(self.fired + 1, self.fired + SLOTS as u64 - 1);
-        self.slots[Self::index(slot)].push(session);
-        self.armed += 1;
+        let index = Self::index(slot);
+        self.slots[index].push(session);
+        self.occupied[index / WORD_BITS] |= 1 << (index % WORD_BITS);
     }
 
     /// Moves everything due at `now_ms` into `due`.
@@ -43,21 +47,27 @@ impl TimerWheel {
         let last = now.min(self.fired + SLOTS as u64);
         for slot in first..=last {
             // With its memory: a burst of connections would else leave its mark in every slot.
-            let timers = std::mem::take(&mut self.slots[Self::index(slot)]);
-            self.armed -= timers.len();
-            due.extend(timers);
+            let index = Self::index(slot);
+            due.extend(std::mem::take(&mut self.slots[index]));
+            self.occupied[index / WORD_BITS] &= !(1 << (index % WORD_BITS));
         }
         self.fired = self.fired.max(now);
     }
 
     /// Milliseconds until the next slot is due, if anything is armed.
     pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        if self.armed == 0 {
-            return None;
-        }
-        let ahead = (self.fired + 1..=self.fired + SLOTS as u64)
-            .find(|slot| !self.slots[Self::index(*slot)].is_empty())?;
-        Some((ahead * TICK_MS).saturating_sub(now_ms).max(1))
+        let first = Self::index(self.fired + 1);
+        // The rest of the first word, the words behind it, and at last the part of the first word that was left out.
+        let mut mask = u64::MAX << (first % WORD_BITS);
+        let words = self.occupied.len();
+        let found = (0..=words).find_map(|step| {
+            let word = (first / WORD_BITS + step) % words;
+            let bits = self.occupied[word] & std::mem::replace(&mut mask, u64::MAX);
+            (bits != 0).then(|| word * WORD_BITS + bits.trailing_zeros() as usize)
+        })?;
+        let ahead = (found + SLOTS - first) % SLOTS;
+        let slot = self.fired + 1 + ahead as u64;
+        Some((slot * TICK_MS).saturating_sub(now_ms).max(1))
     }
 
     fn index(slot: u64) -> usize {
@@ -97,6 +107,39 @@ mod tests {
         wheel.advance(TICK_MS * SLOTS as u64 * 3, &mut due);
         assert_eq!(due.len(), 100);
         assert_eq!(wheel.wait_ms(0), None);
+    }
+
+    #[test]
+    fn a_timer_of_five_minutes_is_not_called_early() {
+        let (mut wheel, mut due) = (TimerWheel::new(0), Vec::new());
+        wheel.arm(session(1), 300_000);
+        wheel.advance(299_999, &mut due);
+        assert!(due.is_empty());
+        wheel.advance(300_000 + TICK_MS, &mut due);
+        assert_eq!(due, [session(1)]);
+    }
+
+    #[test]
+    fn the_wait_is_that_for_the_earliest_wherever_the_wheel_stands() {
+        for fired in [
+            0,
+            1,
+            62,
+            63,
+            64,
+            1000,
+            SLOTS as u64 - 2,
+            SLOTS as u64 * 7 - 1,
+        ] {
+            let now_ms = fired * TICK_MS;
+            for ahead in [1, 2, 63, 64, 65, 1500, SLOTS as u64 - 2] {
+                let mut wheel = TimerWheel::new(now_ms);
+                wheel.arm(session(1), now_ms + (SLOTS as u64 - 2) * TICK_MS);
+                wheel.arm(session(2), now_ms + (ahead - 1) * TICK_MS);
+                let wait = wheel.wait_ms(now_ms);
+                assert_eq!(wait, Some(ahead * TICK_MS), "{ahead} ahead of {fired}");
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,35 @@ use crate::options::ReconnectPolicy;
 /// A connection that stood for this long was a good one, even if nothing had to be said over it.
 const STOOD: Duration = Duration::from_secs(1);
 
+/// Refusals of what was sent, in a row and without progress, after which it is taken to be wrong and not damaged.
+const DAMAGES_MAX: u32 = 3;
+
+/// How often in a row the broker could not read what was sent, without any progress in between.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Damages(u32);
+
+impl Damages {
+    /// Something of what was sent has been answered.
+    pub(crate) const fn progress(&mut self) {
+        self.0 = 0;
+    }
+
+    /// A connection is lost over which something was to be sent.
+    ///
+    /// # Errors
+    /// When sending it again would end the same way.
+    pub(crate) fn lost(&mut self, error: &ConnectionError) -> Result<(), ConnectError> {
+        self.0 += u32::from(error.is_damage());
+        if self.0 < DAMAGES_MAX {
+            return Ok(());
+        }
+        Err(ConnectError::Damaged {
+            times: self.0,
+            last: error.clone(),
+        })
+    }
+}
+
 /// The attempts since the last progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
@@ -168,6 +197,25 @@ mod tests {
         assert_eq!(wait(4000, 5).unwrap(), Duration::from_secs(6));
         let error = wait(4000, 9).unwrap_err();
         assert!(matches!(error, ConnectError::GaveUp { .. }), "{error}");
+    }
+
+    #[test]
+    fn three_damages_in_a_row_are_the_senders_fault_and_progress_begins_anew() {
+        let damaged = goodbye(GoodbyeCode::Damaged, 0);
+        let mut damages = Damages::default();
+        for _ in 0..2 {
+            for _ in 0..2 {
+                damages.lost(&damaged).unwrap();
+                damages.lost(&ConnectionError::Closed).unwrap();
+            }
+            damages.progress();
+        }
+        damages.lost(&damaged).unwrap();
+        damages.lost(&damaged).unwrap();
+        match damages.lost(&damaged).unwrap_err() {
+            ConnectError::Damaged { times: 3, last } => assert!(last.is_damage()),
+            other => panic!("{other}"),
+        }
     }
 
     #[test]

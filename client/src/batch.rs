@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use oyez_protocol::checksum::crc32c;
 use oyez_protocol::limits::{Limits, MESSAGES_MAX};
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::{MessageRef, message_size};
@@ -218,7 +219,7 @@ impl Batcher {
         let Some(batch) = self.topics.get_mut(name) else {
             return;
         };
-        let correlation = self.correlations.fetch_add(1, Ordering::Relaxed);
+        let correlation = correlation(self.correlations.fetch_add(1, Ordering::Relaxed));
         let (messages, raw_size) = (batch.builder.count(), batch.builder.raw().len());
         let mut record = Vec::new();
         if self.options.compress {
@@ -237,6 +238,12 @@ impl Batcher {
             payload_bytes: std::mem::take(&mut batch.payload_bytes),
         });
     }
+}
+
+/// The id of a session's record of this number, in the order of the numbers. No checksum covers the id on its way, so it
+/// carries one: no flipped bit makes the id of another record of it, whose answer would then be taken for this one's.
+fn correlation(number: u64) -> u64 {
+    number << 16 | u64::from(crc32c(&number.to_le_bytes()) & 0xffff)
 }
 
 impl PublisherOptions {
@@ -260,6 +267,17 @@ mod tests {
             .push(topic, &message, Duration::from_millis(now_ms), &mut done)
             .unwrap();
         done
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_the_id_of_another_record() {
+        for number in [1, 2, 3, 1000, 0xffff_ffff] {
+            for bit in 0..48 {
+                let (one, other) = (correlation(number), correlation(number ^ 1 << bit));
+                assert!((one ^ other).count_ones() > 1, "bit {bit} of {number}");
+            }
+            assert!(correlation(number) < correlation(number + 1));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use oyez_protocol::Frame;
 use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Welcome};
 use oyez_protocol::limits::{CREDENTIALS_SIZE_MAX, Limits};
+use rustix::net::sockopt;
 
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
@@ -16,7 +17,15 @@ use crate::inbox::Inbox;
 use crate::options::ConnectOptions;
 
 /// Stands in for a broker that names no heartbeat.
-const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Times that a hello is said to one address.
+const HELLOS_MAX: u32 = 3;
+/// The kernel asks a broker of which nothing came for so long whether it is there; so often again, and so many times,
+/// before it ends the connection. No process wakes up for it, so that a heartbeat can be long.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// What the broker stated in its welcome.
 #[derive(Clone, Debug)]
@@ -72,12 +81,21 @@ impl Dialer {
         Err(last)
     }
 
+    /// A hello that was damaged on its way is said again.
     fn dial_one(&self, address: &SocketAddr) -> Result<Connection, ConnectionError> {
         let patience = self.options.connect_timeout;
         let deadline = Instant::now().checked_add(patience);
-        let stream = TcpStream::connect_timeout(address, patience)
-            .map_err(|error| self.unreachable(error))?;
-        Connection::shake_hands(stream, &self.options, deadline)
+        let mut hellos = 1;
+        loop {
+            let left = deadline.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
+            // Zero is no time to connect in.
+            let stream = TcpStream::connect_timeout(address, left.max(Duration::from_millis(1)))
+                .map_err(|error| self.unreachable(error))?;
+            match Connection::shake_hands(stream, &self.options, deadline) {
+                Err(error) if hellos < HELLOS_MAX && is_unread(&error) => hellos += 1,
+                answered => return answered,
+            }
+        }
     }
 
     fn unreachable(&self, source: std::io::Error) -> ConnectionError {
@@ -119,6 +137,7 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> Result<Self, ConnectionError> {
         stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
         let mut hello = Vec::new();
         Hello {
             version_min: VERSION,
@@ -147,8 +166,9 @@ impl Connection {
         Ok(connection)
     }
 
-    /// No deadline lies beyond the clock's end.
+    /// No deadline lies beyond the clock's end. A client that was not running when it came still finds what has arrived.
     fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
+        let mut late = false;
         loop {
             match self.inbox.next()? {
                 Some(Frame::Welcome(welcome)) if welcome.version == VERSION => {
@@ -165,10 +185,11 @@ impl Connection {
                     let left = deadline.map_or(Duration::MAX, |at| {
                         at.saturating_duration_since(Instant::now())
                     });
-                    if left.is_zero() {
+                    if late {
                         let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
                         return Err(late.into());
                     }
+                    late = left.is_zero();
                     self.receive(left)?;
                 }
             }
@@ -202,6 +223,25 @@ impl Connection {
         let _unsent = (&*self.socket).write_all(&bytes);
         let _closed = self.socket.shutdown(Shutdown::Both);
     }
+}
+
+/// Whether the broker has not got the hello that was sent: it was damaged, or a part of it was not one any more.
+const fn is_unread(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::Goodbye {
+            code: GoodbyeCode::Damaged | GoodbyeCode::Silent,
+            ..
+        }
+    )
+}
+
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
 }
 
 /// How a read ended.

@@ -12,7 +12,7 @@ use std::thread::Builder;
 use bytes::{Buf, Bytes};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Damages};
 use crate::connection::{Connection, is_timeout, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::inbox::Inbox;
@@ -54,19 +54,39 @@ impl Drop for LastWord {
 /// Carries over one connection after the other until the session is over; returns why.
 fn carry(shared: &Arc<Shared>, mut connection: Connection) -> ConnectError {
     let mut backoff = Backoff::new(shared.dialer.options.reconnect);
+    let mut damages = Damages::default();
     loop {
         let began_at = shared.time().now();
+        let answered = shared.state().ledger.answered();
         let lost = serve(shared, connection);
         shared.state().disconnected();
         backoff.stood(shared.time().now().saturating_sub(began_at));
         let Some(error) = lost else {
             return ConnectError::Closed;
         };
+        if let Err(error) = judge_damage(shared, &mut damages, answered, &error) {
+            return error;
+        }
         connection = match come_back(shared, &mut backoff, error) {
             Ok(connection) => connection,
             Err(error) => return error,
         };
     }
+}
+
+/// Whether it is worth while to send the same again. `answered` records were so when the connection began.
+fn judge_damage(
+    shared: &Shared,
+    damages: &mut Damages,
+    answered: u64,
+    error: &ConnectionError,
+) -> Result<(), ConnectError> {
+    let state = shared.state();
+    if state.ledger.answered() > answered || state.ledger.is_empty() {
+        damages.progress();
+        return Ok(());
+    }
+    damages.lost(error)
 }
 
 /// Serves one connection until it is lost, or the session ends: then there is no error.

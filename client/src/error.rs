@@ -33,6 +33,9 @@ pub enum ConnectionError {
         /// How long nothing came.
         silence: Duration,
     },
+    /// A frame began and its rest did not come: its size was damaged on its way, or the broker is gone.
+    #[error("the rest of a frame from the broker did not come in time")]
+    Unfinished,
     /// The broker ended the connection and said why.
     #[error("the broker said goodbye: {reason} ({code:?}, code {})", *.code as u16)]
     Goodbye {
@@ -68,6 +71,17 @@ impl ConnectionError {
             Self::Goodbye { code, .. } => code.may_reconnect(),
             _ => true,
         }
+    }
+
+    /// Whether the broker could not read what was sent, or waited for a part of it in vain.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Goodbye {
+                code: GoodbyeCode::Damaged,
+                ..
+            }
+        )
     }
 
     /// How long the broker asked to stay away.
@@ -113,6 +127,16 @@ pub enum ConnectError {
         #[source]
         last: ConnectionError,
     },
+    /// The broker could not read what was sent, again and again, and took nothing in between: it is not the way that does
+    /// the damage.
+    #[error("what was sent was refused {times} times in a row: {last}")]
+    Damaged {
+        /// Refusals.
+        times: u32,
+        /// The last of them.
+        #[source]
+        last: ConnectionError,
+    },
     /// This client was drained or closed before.
     #[error("this client is closed; connect again")]
     Closed,
@@ -125,6 +149,7 @@ impl ConnectError {
         matches!(
             self,
             Self::Refused(_)
+                | Self::Damaged { .. }
                 | Self::Connection(ConnectionError::Goodbye { .. })
                 | Self::GaveUp {
                     last: ConnectionError::Goodbye { .. },

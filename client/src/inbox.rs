@@ -14,6 +14,17 @@ pub(crate) struct Inbox {
     start: usize,
     end: usize,
     needed: usize,
+    /// Frames taken so far.
+    taken: u64,
+}
+
+/// A frame of which not all has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Incomplete {
+    /// Frames that came before it.
+    pub(crate) number: u64,
+    /// Bytes that it has, as far as is known.
+    pub(crate) size: usize,
 }
 
 impl Inbox {
@@ -49,9 +60,21 @@ impl Inbox {
             }
             Decoded::Frame { frame, size } => {
                 self.start += size;
+                self.taken += 1;
                 Ok(Some(frame))
             }
         }
+    }
+
+    /// The frame that has begun, when [`Inbox::next`] has found no whole one.
+    pub(crate) const fn incomplete(&self) -> Option<Incomplete> {
+        if self.start == self.end {
+            return None;
+        }
+        Some(Incomplete {
+            number: self.taken,
+            size: self.needed,
+        })
     }
 
     /// Whether the front looks like a whole frame, judged by its length alone.

@@ -76,6 +76,8 @@ pub(crate) struct Ledger {
     origins_made: u64,
     failures: usize,
     outcomes: HashMap<u64, Result<Ack, PublishError>>,
+    /// Records that the broker has answered.
+    answered: u64,
 }
 
 impl Ledger {
@@ -92,6 +94,7 @@ impl Ledger {
             origins_made: 0,
             failures: 0,
             outcomes: HashMap::new(),
+            answered: 0,
         };
         ledger.agree(terms);
         ledger
@@ -135,6 +138,11 @@ impl Ledger {
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() + self.sent.len() < self.records_max
             && self.waiting_bytes + self.sent_bytes < self.bytes_max
+    }
+
+    /// Records that the broker has answered so far.
+    pub(crate) const fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Whether everything is settled.
@@ -260,6 +268,7 @@ impl Ledger {
             let what = "the outcome of a record that was never sent";
             return Err(ConnectionError::Unexpected { what });
         };
+        self.answered += 1;
         self.sent_bytes -= parcel.record.len();
         let result = if entry.outcome == Outcome::Ok {
             Ok(Ack {

@@ -25,6 +25,8 @@
 //!   epoch, resumes there, trims what it had, and drops repeats.
 //! - **Nothing is skipped silently.** What cannot be delivered any more is told as [`Delivery::Gap`], a history that
 //!   changed as [`Delivery::NewEpoch`]. What arrives damaged is not delivered but asked for again.
+//! - **Damage on the way costs a connection and no more**: what the broker could not read is sent again over the next one.
+//!   After three refusals in a row without any progress it is taken to be wrong, and an error says so.
 //! - **Everything is bounded.** A publisher waits while as much is on its way as the broker allows; a subscription
 //!   reads no faster than it is asked, and the broker keeps the rest.
 //!

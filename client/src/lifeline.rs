@@ -99,10 +99,16 @@ impl Lifeline {
         self.heart.ring();
     }
 
-    /// Writes a frame. A failure is not told: the reader meets the end of the connection.
+    /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
+    /// of a frame.
     pub(crate) fn send(&self, frame: &[u8]) {
-        if let Some(socket) = &lock(&self.line).socket {
-            let _unsent = (&**socket).write_all(frame);
+        let mut line = lock(&self.line);
+        let sent = line
+            .socket
+            .as_deref()
+            .map(|mut socket| socket.write_all(frame));
+        if sent.is_some_and(|sent| sent.is_err()) {
+            shut(&mut line);
         }
     }
 

@@ -167,14 +167,18 @@ impl ConnectOptions {
         self
     }
 
-    /// What the client proves itself with; at most 4,096 bytes.
+    /// What the client proves itself with; at most 4,096 bytes. A broker without access control refuses a client that
+    /// brings some, because it cannot check them.
     #[must_use]
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
     }
 
-    /// The longest silence to ask the broker for, in whole milliseconds; zero leaves it to the broker.
+    /// The longest silence to ask the broker for, in whole milliseconds; zero leaves it to the broker. It grants one second
+    /// or more, and at most its own heartbeat: five minutes, unless it is configured otherwise. The client notices within
+    /// two heartbeats that the broker is gone while it waits for an answer; while nothing is under way the kernel notices
+    /// within three minutes.
     #[must_use]
     pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = heartbeat;

@@ -53,6 +53,7 @@ pub(crate) struct State {
     urgent: Vec<u8>,
     pong: Option<Heartbeat>,
     silence: Silence,
+    judged_at: Duration,
     lost: Option<ConnectionError>,
     socket: Option<Arc<TcpStream>>,
     desks: Vec<Weak<Desk>>,
@@ -71,6 +72,7 @@ impl State {
             urgent: Vec::new(),
             pong: None,
             silence: Silence::new(terms.heartbeat, now),
+            judged_at: now,
             lost: None,
             socket: None,
             desks: Vec::new(),
@@ -119,11 +121,14 @@ impl State {
         self.ledger.send(BURST_RECORDS, out);
     }
 
-    /// How long the silence may last.
+    /// How long the silence may last. The courier judges at least once a heartbeat; if it comes much later, this process
+    /// did not run, and what the broker said meanwhile may wait to be read.
     ///
     /// # Errors
     /// When the connection is dead.
     pub(crate) fn judge(&mut self, now: Duration) -> Result<Duration, ConnectionError> {
+        let passed = now.saturating_sub(std::mem::replace(&mut self.judged_at, now));
+        self.silence.passed(passed, now);
         match self.silence.judge(now) {
             Verdict::Wait(left) => Ok(left),
             Verdict::Ask => {
@@ -132,6 +137,7 @@ impl State {
                 Ok(Duration::ZERO)
             }
             Verdict::Dead(silence) => Err(ConnectionError::Silent { silence }),
+            Verdict::Unfinished => Err(ConnectionError::Unfinished),
         }
     }
 
@@ -168,6 +174,7 @@ impl State {
                 }
             }
         }
+        self.silence.awaits(inbox.incomplete());
         Ok(())
     }
 
@@ -179,6 +186,7 @@ impl State {
     pub(crate) fn connected(&mut self, terms: &Terms, socket: Arc<TcpStream>, now: Duration) {
         self.ledger.agree(terms);
         self.silence = Silence::new(terms.heartbeat, now);
+        self.judged_at = now;
         self.socket = Some(socket);
         self.urgent.clear();
         self.questions.ask_again(&mut self.urgent);

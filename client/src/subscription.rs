@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat};
 use oyez_protocol::{Epoch, Offset, topic};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Damages};
 use crate::connection::{Connection, Dialer, Received};
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
@@ -51,6 +51,7 @@ pub struct Subscription {
     line: Line,
     intake: Intake,
     backoff: Backoff,
+    damages: Damages,
     requests: u32,
     /// Met while nobody asked for a delivery.
     failure: Option<SubscribeError>,
@@ -98,6 +99,7 @@ impl Subscription {
         let time = Arc::clone(&dialer.options.time);
         let mut subscription = Self {
             backoff: Backoff::new(dialer.options.reconnect),
+            damages: Damages::default(),
             lifeline: Lifeline::start(time, connection.terms.heartbeat).map_err(no_thread)?,
             line: Line::Over,
             intake: Intake::new(cursor),
@@ -277,6 +279,10 @@ impl Subscription {
         if self.lifeline.is_closed() {
             return Ok(());
         }
+        if self.intake.is_confirmed() {
+            self.damages.progress();
+        }
+        self.damages.lost(&error)?;
         let delay = self
             .backoff
             .lost(&error, time.now(), |bound| time.random_below(bound))?;
@@ -325,23 +331,28 @@ impl Up {
     ) -> Result<(), ConnectionError> {
         let (time, patience) = (&dialer.options.time, dialer.options.connect_timeout);
         let now = time.now();
+        self.silence.awaits(self.connection.inbox.incomplete());
         let mut at_most = left.unwrap_or(Duration::MAX);
         at_most = at_most.min(self.silence.patience(now));
+        let answer_in = self.began_at.saturating_add(patience).saturating_sub(now);
         if !confirmed {
-            let left = self.began_at.saturating_add(patience).saturating_sub(now);
-            if left.is_zero() {
-                let late = "the subscription was not answered in time";
-                return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());
-            }
-            at_most = at_most.min(left);
+            at_most = at_most.min(answer_in);
         }
+        // What has arrived is read before anything is judged: the caller may have been away for long.
         if self.connection.receive(at_most)? == Received::Bytes {
             self.silence.heard(time.now());
             return Ok(());
         }
-        match self.silence.judge(time.now()) {
+        if !confirmed && answer_in.is_zero() {
+            let late = "the subscription was not answered in time";
+            return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());
+        }
+        let after = time.now();
+        self.silence.waited(after.saturating_sub(now));
+        match self.silence.judge(after) {
             Verdict::Wait(_) => {}
             Verdict::Dead(silence) => return Err(ConnectionError::Silent { silence }),
+            Verdict::Unfinished => return Err(ConnectionError::Unfinished),
             Verdict::Ask => {
                 let mut ping = Vec::new();
                 Heartbeat { token: 1 }.encode_ping(&mut ping);

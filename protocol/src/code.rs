@@ -89,11 +89,14 @@ pub enum GoodbyeCode {
     Dropped = 4,
     /// The log failed.
     LogFailed = 5,
-    /// A frame is malformed.
+    /// What came may have been damaged on its way: a checksum does not match, or a head that no checksum vouches for
+    /// yet has a kind or a size that cannot be.
+    Damaged = 6,
+    /// A frame is malformed, and its checksum is right.
     BadFrame = 0x100,
-    /// A checksum does not match.
+    /// A checksum does not match. Not sent any more: [`GoodbyeCode::Damaged`] asks the peer to come back.
     Checksum = 0x101,
-    /// A frame, a record or a block is over the limit.
+    /// A record or a block is over the limit, and its checksum is right.
     TooLarge = 0x102,
     /// The connection did not begin with an Oyez hello.
     NotOyez = 0x103,
@@ -103,6 +106,8 @@ pub enum GoodbyeCode {
     Unexpected = 0x105,
     /// The name is not a topic.
     BadTopic = 0x106,
+    /// The hello carries credentials, and the broker cannot check them.
+    Credentials = 0x107,
 }
 
 impl GoodbyeCode {
@@ -115,12 +120,14 @@ impl GoodbyeCode {
             3 => Self::Silent,
             4 => Self::Dropped,
             5 => Self::LogFailed,
+            6 => Self::Damaged,
             0x101 => Self::Checksum,
             0x102 => Self::TooLarge,
             0x103 => Self::NotOyez,
             0x104 => Self::Version,
             0x105 => Self::Unexpected,
             0x106 => Self::BadTopic,
+            0x107 => Self::Credentials,
             1..=0xff => Self::Draining,
             _ => Self::BadFrame,
         }
@@ -134,22 +141,23 @@ impl GoodbyeCode {
 }
 
 impl From<FrameError> for GoodbyeCode {
+    /// Final only where [`decode`](crate::decode) has found a checksum right: else the sender may have meant something
+    /// else.
     fn from(error: FrameError) -> Self {
         match error {
-            FrameError::Magic => Self::NotOyez,
-            FrameError::Checksum { .. }
+            FrameError::Size { .. }
+            | FrameError::UnknownKind { .. }
+            | FrameError::TooLarge { .. }
+            | FrameError::Checksum { .. }
             | FrameError::Record(RecordError::BodyChecksum | RecordError::HeaderChecksum) => {
-                Self::Checksum
+                Self::Damaged
             }
-            FrameError::TooLarge { .. }
-            | FrameError::Record(RecordError::TooLarge { .. } | RecordError::RawSize { .. }) => {
+            FrameError::Magic => Self::NotOyez,
+            FrameError::Record(RecordError::TooLarge { .. } | RecordError::RawSize { .. }) => {
                 Self::TooLarge
             }
             FrameError::Topic(_) | FrameError::Record(RecordError::Topic(_)) => Self::BadTopic,
-            FrameError::Size { .. }
-            | FrameError::UnknownKind { .. }
-            | FrameError::Malformed { .. }
-            | FrameError::Record(_) => Self::BadFrame,
+            FrameError::Malformed { .. } | FrameError::Record(_) => Self::BadFrame,
         }
     }
 }

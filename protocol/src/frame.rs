@@ -4,13 +4,13 @@ use crate::body::Body;
 use crate::bytes::read_u32;
 use crate::checksum::frame_is_intact;
 use crate::command::{Hello, Query, Subscribe, Unsubscribe};
-use crate::error::FrameError;
+use crate::error::{FrameError, RecordError};
 use crate::event::{Answer, Gap, Goodbye, Heartbeat, Published, Subscribed, Unsubscribed, Welcome};
 use crate::header::{FrameHead, kind};
 use crate::limits::{
     CONTROL_HEADER_SIZE, CONTROL_SIZE_MAX, FRAME_HEAD_SIZE, Limits, RECORD_SIZE_MIN,
 };
-use crate::record::Record;
+use crate::record::{Record, body_is_intact};
 
 /// One frame, borrowed from the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Frame
         return Ok(Decoded::Need { total: size });
     };
     let frame = match head.kind {
-        kind::RECORD => Frame::Record(Record::verify(bytes, limits)?),
+        kind::RECORD => Frame::Record(take_record(bytes, limits)?),
         // Also what is passed over must be intact: one flipped bit would turn any frame into such a kind, and a
         // record would be lost without a word.
         kind if !frame_is_intact(bytes) => return Err(FrameError::Checksum { kind }),
@@ -95,6 +95,17 @@ pub fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Frame
         _ => decode_control(&head, bytes)?,
     };
     Ok(Decoded::Frame { frame, size })
+}
+
+/// A record whose checksum is wrong breaks no other rule: nobody knows what its publisher wrote.
+fn take_record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Record<'a>, RecordError> {
+    Record::verify(bytes, limits).map_err(|error| {
+        if body_is_intact(bytes) {
+            error
+        } else {
+            RecordError::BodyChecksum
+        }
+    })
 }
 
 /// Refuses a hopeless frame from its head alone, before anybody waits for its bytes or makes room for them.

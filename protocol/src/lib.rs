@@ -89,14 +89,22 @@
 //!    - **Query**: answered by an `Answer` with the same id.
 //!    - `Gap` takes the place of records that are kept no more. Delivery goes on behind it.
 //! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
-//!    its token at once. Any frame counts as a sign of life; so may, for who has sent something, its acknowledgement by
-//!    the peer's TCP. After twice that time of silence the connection is dead.
-//! 5. `Goodbye` is the last frame of whoever sends it. The other side reads up to it, sends no more, and closes. Its code
+//!    its token at once, or unasked before. After twice that time without a sign of life the connection is dead. Signs of
+//!    life are bytes that come, and progress: the peer's TCP has acknowledged more of what was sent to it than one `Ping`.
+//!    So a peer that reads slowly lives, and need not answer a `Ping` while the sender still has bytes ahead of it. An
+//!    answer to TCP's own probes is no progress: a peer that never reads is dead, however well its kernel is. What waits
+//!    unread in the peer's kernel is seen by nobody: a peer that reads such a buffer for longer than two heartbeats sends
+//!    `Pong` meanwhile.
+//! 5. A frame that has begun comes to its end: a receiver may end the connection when nothing of the rest has come for ten
+//!    seconds or two heartbeats, whichever is shorter, or when the whole takes longer than ten seconds and one more for
+//!    each KiB of it. A size that was damaged on its way ends like this.
+//! 6. `Goodbye` is the last frame of whoever sends it. The other side reads up to it, sends no more, and closes. Its code
 //!    tells whether to come back and how soon. A connection that ends without it broke: come back.
 //!
 //! After a break a client reconnects and subscribes with `start` 2, the offset behind the last message it has, and the epoch
 //! that `Subscribed` told it. A publisher that saw no answer for a record sends it again; if the first copy had arrived,
-//! the messages are there twice.
+//! the messages are there twice. When `Goodbye` 6 comes three times in a row and no record was answered in between, it is
+//! not the way that does the damage: the publisher gives up with an error.
 //!
 //! # Control frames
 //!
@@ -112,7 +120,10 @@
 //! | 28 | u16 | name size | n, at most 1,024 |
 //! | 30 | u16 | credentials size | c, at most 4,096 |
 //! | 32 | n bytes | name | what the client calls itself, for the broker's log |
-//! | 32 + n | c bytes | credentials | what the client proves itself with |
+//! | 32 + n | c bytes | credentials | what the client proves itself with; a broker that cannot check them refuses (code 263) |
+//!
+//! The broker grants the heartbeat that is asked for, at least one second and at most its own. It looks at a connection for
+//! the first time when the time for the hello is over.
 //!
 //! ## Welcome
 //! Kind 3, aux = the version that the connection speaks.
@@ -215,7 +226,8 @@
 //! | 4 | too many subscriptions | | 9 | a new topic, and its log has as many topics as it may |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
-//! again, do not. One that is not known counts as 1 or as 256 by that line.
+//! again, do not: a checksum has proved that the sender meant what it sent. One that is not known counts as 1 or as 256 by
+//! that line.
 //!
 //! | code | meaning | | code | meaning |
 //! |---|---|---|---|---|
@@ -225,7 +237,10 @@
 //! | 3 | silent for too long | | 259 | not an Oyez hello |
 //! | 4 | retention dropped the record being sent | | 260 | no common version |
 //! | 5 | the log failed | | 261 | a frame that may not come here |
-//! | | | | 262 | not a topic |
+//! | 6 | damaged on its way: a wrong checksum, or a head that cannot be | | 262 | not a topic |
+//! | | | | 263 | credentials that cannot be checked |
+//!
+//! 257 is not sent any more; 6 has taken its place.
 //!
 //! # Records
 //!
@@ -256,7 +271,8 @@
 //! | size - p | p bytes | reserved | |
 //!
 //! The publisher writes zero into the broker's fields but for the correlation id. The id is covered by no checksum on its way
-//! in; an answer for an id that was never sent means that the connection is broken.
+//! in; an answer for an id that was never sent means that the connection is broken. So choose ids of which no flipped bit
+//! makes another one, such as a number followed by 16 bits of its checksum: else one record takes the other's answer.
 //!
 //! ## Extras
 //!
@@ -311,6 +327,9 @@
 //!   making room for the frame.
 //! - **Any error ends the connection**, since the place of the next frame is not known: say `Goodbye` with the code, close. A
 //!   client whose broker sends nonsense comes back and resumes.
+//! - **Only a right checksum proves a fault.** What is refused before its checksum was found right, such as a head with a
+//!   size or a kind that cannot be, may have been damaged: code 6. From 256 on are faults of frames whose checksum is
+//!   right; so look at the checksum of a bad record before anything else in it.
 //! - **Check both checksums of a delivery**: [`decode`] checks that over the body, [`record::Record::check_header`] that over
 //!   what the broker wrote ([`record::Record::verify_stamped`] does both). A broker checks that over the body; nothing
 //!   else is there yet.

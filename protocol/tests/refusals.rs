@@ -418,3 +418,44 @@ fn published_entries_spread_over_as_many_frames_as_they_need() {
     }
     assert!(rest.is_empty() && read.into_iter().eq(0..5000));
 }
+
+#[test]
+fn only_a_right_checksum_makes_a_refusal_final() {
+    let code = |bytes: &[u8]| match decode(bytes, &Limits::DEFAULT) {
+        Err(error) => GoodbyeCode::from(error),
+        other => panic!("{other:?} is accepted"),
+    };
+    let whole = record();
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        // The broker's fields are not covered; a size that grew asks for more.
+        let accepted = decode(&bytes, &Limits::DEFAULT).is_ok();
+        assert!(
+            accepted || code(&bytes) == GoodbyeCode::Damaged,
+            "bit {bit}: {:?}",
+            code(&bytes)
+        );
+    }
+    for frame in [HELLO, PING] {
+        let whole = encoded(&frame);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let waits = matches!(decode(&bytes, &Limits::DEFAULT), Ok(Decoded::Need { .. }));
+            assert!(
+                waits || code(&bytes) == GoodbyeCode::Damaged,
+                "bit {bit} of {frame:?}: {:?}",
+                code(&bytes)
+            );
+        }
+    }
+    for final_one in [
+        FrameError::Magic,
+        malformed(4, "start"),
+        FrameError::Topic(TopicError::Empty),
+        FrameError::Record(RecordError::Reserved),
+    ] {
+        assert!(!GoodbyeCode::from(final_one).may_reconnect(), "{final_one}");
+    }
+}

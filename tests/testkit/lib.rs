@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod deadline;
 pub mod figures;
 pub mod files;
+pub mod flipper;
 pub mod model;
 pub mod process;
 pub mod programs;

@@ -2,7 +2,7 @@
 //! one and sealing it again, so that only the intended rule is broken.
 
 use oyez_protocol::checksum::{crc32c, crc32c_append, seal_frame};
-use oyez_protocol::command::Hello;
+use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::MessageRef;
@@ -99,14 +99,26 @@ pub fn subscribe_to(topic: &[u8]) -> Vec<u8> {
 /// The hello of a client that speaks these versions.
 #[must_use]
 pub fn hello(version_min: u16, version_max: u16) -> Vec<u8> {
-    let mut out = Vec::new();
-    Hello {
+    hello_of(&Hello {
         version_min,
         version_max,
-        heartbeat_ms: 0,
-        name: "testkit",
-        credentials: b"",
-    }
-    .encode(&mut out);
+        ..HELLO
+    })
+}
+
+/// What most hellos say.
+pub const HELLO: Hello<'static> = Hello {
+    version_min: VERSION,
+    version_max: VERSION,
+    heartbeat_ms: 0,
+    name: "testkit",
+    credentials: b"",
+};
+
+/// Any hello.
+#[must_use]
+pub fn hello_of(hello: &Hello<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    hello.encode(&mut out);
     out
 }

@@ -17,7 +17,7 @@ use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode};
 
 use crate::deadline::PATIENCE;
 use crate::record;
-use crate::sys::segments_in;
+use crate::sys::{segments_in, set_receive_buffer};
 
 /// What comes from the broker, taken out of the buffer.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +177,14 @@ impl Session {
     #[must_use]
     pub const fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Lets the kernel take in little before it is read.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn keep_receive_buffer_small(&self) {
+        set_receive_buffer(&self.stream, 8 << 10).expect("a socket option");
     }
 
     /// Segments that have come from the broker, the handshake's included.

@@ -185,7 +185,7 @@ fn entry() -> impl Strategy<Value = PublishedEntry> {
 }
 
 fn goodbye_code() -> impl Strategy<Value = GoodbyeCode> {
-    prop_oneof![0u16..=5, 0x100u16..=0x106].prop_map(GoodbyeCode::from_code)
+    prop_oneof![0u16..=6, 0x100u16..=0x107].prop_map(GoodbyeCode::from_code)
 }
 
 fn client_frame() -> impl Strategy<Value = Owned> {

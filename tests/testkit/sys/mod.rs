@@ -149,6 +149,11 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
     Ok(())
 }
 
+/// Limits what a socket takes in before it is read, so that its reader's pace is seen by the peer.
+pub(crate) fn set_receive_buffer(stream: &TcpStream, bytes: i32) -> io::Result<()> {
+    set_option(stream, libc::SO_RCVBUF, &bytes)
+}
+
 fn set_option<T: Copy>(socket: &impl AsFd, option: i32, value: &T) -> io::Result<()> {
     let size = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` has `size` bytes and outlives the call, which only reads them.
