@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 
 use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
-use oyez_storage::{Located, Place, StartAt, TopicInfo};
+use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::handover::{Handed, Parcel, Waiting};
 use crate::lag::Lag;
@@ -116,7 +116,7 @@ pub(crate) enum Message {
     },
     Topics {
         listing: usize,
-        topics: Vec<TopicInfo>,
+        page: TopicPage,
     },
     MeasureLag {
         from: usize,

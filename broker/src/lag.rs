@@ -26,6 +26,8 @@ use crate::topic::Topic;
 const STEPS_PER_TURN: usize = 4096;
 /// What it costs to come to another topic, in subscriptions.
 const TOPIC_STEPS: usize = 4;
+/// Questions that one shard has under way; whoever asks more waits. Each is answered when a walk ends, all in one turn.
+const SURVEYS_MAX: usize = 8;
 /// Subscriptions that are told one by one.
 const SLOWEST_MAX: usize = 10;
 /// Classes of lag: none, and by the number of decimal digits up to 7 or more.
@@ -159,7 +161,8 @@ impl LagSurveys {
 impl Shard {
     /// Asks all shards, for a session; one question of it at a time.
     pub(crate) fn survey_lag(&mut self, id: SessionId, request: u32) -> Taken {
-        if self.lag.own.iter().any(|(_, survey)| survey.session == id) {
+        let own = &self.lag.own;
+        if own.len() >= SURVEYS_MAX || own.iter().any(|(_, survey)| survey.session == id) {
             return Taken::Later;
         }
         let survey = self.lag.own.insert(Survey {
