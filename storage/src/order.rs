@@ -7,8 +7,8 @@
 
 /// Most numbers in a chunk; one that would have more is halved. *Sorting so many takes 0.2 ms.*
 const CHUNK_MAX: usize = 1024;
-/// What it costs to halve a chunk, in newcomers taken in.
-const HALVING: usize = 128;
+/// What it costs to halve a chunk, in newcomers taken in: so many of them pay for one.
+const HALVING: usize = CHUNK_MAX / 2;
 
 #[derive(Debug)]
 struct Chunk {
