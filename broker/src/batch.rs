@@ -4,7 +4,7 @@
 //! settled before anything else happens, so that no other send can come between, and nothing is left between turns. A
 //! session has at most one subscription to a topic, hence at most one send in a submission.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
 use oyez_protocol::Offset;
@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::budget::{Budget, SEND_STEPS};
 use crate::chain::Chain;
 use crate::fanout::{Delivered, take_into_account};
-use crate::send::{send, taken};
+use crate::send::send_rest;
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
 
@@ -91,7 +91,7 @@ impl Shard {
         wave: &Wave<'_>,
     ) -> io::Result<()> {
         let (registry, sessions) = (&mut self.registry, &mut self.sessions);
-        let gone = &mut self.gone;
+        let (gone, sendable) = (&mut self.gone, &mut self.sendable);
         let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
         let total = wave.chain.bytes;
         let staged = ring.staged() as u64;
@@ -105,18 +105,17 @@ impl Shard {
             };
             let subscription = &mut topic.subscriptions[slot];
             subscription.cursor = wave.begin;
-            let sent = match answer {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    send(session, wave.slices, total)
-                }
-                answer => taken(session, answer, total),
-            };
+            let sent = send_rest(session, wave.slices, total, answer);
             let sent = wave.chain.look_again(session, reader, sent);
-            match take_into_account(session, subscription, wave.chain, sent) {
+            let out = take_into_account(session, subscription, wave.chain, sent);
+            if session.queue_tail() {
+                sendable.push_back(session.id(key));
+            }
+            match out {
                 Some(delivered) => cut.add(&delivered),
                 None => {
                     session.blocked = true; // Nothing more is tried with it.
-                    gone.extend(sessions.id_at(key));
+                    gone.push(session.id(key));
                 }
             }
             let cursor = topic.subscriptions[slot].cursor;

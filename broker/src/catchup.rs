@@ -13,7 +13,7 @@ use oyez_storage::{ColdRange, Place, PopulateError, StartAt};
 use crate::chain::{Broken, Chain};
 use crate::close::Reason;
 use crate::inbox::{Message, Resolve, ResolveAnswer};
-use crate::send::{Progress, send_range};
+use crate::send::{Progress, Stop, send_range};
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::subscription::{Delivery, SubscriptionRef};
@@ -389,16 +389,16 @@ impl Shard {
         let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };
-        let out = send_range(session.stream.as_fd(), file, offset, size as usize);
-        if let (true, Some(head)) = (out.file_ended, chain.head()) {
+        let (sent, stop) = send_range(session.stream.as_fd(), file, offset, size as usize);
+        // Behind the end of a file there is nothing to wait for: what is read next says so.
+        if let (Stop::Unreadable, Some(head)) = (stop, chain.head()) {
             let reader = &mut self.logs[usize::from(chain.log.get())].reader;
             reader.give_up(head.position);
         }
-        // Behind the end of a file there is nothing to wait for: what is read next says so.
-        session.blocked = !out.file_ended && out.sent < size as usize;
-        let (Ok(()), sent) = (out.result, out.sent) else {
+        session.blocked = stop == Stop::Full;
+        if stop == Stop::Gone {
             return Progress::Gone;
-        };
+        }
         let cut = chain.cut(sent);
         session.tail = cut.tail;
         let blocked = session.blocked;

@@ -187,11 +187,15 @@ impl Shard {
             budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
             let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
-            match send_to(session, subscription, wave, reader) {
+            let sent = send_to(session, subscription, wave, reader);
+            if session.queue_tail() {
+                self.sendable.push_back(session.id(key));
+            }
+            match sent {
                 Some(delivered) => metrics.take_delivered(&delivered),
                 None => {
                     session.blocked = true; // Nothing more is tried with it.
-                    self.gone.extend(self.sessions.id_at(key));
+                    self.gone.push(session.id(key));
                 }
             }
             let (cursor, blocked) = (subscription.cursor, self.sessions.is_blocked(key));
@@ -267,9 +271,10 @@ impl Shard {
         let Some(delivered) = send_to(session, subscription, &wave, reader) else {
             return Progress::Gone;
         };
+        let cursor = topic.subscriptions[place.slot as usize].cursor;
         let (blocked, behind) = (
             session.blocked,
-            topic.is_behind(topic.subscriptions[place.slot as usize].cursor),
+            session.tail.is_some() || topic.is_behind(cursor),
         );
         let metrics = self.metrics();
         metrics.sends.add(1);

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 
 use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
-use oyez_storage::{Located, Place, StartAt, TopicInfo};
+use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
 use crate::handover::{Handed, PARCEL_BYTES, Parcel, Waiting};
@@ -122,7 +122,7 @@ pub(crate) enum Message {
     },
     Topics {
         listing: usize,
-        topics: Vec<TopicInfo>,
+        page: TopicPage,
     },
     MeasureLag {
         from: usize,

@@ -49,7 +49,8 @@
 //!
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
-//! nothing but the subscription's cursor and, if it was cut inside a record, that record's place.
+//! nothing but the subscription's cursor and, if it was cut inside a record, that record's place. Full is what has said
+//! so (`send`): a send that is cut short by anything else goes on, at once or in the next turn.
 //!
 //! ## A subscriber's way
 //!
@@ -119,6 +120,8 @@ mod server;
 mod session;
 mod shard;
 mod shared;
+#[cfg(test)]
+mod short_counts;
 mod spares;
 mod storage_time;
 mod subscribe;

@@ -33,8 +33,6 @@ use crate::watch::Watch;
 
 /// Blocks of the tail arena that each log on disk has at least, however many logs share it.
 const TAIL_BLOCKS_MIN: usize = 4;
-/// Topics looked at together when their durability is checked against the configuration.
-const TOPICS_PER_CHECK: usize = 4096;
 
 /// A running broker.
 pub struct Server {
@@ -357,7 +355,7 @@ impl ShardThread {
         let send_ring = self.open_send_ring()?;
         let awake = self.open_awake()?;
         let now = SystemClock.now();
-        let (mut store, reports) = Store::open(
+        let (store, reports) = Store::open(
             &self.shared.dir,
             &self.own_logs(),
             disk.disk,
@@ -372,7 +370,7 @@ impl ShardThread {
         for report in reports.iter().filter(on_disk) {
             recovered::tell(report, &self.shared.metrics[self.id]);
         }
-        self.check_durabilities(&mut store)?;
+        self.check_durabilities(&store)?;
         Ok(ShardKit {
             store,
             send_ring,
@@ -450,25 +448,19 @@ impl ShardThread {
 
     /// A topic that the configuration now sends to another log would begin anew there, and what is stored would be
     /// out of reach.
-    fn check_durabilities(&self, store: &mut Store) -> Result<(), StartError> {
-        let mut after: Option<String> = None;
-        loop {
-            let topics = store.topics(after.as_deref(), TOPICS_PER_CHECK);
-            for topic in &topics {
-                let configured = self.shared.config.durability_of(&topic.name);
-                if configured != topic.durability {
-                    return Err(StartError::Durability {
-                        topic: topic.name.clone(),
-                        stored: topic.durability,
-                        configured,
-                    });
-                }
+    fn check_durabilities(&self, store: &Store) -> Result<(), StartError> {
+        let mut moved = None;
+        store.each_topic(|topic, stored| {
+            let configured = self.shared.config.durability_of(topic);
+            if configured != stored && moved.is_none() {
+                moved = Some(StartError::Durability {
+                    topic: topic.to_owned(),
+                    stored,
+                    configured,
+                });
             }
-            match topics.into_iter().next_back() {
-                Some(last) => after = Some(last.name),
-                None => return Ok(()),
-            }
-        }
+        });
+        moved.map_or(Ok(()), Err)
     }
 
     fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &Ending<'_>) {

@@ -220,6 +220,19 @@ impl Session {
         }
     }
 
+    /// The session's full name; `key` is its own.
+    pub(crate) const fn id(&self, key: u32) -> SessionId {
+        SessionId::new(key, self.generation)
+    }
+
+    /// Marks as queued a session with a part of a record out whose socket is not full: no event will tell of it, and a walk
+    /// passes it by. Tells whether it has to be put on the list.
+    pub(crate) fn queue_tail(&mut self) -> bool {
+        let due = self.tail.is_some() && !self.blocked && !self.queued;
+        self.queued |= due;
+        due
+    }
+
     /// Whether a whole record may be sent: nothing else is half out.
     pub(crate) fn is_clear(&self) -> bool {
         !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
@@ -312,8 +325,7 @@ impl Sessions {
 
     /// The full name of the session that has `key` now.
     pub(crate) fn id_at(&self, key: u32) -> Option<SessionId> {
-        let session = self.slots.get(key as usize)?;
-        Some(SessionId::new(key, session.generation))
+        Some(self.slots.get(key as usize)?.id(key))
     }
 
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {

@@ -25,7 +25,7 @@ use crate::lag::LagSurveys;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::{PendingAcks, Stalled};
-use crate::query::Listing;
+use crate::query::Listings;
 use crate::receive::ToRead;
 use crate::registry::Registry;
 use crate::room::Room;
@@ -138,7 +138,7 @@ pub(crate) struct Shard {
     pub(crate) topics_with_news: VecDeque<u32>,
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
-    pub(crate) listings: Slab<Listing>,
+    pub(crate) listings: Listings,
     pub(crate) lag: LagSurveys,
     /// Sessions whose first answers wait for another shard, and until when; the earliest first.
     pub(crate) held: VecDeque<(SessionId, u64)>,
@@ -239,7 +239,7 @@ impl Shard {
             topics_with_news: VecDeque::new(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
-            listings: Slab::new(),
+            listings: Listings::default(),
             lag: LagSurveys::default(),
             held: VecDeque::new(),
             gone: Vec::new(),
@@ -333,6 +333,7 @@ impl Shard {
         self.release_due();
         self.flush_sessions();
         self.measure_lag();
+        self.tell_topics();
         let unsaid = self.outbox.finish_turn();
         self.storage_time.enter(&mut *self.clock);
         self.store.submit().map_err(ShardError::Submit)?;
@@ -385,6 +386,7 @@ impl Shard {
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
             || self.lag.is_wanted()
+            || self.listings.is_wanted()
             || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
             || self.has_unwalked_news()
     }
@@ -500,11 +502,8 @@ impl Shard {
                     from,
                     listing,
                     after,
-                } => {
-                    let topics = self.own_topics(&after);
-                    self.outbox.say(from, Message::Topics { listing, topics });
-                }
-                Message::Topics { listing, topics } => self.add_topics(listing, topics),
+                } => self.ask_topics(from, listing, after),
+                Message::Topics { listing, page } => self.add_topics(listing, page),
                 Message::MeasureLag { from, survey } => self.lag.ask(from, survey),
                 Message::Lag { survey, lag } => self.add_lag(survey, *lag),
             }

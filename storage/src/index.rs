@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::order::Order;
 use crate::table::PackedPlace;
 
 /// No topic.
@@ -61,8 +62,7 @@ type ByHash = HashMap<u64, u32, BuildHasherDefault<Passed>>;
 pub(crate) struct TopicIndex {
     by_hash: Box<[ByHash]>,
     topics: Vec<Topic>,
-    /// The first topics, sorted by name; those that came since the last listing are not among them.
-    sorted: Vec<u32>,
+    order: Order,
 }
 
 impl Default for TopicIndex {
@@ -70,7 +70,7 @@ impl Default for TopicIndex {
         Self {
             by_hash: (0..MAPS).map(|_| ByHash::default()).collect(),
             topics: Vec::new(),
-            sorted: Vec::new(),
+            order: Order::default(),
         }
     }
 }
@@ -124,39 +124,23 @@ impl TopicIndex {
         &mut self.topics[id as usize]
     }
 
-    /// Topics with names greater than `after`, in order.
-    pub(crate) fn after(&mut self, after: Option<&str>, max: usize) -> impl Iterator<Item = u32> {
-        self.sort();
+    /// Takes the first `end` topics into the order of their names, as far as `budget` goes, which is lessened by what it
+    /// cost; tells whether all of them are there.
+    pub(crate) fn order(&mut self, end: usize, budget: &mut usize) -> bool {
         let topics = &self.topics;
-        let start = after.map_or(0, |after| {
-            self.sorted
-                .partition_point(|id| &*topics[*id as usize].name <= after)
-        });
-        self.sorted[start..].iter().copied().take(max)
+        self.order
+            .take_in(end, budget, |id| &topics[id as usize].name)
     }
 
-    /// Sorts the newcomers and merges them in: a listing pays for what is new, not for all.
-    fn sort(&mut self) {
-        let known = self.sorted.len();
-        if known == self.topics.len() {
-            return;
-        }
+    /// Of the topics that [`Self::order`] has taken, those with names greater than `after`, in order, at most `max`.
+    pub(crate) fn after(&mut self, after: Option<&str>, max: usize) -> Vec<u32> {
         let topics = &self.topics;
-        let name = |id: &u32| &topics[*id as usize].name;
-        let mut fresh: Vec<u32> = (known..topics.len())
-            .map(|id| u32::try_from(id).expect("ids are 32 bits"))
-            .collect();
-        fresh.sort_unstable_by(|a, b| name(a).cmp(name(b)));
-        let mut merged = Vec::with_capacity(topics.len());
-        let mut old = self.sorted.iter().copied().peekable();
-        for id in fresh {
-            while let Some(earlier) = old.next_if(|earlier| name(earlier) < name(&id)) {
-                merged.push(earlier);
-            }
-            merged.push(id);
-        }
-        merged.extend(old);
-        self.sorted = merged;
+        self.order.after(after, max, |id| &topics[id as usize].name)
+    }
+
+    /// All topics, in the order in which they came.
+    pub(crate) fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 }
 

@@ -15,7 +15,8 @@
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
-//!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics.
+//!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics,
+//!   and `topics` lists them, in the `order` of their names.
 //! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing, with
 //!   `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
 //!   on, with the segments that `attach` takes in. `commit` keeps the state file.
@@ -197,6 +198,7 @@ mod moment;
 mod names;
 mod open;
 mod options;
+mod order;
 mod place;
 mod reader;
 mod rebuild;
@@ -218,6 +220,7 @@ mod survey;
 mod sys;
 mod table;
 mod tail;
+mod topics;
 mod trouble;
 
 pub use clock::ClockWasAhead;

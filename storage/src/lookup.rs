@@ -114,28 +114,27 @@ impl Log {
         }
     }
 
-    /// Topics with names greater than `after`, in order.
-    pub(crate) fn topics(&mut self, after: Option<&str>, max: usize, out: &mut Vec<TopicInfo>) {
-        let ids: Vec<u32> = self.index.after(after, max).collect();
-        for id in ids {
-            let topic = self.index.topic(id);
-            let (mut records, mut bytes) = (0, 0);
-            for kept in self.kept(topic) {
-                let index = &self.segment_of(kept).index;
-                records += index.places(kept.slot) as u64;
-                bytes += index.bytes(kept.slot);
-            }
-            out.push(TopicInfo {
-                name: topic.name.as_ref().to_owned(),
-                log: self.log_id(),
-                durability: self.durability(),
-                earliest: Offset::new(self.earliest(topic)),
-                next: Offset::new(topic.next),
-                records,
-                bytes,
-                epoch: Epoch::new(self.shared.epoch),
-            });
+    /// What there is to say of a topic, and in how many segments it was looked for.
+    pub(crate) fn topic_info(&self, id: u32) -> (TopicInfo, usize) {
+        let topic = self.index.topic(id);
+        let kept = self.kept(topic);
+        let (mut records, mut bytes) = (0, 0);
+        for kept in kept {
+            let index = &self.segment_of(kept).index;
+            records += index.places(kept.slot) as u64;
+            bytes += index.bytes(kept.slot);
         }
+        let info = TopicInfo {
+            name: topic.name.as_ref().to_owned(),
+            log: self.log_id(),
+            durability: self.durability(),
+            earliest: Offset::new(self.earliest(topic)),
+            next: Offset::new(topic.next),
+            records,
+            bytes,
+            epoch: Epoch::new(self.shared.epoch),
+        };
+        (info, kept.len())
     }
 }
 

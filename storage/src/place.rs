@@ -85,6 +85,19 @@ pub struct TopicInfo {
     pub epoch: Epoch,
 }
 
+/// Some topics, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicPage {
+    /// The topics.
+    pub topics: Vec<TopicInfo>,
+    /// There are more behind the last of them.
+    pub more: bool,
+}
+
+/// How many topics each log of a store had at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicCounts(pub(crate) Box<[usize]>);
+
 /// What [`Store::append`](crate::Store::append) assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {

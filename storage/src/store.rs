@@ -20,8 +20,7 @@ use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
 use crate::place::{
-    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
-    Undrained,
+    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, Undrained,
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
@@ -49,7 +48,7 @@ struct Populating {
 /// The shard's logs.
 pub struct Store {
     disk: Box<dyn Disk>,
-    logs: Vec<Log>,
+    pub(crate) logs: Vec<Log>,
     /// Log number -> place in `logs`.
     slots: HashMap<LogId, usize>,
     pool: Arc<ArenaPool>,
@@ -273,17 +272,6 @@ impl Store {
     /// If the log is not one of this store's.
     pub fn places(&self, log: LogId, topic: &str, from: Offset, max: usize, out: &mut Vec<Place>) {
         self.own(log).places(topic, from, max, out);
-    }
-
-    /// Topics of all logs with names greater than `after`, in order, at most `max`. Sorts what is new since last time.
-    pub fn topics(&mut self, after: Option<&str>, max: usize) -> Vec<TopicInfo> {
-        let mut out = Vec::new();
-        for log in &mut self.logs {
-            log.topics(after, max, &mut out);
-        }
-        out.sort_by(|a, b| a.name.cmp(&b.name).then(a.log.cmp(&b.log)));
-        out.truncate(max);
-        out
     }
 
     /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`]. However many

@@ -380,30 +380,48 @@ impl Session {
         serde_json::from_str(&self.ask(Question::Lag)).expect("lag is JSON")
     }
 
-    /// The names of the broker's topics, of one answer.
+    /// The broker's topics, of one answer.
+    pub fn topics(&mut self) -> Vec<serde_json::Value> {
+        self.topics_after("").0
+    }
+
+    /// Topics with names greater than `after`, of one answer, and whether there are more.
+    pub fn topics_after(&mut self, after: &str) -> (Vec<serde_json::Value>, bool) {
+        let asked = self.ask_topics(after);
+        self.listed(asked)
+    }
+
+    /// Asks for topics without waiting, and gives the question's id.
+    pub fn ask_topics(&mut self, after: &str) -> u32 {
+        self.question(Question::Topics { after })
+    }
+
+    /// Waits for the topics that were asked for.
     ///
     /// # Panics
     /// When the answer is not JSON of the promised shape.
-    pub fn topics(&mut self) -> Vec<serde_json::Value> {
-        let answer = self.ask(Question::Topics { after: "" });
+    pub fn listed(&mut self, asked: u32) -> (Vec<serde_json::Value>, bool) {
+        let (answer, more) = self.answer(asked);
         let answer: serde_json::Value = serde_json::from_str(&answer).expect("topics are JSON");
-        answer["topics"]
-            .as_array()
-            .expect("a list of topics")
-            .clone()
+        let topics = answer["topics"].as_array().expect("a list of topics");
+        (topics.clone(), more)
     }
 
     fn ask(&mut self, question: Question<'_>) -> String {
-        let asked = self.id();
-        self.send_with(|out| {
-            Query {
-                id: asked,
-                question,
-            }
-            .encode(out);
-        });
+        let asked = self.question(question);
+        self.answer(asked).0
+    }
+
+    fn question(&mut self, question: Question<'_>) -> u32 {
+        let id = self.id();
+        self.send_with(|out| Query { id, question }.encode(out));
+        id
+    }
+
+    /// The answer to a question, and whether there is more to ask for.
+    fn answer(&mut self, asked: u32) -> (String, bool) {
         self.find("an answer", |event| match event {
-            Event::Answer { id, json, .. } if *id == asked => Some(json.clone()),
+            Event::Answer { id, json, more } if *id == asked => Some((json.clone(), *more)),
             _ => None,
         })
     }

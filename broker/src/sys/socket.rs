@@ -128,8 +128,36 @@ pub(crate) fn reset_when_closed(stream: BorrowedFd<'_>) {
     };
 }
 
-/// Sends as much of `parts` as the socket takes. Never blocks, never raises SIGPIPE.
+/// Calls that are cut short, on sockets that have room. The ring for sends is then not asked.
+#[cfg(test)]
+pub(crate) mod short {
+    use std::io::IoSlice;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Bytes that a call of a shard's thread sends at most.
+    pub(crate) static BYTES_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    pub(in crate::sys) fn bytes_max() -> usize {
+        let bytes_max = BYTES_MAX.load(Ordering::Relaxed);
+        let thread = std::thread::current();
+        let is_shard = thread.name().is_some_and(|name| name.starts_with("shard-"));
+        if is_shard { bytes_max } else { usize::MAX }
+    }
+
+    pub(super) fn first<'a>(parts: &'a [IoSlice<'_>]) -> Option<[IoSlice<'a>; 1]> {
+        let (first, bytes_max) = (parts.first()?, bytes_max());
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let cut = &first[..first.len().min(bytes_max)];
+        (bytes_max < total).then(|| [IoSlice::new(cut)])
+    }
+}
+
+/// Sends as much of `parts` as the socket takes, or less. Never blocks, never raises SIGPIPE.
 pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    #[cfg(test)]
+    let short = short::first(parts);
+    #[cfg(test)]
+    let parts = short.as_ref().map_or(parts, |short| &short[..]);
     // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     // IoSlice is guaranteed to have the layout of iovec; sendmsg only reads through it.
@@ -145,13 +173,16 @@ pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<
     })
 }
 
-/// Sends `size` bytes of `file` from `offset` on, as far as the socket takes them.
+/// Sends `size` bytes of `file` from `offset` on, or fewer: when the socket is full, when the file ends, and when the kernel
+/// has something to tell this thread, such as a completion of its ring.
 pub(crate) fn send_file(
     stream: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
     offset: u64,
     size: usize,
 ) -> io::Result<usize> {
+    #[cfg(test)]
+    let size = size.min(short::bytes_max());
     let mut at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     // SAFETY: both descriptors are borrowed for the length of the call, and `at` is a valid off_t.
     let sent = unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) };
