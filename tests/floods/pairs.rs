@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -40,6 +41,8 @@ struct Diary {
     latencies: Vec<Duration>,
     /// Messages that the broker said it keeps no more: a flood of the same log may push them out.
     dropped: usize,
+    /// Messages of which is known what became of them.
+    told: usize,
     /// The code of the broker's Goodbye.
     goodbye: Option<u16>,
 }
@@ -52,10 +55,11 @@ impl Diary {
         }
     }
 
-    fn open(&self) -> usize {
-        self.sent
-            .len()
-            .saturating_sub(self.latencies.len() + self.dropped)
+    /// What is told to be dropped has taken as long as that took.
+    fn tell(&mut self, places: Range<usize>, now: Instant) {
+        self.told = places.end;
+        let sent = self.sent.get(places).expect("sent before it comes");
+        self.latencies.extend(sent.iter().map(|begin| now - *begin));
     }
 
     fn take(&mut self, base: Option<u64>, kind: u8, frame: &[u8], now: Instant) {
@@ -66,10 +70,14 @@ impl Diary {
         match kind {
             kind::RECORD => {
                 let place = base.map_or(self.latencies.len(), |base| (number(24) - base) as usize);
-                let begin = self.sent.get(place).expect("it was sent before it came");
-                self.latencies.push(now - *begin);
+                self.tell(place..place + 1, now);
             }
-            kind::GAP => self.dropped += (number(24) - number(16)) as usize,
+            kind::GAP => {
+                let base = base.expect("an echo has no gaps");
+                let places = (number(16) - base) as usize..(number(24) - base) as usize;
+                self.dropped += places.len();
+                self.tell(places, now);
+            }
             kind::GOODBYE => self.goodbye = Some(u16::from_le_bytes([frame[6], frame[7]])),
             _ => {}
         }
@@ -114,28 +122,49 @@ impl Pair {
         }
     }
 
-    /// Publishes at its pace until the end, and waits for what is under way.
+    /// Publishes at its pace until the end, and goes on until all is told that was published before the end: what was
+    /// dropped is told in front of what comes after it.
     fn run(mut self, goes_on: &AtomicBool) -> Result<Diary, String> {
         let mut next = Instant::now();
-        let mut ends = None;
-        while ends.is_none() || self.diary.open() > 0 {
+        let mut end = None;
+        loop {
             let now = Instant::now();
-            if ends.is_none() && next <= now {
+            if next <= now {
                 self.diary.sent.push(now);
                 let published = self.publisher.write_all(&self.record);
                 published.map_err(|error| format!("cannot publish: {error}"))?;
                 next += PACE;
             }
-            if ends.is_none() && !goes_on.load(Ordering::Relaxed) {
-                ends = Some(now + LATE);
+            if end.is_none() && !goes_on.load(Ordering::Relaxed) {
+                end = Some((now + LATE, self.diary.sent.len()));
             }
-            let time = ends.unwrap_or(next).saturating_duration_since(now);
-            if ends.is_some() && time.is_zero() {
-                return Err(format!("{} messages did not come", self.diary.open()));
+            match end {
+                Some((_, count)) if self.diary.told >= count => return Ok(self.diary),
+                Some((late, count)) if late <= now => return Err(self.missing(count)),
+                _ => self.receive(next.saturating_duration_since(now))?,
             }
-            self.receive(time)?;
         }
-        Ok(self.diary)
+    }
+
+    /// What is missing of the first messages, and whether the publisher knows better.
+    fn missing(&mut self, count: usize) -> String {
+        let mut acknowledged = 0;
+        let mut buffer = vec![0; 256 << 10];
+        let mut cutter = Cutter::default();
+        let reading = self.publisher.set_nonblocking(true);
+        reading.expect("a TCP socket");
+        while let Ok(size @ 1..) = self.publisher.read(&mut buffer) {
+            cutter.feed(&buffer[..size], |kind, frame| {
+                if kind == kind::PUBLISHED {
+                    acknowledged += usize::from(u16::from_le_bytes([frame[6], frame[7]]));
+                }
+            });
+        }
+        format!(
+            "{} of {count} messages did not come; {acknowledged} were acknowledged, {} told to be dropped",
+            count - self.diary.told,
+            self.diary.dropped
+        )
     }
 
     /// Takes what comes in time.
@@ -170,12 +199,13 @@ fn record(topic: &str) -> Vec<u8> {
     stored(topic, &[[b'x'; PAYLOAD_BYTES]], 1)
 }
 
-/// How long honest messages took.
+/// How long honest messages took to come, or to be told to be dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latencies {
     pub(crate) messages: usize,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+    pub(crate) longest: Duration,
     /// Messages that were told to be kept no more.
     pub(crate) dropped: usize,
     /// What became of pairs whose connections ended, or whose messages did not come.
@@ -230,6 +260,7 @@ impl Pairs {
             messages: all.len(),
             p50: at(50),
             p99: at(99),
+            longest: at(100),
             dropped: diaries.iter().map(|diary| diary.dropped).sum(),
             failed,
         }

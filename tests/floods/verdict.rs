@@ -28,7 +28,7 @@ pub(crate) fn judge(trial: &Trial) {
     let faults = faults(trial);
     assert!(
         faults.is_empty(),
-        "flood: {}, OYEZ_SEED={}: {}\n{figures}\n{trial:?}",
+        "flood: {}, OYEZ_SEED={}: {}\n{figures}",
         trial.name,
         trial.seed,
         faults.join("; "),
@@ -87,6 +87,11 @@ fn pairs(trial: &Trial) -> String {
             "p99 {}, bare {:.1?}",
             both(|round| format!("{:.1?}", round.latencies.p99)),
             trial.bare.p99
+        ),
+        format!(
+            "longest {}, bare {:.1?}",
+            both(|round| format!("{:.1?}", round.latencies.longest)),
+            trial.bare.longest
         ),
         format!(
             "messages {}, bare {}",
