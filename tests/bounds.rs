@@ -174,7 +174,11 @@ fn nothing_larger_than_a_hello_is_kept_of_a_connection_that_has_not_said_one() {
     // A frame that may not be the first is refused as soon as its head is there.
     session.send(&whole[..8]);
     let farewell = session.farewell();
-    assert_eq!(farewell.code, GoodbyeCode::Unexpected);
-    assert!(farewell.reason.contains("a hello"), "{}", farewell.reason);
+    assert_eq!(farewell.code, GoodbyeCode::Damaged);
+    assert!(
+        farewell.reason.contains("Oyez hello"),
+        "{}",
+        farewell.reason
+    );
     assert_eq!(broker.counter("input_bytes"), 0);
 }

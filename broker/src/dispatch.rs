@@ -113,7 +113,7 @@ impl Shard {
         self.send_control(id, |out| ping.encode_pong(out))
     }
 
-    pub(crate) fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
+    fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
         self.refuse(id, GoodbyeCode::Unexpected, what);
         Taken::Over
     }

@@ -6,6 +6,7 @@
 //! closed window does not move that count. A peer that is gone is found by the kernel, too, and mostly sooner: see
 //! [`socket::claim`].
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
@@ -24,22 +25,38 @@ const FRAME_STALL_MS: u64 = 10_000;
 /// A whole frame may take that long and a second for each KiB, so that no peer keeps a frame open for ever by dribbling.
 const FRAME_KIB_MS: u64 = 1_000;
 
+/// What timers have called for and no turn has had time for yet.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// Sessions that may be silent.
+    sessions: VecDeque<SessionId>,
+    /// Sessions whose frame should have come to its end.
+    frames: VecDeque<SessionId>,
+}
+
+impl Due {
+    pub(crate) fn has_some(&self) -> bool {
+        !(self.sessions.is_empty() && self.frames.is_empty())
+    }
+}
+
 impl Shard {
     /// Looks after sessions whose timer is due, as many as may be in one turn.
     pub(crate) fn fire_timers(&mut self) {
-        self.timers.advance(self.now.monotonic_ms, &mut self.due);
+        self.timers
+            .advance(self.now.monotonic_ms, &mut self.due.sessions);
         let mut budget = Budget::TIMERS;
         while !budget.is_spent() {
-            let Some(id) = self.due.pop_front() else {
+            let Some(id) = self.due.sessions.pop_front() else {
                 break;
             };
             self.look_after(id);
             budget.spend(TIMER_STEPS, 0);
         }
         self.frame_timers
-            .advance(self.now.monotonic_ms, &mut self.frames_due);
+            .advance(self.now.monotonic_ms, &mut self.due.frames);
         while !budget.is_spent() {
-            let Some(id) = self.frames_due.pop_front() else {
+            let Some(id) = self.due.frames.pop_front() else {
                 return;
             };
             self.look_after_frame(id);

@@ -330,7 +330,8 @@ impl Shard {
                     return (Visit::Over, used, 0);
                 }
                 Ok(Decoded::Need { total }) if self.is_too_much_before_hello(id, total) => {
-                    self.unexpected(id, "the first frame of a connection is a hello");
+                    let (kind, size, max) = (input[used + 4], total as u32, HELLO_SIZE_MAX as u32);
+                    self.refuse_frame(id, FrameError::TooLarge { kind, size, max });
                     return (Visit::Over, used, 0);
                 }
                 Ok(Decoded::Need { total }) => return (Visit::More, used, total),

@@ -28,7 +28,7 @@ use crate::shard::{Shard, ShardParts};
 use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
-use crate::sys::{cpu, fdtable, signals, socket};
+use crate::sys::{cpu, fdtable, memory, signals, socket};
 use crate::watch::Watch;
 
 /// Blocks of the tail arena that each log on disk has at least, however many logs share it.
@@ -67,6 +67,7 @@ impl Server {
     /// See [`StartError`]. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        memory::give_back_large();
         let system = |what| move |source| StartError::System { what, source };
         let cores = cpu::allowed();
         let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Now};
 use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
+use crate::heartbeat::Due;
 use crate::inbox::{Ack, Inbox, Message, Outbox};
 use crate::lag::LagSurveys;
 use crate::listener::Listener;
@@ -154,9 +155,7 @@ pub(crate) struct Shard {
     pub(crate) places_spare: Vec<Vec<Place>>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
-    /// Sessions whose timer is due, and those whose frame should have come.
-    pub(crate) due: VecDeque<SessionId>,
-    pub(crate) frames_due: VecDeque<SessionId>,
+    pub(crate) due: Due,
     pub(crate) next_nonce: u32,
     pub(crate) drain: Drain,
     pub(crate) awake: Awake,
@@ -250,8 +249,7 @@ impl Shard {
             places_spare: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
-            due: VecDeque::new(),
-            frames_due: VecDeque::new(),
+            due: Due::default(),
             next_nonce: 0,
             drain: Drain::default(),
             awake: parts.awake,
@@ -380,8 +378,7 @@ impl Shard {
             || self.to_read.has_some()
             || self.room.has_some_again()
             || !self.leaving.is_empty()
-            || !self.due.is_empty()
-            || !self.frames_due.is_empty()
+            || self.due.has_some()
             || !self.sendable.is_empty()
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()

@@ -4,6 +4,7 @@ pub(crate) mod cpu;
 pub(crate) mod fdtable;
 pub(crate) mod host;
 pub(crate) mod latency;
+pub(crate) mod memory;
 pub(crate) mod ring;
 pub(crate) mod signals;
 pub(crate) mod socket;
