@@ -5,13 +5,14 @@
 //! to all whose cursor is where it begins. A walk is bounded per turn and goes on where it stopped; whoever is reached
 //! late gets everything that has come since, in the same call.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use oyez_protocol::Offset;
 use oyez_storage::LogReader;
 
 use crate::batch::Wave;
-use crate::budget::{Budget, SEND_STEPS};
+use crate::budget::{Budget, SEND_STEPS, WALK_STEPS};
 use crate::chain::{Broken, Chain, PARTS_MAX};
 use crate::send::{Progress, Sent, send};
 use crate::session::{Session, SessionId};
@@ -21,6 +22,30 @@ use crate::topic::Topic;
 
 /// Records of one log followed in one turn.
 const NEWS_PER_TURN: usize = 4096;
+
+/// A topic with more subscriptions than this has many.
+const FEW_SUBSCRIPTIONS: usize = 16;
+
+/// Topics with news that not everybody has.
+#[derive(Debug, Default)]
+pub(crate) struct TopicsWithNews {
+    of_few: VecDeque<u32>,
+    of_many: VecDeque<u32>,
+}
+
+impl TopicsWithNews {
+    fn push(&mut self, number: u32, subscriptions: usize) {
+        if subscriptions > FEW_SUBSCRIPTIONS {
+            self.of_many.push_back(number);
+        } else {
+            self.of_few.push_back(number);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.of_few.is_empty() && self.of_many.is_empty()
+    }
+}
 
 impl Shard {
     /// Whether a log has visible records that were not followed yet.
@@ -51,25 +76,42 @@ impl Shard {
                 return;
             };
             registry.push(number, place);
-            let walk = registry.get_mut(number).map(|topic| &mut topic.walk);
-            if let Some(walk) = walk.filter(|walk| !walk.queued) {
-                walk.queued = true;
-                queue.push_back(number);
+            if let Some(topic) = registry.get_mut(number).filter(|topic| !topic.walk.queued) {
+                topic.walk.queued = true;
+                queue.push(number, topic.subscriptions.len());
             }
         });
     }
 
-    /// Walks the topics with news, within the turn's budget.
+    /// Walks the topics with news, within the turn's budget: first those of few, who else would wait for all the others; half
+    /// of the budget is kept for those of many.
     pub(crate) fn walk_topics(&mut self) {
         let mut budget = Budget::WALKS;
         let mut chain = std::mem::take(&mut self.chain);
-        for _ in 0..self.topics_with_news.len() {
-            if budget.is_spent() {
-                break;
+        let half = Budget::WALKS.quarter().times(2);
+        self.walk_list(|topics| &mut topics.of_few, &mut chain, &mut budget, half);
+        let left = Budget::default();
+        self.walk_list(|topics| &mut topics.of_many, &mut chain, &mut budget, left);
+        chain.clear();
+        self.chain = chain;
+    }
+
+    /// Walks the topics that are in a list now, until no more than `left` is left of the budget.
+    fn walk_list(
+        &mut self,
+        list: fn(&mut TopicsWithNews) -> &mut VecDeque<u32>,
+        chain: &mut Chain,
+        budget: &mut Budget,
+        left: Budget,
+    ) {
+        for _ in 0..list(&mut self.topics_with_news).len() {
+            if !budget.is_above(left) {
+                return;
             }
-            let Some(number) = self.topics_with_news.pop_front() else {
-                break;
+            let Some(number) = list(&mut self.topics_with_news).pop_front() else {
+                return;
             };
+            budget.spend(WALK_STEPS, 0);
             // A number may have been given to another topic since it was queued.
             let queued = self
                 .registry
@@ -78,17 +120,15 @@ impl Shard {
             if !queued {
                 continue;
             }
-            if self.walk_topic(number, &mut chain, &mut budget) {
+            if self.walk_topic(number, chain, budget) {
                 if let Some(topic) = self.registry.get_mut(number) {
                     topic.walk.queued = false;
                 }
                 self.registry.finish_pass(number);
             } else {
-                self.topics_with_news.push_back(number);
+                list(&mut self.topics_with_news).push_back(number);
             }
         }
-        chain.clear();
-        self.chain = chain;
     }
 
     /// Goes on with the walk of one topic; tells whether everybody was visited.

@@ -10,8 +10,10 @@ use crate::spares::Reused;
 
 /// A parcel this large leaves at once; others do when the turn's reading ends.
 pub(crate) const PARCEL_BYTES: usize = 64 << 10;
-/// Bytes that may wait for one shard, each sender's open parcel aside.
-const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes that may wait for one shard, each sender's open parcel aside: what it takes in two turns.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+/// The last quarter is for sessions that say little, so that their records do not wait behind floods.
+const WAITING_BYTES_MUCH: usize = WAITING_BYTES_MAX - WAITING_BYTES_MAX / 4;
 
 /// Who waits for the outcome of a publish.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Origin {
     pub(crate) session: SessionId,
     pub(crate) correlation: u64,
     pub(crate) size: u32,
+    /// Its session says much.
+    pub(crate) says_much: bool,
 }
 
 /// One record of a parcel.
@@ -94,8 +98,13 @@ pub(crate) struct Waiting(AtomicUsize);
 
 impl Waiting {
     /// Whether so many bytes more may wait. Several senders may find room at once; each is over by one parcel at most.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.0.load(Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX
+    pub(crate) fn has_room(&self, bytes: usize, says_much: bool) -> bool {
+        let max = if says_much {
+            WAITING_BYTES_MUCH
+        } else {
+            WAITING_BYTES_MAX
+        };
+        self.0.load(Ordering::Relaxed) + bytes <= max
     }
 
     pub(crate) fn add(&self, bytes: usize) {

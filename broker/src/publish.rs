@@ -46,6 +46,7 @@ impl Shard {
             return Taken::Over;
         };
         let (size, config) = (record.size(), &self.shared.config);
+        let says_much = session.says_much;
         let bytes = session.inflight_bytes.saturating_add(size);
         if session.inflight_records >= config.inflight_records_max
             || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
@@ -58,6 +59,7 @@ impl Shard {
             session: id,
             correlation: record.correlation(),
             size,
+            says_much,
         };
         let owner = self.shared.owner(log);
         let taken = if owner == self.id {

@@ -22,7 +22,7 @@ use crate::shard::Shard;
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;
 /// Pages that a shard tells in one turn. *One takes 0.1 ms, and up to a millisecond for topics of many segments.*
-const PAGES_PER_TURN: usize = 4;
+const PAGES_PER_TURN: usize = 2;
 /// New topics ordered in one turn, or half as many. *0.3 ms, a millisecond when chunks are halved.*
 const ORDERED_PER_TURN: usize = 1024;
 /// Lists that one shard gathers at once; others wait.

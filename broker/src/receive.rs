@@ -16,8 +16,9 @@ use crate::shard::Shard;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
-/// Bytes read at once of a session with news: who says little is done with that, and who says more comes last.
+/// Bytes read at once of a session that says little, and of others. What of it cannot be taken has to be kept.
 const FIRST_READ_BYTES: usize = 32 << 10;
+pub(crate) const MORE_READ_BYTES: usize = 64 << 10;
 /// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
 
@@ -48,6 +49,8 @@ enum Visit {
     More,
     /// The socket is empty; epoll will tell.
     Empty,
+    /// There are frames left that the turn's budget did not suffice for.
+    Unfinished,
     /// A frame waits to be taken.
     Waiting(Until),
     /// The session is gone, or is not read any more.
@@ -58,19 +61,24 @@ enum Visit {
 #[derive(Debug, Default)]
 pub(crate) struct ToRead {
     /// Those whose frames have waited for something that has come.
-    pub(crate) resumed: VecDeque<SessionId>,
-    /// Those with news.
-    pub(crate) readable: VecDeque<SessionId>,
-    /// Those that had more than a visit could take.
+    resumed: VecDeque<SessionId>,
+    /// Those with news that say little.
+    readable: VecDeque<SessionId>,
+    /// Those that say much, and those that had more than a visit could take.
     unread: VecDeque<SessionId>,
     /// Those whose frames wait for room that sessions share: not to be read before there is some.
-    pub(crate) paused: VecDeque<SessionId>,
+    paused: VecDeque<SessionId>,
 }
 
 impl ToRead {
     /// Whether there is somebody to read.
     pub(crate) fn has_some(&self) -> bool {
         !(self.resumed.is_empty() && self.readable.is_empty() && self.unread.is_empty())
+    }
+
+    /// Whether somebody waits for room.
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
     }
 
     /// There is room: each paused session may try once.
@@ -80,20 +88,41 @@ impl ToRead {
 }
 
 impl Shard {
-    /// Reads sessions, each as far as one visit may go: first those whose frames have waited for room, then those with news,
-    /// then those that had more than one visit could take. So a flood does not hold up who says little; a quarter of the
-    /// turn's budget is kept for the first and for the last.
+    /// Puts a session on a list of those to read from.
+    pub(crate) fn queue_read(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && !session.reading
+        {
+            session.reading = true;
+            if session.says_much {
+                self.to_read.unread.push_back(id);
+            } else {
+                self.to_read.readable.push_back(id);
+            }
+        }
+    }
+
+    /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
+    /// then the others. So floods do not hold up a session that says little; a quarter of the turn's budget is kept for the
+    /// first and for the last.
     pub(crate) fn read_sessions(&mut self) {
         self.reading = Budget::READING;
         let quarter = Budget::READING.quarter();
-        let all = self.buffer.len();
-        self.read_list(|shard| &mut shard.to_read.resumed, all, quarter.times(3));
+        self.read_list(
+            |shard| &mut shard.to_read.resumed,
+            MORE_READ_BYTES,
+            quarter.times(3),
+        );
         self.read_list(
             |shard| &mut shard.to_read.readable,
             FIRST_READ_BYTES,
             quarter,
         );
-        self.read_list(|shard| &mut shard.to_read.unread, all, Budget::default());
+        self.read_list(
+            |shard| &mut shard.to_read.unread,
+            MORE_READ_BYTES,
+            Budget::default(),
+        );
     }
 
     /// Visits the sessions that are in a list now, reading up to `size_max` bytes at once, until no more than `left` is left
@@ -141,8 +170,9 @@ impl Shard {
             return;
         };
         match visit {
-            Visit::More => {
+            Visit::More | Visit::Unfinished => {
                 session.reading = true;
+                session.says_much = true;
                 self.to_read.unread.push_back(id);
             }
             Visit::Waiting(Until::Room) => {
@@ -153,7 +183,8 @@ impl Shard {
                 session.reading = true;
                 session.awaits_answer = true;
             }
-            Visit::Empty | Visit::Over => {}
+            Visit::Empty => session.says_much = self.reading.spent_of(before).bytes() > MUCH_BYTES,
+            Visit::Over => {}
         }
     }
 
@@ -258,17 +289,16 @@ impl Shard {
             }
         }
         let visit = self.consume_kept(id, partial);
-        match visit {
-            Visit::More => self.consume_read(id, rest),
-            Visit::Waiting(_) => {
-                let kept = self.sessions.get_mut(id).and_then(|s| s.partial.take());
-                if let Some(mut kept) = kept {
-                    kept.bytes.extend_from_slice(rest);
-                    self.keep(id, kept);
-                }
+        // A frame that was kept again, for want of room or of the turn's budget, comes before the rest.
+        let kept = self.sessions.get_mut(id).and_then(|s| s.partial.take());
+        match kept {
+            Some(mut kept) => {
+                kept.bytes.extend_from_slice(rest);
+                self.keep(id, kept);
                 visit
             }
-            visit => visit,
+            None if visit == Visit::More => self.consume_read(id, rest),
+            None => visit,
         }
     }
 
@@ -321,7 +351,7 @@ impl Shard {
         let mut used = 0;
         loop {
             if self.reading.is_spent() {
-                return (Visit::More, used, FRAME_HEAD_SIZE);
+                return (Visit::Unfinished, used, FRAME_HEAD_SIZE);
             }
             self.reading.spend(FRAME_STEPS, 0);
             match decode(&input[used..], &limits) {

@@ -1,8 +1,8 @@
 //! The topics of one shard by name and by number.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 
+use hashbrown::HashTable;
 use oyez_protocol::LogId;
 use oyez_storage::Place;
 use slab::Slab;
@@ -12,27 +12,56 @@ use crate::topic::{Topic, WINDOW_RECORDS_MAX, WINDOW_RECORDS_TIGHT};
 /// Places that the windows of one shard remember together: 2 MiB.
 const WINDOW_PLACES_BUDGET: usize = 65_536;
 
+/// Tables that share the names out: one that grows moves so many times fewer entries, so that a burst of new topics does
+/// not make a turn long. *With one table a turn took 49 ms on the way to 256,000 topics.*
+const TABLES: usize = 256;
+
 /// The topics that somebody on this shard subscribes to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
-    numbers: HashMap<Arc<str>, u32>,
+    hasher: RandomState,
+    /// Numbers of topics, by the hash of the name.
+    numbers: Box<[HashTable<u32>]>,
     topics: Slab<Topic>,
     window_places: usize,
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            numbers: (0..TABLES).map(|_| HashTable::new()).collect(),
+            topics: Slab::new(),
+            window_places: 0,
+        }
+    }
+}
+
+/// The table for a hash, by bits that the tables themselves do not use first.
+fn table_of(hash: u64) -> usize {
+    (hash >> 40) as usize % TABLES
+}
+
 impl Registry {
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+        self.find_hashed(self.hasher.hash_one(name), name)
+    }
+
+    fn find_hashed(&self, hash: u64, name: &str) -> Option<u32> {
+        let is_it = |number: &u32| *self.topics[*number as usize].name == *name;
+        self.numbers[table_of(hash)].find(hash, is_it).copied()
     }
 
     pub(crate) fn find_or_insert(&mut self, name: &str, log: LogId) -> u32 {
-        if let Some(number) = self.find(name) {
+        let hash = self.hasher.hash_one(name);
+        if let Some(number) = self.find_hashed(hash, name) {
             return number;
         }
-        let name: Arc<str> = name.into();
-        let number = self.topics.insert(Topic::new(name.clone(), log));
+        let number = self.topics.insert(Topic::new(name.into(), log, hash));
         let number = u32::try_from(number).expect("topics are bounded by subscriptions");
-        self.numbers.insert(name, number);
+        let topics = &self.topics;
+        let hash_of = |number: &u32| topics[*number as usize].hash;
+        self.numbers[table_of(hash)].insert_unique(hash, number, hash_of);
         number
     }
 
@@ -53,7 +82,11 @@ impl Registry {
     pub(crate) fn remove(&mut self, number: u32) {
         if let Some(topic) = self.topics.try_remove(number as usize) {
             self.window_places -= topic.window_len();
-            self.numbers.remove(&topic.name);
+            let entry =
+                self.numbers[table_of(topic.hash)].find_entry(topic.hash, |found| *found == number);
+            if let Ok(entry) = entry {
+                entry.remove();
+            }
         }
     }
 

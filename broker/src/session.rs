@@ -170,6 +170,8 @@ pub(crate) struct Session {
     pub(crate) queued: bool,
     /// In one of the lists of sessions to read, or waiting to be put there.
     pub(crate) reading: bool,
+    /// It had more to read, at its last visit, than one that says little.
+    pub(crate) says_much: bool,
     /// Its next frame waits until an answer to an earlier one has come, or has left.
     pub(crate) awaits_answer: bool,
     /// In the list of sessions that hold much of the shard's memory.
@@ -278,6 +280,7 @@ impl Sessions {
             blocked: false,
             queued: false,
             reading: false,
+            says_much: false,
             awaits_answer: false,
             holds_much: false,
             requests: 0,

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Now};
 use crate::close::Reason;
 use crate::drain::Drain;
 use crate::error::ShardError;
+use crate::fanout::TopicsWithNews;
 use crate::heartbeat::Due;
 use crate::inbox::{Ack, Inbox, Message, Outbox};
 use crate::lag::LagSurveys;
@@ -27,7 +28,7 @@ use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::{PendingAcks, Stalled};
 use crate::query::Listings;
-use crate::receive::ToRead;
+use crate::receive::{MORE_READ_BYTES, ToRead};
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
@@ -46,8 +47,8 @@ const DISK: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
-/// Bytes read from a connection at once.
-const BUFFER_BYTES: usize = 256 << 10;
+/// Most bytes read from a connection at once.
+const BUFFER_BYTES: usize = MORE_READ_BYTES;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
 const RETRY_MS: u64 = 1;
 /// Segment files that a shard keeps open for `sendfile`.
@@ -135,8 +136,7 @@ pub(crate) struct Shard {
     pub(crate) sendable: VecDeque<SessionId>,
     /// Sessions that are gone, with subscriptions left.
     pub(crate) leaving: VecDeque<SessionId>,
-    /// Topics with news that not everybody has.
-    pub(crate) topics_with_news: VecDeque<u32>,
+    pub(crate) topics_with_news: TopicsWithNews,
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Listings,
@@ -235,7 +235,7 @@ impl Shard {
             reading: Budget::READING,
             sendable: VecDeque::new(),
             leaving: VecDeque::new(),
-            topics_with_news: VecDeque::new(),
+            topics_with_news: TopicsWithNews::default(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Listings::default(),
@@ -370,7 +370,7 @@ impl Shard {
     }
 
     fn has_work(&self) -> bool {
-        let waiting = !self.to_read.paused.is_empty() || self.has_stalled_publishes();
+        let waiting = self.to_read.has_paused() || self.has_stalled_publishes();
         (self.freed && waiting)
             || self.can_take_publishes()
             || self.messages_left
@@ -506,16 +506,6 @@ impl Shard {
             }
         }
         true
-    }
-
-    /// Puts a session on the list of those to read from.
-    pub(crate) fn queue_read(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && !session.reading
-        {
-            session.reading = true;
-            self.to_read.readable.push_back(id);
-        }
     }
 
     /// Puts a session on the list of those to send to, unless its socket takes nothing.

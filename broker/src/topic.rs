@@ -20,6 +20,8 @@ const WINDOW_RECORDS_KEPT: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// Of the name, by the registry.
+    pub(crate) hash: u64,
     pub(crate) log: LogId,
     pub(crate) subscriptions: Vec<Subscription>,
     /// Recent records, without a hole, ending at `end`.
@@ -63,9 +65,10 @@ impl Walk {
 }
 
 impl Topic {
-    pub(crate) fn new(name: Arc<str>, log: LogId) -> Self {
+    pub(crate) fn new(name: Arc<str>, log: LogId, hash: u64) -> Self {
         Self {
             name,
+            hash,
             log,
             subscriptions: Vec::new(),
             window: VecDeque::new(),
