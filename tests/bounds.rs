@@ -7,6 +7,7 @@ use std::net::TcpStream;
 
 use oyez_protocol::header::kind;
 use testkit::deadline::wait_until;
+use testkit::random::Random;
 use testkit::record::{control, record, stored, subscribe_to};
 use testkit::{Broker, Event, GoodbyeCode, Outcome, Session, Setup, Start};
 
@@ -181,4 +182,52 @@ fn nothing_larger_than_a_hello_is_kept_of_a_connection_that_has_not_said_one() {
         farewell.reason
     );
     assert_eq!(broker.counter("input_bytes"), 0);
+}
+
+/// Frames of all sizes, from many sessions at once, so that turns end in the middle of what was read.
+#[test]
+fn frames_that_a_turn_has_no_time_for_are_taken_in_the_next_one_whole_and_in_order() {
+    const SESSIONS: u64 = 16;
+    const RECORDS: u64 = 5_000;
+    let broker = Setup::new().set("memory_topics", "#").start();
+    let writers: Vec<_> = (0..SESSIONS)
+        .map(|number| {
+            let mut session = broker.connect();
+            let mut stream = session.stream().try_clone().expect("a TCP socket");
+            let writer = std::thread::spawn(move || {
+                let mut random = Random::new(number);
+                let pong = control(kind::PONG, 0, 0, &[7; 8]);
+                let mut frames = Vec::new();
+                for record_number in 0..RECORDS {
+                    let payload = vec![1; random.below(3_000) as usize];
+                    let topic = format!("flood/{number}");
+                    frames.extend(stored(&topic, &[payload], record_number));
+                    frames.extend(pong.repeat(random.below(400) as usize));
+                    if frames.len() > 1 << 20 {
+                        stream.write_all(&frames).expect("the broker takes it all");
+                        frames.clear();
+                    }
+                }
+                stream.write_all(&frames).expect("the broker takes it all");
+            });
+            let reader = std::thread::spawn(move || {
+                let mut next = 0;
+                while next < RECORDS {
+                    match session.event() {
+                        Event::Published(entries) => {
+                            for entry in entries {
+                                assert_eq!((entry.correlation, entry.outcome), (next, Outcome::Ok));
+                                next += 1;
+                            }
+                        }
+                        event => panic!("expected outcomes, got {event:?}"),
+                    }
+                }
+            });
+            [writer, reader]
+        })
+        .collect();
+    for thread in writers.into_iter().flatten() {
+        thread.join().expect("no thread panics");
+    }
 }

@@ -51,8 +51,8 @@ impl Budget {
     pub(crate) const WALKS: Self = Self::new(384 * SEND_STEPS, 4 << 20);
     /// Sends beside the walks: 2 ms.
     pub(crate) const FLUSHES: Self = Self::new(20_000, 4 << 20);
-    /// Subscriptions of sessions that are gone, and connections that end: 1 ms.
-    pub(crate) const ENDINGS: Self = Self::new(10_000, usize::MAX);
+    /// Subscriptions of sessions that are gone, and connections that end: 0.5 ms.
+    pub(crate) const ENDINGS: Self = Self::new(5_000, usize::MAX);
     /// Subscriptions of one session that end with it at once.
     pub(crate) const SUBSCRIPTIONS_AT_ONCE: Self = Self::new(16 * SUBSCRIBE_STEPS, usize::MAX);
     /// Sessions whose timer is due: 1 ms.

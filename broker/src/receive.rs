@@ -297,8 +297,8 @@ impl Shard {
                 self.keep(id, kept);
                 visit
             }
-            None if visit == Visit::More => self.consume_read(id, rest),
-            None => visit,
+            None if visit == Visit::Over => visit,
+            None => self.consume_read(id, rest),
         }
     }
 
@@ -350,7 +350,7 @@ impl Shard {
         let limits = self.shared.config.limits();
         let mut used = 0;
         loop {
-            if self.reading.is_spent() {
+            if self.reading.is_spent() && used < input.len() {
                 return (Visit::Unfinished, used, FRAME_HEAD_SIZE);
             }
             self.reading.spend(FRAME_STEPS, 0);
