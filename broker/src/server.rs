@@ -67,7 +67,7 @@ impl Server {
     /// See [`StartError`]. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        memory::give_back_large();
+        memory::free_at_once();
         let system = |what| move |source| StartError::System { what, source };
         let cores = cpu::allowed();
         let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
