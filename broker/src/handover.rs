@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oyez_protocol::LogId;
+use oyez_protocol::limits::RECORD_SIZE_HARD_MAX;
 
 use crate::session::SessionId;
 use crate::spares::Reused;
@@ -11,9 +12,11 @@ use crate::spares::Reused;
 /// A parcel this large leaves at once; others do when the turn's reading ends.
 pub(crate) const PARCEL_BYTES: usize = 64 << 10;
 /// Bytes that may wait for one shard, each sender's open parcel aside: what it takes in two turns.
-const WAITING_BYTES_MAX: usize = 4 << 20;
+const WAITING_BYTES_MAX: usize = 2 << 20;
 /// The last quarter is for sessions that say little, so that their records do not wait behind floods.
 const WAITING_BYTES_MUCH: usize = WAITING_BYTES_MAX - WAITING_BYTES_MAX / 4;
+// The largest record finds room where nothing waits, behind those of an open parcel.
+const _: () = assert!(PARCEL_BYTES + 4096 + RECORD_SIZE_HARD_MAX as usize <= WAITING_BYTES_MUCH);
 
 /// Who waits for the outcome of a publish.
 #[derive(Clone, Copy, Debug)]

@@ -168,7 +168,7 @@ impl Shard {
         if self.lag.own.len() >= SURVEYS_MAX {
             return Taken::Later(Until::Room);
         }
-        self.reading.spend(LAG_STEPS, 0);
+        self.spend_on_question(self.shared.shards * LAG_STEPS);
         let survey = self.lag.own.insert(Survey {
             session: id,
             request,

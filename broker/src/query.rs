@@ -12,7 +12,9 @@ use oyez_storage::{TopicCounts, TopicInfo, TopicPage};
 use serde::Serialize;
 use slab::Slab;
 
-use crate::budget::{STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS};
+use crate::budget::{
+    QUESTION_STEPS_MAX, QUESTION_STEPS_PER_MS, STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS,
+};
 use crate::inbox::Message;
 use crate::metrics::{Caps, ProcessFacts, Stats};
 use crate::receive::{Taken, Until};
@@ -30,6 +32,9 @@ const LISTINGS_MAX: usize = 8;
 /// More rows than this do not fit into an answer, however short they are.
 const ROWS_MAX: usize = ANSWER_SIZE_MAX / ROW_BYTES_MIN;
 const ROW_BYTES_MIN: usize = 96;
+
+/// Questions that had to wait go on when so many steps are there.
+const QUESTION_STEPS_AGAIN: i64 = QUESTION_STEPS_MAX as i64 / 2;
 
 /// A list of topics that is being gathered from all shards.
 #[derive(Debug)]
@@ -91,6 +96,48 @@ impl Listing {
     }
 }
 
+/// The steps that questions may take of a shard's time.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    /// Below zero when the last question took more than was left.
+    steps: i64,
+    /// When it was last added to.
+    passed_ms: u64,
+    /// A question waits for more.
+    missed: bool,
+}
+
+impl Allowance {
+    /// Whether a question may be answered; if not, [`Self::pass`] tells when.
+    fn has_some(&mut self) -> bool {
+        let some = self.steps > 0 && !self.missed;
+        self.missed = !some;
+        some
+    }
+
+    fn spend(&mut self, steps: usize) {
+        self.steps -= steps as i64;
+    }
+
+    /// Milliseconds until questions that wait may be tried again: not one by one.
+    pub(crate) fn wait_ms(&self) -> Option<u64> {
+        let lacking = (QUESTION_STEPS_AGAIN - self.steps).max(0).cast_unsigned();
+        let ms = lacking.div_ceil(QUESTION_STEPS_PER_MS).max(1);
+        self.missed.then_some(ms)
+    }
+
+    /// Time has passed. Returns whether a question that waited may be tried again.
+    pub(crate) fn pass(&mut self, now_ms: u64) -> bool {
+        let more = (now_ms - self.passed_ms).saturating_mul(QUESTION_STEPS_PER_MS);
+        self.passed_ms = now_ms;
+        let more = more.min(2 * QUESTION_STEPS_MAX) as i64;
+        self.steps = (self.steps + more).min(QUESTION_STEPS_MAX as i64);
+        let again = self.missed && self.steps >= QUESTION_STEPS_AGAIN;
+        self.missed &= !again;
+        again
+    }
+}
+
 #[derive(Serialize)]
 struct TopicRow<'a> {
     name: &'a str,
@@ -105,6 +152,10 @@ struct TopicRow<'a> {
 
 impl Shard {
     pub(crate) fn query(&mut self, id: SessionId, query: &Query<'_>) -> Taken {
+        // Also one that takes more than is left is begun, and delays those after it.
+        if !self.allowance.has_some() {
+            return Taken::Later(Until::Room);
+        }
         match query.question {
             Question::Stats => self.answer_stats(id, query.id),
             Question::Topics { after } => self.list_topics(id, query.id, after),
@@ -112,9 +163,15 @@ impl Shard {
         }
     }
 
+    /// A question is answered.
+    pub(crate) fn spend_on_question(&mut self, steps: usize) {
+        self.reading.spend(steps, 0);
+        self.allowance.spend(steps);
+    }
+
     fn answer_stats(&mut self, id: SessionId, request: u32) -> Taken {
         let steps = STATS_STEPS + self.shared.shards * STATS_STEPS_PER_SHARD;
-        self.reading.spend(steps, 0);
+        self.spend_on_question(steps);
         let facts = ProcessFacts {
             uptime_ms: self.now.monotonic_ms,
             now_us: self.now.monotonic_us,
@@ -152,7 +209,7 @@ impl Shard {
         if own.len() >= LISTINGS_MAX {
             return Taken::Later(Until::Room);
         }
-        self.reading.spend(TOPICS_STEPS, 0);
+        self.spend_on_question(self.shared.shards * TOPICS_STEPS);
         let listing = self.listings.own.insert(Listing {
             session: id,
             request,

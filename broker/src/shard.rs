@@ -27,7 +27,7 @@ use crate::lag::LagSurveys;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::{PendingAcks, Stalled};
-use crate::query::Listings;
+use crate::query::{Allowance, Listings};
 use crate::receive::{MORE_READ_BYTES, ToRead};
 use crate::registry::Registry;
 use crate::room::Room;
@@ -140,6 +140,7 @@ pub(crate) struct Shard {
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Listings,
+    pub(crate) allowance: Allowance,
     pub(crate) lag: LagSurveys,
     /// Sessions whose first answers wait for another shard, and until when; the earliest first.
     pub(crate) held: VecDeque<(SessionId, u64)>,
@@ -202,8 +203,7 @@ impl Shard {
     /// Must run in the shard's thread, after its descriptor table was unshared.
     pub(crate) fn new(mut parts: ShardParts) -> io::Result<Self> {
         let poll = parts.poll()?;
-        let now = parts.clock.now();
-        let shared = parts.shared;
+        let (now, shared) = (parts.clock.now(), parts.shared);
         shared.metrics[parts.id].take_store(&parts.store.stats());
         let view = |reader: LogReader| LogView::new(shared.owner(reader.log()), reader);
         Ok(Self {
@@ -239,6 +239,7 @@ impl Shard {
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Listings::default(),
+            allowance: Allowance::default(),
             lag: LagSurveys::default(),
             held: VecDeque::new(),
             gone: Vec::new(),
@@ -345,6 +346,7 @@ impl Shard {
 
     /// Lets paused sessions try again, if something has become free that they may have waited for.
     fn resume_paused(&mut self) {
+        self.freed |= self.allowance.pass(self.now.monotonic_ms);
         self.freed |= self.outbox.has_room_again();
         if std::mem::take(&mut self.freed) {
             self.to_read.try_paused();
@@ -403,6 +405,7 @@ impl Shard {
             self.frame_timers.wait_ms(now),
             disk,
             (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
+            self.allowance.wait_ms(),
             self.held_wait_ms(),
             self.drain.wait_ms(),
             self.files_wait_ms(),

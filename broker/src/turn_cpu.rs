@@ -6,6 +6,8 @@ use crate::clock::Clock;
 
 /// A turn this long is measured, in microseconds.
 const LONG_US: u64 = 1_000;
+/// After so many short turns the thread's time is read all the same: what their waits took adds up.
+const SHORT_TURNS_MAX: u32 = 64;
 
 /// The processor time of a shard's turns.
 #[derive(Debug, Default)]
@@ -13,20 +15,27 @@ pub(crate) struct TurnCpu {
     /// The thread's processor time when it was last read, and the lengths of the turns since.
     read_us: u64,
     short_us: u64,
+    /// How many these were.
+    short: u32,
 }
 
 impl TurnCpu {
     /// The processor time of the turn that ends after `took_us`, in microseconds, if it was long. What the waits since the
     /// last long turn took is in it.
     pub(crate) fn finish_turn(&mut self, took_us: u64, clock: &mut dyn Clock) -> Option<u64> {
-        if took_us < LONG_US {
+        let is_short = took_us < LONG_US;
+        if is_short {
             self.short_us += took_us;
-            return None;
+            self.short += 1;
+            if self.short < SHORT_TURNS_MAX {
+                return None;
+            }
         }
         let now_us = clock.thread_cpu_us();
         let used_us = now_us - std::mem::replace(&mut self.read_us, now_us);
+        self.short = 0;
         let before_us = std::mem::take(&mut self.short_us);
-        Some(used_us.saturating_sub(before_us).min(took_us))
+        (!is_short).then(|| used_us.saturating_sub(before_us).min(took_us))
     }
 }
 
@@ -60,5 +69,10 @@ mod tests {
         assert_eq!(cpu.finish_turn(600, &mut Used(0)), None);
         assert_eq!(cpu.finish_turn(9_000, &mut Used(13_500)), Some(2_000));
         assert_eq!(cpu.finish_turn(9_000, &mut Used(14_500)), Some(1_000));
+        // The waits of many short turns take more than the turns.
+        for _ in 0..SHORT_TURNS_MAX {
+            assert_eq!(cpu.finish_turn(10, &mut Used(100_000)), None);
+        }
+        assert_eq!(cpu.finish_turn(90_000, &mut Used(102_000)), Some(2_000));
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn questions() -> Flood {
                 assert_eq!(publisher.outcome_of(correlation).outcome, Outcome::Ok);
             }
         },
+        pends: true,
         ..Flood::new("questions", || {
             let kind = |reading| {
                 let questions = frames::questions(TIMES);

@@ -26,6 +26,8 @@ pub(crate) struct Flood {
     pub(crate) kinds: fn() -> Vec<Kind>,
     /// After each time so long, all connections are reset in one go.
     pub(crate) round: Option<Duration>,
+    /// What was asked goes on being answered when the traffic has ended, at a pace: turns say nothing then.
+    pub(crate) pends: bool,
     /// What honest clients do while it lasts; gives what went wrong.
     pub(crate) beside: fn(&Broker) -> Vec<String>,
 }
@@ -38,15 +40,18 @@ impl Flood {
             prepare: |_| (),
             kinds,
             round: None,
+            pends: false,
             beside: |_| Vec::new(),
         }
     }
 }
 
-/// `honest` and `memory` topics are kept in memory, those of `written` are written without a sync.
+/// `honest` and `memory` topics are kept in memory, those of `written` are written without a sync. No thread is bound to
+/// a core, neither the broker's nor those of the bare loop: the flood comes from the same cores.
 fn setup() -> Setup {
     Setup::new()
         .set("shards", SHARDS)
+        .set("pin", false)
         .set("memory_topics", "honest/#,memory/#")
         .set("written_topics", "written/#")
         .set("memory_log_bytes", LOG_BYTES)

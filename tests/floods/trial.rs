@@ -49,6 +49,7 @@ pub(crate) struct Round {
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub(crate) name: &'static str,
+    pub(crate) pends: bool,
     pub(crate) seed: u64,
     pub(crate) rounds: [Round; 2],
     pub(crate) bare: Latencies,
@@ -67,6 +68,7 @@ pub(crate) fn withstands(flood: &Flood) {
     let second = flooded(&broker, flood, seed);
     let trial = Trial {
         name: flood.name,
+        pends: flood.pends,
         seed,
         rounds: [first, second],
         bare,

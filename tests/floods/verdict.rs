@@ -162,7 +162,7 @@ fn faults(trial: &Trial) -> Vec<String> {
         faults.push(format!("the second time adds {added} bytes of memory"));
     }
     for round in &trial.rounds {
-        faults.extend(faults_of(round));
+        faults.extend(faults_of(round, trial.pends));
     }
     faults
 }
@@ -195,7 +195,7 @@ fn slow(trial: &Trial) -> Vec<String> {
     faults
 }
 
-fn faults_of(round: &Round) -> Vec<String> {
+fn faults_of(round: &Round, pends: bool) -> Vec<String> {
     let mut faults = round.faults.clone();
     for (name, capped) in round.gauges.capped() {
         if let Some(capped) = capped.filter(|capped| !capped.holds()) {
@@ -204,7 +204,7 @@ fn faults_of(round: &Round) -> Vec<String> {
     }
     let failed = round.latencies.failed.iter();
     faults.extend(failed.map(|why| format!("an honest pair failed: {why}")));
-    if round.turns_held > TURNS_IDLE_MAX {
+    if !pends && round.turns_held > TURNS_IDLE_MAX {
         faults.push(format!(
             "{} turns/s for clients that only hold on",
             round.turns_held
