@@ -48,10 +48,10 @@ impl Budget {
     pub(crate) const READING: Self = Self::new(10_000, 1 << 20);
     /// What other shards say: 1 ms.
     pub(crate) const MESSAGES: Self = Self::new(10_000, usize::MAX);
-    /// Records that other shards hand over: 0.5 ms.
-    pub(crate) const HANDED_OVER: Self = Self::new(5_000, 1 << 20);
+    /// Records that other shards hand over: 1 ms.
+    pub(crate) const HANDED_OVER: Self = Self::new(8_000, 1 << 20);
     /// Outcomes of own logs told to publishers: 1 ms.
-    pub(crate) const OUTCOMES: Self = Self::new(8_192, usize::MAX);
+    pub(crate) const OUTCOMES: Self = Self::new(16_384, usize::MAX);
     /// Walks from news to sockets: 256 sends, two submissions of the ring.
     pub(crate) const WALKS: Self = Self::new(256 * SEND_STEPS, 2 << 20);
     /// Sends beside the walks: 1 ms.

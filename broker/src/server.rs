@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::awake::{Awake, Vigil};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
+use crate::ebb::Ebb;
 use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
 use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
@@ -146,6 +147,10 @@ impl Server {
         let watch = Watch::begin(&self.shared.dir, self.ends.sender());
         if let Err(error) = &watch {
             warn!("nobody will notice if the data directory vanishes: {error}");
+        }
+        let ebb = Ebb::begin(self.shared.clone());
+        if let Err(error) = &ebb {
+            warn!("what many connections held stays with the process when they are gone: {error}");
         }
         let timeout_ms = self.shared.config.drain_timeout_ms;
         let timeout = Duration::from_millis(timeout_ms.into());

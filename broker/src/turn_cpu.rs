@@ -7,7 +7,7 @@ use crate::clock::Clock;
 /// A turn this long is measured, in microseconds.
 const LONG_US: u64 = 1_000;
 /// After so many short turns the thread's time is read all the same: what their waits took adds up.
-const SHORT_TURNS_MAX: u32 = 64;
+const SHORT_TURNS_MAX: u32 = 8;
 
 /// The processor time of a shard's turns.
 #[derive(Debug, Default)]

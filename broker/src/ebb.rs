@@ -1,0 +1,80 @@
+//! When many connections have ended, what they held is free but lies in pieces between what others hold, and the allocator
+//! keeps it. So a thread looks at their number, and once it is calm after an ebb gives free pages back to the kernel. Shards
+//! have nothing to do with it, but that an allocation of theirs may wait some milliseconds for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::shared::Shared;
+use crate::sys::memory;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// So many connections have to be gone.
+const CONNECTIONS_MIN: u64 = 64;
+
+/// The tide of connections.
+#[derive(Debug, Default)]
+struct Tide {
+    /// The most there were since memory was last given back.
+    high: u64,
+    last: u64,
+}
+
+impl Tide {
+    /// Takes their number. Returns whether it is the time to give memory back.
+    fn look(&mut self, now: u64) -> bool {
+        let calm = now == self.last;
+        self.last = now;
+        self.high = self.high.max(now);
+        let ebbed = calm && self.high - now >= CONNECTIONS_MIN;
+        if ebbed {
+            self.high = now;
+        }
+        ebbed
+    }
+}
+
+/// The thread ends when this is dropped, at its next look.
+pub(crate) struct Ebb {
+    _over: Sender<()>,
+}
+
+impl Ebb {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn begin(shared: Arc<Shared>) -> io::Result<Self> {
+        let (over_in, over) = channel();
+        let thread = std::thread::Builder::new().name("ebb".to_owned());
+        thread.spawn(move || {
+            let mut tide = Tide::default();
+            while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                let connections = shared.metrics.iter().map(|m| m.connections.get());
+                if tide.look(connections.sum()) {
+                    memory::give_back();
+                }
+            }
+        })?;
+        Ok(Self { _over: over_in })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_once_when_it_is_calm_after_an_ebb() {
+        let mut tide = Tide::default();
+        let given = [0, 500, 900, 400, 10, 10, 10, 70, 40, 40, 5, 5].map(|now| tide.look(now));
+        let expected = [5, 11].map(|look| given[look]);
+        assert_eq!(
+            (expected, given.iter().filter(|g| **g).count()),
+            ([true; 2], 2)
+        );
+    }
+}
