@@ -1,4 +1,4 @@
-//! Whoever catches up is sent bytes for as long as the log has more. The disk's completions interrupt the broker's sends
+//! A subscriber that catches up is sent bytes for as long as the log has more. The disk's completions interrupt the broker's sends
 //! halfway, and the timers that would wake a stalled session are as far away as they can be.
 
 use std::io::{ErrorKind, Read};
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16;
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a socket may be empty.
 const SILENCE_MAX: Duration = Duration::from_millis(200);
-/// Who has waited so long is given up.
+/// A receiver that has waited so long is given up.
 const STALLED: Duration = Duration::from_secs(5);
 
 /// How long each of a broker's threads has been ready to run and was not let: what the machine owes to it.

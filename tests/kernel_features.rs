@@ -70,7 +70,7 @@ fn serves(name: &str, setup: Setup, check: impl Fn(&Broker)) {
     assert_eq!(broker.stop().code(), Some(0), "{name}: {}", broker.log());
 }
 
-/// Publishes small records to many, then large ones, which somebody reads who comes later.
+/// Publishes small records to many, then large ones, which a later subscriber reads.
 fn publish_and_receive(broker: &Broker) -> Vec<Vec<u8>> {
     let mut sessions: Vec<Session> = (0..SUBSCRIBERS).map(|_| broker.connect()).collect();
     for session in &mut sessions {

@@ -1,4 +1,4 @@
-//! Who counts as alive: a peer that takes what it is sent or sends what it began, however slowly. Who does not: a peer that
+//! A peer is alive when it takes what it is sent or sends what it began, however slowly. It is not alive when it
 //! takes nothing, says nothing, or begins a frame and never ends it.
 
 use std::io::{ErrorKind, Read};

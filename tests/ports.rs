@@ -1,4 +1,4 @@
-//! A port has one broker: whoever comes second is told so, and a port whose broker is gone is free at once.
+//! A port has one broker: a second one is told so, and a port whose broker is gone is free at once.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

@@ -6,7 +6,7 @@ use testkit::deadline::wait_until;
 use testkit::random::Random;
 use testkit::{Broker, GoodbyeCode, Outcome, Session, Setup, Signal, Start};
 
-/// A broker whose shutdown takes as long as it may, because of somebody who does not read.
+/// A broker whose shutdown takes as long as it may, because of a client that does not read.
 fn slow_to_stop(drain_ms: u32) -> (Broker, Session) {
     let broker = Setup::new().set("drain_timeout_ms", drain_ms).start();
     let mut stuck = broker.connect();

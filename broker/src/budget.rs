@@ -26,6 +26,8 @@ pub(crate) const SEND_STEPS: usize = 50;
 pub(crate) const TIMER_STEPS: usize = 30;
 /// Steps of the end of a connection: a Goodbye, a line of log, the kernel's closing.
 pub(crate) const CLOSE_STEPS: usize = 200;
+/// Steps of closing a socket with much in it. *A millisecond for some megabytes.*
+pub(crate) const CLOSE_FULL_STEPS: usize = 2_500;
 /// Steps of looking for where a subscription begins.
 pub(crate) const LOCATE_STEPS: usize = 30;
 /// Steps of looking up where records lie.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::{debug, info};
 
-use crate::budget::{Budget, CLOSE_STEPS};
+use crate::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
 use crate::heartbeat::note_taken;
 use crate::session::{Session, SessionId, Stage};
 use crate::shard::Shard;
@@ -114,8 +114,8 @@ impl Shard {
         }
     }
 
-    /// Closes the connection and gives back everything that the session held. Many subscriptions take several turns to end;
-    /// until then the session has another name, and its socket stays open.
+    /// Ends the connection and gives back everything that the session held. Many subscriptions, and a socket with much in
+    /// it, take their time in later turns; until then the session has another name, and its socket stays open.
     pub(crate) fn disconnect(&mut self, id: SessionId, reason: Reason) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -149,14 +149,16 @@ impl Shard {
             return;
         };
         let mut at_once = Budget::SUBSCRIPTIONS_AT_ONCE;
-        if self.end_subscriptions(gone, &mut at_once) {
+        // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
+        let is_full = matches!(reason, Reason::Stalled | Reason::Silent | Reason::Dropped);
+        if self.end_subscriptions(gone, &mut at_once) && !is_full {
             self.sessions.remove(gone);
         } else {
             self.leaving.push_back(gone);
         }
     }
 
-    /// Goes on with the sessions that are gone and have subscriptions left.
+    /// Goes on with the sessions that are gone and could not end at once.
     pub(crate) fn end_sessions(&mut self) {
         let mut budget = Budget::ENDINGS;
         while let Some(id) = self.leaving.front().copied() {
@@ -166,7 +168,7 @@ impl Shard {
             self.leaving.pop_front();
             // Closing takes the only descriptor of the socket out of the poll, too.
             self.sessions.remove(id);
-            budget.spend(CLOSE_STEPS, 0);
+            budget.spend(CLOSE_FULL_STEPS, 0);
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::topic::Topic;
 const STEPS_PER_TURN: usize = 4096;
 /// What it costs to come to another topic, in subscriptions.
 const TOPIC_STEPS: usize = 4;
-/// Questions that one shard has under way; whoever asks more waits. Each is answered when a walk ends, all in one turn.
+/// Questions that one shard has under way; others wait. Each is answered when a walk ends, all in one turn.
 const SURVEYS_MAX: usize = 8;
 /// Subscriptions that are told one by one.
 const SLOWEST_MAX: usize = 10;

@@ -324,3 +324,27 @@ fn row(topic: &TopicInfo) -> TopicRow<'_> {
         epoch: format!("{:016x}", topic.epoch.get()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_get_a_share_of_the_time_and_those_that_wait_go_on_together() {
+        let mut allowance = Allowance::default();
+        assert!(!allowance.has_some(), "no time has passed");
+        assert_eq!(allowance.wait_ms(), Some(10));
+        assert!(!allowance.pass(9) && allowance.pass(10));
+        assert!(allowance.has_some());
+        // The last one may take more than is left; that is paid for before the next.
+        allowance.spend(25_000);
+        assert!(!allowance.has_some());
+        assert_eq!(allowance.wait_ms(), Some(25));
+        assert!(!allowance.pass(34) && allowance.pass(35));
+        assert!(allowance.has_some());
+        // A pause saves up for a burst, and no more.
+        allowance.pass(1_000_000);
+        allowance.spend(QUESTION_STEPS_MAX as usize);
+        assert!(!allowance.has_some());
+    }
+}

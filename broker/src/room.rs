@@ -3,7 +3,7 @@
 //!
 //! Both have a cap in bytes. From half of it on, reads are small, sessions that hold much get no further answers, and those
 //! that have stalled for a while are turned away, the longest first, so that newcomers need not pay for them. The last
-//! eighth is for sessions that hold nothing, and whoever has stalled goes, for however short a time. At the cap nobody is
+//! eighth is for sessions that hold nothing, and sessions that have stalled go, for however short a time. At the cap nobody is
 //! read until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
 //! stalled.
 

@@ -134,7 +134,7 @@ pub(crate) struct Shard {
     pub(crate) reading: Budget,
     /// Sessions with something to send.
     pub(crate) sendable: VecDeque<SessionId>,
-    /// Sessions that are gone, with subscriptions left.
+    /// Sessions that are gone and could not end at once.
     pub(crate) leaving: VecDeque<SessionId>,
     pub(crate) topics_with_news: TopicsWithNews,
     pub(crate) catchups: Slab<Catchup>,

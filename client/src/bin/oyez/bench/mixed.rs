@@ -34,7 +34,7 @@ latency counts from the scheduled moment.
 With --stalled all is measured twice: while everybody reads, and when some have stopped reading and
 records for them go on. It tells how much the server's RssAnon has grown, and the p99 of the others.
 A broker with a small send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for
-who does not read; a subscriber that takes nothing for two heartbeats is closed, so let heartbeat_ms
+a subscriber that does not read; one that takes nothing for two heartbeats is closed, so let heartbeat_ms
 be more than the time that it takes (OYEZ_HEARTBEAT_MS=3600000). The kernel probes each closed window 8 times
 in the first minute, later every 2 minutes: --stalled-for lets the first storm pass.";
 
