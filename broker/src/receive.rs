@@ -331,7 +331,8 @@ impl Shard {
         visit
     }
 
-    /// Takes frames from the front of `input`, one of which is a sign of life. Tells how many bytes they were, and how many the next frame has.
+    /// Takes frames from the front of `input`, one of which is a sign of life. Returns how many bytes they were, and how many
+    /// the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
         self.storage_time.leave(&mut *self.clock);

@@ -94,7 +94,7 @@ pub enum GoodbyeCode {
     Damaged = 6,
     /// A frame is malformed, and its checksum is right.
     BadFrame = 0x100,
-    /// A checksum does not match. Not sent any more: [`GoodbyeCode::Damaged`] asks the peer to come back.
+    /// A checksum does not match. Reserved: a broker says [`GoodbyeCode::Damaged`], after which the peer comes back.
     Checksum = 0x101,
     /// A record or a block is over the limit, and its checksum is right.
     TooLarge = 0x102,

@@ -98,7 +98,7 @@
 //! 5. A frame that has begun comes to its end: a receiver may end the connection when nothing of the rest has come for ten
 //!    seconds or two heartbeats, whichever is shorter, or when the whole takes longer than ten seconds and one more for
 //!    each KiB of it. A size that was damaged on its way ends like this.
-//! 6. `Goodbye` is the last frame of whoever sends it. The other side reads up to it, sends no more, and closes. Its code
+//! 6. `Goodbye` is the last frame of the side that sends it. The other side reads up to it, sends no more, and closes. Its code
 //!    tells whether to come back and how soon. A connection that ends without it broke: come back.
 //!
 //! After a break a client reconnects and subscribes with `start` 2, the offset behind the last message it has, and the epoch
@@ -240,7 +240,7 @@
 //! | 6 | damaged on its way: a wrong checksum, or a head that cannot be | | 262 | not a topic |
 //! | | | | 263 | credentials that cannot be checked |
 //!
-//! 257 is not sent any more; 6 has taken its place.
+//! 257 is reserved: a wrong checksum is answered with 6.
 //!
 //! # Records
 //!
