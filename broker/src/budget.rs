@@ -69,17 +69,13 @@ impl Budget {
         Self { steps, bytes }
     }
 
-    /// Of reading, what one visit of a session may take that reads `bytes` at once; then others have their turn.
-    pub(crate) const fn visit(bytes: usize) -> Self {
-        Self::new(8_000, bytes)
-    }
+    /// Of reading, what one visit may take of a session that says much; then others have their turn.
+    pub(crate) const MUCH: Self = Self::new(8_000, 64 << 10);
+    /// The same of a session that says little, or of which is not known how much it says.
+    pub(crate) const LITTLE: Self = Self::new(400, 8 << 10);
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    pub(crate) const fn steps(&self) -> usize {
-        self.steps
     }
 
     /// Whether nothing more may be begun. What is begun is finished, so that it may be overspent by one thing.
@@ -90,14 +86,6 @@ impl Budget {
     pub(crate) const fn spend(&mut self, steps: usize, bytes: usize) {
         self.steps = self.steps.saturating_sub(steps);
         self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    /// What was spent since `before` was left.
-    pub(crate) const fn spent_of(&self, before: Self) -> Self {
-        Self::new(
-            before.steps.saturating_sub(self.steps),
-            before.bytes.saturating_sub(self.bytes),
-        )
     }
 
     pub(crate) const fn quarter(&self) -> Self {
@@ -111,5 +99,65 @@ impl Budget {
     /// Whether this is more than `other`, of both.
     pub(crate) const fn is_above(&self, other: Self) -> bool {
         self.steps > other.steps && self.bytes > other.bytes
+    }
+}
+
+/// What a turn's reading may still take, and of it a visit of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReadBudget {
+    turn: Budget,
+    visit: Budget,
+    /// Bytes that the visit has taken.
+    bytes: usize,
+}
+
+impl ReadBudget {
+    pub(crate) const fn begin_turn(&mut self, turn: Budget) {
+        self.turn = turn;
+    }
+
+    pub(crate) const fn begin_visit(&mut self, visit: Budget) {
+        self.visit = visit;
+        self.bytes = 0;
+    }
+
+    pub(crate) const fn spend(&mut self, steps: usize, bytes: usize) {
+        self.turn.spend(steps, bytes);
+        self.visit.spend(steps, bytes);
+        self.bytes += bytes;
+    }
+
+    /// Whether the turn has more left than `left`, of both.
+    pub(crate) const fn is_above(&self, left: Budget) -> bool {
+        self.turn.is_above(left)
+    }
+
+    /// Whether no more may be read in this visit.
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.turn.is_spent() || self.visit.is_spent()
+    }
+
+    /// Whether no more may be done in this visit with what was read.
+    pub(crate) const fn is_out_of_steps(&self) -> bool {
+        self.turn.steps == 0 || self.visit.steps == 0
+    }
+
+    /// Steps that the visit has left.
+    pub(crate) const fn steps(&self) -> usize {
+        if self.turn.steps < self.visit.steps {
+            self.turn.steps
+        } else {
+            self.visit.steps
+        }
+    }
+
+    /// Bytes that one read may take at once, so that no more than that is kept if the steps do not suffice for them.
+    pub(crate) const fn read_bytes(&self) -> usize {
+        self.visit.bytes
+    }
+
+    /// Bytes that the visit has taken.
+    pub(crate) const fn taken_bytes(&self) -> usize {
+        self.bytes
     }
 }

@@ -16,9 +16,10 @@ use crate::shard::Shard;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
-/// Bytes read at once of a session that says little, and of others. What of it cannot be taken has to be kept.
-const FIRST_READ_BYTES: usize = 32 << 10;
-pub(crate) const MORE_READ_BYTES: usize = 64 << 10;
+/// Bytes read at once at most, and of a publisher that has used half of its window: what of them cannot be taken has to be
+/// kept.
+pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
+const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
 /// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
 
@@ -64,6 +65,8 @@ pub(crate) struct ToRead {
     resumed: VecDeque<SessionId>,
     /// Those with news that say little.
     readable: VecDeque<SessionId>,
+    /// Those that come or go: how much they say is not known, or does not matter any more.
+    passing: VecDeque<SessionId>,
     /// Those that say much, and those that had more than a visit could take.
     unread: VecDeque<SessionId>,
     /// Those whose frames wait for room that sessions share: not to be read before there is some.
@@ -73,7 +76,8 @@ pub(crate) struct ToRead {
 impl ToRead {
     /// Whether there is somebody to read.
     pub(crate) fn has_some(&self) -> bool {
-        !(self.resumed.is_empty() && self.readable.is_empty() && self.unread.is_empty())
+        let lists = [&self.resumed, &self.readable, &self.passing, &self.unread];
+        lists.iter().any(|list| !list.is_empty())
     }
 
     /// Whether somebody waits for room.
@@ -94,43 +98,40 @@ impl Shard {
             && !session.reading
         {
             session.reading = true;
-            if session.says_much {
-                self.to_read.unread.push_back(id);
+            let list = if session.stage == Stage::Greeting || session.ended {
+                &mut self.to_read.passing
+            } else if session.says_much {
+                &mut self.to_read.unread
             } else {
-                self.to_read.readable.push_back(id);
-            }
+                &mut self.to_read.readable
+            };
+            list.push_back(id);
         }
     }
 
     /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
-    /// then the others. So floods do not hold up a session that says little; a quarter of the turn's budget is kept for the
-    /// first and for the last.
+    /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
+    /// quarter is kept for each list.
     pub(crate) fn read_sessions(&mut self) {
-        self.reading = Budget::READING;
+        self.reading.begin_turn(Budget::READING);
         let quarter = Budget::READING.quarter();
-        self.read_list(
-            |shard| &mut shard.to_read.resumed,
-            MORE_READ_BYTES,
-            quarter.times(3),
-        );
+        let (much, little) = (Budget::MUCH, Budget::LITTLE);
+        self.read_list(|shard| &mut shard.to_read.resumed, much, quarter.times(3));
         self.read_list(
             |shard| &mut shard.to_read.readable,
-            FIRST_READ_BYTES,
-            quarter,
+            little,
+            quarter.times(2),
         );
-        self.read_list(
-            |shard| &mut shard.to_read.unread,
-            MORE_READ_BYTES,
-            Budget::default(),
-        );
+        self.read_list(|shard| &mut shard.to_read.passing, little, quarter);
+        self.read_list(|shard| &mut shard.to_read.unread, much, Budget::default());
     }
 
-    /// Visits the sessions that are in a list now, reading up to `size_max` bytes at once, until no more than `left` is left
-    /// of the turn's budget.
+    /// Visits the sessions that are in a list now, each as far as `visit` goes, until no more than `left` is left of the
+    /// turn's budget.
     fn read_list(
         &mut self,
         list: fn(&mut Self) -> &mut VecDeque<SessionId>,
-        size_max: usize,
+        visit: Budget,
         left: Budget,
     ) {
         for _ in 0..list(self).len() {
@@ -138,13 +139,14 @@ impl Shard {
                 return;
             }
             if let Some(session) = list(self).pop_front() {
-                self.receive(session, size_max);
+                self.reading.begin_visit(visit);
+                self.receive(session);
             }
         }
     }
 
     /// Reads a session whose socket has something, or whose frame waits.
-    fn receive(&mut self, id: SessionId, size_max: usize) {
+    fn receive(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -153,17 +155,13 @@ impl Shard {
         if self.drain.is_begun() && session.stage != Stage::Lingering {
             return;
         }
-        let before = self.reading;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut visit = self.retake(id);
-        let visit_max = Budget::visit(size_max);
         while visit == Visit::More && !self.reading.is_spent() {
-            if !visit_max.is_above(self.reading.spent_of(before)) {
-                break;
-            }
             // What the budget does not suffice for would have to be kept.
             let small_frames = self.reading.steps() / FRAME_STEPS * CONTROL_HEADER_SIZE;
-            visit = self.visit(id, &mut buffer, size_max.min(small_frames.max(MUCH_BYTES)));
+            let size_max = small_frames.clamp(MUCH_BYTES, BUFFER_BYTES);
+            visit = self.visit(id, &mut buffer, size_max.min(self.reading.read_bytes()));
         }
         self.buffer = buffer;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -183,7 +181,7 @@ impl Shard {
                 session.reading = true;
                 session.awaits_answer = true;
             }
-            Visit::Empty => session.says_much = self.reading.spent_of(before).bytes() > MUCH_BYTES,
+            Visit::Empty => session.says_much = self.reading.taken_bytes() > MUCH_BYTES,
             Visit::Over => {}
         }
     }
@@ -230,7 +228,7 @@ impl Shard {
             // What comes next is most likely a record, which could not be taken.
             (_, Window::Full) => return Visit::Waiting(Until::Answered),
             (true, _) => MUCH_BYTES,
-            (false, Window::Half) => size_max.min(FIRST_READ_BYTES),
+            (false, Window::Half) => size_max.min(HALF_READ_BYTES),
             (false, Window::Open) => size_max,
         };
         let mut partial = session.partial.take();
@@ -351,7 +349,7 @@ impl Shard {
         let limits = self.shared.config.limits();
         let mut used = 0;
         loop {
-            if self.reading.is_spent() && used < input.len() {
+            if self.reading.is_out_of_steps() && used < input.len() {
                 return (Visit::Unfinished, used, FRAME_HEAD_SIZE);
             }
             self.reading.spend(FRAME_STEPS, 0);

@@ -13,7 +13,7 @@ use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
 use slab::Slab;
 
 use crate::awake::{Answers, Awake};
-use crate::budget::{Budget, SEND_STEPS};
+use crate::budget::{Budget, ReadBudget, SEND_STEPS};
 use crate::catchup::Catchup;
 use crate::chain::Chain;
 use crate::clock::{Clock, Now};
@@ -28,7 +28,7 @@ use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::publish::{PendingAcks, Stalled};
 use crate::query::{Allowance, Listings};
-use crate::receive::{MORE_READ_BYTES, ToRead};
+use crate::receive::{BUFFER_BYTES, ToRead};
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::session::{Outgoing, SessionId, Sessions, Stage};
@@ -47,8 +47,6 @@ const DISK: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
-/// Most bytes read from a connection at once.
-const BUFFER_BYTES: usize = MORE_READ_BYTES;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
 const RETRY_MS: u64 = 1;
 /// Segment files that a shard keeps open for `sendfile`.
@@ -131,7 +129,7 @@ pub(crate) struct Shard {
     pub(crate) acks: Vec<Ack>,
     pub(crate) to_read: ToRead,
     /// What this turn's reading may still take.
-    pub(crate) reading: Budget,
+    pub(crate) reading: ReadBudget,
     /// Sessions with something to send.
     pub(crate) sendable: VecDeque<SessionId>,
     /// Sessions that are gone and could not end at once.
@@ -232,7 +230,7 @@ impl Shard {
             unsettled: Vec::new(),
             acks: Vec::new(),
             to_read: ToRead::default(),
-            reading: Budget::READING,
+            reading: ReadBudget::default(),
             sendable: VecDeque::new(),
             leaving: VecDeque::new(),
             topics_with_news: TopicsWithNews::default(),
