@@ -47,17 +47,17 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// Reading, and what the frames ask for: 1 ms.
-    pub(crate) const READING: Self = Self::new(10_000, 1 << 20);
+    pub(crate) const READING: Self = Self::new(5_000, 512 << 10);
     /// What other shards say: 1 ms.
     pub(crate) const MESSAGES: Self = Self::new(10_000, usize::MAX);
     /// Records that other shards hand over: 1 ms.
-    pub(crate) const HANDED_OVER: Self = Self::new(8_000, 1 << 20);
+    pub(crate) const HANDED_OVER: Self = Self::new(4_000, 512 << 10);
     /// Outcomes of own logs told to publishers: 1 ms.
-    pub(crate) const OUTCOMES: Self = Self::new(16_384, usize::MAX);
+    pub(crate) const OUTCOMES: Self = Self::new(8_192, usize::MAX);
     /// Walks from news to sockets: 256 sends, two submissions of the ring.
     pub(crate) const WALKS: Self = Self::new(256 * SEND_STEPS, 2 << 20);
     /// Sends beside the walks: 1 ms.
-    pub(crate) const FLUSHES: Self = Self::new(10_000, 2 << 20);
+    pub(crate) const FLUSHES: Self = Self::new(5_000, 2 << 20);
     /// Subscriptions of sessions that are gone, and connections that end: 0.5 ms.
     pub(crate) const ENDINGS: Self = Self::new(5_000, usize::MAX);
     /// Subscriptions of one session that end with it at once.
@@ -70,9 +70,9 @@ impl Budget {
     }
 
     /// Of reading, what one visit may take of a session that says much; then others have their turn.
-    pub(crate) const MUCH: Self = Self::new(8_000, 64 << 10);
+    pub(crate) const MUCH: Self = Self::new(2_000, 64 << 10);
     /// The same of a session that says little, or of which is not known how much it says.
-    pub(crate) const LITTLE: Self = Self::new(400, 8 << 10);
+    pub(crate) const LITTLE: Self = Self::new(100, 4 << 10);
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -107,8 +107,8 @@ impl Budget {
 pub(crate) struct ReadBudget {
     turn: Budget,
     visit: Budget,
-    /// Bytes that the visit has taken.
-    bytes: usize,
+    /// What the visit has taken.
+    spent: Budget,
 }
 
 impl ReadBudget {
@@ -118,13 +118,14 @@ impl ReadBudget {
 
     pub(crate) const fn begin_visit(&mut self, visit: Budget) {
         self.visit = visit;
-        self.bytes = 0;
+        self.spent = Budget::new(0, 0);
     }
 
     pub(crate) const fn spend(&mut self, steps: usize, bytes: usize) {
         self.turn.spend(steps, bytes);
         self.visit.spend(steps, bytes);
-        self.bytes += bytes;
+        self.spent.steps += steps;
+        self.spent.bytes += bytes;
     }
 
     /// Whether the turn has more left than `left`, of both.
@@ -156,8 +157,8 @@ impl ReadBudget {
         self.visit.bytes
     }
 
-    /// Bytes that the visit has taken.
-    pub(crate) const fn taken_bytes(&self) -> usize {
-        self.bytes
+    /// Whether the visit has taken more than one of a session that says little.
+    pub(crate) const fn is_much(&self) -> bool {
+        self.spent.steps > Budget::LITTLE.steps || self.spent.bytes > Budget::LITTLE.bytes
     }
 }

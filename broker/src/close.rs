@@ -124,6 +124,7 @@ impl Shard {
         if stage == Stage::Gone {
             return;
         }
+        let may_be_full = session.says_much || session.blocked;
         if let Some(mut partial) = session.partial.take() {
             self.room.input.count(&mut partial.counted, 0);
         }
@@ -150,7 +151,8 @@ impl Shard {
         };
         let mut at_once = Budget::SUBSCRIPTIONS_AT_ONCE;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
-        let is_full = matches!(reason, Reason::Stalled | Reason::Silent | Reason::Dropped);
+        let is_full =
+            may_be_full || matches!(reason, Reason::Stalled | Reason::Silent | Reason::Dropped);
         if self.end_subscriptions(gone, &mut at_once) && !is_full {
             self.sessions.remove(gone);
         } else {

@@ -25,8 +25,19 @@ pub(crate) struct Origin {
     pub(crate) session: SessionId,
     pub(crate) correlation: u64,
     pub(crate) size: u32,
-    /// Its session says much.
-    pub(crate) says_much: bool,
+    pub(crate) lane: Lane,
+}
+
+/// Records of sessions that say little go ahead of those that others send in floods. What of one session is under way is
+/// in one lane, or in that of little and then in that of much: there it waits for what went before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Little,
+    Much,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Little, Self::Much];
 }
 
 /// One record of a parcel.
@@ -101,11 +112,10 @@ pub(crate) struct Waiting(AtomicUsize);
 
 impl Waiting {
     /// Whether so many bytes more may wait. Several senders may find room at once; each is over by one parcel at most.
-    pub(crate) fn has_room(&self, bytes: usize, says_much: bool) -> bool {
-        let max = if says_much {
-            WAITING_BYTES_MUCH
-        } else {
-            WAITING_BYTES_MAX
+    pub(crate) fn has_room(&self, bytes: usize, lane: Lane) -> bool {
+        let max = match lane {
+            Lane::Little => WAITING_BYTES_MAX,
+            Lane::Much => WAITING_BYTES_MUCH,
         };
         self.0.load(Ordering::Relaxed) + bytes <= max
     }

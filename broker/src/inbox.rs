@@ -14,7 +14,7 @@ use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
-use crate::handover::{Handed, PARCEL_BYTES, Parcel, Waiting};
+use crate::handover::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
 use crate::lag::Lag;
 use crate::session::SessionId;
 use crate::spares::{Reused, Spares};
@@ -159,26 +159,73 @@ impl Message {
 /// The receiving ends of one shard.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    parcels: Receiver<Parcel>,
-    /// A parcel that was begun.
-    begun: Option<Parcel>,
+    /// By lane.
+    parcels: [Receiver<Parcel>; 2],
+    /// Parcels that were begun, by lane.
+    begun: [Option<Parcel>; 2],
+    /// Parcels of little that came before a parcel of much and were not begun.
+    little: VecDeque<Parcel>,
+    /// How many parcels of little have come, and how many of them are taken.
+    came: u64,
+    taken: u64,
+    /// A parcel of much, and how many of little come before it.
+    much: Option<(Parcel, u64)>,
     messages: Receiver<Message>,
     waiting: Arc<Waiting>,
 }
 
 impl Inbox {
-    /// The parcel that comes next; what is left of it afterwards goes to [`Self::put_back`].
-    pub(crate) fn next_parcel(&mut self) -> Option<Parcel> {
-        if let Some(begun) = self.begun.take() {
+    /// The parcel of a lane that comes next; what is left of it afterwards goes to [`Self::put_back`]. One of much comes
+    /// when all of little are taken that were sent before it.
+    pub(crate) fn next_parcel(&mut self, lane: Lane) -> Option<Parcel> {
+        if let Some(begun) = self.begun[lane as usize].take() {
             return Some(begun);
         }
-        let parcel = received(self.parcels.try_recv())?;
+        let parcel = match lane {
+            Lane::Little => self.next_of_little(),
+            Lane::Much => self.next_of_much(),
+        }?;
         self.waiting.remove(parcel.weight());
         Some(parcel)
     }
 
-    pub(crate) fn put_back(&mut self, parcel: Parcel) {
-        self.begun = Some(parcel);
+    fn next_of_little(&mut self) -> Option<Parcel> {
+        if let Some(earlier) = self.little.pop_front() {
+            return Some(earlier);
+        }
+        let parcel = received(self.parcels[Lane::Little as usize].try_recv())?;
+        self.came += 1;
+        Some(parcel)
+    }
+
+    fn next_of_much(&mut self) -> Option<Parcel> {
+        if self.much.is_none() {
+            let parcel = received(self.parcels[Lane::Much as usize].try_recv())?;
+            // What was sent before it has come.
+            let before = self.little.len();
+            self.little
+                .extend(self.parcels[Lane::Little as usize].try_iter());
+            self.came += (self.little.len() - before) as u64;
+            self.much = Some((parcel, self.came));
+        }
+        let taken = self.taken;
+        let (parcel, _) = self.much.take_if(|(_, before)| *before <= taken)?;
+        Some(parcel)
+    }
+
+    /// All of a parcel was taken.
+    pub(crate) fn finish(&mut self, lane: Lane) {
+        self.taken += u64::from(lane == Lane::Little);
+    }
+
+    pub(crate) fn put_back(&mut self, lane: Lane, parcel: Parcel) {
+        self.begun[lane as usize] = Some(parcel);
+    }
+
+    /// Whether there are parcels that have come out of their lanes and were not taken.
+    pub(crate) fn has_begun(&self) -> bool {
+        let begun = self.begun.iter().any(Option::is_some);
+        begun || self.much.is_some() || !self.little.is_empty()
     }
 
     pub(crate) fn next_message(&self) -> Option<Message> {
@@ -194,7 +241,8 @@ fn received<T>(result: Result<T, TryRecvError>) -> Option<T> {
 /// One shard's way to another's inboxes.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxSender {
-    parcels: SyncSender<Parcel>,
+    /// By lane.
+    parcels: [SyncSender<Parcel>; 2],
     messages: SyncSender<Message>,
     waiting: Arc<Waiting>,
     waker: Waker,
@@ -202,18 +250,22 @@ pub(crate) struct InboxSender {
 
 /// The inboxes of a shard that `waker` wakes.
 pub(crate) fn inbox(waker: Waker) -> (InboxSender, Inbox) {
-    let (parcels, parcels_out) = sync_channel(PARCELS_MAX);
+    let [(little, little_out), (much, much_out)] = Lane::ALL.map(|_| sync_channel(PARCELS_MAX));
     let (messages, messages_out) = sync_channel(MESSAGES_MAX);
     let waiting = Arc::new(Waiting::default());
     let sender = InboxSender {
-        parcels,
+        parcels: [little, much],
         messages,
         waiting: waiting.clone(),
         waker,
     };
     let inbox = Inbox {
-        parcels: parcels_out,
-        begun: None,
+        parcels: [little_out, much_out],
+        begun: [None, None],
+        little: VecDeque::new(),
+        came: 0,
+        taken: 0,
+        much: None,
         messages: messages_out,
         waiting,
     };
@@ -234,8 +286,8 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Target {
     sender: InboxSender,
-    /// Records that have not left.
-    parcel: Parcel,
+    /// Records that have not left, by lane.
+    open: [Parcel; 2],
     acks: Vec<Ack>,
     overflow: VecDeque<Message>,
     wake: bool,
@@ -246,24 +298,40 @@ struct Target {
 }
 
 impl Target {
-    /// Sends the open parcel; without room for it, it stays open. Tells whether it has left.
-    fn send_parcel(&mut self) -> bool {
-        let parcel = std::mem::take(&mut self.parcel);
+    /// Sends the open parcels of all lanes up to `last`, the one of little before the one of much. Without room for one, it
+    /// stays open. Returns whether all have left.
+    fn send_parcels(&mut self, last: Lane) -> bool {
+        let mut lanes = Lane::ALL[..=last as usize].iter();
+        lanes.all(|lane| self.open[*lane as usize].is_empty() || self.send_parcel(*lane))
+    }
+
+    fn send_parcel(&mut self, lane: Lane) -> bool {
+        let parcel = std::mem::take(&mut self.open[lane as usize]);
         let weight = parcel.weight();
         self.sender.waiting.add(weight);
-        match self.sender.parcels.try_send(parcel) {
+        match self.sender.parcels[lane as usize].try_send(parcel) {
             Ok(()) => {
                 self.wake = true;
                 true
             }
             Err(TrySendError::Full(parcel)) => {
                 self.sender.waiting.remove(weight);
-                self.parcel = parcel;
+                self.open[lane as usize] = parcel;
                 false
             }
             // A shard that is gone has taken the process with it.
             Err(TrySendError::Disconnected(_)) => true,
         }
+    }
+
+    fn has_records(&self) -> bool {
+        self.open.iter().any(|parcel| !parcel.is_empty())
+    }
+
+    /// Whether it has room again for a parcel of any lane.
+    fn has_room(&self) -> bool {
+        let open = self.open[Lane::Much as usize].weight() + PARCEL_BYTES;
+        self.sender.waiting.has_room(open, Lane::Much) && !self.open.iter().any(Parcel::is_full)
     }
 
     fn send_messages(&mut self) -> bool {
@@ -288,7 +356,7 @@ impl Outbox {
     pub(crate) fn new(own: usize, senders: Vec<InboxSender>) -> Self {
         let target = |sender| Target {
             sender,
-            parcel: Parcel::default(),
+            open: Lane::ALL.map(|_| Parcel::default()),
             acks: Vec::new(),
             overflow: VecDeque::new(),
             wake: false,
@@ -306,22 +374,21 @@ impl Outbox {
     /// Takes a record for another shard, if there is room for it.
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed, record: &[u8]) -> bool {
         let target = &mut self.targets[shard];
-        let weight = target.parcel.weight() + record.len();
-        if !target
-            .sender
-            .waiting
-            .has_room(weight, handed.origin.says_much)
-            || (target.parcel.is_full() && !target.send_parcel())
+        let (lane, number) = (handed.origin.lane, handed.origin.lane as usize);
+        let weight = target.open[number].weight() + record.len();
+        if !target.sender.waiting.has_room(weight, lane)
+            || (target.open[number].is_full() && !target.send_parcels(lane))
         {
             target.refused = true;
             return false;
         }
-        if target.parcel.is_empty() {
-            target.parcel = self.parcels_spare.take();
+        let open = &mut target.open[number];
+        if open.is_empty() {
+            *open = self.parcels_spare.take();
         }
-        target.parcel.push(handed, record);
-        if target.parcel.is_full() {
-            target.send_parcel();
+        open.push(handed, record);
+        if open.is_full() {
+            target.send_parcels(lane);
         }
         true
     }
@@ -354,8 +421,7 @@ impl Outbox {
     pub(crate) fn has_room_again(&mut self) -> bool {
         let mut again = false;
         for target in self.targets.iter_mut().filter(|target| target.refused) {
-            let open = target.parcel.weight() + PARCEL_BYTES;
-            if target.sender.waiting.has_room(open, true) && !target.parcel.is_full() {
+            if target.has_room() {
                 target.refused = false;
                 again = true;
             }
@@ -415,16 +481,14 @@ impl Outbox {
     /// Sends what was read, so that a shard that is awake need not wait for the end of this one's turn.
     pub(crate) fn send_parcels(&mut self) {
         for target in &mut self.targets {
-            if !target.parcel.is_empty() {
-                // Without room it is tried again at the turn's end.
-                target.send_parcel();
-            }
+            // Without room it is tried again at the turn's end.
+            target.send_parcels(Lane::Much);
         }
     }
 
     /// Whether records wait here for room with another shard.
     pub(crate) fn has_records(&self) -> bool {
-        self.targets.iter().any(|target| !target.parcel.is_empty())
+        self.targets.iter().any(Target::has_records)
     }
 
     /// Ends the turn: sends what fits, wakes whoever has something. Tells whether something is left.
@@ -437,7 +501,7 @@ impl Outbox {
                 target.wake = true;
                 target.overflow.push_back(Message::Published { from, acks });
             }
-            left |= !target.parcel.is_empty() && !target.send_parcel();
+            left |= !target.send_parcels(Lane::Much);
             left |= !target.send_messages();
             if std::mem::take(&mut target.wake) {
                 target.sender.waker.wake();
@@ -462,13 +526,17 @@ mod tests {
 
     /// Hands over record `number`, whose bytes tell it.
     fn hand_over(outbox: &mut Outbox, number: usize, size: usize) -> bool {
+        hand_over_in(Lane::Little, outbox, number, size)
+    }
+
+    fn hand_over_in(lane: Lane, outbox: &mut Outbox, number: usize, size: usize) -> bool {
         let record = vec![number as u8; size];
         let origin = Origin {
             shard: 1,
             session: SessionId::new(7, 7),
             correlation: number as u64,
             size: u32::try_from(size).unwrap(),
-            says_much: false,
+            lane,
         };
         let log = LogId::new(2);
         outbox.hand_over(0, Handed { origin, log }, &record)
@@ -476,16 +544,61 @@ mod tests {
 
     /// Takes everything out, checks it against the size that each number should have, and gives the numbers.
     fn take_all(inbox: &mut Inbox, size_of: impl Fn(usize) -> usize) -> Vec<usize> {
+        let [mut little, much] = Lane::ALL.map(|lane| take_lane(lane, inbox, &size_of));
+        little.extend(much);
+        little
+    }
+
+    fn take_lane(lane: Lane, inbox: &mut Inbox, size_of: impl Fn(usize) -> usize) -> Vec<usize> {
         let mut numbers = Vec::new();
-        while let Some(mut parcel) = inbox.next_parcel() {
+        while let Some(mut parcel) = inbox.next_parcel(lane) {
             while let Some((handed, record)) = parcel.next() {
                 let number = usize::try_from(handed.origin.correlation).unwrap();
                 assert_eq!(record, vec![number as u8; size_of(number)]);
                 numbers.push(number);
                 parcel.advance();
             }
+            inbox.finish(lane);
         }
         numbers
+    }
+
+    #[test]
+    fn records_of_sessions_that_say_much_wait_for_those_of_little_that_went_before_them() {
+        let (mut outbox, mut inbox) = pair();
+        let take = |lane, inbox: &mut Inbox| take_lane(lane, inbox, |_| 64);
+        for (number, lane) in [(0, Lane::Much), (1, Lane::Little), (2, Lane::Much)] {
+            assert!(hand_over_in(lane, &mut outbox, number, 64));
+        }
+        outbox.finish_turn();
+        assert!(take(Lane::Much, &mut inbox).is_empty());
+        // What comes later in the lane of little goes ahead, but is not waited for.
+        assert!(hand_over(&mut outbox, 3, 64));
+        outbox.finish_turn();
+        let first = inbox.next_parcel(Lane::Little).unwrap();
+        assert_eq!(first.next().unwrap().0.origin.correlation, 1);
+        assert!(take(Lane::Much, &mut inbox).is_empty());
+        inbox.put_back(Lane::Little, first);
+        assert!(inbox.has_begun());
+        let first = inbox.next_parcel(Lane::Little).unwrap();
+        inbox.finish(Lane::Little);
+        drop(first);
+        assert_eq!(take(Lane::Much, &mut inbox), [0, 2]);
+        assert_eq!(take(Lane::Little, &mut inbox), [3]);
+        assert!(!inbox.has_begun());
+    }
+
+    #[test]
+    fn a_full_parcel_of_much_does_not_leave_before_those_of_little() {
+        let (mut outbox, mut inbox) = pair();
+        assert!(hand_over(&mut outbox, 0, 64));
+        assert!(hand_over_in(Lane::Much, &mut outbox, 1, PARCEL_BYTES));
+        let much = inbox.next_parcel(Lane::Much);
+        assert!(much.is_none(), "it has left, and waits");
+        assert_eq!(
+            take_all(&mut inbox, |number| [64, PARCEL_BYTES][number]),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -508,9 +621,9 @@ mod tests {
             hand_over(&mut outbox, number, 64);
         }
         outbox.finish_turn();
-        let mut parcel = inbox.next_parcel().unwrap();
+        let mut parcel = inbox.next_parcel(Lane::Little).unwrap();
         parcel.advance();
-        inbox.put_back(parcel);
+        inbox.put_back(Lane::Little, parcel);
         assert_eq!(take_all(&mut inbox, |_| 64), [1, 2]);
     }
 

@@ -9,7 +9,7 @@ use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::AppendError;
 
 use crate::budget::{Budget, FRAME_STEPS};
-use crate::handover::{Handed, Origin};
+use crate::handover::{Handed, Lane, Origin};
 use crate::inbox::{Ack, Message};
 use crate::receive::{Taken, Until};
 use crate::session::SessionId;
@@ -46,20 +46,26 @@ impl Shard {
             return Taken::Over;
         };
         let (size, config) = (record.size(), &self.shared.config);
-        let says_much = session.says_much;
         let bytes = session.inflight_bytes.saturating_add(size);
         if session.inflight_records >= config.inflight_records_max
             || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
         {
             return Taken::Later(Until::Answered);
         }
+        // With records under way it stays in the lane of much.
+        session.in_lane_of_much &= session.inflight_records > 0;
+        session.in_lane_of_much |= session.says_much;
+        let lane = match session.in_lane_of_much {
+            true => Lane::Much,
+            false => Lane::Little,
+        };
         let log = self.shared.log_of(record.topic());
         let origin = Origin {
             shard: self.id,
             session: id,
             correlation: record.correlation(),
             size,
-            says_much,
+            lane,
         };
         let owner = self.shared.owner(log);
         let taken = if owner == self.id {
@@ -151,19 +157,29 @@ impl Shard {
         self.storage_time.leave(&mut *self.clock);
     }
 
-    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more.
+    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more. A quarter of the
+    /// turn's budget is kept for the lane of much.
     fn take_handed_over(&mut self) -> bool {
         let mut budget = Budget::HANDED_OVER;
-        while let Some(mut parcel) = self.inbox.next_parcel() {
+        let quarter = Budget::HANDED_OVER.quarter();
+        let little = self.take_lane(Lane::Little, &mut budget, quarter);
+        let much = self.take_lane(Lane::Much, &mut budget, Budget::default());
+        little || much || self.inbox.has_begun()
+    }
+
+    /// Takes the records of a lane, until no more than `left` is left of the budget; tells whether there may be more.
+    fn take_lane(&mut self, lane: Lane, budget: &mut Budget, left: Budget) -> bool {
+        while let Some(mut parcel) = self.inbox.next_parcel(lane) {
             while let Some((handed, record)) = parcel.next() {
-                if budget.is_spent() || self.stalled >= STALLED_MAX {
-                    self.inbox.put_back(parcel);
+                if !budget.is_above(left) || self.stalled >= STALLED_MAX {
+                    self.inbox.put_back(lane, parcel);
                     return true;
                 }
                 budget.spend(2 * FRAME_STEPS, record.len());
                 self.take_handed(handed, record);
                 parcel.advance();
             }
+            self.inbox.finish(lane);
             if let Some(shard) = parcel.clear() {
                 self.outbox.give_back(shard, Message::EmptyParcel(parcel));
             }

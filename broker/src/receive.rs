@@ -181,7 +181,7 @@ impl Shard {
                 session.reading = true;
                 session.awaits_answer = true;
             }
-            Visit::Empty => session.says_much = self.reading.taken_bytes() > MUCH_BYTES,
+            Visit::Empty => session.says_much = self.reading.is_much(),
             Visit::Over => {}
         }
     }

@@ -172,6 +172,8 @@ pub(crate) struct Session {
     pub(crate) reading: bool,
     /// It had more to read, at its last visit, than one that says little.
     pub(crate) says_much: bool,
+    /// Its records go with those of sessions that say much.
+    pub(crate) in_lane_of_much: bool,
     /// Its next frame waits until an answer to an earlier one has come, or has left.
     pub(crate) awaits_answer: bool,
     /// In the list of sessions that hold much of the shard's memory.
@@ -281,6 +283,7 @@ impl Sessions {
             queued: false,
             reading: false,
             says_much: false,
+            in_lane_of_much: false,
             awaits_answer: false,
             holds_much: false,
             requests: 0,
