@@ -1,9 +1,10 @@
-//! What shards say to each other. Each shard has two bounded inboxes, one for publishes and one for everything else.
+//! What shards say to each other. Each shard has bounded inboxes, two lanes for publishes and one for everything else.
 //!
-//! A full inbox for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
-//! Whatever else does not fit stays in the sender's overflow and leaves in a later turn. That is bounded, because each
-//! question counts until it is answered: of its session ([`crate::session::Session::requests`]), and of its shard. What goes from one shard to another with every record, the record and its
-//! outcome, goes together for a whole turn.
+//! A full lane for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
+//! Records of sessions that say little have a lane of their own, so that they do not wait behind floods. Whatever else
+//! does not fit stays in the sender's overflow and leaves in a later turn. That is bounded, because each question counts
+//! until it is answered: of its session ([`crate::session::Session::requests`]), and of its shard. What goes from one
+//! shard to another with every record, the record and its outcome, goes together for a whole turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -36,8 +36,9 @@
 //! What a turn does has budgets in steps and bytes (`budget`), and what it keeps for its clients has caps (`room`). A step
 //! that stops early keeps a list of its own, because edge-triggered events do not tell twice. A frame that cannot be taken
 //! waits for an answer to its own session, or for room that sessions share, and is tried again only when that has come.
-//! Sessions that say little are read before those that say much, topics of few walked before those of many. When many
-//! connections have ended, a thread gives back the memory that they held (`ebb`).
+//! Sessions that say little are read before those that come or go and before those that say much; their records have a
+//! lane of their own to other shards (`inbox`), and topics of few are walked before those of many. When many connections
+//! have ended, a thread gives back the memory that they held (`ebb`).
 //!
 //! ## A record's way
 //!

@@ -2,7 +2,7 @@
 
 /// Allocations of this size and more are mappings of their own, which go back to the kernel when they are freed, in bytes.
 #[cfg(target_env = "gnu")]
-const OWN_MAPPING_BYTES: i32 = 32 << 10;
+const OWN_MAPPING_BYTES: i32 = 256 << 10;
 
 /// Frees at once what is freed: neither kept from the kernel nor put off to a moment when there is a lot of it. A failure
 /// leaves things as they were.
