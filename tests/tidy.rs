@@ -1,7 +1,7 @@
 //! Rules of the code that can be read off its sources: which crate may use which, where `unsafe` may stand, how long
 //! files and functions get, that tests wait for conditions and not for times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,17 @@ const DIRECTIONS: [(&str, &[&str]); 4] = [
     ("oyez-storage", &["oyez-protocol"]),
     ("oyez-broker", &["oyez-protocol", "oyez-storage"]),
     ("oyez-client", &["oyez-protocol"]),
+];
+
+/// Files that import the broker's shard, beside its thread's. To fall with each cut, to none.
+const SHARD_IMPORTERS: usize = 18;
+/// Files of each crate that import one another in a circle. To fall with each cut, to none.
+const IN_CIRCLES: [(&str, usize); 5] = [
+    ("protocol/src", 2),
+    ("storage/src", 25),
+    ("broker/src", 22),
+    ("client/src", 4),
+    ("client/src/bin/oyez", 7),
 ];
 
 struct Source {
@@ -249,4 +260,111 @@ fn every_file_of_system_tests_is_run() {
         }
     }
     none(&faults, "listed in tests/Cargo.toml");
+}
+
+/// A crate's files by their modules, each with the modules of the same crate that its code names. Its tests may name
+/// any.
+fn imports(root: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let directory = workspace().join(root);
+    let mut sources = Vec::new();
+    gather(&directory, &mut sources);
+    // A program is a crate of its own.
+    let programs = directory.join("bin");
+    sources.retain(|source| !source.path.starts_with(&programs));
+    let module = |source: &Source| {
+        let path = source
+            .path
+            .strip_prefix(&directory)
+            .expect("gathered there");
+        let path = path.with_extension("").display().to_string();
+        let path = path.replace('/', "::");
+        path.trim_end_matches("::mod").to_owned()
+    };
+    let modules: BTreeSet<String> = sources.iter().map(module).collect();
+    let roots = ["lib", "main"];
+    let named = |source: &Source| {
+        let own = module(source);
+        let code = source.text.split("#[cfg(test)]\nmod tests").next();
+        let code = code.unwrap_or_default().lines();
+        let code = code.filter(|line| !line.trim_start().starts_with("//"));
+        let paths = code.flat_map(|line| paths_of_the_crate(&own, line));
+        let files = paths.filter_map(|path| file_of(&path, &modules));
+        files.filter(|file| *file != own).collect()
+    };
+    let files = sources
+        .iter()
+        .filter(|source| !roots.contains(&&*module(source)));
+    files
+        .map(|source| (module(source), named(source)))
+        .collect()
+}
+
+/// The paths in a line of module `own` that begin with `crate::` or `super::`, from the root of the crate.
+fn paths_of_the_crate(own: &str, line: &str) -> Vec<String> {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let words = line.split(|c| !is_path(c));
+    let path = |word: &str| {
+        if let Some(path) = word.strip_prefix("crate::") {
+            return Some(path.to_owned());
+        }
+        let (mut home, mut rest) = (own, word.strip_prefix("super::")?);
+        loop {
+            home = home.rsplit_once("::").map_or("", |(parent, _)| parent);
+            match rest.strip_prefix("super::") {
+                Some(further) => rest = further,
+                None => return Some(format!("{home}::{rest}").trim_start_matches(':').to_owned()),
+            }
+        }
+    };
+    words.filter_map(path).collect()
+}
+
+/// The module with a file of its own that a path leads into.
+fn file_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
+    let mut path = path.trim_end_matches(':');
+    while !modules.contains(path) {
+        path = path.rsplit_once("::")?.0;
+    }
+    Some(path.to_owned())
+}
+
+/// The files from which a way leads back to themselves.
+fn in_circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<&str> {
+    let comes_back = |from: &&String| {
+        let mut met = BTreeSet::new();
+        let mut ahead = vec![*from];
+        while let Some(file) = ahead.pop() {
+            for next in imports.get(file).into_iter().flatten() {
+                if next == *from {
+                    return true;
+                }
+                if met.insert(next) {
+                    ahead.push(next);
+                }
+            }
+        }
+        false
+    };
+    let files = imports.keys().filter(comes_back);
+    files.map(String::as_str).collect()
+}
+
+#[test]
+fn files_do_not_import_one_another_in_circles() {
+    for (root, known) in IN_CIRCLES {
+        let imports = imports(root);
+        let circle = in_circles(&imports);
+        assert_eq!(circle.len(), known, "{root}: {circle:?}");
+    }
+}
+
+#[test]
+fn nobody_imports_the_shard_but_its_thread() {
+    let imports = imports("broker/src");
+    let shard = "shard".to_owned();
+    let importers = imports
+        .iter()
+        .filter(|(file, named)| *file != "server" && named.contains(&shard));
+    let importers: Vec<&String> = importers.map(|(file, _)| file).collect();
+    assert_eq!(importers.len(), SHARD_IMPORTERS, "{importers:?}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use crate::shared::Shared;
+use crate::parts::shared::Shared;
 use crate::sys::memory;
 
 /// How often it looks.

@@ -88,58 +88,29 @@
 //! them.
 #![deny(missing_docs)]
 
-mod awake;
-mod batch;
-mod budget;
-mod catchup;
-pub mod chain;
 mod clock;
-mod close;
 pub mod config;
-mod dispatch;
 pub mod doctor;
-mod drain;
 mod ebb;
 mod ends;
 mod error;
-mod fanout;
-mod handover;
-mod heartbeat;
-mod histogram;
-mod hold;
-mod inbox;
-mod lag;
-mod listener;
-mod metrics;
+mod measure;
+mod parts;
 mod plan;
-mod publish;
-mod pump;
-mod query;
-mod receive;
 mod recovered;
-mod registry;
-mod room;
-mod send;
 mod server;
-mod session;
 mod shard;
-mod shared;
 #[cfg(test)]
 mod short_counts;
-mod spares;
-mod storage_time;
-mod subscribe;
-mod subscription;
 #[expect(
     unsafe_code,
     reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"
 )]
 mod sys;
-mod timer;
-mod topic;
-mod turn_cpu;
+mod turn;
 mod watch;
 
 pub use config::Config;
 pub use error::{ShardError, StartError};
+pub use parts::chain;
 pub use server::{Server, Stopper};

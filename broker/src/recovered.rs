@@ -3,7 +3,7 @@
 use oyez_storage::{DataDir, RecoveryReport, SetAside};
 use tracing::{error, info, warn};
 
-use crate::metrics::ShardMetrics;
+use crate::measure::metrics::ShardMetrics;
 
 /// Says which copies of the directory's identity were damaged or missing.
 pub(crate) fn tell_identity(dir: &DataDir) {

@@ -15,21 +15,21 @@ use oyez_storage::{
 };
 use tracing::{debug, info, warn};
 
-use crate::awake::{Awake, Vigil};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
 use crate::ebb::Ebb;
 use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
-use crate::inbox::{Inbox, InboxSender, Outbox, inbox};
-use crate::listener::Listener;
+use crate::parts::awake::{Awake, Vigil};
+use crate::parts::mail::{Inbox, InboxSender, Outbox, inbox};
+use crate::parts::shared::{Phase, Shared, SharedParts};
 use crate::plan::{self, Tables};
 use crate::recovered;
 use crate::shard::{Shard, ShardParts};
-use crate::shared::{Phase, Shared, SharedParts};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, memory, signals, socket};
+use crate::turn::accept::Listener;
 use crate::watch::Watch;
 
 /// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores

@@ -12,14 +12,14 @@ use oyez_storage::{TopicCounts, TopicInfo, TopicPage};
 use serde::Serialize;
 use slab::Slab;
 
-use crate::budget::{
+use crate::measure::metrics::{Caps, ProcessFacts, Stats};
+use crate::parts::budget::{
     QUESTION_STEPS_MAX, QUESTION_STEPS_PER_MS, STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS,
 };
-use crate::inbox::Message;
-use crate::metrics::{Caps, ProcessFacts, Stats};
-use crate::receive::{Taken, Until};
-use crate::session::SessionId;
+use crate::parts::mail::Message;
+use crate::parts::sessions::SessionId;
 use crate::shard::Shard;
+use crate::turn::read::{Taken, Until};
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;

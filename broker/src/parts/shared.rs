@@ -8,7 +8,7 @@ use oyez_protocol::LogId;
 use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
-use crate::metrics::ShardMetrics;
+use crate::measure::metrics::ShardMetrics;
 use crate::plan::Tables;
 use crate::sys::waker::Waker;
 

@@ -14,14 +14,14 @@ use oyez_protocol::limits::{ANSWER_SIZE_MAX, TOPIC_SIZE_MAX};
 use serde::Serialize;
 use slab::Slab;
 
-use crate::budget::LAG_STEPS;
-use crate::inbox::Message;
-use crate::receive::{Taken, Until};
-use crate::session::SessionId;
+use crate::parts::budget::LAG_STEPS;
+use crate::parts::feed::Topic;
+use crate::parts::mail::Message;
+use crate::parts::sessions::SessionId;
+use crate::parts::subscription::{Delivery, Subscription};
 use crate::shard::Shard;
-use crate::subscription::{Delivery, Subscription};
 use crate::sys::socket;
-use crate::topic::Topic;
+use crate::turn::read::{Taken, Until};
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use oyez_protocol::Position;
 use oyez_storage::{LogReader, Read, ReadError};
 
-use crate::chain::PARTS_MAX;
-use crate::close::Reason;
-use crate::receive::Taken;
-use crate::session::{Outgoing, RecordTail, Session, SessionId, Stage};
+use crate::parts::chain::PARTS_MAX;
+use crate::parts::sessions::{Outgoing, RecordTail, Session, SessionId, Stage};
 use crate::shard::Shard;
 use crate::sys::socket;
+use crate::turn::end::Reason;
+use crate::turn::read::Taken;
 
 /// Empty outgoing buffers kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;

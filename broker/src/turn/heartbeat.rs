@@ -11,12 +11,12 @@ use std::os::fd::AsFd;
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
 
-use crate::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
-use crate::close::{LINGER_MS, LINGER_STEP_MS, Reason};
-use crate::session::{Session, SessionId, Stage};
+use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
+use crate::parts::sessions::{Session, SessionId, Stage};
+use crate::parts::timers::TICK_MS;
 use crate::shard::Shard;
 use crate::sys::socket;
-use crate::timer::TICK_MS;
+use crate::turn::end::{LINGER_MS, LINGER_STEP_MS, Reason};
 
 /// Bytes of a question, whose acknowledgement alone says nothing about the peer's process.
 const PING_BYTES: u32 = 24;

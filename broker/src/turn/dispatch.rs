@@ -5,11 +5,11 @@ use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
 use tracing::debug;
 
-use crate::close::Reason;
-use crate::receive::{Taken, Until};
-use crate::room::MUCH_BYTES;
-use crate::session::{SessionId, Stage};
+use crate::parts::room::MUCH_BYTES;
+use crate::parts::sessions::{SessionId, Stage};
 use crate::shard::Shard;
+use crate::turn::end::Reason;
+use crate::turn::read::{Taken, Until};
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;

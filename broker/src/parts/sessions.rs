@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use oyez_protocol::{LogId, Position};
 use slab::Slab;
 
-use crate::subscription::{Subscription, Subscriptions};
+use crate::parts::subscription::{Subscription, Subscriptions};
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
 /// the one that got its slot.

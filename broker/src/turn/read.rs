@@ -8,11 +8,11 @@ use oyez_protocol::error::FrameError;
 use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
 use oyez_protocol::{Decoded, decode};
 
-use crate::budget::{Budget, FRAME_STEPS, READ_STEPS};
-use crate::close::Reason;
-use crate::room::MUCH_BYTES;
-use crate::session::{Partial, Session, SessionId, Stage, Window};
+use crate::parts::budget::{Budget, FRAME_STEPS, READ_STEPS};
+use crate::parts::room::MUCH_BYTES;
+use crate::parts::sessions::{Partial, Session, SessionId, Stage, Window};
 use crate::shard::Shard;
+use crate::turn::end::Reason;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;

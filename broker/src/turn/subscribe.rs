@@ -8,13 +8,13 @@ use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
-use crate::budget::{Budget, SUBSCRIBE_STEPS};
-use crate::inbox::{Locate, LocateAnswer, Message, Wish};
-use crate::receive::{Taken, Until};
-use crate::session::SessionId;
+use crate::parts::budget::{Budget, SUBSCRIBE_STEPS};
+use crate::parts::feed::Begin;
+use crate::parts::mail::{Locate, LocateAnswer, Message, Wish};
+use crate::parts::sessions::SessionId;
+use crate::parts::subscription::{Delivery, Subscription, SubscriptionRef};
 use crate::shard::Shard;
-use crate::subscription::{Delivery, Subscription, SubscriptionRef};
-use crate::topic::Begin;
+use crate::turn::read::{Taken, Until};
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;

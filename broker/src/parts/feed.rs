@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::Place;
 
-use crate::subscription::Subscription;
+use crate::parts::subscription::Subscription;
 
 /// Most records that a window remembers: 64 KiB of places. Who is further behind asks the log.
 pub(crate) const WINDOW_RECORDS_MAX: usize = 2048;

@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::{debug, info};
 
-use crate::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::heartbeat::note_taken;
-use crate::session::{Session, SessionId, Stage};
+use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
+use crate::parts::sessions::{Session, SessionId, Stage};
 use crate::shard::Shard;
+use crate::turn::heartbeat::note_taken;
 
 /// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
 pub(crate) const LINGER_MS: u64 = 2_000;

@@ -10,13 +10,13 @@ use oyez_protocol::event::{Gap, GapCause};
 use oyez_protocol::{Offset, Position};
 use oyez_storage::{ColdRange, Place, PopulateError, StartAt};
 
-use crate::chain::{Broken, Chain};
-use crate::close::Reason;
-use crate::inbox::{Message, Resolve, ResolveAnswer};
-use crate::send::{Progress, Stop, send_range};
-use crate::session::SessionId;
+use crate::parts::chain::{Broken, Chain};
+use crate::parts::mail::{Message, Resolve, ResolveAnswer};
+use crate::parts::sessions::SessionId;
+use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::shard::Shard;
-use crate::subscription::{Delivery, SubscriptionRef};
+use crate::turn::end::Reason;
+use crate::turn::flush::{Progress, Stop, send_range};
 
 /// Catch-ups of one shard at once; others wait as bare cursors.
 const CATCHUPS_MAX: usize = 1024;

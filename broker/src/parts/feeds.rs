@@ -7,7 +7,7 @@ use oyez_protocol::LogId;
 use oyez_storage::Place;
 use slab::Slab;
 
-use crate::topic::{Topic, WINDOW_RECORDS_MAX, WINDOW_RECORDS_TIGHT};
+use crate::parts::feed::{Topic, WINDOW_RECORDS_MAX, WINDOW_RECORDS_TIGHT};
 
 /// Places that the windows of one shard remember together: 2 MiB.
 const WINDOW_PLACES_BUDGET: usize = 65_536;

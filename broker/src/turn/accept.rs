@@ -11,7 +11,7 @@ use mio::{Interest, Token};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::warn;
 
-use crate::session::SessionId;
+use crate::parts::sessions::SessionId;
 use crate::shard::Shard;
 use crate::sys::socket;
 

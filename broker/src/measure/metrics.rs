@@ -6,9 +6,9 @@ use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::StoreStats;
 use serde::Serialize;
 
-use crate::fanout::Delivered;
-use crate::histogram::{Histogram, Quantiles};
+use crate::measure::histogram::{Histogram, Quantiles};
 use crate::plan::SHARDS_MAX;
+use crate::turn::fanout::Delivered;
 
 /// A number that one thread changes and others read; relaxed, because nothing is decided on it.
 #[derive(Debug, Default)]
@@ -79,15 +79,15 @@ pub(crate) struct ShardMetrics {
     pub(crate) storage_failing: Counter,
     /// Sessions that made no progress and had to go for want of room.
     pub(crate) sessions_evicted: Counter,
-    /// Bytes of input and of answers that sessions make the shard keep ([`crate::room`]), and questions to other shards.
+    /// Bytes of input and of answers that sessions make the shard keep ([`crate::parts::room`]), and questions to other shards.
     pub(crate) input_bytes: Counter,
     pub(crate) output_bytes: Counter,
     pub(crate) questions: Counter,
-    /// Most processor time of one turn, in microseconds ([`crate::turn_cpu`]).
+    /// Most processor time of one turn, in microseconds ([`crate::measure::turn_cpu`]).
     pub(crate) turn_cpu_us_max: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
-    /// Microseconds of a turn inside the store's calls ([`crate::storage_time`]).
+    /// Microseconds of a turn inside the store's calls ([`crate::measure::storage_time`]).
     pub(crate) storage_us: Histogram,
     /// Microseconds from the turn that queues a sync of own logs to the turn that finds it done.
     pub(crate) sync_us: Histogram,
@@ -95,7 +95,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) visible_us: Histogram,
     /// When the publish came that waits longest for own logs, by the clock that all shards share; 0 when none waits.
     pub(crate) waiting_since_us: Counter,
-    /// Milliseconds in which cores were kept awake ([`crate::awake`]).
+    /// Milliseconds in which cores were kept awake ([`crate::parts::awake`]).
     pub(crate) awake_ms: Counter,
 }
 

@@ -10,12 +10,12 @@ use std::os::fd::AsFd;
 use oyez_protocol::Offset;
 use tracing::warn;
 
-use crate::budget::{Budget, SEND_STEPS};
-use crate::chain::Chain;
-use crate::fanout::{Delivered, take_into_account};
-use crate::send::send_rest;
+use crate::parts::budget::{Budget, SEND_STEPS};
+use crate::parts::chain::Chain;
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
+use crate::turn::fanout::{Delivered, take_into_account};
+use crate::turn::flush::send_rest;
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
 /// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use tracing::error;
 
-use crate::close::Reason;
 use crate::error::ShardError;
-use crate::session::Stage;
+use crate::parts::sessions::Stage;
 use crate::shard::Shard;
+use crate::turn::end::Reason;
 
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;

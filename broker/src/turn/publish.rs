@@ -8,12 +8,12 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::AppendError;
 
-use crate::budget::{Budget, FRAME_STEPS};
-use crate::handover::{Handed, Lane, Origin};
-use crate::inbox::{Ack, Message};
-use crate::receive::{Taken, Until};
-use crate::session::SessionId;
+use crate::parts::budget::{Budget, FRAME_STEPS};
+use crate::parts::mail::{Ack, Message};
+use crate::parts::parcel::{Handed, Lane, Origin};
+use crate::parts::sessions::SessionId;
 use crate::shard::Shard;
+use crate::turn::read::{Taken, Until};
 
 /// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
 const STALLED_MAX: usize = 1024;

@@ -4,8 +4,8 @@ use oyez_protocol::LogId;
 use oyez_storage::{Attempt, Progress, Trouble};
 use tracing::{error, info, warn};
 
-use crate::budget::Budget;
 use crate::error::ShardError;
+use crate::parts::budget::Budget;
 use crate::shard::Shard;
 
 impl Shard {

@@ -3,7 +3,7 @@
 //! Timers are never removed. Whoever is called back checks whether there still is anything to do (the session's
 //! generation, when it was last heard); that costs one look per session and heartbeat and no memory per change.
 
-use crate::session::SessionId;
+use crate::parts::sessions::SessionId;
 
 /// Length of one slot in milliseconds; also the grain in which sessions remember when they were heard.
 pub(crate) const TICK_MS: u64 = 256;

@@ -2,7 +2,7 @@
 //! subscription begins may have to be asked of another shard. Two sends are two packets, two acknowledgements and two
 //! wake-ups of the client; so the first answer waits for the second, within a bound.
 
-use crate::session::{SessionId, Stage};
+use crate::parts::sessions::{SessionId, Stage};
 use crate::shard::Shard;
 
 /// Longest wait, in milliseconds: a few long turns of another shard. Then a welcome alone is better than nothing.

@@ -11,14 +11,14 @@ use std::io::IoSlice;
 use oyez_protocol::Offset;
 use oyez_storage::LogReader;
 
-use crate::batch::Wave;
-use crate::budget::{Budget, SEND_STEPS, WALK_STEPS};
-use crate::chain::{Broken, Chain, PARTS_MAX};
-use crate::send::{Progress, Sent, send};
-use crate::session::{Session, SessionId};
+use crate::parts::budget::{Budget, SEND_STEPS, WALK_STEPS};
+use crate::parts::chain::{Broken, Chain, PARTS_MAX};
+use crate::parts::feed::Topic;
+use crate::parts::sessions::{Session, SessionId};
+use crate::parts::subscription::{Delivery, Subscription, SubscriptionRef};
 use crate::shard::{LogView, Shard};
-use crate::subscription::{Delivery, Subscription, SubscriptionRef};
-use crate::topic::Topic;
+use crate::turn::flush::{Progress, Sent, send};
+use crate::turn::wave::Wave;
 
 /// Records of one log followed in one turn.
 const NEWS_PER_TURN: usize = 4096;

@@ -9,10 +9,10 @@
 
 use oyez_protocol::event::GoodbyeCode;
 
-use crate::listener::FULL_RETRY_MS;
-use crate::session::{Session, SessionId};
+use crate::parts::sessions::{Session, SessionId};
+use crate::parts::timers::TICK_MS;
 use crate::shard::Shard;
-use crate::timer::TICK_MS;
+use crate::turn::accept::FULL_RETRY_MS;
 
 /// Bytes of input that all shards together keep for their sessions, and of answers.
 const INPUT_BYTES: usize = 128 << 20;
@@ -186,7 +186,7 @@ impl Shard {
     fn turn_away_session(&mut self, id: SessionId, reason: &str) {
         let blocked = self.sessions.get(id).is_some_and(|session| session.blocked);
         if blocked {
-            self.disconnect(id, crate::close::Reason::Stalled);
+            self.disconnect(id, crate::turn::end::Reason::Stalled);
         } else {
             self.refuse_for(id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
         }

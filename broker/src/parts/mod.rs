@@ -1,0 +1,15 @@
+//! What a shard is made of. A part owns its data; the steps of a turn borrow the few parts that they need.
+
+pub(crate) mod awake;
+pub(crate) mod budget;
+pub mod chain;
+pub(crate) mod feed;
+pub(crate) mod feeds;
+pub(crate) mod mail;
+pub(crate) mod parcel;
+pub(crate) mod room;
+pub(crate) mod sessions;
+pub(crate) mod shared;
+pub(crate) mod spares;
+pub(crate) mod subscription;
+pub(crate) mod timers;

@@ -1,0 +1,18 @@
+//! The steps of a turn, one a file.
+
+pub(crate) mod accept;
+pub(crate) mod catchup;
+pub(crate) mod dispatch;
+pub(crate) mod drain;
+pub(crate) mod end;
+pub(crate) mod fanout;
+pub(crate) mod flush;
+pub(crate) mod heartbeat;
+pub(crate) mod hold;
+pub(crate) mod lag;
+pub(crate) mod publish;
+pub(crate) mod pump;
+pub(crate) mod query;
+pub(crate) mod read;
+pub(crate) mod subscribe;
+pub(crate) mod wave;
