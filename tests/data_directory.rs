@@ -392,7 +392,10 @@ fn the_name_of_a_directory_that_was_there_before_is_synced() {
     let synced = fs::read_to_string(&trace).expect("strace has written its trace");
     drop(broker);
     for directory in [home.path(), &data] {
-        let call = format!("<{}>)", directory.display());
-        assert!(synced.contains(&call), "{call} is not in {synced}");
+        // In two parts, where another thread calls meanwhile.
+        let name = format!("<{}>", directory.display());
+        let called = [")", " <unfinished"].map(|end| format!("{name}{end}"));
+        let is_called = called.iter().any(|call| synced.contains(call));
+        assert!(is_called, "no sync of {name} in {synced}");
     }
 }
