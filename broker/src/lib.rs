@@ -65,8 +65,7 @@
 //! ## What it tells of itself
 //!
 //! `metrics` are counters that each shard writes alone and whoever answers a query adds up; `histogram` says how long
-//! turns take, how much of that is inside the store (`storage_time`: an upper bound, two clock readings for all frames
-//! of a read that held a publish), how long syncs take and how long records wait for them. The publish that has waited
+//! turns take, how much of that is inside the store (`logs`: of appends, one in sixteen is timed), how long syncs take and how long records wait for them. The publish that has waited
 //! longest is a gauge, so that a stuck disk is seen while it is stuck. How far subscriptions are behind (`lag`) is
 //! counted only when somebody asks: a walk over all cursors, a bounded number in each turn.
 //!

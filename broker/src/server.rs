@@ -498,6 +498,7 @@ impl ShardThread {
             id: self.id,
             shared: self.shared,
             clock: Box::new(SystemClock),
+            storage_clock: Box::new(SystemClock),
             listener,
             store: kit.store,
             send_ring: kit.send_ring,

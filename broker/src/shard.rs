@@ -8,20 +8,20 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oyez_protocol::event::PublishedEntry;
-use oyez_protocol::{LogId, Position};
-use oyez_storage::{Durability, LogReader, Place, Progress, SegmentFiles, Store};
+use oyez_storage::{LogReader, Place, Store};
 use slab::Slab;
 
 use crate::clock::{Clock, Now};
 use crate::error::ShardError;
 use crate::measure::metrics::ShardMetrics;
-use crate::measure::storage_time::StorageTime;
 use crate::measure::turn_cpu::TurnCpu;
-use crate::parts::awake::{Answers, Awake};
+use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, ReadBudget, SEND_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feeds::Registry;
+use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
+use crate::parts::publishes::Publishes;
 use crate::parts::room::Room;
 use crate::parts::sessions::{Outgoing, SessionId, Sessions, Stage};
 use crate::parts::shared::{Phase, Shared};
@@ -36,7 +36,6 @@ use crate::turn::end::Reason;
 use crate::turn::fanout::TopicsWithNews;
 use crate::turn::heartbeat::Due;
 use crate::turn::lag::LagSurveys;
-use crate::turn::publish::{PendingAcks, Stalled};
 use crate::turn::query::{Allowance, Listings};
 use crate::turn::read::{BUFFER_BYTES, ToRead};
 
@@ -49,49 +48,6 @@ const DISK: Token = Token(usize::MAX - 2);
 const EVENTS_MAX: usize = 1024;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
 const RETRY_MS: u64 = 1;
-/// Segment files that a shard keeps open for `sendfile`.
-const SEGMENT_FILES_MAX: usize = 64;
-
-/// A log as this shard sees it.
-pub(crate) struct LogView {
-    pub(crate) reader: LogReader,
-    pub(crate) owner: usize,
-    /// Up to here this shard knows the log's records.
-    pub(crate) walked: Position,
-    /// Subscriptions of this shard to topics of this log.
-    pub(crate) subscriptions: usize,
-    /// Records whose outcome waits for the log; only the owner has any.
-    pub(crate) pending: PendingAcks,
-    /// Publishes of other shards that wait for the log to take them; only the owner has any.
-    pub(crate) stalled: VecDeque<Stalled>,
-    /// Since when the log takes no more; only the owner knows.
-    pub(crate) refused_since_us: Option<u64>,
-    /// How soon publishers answer acknowledgements; only the owner knows.
-    pub(crate) answers: Answers,
-    /// It was said that a subscriber has seen more than there is.
-    pub(crate) told_of_ahead: bool,
-}
-
-impl LogView {
-    fn new(owner: usize, reader: LogReader) -> Self {
-        Self {
-            owner,
-            walked: reader.visible(),
-            subscriptions: 0,
-            pending: PendingAcks::default(),
-            stalled: VecDeque::new(),
-            refused_since_us: None,
-            answers: Answers::default(),
-            told_of_ahead: false,
-            reader,
-        }
-    }
-
-    /// Whether a record that comes now is the only one that waits for the disk.
-    pub(crate) fn has_settled(&self) -> bool {
-        self.pending.is_empty() && self.reader.durability() != Durability::Memory
-    }
-}
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
 pub(crate) struct Shard {
@@ -100,7 +56,6 @@ pub(crate) struct Shard {
     pub(crate) poll: Poll,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) now: Now,
-    pub(crate) storage_time: StorageTime,
     turn_cpu: TurnCpu,
     pub(crate) listener: Option<Listener>,
     pub(crate) sessions: Sessions,
@@ -108,24 +63,16 @@ pub(crate) struct Shard {
     pub(crate) timers: TimerWheel,
     /// Sessions of which the rest of a frame is awaited.
     pub(crate) frame_timers: TimerWheel,
-    pub(crate) store: Store,
-    pub(crate) progress: Progress,
-    pub(crate) logs: Vec<LogView>,
-    pub(crate) files: SegmentFiles,
+    pub(crate) logs: Logs,
+    pub(crate) publishes: Publishes,
     /// Small chains to many leave by it, where there is one.
     pub(crate) send_ring: Option<SendRing>,
-    /// When the last catch-up ended.
-    pub(crate) files_idle_since_ms: u64,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
-    /// Publishes in the `stalled` lists of all logs.
-    pub(crate) stalled: usize,
     /// There is more that others have handed over than was taken.
     pub(crate) publishes_left: bool,
     /// There is more that others have said than was heard.
     messages_left: bool,
-    /// Own logs with visible records whose publishers have not been told.
-    pub(crate) unsettled: Vec<LogId>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) to_read: ToRead,
     /// What this turn's reading may still take.
@@ -172,6 +119,8 @@ pub(crate) struct ShardParts {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Box<dyn Clock>,
+    /// The same, for the time that storage takes.
+    pub(crate) storage_clock: Box<dyn Clock>,
     pub(crate) listener: Listener,
     pub(crate) store: Store,
     pub(crate) send_ring: Option<SendRing>,
@@ -203,31 +152,25 @@ impl Shard {
         let poll = parts.poll()?;
         let (now, shared) = (parts.clock.now(), parts.shared);
         shared.metrics[parts.id].take_store(&parts.store.stats());
-        let view = |reader: LogReader| LogView::new(shared.owner(reader.log()), reader);
+        let publishes = Publishes::new(parts.readers.len());
         Ok(Self {
             id: parts.id,
-            logs: parts.readers.into_iter().map(view).collect(),
+            logs: Logs::new(parts.store, parts.readers, parts.storage_clock),
+            publishes,
             poll,
             clock: parts.clock,
             now,
-            storage_time: StorageTime::default(),
             turn_cpu: TurnCpu::default(),
             listener: Some(parts.listener),
             sessions: Sessions::default(),
             registry: Registry::default(),
             timers: TimerWheel::new(now.monotonic_ms),
             frame_timers: TimerWheel::new(now.monotonic_ms),
-            store: parts.store,
-            progress: Progress::default(),
-            files: SegmentFiles::new(SEGMENT_FILES_MAX),
             send_ring: parts.send_ring,
-            files_idle_since_ms: now.monotonic_ms,
             inbox: parts.inbox,
             outbox: parts.outbox,
-            stalled: 0,
             publishes_left: false,
             messages_left: false,
-            unsettled: Vec::new(),
             acks: Vec::new(),
             to_read: ToRead::default(),
             reading: ReadBudget::default(),
@@ -282,7 +225,7 @@ impl Shard {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
                     Err(undrained) => {
-                        self.store.abandon();
+                        self.logs.abandon();
                         return Err(undrained);
                     }
                 },
@@ -290,7 +233,8 @@ impl Shard {
             }
             let busy = self.turn()?;
             self.count_turn();
-            self.keep_awake();
+            let awake_ms = self.awake.keep_up(self.now.monotonic_ms);
+            self.metrics().awake_ms.add(awake_ms);
             wait = self.wait(busy);
         }
     }
@@ -314,11 +258,8 @@ impl Shard {
         self.outbox.send_parcels();
         self.messages_left = self.take_messages();
         self.make_room();
-        self.storage_time.enter(&mut *self.clock);
         self.pump()?;
-        self.storage_time.leave(&mut *self.clock);
         self.fire_timers();
-        self.close_idle_files();
         self.take_news();
         self.walk_topics();
         while let Some(session) = self.gone.pop() {
@@ -332,12 +273,8 @@ impl Shard {
         self.measure_lag();
         self.tell_topics();
         let unsaid = self.outbox.finish_turn();
-        self.storage_time.enter(&mut *self.clock);
-        self.store.submit().map_err(ShardError::Submit)?;
-        for log in &mut self.logs {
-            log.reader.release();
-        }
-        self.storage_time.leave(&mut *self.clock);
+        let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
+        self.metrics().storage_us.record(in_storage_us);
         self.retry |= unsaid;
         Ok(self.has_work())
     }
@@ -370,11 +307,11 @@ impl Shard {
     }
 
     fn has_work(&self) -> bool {
-        let waiting = self.to_read.has_paused() || self.has_stalled_publishes();
+        let waiting = self.to_read.has_paused() || self.publishes.has_stalled();
         (self.freed && waiting)
             || self.can_take_publishes()
             || self.messages_left
-            || !self.unsettled.is_empty()
+            || self.publishes.has_unsettled()
             || self.to_read.has_some()
             || self.room.has_some_again()
             || !self.leaving.is_empty()
@@ -385,28 +322,25 @@ impl Shard {
             || self.lag.is_wanted()
             || self.listings.is_wanted()
             || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
-            || self.has_unwalked_news()
+            || self.logs.have_news()
     }
 
     /// How long the next poll may wait.
-    fn wait(&self, busy: bool) -> Option<Duration> {
+    fn wait(&mut self, busy: bool) -> Option<Duration> {
         if busy {
             return Some(Duration::ZERO);
         }
         let now = self.now.monotonic_ms;
-        let disk = self
-            .store
-            .next_deadline_ms()
-            .map(|due| due.saturating_sub(now));
+        let files = self.logs.close_idle_files(now);
         [
             self.timers.wait_ms(now),
             self.frame_timers.wait_ms(now),
-            disk,
+            self.logs.wait_ms(now),
             (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
             self.allowance.wait_ms(),
             self.held_wait_ms(),
             self.drain.wait_ms(),
-            self.files_wait_ms(),
+            files,
             self.awake.wait_ms(now),
         ]
         .into_iter()
@@ -454,13 +388,11 @@ impl Shard {
     /// Counts a turn that is over, and how long it took.
     fn count_turn(&mut self) {
         let took_us = self.clock.elapsed_us() - self.now.monotonic_us;
-        let in_storage_us = self.storage_time.finish_turn();
         let cpu_us = self.turn_cpu.finish_turn(took_us, &mut *self.clock);
-        let waiting_since_us = self.waiting_since_us().unwrap_or(0);
+        let waiting_since_us = self.publishes.waiting_since_us().unwrap_or(0);
         let metrics = self.metrics();
         metrics.turns.add(1);
         metrics.turn_us.record(took_us);
-        metrics.storage_us.record(in_storage_us);
         metrics.waiting_since_us.set(waiting_since_us);
         if let Some(cpu_us) = cpu_us {
             let longest = metrics.turn_cpu_us_max.get();
@@ -473,12 +405,6 @@ impl Shard {
 
     /// Handles what other shards have said; tells whether there may be more.
     pub(crate) fn take_messages(&mut self) -> bool {
-        let more = self.handle_messages();
-        self.storage_time.leave(&mut *self.clock);
-        more
-    }
-
-    fn handle_messages(&mut self) -> bool {
         let mut budget = Budget::MESSAGES;
         while !budget.is_spent() {
             let Some(message) = self.inbox.next_message() else {
@@ -526,10 +452,6 @@ impl Shard {
 
     pub(crate) fn now_tick(&self) -> u32 {
         u32::try_from(self.now.monotonic_ms / TICK_MS).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn log(&mut self, log: LogId) -> &mut LogView {
-        &mut self.logs[usize::from(log.get())]
     }
 
     pub(crate) fn nonce(&mut self) -> u32 {

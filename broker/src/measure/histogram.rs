@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::measure::metrics::Counter;
+use crate::measure::counter::Counter;
 
 /// Buckets per doubling: a quantile is told to within a quarter of its value.
 const STEPS_LOG2: u32 = 2;

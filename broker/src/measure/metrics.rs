@@ -1,36 +1,26 @@
 //! Counters and gauges, one set per shard, written by their shard alone and read by whoever answers a `Query`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::StoreStats;
 use serde::Serialize;
 
+use crate::measure::counter::Counter;
 use crate::measure::histogram::{Histogram, Quantiles};
 use crate::plan::SHARDS_MAX;
-use crate::turn::fanout::Delivered;
 
-/// A number that one thread changes and others read; relaxed, because nothing is decided on it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// What left for subscribers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivered {
+    pub(crate) records: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
 
-impl Counter {
-    pub(crate) fn add(&self, amount: u64) {
-        // One writer: a load and a store are cheaper than a locked addition.
-        self.0.store(self.get() + amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn subtract(&self, amount: u64) {
-        self.0
-            .store(self.get().saturating_sub(amount), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+impl Delivered {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.records += more.records;
+        self.messages += more.messages;
+        self.bytes += more.bytes;
     }
 }
 
@@ -87,7 +77,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) turn_cpu_us_max: Counter,
     /// Microseconds from the end of a wait to the next one.
     pub(crate) turn_us: Histogram,
-    /// Microseconds of a turn inside the store's calls ([`crate::measure::storage_time`]).
+    /// Microseconds of a turn inside the store's calls ([`crate::parts::logs`]).
     pub(crate) storage_us: Histogram,
     /// Microseconds from the turn that queues a sync of own logs to the turn that finds it done.
     pub(crate) sync_us: Histogram,

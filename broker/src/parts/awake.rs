@@ -16,7 +16,6 @@ use std::io;
 
 use tracing::warn;
 
-use crate::shard::Shard;
 use crate::sys::latency::WakeLatency;
 
 /// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the
@@ -125,8 +124,17 @@ impl Awake {
         self.vigil.wait_ms(now_ms)
     }
 
-    /// Asks the kernel for what the vigil says, if that is news. Gives the milliseconds since the last call, if cores
-    /// were awake.
+    /// Asks for cores that are awake, or lets them sleep again. Gives the milliseconds since the last call, if they were
+    /// awake.
+    pub(crate) fn keep_up(&mut self, now_ms: u64) -> u64 {
+        self.keep(now_ms).unwrap_or_else(|error| {
+            warn!("cores can no longer be kept awake while publishers wait: {error}");
+            *self = Self::default();
+            0
+        })
+    }
+
+    /// Asks the kernel for what the vigil says, if that is news.
     fn keep(&mut self, now_ms: u64) -> io::Result<u64> {
         let Some(latency) = &mut self.latency else {
             return Ok(0);
@@ -139,20 +147,6 @@ impl Awake {
             self.asked = lasts;
         }
         Ok(awake_ms)
-    }
-}
-
-impl Shard {
-    /// Asks for cores that are awake, or lets them sleep again.
-    pub(crate) fn keep_awake(&mut self) {
-        match self.awake.keep(self.now.monotonic_ms) {
-            Ok(0) => {}
-            Ok(awake_ms) => self.metrics().awake_ms.add(awake_ms),
-            Err(error) => {
-                warn!("cores can no longer be kept awake while publishers wait: {error}");
-                self.awake = Awake::default();
-            }
-        }
     }
 }
 

@@ -135,8 +135,8 @@ impl RecordTail {
         })
     }
 
-    pub(crate) fn log(&self) -> usize {
-        (self.place >> POSITION_BITS) as usize
+    pub(crate) fn log(&self) -> LogId {
+        LogId::new((self.place >> POSITION_BITS) as u16)
     }
 
     pub(crate) fn position(&self) -> Position {

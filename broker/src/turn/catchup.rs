@@ -6,9 +6,9 @@
 
 use std::os::fd::AsFd;
 
+use oyez_protocol::Offset;
 use oyez_protocol::event::{Gap, GapCause};
-use oyez_protocol::{Offset, Position};
-use oyez_storage::{ColdRange, Place, PopulateError, StartAt};
+use oyez_storage::{ColdRange, Place, PopulateError};
 
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::mail::{Message, Resolve, ResolveAnswer};
@@ -24,8 +24,6 @@ const CATCHUPS_MAX: usize = 1024;
 const PLACES_MAX: usize = 128;
 /// From this many bytes on, `sendfile` is faster than sending from the map.
 const SENDFILE_BYTES_MIN: usize = 64 << 10;
-/// Segment files are closed when no catch-up has needed any for so long.
-const FILES_IDLE_MS: u64 = 1_000;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
@@ -98,23 +96,6 @@ impl Shard {
             catchup.places.clear();
             self.places_spare.push(catchup.places);
         }
-        if self.catchups.is_empty() {
-            self.files_idle_since_ms = self.now.monotonic_ms;
-        }
-    }
-
-    /// Closes the segment files once nobody has read any for a while: an open one that retention has removed keeps its
-    /// space.
-    pub(crate) fn close_idle_files(&mut self) {
-        let idle_ms = self.now.monotonic_ms - self.files_idle_since_ms;
-        if self.catchups.is_empty() && idle_ms > FILES_IDLE_MS && !self.files.is_empty() {
-            self.files.clear();
-        }
-    }
-
-    /// When [`Shard::close_idle_files`] has something to do.
-    pub(crate) fn files_wait_ms(&self) -> Option<u64> {
-        (self.catchups.is_empty() && !self.files.is_empty()).then_some(FILES_IDLE_MS + 1)
     }
 
     /// Whether somebody waits for a catch-up, and there is room for one.
@@ -205,12 +186,9 @@ impl Shard {
     /// Answers, as the owner of the log, where a topic's records lie.
     pub(crate) fn resolve(&mut self, mut ask: Resolve) {
         let (log, name) = (ask.log, &ask.name);
-        self.storage_time.enter(&mut *self.clock);
-        self.store
+        let located = self
+            .logs
             .places(log, name, ask.cursor, PLACES_MAX, &mut ask.places);
-        let start = StartAt::At(ask.cursor);
-        let located = self.store.locate(log, name, start, Position::default());
-        self.storage_time.leave(&mut *self.clock);
         let answer = ResolveAnswer {
             catchup: ask.catchup,
             places: ask.places,
@@ -318,10 +296,7 @@ impl Shard {
             return Progress::More;
         }
         let mut chain = std::mem::take(&mut self.chain);
-        let reader = &mut self.logs[usize::from(log.get())].reader;
-        self.storage_time.enter(&mut *self.clock);
-        let built = chain.build(reader, places.iter().copied());
-        self.storage_time.leave(&mut *self.clock);
+        let built = self.logs.build(&mut chain, log, places.iter().copied());
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),
@@ -377,23 +352,16 @@ impl Shard {
         chain: &Chain,
         size: u32,
     ) -> Progress {
-        self.storage_time.enter(&mut *self.clock);
-        let range = chain.head().and_then(|head| {
-            let reader = &mut self.logs[usize::from(chain.log.get())].reader;
-            reader.file_range(head.position, size)
-        });
-        let file = range
-            .as_ref()
-            .and_then(|range| Some((self.files.open(range).ok()?, range.offset)));
-        self.storage_time.leave(&mut *self.clock);
-        let (Some((file, offset)), Some(session)) = (file, self.sessions.get_mut(id)) else {
+        let now_ms = self.now.monotonic_ms;
+        let head = chain.head().map(|head| head.position);
+        let range = head.and_then(|at| self.logs.file_range(chain.log, at, size, now_ms));
+        let (Some((file, offset)), Some(session)) = (range, self.sessions.get_mut(id)) else {
             return self.send_one(id, place, chain);
         };
         let (sent, stop) = send_range(session.stream.as_fd(), file, offset, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
-        if let (Stop::Unreadable, Some(head)) = (stop, chain.head()) {
-            let reader = &mut self.logs[usize::from(chain.log.get())].reader;
-            reader.give_up(head.position);
+        if let (Stop::Unreadable, Some(head)) = (stop, head) {
+            self.logs.reader(chain.log).give_up(head);
         }
         session.blocked = stop == Stop::Full;
         if stop == Stop::Gone {
@@ -430,7 +398,7 @@ impl Shard {
                 if let Some(catchup) = self.catchups.get_mut(number as usize) {
                     catchup.waits = Waits::Bytes;
                     let token = token(number, catchup.nonce);
-                    self.store.populate(cold, token);
+                    self.logs.populate(cold, token);
                 }
                 Progress::Done
             }
@@ -460,7 +428,7 @@ impl Shard {
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
         if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.warming) {
             session.warming = true;
-            self.store.populate(cold, id.token().0 as u64 | TAIL_TOKEN);
+            self.logs.populate(cold, id.token().0 as u64 | TAIL_TOKEN);
         }
     }
 

@@ -104,15 +104,15 @@ impl Shard {
                 let all_quiet = shared.shards_quiet.load(Ordering::Acquire) == shards;
                 if all_quiet {
                     self.take_publishes();
-                    if !self.has_stalled_publishes() && !self.publishes_left {
-                        self.store.begin_drain();
+                    if !self.publishes.has_stalled() && !self.publishes_left {
+                        self.logs.begin_drain();
                         self.drain.step = Step::Closing;
                     }
                 }
             }
             Step::Closing => {
-                let told = self.logs.iter().all(|log| log.pending.is_empty());
-                if self.store.is_drained() && told && !self.retry {
+                let told = self.publishes.all_told();
+                if self.logs.is_drained() && told && !self.retry {
                     shared.shards_drained.fetch_add(1, Ordering::AcqRel);
                     self.drain.step = Step::Drained;
                 }
@@ -137,7 +137,7 @@ impl Shard {
 
     /// The store has not been closed in time, here or by another shard: sessions are told to go, whatever waits.
     fn give_up(&mut self) {
-        let left = self.store.undrained();
+        let left = self.logs.undrained();
         for open in &left {
             let (log, records) = (open.log.get(), open.records);
             error!(

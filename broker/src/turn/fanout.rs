@@ -8,15 +8,17 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use oyez_protocol::Offset;
+use oyez_protocol::{LogId, Offset};
 use oyez_storage::LogReader;
 
+use crate::measure::metrics::Delivered;
 use crate::parts::budget::{Budget, SEND_STEPS, WALK_STEPS};
 use crate::parts::chain::{Broken, Chain, PARTS_MAX};
 use crate::parts::feed::Topic;
+use crate::parts::logs::Logs;
 use crate::parts::sessions::{Session, SessionId};
 use crate::parts::subscription::{Delivery, Subscription, SubscriptionRef};
-use crate::shard::{LogView, Shard};
+use crate::shard::Shard;
 use crate::turn::flush::{Progress, Sent, send};
 use crate::turn::wave::Wave;
 
@@ -48,30 +50,20 @@ impl TopicsWithNews {
 }
 
 impl Shard {
-    /// Whether a log has visible records that were not followed yet.
-    pub(crate) fn has_unwalked_news(&self) -> bool {
-        self.logs
-            .iter()
-            .any(|log| log.subscriptions > 0 && log.walked < log.reader.visible())
-    }
-
     /// Follows what has become visible in the logs that somebody here cares for.
     pub(crate) fn take_news(&mut self) {
-        for log in 0..self.logs.len() {
-            let view = &self.logs[log];
-            if view.subscriptions > 0 && view.walked < view.reader.visible() {
+        for log in 0..self.logs.count() {
+            let log = LogId::new(u16::try_from(log).expect("logs have numbers of 16 bits"));
+            if self.logs.has_news(log) {
                 self.follow(log);
             }
         }
-        self.storage_time.leave(&mut *self.clock);
     }
 
-    /// Follows what has become visible in the log of this number.
-    pub(crate) fn follow(&mut self, log: usize) {
-        self.storage_time.enter(&mut *self.clock);
+    /// Follows what has become visible in a log.
+    pub(crate) fn follow(&mut self, log: LogId) {
         let (registry, queue) = (&mut self.registry, &mut self.topics_with_news);
-        let log = &mut self.logs[log];
-        log.walked = log.reader.walk(log.walked, NEWS_PER_TURN, |place, name| {
+        self.logs.follow(log, NEWS_PER_TURN, |place, name| {
             let Some(number) = registry.find(name) else {
                 return;
             };
@@ -145,11 +137,7 @@ impl Shard {
             let Some(topic) = self.registry.get(number) else {
                 return true;
             };
-            let log = &mut self.logs[usize::from(topic.log.get())];
-            self.storage_time.enter(&mut *self.clock);
-            let built = build_from_window(chain, topic, log, cursor);
-            self.storage_time.leave(&mut *self.clock);
-            if built {
+            if build_from_window(chain, topic, &mut self.logs, cursor) {
                 self.send_chain(number, chain, budget);
             } else {
                 self.leave_walk_to_catchup(number);
@@ -226,7 +214,7 @@ impl Shard {
             };
             budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
-            let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
+            let reader = self.logs.reader(wave.chain.log);
             let sent = send_to(session, subscription, wave, reader);
             if session.queue_tail() {
                 self.sendable.push_back(session.id(key));
@@ -270,10 +258,8 @@ impl Shard {
             Delivery::Live if !topic.is_behind(subscription.cursor) => Progress::Done,
             Delivery::Live => {
                 let mut chain = std::mem::take(&mut self.chain);
-                let log = &mut self.logs[usize::from(topic.log.get())];
-                self.storage_time.enter(&mut *self.clock);
-                let built = build_from_window(&mut chain, topic, log, subscription.cursor);
-                self.storage_time.leave(&mut *self.clock);
+                let cursor = subscription.cursor;
+                let built = build_from_window(&mut chain, topic, &mut self.logs, cursor);
                 let progress = if built {
                     self.send_one(id, place, &chain)
                 } else {
@@ -307,7 +293,7 @@ impl Shard {
             begin: subscription.cursor,
             end: chain.next().unwrap_or(subscription.cursor),
         };
-        let reader = &mut self.logs[usize::from(chain.log.get())].reader;
+        let reader = self.logs.reader(chain.log);
         let Some(delivered) = send_to(session, subscription, &wave, reader) else {
             return Progress::Gone;
         };
@@ -324,22 +310,6 @@ impl Shard {
             (false, true) => Progress::More,
             (false, false) => Progress::Done,
         }
-    }
-}
-
-/// What left for subscribers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Delivered {
-    pub(crate) records: u64,
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Delivered {
-    pub(crate) fn add(&mut self, more: &Self) {
-        self.records += more.records;
-        self.messages += more.messages;
-        self.bytes += more.bytes;
     }
 }
 
@@ -388,11 +358,11 @@ pub(crate) fn take_into_account(
 }
 
 /// Whether the topic's window has what comes at `cursor`, and it is at hand.
-fn build_from_window(chain: &mut Chain, topic: &Topic, log: &mut LogView, cursor: Offset) -> bool {
+fn build_from_window(chain: &mut Chain, topic: &Topic, logs: &mut Logs, cursor: Offset) -> bool {
     let Some(places) = topic.window_from(cursor) else {
         return false;
     };
-    match chain.build(&mut log.reader, places) {
+    match logs.build(chain, topic.log, places) {
         // A hole before the first record has to be reported: the catch-up does.
         Ok(()) => chain.first().is_some_and(|first| first <= cursor),
         Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,

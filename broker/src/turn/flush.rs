@@ -248,10 +248,7 @@ impl Shard {
         let Some(tail) = session.tail else {
             return Progress::Done;
         };
-        let reader = &mut self.logs[tail.log()].reader;
-        self.storage_time.enter(&mut *self.clock);
-        let read = reader.read(tail.position(), tail.size());
-        self.storage_time.leave(&mut *self.clock);
+        let read = self.logs.read(tail.log(), tail.position(), tail.size());
         match read {
             Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
             Ok(Read::Cold(cold)) => {
@@ -272,7 +269,7 @@ impl Shard {
         let rest = &bytes[tail.sent as usize..];
         let sent = send(session, &[IoSlice::new(rest)], rest.len());
         let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.blocked);
-        let reader = &mut self.logs[tail.log()].reader;
+        let reader = self.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
             self.disconnect(id, Reason::Dropped);
             return Progress::Blocked;

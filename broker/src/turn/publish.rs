@@ -1,43 +1,18 @@
 //! From a record to its outcome: to the owner of its log, into the log, and back to the publisher once the log's
 //! visible place has passed it.
 
-use std::collections::VecDeque;
-
 use oyez_protocol::event::{Outcome, Published, PublishedEntry};
 use oyez_protocol::record::Record;
-use oyez_protocol::{Epoch, LogId, Offset, Position};
+use oyez_protocol::{Epoch, LogId, Offset};
 use oyez_storage::AppendError;
 
 use crate::parts::budget::{Budget, FRAME_STEPS};
 use crate::parts::mail::{Ack, Message};
 use crate::parts::parcel::{Handed, Lane, Origin};
+use crate::parts::publishes::{Pending, Stalled};
 use crate::parts::sessions::SessionId;
 use crate::shard::Shard;
 use crate::turn::read::{Taken, Until};
-
-/// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
-const STALLED_MAX: usize = 1024;
-
-/// A record that is in the log and not visible yet.
-#[derive(Debug)]
-pub(crate) struct PendingAck {
-    end: Position,
-    origin: Origin,
-    offset: Offset,
-    epoch: Epoch,
-    /// The turn that appended it.
-    since_us: u64,
-}
-
-/// A record of another shard that its log did not take.
-#[derive(Debug)]
-pub(crate) struct Stalled {
-    handed: Handed,
-    record: Box<[u8]>,
-}
-
-/// Records of one log that wait for it, in the log's order.
-pub(crate) type PendingAcks = VecDeque<PendingAck>;
 
 impl Shard {
     /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
@@ -96,30 +71,24 @@ impl Shard {
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
-        self.storage_time.enter(&mut *self.clock);
-        let outcome = match self.store.append(log, record, self.now.wall_ms) {
+        let outcome = match self.logs.append(log, record, self.now.wall_ms) {
             Ok(appended) => {
-                let now = self.now;
-                let since_us = now.monotonic_us;
-                let view = self.log(log);
-                view.refused_since_us = None;
-                let quick = view.has_settled().then(|| view.answers.came(since_us));
-                view.pending.push_back(PendingAck {
+                let pending = Pending {
                     end: appended.end,
                     origin,
                     offset: appended.offset,
                     epoch: appended.epoch,
-                    since_us,
-                });
-                if let Some(quick) = quick {
-                    self.awake.answered(quick, now.monotonic_ms);
+                    since_us: self.now.monotonic_us,
+                };
+                let quick = self.publishes.appended(log, pending);
+                if let Some(quick) = quick.filter(|_| self.logs.is_on_disk(log)) {
+                    self.awake.answered(quick, self.now.monotonic_ms);
                 }
                 return Taken::Done;
             }
             Err(AppendError::Busy) if self.drain.refuses() => Outcome::Draining,
             Err(AppendError::Busy) => {
-                let now_us = self.now.monotonic_us;
-                self.log(log).refused_since_us.get_or_insert(now_us);
+                self.publishes.refused(log, self.now.monotonic_us);
                 return Taken::Later(Until::Room);
             }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
@@ -134,7 +103,7 @@ impl Shard {
         };
         if matches!(outcome, Outcome::DiskFull | Outcome::LogFailed) {
             // Publishers that wait for the log are answered, too.
-            self.log(log).refused_since_us = None;
+            self.publishes.no_longer_refused(log);
         }
         self.metrics().publishes_refused.add(1);
         let entry = PublishedEntry {
@@ -150,11 +119,10 @@ impl Shard {
     /// Takes what other shards have handed over, each log in its order. A log that takes no more holds up only its own
     /// publishes, until too many wait for all logs together.
     pub(crate) fn take_publishes(&mut self) {
-        if self.stalled > 0 {
+        if self.publishes.has_stalled() {
             self.retry_stalled();
         }
         self.publishes_left = self.take_handed_over();
-        self.storage_time.leave(&mut *self.clock);
     }
 
     /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more. A quarter of the
@@ -171,7 +139,7 @@ impl Shard {
     fn take_lane(&mut self, lane: Lane, budget: &mut Budget, left: Budget) -> bool {
         while let Some(mut parcel) = self.inbox.next_parcel(lane) {
             while let Some((handed, record)) = parcel.next() {
-                if !budget.is_above(left) || self.stalled >= STALLED_MAX {
+                if !budget.is_above(left) || self.publishes.is_full() {
                     self.inbox.put_back(lane, parcel);
                     return true;
                 }
@@ -188,24 +156,20 @@ impl Shard {
     }
 
     fn take_handed(&mut self, handed: Handed, record: &[u8]) {
-        let waits = !self.log(handed.log).stalled.is_empty();
+        let waits = self.publishes.has_stalled_for(handed.log);
         if waits || self.append_handed_over(handed, record) != Taken::Done {
-            self.log(handed.log).stalled.push_back(Stalled {
-                handed,
-                record: record.into(),
-            });
-            self.stalled += 1;
+            let record = record.into();
+            self.publishes.stall(Stalled { handed, record });
         }
     }
 
     fn retry_stalled(&mut self) {
-        for log in 0..self.logs.len() {
-            while let Some(stalled) = self.logs[log].stalled.pop_front() {
+        for log in 0..self.logs.count() {
+            while let Some(stalled) = self.publishes.next_stalled(log) {
                 if self.append_handed_over(stalled.handed, &stalled.record) != Taken::Done {
-                    self.logs[log].stalled.push_front(stalled);
+                    self.publishes.put_back(stalled);
                     break;
                 }
-                self.stalled -= 1;
             }
         }
     }
@@ -218,26 +182,18 @@ impl Shard {
         }
     }
 
-    /// Whether records of other shards wait for logs that took no more.
-    pub(crate) fn has_stalled_publishes(&self) -> bool {
-        self.stalled > 0
-    }
-
     /// Whether records of other shards can be taken at once.
     pub(crate) fn can_take_publishes(&self) -> bool {
-        self.publishes_left && self.stalled < STALLED_MAX
+        self.publishes_left && !self.publishes.is_full()
     }
 
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
     pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
-        let visible = self.store.visible(log);
+        let (visible, now_us) = (self.logs.visible(log), self.now.monotonic_us);
         while !budget.is_spent() {
             budget.spend(1, 0);
-            let pending = &mut self.log(log).pending;
-            let Some(ack) = pending.pop_front_if(|pending| pending.end <= visible) else {
-                let now_us = self.now.monotonic_us;
-                self.log(log).answers.settled(now_us);
+            let Some(ack) = self.publishes.next_visible(log, visible, now_us) else {
                 return true;
             };
             let entry = PublishedEntry {
@@ -251,18 +207,6 @@ impl Shard {
             self.answer(ack.origin, entry);
         }
         false
-    }
-
-    /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.
-    pub(crate) fn waiting_since_us(&self) -> Option<u64> {
-        self.logs
-            .iter()
-            .flat_map(|log| {
-                let appended = log.pending.front().map(|pending| pending.since_us);
-                [appended, log.refused_since_us]
-            })
-            .flatten()
-            .min()
     }
 
     fn answer(&mut self, origin: Origin, entry: PublishedEntry) {

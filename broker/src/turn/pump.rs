@@ -11,20 +11,16 @@ use crate::shard::Shard;
 impl Shard {
     /// Lets the store work: completions, visible places, the next flushes.
     pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
-        self.progress.clear();
-        self.store
-            .pump(self.now.into(), &mut self.progress)
-            .map_err(ShardError::Poisoned)?;
-        let mut progress = std::mem::take(&mut self.progress);
+        let mut progress = self.logs.pump(self.now).map_err(ShardError::Poisoned)?;
         if !progress.advanced.is_empty() {
-            self.metrics().take_store(&self.store.stats());
+            self.metrics().take_store(&self.logs.stats());
         }
         self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
         let mut budget = Budget::OUTCOMES;
-        let unsettled = std::mem::take(&mut self.unsettled);
+        let unsettled = self.publishes.take_unsettled();
         for log in progress.advanced.iter().chain(&unsettled) {
-            if !self.settle(*log, &mut budget) && !self.unsettled.contains(log) {
-                self.unsettled.push(*log);
+            if !self.settle(*log, &mut budget) {
+                self.publishes.note_unsettled(*log);
             }
         }
         for log in &progress.advanced {
@@ -37,7 +33,7 @@ impl Shard {
             }
         }
         for log in &progress.accepting_again {
-            self.log(*log).refused_since_us = None;
+            self.publishes.no_longer_refused(*log);
         }
         self.tell_of_clocks(&progress);
         for us in progress.syncs_us.drain(..) {
@@ -48,7 +44,7 @@ impl Shard {
         }
         self.tell_of_damage(&progress);
         self.tell_of_trouble(&progress);
-        self.progress = progress;
+        self.logs.keep_progress(progress);
         Ok(())
     }
 
@@ -59,7 +55,7 @@ impl Shard {
         }
         let metrics = self.metrics();
         metrics.storage_failures.add(progress.failures);
-        metrics.storage_failing.set(self.store.failing() as u64);
+        metrics.storage_failing.set(self.logs.failing() as u64);
         for Trouble {
             log,
             attempt,

@@ -175,7 +175,7 @@ impl Shard {
         let facts = ProcessFacts {
             uptime_ms: self.now.monotonic_ms,
             now_us: self.now.monotonic_us,
-            disk: self.store.stats().disk,
+            disk: self.logs.stats().disk,
             sending: match self.send_ring {
                 Some(_) => "ring",
                 None => "loop",
@@ -235,7 +235,7 @@ impl Shard {
             from,
             listing,
             after,
-            counted: self.store.topic_counts(),
+            counted: self.logs.topic_counts(),
         });
     }
 
@@ -246,11 +246,10 @@ impl Shard {
             let Some(asked) = self.listings.asked.pop_front() else {
                 return;
             };
-            self.storage_time.enter(&mut *self.clock);
-            let ordered = self.store.order_topics(&asked.counted, &mut budget);
             let after = (!asked.after.is_empty()).then_some(&*asked.after);
-            let page = ordered.then(|| self.store.topic_page(after, TOPICS_PER_PAGE));
-            self.storage_time.leave(&mut *self.clock);
+            let page = self
+                .logs
+                .topic_page(&asked.counted, after, TOPICS_PER_PAGE, &mut budget);
             let Some(page) = page else {
                 self.listings.asked.push_front(asked);
                 return;

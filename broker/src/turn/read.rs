@@ -333,7 +333,6 @@ impl Shard {
     /// the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
-        self.storage_time.leave(&mut *self.clock);
         let now_tick = self.now_tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)

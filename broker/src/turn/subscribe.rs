@@ -21,7 +21,11 @@ const REQUESTS_MAX: u8 = 32;
 
 impl Wish {
     /// Answers with what `locate` says of a topic in a log that begins at `log_start`.
-    fn answer(self, log_start: Position, locate: impl Fn(StartAt) -> Located) -> LocateAnswer {
+    fn answer(
+        self,
+        log_start: Position,
+        mut locate: impl FnMut(StartAt) -> Located,
+    ) -> LocateAnswer {
         let mut located = locate(self.start);
         let epoch_changed = self.epoch.is_some_and(|epoch| epoch != located.epoch);
         if epoch_changed {
@@ -86,20 +90,16 @@ impl Shard {
 
     /// Where a subscription begins, if this shard knows the topic up to all that is visible.
     fn answer_from_walk(&mut self, wish: Wish, log: LogId) -> Option<LocateAnswer> {
-        let number = usize::from(log.get());
-        let visible = self.logs[number].reader.visible();
         self.registry.get(wish.topic)?.begin?;
-        if self.logs[number].walked < visible {
-            self.follow(number);
+        if self.logs.has_news(log) {
+            self.follow(log);
         }
-        let view = &self.logs[number];
-        if view.walked < visible {
+        let known = self.logs.known(log);
+        if !known.is_walked {
             return None; // There is a lot to follow; the owner knows already.
         }
-        // To be read after the walk: had retention been ahead of it, then the log would begin elsewhere.
-        let log_start = view.reader.earliest();
-        let (earliest, head) = self.registry.get(wish.topic)?.bounds(log_start)?;
-        let epoch = view.reader.epoch();
+        let (earliest, head) = self.registry.get(wish.topic)?.bounds(known.start)?;
+        let epoch = known.epoch;
         let locate = |start: StartAt| {
             let (cursor, ahead) = start.within(earliest, head);
             Located {
@@ -111,7 +111,7 @@ impl Shard {
                 ahead,
             }
         };
-        Some(wish.answer(log_start, locate))
+        Some(wish.answer(known.start, locate))
     }
 
     /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, also
@@ -132,8 +132,11 @@ impl Shard {
         let Some(topic) = self.registry.get(wish.topic) else {
             return;
         };
-        let (name, view) = (topic.name.clone(), &self.logs[usize::from(log.get())]);
-        let (walked, owner) = (view.walked, view.owner);
+        let (name, walked, owner) = (
+            topic.name.clone(),
+            self.logs.walked(log),
+            self.shared.owner(log),
+        );
         let locate = Locate {
             from: self.id,
             wish,
@@ -186,19 +189,13 @@ impl Shard {
         }
         self.metrics().subscriptions.add(1);
         self.shared.add_interest(log, self.id);
-        let view = self.log(log);
-        view.subscriptions += 1;
-        if view.subscriptions == 1 {
-            // Nobody here has cared for the log's news, so that they were not followed.
-            view.walked = view.reader.visible();
-        }
+        self.logs.join(log);
     }
 
     /// Answers, as the owner of the log, where a subscription begins.
     pub(crate) fn locate(&mut self, ask: &Locate) {
-        self.storage_time.enter(&mut *self.clock);
-        let log_start = self.log(ask.log).reader.earliest();
-        let locate = |start| self.store.locate(ask.log, &ask.name, start, ask.walked);
+        let log_start = self.logs.start(ask.log);
+        let locate = |start| self.logs.locate(ask.log, &ask.name, start, ask.walked);
         let answer = ask.wish.answer(log_start, locate);
         if ask.from == self.id {
             self.located(&answer);
@@ -215,7 +212,7 @@ impl Shard {
         let Some(log) = self.registry.get(topic).map(|topic| topic.log) else {
             return;
         };
-        if !std::mem::replace(&mut self.log(log).told_of_ahead, true) {
+        if self.logs.note_ahead(log) {
             error!(
                 log = log.get(),
                 "a subscriber resumes behind the newest message of this epoch: if the data directory was put back from a \
@@ -356,7 +353,7 @@ impl Shard {
         }
         self.metrics().subscriptions.subtract(1);
         self.shared.remove_interest(log, self.id);
-        self.log(log).subscriptions -= 1;
+        self.logs.leave(log);
         self.forget_if_unused(place.topic);
     }
 

@@ -10,11 +10,12 @@ use std::os::fd::AsFd;
 use oyez_protocol::Offset;
 use tracing::warn;
 
+use crate::measure::metrics::Delivered;
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Chain;
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
-use crate::turn::fanout::{Delivered, take_into_account};
+use crate::turn::fanout::take_into_account;
 use crate::turn::flush::send_rest;
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
@@ -92,7 +93,7 @@ impl Shard {
     ) -> io::Result<()> {
         let (registry, sessions) = (&mut self.registry, &mut self.sessions);
         let (gone, sendable) = (&mut self.gone, &mut self.sendable);
-        let reader = &mut self.logs[usize::from(wave.chain.log.get())].reader;
+        let reader = self.logs.reader(wave.chain.log);
         let total = wave.chain.bytes;
         let staged = ring.staged() as u64;
         let (mut answers, mut cut) = (0, Delivered::default());

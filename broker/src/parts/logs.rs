@@ -1,0 +1,434 @@
+//! The logs as one shard sees them: the store of those that it owns, and a reader of every one.
+//!
+//! Nothing else calls the store, so that this is the place where its part of a turn is measured: look-ups, walks over new
+//! records, chains, reads, completions, submission. Appends, of which a turn may make thousands, are sampled. Sending is
+//! none of it, `sendfile` included.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use oyez_protocol::record::Record;
+use oyez_protocol::{Epoch, LogId, Offset, Position};
+use oyez_storage::{
+    AppendError, Appended, ColdRange, Durability, Located, LogReader, Moment, Place, Poisoned,
+    Progress, Read, ReadError, SegmentFiles, StartAt, Store, StoreStats, TopicCounts, TopicPage,
+    Undrained,
+};
+
+use crate::clock::{Clock, Now};
+use crate::parts::chain::{Broken, Chain};
+
+/// Segment files that a shard keeps open for `sendfile`.
+const SEGMENT_FILES_MAX: usize = 64;
+/// Segment files are closed when none was needed for so long, in milliseconds: an open one that retention has removed
+/// keeps its space.
+const FILES_IDLE_MS: u64 = 1_000;
+/// Of so many appends one is timed, and counts for all of them.
+const APPENDS_PER_SAMPLE: u64 = 16;
+
+/// How far this shard has followed a log.
+struct View {
+    reader: LogReader,
+    /// Up to here this shard knows the log's records.
+    walked: Position,
+    /// Subscriptions of this shard to topics of this log.
+    subscriptions: usize,
+    /// It was said that a subscriber has seen more than there is.
+    told_of_ahead: bool,
+}
+
+impl View {
+    fn new(reader: LogReader) -> Self {
+        Self {
+            walked: reader.visible(),
+            subscriptions: 0,
+            told_of_ahead: false,
+            reader,
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.subscriptions > 0 && self.walked < self.reader.visible()
+    }
+}
+
+/// The store's part of a turn.
+struct StorageTime {
+    clock: Box<dyn Clock>,
+    turn_us: u64,
+    appends: u64,
+}
+
+impl StorageTime {
+    fn timed<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        self.weighed(1, call)
+    }
+
+    fn weighed<T>(&mut self, weight: u64, call: impl FnOnce() -> T) -> T {
+        let begin_us = self.clock.elapsed_us();
+        let result = call();
+        self.turn_us += weight * (self.clock.elapsed_us() - begin_us);
+        result
+    }
+
+    fn sampled<T>(&mut self, append: impl FnOnce() -> T) -> T {
+        self.appends += 1;
+        if self.appends.is_multiple_of(APPENDS_PER_SAMPLE) {
+            return self.weighed(APPENDS_PER_SAMPLE, append);
+        }
+        append()
+    }
+}
+
+/// The logs of the broker, for one shard.
+pub(crate) struct Logs {
+    store: Store,
+    /// By the number of the log.
+    views: Vec<View>,
+    files: SegmentFiles,
+    /// When the last one was used.
+    files_used_ms: u64,
+    time: StorageTime,
+    /// What [`Self::pump`] fills, to be used again.
+    progress: Progress,
+}
+
+/// What is known of a log without asking its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) epoch: Epoch,
+    /// Oldest place kept.
+    pub(crate) start: Position,
+    /// The shard has followed the log up to all that is visible.
+    pub(crate) is_walked: bool,
+}
+
+impl Logs {
+    /// `readers` are those of all logs, in the order of their numbers.
+    pub(crate) fn new(store: Store, readers: Vec<LogReader>, clock: Box<dyn Clock>) -> Self {
+        Self {
+            store,
+            views: readers.into_iter().map(View::new).collect(),
+            files: SegmentFiles::new(SEGMENT_FILES_MAX),
+            files_used_ms: 0,
+            time: StorageTime {
+                clock,
+                turn_us: 0,
+                appends: 0,
+            },
+            progress: Progress::default(),
+        }
+    }
+
+    fn view(&self, log: LogId) -> &View {
+        &self.views[usize::from(log.get())]
+    }
+
+    /// How many logs there are, of all shards.
+    pub(crate) fn count(&self) -> usize {
+        self.views.len()
+    }
+
+    // What owners do.
+
+    /// See [`Store::append`].
+    pub(crate) fn append(
+        &mut self,
+        log: LogId,
+        record: &Record<'_>,
+        wall_ms: u64,
+    ) -> Result<Appended, AppendError> {
+        let store = &mut self.store;
+        self.time.sampled(|| store.append(log, record, wall_ms))
+    }
+
+    /// The place of an own log below which everything may be delivered and acknowledged.
+    pub(crate) fn visible(&self, log: LogId) -> Position {
+        self.store.visible(log)
+    }
+
+    /// Whether what an own log keeps waits for a disk.
+    pub(crate) fn is_on_disk(&self, log: LogId) -> bool {
+        self.view(log).reader.durability() != Durability::Memory
+    }
+
+    /// See [`Store::locate`].
+    pub(crate) fn locate(
+        &mut self,
+        log: LogId,
+        topic: &str,
+        start: StartAt,
+        walked: Position,
+    ) -> Located {
+        let store = &self.store;
+        self.time.timed(|| store.locate(log, topic, start, walked))
+    }
+
+    /// See [`Store::places`]; gives also where the topic begins and ends.
+    pub(crate) fn places(
+        &mut self,
+        log: LogId,
+        topic: &str,
+        from: Offset,
+        max: usize,
+        out: &mut Vec<Place>,
+    ) -> Located {
+        let store = &self.store;
+        self.time.timed(|| {
+            store.places(log, topic, from, max, out);
+            store.locate(log, topic, StartAt::At(from), Position::default())
+        })
+    }
+
+    /// Lets the store work: completions, visible places, the next flushes. What comes of it goes back to
+    /// [`Self::keep_progress`].
+    pub(crate) fn pump(&mut self, now: Now) -> Result<Progress, Poisoned> {
+        let mut progress = std::mem::take(&mut self.progress);
+        progress.clear();
+        let (store, now) = (&mut self.store, Moment::from(now));
+        let pumped = self.time.timed(|| store.pump(now, &mut progress));
+        pumped.map(|()| progress)
+    }
+
+    pub(crate) fn keep_progress(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// Ends the turn: lets go of what was read, and hands all to the disk in one call. Gives the microseconds that the
+    /// store has taken of the turn.
+    pub(crate) fn finish_turn(&mut self) -> io::Result<u64> {
+        let (store, views) = (&mut self.store, &mut self.views);
+        self.time.timed(|| {
+            store.submit()?;
+            for view in views {
+                view.reader.release();
+            }
+            io::Result::Ok(())
+        })?;
+        Ok(std::mem::take(&mut self.time.turn_us))
+    }
+
+    /// Milliseconds until the store has something to do although nothing has happened.
+    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+        let due_ms = self.store.next_deadline_ms()?;
+        Some(due_ms.saturating_sub(now_ms))
+    }
+
+    /// See [`Store::begin_drain`].
+    pub(crate) fn begin_drain(&mut self) {
+        self.store.begin_drain();
+    }
+
+    /// See [`Store::is_drained`].
+    pub(crate) fn is_drained(&self) -> bool {
+        self.store.is_drained()
+    }
+
+    /// See [`Store::undrained`].
+    pub(crate) fn undrained(&self) -> Vec<Undrained> {
+        self.store.undrained()
+    }
+
+    /// See [`Store::abandon`].
+    pub(crate) fn abandon(self) {
+        self.store.abandon();
+    }
+
+    /// How many things of the store fail now and are tried again.
+    pub(crate) fn failing(&self) -> usize {
+        self.store.failing()
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+
+    pub(crate) fn topic_counts(&self) -> TopicCounts {
+        self.store.topic_counts()
+    }
+
+    /// A page of the own topics behind `after`, once those of `counted` are in order, which `budget` newcomers at most
+    /// are put into now.
+    pub(crate) fn topic_page(
+        &mut self,
+        counted: &TopicCounts,
+        after: Option<&str>,
+        max: usize,
+        budget: &mut usize,
+    ) -> Option<TopicPage> {
+        let store = &mut self.store;
+        self.time.timed(|| {
+            let ordered = store.order_topics(counted, budget);
+            ordered.then(|| store.topic_page(after, max))
+        })
+    }
+
+    // What every shard does.
+
+    /// A subscription of this shard to a topic of the log begins.
+    pub(crate) fn join(&mut self, log: LogId) {
+        let view = &mut self.views[usize::from(log.get())];
+        view.subscriptions += 1;
+        if view.subscriptions == 1 {
+            // Nobody here has cared for the log's news, so that they were not followed.
+            view.walked = view.reader.visible();
+        }
+    }
+
+    /// A subscription of this shard to a topic of the log has ended.
+    pub(crate) fn leave(&mut self, log: LogId) {
+        let view = &mut self.views[usize::from(log.get())];
+        view.subscriptions -= 1;
+    }
+
+    /// Up to here this shard knows the log's records.
+    pub(crate) fn walked(&self, log: LogId) -> Position {
+        self.view(log).walked
+    }
+
+    pub(crate) fn start(&self, log: LogId) -> Position {
+        self.view(log).reader.earliest()
+    }
+
+    /// What this shard knows of a log. To be asked for after the walk: had retention been ahead of it, the log would begin
+    /// elsewhere.
+    pub(crate) fn known(&self, log: LogId) -> Known {
+        let view = self.view(log);
+        let is_walked = view.walked >= view.reader.visible();
+        Known {
+            epoch: view.reader.epoch(),
+            start: view.reader.earliest(),
+            is_walked,
+        }
+    }
+
+    /// Whether there are visible records that this shard has to follow and has not.
+    pub(crate) fn have_news(&self) -> bool {
+        self.views.iter().any(View::has_news)
+    }
+
+    pub(crate) fn has_news(&self, log: LogId) -> bool {
+        self.view(log).has_news()
+    }
+
+    /// Follows what has become visible in a log, at most `records_max` of it.
+    pub(crate) fn follow(
+        &mut self,
+        log: LogId,
+        records_max: usize,
+        found: impl FnMut(Place, &str),
+    ) {
+        let view = &mut self.views[usize::from(log.get())];
+        view.walked = self
+            .time
+            .timed(|| view.reader.walk(view.walked, records_max, found));
+    }
+
+    /// A subscriber of the log has seen more than there is. Returns whether that is the first one.
+    pub(crate) fn note_ahead(&mut self, log: LogId) -> bool {
+        let view = &mut self.views[usize::from(log.get())];
+        !std::mem::replace(&mut view.told_of_ahead, true)
+    }
+
+    /// Builds a chain of as many of `places` as are at hand, at least one. See [`Chain::build`].
+    pub(crate) fn build(
+        &mut self,
+        chain: &mut Chain,
+        log: LogId,
+        places: impl Iterator<Item = Place>,
+    ) -> Result<(), Broken> {
+        let reader = &mut self.views[usize::from(log.get())].reader;
+        self.time.timed(|| chain.build(reader, places))
+    }
+
+    /// See [`LogReader::read`].
+    pub(crate) fn read(
+        &mut self,
+        log: LogId,
+        position: Position,
+        size: u32,
+    ) -> Result<Read, ReadError> {
+        let reader = &mut self.views[usize::from(log.get())].reader;
+        self.time.timed(|| reader.read(position, size))
+    }
+
+    /// Where `size` bytes at `position` lie in a file, if they are to be had by it.
+    pub(crate) fn file_range(
+        &mut self,
+        log: LogId,
+        position: Position,
+        size: u32,
+        now_ms: u64,
+    ) -> Option<(BorrowedFd<'_>, u64)> {
+        let reader = &mut self.views[usize::from(log.get())].reader;
+        let files = &mut self.files;
+        self.files_used_ms = now_ms;
+        self.time.timed(|| {
+            let range = reader.file_range(position, size)?;
+            let offset = range.offset;
+            Some((files.open(&range).ok()?, offset))
+        })
+    }
+
+    /// The log's reader, for a second look at what was read.
+    pub(crate) fn reader(&mut self, log: LogId) -> &mut LogReader {
+        &mut self.views[usize::from(log.get())].reader
+    }
+
+    /// See [`Store::populate`].
+    pub(crate) fn populate(&mut self, cold: ColdRange, token: u64) {
+        self.store.populate(cold, token);
+    }
+
+    /// Closes the segment files once none was needed for a while. Gives the milliseconds until then, if there are some.
+    pub(crate) fn close_idle_files(&mut self, now_ms: u64) -> Option<u64> {
+        if self.files.is_empty() {
+            return None;
+        }
+        let due_ms = self.files_used_ms + FILES_IDLE_MS;
+        if now_ms <= due_ms {
+            return Some(due_ms + 1 - now_ms);
+        }
+        self.files.clear();
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each reading is a microsecond later than the one before.
+    struct Ticking(u64);
+
+    impl Clock for Ticking {
+        fn now(&mut self) -> Now {
+            Now::default()
+        }
+
+        fn elapsed_us(&mut self) -> u64 {
+            self.0 += 1;
+            self.0
+        }
+
+        fn thread_cpu_us(&mut self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn one_append_of_sixteen_is_timed_and_counts_for_all() {
+        let mut time = StorageTime {
+            clock: Box::new(Ticking(0)),
+            turn_us: 0,
+            appends: 0,
+        };
+        for _ in 0..10 * APPENDS_PER_SAMPLE {
+            time.sampled(|| ());
+        }
+        assert_eq!(time.turn_us, 10 * APPENDS_PER_SAMPLE);
+        assert_eq!(time.clock.elapsed_us(), 21, "two readings for each sample");
+        assert_eq!(time.timed(|| 7), 7);
+        assert_eq!(time.turn_us, 10 * APPENDS_PER_SAMPLE + 1);
+    }
+}
