@@ -11,33 +11,35 @@ use oyez_protocol::event::PublishedEntry;
 use oyez_storage::{LogReader, Place, Store};
 use slab::Slab;
 
-use crate::clock::{Clock, Now};
+use crate::clock::Clock;
 use crate::error::ShardError;
-use crate::measure::metrics::ShardMetrics;
 use crate::measure::turn_cpu::TurnCpu;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, ReadBudget, SEND_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feeds::Registry;
+use crate::parts::held::Held;
+use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
 use crate::parts::publishes::Publishes;
-use crate::parts::room::Room;
-use crate::parts::sessions::{Outgoing, SessionId, Sessions, Stage};
+use crate::parts::session::{SessionId, Stage};
+use crate::parts::sessions::Sessions;
 use crate::parts::shared::{Phase, Shared};
 use crate::parts::subscription::NUMBER_MAX;
-use crate::parts::timers::{TICK_MS, TimerWheel};
+use crate::parts::timers::Timers;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::turn::accept::Listener;
 use crate::turn::catchup::Catchup;
 use crate::turn::drain::Drain;
-use crate::turn::end::Reason;
 use crate::turn::fanout::TopicsWithNews;
-use crate::turn::heartbeat::Due;
+use crate::turn::heartbeat::Watch;
+use crate::turn::hold::release_due;
 use crate::turn::lag::LagSurveys;
 use crate::turn::query::{Allowance, Listings};
-use crate::turn::read::{BUFFER_BYTES, ToRead};
+use crate::turn::read::BUFFER_BYTES;
+use crate::turn::room::make_room;
 
 /// Tokens of what is not a session; no session has a generation and a key this high at once.
 const LISTENER: Token = Token(usize::MAX);
@@ -51,18 +53,14 @@ const RETRY_MS: u64 = 1;
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
 pub(crate) struct Shard {
-    pub(crate) id: usize,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) here: Here,
     pub(crate) poll: Poll,
     pub(crate) clock: Box<dyn Clock>,
-    pub(crate) now: Now,
     turn_cpu: TurnCpu,
     pub(crate) listener: Option<Listener>,
     pub(crate) sessions: Sessions,
     pub(crate) registry: Registry,
-    pub(crate) timers: TimerWheel,
-    /// Sessions of which the rest of a frame is awaited.
-    pub(crate) frame_timers: TimerWheel,
+    pub(crate) timers: Timers,
     pub(crate) logs: Logs,
     pub(crate) publishes: Publishes,
     /// Small chains to many leave by it, where there is one.
@@ -74,34 +72,21 @@ pub(crate) struct Shard {
     /// There is more that others have said than was heard.
     messages_left: bool,
     pub(crate) acks: Vec<Ack>,
-    pub(crate) to_read: ToRead,
     /// What this turn's reading may still take.
     pub(crate) reading: ReadBudget,
-    /// Sessions with something to send.
-    pub(crate) sendable: VecDeque<SessionId>,
-    /// Sessions that are gone and could not end at once.
-    pub(crate) leaving: VecDeque<SessionId>,
     pub(crate) topics_with_news: TopicsWithNews,
     pub(crate) catchups: Slab<Catchup>,
     pub(crate) catchups_waiting: VecDeque<SessionId>,
     pub(crate) listings: Listings,
     pub(crate) allowance: Allowance,
     pub(crate) lag: LagSurveys,
-    /// Sessions whose first answers wait for another shard, and until when; the earliest first.
-    pub(crate) held: VecDeque<(SessionId, u64)>,
-    /// Sessions whose socket a walk found broken.
-    pub(crate) gone: Vec<SessionId>,
-    /// The memory that sessions hold.
-    pub(crate) room: Room,
+    pub(crate) held: Held,
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
     pub(crate) entries: Vec<PublishedEntry>,
-    #[expect(clippy::vec_box, reason = "the box is what is used again")]
-    pub(crate) outgoing_spare: Vec<Box<Outgoing>>,
     pub(crate) places_spare: Vec<Vec<Place>>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
-    pub(crate) due: Due,
     pub(crate) next_nonce: u32,
     pub(crate) drain: Drain,
     pub(crate) awake: Awake,
@@ -154,44 +139,34 @@ impl Shard {
         shared.metrics[parts.id].take_store(&parts.store.stats());
         let publishes = Publishes::new(parts.readers.len());
         Ok(Self {
-            id: parts.id,
             logs: Logs::new(parts.store, parts.readers, parts.storage_clock),
             publishes,
             poll,
             clock: parts.clock,
-            now,
             turn_cpu: TurnCpu::default(),
             listener: Some(parts.listener),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(shared.shards),
             registry: Registry::default(),
-            timers: TimerWheel::new(now.monotonic_ms),
-            frame_timers: TimerWheel::new(now.monotonic_ms),
+            timers: Timers::new(now.monotonic_ms),
             send_ring: parts.send_ring,
             inbox: parts.inbox,
             outbox: parts.outbox,
             publishes_left: false,
             messages_left: false,
             acks: Vec::new(),
-            to_read: ToRead::default(),
             reading: ReadBudget::default(),
-            sendable: VecDeque::new(),
-            leaving: VecDeque::new(),
             topics_with_news: TopicsWithNews::default(),
             catchups: Slab::new(),
             catchups_waiting: VecDeque::new(),
             listings: Listings::default(),
             allowance: Allowance::default(),
             lag: LagSurveys::default(),
-            held: VecDeque::new(),
-            gone: Vec::new(),
-            room: Room::new(shared.shards),
+            held: Held::default(),
             chain: Chain::default(),
             entries: Vec::new(),
-            outgoing_spare: Vec::new(),
             places_spare: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: Vec::new(),
-            due: Due::default(),
             next_nonce: 0,
             drain: Drain::default(),
             awake: parts.awake,
@@ -199,7 +174,11 @@ impl Shard {
             retry: false,
             accept_later: false,
             freed: false,
-            shared,
+            here: Here {
+                id: parts.id,
+                shared,
+                now,
+            },
         })
     }
 
@@ -215,11 +194,11 @@ impl Shard {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => result.map_err(ShardError::Poll)?,
             }
-            self.now = self.clock.now();
+            self.here.now = self.clock.now();
             for event in &events {
                 self.take_event(event);
             }
-            match self.shared.phase() {
+            match self.here.shared.phase() {
                 Phase::Serving => {}
                 Phase::Stopping => match self.drain_turn() {
                     Ok(true) => return Ok(()),
@@ -233,8 +212,8 @@ impl Shard {
             }
             let busy = self.turn()?;
             self.count_turn();
-            let awake_ms = self.awake.keep_up(self.now.monotonic_ms);
-            self.metrics().awake_ms.add(awake_ms);
+            let awake_ms = self.awake.keep_up(self.here.now.monotonic_ms);
+            self.here.metrics().awake_ms.add(awake_ms);
             wait = self.wait(busy);
         }
     }
@@ -244,7 +223,7 @@ impl Shard {
     fn turn(&mut self) -> Result<bool, ShardError> {
         self.retry = false;
         self.accept();
-        let turns = self.metrics().turns.get();
+        let turns = self.here.metrics().turns.get();
         self.resume_paused();
         // In turn, so that neither own publishers nor those of other shards take all the room of a log that is short
         // of it.
@@ -257,66 +236,72 @@ impl Shard {
         }
         self.outbox.send_parcels();
         self.messages_left = self.take_messages();
-        self.make_room();
+        self.freed |= make_room(&self.here, &mut self.sessions);
         self.pump()?;
-        self.fire_timers();
+        self.look_after_sessions();
         self.take_news();
         self.walk_topics();
-        while let Some(session) = self.gone.pop() {
-            self.disconnect(session, Reason::PeerReset);
-        }
         self.end_sessions();
         self.start_catchups();
         self.deliver_acks();
-        self.release_due();
+        release_due(&self.here, &mut self.sessions, &mut self.held);
         self.flush_sessions();
         self.measure_lag();
         self.tell_topics();
         let unsaid = self.outbox.finish_turn();
         let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
-        self.metrics().storage_us.record(in_storage_us);
+        self.here.metrics().storage_us.record(in_storage_us);
         self.retry |= unsaid;
         Ok(self.has_work())
     }
 
     /// Lets paused sessions try again, if something has become free that they may have waited for.
     fn resume_paused(&mut self) {
-        self.freed |= self.allowance.pass(self.now.monotonic_ms);
+        self.freed |= self.allowance.pass(self.here.now.monotonic_ms);
         self.freed |= self.outbox.has_room_again();
         if std::mem::take(&mut self.freed) {
-            self.to_read.try_paused();
+            self.sessions.try_paused();
         }
+    }
+
+    fn look_after_sessions(&mut self) {
+        let mut watch = Watch {
+            here: &self.here,
+            sessions: &mut self.sessions,
+            timers: &mut self.timers,
+            draining: self.drain.is_begun(),
+        };
+        watch.fire();
     }
 
     fn flush_sessions(&mut self) {
         let mut budget = Budget::FLUSHES;
-        for _ in 0..self.sendable.len() {
+        for _ in 0..self.sessions.count_to_send() {
             if budget.is_spent() {
                 return;
             }
-            let Some(id) = self.sendable.pop_front() else {
+            let Some(id) = self.sessions.next_to_send() else {
                 return;
             };
             let visited = self.sessions.get(id).map_or(0, |s| s.subscriptions.len());
-            let before = self.metrics().bytes_out.get();
+            let before = self.here.metrics().bytes_out.get();
             self.flush(id);
-            let bytes = self.metrics().bytes_out.get() - before;
+            let bytes = self.here.metrics().bytes_out.get() - before;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             budget.spend(SEND_STEPS + visited, bytes);
         }
     }
 
     fn has_work(&self) -> bool {
-        let waiting = self.to_read.has_paused() || self.publishes.has_stalled();
+        let waiting = self.sessions.has_paused() || self.publishes.has_stalled();
         (self.freed && waiting)
             || self.can_take_publishes()
             || self.messages_left
             || self.publishes.has_unsettled()
-            || self.to_read.has_some()
-            || self.room.has_some_again()
-            || !self.leaving.is_empty()
-            || self.due.has_some()
-            || !self.sendable.is_empty()
+            || self.sessions.has_some_to_read()
+            || self.sessions.room.has_some_again()
+            || self.sessions.has_some_to_end()
+            || self.sessions.count_to_send() > 0
             || !self.topics_with_news.is_empty()
             || self.can_start_catchups()
             || self.lag.is_wanted()
@@ -330,15 +315,14 @@ impl Shard {
         if busy {
             return Some(Duration::ZERO);
         }
-        let now = self.now.monotonic_ms;
+        let now = self.here.now.monotonic_ms;
         let files = self.logs.close_idle_files(now);
         [
             self.timers.wait_ms(now),
-            self.frame_timers.wait_ms(now),
             self.logs.wait_ms(now),
             (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
             self.allowance.wait_ms(),
-            self.held_wait_ms(),
+            self.held.wait_ms(now),
             self.drain.wait_ms(),
             files,
             self.awake.wait_ms(now),
@@ -364,7 +348,7 @@ impl Shard {
     }
 
     fn take_session_event(&mut self, id: SessionId, event: &mio::event::Event) {
-        let now_tick = self.now_tick();
+        let now_tick = self.here.tick();
         let Some(session) = self.sessions.get_mut(id) else {
             return; // Closed earlier in this turn.
         };
@@ -378,19 +362,19 @@ impl Shard {
                 session.heard_tick = now_tick;
                 session.pinged = false;
             }
-            self.queue_send(id);
+            self.sessions.queue_send(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.queue_read(id);
+            self.sessions.queue_read(id);
         }
     }
 
     /// Counts a turn that is over, and how long it took.
     fn count_turn(&mut self) {
-        let took_us = self.clock.elapsed_us() - self.now.monotonic_us;
+        let took_us = self.clock.elapsed_us() - self.here.now.monotonic_us;
         let cpu_us = self.turn_cpu.finish_turn(took_us, &mut *self.clock);
         let waiting_since_us = self.publishes.waiting_since_us().unwrap_or(0);
-        let metrics = self.metrics();
+        let metrics = self.here.metrics();
         metrics.turns.add(1);
         metrics.turn_us.record(took_us);
         metrics.waiting_since_us.set(waiting_since_us);
@@ -398,8 +382,12 @@ impl Shard {
             let longest = metrics.turn_cpu_us_max.get();
             metrics.turn_cpu_us_max.set(longest.max(cpu_us));
         }
-        metrics.input_bytes.set(self.room.input.bytes() as u64);
-        metrics.output_bytes.set(self.room.output.bytes() as u64);
+        metrics
+            .input_bytes
+            .set(self.sessions.room.input.bytes() as u64);
+        metrics
+            .output_bytes
+            .set(self.sessions.room.output.bytes() as u64);
         metrics.questions.set(self.outbox.questions() as u64);
     }
 
@@ -433,25 +421,6 @@ impl Shard {
             }
         }
         true
-    }
-
-    /// Puts a session on the list of those to send to, unless its socket takes nothing.
-    pub(crate) fn queue_send(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && !session.queued
-            && !session.blocked
-        {
-            session.queued = true;
-            self.sendable.push_back(id);
-        }
-    }
-
-    pub(crate) fn metrics(&self) -> &ShardMetrics {
-        &self.shared.metrics[self.id]
-    }
-
-    pub(crate) fn now_tick(&self) -> u32 {
-        u32::try_from(self.now.monotonic_ms / TICK_MS).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn nonce(&mut self) -> u32 {

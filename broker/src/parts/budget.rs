@@ -24,7 +24,9 @@ pub(crate) const WALK_STEPS: usize = 5;
 pub(crate) const SEND_STEPS: usize = 50;
 /// Steps of looking after a session whose timer is due: two questions to the kernel, a Ping.
 pub(crate) const TIMER_STEPS: usize = 30;
-/// Steps of the end of a connection: a Goodbye, a line of log, the kernel's closing.
+/// Steps of ending a session: its memory, a line of log.
+pub(crate) const END_STEPS: usize = 20;
+/// Steps of the end of a connection: the kernel's closing.
 pub(crate) const CLOSE_STEPS: usize = 200;
 /// Steps of closing a socket with much in it. *A millisecond for some megabytes.*
 pub(crate) const CLOSE_FULL_STEPS: usize = 2_500;
@@ -59,10 +61,8 @@ impl Budget {
     pub(crate) const WALKS: Self = Self::new(256 * SEND_STEPS, 2 << 20);
     /// Sends beside the walks: 0.5 ms.
     pub(crate) const FLUSHES: Self = Self::new(5_000, 2 << 20);
-    /// Subscriptions of sessions that are gone, and connections that end: 0.5 ms.
-    pub(crate) const ENDINGS: Self = Self::new(5_000, usize::MAX);
-    /// Subscriptions of one session that end with it at once.
-    pub(crate) const SUBSCRIPTIONS_AT_ONCE: Self = Self::new(16 * SUBSCRIBE_STEPS, usize::MAX);
+    /// Subscriptions of sessions that are gone, and connections that end: 1 ms.
+    pub(crate) const ENDINGS: Self = Self::new(10_000, usize::MAX);
     /// Sessions whose timer is due: 0.5 ms.
     pub(crate) const TIMERS: Self = Self::new(5_000, usize::MAX);
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
-use crate::parts::sessions::{RecordTail, Session};
-use crate::turn::flush::{Sent, lacks_bytes};
+use crate::parts::sending::{Sent, lacks_bytes};
+use crate::parts::session::{RecordTail, Session};
 
 /// Most parts of a chain.
 pub const PARTS_MAX: usize = 64;

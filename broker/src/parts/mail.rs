@@ -3,7 +3,7 @@
 //! A full lane for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
 //! Records of sessions that say little have a lane of their own, so that they do not wait behind floods. Whatever else
 //! does not fit stays in the sender's overflow and leaves in a later turn. That is bounded, because each question counts
-//! until it is answered: of its session ([`crate::parts::sessions::Session::requests`]), and of its shard. What goes from one
+//! until it is answered: of its session ([`crate::parts::session::Session::requests`]), and of its shard. What goes from one
 //! shard to another with every record, the record and its outcome, goes together for a whole turn.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
 use crate::parts::parcel::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
 use crate::sys::waker::Waker;
 use crate::turn::lag::Lag;

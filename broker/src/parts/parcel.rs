@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oyez_protocol::LogId;
 use oyez_protocol::limits::RECORD_SIZE_HARD_MAX;
 
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
 use crate::parts::spares::Reused;
 
 /// A parcel this large leaves at once; others do when the turn's reading ends.

@@ -170,7 +170,7 @@ impl Publishes {
 mod tests {
     use super::*;
     use crate::parts::parcel::Lane;
-    use crate::parts::sessions::SessionId;
+    use crate::parts::session::SessionId;
 
     const LOG: LogId = LogId::new(1);
 

@@ -7,12 +7,7 @@
 //! read until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
 //! stalled.
 
-use oyez_protocol::event::GoodbyeCode;
-
-use crate::parts::sessions::{Session, SessionId};
-use crate::parts::timers::TICK_MS;
-use crate::shard::Shard;
-use crate::turn::accept::FULL_RETRY_MS;
+use crate::parts::session::{Session, SessionId};
 
 /// Bytes of input that all shards together keep for their sessions, and of answers.
 const INPUT_BYTES: usize = 128 << 20;
@@ -22,12 +17,8 @@ const INPUT_BYTES_MIN: usize = 4 << 20;
 const OUTPUT_BYTES_MIN: usize = 2 << 20;
 /// A session that holds more than this holds much. So much is read at once, and answered, while room is short.
 pub(crate) const MUCH_BYTES: usize = 4096;
-/// While room is short, a session that makes no progress for so long has to go.
-const STALLED_MS: u64 = 1_000;
 /// How often the sessions that hold much are looked at while room is short.
 const LOOK_MS: u64 = 100;
-/// Sessions turned away in one turn: 2 ms, with the memory of a large record each.
-const TURNED_AWAY_MAX: usize = 32;
 
 /// Memory of one kind.
 #[derive(Debug)]
@@ -94,17 +85,43 @@ impl Room {
         }
     }
 
-    const fn is_short(&self) -> bool {
+    pub(crate) const fn is_short(&self) -> bool {
         self.input.is_short() || self.output.is_short()
     }
 
-    const fn is_scarce(&self) -> bool {
+    pub(crate) const fn is_scarce(&self) -> bool {
         self.input.is_scarce() || self.output.is_scarce()
     }
 
     /// Whether somebody waits for room, and there is some.
     pub(crate) const fn has_some_again(&self) -> bool {
         self.missed && !self.is_scarce()
+    }
+
+    /// Whether it is time to look at the sessions that hold much.
+    pub(crate) fn is_look_due(&mut self, now_ms: u64) -> bool {
+        let due = self.is_scarce() || now_ms >= self.looked_ms + LOOK_MS;
+        let looks = self.is_short() && due;
+        if looks {
+            self.looked_ms = now_ms;
+        }
+        looks
+    }
+
+    /// Nobody waits for room any more. Returns whether somebody has.
+    pub(crate) const fn is_found_again(&mut self) -> bool {
+        let again = self.has_some_again();
+        self.missed &= !again;
+        again
+    }
+
+    /// The sessions that may hold much; they are noted again with [`Self::keep_holders`].
+    pub(crate) fn take_holders(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.holders)
+    }
+
+    pub(crate) fn keep_holders(&mut self, holders: Vec<SessionId>) {
+        self.holders = holders;
     }
 
     /// Notes a session that may hold much.
@@ -116,7 +133,7 @@ impl Room {
     }
 }
 
-fn holds_much(session: &Session) -> bool {
+pub(crate) fn holds_much(session: &Session) -> bool {
     let input = session
         .partial
         .as_ref()
@@ -126,71 +143,6 @@ fn holds_much(session: &Session) -> bool {
         .as_ref()
         .map_or(0, |outgoing| outgoing.counted);
     input.max(output) > MUCH_BYTES
-}
-
-/// Since when a session that holds much has made no progress that is its own to make.
-fn stalled_since_ms(session: &Session) -> Option<u64> {
-    let unread = session.outgoing.as_ref().filter(|_| session.blocked);
-    let refuses_answers = session.awaits_answer && unread.is_some();
-    let input = session.partial.as_ref();
-    let input = input.filter(|partial| partial.is_incomplete() || refuses_answers);
-    let input_ms = input.map(|partial| u64::from(partial.grown_tick) * TICK_MS);
-    let output_ms = unread.map(|outgoing| outgoing.moved_ms);
-    [input_ms, output_ms].into_iter().flatten().min()
-}
-
-impl Shard {
-    /// Turns away the sessions that have stalled longest, while memory is short of room. Looks at no more sessions than
-    /// there can be with [`MUCH_BYTES`] each below the caps.
-    pub(crate) fn make_room(&mut self) {
-        let now_ms = self.now.monotonic_ms;
-        let due = self.room.is_scarce() || now_ms >= self.room.looked_ms + LOOK_MS;
-        if self.room.is_short() && due {
-            self.room.looked_ms = now_ms;
-            self.turn_away_stalled();
-        }
-        if self.room.has_some_again() {
-            self.room.missed = false;
-            self.freed = true;
-        }
-    }
-
-    fn turn_away_stalled(&mut self) {
-        let mut stalled = Vec::new();
-        let sessions = &mut self.sessions;
-        self.room.holders.retain(|id| {
-            let Some(session) = sessions.get_mut(*id) else {
-                return false;
-            };
-            session.holds_much = holds_much(session);
-            if session.holds_much
-                && let Some(since_ms) = stalled_since_ms(session)
-            {
-                stalled.push((since_ms, *id));
-            }
-            session.holds_much
-        });
-        stalled.sort_unstable();
-        for (since_ms, id) in stalled.into_iter().take(TURNED_AWAY_MAX) {
-            let long = self.now.monotonic_ms.saturating_sub(since_ms) >= STALLED_MS;
-            if !(self.room.is_scarce() || (self.room.is_short() && long)) {
-                return;
-            }
-            self.metrics().sessions_evicted.add(1);
-            let reason = "the broker is short of room and this session makes no progress";
-            self.turn_away_session(id, reason);
-        }
-    }
-
-    /// Ends a session for want of room, at once: a Goodbye that it does not read would only hold more.
-    fn turn_away_session(&mut self, id: SessionId, reason: &str) {
-        let blocked = self.sessions.get(id).is_some_and(|session| session.blocked);
-        if blocked {
-            self.disconnect(id, crate::turn::end::Reason::Stalled);
-        } else {
-            self.refuse_for(id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,265 +1,83 @@
-//! A client's stay: its connection and what has to be remembered about it. Everything that an idle subscriber does not
-//! need is behind a pointer that is null while it is idle.
+//! The sessions of one shard, and the lists of those that something is to be done for: read, sent to, ended.
 
+use std::collections::VecDeque;
 use std::io;
-use std::num::NonZeroU32;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
-use mio::Token;
 use mio::net::TcpStream;
-use oyez_protocol::{LogId, Position};
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use slab::Slab;
+use tracing::{debug, info};
 
-use crate::parts::subscription::{Subscription, Subscriptions};
+use crate::parts::ending::{Gone, Reason};
+use crate::parts::here::Here;
+use crate::parts::room::Room;
+use crate::parts::session::{Outgoing, Partial, Session, SessionId, Stage};
+use crate::parts::taken::Taken;
+use crate::sys::socket;
 
-/// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
-/// the one that got its slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId {
-    key: u32,
-    generation: u32,
-}
+/// Empty outgoing buffers kept for the next control frames.
+const OUTGOING_KEPT: usize = 256;
+/// A kept buffer is at most this large.
+const OUTGOING_BYTES_KEPT: usize = 4096;
 
-impl SessionId {
-    pub(crate) const fn new(key: u32, generation: u32) -> Self {
-        Self { key, generation }
-    }
-
-    pub(crate) const fn key(self) -> u32 {
-        self.key
-    }
-
-    pub(crate) const fn token(self) -> Token {
-        Token((self.generation as usize) << 32 | self.key as usize)
-    }
-
-    pub(crate) const fn from_token(token: Token) -> Self {
-        Self {
-            key: token.0 as u32,
-            generation: (token.0 >> 32) as u32,
-        }
-    }
-}
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Connected; no hello yet.
-    Greeting,
-    /// Welcomed.
-    Open,
-    /// Has its Goodbye in the outgoing bytes; nothing is read or delivered any more.
-    Closing,
-    /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
-    /// that our last frame is not destroyed by a reset.
-    Lingering,
-    /// The connection is gone; its subscriptions are being taken out of their topics' lists.
-    Gone,
-}
-
-/// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
-#[derive(Debug)]
-pub(crate) struct Partial {
-    pub(crate) bytes: Vec<u8>,
-    /// Bytes that the frame at the front has, as far as is known.
-    pub(crate) need: usize,
-    /// Bytes of memory that the shard counts for it.
-    pub(crate) counted: usize,
-    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
-    pub(crate) begun_tick: u32,
-    pub(crate) fed_tick: u32,
-    /// How long it was when it last counted as grown, and when that was.
-    grown_to: usize,
-    pub(crate) grown_tick: u32,
-}
-
-/// Input grows by this much at least, or counts as stalled: a byte now and then is no progress.
-const GROWTH_BYTES: usize = 4 << 10;
-
-impl Partial {
-    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
-        Self {
-            need,
-            counted: 0,
-            begun_tick: now_tick,
-            fed_tick: now_tick,
-            grown_to: bytes.len(),
-            grown_tick: now_tick,
-            bytes,
-        }
-    }
-
-    /// Whether the frame at the front lacks bytes.
-    pub(crate) const fn is_incomplete(&self) -> bool {
-        self.bytes.len() < self.need
-    }
-
-    /// Notes that bytes have come, or were taken.
-    pub(crate) fn note_growth(&mut self, now_tick: u32) {
-        self.fed_tick = now_tick;
-        let size = self.bytes.len();
-        if size < self.grown_to || size >= self.grown_to + GROWTH_BYTES {
-            (self.grown_to, self.grown_tick) = (size, now_tick);
-        }
-    }
-}
-
-/// Control frames on their way out.
+/// Sessions to read. A session is in at most one of the lists.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) sent: usize,
-    /// Bytes of memory that the shard counts for it.
-    pub(crate) counted: usize,
-    /// When the first of them came, or the socket last took some.
-    pub(crate) moved_ms: u64,
+struct ToRead {
+    /// By [`Turn`]: those that are read in this order.
+    lists: [VecDeque<SessionId>; 4],
+    /// Those whose frames wait for room that sessions share: not to be read before there is some.
+    paused: VecDeque<SessionId>,
 }
 
-/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
-/// `Option`.
+/// Why a session is read, in the order of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordTail {
-    /// The log in the upper 16 bits, the record's position in the lower 48.
-    place: u64,
-    size: NonZeroU32,
-    pub(crate) sent: u32,
-}
-
-impl RecordTail {
-    /// `None` for a record of no bytes, which there is not.
-    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
-        debug_assert!(position.get() < 1 << POSITION_BITS);
-        Some(Self {
-            place: u64::from(log.get()) << POSITION_BITS | position.get(),
-            size: NonZeroU32::new(size)?,
-            sent,
-        })
-    }
-
-    pub(crate) fn log(&self) -> LogId {
-        LogId::new((self.place >> POSITION_BITS) as u16)
-    }
-
-    pub(crate) fn position(&self) -> Position {
-        Position::new(self.place & ((1 << POSITION_BITS) - 1))
-    }
-
-    pub(crate) fn size(&self) -> u32 {
-        self.size.get()
-    }
-}
-
-/// Bits of a position: a log of 256 TiB.
-const POSITION_BITS: u32 = 48;
-
-/// One session.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) stream: TcpStream,
-    generation: u32,
-    /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
-    pub(crate) heard_tick: u32,
-    /// After this much silence it is asked for a sign of life, in milliseconds.
-    pub(crate) heartbeat_ms: u32,
-    /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
-    /// they have come since.
-    pub(crate) taken: u32,
-    pub(crate) stage: Stage,
-    /// The socket takes nothing until epoll says otherwise.
-    pub(crate) blocked: bool,
-    /// In the list of sessions that have something to send.
-    pub(crate) queued: bool,
-    /// In one of the lists of sessions to read, or waiting to be put there.
-    pub(crate) reading: bool,
-    /// It had more to read, at its last visit, than one that says little.
-    pub(crate) says_much: bool,
-    /// Its records go with those of sessions that say much.
-    pub(crate) in_lane_of_much: bool,
-    /// Its next frame waits until an answer to an earlier one has come, or has left.
-    pub(crate) awaits_answer: bool,
-    /// In the list of sessions that hold much of the shard's memory.
-    pub(crate) holds_much: bool,
-    /// Requests that other shards, or several turns, are needed for.
-    pub(crate) requests: u8,
-    /// The peer has shut its side.
-    pub(crate) ended: bool,
-    /// Waits for a catch-up to become free.
-    pub(crate) waiting: bool,
-    /// The rest of its half-sent record is being read ahead.
-    pub(crate) warming: bool,
-    /// What there is to send waits for an answer of another shard.
-    pub(crate) held: bool,
-    /// Was asked for a sign of life and has given none since.
-    pub(crate) pinged: bool,
-    /// A timer runs for the rest of the frame that has begun.
-    pub(crate) watched: bool,
-    /// Published records that wait for their outcome, and their bytes.
-    pub(crate) inflight_records: u32,
-    pub(crate) inflight_bytes: u32,
-    pub(crate) partial: Option<Box<Partial>>,
-    pub(crate) outgoing: Option<Box<Outgoing>>,
-    pub(crate) tail: Option<RecordTail>,
-    pub(crate) subscriptions: Subscriptions,
-}
-
-// What an idle subscriber costs, with its subscription and its timer: DESIGN's 128 bytes.
-const _: () =
-    assert!(size_of::<Session>() + size_of::<Subscription>() + size_of::<SessionId>() <= 128);
-
-impl Session {
-    /// Bytes of control frames that wait for the socket.
-    pub(crate) fn outgoing_bytes(&self) -> usize {
-        let outgoing = self.outgoing.as_ref();
-        outgoing.map_or(0, |outgoing| outgoing.bytes.len() - outgoing.sent)
-    }
-
-    /// How much of its window a publisher has used.
-    pub(crate) fn window(&self, records_max: u32, bytes_max: u32) -> Window {
-        let used = |of: u32| {
-            self.inflight_records >= records_max / of || self.inflight_bytes >= bytes_max / of
-        };
-        match (used(1), used(2)) {
-            (true, _) if self.inflight_records > 0 => Window::Full,
-            (_, true) => Window::Half,
-            _ => Window::Open,
-        }
-    }
-
-    /// The session's full name; `key` is its own.
-    pub(crate) const fn id(&self, key: u32) -> SessionId {
-        SessionId::new(key, self.generation)
-    }
-
-    /// Marks as queued a session with a part of a record out whose socket is not full: no event will tell of it, and a walk
-    /// passes it by. Tells whether it has to be put on the list.
-    pub(crate) fn queue_tail(&mut self) -> bool {
-        let due = self.tail.is_some() && !self.blocked && !self.queued;
-        self.queued |= due;
-        due
-    }
-
-    /// Whether a whole record may be sent: nothing else is half out.
-    pub(crate) fn is_clear(&self) -> bool {
-        !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
-    }
-}
-
-/// How much a publisher may still send before outcomes come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Window {
-    Open,
-    /// At most half is left.
-    Half,
-    Full,
+pub(crate) enum Queue {
+    /// Its frame has waited for something that has come.
+    Resumed,
+    /// It has news, and says little.
+    Little,
+    /// It comes or goes: how much it says is not known, or does not matter any more.
+    Passing,
+    /// It says much, or had more than a visit could take.
+    Much,
 }
 
 /// The sessions of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sessions {
     slots: Slab<Session>,
     next_generation: u32,
+    to_read: ToRead,
+    /// Sessions with something to send.
+    to_send: VecDeque<SessionId>,
+    /// Sessions that have been told Goodbye and were not looked after since.
+    dismissed: VecDeque<SessionId>,
+    /// Sessions that have ended, and whose connections and subscriptions are there.
+    gone: VecDeque<Gone>,
+    /// The memory that sessions hold.
+    pub(crate) room: Room,
+    #[expect(clippy::vec_box, reason = "the box is what is used again")]
+    outgoing_spare: Vec<Box<Outgoing>>,
 }
 
 impl Sessions {
+    /// For one of so many shards.
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            slots: Slab::new(),
+            next_generation: 0,
+            to_read: ToRead::default(),
+            to_send: VecDeque::new(),
+            dismissed: VecDeque::new(),
+            gone: VecDeque::new(),
+            room: Room::new(shards),
+            outgoing_spare: Vec::new(),
+        }
+    }
+
     /// Takes a fresh connection in, once `register` has made its token known to the poll.
     pub(crate) fn insert_with(
         &mut self,
@@ -274,47 +92,20 @@ impl Sessions {
         let id = SessionId::new(key, generation);
         let (stream, registered) = register(id);
         registered?;
-        entry.insert(Session {
-            stream,
-            generation,
-            heard_tick: now_tick,
-            stage: Stage::Greeting,
-            blocked: false,
-            queued: false,
-            reading: false,
-            says_much: false,
-            in_lane_of_much: false,
-            awaits_answer: false,
-            holds_much: false,
-            requests: 0,
-            ended: false,
-            waiting: false,
-            warming: false,
-            held: false,
-            pinged: false,
-            watched: false,
-            heartbeat_ms: 0,
-            taken: 0,
-            inflight_records: 0,
-            inflight_bytes: 0,
-            partial: None,
-            outgoing: None,
-            tail: None,
-            subscriptions: Subscriptions::None,
-        });
+        entry.insert(Session::new(stream, generation, now_tick));
         Ok(id)
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
         self.slots
-            .get(id.key as usize)
-            .filter(|session| session.generation == id.generation)
+            .get(id.key() as usize)
+            .filter(|session| session.id(id.key()) == id)
     }
 
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.slots
-            .get_mut(id.key as usize)
-            .filter(|session| session.generation == id.generation)
+            .get_mut(id.key() as usize)
+            .filter(|session| session.id(id.key()) == id)
     }
 
     /// The session that has `key` now. For lists that are kept in step with the slab.
@@ -334,29 +125,313 @@ impl Sessions {
         Some(self.slots.get(key as usize)?.id(key))
     }
 
-    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
-        self.get(id)?;
-        Some(self.slots.remove(id.key as usize))
-    }
-
-    /// Gives a session that is gone another name, so that nothing that is meant for it reaches it any more. Its slot stays
-    /// taken as long as its subscriptions name it.
-    pub(crate) fn retire(&mut self, id: SessionId) -> Option<SessionId> {
-        let generation = self.next_generation;
-        let session = self.get_mut(id)?;
-        session.generation = generation;
-        session.stage = Stage::Gone;
-        session.blocked = true; // Nothing is tried with it.
-        self.next_generation = generation.wrapping_add(1);
-        Some(SessionId::new(id.key, generation))
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
     pub(crate) fn ids(&self) -> Vec<SessionId> {
-        let id = |(key, session): (usize, &Session)| SessionId::new(key as u32, session.generation);
+        let id = |(key, session): (usize, &Session)| session.id(key as u32);
         self.slots.iter().map(id).collect()
+    }
+
+    // Reading.
+
+    /// Puts a session on a list of those to read from.
+    pub(crate) fn queue_read(&mut self, id: SessionId) {
+        let Some(session) = self.get_mut(id).filter(|session| !session.reading) else {
+            return; // It is on a list, or has gone meanwhile.
+        };
+        session.reading = true;
+        let queue = if session.stage == Stage::Greeting || session.ended {
+            Queue::Passing
+        } else if session.says_much {
+            Queue::Much
+        } else {
+            Queue::Little
+        };
+        self.to_read.lists[queue as usize].push_back(id);
+    }
+
+    /// The next session of a list to read from.
+    pub(crate) fn next_to_read(&mut self, queue: Queue) -> Option<SessionId> {
+        self.to_read.lists[queue as usize].pop_front()
+    }
+
+    /// How many are on a list.
+    pub(crate) fn count_to_read(&self, queue: Queue) -> usize {
+        self.to_read.lists[queue as usize].len()
+    }
+
+    /// A session has more to read than a visit could take.
+    pub(crate) fn read_on(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.reading = true;
+            session.says_much = true;
+            self.to_read.lists[Queue::Much as usize].push_back(id);
+        }
+    }
+
+    /// A session's next frame waits for an answer of its own.
+    pub(crate) fn await_answer(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.reading = true;
+            session.awaits_answer = true;
+        }
+    }
+
+    /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
+    pub(crate) fn resume(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id)
+            && session.awaits_answer
+        {
+            session.awaits_answer = false;
+            self.to_read.lists[Queue::Resumed as usize].push_back(id);
+        }
+    }
+
+    /// A session's next frame waits for room that sessions share.
+    pub(crate) fn pause(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.reading = true;
+            self.to_read.paused.push_back(id);
+        }
+    }
+
+    /// There is room: each paused session may try once.
+    pub(crate) fn try_paused(&mut self) {
+        let resumed = &mut self.to_read.lists[Queue::Resumed as usize];
+        resumed.append(&mut self.to_read.paused);
+    }
+
+    /// Whether somebody waits for room.
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.to_read.paused.is_empty()
+    }
+
+    /// Whether there is somebody to read.
+    pub(crate) fn has_some_to_read(&self) -> bool {
+        self.to_read.lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// Keeps input with its session until there is more of it, or its frame can be taken.
+    pub(crate) fn keep_input(&mut self, id: SessionId, mut partial: Box<Partial>) {
+        let slot = self.slots.get_mut(id.key() as usize);
+        let Some(session) = slot.filter(|session| session.id(id.key()) == id) else {
+            return; // It has ended.
+        };
+        let bytes = partial.bytes.capacity();
+        self.room.input.count(&mut partial.counted, bytes);
+        session.partial = Some(partial);
+        self.room.note(id, session);
+    }
+
+    // Sending.
+
+    /// Puts a session on the list of those to send to, unless its socket takes nothing.
+    pub(crate) fn queue_send(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id)
+            && !session.queued
+            && !session.blocked
+        {
+            session.queued = true;
+            self.to_send.push_back(id);
+        }
+    }
+
+    /// Puts the session that has `key` now on that list if it has a part of a record out and its socket is not full: no
+    /// event will tell of it, and a walk passes it by.
+    pub(crate) fn queue_tail(&mut self, key: u32) {
+        let Some(session) = self.at_mut(key).filter(|session| session.owes_tail()) else {
+            return;
+        };
+        session.queued = true;
+        let id = session.id(key);
+        self.to_send.push_back(id);
+    }
+
+    /// The next session to send to.
+    pub(crate) fn next_to_send(&mut self) -> Option<SessionId> {
+        let id = self.to_send.pop_front()?;
+        if let Some(session) = self.get_mut(id) {
+            session.queued = false;
+        }
+        Some(id)
+    }
+
+    /// How many sessions are to be sent to.
+    pub(crate) fn count_to_send(&self) -> usize {
+        self.to_send.len()
+    }
+
+    /// Adds a control frame to what a session is sent. It leaves at the end of the turn.
+    pub(crate) fn control(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Taken {
+        let may_hear =
+            |session: &&mut Session| matches!(session.stage, Stage::Greeting | Stage::Open);
+        let slot = self.slots.get_mut(id.key() as usize);
+        let session = slot.filter(|session| session.id(id.key()) == id);
+        let Some(session) = session.filter(may_hear) else {
+            return Taken::Over; // Nothing comes after a Goodbye.
+        };
+        let spare = &mut self.outgoing_spare;
+        let outgoing = session.outgoing.get_or_insert_with(|| {
+            let mut outgoing = spare.pop().unwrap_or_default();
+            outgoing.moved_ms = here.now.monotonic_ms;
+            outgoing
+        });
+        encode(&mut outgoing.bytes);
+        let bytes = outgoing.bytes.capacity();
+        self.room.output.count(&mut outgoing.counted, bytes);
+        self.room.note(id, session);
+        self.queue_send(id);
+        Taken::Done
+    }
+
+    /// What was to be sent to a session is out.
+    pub(crate) fn empty_outgoing(&mut self, id: SessionId) {
+        let Some(mut outgoing) = self.get_mut(id).and_then(|session| session.outgoing.take())
+        else {
+            return;
+        };
+        self.room.output.count(&mut outgoing.counted, 0);
+        if self.outgoing_spare.len() < OUTGOING_KEPT
+            && outgoing.bytes.capacity() <= OUTGOING_BYTES_KEPT
+        {
+            outgoing.bytes.clear();
+            outgoing.sent = 0;
+            self.outgoing_spare.push(outgoing);
+        }
+    }
+
+    // Ending.
+
+    /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
+    pub(crate) fn refuse(&mut self, here: &Here, id: SessionId, code: GoodbyeCode, reason: &str) {
+        self.refuse_for(here, id, code, 0, reason);
+    }
+
+    /// The same, with the time after which the peer should come back.
+    pub(crate) fn refuse_for(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        code: GoodbyeCode,
+        retry_after_ms: u32,
+        reason: &str,
+    ) {
+        here.metrics().sessions_refused.add(1);
+        let session = self.get(id);
+        let peer = session.and_then(|session| session.stream.peer_addr().ok());
+        info!(?peer, ?code, reason, "session refused");
+        let goodbye = Goodbye {
+            code,
+            retry_after_ms,
+            reason,
+        };
+        self.dismiss(here, id, goodbye);
+    }
+
+    /// Sends a session its last frame; what is still on its way to it leaves before. Its subscriptions end with the
+    /// connection.
+    pub(crate) fn dismiss(&mut self, here: &Here, id: SessionId, goodbye: Goodbye<'_>) {
+        let said = |session: &Session| !matches!(session.stage, Stage::Greeting | Stage::Open);
+        if self.get(id).is_none_or(said) {
+            return;
+        }
+        self.control(here, id, |out| goodbye.encode(out));
+        let slot = self.slots.get_mut(id.key() as usize);
+        let session = slot.expect("it was there before the Goodbye");
+        if session.stage == Stage::Open {
+            here.metrics().sessions.subtract(1);
+        }
+        session.stage = Stage::Closing;
+        if let Some(mut partial) = session.partial.take() {
+            self.room.input.count(&mut partial.counted, 0);
+        }
+        session.heard_tick = here.tick();
+        self.dismissed.push_back(id);
+    }
+
+    /// The next session that was told Goodbye.
+    pub(crate) fn next_dismissed(&mut self) -> Option<SessionId> {
+        self.dismissed.pop_front()
+    }
+
+    /// The Goodbye is out: shuts our side and waits for the peer to shut its own.
+    pub(crate) fn linger(&mut self, here: &Here, id: SessionId) {
+        let Some(session) = self.get_mut(id) else {
+            return;
+        };
+        session.stage = Stage::Lingering;
+        if session.stream.shutdown(Shutdown::Write).is_err() {
+            self.end(here, id, Reason::Refused);
+        } else {
+            self.queue_read(id);
+        }
+    }
+
+    /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step
+    /// for that, many of them in several turns.
+    pub(crate) fn end(&mut self, here: &Here, id: SessionId, reason: Reason) {
+        let Some(session) = self
+            .get_mut(id)
+            .filter(|session| session.stage != Stage::Gone)
+        else {
+            return; // It has ended before, perhaps for another reason.
+        };
+        let stage = std::mem::replace(&mut session.stage, Stage::Gone);
+        let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
+        session.tail = None;
+        // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
+        let is_full = session.says_much || session.blocked || reason.leaves_much();
+        if reason.leaves_much() || reason == Reason::Stopping {
+            socket::reset_when_closed(session.stream.as_fd());
+        }
+        let id = self.rename(id);
+        if let Some(mut partial) = partial {
+            self.room.input.count(&mut partial.counted, 0);
+        }
+        if let Some(mut outgoing) = outgoing {
+            self.room.output.count(&mut outgoing.counted, 0);
+        }
+        self.gone.push_back(Gone { id, is_full });
+        here.metrics().connections.subtract(1);
+        if stage == Stage::Open {
+            here.metrics().sessions.subtract(1);
+        }
+        here.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        debug!(session = id.key(), ?reason, "connection closed");
+    }
+
+    /// Gives a session another name, so that nothing that is meant for it reaches it any more. Its slot stays taken as
+    /// long as its subscriptions name it.
+    fn rename(&mut self, id: SessionId) -> SessionId {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let session = &mut self.slots[id.key() as usize];
+        session.rename(generation);
+        session.id(id.key())
+    }
+
+    /// The session that ended first, of those whose connections are not closed.
+    pub(crate) fn first_gone(&self) -> Option<Gone> {
+        self.gone.front().copied()
+    }
+
+    /// Closes the connection of that one: all its subscriptions have ended.
+    pub(crate) fn close_first_gone(&mut self) {
+        if let Some(gone) = self.gone.pop_front() {
+            // Closing takes the only descriptor of the socket out of the poll, too.
+            self.slots.remove(gone.id.key() as usize);
+        }
+    }
+
+    /// Whether there is somebody to look after who has ended, or was told Goodbye.
+    pub(crate) fn has_some_to_end(&self) -> bool {
+        !(self.gone.is_empty() && self.dismissed.is_empty())
     }
 }

@@ -3,7 +3,9 @@
 //! Timers are never removed. Whoever is called back checks whether there still is anything to do (the session's
 //! generation, when it was last heard); that costs one look per session and heartbeat and no memory per change.
 
-use crate::parts::sessions::SessionId;
+use std::collections::VecDeque;
+
+use crate::parts::session::SessionId;
 
 /// Length of one slot in milliseconds; also the grain in which sessions remember when they were heard.
 pub(crate) const TICK_MS: u64 = 256;
@@ -14,7 +16,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 
 /// Timers of one shard.
 #[derive(Debug)]
-pub(crate) struct TimerWheel {
+struct TimerWheel {
     slots: Vec<Vec<SessionId>>,
     /// A bit for each slot that holds something, because the next one is looked for in every turn.
     occupied: [u64; SLOTS / WORD_BITS],
@@ -23,7 +25,7 @@ pub(crate) struct TimerWheel {
 }
 
 impl TimerWheel {
-    pub(crate) fn new(now_ms: u64) -> Self {
+    fn new(now_ms: u64) -> Self {
         Self {
             slots: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
             occupied: [0; SLOTS / WORD_BITS],
@@ -32,7 +34,7 @@ impl TimerWheel {
     }
 
     /// Calls `session` back at `due_ms`, up to a slot later.
-    pub(crate) fn arm(&mut self, session: SessionId, due_ms: u64) {
+    fn arm(&mut self, session: SessionId, due_ms: u64) {
         let slot = (due_ms / TICK_MS + 1).clamp(self.fired + 1, self.fired + SLOTS as u64 - 1);
         let index = Self::index(slot);
         self.slots[index].push(session);
@@ -40,7 +42,7 @@ impl TimerWheel {
     }
 
     /// Moves everything due at `now_ms` into `due`.
-    pub(crate) fn advance(&mut self, now_ms: u64, due: &mut impl Extend<SessionId>) {
+    fn advance(&mut self, now_ms: u64, due: &mut impl Extend<SessionId>) {
         let now = now_ms / TICK_MS;
         // After a pause of more than a revolution one revolution has seen every slot.
         let first = self.fired + 1;
@@ -55,7 +57,7 @@ impl TimerWheel {
     }
 
     /// Milliseconds until the next slot is due, if anything is armed.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+    fn wait_ms(&self, now_ms: u64) -> Option<u64> {
         let first = Self::index(self.fired + 1);
         // The rest of the first word, the words behind it, and at last the part of the first word that was left out.
         let mut mask = u64::MAX << (first % WORD_BITS);
@@ -72,6 +74,63 @@ impl TimerWheel {
 
     fn index(slot: u64) -> usize {
         (slot % SLOTS as u64) as usize
+    }
+}
+
+/// What a shard looks after when its time has come.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    silence: TimerWheel,
+    frames: TimerWheel,
+    /// Sessions that may be silent, and whom no turn has had time for.
+    silent: VecDeque<SessionId>,
+    /// Sessions whose frame should have come to its end, likewise.
+    stalled: VecDeque<SessionId>,
+}
+
+impl Timers {
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self {
+            silence: TimerWheel::new(now_ms),
+            frames: TimerWheel::new(now_ms),
+            silent: VecDeque::new(),
+            stalled: VecDeque::new(),
+        }
+    }
+
+    /// Has a session looked at when it may have been silent for too long.
+    pub(crate) fn watch_silence(&mut self, id: SessionId, due_ms: u64) {
+        self.silence.arm(id, due_ms);
+    }
+
+    /// Has a session looked at when the rest of its frame should be there.
+    pub(crate) fn watch_frame(&mut self, id: SessionId, due_ms: u64) {
+        self.frames.arm(id, due_ms);
+    }
+
+    /// Time has passed.
+    pub(crate) fn advance(&mut self, now_ms: u64) {
+        self.silence.advance(now_ms, &mut self.silent);
+        self.frames.advance(now_ms, &mut self.stalled);
+    }
+
+    /// The next session that may be silent.
+    pub(crate) fn next_silent(&mut self) -> Option<SessionId> {
+        self.silent.pop_front()
+    }
+
+    /// The next session whose frame should have come to its end.
+    pub(crate) fn next_stalled(&mut self) -> Option<SessionId> {
+        self.stalled.pop_front()
+    }
+
+    /// Milliseconds until somebody is to be looked at, if anybody is.
+    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+        if !(self.silent.is_empty() && self.stalled.is_empty()) {
+            return Some(0);
+        }
+        let waits = [self.silence.wait_ms(now_ms), self.frames.wait_ms(now_ms)];
+        waits.into_iter().flatten().min()
     }
 }
 

@@ -11,14 +11,13 @@ use mio::{Interest, Token};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::warn;
 
-use crate::parts::sessions::SessionId;
+use crate::parts::ending::FULL_RETRY_MS;
+use crate::parts::session::SessionId;
 use crate::shard::Shard;
 use crate::sys::socket;
 
 /// Connections accepted in one turn, 2 to 3 ms; the rest wait in the backlog for the next one.
 const ACCEPTS_PER_TURN: usize = 128;
-/// When a client that found no room should come back, in milliseconds.
-pub(crate) const FULL_RETRY_MS: u32 = 5_000;
 
 /// A shard's own listening socket.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ impl Shard {
                 None => return,
                 Some(Accepted::Gone) => {}
                 Some(Accepted::Later) => {
-                    self.metrics().accepts_failed.add(1);
+                    self.here.metrics().accepts_failed.add(1);
                     self.retry = true;
                     self.accept_later = true;
                     return;
@@ -143,45 +142,51 @@ impl Shard {
     }
 
     fn welcome(&mut self, mut stream: TcpStream) {
-        let total = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let full = total >= self.shared.config.max_connections;
-        if self.sessions.len() >= self.shared.connections_per_shard {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let total = self.here.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let full = total >= self.here.shared.config.max_connections;
+        if self.sessions.len() >= self.here.shared.connections_per_shard {
+            self.here.shared.connections.fetch_sub(1, Ordering::Relaxed);
             self.turn_away(
                 stream,
                 "this shard of the broker has as many connections as it may",
             );
             return;
         }
-        let id = self.sessions.insert_with(self.now_tick(), |id: SessionId| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let token: Token = id.token();
-            let registered = self.poll.registry().register(&mut stream, token, interest);
-            (stream, registered)
-        });
+        let id = self
+            .sessions
+            .insert_with(self.here.tick(), |id: SessionId| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let token: Token = id.token();
+                let registered = self.poll.registry().register(&mut stream, token, interest);
+                (stream, registered)
+            });
         match id {
             Ok(id) => {
-                self.metrics().connections_accepted.add(1);
-                self.metrics().connections.add(1);
-                let config = &self.shared.config;
+                self.here.metrics().connections_accepted.add(1);
+                self.here.metrics().connections.add(1);
+                let config = &self.here.shared.config;
                 let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
                 self.timers
-                    .arm(id, self.now.monotonic_ms + u64::from(wait_ms));
+                    .watch_silence(id, self.here.now.monotonic_ms + u64::from(wait_ms));
                 if full {
-                    self.metrics().connections_refused.add(1);
-                    let reason = "the broker has as many connections as it may";
-                    self.say_goodbye(id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
+                    self.here.metrics().connections_refused.add(1);
+                    let goodbye = Goodbye {
+                        code: GoodbyeCode::Full,
+                        retry_after_ms: FULL_RETRY_MS,
+                        reason: "the broker has as many connections as it may",
+                    };
+                    self.sessions.dismiss(&self.here, id, goodbye);
                 }
             }
             // The connection died between its arrival and here.
             Err(_) => {
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                self.here.shared.connections.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
 
     fn turn_away(&mut self, stream: TcpStream, reason: &str) {
-        self.metrics().connections_refused.add(1);
+        self.here.metrics().connections_refused.add(1);
         self.scratch.clear();
         Goodbye {
             code: GoodbyeCode::Full,

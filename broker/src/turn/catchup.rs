@@ -11,12 +11,12 @@ use oyez_protocol::event::{Gap, GapCause};
 use oyez_storage::{ColdRange, Place, PopulateError};
 
 use crate::parts::chain::{Broken, Chain};
+use crate::parts::ending::Reason;
 use crate::parts::mail::{Message, Resolve, ResolveAnswer};
-use crate::parts::sessions::SessionId;
+use crate::parts::sending::{Progress, Stop, send_range};
+use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::shard::Shard;
-use crate::turn::end::Reason;
-use crate::turn::flush::{Progress, Stop, send_range};
 
 /// Catch-ups of one shard at once; others wait as bare cursors.
 const CATCHUPS_MAX: usize = 1024;
@@ -71,7 +71,7 @@ impl Shard {
         });
         let number = u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX");
         self.set_delivery(place, Delivery::CatchingUp(number));
-        self.metrics().catchups.add(1);
+        self.here.metrics().catchups.add(1);
         self.ask_places(number);
         Progress::Done
     }
@@ -86,7 +86,7 @@ impl Shard {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.waiting = false;
             }
-            self.queue_send(id);
+            self.sessions.queue_send(id);
         }
     }
 
@@ -168,15 +168,15 @@ impl Shard {
             return;
         };
         let resolve = Resolve {
-            from: self.id,
+            from: self.here.id,
             catchup: token,
             log: topic.log,
             name: topic.name.clone(),
             cursor,
             places,
         };
-        let owner = self.shared.owner(topic.log);
-        if owner == self.id {
+        let owner = self.here.shared.owner(topic.log);
+        if owner == self.here.id {
             self.resolve(resolve);
         } else {
             self.outbox.say(owner, Message::Resolve(resolve));
@@ -195,7 +195,7 @@ impl Shard {
             earliest: located.earliest,
             head: located.head,
         };
-        if ask.from == self.id {
+        if ask.from == self.here.id {
             self.resolved(answer);
         } else {
             self.outbox.say(ask.from, Message::Resolved(answer));
@@ -237,7 +237,7 @@ impl Shard {
         if first.is_none() || self.is_blocked(id) {
             self.return_to_window(number, place);
         }
-        self.queue_send(id);
+        self.sessions.queue_send(id);
     }
 
     fn is_blocked(&self, id: SessionId) -> bool {
@@ -252,8 +252,8 @@ impl Shard {
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
-        self.metrics().gaps.add(1);
-        self.send_control(id, |out| {
+        self.here.metrics().gaps.add(1);
+        self.sessions.control(&self.here, id, |out| {
             Gap {
                 topic: &name,
                 cause,
@@ -352,7 +352,7 @@ impl Shard {
         chain: &Chain,
         size: u32,
     ) -> Progress {
-        let now_ms = self.now.monotonic_ms;
+        let now_ms = self.here.now.monotonic_ms;
         let head = chain.head().map(|head| head.position);
         let range = head.and_then(|at| self.logs.file_range(chain.log, at, size, now_ms));
         let (Some((file, offset)), Some(session)) = (range, self.sessions.get_mut(id)) else {
@@ -373,7 +373,7 @@ impl Shard {
         if let Some(topic) = self.registry.get_mut(place.topic) {
             topic.subscriptions[place.slot as usize].cursor = cut.cursor;
         }
-        let metrics = self.metrics();
+        let metrics = self.here.metrics();
         metrics.sends.add(1);
         metrics.deliveries.add(cut.records);
         metrics.messages_out.add(cut.messages);
@@ -459,7 +459,7 @@ impl Shard {
         if self.is_blocked(id) {
             self.pause_catchups(id);
         }
-        self.queue_send(id);
+        self.sessions.queue_send(id);
     }
 
     fn tail_populated(&mut self, token: u64, readable: bool) {
@@ -475,9 +475,9 @@ impl Shard {
             session.warming = false;
         }
         if readable {
-            self.queue_send(id);
+            self.sessions.queue_send(id);
         } else {
-            self.disconnect(id, Reason::Dropped);
+            self.sessions.end(&self.here, id, Reason::Dropped);
         }
     }
 

@@ -5,11 +5,11 @@ use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
 use tracing::debug;
 
+use crate::parts::ending::Reason;
 use crate::parts::room::MUCH_BYTES;
-use crate::parts::sessions::{SessionId, Stage};
+use crate::parts::session::{SessionId, Stage};
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
-use crate::turn::end::Reason;
-use crate::turn::read::{Taken, Until};
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
@@ -25,12 +25,12 @@ impl Shard {
             return Taken::Over;
         };
         if session.stage == Stage::Open {
-            let (unread, output) = (session.outgoing_bytes(), &self.room.output);
+            let (unread, output) = (session.outgoing_bytes(), &self.sessions.room.output);
             if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
                 return Taken::Later(Until::Answered);
             }
             if output.is_full() {
-                self.room.missed = true;
+                self.sessions.room.missed = true;
                 return Taken::Later(Until::Room);
             }
         }
@@ -47,7 +47,7 @@ impl Shard {
             (Stage::Open, Frame::Ping(ping)) => self.pong(id, ping),
             (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
             (Stage::Open, Frame::Goodbye(_)) => {
-                self.disconnect(id, Reason::PeerDone);
+                self.sessions.end(&self.here, id, Reason::PeerDone);
                 Taken::Over
             }
             (Stage::Open, Frame::Hello(_)) => self.unexpected(id, "a second hello"),
@@ -69,17 +69,19 @@ impl Shard {
                 "this broker speaks version {VERSION}, the client {} to {}",
                 hello.version_min, hello.version_max
             );
-            self.refuse(id, GoodbyeCode::Version, &reason);
+            self.sessions
+                .refuse(&self.here, id, GoodbyeCode::Version, &reason);
             return Taken::Over;
         }
         if !hello.credentials.is_empty() {
             let reason = "this broker has no access control and cannot check credentials; \
                           connect without them";
-            self.refuse(id, GoodbyeCode::Credentials, reason);
+            self.sessions
+                .refuse(&self.here, id, GoodbyeCode::Credentials, reason);
             return Taken::Over;
         }
         debug!(session = id.key(), name = hello.name, "hello");
-        let config = &self.shared.config;
+        let config = &self.here.shared.config;
         let heartbeat_ms = match hello.heartbeat_ms {
             0 => config.heartbeat_ms,
             wish => wish.clamp(
@@ -93,28 +95,31 @@ impl Shard {
             limits: config.limits(),
             inflight_records_max: config.inflight_records_max,
             inflight_bytes_max: config.inflight_bytes_max,
-            instance: self.shared.instance,
+            instance: self.here.shared.instance,
             name: NAME,
         };
         self.scratch.clear();
         let mut scratch = std::mem::take(&mut self.scratch);
         welcome.encode(&mut scratch);
-        self.send_control(id, |out| out.extend_from_slice(&scratch));
+        self.sessions
+            .control(&self.here, id, |out| out.extend_from_slice(&scratch));
         self.scratch = scratch;
         if let Some(session) = self.sessions.get_mut(id) {
             session.stage = Stage::Open;
             session.heartbeat_ms = heartbeat_ms;
         }
-        self.metrics().sessions.add(1);
+        self.here.metrics().sessions.add(1);
         Taken::Done
     }
 
     fn pong(&mut self, id: SessionId, ping: Heartbeat) -> Taken {
-        self.send_control(id, |out| ping.encode_pong(out))
+        self.sessions
+            .control(&self.here, id, |out| ping.encode_pong(out))
     }
 
     fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
-        self.refuse(id, GoodbyeCode::Unexpected, what);
+        self.sessions
+            .refuse(&self.here, id, GoodbyeCode::Unexpected, what);
         Taken::Over
     }
 }

@@ -5,15 +5,15 @@
 //! that the rest is there for those that it has taken. A store that is not closed when most of that has passed is given
 //! up: what of it is not durable is said, sessions are told all the same, and the process ends with an error.
 
-use oyez_protocol::event::GoodbyeCode;
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use std::sync::atomic::Ordering;
 
 use tracing::error;
 
 use crate::error::ShardError;
-use crate::parts::sessions::Stage;
+use crate::parts::ending::Reason;
+use crate::parts::session::Stage;
 use crate::shard::Shard;
-use crate::turn::end::Reason;
 
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;
@@ -77,13 +77,13 @@ impl Shard {
     pub(crate) fn drain_turn(&mut self) -> Result<bool, ShardError> {
         if self.drain.is_begun()
             && self.drain.step < Step::Leaving
-            && self.now.monotonic_ms >= self.drain.store_until_ms
+            && self.here.now.monotonic_ms >= self.drain.store_until_ms
         {
             self.give_up();
         }
         self.drain.refuses =
-            self.drain.is_begun() && self.now.monotonic_ms >= self.drain.appends_until_ms;
-        let (shards, shared) = (self.shared.shards, self.shared.clone());
+            self.drain.is_begun() && self.here.now.monotonic_ms >= self.drain.appends_until_ms;
+        let (shards, shared) = (self.here.shared.shards, self.here.shared.clone());
         match self.drain.step {
             Step::Serving => {
                 self.stop_listening();
@@ -166,19 +166,22 @@ impl Shard {
     }
 
     fn dismiss_sessions(&mut self) {
-        let spread = u64::from(self.shared.config.drain_spread_ms).max(1);
+        let spread = u64::from(self.here.shared.config.drain_spread_ms).max(1);
         for id in self.sessions.ids() {
             // Sessions of different shards have the same numbers.
-            let number = (self.id as u64) << 56 ^ id.token().0 as u64;
-            let draw = scatter(self.shared.instance ^ number) % spread;
-            let retry_after_ms = u32::try_from(draw).unwrap_or(u32::MAX);
-            let reason = "the broker is shutting down";
-            self.say_goodbye(id, GoodbyeCode::Draining, retry_after_ms, reason);
+            let number = (self.here.id as u64) << 56 ^ id.token().0 as u64;
+            let draw = scatter(self.here.shared.instance ^ number) % spread;
+            let goodbye = Goodbye {
+                code: GoodbyeCode::Draining,
+                retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),
+                reason: "the broker is shutting down",
+            };
+            self.sessions.dismiss(&self.here, id, goodbye);
         }
     }
 
     fn is_empty_or_late(&mut self) -> bool {
-        if self.now.monotonic_ms >= self.drain.until_ms {
+        if self.here.now.monotonic_ms >= self.drain.until_ms {
             for id in self.sessions.ids() {
                 let session = self.sessions.get(id);
                 // What the kernel has got it goes on sending, to a peer that reads slowly.
@@ -188,7 +191,7 @@ impl Shard {
                 } else {
                     Reason::Stopping
                 };
-                self.disconnect(id, reason);
+                self.sessions.end(&self.here, id, reason);
             }
         }
         self.sessions.len() == 0

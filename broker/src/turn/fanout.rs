@@ -14,12 +14,13 @@ use oyez_storage::LogReader;
 use crate::measure::metrics::Delivered;
 use crate::parts::budget::{Budget, SEND_STEPS, WALK_STEPS};
 use crate::parts::chain::{Broken, Chain, PARTS_MAX};
+use crate::parts::ending::Reason;
 use crate::parts::feed::Topic;
 use crate::parts::logs::Logs;
-use crate::parts::sessions::{Session, SessionId};
+use crate::parts::sending::{Progress, Sent, send};
+use crate::parts::session::{Session, SessionId};
 use crate::parts::subscription::{Delivery, Subscription, SubscriptionRef};
 use crate::shard::Shard;
-use crate::turn::flush::{Progress, Sent, send};
 use crate::turn::wave::Wave;
 
 /// Records of one log followed in one turn.
@@ -201,7 +202,7 @@ impl Shard {
         let Some(topic) = self.registry.get_mut(number) else {
             return;
         };
-        let metrics = &self.shared.metrics[self.id];
+        let metrics = &self.here.shared.metrics[self.here.id];
         while topic.walk.left > 0 && !budget.is_spent() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = &mut topic.subscriptions[topic.walk.slot];
@@ -216,16 +217,12 @@ impl Shard {
             metrics.sends.add(1);
             let reader = self.logs.reader(wave.chain.log);
             let sent = send_to(session, subscription, wave, reader);
-            if session.queue_tail() {
-                self.sendable.push_back(session.id(key));
-            }
+            let id = session.id(key);
             match sent {
                 Some(delivered) => metrics.take_delivered(&delivered),
-                None => {
-                    session.blocked = true; // Nothing more is tried with it.
-                    self.gone.push(session.id(key));
-                }
+                None => self.sessions.end(&self.here, id, Reason::PeerReset),
             }
+            self.sessions.queue_tail(key);
             let (cursor, blocked) = (subscription.cursor, self.sessions.is_blocked(key));
             topic.walk.again |= !blocked && topic.is_behind(cursor);
             topic.pass(cursor);
@@ -240,7 +237,7 @@ impl Shard {
         let subscription = topic.subscriptions[topic.walk.slot];
         topic.skip();
         if let Some(id) = self.sessions.id_at(subscription.session) {
-            self.queue_send(id);
+            self.sessions.queue_send(id);
         }
     }
 
@@ -302,7 +299,7 @@ impl Shard {
             session.blocked,
             session.tail.is_some() || topic.is_behind(cursor),
         );
-        let metrics = self.metrics();
+        let metrics = self.here.metrics();
         metrics.sends.add(1);
         metrics.take_delivered(&delivered);
         match (blocked, behind) {

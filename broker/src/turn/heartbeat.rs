@@ -4,59 +4,45 @@
 //! Signs of life are bytes that come, and bytes that the peer takes: then it has no need to answer before it has read what
 //! lies ahead of the question. The kernel counts what the peer has acknowledged; a peer that only answers the probes of a
 //! closed window does not move that count. A peer that is gone is found by the kernel, too, and mostly sooner: see
-//! [`socket::claim`].
-
-use std::collections::VecDeque;
-use std::os::fd::AsFd;
+//! [`crate::sys::socket::claim`].
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
 
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
-use crate::parts::sessions::{Session, SessionId, Stage};
-use crate::parts::timers::TICK_MS;
-use crate::shard::Shard;
-use crate::sys::socket;
-use crate::turn::end::{LINGER_MS, LINGER_STEP_MS, Reason};
+use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
+use crate::parts::here::Here;
+use crate::parts::session::{Session, SessionId, Stage, Taking};
+use crate::parts::sessions::Sessions;
+use crate::parts::timers::{TICK_MS, Timers};
 
-/// Bytes of a question, whose acknowledgement alone says nothing about the peer's process.
-const PING_BYTES: u32 = 24;
 /// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.
 const FRAME_STALL_MS: u64 = 10_000;
 /// A whole frame may take that long and a second for each KiB, so that no peer keeps a frame open for ever by dribbling.
 const FRAME_KIB_MS: u64 = 1_000;
 
-/// What timers have called for and no turn has had time for yet.
-#[derive(Debug, Default)]
-pub(crate) struct Due {
-    /// Sessions that may be silent.
-    sessions: VecDeque<SessionId>,
-    /// Sessions whose frame should have come to its end.
-    frames: VecDeque<SessionId>,
+/// Sessions, and the timers that watch them.
+pub(crate) struct Watch<'a> {
+    pub(crate) here: &'a Here,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) timers: &'a mut Timers,
+    /// The broker is being shut down: nobody is read, and the operator says how long a peer may take for its last bytes.
+    pub(crate) draining: bool,
 }
 
-impl Due {
-    pub(crate) fn has_some(&self) -> bool {
-        !(self.sessions.is_empty() && self.frames.is_empty())
-    }
-}
-
-impl Shard {
-    /// Looks after sessions whose timer is due, as many as may be in one turn.
-    pub(crate) fn fire_timers(&mut self) {
-        self.timers
-            .advance(self.now.monotonic_ms, &mut self.due.sessions);
+impl Watch<'_> {
+    /// Looks after sessions whose time has come, as many as may be in one turn.
+    pub(crate) fn fire(&mut self) {
+        self.timers.advance(self.here.now.monotonic_ms);
         let mut budget = Budget::TIMERS;
         while !budget.is_spent() {
-            let Some(id) = self.due.sessions.pop_front() else {
+            let Some(id) = self.timers.next_silent() else {
                 break;
             };
             self.look_after(id);
             budget.spend(TIMER_STEPS, 0);
         }
-        self.frame_timers
-            .advance(self.now.monotonic_ms, &mut self.due.frames);
         while !budget.is_spent() {
-            let Some(id) = self.due.frames.pop_front() else {
+            let Some(id) = self.timers.next_stalled() else {
                 return;
             };
             self.look_after_frame(id);
@@ -65,44 +51,43 @@ impl Shard {
     }
 
     fn look_after(&mut self, id: SessionId) {
-        let now_ms = self.now.monotonic_ms;
+        let now_ms = self.here.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let patience_ms = match session.stage {
-            // In a shutdown the operator says how long a peer may take for its last bytes.
-            Stage::Closing if self.drain.is_begun() => return,
+            Stage::Closing if self.draining => return,
             Stage::Gone => return,
             Stage::Closing | Stage::Lingering => LINGER_MS,
-            Stage::Greeting => u64::from(self.shared.config.hello_timeout_ms),
+            Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms),
         };
         let heard_ms = u64::from(session.heard_tick) * TICK_MS;
         if now_ms.saturating_sub(heard_ms) < patience_ms {
-            self.timers.arm(id, heard_ms + patience_ms);
+            self.timers.watch_silence(id, heard_ms + patience_ms);
             return;
         }
         // A session that we hold back ourselves may have said a lot that was not read yet. It is told that we live.
         if session.stage == Stage::Open && session.reading && !session.blocked {
-            self.timers.arm(id, now_ms + patience_ms);
+            self.timers.watch_silence(id, now_ms + patience_ms);
             self.ping(id);
             return;
         }
         let taking = if session.stage == Stage::Greeting {
             Taking::default()
         } else {
-            look_at_taken(session)
+            session.look_at_taken()
         };
         if let Some(ago_ms) = taking.ago_ms.filter(|ago_ms| *ago_ms < patience_ms) {
             let heard_ms = now_ms.saturating_sub(ago_ms);
             session.heard_tick = (heard_ms / TICK_MS) as u32;
             session.pinged = false;
-            self.timers.arm(id, heard_ms + patience_ms);
+            self.timers.watch_silence(id, heard_ms + patience_ms);
             return;
         }
         let leaving = matches!(session.stage, Stage::Closing | Stage::Lingering);
         if leaving && taking.has_more && now_ms.saturating_sub(heard_ms) < LINGER_STEP_MS {
-            self.timers.arm(id, now_ms + patience_ms);
+            self.timers.watch_silence(id, now_ms + patience_ms);
             return;
         }
         self.take_for_silent(id);
@@ -116,19 +101,24 @@ impl Shard {
         let (blocked, heartbeat_ms) = (session.blocked, u64::from(session.heartbeat_ms));
         match session.stage {
             Stage::Gone => {}
-            Stage::Closing | Stage::Lingering => self.disconnect(id, Reason::Refused),
-            Stage::Greeting => self.refuse(id, GoodbyeCode::Silent, "no hello came in time"),
+            Stage::Closing | Stage::Lingering => self.sessions.end(self.here, id, Reason::Refused),
+            Stage::Greeting => {
+                self.sessions
+                    .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
+            }
             // After a stall of this machine everybody seems silent: only a session that did not answer is.
             Stage::Open if !session.pinged => {
                 session.pinged = true;
-                self.timers.arm(id, self.now.monotonic_ms + heartbeat_ms);
+                self.timers
+                    .watch_silence(id, self.here.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
                 if !blocked {
                     self.ping(id);
                 }
             }
-            Stage::Open if blocked => self.disconnect(id, Reason::Silent),
-            Stage::Open => self.refuse(
+            Stage::Open if blocked => self.sessions.end(self.here, id, Reason::Silent),
+            Stage::Open => self.sessions.refuse(
+                self.here,
                 id,
                 GoodbyeCode::Silent,
                 "nothing was heard for two heartbeats",
@@ -136,36 +126,14 @@ impl Shard {
         }
     }
 
-    /// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
-    /// meanwhile.
-    pub(crate) fn watch_frame(&mut self, id: SessionId) {
-        let now_ms = self.now.monotonic_ms;
-        let stall_ms = self.frame_stall_ms(id);
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.watched = true;
-            self.frame_timers.arm(id, now_ms + stall_ms);
-        }
-    }
-
-    /// How long the rest of a frame may stay away. A client whose hello lost bytes should hear so before it loses patience.
-    fn frame_stall_ms(&self, id: SessionId) -> u64 {
-        match self.sessions.get(id) {
-            Some(session) if session.stage == Stage::Open => {
-                FRAME_STALL_MS.min(2 * u64::from(session.heartbeat_ms))
-            }
-            _ => u64::from(self.shared.config.hello_timeout_ms) / 2,
-        }
-    }
-
     fn look_after_frame(&mut self, id: SessionId) {
-        let (now_ms, stall_ms) = (self.now.monotonic_ms, self.frame_stall_ms(id));
+        let now_ms = self.here.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        let stall_ms = frame_stall_ms(self.here, session);
         session.watched = false;
-        // In a shutdown nobody is read.
-        let alive =
-            matches!(session.stage, Stage::Greeting | Stage::Open) && !self.drain.is_begun();
+        let alive = matches!(session.stage, Stage::Greeting | Stage::Open) && !self.draining;
         let partial = session.partial.as_ref();
         let Some(partial) = partial.filter(|partial| alive && partial.is_incomplete()) else {
             return;
@@ -175,44 +143,37 @@ impl Shard {
             .min(u64::from(partial.begun_tick) * TICK_MS + FRAME_STALL_MS + kib * FRAME_KIB_MS);
         if now_ms >= due_ms && !session.reading {
             let reason = "the rest of a frame did not come in time";
-            self.refuse(id, GoodbyeCode::Silent, reason);
+            self.sessions
+                .refuse(self.here, id, GoodbyeCode::Silent, reason);
         } else {
             session.watched = true;
-            self.frame_timers.arm(id, due_ms.max(now_ms + 1));
+            self.timers.watch_frame(id, due_ms.max(now_ms + 1));
         }
     }
 
     fn ping(&mut self, id: SessionId) {
         let ping = Heartbeat {
-            token: self.now.monotonic_ms,
+            token: self.here.now.monotonic_ms,
         };
-        self.send_control(id, |out| ping.encode_ping(out));
+        self.sessions
+            .control(self.here, id, |out| ping.encode_ping(out));
     }
 }
 
-/// How a peer takes what it is sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taking {
-    /// How long ago it last acknowledged something, if it has taken more than our question since the last look.
-    ago_ms: Option<u64>,
-    /// There are bytes that it has not acknowledged.
-    has_more: bool,
-}
-
-/// With a million subscribers of busy topics questions would cost more than the records.
-fn look_at_taken(session: &mut Session) -> Taking {
-    let Ok(backlog) = socket::backlog(session.stream.as_fd()) else {
-        return Taking::default();
-    };
-    let before = std::mem::replace(&mut session.taken, backlog.acknowledged as u32);
-    let asked = if session.pinged { PING_BYTES } else { 0 };
-    Taking {
-        ago_ms: (session.taken.wrapping_sub(before) > asked).then_some(backlog.answered_ms),
-        has_more: backlog.bytes > 0,
+/// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
+/// meanwhile.
+pub(crate) fn watch_frame(here: &Here, timers: &mut Timers, id: SessionId, session: &mut Session) {
+    if !session.watched {
+        session.watched = true;
+        let stall_ms = frame_stall_ms(here, session);
+        timers.watch_frame(id, here.now.monotonic_ms + stall_ms);
     }
 }
 
-/// What the peer takes from here on is progress.
-pub(crate) fn note_taken(session: &mut Session) {
-    let _before = look_at_taken(session);
+/// How long the rest of a frame may stay away. A client whose hello lost bytes should hear so before it loses patience.
+fn frame_stall_ms(here: &Here, session: &Session) -> u64 {
+    match session.stage {
+        Stage::Open => FRAME_STALL_MS.min(2 * u64::from(session.heartbeat_ms)),
+        _ => u64::from(here.shared.config.hello_timeout_ms) / 2,
+    }
 }

@@ -17,11 +17,11 @@ use slab::Slab;
 use crate::parts::budget::LAG_STEPS;
 use crate::parts::feed::Topic;
 use crate::parts::mail::Message;
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, Subscription};
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
 use crate::sys::socket;
-use crate::turn::read::{Taken, Until};
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
@@ -168,18 +168,18 @@ impl Shard {
         if self.lag.own.len() >= SURVEYS_MAX {
             return Taken::Later(Until::Room);
         }
-        self.spend_on_question(self.shared.shards * LAG_STEPS);
+        self.spend_on_question(self.here.shared.shards * LAG_STEPS);
         let survey = self.lag.own.insert(Survey {
             session: id,
             request,
-            waiting: self.shared.shards,
+            waiting: self.here.shared.shards,
             lag: Lag::default(),
         });
-        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
-            let from = self.id;
+        for shard in (0..self.here.shared.shards).filter(|shard| *shard != self.here.id) {
+            let from = self.here.id;
             self.outbox.say(shard, Message::MeasureLag { from, survey });
         }
-        self.lag.ask(self.id, survey);
+        self.lag.ask(self.here.id, survey);
         Taken::Done
     }
 
@@ -201,7 +201,7 @@ impl Shard {
         let slowest = walk.candidates.0.iter();
         lag.slowest = slowest.filter_map(|one| self.describe(one)).collect();
         for (shard, survey) in walk.askers {
-            if shard == self.id {
+            if shard == self.here.id {
                 self.add_lag(survey, lag.clone());
             } else {
                 let lag = Box::new(lag.clone());
@@ -279,7 +279,7 @@ impl Shard {
         let survey = self.lag.own.remove(number);
         self.freed |= self.lag.own.len() + 1 == SURVEYS_MAX;
         let json = serde_json::to_string(&survey.lag).expect("a struct of numbers is JSON");
-        self.send_control(survey.session, |out| {
+        self.sessions.control(&self.here, survey.session, |out| {
             Answer {
                 id: survey.request,
                 more: false,
@@ -287,7 +287,7 @@ impl Shard {
             }
             .encode(out);
         });
-        self.resume(survey.session);
+        self.sessions.resume(survey.session);
     }
 }
 

@@ -10,9 +10,9 @@ use crate::parts::budget::{Budget, FRAME_STEPS};
 use crate::parts::mail::{Ack, Message};
 use crate::parts::parcel::{Handed, Lane, Origin};
 use crate::parts::publishes::{Pending, Stalled};
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
-use crate::turn::read::{Taken, Until};
 
 impl Shard {
     /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
@@ -20,7 +20,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return Taken::Over;
         };
-        let (size, config) = (record.size(), &self.shared.config);
+        let (size, config) = (record.size(), &self.here.shared.config);
         let bytes = session.inflight_bytes.saturating_add(size);
         if session.inflight_records >= config.inflight_records_max
             || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
@@ -34,16 +34,16 @@ impl Shard {
             true => Lane::Much,
             false => Lane::Little,
         };
-        let log = self.shared.log_of(record.topic());
+        let log = self.here.shared.log_of(record.topic());
         let origin = Origin {
-            shard: self.id,
+            shard: self.here.id,
             session: id,
             correlation: record.correlation(),
             size,
             lane,
         };
-        let owner = self.shared.owner(log);
-        let taken = if owner == self.id {
+        let owner = self.here.shared.owner(log);
+        let taken = if owner == self.here.id {
             self.append(log, &record, origin)
         } else {
             self.hand_over(owner, Handed { origin, log }, &record)
@@ -53,7 +53,7 @@ impl Shard {
                 session.inflight_records += 1;
                 session.inflight_bytes = bytes;
             }
-            let metrics = self.metrics();
+            let metrics = self.here.metrics();
             metrics.records_in.add(1);
             metrics.messages_in.add(u64::from(record.count()));
             metrics.bytes_in_raw.add(u64::from(record.raw_size()));
@@ -71,24 +71,24 @@ impl Shard {
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
-        let outcome = match self.logs.append(log, record, self.now.wall_ms) {
+        let outcome = match self.logs.append(log, record, self.here.now.wall_ms) {
             Ok(appended) => {
                 let pending = Pending {
                     end: appended.end,
                     origin,
                     offset: appended.offset,
                     epoch: appended.epoch,
-                    since_us: self.now.monotonic_us,
+                    since_us: self.here.now.monotonic_us,
                 };
                 let quick = self.publishes.appended(log, pending);
                 if let Some(quick) = quick.filter(|_| self.logs.is_on_disk(log)) {
-                    self.awake.answered(quick, self.now.monotonic_ms);
+                    self.awake.answered(quick, self.here.now.monotonic_ms);
                 }
                 return Taken::Done;
             }
             Err(AppendError::Busy) if self.drain.refuses() => Outcome::Draining,
             Err(AppendError::Busy) => {
-                self.publishes.refused(log, self.now.monotonic_us);
+                self.publishes.refused(log, self.here.now.monotonic_us);
                 return Taken::Later(Until::Room);
             }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
@@ -105,7 +105,7 @@ impl Shard {
             // Publishers that wait for the log are answered, too.
             self.publishes.no_longer_refused(log);
         }
-        self.metrics().publishes_refused.add(1);
+        self.here.metrics().publishes_refused.add(1);
         let entry = PublishedEntry {
             correlation: origin.correlation,
             offset: Offset::default(),
@@ -190,7 +190,7 @@ impl Shard {
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
     pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
-        let (visible, now_us) = (self.logs.visible(log), self.now.monotonic_us);
+        let (visible, now_us) = (self.logs.visible(log), self.here.now.monotonic_us);
         while !budget.is_spent() {
             budget.spend(1, 0);
             let Some(ack) = self.publishes.next_visible(log, visible, now_us) else {
@@ -202,8 +202,8 @@ impl Shard {
                 epoch: ack.epoch,
                 outcome: Outcome::Ok,
             };
-            let took_us = self.now.monotonic_us - ack.since_us;
-            self.metrics().visible_us.record(took_us);
+            let took_us = self.here.now.monotonic_us - ack.since_us;
+            self.here.metrics().visible_us.record(took_us);
             self.answer(ack.origin, entry);
         }
         false
@@ -215,7 +215,7 @@ impl Shard {
             entry,
             size: origin.size,
         };
-        if origin.shard == self.id {
+        if origin.shard == self.here.id {
             self.acks.push(ack);
         } else {
             self.outbox.answer(origin.shard, ack);
@@ -241,8 +241,9 @@ impl Shard {
                 let bytes: u32 = group.iter().map(|ack| ack.size).sum();
                 session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
             }
-            self.send_control(id, |out| Published::encode(&entries, out));
-            self.resume(id);
+            self.sessions
+                .control(&self.here, id, |out| Published::encode(&entries, out));
+            self.sessions.resume(id);
         }
         acks.clear();
         self.acks = acks;

@@ -11,9 +11,12 @@ use crate::shard::Shard;
 impl Shard {
     /// Lets the store work: completions, visible places, the next flushes.
     pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
-        let mut progress = self.logs.pump(self.now).map_err(ShardError::Poisoned)?;
+        let mut progress = self
+            .logs
+            .pump(self.here.now)
+            .map_err(ShardError::Poisoned)?;
         if !progress.advanced.is_empty() {
-            self.metrics().take_store(&self.logs.stats());
+            self.here.metrics().take_store(&self.logs.stats());
         }
         self.freed |= !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
         let mut budget = Budget::OUTCOMES;
@@ -25,9 +28,10 @@ impl Shard {
         }
         for log in &progress.advanced {
             for shard in self
+                .here
                 .shared
                 .interested(*log)
-                .filter(|shard| *shard != self.id)
+                .filter(|shard| *shard != self.here.id)
             {
                 self.outbox.wake(shard);
             }
@@ -37,7 +41,7 @@ impl Shard {
         }
         self.tell_of_clocks(&progress);
         for us in progress.syncs_us.drain(..) {
-            self.metrics().sync_us.record(us);
+            self.here.metrics().sync_us.record(us);
         }
         for (token, outcome) in progress.populated.drain(..) {
             self.populated(token, outcome);
@@ -53,7 +57,7 @@ impl Shard {
         if progress.failures == 0 && progress.mended.is_empty() {
             return;
         }
-        let metrics = self.metrics();
+        let metrics = self.here.metrics();
         metrics.storage_failures.add(progress.failures);
         metrics.storage_failing.set(self.logs.failing() as u64);
         for Trouble {
@@ -86,7 +90,7 @@ impl Shard {
                  subscribers are told of a gap for the rest",
                 block.at
             );
-            self.metrics().damaged_blocks.add(1);
+            self.here.metrics().damaged_blocks.add(1);
         }
     }
 
@@ -101,7 +105,7 @@ impl Shard {
             );
         }
         // Every shard sees the same clock.
-        if let Some(ahead_ms) = progress.clock_set_ahead_ms.filter(|_| self.id == 0) {
+        if let Some(ahead_ms) = progress.clock_set_ahead_ms.filter(|_| self.here.id == 0) {
             warn!(
                 ahead_ms,
                 "the wall clock was set ahead: if that is wrong, set it right within ten minutes, before records \

@@ -17,9 +17,9 @@ use crate::parts::budget::{
     QUESTION_STEPS_MAX, QUESTION_STEPS_PER_MS, STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS,
 };
 use crate::parts::mail::Message;
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
-use crate::turn::read::{Taken, Until};
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;
@@ -170,27 +170,27 @@ impl Shard {
     }
 
     fn answer_stats(&mut self, id: SessionId, request: u32) -> Taken {
-        let steps = STATS_STEPS + self.shared.shards * STATS_STEPS_PER_SHARD;
+        let steps = STATS_STEPS + self.here.shared.shards * STATS_STEPS_PER_SHARD;
         self.spend_on_question(steps);
         let facts = ProcessFacts {
-            uptime_ms: self.now.monotonic_ms,
-            now_us: self.now.monotonic_us,
+            uptime_ms: self.here.now.monotonic_ms,
+            now_us: self.here.now.monotonic_us,
             disk: self.logs.stats().disk,
             sending: match self.send_ring {
                 Some(_) => "ring",
                 None => "loop",
             },
-            descriptor_tables: self.shared.tables.name(),
-            arena_bytes: self.shared.pool.resident_bytes(),
+            descriptor_tables: self.here.shared.tables.name(),
+            arena_bytes: self.here.shared.pool.resident_bytes(),
             caps: Caps {
-                input_bytes: self.room.input.max(),
-                output_bytes: self.room.output.max(),
+                input_bytes: self.sessions.room.input.max(),
+                output_bytes: self.sessions.room.output.max(),
                 questions: self.outbox.questions_max(),
             },
         };
-        let stats = Stats::gather(&self.shared.metrics, facts);
+        let stats = Stats::gather(&self.here.shared.metrics, facts);
         let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
-        self.send_control(id, |out| {
+        self.sessions.control(&self.here, id, |out| {
             Answer {
                 id: request,
                 more: false,
@@ -209,23 +209,23 @@ impl Shard {
         if own.len() >= LISTINGS_MAX {
             return Taken::Later(Until::Room);
         }
-        self.spend_on_question(self.shared.shards * TOPICS_STEPS);
+        self.spend_on_question(self.here.shared.shards * TOPICS_STEPS);
         let listing = self.listings.own.insert(Listing {
             session: id,
             request,
-            waiting: self.shared.shards,
+            waiting: self.here.shared.shards,
             topics: Vec::new(),
             cut_at: None,
         });
-        for shard in (0..self.shared.shards).filter(|shard| *shard != self.id) {
+        for shard in (0..self.here.shared.shards).filter(|shard| *shard != self.here.id) {
             let message = Message::ListTopics {
-                from: self.id,
+                from: self.here.id,
                 listing,
                 after: after.into(),
             };
             self.outbox.say(shard, message);
         }
-        self.ask_topics(self.id, listing, after.into());
+        self.ask_topics(self.here.id, listing, after.into());
         Taken::Done
     }
 
@@ -255,7 +255,7 @@ impl Shard {
                 return;
             };
             let listing = asked.listing;
-            if asked.from == self.id {
+            if asked.from == self.here.id {
                 self.add_topics(listing, page);
             } else {
                 self.outbox
@@ -281,7 +281,7 @@ impl Shard {
         }
         let (json, told) = topics_json(&listing.topics);
         let more = listing.cut_at.is_some() || told < listing.topics.len();
-        self.send_control(listing.session, |out| {
+        self.sessions.control(&self.here, listing.session, |out| {
             Answer {
                 id: listing.request,
                 more,
@@ -289,7 +289,7 @@ impl Shard {
             }
             .encode(out);
         });
-        self.resume(listing.session);
+        self.sessions.resume(listing.session);
     }
 }
 

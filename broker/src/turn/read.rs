@@ -1,18 +1,20 @@
 //! From a socket to frames. Bytes are read into the shard's one buffer and frames are taken from it where they lie;
 //! only an incomplete frame, or one that cannot be taken now, is kept with its session.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSliceMut, Read};
 
 use oyez_protocol::error::FrameError;
 use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
 use oyez_protocol::{Decoded, decode};
 
-use crate::parts::budget::{Budget, FRAME_STEPS, READ_STEPS};
+use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS};
+use crate::parts::ending::Reason;
 use crate::parts::room::MUCH_BYTES;
-use crate::parts::sessions::{Partial, Session, SessionId, Stage, Window};
+use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
+use crate::parts::sessions::Queue;
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
-use crate::turn::end::Reason;
+use crate::turn::heartbeat::watch_frame;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
@@ -22,26 +24,6 @@ pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
 /// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
 const LINGER_READS: usize = 4;
-
-/// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It is dealt with.
-    Done,
-    /// It cannot be taken now: keep it, and do not read on.
-    Later(Until),
-    /// The session is over.
-    Over,
-}
-
-/// What a frame that cannot be taken waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// An answer to its own session, which has to come, or to leave.
-    Answered,
-    /// Room that sessions share: in a log, in a shard's inbox, in memory.
-    Room,
-}
 
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,87 +40,31 @@ enum Visit {
     Over,
 }
 
-/// Sessions to read. A session is in at most one of the lists.
-#[derive(Debug, Default)]
-pub(crate) struct ToRead {
-    /// Those whose frames have waited for something that has come.
-    resumed: VecDeque<SessionId>,
-    /// Those with news that say little.
-    readable: VecDeque<SessionId>,
-    /// Those that come or go: how much they say is not known, or does not matter any more.
-    passing: VecDeque<SessionId>,
-    /// Those that say much, and those that had more than a visit could take.
-    unread: VecDeque<SessionId>,
-    /// Those whose frames wait for room that sessions share: not to be read before there is some.
-    paused: VecDeque<SessionId>,
-}
-
-impl ToRead {
-    /// Whether there is somebody to read.
-    pub(crate) fn has_some(&self) -> bool {
-        let lists = [&self.resumed, &self.readable, &self.passing, &self.unread];
-        lists.iter().any(|list| !list.is_empty())
-    }
-
-    /// Whether somebody waits for room.
-    pub(crate) fn has_paused(&self) -> bool {
-        !self.paused.is_empty()
-    }
-
-    /// There is room: each paused session may try once.
-    pub(crate) fn try_paused(&mut self) {
-        self.resumed.append(&mut self.paused);
-    }
-}
-
 impl Shard {
-    /// Puts a session on a list of those to read from.
-    pub(crate) fn queue_read(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && !session.reading
-        {
-            session.reading = true;
-            let list = if session.stage == Stage::Greeting || session.ended {
-                &mut self.to_read.passing
-            } else if session.says_much {
-                &mut self.to_read.unread
-            } else {
-                &mut self.to_read.readable
-            };
-            list.push_back(id);
-        }
-    }
-
     /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
     /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
     /// quarter is kept for each list.
     pub(crate) fn read_sessions(&mut self) {
         self.reading.begin_turn(Budget::READING);
         let quarter = Budget::READING.quarter();
-        let (much, little) = (Budget::MUCH, Budget::LITTLE);
-        self.read_list(|shard| &mut shard.to_read.resumed, much, quarter.times(3));
-        self.read_list(
-            |shard| &mut shard.to_read.readable,
-            little,
-            quarter.times(2),
-        );
-        self.read_list(|shard| &mut shard.to_read.passing, little, quarter);
-        self.read_list(|shard| &mut shard.to_read.unread, much, Budget::default());
+        for (queue, visit, left) in [
+            (Queue::Resumed, Budget::MUCH, quarter.times(3)),
+            (Queue::Little, Budget::LITTLE, quarter.times(2)),
+            (Queue::Passing, Budget::LITTLE, quarter),
+            (Queue::Much, Budget::MUCH, Budget::default()),
+        ] {
+            self.read_queue(queue, visit, left);
+        }
     }
 
     /// Visits the sessions that are in a list now, each as far as `visit` goes, until no more than `left` is left of the
     /// turn's budget.
-    fn read_list(
-        &mut self,
-        list: fn(&mut Self) -> &mut VecDeque<SessionId>,
-        visit: Budget,
-        left: Budget,
-    ) {
-        for _ in 0..list(self).len() {
+    fn read_queue(&mut self, queue: Queue, visit: Budget, left: Budget) {
+        for _ in 0..self.sessions.count_to_read(queue) {
             if !self.reading.is_above(left) {
                 return;
             }
-            if let Some(session) = list(self).pop_front() {
+            if let Some(session) = self.sessions.next_to_read(queue) {
                 self.reading.begin_visit(visit);
                 self.receive(session);
             }
@@ -164,35 +90,17 @@ impl Shard {
             visit = self.visit(id, &mut buffer, size_max.min(self.reading.read_bytes()));
         }
         self.buffer = buffer;
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
         match visit {
-            Visit::More | Visit::Unfinished => {
-                session.reading = true;
-                session.says_much = true;
-                self.to_read.unread.push_back(id);
+            Visit::More | Visit::Unfinished => self.sessions.read_on(id),
+            Visit::Waiting(Until::Room) => self.sessions.pause(id),
+            Visit::Waiting(Until::Answered) => self.sessions.await_answer(id),
+            Visit::Empty => {
+                let much = self.reading.is_much();
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.says_much = much;
+                }
             }
-            Visit::Waiting(Until::Room) => {
-                session.reading = true;
-                self.to_read.paused.push_back(id);
-            }
-            Visit::Waiting(Until::Answered) => {
-                session.reading = true;
-                session.awaits_answer = true;
-            }
-            Visit::Empty => session.says_much = self.reading.is_much(),
-            Visit::Over => {}
-        }
-    }
-
-    /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
-    pub(crate) fn resume(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.awaits_answer
-        {
-            session.awaits_answer = false;
-            self.to_read.resumed.push_back(id);
+            Visit::Over => self.reading.spend(END_STEPS, 0),
         }
     }
 
@@ -212,36 +120,39 @@ impl Shard {
 
     /// Reads up to `size_max` bytes, or the rest of an incomplete frame, and takes the frames in them.
     fn visit(&mut self, id: SessionId, buffer: &mut [u8], size_max: usize) -> Visit {
+        let input = &self.sessions.room.input;
+        let (is_full, is_scarce, is_short) = (input.is_full(), input.is_scarce(), input.is_short());
         let Some(session) = self.sessions.get_mut(id) else {
             return Visit::Over;
         };
         if matches!(session.stage, Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
-        if self.room.input.is_full() || (self.room.input.is_scarce() && session.partial.is_some()) {
-            self.room.missed = true;
+        if is_full || (is_scarce && session.partial.is_some()) {
+            self.sessions.room.missed = true;
             return Visit::Waiting(Until::Room);
         }
-        let config = &self.shared.config;
+        let config = &self.here.shared.config;
         let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
-        let size = match (self.room.input.is_short(), window) {
+        let size = match (is_short, window) {
             // What comes next is most likely a record, which could not be taken.
             (_, Window::Full) => return Visit::Waiting(Until::Answered),
             (true, _) => MUCH_BYTES,
             (false, Window::Half) => size_max.min(HALF_READ_BYTES),
             (false, Window::Open) => size_max,
         };
+        self.reading.spend(READ_STEPS, 0);
         let mut partial = session.partial.take();
         let buffer = &mut buffer[..size];
         let result = read(session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
             Ok(Reading { size: 0, .. }) => {
                 session.partial = partial;
-                self.disconnect(id, Reason::PeerClosed);
+                self.sessions.end(&self.here, id, Reason::PeerClosed);
                 return Visit::Over;
             }
             Ok(reading) => {
-                self.reading.spend(READ_STEPS, reading.size);
+                self.reading.spend(0, reading.size);
                 (reading.filled_all, reading.in_buffer)
             }
             Err(error) => {
@@ -250,7 +161,7 @@ impl Shard {
                     ErrorKind::WouldBlock => Visit::Empty,
                     ErrorKind::Interrupted => Visit::More,
                     _ => {
-                        self.disconnect(id, Reason::PeerReset);
+                        self.sessions.end(&self.here, id, Reason::PeerReset);
                         Visit::Over
                     }
                 };
@@ -270,7 +181,7 @@ impl Shard {
 
     /// Goes on with an incomplete frame, `rest` being what was read after it.
     fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, mut rest: &[u8]) -> Visit {
-        let limits = self.shared.config.limits();
+        let limits = self.here.shared.config.limits();
         loop {
             let missing = partial.need.saturating_sub(partial.bytes.len());
             let (taken, left) = rest.split_at(missing.min(rest.len()));
@@ -305,7 +216,7 @@ impl Shard {
         let (visit, used, need) = self.consume(id, input);
         if used < input.len() && visit != Visit::Over {
             let bytes = input[used..].to_vec();
-            let partial = Partial::new(bytes, need, self.now_tick());
+            let partial = Partial::new(bytes, need, self.here.tick());
             self.keep(id, Box::new(partial));
         }
         visit
@@ -313,13 +224,13 @@ impl Shard {
 
     /// Takes the frames in what was kept. Trying in vain costs no copy, but the work of checking the first frame.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>) -> Visit {
-        self.room.input.count(&mut partial.counted, 0);
+        self.sessions.room.input.count(&mut partial.counted, 0);
         let (visit, used, need) = self.consume(id, &partial.bytes);
         let checked = used.max(need.min(partial.bytes.len()));
         self.reading.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
-                partial.begun_tick = self.now_tick();
+                partial.begun_tick = self.here.tick();
                 partial.bytes.drain(..used);
                 partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             }
@@ -333,7 +244,7 @@ impl Shard {
     /// the next frame has.
     fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_frames(id, input);
-        let now_tick = self.now_tick();
+        let now_tick = self.here.tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)
             && session.stage == Stage::Open
@@ -345,7 +256,7 @@ impl Shard {
     }
 
     fn take_frames(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
-        let limits = self.shared.config.limits();
+        let limits = self.here.shared.config.limits();
         let mut used = 0;
         loop {
             if self.reading.is_out_of_steps() && used < input.len() {
@@ -381,25 +292,20 @@ impl Shard {
     /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
     /// are a sign of life, because there is a bound to how long it may take.
     fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
-        let now_tick = self.now_tick();
+        let now_tick = self.here.tick();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         partial.note_growth(now_tick);
-        let bytes = partial.bytes.capacity();
-        self.room.input.count(&mut partial.counted, bytes);
         let incomplete = partial.is_incomplete();
-        session.partial = Some(partial);
-        self.room.note(id, session);
         if incomplete {
             if session.stage == Stage::Open {
                 session.heard_tick = now_tick;
                 session.pinged = false;
             }
-            if !session.watched {
-                self.watch_frame(id);
-            }
+            watch_frame(&self.here, &mut self.timers, id, session);
         }
+        self.sessions.keep_input(id, partial);
     }
 
     /// A frame that cannot be. A head that cannot be, before the hello, almost always means that somebody speaks another
@@ -418,7 +324,8 @@ impl Shard {
         } else {
             error
         };
-        self.refuse(id, error.into(), &reason.to_string());
+        self.sessions
+            .refuse(&self.here, id, error.into(), &reason.to_string());
     }
 
     /// Reads on a session that is over, so that its end comes through.
@@ -439,7 +346,7 @@ impl Shard {
                 Err(_) => break,
             }
         }
-        self.disconnect(id, Reason::Refused);
+        self.sessions.end(&self.here, id, Reason::Refused);
         Visit::Over
     }
 }

@@ -11,10 +11,10 @@ use tracing::error;
 use crate::parts::budget::{Budget, SUBSCRIBE_STEPS};
 use crate::parts::feed::Begin;
 use crate::parts::mail::{Locate, LocateAnswer, Message, Wish};
-use crate::parts::sessions::SessionId;
+use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, Subscription, SubscriptionRef};
+use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
-use crate::turn::read::{Taken, Until};
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;
@@ -45,15 +45,15 @@ impl Wish {
 impl Shard {
     pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
         self.reading.spend(SUBSCRIBE_STEPS, 0);
-        let log = self.shared.log_of(request.topic);
-        if let Some(wait) = self.wait_to_ask(id, self.shared.owner(log)) {
+        let log = self.here.shared.log_of(request.topic);
+        if let Some(wait) = self.wait_to_ask(id, self.here.shared.owner(log)) {
             return Taken::Later(wait);
         }
         let topic = self.registry.find_or_insert(request.topic, log);
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
             self.forget_if_unused(topic);
-            return self.send_control(id, |out| {
+            return self.sessions.control(&self.here, id, |out| {
                 Subscribed {
                     id: request.id,
                     outcome: refusal,
@@ -117,7 +117,7 @@ impl Shard {
     /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, also
     /// if its subscription is over before.
     fn wait_to_ask(&self, id: SessionId, owner: usize) -> Option<Until> {
-        if owner == self.id {
+        if owner == self.here.id {
             return None;
         }
         let requests = self.sessions.get(id).map_or(0, |session| session.requests);
@@ -135,24 +135,25 @@ impl Shard {
         let (name, walked, owner) = (
             topic.name.clone(),
             self.logs.walked(log),
-            self.shared.owner(log),
+            self.here.shared.owner(log),
         );
         let locate = Locate {
-            from: self.id,
+            from: self.here.id,
             wish,
             log,
             name,
             walked,
         };
-        if owner == self.id {
+        if owner == self.here.id {
             self.locate(&locate);
         } else {
             let asked = self.outbox.ask(owner, locate);
             debug_assert!(asked, "`wait_to_ask` comes first");
             if let Some(session) = self.sessions.get_mut(wish.session) {
                 session.requests += 1;
+                self.held
+                    .hold(self.here.now.monotonic_ms, wish.session, session);
             }
-            self.hold(wish.session);
         }
     }
 
@@ -162,7 +163,7 @@ impl Shard {
         };
         if session.subscriptions.find(topic).is_some() {
             Outcome::AlreadySubscribed
-        } else if session.subscriptions.len() >= self.shared.config.max_subscriptions {
+        } else if session.subscriptions.len() >= self.here.shared.config.max_subscriptions {
             Outcome::TooManySubscriptions
         } else {
             Outcome::Ok
@@ -187,8 +188,8 @@ impl Shard {
                 .subscriptions
                 .insert(SubscriptionRef { topic, slot });
         }
-        self.metrics().subscriptions.add(1);
-        self.shared.add_interest(log, self.id);
+        self.here.metrics().subscriptions.add(1);
+        self.here.shared.add_interest(log, self.here.id);
         self.logs.join(log);
     }
 
@@ -197,10 +198,10 @@ impl Shard {
         let log_start = self.logs.start(ask.log);
         let locate = |start| self.logs.locate(ask.log, &ask.name, start, ask.walked);
         let answer = ask.wish.answer(log_start, locate);
-        if ask.from == self.id {
+        if ask.from == self.here.id {
             self.located(&answer);
         } else {
-            let from = self.id;
+            let from = self.here.id;
             self.outbox.say(ask.from, Message::Located { from, answer });
         }
     }
@@ -208,7 +209,7 @@ impl Shard {
     /// A subscriber says that it has seen more of this very history than there is. No message was delivered before it was
     /// as safe as its topic is: either the subscriber is wrong, or the data directory is older than what was delivered.
     fn note_ahead(&mut self, topic: u32) {
-        self.metrics().subscribers_ahead.add(1);
+        self.here.metrics().subscribers_ahead.add(1);
         let Some(log) = self.registry.get(topic).map(|topic| topic.log) else {
             return;
         };
@@ -232,7 +233,7 @@ impl Shard {
         }
         self.located(answer);
         if few {
-            self.resume(id);
+            self.sessions.resume(id);
         }
     }
 
@@ -248,7 +249,7 @@ impl Shard {
         } else {
             Outcome::Ok
         };
-        self.send_control(id, |out| {
+        self.sessions.control(&self.here, id, |out| {
             Subscribed {
                 id: answer.wish.request,
                 outcome,
@@ -261,7 +262,9 @@ impl Shard {
             }
             .encode(out);
         });
-        self.release(id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.held = false;
+        }
         if refused {
             if answer.wish.epoch.is_some() {
                 self.note_ahead(answer.wish.topic);
@@ -300,7 +303,7 @@ impl Shard {
             }
             None => Outcome::NotSubscribed,
         };
-        self.send_control(id, |out| {
+        self.sessions.control(&self.here, id, |out| {
             Unsubscribed {
                 id: request.id,
                 outcome,
@@ -345,14 +348,14 @@ impl Shard {
             }
             // A walk under way may have passed this slot and not yet met who is in it now.
             if let Some(id) = self.sessions.id_at(key).filter(|_| walked) {
-                self.queue_send(id);
+                self.sessions.queue_send(id);
             }
         }
         if let Delivery::CatchingUp(catchup) = left.delivery() {
             self.end_catchup(catchup);
         }
-        self.metrics().subscriptions.subtract(1);
-        self.shared.remove_interest(log, self.id);
+        self.here.metrics().subscriptions.subtract(1);
+        self.here.shared.remove_interest(log, self.here.id);
         self.logs.leave(log);
         self.forget_if_unused(place.topic);
     }

@@ -13,10 +13,11 @@ use tracing::warn;
 use crate::measure::metrics::Delivered;
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Chain;
+use crate::parts::ending::Reason;
+use crate::parts::sending::send_rest;
 use crate::shard::Shard;
 use crate::sys::ring::SendRing;
 use crate::turn::fanout::take_into_account;
-use crate::turn::flush::send_rest;
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
 /// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and
@@ -54,7 +55,7 @@ impl Shard {
                 break;
             }
             if let Err(error) = self.settle_batch(&mut ring, number, wave) {
-                warn!(shard = self.id, %error, "the ring for sends failed; sends leave one by one");
+                warn!(shard = self.here.id, %error, "the ring for sends failed; sends leave one by one");
                 return;
             }
         }
@@ -92,7 +93,7 @@ impl Shard {
         wave: &Wave<'_>,
     ) -> io::Result<()> {
         let (registry, sessions) = (&mut self.registry, &mut self.sessions);
-        let (gone, sendable) = (&mut self.gone, &mut self.sendable);
+        let here = &self.here;
         let reader = self.logs.reader(wave.chain.log);
         let total = wave.chain.bytes;
         let staged = ring.staged() as u64;
@@ -109,16 +110,12 @@ impl Shard {
             let sent = send_rest(session, wave.slices, total, answer);
             let sent = wave.chain.look_again(session, reader, sent);
             let out = take_into_account(session, subscription, wave.chain, sent);
-            if session.queue_tail() {
-                sendable.push_back(session.id(key));
-            }
+            let id = session.id(key);
             match out {
                 Some(delivered) => cut.add(&delivered),
-                None => {
-                    session.blocked = true; // Nothing more is tried with it.
-                    gone.push(session.id(key));
-                }
+                None => sessions.end(here, id, Reason::PeerReset),
             }
+            sessions.queue_tail(key);
             let cursor = topic.subscriptions[slot].cursor;
             topic.walk.again |= !sessions.is_blocked(key) && topic.is_behind(cursor);
             topic.walk.note(cursor);
@@ -127,7 +124,7 @@ impl Shard {
         if let Some(topic) = registry.get_mut(number) {
             topic.walk.again |= whole > 0 && topic.is_behind(wave.end);
         }
-        let metrics = &self.shared.metrics[self.id];
+        let metrics = &self.here.shared.metrics[self.here.id];
         metrics.sends.add(staged);
         cut.records += whole * wave.chain.records();
         cut.messages += whole * wave.chain.messages;

@@ -1,0 +1,47 @@
+//! Why connections end, and what is left to be done then.
+
+use crate::parts::session::SessionId;
+
+/// When a client that found no room should come back, in milliseconds.
+pub(crate) const FULL_RETRY_MS: u32 = 5_000;
+/// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
+pub(crate) const LINGER_MS: u64 = 2_000;
+/// Time that it has to take its Goodbye, or some of what lies before it: a receiver that reads slowly makes room in large
+/// steps.
+pub(crate) const LINGER_STEP_MS: u64 = 10_000;
+
+/// Why a connection is closed without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The peer closed it.
+    PeerClosed,
+    /// The connection broke.
+    PeerReset,
+    /// The peer said Goodbye.
+    PeerDone,
+    /// The peer has had its Goodbye from us.
+    Refused,
+    /// Nothing was heard, and nothing can be said.
+    Silent,
+    /// Retention dropped a record of which the peer has a part, or its rest is damaged.
+    Dropped,
+    /// It holds memory that others need, and makes no progress.
+    Stalled,
+    /// The broker stops and the peer did not take its last bytes.
+    Stopping,
+}
+
+impl Reason {
+    /// Whether the kernel may hold much for the peer, or from it, that nobody will take.
+    pub(crate) const fn leaves_much(self) -> bool {
+        matches!(self, Self::Dropped | Self::Silent | Self::Stalled)
+    }
+}
+
+/// A session that has ended, and whose connection and subscriptions are still there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub(crate) id: SessionId,
+    /// There may be megabytes in its socket.
+    pub(crate) is_full: bool,
+}

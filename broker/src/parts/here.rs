@@ -1,0 +1,26 @@
+//! What every step knows.
+
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::measure::metrics::ShardMetrics;
+use crate::parts::shared::Shared;
+use crate::parts::timers::TICK_MS;
+
+/// Which shard this is, what all shards share, and the time of the turn.
+pub(crate) struct Here {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) now: Now,
+}
+
+impl Here {
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        &self.shared.metrics[self.id]
+    }
+
+    /// The time in ticks of the timer wheels.
+    pub(crate) fn tick(&self) -> u32 {
+        u32::try_from(self.now.monotonic_ms / TICK_MS).unwrap_or(u32::MAX)
+    }
+}

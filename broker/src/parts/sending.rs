@@ -1,0 +1,213 @@
+//! Bytes to sockets: calls until everything is out or there is a reason to stop.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use oyez_protocol::Position;
+use oyez_storage::{LogReader, ReadError};
+
+use crate::parts::chain::PARTS_MAX;
+use crate::parts::session::Session;
+use crate::sys::socket;
+
+/// Calls that one visit to a socket makes. Its bytes are bounded by what is sent at once, a chain; without this its calls
+/// would not be, as each may take little.
+const CALLS_MAX: usize = 16;
+
+/// What became of bytes given to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The socket took so many. If these are not all, it is full only when the session is blocked.
+    Bytes(usize),
+    /// The kernel could not read them; the socket took none.
+    Unreadable,
+    /// The connection is gone.
+    Gone,
+}
+
+/// How far a session's sending has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Everything is out.
+    Done,
+    /// The socket takes no more; epoll will tell.
+    Blocked,
+    /// There is more, and the socket may take it: in the next turn.
+    More,
+    /// The session is gone.
+    Gone,
+}
+
+/// Why a visit to a socket has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Everything is out.
+    Whole,
+    /// The socket has answered `EAGAIN`, and nothing less says that it is full: epoll will tell when it is not.
+    Full,
+    /// The visit has made its calls; the socket may take more.
+    Spent,
+    /// There are no more bytes where these come from, or they cannot be read.
+    Unreadable,
+    /// The connection is gone.
+    Gone,
+}
+
+/// Calls until `total` bytes are out or there is a reason to stop, and tells how many are out; `call` is told how many were
+/// before. A short count is no reason to stop: whatever interrupts a call halfway causes one on a socket that has room, and
+/// no event would follow.
+pub(crate) fn send_all(
+    total: usize,
+    mut call: impl FnMut(usize) -> io::Result<usize>,
+) -> (usize, Stop) {
+    let (mut sent, mut calls) = (0, 0);
+    while sent < total {
+        if calls == CALLS_MAX {
+            return (sent, Stop::Spent);
+        }
+        calls += 1;
+        match call(sent) {
+            Ok(0) => return (sent, Stop::Unreadable),
+            Ok(size) => sent += size,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return (sent, Stop::Full),
+            Err(error) if is_unreadable(&error) => return (sent, Stop::Unreadable),
+            Err(_) => return (sent, Stop::Gone),
+        }
+    }
+    (sent, Stop::Whole)
+}
+
+/// Whether the kernel says that it cannot read what it is to send: from a map, or from a file.
+fn is_unreadable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EFAULT | libc::EIO))
+}
+
+/// Gives `parts`, which have `total` bytes, to the socket.
+pub(crate) fn send(session: &mut Session, parts: &[IoSlice<'_>], total: usize) -> Sent {
+    let stream = session.stream.as_fd();
+    let out = send_all(total, |sent| send_from(stream, parts, sent));
+    taken(session, out)
+}
+
+/// Goes on after a first attempt to send `parts`, whose answer was `first`.
+pub(crate) fn send_rest(
+    session: &mut Session,
+    parts: &[IoSlice<'_>],
+    total: usize,
+    first: io::Result<usize>,
+) -> Sent {
+    let stream = session.stream.as_fd();
+    let mut first = Some(first);
+    let out = send_all(total, |sent| {
+        let first = first.take();
+        first.unwrap_or_else(|| send_from(stream, parts, sent))
+    });
+    taken(session, out)
+}
+
+/// One call, for what comes after the first `sent` bytes of `parts`.
+fn send_from(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>], sent: usize) -> io::Result<usize> {
+    if sent == 0 {
+        return socket::send(stream, parts);
+    }
+    let mut rest = [IoSlice::new(&[]); PARTS_MAX];
+    let mut rest = &mut rest[..parts.len()];
+    rest.copy_from_slice(parts);
+    IoSlice::advance_slices(&mut rest, sent);
+    socket::send(stream, rest)
+}
+
+/// What the end of a visit means for its session.
+pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent {
+    session.blocked = stop == Stop::Full;
+    match stop {
+        Stop::Gone => Sent::Gone,
+        Stop::Unreadable if sent == 0 => Sent::Unreadable,
+        Stop::Whole | Stop::Full | Stop::Spent | Stop::Unreadable => Sent::Bytes(sent),
+    }
+}
+
+/// Sends a range of a file.
+pub(crate) fn send_range(
+    stream: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size: usize,
+) -> (usize, Stop) {
+    send_all(size, |sent| {
+        socket::send_file(stream, file, offset + sent as u64, size - sent)
+    })
+}
+
+/// Whether a range that a socket has not taken whole has lost bytes, where it was read from a map: then nothing is gained
+/// by waiting for the socket.
+pub(crate) fn lacks_bytes(reader: &mut LogReader, position: Position, size: usize) -> bool {
+    let size = u32::try_from(size).expect("a range lies in a block");
+    reader.is_mapped(position) && reader.recheck(position, size) == Err(ReadError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// What becomes of `total` bytes when the calls for them are answered so, in this order; all answers are used up.
+    fn outcome(total: usize, answers: &[Result<usize, i32>]) -> (usize, Stop) {
+        let mut answers: VecDeque<_> = answers.iter().copied().collect();
+        let mut out = 0;
+        let outcome = send_all(total, |sent| {
+            assert_eq!(sent, out, "a call goes on where the last one has ended");
+            let answer = answers.pop_front().expect("no call after the last one");
+            out += answer.unwrap_or(0);
+            answer.map_err(io::Error::from_raw_os_error)
+        });
+        assert!(answers.is_empty(), "answers that nobody asked for");
+        outcome
+    }
+
+    #[test]
+    fn only_a_socket_that_says_so_is_full() {
+        let full = Err(libc::EAGAIN);
+        assert_eq!(outcome(10, &[Ok(10)]), (10, Stop::Whole));
+        assert_eq!(outcome(10, &[Ok(3), Ok(7)]), (10, Stop::Whole));
+        assert_eq!(outcome(10, &[Ok(3), full]), (3, Stop::Full));
+        assert_eq!(outcome(10, &[full]), (0, Stop::Full));
+        let interrupted = Err(libc::EINTR);
+        assert_eq!(outcome(10, &[interrupted, Ok(10)]), (10, Stop::Whole));
+        assert_eq!(outcome(0, &[]), (0, Stop::Whole));
+        assert_eq!(outcome(10, &[Ok(3), Ok(0)]), (3, Stop::Unreadable));
+        assert_eq!(
+            outcome(10, &[Ok(3), Err(libc::EFAULT)]),
+            (3, Stop::Unreadable)
+        );
+        assert_eq!(outcome(10, &[Ok(3), Err(libc::EPIPE)]), (3, Stop::Gone));
+    }
+
+    #[test]
+    fn a_visit_makes_so_many_calls_and_no_more() {
+        let ones = [Ok(1); CALLS_MAX];
+        assert_eq!(outcome(CALLS_MAX, &ones), (CALLS_MAX, Stop::Whole));
+        assert_eq!(outcome(CALLS_MAX + 1, &ones), (CALLS_MAX, Stop::Spent));
+        let interrupted = [Err(libc::EINTR); CALLS_MAX];
+        assert_eq!(outcome(1, &interrupted), (0, Stop::Spent));
+    }
+
+    #[test]
+    fn the_rest_of_parts_begins_where_the_socket_has_stopped() {
+        let parts = ["some", "", "parts", "of a chain"];
+        let whole = parts.concat();
+        let slices = parts.map(|part| IoSlice::new(part.as_bytes()));
+        for sent in 0..whole.len() {
+            let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+            let size = send_from(near.as_fd(), &slices, sent).expect("there is room");
+            drop(near);
+            let mut rest = String::new();
+            far.read_to_string(&mut rest).expect("text");
+            assert_eq!((size, &rest[..]), (whole.len() - sent, &whole[sent..]));
+        }
+    }
+}

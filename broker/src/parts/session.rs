@@ -1,0 +1,316 @@
+//! A client's stay: its connection and what has to be remembered about it. Everything that an idle subscriber does not
+//! need is behind a pointer that is null while it is idle.
+
+use std::num::NonZeroU32;
+use std::os::fd::AsFd;
+
+use mio::Token;
+use mio::net::TcpStream;
+use oyez_protocol::{LogId, Position};
+
+use crate::parts::subscription::{Subscription, Subscriptions};
+use crate::sys::socket;
+
+/// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
+/// the one that got its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId {
+    key: u32,
+    generation: u32,
+}
+
+impl SessionId {
+    pub(crate) const fn new(key: u32, generation: u32) -> Self {
+        Self { key, generation }
+    }
+
+    pub(crate) const fn key(self) -> u32 {
+        self.key
+    }
+
+    pub(crate) const fn token(self) -> Token {
+        Token((self.generation as usize) << 32 | self.key as usize)
+    }
+
+    pub(crate) const fn from_token(token: Token) -> Self {
+        Self {
+            key: token.0 as u32,
+            generation: (token.0 >> 32) as u32,
+        }
+    }
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Connected; no hello yet.
+    Greeting,
+    /// Welcomed.
+    Open,
+    /// Has its Goodbye in the outgoing bytes; nothing is read or delivered any more.
+    Closing,
+    /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
+    /// that our last frame is not destroyed by a reset.
+    Lingering,
+    /// The connection is gone; its subscriptions are being taken out of their topics' lists.
+    Gone,
+}
+
+/// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes that the frame at the front has, as far as is known.
+    pub(crate) need: usize,
+    /// Bytes of memory that the shard counts for it.
+    pub(crate) counted: usize,
+    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
+    pub(crate) begun_tick: u32,
+    pub(crate) fed_tick: u32,
+    /// How long it was when it last counted as grown, and when that was.
+    grown_to: usize,
+    pub(crate) grown_tick: u32,
+}
+
+/// Input grows by this much at least, or counts as stalled: a byte now and then is no progress.
+const GROWTH_BYTES: usize = 4 << 10;
+
+impl Partial {
+    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
+        Self {
+            need,
+            counted: 0,
+            begun_tick: now_tick,
+            fed_tick: now_tick,
+            grown_to: bytes.len(),
+            grown_tick: now_tick,
+            bytes,
+        }
+    }
+
+    /// Whether the frame at the front lacks bytes.
+    pub(crate) const fn is_incomplete(&self) -> bool {
+        self.bytes.len() < self.need
+    }
+
+    /// Notes that bytes have come, or were taken.
+    pub(crate) fn note_growth(&mut self, now_tick: u32) {
+        self.fed_tick = now_tick;
+        let size = self.bytes.len();
+        if size < self.grown_to || size >= self.grown_to + GROWTH_BYTES {
+            (self.grown_to, self.grown_tick) = (size, now_tick);
+        }
+    }
+}
+
+/// Control frames on their way out.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sent: usize,
+    /// Bytes of memory that the shard counts for it.
+    pub(crate) counted: usize,
+    /// When the first of them came, or the socket last took some.
+    pub(crate) moved_ms: u64,
+}
+
+/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
+/// `Option`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordTail {
+    /// The log in the upper 16 bits, the record's position in the lower 48.
+    place: u64,
+    size: NonZeroU32,
+    pub(crate) sent: u32,
+}
+
+impl RecordTail {
+    /// `None` for a record of no bytes, which there is not.
+    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
+        debug_assert!(position.get() < 1 << POSITION_BITS);
+        Some(Self {
+            place: u64::from(log.get()) << POSITION_BITS | position.get(),
+            size: NonZeroU32::new(size)?,
+            sent,
+        })
+    }
+
+    pub(crate) fn log(&self) -> LogId {
+        LogId::new((self.place >> POSITION_BITS) as u16)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.place & ((1 << POSITION_BITS) - 1))
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size.get()
+    }
+}
+
+/// Bits of a position: a log of 256 TiB.
+const POSITION_BITS: u32 = 48;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) stream: TcpStream,
+    generation: u32,
+    /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
+    pub(crate) heard_tick: u32,
+    /// After this much silence it is asked for a sign of life, in milliseconds.
+    pub(crate) heartbeat_ms: u32,
+    /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
+    /// they have come since.
+    pub(crate) taken: u32,
+    pub(crate) stage: Stage,
+    /// The socket takes nothing until epoll says otherwise.
+    pub(crate) blocked: bool,
+    /// In the list of sessions that have something to send.
+    pub(crate) queued: bool,
+    /// In one of the lists of sessions to read, or waiting to be put there.
+    pub(crate) reading: bool,
+    /// It had more to read, at its last visit, than one that says little.
+    pub(crate) says_much: bool,
+    /// Its records go with those of sessions that say much.
+    pub(crate) in_lane_of_much: bool,
+    /// Its next frame waits until an answer to an earlier one has come, or has left.
+    pub(crate) awaits_answer: bool,
+    /// In the list of sessions that hold much of the shard's memory.
+    pub(crate) holds_much: bool,
+    /// Requests that other shards, or several turns, are needed for.
+    pub(crate) requests: u8,
+    /// The peer has shut its side.
+    pub(crate) ended: bool,
+    /// Waits for a catch-up to become free.
+    pub(crate) waiting: bool,
+    /// The rest of its half-sent record is being read ahead.
+    pub(crate) warming: bool,
+    /// What there is to send waits for an answer of another shard.
+    pub(crate) held: bool,
+    /// Was asked for a sign of life and has given none since.
+    pub(crate) pinged: bool,
+    /// A timer runs for the rest of the frame that has begun.
+    pub(crate) watched: bool,
+    /// Published records that wait for their outcome, and their bytes.
+    pub(crate) inflight_records: u32,
+    pub(crate) inflight_bytes: u32,
+    pub(crate) partial: Option<Box<Partial>>,
+    pub(crate) outgoing: Option<Box<Outgoing>>,
+    pub(crate) tail: Option<RecordTail>,
+    pub(crate) subscriptions: Subscriptions,
+}
+
+// What an idle subscriber costs, with its subscription and its timer: DESIGN's 128 bytes.
+const _: () =
+    assert!(size_of::<Session>() + size_of::<Subscription>() + size_of::<SessionId>() <= 128);
+
+impl Session {
+    /// A fresh connection.
+    pub(crate) fn new(stream: TcpStream, generation: u32, now_tick: u32) -> Self {
+        Self {
+            stream,
+            generation,
+            heard_tick: now_tick,
+            stage: Stage::Greeting,
+            blocked: false,
+            queued: false,
+            reading: false,
+            says_much: false,
+            in_lane_of_much: false,
+            awaits_answer: false,
+            holds_much: false,
+            requests: 0,
+            ended: false,
+            waiting: false,
+            warming: false,
+            held: false,
+            pinged: false,
+            watched: false,
+            heartbeat_ms: 0,
+            taken: 0,
+            inflight_records: 0,
+            inflight_bytes: 0,
+            partial: None,
+            outgoing: None,
+            tail: None,
+            subscriptions: Subscriptions::None,
+        }
+    }
+
+    /// Gives the session another name. Nothing is tried with its socket any more.
+    pub(crate) const fn rename(&mut self, generation: u32) {
+        self.generation = generation;
+        self.blocked = true;
+    }
+
+    /// Bytes of control frames that wait for the socket.
+    pub(crate) fn outgoing_bytes(&self) -> usize {
+        let outgoing = self.outgoing.as_ref();
+        outgoing.map_or(0, |outgoing| outgoing.bytes.len() - outgoing.sent)
+    }
+
+    /// How much of its window a publisher has used.
+    pub(crate) fn window(&self, records_max: u32, bytes_max: u32) -> Window {
+        let used = |of: u32| {
+            self.inflight_records >= records_max / of || self.inflight_bytes >= bytes_max / of
+        };
+        match (used(1), used(2)) {
+            (true, _) if self.inflight_records > 0 => Window::Full,
+            (_, true) => Window::Half,
+            _ => Window::Open,
+        }
+    }
+
+    /// The session's full name; `key` is its own.
+    pub(crate) const fn id(&self, key: u32) -> SessionId {
+        SessionId::new(key, self.generation)
+    }
+
+    /// Whether a part of a record is out and the socket may take the rest, and nothing says so to the shard.
+    pub(crate) fn owes_tail(&self) -> bool {
+        self.tail.is_some() && !self.blocked && !self.queued
+    }
+
+    /// Whether a whole record may be sent: nothing else is half out.
+    pub(crate) fn is_clear(&self) -> bool {
+        !self.blocked && self.tail.is_none() && self.outgoing.is_none() && self.stage == Stage::Open
+    }
+}
+
+/// How much a publisher may still send before outcomes come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    Open,
+    /// At most half is left.
+    Half,
+    Full,
+}
+
+/// Bytes of a question, whose acknowledgement alone says nothing about the peer's process.
+const PING_BYTES: u32 = 24;
+
+/// How a peer takes what it is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taking {
+    /// How long ago it last acknowledged something, if it has taken more than our question since the last look.
+    pub(crate) ago_ms: Option<u64>,
+    /// There are bytes that it has not acknowledged.
+    pub(crate) has_more: bool,
+}
+
+impl Session {
+    /// How far the peer has come since the last look. With a million subscribers of busy topics questions would cost more
+    /// than the records.
+    pub(crate) fn look_at_taken(&mut self) -> Taking {
+        let Ok(backlog) = socket::backlog(self.stream.as_fd()) else {
+            return Taking::default();
+        };
+        let before = std::mem::replace(&mut self.taken, backlog.acknowledged as u32);
+        let asked = if self.pinged { PING_BYTES } else { 0 };
+        Taking {
+            ago_ms: (self.taken.wrapping_sub(before) > asked).then_some(backlog.answered_ms),
+            has_more: backlog.bytes > 0,
+        }
+    }
+}
