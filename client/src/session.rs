@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::batch::Finished;
-use crate::connection::{Connection, Dialer, Terms};
+use crate::connection::{Connection, Dialer};
 use crate::courier;
 use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
 use crate::ledger::{Interest, OriginId};
@@ -18,6 +18,7 @@ use crate::message::Ack;
 use crate::publisher::Desk;
 use crate::query::{Ask, Reply};
 use crate::state::{Ending, State};
+use crate::terms::Terms;
 use crate::time::{Bell, Time};
 
 /// The meeting place of publishers and courier.

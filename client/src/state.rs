@@ -9,13 +9,13 @@ use bytes::Bytes;
 use oyez_protocol::Frame;
 use oyez_protocol::event::Heartbeat;
 
-use crate::connection::{Terms, farewell};
 use crate::error::{ConnectError, ConnectionError};
 use crate::inbox::Inbox;
 use crate::ledger::Ledger;
 use crate::publisher::Desk;
 use crate::query::{Ask, Questions, Reply};
 use crate::silence::{Silence, Verdict};
+use crate::terms::Terms;
 
 /// Records handed to one write.
 const BURST_RECORDS: usize = 64;
@@ -165,7 +165,7 @@ impl State {
                 }
                 Frame::Answer(answer) => self.questions.answer(&answer),
                 Frame::Ping(heartbeat) => self.pong = Some(heartbeat),
-                Frame::Goodbye(goodbye) => return Err(farewell(&goodbye)),
+                Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye)),
                 Frame::Pong(_) | Frame::Skipped { .. } => {}
                 _ => {
                     return Err(ConnectionError::Unexpected {

@@ -270,8 +270,8 @@ impl Subscription {
         let time = Arc::clone(&self.dialer.options.time);
         if let Line::Up(up) = &self.line {
             self.backoff.stood(time.now().saturating_sub(up.began_at));
-            if let ConnectionError::Frame(refused) = &error {
-                up.connection.part((*refused).into(), &refused.to_string());
+            if let Some((code, reason)) = error.complaint() {
+                up.connection.part(code, &reason);
             }
         }
         self.lifeline.detach();
