@@ -33,10 +33,11 @@
 //! # How it is built
 //!
 //! Decisions are pure and take time as an argument: `inbox` (bytes to frames), `batch` (messages to records), `ledger`
-//! (what is in flight), `state` (what the session does next), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
-//! `backoff` (when to come back). Around them is a thin rim of sockets and threads: `connection`; `session` and
-//! `courier` for publishing, with one writing and one reading thread; `subscription`, which reads in its caller's
-//! thread, and its `lifeline`, which gives signs of life meanwhile; `spare`, the first connection while nobody needs it. Time and chance come in through [`time::Time`].
+//! (what is in flight), `state` (what the session does next), `cursor` (what comes next), `intake` (frames to deliveries),
+//! `silence` (is the broker there), `backoff` (when to come back). Around them is a thin rim of sockets and threads:
+//! `connection`; `session` and `courier` for publishing, with one writing and one reading thread; `subscription`, which
+//! reads in its caller's thread, and its `keepalive`, which gives signs of life meanwhile; `spare`, the first connection
+//! while nobody needs it. Time and chance come in through [`time::Time`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -51,8 +52,8 @@ mod error;
 mod handshake;
 mod inbox;
 mod intake;
+mod keepalive;
 mod ledger;
-mod lifeline;
 mod lock;
 mod message;
 mod options;

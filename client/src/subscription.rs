@@ -18,7 +18,7 @@ use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError, SubscribeError};
 use crate::intake::{Intake, Taken, Trouble};
-use crate::lifeline::Lifeline;
+use crate::keepalive::Keepalive;
 use crate::message::Message;
 use crate::options::{ConnectionEvent, SubscribeOptions};
 use crate::silence::{Silence, Verdict};
@@ -47,7 +47,7 @@ use crate::silence::{Silence, Verdict};
 /// ```
 pub struct Subscription {
     dialer: Dialer,
-    lifeline: Arc<Lifeline>,
+    keepalive: Arc<Keepalive>,
     line: Line,
     intake: Intake,
     backoff: Backoff,
@@ -100,7 +100,7 @@ impl Subscription {
         let mut subscription = Self {
             backoff: Backoff::new(dialer.options.reconnect),
             damages: Damages::default(),
-            lifeline: Lifeline::start(time, connection.terms.heartbeat).map_err(no_thread)?,
+            keepalive: Keepalive::start(time, connection.terms.heartbeat).map_err(no_thread)?,
             line: Line::Over,
             intake: Intake::new(cursor),
             requests: 0,
@@ -162,13 +162,13 @@ impl Subscription {
     /// Whether it was closed, or ended with an error.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.lifeline.is_closed() || matches!(self.line, Line::Over)
+        self.keepalive.is_closed() || matches!(self.line, Line::Over)
     }
 
     /// Something with which another thread can close the subscription.
     #[must_use]
     pub fn closer(&self) -> Closer {
-        Closer(Arc::clone(&self.lifeline))
+        Closer(Arc::clone(&self.keepalive))
     }
 
     /// Says goodbye to the broker and ends the subscription. Dropping it does the same.
@@ -184,9 +184,9 @@ impl Subscription {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        self.lifeline.reading(true);
+        self.keepalive.reading(true);
         let found = self.search_until(deadline);
-        self.lifeline.reading(false);
+        self.keepalive.reading(false);
         found
     }
 
@@ -220,7 +220,7 @@ impl Subscription {
         let Line::Up(up) = &mut self.line else {
             return Ok(());
         };
-        up.listen(&self.dialer, &self.lifeline, left, confirmed)
+        up.listen(&self.dialer, &self.keepalive, left, confirmed)
             .or_else(|error| self.lose(error))
     }
 
@@ -237,7 +237,7 @@ impl Subscription {
                 self.backoff.progress();
                 let mut pong = Vec::new();
                 heartbeat.encode_pong(&mut pong);
-                self.lifeline.send(&pong);
+                self.keepalive.send(&pong);
             }
             Err(Trouble::Connection(error)) => self.lose(error)?,
             Err(Trouble::Refused(error)) => {
@@ -253,7 +253,7 @@ impl Subscription {
         self.requests = self.requests.wrapping_add(1);
         let mut request = Vec::new();
         self.intake.request(self.requests, &mut request);
-        self.lifeline
+        self.keepalive
             .attach(&connection.socket, connection.terms.heartbeat);
         let sent = (&*connection.socket).write_all(&request);
         let now = self.dialer.options.time.now();
@@ -274,9 +274,9 @@ impl Subscription {
                 up.connection.part(code, &reason);
             }
         }
-        self.lifeline.detach();
+        self.keepalive.detach();
         self.line = Line::Over;
-        if self.lifeline.is_closed() {
+        if self.keepalive.is_closed() {
             return Ok(());
         }
         if self.intake.is_confirmed() {
@@ -303,7 +303,7 @@ impl Subscription {
         let now = time.now();
         if now < retry_at {
             let until = left.map_or(retry_at, |left| retry_at.min(now.saturating_add(left)));
-            time.pause(&self.lifeline.caller, until);
+            time.pause(&self.keepalive.caller, until);
             return Ok(());
         }
         match self.dialer.dial() {
@@ -325,7 +325,7 @@ impl Up {
     fn listen(
         &mut self,
         dialer: &Dialer,
-        lifeline: &Lifeline,
+        keepalive: &Keepalive,
         left: Option<Duration>,
         confirmed: bool,
     ) -> Result<(), ConnectionError> {
@@ -356,7 +356,7 @@ impl Up {
             Verdict::Ask => {
                 let mut ping = Vec::new();
                 Heartbeat { token: 1 }.encode_ping(&mut ping);
-                lifeline.send(&ping);
+                keepalive.send(&ping);
             }
         }
         Ok(())
@@ -399,7 +399,7 @@ impl Iterator for Messages<'_> {
 
 /// Closes a [`Subscription`] from another thread: its iterator ends after what it has at hand.
 #[derive(Clone, Debug)]
-pub struct Closer(Arc<Lifeline>);
+pub struct Closer(Arc<Keepalive>);
 
 impl Closer {
     /// Says goodbye and closes. Closing twice does nothing.
