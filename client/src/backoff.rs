@@ -109,6 +109,17 @@ impl Damages {
     }
 }
 
+/// What to do next without a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Nothing, at most until then.
+    PauseUntil(Duration),
+    /// Try to connect.
+    Dial,
+    /// Nothing any more: it is over.
+    End,
+}
+
 /// The attempts since the last progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {

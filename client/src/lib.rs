@@ -35,7 +35,8 @@
 //! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. `inbox` (bytes to
 //! frames), `handshake` (is this a broker), `silence` (is it still there), `backoff` (when to come back). For publishing
 //! `batch` (messages to records), `ledger` (what is in flight), `query` (what was asked) and `session_state` (what the
-//! session does next). For receiving `cursor` (what comes next) and `intake` (frames to deliveries).
+//! session does next). For receiving `cursor` (what comes next), `intake` (frames to
+//! deliveries) and `subscription_state` (what the subscription does next).
 //!
 //! Around them is a thin rim of sockets and threads: `connection`; `shared` (what publishers and threads of a session
 //! share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while nobody reads;
@@ -69,6 +70,7 @@ mod silence;
 mod slot;
 mod spare;
 mod subscription;
+mod subscription_state;
 mod terms;
 pub mod time;
 mod writer;

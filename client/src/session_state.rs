@@ -7,7 +7,7 @@ use bytes::Bytes;
 use oyez_protocol::Frame;
 use oyez_protocol::event::Heartbeat;
 
-use crate::backoff::{Backoff, Damages, ReconnectPolicy};
+use crate::backoff::{Backoff, Damages, ReconnectPolicy, Retry};
 use crate::batch::Finished;
 use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
 use crate::inbox::Inbox;
@@ -44,17 +44,6 @@ pub(crate) enum Step {
     /// Say goodbye; the session ends.
     Goodbye,
     /// The session ends at once.
-    End,
-}
-
-/// What the writer does next without a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// Nothing, at most until then.
-    PauseUntil(Duration),
-    /// Try to connect.
-    Dial,
-    /// The session ends.
     End,
 }
 

@@ -1,7 +1,8 @@
 //! The thread that writes for a session: what was handed over, and what the time asks for; it comes back after a loss. A
 //! second thread per connection reads.
 //!
-//! Neither thread decides anything: [`SessionState`] does, from what was heard and the time.
+//! Neither thread decides anything: [`SessionState`](crate::session_state::SessionState) does, from what was heard and
+//! the time.
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,11 +12,12 @@ use std::thread::Builder;
 use bytes::{Buf, Bytes};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 
+use crate::backoff::Retry;
 use crate::connection::{Connection, is_timeout, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::inbox::Inbox;
 use crate::options::ConnectionEvent;
-use crate::session_state::{Retry, Step};
+use crate::session_state::Step;
 use crate::shared::Shared;
 
 /// Starts the writer. It ends with its session.

@@ -426,6 +426,19 @@ fn an_abrupt_end_comes_before_everything_else() {
 }
 
 #[test]
+fn a_refused_record_is_told_with_the_next_message_and_once() {
+    let mut session = Driven::new(2);
+    session.publish([1]);
+    assert_eq!(session.sent(at(0)), [1]);
+    assert!(session.receive(&outcome(1, Outcome::DiskFull)));
+    assert!(session.state.wants_attention());
+    let admitted = session.state.admit(session.origin);
+    assert!(matches!(admitted, Some(Err(PublishError::Refused { .. }))));
+    assert!(matches!(session.state.admit(session.origin), Some(Ok(()))));
+    assert!(!session.state.wants_attention());
+}
+
+#[test]
 fn when_the_session_is_over_publishers_are_told_and_nothing_is_taken() {
     let mut session = Driven::new(1);
     session.publish([1]);
