@@ -1,7 +1,9 @@
-//! The first words on a connection: what the broker's answer means, and whether a hello is said again. Pure.
+//! The first words on a connection: what the broker's answer means, whether a hello is said again, and whether the
+//! connection can still be used when nobody has listened for a while. Pure.
 
 use oyez_protocol::Frame;
 use oyez_protocol::command::VERSION;
+use oyez_protocol::error::FrameError;
 use oyez_protocol::event::GoodbyeCode;
 
 use crate::error::ConnectionError;
@@ -61,6 +63,23 @@ pub(crate) fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionErro
         }
     }
     Ok(None)
+}
+
+/// Takes in what has arrived over a connection that nobody uses yet; false when it was more than signs of life.
+///
+/// # Errors
+/// When it cannot become a frame.
+pub(crate) fn is_unused(inbox: &mut Inbox) -> Result<bool, FrameError> {
+    while let Some(frame) = inbox.next()? {
+        let alive = matches!(
+            frame,
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Skipped { .. }
+        );
+        if !alive {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -145,5 +164,16 @@ mod tests {
             assert!(!Hellos::default().say_again(&goodbye(code)), "{code:?}");
         }
         assert!(!Hellos::default().say_again(&ConnectionError::Closed));
+    }
+
+    #[test]
+    fn a_connection_is_unused_until_more_than_signs_of_life_came() {
+        let mut bytes = Vec::new();
+        assert!(is_unused(&mut arrived(&bytes)).unwrap());
+        Heartbeat { token: 1 }.encode_ping(&mut bytes);
+        Heartbeat { token: 2 }.encode_pong(&mut bytes);
+        assert!(is_unused(&mut arrived(&bytes)).unwrap());
+        bytes.extend(greeting(VERSION, 1));
+        assert!(!is_unused(&mut arrived(&bytes)).unwrap());
     }
 }

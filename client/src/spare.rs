@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use oyez_protocol::Frame;
-
 use crate::connection::{Connection, Dialer, Received, read_once};
 use crate::error::ConnectionError;
+use crate::handshake::is_unused;
 use crate::keepalive::Keepalive;
 
 /// Most reads to take in what the broker said meanwhile: a heartbeat is a few bytes.
@@ -60,13 +59,8 @@ impl Spare {
 /// Takes in what the broker said while nobody listened, without waiting: nothing but signs of life, if all is well.
 fn catch_up(connection: &mut Connection) -> Result<bool, ConnectionError> {
     for _ in 0..READS_MAX {
-        while let Some(frame) = connection.inbox.next()? {
-            if !matches!(
-                frame,
-                Frame::Ping(_) | Frame::Pong(_) | Frame::Skipped { .. }
-            ) {
-                return Ok(false);
-            }
+        if !is_unused(&mut connection.inbox)? {
+            return Ok(false);
         }
         if read_once(&connection.socket, &mut connection.inbox)? == Received::Nothing {
             return Ok(true);
