@@ -1,8 +1,6 @@
 //! The address of a broker: `oyez://host:port`, or `host:port`, or a host alone.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -53,12 +51,9 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The socket addresses that the host's name stands for.
-    ///
-    /// # Errors
-    /// When the name is not known.
-    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    /// Host and port, to be looked up.
+    pub(crate) const fn parts(&self) -> (&str, u16) {
+        (self.host.as_str(), self.port)
     }
 }
 

@@ -3,13 +3,85 @@
 use std::time::Duration;
 
 use crate::error::{ConnectError, ConnectionError};
-use crate::options::ReconnectPolicy;
 
+/// First bound of the random delay before a reconnect.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// Last bound of the random delay before a reconnect.
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Time without progress after which a client gives up, unless told otherwise.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 /// A connection that stood for this long was a good one, even if nothing had to be said over it.
 const STOOD: Duration = Duration::from_secs(1);
 
 /// Refusals of what was sent, in a row and without progress, after which it is taken to be wrong and not damaged.
 const DAMAGES_MAX: u32 = 3;
+
+/// When to come back after a connection was lost: *full jitter*, a random delay between zero and a bound that doubles
+/// with every attempt, from `base` up to `cap`. So a broker that restarts is not met by all its clients at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use oyez_client::ReconnectPolicy;
+///
+/// let patient = ReconnectPolicy::default().give_up_after(None);
+/// let brief = ReconnectPolicy::default().attempts_max(Some(3)).cap(Duration::from_secs(1));
+/// assert_ne!(patient, brief);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconnectPolicy {
+    base: Duration,
+    cap: Duration,
+    attempts_max: Option<u32>,
+    give_up_after: Option<Duration>,
+}
+
+impl Default for ReconnectPolicy {
+    /// 100 ms doubling to 30 s, any number of attempts, for two minutes.
+    fn default() -> Self {
+        Self {
+            base: BACKOFF_BASE,
+            cap: BACKOFF_CAP,
+            attempts_max: None,
+            give_up_after: Some(GIVE_UP_AFTER),
+        }
+    }
+}
+
+impl ReconnectPolicy {
+    /// Never comes back: the first loss is the end.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default().attempts_max(Some(0))
+    }
+
+    /// Bound of the first delay.
+    #[must_use]
+    pub const fn base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Bound that no delay exceeds.
+    #[must_use]
+    pub const fn cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Attempts without progress before giving up; `None` for any number.
+    #[must_use]
+    pub const fn attempts_max(mut self, attempts: Option<u32>) -> Self {
+        self.attempts_max = attempts;
+        self
+    }
+
+    /// Time without progress before giving up; `None` for ever.
+    #[must_use]
+    pub const fn give_up_after(mut self, time: Option<Duration>) -> Self {
+        self.give_up_after = time;
+        self
+    }
+}
 
 /// How often in a row the broker could not read what was sent, without any progress in between.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +107,17 @@ impl Damages {
             last: error.clone(),
         })
     }
+}
+
+/// What to do next without a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Nothing, at most until then.
+    PauseUntil(Duration),
+    /// Try to connect.
+    Dial,
+    /// Nothing any more: it is over.
+    End,
 }
 
 /// The attempts since the last progress.

@@ -1,56 +1,27 @@
 //! One TCP connection that a broker has welcomed.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oyez_protocol::Frame;
 use oyez_protocol::command::{Hello, VERSION};
-use oyez_protocol::event::{Goodbye, GoodbyeCode, Welcome};
-use oyez_protocol::limits::{CREDENTIALS_SIZE_MAX, Limits};
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_protocol::limits::CREDENTIALS_SIZE_MAX;
 use rustix::net::sockopt;
 
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
+use crate::handshake::{Hellos, welcome};
 use crate::inbox::Inbox;
 use crate::options::ConnectOptions;
+use crate::terms::Terms;
 
-/// Stands in for a broker that names no heartbeat.
-const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(300);
-
-/// Times that a hello is said to one address.
-const HELLOS_MAX: u32 = 3;
 /// The kernel asks a broker of which nothing came for so long whether it is there; so often again, and so many times,
 /// before it ends the connection. No process wakes up for it, so that a heartbeat can be long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
-
-/// What the broker stated in its welcome.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    pub(crate) limits: Limits,
-    pub(crate) heartbeat: Duration,
-    pub(crate) inflight_records_max: usize,
-    pub(crate) inflight_bytes_max: usize,
-}
-
-impl Terms {
-    fn of(welcome: &Welcome<'_>) -> Self {
-        let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms));
-        Self {
-            limits: welcome.limits,
-            heartbeat: if heartbeat.is_zero() {
-                HEARTBEAT_DEFAULT
-            } else {
-                heartbeat
-            },
-            inflight_records_max: welcome.inflight_records_max as usize,
-            inflight_bytes_max: welcome.inflight_bytes_max as usize,
-        }
-    }
-}
 
 /// Knows where the broker is and how to introduce itself.
 #[derive(Clone, Debug)]
@@ -65,8 +36,9 @@ impl Dialer {
     /// # Errors
     /// That of the last address tried, or the broker's goodbye.
     pub(crate) fn dial(&self) -> Result<Connection, ConnectionError> {
-        let addresses = self.address.resolve();
-        self.dial_each(&addresses.map_err(|error| self.unreachable(error))?)
+        let addresses = self.address.parts().to_socket_addrs();
+        let addresses = addresses.map_err(|error| self.unreachable(error))?;
+        self.dial_each(&addresses.collect::<Vec<_>>())
     }
 
     fn dial_each(&self, addresses: &[SocketAddr]) -> Result<Connection, ConnectionError> {
@@ -85,14 +57,14 @@ impl Dialer {
     fn dial_one(&self, address: &SocketAddr) -> Result<Connection, ConnectionError> {
         let patience = self.options.connect_timeout;
         let deadline = Instant::now().checked_add(patience);
-        let mut hellos = 1;
+        let mut hellos = Hellos::default();
         loop {
             let left = deadline.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
             // Zero is no time to connect in.
             let stream = TcpStream::connect_timeout(address, left.max(Duration::from_millis(1)))
                 .map_err(|error| self.unreachable(error))?;
             match Connection::shake_hands(stream, &self.options, deadline) {
-                Err(error) if hellos < HELLOS_MAX && is_unread(&error) => hellos += 1,
+                Err(error) if hellos.say_again(&error) => {}
                 answered => return answered,
             }
         }
@@ -151,16 +123,11 @@ impl Connection {
         let mut connection = Self {
             socket: Arc::new(stream),
             inbox: Inbox::default(),
-            terms: Terms {
-                limits: Limits::HARD,
-                heartbeat: HEARTBEAT_DEFAULT,
-                inflight_records_max: 0,
-                inflight_bytes_max: 0,
-            },
+            terms: Terms::default(),
             read_timeout: None,
         };
         connection.terms = connection.await_welcome(deadline)?;
-        // A write that no byte of passes in this time is looked at again: see `courier`.
+        // A write that no byte of passes in this time is looked at again: see `writer`.
         let patience = connection.terms.heartbeat;
         connection.socket.set_write_timeout(Some(patience))?;
         Ok(connection)
@@ -170,29 +137,18 @@ impl Connection {
     fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
         let mut late = false;
         loop {
-            match self.inbox.next()? {
-                Some(Frame::Welcome(welcome)) if welcome.version == VERSION => {
-                    return Ok(Terms::of(&welcome));
-                }
-                Some(Frame::Goodbye(goodbye)) => return Err(farewell(&goodbye)),
-                Some(Frame::Skipped { .. }) => {}
-                Some(_) => {
-                    return Err(ConnectionError::Unexpected {
-                        what: "something other than a welcome of this protocol version",
-                    });
-                }
-                None => {
-                    let left = deadline.map_or(Duration::MAX, |at| {
-                        at.saturating_duration_since(Instant::now())
-                    });
-                    if late {
-                        let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
-                        return Err(late.into());
-                    }
-                    late = left.is_zero();
-                    self.receive(left)?;
-                }
+            if let Some(terms) = welcome(&mut self.inbox)? {
+                return Ok(terms);
             }
+            let left = deadline.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            if late {
+                let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
+                return Err(late.into());
+            }
+            late = left.is_zero();
+            self.receive(left)?;
         }
     }
 
@@ -223,17 +179,6 @@ impl Connection {
         let _unsent = (&*self.socket).write_all(&bytes);
         let _closed = self.socket.shutdown(Shutdown::Both);
     }
-}
-
-/// Whether the broker has not got the hello that was sent: it was damaged, or a part of it was not one any more.
-const fn is_unread(error: &ConnectionError) -> bool {
-    matches!(
-        error,
-        ConnectionError::Goodbye {
-            code: GoodbyeCode::Damaged | GoodbyeCode::Silent,
-            ..
-        }
-    )
 }
 
 fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
@@ -280,18 +225,11 @@ pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
     )
 }
 
-/// A goodbye as the reason of an end.
-pub(crate) fn farewell(goodbye: &Goodbye<'_>) -> ConnectionError {
-    ConnectionError::Goodbye {
-        code: goodbye.code,
-        retry_after: Duration::from_millis(u64::from(goodbye.retry_after_ms)),
-        reason: goodbye.reason.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oyez_protocol::event::Welcome;
+    use oyez_protocol::limits::Limits;
     use std::net::TcpListener;
     use std::thread::{JoinHandle, spawn};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oyez_protocol::error::{FrameError, TopicError};
-use oyez_protocol::event::{GoodbyeCode, Outcome};
+use oyez_protocol::event::{Goodbye, GoodbyeCode, Outcome};
 use thiserror::Error;
 
 use crate::address::AddressError;
@@ -64,6 +64,23 @@ impl From<io::Error> for ConnectionError {
 }
 
 impl ConnectionError {
+    /// The broker's goodbye as the reason of an end.
+    pub(crate) fn goodbye(goodbye: &Goodbye<'_>) -> Self {
+        Self::Goodbye {
+            code: goodbye.code,
+            retry_after: Duration::from_millis(u64::from(goodbye.retry_after_ms)),
+            reason: goodbye.reason.to_owned(),
+        }
+    }
+
+    /// What the broker is told before the connection is given up: only what it sent can be its fault.
+    pub(crate) fn complaint(&self) -> Option<(GoodbyeCode, String)> {
+        match self {
+            Self::Frame(refused) => Some(((*refused).into(), refused.to_string())),
+            _ => None,
+        }
+    }
+
     /// Whether connecting again can help.
     #[must_use]
     pub const fn may_reconnect(&self) -> bool {

@@ -14,7 +14,6 @@ use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
 use oyez_protocol::{Frame, Offset};
 
-use crate::connection::farewell;
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 use crate::error::{ConnectionError, SubscribeError};
@@ -106,7 +105,7 @@ impl Intake {
             Frame::Skipped { .. } => return Ok(Taken::Formality),
             Frame::Ping(heartbeat) => return Ok(Taken::Ping(heartbeat)),
             Frame::Pong(_) => {}
-            Frame::Goodbye(goodbye) => return Err(farewell(&goodbye).into()),
+            Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye).into()),
             _ => {
                 let what = "a frame that has no place in this subscription";
                 return Err(ConnectionError::Unexpected { what }.into());

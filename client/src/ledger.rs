@@ -8,9 +8,9 @@ use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::limits::Limits;
 
 use crate::batch::Finished;
-use crate::connection::Terms;
 use crate::error::{ConnectError, ConnectionError, PublishError};
 use crate::message::Ack;
+use crate::terms::Terms;
 
 /// Most acknowledgements kept for one publisher that does not take them; the oldest go first.
 const ACKS_KEPT: usize = 65_536;

@@ -32,11 +32,17 @@
 //!
 //! # How it is built
 //!
-//! Decisions are pure and take time as an argument: `inbox` (bytes to frames), `batch` (messages to records), `ledger`
-//! (what is in flight), `state` (what the session does next), `cursor` (what comes next), `intake` (frames to deliveries), `silence` (is the broker there),
-//! `backoff` (when to come back). Around them is a thin rim of sockets and threads: `connection`; `session` and
-//! `courier` for publishing, with one writing and one reading thread; `subscription`, which reads in its caller's
-//! thread, and its `lifeline`, which gives signs of life meanwhile; `spare`, the first connection while nobody needs it. Time and chance come in through [`time::Time`].
+//! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. `inbox` (bytes to
+//! frames), `handshake` (is this a broker), `silence` (is it still there), `backoff` (when to come back). For publishing
+//! `batch` (messages to records), `ledger` (what is in flight), `query` (what was asked) and `session_state` (what the
+//! session does next). For receiving `cursor` (what comes next), `intake` (frames to
+//! deliveries) and `subscription_state` (what the subscription does next).
+//!
+//! Around them is a thin rim of sockets and threads: `connection`; `shared` (what publishers and threads of a session
+//! share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while nobody reads;
+//! `spare`, the first connection while nobody needs it. On top are the handles: `session` with `publisher` and its batch
+//! `slot`, `subscription`, which reads in its caller's thread, and `client`. Time and chance come in through
+//! [`time::Time`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -44,34 +50,40 @@ mod backoff;
 mod batch;
 mod client;
 mod connection;
-mod courier;
 mod cursor;
 mod delivery;
 mod error;
+mod handshake;
 mod inbox;
 mod intake;
+mod keepalive;
 mod ledger;
-mod lifeline;
 mod lock;
 mod message;
 mod options;
 mod publisher;
 mod query;
 mod session;
+mod session_state;
+mod shared;
 mod silence;
+mod slot;
 mod spare;
-mod state;
 mod subscription;
+mod subscription_state;
+mod terms;
 pub mod time;
+mod writer;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use backoff::ReconnectPolicy;
 pub use batch::PublisherOptions;
 pub use client::Client;
 pub use delivery::{Delivery, Gap, GapCause, NewEpoch};
 pub use error::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
 pub use ledger::Totals;
 pub use message::{Ack, Message, NewMessage};
-pub use options::{ConnectOptions, ConnectionEvent, ReconnectPolicy, SubscribeOptions};
+pub use options::{ConnectOptions, ConnectionEvent, SubscribeOptions};
 pub use oyez_protocol::command::Start;
 pub use oyez_protocol::error::TopicError;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};

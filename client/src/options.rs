@@ -7,84 +7,12 @@ use std::time::Duration;
 use oyez_protocol::Epoch;
 use oyez_protocol::command::Start;
 
+use crate::backoff::ReconnectPolicy;
 use crate::error::ConnectionError;
 use crate::time::{Machine, Time};
 
-/// First bound of the random delay before a reconnect.
-const BACKOFF_BASE: Duration = Duration::from_millis(100);
-/// Last bound of the random delay before a reconnect.
-const BACKOFF_CAP: Duration = Duration::from_secs(30);
-/// Time without progress after which a client gives up, unless told otherwise.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 /// Longest time for one connection to stand and be welcomed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// When to come back after a connection was lost: *full jitter*, a random delay between zero and a bound that doubles
-/// with every attempt, from `base` up to `cap`. So a broker that restarts is not met by all its clients at once.
-///
-/// ```
-/// use std::time::Duration;
-/// use oyez_client::ReconnectPolicy;
-///
-/// let patient = ReconnectPolicy::default().give_up_after(None);
-/// let brief = ReconnectPolicy::default().attempts_max(Some(3)).cap(Duration::from_secs(1));
-/// assert_ne!(patient, brief);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReconnectPolicy {
-    pub(crate) base: Duration,
-    pub(crate) cap: Duration,
-    pub(crate) attempts_max: Option<u32>,
-    pub(crate) give_up_after: Option<Duration>,
-}
-
-impl Default for ReconnectPolicy {
-    /// 100 ms doubling to 30 s, any number of attempts, for two minutes.
-    fn default() -> Self {
-        Self {
-            base: BACKOFF_BASE,
-            cap: BACKOFF_CAP,
-            attempts_max: None,
-            give_up_after: Some(GIVE_UP_AFTER),
-        }
-    }
-}
-
-impl ReconnectPolicy {
-    /// Never comes back: the first loss is the end.
-    #[must_use]
-    pub fn never() -> Self {
-        Self::default().attempts_max(Some(0))
-    }
-
-    /// Bound of the first delay.
-    #[must_use]
-    pub const fn base(mut self, base: Duration) -> Self {
-        self.base = base;
-        self
-    }
-
-    /// Bound that no delay exceeds.
-    #[must_use]
-    pub const fn cap(mut self, cap: Duration) -> Self {
-        self.cap = cap;
-        self
-    }
-
-    /// Attempts without progress before giving up; `None` for any number.
-    #[must_use]
-    pub const fn attempts_max(mut self, attempts: Option<u32>) -> Self {
-        self.attempts_max = attempts;
-        self
-    }
-
-    /// Time without progress before giving up; `None` for ever.
-    #[must_use]
-    pub const fn give_up_after(mut self, time: Option<Duration>) -> Self {
-        self.give_up_after = time;
-        self
-    }
-}
 
 /// What happens to a client's connections; see [`ConnectOptions::on_event`].
 #[derive(Clone, Debug)]

@@ -5,17 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::batch::{Batcher, Finished, PublisherOptions};
 use crate::error::PublishError;
-use crate::ledger::{Interest, OriginId, Totals};
+use crate::ledger::{Interest, Totals};
 use crate::lock::lock;
 use crate::message::{Ack, NewMessage};
 use crate::session::Session;
-
-/// Where a publisher's messages gather; the courier comes by for what lingered long enough.
-#[derive(Debug)]
-pub(crate) struct Desk {
-    pub(crate) origin: OriginId,
-    pub(crate) batcher: Mutex<Batcher>,
-}
+use crate::slot::BatchSlot;
 
 /// Publishes messages in batches: gathered per topic, compressed together, acknowledged together.
 ///
@@ -39,7 +33,7 @@ pub(crate) struct Desk {
 /// ```
 pub struct Publisher {
     session: Arc<Session>,
-    desk: Arc<Desk>,
+    slot: Arc<BatchSlot>,
 }
 
 impl fmt::Debug for Publisher {
@@ -55,13 +49,13 @@ impl Publisher {
         // Under one lock, so that no change of the limits is missed.
         let mut state = session.state();
         let batcher = Batcher::new(options, state.ledger.limits(), session.correlations());
-        let desk = Arc::new(Desk {
+        let slot = Arc::new(BatchSlot {
             origin: state.ledger.open_origin(options.keep_acks),
             batcher: Mutex::new(batcher),
         });
-        state.register(&desk);
+        session.register(&state, &slot);
         drop(state);
-        Self { session, desk }
+        Self { session, slot }
     }
 
     /// Takes a message for `topic`. Returns once it is taken; waits while too much is on its way.
@@ -97,12 +91,12 @@ impl Publisher {
         topic: &str,
         message: &NewMessage<'_>,
     ) -> Result<Option<u64>, PublishError> {
-        let origin = self.desk.origin;
+        let origin = self.slot.origin;
         self.session.admit(origin)?;
         let (mut headers, mut done): (Vec<u8>, Vec<Finished>) = (Vec::new(), Vec::new());
         let message = message.lend(&mut headers);
         // The records are submitted before the batcher is free again, so that their order is that of the pushes.
-        let mut batcher = lock(&self.desk.batcher);
+        let mut batcher = lock(&self.slot.batcher);
         let opened = batcher.push(topic, &message, self.session.now(), &mut done)?;
         let correlation = done.last().map(|finished| finished.correlation);
         self.session.submit(origin, interest, done);
@@ -117,7 +111,7 @@ impl Publisher {
     /// # Errors
     /// The first failure since the last call: a refusal by the broker, or the end of the session.
     pub fn flush(&self) -> Result<(), PublishError> {
-        self.session.flush(&self.desk)
+        self.session.flush(&self.slot)
     }
 
     /// [`Publisher::flush`], and the end of this publisher.
@@ -132,19 +126,19 @@ impl Publisher {
     /// [`PublisherOptions::keep_acks`] is set; at most the newest 65,536 are kept.
     #[must_use]
     pub fn take_acks(&self) -> Vec<Ack> {
-        self.session.state().ledger.take_acks(self.desk.origin)
+        self.session.state().ledger.take_acks(self.slot.origin)
     }
 
     /// What was published and acknowledged so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.session.state().ledger.totals(self.desk.origin)
+        self.session.state().ledger.totals(self.slot.origin)
     }
 }
 
 impl Drop for Publisher {
     /// Hands over what was pushed, without waiting for its acknowledgement; nobody hears of a failure any more.
     fn drop(&mut self) {
-        self.session.abandon(&self.desk);
+        self.session.abandon(&self.slot);
     }
 }

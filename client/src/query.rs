@@ -1,4 +1,4 @@
-//! Questions about the broker itself, and their answers. Pure: [`crate::session`] carries them.
+//! Questions about the broker itself, and their answers. Pure: a session carries them.
 
 use std::collections::HashMap;
 

@@ -1,142 +1,21 @@
 //! The publishing session: what its publishers hand over, kept until the broker has acknowledged it.
 //!
-//! Publishers call from any thread; [`crate::courier`] carries. Both meet in one [`State`] under one lock, which is
-//! held for bookkeeping only, never across a system call. Lock order: a desk's batcher, then the state.
+//! Publishers call from any thread; [`writer`] carries what they hand over. All meet in [`Shared`].
 
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use crate::batch::Finished;
-use crate::connection::{Connection, Dialer, Terms};
-use crate::courier;
-use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
+use crate::connection::{Connection, Dialer};
+use crate::error::{ConnectionError, PublishError, QueryError};
 use crate::ledger::{Interest, OriginId};
-use crate::lock::lock;
 use crate::message::Ack;
-use crate::publisher::Desk;
 use crate::query::{Ask, Reply};
-use crate::state::{Ending, State};
-use crate::time::{Bell, Time};
-
-/// The meeting place of publishers and courier.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    settled: Condvar,
-    /// Whether a publisher must look at the state before it goes on.
-    attention: AtomicBool,
-    pub(crate) bell: Bell,
-    pub(crate) dialer: Dialer,
-}
-
-impl Shared {
-    pub(crate) fn time(&self) -> &dyn Time {
-        &*self.dialer.options.time
-    }
-
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    /// The state has changed: tell whoever waits for it.
-    pub(crate) fn announce(&self, state: &State) {
-        let ledger = &state.ledger;
-        let attention = state.over.is_some() || !ledger.has_room() || ledger.has_failures();
-        self.attention.store(attention, Ordering::Release);
-        self.settled.notify_all();
-    }
-
-    /// Waits until `ready` finds something.
-    fn await_state<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
-        let mut state = self.state();
-        loop {
-            if let Some(found) = ready(&mut state) {
-                self.announce(&state);
-                return found;
-            }
-            state = self
-                .settled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn submit(&self, origin: OriginId, interest: Interest, done: Vec<Finished>) {
-        if done.is_empty() {
-            return;
-        }
-        let mut state = self.state();
-        for finished in done {
-            state.ledger.add(origin, interest, finished);
-        }
-        if let Some(error) = state.over.clone() {
-            state.ledger.fail(&error);
-        }
-        self.announce(&state);
-        drop(state);
-        self.bell.ring();
-    }
-
-    /// Finishes all batches that are due, and notes when the next one is.
-    pub(crate) fn finish_due(&self, now: Duration) {
-        let mut state = self.state();
-        state.forget_linger();
-        let desks = state.desks();
-        drop(state);
-        for desk in desks {
-            let (mut done, mut batcher) = (Vec::new(), lock(&desk.batcher));
-            if let Some(due) = batcher.finish_due(now, &mut done) {
-                self.note_linger(due);
-            }
-            self.submit(desk.origin, Interest::Publisher, done);
-        }
-    }
-
-    fn finish_all(&self) {
-        let desks = self.state().desks();
-        for desk in desks {
-            self.finish_desk(&desk);
-        }
-    }
-
-    fn finish_desk(&self, desk: &Desk) {
-        let (mut done, mut batcher) = (Vec::new(), lock(&desk.batcher));
-        batcher.finish_all(&mut done);
-        self.submit(desk.origin, Interest::Publisher, done);
-    }
-
-    fn note_linger(&self, due: Duration) {
-        let sooner = self.state().note_linger(due);
-        if sooner {
-            self.bell.ring();
-        }
-    }
-
-    /// A connection stands: everybody keeps to its terms from here on.
-    pub(crate) fn connected(&self, terms: &Terms, socket: Arc<TcpStream>) {
-        let now = self.time().now();
-        let mut state = self.state();
-        state.connected(terms, socket, now);
-        self.announce(&state);
-        let desks = state.desks();
-        drop(state);
-        for desk in desks {
-            let (mut done, mut batcher) = (Vec::new(), lock(&desk.batcher));
-            batcher.agree(terms.limits, &mut done);
-            self.submit(desk.origin, Interest::Publisher, done);
-        }
-    }
-
-    /// The session is over: nothing will be sent or settled any more.
-    pub(crate) fn end(&self, error: &ConnectError) {
-        let mut state = self.state();
-        state.disconnected();
-        state.ledger.fail(error);
-        state.over = Some(error.clone());
-        self.announce(&state);
-    }
-}
+use crate::session_state::SessionState;
+use crate::shared::Shared;
+use crate::slot::BatchSlot;
+use crate::writer;
 
 /// A handle on the session; dropping the last one closes it at once.
 pub(crate) struct Session {
@@ -145,21 +24,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts the courier over `connection`.
+    /// Starts the writer over `connection`.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(dialer: Dialer, connection: Connection) -> Result<Self, ConnectionError> {
-        let now = dialer.options.time.now();
-        let state = State::new(&connection.terms, now);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            settled: Condvar::new(),
-            attention: AtomicBool::new(false),
-            bell: Bell::new(),
-            dialer,
-        });
-        courier::start(Arc::clone(&shared), connection)?;
+        let shared = Arc::new(Shared::new(dialer, &connection.terms));
+        writer::start(Arc::clone(&shared), connection)?;
         Ok(Self {
             shared,
             correlations: Arc::new(AtomicU64::new(1)),
@@ -175,7 +46,7 @@ impl Session {
         self.shared.time().now()
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, SessionState> {
         self.shared.state()
     }
 
@@ -184,18 +55,15 @@ impl Session {
     /// # Errors
     /// An earlier failure of this publisher, or the end of the session.
     pub(crate) fn admit(&self, origin: OriginId) -> Result<(), PublishError> {
-        if !self.shared.attention.load(Ordering::Acquire) {
+        if !self.shared.wants_attention() {
             return Ok(());
         }
-        self.shared.await_state(|state| {
-            if let Some(failure) = state.ledger.take_failure(origin) {
-                return Some(Err(failure));
-            }
-            if let Some(error) = &state.over {
-                return Some(Err(error.clone().into()));
-            }
-            state.ledger.has_room().then_some(Ok(()))
-        })
+        self.shared.await_state(|state| state.admit(origin))
+    }
+
+    /// Makes the slot of a new publisher known.
+    pub(crate) fn register(&self, state: &SessionState, slot: &Arc<BatchSlot>) {
+        self.shared.register(state, slot);
     }
 
     pub(crate) fn submit(&self, origin: OriginId, interest: Interest, done: Vec<Finished>) {
@@ -215,24 +83,19 @@ impl Session {
             .await_state(|state| state.ledger.take_outcome(correlation))
     }
 
-    /// Sends what the desk has gathered, and waits until everything of it is settled.
+    /// Sends what the slot has gathered, and waits until everything of it is settled.
     ///
     /// # Errors
     /// The first failure since the publisher's last call.
-    pub(crate) fn flush(&self, desk: &Desk) -> Result<(), PublishError> {
-        self.shared.finish_desk(desk);
-        self.shared
-            .await_state(|state| {
-                let settled = state.ledger.is_settled(desk.origin);
-                settled.then(|| state.ledger.take_failure(desk.origin))
-            })
-            .map_or(Ok(()), Err)
+    pub(crate) fn flush(&self, slot: &BatchSlot) -> Result<(), PublishError> {
+        self.shared.finish(slot);
+        self.shared.await_state(|state| state.flushed(slot.origin))
     }
 
-    /// Hands over what the desk has gathered, without waiting, and forgets its publisher.
-    pub(crate) fn abandon(&self, desk: &Desk) {
-        self.shared.finish_desk(desk);
-        self.state().ledger.close_origin(desk.origin);
+    /// Hands over what the slot has gathered, without waiting, and forgets its publisher.
+    pub(crate) fn abandon(&self, slot: &BatchSlot) {
+        self.shared.finish(slot);
+        self.state().ledger.close_origin(slot.origin);
     }
 
     /// Asks the broker, and waits for its answer.
@@ -242,12 +105,7 @@ impl Session {
     pub(crate) fn ask(&self, ask: Ask) -> Result<Reply, QueryError> {
         let id = self.state().ask(ask);
         self.shared.bell.ring();
-        self.shared.await_state(|state| {
-            if let Some(reply) = state.take_reply(id) {
-                return Some(Ok(reply));
-            }
-            state.over.clone().map(|error| Err(error.into()))
-        })
+        self.shared.await_state(|state| state.answered(id))
     }
 
     /// Sends and settles everything of all publishers, then says goodbye.
@@ -256,24 +114,16 @@ impl Session {
     /// The first failure that its publisher was not told yet.
     pub(crate) fn drain(&self) -> Result<(), PublishError> {
         self.shared.finish_all();
-        self.shared
-            .await_state(|state| (state.ledger.is_empty() || state.over.is_some()).then_some(()));
-        self.state().ending = Ending::Goodbye;
+        self.shared.await_state(|state| state.may_part());
+        self.state().part();
         self.shared.bell.ring();
-        self.shared.await_state(|state| {
-            let over = state.over.clone()?;
-            Some(match (state.ledger.take_any_failure(), over) {
-                (Some(failure), _) => Err(failure),
-                (None, ConnectError::Closed) => Ok(()),
-                (None, error) => Err(error.into()),
-            })
-        })
+        self.shared.await_state(SessionState::parted)
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.state().end_abruptly();
+        self.shared.end_abruptly();
         self.shared.bell.ring();
     }
 }

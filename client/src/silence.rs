@@ -1,4 +1,5 @@
-//! How long nothing was heard, and what follows from it: first a ping, then the end of the connection.
+//! How long nothing was heard, and what follows from it: first a ping, then the end of the connection. And when to give
+//! a sign of life, so that the broker does not draw the same conclusion. Pure: the clock is an argument.
 
 use std::time::Duration;
 
@@ -10,7 +11,28 @@ const FRAME_STALL: Duration = Duration::from_secs(30);
 /// A whole frame may take that long and a second for each KiB of it, while somebody waits for it.
 const FRAME_KIB: Duration = Duration::from_secs(1);
 
-/// The silence on one connection. Pure: the clock is an argument.
+/// Signs of life for each heartbeat that the broker expects.
+const BEATS_PER_HEARTBEAT: u32 = 2;
+
+/// When signs of life are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beats {
+    due: Duration,
+}
+
+impl Beats {
+    pub(crate) const fn new(now: Duration) -> Self {
+        Self { due: now }
+    }
+
+    /// When the next one is due. One that was missed is not made up for.
+    pub(crate) fn next(&mut self, heartbeat: Duration, now: Duration) -> Duration {
+        self.due = (self.due + heartbeat / BEATS_PER_HEARTBEAT).max(now);
+        self.due
+    }
+}
+
+/// The silence on one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Silence {
     heartbeat: Duration,
@@ -124,6 +146,16 @@ mod tests {
         assert_eq!(silence.judge(at(10)), Verdict::Ask);
         assert_eq!(silence.judge(at(10)), Verdict::Wait(at(10)));
         assert_eq!(silence.judge(at(20)), Verdict::Dead(at(20)));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_due_twice_a_heartbeat_and_missed_ones_are_not_made_up_for() {
+        let mut beats = Beats::new(at(0));
+        assert_eq!(beats.next(at(10), at(0)), at(5));
+        assert_eq!(beats.next(at(10), at(6)), at(10));
+        assert_eq!(beats.next(at(10), at(100)), at(100));
+        assert_eq!(beats.next(at(10), at(100)), at(105));
+        assert_eq!(beats.next(at(4), at(105)), at(107));
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The connection that proved the broker to be there, kept until a session or a subscription needs it.
 //!
-//! Nobody reads from it meanwhile. A heart gives signs of life, so that the broker does not take it for dead.
+//! Nobody reads from it meanwhile. A keepalive gives signs of life, so that the broker does not take it for dead.
 
 use std::sync::Arc;
 
-use oyez_protocol::Frame;
-
 use crate::connection::{Connection, Dialer, Received, read_once};
 use crate::error::ConnectionError;
-use crate::lifeline::Lifeline;
+use crate::handshake::is_unused;
+use crate::keepalive::Keepalive;
 
 /// Most reads to take in what the broker said meanwhile: a heartbeat is a few bytes.
 const READS_MAX: usize = 16;
@@ -16,13 +15,13 @@ const READS_MAX: usize = 16;
 /// A connection that waits.
 pub(crate) struct Spare {
     connection: Connection,
-    heart: Heart,
+    alive: KeptAlive,
 }
 
-/// Stops beating when it is dropped; the connection stays.
-struct Heart(Arc<Lifeline>);
+/// Ends the keepalive when it is dropped; the connection stays.
+struct KeptAlive(Arc<Keepalive>);
 
-impl Drop for Heart {
+impl Drop for KeptAlive {
     fn drop(&mut self) {
         self.0.release();
     }
@@ -35,11 +34,11 @@ impl Spare {
     /// When the system gives no thread.
     pub(crate) fn keep(dialer: &Dialer, connection: Connection) -> Result<Self, ConnectionError> {
         let (time, heartbeat) = (Arc::clone(&dialer.options.time), connection.terms.heartbeat);
-        let lifeline = Lifeline::start(time, heartbeat)?;
-        lifeline.attach(&connection.socket, heartbeat);
+        let keepalive = Keepalive::start(time, heartbeat)?;
+        keepalive.attach(&connection.socket, heartbeat);
         Ok(Self {
             connection,
-            heart: Heart(lifeline),
+            alive: KeptAlive(keepalive),
         })
     }
 
@@ -47,9 +46,9 @@ impl Spare {
     pub(crate) fn claim(self) -> Option<Connection> {
         let Self {
             mut connection,
-            heart,
+            alive,
         } = self;
-        drop(heart);
+        drop(alive);
         connection.socket.set_nonblocking(true).ok()?;
         let stands = catch_up(&mut connection).ok()?;
         connection.socket.set_nonblocking(false).ok()?;
@@ -60,13 +59,8 @@ impl Spare {
 /// Takes in what the broker said while nobody listened, without waiting: nothing but signs of life, if all is well.
 fn catch_up(connection: &mut Connection) -> Result<bool, ConnectionError> {
     for _ in 0..READS_MAX {
-        while let Some(frame) = connection.inbox.next()? {
-            if !matches!(
-                frame,
-                Frame::Ping(_) | Frame::Pong(_) | Frame::Skipped { .. }
-            ) {
-                return Ok(false);
-            }
+        if !is_unused(&mut connection.inbox)? {
+            return Ok(false);
         }
         if read_once(&connection.socket, &mut connection.inbox)? == Received::Nothing {
             return Ok(true);

@@ -1,27 +1,27 @@
 //! Receiving a topic.
 //!
 //! A subscription is a session of its own: its connection carries nothing else, so that its caller's pace is the
-//! socket's pace, and no buffer lies between. It reads in its caller's thread. Decisions about places are the
-//! [`Cursor`]'s, about coming back the [`Backoff`]'s.
+//! socket's pace, and no buffer lies between. It reads in its caller's thread. What to do is the
+//! [`SubscriptionState`]'s to decide.
 
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat};
 use oyez_protocol::{Epoch, Offset, topic};
 
-use crate::backoff::{Backoff, Damages};
+use crate::backoff::Retry;
 use crate::connection::{Connection, Dialer, Received};
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError, SubscribeError};
-use crate::intake::{Intake, Taken, Trouble};
-use crate::lifeline::Lifeline;
+use crate::intake::{Taken, Trouble};
+use crate::keepalive::Keepalive;
 use crate::message::Message;
 use crate::options::{ConnectionEvent, SubscribeOptions};
-use crate::silence::{Silence, Verdict};
+use crate::subscription_state::SubscriptionState;
 
 /// A topic being received: an iterator over its [`Delivery`]s, which waits for the next one.
 ///
@@ -47,39 +47,18 @@ use crate::silence::{Silence, Verdict};
 /// ```
 pub struct Subscription {
     dialer: Dialer,
-    lifeline: Arc<Lifeline>,
-    line: Line,
-    intake: Intake,
-    backoff: Backoff,
-    damages: Damages,
-    requests: u32,
+    keepalive: Arc<Keepalive>,
+    /// There as long as the state says that one stands.
+    connection: Option<Connection>,
+    state: SubscriptionState,
     /// Met while nobody asked for a delivery.
     failure: Option<SubscribeError>,
-}
-
-enum Line {
-    Up(Box<Up>),
-    Down { retry_at: Duration },
-    Over,
-}
-
-struct Up {
-    connection: Connection,
-    silence: Silence,
-    began_at: Duration,
-}
-
-impl Line {
-    /// Whether a whole frame has arrived.
-    fn holds_frame(&self) -> bool {
-        matches!(self, Self::Up(up) if up.connection.inbox.holds_frame())
-    }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("cursor", self.intake.cursor())
+            .field("cursor", self.state.cursor())
             .finish_non_exhaustive()
     }
 }
@@ -96,19 +75,18 @@ impl Subscription {
     ) -> Result<Self, SubscribeError> {
         topic::parse(options.topic.as_bytes())?;
         let cursor = Cursor::new(Arc::from(options.topic), options.start, options.epoch);
-        let time = Arc::clone(&dialer.options.time);
+        let options = &dialer.options;
+        let heartbeat = connection.terms.heartbeat;
+        let keepalive = Keepalive::start(Arc::clone(&options.time), heartbeat);
         let mut subscription = Self {
-            backoff: Backoff::new(dialer.options.reconnect),
-            damages: Damages::default(),
-            lifeline: Lifeline::start(time, connection.terms.heartbeat).map_err(no_thread)?,
-            line: Line::Over,
-            intake: Intake::new(cursor),
-            requests: 0,
+            keepalive: keepalive.map_err(no_thread)?,
+            connection: None,
+            state: SubscriptionState::new(cursor, options.reconnect, options.connect_timeout),
             failure: None,
             dialer,
         };
         subscription.begin(connection)?;
-        while !subscription.intake.is_confirmed() {
+        while !subscription.state.is_confirmed() {
             subscription.step(None)?;
         }
         Ok(subscription)
@@ -132,26 +110,26 @@ impl Subscription {
     /// The topic.
     #[must_use]
     pub const fn topic(&self) -> &Arc<str> {
-        self.intake.cursor().topic()
+        self.state.cursor().topic()
     }
 
     /// The offset after the last message that was received, which may wait to be delivered.
     #[must_use]
     pub fn position(&self) -> Offset {
-        self.intake.cursor().next().unwrap_or_default()
+        self.state.cursor().next().unwrap_or_default()
     }
 
     /// The topic's epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.intake.cursor().epoch()
+        self.state.cursor().epoch()
     }
 
     /// Whether the next call will return at once, with a delivery or an error, because what has arrived is enough for
     /// it. Does not read from the socket.
     pub fn has_more_at_hand(&mut self) -> bool {
-        while self.intake.ready.is_empty() && self.failure.is_none() {
-            if !self.line.holds_frame() {
+        while !self.state.is_ready() && self.failure.is_none() {
+            if !self.holds_frame() {
                 return false;
             }
             self.failure = self.take_in().err();
@@ -162,13 +140,13 @@ impl Subscription {
     /// Whether it was closed, or ended with an error.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.lifeline.is_closed() || matches!(self.line, Line::Over)
+        self.keepalive.is_closed() || self.state.is_over()
     }
 
     /// Something with which another thread can close the subscription.
     #[must_use]
     pub fn closer(&self) -> Closer {
-        Closer(Arc::clone(&self.lifeline))
+        Closer(Arc::clone(&self.keepalive))
     }
 
     /// Says goodbye to the broker and ends the subscription. Dropping it does the same.
@@ -178,15 +156,15 @@ impl Subscription {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Option<Delivery>, SubscribeError> {
-        if let Some(delivery) = self.intake.ready.pop_front() {
+        if let Some(delivery) = self.state.next_delivery() {
             return Ok(Some(delivery));
         }
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        self.lifeline.reading(true);
+        self.keepalive.reading(true);
         let found = self.search_until(deadline);
-        self.lifeline.reading(false);
+        self.keepalive.reading(false);
         found
     }
 
@@ -197,170 +175,132 @@ impl Subscription {
         while !self.is_over() {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             self.step(left)?;
-            if let Some(delivery) = self.intake.ready.pop_front() {
+            if let Some(delivery) = self.state.next_delivery() {
                 return Ok(Some(delivery));
             }
             // Only what has arrived is still looked at: a broker that talks without end does not keep the caller.
-            if left.is_some_and(|left| left.is_zero()) && !self.line.holds_frame() {
+            if left.is_some_and(|left| left.is_zero()) && !self.holds_frame() {
                 return Ok(None);
             }
         }
         Ok(None)
     }
 
+    /// Whether a whole frame has arrived.
+    fn holds_frame(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.inbox.holds_frame())
+    }
+
     /// One step: takes in what has arrived, or reads once, or comes one step nearer to a new connection.
     fn step(&mut self, left: Option<Duration>) -> Result<(), SubscribeError> {
-        if let Line::Down { retry_at } = self.line {
-            return self.come_back(retry_at, left);
+        if self.connection.is_none() {
+            return self.come_back(left);
         }
         if self.take_in()? {
             return Ok(());
         }
-        let confirmed = self.intake.is_confirmed();
-        let Line::Up(up) = &mut self.line else {
-            return Ok(());
-        };
-        up.listen(&self.dialer, &self.lifeline, left, confirmed)
-            .or_else(|error| self.lose(error))
+        self.listen(left).or_else(|error| self.lose(error))
     }
 
     /// Takes in the next whole frame that has arrived; false when there is none.
     fn take_in(&mut self) -> Result<bool, SubscribeError> {
-        let Line::Up(up) = &mut self.line else {
+        let Some(connection) = &mut self.connection else {
             return Ok(false);
         };
-        match self.intake.take_next(&mut up.connection.inbox) {
+        match self.state.take_in(&mut connection.inbox) {
             Ok(Taken::NoFrame) => return Ok(false),
-            Ok(Taken::Formality) => {}
-            Ok(Taken::Progress) => self.backoff.progress(),
+            Ok(Taken::Formality | Taken::Progress) => {}
             Ok(Taken::Ping(heartbeat)) => {
-                self.backoff.progress();
                 let mut pong = Vec::new();
                 heartbeat.encode_pong(&mut pong);
-                self.lifeline.send(&pong);
+                self.keepalive.send(&pong);
             }
             Err(Trouble::Connection(error)) => self.lose(error)?,
             Err(Trouble::Refused(error)) => {
-                self.line = Line::Over;
+                self.connection = None;
                 return Err(error);
             }
         }
         Ok(true)
     }
 
-    /// Asks for the topic over a connection that stands.
-    fn begin(&mut self, connection: Connection) -> Result<(), SubscribeError> {
-        self.requests = self.requests.wrapping_add(1);
-        let mut request = Vec::new();
-        self.intake.request(self.requests, &mut request);
-        self.lifeline
-            .attach(&connection.socket, connection.terms.heartbeat);
-        let sent = (&*connection.socket).write_all(&request);
-        let now = self.dialer.options.time.now();
-        self.line = Line::Up(Box::new(Up {
-            silence: Silence::new(connection.terms.heartbeat, now),
-            connection,
-            began_at: now,
-        }));
-        sent.or_else(|error| self.lose(error.into()))
-    }
-
-    /// The connection is lost: notes when to come back.
-    fn lose(&mut self, error: ConnectionError) -> Result<(), SubscribeError> {
-        let time = Arc::clone(&self.dialer.options.time);
-        if let Line::Up(up) = &self.line {
-            self.backoff.stood(time.now().saturating_sub(up.began_at));
-            if let ConnectionError::Frame(refused) = &error {
-                up.connection.part((*refused).into(), &refused.to_string());
-            }
-        }
-        self.lifeline.detach();
-        self.line = Line::Over;
-        if self.lifeline.is_closed() {
+    /// Reads once, for as long as the caller and the silence allow.
+    fn listen(&mut self, left: Option<Duration>) -> Result<(), ConnectionError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let time = &*self.dialer.options.time;
+        let now = time.now();
+        let patience = self.state.patience(connection.inbox.incomplete(), now);
+        let at_most = left.map_or(patience, |left| left.min(patience));
+        // What has arrived is read before anything is judged: the caller may have been away for long.
+        if connection.receive(at_most)? == Received::Bytes {
+            self.state.heard(time.now());
             return Ok(());
         }
-        if self.intake.is_confirmed() {
-            self.damages.progress();
+        if let Some(Heartbeat { token }) = self.state.heard_nothing(now, time.now())? {
+            let mut ping = Vec::new();
+            Heartbeat { token }.encode_ping(&mut ping);
+            self.keepalive.send(&ping);
         }
-        self.damages.lost(&error)?;
-        let delay = self
-            .backoff
-            .lost(&error, time.now(), |bound| time.random_below(bound))?;
-        self.line = Line::Down {
-            retry_at: time.now() + delay,
-        };
-        let event = ConnectionEvent::Lost { error, delay };
-        self.dialer.options.tell(&event);
         Ok(())
     }
 
-    fn come_back(
-        &mut self,
-        retry_at: Duration,
-        left: Option<Duration>,
-    ) -> Result<(), SubscribeError> {
-        let time = &self.dialer.options.time;
-        let now = time.now();
-        if now < retry_at {
-            let until = left.map_or(retry_at, |left| retry_at.min(now.saturating_add(left)));
-            time.pause(&self.lifeline.caller, until);
+    /// Asks for the topic over a connection that stands.
+    fn begin(&mut self, connection: Connection) -> Result<(), SubscribeError> {
+        let heartbeat = connection.terms.heartbeat;
+        let now = self.dialer.options.time.now();
+        let mut request = Vec::new();
+        self.state.connected(heartbeat, now, &mut request);
+        self.keepalive.attach(&connection.socket, heartbeat);
+        let sent = (&*connection.socket).write_all(&request);
+        self.connection = Some(connection);
+        sent.or_else(|error| self.lose(error.into()))
+    }
+
+    /// The connection is lost, or an attempt to connect has failed: notes when to come back.
+    fn lose(&mut self, error: ConnectionError) -> Result<(), SubscribeError> {
+        if let (Some(connection), Some((code, reason))) =
+            (self.connection.take(), error.complaint())
+        {
+            connection.part(code, &reason);
+        }
+        self.keepalive.detach();
+        if self.keepalive.is_closed() {
+            self.state.end();
             return Ok(());
         }
-        match self.dialer.dial() {
-            Ok(connection) => {
-                self.dialer.options.tell(&ConnectionEvent::Restored);
-                self.begin(connection)
+        let options = &self.dialer.options;
+        let (time, now) = (&*options.time, options.time.now());
+        let delay = self
+            .state
+            .lost(&error, now, |bound| time.random_below(bound))?;
+        options.tell(&ConnectionEvent::Lost { error, delay });
+        Ok(())
+    }
+
+    fn come_back(&mut self, left: Option<Duration>) -> Result<(), SubscribeError> {
+        let time = &*self.dialer.options.time;
+        match self.state.next_retry(time.now(), left) {
+            Retry::PauseUntil(until) => {
+                time.pause(&self.keepalive.caller, until);
+                Ok(())
             }
-            Err(error) => self.lose(error),
+            Retry::Dial => match self.dialer.dial() {
+                Ok(connection) => {
+                    self.dialer.options.tell(&ConnectionEvent::Restored);
+                    self.begin(connection)
+                }
+                Err(error) => self.lose(error),
+            },
+            Retry::End => Ok(()),
         }
     }
 }
 
 fn no_thread(error: std::io::Error) -> ConnectError {
     ConnectionError::from(error).into()
-}
-
-impl Up {
-    /// Reads once, for as long as the caller and the silence allow.
-    fn listen(
-        &mut self,
-        dialer: &Dialer,
-        lifeline: &Lifeline,
-        left: Option<Duration>,
-        confirmed: bool,
-    ) -> Result<(), ConnectionError> {
-        let (time, patience) = (&dialer.options.time, dialer.options.connect_timeout);
-        let now = time.now();
-        self.silence.awaits(self.connection.inbox.incomplete());
-        let mut at_most = left.unwrap_or(Duration::MAX);
-        at_most = at_most.min(self.silence.patience(now));
-        let answer_in = self.began_at.saturating_add(patience).saturating_sub(now);
-        if !confirmed {
-            at_most = at_most.min(answer_in);
-        }
-        // What has arrived is read before anything is judged: the caller may have been away for long.
-        if self.connection.receive(at_most)? == Received::Bytes {
-            self.silence.heard(time.now());
-            return Ok(());
-        }
-        if !confirmed && answer_in.is_zero() {
-            let late = "the subscription was not answered in time";
-            return Err(std::io::Error::new(ErrorKind::TimedOut, late).into());
-        }
-        let after = time.now();
-        self.silence.waited(after.saturating_sub(now));
-        match self.silence.judge(after) {
-            Verdict::Wait(_) => {}
-            Verdict::Dead(silence) => return Err(ConnectionError::Silent { silence }),
-            Verdict::Unfinished => return Err(ConnectionError::Unfinished),
-            Verdict::Ask => {
-                let mut ping = Vec::new();
-                Heartbeat { token: 1 }.encode_ping(&mut ping);
-                lifeline.send(&ping);
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Iterator for Subscription {
@@ -399,7 +339,7 @@ impl Iterator for Messages<'_> {
 
 /// Closes a [`Subscription`] from another thread: its iterator ends after what it has at hand.
 #[derive(Clone, Debug)]
-pub struct Closer(Arc<Lifeline>);
+pub struct Closer(Arc<Keepalive>);
 
 impl Closer {
     /// Says goodbye and closes. Closing twice does nothing.

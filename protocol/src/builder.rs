@@ -1,11 +1,11 @@
-//! Building a record: messages in, the bytes of a record out. The counterpart of [`crate::record`], for publishers.
+//! Building a record: messages in, the bytes of a record out. For publishers; `record` is the counterpart.
 
 use crate::error::{RecordError, TopicError};
 use crate::extras::Extra;
 use crate::header::{FrameHead, kind};
 use crate::limits::{EXTRAS_SIZE_MAX, FRAME_ALIGN, Limits, MESSAGES_MAX, RECORD_HEADER_SIZE};
 use crate::message::{MessageRef, message_size, write_message};
-use crate::record::{Codec, HeaderFields, write_header};
+use crate::record::layout::{Codec, HeaderFields, write_header};
 use crate::topic;
 
 /// Why a message does not fit into the record being built.

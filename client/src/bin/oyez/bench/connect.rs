@@ -9,7 +9,7 @@ use super::board::Board;
 use super::crowd::Crowd;
 use super::options::{Common, Content, at_least_one};
 use super::publishers::{End, Gate, Load};
-use super::report::{Report, Unit};
+use super::report::Unit;
 use super::stage::{Publishing, Stage, Wanted};
 use super::target::Greeting;
 use super::target::floor::FloorOptions;
@@ -136,7 +136,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     let tally = crowd.dismiss();
     let connections = arguments.connections as f64;
     let after = arguments.resume_after.to_possible_value();
-    let mut report = Report::new("connect", &stage);
+    let mut report = stage.report("connect");
     report
         .parameter("connections", arguments.connections)
         .parameter("outstanding", arguments.common.outstanding)

@@ -125,7 +125,7 @@ impl Arguments {
 fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
     let mode = arguments.mode.to_possible_value();
     let tally = &seen.tally;
-    let mut report = Report::new("fanout", stage);
+    let mut report = stage.report("fanout");
     report
         .parameter("subscribers", arguments.subscribers)
         .parameter("records", arguments.records)

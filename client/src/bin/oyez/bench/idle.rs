@@ -8,7 +8,7 @@ use clap::Args;
 use super::board::Board;
 use super::memory;
 use super::options::{Common, at_least_one};
-use super::report::{Report, Unit};
+use super::report::Unit;
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
 use crate::Shared;
@@ -60,7 +60,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     stage.hold(arguments.hold, &[&crowd])?;
     let after = stage.moment()?;
     let tally = crowd.dismiss();
-    let mut report = Report::new("idle", &stage);
+    let mut report = stage.report("idle");
     report
         .parameter("connections", arguments.connections)
         .parameter("hold_s", arguments.hold.as_secs_f64())

@@ -83,7 +83,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     };
     let stage = Stage::set(shared, &arguments.common, wanted)?;
     let alone = measure(&stage, arguments, || Ok(()))?;
-    let mut report = Report::new("latency", &stage);
+    let mut report = stage.report("latency");
     report
         .parameter("active", arguments.active)
         .parameter("idle", arguments.idle)

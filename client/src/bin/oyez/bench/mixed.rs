@@ -195,7 +195,7 @@ fn report(stage: &Stage, arguments: &Arguments, seen: &Measured) -> Report {
     let connections = arguments.readers() as f64;
     let deliveries = seen.tally.deliveries as f64;
     let wanted = connections * arguments.active_percent / 100.0;
-    let mut report = Report::new("mixed", stage);
+    let mut report = stage.report("mixed");
     report
         .parameter("connections", arguments.connections)
         .parameter("active_percent", arguments.active_percent)

@@ -121,7 +121,7 @@ fn report(stage: &Stage, arguments: &Arguments, published: &Published, ratio: f6
     let (records, seconds) = (published.answered as f64, published.seconds);
     let messages = records * f64::from(arguments.content.batch);
     let bytes = published.wire_bytes as f64;
-    let mut report = Report::new("publish", stage);
+    let mut report = stage.report("publish");
     report
         .parameter("topic", arguments.common.topic.clone())
         .parameter("topics", arguments.topics)

@@ -314,6 +314,11 @@ impl Stage {
         Ok(Moment::new(self.target.memory().map_err(Failure::Failed)?))
     }
 
+    /// An empty report of this bench on its target.
+    pub(crate) fn report(&self, bench: &'static str) -> Report {
+        Report::new(bench, self.target.name())
+    }
+
     /// Prints the report where it is wanted.
     pub(crate) fn publish(&self, report: &Report) -> Result<(), Failure> {
         report.print(self.common.output)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::screen::{Size, bytes, duration};
+use super::format::{Size, bytes, duration};
 use crate::output::{grouped, shown};
 
 /// Marks of the longest bar.

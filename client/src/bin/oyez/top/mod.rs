@@ -1,5 +1,6 @@
 //! `oyez top`: the broker at work, from what `oyez stats --lag` tells at regular intervals.
 
+mod format;
 mod glossary;
 mod lag;
 mod sample;
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use oyez_client::Client;
 
+use self::format::Size;
 use self::glossary::{GLOSSARY, KEYS};
 use self::sample::{Figures, Sample};
-use self::screen::{Heading, Size};
+use self::screen::Heading;
 use self::terminal::Terminal;
 use crate::Shared;
 use crate::duration;

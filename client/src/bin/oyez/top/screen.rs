@@ -1,5 +1,6 @@
 //! How figures look: a screen for a terminal, a line for everything else. Pure.
 
+use super::format::{Size, bytes, duration};
 use super::sample::{Figures, Quantiles, Sample, ShardFigures};
 use crate::output::{grouped, shown};
 
@@ -32,26 +33,6 @@ pub(super) struct Heading<'a> {
     pub(super) server: &'a str,
     /// What can be done.
     pub(super) hint: &'a str,
-}
-
-/// How many lines and columns there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
-
-impl Size {
-    /// Where nobody tells.
-    pub(super) const SMALL: Self = Self {
-        rows: 24,
-        columns: 100,
-    };
-    /// As much as there is to show.
-    pub(super) const ALL: Self = Self {
-        rows: usize::MAX,
-        columns: 160,
-    };
 }
 
 /// One interval as a screen, without control characters.
@@ -278,27 +259,6 @@ fn ratio(value: f64) -> String {
     }
 }
 
-/// Bytes in the largest binary unit that leaves a whole part.
-pub(super) fn bytes(value: f64) -> String {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.iter().find_map(|(power, name)| {
-        let size = f64::from(*power).exp2();
-        (value >= size).then(|| format!("{:.1} {name}", value / size))
-    });
-    unit.unwrap_or_else(|| format!("{value:.0} B"))
-}
-
-/// The two largest units of a duration.
-pub(super) fn duration(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,11 +367,5 @@ shard  connections  deliveries/s   bytes out/s   turns/s
             line.contains("1,000,000") && line.contains("100.5 MiB"),
             "{line}"
         );
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        let told = [5_000, 65_000, 3_600_000, 90_000_000].map(duration);
-        assert_eq!(told, ["5s", "1m05s", "1h00m", "1d01h"]);
     }
 }

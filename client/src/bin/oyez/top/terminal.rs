@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::screen::Size;
+use super::format::Size;
 use crate::failure::Failure;
 
 /// Alternate screen, no cursor, and lines that are too long are cut: broken ones would push the screen up.

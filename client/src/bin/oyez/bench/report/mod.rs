@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::memory::Growth;
-use super::stage::Stage;
 use super::times::{Rates, Summary, Timeline, Times};
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
@@ -43,11 +42,7 @@ pub(crate) enum Unit {
 }
 
 impl Report {
-    pub(crate) fn new(bench: &'static str, stage: &Stage) -> Self {
-        Self::of(bench, stage.target.name())
-    }
-
-    fn of(bench: &'static str, target: &'static str) -> Self {
+    pub(crate) fn new(bench: &'static str, target: &'static str) -> Self {
         Self {
             bench,
             target,
@@ -269,7 +264,7 @@ mod tests {
         (1..=1_000).for_each(|ms| times.record_ns(ms * 1_000_000));
         let mut timeline = Timeline::default();
         (0..50u32).for_each(|slot| timeline.add(u64::from(slot) * 10_000_000, 10 + slot));
-        let mut report = Report::of("fanout", "oyez");
+        let mut report = Report::new("fanout", "oyez");
         report
             .parameter("subscribers", 10_000)
             .parameter("mode", "<seq>")

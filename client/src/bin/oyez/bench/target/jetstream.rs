@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::nats::{HELLO, NONSENSE, Nats, inbox};
-use super::peer::{
+use super::dialect::{
     Dialect, LINE_END, SLOT_DIGITS, Said, line, quoted, read_slot, size, write_slot,
 };
+use super::nats::{HELLO, NONSENSE, Nats, inbox};
 
 /// What the subscription is called that hears of the stream; an inbox is called like its slot.
 const CREATION: &[u8] = b"stream";

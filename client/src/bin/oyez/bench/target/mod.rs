@@ -1,6 +1,7 @@
 //! What is put under load. A target says where to connect, what to say there, and what the answers mean; sockets,
 //! threads, pacing and figures are the bench's. One file per target.
 
+mod dialect;
 pub(crate) mod floor;
 mod jetstream;
 mod mqtt;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::peer::{Dialect, PAYLOAD_MAX, Said};
+use super::dialect::{Dialect, PAYLOAD_MAX, Said};
 
 /// First bytes of packets: type and flags.
 const CONNECT: u8 = 0x10;

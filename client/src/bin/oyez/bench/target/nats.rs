@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::peer::{
+use super::dialect::{
     Dialect, LINE_END, SLOT_DIGITS, Said, line, quoted, read_slot, size, write_slot,
 };
 

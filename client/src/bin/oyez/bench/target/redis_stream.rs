@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::peer::{Dialect, Said, line};
+use super::dialect::{Dialect, Said, line};
 use super::redis::{Item, NONSENSE, Redis, command, item};
 
 /// Items of the command before its fields: `XADD`, the topic, and `*` for a number of the server's choice.

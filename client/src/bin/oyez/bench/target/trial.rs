@@ -1,6 +1,7 @@
 //! What every dialect is tried with.
 
-use super::peer::{Dialect, PeerEar, Said, stamp_publication};
+use super::dialect::{Dialect, Said};
+use super::peer::{PeerEar, stamp_publication};
 use super::{Ear, Heard, Place, Stamp};
 use crate::bench::random::Random;
 

@@ -1,7 +1,7 @@
-//! The thread that carries a session: it writes what was handed over, waits for what lingers, and comes back after a
-//! loss. A second thread per connection reads.
+//! The thread that writes for a session: what was handed over, and what the time asks for; it comes back after a loss. A
+//! second thread per connection reads.
 //!
-//! Neither thread decides anything: [`State::next_step`](crate::state::State::next_step) does, from the state and
+//! Neither thread decides anything: [`SessionState`](crate::session_state::SessionState) does, from what was heard and
 //! the time.
 
 use std::io::{self, IoSlice, Write};
@@ -12,31 +12,31 @@ use std::thread::Builder;
 use bytes::{Buf, Bytes};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 
-use crate::backoff::{Backoff, Damages};
+use crate::backoff::Retry;
 use crate::connection::{Connection, is_timeout, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::inbox::Inbox;
 use crate::options::ConnectionEvent;
-use crate::session::Shared;
-use crate::state::{Ending, Step};
+use crate::session_state::Step;
+use crate::shared::Shared;
 
-/// Starts the courier. It ends with its session.
+/// Starts the writer. It ends with its session.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<()> {
-    let courier = Builder::new().name("oyez-courier".to_owned());
-    courier.spawn(move || {
+    let writer = Builder::new().name("oyez-writer".to_owned());
+    writer.spawn(move || {
         let mut last = LastWord {
             shared,
             error: ConnectError::Closed,
         };
-        last.error = carry(&last.shared, connection);
+        last.error = run(&last.shared, connection);
     })?;
     Ok(())
 }
 
-/// Ends the session when the courier does, also when it unwinds: an event hook may panic. Whoever waits would wait for
+/// Ends the session when the writer does, also when it unwinds: an event hook may panic. Whoever waits would wait for
 /// ever otherwise.
 struct LastWord {
     shared: Arc<Shared>,
@@ -46,73 +46,49 @@ struct LastWord {
 impl Drop for LastWord {
     fn drop(&mut self) {
         // The reader ends with the socket, if it is still there.
-        self.shared.state().end_abruptly();
+        self.shared.end_abruptly();
         self.shared.end(&self.error);
     }
 }
 
-/// Carries over one connection after the other until the session is over; returns why.
-fn carry(shared: &Arc<Shared>, mut connection: Connection) -> ConnectError {
-    let mut backoff = Backoff::new(shared.dialer.options.reconnect);
-    let mut damages = Damages::default();
+/// Serves one connection after the other until the session is over; returns why.
+fn run(shared: &Arc<Shared>, mut connection: Connection) -> ConnectError {
     loop {
-        let began_at = shared.time().now();
-        let answered = shared.state().ledger.answered();
-        let lost = serve(shared, connection);
-        shared.state().disconnected();
-        backoff.stood(shared.time().now().saturating_sub(began_at));
-        let Some(error) = lost else {
+        let Err(error) = serve(shared, connection) else {
             return ConnectError::Closed;
         };
-        if let Err(error) = judge_damage(shared, &mut damages, answered, &error) {
-            return error;
-        }
-        connection = match come_back(shared, &mut backoff, error) {
+        connection = match come_back(shared, error) {
             Ok(connection) => connection,
             Err(error) => return error,
         };
     }
 }
 
-/// Whether it is worth while to send the same again. `answered` records were so when the connection began.
-fn judge_damage(
-    shared: &Shared,
-    damages: &mut Damages,
-    answered: u64,
-    error: &ConnectionError,
-) -> Result<(), ConnectError> {
-    let state = shared.state();
-    if state.ledger.answered() > answered || state.ledger.is_empty() {
-        damages.progress();
-        return Ok(());
-    }
-    damages.lost(error)
-}
-
-/// Serves one connection until it is lost, or the session ends: then there is no error.
-fn serve(shared: &Arc<Shared>, connection: Connection) -> Option<ConnectionError> {
+/// Serves one connection until the session ends.
+///
+/// # Errors
+/// When the connection is lost before.
+fn serve(shared: &Arc<Shared>, connection: Connection) -> Result<(), ConnectionError> {
     let (socket, inbox) = (connection.socket, connection.inbox);
-    if let Err(error) = socket.set_read_timeout(None) {
-        return Some(error.into());
-    }
+    socket.set_read_timeout(None)?;
     shared.connected(&connection.terms, Arc::clone(&socket));
     let reader = {
         let (shared, socket) = (Arc::clone(shared), Arc::clone(&socket));
         let reader = Builder::new().name("oyez-reader".to_owned());
-        match reader.spawn(move || listen(&shared, &socket, inbox)) {
-            Ok(reader) => reader,
-            Err(error) => return Some(error.into()),
-        }
+        reader.spawn(move || read(&shared, &socket, inbox))?
     };
-    let lost = write_on(shared, &socket);
+    let served = write(shared, &socket);
     // The reader wakes up from its read and ends; the socket may be closed already.
     let _closed = socket.shutdown(Shutdown::Both);
     let _ended = reader.join();
-    lost
+    served
 }
 
-/// Writes until the connection is lost, or the session ends: then there is no error.
-fn write_on(shared: &Shared, socket: &TcpStream) -> Option<ConnectionError> {
+/// Takes one step after the other until the session ends.
+///
+/// # Errors
+/// When the connection is lost before.
+fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
     let mut out = Vec::new();
     loop {
         let now = shared.time().now();
@@ -120,18 +96,17 @@ fn write_on(shared: &Shared, socket: &TcpStream) -> Option<ConnectionError> {
         match step {
             Step::Write => {
                 if let Err(error) = write_all(shared, socket, &mut out) {
-                    return Some(error);
+                    shared.state().note_loss(error);
                 }
             }
             Step::FinishDue => shared.finish_due(now),
             Step::WaitUntil(until) => shared.time().wait(&shared.bell, until),
-            Step::Lost(error) => return Some(error),
-            Step::End => {
-                if shared.state().ending == Ending::Goodbye {
-                    say_goodbye(socket);
-                }
-                return None;
+            Step::Lost(error) => return Err(error),
+            Step::Goodbye => {
+                say_goodbye(socket);
+                return Ok(());
             }
+            Step::End => return Ok(()),
         }
     }
 }
@@ -157,21 +132,15 @@ fn write_all(
                     out[first].advance(written);
                 }
             }
-            Err(error) if is_timeout(error.kind()) => be_patient(shared)?,
+            Err(error) if is_timeout(error.kind()) => {
+                let now = shared.time().now();
+                shared.state().write_stalled(now)?;
+            }
             Err(error) => return Err(error.into()),
         }
     }
     out.clear();
     Ok(())
-}
-
-fn be_patient(shared: &Shared) -> Result<(), ConnectionError> {
-    let now = shared.time().now();
-    let mut state = shared.state();
-    if state.is_hopeless() {
-        return Err(ConnectionError::Closed);
-    }
-    state.judge(now).map(drop)
 }
 
 fn say_goodbye(mut socket: &TcpStream) {
@@ -187,18 +156,14 @@ fn say_goodbye(mut socket: &TcpStream) {
 }
 
 /// Reads until the connection is at its end, and says so.
-fn listen(shared: &Shared, socket: &TcpStream, mut inbox: Inbox) {
+fn read(shared: &Shared, socket: &TcpStream, mut inbox: Inbox) {
     loop {
         let mut state = shared.state();
-        let absorbed = state.absorb(&mut inbox);
-        let ended = absorbed.is_err();
-        if let Err(error) = absorbed {
-            state.note_loss(error);
-        }
+        let goes_on = state.take_in(&mut inbox);
         shared.announce(&state);
         drop(state);
         shared.bell.ring();
-        if ended {
+        if !goes_on {
             return;
         }
         if let Err(error) = read_once(socket, &mut inbox) {
@@ -210,26 +175,19 @@ fn listen(shared: &Shared, socket: &TcpStream, mut inbox: Inbox) {
     }
 }
 
-/// Tries to come back until it succeeds or the policy's patience is over.
-fn come_back(
-    shared: &Shared,
-    backoff: &mut Backoff,
-    mut error: ConnectionError,
-) -> Result<Connection, ConnectError> {
-    let time = shared.time();
+/// Tries to come back until it succeeds or the session ends.
+fn come_back(shared: &Shared, mut error: ConnectionError) -> Result<Connection, ConnectError> {
+    let (time, options) = (shared.time(), &shared.dialer.options);
     loop {
-        let delay = backoff.lost(&error, time.now(), |bound| time.random_below(bound))?;
-        let options = &shared.dialer.options;
+        let delay = shared.lost(&error)?;
         options.tell(&ConnectionEvent::Lost { error, delay });
-        let until = time.now() + delay;
         loop {
-            if shared.state().ending != Ending::None {
-                return Err(ConnectError::Closed);
+            let retry = shared.state().next_retry(time.now());
+            match retry {
+                Retry::PauseUntil(until) => time.pause(&shared.bell, until),
+                Retry::Dial => break,
+                Retry::End => return Err(ConnectError::Closed),
             }
-            if time.now() >= until {
-                break;
-            }
-            time.pause(&shared.bell, until);
         }
         match shared.dialer.dial() {
             Ok(connection) => {

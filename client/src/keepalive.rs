@@ -1,8 +1,8 @@
-//! What a subscription's caller, its heart and whoever closes it share: the socket's writing side.
+//! The writing side of a socket, and a thread that gives signs of life over it.
 //!
-//! The caller's own thread reads, so that a slow caller is a slow reader, and the broker's to wait for. The heart, a
-//! thread of its own, gives signs of life while the caller is busy elsewhere and cannot answer pings. A connection
-//! that nobody uses yet ([`crate::spare`]) has such a heart too.
+//! A subscription's caller reads in a thread of its own, so that a slow caller is a slow reader, and the broker's to wait
+//! for. The keepalive's thread speaks up while the caller is busy elsewhere and cannot answer pings, or while nobody uses
+//! the connection yet. The caller, the thread and whatever closes the subscription share the socket here.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,10 +14,8 @@ use std::time::Duration;
 use oyez_protocol::event::Heartbeat;
 
 use crate::lock::lock;
+use crate::silence::Beats;
 use crate::time::{Bell, Time};
-
-/// The heart beats twice per heartbeat that the broker expects.
-const BEATS_PER_HEARTBEAT: u32 = 2;
 
 #[derive(Debug)]
 struct Line {
@@ -25,24 +23,25 @@ struct Line {
     heartbeat: Duration,
 }
 
-/// Shared by a [`Subscription`](crate::Subscription), its heart and its [`Closer`]s.
+/// Shared by what reads from a connection, what may close it, and the thread that keeps it alive.
 #[derive(Debug)]
-pub(crate) struct Lifeline {
+pub(crate) struct Keepalive {
     line: Mutex<Line>,
     closed: AtomicBool,
     reading: AtomicBool,
     /// Ends the caller's pause before a reconnect.
     pub(crate) caller: Bell,
-    heart: Bell,
+    /// Ends the thread's wait for the next sign of life.
+    beat: Bell,
 }
 
-impl Lifeline {
-    /// A lifeline with its heart, which stops when it is closed.
+impl Keepalive {
+    /// Starts the thread, which ends when this is closed or released.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(time: Arc<dyn Time>, heartbeat: Duration) -> io::Result<Arc<Self>> {
-        let lifeline = Arc::new(Self {
+        let keepalive = Arc::new(Self {
             line: Mutex::new(Line {
                 socket: None,
                 heartbeat,
@@ -50,22 +49,21 @@ impl Lifeline {
             closed: AtomicBool::new(false),
             reading: AtomicBool::new(false),
             caller: Bell::new(),
-            heart: Bell::new(),
+            beat: Bell::new(),
         });
-        let (heart, born_at) = (Arc::clone(&lifeline), time.now());
+        let (beating, beats) = (Arc::clone(&keepalive), Beats::new(time.now()));
         Builder::new()
-            .name("oyez-heart".to_owned())
-            .spawn(move || heart.beat(&*time, born_at))?;
-        Ok(lifeline)
+            .name("oyez-keepalive".to_owned())
+            .spawn(move || beating.run(&*time, beats))?;
+        Ok(keepalive)
     }
 
-    fn beat(&self, time: &dyn Time, born_at: Duration) {
-        let mut due = born_at;
+    fn run(&self, time: &dyn Time, mut beats: Beats) {
         while !self.is_closed() {
-            let interval = lock(&self.line).heartbeat / BEATS_PER_HEARTBEAT;
-            due = (due + interval).max(time.now());
+            let heartbeat = lock(&self.line).heartbeat;
+            let due = beats.next(heartbeat, time.now());
             while !self.is_closed() && time.now() < due {
-                time.wait(&self.heart, due);
+                time.wait(&self.beat, due);
             }
             if !self.reading.load(Ordering::Relaxed) {
                 let mut pong = Vec::new();
@@ -92,11 +90,11 @@ impl Lifeline {
         shut(&mut lock(&self.line));
     }
 
-    /// The heart stops, and the connection is left to others.
+    /// The thread ends, and the connection is left to others.
     pub(crate) fn release(&self) {
         self.closed.store(true, Ordering::Release);
         lock(&self.line).socket = None;
-        self.heart.ring();
+        self.beat.ring();
     }
 
     /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
@@ -127,7 +125,7 @@ impl Lifeline {
         self.send(last);
         self.detach();
         self.caller.ring();
-        self.heart.ring();
+        self.beat.ring();
     }
 }
 

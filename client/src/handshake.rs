@@ -1,0 +1,179 @@
+//! The first words on a connection: what the broker's answer means, whether a hello is said again, and whether the
+//! connection can still be used when nobody has listened for a while. Pure.
+
+use oyez_protocol::Frame;
+use oyez_protocol::command::VERSION;
+use oyez_protocol::error::FrameError;
+use oyez_protocol::event::GoodbyeCode;
+
+use crate::error::ConnectionError;
+use crate::inbox::Inbox;
+use crate::terms::Terms;
+
+/// Times that a hello is said to one address.
+const HELLOS_MAX: u32 = 3;
+
+/// The hellos that one address was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hellos(u32);
+
+impl Default for Hellos {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Hellos {
+    /// Whether the hello is said again over a new connection, after the last one ended like this.
+    pub(crate) fn say_again(&mut self, error: &ConnectionError) -> bool {
+        let again = self.0 < HELLOS_MAX && is_unread(error);
+        self.0 += u32::from(again);
+        again
+    }
+}
+
+/// Whether the broker has not got the hello that was sent: it was damaged, or a part of it was not one any more.
+const fn is_unread(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::Goodbye {
+            code: GoodbyeCode::Damaged | GoodbyeCode::Silent,
+            ..
+        }
+    )
+}
+
+/// The terms of a broker whose welcome has arrived; none yet when more has to come.
+///
+/// # Errors
+/// When something else has arrived.
+pub(crate) fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionError> {
+    while let Some(frame) = inbox.next()? {
+        match frame {
+            Frame::Welcome(welcome) if welcome.version == VERSION => {
+                return Ok(Some(Terms::of(&welcome)));
+            }
+            Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye)),
+            Frame::Skipped { .. } => {}
+            _ => {
+                return Err(ConnectionError::Unexpected {
+                    what: "something other than a welcome of this protocol version",
+                });
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Takes in what has arrived over a connection that nobody uses yet; false when it was more than signs of life.
+///
+/// # Errors
+/// When it cannot become a frame.
+pub(crate) fn is_unused(inbox: &mut Inbox) -> Result<bool, FrameError> {
+    while let Some(frame) = inbox.next()? {
+        let alive = matches!(
+            frame,
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Skipped { .. }
+        );
+        if !alive {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::event::{Goodbye, Heartbeat, Welcome};
+    use oyez_protocol::limits::Limits;
+    use std::time::Duration;
+
+    fn greeting(version: u16, heartbeat_ms: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        Welcome {
+            version,
+            heartbeat_ms,
+            limits: Limits::DEFAULT,
+            inflight_records_max: 64,
+            inflight_bytes_max: 4 << 20,
+            instance: 1,
+            name: "broker",
+        }
+        .encode(&mut out);
+        out
+    }
+
+    fn arrived(bytes: &[u8]) -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.spare()[..bytes.len()].copy_from_slice(bytes);
+        inbox.filled(bytes.len());
+        inbox
+    }
+
+    fn goodbye(code: GoodbyeCode) -> ConnectionError {
+        let mut out = Vec::new();
+        Goodbye {
+            code,
+            retry_after_ms: 700,
+            reason: "so",
+        }
+        .encode(&mut out);
+        welcome(&mut arrived(&out)).unwrap_err()
+    }
+
+    #[test]
+    fn half_a_welcome_is_waited_for_and_a_whole_one_states_the_terms() {
+        let whole = greeting(VERSION, 9_000);
+        assert!(welcome(&mut arrived(&whole[..20])).unwrap().is_none());
+        let terms = welcome(&mut arrived(&whole)).unwrap().unwrap();
+        assert_eq!(terms.heartbeat, Duration::from_secs(9));
+        assert_eq!(terms.inflight_records_max, 64);
+        let terms = welcome(&mut arrived(&greeting(VERSION, 0)));
+        assert!(!terms.unwrap().unwrap().heartbeat.is_zero());
+    }
+
+    #[test]
+    fn a_welcome_of_another_version_and_any_other_frame_are_no_welcome() {
+        let mut ping = Vec::new();
+        Heartbeat { token: 1 }.encode_ping(&mut ping);
+        for bytes in [greeting(VERSION + 1, 1), ping] {
+            let error = welcome(&mut arrived(&bytes)).unwrap_err();
+            assert!(
+                matches!(error, ConnectionError::Unexpected { .. }),
+                "{error}"
+            );
+        }
+        let mut damaged = greeting(VERSION, 1);
+        damaged[17] ^= 1;
+        let error = welcome(&mut arrived(&damaged)).unwrap_err();
+        assert!(matches!(error, ConnectionError::Frame(_)), "{error}");
+    }
+
+    #[test]
+    fn a_hello_that_did_not_arrive_whole_is_said_three_times_and_a_refusal_once() {
+        let mut hellos = Hellos::default();
+        assert!(hellos.say_again(&goodbye(GoodbyeCode::Damaged)));
+        assert!(hellos.say_again(&goodbye(GoodbyeCode::Silent)));
+        assert!(!hellos.say_again(&goodbye(GoodbyeCode::Damaged)));
+        for code in [
+            GoodbyeCode::Full,
+            GoodbyeCode::Draining,
+            GoodbyeCode::Version,
+        ] {
+            assert!(!Hellos::default().say_again(&goodbye(code)), "{code:?}");
+        }
+        assert!(!Hellos::default().say_again(&ConnectionError::Closed));
+    }
+
+    #[test]
+    fn a_connection_is_unused_until_more_than_signs_of_life_came() {
+        let mut bytes = Vec::new();
+        assert!(is_unused(&mut arrived(&bytes)).unwrap());
+        Heartbeat { token: 1 }.encode_ping(&mut bytes);
+        Heartbeat { token: 2 }.encode_pong(&mut bytes);
+        assert!(is_unused(&mut arrived(&bytes)).unwrap());
+        bytes.extend(greeting(VERSION, 1));
+        assert!(!is_unused(&mut arrived(&bytes)).unwrap());
+    }
+}

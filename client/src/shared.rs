@@ -1,0 +1,186 @@
+//! What publishers, the writer and the reader of a session share.
+//!
+//! All meet in one [`SessionState`] under one lock, which is held for bookkeeping only, never across a system call. Lock
+//! order: a slot's batcher, then the state, then slots or socket.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::batch::Finished;
+use crate::connection::Dialer;
+use crate::error::{ConnectError, ConnectionError};
+use crate::ledger::{Interest, OriginId};
+use crate::lock::lock;
+use crate::session_state::SessionState;
+use crate::slot::BatchSlot;
+use crate::terms::Terms;
+use crate::time::{Bell, Time};
+
+/// The meeting place of publishers, writer and reader.
+pub(crate) struct Shared {
+    state: Mutex<SessionState>,
+    settled: Condvar,
+    /// Whether a publisher must look at the state before it goes on.
+    attention: AtomicBool,
+    slots: Mutex<Vec<Weak<BatchSlot>>>,
+    /// Kept to be shut down.
+    socket: Mutex<Option<Arc<TcpStream>>>,
+    pub(crate) bell: Bell,
+    pub(crate) dialer: Dialer,
+}
+
+impl Shared {
+    pub(crate) fn new(dialer: Dialer, terms: &Terms) -> Self {
+        let now = dialer.options.time.now();
+        let state = SessionState::new(terms, dialer.options.reconnect, now);
+        Self {
+            state: Mutex::new(state),
+            settled: Condvar::new(),
+            attention: AtomicBool::new(false),
+            slots: Mutex::default(),
+            socket: Mutex::default(),
+            bell: Bell::new(),
+            dialer,
+        }
+    }
+
+    pub(crate) fn time(&self) -> &dyn Time {
+        &*self.dialer.options.time
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SessionState> {
+        lock(&self.state)
+    }
+
+    /// Whether a publisher must look at the state before it goes on.
+    pub(crate) fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Acquire)
+    }
+
+    /// The state has changed: tell whoever waits for it.
+    pub(crate) fn announce(&self, state: &SessionState) {
+        self.attention
+            .store(state.wants_attention(), Ordering::Release);
+        self.settled.notify_all();
+    }
+
+    /// Waits until `ready` finds something.
+    pub(crate) fn await_state<T>(
+        &self,
+        mut ready: impl FnMut(&mut SessionState) -> Option<T>,
+    ) -> T {
+        let mut state = self.state();
+        loop {
+            if let Some(found) = ready(&mut state) {
+                self.announce(&state);
+                return found;
+            }
+            state = self
+                .settled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Another publisher's slot. The caller holds the state, so that no change of the limits is missed.
+    pub(crate) fn register(&self, _held: &SessionState, slot: &Arc<BatchSlot>) {
+        lock(&self.slots).push(Arc::downgrade(slot));
+    }
+
+    /// The slots of all publishers that are still there.
+    fn slots(&self) -> Vec<Arc<BatchSlot>> {
+        let mut slots = lock(&self.slots);
+        slots.retain(|slot| slot.strong_count() > 0);
+        slots.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn submit(&self, origin: OriginId, interest: Interest, done: Vec<Finished>) {
+        if done.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.submit(origin, interest, done);
+        self.announce(&state);
+        drop(state);
+        self.bell.ring();
+    }
+
+    /// Finishes all batches that are due, and notes when the next one is.
+    pub(crate) fn finish_due(&self, now: Duration) {
+        self.state().forget_linger();
+        for slot in self.slots() {
+            let (mut done, mut batcher) = (Vec::new(), lock(&slot.batcher));
+            if let Some(due) = batcher.finish_due(now, &mut done) {
+                self.note_linger(due);
+            }
+            self.submit(slot.origin, Interest::Publisher, done);
+        }
+    }
+
+    pub(crate) fn finish_all(&self) {
+        for slot in self.slots() {
+            self.finish(&slot);
+        }
+    }
+
+    /// Finishes everything that the slot has gathered.
+    pub(crate) fn finish(&self, slot: &BatchSlot) {
+        let (mut done, mut batcher) = (Vec::new(), lock(&slot.batcher));
+        batcher.finish_all(&mut done);
+        self.submit(slot.origin, Interest::Publisher, done);
+    }
+
+    pub(crate) fn note_linger(&self, due: Duration) {
+        let sooner = self.state().note_linger(due);
+        if sooner {
+            self.bell.ring();
+        }
+    }
+
+    /// A connection stands: everybody keeps to its terms from here on.
+    pub(crate) fn connected(&self, terms: &Terms, socket: Arc<TcpStream>) {
+        let now = self.time().now();
+        let mut state = self.state();
+        state.connected(terms, now);
+        *lock(&self.socket) = Some(socket);
+        self.announce(&state);
+        let slots = self.slots();
+        drop(state);
+        for slot in slots {
+            let (mut done, mut batcher) = (Vec::new(), lock(&slot.batcher));
+            batcher.agree(terms.limits, &mut done);
+            self.submit(slot.origin, Interest::Publisher, done);
+        }
+    }
+
+    /// A connection is lost, or an attempt to connect has failed: how long to stay away.
+    ///
+    /// # Errors
+    /// When the session cannot go on.
+    pub(crate) fn lost(&self, error: &ConnectionError) -> Result<Duration, ConnectError> {
+        let time = self.time();
+        let mut state = self.state();
+        *lock(&self.socket) = None;
+        state.lost(error, time.now(), |bound| time.random_below(bound))
+    }
+
+    /// The session ends at once.
+    pub(crate) fn end_abruptly(&self) {
+        let mut state = self.state();
+        state.end_abruptly();
+        if let Some(socket) = &*lock(&self.socket) {
+            // It may be closed already.
+            let _closed = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// The session is over: nothing will be sent or settled any more.
+    pub(crate) fn end(&self, error: &ConnectError) {
+        let mut state = self.state();
+        *lock(&self.socket) = None;
+        state.end(error);
+        self.announce(&state);
+    }
+}

@@ -1,0 +1,114 @@
+//! Which file of the library may know which: decisions know no threads, sockets or clocks, and no two files know each
+//! other.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure here is a failure of the test"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Decisions and values. Each file may know those before it.
+const PURE: [&str; 16] = [
+    "address",
+    "error",
+    "message",
+    "delivery",
+    "terms",
+    "inbox",
+    "handshake",
+    "silence",
+    "backoff",
+    "batch",
+    "ledger",
+    "query",
+    "cursor",
+    "intake",
+    "session_state",
+    "subscription_state",
+];
+
+/// Threads, sockets, the clock, and the handles on top. Each file may know those before it, and all of [`PURE`].
+const RIM: [&str; 13] = [
+    "lock",
+    "time",
+    "options",
+    "connection",
+    "keepalive",
+    "spare",
+    "slot",
+    "shared",
+    "writer",
+    "session",
+    "publisher",
+    "subscription",
+    "client",
+];
+
+/// What a pure file cannot use.
+const IMPURE: [&str; 8] = [
+    "std::net",
+    "std::thread",
+    "std::fs",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Instant",
+    "SystemTime",
+];
+
+/// The source of a file, without its tests.
+fn source(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{name}.rs"));
+    let text = fs::read_to_string(path).unwrap();
+    let tests = text.find("#[cfg(test)]\nmod tests");
+    text[..tests.unwrap_or(text.len())].to_owned()
+}
+
+/// The files that a source names.
+fn known(source: &str) -> BTreeSet<&str> {
+    let paths = source.split("crate::").skip(1);
+    paths
+        .map(|path| {
+            let end = path.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            &path[..end.unwrap_or(path.len())]
+        })
+        .filter(|name| PURE.contains(name) || RIM.contains(name))
+        .collect()
+}
+
+#[test]
+fn every_file_has_its_place() {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let names = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".rs").map(str::to_owned)
+    });
+    let names: BTreeSet<String> = names.filter(|name| name != "lib").collect();
+    let placed = PURE.iter().chain(&RIM).map(|name| (*name).to_owned());
+    assert_eq!(names, placed.collect());
+}
+
+#[test]
+fn a_file_knows_only_files_before_it() {
+    let order: Vec<&str> = PURE.iter().chain(&RIM).copied().collect();
+    for (place, name) in order.iter().enumerate() {
+        let source = source(name);
+        let known = known(&source);
+        let later: Vec<&&str> = known
+            .iter()
+            .filter(|n| order[place..].contains(n))
+            .collect();
+        assert!(later.is_empty(), "{name} knows {later:?}");
+    }
+}
+
+#[test]
+fn decisions_know_no_threads_sockets_or_clocks() {
+    for name in PURE {
+        let source = source(name);
+        let found = IMPURE.iter().find(|word| source.contains(*word));
+        assert_eq!(found, None, "in {name}");
+    }
+}
