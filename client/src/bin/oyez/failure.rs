@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oyez_client::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
 
-use crate::output::say;
+use crate::say::say;
 
 /// Why a command ends early.
 #[derive(Debug)]

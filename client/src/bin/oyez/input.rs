@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::failure::Failure;
-use crate::output::say;
+use crate::say::say;
 
 /// Bytes read at once.
 const BUFFER_SIZE: usize = 256 << 10;

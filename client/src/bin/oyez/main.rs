@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod progress;
 mod publish;
+mod say;
 mod stats;
 mod subscribe;
 mod top;
@@ -21,7 +22,7 @@ use clap::{Parser, Subcommand};
 use oyez_client::{Client, ConnectOptions, ConnectionEvent};
 
 use crate::failure::Failure;
-use crate::output::say;
+use crate::say::say;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -17,13 +17,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Says something on standard error. Control characters in it are escaped, for names and reasons come from elsewhere;
-/// nobody listening there is no failure.
-pub(crate) fn say(text: &str) {
-    let lines: Vec<String> = text.lines().map(shown).collect();
-    let _unheard = writeln!(io::stderr(), "{}", lines.join("\n"));
-}
-
 /// Prints one JSON object on a line of its own.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_vec(value)
@@ -78,19 +71,6 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A name as a terminal may be shown it: control characters are escaped.
-pub(crate) fn shown(name: &str) -> String {
-    let mut text = String::new();
-    for c in name.chars() {
-        if c.is_control() {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,10 +79,5 @@ mod tests {
     fn numbers_are_grouped_by_thousands() {
         let grouped: Vec<String> = [0, 999, 1000, 1_234_567].map(grouped).to_vec();
         assert_eq!(grouped, ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn a_name_cannot_command_the_terminal() {
-        assert_eq!(shown("a\x1b[2J/ü"), "a\\u{1b}[2J/ü");
     }
 }

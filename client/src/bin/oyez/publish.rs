@@ -13,8 +13,9 @@ use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
 use crate::input::Input;
-use crate::output::{Format, grouped, print_json, say};
+use crate::output::{Format, grouped, print_json};
 use crate::progress::Progress;
+use crate::say::say;
 use crate::topic;
 
 /// No broker takes larger messages: the protocol's largest record.

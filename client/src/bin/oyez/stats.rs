@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::Shared;
 use crate::failure::Failure;
-use crate::output::{Format, grouped, print_json, print_table, shown};
+use crate::output::{Format, grouped, print_json, print_table};
+use crate::say::shown;
 
 const SLOWEST_TITLES: [&str; 5] = [
     "slowest",

@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
-use crate::output::say;
+use crate::say::say;
 use crate::topic;
 
 /// Bytes gathered for one write, as long as more messages are at hand.

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::Shared;
 use crate::failure::Failure;
-use crate::output::{Format, grouped, print_json, print_table, shown};
+use crate::output::{Format, grouped, print_json, print_table};
+use crate::say::shown;
 
 /// What `oyez topics` is told.
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use super::target::Greeting;
 use super::target::floor::FloorOptions;
 use crate::Shared;
 use crate::failure::Failure;
-use crate::output::say;
+use crate::say::say;
 
 /// Bytes of a message that everybody misses, and how many of them are on their way at once.
 const MISSED_BYTES: usize = 200;

@@ -21,7 +21,8 @@ use super::target::oyez::{OyezOptions, OyezTarget};
 use super::target::{Greeting, Target};
 use crate::Shared;
 use crate::failure::Failure;
-use crate::output::{grouped, say};
+use crate::output::grouped;
+use crate::say::say;
 
 /// Time between two looks at what the threads tell.
 const LOOK: Duration = Duration::from_millis(5);

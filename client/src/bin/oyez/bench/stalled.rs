@@ -17,7 +17,8 @@ use super::report::{Report, Unit};
 use super::stage::{Publishing, Stage};
 use crate::duration;
 use crate::failure::Failure;
-use crate::output::{grouped, say};
+use crate::output::grouped;
+use crate::say::say;
 
 /// Receive buffer of who stops reading: the kernel makes the least of it that it can.
 const RECEIVE_BYTES: u32 = 1;

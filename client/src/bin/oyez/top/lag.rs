@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::format::{Size, bytes, duration};
-use crate::output::{grouped, shown};
+use crate::output::grouped;
+use crate::say::shown;
 
 /// Marks of the longest bar.
 const BAR: f64 = 8.0;

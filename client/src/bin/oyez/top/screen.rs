@@ -2,7 +2,8 @@
 
 use super::format::{Size, bytes, duration};
 use super::sample::{Figures, Quantiles, Sample, ShardFigures};
-use crate::output::{grouped, shown};
+use crate::output::grouped;
+use crate::say::shown;
 
 /// The column titles of [`line`].
 pub(super) const TITLES: &str = "  uptime  connections    msgs in/s   msgs out/s  deliveries/s    bytes in/s   bytes out/s   ratio  \
