@@ -14,12 +14,15 @@ use slab::Slab;
 use crate::clock::Clock;
 use crate::error::ShardError;
 use crate::measure::turn_cpu::TurnCpu;
+use crate::parts::allowance::Allowance;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, ReadBudget, SEND_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feeds::Registry;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
+use crate::parts::lag::LagSurveys;
+use crate::parts::listings::Listings;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
 use crate::parts::publishes::Publishes;
@@ -30,14 +33,14 @@ use crate::parts::subscription::NUMBER_MAX;
 use crate::parts::timers::Timers;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
-use crate::turn::accept::Listener;
+use crate::turn::accept::{Accepting, Listener};
 use crate::turn::catchup::Catchup;
 use crate::turn::drain::Drain;
 use crate::turn::fanout::TopicsWithNews;
 use crate::turn::heartbeat::Watch;
 use crate::turn::hold::release_due;
-use crate::turn::lag::LagSurveys;
-use crate::turn::query::{Allowance, Listings};
+use crate::turn::lag;
+use crate::turn::query::{add_topics, ask_topics, tell_topics};
 use crate::turn::read::BUFFER_BYTES;
 use crate::turn::room::make_room;
 
@@ -93,8 +96,6 @@ pub(crate) struct Shard {
     waker: Waker,
     /// Something is to be tried again in a moment: what others have no room for, or accepting.
     pub(crate) retry: bool,
-    /// Accepting has to wait a little: the system is short of memory or descriptors.
-    pub(crate) accept_later: bool,
     /// Something has become free in this turn that a paused session may have waited for.
     pub(crate) freed: bool,
 }
@@ -172,7 +173,6 @@ impl Shard {
             awake: parts.awake,
             waker: parts.waker,
             retry: false,
-            accept_later: false,
             freed: false,
             here: Here {
                 id: parts.id,
@@ -246,8 +246,7 @@ impl Shard {
         self.deliver_acks();
         release_due(&self.here, &mut self.sessions, &mut self.held);
         self.flush_sessions();
-        self.measure_lag();
-        self.tell_topics();
+        self.answer_questions();
         let unsaid = self.outbox.finish_turn();
         let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
         self.here.metrics().storage_us.record(in_storage_us);
@@ -261,6 +260,31 @@ impl Shard {
         self.freed |= self.outbox.has_room_again();
         if std::mem::take(&mut self.freed) {
             self.sessions.try_paused();
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            let mut accepting = Accepting {
+                here: &self.here,
+                listener,
+                sessions: &mut self.sessions,
+                timers: &mut self.timers,
+                poll: self.poll.registry(),
+            };
+            accepting.run();
+        }
+    }
+
+    /// Goes on with what is asked about the broker.
+    fn answer_questions(&mut self) {
+        let seen = (&self.sessions, &self.registry);
+        for counted in lag::measure(&self.here, &mut self.lag, seen, &mut self.outbox) {
+            self.freed |= lag::add(&self.here, &mut self.lag, &mut self.sessions, counted);
+        }
+        let (listings, outbox) = (&mut self.listings, &mut self.outbox);
+        for page in tell_topics(&self.here, listings, &mut self.logs, outbox) {
+            self.freed |= add_topics(&self.here, listings, &mut self.sessions, page);
         }
     }
 
@@ -306,7 +330,7 @@ impl Shard {
             || self.can_start_catchups()
             || self.lag.is_wanted()
             || self.listings.is_wanted()
-            || (!self.accept_later && self.listener.as_ref().is_some_and(Listener::has_more))
+            || self.listener.as_ref().is_some_and(Listener::has_more)
             || self.logs.have_news()
     }
 
@@ -316,11 +340,12 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         let now = self.here.now.monotonic_ms;
+        let short = self.listener.as_ref().is_some_and(Listener::is_short);
         let files = self.logs.close_idle_files(now);
         [
             self.timers.wait_ms(now),
             self.logs.wait_ms(now),
-            (self.retry || self.outbox.is_refused()).then_some(RETRY_MS),
+            (self.retry || short || self.outbox.is_refused()).then_some(RETRY_MS),
             self.allowance.wait_ms(),
             self.held.wait_ms(now),
             self.drain.wait_ms(),
@@ -414,10 +439,18 @@ impl Shard {
                     from,
                     listing,
                     after,
-                } => self.ask_topics(from, listing, after),
-                Message::Topics { listing, page } => self.add_topics(listing, page),
+                } => ask_topics(&mut self.listings, &self.logs, from, listing, after),
+                Message::Topics { listing, page } => {
+                    let told = (listing, page);
+                    let (listings, sessions) = (&mut self.listings, &mut self.sessions);
+                    self.freed |= add_topics(&self.here, listings, sessions, told);
+                }
                 Message::MeasureLag { from, survey } => self.lag.ask(from, survey),
-                Message::Lag { survey, lag } => self.add_lag(survey, *lag),
+                Message::Lag { survey, lag } => {
+                    let counted = (survey, *lag);
+                    let (surveys, sessions) = (&mut self.lag, &mut self.sessions);
+                    self.freed |= lag::add(&self.here, surveys, sessions, counted);
+                }
             }
         }
         true

@@ -15,11 +15,11 @@ use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
+use crate::parts::lag::Lag;
 use crate::parts::parcel::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
 use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
 use crate::sys::waker::Waker;
-use crate::turn::lag::Lag;
 
 /// Parcels of publishes that may wait for one shard; where there are more, each sender fills up the one it has.
 const PARCELS_MAX: usize = 256;

@@ -1,5 +1,6 @@
 //! What a shard is made of. A part owns its data; the steps of a turn borrow the few parts that they need.
 
+pub(crate) mod allowance;
 pub(crate) mod awake;
 pub(crate) mod budget;
 pub mod chain;
@@ -8,6 +9,8 @@ pub(crate) mod feed;
 pub(crate) mod feeds;
 pub(crate) mod held;
 pub(crate) mod here;
+pub(crate) mod lag;
+pub(crate) mod listings;
 pub(crate) mod logs;
 pub(crate) mod mail;
 pub(crate) mod parcel;

@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering;
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Token};
+use mio::{Interest, Registry, Token};
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use tracing::warn;
 
 use crate::parts::ending::FULL_RETRY_MS;
+use crate::parts::here::Here;
 use crate::parts::session::SessionId;
-use crate::shard::Shard;
+use crate::parts::sessions::Sessions;
+use crate::parts::timers::Timers;
 use crate::sys::socket;
 
 /// Connections accepted in one turn, 2 to 3 ms; the rest wait in the backlog for the next one.
@@ -29,6 +31,8 @@ pub(crate) struct Listener {
     spare: Option<File>,
     /// The system has been short of something since the last connection.
     short: bool,
+    /// Accepting has to wait a little for that.
+    later: bool,
 }
 
 impl Listener {
@@ -39,6 +43,7 @@ impl Listener {
             ready: true,
             spare: Some(File::open("/dev/null")?),
             short: false,
+            later: false,
         })
     }
 
@@ -50,8 +55,14 @@ impl Listener {
         self.ready = true;
     }
 
+    /// Whether there may be connections to accept at once.
     pub(crate) const fn has_more(&self) -> bool {
-        self.ready
+        self.ready && !self.later
+    }
+
+    /// Whether there may be some to accept in a moment.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.later
     }
 
     /// The next connection; `None` when there is none for the moment.
@@ -113,28 +124,35 @@ enum Accepted {
     Later,
 }
 
-impl Shard {
+/// What accepting needs.
+pub(crate) struct Accepting<'a> {
+    pub(crate) here: &'a Here,
+    pub(crate) listener: &'a mut Listener,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) timers: &'a mut Timers,
+    /// Where new sockets are watched.
+    pub(crate) poll: &'a Registry,
+}
+
+impl Accepting<'_> {
     /// Accepts what has come, up to the turn's bound.
-    pub(crate) fn accept(&mut self) {
-        self.accept_later = false;
+    pub(crate) fn run(&mut self) {
+        self.listener.later = false;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listener.as_mut().filter(|l| l.ready) else {
+            if !self.listener.ready {
                 return;
-            };
-            match listener.next() {
+            }
+            match self.listener.next() {
                 None => return,
                 Some(Accepted::Gone) => {}
                 Some(Accepted::Later) => {
                     self.here.metrics().accepts_failed.add(1);
-                    self.retry = true;
-                    self.accept_later = true;
+                    self.listener.later = true;
                     return;
                 }
                 Some(Accepted::NoRoom(stream)) => {
                     self.turn_away(stream, "the broker has no descriptor left");
-                    if let Some(listener) = &mut self.listener {
-                        listener.restore();
-                    }
+                    self.listener.restore();
                 }
                 Some(Accepted::Connection(stream)) => self.welcome(stream),
             }
@@ -142,60 +160,57 @@ impl Shard {
     }
 
     fn welcome(&mut self, mut stream: TcpStream) {
-        let total = self.here.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let full = total >= self.here.shared.config.max_connections;
-        if self.sessions.len() >= self.here.shared.connections_per_shard {
-            self.here.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let shared = &self.here.shared;
+        if self.sessions.len() >= shared.connections_per_shard {
             self.turn_away(
                 stream,
                 "this shard of the broker has as many connections as it may",
             );
             return;
         }
+        let total = shared.connections.fetch_add(1, Ordering::Relaxed);
+        let is_full = total >= shared.config.max_connections;
         let id = self
             .sessions
             .insert_with(self.here.tick(), |id: SessionId| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 let token: Token = id.token();
-                let registered = self.poll.registry().register(&mut stream, token, interest);
+                let registered = self.poll.register(&mut stream, token, interest);
                 (stream, registered)
             });
-        match id {
-            Ok(id) => {
-                self.here.metrics().connections_accepted.add(1);
-                self.here.metrics().connections.add(1);
-                let config = &self.here.shared.config;
-                let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
-                self.timers
-                    .watch_silence(id, self.here.now.monotonic_ms + u64::from(wait_ms));
-                if full {
-                    self.here.metrics().connections_refused.add(1);
-                    let goodbye = Goodbye {
-                        code: GoodbyeCode::Full,
-                        retry_after_ms: FULL_RETRY_MS,
-                        reason: "the broker has as many connections as it may",
-                    };
-                    self.sessions.dismiss(&self.here, id, goodbye);
-                }
-            }
+        let Ok(id) = id else {
             // The connection died between its arrival and here.
-            Err(_) => {
-                self.here.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            }
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        self.here.metrics().connections_accepted.add(1);
+        self.here.metrics().connections.add(1);
+        let config = &shared.config;
+        let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
+        let due_ms = self.here.now.monotonic_ms + u64::from(wait_ms);
+        self.timers.watch_silence(id, due_ms);
+        if is_full {
+            self.here.metrics().connections_refused.add(1);
+            let goodbye = Goodbye {
+                code: GoodbyeCode::Full,
+                retry_after_ms: FULL_RETRY_MS,
+                reason: "the broker has as many connections as it may",
+            };
+            self.sessions.dismiss(self.here, id, goodbye);
         }
     }
 
-    fn turn_away(&mut self, stream: TcpStream, reason: &str) {
+    fn turn_away(&self, stream: TcpStream, reason: &str) {
         self.here.metrics().connections_refused.add(1);
-        self.scratch.clear();
+        let mut goodbye = Vec::new();
         Goodbye {
             code: GoodbyeCode::Full,
             retry_after_ms: FULL_RETRY_MS,
             reason,
         }
-        .encode(&mut self.scratch);
+        .encode(&mut goodbye);
         // A fresh socket has room for one frame; if not, closing says enough.
-        let _ = socket::send(stream.as_fd(), &[io::IoSlice::new(&self.scratch)]);
+        let _ = socket::send(stream.as_fd(), &[io::IoSlice::new(&goodbye)]);
         drop(stream);
     }
 }

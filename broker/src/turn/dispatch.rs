@@ -1,7 +1,7 @@
 //! From frames to what they ask for.
 
 use oyez_protocol::Frame;
-use oyez_protocol::command::{Hello, VERSION};
+use oyez_protocol::command::{Hello, Query, Question, VERSION};
 use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
 use tracing::debug;
 
@@ -10,6 +10,8 @@ use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{SessionId, Stage};
 use crate::parts::taken::{Taken, Until};
 use crate::shard::Shard;
+use crate::turn::lag;
+use crate::turn::query::{answer_stats, list_topics};
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
@@ -110,6 +112,37 @@ impl Shard {
         }
         self.here.metrics().sessions.add(1);
         Taken::Done
+    }
+
+    /// Answers a question about the broker, or begins to. One that takes more than is left of the questions' share is begun
+    /// all the same, and delays those after it.
+    fn query(&mut self, id: SessionId, query: &Query<'_>) -> Taken {
+        if !self.allowance.has_some() {
+            return Taken::Later(Until::Room);
+        }
+        let asked = match query.question {
+            Question::Stats => {
+                let sending = self.send_ring.as_ref().map_or("loop", |_| "ring");
+                let told = (&self.logs, &self.outbox, sending);
+                let asker = (id, query.id);
+                Ok(answer_stats(&self.here, &mut self.sessions, told, asker))
+            }
+            Question::Topics { after } => list_topics(
+                &self.here,
+                &mut self.listings,
+                (&self.logs, &mut self.outbox),
+                (id, query.id, after),
+            ),
+            Question::Lag => lag::ask(&self.here, &mut self.lag, &mut self.outbox, (id, query.id)),
+        };
+        match asked {
+            Ok(steps) => {
+                self.reading.spend(steps, 0);
+                self.allowance.spend(steps);
+                Taken::Done
+            }
+            Err(until) => Taken::Later(until),
+        }
     }
 
     fn pong(&mut self, id: SessionId, ping: Heartbeat) -> Taken {

@@ -1,0 +1,151 @@
+//! Lists of the broker's topics that are being gathered from all shards, and the pages that this shard is to tell.
+
+use std::collections::VecDeque;
+
+use oyez_protocol::limits::ANSWER_SIZE_MAX;
+use oyez_storage::{TopicCounts, TopicInfo, TopicPage};
+use slab::Slab;
+
+use crate::parts::session::SessionId;
+use crate::parts::taken::Until;
+
+/// Lists that one shard gathers at once; others wait.
+const LISTINGS_MAX: usize = 8;
+/// More rows than this do not fit into an answer, however short they are.
+const ROWS_MAX: usize = ANSWER_SIZE_MAX / ROW_BYTES_MIN;
+const ROW_BYTES_MIN: usize = 96;
+
+/// A list of topics that is being gathered from all shards.
+#[derive(Debug)]
+struct Listing {
+    session: SessionId,
+    request: u32,
+    waiting: usize,
+    topics: Vec<TopicInfo>,
+    /// There is more behind this name; what is known beyond it is told again later.
+    cut_at: Option<String>,
+}
+
+/// A page of this shard's topics that a shard waits for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) from: usize,
+    pub(crate) listing: usize,
+    pub(crate) after: Box<str>,
+    /// The topics that there were when it was asked for. Those that come meanwhile are not waited for.
+    pub(crate) counted: TopicCounts,
+}
+
+/// The lists of topics that a shard gathers, and the pages that it is to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Listings {
+    own: Slab<Listing>,
+    asked: VecDeque<Asked>,
+}
+
+impl Listings {
+    /// Begins a session's list, which so many shards are asked for; one of each session at a time, because gathering it
+    /// costs every shard something. Gives its number, or what it has to wait for.
+    pub(crate) fn begin(
+        &mut self,
+        session: SessionId,
+        request: u32,
+        shards: usize,
+    ) -> Result<usize, Until> {
+        if self
+            .own
+            .iter()
+            .any(|(_, listing)| listing.session == session)
+        {
+            return Err(Until::Answered);
+        }
+        if self.own.len() >= LISTINGS_MAX {
+            return Err(Until::Room);
+        }
+        Ok(self.own.insert(Listing {
+            session,
+            request,
+            waiting: shards,
+            topics: Vec::new(),
+            cut_at: None,
+        }))
+    }
+
+    /// A shard wants a page of this shard's topics.
+    pub(crate) fn ask(&mut self, asked: Asked) {
+        self.asked.push_back(asked);
+    }
+
+    /// The page that is waited for longest.
+    pub(crate) fn next_asked(&mut self) -> Option<Asked> {
+        self.asked.pop_front()
+    }
+
+    /// It cannot be told yet.
+    pub(crate) fn put_back(&mut self, asked: Asked) {
+        self.asked.push_front(asked);
+    }
+
+    /// A shard has told its topics. The last one makes the list complete, which is given.
+    pub(crate) fn add(&mut self, number: usize, page: TopicPage) -> Option<Complete> {
+        let listing = self.own.get_mut(number)?;
+        listing.add(page);
+        listing.waiting -= 1;
+        if listing.waiting > 0 {
+            return None;
+        }
+        let mut listing = self.own.remove(number);
+        if let Some(cut) = &listing.cut_at {
+            listing.topics.retain(|topic| topic.name <= *cut);
+        }
+        Some(Complete {
+            session: listing.session,
+            request: listing.request,
+            topics: listing.topics,
+            is_cut: listing.cut_at.is_some(),
+            makes_room: self.own.len() + 1 == LISTINGS_MAX,
+        })
+    }
+
+    /// Whether somebody waits for a page.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.asked.is_empty()
+    }
+}
+
+impl Listing {
+    /// Takes in what a shard has told, as far as an answer may have room for it.
+    fn add(&mut self, page: TopicPage) {
+        if page.more {
+            let last = page.topics.last().map(|topic| topic.name.clone());
+            self.cut(last);
+        }
+        self.topics.extend(page.topics);
+        self.topics
+            .sort_by(|left, right| left.name.cmp(&right.name));
+        if self.topics.len() > ROWS_MAX {
+            self.topics.truncate(ROWS_MAX);
+            let last = self.topics.last().map(|topic| topic.name.clone());
+            self.cut(last);
+        }
+    }
+
+    fn cut(&mut self, at: Option<String>) {
+        self.cut_at = match (self.cut_at.take(), at) {
+            (Some(before), Some(at)) => Some(before.min(at)),
+            (before, at) => before.or(at),
+        };
+    }
+}
+
+/// A list that all shards have told their part of.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    pub(crate) session: SessionId,
+    pub(crate) request: u32,
+    pub(crate) topics: Vec<TopicInfo>,
+    /// There is more behind the last of them.
+    pub(crate) is_cut: bool,
+    /// Others may have waited for the place of this one.
+    pub(crate) makes_room: bool,
+}
