@@ -93,6 +93,7 @@ pub mod doctor;
 mod ebb;
 mod ends;
 mod error;
+mod lend;
 mod measure;
 mod parts;
 mod plan;

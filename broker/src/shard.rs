@@ -1,48 +1,47 @@
 //! One shard: a thread and all it owns. This file is the turn; what happens in each step is in the file of its noun.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use oyez_protocol::event::PublishedEntry;
-use oyez_storage::{LogReader, Place, Store};
-use slab::Slab;
+use oyez_storage::{LogReader, Store};
 
 use crate::clock::Clock;
 use crate::error::ShardError;
+use crate::lend::{Parts, Stopping};
 use crate::measure::turn_cpu::TurnCpu;
-use crate::parts::allowance::Allowance;
 use crate::parts::awake::Awake;
-use crate::parts::budget::{Budget, ReadBudget, SEND_STEPS};
+use crate::parts::budget::Budget;
+use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
-use crate::parts::feeds::Registry;
+use crate::parts::feeds::Feeds;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
-use crate::parts::lag::LagSurveys;
-use crate::parts::listings::Listings;
 use crate::parts::logs::Logs;
-use crate::parts::mail::{Ack, Inbox, Message, Outbox};
+use crate::parts::mail::{Inbox, Message, Outbox};
 use crate::parts::publishes::Publishes;
-use crate::parts::session::{SessionId, Stage};
+use crate::parts::questions::Questions;
+use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::shared::{Phase, Shared};
-use crate::parts::subscription::NUMBER_MAX;
 use crate::parts::timers::Timers;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::turn::accept::{Accepting, Listener};
-use crate::turn::catchup::Catchup;
-use crate::turn::drain::Drain;
-use crate::turn::fanout::TopicsWithNews;
-use crate::turn::heartbeat::Watch;
+use crate::turn::drain::{self, Drain, Order, Seen};
+use crate::turn::end::end_sessions;
+use crate::turn::fanout::{take_news, walk_topics};
+use crate::turn::flush::Flushing;
 use crate::turn::hold::release_due;
-use crate::turn::lag;
+use crate::turn::publish::deliver_acks;
+use crate::turn::pump::pump;
 use crate::turn::query::{add_topics, ask_topics, tell_topics};
-use crate::turn::read::BUFFER_BYTES;
+use crate::turn::read::{BUFFER_BYTES, note_event};
 use crate::turn::room::make_room;
+use crate::turn::{catchup, lag, subscribe};
 
 /// Tokens of what is not a session; no session has a generation and a key this high at once.
 const LISTENER: Token = Token(usize::MAX);
@@ -56,48 +55,23 @@ const RETRY_MS: u64 = 1;
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
 pub(crate) struct Shard {
-    pub(crate) here: Here,
-    pub(crate) poll: Poll,
-    pub(crate) clock: Box<dyn Clock>,
+    poll: Poll,
+    clock: Box<dyn Clock>,
+    listener: Option<Listener>,
+    waker: Waker,
+    parts: Parts,
+    drain: Drain,
     turn_cpu: TurnCpu,
-    pub(crate) listener: Option<Listener>,
-    pub(crate) sessions: Sessions,
-    pub(crate) registry: Registry,
-    pub(crate) timers: Timers,
-    pub(crate) logs: Logs,
-    pub(crate) publishes: Publishes,
-    /// Small chains to many leave by it, where there is one.
-    pub(crate) send_ring: Option<SendRing>,
-    pub(crate) inbox: Inbox,
-    pub(crate) outbox: Outbox,
-    /// There is more that others have handed over than was taken.
-    pub(crate) publishes_left: bool,
+    /// Turns so far.
+    turns: usize,
     /// There is more that others have said than was heard.
     messages_left: bool,
-    pub(crate) acks: Vec<Ack>,
-    /// What this turn's reading may still take.
-    pub(crate) reading: ReadBudget,
-    pub(crate) topics_with_news: TopicsWithNews,
-    pub(crate) catchups: Slab<Catchup>,
-    pub(crate) catchups_waiting: VecDeque<SessionId>,
-    pub(crate) listings: Listings,
-    pub(crate) allowance: Allowance,
-    pub(crate) lag: LagSurveys,
-    pub(crate) held: Held,
-    // What follows is memory that turns use again and again.
-    pub(crate) chain: Chain,
-    pub(crate) entries: Vec<PublishedEntry>,
-    pub(crate) places_spare: Vec<Vec<Place>>,
-    pub(crate) buffer: Vec<u8>,
-    pub(crate) scratch: Vec<u8>,
-    pub(crate) next_nonce: u32,
-    pub(crate) drain: Drain,
-    pub(crate) awake: Awake,
-    waker: Waker,
-    /// Something is to be tried again in a moment: what others have no room for, or accepting.
-    pub(crate) retry: bool,
-    /// Something has become free in this turn that a paused session may have waited for.
-    pub(crate) freed: bool,
+    /// There are topics with news left.
+    news_left: bool,
+    /// Others had no room for something: to be tried again in a moment.
+    unsaid: bool,
+    /// Something has become free that a paused session may have waited for.
+    freed: bool,
 }
 
 /// What a shard is made of.
@@ -134,51 +108,40 @@ impl ShardParts {
 
 impl Shard {
     /// Must run in the shard's thread, after its descriptor table was unshared.
-    pub(crate) fn new(mut parts: ShardParts) -> io::Result<Self> {
-        let poll = parts.poll()?;
-        let (now, shared) = (parts.clock.now(), parts.shared);
-        shared.metrics[parts.id].take_store(&parts.store.stats());
-        let publishes = Publishes::new(parts.readers.len());
-        Ok(Self {
-            logs: Logs::new(parts.store, parts.readers, parts.storage_clock),
-            publishes,
-            poll,
-            clock: parts.clock,
-            turn_cpu: TurnCpu::default(),
-            listener: Some(parts.listener),
+    pub(crate) fn new(mut made_of: ShardParts) -> io::Result<Self> {
+        let poll = made_of.poll()?;
+        let (id, shared, now) = (made_of.id, made_of.shared, made_of.clock.now());
+        shared.metrics[id].take_store(&made_of.store.stats());
+        let parts = Parts {
             sessions: Sessions::new(shared.shards),
-            registry: Registry::default(),
             timers: Timers::new(now.monotonic_ms),
-            send_ring: parts.send_ring,
-            inbox: parts.inbox,
-            outbox: parts.outbox,
-            publishes_left: false,
-            messages_left: false,
-            acks: Vec::new(),
-            reading: ReadBudget::default(),
-            topics_with_news: TopicsWithNews::default(),
-            catchups: Slab::new(),
-            catchups_waiting: VecDeque::new(),
-            listings: Listings::default(),
-            allowance: Allowance::default(),
-            lag: LagSurveys::default(),
+            feeds: Feeds::default(),
+            publishes: Publishes::new(made_of.readers.len()),
+            logs: Logs::new(made_of.store, made_of.readers, made_of.storage_clock),
+            catchups: Catchups::default(),
+            inbox: made_of.inbox,
+            outbox: made_of.outbox,
             held: Held::default(),
+            questions: Questions::default(),
+            awake: made_of.awake,
+            send_ring: made_of.send_ring,
             chain: Chain::default(),
-            entries: Vec::new(),
-            places_spare: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
-            scratch: Vec::new(),
-            next_nonce: 0,
+            here: Here { id, shared, now },
+        };
+        Ok(Self {
+            poll,
+            clock: made_of.clock,
+            listener: Some(made_of.listener),
+            waker: made_of.waker,
+            parts,
             drain: Drain::default(),
-            awake: parts.awake,
-            waker: parts.waker,
-            retry: false,
+            turn_cpu: TurnCpu::default(),
+            turns: 0,
+            messages_left: false,
+            news_left: false,
+            unsaid: false,
             freed: false,
-            here: Here {
-                id: parts.id,
-                shared,
-                now,
-            },
         })
     }
 
@@ -189,149 +152,215 @@ impl Shard {
     pub(crate) fn run(mut self) -> Result<(), ShardError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut wait = Some(Duration::ZERO);
+        let mut undrained = None;
         loop {
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => result.map_err(ShardError::Poll)?,
             }
-            self.here.now = self.clock.now();
+            self.parts.here.now = self.clock.now();
             for event in &events {
                 self.take_event(event);
             }
-            match self.here.shared.phase() {
+            match self.parts.here.shared.phase() {
                 Phase::Serving => {}
-                Phase::Stopping => match self.drain_turn() {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {}
-                    Err(undrained) => {
-                        self.logs.abandon();
-                        return Err(undrained);
+                Phase::Stopping => match self.stop_turn() {
+                    Order::Over => break,
+                    Order::GiveUp => {
+                        undrained = drain::tell_of_undrained(&self.parts.logs.undrained());
                     }
+                    _ => {}
                 },
                 Phase::Failed => return Err(ShardError::Elsewhere),
             }
             let busy = self.turn()?;
             self.count_turn();
-            let awake_ms = self.awake.keep_up(self.here.now.monotonic_ms);
-            self.here.metrics().awake_ms.add(awake_ms);
             wait = self.wait(busy);
         }
+        let Some(undrained) = undrained else {
+            return Ok(());
+        };
+        self.parts.logs.abandon();
+        Err(undrained)
     }
 
     /// Everything between two waits, in the order that makes one submission and one wake-up per target enough. Tells
     /// whether there is more to do at once.
     fn turn(&mut self) -> Result<bool, ShardError> {
-        self.retry = false;
-        self.accept();
-        let turns = self.here.metrics().turns.get();
-        self.resume_paused();
+        let (stopping, parts) = (self.stopping(), &mut self.parts);
+        if let Some(listener) = &mut self.listener {
+            Accepting {
+                here: &parts.here,
+                listener,
+                sessions: &mut parts.sessions,
+                timers: &mut parts.timers,
+                poll: self.poll.registry(),
+            }
+            .run();
+        }
+        self.freed |= parts.questions.allowance.pass(parts.here.now.monotonic_ms);
+        self.freed |= parts.outbox.has_room_again();
+        if std::mem::take(&mut self.freed) {
+            parts.sessions.try_paused();
+        }
         // In turn, so that neither own publishers nor those of other shards take all the room of a log that is short
         // of it.
-        if turns.is_multiple_of(2) {
-            self.read_sessions();
-            self.take_publishes();
-        } else {
-            self.take_publishes();
-            self.read_sessions();
+        let own_first = self.turns.is_multiple_of(2);
+        if own_first {
+            parts.reading(stopping).run();
         }
-        self.outbox.send_parcels();
+        parts.publishing(stopping).take_publishes();
+        if !own_first {
+            parts.reading(stopping).run();
+        }
+        parts.outbox.send_parcels();
         self.messages_left = self.take_messages();
-        self.freed |= make_room(&self.here, &mut self.sessions);
-        self.pump()?;
-        self.look_after_sessions();
-        self.take_news();
-        self.walk_topics();
-        self.end_sessions();
-        self.start_catchups();
-        self.deliver_acks();
-        release_due(&self.here, &mut self.sessions, &mut self.held);
-        self.flush_sessions();
+        let parts = &mut self.parts;
+        self.freed |= make_room(&parts.here, &mut parts.sessions);
+        let (frees, populated) = pump(&mut parts.publishing(stopping))?;
+        self.freed |= frees;
+        for (token, outcome) in populated {
+            parts.serving().populated(token, outcome);
+        }
+        parts.watch(stopping).fire();
+        take_news(&mut parts.feeds, &mut parts.logs);
+        let (mut out, ring, chain) = parts.way_out();
+        self.news_left = walk_topics(&mut out, ring, chain);
+        let (mut members, timers) = parts.members();
+        end_sessions(&mut members, timers, stopping.is_begun);
+        parts.catchups.start_waiting(&mut parts.sessions);
+        deliver_acks(&parts.here, &mut parts.sessions, &mut parts.publishes);
+        release_due(&parts.here, &mut parts.sessions, &mut parts.held);
+        let (serving, turn) = (parts.serving(), self.turns);
+        Flushing { serving, turn }.run();
         self.answer_questions();
-        let unsaid = self.outbox.finish_turn();
-        let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
-        self.here.metrics().storage_us.record(in_storage_us);
-        self.retry |= unsaid;
+        let parts = &mut self.parts;
+        self.unsaid = parts.outbox.finish_turn();
+        let in_storage_us = parts.logs.finish_turn().map_err(ShardError::Submit)?;
+        parts.here.metrics().storage_us.record(in_storage_us);
         Ok(self.has_work())
-    }
-
-    /// Lets paused sessions try again, if something has become free that they may have waited for.
-    fn resume_paused(&mut self) {
-        self.freed |= self.allowance.pass(self.here.now.monotonic_ms);
-        self.freed |= self.outbox.has_room_again();
-        if std::mem::take(&mut self.freed) {
-            self.sessions.try_paused();
-        }
-    }
-
-    fn accept(&mut self) {
-        if let Some(listener) = &mut self.listener {
-            let mut accepting = Accepting {
-                here: &self.here,
-                listener,
-                sessions: &mut self.sessions,
-                timers: &mut self.timers,
-                poll: self.poll.registry(),
-            };
-            accepting.run();
-        }
     }
 
     /// Goes on with what is asked about the broker.
     fn answer_questions(&mut self) {
-        let seen = (&self.sessions, &self.registry);
-        for counted in lag::measure(&self.here, &mut self.lag, seen, &mut self.outbox) {
-            self.freed |= lag::add(&self.here, &mut self.lag, &mut self.sessions, counted);
+        let parts = &mut self.parts;
+        let (here, sessions, questions) = (&parts.here, &mut parts.sessions, &mut parts.questions);
+        let seen = (&*sessions, &parts.feeds);
+        for counted in lag::measure(here, &mut questions.lag, seen, &mut parts.outbox) {
+            self.freed |= lag::add(here, &mut questions.lag, sessions, counted);
         }
-        let (listings, outbox) = (&mut self.listings, &mut self.outbox);
-        for page in tell_topics(&self.here, listings, &mut self.logs, outbox) {
-            self.freed |= add_topics(&self.here, listings, &mut self.sessions, page);
+        let listings = &mut questions.listings;
+        for page in tell_topics(here, listings, &mut parts.logs, &mut parts.outbox) {
+            self.freed |= add_topics(here, listings, sessions, page);
         }
     }
 
-    fn look_after_sessions(&mut self) {
-        let mut watch = Watch {
-            here: &self.here,
-            sessions: &mut self.sessions,
-            timers: &mut self.timers,
-            draining: self.drain.is_begun(),
-        };
-        watch.fire();
-    }
-
-    fn flush_sessions(&mut self) {
-        let mut budget = Budget::FLUSHES;
-        for _ in 0..self.sessions.count_to_send() {
-            if budget.is_spent() {
-                return;
-            }
-            let Some(id) = self.sessions.next_to_send() else {
-                return;
+    /// Handles what other shards have said; tells whether there may be more.
+    fn take_messages(&mut self) -> bool {
+        let parts = &mut self.parts;
+        let mut budget = Budget::MESSAGES;
+        while !budget.is_spent() {
+            let Some(message) = parts.inbox.next_message() else {
+                return false;
             };
-            let visited = self.sessions.get(id).map_or(0, |s| s.subscriptions.len());
-            let before = self.here.metrics().bytes_out.get();
-            self.flush(id);
-            let bytes = self.here.metrics().bytes_out.get() - before;
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            budget.spend(SEND_STEPS + visited, bytes);
+            budget.spend(message.steps(), 0);
+            let (here, questions) = (&parts.here, &mut parts.questions);
+            match message {
+                Message::Published { from, acks } => {
+                    let empty = parts.publishes.tell_all(acks);
+                    parts.outbox.give_back(from, Message::EmptyAcks(empty));
+                }
+                Message::EmptyParcel(parcel) => parts.outbox.keep_parcel(parcel),
+                Message::EmptyAcks(acks) => parts.outbox.keep_acks(acks),
+                Message::Locate(ask) => {
+                    subscribe::locate(here, &mut parts.logs, &mut parts.outbox, &ask);
+                }
+                Message::Located { from, answer } => {
+                    self.freed |= parts.subscribing().answered(from, &answer);
+                }
+                Message::Resolve(ask) => {
+                    catchup::resolve(here, &mut parts.logs, &mut parts.outbox, ask);
+                }
+                Message::Resolved(answer) => parts.serving().resolved(answer),
+                Message::ListTopics {
+                    from,
+                    listing,
+                    after,
+                } => ask_topics(&mut questions.listings, &parts.logs, from, listing, after),
+                Message::Topics { listing, page } => {
+                    let (told, listings) = ((listing, page), &mut questions.listings);
+                    self.freed |= add_topics(here, listings, &mut parts.sessions, told);
+                }
+                Message::MeasureLag { from, survey } => questions.lag.ask(from, survey),
+                Message::Lag { survey, lag } => {
+                    let (counted, surveys) = ((survey, *lag), &mut questions.lag);
+                    self.freed |= lag::add(here, surveys, &mut parts.sessions, counted);
+                }
+            }
         }
+        true
+    }
+
+    fn stopping(&self) -> Stopping {
+        Stopping {
+            is_begun: self.drain.is_begun(),
+            refuses: self.drain.refuses(),
+        }
+    }
+
+    /// Goes on with the shutdown by at most one step.
+    fn stop_turn(&mut self) -> Order {
+        let parts = &mut self.parts;
+        let shared = &parts.here.shared;
+        let seen = Seen {
+            has_records: parts.outbox.has_records(),
+            has_publishes: parts.publishes.has_stalled() || parts.publishes.has_left(),
+            is_drained: parts.logs.is_drained() && parts.publishes.all_told() && !self.unsaid,
+            quiet: shared.shards_quiet.load(Ordering::Acquire),
+            drained: shared.shards_drained.load(Ordering::Acquire),
+            sessions: parts.sessions.len(),
+        };
+        let order = self.drain.advance(&parts.here, seen);
+        drain::count_shard(&parts.here, order);
+        match order {
+            Order::StopListening => {
+                if let Some(mut listener) = self.listener.take() {
+                    // Dropping the listener takes it out of the poll in any case.
+                    let _ = self.poll.registry().deregister(listener.source());
+                }
+            }
+            Order::CloseLogs => parts.logs.begin_drain(),
+            Order::Dismiss | Order::GiveUp => {
+                // Until nothing is left: what comes after the Goodbye is not sent.
+                while self.take_messages() {}
+                let parts = &mut self.parts;
+                deliver_acks(&parts.here, &mut parts.sessions, &mut parts.publishes);
+                drain::dismiss_all(&parts.here, &mut parts.sessions);
+            }
+            Order::Close => drain::close_all(&parts.here, &mut parts.sessions),
+            Order::Wait | Order::BeQuiet | Order::BeDrained | Order::Over => {}
+        }
+        order
     }
 
     fn has_work(&self) -> bool {
-        let waiting = self.sessions.has_paused() || self.publishes.has_stalled();
-        (self.freed && waiting)
-            || self.can_take_publishes()
+        let parts = &self.parts;
+        let (sessions, publishes, questions) =
+            (&parts.sessions, &parts.publishes, &parts.questions);
+        (self.freed && (sessions.has_paused() || publishes.has_stalled()))
+            || (publishes.has_left() && !publishes.is_full())
             || self.messages_left
-            || self.publishes.has_unsettled()
-            || self.sessions.has_some_to_read()
-            || self.sessions.room.has_some_again()
-            || self.sessions.has_some_to_end()
-            || self.sessions.count_to_send() > 0
-            || !self.topics_with_news.is_empty()
-            || self.can_start_catchups()
-            || self.lag.is_wanted()
-            || self.listings.is_wanted()
+            || publishes.has_unsettled()
+            || sessions.has_some_to_read()
+            || sessions.room.has_some_again()
+            || sessions.has_some_to_end()
+            || sessions.count_to_send() > 0
+            || self.news_left
+            || parts.catchups.can_start()
+            || questions.lag.is_wanted()
+            || questions.listings.is_wanted()
             || self.listener.as_ref().is_some_and(Listener::has_more)
-            || self.logs.have_news()
+            || parts.logs.have_news()
     }
 
     /// How long the next poll may wait.
@@ -339,18 +368,19 @@ impl Shard {
         if busy {
             return Some(Duration::ZERO);
         }
-        let now = self.here.now.monotonic_ms;
+        let parts = &mut self.parts;
+        let now = parts.here.now.monotonic_ms;
         let short = self.listener.as_ref().is_some_and(Listener::is_short);
-        let files = self.logs.close_idle_files(now);
+        let retry = self.unsaid || short || parts.outbox.is_refused();
         [
-            self.timers.wait_ms(now),
-            self.logs.wait_ms(now),
-            (self.retry || short || self.outbox.is_refused()).then_some(RETRY_MS),
-            self.allowance.wait_ms(),
-            self.held.wait_ms(now),
+            parts.timers.wait_ms(now),
+            parts.logs.wait_ms(now),
+            retry.then_some(RETRY_MS),
+            parts.questions.allowance.wait_ms(),
+            parts.held.wait_ms(now),
             self.drain.wait_ms(),
-            files,
-            self.awake.wait_ms(now),
+            parts.logs.close_idle_files(now),
+            parts.awake.wait_ms(now),
         ]
         .into_iter()
         .flatten()
@@ -368,96 +398,33 @@ impl Shard {
             WAKER => self.waker.drain(),
             // Being awake is all that it asks for; the turn takes what the disk has finished.
             DISK => {}
-            token => self.take_session_event(SessionId::from_token(token), event),
-        }
-    }
-
-    fn take_session_event(&mut self, id: SessionId, event: &mio::event::Event) {
-        let now_tick = self.here.tick();
-        let Some(session) = self.sessions.get_mut(id) else {
-            return; // Closed earlier in this turn.
-        };
-        if event.is_read_closed() || event.is_error() {
-            session.ended = true;
-        }
-        if event.is_writable() && session.blocked {
-            session.blocked = false;
-            if matches!(session.stage, Stage::Open | Stage::Closing) {
-                // A peer that takes bytes is alive.
-                session.heard_tick = now_tick;
-                session.pinged = false;
+            token => {
+                let (tick, id) = (self.parts.here.tick(), SessionId::from_token(token));
+                note_event(&mut self.parts.sessions, id, tick, event);
             }
-            self.sessions.queue_send(id);
-        }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.sessions.queue_read(id);
         }
     }
 
     /// Counts a turn that is over, and how long it took.
     fn count_turn(&mut self) {
-        let took_us = self.clock.elapsed_us() - self.here.now.monotonic_us;
+        self.turns += 1;
+        let parts = &mut self.parts;
+        let took_us = self.clock.elapsed_us() - parts.here.now.monotonic_us;
         let cpu_us = self.turn_cpu.finish_turn(took_us, &mut *self.clock);
-        let waiting_since_us = self.publishes.waiting_since_us().unwrap_or(0);
-        let metrics = self.here.metrics();
+        let awake_ms = parts.awake.keep_up(parts.here.now.monotonic_ms);
+        let metrics = parts.here.metrics();
         metrics.turns.add(1);
         metrics.turn_us.record(took_us);
+        metrics.awake_ms.add(awake_ms);
+        let waiting_since_us = parts.publishes.waiting_since_us().unwrap_or(0);
         metrics.waiting_since_us.set(waiting_since_us);
         if let Some(cpu_us) = cpu_us {
             let longest = metrics.turn_cpu_us_max.get();
             metrics.turn_cpu_us_max.set(longest.max(cpu_us));
         }
-        metrics
-            .input_bytes
-            .set(self.sessions.room.input.bytes() as u64);
-        metrics
-            .output_bytes
-            .set(self.sessions.room.output.bytes() as u64);
-        metrics.questions.set(self.outbox.questions() as u64);
-    }
-
-    /// Handles what other shards have said; tells whether there may be more.
-    pub(crate) fn take_messages(&mut self) -> bool {
-        let mut budget = Budget::MESSAGES;
-        while !budget.is_spent() {
-            let Some(message) = self.inbox.next_message() else {
-                return false;
-            };
-            budget.spend(message.steps(), 0);
-            match message {
-                Message::Published { from, mut acks } => {
-                    self.acks.append(&mut acks);
-                    self.outbox.give_back(from, Message::EmptyAcks(acks));
-                }
-                Message::EmptyParcel(parcel) => self.outbox.keep_parcel(parcel),
-                Message::EmptyAcks(acks) => self.outbox.keep_acks(acks),
-                Message::Locate(ask) => self.locate(&ask),
-                Message::Located { from, answer } => self.answered(from, &answer),
-                Message::Resolve(ask) => self.resolve(ask),
-                Message::Resolved(answer) => self.resolved(answer),
-                Message::ListTopics {
-                    from,
-                    listing,
-                    after,
-                } => ask_topics(&mut self.listings, &self.logs, from, listing, after),
-                Message::Topics { listing, page } => {
-                    let told = (listing, page);
-                    let (listings, sessions) = (&mut self.listings, &mut self.sessions);
-                    self.freed |= add_topics(&self.here, listings, sessions, told);
-                }
-                Message::MeasureLag { from, survey } => self.lag.ask(from, survey),
-                Message::Lag { survey, lag } => {
-                    let counted = (survey, *lag);
-                    let (surveys, sessions) = (&mut self.lag, &mut self.sessions);
-                    self.freed |= lag::add(&self.here, surveys, sessions, counted);
-                }
-            }
-        }
-        true
-    }
-
-    pub(crate) fn nonce(&mut self) -> u32 {
-        self.next_nonce = (self.next_nonce + 1) & NUMBER_MAX;
-        self.next_nonce
+        let room = &parts.sessions.room;
+        metrics.input_bytes.set(room.input.bytes() as u64);
+        metrics.output_bytes.set(room.output.bytes() as u64);
+        metrics.questions.set(parts.outbox.questions() as u64);
     }
 }

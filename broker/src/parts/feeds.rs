@@ -1,16 +1,24 @@
-//! The topics of one shard by name and by number.
+//! The topics of one shard by name and by number, and those with news that not everybody has.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
-use oyez_protocol::LogId;
+use oyez_protocol::{LogId, Offset};
 use oyez_storage::Place;
 use slab::Slab;
 
 use crate::parts::feed::{Topic, WINDOW_RECORDS_MAX, WINDOW_RECORDS_TIGHT};
+use crate::parts::logs::Logs;
+use crate::parts::subscription::{Delivery, NUMBER_MAX, Subscription, SubscriptionRef};
 
 /// Places that the windows of one shard remember together: 2 MiB.
 const WINDOW_PLACES_BUDGET: usize = 65_536;
+
+/// A topic with more subscriptions than this has many.
+const FEW_SUBSCRIPTIONS: usize = 16;
+/// Records of one log followed in one turn.
+const NEWS_PER_TURN: usize = 4096;
 
 /// Tables that share the names out: one that grows moves so many times fewer entries, so that a burst of new topics does
 /// not make a turn long. *With one table a turn took 49 ms on the way to 256,000 topics.*
@@ -18,21 +26,54 @@ const TABLES: usize = 256;
 
 /// The topics that somebody on this shard subscribes to.
 #[derive(Debug)]
-pub(crate) struct Registry {
+pub(crate) struct Feeds {
     hasher: RandomState,
     /// Numbers of topics, by the hash of the name.
     numbers: Box<[HashTable<u32>]>,
     topics: Slab<Topic>,
     window_places: usize,
+    /// Topics with news, by [`Audience`].
+    news: [VecDeque<u32>; 2],
+    last_nonce: u32,
 }
 
-impl Default for Registry {
+/// How many subscribe to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Few,
+    Many,
+}
+
+impl Audience {
+    fn of(topic: &Topic) -> Self {
+        if topic.subscriptions.len() > FEW_SUBSCRIPTIONS {
+            Self::Many
+        } else {
+            Self::Few
+        }
+    }
+}
+
+/// A subscription that was taken out of its topic's list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Removed {
+    pub(crate) log: LogId,
+    pub(crate) delivery: Delivery,
+    /// Key of the session whose subscription has moved into its slot.
+    pub(crate) moved: Option<u32>,
+    /// A walk over the list is under way.
+    pub(crate) is_walked: bool,
+}
+
+impl Default for Feeds {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
             numbers: (0..TABLES).map(|_| HashTable::new()).collect(),
             topics: Slab::new(),
             window_places: 0,
+            news: Default::default(),
+            last_nonce: 0,
         }
     }
 }
@@ -42,7 +83,7 @@ fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
-impl Registry {
+impl Feeds {
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.find_hashed(self.hasher.hash_one(name), name)
     }
@@ -79,7 +120,7 @@ impl Registry {
     }
 
     /// Forgets a topic that nobody subscribes to any more.
-    pub(crate) fn remove(&mut self, number: u32) {
+    fn remove(&mut self, number: u32) {
         if let Some(topic) = self.topics.try_remove(number as usize) {
             self.window_places -= topic.window_len();
             let entry =
@@ -90,8 +131,118 @@ impl Registry {
         }
     }
 
+    /// Follows what has become visible in a log.
+    pub(crate) fn follow(&mut self, logs: &mut Logs, log: LogId) {
+        logs.follow(log, NEWS_PER_TURN, |place, name| {
+            if let Some(number) = self.find(name) {
+                self.push(number, place);
+                self.queue(number);
+            }
+        });
+    }
+
+    /// Puts a topic on the list of those with news.
+    fn queue(&mut self, number: u32) {
+        let topic = self.topics.get_mut(number as usize);
+        if let Some(topic) = topic.filter(|topic| !topic.walk.queued) {
+            topic.walk.queued = true;
+            self.news[Audience::of(topic) as usize].push_back(number);
+        }
+    }
+
+    /// How many topics with news there are of an audience.
+    pub(crate) fn count_with_news(&self, audience: Audience) -> usize {
+        self.news[audience as usize].len()
+    }
+
+    /// The next topic with news; it goes to [`Self::walk_later`] or [`Self::end_walk`]. `None` also for one whose number
+    /// was given to another topic since.
+    pub(crate) fn next_with_news(&mut self, audience: Audience) -> Option<u32> {
+        let number = self.news[audience as usize].pop_front()?;
+        let is_queued = |topic: &Topic| topic.walk.queued;
+        self.get(number).is_some_and(is_queued).then_some(number)
+    }
+
+    /// Its walk goes on in another turn.
+    pub(crate) fn walk_later(&mut self, audience: Audience, number: u32) {
+        self.news[audience as usize].push_back(number);
+    }
+
+    /// Everybody was visited.
+    pub(crate) fn end_walk(&mut self, number: u32) {
+        if let Some(topic) = self.get_mut(number) {
+            topic.walk.queued = false;
+        }
+        self.finish_pass(number);
+    }
+
+    /// Puts a session's subscription into a topic's list; gives its slot.
+    pub(crate) fn join(&mut self, number: u32, session: u32, delivery: Delivery) -> u32 {
+        let topic = &mut self.topics[number as usize];
+        let slot = u32::try_from(topic.subscriptions.len())
+            .expect("subscriptions are bounded by connections, far below 2^32");
+        topic
+            .subscriptions
+            .push(Subscription::new(session, delivery));
+        if topic.walk.left > 0 {
+            topic.walk.left += 1; // One more slot on the walk's way to those not visited yet.
+        }
+        slot
+    }
+
+    /// Takes a subscription out of its topic's list; the last one of the list moves into its slot.
+    pub(crate) fn leave(&mut self, place: SubscriptionRef) -> Option<Removed> {
+        let topic = self.topics.get_mut(place.topic as usize)?;
+        let slot = place.slot as usize;
+        let left = topic.subscriptions.swap_remove(slot);
+        if topic.walk.slot >= topic.subscriptions.len() {
+            topic.walk.slot = 0;
+        }
+        Some(Removed {
+            log: topic.log,
+            delivery: left.delivery(),
+            moved: topic.subscriptions.get(slot).map(|moved| moved.session),
+            is_walked: topic.walk.queued,
+        })
+    }
+
+    /// Forgets a topic if nobody subscribes to it any more.
+    pub(crate) fn forget_if_unused(&mut self, number: u32) {
+        let is_unused = |topic: &Topic| topic.subscriptions.is_empty();
+        if self.get(number).is_some_and(is_unused) {
+            self.remove(number);
+        }
+    }
+
+    pub(crate) fn subscription(&self, place: SubscriptionRef) -> Option<&Subscription> {
+        self.get(place.topic)?
+            .subscriptions
+            .get(place.slot as usize)
+    }
+
+    pub(crate) fn subscription_mut(&mut self, place: SubscriptionRef) -> Option<&mut Subscription> {
+        let topic = self.get_mut(place.topic)?;
+        topic.subscriptions.get_mut(place.slot as usize)
+    }
+
+    pub(crate) fn cursor(&self, place: SubscriptionRef) -> Option<Offset> {
+        Some(self.subscription(place)?.cursor)
+    }
+
+    pub(crate) fn set_delivery(&mut self, place: SubscriptionRef, delivery: Delivery) {
+        if let Some(subscription) = self.subscription_mut(place) {
+            subscription.set_delivery(delivery);
+        }
+    }
+
+    /// Tells one request to subscribe from others of the same session and topic.
+    pub(crate) fn nonce(&mut self) -> u32 {
+        self.last_nonce = (self.last_nonce + 1) & NUMBER_MAX;
+        self.last_nonce
+    }
+
     /// A record of topic `number` has become visible.
-    pub(crate) fn push(&mut self, number: u32, place: Place) {
+    fn push(&mut self, number: u32, place: Place) {
         let tight = self.window_places > WINDOW_PLACES_BUDGET;
         let Some(topic) = self.topics.get_mut(number as usize) else {
             return;
@@ -106,7 +257,7 @@ impl Registry {
     }
 
     /// A pass over topic `number` is complete: what everybody has leaves the window.
-    pub(crate) fn finish_pass(&mut self, number: u32) {
+    fn finish_pass(&mut self, number: u32) {
         if let Some(topic) = self.topics.get_mut(number as usize) {
             let lowest = topic.walk.lowest.take();
             self.window_places -= topic.trim(lowest);

@@ -3,6 +3,7 @@
 pub(crate) mod allowance;
 pub(crate) mod awake;
 pub(crate) mod budget;
+pub(crate) mod catchups;
 pub mod chain;
 pub(crate) mod ending;
 pub(crate) mod feed;
@@ -13,8 +14,10 @@ pub(crate) mod lag;
 pub(crate) mod listings;
 pub(crate) mod logs;
 pub(crate) mod mail;
+pub(crate) mod membership;
 pub(crate) mod parcel;
 pub(crate) mod publishes;
+pub(crate) mod questions;
 pub(crate) mod room;
 pub(crate) mod sending;
 pub(crate) mod session;

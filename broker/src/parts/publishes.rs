@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 
+use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 
 use crate::parts::awake::Answers;
+use crate::parts::mail::Ack;
 use crate::parts::parcel::{Handed, Origin};
 
 /// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
@@ -49,6 +51,12 @@ pub(crate) struct Publishes {
     stalled: usize,
     /// Logs with visible records whose publishers have not been told.
     unsettled: Vec<LogId>,
+    /// There is more that other shards have handed over than was taken.
+    left: bool,
+    /// Outcomes for publishers of this shard, of this turn.
+    told: Vec<Ack>,
+    /// Empty, to be filled again.
+    entries: Vec<PublishedEntry>,
 }
 
 impl Publishes {
@@ -58,6 +66,9 @@ impl Publishes {
             logs: std::iter::repeat_with(OfLog::default).take(logs).collect(),
             stalled: 0,
             unsettled: Vec::new(),
+            left: false,
+            told: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
@@ -154,6 +165,40 @@ impl Publishes {
     /// Whether too many do for more to be taken.
     pub(crate) fn is_full(&self) -> bool {
         self.stalled >= STALLED_MAX
+    }
+
+    /// Notes whether there is more that other shards have handed over.
+    pub(crate) fn note_left(&mut self, left: bool) {
+        self.left = left;
+    }
+
+    /// Whether there is.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// An outcome for a publisher of this shard.
+    pub(crate) fn tell(&mut self, ack: Ack) {
+        self.told.push(ack);
+    }
+
+    /// Outcomes that another shard has told; gives the list back empty.
+    pub(crate) fn tell_all(&mut self, mut acks: Vec<Ack>) -> Vec<Ack> {
+        self.told.append(&mut acks);
+        acks
+    }
+
+    /// The outcomes of the turn, and memory for their frames; both come back to [`Self::keep_told`].
+    pub(crate) fn take_told(&mut self) -> (Vec<Ack>, Vec<PublishedEntry>) {
+        (
+            std::mem::take(&mut self.told),
+            std::mem::take(&mut self.entries),
+        )
+    }
+
+    pub(crate) fn keep_told(&mut self, mut acks: Vec<Ack>, entries: Vec<PublishedEntry>) {
+        acks.clear();
+        (self.told, self.entries) = (acks, entries);
     }
 
     /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.

@@ -8,18 +8,21 @@ use std::os::fd::AsFd;
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::{Gap, GapCause};
-use oyez_storage::{ColdRange, Place, PopulateError};
+use oyez_storage::{ColdRange, PopulateError};
 
+use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::ending::Reason;
-use crate::parts::mail::{Message, Resolve, ResolveAnswer};
+use crate::parts::feeds::Feeds;
+use crate::parts::here::Here;
+use crate::parts::logs::Logs;
+use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
 use crate::parts::sending::{Progress, Stop, send_range};
 use crate::parts::session::SessionId;
+use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
-use crate::shard::Shard;
+use crate::turn::wave::WayOut;
 
-/// Catch-ups of one shard at once; others wait as bare cursors.
-const CATCHUPS_MAX: usize = 1024;
 /// Places asked for at once.
 const PLACES_MAX: usize = 128;
 /// From this many bytes on, `sendfile` is faster than sending from the map.
@@ -27,145 +30,56 @@ const SENDFILE_BYTES_MIN: usize = 64 << 10;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
-/// What a catch-up waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    /// Nothing: it can send.
-    Nothing,
-    /// The owner of the log, for places.
-    Places,
-    /// The disk, for bytes.
-    Bytes,
+/// What serving subscriptions from the log needs.
+pub(crate) struct Serving<'a> {
+    pub(crate) here: &'a Here,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) feeds: &'a mut Feeds,
+    pub(crate) logs: &'a mut Logs,
+    pub(crate) catchups: &'a mut Catchups,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) chain: &'a mut Chain,
 }
 
-/// One subscription that is being served from the log.
-#[derive(Debug)]
-pub(crate) struct Catchup {
-    session: SessionId,
-    topic: u32,
-    nonce: u32,
-    waits: Waits,
-    places: Vec<Place>,
-    /// First of `places` that is not out.
-    at: usize,
-}
-
-impl Shard {
-    /// Begins to serve a subscription from the log.
-    pub(crate) fn begin_catchup(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
-        if self.catchups.len() >= CATCHUPS_MAX {
-            if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.waiting) {
-                session.waiting = true;
-                self.catchups_waiting.push_back(id);
-            }
-            return Progress::Done;
+impl Serving<'_> {
+    pub(crate) fn out(&mut self) -> WayOut<'_> {
+        WayOut {
+            here: self.here,
+            sessions: self.sessions,
+            feeds: self.feeds,
+            logs: self.logs,
         }
-        let nonce = self.nonce();
-        let number = self.catchups.insert(Catchup {
-            session: id,
-            topic: place.topic,
-            nonce,
-            waits: Waits::Places,
-            places: self.places_spare.pop().unwrap_or_default(),
-            at: 0,
-        });
-        let number = u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX");
-        self.set_delivery(place, Delivery::CatchingUp(number));
+    }
+
+    pub(crate) fn pause(&mut self, id: SessionId) {
+        self.catchups.pause(self.sessions, self.feeds, id);
+    }
+
+    /// Begins to serve a subscription from the log.
+    pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+        let Some(number) = self.catchups.begin(id, place.topic) else {
+            self.catchups.wait(self.sessions, id);
+            return Progress::Done;
+        };
+        self.feeds.set_delivery(place, Delivery::CatchingUp(number));
         self.here.metrics().catchups.add(1);
         self.ask_places(number);
         Progress::Done
     }
 
-    /// Starts catch-ups that had to wait, as far as there is room.
-    pub(crate) fn start_catchups(&mut self) {
-        let room = CATCHUPS_MAX - self.catchups.len();
-        for _ in 0..room.min(self.catchups_waiting.len()) {
-            let Some(id) = self.catchups_waiting.pop_front() else {
-                return;
-            };
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.waiting = false;
-            }
-            self.sessions.queue_send(id);
-        }
-    }
-
-    /// Ends a catch-up; its subscription's cursor is what is left of it.
-    pub(crate) fn end_catchup(&mut self, number: u32) {
-        if let Some(mut catchup) = self.catchups.try_remove(number as usize) {
-            catchup.places.clear();
-            self.places_spare.push(catchup.places);
-        }
-    }
-
-    /// Whether somebody waits for a catch-up, and there is room for one.
-    pub(crate) fn can_start_catchups(&self) -> bool {
-        !self.catchups_waiting.is_empty() && self.catchups.len() < CATCHUPS_MAX
-    }
-
-    /// Makes all catch-ups of a session whose socket is full bare cursors again.
-    pub(crate) fn pause_catchups(&mut self, id: SessionId) {
-        let mut index = 0;
-        while let Some(place) = self.sessions.get(id).and_then(|session| {
-            let subscriptions = session.subscriptions.as_slice();
-            subscriptions.get(index).copied()
-        }) {
-            let delivery = self.delivery_of(place);
-            if let Some(Delivery::CatchingUp(number)) = delivery {
-                self.return_to_window(number, place);
-            }
-            index += 1;
-        }
-    }
-
-    fn delivery_of(&self, place: SubscriptionRef) -> Option<Delivery> {
-        let topic = self.registry.get(place.topic)?;
-        Some(topic.subscriptions.get(place.slot as usize)?.delivery())
-    }
-
-    fn set_delivery(&mut self, place: SubscriptionRef, delivery: Delivery) {
-        if let Some(topic) = self.registry.get_mut(place.topic) {
-            topic.subscriptions[place.slot as usize].set_delivery(delivery);
-        }
-    }
-
-    /// Where the catch-up's subscription lies.
-    fn place_of(&self, catchup: &Catchup) -> Option<SubscriptionRef> {
-        self.sessions
-            .get(catchup.session)?
-            .subscriptions
-            .find(catchup.topic)
-    }
-
-    fn cursor_of(&self, place: SubscriptionRef) -> Option<Offset> {
-        let topic = self.registry.get(place.topic)?;
-        Some(topic.subscriptions.get(place.slot as usize)?.cursor)
-    }
-
-    /// Makes the subscription one that the window serves, or a bare cursor behind it.
-    fn return_to_window(&mut self, number: u32, place: SubscriptionRef) {
-        self.end_catchup(number);
-        self.set_delivery(place, Delivery::Live);
-    }
-
     fn ask_places(&mut self, number: u32) {
-        let Some(catchup) = self.catchups.get_mut(number as usize) else {
-            return;
+        let token = self.catchups.token(number);
+        let (Some(token), Some(catchup)) = (token, self.catchups.get_mut(number)) else {
+            return; // Its subscription has ended.
         };
         catchup.waits = Waits::Places;
         catchup.at = 0;
         let mut places = std::mem::take(&mut catchup.places);
         places.clear();
-        let (token, topic) = (token(number, catchup.nonce), catchup.topic);
-        let place = self
-            .catchups
-            .get(number as usize)
-            .and_then(|catchup| self.place_of(catchup));
-        let (Some(cursor), Some(topic)) = (
-            place.and_then(|place| self.cursor_of(place)),
-            self.registry.get(topic),
-        ) else {
-            return;
+        let (place, topic) = (catchup.place(self.sessions), catchup.topic);
+        let cursor = place.and_then(|place| self.feeds.cursor(place));
+        let (Some(cursor), Some(topic)) = (cursor, self.feeds.get(topic)) else {
+            return; // Its session has ended.
         };
         let resolve = Resolve {
             from: self.here.id,
@@ -177,52 +91,30 @@ impl Shard {
         };
         let owner = self.here.shared.owner(topic.log);
         if owner == self.here.id {
-            self.resolve(resolve);
+            let answer = resolve_here(self.logs, resolve);
+            self.resolved(answer);
         } else {
             self.outbox.say(owner, Message::Resolve(resolve));
         }
     }
 
-    /// Answers, as the owner of the log, where a topic's records lie.
-    pub(crate) fn resolve(&mut self, mut ask: Resolve) {
-        let (log, name) = (ask.log, &ask.name);
-        let located = self
-            .logs
-            .places(log, name, ask.cursor, PLACES_MAX, &mut ask.places);
-        let answer = ResolveAnswer {
-            catchup: ask.catchup,
-            places: ask.places,
-            earliest: located.earliest,
-            head: located.head,
-        };
-        if ask.from == self.here.id {
-            self.resolved(answer);
-        } else {
-            self.outbox.say(ask.from, Message::Resolved(answer));
-        }
-    }
-
     /// The owner of the log has answered.
     pub(crate) fn resolved(&mut self, answer: ResolveAnswer) {
-        let Some(number) = self.catchup_of(answer.catchup) else {
+        let number = self.catchups.named(answer.catchup);
+        let Some((number, catchup)) =
+            number.and_then(|number| Some((number, self.catchups.get_mut(number)?)))
+        else {
             return; // The subscription has ended in the meantime.
-        };
-        let Some(catchup) = self.catchups.get_mut(number as usize) else {
-            return;
         };
         catchup.waits = Waits::Nothing;
         catchup.places = answer.places;
         catchup.at = 0;
         let (id, first) = (catchup.session, catchup.places.first().map(|p| p.first));
-        let Some(place) = self
-            .catchups
-            .get(number as usize)
-            .and_then(|c| self.place_of(c))
-        else {
-            return;
+        let Some(place) = catchup.place(self.sessions) else {
+            return; // Its session has ended.
         };
-        let Some(cursor) = self.cursor_of(place) else {
-            return;
+        let Some(cursor) = self.feeds.cursor(place) else {
+            return; // It has ended with its session.
         };
         // Without places everything that is visible is out, or what is left of it is gone.
         let resume = first.unwrap_or(answer.head.max(cursor));
@@ -235,7 +127,7 @@ impl Shard {
             self.report_gap(id, place, cause, resume);
         }
         if first.is_none() || self.is_blocked(id) {
-            self.return_to_window(number, place);
+            self.catchups.return_to_window(self.feeds, number, place);
         }
         self.sessions.queue_send(id);
     }
@@ -246,14 +138,14 @@ impl Shard {
 
     /// Tells a subscriber what will not come, and moves its cursor there.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
-        let Some(topic) = self.registry.get_mut(place.topic) else {
+        let Some(topic) = self.feeds.get_mut(place.topic) else {
             return;
         };
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
         self.here.metrics().gaps.add(1);
-        self.sessions.control(&self.here, id, |out| {
+        self.sessions.control(self.here, id, |out| {
             Gap {
                 topic: &name,
                 cause,
@@ -266,49 +158,49 @@ impl Shard {
 
     /// Sends the next chain of a catch-up.
     pub(crate) fn go_on(&mut self, number: u32) -> Progress {
-        let Some(catchup) = self.catchups.get(number as usize) else {
+        let Some(catchup) = self.catchups.get(number) else {
             return Progress::Done;
         };
         if catchup.waits != Waits::Nothing {
             return Progress::Done;
         }
-        let (id, at) = (catchup.session, catchup.at);
-        let Some(place) = self.place_of(catchup) else {
+        let id = catchup.session;
+        let Some(place) = catchup.place(self.sessions) else {
             return Progress::Done;
         };
-        let Some(topic) = self.registry.get(place.topic) else {
+        let Some(topic) = self.feeds.get(place.topic) else {
             return Progress::Done;
         };
         let log = topic.log;
-        let places = &catchup.places[at.min(catchup.places.len())..];
+        let places = catchup.left();
         // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
         // every catch-up that begins has to send, or read ahead, at least once.
         let Some(next) = places.first().map(|place| place.first) else {
             if self.is_in_window(place) {
-                self.return_to_window(number, place);
+                self.catchups.return_to_window(self.feeds, number, place);
                 return Progress::More;
             }
             self.ask_places(number);
             return Progress::Done;
         };
-        if self.cursor_of(place).is_some_and(|cursor| cursor < next) {
+        if self.feeds.cursor(place).is_some_and(|cursor| cursor < next) {
             self.report_gap(id, place, GapCause::Damage, next);
             return Progress::More;
         }
-        let mut chain = std::mem::take(&mut self.chain);
+        let mut chain = std::mem::take(self.chain);
         let built = self.logs.build(&mut chain, log, places.iter().copied());
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),
         };
         chain.clear();
-        self.chain = chain;
+        *self.chain = chain;
         progress
     }
 
     fn is_in_window(&self, place: SubscriptionRef) -> bool {
-        let cursor = self.cursor_of(place);
-        let topic = self.registry.get(place.topic);
+        let cursor = self.feeds.cursor(place);
+        let topic = self.feeds.get(place.topic);
         cursor
             .zip(topic)
             .is_some_and(|(cursor, topic)| topic.window_from(cursor).is_some())
@@ -323,18 +215,18 @@ impl Shard {
     ) -> Progress {
         let progress = match chain.keep_large_first(SENDFILE_BYTES_MIN) {
             Some(size) => self.send_from_file(id, place, chain, size),
-            None => self.send_one(id, place, chain),
+            None => self.out().send_one(id, place, chain),
         };
         match progress {
             Progress::Gone => return Progress::Gone,
             Progress::Blocked => {
-                self.return_to_window(number, place);
+                self.catchups.return_to_window(self.feeds, number, place);
                 return Progress::Blocked;
             }
             Progress::Done | Progress::More => {}
         }
-        let cursor = self.cursor_of(place);
-        if let Some((catchup, cursor)) = self.catchups.get_mut(number as usize).zip(cursor) {
+        let cursor = self.feeds.cursor(place);
+        if let Some((catchup, cursor)) = self.catchups.get_mut(number).zip(cursor) {
             let out = catchup.places[catchup.at..]
                 .iter()
                 .take_while(|place| place.next <= cursor)
@@ -356,7 +248,7 @@ impl Shard {
         let head = chain.head().map(|head| head.position);
         let range = head.and_then(|at| self.logs.file_range(chain.log, at, size, now_ms));
         let (Some((file, offset)), Some(session)) = (range, self.sessions.get_mut(id)) else {
-            return self.send_one(id, place, chain);
+            return self.out().send_one(id, place, chain);
         };
         let (sent, stop) = send_range(session.stream.as_fd(), file, offset, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
@@ -370,7 +262,7 @@ impl Shard {
         let cut = chain.cut(sent);
         session.tail = cut.tail;
         let blocked = session.blocked;
-        if let Some(topic) = self.registry.get_mut(place.topic) {
+        if let Some(topic) = self.feeds.get_mut(place.topic) {
             topic.subscriptions[place.slot as usize].cursor = cut.cursor;
         }
         let metrics = self.here.metrics();
@@ -395,9 +287,9 @@ impl Shard {
     ) -> Progress {
         match broken {
             Broken::Cold(cold) => {
-                if let Some(catchup) = self.catchups.get_mut(number as usize) {
+                let token = self.catchups.token(number);
+                if let Some((token, catchup)) = token.zip(self.catchups.get_mut(number)) {
                     catchup.waits = Waits::Bytes;
-                    let token = token(number, catchup.nonce);
                     self.logs.populate(cold, token);
                 }
                 Progress::Done
@@ -414,7 +306,7 @@ impl Shard {
     }
 
     fn pass_damaged(&mut self, number: u32, id: SessionId, place: SubscriptionRef) {
-        let Some(catchup) = self.catchups.get_mut(number as usize) else {
+        let Some(catchup) = self.catchups.get_mut(number) else {
             return;
         };
         if let Some(damaged) = catchup.places.get(catchup.at) {
@@ -438,26 +330,22 @@ impl Shard {
             self.tail_populated(token & !TAIL_TOKEN, outcome.is_ok());
             return;
         }
-        let Some(number) = self.catchup_of(token) else {
-            return;
-        };
-        let Some(catchup) = self.catchups.get_mut(number as usize) else {
-            return;
+        let number = self.catchups.named(token);
+        let Some((number, catchup)) =
+            number.and_then(|number| Some((number, self.catchups.get_mut(number)?)))
+        else {
+            return; // Its subscription has ended.
         };
         catchup.waits = Waits::Nothing;
-        let id = catchup.session;
+        let (id, place) = (catchup.session, catchup.place(self.sessions));
         if let Err(error) = outcome {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
-            let place = self
-                .catchups
-                .get(number as usize)
-                .and_then(|c| self.place_of(c));
             if let Some(place) = place {
                 self.pass_damaged(number, id, place);
             }
         }
         if self.is_blocked(id) {
-            self.pause_catchups(id);
+            self.pause(id);
         }
         self.sessions.queue_send(id);
     }
@@ -477,19 +365,27 @@ impl Shard {
         if readable {
             self.sessions.queue_send(id);
         } else {
-            self.sessions.end(&self.here, id, Reason::Dropped);
+            self.sessions.end(self.here, id, Reason::Dropped);
         }
-    }
-
-    /// The catch-up that a token names, if it still is the one.
-    fn catchup_of(&self, token: u64) -> Option<u32> {
-        let number = token as u32;
-        let catchup = self.catchups.get(number as usize)?;
-        (u64::from(catchup.nonce) == token >> 32).then_some(number)
     }
 }
 
-/// Names a catch-up in questions to owners and to the disk.
-fn token(number: u32, nonce: u32) -> u64 {
-    u64::from(nonce) << 32 | u64::from(number)
+/// Answers, as the owner of the log, where a topic's records lie.
+pub(crate) fn resolve(here: &Here, logs: &mut Logs, outbox: &mut Outbox, ask: Resolve) {
+    debug_assert_ne!(
+        ask.from, here.id,
+        "what is here is not asked for by message"
+    );
+    let from = ask.from;
+    outbox.say(from, Message::Resolved(resolve_here(logs, ask)));
+}
+
+fn resolve_here(logs: &mut Logs, mut ask: Resolve) -> ResolveAnswer {
+    let located = logs.places(ask.log, &ask.name, ask.cursor, PLACES_MAX, &mut ask.places);
+    ResolveAnswer {
+        catchup: ask.catchup,
+        places: ask.places,
+        earliest: located.earliest,
+        head: located.head,
+    }
 }

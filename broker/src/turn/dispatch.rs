@@ -2,16 +2,29 @@
 
 use oyez_protocol::Frame;
 use oyez_protocol::command::{Hello, Query, Question, VERSION};
-use oyez_protocol::event::{GoodbyeCode, Heartbeat, Welcome};
+use oyez_protocol::event::{GoodbyeCode, Welcome};
 use tracing::debug;
 
+use crate::parts::awake::Awake;
+use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
+use crate::parts::catchups::Catchups;
 use crate::parts::ending::Reason;
+use crate::parts::feeds::Feeds;
+use crate::parts::held::Held;
+use crate::parts::here::Here;
+use crate::parts::logs::Logs;
+use crate::parts::mail::{Inbox, Outbox};
+use crate::parts::membership::Membership;
+use crate::parts::publishes::Publishes;
+use crate::parts::questions::Questions;
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{SessionId, Stage};
-use crate::parts::taken::{Taken, Until};
-use crate::shard::Shard;
+use crate::parts::sessions::Sessions;
+use crate::parts::taken::{Taken, Takes, Until};
 use crate::turn::lag;
+use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_stats, list_topics};
+use crate::turn::subscribe::Subscribing;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
@@ -20,39 +33,68 @@ const HEARTBEAT_MS_MIN: u32 = 1_000;
 /// What the broker calls itself.
 const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
-impl Shard {
-    /// Takes one frame of a session.
-    pub(crate) fn dispatch(&mut self, id: SessionId, frame: Frame<'_>) -> Taken {
-        let Some(session) = self.sessions.get(id) else {
-            return Taken::Over;
+/// What frames ask for, and what it takes to answer.
+pub(crate) struct Dispatch<'a> {
+    pub(crate) here: &'a Here,
+    pub(crate) feeds: &'a mut Feeds,
+    pub(crate) logs: &'a mut Logs,
+    pub(crate) publishes: &'a mut Publishes,
+    pub(crate) catchups: &'a mut Catchups,
+    pub(crate) inbox: &'a mut Inbox,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) held: &'a mut Held,
+    pub(crate) questions: &'a mut Questions,
+    pub(crate) awake: &'a mut Awake,
+    /// How small chains leave: by a ring, or one by one.
+    pub(crate) sending: &'static str,
+    /// The broker is being shut down, and has no time left for logs that are short of room.
+    pub(crate) refuses: bool,
+}
+
+impl Takes for Dispatch<'_> {
+    fn take(
+        &mut self,
+        sessions: &mut Sessions,
+        budget: &mut ReadBudget,
+        id: SessionId,
+        frame: Frame<'_>,
+    ) -> Taken {
+        let here = self.here;
+        let Some(session) = sessions.get(id) else {
+            return Taken::Over; // It has ended.
         };
-        if session.stage == Stage::Open {
-            let (unread, output) = (session.outgoing_bytes(), &self.sessions.room.output);
-            if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
-                return Taken::Later(Until::Answered);
-            }
-            if output.is_full() {
-                self.sessions.room.missed = true;
-                return Taken::Later(Until::Room);
-            }
+        let stage = session.stage;
+        if stage == Stage::Open
+            && let Some(until) = waits_for_output(sessions, id)
+        {
+            return Taken::Later(until);
         }
-        match (session.stage, frame) {
+        match (stage, frame) {
             (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
-            (Stage::Greeting, Frame::Hello(hello)) => self.greet(id, &hello),
+            (Stage::Greeting, Frame::Hello(hello)) => greet(here, sessions, id, &hello),
             (Stage::Greeting, _) => {
-                self.unexpected(id, "the first frame of a connection is a hello")
+                let what = "the first frame of a connection is a hello";
+                unexpected(here, sessions, id, what)
             }
-            (Stage::Open, Frame::Record(record)) => self.publish(id, record),
-            (Stage::Open, Frame::Subscribe(request)) => self.subscribe(id, &request),
-            (Stage::Open, Frame::Unsubscribe(request)) => self.unsubscribe(id, &request),
-            (Stage::Open, Frame::Query(query)) => self.query(id, &query),
-            (Stage::Open, Frame::Ping(ping)) => self.pong(id, ping),
+            (Stage::Open, Frame::Record(record)) => self.publishing(sessions).publish(id, record),
+            (Stage::Open, Frame::Subscribe(request)) => {
+                budget.spend(SUBSCRIBE_STEPS, 0);
+                self.subscribing(sessions).subscribe(id, &request)
+            }
+            (Stage::Open, Frame::Unsubscribe(request)) => {
+                budget.spend(SUBSCRIBE_STEPS, 0);
+                self.subscribing(sessions).unsubscribe(id, &request)
+            }
+            (Stage::Open, Frame::Query(query)) => self.query(sessions, budget, id, &query),
+            (Stage::Open, Frame::Ping(ping)) => {
+                sessions.control(here, id, |out| ping.encode_pong(out))
+            }
             (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
             (Stage::Open, Frame::Goodbye(_)) => {
-                self.sessions.end(&self.here, id, Reason::PeerDone);
+                sessions.end(here, id, Reason::PeerDone);
                 Taken::Over
             }
-            (Stage::Open, Frame::Hello(_)) => self.unexpected(id, "a second hello"),
+            (Stage::Open, Frame::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
             (
                 Stage::Open,
                 Frame::Welcome(_)
@@ -61,98 +103,136 @@ impl Shard {
                 | Frame::Published(_)
                 | Frame::Answer(_)
                 | Frame::Gap(_),
-            ) => self.unexpected(id, "a frame that only a broker sends"),
+            ) => unexpected(here, sessions, id, "a frame that only a broker sends"),
+        }
+    }
+}
+
+/// What a session's next frame waits for whose answers are not taken, or for which there is no room.
+fn waits_for_output(sessions: &mut Sessions, id: SessionId) -> Option<Until> {
+    let unread = sessions.get(id)?.outgoing_bytes();
+    let output = &sessions.room.output;
+    if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
+        return Some(Until::Answered);
+    }
+    let is_full = output.is_full();
+    sessions.room.missed |= is_full;
+    is_full.then_some(Until::Room)
+}
+
+impl Dispatch<'_> {
+    fn publishing<'a>(&'a mut self, sessions: &'a mut Sessions) -> Publishing<'a> {
+        Publishing {
+            here: self.here,
+            sessions,
+            logs: self.logs,
+            publishes: self.publishes,
+            inbox: self.inbox,
+            outbox: self.outbox,
+            awake: self.awake,
+            refuses: self.refuses,
         }
     }
 
-    fn greet(&mut self, id: SessionId, hello: &Hello<'_>) -> Taken {
-        if !(hello.version_min..=hello.version_max).contains(&VERSION) {
-            let reason = format!(
-                "this broker speaks version {VERSION}, the client {} to {}",
-                hello.version_min, hello.version_max
-            );
-            self.sessions
-                .refuse(&self.here, id, GoodbyeCode::Version, &reason);
-            return Taken::Over;
+    fn subscribing<'a>(&'a mut self, sessions: &'a mut Sessions) -> Subscribing<'a> {
+        Subscribing {
+            members: Membership {
+                here: self.here,
+                sessions,
+                feeds: self.feeds,
+                logs: self.logs,
+                catchups: self.catchups,
+            },
+            outbox: self.outbox,
+            held: self.held,
         }
-        if !hello.credentials.is_empty() {
-            let reason = "this broker has no access control and cannot check credentials; \
-                          connect without them";
-            self.sessions
-                .refuse(&self.here, id, GoodbyeCode::Credentials, reason);
-            return Taken::Over;
-        }
-        debug!(session = id.key(), name = hello.name, "hello");
-        let config = &self.here.shared.config;
-        let heartbeat_ms = match hello.heartbeat_ms {
-            0 => config.heartbeat_ms,
-            wish => wish.clamp(
-                HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
-                config.heartbeat_ms,
-            ),
-        };
-        let welcome = Welcome {
-            version: VERSION,
-            heartbeat_ms,
-            limits: config.limits(),
-            inflight_records_max: config.inflight_records_max,
-            inflight_bytes_max: config.inflight_bytes_max,
-            instance: self.here.shared.instance,
-            name: NAME,
-        };
-        self.scratch.clear();
-        let mut scratch = std::mem::take(&mut self.scratch);
-        welcome.encode(&mut scratch);
-        self.sessions
-            .control(&self.here, id, |out| out.extend_from_slice(&scratch));
-        self.scratch = scratch;
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.stage = Stage::Open;
-            session.heartbeat_ms = heartbeat_ms;
-        }
-        self.here.metrics().sessions.add(1);
-        Taken::Done
     }
 
     /// Answers a question about the broker, or begins to. One that takes more than is left of the questions' share is begun
     /// all the same, and delays those after it.
-    fn query(&mut self, id: SessionId, query: &Query<'_>) -> Taken {
-        if !self.allowance.has_some() {
+    fn query(
+        &mut self,
+        sessions: &mut Sessions,
+        budget: &mut ReadBudget,
+        id: SessionId,
+        query: &Query<'_>,
+    ) -> Taken {
+        if !self.questions.allowance.has_some() {
             return Taken::Later(Until::Room);
         }
         let asked = match query.question {
             Question::Stats => {
-                let sending = self.send_ring.as_ref().map_or("loop", |_| "ring");
-                let told = (&self.logs, &self.outbox, sending);
+                let told = (&*self.logs, &*self.outbox, self.sending);
                 let asker = (id, query.id);
-                Ok(answer_stats(&self.here, &mut self.sessions, told, asker))
+                Ok(answer_stats(self.here, sessions, told, asker))
             }
             Question::Topics { after } => list_topics(
-                &self.here,
-                &mut self.listings,
-                (&self.logs, &mut self.outbox),
+                self.here,
+                &mut self.questions.listings,
+                (&*self.logs, &mut *self.outbox),
                 (id, query.id, after),
             ),
-            Question::Lag => lag::ask(&self.here, &mut self.lag, &mut self.outbox, (id, query.id)),
+            Question::Lag => lag::ask(
+                self.here,
+                &mut self.questions.lag,
+                self.outbox,
+                (id, query.id),
+            ),
         };
         match asked {
             Ok(steps) => {
-                self.reading.spend(steps, 0);
-                self.allowance.spend(steps);
+                budget.spend(steps, 0);
+                self.questions.allowance.spend(steps);
                 Taken::Done
             }
             Err(until) => Taken::Later(until),
         }
     }
+}
 
-    fn pong(&mut self, id: SessionId, ping: Heartbeat) -> Taken {
-        self.sessions
-            .control(&self.here, id, |out| ping.encode_pong(out))
+fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>) -> Taken {
+    if !(hello.version_min..=hello.version_max).contains(&VERSION) {
+        let reason = format!(
+            "this broker speaks version {VERSION}, the client {} to {}",
+            hello.version_min, hello.version_max
+        );
+        sessions.refuse(here, id, GoodbyeCode::Version, &reason);
+        return Taken::Over;
     }
+    if !hello.credentials.is_empty() {
+        let reason = "this broker has no access control and cannot check credentials; \
+                      connect without them";
+        sessions.refuse(here, id, GoodbyeCode::Credentials, reason);
+        return Taken::Over;
+    }
+    debug!(session = id.key(), name = hello.name, "hello");
+    let config = &here.shared.config;
+    let heartbeat_ms = match hello.heartbeat_ms {
+        0 => config.heartbeat_ms,
+        wish => wish.clamp(
+            HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
+            config.heartbeat_ms,
+        ),
+    };
+    let welcome = Welcome {
+        version: VERSION,
+        heartbeat_ms,
+        limits: config.limits(),
+        inflight_records_max: config.inflight_records_max,
+        inflight_bytes_max: config.inflight_bytes_max,
+        instance: here.shared.instance,
+        name: NAME,
+    };
+    sessions.control(here, id, |out| welcome.encode(out));
+    if let Some(session) = sessions.get_mut(id) {
+        session.stage = Stage::Open;
+        session.heartbeat_ms = heartbeat_ms;
+    }
+    here.metrics().sessions.add(1);
+    Taken::Done
+}
 
-    fn unexpected(&mut self, id: SessionId, what: &str) -> Taken {
-        self.sessions
-            .refuse(&self.here, id, GoodbyeCode::Unexpected, what);
-        Taken::Over
-    }
+fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &str) -> Taken {
+    sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
+    Taken::Over
 }

@@ -5,15 +5,17 @@
 //! that the rest is there for those that it has taken. A store that is not closed when most of that has passed is given
 //! up: what of it is not durable is said, sessions are told all the same, and the process ends with an error.
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use std::sync::atomic::Ordering;
 
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_storage::Undrained;
 use tracing::error;
 
 use crate::error::ShardError;
 use crate::parts::ending::Reason;
+use crate::parts::here::Here;
 use crate::parts::session::Stage;
-use crate::shard::Shard;
+use crate::parts::sessions::Sessions;
 
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;
@@ -31,6 +33,8 @@ enum Step {
     Deaf,
     /// It hands nothing over any more; others may still do so.
     Quiet,
+    /// No other shard hands anything over any more; what has come is being taken.
+    Emptying,
     /// No record comes any more; the logs are being closed.
     Closing,
     /// This shard's logs are closed and it has said all its outcomes.
@@ -49,8 +53,42 @@ pub(crate) struct Drain {
     until_ms: u64,
     /// A record that a log does not take at once is not stored any more.
     refuses: bool,
-    /// What was given up.
-    undrained: Option<ShardError>,
+}
+
+/// What a shard sees of itself and of the others at the beginning of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Records wait here for room with another shard.
+    pub(crate) has_records: bool,
+    /// Records of other shards have not been taken, or wait for logs.
+    pub(crate) has_publishes: bool,
+    /// The own logs are closed, and all outcomes are said.
+    pub(crate) is_drained: bool,
+    /// Shards that are quiet, and shards that are drained.
+    pub(crate) quiet: usize,
+    pub(crate) drained: usize,
+    pub(crate) sessions: usize,
+}
+
+/// What is to be done in a turn of the shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Nothing but to wait.
+    Wait,
+    StopListening,
+    /// To say to the others that nothing more is handed over.
+    BeQuiet,
+    CloseLogs,
+    /// To say to the others that the own logs are closed.
+    BeDrained,
+    /// To tell all sessions when to come back.
+    Dismiss,
+    /// To tell them although the logs are not closed.
+    GiveUp,
+    /// To close the connections that are left.
+    Close,
+    /// To end.
+    Over,
 }
 
 impl Drain {
@@ -67,134 +105,99 @@ impl Drain {
     pub(crate) fn wait_ms(&self) -> Option<u64> {
         self.is_begun().then_some(POLL_MS)
     }
+
+    /// Goes on by at most one step.
+    pub(crate) fn advance(&mut self, here: &Here, seen: Seen) -> Order {
+        let now_ms = here.now.monotonic_ms;
+        let is_late = |until_ms| now_ms >= until_ms;
+        if self.is_begun() && self.step < Step::Leaving && is_late(self.store_until_ms) {
+            self.step = Step::Leaving;
+            return Order::GiveUp;
+        }
+        self.refuses = self.is_begun() && is_late(self.appends_until_ms);
+        let shards = here.shared.shards;
+        let (next, order) = match self.step {
+            Step::Serving => {
+                self.set_limits(here);
+                (Step::Deaf, Order::StopListening)
+            }
+            Step::Deaf if !seen.has_records => (Step::Quiet, Order::BeQuiet),
+            // What others have handed over before they became quiet is taken in the turn that begins now.
+            Step::Quiet if seen.quiet == shards => (Step::Emptying, Order::Wait),
+            Step::Emptying if !seen.has_publishes => (Step::Closing, Order::CloseLogs),
+            Step::Closing if seen.is_drained => (Step::Drained, Order::BeDrained),
+            Step::Drained if seen.drained == shards => (Step::Leaving, Order::Dismiss),
+            Step::Leaving if seen.sessions == 0 => (Step::Leaving, Order::Over),
+            Step::Leaving if is_late(self.until_ms) => (Step::Leaving, Order::Close),
+            same => (same, Order::Wait),
+        };
+        self.step = next;
+        order
+    }
+
+    fn set_limits(&mut self, here: &Here) {
+        let timeout_ms = u64::from(here.shared.config.drain_timeout_ms);
+        let goodbye_ms = (timeout_ms / 10).min(GOODBYE_MS_MAX);
+        self.until_ms = here.shared.stopping_since_ms().saturating_add(timeout_ms);
+        self.store_until_ms = self.until_ms - goodbye_ms;
+        self.appends_until_ms = self.store_until_ms - timeout_ms / 2;
+    }
 }
 
-impl Shard {
-    /// Goes on with the shutdown by at most one step; tells whether it is complete.
-    ///
-    /// # Errors
-    /// It is, but the store was given up.
-    pub(crate) fn drain_turn(&mut self) -> Result<bool, ShardError> {
-        if self.drain.is_begun()
-            && self.drain.step < Step::Leaving
-            && self.here.now.monotonic_ms >= self.drain.store_until_ms
-        {
-            self.give_up();
-        }
-        self.drain.refuses =
-            self.drain.is_begun() && self.here.now.monotonic_ms >= self.drain.appends_until_ms;
-        let (shards, shared) = (self.here.shared.shards, self.here.shared.clone());
-        match self.drain.step {
-            Step::Serving => {
-                self.stop_listening();
-                let timeout_ms = u64::from(shared.config.drain_timeout_ms);
-                self.drain.until_ms = shared.stopping_since_ms().saturating_add(timeout_ms);
-                let goodbye_ms = (timeout_ms / 10).min(GOODBYE_MS_MAX);
-                self.drain.store_until_ms = self.drain.until_ms - goodbye_ms;
-                self.drain.appends_until_ms = self.drain.store_until_ms - timeout_ms / 2;
-                self.drain.step = Step::Deaf;
-            }
-            Step::Deaf => {
-                if !self.outbox.has_records() {
-                    shared.shards_quiet.fetch_add(1, Ordering::AcqRel);
-                    self.drain.step = Step::Quiet;
-                }
-            }
-            Step::Quiet => {
-                let all_quiet = shared.shards_quiet.load(Ordering::Acquire) == shards;
-                if all_quiet {
-                    self.take_publishes();
-                    if !self.publishes.has_stalled() && !self.publishes_left {
-                        self.logs.begin_drain();
-                        self.drain.step = Step::Closing;
-                    }
-                }
-            }
-            Step::Closing => {
-                let told = self.publishes.all_told();
-                if self.logs.is_drained() && told && !self.retry {
-                    shared.shards_drained.fetch_add(1, Ordering::AcqRel);
-                    self.drain.step = Step::Drained;
-                }
-            }
-            Step::Drained => {
-                if shared.shards_drained.load(Ordering::Acquire) == shards {
-                    // Until nothing is left: what comes after the Goodbye is not sent.
-                    while self.take_messages() {}
-                    self.deliver_acks();
-                    self.dismiss_sessions();
-                    self.drain.step = Step::Leaving;
-                }
-            }
-            Step::Leaving => {
-                if self.is_empty_or_late() {
-                    return self.drain.undrained.take().map_or(Ok(true), Err);
-                }
-            }
-        }
-        Ok(false)
-    }
+/// Tells how far a shard has come, for the others.
+pub(crate) fn count_shard(here: &Here, order: Order) {
+    let shards = match order {
+        Order::BeQuiet => &here.shared.shards_quiet,
+        Order::BeDrained => &here.shared.shards_drained,
+        _ => return,
+    };
+    shards.fetch_add(1, Ordering::AcqRel);
+}
 
-    /// The store has not been closed in time, here or by another shard: sessions are told to go, whatever waits.
-    fn give_up(&mut self) {
-        let left = self.logs.undrained();
-        for open in &left {
-            let (log, records) = (open.log.get(), open.records);
-            error!(
-                log,
-                records,
-                "the log could not be closed in time; so many of its records are not known to be durable"
-            );
-        }
-        if !left.is_empty() {
-            self.drain.undrained = Some(ShardError::Undrained {
-                logs: left.len(),
-                records: left.iter().map(|open| open.records).sum(),
-            });
-        }
-        while self.take_messages() {}
-        self.deliver_acks();
-        self.dismiss_sessions();
-        self.drain.step = Step::Leaving;
+/// Says what is not known to be durable of a store that was not closed in time. `None` if that is nothing.
+pub(crate) fn tell_of_undrained(left: &[Undrained]) -> Option<ShardError> {
+    for open in left {
+        let (log, records) = (open.log.get(), open.records);
+        error!(
+            log,
+            records,
+            "the log could not be closed in time; so many of its records are not known to be durable"
+        );
     }
+    (!left.is_empty()).then(|| ShardError::Undrained {
+        logs: left.len(),
+        records: left.iter().map(|open| open.records).sum(),
+    })
+}
 
-    fn stop_listening(&mut self) {
-        if let Some(mut listener) = self.listener.take() {
-            // Dropping the listener takes it out of the poll in any case.
-            let _ = self.poll.registry().deregister(listener.source());
-        }
+/// Tells every session when to come back, each at its own time.
+pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
+    let spread = u64::from(here.shared.config.drain_spread_ms).max(1);
+    for id in sessions.ids() {
+        // Sessions of different shards have the same numbers.
+        let number = (here.id as u64) << 56 ^ id.token().0 as u64;
+        let draw = scatter(here.shared.instance ^ number) % spread;
+        let goodbye = Goodbye {
+            code: GoodbyeCode::Draining,
+            retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),
+            reason: "the broker is shutting down",
+        };
+        sessions.dismiss(here, id, goodbye);
     }
+}
 
-    fn dismiss_sessions(&mut self) {
-        let spread = u64::from(self.here.shared.config.drain_spread_ms).max(1);
-        for id in self.sessions.ids() {
-            // Sessions of different shards have the same numbers.
-            let number = (self.here.id as u64) << 56 ^ id.token().0 as u64;
-            let draw = scatter(self.here.shared.instance ^ number) % spread;
-            let goodbye = Goodbye {
-                code: GoodbyeCode::Draining,
-                retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),
-                reason: "the broker is shutting down",
-            };
-            self.sessions.dismiss(&self.here, id, goodbye);
-        }
-    }
-
-    fn is_empty_or_late(&mut self) -> bool {
-        if self.here.now.monotonic_ms >= self.drain.until_ms {
-            for id in self.sessions.ids() {
-                let session = self.sessions.get(id);
-                // What the kernel has got it goes on sending, to a peer that reads slowly.
-                let all_out = session.is_some_and(|session| session.stage == Stage::Lingering);
-                let reason = if all_out {
-                    Reason::Refused
-                } else {
-                    Reason::Stopping
-                };
-                self.sessions.end(&self.here, id, reason);
-            }
-        }
-        self.sessions.len() == 0
+/// Ends the sessions that did not take their Goodbye in time.
+pub(crate) fn close_all(here: &Here, sessions: &mut Sessions) {
+    for id in sessions.ids() {
+        let session = sessions.get(id);
+        // What the kernel has got it goes on sending, to a peer that reads slowly.
+        let all_out = session.is_some_and(|session| session.stage == Stage::Lingering);
+        let reason = if all_out {
+            Reason::Refused
+        } else {
+            Reason::Stopping
+        };
+        sessions.end(here, id, reason);
     }
 }
 

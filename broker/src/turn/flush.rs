@@ -5,18 +5,48 @@ use std::os::fd::AsFd;
 
 use oyez_storage::{Read, ReadError};
 
+use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::ending::Reason;
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
 use crate::parts::session::{RecordTail, Session, SessionId, Stage};
-use crate::shard::Shard;
+use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::sys::socket;
+use crate::turn::catchup::Serving;
+use crate::turn::wave::build_from_window;
 
-impl Shard {
+/// What sending to sessions needs.
+pub(crate) struct Flushing<'a> {
+    pub(crate) serving: Serving<'a>,
+    /// Goes up by one in each turn.
+    pub(crate) turn: usize,
+}
+
+impl Flushing<'_> {
+    /// Sends to the sessions that have something to get, within the turn's budget.
+    pub(crate) fn run(&mut self) {
+        let mut budget = Budget::FLUSHES;
+        for _ in 0..self.serving.sessions.count_to_send() {
+            if budget.is_spent() {
+                return;
+            }
+            let Some(id) = self.serving.sessions.next_to_send() else {
+                return;
+            };
+            let session = self.serving.sessions.get(id);
+            let visited = session.map_or(0, |session| session.subscriptions.len());
+            let before = self.serving.here.metrics().bytes_out.get();
+            self.flush(id);
+            let bytes = self.serving.here.metrics().bytes_out.get() - before;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            budget.spend(SEND_STEPS + visited, bytes);
+        }
+    }
+
     /// Sends what a session has to get, as far as its socket takes it.
-    pub(crate) fn flush(&mut self, id: SessionId) {
+    fn flush(&mut self, id: SessionId) {
         // A Goodbye does not wait.
         let held = |session: &Session| session.held && session.stage == Stage::Open;
-        if self.sessions.get(id).is_some_and(held) {
+        if self.serving.sessions.get(id).is_some_and(held) {
             return;
         }
         let mut progress = self.flush_tail(id);
@@ -27,9 +57,12 @@ impl Shard {
             progress = self.flush_subscriptions(id);
         }
         match progress {
-            Progress::More => self.sessions.queue_send(id),
-            Progress::Gone => self.sessions.end(&self.here, id, Reason::PeerReset),
-            Progress::Blocked => self.pause_catchups(id),
+            Progress::More => self.serving.sessions.queue_send(id),
+            Progress::Gone => self
+                .serving
+                .sessions
+                .end(self.serving.here, id, Reason::PeerReset),
+            Progress::Blocked => self.serving.pause(id),
             Progress::Done => {}
         }
     }
@@ -37,15 +70,15 @@ impl Shard {
     /// Sends every subscription of a session something, from another one on in each turn, so that none is always
     /// behind the others.
     fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
-        let count = match self.sessions.get(id) {
+        let count = match self.serving.sessions.get(id) {
             Some(session) if session.stage == Stage::Open => session.subscriptions.len(),
             _ => return Progress::Done,
         };
-        let first = usize::try_from(self.here.metrics().turns.get()).unwrap_or(0);
+        let first = self.turn;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
-            let Some(subscription) = self.sessions.get(id).and_then(|session| {
+            let Some(subscription) = self.serving.sessions.get(id).and_then(|session| {
                 if session.tail.is_some() {
                     more = true; // The rest of that record leaves before anything else.
                     return None;
@@ -64,9 +97,38 @@ impl Shard {
         if more { Progress::More } else { Progress::Done }
     }
 
+    /// Sends one subscription what it has to get, outside the walk.
+    fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+        let serving = &mut self.serving;
+        let Some(topic) = serving.feeds.get(place.topic) else {
+            return Progress::Done;
+        };
+        let Some(subscription) = topic.subscriptions.get(place.slot as usize).copied() else {
+            return Progress::Done;
+        };
+        match subscription.delivery() {
+            Delivery::Pending(_) => Progress::Done,
+            Delivery::CatchingUp(catchup) => serving.go_on(catchup),
+            Delivery::Live if !topic.is_behind(subscription.cursor) => Progress::Done,
+            Delivery::Live => {
+                let mut chain = std::mem::take(serving.chain);
+                let cursor = subscription.cursor;
+                let built = build_from_window(&mut chain, topic, serving.logs, cursor);
+                let progress = if built {
+                    serving.out().send_one(id, place, &chain)
+                } else {
+                    serving.begin(id, place)
+                };
+                chain.clear();
+                *serving.chain = chain;
+                progress
+            }
+        }
+    }
+
     /// Sends the rest of a record of which the socket has taken a part.
     fn flush_tail(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.serving.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         if session.blocked {
@@ -75,30 +137,37 @@ impl Shard {
         let Some(tail) = session.tail else {
             return Progress::Done;
         };
-        let read = self.logs.read(tail.log(), tail.position(), tail.size());
+        let read = self
+            .serving
+            .logs
+            .read(tail.log(), tail.position(), tail.size());
         match read {
             Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
             Ok(Read::Cold(cold)) => {
-                self.warm_for_tail(id, cold);
+                self.serving.warm_for_tail(id, cold);
                 Progress::Blocked
             }
             Err(ReadError::Dropped | ReadError::Damaged | ReadError::Unreadable) => {
-                self.sessions.end(&self.here, id, Reason::Dropped);
+                self.serving
+                    .sessions
+                    .end(self.serving.here, id, Reason::Dropped);
                 Progress::Blocked
             }
         }
     }
 
     fn send_tail(&mut self, id: SessionId, mut tail: RecordTail, bytes: &[u8]) -> Progress {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.serving.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         let rest = &bytes[tail.sent as usize..];
         let sent = send(session, &[IoSlice::new(rest)], rest.len());
         let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.blocked);
-        let reader = self.logs.reader(tail.log());
+        let reader = self.serving.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
-            self.sessions.end(&self.here, id, Reason::Dropped);
+            self.serving
+                .sessions
+                .end(self.serving.here, id, Reason::Dropped);
             return Progress::Blocked;
         }
         let Sent::Bytes(size) = sent else {
@@ -106,7 +175,7 @@ impl Shard {
         };
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
         session.tail = (!done).then_some(tail);
-        let metrics = self.here.metrics();
+        let metrics = self.serving.here.metrics();
         metrics.sends.add(1);
         metrics.bytes_out.add(size as u64);
         match (done, blocked) {
@@ -117,7 +186,7 @@ impl Shard {
     }
 
     fn flush_control(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.serving.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         let Some(outgoing) = &session.outgoing else {
@@ -135,7 +204,7 @@ impl Shard {
             if let Some(outgoing) = &mut session.outgoing {
                 outgoing.sent += size;
                 if size > 0 {
-                    outgoing.moved_ms = self.here.now.monotonic_ms;
+                    outgoing.moved_ms = self.serving.here.now.monotonic_ms;
                 }
                 if outgoing.sent * 2 >= outgoing.bytes.len() {
                     outgoing.bytes.drain(..outgoing.sent);
@@ -148,10 +217,10 @@ impl Shard {
             };
         }
         let closing = session.stage == Stage::Closing;
-        self.sessions.empty_outgoing(id);
-        self.sessions.resume(id);
+        self.serving.sessions.empty_outgoing(id);
+        self.serving.sessions.resume(id);
         if closing {
-            self.sessions.linger(&self.here, id);
+            self.serving.sessions.linger(self.serving.here, id);
         }
         Progress::Done
     }

@@ -12,7 +12,7 @@ use oyez_protocol::event::Answer;
 
 use crate::parts::budget::LAG_STEPS;
 use crate::parts::feed::Topic;
-use crate::parts::feeds::Registry;
+use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
 use crate::parts::lag::{Candidate, Lag, LagSurveys, Slow, Walk};
 use crate::parts::mail::{Message, Outbox};
@@ -49,21 +49,21 @@ pub(crate) fn ask(
 pub(crate) fn measure(
     here: &Here,
     surveys: &mut LagSurveys,
-    seen: (&Sessions, &Registry),
+    seen: (&Sessions, &Feeds),
     outbox: &mut Outbox,
 ) -> Vec<(usize, Lag)> {
     let Some(mut walk) = surveys.take_walk() else {
         return Vec::new();
     };
-    let (sessions, registry) = seen;
-    if !walk_on(&mut walk, sessions, registry) {
+    let (sessions, feeds) = seen;
+    if !walk_on(&mut walk, sessions, feeds) {
         surveys.keep_walk(walk);
         return Vec::new();
     }
     let mut lag = walk.lag;
     let slowest = walk.candidates.iter();
     lag.slowest = slowest
-        .filter_map(|one| describe(one, sessions, registry))
+        .filter_map(|one| describe(one, sessions, feeds))
         .collect();
     let mut own = Vec::new();
     for (shard, survey) in walk.askers {
@@ -102,10 +102,10 @@ pub(crate) fn add(
 }
 
 /// Looks at some more subscriptions; tells whether it was all of them.
-fn walk_on(walk: &mut Walk, sessions: &Sessions, registry: &Registry) -> bool {
+fn walk_on(walk: &mut Walk, sessions: &Sessions, feeds: &Feeds) -> bool {
     let mut steps = 0;
-    while walk.topic < registry.numbers_end() {
-        let topic = registry.get(walk.topic);
+    while walk.topic < feeds.numbers_end() {
+        let topic = feeds.get(walk.topic);
         let list = topic.map_or(&[][..], |topic| &topic.subscriptions);
         while let (Some(topic), Some(subscription)) = (topic, list.get(walk.slot)) {
             if steps >= STEPS_PER_TURN {
@@ -141,10 +141,10 @@ fn look_at(walk: &mut Walk, sessions: &Sessions, topic: &Topic, subscription: &S
 }
 
 /// What there is to say of a slow subscription, if it still is one.
-fn describe(slow: &Candidate, sessions: &Sessions, registry: &Registry) -> Option<Slow> {
+fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds) -> Option<Slow> {
     let session = sessions.get(slow.session)?;
     let place = session.subscriptions.find(slow.topic)?;
-    let topic = registry.get(slow.topic)?;
+    let topic = feeds.get(slow.topic)?;
     let lag = lag(topic, topic.subscriptions.get(place.slot as usize)?)?;
     let peer = session.stream.peer_addr().ok()?;
     let backlog = socket::backlog(session.stream.as_fd()).ok()?;

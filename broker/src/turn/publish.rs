@@ -6,15 +6,31 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset};
 use oyez_storage::AppendError;
 
+use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, FRAME_STEPS};
-use crate::parts::mail::{Ack, Message};
+use crate::parts::here::Here;
+use crate::parts::logs::Logs;
+use crate::parts::mail::{Ack, Inbox, Message, Outbox};
 use crate::parts::parcel::{Handed, Lane, Origin};
-use crate::parts::publishes::{Pending, Stalled};
+use crate::parts::publishes::{Pending, Publishes, Stalled};
 use crate::parts::session::SessionId;
+use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
-use crate::shard::Shard;
 
-impl Shard {
+/// What taking records and telling what became of them needs.
+pub(crate) struct Publishing<'a> {
+    pub(crate) here: &'a Here,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) logs: &'a mut Logs,
+    pub(crate) publishes: &'a mut Publishes,
+    pub(crate) inbox: &'a mut Inbox,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) awake: &'a mut Awake,
+    /// A record that its log does not take at once is refused: the broker is being shut down.
+    pub(crate) refuses: bool,
+}
+
+impl Publishing<'_> {
     /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
     pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Taken {
         let Some(session) = self.sessions.get_mut(id) else {
@@ -86,7 +102,7 @@ impl Shard {
                 }
                 return Taken::Done;
             }
-            Err(AppendError::Busy) if self.drain.refuses() => Outcome::Draining,
+            Err(AppendError::Busy) if self.refuses => Outcome::Draining,
             Err(AppendError::Busy) => {
                 self.publishes.refused(log, self.here.now.monotonic_us);
                 return Taken::Later(Until::Room);
@@ -122,7 +138,8 @@ impl Shard {
         if self.publishes.has_stalled() {
             self.retry_stalled();
         }
-        self.publishes_left = self.take_handed_over();
+        let left = self.take_handed_over();
+        self.publishes.note_left(left);
     }
 
     /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more. A quarter of the
@@ -182,11 +199,6 @@ impl Shard {
         }
     }
 
-    /// Whether records of other shards can be taken at once.
-    pub(crate) fn can_take_publishes(&self) -> bool {
-        self.publishes_left && !self.publishes.is_full()
-    }
-
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
     pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
@@ -216,37 +228,29 @@ impl Shard {
             size: origin.size,
         };
         if origin.shard == self.here.id {
-            self.acks.push(ack);
+            self.publishes.tell(ack);
         } else {
             self.outbox.answer(origin.shard, ack);
         }
     }
+}
 
-    /// Sends the turn's outcomes, one frame per publisher.
-    pub(crate) fn deliver_acks(&mut self) {
-        if self.acks.is_empty() {
-            return;
+/// Sends the turn's outcomes, one frame per publisher.
+pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut Publishes) {
+    let (mut acks, mut entries) = publishes.take_told();
+    // Stable: the outcomes of one session stay in their order.
+    acks.sort_by_key(|ack| ack.session);
+    for group in acks.chunk_by(|left, right| left.session == right.session) {
+        let id = group[0].session;
+        entries.clear();
+        entries.extend(group.iter().map(|ack| ack.entry));
+        if let Some(session) = sessions.get_mut(id) {
+            session.inflight_records = session.inflight_records.saturating_sub(group.len() as u32);
+            let bytes: u32 = group.iter().map(|ack| ack.size).sum();
+            session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
         }
-        let mut acks = std::mem::take(&mut self.acks);
-        // Stable: the outcomes of one session stay in their order.
-        acks.sort_by_key(|ack| ack.session);
-        let mut entries = std::mem::take(&mut self.entries);
-        for group in acks.chunk_by(|left, right| left.session == right.session) {
-            let id = group[0].session;
-            entries.clear();
-            entries.extend(group.iter().map(|ack| ack.entry));
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.inflight_records =
-                    session.inflight_records.saturating_sub(group.len() as u32);
-                let bytes: u32 = group.iter().map(|ack| ack.size).sum();
-                session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
-            }
-            self.sessions
-                .control(&self.here, id, |out| Published::encode(&entries, out));
-            self.sessions.resume(id);
-        }
-        acks.clear();
-        self.acks = acks;
-        self.entries = entries;
+        sessions.control(here, id, |out| Published::encode(&entries, out));
+        sessions.resume(id);
     }
+    publishes.keep_told(acks, entries);
 }

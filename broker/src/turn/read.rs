@@ -3,17 +3,19 @@
 
 use std::io::{ErrorKind, IoSliceMut, Read};
 
+use mio::event::Event;
 use oyez_protocol::error::FrameError;
 use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
-use oyez_protocol::{Decoded, decode};
+use oyez_protocol::{Decoded, Frame, decode};
 
-use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS};
+use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
 use crate::parts::ending::Reason;
+use crate::parts::here::Here;
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
-use crate::parts::sessions::Queue;
-use crate::parts::taken::{Taken, Until};
-use crate::shard::Shard;
+use crate::parts::sessions::{Queue, Sessions};
+use crate::parts::taken::{Taken, Takes, Until};
+use crate::parts::timers::Timers;
 use crate::turn::heartbeat::watch_frame;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
@@ -40,12 +42,26 @@ enum Visit {
     Over,
 }
 
-impl Shard {
+/// What reading needs.
+pub(crate) struct Reading<'a, T> {
+    pub(crate) here: &'a Here,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) budget: ReadBudget,
+    /// Bytes are read into it, and frames taken from it.
+    pub(crate) buffer: &'a mut Vec<u8>,
+    /// Nobody is read but those that are over.
+    pub(crate) draining: bool,
+    /// What takes the frames.
+    pub(crate) taker: T,
+}
+
+impl<T: Takes> Reading<'_, T> {
     /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
     /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
     /// quarter is kept for each list.
-    pub(crate) fn read_sessions(&mut self) {
-        self.reading.begin_turn(Budget::READING);
+    pub(crate) fn run(&mut self) {
+        self.budget.begin_turn(Budget::READING);
         let quarter = Budget::READING.quarter();
         for (queue, visit, left) in [
             (Queue::Resumed, Budget::MUCH, quarter.times(3)),
@@ -61,11 +77,11 @@ impl Shard {
     /// turn's budget.
     fn read_queue(&mut self, queue: Queue, visit: Budget, left: Budget) {
         for _ in 0..self.sessions.count_to_read(queue) {
-            if !self.reading.is_above(left) {
+            if !self.budget.is_above(left) {
                 return;
             }
             if let Some(session) = self.sessions.next_to_read(queue) {
-                self.reading.begin_visit(visit);
+                self.budget.begin_visit(visit);
                 self.receive(session);
             }
         }
@@ -78,29 +94,29 @@ impl Shard {
         };
         session.reading = false;
         session.awaits_answer = false;
-        if self.drain.is_begun() && session.stage != Stage::Lingering {
+        if self.draining && session.stage != Stage::Lingering {
             return;
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(self.buffer);
         let mut visit = self.retake(id);
-        while visit == Visit::More && !self.reading.is_spent() {
+        while visit == Visit::More && !self.budget.is_spent() {
             // What the budget does not suffice for would have to be kept.
-            let small_frames = self.reading.steps() / FRAME_STEPS * CONTROL_HEADER_SIZE;
+            let small_frames = self.budget.steps() / FRAME_STEPS * CONTROL_HEADER_SIZE;
             let size_max = small_frames.clamp(MUCH_BYTES, BUFFER_BYTES);
-            visit = self.visit(id, &mut buffer, size_max.min(self.reading.read_bytes()));
+            visit = self.visit(id, &mut buffer, size_max.min(self.budget.read_bytes()));
         }
-        self.buffer = buffer;
+        *self.buffer = buffer;
         match visit {
             Visit::More | Visit::Unfinished => self.sessions.read_on(id),
             Visit::Waiting(Until::Room) => self.sessions.pause(id),
             Visit::Waiting(Until::Answered) => self.sessions.await_answer(id),
             Visit::Empty => {
-                let much = self.reading.is_much();
+                let much = self.budget.is_much();
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.says_much = much;
                 }
             }
-            Visit::Over => self.reading.spend(END_STEPS, 0),
+            Visit::Over => self.budget.spend(END_STEPS, 0),
         }
     }
 
@@ -141,18 +157,18 @@ impl Shard {
             (false, Window::Half) => size_max.min(HALF_READ_BYTES),
             (false, Window::Open) => size_max,
         };
-        self.reading.spend(READ_STEPS, 0);
+        self.budget.spend(READ_STEPS, 0);
         let mut partial = session.partial.take();
         let buffer = &mut buffer[..size];
         let result = read(session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
-            Ok(Reading { size: 0, .. }) => {
+            Ok(Input { size: 0, .. }) => {
                 session.partial = partial;
-                self.sessions.end(&self.here, id, Reason::PeerClosed);
+                self.sessions.end(self.here, id, Reason::PeerClosed);
                 return Visit::Over;
             }
             Ok(reading) => {
-                self.reading.spend(0, reading.size);
+                self.budget.spend(0, reading.size);
                 (reading.filled_all, reading.in_buffer)
             }
             Err(error) => {
@@ -161,7 +177,7 @@ impl Shard {
                     ErrorKind::WouldBlock => Visit::Empty,
                     ErrorKind::Interrupted => Visit::More,
                     _ => {
-                        self.sessions.end(&self.here, id, Reason::PeerReset);
+                        self.sessions.end(self.here, id, Reason::PeerReset);
                         Visit::Over
                     }
                 };
@@ -227,7 +243,7 @@ impl Shard {
         self.sessions.room.input.count(&mut partial.counted, 0);
         let (visit, used, need) = self.consume(id, &partial.bytes);
         let checked = used.max(need.min(partial.bytes.len()));
-        self.reading.spend(READ_STEPS, checked);
+        self.budget.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
                 partial.begun_tick = self.here.tick();
@@ -259,10 +275,10 @@ impl Shard {
         let limits = self.here.shared.config.limits();
         let mut used = 0;
         loop {
-            if self.reading.is_out_of_steps() && used < input.len() {
+            if self.budget.is_out_of_steps() && used < input.len() {
                 return (Visit::Unfinished, used, FRAME_HEAD_SIZE);
             }
-            self.reading.spend(FRAME_STEPS, 0);
+            self.budget.spend(FRAME_STEPS, 0);
             match decode(&input[used..], &limits) {
                 Err(error) => {
                     self.refuse_frame(id, error);
@@ -274,7 +290,7 @@ impl Shard {
                     return (Visit::Over, used, 0);
                 }
                 Ok(Decoded::Need { total }) => return (Visit::More, used, total),
-                Ok(Decoded::Frame { frame, size }) => match self.dispatch(id, frame) {
+                Ok(Decoded::Frame { frame, size }) => match self.take(id, frame) {
                     Taken::Done => used += size,
                     Taken::Later(until) => return (Visit::Waiting(until), used, size),
                     Taken::Over => return (Visit::Over, used, 0),
@@ -303,7 +319,7 @@ impl Shard {
                 session.heard_tick = now_tick;
                 session.pinged = false;
             }
-            watch_frame(&self.here, &mut self.timers, id, session);
+            watch_frame(self.here, self.timers, id, session);
         }
         self.sessions.keep_input(id, partial);
     }
@@ -325,7 +341,7 @@ impl Shard {
             error
         };
         self.sessions
-            .refuse(&self.here, id, error.into(), &reason.to_string());
+            .refuse(self.here, id, error.into(), &reason.to_string());
     }
 
     /// Reads on a session that is over, so that its end comes through.
@@ -337,8 +353,8 @@ impl Shard {
             match session.stream.read(buffer) {
                 Ok(0) => break,
                 Ok(size) => {
-                    self.reading.spend(READ_STEPS, size);
-                    if reads == LINGER_READS || self.reading.is_spent() {
+                    self.budget.spend(READ_STEPS, size);
+                    if reads == LINGER_READS || self.budget.is_spent() {
                         return Visit::More;
                     }
                 }
@@ -346,12 +362,17 @@ impl Shard {
                 Err(_) => break,
             }
         }
-        self.sessions.end(&self.here, id, Reason::Refused);
+        self.sessions.end(self.here, id, Reason::Refused);
         Visit::Over
+    }
+
+    fn take(&mut self, id: SessionId, frame: Frame<'_>) -> Taken {
+        let (sessions, budget) = (&mut *self.sessions, &mut self.budget);
+        self.taker.take(sessions, budget, id, frame)
     }
 }
 
-struct Reading {
+struct Input {
     /// Bytes read in all; 0 is the end of the stream.
     size: usize,
     /// Bytes of them in the shard's buffer.
@@ -365,10 +386,10 @@ fn read(
     session: &mut Session,
     partial: Option<&mut Partial>,
     buffer: &mut [u8],
-) -> std::io::Result<Reading> {
+) -> std::io::Result<Input> {
     let Some(partial) = partial else {
         let size = session.stream.read(buffer)?;
-        return Ok(Reading {
+        return Ok(Input {
             size,
             in_buffer: size,
             filled_all: size == buffer.len(),
@@ -384,9 +405,30 @@ fn read(
     let result = session.stream.read_vectored(&mut parts);
     let size = *result.as_ref().unwrap_or(&0);
     partial.bytes.truncate(kept + size.min(step));
-    result.map(|size| Reading {
+    result.map(|size| Input {
         size,
         in_buffer: size.saturating_sub(step),
         filled_all: size == room,
     })
+}
+
+/// What the kernel says of a session's socket.
+pub(crate) fn note_event(sessions: &mut Sessions, id: SessionId, now_tick: u32, event: &Event) {
+    let Some(session) = sessions.get_mut(id) else {
+        return; // It has ended earlier in this turn.
+    };
+    let is_over = event.is_read_closed() || event.is_error();
+    session.ended |= is_over;
+    if event.is_writable() && session.blocked {
+        session.blocked = false;
+        if matches!(session.stage, Stage::Open | Stage::Closing) {
+            // A peer that takes bytes is alive.
+            session.heard_tick = now_tick;
+            session.pinged = false;
+        }
+        sessions.queue_send(id);
+    }
+    if event.is_readable() || is_over {
+        sessions.queue_read(id);
+    }
 }

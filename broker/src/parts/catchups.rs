@@ -1,0 +1,188 @@
+//! The subscriptions of one shard that are served from the log, and the sessions that wait for one of these places.
+
+use std::collections::VecDeque;
+
+use oyez_storage::Place;
+use slab::Slab;
+
+use crate::parts::feeds::Feeds;
+use crate::parts::session::SessionId;
+use crate::parts::sessions::Sessions;
+use crate::parts::subscription::{Delivery, NUMBER_MAX, SubscriptionRef};
+
+/// Catch-ups of one shard at once; others wait as bare cursors.
+const CATCHUPS_MAX: usize = 1024;
+
+/// What a catch-up waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Nothing: it can send.
+    Nothing,
+    /// The owner of the log, for places.
+    Places,
+    /// The disk, for bytes.
+    Bytes,
+}
+
+/// One subscription that is being served from the log.
+#[derive(Debug)]
+pub(crate) struct Catchup {
+    pub(crate) session: SessionId,
+    pub(crate) topic: u32,
+    nonce: u32,
+    pub(crate) waits: Waits,
+    pub(crate) places: Vec<Place>,
+    /// First of `places` that is not out.
+    pub(crate) at: usize,
+}
+
+impl Catchup {
+    /// Where its subscription lies.
+    pub(crate) fn place(&self, sessions: &Sessions) -> Option<SubscriptionRef> {
+        let session = sessions.get(self.session)?;
+        session.subscriptions.find(self.topic)
+    }
+
+    /// The places that are not out.
+    pub(crate) fn left(&self) -> &[Place] {
+        &self.places[self.at.min(self.places.len())..]
+    }
+}
+
+/// The catch-ups of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Catchups {
+    all: Slab<Catchup>,
+    waiting: VecDeque<SessionId>,
+    last_nonce: u32,
+    /// Empty lists, to be used again.
+    places_spare: Vec<Vec<Place>>,
+}
+
+impl Catchups {
+    /// Begins one, which waits for places; gives its number. `None` if there are as many as may be.
+    pub(crate) fn begin(&mut self, session: SessionId, topic: u32) -> Option<u32> {
+        if self.all.len() >= CATCHUPS_MAX {
+            return None;
+        }
+        self.last_nonce = (self.last_nonce + 1) & NUMBER_MAX;
+        let number = self.all.insert(Catchup {
+            session,
+            topic,
+            nonce: self.last_nonce,
+            waits: Waits::Places,
+            places: self.places_spare.pop().unwrap_or_default(),
+            at: 0,
+        });
+        Some(u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX"))
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&Catchup> {
+        self.all.get(number as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Catchup> {
+        self.all.get_mut(number as usize)
+    }
+
+    /// Ends one; its subscription's cursor is what is left of it.
+    pub(crate) fn end(&mut self, number: u32) {
+        if let Some(mut catchup) = self.all.try_remove(number as usize) {
+            catchup.places.clear();
+            self.places_spare.push(catchup.places);
+        }
+    }
+
+    /// Names one in questions to owners and to the disk.
+    pub(crate) fn token(&self, number: u32) -> Option<u64> {
+        let nonce = self.get(number)?.nonce;
+        Some(u64::from(nonce) << 32 | u64::from(number))
+    }
+
+    /// The one that a token names, if it is still there.
+    pub(crate) fn named(&self, token: u64) -> Option<u32> {
+        let number = token as u32;
+        let catchup = self.get(number)?;
+        (u64::from(catchup.nonce) == token >> 32).then_some(number)
+    }
+
+    /// Has a session wait until there may be one more.
+    pub(crate) fn wait(&mut self, sessions: &mut Sessions, id: SessionId) {
+        if let Some(session) = sessions.get_mut(id).filter(|session| !session.waiting) {
+            session.waiting = true;
+            self.waiting.push_back(id);
+        }
+    }
+
+    /// Lets sessions that have waited try again, as many as there is room for.
+    pub(crate) fn start_waiting(&mut self, sessions: &mut Sessions) {
+        let room = CATCHUPS_MAX - self.all.len();
+        for _ in 0..room.min(self.waiting.len()) {
+            let Some(id) = self.waiting.pop_front() else {
+                return;
+            };
+            if let Some(session) = sessions.get_mut(id) {
+                session.waiting = false;
+            }
+            sessions.queue_send(id);
+        }
+    }
+
+    /// Whether somebody waits, and there is room.
+    pub(crate) fn can_start(&self) -> bool {
+        !self.waiting.is_empty() && self.all.len() < CATCHUPS_MAX
+    }
+
+    /// Makes the subscription one that the window serves, or a bare cursor behind it.
+    pub(crate) fn return_to_window(
+        &mut self,
+        feeds: &mut Feeds,
+        number: u32,
+        place: SubscriptionRef,
+    ) {
+        self.end(number);
+        feeds.set_delivery(place, Delivery::Live);
+    }
+
+    /// Makes all catch-ups of a session bare cursors again: its socket is full, or nothing more is sent to it.
+    pub(crate) fn pause(&mut self, sessions: &Sessions, feeds: &mut Feeds, id: SessionId) {
+        let Some(session) = sessions.get(id) else {
+            return; // Its subscriptions end with it.
+        };
+        for place in session.subscriptions.as_slice() {
+            let delivery = feeds.subscription(*place).map(|found| found.delivery());
+            if let Some(Delivery::CatchingUp(number)) = delivery {
+                self.return_to_window(feeds, number, *place);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId::new(3, 1);
+
+    #[test]
+    fn there_are_so_many_at_once_and_no_more() {
+        let mut catchups = Catchups::default();
+        let numbers: Vec<u32> = std::iter::from_fn(|| catchups.begin(SESSION, 0)).collect();
+        assert_eq!(numbers.len(), CATCHUPS_MAX);
+        assert!(!catchups.can_start(), "nobody waits");
+        catchups.end(numbers[7]);
+        assert_eq!(catchups.begin(SESSION, 0), Some(numbers[7]));
+    }
+
+    #[test]
+    fn a_token_names_one_and_not_another_that_has_got_its_number() {
+        let mut catchups = Catchups::default();
+        let number = catchups.begin(SESSION, 0).expect("there is room");
+        let token = catchups.token(number).expect("it is there");
+        assert_eq!(catchups.named(token), Some(number));
+        catchups.end(number);
+        assert_eq!(catchups.named(token), None);
+        assert_eq!(catchups.begin(SESSION, 0), Some(number));
+        assert_eq!(catchups.named(token), None);
+    }
+}

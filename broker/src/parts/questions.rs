@@ -1,0 +1,13 @@
+//! Questions about the broker that are being answered.
+
+use crate::parts::allowance::Allowance;
+use crate::parts::lag::LagSurveys;
+use crate::parts::listings::Listings;
+
+/// The questions of one shard's sessions, and those of other shards.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    pub(crate) allowance: Allowance,
+    pub(crate) listings: Listings,
+    pub(crate) lag: LagSurveys,
+}
