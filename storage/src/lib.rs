@@ -15,7 +15,7 @@
 //!
 //! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
 //!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
-//!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics,
+//!   with; `streaks` tells of the `trouble` that is tried again; `lookup` answers questions about topics,
 //!   and `topics` lists them, in the `order` of their names.
 //! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing, with
 //!   `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
@@ -23,7 +23,7 @@
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
-//! - `disk` is the seam. `sys` has the ring, the thread that stands in for it, maps with their guard, the arena, and all
+//! - `disk` is the seam, `choice` picks an implementation. `sys` has the ring, the thread that stands in for it, maps with their guard, the arena, and all
 //!   `unsafe`.
 //!
 //! **Visible.** `memory`: what is appended. `written`: what a completed write covers. `synced`: what a sync covers that
@@ -180,6 +180,7 @@
 
 mod age;
 mod attach;
+mod choice;
 mod clock;
 mod commit;
 mod dir;
@@ -212,6 +213,7 @@ mod shared;
 mod sip;
 mod state;
 mod store;
+mod streaks;
 mod survey;
 #[expect(
     unsafe_code,
@@ -223,11 +225,11 @@ mod tail;
 mod topics;
 mod trouble;
 
+pub use choice::{DiskChoice, OpenDisk, open_disk, probe_uring};
 pub use clock::ClockWasAhead;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX, Rewritten};
 pub use disk::{
-    Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,
-    Outcome, WriteSync, open_disk, probe_uring,
+    Block, BlockRange, Completion, Content, Disk, Entry, FileId, Map, Opened, Outcome, WriteSync,
 };
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};

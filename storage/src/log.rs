@@ -27,10 +27,10 @@ use crate::segment::{Segment, SegmentFile, SegmentIndex};
 use crate::shared::{Shared, Snapshot};
 use crate::sip::siphash13;
 use crate::state::{Floor, KnownLosses};
+use crate::streaks::Streaks;
 use crate::sys::arena::{ArenaPool, BlockWriter};
 use crate::table::PackedPlace;
 use crate::tail::{Reached, TailBlock};
-use crate::trouble::Streaks;
 
 /// Bytes of a stamped record that its chain link covers: the header checksum.
 const CHAINED: std::ops::Range<usize> = 20..24;

@@ -24,8 +24,9 @@ use crate::place::{
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
+use crate::streaks::Streaks;
 use crate::sys::arena::ArenaPool;
-use crate::trouble::{Attempt, Streaks};
+use crate::trouble::Attempt;
 
 /// How soon a submission that the kernel has not taken in full is tried again.
 const SUBMIT_RETRY_MS: u64 = 1;
