@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::age::Written;
 use crate::disk::Opened;
+use crate::findings::Sealed;
 use crate::format::BLOCK_BYTES;
 use crate::index::SegmentRef;
 use crate::log::{FrontLoss, Log};
 use crate::recovery::Kept;
 use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
 use crate::state::Carried;
-use crate::survey::Sealed;
 
 impl Log {
     /// A segment with its footer.

@@ -17,8 +17,8 @@
 //!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
 //!   with; `streaks` tells of the `trouble` that is tried again; `lookup` answers questions about topics,
 //!   and `topics` lists them, in the `order` of their names.
-//! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing, with
-//!   `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
+//! - `survey` looks into a directory (`names`, `listing`, `strays` and `findings` help), `scan` reads a block believing nothing, by its
+//!   `frames`, with `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
 //!   on, with the segments that `attach` takes in. `commit` keeps the state file.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
@@ -190,6 +190,7 @@ mod findings;
 mod flush;
 mod footer;
 mod format;
+mod frames;
 mod index;
 mod listing;
 mod log;
@@ -213,6 +214,7 @@ mod shared;
 mod sip;
 mod state;
 mod store;
+mod strays;
 mod streaks;
 mod survey;
 #[expect(

@@ -14,12 +14,13 @@ use oyez_protocol::Epoch;
 use crate::dir::DataDir;
 use crate::disk::Disk;
 use crate::error::OpenError;
+use crate::findings::Survey;
 use crate::log::{Log, LogParts};
 use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::RecoveryReport;
 use crate::rebuild::Rebuild;
-use crate::survey::{Survey, Surveyor};
+use crate::survey::Surveyor;
 use crate::sys::arena::ArenaPool;
 
 /// What a log is opened with.

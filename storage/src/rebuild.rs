@@ -11,18 +11,18 @@ use oyez_protocol::{Position, Sequence};
 
 use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
 use crate::error::OpenError;
+use crate::findings::{Aside, Blank, Part, Survey};
 use crate::flush::Acknowledged;
 use crate::format::block_start;
+use crate::frames::Found;
 use crate::log::Log;
 use crate::moment::Moment;
 use crate::names::{ASIDE_MAX, aside};
 use crate::options::Durability;
 use crate::place::{Gap, RecoveryReport, SetAside};
 use crate::recovery::Kept;
-use crate::scan::Found;
 use crate::segment::Stage;
 use crate::state::{KnownLosses, STATE, STATE_COPY};
-use crate::survey::{Aside, Blank, Part, Survey};
 use crate::sys::arena::BlockWriter;
 use crate::trouble::{Attempt, has_vanished};
 
