@@ -5,13 +5,12 @@
 //! it goes on when it has landed: a new segment may be used once it is named, and files are removed once the floor is
 //! above them.
 
-use std::io;
-
-use crate::disk::Disk;
-use crate::error::Poisoned;
-use crate::log::{Drain, Log, Purpose, Spare};
-use crate::state::{Named, STATE, STATE_COPY, State};
-use crate::trouble::Attempt;
+use crate::fixed::Fixed;
+use crate::flush::{Acknowledged, Flush};
+use crate::retention::Retention;
+use crate::segments::Segments;
+use crate::state::{KnownLosses, Named, State};
+use crate::tail::Tail;
 
 /// How long until a commit that failed is tried again.
 const RETRY_MS: u64 = 1000;
@@ -20,13 +19,15 @@ const RETRY_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
     /// Counts them; the copy with the highest number holds.
-    pub generation: u64,
+    generation: u64,
     /// Something has changed that the next start must know.
     wanted: bool,
     flight: Option<Flight>,
     retry_ms: Option<u64>,
     /// Position below which the last commit says that everything is acknowledged.
-    pub end: u64,
+    end: u64,
+    /// What opening the log has found to be lost.
+    known_losses: KnownLosses,
 }
 
 #[derive(Debug)]
@@ -36,151 +37,121 @@ struct Flight {
     landed: bool,
 }
 
-impl Log {
-    pub(crate) fn want_commit(&mut self) {
-        self.commits.wanted = true;
+/// The parts of a log that its state is made from.
+pub(crate) struct Sources<'a> {
+    pub fixed: &'a Fixed,
+    pub tail: &'a Tail,
+    pub segments: &'a Segments,
+    pub flush: &'a Flush,
+    pub retention: &'a Retention,
+    /// Timestamp of the newest record.
+    pub last_ms: u64,
+    /// The segment that was prepared.
+    pub spare: Named,
+}
+
+impl Sources<'_> {
+    /// The log's state as of this moment.
+    fn state(&self, clean: bool, generation: u64, known: KnownLosses) -> State {
+        let acknowledged = self.flush.acknowledged();
+        let (fixed, reached) = (self.fixed, self.tail.reached());
+        let last = self.segments.newest().map(|last| Named {
+            base: last.base,
+            bytes: last.bytes,
+        });
+        let (end, sequence) = if clean {
+            (self.tail.head(), reached.sequence)
+        } else {
+            (acknowledged.end, acknowledged.sequence)
+        };
+        State {
+            epoch: fixed.epoch,
+            incarnation: self.tail.incarnation(),
+            log: fixed.id().get(),
+            clean,
+            boot_id: fixed.boot_id,
+            end,
+            sequence,
+            last_ms: self.last_ms,
+            dir_id: fixed.dir_id,
+            chain: reached.chain,
+            generation,
+            floor: Some(self.retention.floor()),
+            named: [last.unwrap_or_default(), self.spare],
+            carried: self.retention.generation(),
+            fingerprint: fixed.fingerprint,
+            known,
+        }
+    }
+}
+
+impl Commits {
+    /// Goes on behind commits that were made before.
+    pub(crate) fn go_on(&mut self, generation: u64, known_losses: KnownLosses) {
+        self.generation = generation;
+        self.known_losses = known_losses;
     }
 
-    /// Has the next start know that a segment is in use, once something in it is acknowledged: were all of it lost, it
-    /// would look as if it had never been used.
-    pub(crate) fn note_use(&mut self) {
-        let base = self.segments.back().map_or(0, |active| active.base);
-        if self.commits.end <= base && self.flush.acknowledged.end > base {
-            self.commits.end = self.flush.acknowledged.end;
-            self.want_commit();
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Has the next start know that the segment at `base` is in use, once something in it is acknowledged: were all of
+    /// it lost, it would look as if it had never been used.
+    pub(crate) fn note_use(&mut self, base: u64, acknowledged: Acknowledged) {
+        if self.end <= base && acknowledged.end > base {
+            self.end = acknowledged.end;
+            self.want();
         }
     }
 
     /// When a commit that failed is tried again.
-    pub(crate) fn commit_deadline_ms(&self) -> Option<u64> {
-        self.commits.retry_ms
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.retry_ms
     }
 
-    /// The log's state as of this moment.
-    pub(crate) fn state(&self, clean: bool) -> State {
-        let acknowledged = self.flush.acknowledged;
-        let spare = match &self.spare {
-            Spare::Unnamed { base, opened } | Spare::Ready { base, opened } => Named {
-                base: *base,
-                bytes: opened.map.len(),
-            },
-            _ => Named::default(),
-        };
-        let last = self.segments.back().map(|last| Named {
-            base: last.base,
-            bytes: last.bytes,
-        });
-        State {
-            epoch: self.shared.epoch,
-            incarnation: self.incarnation,
-            log: self.parts.spec.id.get(),
-            clean,
-            boot_id: self.parts.boot_id,
-            end: if clean { self.head } else { acknowledged.end },
-            sequence: if clean {
-                self.reached.sequence
-            } else {
-                acknowledged.sequence
-            },
-            last_ms: self.last_ms,
-            dir_id: self.parts.dir_id,
-            chain: self.reached.chain,
-            generation: self.commits.generation,
-            floor: Some(self.floor),
-            named: [last.unwrap_or_default(), spare],
-            carried: self.carried_generation,
-            fingerprint: self.parts.fingerprint,
-            known: self.known_losses,
-        }
+    /// Whether a commit is to start: one is wanted, and none is on its way.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let waits = self.retry_ms.is_some_and(|at| now_ms < at);
+        self.wanted && self.flight.is_none() && !waits
     }
 
-    /// Starts a commit if one is wanted and none is on its way.
-    pub(crate) fn start_commit(&mut self, disk: &mut dyn Disk) {
-        let commits = &mut self.commits;
-        let waits = commits
-            .retry_ms
-            .is_some_and(|at| self.now.monotonic_ms < at);
-        if !commits.wanted || commits.flight.is_some() || waits {
-            return;
-        }
-        commits.wanted = false;
-        commits.retry_ms = None;
-        commits.generation += 1;
-        let state = self.state(self.drain == Drain::Closing);
-        self.commits.end = state.end;
-        self.commits.flight = Some(Flight {
+    /// The state to commit next.
+    pub(crate) fn next(&mut self, sources: &Sources<'_>, clean: bool) -> State {
+        self.generation += 1;
+        let state = sources.state(clean, self.generation, self.known_losses);
+        self.end = state.end;
+        state
+    }
+
+    /// Starts a commit. Gives what the first copy is to hold.
+    pub(crate) fn start(&mut self, sources: &Sources<'_>, clean: bool) -> Vec<u8> {
+        self.wanted = false;
+        self.retry_ms = None;
+        let state = self.next(sources, clean);
+        self.flight = Some(Flight {
             state,
             landed: false,
         });
-        self.write_copy(disk, Purpose::State);
+        state.encode()
     }
 
-    fn write_copy(&mut self, disk: &mut dyn Disk, purpose: Purpose) {
-        let Some(flight) = &self.commits.flight else {
-            return;
-        };
-        let name = match purpose {
-            Purpose::StateCopy => STATE_COPY,
-            _ => STATE,
-        };
-        let (path, content) = (self.parts.path.join(name), flight.state.encode());
-        let token = self.token(purpose);
-        disk.overwrite(token, path, content);
+    /// The first copy was written, or not. Gives what the second is to hold.
+    pub(crate) fn first_ended(&mut self, worked: bool) -> Option<Vec<u8>> {
+        let flight = self.flight.as_mut()?;
+        flight.landed |= worked;
+        Some(flight.state.encode())
     }
 
-    /// A copy of the state has been written, or not.
-    pub(crate) fn overwritten(
-        &mut self,
-        token: u64,
-        result: io::Result<()>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let purpose = self.take_purpose(token);
-        let Some(flight) = &mut self.commits.flight else {
-            return Ok(());
-        };
-        flight.landed |= result.is_ok();
-        if let Err(error) = result {
-            self.fail(Attempt::State, error)?;
-        } else if matches!(purpose, Some(Purpose::StateCopy)) {
-            self.streaks.worked(Attempt::State);
-        }
-        if matches!(purpose, Some(Purpose::State)) {
-            self.write_copy(disk, Purpose::StateCopy);
-            return Ok(());
-        }
-        if let Some(flight) = self.commits.flight.take() {
-            self.committed(&flight, disk);
-        }
-        Ok(())
+    /// The second copy was written, or not. Gives the state if one of the copies is durable.
+    pub(crate) fn second_ended(&mut self, worked: bool) -> Option<State> {
+        let flight = self.flight.take()?;
+        (flight.landed || worked).then_some(flight.state)
     }
 
-    fn committed(&mut self, flight: &Flight, disk: &mut dyn Disk) {
-        if self.drain == Drain::Closing {
-            // Without it the next start takes the log for killed, which it is a match for.
-            self.drain = Drain::Done;
-            return;
-        }
-        if !flight.landed {
-            self.commits.wanted = true;
-            self.commits.retry_ms = Some(self.now.monotonic_ms + RETRY_MS);
-            return;
-        }
-        self.name_spare(flight.state.named[1]);
-        if flight.state.floor == Some(self.floor) {
-            self.remove_dropped(disk);
-        }
-    }
-
-    /// The spare segment may be used once the state names it.
-    fn name_spare(&mut self, named: Named) {
-        let is_named = |base| named.bytes > 0 && named.base == base;
-        self.spare = match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::Unnamed { base, opened } if is_named(base) => {
-                self.forget_need();
-                Spare::Ready { base, opened }
-            }
-            other => other,
-        };
+    /// No copy was written: a commit is tried again.
+    pub(crate) fn retry(&mut self, now_ms: u64) {
+        self.wanted = true;
+        self.retry_ms = Some(now_ms + RETRY_MS);
     }
 }

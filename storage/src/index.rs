@@ -14,7 +14,7 @@ const NONE: u32 = u32::MAX;
 /// That a topic has records in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentRef {
-    /// [`Segment::number`](crate::segment::Segment::number).
+    /// Number of the segment within this run of the store.
     pub segment: u32,
     /// The topic's row in the segment's index.
     pub slot: u32,

@@ -7,25 +7,35 @@
 use std::io;
 use std::path::PathBuf;
 
+use bytes::Bytes;
+
+use crate::age::Ages;
+use crate::discards::Discards;
 use crate::disk::Disk;
-use crate::error::Poisoned;
+use crate::fixed::Fixed;
 use crate::footer::Footer;
-use crate::log::{Discarded, Drain, Log, Purpose};
-use crate::options::Durability;
-use crate::segment::{SegmentIndex, Stage};
+use crate::moment::Moment;
+use crate::operations::{Operations, Purpose};
+use crate::segments::{Segment, SegmentIndex, Segments, Stage};
 use crate::state::{CARRIED, Carried, Floor};
-use crate::trouble::Attempt;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
 
+/// What retention has removed, and what it is about to.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
+    /// The table of topics without records, as it is in its file.
+    carried: Option<Bytes>,
+    /// How often it was written.
+    generation: u64,
+    /// Up to where the log is removed.
+    floor: Floor,
     next_check_ms: u64,
     /// Files that go once the table and the floor are durable.
     leaving: Vec<PathBuf>,
     /// Where the log begins without them; becomes the floor with the table.
-    floor: Option<Floor>,
+    next_floor: Option<Floor>,
     /// Footers of those, kept in case that the table must be tried again.
     footers: Vec<Footer>,
     /// Files that could not be removed.
@@ -33,109 +43,102 @@ pub(crate) struct Retention {
     in_flight: bool,
 }
 
-impl Log {
-    fn retention_applies(&self) -> bool {
-        let options = &self.parts.options;
-        options.retention_bytes.is_some() || options.retention_age_ms.is_some()
+/// What a log may keep, and up to where it is safe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    pub bytes_max: Option<u64>,
+    pub ages: &'a Ages,
+    /// Below which everything is as safe as the log's records are meant to be.
+    pub safe: u64,
+    pub now: Moment,
+}
+
+impl Retention {
+    /// Goes on with what was removed before.
+    pub(crate) fn go_on(&mut self, carried: Option<Bytes>, generation: u64, floor: Floor) {
+        self.carried = carried;
+        self.generation = generation;
+        self.floor = floor;
     }
 
-    pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
-        let pending = !self.retention.leaving.is_empty() || !self.retention.unremoved.is_empty();
-        let applies = self.retention_applies() && self.segments.len() > 1 || self.ages();
-        let idle = !self.retention.in_flight && self.drain == Drain::No;
-        (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
+    pub(crate) fn floor(&self) -> Floor {
+        self.floor
     }
 
-    /// Drops what has to go. Looks once a second at most.
-    pub(crate) fn retain(&mut self, disk: &mut dyn Disk) {
-        let busy = self.retention.in_flight || self.drain != Drain::No;
-        if busy || self.now.monotonic_ms < self.retention.next_check_ms {
-            return;
+    /// How often the table of topics without records was written.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When to look next, if there is something to look at. `applies` says that segments may have to go.
+    pub(crate) fn deadline_ms(&self, applies: bool) -> Option<u64> {
+        let pending = !self.leaving.is_empty() || !self.unremoved.is_empty();
+        let looks = !self.in_flight && (pending || applies);
+        looks.then_some(self.next_check_ms)
+    }
+
+    /// Whether it is time to look, which it then is not for a while.
+    pub(crate) fn is_due(&mut self, now_ms: u64) -> bool {
+        let due = !self.in_flight && now_ms >= self.next_check_ms;
+        if due {
+            self.next_check_ms = now_ms + CHECK_MS;
         }
-        self.retention.next_check_ms = self.now.monotonic_ms + CHECK_MS;
-        let before = self.segments.len();
-        while self.oldest_must_go() {
-            self.drop_oldest_segment();
-        }
-        if self.segments.len() < before {
-            let start = self.segments.front().map_or(self.head, |first| first.base);
-            self.shared.set_start(start);
-            let sequence = self
-                .segments
-                .front()
-                .map_or(self.reached.sequence, |first| first.first_sequence);
-            self.retention.floor = Some(Floor {
-                position: start,
-                sequence,
-            });
-            self.publish();
-        }
-        self.look_at_newest();
-        if !self.retention.unremoved.is_empty() {
-            let paths = std::mem::take(&mut self.retention.unremoved);
-            self.remove(paths, disk);
-        }
-        if !self.retention.leaving.is_empty() {
-            self.put_carried(disk);
+        due
+    }
+
+    /// Something may have become droppable: the next turn looks.
+    pub(crate) fn look_now(&mut self, now_ms: u64) {
+        self.next_check_ms = now_ms;
+    }
+
+    /// Takes over a segment that was dropped.
+    pub(crate) fn drop_segment(
+        &mut self,
+        segment: Segment,
+        fixed: &Fixed,
+        discards: &mut Discards,
+    ) {
+        let base = segment.base;
+        self.leaving.push(fixed.segment_path(base).to_path_buf());
+        self.leaving.push(fixed.footer_path(base));
+        let (file, index) = segment.into_parts();
+        file.into_iter().for_each(|file| discards.file(file));
+        if let SegmentIndex::Footer(footer) = index {
+            self.footers.push(footer);
         }
     }
 
-    /// Something may have become droppable. Where records expire, the next turn looks.
-    pub(crate) fn look_at_retention_now(&mut self) {
-        if self.parts.options.retention_age_ms.is_some() {
-            self.retention.next_check_ms = self.now.monotonic_ms;
-        }
+    /// Where the log begins without what was dropped.
+    pub(crate) fn begin_at(&mut self, floor: Floor) {
+        self.next_floor = Some(floor);
     }
 
-    fn oldest_must_go(&self) -> bool {
-        let Some(oldest) = self.segments.front() else {
-            return false;
-        };
-        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
-        // first bytes are as safe as this log's are meant to be.
-        let after = match self.durability() {
-            Durability::Synced => self.flush.synced,
-            Durability::Memory | Durability::Written => self.flush.written,
-        };
-        let knows_sequence = self.segments.len() > 1 && after > oldest.limit();
-        if oldest.stage != Stage::Sealed || !knows_sequence {
-            return false;
+    /// Tries to remove again what could not be removed, and writes the table for what was dropped.
+    pub(crate) fn start(
+        &mut self,
+        fixed: &Fixed,
+        operations: &mut Operations,
+        discards: &mut Discards,
+        disk: &mut dyn Disk,
+    ) {
+        if !self.unremoved.is_empty() {
+            let paths = std::mem::take(&mut self.unremoved);
+            remove(paths, operations, disk);
         }
-        let options = &self.parts.options;
-        let total = || {
-            self.segments
-                .iter()
-                .map(|segment| segment.bytes)
-                .sum::<u64>()
-        };
-        let large = options.retention_bytes.is_some_and(|max| total() > max);
-        large || self.oldest_has_aged()
-    }
-
-    fn drop_oldest_segment(&mut self) {
-        let Some(segment) = self.segments.pop_front() else {
-            return;
-        };
-        let files = self.files_of(&segment);
-        self.retention.leaving.extend(files);
-        if let Some(file) = segment.file {
-            self.discarded.push(Discarded::File { _file: file });
-        }
-        if let SegmentIndex::Footer(footer) = segment.index {
-            self.retention.footers.push(footer);
+        if !self.leaving.is_empty() {
+            let token = operations.begin(Purpose::Carried);
+            let content = self.next_carried(discards.take());
+            disk.put(token, fixed.path.join(CARRIED), Box::new(content));
         }
     }
 
     /// Adds the topics of the dropped segments to the table: some of them may have no other records.
-    fn put_carried(&mut self, disk: &mut dyn Disk) {
+    fn next_carried(&mut self, discarded: Discards) -> impl FnOnce() -> Vec<u8> + Send + use<> {
         let known = self.carried.clone();
-        let generation = self.carried_generation + 1;
-        let footers = self.retention.footers.clone();
-        self.retention.in_flight = true;
-        let path = self.parts.path.join(CARRIED);
-        let token = self.token(Purpose::Carried);
-        let discarded = std::mem::take(&mut self.discarded);
-        let content = move || {
+        let generation = self.generation + 1;
+        let footers = self.footers.clone();
+        self.in_flight = true;
+        move || {
             drop(discarded);
             let known = known.and_then(|bytes| Carried::decode(&bytes).ok());
             let mut carried = known.unwrap_or_default();
@@ -149,67 +152,75 @@ impl Log {
                 }
             }
             carried.encode()
-        };
-        disk.put(token, path, Box::new(content));
+        }
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Vec<u8>>) -> Result<(), Poisoned> {
+    /// The table was written, or not. If it was, the state is to say where the log begins.
+    pub(crate) fn carried_put(
+        &mut self,
+        result: io::Result<Vec<u8>>,
+        discards: &mut Discards,
+    ) -> io::Result<()> {
         let carried = match result {
             Ok(carried) => carried,
             // Without the table the files stay; it is tried again at the next check.
             Err(error) => {
-                self.retention.in_flight = false;
-                return self.fail(Attempt::Carried, error);
+                self.in_flight = false;
+                return Err(error);
             }
         };
-        self.streaks.worked(Attempt::Carried);
         let superseded = self.carried.replace(carried.into());
-        let superseded = superseded.map(|table| Discarded::Table { _table: table });
-        self.discarded.extend(superseded);
-        let footers = self.retention.footers.drain(..);
-        let footers = footers.map(|footer| Discarded::Index {
-            _index: SegmentIndex::Footer(footer),
-        });
-        self.discarded.extend(footers);
-        self.carried_generation += 1;
-        if let Some(floor) = self.retention.floor.take() {
+        superseded
+            .into_iter()
+            .for_each(|table| discards.table(table));
+        discards.footers(self.footers.drain(..));
+        self.generation += 1;
+        if let Some(floor) = self.next_floor.take() {
             self.floor = floor;
         }
-        self.want_commit();
         Ok(())
     }
 
-    /// Removes the files of dropped segments, now that the state says that the log begins behind them.
-    pub(crate) fn remove_dropped(&mut self, disk: &mut dyn Disk) {
-        let retention = &mut self.retention;
-        let settled = retention.footers.is_empty() && retention.floor.is_none();
-        if !retention.in_flight || !settled {
+    /// Removes the files of dropped segments, now that the state says that the log begins at this floor.
+    pub(crate) fn committed(
+        &mut self,
+        floor: Option<Floor>,
+        operations: &mut Operations,
+        disk: &mut dyn Disk,
+    ) {
+        let settled = self.footers.is_empty() && self.next_floor.is_none();
+        if floor != Some(self.floor) || !self.in_flight || !settled {
             return;
         }
-        retention.in_flight = false;
-        let paths = std::mem::take(&mut retention.leaving);
-        self.remove(paths, disk);
+        self.in_flight = false;
+        let paths = std::mem::take(&mut self.leaving);
+        remove(paths, operations, disk);
     }
 
-    fn remove(&mut self, paths: Vec<PathBuf>, disk: &mut dyn Disk) {
-        let token = self.token(Purpose::Unlink(paths.clone()));
-        disk.unlink(token, paths);
+    /// Files could not be removed. They take space until the next check, or are dropped again after the next start.
+    pub(crate) fn not_removed(&mut self, mut paths: Vec<PathBuf>) {
+        self.unremoved.append(&mut paths);
     }
+}
 
-    pub(crate) fn unlinked(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
-        let Some(Purpose::Unlink(mut paths)) = self.take_purpose(token) else {
-            return Ok(());
+fn remove(paths: Vec<PathBuf>, operations: &mut Operations, disk: &mut dyn Disk) {
+    let token = operations.begin(Purpose::Unlink(paths.clone()));
+    disk.unlink(token, paths);
+}
+
+impl Bounds<'_> {
+    /// Whether the oldest segment has to go.
+    pub(crate) fn oldest_must_go(&self, segments: &Segments) -> bool {
+        let Some(oldest) = segments.oldest() else {
+            return false;
         };
-        match result {
-            Ok(()) => {
-                self.streaks.worked(Attempt::Unlink);
-                Ok(())
-            }
-            // They take space until the next check, or are dropped again after the next start.
-            Err(error) => {
-                self.retention.unremoved.append(&mut paths);
-                self.fail(Attempt::Unlink, error)
-            }
+        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
+        // first bytes are as safe as this log's are meant to be.
+        let knows_sequence = segments.len() > 1 && self.safe > oldest.limit();
+        if oldest.stage() != Stage::Sealed || !knows_sequence {
+            return false;
         }
+        let large = self.bytes_max.is_some_and(|max| segments.bytes() > max);
+        large || self.ages.oldest_has_aged(segments, self.now)
     }
 }
