@@ -20,6 +20,7 @@ use crate::segments::{Full, Segments};
 use crate::shared::Shared;
 use crate::shown::Shown;
 use crate::state::{Named, State};
+use crate::sys::arena::ArenaPool;
 use crate::tail::{Owner, Tail};
 
 /// What a log goes on with.
@@ -39,8 +40,8 @@ pub(crate) struct Founded {
 
 impl Founded {
     /// A log that holds nothing.
-    pub(crate) fn new(fixed: Fixed) -> Self {
-        let shared = Shared::new(fixed.spec, fixed.epoch, Arc::clone(&fixed.pool));
+    pub(crate) fn new(fixed: Fixed, pool: &Arc<ArenaPool>) -> Self {
+        let shared = Shared::new(fixed.spec, fixed.epoch, Arc::clone(pool));
         let owner = Owner {
             log: fixed.id(),
             dir_id: fixed.dir_id,

@@ -43,6 +43,7 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
+    #[inline]
     pub(crate) fn last_ms(&self) -> u64 {
         self.last_ms
     }
@@ -53,6 +54,7 @@ impl Stamps {
     }
 
     /// Decides what the next record is stamped with, which is the `sequence`-th of its log.
+    #[inline]
     pub(crate) fn take(&mut self, wall_ms: u64, log: LogId, sequence: u64) {
         let wall_ms = wall_ms & STAMP_MAX;
         let ahead_ms = self.last_ms.saturating_sub(wall_ms);

@@ -50,6 +50,15 @@ pub(crate) struct Sources<'a> {
     pub spare: Named,
 }
 
+/// What the end of an operation means to a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The second copy is to hold this.
+    First(Vec<u8>),
+    /// The commit has ended: this is durable, in one copy at least.
+    Second(Option<State>),
+}
+
 impl Sources<'_> {
     /// The log's state as of this moment.
     fn state(&self, clean: bool, generation: u64, known: KnownLosses) -> State {
@@ -136,17 +145,18 @@ impl Commits {
         state.encode()
     }
 
-    /// The first copy was written, or not. Gives what the second is to hold.
-    pub(crate) fn first_ended(&mut self, worked: bool) -> Option<Vec<u8>> {
-        let flight = self.flight.as_mut()?;
+    /// A copy was written, or not.
+    pub(crate) fn ended(&mut self, is_first: bool, worked: bool) -> Ended {
+        let Some(flight) = &mut self.flight else {
+            return Ended::Second(None);
+        };
         flight.landed |= worked;
-        Some(flight.state.encode())
-    }
-
-    /// The second copy was written, or not. Gives the state if one of the copies is durable.
-    pub(crate) fn second_ended(&mut self, worked: bool) -> Option<State> {
-        let flight = self.flight.take()?;
-        (flight.landed || worked).then_some(flight.state)
+        if is_first {
+            return Ended::First(flight.state.encode());
+        }
+        let (state, landed) = (flight.state, flight.landed);
+        self.flight = None;
+        Ended::Second(landed.then_some(state))
     }
 
     /// No copy was written: a commit is tried again.

@@ -29,6 +29,7 @@ impl Drain {
         }
     }
 
+    #[inline]
     pub(crate) fn has_begun(self) -> bool {
         self != Self::No
     }

@@ -8,7 +8,6 @@ use oyez_protocol::LogId;
 use crate::names::{footer_name, segment_name};
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::sip::siphash13;
-use crate::sys::arena::ArenaPool;
 
 /// What a log is made with.
 pub(crate) struct Fixed {
@@ -19,7 +18,6 @@ pub(crate) struct Fixed {
     pub dir_id: u64,
     pub key: [u64; 2],
     pub options: LogOptions,
-    pub pool: Arc<ArenaPool>,
     pub epoch: u64,
     pub boot_id: u128,
     /// Tells the data directory from its copies.
@@ -27,18 +25,22 @@ pub(crate) struct Fixed {
 }
 
 impl Fixed {
+    #[inline]
     pub(crate) fn id(&self) -> LogId {
         self.spec.id
     }
 
+    #[inline]
     pub(crate) fn durability(&self) -> Durability {
         self.spec.durability
     }
 
+    #[inline]
     pub(crate) fn on_disk(&self) -> bool {
         self.durability() != Durability::Memory
     }
 
+    #[inline]
     pub(crate) fn hash(&self, topic: &str) -> u64 {
         siphash13(self.key, topic.as_bytes())
     }
@@ -58,5 +60,27 @@ impl Fixed {
 
     pub(crate) fn footer_path(&self, base: u64) -> PathBuf {
         self.path.join(footer_name(base))
+    }
+}
+
+#[cfg(test)]
+impl Fixed {
+    /// The only log of a durability, in a directory of its own.
+    pub(crate) fn example(durability: Durability) -> Self {
+        Self {
+            spec: LogSpec {
+                id: LogId::new(1),
+                durability,
+                ordinal: 0,
+            },
+            slot: 0,
+            path: PathBuf::from("/log"),
+            dir_id: 7,
+            key: [1, 2],
+            options: LogOptions::default(),
+            epoch: 3,
+            boot_id: 4,
+            fingerprint: 5,
+        }
     }
 }

@@ -26,6 +26,7 @@ impl Health {
         }
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned
     }
@@ -47,6 +48,21 @@ impl Health {
         }
         self.streaks.failed(attempt, error);
         Ok(())
+    }
+
+    /// Takes how an attempt has ended.
+    pub(crate) fn ended(
+        &mut self,
+        attempt: Attempt,
+        result: io::Result<()>,
+    ) -> Result<(), Poisoned> {
+        match result {
+            Ok(()) => {
+                self.streaks.worked(attempt);
+                Ok(())
+            }
+            Err(error) => self.fail(attempt, error),
+        }
     }
 
     /// Notes that something failed which the log can do without for now, whatever the reason.

@@ -21,7 +21,8 @@
 //!   dropped, `age` what is too old (by when it was `written`), `clock` what records are stamped with, `commit` the state
 //!   file, `operations` what the disk has not ended yet, `health` what fails, by `streaks` of `trouble`, `shown` what
 //!   readers see, `discards` what is to be freed, `drain` how far the end has come, `fixed` what never changes.
-//! - Borrowers: `room` makes room for a record, `carry` starts writes and syncs, `seal` makes full segments durable and
+//! - Borrowers: `room` makes room for a record, `prepare` makes the next segment, `carry` starts
+//!   writes and syncs, `seal` makes full segments durable and
 //!   writes their footers; `lookup` answers questions about topics, and `topics` lists them, in the `order` of their
 //!   names.
 //! - Opening: `survey` looks into a directory (by `names` and `listing`; `strays` get their names back) and judges by its
@@ -216,6 +217,7 @@ mod operations;
 mod options;
 mod order;
 mod place;
+mod prepare;
 mod reader;
 mod rebuild;
 mod recovery;

@@ -13,9 +13,9 @@ use crate::age::Ages;
 use crate::attach::Founded;
 use crate::carry::Carrier;
 use crate::clock::Stamps;
-use crate::commit::{Commits, Sources};
+use crate::commit::{Commits, Ended, Sources};
 use crate::discards::Discards;
-use crate::disk::{Completion, Disk, Opened, Outcome};
+use crate::disk::{Completion, Disk, Outcome};
 use crate::drain::{Drain, Step};
 use crate::error::{AppendError, Poisoned};
 use crate::fixed::Fixed;
@@ -27,14 +27,15 @@ use crate::moment::Moment;
 use crate::operations::{Operations, Purpose};
 use crate::options::Durability;
 use crate::place::{Appended, Progress, StoreStats};
-use crate::retention::{Bounds, Retention};
+use crate::prepare::Preparer;
+use crate::retention::{Keeper, Retention};
 use crate::room::Room;
 use crate::seal::{Flushed, Sealer, Sealing};
 use crate::segments::{Entry, Segments, Stage};
 use crate::shared::Shared;
 use crate::shown::Shown;
-use crate::state::{Floor, STATE, STATE_COPY};
-use crate::supply::{Prepared, Supply};
+use crate::state::{STATE, STATE_COPY};
+use crate::supply::Supply;
 use crate::tail::Tail;
 use crate::trouble::Attempt;
 
@@ -159,6 +160,7 @@ impl Log {
     }
 
     /// Puts a record for which there is room into the tail, and enters it into the index.
+    #[inline]
     fn put(&mut self, record: &Record<'_>, topic: u32) -> Appended {
         let topic = self.index.topic_mut(topic);
         let (offset, stamp_ms) = (topic.next, self.stamps.last_ms());
@@ -218,8 +220,39 @@ impl Log {
             segments: &mut self.segments,
             operations: &mut self.operations,
             discards: &mut self.discards,
+            health: &mut self.health,
             disk,
             now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn preparer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Preparer<'a> {
+        Preparer {
+            fixed: &self.fixed,
+            supply: &mut self.supply,
+            segments: &self.segments,
+            commits: &mut self.commits,
+            operations: &mut self.operations,
+            health: &mut self.health,
+            disk,
+            head: self.tail.head(),
+            now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn keeper<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Keeper<'a> {
+        Keeper {
+            fixed: &self.fixed,
+            retention: &mut self.retention,
+            ages: &mut self.ages,
+            segments: &mut self.segments,
+            tail: &self.tail,
+            shown: &self.shown,
+            operations: &mut self.operations,
+            discards: &mut self.discards,
+            disk,
+            safe: self.flush.safe_to(),
+            now: self.now,
         }
     }
 
@@ -235,9 +268,14 @@ impl Log {
         self.look_at_need();
         if self.on_disk() && !self.health.is_poisoned() {
             self.sealer(disk).start();
-            self.retain(disk);
+            if !self.drain.has_begun() {
+                self.keeper(disk).look();
+            }
             self.roll_by_age();
-            self.prepare_ahead(disk);
+            if !self.drain.has_begun() {
+                let rolls = self.ages.roll_is_due();
+                self.preparer(disk).start(rolls);
+            }
             self.drain_on();
             self.flush_on(disk);
             self.retire_blocks();
@@ -263,43 +301,6 @@ impl Log {
         }
     }
 
-    /// Drops what has to go. Looks once a second at most.
-    fn retain(&mut self, disk: &mut dyn Disk) {
-        if self.drain.has_begun() || !self.retention.is_due(self.now.monotonic_ms) {
-            return;
-        }
-        self.drop_segments();
-        self.ages.look_at_newest(&self.segments, self.now);
-        let (operations, discards) = (&mut self.operations, &mut self.discards);
-        self.retention
-            .start(&self.fixed, operations, discards, disk);
-    }
-
-    fn drop_segments(&mut self) {
-        let before = self.segments.len();
-        let bounds = Bounds {
-            bytes_max: self.fixed.options.retention_bytes,
-            ages: &self.ages,
-            safe: self.flush.safe_to(),
-            now: self.now,
-        };
-        while bounds.oldest_must_go(&self.segments)
-            && let Some(oldest) = self.segments.drop_oldest()
-        {
-            self.retention
-                .drop_segment(oldest, &self.fixed, &mut self.discards);
-        }
-        if self.segments.len() < before {
-            let reached = (self.tail.head(), self.tail.reached().sequence);
-            let first = self.segments.oldest();
-            let (position, sequence) =
-                first.map_or(reached, |first| (first.base, first.first_sequence));
-            self.shown.set_start(position);
-            self.retention.begin_at(Floor { position, sequence });
-            self.shown.publish(&self.tail, &self.segments);
-        }
-    }
-
     /// Something may have become droppable. Where records expire, the next turn looks.
     fn look_at_retention_now(&mut self) {
         if self.ages.matter() {
@@ -316,21 +317,6 @@ impl Log {
         self.ages.look_at_newest(&self.segments, self.now);
         if self.ages.roll_is_due() && self.room().roll() {
             self.ages.rolled(self.now.monotonic_ms);
-        }
-    }
-
-    fn prepare_ahead(&mut self, disk: &mut dyn Disk) {
-        if self.drain.has_begun() {
-            return;
-        }
-        let rolls = self.ages.roll_is_due();
-        let (newest, head) = (self.segments.newest(), self.tail.head());
-        let due = self.supply.due(newest, head, rolls, self.now.monotonic_ms);
-        if let Some(base) = due {
-            self.supply.begin(base);
-            let path = self.fixed.segment_path(base).to_path_buf();
-            let token = self.operations.begin(Purpose::Prepare);
-            disk.prepare(token, path, self.fixed.options.segment_bytes);
         }
     }
 
@@ -365,7 +351,7 @@ impl Log {
 
     /// Lets blocks go that are on disk, but for the few that hot readers like.
     fn retire_blocks(&mut self) {
-        let (pool, options) = (&self.fixed.pool, &self.fixed.options);
+        let (pool, options) = (self.shown.pool(), &self.fixed.options);
         let scarce = pool.free_blocks() * 8 < pool.blocks();
         let keep = if scarce { 0 } else { options.hot_blocks };
         if self.tail.retire(self.flush.safe_to(), keep) {
@@ -387,8 +373,16 @@ impl Log {
             spare: self.supply.to_name(),
         };
         let content = self.commits.start(&sources, self.drain.is_closing());
-        let token = self.operations.begin(Purpose::State);
-        disk.overwrite(token, self.fixed.path.join(STATE), content);
+        self.write_state(Purpose::State, content, disk);
+    }
+
+    fn write_state(&mut self, copy: Purpose, content: Vec<u8>, disk: &mut dyn Disk) {
+        let name = match copy {
+            Purpose::StateCopy => STATE_COPY,
+            _ => STATE,
+        };
+        let token = self.operations.begin(copy);
+        disk.overwrite(token, self.fixed.path.join(name), content);
     }
 
     /// Whether those that were refused may come back: for records to be taken, or to hear why they are not.
@@ -407,16 +401,14 @@ impl Log {
         // What waits for a block of the arena hears nothing when there is one.
         let rolls = self.ages.roll_is_due() && self.supply.is_ready();
         let busy = self.refused == Some(AppendError::Busy) || rolls;
-        let options = &self.fixed.options;
-        let large = options.retention_bytes.is_some() || options.retention_age_ms.is_some();
-        let applies = large && self.segments.len() > 1 || self.ages.apply_to(&self.segments);
-        let retains = self.on_disk() && runs;
+        let (retention, options) = (&self.retention, &self.fixed.options);
+        let looks = retention.deadline_ms(options, &self.segments, &self.ages);
         [
             // A drain prepares nothing.
             self.supply.retry_ms().filter(|_| runs),
             self.sealing.deadline_ms(),
             (busy && runs).then_some(self.now.monotonic_ms + REFUSED_MS),
-            self.retention.deadline_ms(applies).filter(|_| retains),
+            looks.filter(|_| runs && self.on_disk()),
             self.flush.mark_due_ms(),
             self.commits.deadline_ms(),
         ]
@@ -453,13 +445,13 @@ impl Log {
                 self.hear(news)
             }
             Outcome::Synced(result) if self.operations.is_seal_sync(token) => {
-                self.seal_synced(token, result, disk)
+                self.sealer(disk).synced(token, result)
             }
             Outcome::Synced(result) => {
                 let news = self.carrier(disk).synced(token, result);
                 self.hear(news)
             }
-            Outcome::Prepared(result) => self.prepared(token, result, disk),
+            Outcome::Prepared(result) => self.preparer(disk).ended(token, result),
             Outcome::Put(result) => self.file_put(token, result, disk),
             Outcome::Overwritten(result) => self.overwritten(token, result, disk),
             Outcome::Unlinked(result) => self.unlinked(token, result),
@@ -490,38 +482,6 @@ impl Log {
         Ok(())
     }
 
-    fn seal_synced(
-        &mut self,
-        token: u64,
-        result: io::Result<()>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let Some(Purpose::SealSync(number)) = self.operations.end(token) else {
-            return Ok(());
-        };
-        result.map_err(|source| self.health.poison("sync", source))?;
-        self.sealer(disk).synced(number);
-        Ok(())
-    }
-
-    fn prepared(
-        &mut self,
-        token: u64,
-        result: io::Result<Opened>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        self.operations.end(token);
-        match self.supply.prepared(result, self.now.monotonic_ms) {
-            Prepared::Made => {
-                self.health.worked(Attempt::Prepare);
-                self.commits.want();
-            }
-            Prepared::Failed(error) => self.health.fail(Attempt::Prepare, error)?,
-            Prepared::Unwanted(file) => file.into_iter().for_each(|file| disk.close(file)),
-        }
-        Ok(())
-    }
-
     /// A footer, or the table of topics without records, was written or not.
     fn file_put(
         &mut self,
@@ -529,24 +489,23 @@ impl Log {
         result: io::Result<Vec<u8>>,
         disk: &mut dyn Disk,
     ) -> Result<(), Poisoned> {
-        let (attempt, result) = match self.operations.end(token) {
+        match self.operations.end(token) {
             Some(Purpose::Footer(number)) => {
-                let result = self.sealer(disk).footer_put(number, result);
-                (Attempt::Footer, result)
+                self.sealer(disk).footer_put(number, result)?;
+                if self.segments.is_sealed(number) {
+                    self.look_at_retention_now();
+                }
+                Ok(())
             }
             Some(Purpose::Carried) => {
                 let result = self.retention.carried_put(result, &mut self.discards);
-                (Attempt::Carried, result)
+                if result.is_ok() {
+                    self.commits.want();
+                }
+                self.health.ended(Attempt::Carried, result)
             }
-            _ => return Ok(()),
-        };
-        match result {
-            Err(error) => return self.health.fail(attempt, error),
-            Ok(()) if attempt == Attempt::Footer => self.look_at_retention_now(),
-            Ok(()) => self.commits.want(),
+            _ => Ok(()),
         }
-        self.health.worked(attempt);
-        Ok(())
     }
 
     /// A copy of the state has been written, or not.
@@ -556,21 +515,16 @@ impl Log {
         result: io::Result<()>,
         disk: &mut dyn Disk,
     ) -> Result<(), Poisoned> {
-        let (first, worked) = (self.operations.end(token), result.is_ok());
-        let first = first == Some(Purpose::State);
-        match result {
-            Err(error) => self.health.fail(Attempt::State, error)?,
-            Ok(()) if !first => self.health.worked(Attempt::State),
-            Ok(()) => {}
-        }
-        if first {
-            if let Some(content) = self.commits.first_ended(worked) {
-                let token = self.operations.begin(Purpose::StateCopy);
-                disk.overwrite(token, self.fixed.path.join(STATE_COPY), content);
+        let is_first = self.operations.end(token) == Some(Purpose::State);
+        let committed = match self.commits.ended(is_first, result.is_ok()) {
+            Ended::First(copy) => {
+                result.or_else(|error| self.health.fail(Attempt::State, error))?;
+                self.write_state(Purpose::StateCopy, copy, disk);
+                return Ok(());
             }
-            return Ok(());
-        }
-        let committed = self.commits.second_ended(worked);
+            Ended::Second(committed) => committed,
+        };
+        self.health.ended(Attempt::State, result)?;
         if self.drain.is_closing() {
             // Without it the next start takes the log for killed, which it is a match for.
             self.drain.end();
@@ -588,16 +542,8 @@ impl Log {
         let Some(Purpose::Unlink(paths)) = self.operations.end(token) else {
             return Ok(());
         };
-        match result {
-            Ok(()) => {
-                self.health.worked(Attempt::Unlink);
-                Ok(())
-            }
-            Err(error) => {
-                self.retention.not_removed(paths);
-                self.health.fail(Attempt::Unlink, error)
-            }
-        }
+        let result = self.retention.unlinked(paths, result);
+        self.health.ended(Attempt::Unlink, result)
     }
 
     /// Refuses appends from here on, and makes everything durable.

@@ -42,7 +42,7 @@ impl Opening<'_> {
             let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
             report.epoch = Epoch::new(epoch);
             report.epoch_changed = true;
-            let founded = Founded::new(self.fixed(PathBuf::new(), epoch, 0));
+            let founded = Founded::new(self.fixed(PathBuf::new(), epoch, 0), &self.pool);
             return Ok((Log::new(founded, self.now), report));
         }
         let path = self.dir.log_path(&self.spec);
@@ -59,7 +59,7 @@ impl Opening<'_> {
         report.foreign.clone_from(&survey.foreign);
         let fingerprint = survey.state.map_or(0, |state| state.fingerprint);
         report.copied = fingerprint != 0 && fingerprint != self.dir.fingerprint();
-        let founded = Founded::new(self.fixed(path, epoch, survey.boot_id));
+        let founded = Founded::new(self.fixed(path, epoch, survey.boot_id), &self.pool);
         let founded = Rebuild::new(founded, disk, self.now).run(survey, &mut report)?;
         report.segments = founded.segments.len() as u64;
         Ok((Log::new(founded, self.now), report))
@@ -122,7 +122,6 @@ impl Opening<'_> {
             dir_id: self.dir.dir_id(),
             key: self.dir.key(),
             options: self.options,
-            pool: Arc::clone(&self.pool),
             epoch,
             boot_id,
             fingerprint: self.dir.fingerprint(),

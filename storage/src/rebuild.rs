@@ -162,7 +162,7 @@ impl<'a> Rebuild<'a> {
     }
 
     fn take_block(&self) -> Result<BlockWriter, OpenError> {
-        let taken = self.log.fixed.pool.take_waiting();
+        let taken = self.log.shown.pool().take_waiting();
         taken.ok_or_else(|| OpenError::Arena {
             path: self.log.fixed.path.clone(),
         })

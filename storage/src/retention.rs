@@ -16,8 +16,11 @@ use crate::fixed::Fixed;
 use crate::footer::Footer;
 use crate::moment::Moment;
 use crate::operations::{Operations, Purpose};
+use crate::options::LogOptions;
 use crate::segments::{Segment, SegmentIndex, Segments, Stage};
+use crate::shown::Shown;
 use crate::state::{CARRIED, Carried, Floor};
+use crate::tail::Tail;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
@@ -43,11 +46,17 @@ pub(crate) struct Retention {
     in_flight: bool,
 }
 
-/// What a log may keep, and up to where it is safe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds<'a> {
-    pub bytes_max: Option<u64>,
-    pub ages: &'a Ages,
+/// The parts of a log that drop its oldest segments.
+pub(crate) struct Keeper<'a> {
+    pub fixed: &'a Fixed,
+    pub retention: &'a mut Retention,
+    pub ages: &'a mut Ages,
+    pub segments: &'a mut Segments,
+    pub tail: &'a Tail,
+    pub shown: &'a Shown,
+    pub operations: &'a mut Operations,
+    pub discards: &'a mut Discards,
+    pub disk: &'a mut dyn Disk,
     /// Below which everything is as safe as the log's records are meant to be.
     pub safe: u64,
     pub now: Moment,
@@ -70,15 +79,22 @@ impl Retention {
         self.generation
     }
 
-    /// When to look next, if there is something to look at. `applies` says that segments may have to go.
-    pub(crate) fn deadline_ms(&self, applies: bool) -> Option<u64> {
+    /// When to look next, if there is something to look at.
+    pub(crate) fn deadline_ms(
+        &self,
+        options: &LogOptions,
+        segments: &Segments,
+        ages: &Ages,
+    ) -> Option<u64> {
+        let bounded = options.retention_bytes.is_some() || ages.matter();
+        let applies = bounded && segments.len() > 1 || ages.apply_to(segments);
         let pending = !self.leaving.is_empty() || !self.unremoved.is_empty();
         let looks = !self.in_flight && (pending || applies);
         looks.then_some(self.next_check_ms)
     }
 
     /// Whether it is time to look, which it then is not for a while.
-    pub(crate) fn is_due(&mut self, now_ms: u64) -> bool {
+    fn is_due(&mut self, now_ms: u64) -> bool {
         let due = !self.in_flight && now_ms >= self.next_check_ms;
         if due {
             self.next_check_ms = now_ms + CHECK_MS;
@@ -92,12 +108,7 @@ impl Retention {
     }
 
     /// Takes over a segment that was dropped.
-    pub(crate) fn drop_segment(
-        &mut self,
-        segment: Segment,
-        fixed: &Fixed,
-        discards: &mut Discards,
-    ) {
+    fn drop_segment(&mut self, segment: Segment, fixed: &Fixed, discards: &mut Discards) {
         let base = segment.base;
         self.leaving.push(fixed.segment_path(base).to_path_buf());
         self.leaving.push(fixed.footer_path(base));
@@ -108,13 +119,8 @@ impl Retention {
         }
     }
 
-    /// Where the log begins without what was dropped.
-    pub(crate) fn begin_at(&mut self, floor: Floor) {
-        self.next_floor = Some(floor);
-    }
-
     /// Tries to remove again what could not be removed, and writes the table for what was dropped.
-    pub(crate) fn start(
+    fn start(
         &mut self,
         fixed: &Fixed,
         operations: &mut Operations,
@@ -197,9 +203,13 @@ impl Retention {
         remove(paths, operations, disk);
     }
 
-    /// Files could not be removed. They take space until the next check, or are dropped again after the next start.
-    pub(crate) fn not_removed(&mut self, mut paths: Vec<PathBuf>) {
-        self.unremoved.append(&mut paths);
+    /// Files were removed, or not. They take space until the next check then, or are dropped again after the next start.
+    pub(crate) fn unlinked(
+        &mut self,
+        mut paths: Vec<PathBuf>,
+        result: io::Result<()>,
+    ) -> io::Result<()> {
+        result.inspect_err(|_| self.unremoved.append(&mut paths))
     }
 }
 
@@ -208,19 +218,57 @@ fn remove(paths: Vec<PathBuf>, operations: &mut Operations, disk: &mut dyn Disk)
     disk.unlink(token, paths);
 }
 
-impl Bounds<'_> {
-    /// Whether the oldest segment has to go.
-    pub(crate) fn oldest_must_go(&self, segments: &Segments) -> bool {
-        let Some(oldest) = segments.oldest() else {
-            return false;
-        };
-        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
-        // first bytes are as safe as this log's are meant to be.
-        let knows_sequence = segments.len() > 1 && self.safe > oldest.limit();
-        if oldest.stage() != Stage::Sealed || !knows_sequence {
-            return false;
+impl Keeper<'_> {
+    /// Drops what has to go. Looks once a second at most.
+    pub(crate) fn look(&mut self) {
+        if !self.retention.is_due(self.now.monotonic_ms) {
+            return;
         }
-        let large = self.bytes_max.is_some_and(|max| segments.bytes() > max);
-        large || self.ages.oldest_has_aged(segments, self.now)
+        let before = self.segments.len();
+        while self.oldest_must_go()
+            && let Some(oldest) = self.segments.drop_oldest()
+        {
+            self.retention
+                .drop_segment(oldest, self.fixed, self.discards);
+        }
+        if self.segments.len() < before {
+            let floor = self.floor();
+            self.shown.set_start(floor.position);
+            self.retention.next_floor = Some(floor);
+            self.shown.publish(self.tail, self.segments);
+        }
+        self.ages.look_at_newest(self.segments, self.now);
+        self.retention
+            .start(self.fixed, self.operations, self.discards, self.disk);
     }
+
+    fn oldest_must_go(&self) -> bool {
+        let bytes_max = self.fixed.options.retention_bytes;
+        may_go(self.segments, self.safe)
+            && (bytes_max.is_some_and(|max| self.segments.bytes() > max)
+                || self.ages.oldest_has_aged(self.segments, self.now))
+    }
+
+    /// Where the log begins.
+    fn floor(&self) -> Floor {
+        match self.segments.oldest() {
+            Some(oldest) => Floor {
+                position: oldest.base,
+                sequence: oldest.first_sequence,
+            },
+            None => Floor {
+                position: self.tail.head(),
+                sequence: self.tail.reached().sequence,
+            },
+        }
+    }
+}
+
+/// Whether the oldest segment may be dropped. The last one stays even when it is sealed: it knows the sequence. The one
+/// after the oldest does when its first bytes are as safe as this log's are meant to be.
+fn may_go(segments: &Segments, safe: u64) -> bool {
+    segments.oldest().is_some_and(|oldest| {
+        let knows_sequence = segments.len() > 1 && safe > oldest.limit();
+        oldest.stage() == Stage::Sealed && knows_sequence
+    })
 }

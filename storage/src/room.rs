@@ -65,7 +65,7 @@ impl Room<'_> {
         if self.tail.fits(options.limits.record_size_max as usize) {
             return true;
         }
-        let free = self.fixed.pool.free_blocks() > 0;
+        let free = self.shown.pool().free_blocks() > 0;
         if !self.fixed.on_disk() {
             // A memory log gives up its oldest block rather than wait.
             return free || self.tail.may_give_up();
@@ -90,22 +90,22 @@ impl Room<'_> {
     }
 
     fn take_block(&mut self) -> Option<BlockWriter> {
-        let (pool, blocks_max) = (&self.fixed.pool, self.fixed.blocks_max());
+        let blocks_max = self.fixed.blocks_max();
         if self.fixed.on_disk() {
             return (self.tail.len() < blocks_max)
-                .then(|| pool.take())
+                .then(|| self.shown.pool().take())
                 .flatten();
         }
         while self.tail.len() >= blocks_max {
             self.drop_oldest_block();
         }
-        let taken = pool.take();
+        let taken = self.shown.pool().take();
         // A free block only has to be touched, and one that was given up may still be read: both come without history.
-        if taken.is_some() || !self.tail.may_give_up() || pool.free_blocks() > 0 {
+        if taken.is_some() || !self.tail.may_give_up() || self.shown.pool().free_blocks() > 0 {
             return taken;
         }
         self.drop_oldest_block();
-        pool.take()
+        self.shown.pool().take()
     }
 
     /// A memory log forgets its oldest block, which is also a segment of it.

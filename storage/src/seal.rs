@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use crate::discards::Discards;
 use crate::disk::{Disk, FileId};
+use crate::error::Poisoned;
 use crate::fixed::Fixed;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
+use crate::health::Health;
 use crate::operations::{Operations, Purpose};
 use crate::options::Durability;
 use crate::segments::{Segment, SegmentIndex, Segments, Stage};
+use crate::trouble::Attempt;
 
 /// How long until a footer that could not be written is tried again.
 const RETRY_MS: u64 = 1000;
@@ -44,6 +47,7 @@ pub(crate) struct Sealer<'a> {
     pub segments: &'a mut Segments,
     pub operations: &'a mut Operations,
     pub discards: &'a mut Discards,
+    pub health: &'a mut Health,
     pub disk: &'a mut dyn Disk,
     pub flushed: Flushed,
     /// Sequence of the log's next record.
@@ -136,11 +140,16 @@ impl Sealer<'_> {
         self.disk.put(token, path, Box::new(content));
     }
 
-    /// A segment's own sync has made it durable.
-    pub(crate) fn synced(&mut self, number: u32) {
+    /// A segment's own sync has made it durable, or not. A failed sync is never repeated.
+    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
+        let Some(Purpose::SealSync(number)) = self.operations.end(token) else {
+            return Ok(());
+        };
+        result.map_err(|source| self.health.poison("sync", source))?;
         if self.segments.synced(number) {
             self.start();
         }
+        Ok(())
     }
 
     /// A footer was written, or not.
@@ -148,7 +157,7 @@ impl Sealer<'_> {
         &mut self,
         number: u32,
         result: io::Result<Vec<u8>>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Poisoned> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it reads back otherwise");
         let footer = result.and_then(|bytes| Footer::written(bytes).ok_or_else(damaged));
         match footer {
@@ -157,12 +166,13 @@ impl Sealer<'_> {
                     writing.into_iter().for_each(|file| self.disk.close(file));
                     self.discards.index(live);
                 }
+                self.health.worked(Attempt::Footer);
                 Ok(())
             }
             Err(error) => {
                 self.segments.not_sealed(number);
                 self.sealing.retry_ms = self.now_ms + RETRY_MS;
-                Err(error)
+                self.health.fail(Attempt::Footer, error)
             }
         }
     }

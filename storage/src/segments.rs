@@ -332,6 +332,7 @@ impl Segments {
     }
 
     /// Enters a record of the active segment into the index, as the next one of its topic.
+    #[inline]
     pub(crate) fn enter(&mut self, topic: &mut Topic, entry: Entry) {
         let oldest = self.kept.front().map_or(0, |segment| segment.number);
         let written = Written::stamped(entry.stamp_ms);
@@ -390,6 +391,11 @@ impl Segments {
             segment.stage = Stage::Full;
         }
         is_there
+    }
+
+    pub(crate) fn is_sealed(&self, number: u32) -> bool {
+        self.numbered(number)
+            .is_some_and(|segment| segment.stage == Stage::Sealed)
     }
 
     /// Notes that a footer could not be written.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::segments::Segments;
 use crate::shared::{Shared, Snapshot};
+use crate::sys::arena::ArenaPool;
 use crate::tail::Tail;
 
 /// The log's side of what is shared.
@@ -27,11 +28,16 @@ impl Shown {
         &self.shared
     }
 
+    pub(crate) fn pool(&self) -> &ArenaPool {
+        &self.shared.pool
+    }
+
     pub(crate) fn visible(&self) -> u64 {
         self.shared.visible()
     }
 
     /// Everything below may be delivered. The place never goes back.
+    #[inline]
     pub(crate) fn set_visible(&mut self, position: u64) {
         if position > self.shared.visible() {
             self.shared.set_visible(position);

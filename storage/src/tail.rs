@@ -139,6 +139,7 @@ impl Tail {
         self.head
     }
 
+    #[inline]
     pub(crate) fn reached(&self) -> Reached {
         self.reached
     }
@@ -161,6 +162,7 @@ impl Tail {
     }
 
     /// Whether the open block takes a frame and still has no rest that is too small for a pad.
+    #[inline]
     pub(crate) fn fits(&self, size: usize) -> bool {
         let Some(writer) = &self.writer else {
             return false;
@@ -177,6 +179,7 @@ impl Tail {
     }
 
     /// Stamps a record for which there is room, and copies it once.
+    #[inline]
     pub(crate) fn append(&mut self, record: &Record<'_>, offset: u64, stamp_ms: u64) -> Placed {
         let writer = self.writer.as_mut().expect("there is room in it");
         let sequence = self.reached.sequence;
