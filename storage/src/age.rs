@@ -109,3 +109,97 @@ impl Ages {
 fn is_believable(written: Written, now: Moment) -> bool {
     (1..=now.wall_ms).contains(&written.stamp_ms())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::BLOCK_BYTES;
+    use crate::index::TopicIndex;
+    use crate::segments::{Beginning, Entry};
+
+    const DAY_MS: u64 = 24 * 3_600_000;
+
+    fn moment(monotonic_ms: u64, wall_ms: u64) -> Moment {
+        Moment {
+            monotonic_ms,
+            monotonic_us: monotonic_ms * 1000,
+            wall_ms,
+        }
+    }
+
+    /// Segments that each hold a record with one of the stamps.
+    fn stamped(stamps_ms: &[u64]) -> Segments {
+        let (mut segments, mut index) = (Segments::default(), TopicIndex::default());
+        let id = index.find_or_add(1, "a");
+        for (number, &stamp_ms) in (0..).zip(stamps_ms) {
+            let base = number * BLOCK_BYTES;
+            segments.begin(
+                Beginning {
+                    base,
+                    incarnation: 1,
+                    sequence: number,
+                    last_ms: 0,
+                },
+                None,
+            );
+            segments.enter(
+                index.topic_mut(id),
+                Entry {
+                    offset: number,
+                    position: base + 64,
+                    size: 80,
+                    count: 1,
+                    stamp_ms,
+                },
+            );
+        }
+        segments.see_newest(0);
+        segments
+    }
+
+    #[test]
+    fn a_segment_is_as_old_as_either_clock_says_and_the_wall_clock_only_while_it_is_trusted() {
+        let mut ages = Ages::new(Some(DAY_MS));
+        let segments = stamped(&[10 * DAY_MS]);
+        let aged = |ages: &Ages, now| ages.oldest_has_aged(&segments, now);
+        assert!(!aged(&ages, moment(DAY_MS, 11 * DAY_MS)));
+        assert!(aged(&ages, moment(DAY_MS + 1, 10 * DAY_MS)), "it was seen");
+        let ahead = moment(1, 11 * DAY_MS + 1);
+        assert!(aged(&ages, ahead), "it was stamped");
+        ages.distrust_wall_clock(2);
+        assert!(!aged(&ages, ahead));
+        assert!(aged(&ages, moment(2, 11 * DAY_MS + 1)));
+        let forever = Ages::new(None);
+        assert!(!aged(&forever, moment(100 * DAY_MS, 100 * DAY_MS)));
+    }
+
+    #[test]
+    fn a_segment_with_a_stamp_of_the_future_is_as_old_as_the_next_that_may_be_right() {
+        let ages = Ages::new(Some(DAY_MS));
+        let now = moment(1, 20 * DAY_MS);
+        let future = 99 * DAY_MS;
+        let aged = |stamps_ms: &[u64]| ages.oldest_has_aged(&stamped(stamps_ms), now);
+        assert!(aged(&[future, 10 * DAY_MS]));
+        assert!(!aged(&[future, 20 * DAY_MS, 10 * DAY_MS]));
+        assert!(!aged(&[future]), "nothing tells");
+        assert!(!aged(&[0]), "its stamp could not be read");
+    }
+
+    #[test]
+    fn a_log_rolls_when_its_oldest_record_is_too_old_and_then_rests_for_a_minute() {
+        let mut ages = Ages::new(Some(1_000));
+        let segments = stamped(&[1]);
+        assert!(ages.apply_to(&segments));
+        ages.look_at_newest(&segments, moment(1_000, 1));
+        assert!(!ages.roll_is_due());
+        ages.look_at_newest(&segments, moment(1_001, 1));
+        assert!(ages.roll_is_due());
+        ages.rolled(1_001);
+        ages.look_at_newest(&segments, moment(1_000 + ROLL_MIN_MS, 1));
+        assert!(!ages.roll_is_due());
+        ages.look_at_newest(&segments, moment(1_001 + ROLL_MIN_MS, 1));
+        assert!(ages.roll_is_due());
+        let empty = Segments::default();
+        assert!(!ages.apply_to(&empty));
+    }
+}

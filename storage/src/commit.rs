@@ -9,7 +9,7 @@ use crate::fixed::Fixed;
 use crate::flush::{Acknowledged, Flush};
 use crate::retention::Retention;
 use crate::segments::Segments;
-use crate::state::{KnownLosses, Named, State};
+use crate::state::{Floor, KnownLosses, Named, State};
 use crate::tail::Tail;
 
 /// How long until a commit that failed is tried again.
@@ -55,8 +55,16 @@ pub(crate) struct Sources<'a> {
 pub(crate) enum Ended {
     /// The second copy is to hold this.
     First(Vec<u8>),
-    /// The commit has ended: this is durable, in one copy at least.
-    Second(Option<State>),
+    /// The commit has ended; `None` if no copy was written.
+    Second(Option<Landed>),
+}
+
+/// What the next start knows from a commit, in one copy at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Landed {
+    /// The segment that was prepared.
+    pub spare: Named,
+    pub floor: Floor,
 }
 
 impl Sources<'_> {
@@ -154,14 +162,146 @@ impl Commits {
         if is_first {
             return Ended::First(flight.state.encode());
         }
-        let (state, landed) = (flight.state, flight.landed);
+        let landed = flight.landed.then(|| Landed {
+            spare: flight.state.named[1],
+            floor: flight.state.floor.unwrap_or_default(),
+        });
         self.flight = None;
-        Ended::Second(landed.then_some(state))
+        Ended::Second(landed)
     }
 
     /// No copy was written: a commit is tried again.
     pub(crate) fn retry(&mut self, now_ms: u64) {
         self.wanted = true;
         self.retry_ms = Some(now_ms + RETRY_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::LogId;
+
+    use super::*;
+    use crate::options::Durability;
+    use crate::tail::{Owner, Reached};
+
+    /// A log without blocks that goes on at a position.
+    struct Rig {
+        fixed: Fixed,
+        tail: Tail,
+        segments: Segments,
+        flush: Flush,
+        retention: Retention,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let fixed = Fixed::example(Durability::Synced);
+            let owner = Owner {
+                log: LogId::new(1),
+                dir_id: 7,
+            };
+            let mut rig = Self {
+                tail: Tail::new(owner, 1),
+                segments: Segments::default(),
+                flush: Flush::new(fixed.durability()),
+                retention: Retention::default(),
+                fixed,
+            };
+            let reached = Reached {
+                sequence: 9,
+                chain: 8,
+            };
+            rig.tail.go_on(900, reached);
+            let acknowledged = Acknowledged {
+                end: 400,
+                sequence: 4,
+            };
+            rig.flush.go_on(900, 400, reached, acknowledged);
+            rig
+        }
+
+        fn sources(&self) -> Sources<'_> {
+            Sources {
+                fixed: &self.fixed,
+                tail: &self.tail,
+                segments: &self.segments,
+                flush: &self.flush,
+                retention: &self.retention,
+                last_ms: 11,
+                spare: Named {
+                    base: 1024,
+                    bytes: 64,
+                },
+            }
+        }
+    }
+
+    fn decoded(content: &[u8]) -> State {
+        State::decode(content).expect("it was just encoded")
+    }
+
+    #[test]
+    fn a_state_names_what_is_acknowledged_and_only_a_drained_one_the_end() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        let open = commits.next(&rig.sources(), false);
+        assert_eq!((open.end, open.sequence, open.clean), (400, 4, false));
+        let drained = commits.next(&rig.sources(), true);
+        assert_eq!(
+            (drained.end, drained.sequence, drained.clean),
+            (900, 9, true)
+        );
+        assert_eq!((open.generation, drained.generation), (1, 2));
+        assert_eq!(drained.named[1].base, 1024);
+        assert_eq!(drained.floor, Some(Floor::default()));
+    }
+
+    #[test]
+    fn one_copy_is_enough_and_both_hold_the_same() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        assert!(!commits.is_due(1), "nothing has changed");
+        commits.want();
+        assert!(commits.is_due(1));
+        let first = commits.start(&rig.sources(), false);
+        commits.want();
+        assert!(!commits.is_due(1), "one is on its way");
+        assert_eq!(commits.ended(true, false), Ended::First(first));
+        let durable = Some(Landed {
+            spare: rig.sources().spare,
+            floor: Floor::default(),
+        });
+        assert_eq!(commits.ended(false, true), Ended::Second(durable));
+        assert!(commits.is_due(1), "something has changed meanwhile");
+        let again = commits.start(&rig.sources(), false);
+        assert_eq!(decoded(&again).generation, 2);
+        assert!(matches!(commits.ended(true, true), Ended::First(_)));
+        assert_eq!(commits.ended(false, false), Ended::Second(durable));
+    }
+
+    #[test]
+    fn a_commit_without_a_copy_is_tried_again_after_a_second() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        commits.want();
+        commits.start(&rig.sources(), false);
+        assert!(matches!(commits.ended(true, false), Ended::First(_)));
+        assert_eq!(commits.ended(false, false), Ended::Second(None));
+        commits.retry(5);
+        assert_eq!(commits.deadline_ms(), Some(5 + RETRY_MS));
+        assert!(!commits.is_due(4 + RETRY_MS) && commits.is_due(5 + RETRY_MS));
+    }
+
+    #[test]
+    fn the_first_acknowledgement_in_a_segment_is_written_down_and_the_second_is_not() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        let to = |end| Acknowledged { end, sequence: 0 };
+        commits.note_use(400, to(400));
+        assert!(!commits.is_due(1), "nothing in it is acknowledged");
+        commits.note_use(400, to(408));
+        assert!(commits.is_due(1));
+        commits.start(&rig.sources(), true);
+        commits.ended(true, true);
+        commits.ended(false, true);
+        commits.note_use(400, to(480));
+        assert!(!commits.is_due(1));
     }
 }

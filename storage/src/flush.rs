@@ -458,3 +458,6 @@ impl Flush {
         news
     }
 }
+
+#[cfg(test)]
+mod tests;

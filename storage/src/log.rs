@@ -528,10 +528,10 @@ impl Log {
         if self.drain.is_closing() {
             // Without it the next start takes the log for killed, which it is a match for.
             self.drain.end();
-        } else if let Some(state) = committed {
-            self.supply.name(state.named[1]);
+        } else if let Some(landed) = committed {
+            self.supply.name(landed.spare);
             self.retention
-                .committed(state.floor, &mut self.operations, disk);
+                .committed(landed.floor, &mut self.operations, disk);
         } else {
             self.commits.retry(self.now.monotonic_ms);
         }

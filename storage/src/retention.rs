@@ -190,12 +190,12 @@ impl Retention {
     /// Removes the files of dropped segments, now that the state says that the log begins at this floor.
     pub(crate) fn committed(
         &mut self,
-        floor: Option<Floor>,
+        floor: Floor,
         operations: &mut Operations,
         disk: &mut dyn Disk,
     ) {
         let settled = self.footers.is_empty() && self.next_floor.is_none();
-        if floor != Some(self.floor) || !self.in_flight || !settled {
+        if floor != self.floor || !self.in_flight || !settled {
             return;
         }
         self.in_flight = false;
@@ -271,4 +271,173 @@ fn may_go(segments: &Segments, safe: u64) -> bool {
         let knows_sequence = segments.len() > 1 && safe > oldest.limit();
         oldest.stage() == Stage::Sealed && knows_sequence
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{Completion, Outcome};
+    use crate::footer::{self, FooterHead};
+    use crate::format::BLOCK_BYTES;
+    use crate::index::LiveIndex;
+    use crate::memory_disk::MemoryDisk;
+    use crate::options::Durability;
+    use crate::segment::SegmentFile;
+    use crate::table::PackedPlace;
+
+    /// A disk, and sealed segments of a block that hold a message of the topic `a` each.
+    struct Rig {
+        fixed: Fixed,
+        segments: Segments,
+        operations: Operations,
+        discards: Discards,
+        disk: MemoryDisk,
+    }
+
+    impl Rig {
+        fn new(segments: u64) -> Self {
+            let mut rig = Self {
+                fixed: Fixed::example(Durability::Synced),
+                segments: Segments::default(),
+                operations: Operations::new(0),
+                discards: Discards::default(),
+                disk: MemoryDisk::new(),
+            };
+            for number in 0..segments {
+                rig.add(number);
+            }
+            rig
+        }
+
+        fn add(&mut self, number: u64) {
+            let base = number * BLOCK_BYTES;
+            let path = self.fixed.segment_path(base);
+            self.disk.prepare(0, path.to_path_buf(), BLOCK_BYTES);
+            let Outcome::Prepared(Ok(opened)) = self.end().outcome else {
+                panic!("a disk in memory has room");
+            };
+            let file = SegmentFile::new(base, path, opened.map, Vec::new());
+            let head = FooterHead {
+                log: 1,
+                incarnation: 1,
+                base,
+                end: base + 144,
+                segment_bytes: BLOCK_BYTES,
+                first_sequence: number,
+                next_sequence: number + 1,
+                last_ms: 5,
+                dir_id: 7,
+                sums: vec![footer::BlockSum::default()],
+                gaps: Vec::new(),
+            };
+            let mut live = LiveIndex::default();
+            let slot = live.add(&Arc::from("a"));
+            live.push(slot, PackedPlace::new(number, 64, 80, 1));
+            let footer = Footer::written(footer::encode(&head, &live)).expect("it is whole");
+            self.segments.push_sealed(file, &head, footer);
+        }
+
+        fn end(&mut self) -> Completion {
+            let mut done = Vec::new();
+            self.disk.wait().expect("something is in flight");
+            self.disk.reap(&mut done);
+            done.pop().expect("it has ended")
+        }
+
+        fn drop_oldest(&mut self, retention: &mut Retention) {
+            let oldest = self.segments.drop_oldest().expect("there is one");
+            let position = oldest.limit();
+            retention.drop_segment(oldest, &self.fixed, &mut self.discards);
+            let sequence = position / BLOCK_BYTES;
+            retention.next_floor = Some(Floor { position, sequence });
+        }
+
+        fn start(&mut self, retention: &mut Retention) {
+            let (operations, discards) = (&mut self.operations, &mut self.discards);
+            retention.start(&self.fixed, operations, discards, &mut self.disk);
+        }
+
+        fn put(&mut self) -> io::Result<Vec<u8>> {
+            match self.end().outcome {
+                Outcome::Put(result) => result,
+                other => panic!("the table is written: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn files_go_when_the_table_and_then_the_floor_are_durable_and_not_before() {
+        let (mut rig, mut retention) = (Rig::new(2), Retention::default());
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        assert!(!retention.is_due(CHECK_MS), "the table is on its way");
+        let before = retention.floor();
+        let (operations, disk) = (&mut rig.operations, &mut rig.disk);
+        retention.committed(before, operations, disk);
+        let table = rig.put();
+        let known = Carried::decode(table.as_ref().expect("it is written"));
+        let known = known.expect("it is whole");
+        assert_eq!((known.generation, known.topics["a"]), (1, 1));
+        let taken = retention.carried_put(table, &mut rig.discards);
+        taken.expect("it is written");
+        assert_eq!(retention.floor().position, BLOCK_BYTES);
+        let (operations, disk) = (&mut rig.operations, &mut rig.disk);
+        retention.committed(before, operations, disk);
+        assert_eq!(rig.disk.held(), 0, "another floor is durable");
+        let floor = retention.floor();
+        retention.committed(floor, &mut rig.operations, &mut rig.disk);
+        let unlinked = rig.end();
+        assert!(matches!(unlinked.outcome, Outcome::Unlinked(Ok(()))));
+        let gone = [
+            rig.fixed.segment_path(0).to_path_buf(),
+            rig.fixed.footer_path(0),
+        ];
+        let purpose = rig.operations.end(unlinked.token);
+        assert_eq!(purpose, Some(Purpose::Unlink(gone.to_vec())));
+        assert!(retention.is_due(CHECK_MS));
+    }
+
+    #[test]
+    fn a_table_that_fails_is_written_again_with_what_was_dropped_since() {
+        let (mut rig, mut retention) = (Rig::new(3), Retention::default());
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        drop(rig.put());
+        let full = Err(io::ErrorKind::StorageFull.into());
+        assert!(retention.carried_put(full, &mut rig.discards).is_err());
+        assert_eq!((retention.floor().position, retention.generation()), (0, 0));
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        let table = rig.put();
+        let known = Carried::decode(table.as_ref().expect("it is written"));
+        assert_eq!(known.expect("it is whole").topics["a"], 2);
+        let taken = retention.carried_put(table, &mut rig.discards);
+        taken.expect("it is written");
+        assert_eq!(retention.floor().position, 2 * BLOCK_BYTES);
+        let floor = retention.floor();
+        retention.committed(floor, &mut rig.operations, &mut rig.disk);
+        let unlinked = rig.end();
+        let Some(Purpose::Unlink(paths)) = rig.operations.end(unlinked.token) else {
+            panic!("files are removed");
+        };
+        assert_eq!(paths.len(), 4);
+        let denied = Err(io::ErrorKind::PermissionDenied.into());
+        assert!(retention.unlinked(paths, denied).is_err());
+        let options = LogOptions::default();
+        let deadline = retention.deadline_ms(&options, &rig.segments, &Ages::new(None));
+        assert!(deadline.is_some(), "they are tried again");
+        rig.start(&mut retention);
+        assert!(matches!(rig.end().outcome, Outcome::Unlinked(_)));
+    }
+
+    #[test]
+    fn the_oldest_segment_may_go_when_the_next_one_is_as_safe_as_records_are_meant_to_be() {
+        let mut rig = Rig::new(1);
+        assert!(!may_go(&rig.segments, u64::MAX), "the last one stays");
+        rig.add(1);
+        assert!(!may_go(&rig.segments, BLOCK_BYTES));
+        assert!(may_go(&rig.segments, BLOCK_BYTES + 64));
+    }
 }

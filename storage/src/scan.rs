@@ -211,3 +211,110 @@ impl Scanner<'_> {
         chain.is_none_or(|chain| *chain == mark.chain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::limits::Limits;
+    use oyez_protocol::message::MessageRef;
+    use oyez_protocol::record::{RecordBuilder, Stamp, stamp};
+    use oyez_protocol::{LogId, Offset, Sequence};
+
+    use super::*;
+
+    const OWNER: Owner = Owner { log: 1, dir_id: 7 };
+
+    fn record(sequence: u64) -> Vec<u8> {
+        let mut builder = RecordBuilder::new("a", Limits::HARD).expect("a topic");
+        let message = MessageRef::new(b"x");
+        builder.push(&message).expect("a small message");
+        let mut bytes = Vec::new();
+        builder.finish_stored(1, &mut bytes);
+        stamp(
+            &mut bytes,
+            &Stamp {
+                offset: Offset::new(sequence),
+                sequence: Sequence::new(sequence),
+                log: LogId::new(OWNER.log),
+                timestamp_ms: 5,
+                incarnation: 1,
+            },
+        );
+        bytes
+    }
+
+    /// The beginning of a block with the records 0, 1, 2, ...; and where each begins.
+    fn block(records: u64) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = vec![0; BLOCK_HEADER_SIZE];
+        let header = BlockHeader {
+            log: OWNER.log,
+            incarnation: 1,
+            chain: 0,
+            number: 0,
+            first_sequence: 0,
+            timestamp_ms: 0,
+            dir_id: OWNER.dir_id,
+        };
+        header.encode(&mut bytes);
+        let mut places = Vec::new();
+        for sequence in 0..records {
+            places.push(bytes.len());
+            bytes.extend_from_slice(&record(sequence));
+        }
+        (bytes, places)
+    }
+
+    fn sequences(scan: &BlockScan) -> Vec<u64> {
+        scan.records.iter().map(|record| record.sequence).collect()
+    }
+
+    #[test]
+    fn a_damaged_byte_hides_the_record_that_it_is_in_and_nothing_else() {
+        let (whole, places) = block(4);
+        let scan = scan_block(&whole, 0, OWNER, &mut Names::default());
+        assert_eq!((sequences(&scan), scan.holes.len()), (vec![0, 1, 2, 3], 0));
+        assert_eq!((scan.incarnation, scan.low), (Some(1), Some(1)));
+        let (from, to) = (places[1], places[2]);
+        for at in from..to {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+            let hole = Hole {
+                from: from as u64,
+                to: to as u64,
+            };
+            assert_eq!(sequences(&scan), [0, 2, 3], "byte {at}");
+            assert_eq!(scan.holes, [hole], "byte {at}");
+            assert_eq!(scan.end, whole.len() as u64, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_record_behind_damage_counts_only_with_a_sequence_that_fits_between() {
+        let (mut bytes, places) = block(2);
+        bytes[places[1]..].fill(0x55);
+        let hole = bytes.len() - places[1];
+        let scan_with = |sequence: u64| {
+            let mut bytes = bytes.clone();
+            bytes.extend_from_slice(&record(sequence));
+            sequences(&scan_block(&bytes, 0, OWNER, &mut Names::default()))
+        };
+        let most = hole as u64 / u64::from(oyez_protocol::limits::RECORD_SIZE_MIN);
+        assert_eq!(scan_with(1 + most), [0, 1 + most]);
+        assert_eq!(scan_with(2 + most), [0], "so many do not fit");
+        assert_eq!(scan_with(0), [0], "it was there before");
+    }
+
+    #[test]
+    fn without_its_header_a_block_tells_its_incarnation_by_its_records() {
+        let (mut bytes, _) = block(2);
+        bytes[..BLOCK_HEADER_SIZE].fill(0);
+        let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+        assert_eq!((sequences(&scan), scan.header), (vec![0, 1], None));
+        assert_eq!((scan.incarnation, scan.low), (None, Some(1)));
+        let other = Owner { dir_id: 8, ..OWNER };
+        let (bytes, _) = block(2);
+        let scan = scan_block(&bytes, 0, other, &mut Names::default());
+        assert!(scan.is_foreign && scan.records.is_empty());
+        assert_eq!(scan.holes.len(), 1);
+    }
+}

@@ -189,3 +189,150 @@ fn sums(segment: &Segment) -> Vec<BlockSum> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Completion, Outcome};
+    use crate::index::TopicIndex;
+    use crate::memory_disk::{Fault, MemoryDisk, Step as Call};
+    use crate::segment::SegmentFile;
+    use crate::segments::{Beginning, Entry};
+
+    /// A log with a full segment that holds a record, and one that takes appends.
+    struct Rig {
+        fixed: Fixed,
+        sealing: Sealing,
+        segments: Segments,
+        operations: Operations,
+        discards: Discards,
+        health: Health,
+        disk: MemoryDisk,
+    }
+
+    impl Rig {
+        fn new(durability: Durability) -> Self {
+            let fixed = Fixed::example(durability);
+            let mut rig = Self {
+                sealing: Sealing::default(),
+                segments: Segments::default(),
+                operations: Operations::new(0),
+                discards: Discards::default(),
+                health: Health::new(fixed.id()),
+                disk: MemoryDisk::new(),
+                fixed,
+            };
+            let mut index = TopicIndex::default();
+            let topic = index.find_or_add(1, "a");
+            for base in [0, BLOCK_BYTES] {
+                let path = rig.fixed.segment_path(base);
+                rig.disk.prepare(0, path.to_path_buf(), BLOCK_BYTES);
+                let Outcome::Prepared(Ok(opened)) = rig.end().outcome else {
+                    panic!("a disk in memory has room");
+                };
+                let file = SegmentFile::new(base, path, opened.map, Vec::new());
+                let beginning = Beginning {
+                    base,
+                    incarnation: 1,
+                    sequence: base / BLOCK_BYTES,
+                    last_ms: 0,
+                };
+                rig.segments.begin(beginning, Some((file, opened.file)));
+                let entry = Entry {
+                    offset: base / BLOCK_BYTES,
+                    position: base + 64,
+                    size: 80,
+                    count: 1,
+                    stamp_ms: 5,
+                };
+                rig.segments.enter(index.topic_mut(topic), entry);
+            }
+            rig
+        }
+
+        fn end(&mut self) -> Completion {
+            let mut done = Vec::new();
+            self.disk.wait().expect("something is in flight");
+            self.disk.reap(&mut done);
+            done.pop().expect("it has ended")
+        }
+
+        fn sealer(&mut self, written: u64, durable: u64, now_ms: u64) -> Sealer<'_> {
+            Sealer {
+                fixed: &self.fixed,
+                sealing: &mut self.sealing,
+                segments: &mut self.segments,
+                operations: &mut self.operations,
+                discards: &mut self.discards,
+                health: &mut self.health,
+                disk: &mut self.disk,
+                flushed: Flushed { written, durable },
+                next_sequence: 2,
+                now_ms,
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_segment_of_a_written_log_is_synced_once_it_is_written_and_gets_its_footer_then() {
+        let mut rig = Rig::new(Durability::Written);
+        rig.sealer(BLOCK_BYTES - 8, 0, 1).start();
+        assert!(rig.operations.is_empty(), "its last bytes are not written");
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        let sync = rig.end();
+        assert!(rig.operations.is_seal_sync(sync.token));
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).synced(sync.token, Ok(()));
+        result.expect("it is durable");
+        let Outcome::Put(bytes) = rig.end().outcome else {
+            panic!("a footer is written");
+        };
+        let (_, head) = Footer::open(bytes.as_ref().expect("it is written").clone())
+            .expect("it is a whole footer");
+        assert_eq!(
+            (head.base, head.first_sequence, head.next_sequence),
+            (0, 0, 1)
+        );
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).footer_put(0, bytes);
+        result.expect("it is as it was meant to be");
+        assert!(rig.segments.is_sealed(0) && !rig.segments.is_sealed(1));
+    }
+
+    #[test]
+    fn a_synced_log_waits_for_its_own_flush_and_a_footer_that_fails_for_a_second() {
+        let mut rig = Rig::new(Durability::Synced);
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES - 8, 1).start();
+        assert!(rig.operations.is_empty());
+        rig.disk.fail_next(Call::Put, Fault::Error(libc::EIO));
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, 1).start();
+        let put = rig.end();
+        let Outcome::Put(result) = put.outcome else {
+            panic!("a footer is written");
+        };
+        assert_eq!(rig.operations.end(put.token), Some(Purpose::Footer(0)));
+        let result = rig
+            .sealer(BLOCK_BYTES, BLOCK_BYTES, 1)
+            .footer_put(0, result);
+        result.expect("it is tried again");
+        assert!(rig.health.fails(Attempt::Footer));
+        assert_eq!(rig.sealing.deadline_ms(), Some(1 + RETRY_MS));
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, RETRY_MS).start();
+        assert!(rig.operations.is_empty(), "it is not time yet");
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, 1 + RETRY_MS).start();
+        assert!(!rig.operations.is_empty() && rig.sealing.deadline_ms().is_none());
+    }
+
+    #[test]
+    fn bytes_that_come_back_changed_are_no_footer_and_a_failed_sync_ends_the_log() {
+        let mut rig = Rig::new(Durability::Written);
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        let sync = rig.end();
+        let failed = Err(io::Error::from_raw_os_error(libc::EIO));
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).synced(sync.token, failed);
+        assert!(result.is_err() && rig.health.is_poisoned());
+        let mut rig = Rig::new(Durability::Synced);
+        let result = rig.sealer(0, 0, 1).footer_put(0, Ok(vec![0; 512]));
+        result.expect("it is tried again");
+        assert!(!rig.segments.is_sealed(0) && rig.health.fails(Attempt::Footer));
+    }
+}

@@ -417,3 +417,6 @@ impl Segments {
         Some((live, segment.writing.take()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,84 @@ impl Strays<'_> {
         first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::BlockHeader;
+    use crate::memory_disk::MemoryDisk;
+
+    const OWNER: Owner = Owner { log: 1, dir_id: 7 };
+
+    fn put(disk: &MemoryDisk, name: u64, says: u64) {
+        let mut bytes = vec![0; BLOCK_HEADER_SIZE];
+        let header = BlockHeader {
+            log: OWNER.log,
+            incarnation: 1,
+            chain: 0,
+            number: says / BLOCK_BYTES,
+            first_sequence: 0,
+            timestamp_ms: 0,
+            dir_id: OWNER.dir_id,
+        };
+        header.encode(&mut bytes);
+        disk.replace(&Path::new("/log").join(segment_name(name)), &bytes);
+    }
+
+    /// The names in the directory afterwards, each with the base that the listing knows.
+    fn put_in_place(disk: &MemoryDisk) -> Vec<(String, bool)> {
+        let path = Path::new("/log");
+        let mut handle = disk.clone();
+        let mut listing = Listing::of(path, &handle.list(path).expect("it is there"));
+        Strays {
+            disk: &mut handle,
+            path,
+            owner: OWNER,
+        }
+        .put_in_place(&mut listing);
+        let known = |name: &str| {
+            listing
+                .segments
+                .keys()
+                .any(|base| segment_name(*base) == name)
+        };
+        let entries = handle.list(path).expect("it is there").into_iter();
+        let mut names: Vec<_> = entries
+            .map(|entry| (entry.name.clone(), known(&entry.name)))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn segments_under_each_others_names_change_them_and_one_alone_gets_its_own() {
+        let disk = MemoryDisk::new();
+        let blocks = [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 4 * BLOCK_BYTES];
+        put(&disk, blocks[0], blocks[1]);
+        put(&disk, blocks[1], blocks[0]);
+        put(&disk, blocks[2], blocks[3]);
+        let names = put_in_place(&disk);
+        let expected = [blocks[0], blocks[1], blocks[3]];
+        assert_eq!(names, expected.map(|base| (segment_name(base), true)));
+        for base in expected {
+            let path = Path::new("/log").join(segment_name(base));
+            let bytes = disk.content(&path).expect("it is there");
+            assert_eq!(OWNER.position_of(&bytes), Some(base));
+        }
+    }
+
+    #[test]
+    fn a_segment_whose_place_is_taken_rightly_stays_where_it_is() {
+        let disk = MemoryDisk::new();
+        put(&disk, 0, 0);
+        put(&disk, BLOCK_BYTES, 0);
+        let names = put_in_place(&disk);
+        assert_eq!(
+            names,
+            [0, BLOCK_BYTES].map(|base| (segment_name(base), true))
+        );
+        let path = Path::new("/log").join(segment_name(BLOCK_BYTES));
+        let bytes = disk.content(&path).expect("it is there");
+        assert_eq!(OWNER.position_of(&bytes), Some(0));
+    }
+}

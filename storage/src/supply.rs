@@ -227,3 +227,110 @@ impl Supply {
         used && (used_now || active.limit() - head < active.bytes / 2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Outcome};
+    use crate::memory_disk::MemoryDisk;
+    use crate::segments::{Beginning, Segments};
+
+    const BASE: u64 = 4 * BLOCK_BYTES;
+
+    fn opened() -> Opened {
+        let (mut disk, mut done) = (MemoryDisk::new(), Vec::new());
+        disk.prepare(1, "/log/segment".into(), BASE);
+        disk.wait().expect("a disk in memory");
+        disk.reap(&mut done);
+        match done.pop().map(|completion| completion.outcome) {
+            Some(Outcome::Prepared(Ok(opened))) => opened,
+            other => panic!("a segment is made: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_segment_is_given_out_once_the_state_names_it_and_no_sooner() {
+        let mut supply = Supply::new(true, 0);
+        assert_eq!(supply.due(None, BASE, false, 1), Some(BASE));
+        supply.begin(BASE);
+        assert_eq!(supply.due(None, BASE, false, 1), None, "it is under way");
+        assert_eq!(supply.refusal(1), Some(AppendError::Busy));
+        assert!(matches!(supply.prepared(Ok(opened()), 2), Prepared::Made));
+        assert!(!supply.is_ready());
+        let named = supply.to_name();
+        assert_eq!((named.base, named.bytes), (BASE, BASE));
+        supply.name(Named { base: 0, ..named });
+        assert!(!supply.is_ready(), "another one was named");
+        supply.name(named);
+        assert!(supply.is_ready() && supply.refusal(2).is_none());
+        assert!(supply.take(BASE).is_some() && supply.take(BASE).is_none());
+        assert_eq!(supply.to_name(), Named::default());
+        let unwanted = supply.prepared(Ok(opened()), 3);
+        assert!(matches!(unwanted, Prepared::Unwanted(Some(_))));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_at_once_and_another_reason_when_the_segment_is_needed_for_too_long() {
+        let mut supply = Supply::new(true, 0);
+        supply.begin(BASE);
+        supply.need();
+        let full = io::ErrorKind::StorageFull.into();
+        assert!(matches!(
+            supply.prepared(Err(full), 10),
+            Prepared::Failed(_)
+        ));
+        assert_eq!(supply.refusal(10), Some(AppendError::DiskFull));
+        assert_eq!(supply.retry_ms(), Some(10 + RETRY_MS));
+        assert_eq!(supply.due(None, BASE, false, 9 + RETRY_MS), None);
+        assert_eq!(supply.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
+        supply.begin(BASE);
+        supply.need();
+        assert!(!supply.look_at_need(2_000));
+        let other = io::ErrorKind::PermissionDenied.into();
+        assert!(matches!(
+            supply.prepared(Err(other), 3_000),
+            Prepared::Failed(_)
+        ));
+        assert_eq!(
+            supply.refusal(1_999 + NEEDED_MAX_MS),
+            Some(AppendError::Busy)
+        );
+        assert_eq!(
+            supply.refusal(2_000 + NEEDED_MAX_MS),
+            Some(AppendError::NoSegment)
+        );
+        assert!(
+            !supply.look_at_need(2_000 + NEEDED_MAX_MS),
+            "it failed, it is not late"
+        );
+        supply.begin(BASE);
+        assert!(supply.look_at_need(2_000 + NEEDED_MAX_MS));
+    }
+
+    #[test]
+    fn the_next_segment_is_made_after_a_block_but_not_at_each_start_of_a_quiet_log() {
+        let mut segments = Segments::default();
+        segments.begin(
+            Beginning {
+                base: 0,
+                incarnation: 1,
+                sequence: 0,
+                last_ms: 0,
+            },
+            None,
+        );
+        let active = segments.newest();
+        let limit = active.map(crate::segments::Segment::limit);
+        let fresh = Supply::new(false, 0);
+        assert_eq!(fresh.due(active, BLOCK_BYTES - 8, false, 1), None);
+        assert_eq!(fresh.due(active, BLOCK_BYTES, false, 1), limit);
+        assert_eq!(
+            fresh.due(active, 8, true, 1),
+            limit,
+            "its records are too old"
+        );
+        assert_eq!(fresh.due(None, 0, false, 1), None, "nobody wants one");
+        let reopened = Supply::new(false, BLOCK_BYTES / 2);
+        assert_eq!(reopened.due(active, BLOCK_BYTES / 2 + 8, false, 1), None);
+    }
+}
