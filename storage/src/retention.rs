@@ -287,7 +287,7 @@ mod tests {
     use crate::segment::SegmentFile;
     use crate::table::PackedPlace;
 
-    /// A disk, and sealed segments of a block that hold a message of the topic `a` each.
+    /// A disk, and sealed segments of a block that hold a message of a topic of their own each.
     struct Rig {
         fixed: Fixed,
         segments: Segments,
@@ -333,7 +333,7 @@ mod tests {
                 gaps: Vec::new(),
             };
             let mut live = LiveIndex::default();
-            let slot = live.add(&Arc::from("a"));
+            let slot = live.add(&Arc::from(format!("t{number}")));
             live.push(slot, PackedPlace::new(number, 64, 80, 1));
             let footer = Footer::written(footer::encode(&head, &live)).expect("it is whole");
             self.segments.push_sealed(file, &head, footer);
@@ -379,7 +379,7 @@ mod tests {
         let table = rig.put();
         let known = Carried::decode(table.as_ref().expect("it is written"));
         let known = known.expect("it is whole");
-        assert_eq!((known.generation, known.topics["a"]), (1, 1));
+        assert_eq!((known.generation, known.topics["t0"]), (1, 1));
         let taken = retention.carried_put(table, &mut rig.discards);
         taken.expect("it is written");
         assert_eq!(retention.floor().position, BLOCK_BYTES);
@@ -412,7 +412,8 @@ mod tests {
         rig.start(&mut retention);
         let table = rig.put();
         let known = Carried::decode(table.as_ref().expect("it is written"));
-        assert_eq!(known.expect("it is whole").topics["a"], 2);
+        let known = known.expect("it is whole");
+        assert_eq!((known.topics["t0"], known.topics["t1"]), (1, 2));
         let taken = retention.carried_put(table, &mut rig.discards);
         taken.expect("it is written");
         assert_eq!(retention.floor().position, 2 * BLOCK_BYTES);
