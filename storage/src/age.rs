@@ -11,118 +11,195 @@
 //! segment is as old as the next one whose stamp may be right. A later stamp that is earlier than one which may be right
 //! changes nothing: the clock may as well have been behind then.
 
-use crate::log::{Drain, Log};
-use crate::segment::{Segment, Stage};
+use crate::moment::Moment;
+use crate::segments::{Segment, Segments, Stage};
+use crate::written::Written;
 
 /// Between two segments that are sealed because of their age, however short records are kept: each costs the disk a
 /// whole segment of zeroes.
 const ROLL_MIN_MS: u64 = 60_000;
 
-/// Not seen by a turn yet.
-const UNSEEN_MS: u64 = u64::MAX;
-
-/// When a record was written, as far as the clocks tell.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Written {
-    /// Its timestamp; 0 when it could not be read.
-    pub stamp_ms: u64,
-    /// When this store saw it first, by the monotonic clock: in the turn after it was appended, or at the opening.
-    pub seen_ms: u64,
-}
-
-impl Written {
-    /// A record that was stamped in this turn.
-    pub(crate) const fn stamped(stamp_ms: u64) -> Self {
-        Self {
-            stamp_ms,
-            seen_ms: UNSEEN_MS,
-        }
-    }
-}
-
-/// The sealing of a segment that is not full.
-#[derive(Debug, Default)]
-pub(crate) struct Rolling {
-    /// A spare segment is wanted at once.
-    pub due: bool,
+/// The ages of a log's records.
+#[derive(Debug)]
+pub(crate) struct Ages {
+    /// Records that are older go; where there is none, no record ages.
+    max_ms: Option<u64>,
+    /// The log is to go on in another segment at once.
+    roll_due: bool,
     /// Not before.
-    next_ms: u64,
+    next_roll_ms: u64,
     /// Until when the wall clock is not asked how old records are.
-    pub distrusted_until_ms: u64,
+    distrusted_until_ms: u64,
 }
 
-impl Log {
-    /// Says of the newest records when they were seen: appends do not know, as the store may have been idle before.
-    pub(crate) fn see_newest(&mut self) {
-        let now_ms = self.now.monotonic_ms;
-        for segment in self.segments.iter_mut().rev() {
-            if segment.last.seen_ms != UNSEEN_MS {
-                return;
-            }
-            segment.last.seen_ms = now_ms;
-            if let Some(first) = &mut segment.first {
-                first.seen_ms = first.seen_ms.min(now_ms);
-            }
+impl Ages {
+    pub(crate) fn new(max_ms: Option<u64>) -> Self {
+        Self {
+            max_ms,
+            roll_due: false,
+            next_roll_ms: 0,
+            distrusted_until_ms: 0,
         }
     }
 
-    /// Whether a stamp may be right.
-    fn is_believable(&self, stamp_ms: u64) -> bool {
-        (1..=self.now.wall_ms).contains(&stamp_ms)
+    /// Does not ask the wall clock up to this time.
+    pub(crate) fn distrust_wall_clock(&mut self, until_ms: u64) {
+        self.distrusted_until_ms = until_ms;
     }
 
-    fn is_too_old(&self, written: Written) -> bool {
-        let Some(max_ms) = self.parts.options.retention_age_ms else {
+    /// Whether records go when they are too old.
+    pub(crate) fn matter(&self) -> bool {
+        self.max_ms.is_some()
+    }
+
+    fn is_too_old(&self, written: Written, now: Moment) -> bool {
+        let Some(max_ms) = self.max_ms else {
             return false;
         };
-        let now = self.now;
-        let seen = now.monotonic_ms.saturating_sub(written.seen_ms);
-        let trusted = now.monotonic_ms >= self.rolling.distrusted_until_ms;
-        let stamped = match trusted && self.is_believable(written.stamp_ms) {
-            true => now.wall_ms - written.stamp_ms,
+        let seen = written.seen_for_ms(now.monotonic_ms);
+        let trusted = now.monotonic_ms >= self.distrusted_until_ms;
+        let stamped = match trusted && is_believable(written, now) {
+            true => now.wall_ms - written.stamp_ms(),
             false => 0,
         };
         seen.max(stamped) > max_ms
     }
 
     /// Whether all records of the oldest segment are too old.
-    pub(crate) fn oldest_has_aged(&self) -> bool {
-        let newest_records = || self.segments.iter().map(|segment| segment.last);
-        let told = newest_records().find(|record| self.is_believable(record.stamp_ms));
+    pub(crate) fn oldest_has_aged(&self, segments: &Segments, now: Moment) -> bool {
+        let newest_records = || segments.iter().map(Segment::last);
+        let told = newest_records().find(|record| is_believable(*record, now));
         let own = newest_records().next();
         [own, told]
             .into_iter()
             .flatten()
-            .any(|r| self.is_too_old(r))
+            .any(|record| self.is_too_old(record, now))
     }
 
     /// Whether there are records that age.
-    pub(crate) fn ages(&self) -> bool {
-        let holds = |newest: &Segment| newest.stage != Stage::Active || newest.first.is_some();
-        self.parts.options.retention_age_ms.is_some() && self.segments.back().is_some_and(holds)
+    pub(crate) fn apply_to(&self, segments: &Segments) -> bool {
+        let holds = |newest: &Segment| newest.stage() != Stage::Active || newest.first().is_some();
+        self.matter() && segments.newest().is_some_and(holds)
     }
 
     /// Decides whether the log has to go on in another segment, so that its records can go.
-    pub(crate) fn look_at_newest(&mut self) {
-        let old = self.segments.back().and_then(|newest| match newest.stage {
-            Stage::Active => newest.first,
+    pub(crate) fn look_at_newest(&mut self, segments: &Segments, now: Moment) {
+        let old = segments.newest().and_then(|newest| match newest.stage() {
+            Stage::Active => newest.first(),
             // Nothing comes into it any more, and it is kept for no other reason than that it is the last.
-            Stage::Full | Stage::Sealing | Stage::Sealed => Some(newest.last),
+            Stage::Full | Stage::Sealing | Stage::Sealed => Some(newest.last()),
         });
-        let rested = self.now.monotonic_ms >= self.rolling.next_ms;
-        self.rolling.due = rested && old.is_some_and(|record| self.is_too_old(record));
+        let rested = now.monotonic_ms >= self.next_roll_ms;
+        self.roll_due = rested && old.is_some_and(|record| self.is_too_old(record, now));
     }
 
-    /// Goes on in the spare segment, if that is due and there is one.
-    pub(crate) fn roll_by_age(&mut self) {
-        if !self.rolling.due || self.drain != Drain::No {
-            return;
+    /// Whether the log is to go on in another segment.
+    pub(crate) fn roll_is_due(&self) -> bool {
+        self.roll_due
+    }
+
+    /// The log has gone on in another segment.
+    pub(crate) fn rolled(&mut self, now_ms: u64) {
+        self.roll_due = false;
+        self.next_roll_ms = now_ms + ROLL_MIN_MS;
+    }
+}
+
+/// Whether a stamp may be right.
+fn is_believable(written: Written, now: Moment) -> bool {
+    (1..=now.wall_ms).contains(&written.stamp_ms())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::BLOCK_BYTES;
+    use crate::index::TopicIndex;
+    use crate::segments::{Beginning, Entry};
+
+    const DAY_MS: u64 = 24 * 3_600_000;
+
+    fn moment(monotonic_ms: u64, wall_ms: u64) -> Moment {
+        Moment {
+            monotonic_ms,
+            monotonic_us: monotonic_ms * 1000,
+            wall_ms,
         }
-        // A record may have filled the segment meanwhile.
-        self.look_at_newest();
-        if self.rolling.due && self.roll() {
-            self.rolling.due = false;
-            self.rolling.next_ms = self.now.monotonic_ms + ROLL_MIN_MS;
+    }
+
+    /// Segments that each hold a record with one of the stamps.
+    fn stamped(stamps_ms: &[u64]) -> Segments {
+        let (mut segments, mut index) = (Segments::default(), TopicIndex::default());
+        let id = index.find_or_add(1, "a");
+        for (number, &stamp_ms) in (0..).zip(stamps_ms) {
+            let base = number * BLOCK_BYTES;
+            segments.begin(
+                Beginning {
+                    base,
+                    incarnation: 1,
+                    sequence: number,
+                    last_ms: 0,
+                },
+                None,
+            );
+            segments.enter(
+                index.topic_mut(id),
+                Entry {
+                    offset: number,
+                    position: base + 64,
+                    size: 80,
+                    count: 1,
+                    stamp_ms,
+                },
+            );
         }
+        segments.see_newest(0);
+        segments
+    }
+
+    #[test]
+    fn a_segment_is_as_old_as_either_clock_says_and_the_wall_clock_only_while_it_is_trusted() {
+        let mut ages = Ages::new(Some(DAY_MS));
+        let segments = stamped(&[10 * DAY_MS]);
+        let aged = |ages: &Ages, now| ages.oldest_has_aged(&segments, now);
+        assert!(!aged(&ages, moment(DAY_MS, 11 * DAY_MS)));
+        assert!(aged(&ages, moment(DAY_MS + 1, 10 * DAY_MS)), "it was seen");
+        let ahead = moment(1, 11 * DAY_MS + 1);
+        assert!(aged(&ages, ahead), "it was stamped");
+        ages.distrust_wall_clock(2);
+        assert!(!aged(&ages, ahead));
+        assert!(aged(&ages, moment(2, 11 * DAY_MS + 1)));
+        let forever = Ages::new(None);
+        assert!(!aged(&forever, moment(100 * DAY_MS, 100 * DAY_MS)));
+    }
+
+    #[test]
+    fn a_segment_with_a_stamp_of_the_future_is_as_old_as_the_next_that_may_be_right() {
+        let ages = Ages::new(Some(DAY_MS));
+        let now = moment(1, 20 * DAY_MS);
+        let future = 99 * DAY_MS;
+        let aged = |stamps_ms: &[u64]| ages.oldest_has_aged(&stamped(stamps_ms), now);
+        assert!(aged(&[future, 10 * DAY_MS]));
+        assert!(!aged(&[future, 20 * DAY_MS, 10 * DAY_MS]));
+        assert!(!aged(&[future]), "nothing tells");
+        assert!(!aged(&[0]), "its stamp could not be read");
+    }
+
+    #[test]
+    fn a_log_rolls_when_its_oldest_record_is_too_old_and_then_rests_for_a_minute() {
+        let mut ages = Ages::new(Some(1_000));
+        let segments = stamped(&[1]);
+        assert!(ages.apply_to(&segments));
+        ages.look_at_newest(&segments, moment(1_000, 1));
+        assert!(!ages.roll_is_due());
+        ages.look_at_newest(&segments, moment(1_001, 1));
+        assert!(ages.roll_is_due());
+        ages.rolled(1_001);
+        ages.look_at_newest(&segments, moment(1_000 + ROLL_MIN_MS, 1));
+        assert!(!ages.roll_is_due());
+        ages.look_at_newest(&segments, moment(1_001 + ROLL_MIN_MS, 1));
+        assert!(ages.roll_is_due());
+        let empty = Segments::default();
+        assert!(!ages.apply_to(&empty));
     }
 }

@@ -1,23 +1,70 @@
-//! Taking segments that were found on disk into a log: their topics into the index, their bytes to the readers.
+//! The parts of a log while it is opened, and how segments that were found on disk get into them: their topics into the
+//! index, their bytes to the readers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::age::Written;
+use crate::clock::Stamps;
+use crate::commit::{Commits, Sources};
 use crate::disk::Opened;
+use crate::findings::Sealed;
+use crate::fixed::Fixed;
+use crate::flush::Flush;
 use crate::format::BLOCK_BYTES;
-use crate::index::SegmentRef;
-use crate::log::{FrontLoss, Log};
+use crate::health::Health;
+use crate::index::{SegmentRef, TopicIndex};
+use crate::lookup::FrontLoss;
 use crate::recovery::Kept;
-use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
-use crate::state::Carried;
-use crate::survey::Sealed;
+use crate::retention::Retention;
+use crate::segment::SegmentFile;
+use crate::segments::{Full, Segments};
+use crate::shared::Shared;
+use crate::shown::Shown;
+use crate::state::{Named, State};
+use crate::sys::arena::ArenaPool;
+use crate::tail::{Owner, Tail};
 
-impl Log {
-    /// A segment with its footer.
+/// What a log goes on with.
+pub(crate) struct Founded {
+    pub fixed: Fixed,
+    pub shown: Shown,
+    pub index: TopicIndex,
+    pub front_loss: Option<FrontLoss>,
+    pub segments: Segments,
+    pub tail: Tail,
+    pub stamps: Stamps,
+    pub flush: Flush,
+    pub retention: Retention,
+    pub commits: Commits,
+    pub health: Health,
+}
+
+impl Founded {
+    /// A log that holds nothing.
+    pub(crate) fn new(fixed: Fixed, pool: &Arc<ArenaPool>) -> Self {
+        let shared = Shared::new(fixed.spec, fixed.epoch, Arc::clone(pool));
+        let owner = Owner {
+            log: fixed.id(),
+            dir_id: fixed.dir_id,
+        };
+        Self {
+            shown: Shown::new(shared),
+            index: TopicIndex::default(),
+            front_loss: None,
+            segments: Segments::default(),
+            tail: Tail::new(owner, fixed.options.tail_blocks + 1),
+            stamps: Stamps::default(),
+            flush: Flush::new(fixed.durability()),
+            retention: Retention::default(),
+            commits: Commits::default(),
+            health: Health::new(fixed.id()),
+            fixed,
+        }
+    }
+
+    /// Takes in a segment with its footer.
     pub(crate) fn attach_sealed(&mut self, sealed: Sealed) {
         let head = &sealed.head;
-        let number = self.next_number;
+        let number = self.segments.next_number();
         for slot in 0..sealed.footer.rows() {
             let row = sealed.footer.topic(slot);
             let Some(name) = sealed.footer.name(&row) else {
@@ -39,27 +86,14 @@ impl Log {
         for (block, sum) in head.sums.iter().enumerate() {
             file.set_sum(head.base + block as u64 * BLOCK_BYTES, *sum);
         }
-        self.last_ms = head.last_ms;
-        let segment = Segment {
-            number,
-            base: head.base,
-            bytes: file.bytes,
-            incarnation: head.incarnation,
-            first_sequence: head.first_sequence,
-            file: Some(Arc::new(file)),
-            writing: None,
-            stage: Stage::Sealed,
-            synced: true,
-            first: None,
-            last: Written::stamped(head.last_ms),
-            index: SegmentIndex::Footer(sealed.footer),
-        };
-        self.push_segment(segment);
+        self.stamps.go_on(head.last_ms);
+        self.note_start(head.base);
+        self.segments.push_sealed(file, head, sealed.footer);
     }
 
-    /// A segment that was scanned; it gets its footer in the first turns.
-    pub(crate) fn attach_kept(&mut self, kept: Kept, opened: Opened) {
-        let number = self.next_number;
+    /// Takes in a segment that was scanned; it gets its footer in the first turns.
+    pub(crate) fn attach_kept(&mut self, kept: Kept, opened: Opened, now_ms: u64) {
+        let number = self.segments.next_number();
         let live = kept.index();
         let first_ms = kept.records.first().map(|found| found.timestamp_ms);
         for (slot, topic) in live.topics.iter().enumerate() {
@@ -85,65 +119,55 @@ impl Log {
             let position = kept.base + block as u64 * BLOCK_BYTES;
             file.set_sum(position, *sum);
             // It was just read.
-            file.set_warm(position, self.now.monotonic_ms + self.parts.options.warm_ms);
+            file.set_warm(position, now_ms + self.fixed.options.warm_ms);
         }
         if kept.last_ms > 0 {
-            self.last_ms = kept.last_ms;
+            self.stamps.go_on(kept.last_ms);
         }
-        let segment = Segment {
-            number,
-            base: kept.base,
-            bytes: file.bytes,
+        self.note_start(kept.base);
+        self.segments.push_full(Full {
+            file,
+            writing: opened.file,
+            live,
             incarnation: kept.incarnation,
             first_sequence: kept.first_sequence,
-            file: Some(Arc::new(file)),
-            writing: Some(opened.file),
-            stage: Stage::Full,
-            synced: false,
-            first: first_ms.map(Written::stamped),
-            last: Written::stamped(kept.last_ms),
-            index: SegmentIndex::Live(Arc::new(live)),
-        };
-        self.push_segment(segment);
+            first_ms,
+            last_ms: kept.last_ms,
+        });
+    }
+
+    fn note_start(&self, base: u64) {
+        if self.segments.is_empty() {
+            self.shown.set_start(base);
+        }
     }
 
     fn refer(&mut self, name: &str, entry: SegmentRef, next: u64) {
-        let hash = self.hash(name);
+        let hash = self.fixed.hash(name);
         let topic = self.index.find_or_add(hash, name);
         let topic = self.index.topic_mut(topic);
         topic.refs.push(entry);
         topic.next = topic.next.max(next);
     }
 
-    /// Notes where each topic goes on if the log's beginning is lost: its messages from what retention has removed up to
-    /// its first record are damage.
-    pub(crate) fn note_front_loss(&mut self, carried: &Carried) {
-        let Some(first) = self.segments.front() else {
-            return;
+    /// Where a topic goes on all of whose records retention has removed.
+    pub(crate) fn carry(&mut self, name: &str, next: u64) {
+        let hash = self.fixed.hash(name);
+        let topic = self.index.find_or_add(hash, name);
+        self.index.topic_mut(topic).next = next;
+    }
+
+    /// The state to commit, of a log that is open.
+    pub(crate) fn next_state(&mut self) -> State {
+        let sources = Sources {
+            fixed: &self.fixed,
+            tail: &self.tail,
+            segments: &self.segments,
+            flush: &self.flush,
+            retention: &self.retention,
+            last_ms: self.stamps.last_ms(),
+            spare: Named::default(),
         };
-        let number = first.number;
-        let lost = first.file.as_ref().is_some_and(|file| {
-            let mut gaps = file.gaps.iter();
-            gaps.any(|gap| {
-                gap.first_sequence.get() == first.first_sequence
-                    && gap.first_sequence < gap.next_sequence
-            })
-        });
-        if !lost {
-            return;
-        }
-        let ids = 0..u32::try_from(self.index.len()).expect("ids are 32 bits");
-        let from: HashMap<u32, u64> = ids
-            .filter_map(|id| {
-                let topic = self.index.topic(id);
-                let earliest = topic.refs.first()?.first;
-                let removed = carried.topics.get(&*topic.name).copied().unwrap_or(0);
-                (removed < earliest).then_some((id, removed))
-            })
-            .collect();
-        self.front_loss = Some(FrontLoss {
-            segment: number,
-            from,
-        });
+        self.commits.next(&sources, false)
     }
 }

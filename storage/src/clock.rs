@@ -6,12 +6,11 @@
 
 use oyez_protocol::{LogId, Sequence};
 
-use crate::log::Log;
 use crate::moment::Moment;
 
 /// How far the newest stamp of a log may be ahead of the wall clock before the log follows the clock again. What time
 /// services correct is seconds, a wrong daylight saving time is an hour; what is more was never the time.
-pub(crate) const AHEAD_MAX_MS: u64 = 3_600_000;
+const AHEAD_MAX_MS: u64 = 3_600_000;
 
 /// How much further than time has passed the wall clock must have moved to count as set ahead.
 const JUMP_MIN_MS: u64 = AHEAD_MAX_MS;
@@ -34,20 +33,45 @@ pub struct ClockWasAhead {
     pub sequence: Sequence,
 }
 
-impl Log {
-    /// Decides what the next record is stamped with.
-    pub(crate) fn take_time(&mut self, wall_ms: u64) {
+/// What the records of a log are stamped with.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    /// Timestamp of the newest record.
+    last_ms: u64,
+    /// What was found about the wall clock, until the next turn tells.
+    was_ahead: Vec<ClockWasAhead>,
+}
+
+impl Stamps {
+    #[inline]
+    pub(crate) fn last_ms(&self) -> u64 {
+        self.last_ms
+    }
+
+    /// Goes on behind records that were stamped before.
+    pub(crate) fn go_on(&mut self, last_ms: u64) {
+        self.last_ms = last_ms;
+    }
+
+    /// Decides what the next record is stamped with, which is the `sequence`-th of its log.
+    #[inline]
+    pub(crate) fn take(&mut self, wall_ms: u64, log: LogId, sequence: u64) {
         let wall_ms = wall_ms & STAMP_MAX;
         let ahead_ms = self.last_ms.saturating_sub(wall_ms);
         if ahead_ms > AHEAD_MAX_MS {
-            self.clock_was_ahead.push(ClockWasAhead {
-                log: self.log_id(),
+            self.was_ahead.push(ClockWasAhead {
+                log,
                 ahead_ms,
-                sequence: Sequence::new(self.reached.sequence),
+                sequence: Sequence::new(sequence),
             });
             self.last_ms = wall_ms;
         }
         self.last_ms = self.last_ms.max(wall_ms);
+    }
+
+    /// Adds what there is to tell.
+    pub(crate) fn tell(&mut self, told: &mut Vec<ClockWasAhead>) {
+        told.append(&mut self.was_ahead);
     }
 }
 
@@ -99,6 +123,30 @@ mod tests {
             monotonic_us: monotonic_ms * 1000,
             wall_ms,
         }
+    }
+
+    #[test]
+    fn stamps_do_not_go_back_but_from_a_future_that_was_never_the_time() {
+        let (mut stamps, mut told) = (Stamps::default(), Vec::new());
+        let mut stamp = |wall_ms, sequence| {
+            stamps.take(wall_ms, LogId::new(1), sequence);
+            stamps.tell(&mut told);
+            stamps.last_ms()
+        };
+        assert_eq!(stamp(5 * AHEAD_MAX_MS, 0), 5 * AHEAD_MAX_MS);
+        assert_eq!(
+            stamp(4 * AHEAD_MAX_MS, 1),
+            5 * AHEAD_MAX_MS,
+            "an hour is small"
+        );
+        assert_eq!(stamp(4 * AHEAD_MAX_MS - 1, 2), 4 * AHEAD_MAX_MS - 1);
+        assert_eq!(stamp(STAMP_MAX + 1 + 4 * AHEAD_MAX_MS, 3), 4 * AHEAD_MAX_MS);
+        let ahead = ClockWasAhead {
+            log: LogId::new(1),
+            ahead_ms: AHEAD_MAX_MS + 1,
+            sequence: Sequence::new(2),
+        };
+        assert_eq!(told, [ahead], "it is told once");
     }
 
     #[test]

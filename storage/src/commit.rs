@@ -5,13 +5,12 @@
 //! it goes on when it has landed: a new segment may be used once it is named, and files are removed once the floor is
 //! above them.
 
-use std::io;
-
-use crate::disk::Disk;
-use crate::error::Poisoned;
-use crate::log::{Drain, Log, Purpose, Spare};
-use crate::state::{Named, STATE, STATE_COPY, State};
-use crate::trouble::Attempt;
+use crate::fixed::Fixed;
+use crate::flush::{Acknowledged, Flush};
+use crate::retention::Retention;
+use crate::segments::Segments;
+use crate::state::{Floor, KnownLosses, Named, State};
+use crate::tail::Tail;
 
 /// How long until a commit that failed is tried again.
 const RETRY_MS: u64 = 1000;
@@ -20,13 +19,15 @@ const RETRY_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
     /// Counts them; the copy with the highest number holds.
-    pub generation: u64,
+    generation: u64,
     /// Something has changed that the next start must know.
     wanted: bool,
     flight: Option<Flight>,
     retry_ms: Option<u64>,
     /// Position below which the last commit says that everything is acknowledged.
-    pub end: u64,
+    end: u64,
+    /// What opening the log has found to be lost.
+    known_losses: KnownLosses,
 }
 
 #[derive(Debug)]
@@ -36,151 +37,271 @@ struct Flight {
     landed: bool,
 }
 
-impl Log {
-    pub(crate) fn want_commit(&mut self) {
-        self.commits.wanted = true;
+/// The parts of a log that its state is made from.
+pub(crate) struct Sources<'a> {
+    pub fixed: &'a Fixed,
+    pub tail: &'a Tail,
+    pub segments: &'a Segments,
+    pub flush: &'a Flush,
+    pub retention: &'a Retention,
+    /// Timestamp of the newest record.
+    pub last_ms: u64,
+    /// The segment that was prepared.
+    pub spare: Named,
+}
+
+/// What the end of an operation means to a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The second copy is to hold this.
+    First(Vec<u8>),
+    /// The commit has ended; `None` if no copy was written.
+    Second(Option<Landed>),
+}
+
+/// What the next start knows from a commit, in one copy at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Landed {
+    /// The segment that was prepared.
+    pub spare: Named,
+    pub floor: Floor,
+}
+
+impl Sources<'_> {
+    /// The log's state as of this moment.
+    fn state(&self, clean: bool, generation: u64, known: KnownLosses) -> State {
+        let acknowledged = self.flush.acknowledged();
+        let (fixed, reached) = (self.fixed, self.tail.reached());
+        let last = self.segments.newest().map(|last| Named {
+            base: last.base,
+            bytes: last.bytes,
+        });
+        let (end, sequence) = if clean {
+            (self.tail.head(), reached.sequence)
+        } else {
+            (acknowledged.end, acknowledged.sequence)
+        };
+        State {
+            epoch: fixed.epoch,
+            incarnation: self.tail.incarnation(),
+            log: fixed.id().get(),
+            clean,
+            boot_id: fixed.boot_id,
+            end,
+            sequence,
+            last_ms: self.last_ms,
+            dir_id: fixed.dir_id,
+            chain: reached.chain,
+            generation,
+            floor: Some(self.retention.floor()),
+            named: [last.unwrap_or_default(), self.spare],
+            carried: self.retention.generation(),
+            fingerprint: fixed.fingerprint,
+            known,
+        }
+    }
+}
+
+impl Commits {
+    /// Goes on behind commits that were made before.
+    pub(crate) fn go_on(&mut self, generation: u64, known_losses: KnownLosses) {
+        self.generation = generation;
+        self.known_losses = known_losses;
     }
 
-    /// Has the next start know that a segment is in use, once something in it is acknowledged: were all of it lost, it
-    /// would look as if it had never been used.
-    pub(crate) fn note_use(&mut self) {
-        let base = self.segments.back().map_or(0, |active| active.base);
-        if self.commits.end <= base && self.flush.acknowledged.end > base {
-            self.commits.end = self.flush.acknowledged.end;
-            self.want_commit();
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Has the next start know that the segment at `base` is in use, once something in it is acknowledged: were all of
+    /// it lost, it would look as if it had never been used.
+    pub(crate) fn note_use(&mut self, base: u64, acknowledged: Acknowledged) {
+        if self.end <= base && acknowledged.end > base {
+            self.end = acknowledged.end;
+            self.want();
         }
     }
 
     /// When a commit that failed is tried again.
-    pub(crate) fn commit_deadline_ms(&self) -> Option<u64> {
-        self.commits.retry_ms
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.retry_ms
     }
 
-    /// The log's state as of this moment.
-    pub(crate) fn state(&self, clean: bool) -> State {
-        let acknowledged = self.flush.acknowledged;
-        let spare = match &self.spare {
-            Spare::Unnamed { base, opened } | Spare::Ready { base, opened } => Named {
-                base: *base,
-                bytes: opened.map.len(),
-            },
-            _ => Named::default(),
-        };
-        let last = self.segments.back().map(|last| Named {
-            base: last.base,
-            bytes: last.bytes,
-        });
-        State {
-            epoch: self.shared.epoch,
-            incarnation: self.incarnation,
-            log: self.parts.spec.id.get(),
-            clean,
-            boot_id: self.parts.boot_id,
-            end: if clean { self.head } else { acknowledged.end },
-            sequence: if clean {
-                self.reached.sequence
-            } else {
-                acknowledged.sequence
-            },
-            last_ms: self.last_ms,
-            dir_id: self.parts.dir_id,
-            chain: self.reached.chain,
-            generation: self.commits.generation,
-            floor: Some(self.floor),
-            named: [last.unwrap_or_default(), spare],
-            carried: self.carried_generation,
-            fingerprint: self.parts.fingerprint,
-            known: self.known_losses,
-        }
+    /// Whether a commit is to start: one is wanted, and none is on its way.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let waits = self.retry_ms.is_some_and(|at| now_ms < at);
+        self.wanted && self.flight.is_none() && !waits
     }
 
-    /// Starts a commit if one is wanted and none is on its way.
-    pub(crate) fn start_commit(&mut self, disk: &mut dyn Disk) {
-        let commits = &mut self.commits;
-        let waits = commits
-            .retry_ms
-            .is_some_and(|at| self.now.monotonic_ms < at);
-        if !commits.wanted || commits.flight.is_some() || waits {
-            return;
-        }
-        commits.wanted = false;
-        commits.retry_ms = None;
-        commits.generation += 1;
-        let state = self.state(self.drain == Drain::Closing);
-        self.commits.end = state.end;
-        self.commits.flight = Some(Flight {
+    /// The state to commit next.
+    pub(crate) fn next(&mut self, sources: &Sources<'_>, clean: bool) -> State {
+        self.generation += 1;
+        let state = sources.state(clean, self.generation, self.known_losses);
+        self.end = state.end;
+        state
+    }
+
+    /// Starts a commit. Gives what the first copy is to hold.
+    pub(crate) fn start(&mut self, sources: &Sources<'_>, clean: bool) -> Vec<u8> {
+        self.wanted = false;
+        self.retry_ms = None;
+        let state = self.next(sources, clean);
+        self.flight = Some(Flight {
             state,
             landed: false,
         });
-        self.write_copy(disk, Purpose::State);
+        state.encode()
     }
 
-    fn write_copy(&mut self, disk: &mut dyn Disk, purpose: Purpose) {
-        let Some(flight) = &self.commits.flight else {
-            return;
+    /// A copy was written, or not.
+    pub(crate) fn ended(&mut self, is_first: bool, worked: bool) -> Ended {
+        let Some(flight) = &mut self.flight else {
+            return Ended::Second(None);
         };
-        let name = match purpose {
-            Purpose::StateCopy => STATE_COPY,
-            _ => STATE,
-        };
-        let (path, content) = (self.parts.path.join(name), flight.state.encode());
-        let token = self.token(purpose);
-        disk.overwrite(token, path, content);
+        flight.landed |= worked;
+        if is_first {
+            return Ended::First(flight.state.encode());
+        }
+        let landed = flight.landed.then(|| Landed {
+            spare: flight.state.named[1],
+            floor: flight.state.floor.unwrap_or_default(),
+        });
+        self.flight = None;
+        Ended::Second(landed)
     }
 
-    /// A copy of the state has been written, or not.
-    pub(crate) fn overwritten(
-        &mut self,
-        token: u64,
-        result: io::Result<()>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let purpose = self.take_purpose(token);
-        let Some(flight) = &mut self.commits.flight else {
-            return Ok(());
-        };
-        flight.landed |= result.is_ok();
-        if let Err(error) = result {
-            self.fail(Attempt::State, error)?;
-        } else if matches!(purpose, Some(Purpose::StateCopy)) {
-            self.streaks.worked(Attempt::State);
-        }
-        if matches!(purpose, Some(Purpose::State)) {
-            self.write_copy(disk, Purpose::StateCopy);
-            return Ok(());
-        }
-        if let Some(flight) = self.commits.flight.take() {
-            self.committed(&flight, disk);
-        }
-        Ok(())
+    /// No copy was written: a commit is tried again.
+    pub(crate) fn retry(&mut self, now_ms: u64) {
+        self.wanted = true;
+        self.retry_ms = Some(now_ms + RETRY_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::LogId;
+
+    use super::*;
+    use crate::options::Durability;
+    use crate::tail::{Owner, Reached};
+
+    /// A log without blocks that goes on at a position.
+    struct Rig {
+        fixed: Fixed,
+        tail: Tail,
+        segments: Segments,
+        flush: Flush,
+        retention: Retention,
     }
 
-    fn committed(&mut self, flight: &Flight, disk: &mut dyn Disk) {
-        if self.drain == Drain::Closing {
-            // Without it the next start takes the log for killed, which it is a match for.
-            self.drain = Drain::Done;
-            return;
+    impl Rig {
+        fn new() -> Self {
+            let fixed = Fixed::example(Durability::Synced);
+            let owner = Owner {
+                log: LogId::new(1),
+                dir_id: 7,
+            };
+            let mut rig = Self {
+                tail: Tail::new(owner, 1),
+                segments: Segments::default(),
+                flush: Flush::new(fixed.durability()),
+                retention: Retention::default(),
+                fixed,
+            };
+            let reached = Reached {
+                sequence: 9,
+                chain: 8,
+            };
+            rig.tail.go_on(900, reached);
+            let acknowledged = Acknowledged {
+                end: 400,
+                sequence: 4,
+            };
+            rig.flush.go_on(900, 400, reached, acknowledged);
+            rig
         }
-        if !flight.landed {
-            self.commits.wanted = true;
-            self.commits.retry_ms = Some(self.now.monotonic_ms + RETRY_MS);
-            return;
-        }
-        self.name_spare(flight.state.named[1]);
-        if flight.state.floor == Some(self.floor) {
-            self.remove_dropped(disk);
-        }
-    }
 
-    /// The spare segment may be used once the state names it.
-    fn name_spare(&mut self, named: Named) {
-        let is_named = |base| named.bytes > 0 && named.base == base;
-        self.spare = match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::Unnamed { base, opened } if is_named(base) => {
-                self.forget_need();
-                Spare::Ready { base, opened }
+        fn sources(&self) -> Sources<'_> {
+            Sources {
+                fixed: &self.fixed,
+                tail: &self.tail,
+                segments: &self.segments,
+                flush: &self.flush,
+                retention: &self.retention,
+                last_ms: 11,
+                spare: Named {
+                    base: 1024,
+                    bytes: 64,
+                },
             }
-            other => other,
-        };
+        }
+    }
+
+    fn decoded(content: &[u8]) -> State {
+        State::decode(content).expect("it was just encoded")
+    }
+
+    #[test]
+    fn a_state_names_what_is_acknowledged_and_only_a_drained_one_the_end() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        let open = commits.next(&rig.sources(), false);
+        assert_eq!((open.end, open.sequence, open.clean), (400, 4, false));
+        let drained = commits.next(&rig.sources(), true);
+        assert_eq!(
+            (drained.end, drained.sequence, drained.clean),
+            (900, 9, true)
+        );
+        assert_eq!((open.generation, drained.generation), (1, 2));
+        assert_eq!(drained.named[1].base, 1024);
+        assert_eq!(drained.floor, Some(Floor::default()));
+    }
+
+    #[test]
+    fn one_copy_is_enough_and_both_hold_the_same() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        assert!(!commits.is_due(1), "nothing has changed");
+        commits.want();
+        assert!(commits.is_due(1));
+        let first = commits.start(&rig.sources(), false);
+        commits.want();
+        assert!(!commits.is_due(1), "one is on its way");
+        assert_eq!(commits.ended(true, false), Ended::First(first));
+        let durable = Some(Landed {
+            spare: rig.sources().spare,
+            floor: Floor::default(),
+        });
+        assert_eq!(commits.ended(false, true), Ended::Second(durable));
+        assert!(commits.is_due(1), "something has changed meanwhile");
+        let again = commits.start(&rig.sources(), false);
+        assert_eq!(decoded(&again).generation, 2);
+        assert!(matches!(commits.ended(true, true), Ended::First(_)));
+        assert_eq!(commits.ended(false, false), Ended::Second(durable));
+    }
+
+    #[test]
+    fn a_commit_without_a_copy_is_tried_again_after_a_second() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        commits.want();
+        commits.start(&rig.sources(), false);
+        assert!(matches!(commits.ended(true, false), Ended::First(_)));
+        assert_eq!(commits.ended(false, false), Ended::Second(None));
+        commits.retry(5);
+        assert_eq!(commits.deadline_ms(), Some(5 + RETRY_MS));
+        assert!(!commits.is_due(4 + RETRY_MS) && commits.is_due(5 + RETRY_MS));
+    }
+
+    #[test]
+    fn the_first_acknowledgement_in_a_segment_is_written_down_and_the_second_is_not() {
+        let (rig, mut commits) = (Rig::new(), Commits::default());
+        let to = |end| Acknowledged { end, sequence: 0 };
+        commits.note_use(400, to(400));
+        assert!(!commits.is_due(1), "nothing in it is acknowledged");
+        commits.note_use(400, to(408));
+        assert!(commits.is_due(1));
+        commits.start(&rig.sources(), true);
+        commits.ended(true, true);
+        commits.ended(false, true);
+        commits.note_use(400, to(480));
+        assert!(!commits.is_due(1));
     }
 }

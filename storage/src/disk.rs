@@ -12,8 +12,6 @@ use std::sync::Arc;
 
 pub use crate::sys::arena::Block;
 pub use crate::sys::map::Map;
-use crate::sys::ring::UringDisk;
-use crate::sys::thread_disk::ThreadDisk;
 
 /// A file that a disk holds open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,56 +213,3 @@ pub(crate) fn read_file(disk: &mut dyn Disk, path: &Path, bytes_max: usize) -> i
 
 /// Bytes of the first read of a file, which is enough for most.
 const FIRST_READ: usize = 16 << 10;
-
-/// Which disk to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskChoice {
-    /// io_uring, or the thread where it is forbidden.
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// The thread.
-    Thread,
-}
-
-/// A disk, and why it is not the one that `Auto` prefers.
-pub struct OpenDisk {
-    /// The disk.
-    pub disk: Box<dyn Disk>,
-    /// Why io_uring is not used, if `Auto` wanted it.
-    pub fallback: Option<String>,
-}
-
-/// Whether io_uring can be used here.
-///
-/// # Errors
-/// Why it cannot.
-pub fn probe_uring() -> Result<(), String> {
-    crate::sys::ring::probe()
-}
-
-/// Opens a disk for the calling shard.
-///
-/// # Errors
-/// When the chosen one cannot be had.
-pub fn open_disk(choice: DiskChoice) -> io::Result<OpenDisk> {
-    let fallback = match choice {
-        DiskChoice::Thread => None,
-        DiskChoice::Uring => return UringDisk::open().map(OpenDisk::preferred),
-        DiskChoice::Auto => match probe_uring() {
-            Ok(()) => return UringDisk::open().map(OpenDisk::preferred),
-            Err(why) => Some(why),
-        },
-    };
-    let disk = Box::new(ThreadDisk::open()?);
-    Ok(OpenDisk { disk, fallback })
-}
-
-impl OpenDisk {
-    fn preferred(disk: UringDisk) -> Self {
-        Self {
-            disk: Box::new(disk),
-            fallback: None,
-        }
-    }
-}

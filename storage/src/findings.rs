@@ -3,15 +3,81 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::disk::Map;
+use crate::footer::{Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
 use crate::listing::Listing;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
 use crate::place::Gap;
-use crate::recovery::Scanned;
-use crate::state::{Floor, Named};
-use crate::survey::{Aside, Blank, OnDisk, Part, Survey};
+use crate::recovery::{Assembler, Kept, Scanned};
+use crate::state::{Carried, Floor, Named, State};
+
+/// A segment with its footer.
+pub(crate) struct Sealed {
+    pub path: Arc<Path>,
+    pub map: Arc<Map>,
+    pub footer: Footer,
+    pub head: FooterHead,
+}
+
+pub(crate) enum OnDisk {
+    Sealed(Sealed),
+    Scanned(Scanned),
+}
+
+/// A segment that goes into the log.
+pub(crate) enum Part {
+    Sealed(Sealed),
+    Kept(Kept),
+}
+
+/// A segment that was prepared and never used.
+pub(crate) struct Blank {
+    pub base: u64,
+    pub bytes: u64,
+    pub path: PathBuf,
+}
+
+/// A file that is to be set aside.
+pub(crate) struct Aside {
+    pub path: PathBuf,
+    pub why: &'static str,
+}
+
+/// What was found, put together.
+pub(crate) struct Survey {
+    pub state: Option<State>,
+    /// Something is damaged or missing in a way that hides what is lost.
+    pub damaged: bool,
+    pub carried: Option<Bytes>,
+    pub topics: Carried,
+    pub parts: Vec<Part>,
+    pub blanks: Vec<Blank>,
+    /// Files that mean nothing: unfinished ones, what retention or an interrupted recovery left.
+    pub rubbish: Vec<PathBuf>,
+    pub asides: Vec<Aside>,
+    /// Files that were set aside before and are still there.
+    pub set_aside: Vec<PathBuf>,
+    /// What is nobody's business here.
+    pub foreign: Vec<PathBuf>,
+    pub assembler: Assembler,
+    /// Records with a smaller sequence are known to be durable.
+    pub proven: u64,
+    pub scanned_bytes: u64,
+    /// Position after every segment that was used or may have been.
+    pub limit: u64,
+    /// The run of the machine; 0 if it cannot be told and the log does not depend on it.
+    pub boot_id: u128,
+    /// The latest incarnation among the segments that go into the log.
+    pub newest: u32,
+    /// Segments among the rubbish: copies that an interrupted recovery left.
+    pub copies_removed: u64,
+}
 
 impl OnDisk {
     /// Sequence that a segment begins with, if anything tells.

@@ -1,5 +1,5 @@
-//! Carrying the tail to the disk: one write in flight per log, together with its sync; what both have covered becomes
-//! visible. While one is in flight, appends gather: the next one serves them all.
+//! How far the tail has been carried to the disk: one write in flight per log, together with its sync; what both have
+//! covered becomes visible. Decides and keeps count; `carry` asks the disk.
 //!
 //! What has been acknowledged is said by a mark, which lies before the next records and is written along with them; alone
 //! it is written only when none have come for some milliseconds. A synced log marks what is durable, a written log what
@@ -13,12 +13,8 @@
 use std::io;
 use std::ops::Range;
 
-use oyez_protocol::LogId;
-
-use crate::disk::{BlockRange, Disk, FileId, WriteSync};
-use crate::error::Poisoned;
+use crate::disk::WriteSync;
 use crate::format::{BLOCK_BYTES, SYNC_MARK_SIZE, block_start};
-use crate::log::{Drain, Log, Purpose};
 use crate::options::Durability;
 use crate::tail::Reached;
 
@@ -34,25 +30,28 @@ const MARK_DELAY_MS: u64 = 5;
 const REWRITTEN_MAX: u64 = SYNC_MARK_SIZE as u64;
 
 /// How far flushing has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Flush {
+    durability: Durability,
+    /// A drain wants everything durable.
+    draining: bool,
     /// Everything below is in the kernel's hands.
-    pub written: u64,
+    written: u64,
     /// Everything below is durable.
-    pub synced: u64,
-    /// Position after the last record; marks do not count.
-    pub records_end: u64,
+    synced: u64,
     /// What the last sync covered.
-    pub synced_reached: Reached,
+    synced_reached: Reached,
     /// What has been acknowledged, as far as writes and syncs have told.
-    pub acknowledged: Acknowledged,
+    acknowledged: Acknowledged,
     /// Sequence that the last mark names.
-    pub marked: u64,
+    marked: u64,
     /// When the mark that waits for records is written without them.
-    pub mark_due_ms: Option<u64>,
-    pub flight: Option<Flight>,
+    mark_due_ms: Option<u64>,
+    flight: Option<Flight>,
+    /// When the flight under way took off.
+    since_us: u64,
     empty_writes: u32,
-    pub stats: FlushStats,
+    stats: FlushStats,
 }
 
 /// Everything below is acknowledged.
@@ -62,7 +61,7 @@ pub(crate) struct Acknowledged {
     pub sequence: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlushStats {
     pub writes: u64,
     pub bytes: u64,
@@ -72,19 +71,25 @@ pub(crate) struct FlushStats {
 
 /// A write, a sync, or both, on their way.
 #[derive(Debug)]
-pub(crate) struct Flight {
+struct Flight {
     token: u64,
-    /// Position that the write begins at.
-    from: u64,
-    /// Bytes that the write was given; 0 for a sync alone.
-    asked: usize,
-    /// Everything below is written when the write has completed in full.
-    covers: u64,
-    reached: Reached,
-    sync: WriteSync,
+    departure: Departure,
     write: Write,
     /// The sync has come and has not followed the write.
     severed: bool,
+}
+
+/// What a flight takes off with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// Position that the write begins at.
+    pub from: u64,
+    /// Bytes that the write was given; 0 for a sync alone.
+    pub asked: usize,
+    /// Everything below is written when the write has completed in full.
+    pub covers: u64,
+    pub reached: Reached,
+    pub sync: WriteSync,
 }
 
 /// How far a flight's write has come.
@@ -97,105 +102,181 @@ enum Write {
     Whole,
 }
 
-impl Log {
-    pub(crate) fn poison(&mut self, what: &'static str, source: io::Error) -> Poisoned {
-        self.poisoned = true;
-        self.flush.flight = None;
-        self.flush.mark_due_ms = None;
-        Poisoned {
-            log: self.log_id(),
-            what,
-            source,
+/// Bytes that are to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub at: u64,
+    /// Where the block begins that they lie in.
+    pub block: u64,
+    /// Everything below is written with them.
+    pub covers: u64,
+    /// The segment that they are written to.
+    pub segment: Range<u64>,
+}
+
+/// Where a log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub head: u64,
+    /// Position after the last record; marks do not count.
+    pub records: u64,
+}
+
+/// What the end of a write or a sync means to the rest of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// What may be delivered and acknowledged from now on.
+    pub acknowledged: Option<Acknowledged>,
+    /// What a mark is to say: everything below a position, and how far the records reach there.
+    pub mark: Option<(u64, Reached)>,
+    /// A block that is in the page cache to its end, by its base.
+    pub filled: Option<u64>,
+    /// Where the flight began that is over.
+    pub landed: Option<u64>,
+    /// What is to be asked of the disk now.
+    pub next: Next,
+}
+
+/// What is to be asked of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Next {
+    #[default]
+    Nothing,
+    /// The rest of a write that fell short.
+    Rest,
+    /// A sync of the file below a position, all of which is written: a sync has not followed its write.
+    Sync { covers: u64, reached: Reached },
+}
+
+/// Why the log has failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// `write`, `sync`, ...
+    pub what: &'static str,
+    pub source: io::Error,
+}
+
+impl Flush {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            draining: false,
+            written: 0,
+            synced: 0,
+            synced_reached: Reached::default(),
+            acknowledged: Acknowledged::default(),
+            marked: 0,
+            mark_due_ms: None,
+            flight: None,
+            since_us: 0,
+            empty_writes: 0,
+            stats: FlushStats::default(),
         }
     }
 
-    pub(crate) fn log_id(&self) -> LogId {
-        self.parts.spec.id
+    /// Goes on at a head below which everything is written, and everything below `synced` durable.
+    pub(crate) fn go_on(
+        &mut self,
+        head: u64,
+        synced: u64,
+        reached: Reached,
+        acknowledged: Acknowledged,
+    ) {
+        self.written = head;
+        self.synced = synced;
+        self.synced_reached = reached;
+        self.marked = reached.sequence;
+        self.acknowledged = acknowledged;
+    }
+
+    /// From here on everything is to become durable.
+    pub(crate) fn begin_drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Forgets what is on its way: the log has failed.
+    pub(crate) fn stop(&mut self) {
+        self.flight = None;
+        self.mark_due_ms = None;
+    }
+
+    pub(crate) fn written_to(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn synced_to(&self) -> u64 {
+        self.synced
+    }
+
+    /// Below which everything is as safe as the log's records are meant to be.
+    pub(crate) fn safe_to(&self) -> u64 {
+        match self.durability {
+            Durability::Synced => self.synced,
+            Durability::Memory | Durability::Written => self.written,
+        }
+    }
+
+    /// Below which full segments are durable without a sync of their own.
+    pub(crate) fn sealed_to(&self) -> u64 {
+        match self.durability {
+            Durability::Synced => self.synced,
+            Durability::Memory | Durability::Written => 0,
+        }
+    }
+
+    pub(crate) fn synced_reached(&self) -> Reached {
+        self.synced_reached
+    }
+
+    pub(crate) fn acknowledged(&self) -> Acknowledged {
+        self.acknowledged
+    }
+
+    pub(crate) fn mark_due_ms(&self) -> Option<u64> {
+        self.mark_due_ms
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flight.is_none()
+    }
+
+    pub(crate) fn since_us(&self) -> u64 {
+        self.since_us
+    }
+
+    pub(crate) fn set_since(&mut self, now_us: u64) {
+        self.since_us = now_us;
+    }
+
+    pub(crate) fn stats(&self) -> FlushStats {
+        self.stats
     }
 
     /// Whether syncs are this log's way to make records visible, or a drain wants everything durable.
     fn syncs(&self) -> bool {
-        self.durability() == Durability::Synced || self.drain != Drain::No
+        self.durability == Durability::Synced || self.draining
     }
 
-    /// Starts the next write or sync unless one is in flight.
-    pub(crate) fn start_flush(&mut self, disk: &mut dyn Disk) {
-        if self.flush.flight.is_some() || self.poisoned || !self.on_disk() || self.mark_waits() {
-            return;
-        }
-        if let Some((number, range)) = self.unwritten() {
-            self.write(disk, number, range);
-            return;
-        }
-        let waiting = self.flush.synced < self.flush.written;
-        if self.drain != Drain::No && waiting {
-            self.sync_alone(disk);
-        }
+    /// Whether nothing is to be started now: something is in flight, or only a mark is to be written, and not yet.
+    pub(crate) fn waits(&mut self, ends: Ends, now_ms: u64) -> bool {
+        self.flight.is_some() || self.mark_waits(ends, now_ms)
     }
 
-    /// Whether nothing but a mark is to be written, and not yet.
-    fn mark_waits(&mut self) -> bool {
-        let (written, records_end) = (self.flush.written, self.flush.records_end);
-        let alone = records_end <= written && written < self.head && self.drain == Drain::No;
-        let now_ms = self.now.monotonic_ms;
-        let due_ms = self.flush.mark_due_ms.unwrap_or(now_ms + MARK_DELAY_MS);
+    fn mark_waits(&mut self, ends: Ends, now_ms: u64) -> bool {
+        let written = self.written;
+        let alone = ends.records <= written && written < ends.head && !self.draining;
+        let due_ms = self.mark_due_ms.unwrap_or(now_ms + MARK_DELAY_MS);
         let waits = alone && now_ms < due_ms;
-        self.flush.mark_due_ms = waits.then_some(due_ms);
+        self.mark_due_ms = waits.then_some(due_ms);
         waits
     }
 
-    /// The first block with bytes that are not written, and which of its bytes.
-    fn unwritten(&self) -> Option<(usize, Range<usize>)> {
-        let written = self.flush.written;
-        if written >= self.head {
-            return None;
-        }
-        let number = self
-            .tail
-            .partition_point(|block| block.base + BLOCK_BYTES <= written);
-        let tail = self.tail.get(number)?;
-        let from = place(tail.base, written);
-        let to = tail.block.committed();
-        (from < to).then_some((number, from..to))
+    /// Whether a sync is to be started although there is nothing to write.
+    pub(crate) fn wants_sync_alone(&self) -> bool {
+        self.draining && self.synced < self.written
     }
 
-    fn write(&mut self, disk: &mut dyn Disk, number: usize, mut range: Range<usize>) {
-        let tail = &self.tail[number];
-        let at = tail.base + range.start as u64;
-        let Some((file, base, limit)) = self.writing_at(at) else {
-            unreachable!("a block of the tail lies in a segment that is open for writing");
-        };
-        let covers = match tail.closed {
-            // A block that is not its segment's last one may still be the last one used.
-            Some(_) => match self.tail.get(number + 1) {
-                Some(next) => next.base,
-                None => tail.base + BLOCK_BYTES,
-            },
-            None => tail.base + range.end as u64,
-        };
-        let sync = self.sync_for(covers, base..limit, at, tail.base);
-        if sync == WriteSync::Range {
-            range.start = place(tail.base, self.flush.synced);
-        }
-        let from = tail.base + range.start as u64;
-        let bytes = BlockRange::new(tail.block.clone(), range);
-        let reached = tail.closed.unwrap_or(self.reached);
-        let token = self.token(Purpose::Flight);
-        self.flush.flight = Some(Flight {
-            token,
-            from,
-            asked: bytes.bytes().len(),
-            covers,
-            reached,
-            sync,
-            write: Write::InFlight,
-            severed: false,
-        });
-        disk.write(token, file, from - base, bytes, sync);
-    }
-
-    /// What a write of the bytes from `at` on is to make durable, so that everything below `covers` is; the block that
-    /// they lie in begins at `block`, and `segment` is where they are written to.
+    /// What a write of a piece is to make durable, so that everything below what it covers is.
     ///
     /// A sync of the file takes a second trip to the kernel's worker. A write that syncs its own range saves that, and
     /// is enough where no byte below the range waits for a sync. What it does is what `fdatasync` does, but for the
@@ -203,244 +284,180 @@ impl Log {
     /// the range's pages, waits for them and takes the file's write-back errors, whichever page they are of; commits the
     /// journal if the inode has changed in more than its times, which zero-written segments never do; and flushes the
     /// device's cache, which holds more than the range and is written as a whole.
-    fn sync_for(&self, covers: u64, segment: Range<u64>, at: u64, block: u64) -> WriteSync {
-        let synced = self.flush.synced;
+    pub(crate) fn sync_for(&self, piece: &Piece, ends: Ends) -> WriteSync {
+        let (synced, covers) = (self.synced, piece.covers);
         // The beginning of a segment says where the log goes on, also when all that was before it is dropped.
-        let begins = at == segment.start;
-        let records = self.flush.records_end > synced || begins || self.drain != Drain::No;
-        let due = covers >= self.head || covers - synced >= UNSYNCED_MAX;
+        let begins = piece.at == piece.segment.start;
+        let records = ends.records > synced || begins || self.draining;
+        let due = covers >= ends.head || covers - synced >= UNSYNCED_MAX;
         // A sync of the next segment's file would not cover this one's end.
-        if !self.syncs() || covers != segment.end && !(records && due) {
+        if !self.syncs() || covers != piece.segment.end && !(records && due) {
             WriteSync::None
-        } else if synced >= block && at - synced <= REWRITTEN_MAX {
+        } else if synced >= piece.block && piece.at - synced <= REWRITTEN_MAX {
             WriteSync::Range
         } else {
             WriteSync::File
         }
     }
 
-    fn sync_alone(&mut self, disk: &mut dyn Disk) {
-        self.sync_file(self.flush.written, self.reached, disk);
-    }
-
-    /// Syncs the file below `covers`, all of which is written.
-    fn sync_file(&mut self, covers: u64, reached: Reached, disk: &mut dyn Disk) {
-        let Some((file, ..)) = self.writing_at(covers - 1) else {
-            // The last segment is sealed, hence durable.
-            self.flush.synced = covers;
-            return;
+    /// Notes that a write or a sync was started.
+    pub(crate) fn take_off(&mut self, token: u64, departure: Departure) {
+        let write = match departure.asked {
+            0 => Write::Whole,
+            _ => Write::InFlight,
         };
-        let token = self.token(Purpose::Flight);
-        self.flush.flight = Some(Flight {
+        self.flight = Some(Flight {
             token,
-            from: covers,
-            asked: 0,
-            covers,
-            reached,
-            sync: WriteSync::File,
-            write: Write::Whole,
+            departure,
+            write,
             severed: false,
         });
-        disk.sync(token, file);
     }
 
-    /// Syncs the file of a flight whose write is whole and whose sync did not follow it.
-    fn sync_again(&mut self, disk: &mut dyn Disk) {
-        let Some(flight) = self.flush.flight.take() else {
-            return;
-        };
-        self.ops.retain(|(other, _)| *other != flight.token);
-        self.sync_file(flight.covers, flight.reached, disk);
+    /// Notes that a sync is not needed: what it would cover is in a segment that is durable.
+    pub(crate) fn is_durable(&mut self, covers: u64) {
+        self.synced = covers;
     }
 
-    fn writing_at(&self, position: u64) -> Option<(FileId, u64, u64)> {
-        let segment = self
-            .segments
-            .iter()
-            .rev()
-            .find(|segment| segment.base <= position && position < segment.limit())?;
-        Some((segment.writing?, segment.base, segment.limit()))
-    }
-
-    /// A write of the flight has ended.
+    /// A write has ended. One that is not the flight's says nothing.
     pub(crate) fn written(
         &mut self,
         token: u64,
         result: io::Result<usize>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let Some(flight) = self.flush.flight.as_mut().filter(|f| f.token == token) else {
-            return Ok(());
+    ) -> Result<News, Failure> {
+        let Some(flight) = self.flight.as_mut().filter(|f| f.token == token) else {
+            return Ok(News::default());
         };
-        let (sync, severed) = (flight.sync, flight.severed);
-        let written = match (result, sync) {
-            (Ok(written), _) => written,
-            (Err(error), WriteSync::Range) => return Err(self.poison("synced write", error)),
-            (Err(error), _) => return Err(self.poison("write", error)),
+        let (departure, severed) = (flight.departure, flight.severed);
+        let what = match departure.sync {
+            WriteSync::Range => "synced write",
+            WriteSync::None | WriteSync::File => "write",
         };
-        self.flush.stats.writes += 1;
-        self.flush.stats.bytes += written as u64;
-        if written < flight.asked {
+        let written = result.map_err(|source| Failure { what, source })?;
+        self.stats.writes += 1;
+        self.stats.bytes += written as u64;
+        if written < departure.asked {
             flight.write = Write::Short;
-            let until = flight.from + written as u64;
-            self.fell_short(until)?;
-            if sync != WriteSync::File || severed {
-                self.land(token);
-                self.start_flush(disk);
+            self.fell_short(departure.from + written as u64)?;
+            let mut news = News::default();
+            if departure.sync != WriteSync::File || severed {
+                self.land(&mut news);
+                news.next = Next::Rest;
             }
-            return Ok(());
+            return Ok(news);
         }
         flight.write = Write::Whole;
-        self.flush.empty_writes = 0;
-        let block = block_start(flight.from);
-        self.flush.written = flight.covers;
-        let (covers, reached) = (flight.covers, flight.reached);
-        self.warm_written(block);
-        match sync {
-            WriteSync::None => self.land(token),
-            WriteSync::Range => self.land_durable(),
-            WriteSync::File if severed => self.sync_again(disk),
+        self.empty_writes = 0;
+        self.written = departure.covers;
+        let block = block_start(departure.from);
+        let filled = self.written == block_start(self.written) && self.written != block;
+        let mut news = News {
+            filled: filled.then_some(block),
+            ..News::default()
+        };
+        match departure.sync {
+            WriteSync::None => self.land(&mut news),
+            WriteSync::Range => self.land_durable(&mut news),
+            WriteSync::File if severed => self.sync_again(&mut news),
             WriteSync::File => {}
         }
-        if self.durability() == Durability::Written {
-            self.acknowledge(covers, reached);
+        if self.durability == Durability::Written {
+            self.acknowledge(departure, &mut news);
         }
-        Ok(())
-    }
-
-    /// Everything below a position may be delivered and acknowledged, and a mark says so.
-    fn acknowledge(&mut self, end: u64, reached: Reached) {
-        self.set_visible(end);
-        let sequence = reached.sequence;
-        self.flush.acknowledged = Acknowledged { end, sequence };
-        self.note_use();
-        if sequence > self.flush.marked {
-            self.flush.marked = sequence;
-            self.mark(end, reached);
-        }
+        Ok(news)
     }
 
     /// A write came no further than to `until`.
-    fn fell_short(&mut self, until: u64) -> Result<(), Poisoned> {
-        let flush = &mut self.flush;
-        flush.empty_writes = match until > flush.written {
+    fn fell_short(&mut self, until: u64) -> Result<(), Failure> {
+        self.empty_writes = match until > self.written {
             true => 0,
-            false => flush.empty_writes + 1,
+            false => self.empty_writes + 1,
         };
-        flush.written = flush.written.max(until);
-        if flush.empty_writes >= EMPTY_WRITES_MAX {
-            return Err(self.poison("write", io::ErrorKind::WriteZero.into()));
+        self.written = self.written.max(until);
+        if self.empty_writes >= EMPTY_WRITES_MAX {
+            return Err(Failure {
+                what: "write",
+                source: io::ErrorKind::WriteZero.into(),
+            });
         }
         Ok(())
     }
 
-    /// The sync of the flight has ended.
-    pub(crate) fn synced(
-        &mut self,
-        token: u64,
-        result: io::Result<()>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let Some(flight) = self.flush.flight.as_mut().filter(|f| f.token == token) else {
-            return Ok(());
+    /// A sync has ended. One that is not the flight's says nothing.
+    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<News, Failure> {
+        let mut news = News::default();
+        let Some(flight) = self.flight.as_mut().filter(|f| f.token == token) else {
+            return Ok(news);
         };
-        let follows = flight.asked > 0;
+        let follows = flight.departure.asked > 0;
         match result {
-            Ok(()) if flight.write == Write::Whole => self.land_durable(),
+            Ok(()) if flight.write == Write::Whole => self.land_durable(&mut news),
             Ok(()) if flight.write == Write::Short => {
-                let source = io::Error::other("the disk synced after a short write");
-                return Err(self.poison("sync", source));
+                return Err(Failure {
+                    what: "sync",
+                    source: io::Error::other("the disk synced after a short write"),
+                });
             }
-            Err(error) if !follows || error.raw_os_error() != Some(libc::ECANCELED) => {
-                return Err(self.poison("sync", error));
+            Err(source) if !follows || source.raw_os_error() != Some(libc::ECANCELED) => {
+                return Err(Failure {
+                    what: "sync",
+                    source,
+                });
             }
             Ok(()) | Err(_) => match flight.write {
                 Write::InFlight => flight.severed = true,
-                Write::Short => self.land(token),
-                Write::Whole => self.sync_again(disk),
+                Write::Short => self.land(&mut news),
+                Write::Whole => self.sync_again(&mut news),
             },
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Everything that the flight covers is durable.
-    fn land_durable(&mut self) {
-        let Some(Flight {
-            token,
-            covers,
-            reached,
-            ..
-        }) = self.flush.flight
-        else {
+    fn land_durable(&mut self, news: &mut News) {
+        let Some(Flight { departure, .. }) = self.flight else {
             return;
         };
-        let before = self.flush.synced_reached.sequence;
-        self.flush.stats.syncs += 1;
-        self.flush.stats.records_synced += reached.sequence.saturating_sub(before);
-        self.flush.synced = covers;
-        self.flush.synced_reached = reached;
-        self.land(token);
-        if self.durability() == Durability::Synced {
-            self.acknowledge(covers, reached);
+        let before = self.synced_reached.sequence;
+        let reached = departure.reached;
+        self.stats.syncs += 1;
+        self.stats.records_synced += reached.sequence.saturating_sub(before);
+        self.synced = departure.covers;
+        self.synced_reached = reached;
+        self.land(news);
+        if self.durability == Durability::Synced {
+            self.acknowledge(departure, news);
         }
     }
 
-    fn land(&mut self, token: u64) {
-        let landed = self.flush.flight.take();
-        let newest = self.segments.back().map(|newest| newest.base);
-        if landed.is_some_and(|flight| Some(flight.from) == newest) {
-            // The segment before may have waited for this one to begin.
-            self.look_at_retention_now();
-        }
-        self.ops.retain(|(other, _)| *other != token);
-    }
-
-    /// Blocks written to their end are in the page cache.
-    fn warm_written(&self, block: u64) {
-        let written = self.flush.written;
-        if written != block_start(written) || written == block {
-            return;
-        }
-        let segment = self
-            .segments
-            .iter()
-            .rev()
-            .find(|segment| segment.base <= block);
-        if let Some(file) = segment.and_then(|segment| segment.file.as_ref()) {
-            let until = self.now.monotonic_ms + self.parts.options.warm_ms;
-            file.set_warm(block, until);
+    /// The write of the flight is whole, and its sync did not follow it.
+    fn sync_again(&mut self, news: &mut News) {
+        if let Some(Flight { departure, .. }) = self.flight.take() {
+            let (covers, reached) = (departure.covers, departure.reached);
+            news.next = Next::Sync { covers, reached };
         }
     }
 
-    /// Lets blocks go that are on disk, but for the few that hot readers like.
-    pub(crate) fn retire_blocks(&mut self) {
-        if !self.on_disk() {
-            return;
-        }
-        let safe = if self.durability() == Durability::Synced {
-            self.flush.synced
-        } else {
-            self.flush.written
-        };
-        let flushed = self
-            .tail
-            .iter()
-            .take_while(|block| block.closed.is_some() && block.base + BLOCK_BYTES <= safe)
-            .count();
-        let scarce = self.parts.pool.free_blocks() * 8 < self.parts.pool.blocks();
-        let keep = if scarce {
-            0
-        } else {
-            self.parts.options.hot_blocks
-        };
-        if flushed > keep {
-            self.tail.drain(..flushed - keep);
-            self.publish();
-        }
+    fn land(&mut self, news: &mut News) {
+        news.landed = self.flight.take().map(|flight| flight.departure.from);
+    }
+
+    /// Everything that a flight covers may be delivered and acknowledged, and a mark says so.
+    fn acknowledge(&mut self, departure: Departure, news: &mut News) {
+        let (end, reached) = (departure.covers, departure.reached);
+        let sequence = reached.sequence;
+        self.acknowledged = Acknowledged { end, sequence };
+        news.acknowledged = Some(self.acknowledged);
+        news.mark = self.marks(reached).then_some((end, reached));
+    }
+
+    /// Whether a mark is to say that the records reach so far: the last one did not. It counts as said then.
+    pub(crate) fn marks(&mut self, reached: Reached) -> bool {
+        let news = reached.sequence > self.marked;
+        self.marked = self.marked.max(reached.sequence);
+        news
     }
 }
 
-/// Where a position at or after a block's base lies within the block.
-fn place(base: u64, position: u64) -> usize {
-    usize::try_from(position.saturating_sub(base)).expect("a place within a block")
-}
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ const NONE: u32 = u32::MAX;
 /// That a topic has records in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentRef {
-    /// [`Segment::number`](crate::segment::Segment::number).
+    /// Number of the segment within this run of the store.
     pub segment: u32,
     /// The topic's row in the segment's index.
     pub slot: u32,
@@ -85,6 +85,7 @@ impl TopicIndex {
         self.topics.len()
     }
 
+    #[inline]
     pub(crate) fn find(&self, hash: u64, name: &str) -> Option<u32> {
         let mut id = *self.by_hash[map_of(hash)].get(&hash)?;
         while id != NONE {
@@ -170,6 +171,7 @@ impl LiveIndex {
         slot
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, slot: u32, place: PackedPlace) {
         let topic = &mut self.topics[slot as usize];
         topic.places.push(place);

@@ -13,18 +13,27 @@
 //!           head             written, synced -> visible               LogReader::{walk, read, file_range}
 //! ```
 //!
-//! - `log` appends and keeps the index; `tail` has the blocks; `flush` moves `written`, `synced` and `visible`; `seal` prepares and closes
-//!   segments and drains; `retention` drops them, `age` says which are too old; `clock` decides what records are stamped
-//!   with; `trouble` tells of what fails and is tried again; `lookup` answers questions about topics,
-//!   and `topics` lists them, in the `order` of their names.
-//! - `survey` looks into a directory (`names`, `listing` and `findings` help), `scan` reads a block believing nothing, with
-//!   `search` behind damage, `recovery` puts blocks together, `open` decides on the epoch and `rebuild` where the log goes
-//!   on, with the segments that `attach` takes in. `commit` keeps the state file.
+//! A log is made of parts that own their data; `log` owns the parts and calls them in order. What needs several of them
+//! borrows those and no others, for one call. Imports have no circles: nothing below `log` knows it.
+//!
+//! - Parts: `tail` has the blocks, `segments` the segments and the `index` of the one that takes appends, `supply` the
+//!   segment that comes next, `flush` what is on its way to the disk and what that has covered, `retention` what is
+//!   dropped, `age` what is too old (by when it was `written`), `clock` what records are stamped with, `commit` the state
+//!   file, `operations` what the disk has not ended yet, `health` what fails, by `streaks` of `trouble`, `shown` what
+//!   readers see, `discards` what is to be freed, `drain` how far the end has come, `fixed` what never changes.
+//! - Borrowers: `room` makes room for a record, `prepare` makes the next segment, `carry` starts
+//!   writes and syncs, `seal` makes full segments durable and
+//!   writes their footers; `lookup` answers questions about topics, and `topics` lists them, in the `order` of their
+//!   names.
+//! - Opening: `survey` looks into a directory (by `names` and `listing`; `strays` get their names back) and judges by its
+//!   `findings`, `scan` reads a block believing nothing, by its `frames`, with `search` behind damage, `recovery` puts
+//!   blocks together, `open` decides on the epoch, and `rebuild` on where the log goes on, with the parts and segments
+//!   that `attach` has.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
 //!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
 //!   [`LogReader::release`] is called at the end of a turn.
-//! - `disk` is the seam. `sys` has the ring, the thread that stands in for it, maps with their guard, the arena, and all
-//!   `unsafe`.
+//! - `disk` is the seam, and `choice` picks what is behind it. `sys` has the ring, the thread that stands in for it, maps
+//!   with their guard, the arena, and all `unsafe`.
 //!
 //! **Visible.** `memory`: what is appended. `written`: what a completed write covers. `synced`: what a sync covers that
 //! started after the write had completed. A record is acknowledged and delivered when [`Appended::end`] is at or below
@@ -180,15 +189,22 @@
 
 mod age;
 mod attach;
+mod carry;
+mod choice;
 mod clock;
 mod commit;
 mod dir;
+mod discards;
 mod disk;
+mod drain;
 mod error;
 mod findings;
+mod fixed;
 mod flush;
 mod footer;
 mod format;
+mod frames;
+mod health;
 mod index;
 mod listing;
 mod log;
@@ -197,21 +213,29 @@ mod memory_disk;
 mod moment;
 mod names;
 mod open;
+mod operations;
 mod options;
 mod order;
 mod place;
+mod prepare;
 mod reader;
 mod rebuild;
 mod recovery;
 mod retention;
+mod room;
 mod scan;
 mod seal;
 mod search;
 mod segment;
+mod segments;
 mod shared;
+mod shown;
 mod sip;
 mod state;
 mod store;
+mod strays;
+mod streaks;
+mod supply;
 mod survey;
 #[expect(
     unsafe_code,
@@ -222,12 +246,13 @@ mod table;
 mod tail;
 mod topics;
 mod trouble;
+mod written;
 
+pub use choice::{DiskChoice, OpenDisk, open_disk, probe_uring};
 pub use clock::ClockWasAhead;
 pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX, Rewritten};
 pub use disk::{
-    Block, BlockRange, Completion, Content, Disk, DiskChoice, Entry, FileId, Map, OpenDisk, Opened,
-    Outcome, WriteSync, open_disk, probe_uring,
+    Block, BlockRange, Completion, Content, Disk, Entry, FileId, Map, Opened, Outcome, WriteSync,
 };
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};

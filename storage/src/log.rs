@@ -1,248 +1,130 @@
-//! One log: appends into the tail, and the state that flushing, sealing, retention and look-ups share.
+//! One log: the owner of its parts. An append stamps a verified record and copies it once, into the tail block; a turn
+//! lets each part do what it can; the end of an operation goes to the part that started it.
 //!
-//! An append stamps a verified record and copies it once, into the tail block. It never waits: without room it is
-//! refused, and `Progress::accepting_again` says when to come back.
+//! An append never waits: without room it is refused, and `Progress::accepting_again` says when to come back.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::io;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use oyez_protocol::checksum::crc32c_append;
-use oyez_protocol::record::{Record, Stamp, stamp};
-use oyez_protocol::{Epoch, Offset, Position, Sequence};
+use oyez_protocol::record::Record;
+use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
-use crate::age::Written;
-use crate::clock::ClockWasAhead;
-use crate::commit::Commits;
-use crate::disk::{Block, Opened};
-use crate::error::AppendError;
-use crate::flush::Flush;
-use crate::index::{SegmentRef, TopicIndex};
+use crate::age::Ages;
+use crate::attach::Founded;
+use crate::carry::Carrier;
+use crate::clock::Stamps;
+use crate::commit::{Commits, Ended, Sources};
+use crate::discards::Discards;
+use crate::disk::{Completion, Disk, Outcome};
+use crate::drain::{Drain, Step};
+use crate::error::{AppendError, Poisoned};
+use crate::fixed::Fixed;
+use crate::flush::{Failure, Flush, News};
+use crate::health::Health;
+use crate::index::TopicIndex;
+use crate::lookup::{FrontLoss, Lookup};
 use crate::moment::Moment;
-use crate::names::segment_name;
-use crate::options::{Durability, LogOptions, LogSpec};
-use crate::place::Appended;
-use crate::segment::{Segment, SegmentFile, SegmentIndex};
-use crate::shared::{Shared, Snapshot};
-use crate::sip::siphash13;
-use crate::state::{Floor, KnownLosses};
-use crate::sys::arena::{ArenaPool, BlockWriter};
-use crate::table::PackedPlace;
-use crate::tail::{Reached, TailBlock};
-use crate::trouble::Streaks;
+use crate::operations::{Operations, Purpose};
+use crate::options::Durability;
+use crate::place::{Appended, Progress, StoreStats};
+use crate::prepare::Preparer;
+use crate::retention::{Keeper, Retention};
+use crate::room::Room;
+use crate::seal::{Flushed, Sealer, Sealing};
+use crate::segments::{Entry, Segments, Stage};
+use crate::shared::Shared;
+use crate::shown::Shown;
+use crate::state::{STATE, STATE_COPY};
+use crate::supply::Supply;
+use crate::tail::Tail;
+use crate::trouble::Attempt;
 
-/// Bytes of a stamped record that its chain link covers: the header checksum.
-const CHAINED: std::ops::Range<usize> = 20..24;
-
-/// The segment that comes after the active one.
-#[derive(Debug)]
-pub(crate) enum Spare {
-    None,
-    Preparing {
-        base: u64,
-    },
-    /// It is there, and the state does not name it yet: what is lost with it would pass unnoticed.
-    Unnamed {
-        base: u64,
-        opened: Opened,
-    },
-    Ready {
-        base: u64,
-        opened: Opened,
-    },
-    /// It could not be made, for want of space or for another reason.
-    Failed {
-        retry_ms: u64,
-        no_space: bool,
-    },
-}
-
-/// What an operation in flight was for.
-#[derive(Debug)]
-pub(crate) enum Purpose {
-    Flight,
-    Prepare,
-    /// Sync of a full segment, by number.
-    SealSync(u32),
-    /// Footer of a full segment, by number.
-    Footer(u32),
-    Carried,
-    Unlink(Vec<PathBuf>),
-    State,
-    StateCopy,
-}
-
-/// Large things that nobody needs any more.
-#[derive(Debug)]
-pub(crate) enum Discarded {
-    Index { _index: SegmentIndex },
-    File { _file: Arc<SegmentFile> },
-    Table { _table: Bytes },
-}
-
-/// How far a drain has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drain {
-    No,
-    /// Flushing, then the final mark.
-    Flushing,
-    /// The final mark is in; flushing it.
-    Marked,
-    /// The state file is being written.
-    Closing,
-    Done,
-}
-
-/// What a log is made with.
-pub(crate) struct LogParts {
-    pub spec: LogSpec,
-    /// Number of the log within its store; part of its tokens.
-    pub slot: u16,
-    pub path: PathBuf,
-    pub dir_id: u64,
-    pub key: [u64; 2],
-    pub options: LogOptions,
-    pub pool: Arc<ArenaPool>,
-    pub epoch: u64,
-    pub boot_id: u128,
-    /// Tells the data directory from its copies.
-    pub fingerprint: u64,
-}
-
-/// That records of the log's beginning are lost: where each topic goes on is not where retention has removed it to.
-#[derive(Debug)]
-pub(crate) struct FrontLoss {
-    /// The first segment kept.
-    pub segment: u32,
-    /// Topic -> offset of the first message that is lost.
-    pub from: HashMap<u32, u64>,
-}
+/// How long a refused publisher waits at most when nothing else turns the loop.
+const REFUSED_MS: u64 = 5;
 
 pub(crate) struct Log {
-    pub parts: LogParts,
-    pub shared: Arc<Shared>,
-    pub index: TopicIndex,
-    pub segments: VecDeque<Segment>,
-    pub next_number: u32,
-    pub tail: VecDeque<TailBlock>,
-    /// The block that a memory log dropped last; readers may still hold it.
-    pub given_up: Weak<Block>,
-    pub writer: Option<BlockWriter>,
-    /// Position that the next frame gets; a segment's border when there is no writer.
-    pub head: u64,
-    pub reached: Reached,
-    /// Timestamp of the newest record.
-    pub last_ms: u64,
-    pub incarnation: u32,
-    pub flush: Flush,
-    /// When the flight under way took off.
-    pub flight_since_us: u64,
-    pub spare: Spare,
-    /// An append needs the next segment, which is not there.
-    pub segment_needed: bool,
-    /// The first turn that saw it needed.
-    pub needed_since_ms: Option<u64>,
-    /// A written log makes its first segment when it is first wanted.
-    pub spare_wanted: bool,
-    pub ops: Vec<(u64, Purpose)>,
-    pub next_token: u64,
-    pub drain: Drain,
-    pub retention: crate::retention::Retention,
-    pub rolling: crate::age::Rolling,
-    /// Footers are tried again from this time on.
-    pub seal_retry_ms: u64,
-    /// The table of topics without records, as it is in its file.
-    pub carried: Option<Bytes>,
-    /// How often it was written.
-    pub carried_generation: u64,
-    /// Up to where retention has removed the log.
-    pub floor: Floor,
-    pub front_loss: Option<FrontLoss>,
-    /// What opening it has found to be lost.
-    pub known_losses: KnownLosses,
-    /// Where the log went on when it was opened.
-    pub opened_at: u64,
-    pub commits: Commits,
-    /// What takes long to free: the next file that is written takes it along to the disk's thread.
-    pub discarded: Vec<Discarded>,
-    /// What was found about the wall clock, until the next turn tells.
-    pub clock_was_ahead: Vec<ClockWasAhead>,
-    /// What fails and is tried again.
-    pub streaks: Streaks,
-    pub poisoned: bool,
-    /// The visible place advanced since the last turn.
-    pub moved: bool,
+    fixed: Fixed,
+    shown: Shown,
+    index: TopicIndex,
+    front_loss: Option<FrontLoss>,
+    tail: Tail,
+    stamps: Stamps,
+    segments: Segments,
+    supply: Supply,
+    flush: Flush,
+    sealing: Sealing,
+    ages: Ages,
+    retention: Retention,
+    commits: Commits,
+    operations: Operations,
+    discards: Discards,
+    health: Health,
+    drain: Drain,
     /// How an append was refused since the last time the log said that it accepts again.
-    pub refused: Option<AppendError>,
-    pub now: Moment,
-    pub records_appended: u64,
+    refused: Option<AppendError>,
+    now: Moment,
 }
 
 impl Log {
-    pub(crate) fn new(parts: LogParts) -> Self {
-        let shared = Shared::new(parts.spec, parts.epoch, Arc::clone(&parts.pool));
+    pub(crate) fn new(founded: Founded, now: Moment) -> Self {
+        let fixed = founded.fixed;
+        let first_segment = fixed.durability() == Durability::Synced;
         Self {
-            shared: Arc::new(shared),
-            index: TopicIndex::default(),
-            segments: VecDeque::new(),
-            next_number: 0,
-            tail: VecDeque::with_capacity(parts.options.tail_blocks + 1),
-            given_up: Weak::new(),
-            writer: None,
-            head: 0,
-            reached: Reached::default(),
-            last_ms: 0,
-            incarnation: 0,
-            flush: Flush::default(),
-            flight_since_us: 0,
-            spare: Spare::None,
-            segment_needed: false,
-            needed_since_ms: None,
-            spare_wanted: parts.spec.durability == Durability::Synced,
-            ops: Vec::with_capacity(16),
-            next_token: 0,
-            drain: Drain::No,
-            retention: crate::retention::Retention::default(),
-            rolling: crate::age::Rolling::default(),
-            seal_retry_ms: 0,
-            carried: None,
-            carried_generation: 0,
-            floor: Floor::default(),
-            front_loss: None,
-            known_losses: KnownLosses::default(),
-            opened_at: 0,
-            commits: Commits::default(),
-            discarded: Vec::new(),
-            clock_was_ahead: Vec::new(),
-            streaks: Streaks::default(),
-            poisoned: false,
-            moved: false,
+            shown: founded.shown,
+            index: founded.index,
+            front_loss: founded.front_loss,
+            stamps: founded.stamps,
+            segments: founded.segments,
+            supply: Supply::new(first_segment, founded.tail.head()),
+            tail: founded.tail,
+            flush: founded.flush,
+            sealing: Sealing::default(),
+            ages: Ages::new(fixed.options.retention_age_ms),
+            retention: founded.retention,
+            commits: founded.commits,
+            operations: Operations::new(fixed.slot),
+            discards: Discards::default(),
+            health: founded.health,
+            drain: Drain::default(),
             refused: None,
-            now: Moment::default(),
-            records_appended: 0,
-            parts,
+            now,
+            fixed,
         }
     }
 
+    pub(crate) fn id(&self) -> LogId {
+        self.fixed.id()
+    }
+
     pub(crate) fn durability(&self) -> Durability {
-        self.parts.spec.durability
+        self.fixed.durability()
     }
 
     pub(crate) fn on_disk(&self) -> bool {
-        self.durability() != Durability::Memory
+        self.fixed.on_disk()
     }
 
-    pub(crate) fn hash(&self, topic: &str) -> u64 {
-        siphash13(self.parts.key, topic.as_bytes())
+    /// What readers share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.shown.shared()
     }
 
-    /// A token for an operation on the disk.
-    pub(crate) fn token(&mut self, purpose: Purpose) -> u64 {
-        self.next_token += 1;
-        let token = u64::from(self.parts.slot) << 48 | self.next_token;
-        self.ops.push((token, purpose));
-        token
+    pub(crate) fn index(&self) -> &TopicIndex {
+        &self.index
+    }
+
+    pub(crate) fn index_mut(&mut self) -> &mut TopicIndex {
+        &mut self.index
+    }
+
+    pub(crate) fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            fixed: &self.fixed,
+            index: &self.index,
+            segments: &self.segments,
+            front_loss: self.front_loss.as_ref(),
+            visible: self.shown.visible(),
+        }
     }
 
     pub(crate) fn append(
@@ -250,133 +132,461 @@ impl Log {
         record: &Record<'_>,
         wall_ms: u64,
     ) -> Result<Appended, AppendError> {
-        if self.poisoned {
+        if self.health.is_poisoned() {
             return Err(AppendError::Poisoned);
         }
-        if self.drain != Drain::No {
+        if self.drain.has_begun() {
             return Err(AppendError::Closing);
         }
-        if record.size() > self.parts.options.limits.record_size_max {
+        if record.size() > self.fixed.options.limits.record_size_max {
             return Err(AppendError::TooLarge);
         }
-        let hash = self.hash(record.topic());
-        let is_full = self.index.len() >= self.parts.options.topics_max;
+        let hash = self.fixed.hash(record.topic());
+        let is_full = self.index.len() >= self.fixed.options.topics_max;
         if is_full && self.index.find(hash, record.topic()).is_none() {
             return Err(AppendError::TooManyTopics);
         }
-        if let Err(error) = self.make_room(record.size() as usize) {
+        if !self.tail.fits(record.size() as usize)
+            && let Err(error) = self.room().make()
+        {
             self.refused = Some(error);
-            self.spare_wanted = true;
+            self.supply.want();
             return Err(error);
         }
         let topic = self.index.find_or_add(hash, record.topic());
-        let offset = self.index.topic(topic).next;
-        self.take_time(wall_ms);
-        Ok(self.commit(record, topic, offset))
+        let sequence = self.tail.reached().sequence;
+        self.stamps.take(wall_ms, self.fixed.id(), sequence);
+        Ok(self.put(record, topic))
     }
 
-    /// Stamps and copies a record for which there is room, and enters it into the index.
-    fn commit(&mut self, record: &Record<'_>, topic: u32, offset: u64) -> Appended {
-        let writer = self.writer.as_mut().expect("there is room in it");
-        let sequence = self.reached.sequence;
-        let stamped = Stamp {
-            offset: Offset::new(offset),
-            sequence: Sequence::new(sequence),
-            log: self.parts.spec.id,
-            timestamp_ms: self.last_ms,
-            incarnation: (self.incarnation & 0xffff) as u16,
+    /// Puts a record for which there is room into the tail, and enters it into the index.
+    #[inline]
+    fn put(&mut self, record: &Record<'_>, topic: u32) -> Appended {
+        let topic = self.index.topic_mut(topic);
+        let (offset, stamp_ms) = (topic.next, self.stamps.last_ms());
+        let placed = self.tail.append(record, offset, stamp_ms);
+        let entry = Entry {
+            offset,
+            position: placed.position,
+            size: record.size(),
+            count: record.count(),
+            stamp_ms,
         };
-        let chain = &mut self.reached.chain;
-        writer.append(record.bytes().len(), |out| {
-            out.copy_from_slice(record.bytes());
-            stamp(out, &stamped);
-            *chain = crc32c_append(*chain, &out[CHAINED]);
-        });
-        self.reached.sequence += 1;
-        self.records_appended += 1;
-        let position = self.head;
-        self.head += u64::from(record.size());
-        self.flush.records_end = self.head;
-        self.enter(topic, offset, position, record);
-        if !self.on_disk() {
-            self.set_visible(self.head);
+        self.segments.enter(topic, entry);
+        if !self.fixed.on_disk() {
+            self.shown.set_visible(placed.end);
         }
         Appended {
             offset: Offset::new(offset),
-            sequence: Sequence::new(sequence),
-            end: Position::new(self.head),
-            epoch: Epoch::new(self.shared.epoch),
+            sequence: Sequence::new(placed.sequence),
+            end: Position::new(placed.end),
+            epoch: Epoch::new(self.fixed.epoch),
         }
     }
 
-    fn enter(&mut self, topic: u32, offset: u64, position: u64, record: &Record<'_>) {
-        let oldest = self.segments.front().map_or(0, |segment| segment.number);
-        let written = Written::stamped(self.last_ms);
-        let segment = self
-            .segments
-            .back_mut()
-            .expect("the tail lies in a segment");
-        segment.first.get_or_insert(written);
-        segment.last = written;
-        let SegmentIndex::Live(live) = &mut segment.index else {
-            unreachable!("an active segment has no footer");
-        };
-        let live = Arc::get_mut(live).expect("an index is shared only once its segment is full");
-        let topic = self.index.topic_mut(topic);
-        let slot = match topic.refs.last() {
-            Some(last) if last.segment == segment.number => last.slot,
-            _ => {
-                let slot = live.add(&topic.name);
-                topic.refs.retain(|kept| kept.segment >= oldest);
-                topic.refs.push(SegmentRef {
-                    segment: segment.number,
-                    slot,
-                    first: offset,
-                });
-                slot
+    fn room(&mut self) -> Room<'_> {
+        Room {
+            fixed: &self.fixed,
+            tail: &mut self.tail,
+            segments: &mut self.segments,
+            supply: &mut self.supply,
+            shown: &mut self.shown,
+            last_ms: self.stamps.last_ms(),
+            now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn carrier<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Carrier<'a> {
+        Carrier {
+            fixed: &self.fixed,
+            flush: &mut self.flush,
+            tail: &self.tail,
+            segments: &self.segments,
+            operations: &mut self.operations,
+            disk,
+            now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn sealer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Sealer<'a> {
+        Sealer {
+            fixed: &self.fixed,
+            flushed: Flushed {
+                written: self.flush.written_to(),
+                durable: self.flush.sealed_to(),
+            },
+            next_sequence: self.tail.reached().sequence,
+            sealing: &mut self.sealing,
+            segments: &mut self.segments,
+            operations: &mut self.operations,
+            discards: &mut self.discards,
+            health: &mut self.health,
+            disk,
+            now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn preparer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Preparer<'a> {
+        Preparer {
+            fixed: &self.fixed,
+            supply: &mut self.supply,
+            segments: &self.segments,
+            commits: &mut self.commits,
+            operations: &mut self.operations,
+            health: &mut self.health,
+            disk,
+            head: self.tail.head(),
+            now_ms: self.now.monotonic_ms,
+        }
+    }
+
+    fn keeper<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Keeper<'a> {
+        Keeper {
+            fixed: &self.fixed,
+            retention: &mut self.retention,
+            ages: &mut self.ages,
+            segments: &mut self.segments,
+            tail: &self.tail,
+            shown: &self.shown,
+            operations: &mut self.operations,
+            discards: &mut self.discards,
+            disk,
+            safe: self.flush.safe_to(),
+            now: self.now,
+        }
+    }
+
+    /// Does not ask the wall clock how old records are up to this time.
+    pub(crate) fn distrust_wall_clock(&mut self, until_ms: u64) {
+        self.ages.distrust_wall_clock(until_ms);
+    }
+
+    /// One turn: everything that can be started is, and what has changed is told.
+    pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
+        self.now = now;
+        self.segments.see_newest(now.monotonic_ms);
+        self.look_at_need();
+        if self.on_disk() && !self.health.is_poisoned() {
+            self.sealer(disk).start();
+            if !self.drain.has_begun() {
+                self.keeper(disk).look();
             }
-        };
-        topic.next = offset + u64::from(record.count());
-        let at = position - segment.base;
-        let place = PackedPlace::new(offset, at, record.size(), record.count());
-        live.push(slot, place);
-    }
-
-    pub(crate) fn set_visible(&mut self, position: u64) {
-        if position > self.shared.visible() {
-            self.shared.set_visible(position);
-            self.moved = true;
+            self.roll_by_age();
+            if !self.drain.has_begun() {
+                let rolls = self.ages.roll_is_due();
+                self.preparer(disk).start(rolls);
+            }
+            self.drain_on();
+            self.flush_on(disk);
+            self.retire_blocks();
+            self.start_commit(disk);
+        }
+        self.health.tell(progress);
+        self.stamps.tell(&mut progress.clock_was_ahead);
+        if self.shown.take_moved() {
+            progress.advanced.push(self.id());
+        }
+        if self.would_answer() {
+            self.refused = None;
+            progress.accepting_again.push(self.id());
         }
     }
 
-    pub(crate) fn segment_path(&self, base: u64) -> Arc<Path> {
-        Arc::from(self.parts.path.join(segment_name(base)))
+    /// Tells when the next segment is under way for too long.
+    fn look_at_need(&mut self) {
+        let late = self.supply.look_at_need(self.now.monotonic_ms);
+        if late && !self.health.fails(Attempt::Prepare) {
+            let error = io::ErrorKind::TimedOut.into();
+            self.health.note(Attempt::Prepare, error);
+        }
     }
 
-    /// Shows readers which blocks and segments there are.
-    pub(crate) fn publish(&self) {
-        let blocks = self.tail.iter();
-        let segments = self.segments.iter();
-        self.shared.publish(Snapshot {
-            blocks: blocks
-                .map(|block| (block.base, Arc::downgrade(&block.block)))
-                .collect(),
-            segments: segments
-                .map(|segment| {
-                    let file = segment.file.as_ref().map_or_else(Weak::new, Arc::downgrade);
-                    (segment.base, file)
-                })
-                .collect(),
-        });
+    /// Something may have become droppable. Where records expire, the next turn looks.
+    fn look_at_retention_now(&mut self) {
+        if self.ages.matter() {
+            self.retention.look_now(self.now.monotonic_ms);
+        }
     }
 
-    pub(crate) fn segment(&self, number: u32) -> Option<&Segment> {
-        let first = self.segments.front()?.number;
-        self.segments.get(number.checked_sub(first)? as usize)
+    /// Goes on in the spare segment because of the age of its records, if that is due and there is one.
+    fn roll_by_age(&mut self) {
+        if !self.ages.roll_is_due() || self.drain.has_begun() {
+            return;
+        }
+        // A record may have filled the segment meanwhile.
+        self.ages.look_at_newest(&self.segments, self.now);
+        if self.ages.roll_is_due() && self.room().roll() {
+            self.ages.rolled(self.now.monotonic_ms);
+        }
     }
 
-    pub(crate) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {
-        let first = self.segments.front()?.number;
-        self.segments.get_mut(number.checked_sub(first)? as usize)
+    fn drain_on(&mut self) {
+        let head = self.tail.head();
+        let flushed = self.flush.is_idle() && self.flush.synced_to() >= head;
+        let sealed_to = self.flush.sealed_to();
+        let mut full = self.segments.iter().filter(|s| s.stage() == Stage::Full);
+        let durable = full.all(|segment| segment.is_durable(sealed_to));
+        if !flushed || !durable || !self.operations.is_empty() {
+            return;
+        }
+        match self.drain.advance() {
+            Some(Step::Mark) => {
+                let reached = self.tail.reached();
+                if self.flush.marks(reached) {
+                    self.tail.mark(head, reached);
+                }
+            }
+            Some(Step::Close) => self.commits.want(),
+            None => {}
+        }
+    }
+
+    fn flush_on(&mut self, disk: &mut dyn Disk) {
+        let idle = self.flush.is_idle();
+        self.carrier(disk).start();
+        if idle {
+            self.flush.set_since(self.now.monotonic_us);
+        }
+    }
+
+    /// Lets blocks go that are on disk, but for the few that hot readers like.
+    fn retire_blocks(&mut self) {
+        let (pool, options) = (self.shown.pool(), &self.fixed.options);
+        let scarce = pool.free_blocks() * 8 < pool.blocks();
+        let keep = if scarce { 0 } else { options.hot_blocks };
+        if self.tail.retire(self.flush.safe_to(), keep) {
+            self.shown.publish(&self.tail, &self.segments);
+        }
+    }
+
+    fn start_commit(&mut self, disk: &mut dyn Disk) {
+        if !self.commits.is_due(self.now.monotonic_ms) {
+            return;
+        }
+        let sources = Sources {
+            fixed: &self.fixed,
+            tail: &self.tail,
+            segments: &self.segments,
+            flush: &self.flush,
+            retention: &self.retention,
+            last_ms: self.stamps.last_ms(),
+            spare: self.supply.to_name(),
+        };
+        let content = self.commits.start(&sources, self.drain.is_closing());
+        self.write_state(Purpose::State, content, disk);
+    }
+
+    fn write_state(&mut self, copy: Purpose, content: Vec<u8>, disk: &mut dyn Disk) {
+        let name = match copy {
+            Purpose::StateCopy => STATE_COPY,
+            _ => STATE,
+        };
+        let token = self.operations.begin(copy);
+        disk.overwrite(token, self.fixed.path.join(name), content);
+    }
+
+    /// Whether those that were refused may come back: for records to be taken, or to hear why they are not.
+    fn would_answer(&mut self) -> bool {
+        let Some(refused) = self.refused else {
+            return false;
+        };
+        let takes = !self.health.is_poisoned() && !self.drain.has_begun();
+        let room = self.room();
+        takes && room.is_there() || refused == AppendError::Busy && room.knows_why_not()
+    }
+
+    /// When the log next needs a turn although nothing happens.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let runs = !self.drain.has_begun();
+        // What waits for a block of the arena hears nothing when there is one.
+        let rolls = self.ages.roll_is_due() && self.supply.is_ready();
+        let busy = self.refused == Some(AppendError::Busy) || rolls;
+        let (retention, options) = (&self.retention, &self.fixed.options);
+        let looks = retention.deadline_ms(options, &self.segments, &self.ages);
+        [
+            // A drain prepares nothing.
+            self.supply.retry_ms().filter(|_| runs),
+            self.sealing.deadline_ms(),
+            (busy && runs).then_some(self.now.monotonic_ms + REFUSED_MS),
+            looks.filter(|_| runs && self.on_disk()),
+            self.flush.mark_due_ms(),
+            self.commits.deadline_ms(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes the end of one of this log's operations.
+    pub(crate) fn complete(
+        &mut self,
+        completion: Completion,
+        now: Moment,
+        disk: &mut dyn Disk,
+        progress: &mut Progress,
+    ) -> Result<(), Poisoned> {
+        let (syncs, since_us) = (self.flush.stats().syncs, self.flush.since_us());
+        let result = self.end(completion, disk);
+        if result.is_err() {
+            self.flush.stop();
+        }
+        if self.flush.stats().syncs > syncs {
+            let took_us = now.monotonic_us.saturating_sub(since_us);
+            progress.syncs_us.push(took_us);
+        }
+        result
+    }
+
+    fn end(&mut self, completion: Completion, disk: &mut dyn Disk) -> Result<(), Poisoned> {
+        let token = completion.token;
+        match completion.outcome {
+            Outcome::Written(result) => {
+                let news = self.carrier(disk).written(token, result);
+                self.hear(news)
+            }
+            Outcome::Synced(result) if self.operations.is_seal_sync(token) => {
+                self.sealer(disk).synced(token, result)
+            }
+            Outcome::Synced(result) => {
+                let news = self.carrier(disk).synced(token, result);
+                self.hear(news)
+            }
+            Outcome::Prepared(result) => self.preparer(disk).ended(token, result),
+            Outcome::Put(result) => self.file_put(token, result, disk),
+            Outcome::Overwritten(result) => self.overwritten(token, result, disk),
+            Outcome::Unlinked(result) => self.unlinked(token, result),
+            Outcome::Populated(_) => Ok(()),
+        }
+    }
+
+    /// What flushing has brought goes to the parts that it concerns.
+    fn hear(&mut self, news: Result<News, Failure>) -> Result<(), Poisoned> {
+        let news = news.map_err(|Failure { what, source }| self.health.poison(what, source))?;
+        if let Some(block) = news.filled
+            && let Some(file) = self.segments.before(block).and_then(|s| s.file())
+        {
+            file.set_warm(block, self.now.monotonic_ms + self.fixed.options.warm_ms);
+        }
+        let newest = self.segments.newest().map(|newest| newest.base);
+        if news.landed.is_some() && news.landed == newest {
+            // The segment before may have waited for this one to begin.
+            self.look_at_retention_now();
+        }
+        if let Some(acknowledged) = news.acknowledged {
+            self.shown.set_visible(acknowledged.end);
+            self.commits.note_use(newest.unwrap_or(0), acknowledged);
+        }
+        if let Some((end, reached)) = news.mark {
+            self.tail.mark(end, reached);
+        }
+        Ok(())
+    }
+
+    /// A footer, or the table of topics without records, was written or not.
+    fn file_put(
+        &mut self,
+        token: u64,
+        result: io::Result<Vec<u8>>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        match self.operations.end(token) {
+            Some(Purpose::Footer(number)) => {
+                self.sealer(disk).footer_put(number, result)?;
+                if self.segments.is_sealed(number) {
+                    self.look_at_retention_now();
+                }
+                Ok(())
+            }
+            Some(Purpose::Carried) => {
+                let result = self.retention.carried_put(result, &mut self.discards);
+                if result.is_ok() {
+                    self.commits.want();
+                }
+                self.health.ended(Attempt::Carried, result)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A copy of the state has been written, or not.
+    fn overwritten(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+        disk: &mut dyn Disk,
+    ) -> Result<(), Poisoned> {
+        let is_first = self.operations.end(token) == Some(Purpose::State);
+        let committed = match self.commits.ended(is_first, result.is_ok()) {
+            Ended::First(copy) => {
+                result.or_else(|error| self.health.fail(Attempt::State, error))?;
+                self.write_state(Purpose::StateCopy, copy, disk);
+                return Ok(());
+            }
+            Ended::Second(committed) => committed,
+        };
+        self.health.ended(Attempt::State, result)?;
+        if self.drain.is_closing() {
+            // Without it the next start takes the log for killed, which it is a match for.
+            self.drain.end();
+        } else if let Some(landed) = committed {
+            self.supply.name(landed.spare);
+            self.retention
+                .committed(landed.floor, &mut self.operations, disk);
+        } else {
+            self.commits.retry(self.now.monotonic_ms);
+        }
+        Ok(())
+    }
+
+    fn unlinked(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
+        let Some(Purpose::Unlink(paths)) = self.operations.end(token) else {
+            return Ok(());
+        };
+        let result = self.retention.unlinked(paths, result);
+        self.health.ended(Attempt::Unlink, result)
+    }
+
+    /// Refuses appends from here on, and makes everything durable.
+    pub(crate) fn begin_drain(&mut self) {
+        self.drain.begin(self.fixed.on_disk());
+        self.flush.begin_drain();
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drain.is_done()
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.health.is_poisoned()
+    }
+
+    /// How many things fail now that are tried again.
+    pub(crate) fn failing(&self) -> usize {
+        self.health.failing()
+    }
+
+    /// Records that are not known to be durable.
+    pub(crate) fn undurable(&self) -> u64 {
+        let (sealed_to, next) = (self.flush.sealed_to(), self.tail.reached().sequence);
+        let open = self.segments.iter().find(|s| !s.is_durable(sealed_to));
+        let in_segments = open.map_or(next, |open| open.first_sequence);
+        let durable_to = in_segments.max(self.flush.synced_reached().sequence);
+        next.saturating_sub(durable_to)
+    }
+
+    /// Adds this log's totals.
+    pub(crate) fn add_to(&self, stats: &mut StoreStats) {
+        let flush = self.flush.stats();
+        stats.writes += flush.writes;
+        stats.bytes_written += flush.bytes;
+        stats.syncs += flush.syncs;
+        stats.records_synced += flush.records_synced;
+        stats.records_appended += self.tail.records_appended();
+        stats.arena_blocks_used += self.tail.len() as u64;
+        stats.topics += self.index.len() as u64;
+        if self.on_disk() {
+            stats.segments += self.segments.len() as u64;
+            stats.segment_bytes += self.segments.bytes();
+        }
     }
 }

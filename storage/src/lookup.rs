@@ -1,28 +1,75 @@
 //! Questions about topics: where a subscription starts, where records stand, which topics there are.
 
+use std::collections::HashMap;
+
 use oyez_protocol::{Epoch, Offset};
 
-use crate::index::{SegmentRef, Topic};
-use crate::log::Log;
+use crate::fixed::Fixed;
+use crate::index::{SegmentRef, Topic, TopicIndex};
 use crate::place::{Located, Place, StartAt, TopicInfo};
-use crate::segment::Segment;
+use crate::segments::{Segment, Segments};
+use crate::state::Carried;
 use crate::table::PackedPlace;
 
-impl Log {
-    fn find(&self, name: &str) -> Option<&Topic> {
-        let id = self.index.find(self.hash(name), name)?;
-        Some(self.index.topic(id))
+/// That records of the log's beginning are lost: where each topic goes on is not where retention has removed it to.
+#[derive(Debug)]
+pub(crate) struct FrontLoss {
+    /// The first segment kept.
+    segment: u32,
+    /// Topic -> offset of the first message that is lost.
+    from: HashMap<u32, u64>,
+}
+
+impl FrontLoss {
+    /// Notes where each topic goes on if the log's beginning is lost: its messages from what retention has removed up to
+    /// its first record are damage.
+    pub(crate) fn of(index: &TopicIndex, segments: &Segments, carried: &Carried) -> Option<Self> {
+        let first = segments.oldest()?;
+        let lost = first.file().is_some_and(|file| {
+            let mut gaps = file.gaps.iter();
+            gaps.any(|gap| {
+                gap.first_sequence.get() == first.first_sequence
+                    && gap.first_sequence < gap.next_sequence
+            })
+        });
+        let ids = 0..u32::try_from(index.len()).expect("ids are 32 bits");
+        let from = |id| {
+            let topic = index.topic(id);
+            let earliest = topic.refs.first()?.first;
+            let removed = carried.topics.get(&*topic.name).copied().unwrap_or(0);
+            (removed < earliest).then_some((id, removed))
+        };
+        lost.then(|| Self {
+            segment: first.number,
+            from: ids.filter_map(from).collect(),
+        })
+    }
+}
+
+/// The parts of a log that know where records stand.
+pub(crate) struct Lookup<'a> {
+    pub fixed: &'a Fixed,
+    pub index: &'a TopicIndex,
+    pub segments: &'a Segments,
+    pub front_loss: Option<&'a FrontLoss>,
+    pub visible: u64,
+}
+
+impl<'a> Lookup<'a> {
+    fn id(&self, name: &str) -> Option<u32> {
+        self.index.find(self.fixed.hash(name), name)
     }
 
     /// A topic's segments that are still kept, oldest first.
-    fn kept<'a>(&self, topic: &'a Topic) -> &'a [SegmentRef] {
-        let first = self.segments.front().map_or(u32::MAX, |s| s.number);
+    fn kept(&self, topic: &'a Topic) -> &'a [SegmentRef] {
+        let first = self.segments.oldest().map_or(u32::MAX, |s| s.number);
         let dropped = topic.refs.partition_point(|kept| kept.segment < first);
         &topic.refs[dropped..]
     }
 
-    fn segment_of(&self, kept: &SegmentRef) -> &Segment {
-        self.segment(kept.segment)
+    fn segment_of(&self, kept: &SegmentRef) -> &'a Segment {
+        self.segments
+            .numbered(kept.segment)
             .expect("kept references name kept segments")
     }
 
@@ -33,8 +80,8 @@ impl Log {
     /// Offset below which retention has removed a topic. Above it and below its first record its messages are lost.
     fn removed_to(&self, id: u32) -> u64 {
         let earliest = self.earliest(self.index.topic(id));
-        let front = self.segments.front().map(|segment| segment.number);
-        let loss = self.front_loss.as_ref();
+        let front = self.segments.oldest().map(|segment| segment.number);
+        let loss = self.front_loss;
         let loss = loss.filter(|loss| Some(loss.segment) == front);
         let lost = loss.and_then(|loss| loss.from.get(&id));
         lost.map_or(earliest, |lost| earliest.min(*lost))
@@ -42,15 +89,14 @@ impl Log {
 
     /// First offset that is not visible.
     fn topic_head(&self, topic: &Topic) -> u64 {
-        let visible = self.shared.visible();
         let kept = self.kept(topic);
         for kept in kept.iter().rev() {
             let segment = self.segment_of(kept);
             let count = segment
-                .index
-                .prefix(kept.slot, |place| is_visible(segment, place, visible));
+                .index()
+                .prefix(kept.slot, |place| is_visible(segment, place, self.visible));
             if count > 0 {
-                return segment.index.place(kept.slot, count - 1).next();
+                return segment.index().place(kept.slot, count - 1).next();
             }
         }
         kept.first().map_or(topic.next, |first| first.first)
@@ -65,16 +111,16 @@ impl Log {
         for kept in &kept[from..] {
             let segment = self.segment_of(kept);
             let before = |place| segment.place_position(place) < position;
-            let count = segment.index.prefix(kept.slot, before);
-            if count < segment.index.places(kept.slot) {
-                return segment.index.place(kept.slot, count).first;
+            let count = segment.index().prefix(kept.slot, before);
+            if count < segment.index().places(kept.slot) {
+                return segment.index().place(kept.slot, count).first;
             }
         }
         topic.next
     }
 
     pub(crate) fn locate(&self, name: &str, start: StartAt, walked: u64) -> Located {
-        let id = self.index.find(self.hash(name), name);
+        let id = self.id(name);
         let topic = id.map(|id| self.index.topic(id));
         let earliest = Offset::new(id.map_or(0, |id| self.removed_to(id)));
         let head = Offset::new(topic.map_or(0, |topic| self.topic_head(topic)));
@@ -83,17 +129,16 @@ impl Log {
             cursor,
             earliest,
             head,
-            epoch: Epoch::new(self.shared.epoch),
+            epoch: Epoch::new(self.fixed.epoch),
             next_at_walked: Offset::new(topic.map_or(0, |topic| self.next_at(topic, walked))),
             ahead,
         }
     }
 
     pub(crate) fn places(&self, name: &str, from: Offset, max: usize, out: &mut Vec<Place>) {
-        let Some(topic) = self.find(name) else {
+        let Some(topic) = self.id(name).map(|id| self.index.topic(id)) else {
             return;
         };
-        let visible = self.shared.visible();
         let kept = self.kept(topic);
         let first = kept
             .partition_point(|kept| kept.first <= from.get())
@@ -102,10 +147,10 @@ impl Log {
         for kept in &kept[first..] {
             let segment = self.segment_of(kept);
             let passed = |place: PackedPlace| place.next() <= from.get();
-            let start = segment.index.prefix(kept.slot, passed);
-            for number in start..segment.index.places(kept.slot) {
-                let place = segment.index.place(kept.slot, number);
-                if left == 0 || !is_visible(segment, place, visible) {
+            let start = segment.index().prefix(kept.slot, passed);
+            for number in start..segment.index().places(kept.slot) {
+                let place = segment.index().place(kept.slot, number);
+                if left == 0 || !is_visible(segment, place, self.visible) {
                     return;
                 }
                 out.push(place.to_place(segment.base));
@@ -120,19 +165,19 @@ impl Log {
         let kept = self.kept(topic);
         let (mut records, mut bytes) = (0, 0);
         for kept in kept {
-            let index = &self.segment_of(kept).index;
+            let index = self.segment_of(kept).index();
             records += index.places(kept.slot) as u64;
             bytes += index.bytes(kept.slot);
         }
         let info = TopicInfo {
             name: topic.name.as_ref().to_owned(),
-            log: self.log_id(),
-            durability: self.durability(),
+            log: self.fixed.id(),
+            durability: self.fixed.durability(),
             earliest: Offset::new(self.earliest(topic)),
             next: Offset::new(topic.next),
             records,
             bytes,
-            epoch: Epoch::new(self.shared.epoch),
+            epoch: Epoch::new(self.fixed.epoch),
         };
         (info, kept.len())
     }

@@ -11,15 +11,18 @@ use std::sync::Arc;
 
 use oyez_protocol::Epoch;
 
+use crate::attach::Founded;
 use crate::dir::DataDir;
 use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::log::{Log, LogParts};
+use crate::findings::Survey;
+use crate::fixed::Fixed;
+use crate::log::Log;
 use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::place::RecoveryReport;
 use crate::rebuild::Rebuild;
-use crate::survey::{Survey, Surveyor};
+use crate::survey::Surveyor;
 use crate::sys::arena::ArenaPool;
 
 /// What a log is opened with.
@@ -39,9 +42,8 @@ impl Opening<'_> {
             let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
             report.epoch = Epoch::new(epoch);
             report.epoch_changed = true;
-            let mut log = Log::new(self.parts(PathBuf::new(), epoch, 0));
-            log.now = self.now;
-            return Ok((log, report));
+            let founded = Founded::new(self.fixed(PathBuf::new(), epoch, 0), &self.pool);
+            return Ok((Log::new(founded, self.now), report));
         }
         let path = self.dir.log_path(&self.spec);
         let survey = self.survey(&path, disk)?;
@@ -57,10 +59,10 @@ impl Opening<'_> {
         report.foreign.clone_from(&survey.foreign);
         let fingerprint = survey.state.map_or(0, |state| state.fingerprint);
         report.copied = fingerprint != 0 && fingerprint != self.dir.fingerprint();
-        let log = Log::new(self.parts(path, epoch, survey.boot_id));
-        let log = Rebuild::new(log, disk, self.now).run(survey, &mut report)?;
-        report.segments = log.segments.len() as u64;
-        Ok((log, report))
+        let founded = Founded::new(self.fixed(path, epoch, survey.boot_id), &self.pool);
+        let founded = Rebuild::new(founded, disk, self.now).run(survey, &mut report)?;
+        report.segments = founded.segments.len() as u64;
+        Ok((Log::new(founded, self.now), report))
     }
 
     fn survey(&self, path: &Path, disk: &mut dyn Disk) -> Result<Survey, OpenError> {
@@ -112,15 +114,14 @@ impl Opening<'_> {
         }
     }
 
-    fn parts(&self, path: PathBuf, epoch: u64, boot_id: u128) -> LogParts {
-        LogParts {
+    fn fixed(&self, path: PathBuf, epoch: u64, boot_id: u128) -> Fixed {
+        Fixed {
             spec: self.spec,
             slot: self.slot,
             path,
             dir_id: self.dir.dir_id(),
             key: self.dir.key(),
             options: self.options,
-            pool: Arc::clone(&self.pool),
             epoch,
             boot_id,
             fingerprint: self.dir.fingerprint(),

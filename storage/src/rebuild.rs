@@ -9,21 +9,23 @@ use std::sync::Arc;
 
 use oyez_protocol::{Position, Sequence};
 
+use crate::attach::Founded;
 use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
 use crate::error::OpenError;
+use crate::findings::{Aside, Blank, Part, Survey};
 use crate::flush::Acknowledged;
 use crate::format::block_start;
-use crate::log::Log;
+use crate::frames::Found;
+use crate::lookup::FrontLoss;
 use crate::moment::Moment;
 use crate::names::{ASIDE_MAX, aside};
 use crate::options::Durability;
 use crate::place::{Gap, RecoveryReport, SetAside};
 use crate::recovery::Kept;
-use crate::scan::Found;
-use crate::segment::Stage;
+use crate::segments::Stage;
 use crate::state::{KnownLosses, STATE, STATE_COPY};
-use crate::survey::{Aside, Blank, Part, Survey};
 use crate::sys::arena::BlockWriter;
+use crate::tail::Reached;
 use crate::trouble::{Attempt, has_vanished};
 
 /// The places of the log that the survey tells.
@@ -39,7 +41,10 @@ const OWN: u64 = u64::MAX;
 
 /// A log while it is rebuilt.
 pub(crate) struct Rebuild<'a> {
-    log: Log,
+    log: Founded,
+    /// Position and records that the log goes on behind.
+    head: u64,
+    reached: Reached,
     disk: &'a mut dyn Disk,
     now: Moment,
     /// Ends of own operations that nobody has asked for yet.
@@ -47,9 +52,11 @@ pub(crate) struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    pub(crate) fn new(log: Log, disk: &'a mut dyn Disk, now: Moment) -> Self {
+    pub(crate) fn new(log: Founded, disk: &'a mut dyn Disk, now: Moment) -> Self {
         Self {
             log,
+            head: 0,
+            reached: Reached::default(),
             disk,
             now,
             done: VecDeque::new(),
@@ -60,7 +67,7 @@ impl<'a> Rebuild<'a> {
         mut self,
         mut survey: Survey,
         report: &mut RecoveryReport,
-    ) -> Result<Log, OpenError> {
+    ) -> Result<Founded, OpenError> {
         self.take_over(&survey);
         report.clean = survey.is_clean();
         let parts = std::mem::take(&mut survey.parts);
@@ -75,8 +82,9 @@ impl<'a> Rebuild<'a> {
         } else {
             self.start_anew(parts, &places, report)?;
         }
-        self.log.note_front_loss(&survey.topics);
-        self.log.publish();
+        let log = &mut self.log;
+        log.front_loss = FrontLoss::of(&log.index, &log.segments, &survey.topics);
+        log.shown.publish(&log.tail, &log.segments);
         self.tidy(survey, report)?;
         Ok(self.log)
     }
@@ -84,27 +92,26 @@ impl<'a> Rebuild<'a> {
     /// What the log knows of itself, apart from its records.
     fn take_over(&mut self, survey: &Survey) {
         let log = &mut self.log;
-        log.now = self.now;
         for (name, next) in &survey.topics.topics {
-            let hash = log.hash(name);
-            let topic = log.index.find_or_add(hash, name);
-            log.index.topic_mut(topic).next = *next;
+            log.carry(name, *next);
         }
-        log.carried.clone_from(&survey.carried);
-        log.carried_generation = survey.topics.generation;
+        let generation = survey.topics.generation;
+        let carried = survey.carried.clone();
+        log.retention.go_on(carried, generation, survey.new_floor());
         // Without a state the segments say which incarnations there were.
         let committed = survey.state.map_or(0, |state| state.incarnation);
-        log.incarnation = committed.max(survey.newest);
-        log.commits.generation = survey.state.map_or(0, |state| state.generation);
-        log.last_ms = survey.state.map_or(0, |state| state.last_ms);
-        log.reached.sequence = survey.assembler.expected();
-        log.floor = survey.new_floor();
-        log.known_losses = KnownLosses::of(&survey.assembler.losses);
+        log.tail.set_incarnation(committed.max(survey.newest));
+        let generation = survey.state.map_or(0, |state| state.generation);
+        let known_losses = KnownLosses::of(&survey.assembler.losses);
+        log.commits.go_on(generation, known_losses);
+        log.stamps
+            .go_on(survey.state.map_or(0, |state| state.last_ms));
+        self.reached.sequence = survey.assembler.expected();
     }
 
     fn io(&self, source: io::Error) -> OpenError {
         OpenError::Io {
-            path: self.log.parts.path.clone(),
+            path: self.log.fixed.path.clone(),
             source,
         }
     }
@@ -126,23 +133,23 @@ impl<'a> Rebuild<'a> {
                 }
             }
         }
-        self.log.head = places.state_end;
-        self.log.reached.chain = places.state_chain;
+        self.head = places.state_end;
+        self.reached.chain = places.state_chain;
         self.settle_positions();
         self.reopen_tail(places.state_end)
     }
 
     /// Makes the last segment the active one again if the log ended inside it.
     fn reopen_tail(&mut self, end: u64) -> Result<(), OpenError> {
-        let Some(last) = self.log.segments.back_mut() else {
+        let Some(last) = self.log.segments.newest() else {
             return Ok(());
         };
-        if last.stage != Stage::Full || end >= last.limit() {
+        if last.stage() != Stage::Full || end >= last.limit() {
             return Ok(());
         }
-        last.stage = Stage::Active;
-        let file = last.file.clone().expect("a segment of a log on disk");
-        file.set_end(file.limit());
+        let file = last.file().cloned();
+        let file = file.expect("a segment of a log on disk");
+        self.log.segments.reopen();
         let base = block_start(end);
         if base == end {
             return Ok(());
@@ -150,14 +157,14 @@ impl<'a> Rebuild<'a> {
         let mut writer = self.take_block()?;
         let range = base - file.base..end - file.base;
         self.read_into(&mut writer, &file.path, range)?;
-        self.log.adopt_block(writer, base);
+        self.log.tail.adopt_block(writer, base);
         Ok(())
     }
 
     fn take_block(&self) -> Result<BlockWriter, OpenError> {
-        let taken = self.log.parts.pool.take_waiting();
+        let taken = self.log.shown.pool().take_waiting();
         taken.ok_or_else(|| OpenError::Arena {
-            path: self.log.parts.path.clone(),
+            path: self.log.fixed.path.clone(),
         })
     }
 
@@ -185,9 +192,10 @@ impl<'a> Rebuild<'a> {
         places: &Places,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
-        self.log.incarnation = self.log.incarnation.wrapping_add(1);
-        self.log.head = places.limit;
-        let synced = self.log.durability() == Durability::Synced;
+        let incarnation = self.log.tail.incarnation().wrapping_add(1);
+        self.log.tail.set_incarnation(incarnation);
+        self.head = places.limit;
+        let synced = self.log.fixed.durability() == Durability::Synced;
         let last = parts.len().saturating_sub(1);
         for (number, part) in parts.into_iter().enumerate() {
             let kept = match part {
@@ -206,7 +214,7 @@ impl<'a> Rebuild<'a> {
                 Some(fresh) => self.reopen_at(fresh, kept, opened),
                 None => {
                     report.footers_rebuilt += 1;
-                    self.log.attach_kept(kept, opened);
+                    self.log.attach_kept(kept, opened, self.now.monotonic_ms);
                 }
             }
         }
@@ -216,7 +224,7 @@ impl<'a> Rebuild<'a> {
 
     /// Goes on in a segment, at a block that was never written.
     fn reopen_at(&mut self, fresh: u64, mut kept: Kept, opened: Opened) {
-        let sequence = Sequence::new(self.log.reached.sequence);
+        let sequence = Sequence::new(self.reached.sequence);
         if kept.end < fresh {
             // Nothing between them is read: it may be the beginning of a write that did not complete.
             kept.gaps.push(Gap {
@@ -226,15 +234,10 @@ impl<'a> Rebuild<'a> {
                 next_sequence: sequence,
             });
         }
-        kept.incarnation = self.log.incarnation;
-        self.log.attach_kept(kept, opened);
-        if let Some(segment) = self.log.segments.back_mut() {
-            segment.stage = Stage::Active;
-            if let Some(file) = &segment.file {
-                file.set_end(file.limit());
-            }
-        }
-        self.log.head = fresh;
+        kept.incarnation = self.log.tail.incarnation();
+        self.log.attach_kept(kept, opened, self.now.monotonic_ms);
+        self.log.segments.reopen();
+        self.head = fresh;
     }
 
     /// Writes records again that nothing proves to be durable, and syncs them.
@@ -282,37 +285,33 @@ impl<'a> Rebuild<'a> {
 
     fn attach(&mut self, kept: Kept) -> Result<(), OpenError> {
         let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
-        self.log.attach_kept(kept, opened);
+        self.log.attach_kept(kept, opened, self.now.monotonic_ms);
         Ok(())
     }
 
     /// Everything below the head is where it belongs.
     fn settle_positions(&mut self) {
-        let log = &mut self.log;
-        log.opened_at = log.head;
-        log.flush.written = log.head;
-        log.flush.synced = log.head;
-        if log.durability() == Durability::Written
-            && let Some(active) = log.segments.back().filter(|s| s.stage == Stage::Active)
-        {
+        let (log, head) = (&mut self.log, self.head);
+        log.tail.go_on(head, self.reached);
+        let newest = log.segments.newest();
+        let active = newest.filter(|newest| newest.stage() == Stage::Active);
+        let synced = match active {
             // The kernel has what the segment holds; a drain syncs it.
-            log.flush.synced = active.base;
-        }
-        log.flush.records_end = log.head;
-        log.flush.synced_reached = log.reached;
-        log.flush.marked = log.reached.sequence;
+            Some(active) if log.fixed.durability() == Durability::Written => active.base,
+            _ => head,
+        };
         // Of a segment without records nothing was acknowledged, though the log may go on behind what a write that did
         // not complete has left at its beginning.
-        let unused = log.segments.back();
-        let unused = unused.filter(|last| last.stage != Stage::Sealed && last.first.is_none());
-        log.flush.acknowledged = Acknowledged {
-            end: unused.map_or(log.head, |unused| unused.base),
-            sequence: log.reached.sequence,
+        let unused = newest.filter(|last| last.stage() != Stage::Sealed && last.first().is_none());
+        let acknowledged = Acknowledged {
+            end: unused.map_or(head, |unused| unused.base),
+            sequence: self.reached.sequence,
         };
+        log.flush.go_on(head, synced, self.reached, acknowledged);
         if log.segments.is_empty() {
-            log.shared.set_start(log.head);
+            log.shown.set_start(head);
         }
-        log.set_visible(log.head);
+        log.shown.set_visible(head);
     }
 
     /// Commits the incarnation, then sets aside what cannot be read and removes what means nothing.
@@ -329,9 +328,9 @@ impl<'a> Rebuild<'a> {
         let limit = self
             .log
             .segments
-            .back()
-            .map_or(self.log.head, |last| self.log.head.max(last.limit()));
-        let size = self.log.parts.options.segment_bytes;
+            .newest()
+            .map_or(self.head, |last| self.head.max(last.limit()));
+        let size = self.log.fixed.options.segment_bytes;
         let useless = |blank: &&Blank| blank.base != limit || blank.bytes != size;
         let blanks = survey.blanks.iter().filter(useless);
         let mut paths: Vec<PathBuf> = blanks.map(|blank| blank.path.clone()).collect();
@@ -375,12 +374,10 @@ impl<'a> Rebuild<'a> {
 
     /// Writes down the incarnation, and that the log is open.
     fn commit(&mut self) -> Result<(), OpenError> {
-        self.log.commits.generation += 1;
-        self.log.commits.end = self.log.flush.acknowledged.end;
-        let content = self.log.state(false).encode();
+        let content = self.log.next_state().encode();
         let mut failed = None;
         for name in [STATE, STATE_COPY] {
-            let path = self.log.parts.path.join(name);
+            let path = self.log.fixed.path.join(name);
             self.disk.overwrite(OWN, path, content.clone());
             if let Outcome::Overwritten(Err(error)) = self.wait_own()? {
                 // One copy is enough, as long as the other one is not written over in vain as well.
@@ -390,8 +387,8 @@ impl<'a> Rebuild<'a> {
             }
         }
         if let Some(error) = failed {
-            self.log.streaks.failed(Attempt::State, error);
-            self.log.want_commit();
+            self.log.health.note(Attempt::State, error);
+            self.log.commits.want();
         }
         Ok(())
     }
@@ -405,7 +402,7 @@ impl<'a> Rebuild<'a> {
             Outcome::Unlinked(Err(error)) if has_vanished(&error) => Err(self.io(error)),
             // They take space until the next start. Not tried before: the log may come to use a name of theirs.
             Outcome::Unlinked(Err(error)) => {
-                self.log.streaks.failed(Attempt::Unlink, error);
+                self.log.health.note(Attempt::Unlink, error);
                 Ok(())
             }
             _ => Ok(()),

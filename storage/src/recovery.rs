@@ -11,9 +11,10 @@ use oyez_protocol::{Position, Sequence};
 
 use crate::footer::BlockSum;
 use crate::format::{BLOCK_BYTES, block_start};
+use crate::frames::{Found, Names};
 use crate::index::LiveIndex;
 use crate::place::Gap;
-use crate::scan::{BlockScan, Found, Hole, Names};
+use crate::scan::{BlockScan, Hole};
 use crate::table::PackedPlace;
 
 /// A segment that was scanned.

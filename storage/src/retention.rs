@@ -7,25 +7,38 @@
 use std::io;
 use std::path::PathBuf;
 
+use bytes::Bytes;
+
+use crate::age::Ages;
+use crate::discards::Discards;
 use crate::disk::Disk;
-use crate::error::Poisoned;
+use crate::fixed::Fixed;
 use crate::footer::Footer;
-use crate::log::{Discarded, Drain, Log, Purpose};
-use crate::options::Durability;
-use crate::segment::{SegmentIndex, Stage};
+use crate::moment::Moment;
+use crate::operations::{Operations, Purpose};
+use crate::options::LogOptions;
+use crate::segments::{Segment, SegmentIndex, Segments, Stage};
+use crate::shown::Shown;
 use crate::state::{CARRIED, Carried, Floor};
-use crate::trouble::Attempt;
+use crate::tail::Tail;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
 
+/// What retention has removed, and what it is about to.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
+    /// The table of topics without records, as it is in its file.
+    carried: Option<Bytes>,
+    /// How often it was written.
+    generation: u64,
+    /// Up to where the log is removed.
+    floor: Floor,
     next_check_ms: u64,
     /// Files that go once the table and the floor are durable.
     leaving: Vec<PathBuf>,
     /// Where the log begins without them; becomes the floor with the table.
-    floor: Option<Floor>,
+    next_floor: Option<Floor>,
     /// Footers of those, kept in case that the table must be tried again.
     footers: Vec<Footer>,
     /// Files that could not be removed.
@@ -33,109 +46,105 @@ pub(crate) struct Retention {
     in_flight: bool,
 }
 
-impl Log {
-    fn retention_applies(&self) -> bool {
-        let options = &self.parts.options;
-        options.retention_bytes.is_some() || options.retention_age_ms.is_some()
+/// The parts of a log that drop its oldest segments.
+pub(crate) struct Keeper<'a> {
+    pub fixed: &'a Fixed,
+    pub retention: &'a mut Retention,
+    pub ages: &'a mut Ages,
+    pub segments: &'a mut Segments,
+    pub tail: &'a Tail,
+    pub shown: &'a Shown,
+    pub operations: &'a mut Operations,
+    pub discards: &'a mut Discards,
+    pub disk: &'a mut dyn Disk,
+    /// Below which everything is as safe as the log's records are meant to be.
+    pub safe: u64,
+    pub now: Moment,
+}
+
+impl Retention {
+    /// Goes on with what was removed before.
+    pub(crate) fn go_on(&mut self, carried: Option<Bytes>, generation: u64, floor: Floor) {
+        self.carried = carried;
+        self.generation = generation;
+        self.floor = floor;
     }
 
-    pub(crate) fn retention_deadline_ms(&self) -> Option<u64> {
-        let pending = !self.retention.leaving.is_empty() || !self.retention.unremoved.is_empty();
-        let applies = self.retention_applies() && self.segments.len() > 1 || self.ages();
-        let idle = !self.retention.in_flight && self.drain == Drain::No;
-        (self.on_disk() && idle && (pending || applies)).then_some(self.retention.next_check_ms)
+    pub(crate) fn floor(&self) -> Floor {
+        self.floor
     }
 
-    /// Drops what has to go. Looks once a second at most.
-    pub(crate) fn retain(&mut self, disk: &mut dyn Disk) {
-        let busy = self.retention.in_flight || self.drain != Drain::No;
-        if busy || self.now.monotonic_ms < self.retention.next_check_ms {
-            return;
+    /// How often the table of topics without records was written.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When to look next, if there is something to look at.
+    pub(crate) fn deadline_ms(
+        &self,
+        options: &LogOptions,
+        segments: &Segments,
+        ages: &Ages,
+    ) -> Option<u64> {
+        let bounded = options.retention_bytes.is_some() || ages.matter();
+        let applies = bounded && segments.len() > 1 || ages.apply_to(segments);
+        let pending = !self.leaving.is_empty() || !self.unremoved.is_empty();
+        let looks = !self.in_flight && (pending || applies);
+        looks.then_some(self.next_check_ms)
+    }
+
+    /// Whether it is time to look, which it then is not for a while.
+    fn is_due(&mut self, now_ms: u64) -> bool {
+        let due = !self.in_flight && now_ms >= self.next_check_ms;
+        if due {
+            self.next_check_ms = now_ms + CHECK_MS;
         }
-        self.retention.next_check_ms = self.now.monotonic_ms + CHECK_MS;
-        let before = self.segments.len();
-        while self.oldest_must_go() {
-            self.drop_oldest_segment();
-        }
-        if self.segments.len() < before {
-            let start = self.segments.front().map_or(self.head, |first| first.base);
-            self.shared.set_start(start);
-            let sequence = self
-                .segments
-                .front()
-                .map_or(self.reached.sequence, |first| first.first_sequence);
-            self.retention.floor = Some(Floor {
-                position: start,
-                sequence,
-            });
-            self.publish();
-        }
-        self.look_at_newest();
-        if !self.retention.unremoved.is_empty() {
-            let paths = std::mem::take(&mut self.retention.unremoved);
-            self.remove(paths, disk);
-        }
-        if !self.retention.leaving.is_empty() {
-            self.put_carried(disk);
+        due
+    }
+
+    /// Something may have become droppable: the next turn looks.
+    pub(crate) fn look_now(&mut self, now_ms: u64) {
+        self.next_check_ms = now_ms;
+    }
+
+    /// Takes over a segment that was dropped.
+    fn drop_segment(&mut self, segment: Segment, fixed: &Fixed, discards: &mut Discards) {
+        let base = segment.base;
+        self.leaving.push(fixed.segment_path(base).to_path_buf());
+        self.leaving.push(fixed.footer_path(base));
+        let (file, index) = segment.into_parts();
+        file.into_iter().for_each(|file| discards.file(file));
+        if let SegmentIndex::Footer(footer) = index {
+            self.footers.push(footer);
         }
     }
 
-    /// Something may have become droppable. Where records expire, the next turn looks.
-    pub(crate) fn look_at_retention_now(&mut self) {
-        if self.parts.options.retention_age_ms.is_some() {
-            self.retention.next_check_ms = self.now.monotonic_ms;
+    /// Tries to remove again what could not be removed, and writes the table for what was dropped.
+    fn start(
+        &mut self,
+        fixed: &Fixed,
+        operations: &mut Operations,
+        discards: &mut Discards,
+        disk: &mut dyn Disk,
+    ) {
+        if !self.unremoved.is_empty() {
+            let paths = std::mem::take(&mut self.unremoved);
+            remove(paths, operations, disk);
         }
-    }
-
-    fn oldest_must_go(&self) -> bool {
-        let Some(oldest) = self.segments.front() else {
-            return false;
-        };
-        // The last segment stays even when it is sealed: it knows the sequence. The one after the oldest does when its
-        // first bytes are as safe as this log's are meant to be.
-        let after = match self.durability() {
-            Durability::Synced => self.flush.synced,
-            Durability::Memory | Durability::Written => self.flush.written,
-        };
-        let knows_sequence = self.segments.len() > 1 && after > oldest.limit();
-        if oldest.stage != Stage::Sealed || !knows_sequence {
-            return false;
-        }
-        let options = &self.parts.options;
-        let total = || {
-            self.segments
-                .iter()
-                .map(|segment| segment.bytes)
-                .sum::<u64>()
-        };
-        let large = options.retention_bytes.is_some_and(|max| total() > max);
-        large || self.oldest_has_aged()
-    }
-
-    fn drop_oldest_segment(&mut self) {
-        let Some(segment) = self.segments.pop_front() else {
-            return;
-        };
-        let files = self.files_of(&segment);
-        self.retention.leaving.extend(files);
-        if let Some(file) = segment.file {
-            self.discarded.push(Discarded::File { _file: file });
-        }
-        if let SegmentIndex::Footer(footer) = segment.index {
-            self.retention.footers.push(footer);
+        if !self.leaving.is_empty() {
+            let token = operations.begin(Purpose::Carried);
+            let content = self.next_carried(discards.take());
+            disk.put(token, fixed.path.join(CARRIED), Box::new(content));
         }
     }
 
     /// Adds the topics of the dropped segments to the table: some of them may have no other records.
-    fn put_carried(&mut self, disk: &mut dyn Disk) {
+    fn next_carried(&mut self, discarded: Discards) -> impl FnOnce() -> Vec<u8> + Send + use<> {
         let known = self.carried.clone();
-        let generation = self.carried_generation + 1;
-        let footers = self.retention.footers.clone();
-        self.retention.in_flight = true;
-        let path = self.parts.path.join(CARRIED);
-        let token = self.token(Purpose::Carried);
-        let discarded = std::mem::take(&mut self.discarded);
-        let content = move || {
+        let generation = self.generation + 1;
+        let footers = self.footers.clone();
+        self.in_flight = true;
+        move || {
             drop(discarded);
             let known = known.and_then(|bytes| Carried::decode(&bytes).ok());
             let mut carried = known.unwrap_or_default();
@@ -149,67 +158,287 @@ impl Log {
                 }
             }
             carried.encode()
-        };
-        disk.put(token, path, Box::new(content));
+        }
     }
 
-    pub(crate) fn carried_put(&mut self, result: io::Result<Vec<u8>>) -> Result<(), Poisoned> {
+    /// The table was written, or not. If it was, the state is to say where the log begins.
+    pub(crate) fn carried_put(
+        &mut self,
+        result: io::Result<Vec<u8>>,
+        discards: &mut Discards,
+    ) -> io::Result<()> {
         let carried = match result {
             Ok(carried) => carried,
             // Without the table the files stay; it is tried again at the next check.
             Err(error) => {
-                self.retention.in_flight = false;
-                return self.fail(Attempt::Carried, error);
+                self.in_flight = false;
+                return Err(error);
             }
         };
-        self.streaks.worked(Attempt::Carried);
         let superseded = self.carried.replace(carried.into());
-        let superseded = superseded.map(|table| Discarded::Table { _table: table });
-        self.discarded.extend(superseded);
-        let footers = self.retention.footers.drain(..);
-        let footers = footers.map(|footer| Discarded::Index {
-            _index: SegmentIndex::Footer(footer),
-        });
-        self.discarded.extend(footers);
-        self.carried_generation += 1;
-        if let Some(floor) = self.retention.floor.take() {
+        superseded
+            .into_iter()
+            .for_each(|table| discards.table(table));
+        discards.footers(self.footers.drain(..));
+        self.generation += 1;
+        if let Some(floor) = self.next_floor.take() {
             self.floor = floor;
         }
-        self.want_commit();
         Ok(())
     }
 
-    /// Removes the files of dropped segments, now that the state says that the log begins behind them.
-    pub(crate) fn remove_dropped(&mut self, disk: &mut dyn Disk) {
-        let retention = &mut self.retention;
-        let settled = retention.footers.is_empty() && retention.floor.is_none();
-        if !retention.in_flight || !settled {
+    /// Removes the files of dropped segments, now that the state says that the log begins at this floor.
+    pub(crate) fn committed(
+        &mut self,
+        floor: Floor,
+        operations: &mut Operations,
+        disk: &mut dyn Disk,
+    ) {
+        let settled = self.footers.is_empty() && self.next_floor.is_none();
+        if floor != self.floor || !self.in_flight || !settled {
             return;
         }
-        retention.in_flight = false;
-        let paths = std::mem::take(&mut retention.leaving);
-        self.remove(paths, disk);
+        self.in_flight = false;
+        let paths = std::mem::take(&mut self.leaving);
+        remove(paths, operations, disk);
     }
 
-    fn remove(&mut self, paths: Vec<PathBuf>, disk: &mut dyn Disk) {
-        let token = self.token(Purpose::Unlink(paths.clone()));
-        disk.unlink(token, paths);
+    /// Files were removed, or not. They take space until the next check then, or are dropped again after the next start.
+    pub(crate) fn unlinked(
+        &mut self,
+        mut paths: Vec<PathBuf>,
+        result: io::Result<()>,
+    ) -> io::Result<()> {
+        result.inspect_err(|_| self.unremoved.append(&mut paths))
+    }
+}
+
+fn remove(paths: Vec<PathBuf>, operations: &mut Operations, disk: &mut dyn Disk) {
+    let token = operations.begin(Purpose::Unlink(paths.clone()));
+    disk.unlink(token, paths);
+}
+
+impl Keeper<'_> {
+    /// Drops what has to go. Looks once a second at most.
+    pub(crate) fn look(&mut self) {
+        if !self.retention.is_due(self.now.monotonic_ms) {
+            return;
+        }
+        let before = self.segments.len();
+        while self.oldest_must_go()
+            && let Some(oldest) = self.segments.drop_oldest()
+        {
+            self.retention
+                .drop_segment(oldest, self.fixed, self.discards);
+        }
+        if self.segments.len() < before {
+            let floor = self.floor();
+            self.shown.set_start(floor.position);
+            self.retention.next_floor = Some(floor);
+            self.shown.publish(self.tail, self.segments);
+        }
+        self.ages.look_at_newest(self.segments, self.now);
+        self.retention
+            .start(self.fixed, self.operations, self.discards, self.disk);
     }
 
-    pub(crate) fn unlinked(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
-        let Some(Purpose::Unlink(mut paths)) = self.take_purpose(token) else {
-            return Ok(());
-        };
-        match result {
-            Ok(()) => {
-                self.streaks.worked(Attempt::Unlink);
-                Ok(())
+    fn oldest_must_go(&self) -> bool {
+        let bytes_max = self.fixed.options.retention_bytes;
+        may_go(self.segments, self.safe)
+            && (bytes_max.is_some_and(|max| self.segments.bytes() > max)
+                || self.ages.oldest_has_aged(self.segments, self.now))
+    }
+
+    /// Where the log begins.
+    fn floor(&self) -> Floor {
+        match self.segments.oldest() {
+            Some(oldest) => Floor {
+                position: oldest.base,
+                sequence: oldest.first_sequence,
+            },
+            None => Floor {
+                position: self.tail.head(),
+                sequence: self.tail.reached().sequence,
+            },
+        }
+    }
+}
+
+/// Whether the oldest segment may be dropped. The last one stays even when it is sealed: it knows the sequence. The one
+/// after the oldest does when its first bytes are as safe as this log's are meant to be.
+fn may_go(segments: &Segments, safe: u64) -> bool {
+    segments.oldest().is_some_and(|oldest| {
+        let knows_sequence = segments.len() > 1 && safe > oldest.limit();
+        oldest.stage() == Stage::Sealed && knows_sequence
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{Completion, Outcome};
+    use crate::footer::{self, FooterHead};
+    use crate::format::BLOCK_BYTES;
+    use crate::index::LiveIndex;
+    use crate::memory_disk::MemoryDisk;
+    use crate::options::Durability;
+    use crate::segment::SegmentFile;
+    use crate::table::PackedPlace;
+
+    /// A disk, and sealed segments of a block that hold a message of a topic of their own each.
+    struct Rig {
+        fixed: Fixed,
+        segments: Segments,
+        operations: Operations,
+        discards: Discards,
+        disk: MemoryDisk,
+    }
+
+    impl Rig {
+        fn new(segments: u64) -> Self {
+            let mut rig = Self {
+                fixed: Fixed::example(Durability::Synced),
+                segments: Segments::default(),
+                operations: Operations::new(0),
+                discards: Discards::default(),
+                disk: MemoryDisk::new(),
+            };
+            for number in 0..segments {
+                rig.add(number);
             }
-            // They take space until the next check, or are dropped again after the next start.
-            Err(error) => {
-                self.retention.unremoved.append(&mut paths);
-                self.fail(Attempt::Unlink, error)
+            rig
+        }
+
+        fn add(&mut self, number: u64) {
+            let base = number * BLOCK_BYTES;
+            let path = self.fixed.segment_path(base);
+            self.disk.prepare(0, path.to_path_buf(), BLOCK_BYTES);
+            let Outcome::Prepared(Ok(opened)) = self.end().outcome else {
+                panic!("a disk in memory has room");
+            };
+            let file = SegmentFile::new(base, path, opened.map, Vec::new());
+            let head = FooterHead {
+                log: 1,
+                incarnation: 1,
+                base,
+                end: base + 144,
+                segment_bytes: BLOCK_BYTES,
+                first_sequence: number,
+                next_sequence: number + 1,
+                last_ms: 5,
+                dir_id: 7,
+                sums: vec![footer::BlockSum::default()],
+                gaps: Vec::new(),
+            };
+            let mut live = LiveIndex::default();
+            let slot = live.add(&Arc::from(format!("t{number}")));
+            live.push(slot, PackedPlace::new(number, 64, 80, 1));
+            let footer = Footer::written(footer::encode(&head, &live)).expect("it is whole");
+            self.segments.push_sealed(file, &head, footer);
+        }
+
+        fn end(&mut self) -> Completion {
+            let mut done = Vec::new();
+            self.disk.wait().expect("something is in flight");
+            self.disk.reap(&mut done);
+            done.pop().expect("it has ended")
+        }
+
+        fn drop_oldest(&mut self, retention: &mut Retention) {
+            let oldest = self.segments.drop_oldest().expect("there is one");
+            let position = oldest.limit();
+            retention.drop_segment(oldest, &self.fixed, &mut self.discards);
+            let sequence = position / BLOCK_BYTES;
+            retention.next_floor = Some(Floor { position, sequence });
+        }
+
+        fn start(&mut self, retention: &mut Retention) {
+            let (operations, discards) = (&mut self.operations, &mut self.discards);
+            retention.start(&self.fixed, operations, discards, &mut self.disk);
+        }
+
+        fn put(&mut self) -> io::Result<Vec<u8>> {
+            match self.end().outcome {
+                Outcome::Put(result) => result,
+                other => panic!("the table is written: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn files_go_when_the_table_and_then_the_floor_are_durable_and_not_before() {
+        let (mut rig, mut retention) = (Rig::new(2), Retention::default());
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        assert!(!retention.is_due(CHECK_MS), "the table is on its way");
+        let before = retention.floor();
+        let (operations, disk) = (&mut rig.operations, &mut rig.disk);
+        retention.committed(before, operations, disk);
+        let table = rig.put();
+        let known = Carried::decode(table.as_ref().expect("it is written"));
+        let known = known.expect("it is whole");
+        assert_eq!((known.generation, known.topics["t0"]), (1, 1));
+        let taken = retention.carried_put(table, &mut rig.discards);
+        taken.expect("it is written");
+        assert_eq!(retention.floor().position, BLOCK_BYTES);
+        let (operations, disk) = (&mut rig.operations, &mut rig.disk);
+        retention.committed(before, operations, disk);
+        assert_eq!(rig.disk.held(), 0, "another floor is durable");
+        let floor = retention.floor();
+        retention.committed(floor, &mut rig.operations, &mut rig.disk);
+        let unlinked = rig.end();
+        assert!(matches!(unlinked.outcome, Outcome::Unlinked(Ok(()))));
+        let gone = [
+            rig.fixed.segment_path(0).to_path_buf(),
+            rig.fixed.footer_path(0),
+        ];
+        let purpose = rig.operations.end(unlinked.token);
+        assert_eq!(purpose, Some(Purpose::Unlink(gone.to_vec())));
+        assert!(retention.is_due(CHECK_MS));
+    }
+
+    #[test]
+    fn a_table_that_fails_is_written_again_with_what_was_dropped_since() {
+        let (mut rig, mut retention) = (Rig::new(3), Retention::default());
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        drop(rig.put());
+        let full = Err(io::ErrorKind::StorageFull.into());
+        assert!(retention.carried_put(full, &mut rig.discards).is_err());
+        assert_eq!((retention.floor().position, retention.generation()), (0, 0));
+        rig.drop_oldest(&mut retention);
+        rig.start(&mut retention);
+        let table = rig.put();
+        let known = Carried::decode(table.as_ref().expect("it is written"));
+        let known = known.expect("it is whole");
+        assert_eq!((known.topics["t0"], known.topics["t1"]), (1, 2));
+        let taken = retention.carried_put(table, &mut rig.discards);
+        taken.expect("it is written");
+        assert_eq!(retention.floor().position, 2 * BLOCK_BYTES);
+        let floor = retention.floor();
+        retention.committed(floor, &mut rig.operations, &mut rig.disk);
+        let unlinked = rig.end();
+        let Some(Purpose::Unlink(paths)) = rig.operations.end(unlinked.token) else {
+            panic!("files are removed");
+        };
+        assert_eq!(paths.len(), 4);
+        let denied = Err(io::ErrorKind::PermissionDenied.into());
+        assert!(retention.unlinked(paths, denied).is_err());
+        let options = LogOptions::default();
+        let deadline = retention.deadline_ms(&options, &rig.segments, &Ages::new(None));
+        assert!(deadline.is_some(), "they are tried again");
+        rig.start(&mut retention);
+        assert!(matches!(rig.end().outcome, Outcome::Unlinked(_)));
+    }
+
+    #[test]
+    fn the_oldest_segment_may_go_when_the_next_one_is_as_safe_as_records_are_meant_to_be() {
+        let mut rig = Rig::new(1);
+        assert!(!may_go(&rig.segments, u64::MAX), "the last one stays");
+        rig.add(1);
+        assert!(!may_go(&rig.segments, BLOCK_BYTES));
+        assert!(may_go(&rig.segments, BLOCK_BYTES + 64));
     }
 }

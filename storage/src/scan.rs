@@ -6,80 +6,19 @@
 //! overlaps and nothing else. A candidate found so must verify as a whole, and its sequence must be one that the bytes
 //! passed over have room for: what merely looks like a record inside the payload of a damaged one is not taken for one.
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
-
 use oyez_protocol::checksum::{crc32c, crc32c_append};
-use oyez_protocol::header::{FrameHead, kind};
-use oyez_protocol::limits::{Limits, RECORD_SIZE_MIN};
-use oyez_protocol::record::Record;
 
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark, is_pad,
-    u16_at,
+    BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark,
 };
-use crate::search::Run;
-
-/// Bytes of frames that are checked while the scan of one block looks for sound ones behind damage. A payload may be made
-/// of records that each claim a megabyte; with this bound they cost some milliseconds.
-const SEARCH_BYTES_MAX: usize = 64 << 20;
-
-/// Where a record keeps the low half of its incarnation.
-const RECORD_INCARNATION: usize = 46;
-
-/// A sound record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub position: u64,
-    pub sequence: u64,
-    /// Offset of its first message.
-    pub offset: u64,
-    pub timestamp_ms: u64,
-    pub size: u32,
-    /// Number of its topic among the segment's [`Names`].
-    pub topic: u32,
-    pub count: u16,
-}
-
-impl Found {
-    pub(crate) fn end(&self) -> u64 {
-        self.position + u64::from(self.size)
-    }
-}
-
-/// The topics of a segment, each once.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    pub list: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, u32>,
-}
-
-impl Names {
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u32::try_from(self.list.len()).expect("a segment has fewer topics than 2^32");
-        let name: Arc<str> = Arc::from(name);
-        self.list.push(Arc::clone(&name));
-        self.numbers.insert(name, number);
-        number
-    }
-}
+use crate::frames::{Found, Frame, Frames, Names, Owner};
+use crate::search::Search;
 
 /// Bytes between sound frames that hold none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
     pub from: u64,
     pub to: u64,
-}
-
-/// Whose blocks are scanned.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner {
-    pub log: u16,
-    pub dir_id: u64,
 }
 
 /// What a block holds.
@@ -107,18 +46,6 @@ pub(crate) struct BlockScan {
     pub closed: bool,
     /// A whole header says that the block is of another place or another log.
     pub is_foreign: bool,
-}
-
-impl Owner {
-    pub(crate) fn owns(&self, header: &BlockHeader) -> bool {
-        header.log == self.log && header.dir_id == self.dir_id
-    }
-
-    /// Position that a block says it has, if it is the owner's.
-    pub(crate) fn position_of(&self, bytes: &[u8]) -> Option<u64> {
-        let header = BlockHeader::decode(bytes).filter(|header| self.owns(header))?;
-        Some(header.position())
-    }
 }
 
 impl BlockScan {
@@ -152,23 +79,18 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
     let found = BlockHeader::decode(bytes);
     let header = found.filter(|header| owner.owns(header) && header.position() == base);
     let mut scanner = Scanner {
+        frames: Frames::new((bytes, used), base, (owner, header.as_ref()), names),
+        search: Search::default(),
         bytes,
-        used,
-        owner,
-        names,
-        next: header.map(|header| header.first_sequence),
-        passed: 0..0,
         chains: header.map(|header| vec![header.chain]),
-        budget: SEARCH_BYTES_MAX,
-        runs: Vec::new(),
         scan: BlockScan {
             base,
             header,
             records: Vec::new(),
             holes: Vec::new(),
             marked: 0,
-            incarnation: header.map(|header| header.incarnation),
-            low: header.map(|header| header.incarnation as u16),
+            incarnation: None,
+            low: None,
             crc: 0,
             end: base,
             used_end: base + used as u64,
@@ -182,60 +104,23 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
     } else {
         scanner.run();
     }
-    let mut scan = scanner.scan;
+    let Scanner {
+        frames, mut scan, ..
+    } = scanner;
+    scan.incarnation = frames.incarnation();
+    scan.low = frames.low();
     let end = usize::try_from(scan.end - base).expect("a block is 2 MiB");
     scan.crc = crc32c(&bytes[..end]);
     scan
 }
 
-pub(crate) struct Scanner<'a> {
-    pub bytes: &'a [u8],
-    pub used: usize,
-    owner: Owner,
-    names: &'a mut Names,
-    /// Sequence of the record behind the last one that was read, once known.
-    pub next: Option<u64>,
-    /// How many records may have been passed over since, and how many surely were.
-    passed: Range<u64>,
+struct Scanner<'a> {
+    frames: Frames<'a>,
+    search: Search,
+    bytes: &'a [u8],
     /// The chain before each record of the block, and after the last one; not known behind damage.
     chains: Option<Vec<u32>>,
-    /// Body bytes that searching may still check.
-    pub budget: usize,
-    /// What the last search has found.
-    pub runs: Vec<Run>,
     scan: BlockScan,
-}
-
-/// A frame that can be read.
-#[derive(Clone, Copy)]
-pub(crate) enum Frame {
-    Record(Found),
-    /// A record whose header is sound and whose body is not: what follows it can still be found.
-    Body {
-        size: usize,
-        sequence: u64,
-    },
-    Mark(SyncMark),
-    Pad,
-}
-
-impl Frame {
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Record(found) => found.size as usize,
-            Self::Body { size, .. } => *size,
-            Self::Mark(_) => SYNC_MARK_SIZE,
-            Self::Pad => PAD_HEADER_SIZE,
-        }
-    }
-
-    pub(crate) fn sequence(&self) -> Option<u64> {
-        match self {
-            Self::Record(found) => Some(found.sequence),
-            Self::Body { sequence, .. } => Some(*sequence),
-            Self::Mark(_) | Self::Pad => None,
-        }
-    }
 }
 
 impl Scanner<'_> {
@@ -245,18 +130,18 @@ impl Scanner<'_> {
             at = BLOCK_HEADER_SIZE;
             self.scan.end += BLOCK_HEADER_SIZE as u64;
         }
-        while at < self.used {
+        while at < self.frames.used() {
             let (from, frame) = match self.frame(at) {
                 // Without its header a block has no frame at its first byte.
                 Some(frame) if at > 0 => (at, frame),
-                _ => match self.search(at) {
+                _ => match self.search.run(&mut self.frames, at) {
                     Some((found, frame)) => {
-                        self.passed = self.passed_until(at, found);
+                        self.frames.pass(at, found);
                         self.hole(at, found);
                         (found, frame)
                     }
                     None => {
-                        self.hole(at, self.used);
+                        self.hole(at, self.frames.used());
                         return;
                     }
                 },
@@ -272,11 +157,9 @@ impl Scanner<'_> {
     /// Takes a frame, and gives the place after it.
     fn take(&mut self, at: usize, frame: Frame) -> usize {
         let position = self.scan.base + at as u64;
+        self.frames.learn(at, frame);
         let to = match frame {
             Frame::Record(found) => {
-                let low = || u16_at(self.bytes, at + RECORD_INCARNATION);
-                self.scan.low = Some(self.scan.low.unwrap_or_else(low));
-                self.expect(found.sequence + 1);
                 if let Some(chains) = &mut self.chains {
                     let chain = chains.last().copied().unwrap_or_default();
                     chains.push(crc32c_append(chain, &self.bytes[at + 20..at + 24]));
@@ -284,14 +167,11 @@ impl Scanner<'_> {
                 self.scan.records.push(found);
                 at + found.size as usize
             }
-            Frame::Body { size, sequence } => {
+            Frame::Body { size, .. } => {
                 self.hole(at, at + size);
-                self.expect(sequence + 1);
                 return at + size;
             }
             Frame::Mark(mark) => {
-                self.scan.low = Some(mark.incarnation as u16);
-                self.scan.incarnation = Some(mark.incarnation);
                 self.scan.marked = self.scan.marked.max(mark.sequence);
                 at + SYNC_MARK_SIZE
             }
@@ -302,27 +182,6 @@ impl Scanner<'_> {
         };
         self.scan.end = position + (to - at) as u64;
         to
-    }
-
-    fn expect(&mut self, next: u64) {
-        self.next = Some(next);
-        self.passed = 0..0;
-    }
-
-    /// How many records were passed over if the scan goes on behind a hole: none if it may have been frames other than
-    /// records, else at least one, and no more than the smallest of them fill it.
-    pub(crate) fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
-        let most = (to - from) as u64 / u64::from(RECORD_SIZE_MIN);
-        let least = u64::from(!lost_none(from, to));
-        self.passed.start + least..self.passed.end + most.max(least)
-    }
-
-    /// Whether a record may come next.
-    pub(crate) fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
-        self.next.is_none_or(|next| {
-            let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
-            range.contains(&sequence)
-        })
     }
 
     fn hole(&mut self, from: usize, to: usize) {
@@ -337,51 +196,9 @@ impl Scanner<'_> {
 
     /// The frame at a place right behind the one before.
     fn frame(&mut self, at: usize) -> Option<Frame> {
-        match FrameHead::parse(&self.bytes[at..])?.ok()?.kind {
-            kind::RECORD => {
-                let passed = self.passed.clone();
-                self.record_at(at, &passed)
-            }
-            kind::SYNC_MARK => self
-                .mark(at)
-                .filter(|mark| self.fits(mark))
-                .map(Frame::Mark),
-            kind::PAD => self.pad(at),
-            _ => None,
-        }
-    }
-
-    /// A record of this log and incarnation with a sound header.
-    pub(crate) fn own_record<'b>(&self, frame: &'b [u8]) -> Option<Record<'b>> {
-        let record = Record::trusted(frame)?;
-        let ours = record.check_header().is_ok()
-            && record.log().get() == self.owner.log
-            && self.scan.low.is_none_or(|low| low == record.incarnation());
-        ours.then_some(record)
-    }
-
-    fn found(&mut self, at: usize, record: &Record<'_>) -> Found {
-        Found {
-            position: self.scan.base + at as u64,
-            sequence: record.sequence().get(),
-            offset: record.offset().get(),
-            timestamp_ms: record.timestamp_ms(),
-            size: record.size(),
-            topic: self.names.number(record.topic()),
-            count: record.count(),
-        }
-    }
-
-    pub(crate) fn mark(&self, at: usize) -> Option<SyncMark> {
-        let mark = SyncMark::decode(&self.bytes[at..])?;
-        let ours = match self.scan.incarnation {
-            Some(incarnation) => incarnation == mark.incarnation,
-            None => self
-                .scan
-                .low
-                .is_none_or(|low| low == mark.incarnation as u16),
-        };
-        (ours && mark.position <= self.scan.base + at as u64).then_some(mark)
+        let frame = self.frames.frame(at)?;
+        let speaks_of_others = matches!(frame, Frame::Mark(mark) if !self.fits(&mark));
+        (!speaks_of_others).then_some(frame)
     }
 
     /// A mark whose chain does not fit speaks of other records than these.
@@ -393,40 +210,111 @@ impl Scanner<'_> {
         let chain = here.and_then(|here| chains.get(usize::try_from(here).ok()?));
         chain.is_none_or(|chain| *chain == mark.chain)
     }
-
-    /// A pad spans the rest of its block, which there may be less of.
-    pub(crate) fn pad(&self, at: usize) -> Option<Frame> {
-        let rest = &self.bytes[at..];
-        let size = FrameHead::parse(rest)?.ok()?.size;
-        let spans = (at as u64 + u64::from(size)) == BLOCK_BYTES;
-        let ends = self.used <= at + PAD_HEADER_SIZE;
-        (spans && ends && is_pad(rest)).then_some(Frame::Pad)
-    }
-
-    /// A record with a sound header that may come, whole or not.
-    pub(crate) fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
-        let rest = &self.bytes[at..];
-        let size = FrameHead::parse(rest)?.ok()?.size as usize;
-        let record = self.own_record(rest.get(..size)?)?;
-        let sequence = record.sequence().get();
-        if !self.may_come(sequence, passed) {
-            return None;
-        }
-        Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
-            Frame::Record(self.found(at, &record))
-        } else {
-            Frame::Body { size, sequence }
-        })
-    }
 }
 
-/// Whether the bytes between may be frames other than records: a mark, a block header, or both. A record that hides
-/// another one in its payload is longer than either.
-fn lost_none(from: usize, to: usize) -> bool {
-    let marks = [
-        SYNC_MARK_SIZE,
-        BLOCK_HEADER_SIZE,
-        BLOCK_HEADER_SIZE + SYNC_MARK_SIZE,
-    ];
-    to - from == marks[0] || from == 0 && marks.contains(&to)
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::limits::Limits;
+    use oyez_protocol::message::MessageRef;
+    use oyez_protocol::record::{RecordBuilder, Stamp, stamp};
+    use oyez_protocol::{LogId, Offset, Sequence};
+
+    use super::*;
+
+    const OWNER: Owner = Owner { log: 1, dir_id: 7 };
+
+    fn record(sequence: u64) -> Vec<u8> {
+        let mut builder = RecordBuilder::new("a", Limits::HARD).expect("a topic");
+        let message = MessageRef::new(b"x");
+        builder.push(&message).expect("a small message");
+        let mut bytes = Vec::new();
+        builder.finish_stored(1, &mut bytes);
+        stamp(
+            &mut bytes,
+            &Stamp {
+                offset: Offset::new(sequence),
+                sequence: Sequence::new(sequence),
+                log: LogId::new(OWNER.log),
+                timestamp_ms: 5,
+                incarnation: 1,
+            },
+        );
+        bytes
+    }
+
+    /// The beginning of a block with the records 0, 1, 2, ...; and where each begins.
+    fn block(records: u64) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = vec![0; BLOCK_HEADER_SIZE];
+        let header = BlockHeader {
+            log: OWNER.log,
+            incarnation: 1,
+            chain: 0,
+            number: 0,
+            first_sequence: 0,
+            timestamp_ms: 0,
+            dir_id: OWNER.dir_id,
+        };
+        header.encode(&mut bytes);
+        let mut places = Vec::new();
+        for sequence in 0..records {
+            places.push(bytes.len());
+            bytes.extend_from_slice(&record(sequence));
+        }
+        (bytes, places)
+    }
+
+    fn sequences(scan: &BlockScan) -> Vec<u64> {
+        scan.records.iter().map(|record| record.sequence).collect()
+    }
+
+    #[test]
+    fn a_damaged_byte_hides_the_record_that_it_is_in_and_nothing_else() {
+        let (whole, places) = block(4);
+        let scan = scan_block(&whole, 0, OWNER, &mut Names::default());
+        assert_eq!((sequences(&scan), scan.holes.len()), (vec![0, 1, 2, 3], 0));
+        assert_eq!((scan.incarnation, scan.low), (Some(1), Some(1)));
+        let (from, to) = (places[1], places[2]);
+        for at in from..to {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+            let hole = Hole {
+                from: from as u64,
+                to: to as u64,
+            };
+            assert_eq!(sequences(&scan), [0, 2, 3], "byte {at}");
+            assert_eq!(scan.holes, [hole], "byte {at}");
+            assert_eq!(scan.end, whole.len() as u64, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_record_behind_damage_counts_only_with_a_sequence_that_fits_between() {
+        let (mut bytes, places) = block(2);
+        bytes[places[1]..].fill(0x55);
+        let hole = bytes.len() - places[1];
+        let scan_with = |sequence: u64| {
+            let mut bytes = bytes.clone();
+            bytes.extend_from_slice(&record(sequence));
+            sequences(&scan_block(&bytes, 0, OWNER, &mut Names::default()))
+        };
+        let most = hole as u64 / u64::from(oyez_protocol::limits::RECORD_SIZE_MIN);
+        assert_eq!(scan_with(1 + most), [0, 1 + most]);
+        assert_eq!(scan_with(2 + most), [0], "so many do not fit");
+        assert_eq!(scan_with(0), [0], "it was there before");
+    }
+
+    #[test]
+    fn without_its_header_a_block_tells_its_incarnation_by_its_records() {
+        let (mut bytes, _) = block(2);
+        bytes[..BLOCK_HEADER_SIZE].fill(0);
+        let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+        assert_eq!((sequences(&scan), scan.header), (vec![0, 1], None));
+        assert_eq!((scan.incarnation, scan.low), (None, Some(1)));
+        let other = Owner { dir_id: 8, ..OWNER };
+        let (bytes, _) = block(2);
+        let scan = scan_block(&bytes, 0, other, &mut Names::default());
+        assert!(scan.is_foreign && scan.records.is_empty());
+        assert_eq!(scan.holes.len(), 1);
+    }
 }

@@ -1,401 +1,186 @@
-//! Segments come and go: the next one is prepared ahead, full ones get their footers, and a drain ends in a state file
-//! that says so. Nothing here is waited for.
+//! Full segments become durable, and get their footers. Nothing here is waited for.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{Completion, Disk, Opened, Outcome};
-use crate::error::{AppendError, Poisoned};
+use crate::discards::Discards;
+use crate::disk::{Disk, FileId};
+use crate::error::Poisoned;
+use crate::fixed::Fixed;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
-use crate::log::{Discarded, Drain, Log, Purpose, Spare};
-use crate::moment::Moment;
-use crate::names::footer_name;
+use crate::health::Health;
+use crate::operations::{Operations, Purpose};
 use crate::options::Durability;
-use crate::place::Progress;
-use crate::segment::{Segment, SegmentIndex, Stage};
-use crate::trouble::{Attempt, has_vanished};
+use crate::segments::{Segment, SegmentIndex, Segments, Stage};
+use crate::trouble::Attempt;
 
-/// How long until a segment or a footer that could not be made is tried again.
+/// How long until a footer that could not be written is tried again.
 const RETRY_MS: u64 = 1000;
-/// How long a refused publisher waits at most when nothing else turns the loop.
-const REFUSED_MS: u64 = 5;
 
-impl Log {
-    /// One turn: everything that can be started is, and what has changed is told.
-    pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
-        self.now = now;
-        self.see_newest();
-        self.look_at_need();
-        if self.on_disk() && !self.poisoned {
-            self.seal_full(disk);
-            self.retain(disk);
-            self.roll_by_age();
-            self.prepare_ahead(disk);
-            self.drain_on();
-            let landed = self.flush.flight.is_none();
-            self.start_flush(disk);
-            if landed {
-                self.flight_since_us = now.monotonic_us;
-            }
-            self.retire_blocks();
-            self.start_commit(disk);
-        }
-        self.streaks.tell(Some(self.parts.spec.id), progress);
-        progress.clock_was_ahead.append(&mut self.clock_was_ahead);
-        if std::mem::take(&mut self.moved) {
-            progress.advanced.push(self.log_id());
-        }
-        if self.would_answer() {
-            self.refused = None;
-            progress.accepting_again.push(self.log_id());
-        }
-    }
+/// When footers are tried again.
+#[derive(Debug, Default)]
+pub(crate) struct Sealing {
+    retry_ms: u64,
+}
 
-    /// Takes the end of one of this log's operations.
-    pub(crate) fn complete(
-        &mut self,
-        completion: Completion,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let token = completion.token;
-        match completion.outcome {
-            Outcome::Written(result) => self.written(token, result, disk),
-            Outcome::Synced(result) if self.is_seal_sync(token) => {
-                self.seal_synced(token, result, disk)
-            }
-            Outcome::Synced(result) => self.synced(token, result, disk),
-            Outcome::Prepared(result) => self.prepared(token, result, disk),
-            Outcome::Put(result) => self.put(token, result, disk),
-            Outcome::Overwritten(result) => self.overwritten(token, result, disk),
-            Outcome::Unlinked(result) => self.unlinked(token, result),
-            Outcome::Populated(_) => Ok(()),
-        }
-    }
+/// What a segment waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Sync(FileId),
+    Footer,
+}
 
-    fn is_seal_sync(&self, token: u64) -> bool {
-        self.ops
-            .iter()
-            .any(|(other, purpose)| *other == token && matches!(purpose, Purpose::SealSync(_)))
-    }
+/// How far the log's writes and syncs have come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flushed {
+    pub written: u64,
+    /// Below which full segments are durable without a sync of their own.
+    pub durable: u64,
+}
 
-    pub(crate) fn take_purpose(&mut self, token: u64) -> Option<Purpose> {
-        let at = self.ops.iter().position(|(other, _)| *other == token)?;
-        Some(self.ops.swap_remove(at).1)
-    }
+/// The parts of a log that seal its segments.
+pub(crate) struct Sealer<'a> {
+    pub fixed: &'a Fixed,
+    pub sealing: &'a mut Sealing,
+    pub segments: &'a mut Segments,
+    pub operations: &'a mut Operations,
+    pub discards: &'a mut Discards,
+    pub health: &'a mut Health,
+    pub disk: &'a mut dyn Disk,
+    pub flushed: Flushed,
+    /// Sequence of the log's next record.
+    pub next_sequence: u64,
+    pub now_ms: u64,
+}
 
-    /// When the log next needs a turn although nothing happens.
+impl Sealing {
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        let retry = match self.spare {
-            // A drain prepares nothing.
-            Spare::Failed { retry_ms, .. } if self.drain == Drain::No => Some(retry_ms),
-            _ => None,
-        };
-        let seal = (self.seal_retry_ms > 0).then_some(self.seal_retry_ms);
-        // What waits for a block of the arena hears nothing when there is one.
-        let rolls = self.rolling.due && matches!(self.spare, Spare::Ready { .. });
-        let busy = self.refused == Some(AppendError::Busy) || rolls;
-        let busy = busy && self.drain == Drain::No;
-        let refused = busy.then_some(self.now.monotonic_ms + REFUSED_MS);
-        let retention = self.retention_deadline_ms();
-        let mark = self.flush.mark_due_ms;
-        let commit = self.commit_deadline_ms();
-        [retry, seal, refused, retention, mark, commit]
-            .into_iter()
-            .flatten()
-            .min()
+        (self.retry_ms > 0).then_some(self.retry_ms)
     }
 
-    fn prepare_ahead(&mut self, disk: &mut dyn Disk) {
-        let due = match self.spare {
-            Spare::None => true,
-            Spare::Failed { retry_ms, .. } => self.now.monotonic_ms >= retry_ms,
-            Spare::Preparing { .. } | Spare::Unnamed { .. } | Spare::Ready { .. } => false,
-        };
-        if !due || self.drain != Drain::No {
-            return;
+    /// Whether footers are to be written now; they are tried at once then.
+    fn is_due(&mut self, now_ms: u64) -> bool {
+        let due = now_ms >= self.retry_ms;
+        if due {
+            self.retry_ms = 0;
         }
-        let base = match self.segments.back() {
-            Some(active) if active.stage == Stage::Active => {
-                if !self.nears_end(active) && !self.rolling.due {
-                    return;
-                }
-                active.limit()
-            }
-            _ if self.spare_wanted || self.rolling.due => self.head,
-            _ => return,
-        };
-        self.spare = Spare::Preparing { base };
-        let path = self.segment_path(base).to_path_buf();
-        let token = self.token(Purpose::Prepare);
-        disk.prepare(token, path, self.parts.options.segment_bytes);
+        due
     }
+}
 
-    /// Whether the active segment is used enough to make the next one: by a block, which gives it the most time; but not
-    /// at each start of a log that goes on in a half empty segment and takes little.
-    fn nears_end(&self, active: &Segment) -> bool {
-        let used = self.head >= active.base + BLOCK_BYTES;
-        let used_now = self.head >= self.opened_at + BLOCK_BYTES;
-        used && (used_now || active.limit() - self.head < active.bytes / 2)
-    }
-
-    fn prepared(
-        &mut self,
-        token: u64,
-        result: io::Result<Opened>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        self.take_purpose(token);
-        let Spare::Preparing { base } = self.spare else {
-            if let Ok(unwanted) = result {
-                disk.close(unwanted.file);
-            }
-            return Ok(());
-        };
-        match result {
-            Ok(opened) => {
-                self.streaks.worked(Attempt::Prepare);
-                // From here on it waits for its name.
-                self.forget_need();
-                self.spare = Spare::Unnamed { base, opened };
-                self.want_commit();
-            }
-            Err(error) => {
-                let no_space = matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                );
-                if no_space {
-                    // Who needs the segment is told of the full disk, also while the next attempt is under way.
-                    self.forget_need();
-                }
-                self.spare = Spare::Failed {
-                    retry_ms: self.now.monotonic_ms + RETRY_MS,
-                    no_space,
-                };
-                self.fail(Attempt::Prepare, error)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes since when the next segment is needed, and tells when it is under way for too long.
-    fn look_at_need(&mut self) {
-        if !self.segment_needed {
-            return;
-        }
-        let now_ms = self.now.monotonic_ms;
-        self.needed_since_ms.get_or_insert(now_ms);
-        let under_way = matches!(self.spare, Spare::Preparing { .. } | Spare::Unnamed { .. });
-        if under_way && self.is_starving() && !self.streaks.fails(Attempt::Prepare) {
-            let late = io::ErrorKind::TimedOut.into();
-            self.streaks.failed(Attempt::Prepare, late);
-        }
-    }
-
-    pub(crate) fn forget_need(&mut self) {
-        self.segment_needed = false;
-        self.needed_since_ms = None;
-    }
-
-    /// Notes that something failed which is tried again; not so where the store has vanished.
-    pub(crate) fn fail(&mut self, attempt: Attempt, error: io::Error) -> Result<(), Poisoned> {
-        if has_vanished(&error) {
-            return Err(self.poison(attempt.in_no_directory(), error));
-        }
-        self.streaks.failed(attempt, error);
-        Ok(())
-    }
-
+impl Sealer<'_> {
     /// Starts the sync or the footer of segments that are full and flushed.
-    fn seal_full(&mut self, disk: &mut dyn Disk) {
-        let footers = self.now.monotonic_ms >= self.seal_retry_ms;
-        if footers {
-            self.seal_retry_ms = 0;
-        }
-        for at in 0..self.segments.len() {
-            let segment = &self.segments[at];
-            let number = segment.number;
-            if segment.stage != Stage::Full {
-                continue;
-            }
-            if self.is_durable(segment) {
-                if footers {
-                    self.put_footer(number, disk);
+    pub(crate) fn start(&mut self) {
+        let footers = self.sealing.is_due(self.now_ms);
+        let end = self.segments.next_number();
+        let oldest = self.segments.oldest().map_or(end, |oldest| oldest.number);
+        for number in oldest..end {
+            match self.step(number) {
+                Step::Footer if footers => self.put_footer(number),
+                Step::Sync(file) => {
+                    self.segments.begin_sealing(number);
+                    let token = self.operations.begin(Purpose::SealSync(number));
+                    self.disk.sync(token, file);
                 }
-            } else if self.durability() == Durability::Written
-                && self.flush.written >= segment.limit()
-                && let Some(file) = segment.writing
-            {
-                self.segments[at].stage = Stage::Sealing;
-                let token = self.token(Purpose::SealSync(number));
-                disk.sync(token, file);
+                Step::Nothing | Step::Footer => {}
             }
         }
     }
 
-    /// Whether all of a full segment is durable: by the log's syncs, or by one of its own.
-    fn is_durable(&self, segment: &Segment) -> bool {
-        let by_flush = self.durability() == Durability::Synced;
-        segment.synced || by_flush && self.flush.synced >= segment.limit()
-    }
-
-    fn seal_synced(
-        &mut self,
-        token: u64,
-        result: io::Result<()>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        let Some(Purpose::SealSync(number)) = self.take_purpose(token) else {
-            return Ok(());
+    fn step(&self, number: u32) -> Step {
+        let segment = self.segments.numbered(number);
+        let Some(segment) = segment.filter(|segment| segment.stage() == Stage::Full) else {
+            return Step::Nothing;
         };
-        if let Err(source) = result {
-            return Err(self.poison("sync", source));
+        if segment.is_durable(self.flushed.durable) {
+            return Step::Footer;
         }
-        if let Some(segment) = self.segment_mut(number) {
-            segment.synced = true;
-            segment.stage = Stage::Full;
-            self.seal_full(disk);
+        // A synced log's flush covers it in time.
+        let syncs = self.fixed.durability() == Durability::Written;
+        let written = self.flushed.written >= segment.limit();
+        match segment.writing() {
+            Some(file) if syncs && written => Step::Sync(file),
+            _ => Step::Nothing,
         }
-        Ok(())
     }
 
-    fn put_footer(&mut self, number: u32, disk: &mut dyn Disk) {
-        let next_sequence = self
-            .segment(number + 1)
-            .map_or(self.reached.sequence, |next| next.first_sequence);
-        let (log, dir_id) = (self.parts.spec.id.get(), self.parts.dir_id);
-        let Some(segment) = self.segment_mut(number) else {
+    fn put_footer(&mut self, number: u32) {
+        let next = self.segments.numbered(number + 1);
+        let next_sequence = next.map_or(self.next_sequence, |next| next.first_sequence);
+        self.segments.begin_sealing(number);
+        let Some(segment) = self.segments.numbered(number) else {
             return;
         };
-        segment.stage = Stage::Sealing;
-        let (Some(file), SegmentIndex::Live(live)) = (&segment.file, &segment.index) else {
+        let (Some(file), SegmentIndex::Live(live)) = (segment.file(), segment.index()) else {
             return;
         };
         let head = FooterHead {
-            log,
+            log: self.fixed.id().get(),
             incarnation: segment.incarnation,
             base: segment.base,
             end: file.end(),
             segment_bytes: segment.bytes,
             first_sequence: segment.first_sequence,
             next_sequence,
-            last_ms: segment.last.stamp_ms,
-            dir_id,
+            last_ms: segment.last().stamp_ms(),
+            dir_id: self.fixed.dir_id,
             sums: sums(segment),
             gaps: file.gaps.clone(),
         };
         let live = Arc::clone(live);
-        let path = self.parts.path.join(footer_name(head.base));
-        let token = self.token(Purpose::Footer(number));
-        let discarded = std::mem::take(&mut self.discarded);
+        let path = self.fixed.footer_path(head.base);
+        let token = self.operations.begin(Purpose::Footer(number));
+        let discarded = self.discards.take();
         let content = move || {
             drop(discarded);
             footer::encode(&head, &live)
         };
-        disk.put(token, path, Box::new(content));
+        self.disk.put(token, path, Box::new(content));
     }
 
-    fn put(
-        &mut self,
-        token: u64,
-        result: io::Result<Vec<u8>>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), Poisoned> {
-        match self.take_purpose(token) {
-            Some(Purpose::Footer(number)) => self.footer_put(number, result, disk),
-            Some(Purpose::Carried) => self.carried_put(result),
-            _ => Ok(()),
+    /// A segment's own sync has made it durable, or not. A failed sync is never repeated.
+    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
+        let Some(Purpose::SealSync(number)) = self.operations.end(token) else {
+            return Ok(());
+        };
+        result.map_err(|source| self.health.poison("sync", source))?;
+        if self.segments.synced(number) {
+            self.start();
         }
+        Ok(())
     }
 
-    fn footer_put(
+    /// A footer was written, or not.
+    pub(crate) fn footer_put(
         &mut self,
         number: u32,
         result: io::Result<Vec<u8>>,
-        disk: &mut dyn Disk,
     ) -> Result<(), Poisoned> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it reads back otherwise");
         let footer = result.and_then(|bytes| Footer::written(bytes).ok_or_else(damaged));
-        let retry_ms = self.now.monotonic_ms + RETRY_MS;
-        let Some(segment) = self.segment_mut(number) else {
-            return Ok(());
-        };
         match footer {
             Ok(footer) => {
-                let footer = SegmentIndex::Footer(footer);
-                let live = std::mem::replace(&mut segment.index, footer);
-                segment.stage = Stage::Sealed;
-                if let Some(file) = segment.writing.take() {
-                    disk.close(file);
+                if let Some((live, writing)) = self.segments.seal(number, footer) {
+                    writing.into_iter().for_each(|file| self.disk.close(file));
+                    self.discards.index(live);
                 }
-                self.discarded.push(Discarded::Index { _index: live });
-                self.streaks.worked(Attempt::Footer);
-                self.look_at_retention_now();
+                self.health.worked(Attempt::Footer);
                 Ok(())
             }
             Err(error) => {
-                segment.stage = Stage::Full;
-                self.seal_retry_ms = retry_ms;
-                self.fail(Attempt::Footer, error)
+                self.segments.not_sealed(number);
+                self.sealing.retry_ms = self.now_ms + RETRY_MS;
+                self.health.fail(Attempt::Footer, error)
             }
         }
-    }
-
-    pub(crate) fn begin_drain(&mut self) {
-        if self.drain == Drain::No {
-            self.drain = if self.on_disk() {
-                Drain::Flushing
-            } else {
-                Drain::Done
-            };
-        }
-    }
-
-    fn drain_on(&mut self) {
-        let flushed = self.flush.flight.is_none() && self.flush.synced >= self.head;
-        let full = self.segments.iter().filter(|s| s.stage == Stage::Full);
-        let durable = full.into_iter().all(|segment| self.is_durable(segment));
-        if !flushed || !durable || !self.ops.is_empty() {
-            return;
-        }
-        match self.drain {
-            Drain::Flushing => {
-                self.drain = Drain::Marked;
-                if self.reached.sequence > self.flush.marked {
-                    self.flush.marked = self.reached.sequence;
-                    self.mark(self.head, self.reached);
-                }
-            }
-            Drain::Marked => {
-                self.drain = Drain::Closing;
-                self.want_commit();
-            }
-            Drain::No | Drain::Closing | Drain::Done => {}
-        }
-    }
-
-    /// Records that are not known to be durable.
-    pub(crate) fn undurable(&self) -> u64 {
-        let open = self.segments.iter().find(|s| !self.is_durable(s));
-        let sealed_to = open.map_or(self.reached.sequence, |open| open.first_sequence);
-        let durable_to = sealed_to.max(self.flush.synced_reached.sequence);
-        self.reached.sequence.saturating_sub(durable_to)
-    }
-
-    /// The files of a segment.
-    pub(crate) fn files_of(&self, segment: &Segment) -> [PathBuf; 2] {
-        [
-            self.segment_path(segment.base).to_path_buf(),
-            self.parts.path.join(footer_name(segment.base)),
-        ]
     }
 }
 
 fn sums(segment: &Segment) -> Vec<BlockSum> {
     let blocks = 0..segment.bytes.div_ceil(BLOCK_BYTES);
-    let file = segment.file.as_ref();
+    let file = segment.file();
     blocks
         .map(|block| {
             file.map_or(BlockSum::default(), |f| {
@@ -403,4 +188,151 @@ fn sums(segment: &Segment) -> Vec<BlockSum> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Completion, Outcome};
+    use crate::index::TopicIndex;
+    use crate::memory_disk::{Fault, MemoryDisk, Step as Call};
+    use crate::segment::SegmentFile;
+    use crate::segments::{Beginning, Entry};
+
+    /// A log with a full segment that holds a record, and one that takes appends.
+    struct Rig {
+        fixed: Fixed,
+        sealing: Sealing,
+        segments: Segments,
+        operations: Operations,
+        discards: Discards,
+        health: Health,
+        disk: MemoryDisk,
+    }
+
+    impl Rig {
+        fn new(durability: Durability) -> Self {
+            let fixed = Fixed::example(durability);
+            let mut rig = Self {
+                sealing: Sealing::default(),
+                segments: Segments::default(),
+                operations: Operations::new(0),
+                discards: Discards::default(),
+                health: Health::new(fixed.id()),
+                disk: MemoryDisk::new(),
+                fixed,
+            };
+            let mut index = TopicIndex::default();
+            let topic = index.find_or_add(1, "a");
+            for base in [0, BLOCK_BYTES] {
+                let path = rig.fixed.segment_path(base);
+                rig.disk.prepare(0, path.to_path_buf(), BLOCK_BYTES);
+                let Outcome::Prepared(Ok(opened)) = rig.end().outcome else {
+                    panic!("a disk in memory has room");
+                };
+                let file = SegmentFile::new(base, path, opened.map, Vec::new());
+                let beginning = Beginning {
+                    base,
+                    incarnation: 1,
+                    sequence: base / BLOCK_BYTES,
+                    last_ms: 0,
+                };
+                rig.segments.begin(beginning, Some((file, opened.file)));
+                let entry = Entry {
+                    offset: base / BLOCK_BYTES,
+                    position: base + 64,
+                    size: 80,
+                    count: 1,
+                    stamp_ms: 5,
+                };
+                rig.segments.enter(index.topic_mut(topic), entry);
+            }
+            rig
+        }
+
+        fn end(&mut self) -> Completion {
+            let mut done = Vec::new();
+            self.disk.wait().expect("something is in flight");
+            self.disk.reap(&mut done);
+            done.pop().expect("it has ended")
+        }
+
+        fn sealer(&mut self, written: u64, durable: u64, now_ms: u64) -> Sealer<'_> {
+            Sealer {
+                fixed: &self.fixed,
+                sealing: &mut self.sealing,
+                segments: &mut self.segments,
+                operations: &mut self.operations,
+                discards: &mut self.discards,
+                health: &mut self.health,
+                disk: &mut self.disk,
+                flushed: Flushed { written, durable },
+                next_sequence: 2,
+                now_ms,
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_segment_of_a_written_log_is_synced_once_it_is_written_and_gets_its_footer_then() {
+        let mut rig = Rig::new(Durability::Written);
+        rig.sealer(BLOCK_BYTES - 8, 0, 1).start();
+        assert!(rig.operations.is_empty(), "its last bytes are not written");
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        let sync = rig.end();
+        assert!(rig.operations.is_seal_sync(sync.token));
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).synced(sync.token, Ok(()));
+        result.expect("it is durable");
+        let Outcome::Put(bytes) = rig.end().outcome else {
+            panic!("a footer is written");
+        };
+        let (_, head) = Footer::open(bytes.as_ref().expect("it is written").clone())
+            .expect("it is a whole footer");
+        assert_eq!(
+            (head.base, head.first_sequence, head.next_sequence),
+            (0, 0, 1)
+        );
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).footer_put(0, bytes);
+        result.expect("it is as it was meant to be");
+        assert!(rig.segments.is_sealed(0) && !rig.segments.is_sealed(1));
+    }
+
+    #[test]
+    fn a_synced_log_waits_for_its_own_flush_and_a_footer_that_fails_for_a_second() {
+        let mut rig = Rig::new(Durability::Synced);
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES - 8, 1).start();
+        assert!(rig.operations.is_empty());
+        rig.disk.fail_next(Call::Put, Fault::Error(libc::EIO));
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, 1).start();
+        let put = rig.end();
+        let Outcome::Put(result) = put.outcome else {
+            panic!("a footer is written");
+        };
+        assert_eq!(rig.operations.end(put.token), Some(Purpose::Footer(0)));
+        let result = rig
+            .sealer(BLOCK_BYTES, BLOCK_BYTES, 1)
+            .footer_put(0, result);
+        result.expect("it is tried again");
+        assert!(rig.health.fails(Attempt::Footer));
+        assert_eq!(rig.sealing.deadline_ms(), Some(1 + RETRY_MS));
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, RETRY_MS).start();
+        assert!(rig.operations.is_empty(), "it is not time yet");
+        rig.sealer(BLOCK_BYTES, BLOCK_BYTES, 1 + RETRY_MS).start();
+        assert!(!rig.operations.is_empty() && rig.sealing.deadline_ms().is_none());
+    }
+
+    #[test]
+    fn bytes_that_come_back_changed_are_no_footer_and_a_failed_sync_ends_the_log() {
+        let mut rig = Rig::new(Durability::Written);
+        rig.sealer(BLOCK_BYTES, 0, 1).start();
+        let sync = rig.end();
+        let failed = Err(io::Error::from_raw_os_error(libc::EIO));
+        let result = rig.sealer(BLOCK_BYTES, 0, 1).synced(sync.token, failed);
+        assert!(result.is_err() && rig.health.is_poisoned());
+        let mut rig = Rig::new(Durability::Synced);
+        let result = rig.sealer(0, 0, 1).footer_put(0, Ok(vec![0; 512]));
+        result.expect("it is tried again");
+        assert!(!rig.segments.is_sealed(0) && rig.health.fails(Attempt::Footer));
+    }
 }

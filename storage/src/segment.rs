@@ -1,4 +1,4 @@
-//! A segment: its file, what readers share of it, and its index.
+//! A segment's file, and what all shards share of it.
 
 use std::io;
 use std::path::Path;
@@ -11,13 +11,10 @@ use oyez_protocol::header::FrameHead;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
 
-use crate::age::Written;
-use crate::disk::{FileId, Map};
-use crate::footer::{BlockSum, Footer};
+use crate::disk::Map;
+use crate::footer::BlockSum;
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, block_start};
-use crate::index::LiveIndex;
 use crate::place::Gap;
-use crate::table::PackedPlace;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Marks a block of which nothing is served in [`BlockState::warm_until`].
@@ -201,96 +198,4 @@ pub(crate) fn is_lost(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|number| lost.contains(&number))
-}
-
-/// How far a segment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Appends go there.
-    Active,
-    /// Full; its last bytes are not durable yet.
-    Full,
-    /// Its sync or its footer is being written.
-    Sealing,
-    /// Its footer is durable.
-    Sealed,
-}
-
-/// The index of a segment.
-#[derive(Debug)]
-pub(crate) enum SegmentIndex {
-    /// In memory while the segment is written.
-    Live(Arc<LiveIndex>),
-    /// In the footer.
-    Footer(Footer),
-}
-
-impl SegmentIndex {
-    pub(crate) fn places(&self, slot: u32) -> usize {
-        match self {
-            Self::Live(live) => live.places(slot),
-            Self::Footer(footer) => footer.places(slot),
-        }
-    }
-
-    pub(crate) fn place(&self, slot: u32, number: usize) -> PackedPlace {
-        match self {
-            Self::Live(live) => live.place(slot, number),
-            Self::Footer(footer) => footer.place(slot, number),
-        }
-    }
-
-    /// Bytes of a topic's records in the segment.
-    pub(crate) fn bytes(&self, slot: u32) -> u64 {
-        match self {
-            Self::Live(live) => live.bytes(slot),
-            Self::Footer(footer) => footer.topic(slot).bytes,
-        }
-    }
-
-    /// How many of a topic's places, from the first, satisfy `holds`; they must be a prefix.
-    pub(crate) fn prefix(&self, slot: u32, holds: impl Fn(PackedPlace) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.places(slot));
-        while low < high {
-            let middle = low.midpoint(high);
-            if holds(self.place(slot, middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
-}
-
-/// A segment as its log sees it. A memory log has one for each block, without a file.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    /// Dense within this run of the store.
-    pub number: u32,
-    pub base: u64,
-    pub bytes: u64,
-    pub incarnation: u32,
-    pub first_sequence: u64,
-    pub index: SegmentIndex,
-    pub file: Option<Arc<SegmentFile>>,
-    /// Open for writing until sealed.
-    pub writing: Option<FileId>,
-    pub stage: Stage,
-    /// A sync of its own has made it durable.
-    pub synced: bool,
-    /// When its first record was written. Not known of a segment that was found sealed.
-    pub first: Option<Written>,
-    /// When its last record was written; while it has none, the last one before it.
-    pub last: Written,
-}
-
-impl Segment {
-    pub(crate) fn limit(&self) -> u64 {
-        self.base + self.bytes
-    }
-
-    pub(crate) fn place_position(&self, place: PackedPlace) -> u64 {
-        self.base + place.at()
-    }
 }

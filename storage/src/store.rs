@@ -15,7 +15,7 @@ use crate::dir::DataDir;
 use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
 use crate::format::BLOCK_BYTES;
-use crate::log::{Drain, Log};
+use crate::log::Log;
 use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
@@ -24,8 +24,9 @@ use crate::place::{
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
+use crate::streaks::Streaks;
 use crate::sys::arena::ArenaPool;
-use crate::trouble::{Attempt, Streaks};
+use crate::trouble::Attempt;
 
 /// How soon a submission that the kernel has not taken in full is tried again.
 const SUBMIT_RETRY_MS: u64 = 1;
@@ -162,7 +163,7 @@ impl Store {
         self.streaks.tell(None, progress);
         let distrusted_until_ms = self.wall_clock.distrusted_until_ms();
         for log in &mut self.logs {
-            log.rolling.distrusted_until_ms = distrusted_until_ms;
+            log.distrust_wall_clock(distrusted_until_ms);
             log.turn(now, &mut *self.disk, progress);
         }
         failed.map_or(Ok(()), Err)
@@ -197,13 +198,7 @@ impl Store {
         let Some(log) = self.logs.get_mut(slot) else {
             return Ok(());
         };
-        let syncs = log.flush.stats.syncs;
-        let result = log.complete(completion, &mut *self.disk);
-        if log.flush.stats.syncs > syncs {
-            let took_us = now.monotonic_us.saturating_sub(log.flight_since_us);
-            progress.syncs_us.push(took_us);
-        }
-        result
+        log.complete(completion, now, &mut *self.disk, progress)
     }
 
     /// Hands everything queued to the kernel. Once per turn. What the kernel does not take at the moment is kept, and
@@ -245,7 +240,7 @@ impl Store {
     /// If the log is not one of this store's.
     #[must_use]
     pub fn reader(&self, log: LogId) -> LogReader {
-        LogReader::new(Arc::clone(&self.own(log).shared))
+        LogReader::new(Arc::clone(self.own(log).shared()))
     }
 
     /// The place below which everything may be delivered and acknowledged.
@@ -254,7 +249,7 @@ impl Store {
     /// If the log is not one of this store's.
     #[must_use]
     pub fn visible(&self, log: LogId) -> Position {
-        Position::new(self.own(log).shared.visible())
+        Position::new(self.own(log).shared().visible())
     }
 
     /// Where a subscription to a topic starts.
@@ -263,7 +258,8 @@ impl Store {
     /// If the log is not one of this store's.
     #[must_use]
     pub fn locate(&self, log: LogId, topic: &str, start: StartAt, walked: Position) -> Located {
-        self.own(log).locate(topic, start, walked.get())
+        let own = self.own(log);
+        own.lookup().locate(topic, start, walked.get())
     }
 
     /// Appends the places of a topic's visible records to `out`: from the one that holds `from` on, at most `max`.
@@ -271,7 +267,7 @@ impl Store {
     /// # Panics
     /// If the log is not one of this store's.
     pub fn places(&self, log: LogId, topic: &str, from: Offset, max: usize, out: &mut Vec<Place>) {
-        self.own(log).places(topic, from, max, out);
+        self.own(log).lookup().places(topic, from, max, out);
     }
 
     /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`]. However many
@@ -344,18 +340,18 @@ impl Store {
             && self
                 .logs
                 .iter()
-                .all(|log| log.drain == Drain::Done || log.poisoned)
+                .all(|log| log.is_drained() || log.is_poisoned())
     }
 
     /// The logs that a drain has not closed, and what of them is not durable.
     #[must_use]
     pub fn undrained(&self) -> Vec<Undrained> {
-        let open = |log: &&Log| log.on_disk() && log.drain != Drain::Done;
+        let open = |log: &&Log| log.on_disk() && !log.is_drained();
         self.logs
             .iter()
             .filter(open)
             .map(|log| Undrained {
-                log: log.log_id(),
+                log: log.id(),
                 records: log.undurable(),
             })
             .collect()
@@ -370,7 +366,7 @@ impl Store {
     /// How many things fail now that are tried again.
     #[must_use]
     pub fn failing(&self) -> usize {
-        let logs = self.logs.iter().map(|log| log.streaks.failing());
+        let logs = self.logs.iter().map(|log| log.failing());
         logs.sum::<usize>() + self.streaks.failing()
     }
 
@@ -383,18 +379,7 @@ impl Store {
             ..StoreStats::default()
         };
         for log in &self.logs {
-            let flush = &log.flush.stats;
-            stats.writes += flush.writes;
-            stats.bytes_written += flush.bytes;
-            stats.syncs += flush.syncs;
-            stats.records_synced += flush.records_synced;
-            stats.records_appended += log.records_appended;
-            stats.arena_blocks_used += log.tail.len() as u64;
-            stats.topics += log.index.len() as u64;
-            if log.on_disk() {
-                stats.segments += log.segments.len() as u64;
-                stats.segment_bytes += log.segments.iter().map(|s| s.bytes).sum::<u64>();
-            }
+            log.add_to(&mut stats);
         }
         stats
     }

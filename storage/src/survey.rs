@@ -3,91 +3,32 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use oyez_protocol::checksum::crc32c;
 
-use crate::disk::{Disk, Map, read_file};
+use crate::disk::{Disk, read_file};
 use crate::error::OpenError;
+use crate::findings::{Aside, Blank, OnDisk, Part, Sealed, Survey};
 use crate::footer::{FOOTER_BYTES_MAX, Footer, FooterHead};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
+use crate::frames::{Names, Owner};
 use crate::listing::Listing;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
 use crate::place::Gap;
-use crate::recovery::{Assembler, Kept, Scanned, cut_block};
-use crate::scan::{Names, Owner, scan_block, used_bytes};
+use crate::recovery::{Assembler, Scanned, cut_block};
+use crate::scan::{scan_block, used_bytes};
 use crate::state::{
     CARRIED, CARRIED_BYTES_MAX, Carried, Floor, STATE, STATE_BYTES_MAX, STATE_COPY, State,
 };
+use crate::strays::Strays;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// What is read at once where a larger range cannot be read.
 const PIECE: usize = 4096;
-
-/// A segment with its footer.
-pub(crate) struct Sealed {
-    pub path: Arc<Path>,
-    pub map: Arc<Map>,
-    pub footer: Footer,
-    pub head: FooterHead,
-}
-
-pub(crate) enum OnDisk {
-    Sealed(Sealed),
-    Scanned(Scanned),
-}
-
-/// A segment that goes into the log.
-pub(crate) enum Part {
-    Sealed(Sealed),
-    Kept(Kept),
-}
-
-/// A segment that was prepared and never used.
-pub(crate) struct Blank {
-    pub base: u64,
-    pub bytes: u64,
-    pub path: PathBuf,
-}
-
-/// A file that is to be set aside.
-pub(crate) struct Aside {
-    pub path: PathBuf,
-    pub why: &'static str,
-}
-
-/// What was found, put together.
-pub(crate) struct Survey {
-    pub state: Option<State>,
-    /// Something is damaged or missing in a way that hides what is lost.
-    pub damaged: bool,
-    pub carried: Option<Bytes>,
-    pub topics: Carried,
-    pub parts: Vec<Part>,
-    pub blanks: Vec<Blank>,
-    /// Files that mean nothing: unfinished ones, what retention or an interrupted recovery left.
-    pub rubbish: Vec<PathBuf>,
-    pub asides: Vec<Aside>,
-    /// Files that were set aside before and are still there.
-    pub set_aside: Vec<PathBuf>,
-    /// What is nobody's business here.
-    pub foreign: Vec<PathBuf>,
-    pub assembler: Assembler,
-    /// Records with a smaller sequence are known to be durable.
-    pub proven: u64,
-    pub scanned_bytes: u64,
-    /// Position after every segment that was used or may have been.
-    pub limit: u64,
-    /// The run of the machine; 0 if it cannot be told and the log does not depend on it.
-    pub boot_id: u128,
-    /// The latest incarnation among the segments that go into the log.
-    pub newest: u32,
-    /// Segments among the rubbish: copies that an interrupted recovery left.
-    pub copies_removed: u64,
-}
 
 /// Looks into a log's directory.
 pub(crate) struct Surveyor<'a> {
@@ -101,12 +42,12 @@ pub(crate) struct Surveyor<'a> {
 }
 
 impl Surveyor<'_> {
-    pub(crate) fn io(&self, name: &str) -> impl FnOnce(io::Error) -> OpenError + use<> {
+    fn io(&self, name: &str) -> impl FnOnce(io::Error) -> OpenError + use<> {
         let path = self.path.join(name);
         |source| OpenError::Io { path, source }
     }
 
-    pub(crate) fn owner(&self) -> Owner {
+    fn owner(&self) -> Owner {
         Owner {
             log: self.log,
             dir_id: self.dir_id,
@@ -127,7 +68,13 @@ impl Surveyor<'_> {
                 false => survey.set_aside(path, "it was being made and is not empty"),
             }
         }
-        self.put_in_place(&mut listing)?;
+        let owner = self.owner();
+        Strays {
+            disk: &mut *self.disk,
+            path: self.path,
+            owner,
+        }
+        .put_in_place(&mut listing);
         let floor = survey.floor();
         let segments = self.segments(&listing, floor, &mut survey)?;
         self.lone_footers(&listing, &mut survey);

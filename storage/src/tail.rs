@@ -1,37 +1,25 @@
-//! The tail of a log: the blocks that are not on disk yet, and the way from a full block into the next one.
-//!
-//! Room is made before anything is appended, and refused as a whole: a refused append leaves the tail as it was.
+//! The tail of a log: the blocks that are not on disk yet, the one that takes appends, and how far the records reach.
+//! Frames are put one after the other; where the next block and the next segment come from is `room`'s concern.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use oyez_protocol::checksum::crc32c;
+use oyez_protocol::checksum::{crc32c, crc32c_append};
+use oyez_protocol::record::{Record, Stamp, stamp};
+use oyez_protocol::{LogId, Offset, Sequence};
 
-use crate::age::Written;
 use crate::disk::Block;
-use crate::error::AppendError;
 use crate::footer::BlockSum;
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark,
     encode_pad,
 };
-use crate::index::LiveIndex;
-use crate::log::{Drain, Log, Spare};
-use crate::segment::{Segment, SegmentFile, SegmentIndex, Stage};
 use crate::sys::arena::BlockWriter;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// How long appends that need the next segment wait for it, whether it cannot be made or is not made. A publisher is to
-/// have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
-const NEEDED_MAX_MS: u64 = 3_000;
-
-/// A block of the tail.
-#[derive(Debug)]
-pub(crate) struct TailBlock {
-    pub base: u64,
-    pub block: Arc<Block>,
-    /// Set when nothing more comes into it.
-    pub closed: Option<Reached>,
-}
+/// Bytes of a stamped record that its chain link covers: the header checksum.
+const CHAINED: Range<usize> = 20..24;
 
 /// How far the records reach at some position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,9 +30,140 @@ pub(crate) struct Reached {
     pub chain: u32,
 }
 
-impl Log {
+/// A block of the tail.
+#[derive(Debug)]
+pub(crate) struct TailBlock {
+    base: u64,
+    block: Arc<Block>,
+    /// Set when nothing more comes into it.
+    closed: Option<Reached>,
+}
+
+impl TailBlock {
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) fn block(&self) -> &Arc<Block> {
+        &self.block
+    }
+
+    /// Checksum of what is in it.
+    pub(crate) fn sum(&self) -> BlockSum {
+        let bytes = self.block.bytes(0..self.block.committed());
+        BlockSum {
+            crc: crc32c(bytes),
+            bytes: u32::try_from(bytes.len()).expect("a block is 2 MiB"),
+        }
+    }
+
+    /// Where a position at or after the block's base lies within it.
+    pub(crate) fn place(&self, position: u64) -> usize {
+        let place = position.saturating_sub(self.base);
+        usize::try_from(place).expect("a place within a block")
+    }
+}
+
+/// Bytes that are not written yet, within one block.
+pub(crate) struct Unwritten<'a> {
+    pub block: &'a TailBlock,
+    pub range: Range<usize>,
+    /// Everything below is written with them.
+    pub covers: u64,
+    pub reached: Reached,
+}
+
+/// Where a record was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub sequence: u64,
+    pub position: u64,
+    /// Position after it.
+    pub end: u64,
+}
+
+/// Whose frames the tail takes: what block headers say of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub log: LogId,
+    pub dir_id: u64,
+}
+
+/// The tail of a log.
+pub(crate) struct Tail {
+    owner: Owner,
+    incarnation: u32,
+    blocks: VecDeque<TailBlock>,
+    /// The block that a memory log dropped last; readers may still hold it.
+    given_up: Weak<Block>,
+    writer: Option<BlockWriter>,
+    /// Position that the next frame gets; a segment's border when there is no writer.
+    head: u64,
+    reached: Reached,
+    /// Position after the last record; marks do not count.
+    records_end: u64,
+    records_appended: u64,
+}
+
+impl Tail {
+    pub(crate) fn new(owner: Owner, blocks: usize) -> Self {
+        Self {
+            owner,
+            incarnation: 0,
+            blocks: VecDeque::with_capacity(blocks),
+            given_up: Weak::new(),
+            writer: None,
+            head: 0,
+            reached: Reached::default(),
+            records_end: 0,
+            records_appended: 0,
+        }
+    }
+
+    /// Goes on at a position, behind records that were there before.
+    pub(crate) fn go_on(&mut self, head: u64, reached: Reached) {
+        self.head = head;
+        self.records_end = head;
+        self.reached = reached;
+    }
+
+    pub(crate) fn set_incarnation(&mut self, incarnation: u32) {
+        self.incarnation = incarnation;
+    }
+
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    #[inline]
+    pub(crate) fn reached(&self) -> Reached {
+        self.reached
+    }
+
+    pub(crate) fn records_end(&self) -> u64 {
+        self.records_end
+    }
+
+    pub(crate) fn records_appended(&self) -> u64 {
+        self.records_appended
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Oldest first.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &TailBlock> {
+        self.blocks.iter()
+    }
+
     /// Whether the open block takes a frame and still has no rest that is too small for a pad.
-    fn fits(&self, size: usize) -> bool {
+    #[inline]
+    pub(crate) fn fits(&self, size: usize) -> bool {
         let Some(writer) = &self.writer else {
             return false;
         };
@@ -52,245 +171,97 @@ impl Log {
         left == size || left >= size + PAD_HEADER_SIZE
     }
 
-    pub(crate) fn make_room(&mut self, size: usize) -> Result<(), AppendError> {
-        if self.fits(size) {
-            return Ok(());
-        }
-        let base = self.next_block_base();
-        let border = self.is_border(base);
-        if border && let Err(refusal) = self.next_segment() {
-            self.segment_needed = true;
-            return Err(refusal);
-        }
-        let writer = self.take_block().ok_or(AppendError::Busy)?;
-        self.close_block();
-        if border {
-            self.open_segment(base);
-        }
-        self.open_block(writer);
-        Ok(())
-    }
-
-    /// Whether [`Log::make_room`] would succeed for any record, so that refused publishers may come back.
-    pub(crate) fn would_accept(&self) -> bool {
-        if self.poisoned || self.drain != Drain::No {
-            return false;
-        }
-        if self.fits(self.parts.options.limits.record_size_max as usize) {
-            return true;
-        }
-        let border = self.is_border(self.next_block_base());
-        if !self.on_disk() {
-            // A memory log gives up its oldest block rather than wait.
-            return self.parts.pool.free_blocks() > 0 || self.may_give_up();
-        }
-        let segment = !border || self.next_segment().is_ok();
-        segment && self.tail.len() < self.blocks_max() && self.parts.pool.free_blocks() > 0
-    }
-
-    /// Whether those that were refused may come back: for records to be taken, or to hear why they are not.
-    pub(crate) fn would_answer(&self) -> bool {
-        match self.refused {
-            None => false,
-            Some(AppendError::Busy) => {
-                let refusal = self.next_segment().err();
-                let is_known = refusal.is_some_and(|refusal| refusal != AppendError::Busy);
-                self.would_accept() || is_known && self.is_border(self.next_block_base())
-            }
-            Some(_) => self.would_accept(),
-        }
-    }
-
-    /// Whether a block at `base` would be the first of a segment.
-    fn is_border(&self, base: u64) -> bool {
-        self.segments
-            .back()
-            .is_none_or(|segment| base >= segment.limit() || segment.stage != Stage::Active)
-    }
-
-    /// Whether the next segment was needed for too long.
-    pub(crate) fn is_starving(&self) -> bool {
-        let now_ms = self.now.monotonic_ms;
-        let since_ms = self.needed_since_ms.unwrap_or(now_ms);
-        now_ms.saturating_sub(since_ms) >= NEEDED_MAX_MS
-    }
-
-    /// Whether the next segment is at hand; if not, what an append that needs it is told.
-    fn next_segment(&self) -> Result<(), AppendError> {
-        match &self.spare {
-            _ if !self.on_disk() => Ok(()),
-            Spare::Ready { .. } => Ok(()),
-            Spare::Failed { no_space: true, .. } => Err(AppendError::DiskFull),
-            _ if self.is_starving() => Err(AppendError::NoSegment),
-            Spare::None
-            | Spare::Preparing { .. }
-            | Spare::Unnamed { .. }
-            | Spare::Failed { .. } => Err(AppendError::Busy),
-        }
-    }
-
-    fn next_block_base(&self) -> u64 {
-        match self.tail.back() {
+    pub(crate) fn next_block_base(&self) -> u64 {
+        match self.blocks.back() {
             Some(last) if self.writer.is_some() => last.base + BLOCK_BYTES,
             _ => self.head,
         }
     }
 
-    fn blocks_max(&self) -> usize {
-        if self.on_disk() {
-            self.parts.options.tail_blocks
-        } else {
-            self.parts.options.memory_blocks
-        }
-    }
-
-    fn take_block(&mut self) -> Option<BlockWriter> {
-        if self.on_disk() {
-            return (self.tail.len() < self.blocks_max())
-                .then(|| self.parts.pool.take())
-                .flatten();
-        }
-        while self.tail.len() >= self.blocks_max() {
-            self.drop_oldest_block();
-        }
-        let taken = self.parts.pool.take();
-        // A free block only has to be touched, and one that was given up may still be read: both come without history.
-        if taken.is_some() || !self.may_give_up() || self.parts.pool.free_blocks() > 0 {
-            return taken;
-        }
-        self.drop_oldest_block();
-        self.parts.pool.take()
-    }
-
-    /// Whether a memory log may give up a block for lack of another: not its last one, and one at a time.
-    fn may_give_up(&self) -> bool {
-        self.tail.len() >= 2 && self.given_up.strong_count() == 0
-    }
-
-    /// A memory log forgets its oldest block, which is also a segment of it.
-    fn drop_oldest_block(&mut self) {
-        let oldest = self.tail.pop_front();
-        self.segments.pop_front();
-        let start = self.tail.front().map_or(self.head, |block| block.base);
-        self.shared.set_start(start);
-        // Whoever does not find the block any more finds the start moved.
-        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
-        self.publish();
-    }
-
-    fn close_block(&mut self) {
-        let Some(mut writer) = self.writer.take() else {
-            return;
+    /// Stamps a record for which there is room, and copies it once.
+    #[inline]
+    pub(crate) fn append(&mut self, record: &Record<'_>, offset: u64, stamp_ms: u64) -> Placed {
+        let writer = self.writer.as_mut().expect("there is room in it");
+        let sequence = self.reached.sequence;
+        let stamped = Stamp {
+            offset: Offset::new(offset),
+            sequence: Sequence::new(sequence),
+            log: self.owner.log,
+            timestamp_ms: stamp_ms,
+            incarnation: (self.incarnation & 0xffff) as u16,
         };
+        let chain = &mut self.reached.chain;
+        writer.append(record.bytes().len(), |out| {
+            out.copy_from_slice(record.bytes());
+            stamp(out, &stamped);
+            *chain = crc32c_append(*chain, &out[CHAINED]);
+        });
+        self.reached.sequence += 1;
+        self.records_appended += 1;
+        let position = self.head;
+        self.head += u64::from(record.size());
+        self.records_end = self.head;
+        Placed {
+            sequence,
+            position,
+            end: self.head,
+        }
+    }
+
+    /// Appends a sync mark if the open block has room; without room the next mark does.
+    pub(crate) fn mark(&mut self, position: u64, covered: Reached) {
+        if !self.fits(SYNC_MARK_SIZE) {
+            return;
+        }
+        let mark = SyncMark {
+            chain: covered.chain,
+            sequence: covered.sequence,
+            position,
+            incarnation: self.incarnation,
+        };
+        let writer = self.writer.as_mut().expect("there is room in it");
+        writer.append(SYNC_MARK_SIZE, |out| mark.encode(out));
+        self.head += SYNC_MARK_SIZE as u64;
+    }
+
+    /// Ends the open block, with a pad unless it is exactly full, and gives it.
+    pub(crate) fn close_block(&mut self) -> Option<&TailBlock> {
+        let mut writer = self.writer.take()?;
         let left = BLOCK - writer.block().committed();
         if left > 0 {
             writer.append(PAD_HEADER_SIZE, |out| encode_pad(left, out));
         }
-        let last = self
-            .tail
-            .back_mut()
-            .expect("the writer's block is the last");
+        let last = self.blocks.back_mut();
+        let last = last.expect("the writer's block is the last");
         last.closed = Some(self.reached);
         self.head = last.base + BLOCK_BYTES;
-        let file = self
-            .segments
-            .back()
-            .and_then(|segment| segment.file.as_ref());
-        if let Some(file) = file {
-            let bytes = last.block.bytes(0..last.block.committed());
-            let sum = BlockSum {
-                crc: crc32c(bytes),
-                bytes: u32::try_from(bytes.len()).expect("a block is 2 MiB"),
-            };
-            file.set_sum(last.base, sum);
-        }
-        if !self.on_disk() {
-            self.set_visible(self.head);
-        }
+        Some(last)
     }
 
-    /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
-    /// begin it with, everything stays as it is.
-    pub(crate) fn roll(&mut self) -> bool {
-        if !matches!(self.spare, Spare::Ready { .. }) {
-            return false;
-        }
-        let Some(writer) = self.take_block() else {
-            return false;
-        };
-        self.close_block();
-        if let Some(active) = self.segments.back().filter(|s| s.stage == Stage::Active) {
-            if let Some(file) = &active.file {
-                file.set_end(self.head);
-            }
-            self.head = active.limit();
-        }
-        self.open_segment(self.head);
-        self.open_block(writer);
-        true
+    /// Leaves everything up to a position unused.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        self.head = position;
     }
 
-    /// Makes the spare segment the active one. A memory log makes a segment of one block.
-    fn open_segment(&mut self, base: u64) {
-        if let Some(segment) = self.segments.back_mut()
-            && segment.stage == Stage::Active
-        {
-            segment.stage = Stage::Full;
-        }
-        let spare = std::mem::replace(&mut self.spare, Spare::None);
-        let (file, writing, bytes) = match spare {
-            Spare::Ready { base: at, opened } if self.on_disk() => {
-                debug_assert_eq!(at, base);
-                let path = self.segment_path(base);
-                let file = SegmentFile::new(base, path, opened.map, Vec::new());
-                let bytes = file.bytes;
-                (Some(Arc::new(file)), Some(opened.file), bytes)
-            }
-            _ => (None, None, BLOCK_BYTES),
-        };
-        let segment = Segment {
-            number: self.next_number,
-            base,
-            bytes,
-            incarnation: self.incarnation,
-            first_sequence: self.reached.sequence,
-            index: SegmentIndex::Live(Arc::new(LiveIndex::default())),
-            file,
-            writing,
-            stage: Stage::Active,
-            synced: false,
-            first: None,
-            last: Written::stamped(self.last_ms),
-        };
-        self.push_segment(segment);
-    }
-
-    pub(crate) fn push_segment(&mut self, segment: Segment) {
-        self.next_number = segment.number + 1;
-        if self.segments.is_empty() {
-            self.shared.set_start(segment.base);
-        }
-        self.segments.push_back(segment);
-    }
-
-    fn open_block(&mut self, mut writer: BlockWriter) {
+    /// Goes on in a fresh block, which begins with its header. `last_ms` is the timestamp of the record before.
+    pub(crate) fn open_block(&mut self, mut writer: BlockWriter, last_ms: u64) {
         let header = BlockHeader {
-            log: self.parts.spec.id.get(),
+            log: self.owner.log.get(),
             incarnation: self.incarnation,
             chain: self.reached.chain,
             number: self.head / BLOCK_BYTES,
             first_sequence: self.reached.sequence,
-            timestamp_ms: self.last_ms,
-            dir_id: self.parts.dir_id,
+            timestamp_ms: last_ms,
+            dir_id: self.owner.dir_id,
         };
         writer.append(BLOCK_HEADER_SIZE, |out| header.encode(out));
         self.adopt_block(writer, self.head);
         self.head += BLOCK_HEADER_SIZE as u64;
-        self.publish();
     }
 
+    /// Goes on in a block that holds frames already.
     pub(crate) fn adopt_block(&mut self, writer: BlockWriter, base: u64) {
-        self.tail.push_back(TailBlock {
+        self.blocks.push_back(TailBlock {
             base,
             block: Arc::clone(writer.block()),
             closed: None,
@@ -298,19 +269,56 @@ impl Log {
         self.writer = Some(writer);
     }
 
-    /// Appends a sync mark if the open block has room; without room the next mark does.
-    pub(crate) fn mark(&mut self, position: u64, synced: Reached) {
-        if !self.fits(SYNC_MARK_SIZE) {
-            return;
+    /// Whether a memory log may give up a block for lack of another: not its last one, and one at a time.
+    pub(crate) fn may_give_up(&self) -> bool {
+        self.blocks.len() >= 2 && self.given_up.strong_count() == 0
+    }
+
+    /// Gives up the oldest block. Gives where the tail begins without it.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        let oldest = self.blocks.pop_front();
+        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
+        self.blocks.front().map_or(self.head, |block| block.base)
+    }
+
+    /// The first block with bytes that are not written, and which of its bytes.
+    pub(crate) fn unwritten(&self, written: u64) -> Option<Unwritten<'_>> {
+        if written >= self.head {
+            return None;
         }
-        let mark = SyncMark {
-            chain: synced.chain,
-            sequence: synced.sequence,
-            position,
-            incarnation: self.incarnation,
+        let number = self
+            .blocks
+            .partition_point(|block| block.base + BLOCK_BYTES <= written);
+        let block = self.blocks.get(number)?;
+        let range = block.place(written)..block.block.committed();
+        let covers = match block.closed {
+            // A block that is not its segment's last one may still be the last one used.
+            Some(_) => match self.blocks.get(number + 1) {
+                Some(next) => next.base,
+                None => block.base + BLOCK_BYTES,
+            },
+            None => block.base + range.end as u64,
         };
-        let writer = self.writer.as_mut().expect("there is room in it");
-        writer.append(SYNC_MARK_SIZE, |out| mark.encode(out));
-        self.head += SYNC_MARK_SIZE as u64;
+        let reached = block.closed.unwrap_or(self.reached);
+        (!range.is_empty()).then_some(Unwritten {
+            block,
+            range,
+            covers,
+            reached,
+        })
+    }
+
+    /// Lets blocks go that are full and below `safe`, but for so many. Tells whether any went.
+    pub(crate) fn retire(&mut self, safe: u64, keep: usize) -> bool {
+        let flushed = self
+            .blocks
+            .iter()
+            .take_while(|block| block.closed.is_some() && block.base + BLOCK_BYTES <= safe)
+            .count();
+        let retires = flushed > keep;
+        if retires {
+            self.blocks.drain(..flushed - keep);
+        }
+        retires
     }
 }

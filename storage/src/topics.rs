@@ -14,14 +14,14 @@ impl Store {
     /// How many topics there are at this moment.
     #[must_use]
     pub fn topic_counts(&self) -> TopicCounts {
-        TopicCounts(self.logs.iter().map(|log| log.index.len()).collect())
+        TopicCounts(self.logs.iter().map(|log| log.index().len()).collect())
     }
 
     /// Orders topics that were there when they were counted, as far as `budget` goes, which is lessened by what it cost:
     /// about one for each topic. Tells whether [`Store::topic_page`] has all of them.
     pub fn order_topics(&mut self, counted: &TopicCounts, budget: &mut usize) -> bool {
         let mut logs = self.logs.iter_mut().zip(&counted.0);
-        logs.all(|(log, end)| log.index.order(*end, budget))
+        logs.all(|(log, end)| log.index_mut().order(*end, budget))
     }
 
     /// Topics of all logs with names greater than `after`, in order, at most `max`, and fewer when they lie in many
@@ -42,7 +42,7 @@ impl Store {
     /// Tells of every topic its name and what it survives, in no order.
     pub fn each_topic(&self, mut tell: impl FnMut(&str, Durability)) {
         for log in &self.logs {
-            let topics = log.index.topics().iter();
+            let topics = log.index().topics().iter();
             topics.for_each(|topic| tell(&topic.name, log.durability()));
         }
     }
@@ -51,13 +51,13 @@ impl Store {
         let one_more = max.saturating_add(1);
         let logs = self.logs.iter_mut();
         let mut ids: Vec<VecDeque<u32>> = logs
-            .map(|log| log.index.after(after, one_more).into())
+            .map(|log| log.index_mut().after(after, one_more).into())
             .collect();
         let mut page = TopicPage::default();
         loop {
             let logs = self.logs.iter().zip(&mut ids);
             let heads = logs.filter_map(|(log, ids)| {
-                let name = &log.index.topic(*ids.front()?).name;
+                let name = &log.index().topic(*ids.front()?).name;
                 Some((name, log, ids))
             });
             let Some((name, log, ids)) = heads.min_by_key(|(name, ..)| *name) else {
@@ -71,7 +71,7 @@ impl Store {
                 return page;
             }
             if let Some(id) = ids.pop_front() {
-                let (topic, looked) = log.topic_info(id);
+                let (topic, looked) = log.lookup().topic_info(id);
                 looks = looks.saturating_sub(looked);
                 page.topics.push(topic);
             }

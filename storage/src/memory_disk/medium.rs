@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::fault::{Call, Fault, Step};
 use super::memory::{Memory, SECTOR, error};
-use super::{Call, Fault, Step};
 use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
 use crate::names::aside;
 use crate::scan::used_bytes;

@@ -1,0 +1,87 @@
+//! The end of a log, in steps: everything is flushed, a last mark says so, and the state names the log as closed.
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Drain {
+    #[default]
+    No,
+    /// Flushing, then the final mark.
+    Flushing,
+    /// The final mark is in; flushing it.
+    Marked,
+    /// The state file is being written.
+    Closing,
+    Done,
+}
+
+/// What a drain does when all before it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Mark,
+    Close,
+}
+
+impl Drain {
+    /// Begins it, unless it has begun. A memory log has nothing to do.
+    pub(crate) fn begin(&mut self, on_disk: bool) {
+        if *self == Self::No {
+            *self = if on_disk { Self::Flushing } else { Self::Done };
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_begun(self) -> bool {
+        self != Self::No
+    }
+
+    pub(crate) fn is_closing(self) -> bool {
+        self == Self::Closing
+    }
+
+    pub(crate) fn is_done(self) -> bool {
+        self == Self::Done
+    }
+
+    /// Everything is durable and nothing in flight: what is next?
+    pub(crate) fn advance(&mut self) -> Option<Step> {
+        let (next, step) = match self {
+            Self::Flushing => (Self::Marked, Step::Mark),
+            Self::Marked => (Self::Closing, Step::Close),
+            Self::No | Self::Closing | Self::Done => return None,
+        };
+        *self = next;
+        Some(step)
+    }
+
+    /// The state was written, or cannot be.
+    pub(crate) fn end(&mut self) {
+        *self = Self::Done;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_marks_then_closes_and_a_memory_log_is_done_at_once() {
+        let mut drain = Drain::default();
+        assert_eq!(drain.advance(), None, "it has not begun");
+        drain.begin(true);
+        assert_eq!(drain.advance(), Some(Step::Mark));
+        drain.begin(true);
+        assert_eq!(
+            drain.advance(),
+            Some(Step::Close),
+            "it does not begin again"
+        );
+        assert!(drain.is_closing());
+        assert_eq!(drain.advance(), None);
+        drain.end();
+        drain.begin(true);
+        assert!(drain.is_done());
+        let mut memory = Drain::default();
+        memory.begin(false);
+        assert!(memory.is_done());
+    }
+}

@@ -1,0 +1,314 @@
+//! Reading single frames of a block, believing nothing: each record proves itself, and what was read before says which
+//! ones may come.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use oyez_protocol::header::{FrameHead, kind};
+use oyez_protocol::limits::{Limits, RECORD_SIZE_MIN};
+use oyez_protocol::record::Record;
+
+use crate::format::{
+    BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark, is_pad,
+    u16_at,
+};
+
+/// Where a record keeps the low half of its incarnation.
+const RECORD_INCARNATION: usize = 46;
+
+/// A sound record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub position: u64,
+    pub sequence: u64,
+    /// Offset of its first message.
+    pub offset: u64,
+    pub timestamp_ms: u64,
+    pub size: u32,
+    /// Number of its topic among the segment's [`Names`].
+    pub topic: u32,
+    pub count: u16,
+}
+
+impl Found {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + u64::from(self.size)
+    }
+}
+
+/// The topics of a segment, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub list: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.list.len()).expect("a segment has fewer topics than 2^32");
+        let name: Arc<str> = Arc::from(name);
+        self.list.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+}
+
+/// Whose blocks are scanned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub log: u16,
+    pub dir_id: u64,
+}
+
+impl Owner {
+    pub(crate) fn owns(&self, header: &BlockHeader) -> bool {
+        header.log == self.log && header.dir_id == self.dir_id
+    }
+
+    /// Position that a block says it has, if it is the owner's.
+    pub(crate) fn position_of(&self, bytes: &[u8]) -> Option<u64> {
+        let header = BlockHeader::decode(bytes).filter(|header| self.owns(header))?;
+        Some(header.position())
+    }
+}
+
+/// A frame that can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Frame {
+    Record(Found),
+    /// A record whose header is sound and whose body is not: what follows it can still be found.
+    Body {
+        size: usize,
+        sequence: u64,
+    },
+    Mark(SyncMark),
+    Pad,
+}
+
+impl Frame {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Record(found) => found.size as usize,
+            Self::Body { size, .. } => *size,
+            Self::Mark(_) => SYNC_MARK_SIZE,
+            Self::Pad => PAD_HEADER_SIZE,
+        }
+    }
+
+    pub(crate) fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Record(found) => Some(found.sequence),
+            Self::Body { sequence, .. } => Some(*sequence),
+            Self::Mark(_) | Self::Pad => None,
+        }
+    }
+}
+
+/// The frames of a block, and what of it is known so far.
+pub(crate) struct Frames<'a> {
+    bytes: &'a [u8],
+    /// Bytes before the trailing zeroes.
+    used: usize,
+    base: u64,
+    owner: Owner,
+    names: &'a mut Names,
+    /// Sequence of the record behind the last one that was read, once known.
+    next: Option<u64>,
+    /// How many records may have been passed over since, and how many surely were.
+    passed: Range<u64>,
+    /// Incarnation of what was read: all of it from a header or a mark.
+    incarnation: Option<u32>,
+    /// Its low half, which records tell as well.
+    low: Option<u16>,
+}
+
+impl<'a> Frames<'a> {
+    /// The first `used` bytes of a block at `base`, whose header is `header` if that is sound.
+    pub(crate) fn new(
+        (bytes, used): (&'a [u8], usize),
+        base: u64,
+        (owner, header): (Owner, Option<&BlockHeader>),
+        names: &'a mut Names,
+    ) -> Self {
+        Self {
+            bytes,
+            used,
+            base,
+            owner,
+            names,
+            next: header.map(|header| header.first_sequence),
+            passed: 0..0,
+            incarnation: header.map(|header| header.incarnation),
+            low: header.map(|header| header.incarnation as u16),
+        }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(crate) fn incarnation(&self) -> Option<u32> {
+        self.incarnation
+    }
+
+    pub(crate) fn low(&self) -> Option<u16> {
+        self.low
+    }
+
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// What a frame at a place says that it is.
+    pub(crate) fn kind_at(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at + 4).copied()
+    }
+
+    /// Learns from a frame that was taken.
+    pub(crate) fn learn(&mut self, at: usize, frame: Frame) {
+        match frame {
+            Frame::Record(found) => {
+                let low = || u16_at(self.bytes, at + RECORD_INCARNATION);
+                self.low = Some(self.low.unwrap_or_else(low));
+                self.expect(found.sequence + 1);
+            }
+            Frame::Body { sequence, .. } => self.expect(sequence + 1),
+            Frame::Mark(mark) => {
+                self.low = Some(mark.incarnation as u16);
+                self.incarnation = Some(mark.incarnation);
+            }
+            Frame::Pad => {}
+        }
+    }
+
+    /// Goes on behind bytes in which nothing was found.
+    pub(crate) fn pass(&mut self, from: usize, to: usize) {
+        self.passed = self.passed_until(from, to);
+    }
+
+    fn expect(&mut self, next: u64) {
+        self.next = Some(next);
+        self.passed = 0..0;
+    }
+
+    /// How many records were passed over if the scan goes on behind a hole: none if it may have been frames other than
+    /// records, else at least one, and no more than the smallest of them fill it.
+    pub(crate) fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
+        let most = (to - from) as u64 / u64::from(RECORD_SIZE_MIN);
+        let least = u64::from(!lost_none(from, to));
+        self.passed.start + least..self.passed.end + most.max(least)
+    }
+
+    /// Whether a record may come next.
+    fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
+        self.next.is_none_or(|next| {
+            let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
+            range.contains(&sequence)
+        })
+    }
+
+    /// The frame at a place right behind the one before.
+    pub(crate) fn frame(&mut self, at: usize) -> Option<Frame> {
+        match FrameHead::parse(&self.bytes[at..])?.ok()?.kind {
+            kind::RECORD => {
+                let passed = self.passed.clone();
+                self.record_at(at, &passed)
+            }
+            kind::SYNC_MARK => self.mark(at).map(Frame::Mark),
+            kind::PAD => self.pad(at),
+            _ => None,
+        }
+    }
+
+    /// A whole record at a place whose body may be checked for so many bytes, which are lessened; or `None`.
+    pub(crate) fn candidate(
+        &mut self,
+        at: usize,
+        passed: &Range<u64>,
+        budget: &mut usize,
+    ) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size as usize;
+        self.own_record(rest.get(..size)?)?;
+        // Checking the body costs the same whether it is found right or not.
+        *budget = budget.checked_sub(size)?;
+        let frame = self.record_at(at, passed);
+        frame.filter(|frame| matches!(frame, Frame::Record(_)))
+    }
+
+    /// Whether a record that was found at a place can still be one of the block's, with what was read since.
+    pub(crate) fn still_fits(&self, at: usize, found: &Found, passed: &Range<u64>) -> bool {
+        let frame = &self.bytes[at..at + found.size as usize];
+        self.own_record(frame).is_some() && self.may_come(found.sequence, passed)
+    }
+
+    /// A record of this log and incarnation with a sound header.
+    fn own_record<'b>(&self, frame: &'b [u8]) -> Option<Record<'b>> {
+        let record = Record::trusted(frame)?;
+        let ours = record.check_header().is_ok()
+            && record.log().get() == self.owner.log
+            && self.low.is_none_or(|low| low == record.incarnation());
+        ours.then_some(record)
+    }
+
+    fn found(&mut self, at: usize, record: &Record<'_>) -> Found {
+        Found {
+            position: self.base + at as u64,
+            sequence: record.sequence().get(),
+            offset: record.offset().get(),
+            timestamp_ms: record.timestamp_ms(),
+            size: record.size(),
+            topic: self.names.number(record.topic()),
+            count: record.count(),
+        }
+    }
+
+    pub(crate) fn mark(&self, at: usize) -> Option<SyncMark> {
+        let mark = SyncMark::decode(&self.bytes[at..])?;
+        let ours = match self.incarnation {
+            Some(incarnation) => incarnation == mark.incarnation,
+            None => self.low.is_none_or(|low| low == mark.incarnation as u16),
+        };
+        (ours && mark.position <= self.base + at as u64).then_some(mark)
+    }
+
+    /// A pad spans the rest of its block, which there may be less of.
+    pub(crate) fn pad(&self, at: usize) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size;
+        let spans = (at as u64 + u64::from(size)) == BLOCK_BYTES;
+        let ends = self.used <= at + PAD_HEADER_SIZE;
+        (spans && ends && is_pad(rest)).then_some(Frame::Pad)
+    }
+
+    /// A record with a sound header that may come, whole or not.
+    pub(crate) fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
+        let rest = &self.bytes[at..];
+        let size = FrameHead::parse(rest)?.ok()?.size as usize;
+        let record = self.own_record(rest.get(..size)?)?;
+        let sequence = record.sequence().get();
+        if !self.may_come(sequence, passed) {
+            return None;
+        }
+        Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
+            Frame::Record(self.found(at, &record))
+        } else {
+            Frame::Body { size, sequence }
+        })
+    }
+}
+
+/// Whether the bytes between may be frames other than records: a mark, a block header, or both. A record that hides
+/// another one in its payload is longer than either.
+fn lost_none(from: usize, to: usize) -> bool {
+    let marks = [
+        SYNC_MARK_SIZE,
+        BLOCK_HEADER_SIZE,
+        BLOCK_HEADER_SIZE + SYNC_MARK_SIZE,
+    ];
+    to - from == marks[0] || from == 0 && marks.contains(&to)
+}

@@ -1,0 +1,114 @@
+//! What a test is told of a disk in memory, and what it lets go wrong.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::disk::WriteSync;
+
+/// A call, in the order in which they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A write was handed over.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// Bytes.
+        len: usize,
+        /// What it is to make durable.
+        sync: WriteSync,
+    },
+    /// A write has completed with so many bytes.
+    Written {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// Bytes.
+        len: usize,
+    },
+    /// A sync has started: it covers the writes completed before.
+    SyncStarted {
+        /// The file.
+        path: PathBuf,
+        /// The bytes that it covers; `None` is all.
+        range: Option<Range<u64>>,
+    },
+    /// A sync has completed.
+    Synced {
+        /// The file.
+        path: PathBuf,
+        /// The bytes that it covers; `None` is all.
+        range: Option<Range<u64>>,
+    },
+    /// A segment was prepared.
+    Prepared {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file was replaced.
+    Put {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file was written over in place.
+    Overwritten {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file got another name.
+    Renamed {
+        /// The name it had.
+        from: PathBuf,
+        /// The name it has.
+        to: PathBuf,
+    },
+    /// Two files changed names.
+    Exchanged {
+        /// One.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
+    },
+    /// A file was removed.
+    Unlinked {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Which operation a [`Fault`] meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A write.
+    Write,
+    /// A sync.
+    Sync,
+    /// A new segment.
+    Prepare,
+    /// A replaced file.
+    Put,
+    /// A file that is written over.
+    Overwrite,
+    /// A new name for a file, or two files that change names.
+    Rename,
+    /// Removed files.
+    Unlink,
+    /// A populate.
+    Populate,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operation fails with this error number.
+    Error(i32),
+    /// A write stops after so many bytes.
+    Short(usize),
+    /// The sync of the next write that the file is to be synced after runs before the write, and ends first. The disk
+    /// notices, and says `ECANCELED`.
+    Severed,
+    /// The same, and the disk does not notice: it says that all is well.
+    Overtaken,
+}

@@ -1,0 +1,56 @@
+//! Making the next segment: started when `supply` says so, and named by the next commit of the state.
+
+use std::io;
+
+use crate::commit::Commits;
+use crate::disk::{Disk, Opened};
+use crate::error::Poisoned;
+use crate::fixed::Fixed;
+use crate::health::Health;
+use crate::operations::{Operations, Purpose};
+use crate::segments::Segments;
+use crate::supply::{Prepared, Supply};
+use crate::trouble::Attempt;
+
+/// The parts of a log that make its next segment.
+pub(crate) struct Preparer<'a> {
+    pub fixed: &'a Fixed,
+    pub supply: &'a mut Supply,
+    pub segments: &'a Segments,
+    pub commits: &'a mut Commits,
+    pub operations: &'a mut Operations,
+    pub health: &'a mut Health,
+    pub disk: &'a mut dyn Disk,
+    /// Where the log's next frame goes.
+    pub head: u64,
+    pub now_ms: u64,
+}
+
+impl Preparer<'_> {
+    /// Starts it if it is due. `rolls` says that the log is to go on in another segment at once.
+    pub(crate) fn start(&mut self, rolls: bool) {
+        let newest = self.segments.newest();
+        let due = self.supply.due(newest, self.head, rolls, self.now_ms);
+        if let Some(base) = due {
+            self.supply.begin(base);
+            let path = self.fixed.segment_path(base).to_path_buf();
+            let token = self.operations.begin(Purpose::Prepare);
+            self.disk
+                .prepare(token, path, self.fixed.options.segment_bytes);
+        }
+    }
+
+    /// A segment was made, or not.
+    pub(crate) fn ended(&mut self, token: u64, result: io::Result<Opened>) -> Result<(), Poisoned> {
+        self.operations.end(token);
+        match self.supply.prepared(result, self.now_ms) {
+            Prepared::Made => {
+                self.health.worked(Attempt::Prepare);
+                self.commits.want();
+            }
+            Prepared::Failed(error) => self.health.fail(Attempt::Prepare, error)?,
+            Prepared::Unwanted(file) => file.into_iter().for_each(|file| self.disk.close(file)),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! Room for the next record: the way from a full block into the next one, and from a full segment into the one that was
+//! prepared.
+//!
+//! Room is made before anything is appended, and refused as a whole: a refused append leaves the log as it was.
+
+use crate::error::AppendError;
+use crate::fixed::Fixed;
+use crate::segment::SegmentFile;
+use crate::segments::{Beginning, Segments};
+use crate::shown::Shown;
+use crate::supply::Supply;
+use crate::sys::arena::BlockWriter;
+use crate::tail::Tail;
+
+/// The parts of a log that make room.
+pub(crate) struct Room<'a> {
+    pub fixed: &'a Fixed,
+    pub tail: &'a mut Tail,
+    pub segments: &'a mut Segments,
+    pub supply: &'a mut Supply,
+    pub shown: &'a mut Shown,
+    /// Timestamp of the newest record.
+    pub last_ms: u64,
+    pub now_ms: u64,
+}
+
+impl Room<'_> {
+    /// Makes room for a frame that the open block does not take.
+    pub(crate) fn make(&mut self) -> Result<(), AppendError> {
+        let base = self.tail.next_block_base();
+        let border = self.segments.is_border(base);
+        if border && let Some(refusal) = self.refusal() {
+            self.supply.need();
+            return Err(refusal);
+        }
+        let writer = self.take_block().ok_or(AppendError::Busy)?;
+        self.close_block();
+        if border {
+            self.begin_segment(base);
+        }
+        self.open_block(writer);
+        Ok(())
+    }
+
+    /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
+    /// begin it with, everything stays as it is.
+    pub(crate) fn roll(&mut self) -> bool {
+        if !self.supply.is_ready() {
+            return false;
+        }
+        let Some(writer) = self.take_block() else {
+            return false;
+        };
+        self.close_block();
+        let base = self.segments.leave(self.tail.head());
+        self.tail.skip_to(base);
+        self.begin_segment(base);
+        self.open_block(writer);
+        true
+    }
+
+    /// Whether a record of any size would find room, so that refused publishers may come back.
+    pub(crate) fn is_there(&self) -> bool {
+        let options = &self.fixed.options;
+        if self.tail.fits(options.limits.record_size_max as usize) {
+            return true;
+        }
+        let free = self.shown.pool().free_blocks() > 0;
+        if !self.fixed.on_disk() {
+            // A memory log gives up its oldest block rather than wait.
+            return free || self.tail.may_give_up();
+        }
+        let segment = !self.needs_segment() || self.refusal().is_none();
+        segment && self.tail.len() < self.fixed.blocks_max() && free
+    }
+
+    /// Whether publishers that were told to wait would now hear why there is no room.
+    pub(crate) fn knows_why_not(&self) -> bool {
+        let refusal = self.refusal();
+        refusal.is_some_and(|refusal| refusal != AppendError::Busy) && self.needs_segment()
+    }
+
+    fn needs_segment(&self) -> bool {
+        self.segments.is_border(self.tail.next_block_base())
+    }
+
+    fn refusal(&self) -> Option<AppendError> {
+        let of_disk = self.fixed.on_disk();
+        of_disk.then(|| self.supply.refusal(self.now_ms)).flatten()
+    }
+
+    fn take_block(&mut self) -> Option<BlockWriter> {
+        let blocks_max = self.fixed.blocks_max();
+        if self.fixed.on_disk() {
+            return (self.tail.len() < blocks_max)
+                .then(|| self.shown.pool().take())
+                .flatten();
+        }
+        while self.tail.len() >= blocks_max {
+            self.drop_oldest_block();
+        }
+        let taken = self.shown.pool().take();
+        // A free block only has to be touched, and one that was given up may still be read: both come without history.
+        if taken.is_some() || !self.tail.may_give_up() || self.shown.pool().free_blocks() > 0 {
+            return taken;
+        }
+        self.drop_oldest_block();
+        self.shown.pool().take()
+    }
+
+    /// A memory log forgets its oldest block, which is also a segment of it.
+    fn drop_oldest_block(&mut self) {
+        let start = self.tail.give_up();
+        self.segments.drop_oldest();
+        // Whoever does not find the block any more finds the start moved.
+        self.shown.set_start(start);
+        self.shown.publish(self.tail, self.segments);
+    }
+
+    fn close_block(&mut self) {
+        let Some(closed) = self.tail.close_block() else {
+            return;
+        };
+        if let Some(file) = self.segments.newest().and_then(|newest| newest.file()) {
+            file.set_sum(closed.base(), closed.sum());
+        }
+        if !self.fixed.on_disk() {
+            self.shown.set_visible(self.tail.head());
+        }
+    }
+
+    /// Makes the spare segment the active one. A memory log makes a segment of one block.
+    fn begin_segment(&mut self, base: u64) {
+        let spare = self.supply.take(base).map(|opened| {
+            let path = self.fixed.segment_path(base);
+            let file = SegmentFile::new(base, path, opened.map, Vec::new());
+            (file, opened.file)
+        });
+        if self.segments.is_empty() {
+            self.shown.set_start(base);
+        }
+        let beginning = Beginning {
+            base,
+            incarnation: self.tail.incarnation(),
+            sequence: self.tail.reached().sequence,
+            last_ms: self.last_ms,
+        };
+        self.segments.begin(beginning, spare);
+    }
+
+    fn open_block(&mut self, writer: BlockWriter) {
+        self.tail.open_block(writer, self.last_ms);
+        self.shown.publish(self.tail, self.segments);
+    }
+}

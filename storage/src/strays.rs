@@ -1,0 +1,165 @@
+//! Segments that stand under the name of another one, as after a restore that mixed them up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE};
+use crate::frames::Owner;
+use crate::listing::Listing;
+use crate::names::segment_name;
+
+/// Finds strays in a log's directory.
+pub(crate) struct Strays<'a> {
+    pub disk: &'a mut dyn Disk,
+    pub path: &'a Path,
+    pub owner: Owner,
+}
+
+impl Strays<'_> {
+    /// Gives segments that stand under the name of another one their own names back, as after a restore that mixed them
+    /// up. Where the file system cannot, or where the right file is there already, they stay: they are unreadable then.
+    pub(crate) fn put_in_place(mut self, listing: &mut Listing) {
+        let mut places = BTreeMap::new();
+        for (&base, &bytes) in &listing.segments {
+            places.insert(base, self.place(base, bytes));
+        }
+        let astray = |places: &BTreeMap<u64, Option<u64>>| {
+            let mut stray = places.iter();
+            stray.find_map(|(&at, &place)| {
+                let place = place.filter(|place| *place != at)?;
+                let taken = places
+                    .get(&place)
+                    .is_some_and(|there| *there == Some(place));
+                (!taken).then_some((at, place))
+            })
+        };
+        while let Some((at, place)) = astray(&places) {
+            if !self.change_names(at, place, places.contains_key(&place)) {
+                // Not tried again; it counts as in place, and its blocks as another's.
+                places.insert(at, None);
+                continue;
+            }
+            let bytes = listing.segments.remove(&at).unwrap_or(0);
+            let (other, other_bytes) = (places.remove(&place), listing.segments.remove(&place));
+            places.remove(&at);
+            places.insert(place, Some(place));
+            listing.segments.insert(place, bytes);
+            if let Some(other) = other {
+                places.insert(at, other);
+                listing.segments.insert(at, other_bytes.unwrap_or(0));
+            }
+        }
+    }
+
+    fn change_names(&mut self, at: u64, place: u64, exchange: bool) -> bool {
+        let (from, to) = (
+            self.path.join(segment_name(at)),
+            self.path.join(segment_name(place)),
+        );
+        let changed = match exchange {
+            true => self.disk.exchange(&from, &to),
+            false => self.disk.rename(&from, &to),
+        };
+        changed.is_ok()
+    }
+
+    /// The base position that a segment's blocks say it has: its own if any says so, as a single block may have been
+    /// written to the wrong place; else what the first says that tells.
+    fn place(&mut self, base: u64, bytes: u64) -> Option<u64> {
+        let path = self.path.join(segment_name(base));
+        let mut first = None;
+        for at in (0..bytes).step_by(BLOCK_BYTES as usize) {
+            let mut header = [0; BLOCK_HEADER_SIZE];
+            let read = self.disk.read(&path, at, &mut header).unwrap_or(0);
+            let position = self.owner.position_of(&header[..read]);
+            let place = position.and_then(|position| position.checked_sub(at));
+            if place == Some(base) {
+                return place;
+            }
+            first = first.or(place);
+        }
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::BlockHeader;
+    use crate::memory_disk::MemoryDisk;
+
+    const OWNER: Owner = Owner { log: 1, dir_id: 7 };
+
+    fn put(disk: &MemoryDisk, name: u64, says: u64) {
+        let mut bytes = vec![0; BLOCK_HEADER_SIZE];
+        let header = BlockHeader {
+            log: OWNER.log,
+            incarnation: 1,
+            chain: 0,
+            number: says / BLOCK_BYTES,
+            first_sequence: 0,
+            timestamp_ms: 0,
+            dir_id: OWNER.dir_id,
+        };
+        header.encode(&mut bytes);
+        disk.replace(&Path::new("/log").join(segment_name(name)), &bytes);
+    }
+
+    /// The names in the directory afterwards, each with the base that the listing knows.
+    fn put_in_place(disk: &MemoryDisk) -> Vec<(String, bool)> {
+        let path = Path::new("/log");
+        let mut handle = disk.clone();
+        let mut listing = Listing::of(path, &handle.list(path).expect("it is there"));
+        Strays {
+            disk: &mut handle,
+            path,
+            owner: OWNER,
+        }
+        .put_in_place(&mut listing);
+        let known = |name: &str| {
+            listing
+                .segments
+                .keys()
+                .any(|base| segment_name(*base) == name)
+        };
+        let entries = handle.list(path).expect("it is there").into_iter();
+        let mut names: Vec<_> = entries
+            .map(|entry| (entry.name.clone(), known(&entry.name)))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn segments_under_each_others_names_change_them_and_one_alone_gets_its_own() {
+        let disk = MemoryDisk::new();
+        let blocks = [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 4 * BLOCK_BYTES];
+        put(&disk, blocks[0], blocks[1]);
+        put(&disk, blocks[1], blocks[0]);
+        put(&disk, blocks[2], blocks[3]);
+        let names = put_in_place(&disk);
+        let expected = [blocks[0], blocks[1], blocks[3]];
+        assert_eq!(names, expected.map(|base| (segment_name(base), true)));
+        for base in expected {
+            let path = Path::new("/log").join(segment_name(base));
+            let bytes = disk.content(&path).expect("it is there");
+            assert_eq!(OWNER.position_of(&bytes), Some(base));
+        }
+    }
+
+    #[test]
+    fn a_segment_whose_place_is_taken_rightly_stays_where_it_is() {
+        let disk = MemoryDisk::new();
+        put(&disk, 0, 0);
+        put(&disk, BLOCK_BYTES, 0);
+        let names = put_in_place(&disk);
+        assert_eq!(
+            names,
+            [0, BLOCK_BYTES].map(|base| (segment_name(base), true))
+        );
+        let path = Path::new("/log").join(segment_name(BLOCK_BYTES));
+        let bytes = disk.content(&path).expect("it is there");
+        assert_eq!(OWNER.position_of(&bytes), Some(0));
+    }
+}

@@ -1,0 +1,336 @@
+//! The segment that comes after the active one: prepared ahead of need, named by the state before it is used, and what
+//! appends are told that need it before it is there.
+
+use std::io;
+
+use crate::disk::{FileId, Opened};
+use crate::error::AppendError;
+use crate::format::BLOCK_BYTES;
+use crate::segments::{Segment, Stage};
+use crate::state::Named;
+
+/// How long until a segment that could not be made is tried again.
+const RETRY_MS: u64 = 1000;
+/// How long appends that need the next segment wait for it, whether it cannot be made or is not made. A publisher is to
+/// have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
+const NEEDED_MAX_MS: u64 = 3_000;
+
+/// How far the next segment has come.
+#[derive(Debug)]
+enum Spare {
+    None,
+    Preparing {
+        base: u64,
+    },
+    /// It is there, and the state does not name it yet: what is lost with it would pass unnoticed.
+    Unnamed {
+        base: u64,
+        opened: Opened,
+    },
+    Ready {
+        base: u64,
+        opened: Opened,
+    },
+    /// It could not be made, for want of space or for another reason.
+    Failed {
+        retry_ms: u64,
+        no_space: bool,
+    },
+}
+
+/// What became of an attempt to make the next segment.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// It is there, and waits for its name.
+    Made,
+    Failed(io::Error),
+    /// Nobody waits for it any more.
+    Unwanted(Option<FileId>),
+}
+
+/// The supply of segments.
+#[derive(Debug)]
+pub(crate) struct Supply {
+    spare: Spare,
+    /// An append needs the next segment, which is not there.
+    needed: bool,
+    /// The first turn that saw it needed.
+    needed_since_ms: Option<u64>,
+    /// A log without a segment is to have its first.
+    wanted: bool,
+    /// Where the log went on when it was opened.
+    opened_at: u64,
+}
+
+impl Supply {
+    /// A written log makes its first segment when it is first wanted.
+    pub(crate) fn new(wanted: bool, opened_at: u64) -> Self {
+        Self {
+            spare: Spare::None,
+            needed: false,
+            needed_since_ms: None,
+            wanted,
+            opened_at,
+        }
+    }
+
+    /// Notes that an append was refused: the log is to have a segment.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Notes that an append needs the segment.
+    pub(crate) fn need(&mut self) {
+        self.needed = true;
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.spare, Spare::Ready { .. })
+    }
+
+    /// What an append that needs the next segment is told if that is not at hand.
+    pub(crate) fn refusal(&self, now_ms: u64) -> Option<AppendError> {
+        match &self.spare {
+            Spare::Ready { .. } => None,
+            Spare::Failed { no_space: true, .. } => Some(AppendError::DiskFull),
+            _ if self.is_starving(now_ms) => Some(AppendError::NoSegment),
+            Spare::None
+            | Spare::Preparing { .. }
+            | Spare::Unnamed { .. }
+            | Spare::Failed { .. } => Some(AppendError::Busy),
+        }
+    }
+
+    /// Whether the segment was needed for too long.
+    fn is_starving(&self, now_ms: u64) -> bool {
+        let since_ms = self.needed_since_ms.unwrap_or(now_ms);
+        now_ms.saturating_sub(since_ms) >= NEEDED_MAX_MS
+    }
+
+    /// Notes since when the segment is needed. Tells whether it is under way for too long.
+    pub(crate) fn look_at_need(&mut self, now_ms: u64) -> bool {
+        if !self.needed {
+            return false;
+        }
+        self.needed_since_ms.get_or_insert(now_ms);
+        let under_way = matches!(self.spare, Spare::Preparing { .. } | Spare::Unnamed { .. });
+        under_way && self.is_starving(now_ms)
+    }
+
+    fn forget_need(&mut self) {
+        self.needed = false;
+        self.needed_since_ms = None;
+    }
+
+    /// Where the next segment is to begin, if it is to be made now. `rolls` says that it is wanted at once.
+    pub(crate) fn due(
+        &self,
+        newest: Option<&Segment>,
+        head: u64,
+        rolls: bool,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let due = match self.spare {
+            Spare::None => true,
+            Spare::Failed { retry_ms, .. } => now_ms >= retry_ms,
+            Spare::Preparing { .. } | Spare::Unnamed { .. } | Spare::Ready { .. } => false,
+        };
+        match newest {
+            _ if !due => None,
+            Some(active) if active.stage() == Stage::Active => {
+                (self.nears_end(active, head) || rolls).then(|| active.limit())
+            }
+            _ => (self.wanted || rolls).then_some(head),
+        }
+    }
+
+    /// Notes that a segment is being made.
+    pub(crate) fn begin(&mut self, base: u64) {
+        self.spare = Spare::Preparing { base };
+    }
+
+    /// Takes what has become of it.
+    pub(crate) fn prepared(&mut self, result: io::Result<Opened>, now_ms: u64) -> Prepared {
+        let Spare::Preparing { base } = self.spare else {
+            return Prepared::Unwanted(result.ok().map(|unwanted| unwanted.file));
+        };
+        match result {
+            Ok(opened) => {
+                // From here on it waits for its name.
+                self.forget_need();
+                self.spare = Spare::Unnamed { base, opened };
+                Prepared::Made
+            }
+            Err(error) => {
+                let no_space = matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+                if no_space {
+                    // Who needs the segment is told of the full disk, also while the next attempt is under way.
+                    self.forget_need();
+                }
+                let retry_ms = now_ms + RETRY_MS;
+                self.spare = Spare::Failed { retry_ms, no_space };
+                Prepared::Failed(error)
+            }
+        }
+    }
+
+    /// When a segment that could not be made is tried again.
+    pub(crate) fn retry_ms(&self) -> Option<u64> {
+        match self.spare {
+            Spare::Failed { retry_ms, .. } => Some(retry_ms),
+            _ => None,
+        }
+    }
+
+    /// The file that the state is to name.
+    pub(crate) fn to_name(&self) -> Named {
+        match &self.spare {
+            Spare::Unnamed { base, opened } | Spare::Ready { base, opened } => Named {
+                base: *base,
+                bytes: opened.map.len(),
+            },
+            _ => Named::default(),
+        }
+    }
+
+    /// The segment may be used once the state names it.
+    pub(crate) fn name(&mut self, named: Named) {
+        let is_named = |base| named.bytes > 0 && named.base == base;
+        self.spare = match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Unnamed { base, opened } if is_named(base) => {
+                self.forget_need();
+                Spare::Ready { base, opened }
+            }
+            other => other,
+        };
+    }
+
+    /// Gives the segment out, which is to begin at `base`.
+    pub(crate) fn take(&mut self, base: u64) -> Option<Opened> {
+        match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Ready { base: at, opened } => {
+                debug_assert_eq!(at, base);
+                Some(opened)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the active segment is used enough to make the next one: by a block, which gives it the most time; but not
+    /// at each start of a log that goes on in a half empty segment and takes little.
+    fn nears_end(&self, active: &Segment, head: u64) -> bool {
+        let used = head >= active.base + BLOCK_BYTES;
+        let used_now = head >= self.opened_at + BLOCK_BYTES;
+        used && (used_now || active.limit() - head < active.bytes / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Outcome};
+    use crate::memory_disk::MemoryDisk;
+    use crate::segments::{Beginning, Segments};
+
+    const BASE: u64 = 4 * BLOCK_BYTES;
+
+    fn opened() -> Opened {
+        let (mut disk, mut done) = (MemoryDisk::new(), Vec::new());
+        disk.prepare(1, "/log/segment".into(), BASE);
+        disk.wait().expect("a disk in memory");
+        disk.reap(&mut done);
+        match done.pop().map(|completion| completion.outcome) {
+            Some(Outcome::Prepared(Ok(opened))) => opened,
+            other => panic!("a segment is made: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_segment_is_given_out_once_the_state_names_it_and_no_sooner() {
+        let mut supply = Supply::new(true, 0);
+        assert_eq!(supply.due(None, BASE, false, 1), Some(BASE));
+        supply.begin(BASE);
+        assert_eq!(supply.due(None, BASE, false, 1), None, "it is under way");
+        assert_eq!(supply.refusal(1), Some(AppendError::Busy));
+        assert!(matches!(supply.prepared(Ok(opened()), 2), Prepared::Made));
+        assert!(!supply.is_ready());
+        let named = supply.to_name();
+        assert_eq!((named.base, named.bytes), (BASE, BASE));
+        supply.name(Named { base: 0, ..named });
+        assert!(!supply.is_ready(), "another one was named");
+        supply.name(named);
+        assert!(supply.is_ready() && supply.refusal(2).is_none());
+        assert!(supply.take(BASE).is_some() && supply.take(BASE).is_none());
+        assert_eq!(supply.to_name(), Named::default());
+        let unwanted = supply.prepared(Ok(opened()), 3);
+        assert!(matches!(unwanted, Prepared::Unwanted(Some(_))));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_at_once_and_another_reason_when_the_segment_is_needed_for_too_long() {
+        let mut supply = Supply::new(true, 0);
+        supply.begin(BASE);
+        supply.need();
+        let full = io::ErrorKind::StorageFull.into();
+        assert!(matches!(
+            supply.prepared(Err(full), 10),
+            Prepared::Failed(_)
+        ));
+        assert_eq!(supply.refusal(10), Some(AppendError::DiskFull));
+        assert_eq!(supply.retry_ms(), Some(10 + RETRY_MS));
+        assert_eq!(supply.due(None, BASE, false, 9 + RETRY_MS), None);
+        assert_eq!(supply.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
+        supply.begin(BASE);
+        supply.need();
+        assert!(!supply.look_at_need(2_000));
+        let other = io::ErrorKind::PermissionDenied.into();
+        assert!(matches!(
+            supply.prepared(Err(other), 3_000),
+            Prepared::Failed(_)
+        ));
+        assert_eq!(
+            supply.refusal(1_999 + NEEDED_MAX_MS),
+            Some(AppendError::Busy)
+        );
+        assert_eq!(
+            supply.refusal(2_000 + NEEDED_MAX_MS),
+            Some(AppendError::NoSegment)
+        );
+        assert!(
+            !supply.look_at_need(2_000 + NEEDED_MAX_MS),
+            "it failed, it is not late"
+        );
+        supply.begin(BASE);
+        assert!(supply.look_at_need(2_000 + NEEDED_MAX_MS));
+    }
+
+    #[test]
+    fn the_next_segment_is_made_after_a_block_but_not_at_each_start_of_a_quiet_log() {
+        let mut segments = Segments::default();
+        segments.begin(
+            Beginning {
+                base: 0,
+                incarnation: 1,
+                sequence: 0,
+                last_ms: 0,
+            },
+            None,
+        );
+        let active = segments.newest();
+        let limit = active.map(crate::segments::Segment::limit);
+        let fresh = Supply::new(false, 0);
+        assert_eq!(fresh.due(active, BLOCK_BYTES - 8, false, 1), None);
+        assert_eq!(fresh.due(active, BLOCK_BYTES, false, 1), limit);
+        assert_eq!(
+            fresh.due(active, 8, true, 1),
+            limit,
+            "its records are too old"
+        );
+        assert_eq!(fresh.due(None, 0, false, 1), None, "nobody wants one");
+        let reopened = Supply::new(false, BLOCK_BYTES / 2);
+        assert_eq!(reopened.due(active, BLOCK_BYTES / 2 + 8, false, 1), None);
+    }
+}
