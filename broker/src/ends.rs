@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::ShardError;
-use crate::parts::shared::Phase;
+use crate::parts::phase::Phase;
 
 /// How long a shard may take to end beyond its time, before it counts as stuck in the kernel: dropping its store takes
 /// up to two seconds.

@@ -8,7 +8,7 @@ use oyez_storage::{DirError, OpenError, Poisoned};
 use thiserror::Error;
 
 use crate::config::ConfigError;
-use crate::parts::shared::Phase;
+use crate::parts::phase::Phase;
 
 /// Why the broker does not start.
 #[derive(Debug, Error)]

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
+pub use crate::parts::sending::PARTS_MAX;
 use crate::parts::sending::{Sent, lacks_bytes};
 use crate::parts::session::{RecordTail, Session};
 
-/// Most parts of a chain.
-pub const PARTS_MAX: usize = 64;
 /// A chain ends with the record that brings it to this many bytes.
 const CHAIN_BYTES: usize = 256 << 10;
 

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use oyez_protocol::Position;
 use oyez_storage::{LogReader, ReadError};
 
-use crate::parts::chain::PARTS_MAX;
 use crate::parts::session::Session;
 use crate::sys::socket;
+
+/// Most parts of a chain.
+pub const PARTS_MAX: usize = 64;
 
 /// Calls that one visit to a socket makes. Its bytes are bounded by what is sent at once, a chain; without this its calls
 /// would not be, as each may take little.

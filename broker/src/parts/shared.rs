@@ -9,20 +9,9 @@ use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
 use crate::measure::metrics::ShardMetrics;
+use crate::parts::phase::Phase;
 use crate::plan::Tables;
 use crate::sys::waker::Waker;
-
-/// Where the process stands in its life. Only ever moves on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Serving.
-    Serving = 0,
-    /// Asked to stop: nobody is accepted or read any more.
-    Stopping = 1,
-    /// A shard failed: stop at once, acknowledge nothing.
-    Failed = 2,
-}
 
 /// The part of the broker that all shards share.
 pub(crate) struct Shared {

@@ -1,11 +1,5 @@
 //! Whether what a session asks for is taken.
 
-use oyez_protocol::Frame;
-
-use crate::parts::budget::ReadBudget;
-use crate::parts::session::SessionId;
-use crate::parts::sessions::Sessions;
-
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -24,16 +18,4 @@ pub(crate) enum Until {
     Answered,
     /// Room that sessions share: in a log, in a shard's inbox, in memory.
     Room,
-}
-
-/// Takes what sessions ask for, frame by frame.
-pub(crate) trait Takes {
-    /// Takes one frame of a session, and of the budget what it costs.
-    fn take(
-        &mut self,
-        sessions: &mut Sessions,
-        budget: &mut ReadBudget,
-        id: SessionId,
-        frame: Frame<'_>,
-    ) -> Taken;
 }

@@ -14,7 +14,8 @@ use crate::parts::here::Here;
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
-use crate::parts::taken::{Taken, Takes, Until};
+use crate::parts::taken::{Taken, Until};
+use crate::parts::takes::Takes;
 use crate::parts::timers::Timers;
 use crate::turn::heartbeat::watch_frame;
 
