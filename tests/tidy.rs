@@ -32,6 +32,34 @@ const IN_CIRCLES: [(&str, usize); 5] = [
     ("client/src/bin/oyez", 0),
 ];
 
+/// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
+const ROOMS: [&[&str]; 6] = [
+    &["sys", "clock", "config", "error", "plan", "parts::phase"],
+    &["measure"],
+    &["parts"],
+    &["turn"],
+    &["lend"],
+    &["shard"],
+];
+/// Steps that import another one.
+const STEPS: [(&str, &[&str]); 6] = [
+    ("turn::flush", &["turn::catchup", "turn::wave"]),
+    ("turn::fanout", &["turn::wave"]),
+    ("turn::catchup", &["turn::wave"]),
+    // To be cut with commands and replies, and with what each step says of when it is due again.
+    (
+        "turn::dispatch",
+        &[
+            "turn::lag",
+            "turn::publish",
+            "turn::query",
+            "turn::subscribe",
+        ],
+    ),
+    ("turn::pump", &["turn::publish"]),
+    ("turn::read", &["turn::heartbeat"]),
+];
+
 struct Source {
     path: PathBuf,
     text: String,
@@ -367,4 +395,34 @@ fn nobody_imports_the_shard_but_its_thread() {
         .filter(|(file, named)| *file != "server" && named.contains(&shard));
     let importers: Vec<&String> = importers.map(|(file, _)| file).collect();
     assert_eq!(importers.len(), SHARD_IMPORTERS, "{importers:?}");
+}
+
+/// The room of a file of the broker; none for what starts and stops the shards, and for the doctor.
+fn room_of(file: &str) -> Option<usize> {
+    let is_in = |room: &&str| file == *room || file.starts_with(&format!("{room}::"));
+    ROOMS
+        .iter()
+        .position(|rooms| rooms.iter().any(|room| is_in(&room)))
+}
+
+#[test]
+fn the_rooms_of_the_broker_import_in_one_direction() {
+    let imports = imports("broker/src");
+    let mut faults = Vec::new();
+    for (file, named) in &imports {
+        let Some(room) = room_of(file) else { continue };
+        let rises = |name: &&String| room_of(name).is_none_or(|other| other > room);
+        let rising = named.iter().filter(rises);
+        faults.extend(rising.map(|name| format!("{file} imports {name}")));
+        let steps: Vec<&str> = named
+            .iter()
+            .map(String::as_str)
+            .filter(|name| file.starts_with("turn::") && name.starts_with("turn::"))
+            .collect();
+        let known = STEPS.iter().find(|(step, _)| step == file);
+        if steps != known.map_or(&[][..], |(_, known)| known) {
+            faults.push(format!("{file} imports the steps {steps:?}"));
+        }
+    }
+    none(&faults, "from the room above to the one below");
 }
