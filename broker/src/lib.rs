@@ -24,8 +24,23 @@
 //! A *shard* is a thread and all it owns; there are as many as cores, or more when the descriptor limit asks for more
 //! (`plan`). Each has a private descriptor table (`sys::fdtable`; where a sandbox refuses that, all share one), its own
 //! listener on the same port, and the logs whose number it owns. The port is claimed by one socket alone before the others
-//! join it, so that no second broker can (`sys::socket`). Nothing on the data path is locked. Shards share three kinds of things (`shared`, `inbox`):
-//! atomics that say how far a log is visible and who cares, read-only views of the logs, and bounded inboxes.
+//! join it, so that no second broker can (`sys::socket`). Nothing on the data path is locked. Shards share three kinds of
+//! things (`parts::shared`, `parts::mail`): atomics that say how far a log is visible and who cares, read-only views of
+//! the logs, and bounded inboxes.
+//!
+//! ## Rooms
+//!
+//! ```text
+//! sys, clock, config <- measure <- parts <- turn <- lend <- shard <- server
+//! ```
+//!
+//! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import one
+//! another in a circle. `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that
+//! they take), `timers`, `feeds` (topics, their windows and subscriptions, which of them have news), `logs` (the store and
+//! the readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
+//! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `turn` has one step a file: functions
+//! over the parts that they need, or over a struct that lends these and is named for what it is. `lend` hands the parts
+//! out, `shard` calls the steps in their order. Anybody ends a session with `sessions.end`; only `turn::end` closes it.
 //!
 //! ## A turn
 //!
@@ -37,41 +52,42 @@
 //! that stops early keeps a list of its own, because edge-triggered events do not tell twice. A frame that cannot be taken
 //! waits for an answer to its own session, or for room that sessions share, and is tried again only when that has come.
 //! Sessions that say little are read before those that come or go and before those that say much; their records have a
-//! lane of their own to other shards (`inbox`), and topics of few are walked before those of many. When many connections
+//! lane of their own to other shards (`mail`), and topics of few are walked before those of many. When many connections
 //! have ended, a thread gives back the memory that they held (`ebb`).
 //!
 //! ## A record's way
 //!
-//! `receive` finds the frame in the shard's one buffer, `dispatch` names it, `publish` puts it into the log of its topic
+//! `read` finds the frame in the shard's one buffer, `dispatch` names it, `publish` puts it into the log of its topic
 //! or hands it to the shard that owns that log, in a parcel with all that it has for that shard in the turn
-//! (`handover`). When the log's visible place has passed it, the publisher gets its outcome (`publish`), and every shard
+//! (`parcel`). When the log's visible place has passed it, the publisher gets its outcome (`publish`), and every shard
 //! that has a subscription in that log follows the headers of the new records (`fanout`) and notes their places in the
-//! windows of the topics concerned (`topic`). Each such topic is then walked: one `chain` is built from where the
+//! windows of the topics concerned (`feeds`). Each such topic is then walked: one `chain` is built from where the
 //! records lie and sent to every subscription that stands where it begins: small ones in batches by a ring of the
-//! shard's own (`batch`), others, or where io_uring is forbidden, one by one.
+//! shard's own (`wave`), others, or where io_uring is forbidden, one by one.
 //!
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
 //! nothing but the subscription's cursor and, if it was cut inside a record, that record's place. Full is what has said
-//! so (`send`): a send that is cut short by anything else goes on, at once or in the next turn.
+//! so (`sending`): a send that is cut short by anything else goes on, at once or in the next turn.
 //!
 //! ## A subscriber's way
 //!
 //! Where a subscription begins (`subscribe`) is known to the owner of the topic's log, and to every shard that was told
 //! once and has followed the log since, for as long as the log begins where it did. So only the first subscriber of a
 //! topic on a shard is asked about; whoever subscribes in the same breath as its hello gets both answers in one send
-//! (`hold`).
+//! (`held`).
 //!
 //! ## What it tells of itself
 //!
 //! `metrics` are counters that each shard writes alone and whoever answers a query adds up; `histogram` says how long
-//! turns take, how much of that is inside the store (`logs`: of appends, one in sixteen is timed), how long syncs take and how long records wait for them. The publish that has waited
-//! longest is a gauge, so that a stuck disk is seen while it is stuck. How far subscriptions are behind (`lag`) is
+//! turns take, how much of that is inside the store (`logs`: of appends, one in sixteen is timed), how long syncs take and
+//! how long records wait for them. The publish that has waited longest is a gauge, so that a stuck disk is seen while it is
+//! stuck. How far subscriptions are behind (`lag`) is
 //! counted only when somebody asks: a walk over all cursors, a bounded number in each turn.
 //!
 //! ## When something is wrong
 //!
-//! A bad frame ends its session with a `Goodbye` that says what and why (`close`), and nobody else notices; the client may
+//! A bad frame ends its session with a `Goodbye` that says what and why (`sessions`), and nobody else notices; the client may
 //! come back unless a checksum proves that it meant what it sent. A session that neither says nor takes anything is asked,
 //! then closed (`heartbeat`). A full disk
 //! refuses publishes and goes on delivering; so does one that makes no next segment, after some seconds. What the store

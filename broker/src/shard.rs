@@ -32,7 +32,7 @@ use crate::parts::timers::Timers;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::turn::accept::{Accepting, Listener};
-use crate::turn::drain::{self, Drain, Order, Seen};
+use crate::turn::drain::{self, Bounds, Drain, Order, Seen};
 use crate::turn::end::end_sessions;
 use crate::turn::fanout::{take_news, walk_topics};
 use crate::turn::flush::Flushing;
@@ -321,7 +321,8 @@ impl Shard {
             drained: shared.shards_drained.load(Ordering::Acquire),
             sessions: parts.sessions.len(),
         };
-        let order = self.drain.advance(&parts.here, seen);
+        let now_ms = parts.here.now.monotonic_ms;
+        let order = self.drain.advance(now_ms, Bounds::of(&parts.here), seen);
         drain::count_shard(&parts.here, order);
         match order {
             Order::StopListening => {

@@ -70,6 +70,26 @@ pub(crate) struct Seen {
     pub(crate) sessions: usize,
 }
 
+/// What a shutdown is bound by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) shards: usize,
+    /// When it was asked for.
+    pub(crate) since_ms: u64,
+    /// How long it may take.
+    pub(crate) timeout_ms: u64,
+}
+
+impl Bounds {
+    pub(crate) fn of(here: &Here) -> Self {
+        Self {
+            shards: here.shared.shards,
+            since_ms: here.shared.stopping_since_ms(),
+            timeout_ms: u64::from(here.shared.config.drain_timeout_ms),
+        }
+    }
+}
+
 /// What is to be done in a turn of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -107,18 +127,17 @@ impl Drain {
     }
 
     /// Goes on by at most one step.
-    pub(crate) fn advance(&mut self, here: &Here, seen: Seen) -> Order {
-        let now_ms = here.now.monotonic_ms;
+    pub(crate) fn advance(&mut self, now_ms: u64, bounds: Bounds, seen: Seen) -> Order {
         let is_late = |until_ms| now_ms >= until_ms;
         if self.is_begun() && self.step < Step::Leaving && is_late(self.store_until_ms) {
             self.step = Step::Leaving;
             return Order::GiveUp;
         }
         self.refuses = self.is_begun() && is_late(self.appends_until_ms);
-        let shards = here.shared.shards;
+        let shards = bounds.shards;
         let (next, order) = match self.step {
             Step::Serving => {
-                self.set_limits(here);
+                self.set_limits(bounds);
                 (Step::Deaf, Order::StopListening)
             }
             Step::Deaf if !seen.has_records => (Step::Quiet, Order::BeQuiet),
@@ -135,10 +154,10 @@ impl Drain {
         order
     }
 
-    fn set_limits(&mut self, here: &Here) {
-        let timeout_ms = u64::from(here.shared.config.drain_timeout_ms);
+    fn set_limits(&mut self, bounds: Bounds) {
+        let timeout_ms = bounds.timeout_ms;
         let goodbye_ms = (timeout_ms / 10).min(GOODBYE_MS_MAX);
-        self.until_ms = here.shared.stopping_since_ms().saturating_add(timeout_ms);
+        self.until_ms = bounds.since_ms.saturating_add(timeout_ms);
         self.store_until_ms = self.until_ms - goodbye_ms;
         self.appends_until_ms = self.store_until_ms - timeout_ms / 2;
     }
@@ -206,4 +225,118 @@ fn scatter(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        shards: 2,
+        since_ms: 1_000,
+        timeout_ms: 10_000,
+    };
+
+    /// A shard that has done all that is its own to do, and so have the others.
+    const ALL_DONE: Seen = Seen {
+        has_records: false,
+        has_publishes: false,
+        is_drained: true,
+        quiet: 2,
+        drained: 2,
+        sessions: 0,
+    };
+
+    fn orders(drain: &mut Drain, now_ms: u64, seen: Seen, turns: usize) -> Vec<Order> {
+        let turns = 0..turns;
+        turns.map(|_| drain.advance(now_ms, BOUNDS, seen)).collect()
+    }
+
+    #[test]
+    fn a_shutdown_goes_on_by_one_step_in_each_turn() {
+        let mut drain = Drain::default();
+        let expected = [
+            Order::StopListening,
+            Order::BeQuiet,
+            Order::Wait,
+            Order::CloseLogs,
+            Order::BeDrained,
+            Order::Dismiss,
+            Order::Over,
+        ];
+        assert_eq!(orders(&mut drain, 1_000, ALL_DONE, 7), expected);
+    }
+
+    #[test]
+    fn each_step_waits_for_what_it_needs() {
+        let lacking = [
+            (
+                Order::StopListening,
+                Seen {
+                    has_records: true,
+                    ..ALL_DONE
+                },
+            ),
+            (
+                Order::BeQuiet,
+                Seen {
+                    quiet: 1,
+                    ..ALL_DONE
+                },
+            ),
+            (
+                Order::Wait,
+                Seen {
+                    has_publishes: true,
+                    ..ALL_DONE
+                },
+            ),
+            (
+                Order::CloseLogs,
+                Seen {
+                    is_drained: false,
+                    ..ALL_DONE
+                },
+            ),
+            (
+                Order::BeDrained,
+                Seen {
+                    drained: 1,
+                    ..ALL_DONE
+                },
+            ),
+            (
+                Order::Dismiss,
+                Seen {
+                    sessions: 3,
+                    ..ALL_DONE
+                },
+            ),
+        ];
+        let mut drain = Drain::default();
+        for (order, lacking) in lacking {
+            assert_eq!(drain.advance(1_000, BOUNDS, ALL_DONE), order);
+            assert_eq!(orders(&mut drain, 1_000, lacking, 3), [Order::Wait; 3]);
+        }
+        assert_eq!(drain.advance(1_000, BOUNDS, ALL_DONE), Order::Over);
+    }
+
+    #[test]
+    fn a_store_that_is_not_closed_in_time_is_given_up_and_so_are_sessions_that_stay() {
+        let stuck = Seen {
+            is_drained: false,
+            sessions: 1,
+            ..ALL_DONE
+        };
+        let mut drain = Drain::default();
+        orders(&mut drain, 1_000, stuck, 4);
+        assert!(!drain.refuses());
+        assert_eq!(drain.advance(6_000, BOUNDS, stuck), Order::Wait);
+        assert!(drain.refuses(), "half of the time is over");
+        assert_eq!(drain.advance(10_499, BOUNDS, stuck), Order::Wait);
+        assert_eq!(drain.advance(10_500, BOUNDS, stuck), Order::GiveUp);
+        assert_eq!(drain.advance(10_999, BOUNDS, stuck), Order::Wait);
+        assert_eq!(drain.advance(11_000, BOUNDS, stuck), Order::Close);
+        assert_eq!(drain.advance(11_001, BOUNDS, ALL_DONE), Order::Over);
+    }
 }

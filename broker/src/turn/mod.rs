@@ -1,4 +1,5 @@
-//! The steps of a turn, one a file.
+//! The steps of a turn, one a file. A step is a function over the parts that it needs; where these are many, over a struct
+//! that lends them.
 
 pub(crate) mod accept;
 pub(crate) mod catchup;
