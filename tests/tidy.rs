@@ -402,7 +402,7 @@ fn room_of(file: &str) -> Option<usize> {
     let is_in = |room: &&str| file == *room || file.starts_with(&format!("{room}::"));
     ROOMS
         .iter()
-        .position(|rooms| rooms.iter().any(|room| is_in(&room)))
+        .position(|rooms| rooms.iter().any(|room| is_in(room)))
 }
 
 #[test]
