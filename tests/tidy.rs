@@ -400,9 +400,7 @@ fn nobody_imports_the_shard_but_its_thread() {
 /// The room of a file of the broker; none for what starts and stops the shards, and for the doctor.
 fn room_of(file: &str) -> Option<usize> {
     let is_in = |room: &&str| file == *room || file.starts_with(&format!("{room}::"));
-    ROOMS
-        .iter()
-        .position(|rooms| rooms.iter().any(|room| is_in(room)))
+    ROOMS.iter().position(|rooms| rooms.iter().any(is_in))
 }
 
 #[test]
