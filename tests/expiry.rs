@@ -28,8 +28,9 @@ fn oldest(broker: &Broker, topic: &str) -> u64 {
 fn until_gone(broker: &Broker, topic: &str, records: Range<u64>, published: Instant) -> Duration {
     wait_for("the records to go", || {
         let oldest = oldest(broker, topic);
+        // After a kill, what was dropped just before may be there again, to be dropped again.
         assert!(
-            oldest == records.start || published.elapsed() >= AGE,
+            oldest <= records.start || published.elapsed() >= AGE,
             "{oldest} went too soon"
         );
         (oldest == records.end).then(|| published.elapsed())

@@ -224,6 +224,7 @@ impl Shard {
             parts.serving().populated(token, outcome);
         }
         parts.watch(stopping).fire();
+        parts.logs.close_idle_files(parts.here.now.monotonic_ms);
         take_news(&mut parts.feeds, &mut parts.logs);
         let (mut out, ring, chain) = parts.way_out();
         self.news_left = walk_topics(&mut out, ring, chain);
@@ -366,11 +367,11 @@ impl Shard {
     }
 
     /// How long the next poll may wait.
-    fn wait(&mut self, busy: bool) -> Option<Duration> {
+    fn wait(&self, busy: bool) -> Option<Duration> {
         if busy {
             return Some(Duration::ZERO);
         }
-        let parts = &mut self.parts;
+        let parts = &self.parts;
         let now = parts.here.now.monotonic_ms;
         let short = self.listener.as_ref().is_some_and(Listener::is_short);
         let retry = self.unsaid || short || parts.outbox.is_refused();
@@ -381,7 +382,7 @@ impl Shard {
             parts.questions.allowance.wait_ms(),
             parts.held.wait_ms(now),
             self.drain.wait_ms(),
-            parts.logs.close_idle_files(now),
+            parts.logs.files_wait_ms(now),
             parts.awake.wait_ms(now),
         ]
         .into_iter()

@@ -380,17 +380,17 @@ impl Logs {
         self.store.populate(cold, token);
     }
 
-    /// Closes the segment files once none was needed for a while. Gives the milliseconds until then, if there are some.
-    pub(crate) fn close_idle_files(&mut self, now_ms: u64) -> Option<u64> {
-        if self.files.is_empty() {
-            return None;
+    /// Closes the segment files once none was needed for a while.
+    pub(crate) fn close_idle_files(&mut self, now_ms: u64) {
+        if !self.files.is_empty() && now_ms > self.files_used_ms + FILES_IDLE_MS {
+            self.files.clear();
         }
-        let due_ms = self.files_used_ms + FILES_IDLE_MS;
-        if now_ms <= due_ms {
-            return Some(due_ms + 1 - now_ms);
-        }
-        self.files.clear();
-        None
+    }
+
+    /// Milliseconds until the segment files are to be closed, if some are open.
+    pub(crate) fn files_wait_ms(&self, now_ms: u64) -> Option<u64> {
+        let due_ms = self.files_used_ms + FILES_IDLE_MS + 1;
+        (!self.files.is_empty()).then(|| due_ms.saturating_sub(now_ms))
     }
 }
 

@@ -422,6 +422,17 @@ impl Sessions {
         self.gone.front().copied()
     }
 
+    /// How many have ended and are not closed.
+    pub(crate) fn count_gone(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// That one is closed after all others that have ended so far.
+    pub(crate) fn put_first_gone_last(&mut self) {
+        self.gone.extend(self.gone.front().copied());
+        self.gone.pop_front();
+    }
+
     /// Closes the connection of that one: all its subscriptions have ended.
     pub(crate) fn close_first_gone(&mut self) {
         if let Some(gone) = self.gone.pop_front() {

@@ -129,11 +129,11 @@ impl Drain {
     /// Goes on by at most one step.
     pub(crate) fn advance(&mut self, now_ms: u64, bounds: Bounds, seen: Seen) -> Order {
         let is_late = |until_ms| now_ms >= until_ms;
+        self.refuses = self.is_begun() && is_late(self.appends_until_ms);
         if self.is_begun() && self.step < Step::Leaving && is_late(self.store_until_ms) {
             self.step = Step::Leaving;
             return Order::GiveUp;
         }
-        self.refuses = self.is_begun() && is_late(self.appends_until_ms);
         let shards = bounds.shards;
         let (next, order) = match self.step {
             Step::Serving => {

@@ -13,8 +13,13 @@ pub(crate) fn end_sessions(members: &mut Membership<'_>, timers: &mut Timers, dr
         see_off(members, timers, draining, id);
     }
     let mut budget = Budget::ENDINGS;
-    while let Some(gone) = members.sessions.first_gone() {
+    for _ in 0..members.sessions.count_gone() {
+        let Some(gone) = members.sessions.first_gone().filter(|_| !budget.is_spent()) else {
+            return;
+        };
         if !members.leave_all(gone.id, &mut budget) {
+            // Those behind it, which may have few subscriptions, are closed first in the next turn.
+            members.sessions.put_first_gone_last();
             return;
         }
         members.sessions.close_first_gone();
