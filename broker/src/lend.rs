@@ -90,7 +90,8 @@ impl Parts {
         }
     }
 
-    pub(crate) fn members(&mut self) -> (Membership<'_>, &mut Timers) {
+    /// What memberships touch, and what those who change them need beside it.
+    fn split(&mut self) -> (Membership<'_>, &mut Timers, &mut Outbox, &mut Held) {
         let members = Membership {
             here: &self.here,
             sessions: &mut self.sessions,
@@ -98,20 +99,21 @@ impl Parts {
             logs: &mut self.logs,
             catchups: &mut self.catchups,
         };
-        (members, &mut self.timers)
+        let (timers, outbox) = (&mut self.timers, &mut self.outbox);
+        (members, timers, outbox, &mut self.held)
+    }
+
+    pub(crate) fn members(&mut self) -> (Membership<'_>, &mut Timers) {
+        let (members, timers, ..) = self.split();
+        (members, timers)
     }
 
     pub(crate) fn subscribing(&mut self) -> Subscribing<'_> {
+        let (members, _, outbox, held) = self.split();
         Subscribing {
-            members: Membership {
-                here: &self.here,
-                sessions: &mut self.sessions,
-                feeds: &mut self.feeds,
-                logs: &mut self.logs,
-                catchups: &mut self.catchups,
-            },
-            outbox: &mut self.outbox,
-            held: &mut self.held,
+            members,
+            outbox,
+            held,
         }
     }
 

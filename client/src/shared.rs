@@ -59,7 +59,7 @@ impl Shared {
         self.attention.load(Ordering::Acquire)
     }
 
-    /// The state has changed: tell whoever waits for it.
+    /// Wakes the threads that wait for the state to change.
     pub(crate) fn announce(&self, state: &SessionState) {
         self.attention
             .store(state.wants_attention(), Ordering::Release);

@@ -168,7 +168,7 @@ impl SubscriptionState {
         Ok(delay)
     }
 
-    /// What to do at `now` without a connection, for a caller who waits for so long.
+    /// What to do at `now` without a connection, if the caller waits for so long.
     pub(crate) fn next_retry(&self, now: Duration, left: Option<Duration>) -> Retry {
         match self.retry_at {
             None => Retry::End,

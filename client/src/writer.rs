@@ -36,8 +36,8 @@ pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<(
     Ok(())
 }
 
-/// Ends the session when the writer does, also when it unwinds: an event hook may panic. Whoever waits would wait for
-/// ever otherwise.
+/// Ends the session when the writer does, also when it unwinds: an event hook may panic. Without it,
+/// threads that wait for the session would wait for ever.
 struct LastWord {
     shared: Arc<Shared>,
     error: ConnectError,

@@ -112,7 +112,7 @@ impl Room<'_> {
     fn drop_oldest_block(&mut self) {
         let start = self.tail.give_up();
         self.segments.drop_oldest();
-        // Whoever does not find the block any more finds the start moved.
+        // A reader that does not find the block any more finds the start moved.
         self.shown.set_start(start);
         self.shown.publish(self.tail, self.segments);
     }

@@ -128,7 +128,7 @@ pub(crate) struct Walk {
 #[derive(Debug, Default)]
 pub(crate) struct LagSurveys {
     own: Slab<Survey>,
-    /// Who waits for the next walk.
+    /// Surveys that wait for the next walk: each by its shard and its number there.
     askers: Vec<(usize, usize)>,
     walk: Option<Walk>,
 }

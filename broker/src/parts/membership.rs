@@ -51,7 +51,7 @@ impl Membership<'_> {
             if let Some(moved) = self.sessions.at_mut(key) {
                 moved.subscriptions.moved(place.topic, place.slot);
             }
-            // A walk under way may have passed this slot and not yet met who is in it now.
+            // A walk under way may have passed this slot already, and would miss the subscription that has moved into it.
             if let Some(id) = self.sessions.id_at(key).filter(|_| removed.is_walked) {
                 self.sessions.queue_send(id);
             }

@@ -441,7 +441,7 @@ impl Sessions {
         }
     }
 
-    /// Whether there is somebody to look after who has ended, or was told Goodbye.
+    /// Whether sessions have ended, or were told Goodbye, that no turn has looked after since.
     pub(crate) fn has_some_to_end(&self) -> bool {
         !(self.gone.is_empty() && self.dismissed.is_empty())
     }

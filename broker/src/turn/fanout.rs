@@ -1,9 +1,9 @@
-//! From news of a log to the sockets of everybody who waits for it.
+//! Brings the news of a log to the sockets of its subscribers.
 //!
 //! Each shard walks the headers of what has become visible, once, and notes the places in the windows of the topics
 //! that somebody on it subscribes to. A topic with news is walked in the order of its list: one chain is built and sent
-//! to all whose cursor is where it begins. A walk is bounded per turn and goes on where it stopped; whoever is reached
-//! late gets everything that has come since, in the same call.
+//! to all subscriptions whose cursor is where it begins. A walk is bounded in each turn and goes on where it stopped; a
+//! subscription that is reached late gets everything that has come since, in the same call.
 
 use oyez_protocol::{LogId, Offset};
 
@@ -25,7 +25,7 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
     }
 }
 
-/// Walks the topics with news, within the turn's budget: first those of few, who else would wait for all the others; half
+/// Walks the topics with news, within the turn's budget: first those of few, which would wait for all the others; half
 /// of the budget is kept for those of many. Returns whether there are more.
 pub(crate) fn walk_topics(
     out: &mut WayOut<'_>,

@@ -37,7 +37,7 @@ struct Wave<'a> {
     chain: &'a Chain,
     slices: &'a [IoSlice<'a>],
     begin: Offset,
-    /// Where who has got all of it stands.
+    /// The cursor of a subscription that has got all of it.
     end: Offset,
 }
 
