@@ -33,8 +33,9 @@ const IN_CIRCLES: [(&str, usize); 5] = [
 ];
 
 /// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
-const ROOMS: [&[&str]; 6] = [
+const ROOMS: [&[&str]; 7] = [
     &["sys", "clock", "config", "error", "plan", "parts::phase"],
+    &["net"],
     &["measure"],
     &["parts"],
     &["turn"],
@@ -193,6 +194,33 @@ fn unsafe_stands_behind_the_fence_of_a_sys_module() {
         }
     }
     none(&faults, "unsafe only in sys/");
+}
+
+/// What `doctor` opens it opens as a client.
+#[test]
+fn sockets_of_the_broker_stand_behind_its_net() {
+    let types = [
+        "TcpStream",
+        "TcpListener",
+        "UnixStream",
+        "UdpSocket",
+        "mio::",
+    ];
+    let mut faults = Vec::new();
+    for source in sources() {
+        let name = source.name();
+        let elsewhere = ["sys/", "net/", "doctor/", "short_counts.rs"];
+        let file = name.strip_prefix("broker/src/").unwrap_or("sys/");
+        if elsewhere.iter().any(|place| file.starts_with(place)) {
+            continue;
+        }
+        for (number, line) in source.code() {
+            if types.iter().any(|socket| line.contains(socket)) {
+                faults.push(format!("{name}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    none(&faults, "socket types only in net/ and sys/");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The parts of a shard, and how they are lent to the steps of a turn.
 
+use crate::net::Net;
+use crate::parts::arrivals::Arrivals;
 use crate::parts::awake::Awake;
+use crate::parts::batch::Batch;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
 use crate::parts::feeds::Feeds;
@@ -13,18 +16,21 @@ use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
-use crate::sys::ring::SendRing;
+use crate::turn::accept::Accepting;
 use crate::turn::catchup::Serving;
 use crate::turn::dispatch::Dispatch;
+use crate::turn::end::Endings;
 use crate::turn::heartbeat::Watch;
 use crate::turn::publish::Publishing;
 use crate::turn::read::Reading;
 use crate::turn::subscribe::Subscribing;
 use crate::turn::wave::WayOut;
 
-/// Everything that a shard owns but its sources of events.
+/// Everything that a shard owns.
 pub(crate) struct Parts {
     pub(crate) here: Here,
+    pub(crate) net: Box<dyn Net>,
+    pub(crate) arrivals: Arrivals,
     pub(crate) sessions: Sessions,
     pub(crate) timers: Timers,
     pub(crate) feeds: Feeds,
@@ -36,10 +42,9 @@ pub(crate) struct Parts {
     pub(crate) held: Held,
     pub(crate) questions: Questions,
     pub(crate) awake: Awake,
-    /// Small chains to many leave by it, where there is one.
-    pub(crate) send_ring: Option<SendRing>,
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
+    pub(crate) batch: Batch,
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -52,9 +57,24 @@ pub(crate) struct Stopping {
 }
 
 impl Parts {
+    pub(crate) fn accepting(&mut self) -> Accepting<'_> {
+        Accepting {
+            here: &self.here,
+            net: &mut *self.net,
+            arrivals: &mut self.arrivals,
+            sessions: &mut self.sessions,
+            timers: &mut self.timers,
+        }
+    }
+
     pub(crate) fn reading(&mut self, stopping: Stopping) -> Reading<'_, Dispatch<'_>> {
+        let sending = match self.net.has_batches() {
+            true => "ring",
+            false => "loop",
+        };
         Reading {
             here: &self.here,
+            net: &mut *self.net,
             sessions: &mut self.sessions,
             timers: &mut self.timers,
             budget: Default::default(),
@@ -71,7 +91,7 @@ impl Parts {
                 held: &mut self.held,
                 questions: &mut self.questions,
                 awake: &mut self.awake,
-                sending: self.send_ring.as_ref().map_or("loop", |_| "ring"),
+                sending,
                 refuses: stopping.refuses,
             },
         }
@@ -90,36 +110,39 @@ impl Parts {
         }
     }
 
-    /// What memberships touch, and what those who change them need beside it.
-    fn split(&mut self) -> (Membership<'_>, &mut Timers, &mut Outbox, &mut Held) {
-        let members = Membership {
-            here: &self.here,
-            sessions: &mut self.sessions,
-            feeds: &mut self.feeds,
-            logs: &mut self.logs,
-            catchups: &mut self.catchups,
-        };
-        let (timers, outbox) = (&mut self.timers, &mut self.outbox);
-        (members, timers, outbox, &mut self.held)
-    }
-
-    pub(crate) fn members(&mut self) -> (Membership<'_>, &mut Timers) {
-        let (members, timers, ..) = self.split();
-        (members, timers)
+    pub(crate) fn endings(&mut self, stopping: Stopping) -> Endings<'_> {
+        Endings {
+            members: Membership {
+                here: &self.here,
+                sessions: &mut self.sessions,
+                feeds: &mut self.feeds,
+                logs: &mut self.logs,
+                catchups: &mut self.catchups,
+            },
+            net: &mut *self.net,
+            timers: &mut self.timers,
+            draining: stopping.is_begun,
+        }
     }
 
     pub(crate) fn subscribing(&mut self) -> Subscribing<'_> {
-        let (members, _, outbox, held) = self.split();
         Subscribing {
-            members,
-            outbox,
-            held,
+            members: Membership {
+                here: &self.here,
+                sessions: &mut self.sessions,
+                feeds: &mut self.feeds,
+                logs: &mut self.logs,
+                catchups: &mut self.catchups,
+            },
+            outbox: &mut self.outbox,
+            held: &mut self.held,
         }
     }
 
     pub(crate) fn serving(&mut self) -> Serving<'_> {
         Serving {
             here: &self.here,
+            net: &mut *self.net,
             sessions: &mut self.sessions,
             feeds: &mut self.feeds,
             logs: &mut self.logs,
@@ -129,19 +152,21 @@ impl Parts {
         }
     }
 
-    pub(crate) fn way_out(&mut self) -> (WayOut<'_>, &mut Option<SendRing>, &mut Chain) {
+    pub(crate) fn way_out(&mut self) -> (WayOut<'_>, &mut Batch, &mut Chain) {
         let out = WayOut {
             here: &self.here,
+            net: &mut *self.net,
             sessions: &mut self.sessions,
             feeds: &mut self.feeds,
             logs: &mut self.logs,
         };
-        (out, &mut self.send_ring, &mut self.chain)
+        (out, &mut self.batch, &mut self.chain)
     }
 
     pub(crate) fn watch(&mut self, stopping: Stopping) -> Watch<'_> {
         Watch {
             here: &self.here,
+            net: &mut *self.net,
             sessions: &mut self.sessions,
             timers: &mut self.timers,
             draining: stopping.is_begun,

@@ -31,11 +31,12 @@
 //! ## Rooms
 //!
 //! ```text
-//! sys, clock, config <- measure <- parts <- turn <- lend <- shard <- server
+//! sys, clock, config <- net, measure <- parts <- turn <- lend <- shard <- server
 //! ```
 //!
 //! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import one
-//! another in a circle. `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that
+//! another in a circle. `net` is the network behind one trait, with sockets that are four bytes; no other file but those
+//! of `sys` names a socket's type. `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that
 //! they take), `timers`, `feeds` (topics, their windows and subscriptions, which of them have news), `logs` (the store and
 //! the readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
 //! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `turn` has one step a file: functions
@@ -111,6 +112,7 @@ mod ends;
 mod error;
 mod lend;
 mod measure;
+mod net;
 mod parts;
 mod plan;
 mod recovered;

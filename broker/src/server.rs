@@ -1,8 +1,8 @@
 //! Starting and stopping: from a configuration to running shards, and back.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -20,6 +20,8 @@ use crate::config::{Config, KeepAwake, Sending};
 use crate::ebb::Ebb;
 use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
+use crate::net::kernel::KernelNet;
+use crate::net::port::Port;
 use crate::parts::awake::{Awake, Vigil};
 use crate::parts::mail::{Inbox, InboxSender, Outbox, inbox};
 use crate::parts::phase::Phase;
@@ -29,8 +31,7 @@ use crate::recovered;
 use crate::shard::{Shard, ShardParts};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
-use crate::sys::{cpu, fdtable, memory, signals, socket};
-use crate::turn::accept::Listener;
+use crate::sys::{cpu, fdtable, memory, signals};
 use crate::watch::Watch;
 
 /// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores
@@ -83,8 +84,8 @@ impl Server {
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
-        let reserved = socket::reserve(config.listen);
-        let reserved = reserved.and_then(|port| Ok((port.local_addr()?, port)));
+        let reserved = Port::reserve(config.listen);
+        let reserved = reserved.and_then(|port| Ok((port.address()?, port)));
         let (address, port) =
             reserved.map_err(|source| StartError::listen(config.listen, source))?;
         let wakers = (0..plan.shards)
@@ -190,7 +191,7 @@ struct Launch<'a> {
     wakers: &'a [Waker],
     cores: &'a [usize],
     address: SocketAddr,
-    port: &'a TcpListener,
+    port: &'a Port,
     lock: RawFd,
 }
 
@@ -219,7 +220,7 @@ impl Launch<'_> {
 
     fn spawn(&self, ends: &Ends, opened: &Sender<Opened>) -> Result<Threads, StartError> {
         let (senders, inboxes): (Vec<InboxSender>, Vec<Inbox>) =
-            self.wakers.iter().map(|waker| inbox(*waker)).unzip();
+            self.wakers.iter().map(|_| inbox()).unzip();
         let mut begins = Vec::new();
         let mut shards = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
@@ -232,7 +233,7 @@ impl Launch<'_> {
                 wakers: self.wakers.to_vec(),
                 core: pin.then(|| self.cores[id % self.cores.len()]),
                 address: self.address,
-                port: (id == 0).then(|| self.port.as_raw_fd()),
+                port: (id == 0).then(|| self.port.number()),
                 lock: self.lock,
                 inbox,
                 outbox: Outbox::new(id, senders.clone()),
@@ -255,7 +256,8 @@ impl Launch<'_> {
     /// Lets the shards listen. The port is claimed only now, so that nobody is connected before there is somebody to
     /// answer.
     fn begin(&self, begins: &[Sender<Begin>], readers: &[LogReader]) -> Result<(), StartError> {
-        socket::claim(self.port, self.shared.config.send_buffer_bytes)
+        self.port
+            .claim(self.shared.config.send_buffer_bytes)
             .map_err(|source| StartError::listen(self.address, source))?;
         let (listening_in, listening) = channel();
         for begin in begins {
@@ -284,7 +286,7 @@ struct ShardKit {
     store: Store,
     send_ring: Option<SendRing>,
     /// The claimed port, which the first shard listens with.
-    port: Option<TcpListener>,
+    port: Option<Port>,
     awake: Awake,
 }
 
@@ -393,7 +395,7 @@ impl ShardThread {
     }
 
     /// Parts from the process's descriptor table, where that can be; gives the port to the first shard, as its own.
-    fn enter_table(&self) -> Result<Option<TcpListener>, StartError> {
+    fn enter_table(&self) -> Result<Option<Port>, StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let tables = self.shared.tables;
         if tables == Tables::Private {
@@ -404,21 +406,21 @@ impl ShardThread {
         let Some(port) = self.port else {
             return Ok(None);
         };
-        let own = match tables {
-            Tables::Private => fdtable::inherited(port),
-            Tables::Shared => fdtable::duplicate(port),
-        };
-        let own = own.map_err(system("get a descriptor of the port"))?;
-        Ok(Some(TcpListener::from(own)))
+        let own = Port::of_other_thread(port, tables);
+        own.map(Some)
+            .map_err(system("get a descriptor of the port"))
     }
 
-    fn listen(&self, port: Option<TcpListener>) -> Result<Listener, StartError> {
-        let socket = match port {
+    /// Listens, and gives the network that connections come by.
+    fn listen(&self, kit: &mut ShardKit) -> Result<KernelNet, StartError> {
+        let port = match kit.port.take() {
             Some(port) => Ok(port),
-            None => socket::join(self.address, self.shared.config.send_buffer_bytes),
+            None => Port::join(self.address, self.shared.config.send_buffer_bytes),
         };
-        let listener = socket.and_then(Listener::new);
-        listener.map_err(|source| StartError::listen(self.address, source))
+        let (ring, disk) = (kit.send_ring.take(), kit.store.wake_fd());
+        let wakers = self.wakers.clone();
+        let net = port.and_then(|port| KernelNet::new(self.id, port, ring, wakers, disk));
+        net.map_err(|source| StartError::listen(self.address, source))
     }
 
     fn open_send_ring(&self) -> Result<Option<SendRing>, StartError> {
@@ -479,12 +481,12 @@ impl ShardThread {
     fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &Ending<'_>) {
         let Begin { readers, listening } = begin;
         // The receiver lives until every shard has told.
-        match self.listen(kit.port.take()) {
+        match self.listen(&mut kit) {
             Err(error) => drop(listening.send(Err(error))),
-            Ok(listener) => {
+            Ok(net) => {
                 let _ = listening.send(Ok(()));
                 drop(listening);
-                ended.tell(self.serve(kit, listener, readers));
+                ended.tell(self.serve(kit, net, readers));
             }
         }
     }
@@ -492,7 +494,7 @@ impl ShardThread {
     fn serve(
         self,
         kit: ShardKit,
-        listener: Listener,
+        net: KernelNet,
         readers: Vec<LogReader>,
     ) -> Result<(), ShardError> {
         Shard::new(ShardParts {
@@ -500,16 +502,13 @@ impl ShardThread {
             shared: self.shared,
             clock: Box::new(SystemClock),
             storage_clock: Box::new(SystemClock),
-            listener,
+            net: Box::new(net),
             store: kit.store,
-            send_ring: kit.send_ring,
             readers,
             inbox: self.inbox,
             outbox: self.outbox,
-            waker: self.wakers[self.id],
             awake: kit.awake,
         })
-        .map_err(ShardError::Poll)?
         .run()
     }
 }

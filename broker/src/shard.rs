@@ -1,19 +1,19 @@
 //! One shard: a thread and all it owns. This file is the turn; what happens in each step is in the file of its noun.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use oyez_storage::{LogReader, Store};
 
 use crate::clock::Clock;
 use crate::error::ShardError;
 use crate::lend::{Parts, Stopping};
 use crate::measure::turn_cpu::TurnCpu;
+use crate::net::{Event, Net};
+use crate::parts::arrivals::Arrivals;
 use crate::parts::awake::Awake;
+use crate::parts::batch::Batch;
 use crate::parts::budget::Budget;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
@@ -29,37 +29,23 @@ use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::shared::Shared;
 use crate::parts::timers::Timers;
-use crate::sys::ring::SendRing;
-use crate::sys::waker::Waker;
-use crate::turn::accept::{Accepting, Listener};
 use crate::turn::drain::{self, Bounds, Drain, Order, Seen};
-use crate::turn::end::end_sessions;
 use crate::turn::fanout::{take_news, walk_topics};
 use crate::turn::flush::Flushing;
 use crate::turn::hold::release_due;
 use crate::turn::publish::deliver_acks;
 use crate::turn::pump::pump;
 use crate::turn::query::{add_topics, ask_topics, tell_topics};
-use crate::turn::read::{BUFFER_BYTES, note_event};
+use crate::turn::read::{BUFFER_BYTES, note_readiness};
 use crate::turn::room::make_room;
 use crate::turn::{catchup, lag, subscribe};
 
-/// Tokens of what is not a session; no session has a generation and a key this high at once.
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-const DISK: Token = Token(usize::MAX - 2);
-
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
 /// How soon a publisher is tried again whose record another shard's inbox had no room for.
 const RETRY_MS: u64 = 1;
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
 pub(crate) struct Shard {
-    poll: Poll,
     clock: Box<dyn Clock>,
-    listener: Option<Listener>,
-    waker: Waker,
     parts: Parts,
     drain: Drain,
     turn_cpu: TurnCpu,
@@ -82,38 +68,21 @@ pub(crate) struct ShardParts {
     pub(crate) clock: Box<dyn Clock>,
     /// The same, for the time that storage takes.
     pub(crate) storage_clock: Box<dyn Clock>,
-    pub(crate) listener: Listener,
+    pub(crate) net: Box<dyn Net>,
     pub(crate) store: Store,
-    pub(crate) send_ring: Option<SendRing>,
     pub(crate) readers: Vec<LogReader>,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
-    pub(crate) waker: Waker,
     pub(crate) awake: Awake,
 }
 
-impl ShardParts {
-    /// The shard's poll, watching everything that is not a session.
-    fn poll(&mut self) -> io::Result<Poll> {
-        let poll = Poll::new()?;
-        let registry = poll.registry();
-        registry.register(self.listener.source(), LISTENER, Interest::READABLE)?;
-        let waker = self.waker.fd();
-        registry.register(&mut SourceFd(&waker), WAKER, Interest::READABLE)?;
-        if let Some(fd) = self.store.wake_fd() {
-            registry.register(&mut SourceFd(&fd), DISK, Interest::READABLE)?;
-        }
-        Ok(poll)
-    }
-}
-
 impl Shard {
-    /// Must run in the shard's thread, after its descriptor table was unshared.
-    pub(crate) fn new(mut made_of: ShardParts) -> io::Result<Self> {
-        let poll = made_of.poll()?;
+    pub(crate) fn new(mut made_of: ShardParts) -> Self {
         let (id, shared, now) = (made_of.id, made_of.shared, made_of.clock.now());
         shared.metrics[id].take_store(&made_of.store.stats());
         let parts = Parts {
+            net: made_of.net,
+            arrivals: Arrivals::default(),
             sessions: Sessions::new(shared.shards),
             timers: Timers::new(now.monotonic_ms),
             feeds: Feeds::default(),
@@ -125,16 +94,13 @@ impl Shard {
             held: Held::default(),
             questions: Questions::default(),
             awake: made_of.awake,
-            send_ring: made_of.send_ring,
+            batch: Batch::default(),
             chain: Chain::default(),
             buffer: vec![0; BUFFER_BYTES],
             here: Here { id, shared, now },
         };
-        Ok(Self {
-            poll,
+        Self {
             clock: made_of.clock,
-            listener: Some(made_of.listener),
-            waker: made_of.waker,
             parts,
             drain: Drain::default(),
             turn_cpu: TurnCpu::default(),
@@ -143,7 +109,7 @@ impl Shard {
             news_left: false,
             unsaid: false,
             freed: false,
-        })
+        }
     }
 
     /// Runs turns until the broker stops.
@@ -151,16 +117,14 @@ impl Shard {
     /// # Errors
     /// When the shard cannot go on: a log is poisoned, or the kernel refuses to wait or to write. The process ends.
     pub(crate) fn run(mut self) -> Result<(), ShardError> {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut events = Vec::new();
         let mut wait = Some(Duration::ZERO);
         let mut undrained = None;
         loop {
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => result.map_err(ShardError::Poll)?,
-            }
+            let polled = self.parts.net.poll(wait, &mut events);
+            polled.map_err(ShardError::Poll)?;
             self.parts.here.now = self.clock.now();
-            for event in &events {
+            for event in events.drain(..) {
                 self.take_event(event);
             }
             match self.parts.here.shared.phase() {
@@ -189,16 +153,7 @@ impl Shard {
     /// whether there is more to do at once.
     fn turn(&mut self) -> Result<bool, ShardError> {
         let (stopping, parts) = (self.stopping(), &mut self.parts);
-        if let Some(listener) = &mut self.listener {
-            Accepting {
-                here: &parts.here,
-                listener,
-                sessions: &mut parts.sessions,
-                timers: &mut parts.timers,
-                poll: self.poll.registry(),
-            }
-            .run();
-        }
+        parts.accepting().run();
         self.freed |= parts.questions.allowance.pass(parts.here.now.monotonic_ms);
         self.freed |= parts.outbox.has_room_again();
         if std::mem::take(&mut self.freed) {
@@ -226,10 +181,9 @@ impl Shard {
         parts.watch(stopping).fire();
         parts.logs.close_idle_files(parts.here.now.monotonic_ms);
         take_news(&mut parts.feeds, &mut parts.logs);
-        let (mut out, ring, chain) = parts.way_out();
-        self.news_left = walk_topics(&mut out, ring, chain);
-        let (mut members, timers) = parts.members();
-        end_sessions(&mut members, timers, stopping.is_begun);
+        let (mut out, batch, chain) = parts.way_out();
+        self.news_left = walk_topics(&mut out, batch, chain);
+        parts.endings(stopping).run();
         parts.catchups.start_waiting(&mut parts.sessions);
         deliver_acks(&parts.here, &mut parts.sessions, &mut parts.publishes);
         release_due(&parts.here, &mut parts.sessions, &mut parts.held);
@@ -237,7 +191,8 @@ impl Shard {
         Flushing { serving, turn }.run();
         self.answer_questions();
         let parts = &mut self.parts;
-        self.unsaid = parts.outbox.finish_turn();
+        let net = &mut parts.net;
+        self.unsaid = parts.outbox.finish_turn(|shard| net.wake(shard));
         let in_storage_us = parts.logs.finish_turn().map_err(ShardError::Submit)?;
         parts.here.metrics().storage_us.record(in_storage_us);
         Ok(self.has_work())
@@ -247,7 +202,7 @@ impl Shard {
     fn answer_questions(&mut self) {
         let parts = &mut self.parts;
         let (here, sessions, questions) = (&parts.here, &mut parts.sessions, &mut parts.questions);
-        let seen = (&*sessions, &parts.feeds);
+        let seen = (&*sessions, &parts.feeds, &*parts.net);
         for counted in lag::measure(here, &mut questions.lag, seen, &mut parts.outbox) {
             self.freed |= lag::add(here, &mut questions.lag, sessions, counted);
         }
@@ -327,10 +282,8 @@ impl Shard {
         drain::count_shard(&parts.here, order);
         match order {
             Order::StopListening => {
-                if let Some(mut listener) = self.listener.take() {
-                    // Dropping the listener takes it out of the poll in any case.
-                    let _ = self.poll.registry().deregister(listener.source());
-                }
+                parts.net.stop_listening();
+                parts.arrivals.are_over();
             }
             Order::CloseLogs => parts.logs.begin_drain(),
             Order::Dismiss | Order::GiveUp => {
@@ -362,7 +315,7 @@ impl Shard {
             || parts.catchups.can_start()
             || questions.lag.is_wanted()
             || questions.listings.is_wanted()
-            || self.listener.as_ref().is_some_and(Listener::has_more)
+            || parts.arrivals.has_more()
             || parts.logs.have_news()
     }
 
@@ -373,7 +326,7 @@ impl Shard {
         }
         let parts = &self.parts;
         let now = parts.here.now.monotonic_ms;
-        let short = self.listener.as_ref().is_some_and(Listener::is_short);
+        let short = parts.arrivals.is_later();
         let retry = self.unsaid || short || parts.outbox.is_refused();
         [
             parts.timers.wait_ms(now),
@@ -391,19 +344,12 @@ impl Shard {
         .map(Duration::from_millis)
     }
 
-    fn take_event(&mut self, event: &mio::event::Event) {
-        match event.token() {
-            LISTENER => {
-                if let Some(listener) = &mut self.listener {
-                    listener.mark_ready();
-                }
-            }
-            WAKER => self.waker.drain(),
-            // Being awake is all that it asks for; the turn takes what the disk has finished.
-            DISK => {}
-            token => {
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Arrivals => self.parts.arrivals.came(),
+            Event::Socket(token, readiness) => {
                 let (tick, id) = (self.parts.here.tick(), SessionId::from_token(token));
-                note_event(&mut self.parts.sessions, id, tick, event);
+                note_readiness(&mut self.parts.sessions, id, tick, readiness);
             }
         }
     }

@@ -44,4 +44,6 @@ pub(crate) struct Gone {
     pub(crate) id: SessionId,
     /// There may be megabytes in its socket.
     pub(crate) is_full: bool,
+    /// What nobody will take is thrown away with it.
+    pub(crate) is_reset: bool,
 }

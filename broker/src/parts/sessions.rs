@@ -2,21 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use mio::net::TcpStream;
 use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use slab::Slab;
 use tracing::{debug, info};
 
+use crate::net::Socket;
 use crate::parts::ending::{Gone, Reason};
 use crate::parts::here::Here;
 use crate::parts::room::Room;
 use crate::parts::session::{Outgoing, Partial, Session, SessionId, Stage};
 use crate::parts::taken::Taken;
-use crate::sys::socket;
 
 /// Empty outgoing buffers kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;
@@ -78,11 +75,12 @@ impl Sessions {
         }
     }
 
-    /// Takes a fresh connection in, once `register` has made its token known to the poll.
+    /// Takes a fresh connection in, once `watch` has made its name known to the poll.
     pub(crate) fn insert_with(
         &mut self,
         now_tick: u32,
-        register: impl FnOnce(SessionId) -> (TcpStream, io::Result<()>),
+        socket: Socket,
+        watch: impl FnOnce(SessionId) -> io::Result<()>,
     ) -> io::Result<SessionId> {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
@@ -90,9 +88,8 @@ impl Sessions {
         let key = u32::try_from(entry.key())
             .expect("connections are bounded by descriptors, far below 2^32");
         let id = SessionId::new(key, generation);
-        let (stream, registered) = register(id);
-        registered?;
-        entry.insert(Session::new(stream, generation, now_tick));
+        watch(id)?;
+        entry.insert(Session::new(socket, generation, now_tick));
         Ok(id)
     }
 
@@ -324,9 +321,7 @@ impl Sessions {
         reason: &str,
     ) {
         here.metrics().sessions_refused.add(1);
-        let session = self.get(id);
-        let peer = session.and_then(|session| session.stream.peer_addr().ok());
-        info!(?peer, ?code, reason, "session refused");
+        info!(?code, reason, "session refused");
         let goodbye = Goodbye {
             code,
             retry_after_ms,
@@ -361,15 +356,10 @@ impl Sessions {
         self.dismissed.pop_front()
     }
 
-    /// The Goodbye is out: shuts our side and waits for the peer to shut its own.
-    pub(crate) fn linger(&mut self, here: &Here, id: SessionId) {
-        let Some(session) = self.get_mut(id) else {
-            return;
-        };
-        session.stage = Stage::Lingering;
-        if session.stream.shutdown(Shutdown::Write).is_err() {
-            self.end(here, id, Reason::Refused);
-        } else {
+    /// The Goodbye is out and our side is shut: waits for the peer to shut its own.
+    pub(crate) fn linger(&mut self, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.stage = Stage::Lingering;
             self.queue_read(id);
         }
     }
@@ -388,9 +378,6 @@ impl Sessions {
         session.tail = None;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
         let is_full = session.says_much || session.blocked || reason.leaves_much();
-        if reason.leaves_much() || reason == Reason::Stopping {
-            socket::reset_when_closed(session.stream.as_fd());
-        }
         let id = self.rename(id);
         if let Some(mut partial) = partial {
             self.room.input.count(&mut partial.counted, 0);
@@ -398,7 +385,11 @@ impl Sessions {
         if let Some(mut outgoing) = outgoing {
             self.room.output.count(&mut outgoing.counted, 0);
         }
-        self.gone.push_back(Gone { id, is_full });
+        self.gone.push_back(Gone {
+            id,
+            is_full,
+            is_reset: reason.leaves_much() || reason == Reason::Stopping,
+        });
         here.metrics().connections.subtract(1);
         if stage == Stage::Open {
             here.metrics().sessions.subtract(1);
@@ -433,12 +424,10 @@ impl Sessions {
         self.gone.pop_front();
     }
 
-    /// Closes the connection of that one: all its subscriptions have ended.
-    pub(crate) fn close_first_gone(&mut self) {
-        if let Some(gone) = self.gone.pop_front() {
-            // Closing takes the only descriptor of the socket out of the poll, too.
-            self.slots.remove(gone.id.key() as usize);
-        }
+    /// Forgets that one, all of whose subscriptions have ended, and gives its socket to be closed.
+    pub(crate) fn forget_first_gone(&mut self) -> Option<Socket> {
+        let gone = self.gone.pop_front()?;
+        Some(self.slots.remove(gone.id.key() as usize).socket)
     }
 
     /// Whether sessions have ended, or were told Goodbye, that no turn has looked after since.

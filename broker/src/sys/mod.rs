@@ -1,5 +1,6 @@
 //! Everything in the broker that the kernel has to be asked for directly. Only safe types leave this module.
 
+pub(crate) mod connections;
 pub(crate) mod cpu;
 pub(crate) mod fdtable;
 pub(crate) mod host;

@@ -14,24 +14,18 @@
 
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
 
-/// Sends in one submission. 64 cost as little each as 256 did; 10 KiB of slots per shard.
-const SENDS_MAX: u32 = 128;
+/// Most sends in one submission. 64 cost as little each as 256 did; 10 KiB of slots per shard.
+pub(crate) const SENDS_MAX: u32 = 128;
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
-struct Staged {
-    fd: RawFd,
-    tag: u64,
-}
 
 /// A ring for sends. Not `Send`: it belongs to the thread that has opened it, and so do the descriptors it is given.
 pub(crate) struct SendRing {
     ring: IoUring,
-    staged: Vec<Staged>,
     _thread: PhantomData<*const ()>,
 }
 
@@ -49,7 +43,6 @@ impl SendRing {
             .build(SENDS_MAX)?;
         let mut ring = Self {
             ring,
-            staged: Vec::with_capacity(SENDS_MAX as usize),
             _thread: PhantomData,
         };
         ring.run_nothing()?;
@@ -64,38 +57,21 @@ impl SendRing {
         self.enter()
     }
 
-    /// How many sends are staged.
-    pub(crate) fn staged(&self) -> usize {
-        self.staged.len()
-    }
-
-    /// Whether the next thing to do is [`Self::submit`].
-    pub(crate) fn is_full(&self) -> bool {
-        self.staged.len() >= SENDS_MAX as usize
-    }
-
-    /// Stages a send to `stream`, which must stay open, and not be staged again, until [`Self::submit`]. `tag` names it
-    /// in the answer.
-    pub(crate) fn stage(&mut self, stream: BorrowedFd<'_>, tag: u64) {
-        let fd = stream.as_raw_fd();
-        self.staged.push(Staged { fd, tag });
-    }
-
-    /// Sends all of `parts` to every socket that is staged. `answered` hears of each that did not take all: how much it
-    /// took, or why it took nothing; `Interrupted` says that it was not asked. Nothing is staged or in flight afterwards.
+    /// Sends all of `parts` to every socket of `sends`, at most [`SENDS_MAX`] and none of them twice. `answered` hears of
+    /// each that did not take all, by its tag: how much it took, or why it took nothing; `Interrupted` says that it was not
+    /// asked. Nothing is in flight afterwards.
     ///
     /// # Errors
     /// When the kernel does not take the submission. The ring is of no use any more.
-    pub(crate) fn submit(
+    pub(crate) fn submit<'a>(
         &mut self,
+        sends: impl ExactSizeIterator<Item = (BorrowedFd<'a>, u64)> + Clone,
         parts: &[IoSlice<'_>],
         mut answered: impl FnMut(u64, io::Result<usize>),
     ) -> io::Result<()> {
         #[cfg(test)]
         if super::socket::short::bytes_max() < usize::MAX {
-            for staged in self.staged.drain(..) {
-                answered(staged.tag, Err(io::ErrorKind::Interrupted.into()));
-            }
+            sends.for_each(|(_, tag)| answered(tag, Err(io::ErrorKind::Interrupted.into())));
             return Ok(());
         }
         // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
@@ -104,14 +80,14 @@ impl SendRing {
         message.msg_iov = parts.as_ptr().cast_mut().cast();
         message.msg_iovlen = parts.len();
         let mut slots = self.ring.submission();
-        for staged in &self.staged {
-            let entry = entry(types::Fd(staged.fd), parts, &message)
+        for (stream, tag) in sends.clone() {
+            let entry = entry(types::Fd(stream.as_raw_fd()), parts, &message)
                 .flags(Flags::SKIP_SUCCESS)
-                .user_data(staged.tag);
+                .user_data(tag);
             // SAFETY: the entry points to `message`, `parts` and what these borrow. The kernel reads them while it is in
             // the calls of `enter` below, and not later: sends with MSG_DONTWAIT are over when their submission
             // returns. What it did not consume stays in a ring that is not entered again.
-            unsafe { slots.push(&entry) }.expect("no more is staged than there are slots");
+            unsafe { slots.push(&entry) }.expect("there are slots for so many");
         }
         drop(slots);
         let entered = self.enter();
@@ -123,10 +99,10 @@ impl SendRing {
             answered(completion.user_data(), answer);
         }
         let unasked = self.ring.submission().len();
-        for staged in &self.staged[self.staged.len() - unasked..] {
-            answered(staged.tag, Err(io::ErrorKind::Interrupted.into()));
+        let asked = sends.len() - unasked;
+        for (_, tag) in sends.skip(asked) {
+            answered(tag, Err(io::ErrorKind::Interrupted.into()));
         }
-        self.staged.clear();
         entered
     }
 
@@ -172,15 +148,16 @@ mod tests {
         streams: &[&TcpStream],
         parts: &[IoSlice<'_>],
     ) -> Vec<(u64, Result<usize, ErrorKind>)> {
-        for (tag, stream) in (0..).zip(streams) {
-            ring.stage(stream.as_fd(), tag);
-        }
+        let sends: Vec<_> = streams
+            .iter()
+            .map(|stream| stream.as_fd())
+            .zip(0..)
+            .collect();
         let mut answers = Vec::new();
-        ring.submit(parts, |tag, answer| {
+        ring.submit(sends.iter().copied(), parts, |tag, answer| {
             answers.push((tag, answer.map_err(|error| error.kind())));
         })
         .expect("the kernel takes the submission");
-        assert_eq!(ring.staged(), 0);
         answers.sort_by_key(|answer| answer.0);
         answers
     }
@@ -243,7 +220,7 @@ mod tests {
     fn what_a_ring_was_not_asked_for_is_said() {
         let mut ring = SendRing::open().unwrap();
         let (near, peer) = pair();
-        ring.stage(near.as_fd(), 7);
+        let sends = [(near.as_fd(), 7)];
         let mut answers = Vec::new();
         // A ring obeys the thread that has opened it, and no other.
         let refused = std::thread::scope(|scope| {
@@ -252,7 +229,7 @@ mod tests {
             scope
                 .spawn(move || {
                     let Elsewhere(ring) = { ring };
-                    ring.submit(&[IoSlice::new(b"x")], |tag, answer| {
+                    ring.submit(sends.into_iter(), &[IoSlice::new(b"x")], |tag, answer| {
                         answers.push((tag, answer.map_err(|error| error.kind())));
                     })
                 })

@@ -219,7 +219,7 @@ fn send_copy(
 }
 
 /// What a socket has not got rid of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
     /// Bytes that the peer has not acknowledged.
     pub(crate) bytes: u64,

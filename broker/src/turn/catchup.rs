@@ -4,12 +4,11 @@
 //! A catch-up lives only while its socket takes bytes. When the socket is full the subscription goes back to being a
 //! bare cursor, so that a stalled subscriber costs nothing; it starts over where it is when the socket drains.
 
-use std::os::fd::AsFd;
-
 use oyez_protocol::Offset;
 use oyez_protocol::event::{Gap, GapCause};
 use oyez_storage::{ColdRange, PopulateError};
 
+use crate::net::Net;
 use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::ending::Reason;
@@ -33,6 +32,7 @@ const TAIL_TOKEN: u64 = 1 << 63;
 /// What serving subscriptions from the log needs.
 pub(crate) struct Serving<'a> {
     pub(crate) here: &'a Here,
+    pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
@@ -45,6 +45,7 @@ impl Serving<'_> {
     pub(crate) fn out(&mut self) -> WayOut<'_> {
         WayOut {
             here: self.here,
+            net: self.net,
             sessions: self.sessions,
             feeds: self.feeds,
             logs: self.logs,
@@ -247,10 +248,10 @@ impl Serving<'_> {
         let now_ms = self.here.now.monotonic_ms;
         let head = chain.head().map(|head| head.position);
         let range = head.and_then(|at| self.logs.file_range(chain.log, at, size, now_ms));
-        let (Some((file, offset)), Some(session)) = (range, self.sessions.get_mut(id)) else {
+        let (Some(range), Some(session)) = (range, self.sessions.get_mut(id)) else {
             return self.out().send_one(id, place, chain);
         };
-        let (sent, stop) = send_range(session.stream.as_fd(), file, offset, size as usize);
+        let (sent, stop) = send_range(self.net, session.socket, range, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
         if let (Stop::Unreadable, Some(head)) = (stop, head) {
             self.logs.reader(chain.log).give_up(head);
@@ -320,7 +321,7 @@ impl Serving<'_> {
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
         if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.warming) {
             session.warming = true;
-            self.logs.populate(cold, id.token().0 as u64 | TAIL_TOKEN);
+            self.logs.populate(cold, id.token() | TAIL_TOKEN);
         }
     }
 
@@ -356,7 +357,7 @@ impl Serving<'_> {
             return;
         };
         // The token has one bit less than the generation.
-        if (id.token().0 as u64) & !TAIL_TOKEN != token {
+        if id.token() & !TAIL_TOKEN != token {
             return;
         }
         if let Some(session) = self.sessions.get_mut(id) {

@@ -194,7 +194,7 @@ pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
     let spread = u64::from(here.shared.config.drain_spread_ms).max(1);
     for id in sessions.ids() {
         // Sessions of different shards have the same numbers.
-        let number = (here.id as u64) << 56 ^ id.token().0 as u64;
+        let number = (here.id as u64) << 56 ^ id.token();
         let draw = scatter(here.shared.instance ^ number) % spread;
         let goodbye = Goodbye {
             code: GoodbyeCode::Draining,

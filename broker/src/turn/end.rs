@@ -1,47 +1,81 @@
 //! How sessions end: the only step that closes connections. Everybody else says that a session is to end, or has had its
 //! Goodbye, and why.
 
+use crate::net::Net;
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::parts::ending::LINGER_MS;
+use crate::parts::ending::{Gone, LINGER_MS};
 use crate::parts::membership::Membership;
 use crate::parts::session::SessionId;
 use crate::parts::timers::Timers;
 
-/// Goes on with the sessions that have ended, or were told Goodbye, as far as may be in one turn.
-pub(crate) fn end_sessions(members: &mut Membership<'_>, timers: &mut Timers, draining: bool) {
-    while let Some(id) = members.sessions.next_dismissed() {
-        see_off(members, timers, draining, id);
-    }
-    let mut budget = Budget::ENDINGS;
-    for _ in 0..members.sessions.count_gone() {
-        let Some(gone) = members.sessions.first_gone().filter(|_| !budget.is_spent()) else {
-            return;
-        };
-        if !members.leave_all(gone.id, &mut budget) {
-            // Those behind it, which may have few subscriptions, are closed first in the next turn.
-            members.sessions.put_first_gone_last();
-            return;
-        }
-        members.sessions.close_first_gone();
-        let steps = if gone.is_full {
-            CLOSE_FULL_STEPS
-        } else {
-            CLOSE_STEPS
-        };
-        budget.spend(steps, 0);
-    }
+/// What ending sessions needs.
+pub(crate) struct Endings<'a> {
+    pub(crate) members: Membership<'a>,
+    pub(crate) net: &'a mut dyn Net,
+    pub(crate) timers: &'a mut Timers,
+    /// The broker is being shut down.
+    pub(crate) draining: bool,
 }
 
-/// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-fn see_off(members: &mut Membership<'_>, timers: &mut Timers, draining: bool, id: SessionId) {
-    members.catchups.pause(members.sessions, members.feeds, id);
-    let Some(session) = members.sessions.get_mut(id) else {
-        return; // It has ended since.
-    };
-    if !draining {
+impl Endings<'_> {
+    /// Goes on with the sessions that have ended, or were told Goodbye, as far as may be in one turn.
+    pub(crate) fn run(&mut self) {
+        while let Some(id) = self.members.sessions.next_dismissed() {
+            self.see_off(id);
+        }
+        let mut budget = Budget::ENDINGS;
+        for _ in 0..self.members.sessions.count_gone() {
+            let gone = self.members.sessions.first_gone();
+            let Some(gone) = gone.filter(|_| !budget.is_spent()) else {
+                return;
+            };
+            if !self.members.leave_all(gone.id, &mut budget) {
+                // Those behind it, which may have few subscriptions, are closed first in the next turn.
+                self.members.sessions.put_first_gone_last();
+                return;
+            }
+            self.close(gone);
+            let steps = if gone.is_full {
+                CLOSE_FULL_STEPS
+            } else {
+                CLOSE_STEPS
+            };
+            budget.spend(steps, 0);
+        }
+    }
+
+    fn close(&mut self, gone: Gone) {
+        let Some(socket) = self.members.sessions.forget_first_gone() else {
+            return;
+        };
+        if gone.is_reset {
+            self.net.abort(socket);
+        } else {
+            self.net.close(socket);
+        }
+    }
+
+    /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
+    fn see_off(&mut self, id: SessionId) {
+        let Membership {
+            here,
+            sessions,
+            feeds,
+            catchups,
+            ..
+        } = &mut self.members;
+        catchups.pause(sessions, feeds, id);
+        let Some(session) = sessions.get_mut(id) else {
+            return; // It has ended since.
+        };
+        if self.draining {
+            return;
+        }
         // What the peer takes from here on is progress.
-        let _before = session.look_at_taken();
-        let due_ms = members.here.now.monotonic_ms + LINGER_MS;
-        timers.watch_silence(id, due_ms);
+        if let Ok(backlog) = self.net.backlog(session.socket) {
+            let _before = session.look_at_taken(backlog);
+        }
+        let due_ms = here.now.monotonic_ms + LINGER_MS;
+        self.timers.watch_silence(id, due_ms);
     }
 }

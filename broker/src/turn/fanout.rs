@@ -7,12 +7,12 @@
 
 use oyez_protocol::{LogId, Offset};
 
+use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feed::Topic;
 use crate::parts::feeds::{Audience, Feeds};
 use crate::parts::logs::Logs;
-use crate::sys::ring::SendRing;
 use crate::turn::wave::{WayOut, build_from_window};
 
 /// Follows what has become visible in the logs that somebody here cares for.
@@ -27,11 +27,7 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
 
 /// Walks the topics with news, within the turn's budget: first those of few, which would wait for all the others; half
 /// of the budget is kept for those of many. Returns whether there are more.
-pub(crate) fn walk_topics(
-    out: &mut WayOut<'_>,
-    ring: &mut Option<SendRing>,
-    chain: &mut Chain,
-) -> bool {
+pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut Chain) -> bool {
     let mut budget = Budget::WALKS;
     let half = Budget::WALKS.quarter().times(2);
     for (audience, left) in [(Audience::Few, half), (Audience::Many, Budget::default())] {
@@ -43,7 +39,7 @@ pub(crate) fn walk_topics(
             let Some(number) = out.feeds.next_with_news(audience) else {
                 continue; // Nobody subscribes to it any more.
             };
-            if walk_topic(out, ring, chain, (number, &mut budget)) {
+            if walk_topic(out, batch, chain, (number, &mut budget)) {
                 out.feeds.end_walk(number);
             } else {
                 out.feeds.walk_later(audience, number);
@@ -58,7 +54,7 @@ pub(crate) fn walk_topics(
 /// Goes on with the walk of one topic; tells whether everybody was visited.
 fn walk_topic(
     out: &mut WayOut<'_>,
-    ring: &mut Option<SendRing>,
+    batch: &mut Batch,
     chain: &mut Chain,
     (number, budget): (u32, &mut Budget),
 ) -> bool {
@@ -75,7 +71,7 @@ fn walk_topic(
             return true; // Nobody subscribes to it any more.
         };
         if build_from_window(chain, topic, out.logs, cursor) {
-            out.send_chain(ring, number, chain, budget);
+            out.send_chain(batch, number, chain, budget);
         } else {
             leave_to_catchup(out, number);
         }

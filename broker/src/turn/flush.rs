@@ -1,7 +1,6 @@
 //! The ways out. What is half out leaves first; then control frames; then records, subscription by subscription.
 
 use std::io::IoSlice;
-use std::os::fd::AsFd;
 
 use oyez_storage::{Read, ReadError};
 
@@ -10,7 +9,6 @@ use crate::parts::ending::Reason;
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
 use crate::parts::session::{RecordTail, Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
-use crate::sys::socket;
 use crate::turn::catchup::Serving;
 use crate::turn::wave::build_from_window;
 
@@ -161,7 +159,8 @@ impl Flushing<'_> {
             return Progress::Gone;
         };
         let rest = &bytes[tail.sent as usize..];
-        let sent = send(session, &[IoSlice::new(rest)], rest.len());
+        let net = &mut *self.serving.net;
+        let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
         let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.blocked);
         let reader = self.serving.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
@@ -193,9 +192,10 @@ impl Flushing<'_> {
             return Progress::Done;
         };
         let rest = &outgoing.bytes[outgoing.sent..];
-        let (total, stream) = (rest.len(), session.stream.as_fd());
+        let (total, socket) = (rest.len(), session.socket);
+        let net = &mut *self.serving.net;
         let out = send_all(total, |sent| {
-            socket::send(stream, &[IoSlice::new(&rest[sent..])])
+            net.send(socket, &[IoSlice::new(&rest[sent..])])
         });
         let Sent::Bytes(size) = taken(session, out) else {
             return Progress::Gone;
@@ -220,7 +220,10 @@ impl Flushing<'_> {
         self.serving.sessions.empty_outgoing(id);
         self.serving.sessions.resume(id);
         if closing {
-            self.serving.sessions.linger(self.serving.here, id);
+            if self.serving.net.shutdown(socket).is_err() {
+                return Progress::Gone;
+            }
+            self.serving.sessions.linger(id);
         }
         Progress::Done
     }

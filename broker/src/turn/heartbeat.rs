@@ -8,6 +8,7 @@
 
 use oyez_protocol::event::{GoodbyeCode, Heartbeat};
 
+use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::here::Here;
@@ -23,6 +24,7 @@ const FRAME_KIB_MS: u64 = 1_000;
 /// Sessions, and the timers that watch them.
 pub(crate) struct Watch<'a> {
     pub(crate) here: &'a Here,
+    pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) timers: &'a mut Timers,
     /// The broker is being shut down: nobody is read, and the operator says how long a peer may take for its last bytes.
@@ -73,10 +75,9 @@ impl Watch<'_> {
             self.ping(id);
             return;
         }
-        let taking = if session.stage == Stage::Greeting {
-            Taking::default()
-        } else {
-            session.look_at_taken()
+        let taking = match session.stage {
+            Stage::Greeting => Taking::default(),
+            _ => look_at_taken(self.net, session),
         };
         if let Some(ago_ms) = taking.ago_ms.filter(|ago_ms| *ago_ms < patience_ms) {
             let heard_ms = now_ms.saturating_sub(ago_ms);
@@ -158,6 +159,12 @@ impl Watch<'_> {
         self.sessions
             .control(self.here, id, |out| ping.encode_ping(out));
     }
+}
+
+/// How far a peer has come since the last look.
+fn look_at_taken(net: &dyn Net, session: &mut Session) -> Taking {
+    let backlog = net.backlog(session.socket).ok();
+    backlog.map_or_else(Taking::default, |backlog| session.look_at_taken(backlog))
 }
 
 /// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin

@@ -6,10 +6,9 @@
 //! middle is served by the next walk. While it goes on subscriptions come, go and move within their lists, so that a
 //! walk may miss one or meet one twice.
 
-use std::os::fd::AsFd;
-
 use oyez_protocol::event::Answer;
 
+use crate::net::Net;
 use crate::parts::budget::LAG_STEPS;
 use crate::parts::feed::Topic;
 use crate::parts::feeds::Feeds;
@@ -20,7 +19,6 @@ use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, Subscription};
 use crate::parts::taken::Until;
-use crate::sys::socket;
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
@@ -49,13 +47,13 @@ pub(crate) fn ask(
 pub(crate) fn measure(
     here: &Here,
     surveys: &mut LagSurveys,
-    seen: (&Sessions, &Feeds),
+    seen: (&Sessions, &Feeds, &dyn Net),
     outbox: &mut Outbox,
 ) -> Vec<(usize, Lag)> {
     let Some(mut walk) = surveys.take_walk() else {
         return Vec::new();
     };
-    let (sessions, feeds) = seen;
+    let (sessions, feeds, net) = seen;
     if !walk_on(&mut walk, sessions, feeds) {
         surveys.keep_walk(walk);
         return Vec::new();
@@ -63,7 +61,7 @@ pub(crate) fn measure(
     let mut lag = walk.lag;
     let slowest = walk.candidates.iter();
     lag.slowest = slowest
-        .filter_map(|one| describe(one, sessions, feeds))
+        .filter_map(|one| describe(one, sessions, feeds, net))
         .collect();
     let mut own = Vec::new();
     for (shard, survey) in walk.askers {
@@ -141,13 +139,13 @@ fn look_at(walk: &mut Walk, sessions: &Sessions, topic: &Topic, subscription: &S
 }
 
 /// What there is to say of a slow subscription, if it still is one.
-fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds) -> Option<Slow> {
+fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net) -> Option<Slow> {
     let session = sessions.get(slow.session)?;
     let place = session.subscriptions.find(slow.topic)?;
     let topic = feeds.get(slow.topic)?;
     let lag = lag(topic, topic.subscriptions.get(place.slot as usize)?)?;
-    let peer = session.stream.peer_addr().ok()?;
-    let backlog = socket::backlog(session.stream.as_fd()).ok()?;
+    let peer = net.peer(session.socket).ok()?;
+    let backlog = net.backlog(session.socket).ok()?;
     (lag > 0).then(|| Slow {
         peer: peer.to_string(),
         topic: (*topic.name).into(),

@@ -1,13 +1,13 @@
 //! From a socket to frames. Bytes are read into the shard's one buffer and frames are taken from it where they lie;
 //! only an incomplete frame, or one that cannot be taken now, is kept with its session.
 
-use std::io::{ErrorKind, IoSliceMut, Read};
+use std::io::{ErrorKind, IoSliceMut};
 
-use mio::event::Event;
 use oyez_protocol::error::FrameError;
 use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
 use oyez_protocol::{Decoded, Frame, decode};
 
+use crate::net::{Net, Readiness};
 use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
@@ -46,6 +46,7 @@ enum Visit {
 /// What reading needs.
 pub(crate) struct Reading<'a, T> {
     pub(crate) here: &'a Here,
+    pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) timers: &'a mut Timers,
     pub(crate) budget: ReadBudget,
@@ -161,7 +162,7 @@ impl<T: Takes> Reading<'_, T> {
         self.budget.spend(READ_STEPS, 0);
         let mut partial = session.partial.take();
         let buffer = &mut buffer[..size];
-        let result = read(session, partial.as_deref_mut(), buffer);
+        let result = read(self.net, session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
             Ok(Input { size: 0, .. }) => {
                 session.partial = partial;
@@ -351,7 +352,10 @@ impl<T: Takes> Reading<'_, T> {
             let Some(session) = self.sessions.get_mut(id) else {
                 return Visit::Over;
             };
-            match session.stream.read(buffer) {
+            match self
+                .net
+                .read(session.socket, &mut [IoSliceMut::new(buffer)])
+            {
                 Ok(0) => break,
                 Ok(size) => {
                     self.budget.spend(READ_STEPS, size);
@@ -384,12 +388,13 @@ struct Input {
 
 /// Fills the incomplete frame first, then the shard's buffer, in one call.
 fn read(
-    session: &mut Session,
+    net: &mut dyn Net,
+    session: &Session,
     partial: Option<&mut Partial>,
     buffer: &mut [u8],
 ) -> std::io::Result<Input> {
     let Some(partial) = partial else {
-        let size = session.stream.read(buffer)?;
+        let size = net.read(session.socket, &mut [IoSliceMut::new(buffer)])?;
         return Ok(Input {
             size,
             in_buffer: size,
@@ -403,7 +408,7 @@ fn read(
     let spill = if step == missing { buffer.len() } else { 0 };
     let (own, room) = (&mut partial.bytes[kept..], step + spill);
     let mut parts = [IoSliceMut::new(own), IoSliceMut::new(&mut buffer[..spill])];
-    let result = session.stream.read_vectored(&mut parts);
+    let result = net.read(session.socket, &mut parts);
     let size = *result.as_ref().unwrap_or(&0);
     partial.bytes.truncate(kept + size.min(step));
     result.map(|size| Input {
@@ -413,14 +418,18 @@ fn read(
     })
 }
 
-/// What the kernel says of a session's socket.
-pub(crate) fn note_event(sessions: &mut Sessions, id: SessionId, now_tick: u32, event: &Event) {
+/// Something has changed at a session's socket.
+pub(crate) fn note_readiness(
+    sessions: &mut Sessions,
+    id: SessionId,
+    now_tick: u32,
+    readiness: Readiness,
+) {
     let Some(session) = sessions.get_mut(id) else {
         return; // It has ended earlier in this turn.
     };
-    let is_over = event.is_read_closed() || event.is_error();
-    session.ended |= is_over;
-    if event.is_writable() && session.blocked {
+    session.ended |= readiness.over;
+    if readiness.writable && session.blocked {
         session.blocked = false;
         if matches!(session.stage, Stage::Open | Stage::Closing) {
             // A peer that takes bytes is alive.
@@ -429,7 +438,7 @@ pub(crate) fn note_event(sessions: &mut Sessions, id: SessionId, now_tick: u32, 
         }
         sessions.queue_send(id);
     }
-    if event.is_readable() || is_over {
+    if readiness.readable || readiness.over {
         sessions.queue_read(id);
     }
 }

@@ -1,17 +1,17 @@
-//! A walk's sends by the ring: the same chain to many subscribers, up to 128 in one submission.
+//! A walk's sends: the same chain to many subscribers, in batches where these cost less.
 //!
-//! A cursor is moved when its send is staged, and set right when the socket did not take all. Every submission is
-//! settled before anything else happens, so that no other send can come between, and nothing is left between turns. A
-//! session has at most one subscription to a topic, hence at most one send in a submission.
+//! A cursor is moved when its send is staged, and set right when the socket did not take all. Every batch is settled before
+//! anything else happens, so that no other send can come between, and nothing is left between turns. A session has at
+//! most one subscription to a topic, hence at most one send in a batch.
 
-use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::io::IoSlice;
 
 use oyez_protocol::Offset;
 use oyez_storage::LogReader;
-use tracing::warn;
 
 use crate::measure::metrics::Delivered;
+use crate::net::{Answer, Net};
+use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::{Broken, Chain, PARTS_MAX};
 use crate::parts::ending::Reason;
@@ -23,13 +23,12 @@ use crate::parts::sending::{Progress, Sent, send, send_rest};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Subscription, SubscriptionRef};
-use crate::sys::ring::SendRing;
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
 /// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and
 /// 6.3 us; 7,500 B to 10,000 11.5 and 7.2 us; 50 KB to 2,000 18.4 and 13.0 us.*
 const CHAIN_BYTES_MAX: usize = 64 << 10;
-/// Fewer than these to visit are not worth a submission. *8 on a shard, 200 B: 8.4 and 7.0 us.*
+/// Fewer than these to visit are not worth a batch. *8 on a shard, 200 B: 8.4 and 7.0 us.*
 const SUBSCRIPTIONS_MIN: usize = 8;
 
 /// A chain for everybody who stands at `begin`.
@@ -42,8 +41,8 @@ struct Wave<'a> {
 }
 
 impl Wave<'_> {
-    /// Whether it is worth a submission for so many to visit.
-    fn suits_ring(&self, left: usize) -> bool {
+    /// Whether it is worth a batch for so many to visit.
+    fn suits_batch(&self, left: usize) -> bool {
         self.chain.bytes <= CHAIN_BYTES_MAX && left >= SUBSCRIPTIONS_MIN
     }
 }
@@ -51,17 +50,17 @@ impl Wave<'_> {
 /// What records pass on their way from the log to sockets.
 pub(crate) struct WayOut<'a> {
     pub(crate) here: &'a Here,
+    pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
 }
 
 impl WayOut<'_> {
-    /// Sends the chain to every subscription from the walk's place on that is where the chain begins. A ring that fails is
-    /// given up; sends leave without one.
+    /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
     pub(crate) fn send_chain(
         &mut self,
-        ring: &mut Option<SendRing>,
+        batch: &mut Batch,
         number: u32,
         chain: &Chain,
         budget: &mut Budget,
@@ -81,40 +80,39 @@ impl WayOut<'_> {
             begin,
             end,
         };
-        let Some(open) = ring.as_mut().filter(|_| wave.suits_ring(left)) else {
+        if self.net.has_batches() && wave.suits_batch(left) {
+            self.send_batches(batch, number, &wave, budget);
+        } else {
             self.send_one_by_one(number, &wave, budget);
-            return;
-        };
-        if let Err(error) = self.send_batches(open, number, &wave, budget) {
-            let shard = self.here.id;
-            warn!(shard, %error, "the ring for sends failed; sends leave one by one");
-            *ring = None;
         }
     }
 
-    /// Sends the wave by the ring to every subscription from the walk's place on that it is for.
+    /// Sends the wave in batches to every subscription from the walk's place on that it is for.
     fn send_batches(
         &mut self,
-        ring: &mut SendRing,
+        batch: &mut Batch,
         number: u32,
         wave: &Wave<'_>,
         budget: &mut Budget,
-    ) -> io::Result<()> {
+    ) {
         loop {
-            self.stage(ring, number, wave, budget);
-            if ring.staged() == 0 {
-                return Ok(());
+            batch.clear();
+            self.stage(batch, number, wave, budget);
+            if batch.sockets.is_empty() {
+                return;
             }
-            self.settle_batch(ring, number, wave)?;
+            self.net
+                .send_many(&batch.sockets, wave.slices, &mut batch.answers);
+            self.settle(batch, number, wave);
         }
     }
 
-    /// Fills a submission, as far as the wave and the budget go.
-    fn stage(&mut self, ring: &mut SendRing, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
+    /// Fills a batch, as far as the wave and the budget go.
+    fn stage(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
         let Some(topic) = self.feeds.get_mut(number) else {
             return;
         };
-        while topic.walk.left > 0 && !budget.is_spent() && !ring.is_full() {
+        while topic.walk.left > 0 && !budget.is_spent() && !batch.is_full() {
             topic.walk.slot %= topic.subscriptions.len();
             let slot = topic.walk.slot;
             let subscription = &mut topic.subscriptions[slot];
@@ -125,58 +123,56 @@ impl WayOut<'_> {
             let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
                 return;
             };
-            ring.stage(session.stream.as_fd(), tag(slot, key));
+            batch.sockets.push((session.socket, tag(slot, key)));
             subscription.cursor = wave.end;
             budget.spend(SEND_STEPS, wave.chain.bytes);
             topic.pass(wave.end);
         }
     }
 
-    /// Submits what is staged, and sets right what did not leave whole.
-    fn settle_batch(
-        &mut self,
-        ring: &mut SendRing,
-        number: u32,
-        wave: &Wave<'_>,
-    ) -> io::Result<()> {
-        let (feeds, sessions) = (&mut *self.feeds, &mut *self.sessions);
-        let here = self.here;
-        let reader = self.logs.reader(wave.chain.log);
-        let total = wave.chain.bytes;
-        let staged = ring.staged() as u64;
-        let (mut answers, mut cut) = (0, Delivered::default());
-        let submitted = ring.submit(wave.slices, |tag, answer| {
-            answers += 1;
-            let (slot, key) = untag(tag);
-            let (Some(topic), Some(session)) = (feeds.get_mut(number), sessions.at_mut(key)) else {
-                return;
-            };
-            let subscription = &mut topic.subscriptions[slot];
-            subscription.cursor = wave.begin;
-            let sent = send_rest(session, wave.slices, total, answer);
-            let sent = wave.chain.look_again(session, reader, sent);
-            let out = take_into_account(session, subscription, wave.chain, sent);
-            let id = session.id(key);
-            match out {
-                Some(delivered) => cut.add(&delivered),
-                None => sessions.end(here, id, Reason::PeerReset),
-            }
-            sessions.queue_tail(key);
-            let cursor = topic.subscriptions[slot].cursor;
-            topic.walk.again |= !sessions.is_blocked(key) && topic.is_behind(cursor);
-            topic.walk.note(cursor);
-        });
-        let whole = staged - answers;
-        if let Some(topic) = feeds.get_mut(number) {
+    /// Sets right what did not leave whole of a batch, and counts what did.
+    fn settle(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>) {
+        let staged = batch.sockets.len() as u64;
+        let whole = staged - batch.answers.len() as u64;
+        let mut delivered = Delivered {
+            records: whole * wave.chain.records(),
+            messages: whole * wave.chain.messages,
+            bytes: whole * wave.chain.bytes as u64,
+        };
+        for answer in batch.answers.drain(..) {
+            delivered.add(&self.settle_one(number, wave, answer));
+        }
+        if let Some(topic) = self.feeds.get_mut(number) {
             topic.walk.again |= whole > 0 && topic.is_behind(wave.end);
         }
         let metrics = self.here.metrics();
         metrics.sends.add(staged);
-        cut.records += whole * wave.chain.records();
-        cut.messages += whole * wave.chain.messages;
-        cut.bytes += whole * total as u64;
-        metrics.take_delivered(&cut);
-        submitted
+        metrics.take_delivered(&delivered);
+    }
+
+    /// Goes on with a send that did not take all; gives what has left by it.
+    fn settle_one(&mut self, number: u32, wave: &Wave<'_>, answer: Answer) -> Delivered {
+        let (slot, key) = untag(answer.tag);
+        let (Some(topic), Some(session)) = (self.feeds.get_mut(number), self.sessions.at_mut(key))
+        else {
+            return Delivered::default();
+        };
+        let subscription = &mut topic.subscriptions[slot];
+        subscription.cursor = wave.begin;
+        let whole = (wave.slices, wave.chain.bytes);
+        let sent = send_rest(self.net, session, whole, answer.sent);
+        let reader = self.logs.reader(wave.chain.log);
+        let sent = wave.chain.look_again(session, reader, sent);
+        let out = take_into_account(session, subscription, wave.chain, sent);
+        let id = session.id(key);
+        if out.is_none() {
+            self.sessions.end(self.here, id, Reason::PeerReset);
+        }
+        self.sessions.queue_tail(key);
+        let cursor = topic.subscriptions[slot].cursor;
+        topic.walk.again |= !self.sessions.is_blocked(key) && topic.is_behind(cursor);
+        topic.walk.note(cursor);
+        out.unwrap_or_default()
     }
 
     /// Sends the wave in a call for each subscription from the walk's place on that it is for.
@@ -198,7 +194,7 @@ impl WayOut<'_> {
             budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
             let reader = self.logs.reader(wave.chain.log);
-            let sent = send_to(session, subscription, wave, reader);
+            let sent = send_to(self.net, session, subscription, (wave, reader));
             let id = session.id(key);
             match sent {
                 Some(delivered) => metrics.take_delivered(&delivered),
@@ -232,7 +228,7 @@ impl WayOut<'_> {
             end: chain.next().unwrap_or(subscription.cursor),
         };
         let reader = self.logs.reader(chain.log);
-        let Some(delivered) = send_to(session, subscription, &wave, reader) else {
+        let Some(delivered) = send_to(self.net, session, subscription, (&wave, reader)) else {
             return Progress::Gone;
         };
         let cursor = topic.subscriptions[place.slot as usize].cursor;
@@ -251,7 +247,7 @@ impl WayOut<'_> {
     }
 }
 
-/// A subscription's slot and its session's key, as the ring gives them back.
+/// A subscription's slot and its session's key, as the answers of a batch give them back.
 fn tag(slot: usize, key: u32) -> u64 {
     (slot as u64) << 32 | u64::from(key)
 }
@@ -262,12 +258,12 @@ fn untag(tag: u64) -> (usize, u32) {
 
 /// One call for the whole chain; moves the cursor by what the socket took. `None` when the connection is gone.
 fn send_to(
+    net: &mut dyn Net,
     session: &mut Session,
     subscription: &mut Subscription,
-    wave: &Wave<'_>,
-    reader: &mut LogReader,
+    (wave, reader): (&Wave<'_>, &mut LogReader),
 ) -> Option<Delivered> {
-    let sent = send(session, wave.slices, wave.chain.bytes);
+    let sent = send(net, session, wave.slices, wave.chain.bytes);
     let sent = wave.chain.look_again(session, reader, sent);
     take_into_account(session, subscription, wave.chain, sent)
 }

@@ -1,0 +1,238 @@
+//! The kernel's network: an epoll, sockets by the numbers of their descriptors, and a ring for batches of sends where there
+//! is one.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tracing::warn;
+
+use crate::net::port::Port;
+use crate::net::{Answer, Arrival, BATCH_MAX, Backlog, Event, Net, Readiness, Socket};
+use crate::sys::connections::Connections;
+use crate::sys::ring::{SENDS_MAX, SendRing};
+use crate::sys::socket;
+use crate::sys::waker::Waker;
+
+/// Tokens of what is not a connection; no session has a generation and a key this high at once.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+const DISK: Token = Token(usize::MAX - 2);
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+const _: () = assert!(BATCH_MAX <= SENDS_MAX as usize);
+
+/// One shard's. Must be made in the shard's thread, after its descriptor table was unshared.
+pub(crate) struct KernelNet {
+    shard: usize,
+    poll: Poll,
+    events: Events,
+    listener: Option<TcpListener>,
+    /// A descriptor given up for a moment to answer a connection when the table is full.
+    spare: Option<File>,
+    connections: Connections,
+    ring: Option<SendRing>,
+    /// Of all shards.
+    wakers: Vec<Waker>,
+}
+
+impl KernelNet {
+    /// For the shard with this number. Polls end also when `disk` becomes readable.
+    pub(crate) fn new(
+        shard: usize,
+        port: Port,
+        ring: Option<SendRing>,
+        wakers: Vec<Waker>,
+        disk: Option<RawFd>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(port.into_listener());
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = wakers[shard].fd();
+        registry.register(&mut SourceFd(&waker), WAKER, Interest::READABLE)?;
+        if let Some(disk) = disk {
+            registry.register(&mut SourceFd(&disk), DISK, Interest::READABLE)?;
+        }
+        Ok(Self {
+            shard,
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            listener: Some(listener),
+            spare: Some(open_spare()?),
+            connections: Connections::default(),
+            ring,
+            wakers,
+        })
+    }
+
+    /// A connection when no descriptor is left: the spare one is for it, until it is closed.
+    fn accept_without_room(&mut self) -> Option<Arrival> {
+        self.spare = None;
+        match self.listener.as_ref()?.accept() {
+            Ok((stream, _)) => Some(Arrival::NoRoom(self.adopt(stream.into()))),
+            Err(error) => {
+                self.spare = open_spare().ok();
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => None,
+                    _ => Some(Arrival::Short(error)),
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, connection: OwnedFd) -> Socket {
+        Socket::new(self.connections.adopt(connection))
+    }
+
+    fn close_one(&mut self, connection: OwnedFd) {
+        // Closing takes the only descriptor of the socket out of the poll, too.
+        drop(connection);
+        if self.spare.is_none() {
+            self.spare = open_spare().ok();
+        }
+    }
+}
+
+fn open_spare() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+impl Net for KernelNet {
+    fn poll(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, wait) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        for event in &self.events {
+            match event.token() {
+                LISTENER => events.push(Event::Arrivals),
+                WAKER => self.wakers[self.shard].drain(),
+                DISK => {}
+                Token(token) => {
+                    let readiness = Readiness {
+                        readable: event.is_readable(),
+                        writable: event.is_writable(),
+                        over: event.is_read_closed() || event.is_error(),
+                    };
+                    events.push(Event::Socket(token as u64, readiness));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> Option<Arrival> {
+        match self.listener.as_ref()?.accept() {
+            Ok((stream, _)) => Some(Arrival::Connection(self.adopt(stream.into()))),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => self.accept_without_room(),
+                Some(libc::EAGAIN) => None,
+                Some(libc::ENOBUFS | libc::ENOMEM) => Some(Arrival::Short(error)),
+                _ => Some(Arrival::Gone),
+            },
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        if let Some(mut listener) = self.listener.take() {
+            // Dropping the listener takes it out of the poll in any case.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+    }
+
+    fn watch(&mut self, socket: Socket, token: u64) -> io::Result<()> {
+        let descriptor = self.connections.fd(socket.number()).as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&descriptor), Token(token as usize), interest)
+    }
+
+    fn read(&mut self, socket: Socket, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let connection = self.connections.get(socket.number());
+        match into {
+            [one] => (&*connection).read(one),
+            parts => (&*connection).read_vectored(parts),
+        }
+    }
+
+    fn send(&mut self, socket: Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        socket::send(self.connections.fd(socket.number()), parts)
+    }
+
+    /// A ring that fails is given up; batches leave one by one from then on.
+    fn send_many(
+        &mut self,
+        sockets: &[(Socket, u64)],
+        parts: &[IoSlice<'_>],
+        answers: &mut Vec<Answer>,
+    ) {
+        let untried = |tag| Answer {
+            tag,
+            sent: Err(io::ErrorKind::Interrupted.into()),
+        };
+        let Some(ring) = &mut self.ring else {
+            answers.extend(sockets.iter().map(|(_, tag)| untried(*tag)));
+            return;
+        };
+        let connections = &self.connections;
+        let sends = sockets
+            .iter()
+            .map(|(socket, tag)| (connections.fd(socket.number()), *tag));
+        let submitted = ring.submit(sends, parts, |tag, sent| answers.push(Answer { tag, sent }));
+        if let Err(error) = submitted {
+            let shard = self.shard;
+            warn!(shard, %error, "the ring for sends failed; sends leave one by one");
+            self.ring = None;
+        }
+    }
+
+    fn has_batches(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    fn send_file(
+        &mut self,
+        socket: Socket,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        size: usize,
+    ) -> io::Result<usize> {
+        socket::send_file(self.connections.fd(socket.number()), file, offset, size)
+    }
+
+    fn backlog(&self, socket: Socket) -> io::Result<Backlog> {
+        socket::backlog(self.connections.fd(socket.number()))
+    }
+
+    fn peer(&self, socket: Socket) -> io::Result<SocketAddr> {
+        self.connections.get(socket.number()).peer_addr()
+    }
+
+    fn shutdown(&mut self, socket: Socket) -> io::Result<()> {
+        let connection = self.connections.get(socket.number());
+        connection.shutdown(Shutdown::Write)
+    }
+
+    fn close(&mut self, socket: Socket) {
+        let connection = self.connections.take(socket.number());
+        self.close_one(connection);
+    }
+
+    fn abort(&mut self, socket: Socket) {
+        let connection = self.connections.take(socket.number());
+        socket::reset_when_closed(connection.as_fd());
+        self.close_one(connection);
+    }
+
+    fn wake(&mut self, shard: usize) {
+        self.wakers[shard].wake();
+    }
+}

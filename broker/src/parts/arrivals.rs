@@ -1,0 +1,62 @@
+//! Whether there are connections to accept.
+
+/// What is known of the connections that nobody has accepted.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    /// There may be some; events do not tell twice.
+    are_there: bool,
+    /// The system has been short of something since the last connection.
+    is_short: bool,
+    /// Accepting has to wait a little for that.
+    is_later: bool,
+}
+
+impl Default for Arrivals {
+    /// Before the first event.
+    fn default() -> Self {
+        Self {
+            are_there: true,
+            is_short: false,
+            is_later: false,
+        }
+    }
+}
+
+impl Arrivals {
+    /// Connections have come.
+    pub(crate) fn came(&mut self) {
+        self.are_there = true;
+    }
+
+    /// A turn begins to accept. Returns whether there may be something to accept.
+    pub(crate) fn begin(&mut self) -> bool {
+        self.is_later = false;
+        self.are_there
+    }
+
+    /// One was accepted, so that the system is not short of anything.
+    pub(crate) fn accepted(&mut self) {
+        self.is_short = false;
+    }
+
+    /// All were accepted.
+    pub(crate) fn are_over(&mut self) {
+        self.are_there = false;
+    }
+
+    /// The system is short of something. Returns whether that is news since the last connection.
+    pub(crate) fn wait_a_little(&mut self) -> bool {
+        self.is_later = true;
+        !std::mem::replace(&mut self.is_short, true)
+    }
+
+    /// Whether there may be connections to accept at once.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.are_there && !self.is_later
+    }
+
+    /// Whether there may be some to accept in a moment.
+    pub(crate) const fn is_later(&self) -> bool {
+        self.is_later
+    }
+}
