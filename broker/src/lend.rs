@@ -1,5 +1,11 @@
 //! The parts of a shard, and how they are lent to the steps of a turn.
 
+use std::sync::Arc;
+
+use oyez_storage::{LogReader, Store};
+
+use crate::clock::{Clock, Now};
+use crate::error::ShardError;
 use crate::net::Net;
 use crate::parts::arrivals::Arrivals;
 use crate::parts::awake::Awake;
@@ -7,6 +13,7 @@ use crate::parts::batch::Batch;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
 use crate::parts::feeds::Feeds;
+use crate::parts::freed::Freed;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
@@ -15,14 +22,17 @@ use crate::parts::membership::Membership;
 use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
 use crate::parts::sessions::Sessions;
+use crate::parts::shared::Shared;
 use crate::parts::timers::Timers;
 use crate::turn::accept::Accepting;
 use crate::turn::catchup::Serving;
 use crate::turn::dispatch::Dispatch;
+use crate::turn::drain::Drain;
 use crate::turn::end::Endings;
+use crate::turn::flush::Flushing;
 use crate::turn::heartbeat::Watch;
 use crate::turn::publish::Publishing;
-use crate::turn::read::Reading;
+use crate::turn::read::{BUFFER_BYTES, Reading};
 use crate::turn::subscribe::Subscribing;
 use crate::turn::wave::WayOut;
 
@@ -31,6 +41,10 @@ pub(crate) struct Parts {
     pub(crate) here: Here,
     pub(crate) net: Box<dyn Net>,
     pub(crate) arrivals: Arrivals,
+    pub(crate) drain: Drain,
+    /// What of the logs was given up in the shutdown.
+    pub(crate) undrained: Option<ShardError>,
+    pub(crate) freed: Freed,
     pub(crate) sessions: Sessions,
     pub(crate) timers: Timers,
     pub(crate) feeds: Feeds,
@@ -48,15 +62,54 @@ pub(crate) struct Parts {
     pub(crate) buffer: Vec<u8>,
 }
 
-/// How far the shutdown has come, as steps see it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stopping {
-    pub(crate) is_begun: bool,
-    /// There is no time left for logs that are short of room.
-    pub(crate) refuses: bool,
+/// What a shard is given at its start.
+pub(crate) struct MadeOf {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// For the time that storage takes.
+    pub(crate) storage_clock: Box<dyn Clock>,
+    pub(crate) net: Box<dyn Net>,
+    pub(crate) store: Store,
+    pub(crate) readers: Vec<LogReader>,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    pub(crate) awake: Awake,
 }
 
 impl Parts {
+    /// Parts with nothing to do yet.
+    pub(crate) fn new(made_of: MadeOf, now: Now) -> Self {
+        let (id, shared) = (made_of.id, made_of.shared);
+        shared.metrics[id].take_store(&made_of.store.stats());
+        Self {
+            net: made_of.net,
+            arrivals: Arrivals::default(),
+            drain: Drain::default(),
+            undrained: None,
+            freed: Freed::default(),
+            sessions: Sessions::new(shared.shards),
+            timers: Timers::new(now.monotonic_ms),
+            feeds: Feeds::default(),
+            publishes: Publishes::new(made_of.readers.len()),
+            logs: Logs::new(made_of.store, made_of.readers, made_of.storage_clock),
+            catchups: Catchups::default(),
+            inbox: made_of.inbox,
+            outbox: made_of.outbox,
+            held: Held::default(),
+            questions: Questions::default(),
+            awake: made_of.awake,
+            batch: Batch::default(),
+            chain: Chain::default(),
+            buffer: vec![0; BUFFER_BYTES],
+            here: Here {
+                id,
+                shared,
+                now,
+                turns: 0,
+            },
+        }
+    }
+
     pub(crate) fn accepting(&mut self) -> Accepting<'_> {
         Accepting {
             here: &self.here,
@@ -67,7 +120,7 @@ impl Parts {
         }
     }
 
-    pub(crate) fn reading(&mut self, stopping: Stopping) -> Reading<'_, Dispatch<'_>> {
+    pub(crate) fn reading(&mut self) -> Reading<'_, Dispatch<'_>> {
         let sending = match self.net.has_batches() {
             true => "ring",
             false => "loop",
@@ -79,7 +132,7 @@ impl Parts {
             timers: &mut self.timers,
             budget: Default::default(),
             buffer: &mut self.buffer,
-            draining: stopping.is_begun,
+            draining: self.drain.is_begun(),
             taker: Dispatch {
                 here: &self.here,
                 feeds: &mut self.feeds,
@@ -92,12 +145,12 @@ impl Parts {
                 questions: &mut self.questions,
                 awake: &mut self.awake,
                 sending,
-                refuses: stopping.refuses,
+                refuses: self.drain.refuses(),
             },
         }
     }
 
-    pub(crate) fn publishing(&mut self, stopping: Stopping) -> Publishing<'_> {
+    pub(crate) fn publishing(&mut self) -> Publishing<'_> {
         Publishing {
             here: &self.here,
             sessions: &mut self.sessions,
@@ -106,11 +159,11 @@ impl Parts {
             inbox: &mut self.inbox,
             outbox: &mut self.outbox,
             awake: &mut self.awake,
-            refuses: stopping.refuses,
+            refuses: self.drain.refuses(),
         }
     }
 
-    pub(crate) fn endings(&mut self, stopping: Stopping) -> Endings<'_> {
+    pub(crate) fn endings(&mut self) -> Endings<'_> {
         Endings {
             members: Membership {
                 here: &self.here,
@@ -121,7 +174,7 @@ impl Parts {
             },
             net: &mut *self.net,
             timers: &mut self.timers,
-            draining: stopping.is_begun,
+            draining: self.drain.is_begun(),
         }
     }
 
@@ -152,6 +205,11 @@ impl Parts {
         }
     }
 
+    pub(crate) fn flushing(&mut self) -> Flushing<'_> {
+        let serving = self.serving();
+        Flushing { serving }
+    }
+
     pub(crate) fn way_out(&mut self) -> (WayOut<'_>, &mut Batch, &mut Chain) {
         let out = WayOut {
             here: &self.here,
@@ -163,13 +221,13 @@ impl Parts {
         (out, &mut self.batch, &mut self.chain)
     }
 
-    pub(crate) fn watch(&mut self, stopping: Stopping) -> Watch<'_> {
+    pub(crate) fn watch(&mut self) -> Watch<'_> {
         Watch {
             here: &self.here,
             net: &mut *self.net,
             sessions: &mut self.sessions,
             timers: &mut self.timers,
-            draining: stopping.is_begun,
+            draining: self.drain.is_begun(),
         }
     }
 }

@@ -31,7 +31,7 @@
 //! ## Rooms
 //!
 //! ```text
-//! sys, clock, config <- net, measure <- parts <- turn <- lend <- shard <- server
+//! sys, clock, config <- net, measure <- parts <- turn <- lend <- steps, hear, shutdown <- shard <- server
 //! ```
 //!
 //! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import one
@@ -41,7 +41,8 @@
 //! the readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
 //! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `turn` has one step a file: functions
 //! over the parts that they need, or over a struct that lends these and is named for what it is. `lend` hands the parts
-//! out, `shard` calls the steps in their order. Anybody ends a session with `sessions.end`; only `turn::end` closes it.
+//! out; `shard` is the turn, a table of the steps in their order, each with when it is due again. Anybody ends a session
+//! with `sessions.end`; only `turn::end` closes it.
 //!
 //! ## A turn
 //!
@@ -110,16 +111,21 @@ pub mod doctor;
 mod ebb;
 mod ends;
 mod error;
+mod hear;
 mod lend;
 mod measure;
 mod net;
 mod parts;
 mod plan;
 mod recovered;
+#[cfg(test)]
+mod rig;
 mod server;
 mod shard;
 #[cfg(test)]
 mod short_counts;
+mod shutdown;
+mod steps;
 #[expect(
     unsafe_code,
     reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"

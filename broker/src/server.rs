@@ -20,6 +20,7 @@ use crate::config::{Config, KeepAwake, Sending};
 use crate::ebb::Ebb;
 use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
+use crate::lend::MadeOf;
 use crate::net::kernel::KernelNet;
 use crate::net::port::Port;
 use crate::parts::awake::{Awake, Vigil};
@@ -28,7 +29,7 @@ use crate::parts::phase::Phase;
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::{self, Tables};
 use crate::recovered;
-use crate::shard::{Shard, ShardParts};
+use crate::shard::Shard;
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, memory, signals};
@@ -497,10 +498,9 @@ impl ShardThread {
         net: KernelNet,
         readers: Vec<LogReader>,
     ) -> Result<(), ShardError> {
-        Shard::new(ShardParts {
+        let made_of = MadeOf {
             id: self.id,
             shared: self.shared,
-            clock: Box::new(SystemClock),
             storage_clock: Box::new(SystemClock),
             net: Box::new(net),
             store: kit.store,
@@ -508,8 +508,8 @@ impl ShardThread {
             inbox: self.inbox,
             outbox: self.outbox,
             awake: kit.awake,
-        })
-        .run()
+        };
+        Shard::new(made_of, Box::new(SystemClock)).run()
     }
 }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) use crate::sys::socket::Backlog;
 
 pub(crate) mod kernel;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod port;
 
 /// Most sends in one call of [`Net::send_many`].

@@ -1,5 +1,10 @@
 //! Whether there are connections to accept.
 
+use crate::parts::due::Due;
+
+/// How soon connections are accepted when the system was short of something, in milliseconds.
+const LATER_MS: u64 = 1;
+
 /// What is known of the connections that nobody has accepted.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -50,13 +55,8 @@ impl Arrivals {
         !std::mem::replace(&mut self.is_short, true)
     }
 
-    /// Whether there may be connections to accept at once.
-    pub(crate) const fn has_more(&self) -> bool {
-        self.are_there && !self.is_later
-    }
-
-    /// Whether there may be some to accept in a moment.
-    pub(crate) const fn is_later(&self) -> bool {
-        self.is_later
+    pub(crate) fn due(&self, now_ms: u64) -> Due {
+        let later = Due::after(now_ms, self.is_later.then_some(LATER_MS));
+        later.min(Due::now_if(self.are_there && !self.is_later))
     }
 }

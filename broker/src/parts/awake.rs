@@ -16,6 +16,7 @@ use std::io;
 
 use tracing::warn;
 
+use crate::parts::due::Due;
 use crate::sys::latency::WakeLatency;
 
 /// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the
@@ -82,12 +83,6 @@ impl Vigil {
         self.until_ms = self.until_ms.filter(|until_ms| *until_ms > now_ms);
         self.always || self.until_ms.is_some()
     }
-
-    /// Milliseconds until it may end.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        let until_ms = self.until_ms?;
-        Some(until_ms.saturating_sub(now_ms))
-    }
 }
 
 /// The vigil of a shard, and what comes of it.
@@ -120,8 +115,9 @@ impl Awake {
         }
     }
 
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        self.vigil.wait_ms(now_ms)
+    /// When the cores may sleep again.
+    pub(crate) fn due(&self) -> Due {
+        self.vigil.until_ms.map_or(Due::Idle, Due::At)
     }
 
     /// Asks for cores that are awake, or lets them sleep again. Gives the milliseconds since the last call, if they were
@@ -179,13 +175,13 @@ mod tests {
         assert!(!vigil.lasts(1_000));
         vigil.answered(ROUNDS, 1_000);
         assert!(vigil.lasts(1_000));
-        assert_eq!(vigil.wait_ms(1_004), Some(HOLD_MS - 4));
+        assert_eq!(vigil.until_ms, Some(1_000 + HOLD_MS));
         vigil.answered(0, 1_005);
-        assert_eq!(vigil.wait_ms(1_005), Some(HOLD_MS - 5), "too slow");
+        assert_eq!(vigil.until_ms, Some(1_000 + HOLD_MS), "too slow");
         vigil.answered(1, 1_005);
         assert!(vigil.lasts(1_004 + HOLD_MS), "one more is enough");
         assert!(!vigil.lasts(1_005 + HOLD_MS));
-        assert_eq!(vigil.wait_ms(1_005 + HOLD_MS), None);
+        assert_eq!(vigil.until_ms, None);
         vigil.answered(1, 2_000);
         assert!(!vigil.lasts(2_000), "the next one has to be earned again");
     }
@@ -194,6 +190,6 @@ mod tests {
     fn a_vigil_for_ever_waits_for_nothing() {
         let mut vigil = Vigil::for_ever();
         assert!(vigil.lasts(0) && vigil.lasts(u64::MAX));
-        assert_eq!(vigil.wait_ms(0), None);
+        assert_eq!(vigil.until_ms, None);
     }
 }

@@ -150,6 +150,13 @@ impl Feeds {
         }
     }
 
+    /// Whether there are topics with news that were not walked to their end.
+    pub(crate) fn have_news(&self) -> bool {
+        [Audience::Few, Audience::Many]
+            .iter()
+            .any(|audience| self.count_with_news(*audience) > 0)
+    }
+
     /// How many topics with news there are of an audience.
     pub(crate) fn count_with_news(&self, audience: Audience) -> usize {
         self.news[audience as usize].len()

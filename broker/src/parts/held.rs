@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::parts::due::Due;
 use crate::parts::session::{Session, SessionId};
 
 /// Longest wait, in milliseconds: a few long turns of another shard. Then a welcome alone is better than nothing.
@@ -34,9 +35,10 @@ impl Held {
         self.0.pop_front();
     }
 
-    /// Milliseconds until the first of those that wait has waited long enough.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        let (_, due_ms) = self.0.front()?;
-        Some(due_ms.saturating_sub(now_ms))
+    /// When the first of those that wait has waited long enough.
+    pub(crate) fn due(&self) -> Due {
+        self.0
+            .front()
+            .map_or(Due::Idle, |(_, due_ms)| Due::At(*due_ms))
     }
 }

@@ -7,11 +7,13 @@ use crate::measure::metrics::ShardMetrics;
 use crate::parts::shared::Shared;
 use crate::parts::timers::TICK_MS;
 
-/// Which shard this is, what all shards share, and the time of the turn.
+/// Which shard this is, what all shards share, and the number and the time of the turn.
 pub(crate) struct Here {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) now: Now,
+    /// Turns so far.
+    pub(crate) turns: usize,
 }
 
 impl Here {

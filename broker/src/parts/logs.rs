@@ -17,6 +17,7 @@ use oyez_storage::{
 
 use crate::clock::{Clock, Now};
 use crate::parts::chain::{Broken, Chain};
+use crate::parts::due::Due;
 
 /// Segment files that a shard keeps open for `sendfile`.
 const SEGMENT_FILES_MAX: usize = 64;
@@ -208,10 +209,9 @@ impl Logs {
         Ok(std::mem::take(&mut self.time.turn_us))
     }
 
-    /// Milliseconds until the store has something to do although nothing has happened.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        let due_ms = self.store.next_deadline_ms()?;
-        Some(due_ms.saturating_sub(now_ms))
+    /// When the store has something to do although nothing has happened.
+    pub(crate) fn store_due(&self) -> Due {
+        self.store.next_deadline_ms().map_or(Due::Idle, Due::At)
     }
 
     /// See [`Store::begin_drain`].
@@ -387,10 +387,12 @@ impl Logs {
         }
     }
 
-    /// Milliseconds until the segment files are to be closed, if some are open.
-    pub(crate) fn files_wait_ms(&self, now_ms: u64) -> Option<u64> {
-        let due_ms = self.files_used_ms + FILES_IDLE_MS + 1;
-        (!self.files.is_empty()).then(|| due_ms.saturating_sub(now_ms))
+    /// When the segment files are to be closed.
+    pub(crate) fn files_due(&self) -> Due {
+        match self.files.is_empty() {
+            true => Due::Idle,
+            false => Due::At(self.files_used_ms + FILES_IDLE_MS + 1),
+        }
     }
 }
 

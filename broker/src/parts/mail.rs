@@ -15,6 +15,7 @@ use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
+use crate::parts::due::Due;
 use crate::parts::lag::Lag;
 use crate::parts::parcel::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
 use crate::parts::session::SessionId;
@@ -24,6 +25,8 @@ use crate::parts::spares::{Reused, Spares};
 const PARCELS_MAX: usize = 256;
 /// Other messages that may wait for one shard.
 const MESSAGES_MAX: usize = 1024;
+/// How soon is tried again what another shard had no room for, in milliseconds.
+const RETRY_MS: u64 = 1;
 /// Questions of one shard that may wait for the answer of another: some MiB with their topics' names.
 const QUESTIONS_MAX: usize = 16_384;
 
@@ -171,6 +174,7 @@ pub(crate) struct Inbox {
     /// A parcel of much, and how many of little come before it.
     much: Option<(Parcel, u64)>,
     messages: Receiver<Message>,
+    messages_left: bool,
     waiting: Arc<Waiting>,
 }
 
@@ -231,6 +235,15 @@ impl Inbox {
     pub(crate) fn next_message(&self) -> Option<Message> {
         received(self.messages.try_recv())
     }
+
+    /// Notes whether there may be messages that no turn has had time for.
+    pub(crate) fn note_messages_left(&mut self, left: bool) {
+        self.messages_left = left;
+    }
+
+    pub(crate) const fn has_messages_left(&self) -> bool {
+        self.messages_left
+    }
 }
 
 /// A shard whose senders are all gone is the last one alive; its inbox is empty then.
@@ -265,6 +278,7 @@ pub(crate) fn inbox() -> (InboxSender, Inbox) {
         taken: 0,
         much: None,
         messages: messages_out,
+        messages_left: false,
         waiting,
     };
     (sender, inbox)
@@ -279,6 +293,8 @@ pub(crate) struct Outbox {
     /// What has come back empty.
     parcels_spare: Spares<Parcel>,
     acks_spare: Spares<Vec<Ack>>,
+    /// Others had no room for something when the last turn ended.
+    unsaid: bool,
 }
 
 #[derive(Debug)]
@@ -366,6 +382,7 @@ impl Outbox {
             targets: senders.into_iter().map(target).collect(),
             parcels_spare: Spares::default(),
             acks_spare: Spares::default(),
+            unsaid: false,
         }
     }
 
@@ -428,7 +445,7 @@ impl Outbox {
     }
 
     /// Whether a record waits for room with another shard.
-    pub(crate) fn is_refused(&self) -> bool {
+    fn is_refused(&self) -> bool {
         self.targets.iter().any(|target| target.refused)
     }
 
@@ -489,8 +506,8 @@ impl Outbox {
         self.targets.iter().any(Target::has_records)
     }
 
-    /// Ends the turn: sends what fits, wakes the shards that have something. Tells whether something is left.
-    pub(crate) fn finish_turn(&mut self, mut wake: impl FnMut(usize)) -> bool {
+    /// Ends the turn: sends what fits, wakes the shards that have something.
+    pub(crate) fn finish_turn(&mut self, mut wake: impl FnMut(usize)) {
         let mut left = false;
         for (shard, target) in self.targets.iter_mut().enumerate() {
             if !target.acks.is_empty() {
@@ -505,7 +522,18 @@ impl Outbox {
                 wake(shard);
             }
         }
-        left
+        self.unsaid = left;
+    }
+
+    /// Whether something has to be said that others had no room for.
+    pub(crate) const fn has_unsaid(&self) -> bool {
+        self.unsaid
+    }
+
+    /// What others had no room for is tried again a little later.
+    pub(crate) fn due(&self, now_ms: u64) -> Due {
+        let waits = self.unsaid || self.is_refused();
+        Due::after(now_ms, waits.then_some(RETRY_MS))
     }
 }
 
@@ -606,7 +634,8 @@ mod tests {
         for number in 0..500 {
             assert!(hand_over(&mut outbox, number, size_of(number)));
         }
-        assert!(!outbox.finish_turn(|_| ()));
+        outbox.finish_turn(|_| ());
+        assert!(!outbox.has_unsaid());
         assert!(!outbox.has_records());
         let numbers = take_all(&mut inbox, size_of);
         assert_eq!(numbers, Vec::from_iter(0..500));
@@ -633,7 +662,8 @@ mod tests {
             .take_while(|number| hand_over(&mut outbox, *number, size))
             .count();
         assert!((25..32).contains(&fitted), "{fitted} of 64 KiB");
-        assert!(!outbox.finish_turn(|_| ()));
+        outbox.finish_turn(|_| ());
+        assert!(!outbox.has_unsaid());
         assert_eq!(take_all(&mut inbox, |_| size).len(), fitted);
         assert!(hand_over(&mut outbox, 0, size));
     }
@@ -653,7 +683,8 @@ mod tests {
         assert_eq!(fitted, 4, "64 KiB");
         let size_of = |number| if number < first { 64 } else { size };
         let mut numbers = take_all(&mut inbox, size_of);
-        assert!(!outbox.finish_turn(|_| ()));
+        outbox.finish_turn(|_| ());
+        assert!(!outbox.has_unsaid());
         numbers.extend(take_all(&mut inbox, size_of));
         assert_eq!(numbers, Vec::from_iter(0..first + fitted));
     }
@@ -665,13 +696,15 @@ mod tests {
         let left: Vec<bool> = (0..records)
             .map(|number| {
                 assert!(hand_over(&mut outbox, number, 64));
-                outbox.finish_turn(|_| ())
+                outbox.finish_turn(|_| ());
+                outbox.has_unsaid()
             })
             .collect();
         assert_eq!(left.iter().position(|left| *left), Some(PARCELS_MAX));
         assert!(outbox.has_records());
         let mut numbers = take_all(&mut inbox, |_| 64);
-        assert!(!outbox.finish_turn(|_| ()));
+        outbox.finish_turn(|_| ());
+        assert!(!outbox.has_unsaid());
         numbers.extend(take_all(&mut inbox, |_| 64));
         assert_eq!(numbers, Vec::from_iter(0..records));
     }

@@ -162,6 +162,8 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::net::Arrival;
+    use crate::net::memory::MemoryNet;
 
     /// What becomes of `total` bytes when the calls for them are answered so, in this order; all answers are used up.
     fn outcome(total: usize, answers: &[Result<usize, i32>]) -> (usize, Stop) {
@@ -202,5 +204,22 @@ mod tests {
         assert_eq!(outcome(CALLS_MAX + 1, &ones), (CALLS_MAX, Stop::Spent));
         let interrupted = [Err(libc::EINTR); CALLS_MAX];
         assert_eq!(outcome(1, &interrupted), (0, Stop::Spent));
+    }
+
+    #[test]
+    fn the_rest_of_parts_begins_where_the_socket_has_stopped() {
+        let parts = ["some", "", "parts", "of a chain"];
+        let whole = parts.concat();
+        let slices = parts.map(|part| IoSlice::new(part.as_bytes()));
+        for sent in 0..whole.len() {
+            let mut net = MemoryNet::new();
+            let peer = net.connect();
+            let Some(Arrival::Connection(socket)) = net.accept() else {
+                panic!("somebody has connected");
+            };
+            let size = send_from(&mut net, socket, &slices, sent).expect("there is room");
+            assert_eq!(size, whole.len() - sent);
+            assert_eq!(peer.read(), whole.as_bytes()[sent..]);
+        }
     }
 }

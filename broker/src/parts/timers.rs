@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::parts::due::Due;
 use crate::parts::session::SessionId;
 
 /// Length of one slot in milliseconds; also the grain in which sessions remember when they were heard.
@@ -124,13 +125,12 @@ impl Timers {
         self.stalled.pop_front()
     }
 
-    /// Milliseconds until somebody is to be looked at, if anybody is.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
-        if !(self.silent.is_empty() && self.stalled.is_empty()) {
-            return Some(0);
-        }
-        let waits = [self.silence.wait_ms(now_ms), self.frames.wait_ms(now_ms)];
-        waits.into_iter().flatten().min()
+    /// When a session is to be looked at.
+    pub(crate) fn due(&self, now_ms: u64) -> Due {
+        let left = !(self.silent.is_empty() && self.stalled.is_empty());
+        let waits = [&self.silence, &self.frames].map(|wheel| wheel.wait_ms(now_ms));
+        let next = waits.map(|wait_ms| Due::after(now_ms, wait_ms));
+        Due::now_if(left).min(next[0]).min(next[1])
     }
 }
 

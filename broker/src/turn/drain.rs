@@ -12,6 +12,7 @@ use oyez_storage::Undrained;
 use tracing::error;
 
 use crate::error::ShardError;
+use crate::parts::due::Due;
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
 use crate::parts::session::Stage;
@@ -41,6 +42,8 @@ enum Step {
     Drained,
     /// Sessions have their Goodbye.
     Leaving,
+    /// All are gone.
+    Over,
 }
 
 /// The shutdown of one shard.
@@ -117,13 +120,19 @@ impl Drain {
         self.step != Step::Serving
     }
 
+    /// Whether nothing is left to be done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.step == Step::Over
+    }
+
     /// Whether records that wait for a log are refused: the time that is left is for those that are stored.
     pub(crate) const fn refuses(&self) -> bool {
         self.refuses
     }
 
-    pub(crate) fn wait_ms(&self) -> Option<u64> {
-        self.is_begun().then_some(POLL_MS)
+    /// When to look again how far the others have come.
+    pub(crate) fn due(&self, now_ms: u64) -> Due {
+        Due::after(now_ms, self.is_begun().then_some(POLL_MS))
     }
 
     /// Goes on by at most one step.
@@ -146,7 +155,7 @@ impl Drain {
             Step::Emptying if !seen.has_publishes => (Step::Closing, Order::CloseLogs),
             Step::Closing if seen.is_drained => (Step::Drained, Order::BeDrained),
             Step::Drained if seen.drained == shards => (Step::Leaving, Order::Dismiss),
-            Step::Leaving if seen.sessions == 0 => (Step::Leaving, Order::Over),
+            Step::Leaving if seen.sessions == 0 => (Step::Over, Order::Over),
             Step::Leaving if is_late(self.until_ms) => (Step::Leaving, Order::Close),
             same => (same, Order::Wait),
         };

@@ -26,8 +26,8 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
 }
 
 /// Walks the topics with news, within the turn's budget: first those of few, which would wait for all the others; half
-/// of the budget is kept for those of many. Returns whether there are more.
-pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut Chain) -> bool {
+/// of the budget is kept for those of many.
+pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut Chain) {
     let mut budget = Budget::WALKS;
     let half = Budget::WALKS.quarter().times(2);
     for (audience, left) in [(Audience::Few, half), (Audience::Many, Budget::default())] {
@@ -47,8 +47,6 @@ pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut C
         }
     }
     chain.clear();
-    let left = [Audience::Few, Audience::Many].map(|audience| out.feeds.count_with_news(audience));
-    left != [0, 0]
 }
 
 /// Goes on with the walk of one topic; tells whether everybody was visited.

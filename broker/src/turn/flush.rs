@@ -15,8 +15,6 @@ use crate::turn::wave::build_from_window;
 /// What sending to sessions needs.
 pub(crate) struct Flushing<'a> {
     pub(crate) serving: Serving<'a>,
-    /// Goes up by one in each turn.
-    pub(crate) turn: usize,
 }
 
 impl Flushing<'_> {
@@ -72,7 +70,7 @@ impl Flushing<'_> {
             Some(session) if session.stage == Stage::Open => session.subscriptions.len(),
             _ => return Progress::Done,
         };
-        let first = self.turn;
+        let first = self.serving.here.turns;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;

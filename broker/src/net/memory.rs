@@ -1,0 +1,397 @@
+//! The network of one shard in memory, for tests: no thread, no clock, no chance. What the peers do, and what goes wrong,
+//! the test says.
+//!
+//! It does what Linux does with non-blocking TCP and edges, and is stricter where the kernel is generous: the kernel also
+//! tells of room after a send that was cut short, after our own shutdown, and again with any other news
+//! ([`MemoryNet::tell_all`]); code that relies on these waits for ever here. What is on its way is lost with a reset; over
+//! a real network a part of it arrives.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Answer, Arrival, BATCH_MAX, Backlog, Event, Net, Readiness, Socket};
+pub(crate) use connection::End;
+use connection::{Connection, Far, Settings};
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+/// The port of the first peer; each further one has the next.
+const FIRST_PORT: usize = 40_000;
+
+/// The calls for bytes so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) reads: usize,
+    pub(crate) sends: usize,
+    /// Calls of [`Net::send_many`], not the sends in them.
+    pub(crate) batches: usize,
+    pub(crate) files: usize,
+}
+
+/// The network. Clones are handles on the same one, so that a test keeps one while the shard has the other.
+#[derive(Clone, Debug)]
+pub(crate) struct MemoryNet {
+    inner: Rc<RefCell<Inner>>,
+}
+
+/// The far end of a connection: a handle, like [`MemoryNet`]. Dropping it does nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    net: MemoryNet,
+    number: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// All there have ever been, by the numbers of their sockets.
+    connections: Vec<Connection>,
+    /// Connections that nobody has accepted.
+    arrivals: VecDeque<usize>,
+    /// What the next poll looks at, in the order of their first edges.
+    edges: Vec<Source>,
+    listens: bool,
+    calls: Calls,
+    last_wait: Option<Option<Duration>>,
+    woken: Vec<usize>,
+    tells_all: bool,
+    has_batches: bool,
+    reverses_batches: bool,
+    /// Sends that the next batch tries.
+    batch_tries: Option<usize>,
+    no_room: usize,
+    short: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Connection(usize),
+}
+
+impl MemoryNet {
+    /// A network without peers, with batches.
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            listens: true,
+            has_batches: true,
+            ..Inner::default()
+        };
+        Self {
+            inner: Rc::new(RefCell::new(inner)),
+        }
+    }
+
+    /// A peer that connects; it is refused when nobody listens any more.
+    pub(crate) fn connect(&self) -> Peer {
+        let mut inner = self.inner.borrow_mut();
+        let number = inner.connections.len();
+        inner.connections.push(Connection::default());
+        if inner.listens {
+            inner.arrivals.push_back(number);
+            if !inner.edges.contains(&Source::Listener) {
+                inner.edges.push(Source::Listener);
+            }
+        } else {
+            inner.connections[number].abort();
+        }
+        let net = self.clone();
+        Peer { net, number }
+    }
+
+    /// Lets events also say what was so before, as those of the kernel do.
+    pub(crate) fn tell_all(&self, tells_all: bool) {
+        self.inner.borrow_mut().tells_all = tells_all;
+    }
+
+    /// Lets the next so many connections find no room.
+    pub(crate) fn no_room_next(&self, connections: usize) {
+        self.inner.borrow_mut().no_room = connections;
+    }
+
+    /// Lets the next accept fail.
+    pub(crate) fn short_next(&self, errno: i32) {
+        self.inner.borrow_mut().short = Some(errno);
+    }
+
+    pub(crate) fn set_batches(&self, has_batches: bool) {
+        self.inner.borrow_mut().has_batches = has_batches;
+    }
+
+    /// Lets the sends of batches begin with the last.
+    pub(crate) fn reverse_batches(&self, reverses_batches: bool) {
+        self.inner.borrow_mut().reverses_batches = reverses_batches;
+    }
+
+    /// Lets the next batch end after so many sends; the others are not tried.
+    pub(crate) fn interrupt_next_batch(&self, tries: usize) {
+        self.inner.borrow_mut().batch_tries = Some(tries);
+    }
+
+    /// How long the last poll might have waited; `None` is for ever.
+    pub(crate) fn last_wait(&self) -> Option<Duration> {
+        let wait = self.inner.borrow().last_wait;
+        wait.expect("there has been a poll")
+    }
+
+    /// The shards that were woken since this was asked last.
+    pub(crate) fn woken(&self) -> Vec<usize> {
+        std::mem::take(&mut self.inner.borrow_mut().woken)
+    }
+
+    pub(crate) fn calls(&self) -> Calls {
+        self.inner.borrow().calls
+    }
+
+    /// Does something with a connection, and notes what the next poll has to tell of it.
+    fn at<T>(&self, number: usize, act: impl FnOnce(&mut Connection) -> T) -> T {
+        let mut inner = self.inner.borrow_mut();
+        let connection = &mut inner.connections[number];
+        let out = act(connection);
+        if connection.begins_to_have_news() {
+            inner.edges.push(Source::Connection(number));
+        }
+        out
+    }
+
+    /// The same, for the shard.
+    fn own<T>(&self, socket: Socket, act: impl FnOnce(&mut Connection) -> T) -> T {
+        self.at(socket.number() as usize, |connection| {
+            assert!(!connection.is_closed(), "{socket:?} has not been closed");
+            act(connection)
+        })
+    }
+}
+
+impl Peer {
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        self.at(|connection| connection.arrive(bytes));
+    }
+
+    /// All that has arrived.
+    pub(crate) fn read(&self) -> Vec<u8> {
+        self.read_some(usize::MAX)
+    }
+
+    pub(crate) fn read_some(&self, max: usize) -> Vec<u8> {
+        self.at(|connection| connection.leave(max))
+    }
+
+    /// Shuts the peer's side; it goes on to read.
+    pub(crate) fn shutdown(&self) {
+        self.at(Connection::shut_by_peer);
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn reset(&self) {
+        self.at(Connection::reset_by_peer);
+    }
+
+    /// What the shard has made of the connection so far.
+    pub(crate) fn how_it_ended(&self) -> End {
+        self.at(|connection| connection.end)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.at(|connection| connection.is_closed())
+    }
+
+    /// Bytes that may be on their way to the peer.
+    pub(crate) fn set_room(&self, bytes: usize) {
+        self.set(|settings| settings.room = bytes);
+    }
+
+    /// Lets each send take at most so much, whatever the room.
+    pub(crate) fn dribble(&self, max: usize) {
+        assert!(max > 0, "a peer that takes nothing is stalled");
+        self.set(|settings| settings.send_max = max);
+    }
+
+    /// Lets each read give at most so much, whatever has arrived.
+    pub(crate) fn dribble_in(&self, max: usize) {
+        assert!(max > 0, "0 would be the end of the stream");
+        self.set(|settings| settings.read_max = max);
+    }
+
+    /// Lets sends take nothing, until [`Self::resume`].
+    pub(crate) fn stall(&self) {
+        self.set(|settings| settings.stalled = true);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.set(|settings| settings.stalled = false);
+    }
+
+    /// Lets the next so many reads and sends be interrupted.
+    pub(crate) fn interrupt_next(&self, calls: usize) {
+        self.set(|settings| settings.interrupts = calls);
+    }
+
+    pub(crate) fn fail_next_send(&self, errno: i32) {
+        self.set(|settings| settings.errno = Some(errno));
+    }
+
+    pub(crate) fn set_answered_ms(&self, answered_ms: u64) {
+        self.set(|settings| settings.answered_ms = answered_ms);
+    }
+
+    pub(crate) fn set_stuck_ms(&self, stuck_ms: u64) {
+        self.set(|settings| settings.stuck_ms = stuck_ms);
+    }
+
+    /// Lets the next poll tell something although nothing has changed.
+    pub(crate) fn nudge(&self, told: Readiness) {
+        self.at(|connection| connection.nudge(told));
+    }
+
+    fn set(&self, set: impl FnOnce(&mut Settings)) {
+        self.at(|connection| connection.set(set));
+    }
+
+    fn at<T>(&self, act: impl FnOnce(&mut Connection) -> T) -> T {
+        self.net.at(self.number, act)
+    }
+}
+
+impl Net for MemoryNet {
+    fn poll(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        inner.last_wait = Some(wait);
+        let all = inner.tells_all;
+        for source in std::mem::take(&mut inner.edges) {
+            events.extend(match source {
+                Source::Listener => (!inner.arrivals.is_empty()).then_some(Event::Arrivals),
+                Source::Connection(number) => inner.connections[number].tell(all),
+            });
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> Option<Arrival> {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(errno) = inner.short.take() {
+            return Some(Arrival::Short(io::Error::from_raw_os_error(errno)));
+        }
+        let number = inner.arrivals.pop_front()?;
+        if inner.connections[number].far == Far::Reset {
+            return Some(Arrival::Gone);
+        }
+        let socket = Socket::new(u32::try_from(number).expect("connections have small numbers"));
+        if inner.no_room > 0 {
+            inner.no_room -= 1;
+            return Some(Arrival::NoRoom(socket));
+        }
+        Some(Arrival::Connection(socket))
+    }
+
+    fn stop_listening(&mut self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.listens = false;
+        for number in std::mem::take(&mut inner.arrivals) {
+            inner.connections[number].abort();
+        }
+    }
+
+    fn watch(&mut self, socket: Socket, token: u64) -> io::Result<()> {
+        self.own(socket, |connection| connection.watch(token));
+        Ok(())
+    }
+
+    fn read(&mut self, socket: Socket, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.inner.borrow_mut().calls.reads += 1;
+        self.own(socket, |connection| connection.read(into))
+    }
+
+    fn send(&mut self, socket: Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.borrow_mut().calls.sends += 1;
+        self.own(socket, |connection| connection.send(parts))
+    }
+
+    fn send_many(
+        &mut self,
+        sockets: &[(Socket, u64)],
+        parts: &[IoSlice<'_>],
+        answers: &mut Vec<Answer>,
+    ) {
+        assert!(
+            sockets.len() <= BATCH_MAX,
+            "a batch has {BATCH_MAX} sends at most"
+        );
+        let names: BTreeSet<Socket> = sockets.iter().map(|(socket, _)| *socket).collect();
+        assert_eq!(names.len(), sockets.len(), "a batch names no socket twice");
+        let mut inner = self.inner.borrow_mut();
+        inner.calls.batches += 1;
+        let tries = inner.batch_tries.take().unwrap_or(BATCH_MAX);
+        let mut sockets = sockets.to_vec();
+        if inner.reverses_batches {
+            sockets.reverse();
+        }
+        drop(inner);
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        for (place, (socket, tag)) in sockets.into_iter().enumerate() {
+            let sent = self.own(socket, |connection| {
+                if place < tries {
+                    connection.send(parts)
+                } else {
+                    Err(ErrorKind::Interrupted.into())
+                }
+            });
+            if !matches!(sent, Ok(size) if size == total) {
+                answers.push(Answer { tag, sent });
+            }
+        }
+    }
+
+    fn has_batches(&self) -> bool {
+        self.inner.borrow().has_batches
+    }
+
+    fn send_file(
+        &mut self,
+        socket: Socket,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        size: usize,
+    ) -> io::Result<usize> {
+        self.inner.borrow_mut().calls.files += 1;
+        let mut bytes = vec![0; size];
+        let read = File::from(file.try_clone_to_owned()?).read_at(&mut bytes, offset)?;
+        let part = IoSlice::new(&bytes[..read]);
+        self.own(socket, |connection| connection.send(&[part]))
+    }
+
+    fn backlog(&self, socket: Socket) -> io::Result<Backlog> {
+        Ok(self.own(socket, |connection| connection.backlog()))
+    }
+
+    fn peer(&self, socket: Socket) -> io::Result<SocketAddr> {
+        self.own(socket, |connection| connection.check_connected())?;
+        let port = u16::try_from(FIRST_PORT + socket.number() as usize);
+        let port = port.expect("no more peers than ports");
+        Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    fn shutdown(&mut self, socket: Socket) -> io::Result<()> {
+        self.own(socket, Connection::shutdown)
+    }
+
+    fn close(&mut self, socket: Socket) {
+        self.own(socket, Connection::close);
+    }
+
+    fn abort(&mut self, socket: Socket) {
+        self.own(socket, Connection::abort);
+    }
+
+    fn wake(&mut self, shard: usize) {
+        self.inner.borrow_mut().woken.push(shard);
+    }
+}

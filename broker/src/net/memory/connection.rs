@@ -1,0 +1,274 @@
+//! One connection in memory, as both ends see it: bytes each way, what has changed since the last poll, and faults.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+
+use crate::net::{Backlog, Event, Readiness};
+
+/// Bytes on their way to a peer at most, unless a test says otherwise.
+const ROOM_BYTES: usize = 256 << 10;
+
+/// What our side has made of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    #[default]
+    Open,
+    /// The peer sees the end of the stream once it has read everything.
+    Shut,
+    /// The same, and nobody reads what the peer writes.
+    Closed,
+    /// The peer sees a reset, and what it has not read is lost.
+    Aborted,
+}
+
+/// What the peer has made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Far {
+    #[default]
+    Open,
+    Shut,
+    Reset,
+}
+
+/// What a test has asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) room: usize,
+    pub(super) send_max: usize,
+    pub(super) read_max: usize,
+    pub(super) stalled: bool,
+    /// Calls that are still to be interrupted.
+    pub(super) interrupts: usize,
+    /// The error of the next send.
+    pub(super) errno: Option<i32>,
+    pub(super) answered_ms: u64,
+    pub(super) stuck_ms: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub(super) settings: Settings,
+    pub(super) end: End,
+    pub(super) far: Far,
+    /// What the next call says of the peer's reset; the kernel says it once.
+    error: Option<ErrorKind>,
+    /// Written by the peer and not read by us.
+    input: VecDeque<u8>,
+    /// Sent by us and not read by the peer.
+    output: VecDeque<u8>,
+    acknowledged: u64,
+    token: Option<u64>,
+    /// Has said that it takes nothing, and owes an edge for that.
+    full: bool,
+    edges: Readiness,
+    /// Told although nothing has changed.
+    nudges: Readiness,
+    /// The next poll looks at it.
+    queued: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            room: ROOM_BYTES,
+            send_max: usize::MAX,
+            read_max: usize::MAX,
+            stalled: false,
+            interrupts: 0,
+            errno: None,
+            answered_ms: 0,
+            stuck_ms: 0,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.end, End::Closed | End::Aborted)
+    }
+
+    fn free(&self) -> usize {
+        let room = self.settings.room.saturating_sub(self.output.len());
+        if self.settings.stalled { 0 } else { room }
+    }
+
+    /// What a call would find at this moment. One that would only find an error or an end counts, too.
+    fn state(&self) -> Readiness {
+        let over = self.far != Far::Open;
+        Readiness {
+            readable: over || !self.input.is_empty(),
+            writable: self.far == Far::Reset || self.end == End::Shut || self.free() > 0,
+            over,
+        }
+    }
+
+    /// Whether the next poll has to be told to look at it.
+    pub(super) fn begins_to_have_news(&mut self) -> bool {
+        let nothing = Readiness::default();
+        let has_news = self.edges != nothing || self.nudges != nothing;
+        let begins = self.token.is_some() && has_news && !self.queued;
+        self.queued |= begins;
+        begins
+    }
+
+    /// What has changed since it was told last and is still so; or, with `all`, everything that is so.
+    pub(super) fn tell(&mut self, all: bool) -> Option<Event> {
+        self.queued = false;
+        let state = self.state();
+        let edges = std::mem::take(&mut self.edges);
+        let nudges = std::mem::take(&mut self.nudges);
+        // It has filled up again meanwhile: the edge is still owed.
+        self.full |= edges.writable && !state.writable;
+        let told = Readiness {
+            readable: nudges.readable || state.readable && (all || edges.readable),
+            writable: nudges.writable || state.writable && (all || edges.writable),
+            over: nudges.over || state.over && (all || edges.over),
+        };
+        let token = self.token.filter(|_| !self.is_closed())?;
+        (told != Readiness::default()).then_some(Event::Socket(token, told))
+    }
+
+    pub(super) fn watch(&mut self, token: u64) {
+        assert!(self.token.is_none(), "nobody watches a socket twice");
+        self.token = Some(token);
+        self.edges = self.state();
+        self.full = !self.edges.writable;
+    }
+
+    pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.be_interrupted()?;
+        if self.input.is_empty() {
+            return match (self.far, self.error.take()) {
+                (Far::Open, _) => Err(ErrorKind::WouldBlock.into()),
+                (_, Some(error)) => Err(error.into()),
+                (_, None) => Ok(0),
+            };
+        }
+        let room = into.iter().map(|part| part.len()).sum();
+        let size = self.input.len().min(self.settings.read_max).min(room);
+        let places = into.iter_mut().flat_map(|part| part.iter_mut());
+        for (place, byte) in places.zip(self.input.drain(..size)) {
+            *place = byte;
+        }
+        Ok(size)
+    }
+
+    pub(super) fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.be_interrupted()?;
+        if let Some(errno) = self.settings.errno.take() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        if self.far == Far::Reset || self.end == End::Shut {
+            return Err(self.error.take().unwrap_or(ErrorKind::BrokenPipe).into());
+        }
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let taken = total.min(self.free()).min(self.settings.send_max);
+        if total > 0 && taken == 0 {
+            self.full = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let bytes = parts.iter().flat_map(|part| part.iter());
+        self.output.extend(bytes.take(taken));
+        Ok(taken)
+    }
+
+    fn be_interrupted(&mut self) -> io::Result<()> {
+        if self.settings.interrupts > 0 {
+            self.settings.interrupts -= 1;
+            return Err(ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog {
+            bytes: self.output.len() as u64,
+            stuck_ms: self.settings.stuck_ms,
+            acknowledged: self.acknowledged,
+            answered_ms: self.settings.answered_ms,
+        }
+    }
+
+    /// # Errors
+    /// After the peer's reset.
+    pub(super) fn check_connected(&self) -> io::Result<()> {
+        if self.far == Far::Reset {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&mut self) -> io::Result<()> {
+        self.check_connected()?;
+        self.end = End::Shut;
+        Ok(())
+    }
+
+    /// Input that nobody has read makes it a reset, as with the kernel.
+    pub(super) fn close(&mut self) {
+        if self.input.is_empty() {
+            self.end = End::Closed;
+        } else {
+            self.abort();
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.end = End::Aborted;
+        self.input.clear();
+        self.output.clear();
+    }
+
+    /// Takes what the peer writes; what comes after the close is lost.
+    pub(super) fn arrive(&mut self, bytes: &[u8]) {
+        assert_eq!(self.far, Far::Open, "the peer's side is open");
+        if !self.is_closed() {
+            self.input.extend(bytes);
+            self.edges.readable |= !bytes.is_empty();
+        }
+    }
+
+    /// Lets the peer read.
+    pub(super) fn leave(&mut self, max: usize) -> Vec<u8> {
+        let size = self.output.len().min(max);
+        self.acknowledged += size as u64;
+        let bytes = self.output.drain(..size).collect();
+        self.look_for_room();
+        bytes
+    }
+
+    pub(super) fn set(&mut self, set: impl FnOnce(&mut Settings)) {
+        set(&mut self.settings);
+        self.look_for_room();
+    }
+
+    /// The edge that a full socket owes comes as soon as there is room.
+    fn look_for_room(&mut self) {
+        let has_room = self.full && self.free() > 0;
+        self.edges.writable |= has_room;
+        self.full &= !has_room;
+    }
+
+    pub(super) fn shut_by_peer(&mut self) {
+        assert_eq!(self.far, Far::Open, "the peer's side is open");
+        self.far = Far::Shut;
+        self.edges.readable = true;
+        self.edges.over = true;
+    }
+
+    /// What the peer has written can still be read, what it has not read is lost.
+    pub(super) fn reset_by_peer(&mut self) {
+        assert_ne!(self.far, Far::Reset, "nobody resets a connection twice");
+        self.error = (self.far == Far::Open).then_some(ErrorKind::ConnectionReset);
+        self.far = Far::Reset;
+        self.output.clear();
+        self.full = false;
+        self.edges = self.state();
+    }
+
+    pub(super) fn nudge(&mut self, told: Readiness) {
+        self.nudges.readable |= told.readable;
+        self.nudges.writable |= told.writable;
+        self.nudges.over |= told.over;
+    }
+}

@@ -1,0 +1,404 @@
+//! Shards without threads, for tests of single steps: the parts over the network and the disk in memory, a clock that a
+//! test sets, and clients that say and hear frames.
+//!
+//! A test brings a rig to where its step matters by whole [`Rig::turn`]s, calls that step alone through what lends it its
+//! parts, and looks at the parts, or at what clients hear.
+#![allow(dead_code, reason = "the tests of each step use a part of it")]
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
+use oyez_protocol::event::{Heartbeat, PublishedEntry};
+use oyez_protocol::limits::Limits;
+use oyez_protocol::message::MessageRef;
+use oyez_protocol::record::RecordBuilder;
+use oyez_protocol::{Decoded, Frame, LogId, decode};
+use oyez_storage::{
+    ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Durability, LogOptions, LogReader,
+    MemoryDisk, Store,
+};
+use tempfile::TempDir;
+
+use crate::clock::{Clock, Now};
+use crate::config::Config;
+use crate::lend::{MadeOf, Parts};
+use crate::net::memory::{MemoryNet, Peer};
+use crate::parts::awake::Awake;
+use crate::parts::due::Due;
+use crate::parts::mail::{Outbox, inbox};
+use crate::parts::session::SessionId;
+use crate::parts::shared::{Shared, SharedParts};
+use crate::plan::Tables;
+use crate::shard::Shard;
+use crate::sys::waker::Waker;
+
+/// When a rig begins.
+const BEGIN_MS: u64 = 1_000_000;
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// Turns in a row without anything to do. What a disk has finished is seen in the turn after that.
+const IDLE_TURNS: usize = 4;
+/// Turns after which nothing of a few clients is left to be done.
+const TURNS_MAX: usize = 200;
+
+/// A clock that stands still until a test sets it.
+#[derive(Clone)]
+pub(crate) struct SetClock(Arc<AtomicU64>);
+
+impl Clock for SetClock {
+    fn now(&mut self) -> Now {
+        let now_ms = self.0.load(Ordering::Relaxed);
+        Now {
+            monotonic_ms: now_ms,
+            monotonic_us: now_ms * 1_000,
+            wall_ms: now_ms,
+        }
+    }
+
+    fn elapsed_us(&mut self) -> u64 {
+        self.now().monotonic_us
+    }
+
+    fn thread_cpu_us(&mut self) -> u64 {
+        0
+    }
+}
+
+/// One shard of a rig.
+pub(crate) struct Rig {
+    shard: Shard,
+    pub(crate) net: MemoryNet,
+    pub(crate) disk: MemoryDisk,
+    clock: SetClock,
+    // What the shards of a rig share, as long as one of them is there.
+    _home: Rc<(DirLock, TempDir)>,
+}
+
+/// Settings for tests: topics are kept in memory, but for those below `synced/`.
+pub(crate) fn settings() -> Config {
+    Config {
+        default_durability: Durability::Memory,
+        synced_topics: vec!["synced/#".to_owned()],
+        ..Config::default()
+    }
+}
+
+impl Rig {
+    /// A broker of one shard.
+    pub(crate) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let [rig] = Self::shards(config);
+        rig
+    }
+
+    /// A broker of several shards. Log `n` belongs to shard `n % N`.
+    pub(crate) fn shards<const N: usize>(config: Config) -> [Self; N] {
+        let home = tempfile::tempdir().expect("a directory for temporary files");
+        let logs = u16::try_from(N).expect("a few shards");
+        let options = DirOptions {
+            logs_per_durability: logs,
+            entropy: [7; 16],
+            restored: false,
+        };
+        let (dir, lock) = DataDir::open(home.path(), &options).expect("a data directory");
+        let arena = ArenaOptions {
+            blocks_max: 16 * dir.logs().count(),
+            blocks_ready: 4,
+        };
+        let shared = Arc::new(Shared::new(SharedParts {
+            config,
+            dir,
+            pool: ArenaPool::new(&arena).expect("memory for an arena"),
+            instance: 7,
+            connections_per_shard: 1_000,
+            tables: Tables::Shared,
+            wakers: Vec::from([(); N].map(|()| Waker::new().expect("an eventfd"))),
+        }));
+        let clock = SetClock(Arc::new(AtomicU64::new(BEGIN_MS)));
+        let home = Rc::new((lock, home));
+        let disks = [(); N].map(|()| MemoryDisk::new());
+        let stores: Vec<Store> = (0..N)
+            .map(|id| open_store(&shared, id, &disks[id], clock.clone().now()))
+            .collect();
+        let logs = shared.dir.logs().map(|spec| spec.id);
+        let readers: Vec<LogReader> = logs
+            .map(|log| stores[shared.owner(log)].reader(log))
+            .collect();
+        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..N).map(|_| inbox()).unzip();
+        let made = (0..N).zip(stores).zip(inboxes).zip(&disks);
+        let rigs = made.map(|(((id, store), inbox), disk)| {
+            let net = MemoryNet::new();
+            let made_of = MadeOf {
+                id,
+                shared: shared.clone(),
+                storage_clock: Box::new(clock.clone()),
+                net: Box::new(net.clone()),
+                store,
+                readers: readers.clone(),
+                inbox,
+                outbox: Outbox::new(id, senders.clone()),
+                awake: Awake::default(),
+            };
+            let shard = Shard::new(made_of, Box::new(clock.clone()));
+            Self {
+                shard,
+                net,
+                disk: disk.clone(),
+                clock: clock.clone(),
+                _home: home.clone(),
+            }
+        });
+        let rigs: Vec<Self> = rigs.collect();
+        rigs.try_into().ok().expect("one for each shard")
+    }
+
+    pub(crate) fn parts(&mut self) -> &mut Parts {
+        &mut self.shard.parts
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.0.load(Ordering::Relaxed)
+    }
+
+    /// Lets time pass, for all shards.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.clock.0.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Takes the events that have come, and the time, so that a step can be called.
+    pub(crate) fn begin_turn(&mut self) {
+        self.shard.begin_turn(Due::Now).expect("the net works");
+    }
+
+    /// One turn. Tells when the next one is due.
+    pub(crate) fn turn(&mut self) -> Due {
+        self.begin_turn();
+        self.shard.turn().expect("the store works")
+    }
+
+    /// Runs turns until nothing is left to be done at once.
+    pub(crate) fn settle(&mut self) {
+        settle(&mut [self]);
+    }
+
+    /// A client that is connected and has said nothing.
+    pub(crate) fn connect(&mut self) -> Client {
+        let peer = self.net.connect();
+        let before = self.shard.parts.sessions.ids();
+        self.settle();
+        let ids = self.shard.parts.sessions.ids();
+        let id = ids.into_iter().find(|id| !before.contains(id));
+        Client {
+            peer,
+            id: id.expect("it was accepted"),
+        }
+    }
+
+    /// A client that was welcomed.
+    pub(crate) fn join(&mut self) -> Client {
+        let client = self.connect();
+        client.hello();
+        self.settle();
+        assert_eq!(client.hear(), ["welcome"]);
+        client
+    }
+
+    /// A client that was welcomed and subscribes to a topic, and was told so.
+    pub(crate) fn subscriber(&mut self, topic: &str) -> Client {
+        let client = self.join();
+        client.subscribe(topic, Start::Latest);
+        self.settle();
+        assert_eq!(client.hear().len(), 1);
+        client
+    }
+
+    /// Publishes `count` messages of `size` bytes each, in a record each, to `topic`, and waits until they are acknowledged.
+    pub(crate) fn publish(&mut self, topic: &str, size: usize, count: usize) {
+        let publisher = self.join();
+        for _ in 0..count {
+            publisher.publish(topic, size);
+            self.settle();
+        }
+        assert_eq!(publisher.hear().len(), count);
+        publisher.peer.shutdown();
+        self.settle();
+    }
+}
+
+/// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
+pub(crate) fn settle(rigs: &mut [&mut Rig]) {
+    let mut idle = 0;
+    for _ in 0..TURNS_MAX {
+        let dues: Vec<Due> = rigs.iter_mut().map(|rig| rig.turn()).collect();
+        let woken = rigs.iter().any(|rig| !rig.net.woken().is_empty());
+        let is_idle = !woken && dues.iter().all(|due| *due != Due::Now);
+        idle = if is_idle { idle + 1 } else { 0 };
+        if idle == IDLE_TURNS {
+            return;
+        }
+    }
+    panic!("there is still something to be done after {TURNS_MAX} turns");
+}
+
+fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store {
+    let logs = shared.dir.logs().map(|spec| spec.id);
+    let own: Vec<LogId> = logs.filter(|log| shared.owner(*log) == id).collect();
+    let options = LogOptions {
+        segment_bytes: SEGMENT_BYTES,
+        limits: shared.config.limits(),
+        ..LogOptions::default()
+    };
+    let (disk, pool) = (Box::new(disk.clone()), shared.pool.clone());
+    let opened = Store::open(&shared.dir, &own, disk, pool, &options, now.into());
+    opened.expect("an empty store opens").0
+}
+
+/// A client, as far as frames go.
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    /// The session that it is for its shard.
+    pub(crate) id: SessionId,
+}
+
+impl Client {
+    pub(crate) fn say(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        self.peer.write(&bytes);
+    }
+
+    pub(crate) fn hello(&self) {
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            heartbeat_ms: 0,
+            name: "",
+            credentials: &[],
+        };
+        self.say(|out| hello.encode(out));
+    }
+
+    pub(crate) fn ping(&self, token: u64) {
+        self.say(|out| Heartbeat { token }.encode_ping(out));
+    }
+
+    pub(crate) fn subscribe(&self, topic: &str, start: Start) {
+        let subscribe = Subscribe {
+            id: 1,
+            topic,
+            start,
+            epoch: None,
+        };
+        self.say(|out| subscribe.encode(out));
+    }
+
+    pub(crate) fn unsubscribe(&self, topic: &str) {
+        self.say(|out| Unsubscribe { id: 1, topic }.encode(out));
+    }
+
+    pub(crate) fn ask(&self, question: Question<'_>) {
+        self.say(|out| Query { id: 1, question }.encode(out));
+    }
+
+    /// Publishes a message of `size` bytes.
+    pub(crate) fn publish(&self, topic: &str, size: usize) {
+        self.peer.write(&record(topic, size));
+    }
+
+    /// What it has been told since it last listened, a line each.
+    pub(crate) fn hear(&self) -> Vec<String> {
+        lines(&self.peer.read())
+    }
+}
+
+/// The bytes of a record with one message of `size` bytes.
+pub(crate) fn record(topic: &str, size: usize) -> Vec<u8> {
+    let mut builder = RecordBuilder::new(topic, Limits::HARD).expect("a topic");
+    let payload = vec![b'x'; size];
+    builder.push(&MessageRef::new(&payload)).expect("it fits");
+    let mut bytes = Vec::new();
+    builder.finish_stored(1, &mut bytes);
+    bytes
+}
+
+/// Whole frames, a line each.
+pub(crate) fn lines(mut bytes: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    while !bytes.is_empty() {
+        let decoded = decode(bytes, &Limits::HARD).expect("whole frames");
+        let Decoded::Frame { frame, size } = decoded else {
+            lines.push(format!("{} bytes of a frame", bytes.len()));
+            break;
+        };
+        lines.push(line(&frame));
+        bytes = &bytes[size..];
+    }
+    lines
+}
+
+fn line(frame: &Frame<'_>) -> String {
+    match frame {
+        Frame::Welcome(_) => "welcome".to_owned(),
+        Frame::Record(record) => format!("{} {}", record.topic(), record.offset().get()),
+        Frame::Subscribed(told) => format!("subscribed {:?} at {}", told.outcome, told.next.get()),
+        Frame::Unsubscribed(told) => format!("unsubscribed {:?}", told.outcome),
+        Frame::Published(published) => {
+            let entry =
+                |entry: PublishedEntry| format!("{:?} {}", entry.outcome, entry.offset.get());
+            let entries: Vec<String> = published.entries().map(entry).collect();
+            format!("published {}", entries.join(", "))
+        }
+        Frame::Answer(answer) => format!("answer {}", answer.json),
+        Frame::Gap(gap) => format!("gap {:?} {} to {}", gap.cause, gap.from.get(), gap.to.get()),
+        Frame::Ping(_) => "ping".to_owned(),
+        Frame::Pong(pong) => format!("pong {}", pong.token),
+        Frame::Goodbye(goodbye) => format!("goodbye {:?}: {}", goodbye.code, goodbye.reason),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_to_its_subscriber_and_its_outcome_to_its_publisher() {
+        let mut rig = Rig::new();
+        let subscriber = rig.subscriber("a/b");
+        rig.publish("a/b", 10, 3);
+        assert_eq!(subscriber.hear(), ["a/b 0", "a/b 1", "a/b 2"]);
+    }
+
+    #[test]
+    fn a_record_passes_from_shard_to_shard() {
+        let [mut first, mut second] = Rig::shards(settings());
+        let (mut near, mut far) = (first.join(), second.join());
+        for client in [&mut near, &mut far] {
+            client.subscribe("a/b", Start::Latest);
+        }
+        settle(&mut [&mut first, &mut second]);
+        for client in [&near, &far] {
+            assert_eq!(client.hear(), ["subscribed Ok at 0"]);
+            client.publish("a/b", 10);
+        }
+        settle(&mut [&mut first, &mut second]);
+        for client in [&near, &far] {
+            let mut heard = client.hear();
+            heard.sort();
+            assert_eq!(heard[..2], ["a/b 0", "a/b 1"]);
+            assert!(heard[2].starts_with("published Ok"), "{heard:?}");
+        }
+    }
+
+    #[test]
+    fn synced_topics_are_acknowledged_when_the_disk_has_them() {
+        let mut rig = Rig::new();
+        let subscriber = rig.subscriber("synced/a");
+        rig.publish("synced/a", 10, 1);
+        assert_eq!(subscriber.hear(), ["synced/a 0"]);
+    }
+}

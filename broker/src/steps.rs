@@ -1,0 +1,121 @@
+//! Steps of the turn with the parts that they need, and when they are due, where that takes more than a line.
+
+use crate::error::ShardError;
+use crate::lend::Parts;
+use crate::parts::due::Due;
+use crate::turn::fanout::walk_topics;
+use crate::turn::hold::release_due;
+use crate::turn::lag;
+use crate::turn::publish::deliver_acks;
+use crate::turn::pump::pump;
+use crate::turn::query::{add_topics, tell_topics};
+use crate::turn::room::make_room;
+
+impl Parts {
+    /// The time of the turn, by the monotonic clock.
+    pub(crate) const fn now_ms(&self) -> u64 {
+        self.here.now.monotonic_ms
+    }
+
+    /// Lets paused sessions try again when something has become free.
+    pub(crate) fn try_paused(&mut self) {
+        let now_ms = self.now_ms();
+        self.freed.note(self.questions.allowance.pass(now_ms));
+        self.freed.note(self.outbox.has_room_again());
+        if self.freed.take() {
+            self.sessions.try_paused();
+        }
+    }
+
+    pub(crate) fn paused_due(&self) -> Due {
+        let waits = self.sessions.has_paused() || self.publishes.has_stalled();
+        let questions = Due::after(self.now_ms(), self.questions.allowance.wait_ms());
+        Due::now_if(waits && self.freed.is_noted()).min(questions)
+    }
+
+    /// Reads own sessions, and takes what other shards have handed over. In turn, so that neither own publishers nor those of
+    /// other shards take all the room of a log that is short of it.
+    pub(crate) fn read(&mut self) {
+        let own_first = self.here.turns.is_multiple_of(2);
+        if own_first {
+            self.reading().run();
+        }
+        self.publishing().take_publishes();
+        if !own_first {
+            self.reading().run();
+        }
+    }
+
+    pub(crate) fn read_due(&self) -> Due {
+        let handed_over = self.publishes.has_left() && !self.publishes.is_full();
+        Due::now_if(handed_over || self.sessions.has_some_to_read())
+    }
+
+    /// Lets the store work.
+    ///
+    /// # Errors
+    /// When a log is poisoned.
+    pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
+        let (frees, populated) = pump(&mut self.publishing())?;
+        self.freed.note(frees);
+        for (token, outcome) in populated {
+            self.serving().populated(token, outcome);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pump_due(&self) -> Due {
+        let unsettled = Due::now_if(self.publishes.has_unsettled());
+        unsettled.min(self.logs.store_due())
+    }
+
+    /// Goes on with what is asked about the broker.
+    pub(crate) fn answer_questions(&mut self) {
+        let (here, sessions, questions) = (&self.here, &mut self.sessions, &mut self.questions);
+        let seen = (&*sessions, &self.feeds, &*self.net);
+        for counted in lag::measure(here, &mut questions.lag, seen, &mut self.outbox) {
+            let frees = lag::add(here, &mut questions.lag, sessions, counted);
+            self.freed.note(frees);
+        }
+        let listings = &mut questions.listings;
+        for page in tell_topics(here, listings, &mut self.logs, &mut self.outbox) {
+            self.freed.note(add_topics(here, listings, sessions, page));
+        }
+    }
+
+    /// Sends other shards what is for them, and hands everything to the disk.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub(crate) fn submit(&mut self) -> Result<(), ShardError> {
+        let net = &mut self.net;
+        self.outbox.finish_turn(|shard| net.wake(shard));
+        let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
+        self.here.metrics().storage_us.record(in_storage_us);
+        Ok(())
+    }
+
+    /// Makes room where sessions that have stalled hold too much.
+    pub(crate) fn make_room(&mut self) {
+        self.freed.note(make_room(&self.here, &mut self.sessions));
+    }
+
+    pub(crate) fn walk(&mut self) {
+        let (mut out, batch, chain) = self.way_out();
+        walk_topics(&mut out, batch, chain);
+    }
+
+    pub(crate) fn deliver_acks(&mut self) {
+        deliver_acks(&self.here, &mut self.sessions, &mut self.publishes);
+    }
+
+    pub(crate) fn release_held(&mut self) {
+        release_due(&self.here, &mut self.sessions, &mut self.held);
+    }
+
+    /// Keeps the machine's cores awake, or lets them sleep again.
+    pub(crate) fn keep_awake(&mut self) {
+        let awake_ms = self.awake.keep_up(self.now_ms());
+        self.here.metrics().awake_ms.add(awake_ms);
+    }
+}
