@@ -33,14 +33,18 @@ const IN_CIRCLES: [(&str, usize); 5] = [
 ];
 
 /// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
-const ROOMS: [&[&str]; 6] = [
+const ROOMS: [&[&str]; 8] = [
+    &["dialect"],
     &["sys", "clock", "config", "error", "plan", "parts::phase"],
     &["measure"],
     &["parts"],
+    &["tell"],
     &["turn"],
     &["lend"],
     &["shard"],
 ];
+/// Dialects, and the lowest room but their own whose files may import them. Below it only their values are known.
+const DIALECTS: (&[&str], &str) = (&["dialect::native"], "tell");
 /// Steps that import another one.
 const STEPS: [(&str, &[&str]); 6] = [
     ("turn::flush", &["turn::catchup", "turn::wave"]),
@@ -401,6 +405,26 @@ fn nobody_imports_the_shard_but_its_thread() {
 fn room_of(file: &str) -> Option<usize> {
     let is_in = |room: &&str| file == *room || file.starts_with(&format!("{room}::"));
     ROOMS.iter().position(|rooms| rooms.iter().any(is_in))
+}
+
+#[test]
+fn what_lies_below_the_steps_names_no_dialect() {
+    let (dialects, lowest) = DIALECTS;
+    let (ground, lowest) = (room_of("dialect"), room_of(lowest));
+    let below = |file: &str| {
+        let room = room_of(file);
+        room.is_some() && room != ground && room < lowest
+    };
+    let mut faults = Vec::new();
+    for (file, named) in &imports("broker/src") {
+        let dialects = named
+            .iter()
+            .filter(|name| dialects.contains(&name.as_str()));
+        faults.extend(dialects.map(|name| format!("{file} imports {name}")));
+    }
+    assert!(!faults.is_empty(), "somebody speaks with clients");
+    faults.retain(|fault| below(fault.split(' ').next().unwrap_or_default()));
+    none(&faults, "of dialects, parts know the values only");
 }
 
 #[test]

@@ -31,16 +31,19 @@
 //! ## Rooms
 //!
 //! ```text
-//! sys, clock, config <- measure <- parts <- turn <- lend <- shard <- server
+//! dialect <- sys, clock, config <- measure <- parts <- tell <- turn <- lend <- shard <- server
 //! ```
 //!
-//! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import one
-//! another in a circle. `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that
-//! they take), `timers`, `feeds` (topics, their windows and subscriptions, which of them have news), `logs` (the store and
-//! the readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
-//! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `turn` has one step a file: functions
-//! over the parts that they need, or over a struct that lends these and is named for what it is. `lend` hands the parts
-//! out, `shard` calls the steps in their order. Anybody ends a session with `sessions.end`; only `turn::end` closes it.
+//! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import
+//! one another in a circle. `dialect` has what sessions ask and are told, as values that everybody may use (`command`),
+//! and how these look in bytes (`native`): only what lies above the parts may know that. `parts` own the data:
+//! `sessions` (slab, lists of those to read, to send to, to end; the room that they take), `timers`, `feeds` (topics,
+//! their windows and subscriptions, which of them have news), `logs` (the store and the readers; the only place where
+//! the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail` (between shards), `held`,
+//! `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told into its outgoing bytes.
+//! `turn` has one step a file: functions over the parts that they need, or over a struct that lends these and is named
+//! for what it is. `lend` hands the parts out, `shard` calls the steps in their order. Anybody ends a session, with
+//! `sessions.refuse` or, without a word, with `sessions.end`; only `turn::end` says Goodbye and closes connections.
 //!
 //! ## A turn
 //!
@@ -87,7 +90,7 @@
 //!
 //! ## When something is wrong
 //!
-//! A bad frame ends its session with a `Goodbye` that says what and why (`sessions`), and nobody else notices; the client may
+//! A bad frame ends its session with a `Goodbye` that says what and why (`end`), and nobody else notices; the client may
 //! come back unless a checksum proves that it meant what it sent. A session that neither says nor takes anything is asked,
 //! then closed (`heartbeat`). A full disk
 //! refuses publishes and goes on delivering; so does one that makes no next segment, after some seconds. What the store
@@ -105,6 +108,7 @@
 
 mod clock;
 pub mod config;
+mod dialect;
 pub mod doctor;
 mod ebb;
 mod ends;
@@ -123,6 +127,7 @@ mod short_counts;
     reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"
 )]
 mod sys;
+mod tell;
 mod turn;
 mod watch;
 

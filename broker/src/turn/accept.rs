@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_protocol::event::GoodbyeCode;
 use tracing::warn;
 
+use crate::dialect::command::{Goodbye, Reply};
+use crate::dialect::native::encode;
 use crate::parts::ending::FULL_RETRY_MS;
 use crate::parts::here::Here;
 use crate::parts::session::SessionId;
@@ -191,26 +193,26 @@ impl Accepting<'_> {
         self.timers.watch_silence(id, due_ms);
         if is_full {
             self.here.metrics().connections_refused.add(1);
-            let goodbye = Goodbye {
-                code: GoodbyeCode::Full,
-                retry_after_ms: FULL_RETRY_MS,
-                reason: "the broker has as many connections as it may",
-            };
+            let goodbye = full("the broker has as many connections as it may");
             self.sessions.dismiss(self.here, id, goodbye);
         }
     }
 
-    fn turn_away(&self, stream: TcpStream, reason: &str) {
+    fn turn_away(&self, stream: TcpStream, reason: &'static str) {
         self.here.metrics().connections_refused.add(1);
         let mut goodbye = Vec::new();
-        Goodbye {
-            code: GoodbyeCode::Full,
-            retry_after_ms: FULL_RETRY_MS,
-            reason,
-        }
-        .encode(&mut goodbye);
+        encode(&Reply::Goodbye(&full(reason)), &mut goodbye);
         // A fresh socket has room for one frame; if not, closing says enough.
         let _ = socket::send(stream.as_fd(), &[io::IoSlice::new(&goodbye)]);
         drop(stream);
+    }
+}
+
+/// There is no room for a connection.
+fn full(reason: &'static str) -> Goodbye {
+    Goodbye {
+        code: GoodbyeCode::Full,
+        retry_after_ms: FULL_RETRY_MS,
+        reason: reason.into(),
     }
 }

@@ -2,9 +2,10 @@
 
 use oyez_protocol::Frame;
 use oyez_protocol::command::{Hello, Query, Question, VERSION};
-use oyez_protocol::event::{GoodbyeCode, Welcome};
+use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;
 
+use crate::dialect::command::{Reply, Welcome};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -22,6 +23,7 @@ use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
+use crate::tell::tell;
 use crate::turn::lag;
 use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_stats, list_topics};
@@ -88,7 +90,8 @@ impl Takes for Dispatch<'_> {
             }
             (Stage::Open, Frame::Query(query)) => self.query(sessions, budget, id, &query),
             (Stage::Open, Frame::Ping(ping)) => {
-                sessions.control(here, id, |out| ping.encode_pong(out))
+                let token = ping.token;
+                tell(here, sessions, id, &Reply::Pong { token })
             }
             (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
             (Stage::Open, Frame::Goodbye(_)) => {
@@ -197,7 +200,7 @@ fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>)
             "this broker speaks version {VERSION}, the client {} to {}",
             hello.version_min, hello.version_max
         );
-        sessions.refuse(here, id, GoodbyeCode::Version, &reason);
+        sessions.refuse(here, id, GoodbyeCode::Version, reason);
         return Taken::Over;
     }
     if !hello.credentials.is_empty() {
@@ -224,7 +227,7 @@ fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>)
         instance: here.shared.instance,
         name: NAME,
     };
-    sessions.control(here, id, |out| welcome.encode(out));
+    tell(here, sessions, id, &Reply::Welcome(welcome));
     if let Some(session) = sessions.get_mut(id) {
         session.stage = Stage::Open;
         session.heartbeat_ms = heartbeat_ms;
@@ -233,7 +236,7 @@ fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>)
     Taken::Done
 }
 
-fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &str) -> Taken {
+fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
     sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
     Taken::Over
 }

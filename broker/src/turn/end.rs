@@ -1,16 +1,18 @@
-//! How sessions end: the only step that closes connections. Everybody else says that a session is to end, or has had its
-//! Goodbye, and why.
+//! How sessions end: the only step that says Goodbye and closes connections. Everybody else says that a session is to end,
+//! and why.
+
+use tracing::info;
 
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::parts::ending::LINGER_MS;
+use crate::parts::ending::{Dismissed, LINGER_MS};
 use crate::parts::membership::Membership;
-use crate::parts::session::SessionId;
 use crate::parts::timers::Timers;
+use crate::tell::say_goodbye;
 
-/// Goes on with the sessions that have ended, or were told Goodbye, as far as may be in one turn.
+/// Goes on with the sessions that have ended, or are to be told Goodbye, as far as may be in one turn.
 pub(crate) fn end_sessions(members: &mut Membership<'_>, timers: &mut Timers, draining: bool) {
-    while let Some(id) = members.sessions.next_dismissed() {
-        see_off(members, timers, draining, id);
+    while let Some(dismissed) = members.sessions.next_dismissed() {
+        see_off(members, timers, draining, &dismissed);
     }
     let mut budget = Budget::ENDINGS;
     for _ in 0..members.sessions.count_gone() {
@@ -33,11 +35,28 @@ pub(crate) fn end_sessions(members: &mut Membership<'_>, timers: &mut Timers, dr
 }
 
 /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-fn see_off(members: &mut Membership<'_>, timers: &mut Timers, draining: bool, id: SessionId) {
+fn see_off(
+    members: &mut Membership<'_>,
+    timers: &mut Timers,
+    draining: bool,
+    dismissed: &Dismissed,
+) {
+    let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
     members.catchups.pause(members.sessions, members.feeds, id);
-    let Some(session) = members.sessions.get_mut(id) else {
+    if !say_goodbye(members.here, members.sessions, id, goodbye) {
         return; // It has ended since.
+    }
+    let Some(session) = members.sessions.get_mut(id) else {
+        return;
     };
+    if dismissed.is_refused {
+        let (peer, code, reason) = (
+            session.stream.peer_addr().ok(),
+            goodbye.code,
+            &*goodbye.reason,
+        );
+        info!(?peer, ?code, reason, "session refused");
+    }
     if !draining {
         // What the peer takes from here on is progress.
         let _before = session.look_at_taken();

@@ -6,14 +6,16 @@
 //! closed window does not move that count. A peer that is gone is found by the kernel, too, and mostly sooner: see
 //! [`crate::sys::socket::claim`].
 
-use oyez_protocol::event::{GoodbyeCode, Heartbeat};
+use oyez_protocol::event::GoodbyeCode;
 
+use crate::dialect::command::Reply;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::here::Here;
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::{TICK_MS, Timers};
+use crate::tell::tell;
 
 /// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.
 const FRAME_STALL_MS: u64 = 10_000;
@@ -152,11 +154,8 @@ impl Watch<'_> {
     }
 
     fn ping(&mut self, id: SessionId) {
-        let ping = Heartbeat {
-            token: self.here.now.monotonic_ms,
-        };
-        self.sessions
-            .control(self.here, id, |out| ping.encode_ping(out));
+        let token = self.here.now.monotonic_ms;
+        tell(self.here, self.sessions, id, &Reply::Ping { token });
     }
 }
 

@@ -8,8 +8,7 @@
 
 use std::os::fd::AsFd;
 
-use oyez_protocol::event::Answer;
-
+use crate::dialect::command::Reply;
 use crate::parts::budget::LAG_STEPS;
 use crate::parts::feed::Topic;
 use crate::parts::feeds::Feeds;
@@ -21,6 +20,7 @@ use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, Subscription};
 use crate::parts::taken::Until;
 use crate::sys::socket;
+use crate::tell::tell;
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
@@ -89,14 +89,12 @@ pub(crate) fn add(
         return false; // Others have to tell, too.
     };
     let json = serde_json::to_string(&complete.lag).expect("a struct of numbers is JSON");
-    sessions.control(here, complete.session, |out| {
-        Answer {
-            id: complete.request,
-            more: false,
-            json: &json,
-        }
-        .encode(out);
-    });
+    let answer = Reply::Answer {
+        request: complete.request,
+        more: false,
+        json: &json,
+    };
+    tell(here, sessions, complete.session, &answer);
     sessions.resume(complete.session);
     complete.makes_room
 }

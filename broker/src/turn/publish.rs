@@ -1,11 +1,12 @@
 //! From a record to its outcome: to the owner of its log, into the log, and back to the publisher once the log's
 //! visible place has passed it.
 
-use oyez_protocol::event::{Outcome, Published, PublishedEntry};
+use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset};
 use oyez_storage::AppendError;
 
+use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, FRAME_STEPS};
 use crate::parts::here::Here;
@@ -16,6 +17,7 @@ use crate::parts::publishes::{Pending, Publishes, Stalled};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
+use crate::tell::tell;
 
 /// What taking records and telling what became of them needs.
 pub(crate) struct Publishing<'a> {
@@ -249,7 +251,7 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             let bytes: u32 = group.iter().map(|ack| ack.size).sum();
             session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
         }
-        sessions.control(here, id, |out| Published::encode(&entries, out));
+        tell(here, sessions, id, &Reply::Published(&entries));
         sessions.resume(id);
     }
     publishes.keep_told(acks, entries);

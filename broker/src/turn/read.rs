@@ -342,7 +342,7 @@ impl<T: Takes> Reading<'_, T> {
             error
         };
         self.sessions
-            .refuse(self.here, id, error.into(), &reason.to_string());
+            .refuse(self.here, id, error.into(), reason.to_string());
     }
 
     /// Reads on a session that is over, so that its end comes through.

@@ -3,11 +3,12 @@
 //! subscription stands in its topic's list without getting anything.
 
 use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
-use oyez_protocol::event::{Outcome, Subscribed, Unsubscribed};
+use oyez_protocol::event::Outcome;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
+use crate::dialect::command::{Reply, Subscribed};
 use crate::parts::feed::Begin;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -17,6 +18,7 @@ use crate::parts::membership::Membership;
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::taken::{Taken, Until};
+use crate::tell::tell;
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;
@@ -61,19 +63,8 @@ impl Subscribing<'_> {
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
             self.members.feeds.forget_if_unused(topic);
-            return self.members.sessions.control(self.members.here, id, |out| {
-                Subscribed {
-                    id: request.id,
-                    outcome: refusal,
-                    next: Default::default(),
-                    earliest: Default::default(),
-                    head: Default::default(),
-                    epoch: Default::default(),
-                    epoch_changed: false,
-                    dropped: false,
-                }
-                .encode(out);
-            });
+            let refused = Subscribed::refused(request.id, refusal);
+            return self.tell(id, &Reply::Subscribed(refused));
         }
         let nonce = self.members.feeds.nonce();
         self.members.join(id, topic, log, Delivery::Pending(nonce));
@@ -227,19 +218,17 @@ impl Subscribing<'_> {
         } else {
             Outcome::Ok
         };
-        self.members.sessions.control(self.members.here, id, |out| {
-            Subscribed {
-                id: answer.wish.request,
-                outcome,
-                next: located.cursor,
-                earliest: located.earliest,
-                head: located.head,
-                epoch: located.epoch,
-                epoch_changed: answer.epoch_changed,
-                dropped: answer.dropped,
-            }
-            .encode(out);
-        });
+        let subscribed = Subscribed {
+            request: answer.wish.request,
+            outcome,
+            next: located.cursor,
+            earliest: located.earliest,
+            head: located.head,
+            epoch: located.epoch,
+            epoch_changed: answer.epoch_changed,
+            dropped: answer.dropped,
+        };
+        self.tell(id, &Reply::Subscribed(subscribed));
         if let Some(session) = self.members.sessions.get_mut(id) {
             session.held = false;
         }
@@ -281,13 +270,15 @@ impl Subscribing<'_> {
             }
             None => Outcome::NotSubscribed,
         };
-        self.members.sessions.control(self.members.here, id, |out| {
-            Unsubscribed {
-                id: request.id,
-                outcome,
-            }
-            .encode(out);
-        })
+        let unsubscribed = Reply::Unsubscribed {
+            request: request.id,
+            outcome,
+        };
+        self.tell(id, &unsubscribed)
+    }
+
+    fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Taken {
+        tell(self.members.here, self.members.sessions, id, reply)
     }
 }
 
