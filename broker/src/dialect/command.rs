@@ -1,10 +1,96 @@
 //! What sessions ask and what they are told, as values. None of them knows how it looks in bytes.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use oyez_protocol::command::{Question, Start};
 use oyez_protocol::event::{GapCause, GoodbyeCode, Outcome, PublishedEntry};
 use oyez_protocol::limits::Limits;
+use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
+
+/// What the front of a session's input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decoded<'a> {
+    /// Not a whole command yet.
+    Need {
+        /// Bytes that it has in all, as far as is known.
+        total: usize,
+    },
+    /// A command.
+    Command {
+        command: Command<'a>,
+        /// Bytes of the input that it takes.
+        size: usize,
+    },
+}
+
+/// What a session asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    /// To be let in.
+    Hello(Hello<'a>),
+    /// To publish.
+    Publish(Record<'a>),
+    /// To be sent a topic's records.
+    Subscribe(Subscribe<'a>),
+    /// To be sent no more of them.
+    Unsubscribe { request: u32, topic: &'a str },
+    /// About the broker.
+    Query {
+        request: u32,
+        question: Question<'a>,
+    },
+    /// For a sign of life.
+    Ping { token: u64 },
+    /// Nothing: it lives.
+    Nothing,
+    /// For no more: the session is over.
+    Goodbye,
+    /// What cannot be asked, with the sentence that says so.
+    OutOfPlace(&'static str),
+}
+
+/// Opens a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello<'a> {
+    /// The version that both sides speak.
+    pub(crate) version: Result<u16, NoCommonVersion>,
+    /// Longest silence that the client wants, in milliseconds; 0 leaves it to the broker.
+    pub(crate) heartbeat_ms: u32,
+    /// What the client calls itself.
+    pub(crate) name: &'a str,
+    pub(crate) credentials: &'a [u8],
+}
+
+/// The client speaks none of the broker's versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoCommonVersion {
+    /// What the broker speaks.
+    pub(crate) ours: u16,
+    /// What the client speaks: from, to.
+    pub(crate) theirs: (u16, u16),
+}
+
+impl fmt::Display for NoCommonVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ours, (min, max)) = (self.ours, self.theirs);
+        write!(
+            formatter,
+            "this broker speaks version {ours}, the client {min} to {max}"
+        )
+    }
+}
+
+/// Asks for a topic's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscribe<'a> {
+    pub(crate) request: u32,
+    pub(crate) topic: &'a str,
+    pub(crate) start: Start,
+    /// The epoch that an offset to start with belongs to; `None` takes the number as it is.
+    pub(crate) epoch: Option<Epoch>,
+}
 
 /// What a session is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

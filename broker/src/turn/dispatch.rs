@@ -1,11 +1,10 @@
-//! From frames to what they ask for.
+//! From commands to the steps that do what they ask.
 
-use oyez_protocol::Frame;
-use oyez_protocol::command::{Hello, Query, Question, VERSION};
+use oyez_protocol::command::Question;
 use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;
 
-use crate::dialect::command::{Reply, Welcome};
+use crate::dialect::command::{Command, Hello, Reply, Welcome};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -36,7 +35,7 @@ const HEARTBEAT_MS_MIN: u32 = 1_000;
 /// What the broker calls itself.
 const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
-/// What frames ask for, and what it takes to answer.
+/// What commands ask for, and what it takes to answer.
 pub(crate) struct Dispatch<'a> {
     pub(crate) here: &'a Here,
     pub(crate) feeds: &'a mut Feeds,
@@ -60,7 +59,7 @@ impl Takes for Dispatch<'_> {
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         id: SessionId,
-        frame: Frame<'_>,
+        command: Command<'_>,
     ) -> Taken {
         let here = self.here;
         let Some(session) = sessions.get(id) else {
@@ -72,42 +71,37 @@ impl Takes for Dispatch<'_> {
         {
             return Taken::Later(until);
         }
-        match (stage, frame) {
+        match (stage, command) {
             (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
-            (Stage::Greeting, Frame::Hello(hello)) => greet(here, sessions, id, &hello),
+            (Stage::Greeting, Command::Hello(hello)) => greet(here, sessions, id, &hello),
             (Stage::Greeting, _) => {
                 let what = "the first frame of a connection is a hello";
                 unexpected(here, sessions, id, what)
             }
-            (Stage::Open, Frame::Record(record)) => self.publishing(sessions).publish(id, record),
-            (Stage::Open, Frame::Subscribe(request)) => {
-                budget.spend(SUBSCRIBE_STEPS, 0);
-                self.subscribing(sessions).subscribe(id, &request)
+            (Stage::Open, Command::Publish(record)) => {
+                self.publishing(sessions).publish(id, record)
             }
-            (Stage::Open, Frame::Unsubscribe(request)) => {
+            (Stage::Open, Command::Subscribe(asked)) => {
                 budget.spend(SUBSCRIBE_STEPS, 0);
-                self.subscribing(sessions).unsubscribe(id, &request)
+                self.subscribing(sessions).subscribe(id, &asked)
             }
-            (Stage::Open, Frame::Query(query)) => self.query(sessions, budget, id, &query),
-            (Stage::Open, Frame::Ping(ping)) => {
-                let token = ping.token;
+            (Stage::Open, Command::Unsubscribe { request, topic }) => {
+                budget.spend(SUBSCRIBE_STEPS, 0);
+                self.subscribing(sessions).unsubscribe(id, request, topic)
+            }
+            (Stage::Open, Command::Query { request, question }) => {
+                self.query(sessions, budget, (id, request), question)
+            }
+            (Stage::Open, Command::Ping { token }) => {
                 tell(here, sessions, id, &Reply::Pong { token })
             }
-            (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
-            (Stage::Open, Frame::Goodbye(_)) => {
+            (Stage::Open, Command::Nothing) => Taken::Done,
+            (Stage::Open, Command::Goodbye) => {
                 sessions.end(here, id, Reason::PeerDone);
                 Taken::Over
             }
-            (Stage::Open, Frame::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
-            (
-                Stage::Open,
-                Frame::Welcome(_)
-                | Frame::Subscribed(_)
-                | Frame::Unsubscribed(_)
-                | Frame::Published(_)
-                | Frame::Answer(_)
-                | Frame::Gap(_),
-            ) => unexpected(here, sessions, id, "a frame that only a broker sends"),
+            (Stage::Open, Command::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
+            (Stage::Open, Command::OutOfPlace(what)) => unexpected(here, sessions, id, what),
         }
     }
 }
@@ -158,29 +152,28 @@ impl Dispatch<'_> {
         &mut self,
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
-        id: SessionId,
-        query: &Query<'_>,
+        (id, request): (SessionId, u32),
+        question: Question<'_>,
     ) -> Taken {
         if !self.questions.allowance.has_some() {
             return Taken::Later(Until::Room);
         }
-        let asked = match query.question {
+        let asked = match question {
             Question::Stats => {
                 let told = (&*self.logs, &*self.outbox, self.sending);
-                let asker = (id, query.id);
-                Ok(answer_stats(self.here, sessions, told, asker))
+                Ok(answer_stats(self.here, sessions, told, (id, request)))
             }
             Question::Topics { after } => list_topics(
                 self.here,
                 &mut self.questions.listings,
                 (&*self.logs, &mut *self.outbox),
-                (id, query.id, after),
+                (id, request, after),
             ),
             Question::Lag => lag::ask(
                 self.here,
                 &mut self.questions.lag,
                 self.outbox,
-                (id, query.id),
+                (id, request),
             ),
         };
         match asked {
@@ -195,14 +188,13 @@ impl Dispatch<'_> {
 }
 
 fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>) -> Taken {
-    if !(hello.version_min..=hello.version_max).contains(&VERSION) {
-        let reason = format!(
-            "this broker speaks version {VERSION}, the client {} to {}",
-            hello.version_min, hello.version_max
-        );
-        sessions.refuse(here, id, GoodbyeCode::Version, reason);
-        return Taken::Over;
-    }
+    let version = match hello.version {
+        Ok(version) => version,
+        Err(none) => {
+            sessions.refuse(here, id, GoodbyeCode::Version, none.to_string());
+            return Taken::Over;
+        }
+    };
     if !hello.credentials.is_empty() {
         let reason = "this broker has no access control and cannot check credentials; \
                       connect without them";
@@ -219,7 +211,7 @@ fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>)
         ),
     };
     let welcome = Welcome {
-        version: VERSION,
+        version,
         heartbeat_ms,
         limits: config.limits(),
         inflight_records_max: config.inflight_records_max,

@@ -2,13 +2,13 @@
 //! that has been told and has followed the log since. A shard that does not know asks, and until the owner answers the
 //! subscription stands in its topic's list without getting anything.
 
-use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
+use oyez_protocol::command::Start;
 use oyez_protocol::event::Outcome;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
-use crate::dialect::command::{Reply, Subscribed};
+use crate::dialect::command::{Reply, Subscribe, Subscribed};
 use crate::parts::feed::Begin;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -54,16 +54,16 @@ pub(crate) struct Subscribing<'a> {
 }
 
 impl Subscribing<'_> {
-    pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
-        let log = self.members.here.shared.log_of(request.topic);
+    pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Taken {
+        let log = self.members.here.shared.log_of(asked.topic);
         if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
             return Taken::Later(wait);
         }
-        let topic = self.members.feeds.find_or_insert(request.topic, log);
+        let topic = self.members.feeds.find_or_insert(asked.topic, log);
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
             self.members.feeds.forget_if_unused(topic);
-            let refused = Subscribed::refused(request.id, refusal);
+            let refused = Subscribed::refused(asked.request, refusal);
             return self.tell(id, &Reply::Subscribed(refused));
         }
         let nonce = self.members.feeds.nonce();
@@ -72,13 +72,13 @@ impl Subscribing<'_> {
             session: id,
             topic,
             nonce,
-            request: request.id,
-            start: match request.start {
+            request: asked.request,
+            start: match asked.start {
                 Start::Latest => StartAt::Latest,
                 Start::Earliest => StartAt::Earliest,
                 Start::Offset(offset) => StartAt::At(offset),
             },
-            epoch: request.epoch,
+            epoch: asked.epoch,
         };
         match self.answer_from_walk(wish, log) {
             Some(answer) => self.located(&answer),
@@ -259,8 +259,8 @@ impl Subscribing<'_> {
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 
-    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {
-        let topic = self.members.feeds.find(request.topic);
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, topic: &str) -> Taken {
+        let topic = self.members.feeds.find(topic);
         let place =
             topic.and_then(|topic| self.members.sessions.get(id)?.subscriptions.find(topic));
         let outcome = match place {
@@ -270,11 +270,7 @@ impl Subscribing<'_> {
             }
             None => Outcome::NotSubscribed,
         };
-        let unsubscribed = Reply::Unsubscribed {
-            request: request.id,
-            outcome,
-        };
-        self.tell(id, &unsubscribed)
+        self.tell(id, &Reply::Unsubscribed { request, outcome })
     }
 
     fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Taken {
