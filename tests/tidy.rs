@@ -33,35 +33,24 @@ const IN_CIRCLES: [(&str, usize); 5] = [
 ];
 
 /// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
-const ROOMS: [&[&str]; 8] = [
+const ROOMS: [&[&str]; 9] = [
     &["dialect"],
     &["sys", "clock", "config", "error", "plan", "parts::phase"],
     &["measure"],
     &["parts"],
     &["tell"],
     &["turn"],
+    &["dispatch"],
     &["lend"],
     &["shard"],
 ];
 /// Dialects, and the lowest room but their own whose files may import them. Below it only their values are known.
 const DIALECTS: (&[&str], &str) = (&["dialect::native"], "tell");
 /// Steps that import another one.
-const STEPS: [(&str, &[&str]); 6] = [
+const STEPS: [(&str, &[&str]); 3] = [
     ("turn::flush", &["turn::catchup", "turn::wave"]),
     ("turn::fanout", &["turn::wave"]),
     ("turn::catchup", &["turn::wave"]),
-    // To be cut with commands and replies, and with what each step says of when it is due again.
-    (
-        "turn::dispatch",
-        &[
-            "turn::lag",
-            "turn::publish",
-            "turn::query",
-            "turn::subscribe",
-        ],
-    ),
-    ("turn::pump", &["turn::publish"]),
-    ("turn::read", &["turn::heartbeat"]),
 ];
 
 struct Source {

@@ -1,5 +1,6 @@
 //! The parts of a shard, and how they are lent to the steps of a turn.
 
+use crate::dispatch::Dispatch;
 use crate::parts::awake::Awake;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
@@ -15,7 +16,6 @@ use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
 use crate::sys::ring::SendRing;
 use crate::turn::catchup::Serving;
-use crate::turn::dispatch::Dispatch;
 use crate::turn::heartbeat::Watch;
 use crate::turn::publish::Publishing;
 use crate::turn::read::Reading;

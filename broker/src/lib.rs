@@ -31,7 +31,7 @@
 //! ## Rooms
 //!
 //! ```text
-//! dialect <- sys, clock, config <- measure <- parts <- tell <- turn <- lend <- shard <- server
+//! dialect <- sys, clock, config <- measure <- parts <- tell <- turn <- dispatch <- lend <- shard <- server
 //! ```
 //!
 //! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import
@@ -42,12 +42,14 @@
 //! the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail` (between shards), `held`,
 //! `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told into its outgoing bytes.
 //! `turn` has one step a file: functions over the parts that they need, or over a struct that lends these and is named
-//! for what it is. `lend` hands the parts out, `shard` calls the steps in their order. Anybody ends a session, with
-//! `sessions.refuse` or, without a word, with `sessions.end`; only `turn::end` says Goodbye and closes connections.
+//! for what it is. Steps do not know one another, except on the way of records to sockets (`flush`, `fanout`,
+//! `catchup`, `wave`). `dispatch` leads a command to its step, `lend` hands the parts out, `shard` calls the steps in
+//! their order. Anybody ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only
+//! `turn::end` says Goodbye and closes connections.
 //!
 //! ## A turn
 //!
-//! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
+//! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch commands, take the inbox, reap the
 //! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
 //! wake others once, submit the disk's ring once.
 //! A shard whose publishers wait for every single record keeps the machine's cores awake meanwhile (`awake`).
@@ -60,7 +62,7 @@
 //!
 //! ## A record's way
 //!
-//! `read` finds the frame in the shard's one buffer, `dispatch` names it, `publish` puts it into the log of its topic
+//! `read` finds it in the shard's one buffer, `dispatch` leads it to `publish`, which puts it into the log of its topic
 //! or hands it to the shard that owns that log, in a parcel with all that it has for that shard in the turn
 //! (`parcel`). When the log's visible place has passed it, the publisher gets its outcome (`publish`), and every shard
 //! that has a subscription in that log follows the headers of the new records (`fanout`) and notes their places in the
@@ -109,6 +111,7 @@
 mod clock;
 pub mod config;
 mod dialect;
+mod dispatch;
 pub mod doctor;
 mod ebb;
 mod ends;

@@ -218,11 +218,12 @@ impl Shard {
         self.messages_left = self.take_messages();
         let parts = &mut self.parts;
         self.freed |= make_room(&parts.here, &mut parts.sessions);
-        let (frees, populated) = pump(&mut parts.publishing(stopping))?;
-        self.freed |= frees;
-        for (token, outcome) in populated {
+        let mut progress = pump(&parts.here, &mut parts.logs, &mut parts.outbox)?;
+        self.freed |= parts.publishing(stopping).take_progress(&progress);
+        for (token, outcome) in progress.populated.drain(..) {
             parts.serving().populated(token, outcome);
         }
+        parts.logs.keep_progress(progress);
         parts.watch(stopping).fire();
         parts.logs.close_idle_files(parts.here.now.monotonic_ms);
         take_news(&mut parts.feeds, &mut parts.logs);

@@ -4,7 +4,7 @@
 use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset};
-use oyez_storage::AppendError;
+use oyez_storage::{AppendError, Progress};
 
 use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
@@ -201,9 +201,25 @@ impl Publishing<'_> {
         }
     }
 
+    /// Passes on what the store has brought: outcomes of records that have become visible, and of those that were left in
+    /// the last turn. Returns whether something has become free that somebody may have waited for.
+    pub(crate) fn take_progress(&mut self, progress: &Progress) -> bool {
+        let mut budget = Budget::OUTCOMES;
+        let unsettled = self.publishes.take_unsettled();
+        for log in progress.advanced.iter().chain(&unsettled) {
+            if !self.settle(*log, &mut budget) {
+                self.publishes.note_unsettled(*log);
+            }
+        }
+        for log in &progress.accepting_again {
+            self.publishes.no_longer_refused(*log);
+        }
+        !(progress.advanced.is_empty() && progress.accepting_again.is_empty())
+    }
+
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
-    pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
+    fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
         let (visible, now_us) = (self.logs.visible(log), self.here.now.monotonic_us);
         while !budget.is_spent() {
             budget.spend(1, 0);

@@ -1,5 +1,5 @@
 //! From a socket to commands. Bytes are read into the shard's one buffer and commands are taken from it where they lie;
-//! only the frame of one that is incomplete, or one that cannot be taken now, is kept with its session.
+//! only an incomplete one, or one that cannot be taken now, is kept with its session.
 
 use std::io::{ErrorKind, IoSliceMut, Read};
 
@@ -10,13 +10,13 @@ use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, de
 use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
+use crate::parts::patience::watch_frame;
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
 use crate::parts::timers::Timers;
-use crate::turn::heartbeat::watch_frame;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;

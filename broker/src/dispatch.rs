@@ -1,10 +1,9 @@
-//! From commands to the steps that do what they ask.
+//! The table that leads from a command to the step that does what it asks.
 
 use oyez_protocol::command::Question;
 use oyez_protocol::event::GoodbyeCode;
-use tracing::debug;
 
-use crate::dialect::command::{Command, Hello, Reply, Welcome};
+use crate::dialect::command::{Command, Reply};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -23,6 +22,7 @@ use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
 use crate::tell::tell;
+use crate::turn::greet::greet;
 use crate::turn::lag;
 use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_stats, list_topics};
@@ -30,10 +30,6 @@ use crate::turn::subscribe::Subscribing;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// The shortest heartbeat that a client can wish for.
-const HEARTBEAT_MS_MIN: u32 = 1_000;
-/// What the broker calls itself.
-const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
 /// What commands ask for, and what it takes to answer.
 pub(crate) struct Dispatch<'a> {
@@ -185,47 +181,6 @@ impl Dispatch<'_> {
             Err(until) => Taken::Later(until),
         }
     }
-}
-
-fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>) -> Taken {
-    let version = match hello.version {
-        Ok(version) => version,
-        Err(none) => {
-            sessions.refuse(here, id, GoodbyeCode::Version, none.to_string());
-            return Taken::Over;
-        }
-    };
-    if !hello.credentials.is_empty() {
-        let reason = "this broker has no access control and cannot check credentials; \
-                      connect without them";
-        sessions.refuse(here, id, GoodbyeCode::Credentials, reason);
-        return Taken::Over;
-    }
-    debug!(session = id.key(), name = hello.name, "hello");
-    let config = &here.shared.config;
-    let heartbeat_ms = match hello.heartbeat_ms {
-        0 => config.heartbeat_ms,
-        wish => wish.clamp(
-            HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
-            config.heartbeat_ms,
-        ),
-    };
-    let welcome = Welcome {
-        version,
-        heartbeat_ms,
-        limits: config.limits(),
-        inflight_records_max: config.inflight_records_max,
-        inflight_bytes_max: config.inflight_bytes_max,
-        instance: here.shared.instance,
-        name: NAME,
-    };
-    tell(here, sessions, id, &Reply::Welcome(welcome));
-    if let Some(session) = sessions.get_mut(id) {
-        session.stage = Stage::Open;
-        session.heartbeat_ms = heartbeat_ms;
-    }
-    here.metrics().sessions.add(1);
-    Taken::Done
 }
 
 fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
