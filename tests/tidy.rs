@@ -417,6 +417,38 @@ fn what_lies_below_the_steps_names_no_dialect() {
 }
 
 #[test]
+fn what_the_broker_is_made_of_names_no_frames_but_in_its_dialects() {
+    let words = [
+        "Frame",
+        "FrameError",
+        "FrameHead",
+        "encode_ping",
+        "encode_pong",
+    ];
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let (mut files, mut faults) = (0, Vec::new());
+    for source in sources() {
+        let name = source.name();
+        let Some(file) = name.strip_prefix("broker/src/") else {
+            continue;
+        };
+        let module = file.trim_end_matches(".rs").replace('/', "::");
+        if room_of(&module).is_none_or(|room| Some(room) == room_of("dialect")) {
+            continue;
+        }
+        files += 1;
+        for (number, line) in source.code() {
+            let names = |word| line.split(|c| !is_word(c)).any(|found| found == word);
+            if line.contains(".encode(") || words.into_iter().any(names) {
+                faults.push(format!("{name}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(files > 50, "the rooms are found");
+    none(&faults, "commands and replies, and frames in dialects only");
+}
+
+#[test]
 fn the_rooms_of_the_broker_import_in_one_direction() {
     let imports = imports("broker/src");
     let mut faults = Vec::new();
