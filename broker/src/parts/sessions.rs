@@ -28,7 +28,7 @@ const OUTGOING_BYTES_KEPT: usize = 4096;
 /// Sessions to read. A session is in at most one of the lists.
 #[derive(Debug, Default)]
 struct ToRead {
-    /// By [`Turn`]: those that are read in this order.
+    /// By [`Queue`]: those that are read in this order.
     lists: [VecDeque<SessionId>; 4],
     /// Those whose frames wait for room that sessions share: not to be read before there is some.
     paused: VecDeque<SessionId>,
