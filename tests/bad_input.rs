@@ -459,6 +459,27 @@ fn a_kind_with_its_high_bit_set_is_skipped() {
 }
 
 #[test]
+fn what_was_asked_before_a_bad_frame_is_answered_before_the_goodbye_and_nothing_after_it() {
+    let broker = Broker::start();
+    let mut session = broker.connect();
+    let ping = |token: u64| control(kind::PING, 0, 0, &token.to_le_bytes());
+    let unsubscribe = control(kind::UNSUBSCRIBE, 0, 5, b"\x07a/topic");
+    session.send(&[ping(1), unsubscribe, hello(1, 1), ping(2)].concat());
+    assert_eq!(session.event(), Event::Pong(1));
+    match session.event() {
+        Event::Unsubscribed(ended) => {
+            assert_eq!((ended.id, ended.outcome), (5, Outcome::NotSubscribed))
+        }
+        event => panic!("{event:?}"),
+    }
+    match session.event() {
+        Event::Goodbye(farewell) => assert_eq!(farewell.code, GoodbyeCode::Unexpected),
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(session.event(), Event::Closed);
+}
+
+#[test]
 fn a_session_that_was_refused_has_published_nothing_after_the_bad_frame() {
     let broker = Broker::start();
     let mut session = broker.connect();

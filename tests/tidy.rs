@@ -35,33 +35,26 @@ const IN_CIRCLES: [(&str, usize); 5] = [
 ];
 
 /// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
-const ROOMS: [&[&str]; 8] = [
+const ROOMS: [&[&str]; 11] = [
+    &["dialect"],
     &["sys", "clock", "config", "error", "plan", "parts::phase"],
     &["net"],
     &["measure"],
     &["parts"],
+    &["tell"],
     &["turn"],
+    &["dispatch"],
     &["lend"],
     &["steps", "hear", "shutdown"],
     &["shard"],
 ];
+/// Dialects, and the lowest room but their own whose files may import them. Below it only their values are known.
+const DIALECTS: (&[&str], &str) = (&["dialect::native"], "tell");
 /// Steps that import another one.
-const STEPS: [(&str, &[&str]); 6] = [
+const STEPS: [(&str, &[&str]); 3] = [
     ("turn::flush", &["turn::catchup", "turn::wave"]),
     ("turn::fanout", &["turn::wave"]),
     ("turn::catchup", &["turn::wave"]),
-    // To be cut with commands and replies, and with what each step says of when it is due again.
-    (
-        "turn::dispatch",
-        &[
-            "turn::lag",
-            "turn::publish",
-            "turn::query",
-            "turn::subscribe",
-        ],
-    ),
-    ("turn::pump", &["turn::publish"]),
-    ("turn::read", &["turn::heartbeat"]),
 ];
 
 struct Source {
@@ -436,6 +429,58 @@ fn nobody_imports_the_shard_but_its_thread() {
 fn room_of(file: &str) -> Option<usize> {
     let is_in = |room: &&str| file == *room || file.starts_with(&format!("{room}::"));
     ROOMS.iter().position(|rooms| rooms.iter().any(is_in))
+}
+
+#[test]
+fn what_lies_below_the_steps_names_no_dialect() {
+    let (dialects, lowest) = DIALECTS;
+    let (ground, lowest) = (room_of("dialect"), room_of(lowest));
+    let below = |file: &str| {
+        let room = room_of(file);
+        room.is_some() && room != ground && room < lowest
+    };
+    let mut faults = Vec::new();
+    for (file, named) in &imports("broker/src") {
+        let dialects = named
+            .iter()
+            .filter(|name| dialects.contains(&name.as_str()));
+        faults.extend(dialects.map(|name| format!("{file} imports {name}")));
+    }
+    assert!(!faults.is_empty(), "somebody speaks with clients");
+    faults.retain(|fault| below(fault.split(' ').next().unwrap_or_default()));
+    none(&faults, "of dialects, parts know the values only");
+}
+
+#[test]
+fn what_the_broker_is_made_of_names_no_frames_but_in_its_dialects() {
+    let words = [
+        "Frame",
+        "FrameError",
+        "FrameHead",
+        "encode_ping",
+        "encode_pong",
+    ];
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let (mut files, mut faults) = (0, Vec::new());
+    for source in sources() {
+        let name = source.name();
+        let Some(file) = name.strip_prefix("broker/src/") else {
+            continue;
+        };
+        let module = file.trim_end_matches(".rs").replace('/', "::");
+        if room_of(&module).is_none_or(|room| Some(room) == room_of("dialect")) {
+            continue;
+        }
+        files += 1;
+        for (number, line) in source.code() {
+            let names = |word| line.split(|c| !is_word(c)).any(|found| found == word);
+            if line.contains(".encode(") || words.into_iter().any(names) {
+                faults.push(format!("{name}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(files > 50, "the rooms are found");
+    none(&faults, "commands and replies, and frames in dialects only");
 }
 
 #[test]

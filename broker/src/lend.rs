@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oyez_storage::{LogReader, Store};
 
 use crate::clock::{Clock, Now};
+use crate::dispatch::Dispatch;
 use crate::error::ShardError;
 use crate::net::Net;
 use crate::parts::arrivals::Arrivals;
@@ -26,7 +27,6 @@ use crate::parts::shared::Shared;
 use crate::parts::timers::Timers;
 use crate::turn::accept::Accepting;
 use crate::turn::catchup::Serving;
-use crate::turn::dispatch::Dispatch;
 use crate::turn::drain::Drain;
 use crate::turn::end::Endings;
 use crate::turn::flush::Flushing;

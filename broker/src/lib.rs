@@ -31,22 +31,27 @@
 //! ## Rooms
 //!
 //! ```text
-//! sys, clock, config <- net, measure <- parts <- turn <- lend <- steps, hear, shutdown <- shard <- server
+//! dialect <- sys, clock, config <- net, measure <- parts <- tell <- turn <- dispatch <- lend
+//!         <- steps, hear, shutdown <- shard <- server
 //! ```
 //!
-//! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import one
-//! another in a circle. `net` is the network behind one trait, with sockets that are four bytes; no other file but those
-//! of `sys` names a socket's type. `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that
-//! they take), `timers`, `feeds` (topics, their windows and subscriptions, which of them have news), `logs` (the store and
-//! the readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
-//! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `turn` has one step a file: functions
-//! over the parts that they need, or over a struct that lends these and is named for what it is. `lend` hands the parts
-//! out; `shard` is the turn, a table of the steps in their order, each with when it is due again. Anybody ends a session
-//! with `sessions.end`; only `turn::end` closes it.
+//! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import
+//! one another in a circle. `dialect` has what sessions ask and are told, as values that everybody may use (`command`),
+//! and how these look in bytes (`native`): only what lies above the parts may know that. `net` is the network behind one trait, with sockets that are four bytes;
+//! no other file but those of `sys` names a socket's type. `parts` own the data:
+//! `sessions` (slab, lists of those to read, to send to, to end; the room that they take), `timers`, `feeds` (topics,
+//! their windows and subscriptions, which of them have news), `logs` (the store and the readers; the only place where
+//! the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail` (between shards), `held`,
+//! `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told into its outgoing bytes.
+//! `turn` has one step a file: functions over the parts that they need, or over a struct that lends these and is named
+//! for what it is. Steps do not know one another, except on the way of records to sockets (`flush`, `fanout`,
+//! `catchup`, `wave`). `dispatch` leads a command to its step, `hear` a message of another shard, `lend` hands the
+//! parts out; `shard` is the turn, a table of the steps in their order, each with when it is due again. Anybody ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only
+//! `turn::end` says Goodbye and closes connections.
 //!
 //! ## A turn
 //!
-//! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch frames, take the inbox, reap the
+//! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch commands, take the inbox, reap the
 //! ring, fire timers, follow the news, walk topics (bounded), flush sessions, look at lag if somebody asks (bounded),
 //! wake others once, submit the disk's ring once.
 //! A shard whose publishers wait for every single record keeps the machine's cores awake meanwhile (`awake`).
@@ -59,7 +64,7 @@
 //!
 //! ## A record's way
 //!
-//! `read` finds the frame in the shard's one buffer, `dispatch` names it, `publish` puts it into the log of its topic
+//! `read` finds it in the shard's one buffer, `dispatch` leads it to `publish`, which puts it into the log of its topic
 //! or hands it to the shard that owns that log, in a parcel with all that it has for that shard in the turn
 //! (`parcel`). When the log's visible place has passed it, the publisher gets its outcome (`publish`), and every shard
 //! that has a subscription in that log follows the headers of the new records (`fanout`) and notes their places in the
@@ -89,7 +94,7 @@
 //!
 //! ## When something is wrong
 //!
-//! A bad frame ends its session with a `Goodbye` that says what and why (`sessions`), and nobody else notices; the client may
+//! A bad frame ends its session with a `Goodbye` that says what and why (`end`), and nobody else notices; the client may
 //! come back unless a checksum proves that it meant what it sent. A session that neither says nor takes anything is asked,
 //! then closed (`heartbeat`). A full disk
 //! refuses publishes and goes on delivering; so does one that makes no next segment, after some seconds. What the store
@@ -107,6 +112,8 @@
 
 mod clock;
 pub mod config;
+mod dialect;
+mod dispatch;
 pub mod doctor;
 mod ebb;
 mod ends;
@@ -131,6 +138,7 @@ mod steps;
     reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"
 )]
 mod sys;
+mod tell;
 mod turn;
 mod watch;
 

@@ -56,11 +56,13 @@ impl Parts {
     /// # Errors
     /// When a log is poisoned.
     pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
-        let (frees, populated) = pump(&mut self.publishing())?;
+        let mut progress = pump(&self.here, &mut self.logs, &mut self.outbox)?;
+        let frees = self.publishing().take_progress(&progress);
         self.freed.note(frees);
-        for (token, outcome) in populated {
+        for (token, outcome) in progress.populated.drain(..) {
             self.serving().populated(token, outcome);
         }
+        self.logs.keep_progress(progress);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Why connections end, and what is left to be done then.
 
+use crate::dialect::command::Goodbye;
 use crate::parts::session::SessionId;
 
 /// When a client that found no room should come back, in milliseconds.
@@ -36,6 +37,15 @@ impl Reason {
     pub(crate) const fn leaves_much(self) -> bool {
         matches!(self, Self::Dropped | Self::Silent | Self::Stalled)
     }
+}
+
+/// A session that is to be told Goodbye.
+#[derive(Clone, Debug)]
+pub(crate) struct Dismissed {
+    pub(crate) id: SessionId,
+    pub(crate) goodbye: Goodbye,
+    /// It is its own doing.
+    pub(crate) is_refused: bool,
 }
 
 /// A session that has ended, and whose connection and subscriptions are still there.

@@ -20,6 +20,7 @@ pub(crate) mod logs;
 pub(crate) mod mail;
 pub(crate) mod membership;
 pub(crate) mod parcel;
+pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod publishes;
 pub(crate) mod questions;

@@ -45,7 +45,7 @@ pub(crate) enum Stage {
     Greeting,
     /// Welcomed.
     Open,
-    /// Has its Goodbye in the outgoing bytes; nothing is read or delivered any more.
+    /// Has its Goodbye in the outgoing bytes, or gets it in this turn; nothing is read or delivered any more.
     Closing,
     /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
     /// that our last frame is not destroyed by a reset.

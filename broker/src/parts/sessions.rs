@@ -1,15 +1,17 @@
 //! The sessions of one shard, and the lists of those that something is to be done for: read, sent to, ended.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_protocol::event::GoodbyeCode;
 use slab::Slab;
-use tracing::{debug, info};
+use tracing::debug;
 
+use crate::dialect::command::Goodbye;
 use crate::net::Socket;
-use crate::parts::ending::{Gone, Reason};
+use crate::parts::ending::{Dismissed, Gone, Reason};
 use crate::parts::here::Here;
 use crate::parts::room::Room;
 use crate::parts::session::{Outgoing, Partial, Session, SessionId, Stage};
@@ -23,7 +25,7 @@ const OUTGOING_BYTES_KEPT: usize = 4096;
 /// Sessions to read. A session is in at most one of the lists.
 #[derive(Debug, Default)]
 struct ToRead {
-    /// By [`Turn`]: those that are read in this order.
+    /// By [`Queue`]: those that are read in this order.
     lists: [VecDeque<SessionId>; 4],
     /// Those whose frames wait for room that sessions share: not to be read before there is some.
     paused: VecDeque<SessionId>,
@@ -50,8 +52,8 @@ pub(crate) struct Sessions {
     to_read: ToRead,
     /// Sessions with something to send.
     to_send: VecDeque<SessionId>,
-    /// Sessions that have been told Goodbye and were not looked after since.
-    dismissed: VecDeque<SessionId>,
+    /// Sessions that are to be told Goodbye.
+    dismissed: VecDeque<Dismissed>,
     /// Sessions that have ended, and whose connections and subscriptions are there.
     gone: VecDeque<Gone>,
     /// The memory that sessions hold.
@@ -260,19 +262,39 @@ impl Sessions {
         self.to_send.len()
     }
 
-    /// Adds a control frame to what a session is sent. It leaves at the end of the turn.
+    /// Adds a reply to what a session is sent. It leaves at the end of the turn.
     pub(crate) fn control(
         &mut self,
         here: &Here,
         id: SessionId,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Taken {
-        let may_hear =
-            |session: &&mut Session| matches!(session.stage, Stage::Greeting | Stage::Open);
+        // Nothing comes after a Goodbye.
+        let may_hear = |stage| matches!(stage, Stage::Greeting | Stage::Open);
+        self.add_outgoing(here, id, may_hear, encode)
+    }
+
+    /// Adds the Goodbye to what a session is sent that was dismissed.
+    pub(crate) fn conclude(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Taken {
+        self.add_outgoing(here, id, |stage| stage == Stage::Closing, encode)
+    }
+
+    fn add_outgoing(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        may_hear: impl Fn(Stage) -> bool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Taken {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot.filter(|session| session.id(id.key()) == id);
-        let Some(session) = session.filter(may_hear) else {
-            return Taken::Over; // Nothing comes after a Goodbye.
+        let Some(session) = session.filter(|session| may_hear(session.stage)) else {
+            return Taken::Over;
         };
         let spare = &mut self.outgoing_spare;
         let outgoing = session.outgoing.get_or_insert_with(|| {
@@ -307,7 +329,13 @@ impl Sessions {
     // Ending.
 
     /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
-    pub(crate) fn refuse(&mut self, here: &Here, id: SessionId, code: GoodbyeCode, reason: &str) {
+    pub(crate) fn refuse(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        code: GoodbyeCode,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
         self.refuse_for(here, id, code, 0, reason);
     }
 
@@ -318,28 +346,32 @@ impl Sessions {
         id: SessionId,
         code: GoodbyeCode,
         retry_after_ms: u32,
-        reason: &str,
+        reason: impl Into<Cow<'static, str>>,
     ) {
         here.metrics().sessions_refused.add(1);
-        info!(?code, reason, "session refused");
         let goodbye = Goodbye {
             code,
             retry_after_ms,
-            reason,
+            reason: reason.into(),
         };
-        self.dismiss(here, id, goodbye);
+        self.begin_end(here, id, goodbye, true);
     }
 
-    /// Sends a session its last frame; what is still on its way to it leaves before. Its subscriptions end with the
-    /// connection.
-    pub(crate) fn dismiss(&mut self, here: &Here, id: SessionId, goodbye: Goodbye<'_>) {
-        let said = |session: &Session| !matches!(session.stage, Stage::Greeting | Stage::Open);
-        if self.get(id).is_none_or(said) {
-            return;
-        }
-        self.control(here, id, |out| goodbye.encode(out));
+    /// Ends a session with a Goodbye without its fault. What is still on its way to it leaves before; its subscriptions
+    /// end with the connection.
+    pub(crate) fn dismiss(&mut self, here: &Here, id: SessionId, goodbye: Goodbye) {
+        self.begin_end(here, id, goodbye, false);
+    }
+
+    /// From here on a session is told nothing but its Goodbye, in the step that ends sessions.
+    fn begin_end(&mut self, here: &Here, id: SessionId, goodbye: Goodbye, is_refused: bool) {
+        let may_hear =
+            |session: &&mut Session| matches!(session.stage, Stage::Greeting | Stage::Open);
         let slot = self.slots.get_mut(id.key() as usize);
-        let session = slot.expect("it was there before the Goodbye");
+        let session = slot.filter(|session| session.id(id.key()) == id);
+        let Some(session) = session.filter(may_hear) else {
+            return; // It has ended, or is about to.
+        };
         if session.stage == Stage::Open {
             here.metrics().sessions.subtract(1);
         }
@@ -348,11 +380,15 @@ impl Sessions {
             self.room.input.count(&mut partial.counted, 0);
         }
         session.heard_tick = here.tick();
-        self.dismissed.push_back(id);
+        self.dismissed.push_back(Dismissed {
+            id,
+            goodbye,
+            is_refused,
+        });
     }
 
-    /// The next session that was told Goodbye.
-    pub(crate) fn next_dismissed(&mut self) -> Option<SessionId> {
+    /// The next session that is to be told Goodbye.
+    pub(crate) fn next_dismissed(&mut self) -> Option<Dismissed> {
         self.dismissed.pop_front()
     }
 
@@ -430,7 +466,7 @@ impl Sessions {
         Some(self.slots.remove(gone.id.key() as usize).socket)
     }
 
-    /// Whether sessions have ended, or were told Goodbye, that no turn has looked after since.
+    /// Whether sessions have ended, or are to be told Goodbye, that no turn has looked after since.
     pub(crate) fn has_some_to_end(&self) -> bool {
         !(self.gone.is_empty() && self.dismissed.is_empty())
     }

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_protocol::event::GoodbyeCode;
 use tracing::warn;
 
+use crate::dialect::command::{Goodbye, Reply};
+use crate::dialect::native::encode;
 use crate::net::{Arrival, Net, Socket};
 use crate::parts::arrivals::Arrivals;
 use crate::parts::ending::FULL_RETRY_MS;
@@ -85,26 +87,26 @@ impl Accepting<'_> {
         self.timers.watch_silence(id, due_ms);
         if is_full {
             self.here.metrics().connections_refused.add(1);
-            let goodbye = Goodbye {
-                code: GoodbyeCode::Full,
-                retry_after_ms: FULL_RETRY_MS,
-                reason: "the broker has as many connections as it may",
-            };
+            let goodbye = full("the broker has as many connections as it may");
             self.sessions.dismiss(self.here, id, goodbye);
         }
     }
 
-    fn turn_away(&mut self, socket: Socket, reason: &str) {
+    fn turn_away(&mut self, socket: Socket, reason: &'static str) {
         self.here.metrics().connections_refused.add(1);
         let mut goodbye = Vec::new();
-        Goodbye {
-            code: GoodbyeCode::Full,
-            retry_after_ms: FULL_RETRY_MS,
-            reason,
-        }
-        .encode(&mut goodbye);
+        encode(&Reply::Goodbye(&full(reason)), &mut goodbye);
         // A fresh socket has room for one frame; if not, closing says enough.
         let _ = self.net.send(socket, &[io::IoSlice::new(&goodbye)]);
         self.net.close(socket);
+    }
+}
+
+/// There is no room for a connection.
+fn full(reason: &'static str) -> Goodbye {
+    Goodbye {
+        code: GoodbyeCode::Full,
+        retry_after_ms: FULL_RETRY_MS,
+        reason: reason.into(),
     }
 }

@@ -5,9 +5,10 @@
 //! bare cursor, so that a stalled subscriber costs nothing; it starts over where it is when the socket drains.
 
 use oyez_protocol::Offset;
-use oyez_protocol::event::{Gap, GapCause};
+use oyez_protocol::event::GapCause;
 use oyez_storage::{ColdRange, PopulateError};
 
+use crate::dialect::command::Reply;
 use crate::net::Net;
 use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
@@ -20,6 +21,7 @@ use crate::parts::sending::{Progress, Stop, send_range};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
+use crate::tell::tell;
 use crate::turn::wave::WayOut;
 
 /// Places asked for at once.
@@ -146,15 +148,13 @@ impl Serving<'_> {
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
         self.here.metrics().gaps.add(1);
-        self.sessions.control(self.here, id, |out| {
-            Gap {
-                topic: &name,
-                cause,
-                from,
-                to,
-            }
-            .encode(out);
-        });
+        let gap = Reply::Gap {
+            topic: &name,
+            cause,
+            from,
+            to,
+        };
+        tell(self.here, self.sessions, id, &gap);
     }
 
     /// Sends the next chain of a catch-up.

@@ -7,10 +7,11 @@
 
 use std::sync::atomic::Ordering;
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
+use oyez_protocol::event::GoodbyeCode;
 use oyez_storage::Undrained;
 use tracing::error;
 
+use crate::dialect::command::Goodbye;
 use crate::error::ShardError;
 use crate::parts::due::Due;
 use crate::parts::ending::Reason;
@@ -208,7 +209,7 @@ pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
         let goodbye = Goodbye {
             code: GoodbyeCode::Draining,
             retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),
-            reason: "the broker is shutting down",
+            reason: "the broker is shutting down".into(),
         };
         sessions.dismiss(here, id, goodbye);
     }

@@ -1,12 +1,14 @@
-//! How sessions end: the only step that closes connections. Everybody else says that a session is to end, or has had its
-//! Goodbye, and why.
+//! How sessions end: the only step that says Goodbye and closes connections. Everybody else says that a session is to end,
+//! and why.
+
+use tracing::info;
 
 use crate::net::Net;
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::parts::ending::{Gone, LINGER_MS};
+use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
 use crate::parts::membership::Membership;
-use crate::parts::session::SessionId;
 use crate::parts::timers::Timers;
+use crate::tell::say_goodbye;
 
 /// What ending sessions needs.
 pub(crate) struct Endings<'a> {
@@ -18,10 +20,10 @@ pub(crate) struct Endings<'a> {
 }
 
 impl Endings<'_> {
-    /// Goes on with the sessions that have ended, or were told Goodbye, as far as may be in one turn.
+    /// Goes on with the sessions that have ended, or are to be told Goodbye, as far as may be in one turn.
     pub(crate) fn run(&mut self) {
-        while let Some(id) = self.members.sessions.next_dismissed() {
-            self.see_off(id);
+        while let Some(dismissed) = self.members.sessions.next_dismissed() {
+            self.see_off(&dismissed);
         }
         let mut budget = Budget::ENDINGS;
         for _ in 0..self.members.sessions.count_gone() {
@@ -56,7 +58,8 @@ impl Endings<'_> {
     }
 
     /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-    fn see_off(&mut self, id: SessionId) {
+    fn see_off(&mut self, dismissed: &Dismissed) {
+        let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
         let Membership {
             here,
             sessions,
@@ -65,9 +68,16 @@ impl Endings<'_> {
             ..
         } = &mut self.members;
         catchups.pause(sessions, feeds, id);
-        let Some(session) = sessions.get_mut(id) else {
+        if !say_goodbye(here, sessions, id, goodbye) {
             return; // It has ended since.
+        }
+        let Some(session) = sessions.get_mut(id) else {
+            return;
         };
+        if dismissed.is_refused {
+            let (peer, reason) = (self.net.peer(session.socket).ok(), &*goodbye.reason);
+            info!(?peer, code = ?goodbye.code, reason, "session refused");
+        }
         if self.draining {
             return;
         }

@@ -6,20 +6,18 @@
 //! closed window does not move that count. A peer that is gone is found by the kernel, too, and mostly sooner: see
 //! [`crate::sys::socket::claim`].
 
-use oyez_protocol::event::{GoodbyeCode, Heartbeat};
+use oyez_protocol::event::GoodbyeCode;
 
+use crate::dialect::command::Reply;
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::here::Here;
+use crate::parts::patience::frame_due_ms;
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::{TICK_MS, Timers};
-
-/// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.
-const FRAME_STALL_MS: u64 = 10_000;
-/// A whole frame may take that long and a second for each KiB, so that no peer keeps a frame open for ever by dribbling.
-const FRAME_KIB_MS: u64 = 1_000;
+use crate::tell::tell;
 
 /// Sessions, and the timers that watch them.
 pub(crate) struct Watch<'a> {
@@ -132,16 +130,13 @@ impl Watch<'_> {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let stall_ms = frame_stall_ms(self.here, session);
         session.watched = false;
         let alive = matches!(session.stage, Stage::Greeting | Stage::Open) && !self.draining;
         let partial = session.partial.as_ref();
         let Some(partial) = partial.filter(|partial| alive && partial.is_incomplete()) else {
             return;
         };
-        let kib = partial.need as u64 / 1024;
-        let due_ms = (u64::from(partial.fed_tick) * TICK_MS + stall_ms)
-            .min(u64::from(partial.begun_tick) * TICK_MS + FRAME_STALL_MS + kib * FRAME_KIB_MS);
+        let due_ms = frame_due_ms(self.here, session, partial);
         if now_ms >= due_ms && !session.reading {
             let reason = "the rest of a frame did not come in time";
             self.sessions
@@ -153,11 +148,8 @@ impl Watch<'_> {
     }
 
     fn ping(&mut self, id: SessionId) {
-        let ping = Heartbeat {
-            token: self.here.now.monotonic_ms,
-        };
-        self.sessions
-            .control(self.here, id, |out| ping.encode_ping(out));
+        let token = self.here.now.monotonic_ms;
+        tell(self.here, self.sessions, id, &Reply::Ping { token });
     }
 }
 
@@ -165,22 +157,4 @@ impl Watch<'_> {
 fn look_at_taken(net: &dyn Net, session: &mut Session) -> Taking {
     let backlog = net.backlog(session.socket).ok();
     backlog.map_or_else(Taking::default, |backlog| session.look_at_taken(backlog))
-}
-
-/// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
-/// meanwhile.
-pub(crate) fn watch_frame(here: &Here, timers: &mut Timers, id: SessionId, session: &mut Session) {
-    if !session.watched {
-        session.watched = true;
-        let stall_ms = frame_stall_ms(here, session);
-        timers.watch_frame(id, here.now.monotonic_ms + stall_ms);
-    }
-}
-
-/// How long the rest of a frame may stay away. A client whose hello lost bytes should hear so before it loses patience.
-fn frame_stall_ms(here: &Here, session: &Session) -> u64 {
-    match session.stage {
-        Stage::Open => FRAME_STALL_MS.min(2 * u64::from(session.heartbeat_ms)),
-        _ => u64::from(here.shared.config.hello_timeout_ms) / 2,
-    }
 }

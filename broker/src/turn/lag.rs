@@ -6,8 +6,7 @@
 //! middle is served by the next walk. While it goes on subscriptions come, go and move within their lists, so that a
 //! walk may miss one or meet one twice.
 
-use oyez_protocol::event::Answer;
-
+use crate::dialect::command::Reply;
 use crate::net::Net;
 use crate::parts::budget::LAG_STEPS;
 use crate::parts::feed::Topic;
@@ -19,6 +18,7 @@ use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, Subscription};
 use crate::parts::taken::Until;
+use crate::tell::tell;
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
@@ -87,14 +87,12 @@ pub(crate) fn add(
         return false; // Others have to tell, too.
     };
     let json = serde_json::to_string(&complete.lag).expect("a struct of numbers is JSON");
-    sessions.control(here, complete.session, |out| {
-        Answer {
-            id: complete.request,
-            more: false,
-            json: &json,
-        }
-        .encode(out);
-    });
+    let answer = Reply::Answer {
+        request: complete.request,
+        more: false,
+        json: &json,
+    };
+    tell(here, sessions, complete.session, &answer);
     sessions.resume(complete.session);
     complete.makes_room
 }

@@ -3,11 +3,11 @@
 
 pub(crate) mod accept;
 pub(crate) mod catchup;
-pub(crate) mod dispatch;
 pub(crate) mod drain;
 pub(crate) mod end;
 pub(crate) mod fanout;
 pub(crate) mod flush;
+pub(crate) mod greet;
 pub(crate) mod heartbeat;
 pub(crate) mod hold;
 pub(crate) mod lag;

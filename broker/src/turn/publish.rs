@@ -1,11 +1,12 @@
 //! From a record to its outcome: to the owner of its log, into the log, and back to the publisher once the log's
 //! visible place has passed it.
 
-use oyez_protocol::event::{Outcome, Published, PublishedEntry};
+use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset};
-use oyez_storage::AppendError;
+use oyez_storage::{AppendError, Progress};
 
+use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, FRAME_STEPS};
 use crate::parts::here::Here;
@@ -16,6 +17,7 @@ use crate::parts::publishes::{Pending, Publishes, Stalled};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
+use crate::tell::tell;
 
 /// What taking records and telling what became of them needs.
 pub(crate) struct Publishing<'a> {
@@ -199,9 +201,25 @@ impl Publishing<'_> {
         }
     }
 
+    /// Passes on what the store has brought: outcomes of records that have become visible, and of those that were left in
+    /// the last turn. Returns whether something has become free that somebody may have waited for.
+    pub(crate) fn take_progress(&mut self, progress: &Progress) -> bool {
+        let mut budget = Budget::OUTCOMES;
+        let unsettled = self.publishes.take_unsettled();
+        for log in progress.advanced.iter().chain(&unsettled) {
+            if !self.settle(*log, &mut budget) {
+                self.publishes.note_unsettled(*log);
+            }
+        }
+        for log in &progress.accepting_again {
+            self.publishes.no_longer_refused(*log);
+        }
+        !(progress.advanced.is_empty() && progress.accepting_again.is_empty())
+    }
+
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
-    pub(crate) fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
+    fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
         let (visible, now_us) = (self.logs.visible(log), self.here.now.monotonic_us);
         while !budget.is_spent() {
             budget.spend(1, 0);
@@ -249,7 +267,7 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             let bytes: u32 = group.iter().map(|ack| ack.size).sum();
             session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
         }
-        sessions.control(here, id, |out| Published::encode(&entries, out));
+        tell(here, sessions, id, &Reply::Published(&entries));
         sessions.resume(id);
     }
     publishes.keep_told(acks, entries);

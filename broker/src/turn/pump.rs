@@ -1,53 +1,39 @@
-//! The shard's store at work: passes on what has finished to the sessions that wait for it, and says what went wrong.
+//! The shard's store at work: says what it has come to, to the other shards that wait for it and, of what went wrong, to
+//! the operator.
 
 use oyez_protocol::LogId;
-use oyez_storage::{Attempt, PopulateError, Progress, Trouble};
+use oyez_storage::{Attempt, Progress, Trouble};
 use tracing::{error, info, warn};
 
 use crate::error::ShardError;
-use crate::parts::budget::Budget;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
-use crate::turn::publish::Publishing;
+use crate::parts::mail::Outbox;
 
-/// What a read-ahead has come to.
-pub(crate) type Populated = (u64, Result<(), PopulateError>);
-
-/// Lets the store work: completions, visible places, the next flushes. Returns whether something has become free that
-/// somebody may have waited for, and what has been read ahead.
-pub(crate) fn pump(publishing: &mut Publishing<'_>) -> Result<(bool, Vec<Populated>), ShardError> {
-    let here = publishing.here;
-    let pumped = publishing.logs.pump(here.now);
-    let mut progress = pumped.map_err(ShardError::Poisoned)?;
+/// Lets the store work: completions, visible places, the next flushes. Gives what that has brought, for
+/// [`Logs::keep_progress`] when it is passed on.
+pub(crate) fn pump(
+    here: &Here,
+    logs: &mut Logs,
+    outbox: &mut Outbox,
+) -> Result<Progress, ShardError> {
+    let mut progress = logs.pump(here.now).map_err(ShardError::Poisoned)?;
     if !progress.advanced.is_empty() {
-        here.metrics().take_store(&publishing.logs.stats());
-    }
-    let frees = !progress.advanced.is_empty() || !progress.accepting_again.is_empty();
-    let mut budget = Budget::OUTCOMES;
-    let unsettled = publishing.publishes.take_unsettled();
-    for log in progress.advanced.iter().chain(&unsettled) {
-        if !publishing.settle(*log, &mut budget) {
-            publishing.publishes.note_unsettled(*log);
-        }
+        here.metrics().take_store(&logs.stats());
     }
     for log in &progress.advanced {
         let interested = here.shared.interested(*log);
         for shard in interested.filter(|shard| *shard != here.id) {
-            publishing.outbox.wake(shard);
+            outbox.wake(shard);
         }
-    }
-    for log in &progress.accepting_again {
-        publishing.publishes.no_longer_refused(*log);
     }
     for us in progress.syncs_us.drain(..) {
         here.metrics().sync_us.record(us);
     }
     tell_of_clocks(here, &progress);
     tell_of_damage(here, &progress);
-    tell_of_trouble(here, publishing.logs, &progress);
-    let populated = std::mem::take(&mut progress.populated);
-    publishing.logs.keep_progress(progress);
-    Ok((frees, populated))
+    tell_of_trouble(here, logs, &progress);
+    Ok(progress)
 }
 
 /// What is tried again is told when it begins to fail and when it works again, and counted in between.

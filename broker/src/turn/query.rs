@@ -3,11 +3,11 @@
 //! A list of topics is asked of all shards. Each first orders the topics that have come since the last list, then tells a
 //! page; both a bounded part in each turn, beside everything else.
 
-use oyez_protocol::event::Answer;
 use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::{TopicInfo, TopicPage};
 use serde::Serialize;
 
+use crate::dialect::command::Reply;
 use crate::measure::metrics::{Caps, ProcessFacts, Stats};
 use crate::parts::budget::{STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS};
 use crate::parts::here::Here;
@@ -17,6 +17,7 @@ use crate::parts::mail::{Message, Outbox};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Until;
+use crate::tell::tell;
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;
@@ -59,14 +60,12 @@ pub(crate) fn answer_stats(
     };
     let stats = Stats::gather(&here.shared.metrics, facts);
     let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
-    sessions.control(here, id, |out| {
-        Answer {
-            id: request,
-            more: false,
-            json: &json,
-        }
-        .encode(out);
-    });
+    let answer = Reply::Answer {
+        request,
+        more: false,
+        json: &json,
+    };
+    tell(here, sessions, id, &answer);
     STATS_STEPS + here.shared.shards * STATS_STEPS_PER_SHARD
 }
 
@@ -148,14 +147,12 @@ pub(crate) fn add_topics(
     };
     let (json, told) = topics_json(&complete.topics);
     let more = complete.is_cut || told < complete.topics.len();
-    sessions.control(here, complete.session, |out| {
-        Answer {
-            id: complete.request,
-            more,
-            json: &json,
-        }
-        .encode(out);
-    });
+    let answer = Reply::Answer {
+        request: complete.request,
+        more,
+        json: &json,
+    };
+    tell(here, sessions, complete.session, &answer);
     sessions.resume(complete.session);
     complete.makes_room
 }

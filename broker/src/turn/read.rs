@@ -1,23 +1,21 @@
-//! From a socket to frames. Bytes are read into the shard's one buffer and frames are taken from it where they lie;
-//! only an incomplete frame, or one that cannot be taken now, is kept with its session.
+//! From a socket to commands. Bytes are read into the shard's one buffer and commands are taken from it where they lie;
+//! only an incomplete one, or one that cannot be taken now, is kept with its session.
 
 use std::io::{ErrorKind, IoSliceMut};
 
-use oyez_protocol::error::FrameError;
-use oyez_protocol::limits::{CONTROL_HEADER_SIZE, FRAME_HEAD_SIZE, HELLO_SIZE_MAX};
-use oyez_protocol::{Decoded, Frame, decode};
-
+use crate::dialect::command::{Command, Decoded};
+use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
 use crate::net::{Net, Readiness};
 use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
+use crate::parts::patience::watch_frame;
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
 use crate::parts::timers::Timers;
-use crate::turn::heartbeat::watch_frame;
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
@@ -54,7 +52,7 @@ pub(crate) struct Reading<'a, T> {
     pub(crate) buffer: &'a mut Vec<u8>,
     /// Nobody is read but those that are over.
     pub(crate) draining: bool,
-    /// What takes the frames.
+    /// What takes the commands.
     pub(crate) taker: T,
 }
 
@@ -103,7 +101,7 @@ impl<T: Takes> Reading<'_, T> {
         let mut visit = self.retake(id);
         while visit == Visit::More && !self.budget.is_spent() {
             // What the budget does not suffice for would have to be kept.
-            let small_frames = self.budget.steps() / FRAME_STEPS * CONTROL_HEADER_SIZE;
+            let small_frames = self.budget.steps() / FRAME_STEPS * COMMAND_SIZE_MIN;
             let size_max = small_frames.clamp(MUCH_BYTES, BUFFER_BYTES);
             visit = self.visit(id, &mut buffer, size_max.min(self.budget.read_bytes()));
         }
@@ -210,7 +208,7 @@ impl<T: Takes> Reading<'_, T> {
                 return Visit::More;
             }
             // Only the head is looked at here, which tells the size; the whole frame is decoded once, below.
-            match decode(&partial.bytes[..FRAME_HEAD_SIZE], &limits) {
+            match decode(&partial.bytes[..HEAD_SIZE], &limits) {
                 Ok(Decoded::Need { total }) if total > partial.need => partial.need = total,
                 _ => break,
             }
@@ -278,21 +276,24 @@ impl<T: Takes> Reading<'_, T> {
         let mut used = 0;
         loop {
             if self.budget.is_out_of_steps() && used < input.len() {
-                return (Visit::Unfinished, used, FRAME_HEAD_SIZE);
+                return (Visit::Unfinished, used, HEAD_SIZE);
             }
             self.budget.spend(FRAME_STEPS, 0);
             match decode(&input[used..], &limits) {
-                Err(error) => {
-                    self.refuse_frame(id, error);
+                Err(fault) => {
+                    self.refuse(id, fault);
                     return (Visit::Over, used, 0);
                 }
-                Ok(Decoded::Need { total }) if self.is_too_much_before_hello(id, total) => {
-                    let (kind, size, max) = (input[used + 4], total as u32, HELLO_SIZE_MAX as u32);
-                    self.refuse_frame(id, FrameError::TooLarge { kind, size, max });
-                    return (Visit::Over, used, 0);
+                Ok(Decoded::Need { total }) => {
+                    if let Err(fault) = check_hello(&input[used..], total)
+                        && self.is_greeting(id)
+                    {
+                        self.refuse(id, fault);
+                        return (Visit::Over, used, 0);
+                    }
+                    return (Visit::More, used, total);
                 }
-                Ok(Decoded::Need { total }) => return (Visit::More, used, total),
-                Ok(Decoded::Frame { frame, size }) => match self.take(id, frame) {
+                Ok(Decoded::Command { command, size }) => match self.take(id, command) {
                     Taken::Done => used += size,
                     Taken::Later(until) => return (Visit::Waiting(until), used, size),
                     Taken::Over => return (Visit::Over, used, 0),
@@ -301,10 +302,10 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// Whether a connection that has not said hello begins something that cannot be one.
-    fn is_too_much_before_hello(&self, id: SessionId, size: usize) -> bool {
-        let greets = |session: &Session| session.stage == Stage::Greeting;
-        size > HELLO_SIZE_MAX && self.sessions.get(id).is_some_and(greets)
+    /// Whether a session has not said hello.
+    fn is_greeting(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        session.is_some_and(|session| session.stage == Stage::Greeting)
     }
 
     /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
@@ -326,24 +327,10 @@ impl<T: Takes> Reading<'_, T> {
         self.sessions.keep_input(id, partial);
     }
 
-    /// A frame that cannot be. A head that cannot be, before the hello, almost always means that somebody speaks another
-    /// protocol; but it may be a hello that was damaged on its way, and the code says so.
-    fn refuse_frame(&mut self, id: SessionId, error: FrameError) {
-        let greeting = self
-            .sessions
-            .get_mut(id)
-            .is_some_and(|session| session.stage == Stage::Greeting);
-        let foreign = matches!(
-            error,
-            FrameError::Size { .. } | FrameError::UnknownKind { .. } | FrameError::TooLarge { .. }
-        );
-        let reason = if greeting && foreign {
-            FrameError::Magic
-        } else {
-            error
-        };
-        self.sessions
-            .refuse(self.here, id, error.into(), &reason.to_string());
+    /// Ends a session for what is no command.
+    fn refuse(&mut self, id: SessionId, fault: Fault) {
+        let (code, reason) = fault.refusal(self.is_greeting(id));
+        self.sessions.refuse(self.here, id, code, reason);
     }
 
     /// Reads on a session that is over, so that its end comes through.
@@ -371,9 +358,9 @@ impl<T: Takes> Reading<'_, T> {
         Visit::Over
     }
 
-    fn take(&mut self, id: SessionId, frame: Frame<'_>) -> Taken {
+    fn take(&mut self, id: SessionId, command: Command<'_>) -> Taken {
         let (sessions, budget) = (&mut *self.sessions, &mut self.budget);
-        self.taker.take(sessions, budget, id, frame)
+        self.taker.take(sessions, budget, id, command)
     }
 }
 

@@ -2,12 +2,13 @@
 //! that has been told and has followed the log since. A shard that does not know asks, and until the owner answers the
 //! subscription stands in its topic's list without getting anything.
 
-use oyez_protocol::command::{Start, Subscribe, Unsubscribe};
-use oyez_protocol::event::{Outcome, Subscribed, Unsubscribed};
+use oyez_protocol::command::Start;
+use oyez_protocol::event::Outcome;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
+use crate::dialect::command::{Reply, Subscribe, Subscribed};
 use crate::parts::feed::Begin;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -17,6 +18,7 @@ use crate::parts::membership::Membership;
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::taken::{Taken, Until};
+use crate::tell::tell;
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;
@@ -52,28 +54,17 @@ pub(crate) struct Subscribing<'a> {
 }
 
 impl Subscribing<'_> {
-    pub(crate) fn subscribe(&mut self, id: SessionId, request: &Subscribe<'_>) -> Taken {
-        let log = self.members.here.shared.log_of(request.topic);
+    pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Taken {
+        let log = self.members.here.shared.log_of(asked.topic);
         if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
             return Taken::Later(wait);
         }
-        let topic = self.members.feeds.find_or_insert(request.topic, log);
+        let topic = self.members.feeds.find_or_insert(asked.topic, log);
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
             self.members.feeds.forget_if_unused(topic);
-            return self.members.sessions.control(self.members.here, id, |out| {
-                Subscribed {
-                    id: request.id,
-                    outcome: refusal,
-                    next: Default::default(),
-                    earliest: Default::default(),
-                    head: Default::default(),
-                    epoch: Default::default(),
-                    epoch_changed: false,
-                    dropped: false,
-                }
-                .encode(out);
-            });
+            let refused = Subscribed::refused(asked.request, refusal);
+            return self.tell(id, &Reply::Subscribed(refused));
         }
         let nonce = self.members.feeds.nonce();
         self.members.join(id, topic, log, Delivery::Pending(nonce));
@@ -81,13 +72,13 @@ impl Subscribing<'_> {
             session: id,
             topic,
             nonce,
-            request: request.id,
-            start: match request.start {
+            request: asked.request,
+            start: match asked.start {
                 Start::Latest => StartAt::Latest,
                 Start::Earliest => StartAt::Earliest,
                 Start::Offset(offset) => StartAt::At(offset),
             },
-            epoch: request.epoch,
+            epoch: asked.epoch,
         };
         match self.answer_from_walk(wish, log) {
             Some(answer) => self.located(&answer),
@@ -227,19 +218,17 @@ impl Subscribing<'_> {
         } else {
             Outcome::Ok
         };
-        self.members.sessions.control(self.members.here, id, |out| {
-            Subscribed {
-                id: answer.wish.request,
-                outcome,
-                next: located.cursor,
-                earliest: located.earliest,
-                head: located.head,
-                epoch: located.epoch,
-                epoch_changed: answer.epoch_changed,
-                dropped: answer.dropped,
-            }
-            .encode(out);
-        });
+        let subscribed = Subscribed {
+            request: answer.wish.request,
+            outcome,
+            next: located.cursor,
+            earliest: located.earliest,
+            head: located.head,
+            epoch: located.epoch,
+            epoch_changed: answer.epoch_changed,
+            dropped: answer.dropped,
+        };
+        self.tell(id, &Reply::Subscribed(subscribed));
         if let Some(session) = self.members.sessions.get_mut(id) {
             session.held = false;
         }
@@ -270,8 +259,8 @@ impl Subscribing<'_> {
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 
-    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: &Unsubscribe<'_>) -> Taken {
-        let topic = self.members.feeds.find(request.topic);
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, topic: &str) -> Taken {
+        let topic = self.members.feeds.find(topic);
         let place =
             topic.and_then(|topic| self.members.sessions.get(id)?.subscriptions.find(topic));
         let outcome = match place {
@@ -281,13 +270,11 @@ impl Subscribing<'_> {
             }
             None => Outcome::NotSubscribed,
         };
-        self.members.sessions.control(self.members.here, id, |out| {
-            Unsubscribed {
-                id: request.id,
-                outcome,
-            }
-            .encode(out);
-        })
+        self.tell(id, &Reply::Unsubscribed { request, outcome })
+    }
+
+    fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Taken {
+        tell(self.members.here, self.members.sessions, id, reply)
     }
 }
 

@@ -1,10 +1,9 @@
-//! From frames to what they ask for.
+//! The table that leads from a command to the step that does what it asks.
 
-use oyez_protocol::Frame;
-use oyez_protocol::command::{Hello, Query, Question, VERSION};
-use oyez_protocol::event::{GoodbyeCode, Welcome};
-use tracing::debug;
+use oyez_protocol::command::Question;
+use oyez_protocol::event::GoodbyeCode;
 
+use crate::dialect::command::{Command, Reply};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -22,6 +21,8 @@ use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
+use crate::tell::tell;
+use crate::turn::greet::greet;
 use crate::turn::lag;
 use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_stats, list_topics};
@@ -29,12 +30,8 @@ use crate::turn::subscribe::Subscribing;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// The shortest heartbeat that a client can wish for.
-const HEARTBEAT_MS_MIN: u32 = 1_000;
-/// What the broker calls itself.
-const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
-/// What frames ask for, and what it takes to answer.
+/// What commands ask for, and what it takes to answer.
 pub(crate) struct Dispatch<'a> {
     pub(crate) here: &'a Here,
     pub(crate) feeds: &'a mut Feeds,
@@ -58,7 +55,7 @@ impl Takes for Dispatch<'_> {
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         id: SessionId,
-        frame: Frame<'_>,
+        command: Command<'_>,
     ) -> Taken {
         let here = self.here;
         let Some(session) = sessions.get(id) else {
@@ -70,41 +67,37 @@ impl Takes for Dispatch<'_> {
         {
             return Taken::Later(until);
         }
-        match (stage, frame) {
+        match (stage, command) {
             (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
-            (Stage::Greeting, Frame::Hello(hello)) => greet(here, sessions, id, &hello),
+            (Stage::Greeting, Command::Hello(hello)) => greet(here, sessions, id, &hello),
             (Stage::Greeting, _) => {
                 let what = "the first frame of a connection is a hello";
                 unexpected(here, sessions, id, what)
             }
-            (Stage::Open, Frame::Record(record)) => self.publishing(sessions).publish(id, record),
-            (Stage::Open, Frame::Subscribe(request)) => {
+            (Stage::Open, Command::Publish(record)) => {
+                self.publishing(sessions).publish(id, record)
+            }
+            (Stage::Open, Command::Subscribe(asked)) => {
                 budget.spend(SUBSCRIBE_STEPS, 0);
-                self.subscribing(sessions).subscribe(id, &request)
+                self.subscribing(sessions).subscribe(id, &asked)
             }
-            (Stage::Open, Frame::Unsubscribe(request)) => {
+            (Stage::Open, Command::Unsubscribe { request, topic }) => {
                 budget.spend(SUBSCRIBE_STEPS, 0);
-                self.subscribing(sessions).unsubscribe(id, &request)
+                self.subscribing(sessions).unsubscribe(id, request, topic)
             }
-            (Stage::Open, Frame::Query(query)) => self.query(sessions, budget, id, &query),
-            (Stage::Open, Frame::Ping(ping)) => {
-                sessions.control(here, id, |out| ping.encode_pong(out))
+            (Stage::Open, Command::Query { request, question }) => {
+                self.query(sessions, budget, (id, request), question)
             }
-            (Stage::Open, Frame::Pong(_) | Frame::Skipped { .. }) => Taken::Done,
-            (Stage::Open, Frame::Goodbye(_)) => {
+            (Stage::Open, Command::Ping { token }) => {
+                tell(here, sessions, id, &Reply::Pong { token })
+            }
+            (Stage::Open, Command::Nothing) => Taken::Done,
+            (Stage::Open, Command::Goodbye) => {
                 sessions.end(here, id, Reason::PeerDone);
                 Taken::Over
             }
-            (Stage::Open, Frame::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
-            (
-                Stage::Open,
-                Frame::Welcome(_)
-                | Frame::Subscribed(_)
-                | Frame::Unsubscribed(_)
-                | Frame::Published(_)
-                | Frame::Answer(_)
-                | Frame::Gap(_),
-            ) => unexpected(here, sessions, id, "a frame that only a broker sends"),
+            (Stage::Open, Command::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
+            (Stage::Open, Command::OutOfPlace(what)) => unexpected(here, sessions, id, what),
         }
     }
 }
@@ -155,29 +148,28 @@ impl Dispatch<'_> {
         &mut self,
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
-        id: SessionId,
-        query: &Query<'_>,
+        (id, request): (SessionId, u32),
+        question: Question<'_>,
     ) -> Taken {
         if !self.questions.allowance.has_some() {
             return Taken::Later(Until::Room);
         }
-        let asked = match query.question {
+        let asked = match question {
             Question::Stats => {
                 let told = (&*self.logs, &*self.outbox, self.sending);
-                let asker = (id, query.id);
-                Ok(answer_stats(self.here, sessions, told, asker))
+                Ok(answer_stats(self.here, sessions, told, (id, request)))
             }
             Question::Topics { after } => list_topics(
                 self.here,
                 &mut self.questions.listings,
                 (&*self.logs, &mut *self.outbox),
-                (id, query.id, after),
+                (id, request, after),
             ),
             Question::Lag => lag::ask(
                 self.here,
                 &mut self.questions.lag,
                 self.outbox,
-                (id, query.id),
+                (id, request),
             ),
         };
         match asked {
@@ -191,49 +183,7 @@ impl Dispatch<'_> {
     }
 }
 
-fn greet(here: &Here, sessions: &mut Sessions, id: SessionId, hello: &Hello<'_>) -> Taken {
-    if !(hello.version_min..=hello.version_max).contains(&VERSION) {
-        let reason = format!(
-            "this broker speaks version {VERSION}, the client {} to {}",
-            hello.version_min, hello.version_max
-        );
-        sessions.refuse(here, id, GoodbyeCode::Version, &reason);
-        return Taken::Over;
-    }
-    if !hello.credentials.is_empty() {
-        let reason = "this broker has no access control and cannot check credentials; \
-                      connect without them";
-        sessions.refuse(here, id, GoodbyeCode::Credentials, reason);
-        return Taken::Over;
-    }
-    debug!(session = id.key(), name = hello.name, "hello");
-    let config = &here.shared.config;
-    let heartbeat_ms = match hello.heartbeat_ms {
-        0 => config.heartbeat_ms,
-        wish => wish.clamp(
-            HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
-            config.heartbeat_ms,
-        ),
-    };
-    let welcome = Welcome {
-        version: VERSION,
-        heartbeat_ms,
-        limits: config.limits(),
-        inflight_records_max: config.inflight_records_max,
-        inflight_bytes_max: config.inflight_bytes_max,
-        instance: here.shared.instance,
-        name: NAME,
-    };
-    sessions.control(here, id, |out| welcome.encode(out));
-    if let Some(session) = sessions.get_mut(id) {
-        session.stage = Stage::Open;
-        session.heartbeat_ms = heartbeat_ms;
-    }
-    here.metrics().sessions.add(1);
-    Taken::Done
-}
-
-fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &str) -> Taken {
+fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
     sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
     Taken::Over
 }

@@ -1,0 +1,527 @@
+//! The native dialect: commands and replies are frames of `oyez_protocol`. Every input is a command, a wish for more bytes,
+//! or a fault.
+
+use oyez_protocol::command::{Query, Unsubscribe, VERSION};
+use oyez_protocol::error::FrameError;
+use oyez_protocol::event::{
+    Answer, Gap, Goodbye, GoodbyeCode, Heartbeat, Published, Subscribed, Unsubscribed, Welcome,
+};
+use oyez_protocol::limits::{HELLO_SIZE_MAX, Limits};
+use oyez_protocol::{Decoded as Front, Frame, command as wire};
+
+use crate::dialect::command::{Command, Decoded, Hello, NoCommonVersion, Reply, Subscribe};
+
+/// Bytes that tell how long a command is, and those of the shortest one.
+pub(crate) use oyez_protocol::limits::{
+    CONTROL_HEADER_SIZE as COMMAND_SIZE_MIN, FRAME_HEAD_SIZE as HEAD_SIZE,
+};
+
+/// Bytes that are no command, nor the beginning of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(FrameError);
+
+impl Fault {
+    /// What a session is told that is refused for it. A head that cannot be, before the hello, almost always means that
+    /// somebody speaks another protocol; but it may be a hello that was damaged on its way, and the code says so.
+    pub(crate) fn refusal(self, before_hello: bool) -> (GoodbyeCode, String) {
+        let foreign = matches!(
+            self.0,
+            FrameError::Size { .. } | FrameError::UnknownKind { .. } | FrameError::TooLarge { .. }
+        );
+        let reason = if before_hello && foreign {
+            FrameError::Magic
+        } else {
+            self.0
+        };
+        (self.0.into(), reason.to_string())
+    }
+}
+
+/// Decodes the command at the front of `input`, without allocating.
+///
+/// # Errors
+/// When no continuation of `input` is a command. The session ends there.
+pub(crate) fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Fault> {
+    match oyez_protocol::decode(input, limits) {
+        Ok(Front::Need { total }) => Ok(Decoded::Need { total }),
+        Ok(Front::Frame { frame, size }) => Ok(Decoded::Command {
+            command: read(frame),
+            size,
+        }),
+        Err(error) => Err(Fault(error)),
+    }
+}
+
+/// Whether `input`, of which a command of `total` bytes is not whole yet, may become a hello.
+///
+/// # Errors
+/// When it is longer than any.
+pub(crate) fn check_hello(input: &[u8], total: usize) -> Result<(), Fault> {
+    if total <= HELLO_SIZE_MAX {
+        return Ok(());
+    }
+    let kind = input.get(HEAD_KIND).copied().unwrap_or_default();
+    let (size, max) = (total as u32, HELLO_SIZE_MAX as u32);
+    Err(Fault(FrameError::TooLarge { kind, size, max }))
+}
+
+/// Where a head has its kind.
+const HEAD_KIND: usize = 4;
+
+fn read(frame: Frame<'_>) -> Command<'_> {
+    match frame {
+        Frame::Record(record) => Command::Publish(record),
+        Frame::Hello(hello) => Command::Hello(read_hello(&hello)),
+        Frame::Subscribe(asked) => Command::Subscribe(Subscribe {
+            request: asked.id,
+            topic: asked.topic,
+            start: asked.start,
+            epoch: asked.epoch,
+        }),
+        Frame::Unsubscribe(Unsubscribe { id, topic }) => {
+            Command::Unsubscribe { request: id, topic }
+        }
+        Frame::Query(Query { id, question }) => Command::Query {
+            request: id,
+            question,
+        },
+        Frame::Ping(Heartbeat { token }) => Command::Ping { token },
+        Frame::Pong(_) | Frame::Skipped { .. } => Command::Nothing,
+        Frame::Goodbye(_) => Command::Goodbye,
+        Frame::Welcome(_)
+        | Frame::Subscribed(_)
+        | Frame::Unsubscribed(_)
+        | Frame::Published(_)
+        | Frame::Answer(_)
+        | Frame::Gap(_) => Command::OutOfPlace("a frame that only a broker sends"),
+    }
+}
+
+fn read_hello<'a>(hello: &wire::Hello<'a>) -> Hello<'a> {
+    let theirs = (hello.version_min, hello.version_max);
+    let is_common = (theirs.0..=theirs.1).contains(&VERSION);
+    let ours = VERSION;
+    Hello {
+        version: is_common
+            .then_some(ours)
+            .ok_or(NoCommonVersion { ours, theirs }),
+        heartbeat_ms: hello.heartbeat_ms,
+        name: hello.name,
+        credentials: hello.credentials,
+    }
+}
+
+/// Appends a reply to `out`. Outcomes become as many frames as they need.
+///
+/// # Panics
+/// If an answer is longer than an answer may be; [`ANSWER_SIZE_MAX`](oyez_protocol::limits::ANSWER_SIZE_MAX) says so.
+pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match *reply {
+        Reply::Welcome(welcome) => Welcome {
+            version: welcome.version,
+            heartbeat_ms: welcome.heartbeat_ms,
+            limits: welcome.limits,
+            inflight_records_max: welcome.inflight_records_max,
+            inflight_bytes_max: welcome.inflight_bytes_max,
+            instance: welcome.instance,
+            name: welcome.name,
+        }
+        .encode(out),
+        Reply::Published(entries) => Published::encode(entries, out),
+        Reply::Subscribed(subscribed) => Subscribed {
+            id: subscribed.request,
+            outcome: subscribed.outcome,
+            next: subscribed.next,
+            earliest: subscribed.earliest,
+            head: subscribed.head,
+            epoch: subscribed.epoch,
+            epoch_changed: subscribed.epoch_changed,
+            dropped: subscribed.dropped,
+        }
+        .encode(out),
+        Reply::Unsubscribed {
+            request: id,
+            outcome,
+        } => Unsubscribed { id, outcome }.encode(out),
+        Reply::Answer {
+            request: id,
+            more,
+            json,
+        } => Answer { id, more, json }.encode(out),
+        Reply::Gap {
+            topic,
+            cause,
+            from,
+            to,
+        } => Gap {
+            topic,
+            cause,
+            from,
+            to,
+        }
+        .encode(out),
+        Reply::Ping { token } => Heartbeat { token }.encode_ping(out),
+        Reply::Pong { token } => Heartbeat { token }.encode_pong(out),
+        Reply::Goodbye(goodbye) => Goodbye {
+            code: goodbye.code,
+            retry_after_ms: goodbye.retry_after_ms,
+            reason: &goodbye.reason,
+        }
+        .encode(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::checksum::seal_frame;
+    use oyez_protocol::command::{Question, Start};
+    use oyez_protocol::event::{GapCause, Outcome, PublishedEntry};
+    use oyez_protocol::limits::PUBLISHED_ENTRIES_MAX;
+    use oyez_protocol::message::MessageRef;
+    use oyez_protocol::record::{Record, RecordBuilder};
+    use oyez_protocol::{Epoch, Offset, decode as decode_frame};
+
+    use super::*;
+    use crate::dialect::command;
+
+    fn in_bytes(reply: &Reply<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(reply, &mut out);
+        out
+    }
+
+    /// The frame that a reply becomes, and it alone.
+    fn assert_becomes(reply: &Reply<'_>, expected: Frame<'_>) {
+        let out = in_bytes(reply);
+        let front = decode_frame(&out, &Limits::DEFAULT).expect("a frame");
+        let size = out.len();
+        let frame = expected;
+        assert_eq!(front, Front::Frame { frame, size });
+    }
+
+    /// The bytes that a client sends.
+    fn said(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&mut out);
+        out
+    }
+
+    /// What bytes ask, and that every part of them is a wish for more.
+    fn assert_asks(said: &[u8], command: Command<'_>) {
+        let size = said.len();
+        let decoded = decode(said, &Limits::DEFAULT);
+        assert_eq!(decoded, Ok(Decoded::Command { command, size }));
+        for cut in 0..size {
+            let total = if cut < HEAD_SIZE { HEAD_SIZE } else { size };
+            let decoded = decode(&said[..cut], &Limits::DEFAULT);
+            assert_eq!(decoded, Ok(Decoded::Need { total }), "{cut} bytes");
+        }
+    }
+
+    fn hello(version_min: u16, version_max: u16) -> wire::Hello<'static> {
+        wire::Hello {
+            version_min,
+            version_max,
+            heartbeat_ms: 5_000,
+            name: "a client",
+            credentials: b"secret",
+        }
+    }
+
+    #[test]
+    fn a_hello_asks_to_be_let_in() {
+        let command = Hello {
+            version: Ok(VERSION),
+            heartbeat_ms: 5_000,
+            name: "a client",
+            credentials: b"secret",
+        };
+        for max in [VERSION, VERSION + 3] {
+            let said = said(|out| hello(0, max).encode(out));
+            assert_asks(&said, Command::Hello(command));
+        }
+    }
+
+    #[test]
+    fn a_hello_of_other_versions_says_which() {
+        for (min, max) in [(VERSION + 1, VERSION + 2), (0, VERSION - 1)] {
+            let said = said(|out| hello(min, max).encode(out));
+            let Ok(Decoded::Command {
+                command: Command::Hello(hello),
+                ..
+            }) = decode(&said, &Limits::DEFAULT)
+            else {
+                panic!("it is a hello");
+            };
+            let none = hello.version.expect_err("there is none in common");
+            let sentence = format!("this broker speaks version 1, the client {min} to {max}");
+            assert_eq!(none.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn a_record_is_published_as_it_is() {
+        let mut record = RecordBuilder::new("news/local", Limits::DEFAULT).expect("a topic");
+        record
+            .push(&MessageRef::new(b"hello"))
+            .expect("it has room");
+        let said = said(|out| record.finish_stored(42, out));
+        let record = Record::verify(&said, &Limits::DEFAULT).expect("it is whole");
+        assert_asks(&said, Command::Publish(record));
+    }
+
+    #[test]
+    fn subscriptions_are_asked_for_and_ended() {
+        let (topic, id) = ("news/local", 9);
+        let starts = [
+            (Start::Latest, None),
+            (Start::Earliest, None),
+            (Start::Offset(Offset::new(3)), Some(Epoch::new(8))),
+        ];
+        for (start, epoch) in starts {
+            let wire = wire::Subscribe {
+                id,
+                topic,
+                start,
+                epoch,
+            };
+            let command = Subscribe {
+                request: id,
+                topic,
+                start,
+                epoch,
+            };
+            assert_asks(&said(|out| wire.encode(out)), Command::Subscribe(command));
+        }
+        let said = said(|out| Unsubscribe { id, topic }.encode(out));
+        assert_asks(&said, Command::Unsubscribe { request: id, topic });
+    }
+
+    #[test]
+    fn questions_about_the_broker_are_asked() {
+        let after = "news";
+        for question in [Question::Stats, Question::Topics { after }, Question::Lag] {
+            let said = said(|out| Query { id: 6, question }.encode(out));
+            let request = 6;
+            assert_asks(&said, Command::Query { request, question });
+        }
+    }
+
+    #[test]
+    fn signs_of_life_and_what_may_be_skipped_ask_little() {
+        let token = 3;
+        let ping = said(|out| Heartbeat { token }.encode_ping(out));
+        assert_asks(&ping, Command::Ping { token });
+        let pong = said(|out| Heartbeat { token }.encode_pong(out));
+        assert_asks(&pong, Command::Nothing);
+        let mut unknown = pong;
+        unknown[HEAD_KIND] = 0xf0;
+        seal_frame(&mut unknown);
+        assert_asks(&unknown, Command::Nothing);
+    }
+
+    #[test]
+    fn a_client_says_goodbye() {
+        let goodbye = Goodbye {
+            code: GoodbyeCode::Done,
+            retry_after_ms: 0,
+            reason: "",
+        };
+        assert_asks(&said(|out| goodbye.encode(out)), Command::Goodbye);
+    }
+
+    #[test]
+    fn what_only_a_broker_says_is_out_of_place() {
+        let (request, outcome) = (1, Outcome::Ok);
+        let said = in_bytes(&Reply::Unsubscribed { request, outcome });
+        let what = "a frame that only a broker sends";
+        assert_asks(&said, Command::OutOfPlace(what));
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_and_called_foreign_before_the_hello() {
+        let foreign = decode(b"GET / HTTP/1.1", &Limits::DEFAULT).expect_err("another protocol");
+        let (code, reason) = foreign.refusal(true);
+        assert_eq!(code, GoodbyeCode::Damaged, "it may be a damaged hello");
+        assert_eq!(reason, "the connection does not begin with an Oyez hello");
+        let (code, reason) = foreign.refusal(false);
+        assert_eq!(code, GoodbyeCode::Damaged);
+        assert!(reason.contains("cannot be"), "{reason}");
+
+        let mut damaged = said(|out| Heartbeat { token: 1 }.encode_ping(out));
+        damaged[16] ^= 1;
+        let damaged = decode(&damaged, &Limits::DEFAULT).expect_err("a wrong checksum");
+        for before_hello in [true, false] {
+            let (code, reason) = damaged.refusal(before_hello);
+            assert_eq!(code, GoodbyeCode::Damaged);
+            assert!(reason.contains("checksum"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn nothing_longer_than_a_hello_is_waited_for_before_one() {
+        let head = 70_000_u32.to_le_bytes();
+        let mut record = head.to_vec();
+        record.extend([1, 0, 1, 0]);
+        assert_eq!(check_hello(&record, HELLO_SIZE_MAX), Ok(()));
+        let fault = check_hello(&record, HELLO_SIZE_MAX + 8).expect_err("too long");
+        let (code, reason) = fault.refusal(true);
+        assert_eq!(code, GoodbyeCode::Damaged);
+        assert_eq!(reason, "the connection does not begin with an Oyez hello");
+        let (_, reason) = fault.refusal(false);
+        assert!(reason.contains("kind 1"), "{reason}");
+    }
+
+    #[test]
+    fn a_welcome_says_what_is_granted() {
+        let reply = command::Welcome {
+            version: 1,
+            heartbeat_ms: 30_000,
+            limits: Limits::DEFAULT,
+            inflight_records_max: 256,
+            inflight_bytes_max: 1 << 20,
+            instance: 0x0123_4567_89ab_cdef,
+            name: "oyez-server",
+        };
+        let frame = Welcome {
+            version: 1,
+            heartbeat_ms: 30_000,
+            limits: Limits::DEFAULT,
+            inflight_records_max: 256,
+            inflight_bytes_max: 1 << 20,
+            instance: 0x0123_4567_89ab_cdef,
+            name: "oyez-server",
+        };
+        assert_becomes(&Reply::Welcome(reply), Frame::Welcome(frame));
+    }
+
+    #[test]
+    fn outcomes_of_records_are_told_in_as_many_frames_as_they_need() {
+        let entry = |correlation: usize| PublishedEntry {
+            correlation: correlation as u64,
+            offset: Offset::new(7),
+            epoch: Epoch::new(9),
+            outcome: Outcome::DiskFull,
+        };
+        let entries: Vec<PublishedEntry> = (0..=PUBLISHED_ENTRIES_MAX).map(entry).collect();
+        let out = in_bytes(&Reply::Published(&entries));
+        let (mut rest, mut told, mut frames) = (&out[..], Vec::new(), 0);
+        while let Ok(Front::Frame { frame, size }) = decode_frame(rest, &Limits::DEFAULT) {
+            let Frame::Published(published) = frame else {
+                panic!("{frame:?}");
+            };
+            told.extend(published.entries());
+            rest = &rest[size..];
+            frames += 1;
+        }
+        assert!(rest.is_empty());
+        assert_eq!(frames, 2);
+        assert_eq!(told, entries);
+    }
+
+    #[test]
+    fn where_a_subscription_begins_is_told_and_why_there_is_none() {
+        let begun = command::Subscribed {
+            request: 3,
+            outcome: Outcome::Ok,
+            next: Offset::new(10),
+            earliest: Offset::new(8),
+            head: Offset::new(12),
+            epoch: Epoch::new(0x5_0000),
+            epoch_changed: true,
+            dropped: false,
+        };
+        let frame = Subscribed {
+            id: 3,
+            outcome: Outcome::Ok,
+            next: Offset::new(10),
+            earliest: Offset::new(8),
+            head: Offset::new(12),
+            epoch: Epoch::new(0x5_0000),
+            epoch_changed: true,
+            dropped: false,
+        };
+        assert_becomes(&Reply::Subscribed(begun), Frame::Subscribed(frame));
+        let dropped = command::Subscribed {
+            epoch_changed: false,
+            dropped: true,
+            ..begun
+        };
+        let frame = Subscribed {
+            epoch_changed: false,
+            dropped: true,
+            ..frame
+        };
+        assert_becomes(&Reply::Subscribed(dropped), Frame::Subscribed(frame));
+        let refused = command::Subscribed::refused(4, Outcome::AlreadySubscribed);
+        let frame = Subscribed {
+            id: 4,
+            outcome: Outcome::AlreadySubscribed,
+            next: Offset::new(0),
+            earliest: Offset::new(0),
+            head: Offset::new(0),
+            epoch: Epoch::new(0),
+            epoch_changed: false,
+            dropped: false,
+        };
+        assert_becomes(&Reply::Subscribed(refused), Frame::Subscribed(frame));
+    }
+
+    #[test]
+    fn ends_of_subscriptions_and_answers_carry_their_requests() {
+        let (id, outcome) = (5, Outcome::NotSubscribed);
+        let reply = Reply::Unsubscribed {
+            request: 5,
+            outcome,
+        };
+        assert_becomes(&reply, Frame::Unsubscribed(Unsubscribed { id, outcome }));
+        let (more, json) = (true, "{\"topics\":[]}");
+        let reply = Reply::Answer {
+            request: 5,
+            more,
+            json,
+        };
+        assert_becomes(&reply, Frame::Answer(Answer { id, more, json }));
+    }
+
+    #[test]
+    fn a_gap_says_what_is_missing_and_why() {
+        let (topic, cause) = ("news/local", GapCause::Damage);
+        let (from, to) = (Offset::new(3), Offset::new(5));
+        let reply = Reply::Gap {
+            topic,
+            cause,
+            from,
+            to,
+        };
+        let frame = Gap {
+            topic,
+            cause,
+            from,
+            to,
+        };
+        assert_becomes(&reply, Frame::Gap(frame));
+    }
+
+    #[test]
+    fn signs_of_life_carry_their_token() {
+        let token = 77;
+        assert_becomes(&Reply::Ping { token }, Frame::Ping(Heartbeat { token }));
+        assert_becomes(&Reply::Pong { token }, Frame::Pong(Heartbeat { token }));
+    }
+
+    #[test]
+    fn a_goodbye_says_why_and_when_to_come_back() {
+        let goodbye = command::Goodbye {
+            code: GoodbyeCode::Draining,
+            retry_after_ms: 1_234,
+            reason: "the broker is shutting down".into(),
+        };
+        let frame = Goodbye {
+            code: GoodbyeCode::Draining,
+            retry_after_ms: 1_234,
+            reason: "the broker is shutting down",
+        };
+        assert_becomes(&Reply::Goodbye(&goodbye), Frame::Goodbye(frame));
+    }
+}
