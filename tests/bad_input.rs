@@ -468,7 +468,7 @@ fn what_was_asked_before_a_bad_frame_is_answered_before_the_goodbye_and_nothing_
     assert_eq!(session.event(), Event::Pong(1));
     match session.event() {
         Event::Unsubscribed(ended) => {
-            assert_eq!((ended.id, ended.outcome), (5, Outcome::NotSubscribed))
+            assert_eq!((ended.id, ended.outcome), (5, Outcome::NotSubscribed));
         }
         event => panic!("{event:?}"),
     }
