@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -53,8 +54,7 @@ impl Ebb {
         thread.spawn(move || {
             let mut tide = Tide::default();
             while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let connections = shared.metrics.iter().map(|m| m.connections.get());
-                if tide.look(connections.sum()) {
+                if tide.look(shared.connections.load(Ordering::Relaxed) as u64) {
                     memory::give_back();
                 }
             }

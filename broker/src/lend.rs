@@ -194,11 +194,14 @@ impl Parts {
 
     pub(crate) fn serving(&mut self) -> Serving<'_> {
         Serving {
-            here: &self.here,
-            net: &mut *self.net,
-            sessions: &mut self.sessions,
-            feeds: &mut self.feeds,
-            logs: &mut self.logs,
+            out: WayOut {
+                here: &self.here,
+                net: &mut *self.net,
+                sessions: &mut self.sessions,
+                feeds: &mut self.feeds,
+                logs: &mut self.logs,
+                sent: 0,
+            },
             catchups: &mut self.catchups,
             outbox: &mut self.outbox,
             chain: &mut self.chain,
@@ -217,6 +220,7 @@ impl Parts {
             sessions: &mut self.sessions,
             feeds: &mut self.feeds,
             logs: &mut self.logs,
+            sent: 0,
         };
         (out, &mut self.batch, &mut self.chain)
     }

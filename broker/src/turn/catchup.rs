@@ -9,17 +9,14 @@ use oyez_protocol::event::GapCause;
 use oyez_storage::{ColdRange, PopulateError};
 
 use crate::dialect::command::Reply;
-use crate::net::Net;
 use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::ending::Reason;
-use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
 use crate::parts::sending::{Progress, Stop, send_range};
 use crate::parts::session::SessionId;
-use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::tell::tell;
 use crate::turn::wave::WayOut;
@@ -33,39 +30,27 @@ const TAIL_TOKEN: u64 = 1 << 63;
 
 /// What serving subscriptions from the log needs.
 pub(crate) struct Serving<'a> {
-    pub(crate) here: &'a Here,
-    pub(crate) net: &'a mut dyn Net,
-    pub(crate) sessions: &'a mut Sessions,
-    pub(crate) feeds: &'a mut Feeds,
-    pub(crate) logs: &'a mut Logs,
+    pub(crate) out: WayOut<'a>,
     pub(crate) catchups: &'a mut Catchups,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) chain: &'a mut Chain,
 }
 
 impl Serving<'_> {
-    pub(crate) fn out(&mut self) -> WayOut<'_> {
-        WayOut {
-            here: self.here,
-            net: self.net,
-            sessions: self.sessions,
-            feeds: self.feeds,
-            logs: self.logs,
-        }
-    }
-
     pub(crate) fn pause(&mut self, id: SessionId) {
-        self.catchups.pause(self.sessions, self.feeds, id);
+        self.catchups.pause(self.out.sessions, self.out.feeds, id);
     }
 
     /// Begins to serve a subscription from the log.
     pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
         let Some(number) = self.catchups.begin(id, place.topic) else {
-            self.catchups.wait(self.sessions, id);
+            self.catchups.wait(self.out.sessions, id);
             return Progress::Done;
         };
-        self.feeds.set_delivery(place, Delivery::CatchingUp(number));
-        self.here.metrics().catchups.add(1);
+        self.out
+            .feeds
+            .set_delivery(place, Delivery::CatchingUp(number));
+        self.out.here.metrics().catchups.add(1);
         self.ask_places(number);
         Progress::Done
     }
@@ -79,22 +64,22 @@ impl Serving<'_> {
         catchup.at = 0;
         let mut places = std::mem::take(&mut catchup.places);
         places.clear();
-        let (place, topic) = (catchup.place(self.sessions), catchup.topic);
-        let cursor = place.and_then(|place| self.feeds.cursor(place));
-        let (Some(cursor), Some(topic)) = (cursor, self.feeds.get(topic)) else {
+        let (place, topic) = (catchup.place(self.out.sessions), catchup.topic);
+        let cursor = place.and_then(|place| self.out.feeds.cursor(place));
+        let (Some(cursor), Some(topic)) = (cursor, self.out.feeds.get(topic)) else {
             return; // Its session has ended.
         };
         let resolve = Resolve {
-            from: self.here.id,
+            from: self.out.here.id,
             catchup: token,
             log: topic.log,
             name: topic.name.clone(),
             cursor,
             places,
         };
-        let owner = self.here.shared.owner(topic.log);
-        if owner == self.here.id {
-            let answer = resolve_here(self.logs, resolve);
+        let owner = self.out.here.shared.owner(topic.log);
+        if owner == self.out.here.id {
+            let answer = resolve_here(self.out.logs, resolve);
             self.resolved(answer);
         } else {
             self.outbox.say(owner, Message::Resolve(resolve));
@@ -113,10 +98,10 @@ impl Serving<'_> {
         catchup.places = answer.places;
         catchup.at = 0;
         let (id, first) = (catchup.session, catchup.places.first().map(|p| p.first));
-        let Some(place) = catchup.place(self.sessions) else {
+        let Some(place) = catchup.place(self.out.sessions) else {
             return; // Its session has ended.
         };
-        let Some(cursor) = self.feeds.cursor(place) else {
+        let Some(cursor) = self.out.feeds.cursor(place) else {
             return; // It has ended with its session.
         };
         // Without places everything that is visible is out, or what is left of it is gone.
@@ -130,31 +115,35 @@ impl Serving<'_> {
             self.report_gap(id, place, cause, resume);
         }
         if first.is_none() || self.is_blocked(id) {
-            self.catchups.return_to_window(self.feeds, number, place);
+            self.catchups
+                .return_to_window(self.out.feeds, number, place);
         }
-        self.sessions.queue_send(id);
+        self.out.sessions.queue_send(id);
     }
 
     fn is_blocked(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.blocked)
+        self.out
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.blocked)
     }
 
     /// Tells a subscriber what will not come, and moves its cursor there.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
-        let Some(topic) = self.feeds.get_mut(place.topic) else {
+        let Some(topic) = self.out.feeds.get_mut(place.topic) else {
             return;
         };
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
-        self.here.metrics().gaps.add(1);
+        self.out.here.metrics().gaps.add(1);
         let gap = Reply::Gap {
             topic: &name,
             cause,
             from,
             to,
         };
-        tell(self.here, self.sessions, id, &gap);
+        tell(self.out.here, self.out.sessions, id, &gap);
     }
 
     /// Sends the next chain of a catch-up.
@@ -166,10 +155,10 @@ impl Serving<'_> {
             return Progress::Done;
         }
         let id = catchup.session;
-        let Some(place) = catchup.place(self.sessions) else {
+        let Some(place) = catchup.place(self.out.sessions) else {
             return Progress::Done;
         };
-        let Some(topic) = self.feeds.get(place.topic) else {
+        let Some(topic) = self.out.feeds.get(place.topic) else {
             return Progress::Done;
         };
         let log = topic.log;
@@ -178,18 +167,24 @@ impl Serving<'_> {
         // every catch-up that begins has to send, or read ahead, at least once.
         let Some(next) = places.first().map(|place| place.first) else {
             if self.is_in_window(place) {
-                self.catchups.return_to_window(self.feeds, number, place);
+                self.catchups
+                    .return_to_window(self.out.feeds, number, place);
                 return Progress::More;
             }
             self.ask_places(number);
             return Progress::Done;
         };
-        if self.feeds.cursor(place).is_some_and(|cursor| cursor < next) {
+        if self
+            .out
+            .feeds
+            .cursor(place)
+            .is_some_and(|cursor| cursor < next)
+        {
             self.report_gap(id, place, GapCause::Damage, next);
             return Progress::More;
         }
         let mut chain = std::mem::take(self.chain);
-        let built = self.logs.build(&mut chain, log, places.iter().copied());
+        let built = self.out.logs.build(&mut chain, log, places.iter().copied());
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),
@@ -200,8 +195,8 @@ impl Serving<'_> {
     }
 
     fn is_in_window(&self, place: SubscriptionRef) -> bool {
-        let cursor = self.feeds.cursor(place);
-        let topic = self.feeds.get(place.topic);
+        let cursor = self.out.feeds.cursor(place);
+        let topic = self.out.feeds.get(place.topic);
         cursor
             .zip(topic)
             .is_some_and(|(cursor, topic)| topic.window_from(cursor).is_some())
@@ -216,17 +211,18 @@ impl Serving<'_> {
     ) -> Progress {
         let progress = match chain.keep_large_first(SENDFILE_BYTES_MIN) {
             Some(size) => self.send_from_file(id, place, chain, size),
-            None => self.out().send_one(id, place, chain),
+            None => self.out.send_one(id, place, chain),
         };
         match progress {
             Progress::Gone => return Progress::Gone,
             Progress::Blocked => {
-                self.catchups.return_to_window(self.feeds, number, place);
+                self.catchups
+                    .return_to_window(self.out.feeds, number, place);
                 return Progress::Blocked;
             }
             Progress::Done | Progress::More => {}
         }
-        let cursor = self.feeds.cursor(place);
+        let cursor = self.out.feeds.cursor(place);
         if let Some((catchup, cursor)) = self.catchups.get_mut(number).zip(cursor) {
             let out = catchup.places[catchup.at..]
                 .iter()
@@ -245,16 +241,16 @@ impl Serving<'_> {
         chain: &Chain,
         size: u32,
     ) -> Progress {
-        let now_ms = self.here.now.monotonic_ms;
+        let now_ms = self.out.here.now.monotonic_ms;
         let head = chain.head().map(|head| head.position);
-        let range = head.and_then(|at| self.logs.file_range(chain.log, at, size, now_ms));
-        let (Some(range), Some(session)) = (range, self.sessions.get_mut(id)) else {
-            return self.out().send_one(id, place, chain);
+        let range = head.and_then(|at| self.out.logs.file_range(chain.log, at, size, now_ms));
+        let (Some(range), Some(session)) = (range, self.out.sessions.get_mut(id)) else {
+            return self.out.send_one(id, place, chain);
         };
-        let (sent, stop) = send_range(self.net, session.socket, range, size as usize);
+        let (sent, stop) = send_range(self.out.net, session.socket, range, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
         if let (Stop::Unreadable, Some(head)) = (stop, head) {
-            self.logs.reader(chain.log).give_up(head);
+            self.out.logs.reader(chain.log).give_up(head);
         }
         session.blocked = stop == Stop::Full;
         if stop == Stop::Gone {
@@ -263,14 +259,15 @@ impl Serving<'_> {
         let cut = chain.cut(sent);
         session.tail = cut.tail;
         let blocked = session.blocked;
-        if let Some(topic) = self.feeds.get_mut(place.topic) {
+        if let Some(topic) = self.out.feeds.get_mut(place.topic) {
             topic.subscriptions[place.slot as usize].cursor = cut.cursor;
         }
-        let metrics = self.here.metrics();
+        let metrics = self.out.here.metrics();
         metrics.sends.add(1);
         metrics.deliveries.add(cut.records);
         metrics.messages_out.add(cut.messages);
         metrics.bytes_out.add(sent as u64);
+        self.out.sent += sent;
         if blocked {
             Progress::Blocked
         } else {
@@ -291,7 +288,7 @@ impl Serving<'_> {
                 let token = self.catchups.token(number);
                 if let Some((token, catchup)) = token.zip(self.catchups.get_mut(number)) {
                     catchup.waits = Waits::Bytes;
-                    self.logs.populate(cold, token);
+                    self.out.logs.populate(cold, token);
                 }
                 Progress::Done
             }
@@ -319,9 +316,9 @@ impl Serving<'_> {
 
     /// Reads a half-sent record ahead.
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
-        if let Some(session) = self.sessions.get_mut(id).filter(|s| !s.warming) {
+        if let Some(session) = self.out.sessions.get_mut(id).filter(|s| !s.warming) {
             session.warming = true;
-            self.logs.populate(cold, id.token() | TAIL_TOKEN);
+            self.out.logs.populate(cold, id.token() | TAIL_TOKEN);
         }
     }
 
@@ -338,7 +335,7 @@ impl Serving<'_> {
             return; // Its subscription has ended.
         };
         catchup.waits = Waits::Nothing;
-        let (id, place) = (catchup.session, catchup.place(self.sessions));
+        let (id, place) = (catchup.session, catchup.place(self.out.sessions));
         if let Err(error) = outcome {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
             if let Some(place) = place {
@@ -348,25 +345,25 @@ impl Serving<'_> {
         if self.is_blocked(id) {
             self.pause(id);
         }
-        self.sessions.queue_send(id);
+        self.out.sessions.queue_send(id);
     }
 
     fn tail_populated(&mut self, token: u64, readable: bool) {
         let key = token as u32;
-        let Some(id) = self.sessions.id_at(key) else {
+        let Some(id) = self.out.sessions.id_at(key) else {
             return;
         };
         // The token has one bit less than the generation.
         if id.token() & !TAIL_TOKEN != token {
             return;
         }
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.out.sessions.get_mut(id) {
             session.warming = false;
         }
         if readable {
-            self.sessions.queue_send(id);
+            self.out.sessions.queue_send(id);
         } else {
-            self.sessions.end(self.here, id, Reason::Dropped);
+            self.out.sessions.end(self.out.here, id, Reason::Dropped);
         }
     }
 }

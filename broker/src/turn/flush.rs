@@ -21,19 +21,17 @@ impl Flushing<'_> {
     /// Sends to the sessions that have something to get, within the turn's budget.
     pub(crate) fn run(&mut self) {
         let mut budget = Budget::FLUSHES;
-        for _ in 0..self.serving.sessions.count_to_send() {
+        for _ in 0..self.serving.out.sessions.count_to_send() {
             if budget.is_spent() {
                 return;
             }
-            let Some(id) = self.serving.sessions.next_to_send() else {
+            let Some(id) = self.serving.out.sessions.next_to_send() else {
                 return;
             };
-            let session = self.serving.sessions.get(id);
+            let session = self.serving.out.sessions.get(id);
             let visited = session.map_or(0, |session| session.subscriptions.len());
-            let before = self.serving.here.metrics().bytes_out.get();
             self.flush(id);
-            let bytes = self.serving.here.metrics().bytes_out.get() - before;
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let bytes = std::mem::take(&mut self.serving.out.sent);
             budget.spend(SEND_STEPS + visited, bytes);
         }
     }
@@ -42,7 +40,7 @@ impl Flushing<'_> {
     fn flush(&mut self, id: SessionId) {
         // A Goodbye does not wait.
         let held = |session: &Session| session.held && session.stage == Stage::Open;
-        if self.serving.sessions.get(id).is_some_and(held) {
+        if self.serving.out.sessions.get(id).is_some_and(held) {
             return;
         }
         let mut progress = self.flush_tail(id);
@@ -53,11 +51,13 @@ impl Flushing<'_> {
             progress = self.flush_subscriptions(id);
         }
         match progress {
-            Progress::More => self.serving.sessions.queue_send(id),
-            Progress::Gone => self
-                .serving
-                .sessions
-                .end(self.serving.here, id, Reason::PeerReset),
+            Progress::More => self.serving.out.sessions.queue_send(id),
+            Progress::Gone => {
+                self.serving
+                    .out
+                    .sessions
+                    .end(self.serving.out.here, id, Reason::PeerReset)
+            }
             Progress::Blocked => self.serving.pause(id),
             Progress::Done => {}
         }
@@ -66,15 +66,15 @@ impl Flushing<'_> {
     /// Sends every subscription of a session something, from another one on in each turn, so that none is always
     /// behind the others.
     fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
-        let count = match self.serving.sessions.get(id) {
+        let count = match self.serving.out.sessions.get(id) {
             Some(session) if session.stage == Stage::Open => session.subscriptions.len(),
             _ => return Progress::Done,
         };
-        let first = self.serving.here.turns;
+        let first = self.serving.out.here.turns;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
-            let Some(subscription) = self.serving.sessions.get(id).and_then(|session| {
+            let Some(subscription) = self.serving.out.sessions.get(id).and_then(|session| {
                 if session.tail.is_some() {
                     more = true; // The rest of that record leaves before anything else.
                     return None;
@@ -96,7 +96,7 @@ impl Flushing<'_> {
     /// Sends one subscription what it has to get, outside the walk.
     fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
         let serving = &mut self.serving;
-        let Some(topic) = serving.feeds.get(place.topic) else {
+        let Some(topic) = serving.out.feeds.get(place.topic) else {
             return Progress::Done;
         };
         let Some(subscription) = topic.subscriptions.get(place.slot as usize).copied() else {
@@ -109,9 +109,9 @@ impl Flushing<'_> {
             Delivery::Live => {
                 let mut chain = std::mem::take(serving.chain);
                 let cursor = subscription.cursor;
-                let built = build_from_window(&mut chain, topic, serving.logs, cursor);
+                let built = build_from_window(&mut chain, topic, serving.out.logs, cursor);
                 let progress = if built {
-                    serving.out().send_one(id, place, &chain)
+                    serving.out.send_one(id, place, &chain)
                 } else {
                     serving.begin(id, place)
                 };
@@ -124,7 +124,7 @@ impl Flushing<'_> {
 
     /// Sends the rest of a record of which the socket has taken a part.
     fn flush_tail(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.serving.sessions.get_mut(id) else {
+        let Some(session) = self.serving.out.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         if session.blocked {
@@ -135,6 +135,7 @@ impl Flushing<'_> {
         };
         let read = self
             .serving
+            .out
             .logs
             .read(tail.log(), tail.position(), tail.size());
         match read {
@@ -145,26 +146,28 @@ impl Flushing<'_> {
             }
             Err(ReadError::Dropped | ReadError::Damaged | ReadError::Unreadable) => {
                 self.serving
+                    .out
                     .sessions
-                    .end(self.serving.here, id, Reason::Dropped);
+                    .end(self.serving.out.here, id, Reason::Dropped);
                 Progress::Blocked
             }
         }
     }
 
     fn send_tail(&mut self, id: SessionId, mut tail: RecordTail, bytes: &[u8]) -> Progress {
-        let Some(session) = self.serving.sessions.get_mut(id) else {
+        let Some(session) = self.serving.out.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         let rest = &bytes[tail.sent as usize..];
-        let net = &mut *self.serving.net;
+        let net = &mut *self.serving.out.net;
         let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
         let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.blocked);
-        let reader = self.serving.logs.reader(tail.log());
+        let reader = self.serving.out.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
             self.serving
+                .out
                 .sessions
-                .end(self.serving.here, id, Reason::Dropped);
+                .end(self.serving.out.here, id, Reason::Dropped);
             return Progress::Blocked;
         }
         let Sent::Bytes(size) = sent else {
@@ -172,9 +175,10 @@ impl Flushing<'_> {
         };
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
         session.tail = (!done).then_some(tail);
-        let metrics = self.serving.here.metrics();
+        let metrics = self.serving.out.here.metrics();
         metrics.sends.add(1);
         metrics.bytes_out.add(size as u64);
+        self.serving.out.sent += size;
         match (done, blocked) {
             (true, _) => Progress::Done,
             (false, true) => Progress::Blocked,
@@ -183,7 +187,7 @@ impl Flushing<'_> {
     }
 
     fn flush_control(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.serving.sessions.get_mut(id) else {
+        let Some(session) = self.serving.out.sessions.get_mut(id) else {
             return Progress::Gone;
         };
         let Some(outgoing) = &session.outgoing else {
@@ -191,7 +195,7 @@ impl Flushing<'_> {
         };
         let rest = &outgoing.bytes[outgoing.sent..];
         let (total, socket) = (rest.len(), session.socket);
-        let net = &mut *self.serving.net;
+        let net = &mut *self.serving.out.net;
         let out = send_all(total, |sent| {
             net.send(socket, &[IoSlice::new(&rest[sent..])])
         });
@@ -202,7 +206,7 @@ impl Flushing<'_> {
             if let Some(outgoing) = &mut session.outgoing {
                 outgoing.sent += size;
                 if size > 0 {
-                    outgoing.moved_ms = self.serving.here.now.monotonic_ms;
+                    outgoing.moved_ms = self.serving.out.here.now.monotonic_ms;
                 }
                 if outgoing.sent * 2 >= outgoing.bytes.len() {
                     outgoing.bytes.drain(..outgoing.sent);
@@ -215,13 +219,13 @@ impl Flushing<'_> {
             };
         }
         let closing = session.stage == Stage::Closing;
-        self.serving.sessions.empty_outgoing(id);
-        self.serving.sessions.resume(id);
+        self.serving.out.sessions.empty_outgoing(id);
+        self.serving.out.sessions.resume(id);
         if closing {
-            if self.serving.net.shutdown(socket).is_err() {
+            if self.serving.out.net.shutdown(socket).is_err() {
                 return Progress::Gone;
             }
-            self.serving.sessions.linger(id);
+            self.serving.out.sessions.linger(id);
         }
         Progress::Done
     }

@@ -54,6 +54,8 @@ pub(crate) struct WayOut<'a> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
+    /// Bytes that sockets have taken, but for those of walks.
+    pub(crate) sent: usize,
 }
 
 impl WayOut<'_> {
@@ -239,6 +241,7 @@ impl WayOut<'_> {
         let metrics = self.here.metrics();
         metrics.sends.add(1);
         metrics.take_delivered(&delivered);
+        self.sent += delivered.bytes as usize;
         match (blocked, behind) {
             (true, _) => Progress::Blocked,
             (false, true) => Progress::More,
