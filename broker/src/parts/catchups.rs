@@ -37,7 +37,7 @@ pub(crate) struct Catchup {
 }
 
 impl Catchup {
-    /// Where its subscription lies.
+    /// Where its subscription lies; `None` if its session has ended, and nobody has looked after its subscriptions since.
     pub(crate) fn place(&self, sessions: &Sessions) -> Option<SubscriptionRef> {
         let session = sessions.get(self.session)?;
         session.subscriptions.find(self.topic)
@@ -77,32 +77,32 @@ impl Catchups {
         Some(u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX"))
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&Catchup> {
-        self.all.get(number as usize)
+    /// One that a subscription names.
+    pub(crate) fn begun(&self, number: u32) -> &Catchup {
+        &self.all[number as usize]
     }
 
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Catchup> {
-        self.all.get_mut(number as usize)
+    /// The same, to be changed.
+    pub(crate) fn begun_mut(&mut self, number: u32) -> &mut Catchup {
+        &mut self.all[number as usize]
     }
 
     /// Ends one; its subscription's cursor is what is left of it.
     pub(crate) fn end(&mut self, number: u32) {
-        if let Some(mut catchup) = self.all.try_remove(number as usize) {
-            catchup.places.clear();
-            self.places_spare.push(catchup.places);
-        }
+        let mut places = self.all.remove(number as usize).places;
+        places.clear();
+        self.places_spare.push(places);
     }
 
     /// Names one in questions to owners and to the disk.
-    pub(crate) fn token(&self, number: u32) -> Option<u64> {
-        let nonce = self.get(number)?.nonce;
-        Some(u64::from(nonce) << 32 | u64::from(number))
+    pub(crate) fn token(&self, number: u32) -> u64 {
+        u64::from(self.begun(number).nonce) << 32 | u64::from(number)
     }
 
     /// The one that a token names, if it is still there.
     pub(crate) fn named(&self, token: u64) -> Option<u32> {
         let number = token as u32;
-        let catchup = self.get(number)?;
+        let catchup = self.all.get(number as usize)?;
         (u64::from(catchup.nonce) == token >> 32).then_some(number)
     }
 
@@ -118,9 +118,7 @@ impl Catchups {
     pub(crate) fn start_waiting(&mut self, sessions: &mut Sessions) {
         let room = CATCHUPS_MAX - self.all.len();
         for _ in 0..room.min(self.waiting.len()) {
-            let Some(id) = self.waiting.pop_front() else {
-                return;
-            };
+            let id = self.waiting.pop_front().expect("so many wait");
             if let Some(session) = sessions.get_mut(id) {
                 session.waiting = false;
             }
@@ -150,8 +148,7 @@ impl Catchups {
             return; // Its subscriptions end with it.
         };
         for place in session.subscriptions.as_slice() {
-            let delivery = feeds.subscription(*place).map(|found| found.delivery());
-            if let Some(Delivery::CatchingUp(number)) = delivery {
+            if let Delivery::CatchingUp(number) = feeds.subscription(*place).delivery() {
                 self.return_to_window(feeds, number, *place);
             }
         }
@@ -178,7 +175,7 @@ mod tests {
     fn a_token_names_one_and_not_another_that_has_got_its_number() {
         let mut catchups = Catchups::default();
         let number = catchups.begin(SESSION, 0).expect("there is room");
-        let token = catchups.token(number).expect("it is there");
+        let token = catchups.token(number);
         assert_eq!(catchups.named(token), Some(number));
         catchups.end(number);
         assert_eq!(catchups.named(token), None);

@@ -114,6 +114,16 @@ impl Feeds {
         self.topics.get_mut(number as usize)
     }
 
+    /// A topic that somebody subscribes to: it is there as long as a subscription names it.
+    pub(crate) fn subscribed(&self, number: u32) -> &Topic {
+        &self.topics[number as usize]
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn subscribed_mut(&mut self, number: u32) -> &mut Topic {
+        &mut self.topics[number as usize]
+    }
+
     /// Beyond the number of every topic.
     pub(crate) fn numbers_end(&self) -> u32 {
         u32::try_from(self.topics.capacity()).unwrap_or(u32::MAX)
@@ -221,25 +231,22 @@ impl Feeds {
         }
     }
 
-    pub(crate) fn subscription(&self, place: SubscriptionRef) -> Option<&Subscription> {
-        self.get(place.topic)?
-            .subscriptions
-            .get(place.slot as usize)
+    /// The subscription at a place that a session has.
+    pub(crate) fn subscription(&self, place: SubscriptionRef) -> &Subscription {
+        &self.subscribed(place.topic).subscriptions[place.slot as usize]
     }
 
-    pub(crate) fn subscription_mut(&mut self, place: SubscriptionRef) -> Option<&mut Subscription> {
-        let topic = self.get_mut(place.topic)?;
-        topic.subscriptions.get_mut(place.slot as usize)
+    /// The same, to be changed.
+    pub(crate) fn subscription_mut(&mut self, place: SubscriptionRef) -> &mut Subscription {
+        &mut self.subscribed_mut(place.topic).subscriptions[place.slot as usize]
     }
 
-    pub(crate) fn cursor(&self, place: SubscriptionRef) -> Option<Offset> {
-        Some(self.subscription(place)?.cursor)
+    pub(crate) fn cursor(&self, place: SubscriptionRef) -> Offset {
+        self.subscription(place).cursor
     }
 
     pub(crate) fn set_delivery(&mut self, place: SubscriptionRef, delivery: Delivery) {
-        if let Some(subscription) = self.subscription_mut(place) {
-            subscription.set_delivery(delivery);
-        }
+        self.subscription_mut(place).set_delivery(delivery);
     }
 
     /// Tells one request to subscribe from others of the same session and topic.
@@ -251,9 +258,7 @@ impl Feeds {
     /// A record of topic `number` has become visible.
     fn push(&mut self, number: u32, place: Place) {
         let tight = self.window_places > WINDOW_PLACES_BUDGET;
-        let Some(topic) = self.topics.get_mut(number as usize) else {
-            return;
-        };
+        let topic = self.subscribed_mut(number);
         let records_max = if tight {
             WINDOW_RECORDS_TIGHT
         } else {

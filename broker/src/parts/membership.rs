@@ -23,9 +23,7 @@ pub(crate) struct Membership<'a> {
 impl Membership<'_> {
     /// Puts a subscription of a session into its topic's list.
     pub(crate) fn join(&mut self, id: SessionId, topic: u32, log: LogId, delivery: Delivery) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return; // It has ended.
-        };
+        let session = self.sessions.there_mut(id);
         let slot = self.feeds.join(topic, id.key(), delivery);
         session
             .subscriptions
@@ -48,12 +46,11 @@ impl Membership<'_> {
             return;
         };
         if let Some(key) = removed.moved {
-            if let Some(moved) = self.sessions.at_mut(key) {
-                moved.subscriptions.moved(place.topic, place.slot);
-            }
+            let moved = self.sessions.at_mut(key);
+            moved.subscriptions.moved(place.topic, place.slot);
             // A walk under way may have passed this slot already, and would miss the subscription that has moved into it.
-            if let Some(id) = self.sessions.id_at(key).filter(|_| removed.is_walked) {
-                self.sessions.queue_send(id);
+            if removed.is_walked {
+                self.sessions.queue_send(self.sessions.id_at(key));
             }
         }
         if let Delivery::CatchingUp(catchup) = removed.delivery {

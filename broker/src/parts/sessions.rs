@@ -107,21 +107,37 @@ impl Sessions {
             .filter(|session| session.id(id.key()) == id)
     }
 
-    /// The session that has `key` now. For lists that are kept in step with the slab.
-    pub(crate) fn at_mut(&mut self, key: u32) -> Option<&mut Session> {
-        self.slots.get_mut(key as usize)
+    /// A session that cannot have ended: nothing has come between that could end it.
+    pub(crate) fn there(&self, id: SessionId) -> &Session {
+        self.get(id).expect("nothing has ended the session")
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn there_mut(&mut self, id: SessionId) -> &mut Session {
+        self.get_mut(id).expect("nothing has ended the session")
+    }
+
+    /// The session that has `key` now. For lists that are kept in step with the slab: a session keeps its slot as long as a
+    /// subscription names it.
+    pub(crate) fn at_mut(&mut self, key: u32) -> &mut Session {
+        &mut self.slots[key as usize]
     }
 
     /// Whether the socket of the session that has `key` now takes nothing.
     pub(crate) fn is_blocked(&self, key: u32) -> bool {
-        self.slots
-            .get(key as usize)
-            .is_none_or(|session| session.blocked)
+        self.slots[key as usize].blocked
     }
 
-    /// The full name of the session that has `key` now.
-    pub(crate) fn id_at(&self, key: u32) -> Option<SessionId> {
-        Some(self.slots.get(key as usize)?.id(key))
+    /// The full name of the session that has `key` now, for the same lists.
+    pub(crate) fn id_at(&self, key: u32) -> SessionId {
+        self.slots[key as usize].id(key)
+    }
+
+    /// The session that `token` names, which has lost the bits that are not in `mask`; `None` if it has ended.
+    pub(crate) fn by_token(&self, token: u64, mask: u64) -> Option<SessionId> {
+        let key = SessionId::from_token(token).key();
+        let id = self.slots.get(key as usize)?.id(key);
+        (id.token() & mask == token).then_some(id)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -240,9 +256,10 @@ impl Sessions {
     /// Puts the session that has `key` now on that list if it has a part of a record out and its socket is not full: no
     /// event will tell of it, and a walk passes it by.
     pub(crate) fn queue_tail(&mut self, key: u32) {
-        let Some(session) = self.at_mut(key).filter(|session| session.owes_tail()) else {
+        let session = self.at_mut(key);
+        if !session.owes_tail() {
             return;
-        };
+        }
         session.queued = true;
         let id = session.id(key);
         self.to_send.push_back(id);
@@ -445,8 +462,8 @@ impl Sessions {
     }
 
     /// The session that ended first, of those whose connections are not closed.
-    pub(crate) fn first_gone(&self) -> Option<Gone> {
-        self.gone.front().copied()
+    pub(crate) fn first_gone(&self) -> Gone {
+        *self.gone.front().expect("some have ended")
     }
 
     /// How many have ended and are not closed.
@@ -461,9 +478,9 @@ impl Sessions {
     }
 
     /// Forgets that one, all of whose subscriptions have ended, and gives its socket to be closed.
-    pub(crate) fn forget_first_gone(&mut self) -> Option<Socket> {
-        let gone = self.gone.pop_front()?;
-        Some(self.slots.remove(gone.id.key() as usize).socket)
+    pub(crate) fn forget_first_gone(&mut self) -> Socket {
+        let gone = self.gone.pop_front().expect("some have ended");
+        self.slots.remove(gone.id.key() as usize).socket
     }
 
     /// Whether sessions have ended, or are to be told Goodbye, that no turn has looked after since.

@@ -28,6 +28,9 @@ const SENDFILE_BYTES_MIN: usize = 64 << 10;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
+/// Why the session of a catch-up cannot have ended: it is that session which is being sent to, or it was found just now.
+const SERVED: &str = "nothing has ended the session that is served";
+
 /// What serving subscriptions from the log needs.
 pub(crate) struct Serving<'a> {
     pub(crate) out: WayOut<'a>,
@@ -57,18 +60,14 @@ impl Serving<'_> {
 
     fn ask_places(&mut self, number: u32) {
         let token = self.catchups.token(number);
-        let (Some(token), Some(catchup)) = (token, self.catchups.get_mut(number)) else {
-            return; // Its subscription has ended.
-        };
+        let catchup = self.catchups.begun_mut(number);
         catchup.waits = Waits::Places;
         catchup.at = 0;
         let mut places = std::mem::take(&mut catchup.places);
         places.clear();
-        let (place, topic) = (catchup.place(self.out.sessions), catchup.topic);
-        let cursor = place.and_then(|place| self.out.feeds.cursor(place));
-        let (Some(cursor), Some(topic)) = (cursor, self.out.feeds.get(topic)) else {
-            return; // Its session has ended.
-        };
+        let place = catchup.place(self.out.sessions).expect(SERVED);
+        let cursor = self.out.feeds.cursor(place);
+        let topic = self.out.feeds.subscribed(place.topic);
         let resolve = Resolve {
             from: self.out.here.id,
             catchup: token,
@@ -88,12 +87,10 @@ impl Serving<'_> {
 
     /// The owner of the log has answered.
     pub(crate) fn resolved(&mut self, answer: ResolveAnswer) {
-        let number = self.catchups.named(answer.catchup);
-        let Some((number, catchup)) =
-            number.and_then(|number| Some((number, self.catchups.get_mut(number)?)))
-        else {
-            return; // The subscription has ended in the meantime.
+        let Some(number) = self.catchups.named(answer.catchup) else {
+            return; // The subscription has ended in the meantime, or was caught up by the window.
         };
+        let catchup = self.catchups.begun_mut(number);
         catchup.waits = Waits::Nothing;
         catchup.places = answer.places;
         catchup.at = 0;
@@ -101,9 +98,7 @@ impl Serving<'_> {
         let Some(place) = catchup.place(self.out.sessions) else {
             return; // Its session has ended.
         };
-        let Some(cursor) = self.out.feeds.cursor(place) else {
-            return; // It has ended with its session.
-        };
+        let cursor = self.out.feeds.cursor(place);
         // Without places everything that is visible is out, or what is left of it is gone.
         let resume = first.unwrap_or(answer.head.max(cursor));
         if resume > cursor {
@@ -114,25 +109,16 @@ impl Serving<'_> {
             };
             self.report_gap(id, place, cause, resume);
         }
-        if first.is_none() || self.is_blocked(id) {
+        if first.is_none() || self.out.sessions.there(id).blocked {
             self.catchups
                 .return_to_window(self.out.feeds, number, place);
         }
         self.out.sessions.queue_send(id);
     }
 
-    fn is_blocked(&self, id: SessionId) -> bool {
-        self.out
-            .sessions
-            .get(id)
-            .is_some_and(|session| session.blocked)
-    }
-
     /// Tells a subscriber what will not come, and moves its cursor there.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
-        let Some(topic) = self.out.feeds.get_mut(place.topic) else {
-            return;
-        };
+        let topic = self.out.feeds.subscribed_mut(place.topic);
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
@@ -148,20 +134,13 @@ impl Serving<'_> {
 
     /// Sends the next chain of a catch-up.
     pub(crate) fn go_on(&mut self, number: u32) -> Progress {
-        let Some(catchup) = self.catchups.get(number) else {
-            return Progress::Done;
-        };
+        let catchup = self.catchups.begun(number);
         if catchup.waits != Waits::Nothing {
             return Progress::Done;
         }
         let id = catchup.session;
-        let Some(place) = catchup.place(self.out.sessions) else {
-            return Progress::Done;
-        };
-        let Some(topic) = self.out.feeds.get(place.topic) else {
-            return Progress::Done;
-        };
-        let log = topic.log;
+        let place = catchup.place(self.out.sessions).expect(SERVED);
+        let log = self.out.feeds.subscribed(place.topic).log;
         let places = catchup.left();
         // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
         // every catch-up that begins has to send, or read ahead, at least once.
@@ -174,12 +153,7 @@ impl Serving<'_> {
             self.ask_places(number);
             return Progress::Done;
         };
-        if self
-            .out
-            .feeds
-            .cursor(place)
-            .is_some_and(|cursor| cursor < next)
-        {
+        if self.out.feeds.cursor(place) < next {
             self.report_gap(id, place, GapCause::Damage, next);
             return Progress::More;
         }
@@ -196,10 +170,8 @@ impl Serving<'_> {
 
     fn is_in_window(&self, place: SubscriptionRef) -> bool {
         let cursor = self.out.feeds.cursor(place);
-        let topic = self.out.feeds.get(place.topic);
-        cursor
-            .zip(topic)
-            .is_some_and(|(cursor, topic)| topic.window_from(cursor).is_some())
+        let topic = self.out.feeds.subscribed(place.topic);
+        topic.window_from(cursor).is_some()
     }
 
     fn send_catchup(
@@ -223,13 +195,9 @@ impl Serving<'_> {
             Progress::Done | Progress::More => {}
         }
         let cursor = self.out.feeds.cursor(place);
-        if let Some((catchup, cursor)) = self.catchups.get_mut(number).zip(cursor) {
-            let out = catchup.places[catchup.at..]
-                .iter()
-                .take_while(|place| place.next <= cursor)
-                .count();
-            catchup.at += out;
-        }
+        let catchup = self.catchups.begun_mut(number);
+        let left = catchup.places[catchup.at..].iter();
+        catchup.at += left.take_while(|place| place.next <= cursor).count();
         Progress::More
     }
 
@@ -242,14 +210,16 @@ impl Serving<'_> {
         size: u32,
     ) -> Progress {
         let now_ms = self.out.here.now.monotonic_ms;
-        let head = chain.head().map(|head| head.position);
-        let range = head.and_then(|at| self.out.logs.file_range(chain.log, at, size, now_ms));
-        let (Some(range), Some(session)) = (range, self.out.sessions.get_mut(id)) else {
+        let head = chain.head().expect("a chain that was built has records");
+        let head = head.position;
+        let range = self.out.logs.file_range(chain.log, head, size, now_ms);
+        let Some(range) = range else {
             return self.out.send_one(id, place, chain);
         };
+        let session = self.out.sessions.there_mut(id);
         let (sent, stop) = send_range(self.out.net, session.socket, range, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
-        if let (Stop::Unreadable, Some(head)) = (stop, head) {
+        if stop == Stop::Unreadable {
             self.out.logs.reader(chain.log).give_up(head);
         }
         session.blocked = stop == Stop::Full;
@@ -259,9 +229,7 @@ impl Serving<'_> {
         let cut = chain.cut(sent);
         session.tail = cut.tail;
         let blocked = session.blocked;
-        if let Some(topic) = self.out.feeds.get_mut(place.topic) {
-            topic.subscriptions[place.slot as usize].cursor = cut.cursor;
-        }
+        self.out.feeds.subscription_mut(place).cursor = cut.cursor;
         let metrics = self.out.here.metrics();
         metrics.sends.add(1);
         metrics.deliveries.add(cut.records);
@@ -285,11 +253,9 @@ impl Serving<'_> {
     ) -> Progress {
         match broken {
             Broken::Cold(cold) => {
+                self.catchups.begun_mut(number).waits = Waits::Bytes;
                 let token = self.catchups.token(number);
-                if let Some((token, catchup)) = token.zip(self.catchups.get_mut(number)) {
-                    catchup.waits = Waits::Bytes;
-                    self.out.logs.populate(cold, token);
-                }
+                self.out.logs.populate(cold, token);
                 Progress::Done
             }
             Broken::Dropped => {
@@ -304,9 +270,7 @@ impl Serving<'_> {
     }
 
     fn pass_damaged(&mut self, number: u32, id: SessionId, place: SubscriptionRef) {
-        let Some(catchup) = self.catchups.get_mut(number) else {
-            return;
-        };
+        let catchup = self.catchups.begun_mut(number);
         if let Some(damaged) = catchup.places.get(catchup.at) {
             let to = damaged.next;
             catchup.at += 1;
@@ -328,38 +292,31 @@ impl Serving<'_> {
             self.tail_populated(token & !TAIL_TOKEN, outcome.is_ok());
             return;
         }
-        let number = self.catchups.named(token);
-        let Some((number, catchup)) =
-            number.and_then(|number| Some((number, self.catchups.get_mut(number)?)))
-        else {
-            return; // Its subscription has ended.
+        let Some(number) = self.catchups.named(token) else {
+            return; // Its subscription has ended, or was caught up by the window.
         };
+        let catchup = self.catchups.begun_mut(number);
         catchup.waits = Waits::Nothing;
-        let (id, place) = (catchup.session, catchup.place(self.out.sessions));
+        let id = catchup.session;
+        let Some(place) = catchup.place(self.out.sessions) else {
+            return; // Its session has ended.
+        };
         if let Err(error) = outcome {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
-            if let Some(place) = place {
-                self.pass_damaged(number, id, place);
-            }
+            self.pass_damaged(number, id, place);
         }
-        if self.is_blocked(id) {
+        if self.out.sessions.there(id).blocked {
             self.pause(id);
         }
         self.out.sessions.queue_send(id);
     }
 
     fn tail_populated(&mut self, token: u64, readable: bool) {
-        let key = token as u32;
-        let Some(id) = self.out.sessions.id_at(key) else {
-            return;
+        // The token has one bit less than the session's name.
+        let Some(id) = self.out.sessions.by_token(token, !TAIL_TOKEN) else {
+            return; // It has ended since.
         };
-        // The token has one bit less than the generation.
-        if id.token() & !TAIL_TOKEN != token {
-            return;
-        }
-        if let Some(session) = self.out.sessions.get_mut(id) {
-            session.warming = false;
-        }
+        self.out.sessions.there_mut(id).warming = false;
         if readable {
             self.out.sessions.queue_send(id);
         } else {

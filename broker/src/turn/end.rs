@@ -27,10 +27,10 @@ impl Endings<'_> {
         }
         let mut budget = Budget::ENDINGS;
         for _ in 0..self.members.sessions.count_gone() {
-            let gone = self.members.sessions.first_gone();
-            let Some(gone) = gone.filter(|_| !budget.is_spent()) else {
+            if budget.is_spent() {
                 return;
-            };
+            }
+            let gone = self.members.sessions.first_gone();
             if !self.members.leave_all(gone.id, &mut budget) {
                 // Those behind it, which may have few subscriptions, are closed first in the next turn.
                 self.members.sessions.put_first_gone_last();
@@ -47,9 +47,7 @@ impl Endings<'_> {
     }
 
     fn close(&mut self, gone: Gone) {
-        let Some(socket) = self.members.sessions.forget_first_gone() else {
-            return;
-        };
+        let socket = self.members.sessions.forget_first_gone();
         if gone.is_reset {
             self.net.abort(socket);
         } else {
@@ -71,9 +69,7 @@ impl Endings<'_> {
         if !say_goodbye(here, sessions, id, goodbye) {
             return; // It has ended since.
         }
-        let Some(session) = sessions.get_mut(id) else {
-            return;
-        };
+        let session = sessions.there_mut(id);
         if dismissed.is_refused {
             let (peer, reason) = (self.net.peer(session.socket).ok(), &*goodbye.reason);
             info!(?peer, code = ?goodbye.code, reason, "session refused");

@@ -10,7 +10,6 @@ use oyez_protocol::{LogId, Offset};
 use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
-use crate::parts::feed::Topic;
 use crate::parts::feeds::{Audience, Feeds};
 use crate::parts::logs::Logs;
 use crate::turn::wave::{WayOut, build_from_window};
@@ -63,11 +62,9 @@ fn walk_topic(
                 break;
             }
             // One pass per turn: a single laggard must not make everybody be visited again and again.
-            return !out.feeds.get_mut(number).is_some_and(Topic::walk_again);
+            return !out.feeds.subscribed_mut(number).walk_again();
         };
-        let Some(topic) = out.feeds.get(number) else {
-            return true; // Nobody subscribes to it any more.
-        };
+        let topic = out.feeds.subscribed(number);
         if build_from_window(chain, topic, out.logs, cursor) {
             out.send_chain(batch, number, chain, budget);
         } else {
@@ -80,7 +77,7 @@ fn walk_topic(
 /// Moves the walk on to the next subscription that can be served, and tells its cursor. Passing others takes of the
 /// budget, too.
 fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Option<Offset> {
-    let topic = out.feeds.get_mut(number)?;
+    let topic = out.feeds.subscribed_mut(number);
     while topic.walk.left > 0 && !topic.subscriptions.is_empty() && !budget.is_spent() {
         budget.spend(1, 0);
         topic.walk.slot %= topic.subscriptions.len();
@@ -88,10 +85,7 @@ fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Opti
         if subscription.is_live() {
             // The cheap question first: a session is a cache line or two further away.
             let ready = topic.is_behind(subscription.cursor)
-                && out
-                    .sessions
-                    .at_mut(subscription.session)
-                    .is_some_and(|session| session.is_clear());
+                && out.sessions.at_mut(subscription.session).is_clear();
             if ready {
                 return Some(subscription.cursor);
             }
@@ -105,12 +99,9 @@ fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Opti
 
 /// The walk has met somebody whom the window does not reach: the log itself will serve them.
 fn leave_to_catchup(out: &mut WayOut<'_>, number: u32) {
-    let Some(topic) = out.feeds.get_mut(number) else {
-        return; // Nobody subscribes to it any more.
-    };
-    let subscription = topic.subscriptions[topic.walk.slot];
+    let topic = out.feeds.subscribed_mut(number);
+    let key = topic.subscriptions[topic.walk.slot].session;
     topic.skip();
-    if let Some(id) = out.sessions.id_at(subscription.session) {
-        out.sessions.queue_send(id);
-    }
+    let id = out.sessions.id_at(key);
+    out.sessions.queue_send(id);
 }

@@ -25,11 +25,12 @@ impl Flushing<'_> {
             if budget.is_spent() {
                 return;
             }
-            let Some(id) = self.serving.out.sessions.next_to_send() else {
-                return;
+            let next = self.serving.out.sessions.next_to_send();
+            let id = next.expect("flushing takes nobody off the list");
+            let Some(session) = self.serving.out.sessions.get(id) else {
+                continue; // It has ended since.
             };
-            let session = self.serving.out.sessions.get(id);
-            let visited = session.map_or(0, |session| session.subscriptions.len());
+            let visited = session.subscriptions.len();
             self.flush(id);
             let bytes = std::mem::take(&mut self.serving.out.sent);
             budget.spend(SEND_STEPS + visited, bytes);
@@ -39,8 +40,8 @@ impl Flushing<'_> {
     /// Sends what a session has to get, as far as its socket takes it.
     fn flush(&mut self, id: SessionId) {
         // A Goodbye does not wait.
-        let held = |session: &Session| session.held && session.stage == Stage::Open;
-        if self.serving.out.sessions.get(id).is_some_and(held) {
+        let session = self.session(id);
+        if session.held && session.stage == Stage::Open {
             return;
         }
         let mut progress = self.flush_tail(id);
@@ -56,34 +57,36 @@ impl Flushing<'_> {
                 self.serving
                     .out
                     .sessions
-                    .end(self.serving.out.here, id, Reason::PeerReset)
+                    .end(self.serving.out.here, id, Reason::PeerReset);
             }
             Progress::Blocked => self.serving.pause(id),
             Progress::Done => {}
         }
     }
 
+    /// A session that is being sent to. Nothing ends it before its visit is over.
+    fn session(&self, id: SessionId) -> &Session {
+        self.serving.out.sessions.there(id)
+    }
+
     /// Sends every subscription of a session something, from another one on in each turn, so that none is always
     /// behind the others.
     fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
-        let count = match self.serving.out.sessions.get(id) {
-            Some(session) if session.stage == Stage::Open => session.subscriptions.len(),
-            _ => return Progress::Done,
-        };
+        let session = self.session(id);
+        if session.stage != Stage::Open {
+            return Progress::Done;
+        }
+        let count = session.subscriptions.len();
         let first = self.serving.out.here.turns;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
-            let Some(subscription) = self.serving.out.sessions.get(id).and_then(|session| {
-                if session.tail.is_some() {
-                    more = true; // The rest of that record leaves before anything else.
-                    return None;
-                }
-                let subscriptions = session.subscriptions.as_slice();
-                subscriptions.get(index).copied()
-            }) else {
+            let session = self.session(id);
+            if session.tail.is_some() {
+                more = true; // The rest of that record leaves before anything else.
                 break;
-            };
+            }
+            let subscription = session.subscriptions.as_slice()[index];
             match self.deliver(id, subscription) {
                 Progress::Done => {}
                 Progress::More => more = true,
@@ -96,12 +99,8 @@ impl Flushing<'_> {
     /// Sends one subscription what it has to get, outside the walk.
     fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
         let serving = &mut self.serving;
-        let Some(topic) = serving.out.feeds.get(place.topic) else {
-            return Progress::Done;
-        };
-        let Some(subscription) = topic.subscriptions.get(place.slot as usize).copied() else {
-            return Progress::Done;
-        };
+        let topic = serving.out.feeds.subscribed(place.topic);
+        let subscription = topic.subscriptions[place.slot as usize];
         match subscription.delivery() {
             Delivery::Pending(_) => Progress::Done,
             Delivery::CatchingUp(catchup) => serving.go_on(catchup),
@@ -124,9 +123,7 @@ impl Flushing<'_> {
 
     /// Sends the rest of a record of which the socket has taken a part.
     fn flush_tail(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.serving.out.sessions.get_mut(id) else {
-            return Progress::Gone;
-        };
+        let session = self.session(id);
         if session.blocked {
             return Progress::Blocked;
         }
@@ -155,9 +152,7 @@ impl Flushing<'_> {
     }
 
     fn send_tail(&mut self, id: SessionId, mut tail: RecordTail, bytes: &[u8]) -> Progress {
-        let Some(session) = self.serving.out.sessions.get_mut(id) else {
-            return Progress::Gone;
-        };
+        let session = self.serving.out.sessions.there_mut(id);
         let rest = &bytes[tail.sent as usize..];
         let net = &mut *self.serving.out.net;
         let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
@@ -187,9 +182,7 @@ impl Flushing<'_> {
     }
 
     fn flush_control(&mut self, id: SessionId) -> Progress {
-        let Some(session) = self.serving.out.sessions.get_mut(id) else {
-            return Progress::Gone;
-        };
+        let session = self.serving.out.sessions.there_mut(id);
         let Some(outgoing) = &session.outgoing else {
             return Progress::Done;
         };

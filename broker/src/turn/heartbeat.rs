@@ -53,7 +53,7 @@ impl Watch<'_> {
     fn look_after(&mut self, id: SessionId) {
         let now_ms = self.here.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
-            return;
+            return; // It has ended since.
         };
         let patience_ms = match session.stage {
             Stage::Closing if self.draining => return,
@@ -94,9 +94,7 @@ impl Watch<'_> {
 
     /// A session has given no sign of life for as long as it may.
     fn take_for_silent(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
+        let session = self.sessions.there_mut(id);
         let (blocked, heartbeat_ms) = (session.blocked, u64::from(session.heartbeat_ms));
         match session.stage {
             Stage::Gone => {}
@@ -128,13 +126,13 @@ impl Watch<'_> {
     fn look_after_frame(&mut self, id: SessionId) {
         let now_ms = self.here.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
-            return;
+            return; // It has ended since.
         };
         session.watched = false;
         let alive = matches!(session.stage, Stage::Greeting | Stage::Open) && !self.draining;
         let partial = session.partial.as_ref();
         let Some(partial) = partial.filter(|partial| alive && partial.is_incomplete()) else {
-            return;
+            return; // The rest has come, or is not waited for any more.
         };
         let due_ms = frame_due_ms(self.here, session, partial);
         if now_ms >= due_ms && !session.reading {

@@ -51,7 +51,7 @@ pub(crate) fn measure(
     outbox: &mut Outbox,
 ) -> Vec<(usize, Lag)> {
     let Some(mut walk) = surveys.take_walk() else {
-        return Vec::new();
+        return Vec::new(); // Nobody asks.
     };
     let (sessions, feeds, net) = seen;
     if !walk_on(&mut walk, sessions, feeds) {
@@ -125,9 +125,8 @@ fn look_at(walk: &mut Walk, sessions: &Sessions, topic: &Topic, subscription: &S
         return; // It has not begun.
     };
     walk.lag.count(lag);
-    if walk.candidates.want(lag)
-        && let Some(session) = sessions.id_at(subscription.session)
-    {
+    if walk.candidates.want(lag) {
+        let session = sessions.id_at(subscription.session);
         walk.candidates.add(Candidate {
             lag,
             session,

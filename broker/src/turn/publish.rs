@@ -35,9 +35,7 @@ pub(crate) struct Publishing<'a> {
 impl Publishing<'_> {
     /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
     pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Taken {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Taken::Over;
-        };
+        let session = self.sessions.there_mut(id);
         let (size, config) = (record.size(), &self.here.shared.config);
         let bytes = session.inflight_bytes.saturating_add(size);
         if session.inflight_records >= config.inflight_records_max
@@ -67,10 +65,9 @@ impl Publishing<'_> {
             self.hand_over(owner, Handed { origin, log }, &record)
         };
         if taken == Taken::Done {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.inflight_records += 1;
-                session.inflight_bytes = bytes;
-            }
+            let session = self.sessions.there_mut(id);
+            session.inflight_records += 1;
+            session.inflight_bytes = bytes;
             let metrics = self.here.metrics();
             metrics.records_in.add(1);
             metrics.messages_in.add(u64::from(record.count()));
@@ -224,7 +221,7 @@ impl Publishing<'_> {
         while !budget.is_spent() {
             budget.spend(1, 0);
             let Some(ack) = self.publishes.next_visible(log, visible, now_us) else {
-                return true;
+                return true; // All that is visible is answered.
             };
             let entry = PublishedEntry {
                 correlation: ack.origin.correlation,

@@ -90,7 +90,7 @@ impl<T: Takes> Reading<'_, T> {
     /// Reads a session whose socket has something, or whose frame waits.
     fn receive(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else {
-            return;
+            return; // It has ended since.
         };
         session.reading = false;
         session.awaits_answer = false;
@@ -122,9 +122,7 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Tries again the frames that could not be taken before.
     fn retake(&mut self, id: SessionId) -> Visit {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Visit::Over;
-        };
+        let session = self.sessions.there_mut(id);
         match session.partial.take() {
             Some(partial) if !partial.is_incomplete() => self.consume_kept(id, partial),
             partial => {
@@ -138,9 +136,7 @@ impl<T: Takes> Reading<'_, T> {
     fn visit(&mut self, id: SessionId, buffer: &mut [u8], size_max: usize) -> Visit {
         let input = &self.sessions.room.input;
         let (is_full, is_scarce, is_short) = (input.is_full(), input.is_scarce(), input.is_short());
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Visit::Over;
-        };
+        let session = self.sessions.there_mut(id);
         if matches!(session.stage, Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
@@ -312,9 +308,7 @@ impl<T: Takes> Reading<'_, T> {
     /// are a sign of life, because there is a bound to how long it may take.
     fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
         let now_tick = self.here.tick();
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
+        let session = self.sessions.there_mut(id);
         partial.note_growth(now_tick);
         let incomplete = partial.is_incomplete();
         if incomplete {
@@ -336,9 +330,7 @@ impl<T: Takes> Reading<'_, T> {
     /// Reads on a session that is over, so that its end comes through.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
         for reads in 1..=LINGER_READS {
-            let Some(session) = self.sessions.get_mut(id) else {
-                return Visit::Over;
-            };
+            let session = self.sessions.there(id);
             match self
                 .net
                 .read(session.socket, &mut [IoSliceMut::new(buffer)])

@@ -119,11 +119,7 @@ impl Subscribing<'_> {
         if owner == self.members.here.id {
             return None;
         }
-        let requests = self
-            .members
-            .sessions
-            .get(id)
-            .map_or(0, |session| session.requests);
+        let requests = self.members.sessions.there(id).requests;
         if requests >= REQUESTS_MAX {
             return Some(Until::Answered);
         }
@@ -132,9 +128,7 @@ impl Subscribing<'_> {
 
     /// Asks the owner of the log where a subscription begins.
     fn ask(&mut self, wish: Wish, log: LogId) {
-        let Some(topic) = self.members.feeds.get(wish.topic) else {
-            return;
-        };
+        let topic = self.members.feeds.subscribed(wish.topic);
         let (name, walked, owner) = (
             topic.name.clone(),
             self.members.logs.walked(log),
@@ -153,18 +147,15 @@ impl Subscribing<'_> {
         } else {
             let asked = self.outbox.ask(owner, locate);
             debug_assert!(asked, "`wait_to_ask` comes first");
-            if let Some(session) = self.members.sessions.get_mut(wish.session) {
-                session.requests += 1;
-                self.held
-                    .hold(self.members.here.now.monotonic_ms, wish.session, session);
-            }
+            let session = self.members.sessions.there_mut(wish.session);
+            session.requests += 1;
+            self.held
+                .hold(self.members.here.now.monotonic_ms, wish.session, session);
         }
     }
 
     fn subscription_refusal(&self, id: SessionId, topic: u32) -> Outcome {
-        let Some(session) = self.members.sessions.get(id) else {
-            return Outcome::Draining;
-        };
+        let session = self.members.sessions.there(id);
         if session.subscriptions.find(topic).is_some() {
             Outcome::AlreadySubscribed
         } else if session.subscriptions.len() >= self.members.here.shared.config.max_subscriptions {
@@ -178,9 +169,7 @@ impl Subscribing<'_> {
     /// as safe as its topic is: either the subscriber is wrong, or the data directory is older than what was delivered.
     fn note_ahead(&mut self, topic: u32) {
         self.members.here.metrics().subscribers_ahead.add(1);
-        let Some(log) = self.members.feeds.get(topic).map(|topic| topic.log) else {
-            return;
-        };
+        let log = self.members.feeds.subscribed(topic).log;
         if self.members.logs.note_ahead(log) {
             error!(
                 log = log.get(),
@@ -229,9 +218,7 @@ impl Subscribing<'_> {
             dropped: answer.dropped,
         };
         self.tell(id, &Reply::Subscribed(subscribed));
-        if let Some(session) = self.members.sessions.get_mut(id) {
-            session.held = false;
-        }
+        self.members.sessions.there_mut(id).held = false;
         if refused {
             if answer.wish.epoch.is_some() {
                 self.note_ahead(answer.wish.topic);
@@ -239,16 +226,15 @@ impl Subscribing<'_> {
             self.members.leave(id, place);
             return;
         }
-        if let Some(topic) = self.members.feeds.get_mut(answer.wish.topic) {
-            let begin = Begin {
-                earliest: located.earliest,
-                log_start: answer.log_start,
-            };
-            topic.learn(begin, located.next_at_walked);
-            let subscription = &mut topic.subscriptions[place.slot as usize];
-            subscription.set_delivery(Delivery::Live);
-            subscription.cursor = located.cursor;
-        }
+        let topic = self.members.feeds.subscribed_mut(answer.wish.topic);
+        let begin = Begin {
+            earliest: located.earliest,
+            log_start: answer.log_start,
+        };
+        topic.learn(begin, located.next_at_walked);
+        let subscription = &mut topic.subscriptions[place.slot as usize];
+        subscription.set_delivery(Delivery::Live);
+        subscription.cursor = located.cursor;
     }
 
     fn pending_subscription(&self, wish: &Wish) -> Option<SubscriptionRef> {

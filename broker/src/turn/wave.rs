@@ -67,13 +67,9 @@ impl WayOut<'_> {
         chain: &Chain,
         budget: &mut Budget,
     ) {
-        let Some(topic) = self.feeds.get(number) else {
-            return;
-        };
-        let begin = topic.subscriptions.get(topic.walk.slot).map(|s| s.cursor);
-        let (Some(begin), Some(end)) = (begin, chain.next()) else {
-            return;
-        };
+        let topic = self.feeds.subscribed(number);
+        let begin = topic.subscriptions[topic.walk.slot].cursor;
+        let end = chain.next().expect("a chain that was built has records");
         let left = topic.walk.left;
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let wave = Wave {
@@ -111,20 +107,19 @@ impl WayOut<'_> {
 
     /// Fills a batch, as far as the wave and the budget go.
     fn stage(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
-        let Some(topic) = self.feeds.get_mut(number) else {
-            return;
-        };
+        let topic = self.feeds.subscribed_mut(number);
         while topic.walk.left > 0 && !budget.is_spent() && !batch.is_full() {
             topic.walk.slot %= topic.subscriptions.len();
             let slot = topic.walk.slot;
             let subscription = &mut topic.subscriptions[slot];
             if !subscription.is_live() || subscription.cursor != wave.begin {
-                return;
+                return; // The wave is not for it.
             }
             let key = subscription.session;
-            let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
-                return;
-            };
+            let session = self.sessions.at_mut(key);
+            if !session.is_clear() {
+                return; // It takes nothing now; the walk passes it by.
+            }
             batch.sockets.push((session.socket, tag(slot, key)));
             subscription.cursor = wave.end;
             budget.spend(SEND_STEPS, wave.chain.bytes);
@@ -144,9 +139,8 @@ impl WayOut<'_> {
         for answer in batch.answers.drain(..) {
             delivered.add(&self.settle_one(number, wave, answer));
         }
-        if let Some(topic) = self.feeds.get_mut(number) {
-            topic.walk.again |= whole > 0 && topic.is_behind(wave.end);
-        }
+        let topic = self.feeds.subscribed_mut(number);
+        topic.walk.again |= whole > 0 && topic.is_behind(wave.end);
         let metrics = self.here.metrics();
         metrics.sends.add(staged);
         metrics.take_delivered(&delivered);
@@ -155,10 +149,8 @@ impl WayOut<'_> {
     /// Goes on with a send that did not take all; gives what has left by it.
     fn settle_one(&mut self, number: u32, wave: &Wave<'_>, answer: Answer) -> Delivered {
         let (slot, key) = untag(answer.tag);
-        let (Some(topic), Some(session)) = (self.feeds.get_mut(number), self.sessions.at_mut(key))
-        else {
-            return Delivered::default();
-        };
+        let topic = self.feeds.subscribed_mut(number);
+        let session = self.sessions.at_mut(key);
         let subscription = &mut topic.subscriptions[slot];
         subscription.cursor = wave.begin;
         let whole = (wave.slices, wave.chain.bytes);
@@ -179,20 +171,19 @@ impl WayOut<'_> {
 
     /// Sends the wave in a call for each subscription from the walk's place on that it is for.
     fn send_one_by_one(&mut self, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
-        let Some(topic) = self.feeds.get_mut(number) else {
-            return;
-        };
+        let topic = self.feeds.subscribed_mut(number);
         let metrics = self.here.metrics();
         while topic.walk.left > 0 && !budget.is_spent() {
             topic.walk.slot %= topic.subscriptions.len();
             let subscription = &mut topic.subscriptions[topic.walk.slot];
             if !subscription.is_live() || subscription.cursor != wave.begin {
-                return;
+                return; // The wave is not for it.
             }
             let key = subscription.session;
-            let Some(session) = self.sessions.at_mut(key).filter(|s| s.is_clear()) else {
-                return;
-            };
+            let session = self.sessions.at_mut(key);
+            if !session.is_clear() {
+                return; // It takes nothing now; the walk passes it by.
+            }
             budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
             let reader = self.logs.reader(wave.chain.log);
@@ -216,11 +207,8 @@ impl WayOut<'_> {
         place: SubscriptionRef,
         chain: &Chain,
     ) -> Progress {
-        let (Some(topic), Some(session)) =
-            (self.feeds.get_mut(place.topic), self.sessions.get_mut(id))
-        else {
-            return Progress::Gone;
-        };
+        let topic = self.feeds.subscribed_mut(place.topic);
+        let session = self.sessions.there_mut(id);
         let subscription = &mut topic.subscriptions[place.slot as usize];
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let wave = Wave {
