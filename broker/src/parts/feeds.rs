@@ -110,10 +110,6 @@ impl Feeds {
         self.topics.get(number as usize)
     }
 
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Topic> {
-        self.topics.get_mut(number as usize)
-    }
-
     /// A topic that somebody subscribes to: it is there as long as a subscription names it.
     pub(crate) fn subscribed(&self, number: u32) -> &Topic {
         &self.topics[number as usize]
@@ -187,9 +183,7 @@ impl Feeds {
 
     /// Everybody was visited.
     pub(crate) fn end_walk(&mut self, number: u32) {
-        if let Some(topic) = self.get_mut(number) {
-            topic.walk.queued = false;
-        }
+        self.subscribed_mut(number).walk.queued = false;
         self.finish_pass(number);
     }
 
@@ -208,19 +202,19 @@ impl Feeds {
     }
 
     /// Takes a subscription out of its topic's list; the last one of the list moves into its slot.
-    pub(crate) fn leave(&mut self, place: SubscriptionRef) -> Option<Removed> {
-        let topic = self.topics.get_mut(place.topic as usize)?;
+    pub(crate) fn leave(&mut self, place: SubscriptionRef) -> Removed {
+        let topic = self.subscribed_mut(place.topic);
         let slot = place.slot as usize;
         let left = topic.subscriptions.swap_remove(slot);
         if topic.walk.slot >= topic.subscriptions.len() {
             topic.walk.slot = 0;
         }
-        Some(Removed {
+        Removed {
             log: topic.log,
             delivery: left.delivery(),
             moved: topic.subscriptions.get(slot).map(|moved| moved.session),
             is_walked: topic.walk.queued,
-        })
+        }
     }
 
     /// Forgets a topic if nobody subscribes to it any more.
@@ -270,9 +264,8 @@ impl Feeds {
 
     /// A pass over topic `number` is complete: what everybody has leaves the window.
     fn finish_pass(&mut self, number: u32) {
-        if let Some(topic) = self.topics.get_mut(number as usize) {
-            let lowest = topic.walk.lowest.take();
-            self.window_places -= topic.trim(lowest);
-        }
+        let topic = self.subscribed_mut(number);
+        let lowest = topic.walk.lowest.take();
+        self.window_places -= topic.trim(lowest);
     }
 }

@@ -35,16 +35,9 @@ impl Membership<'_> {
 
     /// Takes a subscription of a session out of its topic's list.
     pub(crate) fn leave(&mut self, id: SessionId, place: SubscriptionRef) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.remove(place.topic);
-        }
-        let Some(removed) = self.feeds.leave(place) else {
-            debug_assert!(
-                false,
-                "a session's subscriptions are in their topics' lists"
-            );
-            return;
-        };
+        let session = self.sessions.there_mut(id);
+        session.subscriptions.remove(place.topic);
+        let removed = self.feeds.leave(place);
         if let Some(key) = removed.moved {
             let moved = self.sessions.at_mut(key);
             moved.subscriptions.moved(place.topic, place.slot);
@@ -64,11 +57,11 @@ impl Membership<'_> {
 
     /// Ends the subscriptions of a session, as far as the budget goes. Returns whether none is left.
     pub(crate) fn leave_all(&mut self, id: SessionId, budget: &mut Budget) -> bool {
-        while let Some(place) = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.subscriptions.as_slice().last().copied())
-        {
+        let last = |sessions: &Sessions| {
+            let subscriptions = sessions.there(id).subscriptions.as_slice();
+            subscriptions.last().copied()
+        };
+        while let Some(place) = last(self.sessions) {
             if budget.is_spent() {
                 return false;
             }

@@ -179,19 +179,17 @@ impl Sessions {
 
     /// A session has more to read than a visit could take.
     pub(crate) fn read_on(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.reading = true;
-            session.says_much = true;
-            self.to_read.lists[Queue::Much as usize].push_back(id);
-        }
+        let session = self.there_mut(id);
+        session.reading = true;
+        session.says_much = true;
+        self.to_read.lists[Queue::Much as usize].push_back(id);
     }
 
     /// A session's next frame waits for an answer of its own.
     pub(crate) fn await_answer(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.reading = true;
-            session.awaits_answer = true;
-        }
+        let session = self.there_mut(id);
+        session.reading = true;
+        session.awaits_answer = true;
     }
 
     /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
@@ -206,10 +204,9 @@ impl Sessions {
 
     /// A session's next frame waits for room that sessions share.
     pub(crate) fn pause(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.reading = true;
-            self.to_read.paused.push_back(id);
-        }
+        let session = self.there_mut(id);
+        session.reading = true;
+        self.to_read.paused.push_back(id);
     }
 
     /// There is room: each paused session may try once.
@@ -329,10 +326,8 @@ impl Sessions {
 
     /// What was to be sent to a session is out.
     pub(crate) fn empty_outgoing(&mut self, id: SessionId) {
-        let Some(mut outgoing) = self.get_mut(id).and_then(|session| session.outgoing.take())
-        else {
-            return;
-        };
+        let outgoing = self.there_mut(id).outgoing.take();
+        let mut outgoing = outgoing.expect("it has just been sent");
         self.room.output.count(&mut outgoing.counted, 0);
         if self.outgoing_spare.len() < OUTGOING_KEPT
             && outgoing.bytes.capacity() <= OUTGOING_BYTES_KEPT
@@ -411,10 +406,8 @@ impl Sessions {
 
     /// The Goodbye is out and our side is shut: waits for the peer to shut its own.
     pub(crate) fn linger(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.stage = Stage::Lingering;
-            self.queue_read(id);
-        }
+        self.there_mut(id).stage = Stage::Lingering;
+        self.queue_read(id);
     }
 
     /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step

@@ -280,7 +280,8 @@ impl Serving<'_> {
 
     /// Reads a half-sent record ahead.
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
-        if let Some(session) = self.out.sessions.get_mut(id).filter(|s| !s.warming) {
+        let session = self.out.sessions.there_mut(id);
+        if !session.warming {
             session.warming = true;
             self.out.logs.populate(cold, id.token() | TAIL_TOKEN);
         }

@@ -218,9 +218,8 @@ pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
 /// Ends the sessions that did not take their Goodbye in time.
 pub(crate) fn close_all(here: &Here, sessions: &mut Sessions) {
     for id in sessions.ids() {
-        let session = sessions.get(id);
         // What the kernel has got it goes on sending, to a peer that reads slowly.
-        let all_out = session.is_some_and(|session| session.stage == Stage::Lingering);
+        let all_out = sessions.there(id).stage == Stage::Lingering;
         let reason = if all_out {
             Reason::Refused
         } else {

@@ -54,10 +54,9 @@ pub(crate) fn greet(
         name: NAME,
     };
     tell(here, sessions, id, &Reply::Welcome(welcome));
-    if let Some(session) = sessions.get_mut(id) {
-        session.stage = Stage::Open;
-        session.heartbeat_ms = heartbeat_ms;
-    }
+    let session = sessions.there_mut(id);
+    session.stage = Stage::Open;
+    session.heartbeat_ms = heartbeat_ms;
     here.metrics().sessions.add(1);
     Taken::Done
 }

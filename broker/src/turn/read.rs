@@ -111,10 +111,7 @@ impl<T: Takes> Reading<'_, T> {
             Visit::Waiting(Until::Room) => self.sessions.pause(id),
             Visit::Waiting(Until::Answered) => self.sessions.await_answer(id),
             Visit::Empty => {
-                let much = self.budget.is_much();
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.says_much = much;
-                }
+                self.sessions.there_mut(id).says_much = self.budget.is_much();
             }
             Visit::Over => self.budget.spend(END_STEPS, 0),
         }
@@ -300,8 +297,7 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Whether a session has not said hello.
     fn is_greeting(&self, id: SessionId) -> bool {
-        let session = self.sessions.get(id);
-        session.is_some_and(|session| session.stage == Stage::Greeting)
+        self.sessions.there(id).stage == Stage::Greeting
     }
 
     /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun

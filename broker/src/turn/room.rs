@@ -53,8 +53,7 @@ fn turn_away_stalled(here: &Here, sessions: &mut Sessions) {
 
 /// Ends a session for want of room, at once: a Goodbye that it does not read would only hold more.
 fn turn_away(here: &Here, sessions: &mut Sessions, id: SessionId) {
-    let blocked = sessions.get(id).is_some_and(|session| session.blocked);
-    if blocked {
+    if sessions.there(id).blocked {
         sessions.end(here, id, Reason::Stalled);
     } else {
         let reason = "the broker is short of room and this session makes no progress";
