@@ -5,6 +5,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use oyez_storage::Moment;
 
+/// Length of a tick in milliseconds: a slot of the timer wheels, and the grain in which sessions remember when they were heard.
+pub(crate) const TICK_MS: u64 = 256;
+
 /// What the clock said at the start of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Now {

@@ -61,7 +61,7 @@ impl Takes for Dispatch<'_> {
         let Some(session) = sessions.get(id) else {
             return Taken::Over; // It has ended.
         };
-        let stage = session.stage;
+        let stage = session.stage();
         if stage == Stage::Open
             && let Some(until) = waits_for_output(sessions, id)
         {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::clock::Now;
+use crate::clock::TICK_MS;
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::shared::Shared;
-use crate::parts::timers::TICK_MS;
 
 /// Which shard this is, what all shards share, and the number and the time of the turn.
 pub(crate) struct Here {

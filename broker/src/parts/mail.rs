@@ -17,7 +17,8 @@ use oyez_storage::{Located, Place, StartAt, TopicPage};
 use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
 use crate::parts::due::Due;
 use crate::parts::lag::Lag;
-use crate::parts::parcel::{Handed, Lane, PARCEL_BYTES, Parcel, Waiting};
+use crate::parts::lane::Lane;
+use crate::parts::parcel::{Handed, PARCEL_BYTES, Parcel, Waiting};
 use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
 

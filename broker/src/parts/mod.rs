@@ -15,6 +15,7 @@ pub(crate) mod freed;
 pub(crate) mod held;
 pub(crate) mod here;
 pub(crate) mod lag;
+pub(crate) mod lane;
 pub(crate) mod listings;
 pub(crate) mod logs;
 pub(crate) mod mail;

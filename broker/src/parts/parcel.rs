@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oyez_protocol::LogId;
 use oyez_protocol::limits::RECORD_SIZE_HARD_MAX;
 
+use crate::parts::lane::Lane;
 use crate::parts::session::SessionId;
 use crate::parts::spares::Reused;
 
@@ -26,18 +27,6 @@ pub(crate) struct Origin {
     pub(crate) correlation: u64,
     pub(crate) size: u32,
     pub(crate) lane: Lane,
-}
-
-/// Records of sessions that say little go ahead of those that others send in floods. What of one session is under way is
-/// in one lane, or in that of little and then in that of much: there it waits for what went before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Little,
-    Much,
-}
-
-impl Lane {
-    pub(crate) const ALL: [Self; 2] = [Self::Little, Self::Much];
 }
 
 /// One record of a parcel.

@@ -1,8 +1,9 @@
 //! How long the rest of a frame that has begun is waited for.
 
+use crate::clock::TICK_MS;
 use crate::parts::here::Here;
 use crate::parts::session::{Partial, Session, SessionId, Stage};
-use crate::parts::timers::{TICK_MS, Timers};
+use crate::parts::timers::Timers;
 
 /// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.
 const FRAME_STALL_MS: u64 = 10_000;

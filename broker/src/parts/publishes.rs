@@ -214,7 +214,7 @@ impl Publishes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::parcel::Lane;
+    use crate::parts::lane::Lane;
     use crate::parts::session::SessionId;
 
     const LOG: LogId = LogId::new(1);

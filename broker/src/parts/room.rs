@@ -133,7 +133,13 @@ impl Room {
     }
 }
 
-pub(crate) fn holds_much(session: &Session) -> bool {
+/// Looks again whether a session that was noted holds much.
+pub(crate) fn look_at_holding(session: &mut Session) -> bool {
+    session.holds_much = holds_much(session);
+    session.holds_much
+}
+
+fn holds_much(session: &Session) -> bool {
     let input = session
         .partial
         .as_ref()

@@ -130,7 +130,7 @@ fn send_from(
 
 /// What the end of a visit means for its session.
 pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent {
-    session.blocked = stop == Stop::Full;
+    session.set_blocked(stop == Stop::Full);
     match stop {
         Stop::Gone => Sent::Gone,
         Stop::Unreadable if sent == 0 => Sent::Unreadable,

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 
 use oyez_protocol::{LogId, Position};
 
+use crate::clock::TICK_MS;
 use crate::net::{Backlog, Socket};
+use crate::parts::lane::Lane;
 use crate::parts::subscription::{Subscription, Subscriptions};
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
@@ -152,51 +154,51 @@ const POSITION_BITS: u32 = 48;
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) socket: Socket,
+    pub(in crate::parts) socket: Socket,
     generation: u32,
     /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
-    pub(crate) heard_tick: u32,
+    pub(in crate::parts) heard_tick: u32,
     /// After this much silence it is asked for a sign of life, in milliseconds.
-    pub(crate) heartbeat_ms: u32,
+    pub(in crate::parts) heartbeat_ms: u32,
     /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
     /// they have come since.
-    pub(crate) taken: u32,
-    pub(crate) stage: Stage,
+    pub(in crate::parts) taken: u32,
+    pub(in crate::parts) stage: Stage,
     /// The socket takes nothing until epoll says otherwise.
-    pub(crate) blocked: bool,
+    pub(in crate::parts) blocked: bool,
     /// In the list of sessions that have something to send.
-    pub(crate) queued: bool,
+    pub(in crate::parts) queued: bool,
     /// In one of the lists of sessions to read, or waiting to be put there.
-    pub(crate) reading: bool,
+    pub(in crate::parts) reading: bool,
     /// It had more to read, at its last visit, than one that says little.
-    pub(crate) says_much: bool,
+    pub(in crate::parts) says_much: bool,
     /// Its records go with those of sessions that say much.
-    pub(crate) in_lane_of_much: bool,
+    pub(in crate::parts) in_lane_of_much: bool,
     /// Its next frame waits until an answer to an earlier one has come, or has left.
-    pub(crate) awaits_answer: bool,
+    pub(in crate::parts) awaits_answer: bool,
     /// In the list of sessions that hold much of the shard's memory.
-    pub(crate) holds_much: bool,
+    pub(in crate::parts) holds_much: bool,
     /// Requests that other shards, or several turns, are needed for.
-    pub(crate) requests: u8,
+    pub(in crate::parts) requests: u8,
     /// The peer has shut its side.
-    pub(crate) ended: bool,
+    pub(in crate::parts) ended: bool,
     /// Waits for a catch-up to become free.
-    pub(crate) waiting: bool,
+    pub(in crate::parts) waiting: bool,
     /// The rest of its half-sent record is being read ahead.
-    pub(crate) warming: bool,
+    pub(in crate::parts) warming: bool,
     /// What there is to send waits for an answer of another shard.
-    pub(crate) held: bool,
+    pub(in crate::parts) held: bool,
     /// Was asked for a sign of life and has given none since.
-    pub(crate) pinged: bool,
+    pub(in crate::parts) pinged: bool,
     /// A timer runs for the rest of the frame that has begun.
-    pub(crate) watched: bool,
+    pub(in crate::parts) watched: bool,
     /// Published records that wait for their outcome, and their bytes.
-    pub(crate) inflight_records: u32,
-    pub(crate) inflight_bytes: u32,
-    pub(crate) partial: Option<Box<Partial>>,
-    pub(crate) outgoing: Option<Box<Outgoing>>,
-    pub(crate) tail: Option<RecordTail>,
-    pub(crate) subscriptions: Subscriptions,
+    pub(in crate::parts) inflight_records: u32,
+    pub(in crate::parts) inflight_bytes: u32,
+    pub(in crate::parts) partial: Option<Box<Partial>>,
+    pub(in crate::parts) outgoing: Option<Box<Outgoing>>,
+    pub(in crate::parts) tail: Option<RecordTail>,
+    pub(in crate::parts) subscriptions: Subscriptions,
 }
 
 // What an idle subscriber costs, with its subscription and its timer: DESIGN's 128 bytes.
@@ -240,6 +242,220 @@ impl Session {
     pub(crate) const fn rename(&mut self, generation: u32) {
         self.generation = generation;
         self.blocked = true;
+    }
+
+    pub(crate) const fn socket(&self) -> Socket {
+        self.socket
+    }
+
+    pub(crate) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// The session was welcomed.
+    pub(crate) const fn open(&mut self, heartbeat_ms: u32) {
+        self.stage = Stage::Open;
+        self.heartbeat_ms = heartbeat_ms;
+    }
+
+    pub(crate) const fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    // Signs of life.
+
+    /// After this much silence it is asked for a sign of life, in milliseconds.
+    pub(crate) const fn heartbeat_ms(&self) -> u32 {
+        self.heartbeat_ms
+    }
+
+    /// When the peer last gave a sign of life, in milliseconds.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        u64::from(self.heard_tick) * TICK_MS
+    }
+
+    /// The peer has given a sign of life.
+    pub(crate) const fn note_life(&mut self, tick: u32) {
+        self.heard_tick = tick;
+        self.pinged = false;
+    }
+
+    /// The peer is asked for a sign of life. Returns whether it was asked before and has given none since.
+    pub(crate) const fn note_asked(&mut self) -> bool {
+        std::mem::replace(&mut self.pinged, true)
+    }
+
+    // Input.
+
+    /// A visit begins.
+    pub(crate) const fn begin_visit(&mut self) {
+        self.reading = false;
+        self.awaits_answer = false;
+    }
+
+    /// Whether it is to be read, or would be if nothing held it back.
+    pub(crate) const fn is_to_read(&self) -> bool {
+        self.reading
+    }
+
+    /// A visit has taken everything. Whether that was more than sessions have that say little.
+    pub(crate) const fn note_much(&mut self, much: bool) {
+        self.says_much = much;
+    }
+
+    /// Input that is not a whole frame, or whose frame waits.
+    pub(crate) fn input(&self) -> Option<&Partial> {
+        self.partial.as_deref()
+    }
+
+    pub(crate) const fn take_input(&mut self) -> Option<Box<Partial>> {
+        self.partial.take()
+    }
+
+    /// Gives back what was taken, as it was.
+    pub(crate) fn put_input_back(&mut self, partial: Option<Box<Partial>>) {
+        self.partial = partial;
+    }
+
+    /// The peer has shut its side. What it has sent before is there to be read.
+    pub(crate) const fn note_end(&mut self) {
+        self.ended = true;
+    }
+
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Waits, or does not wait any more, for the rest of a frame. Returns whether it did before.
+    pub(crate) const fn set_watched(&mut self, watched: bool) -> bool {
+        std::mem::replace(&mut self.watched, watched)
+    }
+
+    // Output.
+
+    /// Whether the socket takes nothing until epoll says otherwise.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// A visit to the socket has ended, because it is full or for another reason.
+    pub(crate) const fn set_blocked(&mut self, is_full: bool) {
+        self.blocked = is_full;
+    }
+
+    /// The socket takes bytes. Returns whether it did not before.
+    pub(crate) const fn unblock(&mut self) -> bool {
+        std::mem::replace(&mut self.blocked, false)
+    }
+
+    /// The record of which a part is out.
+    pub(crate) const fn tail(&self) -> Option<RecordTail> {
+        self.tail
+    }
+
+    pub(crate) const fn set_tail(&mut self, tail: Option<RecordTail>) {
+        self.tail = tail;
+    }
+
+    /// Begins to read the rest of a half-sent record ahead. Returns whether that is news.
+    pub(crate) const fn begin_warming(&mut self) -> bool {
+        !std::mem::replace(&mut self.warming, true)
+    }
+
+    pub(crate) const fn end_warming(&mut self) {
+        self.warming = false;
+    }
+
+    /// Whether what there is to send waits for an answer of another shard. A Goodbye does not wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held && self.stage == Stage::Open
+    }
+
+    /// What there is to send does not wait any more. Returns whether it did.
+    pub(crate) const fn release(&mut self) -> bool {
+        std::mem::replace(&mut self.held, false)
+    }
+
+    /// Control frames that wait for the socket.
+    pub(crate) fn control(&self) -> Option<&[u8]> {
+        let outgoing = self.outgoing.as_ref()?;
+        Some(&outgoing.bytes[outgoing.sent..])
+    }
+
+    /// The socket has taken `size` bytes of them, and not all.
+    pub(crate) fn note_control_sent(&mut self, size: usize, now_ms: u64) {
+        let Some(outgoing) = self.outgoing.as_mut().filter(|_| size > 0) else {
+            return; // Nothing has changed.
+        };
+        outgoing.sent += size;
+        outgoing.moved_ms = now_ms;
+        if outgoing.sent * 2 >= outgoing.bytes.len() {
+            outgoing.bytes.drain(..outgoing.sent);
+            outgoing.sent = 0;
+        }
+    }
+
+    // Memory.
+
+    /// Since when it has made no progress that is its own to make, in milliseconds.
+    pub(crate) fn stalled_since_ms(&self) -> Option<u64> {
+        let unread = self.outgoing.as_ref().filter(|_| self.blocked);
+        let refuses_answers = self.awaits_answer && unread.is_some();
+        let input = self.partial.as_ref();
+        let input = input.filter(|partial| partial.is_incomplete() || refuses_answers);
+        let input_ms = input.map(|partial| u64::from(partial.grown_tick) * TICK_MS);
+        let output_ms = unread.map(|outgoing| outgoing.moved_ms);
+        [input_ms, output_ms].into_iter().flatten().min()
+    }
+
+    // Requests and publishes under way.
+
+    /// Requests that other shards, or several turns, are needed for.
+    pub(crate) const fn requests(&self) -> u8 {
+        self.requests
+    }
+
+    /// One more such request is under way.
+    pub(crate) const fn note_request(&mut self) {
+        self.requests += 1;
+    }
+
+    /// One of them was answered. Gives how many are left.
+    pub(crate) const fn note_answered(&mut self) -> u8 {
+        self.requests -= 1;
+        self.requests
+    }
+
+    /// Whether the window has room for a record of so many bytes; one always fits alone.
+    pub(crate) const fn may_publish(&self, bytes: u32, records_max: u32, bytes_max: u32) -> bool {
+        let total = self.inflight_bytes.saturating_add(bytes);
+        self.inflight_records < records_max && (self.inflight_records == 0 || total <= bytes_max)
+    }
+
+    /// The lane that the next record takes to another shard. With records under way a session stays in the lane of much.
+    pub(crate) const fn lane(&mut self) -> Lane {
+        self.in_lane_of_much &= self.inflight_records > 0;
+        self.in_lane_of_much |= self.says_much;
+        match self.in_lane_of_much {
+            true => Lane::Much,
+            false => Lane::Little,
+        }
+    }
+
+    /// A record is under way.
+    pub(crate) const fn note_publish(&mut self, bytes: u32) {
+        self.inflight_records += 1;
+        self.inflight_bytes = self.inflight_bytes.saturating_add(bytes);
+    }
+
+    /// So many records have their outcomes.
+    pub(crate) const fn note_outcomes(&mut self, records: u32, bytes: u32) {
+        self.inflight_records = self.inflight_records.saturating_sub(records);
+        self.inflight_bytes = self.inflight_bytes.saturating_sub(bytes);
     }
 
     /// Bytes of control frames that wait for the socket.

@@ -5,11 +5,10 @@
 
 use std::collections::VecDeque;
 
+use crate::clock::TICK_MS;
 use crate::parts::due::Due;
 use crate::parts::session::SessionId;
 
-/// Length of one slot in milliseconds; also the grain in which sessions remember when they were heard.
-pub(crate) const TICK_MS: u64 = 256;
 /// Slots of the wheel: a revolution takes 524 seconds, more than the default heartbeat. What lies further ahead is called
 /// early and arms itself again.
 const SLOTS: usize = 2048;

@@ -109,7 +109,7 @@ impl Serving<'_> {
             };
             self.report_gap(id, place, cause, resume);
         }
-        if first.is_none() || self.out.sessions.there(id).blocked {
+        if first.is_none() || self.out.sessions.there(id).is_blocked() {
             self.catchups
                 .return_to_window(self.out.feeds, number, place);
         }
@@ -217,18 +217,18 @@ impl Serving<'_> {
             return self.out.send_one(id, place, chain);
         };
         let session = self.out.sessions.there_mut(id);
-        let (sent, stop) = send_range(self.out.net, session.socket, range, size as usize);
+        let (sent, stop) = send_range(self.out.net, session.socket(), range, size as usize);
         // Behind the end of a file there is nothing to wait for: what is read next says so.
         if stop == Stop::Unreadable {
             self.out.logs.reader(chain.log).give_up(head);
         }
-        session.blocked = stop == Stop::Full;
+        session.set_blocked(stop == Stop::Full);
         if stop == Stop::Gone {
             return Progress::Gone;
         }
         let cut = chain.cut(sent);
-        session.tail = cut.tail;
-        let blocked = session.blocked;
+        session.set_tail(cut.tail);
+        let blocked = session.is_blocked();
         self.out.feeds.subscription_mut(place).cursor = cut.cursor;
         let metrics = self.out.here.metrics();
         metrics.sends.add(1);
@@ -281,8 +281,7 @@ impl Serving<'_> {
     /// Reads a half-sent record ahead.
     pub(crate) fn warm_for_tail(&mut self, id: SessionId, cold: ColdRange) {
         let session = self.out.sessions.there_mut(id);
-        if !session.warming {
-            session.warming = true;
+        if session.begin_warming() {
             self.out.logs.populate(cold, id.token() | TAIL_TOKEN);
         }
     }
@@ -306,7 +305,7 @@ impl Serving<'_> {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
             self.pass_damaged(number, id, place);
         }
-        if self.out.sessions.there(id).blocked {
+        if self.out.sessions.there(id).is_blocked() {
             self.pause(id);
         }
         self.out.sessions.queue_send(id);
@@ -317,7 +316,7 @@ impl Serving<'_> {
         let Some(id) = self.out.sessions.by_token(token, !TAIL_TOKEN) else {
             return; // It has ended since.
         };
-        self.out.sessions.there_mut(id).warming = false;
+        self.out.sessions.there_mut(id).end_warming();
         if readable {
             self.out.sessions.queue_send(id);
         } else {

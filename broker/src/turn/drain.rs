@@ -219,7 +219,7 @@ pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
 pub(crate) fn close_all(here: &Here, sessions: &mut Sessions) {
     for id in sessions.ids() {
         // What the kernel has got it goes on sending, to a peer that reads slowly.
-        let all_out = sessions.there(id).stage == Stage::Lingering;
+        let all_out = sessions.there(id).stage() == Stage::Lingering;
         let reason = if all_out {
             Reason::Refused
         } else {

@@ -71,14 +71,14 @@ impl Endings<'_> {
         }
         let session = sessions.there_mut(id);
         if dismissed.is_refused {
-            let (peer, reason) = (self.net.peer(session.socket).ok(), &*goodbye.reason);
+            let (peer, reason) = (self.net.peer(session.socket()).ok(), &*goodbye.reason);
             info!(?peer, code = ?goodbye.code, reason, "session refused");
         }
         if self.draining {
             return;
         }
         // What the peer takes from here on is progress.
-        if let Ok(backlog) = self.net.backlog(session.socket) {
+        if let Ok(backlog) = self.net.backlog(session.socket()) {
             let _before = session.look_at_taken(backlog);
         }
         let due_ms = here.now.monotonic_ms + LINGER_MS;

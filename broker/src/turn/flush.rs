@@ -30,7 +30,7 @@ impl Flushing<'_> {
             let Some(session) = self.serving.out.sessions.get(id) else {
                 continue; // It has ended since.
             };
-            let visited = session.subscriptions.len();
+            let visited = session.subscriptions().len();
             self.flush(id);
             let bytes = std::mem::take(&mut self.serving.out.sent);
             budget.spend(SEND_STEPS + visited, bytes);
@@ -39,9 +39,8 @@ impl Flushing<'_> {
 
     /// Sends what a session has to get, as far as its socket takes it.
     fn flush(&mut self, id: SessionId) {
-        // A Goodbye does not wait.
         let session = self.session(id);
-        if session.held && session.stage == Stage::Open {
+        if session.is_held() {
             return;
         }
         let mut progress = self.flush_tail(id);
@@ -73,20 +72,20 @@ impl Flushing<'_> {
     /// behind the others.
     fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
         let session = self.session(id);
-        if session.stage != Stage::Open {
+        if !session.is_open() {
             return Progress::Done;
         }
-        let count = session.subscriptions.len();
+        let count = session.subscriptions().len();
         let first = self.serving.out.here.turns;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
             let session = self.session(id);
-            if session.tail.is_some() {
+            if session.tail().is_some() {
                 more = true; // The rest of that record leaves before anything else.
                 break;
             }
-            let subscription = session.subscriptions.as_slice()[index];
+            let subscription = session.subscriptions().as_slice()[index];
             match self.deliver(id, subscription) {
                 Progress::Done => {}
                 Progress::More => more = true,
@@ -124,10 +123,10 @@ impl Flushing<'_> {
     /// Sends the rest of a record of which the socket has taken a part.
     fn flush_tail(&mut self, id: SessionId) -> Progress {
         let session = self.session(id);
-        if session.blocked {
+        if session.is_blocked() {
             return Progress::Blocked;
         }
-        let Some(tail) = session.tail else {
+        let Some(tail) = session.tail() else {
             return Progress::Done;
         };
         let read = self
@@ -156,7 +155,7 @@ impl Flushing<'_> {
         let rest = &bytes[tail.sent as usize..];
         let net = &mut *self.serving.out.net;
         let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
-        let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.blocked);
+        let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.is_blocked());
         let reader = self.serving.out.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
             self.serving
@@ -169,7 +168,7 @@ impl Flushing<'_> {
             return Progress::Gone;
         };
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
-        session.tail = (!done).then_some(tail);
+        session.set_tail((!done).then_some(tail));
         let metrics = self.serving.out.here.metrics();
         metrics.sends.add(1);
         metrics.bytes_out.add(size as u64);
@@ -183,11 +182,10 @@ impl Flushing<'_> {
 
     fn flush_control(&mut self, id: SessionId) -> Progress {
         let session = self.serving.out.sessions.there_mut(id);
-        let Some(outgoing) = &session.outgoing else {
-            return Progress::Done;
+        let Some(rest) = session.control() else {
+            return Progress::Done; // There are none.
         };
-        let rest = &outgoing.bytes[outgoing.sent..];
-        let (total, socket) = (rest.len(), session.socket);
+        let (total, socket) = (rest.len(), session.socket());
         let net = &mut *self.serving.out.net;
         let out = send_all(total, |sent| {
             net.send(socket, &[IoSlice::new(&rest[sent..])])
@@ -196,22 +194,13 @@ impl Flushing<'_> {
             return Progress::Gone;
         };
         if size < total {
-            if let Some(outgoing) = &mut session.outgoing {
-                outgoing.sent += size;
-                if size > 0 {
-                    outgoing.moved_ms = self.serving.out.here.now.monotonic_ms;
-                }
-                if outgoing.sent * 2 >= outgoing.bytes.len() {
-                    outgoing.bytes.drain(..outgoing.sent);
-                    outgoing.sent = 0;
-                }
-            }
-            return match session.blocked {
+            session.note_control_sent(size, self.serving.out.here.now.monotonic_ms);
+            return match session.is_blocked() {
                 true => Progress::Blocked,
                 false => Progress::More,
             };
         }
-        let closing = session.stage == Stage::Closing;
+        let closing = session.stage() == Stage::Closing;
         self.serving.out.sessions.empty_outgoing(id);
         self.serving.out.sessions.resume(id);
         if closing {

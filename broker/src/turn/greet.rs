@@ -5,7 +5,7 @@ use tracing::debug;
 
 use crate::dialect::command::{Hello, Reply, Welcome};
 use crate::parts::here::Here;
-use crate::parts::session::{SessionId, Stage};
+use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Taken;
 use crate::tell::tell;
@@ -55,8 +55,7 @@ pub(crate) fn greet(
     };
     tell(here, sessions, id, &Reply::Welcome(welcome));
     let session = sessions.there_mut(id);
-    session.stage = Stage::Open;
-    session.heartbeat_ms = heartbeat_ms;
+    session.open(heartbeat_ms);
     here.metrics().sessions.add(1);
     Taken::Done
 }

@@ -8,6 +8,7 @@
 
 use oyez_protocol::event::GoodbyeCode;
 
+use crate::clock::TICK_MS;
 use crate::dialect::command::Reply;
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
@@ -16,7 +17,7 @@ use crate::parts::here::Here;
 use crate::parts::patience::frame_due_ms;
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
-use crate::parts::timers::{TICK_MS, Timers};
+use crate::parts::timers::Timers;
 use crate::tell::tell;
 
 /// Sessions, and the timers that watch them.
@@ -55,36 +56,35 @@ impl Watch<'_> {
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
         };
-        let patience_ms = match session.stage {
+        let patience_ms = match session.stage() {
             Stage::Closing if self.draining => return,
             Stage::Gone => return,
             Stage::Closing | Stage::Lingering => LINGER_MS,
             Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
-            Stage::Open => u64::from(session.heartbeat_ms),
+            Stage::Open => u64::from(session.heartbeat_ms()),
         };
-        let heard_ms = u64::from(session.heard_tick) * TICK_MS;
+        let heard_ms = session.heard_ms();
         if now_ms.saturating_sub(heard_ms) < patience_ms {
             self.timers.watch_silence(id, heard_ms + patience_ms);
             return;
         }
         // A session that we hold back ourselves may have said a lot that was not read yet. It is told that we live.
-        if session.stage == Stage::Open && session.reading && !session.blocked {
+        if session.stage() == Stage::Open && session.is_to_read() && !session.is_blocked() {
             self.timers.watch_silence(id, now_ms + patience_ms);
             self.ping(id);
             return;
         }
-        let taking = match session.stage {
+        let taking = match session.stage() {
             Stage::Greeting => Taking::default(),
             _ => look_at_taken(self.net, session),
         };
         if let Some(ago_ms) = taking.ago_ms.filter(|ago_ms| *ago_ms < patience_ms) {
             let heard_ms = now_ms.saturating_sub(ago_ms);
-            session.heard_tick = (heard_ms / TICK_MS) as u32;
-            session.pinged = false;
+            session.note_life((heard_ms / TICK_MS) as u32);
             self.timers.watch_silence(id, heard_ms + patience_ms);
             return;
         }
-        let leaving = matches!(session.stage, Stage::Closing | Stage::Lingering);
+        let leaving = matches!(session.stage(), Stage::Closing | Stage::Lingering);
         if leaving && taking.has_more && now_ms.saturating_sub(heard_ms) < LINGER_STEP_MS {
             self.timers.watch_silence(id, now_ms + patience_ms);
             return;
@@ -95,8 +95,8 @@ impl Watch<'_> {
     /// A session has given no sign of life for as long as it may.
     fn take_for_silent(&mut self, id: SessionId) {
         let session = self.sessions.there_mut(id);
-        let (blocked, heartbeat_ms) = (session.blocked, u64::from(session.heartbeat_ms));
-        match session.stage {
+        let (blocked, heartbeat_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
+        match session.stage() {
             Stage::Gone => {}
             Stage::Closing | Stage::Lingering => self.sessions.end(self.here, id, Reason::Refused),
             Stage::Greeting => {
@@ -104,8 +104,7 @@ impl Watch<'_> {
                     .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
             }
             // After a stall of this machine everybody seems silent: only a session that did not answer is.
-            Stage::Open if !session.pinged => {
-                session.pinged = true;
+            Stage::Open if !session.note_asked() => {
                 self.timers
                     .watch_silence(id, self.here.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
@@ -128,19 +127,21 @@ impl Watch<'_> {
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
         };
-        session.watched = false;
-        let alive = matches!(session.stage, Stage::Greeting | Stage::Open) && !self.draining;
-        let partial = session.partial.as_ref();
-        let Some(partial) = partial.filter(|partial| alive && partial.is_incomplete()) else {
+        session.set_watched(false);
+        let alive = matches!(session.stage(), Stage::Greeting | Stage::Open) && !self.draining;
+        let Some(partial) = session
+            .input()
+            .filter(|partial| alive && partial.is_incomplete())
+        else {
             return; // The rest has come, or is not waited for any more.
         };
         let due_ms = frame_due_ms(self.here, session, partial);
-        if now_ms >= due_ms && !session.reading {
+        if now_ms >= due_ms && !session.is_to_read() {
             let reason = "the rest of a frame did not come in time";
             self.sessions
                 .refuse(self.here, id, GoodbyeCode::Silent, reason);
         } else {
-            session.watched = true;
+            session.set_watched(true);
             self.timers.watch_frame(id, due_ms.max(now_ms + 1));
         }
     }
@@ -153,6 +154,6 @@ impl Watch<'_> {
 
 /// How far a peer has come since the last look.
 fn look_at_taken(net: &dyn Net, session: &mut Session) -> Taking {
-    let backlog = net.backlog(session.socket).ok();
+    let backlog = net.backlog(session.socket()).ok();
     backlog.map_or_else(Taking::default, |backlog| session.look_at_taken(backlog))
 }

@@ -138,17 +138,17 @@ fn look_at(walk: &mut Walk, sessions: &Sessions, topic: &Topic, subscription: &S
 /// What there is to say of a slow subscription, if it still is one.
 fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net) -> Option<Slow> {
     let session = sessions.get(slow.session)?;
-    let place = session.subscriptions.find(slow.topic)?;
+    let place = session.subscriptions().find(slow.topic)?;
     let topic = feeds.get(slow.topic)?;
     let lag = lag(topic, topic.subscriptions.get(place.slot as usize)?)?;
-    let peer = net.peer(session.socket).ok()?;
-    let backlog = net.backlog(session.socket).ok()?;
+    let peer = net.peer(session.socket()).ok()?;
+    let backlog = net.backlog(session.socket()).ok()?;
     (lag > 0).then(|| Slow {
         peer: peer.to_string(),
         topic: (*topic.name).into(),
         lag,
         unacknowledged_bytes: backlog.bytes,
-        blocked_ms: session.blocked.then_some(backlog.stuck_ms),
+        blocked_ms: session.is_blocked().then_some(backlog.stuck_ms),
     })
 }
 

@@ -10,9 +10,10 @@ use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, FRAME_STEPS};
 use crate::parts::here::Here;
+use crate::parts::lane::Lane;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
-use crate::parts::parcel::{Handed, Lane, Origin};
+use crate::parts::parcel::{Handed, Origin};
 use crate::parts::publishes::{Pending, Publishes, Stalled};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
@@ -37,19 +38,11 @@ impl Publishing<'_> {
     pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Taken {
         let session = self.sessions.there_mut(id);
         let (size, config) = (record.size(), &self.here.shared.config);
-        let bytes = session.inflight_bytes.saturating_add(size);
-        if session.inflight_records >= config.inflight_records_max
-            || (session.inflight_records > 0 && bytes > config.inflight_bytes_max)
-        {
+        let (records_max, bytes_max) = (config.inflight_records_max, config.inflight_bytes_max);
+        if !session.may_publish(size, records_max, bytes_max) {
             return Taken::Later(Until::Answered);
         }
-        // With records under way it stays in the lane of much.
-        session.in_lane_of_much &= session.inflight_records > 0;
-        session.in_lane_of_much |= session.says_much;
-        let lane = match session.in_lane_of_much {
-            true => Lane::Much,
-            false => Lane::Little,
-        };
+        let lane = session.lane();
         let log = self.here.shared.log_of(record.topic());
         let origin = Origin {
             shard: self.here.id,
@@ -65,9 +58,7 @@ impl Publishing<'_> {
             self.hand_over(owner, Handed { origin, log }, &record)
         };
         if taken == Taken::Done {
-            let session = self.sessions.there_mut(id);
-            session.inflight_records += 1;
-            session.inflight_bytes = bytes;
+            self.sessions.there_mut(id).note_publish(size);
             let metrics = self.here.metrics();
             metrics.records_in.add(1);
             metrics.messages_in.add(u64::from(record.count()));
@@ -260,9 +251,8 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
         entries.clear();
         entries.extend(group.iter().map(|ack| ack.entry));
         if let Some(session) = sessions.get_mut(id) {
-            session.inflight_records = session.inflight_records.saturating_sub(group.len() as u32);
             let bytes: u32 = group.iter().map(|ack| ack.size).sum();
-            session.inflight_bytes = session.inflight_bytes.saturating_sub(bytes);
+            session.note_outcomes(group.len() as u32, bytes);
         }
         tell(here, sessions, id, &Reply::Published(&entries));
         sessions.resume(id);

@@ -92,9 +92,8 @@ impl<T: Takes> Reading<'_, T> {
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
         };
-        session.reading = false;
-        session.awaits_answer = false;
-        if self.draining && session.stage != Stage::Lingering {
+        session.begin_visit();
+        if self.draining && session.stage() != Stage::Lingering {
             return;
         }
         let mut buffer = std::mem::take(self.buffer);
@@ -111,7 +110,7 @@ impl<T: Takes> Reading<'_, T> {
             Visit::Waiting(Until::Room) => self.sessions.pause(id),
             Visit::Waiting(Until::Answered) => self.sessions.await_answer(id),
             Visit::Empty => {
-                self.sessions.there_mut(id).says_much = self.budget.is_much();
+                self.sessions.there_mut(id).note_much(self.budget.is_much());
             }
             Visit::Over => self.budget.spend(END_STEPS, 0),
         }
@@ -120,10 +119,10 @@ impl<T: Takes> Reading<'_, T> {
     /// Tries again the frames that could not be taken before.
     fn retake(&mut self, id: SessionId) -> Visit {
         let session = self.sessions.there_mut(id);
-        match session.partial.take() {
+        match session.take_input() {
             Some(partial) if !partial.is_incomplete() => self.consume_kept(id, partial),
             partial => {
-                session.partial = partial;
+                session.put_input_back(partial);
                 Visit::More
             }
         }
@@ -134,10 +133,10 @@ impl<T: Takes> Reading<'_, T> {
         let input = &self.sessions.room.input;
         let (is_full, is_scarce, is_short) = (input.is_full(), input.is_scarce(), input.is_short());
         let session = self.sessions.there_mut(id);
-        if matches!(session.stage, Stage::Lingering | Stage::Closing) {
+        if matches!(session.stage(), Stage::Lingering | Stage::Closing) {
             return self.discard(id, buffer);
         }
-        if is_full || (is_scarce && session.partial.is_some()) {
+        if is_full || (is_scarce && session.input().is_some()) {
             self.sessions.room.missed = true;
             return Visit::Waiting(Until::Room);
         }
@@ -151,12 +150,12 @@ impl<T: Takes> Reading<'_, T> {
             (false, Window::Open) => size_max,
         };
         self.budget.spend(READ_STEPS, 0);
-        let mut partial = session.partial.take();
+        let mut partial = session.take_input();
         let buffer = &mut buffer[..size];
         let result = read(self.net, session, partial.as_deref_mut(), buffer);
         let (filled_all, count) = match result {
             Ok(Input { size: 0, .. }) => {
-                session.partial = partial;
+                session.put_input_back(partial);
                 self.sessions.end(self.here, id, Reason::PeerClosed);
                 return Visit::Over;
             }
@@ -165,7 +164,7 @@ impl<T: Takes> Reading<'_, T> {
                 (reading.filled_all, reading.in_buffer)
             }
             Err(error) => {
-                session.partial = partial;
+                session.put_input_back(partial);
                 return match error.kind() {
                     ErrorKind::WouldBlock => Visit::Empty,
                     ErrorKind::Interrupted => Visit::More,
@@ -177,7 +176,7 @@ impl<T: Takes> Reading<'_, T> {
             }
         };
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
-        let more = filled_all || session.ended;
+        let more = filled_all || session.has_ended();
         let visit = match partial {
             None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
@@ -208,7 +207,7 @@ impl<T: Takes> Reading<'_, T> {
         }
         let visit = self.consume_kept(id, partial);
         // A frame that was kept again, for want of room or of the turn's budget, comes before the rest.
-        let kept = self.sessions.get_mut(id).and_then(|s| s.partial.take());
+        let kept = self.sessions.get_mut(id).and_then(Session::take_input);
         match kept {
             Some(mut kept) => {
                 kept.bytes.extend_from_slice(rest);
@@ -256,10 +255,9 @@ impl<T: Takes> Reading<'_, T> {
         let now_tick = self.here.tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)
-            && session.stage == Stage::Open
+            && session.stage() == Stage::Open
         {
-            session.heard_tick = now_tick;
-            session.pinged = false;
+            session.note_life(now_tick);
         }
         (visit, used, need)
     }
@@ -297,7 +295,7 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Whether a session has not said hello.
     fn is_greeting(&self, id: SessionId) -> bool {
-        self.sessions.there(id).stage == Stage::Greeting
+        self.sessions.there(id).stage() == Stage::Greeting
     }
 
     /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
@@ -308,9 +306,8 @@ impl<T: Takes> Reading<'_, T> {
         partial.note_growth(now_tick);
         let incomplete = partial.is_incomplete();
         if incomplete {
-            if session.stage == Stage::Open {
-                session.heard_tick = now_tick;
-                session.pinged = false;
+            if session.stage() == Stage::Open {
+                session.note_life(now_tick);
             }
             watch_frame(self.here, self.timers, id, session);
         }
@@ -329,7 +326,7 @@ impl<T: Takes> Reading<'_, T> {
             let session = self.sessions.there(id);
             match self
                 .net
-                .read(session.socket, &mut [IoSliceMut::new(buffer)])
+                .read(session.socket(), &mut [IoSliceMut::new(buffer)])
             {
                 Ok(0) => break,
                 Ok(size) => {
@@ -369,7 +366,7 @@ fn read(
     buffer: &mut [u8],
 ) -> std::io::Result<Input> {
     let Some(partial) = partial else {
-        let size = net.read(session.socket, &mut [IoSliceMut::new(buffer)])?;
+        let size = net.read(session.socket(), &mut [IoSliceMut::new(buffer)])?;
         return Ok(Input {
             size,
             in_buffer: size,
@@ -383,7 +380,7 @@ fn read(
     let spill = if step == missing { buffer.len() } else { 0 };
     let (own, room) = (&mut partial.bytes[kept..], step + spill);
     let mut parts = [IoSliceMut::new(own), IoSliceMut::new(&mut buffer[..spill])];
-    let result = net.read(session.socket, &mut parts);
+    let result = net.read(session.socket(), &mut parts);
     let size = *result.as_ref().unwrap_or(&0);
     partial.bytes.truncate(kept + size.min(step));
     result.map(|size| Input {
@@ -403,13 +400,13 @@ pub(crate) fn note_readiness(
     let Some(session) = sessions.get_mut(id) else {
         return; // It has ended earlier in this turn.
     };
-    session.ended |= readiness.over;
-    if readiness.writable && session.blocked {
-        session.blocked = false;
-        if matches!(session.stage, Stage::Open | Stage::Closing) {
+    if readiness.over {
+        session.note_end();
+    }
+    if readiness.writable && session.unblock() {
+        if matches!(session.stage(), Stage::Open | Stage::Closing) {
             // A peer that takes bytes is alive.
-            session.heard_tick = now_tick;
-            session.pinged = false;
+            session.note_life(now_tick);
         }
         sessions.queue_send(id);
     }

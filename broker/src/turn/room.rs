@@ -4,10 +4,9 @@ use oyez_protocol::event::GoodbyeCode;
 
 use crate::parts::ending::{FULL_RETRY_MS, Reason};
 use crate::parts::here::Here;
-use crate::parts::room::holds_much;
-use crate::parts::session::{Session, SessionId};
+use crate::parts::room::look_at_holding;
+use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
-use crate::parts::timers::TICK_MS;
 
 /// While room is short, a session that makes no progress for so long has to go.
 const STALLED_MS: u64 = 1_000;
@@ -30,13 +29,11 @@ fn turn_away_stalled(here: &Here, sessions: &mut Sessions) {
         let Some(session) = sessions.get_mut(*id) else {
             return false; // It has ended meanwhile.
         };
-        session.holds_much = holds_much(session);
-        if session.holds_much
-            && let Some(since_ms) = stalled_since_ms(session)
-        {
+        let holds_much = look_at_holding(session);
+        if holds_much && let Some(since_ms) = session.stalled_since_ms() {
             stalled.push((since_ms, *id));
         }
-        session.holds_much
+        holds_much
     });
     sessions.room.keep_holders(holders);
     stalled.sort_unstable();
@@ -53,21 +50,10 @@ fn turn_away_stalled(here: &Here, sessions: &mut Sessions) {
 
 /// Ends a session for want of room, at once: a Goodbye that it does not read would only hold more.
 fn turn_away(here: &Here, sessions: &mut Sessions, id: SessionId) {
-    if sessions.there(id).blocked {
+    if sessions.there(id).is_blocked() {
         sessions.end(here, id, Reason::Stalled);
     } else {
         let reason = "the broker is short of room and this session makes no progress";
         sessions.refuse_for(here, id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
     }
-}
-
-/// Since when a session that holds much has made no progress that is its own to make.
-fn stalled_since_ms(session: &Session) -> Option<u64> {
-    let unread = session.outgoing.as_ref().filter(|_| session.blocked);
-    let refuses_answers = session.awaits_answer && unread.is_some();
-    let input = session.partial.as_ref();
-    let input = input.filter(|partial| partial.is_incomplete() || refuses_answers);
-    let input_ms = input.map(|partial| u64::from(partial.grown_tick) * TICK_MS);
-    let output_ms = unread.map(|outgoing| outgoing.moved_ms);
-    [input_ms, output_ms].into_iter().flatten().min()
 }

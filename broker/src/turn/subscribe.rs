@@ -119,7 +119,7 @@ impl Subscribing<'_> {
         if owner == self.members.here.id {
             return None;
         }
-        let requests = self.members.sessions.there(id).requests;
+        let requests = self.members.sessions.there(id).requests();
         if requests >= REQUESTS_MAX {
             return Some(Until::Answered);
         }
@@ -148,7 +148,7 @@ impl Subscribing<'_> {
             let asked = self.outbox.ask(owner, locate);
             debug_assert!(asked, "`wait_to_ask` comes first");
             let session = self.members.sessions.there_mut(wish.session);
-            session.requests += 1;
+            session.note_request();
             self.held
                 .hold(self.members.here.now.monotonic_ms, wish.session, session);
         }
@@ -156,9 +156,10 @@ impl Subscribing<'_> {
 
     fn subscription_refusal(&self, id: SessionId, topic: u32) -> Outcome {
         let session = self.members.sessions.there(id);
-        if session.subscriptions.find(topic).is_some() {
+        if session.subscriptions().find(topic).is_some() {
             Outcome::AlreadySubscribed
-        } else if session.subscriptions.len() >= self.members.here.shared.config.max_subscriptions {
+        } else if session.subscriptions().len() >= self.members.here.shared.config.max_subscriptions
+        {
             Outcome::TooManySubscriptions
         } else {
             Outcome::Ok
@@ -185,8 +186,7 @@ impl Subscribing<'_> {
         let id = answer.wish.session;
         let mut few = false;
         if let Some(session) = self.members.sessions.get_mut(id) {
-            session.requests -= 1;
-            few = session.requests <= REQUESTS_MAX / 2;
+            few = session.note_answered() <= REQUESTS_MAX / 2;
         }
         self.located(answer);
         if few {
@@ -218,7 +218,7 @@ impl Subscribing<'_> {
             dropped: answer.dropped,
         };
         self.tell(id, &Reply::Subscribed(subscribed));
-        self.members.sessions.there_mut(id).held = false;
+        self.members.sessions.there_mut(id).release();
         if refused {
             if answer.wish.epoch.is_some() {
                 self.note_ahead(answer.wish.topic);
@@ -239,7 +239,7 @@ impl Subscribing<'_> {
 
     fn pending_subscription(&self, wish: &Wish) -> Option<SubscriptionRef> {
         let session = self.members.sessions.get(wish.session)?;
-        let place = session.subscriptions.find(wish.topic)?;
+        let place = session.subscriptions().find(wish.topic)?;
         let topic = self.members.feeds.get(wish.topic)?;
         let subscription = topic.subscriptions.get(place.slot as usize)?;
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
@@ -248,7 +248,7 @@ impl Subscribing<'_> {
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, topic: &str) -> Taken {
         let topic = self.members.feeds.find(topic);
         let place =
-            topic.and_then(|topic| self.members.sessions.get(id)?.subscriptions.find(topic));
+            topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));
         let outcome = match place {
             Some(place) => {
                 self.members.leave(id, place);

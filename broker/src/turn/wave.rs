@@ -123,7 +123,7 @@ impl WayOut<'_> {
             if !session.is_clear() {
                 return; // It takes nothing now; the walk passes it by.
             }
-            batch.sockets.push((session.socket, tag(slot, key)));
+            batch.sockets.push((session.socket(), tag(slot, key)));
             subscription.cursor = wave.end;
             budget.spend(SEND_STEPS, wave.chain.bytes);
             topic.pass(wave.end);
@@ -226,8 +226,8 @@ impl WayOut<'_> {
         };
         let cursor = topic.subscriptions[place.slot as usize].cursor;
         let (blocked, behind) = (
-            session.blocked,
-            session.tail.is_some() || topic.is_behind(cursor),
+            session.is_blocked(),
+            session.tail().is_some() || topic.is_behind(cursor),
         );
         let metrics = self.here.metrics();
         metrics.sends.add(1);
@@ -286,7 +286,7 @@ fn take_into_account(
     }
     let cut = chain.cut(size);
     subscription.cursor = cut.cursor;
-    session.tail = cut.tail;
+    session.set_tail(cut.tail);
     Some(Delivered {
         records: cut.records,
         messages: cut.messages,
