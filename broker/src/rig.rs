@@ -24,15 +24,18 @@ use tempfile::TempDir;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::lend::{MadeOf, Parts};
+use crate::measure::metrics::ShardMetrics;
 use crate::net::memory::{MemoryNet, Peer};
 use crate::parts::awake::Awake;
 use crate::parts::due::Due;
 use crate::parts::mail::{Outbox, inbox};
-use crate::parts::session::SessionId;
+use crate::parts::session::{Session, SessionId};
 use crate::parts::shared::{Shared, SharedParts};
+use crate::parts::subscription::SubscriptionRef;
 use crate::plan::Tables;
 use crate::shard::Shard;
 use crate::sys::waker::Waker;
+use crate::turn::fanout::take_news;
 
 /// When a rig begins.
 const BEGIN_MS: u64 = 1_000_000;
@@ -226,6 +229,59 @@ impl Rig {
         assert_eq!(publisher.hear().len(), count);
         publisher.peer.shutdown();
         self.settle();
+    }
+
+    /// So many subscribers of a topic, in the order of its list.
+    pub(crate) fn subscribers(&mut self, topic: &str, count: usize) -> Vec<Client> {
+        (0..count).map(|_| self.subscriber(topic)).collect()
+    }
+
+    /// Takes what was published since and follows it, and sends none of it yet: the walk is the next step.
+    pub(crate) fn follow(&mut self) {
+        self.begin_turn();
+        loop {
+            self.parts().read();
+            self.parts().pump().expect("the store works");
+            self.parts().deliver_acks();
+            let parts = self.parts();
+            take_news(&mut parts.feeds, &mut parts.logs);
+            if !parts.sessions.has_some_to_read() {
+                return;
+            }
+        }
+    }
+
+    /// Where a client's subscription to a topic lies.
+    pub(crate) fn place(&mut self, client: &Client, topic: &str) -> SubscriptionRef {
+        let number = self.parts().feeds.find(topic).expect("a known topic");
+        let session = self.parts().sessions.get(client.id).expect("a session");
+        session.subscriptions.find(number).expect("a subscription")
+    }
+
+    /// The next message that a client gets of a topic.
+    pub(crate) fn cursor(&mut self, client: &Client, topic: &str) -> u64 {
+        let place = self.place(client, topic);
+        self.parts().feeds.cursor(place).expect("it is there").get()
+    }
+
+    pub(crate) fn session(&mut self, client: &Client) -> &mut Session {
+        let sessions = &mut self.parts().sessions;
+        sessions.get_mut(client.id).expect("it is there")
+    }
+
+    /// Bytes of a half-sent record that have left for a client.
+    pub(crate) fn tail(&mut self, client: &Client) -> Option<u32> {
+        self.session(client).tail.map(|tail| tail.sent)
+    }
+
+    /// The sessions that are to be sent to, and takes them off that list.
+    pub(crate) fn take_to_send(&mut self) -> Vec<SessionId> {
+        let sessions = &mut self.parts().sessions;
+        std::iter::from_fn(|| sessions.next_to_send()).collect()
+    }
+
+    pub(crate) fn metrics(&mut self) -> &ShardMetrics {
+        self.parts().here.metrics()
     }
 }
 
