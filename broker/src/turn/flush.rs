@@ -226,3 +226,6 @@ impl Flushing<'_> {
         Progress::Done
     }
 }
+
+#[cfg(test)]
+mod tests;
