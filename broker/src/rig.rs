@@ -16,8 +16,8 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
 use oyez_protocol::{Decoded, Frame, LogId, decode};
 use oyez_storage::{
-    ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Durability, LogOptions, LogReader,
-    MemoryDisk, Store,
+    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
+    LogReader, MemoryDisk, Store,
 };
 use tempfile::TempDir;
 
@@ -305,6 +305,8 @@ fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store 
     let own: Vec<LogId> = logs.filter(|log| shared.owner(*log) == id).collect();
     let options = LogOptions {
         segment_bytes: SEGMENT_BYTES,
+        hot_blocks: 1,
+        memory_blocks: (shared.config.memory_log_bytes / BLOCK_BYTES).max(2) as usize,
         limits: shared.config.limits(),
         ..LogOptions::default()
     };

@@ -390,3 +390,6 @@ fn resolve_here(logs: &mut Logs, mut ask: Resolve) -> ResolveAnswer {
         head: located.head,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,7 +250,8 @@ fn nobody_walks_again_for_those_who_are_full() {
         for subscriber in &subscribers {
             subscriber.peer.set_room(size_of_record(10));
         }
-        bring(&mut rig, &publisher, 10, 2);
+        rig.subscriber("other").peer.stall();
+        bring_scattered(&mut rig, &publisher, PARTS_MAX + 6);
         rig.take_to_send();
         rig.parts().walk();
         assert!(!rig.parts().feeds.have_news());
@@ -309,6 +310,14 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
     assert_eq!(send(0), (Progress::Blocked, Some(0)));
     assert_eq!(send(whole), (Progress::Blocked, Some(1)));
     assert_eq!(send(2 * whole), (Progress::Done, Some(2)));
+    assert_eq!(subscriber.hear(), numbered(0..2));
+    subscriber.peer.dribble(4);
+    bring(&mut rig, &publisher, 100, 1);
+    let (mut out, _, chain) = rig.parts().way_out();
+    let topic = out.feeds.get(place.topic).expect("a topic");
+    assert!(build_from_window(chain, topic, out.logs, Offset::new(2)));
+    let progress = out.send_one(subscriber.id, place, chain);
+    assert_eq!(progress, Progress::More, "the rest of a record");
 }
 
 #[test]
