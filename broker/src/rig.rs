@@ -8,6 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
 use oyez_protocol::event::{Heartbeat, PublishedEntry};
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::error::ShardError;
 use crate::lend::{MadeOf, Parts};
 use crate::measure::metrics::ShardMetrics;
 use crate::net::memory::{MemoryNet, Peer};
@@ -282,6 +284,23 @@ impl Rig {
 
     pub(crate) fn metrics(&mut self) -> &ShardMetrics {
         self.parts().here.metrics()
+    }
+
+    /// How long the shard waits until something is due.
+    pub(crate) fn wait(&mut self, due: Due) -> Option<Duration> {
+        self.shard.begin_turn(due).expect("the net works");
+        self.net.last_wait()
+    }
+
+    /// One turn, which may fail.
+    pub(crate) fn try_turn(&mut self) -> Result<Due, ShardError> {
+        self.begin_turn();
+        self.shard.turn()
+    }
+
+    /// What becomes of a shard whose shutdown is over.
+    pub(crate) fn close(self) -> Result<(), ShardError> {
+        self.shard.parts.close()
     }
 }
 
