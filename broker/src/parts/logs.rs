@@ -463,11 +463,11 @@ mod tests {
         assert!(logs.has_news(log) && logs.have_news());
         let mut found = Vec::new();
         logs.follow(log, 1, |place, name| {
-            found.push((name.to_owned(), place.first.get()))
+            found.push((name.to_owned(), place.first.get()));
         });
         assert!(logs.has_news(log));
         logs.follow(log, 9, |place, name| {
-            found.push((name.to_owned(), place.first.get()))
+            found.push((name.to_owned(), place.first.get()));
         });
         assert_eq!(found, [("t".to_owned(), 2), ("t".to_owned(), 3)]);
         assert!(!logs.has_news(log) && logs.walked(log) == after);
