@@ -80,11 +80,12 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
+    use oyez_protocol::event::{Outcome, PublishedEntry};
     use oyez_storage::Step;
 
     use super::*;
     use crate::net::memory::End;
-    use crate::parts::mail::Message;
+    use crate::parts::mail::{Ack, Message};
     use crate::rig::{Client, Rig, settings};
 
     const TIMEOUT_MS: u64 = 5_000;
@@ -274,21 +275,43 @@ mod tests {
     #[test]
     fn all_that_others_have_said_is_heard_before_the_goodbye() {
         let [mut first, mut second] = Rig::shards(settings());
-        let publisher = first.join();
-        publisher.publish("synced/a", 10);
-        first.begin_turn();
-        first.parts().read();
+        let client = first.join();
+        let shared = first.parts().here.shared.clone();
         stop(&mut first);
-        // More than one turn would hear, and then the outcome.
-        for _ in 0..200 {
-            let gone = Message::Topics {
-                listing: 77,
-                page: Default::default(),
-            };
+        while shared.shards_drained.load(Ordering::Acquire) < 2 {
+            first.turn();
+            second.turn();
+        }
+        // More than one turn would hear, and then an outcome.
+        for listing in 0..20 {
+            let page = Default::default();
+            let gone = Message::Topics { listing, page };
             second.parts().outbox.say(0, gone);
         }
-        let (heard, _) = run_down(&mut [&mut first, &mut second], &[&publisher], 300);
-        assert_eq!(heard, [["published Ok 0", GOODBYE]]);
+        let session = first.session(&client);
+        (session.inflight_records, session.inflight_bytes) = (1, 100);
+        let entry = PublishedEntry {
+            correlation: 1,
+            offset: Default::default(),
+            epoch: Default::default(),
+            outcome: Outcome::Ok,
+        };
+        let ack = Ack {
+            session: client.id,
+            size: 100,
+            entry,
+        };
+        let acks = vec![ack];
+        second
+            .parts()
+            .outbox
+            .say(0, Message::Published { from: 1, acks });
+        second.parts().submit().expect("the disk works");
+        first.begin_turn();
+        first.parts().shut_down();
+        first.parts().endings().run();
+        first.parts().flushing().run();
+        assert_eq!(client.hear(), ["published Ok 0", GOODBYE]);
     }
 
     #[test]

@@ -300,3 +300,23 @@ fn a_full_socket_is_waited_for_also_where_another_record_of_the_block_is_damaged
         assert_eq!((seen, session.blocked), (sent, true));
     }
 }
+
+#[test]
+fn what_is_out_already_may_be_missing() {
+    let (mut rig, places) = on_disk(&[1_000, 100_000]);
+    let client = rig.join();
+    let chain = built(&mut rig, TOPIC, &places);
+    let (path, begin) = file_of(&rig, places[0]);
+    let first = record(TOPIC, 1_000).len();
+    rig.disk.zero(&path, begin..begin + first);
+    rig.disk
+        .fail_reads(&path, begin as u64..(begin + first) as u64);
+    let parts = rig.parts();
+    let session = parts.sessions.get_mut(client.id).expect("a session");
+    session.blocked = true;
+    let mut look =
+        |sent| chain.look_again(session, parts.logs.reader(chain.log), Sent::Bytes(sent));
+    assert_eq!(look(first - 1), Sent::Gone);
+    assert_eq!(look(first), Sent::Bytes(first));
+    assert_eq!(look(first + 1), Sent::Bytes(first + 1));
+}
