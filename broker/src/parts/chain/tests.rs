@@ -313,10 +313,13 @@ fn what_is_out_already_may_be_missing() {
         .fail_reads(&path, begin as u64..(begin + first) as u64);
     let parts = rig.parts();
     let session = parts.sessions.get_mut(client.id).expect("a session");
-    session.blocked = true;
-    let mut look =
-        |sent| chain.look_again(session, parts.logs.reader(chain.log), Sent::Bytes(sent));
-    assert_eq!(look(first - 1), Sent::Gone);
-    assert_eq!(look(first), Sent::Bytes(first));
-    assert_eq!(look(first + 1), Sent::Bytes(first + 1));
+    let mut look = |sent| {
+        session.blocked = true;
+        let reader = parts.logs.reader(chain.log);
+        let seen = chain.look_again(session, reader, Sent::Bytes(sent));
+        (seen, session.blocked)
+    };
+    assert_eq!(look(first - 1), (Sent::Gone, false));
+    assert_eq!(look(first), (Sent::Bytes(first), true));
+    assert_eq!(look(first + 1), (Sent::Bytes(first + 1), true));
 }
