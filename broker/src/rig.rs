@@ -8,6 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
 use oyez_protocol::event::{Heartbeat, PublishedEntry};
@@ -16,23 +17,27 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
 use oyez_protocol::{Decoded, Frame, LogId, decode};
 use oyez_storage::{
-    ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Durability, LogOptions, LogReader,
-    MemoryDisk, Store,
+    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
+    LogReader, MemoryDisk, Store,
 };
 use tempfile::TempDir;
 
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::error::ShardError;
 use crate::lend::{MadeOf, Parts};
+use crate::measure::metrics::ShardMetrics;
 use crate::net::memory::{MemoryNet, Peer};
 use crate::parts::awake::Awake;
 use crate::parts::due::Due;
 use crate::parts::mail::{Outbox, inbox};
-use crate::parts::session::SessionId;
+use crate::parts::session::{Session, SessionId};
 use crate::parts::shared::{Shared, SharedParts};
+use crate::parts::subscription::SubscriptionRef;
 use crate::plan::Tables;
 use crate::shard::Shard;
 use crate::sys::waker::Waker;
+use crate::turn::fanout::take_news;
 
 /// When a rig begins.
 const BEGIN_MS: u64 = 1_000_000;
@@ -227,6 +232,79 @@ impl Rig {
         publisher.peer.shutdown();
         self.settle();
     }
+
+    /// So many subscribers of a topic, in the order of its list.
+    pub(crate) fn subscribers(&mut self, topic: &str, count: usize) -> Vec<Client> {
+        (0..count).map(|_| self.subscriber(topic)).collect()
+    }
+
+    /// Takes what was published since and follows it, and sends none of it yet: the walk is the next step.
+    pub(crate) fn follow(&mut self) {
+        self.begin_turn();
+        loop {
+            self.parts().read();
+            self.parts().pump().expect("the store works");
+            self.parts().deliver_acks();
+            let parts = self.parts();
+            take_news(&mut parts.feeds, &mut parts.logs);
+            if !parts.sessions.has_some_to_read() {
+                return;
+            }
+        }
+    }
+
+    /// Where a client's subscription to a topic lies.
+    pub(crate) fn place(&mut self, client: &Client, topic: &str) -> SubscriptionRef {
+        let number = self.parts().feeds.find(topic).expect("a known topic");
+        let session = self.parts().sessions.get(client.id).expect("a session");
+        session
+            .subscriptions()
+            .find(number)
+            .expect("a subscription")
+    }
+
+    /// The next message that a client gets of a topic.
+    pub(crate) fn cursor(&mut self, client: &Client, topic: &str) -> u64 {
+        let place = self.place(client, topic);
+        self.parts().feeds.cursor(place).get()
+    }
+
+    pub(crate) fn session(&mut self, client: &Client) -> &mut Session {
+        let sessions = &mut self.parts().sessions;
+        sessions.get_mut(client.id).expect("it is there")
+    }
+
+    /// Bytes of a half-sent record that have left for a client.
+    pub(crate) fn tail(&mut self, client: &Client) -> Option<u32> {
+        self.session(client).tail().map(|tail| tail.sent)
+    }
+
+    /// The sessions that are to be sent to, and takes them off that list.
+    pub(crate) fn take_to_send(&mut self) -> Vec<SessionId> {
+        let sessions = &mut self.parts().sessions;
+        std::iter::from_fn(|| sessions.next_to_send()).collect()
+    }
+
+    pub(crate) fn metrics(&mut self) -> &ShardMetrics {
+        self.parts().here.metrics()
+    }
+
+    /// How long the shard waits until something is due.
+    pub(crate) fn wait(&mut self, due: Due) -> Option<Duration> {
+        self.shard.begin_turn(due).expect("the net works");
+        self.net.last_wait()
+    }
+
+    /// One turn, which may fail.
+    pub(crate) fn try_turn(&mut self) -> Result<Due, ShardError> {
+        self.begin_turn();
+        self.shard.turn()
+    }
+
+    /// What becomes of a shard whose shutdown is over.
+    pub(crate) fn close(self) -> Result<(), ShardError> {
+        self.shard.parts.close()
+    }
 }
 
 /// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
@@ -249,6 +327,8 @@ fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store 
     let own: Vec<LogId> = logs.filter(|log| shared.owner(*log) == id).collect();
     let options = LogOptions {
         segment_bytes: SEGMENT_BYTES,
+        hot_blocks: 1,
+        memory_blocks: (shared.config.memory_log_bytes / BLOCK_BYTES).max(2) as usize,
         limits: shared.config.limits(),
         ..LogOptions::default()
     };

@@ -171,3 +171,6 @@ impl Shard {
         metrics.questions.set(parts.outbox.questions() as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,267 @@ impl Parts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::event::{Outcome, PublishedEntry};
+    use oyez_storage::Step;
+
+    use super::*;
+    use crate::net::memory::End;
+    use crate::parts::mail::{Ack, Message};
+    use crate::rig::{Client, Rig, settings};
+
+    const TIMEOUT_MS: u64 = 5_000;
+
+    fn stop(rig: &mut Rig) {
+        let now_ms = rig.now_ms();
+        rig.parts().here.shared.stop(now_ms);
+    }
+
+    fn is_over(rig: &mut Rig) -> bool {
+        rig.parts().drain.is_over()
+    }
+
+    /// Runs turns of all these shards until their shutdowns are over, at most so long. Peers that hear a Goodbye shut their
+    /// side. Gives what each client has heard, and after how many milliseconds the last shutdown was over.
+    fn run_down(
+        rigs: &mut [&mut Rig],
+        clients: &[&Client],
+        ms_max: u64,
+    ) -> (Vec<Vec<String>>, u64) {
+        let mut heard = vec![Vec::new(); clients.len()];
+        for ms in 0..=ms_max {
+            for rig in &mut *rigs {
+                if !is_over(rig) {
+                    rig.turn();
+                }
+            }
+            for (heard, client) in std::iter::zip(&mut heard, clients) {
+                let said = client.hear();
+                if said.last().is_some_and(|said| said.starts_with("goodbye")) {
+                    client.peer.shutdown();
+                }
+                heard.extend(said);
+            }
+            if rigs.iter_mut().all(|rig| is_over(rig)) {
+                return (heard, ms);
+            }
+            rigs[0].pass(1);
+        }
+        (heard, u64::MAX)
+    }
+
+    const GOODBYE: &str = "goodbye Draining: the broker is shutting down";
+
+    #[test]
+    fn everybody_is_told_and_the_shard_ends_when_they_have_gone() {
+        let mut rig = Rig::new();
+        let (greeting, client) = (rig.connect(), rig.join());
+        stop(&mut rig);
+        let (heard, ms) = run_down(&mut [&mut rig], &[&greeting, &client], 20);
+        assert_eq!(heard, [[GOODBYE], [GOODBYE]]);
+        assert!(ms < 20, "{ms} ms");
+        assert!(greeting.peer.is_closed() && client.peer.is_closed());
+        assert_eq!(
+            rig.net.connect().how_it_ended(),
+            End::Aborted,
+            "nobody listens"
+        );
+        rig.close().expect("everything is durable");
+    }
+
+    #[test]
+    fn a_connection_that_comes_at_the_end_is_not_accepted() {
+        let mut rig = Rig::new();
+        stop(&mut rig);
+        let late = rig.net.connect();
+        run_down(&mut [&mut rig], &[], 20);
+        assert_eq!(late.how_it_ended(), End::Aborted);
+        assert!(is_over(&mut rig));
+        assert_eq!(rig.metrics().connections_accepted.get(), 0);
+    }
+
+    #[test]
+    fn what_was_read_is_made_durable_and_acknowledged_and_what_was_not_is_not() {
+        let mut rig = Rig::new();
+        let (early, late) = (rig.join(), rig.join());
+        let subscriber = rig.subscriber("synced/a");
+        rig.disk.hold(Step::Sync);
+        early.publish("synced/a", 10);
+        rig.settle();
+        stop(&mut rig);
+        rig.turn();
+        late.publish("synced/a", 10);
+        let clients = [&early, &late, &subscriber];
+        let (heard, _) = run_down(&mut [&mut rig], &clients, 100);
+        assert_eq!(heard, [[""; 0]; 3], "it waits for the disk");
+        rig.disk.lift(Step::Sync);
+        let (heard, _) = run_down(&mut [&mut rig], &clients, 100);
+        let expected = [
+            vec!["published Ok 0", GOODBYE],
+            vec![GOODBYE],
+            vec!["synced/a 0", GOODBYE],
+        ];
+        assert_eq!(heard, expected);
+        rig.close().expect("everything is durable");
+    }
+
+    #[test]
+    fn a_store_that_does_not_close_is_given_up_in_time_for_goodbyes() {
+        let mut rig = Rig::new();
+        let publisher = rig.join();
+        rig.disk.hold(Step::Sync);
+        for _ in 0..3 {
+            publisher.publish("synced/a", 10);
+        }
+        rig.settle();
+        stop(&mut rig);
+        let early = run_down(&mut [&mut rig], &[&publisher], TIMEOUT_MS - 502);
+        assert_eq!(early, (vec![vec![]], u64::MAX));
+        let (heard, ms) = run_down(&mut [&mut rig], &[&publisher], 20);
+        assert_eq!(heard, [[GOODBYE]]);
+        assert!(ms < 20);
+        let error = rig.close().expect_err("not everything is durable");
+        assert!(
+            matches!(
+                error,
+                ShardError::Undrained {
+                    logs: 1,
+                    records: 3
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn peers_that_do_not_go_are_closed_when_the_time_is_over() {
+        let mut rig = Rig::new();
+        let (deaf, lazy) = (rig.join(), rig.join());
+        deaf.peer.stall();
+        stop(&mut rig);
+        let (_, ms) = run_down(&mut [&mut rig], &[], TIMEOUT_MS - 1);
+        assert_eq!(ms, u64::MAX);
+        assert_eq!(deaf.peer.how_it_ended(), End::Open);
+        assert_eq!(lazy.peer.how_it_ended(), End::Shut, "it has its Goodbye");
+        let (_, ms) = run_down(&mut [&mut rig], &[], 10);
+        assert!(ms < 10);
+        assert_eq!(deaf.peer.how_it_ended(), End::Aborted);
+        assert_eq!(
+            lazy.peer.how_it_ended(),
+            End::Closed,
+            "it may still read it"
+        );
+        assert_eq!(lazy.hear(), [GOODBYE]);
+        rig.close().expect("everything is durable");
+    }
+
+    #[test]
+    fn shards_wait_for_one_another() {
+        let [mut first, mut second] = Rig::shards(settings());
+        let client = second.join();
+        stop(&mut first);
+        let (heard, ms) = run_down(&mut [&mut second], &[&client], 1_000);
+        assert_eq!(
+            (heard, ms),
+            (vec![vec![]], u64::MAX),
+            "the other is not quiet"
+        );
+        let (heard, ms) = run_down(&mut [&mut first, &mut second], &[&client], 20);
+        assert_eq!(heard, [[GOODBYE]]);
+        assert!(ms < 20);
+    }
+
+    #[test]
+    fn records_on_their_way_to_another_shard_are_stored_and_acknowledged() {
+        let [mut first, mut second] = Rig::shards(settings());
+        let publisher = first.join();
+        let topics: Vec<String> = (0..8).map(|topic| format!("synced/{topic}")).collect();
+        for topic in &topics {
+            publisher.publish(topic, 10);
+        }
+        first.begin_turn();
+        first.parts().read();
+        stop(&mut first);
+        let (heard, _) = run_down(&mut [&mut first, &mut second], &[&publisher], 100);
+        let (last, told) = heard[0].split_last().expect("it was told something");
+        assert_eq!(last, GOODBYE);
+        let outcomes = told.iter().map(|told| told.matches("Ok 0").count());
+        assert_eq!(outcomes.sum::<usize>(), topics.len(), "{told:?}");
+        let stored =
+            [first.metrics(), second.metrics()].map(|metrics| metrics.records_synced.get());
+        assert!(stored.iter().all(|stored| *stored > 0));
+        first.close().expect("everything is durable");
+        second.close().expect("everything is durable");
+    }
+
+    #[test]
+    fn all_that_others_have_said_is_heard_before_the_goodbye() {
+        let [mut first, mut second] = Rig::shards(settings());
+        let client = first.join();
+        let shared = first.parts().here.shared.clone();
+        stop(&mut first);
+        while shared.shards_drained.load(Ordering::Acquire) < 2 {
+            first.turn();
+            second.turn();
+        }
+        // More than one turn would hear, and then an outcome.
+        for listing in 0..20 {
+            let page = Default::default();
+            let gone = Message::Topics { listing, page };
+            second.parts().outbox.say(0, gone);
+        }
+        let session = first.session(&client);
+        session.note_publish(100);
+        let entry = PublishedEntry {
+            correlation: 1,
+            offset: Default::default(),
+            epoch: Default::default(),
+            outcome: Outcome::Ok,
+        };
+        let ack = Ack {
+            session: client.id,
+            size: 100,
+            entry,
+        };
+        let acks = vec![ack];
+        second
+            .parts()
+            .outbox
+            .say(0, Message::Published { from: 1, acks });
+        second.parts().submit().expect("the disk works");
+        first.begin_turn();
+        first.parts().shut_down();
+        first.parts().endings().run();
+        first.parts().flushing().run();
+        assert_eq!(client.hear(), ["published Ok 0", GOODBYE]);
+    }
+
+    #[test]
+    fn a_shard_ends_when_another_one_has_failed() {
+        let mut rig = Rig::new();
+        rig.turn();
+        rig.parts().here.shared.enter(Phase::Failed);
+        assert!(matches!(rig.try_turn(), Err(ShardError::Elsewhere)));
+    }
+
+    #[test]
+    fn everybody_is_to_come_back_at_another_time() {
+        let mut rig = Rig::new();
+        let clients: Vec<Client> = (0..50).map(|_| rig.join()).collect();
+        let parts = rig.parts();
+        drain::dismiss_all(&parts.here, &mut parts.sessions);
+        let told = std::iter::from_fn(|| rig.parts().sessions.next_dismissed());
+        let mut times: Vec<u32> = told.map(|told| told.goodbye.retry_after_ms).collect();
+        times.sort_unstable();
+        times.dedup();
+        assert!(times.len() > 40, "{times:?}");
+        assert!(
+            times[0] < 1_500 && times[times.len() - 1] > 8_500,
+            "{times:?}"
+        );
+        assert!(times.iter().all(|ms| *ms < 10_000));
+        assert_eq!(clients.len(), 50);
+    }
+}

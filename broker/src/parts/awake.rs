@@ -192,4 +192,13 @@ mod tests {
         assert!(vigil.lasts(0) && vigil.lasts(u64::MAX));
         assert_eq!(vigil.until_ms, None);
     }
+    #[test]
+    fn where_nothing_can_be_asked_for_nothing_is_due() {
+        let mut awake = Awake::default();
+        awake.answered(ROUNDS, 1_000);
+        assert_eq!(awake.due(), Due::Idle);
+        assert_eq!(awake.keep_up(1_000), 0);
+        awake.vigil.answered(ROUNDS, 1_000);
+        assert_eq!(awake.due(), Due::At(1_000 + HOLD_MS));
+    }
 }

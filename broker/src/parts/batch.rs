@@ -21,3 +21,31 @@ impl Batch {
         self.answers.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::memory::MemoryNet;
+    use crate::net::{Arrival, Net};
+
+    #[test]
+    fn a_batch_holds_as_many_sends_as_a_call_takes() {
+        let mut net = MemoryNet::new();
+        net.connect();
+        let Some(Arrival::Connection(socket)) = net.accept() else {
+            panic!("somebody has connected");
+        };
+        let mut batch = Batch::default();
+        for tag in 0..BATCH_MAX as u64 {
+            assert!(!batch.is_full());
+            batch.sockets.push((socket, tag));
+        }
+        assert!(batch.is_full());
+        batch.answers.push(Answer {
+            tag: 0,
+            sent: Ok(1),
+        });
+        batch.clear();
+        assert!(!batch.is_full() && batch.sockets.is_empty() && batch.answers.is_empty());
+    }
+}

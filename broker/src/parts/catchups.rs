@@ -77,6 +77,12 @@ impl Catchups {
         Some(u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX"))
     }
 
+    /// The one with a number, if there is one.
+    #[cfg(test)]
+    pub(crate) fn get(&self, number: u32) -> Option<&Catchup> {
+        self.all.get(number as usize)
+    }
+
     /// One that a subscription names.
     pub(crate) fn begun(&self, number: u32) -> &Catchup {
         &self.all[number as usize]
@@ -158,6 +164,7 @@ impl Catchups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rig::{Client, Rig};
 
     const SESSION: SessionId = SessionId::new(3, 1);
 
@@ -181,5 +188,87 @@ mod tests {
         assert_eq!(catchups.named(token), None);
         assert_eq!(catchups.begin(SESSION, 0), Some(number));
         assert_eq!(catchups.named(token), None);
+    }
+    #[test]
+    fn a_list_of_places_is_used_again_and_empty_then() {
+        let mut catchups = Catchups::default();
+        let number = catchups.begin(SESSION, 5).expect("there is room");
+        let place = Place {
+            first: Default::default(),
+            next: Default::default(),
+            position: Default::default(),
+            size: 1,
+        };
+        let catchup = catchups.begun_mut(number);
+        assert_eq!(
+            (catchup.waits, catchup.topic, catchup.at),
+            (Waits::Places, 5, 0)
+        );
+        catchup.places.extend([place; 100]);
+        for (at, left) in [(0, 100), (99, 1), (100, 0), (101, 0)] {
+            catchup.at = at;
+            assert_eq!(catchup.left().len(), left);
+        }
+        catchups.end(number);
+        assert_eq!(catchups.places_spare.len(), 1);
+        let number = catchups.begin(SESSION, 5).expect("there is room");
+        let places = &catchups.get(number).expect("it is there").places;
+        assert!(places.is_empty() && places.capacity() >= 100);
+    }
+
+    #[test]
+    fn sessions_that_wait_try_again_as_far_as_there_is_room() {
+        let mut rig = Rig::new();
+        let clients: Vec<Client> = (0..3).map(|_| rig.join()).collect();
+        let parts = rig.parts();
+        let (catchups, sessions) = (&mut parts.catchups, &mut parts.sessions);
+        let begin = || catchups.begin(SESSION, 0);
+        let numbers: Vec<u32> = std::iter::from_fn(begin).collect();
+        for client in &clients {
+            catchups.wait(sessions, client.id);
+            catchups.wait(sessions, client.id);
+        }
+        assert_eq!(catchups.waiting.len(), 3, "each waits once");
+        catchups.start_waiting(sessions);
+        assert!(!catchups.can_start() && sessions.next_to_send().is_none());
+        catchups.end(numbers[0]);
+        catchups.end(numbers[1]);
+        assert!(catchups.can_start());
+        catchups.start_waiting(sessions);
+        let queued = [(); 3].map(|()| sessions.next_to_send());
+        assert_eq!(queued, [Some(clients[0].id), Some(clients[1].id), None]);
+        let waiting = [0, 2].map(|client: usize| {
+            sessions
+                .get(clients[client].id)
+                .map(|session| session.waiting)
+        });
+        assert_eq!(waiting, [Some(false), Some(true)]);
+        catchups.start_waiting(sessions);
+        assert!(!catchups.can_start(), "nobody is left");
+        assert_eq!(sessions.next_to_send(), Some(clients[2].id));
+    }
+
+    #[test]
+    fn all_catch_ups_of_a_session_are_paused_and_those_of_others_go_on() {
+        let mut rig = Rig::new();
+        let (paused, other) = (rig.subscriber("t"), rig.subscriber("t"));
+        let places = [&paused, &other].map(|client| rig.place(client, "t"));
+        let parts = rig.parts();
+        let (catchups, feeds, sessions) = (&mut parts.catchups, &mut parts.feeds, &parts.sessions);
+        for (client, place) in [&paused, &other].into_iter().zip(places) {
+            let number = catchups
+                .begin(client.id, place.topic)
+                .expect("there is room");
+            feeds.set_delivery(place, Delivery::CatchingUp(number));
+            assert_eq!(
+                catchups.get(number).and_then(|begun| begun.place(sessions)),
+                Some(place)
+            );
+        }
+        catchups.pause(sessions, feeds, paused.id);
+        catchups.pause(sessions, feeds, SESSION);
+        let deliveries = places.map(|place| feeds.subscription(place).delivery());
+        assert_eq!(deliveries, [Delivery::Live, Delivery::CatchingUp(1)]);
+        assert!(catchups.get(0).is_none() && catchups.get(1).is_some());
     }
 }

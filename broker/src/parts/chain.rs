@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use oyez_protocol::{LogId, Offset, Position};
+use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
 pub use crate::parts::sending::PARTS_MAX;
@@ -30,21 +30,12 @@ pub struct Chain {
     places: Vec<Place>,
     /// The bytes to send, in order; each part lies in one block.
     pub parts: Vec<Bytes>,
-    /// Those parts that come from a map.
-    mapped: Vec<MappedPart>,
+    /// Some of the bytes come from a map, and may turn out to be missing.
+    has_mapped: bool,
     /// Bytes of all parts.
     pub bytes: usize,
     /// Messages in the chain.
     pub messages: u64,
-}
-
-/// A part whose bytes may turn out to be missing.
-#[derive(Clone, Copy, Debug)]
-struct MappedPart {
-    /// Where it begins in the chain.
-    at: usize,
-    position: Position,
-    size: usize,
 }
 
 /// What the kernel copies at once is less. Where it meets a page that is missing, it has taken none of that piece.
@@ -67,7 +58,7 @@ impl Chain {
     pub fn clear(&mut self) {
         self.places.clear();
         self.parts.clear();
-        self.mapped.clear();
+        self.has_mapped = false;
         self.bytes = 0;
         self.messages = 0;
     }
@@ -143,13 +134,7 @@ impl Chain {
             }
             let broken = match read {
                 Ok(Read::Ready(bytes)) => {
-                    if reader.is_mapped(first.position) {
-                        self.mapped.push(MappedPart {
-                            at: self.bytes,
-                            position: first.position,
-                            size: bytes.len(),
-                        });
-                    }
+                    self.has_mapped |= reader.is_mapped(first.position);
                     self.bytes += bytes.len();
                     self.parts.push(bytes);
                     continue;
@@ -186,7 +171,6 @@ impl Chain {
             .count();
         self.places.truncate(records);
         self.parts.truncate(1);
-        self.mapped.truncate(1);
         self.bytes = size;
         self.messages = count_messages(&self.places);
         u32::try_from(size).ok()
@@ -218,15 +202,17 @@ impl Chain {
         }
     }
 
-    /// Whether what comes after the first `sent` bytes is missing.
+    /// Whether what comes after the first `sent` bytes is missing. Whole records are looked at: where one of the block is
+    /// damaged, nothing else tells those that are sound.
     fn lacks_bytes(&self, reader: &mut LogReader, sent: usize) -> bool {
-        self.mapped.iter().any(|part| {
-            let from = sent.max(part.at);
-            let to = (sent + COPIED_AT_ONCE).min(part.at + part.size);
-            let position = part.position.plus((from - part.at) as u64);
-            let size = to.saturating_sub(from);
-            size > 0 && lacks_bytes(reader, position, size)
-        })
+        let mut next = 0;
+        self.has_mapped
+            && self.places.iter().any(|place| {
+                let (from, size) = (next, place.size as usize);
+                next += size;
+                let is_concerned = next > sent && from < sent + COPIED_AT_ONCE;
+                is_concerned && lacks_bytes(reader, place.position, size)
+            })
     }
 
     /// What is out when the socket took `sent` bytes.
@@ -266,3 +252,6 @@ fn count_messages(places: &[Place]) -> u64 {
     let messages = |place: &Place| place.next.get() - place.first.get();
     places.iter().map(messages).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,4 +55,10 @@ mod tests {
         assert_eq!(Due::after(1_000, Some(10)).wait(1_000), ten_ms);
         assert_eq!(Due::after(1_000, None), Due::Idle);
     }
+    #[test]
+    fn what_is_left_is_due_at_once() {
+        assert_eq!([true, false].map(Due::now_if), [Due::Now, Due::Idle]);
+        assert_eq!(Due::default(), Due::Idle);
+        assert_eq!(Due::after(1_000, Some(0)), Due::At(1_000));
+    }
 }

@@ -165,3 +165,143 @@ impl Topic {
         Some(self.window.range(start..).copied())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::subscription::Delivery;
+
+    /// Record number `number`, which has one message of that offset.
+    fn place(number: u64) -> Place {
+        Place {
+            first: Offset::new(number),
+            next: Offset::new(number + 1),
+            position: Position::new(number * 100),
+            size: 100,
+        }
+    }
+
+    fn topic_with(records: u64, records_max: usize) -> Topic {
+        let mut topic = Topic::new("t".into(), LogId::new(3), 1);
+        for number in 0..records {
+            topic.push(place(number), records_max);
+        }
+        topic
+    }
+
+    fn window(topic: &Topic, cursor: u64) -> Option<Vec<u64>> {
+        let places = topic.window_from(Offset::new(cursor))?;
+        Some(places.map(|place| place.first.get()).collect())
+    }
+
+    #[test]
+    fn a_window_remembers_so_many_records_and_no_more() {
+        let mut topic = topic_with(3, 3);
+        assert_eq!(topic.window_len(), 3);
+        assert_eq!(topic.push(place(3), 3), 0);
+        assert_eq!(topic.push(place(4), 4), 1);
+        assert_eq!(topic.push(place(5), 2), -2);
+        assert_eq!(window(&topic, 4), Some(vec![4, 5]));
+        assert_eq!(topic.end, Some(Offset::new(6)));
+    }
+
+    #[test]
+    fn a_window_serves_cursors_that_it_reaches_back_to() {
+        assert_eq!(window(&topic_with(0, 9), 0), None);
+        let mut topic = topic_with(5, 3);
+        assert_eq!(window(&topic, 1), None);
+        assert_eq!(window(&topic, 2), Some(vec![2, 3, 4]));
+        assert_eq!(window(&topic, 4), Some(vec![4]));
+        assert_eq!(window(&topic, 5), Some(vec![]));
+        let many = Place {
+            next: Offset::new(15),
+            ..place(5)
+        };
+        topic.push(many, 3);
+        assert_eq!(window(&topic, 14), Some(vec![5]), "inside a record");
+    }
+
+    #[test]
+    fn what_everybody_has_leaves_the_window() {
+        let mut topic = topic_with(5, 9);
+        assert_eq!(topic.trim(Some(Offset::new(2))), 2);
+        assert_eq!(window(&topic, 2), Some(vec![2, 3, 4]));
+        assert_eq!(topic.trim(Some(Offset::new(2))), 0);
+        assert_eq!(topic.trim(None), 3, "nobody needs it");
+        assert_eq!(topic.window_len(), 0);
+    }
+
+    #[test]
+    fn an_empty_window_keeps_little_memory() {
+        let mut topic = topic_with(1_000, 2_000);
+        assert_eq!(topic.trim(Some(Offset::new(999))), 999);
+        assert!(topic.window.capacity() >= 1_000, "it is not empty");
+        topic.trim(None);
+        assert!(topic.window.capacity() < 500);
+        let mut topic = topic_with(4, 2_000);
+        let before = topic.window.capacity();
+        topic.trim(None);
+        assert_eq!(topic.window.capacity(), before);
+    }
+
+    #[test]
+    fn a_cursor_below_the_end_is_behind() {
+        assert!(
+            !topic_with(0, 9).is_behind(Offset::new(0)),
+            "nothing is known"
+        );
+        let topic = topic_with(2, 9);
+        let behind = [0, 1, 2, 3].map(|cursor| topic.is_behind(Offset::new(cursor)));
+        assert_eq!(behind, [true, true, false, false]);
+    }
+
+    #[test]
+    fn bounds_hold_for_as_long_as_the_log_begins_where_it_did() {
+        let mut topic = topic_with(0, 9);
+        let (start, later) = (Position::new(8), Position::new(9));
+        assert_eq!(topic.bounds(start), None);
+        let begin = Begin {
+            earliest: Offset::new(1),
+            log_start: start,
+        };
+        topic.learn(begin, Offset::new(4));
+        assert_eq!(topic.bounds(start), Some((Offset::new(1), Offset::new(4))));
+        assert_eq!(topic.bounds(later), None);
+        topic.push(place(6), 9);
+        topic.learn(begin, Offset::new(5));
+        assert_eq!(
+            topic.end,
+            Some(Offset::new(7)),
+            "what was walked since is newer"
+        );
+    }
+
+    #[test]
+    fn a_walk_visits_everybody_once_after_news_and_again_when_it_was_asked_to() {
+        let mut topic = topic_with(0, 9);
+        for session in 0..3 {
+            topic
+                .subscriptions
+                .push(Subscription::new(session, Delivery::Live));
+        }
+        topic.push(place(0), 9);
+        assert_eq!(topic.walk.left, 3);
+        topic.pass(Offset::new(5));
+        topic.pass(Offset::new(3));
+        topic.pass(Offset::new(4));
+        assert_eq!((topic.walk.left, topic.walk.slot), (0, 3));
+        assert_eq!(topic.walk.lowest, Some(Offset::new(3)));
+        assert!(!topic.walk_again());
+        assert_eq!(
+            (topic.walk.left, topic.walk.lowest),
+            (0, Some(Offset::new(3)))
+        );
+        topic.walk.again = true;
+        assert!(topic.walk_again());
+        assert_eq!((topic.walk.left, topic.walk.lowest), (3, None));
+        assert!(!topic.walk_again(), "once");
+        topic.skip();
+        assert_eq!((topic.walk.left, topic.walk.slot), (2, 4));
+        assert_eq!(topic.walk.lowest, None);
+    }
+}

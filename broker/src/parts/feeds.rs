@@ -269,3 +269,216 @@ impl Feeds {
         self.window_places -= topic.trim(lowest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oyez_protocol::Position;
+
+    const LOG: LogId = LogId::new(2);
+
+    fn place(number: u64) -> Place {
+        Place {
+            first: Offset::new(number),
+            next: Offset::new(number + 1),
+            position: Position::new(number * 100),
+            size: 100,
+        }
+    }
+
+    /// A topic with so many live subscriptions.
+    fn topic(feeds: &mut Feeds, name: &str, subscriptions: u32) -> u32 {
+        let number = feeds.find_or_insert(name, LOG);
+        for session in 0..subscriptions {
+            assert_eq!(feeds.join(number, session, Delivery::Live), session);
+        }
+        number
+    }
+
+    /// A record has become visible.
+    fn news(feeds: &mut Feeds, number: u32, record: u64) {
+        feeds.push(number, place(record));
+        feeds.queue(number);
+    }
+
+    #[test]
+    fn topics_are_found_by_their_names_until_nobody_subscribes_to_them() {
+        let mut feeds = Feeds::default();
+        let names: Vec<String> = (0..1_000).map(|number| format!("t/{number}")).collect();
+        let insert = |name: &String| topic(&mut feeds, name, 1);
+        let numbers: Vec<u32> = names.iter().map(insert).collect();
+        for (name, number) in names.iter().zip(&numbers) {
+            assert_eq!(feeds.find(name), Some(*number));
+            assert_eq!(feeds.find_or_insert(name, LOG), *number);
+            assert!(*number < feeds.numbers_end());
+            let found = feeds.get(*number).map(|topic| (&*topic.name, topic.log));
+            assert_eq!(found, Some((&**name, LOG)));
+        }
+        for (name, number) in names.iter().zip(&numbers).step_by(2) {
+            feeds.forget_if_unused(*number);
+            assert_eq!(feeds.find(name), Some(*number), "somebody subscribes to it");
+            feeds.leave(SubscriptionRef {
+                topic: *number,
+                slot: 0,
+            });
+            feeds.forget_if_unused(*number);
+            assert_eq!(feeds.find(name), None);
+        }
+        for (name, number) in names.iter().zip(&numbers).skip(1).step_by(2) {
+            assert_eq!(feeds.find(name), Some(*number));
+        }
+        assert!(
+            (0..TABLES)
+                .filter(|table| !feeds.numbers[*table].is_empty())
+                .count()
+                > 100
+        );
+    }
+
+    #[test]
+    fn the_last_subscription_of_a_list_takes_the_slot_of_one_that_leaves() {
+        let mut feeds = Feeds::default();
+        let number = topic(&mut feeds, "t", 3);
+        let slot = |slot| SubscriptionRef {
+            topic: number,
+            slot,
+        };
+        feeds.set_delivery(slot(0), Delivery::CatchingUp(7));
+        let removed = feeds.leave(slot(0));
+        assert_eq!(
+            (removed.log, removed.moved, removed.is_walked),
+            (LOG, Some(2), false)
+        );
+        assert_eq!(removed.delivery, Delivery::CatchingUp(7));
+        let sessions = [0, 1].map(|at| feeds.subscription(slot(at)).session);
+        assert_eq!(sessions, [2, 1]);
+        feeds.queue(number);
+        let removed = feeds.leave(slot(1));
+        assert_eq!((removed.moved, removed.is_walked), (None, true));
+        assert_eq!(feeds.subscribed(number).subscriptions.len(), 1);
+    }
+
+    #[test]
+    fn a_walk_goes_on_with_somebody_who_is_there() {
+        let mut feeds = Feeds::default();
+        let number = topic(&mut feeds, "t", 3);
+        let walk = |feeds: &mut Feeds| {
+            feeds
+                .get(number)
+                .map(|topic| (topic.walk.slot, topic.walk.left))
+        };
+        assert_eq!(
+            walk(&mut feeds),
+            Some((0, 0)),
+            "who joins is on no walk's way"
+        );
+        news(&mut feeds, number, 0);
+        feeds.join(number, 9, Delivery::Live);
+        assert_eq!(walk(&mut feeds), Some((0, 4)));
+        let slots = |slot: usize| move |topic: &mut Topic| topic.walk.slot = slot;
+        slots(2)(feeds.subscribed_mut(number));
+        feeds.leave(SubscriptionRef {
+            topic: number,
+            slot: 0,
+        });
+        assert_eq!(walk(&mut feeds), Some((2, 4)));
+        feeds.leave(SubscriptionRef {
+            topic: number,
+            slot: 0,
+        });
+        assert_eq!(
+            walk(&mut feeds),
+            Some((0, 4)),
+            "the list has become shorter than that"
+        );
+    }
+
+    #[test]
+    fn topics_with_news_are_listed_once_by_how_many_subscribe_to_them() {
+        let mut feeds = Feeds::default();
+        assert!(!feeds.have_news());
+        let few = topic(&mut feeds, "few", 16);
+        let many = topic(&mut feeds, "many", 17);
+        for record in 0..2 {
+            news(&mut feeds, few, record);
+            news(&mut feeds, many, record);
+        }
+        feeds.queue(99);
+        let counts =
+            [Audience::Few, Audience::Many].map(|audience| feeds.count_with_news(audience));
+        assert_eq!(counts, [1, 1]);
+        assert_eq!(feeds.next_with_news(Audience::Few), Some(few));
+        assert!(feeds.have_news(), "those of many");
+        assert_eq!(feeds.next_with_news(Audience::Many), Some(many));
+        assert!(!feeds.have_news());
+        feeds.walk_later(Audience::Many, many);
+        news(&mut feeds, many, 2);
+        assert_eq!(
+            feeds.count_with_news(Audience::Many),
+            1,
+            "its walk is under way"
+        );
+        assert_eq!(feeds.next_with_news(Audience::Many), Some(many));
+        feeds.end_walk(many);
+        news(&mut feeds, many, 3);
+        assert_eq!(feeds.count_with_news(Audience::Many), 1);
+    }
+
+    #[test]
+    fn a_number_that_another_topic_has_now_is_no_news_of_it() {
+        let mut feeds = Feeds::default();
+        let number = topic(&mut feeds, "t", 1);
+        news(&mut feeds, number, 0);
+        feeds.leave(SubscriptionRef {
+            topic: number,
+            slot: 0,
+        });
+        feeds.forget_if_unused(number);
+        assert_eq!(topic(&mut feeds, "other", 1), number);
+        assert_eq!(feeds.next_with_news(Audience::Few), None);
+        assert!(!feeds.have_news());
+    }
+
+    #[test]
+    fn what_windows_remember_together_is_counted_and_bounded() {
+        let mut feeds = Feeds::default();
+        let number = topic(&mut feeds, "t", 1);
+        for record in 0..20 {
+            news(&mut feeds, number, record);
+        }
+        assert_eq!(feeds.window_places, 20);
+        let pass = |topic: &mut Topic| topic.pass(Offset::new(15));
+        pass(feeds.subscribed_mut(number));
+        feeds.end_walk(number);
+        assert_eq!(feeds.window_places, 5);
+        feeds.window_places = WINDOW_PLACES_BUDGET;
+        for record in 20..40 {
+            feeds.push(number, place(record));
+        }
+        let window_len = |feeds: &Feeds| feeds.get(number).map(Topic::window_len);
+        assert_eq!(window_len(&feeds), Some(WINDOW_RECORDS_TIGHT));
+        assert_eq!(
+            feeds.window_places,
+            WINDOW_PLACES_BUDGET - 5 + WINDOW_RECORDS_TIGHT
+        );
+        feeds.window_places = WINDOW_RECORDS_TIGHT;
+        for record in 40..3_000 {
+            feeds.push(number, place(record));
+        }
+        assert_eq!(window_len(&feeds), Some(WINDOW_RECORDS_MAX));
+        feeds.leave(SubscriptionRef {
+            topic: number,
+            slot: 0,
+        });
+        feeds.forget_if_unused(number);
+        assert_eq!(feeds.window_places, 0);
+    }
+
+    #[test]
+    fn requests_are_numbered_within_what_a_delivery_holds() {
+        let mut feeds = Feeds::default();
+        assert_eq!([feeds.nonce(), feeds.nonce()], [1, 2]);
+        feeds.last_nonce = NUMBER_MAX;
+        assert_eq!([feeds.nonce(), feeds.nonce()], [0, 1]);
+    }
+}

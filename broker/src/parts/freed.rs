@@ -18,3 +18,18 @@ impl Freed {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_freed_is_told_once() {
+        let mut freed = Freed::default();
+        assert!(!freed.is_noted() && !freed.take());
+        freed.note(true);
+        freed.note(false);
+        assert!(freed.is_noted() && freed.take());
+        assert!(!freed.is_noted() && !freed.take());
+    }
+}

@@ -399,6 +399,8 @@ impl Logs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rig::Rig;
+    use oyez_protocol::command::Start;
 
     /// Each reading is a microsecond later than the one before.
     struct Ticking(u64);
@@ -432,5 +434,125 @@ mod tests {
         assert_eq!(time.clock.elapsed_us(), 21, "two readings for each sample");
         assert_eq!(time.timed(|| 7), 7);
         assert_eq!(time.turn_us, 10 * APPENDS_PER_SAMPLE + 1);
+    }
+    #[test]
+    fn a_log_is_followed_from_where_somebody_begins_to_care_for_it() {
+        let mut rig = Rig::new();
+        rig.publish("t", 10, 2);
+        let log = rig.parts().here.shared.log_of("t");
+        let logs = &mut rig.parts().logs;
+        assert!(logs.walked(log) < logs.visible(log) && !logs.has_news(log));
+        assert!(!logs.known(log).is_walked);
+        logs.join(log);
+        assert_eq!(logs.walked(log), logs.visible(log));
+        assert!(logs.known(log).is_walked);
+        let publisher = rig.join();
+        publisher.publish("t", 10);
+        publisher.publish("t", 10);
+        rig.begin_turn();
+        rig.parts().read();
+        rig.parts().pump().expect("the store works");
+        let logs = &mut rig.parts().logs;
+        let (before, after) = (logs.walked(log), logs.visible(log));
+        logs.join(log);
+        assert_eq!(
+            logs.walked(log),
+            before,
+            "somebody cares for what is between"
+        );
+        assert!(logs.has_news(log) && logs.have_news());
+        let mut found = Vec::new();
+        logs.follow(log, 1, |place, name| {
+            found.push((name.to_owned(), place.first.get()));
+        });
+        assert!(logs.has_news(log));
+        logs.follow(log, 9, |place, name| {
+            found.push((name.to_owned(), place.first.get()));
+        });
+        assert_eq!(found, [("t".to_owned(), 2), ("t".to_owned(), 3)]);
+        assert!(!logs.has_news(log) && logs.walked(log) == after);
+        logs.leave(log);
+        logs.leave(log);
+        rig.publish("t", 10, 1);
+        assert!(!rig.parts().logs.have_news(), "nobody is left");
+    }
+
+    #[test]
+    fn what_is_known_of_logs_is_told() {
+        let mut rig = Rig::new();
+        rig.publish("t", 10, 1);
+        let shared = rig.parts().here.shared.clone();
+        let (memory, synced) = (shared.log_of("t"), shared.log_of("synced/t"));
+        let logs = &mut rig.parts().logs;
+        assert!(!logs.is_on_disk(memory) && logs.is_on_disk(synced));
+        assert_eq!(logs.count(), shared.dir.logs().count());
+        let known = logs.known(memory);
+        assert_eq!(
+            (known.epoch, known.start),
+            (logs.reader(memory).epoch(), logs.start(memory))
+        );
+        assert!(logs.note_ahead(memory) && !logs.note_ahead(memory));
+        assert!(logs.note_ahead(synced));
+        assert_eq!(logs.topic_counts(), logs.topic_counts());
+        assert_eq!(logs.failing(), 0);
+        assert_eq!(logs.stats().topics, 1);
+    }
+
+    #[test]
+    fn a_page_of_topics_comes_once_they_are_in_order() {
+        let mut rig = Rig::new();
+        for topic in ["b", "a"] {
+            rig.publish(topic, 10, 1);
+        }
+        let logs = &mut rig.parts().logs;
+        let counted = logs.topic_counts();
+        assert!(logs.topic_page(&counted, None, 9, &mut 1).is_none());
+        let page = logs
+            .topic_page(&counted, None, 1, &mut 9)
+            .expect("they are in order");
+        assert_eq!((page.topics.len(), page.more), (1, true));
+        assert_eq!(page.topics[0].name, "a");
+        let page = logs
+            .topic_page(&counted, Some("a"), 9, &mut 9)
+            .expect("they are in order");
+        assert_eq!((&*page.topics[0].name, page.more), ("b", false));
+    }
+
+    #[test]
+    fn the_time_of_the_store_is_told_once_for_each_turn() {
+        let mut rig = Rig::new();
+        let logs = &mut rig.parts().logs;
+        logs.time.clock = Box::new(Ticking(0));
+        assert_eq!(logs.finish_turn().expect("the disk works"), 1);
+        logs.time.turn_us = 7;
+        assert_eq!(logs.finish_turn().expect("the disk works"), 8);
+        assert_eq!(logs.finish_turn().expect("the disk works"), 1);
+    }
+
+    #[test]
+    fn files_are_closed_once_none_was_needed_for_a_while() {
+        let mut rig = Rig::new();
+        rig.publish("synced/t", 250 << 10, 18);
+        rig.pass(20_000);
+        rig.settle();
+        for (path, _) in rig.disk.files() {
+            let content = rig.disk.content(&path).expect("it is there");
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(&path, content).expect("room for a file");
+        }
+        assert_eq!(rig.parts().logs.files_due(), Due::Idle);
+        let client = rig.join();
+        client.peer.set_room(64 << 20);
+        client.subscribe("synced/t", Start::Earliest);
+        rig.settle();
+        assert!(rig.net.calls().files > 0);
+        let used_ms = rig.now_ms();
+        let logs = &mut rig.parts().logs;
+        assert_eq!(logs.files_due(), Due::At(used_ms + FILES_IDLE_MS + 1));
+        logs.close_idle_files(used_ms + FILES_IDLE_MS);
+        assert!(!logs.files.is_empty());
+        logs.close_idle_files(used_ms + FILES_IDLE_MS + 1);
+        assert!(logs.files.is_empty());
+        assert_eq!(logs.files_due(), Due::Idle);
     }
 }

@@ -160,6 +160,8 @@ pub(crate) fn lacks_bytes(reader: &mut LogReader, position: Position, size: usiz
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::io::Write;
+    use std::os::fd::AsFd;
 
     use super::*;
     use crate::net::Arrival;
@@ -221,5 +223,76 @@ mod tests {
             assert_eq!(size, whole.len() - sent);
             assert_eq!(peer.read(), whole.as_bytes()[sent..]);
         }
+    }
+    /// A session that is blocked, for whose socket nothing is sent.
+    fn session() -> Session {
+        let mut net = MemoryNet::new();
+        net.connect();
+        let Some(Arrival::Connection(socket)) = net.accept() else {
+            panic!("somebody has connected");
+        };
+        let mut session = Session::new(socket, 0, 0);
+        session.blocked = true;
+        session
+    }
+
+    #[test]
+    fn only_a_full_socket_blocks_its_session() {
+        let stops = [
+            ((5, Stop::Whole), Sent::Bytes(5), false),
+            ((5, Stop::Full), Sent::Bytes(5), true),
+            ((0, Stop::Full), Sent::Bytes(0), true),
+            ((5, Stop::Spent), Sent::Bytes(5), false),
+            ((5, Stop::Unreadable), Sent::Bytes(5), false),
+            ((0, Stop::Unreadable), Sent::Unreadable, false),
+            ((5, Stop::Gone), Sent::Gone, false),
+        ];
+        let mut session = session();
+        for (out, sent, blocked) in stops {
+            assert_eq!(taken(&mut session, out), sent);
+            assert_eq!(session.blocked, blocked, "{out:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_a_file_goes_on_where_the_socket_has_stopped() {
+        let content: Vec<u8> = (0..200).collect();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&content).expect("room for it");
+        let mut net = MemoryNet::new();
+        let peer = net.connect();
+        let Some(Arrival::Connection(socket)) = net.accept() else {
+            panic!("somebody has connected");
+        };
+        peer.dribble(30);
+        let sent = send_range(&mut net, socket, (file.as_fd(), 20), 100);
+        assert_eq!(sent, (100, Stop::Whole));
+        assert_eq!(peer.read(), content[20..120]);
+        let sent = send_range(&mut net, socket, (file.as_fd(), 150), 100);
+        assert_eq!(sent, (50, Stop::Unreadable), "the file ends there");
+    }
+
+    #[test]
+    fn the_first_answer_of_a_batch_counts_as_a_call() {
+        let mut net = MemoryNet::new();
+        let peer = net.connect();
+        let Some(Arrival::Connection(socket)) = net.accept() else {
+            panic!("somebody has connected");
+        };
+        let mut session = Session::new(socket, 0, 0);
+        let parts = [IoSlice::new(b"some"), IoSlice::new(b"parts")];
+        let first = |size| Ok(size);
+        assert_eq!(
+            send_rest(&mut net, &mut session, (&parts, 9), first(3)),
+            Sent::Bytes(9)
+        );
+        assert_eq!(peer.read(), b"eparts");
+        let refused = Err(io::Error::from_raw_os_error(libc::EPIPE));
+        assert_eq!(
+            send_rest(&mut net, &mut session, (&parts, 9), refused),
+            Sent::Gone
+        );
+        assert_eq!(send(&mut net, &mut session, &parts, 9), Sent::Bytes(9));
+        assert_eq!(peer.read(), b"someparts");
     }
 }

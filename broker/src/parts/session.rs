@@ -8,6 +8,8 @@ use oyez_protocol::{LogId, Position};
 use crate::clock::TICK_MS;
 use crate::net::{Backlog, Socket};
 use crate::parts::lane::Lane;
+#[cfg(test)]
+use crate::parts::subscription::SubscriptionRef;
 use crate::parts::subscription::{Subscription, Subscriptions};
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
@@ -523,5 +525,44 @@ impl Session {
             ago_ms: (self.taken.wrapping_sub(before) > asked).then_some(backlog.answered_ms),
             has_more: backlog.bytes > 0,
         }
+    }
+}
+
+/// What tests bring about that takes many steps otherwise.
+#[cfg(test)]
+impl Session {
+    pub(crate) fn set_stage(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub(crate) fn put_outgoing(&mut self, bytes: Vec<u8>) {
+        self.outgoing = Some(Box::new(Outgoing {
+            bytes,
+            ..Outgoing::default()
+        }));
+    }
+
+    pub(crate) fn outgoing(&self) -> Option<&Outgoing> {
+        self.outgoing.as_deref()
+    }
+
+    pub(crate) fn put_subscription(&mut self, place: SubscriptionRef) {
+        self.subscriptions.insert(place);
+    }
+
+    pub(crate) fn forget_subscriptions(&mut self) {
+        self.subscriptions = Subscriptions::None;
+    }
+
+    pub(crate) fn is_warming(&self) -> bool {
+        self.warming
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
     }
 }

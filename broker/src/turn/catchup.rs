@@ -344,3 +344,6 @@ fn resolve_here(logs: &mut Logs, mut ask: Resolve) -> ResolveAnswer {
         head: located.head,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,3 +105,168 @@ fn leave_to_catchup(out: &mut WayOut<'_>, number: u32) {
     let id = out.sessions.id_at(key);
     out.sessions.queue_send(id);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::{Client, Rig};
+    use oyez_protocol::command::Start;
+
+    /// One client with so many topics, in the order of their names.
+    fn subscriber_of_topics(rig: &mut Rig, count: usize) -> (Client, Vec<String>) {
+        let client = rig.join();
+        let topics: Vec<String> = (0..count).map(|topic| format!("few/{topic:03}")).collect();
+        for topic in &topics {
+            client.subscribe(topic, Start::Latest);
+        }
+        rig.settle();
+        assert_eq!(client.hear().len(), count);
+        (client, topics)
+    }
+
+    #[test]
+    fn only_logs_that_somebody_cares_for_are_followed() {
+        let mut rig = Rig::new();
+        let (publisher, _subscriber) = (rig.join(), rig.subscriber("synced/a"));
+        let logs = ["a", "synced/a"].map(|topic| rig.parts().here.shared.log_of(topic));
+        let begun = logs.map(|log| rig.parts().logs.walked(log));
+        publisher.publish("a", 10);
+        publisher.publish("synced/a", 10);
+        for _ in 0..4 {
+            rig.follow();
+            rig.parts().submit().expect("the disk works");
+        }
+        let parts = rig.parts();
+        assert_eq!(parts.logs.walked(logs[0]), begun[0]);
+        assert!(parts.logs.walked(logs[1]) > begun[1]);
+        assert!(!parts.logs.have_news());
+        assert_eq!(parts.feeds.count_with_news(Audience::Few), 1);
+    }
+
+    #[test]
+    fn topics_of_few_go_before_those_of_many_and_leave_them_half_of_the_turn() {
+        let mut rig = Rig::new();
+        let crowd = rig.subscribers("many", 17);
+        let (few, topics) = subscriber_of_topics(&mut rig, 150);
+        let publisher = rig.join();
+        publisher.publish("many", 10);
+        for topic in &topics {
+            publisher.publish(topic, 10);
+        }
+        rig.follow();
+        rig.parts().walk();
+        let mut heard = few.hear();
+        let first = heard.len();
+        // A send, its topic and its visit are 56 steps, of 6,400.
+        assert_eq!(first, 115);
+        assert!(crowd.iter().all(|client| client.hear() == ["many 0"]));
+        assert!(rig.parts().feeds.have_news());
+        rig.parts().walk();
+        heard.extend(few.hear());
+        let expected: Vec<String> = topics.iter().map(|topic| format!("{topic} 0")).collect();
+        assert_eq!(heard, expected, "those that came first are walked first");
+        assert!(!rig.parts().feeds.have_news());
+    }
+
+    #[test]
+    fn a_topic_of_many_is_walked_until_the_turn_is_used_up() {
+        let mut rig = Rig::new();
+        let crowd = rig.subscribers("many", 300);
+        let publisher = rig.join();
+        publisher.publish("many", 10);
+        rig.follow();
+        rig.parts().walk();
+        let reached = || {
+            let heard = crowd.iter().map(|client| client.hear().len());
+            heard.sum::<usize>()
+        };
+        let first = reached();
+        assert!((250..=256).contains(&first), "{first} sends in a turn");
+        assert_eq!(rig.parts().feeds.count_with_news(Audience::Many), 1);
+        rig.parts().walk();
+        assert_eq!(first + reached(), 300);
+        assert!(!rig.parts().feeds.have_news());
+    }
+
+    #[test]
+    fn passing_those_who_take_nothing_is_bounded_too() {
+        let mut rig = Rig::new();
+        let crowd = rig.subscribers("many", 30);
+        let publisher = rig.join();
+        for client in &crowd {
+            rig.session(client).set_blocked(true);
+        }
+        publisher.publish("many", 10);
+        rig.follow();
+        let number = rig.parts().feeds.find("many").expect("a topic");
+        let (mut out, ..) = rig.parts().way_out();
+        let mut budget = Budget::default();
+        assert_eq!(next_to_serve(&mut out, number, &mut budget), None);
+        let topic = out.feeds.get(number).expect("a topic");
+        assert_eq!(topic.walk.left, 30, "nothing was left for a visit");
+        let mut budget = Budget::WALKS;
+        assert_eq!(next_to_serve(&mut out, number, &mut budget), None);
+        assert_eq!(out.feeds.get(number).map(|topic| topic.walk.left), Some(0));
+        let mut spent = Budget::WALKS;
+        spent.spend(30, 0);
+        assert_eq!(budget, spent, "a step each");
+    }
+
+    #[test]
+    fn who_is_behind_the_window_is_left_to_the_log_and_holds_nobody_up() {
+        let mut rig = Rig::new();
+        let keeper = rig.subscriber("t");
+        rig.publish("t", 10, 3);
+        assert_eq!(keeper.hear().len(), 3);
+        let laggard = rig.join();
+        laggard.subscribe("t", Start::Earliest);
+        let publisher = rig.join();
+        let next = rig.subscriber("t");
+        // Back to the beginning, of which the window has nothing any more.
+        let place = rig.place(&laggard, "t");
+        let subscription = rig.parts().feeds.subscription_mut(place);
+        subscription.cursor = Offset::new(0);
+        publisher.publish("t", 10);
+        rig.follow();
+        rig.take_to_send();
+        rig.parts().walk();
+        assert_eq!(rig.take_to_send(), [laggard.id]);
+        assert_eq!(rig.cursor(&laggard, "t"), 0);
+        assert_eq!(
+            (keeper.hear(), next.hear()),
+            (vec!["t 3".to_owned()], vec!["t 3".to_owned()])
+        );
+        assert!(!rig.parts().feeds.have_news());
+    }
+
+    #[test]
+    fn a_subscription_that_has_not_begun_is_passed_by() {
+        let mut rig = Rig::new();
+        let (waiting, live) = (rig.subscriber("t"), rig.subscriber("t"));
+        let publisher = rig.join();
+        let place = rig.place(&waiting, "t");
+        let pending = crate::parts::subscription::Delivery::Pending(1);
+        rig.parts().feeds.set_delivery(place, pending);
+        publisher.publish("t", 10);
+        rig.follow();
+        rig.parts().walk();
+        assert_eq!((waiting.hear().len(), live.hear().len()), (0, 1));
+        assert!(!rig.parts().feeds.have_news());
+    }
+
+    #[test]
+    fn news_of_a_topic_that_nobody_subscribes_to_any_more_are_forgotten() {
+        let mut rig = Rig::new();
+        let (subscriber, publisher) = (rig.subscriber("t"), rig.join());
+        let other = rig.subscriber("other");
+        publisher.publish("t", 10);
+        publisher.publish("other", 10);
+        rig.follow();
+        let place = rig.place(&subscriber, "t");
+        let mut endings = rig.parts().endings();
+        endings.members.leave(subscriber.id, place);
+        rig.parts().walk();
+        assert_eq!((subscriber.hear().len(), other.hear().len()), (0, 1));
+        assert!(!rig.parts().feeds.have_news());
+    }
+}

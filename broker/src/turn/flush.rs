@@ -212,3 +212,6 @@ impl Flushing<'_> {
         Progress::Done
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,3 +310,6 @@ pub(crate) fn build_from_window(
         Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
