@@ -37,6 +37,8 @@ use crate::sys::waker::Waker;
 /// When a rig begins.
 const BEGIN_MS: u64 = 1_000_000;
 const SEGMENT_BYTES: u64 = 4 << 20;
+/// Topics that a log may have: several pages of a list of them.
+pub(crate) const TOPICS_MAX: usize = 2_000;
 /// Turns in a row without anything to do. What a disk has finished is seen in the turn after that.
 const IDLE_TURNS: usize = 4;
 /// Turns after which nothing of a few clients is left to be done.
@@ -227,6 +229,19 @@ impl Rig {
         publisher.peer.shutdown();
         self.settle();
     }
+
+    /// Topics whose logs belong to shard `owner`. Their names begin with `prefix`.
+    pub(crate) fn topics_of(&self, owner: usize, prefix: &str) -> impl Iterator<Item = String> {
+        let (shared, prefix) = (self.shard.parts.here.shared.clone(), prefix.to_owned());
+        let names = (0..).map(move |number| format!("{prefix}{number}"));
+        names.filter(move |name| shared.owner(shared.log_of(name)) == owner)
+    }
+
+    /// The first of [`Self::topics_of`].
+    pub(crate) fn topic_of(&self, owner: usize, prefix: &str) -> String {
+        let first = self.topics_of(owner, prefix).next();
+        first.expect("names without end")
+    }
 }
 
 /// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
@@ -249,6 +264,7 @@ fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store 
     let own: Vec<LogId> = logs.filter(|log| shared.owner(*log) == id).collect();
     let options = LogOptions {
         segment_bytes: SEGMENT_BYTES,
+        topics_max: TOPICS_MAX,
         limits: shared.config.limits(),
         ..LogOptions::default()
     };

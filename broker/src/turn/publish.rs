@@ -272,3 +272,6 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
     }
     publishes.keep_told(acks, entries);
 }
+
+#[cfg(test)]
+mod tests;
