@@ -53,23 +53,29 @@ fn told_once(rig: &mut Rig, client: &Client) -> Told {
 }
 
 /// Puts so many records of a topic into an own log, which shows them at once.
-fn append(rig: &mut Rig, topic: &str, count: usize) {
+fn append(rig: &mut Rig, topic: &str, size: usize, count: usize) {
     let publisher = rig.join();
-    let bytes = record(topic, 1);
+    let bytes = record(topic, size);
     for _ in 0..count {
         let record = Record::trusted(&bytes).expect("a record");
-        let taken = rig.parts().publishing().publish(publisher.id, record);
-        assert_eq!(taken, Taken::Done);
+        while rig.parts().publishing().publish(publisher.id, record) != Taken::Done {
+            rig.settle();
+        }
+    }
+}
+
+/// Settings with a window that no test fills.
+fn wide() -> Config {
+    Config {
+        inflight_records_max: u32::MAX,
+        inflight_bytes_max: u32::MAX,
+        ..settings()
     }
 }
 
 /// Two shards, and a topic of the second that has three messages.
 fn two() -> (Rig, Rig, String) {
-    let config = Config {
-        inflight_records_max: 100_000,
-        ..settings()
-    };
-    let [first, mut second] = Rig::shards(config);
+    let [first, mut second] = Rig::shards(wide());
     let topic = first.topic_of(1, "a/");
     second.publish(&topic, 10, 3);
     (first, second, topic)
@@ -173,7 +179,7 @@ fn what_is_visible_and_not_followed_yet_comes_before_a_subscription_that_wants_t
     let (early, client) = (first.join(), first.join());
     subscribe(&mut first, &early, &topic, Start::Latest);
     settle(&mut [&mut first, &mut second]);
-    append(&mut second, &topic, 2);
+    append(&mut second, &topic, 1, 2);
     subscribe(&mut first, &client, &topic, Start::Latest);
     assert_eq!(first.parts().outbox.questions(), 0);
     assert_eq!(told_once(&mut first, &client).next.get(), 5);
@@ -191,7 +197,7 @@ fn a_shard_that_is_far_behind_in_a_log_asks_its_owner() {
     let (early, client) = (first.join(), first.join());
     subscribe(&mut first, &early, &topic, Start::Latest);
     settle(&mut [&mut first, &mut second]);
-    append(&mut second, &topic, 5_000);
+    append(&mut second, &topic, 1, 5_000);
     subscribe(&mut first, &client, &topic, Start::Latest);
     assert_eq!(first.parts().outbox.questions(), 1);
     assert!(told(&mut first, &client).is_empty());
@@ -206,7 +212,7 @@ fn a_message_that_comes_while_the_owner_is_asked_is_delivered_after_the_answer()
     subscribe(&mut first, &client, &topic, Start::Latest);
     first.parts().submit().expect("a disk in memory");
     second.parts().hear();
-    append(&mut second, &topic, 1);
+    append(&mut second, &topic, 1, 1);
     // It is followed before the answer is heard, and waits for that.
     let parts = first.parts();
     take_news(&mut parts.feeds, &mut parts.logs);
@@ -279,12 +285,12 @@ fn a_subscriber_that_has_seen_more_than_there_is_gets_no_subscription() {
 
 #[test]
 fn what_retention_has_dropped_is_told_and_not_what_was_known_before() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(wide());
     rig.publish("a", 10, 3);
     let (early, client, latest) = (rig.join(), rig.join(), rig.join());
     subscribe(&mut rig, &early, "a", Start::Latest);
     // A memory log keeps 64 MiB.
-    rig.publish("a", 250_000, 320);
+    append(&mut rig, "a", 250_000, 320);
     subscribe(&mut rig, &client, "a", Start::Offset(Offset::new(1)));
     let told = told_once(&mut rig, &client);
     assert!(told.dropped && told.earliest.get() > 3, "{told:?}");
