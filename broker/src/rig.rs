@@ -13,7 +13,7 @@ use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscri
 use oyez_protocol::event::{Heartbeat, PublishedEntry};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
-use oyez_protocol::record::RecordBuilder;
+use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Frame, LogId, decode};
 use oyez_storage::{
     ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Durability, LogOptions, LogReader,
@@ -228,6 +228,15 @@ impl Rig {
         assert_eq!(publisher.hear().len(), count);
         publisher.peer.shutdown();
         self.settle();
+    }
+
+    /// Puts a record of a topic into an own log of memory, which shows it from now on. Nobody waits for its outcome.
+    pub(crate) fn append(&mut self, topic: &str, size: usize) {
+        let (bytes, wall_ms) = (record(topic, size), self.now_ms());
+        let record = Record::trusted(&bytes).expect("a record");
+        let log = self.shard.parts.here.shared.log_of(topic);
+        let appended = self.shard.parts.logs.append(log, &record, wall_ms);
+        appended.expect("there is room for it");
     }
 
     /// Topics whose logs belong to shard `owner`. Their names begin with `prefix`.
