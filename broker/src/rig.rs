@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::{Heartbeat, PublishedEntry};
+use oyez_protocol::event::{Heartbeat, Outcome, PublishedEntry, Subscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
@@ -337,6 +337,42 @@ impl Client {
     /// What it has been told since it last listened, a line each.
     pub(crate) fn hear(&self) -> Vec<String> {
         lines(&self.peer.read())
+    }
+
+    /// The correlations and outcomes among that, frame by frame.
+    pub(crate) fn hear_outcomes(&self) -> Vec<Vec<(u64, Outcome)>> {
+        let outcome = |entry: PublishedEntry| (entry.correlation, entry.outcome);
+        self.hear_frames(|frame| match frame {
+            Frame::Published(published) => Some(published.entries().map(outcome).collect()),
+            _ => None,
+        })
+    }
+
+    /// What it was told of subscriptions among that.
+    pub(crate) fn hear_subscribed(&self) -> Vec<Subscribed> {
+        self.hear_frames(|frame| match frame {
+            Frame::Subscribed(subscribed) => Some(*subscribed),
+            _ => None,
+        })
+    }
+
+    /// The answers among that, each with whether there is more to ask for.
+    pub(crate) fn hear_answers(&self) -> Vec<(String, bool)> {
+        self.hear_frames(|frame| match frame {
+            Frame::Answer(answer) => Some((answer.json.to_owned(), answer.more)),
+            _ => None,
+        })
+    }
+
+    /// What `pick` takes of the whole frames that have arrived.
+    fn hear_frames<T>(&self, pick: impl Fn(&Frame<'_>) -> Option<T>) -> Vec<T> {
+        let (bytes, mut picked) = (self.peer.read(), Vec::new());
+        let mut left = &bytes[..];
+        while let Decoded::Frame { frame, size } = decode(left, &Limits::HARD).expect("frames") {
+            picked.extend(pick(&frame));
+            left = &left[size..];
+        }
+        picked
     }
 }
 

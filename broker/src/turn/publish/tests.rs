@@ -1,7 +1,7 @@
+use oyez_protocol::Position;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
-use oyez_protocol::{Decoded, Frame, Position, decode};
 use oyez_storage::{Fault, StartAt, Step};
 
 use super::*;
@@ -65,28 +65,6 @@ fn told(rig: &mut Rig) -> Vec<(u64, Outcome)> {
     told
 }
 
-/// The correlations and outcomes that a client has heard, frame by frame.
-fn heard(client: &Client) -> Vec<Vec<(u64, Outcome)>> {
-    let (bytes, mut frames) = (client.peer.read(), Vec::new());
-    let mut left = &bytes[..];
-    while !left.is_empty() {
-        let decoded = decode(left, &Limits::HARD).expect("whole frames");
-        let Decoded::Frame { frame, size } = decoded else {
-            panic!("a part of a frame");
-        };
-        if let Frame::Published(published) = frame {
-            let entries = published.entries();
-            frames.push(
-                entries
-                    .map(|entry| (entry.correlation, entry.outcome))
-                    .collect(),
-            );
-        }
-        left = &left[size..];
-    }
-    frames
-}
-
 /// Records and bytes of a session that wait for their outcome.
 fn inflight(rig: &mut Rig, client: &Client) -> (u32, u32) {
     let session = rig.parts().sessions.get(client.id).expect("it is there");
@@ -141,7 +119,7 @@ fn a_record_counts_in_its_session_until_its_outcome_is_delivered() {
     }
     rig.pass(3);
     rig.settle();
-    assert_eq!(heard(&client), [[(7, Outcome::Ok); 2]]);
+    assert_eq!(client.hear_outcomes(), [[(7, Outcome::Ok); 2]]);
     assert_eq!(inflight(&mut rig, &client), (0, 0));
     let metrics = rig.parts().here.metrics();
     assert_eq!(
@@ -199,7 +177,10 @@ fn a_publisher_that_waits_for_an_answer_goes_on_when_it_comes() {
         .peer
         .write(&[record("a", 10, 1), record("a", 10, 2)].concat());
     rig.settle();
-    assert_eq!(heard(&client), [[(1, Outcome::Ok)], [(2, Outcome::Ok)]]);
+    assert_eq!(
+        client.hear_outcomes(),
+        [[(1, Outcome::Ok)], [(2, Outcome::Ok)]]
+    );
 }
 
 #[test]
@@ -220,9 +201,9 @@ fn each_publisher_gets_one_frame_with_its_outcomes_in_their_order() {
         publish(&mut rig, client, &record("a", 10, number));
     }
     rig.settle();
-    assert_eq!(heard(&one), [[(1, Outcome::Ok), (2, Outcome::Ok)]]);
+    assert_eq!(one.hear_outcomes(), [[(1, Outcome::Ok), (2, Outcome::Ok)]]);
     assert_eq!(
-        heard(&two),
+        two.hear_outcomes(),
         [[(5, Outcome::Ok), (4, Outcome::Ok), (6, Outcome::Ok)]]
     );
 }
@@ -241,7 +222,7 @@ fn outcomes_of_sessions_that_are_gone_are_dropped() {
         .inflight_records = 0;
     gone.peer.reset();
     rig.settle();
-    assert_eq!(heard(&there), [[(1, Outcome::Ok)]]);
+    assert_eq!(there.hear_outcomes(), [[(1, Outcome::Ok)]]);
     assert!(gone.peer.is_closed());
 }
 
@@ -255,11 +236,11 @@ fn a_synced_record_has_no_outcome_before_the_disk_has_it() {
     let since_us = rig.parts().here.now.monotonic_us;
     rig.pass(20);
     rig.settle();
-    assert!(heard(&client).is_empty());
+    assert!(client.hear_outcomes().is_empty());
     assert_eq!(rig.parts().publishes.waiting_since_us(), Some(since_us));
     rig.disk.lift(Step::Sync);
     rig.settle();
-    assert_eq!(heard(&client), [[(1, Outcome::Ok)]]);
+    assert_eq!(client.hear_outcomes(), [[(1, Outcome::Ok)]]);
 }
 
 #[test]
@@ -302,7 +283,7 @@ fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
         Taken::Done
     );
     rig.settle();
-    assert_eq!(heard(&client), [[(3, Outcome::Ok)]]);
+    assert_eq!(client.hear_outcomes(), [[(3, Outcome::Ok)]]);
 }
 
 #[test]
@@ -312,12 +293,12 @@ fn a_publisher_that_waits_for_a_segment_hears_that_none_can_be_made() {
     let client = rig.join();
     client.peer.write(&record("synced/a", 10, 1));
     rig.settle();
-    assert!(heard(&client).is_empty());
+    assert!(client.hear_outcomes().is_empty());
     rig.pass(4_000);
     rig.settle();
     rig.pass(1_000);
     rig.settle();
-    assert_eq!(heard(&client), [[(1, Outcome::LogFailed)]]);
+    assert_eq!(client.hear_outcomes(), [[(1, Outcome::LogFailed)]]);
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
     assert_eq!(inflight(&mut rig, &client), (0, 0));
 }
@@ -333,7 +314,10 @@ fn a_shutdown_that_has_no_time_left_refuses_what_a_log_does_not_take_at_once() {
         assert_eq!(taken, Taken::Done);
     }
     rig.settle();
-    assert_eq!(heard(&client), [[(2, Outcome::Draining), (3, Outcome::Ok)]]);
+    assert_eq!(
+        client.hear_outcomes(),
+        [[(2, Outcome::Draining), (3, Outcome::Ok)]]
+    );
 }
 
 #[test]
@@ -411,7 +395,7 @@ fn a_record_for_another_shard_leaves_with_the_turn_and_its_outcome_comes_back() 
     assert_eq!(visible(&mut second, &topic), 1);
     assert!(!second.parts().publishes.has_left());
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(heard(&client), [[(9, Outcome::Ok)]]);
+    assert_eq!(client.hear_outcomes(), [[(9, Outcome::Ok)]]);
     assert_eq!(inflight(&mut first, &client), (0, 0));
     assert!(told(&mut second).is_empty());
 }
@@ -513,7 +497,7 @@ fn a_record_for_a_log_of_another_shard_is_refused() {
         .outbox
         .hand_over(1, Handed { origin, log }, &bytes);
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(heard(&client), [[(4, Outcome::LogFailed)]]);
+    assert_eq!(client.hear_outcomes(), [[(4, Outcome::LogFailed)]]);
 }
 
 #[test]
@@ -525,11 +509,14 @@ fn a_log_that_takes_no_more_holds_up_only_its_own_records_which_keep_their_order
         publish(&mut first, &client, &record(topic, 10, number));
     }
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(heard(&client), [[(2, Outcome::Ok), (5, Outcome::Ok)]]);
+    assert_eq!(
+        client.hear_outcomes(),
+        [[(2, Outcome::Ok), (5, Outcome::Ok)]]
+    );
     assert!(second.parts().publishes.has_stalled());
     second.disk.lift(Step::Prepare);
     settle(&mut [&mut first, &mut second]);
-    let outcomes: Vec<_> = heard(&client).concat();
+    let outcomes: Vec<_> = client.hear_outcomes().concat();
     assert_eq!(outcomes, [1, 3, 4].map(|number| (number, Outcome::Ok)));
     assert!(!second.parts().publishes.has_stalled());
     assert_eq!(inflight(&mut first, &client), (0, 0));
@@ -551,7 +538,7 @@ fn records_that_wait_for_their_log_are_not_overtaken_once_it_takes_more() {
     first.parts().submit().expect("a disk in memory");
     settle(&mut [&mut second, &mut first]);
     assert_eq!(
-        heard(&client).concat(),
+        client.hear_outcomes().concat(),
         [(1, Outcome::Ok), (2, Outcome::Ok)]
     );
 }

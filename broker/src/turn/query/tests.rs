@@ -1,6 +1,5 @@
 use oyez_protocol::command::Question;
-use oyez_protocol::limits::Limits;
-use oyez_protocol::{Decoded, Epoch, Frame, LogId, Offset, decode};
+use oyez_protocol::{Epoch, LogId, Offset};
 use oyez_storage::Durability;
 use serde_json::Value;
 
@@ -10,20 +9,10 @@ use crate::rig::{Client, Rig, settings, settle};
 
 /// The answers that a client has heard: each with whether there is more to ask for.
 fn answers(client: &Client) -> Vec<(Value, bool)> {
-    let (bytes, mut answers) = (client.peer.read(), Vec::new());
-    let mut left = &bytes[..];
-    while !left.is_empty() {
-        let decoded = decode(left, &Limits::HARD).expect("whole frames");
-        let Decoded::Frame { frame, size } = decoded else {
-            panic!("a part of a frame");
-        };
-        if let Frame::Answer(answer) = frame {
-            let json = serde_json::from_str(answer.json).expect("it is JSON");
-            answers.push((json, answer.more));
-        }
-        left = &left[size..];
-    }
-    answers
+    let answers = client.hear_answers().into_iter();
+    let parsed =
+        answers.map(|(json, more)| (serde_json::from_str(&json).expect("it is JSON"), more));
+    parsed.collect()
 }
 
 /// The names of the only answer's topics, and whether there are more.

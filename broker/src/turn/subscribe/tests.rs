@@ -1,7 +1,6 @@
 use oyez_protocol::event::Subscribed as Told;
-use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
-use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode};
+use oyez_protocol::{Epoch, Offset};
 
 use super::*;
 use crate::config::Config;
@@ -31,19 +30,7 @@ fn subscribe_from(
 /// What a client is told of its subscriptions, once everything has left its shard.
 fn told(rig: &mut Rig, client: &Client) -> Vec<Told> {
     rig.parts().flushing().run();
-    let (bytes, mut told) = (client.peer.read(), Vec::new());
-    let mut left = &bytes[..];
-    while !left.is_empty() {
-        let decoded = decode(left, &Limits::HARD).expect("whole frames");
-        let Decoded::Frame { frame, size } = decoded else {
-            break; // The socket is full of records.
-        };
-        if let Frame::Subscribed(subscribed) = frame {
-            told.push(subscribed);
-        }
-        left = &left[size..];
-    }
-    told
+    client.hear_subscribed()
 }
 
 fn told_once(rig: &mut Rig, client: &Client) -> Told {
