@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::{Heartbeat, PublishedEntry};
+use oyez_protocol::event::{Heartbeat, Outcome, PublishedEntry, Subscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
-use oyez_protocol::record::RecordBuilder;
+use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Frame, LogId, decode};
 use oyez_storage::{
     ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
@@ -42,6 +42,8 @@ use crate::turn::fanout::take_news;
 /// When a rig begins.
 const BEGIN_MS: u64 = 1_000_000;
 const SEGMENT_BYTES: u64 = 4 << 20;
+/// Topics that a log may have: several pages of a list of them.
+pub(crate) const TOPICS_MAX: usize = 2_000;
 /// Turns in a row without anything to do. What a disk has finished is seen in the turn after that.
 const IDLE_TURNS: usize = 4;
 /// Turns after which nothing of a few clients is left to be done.
@@ -305,6 +307,28 @@ impl Rig {
     pub(crate) fn close(self) -> Result<(), ShardError> {
         self.shard.parts.close()
     }
+
+    /// Puts a record of a topic into an own log of memory, which shows it from now on. Nobody waits for its outcome.
+    pub(crate) fn append(&mut self, topic: &str, size: usize) {
+        let (bytes, wall_ms) = (record(topic, size), self.now_ms());
+        let record = Record::trusted(&bytes).expect("a record");
+        let log = self.shard.parts.here.shared.log_of(topic);
+        let appended = self.shard.parts.logs.append(log, &record, wall_ms);
+        appended.expect("there is room for it");
+    }
+
+    /// Topics whose logs belong to shard `owner`. Their names begin with `prefix`.
+    pub(crate) fn topics_of(&self, owner: usize, prefix: &str) -> impl Iterator<Item = String> {
+        let (shared, prefix) = (self.shard.parts.here.shared.clone(), prefix.to_owned());
+        let names = (0..).map(move |number| format!("{prefix}{number}"));
+        names.filter(move |name| shared.owner(shared.log_of(name)) == owner)
+    }
+
+    /// The first of [`Self::topics_of`].
+    pub(crate) fn topic_of(&self, owner: usize, prefix: &str) -> String {
+        let first = self.topics_of(owner, prefix).next();
+        first.expect("names without end")
+    }
 }
 
 /// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
@@ -329,6 +353,7 @@ fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store 
         segment_bytes: SEGMENT_BYTES,
         hot_blocks: 1,
         memory_blocks: (shared.config.memory_log_bytes / BLOCK_BYTES).max(2) as usize,
+        topics_max: TOPICS_MAX,
         limits: shared.config.limits(),
         ..LogOptions::default()
     };
@@ -392,6 +417,42 @@ impl Client {
     /// What it has been told since it last listened, a line each.
     pub(crate) fn hear(&self) -> Vec<String> {
         lines(&self.peer.read())
+    }
+
+    /// The correlations and outcomes among that, frame by frame.
+    pub(crate) fn hear_outcomes(&self) -> Vec<Vec<(u64, Outcome)>> {
+        let outcome = |entry: PublishedEntry| (entry.correlation, entry.outcome);
+        self.hear_frames(|frame| match frame {
+            Frame::Published(published) => Some(published.entries().map(outcome).collect()),
+            _ => None,
+        })
+    }
+
+    /// What it was told of subscriptions among that.
+    pub(crate) fn hear_subscribed(&self) -> Vec<Subscribed> {
+        self.hear_frames(|frame| match frame {
+            Frame::Subscribed(subscribed) => Some(*subscribed),
+            _ => None,
+        })
+    }
+
+    /// The answers among that, each with whether there is more to ask for.
+    pub(crate) fn hear_answers(&self) -> Vec<(String, bool)> {
+        self.hear_frames(|frame| match frame {
+            Frame::Answer(answer) => Some((answer.json.to_owned(), answer.more)),
+            _ => None,
+        })
+    }
+
+    /// What `pick` takes of the whole frames that have arrived.
+    fn hear_frames<T>(&self, pick: impl Fn(&Frame<'_>) -> Option<T>) -> Vec<T> {
+        let (bytes, mut picked) = (self.peer.read(), Vec::new());
+        let mut left = &bytes[..];
+        while let Decoded::Frame { frame, size } = decode(left, &Limits::HARD).expect("frames") {
+            picked.extend(pick(&frame));
+            left = &left[size..];
+        }
+        picked
     }
 }
 

@@ -93,6 +93,15 @@ fn end(index: usize) -> u64 {
 }
 
 #[cfg(test)]
+impl Histogram {
+    /// How many values were recorded, and their sum.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let all = Self::quantiles(std::iter::once(self));
+        (all.count, all.total)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -550,6 +550,11 @@ impl Session {
         self.outgoing.as_deref()
     }
 
+    /// Records that wait for their outcome, and their bytes.
+    pub(crate) fn inflight(&self) -> (u32, u32) {
+        (self.inflight_records, self.inflight_bytes)
+    }
+
     pub(crate) fn put_subscription(&mut self, place: SubscriptionRef) {
         self.subscriptions.insert(place);
     }

@@ -132,23 +132,23 @@ impl Publishing<'_> {
         self.publishes.note_left(left);
     }
 
-    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there may be more. A quarter of the
+    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there is more. A quarter of the
     /// turn's budget is kept for the lane of much.
     fn take_handed_over(&mut self) -> bool {
         let mut budget = Budget::HANDED_OVER;
         let quarter = Budget::HANDED_OVER.quarter();
-        let little = self.take_lane(Lane::Little, &mut budget, quarter);
-        let much = self.take_lane(Lane::Much, &mut budget, Budget::default());
-        little || much || self.inbox.has_begun()
+        self.take_lane(Lane::Little, &mut budget, quarter);
+        self.take_lane(Lane::Much, &mut budget, Budget::default());
+        self.inbox.has_begun()
     }
 
-    /// Takes the records of a lane, until no more than `left` is left of the budget; tells whether there may be more.
-    fn take_lane(&mut self, lane: Lane, budget: &mut Budget, left: Budget) -> bool {
+    /// Takes the records of a lane, until no more than `left` is left of the budget.
+    fn take_lane(&mut self, lane: Lane, budget: &mut Budget, left: Budget) {
         while let Some(mut parcel) = self.inbox.next_parcel(lane) {
             while let Some((handed, record)) = parcel.next() {
                 if !budget.is_above(left) || self.publishes.is_full() {
                     self.inbox.put_back(lane, parcel);
-                    return true;
+                    return;
                 }
                 budget.spend(2 * FRAME_STEPS, record.len());
                 self.take_handed(handed, record);
@@ -159,7 +159,6 @@ impl Publishing<'_> {
                 self.outbox.give_back(shard, Message::EmptyParcel(parcel));
             }
         }
-        false
     }
 
     fn take_handed(&mut self, handed: Handed, record: &[u8]) {
@@ -259,3 +258,6 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
     }
     publishes.keep_told(acks, entries);
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ fn row(topic: &TopicInfo) -> TopicRow<'_> {
         epoch: format!("{:016x}", topic.epoch.get()),
     }
 }
+
+#[cfg(test)]
+mod tests;

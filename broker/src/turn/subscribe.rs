@@ -279,3 +279,6 @@ fn locate_here(logs: &mut Logs, ask: &Locate) -> LocateAnswer {
     let locate = |start| logs.locate(ask.log, &ask.name, start, ask.walked);
     ask.wish.answer(log_start, locate)
 }
+
+#[cfg(test)]
+mod tests;
