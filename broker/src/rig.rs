@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::{Heartbeat, PublishedEntry};
+use oyez_protocol::event::{GoodbyeCode, Heartbeat, PublishedEntry};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
@@ -27,8 +27,9 @@ use crate::lend::{MadeOf, Parts};
 use crate::net::memory::{MemoryNet, Peer};
 use crate::parts::awake::Awake;
 use crate::parts::due::Due;
+use crate::parts::ending::Reason;
 use crate::parts::mail::{Outbox, inbox};
-use crate::parts::session::SessionId;
+use crate::parts::session::{Session, SessionId};
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::Tables;
 use crate::shard::Shard;
@@ -226,6 +227,34 @@ impl Rig {
         assert_eq!(publisher.hear().len(), count);
         publisher.peer.shutdown();
         self.settle();
+    }
+
+    /// A client's session, which is there.
+    pub(crate) fn session(&mut self, client: &Client) -> &mut Session {
+        let session = self.shard.parts.sessions.get_mut(client.id);
+        session.expect("the session is there")
+    }
+
+    /// Ends a client's session without a word, as a step would.
+    pub(crate) fn end(&mut self, client: &Client, reason: Reason) {
+        let parts = &mut self.shard.parts;
+        parts.sessions.end(&parts.here, client.id, reason);
+    }
+
+    /// Ends a client's session with a Goodbye, as a step would.
+    pub(crate) fn refuse(&mut self, client: &Client, reason: &'static str) {
+        let parts = &mut self.shard.parts;
+        let code = GoodbyeCode::Unexpected;
+        parts.sessions.refuse(&parts.here, client.id, code, reason);
+    }
+
+    /// When the first timer fires, in milliseconds from now.
+    pub(crate) fn next_timer_ms(&self) -> Option<u64> {
+        match self.shard.parts.timers.due(self.now_ms()) {
+            Due::At(due_ms) => Some(due_ms - self.now_ms()),
+            Due::Now => Some(0),
+            Due::Idle => None,
+        }
     }
 }
 
