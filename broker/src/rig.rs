@@ -248,6 +248,14 @@ impl Rig {
         parts.sessions.refuse(&parts.here, client.id, code, reason);
     }
 
+    /// A topic of a log that this shard owns.
+    pub(crate) fn topic_of(&mut self, shard: usize) -> String {
+        let shared = &self.shard.parts.here.shared;
+        let mut topics = (0..100).map(|number| format!("t/{number}"));
+        let found = topics.find(|topic| shared.owner(shared.log_of(topic)) == shard);
+        found.expect("it owns some")
+    }
+
     /// When the first timer fires, in milliseconds from now.
     pub(crate) fn next_timer_ms(&self) -> Option<u64> {
         match self.shard.parts.timers.due(self.now_ms()) {
