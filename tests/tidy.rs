@@ -329,6 +329,8 @@ fn imports(root: &str) -> BTreeMap<String, BTreeSet<String>> {
     // A program is a crate of its own.
     let programs = directory.join("bin");
     sources.retain(|source| !source.path.starts_with(&programs));
+    // Tests in a file of their own use what those at the end of a file may use.
+    sources.retain(|source| !source.path.ends_with("tests.rs"));
     let module = |source: &Source| {
         let path = source
             .path

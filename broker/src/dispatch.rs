@@ -191,7 +191,6 @@ fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'stati
 #[cfg(test)]
 mod tests {
     use oyez_protocol::command::Start;
-    use oyez_protocol::event::{Heartbeat, Outcome, Unsubscribed};
 
     use super::*;
     use crate::dialect::command::Subscribe;
@@ -257,8 +256,7 @@ mod tests {
     fn a_frame_that_only_a_broker_sends_ends_the_session() {
         let mut rig = Rig::new();
         let client = rig.join();
-        let (id, outcome) = (1, Outcome::Ok);
-        client.say(|out| Unsubscribed { id, outcome }.encode(out));
+        client.say_as_a_broker();
         rig.settle();
         let told = "goodbye Unexpected: a frame that only a broker sends";
         assert_eq!(client.hear(), [told]);
@@ -268,7 +266,7 @@ mod tests {
     fn a_ping_is_answered_and_a_pong_is_not() {
         let mut rig = Rig::new();
         let client = rig.join();
-        client.say(|out| Heartbeat { token: 3 }.encode_pong(out));
+        client.pong(3);
         client.ping(4);
         rig.settle();
         assert_eq!(client.hear(), ["pong 4"]);

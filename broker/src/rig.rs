@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::{GoodbyeCode, Heartbeat, PublishedEntry};
+use oyez_protocol::event::{
+    GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Unsubscribed, Welcome,
+};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
@@ -309,14 +311,21 @@ impl Client {
     }
 
     pub(crate) fn hello(&self) {
-        let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            heartbeat_ms: 0,
-            name: "",
-            credentials: &[],
-        };
+        self.say_hello(&HELLO);
+    }
+
+    pub(crate) fn say_hello(&self, hello: &Hello<'_>) {
         self.say(|out| hello.encode(out));
+    }
+
+    pub(crate) fn pong(&self, token: u64) {
+        self.say(|out| Heartbeat { token }.encode_pong(out));
+    }
+
+    /// Says what only a broker says.
+    pub(crate) fn say_as_a_broker(&self) {
+        let (id, outcome) = (1, Outcome::Ok);
+        self.say(|out| Unsubscribed { id, outcome }.encode(out));
     }
 
     pub(crate) fn ping(&self, token: u64) {
@@ -349,6 +358,35 @@ impl Client {
     /// What it has been told since it last listened, a line each.
     pub(crate) fn hear(&self) -> Vec<String> {
         lines(&self.peer.read())
+    }
+}
+
+/// A hello without wishes.
+pub(crate) const HELLO: Hello<'static> = Hello {
+    version_min: VERSION,
+    version_max: VERSION,
+    heartbeat_ms: 0,
+    name: "",
+    credentials: &[],
+};
+
+/// The bytes of pings.
+pub(crate) fn ping_bytes(tokens: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for token in tokens {
+        Heartbeat { token }.encode_ping(&mut bytes);
+    }
+    bytes
+}
+
+/// The welcome that these bytes are.
+pub(crate) fn welcome(bytes: &[u8]) -> Welcome<'_> {
+    match decode(bytes, &Limits::HARD) {
+        Ok(Decoded::Frame {
+            frame: Frame::Welcome(welcome),
+            ..
+        }) => welcome,
+        other => panic!("{other:?} is no welcome"),
     }
 }
 

@@ -65,25 +65,15 @@ pub(crate) fn greet(
 #[cfg(test)]
 mod tests {
     use oyez_protocol::command::{Hello, VERSION};
-    use oyez_protocol::limits::Limits;
-    use oyez_protocol::{Decoded, Frame, decode};
 
     use super::*;
     use crate::config::Config;
-    use crate::rig::{Client, Rig, settings};
-
-    const HELLO: Hello<'_> = Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        heartbeat_ms: 0,
-        name: "",
-        credentials: &[],
-    };
+    use crate::rig::{Client, HELLO, Rig, settings, welcome};
 
     /// A client that has said hello, and been answered.
     fn greeted(rig: &mut Rig, hello: &Hello<'_>) -> Client {
         let client = rig.connect();
-        client.say(|out| hello.encode(out));
+        client.say_hello(hello);
         rig.begin_turn();
         rig.parts().reading().run();
         client
@@ -101,13 +91,7 @@ mod tests {
         assert_eq!(sessions(&mut rig), 1);
         rig.settle();
         let bytes = client.peer.read();
-        let Ok(Decoded::Frame {
-            frame: Frame::Welcome(welcome),
-            ..
-        }) = decode(&bytes, &Limits::HARD)
-        else {
-            panic!("it is a welcome");
-        };
+        let welcome = welcome(&bytes);
         let config = settings();
         assert_eq!(welcome.version, VERSION);
         assert_eq!(welcome.heartbeat_ms, config.heartbeat_ms);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::net::memory::End;
 use crate::parts::timers::TICK_MS;
-use crate::rig::{Client, Rig, record};
+use crate::rig::{Client, Rig, ping_bytes, record};
 
 /// Bytes of a ping.
 const PING: usize = 24;
@@ -98,15 +98,6 @@ fn pings(client: &Client, tokens: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn ping_bytes(tokens: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    use oyez_protocol::event::Heartbeat;
-    let mut bytes = Vec::new();
-    for token in tokens {
-        Heartbeat { token }.encode_ping(&mut bytes);
-    }
-    bytes
-}
-
 /// A client whose session says much, and one whose frame has waited for an answer that has come.
 fn much(rig: &mut Rig) -> Client {
     let client = rig.join();
@@ -164,19 +155,10 @@ fn those_whose_frames_have_waited_come_first_then_those_of_little_that_come_or_g
 #[test]
 fn each_list_leaves_its_share_of_the_turn_to_those_after_it() {
     let mut rig = Rig::new();
-    let lists: Vec<[Client; 4]> = (0..5)
-        .map(|_| {
-            let (passing, little) = (rig.connect(), rig.join());
-            [resumed(&mut rig), little, passing, much(&mut rig)]
-        })
-        .collect();
-    // A connect lets the others be looked at.
+    let lists = [(); 5].map(|()| [rig.join(), rig.join(), rig.connect(), rig.join()]);
     for clients in &lists {
-        let id = clients[0].id;
-        if !rig.session(&clients[0]).reading {
-            rig.parts().sessions.await_answer(id);
-            rig.parts().sessions.resume(id);
-        }
+        rig.parts().sessions.await_answer(clients[0].id);
+        rig.parts().sessions.resume(clients[0].id);
         rig.session(&clients[3]).says_much = true;
         for (list, client) in clients.iter().enumerate() {
             client.ping(list as u64);
@@ -737,6 +719,12 @@ fn in_a_shutdown_only_sessions_that_are_over_are_read() {
 
 // Readiness.
 
+const WRITABLE: Readiness = Readiness {
+    readable: false,
+    writable: true,
+    over: false,
+};
+
 fn note(rig: &mut Rig, client: &Client, readiness: Readiness) {
     let sessions = &mut rig.parts().sessions;
     note_readiness(sessions, client.id, 9_000, readiness);
@@ -744,10 +732,6 @@ fn note(rig: &mut Rig, client: &Client, readiness: Readiness) {
 
 #[test]
 fn a_socket_that_takes_bytes_again_is_sent_to_and_its_peer_lives() {
-    let writable = Readiness {
-        writable: true,
-        ..Readiness::default()
-    };
     for (stage, lives) in [
         (Stage::Greeting, false),
         (Stage::Open, true),
@@ -758,7 +742,7 @@ fn a_socket_that_takes_bytes_again_is_sent_to_and_its_peer_lives() {
         let client = rig.join();
         let session = rig.session(&client);
         (session.stage, session.blocked, session.pinged) = (stage, true, true);
-        note(&mut rig, &client, writable);
+        note(&mut rig, &client, WRITABLE);
         let session = rig.session(&client);
         assert_eq!(session.heard_tick == 9_000, lives, "{stage:?}");
         assert_eq!((session.blocked, session.pinged), (false, !lives));
@@ -772,11 +756,7 @@ fn room_in_a_socket_that_was_not_full_is_no_news() {
     let mut rig = Rig::new();
     let client = rig.join();
     let before = rig.session(&client).heard_tick;
-    let writable = Readiness {
-        writable: true,
-        ..Readiness::default()
-    };
-    note(&mut rig, &client, writable);
+    note(&mut rig, &client, WRITABLE);
     assert_eq!(rig.session(&client).heard_tick, before);
     assert_eq!(rig.parts().sessions.count_to_send(), 0);
 }
