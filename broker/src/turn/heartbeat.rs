@@ -229,6 +229,10 @@ mod tests {
         rig.settle();
         fire_after(&mut rig, HEARTBEAT_MS / 2);
         assert_eq!(heard(&mut rig, &client), ["pong 1"]);
+        fire_after(&mut rig, 500);
+        let wait_ms = rig.next_timer_ms().expect("it is looked at again");
+        let expected_ms = HEARTBEAT_MS / 2 - 500;
+        assert!(wait_ms.abs_diff(expected_ms) <= TICK_MS, "{wait_ms}");
     }
 
     #[test]
@@ -418,6 +422,20 @@ mod tests {
             assert_eq!(rig.parts().sessions.count_gone(), 0);
         }
         fire_after(&mut rig, 2_300);
+        assert_eq!(rig.parts().sessions.count_gone(), 1);
+    }
+
+    #[test]
+    fn a_goodbye_that_cannot_leave_is_waited_for_as_long() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        client.peer.stall();
+        rig.refuse(&client, "enough");
+        rig.settle();
+        assert_eq!(rig.session(&client).stage, Stage::Closing);
+        fire_after(&mut rig, 1_500);
+        assert_eq!(rig.parts().sessions.count_gone(), 0);
+        fire_after(&mut rig, 1_000);
         assert_eq!(rig.parts().sessions.count_gone(), 1);
     }
 
