@@ -187,3 +187,216 @@ fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'stati
     sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
     Taken::Over
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::Start;
+
+    use super::*;
+    use crate::dialect::command::Subscribe;
+    use crate::net::memory::End;
+    use crate::parts::budget::{Budget, STATS_STEPS};
+    use crate::rig::{Client, Rig};
+
+    /// Leads one command to its step. Gives what came of it, and what it took of the visit's budget.
+    fn take(rig: &mut Rig, client: &Client, command: Command<'_>) -> (Taken, usize) {
+        let mut budget = ReadBudget::default();
+        budget.begin_turn(Budget::READING);
+        budget.begin_visit(Budget::MUCH);
+        let before = budget.steps();
+        let mut reading = rig.parts().reading();
+        let taken = reading
+            .taker
+            .take(reading.sessions, &mut budget, client.id, command);
+        (taken, before - budget.steps())
+    }
+
+    /// Lets bytes wait to be sent to a client.
+    fn tell_bytes(rig: &mut Rig, client: &Client, bytes: usize) {
+        let parts = rig.parts();
+        let _told = parts.sessions.control(&parts.here, client.id, |out| {
+            out.resize(out.len() + bytes, 0);
+        });
+    }
+
+    /// Lets `bytes` of answers be kept, for nobody.
+    fn fill_output(rig: &mut Rig, bytes: impl Fn(usize) -> usize) {
+        let output = &mut rig.parts().sessions.room.output;
+        let bytes = bytes(output.max()) - output.bytes();
+        output.count(&mut 0, bytes);
+    }
+
+    const PING: Command<'_> = Command::Ping { token: 1 };
+    const STATS: Command<'_> = Command::Query {
+        request: 1,
+        question: Question::Stats,
+    };
+    const SUBSCRIBE: Command<'_> = Command::Subscribe(Subscribe {
+        request: 1,
+        topic: "a",
+        start: Start::Latest,
+        epoch: None,
+    });
+
+    #[test]
+    fn the_first_frame_is_a_hello_and_no_other_one_is() {
+        let mut rig = Rig::new();
+        let (early, twice) = (rig.connect(), rig.join());
+        early.ping(1);
+        early.hello();
+        twice.hello();
+        twice.ping(1);
+        rig.settle();
+        let told = "goodbye Unexpected: the first frame of a connection is a hello";
+        assert_eq!(early.hear(), [told]);
+        assert_eq!(twice.hear(), ["goodbye Unexpected: a second hello"]);
+    }
+
+    #[test]
+    fn a_frame_that_only_a_broker_sends_ends_the_session() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        client.say_as_a_broker();
+        rig.settle();
+        let told = "goodbye Unexpected: a frame that only a broker sends";
+        assert_eq!(client.hear(), [told]);
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_a_pong_is_not() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        client.pong(3);
+        client.ping(4);
+        rig.settle();
+        assert_eq!(client.hear(), ["pong 4"]);
+        assert_eq!(take(&mut rig, &client, Command::Nothing), (Taken::Done, 0));
+    }
+
+    #[test]
+    fn a_goodbye_ends_the_session_without_a_word() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        assert_eq!(take(&mut rig, &client, Command::Goodbye).0, Taken::Over);
+        assert_eq!(take(&mut rig, &client, PING).0, Taken::Over);
+        rig.settle();
+        assert!(client.hear().is_empty());
+        assert_eq!(client.peer.how_it_ended(), End::Closed);
+    }
+
+    #[test]
+    fn each_command_leads_to_its_step() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.pass(1_000);
+        rig.settle();
+        client.subscribe("a", Start::Latest);
+        client.publish("a", 10);
+        rig.settle();
+        let mut heard = client.hear();
+        heard.sort();
+        let told = ["a 0", "published Ok 0", "subscribed Ok at 0"];
+        assert_eq!(heard, told);
+        client.unsubscribe("a");
+        rig.settle();
+        assert_eq!(client.hear(), ["unsubscribed Ok"]);
+        for question in [
+            Question::Stats,
+            Question::Lag,
+            Question::Topics { after: "" },
+        ] {
+            client.ask(question);
+            rig.settle();
+            let heard = client.hear();
+            assert!(
+                heard.len() == 1 && heard[0].starts_with("answer {"),
+                "{heard:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn subscriptions_and_questions_take_more_of_a_visit_than_other_commands() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.pass(1_000);
+        rig.settle();
+        assert_eq!(take(&mut rig, &client, PING), (Taken::Done, 0));
+        let taken = take(&mut rig, &client, SUBSCRIBE);
+        assert_eq!(taken, (Taken::Done, SUBSCRIBE_STEPS));
+        let (request, topic) = (1, "a");
+        let unsubscribe = Command::Unsubscribe { request, topic };
+        let taken = take(&mut rig, &client, unsubscribe);
+        assert_eq!(taken, (Taken::Done, SUBSCRIBE_STEPS));
+        let (taken, steps) = take(&mut rig, &client, STATS);
+        assert!(taken == Taken::Done && steps >= STATS_STEPS);
+    }
+
+    #[test]
+    fn questions_wait_when_their_share_of_the_time_is_spent() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.pass(1_000);
+        rig.settle();
+        let later = Taken::Later(Until::Room);
+        let count = (0..100).take_while(|_| take(&mut rig, &client, STATS).0 == Taken::Done);
+        let count = count.count();
+        assert!((1..=20).contains(&count), "{count}");
+        assert_eq!(take(&mut rig, &client, STATS), (later, 0));
+        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
+        rig.pass(1_000);
+        rig.settle();
+        assert_eq!(take(&mut rig, &client, STATS).0, Taken::Done);
+    }
+
+    #[test]
+    fn a_session_that_does_not_take_its_answers_gets_no_more_of_them() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        tell_bytes(&mut rig, &client, OUTPUT_BYTES_MAX);
+        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
+        let later = Taken::Later(Until::Answered);
+        assert_eq!(take(&mut rig, &client, PING).0, later);
+        rig.parts().flushing().run();
+        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
+    }
+
+    #[test]
+    fn while_memory_is_short_sessions_with_answers_in_it_get_no_more_of_them() {
+        let mut rig = Rig::new();
+        let (little, much) = (rig.join(), rig.join());
+        tell_bytes(&mut rig, &little, MUCH_BYTES - 24);
+        tell_bytes(&mut rig, &much, MUCH_BYTES);
+        fill_output(&mut rig, |max| max / 2 + 1);
+        assert_eq!(take(&mut rig, &little, PING).0, Taken::Done);
+        assert_eq!(take(&mut rig, &much, PING).0, Taken::Done);
+        let later = Taken::Later(Until::Answered);
+        assert_eq!(take(&mut rig, &much, PING).0, later);
+        assert_eq!(take(&mut rig, &little, PING).0, Taken::Done);
+        assert!(!rig.parts().sessions.room.missed);
+    }
+
+    #[test]
+    fn without_memory_for_answers_sessions_wait_for_room_and_newcomers_are_greeted() {
+        let mut rig = Rig::new();
+        let (client, newcomer) = (rig.join(), rig.connect());
+        fill_output(&mut rig, |max| max);
+        let later = Taken::Later(Until::Room);
+        assert_eq!(take(&mut rig, &client, PING).0, later);
+        assert!(rig.parts().sessions.room.missed);
+        newcomer.hello();
+        rig.settle();
+        assert_eq!(newcomer.hear(), ["welcome"]);
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_session_that_is_over() {
+        for stage in [Stage::Closing, Stage::Lingering, Stage::Gone] {
+            let mut rig = Rig::new();
+            let client = rig.join();
+            rig.session(&client).set_stage(stage);
+            assert_eq!(take(&mut rig, &client, PING), (Taken::Over, 0));
+            assert_eq!(take(&mut rig, &client, SUBSCRIBE), (Taken::Over, 0));
+        }
+    }
+}

@@ -75,3 +75,73 @@ impl Parts {
         self.freed.note(frees);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::{Question, Start};
+
+    use crate::parts::mail::Message;
+    use crate::rig::{Rig, settings, settle};
+
+    /// Lets the second shard say so many things to the first, which cost `steps` each.
+    fn say(from: &mut Rig, count: usize, steps: usize) {
+        let parts = from.parts();
+        for _ in 0..count {
+            let message = match steps {
+                200 => Message::MeasureLag { from: 1, survey: 0 },
+                _ => Message::EmptyAcks(Vec::new()),
+            };
+            parts.outbox.say(0, message);
+        }
+        parts.outbox.finish_turn(|_| {});
+    }
+
+    fn count_left(rig: &mut Rig) -> usize {
+        std::iter::from_fn(|| rig.parts().inbox.next_message()).count()
+    }
+
+    #[test]
+    fn so_much_is_heard_in_a_turn_and_the_rest_in_those_after_it() {
+        let [mut rig, mut far] = Rig::shards(settings());
+        say(&mut far, 60, 200);
+        rig.parts().hear();
+        assert!(rig.parts().inbox.has_messages_left());
+        assert_eq!(count_left(&mut rig), 10);
+    }
+
+    #[test]
+    fn all_is_heard_of_what_costs_little() {
+        let [mut rig, mut far] = Rig::shards(settings());
+        say(&mut far, 500, 1);
+        rig.parts().hear();
+        assert!(!rig.parts().inbox.has_messages_left());
+        assert_eq!(count_left(&mut rig), 0);
+    }
+
+    #[test]
+    fn what_shards_ask_each_other_comes_to_its_step_and_back() {
+        let [mut rig, mut far] = Rig::shards(settings());
+        let client = rig.join();
+        rig.pass(1_000);
+        let topic = rig.topic_of(1, "t/");
+        for _ in 0..3 {
+            client.publish(&topic, 10);
+            settle(&mut [&mut rig, &mut far]);
+        }
+        assert_eq!(client.hear().len(), 3, "each was acknowledged");
+        // Where it begins and where the records lie is known to the other shard.
+        client.subscribe(&topic, Start::Earliest);
+        settle(&mut [&mut rig, &mut far]);
+        let told = [0, 1, 2].map(|offset| format!("{topic} {offset}"));
+        let heard = client.hear();
+        assert_eq!(heard[0], "subscribed Ok at 0");
+        assert_eq!(heard[1..], told);
+        client.ask(Question::Topics { after: "" });
+        settle(&mut [&mut rig, &mut far]);
+        let heard = client.hear();
+        assert!(heard.len() == 1 && heard[0].contains(&topic), "{heard:?}");
+        client.ask(Question::Lag);
+        settle(&mut [&mut rig, &mut far]);
+        assert_eq!(client.hear().len(), 1, "both shards have looked");
+    }
+}

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::{Heartbeat, Outcome, PublishedEntry, Subscribed};
+use oyez_protocol::event::{
+    GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed, Welcome,
+};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
@@ -30,6 +32,7 @@ use crate::measure::metrics::ShardMetrics;
 use crate::net::memory::{MemoryNet, Peer};
 use crate::parts::awake::Awake;
 use crate::parts::due::Due;
+use crate::parts::ending::Reason;
 use crate::parts::mail::{Outbox, inbox};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::shared::{Shared, SharedParts};
@@ -329,6 +332,28 @@ impl Rig {
         let first = self.topics_of(owner, prefix).next();
         first.expect("names without end")
     }
+
+    /// Ends a client's session without a word, as a step would.
+    pub(crate) fn end(&mut self, client: &Client, reason: Reason) {
+        let parts = &mut self.shard.parts;
+        parts.sessions.end(&parts.here, client.id, reason);
+    }
+
+    /// Ends a client's session with a Goodbye, as a step would.
+    pub(crate) fn refuse(&mut self, client: &Client, reason: &'static str) {
+        let parts = &mut self.shard.parts;
+        let code = GoodbyeCode::Unexpected;
+        parts.sessions.refuse(&parts.here, client.id, code, reason);
+    }
+
+    /// When the first timer fires, in milliseconds from now.
+    pub(crate) fn next_timer_ms(&self) -> Option<u64> {
+        match self.shard.parts.timers.due(self.now_ms()) {
+            Due::At(due_ms) => Some(due_ms - self.now_ms()),
+            Due::Now => Some(0),
+            Due::Idle => None,
+        }
+    }
 }
 
 /// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
@@ -377,14 +402,21 @@ impl Client {
     }
 
     pub(crate) fn hello(&self) {
-        let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            heartbeat_ms: 0,
-            name: "",
-            credentials: &[],
-        };
+        self.say_hello(&HELLO);
+    }
+
+    pub(crate) fn say_hello(&self, hello: &Hello<'_>) {
         self.say(|out| hello.encode(out));
+    }
+
+    pub(crate) fn pong(&self, token: u64) {
+        self.say(|out| Heartbeat { token }.encode_pong(out));
+    }
+
+    /// Says what only a broker says.
+    pub(crate) fn say_as_a_broker(&self) {
+        let (id, outcome) = (1, Outcome::Ok);
+        self.say(|out| Unsubscribed { id, outcome }.encode(out));
     }
 
     pub(crate) fn ping(&self, token: u64) {
@@ -453,6 +485,35 @@ impl Client {
             left = &left[size..];
         }
         picked
+    }
+}
+
+/// A hello without wishes.
+pub(crate) const HELLO: Hello<'static> = Hello {
+    version_min: VERSION,
+    version_max: VERSION,
+    heartbeat_ms: 0,
+    name: "",
+    credentials: &[],
+};
+
+/// The bytes of pings.
+pub(crate) fn ping_bytes(tokens: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for token in tokens {
+        Heartbeat { token }.encode_ping(&mut bytes);
+    }
+    bytes
+}
+
+/// The welcome that these bytes are.
+pub(crate) fn welcome(bytes: &[u8]) -> Welcome<'_> {
+    match decode(bytes, &Limits::HARD) {
+        Ok(Decoded::Frame {
+            frame: Frame::Welcome(welcome),
+            ..
+        }) => welcome,
+        other => panic!("{other:?} is no welcome"),
     }
 }
 

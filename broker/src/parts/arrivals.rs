@@ -60,3 +60,31 @@ impl Arrivals {
         later.min(Due::now_if(self.are_there && !self.is_later))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_may_be_connections_from_the_start_and_whenever_some_have_come() {
+        let mut arrivals = Arrivals::default();
+        assert_eq!(arrivals.due(5), Due::Now);
+        assert!(arrivals.begin());
+        arrivals.are_over();
+        assert_eq!((arrivals.due(5), arrivals.begin()), (Due::Idle, false));
+        arrivals.came();
+        assert_eq!((arrivals.due(5), arrivals.begin()), (Due::Now, true));
+    }
+
+    #[test]
+    fn what_the_system_is_short_of_is_news_once_between_two_connections() {
+        let mut arrivals = Arrivals::default();
+        assert!(arrivals.wait_a_little() && !arrivals.wait_a_little());
+        assert_eq!(arrivals.due(5), Due::At(5 + LATER_MS));
+        assert!(arrivals.begin());
+        assert_eq!(arrivals.due(5), Due::Now, "this turn tries again");
+        assert!(!arrivals.wait_a_little());
+        arrivals.accepted();
+        assert!(arrivals.wait_a_little());
+    }
+}

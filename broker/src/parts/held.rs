@@ -42,3 +42,59 @@ impl Held {
             .map_or(Due::Idle, |(_, due_ms)| Due::At(*due_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::subscription::SubscriptionRef;
+    use crate::rig::{Client, Rig};
+
+    /// A session with so many subscriptions, and something to be sent if so said.
+    fn session(rig: &mut Rig, subscriptions: u32, outgoing: bool) -> Client {
+        let client = rig.join();
+        let session = rig.session(&client);
+        for topic in 0..subscriptions {
+            let place = SubscriptionRef { topic, slot: 0 };
+            session.subscriptions.insert(place);
+        }
+        session.outgoing = outgoing.then(Box::default);
+        client
+    }
+
+    #[test]
+    fn only_what_waits_beside_a_first_subscription_is_held() {
+        for (subscriptions, outgoing, is_held) in [
+            (1, true, true),
+            (1, false, false),
+            (0, true, false),
+            (2, true, false),
+        ] {
+            let mut rig = Rig::new();
+            let client = session(&mut rig, subscriptions, outgoing);
+            let mut held = Held::default();
+            let session = rig.session(&client);
+            held.hold(1_000, client.id, session);
+            assert_eq!(session.held, is_held);
+            assert_eq!(held.first(0).is_some(), is_held);
+        }
+    }
+
+    #[test]
+    fn the_first_that_waits_is_due_first_and_none_waits_twice() {
+        let mut rig = Rig::new();
+        let clients = [0, 1].map(|_| session(&mut rig, 1, true));
+        let mut held = Held::default();
+        assert_eq!(held.due(), Due::Idle);
+        for (now_ms, client) in [(1_000, 0), (1_050, 1), (1_060, 0)] {
+            let client = &clients[client];
+            held.hold(now_ms, client.id, rig.session(client));
+        }
+        assert_eq!(held.due(), Due::At(1_000 + HOLD_MS));
+        assert_eq!(held.first(1_099), Some((clients[0].id, false)));
+        assert_eq!(held.first(1_100), Some((clients[0].id, true)));
+        held.forget_first();
+        assert_eq!(held.first(1_100), Some((clients[1].id, false)));
+        held.forget_first();
+        assert_eq!((held.due(), held.first(9_000)), (Due::Idle, None));
+    }
+}

@@ -36,3 +36,67 @@ fn frame_stall_ms(here: &Here, session: &Session) -> u64 {
         _ => u64::from(here.shared.config.hello_timeout_ms) / 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::rig::{Rig, settings};
+
+    /// Until when the rest of a frame of `need` bytes is waited for, that began and was fed at these ticks, in milliseconds.
+    fn due_ms(heartbeat_ms: u32, stage: Stage, need: usize, ticks: (u32, u32)) -> u64 {
+        let mut rig = Rig::with(Config {
+            heartbeat_ms,
+            ..settings()
+        });
+        let client = rig.join();
+        rig.session(&client).stage = stage;
+        let mut partial = Partial::new(Vec::new(), need, ticks.0);
+        partial.fed_tick = ticks.1;
+        let parts = rig.parts();
+        let session = parts.sessions.get(client.id).expect("it is there");
+        frame_due_ms(&parts.here, session, &partial)
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_may_stay_away_for_a_while() {
+        let (fed_ms, ticks) = (8_000 * TICK_MS, (8_000, 8_000));
+        for (heartbeat_ms, stage, stall_ms) in [
+            (300_000, Stage::Open, 10_000),
+            (5_000, Stage::Open, 10_000),
+            (4_000, Stage::Open, 8_000),
+            // Before the hello: half the time that there is for that.
+            (300_000, Stage::Greeting, 5_000),
+        ] {
+            let due_ms = due_ms(heartbeat_ms, stage, 1 << 20, ticks);
+            assert_eq!(due_ms - fed_ms, stall_ms);
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_may_take_a_second_for_each_kib_and_some_more() {
+        for (need, whole_ms) in [(100, 10_000), (1_024, 11_000), (10_300, 20_000)] {
+            let due_ms = due_ms(300_000, Stage::Open, need, (8_000, 9_000));
+            assert_eq!(due_ms - 8_000 * TICK_MS, whole_ms, "{need} bytes");
+        }
+    }
+
+    #[test]
+    fn one_timer_is_enough_for_a_session() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.begin_turn();
+        let parts = rig.parts();
+        let session = parts.sessions.get_mut(client.id).expect("it is there");
+        for _ in 0..2 {
+            watch_frame(&parts.here, &mut parts.timers, client.id, session);
+            assert!(session.watched);
+        }
+        let now_ms = parts.now_ms();
+        for (ms, count) in [(9_999, 0), (10_000 + TICK_MS, 1)] {
+            parts.timers.advance(now_ms + ms);
+            let stalled = std::iter::from_fn(|| parts.timers.next_stalled());
+            assert_eq!(stalled.count(), count);
+        }
+    }
+}

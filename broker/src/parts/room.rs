@@ -175,4 +175,84 @@ mod tests {
         assert_eq!(Room::new(54).input.max(), INPUT_BYTES_MIN);
         assert_eq!(Room::new(54).output.max(), OUTPUT_BYTES_MIN);
     }
+
+    fn room_with(input: usize, output: usize) -> Room {
+        let mut room = Room::new(64);
+        room.input.count(&mut 0, input);
+        room.output.count(&mut 0, output);
+        room
+    }
+
+    #[test]
+    fn room_is_short_above_a_half_scarce_in_the_last_eighth_and_full_at_the_cap() {
+        let says = |bytes| {
+            let mut kept = Kept::new(800);
+            kept.count(&mut 0, bytes);
+            (kept.is_short(), kept.is_scarce(), kept.is_full())
+        };
+        assert_eq!(says(400), (false, false, false));
+        assert_eq!(says(401), (true, false, false));
+        assert_eq!(says(700), (true, false, false));
+        assert_eq!(says(701), (true, true, false));
+        assert_eq!(says(799), (true, true, false));
+        assert_eq!(says(800), (true, true, true));
+    }
+
+    #[test]
+    fn either_kind_of_memory_makes_room_short() {
+        let (input, output) = (INPUT_BYTES_MIN, OUTPUT_BYTES_MIN);
+        assert!(!room_with(input / 2, output / 2).is_short());
+        assert!(room_with(input / 2 + 1, 0).is_short());
+        assert!(room_with(0, output / 2 + 1).is_short());
+        assert!(!room_with(input * 7 / 8, output * 7 / 8).is_scarce());
+        assert!(room_with(input, 0).is_scarce() && room_with(0, output).is_scarce());
+    }
+
+    #[test]
+    fn while_room_is_short_holders_are_looked_at_now_and_then_and_always_while_it_is_scarce() {
+        assert!(!room_with(0, 0).is_look_due(1_000));
+        let mut short = room_with(INPUT_BYTES_MIN / 2 + 1, 0);
+        let looks = [1_000, 1_099, 1_100, 1_150, 1_200];
+        let looks = looks.map(|now_ms| short.is_look_due(now_ms));
+        assert_eq!(looks, [true, false, true, false, true]);
+        let mut scarce = room_with(INPUT_BYTES_MIN, 0);
+        assert!(scarce.is_look_due(1_000) && scarce.is_look_due(1_000));
+    }
+
+    #[test]
+    fn room_that_was_missed_is_found_again_once() {
+        let mut room = room_with(INPUT_BYTES_MIN, 0);
+        room.missed = true;
+        assert!(!room.has_some_again() && !room.is_found_again() && room.missed);
+        room.input = Kept::new(INPUT_BYTES_MIN);
+        assert!(room.has_some_again() && room.is_found_again());
+        assert!(!room.has_some_again() && !room.is_found_again());
+    }
+
+    #[test]
+    fn a_session_that_holds_much_of_either_is_noted_once() {
+        use crate::parts::session::Partial;
+        use crate::rig::Rig;
+        let mut rig = Rig::new();
+        let client = rig.join();
+        for (input, output, much) in [
+            (MUCH_BYTES, MUCH_BYTES, false),
+            (MUCH_BYTES + 1, 0, true),
+            (0, MUCH_BYTES + 1, true),
+        ] {
+            let session = rig.session(&client);
+            session.holds_much = false;
+            let mut partial = Box::new(Partial::new(Vec::new(), 0, 0));
+            partial.counted = input;
+            session.partial = Some(partial);
+            session.outgoing.insert(Box::default()).counted = output;
+            let mut room = Room::new(1);
+            room.note(client.id, session);
+            room.note(client.id, session);
+            assert_eq!(session.holds_much, much);
+            assert_eq!(room.take_holders().len(), usize::from(much));
+            room.keep_holders(vec![client.id]);
+            assert_eq!(room.take_holders(), [client.id]);
+        }
+    }
 }

@@ -528,9 +528,47 @@ impl Session {
     }
 }
 
-/// What tests bring about that takes many steps otherwise.
+/// What tests look at beside what steps do.
+#[cfg(test)]
+pub(crate) struct Seen {
+    pub(crate) heard_tick: u32,
+    pub(crate) pinged: bool,
+    pub(crate) watched: bool,
+    pub(crate) says_much: bool,
+    pub(crate) awaits_answer: bool,
+    pub(crate) taken: u32,
+}
+
+/// What tests look at, and what they bring about that takes many steps otherwise.
 #[cfg(test)]
 impl Session {
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            heard_tick: self.heard_tick,
+            pinged: self.pinged,
+            watched: self.watched,
+            says_much: self.says_much,
+            awaits_answer: self.awaits_answer,
+            taken: self.taken,
+        }
+    }
+
+    pub(crate) fn input_mut(&mut self) -> Option<&mut Partial> {
+        self.partial.as_deref_mut()
+    }
+
+    pub(crate) fn set_pinged(&mut self, pinged: bool) {
+        self.pinged = pinged;
+    }
+
+    pub(crate) fn set_inflight_records(&mut self, records: u32) {
+        self.inflight_records = records;
+    }
+
+    pub(crate) fn set_awaits_answer(&mut self, awaits: bool) {
+        self.awaits_answer = awaits;
+    }
+
     pub(crate) fn set_stage(&mut self, stage: Stage) {
         self.stage = stage;
     }
@@ -569,5 +607,142 @@ impl Session {
 
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Rig;
+
+    /// Does something with a session that was welcomed.
+    fn with_session(check: impl FnOnce(&mut Session)) {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        check(rig.session(&client));
+    }
+
+    fn tail() -> Option<RecordTail> {
+        RecordTail::new(LogId::new(1), Position::new(1), 1, 0)
+    }
+
+    #[test]
+    fn a_name_comes_back_from_its_token() {
+        for (key, generation) in [(0, 0), (7, 9), (u32::MAX, 1), (1, u32::MAX)] {
+            let id = SessionId::new(key, generation);
+            assert_eq!(SessionId::from_token(id.token()), id);
+            assert_eq!(id.key(), key);
+        }
+    }
+
+    #[test]
+    fn a_tail_keeps_log_place_and_size() {
+        let (log, position) = (LogId::new(u16::MAX), Position::new((1 << 48) - 1));
+        let tail = RecordTail::new(log, position, 9, 4).expect("it has bytes");
+        assert_eq!((tail.log(), tail.position()), (log, position));
+        assert_eq!((tail.size(), tail.sent), (9, 4));
+        assert_eq!(RecordTail::new(log, position, 0, 0), None);
+    }
+
+    #[test]
+    fn a_frame_grows_when_enough_has_come_or_something_was_taken() {
+        let mut partial = Partial::new(vec![0; 100], 10_000, 1);
+        for (size, tick, grown) in [
+            (101, 2, 1),
+            (100 + GROWTH_BYTES - 1, 3, 1),
+            (100 + GROWTH_BYTES, 4, 4),
+            (100 + GROWTH_BYTES, 5, 4),
+            (50, 6, 6),
+            (50 + GROWTH_BYTES, 7, 7),
+        ] {
+            partial.bytes.resize(size, 0);
+            partial.note_growth(tick);
+            assert_eq!((partial.fed_tick, partial.grown_tick), (tick, grown));
+            assert!(partial.is_incomplete());
+        }
+        partial.bytes.resize(10_000, 0);
+        assert!(!partial.is_incomplete());
+    }
+
+    #[test]
+    fn a_window_is_full_by_records_or_bytes_but_not_without_a_record_under_way() {
+        with_session(|session| {
+            for (records, bytes, window) in [
+                (0, 0, Window::Open),
+                (4, 499, Window::Open),
+                (5, 0, Window::Half),
+                (1, 500, Window::Half),
+                (9, 999, Window::Half),
+                (10, 0, Window::Full),
+                (1, 1_000, Window::Full),
+                (0, 1_000, Window::Half),
+            ] {
+                (session.inflight_records, session.inflight_bytes) = (records, bytes);
+                let used = session.window(10, 1_000);
+                assert_eq!(used, window, "{records} records, {bytes} bytes");
+            }
+        });
+    }
+
+    #[test]
+    fn a_record_may_be_sent_when_nothing_else_is_half_out() {
+        with_session(|session| {
+            assert!(session.is_clear() && !session.owes_tail());
+            session.tail = tail();
+            assert!(!session.is_clear() && session.owes_tail());
+            session.queued = true;
+            assert!(!session.owes_tail());
+            (session.queued, session.blocked) = (false, true);
+            assert!(!session.owes_tail());
+            session.tail = None;
+            assert!(!session.is_clear());
+            (session.blocked, session.outgoing) = (false, Some(Box::default()));
+            assert!(!session.is_clear());
+            (session.outgoing, session.stage) = (None, Stage::Closing);
+            assert!(!session.is_clear());
+        });
+    }
+
+    #[test]
+    fn what_is_sent_of_the_outgoing_bytes_does_not_wait() {
+        with_session(|session| {
+            assert_eq!(session.outgoing_bytes(), 0);
+            let outgoing = session.outgoing.insert(Box::default());
+            (outgoing.bytes, outgoing.sent) = (vec![0; 10], 4);
+            assert_eq!(session.outgoing_bytes(), 6);
+        });
+    }
+
+    #[test]
+    fn another_name_makes_a_session_take_nothing() {
+        with_session(|session| {
+            session.rename(900);
+            assert_eq!(session.id(3), SessionId::new(3, 900));
+            assert!(session.blocked);
+        });
+    }
+
+    #[test]
+    fn what_a_peer_has_taken_counts_from_the_last_look_on() {
+        with_session(|session| {
+            let mut look = |pinged, acknowledged, bytes| {
+                session.pinged = pinged;
+                let taking = session.look_at_taken(Backlog {
+                    bytes,
+                    stuck_ms: 0,
+                    acknowledged,
+                    answered_ms: 5,
+                });
+                (taking.ago_ms, taking.has_more)
+            };
+            assert_eq!(look(false, 1, 1), (Some(5), true));
+            assert_eq!(look(false, 1, 0), (None, false));
+            assert_eq!(look(true, 25, 0), (None, false), "the question");
+            assert_eq!(look(true, 50, 0), (Some(5), false));
+            // Only the lower half is kept.
+            let high = u64::from(u32::MAX);
+            assert_eq!(look(false, high, 0), (Some(5), false));
+            assert_eq!(look(false, high + 2, 0), (Some(5), false));
+        });
     }
 }

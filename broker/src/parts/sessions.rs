@@ -481,3 +481,6 @@ impl Sessions {
         !(self.gone.is_empty() && self.dismissed.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,4 +207,62 @@ mod tests {
         let wait = wheel.wait_ms(0).unwrap();
         assert!((10_000..=10_000 + TICK_MS).contains(&wait), "{wait}");
     }
+
+    #[test]
+    fn the_two_kinds_of_timers_are_told_apart() {
+        let mut timers = Timers::new(0);
+        assert_eq!(timers.due(0), Due::Idle);
+        timers.watch_silence(session(1), 5_000);
+        timers.watch_frame(session(2), 1_000);
+        assert_eq!(timers.due(0), Due::At(1_024));
+        timers.advance(1_024);
+        assert_eq!(timers.due(1_024), Due::Now);
+        assert_eq!(timers.next_silent(), None);
+        assert_eq!(timers.next_stalled(), Some(session(2)));
+        assert_eq!(timers.due(1_024), Due::At(5_120));
+        timers.advance(5_120);
+        assert_eq!(timers.due(5_120), Due::Now);
+        assert_eq!(timers.next_stalled(), None);
+        assert_eq!(timers.next_silent(), Some(session(1)));
+        assert_eq!(timers.due(5_120), Due::Idle);
+    }
+
+    #[test]
+    fn a_slot_that_has_fired_is_empty_when_the_wheel_comes_by_again() {
+        let (mut wheel, mut due) = (TimerWheel::new(0), Vec::new());
+        wheel.arm(session(1), 1_000);
+        wheel.advance(2_000, &mut due);
+        assert_eq!((due.len(), wheel.wait_ms(2_000)), (1, None));
+        wheel.advance(SLOTS as u64 * TICK_MS + 2_000, &mut due);
+        assert_eq!(due.len(), 1);
+    }
+
+    #[test]
+    fn what_is_late_or_further_ahead_than_a_revolution_is_called_within_one() {
+        let (mut wheel, mut due) = (TimerWheel::new(10_000), Vec::new());
+        wheel.arm(session(1), 1_000);
+        wheel.advance(10_000 + TICK_MS, &mut due);
+        assert_eq!(due, [session(1)]);
+        wheel.arm(session(2), 10_000_000);
+        let revolution_ms = SLOTS as u64 * TICK_MS;
+        wheel.advance(10_000 + revolution_ms - TICK_MS, &mut due);
+        assert_eq!(due, [session(1)]);
+        wheel.advance(10_000 + revolution_ms, &mut due);
+        assert_eq!(due, [session(1), session(2)]);
+    }
+
+    #[test]
+    fn time_that_stands_still_or_goes_back_fires_nothing_twice() {
+        let (mut wheel, mut due) = (TimerWheel::new(10_000), Vec::new());
+        wheel.arm(session(1), 10_000);
+        for now_ms in [10_000, 10_256, 10_256, 5_000, 10_256] {
+            wheel.advance(now_ms, &mut due);
+        }
+        assert_eq!(due, [session(1)]);
+        wheel.arm(session(2), 10_300);
+        wheel.advance(10_300, &mut due);
+        assert_eq!(due, [session(1)]);
+        assert_eq!(wheel.wait_ms(10_300), Some(196));
+        assert_eq!(wheel.wait_ms(11_000), Some(1), "it is late");
+    }
 }

@@ -85,3 +85,203 @@ impl Endings<'_> {
         self.timers.watch_silence(id, due_ms);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::Start;
+
+    use super::*;
+    use crate::clock::TICK_MS;
+    use crate::net::memory::End;
+    use crate::parts::ending::Reason;
+    use crate::rig::{Client, Rig, settings};
+
+    /// Clients that were welcomed, and whose sessions have ended since.
+    fn ended(rig: &mut Rig, count: usize, reason: Reason) -> Vec<Client> {
+        let clients: Vec<Client> = (0..count).map(|_| rig.join()).collect();
+        for client in &clients {
+            rig.end(client, reason);
+        }
+        clients
+    }
+
+    fn count_closed(clients: &[Client]) -> usize {
+        let closed = |client: &&Client| client.peer.is_closed();
+        clients.iter().take_while(closed).count()
+    }
+
+    /// A client with so many subscriptions.
+    fn busy(rig: &mut Rig, subscriptions: usize) -> Client {
+        let client = rig.join();
+        for number in 0..subscriptions {
+            client.subscribe(&format!("t/{number}"), Start::Latest);
+            if number % 100 == 99 {
+                rig.settle();
+            }
+        }
+        rig.settle();
+        assert_eq!(client.hear().len(), subscriptions);
+        client
+    }
+
+    #[test]
+    fn goodbye_comes_in_the_same_turn_after_everything_else_and_nothing_comes_after_it() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        client.ping(5);
+        client.hello();
+        client.ping(6);
+        rig.begin_turn();
+        rig.parts().reading().run();
+        rig.parts().watch().fire();
+        rig.parts().endings().run();
+        rig.parts().flushing().run();
+        let told = ["pong 5", "goodbye Unexpected: a second hello"];
+        assert_eq!(client.hear(), told);
+        assert_eq!(client.peer.how_it_ended(), End::Shut);
+        rig.settle();
+        assert!(client.hear().is_empty());
+    }
+
+    #[test]
+    fn what_is_half_out_leaves_before_the_goodbye_and_no_further_record_does() {
+        let mut rig = Rig::new();
+        let client = rig.subscriber("a");
+        client.peer.set_room(1_000);
+        rig.publish("a", 5_000, 2);
+        rig.refuse(&client, "enough");
+        rig.parts().endings().run();
+        client.peer.set_room(usize::MAX);
+        rig.settle();
+        assert_eq!(client.hear(), ["a 0", "goodbye Unexpected: enough"]);
+    }
+
+    #[test]
+    fn a_session_that_is_served_from_the_log_is_served_no_more_once_it_is_to_go() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.publish("a", 5_000, 200);
+        client.peer.set_room(1_000);
+        client.subscribe("a", Start::Earliest);
+        rig.begin_turn();
+        rig.parts().reading().run();
+        rig.parts().flushing().run();
+        rig.refuse(&client, "enough");
+        assert!(rig.parts().catchups.get(0).is_some());
+        rig.parts().endings().run();
+        assert!(rig.parts().catchups.get(0).is_none());
+    }
+
+    #[test]
+    fn of_a_session_that_has_ended_since_it_was_to_go_nothing_is_told() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.refuse(&client, "enough");
+        rig.end(&client, Reason::PeerClosed);
+        rig.parts().endings().run();
+        assert_eq!(client.peer.how_it_ended(), End::Closed);
+        assert!(client.hear().is_empty());
+        assert!(!rig.parts().sessions.has_some_to_end());
+    }
+
+    #[test]
+    fn a_session_that_was_told_goodbye_is_looked_at_when_it_has_had_time_to_take_it() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        assert!(rig.next_timer_ms() > Some(LINGER_MS + TICK_MS));
+        rig.refuse(&client, "enough");
+        rig.parts().endings().run();
+        let wait_ms = rig.next_timer_ms().expect("there is a timer");
+        assert!((LINGER_MS..=LINGER_MS + TICK_MS).contains(&wait_ms));
+        // What it has taken so far is no progress.
+        let welcome = rig.session(&client).seen().taken;
+        assert!(welcome > 0);
+    }
+
+    #[test]
+    fn in_a_shutdown_the_operator_says_how_long_peers_may_take() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        rig.refuse(&client, "enough");
+        let mut endings = rig.parts().endings();
+        endings.draining = true;
+        endings.run();
+        assert!(rig.next_timer_ms() > Some(LINGER_MS + TICK_MS));
+        rig.settle();
+        assert_eq!(client.hear(), ["goodbye Unexpected: enough"]);
+    }
+
+    #[test]
+    fn connections_of_which_nobody_takes_more_are_reset_and_the_others_closed() {
+        for (reason, end) in [
+            (Reason::PeerClosed, End::Closed),
+            (Reason::PeerReset, End::Closed),
+            (Reason::PeerDone, End::Closed),
+            (Reason::Refused, End::Closed),
+            (Reason::Silent, End::Aborted),
+            (Reason::Dropped, End::Aborted),
+            (Reason::Stalled, End::Aborted),
+            (Reason::Stopping, End::Aborted),
+        ] {
+            let mut rig = Rig::new();
+            let client = &ended(&mut rig, 1, reason)[0];
+            assert!(!client.peer.is_closed(), "only this step closes");
+            rig.parts().endings().run();
+            assert_eq!(client.peer.how_it_ended(), end, "{reason:?}");
+            assert_eq!(rig.parts().sessions.len(), 0);
+        }
+    }
+
+    #[test]
+    fn so_many_connections_are_closed_in_a_turn_the_first_that_ended_first() {
+        let mut rig = Rig::new();
+        let clients = ended(&mut rig, 120, Reason::PeerClosed);
+        for closed in [50, 100, 120] {
+            rig.parts().endings().run();
+            assert_eq!(count_closed(&clients), closed);
+            assert_eq!(rig.parts().sessions.count_gone(), 120 - closed);
+        }
+    }
+
+    #[test]
+    fn fewer_are_closed_in_a_turn_that_may_leave_much_to_the_kernel() {
+        let mut rig = Rig::new();
+        let clients = ended(&mut rig, 6, Reason::Silent);
+        rig.parts().endings().run();
+        assert_eq!(count_closed(&clients), 4);
+    }
+
+    #[test]
+    fn a_session_with_many_subscriptions_is_ended_in_several_turns_and_holds_up_nobody_behind_it() {
+        let mut rig = Rig::with(crate::config::Config {
+            max_subscriptions: 2_000,
+            ..settings()
+        });
+        let busy = busy(&mut rig, 1_010);
+        let others = [rig.join(), rig.join()];
+        for client in [&busy, &others[0], &others[1]] {
+            rig.end(client, Reason::PeerClosed);
+        }
+        let subscriptions = |rig: &mut Rig| rig.parts().here.metrics().subscriptions.get();
+        rig.parts().endings().run();
+        assert_eq!((subscriptions(&mut rig), count_closed(&others)), (510, 0));
+        rig.parts().endings().run();
+        assert_eq!((subscriptions(&mut rig), count_closed(&others)), (30, 2));
+        assert!(!busy.peer.is_closed());
+        rig.parts().endings().run();
+        assert_eq!(subscriptions(&mut rig), 0);
+        assert!(busy.peer.is_closed());
+    }
+
+    #[test]
+    fn what_a_session_asked_for_ends_with_it_and_the_others_keep_theirs() {
+        let mut rig = Rig::new();
+        let (gone, stays) = (rig.subscriber("a"), rig.subscriber("a"));
+        gone.peer.shutdown();
+        rig.settle();
+        rig.publish("a", 10, 1);
+        assert_eq!(stays.hear(), ["a 0"]);
+        assert!(gone.hear().is_empty() && gone.peer.is_closed());
+        assert_eq!(rig.parts().here.metrics().subscriptions.get(), 1);
+    }
+}

@@ -59,3 +59,102 @@ pub(crate) fn greet(
     here.metrics().sessions.add(1);
     Taken::Done
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::{Hello, VERSION};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::parts::session::Stage;
+    use crate::rig::{Client, HELLO, Rig, settings, welcome};
+
+    /// A client that has said hello, and been answered.
+    fn greeted(rig: &mut Rig, hello: &Hello<'_>) -> Client {
+        let client = rig.connect();
+        client.say_hello(hello);
+        rig.begin_turn();
+        rig.parts().reading().run();
+        client
+    }
+
+    fn sessions(rig: &mut Rig) -> u64 {
+        rig.parts().here.metrics().sessions.get()
+    }
+
+    #[test]
+    fn a_welcome_says_what_the_session_may() {
+        let mut rig = Rig::new();
+        let client = greeted(&mut rig, &HELLO);
+        assert_eq!(rig.session(&client).stage(), Stage::Open);
+        assert_eq!(sessions(&mut rig), 1);
+        rig.settle();
+        let bytes = client.peer.read();
+        let welcome = welcome(&bytes);
+        let config = settings();
+        assert_eq!(welcome.version, VERSION);
+        assert_eq!(welcome.heartbeat_ms, config.heartbeat_ms);
+        assert_eq!(welcome.limits, config.limits());
+        assert_eq!(welcome.inflight_records_max, config.inflight_records_max);
+        assert_eq!(welcome.inflight_bytes_max, config.inflight_bytes_max);
+        assert_eq!((welcome.instance, welcome.name), (7, NAME));
+    }
+
+    #[test]
+    fn a_client_wishes_for_a_heartbeat_within_bounds() {
+        for (own_ms, wish_ms, heartbeat_ms) in [
+            (300_000, 0, 300_000),
+            (300_000, 5_000, 5_000),
+            (300_000, 10, 1_000),
+            (300_000, 400_000, 300_000),
+            (500, 10, 500),
+        ] {
+            let mut rig = Rig::with(Config {
+                heartbeat_ms: own_ms,
+                ..settings()
+            });
+            let hello = Hello {
+                heartbeat_ms: wish_ms,
+                ..HELLO
+            };
+            let client = greeted(&mut rig, &hello);
+            assert_eq!(rig.session(&client).heartbeat_ms(), heartbeat_ms);
+        }
+    }
+
+    #[test]
+    fn a_client_of_another_version_or_with_credentials_is_told_so() {
+        let other = Hello {
+            version_min: VERSION + 1,
+            version_max: VERSION + 2,
+            ..HELLO
+        };
+        let secret = Hello {
+            credentials: b"secret",
+            ..HELLO
+        };
+        for (hello, told) in [
+            (other, "goodbye Version: "),
+            (secret, "goodbye Credentials: "),
+        ] {
+            let mut rig = Rig::new();
+            let client = greeted(&mut rig, &hello);
+            assert_eq!(sessions(&mut rig), 0);
+            rig.settle();
+            let heard = client.hear();
+            assert!(heard.len() == 1 && heard[0].starts_with(told), "{heard:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_also_speaks_other_versions_is_welcome() {
+        let mut rig = Rig::new();
+        let hello = Hello {
+            version_min: VERSION - 1,
+            version_max: VERSION + 1,
+            ..HELLO
+        };
+        let client = greeted(&mut rig, &hello);
+        assert_eq!(rig.session(&client).stage(), Stage::Open);
+    }
+}

@@ -157,3 +157,304 @@ fn look_at_taken(net: &dyn Net, session: &mut Session) -> Taking {
     let backlog = net.backlog(session.socket()).ok();
     backlog.map_or_else(Taking::default, |backlog| session.look_at_taken(backlog))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::memory::End;
+    use crate::rig::{Client, Rig, record};
+
+    const HEARTBEAT_MS: u64 = 300_000;
+    const SILENT: &str = "goodbye Silent: nothing was heard for two heartbeats";
+
+    /// Lets time pass, and looks after those whose time has come.
+    fn fire_after(rig: &mut Rig, ms: u64) {
+        rig.pass(ms);
+        rig.begin_turn();
+        rig.parts().watch().fire();
+    }
+
+    /// A client that has lived for a while: it was seen to take its welcome at this moment, and nothing after it.
+    fn watched(rig: &mut Rig) -> Client {
+        let client = rig.join();
+        fire_after(rig, HEARTBEAT_MS + 500);
+        let tick = rig.parts().here.tick();
+        assert_eq!(rig.session(&client).seen().heard_tick, tick);
+        client
+    }
+
+    /// What a client has heard when all that is for it has left.
+    fn heard(rig: &mut Rig, client: &Client) -> Vec<String> {
+        rig.parts().endings().run();
+        rig.parts().flushing().run();
+        client.hear()
+    }
+
+    #[test]
+    fn a_silent_session_is_asked_and_one_that_stays_silent_is_closed() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        fire_after(&mut rig, HEARTBEAT_MS - 1_000);
+        assert!(heard(&mut rig, &client).is_empty(), "it is not silent yet");
+        fire_after(&mut rig, 1_500);
+        assert_eq!(heard(&mut rig, &client), ["ping"]);
+        client.peer.set_answered_ms(HEARTBEAT_MS);
+        fire_after(&mut rig, HEARTBEAT_MS - 1_000);
+        assert!(heard(&mut rig, &client).is_empty(), "it may still answer");
+        fire_after(&mut rig, 1_500);
+        assert_eq!(heard(&mut rig, &client), [SILENT]);
+    }
+
+    #[test]
+    fn a_session_that_answers_lives_on() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        client.peer.set_answered_ms(HEARTBEAT_MS);
+        for _ in 0..3 {
+            fire_after(&mut rig, HEARTBEAT_MS + 500);
+            assert_eq!(heard(&mut rig, &client), ["ping"]);
+            client.ping(1);
+            rig.settle();
+            assert_eq!(client.hear(), ["pong 1"]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_says_something_is_not_asked() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        fire_after(&mut rig, HEARTBEAT_MS / 2);
+        client.ping(1);
+        rig.settle();
+        fire_after(&mut rig, HEARTBEAT_MS / 2);
+        assert_eq!(heard(&mut rig, &client), ["pong 1"]);
+        fire_after(&mut rig, 500);
+        let wait_ms = rig.next_timer_ms().expect("it is looked at again");
+        let expected_ms = HEARTBEAT_MS / 2 - 500;
+        assert!(wait_ms.abs_diff(expected_ms) <= TICK_MS, "{wait_ms}");
+    }
+
+    #[test]
+    fn a_peer_that_takes_what_it_is_sent_lives_and_the_question_alone_does_not_count() {
+        for (bytes, lives) in [(0, false), (1, true)] {
+            let mut rig = Rig::new();
+            let client = watched(&mut rig);
+            fire_after(&mut rig, HEARTBEAT_MS + 500);
+            assert!(rig.session(&client).seen().pinged);
+            let parts = rig.parts();
+            let _told = parts.sessions.control(&parts.here, client.id, |out| {
+                out.resize(out.len() + bytes, 0);
+            });
+            rig.parts().flushing().run();
+            client.peer.read();
+            client.peer.set_answered_ms(1_000);
+            fire_after(&mut rig, HEARTBEAT_MS + 1_000);
+            let tick = (rig.now_ms() - 1_000) / TICK_MS;
+            let session = rig.session(&client);
+            assert_eq!(session.stage() == Stage::Open, lives, "{bytes} bytes");
+            assert_eq!(u64::from(session.seen().heard_tick) == tick, lives);
+            assert_eq!(session.seen().pinged, !lives);
+        }
+    }
+
+    #[test]
+    fn what_a_peer_took_before_the_heartbeat_is_no_sign_of_life() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        client.peer.set_answered_ms(HEARTBEAT_MS);
+        fire_after(&mut rig, HEARTBEAT_MS + 500);
+        assert_eq!(heard(&mut rig, &client), ["ping"]);
+    }
+
+    #[test]
+    fn a_connection_without_a_hello_is_closed_in_time() {
+        let mut rig = Rig::new();
+        let client = rig.connect();
+        fire_after(&mut rig, 9_999);
+        assert!(heard(&mut rig, &client).is_empty());
+        fire_after(&mut rig, 500);
+        let told = "goodbye Silent: no hello came in time";
+        assert_eq!(heard(&mut rig, &client), [told]);
+    }
+
+    #[test]
+    fn to_a_full_socket_nothing_is_said_and_one_that_stays_full_is_reset() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        client.peer.stall();
+        rig.session(&client).set_blocked(true);
+        fire_after(&mut rig, HEARTBEAT_MS + 500);
+        assert!(rig.session(&client).seen().pinged);
+        assert!(rig.session(&client).outgoing().is_none());
+        fire_after(&mut rig, HEARTBEAT_MS + 500);
+        rig.parts().endings().run();
+        assert_eq!(client.peer.how_it_ended(), End::Aborted);
+    }
+
+    #[test]
+    fn a_session_that_is_held_back_is_told_that_the_broker_lives_and_not_closed() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        rig.parts().sessions.await_answer(client.id);
+        for _ in 0..3 {
+            fire_after(&mut rig, HEARTBEAT_MS + 500);
+            assert_eq!(heard(&mut rig, &client), ["ping"]);
+            assert!(!rig.session(&client).seen().pinged);
+        }
+        rig.session(&client).set_blocked(true);
+        client.peer.set_answered_ms(HEARTBEAT_MS);
+        fire_after(&mut rig, HEARTBEAT_MS + 500);
+        assert!(
+            rig.session(&client).seen().pinged,
+            "it does not take its answers"
+        );
+    }
+
+    #[test]
+    fn so_many_are_looked_after_in_a_turn_and_the_others_in_those_after_it() {
+        let mut rig = Rig::new();
+        let clients: Vec<Client> = (0..200).map(|_| rig.connect()).collect();
+        fire_after(&mut rig, 10_500);
+        let is_refused =
+            |rig: &mut Rig, client: &Client| rig.session(client).stage() == Stage::Closing;
+        let refused = |rig: &mut Rig| {
+            let refused = clients.iter().filter(|client| is_refused(rig, client));
+            refused.count()
+        };
+        assert_eq!(refused(&mut rig), 167);
+        fire_after(&mut rig, 0);
+        assert_eq!(refused(&mut rig), 200);
+    }
+
+    // Frames.
+
+    /// A client that has sent a part of a frame.
+    fn begun(rig: &mut Rig) -> Client {
+        let client = rig.join();
+        client.peer.write(&record("a", 5_000)[..1_000]);
+        rig.settle();
+        client
+    }
+
+    #[test]
+    fn a_session_whose_frame_does_not_come_to_its_end_is_told_so() {
+        let mut rig = Rig::new();
+        let client = begun(&mut rig);
+        fire_after(&mut rig, 9_000);
+        assert!(heard(&mut rig, &client).is_empty());
+        fire_after(&mut rig, 1_500);
+        let told = "goodbye Silent: the rest of a frame did not come in time";
+        assert_eq!(heard(&mut rig, &client), [told]);
+    }
+
+    #[test]
+    fn a_frame_that_goes_on_is_waited_for() {
+        let mut rig = Rig::new();
+        let client = begun(&mut rig);
+        fire_after(&mut rig, 9_000);
+        client.peer.write(&record("a", 5_000)[1_000..2_000]);
+        rig.settle();
+        fire_after(&mut rig, 3_000);
+        assert!(heard(&mut rig, &client).is_empty());
+        assert!(rig.session(&client).seen().watched);
+        // The whole of it may take 10 seconds and one for each KiB.
+        fire_after(&mut rig, 3_000);
+        assert_eq!(heard(&mut rig, &client).len(), 1);
+    }
+
+    #[test]
+    fn a_frame_that_is_whole_or_held_back_is_not_complained_of() {
+        let mut rig = Rig::new();
+        let (whole, held_back) = (begun(&mut rig), begun(&mut rig));
+        whole.peer.write(&record("a", 5_000)[1_000..]);
+        rig.settle();
+        rig.parts().sessions.pause(held_back.id);
+        fire_after(&mut rig, 12_000);
+        assert!(rig.session(&held_back).seen().watched && !rig.session(&whole).seen().watched);
+        assert_eq!(heard(&mut rig, &whole).len(), 1, "the outcome");
+        assert!(heard(&mut rig, &held_back).is_empty());
+        assert!(rig.next_timer_ms() <= Some(1 + TICK_MS));
+    }
+
+    #[test]
+    fn in_a_shutdown_frames_are_not_complained_of() {
+        let mut rig = Rig::new();
+        let client = begun(&mut rig);
+        rig.pass(12_000);
+        rig.begin_turn();
+        let mut watch = rig.parts().watch();
+        watch.draining = true;
+        watch.fire();
+        assert_eq!(rig.session(&client).stage(), Stage::Open);
+    }
+
+    // After the Goodbye.
+
+    /// A client that was refused.
+    fn refused(rig: &mut Rig) -> Client {
+        let client = watched(rig);
+        rig.refuse(&client, "enough");
+        rig.settle();
+        client
+    }
+
+    #[test]
+    fn a_peer_that_has_taken_its_goodbye_has_so_long_to_close() {
+        let mut rig = Rig::new();
+        let client = refused(&mut rig);
+        client.hear();
+        fire_after(&mut rig, 1_500);
+        fire_after(&mut rig, 600);
+        assert_eq!(
+            rig.parts().sessions.count_gone(),
+            0,
+            "it took some meanwhile"
+        );
+        client.peer.set_answered_ms(5_000);
+        fire_after(&mut rig, 2_500);
+        assert_eq!(rig.parts().sessions.count_gone(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_has_not_taken_its_goodbye_has_longer() {
+        let mut rig = Rig::new();
+        let _client = refused(&mut rig);
+        for _ in 0..4 {
+            fire_after(&mut rig, 2_300);
+            assert_eq!(rig.parts().sessions.count_gone(), 0);
+        }
+        fire_after(&mut rig, 2_300);
+        assert_eq!(rig.parts().sessions.count_gone(), 1);
+    }
+
+    #[test]
+    fn a_goodbye_that_cannot_leave_is_waited_for_as_long() {
+        let mut rig = Rig::new();
+        let client = watched(&mut rig);
+        client.peer.stall();
+        rig.refuse(&client, "enough");
+        rig.settle();
+        assert_eq!(rig.session(&client).stage(), Stage::Closing);
+        fire_after(&mut rig, 1_500);
+        assert_eq!(rig.parts().sessions.count_gone(), 0);
+        fire_after(&mut rig, 1_000);
+        assert_eq!(rig.parts().sessions.count_gone(), 1);
+    }
+
+    #[test]
+    fn in_a_shutdown_peers_have_as_long_as_the_operator_says() {
+        for (stage, gone) in [(Stage::Closing, 0), (Stage::Lingering, 1), (Stage::Gone, 0)] {
+            let mut rig = Rig::new();
+            let client = refused(&mut rig);
+            client.hear();
+            rig.session(&client).set_stage(stage);
+            client.peer.set_answered_ms(60_000);
+            rig.pass(60_000);
+            rig.begin_turn();
+            let mut watch = rig.parts().watch();
+            watch.draining = true;
+            watch.fire();
+            assert_eq!(rig.parts().sessions.count_gone(), gone, "{stage:?}");
+        }
+    }
+}

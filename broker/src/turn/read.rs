@@ -23,8 +23,6 @@ const PARTIAL_STEP: usize = 32 << 10;
 /// kept.
 pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
-/// Reads in one visit of a session that has had its Goodbye. How long it may go on is up to its timer.
-const LINGER_READS: usize = 4;
 
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,27 +318,22 @@ impl<T: Takes> Reading<'_, T> {
         self.sessions.refuse(self.here, id, code, reason);
     }
 
-    /// Reads on a session that is over, so that its end comes through.
+    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
-        for reads in 1..=LINGER_READS {
-            let session = self.sessions.there(id);
-            match self
-                .net
-                .read(session.socket(), &mut [IoSliceMut::new(buffer)])
-            {
-                Ok(0) => break,
-                Ok(size) => {
-                    self.budget.spend(READ_STEPS, size);
-                    if reads == LINGER_READS || self.budget.is_spent() {
-                        return Visit::More;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Visit::Empty,
-                Err(_) => break,
+        let session = self.sessions.there(id);
+        let into = &mut [IoSliceMut::new(buffer)];
+        let result = self.net.read(session.socket(), into);
+        self.budget
+            .spend(READ_STEPS, *result.as_ref().unwrap_or(&0));
+        match result {
+            Ok(size) if size > 0 => Visit::More,
+            Err(error) if error.kind() == ErrorKind::Interrupted => Visit::More,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Visit::Empty,
+            Ok(_) | Err(_) => {
+                self.sessions.end(self.here, id, Reason::Refused);
+                Visit::Over
             }
         }
-        self.sessions.end(self.here, id, Reason::Refused);
-        Visit::Over
     }
 
     fn take(&mut self, id: SessionId, command: Command<'_>) -> Taken {
@@ -414,3 +407,6 @@ pub(crate) fn note_readiness(
         sessions.queue_read(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

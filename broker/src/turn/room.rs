@@ -57,3 +57,187 @@ fn turn_away(here: &Here, sessions: &mut Sessions, id: SessionId) {
         sessions.refuse_for(here, id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::memory::End;
+    use crate::parts::room::{Kept, MUCH_BYTES};
+    use crate::parts::session::{Partial, Stage};
+    use crate::rig::{Client, Rig};
+
+    /// A client with so many bytes of a frame that is not whole.
+    fn holder(rig: &mut Rig, bytes: usize) -> Client {
+        let client = rig.join();
+        let partial = Partial::new(vec![0; bytes], bytes + 1, rig.parts().here.tick());
+        let sessions = &mut rig.parts().sessions;
+        sessions.keep_input(client.id, Box::new(partial));
+        client
+    }
+
+    /// A client that does not take so many bytes of its answers.
+    fn reluctant(rig: &mut Rig, bytes: usize) -> Client {
+        let client = rig.join();
+        let parts = rig.parts();
+        let _told = parts.sessions.control(&parts.here, client.id, |out| {
+            out.resize(bytes, 0);
+        });
+        rig.session(&client).set_blocked(true);
+        client
+    }
+
+    fn fill(kept: &mut Kept, bytes: usize) {
+        let more = bytes - kept.bytes();
+        kept.count(&mut 0, more);
+    }
+
+    /// Lets more than half of the room for input be taken, or most of it.
+    fn be_short(rig: &mut Rig) {
+        let input = &mut rig.parts().sessions.room.input;
+        fill(input, input.max() / 2 + 1);
+    }
+
+    fn be_scarce(rig: &mut Rig) {
+        let input = &mut rig.parts().sessions.room.input;
+        fill(input, input.max() - input.max() / 8 + 1);
+    }
+
+    fn look(rig: &mut Rig) -> bool {
+        rig.begin_turn();
+        let parts = rig.parts();
+        make_room(&parts.here, &mut parts.sessions)
+    }
+
+    /// Which of these clients have to go.
+    fn are_over(rig: &mut Rig, clients: &[Client]) -> Vec<bool> {
+        let is_over = |client: &Client| {
+            let session = rig.parts().sessions.get(client.id);
+            session.is_none_or(|session| session.stage() != Stage::Open)
+        };
+        clients.iter().map(is_over).collect()
+    }
+
+    #[test]
+    fn nobody_goes_while_there_is_room() {
+        let mut rig = Rig::new();
+        let clients = [holder(&mut rig, 100_000), reluctant(&mut rig, 100_000)];
+        rig.pass(100_000);
+        assert!(!look(&mut rig));
+        assert_eq!(are_over(&mut rig, &clients), [false; 2]);
+    }
+
+    #[test]
+    fn while_room_is_short_those_that_have_stalled_for_a_while_go() {
+        let mut rig = Rig::new();
+        let client = holder(&mut rig, 100_000);
+        rig.pass(900);
+        let clients = [client, holder(&mut rig, 100_000)];
+        be_short(&mut rig);
+        // As long as it is short, and not more than once in a while.
+        let _looked = look(&mut rig);
+        assert_eq!(are_over(&mut rig, &clients), [false; 2]);
+        rig.pass(99);
+        let _looked = look(&mut rig);
+        be_short(&mut rig);
+        rig.pass(257);
+        let _looked = look(&mut rig);
+        assert_eq!(are_over(&mut rig, &clients), [true, false]);
+        assert_eq!(rig.parts().here.metrics().sessions_evicted.get(), 1);
+        rig.settle();
+        let told = "goodbye Full: the broker is short of room and this session makes no progress";
+        assert_eq!(clients[0].hear(), [told]);
+    }
+
+    #[test]
+    fn when_room_is_scarce_the_longest_stalled_goes_at_once_and_no_more_than_are_needed() {
+        let mut rig = Rig::new();
+        let first = holder(&mut rig, 100_000);
+        rig.pass(300);
+        rig.begin_turn();
+        let clients = [holder(&mut rig, 100_000), first, holder(&mut rig, 100_000)];
+        be_scarce(&mut rig);
+        let _found = look(&mut rig);
+        assert_eq!(are_over(&mut rig, &clients), [false, true, false]);
+    }
+
+    #[test]
+    fn those_that_hold_little_stay_and_so_do_those_that_the_broker_holds_back() {
+        let mut rig = Rig::new();
+        let little = holder(&mut rig, MUCH_BYTES);
+        let waiting = holder(&mut rig, 100_000);
+        let partial = rig.session(&waiting).input_mut();
+        partial.expect("it holds some").need = 100_000;
+        let taking = reluctant(&mut rig, 100_000);
+        rig.session(&taking).set_blocked(false);
+        rig.pass(100_000);
+        be_scarce(&mut rig);
+        let clients = [little, waiting, taking];
+        let _found = look(&mut rig);
+        assert_eq!(are_over(&mut rig, &clients), [false; 3]);
+    }
+
+    #[test]
+    fn a_session_that_does_not_take_its_answers_goes_without_a_word() {
+        let mut rig = Rig::new();
+        let client = reluctant(&mut rig, 100_000);
+        rig.pass(1_000);
+        be_short(&mut rig);
+        let _found = look(&mut rig);
+        rig.parts().endings().run();
+        assert_eq!(client.peer.how_it_ended(), End::Aborted);
+        assert_eq!(rig.parts().sessions.room.output.bytes(), 0);
+    }
+
+    #[test]
+    fn input_that_waits_for_answers_which_are_not_taken_has_stalled() {
+        for (awaits_answer, goes) in [(false, false), (true, true)] {
+            let mut rig = Rig::new();
+            let client = holder(&mut rig, 100_000);
+            rig.pass(2_000);
+            rig.begin_turn();
+            let parts = rig.parts();
+            let _told = parts
+                .sessions
+                .control(&parts.here, client.id, |out| out.push(0));
+            let session = rig.session(&client);
+            session.set_blocked(true);
+            session.set_awaits_answer(awaits_answer);
+            session.input_mut().expect("it holds some").need = 0;
+            be_short(&mut rig);
+            let _found = look(&mut rig);
+            assert_eq!(are_over(&mut rig, &[client]), [goes]);
+        }
+    }
+
+    #[test]
+    fn so_many_go_in_a_turn_and_no_more() {
+        let mut rig = Rig::new();
+        let clients: Vec<Client> = (0..40).map(|_| holder(&mut rig, 5_000)).collect();
+        let bytes = rig.parts().sessions.room.input.max();
+        fill(&mut rig.parts().sessions.room.input, bytes);
+        for gone in [32, 40] {
+            let _found = look(&mut rig);
+            let over = are_over(&mut rig, &clients);
+            assert_eq!(over.iter().filter(|over| **over).count(), gone);
+        }
+    }
+
+    #[test]
+    fn those_that_wait_for_room_hear_when_there_is_some() {
+        let mut rig = Rig::new();
+        let client = holder(&mut rig, 100_000);
+        be_scarce(&mut rig);
+        rig.session(&client)
+            .input_mut()
+            .expect("it holds some")
+            .need = 0;
+        rig.parts().sessions.room.missed = true;
+        assert!(!look(&mut rig), "nobody has stalled");
+        rig.session(&client)
+            .input_mut()
+            .expect("it holds some")
+            .need = 200_000;
+        assert!(look(&mut rig));
+        assert!(!look(&mut rig), "once");
+    }
+}
