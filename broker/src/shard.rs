@@ -8,7 +8,7 @@ use crate::net::Event;
 use crate::parts::due::Due;
 use crate::parts::session::SessionId;
 use crate::turn::fanout::take_news;
-use crate::turn::read::note_readiness;
+use crate::turn::notice::note_readiness;
 
 /// A step of the turn: what it does, and when it is due again.
 enum Step {

@@ -8,7 +8,8 @@ use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
 pub use crate::parts::sending::PARTS_MAX;
 use crate::parts::sending::{Sent, lacks_bytes};
-use crate::parts::session::{RecordTail, Session};
+use crate::parts::session::Session;
+use crate::parts::tail::RecordTail;
 
 /// A chain ends with the record that brings it to this many bytes.
 const CHAIN_BYTES: usize = 256 << 10;

@@ -2,7 +2,8 @@
 
 use crate::clock::TICK_MS;
 use crate::parts::here::Here;
-use crate::parts::session::{Partial, Session, SessionId, Stage};
+use crate::parts::partial::Partial;
+use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::timers::Timers;
 
 /// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_session_that_holds_much_of_either_is_noted_once() {
-        use crate::parts::session::Partial;
+        use crate::parts::partial::Partial;
         use crate::rig::Rig;
         let mut rig = Rig::new();
         let client = rig.join();

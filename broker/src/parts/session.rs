@@ -1,16 +1,14 @@
 //! A client's stay: its connection and what has to be remembered about it. Everything that an idle subscriber does not
 //! need is behind a pointer that is null while it is idle.
 
-use std::num::NonZeroU32;
-
-use oyez_protocol::{LogId, Position};
-
 use crate::clock::TICK_MS;
 use crate::net::{Backlog, Socket};
 use crate::parts::lane::Lane;
+use crate::parts::partial::Partial;
 #[cfg(test)]
 use crate::parts::subscription::SubscriptionRef;
 use crate::parts::subscription::{Subscription, Subscriptions};
+use crate::parts::tail::RecordTail;
 
 /// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
 /// the one that got its slot.
@@ -58,53 +56,6 @@ pub(crate) enum Stage {
     Gone,
 }
 
-/// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
-#[derive(Debug)]
-pub(crate) struct Partial {
-    pub(crate) bytes: Vec<u8>,
-    /// Bytes that the frame at the front has, as far as is known.
-    pub(crate) need: usize,
-    /// Bytes of memory that the shard counts for it.
-    pub(crate) counted: usize,
-    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
-    pub(crate) begun_tick: u32,
-    pub(crate) fed_tick: u32,
-    /// How long it was when it last counted as grown, and when that was.
-    grown_to: usize,
-    pub(crate) grown_tick: u32,
-}
-
-/// Input grows by this much at least, or counts as stalled: a byte now and then is no progress.
-const GROWTH_BYTES: usize = 4 << 10;
-
-impl Partial {
-    pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
-        Self {
-            need,
-            counted: 0,
-            begun_tick: now_tick,
-            fed_tick: now_tick,
-            grown_to: bytes.len(),
-            grown_tick: now_tick,
-            bytes,
-        }
-    }
-
-    /// Whether the frame at the front lacks bytes.
-    pub(crate) const fn is_incomplete(&self) -> bool {
-        self.bytes.len() < self.need
-    }
-
-    /// Notes that bytes have come, or were taken.
-    pub(crate) fn note_growth(&mut self, now_tick: u32) {
-        self.fed_tick = now_tick;
-        let size = self.bytes.len();
-        if size < self.grown_to || size >= self.grown_to + GROWTH_BYTES {
-            (self.grown_to, self.grown_tick) = (size, now_tick);
-        }
-    }
-}
-
 /// Control frames on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -115,43 +66,6 @@ pub(crate) struct Outgoing {
     /// When the first of them came, or the socket last took some.
     pub(crate) moved_ms: u64,
 }
-
-/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
-/// `Option`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordTail {
-    /// The log in the upper 16 bits, the record's position in the lower 48.
-    place: u64,
-    size: NonZeroU32,
-    pub(crate) sent: u32,
-}
-
-impl RecordTail {
-    /// `None` for a record of no bytes, which there is not.
-    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
-        debug_assert!(position.get() < 1 << POSITION_BITS);
-        Some(Self {
-            place: u64::from(log.get()) << POSITION_BITS | position.get(),
-            size: NonZeroU32::new(size)?,
-            sent,
-        })
-    }
-
-    pub(crate) fn log(&self) -> LogId {
-        LogId::new((self.place >> POSITION_BITS) as u16)
-    }
-
-    pub(crate) fn position(&self) -> Position {
-        Position::new(self.place & ((1 << POSITION_BITS) - 1))
-    }
-
-    pub(crate) fn size(&self) -> u32 {
-        self.size.get()
-    }
-}
-
-/// Bits of a position: a log of 256 TiB.
-const POSITION_BITS: u32 = 48;
 
 /// One session.
 #[derive(Debug)]
@@ -612,6 +526,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use oyez_protocol::{LogId, Position};
+
     use super::*;
     use crate::rig::Rig;
 
@@ -633,35 +549,6 @@ mod tests {
             assert_eq!(SessionId::from_token(id.token()), id);
             assert_eq!(id.key(), key);
         }
-    }
-
-    #[test]
-    fn a_tail_keeps_log_place_and_size() {
-        let (log, position) = (LogId::new(u16::MAX), Position::new((1 << 48) - 1));
-        let tail = RecordTail::new(log, position, 9, 4).expect("it has bytes");
-        assert_eq!((tail.log(), tail.position()), (log, position));
-        assert_eq!((tail.size(), tail.sent), (9, 4));
-        assert_eq!(RecordTail::new(log, position, 0, 0), None);
-    }
-
-    #[test]
-    fn a_frame_grows_when_enough_has_come_or_something_was_taken() {
-        let mut partial = Partial::new(vec![0; 100], 10_000, 1);
-        for (size, tick, grown) in [
-            (101, 2, 1),
-            (100 + GROWTH_BYTES - 1, 3, 1),
-            (100 + GROWTH_BYTES, 4, 4),
-            (100 + GROWTH_BYTES, 5, 4),
-            (50, 6, 6),
-            (50 + GROWTH_BYTES, 7, 7),
-        ] {
-            partial.bytes.resize(size, 0);
-            partial.note_growth(tick);
-            assert_eq!((partial.fed_tick, partial.grown_tick), (tick, grown));
-            assert!(partial.is_incomplete());
-        }
-        partial.bytes.resize(10_000, 0);
-        assert!(!partial.is_incomplete());
     }
 
     #[test]

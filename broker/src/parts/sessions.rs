@@ -13,8 +13,9 @@ use crate::dialect::command::Goodbye;
 use crate::net::Socket;
 use crate::parts::ending::{Dismissed, Gone, Reason};
 use crate::parts::here::Here;
+use crate::parts::partial::Partial;
 use crate::parts::room::Room;
-use crate::parts::session::{Outgoing, Partial, Session, SessionId, Stage};
+use crate::parts::session::{Outgoing, Session, SessionId, Stage};
 use crate::parts::taken::Taken;
 
 /// Empty outgoing buffers kept for the next control frames.

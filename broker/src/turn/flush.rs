@@ -7,8 +7,9 @@ use oyez_storage::{Read, ReadError};
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::ending::Reason;
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
-use crate::parts::session::{RecordTail, Session, SessionId, Stage};
+use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
+use crate::parts::tail::RecordTail;
 use crate::turn::catchup::Serving;
 use crate::turn::wave::build_from_window;
 

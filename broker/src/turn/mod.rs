@@ -11,6 +11,7 @@ pub(crate) mod greet;
 pub(crate) mod heartbeat;
 pub(crate) mod hold;
 pub(crate) mod lag;
+pub(crate) mod notice;
 pub(crate) mod publish;
 pub(crate) mod pump;
 pub(crate) mod query;

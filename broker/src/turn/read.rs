@@ -5,13 +5,14 @@ use std::io::{ErrorKind, IoSliceMut};
 
 use crate::dialect::command::{Command, Decoded};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
-use crate::net::{Net, Readiness};
+use crate::net::Net;
 use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
+use crate::parts::partial::Partial;
 use crate::parts::patience::watch_frame;
 use crate::parts::room::MUCH_BYTES;
-use crate::parts::session::{Partial, Session, SessionId, Stage, Window};
+use crate::parts::session::{Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
@@ -381,31 +382,6 @@ fn read(
         in_buffer: size.saturating_sub(step),
         filled_all: size == room,
     })
-}
-
-/// Something has changed at a session's socket.
-pub(crate) fn note_readiness(
-    sessions: &mut Sessions,
-    id: SessionId,
-    now_tick: u32,
-    readiness: Readiness,
-) {
-    let Some(session) = sessions.get_mut(id) else {
-        return; // It has ended earlier in this turn.
-    };
-    if readiness.over {
-        session.note_end();
-    }
-    if readiness.writable && session.unblock() {
-        if matches!(session.stage(), Stage::Open | Stage::Closing) {
-            // A peer that takes bytes is alive.
-            session.note_life(now_tick);
-        }
-        sessions.queue_send(id);
-    }
-    if readiness.readable || readiness.over {
-        sessions.queue_read(id);
-    }
 }
 
 #[cfg(test)]

@@ -62,8 +62,9 @@ fn turn_away(here: &Here, sessions: &mut Sessions, id: SessionId) {
 mod tests {
     use super::*;
     use crate::net::memory::End;
+    use crate::parts::partial::Partial;
     use crate::parts::room::{Kept, MUCH_BYTES};
-    use crate::parts::session::{Partial, Stage};
+    use crate::parts::session::Stage;
     use crate::rig::{Client, Rig};
 
     /// A client with so many bytes of a frame that is not whole.

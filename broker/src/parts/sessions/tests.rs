@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::parts::ending::Reason;
-use crate::parts::session::RecordTail;
+use crate::parts::tail::RecordTail;
 use crate::rig::{Client, Rig};
 use oyez_protocol::{LogId, Position};
 

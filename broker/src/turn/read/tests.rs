@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::clock::TICK_MS;
+use crate::net::Readiness;
 use crate::net::memory::End;
 use crate::rig::{Client, Rig, ping_bytes, record};
 
@@ -727,73 +728,6 @@ fn in_a_shutdown_only_sessions_that_are_over_are_read() {
 }
 
 // Readiness.
-
-const WRITABLE: Readiness = Readiness {
-    readable: false,
-    writable: true,
-    over: false,
-};
-
-fn note(rig: &mut Rig, client: &Client, readiness: Readiness) {
-    let sessions = &mut rig.parts().sessions;
-    note_readiness(sessions, client.id, 9_000, readiness);
-}
-
-#[test]
-fn a_socket_that_takes_bytes_again_is_sent_to_and_its_peer_lives() {
-    for (stage, lives) in [
-        (Stage::Greeting, false),
-        (Stage::Open, true),
-        (Stage::Closing, true),
-        (Stage::Lingering, false),
-    ] {
-        let mut rig = Rig::new();
-        let client = rig.join();
-        let session = rig.session(&client);
-        session.set_stage(stage);
-        session.set_blocked(true);
-        session.set_pinged(true);
-        note(&mut rig, &client, WRITABLE);
-        let session = rig.session(&client);
-        assert_eq!(session.seen().heard_tick == 9_000, lives, "{stage:?}");
-        assert_eq!(
-            (session.is_blocked(), session.seen().pinged),
-            (false, !lives)
-        );
-        assert_eq!(rig.parts().sessions.count_to_send(), 1);
-        assert!(!rig.parts().sessions.has_some_to_read());
-    }
-}
-
-#[test]
-fn room_in_a_socket_that_was_not_full_is_no_news() {
-    let mut rig = Rig::new();
-    let client = rig.join();
-    let before = rig.session(&client).seen().heard_tick;
-    note(&mut rig, &client, WRITABLE);
-    assert_eq!(rig.session(&client).seen().heard_tick, before);
-    assert_eq!(rig.parts().sessions.count_to_send(), 0);
-}
-
-#[test]
-fn what_can_be_read_and_an_end_are_read_for() {
-    for (readable, over) in [(true, false), (false, true)] {
-        let mut rig = Rig::new();
-        let client = rig.join();
-        let readiness = Readiness {
-            readable,
-            over,
-            writable: false,
-        };
-        note(&mut rig, &client, readiness);
-        assert_eq!(rig.session(&client).has_ended(), over);
-        assert!(rig.parts().sessions.has_some_to_read());
-        note(&mut rig, &client, readiness);
-        let sessions = &rig.parts().sessions;
-        let lists = [Queue::Little, Queue::Passing].map(|queue| sessions.count_to_read(queue));
-        assert_eq!(lists, [usize::from(readable), usize::from(over)]);
-    }
-}
 
 #[test]
 fn news_of_a_session_that_has_ended_reaches_nobody() {

@@ -1,0 +1,56 @@
+//! A record that is half out.
+
+use std::num::NonZeroU32;
+
+use oyez_protocol::{LogId, Position};
+
+/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
+/// `Option`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordTail {
+    /// The log in the upper 16 bits, the record's position in the lower 48.
+    place: u64,
+    size: NonZeroU32,
+    pub(crate) sent: u32,
+}
+
+impl RecordTail {
+    /// `None` for a record of no bytes, which there is not.
+    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
+        debug_assert!(position.get() < 1 << POSITION_BITS);
+        Some(Self {
+            place: u64::from(log.get()) << POSITION_BITS | position.get(),
+            size: NonZeroU32::new(size)?,
+            sent,
+        })
+    }
+
+    pub(crate) fn log(&self) -> LogId {
+        LogId::new((self.place >> POSITION_BITS) as u16)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.place & ((1 << POSITION_BITS) - 1))
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size.get()
+    }
+}
+
+/// Bits of a position: a log of 256 TiB.
+const POSITION_BITS: u32 = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_keeps_log_place_and_size() {
+        let (log, position) = (LogId::new(u16::MAX), Position::new((1 << 48) - 1));
+        let tail = RecordTail::new(log, position, 9, 4).expect("it has bytes");
+        assert_eq!((tail.log(), tail.position()), (log, position));
+        assert_eq!((tail.size(), tail.sent), (9, 4));
+        assert_eq!(RecordTail::new(log, position, 0, 0), None);
+    }
+}
