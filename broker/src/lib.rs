@@ -40,7 +40,7 @@
 //! and how these look in bytes (`native`): only what lies above the parts may know that. `net` is the network behind one trait, with sockets that are four bytes;
 //! no other file but those of `sys` names a socket's type. `parts` own the data:
 //! `sessions` (slab, lists of those to read, to send to, to end; the room that they take), `timers`, `feeds` (topics,
-//! their windows and subscriptions, which of them have news), `logs` (the store and the readers; the only place where
+//! their windows and audiences, which of them have news), `logs` (the store and the readers; the only place where
 //! the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail` (between shards), `held`,
 //! `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told into its outgoing bytes.
 //! `turn` has one step a file: functions over the parts that they need, or over a struct that lends these and is named

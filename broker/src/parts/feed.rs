@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::Place;
 
-use crate::parts::subscription::Subscription;
+use crate::parts::audience::Audience;
 
 /// Most records that a window remembers: 64 KiB of places. Who is further behind asks the log.
 pub(crate) const WINDOW_RECORDS_MAX: usize = 2048;
@@ -23,14 +23,13 @@ pub(crate) struct Topic {
     /// Of the name, by the registry.
     pub(crate) hash: u64,
     pub(crate) log: LogId,
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) audience: Audience,
     /// Recent records, without a hole, ending at `end`.
     window: VecDeque<Place>,
     /// First offset that this shard has not heard of; `None` until the log's owner has told.
     pub(crate) end: Option<Offset>,
     /// What the owner has told of the topic's beginning.
     pub(crate) begin: Option<Begin>,
-    pub(crate) walk: Walk,
 }
 
 /// The oldest message of a topic. Appending does not change it, only what retention drops does: it holds as long as
@@ -42,39 +41,16 @@ pub(crate) struct Begin {
     pub(crate) log_start: Position,
 }
 
-/// A pass over the list of subscriptions that is spread over several turns.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Walk {
-    /// In the shard's list of topics with news.
-    pub(crate) queued: bool,
-    /// Slot to visit next.
-    pub(crate) slot: usize,
-    /// Slots to visit until everybody was visited since the last news.
-    pub(crate) left: usize,
-    /// Somebody got all that a chain holds and could take more: the walk is not over when this pass is.
-    pub(crate) again: bool,
-    /// Lowest cursor met in this pass.
-    pub(crate) lowest: Option<Offset>,
-}
-
-impl Walk {
-    /// Somebody whom the walk has visited stands at `cursor`.
-    pub(crate) fn note(&mut self, cursor: Offset) {
-        self.lowest = Some(self.lowest.map_or(cursor, |lowest| lowest.min(cursor)));
-    }
-}
-
 impl Topic {
     pub(crate) fn new(name: Arc<str>, log: LogId, hash: u64) -> Self {
         Self {
             name,
             hash,
             log,
-            subscriptions: Vec::new(),
+            audience: Audience::default(),
             window: VecDeque::new(),
             end: None,
             begin: None,
-            walk: Walk::default(),
         }
     }
 
@@ -100,7 +76,7 @@ impl Topic {
             self.window.pop_front();
         }
         self.end = Some(place.next);
-        self.walk.left = self.subscriptions.len();
+        self.audience.begin_walk();
         self.window.len() as isize - before
     }
 
@@ -125,28 +101,6 @@ impl Topic {
         before - self.window.len()
     }
 
-    /// Begins another pass if somebody is still behind whom nothing but the walk will serve.
-    pub(crate) fn walk_again(&mut self) -> bool {
-        let again = std::mem::take(&mut self.walk.again);
-        if again {
-            self.walk.left = self.subscriptions.len();
-            self.walk.lowest = None;
-        }
-        again
-    }
-
-    /// The walk leaves a subscription behind that stands at `cursor`.
-    pub(crate) fn pass(&mut self, cursor: Offset) {
-        self.walk.note(cursor);
-        self.skip();
-    }
-
-    /// The walk leaves a subscription behind that is not served from the window.
-    pub(crate) fn skip(&mut self) {
-        self.walk.slot += 1;
-        self.walk.left -= 1;
-    }
-
     pub(crate) fn window_len(&self) -> usize {
         self.window.len()
     }
@@ -169,7 +123,6 @@ impl Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::subscription::Delivery;
 
     /// Record number `number`, which has one message of that offset.
     fn place(number: u64) -> Place {
@@ -274,34 +227,5 @@ mod tests {
             Some(Offset::new(7)),
             "what was walked since is newer"
         );
-    }
-
-    #[test]
-    fn a_walk_visits_everybody_once_after_news_and_again_when_it_was_asked_to() {
-        let mut topic = topic_with(0, 9);
-        for session in 0..3 {
-            topic
-                .subscriptions
-                .push(Subscription::new(session, Delivery::Live));
-        }
-        topic.push(place(0), 9);
-        assert_eq!(topic.walk.left, 3);
-        topic.pass(Offset::new(5));
-        topic.pass(Offset::new(3));
-        topic.pass(Offset::new(4));
-        assert_eq!((topic.walk.left, topic.walk.slot), (0, 3));
-        assert_eq!(topic.walk.lowest, Some(Offset::new(3)));
-        assert!(!topic.walk_again());
-        assert_eq!(
-            (topic.walk.left, topic.walk.lowest),
-            (0, Some(Offset::new(3)))
-        );
-        topic.walk.again = true;
-        assert!(topic.walk_again());
-        assert_eq!((topic.walk.left, topic.walk.lowest), (3, None));
-        assert!(!topic.walk_again(), "once");
-        topic.skip();
-        assert_eq!((topic.walk.left, topic.walk.slot), (2, 4));
-        assert_eq!(topic.walk.lowest, None);
     }
 }

@@ -32,21 +32,21 @@ pub(crate) struct Feeds {
     numbers: Box<[HashTable<u32>]>,
     topics: Slab<Topic>,
     window_places: usize,
-    /// Topics with news, by [`Audience`].
+    /// Topics with news, by [`Size`].
     news: [VecDeque<u32>; 2],
     last_nonce: u32,
 }
 
 /// How many subscribe to a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
+pub(crate) enum Size {
     Few,
     Many,
 }
 
-impl Audience {
+impl Size {
     fn of(topic: &Topic) -> Self {
-        if topic.subscriptions.len() > FEW_SUBSCRIPTIONS {
+        if topic.audience.len() > FEW_SUBSCRIPTIONS {
             Self::Many
         } else {
             Self::Few
@@ -149,77 +149,64 @@ impl Feeds {
 
     /// Puts a topic on the list of those with news.
     fn queue(&mut self, number: u32) {
-        let topic = self.topics.get_mut(number as usize);
-        if let Some(topic) = topic.filter(|topic| !topic.walk.queued) {
-            topic.walk.queued = true;
-            self.news[Audience::of(topic) as usize].push_back(number);
+        let topic = self.subscribed_mut(number);
+        if !topic.audience.set_queued(true) {
+            let size = Size::of(topic);
+            self.news[size as usize].push_back(number);
         }
     }
 
     /// Whether there are topics with news that were not walked to their end.
     pub(crate) fn have_news(&self) -> bool {
-        [Audience::Few, Audience::Many]
+        [Size::Few, Size::Many]
             .iter()
-            .any(|audience| self.count_with_news(*audience) > 0)
+            .any(|size| self.count_with_news(*size) > 0)
     }
 
     /// How many topics with news there are of an audience.
-    pub(crate) fn count_with_news(&self, audience: Audience) -> usize {
-        self.news[audience as usize].len()
+    pub(crate) fn count_with_news(&self, size: Size) -> usize {
+        self.news[size as usize].len()
     }
 
     /// The next topic with news; it goes to [`Self::walk_later`] or [`Self::end_walk`]. `None` also for one whose number
     /// was given to another topic since.
-    pub(crate) fn next_with_news(&mut self, audience: Audience) -> Option<u32> {
-        let number = self.news[audience as usize].pop_front()?;
-        let is_queued = |topic: &Topic| topic.walk.queued;
+    pub(crate) fn next_with_news(&mut self, size: Size) -> Option<u32> {
+        let number = self.news[size as usize].pop_front()?;
+        let is_queued = |topic: &Topic| topic.audience.is_queued();
         self.get(number).is_some_and(is_queued).then_some(number)
     }
 
     /// Its walk goes on in another turn.
-    pub(crate) fn walk_later(&mut self, audience: Audience, number: u32) {
-        self.news[audience as usize].push_back(number);
+    pub(crate) fn walk_later(&mut self, size: Size, number: u32) {
+        self.news[size as usize].push_back(number);
     }
 
     /// Everybody was visited.
     pub(crate) fn end_walk(&mut self, number: u32) {
-        self.subscribed_mut(number).walk.queued = false;
+        self.subscribed_mut(number).audience.set_queued(false);
         self.finish_pass(number);
     }
 
     /// Puts a session's subscription into a topic's list; gives its slot.
     pub(crate) fn join(&mut self, number: u32, session: u32, delivery: Delivery) -> u32 {
-        let topic = &mut self.topics[number as usize];
-        let slot = u32::try_from(topic.subscriptions.len())
-            .expect("subscriptions are bounded by connections, far below 2^32");
-        topic
-            .subscriptions
-            .push(Subscription::new(session, delivery));
-        if topic.walk.left > 0 {
-            topic.walk.left += 1; // One more slot on the walk's way to those not visited yet.
-        }
-        slot
+        self.subscribed_mut(number).audience.join(session, delivery)
     }
 
     /// Takes a subscription out of its topic's list; the last one of the list moves into its slot.
     pub(crate) fn leave(&mut self, place: SubscriptionRef) -> Removed {
         let topic = self.subscribed_mut(place.topic);
-        let slot = place.slot as usize;
-        let left = topic.subscriptions.swap_remove(slot);
-        if topic.walk.slot >= topic.subscriptions.len() {
-            topic.walk.slot = 0;
-        }
+        let (left, moved) = topic.audience.leave(place.slot as usize);
         Removed {
             log: topic.log,
             delivery: left.delivery(),
-            moved: topic.subscriptions.get(slot).map(|moved| moved.session),
-            is_walked: topic.walk.queued,
+            moved,
+            is_walked: topic.audience.is_queued(),
         }
     }
 
     /// Forgets a topic if nobody subscribes to it any more.
     pub(crate) fn forget_if_unused(&mut self, number: u32) {
-        let is_unused = |topic: &Topic| topic.subscriptions.is_empty();
+        let is_unused = |topic: &Topic| topic.audience.is_empty();
         if self.get(number).is_some_and(is_unused) {
             self.remove(number);
         }
@@ -227,12 +214,16 @@ impl Feeds {
 
     /// The subscription at a place that a session has.
     pub(crate) fn subscription(&self, place: SubscriptionRef) -> &Subscription {
-        &self.subscribed(place.topic).subscriptions[place.slot as usize]
+        self.subscribed(place.topic)
+            .audience
+            .at(place.slot as usize)
     }
 
     /// The same, to be changed.
     pub(crate) fn subscription_mut(&mut self, place: SubscriptionRef) -> &mut Subscription {
-        &mut self.subscribed_mut(place.topic).subscriptions[place.slot as usize]
+        self.subscribed_mut(place.topic)
+            .audience
+            .at_mut(place.slot as usize)
     }
 
     pub(crate) fn cursor(&self, place: SubscriptionRef) -> Offset {
@@ -265,7 +256,7 @@ impl Feeds {
     /// A pass over topic `number` is complete: what everybody has leaves the window.
     fn finish_pass(&mut self, number: u32) {
         let topic = self.subscribed_mut(number);
-        let lowest = topic.walk.lowest.take();
+        let lowest = topic.audience.take_lowest();
         self.window_places -= topic.trim(lowest);
     }
 }
@@ -355,42 +346,7 @@ mod tests {
         feeds.queue(number);
         let removed = feeds.leave(slot(1));
         assert_eq!((removed.moved, removed.is_walked), (None, true));
-        assert_eq!(feeds.subscribed(number).subscriptions.len(), 1);
-    }
-
-    #[test]
-    fn a_walk_goes_on_with_somebody_who_is_there() {
-        let mut feeds = Feeds::default();
-        let number = topic(&mut feeds, "t", 3);
-        let walk = |feeds: &mut Feeds| {
-            feeds
-                .get(number)
-                .map(|topic| (topic.walk.slot, topic.walk.left))
-        };
-        assert_eq!(
-            walk(&mut feeds),
-            Some((0, 0)),
-            "who joins is on no walk's way"
-        );
-        news(&mut feeds, number, 0);
-        feeds.join(number, 9, Delivery::Live);
-        assert_eq!(walk(&mut feeds), Some((0, 4)));
-        let slots = |slot: usize| move |topic: &mut Topic| topic.walk.slot = slot;
-        slots(2)(feeds.subscribed_mut(number));
-        feeds.leave(SubscriptionRef {
-            topic: number,
-            slot: 0,
-        });
-        assert_eq!(walk(&mut feeds), Some((2, 4)));
-        feeds.leave(SubscriptionRef {
-            topic: number,
-            slot: 0,
-        });
-        assert_eq!(
-            walk(&mut feeds),
-            Some((0, 4)),
-            "the list has become shorter than that"
-        );
+        assert_eq!(feeds.subscribed(number).audience.len(), 1);
     }
 
     #[test]
@@ -403,25 +359,23 @@ mod tests {
             news(&mut feeds, few, record);
             news(&mut feeds, many, record);
         }
-        feeds.queue(99);
-        let counts =
-            [Audience::Few, Audience::Many].map(|audience| feeds.count_with_news(audience));
+        let counts = [Size::Few, Size::Many].map(|audience| feeds.count_with_news(audience));
         assert_eq!(counts, [1, 1]);
-        assert_eq!(feeds.next_with_news(Audience::Few), Some(few));
+        assert_eq!(feeds.next_with_news(Size::Few), Some(few));
         assert!(feeds.have_news(), "those of many");
-        assert_eq!(feeds.next_with_news(Audience::Many), Some(many));
+        assert_eq!(feeds.next_with_news(Size::Many), Some(many));
         assert!(!feeds.have_news());
-        feeds.walk_later(Audience::Many, many);
+        feeds.walk_later(Size::Many, many);
         news(&mut feeds, many, 2);
         assert_eq!(
-            feeds.count_with_news(Audience::Many),
+            feeds.count_with_news(Size::Many),
             1,
             "its walk is under way"
         );
-        assert_eq!(feeds.next_with_news(Audience::Many), Some(many));
+        assert_eq!(feeds.next_with_news(Size::Many), Some(many));
         feeds.end_walk(many);
         news(&mut feeds, many, 3);
-        assert_eq!(feeds.count_with_news(Audience::Many), 1);
+        assert_eq!(feeds.count_with_news(Size::Many), 1);
     }
 
     #[test]
@@ -435,7 +389,7 @@ mod tests {
         });
         feeds.forget_if_unused(number);
         assert_eq!(topic(&mut feeds, "other", 1), number);
-        assert_eq!(feeds.next_with_news(Audience::Few), None);
+        assert_eq!(feeds.next_with_news(Size::Few), None);
         assert!(!feeds.have_news());
     }
 
@@ -447,7 +401,7 @@ mod tests {
             news(&mut feeds, number, record);
         }
         assert_eq!(feeds.window_places, 20);
-        let pass = |topic: &mut Topic| topic.pass(Offset::new(15));
+        let pass = |topic: &mut Topic| topic.audience.pass(Offset::new(15));
         pass(feeds.subscribed_mut(number));
         feeds.end_walk(number);
         assert_eq!(feeds.window_places, 5);

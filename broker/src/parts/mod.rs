@@ -2,6 +2,7 @@
 
 pub(crate) mod allowance;
 pub(crate) mod arrivals;
+pub(crate) mod audience;
 pub(crate) mod awake;
 pub(crate) mod batch;
 pub(crate) mod budget;

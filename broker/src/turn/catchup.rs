@@ -119,7 +119,7 @@ impl Serving<'_> {
     /// Tells a subscriber what will not come, and moves its cursor there.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
         let topic = self.out.feeds.subscribed_mut(place.topic);
-        let subscription = &mut topic.subscriptions[place.slot as usize];
+        let subscription = topic.audience.at_mut(place.slot as usize);
         let from = std::mem::replace(&mut subscription.cursor, to);
         let name = topic.name.clone();
         self.out.here.metrics().gaps.add(1);

@@ -10,7 +10,7 @@ use oyez_protocol::{LogId, Offset};
 use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
-use crate::parts::feeds::{Audience, Feeds};
+use crate::parts::feeds::{Feeds, Size};
 use crate::parts::logs::Logs;
 use crate::turn::wave::{WayOut, build_from_window};
 
@@ -29,19 +29,19 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
 pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut Chain) {
     let mut budget = Budget::WALKS;
     let half = Budget::WALKS.quarter().times(2);
-    for (audience, left) in [(Audience::Few, half), (Audience::Many, Budget::default())] {
-        for _ in 0..out.feeds.count_with_news(audience) {
+    for (size, left) in [(Size::Few, half), (Size::Many, Budget::default())] {
+        for _ in 0..out.feeds.count_with_news(size) {
             if !budget.is_above(left) {
                 break;
             }
             budget.spend(WALK_STEPS, 0);
-            let Some(number) = out.feeds.next_with_news(audience) else {
+            let Some(number) = out.feeds.next_with_news(size) else {
                 continue; // Nobody subscribes to it any more.
             };
             if walk_topic(out, batch, chain, (number, &mut budget)) {
                 out.feeds.end_walk(number);
             } else {
-                out.feeds.walk_later(audience, number);
+                out.feeds.walk_later(size, number);
             }
         }
     }
@@ -62,7 +62,7 @@ fn walk_topic(
                 break;
             }
             // One pass per turn: a single laggard must not make everybody be visited again and again.
-            return !out.feeds.subscribed_mut(number).walk_again();
+            return !out.feeds.subscribed_mut(number).audience.walk_again();
         };
         let topic = out.feeds.subscribed(number);
         if build_from_window(chain, topic, out.logs, cursor) {
@@ -78,21 +78,20 @@ fn walk_topic(
 /// budget, too.
 fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Option<Offset> {
     let topic = out.feeds.subscribed_mut(number);
-    while topic.walk.left > 0 && !topic.subscriptions.is_empty() && !budget.is_spent() {
+    while !budget.is_spent() {
+        let (_, subscription) = topic.audience.next()?;
         budget.spend(1, 0);
-        topic.walk.slot %= topic.subscriptions.len();
-        let subscription = topic.subscriptions[topic.walk.slot];
-        if subscription.is_live() {
-            // The cheap question first: a session is a cache line or two further away.
-            let ready = topic.is_behind(subscription.cursor)
-                && out.sessions.at_mut(subscription.session).is_clear();
-            if ready {
-                return Some(subscription.cursor);
-            }
-            topic.pass(subscription.cursor);
-        } else {
-            topic.skip();
+        let (cursor, is_live) = (subscription.cursor, subscription.is_live());
+        let key = subscription.session;
+        if !is_live {
+            topic.audience.skip();
+            continue;
         }
+        // The cheap question first: a session is a cache line or two further away.
+        if topic.is_behind(cursor) && out.sessions.at_mut(key).is_clear() {
+            return Some(cursor);
+        }
+        topic.audience.pass(cursor);
     }
     None
 }
@@ -100,8 +99,9 @@ fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Opti
 /// The walk has met somebody whom the window does not reach: the log itself will serve them.
 fn leave_to_catchup(out: &mut WayOut<'_>, number: u32) {
     let topic = out.feeds.subscribed_mut(number);
-    let key = topic.subscriptions[topic.walk.slot].session;
-    topic.skip();
+    let (_, subscription) = topic.audience.next().expect("it was visited just now");
+    let key = subscription.session;
+    topic.audience.skip();
     let id = out.sessions.id_at(key);
     out.sessions.queue_send(id);
 }
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(parts.logs.walked(logs[0]), begun[0]);
         assert!(parts.logs.walked(logs[1]) > begun[1]);
         assert!(!parts.logs.have_news());
-        assert_eq!(parts.feeds.count_with_news(Audience::Few), 1);
+        assert_eq!(parts.feeds.count_with_news(Size::Few), 1);
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         };
         let first = reached();
         assert!((250..=256).contains(&first), "{first} sends in a turn");
-        assert_eq!(rig.parts().feeds.count_with_news(Audience::Many), 1);
+        assert_eq!(rig.parts().feeds.count_with_news(Size::Many), 1);
         rig.parts().walk();
         assert_eq!(first + reached(), 300);
         assert!(!rig.parts().feeds.have_news());
@@ -203,10 +203,13 @@ mod tests {
         let mut budget = Budget::default();
         assert_eq!(next_to_serve(&mut out, number, &mut budget), None);
         let topic = out.feeds.get(number).expect("a topic");
-        assert_eq!(topic.walk.left, 30, "nothing was left for a visit");
+        assert_eq!(topic.audience.left(), 30, "nothing was left for a visit");
         let mut budget = Budget::WALKS;
         assert_eq!(next_to_serve(&mut out, number, &mut budget), None);
-        assert_eq!(out.feeds.get(number).map(|topic| topic.walk.left), Some(0));
+        assert_eq!(
+            out.feeds.get(number).map(|topic| topic.audience.left()),
+            Some(0)
+        );
         let mut spent = Budget::WALKS;
         spent.spend(30, 0);
         assert_eq!(budget, spent, "a step each");

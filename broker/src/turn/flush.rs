@@ -100,7 +100,7 @@ impl Flushing<'_> {
     fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
         let serving = &mut self.serving;
         let topic = serving.out.feeds.subscribed(place.topic);
-        let subscription = topic.subscriptions[place.slot as usize];
+        let subscription = *topic.audience.at(place.slot as usize);
         match subscription.delivery() {
             Delivery::Pending(_) => Progress::Done,
             Delivery::CatchingUp(catchup) => serving.go_on(catchup),

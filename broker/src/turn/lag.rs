@@ -102,7 +102,7 @@ fn walk_on(walk: &mut Walk, sessions: &Sessions, feeds: &Feeds) -> bool {
     let mut steps = 0;
     while walk.topic < feeds.numbers_end() {
         let topic = feeds.get(walk.topic);
-        let list = topic.map_or(&[][..], |topic| &topic.subscriptions);
+        let list = topic.map_or(&[][..], |topic| topic.audience.as_slice());
         while let (Some(topic), Some(subscription)) = (topic, list.get(walk.slot)) {
             if steps >= STEPS_PER_TURN {
                 return false;
@@ -140,7 +140,7 @@ fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net)
     let session = sessions.get(slow.session)?;
     let place = session.subscriptions().find(slow.topic)?;
     let topic = feeds.get(slow.topic)?;
-    let lag = lag(topic, topic.subscriptions.get(place.slot as usize)?)?;
+    let lag = lag(topic, topic.audience.at(place.slot as usize))?;
     let peer = net.peer(session.socket()).ok()?;
     let backlog = net.backlog(session.socket()).ok()?;
     (lag > 0).then(|| Slow {

@@ -232,7 +232,7 @@ impl Subscribing<'_> {
             log_start: answer.log_start,
         };
         topic.learn(begin, located.next_at_walked);
-        let subscription = &mut topic.subscriptions[place.slot as usize];
+        let subscription = topic.audience.at_mut(place.slot as usize);
         subscription.set_delivery(Delivery::Live);
         subscription.cursor = located.cursor;
     }
@@ -241,7 +241,7 @@ impl Subscribing<'_> {
         let session = self.members.sessions.get(wish.session)?;
         let place = session.subscriptions().find(wish.topic)?;
         let topic = self.members.feeds.get(wish.topic)?;
-        let subscription = topic.subscriptions.get(place.slot as usize)?;
+        let subscription = topic.audience.at(place.slot as usize);
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 

@@ -70,10 +70,11 @@ impl WayOut<'_> {
         chain: &Chain,
         budget: &mut Budget,
     ) {
-        let topic = self.feeds.subscribed(number);
-        let begin = topic.subscriptions[topic.walk.slot].cursor;
+        let audience = &mut self.feeds.subscribed_mut(number).audience;
+        let left = audience.left();
+        let (_, first) = audience.next().expect("the chain is for somebody");
+        let begin = first.cursor;
         let end = chain.next().expect(BUILT);
-        let left = topic.walk.left;
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let wave = Wave {
             chain,
@@ -110,11 +111,11 @@ impl WayOut<'_> {
 
     /// Fills a batch, as far as the wave and the budget go.
     fn stage(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
-        let topic = self.feeds.subscribed_mut(number);
-        while topic.walk.left > 0 && !budget.is_spent() && !batch.is_full() {
-            topic.walk.slot %= topic.subscriptions.len();
-            let slot = topic.walk.slot;
-            let subscription = &mut topic.subscriptions[slot];
+        let audience = &mut self.feeds.subscribed_mut(number).audience;
+        while !budget.is_spent() && !batch.is_full() {
+            let Some((slot, subscription)) = audience.next() else {
+                return; // Everybody was visited.
+            };
             if !subscription.is_live() || subscription.cursor != wave.begin {
                 return; // The wave is not for it.
             }
@@ -126,7 +127,7 @@ impl WayOut<'_> {
             batch.sockets.push((session.socket(), tag(slot, key)));
             subscription.cursor = wave.end;
             budget.spend(SEND_STEPS, wave.chain.bytes);
-            topic.pass(wave.end);
+            audience.pass(wave.end);
         }
     }
 
@@ -143,7 +144,8 @@ impl WayOut<'_> {
             delivered.add(&self.settle_one(number, wave, answer));
         }
         let topic = self.feeds.subscribed_mut(number);
-        topic.walk.again |= whole > 0 && topic.is_behind(wave.end);
+        let is_behind = whole > 0 && topic.is_behind(wave.end);
+        topic.audience.note_behind(is_behind);
         let metrics = self.here.metrics();
         metrics.sends.add(staged);
         metrics.take_delivered(&delivered);
@@ -154,21 +156,22 @@ impl WayOut<'_> {
         let (slot, key) = untag(answer.tag);
         let topic = self.feeds.subscribed_mut(number);
         let session = self.sessions.at_mut(key);
-        let subscription = &mut topic.subscriptions[slot];
+        let subscription = topic.audience.at_mut(slot);
         subscription.cursor = wave.begin;
         let whole = (wave.slices, wave.chain.bytes);
         let sent = send_rest(self.net, session, whole, answer.sent);
         let reader = self.logs.reader(wave.chain.log);
         let sent = wave.chain.look_again(session, reader, sent);
         let out = take_into_account(session, subscription, wave.chain, sent);
+        let cursor = subscription.cursor;
         let id = session.id(key);
         if out.is_none() {
             self.sessions.end(self.here, id, Reason::PeerReset);
         }
         self.sessions.queue_tail(key);
-        let cursor = topic.subscriptions[slot].cursor;
-        topic.walk.again |= !self.sessions.is_blocked(key) && topic.is_behind(cursor);
-        topic.walk.note(cursor);
+        let is_behind = !self.sessions.is_blocked(key) && topic.is_behind(cursor);
+        topic.audience.note_behind(is_behind);
+        topic.audience.note(cursor);
         out.unwrap_or_default()
     }
 
@@ -176,9 +179,10 @@ impl WayOut<'_> {
     fn send_one_by_one(&mut self, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
         let topic = self.feeds.subscribed_mut(number);
         let metrics = self.here.metrics();
-        while topic.walk.left > 0 && !budget.is_spent() {
-            topic.walk.slot %= topic.subscriptions.len();
-            let subscription = &mut topic.subscriptions[topic.walk.slot];
+        while !budget.is_spent() {
+            let Some((_, subscription)) = topic.audience.next() else {
+                return; // Everybody was visited.
+            };
             if !subscription.is_live() || subscription.cursor != wave.begin {
                 return; // The wave is not for it.
             }
@@ -198,8 +202,9 @@ impl WayOut<'_> {
             }
             self.sessions.queue_tail(key);
             let (cursor, blocked) = (subscription.cursor, self.sessions.is_blocked(key));
-            topic.walk.again |= !blocked && topic.is_behind(cursor);
-            topic.pass(cursor);
+            let is_behind = !blocked && topic.is_behind(cursor);
+            topic.audience.note_behind(is_behind);
+            topic.audience.pass(cursor);
         }
     }
 
@@ -212,7 +217,7 @@ impl WayOut<'_> {
     ) -> Progress {
         let topic = self.feeds.subscribed_mut(place.topic);
         let session = self.sessions.there_mut(id);
-        let subscription = &mut topic.subscriptions[place.slot as usize];
+        let subscription = topic.audience.at_mut(place.slot as usize);
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let wave = Wave {
             chain,
@@ -224,7 +229,7 @@ impl WayOut<'_> {
         let Some(delivered) = send_to(self.net, session, subscription, (&wave, reader)) else {
             return Progress::Gone;
         };
-        let cursor = topic.subscriptions[place.slot as usize].cursor;
+        let cursor = subscription.cursor;
         let (blocked, behind) = (
             session.is_blocked(),
             session.tail().is_some() || topic.is_behind(cursor),
