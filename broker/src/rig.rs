@@ -300,6 +300,12 @@ impl Rig {
         self.net.last_wait()
     }
 
+    /// The address that a client's socket is told as.
+    pub(crate) fn net_peer(&mut self, client: &Client) -> std::net::SocketAddr {
+        let socket = self.session(client).socket();
+        self.parts().net.peer(socket).expect("it is connected")
+    }
+
     /// One turn, which may fail.
     pub(crate) fn try_turn(&mut self) -> Result<Due, ShardError> {
         self.begin_turn();

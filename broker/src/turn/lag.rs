@@ -161,3 +161,131 @@ fn lag(topic: &Topic, subscription: &Subscription) -> Option<u64> {
     let end = topic.end?.get();
     Some(end.saturating_sub(subscription.cursor.get()))
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::Question;
+
+    use super::*;
+    use crate::parts::due::Due;
+    use crate::rig::{Client, Rig, settings, settle};
+
+    /// The only answer that a client has got.
+    fn answer(client: &Client) -> serde_json::Value {
+        let answers = client.hear_answers();
+        let [(json, false)] = &answers[..] else {
+            panic!("one whole answer, not {answers:?}");
+        };
+        serde_json::from_str(json).expect("JSON")
+    }
+
+    /// A subscriber whose socket takes nothing, so many messages behind.
+    fn behind(rig: &mut Rig, topic: &str, messages: usize) -> Client {
+        let client = rig.subscriber(topic);
+        client.peer.stall();
+        rig.publish(topic, 10, messages);
+        client
+    }
+
+    #[test]
+    fn subscriptions_are_counted_and_the_slowest_told_with_what_their_sockets_hold() {
+        let mut rig = Rig::new();
+        let asker = rig.join();
+        let _served = rig.subscriber("t/0");
+        let slow = [behind(&mut rig, "t/1", 3), behind(&mut rig, "t/2", 12)];
+        slow[1].peer.set_stuck_ms(700);
+        asker.ask(Question::Lag);
+        rig.settle();
+        let told = answer(&asker);
+        assert_eq!(
+            (&told["subscriptions"], &told["max"]),
+            (&3.into(), &12.into())
+        );
+        assert_eq!(told["by_digits"].to_string(), "[1,1,1,0,0,0,0,0]");
+        let slowest = told["slowest"].as_array().expect("a list");
+        let lags: Vec<_> = slowest.iter().map(|one| &one["lag"]).collect();
+        assert_eq!(lags, [12, 3], "the furthest first");
+        assert_eq!(slowest[0]["topic"], "t/2");
+        assert_eq!(slowest[0]["blocked_ms"], 700);
+        let peer = rig.net_peer(&slow[1]);
+        assert_eq!(slowest[0]["peer"], peer.to_string());
+    }
+
+    #[test]
+    fn a_subscription_that_has_not_begun_has_no_lag() {
+        let mut rig = Rig::new();
+        let client = rig.subscriber("t");
+        rig.publish("t", 10, 2);
+        let place = rig.place(&client, "t");
+        let topic = rig.parts().feeds.subscribed_mut(place.topic);
+        assert_eq!(lag(topic, topic.audience.at(0)), Some(0));
+        topic.audience.at_mut(0).set_delivery(Delivery::Pending(1));
+        assert_eq!(lag(topic, topic.audience.at(0)), None);
+    }
+
+    #[test]
+    fn all_shards_are_asked_and_the_last_answer_is_the_one_that_is_told() {
+        let [mut first, mut second] = Rig::shards(settings());
+        let (asker, other) = (first.join(), second.join());
+        let topic = second.topic_of(1, "t/");
+        other.subscribe(&topic, oyez_protocol::command::Start::Latest);
+        settle(&mut [&mut first, &mut second]);
+        other.peer.stall();
+        second.publish(&topic, 10, 5);
+        asker.ask(Question::Lag);
+        first.settle();
+        assert!(asker.hear_answers().is_empty(), "one has not told");
+        settle(&mut [&mut first, &mut second]);
+        let told = answer(&asker);
+        assert_eq!(
+            (&told["subscriptions"], &told["max"]),
+            (&1.into(), &5.into())
+        );
+    }
+
+    #[test]
+    fn a_session_asks_once_at_a_time() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        let parts = rig.parts();
+        let mut begin = || {
+            let surveys = &mut parts.questions.lag;
+            ask(&parts.here, surveys, &mut parts.outbox, (client.id, 1))
+        };
+        assert_eq!((begin(), begin()), (Ok(LAG_STEPS), Err(Until::Answered)));
+    }
+
+    #[test]
+    fn a_walk_is_bounded_in_each_turn_and_goes_on_where_it_stopped() {
+        let mut rig = Rig::new();
+        let client = rig.subscriber("t");
+        rig.publish("t", 10, 1);
+        let place = rig.place(&client, "t");
+        for _ in 0..2 * STEPS_PER_TURN {
+            let slot = rig
+                .parts()
+                .feeds
+                .join(place.topic, client.id.key(), Delivery::Live);
+            let topic = rig.parts().feeds.subscribed_mut(place.topic);
+            topic.audience.at_mut(slot as usize).cursor = topic.end.expect("it is known");
+        }
+        let parts = rig.parts();
+        parts.questions.lag.ask(0, 0);
+        let mut turns = 0;
+        let told = loop {
+            turns += 1;
+            let seen = (&parts.sessions, &parts.feeds, &*parts.net);
+            let surveys = &mut parts.questions.lag;
+            let told = measure(&parts.here, surveys, seen, &mut parts.outbox);
+            if !told.is_empty() {
+                break told;
+            }
+            assert_eq!(parts.questions.due(), Due::Now);
+        };
+        assert_eq!(turns, 3);
+        let mut all = Lag::default();
+        (0..=2 * STEPS_PER_TURN).for_each(|_| all.count(0));
+        assert_eq!(told, [(0, all)], "each once");
+        assert_eq!(parts.questions.due(), Due::Idle);
+    }
+}

@@ -97,3 +97,52 @@ fn tell_of_clocks(here: &Here, progress: &Progress) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_storage::{Fault, Step};
+
+    use super::*;
+    use crate::rig::{Rig, settings, settle};
+
+    #[test]
+    fn news_wake_the_shards_that_have_subscribers_and_no_others() {
+        let [mut first, mut second, mut third] = Rig::shards(settings());
+        let topic = first.topic_of(0, "t/");
+        let subscriber = second.join();
+        subscriber.subscribe(&topic, oyez_protocol::command::Start::Latest);
+        settle(&mut [&mut first, &mut second, &mut third]);
+        let publisher = first.join();
+        publisher.publish(&topic, 10);
+        first.turn();
+        assert_eq!(first.net.woken(), [1]);
+    }
+
+    #[test]
+    fn what_fails_and_is_tried_again_is_counted_until_it_works() {
+        let mut rig = Rig::new();
+        rig.disk.fail(Step::Prepare, Fault::Error(libc::ENOSPC));
+        let publisher = rig.join();
+        publisher.publish("synced/t", 10);
+        rig.settle();
+        let failures = rig.metrics().storage_failures.get();
+        assert!(failures > 0 && rig.metrics().storage_failing.get() > 0);
+        rig.disk.lift(Step::Prepare);
+        for _ in 0..20 {
+            rig.pass(1_000);
+            rig.settle();
+        }
+        assert_eq!(rig.metrics().storage_failing.get(), 0);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_ends_the_shard() {
+        let mut rig = Rig::new();
+        let publisher = rig.join();
+        publisher.publish("synced/t", 10);
+        rig.disk.fail(Step::Write, Fault::Error(libc::EIO));
+        let ended = (0..20).find_map(|_| rig.try_turn().err());
+        assert!(matches!(ended, Some(ShardError::Poisoned(_))), "{ended:?}");
+        assert!(publisher.hear().is_empty(), "no outcome follows");
+    }
+}
