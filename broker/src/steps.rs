@@ -48,7 +48,8 @@ impl Parts {
 
     pub(crate) fn read_due(&self) -> Due {
         let handed_over = self.publishes.has_left() && !self.publishes.is_full();
-        Due::now_if(handed_over || self.sessions.has_some_to_read())
+        let retries = self.publishes.has_unretried();
+        Due::now_if(handed_over || retries || self.sessions.has_some_to_read())
     }
 
     /// Lets the store work.

@@ -53,6 +53,8 @@ pub(crate) struct Publishes {
     unsettled: Vec<LogId>,
     /// There is more that other shards have handed over than was taken.
     left: bool,
+    /// A turn had no time to try all records again that wait.
+    unretried: bool,
     /// Outcomes for publishers of this shard, of this turn.
     told: Vec<Ack>,
     /// Empty, to be filled again.
@@ -66,6 +68,7 @@ impl Publishes {
             logs: std::iter::repeat_with(OfLog::default).take(logs).collect(),
             stalled: 0,
             unsettled: Vec::new(),
+            unretried: false,
             left: false,
             told: Vec::new(),
             entries: Vec::new(),
@@ -165,6 +168,16 @@ impl Publishes {
     /// Whether too many do for more to be taken.
     pub(crate) fn is_full(&self) -> bool {
         self.stalled >= STALLED_MAX
+    }
+
+    /// Notes whether all records that wait for their logs were tried again.
+    pub(crate) fn note_retried(&mut self, all: bool) {
+        self.unretried = !all;
+    }
+
+    /// Whether records that wait for their logs were not tried again for want of time.
+    pub(crate) fn has_unretried(&self) -> bool {
+        self.unretried
     }
 
     /// Notes whether there is more that other shards have handed over.

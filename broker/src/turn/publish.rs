@@ -125,21 +125,14 @@ impl Publishing<'_> {
     /// Takes what other shards have handed over, each log in its order. A log that takes no more holds up only its own
     /// publishes, until too many wait for all logs together.
     pub(crate) fn take_publishes(&mut self) {
-        if self.publishes.has_stalled() {
-            self.retry_stalled();
-        }
-        let left = self.take_handed_over();
-        self.publishes.note_left(left);
-    }
-
-    /// Empties the inbox of publishes, as far as it may in one turn; tells whether there is more. A quarter of the
-    /// turn's budget is kept for the lane of much.
-    fn take_handed_over(&mut self) -> bool {
         let mut budget = Budget::HANDED_OVER;
+        let all_retried = self.retry_stalled(&mut budget);
+        self.publishes.note_retried(all_retried);
+        // A quarter of the budget is kept for the lane of much.
         let quarter = Budget::HANDED_OVER.quarter();
         self.take_lane(Lane::Little, &mut budget, quarter);
         self.take_lane(Lane::Much, &mut budget, Budget::default());
-        self.inbox.has_begun()
+        self.publishes.note_left(self.inbox.has_begun());
     }
 
     /// Takes the records of a lane, until no more than `left` is left of the budget.
@@ -169,23 +162,31 @@ impl Publishing<'_> {
         }
     }
 
-    fn retry_stalled(&mut self) {
+    /// Tries the records again that wait for their logs. Returns whether the budget sufficed.
+    fn retry_stalled(&mut self, budget: &mut Budget) -> bool {
+        if !self.publishes.has_stalled() {
+            return true;
+        }
         for log in 0..self.logs.count() {
             while let Some(stalled) = self.publishes.next_stalled(log) {
+                if budget.is_spent() {
+                    self.publishes.put_back(stalled);
+                    return false;
+                }
+                budget.spend(2 * FRAME_STEPS, stalled.record.len());
                 if self.append_handed_over(stalled.handed, &stalled.record) != Taken::Done {
                     self.publishes.put_back(stalled);
                     break;
                 }
             }
         }
+        true
     }
 
     /// The other shard has verified the record; only its structure is looked at again.
     fn append_handed_over(&mut self, handed: Handed, record: &[u8]) -> Taken {
-        match Record::trusted(record) {
-            Some(record) => self.append(handed.log, &record, handed.origin),
-            None => Taken::Done,
-        }
+        let record = Record::trusted(record).expect("the other shard has verified it");
+        self.append(handed.log, &record, handed.origin)
     }
 
     /// Passes on what the store has brought: outcomes of records that have become visible, and of those that were left in

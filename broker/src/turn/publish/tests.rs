@@ -450,27 +450,6 @@ fn parcels_go_back_to_their_shard_when_all_of_them_is_taken() {
 }
 
 #[test]
-fn a_record_that_is_none_is_not_taken_and_holds_nothing_up() {
-    let (mut first, mut second, _client, topic) = two(QUICK);
-    let origin = Origin {
-        shard: 0,
-        session: SessionId::new(0, 0),
-        correlation: 1,
-        size: 8,
-        lane: Lane::Little,
-    };
-    let log = first.parts().here.shared.log_of(&topic);
-    first
-        .parts()
-        .outbox
-        .hand_over(1, Handed { origin, log }, &[0; 8]);
-    hand_over(&mut first, Lane::Little, (&topic, 10), 1);
-    second.parts().publishing().take_publishes();
-    assert_eq!(visible(&mut second, &topic), 1);
-    assert!(!second.parts().publishes.has_stalled());
-}
-
-#[test]
 fn a_record_for_a_log_of_another_shard_is_refused() {
     let (mut first, mut second, client, _topic) = two(QUICK);
     let (topic, bytes) = (first.topic_of(0, QUICK), record("a", 10, 4));
@@ -556,6 +535,26 @@ fn too_many_records_that_wait_for_logs_leave_the_others_in_the_inbox() {
         (visible(&mut second, &slow), visible(&mut second, &quick)),
         (1_100, 1)
     );
+}
+
+#[test]
+fn records_that_wait_for_a_log_are_tried_again_so_many_in_a_turn() {
+    let (mut first, mut second, _client, slow) = two(SYNCED);
+    second.disk.hold(Step::Prepare);
+    hand_over(&mut first, Lane::Little, (&slow, 1), 1_024);
+    for _ in 0..2 {
+        second.parts().publishing().take_publishes();
+    }
+    assert!(second.parts().publishes.is_full());
+    second.disk.lift(Step::Prepare);
+    while second.parts().publishes.is_full() {
+        second.turn();
+    }
+    assert!(second.parts().publishes.has_stalled(), "a turn takes 1,000");
+    assert_eq!(second.parts().read_due(), Due::Now);
+    second.parts().publishing().take_publishes();
+    assert!(!second.parts().publishes.has_stalled());
+    assert!(!second.parts().publishes.has_unretried());
 }
 
 #[test]
