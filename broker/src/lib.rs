@@ -36,18 +36,19 @@
 //! ```
 //!
 //! Files import from their own room and from those to the left; `tests/tidy.rs` holds that, and that no files import
-//! one another in a circle. `dialect` has what sessions ask and are told, as values that everybody may use (`command`),
-//! and how these look in bytes (`native`): only what lies above the parts may know that. `net` is the network behind one trait, with sockets that are four bytes;
-//! no other file but those of `sys` names a socket's type. `parts` own the data:
-//! `sessions` (slab, lists of those to read, to send to, to end; the room that they take), `timers`, `feeds` (topics,
-//! their windows and audiences, which of them have news), `logs` (the store and the readers; the only place where
-//! the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail` (between shards), `held`,
-//! `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told into its outgoing bytes.
-//! `turn` has one step a file: functions over the parts that they need, or over a struct that lends these and is named
-//! for what it is. Steps do not know one another, except on the way of records to sockets (`flush`, `fanout`,
-//! `catchup`, `wave`). `dispatch` leads a command to its step, `hear` a message of another shard, `lend` hands the
-//! parts out; `shard` is the turn, a table of the steps in their order, each with when it is due again. Anybody ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only
-//! `turn::end` says Goodbye and closes connections.
+//! one another in a circle. `dialect` has what sessions ask and are told, as values that everybody may use
+//! (`command`), and how these look in bytes (`native`): only what lies above the parts may know that. `net` is the
+//! network behind one trait, with sockets that are four bytes; no other file but those of `sys` names a socket's type.
+//! `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that they take),
+//! `timers`, `feeds` (topics, their windows and audiences, which of them have news), `logs` (the store and the
+//! readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
+//! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told
+//! into its outgoing bytes. `turn` has one step a file: functions over the parts that they need, or over a struct that
+//! lends these and is named for what it is. Steps do not know one another, except on the way of records to sockets
+//! (`flush`, `fanout`, `catchup`, `wave`). `dispatch` leads a command to its step, `hear` a message of another shard,
+//! `lend` hands the parts out; `shard` is the turn, a table of the steps in their order, each with when it is due
+//! again. Anybody ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only `turn::end`
+//! says Goodbye and closes connections.
 //!
 //! ## A turn
 //!
