@@ -163,3 +163,51 @@ impl ReadBudget {
         self.spent.steps > Budget::LITTLE.steps || self.spent.bytes > Budget::LITTLE.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_when_its_steps_or_its_bytes_are() {
+        let mut budget = Budget::new(10, 100);
+        budget.spend(9, 99);
+        assert!(!budget.is_spent());
+        let (mut steps, mut bytes) = (budget, budget);
+        steps.spend(5, 0);
+        bytes.spend(0, 1);
+        assert!(steps.is_spent() && bytes.is_spent());
+        let half = Budget::new(20, 200).quarter().times(2);
+        assert!(Budget::new(11, 101).is_above(half));
+        assert!(!Budget::new(10, 101).is_above(half) && !Budget::new(11, 100).is_above(half));
+    }
+
+    #[test]
+    fn a_visit_takes_of_its_own_budget_and_of_the_turns() {
+        let mut budget = ReadBudget::default();
+        budget.begin_turn(Budget::new(10, 100));
+        budget.begin_visit(Budget::new(8, 80));
+        assert_eq!((budget.steps(), budget.read_bytes()), (8, 80));
+        budget.spend(8, 20);
+        assert!(budget.is_spent() && budget.is_out_of_steps());
+        budget.begin_visit(Budget::new(8, 80));
+        assert_eq!(budget.steps(), 2, "no more is left of the turn");
+        assert!(!budget.is_spent() && budget.is_above(Budget::new(1, 79)));
+        assert!(!budget.is_above(Budget::new(2, 0)));
+        budget.spend(0, 80);
+        assert!(budget.is_spent() && !budget.is_out_of_steps());
+    }
+
+    #[test]
+    fn a_visit_is_much_when_it_has_taken_more_than_one_of_a_session_that_says_little() {
+        let mut budget = ReadBudget::default();
+        let mut is_much = |steps, bytes| {
+            budget.begin_visit(Budget::MUCH);
+            budget.spend(steps, bytes);
+            budget.is_much()
+        };
+        let Budget { steps, bytes } = Budget::LITTLE;
+        assert!(!is_much(steps, bytes));
+        assert!(is_much(steps + 1, 0) && is_much(0, bytes + 1));
+    }
+}

@@ -149,3 +149,81 @@ pub(crate) struct Complete {
     /// Others may have waited for the place of this one.
     pub(crate) makes_room: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::{Epoch, Offset};
+    use oyez_storage::Durability;
+
+    use super::*;
+
+    fn page(names: &[&str], more: bool) -> TopicPage {
+        let topic = |name: &&str| TopicInfo {
+            name: (*name).to_owned(),
+            log: oyez_protocol::LogId::new(0),
+            durability: Durability::Memory,
+            earliest: Offset::default(),
+            next: Offset::default(),
+            epoch: Epoch::default(),
+            records: 0,
+            bytes: 0,
+        };
+        TopicPage {
+            topics: names.iter().map(topic).collect(),
+            more,
+        }
+    }
+
+    fn session(number: u32) -> SessionId {
+        SessionId::new(number, 0)
+    }
+
+    fn names(complete: &Complete) -> Vec<&str> {
+        complete.topics.iter().map(|topic| &*topic.name).collect()
+    }
+
+    #[test]
+    fn a_list_is_complete_when_all_shards_have_told_and_in_the_order_of_names() {
+        let mut listings = Listings::default();
+        let number = listings.begin(session(1), 9, 2).expect("there is room");
+        assert!(listings.add(number, page(&["b", "d"], false)).is_none());
+        let complete = listings.add(number, page(&["a", "c"], false));
+        let complete = complete.expect("all have told");
+        assert_eq!(names(&complete), ["a", "b", "c", "d"]);
+        assert_eq!((complete.session, complete.request), (session(1), 9));
+        assert!(!complete.is_cut && !complete.makes_room);
+        assert!(
+            listings.add(number, page(&[], false)).is_none(),
+            "it is gone"
+        );
+    }
+
+    #[test]
+    fn a_list_ends_where_the_first_shard_had_more_to_tell() {
+        let mut listings = Listings::default();
+        let number = listings.begin(session(1), 9, 3).expect("there is room");
+        listings.add(number, page(&["a", "x"], true));
+        listings.add(number, page(&["b", "m"], true));
+        let complete = listings.add(number, page(&["c", "n", "z"], false));
+        let complete = complete.expect("all have told");
+        assert_eq!(
+            names(&complete),
+            ["a", "b", "c", "m"],
+            "others may lie beyond"
+        );
+        assert!(complete.is_cut);
+    }
+
+    #[test]
+    fn a_session_has_one_list_and_a_shard_so_many() {
+        let mut listings = Listings::default();
+        for number in 0..LISTINGS_MAX {
+            assert_eq!(listings.begin(session(number as u32), 1, 1), Ok(number));
+        }
+        assert_eq!(listings.begin(session(1), 2, 1), Err(Until::Answered));
+        assert_eq!(listings.begin(session(99), 1, 1), Err(Until::Room));
+        let complete = listings.add(3, page(&[], false)).expect("it is complete");
+        assert!(complete.makes_room, "somebody may have waited");
+        assert_eq!(listings.begin(session(99), 1, 1), Ok(3));
+    }
+}

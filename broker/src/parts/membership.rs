@@ -71,3 +71,68 @@ impl Membership<'_> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oyez_protocol::command::Start;
+
+    use super::*;
+    use crate::rig::Rig;
+
+    #[test]
+    fn a_subscription_that_ends_is_forgotten_by_its_session_its_topic_its_log_and_the_other_shards()
+    {
+        let mut rig = Rig::new();
+        let clients = rig.subscribers("t", 3);
+        let places: Vec<_> = clients
+            .iter()
+            .map(|client| rig.place(client, "t"))
+            .collect();
+        let mut members = rig.parts().endings().members;
+        members.leave(clients[0].id, places[0]);
+        assert_eq!(
+            rig.place(&clients[2], "t"),
+            places[0],
+            "the last one has moved"
+        );
+        assert_eq!(rig.metrics().subscriptions.get(), 2);
+        let mut members = rig.parts().endings().members;
+        members.leave(clients[2].id, places[0]);
+        members.leave(clients[1].id, places[0]);
+        let parts = rig.parts();
+        assert_eq!(parts.feeds.find("t"), None, "nobody subscribes to it");
+        let log = parts.here.shared.log_of("t");
+        assert_eq!(parts.here.shared.interested(log).count(), 0);
+        rig.append("t", 10);
+        assert!(!rig.parts().logs.has_news(log), "nobody follows it");
+    }
+
+    #[test]
+    fn all_subscriptions_of_a_session_end_as_far_as_the_budget_goes() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        for number in 0..3 {
+            client.subscribe(&format!("t/{number}"), Start::Latest);
+        }
+        rig.settle();
+        let left = |rig: &mut Rig| rig.session(&client).subscriptions().len();
+        let mut budget = Budget::ENDINGS;
+        let most = 10_000 - 2 * SUBSCRIBE_STEPS;
+        budget.spend(most, 0);
+        assert!(
+            !rig.parts()
+                .endings()
+                .members
+                .leave_all(client.id, &mut budget)
+        );
+        assert_eq!(left(&mut rig), 1);
+        let mut budget = Budget::ENDINGS;
+        assert!(
+            rig.parts()
+                .endings()
+                .members
+                .leave_all(client.id, &mut budget)
+        );
+        assert_eq!(left(&mut rig), 0);
+    }
+}

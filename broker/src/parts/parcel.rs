@@ -117,3 +117,66 @@ impl Waiting {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed(shard: usize, size: usize) -> Handed {
+        let origin = Origin {
+            shard,
+            session: SessionId::new(1, 1),
+            correlation: size as u64,
+            size: size as u32,
+            lane: Lane::Little,
+        };
+        Handed {
+            origin,
+            log: LogId::new(0),
+        }
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in_also_when_a_part_of_them_is_taken_later() {
+        let mut parcel = Parcel::default();
+        for record in [&b"one"[..], b"", b"three"] {
+            parcel.push(handed(7, record.len()), record);
+        }
+        for record in [&b"one"[..], b"", b"three"] {
+            let (handed, bytes) = parcel.next().expect("it is there");
+            assert_eq!((handed.origin.size as usize, bytes), (record.len(), record));
+            assert_eq!(
+                parcel.next().map(|(_, bytes)| bytes),
+                Some(record),
+                "not taken yet"
+            );
+            parcel.advance();
+        }
+        assert!(parcel.next().is_none() && !parcel.is_empty());
+        let before = Reused::bytes(&parcel);
+        assert_eq!((parcel.clear(), parcel.clear()), (Some(7), None));
+        assert!(parcel.is_empty() && parcel.weight() == 0);
+        assert_eq!(Reused::bytes(&parcel), before, "its memory stays");
+    }
+
+    #[test]
+    fn a_parcel_is_full_by_its_bytes_and_weighs_its_names_as_well() {
+        let mut parcel = Parcel::default();
+        parcel.push(handed(0, PARCEL_BYTES - 1), &[0; PARCEL_BYTES - 1]);
+        assert!(!parcel.is_full());
+        parcel.push(handed(0, 1), b"x");
+        assert!(parcel.is_full());
+        assert_eq!(parcel.weight(), PARCEL_BYTES + 2 * size_of::<Handed>());
+    }
+
+    #[test]
+    fn floods_leave_room_for_those_that_say_little() {
+        let waiting = Waiting::default();
+        waiting.add(WAITING_BYTES_MUCH);
+        assert!(waiting.has_room(0, Lane::Much) && !waiting.has_room(1, Lane::Much));
+        let rest = WAITING_BYTES_MAX - WAITING_BYTES_MUCH;
+        assert!(waiting.has_room(rest, Lane::Little) && !waiting.has_room(rest + 1, Lane::Little));
+        waiting.remove(1);
+        assert!(waiting.has_room(1, Lane::Much));
+    }
+}

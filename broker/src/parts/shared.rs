@@ -137,3 +137,41 @@ impl Shared {
         &self.interest[usize::from(log.get()) * self.shards + shard]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::{Rig, settings};
+
+    #[test]
+    fn a_phase_is_never_left_for_an_earlier_one_and_the_first_request_to_stop_counts() {
+        let mut rig = Rig::new();
+        let shared = rig.parts().here.shared.clone();
+        assert_eq!(shared.phase(), Phase::Serving);
+        shared.stop(2_000);
+        shared.stop(3_000);
+        assert_eq!(
+            (shared.phase(), shared.stopping_since_ms()),
+            (Phase::Stopping, 2_000)
+        );
+        shared.enter(Phase::Failed);
+        shared.stop(1_000);
+        assert_eq!(shared.phase(), Phase::Failed);
+    }
+
+    #[test]
+    fn news_of_a_log_concern_the_shards_with_subscriptions_in_it() {
+        let [mut first, _second] = Rig::shards(settings());
+        let shared = first.parts().here.shared.clone();
+        let (log, other) = (LogId::new(1), LogId::new(2));
+        assert_eq!([log, other].map(|log| shared.owner(log)), [1, 0]);
+        shared.add_interest(log, 0);
+        shared.add_interest(log, 1);
+        shared.add_interest(log, 1);
+        shared.remove_interest(log, 1);
+        let interested = |log| shared.interested(log).collect::<Vec<_>>();
+        assert_eq!((interested(log), interested(other)), (vec![0, 1], vec![]));
+        shared.remove_interest(log, 0);
+        assert_eq!(interested(log), [1]);
+    }
+}

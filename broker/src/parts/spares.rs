@@ -34,3 +34,32 @@ impl<T: Reused> Spares<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Jar(usize);
+
+    impl Reused for Jar {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn containers_are_used_again_and_so_many_bytes_of_them_are_kept() {
+        let mut spares = Spares::default();
+        assert_eq!(spares.take(), Jar(0), "a new one");
+        spares.keep(Jar(BYTES_MAX - 1));
+        spares.keep(Jar(1));
+        spares.keep(Jar(1));
+        assert_eq!(
+            [spares.take(), spares.take(), spares.take()],
+            [Jar(1), Jar(BYTES_MAX - 1), Jar(0)]
+        );
+        spares.keep(Jar(BYTES_MAX));
+        assert_eq!(spares.take(), Jar(BYTES_MAX), "there is room again");
+    }
+}
