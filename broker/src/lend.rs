@@ -76,6 +76,14 @@ pub(crate) struct MadeOf {
     pub(crate) awake: Awake,
 }
 
+/// What is lent beside memberships.
+struct Beside<'a> {
+    net: &'a mut dyn Net,
+    timers: &'a mut Timers,
+    outbox: &'a mut Outbox,
+    held: &'a mut Held,
+}
+
 impl Parts {
     /// Parts with nothing to do yet.
     pub(crate) fn new(made_of: MadeOf, now: Now) -> Self {
@@ -163,37 +171,47 @@ impl Parts {
         }
     }
 
-    pub(crate) fn endings(&mut self) -> Endings<'_> {
-        Endings {
-            members: Membership {
-                here: &self.here,
-                sessions: &mut self.sessions,
-                feeds: &mut self.feeds,
-                logs: &mut self.logs,
-                catchups: &mut self.catchups,
-            },
+    /// What memberships touch, and what is lent beside it to those who change them.
+    fn members(&mut self) -> (Membership<'_>, Beside<'_>) {
+        let members = Membership {
+            here: &self.here,
+            sessions: &mut self.sessions,
+            feeds: &mut self.feeds,
+            logs: &mut self.logs,
+            catchups: &mut self.catchups,
+        };
+        let beside = Beside {
             net: &mut *self.net,
             timers: &mut self.timers,
-            draining: self.drain.is_begun(),
+            outbox: &mut self.outbox,
+            held: &mut self.held,
+        };
+        (members, beside)
+    }
+
+    pub(crate) fn endings(&mut self) -> Endings<'_> {
+        let draining = self.drain.is_begun();
+        let (members, Beside { net, timers, .. }) = self.members();
+        Endings {
+            members,
+            net,
+            timers,
+            draining,
         }
     }
 
     pub(crate) fn subscribing(&mut self) -> Subscribing<'_> {
+        let (members, Beside { outbox, held, .. }) = self.members();
         Subscribing {
-            members: Membership {
-                here: &self.here,
-                sessions: &mut self.sessions,
-                feeds: &mut self.feeds,
-                logs: &mut self.logs,
-                catchups: &mut self.catchups,
-            },
-            outbox: &mut self.outbox,
-            held: &mut self.held,
+            members,
+            outbox,
+            held,
         }
     }
 
-    pub(crate) fn serving(&mut self) -> Serving<'_> {
-        Serving {
+    /// What serving subscriptions from the log needs, and the memory of a walk's batches beside it.
+    fn ways(&mut self) -> (Serving<'_>, &mut Batch) {
+        let serving = Serving {
             out: WayOut {
                 here: &self.here,
                 net: &mut *self.net,
@@ -205,7 +223,12 @@ impl Parts {
             catchups: &mut self.catchups,
             outbox: &mut self.outbox,
             chain: &mut self.chain,
-        }
+        };
+        (serving, &mut self.batch)
+    }
+
+    pub(crate) fn serving(&mut self) -> Serving<'_> {
+        self.ways().0
     }
 
     pub(crate) fn flushing(&mut self) -> Flushing<'_> {
@@ -214,15 +237,8 @@ impl Parts {
     }
 
     pub(crate) fn way_out(&mut self) -> (WayOut<'_>, &mut Batch, &mut Chain) {
-        let out = WayOut {
-            here: &self.here,
-            net: &mut *self.net,
-            sessions: &mut self.sessions,
-            feeds: &mut self.feeds,
-            logs: &mut self.logs,
-            sent: 0,
-        };
-        (out, &mut self.batch, &mut self.chain)
+        let (serving, batch) = self.ways();
+        (serving.out, batch, serving.chain)
     }
 
     pub(crate) fn watch(&mut self) -> Watch<'_> {

@@ -1,4 +1,4 @@
-//! What the network tells of a session's socket: who is to be read and sent to then.
+//! Takes what the network tells of a session's socket, and puts the session on the lists of those to read or to send to.
 
 use crate::net::Readiness;
 use crate::parts::session::{SessionId, Stage};

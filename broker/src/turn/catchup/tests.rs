@@ -20,7 +20,7 @@ fn numbered(topic: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{topic} {number}")).collect()
 }
 
-/// A rig with so many records in a topic, and somebody who is about to get them all from the log.
+/// A rig with so many records in a topic, and a client that is about to get all of them from the log.
 fn with_history(topic: &str, size: usize, count: usize) -> (Rig, Client) {
     let mut rig = Rig::new();
     rig.publish(topic, size, count);
