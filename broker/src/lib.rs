@@ -133,6 +133,8 @@ mod shard;
 #[cfg(test)]
 mod short_counts;
 mod shutdown;
+pub mod simulation;
+mod sizes;
 mod steps;
 #[expect(
     unsafe_code,

@@ -1,9 +1,11 @@
 //! What the operator is told of a start: which logs were recovered, what they lost, and which files were set aside.
 
-use oyez_storage::{DataDir, RecoveryReport, SetAside};
+use oyez_protocol::LogId;
+use oyez_storage::{DataDir, Durability, RecoveryReport, SetAside};
 use tracing::{error, info, warn};
 
 use crate::measure::metrics::ShardMetrics;
+use crate::parts::shared::Shared;
 
 /// Says which copies of the directory's identity were damaged or missing.
 pub(crate) fn tell_identity(dir: &DataDir) {
@@ -18,8 +20,19 @@ pub(crate) fn tell_identity(dir: &DataDir) {
     }
 }
 
+/// Says what opening a shard's logs found and did, of those on disk.
+pub(crate) fn tell_all(reports: &[RecoveryReport], shared: &Shared, shard: usize) {
+    let on_disk = |log: LogId| {
+        let mut logs = shared.dir.logs();
+        logs.any(|spec| spec.id == log && spec.durability != Durability::Memory)
+    };
+    for report in reports.iter().filter(|report| on_disk(report.log)) {
+        tell(report, &shared.metrics[shard]);
+    }
+}
+
 /// Says what opening a log found and did.
-pub(crate) fn tell(report: &RecoveryReport, metrics: &ShardMetrics) {
+fn tell(report: &RecoveryReport, metrics: &ShardMetrics) {
     let log = report.log.get();
     if !report.clean && !report.is_new {
         info!(

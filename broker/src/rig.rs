@@ -5,9 +5,7 @@
 //! parts, and looks at the parts, or at what clients hear.
 #![allow(dead_code, reason = "the tests of each step use a part of it")]
 
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
@@ -17,29 +15,25 @@ use oyez_protocol::event::{
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
-use oyez_protocol::{Decoded, Frame, LogId, decode};
+use oyez_protocol::{Decoded, Frame, decode};
 use oyez_storage::{
-    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
-    LogReader, MemoryDisk, Store,
+    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirOptions, Durability, LogOptions, MemoryDisk,
+    Store,
 };
-use tempfile::TempDir;
 
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::error::ShardError;
-use crate::lend::{MadeOf, Parts};
+use crate::lend::Parts;
 use crate::measure::metrics::ShardMetrics;
 use crate::net::memory::{MemoryNet, Peer};
-use crate::parts::awake::Awake;
 use crate::parts::due::Due;
 use crate::parts::ending::Reason;
-use crate::parts::mail::{Outbox, inbox};
 use crate::parts::session::{Session, SessionId};
-use crate::parts::shared::{Shared, SharedParts};
+use crate::parts::shared::Shared;
 use crate::parts::subscription::SubscriptionRef;
-use crate::plan::Tables;
 use crate::shard::Shard;
-use crate::sys::waker::Waker;
+use crate::simulation::{self, SetClock, Setup};
 use crate::turn::fanout::take_news;
 
 /// When a rig begins.
@@ -52,37 +46,12 @@ const IDLE_TURNS: usize = 4;
 /// Turns after which nothing of a few clients is left to be done.
 const TURNS_MAX: usize = 200;
 
-/// A clock that stands still until a test sets it.
-#[derive(Clone)]
-pub(crate) struct SetClock(Arc<AtomicU64>);
-
-impl Clock for SetClock {
-    fn now(&mut self) -> Now {
-        let now_ms = self.0.load(Ordering::Relaxed);
-        Now {
-            monotonic_ms: now_ms,
-            monotonic_us: now_ms * 1_000,
-            wall_ms: now_ms,
-        }
-    }
-
-    fn elapsed_us(&mut self) -> u64 {
-        self.now().monotonic_us
-    }
-
-    fn thread_cpu_us(&mut self) -> u64 {
-        0
-    }
-}
-
 /// One shard of a rig.
 pub(crate) struct Rig {
     shard: Shard,
     pub(crate) net: MemoryNet,
     pub(crate) disk: MemoryDisk,
     clock: SetClock,
-    // What the shards of a rig share, as long as one of them is there.
-    _home: Rc<(DirLock, TempDir)>,
 }
 
 /// Settings for tests: topics are kept in memory, but for those below `synced/`.
@@ -107,62 +76,42 @@ impl Rig {
 
     /// A broker of several shards. Log `n` belongs to shard `n % N`.
     pub(crate) fn shards<const N: usize>(config: Config) -> [Self; N] {
-        let home = tempfile::tempdir().expect("a directory for temporary files");
         let logs = u16::try_from(N).expect("a few shards");
         let options = DirOptions {
             logs_per_durability: logs,
             entropy: [7; 16],
             restored: false,
         };
-        let (dir, lock) = DataDir::open(home.path(), &options).expect("a data directory");
+        let dir = DataDir::imagined(&options).expect("a few logs");
         let arena = ArenaOptions {
             blocks_max: 16 * dir.logs().count(),
             blocks_ready: 4,
         };
-        let shared = Arc::new(Shared::new(SharedParts {
+        let pool = ArenaPool::without_thread(&arena).expect("memory for an arena");
+        let clock = SetClock::new(BEGIN_MS);
+        let disks = [(); N].map(|()| MemoryDisk::new());
+        let setup = Setup {
             config,
             dir,
-            pool: ArenaPool::new(&arena).expect("memory for an arena"),
-            instance: 7,
+            disks: disks.to_vec(),
+            clock: clock.clone(),
             connections_per_shard: 1_000,
-            tables: Tables::Shared,
-            wakers: Vec::from([(); N].map(|()| Waker::new().expect("an eventfd"))),
-        }));
-        let clock = SetClock(Arc::new(AtomicU64::new(BEGIN_MS)));
-        let home = Rc::new((lock, home));
-        let disks = [(); N].map(|()| MemoryDisk::new());
+            instance: 7,
+        };
+        let shared = Arc::new(simulation::share(setup, pool));
         let stores: Vec<Store> = (0..N)
             .map(|id| open_store(&shared, id, &disks[id], clock.clone().now()))
             .collect();
-        let logs = shared.dir.logs().map(|spec| spec.id);
-        let readers: Vec<LogReader> = logs
-            .map(|log| stores[shared.owner(log)].reader(log))
-            .collect();
-        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..N).map(|_| inbox()).unzip();
-        let made = (0..N).zip(stores).zip(inboxes).zip(&disks);
-        let rigs = made.map(|(((id, store), inbox), disk)| {
-            let net = MemoryNet::new();
-            let made_of = MadeOf {
-                id,
-                shared: shared.clone(),
-                storage_clock: Box::new(clock.clone()),
-                net: Box::new(net.clone()),
-                store,
-                readers: readers.clone(),
-                inbox,
-                outbox: Outbox::new(id, senders.clone()),
-                awake: Awake::default(),
-            };
-            let shard = Shard::new(made_of, Box::new(clock.clone()));
-            Self {
+        let shards = simulation::make(&shared, stores, &clock);
+        let rigs = shards.into_iter().zip(disks);
+        let rigs: Vec<Self> = rigs
+            .map(|((shard, net), disk)| Self {
                 shard,
                 net,
-                disk: disk.clone(),
+                disk,
                 clock: clock.clone(),
-                _home: home.clone(),
-            }
-        });
-        let rigs: Vec<Self> = rigs.collect();
+            })
+            .collect();
         rigs.try_into().ok().expect("one for each shard")
     }
 
@@ -171,16 +120,17 @@ impl Rig {
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
-        self.clock.0.load(Ordering::Relaxed)
+        self.clock.now_ms()
     }
 
     /// Lets time pass, for all shards.
     pub(crate) fn pass(&self, ms: u64) {
-        self.clock.0.fetch_add(ms, Ordering::Relaxed);
+        self.clock.pass(ms);
     }
 
     /// Takes the events that have come, and the time, so that a step can be called.
     pub(crate) fn begin_turn(&mut self) {
+        self.parts().here.shared.pool.touch_next();
         self.shard.begin_turn(Due::Now).expect("the net works");
     }
 
@@ -378,8 +328,7 @@ pub(crate) fn settle(rigs: &mut [&mut Rig]) {
 }
 
 fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store {
-    let logs = shared.dir.logs().map(|spec| spec.id);
-    let own: Vec<LogId> = logs.filter(|log| shared.owner(*log) == id).collect();
+    let own = simulation::own_logs(shared, id);
     let options = LogOptions {
         segment_bytes: SEGMENT_BYTES,
         hot_blocks: 1,

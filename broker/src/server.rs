@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use oyez_protocol::LogId;
 use oyez_storage::{
-    ArenaOptions, ArenaPool, BLOCK_BYTES, DataDir, DirLock, DirOptions, Durability, LogOptions,
-    LogReader, LogSpec, RecoveryReport, Store, open_disk,
+    ArenaPool, DataDir, DirLock, DirOptions, Durability, LogReader, Store, open_disk,
 };
 use tracing::{debug, info, warn};
 
@@ -30,6 +29,7 @@ use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::{self, Tables};
 use crate::recovered;
 use crate::shard::Shard;
+use crate::sizes::{arena_options, log_options};
 use crate::sys::ring::SendRing;
 use crate::sys::waker::Waker;
 use crate::sys::{cpu, fdtable, memory, signals};
@@ -38,8 +38,6 @@ use crate::watch::Watch;
 /// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores
 /// and more on more: a message that passes through two shards, a publisher and a subscriber waits for several of them.
 const SLICE_US: u64 = 500;
-/// Blocks of the tail arena that each log on disk has at least, however many logs share it.
-const TAIL_BLOCKS_MIN: usize = 4;
 
 /// A running broker.
 pub struct Server {
@@ -97,6 +95,7 @@ impl Server {
             config,
             dir,
             pool: arena,
+            shards: plan.shards,
             instance: u64::from_le_bytes(entropy[..8].try_into().expect("8 of 16 bytes")),
             connections_per_shard: plan.connections_per_shard,
             tables: plan.tables,
@@ -379,13 +378,7 @@ impl ShardThread {
             &log_options(&self.shared.config, &self.shared.dir),
             now.into(),
         )?;
-        let on_disk = |report: &&RecoveryReport| {
-            let mut logs = self.shared.dir.logs();
-            logs.any(|log| log.id == report.log && log.durability != Durability::Memory)
-        };
-        for report in reports.iter().filter(on_disk) {
-            recovered::tell(report, &self.shared.metrics[self.id]);
-        }
+        recovered::tell_all(&reports, &self.shared, self.id);
         self.check_durabilities(&store)?;
         Ok(ShardKit {
             store,
@@ -548,38 +541,6 @@ fn open_dir(
     let (dir, lock) = DataDir::open(&config.data, &options)?;
     recovered::tell_identity(&dir);
     Ok((dir, lock))
-}
-
-/// Logs on disk share the tail arena; memory logs have room of their own.
-fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
-    let blocks = |bytes: u64| usize::try_from(bytes / BLOCK_BYTES).unwrap_or(usize::MAX);
-    let tail_blocks = blocks(config.arena_bytes / logs_on_disk(dir)).max(TAIL_BLOCKS_MIN);
-    LogOptions {
-        segment_bytes: config.segment_bytes,
-        retention_bytes: (config.retention_bytes > 0).then_some(config.retention_bytes),
-        retention_age_ms: (config.retention_seconds > 0)
-            .then_some(config.retention_seconds.saturating_mul(1000)),
-        memory_blocks: blocks(config.memory_log_bytes).max(2),
-        tail_blocks,
-        hot_blocks: tail_blocks / 2,
-        limits: config.limits(),
-        ..LogOptions::default()
-    }
-}
-
-fn arena_options(config: &Config, dir: &DataDir) -> ArenaOptions {
-    let options = log_options(config, dir);
-    let on_disk = logs_on_disk(dir) as usize;
-    let in_memory = dir.logs().count() - on_disk;
-    ArenaOptions {
-        blocks_max: on_disk * options.tail_blocks + in_memory * options.memory_blocks,
-        blocks_ready: in_memory + on_disk,
-    }
-}
-
-fn logs_on_disk(dir: &DataDir) -> u64 {
-    let on_disk = |spec: &LogSpec| spec.durability != Durability::Memory;
-    dir.logs().filter(on_disk).count() as u64
 }
 
 fn entropy() -> io::Result<[u8; 16]> {

@@ -89,7 +89,6 @@ impl DataDir {
         file::sync_name(path)
             .and_then(|()| file::sync_dir(path))
             .map_err(|error| DirError::from_io(path, error))?;
-        let entropy = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
         let (meta, rewritten) = match identity(path)? {
             Some(known) => known,
             None => (create(path, options)?, Vec::new()),
@@ -97,12 +96,36 @@ impl DataDir {
         let dir = Self {
             path: path.to_owned(),
             meta,
-            entropy,
+            entropy: chance(&options.entropy),
             restored: options.restored,
             fingerprint: file::fingerprint(path).map_err(|error| DirError::from_io(path, error))?,
             rewritten,
         };
         Ok((dir, lock))
+    }
+
+    /// A new directory that is nowhere: its logs are to lie on disks in memory.
+    ///
+    /// # Errors
+    /// When a directory cannot have so many logs.
+    pub fn imagined(options: &DirOptions) -> Result<Self, DirError> {
+        Ok(Self {
+            path: "imagined".into(),
+            meta: Meta::new(options)?,
+            entropy: chance(&options.entropy),
+            restored: options.restored,
+            fingerprint: 1,
+            rewritten: Vec::new(),
+        })
+    }
+
+    /// The same directory, as another start opens it that has this entropy.
+    #[must_use]
+    pub fn opened_again(&self, entropy: &[u8; 16]) -> Self {
+        Self {
+            entropy: chance(entropy),
+            ..self.clone()
+        }
     }
 
     /// Where it is.
@@ -248,28 +271,17 @@ fn refuse_foreign(path: &Path) -> Result<(), DirError> {
 }
 
 fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
-    let logs = options.logs_per_durability;
-    if logs == 0 || logs > LOGS_PER_DURABILITY_MAX {
-        return Err(DirError::Logs {
-            logs,
-            max: LOGS_PER_DURABILITY_MAX,
-        });
-    }
-    let key = [u64_at(&options.entropy, 0), u64_at(&options.entropy, 8)];
-    let meta = Meta {
-        version: FORMAT_VERSION,
-        dir_id: siphash13(key, b"data directory"),
-        key: [
-            siphash13(key, b"topic hash"),
-            siphash13(key, b"topic hash 2"),
-        ],
-        logs_per_durability: logs,
-    };
+    let meta = Meta::new(options)?;
     for name in [META, META_COPY] {
         let name = path.join(name);
         file::put(&name, &meta.encode()).map_err(|error| DirError::from_io(name, error))?;
     }
     Ok(meta)
+}
+
+/// The chance of this run, for what must be unlike that of any other.
+fn chance(entropy: &[u8; 16]) -> [u64; 2] {
+    [u64_at(entropy, 0), u64_at(entropy, 8)]
 }
 
 /// What either copy of the directory's identity says, and which copies had to be written again; `None` when there is
@@ -315,6 +327,27 @@ fn identity(path: &Path) -> Result<Option<(Meta, Vec<Rewritten>)>, DirError> {
 }
 
 impl Meta {
+    /// The identity of a new directory.
+    fn new(options: &DirOptions) -> Result<Self, DirError> {
+        let logs = options.logs_per_durability;
+        if logs == 0 || logs > LOGS_PER_DURABILITY_MAX {
+            return Err(DirError::Logs {
+                logs,
+                max: LOGS_PER_DURABILITY_MAX,
+            });
+        }
+        let key = chance(&options.entropy);
+        Ok(Self {
+            version: FORMAT_VERSION,
+            dir_id: siphash13(key, b"data directory"),
+            key: [
+                siphash13(key, b"topic hash"),
+                siphash13(key, b"topic hash 2"),
+            ],
+            logs_per_durability: logs,
+        })
+    }
+
     fn encode(&self) -> [u8; META_SIZE] {
         let mut out = [0; META_SIZE];
         out[..8].copy_from_slice(&META_MAGIC);

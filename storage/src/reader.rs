@@ -49,14 +49,22 @@ pub struct ColdRange {
 }
 
 /// A range of a segment file, for `sendfile`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FileRange {
-    /// The segment's path; it never names two different files.
-    pub path: Arc<Path>,
+    /// The segment, whose path never names two different files.
+    file: Arc<SegmentFile>,
     /// First byte in the file.
     pub offset: u64,
     /// Bytes.
     pub len: u32,
+}
+
+impl FileRange {
+    /// The segment's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
 }
 
 /// Segment files that one shard holds open, the least recently used closed first. A descriptor means something only
@@ -98,19 +106,22 @@ impl SegmentFiles {
     /// The kernel's; `NotFound` when retention has removed the file.
     pub fn open(&mut self, range: &FileRange) -> io::Result<BorrowedFd<'_>> {
         self.uses += 1;
-        if !self.files.contains_key(&range.path) {
+        let path = &range.file.path;
+        if !self.files.contains_key(path) {
             if self.files.len() >= self.files_max {
                 let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used);
                 let oldest = oldest.map(|(path, _)| Arc::clone(path));
                 oldest.map(|path| self.files.remove(&path));
             }
-            let file = File::open(&range.path)?;
-            self.files
-                .insert(Arc::clone(&range.path), (file, self.uses));
+            let file = match range.file.map.memory() {
+                Some(memory) => memory.try_clone()?,
+                None => File::open(path)?,
+            };
+            self.files.insert(Arc::clone(path), (file, self.uses));
         }
         let entry = self
             .files
-            .get_mut(&range.path)
+            .get_mut(path)
             .expect("it was found or inserted above");
         entry.1 = self.uses;
         Ok(entry.0.as_fd())
@@ -336,8 +347,8 @@ impl LogReader {
         let torn = file.is_torn(from, to) || file.is_doubtful(from);
         let sound = !torn && !file.is_damaged(from, to) && to <= file.end();
         (sound && file.is_warm(from, self.shared.pool.clock_ms())).then(|| FileRange {
-            path: Arc::clone(&file.path),
             offset: from - file.base,
+            file,
             len,
         })
     }

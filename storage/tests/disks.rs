@@ -125,7 +125,7 @@ fn cold_reads_are_populated_and_files_are_offered_for_sendfile() {
             reader.read(old.position, old.size),
             Ok(Read::Cold(_))
         ));
-        assert_eq!(reader.file_range(old.position, old.size), None);
+        assert!(reader.file_range(old.position, old.size).is_none());
         let bytes = rig.read(&mut reader, &old);
         let range = reader
             .file_range(old.position, old.size)

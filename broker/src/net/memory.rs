@@ -1,5 +1,5 @@
-//! The network of one shard in memory, for tests: no thread, no clock, no chance. What the peers do, and what goes wrong,
-//! the test says.
+//! The network of one shard in memory, for tests and simulators: no thread, no clock, no chance. What the peers do, and
+//! what goes wrong, whoever holds it says.
 //!
 //! It does what Linux does with non-blocking TCP and edges, and is stricter where the kernel is generous: the kernel also
 //! tells of room after a send that was cut short, after our own shutdown, and again with any other news
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Answer, Arrival, BATCH_MAX, Backlog, Event, Net, Readiness, Socket};
-pub(crate) use connection::End;
+pub use connection::End;
 use connection::{Connection, Far, Settings};
 
 mod connection;
@@ -29,23 +29,26 @@ const FIRST_PORT: usize = 40_000;
 
 /// The calls for bytes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Calls {
-    pub(crate) reads: usize,
-    pub(crate) sends: usize,
+pub struct Calls {
+    /// Reads.
+    pub reads: usize,
+    /// Sends one by one.
+    pub sends: usize,
     /// Calls of [`Net::send_many`], not the sends in them.
-    pub(crate) batches: usize,
-    pub(crate) files: usize,
+    pub batches: usize,
+    /// Sends from files.
+    pub files: usize,
 }
 
 /// The network. Clones are handles on the same one, so that a test keeps one while the shard has the other.
 #[derive(Clone, Debug)]
-pub(crate) struct MemoryNet {
+pub struct MemoryNet {
     inner: Rc<RefCell<Inner>>,
 }
 
 /// The far end of a connection: a handle, like [`MemoryNet`]. Dropping it does nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     net: MemoryNet,
     number: usize,
 }
@@ -69,6 +72,8 @@ struct Inner {
     batch_tries: Option<usize>,
     no_room: usize,
     short: Option<i32>,
+    file_ends: bool,
+    now_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +82,9 @@ enum Source {
     Connection(usize),
 }
 
-impl MemoryNet {
+impl Default for MemoryNet {
     /// A network without peers, with batches.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         let inner = Inner {
             listens: true,
             has_batches: true,
@@ -89,12 +94,15 @@ impl MemoryNet {
             inner: Rc::new(RefCell::new(inner)),
         }
     }
+}
 
+impl MemoryNet {
     /// A peer that connects; it is refused when nobody listens any more.
-    pub(crate) fn connect(&self) -> Peer {
+    pub fn connect(&self) -> Peer {
         let mut inner = self.inner.borrow_mut();
         let number = inner.connections.len();
-        inner.connections.push(Connection::default());
+        let now_ms = inner.now_ms;
+        inner.connections.push(Connection::new(now_ms));
         if inner.listens {
             inner.arrivals.push_back(number);
             if !inner.edges.contains(&Source::Listener) {
@@ -107,47 +115,66 @@ impl MemoryNet {
         Peer { net, number }
     }
 
+    /// Lets the next send from a file find that it ends there.
+    pub fn end_next_file(&self) {
+        self.inner.borrow_mut().file_ends = true;
+    }
+
+    /// Says what time it is, for what the kernel measures by its own clock.
+    pub fn set_now_ms(&self, now_ms: u64) {
+        self.inner.borrow_mut().now_ms = now_ms;
+    }
+
     /// Lets events also say what was so before, as those of the kernel do.
-    pub(crate) fn tell_all(&self, tells_all: bool) {
+    pub fn tell_all(&self, tells_all: bool) {
         self.inner.borrow_mut().tells_all = tells_all;
     }
 
     /// Lets the next so many connections find no room.
-    pub(crate) fn no_room_next(&self, connections: usize) {
+    pub fn no_room_next(&self, connections: usize) {
         self.inner.borrow_mut().no_room = connections;
     }
 
     /// Lets the next accept fail.
-    pub(crate) fn short_next(&self, errno: i32) {
+    pub fn short_next(&self, errno: i32) {
         self.inner.borrow_mut().short = Some(errno);
     }
 
-    pub(crate) fn set_batches(&self, has_batches: bool) {
+    /// Whether batches cost less than sends one by one.
+    pub fn set_batches(&self, has_batches: bool) {
         self.inner.borrow_mut().has_batches = has_batches;
     }
 
     /// Lets the sends of batches begin with the last.
-    pub(crate) fn reverse_batches(&self, reverses_batches: bool) {
+    pub fn reverse_batches(&self, reverses_batches: bool) {
         self.inner.borrow_mut().reverses_batches = reverses_batches;
     }
 
     /// Lets the next batch end after so many sends; the others are not tried.
-    pub(crate) fn interrupt_next_batch(&self, tries: usize) {
+    pub fn interrupt_next_batch(&self, tries: usize) {
         self.inner.borrow_mut().batch_tries = Some(tries);
     }
 
     /// How long the last poll might have waited; `None` is for ever.
-    pub(crate) fn last_wait(&self) -> Option<Duration> {
+    pub fn last_wait(&self) -> Option<Duration> {
         let wait = self.inner.borrow().last_wait;
         wait.expect("there has been a poll")
     }
 
     /// The shards that were woken since this was asked last.
-    pub(crate) fn woken(&self) -> Vec<usize> {
+    pub fn woken(&self) -> Vec<usize> {
         std::mem::take(&mut self.inner.borrow_mut().woken)
     }
 
-    pub(crate) fn calls(&self) -> Calls {
+    /// Whether the next poll has something to look at.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.inner.borrow().edges.is_empty()
+    }
+
+    /// The calls for bytes so far.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
         self.inner.borrow().calls
     }
 
@@ -172,83 +199,93 @@ impl MemoryNet {
 }
 
 impl Peer {
-    pub(crate) fn write(&self, bytes: &[u8]) {
+    /// Sends bytes to the shard.
+    pub fn write(&self, bytes: &[u8]) {
         self.at(|connection| connection.arrive(bytes));
     }
 
     /// All that has arrived.
-    pub(crate) fn read(&self) -> Vec<u8> {
+    pub fn read(&self) -> Vec<u8> {
         self.read_some(usize::MAX)
     }
 
-    pub(crate) fn read_some(&self, max: usize) -> Vec<u8> {
-        self.at(|connection| connection.leave(max))
+    /// At most so many bytes of what has arrived.
+    #[must_use]
+    pub fn read_some(&self, max: usize) -> Vec<u8> {
+        let now_ms = self.net.inner.borrow().now_ms;
+        self.at(|connection| connection.leave(max, now_ms))
     }
 
     /// Shuts the peer's side; it goes on to read.
-    pub(crate) fn shutdown(&self) {
+    pub fn shutdown(&self) {
         self.at(Connection::shut_by_peer);
     }
 
     /// Ends the connection with a reset.
-    pub(crate) fn reset(&self) {
+    pub fn reset(&self) {
         self.at(Connection::reset_by_peer);
     }
 
     /// What the shard has made of the connection so far.
-    pub(crate) fn how_it_ended(&self) -> End {
+    pub fn how_it_ended(&self) -> End {
         self.at(|connection| connection.end)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Whether the shard has closed the connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.at(|connection| connection.is_closed())
     }
 
     /// Bytes that may be on their way to the peer.
-    pub(crate) fn set_room(&self, bytes: usize) {
+    pub fn set_room(&self, bytes: usize) {
         self.set(|settings| settings.room = bytes);
     }
 
     /// Lets each send take at most so much, whatever the room.
-    pub(crate) fn dribble(&self, max: usize) {
+    pub fn dribble(&self, max: usize) {
         assert!(max > 0, "a peer that takes nothing is stalled");
         self.set(|settings| settings.send_max = max);
     }
 
     /// Lets each read give at most so much, whatever has arrived.
-    pub(crate) fn dribble_in(&self, max: usize) {
+    pub fn dribble_in(&self, max: usize) {
         assert!(max > 0, "0 would be the end of the stream");
         self.set(|settings| settings.read_max = max);
     }
 
     /// Lets sends take nothing, until [`Self::resume`].
-    pub(crate) fn stall(&self) {
+    pub fn stall(&self) {
         self.set(|settings| settings.stalled = true);
     }
 
-    pub(crate) fn resume(&self) {
+    /// Ends what [`Self::stall`] began.
+    pub fn resume(&self) {
         self.set(|settings| settings.stalled = false);
     }
 
     /// Lets the next so many reads and sends be interrupted.
-    pub(crate) fn interrupt_next(&self, calls: usize) {
+    pub fn interrupt_next(&self, calls: usize) {
         self.set(|settings| settings.interrupts = calls);
     }
 
-    pub(crate) fn fail_next_send(&self, errno: i32) {
+    /// Lets the next send fail with this error number.
+    pub fn fail_next_send(&self, errno: i32) {
         self.set(|settings| settings.errno = Some(errno));
     }
 
-    pub(crate) fn set_answered_ms(&self, answered_ms: u64) {
+    /// Lets the peer's last answer be so long ago, beside the time since it last read.
+    pub fn set_answered_ms(&self, answered_ms: u64) {
         self.set(|settings| settings.answered_ms = answered_ms);
     }
 
-    pub(crate) fn set_stuck_ms(&self, stuck_ms: u64) {
+    /// Lets bytes have waited for so long.
+    pub fn set_stuck_ms(&self, stuck_ms: u64) {
         self.set(|settings| settings.stuck_ms = stuck_ms);
     }
 
     /// Lets the next poll tell something although nothing has changed.
-    pub(crate) fn nudge(&self, told: Readiness) {
+    pub fn nudge(&self, told: Readiness) {
         self.at(|connection| connection.nudge(told));
     }
 
@@ -361,7 +398,12 @@ impl Net for MemoryNet {
         offset: u64,
         size: usize,
     ) -> io::Result<usize> {
-        self.inner.borrow_mut().calls.files += 1;
+        let mut inner = self.inner.borrow_mut();
+        inner.calls.files += 1;
+        if std::mem::take(&mut inner.file_ends) {
+            return Ok(0);
+        }
+        drop(inner);
         let mut bytes = vec![0; size];
         let read = File::from(file.try_clone_to_owned()?).read_at(&mut bytes, offset)?;
         let part = IoSlice::new(&bytes[..read]);
@@ -369,7 +411,8 @@ impl Net for MemoryNet {
     }
 
     fn backlog(&self, socket: Socket) -> io::Result<Backlog> {
-        Ok(self.own(socket, |connection| connection.backlog()))
+        let now_ms = self.inner.borrow().now_ms;
+        Ok(self.own(socket, |connection| connection.backlog(now_ms)))
     }
 
     fn peer(&self, socket: Socket) -> io::Result<SocketAddr> {

@@ -14,7 +14,6 @@ use std::time::Duration;
 pub(crate) use crate::sys::socket::Backlog;
 
 pub(crate) mod kernel;
-#[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod port;
 
@@ -46,11 +45,13 @@ pub(crate) enum Event {
 
 /// What has changed at a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
+pub struct Readiness {
+    /// There are bytes to read, or the end.
+    pub readable: bool,
+    /// There is room for bytes to send.
+    pub writable: bool,
     /// The peer has shut its side, or the connection is broken: reading tells which.
-    pub(crate) over: bool,
+    pub over: bool,
 }
 
 /// What accepting has come to.

@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_batch_holds_as_many_sends_as_a_call_takes() {
-        let mut net = MemoryNet::new();
+        let mut net = MemoryNet::default();
         net.connect();
         let Some(Arrival::Connection(socket)) = net.accept() else {
             panic!("somebody has connected");

@@ -214,7 +214,7 @@ mod tests {
         let whole = parts.concat();
         let slices = parts.map(|part| IoSlice::new(part.as_bytes()));
         for sent in 0..whole.len() {
-            let mut net = MemoryNet::new();
+            let mut net = MemoryNet::default();
             let peer = net.connect();
             let Some(Arrival::Connection(socket)) = net.accept() else {
                 panic!("somebody has connected");
@@ -226,7 +226,7 @@ mod tests {
     }
     /// A session that is blocked, for whose socket nothing is sent.
     fn session() -> Session {
-        let mut net = MemoryNet::new();
+        let mut net = MemoryNet::default();
         net.connect();
         let Some(Arrival::Connection(socket)) = net.accept() else {
             panic!("somebody has connected");
@@ -259,7 +259,7 @@ mod tests {
         let content: Vec<u8> = (0..200).collect();
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&content).expect("room for it");
-        let mut net = MemoryNet::new();
+        let mut net = MemoryNet::default();
         let peer = net.connect();
         let Some(Arrival::Connection(socket)) = net.accept() else {
             panic!("somebody has connected");
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_of_a_batch_counts_as_a_call() {
-        let mut net = MemoryNet::new();
+        let mut net = MemoryNet::default();
         let peer = net.connect();
         let Some(Arrival::Connection(socket)) = net.accept() else {
             panic!("somebody has connected");

@@ -42,15 +42,17 @@ pub(crate) struct SharedParts {
     pub(crate) config: Config,
     pub(crate) dir: DataDir,
     pub(crate) pool: Arc<ArenaPool>,
+    pub(crate) shards: usize,
     pub(crate) instance: u64,
     pub(crate) connections_per_shard: usize,
     pub(crate) tables: Tables,
+    /// How each shard is woken; none where nobody sleeps.
     pub(crate) wakers: Vec<Waker>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: SharedParts) -> Self {
-        let shards = parts.wakers.len();
+        let shards = parts.shards;
         let logs = parts.dir.logs().count();
         Self {
             config: parts.config,

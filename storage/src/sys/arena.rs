@@ -1,7 +1,7 @@
 //! The tail arena: a bounded number of 2 MiB blocks for all logs of the process.
 //!
 //! One reservation is made at start; blocks are touched ahead of need by a thread of the pool, so that an append never
-//! meets a page fault. A block goes back to the pool when its last reference is dropped, by whichever thread.
+//! meets a page fault. A pool without a thread is told when to touch one. A block goes back to the pool when its last reference is dropped, by whichever thread.
 
 use std::io;
 use std::ops::Range;
@@ -64,6 +64,24 @@ impl ArenaPool {
     /// # Errors
     /// When the address space or the thread cannot be had.
     pub fn new(options: &ArenaOptions) -> io::Result<Arc<Self>> {
+        let mut pool = Self::reserve(options)?;
+        let background = Arc::clone(&pool.inner);
+        let toucher = std::thread::Builder::new()
+            .name("oyez-arena".to_owned())
+            .spawn(move || background.touch_when_wanted())?;
+        pool.toucher = Some(toucher);
+        Ok(Arc::new(pool))
+    }
+
+    /// The same without a thread: [`Self::touch_next`] does its work.
+    ///
+    /// # Errors
+    /// When the address space cannot be had.
+    pub fn without_thread(options: &ArenaOptions) -> io::Result<Arc<Self>> {
+        Self::reserve(options).map(Arc::new)
+    }
+
+    fn reserve(options: &ArenaOptions) -> io::Result<Self> {
         let region = Region::reserve(options.blocks_max.max(1))?;
         let inner = Arc::new(Inner {
             region,
@@ -78,14 +96,15 @@ impl ArenaPool {
             clock_ms: AtomicU64::new(0),
         });
         while inner.touch_next() {}
-        let background = Arc::clone(&inner);
-        let toucher = std::thread::Builder::new()
-            .name("oyez-arena".to_owned())
-            .spawn(move || background.touch_when_wanted())?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             inner,
-            toucher: Some(toucher),
-        }))
+            toucher: None,
+        })
+    }
+
+    /// Touches one more block if fewer than wanted are ready; returns whether it did.
+    pub fn touch_next(&self) -> bool {
+        self.inner.touch_next()
     }
 
     /// Bytes of the arena that were touched, hence are resident.
@@ -129,8 +148,9 @@ impl ArenaPool {
         while self.free_blocks() > 0 {
             match self.take() {
                 Some(taken) => return Some(taken),
-                // The pool's thread is touching the last ones.
-                None => std::thread::yield_now(),
+                // The pool's thread may be touching the last ones.
+                None if !self.touch_next() => std::thread::yield_now(),
+                None => {}
             }
         }
         None

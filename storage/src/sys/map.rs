@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::FromRawFd;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 
 use super::guard::{Guarded, Torn, page_bytes};
 use super::is_refused;
@@ -21,8 +22,8 @@ pub struct Map {
     _guarded: Option<Guarded>,
     raw: MmapRaw,
     torn: Arc<Torn>,
-    /// Anonymous memory that [`Map::store`] may write.
-    writable: bool,
+    /// Of memory that stands in for a file, and that [`Map::store`] may write: what `sendfile` reads it by.
+    memory: Option<File>,
 }
 
 impl Map {
@@ -39,20 +40,26 @@ impl Map {
             _guarded: Some(guarded),
             raw,
             torn,
-            writable: false,
+            memory: None,
         })
     }
 
     /// Zeroed memory that [`Map::store`] can write.
     pub(crate) fn anonymous(len: u64) -> io::Result<Self> {
+        let memory = memory_file()?;
+        memory.set_len(len)?;
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let memory: MmapMut = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
         Ok(Self {
             _guarded: None,
-            raw: memory.into(),
+            raw: MmapOptions::new().len(len).map_raw(&memory)?,
             torn: Arc::new(Torn::new(len)),
-            writable: true,
+            memory: Some(memory),
         })
+    }
+
+    /// The file behind memory that stands in for one.
+    pub(crate) const fn memory(&self) -> Option<&File> {
+        self.memory.as_ref()
     }
 
     /// Bytes mapped.
@@ -99,7 +106,7 @@ impl Map {
     /// # Panics
     /// If the map is a file's, or the range is not mapped.
     pub(crate) fn store(&self, at: usize, bytes: &[u8]) {
-        assert!(self.writable && at + bytes.len() <= self.raw.len());
+        assert!(self.memory.is_some() && at + bytes.len() <= self.raw.len());
         // SAFETY: inside the mapping and writable; nobody reads the range yet (see the module `sys`), and `bytes` is
         // no part of it.
         unsafe {
@@ -145,4 +152,15 @@ impl Map {
             unsafe { start.cast::<u8>().add(at).read_volatile() };
         }
     }
+}
+
+/// An empty file that only its descriptor knows.
+fn memory_file() -> io::Result<File> {
+    // SAFETY: the name ends with a zero; the call touches no other memory.
+    let fd = unsafe { libc::memfd_create(c"oyez".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just created and has no other owner.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }

@@ -10,7 +10,8 @@ const ROOM_BYTES: usize = 256 << 10;
 
 /// What our side has made of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
+    /// Nothing.
     #[default]
     Open,
     /// The peer sees the end of the stream once it has read everything.
@@ -57,6 +58,8 @@ pub(super) struct Connection {
     /// Sent by us and not read by the peer.
     output: VecDeque<u8>,
     acknowledged: u64,
+    /// When the peer last read something, or connected.
+    taken_at_ms: u64,
     token: Option<u64>,
     /// Has said that it takes nothing, and owes an edge for that.
     full: bool,
@@ -83,6 +86,13 @@ impl Default for Settings {
 }
 
 impl Connection {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            taken_at_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.end, End::Closed | End::Aborted)
     }
@@ -180,12 +190,12 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn backlog(&self) -> Backlog {
+    pub(super) fn backlog(&self, now_ms: u64) -> Backlog {
         Backlog {
             bytes: self.output.len() as u64,
             stuck_ms: self.settings.stuck_ms,
             acknowledged: self.acknowledged,
-            answered_ms: self.settings.answered_ms,
+            answered_ms: self.settings.answered_ms + now_ms.saturating_sub(self.taken_at_ms),
         }
     }
 
@@ -229,8 +239,11 @@ impl Connection {
     }
 
     /// Lets the peer read.
-    pub(super) fn leave(&mut self, max: usize) -> Vec<u8> {
+    pub(super) fn leave(&mut self, max: usize, now_ms: u64) -> Vec<u8> {
         let size = self.output.len().min(max);
+        if size > 0 {
+            self.taken_at_ms = now_ms;
+        }
         self.acknowledged += size as u64;
         let bytes = self.output.drain(..size).collect();
         self.look_for_room();

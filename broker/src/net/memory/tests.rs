@@ -43,7 +43,7 @@ fn accept(net: &mut MemoryNet) -> Socket {
 
 /// A peer whose connection is accepted and watched; its first event is told.
 fn connected() -> (MemoryNet, Peer, Socket) {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let peer = net.connect();
     let socket = accept(&mut net);
     net.watch(socket, TOKEN).unwrap();
@@ -53,7 +53,7 @@ fn connected() -> (MemoryNet, Peer, Socket) {
 
 /// The same, with sockets that are watched with the numbers of their peers as tokens.
 fn several<const N: usize>() -> (MemoryNet, [Peer; N], [(Socket, u64); N]) {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let peers = std::array::from_fn(|_| net.connect());
     let sockets = std::array::from_fn(|number| (accept(&mut net), number as u64));
     for (socket, token) in sockets {
@@ -91,7 +91,7 @@ fn send_many(
 
 #[test]
 fn arrivals_are_told_once_and_accepted_in_their_order() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let (first, second) = (net.connect(), net.connect());
     assert_eq!(poll(&mut net), [Event::Arrivals]);
     assert_eq!(poll(&mut net), []);
@@ -107,7 +107,7 @@ fn arrivals_are_told_once_and_accepted_in_their_order() {
 
 #[test]
 fn arrivals_that_were_accepted_meanwhile_are_not_told() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let _peer = net.connect();
     accept(&mut net);
     assert_eq!(poll(&mut net), []);
@@ -115,7 +115,7 @@ fn arrivals_that_were_accepted_meanwhile_are_not_told() {
 
 #[test]
 fn connections_without_room_are_accepted_as_such_for_so_many_times() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let _peers = [net.connect(), net.connect()];
     net.no_room_next(1);
     assert!(matches!(net.accept(), Some(Arrival::NoRoom(_))));
@@ -124,7 +124,7 @@ fn connections_without_room_are_accepted_as_such_for_so_many_times() {
 
 #[test]
 fn a_system_that_is_short_of_something_loses_no_connection() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let _peer = net.connect();
     net.short_next(libc::ENOBUFS);
     let Some(Arrival::Short(error)) = net.accept() else {
@@ -136,7 +136,7 @@ fn a_system_that_is_short_of_something_loses_no_connection() {
 
 #[test]
 fn a_peer_that_resets_before_it_is_accepted_is_gone() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let (gone, _there) = (net.connect(), net.connect());
     gone.reset();
     assert!(matches!(net.accept(), Some(Arrival::Gone)));
@@ -145,7 +145,7 @@ fn a_peer_that_resets_before_it_is_accepted_is_gone() {
 
 #[test]
 fn connections_are_reset_when_nobody_listens_any_more() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let early = net.connect();
     net.stop_listening();
     let late = net.connect();
@@ -166,7 +166,7 @@ fn peers_have_addresses_of_their_own_until_they_reset() {
 
 #[test]
 fn watching_tells_what_happened_before() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let peer = net.connect();
     peer.write(b"early");
     let socket = accept(&mut net);
@@ -182,7 +182,7 @@ fn watching_tells_what_happened_before() {
 
 #[test]
 fn a_socket_that_is_full_when_it_is_first_watched_tells_of_room_later() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let peer = net.connect();
     peer.stall();
     let socket = accept(&mut net);
@@ -314,8 +314,8 @@ fn room_is_told_once_and_only_to_those_that_found_none() {
     send(&mut net, socket, b"abcd").unwrap();
     send(&mut net, socket, b"e").unwrap_err();
     assert_eq!(poll(&mut net), []);
-    peer.read_some(1);
-    peer.read_some(1);
+    assert_eq!(peer.read_some(1).len(), 1);
+    assert_eq!(peer.read_some(1).len(), 1);
     assert_eq!(poll(&mut net), told(WRITABLE));
     peer.read();
     assert_eq!(poll(&mut net), [], "it was told already");
@@ -432,7 +432,7 @@ fn nothing_is_told_of_a_socket_that_was_closed() {
 
 #[test]
 fn a_poll_notes_how_long_it_might_have_waited() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let wait = Some(Duration::from_millis(3));
     net.poll(wait, &mut Vec::new()).unwrap();
     assert_eq!(net.last_wait(), wait);
@@ -478,7 +478,7 @@ fn sends_that_a_batch_did_not_try_are_interrupted_and_leave_nothing() {
 
 #[test]
 fn batches_are_to_be_had_unless_a_test_says_otherwise() {
-    let net = MemoryNet::new();
+    let net = MemoryNet::default();
     assert!(net.has_batches());
     net.set_batches(false);
     assert!(!net.has_batches());
@@ -494,7 +494,7 @@ fn a_batch_that_names_a_socket_twice_is_misuse() {
 #[test]
 #[should_panic(expected = "a batch has 128 sends at most")]
 fn a_batch_that_is_too_large_is_misuse() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     let socket = |number| (Socket::new(number), u64::from(number));
     let sockets: Vec<_> = (0..129).map(socket).collect();
     send_many(&mut net, &sockets, b"a");
@@ -523,7 +523,7 @@ fn a_file_is_sent_as_far_as_there_is_room_and_ends_with_nothing() {
 fn the_backlog_is_what_the_peer_has_not_read() {
     let (mut net, peer, socket) = connected();
     send(&mut net, socket, b"abcde").unwrap();
-    peer.read_some(2);
+    assert_eq!(peer.read_some(2).len(), 2);
     peer.set_answered_ms(10);
     peer.set_stuck_ms(20);
     let backlog = Backlog {
@@ -604,7 +604,7 @@ fn watching_twice_is_misuse() {
 
 #[test]
 fn shards_that_were_woken_are_named_once() {
-    let mut net = MemoryNet::new();
+    let mut net = MemoryNet::default();
     net.wake(2);
     net.wake(0);
     assert_eq!(net.woken(), [2, 0]);

@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::PathBuf;
 
 use oyez_protocol::command::Start;
@@ -350,7 +349,6 @@ fn cold_bytes_are_read_ahead_while_nobody_waits() {
     assert_eq!(rig.take_to_send(), [client.id]);
     assert_eq!(go_on(&mut rig), Progress::More);
     assert_eq!(client.hear(), numbered(TOPIC, 0..1));
-    assert_eq!(rig.net.calls().files, 0, "there are no files to send from");
     rig.parts().sessions.queue_send(client.id);
     rig.settle();
     assert_eq!(client.hear(), numbered(TOPIC, 1..COLD));
@@ -425,19 +423,9 @@ fn a_damaged_record_is_a_gap_and_those_around_it_come() {
     assert_eq!(rig.metrics().gaps.get(), 1);
 }
 
-/// Puts what the disk holds where files of it are looked for.
-fn make_files(rig: &Rig) {
-    for (path, _) in rig.disk.files() {
-        let content = rig.disk.content(&path).expect("it is there");
-        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-        fs::write(&path, content).expect("room for a file");
-    }
-}
-
-/// Somebody whose first records are in memory and in files.
-fn with_files() -> (Rig, Client) {
+/// Somebody whose first records have been read ahead.
+fn with_warm_history() -> (Rig, Client) {
     let (mut rig, client) = with_cold_history();
-    make_files(&rig);
     go_on(&mut rig);
     let_the_disk_work(&mut rig);
     rig.take_to_send();
@@ -446,7 +434,7 @@ fn with_files() -> (Rig, Client) {
 
 #[test]
 fn large_runs_leave_from_their_file() {
-    let (mut rig, client) = with_files();
+    let (mut rig, client) = with_warm_history();
     let whole = record(TOPIC, LARGE).len() as u64;
     let before = {
         let metrics = rig.metrics();
@@ -484,7 +472,7 @@ fn large_runs_leave_from_their_file() {
 
 #[test]
 fn a_file_leaves_as_far_as_the_socket_takes_it() {
-    let (mut rig, client) = with_files();
+    let (mut rig, client) = with_warm_history();
     client.peer.set_room(10);
     assert_eq!(go_on(&mut rig), Progress::Blocked);
     assert_eq!(
@@ -501,7 +489,7 @@ fn a_file_leaves_as_far_as_the_socket_takes_it() {
 
 #[test]
 fn a_file_goes_on_from_where_a_visit_has_ended() {
-    let (mut rig, client) = with_files();
+    let (mut rig, client) = with_warm_history();
     client.peer.dribble(1 << 10);
     assert_eq!(go_on(&mut rig), Progress::More);
     assert_eq!(
@@ -513,16 +501,15 @@ fn a_file_goes_on_from_where_a_visit_has_ended() {
 
 #[test]
 fn a_reset_while_a_file_is_sent_is_told() {
-    let (mut rig, client) = with_files();
+    let (mut rig, client) = with_warm_history();
     client.peer.reset();
     assert_eq!(go_on(&mut rig), Progress::Gone);
 }
 
 #[test]
 fn a_file_that_was_cut_is_not_sent_from_again() {
-    let (mut rig, client) = with_files();
-    let (path, _) = first_segment(&mut rig);
-    fs::write(&path, b"").expect("a file");
+    let (mut rig, client) = with_warm_history();
+    rig.net.end_next_file();
     assert_eq!(go_on(&mut rig), Progress::More);
     let before = rig.net.calls().files;
     assert_eq!(rig.cursor(&client, TOPIC), 0, "nothing has left");
@@ -542,7 +529,6 @@ fn small_runs_leave_from_the_map() {
     rig.settle();
     let client = rig.join();
     begin(&mut rig, &client, TOPIC);
-    make_files(&rig);
     rig.settle();
     assert_eq!(client.hear(), numbered(TOPIC, 0..3));
     assert_eq!(rig.net.calls().files, 0);
