@@ -59,6 +59,17 @@ impl Default for PublisherOptions {
     }
 }
 
+impl PublisherOptions {
+    /// Each message is a record of its own, and sent at once.
+    pub(crate) fn alone() -> Self {
+        Self {
+            batch_messages: 1,
+            linger: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+}
+
 /// A record that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -204,13 +215,15 @@ impl Batcher {
         self.finish_where(|_| true, done);
     }
 
+    /// What is due first is finished first, and by name what is due together: the map has no order of its own.
     fn finish_where(&mut self, wanted: impl Fn(&Batch) -> bool, done: &mut Vec<Finished>) {
         let open = self.topics.iter();
-        let names: Vec<Arc<str>> = open
+        let mut names: Vec<(Duration, Arc<str>)> = open
             .filter(|(_, batch)| !batch.builder.is_empty() && wanted(batch))
-            .map(|(name, _)| Arc::clone(name))
+            .map(|(name, batch)| (batch.due, Arc::clone(name)))
             .collect();
-        for name in names {
+        names.sort_unstable();
+        for (_, name) in names {
             self.finish(&name, done);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::batch::PublisherOptions;
 use crate::connection::{Connection, Dialer};
@@ -181,12 +180,7 @@ impl Client {
         }
         let session = Session::start(self.dialer.clone(), self.connection()?)?;
         let session = Arc::new(session);
-        let alone = PublisherOptions {
-            batch_messages: 1,
-            linger: Duration::ZERO,
-            ..PublisherOptions::default()
-        };
-        let own = Publisher::new(Arc::clone(&session), alone);
+        let own = Publisher::new(Arc::clone(&session), PublisherOptions::alone());
         let started = Arc::new(Wire { own, session });
         *wire = Some(Arc::clone(&started));
         Ok(started)

@@ -5,15 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oyez_protocol::command::{Hello, VERSION};
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
-use oyez_protocol::limits::CREDENTIALS_SIZE_MAX;
 use rustix::net::sockopt;
 
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
-use crate::handshake::{Hellos, welcome};
-use crate::inbox::Inbox;
+use crate::handshake::{self, Awaiting, Hellos};
+use crate::inbox::{Inbox, Received};
 use crate::options::ConnectOptions;
 use crate::terms::Terms;
 
@@ -82,14 +79,7 @@ impl Dialer {
     /// # Errors
     /// [`ConnectError::Credentials`].
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
-        let size = self.options.credentials.len();
-        if size > CREDENTIALS_SIZE_MAX {
-            return Err(ConnectError::Credentials {
-                size,
-                max: CREDENTIALS_SIZE_MAX,
-            });
-        }
-        Ok(())
+        self.options.check()
     }
 }
 
@@ -111,14 +101,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
         let mut hello = Vec::new();
-        Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            heartbeat_ms: u32::try_from(options.heartbeat.as_millis()).unwrap_or(u32::MAX),
-            name: &options.name,
-            credentials: &options.credentials,
-        }
-        .encode(&mut hello);
+        handshake::hello(options, &mut hello);
         (&stream).write_all(&hello)?;
         let mut connection = Self {
             socket: Arc::new(stream),
@@ -133,21 +116,16 @@ impl Connection {
         Ok(connection)
     }
 
-    /// No deadline lies beyond the clock's end. A client that was not running when it came still finds what has arrived.
+    /// No deadline lies beyond the clock's end.
     fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
-        let mut late = false;
+        let mut awaiting = Awaiting::default();
         loop {
-            if let Some(terms) = welcome(&mut self.inbox)? {
-                return Ok(terms);
-            }
             let left = deadline.map_or(Duration::MAX, |at| {
                 at.saturating_duration_since(Instant::now())
             });
-            if late {
-                let late = std::io::Error::new(ErrorKind::TimedOut, "no welcome in time");
-                return Err(late.into());
+            if let Some(terms) = awaiting.welcome(&mut self.inbox, left)? {
+                return Ok(terms);
             }
-            late = left.is_zero();
             self.receive(left)?;
         }
     }
@@ -166,17 +144,10 @@ impl Connection {
         read_once(&self.socket, &mut self.inbox)
     }
 
-    /// Says why it ends, as far as the socket takes it, and closes.
-    pub(crate) fn part(&self, code: GoodbyeCode, reason: &str) {
-        let mut bytes = Vec::new();
-        let goodbye = Goodbye {
-            code,
-            retry_after_ms: 0,
-            reason,
-        };
-        goodbye.encode(&mut bytes);
+    /// Sends this as the last frame, as far as the socket takes it, and closes.
+    pub(crate) fn part(&self, last: &[u8]) {
         // The connection is given up either way.
-        let _unsent = (&*self.socket).write_all(&bytes);
+        let _unsent = (&*self.socket).write_all(last);
         let _closed = self.socket.shutdown(Shutdown::Both);
     }
 }
@@ -189,15 +160,6 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// How a read ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// Bytes came.
-    Bytes,
-    /// None in the time given.
-    Nothing,
-}
-
 /// One read into the inbox.
 ///
 /// # Errors
@@ -206,29 +168,15 @@ pub(crate) fn read_once(
     mut stream: &TcpStream,
     inbox: &mut Inbox,
 ) -> Result<Received, ConnectionError> {
-    match stream.read(inbox.spare()) {
-        Ok(0) => Err(ConnectionError::Closed),
-        Ok(size) => {
-            inbox.filled(size);
-            Ok(Received::Bytes)
-        }
-        Err(error) if is_timeout(error.kind()) => Ok(Received::Nothing),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// What a socket with a timeout answers when it expires, or when a signal came first.
-pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    let read = stream.read(inbox.spare());
+    inbox.received(read)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oyez_protocol::event::Welcome;
+    use oyez_protocol::command::VERSION;
+    use oyez_protocol::event::{Goodbye, GoodbyeCode, Welcome};
     use oyez_protocol::limits::Limits;
     use std::net::TcpListener;
     use std::thread::{JoinHandle, spawn};

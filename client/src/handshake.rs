@@ -1,13 +1,17 @@
 //! The first words on a connection: what the broker's answer means, whether a hello is said again, and whether the
 //! connection can still be used when nobody has listened for a while. Pure.
 
+use std::io::{Error, ErrorKind};
+use std::time::Duration;
+
 use oyez_protocol::Frame;
-use oyez_protocol::command::VERSION;
+use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::error::FrameError;
 use oyez_protocol::event::GoodbyeCode;
 
 use crate::error::ConnectionError;
 use crate::inbox::Inbox;
+use crate::options::ConnectOptions;
 use crate::terms::Terms;
 
 /// Times that a hello is said to one address.
@@ -43,11 +47,51 @@ const fn is_unread(error: &ConnectionError) -> bool {
     )
 }
 
+/// Appends how a client of these options introduces itself.
+pub(crate) fn hello(options: &ConnectOptions, out: &mut Vec<u8>) {
+    Hello {
+        version_min: VERSION,
+        version_max: VERSION,
+        heartbeat_ms: u32::try_from(options.heartbeat.as_millis()).unwrap_or(u32::MAX),
+        name: &options.name,
+        credentials: &options.credentials,
+    }
+    .encode(out);
+}
+
+/// Waiting for the answer to a hello.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Awaiting {
+    late: bool,
+}
+
+impl Awaiting {
+    /// Takes in what has arrived while so much time is left; the terms, when the welcome is among it. A client that was
+    /// not running when its time came still finds what has arrived: after the last of the time it looks once more.
+    ///
+    /// # Errors
+    /// When something else has arrived, or nothing in time.
+    pub(crate) fn welcome(
+        &mut self,
+        inbox: &mut Inbox,
+        left: Duration,
+    ) -> Result<Option<Terms>, ConnectionError> {
+        if let Some(terms) = welcome(inbox)? {
+            return Ok(Some(terms));
+        }
+        if self.late {
+            return Err(Error::new(ErrorKind::TimedOut, "no welcome in time").into());
+        }
+        self.late = left.is_zero();
+        Ok(None)
+    }
+}
+
 /// The terms of a broker whose welcome has arrived; none yet when more has to come.
 ///
 /// # Errors
 /// When something else has arrived.
-pub(crate) fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionError> {
+fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionError> {
     while let Some(frame) = inbox.next()? {
         match frame {
             Frame::Welcome(welcome) if welcome.version == VERSION => {
@@ -87,7 +131,6 @@ mod tests {
     use super::*;
     use oyez_protocol::event::{Goodbye, Heartbeat, Welcome};
     use oyez_protocol::limits::Limits;
-    use std::time::Duration;
 
     fn greeting(version: u16, heartbeat_ms: u32) -> Vec<u8> {
         let mut out = Vec::new();

@@ -1,8 +1,12 @@
 //! Bytes as they arrive, cut into frames. Pure: whoever holds the socket fills it.
 
+use std::io::{self, ErrorKind};
+
 use oyez_protocol::error::FrameError;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::{Decoded, Frame, decode};
+
+use crate::error::ConnectionError;
 
 /// Room for one read. Grows to the largest frame seen, at most to the largest that the protocol knows.
 const READ_SIZE: usize = 64 << 10;
@@ -16,6 +20,23 @@ pub(crate) struct Inbox {
     needed: usize,
     /// Frames taken so far.
     taken: u64,
+}
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Bytes came.
+    Bytes,
+    /// None in the time given.
+    Nothing,
+}
+
+/// What a socket with a timeout answers when it expires, or when a signal came first.
+pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 /// A frame of which not all has come.
@@ -45,6 +66,25 @@ impl Inbox {
     /// `size` bytes were written into [`Inbox::spare`].
     pub(crate) fn filled(&mut self, size: usize) {
         self.end = (self.end + size).min(self.buffer.len());
+    }
+
+    /// A read into [`Inbox::spare`] ended like this.
+    ///
+    /// # Errors
+    /// When the connection is at its end.
+    pub(crate) fn received(
+        &mut self,
+        read: io::Result<usize>,
+    ) -> Result<Received, ConnectionError> {
+        match read {
+            Ok(0) => Err(ConnectionError::Closed),
+            Ok(size) => {
+                self.filled(size);
+                Ok(Received::Bytes)
+            }
+            Err(error) if is_timeout(error.kind()) => Ok(Received::Nothing),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The next whole frame, or `None` when more bytes are needed. Deliveries are checked against the widest limits

@@ -16,7 +16,7 @@ use crate::terms::Terms;
 const ACKS_KEPT: usize = 65_536;
 
 /// A publisher of the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OriginId(u64);
 
 /// Whom to tell about a record.
@@ -72,7 +72,8 @@ pub(crate) struct Ledger {
     waiting_bytes: usize,
     sent: BTreeMap<u64, Parcel>,
     sent_bytes: usize,
-    origins: HashMap<OriginId, Origin>,
+    /// By their age, so that what is told of any of them is told in a fixed order.
+    origins: BTreeMap<OriginId, Origin>,
     origins_made: u64,
     failures: usize,
     outcomes: HashMap<u64, Result<Ack, PublishError>>,
@@ -90,7 +91,7 @@ impl Ledger {
             waiting_bytes: 0,
             sent: BTreeMap::new(),
             sent_bytes: 0,
-            origins: HashMap::new(),
+            origins: BTreeMap::new(),
             origins_made: 0,
             failures: 0,
             outcomes: HashMap::new(),

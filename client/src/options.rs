@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use oyez_protocol::Epoch;
 use oyez_protocol::command::Start;
+use oyez_protocol::error::TopicError;
+use oyez_protocol::limits::CREDENTIALS_SIZE_MAX;
+use oyez_protocol::topic;
 
 use crate::backoff::ReconnectPolicy;
-use crate::error::ConnectionError;
+use crate::cursor::Cursor;
+use crate::error::{ConnectError, ConnectionError};
 use crate::time::{Machine, Time};
 
 /// Longest time for one connection to stand and be welcomed.
@@ -142,6 +146,21 @@ impl ConnectOptions {
         self
     }
 
+    /// What can be known to be wrong before any attempt.
+    ///
+    /// # Errors
+    /// [`ConnectError::Credentials`].
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        let size = self.credentials.len();
+        if size > CREDENTIALS_SIZE_MAX {
+            return Err(ConnectError::Credentials {
+                size,
+                max: CREDENTIALS_SIZE_MAX,
+            });
+        }
+        Ok(())
+    }
+
     pub(crate) fn tell(&self, event: &ConnectionEvent) {
         if let Some(hook) = &self.event_hook {
             hook(event);
@@ -189,5 +208,14 @@ impl SubscribeOptions {
     pub const fn epoch(mut self, epoch: Epoch) -> Self {
         self.epoch = Some(epoch);
         self
+    }
+
+    /// The place that this asks for.
+    ///
+    /// # Errors
+    /// When the name is not a topic.
+    pub(crate) fn cursor(self) -> Result<Cursor, TopicError> {
+        topic::parse(self.topic.as_bytes())?;
+        Ok(Cursor::new(Arc::from(self.topic), self.start, self.epoch))
     }
 }

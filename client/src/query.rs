@@ -1,6 +1,6 @@
 //! Questions about the broker itself, and their answers. Pure: a session carries them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use oyez_protocol::command::{Query, Question};
 use oyez_protocol::event::Answer;
@@ -26,7 +26,8 @@ pub(crate) struct Reply {
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     asked: u32,
-    open: HashMap<u32, (Ask, Option<Reply>)>,
+    /// In the order in which they were asked: over a new connection they are asked again in it.
+    open: BTreeMap<u32, (Ask, Option<Reply>)>,
 }
 
 impl Questions {

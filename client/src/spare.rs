@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::connection::{Connection, Dialer, Received, read_once};
+use crate::connection::{Connection, Dialer, read_once};
 use crate::error::ConnectionError;
 use crate::handshake::is_unused;
+use crate::inbox::Received;
 use crate::keepalive::Keepalive;
 
 /// Most reads to take in what the broker said meanwhile: a heartbeat is a few bytes.

@@ -9,14 +9,15 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat};
-use oyez_protocol::{Epoch, Offset, topic};
+use oyez_protocol::event::Heartbeat;
+use oyez_protocol::{Epoch, Offset};
 
 use crate::backoff::Retry;
-use crate::connection::{Connection, Dialer, Received};
-use crate::cursor::Cursor;
+use crate::connection::{Connection, Dialer};
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError, SubscribeError};
+use crate::farewell;
+use crate::inbox::Received;
 use crate::intake::{Taken, Trouble};
 use crate::keepalive::Keepalive;
 use crate::message::Message;
@@ -73,8 +74,7 @@ impl Subscription {
         connection: Connection,
         options: SubscribeOptions,
     ) -> Result<Self, SubscribeError> {
-        topic::parse(options.topic.as_bytes())?;
-        let cursor = Cursor::new(Arc::from(options.topic), options.start, options.epoch);
+        let cursor = options.cursor()?;
         let options = &dialer.options;
         let heartbeat = connection.terms.heartbeat;
         let keepalive = Keepalive::start(Arc::clone(&options.time), heartbeat);
@@ -261,10 +261,10 @@ impl Subscription {
 
     /// The connection is lost, or an attempt to connect has failed: notes when to come back.
     fn lose(&mut self, error: ConnectionError) -> Result<(), SubscribeError> {
-        if let (Some(connection), Some((code, reason))) =
-            (self.connection.take(), error.complaint())
+        if let (Some(connection), Some(last)) =
+            (self.connection.take(), farewell::complaint(&error))
         {
-            connection.part(code, &reason);
+            connection.part(&last);
         }
         self.keepalive.detach();
         if self.keepalive.is_closed() {
@@ -344,13 +344,6 @@ pub struct Closer(Arc<Keepalive>);
 impl Closer {
     /// Says goodbye and closes. Closing twice does nothing.
     pub fn close(&self) {
-        let mut goodbye = Vec::new();
-        Goodbye {
-            code: GoodbyeCode::Done,
-            retry_after_ms: 0,
-            reason: "",
-        }
-        .encode(&mut goodbye);
-        self.0.close(&goodbye);
+        self.0.close(&farewell::done());
     }
 }

@@ -4,19 +4,18 @@
 //! Neither thread decides anything: [`SessionState`](crate::session_state::SessionState) does, from what was heard and
 //! the time.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::Builder;
 
-use bytes::{Buf, Bytes};
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
-
 use crate::backoff::Retry;
-use crate::connection::{Connection, is_timeout, read_once};
+use crate::connection::{Connection, read_once};
 use crate::error::{ConnectError, ConnectionError};
-use crate::inbox::Inbox;
+use crate::farewell;
+use crate::inbox::{Inbox, is_timeout};
 use crate::options::ConnectionEvent;
+use crate::outbox::Outbox;
 use crate::session_state::Step;
 use crate::shared::Shared;
 
@@ -89,13 +88,13 @@ fn serve(shared: &Arc<Shared>, connection: Connection) -> Result<(), ConnectionE
 /// # Errors
 /// When the connection is lost before.
 fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
-    let mut out = Vec::new();
+    let mut outbox = Outbox::default();
     loop {
         let now = shared.time().now();
-        let step = shared.state().next_step(now, &mut out);
+        let step = shared.state().next_step(now, outbox.pieces());
         match step {
             Step::Write => {
-                if let Err(error) = write_all(shared, socket, &mut out) {
+                if let Err(error) = write_all(shared, socket, &mut outbox) {
                     shared.state().note_loss(error);
                 }
             }
@@ -111,27 +110,16 @@ fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
     }
 }
 
-/// Writes all of `out`. The broker may leave it waiting, when its disk is slow; that is no loss as long as the broker
+/// Writes everything. The broker may leave it waiting, when its disk is slow; that is no loss as long as the broker
 /// is heard.
 fn write_all(
     shared: &Shared,
     mut socket: &TcpStream,
-    out: &mut Vec<Bytes>,
+    outbox: &mut Outbox,
 ) -> Result<(), ConnectionError> {
-    let mut first = 0;
-    while first < out.len() {
-        let slices: Vec<IoSlice<'_>> = out[first..].iter().map(|b| IoSlice::new(b)).collect();
-        match socket.write_vectored(&slices) {
-            Ok(0) => return Err(ConnectionError::Closed),
-            Ok(mut written) => {
-                while first < out.len() && written >= out[first].len() {
-                    written -= out[first].len();
-                    first += 1;
-                }
-                if written > 0 {
-                    out[first].advance(written);
-                }
-            }
+    while !outbox.is_empty() {
+        match socket.write_vectored(&outbox.slices()) {
+            Ok(size) => outbox.wrote(size)?,
             Err(error) if is_timeout(error.kind()) => {
                 let now = shared.time().now();
                 shared.state().write_stalled(now)?;
@@ -139,20 +127,12 @@ fn write_all(
             Err(error) => return Err(error.into()),
         }
     }
-    out.clear();
     Ok(())
 }
 
 fn say_goodbye(mut socket: &TcpStream) {
-    let mut bytes = Vec::new();
-    let goodbye = Goodbye {
-        code: GoodbyeCode::Done,
-        retry_after_ms: 0,
-        reason: "",
-    };
-    goodbye.encode(&mut bytes);
     // Everything is settled: a broker that does not hear it learns it from the end of the connection.
-    let _unsent = socket.write_all(&bytes);
+    let _unsent = socket.write_all(&farewell::done());
 }
 
 /// Reads until the connection is at its end, and says so.
