@@ -69,6 +69,7 @@ mod session;
 mod session_state;
 mod shared;
 mod silence;
+pub mod simulation;
 mod slot;
 mod spare;
 mod subscription;

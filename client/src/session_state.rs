@@ -345,6 +345,11 @@ impl SessionState {
         })
     }
 
+    /// Why the session is over, when it is.
+    pub(crate) const fn over(&self) -> Option<&ConnectError> {
+        self.over.as_ref()
+    }
+
     /// The session ends at once.
     pub(crate) const fn end_abruptly(&mut self) {
         self.ending = Ending::Abrupt;

@@ -48,6 +48,13 @@ impl SubscriptionState {
         }
     }
 
+    /// The first connection is still to be made, at this time.
+    #[must_use]
+    pub(crate) const fn dialing_at(mut self, first: Duration) -> Self {
+        self.retry_at = Some(first);
+        self
+    }
+
     pub(crate) const fn cursor(&self) -> &Cursor {
         self.intake.cursor()
     }
