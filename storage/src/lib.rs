@@ -256,7 +256,9 @@ pub use disk::{
 };
 pub use error::*;
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};
-pub use memory_disk::{Call, Fault, MemoryDisk, Step};
+pub use memory_disk::{
+    Advanced, Call, Chances, Fault, Harm, HarmKind, MemoryDisk, Odds, Stage, Step,
+};
 pub use moment::Moment;
 pub use options::*;
 pub use place::*;

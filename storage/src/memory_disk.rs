@@ -1,5 +1,13 @@
 //! A disk in memory for tests: it records every call, can hold completions back, fail, fall short and fill up, and it
 //! can lose power, keeping or losing each sector that was not synced as a seed decides.
+//!
+//! By default it performs everything at once and in order. Paced, it performs one step at a time, in any order that one
+//! of the real disks can show. Both have a housekeeper, one thread that begins to prepare, put, overwrite and unlink at
+//! the call, before any submission, and does so in order; beside it everything else may come to its end in any order,
+//! since the kernel's workers run syncs and populates as they please. Writes to one file alone keep to their order: the
+//! kernel runs buffered writes to one file one after the other, and one that syncs its own range ends before the next
+//! begins, while the sync of the whole file that follows a write keeps nothing back. Of what one call reaps, the
+//! housekeeper's comes last.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,16 +18,26 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::disk::{BlockRange, Completion, Content, Disk, Entry, FileId, Opened, WriteSync};
+use crate::disk::{
+    BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
+};
 use crate::sys::map::Map;
+pub use chances::{Chances, Odds};
+use chances::{Dice, Luck};
+pub use decay::{Harm, HarmKind};
 pub use fault::{Call, Fault, Step};
-use medium::{Covers, Dice, Inner, Operation};
-use memory::{Memory, SECTOR, copy_used};
+use medium::{Covers, Inner, Operation};
+pub use paced::{Advanced, Stage};
 
+mod chances;
+mod decay;
 mod fault;
 mod harm;
 mod medium;
 mod memory;
+mod paced;
+#[cfg(test)]
+mod tests;
 
 /// The disk. Clones are handles on the same one, so that a test keeps one while the store has the other.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +62,17 @@ impl MemoryDisk {
         self.inner.borrow().calls.clone()
     }
 
+    /// Whether calls are kept for [`Self::calls`], which they are at first. A crash does not change it.
+    pub fn set_recording(&self, recording: bool) {
+        self.inner.borrow_mut().forgetful = !recording;
+    }
+
+    /// Lets operations go wrong by chance, until other chances are set; the default ones let nothing go wrong. What
+    /// [`Self::fail_next`] and [`Self::fail`] say goes before. A crash ends neither the chances nor their order.
+    pub fn set_chances(&self, chances: Chances) {
+        self.inner.borrow_mut().luck = Luck::new(chances);
+    }
+
     /// Lets the next operation of a kind go wrong.
     pub fn fail_next(&self, step: Step, fault: Fault) {
         self.inner.borrow_mut().faults.push((step, fault));
@@ -54,7 +83,8 @@ impl MemoryDisk {
         self.inner.borrow_mut().lasting.push((step, fault));
     }
 
-    /// Lets no operation of a kind come to its end, until [`Self::lift`]; others overtake it.
+    /// Lets no operation of a kind come to its end, until [`Self::lift`]; others overtake it, on a paced disk those that
+    /// keep to no order with it.
     pub fn hold(&self, step: Step) {
         self.inner.borrow_mut().holding.push(step);
     }
@@ -124,40 +154,31 @@ impl MemoryDisk {
         inner.apply_in_part(&mut dice);
         let mut files = BTreeMap::new();
         for (path, file) in inner.files {
-            // A new map, since the old store's readers may still look at the old one.
-            let map = Map::anonymous(file.map().len()).expect("memory for the copy");
-            copy_used(file.map(), &map);
-            if power {
-                for (sector, old) in &file.unsynced {
-                    if dice.roll(2) == 0 {
-                        let at = sector * SECTOR;
-                        let len = old.len().min(map.all().len() - at);
-                        map.store(at, &old[..len]);
-                    }
-                }
-            }
-            let unsynced = if power {
-                BTreeMap::new()
-            } else {
-                file.unsynced
-            };
-            let copy = Memory {
-                map: Some(Arc::new(map)),
-                unsynced,
-                unreadable: file.unreadable,
-            };
-            copy.tear();
-            files.insert(path, copy);
+            let remains = file.remains(power, || dice.roll(2) == 0);
+            files.insert(path, remains.expect("memory for the copy"));
         }
         Self {
             inner: Rc::new(RefCell::new(Inner {
                 files,
                 boot_id: inner.boot_id + u128::from(power),
                 capacity: inner.capacity,
+                paced: inner.paced,
+                forgetful: inner.forgetful,
+                luck: inner.luck,
                 ..Inner::default()
             })),
             dead: Rc::default(),
         }
+    }
+
+    /// Takes what a housekeeper does: it begins before the next submission.
+    fn housekeep(&self, token: u64, operation: Operation) {
+        let mut inner = self.inner.borrow_mut();
+        let operations = match inner.paced {
+            true => &mut inner.in_flight,
+            false => &mut inner.queued,
+        };
+        operations.push_back((token, operation));
     }
 }
 
@@ -169,7 +190,7 @@ impl Disk for MemoryDisk {
     fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync) {
         let mut inner = self.inner.borrow_mut();
         let file = inner.path(file);
-        inner.calls.push(Call::Write {
+        inner.record(|| Call::Write {
             path: file.clone(),
             at,
             len: bytes.bytes().len(),
@@ -203,27 +224,20 @@ impl Disk for MemoryDisk {
     }
 
     fn prepare(&mut self, token: u64, path: PathBuf, size: u64) {
-        let mut inner = self.inner.borrow_mut();
-        let operation = Operation::Prepare { path, size };
-        inner.queued.push_back((token, operation));
+        self.housekeep(token, Operation::Prepare { path, size });
     }
 
     fn put(&mut self, token: u64, path: PathBuf, content: Content) {
         let content = content();
-        let mut inner = self.inner.borrow_mut();
-        let operation = Operation::Put { path, content };
-        inner.queued.push_back((token, operation));
+        self.housekeep(token, Operation::Put { path, content });
     }
 
     fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>) {
-        let mut inner = self.inner.borrow_mut();
-        let operation = Operation::Overwrite { path, content };
-        inner.queued.push_back((token, operation));
+        self.housekeep(token, Operation::Overwrite { path, content });
     }
 
     fn unlink(&mut self, token: u64, paths: Vec<PathBuf>) {
-        let mut inner = self.inner.borrow_mut();
-        inner.queued.push_back((token, Operation::Unlink { paths }));
+        self.housekeep(token, Operation::Unlink { paths });
     }
 
     fn close(&mut self, file: FileId) {
@@ -255,12 +269,21 @@ impl Disk for MemoryDisk {
     fn reap(&mut self, out: &mut Vec<Completion>) {
         let mut inner = self.inner.borrow_mut();
         inner.run();
+        if inner.paced {
+            // The housekeeper is asked last.
+            inner
+                .done
+                .sort_by_key(|done| is_housekeepers(&done.outcome));
+        }
         out.append(&mut inner.done);
     }
 
     fn wait(&mut self) -> io::Result<()> {
         self.submit()?;
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        if inner.paced {
+            inner.advance_until_done();
+        }
         if !inner.done.is_empty() {
             Ok(())
         } else if inner.in_flight.is_empty() {
@@ -279,11 +302,12 @@ impl Disk for MemoryDisk {
     }
 
     fn make_dir(&mut self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+        self.inner.borrow_mut().block()
     }
 
     fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
         let files = inner.files.iter();
         Ok(files
             .filter(|(path, _)| path.parent() == Some(dir))
@@ -298,29 +322,39 @@ impl Disk for MemoryDisk {
     }
 
     fn read(&mut self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.inner.borrow().read(path, at, out)
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
+        inner.read(path, at, out)
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.borrow_mut().rename(from, to)
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
+        inner.rename(from, to)
     }
 
     fn exchange(&mut self, a: &Path, b: &Path) -> io::Result<()> {
-        self.inner.borrow_mut().exchange(a, b)
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
+        inner.exchange(a, b)
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Opened> {
-        self.inner.borrow_mut().open(path)
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
+        inner.open(path)
     }
 
     fn map(&mut self, path: &Path) -> io::Result<Arc<Map>> {
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
         let file = inner.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::clone(file.map()))
     }
 
     fn free_bytes(&mut self, _dir: &Path) -> io::Result<u64> {
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        inner.block()?;
         let used: u64 = inner.files.values().map(|file| file.map().len()).sum();
         Ok(inner
             .capacity
@@ -329,5 +363,15 @@ impl Disk for MemoryDisk {
 
     fn boot_id(&mut self) -> io::Result<u128> {
         Ok(self.inner.borrow().boot_id)
+    }
+}
+
+/// Whether a housekeeper did it.
+fn is_housekeepers(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Written(_) | Outcome::Synced(_) | Outcome::Populated(_) => false,
+        Outcome::Prepared(_) | Outcome::Put(_) | Outcome::Overwritten(_) | Outcome::Unlinked(_) => {
+            true
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a test is told of a disk in memory, and what it lets go wrong.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -79,7 +80,7 @@ pub enum Call {
 }
 
 /// Which operation a [`Fault`] meets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// A write.
     Write,
@@ -97,6 +98,21 @@ pub enum Step {
     Unlink,
     /// A populate.
     Populate,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Prepare => "prepare",
+            Self::Put => "put",
+            Self::Overwrite => "overwrite",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::Populate => "populate",
+        })
+    }
 }
 
 /// What goes wrong.

@@ -21,10 +21,10 @@ impl MemoryDisk {
     /// # Panics
     /// If there is no such byte.
     pub fn damage(&self, path: &Path, at: usize) {
-        let inner = self.inner.borrow();
-        let map = inner.files[path].map();
-        let changed = [map.bytes(at..at + 1)[0] ^ 0x55];
-        map.store(at, &changed);
+        let mut inner = self.inner.borrow_mut();
+        let file = inner.files.get_mut(path).expect("the file is there");
+        let changed = [file.map().bytes(at..at + 1)[0] ^ 0x55];
+        file.store(at, &changed);
     }
 
     /// Gives a file other content, as a restored copy or a broken file system does.
@@ -46,9 +46,9 @@ impl MemoryDisk {
     /// # Panics
     /// If there is no such range.
     pub fn zero(&self, path: &Path, range: Range<usize>) {
-        let inner = self.inner.borrow();
-        let zeroes = vec![0; range.len()];
-        inner.files[path].map().store(range.start, &zeroes);
+        let mut inner = self.inner.borrow_mut();
+        let file = inner.files.get_mut(path).expect("the file is there");
+        file.store(range.start, &vec![0; range.len()]);
     }
 
     /// Shortens a file, or lengthens it with zeroes. A map of it finds what is cut missing.

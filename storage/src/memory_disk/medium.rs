@@ -6,19 +6,19 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chances::{Dice, Luck};
 use super::fault::{Call, Fault, Step};
-use super::memory::{Memory, SECTOR, error};
+use super::memory::{Memory, Noted, SECTOR, error};
 use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
 use crate::names::aside;
-use crate::scan::used_bytes;
 use crate::sys::file::occupied;
 use crate::sys::map::Map;
 
 /// What a sync makes durable.
 #[derive(Debug)]
 pub(super) enum Covers {
-    /// The sectors that differ from the medium when it starts; none are known before.
-    File(Option<Vec<usize>>),
+    /// What differs from the medium when it starts; that is not known before.
+    File(Option<Noted>),
     /// What a write has just written; the sync completes it.
     Range { range: Range<usize>, started: bool },
 }
@@ -67,7 +67,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    fn step(&self) -> Step {
+    pub(super) fn step(&self) -> Step {
         match self {
             Self::Write { .. } => Step::Write,
             Self::Sync { .. } => Step::Sync,
@@ -76,6 +76,19 @@ impl Operation {
             Self::Prepare { .. } => Step::Prepare,
             Self::Put { .. } => Step::Put,
             Self::Unlink { .. } => Step::Unlink,
+        }
+    }
+
+    /// Lets a sync that has started know of bytes that another one has made durable meanwhile.
+    fn renew(&mut self, path: &Path, map: &Map, range: &Range<usize>) {
+        if let Self::Sync {
+            file,
+            covers: Covers::File(Some(noted)),
+            ..
+        } = self
+            && file == path
+        {
+            noted.renew(map, range);
         }
     }
 }
@@ -88,6 +101,12 @@ pub(super) struct Inner {
     pub in_flight: VecDeque<(u64, Operation)>,
     pub done: Vec<Completion>,
     pub calls: Vec<Call>,
+    /// Calls are not kept.
+    pub forgetful: bool,
+    /// Operations come to their end one step at a time, when told to.
+    pub paced: bool,
+    /// Faults by chance.
+    pub luck: Luck,
     /// Faults of the next operation of a kind.
     pub faults: Vec<(Step, Fault)>,
     /// Faults of all operations of a kind.
@@ -109,26 +128,31 @@ fn reorders(fault: Fault) -> bool {
     matches!(fault, Fault::Severed | Fault::Overtaken)
 }
 
-/// A small generator, so that a seed means the same everywhere.
-pub(super) struct Dice(pub u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).expect("fewer than the sides")
-    }
-}
-
 impl Inner {
-    pub(super) fn fault(&mut self, step: Step) -> Option<Fault> {
+    /// Keeps a call, if calls are kept.
+    pub(super) fn record(&mut self, call: impl FnOnce() -> Call) {
+        if !self.forgetful {
+            self.calls.push(call());
+        }
+    }
+
+    /// What goes wrong with an operation of so many bytes.
+    fn fault(&mut self, step: Step, len: usize) -> Option<Fault> {
         let meets = |(kind, fault): &(Step, Fault)| *kind == step && !reorders(*fault);
-        match self.faults.iter().position(meets) {
-            Some(at) => Some(self.faults.remove(at).1),
-            None => self.lasting.iter().copied().find(meets).map(|l| l.1),
+        if let Some(at) = self.faults.iter().position(meets) {
+            return Some(self.faults.remove(at).1);
+        }
+        let lasting = self.lasting.iter().copied().find(meets);
+        lasting
+            .map(|(_, fault)| fault)
+            .or_else(|| self.luck.fault(step, len))
+    }
+
+    /// What comes of a call that blocks, before anything else.
+    pub(super) fn block(&mut self) -> io::Result<()> {
+        match self.luck.fails_opening() {
+            true => Err(error(libc::EIO)),
+            false => Ok(()),
         }
     }
 
@@ -139,7 +163,7 @@ impl Inner {
     }
 
     pub(super) fn failure(&mut self, step: Step) -> Option<io::Error> {
-        match self.fault(step)? {
+        match self.fault(step, 0)? {
             Fault::Error(number) => Some(error(number)),
             Fault::Short(_) | Fault::Severed | Fault::Overtaken => None,
         }
@@ -147,6 +171,10 @@ impl Inner {
 
     /// What was on its way when the end came may have happened.
     pub(super) fn apply_in_part(&mut self, dice: &mut Dice) {
+        if self.paced {
+            self.apply_in_order(dice);
+            return;
+        }
         let operations: Vec<_> = self
             .in_flight
             .drain(..)
@@ -186,16 +214,17 @@ impl Inner {
         file.is_some_and(|file| file.map().len() == len as u64)
     }
 
-    fn overwrite_in_part(&mut self, path: &Path, content: &[u8], dice: &mut Dice) {
+    pub(super) fn overwrite_in_part(&mut self, path: &Path, content: &[u8], dice: &mut Dice) {
         if !self.has_length(path, content.len()) {
             if dice.roll(2) == 0 {
                 drop(self.put(path, content));
             }
             return;
         }
+        let file = self.files.get_mut(path).expect("it has a length");
         for (number, sector) in content.chunks(SECTOR).enumerate() {
             if dice.roll(2) == 0 {
-                self.files[path].map().store(number * SECTOR, sector);
+                file.store(number * SECTOR, sector);
             }
         }
     }
@@ -205,9 +234,9 @@ impl Inner {
             return self.put(path, content);
         }
         let file = self.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        file.map().store(0, content);
+        file.store(0, content);
         file.unreadable.clear();
-        self.calls.push(Call::Overwritten {
+        self.record(|| Call::Overwritten {
             path: path.to_owned(),
         });
         Ok(())
@@ -215,7 +244,7 @@ impl Inner {
 
     pub(super) fn put(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.files.insert(path.to_owned(), Memory::new(content)?);
-        self.calls.push(Call::Put {
+        self.record(|| Call::Put {
             path: path.to_owned(),
         });
         Ok(())
@@ -249,8 +278,10 @@ impl Inner {
         for open in self.open.iter_mut().flatten().filter(|open| *open == from) {
             to.clone_into(open);
         }
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.calls.push(Call::Renamed { from, to });
+        self.record(|| Call::Renamed {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
         Ok(())
     }
 
@@ -270,15 +301,16 @@ impl Inner {
                 a.clone_into(open);
             }
         }
-        let (a, b) = (a.to_owned(), b.to_owned());
-        self.calls.push(Call::Exchanged { a, b });
+        self.record(|| Call::Exchanged {
+            a: a.to_owned(),
+            b: b.to_owned(),
+        });
         Ok(())
     }
 
     pub(super) fn prepare(&mut self, path: &Path, size: u64) -> io::Result<Opened> {
         if let Some(file) = self.files.get(path) {
-            let bytes = file.map().all();
-            if bytes.len() as u64 == size && used_bytes(bytes) == 0 {
+            if file.map().len() == size && file.used_bytes() == 0 {
                 return self.open(path);
             }
             let mut asides = (1..).map(|number| aside(path, number));
@@ -291,12 +323,8 @@ impl Inner {
         if self.capacity.is_some_and(|capacity| used + size > capacity) {
             return Err(error(libc::ENOSPC));
         }
-        let file = Memory {
-            map: Some(Arc::new(Map::anonymous(size)?)),
-            ..Memory::default()
-        };
-        self.files.insert(path.to_owned(), file);
-        self.calls.push(Call::Prepared {
+        self.files.insert(path.to_owned(), Memory::zeroes(size)?);
+        self.record(|| Call::Prepared {
             path: path.to_owned(),
         });
         self.open(path)
@@ -305,7 +333,7 @@ impl Inner {
     fn unlink(&mut self, paths: Vec<PathBuf>) -> io::Result<()> {
         for path in paths {
             if self.files.remove(&path).is_some() {
-                self.calls.push(Call::Unlinked { path });
+                self.record(|| Call::Unlinked { path });
             }
         }
         Ok(())
@@ -327,20 +355,24 @@ impl Inner {
         path.expect("the file was not closed")
     }
 
+    /// Performs what is in flight, unless that is paced.
     pub(super) fn run(&mut self) {
+        if self.paced {
+            return;
+        }
         loop {
-            self.start_sync();
+            let next = self.next();
+            self.start_sync(next.unwrap_or(0));
             if self.allowance == Some(0) {
                 return;
             }
-            let next = self.next();
             let Some((token, operation)) = next.and_then(|next| self.in_flight.remove(next)) else {
                 return;
             };
             if let Some(allowance) = &mut self.allowance {
                 *allowance -= 1;
             }
-            if let Some(outcome) = self.perform(token, operation) {
+            if let Some(outcome) = self.perform(0, token, operation) {
                 self.done.push(Completion { token, outcome });
             }
         }
@@ -352,29 +384,37 @@ impl Inner {
         self.in_flight.iter().position(free)
     }
 
-    /// A sync that is next starts, even if it may not complete yet: it covers what was written until here.
-    pub(super) fn start_sync(&mut self) {
-        let next = self.next().unwrap_or(0);
-        let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.get_mut(next) else {
-            return;
+    /// A sync at a place in flight starts, even if it may not complete yet: it covers what was written until here.
+    /// False if it has started already, or is none.
+    pub(super) fn start_sync(&mut self, place: usize) -> bool {
+        let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.get_mut(place) else {
+            return false;
         };
         match covers {
             Covers::File(None) => {
                 let memory = self.files.get(file);
-                let sectors = memory.map(|file| file.unsynced.keys().copied().collect());
-                *covers = Covers::File(Some(sectors.unwrap_or_default()));
+                *covers = Covers::File(Some(memory.map(Memory::note).unwrap_or_default()));
             }
             Covers::Range { started, .. } if !*started => *started = true,
-            _ => return,
+            _ => return false,
         }
-        self.calls.push(Call::SyncStarted {
-            path: file.clone(),
-            range: covers.range(),
-        });
+        if !self.forgetful {
+            self.calls.push(Call::SyncStarted {
+                path: file.clone(),
+                range: covers.range(),
+            });
+        }
+        true
     }
 
-    /// Performs an operation, or its first half: the second one is then next, and brings the outcome.
-    fn perform(&mut self, token: u64, operation: Operation) -> Option<Outcome> {
+    /// Performs an operation, or its first half: the second one then stands in flight at `place`. The outcome, if there
+    /// is one by now.
+    pub(super) fn perform(
+        &mut self,
+        place: usize,
+        token: u64,
+        operation: Operation,
+    ) -> Option<Outcome> {
         Some(match operation {
             Operation::Write {
                 file,
@@ -384,7 +424,18 @@ impl Inner {
             } => {
                 let reordered = (sync == WriteSync::File).then(|| self.reorder()).flatten();
                 let Some(fault) = reordered else {
-                    return self.perform_write(token, file, at, &bytes, sync);
+                    let (result, rest) = self.perform_write(file, at, &bytes, sync);
+                    let done = !matches!(
+                        rest,
+                        Some(Operation::Sync {
+                            covers: Covers::Range { .. },
+                            ..
+                        })
+                    );
+                    if let Some(rest) = rest {
+                        self.in_flight.insert(place, (token, rest));
+                    }
+                    return done.then_some(Outcome::Written(result));
                 };
                 let synced = self.sync_early(&file, fault);
                 let write = Operation::Write {
@@ -393,7 +444,7 @@ impl Inner {
                     bytes,
                     sync: WriteSync::None,
                 };
-                self.in_flight.push_front((token, write));
+                self.in_flight.insert(place, (token, write));
                 Outcome::Synced(synced)
             }
             Operation::Sync {
@@ -431,20 +482,18 @@ impl Inner {
         })
     }
 
+    /// Writes; what came of it, and the sync that follows.
     fn perform_write(
         &mut self,
-        token: u64,
         file: PathBuf,
         at: u64,
         bytes: &BlockRange,
         sync: WriteSync,
-    ) -> Option<Outcome> {
+    ) -> (io::Result<usize>, Option<Operation>) {
         let asked = bytes.bytes().len();
         let result = self.write(&file, at, bytes.bytes());
         let (cancelled, covers) = match (sync, &result) {
-            (WriteSync::None, _) | (WriteSync::Range, Err(_)) => {
-                return Some(Outcome::Written(result));
-            }
+            (WriteSync::None, _) | (WriteSync::Range, Err(_)) => return (result, None),
             (WriteSync::Range, Ok(written)) => {
                 let at = usize::try_from(at).expect("a place in a segment");
                 let (range, started) = (at..at + written, false);
@@ -455,18 +504,16 @@ impl Inner {
                 (!whole, Covers::File(None))
             }
         };
-        let outcome = (sync == WriteSync::File).then_some(Outcome::Written(result));
         let sync = Operation::Sync {
             file,
             cancelled,
             covers,
         };
-        self.in_flight.push_front((token, sync));
-        outcome
+        (result, Some(sync))
     }
 
     fn write(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {
-        let len = match self.fault(Step::Write) {
+        let len = match self.fault(Step::Write, bytes.len()) {
             Some(Fault::Error(number)) => return Err(error(number)),
             Some(Fault::Short(len)) => len.min(bytes.len()),
             _ => bytes.len(),
@@ -475,7 +522,7 @@ impl Inner {
         if let Some(file) = self.files.get_mut(path) {
             file.write(place, &bytes[..len]);
         }
-        self.calls.push(Call::Written {
+        self.record(|| Call::Written {
             path: path.to_owned(),
             at,
             len,
@@ -486,9 +533,8 @@ impl Inner {
     /// The sync that was to follow a write runs before it.
     fn sync_early(&mut self, path: &Path, fault: Fault) -> io::Result<()> {
         let memory = self.files.get(path);
-        let sectors = memory.map(|file| file.unsynced.keys().copied().collect());
-        let covers = Covers::File(Some(sectors.unwrap_or_default()));
-        self.calls.push(Call::SyncStarted {
+        let covers = Covers::File(Some(memory.map(Memory::note).unwrap_or_default()));
+        self.record(|| Call::SyncStarted {
             path: path.to_owned(),
             range: None,
         });
@@ -505,15 +551,16 @@ impl Inner {
         }
         if let Some(file) = self.files.get_mut(path) {
             match covers {
-                Covers::File(sectors) => {
-                    for sector in sectors.iter().flatten() {
-                        file.unsynced.remove(sector);
+                Covers::File(noted) => noted.iter().for_each(|noted| file.settle(noted, || true)),
+                Covers::Range { range, .. } => {
+                    file.sync(range.clone());
+                    for (_, operation) in &mut self.in_flight {
+                        operation.renew(path, file.map(), range);
                     }
                 }
-                Covers::Range { range, .. } => file.sync(range.clone()),
             }
         }
-        self.calls.push(Call::Synced {
+        self.record(|| Call::Synced {
             path: path.to_owned(),
             range: covers.range(),
         });

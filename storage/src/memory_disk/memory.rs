@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::scan::used_bytes;
 use crate::sys::map::Map;
 
 /// What a disk is surely able to write at once.
@@ -13,21 +14,94 @@ pub(super) const SECTOR: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub map: Option<Arc<Map>>,
-    /// Sectors that differ from the medium, with what the medium has.
-    pub unsynced: BTreeMap<usize, [u8; SECTOR]>,
+    /// Everything from here on was never written, and is zero.
+    pub used: usize,
+    /// Writes so far.
+    version: u64,
+    /// Sectors that differ from the medium.
+    pub unsynced: BTreeMap<usize, Unsynced>,
     /// Ranges whose reads fail.
     pub unreadable: Vec<Range<u64>>,
 }
 
+/// A sector that differs from the medium.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    /// What the medium has.
+    pub medium: [u8; SECTOR],
+    /// As of which write.
+    version: u64,
+}
+
+/// What the sectors that differ from the medium held when a sync started.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub sectors: Vec<(usize, [u8; SECTOR])>,
+    version: u64,
+}
+
+impl Noted {
+    /// A sync of a range has made newer bytes durable meanwhile.
+    pub(super) fn renew(&mut self, map: &Map, range: &Range<usize>) {
+        for (sector, bytes) in &mut self.sectors {
+            let base = *sector * SECTOR;
+            let (from, to) = (range.start.max(base), range.end.min(base + SECTOR));
+            if from < to {
+                bytes[from - base..to - base].copy_from_slice(map.bytes(from..to));
+            }
+        }
+    }
+}
+
 impl Memory {
-    /// A durable file.
-    pub(super) fn new(content: &[u8]) -> io::Result<Self> {
-        let map = Map::anonymous(content.len() as u64)?;
-        map.store(0, content);
+    /// A durable file of zeroes.
+    pub(super) fn zeroes(len: u64) -> io::Result<Self> {
         Ok(Self {
-            map: Some(Arc::new(map)),
+            map: Some(Arc::new(Map::anonymous(len)?)),
             ..Self::default()
         })
+    }
+
+    /// A durable file.
+    pub(super) fn new(content: &[u8]) -> io::Result<Self> {
+        let mut file = Self::zeroes(content.len() as u64)?;
+        file.store(0, content);
+        Ok(file)
+    }
+
+    /// What there is of the file afterwards, in memory of its own. When power ends, `lost` says of each sector that
+    /// differs from the medium whether that is lost.
+    pub(super) fn remains(
+        mut self,
+        power: bool,
+        mut lost: impl FnMut() -> bool,
+    ) -> io::Result<Self> {
+        // A new map, since the old store's readers may still look at the old one.
+        let map = Map::anonymous(self.map().len())?;
+        copy_used(self.map(), self.used, &map);
+        if power {
+            for (sector, old) in std::mem::take(&mut self.unsynced) {
+                if lost() {
+                    let at = sector * SECTOR;
+                    let len = SECTOR.min(map.all().len() - at);
+                    map.store(at, &old.medium[..len]);
+                }
+            }
+        }
+        self.map = Some(Arc::new(map));
+        self.tear();
+        Ok(self)
+    }
+
+    /// Puts bytes where they are seen, and counts them as durable unless their sector does not.
+    pub(super) fn store(&mut self, at: usize, bytes: &[u8]) {
+        self.map().store(at, bytes);
+        self.used = self.used.max(at + bytes.len());
+    }
+
+    /// The bytes up to the last one that is not zero.
+    pub(super) fn used_bytes(&self) -> usize {
+        used_bytes(self.map().bytes(0..self.used))
     }
 
     /// Lets whoever maps the file find missing what cannot be read.
@@ -41,8 +115,8 @@ impl Memory {
     /// Cuts the file, or lengthens it with zeroes. A holder of the old map keeps it.
     pub(super) fn resize(&mut self, len: usize) {
         let map = Map::anonymous(len as u64).expect("memory for the file");
-        let kept = len.min(self.map().all().len());
-        map.store(0, self.map().bytes(0..kept));
+        self.used = self.used.min(len);
+        copy_used(self.map(), self.used, &map);
         self.map = Some(Arc::new(map));
         let sectors = len.div_ceil(SECTOR);
         self.unsynced.retain(|sector, _| *sector < sectors);
@@ -61,6 +135,15 @@ impl Memory {
         Ok(len)
     }
 
+    /// Whether a range is durable and can be read.
+    pub(super) fn is_sound(&self, range: &Range<usize>) -> bool {
+        let sectors = range.start / SECTOR..range.end.div_ceil(SECTOR);
+        let (start, end) = (range.start as u64, range.end as u64);
+        let mut bad = self.unreadable.iter();
+        self.unsynced.range(sectors).next().is_none()
+            && !bad.any(|bad| bad.start < end && start < bad.end)
+    }
+
     pub(super) fn map(&self) -> &Arc<Map> {
         self.map.as_ref().expect("every file has content")
     }
@@ -73,15 +156,40 @@ impl Memory {
         let map = Arc::clone(self.map());
         let last = (at + bytes.len()).div_ceil(SECTOR);
         for sector in at / SECTOR..last {
-            self.unsynced.entry(sector).or_insert_with(|| {
-                let mut old = [0; SECTOR];
-                let from = sector * SECTOR;
-                let len = SECTOR.min(map.all().len() - from);
-                old[..len].copy_from_slice(map.bytes(from..from + len));
-                old
+            self.unsynced.entry(sector).or_insert_with(|| Unsynced {
+                medium: sector_of(&map, sector),
+                version: self.version,
             });
         }
-        map.store(at, bytes);
+        self.version += 1;
+        self.store(at, bytes);
+    }
+
+    /// What a sync that starts now makes durable.
+    pub(super) fn note(&self) -> Noted {
+        let note = |sector: &usize| (*sector, sector_of(self.map(), *sector));
+        Noted {
+            sectors: self.unsynced.keys().map(note).collect(),
+            version: self.version,
+        }
+    }
+
+    /// Makes durable what a sync has noted, or those sectors of it that `reached` says yes of. What was written since
+    /// then stays as it is.
+    pub(super) fn settle(&mut self, noted: &Noted, mut reached: impl FnMut() -> bool) {
+        let map = Arc::clone(self.map());
+        for (sector, bytes) in noted.sectors.iter().filter(|_| reached()) {
+            let Some(unsynced) = self.unsynced.get_mut(sector) else {
+                continue;
+            };
+            if sector_of(&map, *sector) == *bytes {
+                self.unsynced.remove(sector);
+            } else if unsynced.version <= noted.version {
+                // A sync that started later may have ended before.
+                unsynced.medium = *bytes;
+                unsynced.version = noted.version;
+            }
+        }
     }
 
     /// Makes the bytes of a range durable, and no others of their sectors.
@@ -89,7 +197,7 @@ impl Memory {
         let map = Arc::clone(self.map());
         for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
             let base = sector * SECTOR;
-            let Some(old) = self.unsynced.get_mut(&sector) else {
+            let Some(Unsynced { medium: old, .. }) = self.unsynced.get_mut(&sector) else {
                 continue;
             };
             let (from, to) = (range.start.max(base), range.end.min(base + SECTOR));
@@ -102,9 +210,17 @@ impl Memory {
     }
 }
 
+/// What a sector holds; zeroes beyond the end of the file.
+fn sector_of(map: &Map, sector: usize) -> [u8; SECTOR] {
+    let mut bytes = [0; SECTOR];
+    let from = sector * SECTOR;
+    let len = SECTOR.min(map.all().len().saturating_sub(from));
+    bytes[..len].copy_from_slice(map.bytes(from..from + len));
+    bytes
+}
+
 /// Copies what is not zero: segments are mostly untouched memory, and stay so.
-pub(super) fn copy_used(from: &Map, to: &Map) {
-    let len = from.all().len();
+fn copy_used(from: &Map, len: usize, to: &Map) {
     for start in (0..len).step_by(SECTOR) {
         let bytes = from.bytes(start..len.min(start + SECTOR));
         if bytes != &[0; SECTOR][..bytes.len()] {
@@ -123,17 +239,14 @@ mod tests {
 
     #[test]
     fn a_sync_of_a_range_makes_its_bytes_durable_and_not_those_beside_them() {
-        let mut file = Memory {
-            map: Some(Arc::new(Map::anonymous(4096).expect("memory"))),
-            ..Memory::default()
-        };
+        let mut file = Memory::zeroes(4096).expect("memory");
         file.write(100, &[1; 1000]);
         file.write(300, &[2; 1000]);
         file.sync(300..1300);
         // Of the sectors from 0, 512 and 1024 the first alone has bytes that are not durable.
         let left: Vec<_> = file.unsynced.keys().copied().collect();
         assert_eq!(left, [0]);
-        let medium = file.unsynced[&0];
+        let medium = file.unsynced[&0].medium;
         assert_eq!(medium[..300], [0; 300]);
         assert_eq!(medium[300..], [2; SECTOR - 300]);
     }

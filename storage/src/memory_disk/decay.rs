@@ -1,0 +1,207 @@
+//! Harm that a seed chooses, to what lies still: bits that flip, writes that went astray or were lost, and ranges that
+//! cannot be read. What is used and durable is met, and nothing that is on its way.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::MemoryDisk;
+use super::chances::Dice;
+use super::medium::{Inner, Operation};
+use super::memory::SECTOR;
+
+/// Ranges that a disk writes as one, in bytes.
+const UNITS: [usize; 2] = [SECTOR, 4096];
+/// Places that are looked at before a call finds nothing to harm.
+const TRIES: usize = 32;
+
+/// Harm that was done. Its text is a line of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Harm {
+    /// The file.
+    pub path: PathBuf,
+    /// The bytes.
+    pub range: Range<u64>,
+    /// What became of them.
+    pub kind: HarmKind,
+}
+
+/// What became of bytes that were harmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HarmKind {
+    /// A bit of the byte has flipped.
+    Rotten {
+        /// Which, from the lowest.
+        bit: u8,
+    },
+    /// They hold what belongs elsewhere.
+    Misdirected {
+        /// The file that it belongs to.
+        from: PathBuf,
+        /// Where in it.
+        at: u64,
+    },
+    /// They are zero.
+    Lost,
+    /// They cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.range;
+        write!(f, "{} {start}..{end}: ", self.path.display())?;
+        match &self.kind {
+            HarmKind::Rotten { bit } => write!(f, "bit {bit} has flipped"),
+            HarmKind::Misdirected { from, at } => {
+                write!(f, "holds what belongs to {} at {at}", from.display())
+            }
+            HarmKind::Lost => f.write_str("lost"),
+            HarmKind::Unreadable => f.write_str("unreadable"),
+        }
+    }
+}
+
+impl MemoryDisk {
+    /// Flips a bit of one byte that `choice` picks, of a file that it picks first. `None` if it finds no file with such
+    /// bytes.
+    #[expect(clippy::must_use_candidate, reason = "the harm counts")]
+    pub fn rot(&self, choice: u64) -> Option<Harm> {
+        let mut inner = self.inner.borrow_mut();
+        let mut dice = Dice(choice);
+        let (path, range) = inner.still(&mut dice, |_| 1)?;
+        let bit = u8::try_from(dice.roll(8)).expect("a byte has eight bits");
+        let file = inner.files.get_mut(&path)?;
+        let flipped = file.map().bytes(range.clone())[0] ^ (1 << bit);
+        file.store(range.start, &[flipped]);
+        Some(harm(path, &range, HarmKind::Rotten { bit }))
+    }
+
+    /// Overwrites an aligned range of 512 or 4096 bytes with another one of the same file, or of a file of the same
+    /// directory, as a write does that went astray. `None` if it finds none that differ.
+    #[expect(clippy::must_use_candidate, reason = "the harm counts")]
+    pub fn misdirect(&self, choice: u64) -> Option<Harm> {
+        let mut inner = self.inner.borrow_mut();
+        let mut dice = Dice(choice);
+        (0..TRIES).find_map(|_| {
+            let (path, range) = inner.still(&mut dice, unit)?;
+            let (from, at) = inner.source(&path, range.len(), &mut dice)?;
+            let bytes = inner.files[&from]
+                .map()
+                .bytes(at..at + range.len())
+                .to_vec();
+            let file = inner.files.get_mut(&path)?;
+            if file.map().bytes(range.clone()) == bytes {
+                return None;
+            }
+            file.store(range.start, &bytes);
+            let at = at as u64;
+            Some(harm(path, &range, HarmKind::Misdirected { from, at }))
+        })
+    }
+
+    /// Zeroes an aligned range of 512 or 4096 bytes, as a write does that never came to the medium. `None` if it finds
+    /// none that is not zero.
+    #[expect(clippy::must_use_candidate, reason = "the harm counts")]
+    pub fn lose(&self, choice: u64) -> Option<Harm> {
+        let mut inner = self.inner.borrow_mut();
+        let mut dice = Dice(choice);
+        (0..TRIES).find_map(|_| {
+            let (path, range) = inner.still(&mut dice, unit)?;
+            let file = inner.files.get_mut(&path)?;
+            if file
+                .map()
+                .bytes(range.clone())
+                .iter()
+                .all(|byte| *byte == 0)
+            {
+                return None;
+            }
+            file.store(range.start, &vec![0; range.len()]);
+            Some(harm(path, &range, HarmKind::Lost))
+        })
+    }
+
+    /// Lets reads of an aligned range of 512 or 4096 bytes fail, as [`Self::fail_reads`] does. `None` if it finds none
+    /// that can be read.
+    pub fn unreadable(&self, choice: u64) -> Option<Harm> {
+        let mut inner = self.inner.borrow_mut();
+        let mut dice = Dice(choice);
+        let (path, range) = inner.still(&mut dice, unit)?;
+        let harm = harm(path, &range, HarmKind::Unreadable);
+        let file = inner.files.get_mut(&harm.path)?;
+        file.unreadable.push(harm.range.clone());
+        file.tear();
+        Some(harm)
+    }
+}
+
+fn harm(path: PathBuf, range: &Range<usize>, kind: HarmKind) -> Harm {
+    Harm {
+        path,
+        range: range.start as u64..range.end as u64,
+        kind,
+    }
+}
+
+fn unit(dice: &mut Dice) -> usize {
+    UNITS[dice.roll(UNITS.len())]
+}
+
+impl Inner {
+    /// A range of a file that is used, durable, readable and not about to change. Every file is as likely as another,
+    /// so that small ones have their share. The range is aligned to its length, and cut where the file ends.
+    fn still(
+        &self,
+        dice: &mut Dice,
+        unit: impl Fn(&mut Dice) -> usize,
+    ) -> Option<(PathBuf, Range<usize>)> {
+        let len = self.files.len();
+        if len == 0 {
+            return None;
+        }
+        (0..TRIES).find_map(|_| {
+            let (path, file) = self.files.iter().nth(dice.roll(len))?;
+            let (used, unit) = (file.used_bytes(), unit(dice));
+            if used == 0 {
+                return None;
+            }
+            let start = dice.roll(used) / unit * unit;
+            let range = start..(start + unit).min(file.map().all().len());
+            let is_still = !self.is_on_its_way(path, &range) && file.is_sound(&range);
+            is_still.then(|| (path.clone(), range))
+        })
+    }
+
+    /// A used range of so many bytes, in a file or in another one of its directory.
+    fn source(&self, path: &Path, len: usize, dice: &mut Dice) -> Option<(PathBuf, usize)> {
+        let beside = self.files.iter().filter(|(other, file)| {
+            other.parent() == path.parent() && file.map().all().len() >= len && file.used > 0
+        });
+        let beside: Vec<_> = beside.collect();
+        if beside.is_empty() {
+            return None;
+        }
+        let (from, file) = beside[dice.roll(beside.len())];
+        let aligned = len.next_power_of_two().max(SECTOR);
+        let at = dice.roll(file.used) / aligned * aligned;
+        (at + len <= file.map().all().len()).then(|| (from.clone(), at))
+    }
+
+    /// Whether an operation that is queued or in flight changes a range of a file.
+    fn is_on_its_way(&self, path: &Path, range: &Range<usize>) -> bool {
+        let mut operations = self.queued.iter().chain(&self.in_flight);
+        operations.any(|(_, operation)| match operation {
+            Operation::Write {
+                file, at, bytes, ..
+            } => {
+                let (start, end) = (range.start as u64, range.end as u64);
+                file == path && *at < end && start < at + bytes.bytes().len() as u64
+            }
+            Operation::Prepare { path: other, .. }
+            | Operation::Put { path: other, .. }
+            | Operation::Overwrite { path: other, .. } => other == path,
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,311 @@
+//! The memory disk at a given pace: one step of one operation at a time, in the orders that real disks can show.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::MemoryDisk;
+use super::chances::Dice;
+use super::fault::Step;
+use super::medium::{Covers, Inner, Operation};
+use crate::disk::{Completion, Outcome, WriteSync};
+
+/// A step that was performed. Its text is a line of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advanced {
+    /// The kind of the operation. A write's own sync is a sync.
+    pub step: Step,
+    /// The file: of removed files the first one; empty where there is none.
+    pub path: PathBuf,
+    /// How far the operation has come.
+    pub stage: Stage,
+}
+
+/// How far an operation has come with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A sync has started: it covers what the file holds now.
+    Started,
+    /// It is done, in full. The sync of a write may be yet to come.
+    Done,
+    /// A write has fallen short; so many bytes are written.
+    Short(usize),
+    /// It has failed, with an error number if it has one.
+    Failed(Option<i32>),
+}
+
+impl Advanced {
+    /// Whether the operation has failed. A write that fell short has not.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.stage, Stage::Failed(_))
+    }
+}
+
+impl fmt::Display for Advanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, path, .. } = self;
+        write!(f, "{step} {}: ", path.display())?;
+        match self.stage {
+            Stage::Started => f.write_str("started"),
+            Stage::Done => f.write_str("done"),
+            Stage::Short(written) => write!(f, "short after {written} bytes"),
+            Stage::Failed(Some(number)) => write!(f, "failed with error {number}"),
+            Stage::Failed(None) => f.write_str("failed"),
+        }
+    }
+}
+
+impl MemoryDisk {
+    /// While a disk is paced, nothing in flight is performed by itself: [`Self::advance`] performs it step by step, and
+    /// [`Disk::reap`](crate::Disk::reap) takes what is done. [`Disk::wait`](crate::Disk::wait), which blocks, performs
+    /// steps as the seed of the chances decides, until something is done. A crash does not end it.
+    pub fn set_paced(&self, paced: bool) {
+        self.inner.borrow_mut().paced = paced;
+    }
+
+    /// Performs one step of one operation in flight, which `choice` picks among those that may be next. `None` if there
+    /// is none, which [`Self::hold`] and [`Self::allow`] may be the reason of.
+    #[expect(clippy::must_use_candidate, reason = "the step counts")]
+    pub fn advance(&self, choice: u64) -> Option<Advanced> {
+        if self.dead.get() {
+            return None;
+        }
+        self.inner.borrow_mut().advance(choice)
+    }
+
+    /// Steps that operations in flight have yet to take: a write and its sync have one each, a sync of a whole file has
+    /// two. What is held counts, what waits for a submission does not.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let inner = self.inner.borrow();
+        inner.in_flight.iter().map(|(_, o)| o.steps()).sum()
+    }
+
+    /// Whether something is done and was not reaped, as an eventfd would tell.
+    #[must_use]
+    pub fn has_completions(&self) -> bool {
+        !self.inner.borrow().done.is_empty()
+    }
+}
+
+impl Operation {
+    /// Whether the housekeeper does it, which takes it at once and keeps to the order.
+    pub(super) fn is_housekeeping(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare { .. } | Self::Put { .. } | Self::Overwrite { .. } | Self::Unlink { .. }
+        )
+    }
+
+    /// Steps that it has yet to take, if nothing goes wrong.
+    fn steps(&self) -> usize {
+        match self {
+            Self::Write { sync, .. } => match sync {
+                WriteSync::None => 1,
+                WriteSync::Range => 2,
+                WriteSync::File => 3,
+            },
+            Self::Sync {
+                covers: Covers::File(None),
+                cancelled: false,
+                ..
+            } => 2,
+            _ => 1,
+        }
+    }
+
+    /// The file that it writes to, until what it wrote is where it is to be.
+    fn writes_to(&self) -> Option<&Path> {
+        match self {
+            Self::Write { file, .. }
+            | Self::Sync {
+                file,
+                covers: Covers::Range { .. },
+                ..
+            } => Some(file),
+            _ => None,
+        }
+    }
+
+    fn keeps_to_order_after(&self, before: &Self) -> bool {
+        let same_file = self.writes_to().is_some() && self.writes_to() == before.writes_to();
+        same_file || self.is_housekeeping() && before.is_housekeeping()
+    }
+}
+
+impl Inner {
+    pub(super) fn advance(&mut self, choice: u64) -> Option<Advanced> {
+        if self.allowance == Some(0) {
+            return None;
+        }
+        let free = (0..self.in_flight.len()).filter(|place| self.may_be_next(*place));
+        let free: Vec<_> = free.collect();
+        if free.is_empty() {
+            return None;
+        }
+        let place = free[Dice(choice).roll(free.len())];
+        let operation = &self.in_flight[place].1;
+        let path = self.path_of(operation);
+        let has_two_steps = operation.step() == Step::Sync && operation.steps() == 2;
+        let (step, stage) = if self.start_sync(place) && has_two_steps {
+            (Step::Sync, Stage::Started)
+        } else {
+            self.perform_at(place)
+        };
+        Some(Advanced { step, path, stage })
+    }
+
+    fn perform_at(&mut self, place: usize) -> (Step, Stage) {
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= 1;
+        }
+        let (token, operation) = self.in_flight.remove(place).expect("it is in flight");
+        let step = operation.step();
+        let asked = match &operation {
+            Operation::Write { bytes, .. } => Some(bytes.bytes().len()),
+            _ => None,
+        };
+        let Some(outcome) = self.perform(place, token, operation) else {
+            return (step, self.stage_of_half(place, asked));
+        };
+        let stage = stage(&outcome, asked);
+        // The sync of a write may have run before it.
+        let step = match outcome {
+            Outcome::Synced(_) => Step::Sync,
+            _ => step,
+        };
+        self.done.push(Completion { token, outcome });
+        (step, stage)
+    }
+
+    /// How far a write has come whose own sync, of the range that it wrote, is next.
+    fn stage_of_half(&self, place: usize, asked: Option<usize>) -> Stage {
+        match (&self.in_flight[place].1, asked) {
+            (
+                Operation::Sync {
+                    covers: Covers::Range { range, .. },
+                    ..
+                },
+                Some(asked),
+            ) if range.len() < asked => Stage::Short(range.len()),
+            _ => Stage::Done,
+        }
+    }
+
+    /// Whether an operation is held by nobody, and by none before it that it keeps to the order with.
+    fn may_be_next(&self, place: usize) -> bool {
+        let operation = &self.in_flight[place].1;
+        let mut before = self.in_flight.range(..place);
+        !self.holding.contains(&operation.step())
+            && !before.any(|(_, before)| operation.keeps_to_order_after(before))
+    }
+
+    fn path_of(&self, operation: &Operation) -> PathBuf {
+        match operation {
+            Operation::Write { file: path, .. }
+            | Operation::Sync { file: path, .. }
+            | Operation::Prepare { path, .. }
+            | Operation::Put { path, .. }
+            | Operation::Overwrite { path, .. } => path.clone(),
+            Operation::Unlink { paths } => paths.first().cloned().unwrap_or_default(),
+            Operation::Populate { map, .. } => {
+                let mut files = self.files.iter();
+                let found = files.find(|(_, file)| std::sync::Arc::ptr_eq(file.map(), map));
+                found.map(|(path, _)| path.clone()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Performs steps until something is done, or nothing may be.
+    pub(super) fn advance_until_done(&mut self) {
+        while self.done.is_empty() {
+            let choice = self.luck.pick(usize::MAX) as u64;
+            if self.advance(choice).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What was on its way when the end came may have happened: what keeps to an order, up to some operation, and of
+    /// that one a part.
+    pub(super) fn apply_in_order(&mut self, dice: &mut Dice) {
+        let in_flight = std::mem::take(&mut self.in_flight).into_iter();
+        let operations: Vec<_> = in_flight.chain(std::mem::take(&mut self.queued)).collect();
+        let mut undone: Vec<Operation> = Vec::new();
+        for (_, operation) in operations {
+            let late = undone
+                .iter()
+                .any(|undone| operation.keeps_to_order_after(undone));
+            if !late && self.end_one(&operation, dice) {
+                continue;
+            }
+            undone.push(operation);
+        }
+    }
+
+    /// The end comes to one operation. Tells whether it has come to its own before.
+    fn end_one(&mut self, operation: &Operation, dice: &mut Dice) -> bool {
+        let happens = dice.roll(2) == 0;
+        match operation {
+            Operation::Write {
+                file,
+                at,
+                bytes,
+                sync,
+            } => {
+                let bytes = bytes.bytes();
+                let len = match happens {
+                    true => bytes.len(),
+                    false => dice.roll(bytes.len() + 1),
+                };
+                let at = usize::try_from(*at).expect("a place in a segment");
+                let synced = *sync == WriteSync::Range && dice.roll(2) == 0;
+                if let Some(file) = self.files.get_mut(file) {
+                    file.write(at, &bytes[..len]);
+                    if synced && len == bytes.len() {
+                        file.sync(at..at + len);
+                    }
+                }
+                return len == bytes.len() && (synced || *sync != WriteSync::Range);
+            }
+            Operation::Sync { file, covers, .. } => match (self.files.get_mut(file), covers) {
+                (Some(file), Covers::File(Some(noted))) => {
+                    file.settle(noted, || happens || dice.roll(2) == 0);
+                }
+                (Some(file), Covers::Range { range, .. }) if happens => file.sync(range.clone()),
+                _ => {}
+            },
+            Operation::Prepare { path, size } if happens => drop(self.prepare(path, *size)),
+            Operation::Put { path, content } if happens => drop(self.put(path, content)),
+            Operation::Overwrite { path, content } if happens => {
+                drop(self.overwrite(path, content));
+            }
+            Operation::Overwrite { path, content } => self.overwrite_in_part(path, content, dice),
+            Operation::Unlink { paths } => {
+                for path in paths {
+                    if happens || dice.roll(2) == 0 {
+                        self.files.remove(path);
+                    }
+                }
+            }
+            _ => {}
+        }
+        happens
+    }
+}
+
+fn stage(outcome: &Outcome, asked: Option<usize>) -> Stage {
+    let error = match outcome {
+        Outcome::Written(Ok(written)) if asked.is_some_and(|asked| *written < asked) => {
+            return Stage::Short(*written);
+        }
+        Outcome::Written(result) => result.as_ref().err(),
+        Outcome::Prepared(result) => result.as_ref().err(),
+        Outcome::Put(result) => result.as_ref().err(),
+        Outcome::Synced(result)
+        | Outcome::Populated(result)
+        | Outcome::Overwritten(result)
+        | Outcome::Unlinked(result) => result.as_ref().err(),
+    };
+    error.map_or(Stage::Done, |error| Stage::Failed(error.raw_os_error()))
+}
