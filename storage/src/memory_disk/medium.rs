@@ -416,37 +416,7 @@ impl Inner {
         operation: Operation,
     ) -> Option<Outcome> {
         Some(match operation {
-            Operation::Write {
-                file,
-                at,
-                bytes,
-                sync,
-            } => {
-                let reordered = (sync == WriteSync::File).then(|| self.reorder()).flatten();
-                let Some(fault) = reordered else {
-                    let (result, rest) = self.perform_write(file, at, &bytes, sync);
-                    let done = !matches!(
-                        rest,
-                        Some(Operation::Sync {
-                            covers: Covers::Range { .. },
-                            ..
-                        })
-                    );
-                    if let Some(rest) = rest {
-                        self.in_flight.insert(place, (token, rest));
-                    }
-                    return done.then_some(Outcome::Written(result));
-                };
-                let synced = self.sync_early(&file, fault);
-                let write = Operation::Write {
-                    file,
-                    at,
-                    bytes,
-                    sync: WriteSync::None,
-                };
-                self.in_flight.insert(place, (token, write));
-                Outcome::Synced(synced)
-            }
+            write @ Operation::Write { .. } => return self.perform_write(place, token, write),
             Operation::Sync {
                 cancelled: true, ..
             } => Outcome::Synced(Err(error(libc::ECANCELED))),
@@ -482,20 +452,38 @@ impl Inner {
         })
     }
 
-    /// Writes; what came of it, and the sync that follows.
+    /// Performs a write, or, in the wrong order, the sync that was to follow it.
     fn perform_write(
         &mut self,
-        file: PathBuf,
-        at: u64,
-        bytes: &BlockRange,
-        sync: WriteSync,
-    ) -> (io::Result<usize>, Option<Operation>) {
+        place: usize,
+        token: u64,
+        mut operation: Operation,
+    ) -> Option<Outcome> {
+        let Operation::Write {
+            file,
+            at,
+            bytes,
+            sync,
+        } = &mut operation
+        else {
+            unreachable!("it is a write");
+        };
+        if *sync == WriteSync::File
+            && let Some(fault) = self.reorder()
+        {
+            let synced = self.sync_early(file, fault);
+            *sync = WriteSync::None;
+            self.in_flight.insert(place, (token, operation));
+            return Some(Outcome::Synced(synced));
+        }
         let asked = bytes.bytes().len();
-        let result = self.write(&file, at, bytes.bytes());
-        let (cancelled, covers) = match (sync, &result) {
-            (WriteSync::None, _) | (WriteSync::Range, Err(_)) => return (result, None),
+        let result = self.write(file, *at, bytes.bytes());
+        let (cancelled, covers) = match (*sync, &result) {
+            (WriteSync::None, _) | (WriteSync::Range, Err(_)) => {
+                return Some(Outcome::Written(result));
+            }
             (WriteSync::Range, Ok(written)) => {
-                let at = usize::try_from(at).expect("a place in a segment");
+                let at = usize::try_from(*at).expect("a place in a segment");
                 let (range, started) = (at..at + written, false);
                 (false, Covers::Range { range, started })
             }
@@ -504,12 +492,14 @@ impl Inner {
                 (!whole, Covers::File(None))
             }
         };
+        let outcome = (*sync == WriteSync::File).then_some(Outcome::Written(result));
         let sync = Operation::Sync {
-            file,
+            file: std::mem::take(file),
             cancelled,
             covers,
         };
-        (result, Some(sync))
+        self.in_flight.insert(place, (token, sync));
+        outcome
     }
 
     fn write(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {

@@ -465,3 +465,13 @@ fn an_end_copies_what_was_used_and_no_more() {
     let written = inner.files[path()].map().bytes(0..601);
     assert!(written[..600] == [2; 600] && written[600] == 0);
 }
+
+#[test]
+fn a_sync_that_overtakes_its_write_is_a_step_before_it() {
+    let mut rig = Rig::new();
+    rig.disk.fail_next(Step::Write, Fault::Severed);
+    rig.write(1, 0, 512, WriteSync::File);
+    let steps: Vec<_> = rig.finish(0).iter().map(|s| (s.step, s.stage)).collect();
+    let cancelled = Stage::Failed(Some(libc::ECANCELED));
+    assert_eq!(steps, [(Step::Sync, cancelled), (Step::Write, Stage::Done)]);
+}
