@@ -118,12 +118,6 @@ impl MemoryDisk {
         inner.queued.len() + inner.in_flight.len()
     }
 
-    /// Whether something is done that nobody has taken.
-    #[must_use]
-    pub fn has_completions(&self) -> bool {
-        !self.inner.borrow().done.is_empty()
-    }
-
     /// The files and their lengths.
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, u64)> {

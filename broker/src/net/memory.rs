@@ -7,7 +7,7 @@
 //! a real network a part of it arrives.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,6 +74,7 @@ struct Inner {
     short: Option<i32>,
     file_ends: bool,
     now_ms: u64,
+    met: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +173,12 @@ impl MemoryNet {
         !self.inner.borrow().edges.is_empty()
     }
 
+    /// How often calls of the shard have met what, by name.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.borrow().met.clone()
+    }
+
     /// The calls for bytes so far.
     #[must_use]
     pub fn calls(&self) -> Calls {
@@ -198,6 +205,34 @@ impl MemoryNet {
     }
 }
 
+impl Inner {
+    fn meet(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
+    }
+}
+
+/// What a read has met.
+fn name_of_read(read: &io::Result<usize>) -> &'static str {
+    match read {
+        Ok(0) => "read: the end",
+        Ok(_) => "read: bytes",
+        Err(error) if error.kind() == ErrorKind::WouldBlock => "read: nothing",
+        Err(error) if error.kind() == ErrorKind::Interrupted => "read: interrupted",
+        Err(_) => "read: failed",
+    }
+}
+
+/// What a send of `total` bytes has met: one of `names`, or nothing special.
+fn name_of_send(sent: &io::Result<usize>, total: usize, names: [&'static str; 4]) -> &'static str {
+    match sent {
+        Ok(size) if *size == total => "sent whole",
+        Ok(_) => names[0],
+        Err(error) if error.kind() == ErrorKind::WouldBlock => names[1],
+        Err(error) if error.kind() == ErrorKind::Interrupted => names[2],
+        Err(_) => names[3],
+    }
+}
+
 impl Peer {
     /// Sends bytes to the shard.
     pub fn write(&self, bytes: &[u8]) {
@@ -214,6 +249,18 @@ impl Peer {
     pub fn read_some(&self, max: usize) -> Vec<u8> {
         let now_ms = self.net.inner.borrow().now_ms;
         self.at(|connection| connection.leave(max, now_ms))
+    }
+
+    /// Bytes that have arrived and were not read.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.at(|connection| connection.waiting())
+    }
+
+    /// Bytes that the shard has not read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.at(|connection| connection.unread())
     }
 
     /// Shuts the peer's side; it goes on to read.
@@ -315,15 +362,18 @@ impl Net for MemoryNet {
     fn accept(&mut self) -> Option<Arrival> {
         let mut inner = self.inner.borrow_mut();
         if let Some(errno) = inner.short.take() {
+            inner.meet("accept: short of something");
             return Some(Arrival::Short(io::Error::from_raw_os_error(errno)));
         }
         let number = inner.arrivals.pop_front()?;
         if inner.connections[number].far == Far::Reset {
+            inner.meet("accept: gone");
             return Some(Arrival::Gone);
         }
         let socket = Socket::new(u32::try_from(number).expect("connections have small numbers"));
         if inner.no_room > 0 {
             inner.no_room -= 1;
+            inner.meet("accept: no room");
             return Some(Arrival::NoRoom(socket));
         }
         Some(Arrival::Connection(socket))
@@ -344,12 +394,18 @@ impl Net for MemoryNet {
 
     fn read(&mut self, socket: Socket, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.inner.borrow_mut().calls.reads += 1;
-        self.own(socket, |connection| connection.read(into))
+        let read = self.own(socket, |connection| connection.read(into));
+        self.inner.borrow_mut().meet(name_of_read(&read));
+        read
     }
 
     fn send(&mut self, socket: Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.inner.borrow_mut().calls.sends += 1;
-        self.own(socket, |connection| connection.send(parts))
+        let sent = self.own(socket, |connection| connection.send(parts));
+        let total = parts.iter().map(|part| part.len()).sum();
+        let name = ["send: short", "send: full", "send: interrupted", "send: failed"];
+        self.inner.borrow_mut().meet(name_of_send(&sent, total, name));
+        sent
     }
 
     fn send_many(
@@ -381,6 +437,8 @@ impl Net for MemoryNet {
                     Err(ErrorKind::Interrupted.into())
                 }
             });
+            let name = ["batch: short", "batch: full", "batch: interrupted", "batch: failed"];
+            self.inner.borrow_mut().meet(name_of_send(&sent, total, name));
             if !matches!(sent, Ok(size) if size == total) {
                 answers.push(Answer { tag, sent });
             }
@@ -401,13 +459,17 @@ impl Net for MemoryNet {
         let mut inner = self.inner.borrow_mut();
         inner.calls.files += 1;
         if std::mem::take(&mut inner.file_ends) {
+            inner.meet("file: at its end");
             return Ok(0);
         }
         drop(inner);
         let mut bytes = vec![0; size];
         let read = File::from(file.try_clone_to_owned()?).read_at(&mut bytes, offset)?;
         let part = IoSlice::new(&bytes[..read]);
-        self.own(socket, |connection| connection.send(&[part]))
+        let sent = self.own(socket, |connection| connection.send(&[part]));
+        let name = ["file: short", "file: full", "file: interrupted", "file: failed"];
+        self.inner.borrow_mut().meet(name_of_send(&sent, size, name));
+        sent
     }
 
     fn backlog(&self, socket: Socket) -> io::Result<Backlog> {

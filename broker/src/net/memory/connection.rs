@@ -229,6 +229,16 @@ impl Connection {
         self.output.clear();
     }
 
+    /// Bytes that the peer has not read.
+    pub(super) fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Bytes that we have not read.
+    pub(super) fn unread(&self) -> usize {
+        self.input.len()
+    }
+
     /// Takes what the peer writes; what comes after the close is lost.
     pub(super) fn arrive(&mut self, bytes: &[u8]) {
         assert_eq!(self.far, Far::Open, "the peer's side is open");
