@@ -9,7 +9,7 @@ use rustix::net::sockopt;
 
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
-use crate::handshake::{self, Awaiting, Hellos};
+use crate::handshake::{Awaiting, Hellos};
 use crate::inbox::{Inbox, Received};
 use crate::options::ConnectOptions;
 use crate::terms::Terms;
@@ -101,7 +101,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
         let mut hello = Vec::new();
-        handshake::hello(options, &mut hello);
+        options.hello(&mut hello);
         (&stream).write_all(&hello)?;
         let mut connection = Self {
             socket: Arc::new(stream),

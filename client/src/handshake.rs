@@ -5,13 +5,12 @@ use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use oyez_protocol::Frame;
-use oyez_protocol::command::{Hello, VERSION};
+use oyez_protocol::command::VERSION;
 use oyez_protocol::error::FrameError;
 use oyez_protocol::event::GoodbyeCode;
 
 use crate::error::ConnectionError;
 use crate::inbox::Inbox;
-use crate::options::ConnectOptions;
 use crate::terms::Terms;
 
 /// Times that a hello is said to one address.
@@ -45,18 +44,6 @@ const fn is_unread(error: &ConnectionError) -> bool {
             ..
         }
     )
-}
-
-/// Appends how a client of these options introduces itself.
-pub(crate) fn hello(options: &ConnectOptions, out: &mut Vec<u8>) {
-    Hello {
-        version_min: VERSION,
-        version_max: VERSION,
-        heartbeat_ms: u32::try_from(options.heartbeat.as_millis()).unwrap_or(u32::MAX),
-        name: &options.name,
-        credentials: &options.credentials,
-    }
-    .encode(out);
 }
 
 /// Waiting for the answer to a hello.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oyez_protocol::Epoch;
-use oyez_protocol::command::Start;
+use oyez_protocol::command::{Hello, Start, VERSION};
 use oyez_protocol::error::TopicError;
 use oyez_protocol::limits::CREDENTIALS_SIZE_MAX;
 use oyez_protocol::topic;
@@ -159,6 +159,18 @@ impl ConnectOptions {
             });
         }
         Ok(())
+    }
+
+    /// Appends how the client introduces itself.
+    pub(crate) fn hello(&self, out: &mut Vec<u8>) {
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            name: &self.name,
+            credentials: &self.credentials,
+        }
+        .encode(out);
     }
 
     pub(crate) fn tell(&self, event: &ConnectionEvent) {

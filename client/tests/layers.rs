@@ -10,12 +10,14 @@ use std::fs;
 use std::path::Path;
 
 /// Decisions and values. Each file may know those before it.
-const PURE: [&str; 16] = [
+const PURE: [&str; 18] = [
     "address",
     "error",
     "message",
     "delivery",
     "terms",
+    "farewell",
+    "outbox",
     "inbox",
     "handshake",
     "silence",
@@ -45,6 +47,9 @@ const RIM: [&str; 13] = [
     "subscription",
     "client",
 ];
+
+/// What the client without sockets and threads may know besides [`PURE`]: values of the rim.
+const SIMULATION: [&str; 1] = ["options"];
 
 /// What a pure file cannot use.
 const IMPURE: [&str; 8] = [
@@ -110,5 +115,27 @@ fn decisions_know_no_threads_sockets_or_clocks() {
         let source = source(name);
         let found = IMPURE.iter().find(|word| source.contains(*word));
         assert_eq!(found, None, "in {name}");
+    }
+}
+
+#[test]
+fn the_client_without_sockets_and_threads_is_made_of_decisions() {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/simulation")).unwrap();
+    let names = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".rs").filter(|name| *name != "tests");
+        name.map(|name| format!("simulation/{name}"))
+    });
+    let names: Vec<String> = names.collect();
+    assert!(names.len() > 3, "the files are found");
+    for name in names {
+        let source = source(&name);
+        let found = IMPURE.iter().find(|word| source.contains(*word));
+        assert_eq!(found, None, "in {name}");
+        let known = known(&source);
+        let rim = known
+            .iter()
+            .find(|file| !PURE.contains(file) && !SIMULATION.contains(file));
+        assert_eq!(rim, None, "known to {name}");
     }
 }

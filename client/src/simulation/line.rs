@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::wire::Wire;
 use crate::error::ConnectionError;
 use crate::farewell;
-use crate::handshake::{self, Awaiting, Hellos};
+use crate::handshake::{Awaiting, Hellos};
 use crate::inbox::{Inbox, Received, is_timeout};
 use crate::options::ConnectOptions;
 use crate::outbox::Outbox;
@@ -119,7 +119,7 @@ impl Line {
             });
         }
         let mut hello = Vec::new();
-        handshake::hello(&self.options, &mut hello);
+        self.options.hello(&mut hello);
         self.send(hello);
         self.stage = Stage::Greeting(Greeting {
             hellos,

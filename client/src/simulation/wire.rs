@@ -20,6 +20,6 @@ pub trait Wire {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing more is taken now; anything else ends the connection.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Ends the connection. What was written before may still arrive.
+    /// Ends the connection. What was written before may still arrive. Closing twice does nothing.
     fn close(&mut self);
 }

@@ -134,15 +134,21 @@ fn batches_gather_and_each_of_their_messages_has_its_offset() {
 }
 
 #[test]
-fn what_lingers_goes_in_the_order_in_which_it_is_due() {
+fn what_lingers_goes_as_it_is_due_and_then_by_name() {
     for _ in 0..8 {
         let mut rig = Rig::connected();
-        for topic in ["c", "a"] {
-            rig.publisher.push(topic, "x", at(0)).unwrap().unwrap();
+        for (topic, second) in [("d", 0), ("c", 0), ("b", 1), ("a", 1)] {
+            let taken = rig.publisher.push(topic, "x", at(second)).unwrap();
+            taken.expect("there is room");
         }
         rig.publisher.finish();
-        rig.turn(at(0));
-        assert_eq!(rig.wire.heard(), ["1 of a", "1 of c"]);
+        rig.turn(at(1));
+        assert_eq!(rig.wire.heard(), ["1 of c", "1 of d"]);
+        for correlation in rig.wire.correlations.clone() {
+            rig.answers(correlation, 0, Outcome::Ok);
+        }
+        rig.turn(at(1));
+        assert_eq!(rig.wire.heard(), ["1 of a", "1 of b"]);
     }
 }
 

@@ -49,10 +49,14 @@ impl Rig {
     }
 
     fn confirm(&mut self, id: u32, next: u64) {
+        self.answer(id, next, Outcome::Ok);
+    }
+
+    fn answer(&mut self, id: u32, next: u64, outcome: Outcome) {
         self.wire.says(|out| {
             Subscribed {
                 id,
-                outcome: Outcome::Ok,
+                outcome,
                 next: Offset::new(next),
                 earliest: Offset::new(0),
                 head: Offset::new(1000),
@@ -238,6 +242,33 @@ fn patience_ends_and_with_it_the_subscription() {
     ));
     assert_eq!(rig.wire.dials, 3);
     assert_eq!(rig.turn(at(1000)), None);
+}
+
+#[test]
+fn a_refused_subscription_is_over_and_says_why() {
+    let mut rig = Rig::new(options());
+    rig.connect(at(0));
+    rig.answer(1, 0, Outcome::OffsetAhead);
+    assert_eq!(rig.turn(at(0)), None);
+    assert!(rig.wire.closed && rig.subscriber.is_over());
+    let error = rig.subscriber.error();
+    assert!(
+        matches!(error, Some(SubscribeError::Refused { .. })),
+        "{error:?}"
+    );
+    assert_eq!(rig.wire.heard(), ["goodbye Done"]);
+}
+
+#[test]
+fn a_stuck_reader_whose_signs_of_life_are_not_taken_is_cut_off() {
+    let mut rig = Rig::confirmed();
+    rig.wire.room = 0;
+    for seconds in [5, 10, 15] {
+        rig.subscriber.beat(at(seconds), &mut rig.wire);
+        assert_eq!(rig.wire.closed, seconds == 15);
+    }
+    assert!(rig.turn(at(16)).unwrap() > at(16));
+    assert!(!rig.subscriber.is_connected());
 }
 
 #[test]
