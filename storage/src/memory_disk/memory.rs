@@ -76,9 +76,7 @@ impl Memory {
         power: bool,
         mut lost: impl FnMut() -> bool,
     ) -> io::Result<Self> {
-        // A new map, since the old store's readers may still look at the old one.
-        let map = Map::anonymous(self.map().len())?;
-        copy_used(self.map(), self.used, &map);
+        let map = self.own_map()?;
         if power {
             for (sector, old) in std::mem::take(&mut self.unsynced) {
                 if lost() {
@@ -88,9 +86,20 @@ impl Memory {
                 }
             }
         }
-        self.map = Some(Arc::new(map));
+        self.map = Some(map);
         self.tear();
         Ok(self)
+    }
+
+    /// A map of the same content that nobody else has: the old store's readers may still look at the old one.
+    fn own_map(&mut self) -> io::Result<Arc<Map>> {
+        let old = self.map.take().expect("every file has content");
+        if Arc::strong_count(&old) == 1 && !old.is_torn(0..old.all().len()) {
+            return Ok(old);
+        }
+        let map = Map::anonymous(old.len())?;
+        copy_used(&old, self.used, &map);
+        Ok(Arc::new(map))
     }
 
     /// Puts bytes where they are seen, and counts them as durable unless their sector does not.

@@ -475,3 +475,23 @@ fn a_sync_that_overtakes_its_write_is_a_step_before_it() {
     let cancelled = Stage::Failed(Some(libc::ECANCELED));
     assert_eq!(steps, [(Step::Sync, cancelled), (Step::Write, Stage::Done)]);
 }
+
+#[test]
+fn an_end_takes_over_maps_that_nobody_else_has() {
+    let mut disk = Rig::new().disk;
+    disk.replace(Path::new("/log/state"), &[4; 88]);
+    let theirs = Disk::map(&mut disk, path()).expect("it is there");
+    let address = |disk: &MemoryDisk, path| disk.inner.borrow().files[path].map().all().as_ptr();
+    let before = address(&disk, Path::new("/log/state"));
+    let mut disk = disk.crash(1);
+    assert_eq!(address(&disk, Path::new("/log/state")), before);
+    assert_ne!(address(&disk, path()), theirs.all().as_ptr());
+    // What an old store found missing is there again once the file was written anew.
+    disk.fail_reads(Path::new("/log/state"), 0..88);
+    disk.set_paced(false);
+    disk.overwrite(1, "/log/state".into(), vec![5; 88]);
+    disk.submit().expect("a submission");
+    let mut disk = disk.crash(1);
+    let map = Disk::map(&mut disk, Path::new("/log/state")).expect("it is there");
+    assert!(!map.is_torn(0..88));
+}
