@@ -4,6 +4,7 @@
 //! Nothing happens by itself. A shard that the kernel would let sleep is not due ([`Broker::is_due`]), so that a wake-up
 //! that was lost stays lost.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -277,6 +278,21 @@ pub struct Held {
     pub output_bytes: usize,
     /// Questions to other shards that are not answered.
     pub questions: usize,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sessions,
+            input_bytes,
+            output_bytes,
+            questions,
+        } = self;
+        write!(
+            f,
+            "{sessions} sessions, {input_bytes} bytes in, {output_bytes} out, {questions} questions"
+        )
+    }
 }
 
 pub(crate) fn share(setup: Setup, pool: Arc<ArenaPool>) -> Shared {

@@ -16,6 +16,8 @@ pub mod process;
 pub mod programs;
 pub mod random;
 pub mod record;
+#[path = "../simulation/mod.rs"]
+pub mod simulation;
 pub mod sockets;
 pub mod stream;
 #[expect(

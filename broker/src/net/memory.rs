@@ -403,8 +403,15 @@ impl Net for MemoryNet {
         self.inner.borrow_mut().calls.sends += 1;
         let sent = self.own(socket, |connection| connection.send(parts));
         let total = parts.iter().map(|part| part.len()).sum();
-        let name = ["send: short", "send: full", "send: interrupted", "send: failed"];
-        self.inner.borrow_mut().meet(name_of_send(&sent, total, name));
+        let name = [
+            "send: short",
+            "send: full",
+            "send: interrupted",
+            "send: failed",
+        ];
+        self.inner
+            .borrow_mut()
+            .meet(name_of_send(&sent, total, name));
         sent
     }
 
@@ -437,8 +444,15 @@ impl Net for MemoryNet {
                     Err(ErrorKind::Interrupted.into())
                 }
             });
-            let name = ["batch: short", "batch: full", "batch: interrupted", "batch: failed"];
-            self.inner.borrow_mut().meet(name_of_send(&sent, total, name));
+            let name = [
+                "batch: short",
+                "batch: full",
+                "batch: interrupted",
+                "batch: failed",
+            ];
+            self.inner
+                .borrow_mut()
+                .meet(name_of_send(&sent, total, name));
             if !matches!(sent, Ok(size) if size == total) {
                 answers.push(Answer { tag, sent });
             }
@@ -467,8 +481,15 @@ impl Net for MemoryNet {
         let read = File::from(file.try_clone_to_owned()?).read_at(&mut bytes, offset)?;
         let part = IoSlice::new(&bytes[..read]);
         let sent = self.own(socket, |connection| connection.send(&[part]));
-        let name = ["file: short", "file: full", "file: interrupted", "file: failed"];
-        self.inner.borrow_mut().meet(name_of_send(&sent, size, name));
+        let name = [
+            "file: short",
+            "file: full",
+            "file: interrupted",
+            "file: failed",
+        ];
+        self.inner
+            .borrow_mut()
+            .meet(name_of_send(&sent, size, name));
         sent
     }
 

@@ -1,0 +1,336 @@
+//! What goes wrong, and when it is over.
+
+use oyez_broker::simulation::Readiness;
+use oyez_storage::{Chances, Odds, Step};
+
+use super::dice::Dice;
+use super::link::Link;
+use super::machine::Fall;
+use super::plan::FaultKind;
+use super::world::World;
+
+/// What ends a fault that lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lift {
+    /// A disk does what it should.
+    Disk(usize),
+    /// The sockets of a client do.
+    Socket(usize),
+    /// The network of a shard does.
+    Net(usize),
+}
+
+/// Operations that a disk may not come to an end with.
+const HELD: [Step; 6] = [
+    Step::Write,
+    Step::Sync,
+    Step::Prepare,
+    Step::Put,
+    Step::Unlink,
+    Step::Populate,
+];
+
+/// Bytes that sockets have room for again.
+const ROOM_BYTES: usize = 256 << 10;
+
+impl World {
+    /// Lets something go wrong, if it can at the moment. Tells what.
+    pub(super) fn strike(&mut self, kind: FaultKind) -> Option<String> {
+        match kind {
+            FaultKind::Kill => self.strike_broker(Fall::Process),
+            FaultKind::Power => self.strike_broker(Fall::Power),
+            FaultKind::Stop => self.ask_to_stop(),
+            FaultKind::DiskErrors
+            | FaultKind::DiskHangs
+            | FaultKind::DiskRefuses
+            | FaultKind::DiskFull => self.strike_disk(kind),
+            FaultKind::Rot | FaultKind::Misdirect | FaultKind::Lose | FaultKind::Unreadable => {
+                self.harm(kind)
+            }
+            FaultKind::NoRoom
+            | FaultKind::AcceptShort
+            | FaultKind::Batches
+            | FaultKind::FileEnds
+            | FaultKind::Merged => self.strike_net(kind),
+            FaultKind::Asleep => self.put_to_sleep(),
+            FaultKind::Clock => Some(self.set_clock()),
+            FaultKind::Pause => {
+                let ms = self.fault_dice.among(100, 20_000);
+                self.clock.pass(ms);
+                Some(format!("nothing runs for {ms} ms"))
+            }
+            _ => self.strike_socket(kind),
+        }
+    }
+
+    fn strike_broker(&mut self, fall: Fall) -> Option<String> {
+        self.machine.broker.as_ref()?;
+        self.fall(fall);
+        Some(match fall {
+            Fall::Process => "the process is killed".to_owned(),
+            Fall::Power => "the power is gone".to_owned(),
+        })
+    }
+
+    fn strike_disk(&mut self, kind: FaultKind) -> Option<String> {
+        let number = self.fault_dice.index(self.machine.disks.len());
+        let disk = self.machine.disks[number].clone();
+        self.oracle.disk_trouble = true;
+        self.lift_later(Lift::Disk(number));
+        let dice = &mut self.fault_dice;
+        Some(match kind {
+            FaultKind::DiskErrors => {
+                let chances = chances(dice);
+                let reads_fail = chances.opening > 0 || chances.populate.eio > 0;
+                disk.set_chances(chances);
+                if reads_fail {
+                    self.let_reads_fail(number);
+                }
+                format!("disk {number} makes errors")
+            }
+            FaultKind::DiskHangs => {
+                let step = *dice.pick(&HELD);
+                disk.hold(step);
+                format!("disk {number} does not come to an end with {step}")
+            }
+            FaultKind::DiskRefuses => {
+                disk.refuse(true);
+                format!("disk {number} takes nothing")
+            }
+            _ => {
+                disk.set_capacity(Some(dice.below(40) << 20));
+                format!("disk {number} has no room")
+            }
+        })
+    }
+
+    fn let_reads_fail(&mut self, disk: usize) {
+        for spec in self.machine.dir.logs() {
+            if self.machine.owner(spec.id) == disk {
+                self.oracle.reads_fail(spec.id);
+            }
+        }
+    }
+
+    fn harm(&mut self, kind: FaultKind) -> Option<String> {
+        let number = self.fault_dice.index(self.machine.disks.len());
+        let (disk, choice) = (&self.machine.disks[number], self.fault_dice.next());
+        let harm = match kind {
+            FaultKind::Rot => disk.rot(choice),
+            FaultKind::Misdirect => disk.misdirect(choice),
+            FaultKind::Lose => disk.lose(choice),
+            _ => disk.unreadable(choice),
+        }?;
+        // A file may hold what belongs to another log now, which has lost nothing.
+        let log = self.machine.log_of_path(&harm.path)?;
+        self.oracle.harmed(log);
+        self.oracle.disk_trouble = true;
+        Some(format!("disk {number}: {harm}"))
+    }
+
+    fn strike_net(&mut self, kind: FaultKind) -> Option<String> {
+        let broker = self.machine.broker.as_ref()?;
+        let dice = &mut self.fault_dice;
+        let shard = dice.index(broker.shards());
+        let net = broker.net(shard).clone();
+        let what = match kind {
+            FaultKind::NoRoom => {
+                net.no_room_next(1);
+                "the next connection finds no room"
+            }
+            FaultKind::AcceptShort => {
+                net.short_next(libc::EMFILE);
+                "accepting falls short of a descriptor"
+            }
+            FaultKind::Batches if dice.one_in(3) => {
+                net.set_batches(false);
+                "there are no batches"
+            }
+            FaultKind::Batches if dice.one_in(2) => {
+                net.reverse_batches(true);
+                "batches run from their end"
+            }
+            FaultKind::Batches => {
+                net.interrupt_next_batch(dice.index(4));
+                "a batch is not tried to its end"
+            }
+            FaultKind::FileEnds => {
+                net.end_next_file();
+                "a file ends early"
+            }
+            _ => {
+                net.tell_all(true);
+                "readiness is told again and again"
+            }
+        };
+        self.lift_later(Lift::Net(shard));
+        Some(format!("shard {shard}: {what}"))
+    }
+
+    fn strike_socket(&mut self, kind: FaultKind) -> Option<String> {
+        let client = self.fault_dice.index(self.clients());
+        let dice = &mut self.fault_dice.clone();
+        self.fault_dice.next();
+        let link = self.link_mut(client)?;
+        let what = strike_link(link, kind, dice)?;
+        self.lift_later(Lift::Socket(client));
+        Some(format!("{}: {what}", self.name_of(client)))
+    }
+
+    fn put_to_sleep(&mut self) -> Option<String> {
+        let client = self.fault_dice.index(self.clients());
+        let ms = self.fault_dice.among(50, 8_000);
+        let until_ms = self.clock.now_ms() + ms;
+        self.sleep(client, until_ms)?;
+        Some(format!("{} does nothing for {ms} ms", self.name_of(client)))
+    }
+
+    fn set_clock(&mut self) -> String {
+        let ms = self.fault_dice.among(1, 100_000);
+        let wall_ms = self.clock.wall_ms();
+        let to = match self.fault_dice.one_in(2) {
+            true => wall_ms + ms,
+            false => wall_ms.saturating_sub(ms),
+        };
+        self.clock.set_wall_ms(to);
+        format!("the clock is set from {wall_ms} to {to}")
+    }
+
+    /// Ends a fault.
+    pub(super) fn lift(&mut self, lift: Lift) {
+        match lift {
+            Lift::Disk(number) => {
+                let disk = &self.machine.disks[number];
+                disk.set_chances(Chances::default());
+                disk.refuse(false);
+                disk.set_capacity(None);
+                for step in HELD {
+                    disk.lift(step);
+                }
+            }
+            Lift::Socket(client) => {
+                if let Some(peer) = self.link_mut(client).and_then(|link| link.peer()) {
+                    peer.resume();
+                    peer.set_room(ROOM_BYTES);
+                    peer.dribble(usize::MAX);
+                    peer.dribble_in(usize::MAX);
+                    peer.interrupt_next(0);
+                }
+            }
+            Lift::Net(shard) => {
+                if let Some(broker) = &self.machine.broker {
+                    let net = broker.net(shard);
+                    net.set_batches(true);
+                    net.reverse_batches(false);
+                    net.tell_all(false);
+                    net.no_room_next(0);
+                }
+            }
+        }
+    }
+}
+
+fn strike_link(link: &mut Link, kind: FaultKind, dice: &mut Dice) -> Option<String> {
+    let peer = link.peer()?.clone();
+    Some(match kind {
+        FaultKind::Reset => {
+            link.reset();
+            "the connection is reset".to_owned()
+        }
+        FaultKind::HalfClose => {
+            link.shut();
+            "the client's side is shut".to_owned()
+        }
+        FaultKind::DribbleOut => {
+            let bytes = dice.among(1, 200);
+            peer.dribble(bytes as usize);
+            format!("sends take {bytes} bytes at most")
+        }
+        FaultKind::DribbleIn => {
+            let bytes = dice.among(1, 200);
+            peer.dribble_in(bytes as usize);
+            format!("reads give {bytes} bytes at most")
+        }
+        FaultKind::SmallRoom => {
+            let bytes = dice.among(1, 3_000);
+            peer.set_room(bytes as usize);
+            format!("the socket has room for {bytes} bytes")
+        }
+        FaultKind::Stall => {
+            peer.stall();
+            "the socket takes nothing".to_owned()
+        }
+        FaultKind::Interrupt => {
+            let calls = dice.among(1, 4);
+            peer.interrupt_next(calls as usize);
+            format!("{calls} calls are interrupted")
+        }
+        FaultKind::SendError => {
+            let errno = *dice.pick(&[libc::ENOBUFS, libc::ENOMEM, libc::ETIMEDOUT, libc::EPIPE]);
+            peer.fail_next_send(errno);
+            format!("a send fails with error {errno}")
+        }
+        FaultKind::Spurious => {
+            let [readable, writable, over] = [dice.one_in(2), dice.one_in(2), false];
+            peer.nudge(Readiness {
+                readable,
+                writable,
+                over,
+            });
+            "readiness is told that is none".to_owned()
+        }
+        FaultKind::Flip if dice.one_in(2) => {
+            link.flips_in = true;
+            "a bit changes on its way to the client".to_owned()
+        }
+        FaultKind::Flip => {
+            link.flips_out = true;
+            "a bit changes on its way to the broker".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn chances(dice: &mut Dice) -> Chances {
+    let mut odds = |short: bool| Odds {
+        eio: if dice.one_in(4) {
+            dice.below(60) as u16
+        } else {
+            0
+        },
+        enospc: if dice.one_in(4) {
+            dice.below(100) as u16
+        } else {
+            0
+        },
+        short: if short && dice.one_in(2) {
+            dice.below(300) as u16
+        } else {
+            0
+        },
+    };
+    let (write, sync, prepare, put, overwrite) = (
+        odds(true),
+        odds(false),
+        odds(false),
+        odds(false),
+        odds(false),
+    );
+    let (rename, unlink, populate) = (odds(false), odds(false), odds(false));
+    Chances {
+        seed: dice.next(),
+        write,
+        sync,
+        prepare,
+        put,
+        overwrite,
+        rename,
+        unlink,
+        populate,
+        opening: if dice.one_in(4) {
+            dice.below(50) as u16
+        } else {
+            0
+        },
+    }
+}

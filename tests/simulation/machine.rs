@@ -1,0 +1,143 @@
+//! The machine that the broker runs on: its disks, which outlive it, and the broker, which comes and goes.
+
+use oyez_broker::simulation::{Broker, SetClock, Setup};
+use oyez_broker::{ShardError, StartError};
+use oyez_protocol::LogId;
+use oyez_storage::{DataDir, DirOptions, Durability, MemoryDisk};
+
+use super::coverage::Coverage;
+use super::dice::Dice;
+use super::plan::Plan;
+
+/// How long a broker that was killed stays away at most, in milliseconds.
+const AWAY_MS: u64 = 3_000;
+/// Connections that a shard has room for.
+const CONNECTIONS: usize = 1_000;
+
+/// The machine.
+pub(super) struct Machine {
+    pub(super) dir: DataDir,
+    pub(super) disks: Vec<MemoryDisk>,
+    pub(super) clock: SetClock,
+    pub(super) broker: Option<Broker>,
+    /// When a broker that is away is started.
+    pub(super) starts_at_ms: u64,
+    /// When the broker was asked to stop.
+    pub(super) stopping_since_ms: Option<u64>,
+    /// How often a broker was started.
+    pub(super) runs: u64,
+    /// A shard has failed: the process ends soon.
+    pub(super) failed: Option<String>,
+    dice: Dice,
+}
+
+/// How a broker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fall {
+    /// The process is gone; the kernel keeps what it was given.
+    Process,
+    /// The machine has lost power.
+    Power,
+}
+
+impl Machine {
+    pub(super) fn new(plan: &Plan, clock: &SetClock) -> Self {
+        let mut dice = Dice::new(plan.seed, "machine", 0);
+        let options = DirOptions {
+            logs_per_durability: plan.logs_per_durability,
+            entropy: entropy(&mut dice),
+            restored: false,
+        };
+        let disks = (0..plan.shards).map(|_| MemoryDisk::new()).collect();
+        let machine = Self {
+            dir: DataDir::imagined(&options).expect("a few logs"),
+            disks,
+            clock: clock.clone(),
+            broker: None,
+            starts_at_ms: 0,
+            stopping_since_ms: None,
+            runs: 0,
+            failed: None,
+            dice,
+        };
+        machine.set_up_disks(plan.paced_disks);
+        machine
+    }
+
+    fn set_up_disks(&self, paced: bool) {
+        for disk in &self.disks {
+            disk.set_paced(paced);
+            disk.set_recording(false);
+        }
+    }
+
+    /// Starts the broker.
+    pub(super) fn start(&mut self, plan: &Plan) -> Result<(), StartError> {
+        self.runs += 1;
+        self.dir = self.dir.opened_again(&entropy(&mut self.dice));
+        // Opening reads and writes as it comes.
+        self.set_up_disks(false);
+        let broker = Broker::start(Setup {
+            config: plan.config.clone(),
+            dir: self.dir.clone(),
+            disks: self.disks.clone(),
+            clock: self.clock.clone(),
+            connections_per_shard: CONNECTIONS,
+            instance: self.dice.next(),
+        });
+        self.set_up_disks(plan.paced_disks);
+        self.broker = Some(broker?);
+        Ok(())
+    }
+
+    /// The broker is gone, with what was on its way to the disks. It is started again after a while.
+    pub(super) fn fall(&mut self, fall: Fall, plan: &Plan, coverage: &mut Coverage) {
+        if let Some(broker) = self.broker.take() {
+            for shard in 0..broker.shards() {
+                for (what, times) in broker.net(shard).met() {
+                    coverage.add(&format!("net {what}"), times);
+                }
+            }
+        }
+        for disk in &mut self.disks {
+            let seed = self.dice.next();
+            *disk = match fall {
+                Fall::Process => disk.kill(seed),
+                Fall::Power => disk.crash(seed),
+            };
+        }
+        self.set_up_disks(plan.paced_disks);
+        self.failed = None;
+        self.stopping_since_ms = None;
+        self.starts_at_ms = self.clock.now_ms() + self.dice.below(AWAY_MS);
+    }
+
+    /// One turn of a shard.
+    pub(super) fn turn(&mut self, shard: usize) -> Result<(), ShardError> {
+        let broker = self.broker.as_mut().expect("a broker runs");
+        broker.turn(shard)
+    }
+
+    /// The shard that owns a log.
+    pub(super) fn owner(&self, log: LogId) -> usize {
+        usize::from(log.get()) % self.disks.len()
+    }
+
+    /// The log that a path lies in.
+    pub(super) fn log_of_path(&self, path: &std::path::Path) -> Option<LogId> {
+        let in_it = |durability: Durability, ordinal: u16| {
+            let name = format!("{durability}-{ordinal}");
+            path.components().any(|part| part.as_os_str() == &*name)
+        };
+        let mut logs = self.dir.logs();
+        logs.find(|spec| in_it(spec.durability, spec.ordinal))
+            .map(|spec| spec.id)
+    }
+}
+
+fn entropy(dice: &mut Dice) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&dice.next().to_le_bytes());
+    bytes[8..].copy_from_slice(&dice.next().to_le_bytes());
+    bytes
+}

@@ -1,0 +1,32 @@
+//! The whole broker in a simulator: shards with their logs, clients, faults, and a naive model that knows what must hold.
+//!
+//! One thread runs everything, and a seed decides everything: which shard takes its turn, which operation of a disk
+//! completes, which client acts, what goes wrong. So a run that fails can be run again, told as a story and made smaller.
+//! [`run`] is one seed from its beginning to its verdict:
+//!
+//! - `plan` is what a seed means: settings, topics, clients, and the kinds of faults that it may meet.
+//! - `world` holds everything and takes one step after another; `machine` is the broker with its disks, `publisher`,
+//!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong.
+//! - `oracle` is the model. It believes nobody: it looks at every acknowledgement and every delivery, and at the end at
+//!   everything that is left.
+//! - `coverage` counts what was met, `trace` tells it, `shrink` makes a failure small.
+//!
+//! The faults are spread over the first part of a run. Then all of them end, brokers that have failed are started again,
+//! and everybody has to catch up within a bound of simulated time.
+
+pub mod coverage;
+mod dice;
+mod fault;
+mod link;
+mod machine;
+mod message;
+mod oracle;
+pub mod plan;
+mod publisher;
+pub mod run;
+mod stranger;
+mod subscriber;
+mod trace;
+mod world;
+
+pub use run::{Options, Outcome, run};

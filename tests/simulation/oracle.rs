@@ -1,0 +1,489 @@
+//! The naive model: what was published to each topic, what became of it, and what each subscriber must see next. It is told
+//! everything and believes nothing; what it cannot explain is a failure.
+//!
+//! What it holds a broker to: a place of a topic (epoch and offset) holds one message for ever. What was acknowledged or
+//! delivered stays, as far as the topic's durability goes: `synced` through everything but harm to the disk, `written` as
+//! long as the machine has power, `memory` as long as the process lives. Messages come once and in order, byte for byte.
+//! What is missing is told, with a cause that something has given.
+
+use std::collections::BTreeMap;
+
+use oyez_client::{Delivery, GapCause, Message, Outcome};
+use oyez_protocol::LogId;
+use oyez_storage::{DataDir, Durability};
+
+use super::machine::Fall;
+use super::message::{MessageId, NAME_SIZE, read};
+use super::plan::{Plan, StrangerKind};
+use super::publisher::Told;
+
+/// What a log has room for beside records: pads, marks and headers of each block, and the end of a segment when the
+/// broker was started again.
+const SLACK_BYTES: u64 = 4 << 20;
+/// Bytes of a record beside its messages, at most.
+const RECORD_BYTES: u64 = 200;
+
+/// A verdict on something that happened.
+pub(super) type Verdict = Result<(), String>;
+
+/// The model.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    topics: Vec<Topic>,
+    logs: BTreeMap<LogId, Log>,
+    followers: Vec<Follower>,
+    /// Connections that each publisher has begun.
+    pub(super) dials: Vec<u64>,
+    /// Something was wrong with a disk, so that publishing may be refused.
+    pub(super) disk_trouble: bool,
+    retention_bytes: u64,
+    retention_seconds: u64,
+    memory_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: String,
+    log: LogId,
+    sent: BTreeMap<MessageId, Sent>,
+    /// By epoch and offset.
+    places: BTreeMap<(u64, u64), Placed>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    size: usize,
+    fate: Fate,
+    /// Connections that its publisher had begun by then.
+    dials: u64,
+    /// Places that hold it, by epoch.
+    copies: BTreeMap<u64, u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Waiting,
+    Acknowledged,
+    Refused,
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    id: MessageId,
+    /// It must stay.
+    required: bool,
+}
+
+#[derive(Debug)]
+struct Log {
+    durability: Durability,
+    /// Its disk was harmed where it lies, so that less is promised.
+    harmed: bool,
+    /// Reads of its disk have failed.
+    read_faults: bool,
+    /// All that were seen.
+    epochs: Vec<u64>,
+    /// What may have begun a new one, so often.
+    reasons: u64,
+    /// The last run of the broker after which what its durability promises was lost.
+    lossy_run: u64,
+    starts: u64,
+    bytes: u64,
+}
+
+/// What one subscriber has seen.
+#[derive(Clone, Debug, Default)]
+struct Follower {
+    topic: usize,
+    from_earliest: bool,
+    /// Epoch and offset of what comes next; not known before the first delivery.
+    place: Option<(u64, u64)>,
+    /// Where it has begun.
+    first: Option<(u64, u64)>,
+    delivered: u64,
+}
+
+impl Oracle {
+    pub(super) fn new(plan: &Plan, dir: &DataDir) -> Self {
+        let floods = plan.strangers.iter().any(|kind| {
+            !matches!(
+                kind,
+                StrangerKind::Silent
+                    | StrangerKind::Deaf
+                    | StrangerKind::Pinger
+                    | StrangerKind::Asker
+            )
+        });
+        let log = |durability| Log {
+            durability,
+            harmed: false,
+            read_faults: false,
+            epochs: Vec::new(),
+            reasons: 0,
+            lossy_run: 0,
+            starts: 0,
+            // What strangers publish is not counted: it may be anything.
+            bytes: if floods { u64::MAX / 2 } else { 0 },
+        };
+        let topics = plan.topics.iter();
+        Self {
+            topics: topics
+                .map(|topic| Topic {
+                    name: topic.name.clone(),
+                    log: dir.log_of(&topic.name, topic.durability),
+                    sent: BTreeMap::new(),
+                    places: BTreeMap::new(),
+                })
+                .collect(),
+            logs: dir
+                .logs()
+                .map(|spec| (spec.id, log(spec.durability)))
+                .collect(),
+            followers: Vec::new(),
+            dials: vec![0; plan.publishers.len()],
+            disk_trouble: false,
+            retention_bytes: plan.config.retention_bytes,
+            retention_seconds: plan.config.retention_seconds,
+            memory_bytes: plan.config.memory_log_bytes,
+        }
+    }
+
+    /// Another subscriber; gives its number.
+    pub(super) fn follow(&mut self, topic: usize, from_earliest: bool) -> usize {
+        self.followers.push(Follower {
+            topic,
+            from_earliest,
+            ..Follower::default()
+        });
+        self.followers.len() - 1
+    }
+
+    /// Subscribers from this number on are forgotten.
+    pub(super) fn forget_auditors(&mut self, first: usize) {
+        self.followers.truncate(first);
+    }
+
+    /// Where a subscriber goes on; none before its first delivery.
+    pub(super) fn place(&self, follower: usize) -> Option<(u64, u64)> {
+        self.followers[follower].place
+    }
+
+    /// A subscriber has been told where it begins.
+    pub(super) fn joined(&mut self, follower: usize, place: (u64, u64)) -> Verdict {
+        let known = &mut self.followers[follower];
+        let topic = known.topic;
+        (known.place, known.first) = (Some(place), Some(place));
+        let log = self.logs.get_mut(&self.topics[topic].log).expect("a log");
+        see_epoch(log, place.0)
+    }
+
+    /// A subscriber begins anew, with nothing that it knows.
+    pub(super) fn forget_place(&mut self, follower: usize) {
+        let known = &mut self.followers[follower];
+        (known.place, known.first, known.from_earliest) = (None, None, true);
+    }
+
+    /// The broker was started, or it was tried.
+    pub(super) fn started(&mut self) {
+        for log in self.logs.values_mut() {
+            log.starts += 1;
+        }
+    }
+
+    /// Run `run` of the broker has come to its end.
+    pub(super) fn fell(&mut self, fall: Fall, run: u64) {
+        for (id, log) in &mut self.logs {
+            let loses = match log.durability {
+                Durability::Memory => true,
+                Durability::Written => fall == Fall::Power,
+                Durability::Synced => false,
+            };
+            if loses {
+                log.reasons += 1;
+                log.lossy_run = run;
+                release(&mut self.topics, *id);
+            }
+        }
+    }
+
+    /// Bytes of a log have changed where they lay still.
+    pub(super) fn harmed(&mut self, log: LogId) {
+        let known = self.logs.get_mut(&log).expect("a log");
+        known.harmed = true;
+        release(&mut self.topics, log);
+    }
+
+    /// Reads of a log may fail.
+    pub(super) fn reads_fail(&mut self, log: LogId) {
+        self.logs.get_mut(&log).expect("a log").read_faults = true;
+    }
+
+    pub(super) fn published(&mut self, id: MessageId, size: usize) {
+        let dials = self.dials[usize::from(id.publisher)];
+        let topic = &mut self.topics[usize::from(id.topic)];
+        let sent = Sent {
+            size,
+            fate: Fate::Waiting,
+            dials,
+            copies: BTreeMap::new(),
+        };
+        topic.sent.insert(id, sent);
+        let log = self.logs.get_mut(&topic.log).expect("a log");
+        log.bytes = log.bytes.saturating_add(size as u64 + RECORD_BYTES);
+    }
+
+    /// A publisher has heard of a message, from run `run` of the broker.
+    pub(super) fn told(&mut self, id: MessageId, told: &Told, run: u64) -> Verdict {
+        let topic = usize::from(id.topic);
+        let sent = self.topics[topic]
+            .sent
+            .get_mut(&id)
+            .ok_or("never published")?;
+        match told {
+            Told::Acknowledged { epoch, offset } => {
+                sent.fate = Fate::Acknowledged;
+                let placed = self.put(topic, (*epoch, *offset), id, run);
+                placed.map_err(|why| format!("message {id} is acknowledged, but {why}"))
+            }
+            Told::Refused(outcome) => {
+                let again = self.dials[usize::from(id.publisher)] > sent.dials;
+                sent.fate = Fate::Refused;
+                if !sent.copies.is_empty() && !again {
+                    return Err(format!("message {id} is refused, and is there"));
+                }
+                let explained = match outcome {
+                    Outcome::DiskFull | Outcome::LogFailed => self.disk_trouble,
+                    _ => false,
+                };
+                match explained {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "message {id} is refused without a reason: {outcome:?}"
+                    )),
+                }
+            }
+            Told::Unknown(_) => {
+                sent.fate = Fate::Unknown;
+                Ok(())
+            }
+        }
+    }
+
+    /// A place holds a message: from an acknowledgement, or from a delivery.
+    fn put(&mut self, topic: usize, place: (u64, u64), id: MessageId, run: u64) -> Verdict {
+        let known = &mut self.topics[topic];
+        let log = self.logs.get_mut(&known.log).expect("a log");
+        see_epoch(log, place.0)?;
+        let required = !log.harmed && run > log.lossy_run;
+        let sent = known.sent.get_mut(&id).ok_or("it was never published")?;
+        let copies = sent.copies.entry(place.0).or_default();
+        let found = known.places.entry(place).or_insert_with(|| {
+            *copies += 1;
+            let required = false;
+            Placed { id, required }
+        });
+        if found.id != id {
+            let ((epoch, offset), other) = (place, found.id);
+            return Err(format!(
+                "offset {offset} of epoch {epoch:x} holds message {other} already"
+            ));
+        }
+        found.required |= required;
+        let again = self.dials[usize::from(id.publisher)] - sent.dials;
+        if *copies > 1 + again {
+            return Err(format!("message {id} is there {copies} times"));
+        }
+        if sent.fate == Fate::Refused && again == 0 {
+            return Err(format!("message {id} was refused, and is there"));
+        }
+        Ok(())
+    }
+
+    /// A subscriber is delivered something, by run `run` of the broker.
+    pub(super) fn delivered(&mut self, follower: usize, delivery: &Delivery, run: u64) -> Verdict {
+        match delivery {
+            Delivery::Message(message) => self.message(follower, message, run),
+            Delivery::Gap(gap) => {
+                let (from, to) = (gap.from.get(), gap.to.get());
+                self.expects(follower, None, from)?;
+                if to <= from {
+                    return Err(format!("a gap from {from} to {to}"));
+                }
+                self.explain_gap(self.followers[follower].topic, gap.cause)
+                    .map_err(|why| format!("a gap from {from} to {to}: {why}"))?;
+                let known = &mut self.followers[follower];
+                if let Some(place) = &mut known.place {
+                    place.1 = to;
+                }
+                Ok(())
+            }
+            Delivery::NewEpoch(change) => {
+                let (old, new) = (change.old.get(), change.new.get());
+                self.expects(follower, Some(old), change.expected.get())?;
+                let topic = self.followers[follower].topic;
+                let log = self.logs.get_mut(&self.topics[topic].log).expect("a log");
+                see_epoch(log, new)?;
+                let place = Some((new, change.next.get()));
+                let known = &mut self.followers[follower];
+                (known.place, known.first) = (place, place);
+                Ok(())
+            }
+            other => Err(format!("an unknown delivery: {other:?}")),
+        }
+    }
+
+    fn message(&mut self, follower: usize, message: &Message, run: u64) -> Verdict {
+        let (epoch, offset) = (message.epoch.get(), message.offset.get());
+        let topic = self.followers[follower].topic;
+        let id = read(&message.payload).ok_or_else(|| {
+            let size = message.payload.len();
+            format!("offset {offset} holds {size} bytes that nobody published")
+        })?;
+        if usize::from(id.topic) != topic || *message.topic != *self.topics[topic].name {
+            return Err(format!("message {id} of topic {} is delivered", id.topic));
+        }
+        self.check_content(id, message)?;
+        self.expects(follower, Some(epoch), offset)?;
+        let at_start = self.followers[follower].first.is_none();
+        if at_start && self.followers[follower].from_earliest && offset > 0 {
+            self.explain_late_start(topic)
+                .map_err(|why| format!("the first message is at offset {offset}: {why}"))?;
+        }
+        self.put(topic, (epoch, offset), id, run)
+            .map_err(|why| format!("message {id} is delivered, but {why}"))?;
+        let known = &mut self.followers[follower];
+        known.first.get_or_insert((epoch, offset));
+        known.place = Some((epoch, offset + 1));
+        known.delivered += 1;
+        Ok(())
+    }
+
+    fn check_content(&self, id: MessageId, message: &Message) -> Verdict {
+        let topic = &self.topics[usize::from(id.topic)];
+        let sent = topic
+            .sent
+            .get(&id)
+            .ok_or("a message that was never published")?;
+        if message.payload.len() != sent.size.max(NAME_SIZE) {
+            return Err(format!("message {id} is not as long as it was"));
+        }
+        let number = id.number.to_le_bytes();
+        let key = (id.number % 5 == 1).then_some(&number[..]);
+        let headers = usize::from(id.number % 7 == 2);
+        if message.key.as_deref() != key || message.headers.len() != headers {
+            return Err(format!("message {id} has another key or other headers"));
+        }
+        Ok(())
+    }
+
+    fn expects(&self, follower: usize, epoch: Option<u64>, offset: u64) -> Verdict {
+        let Some((known, next)) = self.followers[follower].place else {
+            return Ok(());
+        };
+        // An epoch that is not known is asked for as 0.
+        if epoch.is_some_and(|epoch| epoch != known && known != 0) {
+            let epoch = epoch.unwrap_or_default();
+            return Err(format!("epoch {epoch:x} follows {known:x} without a word"));
+        }
+        match offset == next {
+            true => Ok(()),
+            false => Err(format!("offset {offset} comes, where {next} was to come")),
+        }
+    }
+
+    fn explain_gap(&self, topic: usize, cause: GapCause) -> Verdict {
+        let log = &self.logs[&self.topics[topic].log];
+        let explained = match cause {
+            GapCause::Retention => self.may_drop(log),
+            GapCause::Damage => log.harmed || log.read_faults,
+            _ => false,
+        };
+        match explained {
+            true => Ok(()),
+            false => Err(format!("nothing explains {cause:?}")),
+        }
+    }
+
+    fn explain_late_start(&self, topic: usize) -> Verdict {
+        let log = &self.logs[&self.topics[topic].log];
+        match self.may_drop(log) || log.harmed || log.read_faults || log.reasons > 0 {
+            true => Ok(()),
+            false => Err("nothing explains what is missing before it".to_owned()),
+        }
+    }
+
+    /// Whether retention may have dropped records of a log.
+    fn may_drop(&self, log: &Log) -> bool {
+        let slack = SLACK_BYTES.saturating_mul(log.starts);
+        let bytes = log.bytes.saturating_mul(2).saturating_add(slack);
+        match log.durability {
+            Durability::Memory => log.bytes.saturating_add(SLACK_BYTES / 2) >= self.memory_bytes,
+            _ => {
+                self.retention_seconds > 0
+                    || self.retention_bytes > 0 && bytes >= self.retention_bytes
+            }
+        }
+    }
+
+    /// Everything of a topic was read from its beginning: nothing that must be there is missing. `follower` is whoever
+    /// has read it, up to `head`.
+    pub(super) fn audit(&self, follower: usize, head: (u64, u64)) -> Verdict {
+        let known = &self.followers[follower];
+        let topic = &self.topics[known.topic];
+        let log = &self.logs[&topic.log];
+        let first = known.first.unwrap_or(head);
+        for ((epoch, offset), placed) in &topic.places {
+            if !placed.required {
+                continue;
+            }
+            let id = placed.id;
+            let what = format!(
+                "message {id} of `{}`, offset {offset} of epoch {epoch:x}",
+                topic.name
+            );
+            if *epoch != head.0 {
+                return Err(format!("{what}, is not in epoch {:x}", head.0));
+            }
+            if *offset >= head.1 {
+                return Err(format!("{what}, lies behind the end at {}", head.1));
+            }
+            if *offset < first.1 && !self.may_drop(log) && !log.read_faults {
+                return Err(format!("{what}, lies before the start at {}", first.1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages that were acknowledged, and places that were seen.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let sent = self.topics.iter().flat_map(|topic| topic.sent.values());
+        let acknowledged = sent.filter(|sent| sent.fate == Fate::Acknowledged).count();
+        let delivered = self.followers.iter().map(|follower| follower.delivered);
+        (acknowledged as u64, delivered.sum())
+    }
+}
+
+/// An epoch is seen. There are no more of them than there were reasons to begin one.
+fn see_epoch(log: &mut Log, epoch: u64) -> Verdict {
+    if epoch == 0 {
+        return Err("an epoch is 0".to_owned());
+    }
+    if log.epochs.contains(&epoch) {
+        return Ok(());
+    }
+    if !log.harmed && !log.epochs.is_empty() && log.epochs.len() as u64 > log.reasons {
+        return Err(format!("nothing explains the new epoch {epoch:x}"));
+    }
+    log.epochs.push(epoch);
+    Ok(())
+}
+
+/// Nothing of a log must stay that was there until now.
+fn release(topics: &mut [Topic], log: LogId) {
+    for topic in topics.iter_mut().filter(|topic| topic.log == log) {
+        for placed in topic.places.values_mut() {
+            placed.required = false;
+        }
+    }
+}

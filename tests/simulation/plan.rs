@@ -1,0 +1,333 @@
+//! What a seed means: settings, topics, clients, and the kinds of faults that a run may meet.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use oyez_broker::Config;
+use oyez_storage::Durability;
+
+use super::dice::Dice;
+
+/// What is left out of a plan, to make a failure smaller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Without {
+    /// Kinds of faults.
+    pub faults: BTreeSet<FaultKind>,
+    /// Clients, by their numbers.
+    pub clients: BTreeSet<usize>,
+}
+
+macro_rules! fault_kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident => $name:literal,)+) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum FaultKind {
+            $($(#[doc = $doc])+ $kind,)+
+        }
+
+        impl FaultKind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+fault_kinds! {
+    /// The process is killed.
+    Kill => "kill",
+    /// The machine loses power.
+    Power => "power",
+    /// The broker is asked to stop, and is started again.
+    Stop => "stop",
+    /// Operations of a disk fail, or fall short, by chance.
+    DiskErrors => "disk-errors",
+    /// A disk does not come to an end with one kind of operation.
+    DiskHangs => "disk-hangs",
+    /// A disk takes nothing, as a kernel that is short of memory.
+    DiskRefuses => "disk-refuses",
+    /// A disk has no room for more segments.
+    DiskFull => "disk-full",
+    /// A bit of a file changes.
+    Rot => "rot",
+    /// A write has gone to another place.
+    Misdirect => "misdirect",
+    /// A range of a file reads as zeroes.
+    Lose => "lose",
+    /// A range of a file cannot be read.
+    Unreadable => "unreadable",
+    /// A connection is reset.
+    Reset => "reset",
+    /// A client shuts its side and goes on to read.
+    HalfClose => "half-close",
+    /// A socket takes a few bytes at a time.
+    DribbleOut => "dribble-out",
+    /// A socket gives a few bytes at a time.
+    DribbleIn => "dribble-in",
+    /// A socket has little room.
+    SmallRoom => "small-room",
+    /// A socket takes nothing for a while.
+    Stall => "stall",
+    /// Calls are interrupted.
+    Interrupt => "interrupt",
+    /// A send fails.
+    SendError => "send-error",
+    /// Readiness is told that is none.
+    Spurious => "spurious",
+    /// Readiness is told again with other news.
+    Merged => "merged",
+    /// A connection finds no room.
+    NoRoom => "no-room",
+    /// The system is short of something when a connection is accepted.
+    AcceptShort => "accept-short",
+    /// The sends of a batch run in another order, or some are not tried.
+    Batches => "batches",
+    /// A file ends where it is to be sent from.
+    FileEnds => "file-ends",
+    /// A bit changes on its way to a client or from it.
+    Flip => "flip",
+    /// A client does nothing for a while.
+    Asleep => "asleep",
+    /// The clock is set forward or back.
+    Clock => "clock",
+    /// Nothing runs for a while.
+    Pause => "pause",
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|kind| kind.name() == name);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
+            format!(
+                "`{name}` is no kind of fault; there are {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// A topic of a run.
+#[derive(Clone, Debug)]
+pub(super) struct TopicPlan {
+    pub(super) name: String,
+    pub(super) durability: Durability,
+}
+
+/// A publisher of a run.
+#[derive(Clone, Debug)]
+pub(super) struct PublisherPlan {
+    /// The topics that it publishes to.
+    pub(super) topics: Vec<usize>,
+    pub(super) messages: u32,
+    pub(super) size_max: u64,
+    /// Whether messages travel together.
+    pub(super) batches: bool,
+}
+
+/// Where a subscriber begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    Latest,
+    Earliest,
+}
+
+/// A subscriber of a run.
+#[derive(Clone, Debug)]
+pub(super) struct SubscriberPlan {
+    pub(super) topic: usize,
+    pub(super) begin: Begin,
+    /// Bytes that it reads in one go.
+    pub(super) read_max: usize,
+    /// It leaves after so many deliveries, and comes back as another one at the same place.
+    pub(super) leaves_after: Option<u64>,
+}
+
+/// Somebody who does not do what a client should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StrangerKind {
+    /// Says nothing.
+    Silent,
+    /// Says what is no frame.
+    Babbler,
+    /// Pings and does not read.
+    Pinger,
+    /// Subscribes and unsubscribes without end.
+    Fickle,
+    /// Publishes beyond its window and does not read.
+    Pusher,
+    /// Begins a record and stops.
+    Halfway,
+    /// Sends byte by byte.
+    Dripper,
+    /// Subscribes and never reads.
+    Deaf,
+    /// Asks question after question.
+    Asker,
+    /// Connects and goes, again and again.
+    Visitor,
+}
+
+impl StrangerKind {
+    const ALL: [Self; 10] = [
+        Self::Silent,
+        Self::Babbler,
+        Self::Pinger,
+        Self::Fickle,
+        Self::Pusher,
+        Self::Halfway,
+        Self::Dripper,
+        Self::Deaf,
+        Self::Asker,
+        Self::Visitor,
+    ];
+}
+
+/// What a seed means.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) shards: usize,
+    pub(super) logs_per_durability: u16,
+    pub(super) config: Config,
+    pub(super) topics: Vec<TopicPlan>,
+    pub(super) publishers: Vec<PublisherPlan>,
+    pub(super) subscribers: Vec<SubscriberPlan>,
+    pub(super) strangers: Vec<StrangerKind>,
+    pub(super) faults: Vec<FaultKind>,
+    /// Steps from one fault to the next, about.
+    pub(super) fault_every: u64,
+    /// Steps until the faults end.
+    pub(super) steps: u64,
+    /// A disk's operations complete in any order, one by one.
+    pub(super) paced_disks: bool,
+}
+
+impl Plan {
+    /// The plan of a seed, for so many steps.
+    pub(super) fn new(seed: u64, steps: u64) -> Self {
+        let mut dice = Dice::new(seed, "plan", 0);
+        let shards = dice.among(1, 4) as usize;
+        let topics = topics(&mut dice);
+        // A few seeds push megabytes, so that segments are sealed and dropped.
+        let size_max = *dice.pick(&[24, 200, 200, 2_000, 2_000, 30_000, 240_000]);
+        let publishers = publishers(&mut dice, topics.len(), size_max, steps);
+        let subscribers = (0..dice.among(1, 8)).map(|_| subscriber(&mut dice, topics.len()));
+        let subscribers = subscribers.collect();
+        let strangers = if dice.one_in(2) { dice.among(1, 4) } else { 0 };
+        let strangers = (0..strangers).map(|_| *dice.pick(&StrangerKind::ALL));
+        let strangers = strangers.collect();
+        Self {
+            seed,
+            shards,
+            logs_per_durability: *dice.pick(&[1, shards as u16, shards as u16, 3]),
+            config: config(&mut dice),
+            topics,
+            publishers,
+            subscribers,
+            strangers,
+            faults: faults(&mut dice),
+            fault_every: *dice.pick(&[20, 50, 100, 300]),
+            steps,
+            paced_disks: !dice.one_in(4),
+        }
+    }
+
+    /// Clients, by their numbers: publishers, then subscribers, then strangers.
+    pub(super) fn clients(&self) -> usize {
+        self.publishers.len() + self.subscribers.len() + self.strangers.len()
+    }
+}
+
+fn topics(dice: &mut Dice) -> Vec<TopicPlan> {
+    let kinds = [
+        ("m", Durability::Memory),
+        ("w", Durability::Written),
+        ("s", Durability::Synced),
+        ("s", Durability::Synced),
+    ];
+    let mut topics = Vec::new();
+    for number in 0..dice.among(1, 6) {
+        let (prefix, durability) = *dice.pick(&kinds);
+        topics.push(TopicPlan {
+            name: format!("{prefix}/{number}"),
+            durability,
+        });
+    }
+    topics
+}
+
+fn publishers(dice: &mut Dice, topics: usize, size_max: u64, steps: u64) -> Vec<PublisherPlan> {
+    let count = dice.among(1, 4);
+    // So many bytes in all that a run stays short.
+    let most = ((24 << 20) / size_max / count)
+        .min(steps / count / 2)
+        .max(1);
+    let publisher = |_| {
+        let picked: BTreeSet<usize> = (0..dice.among(1, 3)).map(|_| dice.index(topics)).collect();
+        PublisherPlan {
+            topics: picked.into_iter().collect(),
+            messages: dice.among(1, most) as u32,
+            size_max,
+            batches: dice.one_in(3),
+        }
+    };
+    (0..count).map(publisher).collect()
+}
+
+fn subscriber(dice: &mut Dice, topics: usize) -> SubscriberPlan {
+    SubscriberPlan {
+        topic: dice.index(topics),
+        begin: *dice.pick(&[Begin::Latest, Begin::Earliest, Begin::Earliest]),
+        read_max: *dice.pick(&[64, 1_000, 20_000, 1 << 18, 1 << 18]),
+        leaves_after: dice.one_in(3).then(|| dice.among(1, 60)),
+    }
+}
+
+/// Each seed has some kinds of faults and not others: with all of them at once, few would come to work.
+fn faults(dice: &mut Dice) -> Vec<FaultKind> {
+    let share = *dice.pick(&[0, 1, 3, 3, 6]);
+    let kinds = FaultKind::ALL.iter().copied();
+    kinds.filter(|_| dice.below(10) < share).collect()
+}
+
+fn config(dice: &mut Dice) -> Config {
+    let segment_bytes = 4 << 20;
+    Config {
+        memory_topics: vec!["m/#".to_owned()],
+        written_topics: vec!["w/#".to_owned()],
+        synced_topics: vec!["s/#".to_owned()],
+        segment_bytes,
+        retention_bytes: *dice.pick(&[0, 2 * segment_bytes, 3 * segment_bytes]),
+        retention_seconds: *dice.pick(&[0, 0, 0, 20]),
+        memory_log_bytes: 4 << 20,
+        arena_bytes: *dice.pick(&[8 << 20, 32 << 20]),
+        record_size_max: 256 << 10,
+        raw_size_max: 512 << 10,
+        inflight_records_max: *dice.pick(&[2, 16, 1024]),
+        inflight_bytes_max: *dice.pick(&[256 << 10, 1 << 20]),
+        heartbeat_ms: *dice.pick(&[1_000, 5_000, 30_000]),
+        hello_timeout_ms: *dice.pick(&[500, 10_000]),
+        max_connections: *dice.pick(&[40, 1_000]),
+        max_subscriptions: *dice.pick(&[4, 1024]),
+        drain_timeout_ms: *dice.pick(&[300, 5_000]),
+        drain_spread_ms: 200,
+        ..Config::default()
+    }
+}

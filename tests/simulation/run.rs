@@ -1,0 +1,88 @@
+//! One seed, from its beginning to its verdict.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::coverage::Coverage;
+use super::plan::{Plan, Without};
+use super::trace::Trace;
+use super::world::World;
+
+/// Steps of a run, unless it is told otherwise.
+pub const STEPS: u64 = 2_000;
+
+/// How a seed is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// Steps until its faults end.
+    pub steps: u64,
+    /// What is left out.
+    pub without: Without,
+    /// Whether the story is printed.
+    pub trace: bool,
+}
+
+impl Options {
+    /// A seed as it is.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            steps: STEPS,
+            without: Without::default(),
+            trace: false,
+        }
+    }
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why it failed, if it has.
+    pub failure: Option<String>,
+    /// Its last lines.
+    pub last: Vec<String>,
+    /// Stands for its whole story.
+    pub hash: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+    /// What was met.
+    pub coverage: Coverage,
+    /// Messages that were acknowledged.
+    pub acknowledged: u64,
+    /// Messages that were delivered.
+    pub delivered: u64,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(options: &Options) -> Outcome {
+    let plan = Plan::new(options.seed, options.steps);
+    let mut world = World::new(plan, options.without.clone(), Trace::new(options.trace));
+    world.describe();
+    let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let failure = match verdict {
+        Ok(verdict) => verdict.err(),
+        Err(panic) => Some(format!("panic: {}", text_of(&*panic))),
+    };
+    let (acknowledged, delivered) = world.oracle.counts();
+    Outcome {
+        failure,
+        last: world.trace.last(),
+        hash: world.trace.hash(),
+        steps: world.steps,
+        simulated_ms: world.simulated_ms(),
+        coverage: std::mem::take(&mut world.coverage),
+        acknowledged,
+        delivered,
+    }
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without words")
+}

@@ -1,0 +1,182 @@
+//! A subscriber: the client library's decisions over a link.
+
+use std::time::Duration;
+
+use oyez_broker::simulation::Broker;
+use oyez_client::simulation::Subscriber;
+use oyez_client::{Delivery, Epoch, Offset, Start, SubscribeOptions};
+
+use super::dice::Dice;
+use super::link::{Link, Reach};
+use super::plan::{Begin, SubscriberPlan};
+use super::publisher::{Losses, connect_options};
+
+/// A subscriber of the simulation.
+pub(super) struct SubscriberSeat {
+    pub(super) number: usize,
+    pub(super) plan: SubscriberPlan,
+    topic: String,
+    subscriber: Subscriber,
+    pub(super) losses: Losses,
+    pub(super) link: Link,
+    pub(super) dice: Dice,
+    /// When it wants to be run again.
+    pub(super) due_ms: Option<u64>,
+    /// When it gives its next sign of life while it sleeps.
+    beat_ms: Option<u64>,
+    pub(super) asleep_until_ms: u64,
+    deliveries: u64,
+}
+
+fn options(topic: &str, start: Start, epoch: Option<Epoch>) -> SubscribeOptions {
+    let options = SubscribeOptions::topic(topic).from(start);
+    match epoch {
+        Some(epoch) => options.epoch(epoch),
+        None => options,
+    }
+}
+
+fn begin(
+    topic: &str,
+    start: Start,
+    epoch: Option<Epoch>,
+    read_max: usize,
+    now: Duration,
+) -> (Subscriber, Losses) {
+    let (connect, losses) = connect_options("subscriber");
+    let mut subscriber =
+        Subscriber::new(options(topic, start, epoch), connect, now).expect("a good topic");
+    subscriber.read_max(read_max);
+    (subscriber, losses)
+}
+
+impl SubscriberSeat {
+    pub(super) fn new(
+        number: usize,
+        plan: &SubscriberPlan,
+        topic: &str,
+        seed: u64,
+        now: Duration,
+    ) -> Self {
+        let start = match plan.begin {
+            Begin::Latest => Start::Latest,
+            Begin::Earliest => Start::Earliest,
+        };
+        let (subscriber, losses) = begin(topic, start, None, plan.read_max, now);
+        Self {
+            number,
+            plan: plan.clone(),
+            topic: topic.to_owned(),
+            subscriber,
+            losses,
+            link: Link::default(),
+            dice: Dice::new(seed, "subscriber", number),
+            due_ms: Some(0),
+            beat_ms: None,
+            asleep_until_ms: 0,
+            deliveries: 0,
+        }
+    }
+
+    /// Whether it has something to do at this time.
+    pub(super) fn wants(&self, now_ms: u64) -> bool {
+        if now_ms < self.asleep_until_ms {
+            return self.beat_ms.is_some_and(|beat| beat <= now_ms);
+        }
+        self.link.has_news() || self.due_ms.is_some_and(|due| due <= now_ms)
+    }
+
+    /// When it has something to do although nothing arrives.
+    pub(super) fn wakes_ms(&self) -> Option<u64> {
+        let awake = self.due_ms.map(|due| due.max(self.asleep_until_ms));
+        let beat = self.beat_ms.filter(|beat| *beat < self.asleep_until_ms);
+        awake.into_iter().chain(beat).min()
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.subscriber.is_confirmed()
+    }
+
+    pub(super) fn position(&self) -> (u64, u64) {
+        (
+            self.subscriber.epoch().get(),
+            self.subscriber.position().get(),
+        )
+    }
+
+    /// Why it has given up, if it has.
+    pub(super) fn error(&self) -> Option<String> {
+        self.subscriber.error().map(ToString::to_string)
+    }
+
+    /// Does what can be done now; while it sleeps, only gives signs of life.
+    pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) {
+        let now_ms = ms(now);
+        let mut chance = self.dice.clone();
+        self.dice.next();
+        let mut wire = Reach {
+            link: &mut self.link,
+            broker,
+            dice: &mut self.dice,
+        };
+        if now_ms < self.asleep_until_ms {
+            self.beat_ms = self.subscriber.beat(now, &mut wire).map(ms_up);
+            return;
+        }
+        let due = self
+            .subscriber
+            .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+        self.due_ms = due.map(ms_up);
+        self.beat_ms = Some(now_ms);
+    }
+
+    pub(super) fn next_delivery(&mut self) -> Option<Delivery> {
+        let delivery = self.subscriber.next_delivery()?;
+        self.deliveries += 1;
+        Some(delivery)
+    }
+
+    /// Whether it is time for it to leave and come back.
+    pub(super) fn leaves(&self) -> bool {
+        let after = self.plan.leaves_after;
+        after.is_some_and(|after| self.deliveries >= after) && self.subscriber.is_confirmed()
+    }
+
+    /// Leaves, and comes back as somebody who was told where it was; without a place, from the beginning. Gives the
+    /// place.
+    pub(super) fn come_back(
+        &mut self,
+        place: Option<(u64, u64)>,
+        broker: Option<&Broker>,
+        now: Duration,
+    ) {
+        let mut wire = Reach {
+            link: &mut self.link,
+            broker,
+            dice: &mut self.dice,
+        };
+        self.subscriber.close(now, &mut wire);
+        self.link.close();
+        let (start, epoch) = match place {
+            Some((epoch, offset)) => {
+                let known = (epoch != 0).then(|| Epoch::new(epoch));
+                (Start::Offset(Offset::new(offset)), known)
+            }
+            None => (Start::Earliest, None),
+        };
+        let begun = begin(&self.topic, start, epoch, self.plan.read_max, now);
+        (self.subscriber, self.losses) = begun;
+        (self.deliveries, self.due_ms, self.beat_ms) = (0, Some(0), None);
+    }
+}
+
+/// Whole milliseconds of a time.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The first whole millisecond at which a time has come.
+pub(super) fn ms_up(time: Duration) -> u64 {
+    let part = u64::from(time.subsec_nanos() % 1_000_000 > 0);
+    ms(time).saturating_add(part)
+}

@@ -1,0 +1,777 @@
+//! Everything of a run, and what happens to it: one step after another.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use oyez_broker::simulation::SetClock;
+use oyez_client::{ConnectionError, Delivery};
+
+use super::coverage::Coverage;
+use super::dice::Dice;
+use super::fault::Lift;
+use super::link::Link;
+use super::machine::{Fall, Machine};
+use super::oracle::{Oracle, Verdict};
+use super::plan::{Begin, FaultKind, Plan, SubscriberPlan, Without};
+use super::publisher::{Losses, PublisherSeat, Told};
+use super::stranger::StrangerSeat;
+use super::subscriber::SubscriberSeat;
+use super::trace::Trace;
+
+/// When a run begins, by its clock.
+const BEGIN_MS: u64 = 1_000_000;
+/// Steps that a fault lasts at most.
+const FAULT_STEPS: u64 = 400;
+/// Simulated time in which everybody has caught up when the faults have ended.
+const SETTLE_MS: u64 = 600_000;
+/// Steps in which that is so.
+const SETTLE_STEPS: u64 = 400_000;
+/// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
+const STOP_GRACE_MS: u64 = 3_000;
+/// Calls for bytes in one turn of a shard.
+const CALLS_MAX: usize = 20_000;
+
+/// Who may take the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Actor {
+    Shard(usize),
+    Disk(usize),
+    Client(usize),
+}
+
+/// A run.
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) without: Without,
+    pub(super) clock: SetClock,
+    pub(super) machine: Machine,
+    pub(super) oracle: Oracle,
+    pub(super) trace: Trace,
+    pub(super) coverage: Coverage,
+    pub(super) fault_dice: Dice,
+    pub(super) steps: u64,
+    dice: Dice,
+    publishers: Vec<PublisherSeat>,
+    subscribers: Vec<SubscriberSeat>,
+    strangers: Vec<StrangerSeat>,
+    /// Faults that last, with the step that ends each.
+    lifts: VecDeque<(u64, Lift)>,
+    actors: Vec<Actor>,
+    begun_ms: u64,
+}
+
+impl World {
+    pub(super) fn new(plan: Plan, without: Without, trace: Trace) -> Self {
+        let clock = SetClock::new(BEGIN_MS);
+        let now = Duration::from_millis(BEGIN_MS);
+        let machine = Machine::new(&plan, &clock);
+        let mut oracle = Oracle::new(&plan, &machine.dir);
+        let publishers = plan.publishers.iter().enumerate();
+        let publishers = publishers
+            .map(|(number, publisher)| PublisherSeat::new(number, publisher, plan.seed, now))
+            .collect();
+        let subscribers = plan.subscribers.iter().enumerate();
+        let subscribers = subscribers
+            .map(|(number, subscriber)| {
+                let topic = &plan.topics[subscriber.topic].name;
+                let follower = oracle.follow(subscriber.topic, subscriber.begin == Begin::Earliest);
+                assert_eq!(follower, number, "they are numbered alike");
+                SubscriberSeat::new(number, subscriber, topic, plan.seed, now)
+            })
+            .collect();
+        let strangers = plan.strangers.iter().enumerate();
+        let strangers = strangers
+            .map(|(number, kind)| StrangerSeat::new(number, *kind, plan.seed))
+            .collect();
+        Self {
+            dice: Dice::new(plan.seed, "schedule", 0),
+            fault_dice: Dice::new(plan.seed, "faults", 0),
+            plan,
+            without,
+            clock,
+            machine,
+            oracle,
+            trace,
+            coverage: Coverage::default(),
+            steps: 0,
+            publishers,
+            subscribers,
+            strangers,
+            lifts: VecDeque::new(),
+            actors: Vec::new(),
+            begun_ms: BEGIN_MS,
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// What nothing explains.
+    pub(super) fn run(&mut self) -> Verdict {
+        while self.steps < self.plan.steps {
+            self.step()?;
+            self.perhaps_strike();
+        }
+        self.end_faults();
+        self.settle()?;
+        self.audit()?;
+        // What is promised of an end is tried once more, with everything in its place.
+        match self.dice.below(3) {
+            0 => self.fall(Fall::Power),
+            1 => self.fall(Fall::Process),
+            _ => drop(self.ask_to_stop()),
+        }
+        self.settle()?;
+        self.audit()?;
+        self.note_net();
+        Ok(())
+    }
+
+    /// Tells what the seed means.
+    pub(super) fn describe(&mut self) {
+        let plan = self.plan.clone();
+        let Plan { seed, shards, .. } = plan;
+        let faults: Vec<&str> = plan.faults.iter().map(|kind| kind.name()).collect();
+        self.tell(
+            format_args!("seed {seed}"),
+            format_args!("{shards} shards; faults: {}", faults.join(", ")),
+        );
+        for (number, publisher) in plan.publishers.iter().enumerate() {
+            self.tell(
+                format_args!("seed {seed}"),
+                format_args!("publisher {number}: {publisher:?}"),
+            );
+        }
+        for (number, subscriber) in plan.subscribers.iter().enumerate() {
+            self.tell(
+                format_args!("seed {seed}"),
+                format_args!("subscriber {number}: {subscriber:?}"),
+            );
+        }
+        for (number, stranger) in plan.strangers.iter().enumerate() {
+            self.tell(
+                format_args!("seed {seed}"),
+                format_args!("stranger {number}: {stranger:?}"),
+            );
+        }
+    }
+
+    pub(super) fn simulated_ms(&self) -> u64 {
+        self.clock.now_ms() - self.begun_ms
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.clock.now_ms())
+    }
+
+    pub(super) fn tell(&mut self, who: std::fmt::Arguments<'_>, what: std::fmt::Arguments<'_>) {
+        self.trace.tell(self.clock.now_ms(), who, what);
+    }
+
+    // Clients by their numbers: publishers, then subscribers, then strangers.
+
+    pub(super) fn clients(&self) -> usize {
+        self.publishers.len() + self.subscribers.len() + self.strangers.len()
+    }
+
+    fn is_left_out(&self, client: usize) -> bool {
+        client < self.plan.clients() && self.without.clients.contains(&client)
+    }
+
+    pub(super) fn name_of(&self, client: usize) -> String {
+        let (publishers, subscribers) = (self.publishers.len(), self.subscribers.len());
+        match client {
+            _ if client < publishers => format!("publisher {client}"),
+            _ if client < publishers + subscribers => format!("subscriber {}", client - publishers),
+            _ => format!("stranger {}", client - publishers - subscribers),
+        }
+    }
+
+    pub(super) fn link_mut(&mut self, client: usize) -> Option<&mut Link> {
+        let (publishers, subscribers) = (self.publishers.len(), self.subscribers.len());
+        Some(match client {
+            _ if client < publishers => &mut self.publishers[client].link,
+            _ if client < publishers + subscribers => {
+                &mut self.subscribers[client - publishers].link
+            }
+            _ => {
+                &mut self
+                    .strangers
+                    .get_mut(client - publishers - subscribers)?
+                    .link
+            }
+        })
+    }
+
+    pub(super) fn sleep(&mut self, client: usize, until_ms: u64) -> Option<()> {
+        let publishers = self.publishers.len();
+        match client {
+            _ if client < publishers => self.publishers[client].asleep_until_ms = until_ms,
+            _ => {
+                self.subscribers
+                    .get_mut(client - publishers)?
+                    .asleep_until_ms = until_ms
+            }
+        }
+        Some(())
+    }
+
+    // Faults.
+
+    fn perhaps_strike(&mut self) {
+        let due = self.lifts.iter().position(|(at, _)| *at <= self.steps);
+        if let Some((_, lift)) = due.and_then(|place| self.lifts.remove(place)) {
+            self.tell(format_args!("fault"), format_args!("{lift:?} is over"));
+            self.lift(lift);
+        }
+        if self.plan.faults.is_empty() || !self.fault_dice.one_in(self.plan.fault_every) {
+            return;
+        }
+        let kind = *self.fault_dice.pick(&self.plan.faults);
+        if self.without.faults.contains(&kind) {
+            return;
+        }
+        if let Some(what) = self.strike(kind) {
+            self.coverage.meet(&format!("fault {kind}"));
+            self.tell(format_args!("fault"), format_args!("{what}"));
+        }
+    }
+
+    pub(super) fn lift_later(&mut self, lift: Lift) {
+        let at = self.steps + self.fault_dice.among(1, FAULT_STEPS);
+        self.lifts.push_back((at, lift));
+    }
+
+    /// No more faults, and no more of what was not to be: from here on everything has to come to rest.
+    fn end_faults(&mut self) {
+        self.tell(format_args!("everything"), format_args!("faults are over"));
+        for (_, lift) in std::mem::take(&mut self.lifts) {
+            self.lift(lift);
+        }
+        for client in 0..self.clients() {
+            self.lift(Lift::Socket(client));
+        }
+        for disk in 0..self.machine.disks.len() {
+            self.lift(Lift::Disk(disk));
+        }
+        for stranger in &mut self.strangers {
+            stranger.link.close();
+        }
+        self.strangers.clear();
+        for publisher in &mut self.publishers {
+            publisher.is_closing = true;
+            publisher.asleep_until_ms = 0;
+            (publisher.link.flips_in, publisher.link.flips_out) = (false, false);
+        }
+        for subscriber in &mut self.subscribers {
+            subscriber.asleep_until_ms = 0;
+            subscriber.plan.leaves_after = None;
+            (subscriber.link.flips_in, subscriber.link.flips_out) = (false, false);
+        }
+    }
+
+    /// The broker is gone.
+    pub(super) fn fall(&mut self, fall: Fall) {
+        let run = self.machine.runs;
+        self.machine.fall(fall, &self.plan, &mut self.coverage);
+        self.oracle.fell(fall, run);
+        for client in 0..self.clients() {
+            let mut dice = self.dice.clone();
+            self.dice.next();
+            if let Some(link) = self.link_mut(client) {
+                link.lose(&mut dice);
+            }
+        }
+        // What was wrong with the broker's network went with it.
+        self.lifts
+            .retain(|(_, lift)| !matches!(lift, Lift::Net(_) | Lift::Socket(_)));
+    }
+
+    pub(super) fn ask_to_stop(&mut self) -> Option<String> {
+        let now_ms = self.clock.now_ms();
+        self.machine.broker.as_mut()?.stop();
+        self.machine.stopping_since_ms.get_or_insert(now_ms);
+        Some("the broker is asked to stop".to_owned())
+    }
+
+    // Steps.
+
+    /// One step: something is done, or time passes until something can be.
+    fn step(&mut self) -> Verdict {
+        self.steps += 1;
+        if self.machine.broker.is_none() && self.machine.starts_at_ms <= self.clock.now_ms() {
+            return self.start();
+        }
+        self.look_at_the_end()?;
+        if let Some(broker) = &self.machine.broker
+            && self.dice.one_in(4)
+            && broker.touch_block()
+        {
+            self.coverage.meet("arena block touched");
+        }
+        self.gather();
+        if self.actors.is_empty() {
+            self.wait();
+            return Ok(());
+        }
+        if self.dice.one_in(4) {
+            let ms = self.dice.among(1, 4);
+            self.clock.pass(ms);
+        }
+        let actor = *self.dice.pick(&self.actors);
+        match actor {
+            Actor::Shard(shard) => self.turn(shard),
+            Actor::Disk(disk) => {
+                self.advance(disk);
+                Ok(())
+            }
+            Actor::Client(client) => self.act(client),
+        }
+    }
+
+    fn gather(&mut self) {
+        let now_ms = self.clock.now_ms();
+        self.actors.clear();
+        if let Some(broker) = &self.machine.broker {
+            let shards = (0..broker.shards()).filter(|shard| broker.is_due(*shard));
+            self.actors.extend(shards.map(Actor::Shard));
+            let disks = self.machine.disks.iter().enumerate();
+            let disks = disks.filter(|(_, disk)| disk.pending() > 0);
+            if self.plan.paced_disks {
+                self.actors.extend(disks.map(|(disk, _)| Actor::Disk(disk)));
+            }
+        }
+        let publishers = self.publishers.iter().map(|seat| seat.wants(now_ms));
+        let subscribers = self.subscribers.iter().map(|seat| seat.wants(now_ms));
+        let strangers = self.strangers.iter().map(|seat| seat.due_ms <= now_ms);
+        let wants = publishers.chain(subscribers).chain(strangers);
+        let without = &self.without.clients;
+        let clients = self.plan.clients();
+        let clients = wants
+            .enumerate()
+            .filter(|(client, wants)| *wants && !(*client < clients && without.contains(client)));
+        self.actors
+            .extend(clients.map(|(client, _)| Actor::Client(client)));
+    }
+
+    /// Time passes until somebody has something to do.
+    fn wait(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let broker = self.machine.broker.as_ref();
+        let shards = broker
+            .into_iter()
+            .flat_map(|broker| (0..broker.shards()).filter_map(|shard| broker.due_ms(shard)));
+        let publishers = self
+            .publishers
+            .iter()
+            .filter_map(|seat| seat.due_ms.map(|due| due.max(seat.asleep_until_ms)));
+        let subscribers = self.subscribers.iter().filter_map(SubscriberSeat::wakes_ms);
+        let strangers = self.strangers.iter().map(|seat| seat.due_ms);
+        let start = broker.is_none().then_some(self.machine.starts_at_ms);
+        let dues = shards.chain(publishers).chain(subscribers).chain(strangers);
+        let next = dues.chain(start).filter(|due| *due > now_ms).min();
+        let ms = next.map_or(1_000, |next| next - now_ms);
+        self.clock.pass(ms);
+    }
+
+    fn start(&mut self) -> Verdict {
+        self.oracle.started();
+        match self.machine.start(&self.plan) {
+            Ok(()) => {
+                let run = self.machine.runs;
+                self.tell(format_args!("machine"), format_args!("broker {run} serves"));
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(format_args!("machine"), format_args!("no broker: {error}"));
+                self.coverage.meet("start refused");
+                if !self.oracle.disk_trouble {
+                    return Err(format!("the broker does not start: {error}"));
+                }
+                self.fall(Fall::Process);
+                self.machine.starts_at_ms = self.clock.now_ms() + 1_000;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the broker has come to its end, as it was asked to or because it has failed.
+    fn look_at_the_end(&mut self) -> Verdict {
+        let Some(broker) = &self.machine.broker else {
+            return Ok(());
+        };
+        if self.machine.failed.is_some() {
+            if self.dice.one_in(6) {
+                self.tell(
+                    format_args!("machine"),
+                    format_args!("the process has failed"),
+                );
+                self.fall(Fall::Process);
+            }
+            return Ok(());
+        }
+        let Some(since_ms) = self.machine.stopping_since_ms else {
+            return Ok(());
+        };
+        if !(0..broker.shards()).all(|shard| broker.is_over(shard)) {
+            let took_ms = self.clock.now_ms() - since_ms;
+            let most_ms = u64::from(self.plan.config.drain_timeout_ms) + STOP_GRACE_MS;
+            // A pause of the whole machine is no fault of the broker.
+            if took_ms > most_ms && !self.plan.faults.contains(&FaultKind::Pause) {
+                return Err(format!("the shutdown takes {took_ms} ms"));
+            }
+            return Ok(());
+        }
+        let broker = self.machine.broker.take().expect("it was there");
+        let closed = broker.close();
+        self.tell(
+            format_args!("machine"),
+            format_args!("the broker has stopped: {closed:?}"),
+        );
+        if let Err(error) = closed {
+            self.coverage.meet("stop: logs left open");
+            if !self.oracle.disk_trouble && !self.plan.paced_disks {
+                return Err(format!("the logs are not closed: {error}"));
+            }
+        }
+        self.fall(Fall::Process);
+        Ok(())
+    }
+
+    fn turn(&mut self, shard: usize) -> Verdict {
+        let broker = self.machine.broker.as_ref().expect("a shard is due");
+        let before = broker.net(shard).calls();
+        let turned = self.machine.turn(shard);
+        let broker = self.machine.broker.as_ref().expect("it is still there");
+        let (after, held) = (broker.net(shard).calls(), broker.held(shard));
+        let calls = (after.reads - before.reads)
+            + (after.sends - before.sends)
+            + (after.batches - before.batches)
+            + (after.files - before.files);
+        self.tell(
+            format_args!("shard {shard}"),
+            format_args!("{calls} calls; holds {held}"),
+        );
+        if let Err(error) = turned {
+            let is_first = self.machine.failed.is_none();
+            let error = error.to_string();
+            self.tell(
+                format_args!("shard {shard}"),
+                format_args!("fails: {error}"),
+            );
+            if is_first && !self.oracle.disk_trouble {
+                return Err(format!("shard {shard} fails: {error}"));
+            }
+            self.machine.failed.get_or_insert(error);
+            self.coverage.meet("shard failed");
+        }
+        if calls > CALLS_MAX {
+            return Err(format!("a turn of shard {shard} makes {calls} calls"));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, number: usize) {
+        let choice = self.dice.next();
+        let Some(advanced) = self.machine.disks[number].advance(choice) else {
+            return;
+        };
+        let how = if advanced.has_failed() {
+            "failed"
+        } else {
+            "done"
+        };
+        self.coverage
+            .meet(&format!("disk {}: {how}", advanced.step));
+        self.tell(format_args!("disk {number}"), format_args!("{advanced}"));
+    }
+
+    fn act(&mut self, client: usize) -> Verdict {
+        let (publishers, subscribers) = (self.publishers.len(), self.subscribers.len());
+        match client {
+            _ if client < publishers => self.publish(client),
+            _ if client < publishers + subscribers => self.listen(client - publishers),
+            _ => {
+                let stranger = client - publishers - subscribers;
+                let now_ms = self.clock.now_ms();
+                let broker = self.machine.broker.as_ref();
+                let seat = &mut self.strangers[stranger];
+                seat.turn(broker, &self.plan.topics, now_ms);
+                let kind = seat.kind;
+                self.tell(
+                    format_args!("stranger {stranger}"),
+                    format_args!("{kind:?}"),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self, number: usize) -> Verdict {
+        let now = self.now();
+        let seat = &mut self.publishers[number];
+        self.oracle.dials[number] = seat.link.dials;
+        for _ in 0..seat.dice.below(4) {
+            let Some((id, size)) = seat.publish(&self.plan.topics, now) else {
+                break;
+            };
+            self.oracle.published(id, size);
+            let (now_ms, topic) = (
+                self.clock.now_ms(),
+                &self.plan.topics[usize::from(id.topic)].name,
+            );
+            self.trace.tell(
+                now_ms,
+                format_args!("publisher {number}"),
+                format_args!("publishes {id} of {size} bytes to {topic}"),
+            );
+        }
+        let (dials, run) = (seat.link.dials, self.machine.runs);
+        seat.turn(self.machine.broker.as_ref(), now);
+        if seat.link.dials > dials {
+            seat.link.run = run;
+        }
+        self.oracle.dials[number] = seat.link.dials;
+        let losses = seat.losses.clone();
+        self.note_losses(format_args!("publisher {number}"), &losses);
+        while let Some((id, told)) = self.publishers[number].next_told() {
+            let run = self.publishers[number].link.run;
+            self.tell(
+                format_args!("publisher {number}"),
+                format_args!("hears of {id}: {told:?}"),
+            );
+            if let Told::Refused(outcome) = &told {
+                self.coverage.meet(&format!("outcome {outcome:?}"));
+            }
+            self.oracle.told(id, &told, run)?;
+        }
+        self.look_after_publisher(number)
+    }
+
+    fn look_after_publisher(&mut self, number: usize) -> Verdict {
+        let now = self.now();
+        let (seed, seat) = (self.plan.seed, &mut self.publishers[number]);
+        let Some(error) = seat.error() else {
+            return Ok(());
+        };
+        if seat.link.flipped == 0 {
+            return Err(format!("publisher {number} gives up: {error}"));
+        }
+        seat.begin_again(seed, now);
+        self.coverage.meet("publisher gave up");
+        self.tell(
+            format_args!("publisher {number}"),
+            format_args!("gives up: {error}"),
+        );
+        Ok(())
+    }
+
+    fn listen(&mut self, number: usize) -> Verdict {
+        let now = self.now();
+        let seat = &mut self.subscribers[number];
+        let (dials, run) = (seat.link.dials, self.machine.runs);
+        seat.turn(self.machine.broker.as_ref(), now);
+        if seat.link.dials > dials {
+            seat.link.run = run;
+        }
+        let losses = seat.losses.clone();
+        self.note_losses(format_args!("subscriber {number}"), &losses);
+        let mut count = 0;
+        while let Some(delivery) = self.subscribers[number].next_delivery() {
+            count += 1;
+            self.deliver(number, &delivery)?;
+        }
+        let seat = &self.subscribers[number];
+        if count == 0 && seat.is_confirmed() && self.oracle.place(number).is_none() {
+            let (epoch, offset) = seat.position();
+            self.tell(
+                format_args!("subscriber {number}"),
+                format_args!("begins at {offset} of epoch {epoch:x}"),
+            );
+            self.oracle.joined(number, (epoch, offset))?;
+        }
+        self.look_after_subscriber(number)
+    }
+
+    fn deliver(&mut self, number: usize, delivery: &Delivery) -> Verdict {
+        let run = self.subscribers[number].link.run;
+        let who = format!("subscriber {number}");
+        match delivery {
+            Delivery::Message(message) => {
+                let (offset, size) = (message.offset.get(), message.payload.len());
+                self.tell(
+                    format_args!("{who}"),
+                    format_args!("gets {offset}, {size} bytes"),
+                );
+            }
+            Delivery::Gap(gap) => {
+                self.coverage.meet(&format!("gap {:?}", gap.cause));
+                self.tell(format_args!("{who}"), format_args!("{gap}"));
+            }
+            Delivery::NewEpoch(change) => {
+                self.coverage.meet("new epoch");
+                self.tell(format_args!("{who}"), format_args!("{change}"));
+            }
+            other => self.tell(format_args!("{who}"), format_args!("{other:?}")),
+        }
+        let verdict = self.oracle.delivered(number, delivery, run);
+        let topic = &self.plan.topics[self.subscribers[number].plan.topic].name;
+        verdict.map_err(|why| format!("subscriber {number} of `{topic}`: {why}"))
+    }
+
+    fn look_after_subscriber(&mut self, number: usize) -> Verdict {
+        let now = self.now();
+        let broker = self.machine.broker.as_ref();
+        let seat = &mut self.subscribers[number];
+        let place = self.oracle.place(number);
+        if let Some(error) = seat.error() {
+            if seat.link.flipped == 0 && !self.oracle.disk_trouble {
+                return Err(format!("subscriber {number} gives up: {error}"));
+            }
+            seat.come_back(place, broker, now);
+            self.coverage.meet("subscriber gave up");
+            self.tell(
+                format_args!("subscriber {number}"),
+                format_args!("gives up: {error}"),
+            );
+        } else if seat.leaves() {
+            seat.come_back(place, broker, now);
+            self.coverage.meet("subscriber came back");
+            self.tell(
+                format_args!("subscriber {number}"),
+                format_args!("comes back at {place:?}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn note_losses(&mut self, who: std::fmt::Arguments<'_>, losses: &Losses) {
+        let losses = std::mem::take(&mut *losses.lock().expect("one thread"));
+        for error in losses {
+            if let ConnectionError::Goodbye { code, .. } = &error {
+                self.coverage.meet(&format!("goodbye {code:?}"));
+            }
+            self.trace.tell(
+                self.clock.now_ms(),
+                who,
+                format_args!("is cut off: {error}"),
+            );
+        }
+    }
+
+    fn note_net(&mut self) {
+        if let Some(broker) = &self.machine.broker {
+            for shard in 0..broker.shards() {
+                for (what, times) in broker.net(shard).met() {
+                    self.coverage.add(&format!("net {what}"), times);
+                }
+            }
+        }
+    }
+
+    // The end.
+
+    /// Runs until everybody has caught up and nothing is left to be done.
+    fn settle(&mut self) -> Verdict {
+        self.send_auditors();
+        let (steps, since_ms) = (self.steps, self.clock.now_ms());
+        loop {
+            self.gather();
+            let rests = self.actors.is_empty() && self.machine.broker.is_some();
+            let waits = self.who_waits();
+            if rests && waits.is_none() {
+                return Ok(());
+            }
+            let (took, ms) = (self.steps - steps, self.clock.now_ms() - since_ms);
+            if took > SETTLE_STEPS || ms > SETTLE_MS {
+                let waits = waits.unwrap_or_else(|| format!("{:?} never rest", self.actors));
+                return Err(format!(
+                    "after {ms} ms and {took} steps without faults {waits}"
+                ));
+            }
+            self.step()?;
+        }
+    }
+
+    /// Subscribers that read every topic from its beginning.
+    fn send_auditors(&mut self) {
+        let now = self.now();
+        self.subscribers.truncate(self.plan.subscribers.len());
+        self.oracle.forget_auditors(self.plan.subscribers.len());
+        for topic in 0..self.plan.topics.len() {
+            let plan = SubscriberPlan {
+                topic,
+                begin: Begin::Earliest,
+                read_max: 1 << 18,
+                leaves_after: None,
+            };
+            let number = self.oracle.follow(topic, true);
+            let (name, seed) = (&self.plan.topics[topic].name, self.plan.seed);
+            self.subscribers
+                .push(SubscriberSeat::new(number, &plan, name, seed, now));
+        }
+    }
+
+    /// Somebody who has not got what he waits for, if there is one.
+    fn who_waits(&self) -> Option<String> {
+        if self.machine.broker.is_none()
+            || self.machine.stopping_since_ms.is_some()
+            || self.machine.failed.is_some()
+        {
+            return Some("the broker is not back".to_owned());
+        }
+        let unsettled = self
+            .publishers
+            .iter()
+            .enumerate()
+            .position(|(number, seat)| !self.is_left_out(number) && !seat.is_settled());
+        if let Some(number) = unsettled {
+            return Some(format!(
+                "publisher {number} has messages whose fate it does not know"
+            ));
+        }
+        let first = self.publishers.len();
+        for (number, seat) in self.subscribers.iter().enumerate() {
+            if self.is_left_out(first + number) {
+                continue;
+            }
+            if !seat.is_confirmed() {
+                return Some(format!("subscriber {number} is not subscribed"));
+            }
+            let (at, head) = (seat.position(), self.head(seat.plan.topic));
+            if at != head {
+                return Some(format!(
+                    "subscriber {number} is at {at:?}, where {head:?} is the end"
+                ));
+            }
+        }
+        None
+    }
+
+    /// Where a topic ends, as its auditor has seen it.
+    fn head(&self, topic: usize) -> (u64, u64) {
+        let auditor = self.plan.subscribers.len() + topic;
+        self.subscribers[auditor].position()
+    }
+
+    fn audit(&mut self) -> Verdict {
+        for topic in 0..self.plan.topics.len() {
+            let auditor = self.plan.subscribers.len() + topic;
+            let head = self.head(topic);
+            let name = self.plan.topics[topic].name.clone();
+            self.tell(
+                format_args!("auditor"),
+                format_args!("`{name}` ends at {} of epoch {:x}", head.1, head.0),
+            );
+            self.oracle.audit(auditor, head)?;
+        }
+        let broker = self.machine.broker.as_ref().expect("it serves");
+        for shard in 0..broker.shards() {
+            let held = broker.held(shard);
+            if held.input_bytes + held.output_bytes + held.questions > 0 {
+                return Err(format!("shard {shard} rests and holds {held}"));
+            }
+        }
+        Ok(())
+    }
+}
