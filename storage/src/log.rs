@@ -192,7 +192,6 @@ impl Log {
             supply: &mut self.supply,
             shown: &mut self.shown,
             last_ms: self.stamps.last_ms(),
-            now_ms: self.now.monotonic_ms,
         }
     }
 

@@ -21,7 +21,6 @@ pub(crate) struct Room<'a> {
     pub shown: &'a mut Shown,
     /// Timestamp of the newest record.
     pub last_ms: u64,
-    pub now_ms: u64,
 }
 
 impl Room<'_> {
@@ -86,7 +85,7 @@ impl Room<'_> {
 
     fn refusal(&self) -> Option<AppendError> {
         let of_disk = self.fixed.on_disk();
-        of_disk.then(|| self.supply.refusal(self.now_ms)).flatten()
+        of_disk.then(|| self.supply.refusal()).flatten()
     }
 
     fn take_block(&mut self) -> Option<BlockWriter> {

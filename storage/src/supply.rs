@@ -14,6 +14,9 @@ const RETRY_MS: u64 = 1000;
 /// How long appends that need the next segment wait for it, whether it cannot be made or is not made. A publisher is to
 /// have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
 const NEEDED_MAX_MS: u64 = 3_000;
+/// The longest time between two looks that counts: while a segment is needed, it is looked at every few milliseconds. A
+/// longer one says that this process, or its machine, did not run, and the disk perhaps neither.
+const LOOK_MAX_MS: u64 = 200;
 
 /// How far the next segment has come.
 #[derive(Debug)]
@@ -54,8 +57,10 @@ pub(crate) struct Supply {
     spare: Spare,
     /// An append needs the next segment, which is not there.
     needed: bool,
-    /// The first turn that saw it needed.
-    needed_since_ms: Option<u64>,
+    /// The last turn that saw it needed.
+    looked_at_ms: Option<u64>,
+    /// For how long it has been needed.
+    needed_for_ms: u64,
     /// A log without a segment is to have its first.
     wanted: bool,
     /// Where the log went on when it was opened.
@@ -68,7 +73,8 @@ impl Supply {
         Self {
             spare: Spare::None,
             needed: false,
-            needed_since_ms: None,
+            looked_at_ms: None,
+            needed_for_ms: 0,
             wanted,
             opened_at,
         }
@@ -89,11 +95,11 @@ impl Supply {
     }
 
     /// What an append that needs the next segment is told if that is not at hand.
-    pub(crate) fn refusal(&self, now_ms: u64) -> Option<AppendError> {
+    pub(crate) fn refusal(&self) -> Option<AppendError> {
         match &self.spare {
             Spare::Ready { .. } => None,
             Spare::Failed { no_space: true, .. } => Some(AppendError::DiskFull),
-            _ if self.is_starving(now_ms) => Some(AppendError::NoSegment),
+            _ if self.is_starving() => Some(AppendError::NoSegment),
             Spare::None
             | Spare::Preparing { .. }
             | Spare::Unnamed { .. }
@@ -102,24 +108,24 @@ impl Supply {
     }
 
     /// Whether the segment was needed for too long.
-    fn is_starving(&self, now_ms: u64) -> bool {
-        let since_ms = self.needed_since_ms.unwrap_or(now_ms);
-        now_ms.saturating_sub(since_ms) >= NEEDED_MAX_MS
+    const fn is_starving(&self) -> bool {
+        self.needed_for_ms >= NEEDED_MAX_MS
     }
 
-    /// Notes since when the segment is needed. Tells whether it is under way for too long.
+    /// Notes for how long the segment is needed. Tells whether it is under way for too long.
     pub(crate) fn look_at_need(&mut self, now_ms: u64) -> bool {
         if !self.needed {
             return false;
         }
-        self.needed_since_ms.get_or_insert(now_ms);
+        let looked_at_ms = self.looked_at_ms.replace(now_ms).unwrap_or(now_ms);
+        self.needed_for_ms += now_ms.saturating_sub(looked_at_ms).min(LOOK_MAX_MS);
         let under_way = matches!(self.spare, Spare::Preparing { .. } | Spare::Unnamed { .. });
-        under_way && self.is_starving(now_ms)
+        under_way && self.is_starving()
     }
 
     fn forget_need(&mut self) {
         self.needed = false;
-        self.needed_since_ms = None;
+        (self.looked_at_ms, self.needed_for_ms) = (None, 0);
     }
 
     /// Where the next segment is to begin, if it is to be made now. `rolls` says that it is wanted at once.
@@ -254,7 +260,7 @@ mod tests {
         assert_eq!(supply.due(None, BASE, false, 1), Some(BASE));
         supply.begin(BASE);
         assert_eq!(supply.due(None, BASE, false, 1), None, "it is under way");
-        assert_eq!(supply.refusal(1), Some(AppendError::Busy));
+        assert_eq!(supply.refusal(), Some(AppendError::Busy));
         assert!(matches!(supply.prepared(Ok(opened()), 2), Prepared::Made));
         assert!(!supply.is_ready());
         let named = supply.to_name();
@@ -262,7 +268,7 @@ mod tests {
         supply.name(Named { base: 0, ..named });
         assert!(!supply.is_ready(), "another one was named");
         supply.name(named);
-        assert!(supply.is_ready() && supply.refusal(2).is_none());
+        assert!(supply.is_ready() && supply.refusal().is_none());
         assert!(supply.take(BASE).is_some() && supply.take(BASE).is_none());
         assert_eq!(supply.to_name(), Named::default());
         let unwanted = supply.prepared(Ok(opened()), 3);
@@ -279,7 +285,7 @@ mod tests {
             supply.prepared(Err(full), 10),
             Prepared::Failed(_)
         ));
-        assert_eq!(supply.refusal(10), Some(AppendError::DiskFull));
+        assert_eq!(supply.refusal(), Some(AppendError::DiskFull));
         assert_eq!(supply.retry_ms(), Some(10 + RETRY_MS));
         assert_eq!(supply.due(None, BASE, false, 9 + RETRY_MS), None);
         assert_eq!(supply.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
@@ -291,20 +297,34 @@ mod tests {
             supply.prepared(Err(other), 3_000),
             Prepared::Failed(_)
         ));
-        assert_eq!(
-            supply.refusal(1_999 + NEEDED_MAX_MS),
-            Some(AppendError::Busy)
-        );
-        assert_eq!(
-            supply.refusal(2_000 + NEEDED_MAX_MS),
-            Some(AppendError::NoSegment)
-        );
+        look_until(&mut supply, 2_000, 1_999 + NEEDED_MAX_MS);
+        assert_eq!(supply.refusal(), Some(AppendError::Busy));
         assert!(
             !supply.look_at_need(2_000 + NEEDED_MAX_MS),
             "it failed, it is not late"
         );
+        assert_eq!(supply.refusal(), Some(AppendError::NoSegment));
         supply.begin(BASE);
         assert!(supply.look_at_need(2_000 + NEEDED_MAX_MS));
+    }
+
+    /// Turns every few milliseconds.
+    fn look_until(supply: &mut Supply, from_ms: u64, to_ms: u64) {
+        for now_ms in (from_ms..to_ms).step_by(5).chain([to_ms]) {
+            supply.look_at_need(now_ms);
+        }
+    }
+
+    #[test]
+    fn time_in_which_nothing_ran_is_no_time_that_the_disk_took() {
+        let mut supply = Supply::new(true, 0);
+        supply.begin(BASE);
+        supply.need();
+        look_until(&mut supply, 1_000, 1_100);
+        assert!(!supply.look_at_need(60_000));
+        assert_eq!(supply.refusal(), Some(AppendError::Busy));
+        look_until(&mut supply, 60_000, 60_000 + NEEDED_MAX_MS);
+        assert_eq!(supply.refusal(), Some(AppendError::NoSegment));
     }
 
     #[test]

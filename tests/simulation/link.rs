@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) flips_out: bool,
     /// Connections that began.
     pub(super) dials: u64,
+    /// It has not taken all that the client has to say.
+    full: bool,
     /// The run of the broker that it leads to.
     pub(super) run: u64,
     /// Bits that were changed.
@@ -42,7 +44,7 @@ impl Link {
         };
         let shard = dice.index(broker.shards());
         self.peer = Some(broker.net(shard).connect());
-        (self.lost, self.shut) = (None, false);
+        (self.lost, self.shut, self.full) = (None, false, false);
         self.dials += 1;
         true
     }
@@ -57,12 +59,13 @@ impl Link {
         }
     }
 
-    /// Whether a read would give something.
+    /// Whether a read would give something, or what did not fit would now.
     pub(super) fn has_news(&self) -> bool {
         let Some(peer) = &self.peer else {
             return false;
         };
-        peer.waiting() > 0 || self.lost.is_some() || peer.how_it_ended() != End::Open
+        let has_room = self.full && peer.unread() < ROOM_BYTES;
+        has_room || peer.waiting() > 0 || self.lost.is_some() || peer.how_it_ended() != End::Open
     }
 
     /// Reads at most so much, unless nothing has arrived.
@@ -103,6 +106,7 @@ impl Link {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let size = bytes.len().min(ROOM_BYTES.saturating_sub(peer.unread()));
+        self.full = size < bytes.len();
         if size == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -147,7 +151,9 @@ impl Link {
 
     /// Lets go of the connection.
     pub(super) fn close(&mut self) {
-        self.shut();
+        if let Some(peer) = self.peer() {
+            peer.close();
+        }
         self.peer = None;
         self.lost = None;
     }

@@ -396,7 +396,11 @@ impl Oracle {
         let log = &self.logs[&self.topics[topic].log];
         let explained = match cause {
             GapCause::Retention => self.may_drop(log),
-            GapCause::Damage => log.harmed || log.read_faults,
+            // Of what was written and not synced, a power cut keeps some and tears the rest.
+            GapCause::Damage => {
+                let is_written = log.durability == Durability::Written;
+                log.harmed || log.read_faults || is_written && log.reasons > 0
+            }
             _ => false,
         };
         match explained {

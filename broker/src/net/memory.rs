@@ -268,6 +268,11 @@ impl Peer {
         self.at(Connection::shut_by_peer);
     }
 
+    /// Ends the connection from the peer's side; what the shard still sends is answered with a reset.
+    pub fn close(&self) {
+        self.at(Connection::close_by_peer);
+    }
+
     /// Ends the connection with a reset.
     pub fn reset(&self) {
         self.at(Connection::reset_by_peer);

@@ -60,6 +60,8 @@ pub(super) struct Connection {
     acknowledged: u64,
     /// When the peer last read something, or connected.
     taken_at_ms: u64,
+    /// The peer has let go of its socket: what is sent from now on is answered with a reset.
+    abandoned: bool,
     token: Option<u64>,
     /// Has said that it takes nothing, and owes an edge for that.
     full: bool,
@@ -177,6 +179,11 @@ impl Connection {
             self.full = true;
             return Err(ErrorKind::WouldBlock.into());
         }
+        if self.abandoned {
+            self.abandoned = false;
+            self.reset_by_peer();
+            return Ok(taken);
+        }
         let bytes = parts.iter().flat_map(|part| part.iter());
         self.output.extend(bytes.take(taken));
         Ok(taken)
@@ -277,6 +284,21 @@ impl Connection {
         self.far = Far::Shut;
         self.edges.readable = true;
         self.edges.over = true;
+    }
+
+    /// The peer lets go of its socket. What it has not read makes it a reset, as with the kernel.
+    pub(super) fn close_by_peer(&mut self) {
+        if self.far == Far::Reset {
+            return;
+        }
+        if !self.output.is_empty() {
+            self.reset_by_peer();
+            return;
+        }
+        if self.far == Far::Open {
+            self.shut_by_peer();
+        }
+        self.abandoned = true;
     }
 
     /// What the peer has written can still be read, what it has not read is lost.
