@@ -283,6 +283,10 @@ impl Oracle {
             let required = false;
             Placed { id, required }
         });
+        if found.id != id && log.harmed {
+            // What was harmed before a mark vouched for it looks like a write that was never acknowledged.
+            found.id = id;
+        }
         if found.id != id {
             let ((epoch, offset), other) = (place, found.id);
             return Err(format!(

@@ -1,8 +1,8 @@
 //! The network as a shard sees it: one trait, with the kernel behind it ([`kernel`]) or a test ([`memory`]).
 //!
 //! Readiness is told in edges, as the kernel tells it: once when something changes, and not again until there is news. A
-//! socket is readable until a read answers `WouldBlock` or the end of the stream, and takes bytes until a send answers
-//! `WouldBlock`; a short count says neither.
+//! socket is readable until a read falls short, answers `WouldBlock` or finds the end of the stream; it takes bytes until a
+//! send answers `WouldBlock`, and a send that falls short says nothing.
 //!
 //! The trait is used as a `Box<dyn Net>`: an indirect call for each system call, and one for each batch of sends.
 

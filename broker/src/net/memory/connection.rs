@@ -158,6 +158,8 @@ impl Connection {
         }
         let room = into.iter().map(|part| part.len()).sum();
         let size = self.input.len().min(self.settings.read_max).min(room);
+        // A short count says that there is no more; what is held back arrives right after it.
+        self.edges.readable |= size < self.input.len().min(room);
         let places = into.iter_mut().flat_map(|part| part.iter_mut());
         for (place, byte) in places.zip(self.input.drain(..size)) {
             *place = byte;
