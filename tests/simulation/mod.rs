@@ -9,7 +9,7 @@
 //!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong.
 //! - `oracle` is the model. It believes nobody: it looks at every acknowledgement and every delivery, and at the end at
 //!   everything that is left.
-//! - `coverage` counts what was met, `trace` tells it, `shrink` makes a failure small.
+//! - `coverage` counts what was met, `trace` tells it, `shrink` makes a failure small, `fleet` runs many.
 //!
 //! The faults are spread over the first part of a run. Then all of them end, brokers that have failed are started again,
 //! and everybody has to catch up within a bound of simulated time.
@@ -17,6 +17,7 @@
 pub mod coverage;
 mod dice;
 mod fault;
+pub mod fleet;
 mod link;
 mod machine;
 mod message;
@@ -24,6 +25,7 @@ mod oracle;
 pub mod plan;
 mod publisher;
 pub mod run;
+pub mod shrink;
 mod stranger;
 mod subscriber;
 mod trace;

@@ -214,6 +214,11 @@ impl Oracle {
         release(&mut self.topics, log);
     }
 
+    /// Whether the log of a topic has been harmed.
+    pub(super) fn is_harmed(&self, topic: usize) -> bool {
+        self.logs[&self.topics[topic].log].harmed
+    }
+
     /// Reads of a log may fail.
     pub(super) fn reads_fail(&mut self, log: LogId) {
         self.logs.get_mut(&log).expect("a log").read_faults = true;
@@ -263,7 +268,7 @@ impl Oracle {
                     )),
                 }
             }
-            Told::Unknown(_) => {
+            Told::Unknown => {
                 sent.fate = Fate::Unknown;
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::coverage::Coverage;
-use super::plan::{Plan, Without};
+use super::plan::{FaultKind, Plan, Without};
 use super::trace::Trace;
 use super::world::World;
 
@@ -21,6 +21,8 @@ pub struct Options {
     pub without: Without,
     /// Whether the story is printed.
     pub trace: bool,
+    /// The number of the bug that is planted, if one is.
+    pub bug: Option<u32>,
 }
 
 impl Options {
@@ -32,12 +34,13 @@ impl Options {
             steps: STEPS,
             without: Without::default(),
             trace: false,
+            bug: None,
         }
     }
 }
 
 /// What became of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Why it failed, if it has.
     pub failure: Option<String>,
@@ -55,6 +58,18 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Messages that were delivered.
     pub delivered: u64,
+}
+
+/// How many clients a seed has.
+#[must_use]
+pub fn clients(options: &Options) -> usize {
+    Plan::new(options.seed, options.steps).clients()
+}
+
+/// Kinds of faults that a seed may meet.
+#[must_use]
+pub fn faults(options: &Options) -> Vec<FaultKind> {
+    Plan::new(options.seed, options.steps).faults
 }
 
 /// Runs a seed.

@@ -17,7 +17,6 @@ const BURST_BYTES: usize = 64 << 10;
 
 /// A stranger.
 pub(super) struct StrangerSeat {
-    pub(super) number: usize,
     pub(super) kind: StrangerKind,
     pub(super) link: Link,
     dice: Dice,
@@ -30,7 +29,6 @@ pub(super) struct StrangerSeat {
 impl StrangerSeat {
     pub(super) fn new(number: usize, kind: StrangerKind, seed: u64) -> Self {
         Self {
-            number,
             kind,
             link: Link::default(),
             dice: Dice::new(seed, "stranger", number),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oyez_broker::simulation::Broker;
 use oyez_client::simulation::Subscriber;
-use oyez_client::{Delivery, Epoch, Offset, Start, SubscribeOptions};
+use oyez_client::{Delivery, Epoch, Offset, Start, SubscribeError, SubscribeOptions};
 
 use super::dice::Dice;
 use super::link::{Link, Reach};
@@ -13,7 +13,6 @@ use super::publisher::{Losses, connect_options};
 
 /// A subscriber of the simulation.
 pub(super) struct SubscriberSeat {
-    pub(super) number: usize,
     pub(super) plan: SubscriberPlan,
     topic: String,
     subscriber: Subscriber,
@@ -64,7 +63,6 @@ impl SubscriberSeat {
         };
         let (subscriber, losses) = begin(topic, start, None, plan.read_max, now);
         Self {
-            number,
             plan: plan.clone(),
             topic: topic.to_owned(),
             subscriber,
@@ -105,8 +103,11 @@ impl SubscriberSeat {
     }
 
     /// Why it has given up, if it has.
-    pub(super) fn error(&self) -> Option<String> {
-        self.subscriber.error().map(ToString::to_string)
+    pub(super) fn error(&self) -> Option<GivenUp> {
+        self.subscriber.error().map(|error| GivenUp {
+            text: error.to_string(),
+            is_refused: matches!(error, SubscribeError::Refused { .. }),
+        })
     }
 
     /// Does what can be done now; while it sleeps, only gives signs of life.
@@ -168,6 +169,14 @@ impl SubscriberSeat {
         (self.subscriber, self.losses) = begun;
         (self.deliveries, self.due_ms, self.beat_ms) = (0, Some(0), None);
     }
+}
+
+/// Why a subscriber has given up.
+#[derive(Clone, Debug)]
+pub(super) struct GivenUp {
+    pub(super) text: String,
+    /// The broker has answered that it cannot be.
+    pub(super) is_refused: bool,
 }
 
 /// Whole milliseconds of a time.
