@@ -210,6 +210,8 @@ mod listing;
 mod log;
 mod lookup;
 mod memory_disk;
+#[cfg(all(test, loom))]
+mod models;
 mod moment;
 mod names;
 mod open;
@@ -237,6 +239,7 @@ mod strays;
 mod streaks;
 mod supply;
 mod survey;
+mod sync;
 #[expect(
     unsafe_code,
     reason = "memory maps, the arena and io_uring have no safe interface"

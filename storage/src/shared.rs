@@ -1,12 +1,13 @@
 //! What a log shares with its readers in all shards: three atomics, and a snapshot that is replaced when a block or a
 //! segment comes or goes. Appends never lock; a reader locks only when the generation has changed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::disk::Block;
 use crate::options::LogSpec;
 use crate::segment::SegmentFile;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::arena::ArenaPool;
 
 /// Where a log's bytes are. Weak, so that an idle reader keeps neither memory nor disk space.

@@ -6,10 +6,11 @@
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::committed::Committed;
 use crate::format::BLOCK_BYTES;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
@@ -138,7 +139,7 @@ impl ArenaPool {
         let block = Arc::new(Block {
             inner: Arc::clone(&self.inner),
             index: index?,
-            committed: AtomicU32::new(0),
+            committed: Committed::default(),
         });
         Some(BlockWriter { block })
     }
@@ -296,13 +297,13 @@ impl Drop for Region {
 pub struct Block {
     inner: Arc<Inner>,
     index: usize,
-    committed: AtomicU32,
+    committed: Committed,
 }
 
 impl Block {
     /// Bytes committed so far.
     pub(crate) fn committed(&self) -> usize {
-        self.committed.load(Ordering::Acquire) as usize
+        self.committed.bytes()
     }
 
     /// Committed bytes.
@@ -340,13 +341,12 @@ impl BlockWriter {
     /// # Panics
     /// If they do not fit.
     pub(crate) fn append(&mut self, size: usize, fill: impl FnOnce(&mut [u8])) {
-        let from = self.block.committed.load(Ordering::Relaxed) as usize;
-        assert!(size <= BLOCK - from);
         let start = self.block.inner.region.block(self.block.index);
-        // SAFETY: the range lies in the block and above its committed length, where only this writer reaches, of
-        // which there is one; `&mut self` makes the borrow exclusive.
-        fill(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().add(from), size) });
-        let to = u32::try_from(from + size).expect("a block is 2 MiB");
-        self.block.committed.store(to, Ordering::Release);
+        self.block.committed.append(size, |range| {
+            assert!(range.end <= BLOCK);
+            // SAFETY: the range lies in the block and above its committed length, where only this writer reaches, of
+            // which there is one; `&mut self` makes the borrow exclusive.
+            fill(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().add(range.start), size) });
+        });
     }
 }

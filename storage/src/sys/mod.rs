@@ -8,6 +8,7 @@
 //!   file, or its medium fails, they turn to zeroes, and [`map::Map::is_torn`] says so to whoever asks after reading.
 
 pub(crate) mod arena;
+mod committed;
 pub(crate) mod file;
 pub(crate) mod guard;
 pub(crate) mod housekeeper;
