@@ -37,7 +37,15 @@ const IN_CIRCLES: [(&str, usize); 5] = [
 /// Rooms of the broker, from the ground up. A file imports from its own room and from those below.
 const ROOMS: [&[&str]; 11] = [
     &["dialect"],
-    &["sys", "clock", "config", "error", "plan", "parts::phase"],
+    &[
+        "sys",
+        "sync",
+        "clock",
+        "config",
+        "error",
+        "plan",
+        "parts::phase",
+    ],
     &["net"],
     &["measure"],
     &["parts"],

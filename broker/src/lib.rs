@@ -136,6 +136,7 @@ mod shutdown;
 pub mod simulation;
 mod sizes;
 mod steps;
+mod sync;
 #[expect(
     unsafe_code,
     reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"

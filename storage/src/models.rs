@@ -187,6 +187,9 @@ fn loom_a_reader_that_is_overtaken_goes_on_behind_what_was_dropped() {
         let mut follower = follower.join().unwrap();
         assert_eq!(follower.turn(), 0, "nothing is dropped any more");
         let offsets = follower.offsets();
-        assert!(offsets == [0, 1, 2, 3, 4] || offsets == [2, 3, 4], "{offsets:?}");
+        assert!(
+            offsets == [0, 1, 2, 3, 4] || offsets == [2, 3, 4],
+            "{offsets:?}"
+        );
     });
 }

@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 
 use oyez_protocol::event::PublishedEntry;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
@@ -21,6 +20,7 @@ use crate::parts::lane::Lane;
 use crate::parts::parcel::{Handed, PARCEL_BYTES, Parcel, Waiting};
 use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
+use crate::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 
 /// Parcels of publishes that may wait for one shard; where there are more, each sender fills up the one it has.
 const PARCELS_MAX: usize = 256;
@@ -537,6 +537,9 @@ impl Outbox {
         Due::after(now_ms, waits.then_some(RETRY_MS))
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,7 @@ impl Membership<'_> {
             .subscriptions
             .insert(SubscriptionRef { topic, slot });
         self.here.metrics().subscriptions.add(1);
-        self.here.shared.add_interest(log, self.here.id);
+        self.here.shared.interest.add(log, self.here.id);
         self.logs.join(log);
     }
 
@@ -50,7 +50,7 @@ impl Membership<'_> {
             self.catchups.end(catchup);
         }
         self.here.metrics().subscriptions.subtract(1);
-        self.here.shared.remove_interest(removed.log, self.here.id);
+        self.here.shared.interest.remove(removed.log, self.here.id);
         self.logs.leave(removed.log);
         self.feeds.forget_if_unused(place.topic);
     }
@@ -102,7 +102,7 @@ mod tests {
         let parts = rig.parts();
         assert_eq!(parts.feeds.find("t"), None, "nobody subscribes to it");
         let log = parts.here.shared.log_of("t");
-        assert_eq!(parts.here.shared.interested(log).count(), 0);
+        assert_eq!(parts.here.shared.interest.interested(log).count(), 0);
         rig.append("t", 10);
         assert!(!rig.parts().logs.has_news(log), "nobody follows it");
     }

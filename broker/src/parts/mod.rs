@@ -5,6 +5,8 @@ pub(crate) mod arrivals;
 pub(crate) mod audience;
 pub(crate) mod awake;
 pub(crate) mod batch;
+#[cfg(all(test, loom))]
+pub(crate) mod bell;
 pub(crate) mod budget;
 pub(crate) mod catchups;
 pub mod chain;
@@ -15,6 +17,7 @@ pub(crate) mod feeds;
 pub(crate) mod freed;
 pub(crate) mod held;
 pub(crate) mod here;
+pub(crate) mod interest;
 pub(crate) mod lag;
 pub(crate) mod lane;
 pub(crate) mod listings;

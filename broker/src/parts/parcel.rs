@@ -1,14 +1,13 @@
 //! Records on their way to the shard that owns their log: gathered during a turn, handed over together. One allocation
 //! made by one thread and freed by another for every record would have both wait for the allocator's lock.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use oyez_protocol::LogId;
 use oyez_protocol::limits::RECORD_SIZE_HARD_MAX;
 
 use crate::parts::lane::Lane;
 use crate::parts::session::SessionId;
 use crate::parts::spares::Reused;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// A parcel this large leaves at once; others do when the turn's reading ends.
 pub(crate) const PARCEL_BYTES: usize = 64 << 10;

@@ -2,13 +2,14 @@
 //! process's life, and everybody's counters. Nothing here is locked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use oyez_protocol::LogId;
 use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
 use crate::measure::metrics::ShardMetrics;
+use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
 use crate::plan::Tables;
 use crate::sys::waker::Waker;
@@ -30,8 +31,7 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     /// When the broker was asked to stop, by the clock that all shards share.
     stopping_since_ms: AtomicU64,
-    /// Subscriptions per log and shard; news of a log wakes only those that have some.
-    interest: Vec<AtomicU32>,
+    pub(crate) interest: Interest,
     /// Shards that hand nothing over any more, and shards that have nothing more to acknowledge.
     pub(crate) shards_quiet: AtomicUsize,
     pub(crate) shards_drained: AtomicUsize,
@@ -69,9 +69,7 @@ impl Shared {
             wakers: parts.wakers,
             phase: AtomicU8::new(Phase::Serving as u8),
             stopping_since_ms: AtomicU64::new(u64::MAX),
-            interest: std::iter::repeat_with(AtomicU32::default)
-                .take(shards * logs)
-                .collect(),
+            interest: Interest::new(shards, logs),
             shards_quiet: AtomicUsize::new(0),
             shards_drained: AtomicUsize::new(0),
         }
@@ -116,28 +114,6 @@ impl Shared {
             waker.wake();
         }
     }
-
-    /// A shard subscribes to a topic of `log`. To be called before it reads the log's visible place, so that no news
-    /// falls between: either it sees the place, or the owner sees the interest.
-    pub(crate) fn add_interest(&self, log: LogId, shard: usize) {
-        self.interest_of(log, shard).fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn remove_interest(&self, log: LogId, shard: usize) {
-        self.interest_of(log, shard).fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// The shards that news of `log` concerns. To be called after the visible place was moved.
-    pub(crate) fn interested(&self, log: LogId) -> impl Iterator<Item = usize> + '_ {
-        fence(Ordering::SeqCst);
-        (0..self.shards)
-            .filter(move |shard| self.interest_of(log, *shard).load(Ordering::SeqCst) > 0)
-    }
-
-    fn interest_of(&self, log: LogId, shard: usize) -> &AtomicU32 {
-        &self.interest[usize::from(log.get()) * self.shards + shard]
-    }
 }
 
 #[cfg(test)]
@@ -162,18 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn news_of_a_log_concern_the_shards_with_subscriptions_in_it() {
+    fn logs_are_dealt_out_to_the_shards() {
         let [mut first, _second] = Rig::shards(settings());
         let shared = first.parts().here.shared.clone();
         let (log, other) = (LogId::new(1), LogId::new(2));
         assert_eq!([log, other].map(|log| shared.owner(log)), [1, 0]);
-        shared.add_interest(log, 0);
-        shared.add_interest(log, 1);
-        shared.add_interest(log, 1);
-        shared.remove_interest(log, 1);
-        let interested = |log| shared.interested(log).collect::<Vec<_>>();
-        assert_eq!((interested(log), interested(other)), (vec![0, 1], vec![]));
-        shared.remove_interest(log, 0);
-        assert_eq!(interested(log), [1]);
     }
 }

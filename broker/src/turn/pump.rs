@@ -22,7 +22,7 @@ pub(crate) fn pump(
         here.metrics().take_store(&logs.stats());
     }
     for log in &progress.advanced {
-        let interested = here.shared.interested(*log);
+        let interested = here.shared.interest.interested(*log);
         for shard in interested.filter(|shard| *shard != here.id) {
             outbox.wake(shard);
         }
