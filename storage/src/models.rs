@@ -90,12 +90,18 @@ struct Follower {
 impl Follower {
     /// A turn: follows the log, and takes the bytes of the records that it finds. Gives how many were dropped since.
     fn turn(&mut self) -> usize {
-        let before = self.seen.len();
+        let (before, from) = (self.seen.len(), self.walked);
+        let next = self.seen.last().map_or(0, |place| place.next.get());
         let seen = &mut self.seen;
         self.walked = self.reader.walk(self.walked, 10, |place, topic| {
             assert_eq!(topic, "t");
             seen.push(place);
         });
+        let found = self.seen.get(before);
+        if found.is_some_and(|place| place.first.get() > next) {
+            let start = self.reader.earliest();
+            assert!(start > from, "what was passed over is not kept: {start:?}");
+        }
         let mut dropped = 0;
         for place in self.seen[before..].iter().copied() {
             match self.reader.read(place.position, place.size) {
@@ -165,7 +171,7 @@ fn loom_a_reader_follows_a_log_into_its_next_block() {
             assert_eq!(follower.turn(), 0, "both blocks are kept");
             follower
         });
-        owner.append(&record(16));
+        owner.append(large());
         let mut follower = follower.join().unwrap();
         assert_eq!(follower.turn(), 0);
         assert_eq!(follower.offsets(), [0, 1, 2]);
@@ -183,7 +189,7 @@ fn loom_a_reader_that_is_overtaken_goes_on_behind_what_was_dropped() {
             follower.turn();
             follower
         });
-        owner.append(&record(16));
+        owner.append(large());
         let mut follower = follower.join().unwrap();
         assert_eq!(follower.turn(), 0, "nothing is dropped any more");
         let offsets = follower.offsets();
