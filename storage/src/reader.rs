@@ -474,6 +474,7 @@ impl LogReader {
             if let Some(block) = self.block(at) {
                 return Some(Source::Arena(block));
             }
+            self.shared.miss();
             // A block that is newer than the snapshot must not be read from a map that the disk is still writing.
             if self.refresh() {
                 continue;

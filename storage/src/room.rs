@@ -109,10 +109,11 @@ impl Room<'_> {
 
     /// A memory log forgets its oldest block, which is also a segment of it.
     fn drop_oldest_block(&mut self) {
-        let start = self.tail.give_up();
+        let (start, block) = self.tail.give_up();
         self.segments.drop_oldest();
         // A reader that does not find the block any more finds the start moved.
         self.shown.set_start(start);
+        drop(block);
         self.shown.publish(self.tail, self.segments);
     }
 

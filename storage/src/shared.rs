@@ -7,7 +7,7 @@ use crate::disk::Block;
 use crate::options::LogSpec;
 use crate::segment::SegmentFile;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sys::arena::ArenaPool;
 
 /// Where a log's bytes are. Weak, so that an idle reader keeps neither memory nor disk space.
@@ -55,8 +55,16 @@ impl Shared {
         self.start.load(Ordering::Acquire)
     }
 
+    /// To be called before what lies below is let go, so that whoever misses it sees why: see [`Self::miss`].
     pub(crate) fn set_start(&self, position: u64) {
         self.start.store(position, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// A reader has not found what lies at a place. If that was let go, the reader sees from now on that the log begins
+    /// elsewhere.
+    pub(crate) fn miss(&self) {
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -274,11 +274,13 @@ impl Tail {
         self.blocks.len() >= 2 && self.given_up.strong_count() == 0
     }
 
-    /// Gives up the oldest block. Gives where the tail begins without it.
-    pub(crate) fn give_up(&mut self) -> u64 {
-        let oldest = self.blocks.pop_front();
-        self.given_up = oldest.map_or_else(Weak::new, |oldest| Arc::downgrade(&oldest.block));
-        self.blocks.front().map_or(self.head, |block| block.base)
+    /// Gives up the oldest block. Gives where the tail begins without it, and the block, to be let go when readers can see
+    /// that.
+    pub(crate) fn give_up(&mut self) -> (u64, Option<Arc<Block>>) {
+        let oldest = self.blocks.pop_front().map(|oldest| oldest.block);
+        self.given_up = oldest.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        let start = self.blocks.front().map_or(self.head, |block| block.base);
+        (start, oldest)
     }
 
     /// The first block with bytes that are not written, and which of its bytes.
