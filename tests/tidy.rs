@@ -338,7 +338,8 @@ fn imports(root: &str) -> BTreeMap<String, BTreeSet<String>> {
     let programs = directory.join("bin");
     sources.retain(|source| !source.path.starts_with(&programs));
     // As tests at the end of a file.
-    sources.retain(|source| !source.path.ends_with("tests.rs"));
+    let tests = ["tests.rs", "models.rs"];
+    sources.retain(|source| !tests.iter().any(|name| source.path.ends_with(name)));
     let module = |source: &Source| {
         let path = source
             .path

@@ -107,6 +107,9 @@
 //! What the kernel or a sandbox refuses and can be done without is done without: `sys`, and `sys` of the storage crate,
 //! have the other way beside each call that has one.
 //!
+//! What looks at it beside its tests (models of `parts::mail` and `parts::interest`, sanitizers, Miri) is told in the
+//! document of the storage crate.
+//!
 //! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
 //! them.
 #![deny(missing_docs)]

@@ -7,8 +7,8 @@ pub(crate) use std::sync::{atomic, mpsc};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic;
 
-/// A bounded channel as the broker uses one: nobody waits at either end. Loom has none. This one is a queue behind a lock,
-/// which orders more than the standard library's does: an end that finds it full or empty is ordered as well.
+/// A bounded channel as the broker uses one: nobody waits at either end. Loom has none. This one is a queue behind a
+/// lock, which orders more than the standard library's does: an end that finds it full or empty is ordered as well.
 #[cfg(loom)]
 pub(crate) mod mpsc {
     use std::collections::VecDeque;

@@ -186,6 +186,33 @@
 //!    of no use, or that retention or an interrupted recovery left. Nothing else is ever removed.
 //! 7. The epoch is new, too, for a written log when the machine went down with it open (another boot id), for a memory log
 //!    always, and for every log when the operator says that the directory was put back from a copy.
+//!
+//! # What else looks at it
+//!
+//! Beside the tests, and with the broker:
+//!
+//! - **Models** (`models`, `sys::committed`; of the broker, `parts::mail` and `parts::interest`): loom runs a log and its
+//!   reader, and shards that write to each other, in every interleaving with at most three preemptions, and with every value
+//!   that an atomic may show. `sync` has what is swapped for it. Loom knows nothing of `Arc` and `Weak` of the standard
+//!   library, nor of maps and the kernel: where a reader meets those, it sees one order only. A step of `.ci/run`:
+//!
+//!   ```text
+//!   RUSTFLAGS="--cfg loom -C debug-assertions" CARGO_TARGET_DIR=target/models \
+//!       cargo test --release --lib -p oyez-storage -p oyez-broker loom_
+//!   ```
+//!
+//! - **Sanitizers**, by hand. Both report a test of the `guard` that they spoil by handling `SIGBUS` themselves. That of
+//!   threads takes a page of zeroes that the guard puts in place for a write; that of addresses takes for a leak what a
+//!   store leaves to the kernel that is given up ([`Store::abandon`]).
+//!
+//!   ```text
+//!   RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --target x86_64-unknown-linux-gnu -p oyez-storage --lib
+//!   RUSTFLAGS=-Zsanitizer=thread cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p oyez-storage --lib
+//!   ```
+//!
+//! - **Miri**, by hand, for the protocol and for what maps no file: `MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4
+//!   cargo +nightly miri test -p oyez-protocol`.
+//! - **Fuzzing** of the wire: `protocol/fuzz`.
 
 mod age;
 mod attach;
