@@ -12,7 +12,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 /// A parcel this large leaves at once; others do when the turn's reading ends.
 pub(crate) const PARCEL_BYTES: usize = 64 << 10;
 /// Bytes that may wait for one shard, each sender's open parcels aside: what it takes in four turns.
-const WAITING_BYTES_MAX: usize = 2 << 20;
+pub(crate) const WAITING_BYTES_MAX: usize = 2 << 20;
 /// The last quarter is for sessions that say little, so that their records do not wait behind floods.
 const WAITING_BYTES_MUCH: usize = WAITING_BYTES_MAX - WAITING_BYTES_MAX / 4;
 // The largest record finds room where nothing waits, behind those of an open parcel.
