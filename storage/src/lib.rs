@@ -201,7 +201,8 @@
 //!       cargo test --release --lib -p oyez-storage -p oyez-broker loom_
 //!   ```
 //!
-//! - **Sanitizers**, by hand, over the unit tests of storage and broker, that for threads over `tests/fanout` as well.
+//! - **Sanitizers**, by hand, over the unit tests of storage and broker. Not of a whole broker: that for threads takes the
+//!   shards' descriptor tables for one, in its reports and where it writes them.
 //!   `SIGBUS` is left to the `guard`. These reports are none: a page of zeroes that the guard puts in place counts as a
 //!   write, a descriptor's number in one shard's table as the same number in another's, what a store leaves to the
 //!   kernel that is given up ([`Store::abandon`]) as a leak.
