@@ -41,6 +41,7 @@ impl World {
             FaultKind::Power => self.strike_broker(Fall::Power),
             FaultKind::Stop => self.ask_to_stop(),
             FaultKind::DiskErrors
+            | FaultKind::DiskReads
             | FaultKind::DiskHangs
             | FaultKind::DiskRefuses
             | FaultKind::DiskFull => self.strike_disk(kind),
@@ -80,13 +81,18 @@ impl World {
         let dice = &mut self.fault_dice;
         Some(match kind {
             FaultKind::DiskErrors => {
-                let chances = chances(dice);
-                let reads_fail = chances.opening > 0 || chances.populate.eio > 0;
-                disk.set_chances(chances);
-                if reads_fail {
-                    self.let_reads_fail(number);
-                }
+                disk.set_chances(chances(dice));
                 format!("disk {number} makes errors")
+            }
+            FaultKind::DiskReads => {
+                disk.set_chances(Chances {
+                    seed: dice.next(),
+                    populate: odds_of_errors(dice.below(300)),
+                    opening: dice.below(40) as u16,
+                    ..Chances::default()
+                });
+                self.harm_logs_of(number);
+                format!("reads of disk {number} fail")
             }
             FaultKind::DiskHangs => {
                 let step = *dice.pick(&HELD);
@@ -104,10 +110,11 @@ impl World {
         })
     }
 
-    fn let_reads_fail(&mut self, disk: usize) {
+    /// What cannot be read counts as damaged.
+    fn harm_logs_of(&mut self, disk: usize) {
         for spec in self.machine.dir.logs() {
             if self.machine.owner(spec.id) == disk {
-                self.oracle.reads_fail(spec.id);
+                self.oracle.harmed(spec.id);
             }
         }
     }
@@ -291,32 +298,30 @@ fn strike_link(link: &mut Link, kind: FaultKind, dice: &mut Dice) -> Option<Stri
     })
 }
 
+fn odds_of_errors(eio: u64) -> Odds {
+    Odds {
+        eio: eio as u16,
+        ..Odds::default()
+    }
+}
+
 fn chances(dice: &mut Dice) -> Chances {
-    let mut odds = |short: bool| Odds {
-        eio: if dice.one_in(4) {
-            dice.below(60) as u16
-        } else {
-            0
-        },
-        enospc: if dice.one_in(4) {
-            dice.below(100) as u16
-        } else {
-            0
-        },
-        short: if short && dice.one_in(2) {
-            dice.below(300) as u16
-        } else {
-            0
-        },
+    let mut odds = || {
+        let mut some = |most| {
+            if dice.one_in(4) {
+                dice.below(most) as u16
+            } else {
+                0
+            }
+        };
+        Odds {
+            eio: some(60),
+            enospc: some(100),
+            short: some(300),
+        }
     };
-    let (write, sync, prepare, put, overwrite) = (
-        odds(true),
-        odds(false),
-        odds(false),
-        odds(false),
-        odds(false),
-    );
-    let (rename, unlink, populate) = (odds(false), odds(false), odds(false));
+    let (write, sync, prepare, put) = (odds(), odds(), odds(), odds());
+    let (overwrite, rename, unlink) = (odds(), odds(), odds());
     Chances {
         seed: dice.next(),
         write,
@@ -326,11 +331,6 @@ fn chances(dice: &mut Dice) -> Chances {
         overwrite,
         rename,
         unlink,
-        populate,
-        opening: if dice.one_in(4) {
-            dice.below(50) as u16
-        } else {
-            0
-        },
+        ..Chances::default()
     }
 }

@@ -80,8 +80,6 @@ struct Log {
     durability: Durability,
     /// Its disk was harmed where it lies, so that less is promised.
     harmed: bool,
-    /// Reads of its disk have failed.
-    read_faults: bool,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -118,7 +116,6 @@ impl Oracle {
         let log = |durability| Log {
             durability,
             harmed: false,
-            read_faults: false,
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -217,11 +214,6 @@ impl Oracle {
     /// Whether the log of a topic has been harmed.
     pub(super) fn is_harmed(&self, topic: usize) -> bool {
         self.logs[&self.topics[topic].log].harmed
-    }
-
-    /// Reads of a log may fail.
-    pub(super) fn reads_fail(&mut self, log: LogId) {
-        self.logs.get_mut(&log).expect("a log").read_faults = true;
     }
 
     pub(super) fn published(&mut self, id: MessageId, size: usize) {
@@ -408,9 +400,10 @@ impl Oracle {
             // Of what was written and not synced, a power cut keeps some and tears the rest.
             GapCause::Damage => {
                 let is_written = log.durability == Durability::Written;
-                log.harmed || log.read_faults || is_written && log.reasons > 0
+                log.harmed || is_written && log.reasons > 0
             }
-            _ => false,
+            // Bytes that change after they were read and checked are sent as they are; the client sees what they are not.
+            _ => log.harmed,
         };
         match explained {
             true => Ok(()),
@@ -420,7 +413,7 @@ impl Oracle {
 
     fn explain_late_start(&self, topic: usize) -> Verdict {
         let log = &self.logs[&self.topics[topic].log];
-        match self.may_drop(log) || log.harmed || log.read_faults || log.reasons > 0 {
+        match self.may_drop(log) || log.harmed || log.reasons > 0 {
             true => Ok(()),
             false => Err("nothing explains what is missing before it".to_owned()),
         }
@@ -461,7 +454,7 @@ impl Oracle {
             if *offset >= head.1 {
                 return Err(format!("{what}, lies behind the end at {}", head.1));
             }
-            if *offset < first.1 && !self.may_drop(log) && !log.read_faults {
+            if *offset < first.1 && !self.may_drop(log) {
                 return Err(format!("{what}, lies before the start at {}", first.1));
             }
         }

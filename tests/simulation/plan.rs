@@ -50,6 +50,8 @@ fault_kinds! {
     Stop => "stop",
     /// Operations of a disk fail, or fall short, by chance.
     DiskErrors => "disk-errors",
+    /// Reads of a disk fail by chance, those of its opening among them.
+    DiskReads => "disk-reads",
     /// A disk does not come to an end with one kind of operation.
     DiskHangs => "disk-hangs",
     /// A disk takes nothing, as a kernel that is short of memory.
@@ -228,8 +230,7 @@ impl Plan {
         // A few seeds push megabytes, so that segments are sealed and dropped.
         let size_max = *dice.pick(&[24, 200, 200, 2_000, 2_000, 30_000, 240_000]);
         let publishers = publishers(&mut dice, topics.len(), size_max, steps);
-        let subscribers = (0..dice.among(1, 8)).map(|_| subscriber(&mut dice, topics.len()));
-        let subscribers = subscribers.collect();
+        let subscribers = subscribers(&mut dice, topics.len(), size_max);
         let strangers = if dice.one_in(2) { dice.among(1, 4) } else { 0 };
         let strangers = (0..strangers).map(|_| *dice.pick(&StrangerKind::ALL));
         let strangers = strangers.collect();
@@ -291,13 +292,24 @@ fn publishers(dice: &mut Dice, topics: usize, size_max: u64, steps: u64) -> Vec<
     (0..count).map(publisher).collect()
 }
 
-fn subscriber(dice: &mut Dice, topics: usize) -> SubscriberPlan {
-    SubscriberPlan {
-        topic: dice.index(topics),
+/// A few subscribers, or a crowd at one topic, to which one send is many.
+fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberPlan> {
+    let crowd = dice.one_in(8).then(|| dice.index(topics));
+    let count = match crowd {
+        Some(_) => dice.among(20, 40),
+        None => dice.among(1, 8),
+    };
+    // Who reads large messages in tiny bites takes all the steps for himself.
+    let bite = usize::try_from(size_max / 8)
+        .expect("a small number")
+        .max(64);
+    let subscriber = |_| SubscriberPlan {
+        topic: crowd.unwrap_or_else(|| dice.index(topics)),
         begin: *dice.pick(&[Begin::Latest, Begin::Earliest, Begin::Earliest]),
-        read_max: *dice.pick(&[64, 1_000, 20_000, 1 << 18, 1 << 18]),
+        read_max: *dice.pick(&[bite, bite.max(1_000), 1 << 18, 1 << 18]),
         leaves_after: dice.one_in(3).then(|| dice.among(1, 60)),
-    }
+    };
+    (0..count).map(subscriber).collect()
 }
 
 /// Each seed has some kinds of faults and not others: with all of them at once, few would come to work.
@@ -324,7 +336,7 @@ fn config(dice: &mut Dice) -> Config {
         inflight_bytes_max: *dice.pick(&[256 << 10, 1 << 20]),
         heartbeat_ms: *dice.pick(&[1_000, 5_000, 30_000]),
         hello_timeout_ms: *dice.pick(&[500, 10_000]),
-        max_connections: *dice.pick(&[40, 1_000]),
+        max_connections: *dice.pick(&[64, 1_000]),
         max_subscriptions: *dice.pick(&[4, 1024]),
         drain_timeout_ms: *dice.pick(&[300, 5_000]),
         drain_spread_ms: 200,

@@ -174,8 +174,11 @@ impl World {
         self.publishers.len() + self.subscribers.len() + self.strangers.len()
     }
 
+    /// Whether a client of the plan is left out. Auditors are none, though they have numbers of that kind.
     fn is_left_out(&self, client: usize) -> bool {
-        client < self.plan.clients() && self.without.clients.contains(&client)
+        let first = self.publishers.len() + self.plan.subscribers.len();
+        let is_auditor = client >= first && self.subscribers.len() > self.plan.subscribers.len();
+        !is_auditor && self.without.clients.contains(&client)
     }
 
     pub(super) fn name_of(&self, client: usize) -> String {
@@ -345,13 +348,16 @@ impl World {
         let subscribers = self.subscribers.iter().map(|seat| seat.wants(now_ms));
         let strangers = self.strangers.iter().map(|seat| seat.due_ms <= now_ms);
         let wants = publishers.chain(subscribers).chain(strangers);
-        let without = &self.without.clients;
-        let clients = self.plan.clients();
-        let clients = wants
-            .enumerate()
-            .filter(|(client, wants)| *wants && !(*client < clients && without.contains(client)));
+        let wanting = wants.enumerate().filter(|(_, wants)| *wants);
         self.actors
-            .extend(clients.map(|(client, _)| Actor::Client(client)));
+            .extend(wanting.map(|(client, _)| Actor::Client(client)));
+        if !self.without.clients.is_empty() {
+            let mut actors = std::mem::take(&mut self.actors);
+            actors.retain(
+                |actor| !matches!(actor, Actor::Client(client) if self.is_left_out(*client)),
+            );
+            self.actors = actors;
+        }
     }
 
     /// Time passes until somebody has something to do.
