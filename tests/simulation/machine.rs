@@ -118,11 +118,6 @@ impl Machine {
         broker.turn(shard)
     }
 
-    /// The shard that owns a log.
-    pub(super) fn owner(&self, log: LogId) -> usize {
-        usize::from(log.get()) % self.disks.len()
-    }
-
     /// The log that a path lies in.
     pub(super) fn log_of_path(&self, path: &std::path::Path) -> Option<LogId> {
         let in_it = |durability: Durability, ordinal: u16| {

@@ -276,6 +276,10 @@ impl World {
     /// The broker is gone.
     pub(super) fn fall(&mut self, fall: Fall) {
         let run = self.machine.runs;
+        self.tell(
+            format_args!("machine"),
+            format_args!("broker {run} is gone: {fall:?}"),
+        );
         self.machine.fall(fall, &self.plan, &mut self.coverage);
         self.oracle.fell(fall, run);
         for client in 0..self.clients() {
