@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oyez_protocol::LogId;
-use oyez_storage::{ArenaPool, DataDir, LogReader, MemoryDisk, Store};
+use oyez_storage::{ArenaPool, DataDir, LogReader, MemoryDisk, RecoveryReport, Store};
 
 use crate::clock::{Clock, Now};
 use crate::config::Config;
@@ -111,6 +111,7 @@ pub struct Broker {
     shards: Vec<Seat>,
     shared: Arc<Shared>,
     clock: SetClock,
+    reports: Vec<RecoveryReport>,
 }
 
 /// A shard, and what would end its sleep.
@@ -134,12 +135,13 @@ impl Broker {
         let pool = ArenaPool::without_thread(&arena).map_err(StartError::Arena)?;
         let shared = Arc::new(share(setup, pool));
         let options = log_options(&shared.config, &shared.dir);
-        let mut stores = Vec::new();
+        let (mut stores, mut all_reports) = (Vec::new(), Vec::new());
         for (id, disk) in disks.iter().enumerate() {
             let (own, disk) = (own_logs(&shared, id), Box::new(disk.clone()));
             let (pool, now) = (shared.pool.clone(), clock.clone().now().into());
             let (store, reports) = Store::open(&shared.dir, &own, disk, pool, &options, now)?;
             recovered::tell_all(&reports, &shared, id);
+            all_reports.extend(reports);
             stores.push(store);
         }
         let shards = make(&shared, stores, &clock);
@@ -156,7 +158,14 @@ impl Broker {
                 .collect(),
             shared,
             clock,
+            reports: all_reports,
         })
+    }
+
+    /// What opening each log has found.
+    #[must_use]
+    pub fn reports(&self) -> &[RecoveryReport] {
+        &self.reports
     }
 
     /// How many shards there are.

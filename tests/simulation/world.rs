@@ -390,6 +390,7 @@ impl World {
             Ok(()) => {
                 let run = self.machine.runs;
                 self.tell(format_args!("machine"), format_args!("broker {run} serves"));
+                self.tell_of_recovery();
                 Ok(())
             }
             Err(error) => {
@@ -402,6 +403,28 @@ impl World {
                 self.machine.starts_at_ms = self.clock.now_ms() + 1_000;
                 Ok(())
             }
+        }
+    }
+
+    fn tell_of_recovery(&mut self) {
+        let broker = self.machine.broker.as_ref().expect("it has just begun");
+        let found = broker.reports().iter().filter(|report| !report.is_new);
+        for report in found.cloned().collect::<Vec<_>>() {
+            let log = report.log.get();
+            self.tell(
+                format_args!("log {log}"),
+                format_args!(
+                    "opens {}; epoch {:x}{}, {} segments, {} bytes cut, {} footers made, gaps {:?}, set aside {:?}",
+                    if report.clean { "clean" } else { "as it was left" },
+                    report.epoch.get(),
+                    if report.epoch_changed { ", which is new" } else { "" },
+                    report.segments,
+                    report.cut_bytes,
+                    report.footers_rebuilt,
+                    report.gaps,
+                    report.set_aside,
+                ),
+            );
         }
     }
 
