@@ -65,6 +65,58 @@ const STEPS: [(&str, &[&str]); 3] = [
     ("turn::catchup", &["turn::wave"]),
 ];
 
+/// Files, and directories of them, that are not simulated.
+const RIMS: [&str; 30] = [
+    "storage/src/sys/",
+    "storage/src/choice.rs",
+    "broker/src/sys/",
+    "broker/src/doctor/",
+    "broker/src/net/kernel.rs",
+    "broker/src/net/port.rs",
+    "broker/src/clock.rs",
+    "broker/src/server.rs",
+    "broker/src/ends.rs",
+    "broker/src/ebb.rs",
+    "broker/src/watch.rs",
+    "broker/src/cli.rs",
+    "broker/src/main.rs",
+    "broker/src/config.rs",
+    "broker/src/stop.rs",
+    "broker/src/rig.rs",
+    "broker/src/short_counts.rs",
+    "client/src/bin/",
+    "client/src/time.rs",
+    "client/src/options.rs",
+    "client/src/client.rs",
+    "client/src/connection.rs",
+    "client/src/keepalive.rs",
+    "client/src/publisher.rs",
+    "client/src/session.rs",
+    "client/src/shared.rs",
+    "client/src/slot.rs",
+    "client/src/spare.rs",
+    "client/src/subscription.rs",
+    "client/src/writer.rs",
+];
+/// How the machine's clocks and its chance are asked for.
+const MACHINE: [&str; 6] = [
+    "Instant::now",
+    "SystemTime",
+    "getrandom",
+    "/dev/urandom",
+    "thread::sleep",
+    "thread::spawn",
+];
+/// Walks whose order does not matter: what they give is sorted, counted, or the one with the least number.
+const WALKED: [&str; 3] = [
+    // Sorted by name.
+    "storage/src/state.rs",
+    // The file that was used longest ago: no two were used at the same time.
+    "storage/src/reader.rs",
+    // Sorted by time and name.
+    "client/src/batch.rs",
+];
+
 struct Source {
     path: PathBuf,
     text: String,
@@ -295,6 +347,101 @@ fn function_end(line: &str, from_here: &[&str]) -> Option<usize> {
         return None;
     }
     from_here.iter().position(|line| *line == brace)
+}
+
+/// What of each crate is not simulated: it stands between the simulated and the machine, or beside both.
+fn is_simulated(name: &str) -> bool {
+    let rims = RIMS.iter();
+    let is_rim = rims.clone().any(|rim| name.starts_with(rim));
+    let crates = [
+        "protocol/src/",
+        "storage/src/",
+        "broker/src/",
+        "client/src/",
+    ];
+    let is_ours = crates.iter().any(|root| name.starts_with(root));
+    let is_test =
+        name.ends_with("tests.rs") || name.contains("/tests/") || name.ends_with("models.rs");
+    is_ours && !is_rim && !is_test
+}
+
+#[test]
+fn the_simulated_reads_no_clock_and_draws_no_lots() {
+    let mut faults = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| is_simulated(&source.name()))
+    {
+        for (number, line) in source.code() {
+            if line.trim() == "mod tests {" {
+                break;
+            }
+            if MACHINE.iter().any(|word| line.contains(word)) {
+                faults.push(format!("{}:{number}: {}", source.name(), line.trim()));
+            }
+        }
+    }
+    none(
+        &faults,
+        "what decides is told the time and the chance: a seed is to mean the same run everywhere",
+    );
+}
+
+/// Names of maps and sets in a file whose order is another in each process.
+fn unordered(source: &Source) -> Vec<&str> {
+    let declared = source.code().filter_map(|(_, line)| {
+        let (name, kind) = line.trim().split_once(": ")?;
+        let is_unordered = ["HashMap<", "HashSet<"]
+            .iter()
+            .any(|map| kind.contains(map));
+        // One with a hasher of its own has the same order everywhere.
+        let is_own = kind.contains("BuildHasherDefault");
+        let name = name.rsplit(' ').next()?;
+        (is_unordered && !is_own && name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+            .then_some(name)
+    });
+    declared.collect()
+}
+
+#[test]
+fn the_simulated_walks_no_map_whose_order_is_chance() {
+    let walks = [
+        ".iter()",
+        ".iter_mut()",
+        ".values()",
+        ".values_mut()",
+        ".keys()",
+        ".drain()",
+        ".into_iter()",
+        ".retain(",
+    ];
+    let mut faults = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| is_simulated(&source.name()))
+    {
+        for map in unordered(source) {
+            for (number, line) in source.code() {
+                let walked = walks
+                    .iter()
+                    .any(|walk| line.contains(&format!("{map}{walk}")));
+                let looped = [
+                    format!("in {map} "),
+                    format!("in &{map} "),
+                    format!("in &self.{map} "),
+                    format!("in self.{map} "),
+                ];
+                if walked || looped.iter().any(|looped| line.contains(looped)) {
+                    faults.push(format!("{}:{number}: {}", source.name(), line.trim()));
+                }
+            }
+        }
+    }
+    faults.retain(|fault| !WALKED.iter().any(|known| fault.contains(known)));
+    none(
+        &faults,
+        "a map is walked in an order that is another in each process; take a BTreeMap, or sort what comes out",
+    );
 }
 
 #[test]

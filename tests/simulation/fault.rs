@@ -53,7 +53,7 @@ impl World {
             | FaultKind::Batches
             | FaultKind::FileEnds
             | FaultKind::Merged => self.strike_net(kind),
-            FaultKind::Asleep => self.put_to_sleep(),
+            FaultKind::Asleep => self.keep_someone_still(),
             FaultKind::Clock => Some(self.set_clock()),
             FaultKind::Pause => {
                 let ms = self.fault_dice.among(100, 20_000);
@@ -182,11 +182,11 @@ impl World {
         Some(format!("{}: {what}", self.name_of(client)))
     }
 
-    fn put_to_sleep(&mut self) -> Option<String> {
+    fn keep_someone_still(&mut self) -> Option<String> {
         let client = self.fault_dice.index(self.clients());
         let ms = self.fault_dice.among(50, 8_000);
         let until_ms = self.clock.now_ms() + ms;
-        self.sleep(client, until_ms)?;
+        self.keep_still(client, until_ms)?;
         Some(format!("{} does nothing for {ms} ms", self.name_of(client)))
     }
 

@@ -5,7 +5,7 @@
 //! [`run`] is one seed from its beginning to its verdict:
 //!
 //! - `plan` is what a seed means: settings, topics, clients, and the kinds of faults that it may meet.
-//! - `world` holds everything and takes one step after another; `machine` is the broker with its disks, `publisher`,
+//! - `world` holds everything and takes one step after another, until all comes to `rest`; `machine` is the broker with its disks, `publisher`,
 //!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong.
 //! - `oracle` is the model. It believes nobody: it looks at every acknowledgement and every delivery, and at the end at
 //!   everything that is left.
@@ -24,6 +24,7 @@ mod message;
 mod oracle;
 pub mod plan;
 mod publisher;
+mod rest;
 pub mod run;
 pub mod shrink;
 mod stranger;

@@ -3,10 +3,11 @@
 
 use oyez_broker::simulation::Broker;
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
-use oyez_protocol::event::Heartbeat;
+use oyez_protocol::event::{Heartbeat, Outcome, Unsubscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
+use oyez_protocol::{Decoded, Frame, decode};
 
 use super::dice::Dice;
 use super::link::Link;
@@ -24,6 +25,10 @@ pub(super) struct StrangerSeat {
     unsaid: Vec<u8>,
     pub(super) due_ms: u64,
     said: u64,
+    /// What it has heard, up to the last whole frame.
+    heard: Vec<u8>,
+    /// What it was told, a word each, for who counts it.
+    pub(super) told: Vec<String>,
 }
 
 impl StrangerSeat {
@@ -35,6 +40,8 @@ impl StrangerSeat {
             unsaid: Vec::new(),
             due_ms: 0,
             said: 0,
+            heard: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -43,8 +50,15 @@ impl StrangerSeat {
         self.due_ms = now_ms + self.dice.among(1, 40);
         if self.link.peer().is_none() {
             self.unsaid.clear();
+            self.heard.clear();
+            self.said = 0;
             self.link.close();
-            if self.link.dial(broker, &mut self.dice) && self.kind != StrangerKind::Silent {
+            let greets = match self.kind {
+                StrangerKind::Silent => false,
+                StrangerKind::Babbler => self.dice.one_in(2),
+                _ => true,
+            };
+            if self.link.dial(broker, &mut self.dice) && greets {
                 self.say_hello();
             }
             return;
@@ -53,10 +67,7 @@ impl StrangerSeat {
             self.kind,
             StrangerKind::Pinger | StrangerKind::Pusher | StrangerKind::Deaf
         );
-        if reads
-            && self.link.has_news()
-            && !matches!(self.link.read(BURST_BYTES, &mut self.dice), Ok(bytes) if !bytes.is_empty())
-        {
+        if reads && self.link.has_news() && !self.hear() {
             self.due_ms += self.dice.among(1, 500);
             self.link.close();
             return;
@@ -71,6 +82,29 @@ impl StrangerSeat {
                 false => self.link.close(),
             }
         }
+    }
+
+    /// Reads, and notes what it is told; false at the end of the connection.
+    fn hear(&mut self) -> bool {
+        let bytes = match self.link.read(BURST_BYTES, &mut self.dice) {
+            Ok(bytes) if !bytes.is_empty() => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+            _ => return false,
+        };
+        self.heard.extend(bytes);
+        let mut taken = 0;
+        while let Ok(Decoded::Frame { frame, size }) = decode(&self.heard[taken..], &Limits::HARD) {
+            taken += size;
+            match frame {
+                Frame::Goodbye(goodbye) => self.told.push(format!("goodbye {:?}", goodbye.code)),
+                Frame::Subscribed(told) => self.told.push(format!("outcome {:?}", told.outcome)),
+                Frame::Unsubscribed(told) => self.told.push(format!("outcome {:?}", told.outcome)),
+                Frame::Answer(_) => self.told.push("answer".to_owned()),
+                _ => {}
+            }
+        }
+        self.heard.drain(..taken);
+        true
     }
 
     fn say(&mut self) {
@@ -90,12 +124,14 @@ impl StrangerSeat {
     }
 
     fn say_hello(&mut self) {
+        let version = if self.dice.one_in(20) { 99 } else { VERSION };
+        let credentials: &[u8] = if self.dice.one_in(20) { b"secret" } else { b"" };
         Hello {
-            version_min: VERSION,
-            version_max: VERSION,
+            version_min: version,
+            version_max: version,
             heartbeat_ms: 0,
             name: "stranger",
-            credentials: if self.dice.one_in(30) { b"secret" } else { b"" },
+            credentials,
         }
         .encode(&mut self.unsaid);
     }
@@ -117,7 +153,9 @@ impl StrangerSeat {
                     let name = format!("m/fickle-{}", number % 7);
                     self.subscribe(&name);
                     let (id, topic) = (number as u32, &*name);
-                    Unsubscribe { id, topic }.encode(&mut self.unsaid);
+                    for _ in 0..*self.dice.pick(&[0, 1, 1, 1, 1, 2]) {
+                        Unsubscribe { id, topic }.encode(&mut self.unsaid);
+                    }
                 }
             }
             StrangerKind::Pusher => {
@@ -140,7 +178,11 @@ impl StrangerSeat {
             StrangerKind::Deaf => {}
             StrangerKind::Asker => {
                 for id in 0..times {
-                    let question = Question::Stats;
+                    let question = match self.dice.below(3) {
+                        0 => Question::Stats,
+                        1 => Question::Lag,
+                        _ => Question::Topics { after: "" },
+                    };
                     Query {
                         id: id as u32,
                         question,
@@ -148,11 +190,18 @@ impl StrangerSeat {
                     .encode(&mut self.unsaid);
                 }
             }
+            StrangerKind::Visitor if self.dice.one_in(20) => self.record(400_000),
             StrangerKind::Visitor => self.record(30),
         }
     }
 
     fn babble(&mut self) {
+        if self.dice.one_in(6) {
+            // What only a broker says.
+            let (id, outcome) = (1, Outcome::Ok);
+            Unsubscribed { id, outcome }.encode(&mut self.unsaid);
+            return;
+        }
         if self.dice.one_in(2) {
             self.record(30);
             let at = self.dice.index(self.unsaid.len());

@@ -186,6 +186,6 @@ pub(super) fn ms(time: Duration) -> u64 {
 
 /// The first whole millisecond at which a time has come.
 pub(super) fn ms_up(time: Duration) -> u64 {
-    let part = u64::from(time.subsec_nanos() % 1_000_000 > 0);
+    let part = u64::from(!time.subsec_nanos().is_multiple_of(1_000_000));
     ms(time).saturating_add(part)
 }

@@ -15,11 +15,11 @@ const FOUND: &[(u64, &str)] = &[(
     "publishes were refused after a pause while a log waited for its first segment",
 )];
 /// Seeds that are always run.
-const FIXED: u64 = 40;
+const FIXED: u64 = 20;
 /// Seeds that are run twice.
 const SAME: u64 = 200;
 /// How long fresh seeds are run.
-const FRESH: Duration = Duration::from_secs(15);
+const FRESH: Duration = Duration::from_secs(12);
 
 fn check(seed: u64, outcome: &Outcome) {
     if let Some(failure) = &outcome.failure {
@@ -64,7 +64,7 @@ fn fresh_seeds_leave_nothing_unexplained() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    let steps = if full() { STEPS } else { 300 };
+    let steps = if full() { STEPS } else { 20 };
     for seed in 1..=SAME {
         let options = Options {
             steps,

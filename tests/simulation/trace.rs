@@ -14,6 +14,8 @@ pub(super) struct Trace {
     next: usize,
 }
 
+/// Column in which it is told who it was.
+const WHO_ENDS: usize = 26;
 /// Lines that are kept.
 const KEPT: usize = 40;
 
@@ -32,8 +34,13 @@ impl Trace {
     pub(super) fn tell(&mut self, now_ms: u64, who: fmt::Arguments<'_>, what: fmt::Arguments<'_>) {
         self.line.clear();
         let (seconds, ms) = (now_ms / 1_000, now_ms % 1_000);
-        write!(self.line, "{seconds:>6}.{ms:03}  {who:<14} {what}")
-            .expect("a string takes everything");
+        // A width says nothing to arguments of a format: the column is filled by hand.
+        let begin = self.line.len();
+        write!(self.line, "{seconds:>6}.{ms:03}  {who}").expect("a string takes everything");
+        while self.line.len() < begin + WHO_ENDS {
+            self.line.push(' ');
+        }
+        write!(self.line, " {what}").expect("a string takes everything");
         for byte in self.line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

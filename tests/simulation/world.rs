@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use oyez_broker::simulation::SetClock;
 use oyez_client::{ConnectionError, Delivery};
+use oyez_storage::Stage;
 
 use super::coverage::Coverage;
 use super::dice::Dice;
@@ -12,7 +13,7 @@ use super::fault::Lift;
 use super::link::Link;
 use super::machine::{Fall, Machine};
 use super::oracle::{Oracle, Verdict};
-use super::plan::{Begin, FaultKind, Plan, SubscriberPlan, Without};
+use super::plan::{Begin, FaultKind, Plan, Without};
 use super::publisher::{Losses, PublisherSeat, Told};
 use super::stranger::StrangerSeat;
 use super::subscriber::SubscriberSeat;
@@ -22,10 +23,6 @@ use super::trace::Trace;
 const BEGIN_MS: u64 = 1_000_000;
 /// Steps that a fault lasts at most.
 const FAULT_STEPS: u64 = 400;
-/// Simulated time in which everybody has caught up when the faults have ended.
-const SETTLE_MS: u64 = 600_000;
-/// Steps in which that is so.
-const SETTLE_STEPS: u64 = 400_000;
 /// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
 const STOP_GRACE_MS: u64 = 3_000;
 /// Calls for bytes in one turn of a shard.
@@ -33,7 +30,7 @@ const CALLS_MAX: usize = 20_000;
 
 /// Who may take the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Actor {
+pub(super) enum Actor {
     Shard(usize),
     Disk(usize),
     Client(usize),
@@ -50,13 +47,13 @@ pub(super) struct World {
     pub(super) coverage: Coverage,
     pub(super) fault_dice: Dice,
     pub(super) steps: u64,
-    dice: Dice,
-    publishers: Vec<PublisherSeat>,
-    subscribers: Vec<SubscriberSeat>,
-    strangers: Vec<StrangerSeat>,
+    pub(super) dice: Dice,
+    pub(super) publishers: Vec<PublisherSeat>,
+    pub(super) subscribers: Vec<SubscriberSeat>,
+    pub(super) strangers: Vec<StrangerSeat>,
     /// Faults that last, with the step that ends each.
-    lifts: VecDeque<(u64, Lift)>,
-    actors: Vec<Actor>,
+    pub(super) lifts: VecDeque<(u64, Lift)>,
+    pub(super) actors: Vec<Actor>,
     begun_ms: u64,
 }
 
@@ -160,7 +157,7 @@ impl World {
         self.clock.now_ms() - self.begun_ms
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         Duration::from_millis(self.clock.now_ms())
     }
 
@@ -175,7 +172,7 @@ impl World {
     }
 
     /// Whether a client of the plan is left out. Auditors are none, though they have numbers of that kind.
-    fn is_left_out(&self, client: usize) -> bool {
+    pub(super) fn is_left_out(&self, client: usize) -> bool {
         let first = self.publishers.len() + self.plan.subscribers.len();
         let is_auditor = client >= first && self.subscribers.len() > self.plan.subscribers.len();
         !is_auditor && self.without.clients.contains(&client)
@@ -206,16 +203,17 @@ impl World {
         })
     }
 
-    pub(super) fn sleep(&mut self, client: usize, until_ms: u64) -> Option<()> {
+    /// Lets a client do nothing for a while.
+    pub(super) fn keep_still(&mut self, client: usize, until_ms: u64) -> Option<()> {
         let publishers = self.publishers.len();
-        match client {
-            _ if client < publishers => self.publishers[client].asleep_until_ms = until_ms,
+        let until = match client {
+            _ if client < publishers => &mut self.publishers[client].asleep_until_ms,
             _ => {
-                self.subscribers
-                    .get_mut(client - publishers)?
-                    .asleep_until_ms = until_ms
+                let seat = self.subscribers.get_mut(client - publishers)?;
+                &mut seat.asleep_until_ms
             }
-        }
+        };
+        *until = until_ms;
         Some(())
     }
 
@@ -304,7 +302,7 @@ impl World {
     // Steps.
 
     /// One step: something is done, or time passes until something can be.
-    fn step(&mut self) -> Verdict {
+    pub(super) fn step(&mut self) -> Verdict {
         self.steps += 1;
         if self.machine.broker.is_none() && self.machine.starts_at_ms <= self.clock.now_ms() {
             return self.start();
@@ -336,7 +334,7 @@ impl World {
         }
     }
 
-    fn gather(&mut self) {
+    pub(super) fn gather(&mut self) {
         let now_ms = self.clock.now_ms();
         self.actors.clear();
         if let Some(broker) = &self.machine.broker {
@@ -510,10 +508,11 @@ impl World {
         let Some(advanced) = self.machine.disks[number].advance(choice) else {
             return;
         };
-        let how = if advanced.has_failed() {
-            "failed"
-        } else {
-            "done"
+        let how = match advanced.stage {
+            Stage::Started => "started",
+            Stage::Done => "done",
+            Stage::Short(_) => "short",
+            Stage::Failed(_) => "failed",
         };
         self.coverage
             .meet(&format!("disk {}: {how}", advanced.step));
@@ -531,7 +530,10 @@ impl World {
                 let broker = self.machine.broker.as_ref();
                 let seat = &mut self.strangers[stranger];
                 seat.turn(broker, &self.plan.topics, now_ms);
-                let kind = seat.kind;
+                let (kind, told) = (seat.kind, std::mem::take(&mut seat.told));
+                for what in told {
+                    self.coverage.meet(&what);
+                }
                 self.tell(
                     format_args!("stranger {stranger}"),
                     format_args!("{kind:?}"),
@@ -709,111 +711,5 @@ impl World {
                 }
             }
         }
-    }
-
-    // The end.
-
-    /// Runs until everybody has caught up and nothing is left to be done.
-    fn settle(&mut self) -> Verdict {
-        self.send_auditors();
-        let (steps, since_ms) = (self.steps, self.clock.now_ms());
-        loop {
-            self.gather();
-            let rests = self.actors.is_empty() && self.machine.broker.is_some();
-            let waits = self.who_waits();
-            if rests && waits.is_none() {
-                return Ok(());
-            }
-            let (took, ms) = (self.steps - steps, self.clock.now_ms() - since_ms);
-            if took > SETTLE_STEPS || ms > SETTLE_MS {
-                let waits = waits.unwrap_or_else(|| format!("{:?} never rest", self.actors));
-                return Err(format!(
-                    "after {ms} ms and {took} steps without faults {waits}"
-                ));
-            }
-            self.step()?;
-        }
-    }
-
-    /// Subscribers that read every topic from its beginning.
-    fn send_auditors(&mut self) {
-        let now = self.now();
-        self.subscribers.truncate(self.plan.subscribers.len());
-        self.oracle.forget_auditors(self.plan.subscribers.len());
-        for topic in 0..self.plan.topics.len() {
-            let plan = SubscriberPlan {
-                topic,
-                begin: Begin::Earliest,
-                read_max: 1 << 18,
-                leaves_after: None,
-            };
-            let number = self.oracle.follow(topic, true);
-            let (name, seed) = (&self.plan.topics[topic].name, self.plan.seed);
-            self.subscribers
-                .push(SubscriberSeat::new(number, &plan, name, seed, now));
-        }
-    }
-
-    /// Somebody who has not got what he waits for, if there is one.
-    fn who_waits(&self) -> Option<String> {
-        if self.machine.broker.is_none()
-            || self.machine.stopping_since_ms.is_some()
-            || self.machine.failed.is_some()
-        {
-            return Some("the broker is not back".to_owned());
-        }
-        let unsettled = self
-            .publishers
-            .iter()
-            .enumerate()
-            .position(|(number, seat)| !self.is_left_out(number) && !seat.is_settled());
-        if let Some(number) = unsettled {
-            return Some(format!(
-                "publisher {number} has messages whose fate it does not know"
-            ));
-        }
-        let broker = self.machine.broker.as_ref()?;
-        for shard in 0..broker.shards() {
-            let held = broker.held(shard);
-            if held.input_bytes + held.output_bytes + held.questions > 0 {
-                return Some(format!("shard {shard} holds {held}"));
-            }
-        }
-        let first = self.publishers.len();
-        for (number, seat) in self.subscribers.iter().enumerate() {
-            if self.is_left_out(first + number) {
-                continue;
-            }
-            if !seat.is_confirmed() {
-                return Some(format!("subscriber {number} is not subscribed"));
-            }
-            let (at, head) = (seat.position(), self.head(seat.plan.topic));
-            if at != head {
-                return Some(format!(
-                    "subscriber {number} is at {at:?}, where {head:?} is the end"
-                ));
-            }
-        }
-        None
-    }
-
-    /// Where a topic ends, as its auditor has seen it.
-    fn head(&self, topic: usize) -> (u64, u64) {
-        let auditor = self.plan.subscribers.len() + topic;
-        self.subscribers[auditor].position()
-    }
-
-    fn audit(&mut self) -> Verdict {
-        for topic in 0..self.plan.topics.len() {
-            let auditor = self.plan.subscribers.len() + topic;
-            let head = self.head(topic);
-            let name = self.plan.topics[topic].name.clone();
-            self.tell(
-                format_args!("auditor"),
-                format_args!("`{name}` ends at {} of epoch {:x}", head.1, head.0),
-            );
-            self.oracle.audit(auditor, head)?;
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,117 @@
+//! The end of a run: everybody catches up, nothing is left to be done, and everything is read once more.
+
+use super::oracle::Verdict;
+use super::plan::{Begin, SubscriberPlan};
+use super::subscriber::SubscriberSeat;
+use super::world::World;
+
+/// Simulated time in which everybody has caught up when the faults have ended.
+const SETTLE_MS: u64 = 600_000;
+/// Steps in which that is so.
+const SETTLE_STEPS: u64 = 400_000;
+
+impl World {
+    /// Runs until everybody has caught up and nothing is left to be done.
+    pub(super) fn settle(&mut self) -> Verdict {
+        self.send_auditors();
+        let (steps, since_ms) = (self.steps, self.clock.now_ms());
+        loop {
+            self.gather();
+            let rests = self.actors.is_empty() && self.machine.broker.is_some();
+            let waits = self.who_waits();
+            if rests && waits.is_none() {
+                return Ok(());
+            }
+            let (took, ms) = (self.steps - steps, self.clock.now_ms() - since_ms);
+            if took > SETTLE_STEPS || ms > SETTLE_MS {
+                let waits = waits.unwrap_or_else(|| format!("{:?} never rest", self.actors));
+                return Err(format!(
+                    "after {ms} ms and {took} steps without faults {waits}"
+                ));
+            }
+            self.step()?;
+        }
+    }
+
+    /// Subscribers that read every topic from its beginning.
+    fn send_auditors(&mut self) {
+        let now = self.now();
+        self.subscribers.truncate(self.plan.subscribers.len());
+        self.oracle.forget_auditors(self.plan.subscribers.len());
+        for topic in 0..self.plan.topics.len() {
+            let plan = SubscriberPlan {
+                topic,
+                begin: Begin::Earliest,
+                read_max: 1 << 18,
+                leaves_after: None,
+            };
+            let number = self.oracle.follow(topic, true);
+            let (name, seed) = (&self.plan.topics[topic].name, self.plan.seed);
+            self.subscribers
+                .push(SubscriberSeat::new(number, &plan, name, seed, now));
+        }
+    }
+
+    /// Somebody who has not got what he waits for, if there is one.
+    fn who_waits(&self) -> Option<String> {
+        if self.machine.broker.is_none()
+            || self.machine.stopping_since_ms.is_some()
+            || self.machine.failed.is_some()
+        {
+            return Some("the broker is not back".to_owned());
+        }
+        let unsettled = self
+            .publishers
+            .iter()
+            .enumerate()
+            .position(|(number, seat)| !self.is_left_out(number) && !seat.is_settled());
+        if let Some(number) = unsettled {
+            return Some(format!(
+                "publisher {number} has messages whose fate it does not know"
+            ));
+        }
+        let broker = self.machine.broker.as_ref()?;
+        for shard in 0..broker.shards() {
+            let held = broker.held(shard);
+            if held.input_bytes + held.output_bytes + held.questions > 0 {
+                return Some(format!("shard {shard} holds {held}"));
+            }
+        }
+        let first = self.publishers.len();
+        for (number, seat) in self.subscribers.iter().enumerate() {
+            if self.is_left_out(first + number) {
+                continue;
+            }
+            if !seat.is_confirmed() {
+                return Some(format!("subscriber {number} is not subscribed"));
+            }
+            let (at, head) = (seat.position(), self.head(seat.plan.topic));
+            if at != head {
+                return Some(format!(
+                    "subscriber {number} is at {at:?}, where {head:?} is the end"
+                ));
+            }
+        }
+        None
+    }
+
+    /// Where a topic ends, as its auditor has seen it.
+    fn head(&self, topic: usize) -> (u64, u64) {
+        let auditor = self.plan.subscribers.len() + topic;
+        self.subscribers[auditor].position()
+    }
+
+    pub(super) fn audit(&mut self) -> Verdict {
+        for topic in 0..self.plan.topics.len() {
+            let auditor = self.plan.subscribers.len() + topic;
+            let head = self.head(topic);
+            let name = self.plan.topics[topic].name.clone();
+            self.tell(
+                format_args!("auditor"),
+                format_args!("`{name}` ends at {} of epoch {:x}", head.1, head.0),
+            );
+            self.oracle.audit(auditor, head)?;
+        }
+        Ok(())
+    }
+}
