@@ -232,7 +232,7 @@ fn a_range_that_sendfile_finds_empty_is_not_offered_again() {
     bench.cut_segment(SEGMENT / 2);
     let range = reader.file_range(lost.position, lost.size);
     let range = range.expect("it is taken for warm");
-    let file = std::fs::File::open(&range.path()).expect("the segment is there");
+    let file = std::fs::File::open(range.path()).expect("the segment is there");
     let read = file.read_at(&mut [0; 100], range.offset);
     assert_eq!(read.expect("its end is no error"), 0);
     reader.give_up(lost.position);
