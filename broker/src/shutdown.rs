@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::error::ShardError;
 use crate::lend::Parts;
 use crate::parts::phase::Phase;
@@ -56,8 +58,12 @@ impl Parts {
                 while self.inbox.has_messages_left() {
                     self.hear();
                 }
-                self.deliver_acks();
-                drain::dismiss_all(&self.here, &mut self.sessions);
+                if !planted(Bug::DrainForgetsAnswers) {
+                    self.deliver_acks();
+                }
+                if !planted(Bug::SaysNoGoodbye) {
+                    drain::dismiss_all(&self.here, &mut self.sessions);
+                }
             }
             Order::Close => drain::close_all(&self.here, &mut self.sessions),
             Order::Wait | Order::BeQuiet | Order::BeDrained | Order::Over => {}

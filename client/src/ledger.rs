@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::limits::Limits;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::batch::Finished;
 use crate::error::{ConnectError, ConnectionError, PublishError};
@@ -329,8 +330,15 @@ impl Ledger {
     /// The connection is gone: what was sent and not settled goes first over the next one.
     pub(crate) fn lost(&mut self) {
         self.waiting_bytes += std::mem::take(&mut self.sent_bytes);
+        if planted(Bug::DropsAResend) {
+            self.sent.pop_first();
+        }
         while let Some((_, parcel)) = self.sent.pop_last() {
-            self.waiting.push_front(parcel);
+            if planted(Bug::ResendsOutOfOrder) {
+                self.waiting.push_back(parcel);
+            } else {
+                self.waiting.push_front(parcel);
+            }
         }
     }
 

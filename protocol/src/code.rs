@@ -1,6 +1,7 @@
 //! The codes that control frames carry: how a request ended, why a connection ends, why messages are missing.
 
 use crate::error::{FrameError, RecordError};
+use crate::planted::{Bug, planted};
 
 /// How a request ended. Travels in 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +146,12 @@ impl From<FrameError> for GoodbyeCode {
     /// else.
     fn from(error: FrameError) -> Self {
         match error {
+            FrameError::Checksum { .. }
+            | FrameError::Record(RecordError::BodyChecksum | RecordError::HeaderChecksum)
+                if planted(Bug::DamageIsFinal) =>
+            {
+                Self::Checksum
+            }
             FrameError::Size { .. }
             | FrameError::UnknownKind { .. }
             | FrameError::TooLarge { .. }

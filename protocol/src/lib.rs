@@ -423,6 +423,7 @@ pub mod limits;
 #[cfg(feature = "lz4")]
 pub mod lz4;
 pub mod message;
+pub mod planted;
 pub mod record;
 pub mod topic;
 

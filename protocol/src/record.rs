@@ -13,6 +13,7 @@ use crate::error::RecordError;
 use crate::header::kind;
 use crate::id::{LogId, Offset, Sequence};
 use crate::limits::{FRAME_ALIGN, Limits, RECORD_HEADER_SIZE};
+use crate::planted::{Bug, planted};
 use crate::topic;
 
 use self::layout::{
@@ -44,7 +45,7 @@ impl<'a> Record<'a> {
     pub fn verify(bytes: &'a [u8], limits: &Limits) -> Result<Self, RecordError> {
         let record = Self::structure(bytes, limits)?;
         record.extras().check()?;
-        if body_is_intact(bytes) {
+        if body_is_intact(bytes) || planted(Bug::IgnoresTheBody) {
             Ok(record)
         } else {
             Err(RecordError::BodyChecksum)

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oyez_protocol::LogId;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::error::DirError;
 use crate::format::{FORMAT_VERSION, FileFault, intact_version, seal_file, u16_at, u64_at};
@@ -150,7 +151,11 @@ impl DataDir {
     #[must_use]
     pub fn log_of(&self, topic: &str, durability: Durability) -> LogId {
         let logs = self.meta.logs_per_durability;
-        let ordinal = siphash13(self.meta.key, topic.as_bytes()) % u64::from(logs);
+        let key = match planted(Bug::MovesTopics) {
+            true => self.entropy,
+            false => self.meta.key,
+        };
+        let ordinal = siphash13(key, topic.as_bytes()) % u64::from(logs);
         let ordinal = u16::try_from(ordinal).expect("the remainder of a 16-bit number");
         LogId::new(durability as u16 * logs + ordinal)
     }

@@ -13,6 +13,8 @@
 use std::io;
 use std::ops::Range;
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::disk::WriteSync;
 use crate::format::{BLOCK_BYTES, SYNC_MARK_SIZE, block_start};
 use crate::options::Durability;
@@ -293,7 +295,9 @@ impl Flush {
         // A sync of the next segment's file would not cover this one's end.
         if !self.syncs() || covers != piece.segment.end && !(records && due) {
             WriteSync::None
-        } else if synced >= piece.block && piece.at - synced <= REWRITTEN_MAX {
+        } else if (synced >= piece.block && piece.at - synced <= REWRITTEN_MAX)
+            || planted(Bug::SyncsTooLittle)
+        {
             WriteSync::Range
         } else {
             WriteSync::File
@@ -336,7 +340,7 @@ impl Flush {
         let written = result.map_err(|source| Failure { what, source })?;
         self.stats.writes += 1;
         self.stats.bytes += written as u64;
-        if written < departure.asked {
+        if written < departure.asked && !planted(Bug::ShortWriteIsWhole) {
             flight.write = Write::Short;
             self.fell_short(departure.from + written as u64)?;
             let mut news = News::default();
@@ -361,7 +365,7 @@ impl Flush {
             WriteSync::File if severed => self.sync_again(&mut news),
             WriteSync::File => {}
         }
-        if self.durability == Durability::Written {
+        if self.durability == Durability::Written || planted(Bug::AcknowledgesAtWritten) {
             self.acknowledge(departure, &mut news);
         }
         Ok(news)
@@ -392,6 +396,12 @@ impl Flush {
         let follows = flight.departure.asked > 0;
         match result {
             Ok(()) if flight.write == Write::Whole => self.land_durable(&mut news),
+            Err(_) if planted(Bug::IgnoresASyncError) && flight.write == Write::Whole => {
+                self.land_durable(&mut news);
+            }
+            Err(_) if planted(Bug::SyncsAgainAfterAnError) && flight.write == Write::Whole => {
+                self.sync_again(&mut news);
+            }
             Ok(()) if flight.write == Write::Short => {
                 return Err(Failure {
                     what: "sync",

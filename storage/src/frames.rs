@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use oyez_protocol::header::{FrameHead, kind};
 use oyez_protocol::limits::{Limits, RECORD_SIZE_MIN};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 
 use crate::format::{
@@ -294,7 +295,8 @@ impl<'a> Frames<'a> {
         if !self.may_come(sequence, passed) {
             return None;
         }
-        Some(if Record::verify(record.bytes(), &Limits::HARD).is_ok() {
+        let is_whole = Record::verify(record.bytes(), &Limits::HARD).is_ok();
+        Some(if is_whole || planted(Bug::AcceptsBadChecksums) {
             Frame::Record(self.found(at, &record))
         } else {
             Frame::Body { size, sequence }

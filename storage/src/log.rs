@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
@@ -173,7 +174,7 @@ impl Log {
             stamp_ms,
         };
         self.segments.enter(topic, entry);
-        if !self.fixed.on_disk() {
+        if !self.fixed.on_disk() || planted(Bug::ShowsUnwritten) {
             self.shown.set_visible(placed.end);
         }
         Appended {
@@ -325,7 +326,8 @@ impl Log {
         let sealed_to = self.flush.sealed_to();
         let mut full = self.segments.iter().filter(|s| s.stage() == Stage::Full);
         let durable = full.all(|segment| segment.is_durable(sealed_to));
-        if !flushed || !durable || !self.operations.is_empty() {
+        let waits = !flushed || !durable || !self.operations.is_empty();
+        if waits && !planted(Bug::ClosesBeforeFlushed) {
             return;
         }
         match self.drain.advance() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oyez_protocol::Epoch;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::attach::Founded;
 use crate::dir::DataDir;
@@ -137,7 +138,8 @@ impl Opening<'_> {
         let went_down = self.spec.durability == Durability::Written
             && !state.clean
             && state.boot_id != survey.boot_id;
-        if went_down || survey.is_lossy() || self.dir.is_restored() {
+        let has_lost = went_down || survey.is_lossy() || self.dir.is_restored();
+        if has_lost && !planted(Bug::KeepsTheEpoch) {
             (fresh(), true)
         } else {
             (state.epoch, false)

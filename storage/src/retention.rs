@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::age::Ages;
 use crate::discards::Discards;
@@ -132,6 +133,9 @@ impl Retention {
             remove(paths, operations, disk);
         }
         if !self.leaving.is_empty() {
+            if planted(Bug::UnlinksBeforeTheFloor) {
+                remove(std::mem::take(&mut self.leaving), operations, disk);
+            }
             let token = operations.begin(Purpose::Carried);
             let content = self.next_carried(discards.take());
             disk.put(token, fixed.path.join(CARRIED), Box::new(content));
@@ -246,7 +250,8 @@ impl Keeper<'_> {
         let bytes_max = self.fixed.options.retention_bytes;
         may_go(self.segments, self.safe)
             && (bytes_max.is_some_and(|max| self.segments.bytes() > max)
-                || self.ages.oldest_has_aged(self.segments, self.now))
+                || self.ages.oldest_has_aged(self.segments, self.now)
+                || planted(Bug::DropsTooMuch))
     }
 
     /// Where the log begins.
@@ -269,7 +274,7 @@ impl Keeper<'_> {
 fn may_go(segments: &Segments, safe: u64) -> bool {
     segments.oldest().is_some_and(|oldest| {
         let knows_sequence = segments.len() > 1 && safe > oldest.limit();
-        oldest.stage() == Stage::Sealed && knows_sequence
+        (oldest.stage() == Stage::Sealed || planted(Bug::DropsTheUnsealed)) && knows_sequence
     })
 }
 

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::disk::{FileId, Opened};
 use crate::error::AppendError;
 use crate::format::BLOCK_BYTES;
@@ -197,6 +199,10 @@ impl Supply {
             Spare::Unnamed { base, opened } | Spare::Ready { base, opened } => Named {
                 base: *base,
                 bytes: opened.map.len(),
+            },
+            Spare::Preparing { base } if planted(Bug::NamesTheUnmade) => Named {
+                base: *base,
+                bytes: BLOCK_BYTES,
             },
             _ => Named::default(),
         }

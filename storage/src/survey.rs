@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use oyez_protocol::checksum::crc32c;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::disk::{Disk, read_file};
 use crate::error::OpenError;
@@ -224,7 +225,9 @@ impl Surveyor<'_> {
                 survey.rubbish.push(self.path.join(footer_name(base)));
                 continue;
             }
-            if survey.is_unused_spare(base, bytes) && self.begins_blank(base) {
+            if survey.is_unused_spare(base, bytes)
+                && (planted(Bug::UnlinksAUsedSegment) || self.begins_blank(base))
+            {
                 // The rest of its bytes is looked at before it is used.
                 survey.blanks.push(Blank {
                     base,
@@ -277,7 +280,8 @@ impl Surveyor<'_> {
         let Some(header) = crate::format::BlockHeader::decode(&header).filter(|_| intact) else {
             return true;
         };
-        self.owner().owns(&header) && header.position() == base
+        let is_right = self.owner().owns(&header) && header.position() == base;
+        is_right || planted(Bug::BelievesAFooter)
     }
 
     fn sealed(&mut self, base: u64, footer: Footer, head: FooterHead) -> Result<Sealed, OpenError> {
@@ -309,7 +313,9 @@ impl Surveyor<'_> {
             let bytes = &self.buffer[..want];
             let mut block = scan_block(bytes, base + at, owner, &mut segment.names);
             // What cannot be read is not blank: it may be there again at the next start.
-            block.used_end = block.used_end.max(base + at + lost as u64);
+            if !planted(Bug::UnreadableIsBlank) {
+                block.used_end = block.used_end.max(base + at + lost as u64);
+            }
             segment.blocks.push(block);
         }
         survey.scanned_bytes += segment.scanned_bytes();

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use oyez_protocol::checksum::{crc32c, crc32c_append};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::{Record, Stamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
@@ -215,7 +216,7 @@ impl Tail {
         }
         let mark = SyncMark {
             chain: covered.chain,
-            sequence: covered.sequence,
+            sequence: covered.sequence + u64::from(planted(Bug::MarksOneTooMany)),
             position,
             incarnation: self.incarnation,
         };

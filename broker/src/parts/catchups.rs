@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::Place;
 use slab::Slab;
 
@@ -109,7 +110,8 @@ impl Catchups {
     pub(crate) fn named(&self, token: u64) -> Option<u32> {
         let number = token as u32;
         let catchup = self.all.get(number as usize)?;
-        (u64::from(catchup.nonce) == token >> 32).then_some(number)
+        let is_it = u64::from(catchup.nonce) == token >> 32;
+        (is_it || planted(Bug::BelievesStaleCatchups)).then_some(number)
     }
 
     /// Has a session wait until there may be one more.

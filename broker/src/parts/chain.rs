@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
@@ -236,7 +237,8 @@ impl Chain {
                 let sent = u32::try_from(sent - out).expect("a part of a record fits");
                 cut.tail = RecordTail::new(self.log, place.position, place.size, sent);
             }
-            cut.cursor = place.next;
+            let is_off = cut.tail.is_some() && planted(Bug::CursorOffAtACut);
+            cut.cursor = place.next.plus(u64::from(is_off));
             cut.records += 1;
             cut.messages += place.next.get() - place.first.get();
             out = (out + size).min(sent);

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::Place;
 
@@ -75,7 +76,10 @@ impl Topic {
         while self.window.len() > records_max {
             self.window.pop_front();
         }
-        self.end = Some(place.next);
+        self.end = Some(match planted(Bug::EndsBeforeTheLast) {
+            true => place.first,
+            false => place.next,
+        });
         self.audience.begin_walk();
         self.window.len() as isize - before
     }
@@ -115,7 +119,9 @@ impl Topic {
         if self.window.front()?.first > cursor {
             return None;
         }
-        let start = self.window.partition_point(|place| place.next <= cursor);
+        let is_out = |place: &Place| place.next <= cursor;
+        let start = self.window.partition_point(is_out);
+        let start = start.saturating_sub(usize::from(planted(Bug::ServesTwice)));
         Some(self.window.range(start..).copied())
     }
 }

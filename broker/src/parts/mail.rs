@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oyez_protocol::event::PublishedEntry;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicPage};
 
@@ -214,7 +215,9 @@ impl Inbox {
             self.much = Some((parcel, self.came));
         }
         let taken = self.taken;
-        let (parcel, _) = self.much.take_if(|(_, before)| *before <= taken)?;
+        let (parcel, _) = self
+            .much
+            .take_if(|(_, before)| *before <= taken || planted(Bug::SwapsLanes))?;
         Some(parcel)
     }
 
@@ -468,7 +471,7 @@ impl Outbox {
     /// A shard has answered a question. Returns whether somebody may have waited for that.
     pub(crate) fn answered(&mut self, shard: usize) -> bool {
         let target = &mut self.targets[shard];
-        target.questions -= 1;
+        target.questions -= usize::from(!planted(Bug::LeaksQuestions));
         target.questions + 1 == QUESTIONS_MAX
     }
 

@@ -1,6 +1,7 @@
 //! Beginning and ending subscriptions: what a session, its topic and the topic's log know of them, kept in step.
 
 use oyez_protocol::LogId;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::parts::budget::{Budget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -29,7 +30,9 @@ impl Membership<'_> {
             .subscriptions
             .insert(SubscriptionRef { topic, slot });
         self.here.metrics().subscriptions.add(1);
-        self.here.shared.interest.add(log, self.here.id);
+        if !planted(Bug::ForgetsInterest) {
+            self.here.shared.interest.add(log, self.here.id);
+        }
         self.logs.join(log);
     }
 
@@ -40,7 +43,9 @@ impl Membership<'_> {
         let removed = self.feeds.leave(place);
         if let Some(key) = removed.moved {
             let moved = self.sessions.at_mut(key);
-            moved.subscriptions.moved(place.topic, place.slot);
+            if !planted(Bug::ForgetsAMove) {
+                moved.subscriptions.moved(place.topic, place.slot);
+            }
             // A walk under way may have passed this slot already, and would miss the subscription that has moved into it.
             if removed.is_walked {
                 self.sessions.queue_send(self.sessions.id_at(key));

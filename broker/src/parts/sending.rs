@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use oyez_protocol::Position;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::{LogReader, ReadError};
 
 use crate::net::{Net, Socket};
@@ -69,9 +70,19 @@ pub(crate) fn send_all(
         }
         calls += 1;
         match call(sent) {
+            Ok(0) if planted(Bug::RetriesTheEndOfAFile) => {}
             Ok(0) => return (sent, Stop::Unreadable),
+            Ok(size) if planted(Bug::ShortCountIsFull) && sent + size < total => {
+                return (sent + size, Stop::Full);
+            }
             Ok(size) => sent += size,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                sent = if planted(Bug::InterruptedIsSent) {
+                    total
+                } else {
+                    sent
+                };
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return (sent, Stop::Full),
             Err(error) if is_unreadable(&error) => return (sent, Stop::Unreadable),
             Err(_) => return (sent, Stop::Gone),

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use oyez_protocol::event::GoodbyeCode;
+use oyez_protocol::planted::{Bug, planted};
 use slab::Slab;
 use tracing::debug;
 
@@ -105,7 +106,7 @@ impl Sessions {
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.slots
             .get_mut(id.key() as usize)
-            .filter(|session| session.id(id.key()) == id)
+            .filter(|session| session.id(id.key()) == id || planted(Bug::BelievesStaleSessions))
     }
 
     /// A session that cannot have ended: nothing has come between that could end it.
@@ -255,7 +256,7 @@ impl Sessions {
     /// event will tell of it, and a walk passes it by.
     pub(crate) fn queue_tail(&mut self, key: u32) {
         let session = self.at_mut(key);
-        if !session.owes_tail() {
+        if !session.owes_tail() || planted(Bug::ForgetsATail) {
             return;
         }
         session.queued = true;
@@ -329,7 +330,9 @@ impl Sessions {
     pub(crate) fn empty_outgoing(&mut self, id: SessionId) {
         let outgoing = self.there_mut(id).outgoing.take();
         let mut outgoing = outgoing.expect("it has just been sent");
-        self.room.output.count(&mut outgoing.counted, 0);
+        if !planted(Bug::NeverFreesOutput) {
+            self.room.output.count(&mut outgoing.counted, 0);
+        }
         if self.outgoing_spare.len() < OUTGOING_KEPT
             && outgoing.bytes.capacity() <= OUTGOING_BYTES_KEPT
         {

@@ -6,6 +6,7 @@
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::GapCause;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::{ColdRange, PopulateError};
 
 use crate::dialect::command::Reply;
@@ -127,9 +128,11 @@ impl Serving<'_> {
             topic: &name,
             cause,
             from,
-            to,
+            to: to.plus(u64::from(planted(Bug::GapTooLong))),
         };
-        tell(self.out.here, self.out.sessions, id, &gap);
+        if !planted(Bug::GapNotTold) {
+            tell(self.out.here, self.out.sessions, id, &gap);
+        }
     }
 
     /// Sends the next chain of a catch-up.
@@ -198,6 +201,7 @@ impl Serving<'_> {
         let catchup = self.catchups.begun_mut(number);
         let left = catchup.places[catchup.at..].iter();
         catchup.at += left.take_while(|place| place.next <= cursor).count();
+        catchup.at += usize::from(planted(Bug::CatchupSkips));
         Progress::More
     }
 

@@ -5,6 +5,7 @@
 //! to all subscriptions whose cursor is where it begins. A walk is bounded in each turn and goes on where it stopped; a
 //! subscription that is reached late gets everything that has come since, in the same call.
 
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Offset};
 
 use crate::parts::batch::Batch;
@@ -62,7 +63,8 @@ fn walk_topic(
                 break;
             }
             // One pass per turn: a single laggard must not make everybody be visited again and again.
-            return !out.feeds.subscribed_mut(number).audience.walk_again();
+            let audience = &mut out.feeds.subscribed_mut(number).audience;
+            return planted(Bug::WalksOnce) || !audience.walk_again();
         };
         let topic = out.feeds.subscribed(number);
         if build_from_window(chain, topic, out.logs, cursor) {

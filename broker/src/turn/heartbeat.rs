@@ -7,6 +7,7 @@
 //! [`crate::sys::socket::claim`].
 
 use oyez_protocol::event::GoodbyeCode;
+use oyez_protocol::planted::{Bug, planted};
 
 use crate::clock::TICK_MS;
 use crate::dialect::command::Reply;
@@ -34,6 +35,9 @@ impl Watch<'_> {
     /// Looks after sessions whose time has come, as many as may be in one turn.
     pub(crate) fn fire(&mut self) {
         self.timers.advance(self.here.now.monotonic_ms);
+        if planted(Bug::NeverLooksForSilence) {
+            return;
+        }
         let mut budget = Budget::TIMERS;
         while !budget.is_spent() {
             let Some(id) = self.timers.next_silent() else {
@@ -78,7 +82,8 @@ impl Watch<'_> {
             Stage::Greeting => Taking::default(),
             _ => look_at_taken(self.net, session),
         };
-        if let Some(ago_ms) = taking.ago_ms.filter(|ago_ms| *ago_ms < patience_ms) {
+        let is_life = |ago_ms: &u64| *ago_ms < patience_ms && !planted(Bug::ReadersAreSilent);
+        if let Some(ago_ms) = taking.ago_ms.filter(is_life) {
             let heard_ms = now_ms.saturating_sub(ago_ms);
             session.note_life((heard_ms / TICK_MS) as u32);
             self.timers.watch_silence(id, heard_ms + patience_ms);
@@ -104,7 +109,7 @@ impl Watch<'_> {
                     .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
             }
             // After a stall of this machine everybody seems silent: only a session that did not answer is.
-            Stage::Open if !session.note_asked() => {
+            Stage::Open if !session.note_asked() && !planted(Bug::ClosesUnasked) => {
                 self.timers
                     .watch_silence(id, self.here.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.

@@ -1,5 +1,7 @@
 //! Takes what the network tells of a session's socket, and puts the session on the lists of those to read or to send to.
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::net::Readiness;
 use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
@@ -24,7 +26,8 @@ pub(crate) fn note_readiness(
         }
         sessions.queue_send(id);
     }
-    if readiness.readable || readiness.over {
+    let is_taken = readiness.writable && planted(Bug::TakesOneOfTwo);
+    if (readiness.readable || readiness.over) && !is_taken {
         sessions.queue_read(id);
     }
 }

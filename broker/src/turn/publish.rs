@@ -2,6 +2,7 @@
 //! visible place has passed it.
 
 use oyez_protocol::event::{Outcome, PublishedEntry};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset};
 use oyez_storage::{AppendError, Progress};
@@ -15,7 +16,7 @@ use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
 use crate::parts::parcel::{Handed, Origin};
 use crate::parts::publishes::{Pending, Publishes, Stalled};
-use crate::parts::session::SessionId;
+use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
 use crate::tell::tell;
@@ -155,7 +156,7 @@ impl Publishing<'_> {
     }
 
     fn take_handed(&mut self, handed: Handed, record: &[u8]) {
-        let waits = self.publishes.has_stalled_for(handed.log);
+        let waits = self.publishes.has_stalled_for(handed.log) && !planted(Bug::OvertakesStalled);
         if waits || self.append_handed_over(handed, record) != Taken::Done {
             let record = record.into();
             self.publishes.stall(Stalled { handed, record });
@@ -169,7 +170,7 @@ impl Publishing<'_> {
         }
         for log in 0..self.logs.count() {
             while let Some(stalled) = self.publishes.next_stalled(log) {
-                if budget.is_spent() {
+                if budget.is_spent() && !planted(Bug::NoBudgetForRetries) {
                     self.publishes.put_back(stalled);
                     return false;
                 }
@@ -233,7 +234,7 @@ impl Publishing<'_> {
             entry,
             size: origin.size,
         };
-        if origin.shard == self.here.id {
+        if origin.shard == self.here.id || planted(Bug::AnswersTheWrongSession) {
             self.publishes.tell(ack);
         } else {
             self.outbox.answer(origin.shard, ack);
@@ -248,6 +249,10 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
     acks.sort_by_key(|ack| ack.session);
     for group in acks.chunk_by(|left, right| left.session == right.session) {
         let id = group[0].session;
+        let is_full = sessions.get(id).is_some_and(Session::is_blocked);
+        if is_full && planted(Bug::DropsAnswersToTheFull) {
+            continue;
+        }
         entries.clear();
         entries.extend(group.iter().map(|ack| ack.entry));
         if let Some(session) = sessions.get_mut(id) {
@@ -255,7 +260,9 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             session.note_outcomes(group.len() as u32, bytes);
         }
         tell(here, sessions, id, &Reply::Published(&entries));
-        sessions.resume(id);
+        if !planted(Bug::ForgetsToResume) {
+            sessions.resume(id);
+        }
     }
     publishes.keep_told(acks, entries);
 }

@@ -2,6 +2,7 @@
 //! the operator.
 
 use oyez_protocol::LogId;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::{Attempt, Progress, Trouble};
 use tracing::{error, info, warn};
 
@@ -24,7 +25,9 @@ pub(crate) fn pump(
     for log in &progress.advanced {
         let interested = here.shared.interest.interested(*log);
         for shard in interested.filter(|shard| *shard != here.id) {
-            outbox.wake(shard);
+            if !planted(Bug::LosesAWakeUp) {
+                outbox.wake(shard);
+            }
         }
     }
     for us in progress.syncs_us.drain(..) {

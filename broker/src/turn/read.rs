@@ -3,6 +3,8 @@
 
 use std::io::{ErrorKind, IoSliceMut};
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::dialect::command::{Command, Decoded};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
 use crate::net::Net;
@@ -76,7 +78,7 @@ impl<T: Takes> Reading<'_, T> {
     /// turn's budget.
     fn read_queue(&mut self, queue: Queue, visit: Budget, left: Budget) {
         for _ in 0..self.sessions.count_to_read(queue) {
-            if !self.budget.is_above(left) {
+            if !self.budget.is_above(left) && !planted(Bug::NoBudgetInReading) {
                 return;
             }
             if let Some(session) = self.sessions.next_to_read(queue) {
@@ -105,6 +107,7 @@ impl<T: Takes> Reading<'_, T> {
         }
         *self.buffer = buffer;
         match visit {
+            Visit::Unfinished if planted(Bug::ForgetsTheUnfinished) => {}
             Visit::More | Visit::Unfinished => self.sessions.read_on(id),
             Visit::Waiting(Until::Room) => self.sessions.pause(id),
             Visit::Waiting(Until::Answered) => self.sessions.await_answer(id),
@@ -165,7 +168,7 @@ impl<T: Takes> Reading<'_, T> {
             Err(error) => {
                 session.put_input_back(partial);
                 return match error.kind() {
-                    ErrorKind::WouldBlock => Visit::Empty,
+                    ErrorKind::WouldBlock if !planted(Bug::SpuriousIsTheEnd) => Visit::Empty,
                     ErrorKind::Interrupted => Visit::More,
                     _ => {
                         self.sessions.end(self.here, id, Reason::PeerReset);
@@ -175,7 +178,7 @@ impl<T: Takes> Reading<'_, T> {
             }
         };
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
-        let more = filled_all || session.has_ended();
+        let more = filled_all || (session.has_ended() && !planted(Bug::MissesTheEnd));
         let visit = match partial {
             None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
@@ -231,7 +234,9 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Takes the frames in what was kept. Trying in vain costs no copy, but the work of checking the first frame.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>) -> Visit {
-        self.sessions.room.input.count(&mut partial.counted, 0);
+        if !planted(Bug::NeverFreesInput) {
+            self.sessions.room.input.count(&mut partial.counted, 0);
+        }
         let (visit, used, need) = self.consume(id, &partial.bytes);
         let checked = used.max(need.min(partial.bytes.len()));
         self.budget.spend(READ_STEPS, checked);

@@ -4,6 +4,7 @@
 
 use oyez_protocol::command::Start;
 use oyez_protocol::event::Outcome;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
@@ -31,7 +32,8 @@ impl Wish {
         mut locate: impl FnMut(StartAt) -> Located,
     ) -> LocateAnswer {
         let mut located = locate(self.start);
-        let epoch_changed = self.epoch.is_some_and(|epoch| epoch != located.epoch);
+        let epoch_changed =
+            self.epoch.is_some_and(|epoch| epoch != located.epoch) && !planted(Bug::EpochNotTold);
         if epoch_changed {
             located = locate(StartAt::Earliest);
         }
@@ -40,7 +42,7 @@ impl Wish {
             wish: self,
             located,
             epoch_changed,
-            dropped: dropped && !epoch_changed,
+            dropped: dropped && !epoch_changed && !planted(Bug::DroppedNotTold),
             log_start,
         }
     }
@@ -120,7 +122,7 @@ impl Subscribing<'_> {
             return None;
         }
         let requests = self.members.sessions.there(id).requests();
-        if requests >= REQUESTS_MAX {
+        if requests >= REQUESTS_MAX && !planted(Bug::QuestionsUnbounded) {
             return Some(Until::Answered);
         }
         (!self.outbox.may_ask(owner)).then_some(Until::Room)

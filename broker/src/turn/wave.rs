@@ -7,6 +7,7 @@
 use std::io::IoSlice;
 
 use oyez_protocol::Offset;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::LogReader;
 
 use crate::measure::metrics::Delivered;
@@ -140,7 +141,10 @@ impl WayOut<'_> {
             messages: whole * wave.chain.messages,
             bytes: whole * wave.chain.bytes as u64,
         };
-        for answer in batch.answers.drain(..) {
+        for (index, mut answer) in batch.answers.drain(..).enumerate() {
+            if planted(Bug::MixesUpAnswers) {
+                answer.tag = batch.sockets[index].1;
+            }
             delivered.add(&self.settle_one(number, wave, answer));
         }
         let topic = self.feeds.subscribed_mut(number);
