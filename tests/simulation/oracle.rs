@@ -6,7 +6,8 @@
 //! long as the machine has power, `memory` as long as the process lives. Messages come once and in order, byte for byte.
 //! What is missing is told, with a cause that something has given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use oyez_client::{Delivery, GapCause, Message, Outcome};
 use oyez_protocol::LogId;
@@ -36,6 +37,8 @@ pub(super) struct Oracle {
     pub(super) dials: Vec<u64>,
     /// Something was wrong with a disk, so that publishing may be refused.
     pub(super) disk_trouble: bool,
+    /// Publishers whose messages all travel one by one, in their order.
+    in_order: Vec<bool>,
     retention_bytes: u64,
     retention_seconds: u64,
     memory_bytes: u64,
@@ -140,6 +143,7 @@ impl Oracle {
             followers: Vec::new(),
             dials: vec![0; plan.publishers.len()],
             disk_trouble: false,
+            in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
             retention_bytes: plan.config.retention_bytes,
             retention_seconds: plan.config.retention_seconds,
             memory_bytes: plan.config.memory_log_bytes,
@@ -312,6 +316,7 @@ impl Oracle {
                     return Err(format!("a gap from {from} to {to}"));
                 }
                 self.explain_gap(self.followers[follower].topic, gap.cause)
+                    .and_then(|()| self.check_gap(follower, from..to))
                     .map_err(|why| format!("a gap from {from} to {to}: {why}"))?;
                 let known = &mut self.followers[follower];
                 if let Some(place) = &mut known.place {
@@ -411,6 +416,24 @@ impl Oracle {
         }
     }
 
+    /// A gap holds no message that must be there.
+    fn check_gap(&self, follower: usize, range: Range<u64>) -> Verdict {
+        let known = &self.followers[follower];
+        let topic = &self.topics[known.topic];
+        let log = &self.logs[&topic.log];
+        let (Some((epoch, _)), false) = (known.place, log.read_faults || self.may_drop(log)) else {
+            return Ok(());
+        };
+        let places = topic.places.range((epoch, range.start)..(epoch, range.end));
+        match places
+            .map(|(_, placed)| placed)
+            .find(|placed| placed.required)
+        {
+            Some(placed) => Err(format!("message {} must be there", placed.id)),
+            None => Ok(()),
+        }
+    }
+
     fn explain_late_start(&self, topic: usize) -> Verdict {
         let log = &self.logs[&self.topics[topic].log];
         match self.may_drop(log) || log.harmed || log.reasons > 0 {
@@ -439,6 +462,7 @@ impl Oracle {
         let topic = &self.topics[known.topic];
         let log = &self.logs[&topic.log];
         let first = known.first.unwrap_or(head);
+        self.check_order(topic, head.0)?;
         for ((epoch, offset), placed) in &topic.places {
             if !placed.required {
                 continue;
@@ -456,6 +480,35 @@ impl Oracle {
             }
             if *offset < first.1 && !self.may_drop(log) {
                 return Err(format!("{what}, lies before the start at {}", first.1));
+            }
+        }
+        Ok(())
+    }
+
+    /// What one publisher has published to a topic lies there in its order, as far as it was acknowledged: the first
+    /// copy of each message behind the first copies of those before it. Where records may be missing, others may look
+    /// like first copies.
+    fn check_order(&self, topic: &Topic, epoch: u64) -> Verdict {
+        let log = &self.logs[&topic.log];
+        let tears = log.durability == Durability::Written && log.reasons > 0;
+        if log.harmed || log.read_faults || tears || self.may_drop(log) {
+            return Ok(());
+        }
+        let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for ((_, offset), placed) in topic.places.range((epoch, 0)..=(epoch, u64::MAX)) {
+            let id = placed.id;
+            let counts = self.in_order[usize::from(id.publisher)]
+                && topic.sent[&id].fate == Fate::Acknowledged;
+            if !counts || !seen.insert(id) {
+                continue;
+            }
+            let before = last.insert(id.publisher, id);
+            if let Some(before) = before.filter(|before| *before > id) {
+                let name = &topic.name;
+                return Err(format!(
+                    "message {id} of `{name}`, offset {offset}, lies behind {before}"
+                ));
             }
         }
         Ok(())
