@@ -230,10 +230,16 @@ impl fmt::Display for Bug {
 #[cfg(oyez_planted)]
 static CHOSEN: AtomicU16 = AtomicU16::new(0);
 
+/// The number of the bug whose place is a trap; 0 is none.
+#[cfg(oyez_planted)]
+static TRAPPED: AtomicU16 = AtomicU16::new(0);
+
 /// Whether the process has this bug: the question at the place where it is.
 #[cfg(oyez_planted)]
 #[must_use]
 pub fn planted(bug: Bug) -> bool {
+    let is_trap = TRAPPED.load(Ordering::Relaxed) == bug.number();
+    assert!(!is_trap, "the place of {bug} is reached");
     CHOSEN.load(Ordering::Relaxed) == bug.number()
 }
 
@@ -249,6 +255,15 @@ pub const fn planted(_bug: Bug) -> bool {
 pub fn choose(bug: Option<Bug>) {
     #[cfg(oyez_planted)]
     CHOSEN.store(bug.map_or(0, Bug::number), Ordering::Relaxed);
+    #[cfg(not(oyez_planted))]
+    let _ = bug;
+}
+
+/// The process panics from here on where this bug would make a difference, to see whether anything comes there. Does
+/// nothing where the bugs are not built in.
+pub fn trap(bug: Option<Bug>) {
+    #[cfg(oyez_planted)]
+    TRAPPED.store(bug.map_or(0, Bug::number), Ordering::Relaxed);
     #[cfg(not(oyez_planted))]
     let _ = bug;
 }

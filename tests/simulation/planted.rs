@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use oyez_protocol::planted::{BUILT_IN, Bug, choose};
+use oyez_protocol::planted::{BUILT_IN, Bug, choose, trap};
 use testkit::simulation::{Options, run};
 
 /// Seeds that a bug is tried on, unless it is said otherwise.
@@ -21,6 +21,7 @@ const PERCENT_MIN: usize = 95;
 
 const USAGE: &str = "\
 usage: planted [--seeds N] [--from S] [--bugs 3,7]
+       planted --reach [--seeds N] [--from S] [--bugs 3,7]     whether seeds come to the places of the bugs
        planted --none [--seeds N] [--from S]     without any bug: every seed passes";
 const NOT_BUILT_IN: &str = "\
 this build has no bugs in it; build it with
@@ -33,6 +34,8 @@ struct Trial {
     from: u64,
     /// No bug stands for a broker as it is.
     bugs: Vec<Option<Bug>>,
+    /// Bugs are not planted; their places are traps.
+    reaches: bool,
     /// Seeds are run here, and told line by line.
     is_worker: bool,
 }
@@ -83,11 +86,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Trial, String> {
         seeds: SEEDS,
         from: 1,
         bugs: Bug::ALL.iter().copied().map(Some).collect(),
+        reaches: false,
         is_worker: false,
     };
     while let Some(arg) = args.next() {
         match &*arg {
             "--worker" => trial.is_worker = true,
+            "--reach" => trial.reaches = true,
             "--none" => trial.bugs = vec![None],
             "--seeds" => trial.seeds = number(args.next())?,
             "--from" => trial.from = number(args.next())?,
@@ -181,6 +186,9 @@ impl Worker {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--worker", "--seeds", &trial.seeds.to_string()]);
         command.args(["--from", &trial.from.to_string()]);
+        if trial.reaches {
+            command.arg("--reach");
+        }
         match bug {
             Some(bug) => command.args(["--bugs", &bug.number().to_string()]),
             None => command.arg("--none"),
@@ -209,7 +217,11 @@ impl Worker {
 
 /// Runs the seeds with the bug, up to the first that fails, and tells a line for each.
 fn work(trial: &Trial) {
-    choose(trial.bugs.first().copied().flatten());
+    let bug = trial.bugs.first().copied().flatten();
+    match trial.reaches {
+        true => trap(bug),
+        false => choose(bug),
+    }
     let mut out = io::stdout().lock();
     for seed in trial.from..trial.from.saturating_add(trial.seeds) {
         let outcome = run(&Options::new(seed));
