@@ -72,8 +72,8 @@ bugs! {
     DropsTheUnsealed = 12,
     /// Storage: retention drops segments that nothing asks it to drop.
     DropsTooMuch = 13,
-    /// Storage: a memory log that is short of a block gives up two.
-    DropsTwoBlocks = 14,
+    /// Storage: a memory log gives up its oldest block while it may keep one more.
+    DropsABlockTooEarly = 14,
     /// Storage: a segment gets its footer before it is durable.
     SealsTooEarly = 15,
     /// Storage: a start believes records that nothing proves to be durable, and does not write them again.

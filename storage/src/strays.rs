@@ -76,7 +76,7 @@ impl Strays<'_> {
             let read = self.disk.read(&path, at, &mut header).unwrap_or(0);
             let position = self.owner.position_of(&header[..read]);
             let place = position.and_then(|position| position.checked_sub(at));
-            if place == Some(base) || (planted(Bug::BelievesTheFirstHeader) && place.is_some()) {
+            if place == Some(base) || (place.is_some() && planted(Bug::BelievesTheFirstHeader)) {
                 return place;
             }
             first = first.or(place);

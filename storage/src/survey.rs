@@ -226,7 +226,7 @@ impl Surveyor<'_> {
                 continue;
             }
             if survey.is_unused_spare(base, bytes)
-                && (planted(Bug::UnlinksAUsedSegment) || self.begins_blank(base))
+                && (self.begins_blank(base) || planted(Bug::UnlinksAUsedSegment))
             {
                 // The rest of its bytes is looked at before it is used.
                 survey.blanks.push(Blank {
@@ -313,7 +313,7 @@ impl Surveyor<'_> {
             let bytes = &self.buffer[..want];
             let mut block = scan_block(bytes, base + at, owner, &mut segment.names);
             // What cannot be read is not blank: it may be there again at the next start.
-            if !planted(Bug::UnreadableIsBlank) {
+            if lost > 0 && !planted(Bug::UnreadableIsBlank) {
                 block.used_end = block.used_end.max(base + at + lost as u64);
             }
             segment.blocks.push(block);
