@@ -59,6 +59,8 @@ struct Sent {
     fate: Fate,
     /// Connections that its publisher had begun by then.
     dials: u64,
+    /// It was acknowledged before there was another connection to send it again.
+    once: bool,
     /// Places that hold it, by epoch.
     copies: BTreeMap<u64, u64>,
 }
@@ -227,6 +229,7 @@ impl Oracle {
             size,
             fate: Fate::Waiting,
             dials,
+            once: false,
             copies: BTreeMap::new(),
         };
         topic.sent.insert(id, sent);
@@ -244,6 +247,7 @@ impl Oracle {
         match told {
             Told::Acknowledged { epoch, offset } => {
                 sent.fate = Fate::Acknowledged;
+                sent.once = self.dials[usize::from(id.publisher)] == sent.dials;
                 let placed = self.put(topic, (*epoch, *offset), id, run);
                 placed.map_err(|why| format!("message {id} is acknowledged, but {why}"))
             }
@@ -487,19 +491,19 @@ impl Oracle {
 
     /// What one publisher has published to a topic lies there in its order, as far as it was acknowledged: the first
     /// copy of each message behind the first copies of those before it. Where records may be missing, others may look
-    /// like first copies.
+    /// like first copies, unless there was never more than one.
     fn check_order(&self, topic: &Topic, epoch: u64) -> Verdict {
         let log = &self.logs[&topic.log];
         let tears = log.durability == Durability::Written && log.reasons > 0;
-        if log.harmed || log.read_faults || tears || self.may_drop(log) {
-            return Ok(());
-        }
+        let is_whole = !(log.harmed || log.read_faults || tears || self.may_drop(log));
         let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for ((_, offset), placed) in topic.places.range((epoch, 0)..=(epoch, u64::MAX)) {
             let id = placed.id;
+            let sent = &topic.sent[&id];
             let counts = self.in_order[usize::from(id.publisher)]
-                && topic.sent[&id].fate == Fate::Acknowledged;
+                && sent.fate == Fate::Acknowledged
+                && (is_whole || sent.once);
             if !counts || !seen.insert(id) {
                 continue;
             }
