@@ -64,7 +64,7 @@ fn walk_topic(
             }
             // One pass per turn: a single laggard must not make everybody be visited again and again.
             let audience = &mut out.feeds.subscribed_mut(number).audience;
-            return planted(Bug::WalksOnce) || !audience.walk_again();
+            return !audience.walk_again() || planted(Bug::WalksOnce);
         };
         let topic = out.feeds.subscribed(number);
         if build_from_window(chain, topic, out.logs, cursor) {
