@@ -425,7 +425,7 @@ impl Oracle {
         let known = &self.followers[follower];
         let topic = &self.topics[known.topic];
         let log = &self.logs[&topic.log];
-        let (Some((epoch, _)), false) = (known.place, log.read_faults || self.may_drop(log)) else {
+        let (Some((epoch, _)), false) = (known.place, log.harmed || self.may_drop(log)) else {
             return Ok(());
         };
         let places = topic.places.range((epoch, range.start)..(epoch, range.end));
@@ -495,7 +495,7 @@ impl Oracle {
     fn check_order(&self, topic: &Topic, epoch: u64) -> Verdict {
         let log = &self.logs[&topic.log];
         let tears = log.durability == Durability::Written && log.reasons > 0;
-        let is_whole = !(log.harmed || log.read_faults || tears || self.may_drop(log));
+        let is_whole = !(log.harmed || tears || self.may_drop(log));
         let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for ((_, offset), placed) in topic.places.range((epoch, 0)..=(epoch, u64::MAX)) {
