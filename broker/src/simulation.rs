@@ -193,6 +193,12 @@ impl Broker {
             && (time || seat.woken || seat.net.has_news() || seat.disk.has_completions())
     }
 
+    /// Whether a shard has said that there is more to do at once.
+    #[must_use]
+    pub fn has_more_to_do(&self, shard: usize) -> bool {
+        self.shards[shard].due == Due::Now
+    }
+
     /// When a shard runs at the latest although nothing happens, by the time since the start.
     #[must_use]
     pub fn due_ms(&self, shard: usize) -> Option<u64> {

@@ -30,6 +30,9 @@ const HELD: [Step; 6] = [
     Step::Populate,
 ];
 
+/// Records that lie in the largest range that is harmed at once, at most.
+const HIT_RECORDS: u64 = 4_096 / 64 + 2;
+
 /// Bytes that sockets have room for again.
 const ROOM_BYTES: usize = 256 << 10;
 
@@ -65,7 +68,9 @@ impl World {
     }
 
     fn strike_broker(&mut self, fall: Fall) -> Option<String> {
-        self.machine.broker.as_ref()?;
+        if fall == Fall::Process {
+            self.machine.broker.as_ref()?;
+        }
         self.fall(fall);
         Some(match fall {
             Fall::Process => "the process is killed".to_owned(),
@@ -128,9 +133,42 @@ impl World {
         }?;
         // A file may hold what belongs to another log now, which has lost nothing.
         let log = self.machine.log_of_path(&harm.path)?;
-        self.oracle.harmed(log);
+        let name = harm.path.file_name().and_then(|name| name.to_str())?;
+        // Where everything is vouched for and nobody writes, harm costs what it hits and no more.
+        let is_at_rest = self.machine.broker.is_none() && self.machine.stopped_cleanly;
+        match is_at_rest && name != "carried" {
+            true => {
+                let hits = if name.ends_with(".seg") {
+                    HIT_RECORDS
+                } else {
+                    0
+                };
+                self.oracle.harmed_at_rest(log, hits);
+            }
+            false => self.oracle.harmed(log),
+        }
         self.oracle.disk_trouble = true;
         Some(format!("disk {number}: {harm}"))
+    }
+
+    /// While a broker that has stopped is away, its disks may be harmed.
+    pub(super) fn perhaps_harm_at_rest(&mut self) {
+        let kinds = [
+            FaultKind::Rot,
+            FaultKind::Misdirect,
+            FaultKind::Lose,
+            FaultKind::Unreadable,
+        ];
+        for kind in kinds {
+            let may = self.plan.faults.contains(&kind) && !self.without.faults.contains(&kind);
+            if may
+                && self.fault_dice.one_in(3)
+                && let Some(what) = self.harm(kind)
+            {
+                self.coverage.meet("harm at rest");
+                self.tell(format_args!("fault"), format_args!("at rest: {what}"));
+            }
+        }
     }
 
     fn strike_net(&mut self, kind: FaultKind) -> Option<String> {
@@ -160,8 +198,8 @@ impl World {
                 "a batch is not tried to its end"
             }
             FaultKind::FileEnds => {
-                net.end_next_file();
-                "a file ends early"
+                net.end_files(dice.one_in(2).then_some(1));
+                "files end early"
             }
             _ => {
                 net.tell_all(true);
@@ -229,6 +267,7 @@ impl World {
                     net.reverse_batches(false);
                     net.tell_all(false);
                     net.no_room_next(0);
+                    net.end_files(Some(0));
                 }
             }
         }

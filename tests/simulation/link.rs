@@ -49,13 +49,16 @@ impl Link {
         true
     }
 
-    /// The broker is gone. Of what it has sent, some still arrives.
-    pub(super) fn lose(&mut self, dice: &mut Dice) {
+    /// The broker is gone. Of what it has sent, some still arrives; all of it after a clean stop.
+    pub(super) fn lose(&mut self, dice: &mut Dice, was_clean: bool) {
         if let Some(peer) = &self.peer
             && self.lost.is_none()
         {
-            let left = dice.below(peer.waiting() as u64 + 1);
-            self.lost = Some(usize::try_from(left).expect("what is in memory"));
+            let left = match was_clean {
+                true => peer.waiting(),
+                false => dice.index(peer.waiting() + 1),
+            };
+            self.lost = Some(left);
         }
     }
 

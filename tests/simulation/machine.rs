@@ -26,6 +26,8 @@ pub(super) struct Machine {
     pub(super) stopping_since_ms: Option<u64>,
     /// How often a broker was started.
     pub(super) runs: u64,
+    /// The last broker has closed its logs: nothing that it has acknowledged is left to chance.
+    pub(super) stopped_cleanly: bool,
     /// A shard has failed: the process ends soon.
     pub(super) failed: Option<String>,
     dice: Dice,
@@ -57,6 +59,7 @@ impl Machine {
             starts_at_ms: 0,
             stopping_since_ms: None,
             runs: 0,
+            stopped_cleanly: false,
             failed: None,
             dice,
         };
@@ -74,6 +77,7 @@ impl Machine {
     /// Starts the broker.
     pub(super) fn start(&mut self, plan: &Plan) -> Result<(), StartError> {
         self.runs += 1;
+        self.stopped_cleanly = false;
         self.dir = self.dir.opened_again(&entropy(&mut self.dice));
         // Opening reads and writes as it comes.
         self.set_up_disks(false);

@@ -7,6 +7,7 @@
 //! - `plan` is what a seed means: settings, topics, clients, and the kinds of faults that it may meet.
 //! - `world` holds everything and takes one step after another, until all comes to `rest`; `machine` is the broker with its disks, `publisher`,
 //!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong.
+//! - `judge` looks at each turn and each lost connection.
 //! - `oracle` is the model. It believes nobody: it looks at every acknowledgement and every delivery, and at the end at
 //!   everything that is left.
 //! - `coverage` counts what was met, `trace` tells it, `shrink` makes a failure small, `fleet` runs many.
@@ -18,6 +19,7 @@ pub mod coverage;
 mod dice;
 mod fault;
 pub mod fleet;
+mod judge;
 mod link;
 mod machine;
 mod message;

@@ -24,6 +24,9 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Bytes of a record beside its messages, at most.
 const RECORD_BYTES: u64 = 200;
 
+/// Messages of a record at most, in a simulation.
+const BATCH_MESSAGES: u64 = 8;
+
 /// A verdict on something that happened.
 pub(super) type Verdict = Result<(), String>;
 
@@ -33,6 +36,10 @@ pub(super) struct Oracle {
     topics: Vec<Topic>,
     logs: BTreeMap<LogId, Log>,
     followers: Vec<Follower>,
+    /// Subscribers from this number on audit.
+    first_auditor: usize,
+    /// How many times everything was read from its beginning.
+    audits: u64,
     /// Connections that each publisher has begun.
     pub(super) dials: Vec<u64>,
     /// Something was wrong with a disk, so that publishing may be refused.
@@ -78,6 +85,8 @@ struct Placed {
     id: MessageId,
     /// It must stay.
     required: bool,
+    /// The last audit that has found it.
+    audited: u64,
 }
 
 #[derive(Debug)]
@@ -85,6 +94,8 @@ struct Log {
     durability: Durability,
     /// Its disk was harmed where it lies, so that less is promised.
     harmed: bool,
+    /// Messages that harm may have cost which met everything at rest.
+    may_be_lost: u64,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -121,6 +132,7 @@ impl Oracle {
         let log = |durability| Log {
             durability,
             harmed: false,
+            may_be_lost: 0,
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -143,6 +155,8 @@ impl Oracle {
                 .map(|spec| (spec.id, log(spec.durability)))
                 .collect(),
             followers: Vec::new(),
+            first_auditor: usize::MAX,
+            audits: 0,
             dials: vec![0; plan.publishers.len()],
             disk_trouble: false,
             in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
@@ -162,9 +176,11 @@ impl Oracle {
         self.followers.len() - 1
     }
 
-    /// Subscribers from this number on are forgotten.
-    pub(super) fn forget_auditors(&mut self, first: usize) {
+    /// Another audit begins: subscribers from this number on are forgotten, and those to come audit.
+    pub(super) fn begin_audit(&mut self, first: usize) {
         self.followers.truncate(first);
+        self.first_auditor = first;
+        self.audits += 1;
     }
 
     /// Where a subscriber goes on; none before its first delivery.
@@ -195,11 +211,12 @@ impl Oracle {
     }
 
     /// Run `run` of the broker has come to its end.
-    pub(super) fn fell(&mut self, fall: Fall, run: u64) {
+    /// After a clean stop, power is no loss to what lies on a disk.
+    pub(super) fn fell(&mut self, fall: Fall, run: u64, was_clean: bool) {
         for (id, log) in &mut self.logs {
             let loses = match log.durability {
                 Durability::Memory => true,
-                Durability::Written => fall == Fall::Power,
+                Durability::Written => fall == Fall::Power && !was_clean,
                 Durability::Synced => false,
             };
             if loses {
@@ -217,9 +234,18 @@ impl Oracle {
         release(&mut self.topics, log);
     }
 
+    /// The same, while all of it was vouched for and nobody wrote: so many messages are lost at most.
+    pub(super) fn harmed_at_rest(&mut self, log: LogId, records: u64) {
+        let log = self.logs.get_mut(&log).expect("a log");
+        log.reasons += 1;
+        // A record that is published in a batch holds several.
+        log.may_be_lost += records * BATCH_MESSAGES;
+    }
+
     /// Whether the log of a topic has been harmed.
     pub(super) fn is_harmed(&self, topic: usize) -> bool {
-        self.logs[&self.topics[topic].log].harmed
+        let log = &self.logs[&self.topics[topic].log];
+        log.harmed || log.may_be_lost > 0
     }
 
     pub(super) fn published(&mut self, id: MessageId, size: usize) {
@@ -285,8 +311,11 @@ impl Oracle {
         let copies = sent.copies.entry(place.0).or_default();
         let found = known.places.entry(place).or_insert_with(|| {
             *copies += 1;
-            let required = false;
-            Placed { id, required }
+            Placed {
+                id,
+                required: false,
+                audited: 0,
+            }
         });
         if found.id != id && log.harmed {
             // What was harmed before a mark vouched for it looks like a write that was never acknowledged.
@@ -362,6 +391,11 @@ impl Oracle {
         }
         self.put(topic, (epoch, offset), id, run)
             .map_err(|why| format!("message {id} is delivered, but {why}"))?;
+        if follower >= self.first_auditor
+            && let Some(placed) = self.topics[topic].places.get_mut(&(epoch, offset))
+        {
+            placed.audited = self.audits;
+        }
         let known = &mut self.followers[follower];
         known.first.get_or_insert((epoch, offset));
         known.place = Some((epoch, offset + 1));
@@ -409,7 +443,7 @@ impl Oracle {
             // Of what was written and not synced, a power cut keeps some and tears the rest.
             GapCause::Damage => {
                 let is_written = log.durability == Durability::Written;
-                log.harmed || is_written && log.reasons > 0
+                log.harmed || log.may_be_lost > 0 || is_written && log.reasons > 0
             }
             // Bytes that change after they were read and checked are sent as they are; the client sees what they are not.
             _ => log.harmed,
@@ -429,10 +463,12 @@ impl Oracle {
             return Ok(());
         };
         let places = topic.places.range((epoch, range.start)..(epoch, range.end));
-        match places
+        let mut required = places
             .map(|(_, placed)| placed)
-            .find(|placed| placed.required)
-        {
+            .filter(|placed| placed.required);
+        match required.next() {
+            // The audit counts them.
+            Some(_) if log.may_be_lost > 0 => Ok(()),
             Some(placed) => Err(format!("message {} must be there", placed.id)),
             None => Ok(()),
         }
@@ -440,7 +476,7 @@ impl Oracle {
 
     fn explain_late_start(&self, topic: usize) -> Verdict {
         let log = &self.logs[&self.topics[topic].log];
-        match self.may_drop(log) || log.harmed || log.reasons > 0 {
+        match self.may_drop(log) || log.harmed || log.reasons > 0 || log.may_be_lost > 0 {
             true => Ok(()),
             false => Err("nothing explains what is missing before it".to_owned()),
         }
@@ -467,6 +503,7 @@ impl Oracle {
         let log = &self.logs[&topic.log];
         let first = known.first.unwrap_or(head);
         self.check_order(topic, head.0)?;
+        let mut lost = 0;
         for ((epoch, offset), placed) in &topic.places {
             if !placed.required {
                 continue;
@@ -476,14 +513,24 @@ impl Oracle {
                 "message {id} of `{}`, offset {offset} of epoch {epoch:x}",
                 topic.name
             );
-            if *epoch != head.0 {
-                return Err(format!("{what}, is not in epoch {:x}", head.0));
-            }
-            if *offset >= head.1 {
-                return Err(format!("{what}, lies behind the end at {}", head.1));
-            }
-            if *offset < first.1 && !self.may_drop(log) {
-                return Err(format!("{what}, lies before the start at {}", first.1));
+            // After harm at rest there may be a new epoch, which has what the old one had, at the same places.
+            let is_there = |place: (u64, u64)| {
+                let there = topic.places.get(&place);
+                there.is_some_and(|there| there.id == id && there.audited == self.audits)
+            };
+            let why = match () {
+                () if is_there((head.0, *offset)) => continue,
+                () if *offset < first.1 && self.may_drop(log) => continue,
+                () if *epoch != head.0 => format!("{what}, is not in epoch {:x}", head.0),
+                () if *offset >= head.1 => format!("{what}, lies behind the end at {}", head.1),
+                () if *offset < first.1 => format!("{what}, lies before the start at {}", first.1),
+                // The gap that it is in has been looked at.
+                () if log.may_be_lost == 0 => continue,
+                () => format!("{what}, is in a gap"),
+            };
+            lost += 1;
+            if lost > log.may_be_lost {
+                return Err(format!("{why}; {lost} are missing"));
             }
         }
         Ok(())
@@ -495,7 +542,7 @@ impl Oracle {
     fn check_order(&self, topic: &Topic, epoch: u64) -> Verdict {
         let log = &self.logs[&topic.log];
         let tears = log.durability == Durability::Written && log.reasons > 0;
-        let is_whole = !(log.harmed || tears || self.may_drop(log));
+        let is_whole = !(log.harmed || log.may_be_lost > 0 || tears || self.may_drop(log));
         let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for ((_, offset), placed) in topic.places.range((epoch, 0)..=(epoch, u64::MAX)) {

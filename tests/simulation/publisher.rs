@@ -7,8 +7,8 @@ use std::time::Duration;
 use oyez_broker::simulation::Broker;
 use oyez_client::simulation::{Publisher, Ticket};
 use oyez_client::{
-    ConnectOptions, ConnectionError, ConnectionEvent, NewMessage, Outcome, PublishError,
-    PublisherOptions, ReconnectPolicy,
+    ConnectError, ConnectOptions, ConnectionError, ConnectionEvent, NewMessage, Outcome,
+    PublishError, PublisherOptions, ReconnectPolicy,
 };
 
 use super::dice::Dice;
@@ -102,14 +102,27 @@ impl PublisherSeat {
         !self.is_closing && self.made < self.plan.messages && self.publisher.is_connected()
     }
 
+    /// Messages whose fate is not known.
+    pub(super) fn unsettled(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.publisher.is_connected()
+    }
+
     /// Whether the fate of all its messages is known.
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && (self.publisher.is_over() || self.publisher.is_settled())
     }
 
-    /// Why it has given up, if it has.
-    pub(super) fn error(&self) -> Option<String> {
-        self.publisher.error().map(ToString::to_string)
+    /// Why it has given up, if it has, and whether that is for damage again and again.
+    pub(super) fn error(&self) -> Option<(String, bool)> {
+        let error = self.publisher.error()?;
+        Some((
+            error.to_string(),
+            matches!(error, ConnectError::Damaged { .. }),
+        ))
     }
 
     /// Begins anew after it has given up.

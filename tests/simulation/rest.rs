@@ -10,17 +10,43 @@ const SETTLE_MS: u64 = 600_000;
 /// Steps in which that is so.
 const SETTLE_STEPS: u64 = 400_000;
 
+/// How long somebody may wait for what is there, while nobody has anything to do: a disk tries again after a second.
+const STUCK_MS: u64 = 5_000;
+
+/// Somebody who waits while everything rests, and since when.
+#[derive(Debug, Default)]
+struct Still(Option<(String, u64)>);
+
+impl Still {
+    fn look(&mut self, stuck: Option<String>, now_ms: u64) -> Verdict {
+        match (&self.0, stuck) {
+            (_, None) => self.0 = None,
+            (Some((who, since_ms)), Some(stuck)) if *who == stuck => {
+                if now_ms - since_ms > STUCK_MS {
+                    return Err(format!("everything rests since {since_ms}, and {stuck}"));
+                }
+            }
+            (_, Some(stuck)) => self.0 = Some((stuck, now_ms)),
+        }
+        Ok(())
+    }
+}
+
 impl World {
     /// Runs until everybody has caught up and nothing is left to be done.
     pub(super) fn settle(&mut self) -> Verdict {
         self.send_auditors();
         let (steps, since_ms) = (self.steps, self.clock.now_ms());
+        let mut still = Still::default();
         loop {
             self.gather();
             let rests = self.actors.is_empty() && self.machine.broker.is_some();
             let waits = self.who_waits();
             if rests && waits.is_none() {
                 return Ok(());
+            }
+            if rests {
+                still.look(self.who_is_stuck(), self.clock.now_ms())?;
             }
             let (took, ms) = (self.steps - steps, self.clock.now_ms() - since_ms);
             if took > SETTLE_STEPS || ms > SETTLE_MS {
@@ -37,7 +63,7 @@ impl World {
     fn send_auditors(&mut self) {
         let now = self.now();
         self.subscribers.truncate(self.plan.subscribers.len());
-        self.oracle.forget_auditors(self.plan.subscribers.len());
+        self.oracle.begin_audit(self.plan.subscribers.len());
         for topic in 0..self.plan.topics.len() {
             let plan = SubscriberPlan {
                 topic,
@@ -93,6 +119,31 @@ impl World {
             }
         }
         None
+    }
+
+    /// Somebody who is connected and waits for what the broker has. A frame of which a bit has changed may be waited for.
+    fn who_is_stuck(&self) -> Option<String> {
+        let publishers = self.publishers.iter().enumerate();
+        let mut publishers = publishers.filter(|(number, _)| !self.is_left_out(*number));
+        let unsettled = publishers.find(|(_, seat)| {
+            seat.is_connected() && seat.unsettled() > 0 && seat.link.flipped == 0
+        });
+        if let Some((number, seat)) = unsettled {
+            let count = seat.unsettled();
+            return Some(format!("publisher {number} waits for {count} answers"));
+        }
+        let first = self.publishers.len();
+        let subscribers = self.subscribers.iter().enumerate();
+        let mut subscribers = subscribers.filter(|(number, seat)| {
+            !self.is_left_out(first + number) && seat.is_confirmed() && seat.link.flipped == 0
+        });
+        let behind = subscribers.find(|(_, seat)| {
+            let (at, head) = (seat.position(), self.head(seat.plan.topic));
+            at.0 == head.0 && at.1 < head.1
+        });
+        let (number, seat) = behind?;
+        let at = seat.position();
+        Some(format!("subscriber {number} waits at {at:?}"))
     }
 
     /// Where a topic ends, as its auditor has seen it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oyez_broker::simulation::Broker;
 use oyez_client::simulation::Subscriber;
-use oyez_client::{Delivery, Epoch, Offset, Start, SubscribeError, SubscribeOptions};
+use oyez_client::{ConnectError, Delivery, Epoch, Offset, Start, SubscribeError, SubscribeOptions};
 
 use super::dice::Dice;
 use super::link::{Link, Reach};
@@ -107,6 +107,10 @@ impl SubscriberSeat {
         self.subscriber.error().map(|error| GivenUp {
             text: error.to_string(),
             is_refused: matches!(error, SubscribeError::Refused { .. }),
+            is_damage: matches!(
+                error,
+                SubscribeError::Disconnected(ConnectError::Damaged { .. })
+            ),
         })
     }
 
@@ -177,6 +181,8 @@ pub(super) struct GivenUp {
     pub(super) text: String,
     /// The broker has answered that it cannot be.
     pub(super) is_refused: bool,
+    /// What came was damaged again and again.
+    pub(super) is_damage: bool,
 }
 
 /// Whole milliseconds of a time.

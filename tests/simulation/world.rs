@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use oyez_broker::simulation::SetClock;
-use oyez_client::{ConnectionError, Delivery};
+use oyez_client::Delivery;
 use oyez_storage::Stage;
 
 use super::coverage::Coverage;
@@ -14,7 +14,7 @@ use super::link::Link;
 use super::machine::{Fall, Machine};
 use super::oracle::{Oracle, Verdict};
 use super::plan::{Begin, FaultKind, Plan, Without};
-use super::publisher::{Losses, PublisherSeat, Told};
+use super::publisher::{PublisherSeat, Told};
 use super::stranger::StrangerSeat;
 use super::subscriber::SubscriberSeat;
 use super::trace::Trace;
@@ -25,8 +25,6 @@ const BEGIN_MS: u64 = 1_000_000;
 const FAULT_STEPS: u64 = 400;
 /// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
 const STOP_GRACE_MS: u64 = 3_000;
-/// Calls for bytes in one turn of a shard.
-const CALLS_MAX: usize = 20_000;
 
 /// Who may take the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +52,8 @@ pub(super) struct World {
     /// Faults that last, with the step that ends each.
     pub(super) lifts: VecDeque<(u64, Lift)>,
     pub(super) actors: Vec<Actor>,
+    /// Turns in a row that each shard has taken for nothing.
+    pub(super) idle_turns: Vec<u32>,
     begun_ms: u64,
 }
 
@@ -96,6 +96,7 @@ impl World {
             strangers,
             lifts: VecDeque::new(),
             actors: Vec::new(),
+            idle_turns: vec![0; 4],
             begun_ms: BEGIN_MS,
         }
     }
@@ -274,17 +275,18 @@ impl World {
     /// The broker is gone.
     pub(super) fn fall(&mut self, fall: Fall) {
         let run = self.machine.runs;
+        let was_clean = self.machine.stopped_cleanly;
         self.tell(
             format_args!("machine"),
             format_args!("broker {run} is gone: {fall:?}"),
         );
         self.machine.fall(fall, &self.plan, &mut self.coverage);
-        self.oracle.fell(fall, run);
+        self.oracle.fell(fall, run, was_clean);
         for client in 0..self.clients() {
             let mut dice = self.dice.clone();
             self.dice.next();
             if let Some(link) = self.link_mut(client) {
-                link.lose(&mut dice);
+                link.lose(&mut dice, was_clean);
             }
         }
         // What was wrong with the broker's network went with it.
@@ -437,7 +439,15 @@ impl World {
                     format_args!("machine"),
                     format_args!("the process has failed"),
                 );
-                self.fall(Fall::Process);
+                // Who made a disk fail may take its power, too.
+                let takes_power = self.plan.faults.contains(&FaultKind::Power)
+                    && !self.without.faults.contains(&FaultKind::Power)
+                    && self.dice.one_in(2);
+                self.fall(if takes_power {
+                    Fall::Power
+                } else {
+                    Fall::Process
+                });
             }
             return Ok(());
         }
@@ -455,6 +465,7 @@ impl World {
         }
         let broker = self.machine.broker.take().expect("it was there");
         let closed = broker.close();
+        self.machine.stopped_cleanly = closed.is_ok();
         self.tell(
             format_args!("machine"),
             format_args!("the broker has stopped: {closed:?}"),
@@ -467,38 +478,8 @@ impl World {
             }
         }
         self.fall(Fall::Process);
-        Ok(())
-    }
-
-    fn turn(&mut self, shard: usize) -> Verdict {
-        let broker = self.machine.broker.as_ref().expect("a shard is due");
-        let before = broker.net(shard).calls();
-        let turned = self.machine.turn(shard);
-        let broker = self.machine.broker.as_ref().expect("it is still there");
-        let (after, held) = (broker.net(shard).calls(), broker.held(shard));
-        let calls = (after.reads - before.reads)
-            + (after.sends - before.sends)
-            + (after.batches - before.batches)
-            + (after.files - before.files);
-        self.tell(
-            format_args!("shard {shard}"),
-            format_args!("{calls} calls; holds {held}"),
-        );
-        if let Err(error) = turned {
-            let is_first = self.machine.failed.is_none();
-            let error = error.to_string();
-            self.tell(
-                format_args!("shard {shard}"),
-                format_args!("fails: {error}"),
-            );
-            if is_first && !self.oracle.disk_trouble {
-                return Err(format!("shard {shard} fails: {error}"));
-            }
-            self.machine.failed.get_or_insert(error);
-            self.coverage.meet("shard failed");
-        }
-        if calls > CALLS_MAX {
-            return Err(format!("a turn of shard {shard} makes {calls} calls"));
+        if self.machine.stopped_cleanly {
+            self.perhaps_harm_at_rest();
         }
         Ok(())
     }
@@ -569,7 +550,7 @@ impl World {
         }
         self.oracle.dials[number] = seat.link.dials;
         let losses = seat.losses.clone();
-        self.note_losses(format_args!("publisher {number}"), &losses);
+        self.note_losses(number, &losses)?;
         while let Some((id, told)) = self.publishers[number].next_told() {
             let run = self.publishers[number].link.run;
             self.tell(
@@ -587,10 +568,10 @@ impl World {
     fn look_after_publisher(&mut self, number: usize) -> Verdict {
         let now = self.now();
         let (seed, seat) = (self.plan.seed, &mut self.publishers[number]);
-        let Some(error) = seat.error() else {
+        let Some((error, is_damage)) = seat.error() else {
             return Ok(());
         };
-        if seat.link.flipped == 0 {
+        if !is_damage || seat.link.flipped == 0 {
             return Err(format!("publisher {number} gives up: {error}"));
         }
         seat.begin_again(seed, now);
@@ -611,7 +592,7 @@ impl World {
             seat.link.run = run;
         }
         let losses = seat.losses.clone();
-        self.note_losses(format_args!("subscriber {number}"), &losses);
+        self.note_losses(self.publishers.len() + number, &losses)?;
         let mut count = 0;
         while let Some(delivery) = self.subscribers[number].next_delivery() {
             count += 1;
@@ -663,7 +644,8 @@ impl World {
         if let Some(error) = seat.error() {
             // Harm may have taken the newest messages with all that vouched for them: then only the beginning is left.
             let is_shorter = error.is_refused && self.oracle.is_harmed(seat.plan.topic);
-            if !is_shorter && seat.link.flipped == 0 && !self.oracle.disk_trouble {
+            let is_explained = seat.link.flipped > 0 || self.oracle.is_harmed(seat.plan.topic);
+            if !is_shorter && !(error.is_damage && is_explained) {
                 return Err(format!("subscriber {number} gives up: {}", error.text));
             }
             if error.is_refused && !is_shorter {
@@ -687,20 +669,6 @@ impl World {
             );
         }
         Ok(())
-    }
-
-    fn note_losses(&mut self, who: std::fmt::Arguments<'_>, losses: &Losses) {
-        let losses = std::mem::take(&mut *losses.lock().expect("one thread"));
-        for error in losses {
-            if let ConnectionError::Goodbye { code, .. } = &error {
-                self.coverage.meet(&format!("goodbye {code:?}"));
-            }
-            self.trace.tell(
-                self.clock.now_ms(),
-                who,
-                format_args!("is cut off: {error}"),
-            );
-        }
     }
 
     fn note_net(&mut self) {

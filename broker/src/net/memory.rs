@@ -38,6 +38,10 @@ pub struct Calls {
     pub batches: usize,
     /// Sends from files.
     pub files: usize,
+    /// Bytes read.
+    pub bytes_in: usize,
+    /// Bytes sent.
+    pub bytes_out: usize,
 }
 
 /// The network. Clones are handles on the same one, so that a test keeps one while the shard has the other.
@@ -72,7 +76,8 @@ struct Inner {
     batch_tries: Option<usize>,
     no_room: usize,
     short: Option<i32>,
-    file_ends: bool,
+    /// Sends from files that find an end.
+    file_ends: usize,
     now_ms: u64,
     met: BTreeMap<&'static str, u64>,
 }
@@ -118,7 +123,12 @@ impl MemoryNet {
 
     /// Lets the next send from a file find that it ends there.
     pub fn end_next_file(&self) {
-        self.inner.borrow_mut().file_ends = true;
+        self.end_files(Some(1));
+    }
+
+    /// Lets so many sends from files find that they end there; `None` is all of them.
+    pub fn end_files(&self, sends: Option<usize>) {
+        self.inner.borrow_mut().file_ends = sends.unwrap_or(usize::MAX);
     }
 
     /// Says what time it is, for what the kernel measures by its own clock.
@@ -194,6 +204,13 @@ impl MemoryNet {
             inner.edges.push(Source::Connection(number));
         }
         out
+    }
+
+    /// Counts what became of a send.
+    fn note_send(&self, sent: &io::Result<usize>, total: usize, names: [&'static str; 4]) {
+        let mut inner = self.inner.borrow_mut();
+        inner.calls.bytes_out += sent.as_ref().map_or(0, |size| *size);
+        inner.meet(name_of_send(sent, total, names));
     }
 
     /// The same, for the shard.
@@ -400,7 +417,9 @@ impl Net for MemoryNet {
     fn read(&mut self, socket: Socket, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.inner.borrow_mut().calls.reads += 1;
         let read = self.own(socket, |connection| connection.read(into));
-        self.inner.borrow_mut().meet(name_of_read(&read));
+        let mut inner = self.inner.borrow_mut();
+        inner.calls.bytes_in += read.as_ref().map_or(0, |size| *size);
+        inner.meet(name_of_read(&read));
         read
     }
 
@@ -414,9 +433,7 @@ impl Net for MemoryNet {
             "send: interrupted",
             "send: failed",
         ];
-        self.inner
-            .borrow_mut()
-            .meet(name_of_send(&sent, total, name));
+        self.note_send(&sent, total, name);
         sent
     }
 
@@ -455,9 +472,7 @@ impl Net for MemoryNet {
                 "batch: interrupted",
                 "batch: failed",
             ];
-            self.inner
-                .borrow_mut()
-                .meet(name_of_send(&sent, total, name));
+            self.note_send(&sent, total, name);
             if !matches!(sent, Ok(size) if size == total) {
                 answers.push(Answer { tag, sent });
             }
@@ -477,7 +492,8 @@ impl Net for MemoryNet {
     ) -> io::Result<usize> {
         let mut inner = self.inner.borrow_mut();
         inner.calls.files += 1;
-        if std::mem::take(&mut inner.file_ends) {
+        if inner.file_ends > 0 {
+            inner.file_ends -= usize::from(inner.file_ends < usize::MAX);
             inner.meet("file: at its end");
             return Ok(0);
         }
@@ -492,9 +508,7 @@ impl Net for MemoryNet {
             "file: interrupted",
             "file: failed",
         ];
-        self.inner
-            .borrow_mut()
-            .meet(name_of_send(&sent, size, name));
+        self.note_send(&sent, size, name);
         sent
     }
 
