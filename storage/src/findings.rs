@@ -95,6 +95,14 @@ impl OnDisk {
         }
     }
 
+    /// Sequence behind the last of its records, if it has any.
+    fn next_sequence(&self) -> Option<u64> {
+        match self {
+            Self::Sealed(sealed) => Some(sealed.head.next_sequence),
+            Self::Scanned(scanned) => scanned.records().map(|record| record.sequence + 1).max(),
+        }
+    }
+
     /// The sequences of its records.
     fn sequences(&self) -> Vec<u64> {
         match self {
@@ -172,6 +180,7 @@ impl Survey {
     pub(crate) fn sort(&mut self, dir: &Path, segments: BTreeMap<u64, OnDisk>) -> Vec<OnDisk> {
         let mut used = Vec::with_capacity(segments.len());
         let end = self.state.map_or(0, |state| state.end);
+        let without_records = self.without_records(&segments);
         for (base, segment) in segments {
             let limit = segment.limit();
             match segment {
@@ -186,7 +195,8 @@ impl Survey {
                 OnDisk::Scanned(scanned) if scanned.is_unreadable() => {
                     let foreign = scanned.blocks.iter().any(|block| block.is_foreign);
                     let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
-                    if base >= end && whole && !foreign {
+                    let unused = base >= end || without_records.contains(&base);
+                    if unused && whole && !foreign {
                         // The beginning of its first write, which did not complete.
                         used.push(OnDisk::Scanned(scanned));
                     } else {
@@ -205,6 +215,28 @@ impl Survey {
             self.limit = self.limit.max(limit);
         }
         self.leave_copies(dir, used)
+    }
+
+    /// The bases of segments that never held a record that counts: the segment behind, or the log when it was closed, goes
+    /// on with the sequence that those before have reached. Their place does not tell: a start goes on behind what it
+    /// has cut, so that the end of a closed log lies behind a segment with nothing but that in it.
+    fn without_records(&self, segments: &BTreeMap<u64, OnDisk>) -> HashSet<u64> {
+        let closed = self.state.filter(|state| state.clean);
+        let mut next = closed.map(|state| state.sequence);
+        let mut nexts = Vec::with_capacity(segments.len());
+        for segment in segments.values().rev() {
+            nexts.push(next);
+            next = segment.first_sequence().or(next);
+        }
+        let mut reached = self.floor().map(|floor| floor.sequence);
+        let mut found = HashSet::new();
+        for ((&base, segment), next) in segments.iter().zip(nexts.into_iter().rev()) {
+            if reached.is_some() && reached == next {
+                found.insert(base);
+            }
+            reached = reached.max(segment.next_sequence());
+        }
+        found
     }
 
     /// Segments of a later incarnation than the committed one are copies that an interrupted recovery left, and hold
@@ -314,17 +346,21 @@ impl Survey {
         let Some(state) = self.state.filter(|state| state.clean) else {
             return false;
         };
-        let (end, intact) = match self.parts.last() {
-            None => (state.end, true),
-            Some(Part::Kept(kept)) => (kept.end, kept.has_last_header),
-            Some(Part::Sealed(sealed)) => (state.end.max(sealed.head.end), true),
+        let (end, used_end, intact) = match self.parts.last() {
+            None => (state.end, state.end, true),
+            Some(Part::Kept(kept)) => (kept.end, kept.used_end, kept.has_last_header),
+            Some(Part::Sealed(sealed)) => {
+                let end = state.end.max(sealed.head.end);
+                (end, end, true)
+            }
         };
-        let whole_block = end.next_multiple_of(BLOCK_BYTES);
+        // A start goes on in the next block, or behind all that it has cut.
+        let fresh = [end, end.max(used_end)].map(|end| end.next_multiple_of(BLOCK_BYTES));
         let reached = self.assembler.expected.unwrap_or(state.sequence);
         !self.damaged
             && self.assembler.losses.is_empty()
             && intact
             && reached == state.sequence
-            && (end == state.end || whole_block == state.end)
+            && (end == state.end || fresh.contains(&state.end))
     }
 }

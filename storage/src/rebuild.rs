@@ -21,9 +21,9 @@ use crate::lookup::FrontLoss;
 use crate::moment::Moment;
 use crate::names::{ASIDE_MAX, aside};
 use crate::options::Durability;
-use crate::place::{Gap, RecoveryReport, SetAside};
+use crate::place::{RecoveryReport, SetAside};
 use crate::recovery::Kept;
-use crate::segments::Stage;
+use crate::segments::{Segment, Stage};
 use crate::state::{KnownLosses, STATE, STATE_COPY};
 use crate::sys::arena::BlockWriter;
 use crate::tail::Reached;
@@ -130,8 +130,11 @@ impl<'a> Rebuild<'a> {
         for (number, part) in parts.into_iter().enumerate() {
             match part {
                 Part::Sealed(sealed) => self.log.attach_sealed(sealed),
-                Part::Kept(kept) => {
+                Part::Kept(mut kept) => {
                     report.footers_rebuilt += u64::from(number < last);
+                    if number == last {
+                        kept.go_on_at(places.state_end, self.reached.sequence);
+                    }
                     self.attach(kept)?;
                 }
             }
@@ -227,16 +230,7 @@ impl<'a> Rebuild<'a> {
 
     /// Goes on in a segment, at a block that was never written.
     fn reopen_at(&mut self, fresh: u64, mut kept: Kept, opened: Opened) {
-        let sequence = Sequence::new(self.reached.sequence);
-        if kept.end < fresh {
-            // Nothing between them is read: it may be the beginning of a write that did not complete.
-            kept.gaps.push(Gap {
-                from: Position::new(kept.end),
-                to: Position::new(fresh),
-                first_sequence: sequence,
-                next_sequence: sequence,
-            });
-        }
+        kept.go_on_at(fresh, self.reached.sequence);
         kept.incarnation = self.log.tail.incarnation();
         self.log.attach_kept(kept, opened, self.now.monotonic_ms);
         self.log.segments.reopen();
@@ -303,9 +297,10 @@ impl<'a> Rebuild<'a> {
             Some(active) if log.fixed.durability() == Durability::Written => active.base,
             _ => head,
         };
-        // Of a segment without records nothing was acknowledged, though the log may go on behind what a write that did
-        // not complete has left at its beginning.
-        let unused = newest.filter(|last| last.stage() != Stage::Sealed && last.first().is_none());
+        // Of segments without records nothing was acknowledged, though the log may go on behind what a write that did
+        // not complete has left at their beginning.
+        let is_unused = |last: &&Segment| last.stage() != Stage::Sealed && last.first().is_none();
+        let unused = log.segments.iter().rev().take_while(is_unused).last();
         let acknowledged = Acknowledged {
             end: unused.map_or(head, |unused| unused.base),
             sequence: self.reached.sequence,

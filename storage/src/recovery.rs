@@ -116,7 +116,7 @@ impl Kept {
             first_sequence,
             last_ms: header.map_or(0, |header| header.timestamp_ms),
             holds_more: false,
-            has_last_header: last.is_none_or(|block| block.header.is_some()),
+            has_last_header: true,
         };
         (kept, segment.blocks)
     }
@@ -131,6 +131,14 @@ impl Kept {
         let whole = self.len.is_multiple_of(BLOCK_BYTES);
         let fresh = self.used_end.next_multiple_of(BLOCK_BYTES);
         (whole && fresh < self.base + self.len).then_some(fresh)
+    }
+
+    /// Has the log go on at a position. What lies between is not read: it may be the beginning of a write that did not
+    /// complete.
+    pub(crate) fn go_on_at(&mut self, position: u64, sequence: u64) {
+        if self.end < position {
+            self.pass(self.end, position, sequence);
+        }
     }
 
     /// Remembers that the records behind it are lost.
@@ -229,6 +237,9 @@ impl Assembler {
             self.cut_bytes += assembly.kept.used_end - hole;
         }
         sum_up(&blocks, &mut assembly.kept);
+        let mut last = blocks.iter().rev();
+        let last = last.find(|block| block.base < assembly.kept.end);
+        assembly.kept.has_last_header = last.is_none_or(|block| block.header.is_some());
         assembly.kept
     }
 
