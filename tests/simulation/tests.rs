@@ -10,10 +10,16 @@ use testkit::simulation::run;
 use testkit::simulation::run::{Options, Outcome, STEPS};
 
 /// Seeds that found a fault once.
-const FOUND: &[(u64, &str)] = &[(
-    36,
-    "publishes were refused after a pause while a log waited for its first segment",
-)];
+const FOUND: &[(u64, &str)] = &[
+    (
+        36,
+        "publishes were refused after a pause while a log waited for its first segment",
+    ),
+    (
+        9563,
+        "the rest of a torn write was taken for a lost segment after the log had been closed behind it",
+    ),
+];
 /// Seeds that are always run.
 const FIXED: u64 = 20;
 /// Seeds that are run twice.
