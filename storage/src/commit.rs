@@ -9,7 +9,7 @@ use crate::fixed::Fixed;
 use crate::flush::{Acknowledged, Flush};
 use crate::retention::Retention;
 use crate::segments::Segments;
-use crate::state::{Floor, KnownLosses, Named, State};
+use crate::state::{Floor, Known, Named, State};
 use crate::tail::Tail;
 
 /// How long until a commit that failed is tried again.
@@ -27,7 +27,7 @@ pub(crate) struct Commits {
     /// Position below which the last commit says that everything is acknowledged.
     end: u64,
     /// What opening the log has found to be lost.
-    known_losses: KnownLosses,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) struct Landed {
 
 impl Sources<'_> {
     /// The log's state as of this moment.
-    fn state(&self, clean: bool, generation: u64, known: KnownLosses) -> State {
+    fn state(&self, clean: bool, generation: u64, known: Known) -> State {
         let acknowledged = self.flush.acknowledged();
         let (fixed, reached) = (self.fixed, self.tail.reached());
         let last = self.segments.newest().map(|last| Named {
@@ -104,9 +104,9 @@ impl Sources<'_> {
 
 impl Commits {
     /// Goes on behind commits that were made before.
-    pub(crate) fn go_on(&mut self, generation: u64, known_losses: KnownLosses) {
+    pub(crate) fn go_on(&mut self, generation: u64, known: Known) {
         self.generation = generation;
-        self.known_losses = known_losses;
+        self.known = known;
     }
 
     pub(crate) fn want(&mut self) {
@@ -136,7 +136,7 @@ impl Commits {
     /// The state to commit next.
     pub(crate) fn next(&mut self, sources: &Sources<'_>, clean: bool) -> State {
         self.generation += 1;
-        let state = sources.state(clean, self.generation, self.known_losses);
+        let state = sources.state(clean, self.generation, self.known);
         self.end = state.end;
         state
     }

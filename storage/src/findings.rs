@@ -2,6 +2,7 @@
 //! interrupted recovery left, and how much is known to be acknowledged.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
 use crate::place::Gap;
 use crate::recovery::{Assembler, Kept, Scanned};
-use crate::state::{Carried, Floor, Named, State};
+use crate::state::{Carried, Floor, Known, Named, State};
+use crate::told::Told;
 
 /// A segment with its footer.
 pub(crate) struct Sealed {
@@ -52,8 +54,12 @@ pub(crate) struct Aside {
 /// What was found, put together.
 pub(crate) struct Survey {
     pub state: Option<State>,
+    /// What earlier starts have told.
+    pub told: Told,
     /// Something is damaged or missing in a way that hides what is lost.
     pub damaged: bool,
+    /// Positions of bytes that are missing, where nothing tells what they held.
+    pub missing: Vec<Range<u64>>,
     pub carried: Option<Bytes>,
     pub topics: Carried,
     pub parts: Vec<Part>,
@@ -141,14 +147,44 @@ impl Survey {
 
     /// Whether acknowledged records are missing, or may be.
     pub(crate) fn is_lossy(&self) -> bool {
-        self.damaged || self.new_losses().next().is_some()
+        let mut missing = self.missing.iter();
+        self.damaged
+            || missing.any(|range| !self.told.misses(range))
+            || self.new_losses().next().is_some()
     }
 
     /// Losses that no earlier start has told.
-    pub(crate) fn new_losses(&self) -> impl Iterator<Item = &Gap> {
-        let known = self.state.map(|state| state.known).unwrap_or_default();
+    pub(crate) fn new_losses(&self) -> impl Iterator<Item = Gap> {
         let losses = self.assembler.losses.iter();
-        losses.filter(move |loss| !known.contain(loss))
+        losses.flat_map(|loss| self.told.news(loss))
+    }
+
+    /// What the next start is not to tell again: first of all what no footer remembers yet.
+    pub(crate) fn known(&self) -> Known {
+        let mut losses = self.assembler.losses.clone();
+        losses.sort_by_key(|loss| self.told.is_in_footers(loss));
+        Known::of(&losses, &self.missing)
+    }
+
+    /// Notes what of a segment without a footer could not be read, or was cut off.
+    pub(crate) fn miss_parts(&mut self, scanned: &Scanned) {
+        for range in &scanned.missing {
+            self.miss(range.start, range.end);
+        }
+        // Nothing tells how much there was behind the end of a file that was cut.
+        let end = scanned.base + scanned.len;
+        let limit = end.next_multiple_of(BLOCK_BYTES);
+        if end < limit {
+            self.miss(end, limit);
+        }
+    }
+
+    /// Notes that the bytes between two positions are missing.
+    pub(crate) fn miss(&mut self, from: u64, to: u64) {
+        match self.missing.last_mut() {
+            Some(last) if last.end == from => last.end = to,
+            _ => self.missing.push(from..to),
+        }
     }
 
     /// Whether the state of a drained log says that a segment was made and never used.
@@ -200,7 +236,7 @@ impl Survey {
                         // The beginning of its first write, which did not complete.
                         used.push(OnDisk::Scanned(scanned));
                     } else {
-                        self.damaged = true;
+                        self.miss(base, limit);
                         let why = match scanned.is_blank() {
                             true => "nothing is left of the records that it held",
                             false => "nothing in it can be read as this log's",
@@ -296,9 +332,11 @@ impl Survey {
             _ => self.proven,
         };
         let floor = self.floor().map(|floor| floor.sequence);
+        // The first segment does not say it if nothing in it can be read.
+        let first = used.iter().find_map(OnDisk::first_sequence);
         // A log without any segment has lost what its state knows of.
         let none = used.is_empty().then_some(0);
-        self.assembler.expected = floor.or(none);
+        self.assembler.expected = floor.or(first).or(none);
     }
 }
 
@@ -358,6 +396,7 @@ impl Survey {
         let fresh = [end, end.max(used_end)].map(|end| end.next_multiple_of(BLOCK_BYTES));
         let reached = self.assembler.expected.unwrap_or(state.sequence);
         !self.damaged
+            && self.missing.is_empty()
             && self.assembler.losses.is_empty()
             && intact
             && reached == state.sequence

@@ -284,6 +284,7 @@ mod sync;
 mod sys;
 mod table;
 mod tail;
+mod told;
 mod topics;
 mod trouble;
 mod written;

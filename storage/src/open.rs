@@ -55,7 +55,7 @@ impl Opening<'_> {
         report.scanned_bytes = survey.scanned_bytes;
         report.cut_bytes = survey.assembler.cut_bytes;
         report.copies_removed = survey.copies_removed;
-        report.gaps = survey.new_losses().copied().collect();
+        report.gaps = survey.new_losses().collect();
         report.aside_before.clone_from(&survey.set_aside);
         report.foreign.clone_from(&survey.foreign);
         let fingerprint = survey.state.map_or(0, |state| state.fingerprint);

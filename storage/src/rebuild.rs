@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oyez_protocol::planted::{Bug, planted};
-use oyez_protocol::{Position, Sequence};
 
 use crate::attach::Founded;
 use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
@@ -24,7 +23,7 @@ use crate::options::Durability;
 use crate::place::{RecoveryReport, SetAside};
 use crate::recovery::Kept;
 use crate::segments::{Segment, Stage};
-use crate::state::{KnownLosses, STATE, STATE_COPY};
+use crate::state::{STATE, STATE_COPY};
 use crate::sys::arena::BlockWriter;
 use crate::tail::Reached;
 use crate::trouble::{Attempt, has_vanished};
@@ -104,8 +103,7 @@ impl<'a> Rebuild<'a> {
         let committed = survey.state.map_or(0, |state| state.incarnation);
         log.tail.set_incarnation(committed.max(survey.newest));
         let generation = survey.state.map_or(0, |state| state.generation);
-        let known_losses = KnownLosses::of(&survey.assembler.losses);
-        log.commits.go_on(generation, known_losses);
+        log.commits.go_on(generation, survey.known());
         log.stamps
             .go_on(survey.state.map_or(0, |state| state.last_ms));
         let expected = survey.assembler.expected();
@@ -216,7 +214,7 @@ impl<'a> Rebuild<'a> {
                 report.records_rewritten += self.rewrite(&kept, &opened, places.proven)?;
             }
             let fresh = kept.fresh_block().filter(|_| number == last);
-            match fresh.filter(|_| !kept.holds_more && !kept.is_lossy()) {
+            match fresh.filter(|_| !kept.holds_more && !kept.needs_footer()) {
                 Some(fresh) => self.reopen_at(fresh, kept, opened),
                 None => {
                     report.footers_rebuilt += 1;

@@ -4,6 +4,7 @@
 //! acknowledged, that is a loss: its range becomes a gap, and reading goes on at the next record that is whole. Where
 //! one is missing above, the log is cut there: a write that never completed leaves its pages in any order. Pure.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(crate) struct Scanned {
     pub len: u64,
     pub blocks: Vec<BlockScan>,
     pub names: Names,
+    /// Positions of what the disk did not give back.
+    pub missing: Vec<Range<u64>>,
 }
 
 impl Scanned {
@@ -95,6 +98,8 @@ pub(crate) struct Kept {
     pub holds_more: bool,
     /// The block that the log ends in has its header.
     pub has_last_header: bool,
+    /// The disk did not give all of it back.
+    pub is_partial: bool,
 }
 
 impl Kept {
@@ -117,13 +122,14 @@ impl Kept {
             last_ms: header.map_or(0, |header| header.timestamp_ms),
             holds_more: false,
             has_last_header: true,
+            is_partial: !segment.missing.is_empty(),
         };
         (kept, segment.blocks)
     }
 
-    /// Whether records of it are lost, which its footer is to remember.
-    pub(crate) fn is_lossy(&self) -> bool {
-        self.gaps.iter().any(is_lossy)
+    /// Whether records of it are lost, or bytes, which its footer is to remember.
+    pub(crate) fn needs_footer(&self) -> bool {
+        self.is_partial || self.gaps.iter().any(is_lossy)
     }
 
     /// The first block that nothing was ever written to, and to none behind it.
@@ -143,6 +149,14 @@ impl Kept {
 
     /// Remembers that the records behind it are lost.
     pub(crate) fn end_with(&mut self, lost: &Gap) {
+        let end = self.end;
+        let joins = |last: &&mut Gap| {
+            last.from.get() >= end && last.next_sequence == lost.first_sequence && is_lossy(last)
+        };
+        if let Some(last) = self.gaps.last_mut().filter(joins) {
+            last.next_sequence = lost.next_sequence;
+            return;
+        }
         let sequences = lost.first_sequence.get()..lost.next_sequence.get();
         self.leave_out(self.end, self.used_end.max(self.end), sequences);
     }
@@ -166,7 +180,7 @@ impl Kept {
         self.leave_out(from, to, sequence..sequence);
     }
 
-    fn leave_out(&mut self, from: u64, to: u64, sequences: std::ops::Range<u64>) {
+    fn leave_out(&mut self, from: u64, to: u64, sequences: Range<u64>) {
         let gap = Gap {
             from: Position::new(from),
             to: Position::new(to),
@@ -313,7 +327,7 @@ impl Assembler {
         true
     }
 
-    fn lose(&mut self, kept: &mut Kept, range: std::ops::Range<u64>, next: u64) {
+    fn lose(&mut self, kept: &mut Kept, range: Range<u64>, next: u64) {
         let sequences = self.expected()..next;
         self.losses.push(Gap {
             from: Position::new(range.start),

@@ -137,7 +137,12 @@ impl Sealer<'_> {
         let discarded = self.discards.take();
         let content = move || {
             drop(discarded);
-            footer::encode(&head, &live)
+            let bytes = footer::encode(&head, &live);
+            debug_assert!(
+                Footer::open(bytes.clone()).is_some(),
+                "the next start believes it: {head:?}"
+            );
+            bytes
         };
         self.disk.put(token, path, Box::new(content));
     }

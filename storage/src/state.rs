@@ -5,6 +5,7 @@
 //! whatever happens, and no free space is needed. The one that was written last holds.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::format::{
     FORMAT_VERSION, FileFault, array_at, intact_version, seal_file, u16_at, u32_at, u64_at,
@@ -85,38 +86,56 @@ pub(crate) struct State {
     pub carried: u64,
     /// Tells the data directory from its copies; 0 = not known.
     pub fingerprint: u64,
-    /// Losses that were told when the log was opened and that no footer may remember yet.
-    pub known: KnownLosses,
+    /// What was told to be lost when the log was opened, and no footer may remember yet.
+    pub known: Known,
 }
 
 /// No position and no sequence of a log is larger.
 const PLACE_MAX: u64 = 1 << 61;
 
-/// Losses told at once.
+/// What is told at once and remembered.
 const KNOWN_MAX: usize = 20;
 /// Where the state keeps them.
 const KNOWN_AT: usize = 160;
 const _: () = assert!(KNOWN_AT + KNOWN_MAX * 16 <= STATE_SIZE);
 
-/// Records that are known to be lost: the first one's sequence, and the one behind the last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KnownLosses([(u64, u64); KNOWN_MAX]);
+/// Says of a range that it is one of positions.
+const OF_POSITIONS: u64 = 1 << 63;
 
-impl KnownLosses {
-    /// As many of the losses as there is room for; the others are told again.
-    pub(crate) fn of(losses: &[Gap]) -> Self {
+/// Records that are known to be lost: the first one's sequence, and the one behind the last. Or bytes that are known to
+/// be missing where nothing tells which records they held: the first one's position with [`OF_POSITIONS`], and the one
+/// behind the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known([(u64, u64); KNOWN_MAX]);
+
+impl Known {
+    /// As much as there is room for, the losses first; the rest is told again.
+    pub(crate) fn of(losses: &[Gap], missing: &[Range<u64>]) -> Self {
+        let losses = losses.iter();
+        let losses = losses.map(|loss| (loss.first_sequence.get(), loss.next_sequence.get()));
+        let missing = missing.iter();
+        let missing = missing.map(|range| (range.start | OF_POSITIONS, range.end));
         let mut known = Self::default();
-        for (slot, loss) in known.0.iter_mut().zip(losses) {
-            *slot = (loss.first_sequence.get(), loss.next_sequence.get());
+        for (slot, range) in known.0.iter_mut().zip(losses.chain(missing)) {
+            *slot = range;
         }
         known
     }
 
-    pub(crate) fn contain(&self, loss: &Gap) -> bool {
-        let mut known = self.0.iter();
-        known.any(|(first, next)| {
-            *first <= loss.first_sequence.get() && loss.next_sequence.get() <= *next
-        })
+    /// Sequences of records that are lost.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = Range<u64>> {
+        let known = self.0.iter();
+        known
+            .filter(|(first, next)| first < next)
+            .map(|(first, next)| *first..*next)
+    }
+
+    /// Positions of bytes that are missing.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = Range<u64>> {
+        let known = self.0.iter();
+        known
+            .filter(|(from, _)| from & OF_POSITIONS != 0)
+            .map(|(from, to)| from & !OF_POSITIONS..*to)
     }
 }
 
@@ -184,7 +203,7 @@ impl State {
             named: [Named::default(); 2],
             carried: 0,
             fingerprint: 0,
-            known: KnownLosses::default(),
+            known: Known::default(),
         };
         if version > 1 {
             state.decode_second_version(bytes);
@@ -307,7 +326,7 @@ mod tests {
             named: [Named { base: 0, bytes: 64 }, Named::default()],
             carried: 4,
             fingerprint: 10,
-            known: KnownLosses([(3, 5); KNOWN_MAX]),
+            known: Known([(3, 5); KNOWN_MAX]),
         };
         let whole = state.encode();
         assert_eq!(State::decode(&whole), Ok(state));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::state::{
     CARRIED, CARRIED_BYTES_MAX, Carried, Floor, STATE, STATE_BYTES_MAX, STATE_COPY, State,
 };
 use crate::strays::Strays;
+use crate::told::Told;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// What is read at once where a larger range cannot be read.
@@ -102,7 +104,9 @@ impl Surveyor<'_> {
         let sequence = state.map_or(0, |state| state.sequence);
         Ok(Survey {
             state,
+            told: Told::new(state.map(|state| state.known).unwrap_or_default()),
             damaged,
+            missing: Vec::new(),
             carried: table,
             topics,
             parts: Vec::new(),
@@ -237,18 +241,23 @@ impl Surveyor<'_> {
                 continue;
             }
             let footer = footer.then(|| self.footer(base)).flatten();
+            let has_footer = footer.is_some();
             if let Some((_, head)) = &footer {
+                survey.told.learn(&head.gaps);
                 survey.proven = survey.proven.max(head.next_sequence);
                 survey.limit = survey.limit.max(base + head.segment_bytes);
             }
-            // Nothing tells how much there was behind the end of a file that was cut.
-            survey.damaged |= footer.is_none() && !bytes.is_multiple_of(BLOCK_BYTES);
             let found = match footer {
                 Some((footer, head)) if head.segment_bytes == bytes && self.stands_right(base) => {
                     OnDisk::Sealed(self.sealed(base, footer, head)?)
                 }
                 _ => OnDisk::Scanned(self.scan(base, bytes, survey)?),
             };
+            if let OnDisk::Scanned(scanned) = &found
+                && !has_footer
+            {
+                survey.miss_parts(scanned);
+            }
             segments.insert(base, found);
         }
         Ok(segments)
@@ -304,28 +313,35 @@ impl Surveyor<'_> {
             len: bytes,
             blocks: Vec::new(),
             names: Names::default(),
+            missing: Vec::new(),
         };
         for at in (0..bytes).step_by(BLOCK) {
             let want = usize::try_from(bytes - at).map_or(BLOCK, |left| left.min(BLOCK));
             let lost = self.read_block(&path, at, want)?;
-            survey.damaged |= lost > 0;
             let owner = self.owner();
             let bytes = &self.buffer[..want];
             let mut block = scan_block(bytes, base + at, owner, &mut segment.names);
             // What cannot be read is not blank: it may be there again at the next start.
-            if lost > 0 && !planted(Bug::UnreadableIsBlank) {
-                block.used_end = block.used_end.max(base + at + lost as u64);
+            if let Some(last) = lost.last().filter(|_| !planted(Bug::UnreadableIsBlank)) {
+                block.used_end = block.used_end.max(base + at + last.end as u64);
             }
+            let positions =
+                |piece: Range<usize>| base + at + piece.start as u64..base + at + piece.end as u64;
+            segment.missing.extend(lost.into_iter().map(positions));
             segment.blocks.push(block);
         }
         survey.scanned_bytes += segment.scanned_bytes();
         Ok(segment)
     }
 
-    /// Reads a block into the buffer. What the disk does not give back reads as zeroes; gives where the last of it ends,
-    /// or 0.
-    fn read_block(&mut self, path: &Path, at: u64, want: usize) -> Result<usize, OpenError> {
-        let mut lost = 0;
+    /// Reads a block into the buffer. What the disk does not give back reads as zeroes; gives the ranges of it.
+    fn read_block(
+        &mut self,
+        path: &Path,
+        at: u64,
+        want: usize,
+    ) -> Result<Vec<Range<usize>>, OpenError> {
+        let mut lost = Vec::new();
         let mut step = want;
         let mut done = 0;
         while done < want {
@@ -336,7 +352,7 @@ impl Surveyor<'_> {
             {
                 Ok(read) => {
                     if read < end - done {
-                        lost = end;
+                        lost.push(done + read..end);
                     }
                     self.buffer[done + read..end].fill(0);
                     done = end;
@@ -346,7 +362,7 @@ impl Surveyor<'_> {
                         step = PIECE;
                         continue;
                     }
-                    lost = end;
+                    lost.push(done..end);
                     self.buffer[done..end].fill(0);
                     done = end;
                 }
@@ -376,11 +392,14 @@ impl Surveyor<'_> {
                 survey.rubbish.push(path);
                 continue;
             }
-            survey.damaged = true;
-            if let Some((_, head)) = self.footer(base) {
+            let footer = self.footer(base);
+            let bytes = footer.map_or(BLOCK_BYTES, |(_, head)| {
+                survey.told.learn(&head.gaps);
                 survey.proven = survey.proven.max(head.next_sequence);
                 survey.limit = survey.limit.max(base + head.segment_bytes);
-            }
+                head.segment_bytes
+            });
+            survey.miss(base, base + bytes);
             survey.set_aside(path, "its segment is gone");
         }
     }
@@ -391,6 +410,8 @@ impl Surveyor<'_> {
         segments: BTreeMap<u64, OnDisk>,
     ) -> Result<Survey, OpenError> {
         let used = survey.sort(self.path, segments);
+        // A segment that was cut may end anywhere.
+        survey.limit = survey.limit.next_multiple_of(BLOCK_BYTES);
         survey.weigh(&used, self.durability);
         let firsts: Vec<Option<u64>> = used.iter().map(OnDisk::first_sequence).collect();
         for (number, segment) in used.into_iter().enumerate() {
@@ -418,7 +439,9 @@ impl Surveyor<'_> {
                     losses: Vec::new(),
                     near: sealed.head.incarnation,
                 };
-                alone.add(self.scan(sealed.head.base, sealed.map.len(), survey)?, None)
+                // Its footer knows which records of its own are lost.
+                let next = Some(sealed.head.next_sequence);
+                alone.add(self.scan(sealed.head.base, sealed.map.len(), survey)?, next)
             }
         };
         kept.end_with(lost);
@@ -429,13 +452,15 @@ impl Surveyor<'_> {
     fn part(
         &mut self,
         segment: OnDisk,
-        next: Option<u64>,
+        mut next: Option<u64>,
         survey: &mut Survey,
     ) -> Result<Part, OpenError> {
         let scanned = match segment {
             OnDisk::Scanned(scanned) => scanned,
             OnDisk::Sealed(sealed) if survey.assembler.lost_below(sealed.head.first_sequence) => {
                 // Records before it are missing. It is read again, so that its new footer will tell of the gap.
+                let end = sealed.head.next_sequence;
+                next = Some(next.map_or(end, |next| next.min(end)));
                 self.scan(sealed.head.base, sealed.map.len(), survey)?
             }
             OnDisk::Sealed(sealed) => {

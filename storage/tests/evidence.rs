@@ -517,3 +517,159 @@ fn a_loss_is_told_once_also_if_no_footer_comes_to_remember_it() {
         assert!(rig.report(durability).epoch_changed, "{durability}");
     }
 }
+
+/// The bytes of a segment that nothing can be read of.
+fn destroy(bench: &Bench, position: u64) {
+    let (path, _) = bench.segment(position);
+    bench.disk.replace(&path, &vec![0xaa; SEGMENT as usize]);
+}
+
+impl Bench {
+    /// Opens it, and expects a new epoch and so many lost records to be told; then has footers written, appends a record
+    /// that is acknowledged, and ends it.
+    fn lose(&mut self, lost: u64, what: &str) -> (Position, Epoch) {
+        let mut rig = self.open_at(3000);
+        let log = rig.log(self.durability);
+        let report = rig.report(self.durability).clone();
+        let gaps = report.gaps.iter();
+        let told: u64 = gaps
+            .map(|gap| gap.next_sequence.get() - gap.first_sequence.get())
+            .sum();
+        assert_eq!(
+            (told, report.epoch_changed),
+            (lost, true),
+            "{what}: {report:?}"
+        );
+        let appended = rig.append(log, &record("t", 1, b"behind"));
+        rig.until_visible(log, appended.end);
+        for _ in 0..5 {
+            rig.now_ms += 10;
+            rig.turn();
+        }
+        drop(rig);
+        self.disk = self.disk.kill(1);
+        (appended.end, report.epoch)
+    }
+
+    /// Opens it as often as one likes without anything to tell, or to scan in what has its footer.
+    fn expect_no_news(&mut self, epoch: Epoch, what: &str) {
+        for start in 0..3 {
+            let mut rig = self.open_at(5000 + start);
+            let report = rig.report(self.durability).clone();
+            let told = (report.epoch, report.epoch_changed, report.gaps.len());
+            assert_eq!(told, (epoch, false, 0), "{what}, start {start}: {report:?}");
+            for _ in 0..5 {
+                rig.now_ms += 10;
+                rig.turn();
+            }
+            drop(rig);
+            self.disk = self.disk.kill(start);
+        }
+    }
+}
+
+#[test]
+fn a_loss_behind_a_segment_that_ends_with_another_one_is_told_once() {
+    for durability in ON_DISK {
+        let mut bench = Bench::new(durability, End::Killed, SMALL);
+        bench.damage(bench.places[23].position.get() + 60);
+        bench.damage(bench.places[24].position.get() + 60);
+        let what = durability.to_string();
+        let (end, _) = bench.lose(2, &what);
+        assert!(end.get() > SEGMENT, "it lies in another segment");
+        destroy(&bench, end.get() - 1);
+        let (_, epoch) = bench.lose(1, &what);
+        bench.expect_no_news(epoch, &what);
+    }
+}
+
+#[test]
+fn a_loss_before_a_segment_does_not_tell_those_in_it_again() {
+    for durability in ON_DISK {
+        let mut bench = Bench::new(durability, End::Killed, LARGE);
+        let what = durability.to_string();
+        let in_second = |place: &Place| place.position.get() >= SEGMENT;
+        let first = bench
+            .places
+            .iter()
+            .position(in_second)
+            .expect("there is more");
+        bench.damage(bench.places[first + 3].position.get() + 60);
+        bench.disk.remove(&bench.path("0000000000400000.idx"));
+        let (_, epoch) = bench.lose(1, &what);
+        // The state forgets what the footers remember.
+        bench.expect_no_news(epoch, &what);
+        bench.disk.remove(&bench.path("0000000000000000.seg"));
+        bench.disk.remove(&bench.path("0000000000000000.idx"));
+        let (_, epoch) = bench.lose(first as u64, &what);
+        bench.expect_no_news(epoch, &what);
+    }
+}
+
+/// The footer that goes with a segment that was cut comes in the turns after the start, or does not.
+#[test]
+fn a_segment_that_was_cut_is_told_once_also_if_no_footer_comes_to_remember_it() {
+    for durability in ON_DISK {
+        for bytes in [100, 4096, BLOCK_BYTES + 100] {
+            let mut bench = Bench::new(durability, End::Killed, (30, 1, 100_000));
+            let (path, _) = bench.segment(0);
+            bench.disk.truncate(&path, bytes as usize);
+            let what = format!("{durability}, cut to {bytes}");
+            let rig = bench.open();
+            let epoch = rig.report(durability).epoch;
+            assert!(rig.report(durability).epoch_changed, "{what}");
+            drop(rig);
+            bench.disk = bench.disk.kill(1);
+            let rig = bench.open_at(3000);
+            assert!(!rig.report(durability).epoch_changed, "{what}");
+            drop(rig);
+            bench.disk = bench.disk.kill(1);
+            bench.expect_no_news(epoch, &what);
+            // It goes on in a segment that begins where one may.
+            let mut rig = bench.open_at(6000);
+            let log = rig.log(durability);
+            let appended = rig.append(log, &record("t", 1, b"behind"));
+            rig.until_visible(log, appended.end);
+            drop(rig);
+            bench.disk = bench.disk.kill(1);
+            let mut rig = bench.open_at(7000);
+            let found = rig.dump(log);
+            let last = found.last().expect("a record");
+            assert_eq!(last.1, appended.offset.get(), "{what}");
+            bench.disk = bench.disk.kill(1);
+            bench.expect_no_news(epoch, &what);
+        }
+    }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_told_once_wherever_it_lies() {
+    for durability in ON_DISK {
+        for (from, footers) in [
+            (8192, true),
+            (8192, false),
+            (1 << 20, true),
+            (1 << 20, false),
+            (BLOCK_BYTES + 8192, true),
+            (BLOCK_BYTES + 8192, false),
+        ] {
+            let mut bench = Bench::new(durability, End::Killed, SMALL);
+            let (path, _) = bench.segment(0);
+            bench.disk.fail_reads(&path, from..from + 512);
+            let what = format!("{durability}, at {from}, footers: {footers}");
+            let mut rig = bench.open();
+            let epoch = rig.report(durability).epoch;
+            assert!(rig.report(durability).epoch_changed, "{what}");
+            for _ in 0..5 * u64::from(footers) {
+                rig.now_ms += 10;
+                rig.turn();
+            }
+            drop(rig);
+            bench.disk = bench.disk.kill(1);
+            bench.disk.fail_reads(&path, from..from + 512);
+            let rig = bench.open_at(3000);
+            assert!(!rig.report(durability).epoch_changed, "{what}");
+            assert_eq!(rig.report(durability).epoch, epoch, "{what}");
+        }
+    }
+}
