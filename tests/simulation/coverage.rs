@@ -103,7 +103,6 @@ const EXPECTED: &[&str] = &[
     "goodbye Draining",
     "goodbye Full",
     "goodbye Silent",
-    "goodbye TooLarge",
     "goodbye Unexpected",
     "goodbye Version",
     "net accept: gone",

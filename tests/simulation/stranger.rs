@@ -190,7 +190,6 @@ impl StrangerSeat {
                     .encode(&mut self.unsaid);
                 }
             }
-            StrangerKind::Visitor if self.dice.one_in(20) => self.record(400_000),
             StrangerKind::Visitor => self.record(30),
         }
     }
