@@ -26,7 +26,7 @@
 //!   writes their footers; `lookup` answers questions about topics, and `topics` lists them, in the `order` of their
 //!   names.
 //! - Opening: `survey` looks into a directory (by `names` and `listing`; `strays` get their names back) and judges by its
-//!   `findings`, `scan` reads a block believing nothing, by its `frames`, with `search` behind damage, `recovery` puts
+//!   `findings` and by what earlier starts have `told`, `scan` reads a block believing nothing, by its `frames`, with `search` behind damage, `recovery` puts
 //!   blocks together, `open` decides on the epoch, and `rebuild` on where the log goes on, with the parts and segments
 //!   that `attach` has.
 //! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
@@ -78,7 +78,9 @@
 //!          88 u64 generation   96 u64 floor position   104 u64 floor sequence
 //!         112 twice: u64 base, u64 bytes of a segment file (0 = none)   144 u64 generation of carried (0 = none)
 //!         152 u64 fingerprint of the data directory
-//!         160 20 times: u64 sequence of the first record of a known loss, u64 of the one behind it   480 zero         (version 1 ends at 88)
+//!         160 20 times: u64 sequence of the first record of a known loss, u64 of the one behind it;
+//!             or 2^63 + u64 position of the first of missing bytes, u64 of the one behind them
+//!         480 zero         (version 1 ends at 88)
 //!
 //! carried   0 "OYEZTOP1"   8 u32 version   12 u32 crc   16 u64 topics   24 u64 generation (not in version 1)
 //!          32 per topic, sorted: u64 next offset, u8 name size, name
@@ -88,7 +90,8 @@
 //! first acknowledged, when retention has moved the floor and before it removes a file, and at the end of a drain. Then
 //! end, sequence and chain are those of the log's end; at other times everything below end and sequence is acknowledged.
 //! The fingerprint is the directory's inode number and time of birth, so that a copy is noticed.
-//! A loss that the state names was told by the start that found it; that start's new footers remember it.
+//! A loss that the state names was told by the start that found it; that start's new footers remember it. So it is with
+//! bytes that were missing where nothing told which records they held.
 //! A log begins at its floor: what is missing above it is lost, not retained. The segments that the state names, the one
 //! in use and the one after it, must be there in full length.
 //!
@@ -163,7 +166,8 @@
 //! # Opening
 //!
 //! 1. Segments that stand under each other's names get their own back. Footers are taken where the segment has the length
-//!    that they tell; other segments are scanned, as long as they are. A sector that cannot be read counts as damage.
+//!    that they tell; other segments are scanned, as long as they are. A sector that cannot be read counts as damage, and
+//!    the end of a file that was cut inside a block, unless the segment has a footer, which tells what they held.
 //! 2. Segments of a later incarnation than the state's are copies that an interrupted recovery of version 1 left; they go
 //!    if they hold nothing that the others lack. Otherwise the state is not the log's latest: they stay, the epoch is new.
 //!    Where a later block or segment begins with some sequence, records from it on in earlier ones are passed over.
@@ -176,10 +180,10 @@
 //! 4. Something may be lost, and the epoch is new, also when a segment that the state names is missing or shorter than it
 //!    was, when `carried` or both states cannot be read, or when a segment holds nothing that can be read although
 //!    something in it was acknowledged. A segment was never used if it holds only zeroes and lies at or above the state's
-//!    end.
+//!    end. What is lost or missing is told once: not again where a footer tells it, or the state of the last start.
 //! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block that was never
 //!    written to, of the segment that the log was in: an unclean stop costs at most a block. If that segment lacks records,
-//!    or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log first writes records again
+//!    could not be read in places, or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log first writes records again
 //!    that nothing proves to be durable, the same bytes to the same place, and syncs them: they may be in the page cache
 //!    alone, and the kernel reports a failure to write them out only once.
 //! 6. Then the state commits. Only then are files set aside that could not be read, and files removed that are blank and
