@@ -389,7 +389,12 @@ impl Survey {
             Some(Part::Kept(kept)) => (kept.end, kept.used_end, kept.has_last_header),
             Some(Part::Sealed(sealed)) => {
                 let end = state.end.max(sealed.head.end);
-                (end, end, true)
+                // Nothing goes on inside a segment that has its footer: a state that says so is an older one.
+                (
+                    end,
+                    end,
+                    state.end >= sealed.head.base + sealed.head.segment_bytes,
+                )
             }
         };
         // A start goes on in the next block, or behind all that it has cut.

@@ -673,3 +673,43 @@ fn a_sector_that_cannot_be_read_is_told_once_wherever_it_lies() {
         }
     }
 }
+
+/// Both copies of the state were put back to what an earlier clean stop had written, as misdirected writes or a restored
+/// backup may do. Since then the segment was sealed.
+#[test]
+fn an_older_state_that_was_clean_does_not_have_the_log_go_on_inside_a_sealed_segment() {
+    // They reach into the last block of the segment.
+    const RECORDS: usize = 25;
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let (disk, pool) = (MemoryDisk::new(), pool(32));
+    let open = |disk: &MemoryDisk, now_ms| {
+        Rig::open(&dir, Box::new(disk.clone()), &pool, &options(), now_ms)
+    };
+    let mut rig = open(&disk, 1_000);
+    let log = rig.log(Durability::Synced);
+    for _ in 0..RECORDS {
+        let end = rig.append(log, &record("t", 1, &[7; 100_000])).end;
+        rig.until_visible(log, end);
+    }
+    rig.drain();
+    drop(rig);
+    let disk = disk.kill(1);
+    let states = ["state", "state.copy"].map(|name| temp.path().join("synced-0").join(name));
+    let old = states
+        .clone()
+        .map(|path| disk.content(&path).expect("a state"));
+    // Without a state, and without a block that was never used, the segment gets its footer at the next start.
+    states.iter().for_each(|path| disk.replace(path, &[1; 512]));
+    let mut rig = open(&disk, 2_000);
+    rig.settle();
+    drop(rig);
+    let disk = disk.kill(2);
+    let put_back = states.iter().zip(&old);
+    put_back.for_each(|(path, old)| disk.replace(path, old));
+    let mut rig = open(&disk, 3_000);
+    assert!(!rig.report(Durability::Synced).clean);
+    let end = rig.turn_until_taken(log, &record("t", 1, &[8; 1_000])).end;
+    rig.until_visible(log, end);
+    assert_eq!(rig.dump(log).len(), RECORDS + 1);
+}

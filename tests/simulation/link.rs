@@ -25,6 +25,8 @@ pub(super) struct Link {
     pub(super) dials: u64,
     /// It has not taken all that the client has to say.
     full: bool,
+    /// The client has closed it beside its reader, who still finds it closed.
+    pub(super) closed: bool,
     /// The run of the broker that it leads to.
     pub(super) run: u64,
     /// Bits that were changed.
@@ -44,6 +46,7 @@ impl Link {
         };
         let shard = dice.index(broker.shards());
         self.peer = Some(broker.net(shard).connect());
+        self.closed = false;
         (self.lost, self.shut, self.full) = (None, false, false);
         self.dials += 1;
         true
@@ -65,7 +68,7 @@ impl Link {
     /// Whether a read would give something, or what did not fit would now.
     pub(super) fn has_news(&self) -> bool {
         let Some(peer) = &self.peer else {
-            return false;
+            return self.closed;
         };
         let has_room = self.full && peer.unread() < ROOM_BYTES;
         has_room || peer.waiting() > 0 || self.lost.is_some() || peer.how_it_ended() != End::Open
@@ -74,6 +77,7 @@ impl Link {
     /// Reads at most so much, unless nothing has arrived.
     pub(super) fn read(&mut self, max: usize, dice: &mut Dice) -> io::Result<Vec<u8>> {
         let Some(peer) = &self.peer else {
+            self.closed = false;
             return Err(ErrorKind::NotConnected.into());
         };
         let max = self.lost.map_or(max, |left| max.min(left));
@@ -157,6 +161,7 @@ impl Link {
         if let Some(peer) = self.peer() {
             peer.close();
         }
+        self.closed = self.peer.is_some();
         self.peer = None;
         self.lost = None;
     }

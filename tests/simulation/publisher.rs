@@ -185,6 +185,8 @@ impl PublisherSeat {
         let due = self
             .publisher
             .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+        // Whoever reads has noticed.
+        self.link.closed = false;
         self.due_ms = due.map(ms_up);
     }
 

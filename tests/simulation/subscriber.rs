@@ -131,6 +131,8 @@ impl SubscriberSeat {
         let due = self
             .subscriber
             .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+        // Whoever reads has noticed.
+        self.link.closed = false;
         self.due_ms = due.map(ms_up);
         self.beat_ms = Some(now_ms);
     }

@@ -472,7 +472,10 @@ impl World {
         );
         if let Err(error) = closed {
             self.coverage.meet("stop: logs left open");
-            let is_late = self.plan.paced_disks || self.plan.faults.contains(&FaultKind::Pause);
+            // Some shards come late to their turns where many clients want theirs.
+            let is_short = self.plan.config.drain_timeout_ms < 1_000;
+            let is_late =
+                is_short || self.plan.paced_disks || self.plan.faults.contains(&FaultKind::Pause);
             if !self.oracle.disk_trouble && !is_late {
                 return Err(format!("the logs are not closed: {error}"));
             }
@@ -645,7 +648,7 @@ impl World {
             // Harm may have taken the newest messages with all that vouched for them: then only the beginning is left.
             let is_shorter = error.is_refused && self.oracle.is_harmed(seat.plan.topic);
             let is_explained = seat.link.flipped > 0 || self.oracle.is_harmed(seat.plan.topic);
-            if !is_shorter && !(error.is_damage && is_explained) {
+            if !(is_shorter || error.is_damage && is_explained) {
                 return Err(format!("subscriber {number} gives up: {}", error.text));
             }
             if error.is_refused && !is_shorter {
