@@ -627,6 +627,9 @@ fn calls_are_counted_and_a_batch_is_one() {
         sends: 2,
         batches: 1,
         files: 4,
+        bytes_in: 0,
+        // Two sends, and a batch to three.
+        bytes_out: 5,
     };
     assert_eq!(net.calls(), calls);
 }
