@@ -110,6 +110,9 @@
 //! What looks at it beside its tests (models of `parts::mail` and `parts::interest`, sanitizers, Miri) is told in the
 //! document of the storage crate.
 //!
+//! Time, chance, disk and network come in through seams (`clock`, `net`, and the storage crate's `Disk`). [`simulation`] runs
+//! shards over those in memory, one turn after another, without threads; `tests/simulation` drives whole brokers that way.
+//!
 //! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
 //! them.
 #![deny(missing_docs)]

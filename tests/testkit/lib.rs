@@ -2,7 +2,8 @@
 //! model, and waiting for conditions with a deadline.
 //!
 //! The tests see Oyez as its users do: programs, a port, a data directory. Nothing here reaches into the broker; the
-//! wire is spoken through the protocol crate, the command line through `oyez`.
+//! wire is spoken through the protocol crate, the command line through `oyez`. Only [`simulation`] takes the broker and the
+//! client apart: it runs them without threads, sockets, files and clock.
 
 pub mod broker;
 pub mod corpus;

@@ -34,7 +34,7 @@ pub struct Calls {
     pub reads: usize,
     /// Sends one by one.
     pub sends: usize,
-    /// Calls of [`Net::send_many`], not the sends in them.
+    /// Batches, not the sends in them.
     pub batches: usize,
     /// Sends from files.
     pub files: usize,

@@ -537,6 +537,12 @@ impl Inner {
 
     fn sync(&mut self, path: &Path, covers: &Covers) -> io::Result<()> {
         if let Some(failure) = self.failure(Step::Sync) {
+            if let Some(file) = self.files.get_mut(path) {
+                match covers {
+                    Covers::File(noted) => noted.iter().for_each(|noted| file.forsake(noted)),
+                    Covers::Range { range, .. } => file.forsake_range(range),
+                }
+            }
             return Err(failure);
         }
         if let Some(file) = self.files.get_mut(path) {

@@ -31,6 +31,9 @@ pub(super) struct Unsynced {
     pub medium: [u8; SECTOR],
     /// As of which write.
     version: u64,
+    /// A sync of it has failed, which the kernel says once: it takes the sector for clean from then on, and no later sync
+    /// writes it, until it is written again.
+    forsaken: bool,
 }
 
 /// What the sectors that differ from the medium held when a sync started.
@@ -165,10 +168,12 @@ impl Memory {
         let map = Arc::clone(self.map());
         let last = (at + bytes.len()).div_ceil(SECTOR);
         for sector in at / SECTOR..last {
-            self.unsynced.entry(sector).or_insert_with(|| Unsynced {
+            let unsynced = self.unsynced.entry(sector).or_insert_with(|| Unsynced {
                 medium: sector_of(&map, sector),
                 version: self.version,
+                forsaken: false,
             });
+            unsynced.forsaken = false;
         }
         self.version += 1;
         self.store(at, bytes);
@@ -176,10 +181,28 @@ impl Memory {
 
     /// What a sync that starts now makes durable.
     pub(super) fn note(&self) -> Noted {
+        let dirty = self.unsynced.iter().filter(|(_, old)| !old.forsaken);
         let note = |sector: &usize| (*sector, sector_of(self.map(), *sector));
         Noted {
-            sectors: self.unsynced.keys().map(note).collect(),
+            sectors: dirty.map(|(sector, _)| note(sector)).collect(),
             version: self.version,
+        }
+    }
+
+    /// A sync of what was noted has failed.
+    pub(super) fn forsake(&mut self, noted: &Noted) {
+        for (sector, _) in &noted.sectors {
+            if let Some(unsynced) = self.unsynced.get_mut(sector) {
+                unsynced.forsaken |= unsynced.version <= noted.version;
+            }
+        }
+    }
+
+    /// A sync of a range has failed.
+    pub(super) fn forsake_range(&mut self, range: &Range<usize>) {
+        let sectors = range.start / SECTOR..range.end.div_ceil(SECTOR);
+        for (_, unsynced) in self.unsynced.range_mut(sectors) {
+            unsynced.forsaken = true;
         }
     }
 
@@ -206,7 +229,12 @@ impl Memory {
         let map = Arc::clone(self.map());
         for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
             let base = sector * SECTOR;
-            let Some(Unsynced { medium: old, .. }) = self.unsynced.get_mut(&sector) else {
+            let Some(Unsynced {
+                medium: old,
+                forsaken: false,
+                ..
+            }) = self.unsynced.get_mut(&sector)
+            else {
                 continue;
             };
             let (from, to) = (range.start.max(base), range.end.min(base + SECTOR));

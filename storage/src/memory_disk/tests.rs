@@ -495,3 +495,25 @@ fn an_end_takes_over_maps_that_nobody_else_has() {
     let map = Disk::map(&mut disk, Path::new("/log/state")).expect("it is there");
     assert!(!map.is_torn(0..88));
 }
+
+#[test]
+fn what_a_failed_sync_has_left_no_later_sync_makes_durable_until_it_is_written_again() {
+    let after_a_failed_sync = |writes_again: bool, seed: u64| {
+        let mut rig = Rig::new();
+        rig.write(1, 0, 512, WriteSync::None);
+        rig.finish(1);
+        rig.disk.fail_next(Step::Sync, Fault::Error(libc::EIO));
+        rig.sync(2);
+        rig.finish(1);
+        if writes_again {
+            rig.write(1, 0, 512, WriteSync::None);
+            rig.finish(1);
+        }
+        rig.sync(3);
+        rig.finish(1);
+        rig.first_byte_after_crash(seed)
+    };
+    let bytes = |writes_again| (0..20).map(move |seed| after_a_failed_sync(writes_again, seed));
+    assert!(bytes(false).any(|byte| byte == 0), "it was taken for clean");
+    assert!(bytes(true).all(|byte| byte == 1));
+}
