@@ -34,6 +34,11 @@ const ROUGH: &[FaultKind] = &[
 ];
 
 impl World {
+    /// Whether connections may be lost in any way, whatever the broker does.
+    pub(super) fn is_rough(&self) -> bool {
+        self.may_meet(ROUGH) || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
+    }
+
     fn may_meet(&self, kinds: &[FaultKind]) -> bool {
         kinds.iter().any(|kind| self.plan.faults.contains(kind))
     }
@@ -89,7 +94,16 @@ impl World {
     ///
     /// # Errors
     /// When nothing explains it.
-    pub(super) fn note_losses(&mut self, client: usize, losses: &Losses) -> Verdict {
+    pub(super) fn note_losses(
+        &mut self,
+        client: usize,
+        losses: &Losses,
+        was_welcomed: bool,
+    ) -> Verdict {
+        let left = self
+            .link_mut(client)
+            .is_some_and(|link| link.was_left_cleanly);
+        let was_left = was_welcomed && left;
         let losses = std::mem::take(&mut *losses.lock().expect("one thread"));
         for error in losses {
             let who = self.name_of(client);
@@ -97,7 +111,7 @@ impl World {
             if let ConnectionError::Goodbye { code, .. } = &error {
                 self.coverage.meet(&format!("goodbye {code:?}"));
             }
-            if !self.is_explained(&error) {
+            if !self.is_explained(&error, was_left) {
                 return Err(format!("{who} is cut off: {error}"));
             }
         }
@@ -106,18 +120,14 @@ impl World {
 
     /// What a broker sends is sound unless something has changed it; it is silent to nobody who speaks; and it goes with
     /// a word when it has stopped.
-    fn is_explained(&self, error: &ConnectionError) -> bool {
+    fn is_explained(&self, error: &ConnectionError, was_left: bool) -> bool {
         let is_rough = self.may_meet(ROUGH) || self.oracle.disk_trouble;
         match error {
             ConnectionError::Frame(_) | ConnectionError::Unexpected { .. } => {
                 self.may_meet(&[FaultKind::Flip]) || self.oracle.disk_trouble
             }
             ConnectionError::Unfinished | ConnectionError::Silent { .. } => is_rough,
-            ConnectionError::Closed => {
-                is_rough
-                    || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
-                    || !self.machine.stopped_cleanly
-            }
+            ConnectionError::Closed | ConnectionError::Io(_) => is_rough || !was_left,
             ConnectionError::Goodbye { code, .. } => match code {
                 GoodbyeCode::Silent => is_rough,
                 GoodbyeCode::Damaged => self.may_meet(&[FaultKind::Flip]),

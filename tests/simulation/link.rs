@@ -21,6 +21,8 @@ pub(super) struct Link {
     /// The next bytes each way have one bit changed.
     pub(super) flips_in: bool,
     pub(super) flips_out: bool,
+    /// The broker at the other end has stopped, and closed everything.
+    pub(super) was_left_cleanly: bool,
     /// Connections that began.
     pub(super) dials: u64,
     /// It has not taken all that the client has to say.
@@ -46,7 +48,7 @@ impl Link {
         };
         let shard = dice.index(broker.shards());
         self.peer = Some(broker.net(shard).connect());
-        self.closed = false;
+        (self.closed, self.was_left_cleanly) = (false, false);
         (self.lost, self.shut, self.full) = (None, false, false);
         self.dials += 1;
         true
@@ -62,6 +64,7 @@ impl Link {
                 false => dice.index(peer.waiting() + 1),
             };
             self.lost = Some(left);
+            self.was_left_cleanly = was_clean;
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Oracle {
     audits: u64,
     /// Connections that each publisher has begun.
     pub(super) dials: Vec<u64>,
+    /// A connection or a broker may have come to its end in the middle of something.
+    pub(super) is_rough: bool,
     /// Something was wrong with a disk, so that publishing may be refused.
     pub(super) disk_trouble: bool,
     /// Publishers whose messages all travel one by one, in their order.
@@ -158,6 +160,7 @@ impl Oracle {
             first_auditor: usize::MAX,
             audits: 0,
             dials: vec![0; plan.publishers.len()],
+            is_rough: false,
             disk_trouble: false,
             in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
             retention_bytes: plan.config.retention_bytes,
@@ -328,7 +331,11 @@ impl Oracle {
             ));
         }
         found.required |= required;
-        let again = self.dials[usize::from(id.publisher)] - sent.dials;
+        // Where nothing was cut short, whoever comes back knows what is there.
+        let again = match self.is_rough || self.disk_trouble {
+            true => self.dials[usize::from(id.publisher)] - sent.dials,
+            false => 0,
+        };
         if *copies > 1 + again {
             return Err(format!("message {id} is there {copies} times"));
         }

@@ -91,6 +91,10 @@ impl SubscriberSeat {
         awake.into_iter().chain(beat).min()
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.subscriber.is_connected()
+    }
+
     pub(super) fn is_confirmed(&self) -> bool {
         self.subscriber.is_confirmed()
     }

@@ -106,6 +106,7 @@ impl World {
     /// # Errors
     /// What nothing explains.
     pub(super) fn run(&mut self) -> Verdict {
+        self.oracle.is_rough = self.is_rough();
         while self.steps < self.plan.steps {
             self.step()?;
             self.perhaps_strike();
@@ -466,6 +467,7 @@ impl World {
         let broker = self.machine.broker.take().expect("it was there");
         let closed = broker.close();
         self.machine.stopped_cleanly = closed.is_ok();
+        self.oracle.is_rough |= closed.is_err();
         self.tell(
             format_args!("machine"),
             format_args!("the broker has stopped: {closed:?}"),
@@ -547,13 +549,14 @@ impl World {
             );
         }
         let (dials, run) = (seat.link.dials, self.machine.runs);
+        let was_welcomed = seat.is_connected();
         seat.turn(self.machine.broker.as_ref(), now);
         if seat.link.dials > dials {
             seat.link.run = run;
         }
         self.oracle.dials[number] = seat.link.dials;
         let losses = seat.losses.clone();
-        self.note_losses(number, &losses)?;
+        self.note_losses(number, &losses, was_welcomed)?;
         while let Some((id, told)) = self.publishers[number].next_told() {
             let run = self.publishers[number].link.run;
             self.tell(
@@ -590,12 +593,13 @@ impl World {
         let now = self.now();
         let seat = &mut self.subscribers[number];
         let (dials, run) = (seat.link.dials, self.machine.runs);
+        let was_welcomed = seat.is_connected();
         seat.turn(self.machine.broker.as_ref(), now);
         if seat.link.dials > dials {
             seat.link.run = run;
         }
         let losses = seat.losses.clone();
-        self.note_losses(self.publishers.len() + number, &losses)?;
+        self.note_losses(self.publishers.len() + number, &losses, was_welcomed)?;
         let mut count = 0;
         while let Some(delivery) = self.subscribers[number].next_delivery() {
             count += 1;
