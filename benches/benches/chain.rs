@@ -66,8 +66,8 @@ impl Filled {
 }
 
 /// Builds the chain; panics unless it has all `places`.
-fn build(chain: &mut Chain, reader: &mut LogReader, places: &[Place]) {
-    let built = chain.build(reader, black_box(places).iter().copied());
+fn build(chain: &mut Chain, reader: &mut LogReader, topic: &str, places: &[Place]) {
+    let built = chain.build(reader, topic, black_box(places).iter().copied());
     assert!(built.is_ok(), "everything is in the arena");
     assert_eq!(chain.records(), places.len() as u64);
 }
@@ -87,19 +87,19 @@ fn bench_chain(group: &mut BenchmarkGroup<'_, WallTime>, filled: &Filled, topic:
         let places = filled.places(topic, count);
         let bytes: usize = places.iter().map(|place| place.size as usize).sum();
         let (mut reader, mut chain) = (filled.reader(), Chain::default());
-        build(&mut chain, &mut reader, &places);
+        build(&mut chain, &mut reader, topic, &places);
         let parts = if kind == "together" { 1 } else { count };
         assert_eq!((chain.parts.len(), chain.bytes), (parts, bytes));
         let id = |what: &str| BenchmarkId::new(format!("{what}/{kind}"), count);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(id("build"), |bencher| {
-            bencher.iter(|| build(&mut chain, &mut reader, &places));
+            bencher.iter(|| build(&mut chain, &mut reader, topic, &places));
         });
         group.bench_function(id("first_of_turn"), |bencher| {
             bencher.iter(|| {
                 chain.clear();
                 reader.release();
-                build(&mut chain, &mut reader, &places);
+                build(&mut chain, &mut reader, topic, &places);
             });
         });
         group.bench_function(id("slices"), |bencher| {

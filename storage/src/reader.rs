@@ -363,6 +363,17 @@ impl LogReader {
         windows.any(|window| window.base == block && window.file.is_some())
     }
 
+    /// Whether what [`LogReader::read`] gave for a record was only looked at by itself, since its block is not what was
+    /// written: it is whole, and it may be another one.
+    #[must_use]
+    pub fn is_doubtful(&self, position: Position) -> bool {
+        let block = block_start(position.get());
+        let mut windows = self.windows.iter();
+        let window = windows.find(|window| window.base == block);
+        let file = window.and_then(|window| window.file.as_ref());
+        file.is_some_and(|file| file.is_doubtful(position.get()))
+    }
+
     /// Looks again at a range inside one block whose bytes could not be used to the end: whether they are still there.
     /// May wait for the disk.
     ///

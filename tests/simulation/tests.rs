@@ -25,6 +25,14 @@ const FOUND: &[(u64, &str)] = &[
         "the same, after retention had removed the segments before it",
     ),
     (
+        19_928,
+        "a whole record of another place was sent again and again after a write had gone astray",
+    ),
+    (
+        32_964,
+        "an older state that was clean had the log go on inside a sealed segment",
+    ),
+    (
         9563,
         "the rest of a torn write was taken for a lost segment after the log had been closed behind it",
     ),

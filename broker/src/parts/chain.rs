@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 use oyez_protocol::planted::{Bug, planted};
+use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
@@ -97,13 +98,14 @@ impl Chain {
         self.places.first().copied()
     }
 
-    /// Builds the chain of as many of `places` as are at hand, at least one.
+    /// Builds the chain of as many of a topic's `places` as are at hand, at least one.
     ///
     /// # Errors
     /// Why not even the first is.
     pub fn build(
         &mut self,
         reader: &mut LogReader,
+        topic: &str,
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
         self.clear();
@@ -129,10 +131,14 @@ impl Chain {
                 size += place.size;
             }
             let mut read = reader.read(first.position, size);
-            if size > first.size && matches!(read, Err(ReadError::Damaged)) {
+            let doubtful = reader.is_doubtful(first.position);
+            if size > first.size && (doubtful || matches!(read, Err(ReadError::Damaged))) {
                 // One of them is damaged, perhaps another one.
                 self.places.truncate(kept + 1);
                 read = reader.read(first.position, first.size);
+            }
+            if doubtful && !is_there(&read, topic, &first) {
+                read = Err(ReadError::Damaged);
             }
             let broken = match read {
                 Ok(Read::Ready(bytes)) => {
@@ -249,6 +255,15 @@ impl Chain {
 
 fn same_block(left: &Place, right: &Place) -> bool {
     left.position.get() / BLOCK_BYTES == right.position.get() / BLOCK_BYTES
+}
+
+/// Whether what was read is the record that is to be there: a write that went astray puts whole ones elsewhere.
+fn is_there(read: &Result<Read, ReadError>, topic: &str, place: &Place) -> bool {
+    let Ok(Read::Ready(bytes)) = read else {
+        return true;
+    };
+    let record = Record::trusted(bytes);
+    record.is_some_and(|record| record.offset() == place.first && record.topic() == topic)
 }
 
 fn count_messages(places: &[Place]) -> u64 {

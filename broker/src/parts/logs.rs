@@ -335,10 +335,11 @@ impl Logs {
         &mut self,
         chain: &mut Chain,
         log: LogId,
+        topic: &str,
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
         let reader = &mut self.views[usize::from(log.get())].reader;
-        self.time.timed(|| chain.build(reader, places))
+        self.time.timed(|| chain.build(reader, topic, places))
     }
 
     /// See [`LogReader::read`].

@@ -161,7 +161,11 @@ impl Serving<'_> {
             return Progress::More;
         }
         let mut chain = std::mem::take(self.chain);
-        let built = self.out.logs.build(&mut chain, log, places.iter().copied());
+        let name = &*self.out.feeds.subscribed(place.topic).name;
+        let built = self
+            .out
+            .logs
+            .build(&mut chain, log, name, places.iter().copied());
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),

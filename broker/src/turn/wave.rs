@@ -313,7 +313,7 @@ pub(crate) fn build_from_window(
     let Some(places) = topic.window_from(cursor) else {
         return false;
     };
-    match logs.build(chain, topic.log, places) {
+    match logs.build(chain, topic.log, &topic.name, places) {
         // A hole before the first record has to be reported: the catch-up does.
         Ok(()) => chain.first().is_some_and(|first| first <= cursor),
         Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,

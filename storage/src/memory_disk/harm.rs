@@ -27,6 +27,15 @@ impl MemoryDisk {
         file.store(at, &changed);
     }
 
+    /// Puts other bytes into a file, as a write does that has gone astray.
+    ///
+    /// # Panics
+    /// If there is no such range.
+    pub fn overlay(&self, path: &Path, at: usize, bytes: &[u8]) {
+        let inner = self.inner.borrow();
+        inner.files[path].map().store(at, bytes);
+    }
+
     /// Gives a file other content, as a restored copy or a broken file system does.
     ///
     /// # Panics

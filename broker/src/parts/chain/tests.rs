@@ -35,7 +35,7 @@ fn build(rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> 
     let built = rig
         .parts()
         .logs
-        .build(&mut chain, log, places.iter().copied());
+        .build(&mut chain, log, topic, places.iter().copied());
     built.map(|()| chain)
 }
 

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use oyez_protocol::command::Start;
+use oyez_protocol::limits::RECORD_HEADER_SIZE;
 use oyez_storage::{Fault, Place, Step};
 
 use super::*;
@@ -430,6 +431,37 @@ fn with_warm_history() -> (Rig, Client) {
     let_the_disk_work(&mut rig);
     rig.take_to_send();
     (rig, client)
+}
+
+#[test]
+fn a_whole_record_in_the_place_of_another_one_is_a_gap() {
+    let (mut rig, client) = with_cold_history();
+    let (path, _) = first_segment(&mut rig);
+    let content = rig.disk.content(&path).expect("it is there");
+    let (name, size) = (TOPIC.as_bytes(), record(TOPIC, LARGE).len());
+    let names = content.windows(name.len()).enumerate();
+    let names = names.filter(|(_, part)| *part == name);
+    let records: Vec<usize> = names
+        .map(|(at, _)| (at - RECORD_HEADER_SIZE) / 8 * 8)
+        .collect();
+    for (number, place) in [(3, 1), (5, 4)] {
+        let astray = &content[records[number]..records[number] + size];
+        rig.disk.overlay(&path, records[place], astray);
+    }
+    rig.settle();
+    let heard = client.hear();
+    assert_eq!(
+        heard[..6],
+        [
+            "synced/t 0",
+            "gap Damage 1 to 2",
+            "synced/t 2",
+            "synced/t 3",
+            "gap Damage 4 to 5",
+            "synced/t 5"
+        ]
+    );
+    assert_eq!(heard[6..], numbered(TOPIC, 6..COLD));
 }
 
 #[test]
