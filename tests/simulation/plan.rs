@@ -312,12 +312,45 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
     (0..count).map(subscriber).collect()
 }
 
-/// Each seed has some kinds of faults and not others: with all of them at once, few would come to work.
+/// What a run is about: each seed has some kinds of faults and not others, since with all of them at once few would come
+/// to work. Some are about the disk and how brokers end, some about the network.
 fn faults(dice: &mut Dice) -> Vec<FaultKind> {
-    let share = *dice.pick(&[0, 1, 3, 3, 6]);
-    let kinds = FaultKind::ALL.iter().copied();
+    let (kinds, share) = match dice.below(4) {
+        0 => (DISK, *dice.pick(&[3, 5, 8])),
+        1 => (NETWORK, *dice.pick(&[2, 4, 7])),
+        _ => (FaultKind::ALL, *dice.pick(&[0, 1, 3, 6])),
+    };
+    let kinds = kinds.iter().copied();
     kinds.filter(|_| dice.below(10) < share).collect()
 }
+
+const DISK: &[FaultKind] = &[
+    FaultKind::Kill,
+    FaultKind::Power,
+    FaultKind::Stop,
+    FaultKind::DiskErrors,
+    FaultKind::DiskHangs,
+    FaultKind::DiskFull,
+    FaultKind::Rot,
+    FaultKind::Misdirect,
+    FaultKind::Lose,
+    FaultKind::Unreadable,
+];
+
+const NETWORK: &[FaultKind] = &[
+    FaultKind::Reset,
+    FaultKind::HalfClose,
+    FaultKind::DribbleOut,
+    FaultKind::DribbleIn,
+    FaultKind::SmallRoom,
+    FaultKind::Stall,
+    FaultKind::Interrupt,
+    FaultKind::Spurious,
+    FaultKind::Merged,
+    FaultKind::Batches,
+    FaultKind::FileEnds,
+    FaultKind::Asleep,
+];
 
 fn config(dice: &mut Dice) -> Config {
     let segment_bytes = 4 << 20;
