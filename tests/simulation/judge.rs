@@ -3,7 +3,7 @@
 use oyez_client::{ConnectionError, GoodbyeCode};
 
 use super::oracle::Verdict;
-use super::plan::FaultKind;
+use super::plan::{FaultKind, StrangerKind};
 use super::publisher::Losses;
 use super::world::World;
 
@@ -12,9 +12,9 @@ const CALLS_MAX: usize = 6_000;
 /// Bytes that a shard reads in one turn, at most: half a mebibyte, and what the last visit of each kind adds.
 const BYTES_IN_MAX: usize = 1 << 20;
 /// Turns in a row in which a shard says that it has more to do, and moves nothing.
-const IDLE_TURNS_MAX: u32 = 300;
-/// Questions to other shards that wait for their answers, for each session and for each question that an operator asks.
-const QUESTIONS_PER_SESSION: usize = 80;
+const IDLE_TURNS_MAX: u32 = 60;
+/// Questions to other shards that one session may have open.
+const QUESTIONS_MAX: usize = 32;
 
 /// Faults of sockets, of the time that clients have, and of what stands between: with one of them a connection may be lost
 /// in any way.
@@ -37,6 +37,13 @@ impl World {
     /// Whether connections may be lost in any way, whatever the broker does.
     pub(super) fn is_rough(&self) -> bool {
         self.may_meet(ROUGH) || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
+    }
+
+    /// Sessions that ask as much as they may; honest ones ask once for each of their subscriptions.
+    fn askers(&self) -> usize {
+        let kinds = self.plan.strangers.iter();
+        // One that was cut off may be back before its questions are answered.
+        2 * kinds.filter(|kind| **kind == StrangerKind::Fickle).count()
     }
 
     fn may_meet(&self, kinds: &[FaultKind]) -> bool {
@@ -82,7 +89,7 @@ impl World {
             () if calls > CALLS_MAX => format!("makes {calls} calls in a turn"),
             () if bytes_in > BYTES_IN_MAX => format!("reads {bytes_in} bytes in a turn"),
             () if idle > IDLE_TURNS_MAX => format!("takes {idle} turns in a row for nothing"),
-            () if held.questions > QUESTIONS_PER_SESSION * (held.sessions + 1) => {
+            () if held.questions > QUESTIONS_MAX * self.askers() + 2 * held.sessions + 8 => {
                 format!("holds {held}")
             }
             () => return Ok(()),

@@ -315,14 +315,25 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
 /// What a run is about: each seed has some kinds of faults and not others, since with all of them at once few would come
 /// to work. Some are about the disk and how brokers end, some about the network.
 fn faults(dice: &mut Dice) -> Vec<FaultKind> {
-    let (kinds, share) = match dice.below(4) {
-        0 => (DISK, *dice.pick(&[3, 5, 8])),
-        1 => (NETWORK, *dice.pick(&[2, 4, 7])),
+    let (kinds, share) = match dice.below(8) {
+        0 | 1 => (DISK, *dice.pick(&[3, 5, 8])),
+        2 | 3 => (NETWORK, *dice.pick(&[2, 4, 7])),
+        4 => (SMOOTH, 7),
         _ => (FaultKind::ALL, *dice.pick(&[0, 1, 3, 6])),
     };
     let kinds = kinds.iter().copied();
     kinds.filter(|_| dice.below(10) < share).collect()
 }
+
+/// What costs nobody a connection in the middle of something.
+const SMOOTH: &[FaultKind] = &[
+    FaultKind::Stop,
+    FaultKind::Stop,
+    FaultKind::Spurious,
+    FaultKind::Batches,
+    FaultKind::FileEnds,
+    FaultKind::Clock,
+];
 
 const DISK: &[FaultKind] = &[
     FaultKind::Kill,
