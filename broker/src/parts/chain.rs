@@ -130,15 +130,11 @@ impl Chain {
                 self.places.push(place);
                 size += place.size;
             }
-            let mut read = reader.read(first.position, size);
-            let doubtful = reader.is_doubtful(first.position);
-            if size > first.size && (doubtful || matches!(read, Err(ReadError::Damaged))) {
+            let mut read = read_run(reader, topic, &self.places[kept..], size);
+            if size > first.size && matches!(read, Err(ReadError::Damaged)) {
                 // One of them is damaged, perhaps another one.
                 self.places.truncate(kept + 1);
-                read = reader.read(first.position, first.size);
-            }
-            if doubtful && !is_there(&read, topic, &first) {
-                read = Err(ReadError::Damaged);
+                read = read_run(reader, topic, &self.places[kept..], first.size);
             }
             let broken = match read {
                 Ok(Read::Ready(bytes)) => {
@@ -257,13 +253,34 @@ fn same_block(left: &Place, right: &Place) -> bool {
     left.position.get() / BLOCK_BYTES == right.position.get() / BLOCK_BYTES
 }
 
-/// Whether what was read is the record that is to be there: a write that went astray puts whole ones elsewhere.
-fn is_there(read: &Result<Read, ReadError>, topic: &str, place: &Place) -> bool {
-    let Ok(Read::Ready(bytes)) = read else {
-        return true;
-    };
-    let record = Record::trusted(bytes);
-    record.is_some_and(|record| record.offset() == place.first && record.topic() == topic)
+/// Reads records of a topic that lie together, `size` bytes in all.
+fn read_run(
+    reader: &mut LogReader,
+    topic: &str,
+    run: &[Place],
+    size: u32,
+) -> Result<Read, ReadError> {
+    let read = reader.read(run[0].position, size)?;
+    match &read {
+        Read::Ready(bytes)
+            if reader.is_doubtful(run[0].position) && !are_there(bytes, topic, run) =>
+        {
+            Err(ReadError::Damaged)
+        }
+        _ => Ok(read),
+    }
+}
+
+/// Whether bytes are the records that are to be there: a write that went astray puts whole ones in the place of others.
+fn are_there(mut bytes: &[u8], topic: &str, run: &[Place]) -> bool {
+    run.iter().all(|place| {
+        let Some((record, after)) = bytes.split_at_checked(place.size as usize) else {
+            return false;
+        };
+        bytes = after;
+        let record = Record::trusted(record);
+        record.is_some_and(|record| record.offset() == place.first && record.topic() == topic)
+    })
 }
 
 fn count_messages(places: &[Place]) -> u64 {
