@@ -6,11 +6,12 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use oyez_protocol::planted::Bug;
 use serde_json::{Value, json};
 
 use super::coverage::Coverage;
 use super::plan::Without;
-use super::run::{Options, Outcome, run};
+use super::run::{Options, Outcome, Plant, run};
 
 /// How long one seed may take. Most take some milliseconds.
 const SEED_MAX: Duration = Duration::from_secs(120);
@@ -129,7 +130,8 @@ fn job(options: &Options) -> Value {
         "steps": options.steps,
         "without_faults": faults,
         "without_clients": options.without.clients,
-        "bug": options.bug,
+        "bug": options.plant.map(|plant| plant.bug.number()),
+        "trap": options.plant.is_some_and(|plant| plant.is_trap),
     })
 }
 
@@ -137,6 +139,8 @@ fn options(line: &str) -> Option<Options> {
     let job: Value = serde_json::from_str(line).ok()?;
     let faults = job["without_faults"].as_array()?.iter();
     let clients = job["without_clients"].as_array()?.iter();
+    let number = job["bug"].as_u64().and_then(|bug| u16::try_from(bug).ok());
+    let (bug, is_trap) = (number.and_then(Bug::from_number), job["trap"] == true);
     Some(Options {
         seed: job["seed"].as_u64()?,
         steps: job["steps"].as_u64()?,
@@ -149,7 +153,7 @@ fn options(line: &str) -> Option<Options> {
                 .collect(),
         },
         trace: false,
-        bug: job["bug"].as_u64().and_then(|bug| u32::try_from(bug).ok()),
+        plant: bug.map(|bug| Plant { bug, is_trap }),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use oyez_protocol::planted::{self, Bug};
+
 use super::coverage::Coverage;
 use super::plan::{FaultKind, Plan, Without};
 use super::trace::Trace;
@@ -21,8 +23,17 @@ pub struct Options {
     pub without: Without,
     /// Whether the story is printed.
     pub trace: bool,
-    /// The number of the bug that is planted, if one is.
-    pub bug: Option<u32>,
+    /// The bug that is planted, if one is.
+    pub plant: Option<Plant>,
+}
+
+/// A bug that is planted, in a build that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plant {
+    /// The bug.
+    pub bug: Bug,
+    /// It is not planted, but its place is a trap: to see whether anything comes there.
+    pub is_trap: bool,
 }
 
 impl Options {
@@ -34,7 +45,7 @@ impl Options {
             steps: STEPS,
             without: Without::default(),
             trace: false,
-            bug: None,
+            plant: None,
         }
     }
 }
@@ -75,6 +86,11 @@ pub fn faults(options: &Options) -> Vec<FaultKind> {
 /// Runs a seed.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
+    let (is_trap, bug) = options
+        .plant
+        .map_or((false, None), |plant| (plant.is_trap, Some(plant.bug)));
+    planted::choose(bug.filter(|_| !is_trap));
+    planted::trap(bug.filter(|_| is_trap));
     let plan = Plan::new(options.seed, options.steps);
     let mut world = World::new(plan, options.without.clone(), Trace::new(options.trace));
     world.describe();
