@@ -16,6 +16,9 @@ const IDLE_TURNS_MAX: u32 = 60;
 /// Questions to other shards that one session may have open.
 const QUESTIONS_MAX: usize = 32;
 
+/// Time that a shutdown needs where many clients want their turns.
+const SHUTDOWN_MS: u32 = 1_000;
+
 /// Faults of sockets, of the time that clients have, and of what stands between: with one of them a connection may be lost
 /// in any way.
 const ROUGH: &[FaultKind] = &[
@@ -36,7 +39,12 @@ const ROUGH: &[FaultKind] = &[
 impl World {
     /// Whether connections may be lost in any way, whatever the broker does.
     pub(super) fn is_rough(&self) -> bool {
-        self.may_meet(ROUGH) || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
+        self.may_be_cut_short() || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
+    }
+
+    /// The same, but for ends of the broker. A shutdown that has no time cuts short what is left.
+    fn may_be_cut_short(&self) -> bool {
+        self.may_meet(ROUGH) || self.plan.config.drain_timeout_ms < SHUTDOWN_MS
     }
 
     /// Sessions that ask as much as they may; honest ones ask once for each of their subscriptions.
@@ -128,7 +136,7 @@ impl World {
     /// What a broker sends is sound unless something has changed it; it is silent to nobody who speaks; and it goes with
     /// a word when it has stopped.
     fn is_explained(&self, error: &ConnectionError, was_left: bool) -> bool {
-        let is_rough = self.may_meet(ROUGH) || self.oracle.disk_trouble;
+        let is_rough = self.may_be_cut_short() || self.oracle.disk_trouble;
         match error {
             ConnectionError::Frame(_) | ConnectionError::Unexpected { .. } => {
                 self.may_meet(&[FaultKind::Flip]) || self.oracle.disk_trouble
