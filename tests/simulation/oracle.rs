@@ -331,7 +331,7 @@ impl Oracle {
             ));
         }
         found.required |= required;
-        // Where nothing was cut short, whoever comes back knows what is there.
+        // Where nothing was cut short, a publisher that comes back knows what is there.
         let again = match self.is_rough || self.disk_trouble {
             true => self.dials[usize::from(id.publisher)] - sent.dials,
             false => 0,

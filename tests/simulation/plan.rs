@@ -161,7 +161,7 @@ pub(super) struct SubscriberPlan {
     pub(super) leaves_after: Option<u64>,
 }
 
-/// Somebody who does not do what a client should.
+/// A client that does not do what a client should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StrangerKind {
     /// Says nothing.
@@ -299,7 +299,7 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
         Some(_) => dice.among(20, 40),
         None => dice.among(1, 8),
     };
-    // Who reads large messages in tiny bites takes all the steps for himself.
+    // A subscriber that reads large messages in tiny bites would take all the steps.
     let bite = usize::try_from(size_max / 8)
         .expect("a small number")
         .max(64);

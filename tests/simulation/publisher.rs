@@ -185,7 +185,7 @@ impl PublisherSeat {
         let due = self
             .publisher
             .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
-        // Whoever reads has noticed.
+        // This turn has noticed that the link is closed.
         self.link.closed = false;
         self.due_ms = due.map(ms_up);
     }

@@ -13,7 +13,7 @@ const SETTLE_STEPS: u64 = 400_000;
 /// How long somebody may wait for what is there, while nobody has anything to do: a disk tries again after a second.
 const STUCK_MS: u64 = 5_000;
 
-/// Somebody who waits while everything rests, and since when.
+/// The client that waits while everything rests, and since when.
 #[derive(Debug, Default)]
 struct Still(Option<(String, u64)>);
 
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Somebody who has not got what he waits for, if there is one.
+    /// Tells what is not done yet, if anything.
     fn who_waits(&self) -> Option<String> {
         if self.machine.broker.is_none()
             || self.machine.stopping_since_ms.is_some()
@@ -121,7 +121,7 @@ impl World {
         None
     }
 
-    /// Somebody who is connected and waits for what the broker has. A frame of which a bit has changed may be waited for.
+    /// Tells which connected client waits for what the broker has. Clients that a flipped bit has met may wait.
     fn who_is_stuck(&self) -> Option<String> {
         let publishers = self.publishers.iter().enumerate();
         let mut publishers = publishers.filter(|(number, _)| !self.is_left_out(*number));

@@ -135,7 +135,7 @@ impl SubscriberSeat {
         let due = self
             .subscriber
             .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
-        // Whoever reads has noticed.
+        // This turn has noticed that the link is closed.
         self.link.closed = false;
         self.due_ms = due.map(ms_up);
         self.beat_ms = Some(now_ms);
@@ -153,8 +153,7 @@ impl SubscriberSeat {
         after.is_some_and(|after| self.deliveries >= after) && self.subscriber.is_confirmed()
     }
 
-    /// Leaves, and comes back as somebody who was told where it was; without a place, from the beginning. Gives the
-    /// place.
+    /// Leaves, and subscribes anew at a place; without one, at the beginning.
     pub(super) fn come_back(
         &mut self,
         place: Option<(u64, u64)>,

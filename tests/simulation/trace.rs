@@ -9,7 +9,7 @@ pub(super) struct Trace {
     prints: bool,
     line: String,
     hash: u64,
-    /// The last lines, for whoever has to explain a failure.
+    /// The last lines, which explain a failure.
     last: Vec<String>,
     next: usize,
 }

@@ -52,7 +52,7 @@ impl Addressee {
             .has_room(WAITING_BYTES_MAX, Lane::Little)
     }
 
-    /// Turns until so many records have come, and sleeps between them. Gives who has sent them, and their numbers.
+    /// Takes turns until so many records have come, and sleeps between them. Returns their senders and numbers.
     fn take(&mut self, count: usize) -> Vec<(usize, u64)> {
         let mut taken = Vec::new();
         loop {
