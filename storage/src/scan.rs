@@ -97,7 +97,8 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
             end: base,
             used_end: base + used as u64,
             closed: false,
-            is_foreign: found.is_some() && header.is_none(),
+            // A header of this log with another place came by a write that went astray, and hides what that lies on.
+            is_foreign: found.is_some_and(|found| !owner.owns(&found)) && header.is_none(),
         },
     };
     if scanner.scan.is_foreign {

@@ -13,19 +13,18 @@ use oyez_protocol::record::Record;
 
 use crate::disk::Map;
 use crate::footer::BlockSum;
-use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, block_start};
+use crate::format::BLOCK_BYTES;
 use crate::place::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// Marks a block of which nothing is served in [`BlockState::warm_until`].
-const DAMAGED: u64 = u64::MAX;
-/// Marks a block of which some bytes are missing or wrong: each record is looked at before it is served.
-const DOUBTFUL: u64 = u64::MAX - 1;
+/// Marks a block of which some bytes are missing or wrong in [`BlockState::warm_until`]: each record is looked at before it
+/// is served.
+const DOUBTFUL: u64 = u64::MAX;
 
 /// What is known of one block of a segment. Changes without a lock.
 #[derive(Debug, Default)]
 struct BlockState {
-    /// Until when the block counts as being in the page cache, or [`DOUBTFUL`], or [`DAMAGED`].
+    /// Until when the block counts as being in the page cache, or [`DOUBTFUL`].
     warm_until: AtomicU64,
     /// Length in the upper half, checksum in the lower; 0 = not known.
     sum: AtomicU64,
@@ -95,7 +94,7 @@ impl SegmentFile {
 
     pub(crate) fn set_warm(&self, position: u64, until_ms: u64) {
         let warm_until = &self.block(position).warm_until;
-        // Fails for a block that is damaged, which it stays.
+        // Fails for a block that is doubtful, which it stays.
         let _ = warm_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             (now < DOUBTFUL).then_some(until_ms)
         });
@@ -103,20 +102,16 @@ impl SegmentFile {
 
     pub(crate) fn is_warm(&self, position: u64, now_ms: u64) -> bool {
         let until = self.block(position).warm_until.load(Ordering::Relaxed);
-        until != DAMAGED && until > now_ms
+        until > now_ms
     }
 
-    /// Doubts a block, or gives it up as a whole if it says that it is another one. What has befallen it may have befallen
-    /// the others: their sums are looked at before they are served again.
+    /// Doubts a block. What has befallen it may have befallen the others: their sums are looked at before they are served
+    /// again.
     pub(crate) fn doubt(&self, position: u64) {
-        let block = block_start(position);
-        let header = self.bytes_at(block, self.limit().min(block + BLOCK_HEADER_SIZE as u64));
-        let astray = BlockHeader::decode(header).is_some_and(|header| header.position() != block);
-        let mark = if astray { DAMAGED } else { DOUBTFUL };
         let before = self
-            .block(block)
+            .block(position)
             .warm_until
-            .fetch_max(mark, Ordering::Relaxed);
+            .fetch_max(DOUBTFUL, Ordering::Relaxed);
         if before < DOUBTFUL {
             let blocks = (self.base..self.limit()).step_by(BLOCK);
             blocks.for_each(|block| self.set_warm(block, 0));
@@ -156,11 +151,8 @@ impl SegmentFile {
 
     /// Whether any byte of a range within one block is known to be damaged.
     pub(crate) fn is_damaged(&self, from: u64, to: u64) -> bool {
-        self.block(from).warm_until.load(Ordering::Relaxed) == DAMAGED
-            || self
-                .gaps
-                .iter()
-                .any(|gap| gap.from.get() < to && from < gap.to.get())
+        let mut gaps = self.gaps.iter();
+        gaps.any(|gap| gap.from.get() < to && from < gap.to.get())
     }
 
     fn place(&self, position: u64) -> usize {

@@ -1,7 +1,7 @@
 //! Files of which nothing makes sense, or which are in the wrong place.
 mod support;
 
-use oyez_protocol::Position;
+use oyez_protocol::{Offset, Position};
 use oyez_storage::*;
 use std::path::PathBuf;
 use support::{Rig, SEGMENT, dir, options, pool, record};
@@ -38,13 +38,8 @@ fn killed(
     }
     let dump = rig.dump(log);
     let mut places = Vec::new();
-    rig.store.places(
-        log,
-        "t",
-        oyez_protocol::Offset::new(0),
-        usize::MAX,
-        &mut places,
-    );
+    rig.store
+        .places(log, "t", Offset::new(0), usize::MAX, &mut places);
     (dump, places, disk.kill(1))
 }
 
@@ -99,16 +94,48 @@ fn a_misdirected_write_over_the_start_of_a_segment_hides_no_more_than_it_lies_on
     let report = rig.report(Durability::Synced).clone();
     let names: Vec<_> = disk.files().into_iter().map(|f| f.0).collect();
     assert!(names.contains(&file), "{names:?}");
-    let found = rig.dump(log).len();
-    let in_block = places
-        .iter()
-        .filter(|p| p.position.get() < BLOCK_BYTES)
-        .count();
-    assert!(
-        found >= wanted.len() - in_block,
-        "{found} of {}, {in_block} {report:?}",
-        wanted.len()
-    );
+    assert!(places[0].position.get() < page as u64, "{places:?}");
+    assert!(rig.dump(log) == wanted[1..], "{report:?}");
+}
+
+#[test]
+fn a_misdirected_write_over_the_start_of_the_last_block_hides_no_more_than_it_lies_on() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    for is_clean in [true, false] {
+        let disk = MemoryDisk::new();
+        // 30 records of 100k: block 0 is full, block 1 has the others.
+        let (wanted, places, mut disk) = killed(&dir, &disk, 30, 100_000);
+        if is_clean {
+            let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+            rig.drain();
+            drop(rig);
+            disk = disk.kill(2);
+        }
+        let file = path(&dir, &seg(0));
+        let mut content = disk.content(&file).expect("it");
+        let (block, page) = (BLOCK_BYTES as usize, 4096);
+        content.copy_within(..page, block);
+        disk.replace(&file, &content);
+        let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+        let log = rig.log(Durability::Synced);
+        let report = rig.report(Durability::Synced).clone();
+        let hit = places
+            .iter()
+            .position(|place| place.position.get() >= BLOCK_BYTES)
+            .expect("records in the block");
+        let (mut found, mut reader) = (Vec::new(), rig.store.reader(log));
+        rig.store
+            .places(log, "t", Offset::new(0), usize::MAX, &mut found);
+        found.retain(|place| rig.try_read(&mut reader, place).is_ok());
+        let found: Vec<_> = found.iter().map(|place| place.first.get()).collect();
+        let left = (0..wanted.len() as u64).filter(|offset| *offset != hit as u64);
+        assert_eq!(
+            found,
+            left.collect::<Vec<_>>(),
+            "clean: {is_clean}; {report:?}"
+        );
+    }
 }
 
 #[test]
