@@ -30,7 +30,7 @@ pub(crate) struct Founded {
     pub fixed: Fixed,
     pub shown: Shown,
     pub index: TopicIndex,
-    pub front_loss: Option<FrontLoss>,
+    pub front_loss: FrontLoss,
     pub segments: Segments,
     pub tail: Tail,
     pub stamps: Stamps,
@@ -51,7 +51,7 @@ impl Founded {
         Self {
             shown: Shown::new(shared),
             index: TopicIndex::default(),
-            front_loss: None,
+            front_loss: FrontLoss::default(),
             segments: Segments::default(),
             tail: Tail::new(owner, fixed.options.tail_blocks + 1),
             stamps: Stamps::default(),

@@ -47,7 +47,7 @@ pub(crate) struct Log {
     fixed: Fixed,
     shown: Shown,
     index: TopicIndex,
-    front_loss: Option<FrontLoss>,
+    front_loss: FrontLoss,
     tail: Tail,
     stamps: Stamps,
     segments: Segments,
@@ -123,7 +123,7 @@ impl Log {
             fixed: &self.fixed,
             index: &self.index,
             segments: &self.segments,
-            front_loss: self.front_loss.as_ref(),
+            front_loss: &self.front_loss,
             visible: self.shown.visible(),
         }
     }

@@ -12,38 +12,55 @@ use crate::segments::{Segment, Segments};
 use crate::state::Carried;
 use crate::table::PackedPlace;
 
-/// That records of the log's beginning are lost: where each topic goes on is not where retention has removed it to.
-#[derive(Debug)]
+/// The topics whose first messages are lost: where each begins is not where retention has removed it to.
+#[derive(Debug, Default)]
 pub(crate) struct FrontLoss {
-    /// The first segment kept.
-    segment: u32,
-    /// Topic -> offset of the first message that is lost.
-    from: HashMap<u32, u64>,
+    fronts: HashMap<u32, Front>,
+}
+
+/// The messages of a topic that are lost before its first record.
+#[derive(Debug)]
+struct Front {
+    /// Offset of the first of them.
+    from: u64,
+    /// Offset of the first message behind them. While the topic begins there, they are what is missing.
+    to: u64,
 }
 
 impl FrontLoss {
-    /// Notes where each topic goes on if the log's beginning is lost: its messages from what retention has removed up to
-    /// its first record are damage.
-    pub(crate) fn of(index: &TopicIndex, segments: &Segments, carried: &Carried) -> Option<Self> {
-        let first = segments.oldest()?;
-        let lost = first.file().is_some_and(|file| {
-            let mut gaps = file.gaps.iter();
-            gaps.any(|gap| {
-                gap.first_sequence.get() == first.first_sequence
-                    && gap.first_sequence < gap.next_sequence
-            })
-        });
-        let ids = 0..u32::try_from(index.len()).expect("ids are 32 bits");
-        let from = |id| {
-            let topic = index.topic(id);
-            let earliest = topic.refs.first()?.first;
-            let removed = carried.topics.get(&*topic.name).copied().unwrap_or(0);
-            (removed < earliest).then_some((id, removed))
+    /// Notes the topics whose first messages, from what retention has removed on, are lost in a gap of the log.
+    pub(crate) fn of(index: &TopicIndex, segments: &Segments, carried: &Carried) -> Self {
+        let gaps = |segment: &Segment| {
+            let gaps = segment.file().map_or(&[][..], |file| &file.gaps);
+            gaps.iter()
+                .any(|gap| gap.first_sequence < gap.next_sequence)
         };
-        (lost && !planted(Bug::FrontLossIsRetention)).then(|| Self {
-            segment: first.number,
-            from: ids.filter_map(from).collect(),
-        })
+        let Some(gap) = segments.iter().find(|segment| gaps(segment)) else {
+            return Self::default();
+        };
+        let front = |id| {
+            let topic = index.topic(id);
+            let first = topic.refs.first();
+            let is_behind = first.is_none_or(|first| gap.number <= first.segment);
+            let to = first.map_or(topic.next, |first| first.first);
+            let from = carried.topics.get(&*topic.name).copied().unwrap_or(0);
+            (is_behind && from < to).then_some((id, Front { from, to }))
+        };
+        let ids = 0..u32::try_from(index.len()).expect("ids are 32 bits");
+        match planted(Bug::FrontLossIsRetention) {
+            true => Self::default(),
+            false => Self {
+                fronts: ids.filter_map(front).collect(),
+            },
+        }
+    }
+
+    /// Where a topic that begins at an offset would begin without damage.
+    fn before(&self, id: u32, earliest: u64) -> u64 {
+        let front = self.fronts.get(&id);
+        front
+            .filter(|front| front.to == earliest)
+            .map_or(earliest, |front| front.from)
     }
 }
 
@@ -52,7 +69,7 @@ pub(crate) struct Lookup<'a> {
     pub fixed: &'a Fixed,
     pub index: &'a TopicIndex,
     pub segments: &'a Segments,
-    pub front_loss: Option<&'a FrontLoss>,
+    pub front_loss: &'a FrontLoss,
     pub visible: u64,
 }
 
@@ -81,11 +98,7 @@ impl<'a> Lookup<'a> {
     /// Offset below which retention has removed a topic. Above it and below its first record its messages are lost.
     fn removed_to(&self, id: u32) -> u64 {
         let earliest = self.earliest(self.index.topic(id));
-        let front = self.segments.oldest().map(|segment| segment.number);
-        let loss = self.front_loss;
-        let loss = loss.filter(|loss| Some(loss.segment) == front);
-        let lost = loss.and_then(|loss| loss.from.get(&id));
-        lost.map_or(earliest, |lost| earliest.min(*lost))
+        self.front_loss.before(id, earliest)
     }
 
     /// First offset that is not visible.

@@ -130,6 +130,51 @@ fn a_damaged_body_in_the_active_segment_is_a_gap_of_one_record_and_a_new_epoch()
 }
 
 #[test]
+fn a_topic_whose_first_message_is_damaged_does_not_begin_behind_it_in_silence() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let open = |disk: &MemoryDisk, now_ms| {
+        Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), now_ms)
+    };
+    let mut rig = open(&disk, 1000);
+    let log = rig.log(Durability::Synced);
+    for name in ["first", "second", "second", "third"] {
+        let end = rig.append(log, &record(name, 1, &[7; 1_000])).end;
+        rig.until_visible(log, end);
+    }
+    let mut places = Vec::new();
+    rig.store
+        .places(log, "second", Offset::new(0), 1, &mut places);
+    rig.drain();
+    drop(rig);
+    let mut disk = disk.kill(1);
+    let file = dir.path().join("synced-0/0000000000000000.seg");
+    let mut content = disk.content(&file).expect("the segment");
+    let at = usize::try_from(places[0].position.get()).expect("a small file");
+    content[at + 500] ^= 1;
+    disk.replace(&file, &content);
+    for (number, name, first) in [(0, "first", 0), (1, "second", 1), (2, "third", 0)] {
+        let mut rig = open(&disk, 2000 + number);
+        let log = rig.log(Durability::Synced);
+        let start = StartAt::Earliest;
+        let located = rig.store.locate(log, name, start, Position::new(0));
+        assert_eq!(
+            (located.earliest, located.cursor),
+            (Offset::new(0), Offset::new(0)),
+            "{name}"
+        );
+        let mut places = Vec::new();
+        rig.store.places(log, name, located.cursor, 1, &mut places);
+        assert_eq!(places[0].first, Offset::new(first), "{name}");
+        // The next start knows it from the footers, or from the state.
+        rig.drain();
+        drop(rig);
+        disk = disk.kill(2 + number);
+    }
+}
+
+#[test]
 fn a_damaged_head_of_a_record_hides_that_record_and_no_more() {
     for (number, footer) in [(65, true), (85, false)] {
         let (bench, rig) = bench();
