@@ -94,12 +94,12 @@ bugs! {
     FrontLossIsRetention = 23,
     /// Storage: a segment that the state takes for unused is removed without a look at it.
     UnlinksAUsedSegment = 24,
-    /// Storage: a block that cannot be read counts as never written.
-    UnreadableIsBlank = 25,
-    /// Storage: a footer is believed although its segment begins with the block of another one.
-    BelievesAFooter = 26,
-    /// Storage: ranges that are known to be damaged are served.
-    ServesTheDamaged = 27,
+    /// Storage: what follows a place that cannot be read is not read either, up to the end of its block.
+    UnreadableHidesTheRest = 25,
+    /// Storage: a footer is believed whose checksum is wrong.
+    BelievesAnyFooter = 26,
+    /// Storage: records of a doubtful block are served without a look at them.
+    ServesTheDoubtful = 27,
     /// Storage: a log that has lost records keeps its epoch.
     KeepsTheEpoch = 28,
     /// Storage: a start leaves out the last record before each block that begins with a sequence.

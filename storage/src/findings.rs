@@ -126,6 +126,20 @@ impl OnDisk {
         }
     }
 
+    /// A sequence that all segments behind have reached, as far as headers and footers tell that are whole.
+    pub(crate) fn has_reached(&self) -> u64 {
+        match self {
+            Self::Sealed(sealed) => sealed.head.next_sequence,
+            Self::Scanned(scanned) => {
+                let headers = scanned.blocks.iter().filter_map(|block| block.header);
+                headers
+                    .map(|header| header.first_sequence)
+                    .max()
+                    .unwrap_or(0)
+            }
+        }
+    }
+
     fn limit(&self) -> u64 {
         match self {
             Self::Sealed(sealed) => sealed.head.base + sealed.map.len(),
@@ -336,6 +350,9 @@ impl Survey {
         let first = used.iter().find_map(OnDisk::first_sequence);
         // A log without any segment has lost what its state knows of.
         let none = used.is_empty().then_some(0);
+        // Of a log that is there from its first byte nothing has been removed.
+        let whole = used.first().is_some_and(|segment| segment.base() == 0);
+        let first = if whole { Some(0) } else { first };
         self.assembler.expected = floor.or(first).or(none);
     }
 }

@@ -119,6 +119,8 @@ pub(crate) struct Frames<'a> {
     names: &'a mut Names,
     /// Sequence of the record behind the last one that was read, once known.
     next: Option<u64>,
+    /// No record of the block has a smaller sequence.
+    least: u64,
     /// How many records may have been passed over since, and how many surely were.
     passed: Range<u64>,
     /// Incarnation of what was read: all of it from a header or a mark.
@@ -128,12 +130,13 @@ pub(crate) struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// The first `used` bytes of a block at `base`, whose header is `header` if that is sound.
+    /// The first `used` bytes of a block at `base`, whose header is `header` if that is sound. `least` is a sequence that the
+    /// blocks before it have reached.
     pub(crate) fn new(
         (bytes, used): (&'a [u8], usize),
         base: u64,
         (owner, header): (Owner, Option<&BlockHeader>),
-        names: &'a mut Names,
+        (names, least): (&'a mut Names, u64),
     ) -> Self {
         Self {
             bytes,
@@ -142,6 +145,7 @@ impl<'a> Frames<'a> {
             owner,
             names,
             next: header.map(|header| header.first_sequence),
+            least,
             passed: 0..0,
             incarnation: header.map(|header| header.incarnation),
             low: header.map(|header| header.incarnation as u16),
@@ -206,10 +210,13 @@ impl<'a> Frames<'a> {
 
     /// Whether a record may come next.
     fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
-        self.next.is_none_or(|next| {
-            let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
-            range.contains(&sequence)
-        })
+        match self.next {
+            None => sequence >= self.least,
+            Some(next) => {
+                let range = next.saturating_add(passed.start)..=next.saturating_add(passed.end);
+                range.contains(&sequence)
+            }
+        }
     }
 
     /// The frame at a place right behind the one before.

@@ -74,14 +74,28 @@ pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
     })
 }
 
-/// Scans a block of a segment, or what there is of one.
-pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Names) -> BlockScan {
+/// Scans a block of a segment, or what there is of one. The blocks before it have reached the sequence `least`.
+pub(crate) fn scan_block(
+    bytes: &[u8],
+    base: u64,
+    owner: Owner,
+    names: &mut Names,
+    least: u64,
+) -> BlockScan {
     let used = used_bytes(bytes);
     let found = BlockHeader::decode(bytes);
     let belongs = |header: &BlockHeader| owner.owns(header) && header.position() == base;
     let header = found.filter(|header| belongs(header) || planted(Bug::BelievesAnyHeader));
+    // A header of this log with another place came by a write that went astray, and hides what that lies on.
+    let astray = found.filter(|found| header.is_none() && owner.owns(found));
+    let copied = astray.map_or(0, |astray| own_bytes((bytes, used), owner, &astray));
     let mut scanner = Scanner {
-        frames: Frames::new((bytes, used), base, (owner, header.as_ref()), names),
+        frames: Frames::new(
+            (bytes, used),
+            base,
+            (owner, header.as_ref()),
+            (names, least),
+        ),
         search: Search::default(),
         bytes,
         chains: header.map(|header| vec![header.chain]),
@@ -97,15 +111,14 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
             end: base,
             used_end: base + used as u64,
             closed: false,
-            // A header of this log with another place came by a write that went astray, and hides what that lies on.
-            is_foreign: found.is_some_and(|found| !owner.owns(&found)) && header.is_none(),
+            is_foreign: found.is_some() && header.is_none() && astray.is_none(),
         },
     };
     if scanner.scan.is_foreign {
         // Nothing in it belongs here.
         scanner.hole(0, used);
     } else {
-        scanner.run();
+        scanner.run(copied);
     }
     let Scanner {
         frames, mut scan, ..
@@ -115,6 +128,27 @@ pub(crate) fn scan_block(bytes: &[u8], base: u64, owner: Owner, names: &mut Name
     let end = usize::try_from(scan.end - base).expect("a block is 2 MiB");
     scan.crc = crc32c(&bytes[..end]);
     scan
+}
+
+/// Bytes at the beginning of a block that belong to its header, wherever that says that they stand: it, and what follows it
+/// without a hole.
+pub(crate) fn own_bytes(
+    (bytes, used): (&[u8], usize),
+    owner: Owner,
+    header: &BlockHeader,
+) -> usize {
+    let base = header.position();
+    let mut names = Names::default();
+    let belongs = (owner, Some(header));
+    let mut frames = Frames::new((bytes, used), base, belongs, (&mut names, 0));
+    let mut at = BLOCK_HEADER_SIZE;
+    while at < used
+        && let Some(frame @ (Frame::Record(_) | Frame::Mark(_))) = frames.frame(at)
+    {
+        frames.learn(at, frame);
+        at += frame.size();
+    }
+    at
 }
 
 struct Scanner<'a> {
@@ -127,8 +161,12 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn run(&mut self) {
-        let mut at = 0;
+    /// Scans from a place on.
+    fn run(&mut self, from: usize) {
+        if from > 0 {
+            self.hole(0, from);
+        }
+        let mut at = from;
         if self.scan.header.is_some() {
             at = BLOCK_HEADER_SIZE;
             self.scan.end += BLOCK_HEADER_SIZE as u64;
@@ -136,7 +174,7 @@ impl Scanner<'_> {
         while at < self.frames.used() {
             let (from, frame) = match self.frame(at) {
                 // Without its header a block has no frame at its first byte.
-                Some(frame) if at > 0 => (at, frame),
+                Some(frame) if at > from => (at, frame),
                 _ => match self.search.run(&mut self.frames, at) {
                     Some((found, frame)) => {
                         self.frames.pass(at, found);
@@ -273,14 +311,14 @@ mod tests {
     #[test]
     fn a_damaged_byte_hides_the_record_that_it_is_in_and_nothing_else() {
         let (whole, places) = block(4);
-        let scan = scan_block(&whole, 0, OWNER, &mut Names::default());
+        let scan = scan_block(&whole, 0, OWNER, &mut Names::default(), 0);
         assert_eq!((sequences(&scan), scan.holes.len()), (vec![0, 1, 2, 3], 0));
         assert_eq!((scan.incarnation, scan.low), (Some(1), Some(1)));
         let (from, to) = (places[1], places[2]);
         for at in from..to {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
-            let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+            let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
             let hole = Hole {
                 from: from as u64,
                 to: to as u64,
@@ -299,7 +337,7 @@ mod tests {
         let scan_with = |sequence: u64| {
             let mut bytes = bytes.clone();
             bytes.extend_from_slice(&record(sequence));
-            sequences(&scan_block(&bytes, 0, OWNER, &mut Names::default()))
+            sequences(&scan_block(&bytes, 0, OWNER, &mut Names::default(), 0))
         };
         let most = hole as u64 / u64::from(oyez_protocol::limits::RECORD_SIZE_MIN);
         assert_eq!(scan_with(1 + most), [0, 1 + most]);
@@ -311,12 +349,12 @@ mod tests {
     fn without_its_header_a_block_tells_its_incarnation_by_its_records() {
         let (mut bytes, _) = block(2);
         bytes[..BLOCK_HEADER_SIZE].fill(0);
-        let scan = scan_block(&bytes, 0, OWNER, &mut Names::default());
+        let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
         assert_eq!((sequences(&scan), scan.header), (vec![0, 1], None));
         assert_eq!((scan.incarnation, scan.low), (None, Some(1)));
         let other = Owner { dir_id: 8, ..OWNER };
         let (bytes, _) = block(2);
-        let scan = scan_block(&bytes, 0, other, &mut Names::default());
+        let scan = scan_block(&bytes, 0, other, &mut Names::default(), 0);
         assert!(scan.is_foreign && scan.records.is_empty());
         assert_eq!(scan.holes.len(), 1);
     }

@@ -6,10 +6,14 @@ use std::path::Path;
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::disk::Disk;
-use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE};
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader};
 use crate::frames::Owner;
 use crate::listing::Listing;
 use crate::names::segment_name;
+use crate::scan::{own_bytes, used_bytes};
+
+/// Bytes that are written to a wrong place at once, at most, as far as it is one write of a medium.
+const PAGE: usize = 4096;
 
 /// Finds strays in a log's directory.
 pub(crate) struct Strays<'a> {
@@ -67,7 +71,7 @@ impl Strays<'_> {
     }
 
     /// The base position that a segment's blocks say it has: its own if any says so, as a single block may have been
-    /// written to the wrong place; else what the first says that tells.
+    /// written to the wrong place; else what the first says that tells, and that is followed by what belongs to it.
     fn place(&mut self, base: u64, bytes: u64) -> Option<u64> {
         let path = self.path.join(segment_name(base));
         let mut first = None;
@@ -79,9 +83,24 @@ impl Strays<'_> {
             if place == Some(base) || (place.is_some() && planted(Bug::BelievesTheFirstHeader)) {
                 return place;
             }
-            first = first.or(place);
+            if first.is_none() && place.is_some() && self.is_whole(&path, at) {
+                first = place;
+            }
         }
         first
+    }
+
+    /// Whether a block holds more of what belongs to its header than a write of a page that went astray.
+    fn is_whole(&mut self, path: &Path, at: u64) -> bool {
+        let mut block = vec![0; BLOCK_BYTES as usize];
+        let read = self.disk.read(path, at, &mut block).unwrap_or(0);
+        block.truncate(read);
+        let used = used_bytes(&block);
+        BlockHeader::decode(&block).is_some_and(|header| {
+            let own = own_bytes((&block, used), self.owner, &header);
+            // What is not used reads as zeroes, the end of a header among it.
+            own > PAGE || own >= used
+        })
     }
 }
 
@@ -93,7 +112,8 @@ mod tests {
 
     const OWNER: Owner = Owner { log: 1, dir_id: 7 };
 
-    fn put(disk: &MemoryDisk, name: u64, says: u64) {
+    /// A segment whose first block says that it is another one, with so many bytes behind its header that are nobody's.
+    fn put_with(disk: &MemoryDisk, name: u64, says: u64, rest: usize) {
         let mut bytes = vec![0; BLOCK_HEADER_SIZE];
         let header = BlockHeader {
             log: OWNER.log,
@@ -105,7 +125,12 @@ mod tests {
             dir_id: OWNER.dir_id,
         };
         header.encode(&mut bytes);
+        bytes.resize(BLOCK_HEADER_SIZE + rest, 7);
         disk.replace(&Path::new("/log").join(segment_name(name)), &bytes);
+    }
+
+    fn put(disk: &MemoryDisk, name: u64, says: u64) {
+        put_with(disk, name, says, 0);
     }
 
     /// The names in the directory afterwards, each with the base that the listing knows.
@@ -148,6 +173,14 @@ mod tests {
             let bytes = disk.content(&path).expect("it is there");
             assert_eq!(OWNER.position_of(&bytes), Some(base));
         }
+    }
+
+    #[test]
+    fn a_header_that_nothing_of_its_block_follows_moves_no_segment() {
+        let disk = MemoryDisk::new();
+        put_with(&disk, BLOCK_BYTES, 0, 100_000);
+        let names = put_in_place(&disk);
+        assert_eq!(names, [(segment_name(BLOCK_BYTES), true)]);
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Surveyor<'_> {
                 near: state.map_or(0, |state| state.incarnation),
             },
             proven: sequence,
+
             scanned_bytes: 0,
             limit: state.map_or(0, |state| state.end.next_multiple_of(BLOCK_BYTES)),
             boot_id,
@@ -220,6 +221,7 @@ impl Surveyor<'_> {
         survey: &mut Survey,
     ) -> Result<BTreeMap<u64, OnDisk>, OpenError> {
         let mut segments = BTreeMap::new();
+        let mut reached = 0;
         for (&base, &bytes) in &listing.segments {
             let footer = listing.footers.contains(&base);
             let dropped = |floor: Floor| base + bytes.max(1) <= floor.position;
@@ -251,13 +253,14 @@ impl Surveyor<'_> {
                 Some((footer, head)) if head.segment_bytes == bytes && self.stands_right(base) => {
                     OnDisk::Sealed(self.sealed(base, footer, head)?)
                 }
-                _ => OnDisk::Scanned(self.scan(base, bytes, survey)?),
+                _ => OnDisk::Scanned(self.scan((base, bytes), reached, survey)?),
             };
             if let OnDisk::Scanned(scanned) = &found
                 && !has_footer
             {
                 survey.miss_parts(scanned);
             }
+            reached = reached.max(found.has_reached());
             segments.insert(base, found);
         }
         Ok(segments)
@@ -289,8 +292,7 @@ impl Surveyor<'_> {
         let Some(header) = crate::format::BlockHeader::decode(&header).filter(|_| intact) else {
             return true;
         };
-        let is_right = self.owner().owns(&header) && header.position() == base;
-        is_right || planted(Bug::BelievesAFooter)
+        self.owner().owns(&header) && header.position() == base
     }
 
     fn sealed(&mut self, base: u64, footer: Footer, head: FooterHead) -> Result<Sealed, OpenError> {
@@ -305,7 +307,18 @@ impl Surveyor<'_> {
         })
     }
 
-    fn scan(&mut self, base: u64, bytes: u64, survey: &mut Survey) -> Result<Scanned, OpenError> {
+    fn scan_sealed(&mut self, sealed: &Sealed, survey: &mut Survey) -> Result<Scanned, OpenError> {
+        let place = (sealed.head.base, sealed.map.len());
+        self.scan(place, sealed.head.first_sequence, survey)
+    }
+
+    /// Scans a segment of so many bytes at `base`. Those before it have reached the sequence `least`.
+    fn scan(
+        &mut self,
+        (base, bytes): (u64, u64),
+        mut least: u64,
+        survey: &mut Survey,
+    ) -> Result<Scanned, OpenError> {
         let path: Arc<Path> = Arc::from(self.path.join(segment_name(base)));
         let mut segment = Scanned {
             base,
@@ -320,9 +333,11 @@ impl Surveyor<'_> {
             let lost = self.read_block(&path, at, want)?;
             let owner = self.owner();
             let bytes = &self.buffer[..want];
-            let mut block = scan_block(bytes, base + at, owner, &mut segment.names);
+            let mut block = scan_block(bytes, base + at, owner, &mut segment.names, least);
+            let begins = block.header.map_or(0, |header| header.first_sequence);
+            least = least.max(begins);
             // What cannot be read is not blank: it may be there again at the next start.
-            if let Some(last) = lost.last().filter(|_| !planted(Bug::UnreadableIsBlank)) {
+            if let Some(last) = lost.last() {
                 block.used_end = block.used_end.max(base + at + last.end as u64);
             }
             let positions =
@@ -358,7 +373,7 @@ impl Surveyor<'_> {
                     done = end;
                 }
                 Err(error) if is_unreadable(&error) => {
-                    if step > PIECE {
+                    if step > PIECE && !planted(Bug::UnreadableHidesTheRest) {
                         step = PIECE;
                         continue;
                     }
@@ -441,7 +456,7 @@ impl Surveyor<'_> {
                 };
                 // Its footer knows which records of its own are lost.
                 let next = Some(sealed.head.next_sequence);
-                alone.add(self.scan(sealed.head.base, sealed.map.len(), survey)?, next)
+                alone.add(self.scan_sealed(&sealed, survey)?, next)
             }
         };
         kept.end_with(lost);
@@ -461,7 +476,7 @@ impl Surveyor<'_> {
                 // Records before it are missing. It is read again, so that its new footer will tell of the gap.
                 let end = sealed.head.next_sequence;
                 next = Some(next.map_or(end, |next| next.min(end)));
-                self.scan(sealed.head.base, sealed.map.len(), survey)?
+                self.scan_sealed(&sealed, survey)?
             }
             OnDisk::Sealed(sealed) => {
                 survey.assembler.pass(sealed.head.next_sequence);

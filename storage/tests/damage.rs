@@ -175,6 +175,41 @@ fn a_topic_whose_first_message_is_damaged_does_not_begin_behind_it_in_silence() 
 }
 
 #[test]
+fn a_log_that_is_there_from_its_first_byte_begins_with_its_first_record_also_without_a_state() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    for _ in 0..4 {
+        let end = rig.append(log, &record("t", 1, &[7; 1_000])).end;
+        rig.until_visible(log, end);
+    }
+    rig.drain();
+    drop(rig);
+    let disk = disk.kill(1);
+    let path = |name: &str| dir.path().join("synced-0").join(name);
+    for name in ["state", "state.copy"] {
+        disk.replace(&path(name), &[0; 512]);
+    }
+    let segment = path("0000000000000000.seg");
+    let mut content = disk.content(&segment).expect("the segment");
+    content[..512].fill(0);
+    disk.replace(&segment, &content);
+    let rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 2000);
+    let report = rig.report(Durability::Synced);
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!((gap.first_sequence.get(), gap.next_sequence.get()), (0, 1));
+    let log = rig.log(Durability::Synced);
+    let located = rig
+        .store
+        .locate(log, "t", StartAt::Earliest, Position::new(0));
+    assert_eq!(located.earliest, Offset::new(0));
+}
+
+#[test]
 fn a_damaged_head_of_a_record_hides_that_record_and_no_more() {
     for (number, footer) in [(65, true), (85, false)] {
         let (bench, rig) = bench();
