@@ -95,7 +95,7 @@ impl Parts {
             drain: Drain::default(),
             undrained: None,
             freed: Freed::default(),
-            sessions: Sessions::new(shared.shards),
+            sessions: Sessions::new(shared.caps),
             timers: Timers::new(now.monotonic_ms),
             feeds: Feeds::default(),
             publishes: Publishes::new(made_of.readers.len()),

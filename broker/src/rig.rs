@@ -33,7 +33,7 @@ use crate::parts::session::{Session, SessionId};
 use crate::parts::shared::Shared;
 use crate::parts::subscription::SubscriptionRef;
 use crate::shard::Shard;
-use crate::simulation::{self, SetClock, Setup};
+use crate::simulation::{self, Narrow, SetClock, Setup};
 use crate::turn::fanout::take_news;
 
 /// When a rig begins.
@@ -97,6 +97,7 @@ impl Rig {
             clock: clock.clone(),
             connections_per_shard: 1_000,
             instance: 7,
+            narrow: Narrow::default(),
         };
         let shared = Arc::new(simulation::share(setup, pool));
         let stores: Vec<Store> = (0..N)

@@ -25,6 +25,7 @@ use crate::net::port::Port;
 use crate::parts::awake::{Awake, Vigil};
 use crate::parts::mail::{Inbox, InboxSender, Outbox, inbox};
 use crate::parts::phase::Phase;
+use crate::parts::room::Caps;
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::{self, Tables};
 use crate::recovered;
@@ -98,6 +99,7 @@ impl Server {
             shards: plan.shards,
             instance: u64::from_le_bytes(entropy[..8].try_into().expect("8 of 16 bytes")),
             connections_per_shard: plan.connections_per_shard,
+            caps: Caps::new(plan.shards),
             tables: plan.tables,
             wakers: wakers.clone(),
         }));

@@ -21,6 +21,7 @@ use crate::parts::awake::Awake;
 use crate::parts::due::Due;
 use crate::parts::mail::{Outbox, inbox};
 use crate::parts::phase::Phase;
+use crate::parts::room::Caps;
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::Tables;
 use crate::recovered;
@@ -104,6 +105,17 @@ pub struct Setup {
     pub connections_per_shard: usize,
     /// Tells this run of the broker from others.
     pub instance: u64,
+    /// What is narrower than in production.
+    pub narrow: Narrow,
+}
+
+/// Bounds that a simulation may narrow, so that small runs come to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Narrow {
+    /// Bytes of answers that each shard keeps for its sessions at most.
+    pub output_bytes: Option<usize>,
+    /// Milliseconds for which a block of a file that was read counts as being in memory.
+    pub warm_ms: Option<u64>,
 }
 
 /// A running broker.
@@ -130,11 +142,12 @@ impl Broker {
     /// # Errors
     /// When a log cannot be opened, or there is no memory.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let (disks, clock) = (setup.disks.clone(), setup.clock.clone());
+        let (disks, clock, narrow) = (setup.disks.clone(), setup.clock.clone(), setup.narrow);
         let arena = arena_options(&setup.config, &setup.dir);
         let pool = ArenaPool::without_thread(&arena).map_err(StartError::Arena)?;
         let shared = Arc::new(share(setup, pool));
-        let options = log_options(&shared.config, &shared.dir);
+        let mut options = log_options(&shared.config, &shared.dir);
+        options.warm_ms = narrow.warm_ms.unwrap_or(options.warm_ms);
         let (mut stores, mut all_reports) = (Vec::new(), Vec::new());
         for (id, disk) in disks.iter().enumerate() {
             let (own, disk) = (own_logs(&shared, id), Box::new(disk.clone()));
@@ -272,6 +285,8 @@ impl Broker {
             input_bytes: parts.sessions.room.input.bytes(),
             output_bytes: parts.sessions.room.output.bytes(),
             questions: parts.outbox.questions(),
+            questions_of_one: parts.sessions.requests_max(),
+            stalled_bytes: parts.publishes.stalled_bytes(),
         }
     }
 
@@ -293,6 +308,10 @@ pub struct Held {
     pub output_bytes: usize,
     /// Questions to other shards that are not answered.
     pub questions: usize,
+    /// How many of them one session has asked, at most.
+    pub questions_of_one: usize,
+    /// Bytes of records of other shards that wait for their log.
+    pub stalled_bytes: usize,
 }
 
 impl fmt::Display for Held {
@@ -302,15 +321,19 @@ impl fmt::Display for Held {
             input_bytes,
             output_bytes,
             questions,
+            questions_of_one: _,
+            stalled_bytes,
         } = self;
         write!(
             f,
-            "{sessions} sessions, {input_bytes} bytes in, {output_bytes} out, {questions} questions"
+            "{sessions} sessions, {input_bytes} bytes in, {output_bytes} out, {stalled_bytes} stalled, {questions} questions"
         )
     }
 }
 
 pub(crate) fn share(setup: Setup, pool: Arc<ArenaPool>) -> Shared {
+    let mut caps = Caps::new(setup.disks.len());
+    caps.output = setup.narrow.output_bytes.unwrap_or(caps.output);
     Shared::new(SharedParts {
         config: setup.config,
         dir: setup.dir,
@@ -318,6 +341,7 @@ pub(crate) fn share(setup: Setup, pool: Arc<ArenaPool>) -> Shared {
         shards: setup.disks.len(),
         instance: setup.instance,
         connections_per_shard: setup.connections_per_shard,
+        caps,
         tables: Tables::Shared,
         wakers: Vec::new(),
     })

@@ -125,6 +125,9 @@ fn run_many(arguments: &Arguments) -> ExitCode {
                     }
                     let outcome = worker.run(&arguments.options(seed));
                     let mut sum = sum.lock().expect("no panic while it is held");
+                    if let Some(why) = &outcome.failure {
+                        progress.note_failure(seed, why);
+                    }
                     sum.add(seed, outcome);
                     progress.show(&sum, begin.elapsed());
                 }

@@ -89,6 +89,13 @@ impl Progress {
         );
     }
 
+    /// Tells of a failure at once: the rest may take an hour.
+    pub(crate) fn note_failure(&self, seed: u64, why: &str) {
+        let start = if self.is_terminal { "\r\x1b[K" } else { "" };
+        let why = why.lines().next().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "{start}seed {seed} fails: {why}");
+    }
+
     pub(crate) fn end(&self) {
         if self.is_terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");

@@ -20,6 +20,9 @@ pub(super) enum Lift {
     Net(usize),
 }
 
+/// Steps that a shard gets no time for, at most.
+const STARVED_STEPS: u64 = 600;
+
 /// Operations that a disk may not come to an end with.
 const HELD: [Step; 6] = [
     Step::Write,
@@ -29,9 +32,6 @@ const HELD: [Step; 6] = [
     Step::Unlink,
     Step::Populate,
 ];
-
-/// Records that lie in the largest range that is harmed at once, at most.
-const HIT_RECORDS: u64 = 4_096 / 64 + 2;
 
 /// Bytes that sockets have room for again.
 const ROOM_BYTES: usize = 256 << 10;
@@ -44,12 +44,14 @@ impl World {
             FaultKind::Power => self.strike_broker(Fall::Power),
             FaultKind::Stop => self.ask_to_stop(),
             FaultKind::DiskErrors
+            | FaultKind::DiskSyncs
             | FaultKind::DiskReads
             | FaultKind::DiskHangs
             | FaultKind::DiskRefuses
             | FaultKind::DiskFull => self.strike_disk(kind),
             FaultKind::Rot | FaultKind::Misdirect | FaultKind::Lose | FaultKind::Unreadable => {
-                self.harm(kind)
+                let may = !self.plan.harms_at_rest_only || self.is_at_rest();
+                may.then(|| self.harm(kind)).flatten()
             }
             FaultKind::NoRoom
             | FaultKind::AcceptShort
@@ -63,6 +65,9 @@ impl World {
                 self.clock.pass(ms);
                 Some(format!("nothing runs for {ms} ms"))
             }
+            FaultKind::Starve => self.starve_a_shard(),
+            // Only where a broker has stopped.
+            FaultKind::PutBack => None,
             _ => self.strike_socket(kind),
         }
     }
@@ -88,6 +93,14 @@ impl World {
             FaultKind::DiskErrors => {
                 disk.set_chances(chances(dice));
                 format!("disk {number} makes errors")
+            }
+            FaultKind::DiskSyncs => {
+                disk.set_chances(Chances {
+                    seed: dice.next(),
+                    sync: odds_of_errors(dice.among(50, 500)),
+                    ..Chances::default()
+                });
+                format!("syncs of disk {number} fail")
             }
             FaultKind::DiskReads => {
                 disk.set_chances(Chances {
@@ -122,6 +135,11 @@ impl World {
         }
     }
 
+    /// The broker has stopped as it should, and is not back.
+    fn is_at_rest(&self) -> bool {
+        self.machine.broker.is_none() && self.machine.stopped_cleanly
+    }
+
     fn harm(&mut self, kind: FaultKind) -> Option<String> {
         let number = self.fault_dice.index(self.machine.disks.len());
         let (disk, choice) = (&self.machine.disks[number], self.fault_dice.next());
@@ -135,15 +153,10 @@ impl World {
         let log = self.machine.log_of_path(&harm.path)?;
         let name = harm.path.file_name().and_then(|name| name.to_str())?;
         // Where everything is vouched for and nobody writes, harm costs what it hits and no more.
-        let is_at_rest = self.machine.broker.is_none() && self.machine.stopped_cleanly;
-        match is_at_rest && name != "carried" {
+        match self.is_at_rest() && name != "carried" {
             true => {
-                let hits = if name.ends_with(".seg") {
-                    HIT_RECORDS
-                } else {
-                    0
-                };
-                self.oracle.harmed_at_rest(log, hits);
+                let is_segment = name.ends_with(".seg");
+                self.oracle.harmed_at_rest(log, is_segment);
             }
             false => self.oracle.harmed(log),
         }
@@ -151,8 +164,25 @@ impl World {
         Some(format!("disk {number}: {harm}"))
     }
 
+    /// Puts the state of some log back to what it was when the broker stopped before, as after a restore. What it does not
+    /// know of is still there.
+    fn perhaps_put_back(&mut self) {
+        if !(self.may_strike(FaultKind::PutBack) && self.fault_dice.one_in(3)) {
+            return;
+        }
+        let choice = self.fault_dice.next();
+        if let Some((log, what)) = self.machine.put_back(choice) {
+            self.oracle.put_back(log);
+            self.oracle.disk_trouble = true;
+            self.coverage.meet("fault put-back");
+            self.tell(format_args!("fault"), format_args!("at rest: {what}"));
+        }
+    }
+
     /// While a broker that has stopped is away, its disks may be harmed.
     pub(super) fn perhaps_harm_at_rest(&mut self) {
+        self.perhaps_put_back();
+        self.machine.keep_states();
         let kinds = [
             FaultKind::Rot,
             FaultKind::Misdirect,
@@ -160,8 +190,7 @@ impl World {
             FaultKind::Unreadable,
         ];
         for kind in kinds {
-            let may = self.plan.faults.contains(&kind) && !self.without.faults.contains(&kind);
-            if may
+            if self.may_strike(kind)
                 && self.fault_dice.one_in(3)
                 && let Some(what) = self.harm(kind)
             {
@@ -228,6 +257,14 @@ impl World {
         Some(format!("{} does nothing for {ms} ms", self.name_of(client)))
     }
 
+    fn starve_a_shard(&mut self) -> Option<String> {
+        let shards = self.machine.broker.as_ref()?.shards();
+        let shard = self.fault_dice.index(shards);
+        let steps = self.fault_dice.among(20, STARVED_STEPS);
+        self.starved_until[shard] = self.steps + steps;
+        Some(format!("shard {shard} gets no time for {steps} steps"))
+    }
+
     fn set_clock(&mut self) -> String {
         let ms = self.fault_dice.among(1, 100_000);
         let wall_ms = self.clock.wall_ms();
@@ -265,7 +302,7 @@ impl World {
                     let net = broker.net(shard);
                     net.set_batches(true);
                     net.reverse_batches(false);
-                    net.tell_all(false);
+                    net.tell_all(self.plan.tells_all);
                     net.no_room_next(0);
                     net.end_files(Some(0));
                 }

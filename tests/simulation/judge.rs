@@ -1,21 +1,38 @@
 //! What is asked of each turn of a shard, and of each connection that a client loses.
 
+use oyez_broker::simulation::Broker;
 use oyez_client::{ConnectionError, GoodbyeCode};
+
+use oyez_protocol::limits::CONTROL_HEADER_SIZE;
 
 use super::oracle::Verdict;
 use super::plan::{FaultKind, StrangerKind};
 use super::publisher::Losses;
+use super::stranger::StrangerSeat;
 use super::world::World;
 
 /// Calls for bytes in one turn of a shard, at most.
 const CALLS_MAX: usize = 6_000;
 /// Bytes that a shard reads in one turn, at most: half a mebibyte, and what the last visit of each kind adds.
-const BYTES_IN_MAX: usize = 1 << 20;
+const BYTES_IN_MAX: usize = 768 << 10;
+/// Bytes of a ping.
+const PING_BYTES: usize = CONTROL_HEADER_SIZE + 8;
+/// Pings that it reads, at most.
+const PINGS_MAX: usize = 8_000;
+/// Bytes of records of other shards that come into their logs in a turn after they have waited, at most: half a mebibyte,
+/// and the last one.
+const RETRIED_BYTES_MAX: usize = 768 << 10;
+/// Files that a turn finds at their ends, for each session.
+const FILE_ENDS_MAX: u64 = 4;
+/// How long a shard may be short of room for answers, while no client takes any: who takes none for a second has to go.
+const SHORT_MS: u64 = 3_000;
 /// Turns in a row in which a shard says that it has more to do, and moves nothing.
 const IDLE_TURNS_MAX: u32 = 60;
-/// Questions to other shards that one session may have open.
+/// Questions to other shards, and others that take several turns, which one session may have open.
 const QUESTIONS_MAX: usize = 32;
 
+/// What a step takes at most where clients come to their turns in time.
+const STEP_MS_USUAL: u64 = 4;
 /// Time that a shutdown needs where many clients want their turns.
 const SHUTDOWN_MS: u32 = 1_000;
 
@@ -42,16 +59,16 @@ impl World {
         self.may_be_cut_short() || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
     }
 
-    /// The same, but for ends of the broker. A shutdown that has no time cuts short what is left.
-    fn may_be_cut_short(&self) -> bool {
-        self.may_meet(ROUGH) || self.plan.config.drain_timeout_ms < SHUTDOWN_MS
+    /// Whether shards come late to their turns.
+    pub(super) fn is_slow(&self) -> bool {
+        self.plan.step_ms > STEP_MS_USUAL || self.may_meet(&[FaultKind::Starve])
     }
 
-    /// Sessions that ask as much as they may; honest ones ask once for each of their subscriptions.
-    fn askers(&self) -> usize {
-        let kinds = self.plan.strangers.iter();
-        // One that was cut off may be back before its questions are answered.
-        2 * kinds.filter(|kind| **kind == StrangerKind::Fickle).count()
+    /// The same, but for ends of the broker. A shutdown that has no time cuts short what is left.
+    fn may_be_cut_short(&self) -> bool {
+        self.may_meet(ROUGH)
+            || self.plan.step_ms > STEP_MS_USUAL
+            || self.plan.config.drain_timeout_ms < SHUTDOWN_MS
     }
 
     fn may_meet(&self, kinds: &[FaultKind]) -> bool {
@@ -62,6 +79,9 @@ impl World {
     pub(super) fn turn(&mut self, shard: usize) -> Verdict {
         let broker = self.machine.broker.as_ref().expect("a shard is due");
         let before = broker.net(shard).calls();
+        let pings_before = self.unread_pings();
+        let stalled_before = broker.held(shard).stalled_bytes;
+        let ends_before = file_ends(broker, shard);
         let had_completions = self.machine.disks[shard].has_completions();
         let turned = self.machine.turn(shard);
         let broker = self.machine.broker.as_ref().expect("it is still there");
@@ -70,8 +90,19 @@ impl World {
             + (after.sends - before.sends)
             + (after.batches - before.batches)
             + (after.files - before.files);
+        let ends = file_ends(broker, shard) - ends_before;
+        let is_short = self
+            .plan
+            .narrow
+            .output_bytes
+            .is_some_and(|most| held.output_bytes > most / 2);
         let bytes_in = after.bytes_in - before.bytes_in;
         let moved = bytes_in + after.bytes_out - before.bytes_out;
+        let (now_ms, sends) = (self.clock.now_ms(), after.bytes_out > before.bytes_out);
+        let since_ms = self.short_since_ms[shard].filter(|_| is_short && !sends);
+        let since_ms = is_short.then(|| since_ms.unwrap_or(now_ms));
+        self.short_since_ms[shard] = since_ms;
+        let short_ms = since_ms.map_or(0, |since_ms| now_ms - since_ms);
         let is_idle = moved == 0 && !had_completions && broker.has_more_to_do(shard);
         let idle = &mut self.idle_turns[shard];
         *idle = if is_idle { *idle + 1 } else { 0 };
@@ -93,16 +124,42 @@ impl World {
             self.machine.failed.get_or_insert(error);
             self.coverage.meet("shard failed");
         }
+        let pings = self.pings_read(&pings_before);
+        let retried = stalled_before.saturating_sub(held.stalled_bytes);
         let what = match () {
+            () if pings > PINGS_MAX => format!("reads {pings} pings in a turn"),
+            () if retried > RETRIED_BYTES_MAX => format!("retries {retried} bytes in a turn"),
+            () if ends > FILE_ENDS_MAX * (held.sessions as u64 + 1) => {
+                format!("finds {ends} files at their ends in a turn")
+            }
+            () if short_ms > SHORT_MS => format!("is short of room for {short_ms} ms"),
             () if calls > CALLS_MAX => format!("makes {calls} calls in a turn"),
             () if bytes_in > BYTES_IN_MAX => format!("reads {bytes_in} bytes in a turn"),
             () if idle > IDLE_TURNS_MAX => format!("takes {idle} turns in a row for nothing"),
-            () if held.questions > QUESTIONS_MAX * self.askers() + 2 * held.sessions + 8 => {
+            () if held.questions_of_one > QUESTIONS_MAX => {
                 format!("holds {held}")
             }
             () => return Ok(()),
         };
         Err(format!("shard {shard} {what}"))
+    }
+
+    /// Bytes that no shard has read, of each stranger that pings.
+    fn unread_pings(&self) -> Vec<usize> {
+        self.pingers().map(StrangerSeat::unread).collect()
+    }
+
+    /// Pings that were read since. What comes from a connection that is over is read without a look at it.
+    fn pings_read(&self, unread_before: &[usize]) -> usize {
+        let pingers = self.pingers().zip(unread_before);
+        let open = pingers.filter(|(seat, _)| seat.is_open());
+        let bytes = open.map(|(seat, before)| before.saturating_sub(seat.unread()));
+        bytes.sum::<usize>() / PING_BYTES
+    }
+
+    fn pingers(&self) -> impl Iterator<Item = &StrangerSeat> {
+        let strangers = self.strangers.iter();
+        strangers.filter(|seat| seat.kind == StrangerKind::Pinger)
     }
 
     /// Notes why a client has lost its connections.
@@ -139,7 +196,7 @@ impl World {
         let is_rough = self.may_be_cut_short() || self.oracle.disk_trouble;
         match error {
             ConnectionError::Frame(_) | ConnectionError::Unexpected { .. } => {
-                self.may_meet(&[FaultKind::Flip]) || self.oracle.disk_trouble
+                self.may_meet(&[FaultKind::Flip]) || self.oracle.bytes_have_changed
             }
             ConnectionError::Unfinished | ConnectionError::Silent { .. } => is_rough,
             ConnectionError::Closed | ConnectionError::Io(_) => is_rough || !was_left,
@@ -151,4 +208,14 @@ impl World {
             _ => true,
         }
     }
+}
+
+/// How often sends from files have found their ends.
+fn file_ends(broker: &Broker, shard: usize) -> u64 {
+    broker
+        .net(shard)
+        .met()
+        .get("file: at its end")
+        .copied()
+        .unwrap_or_default()
 }

@@ -1,5 +1,8 @@
 //! The machine that the broker runs on: its disks, which outlive it, and the broker, which comes and goes.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use oyez_broker::simulation::{Broker, SetClock, Setup};
 use oyez_broker::{ShardError, StartError};
 use oyez_protocol::LogId;
@@ -30,6 +33,8 @@ pub(super) struct Machine {
     pub(super) stopped_cleanly: bool,
     /// A shard has failed: the process ends soon.
     pub(super) failed: Option<String>,
+    /// What the states of logs were when the broker stopped last, by disk and path.
+    states: BTreeMap<(usize, PathBuf), Vec<u8>>,
     dice: Dice,
 }
 
@@ -61,6 +66,7 @@ impl Machine {
             runs: 0,
             stopped_cleanly: false,
             failed: None,
+            states: BTreeMap::new(),
             dice,
         };
         machine.set_up_disks(plan.paced_disks);
@@ -88,9 +94,14 @@ impl Machine {
             clock: self.clock.clone(),
             connections_per_shard: CONNECTIONS,
             instance: self.dice.next(),
+            narrow: plan.narrow,
         });
         self.set_up_disks(plan.paced_disks);
-        self.broker = Some(broker?);
+        let broker = broker?;
+        for shard in 0..broker.shards() {
+            broker.net(shard).tell_all(plan.tells_all);
+        }
+        self.broker = Some(broker);
         Ok(())
     }
 
@@ -114,6 +125,37 @@ impl Machine {
         self.failed = None;
         self.stopping_since_ms = None;
         self.starts_at_ms = self.clock.now_ms() + self.dice.below(AWAY_MS);
+    }
+
+    /// Keeps the states of all logs, which say that they were closed.
+    pub(super) fn keep_states(&mut self) {
+        for (number, disk) in self.disks.iter().enumerate() {
+            for (path, _) in disk.files() {
+                if path.ends_with("state")
+                    && let Some(content) = disk.content(&path)
+                {
+                    self.states.insert((number, path), content);
+                }
+            }
+        }
+    }
+
+    /// Puts both copies of some log's state back to what was kept, if it is another one now.
+    pub(super) fn put_back(&self, choice: u64) -> Option<(LogId, String)> {
+        let is_other = |((number, path), old): &(&(usize, PathBuf), &Vec<u8>)| {
+            let now = self.disks[*number].content(path);
+            now.is_some_and(|now| now != **old)
+        };
+        let others: Vec<_> = self.states.iter().filter(is_other).collect();
+        let place = usize::try_from(choice).unwrap_or_default();
+        let ((number, path), old) = others.get(place.checked_rem(others.len())?)?;
+        let log = self.log_of_path(path)?;
+        self.disks[*number].replace(path, old);
+        self.disks[*number].replace(&path.with_file_name("state.copy"), old);
+        Some((
+            log,
+            format!("disk {number}: {} is an earlier one", path.display()),
+        ))
     }
 
     /// One turn of a shard.

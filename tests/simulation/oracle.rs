@@ -24,6 +24,11 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Bytes of a record beside its messages, at most.
 const RECORD_BYTES: u64 = 200;
 
+/// The same, at least.
+const RECORD_BYTES_MIN: u64 = 56;
+/// Bytes that are harmed at once at most.
+const HARM_BYTES: u64 = 4_096;
+
 /// Messages of a record at most, in a simulation.
 const BATCH_MESSAGES: u64 = 8;
 
@@ -46,8 +51,12 @@ pub(super) struct Oracle {
     pub(super) is_rough: bool,
     /// Something was wrong with a disk, so that publishing may be refused.
     pub(super) disk_trouble: bool,
+    /// Bytes have changed while a broker ran, which may have looked at them before.
+    pub(super) bytes_have_changed: bool,
     /// Publishers whose messages all travel one by one, in their order.
     in_order: Vec<bool>,
+    /// Messages that lie in the largest range that is harmed at once, at most.
+    hit_messages: u64,
     retention_bytes: u64,
     retention_seconds: u64,
     memory_bytes: u64,
@@ -96,6 +105,8 @@ struct Log {
     durability: Durability,
     /// Its disk was harmed where it lies, so that less is promised.
     harmed: bool,
+    /// Its state was put back to an earlier one, which does not know which places are taken.
+    was_put_back: bool,
     /// Messages that harm may have cost which met everything at rest.
     may_be_lost: u64,
     /// All that were seen.
@@ -117,6 +128,8 @@ struct Follower {
     place: Option<(u64, u64)>,
     /// Where it has begun.
     first: Option<(u64, u64)>,
+    /// Up to here gaps were told before the first delivery.
+    told_front: u64,
     delivered: u64,
 }
 
@@ -134,6 +147,7 @@ impl Oracle {
         let log = |durability| Log {
             durability,
             harmed: false,
+            was_put_back: false,
             may_be_lost: 0,
             epochs: Vec::new(),
             reasons: 0,
@@ -162,7 +176,9 @@ impl Oracle {
             dials: vec![0; plan.publishers.len()],
             is_rough: false,
             disk_trouble: false,
+            bytes_have_changed: false,
             in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
+            hit_messages: hit_messages(plan),
             retention_bytes: plan.config.retention_bytes,
             retention_seconds: plan.config.retention_seconds,
             memory_bytes: plan.config.memory_log_bytes,
@@ -194,8 +210,12 @@ impl Oracle {
     /// A subscriber has been told where it begins.
     pub(super) fn joined(&mut self, follower: usize, place: (u64, u64)) -> Verdict {
         let known = &mut self.followers[follower];
-        let topic = known.topic;
+        let (topic, from_earliest) = (known.topic, known.from_earliest);
         (known.place, known.first) = (Some(place), Some(place));
+        if from_earliest && place.1 != known.told_front {
+            self.explain_late_start(topic)
+                .map_err(|why| format!("the topic begins at offset {}: {why}", place.1))?;
+        }
         let log = self.logs.get_mut(&self.topics[topic].log).expect("a log");
         see_epoch(log, place.0)
     }
@@ -204,6 +224,7 @@ impl Oracle {
     pub(super) fn forget_place(&mut self, follower: usize) {
         let known = &mut self.followers[follower];
         (known.place, known.first, known.from_earliest) = (None, None, true);
+        known.told_front = 0;
     }
 
     /// The broker was started, or it was tried.
@@ -234,15 +255,29 @@ impl Oracle {
     pub(super) fn harmed(&mut self, log: LogId) {
         let known = self.logs.get_mut(&log).expect("a log");
         known.harmed = true;
+        self.bytes_have_changed = true;
         release(&mut self.topics, log);
     }
 
     /// The same, while all of it was vouched for and nobody wrote: so many messages are lost at most.
-    pub(super) fn harmed_at_rest(&mut self, log: LogId, records: u64) {
+    pub(super) fn harmed_at_rest(&mut self, log: LogId, is_segment: bool) {
+        let hits = if is_segment { self.hit_messages } else { 0 };
         let log = self.logs.get_mut(&log).expect("a log");
         log.reasons += 1;
-        // A record that is published in a batch holds several.
-        log.may_be_lost += records * BATCH_MESSAGES;
+        log.may_be_lost += hits;
+    }
+
+    /// The last place of a topic that was acknowledged or delivered.
+    pub(super) fn last_place(&self, topic: usize) -> Option<(u64, u64)> {
+        let places = &self.topics[topic].places;
+        places.last_key_value().map(|(place, _)| *place)
+    }
+
+    /// The state of a log was put back to an earlier one. Nothing is lost with it.
+    pub(super) fn put_back(&mut self, log: LogId) {
+        let log = self.logs.get_mut(&log).expect("a log");
+        log.reasons += 1;
+        log.was_put_back = true;
     }
 
     /// Whether the log of a topic has been harmed.
@@ -320,7 +355,7 @@ impl Oracle {
                 audited: 0,
             }
         });
-        if found.id != id && log.harmed {
+        if found.id != id && (log.harmed || log.was_put_back) {
             // What was harmed before a mark vouched for it looks like a write that was never acknowledged.
             found.id = id;
         }
@@ -359,8 +394,10 @@ impl Oracle {
                     .and_then(|()| self.check_gap(follower, from..to))
                     .map_err(|why| format!("a gap from {from} to {to}: {why}"))?;
                 let known = &mut self.followers[follower];
-                if let Some(place) = &mut known.place {
-                    place.1 = to;
+                match &mut known.place {
+                    Some(place) => place.1 = to,
+                    None if from == known.told_front => known.told_front = to,
+                    None => {}
                 }
                 Ok(())
             }
@@ -393,8 +430,13 @@ impl Oracle {
         self.expects(follower, Some(epoch), offset)?;
         let at_start = self.followers[follower].first.is_none();
         if at_start && self.followers[follower].from_earliest && offset > 0 {
-            self.explain_late_start(topic)
-                .map_err(|why| format!("the first message is at offset {offset}: {why}"))?;
+            let is_told = self.followers[follower].told_front == offset;
+            let explained = if is_told {
+                Ok(())
+            } else {
+                self.explain_late_start(topic)
+            };
+            explained.map_err(|why| format!("the first message is at offset {offset}: {why}"))?;
         }
         self.put(topic, (epoch, offset), id, run)
             .map_err(|why| format!("message {id} is delivered, but {why}"))?;
@@ -481,9 +523,10 @@ impl Oracle {
         }
     }
 
+    /// Of what retention has dropped nobody is told who begins with what is there; of what was lost, everybody is.
     fn explain_late_start(&self, topic: usize) -> Verdict {
         let log = &self.logs[&self.topics[topic].log];
-        match self.may_drop(log) || log.harmed || log.reasons > 0 || log.may_be_lost > 0 {
+        match self.may_drop(log) || log.harmed {
             true => Ok(()),
             false => Err("nothing explains what is missing before it".to_owned()),
         }
@@ -579,6 +622,14 @@ impl Oracle {
         let delivered = self.followers.iter().map(|follower| follower.delivered);
         (acknowledged as u64, delivered.sum())
     }
+}
+
+fn hit_messages(plan: &Plan) -> u64 {
+    // Payloads become smaller by less than a half.
+    let sizes = plan.publishers.iter().map(|one| one.size_min / 2);
+    let records = HARM_BYTES / (RECORD_BYTES_MIN + sizes.min().unwrap_or_default()) + 2;
+    let batches = plan.publishers.iter().any(|one| one.batches);
+    records * if batches { BATCH_MESSAGES } else { 1 }
 }
 
 /// An epoch is seen. There are no more of them than there were reasons to begin one.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use oyez_broker::Config;
+use oyez_broker::simulation::Narrow;
 use oyez_storage::Durability;
 
 use super::dice::Dice;
@@ -50,6 +52,8 @@ fault_kinds! {
     Stop => "stop",
     /// Operations of a disk fail, or fall short, by chance.
     DiskErrors => "disk-errors",
+    /// Syncs of a disk fail by chance.
+    DiskSyncs => "disk-syncs",
     /// Reads of a disk fail by chance, those of its opening among them.
     DiskReads => "disk-reads",
     /// A disk does not come to an end with one kind of operation.
@@ -102,6 +106,10 @@ fault_kinds! {
     Clock => "clock",
     /// Nothing runs for a while.
     Pause => "pause",
+    /// A shard gets no time for a while.
+    Starve => "starve",
+    /// Both copies of a log's state are those of an earlier stop.
+    PutBack => "put-back",
 }
 
 impl fmt::Display for FaultKind {
@@ -138,6 +146,7 @@ pub(super) struct PublisherPlan {
     /// The topics that it publishes to.
     pub(super) topics: Vec<usize>,
     pub(super) messages: u32,
+    pub(super) size_min: u64,
     pub(super) size_max: u64,
     /// Whether messages travel together.
     pub(super) batches: bool,
@@ -213,10 +222,17 @@ pub(super) struct Plan {
     pub(super) subscribers: Vec<SubscriberPlan>,
     pub(super) strangers: Vec<StrangerKind>,
     pub(super) faults: Vec<FaultKind>,
+    /// Disks are harmed only where they lie still, after a clean stop.
+    pub(super) harms_at_rest_only: bool,
+    /// Events also say what was so before, as those of the kernel do.
+    pub(super) tells_all: bool,
+    pub(super) narrow: Narrow,
     /// Steps from one fault to the next, about.
     pub(super) fault_every: u64,
     /// Steps until the faults end.
     pub(super) steps: u64,
+    /// Milliseconds that a step takes at most, if it takes any.
+    pub(super) step_ms: u64,
     /// A disk's operations complete in any order, one by one.
     pub(super) paced_disks: bool,
 }
@@ -225,27 +241,40 @@ impl Plan {
     /// The plan of a seed, for so many steps.
     pub(super) fn new(seed: u64, steps: u64) -> Self {
         let mut dice = Dice::new(seed, "plan", 0);
+        let theme = *dice.pick(Theme::ALL);
         let shards = dice.among(1, 4) as usize;
-        let topics = topics(&mut dice);
-        // A few seeds push megabytes, so that segments are sealed and dropped.
-        let size_max = *dice.pick(&[24, 200, 200, 2_000, 2_000, 30_000, 240_000]);
-        let publishers = publishers(&mut dice, topics.len(), size_max, steps);
-        let subscribers = subscribers(&mut dice, topics.len(), size_max);
-        let strangers = if dice.one_in(2) { dice.among(1, 4) } else { 0 };
-        let strangers = (0..strangers).map(|_| *dice.pick(&StrangerKind::ALL));
-        let strangers = strangers.collect();
+        let topics = topics(&mut dice, theme);
+        let sizes = sizes(&mut dice, theme);
+        let publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
+        let subscribers = subscribers(&mut dice, topics.len(), sizes.end);
+        let logs = [1, shards as u16, shards as u16, 3];
         Self {
             seed,
             shards,
-            logs_per_durability: *dice.pick(&[1, shards as u16, shards as u16, 3]),
-            config: config(&mut dice),
+            logs_per_durability: *dice.pick(if theme.is_of_disks() {
+                &[1, 1, 1, 2]
+            } else {
+                &logs
+            }),
+            config: config(&mut dice, theme),
             topics,
             publishers,
             subscribers,
-            strangers,
-            faults: faults(&mut dice),
+            strangers: strangers(&mut dice, theme),
+            faults: faults(&mut dice, theme),
+            harms_at_rest_only: theme == Theme::Rest,
+            tells_all: dice.one_in(2),
+            narrow: Narrow {
+                output_bytes: dice.one_in(2).then(|| *dice.pick(&[128 << 10, 512 << 10])),
+                warm_ms: dice.one_in(2).then(|| *dice.pick(&[500, 2_000])),
+            },
             fault_every: *dice.pick(&[20, 50, 100, 300]),
             steps,
+            step_ms: if theme == Theme::Flood {
+                *dice.pick(&[4, 40])
+            } else {
+                4
+            },
             paced_disks: !dice.one_in(4),
         }
     }
@@ -256,16 +285,17 @@ impl Plan {
     }
 }
 
-fn topics(dice: &mut Dice) -> Vec<TopicPlan> {
+fn topics(dice: &mut Dice, theme: Theme) -> Vec<TopicPlan> {
     let kinds = [
         ("m", Durability::Memory),
         ("w", Durability::Written),
         ("s", Durability::Synced),
         ("s", Durability::Synced),
     ];
+    let kinds = &kinds[usize::from(theme.is_of_disks())..];
     let mut topics = Vec::new();
     for number in 0..dice.among(1, 6) {
-        let (prefix, durability) = *dice.pick(&kinds);
+        let (prefix, durability) = *dice.pick(kinds);
         topics.push(TopicPlan {
             name: format!("{prefix}/{number}"),
             durability,
@@ -274,19 +304,42 @@ fn topics(dice: &mut Dice) -> Vec<TopicPlan> {
     topics
 }
 
-fn publishers(dice: &mut Dice, topics: usize, size_max: u64, steps: u64) -> Vec<PublisherPlan> {
+/// Bytes of payloads. A few seeds push megabytes, so that segments are sealed and dropped.
+fn sizes(dice: &mut Dice, theme: Theme) -> Range<u64> {
+    if theme.is_of_disks() && dice.below(4) > 0 {
+        // So large that few records lie where harm hits.
+        let most = *dice.pick(&[4_000, 30_000, 240_000, 240_000]);
+        return most / 2..most;
+    }
+    let most = *dice.pick(&[24, 200, 200, 2_000, 2_000, 4_000, 30_000, 240_000]);
+    if most == 4_000 {
+        most / 2..most
+    } else {
+        8..most
+    }
+}
+
+fn publishers(
+    dice: &mut Dice,
+    topics: usize,
+    sizes: &Range<u64>,
+    steps: u64,
+    theme: Theme,
+) -> Vec<PublisherPlan> {
     let count = dice.among(1, 4);
     // So many bytes in all that a run stays short.
-    let most = ((24 << 20) / size_max / count)
+    let most = ((24 << 20) / sizes.end / count)
         .min(steps / count / 2)
         .max(1);
+    let least = if theme.is_of_disks() { most / 2 } else { 1 };
     let publisher = |_| {
         let picked: BTreeSet<usize> = (0..dice.among(1, 3)).map(|_| dice.index(topics)).collect();
         PublisherPlan {
             topics: picked.into_iter().collect(),
-            messages: dice.among(1, most) as u32,
-            size_max,
-            batches: dice.one_in(3),
+            messages: dice.among(least.max(1), most) as u32,
+            size_min: sizes.start,
+            size_max: sizes.end,
+            batches: theme != Theme::Rest && dice.one_in(3),
         }
     };
     (0..count).map(publisher).collect()
@@ -312,20 +365,155 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
     (0..count).map(subscriber).collect()
 }
 
+fn strangers(dice: &mut Dice, theme: Theme) -> Vec<StrangerKind> {
+    match theme {
+        Theme::Flood => {
+            let kind = *dice.pick(FLOODERS);
+            vec![kind; dice.among(10, 40) as usize]
+        }
+        _ if theme.is_of_disks() || dice.one_in(2) => Vec::new(),
+        _ => {
+            let count = dice.among(1, 4);
+            (0..count).map(|_| *dice.pick(&StrangerKind::ALL)).collect()
+        }
+    }
+}
+
+/// Those that come in crowds.
+const FLOODERS: &[StrangerKind] = &[
+    StrangerKind::Pinger,
+    StrangerKind::Pinger,
+    StrangerKind::Pinger,
+    StrangerKind::Pusher,
+    StrangerKind::Pusher,
+    StrangerKind::Fickle,
+    StrangerKind::Asker,
+    StrangerKind::Dripper,
+    StrangerKind::Visitor,
+    StrangerKind::Babbler,
+];
+
 /// What a run is about: each seed has some kinds of faults and not others, since with all of them at once few would come
-/// to work. Some are about the disk and how brokers end, some about the network.
-fn faults(dice: &mut Dice) -> Vec<FaultKind> {
-    let (kinds, share) = match dice.below(8) {
-        0 | 1 => (DISK, *dice.pick(&[3, 5, 8])),
-        2 | 3 => (NETWORK, *dice.pick(&[2, 4, 7])),
-        4 => (SMOOTH, 7),
-        _ => (FaultKind::ALL, *dice.pick(&[0, 1, 3, 6])),
+/// to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    /// Anything, or nothing.
+    Everything,
+    /// Disks, and how brokers end.
+    Disk,
+    /// Disks that are harmed between two runs of the broker, and at no other time.
+    Rest,
+    /// Syncs that fail, and the power cut that shows what they were worth.
+    Syncs,
+    /// Segments that come and go, and brokers that end meanwhile.
+    Segments,
+    /// Connections.
+    Network,
+    /// What costs nobody a connection in the middle of something.
+    Smooth,
+    /// A crowd of strangers.
+    Flood,
+    /// Much to read, and readers that are slow at times.
+    Laggards,
+}
+
+impl Theme {
+    /// All of them, the one or the other more than once.
+    const ALL: &'static [Self] = &[
+        Self::Everything,
+        Self::Everything,
+        Self::Everything,
+        Self::Disk,
+        Self::Disk,
+        Self::Rest,
+        Self::Rest,
+        Self::Syncs,
+        Self::Segments,
+        Self::Segments,
+        Self::Network,
+        Self::Network,
+        Self::Smooth,
+        Self::Smooth,
+        Self::Flood,
+        Self::Flood,
+        Self::Laggards,
+    ];
+
+    /// Much is written to few logs, and strangers stay away.
+    const fn is_of_disks(self) -> bool {
+        matches!(
+            self,
+            Self::Rest | Self::Syncs | Self::Segments | Self::Laggards
+        )
+    }
+}
+
+fn faults(dice: &mut Dice, theme: Theme) -> Vec<FaultKind> {
+    let (kinds, share) = match theme {
+        Theme::Everything => (FaultKind::ALL, *dice.pick(&[0, 1, 3, 6])),
+        Theme::Disk => (DISK, *dice.pick(&[3, 5, 8])),
+        Theme::Rest => (REST, 8),
+        Theme::Syncs => (SYNCS, 8),
+        Theme::Segments => (SEGMENTS, 5),
+        Theme::Network => (NETWORK, *dice.pick(&[2, 4, 7])),
+        Theme::Smooth => (SMOOTH, 7),
+        Theme::Flood => (FLOOD, *dice.pick(&[2, 6])),
+        Theme::Laggards => (LAGGARDS, 6),
     };
     let kinds = kinds.iter().copied();
     kinds.filter(|_| dice.below(10) < share).collect()
 }
 
-/// What costs nobody a connection in the middle of something.
+const REST: &[FaultKind] = &[
+    FaultKind::Stop,
+    FaultKind::Stop,
+    FaultKind::Rot,
+    FaultKind::Misdirect,
+    FaultKind::Lose,
+    FaultKind::Unreadable,
+    FaultKind::PutBack,
+];
+
+const SYNCS: &[FaultKind] = &[
+    FaultKind::Stop,
+    FaultKind::DiskSyncs,
+    FaultKind::DiskSyncs,
+    FaultKind::Power,
+    FaultKind::Kill,
+];
+
+const SEGMENTS: &[FaultKind] = &[
+    FaultKind::Kill,
+    FaultKind::Power,
+    FaultKind::Stop,
+    FaultKind::DiskHangs,
+    FaultKind::DiskHangs,
+    FaultKind::DiskFull,
+    FaultKind::Starve,
+];
+
+const FLOOD: &[FaultKind] = &[
+    FaultKind::Stall,
+    FaultKind::Spurious,
+    FaultKind::SmallRoom,
+    FaultKind::DiskHangs,
+    FaultKind::Stop,
+    FaultKind::Starve,
+    FaultKind::Starve,
+    FaultKind::Pause,
+];
+
+const LAGGARDS: &[FaultKind] = &[
+    FaultKind::Stop,
+    FaultKind::Stall,
+    FaultKind::SmallRoom,
+    FaultKind::FileEnds,
+    FaultKind::FileEnds,
+    FaultKind::Asleep,
+    FaultKind::Batches,
+    FaultKind::Starve,
+];
+
 const SMOOTH: &[FaultKind] = &[
     FaultKind::Stop,
     FaultKind::Stop,
@@ -333,6 +521,7 @@ const SMOOTH: &[FaultKind] = &[
     FaultKind::Batches,
     FaultKind::FileEnds,
     FaultKind::Clock,
+    FaultKind::Starve,
 ];
 
 const DISK: &[FaultKind] = &[
@@ -363,7 +552,8 @@ const NETWORK: &[FaultKind] = &[
     FaultKind::Asleep,
 ];
 
-fn config(dice: &mut Dice) -> Config {
+fn config(dice: &mut Dice, theme: Theme) -> Config {
+    let drain_timeout_ms = *dice.pick(&[300, 5_000]);
     let segment_bytes = 4 << 20;
     Config {
         memory_topics: vec!["m/#".to_owned()],
@@ -382,7 +572,10 @@ fn config(dice: &mut Dice) -> Config {
         hello_timeout_ms: *dice.pick(&[500, 10_000]),
         max_connections: *dice.pick(&[64, 1_000]),
         max_subscriptions: *dice.pick(&[4, 1024]),
-        drain_timeout_ms: *dice.pick(&[300, 5_000]),
+        drain_timeout_ms: match theme {
+            Theme::Smooth | Theme::Rest => 5_000,
+            _ => drain_timeout_ms,
+        },
         drain_spread_ms: 200,
         ..Config::default()
     }

@@ -149,8 +149,12 @@ impl PublisherSeat {
             publisher: self.number,
             number: self.made,
         };
-        let most = self.dice.among(8, self.plan.size_max.max(8));
-        let size = usize::try_from(self.dice.among(8, most)).expect("a small payload");
+        let (least, most) = (
+            self.plan.size_min,
+            self.plan.size_max.max(self.plan.size_min),
+        );
+        let most = self.dice.among(least, most);
+        let size = usize::try_from(self.dice.among(least, most)).expect("a small payload");
         let bytes = payload(id, size);
         let mut message = NewMessage::new(&bytes);
         let number = id.number.to_le_bytes();

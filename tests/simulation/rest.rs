@@ -1,7 +1,8 @@
 //! The end of a run: everybody catches up, nothing is left to be done, and everything is read once more.
 
 use super::oracle::Verdict;
-use super::plan::{Begin, SubscriberPlan};
+use super::plan::{Begin, StrangerKind, SubscriberPlan};
+use super::stranger::StrangerSeat;
 use super::subscriber::SubscriberSeat;
 use super::world::World;
 
@@ -12,6 +13,10 @@ const SETTLE_STEPS: u64 = 400_000;
 
 /// How long somebody may wait for what is there, while nobody has anything to do: a disk tries again after a second.
 const STUCK_MS: u64 = 5_000;
+
+/// Time and steps that strangers have to be read to their ends.
+const CALM_MS: u64 = 20_000;
+const CALM_STEPS: u64 = 20_000;
 
 /// The client that waits while everything rests, and since when.
 #[derive(Debug, Default)]
@@ -33,6 +38,64 @@ impl Still {
 }
 
 impl World {
+    /// Nothing goes wrong any more. Strangers say no more, and read what comes: then everything that they have said has to
+    /// be taken, and every subscriber gets what is there, before somebody else wakes anybody up.
+    pub(super) fn calm_down(&mut self) -> Verdict {
+        self.lift_all();
+        for stranger in &mut self.strangers {
+            stranger.is_calm = true;
+        }
+        let (until_ms, until) = (self.clock.now_ms() + CALM_MS, self.steps + CALM_STEPS);
+        let mut still = Still::default();
+        while self.clock.now_ms() < until_ms && self.steps < until {
+            self.gather();
+            if self.actors.is_empty() && self.machine.broker.is_some() {
+                let stuck = self.who_is_not_read().or_else(|| self.who_is_left_behind());
+                if stuck.is_none() {
+                    return Ok(());
+                }
+                still.look(stuck, self.clock.now_ms())?;
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether something is not taken that strangers have said. What has not come whole may hold up the rest.
+    fn who_is_not_read(&self) -> Option<String> {
+        let unread: usize = self.strangers.iter().map(StrangerSeat::unread).sum();
+        let says_halves = |seat: &StrangerSeat| {
+            use StrangerKind::{Babbler, Dripper, Halfway, Visitor};
+            matches!(seat.kind, Babbler | Dripper | Halfway | Visitor)
+        };
+        let held = match self.strangers.iter().any(says_halves) {
+            true => 0,
+            false => self.held_input(),
+        };
+        (unread + held > 0)
+            .then(|| format!("{unread} bytes are not read, and {held} bytes not taken"))
+    }
+
+    /// Tells which subscriber has not got what others have, or what was acknowledged.
+    fn who_is_left_behind(&self) -> Option<String> {
+        let first = self.publishers.len();
+        let subscribers = self.subscribers.iter().enumerate();
+        let mut subscribers = subscribers.filter(|(number, seat)| {
+            !self.is_left_out(first + number) && seat.is_confirmed() && seat.link.flipped == 0
+        });
+        let (number, at) = subscribers.find_map(|(number, seat)| {
+            let (at, last) = (seat.position(), self.oracle.last_place(seat.plan.topic)?);
+            (at.0 == last.0 && at.1 <= last.1).then_some((number, at))
+        })?;
+        Some(format!("subscriber {number} waits at {at:?}"))
+    }
+
+    fn held_input(&self) -> usize {
+        let broker = self.machine.broker.iter();
+        let held = broker.flat_map(|broker| (0..broker.shards()).map(|shard| broker.held(shard)));
+        held.map(|held| held.input_bytes).sum()
+    }
+
     /// Runs until everybody has caught up and nothing is left to be done.
     pub(super) fn settle(&mut self) -> Verdict {
         self.send_auditors();
@@ -141,9 +204,24 @@ impl World {
             let (at, head) = (seat.position(), self.head(seat.plan.topic));
             at.0 == head.0 && at.1 < head.1
         });
-        let (number, seat) = behind?;
-        let at = seat.position();
-        Some(format!("subscriber {number} waits at {at:?}"))
+        if let Some((number, seat)) = behind {
+            let at = seat.position();
+            return Some(format!("subscriber {number} waits at {at:?}"));
+        }
+        self.who_is_gone()
+    }
+
+    /// Tells whether the broker has more sessions than there are connections.
+    fn who_is_gone(&self) -> Option<String> {
+        let broker = self.machine.broker.as_ref()?;
+        let sessions: usize = (0..broker.shards())
+            .map(|shard| broker.held(shard).sessions)
+            .sum();
+        let publishers = self.publishers.iter().map(|seat| &seat.link);
+        let links = publishers.chain(self.subscribers.iter().map(|seat| &seat.link));
+        let connections = links.filter(|link| link.peer().is_some()).count();
+        (sessions > connections)
+            .then(|| format!("there are {sessions} sessions for {connections} connections"))
     }
 
     /// Where a topic ends, as its auditor has seen it.

@@ -1,7 +1,7 @@
 //! Clients that do not do what a client should: the floods and stalls that a broker meets on an open port. They publish
 //! to topics of their own, so that nobody depends on what becomes of their records.
 
-use oyez_broker::simulation::Broker;
+use oyez_broker::simulation::{Broker, End, Peer};
 use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
 use oyez_protocol::event::{Heartbeat, Outcome, Unsubscribed};
 use oyez_protocol::limits::Limits;
@@ -24,6 +24,8 @@ pub(super) struct StrangerSeat {
     /// What it says next: the link has not taken it yet.
     unsaid: Vec<u8>,
     pub(super) due_ms: u64,
+    /// It has no more to say, and reads.
+    pub(super) is_calm: bool,
     said: u64,
     /// What it has heard, up to the last whole frame.
     heard: Vec<u8>,
@@ -39,15 +41,48 @@ impl StrangerSeat {
             dice: Dice::new(seed, "stranger", number),
             unsaid: Vec::new(),
             due_ms: 0,
+            is_calm: false,
             said: 0,
             heard: Vec::new(),
             told: Vec::new(),
         }
     }
 
+    /// Whether it has something to do at this time.
+    pub(super) fn wants(&self, now_ms: u64) -> bool {
+        match self.is_calm {
+            true => self.link.has_news(),
+            false => self.due_ms <= now_ms,
+        }
+    }
+
+    /// When it has something to do although nothing arrives.
+    pub(super) fn wakes_ms(&self) -> Option<u64> {
+        (!self.is_calm).then_some(self.due_ms)
+    }
+
+    /// Bytes that the broker has not read, of a connection that stands.
+    pub(super) fn unread(&self) -> usize {
+        self.link.peer().map_or(0, Peer::unread)
+    }
+
+    /// Whether the broker has not ended its connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.link
+            .peer()
+            .is_some_and(|peer| peer.how_it_ended() == End::Open)
+    }
+
     /// Does a bit of what it does.
     pub(super) fn turn(&mut self, broker: Option<&Broker>, topics: &[TopicPlan], now_ms: u64) {
         self.due_ms = now_ms + self.dice.among(1, 40);
+        if self.is_calm {
+            if !self.hear() {
+                self.link.close();
+                self.link.closed = false;
+            }
+            return;
+        }
         if self.link.peer().is_none() {
             self.unsaid.clear();
             self.heard.clear();

@@ -25,6 +25,8 @@ const BEGIN_MS: u64 = 1_000_000;
 const FAULT_STEPS: u64 = 400;
 /// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
 const STOP_GRACE_MS: u64 = 3_000;
+/// The same where time passes fast, or shards get none.
+const SLOW_STOP_GRACE_MS: u64 = 40_000;
 
 /// Who may take the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,10 @@ pub(super) struct World {
     pub(super) actors: Vec<Actor>,
     /// Turns in a row that each shard has taken for nothing.
     pub(super) idle_turns: Vec<u32>,
+    /// Since when each shard has been short of room for answers, and nobody has taken any.
+    pub(super) short_since_ms: Vec<Option<u64>>,
+    /// Steps until which each shard gets no time.
+    pub(super) starved_until: Vec<u64>,
     begun_ms: u64,
 }
 
@@ -97,6 +103,8 @@ impl World {
             lifts: VecDeque::new(),
             actors: Vec::new(),
             idle_turns: vec![0; 4],
+            short_since_ms: vec![None; 4],
+            starved_until: vec![0; 4],
             begun_ms: BEGIN_MS,
         }
     }
@@ -111,6 +119,7 @@ impl World {
             self.step()?;
             self.perhaps_strike();
         }
+        self.calm_down()?;
         self.end_faults();
         self.settle()?;
         self.audit()?;
@@ -240,13 +249,18 @@ impl World {
         }
     }
 
+    /// Whether faults of this kind are among those of the run.
+    pub(super) fn may_strike(&self, kind: FaultKind) -> bool {
+        self.plan.faults.contains(&kind) && !self.without.faults.contains(&kind)
+    }
+
     pub(super) fn lift_later(&mut self, lift: Lift) {
         let at = self.steps + self.fault_dice.among(1, FAULT_STEPS);
         self.lifts.push_back((at, lift));
     }
 
-    /// No more faults, and no more of what was not to be: from here on everything has to come to rest.
-    fn end_faults(&mut self) {
+    /// Ends all faults.
+    pub(super) fn lift_all(&mut self) {
         self.tell(format_args!("everything"), format_args!("faults are over"));
         for (_, lift) in std::mem::take(&mut self.lifts) {
             self.lift(lift);
@@ -257,17 +271,27 @@ impl World {
         for disk in 0..self.machine.disks.len() {
             self.lift(Lift::Disk(disk));
         }
+        self.starved_until.fill(0);
+        for publisher in &mut self.publishers {
+            publisher.asleep_until_ms = 0;
+        }
+        for subscriber in &mut self.subscribers {
+            subscriber.asleep_until_ms = 0;
+        }
+    }
+
+    /// No more faults, and no more of what was not to be: from here on everything has to come to rest.
+    fn end_faults(&mut self) {
+        self.lift_all();
         for stranger in &mut self.strangers {
             stranger.link.close();
         }
         self.strangers.clear();
         for publisher in &mut self.publishers {
             publisher.is_closing = true;
-            publisher.asleep_until_ms = 0;
             (publisher.link.flips_in, publisher.link.flips_out) = (false, false);
         }
         for subscriber in &mut self.subscribers {
-            subscriber.asleep_until_ms = 0;
             subscriber.plan.leaves_after = None;
             (subscriber.link.flips_in, subscriber.link.flips_out) = (false, false);
         }
@@ -282,6 +306,7 @@ impl World {
             format_args!("broker {run} is gone: {fall:?}"),
         );
         self.machine.fall(fall, &self.plan, &mut self.coverage);
+        self.short_since_ms.fill(None);
         self.oracle.fell(fall, run, was_clean);
         for client in 0..self.clients() {
             let mut dice = self.dice.clone();
@@ -323,7 +348,7 @@ impl World {
             return Ok(());
         }
         if self.dice.one_in(4) {
-            let ms = self.dice.among(1, 4);
+            let ms = self.dice.among(1, self.plan.step_ms);
             self.clock.pass(ms);
         }
         let actor = *self.dice.pick(&self.actors);
@@ -338,10 +363,21 @@ impl World {
     }
 
     pub(super) fn gather(&mut self) {
+        self.gather_but(true);
+        // Nobody is kept from a processor that nobody else wants.
+        if self.actors.is_empty() {
+            self.gather_but(false);
+        }
+    }
+
+    /// Notes who may take the next step; whoever is starved may not unless that is over.
+    fn gather_but(&mut self, may_starve: bool) {
         let now_ms = self.clock.now_ms();
         self.actors.clear();
         if let Some(broker) = &self.machine.broker {
-            let shards = (0..broker.shards()).filter(|shard| broker.is_due(*shard));
+            let is_starved = |shard: usize| may_starve && self.starved_until[shard] > self.steps;
+            let shards =
+                (0..broker.shards()).filter(|shard| broker.is_due(*shard) && !is_starved(*shard));
             self.actors.extend(shards.map(Actor::Shard));
             let disks = self.machine.disks.iter().enumerate();
             let disks = disks.filter(|(_, disk)| disk.pending() > 0);
@@ -351,7 +387,7 @@ impl World {
         }
         let publishers = self.publishers.iter().map(|seat| seat.wants(now_ms));
         let subscribers = self.subscribers.iter().map(|seat| seat.wants(now_ms));
-        let strangers = self.strangers.iter().map(|seat| seat.due_ms <= now_ms);
+        let strangers = self.strangers.iter().map(|seat| seat.wants(now_ms));
         let wants = publishers.chain(subscribers).chain(strangers);
         let wanting = wants.enumerate().filter(|(_, wants)| *wants);
         self.actors
@@ -377,7 +413,7 @@ impl World {
             .iter()
             .filter_map(|seat| seat.due_ms.map(|due| due.max(seat.asleep_until_ms)));
         let subscribers = self.subscribers.iter().filter_map(SubscriberSeat::wakes_ms);
-        let strangers = self.strangers.iter().map(|seat| seat.due_ms);
+        let strangers = self.strangers.iter().filter_map(StrangerSeat::wakes_ms);
         let start = broker.is_none().then_some(self.machine.starts_at_ms);
         let dues = shards.chain(publishers).chain(subscribers).chain(strangers);
         let next = dues.chain(start).filter(|due| *due > now_ms).min();
@@ -441,9 +477,7 @@ impl World {
                     format_args!("the process has failed"),
                 );
                 // Who made a disk fail may take its power, too.
-                let takes_power = self.plan.faults.contains(&FaultKind::Power)
-                    && !self.without.faults.contains(&FaultKind::Power)
-                    && self.dice.one_in(2);
+                let takes_power = self.may_strike(FaultKind::Power) && self.dice.one_in(2);
                 self.fall(if takes_power {
                     Fall::Power
                 } else {
@@ -457,7 +491,11 @@ impl World {
         };
         if !(0..broker.shards()).all(|shard| broker.is_over(shard)) {
             let took_ms = self.clock.now_ms() - since_ms;
-            let most_ms = u64::from(self.plan.config.drain_timeout_ms) + STOP_GRACE_MS;
+            let grace_ms = match self.is_slow() {
+                true => SLOW_STOP_GRACE_MS,
+                false => STOP_GRACE_MS,
+            };
+            let most_ms = u64::from(self.plan.config.drain_timeout_ms) + grace_ms;
             // A pause of the whole machine is no fault of the broker.
             if took_ms > most_ms && !self.plan.faults.contains(&FaultKind::Pause) {
                 return Err(format!("the shutdown takes {took_ms} ms"));
@@ -476,8 +514,10 @@ impl World {
             self.coverage.meet("stop: logs left open");
             // Some shards come late to their turns where many clients want theirs.
             let is_short = self.plan.config.drain_timeout_ms < 1_000;
-            let is_late =
-                is_short || self.plan.paced_disks || self.plan.faults.contains(&FaultKind::Pause);
+            let is_late = is_short
+                || self.plan.paced_disks
+                || self.is_slow()
+                || self.plan.faults.contains(&FaultKind::Pause);
             if !self.oracle.disk_trouble && !is_late {
                 return Err(format!("the logs are not closed: {error}"));
             }
@@ -485,6 +525,9 @@ impl World {
         self.fall(Fall::Process);
         if self.machine.stopped_cleanly {
             self.perhaps_harm_at_rest();
+            if self.may_strike(FaultKind::Power) && self.dice.one_in(2) {
+                self.fall(Fall::Power);
+            }
         }
         Ok(())
     }
@@ -651,7 +694,7 @@ impl World {
         if let Some(error) = seat.error() {
             // Harm may have taken the newest messages with all that vouched for them: then only the beginning is left.
             let is_shorter = error.is_refused && self.oracle.is_harmed(seat.plan.topic);
-            let is_explained = seat.link.flipped > 0 || self.oracle.is_harmed(seat.plan.topic);
+            let is_explained = seat.link.flipped > 0 || self.oracle.bytes_have_changed;
             if !(is_shorter || error.is_damage && is_explained) {
                 return Err(format!("subscriber {number} gives up: {}", error.text));
             }

@@ -163,6 +163,12 @@ impl Publishes {
         self.of(stalled.handed.log).stalled.push_front(stalled);
     }
 
+    /// Bytes of the records that wait for their logs.
+    pub(crate) fn stalled_bytes(&self) -> usize {
+        let stalled = self.logs.iter().flat_map(|log| &log.stalled);
+        stalled.map(|stalled| stalled.record.len()).sum()
+    }
+
     /// Whether records of other shards wait for logs that take no more.
     pub(crate) fn has_stalled(&self) -> bool {
         self.stalled > 0

@@ -20,6 +20,23 @@ pub(crate) const MUCH_BYTES: usize = 4096;
 /// How often the sessions that hold much are looked at while room is short.
 const LOOK_MS: u64 = 100;
 
+/// Bytes of input and of answers that one shard keeps for its sessions at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+}
+
+impl Caps {
+    /// Those of one of so many shards.
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            input: (INPUT_BYTES / shards).max(INPUT_BYTES_MIN),
+            output: (OUTPUT_BYTES / shards).max(OUTPUT_BYTES_MIN),
+        }
+    }
+}
+
 /// Memory of one kind.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -75,10 +92,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(shards: usize) -> Self {
+    pub(crate) fn new(caps: Caps) -> Self {
         Self {
-            input: Kept::new((INPUT_BYTES / shards).max(INPUT_BYTES_MIN)),
-            output: Kept::new((OUTPUT_BYTES / shards).max(OUTPUT_BYTES_MIN)),
+            input: Kept::new(caps.input),
+            output: Kept::new(caps.output),
             holders: Vec::new(),
             looked_ms: 0,
             missed: false,
@@ -171,13 +188,13 @@ mod tests {
 
     #[test]
     fn many_shards_share_the_room_and_each_has_enough_for_large_frames() {
-        assert_eq!(Room::new(2).input.max(), 64 << 20);
-        assert_eq!(Room::new(54).input.max(), INPUT_BYTES_MIN);
-        assert_eq!(Room::new(54).output.max(), OUTPUT_BYTES_MIN);
+        assert_eq!(Caps::new(2).input, 64 << 20);
+        assert_eq!(Caps::new(54).input, INPUT_BYTES_MIN);
+        assert_eq!(Caps::new(54).output, OUTPUT_BYTES_MIN);
     }
 
     fn room_with(input: usize, output: usize) -> Room {
-        let mut room = Room::new(64);
+        let mut room = Room::new(Caps::new(64));
         room.input.count(&mut 0, input);
         room.output.count(&mut 0, output);
         room
@@ -246,7 +263,7 @@ mod tests {
             partial.counted = input;
             session.partial = Some(partial);
             session.outgoing.insert(Box::default()).counted = output;
-            let mut room = Room::new(1);
+            let mut room = Room::new(Caps::new(1));
             room.note(client.id, session);
             room.note(client.id, session);
             assert_eq!(session.holds_much, much);

@@ -15,7 +15,7 @@ use crate::net::Socket;
 use crate::parts::ending::{Dismissed, Gone, Reason};
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
-use crate::parts::room::Room;
+use crate::parts::room::{Caps, Room};
 use crate::parts::session::{Outgoing, Session, SessionId, Stage};
 use crate::parts::taken::Taken;
 
@@ -65,8 +65,8 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// For one of so many shards.
-    pub(crate) fn new(shards: usize) -> Self {
+    /// None yet, and the memory that they may hold.
+    pub(crate) fn new(caps: Caps) -> Self {
         Self {
             slots: Slab::new(),
             next_generation: 0,
@@ -74,7 +74,7 @@ impl Sessions {
             to_send: VecDeque::new(),
             dismissed: VecDeque::new(),
             gone: VecDeque::new(),
-            room: Room::new(shards),
+            room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
     }
@@ -149,6 +149,12 @@ impl Sessions {
     pub(crate) fn ids(&self) -> Vec<SessionId> {
         let id = |(key, session): (usize, &Session)| session.id(key as u32);
         self.slots.iter().map(id).collect()
+    }
+
+    /// Requests that one session has under way, at most.
+    pub(crate) fn requests_max(&self) -> usize {
+        let requests = self.slots.iter().map(|(_, session)| session.requests());
+        requests.max().map_or(0, usize::from)
     }
 
     // Reading.

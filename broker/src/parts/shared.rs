@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
+use crate::parts::room::Caps;
 use crate::plan::Tables;
 use crate::sys::waker::Waker;
 
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Connections that one shard's descriptor table has room for.
     pub(crate) connections_per_shard: usize,
+    /// Memory that each shard keeps for its sessions.
+    pub(crate) caps: Caps,
     pub(crate) tables: Tables,
     wakers: Vec<Waker>,
     phase: AtomicU8,
@@ -45,6 +48,7 @@ pub(crate) struct SharedParts {
     pub(crate) shards: usize,
     pub(crate) instance: u64,
     pub(crate) connections_per_shard: usize,
+    pub(crate) caps: Caps,
     pub(crate) tables: Tables,
     /// How each shard is woken; none where nobody sleeps.
     pub(crate) wakers: Vec<Waker>,
@@ -65,6 +69,7 @@ impl Shared {
                 .collect(),
             connections: AtomicUsize::new(0),
             connections_per_shard: parts.connections_per_shard,
+            caps: parts.caps,
             tables: parts.tables,
             wakers: parts.wakers,
             phase: AtomicU8::new(Phase::Serving as u8),

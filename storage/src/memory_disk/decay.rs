@@ -9,6 +9,7 @@ use super::MemoryDisk;
 use super::chances::Dice;
 use super::medium::{Inner, Operation};
 use super::memory::SECTOR;
+use crate::format::BLOCK_BYTES;
 
 /// Ranges that a disk writes as one, in bytes.
 const UNITS: [usize; 2] = [SECTOR, 4096];
@@ -148,6 +149,18 @@ fn unit(dice: &mut Dice) -> usize {
     UNITS[dice.roll(UNITS.len())]
 }
 
+/// Bytes of a block.
+const BLOCK: usize = BLOCK_BYTES as usize;
+
+/// A place in so many used bytes. One of four is where a block begins, so that headers have their share.
+fn place(dice: &mut Dice, used: usize) -> usize {
+    let place = dice.roll(used);
+    match dice.roll(4) {
+        0 => place / BLOCK * BLOCK,
+        _ => place,
+    }
+}
+
 impl Inner {
     /// A range of a file that is used, durable, readable and not about to change. Every file is as likely as another,
     /// so that small ones have their share. The range is aligned to its length, and cut where the file ends.
@@ -166,7 +179,7 @@ impl Inner {
             if used == 0 {
                 return None;
             }
-            let start = dice.roll(used) / unit * unit;
+            let start = place(dice, used) / unit * unit;
             let range = start..(start + unit).min(file.map().all().len());
             let is_still = !self.is_on_its_way(path, &range) && file.is_sound(&range);
             is_still.then(|| (path.clone(), range))
@@ -184,7 +197,7 @@ impl Inner {
         }
         let (from, file) = beside[dice.roll(beside.len())];
         let aligned = len.next_power_of_two().max(SECTOR);
-        let at = dice.roll(file.used) / aligned * aligned;
+        let at = place(dice, file.used) / aligned * aligned;
         (at + len <= file.map().all().len()).then(|| (from.clone(), at))
     }
 
