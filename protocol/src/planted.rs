@@ -124,7 +124,7 @@ bugs! {
     DropsAnswersToTheFull = 38,
     /// Broker: outcomes for publishers of other shards go to own sessions.
     AnswersTheWrongSession = 39,
-    /// Broker: a session whose window was full is not read again when outcomes have come.
+    /// Broker: a session whose next frame waits for its answers to leave is not read again when they have left.
     ForgetsToResume = 40,
     /// Broker: records are acknowledged that are not visible.
     AcknowledgesTheInvisible = 41,
@@ -180,7 +180,7 @@ bugs! {
     ClosesUnasked = 66,
     /// Broker: nobody is closed for silence.
     NeverLooksForSilence = 67,
-    /// Broker: outcomes are dropped that come with the Goodbye of a shutdown.
+    /// Broker: a shard that shuts down says Goodbye before it has said all outcomes of its logs.
     DrainForgetsAnswers = 68,
     /// Broker: a shutdown says no Goodbye.
     SaysNoGoodbye = 69,

@@ -337,7 +337,20 @@ impl Flush {
             WriteSync::Range => "synced write",
             WriteSync::None | WriteSync::File => "write",
         };
-        let written = result.map_err(|source| Failure { what, source })?;
+        let written = match result {
+            Err(_) if departure.sync == WriteSync::Range && planted(Bug::IgnoresASyncError) => {
+                departure.asked
+            }
+            Err(_)
+                if departure.sync == WriteSync::Range && planted(Bug::SyncsAgainAfterAnError) =>
+            {
+                self.written = departure.covers;
+                let mut news = News::default();
+                self.sync_again(&mut news);
+                return Ok(news);
+            }
+            result => result.map_err(|source| Failure { what, source })?,
+        };
         self.stats.writes += 1;
         self.stats.bytes += written as u64;
         if written < departure.asked && !planted(Bug::ShortWriteIsWhole) {

@@ -21,7 +21,7 @@ pub(super) enum Lift {
 }
 
 /// Steps that a shard gets no time for, at most.
-const STARVED_STEPS: u64 = 600;
+const STARVED_STEPS: u64 = 1_000;
 
 /// Operations that a disk may not come to an end with.
 const HELD: [Step; 6] = [
@@ -239,7 +239,23 @@ impl World {
         Some(format!("shard {shard}: {what}"))
     }
 
+    /// Tells every shard that every socket takes bytes again, whether it does or not.
+    fn nudge_all(&mut self) -> String {
+        for client in 0..self.clients() {
+            if let Some(peer) = self.link_mut(client).and_then(|link| link.peer()) {
+                peer.nudge(Readiness {
+                    writable: true,
+                    ..Readiness::default()
+                });
+            }
+        }
+        "everybody is told to be writable".to_owned()
+    }
+
     fn strike_socket(&mut self, kind: FaultKind) -> Option<String> {
+        if kind == FaultKind::Spurious && self.fault_dice.one_in(2) {
+            return Some(self.nudge_all());
+        }
         let client = self.fault_dice.index(self.clients());
         let dice = &mut self.fault_dice.clone();
         self.fault_dice.next();
@@ -257,7 +273,7 @@ impl World {
         Some(format!("{} does nothing for {ms} ms", self.name_of(client)))
     }
 
-    fn starve_a_shard(&mut self) -> Option<String> {
+    pub(super) fn starve_a_shard(&mut self) -> Option<String> {
         let shards = self.machine.broker.as_ref()?.shards();
         let shard = self.fault_dice.index(shards);
         let steps = self.fault_dice.among(20, STARVED_STEPS);

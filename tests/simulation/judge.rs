@@ -25,7 +25,9 @@ const RETRIED_BYTES_MAX: usize = 768 << 10;
 /// Files that a turn finds at their ends, for each session.
 const FILE_ENDS_MAX: u64 = 4;
 /// How long a shard may be short of room for answers, while no client takes any: who takes none for a second has to go.
-const SHORT_MS: u64 = 3_000;
+const SHORT_MS: u64 = 1_800;
+/// A session that holds more has to make way for others.
+const MUCH_BYTES: usize = 4_096;
 /// Turns in a row in which a shard says that it has more to do, and moves nothing.
 const IDLE_TURNS_MAX: u32 = 60;
 /// Questions to other shards, and others that take several turns, which one session may have open.
@@ -91,11 +93,12 @@ impl World {
             + (after.batches - before.batches)
             + (after.files - before.files);
         let ends = file_ends(broker, shard) - ends_before;
+        // Nobody has to go who holds little.
         let is_short = self
             .plan
             .narrow
             .output_bytes
-            .is_some_and(|most| held.output_bytes > most / 2);
+            .is_some_and(|most| held.output_bytes > most / 2 + MUCH_BYTES * held.sessions);
         let bytes_in = after.bytes_in - before.bytes_in;
         let moved = bytes_in + after.bytes_out - before.bytes_out;
         let (now_ms, sends) = (self.clock.now_ms(), after.bytes_out > before.bytes_out);

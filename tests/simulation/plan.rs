@@ -183,6 +183,8 @@ pub(super) enum StrangerKind {
     Fickle,
     /// Publishes beyond its window and does not read.
     Pusher,
+    /// Publishes a little at a time.
+    Trickler,
     /// Begins a record and stops.
     Halfway,
     /// Sends byte by byte.
@@ -196,12 +198,13 @@ pub(super) enum StrangerKind {
 }
 
 impl StrangerKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Silent,
         Self::Babbler,
         Self::Pinger,
         Self::Fickle,
         Self::Pusher,
+        Self::Trickler,
         Self::Halfway,
         Self::Dripper,
         Self::Deaf,
@@ -265,15 +268,20 @@ impl Plan {
             harms_at_rest_only: theme == Theme::Rest,
             tells_all: dice.one_in(2),
             narrow: Narrow {
-                output_bytes: dice.one_in(2).then(|| *dice.pick(&[128 << 10, 512 << 10])),
+                output_bytes: match theme {
+                    Theme::Flood => Some(1 << 20),
+                    _ => dice.one_in(2).then(|| *dice.pick(&[128 << 10, 512 << 10])),
+                },
                 warm_ms: dice.one_in(2).then(|| *dice.pick(&[500, 2_000])),
             },
-            fault_every: *dice.pick(&[20, 50, 100, 300]),
+            fault_every: match theme {
+                Theme::Flood => 20,
+                _ => *dice.pick(&[20, 50, 100, 300]),
+            },
             steps,
-            step_ms: if theme == Theme::Flood {
-                *dice.pick(&[4, 40])
-            } else {
-                4
+            step_ms: match theme {
+                Theme::Flood => *dice.pick(&[4, 12]),
+                _ => 4,
             },
             paced_disks: !dice.one_in(4),
         }
@@ -385,7 +393,8 @@ const FLOODERS: &[StrangerKind] = &[
     StrangerKind::Pinger,
     StrangerKind::Pinger,
     StrangerKind::Pusher,
-    StrangerKind::Pusher,
+    StrangerKind::Trickler,
+    StrangerKind::Trickler,
     StrangerKind::Fickle,
     StrangerKind::Asker,
     StrangerKind::Dripper,
@@ -494,6 +503,8 @@ const SEGMENTS: &[FaultKind] = &[
 
 const FLOOD: &[FaultKind] = &[
     FaultKind::Stall,
+    FaultKind::Spurious,
+    FaultKind::Spurious,
     FaultKind::Spurious,
     FaultKind::SmallRoom,
     FaultKind::DiskHangs,

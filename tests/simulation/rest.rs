@@ -1,7 +1,7 @@
 //! The end of a run: everybody catches up, nothing is left to be done, and everything is read once more.
 
 use super::oracle::Verdict;
-use super::plan::{Begin, StrangerKind, SubscriberPlan};
+use super::plan::{Begin, FaultKind, StrangerKind, SubscriberPlan};
 use super::stranger::StrangerSeat;
 use super::subscriber::SubscriberSeat;
 use super::world::World;
@@ -42,6 +42,9 @@ impl World {
     /// be taken, and every subscriber gets what is there, before somebody else wakes anybody up.
     pub(super) fn calm_down(&mut self) -> Verdict {
         self.lift_all();
+        if self.may_strike(FaultKind::Starve) && self.starve_a_shard().is_some() {
+            self.coverage.meet("a shard starves at the end");
+        }
         for stranger in &mut self.strangers {
             stranger.is_calm = true;
         }

@@ -16,6 +16,9 @@ use super::plan::{StrangerKind, TopicPlan};
 /// Bytes that are written in one go at most.
 const BURST_BYTES: usize = 64 << 10;
 
+/// Bytes of answers that may be on their way to a stranger that reads none.
+const PINGER_ROOM_BYTES: usize = 16 << 10;
+
 /// A stranger.
 pub(super) struct StrangerSeat {
     pub(super) kind: StrangerKind,
@@ -95,6 +98,9 @@ impl StrangerSeat {
             };
             if self.link.dial(broker, &mut self.dice) && greets {
                 self.say_hello();
+            }
+            if let (StrangerKind::Pinger, Some(peer)) = (self.kind, self.link.peer()) {
+                peer.set_room(PINGER_ROOM_BYTES);
             }
             return;
         }
@@ -196,6 +202,11 @@ impl StrangerSeat {
             StrangerKind::Pusher => {
                 for _ in 0..times {
                     self.record(500);
+                }
+            }
+            StrangerKind::Trickler => {
+                for _ in 0..times / 15 {
+                    self.record(600);
                 }
             }
             StrangerKind::Halfway if self.said == 1 => {

@@ -4,6 +4,8 @@ use std::io::IoSlice;
 
 use oyez_storage::{Read, ReadError};
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::ending::Reason;
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
@@ -203,7 +205,9 @@ impl Flushing<'_> {
         }
         let closing = session.stage() == Stage::Closing;
         self.serving.out.sessions.empty_outgoing(id);
-        self.serving.out.sessions.resume(id);
+        if !planted(Bug::ForgetsToResume) {
+            self.serving.out.sessions.resume(id);
+        }
         if closing {
             if self.serving.out.net.shutdown(socket).is_err() {
                 return Progress::Gone;

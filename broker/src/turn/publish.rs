@@ -260,9 +260,7 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             session.note_outcomes(group.len() as u32, bytes);
         }
         tell(here, sessions, id, &Reply::Published(&entries));
-        if !planted(Bug::ForgetsToResume) {
-            sessions.resume(id);
-        }
+        sessions.resume(id);
     }
     publishes.keep_told(acks, entries);
 }

@@ -62,7 +62,11 @@ impl<T: Takes> Reading<'_, T> {
     /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
     /// quarter is kept for each list.
     pub(crate) fn run(&mut self) {
-        self.budget.begin_turn(Budget::READING);
+        self.budget
+            .begin_turn(match planted(Bug::NoBudgetInReading) {
+                true => Budget::READING.times(1_000),
+                false => Budget::READING,
+            });
         let quarter = Budget::READING.quarter();
         for (queue, visit, left) in [
             (Queue::Resumed, Budget::MUCH, quarter.times(3)),
@@ -78,7 +82,7 @@ impl<T: Takes> Reading<'_, T> {
     /// turn's budget.
     fn read_queue(&mut self, queue: Queue, visit: Budget, left: Budget) {
         for _ in 0..self.sessions.count_to_read(queue) {
-            if !self.budget.is_above(left) && !planted(Bug::NoBudgetInReading) {
+            if !self.budget.is_above(left) {
                 return;
             }
             if let Some(session) = self.sessions.next_to_read(queue) {
