@@ -180,7 +180,7 @@ bugs! {
     ClosesUnasked = 66,
     /// Broker: nobody is closed for silence.
     NeverLooksForSilence = 67,
-    /// Broker: a shard that shuts down says Goodbye before it has said all outcomes of its logs.
+    /// Broker: a shard that shuts down says Goodbye while others close logs that its publishers wait for.
     DrainForgetsAnswers = 68,
     /// Broker: a shutdown says no Goodbye.
     SaysNoGoodbye = 69,

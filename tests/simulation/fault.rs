@@ -273,7 +273,7 @@ impl World {
         Some(format!("{} does nothing for {ms} ms", self.name_of(client)))
     }
 
-    pub(super) fn starve_a_shard(&mut self) -> Option<String> {
+    fn starve_a_shard(&mut self) -> Option<String> {
         let shards = self.machine.broker.as_ref()?.shards();
         let shard = self.fault_dice.index(shards);
         let steps = self.fault_dice.among(20, STARVED_STEPS);

@@ -17,8 +17,10 @@ const CALLS_MAX: usize = 6_000;
 const BYTES_IN_MAX: usize = 768 << 10;
 /// Bytes of a ping.
 const PING_BYTES: usize = CONTROL_HEADER_SIZE + 8;
-/// Pings that it reads, at most.
-const PINGS_MAX: usize = 8_000;
+/// Pings that it reads, at most: as many as half of the steps of its budget, and those of two small
+/// reads of each session, which may be kept.
+const PINGS_MAX: usize = 2_600;
+const PINGS_OF_ONE: usize = 2 * 4_096 / PING_BYTES;
 /// Bytes of records of other shards that come into their logs in a turn after they have waited, at most: half a mebibyte,
 /// and the last one.
 const RETRIED_BYTES_MAX: usize = 768 << 10;
@@ -63,13 +65,16 @@ impl World {
 
     /// Whether shards come late to their turns.
     pub(super) fn is_slow(&self) -> bool {
-        self.plan.step_ms > STEP_MS_USUAL || self.may_meet(&[FaultKind::Starve])
+        let slow = self.plan.step_ms > STEP_MS_USUAL || self.plan.slow_shard.is_some();
+        slow || self.comes_last || self.may_meet(&[FaultKind::Starve])
     }
 
     /// The same, but for ends of the broker. A shutdown that has no time cuts short what is left.
     fn may_be_cut_short(&self) -> bool {
         self.may_meet(ROUGH)
             || self.plan.step_ms > STEP_MS_USUAL
+            || self.plan.slow_shard.is_some()
+            || self.comes_last
             || self.plan.config.drain_timeout_ms < SHUTDOWN_MS
     }
 
@@ -82,7 +87,7 @@ impl World {
         let broker = self.machine.broker.as_ref().expect("a shard is due");
         let before = broker.net(shard).calls();
         let pings_before = self.unread_pings();
-        let stalled_before = broker.held(shard).stalled_bytes;
+        let held_before = broker.held(shard);
         let ends_before = file_ends(broker, shard);
         let had_completions = self.machine.disks[shard].has_completions();
         let turned = self.machine.turn(shard);
@@ -128,9 +133,11 @@ impl World {
             self.coverage.meet("shard failed");
         }
         let pings = self.pings_read(&pings_before);
-        let retried = stalled_before.saturating_sub(held.stalled_bytes);
+        let retried = held_before.stalled_bytes.saturating_sub(held.stalled_bytes);
         let what = match () {
-            () if pings > PINGS_MAX => format!("reads {pings} pings in a turn"),
+            () if pings > PINGS_MAX + PINGS_OF_ONE * held_before.sessions => {
+                format!("reads {pings} pings in a turn")
+            }
             () if retried > RETRIED_BYTES_MAX => format!("retries {retried} bytes in a turn"),
             () if ends > FILE_ENDS_MAX * (held.sessions as u64 + 1) => {
                 format!("finds {ends} files at their ends in a turn")

@@ -267,10 +267,10 @@ impl Oracle {
         log.may_be_lost += hits;
     }
 
-    /// The last place of a topic that was acknowledged or delivered.
-    pub(super) fn last_place(&self, topic: usize) -> Option<(u64, u64)> {
-        let places = &self.topics[topic].places;
-        places.last_key_value().map(|(place, _)| *place)
+    /// Whether something of a topic behind a place was acknowledged or delivered, in the same epoch.
+    pub(super) fn goes_on(&self, topic: usize, (epoch, offset): (u64, u64)) -> bool {
+        let mut places = self.topics[topic].places.range((epoch, offset)..);
+        places.next().is_some_and(|(place, _)| place.0 == epoch)
     }
 
     /// The state of a log was put back to an earlier one. Nothing is lost with it.

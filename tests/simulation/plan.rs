@@ -150,6 +150,8 @@ pub(super) struct PublisherPlan {
     pub(super) size_max: u64,
     /// Whether messages travel together.
     pub(super) batches: bool,
+    /// It publishes fewer than so many in one go.
+    pub(super) burst: u64,
 }
 
 /// Where a subscriber begins.
@@ -236,6 +238,10 @@ pub(super) struct Plan {
     pub(super) steps: u64,
     /// Milliseconds that a step takes at most, if it takes any.
     pub(super) step_ms: u64,
+    /// A shard that hardly comes to its turns.
+    pub(super) slow_shard: Option<usize>,
+    /// Of so many steps, one makes a block of the arena ready.
+    pub(super) touch_every: u64,
     /// A disk's operations complete in any order, one by one.
     pub(super) paced_disks: bool,
 }
@@ -269,7 +275,7 @@ impl Plan {
             tells_all: dice.one_in(2),
             narrow: Narrow {
                 output_bytes: match theme {
-                    Theme::Flood => Some(1 << 20),
+                    Theme::Flood => Some(512 << 10),
                     _ => dice.one_in(2).then(|| *dice.pick(&[128 << 10, 512 << 10])),
                 },
                 warm_ms: dice.one_in(2).then(|| *dice.pick(&[500, 2_000])),
@@ -279,8 +285,10 @@ impl Plan {
                 _ => *dice.pick(&[20, 50, 100, 300]),
             },
             steps,
+            touch_every: *dice.pick(&[4, 4, 100]),
+            slow_shard: dice.one_in(6).then(|| dice.index(shards)),
             step_ms: match theme {
-                Theme::Flood => *dice.pick(&[4, 12]),
+                Theme::Flood => *dice.pick(&[4, 12, 12]),
                 _ => 4,
             },
             paced_disks: !dice.one_in(4),
@@ -314,6 +322,9 @@ fn topics(dice: &mut Dice, theme: Theme) -> Vec<TopicPlan> {
 
 /// Bytes of payloads. A few seeds push megabytes, so that segments are sealed and dropped.
 fn sizes(dice: &mut Dice, theme: Theme) -> Range<u64> {
+    if theme == Theme::Segments && dice.one_in(2) {
+        return 8..240_000;
+    }
     if theme.is_of_disks() && dice.below(4) > 0 {
         // So large that few records lie where harm hits.
         let most = *dice.pick(&[4_000, 30_000, 240_000, 240_000]);
@@ -348,6 +359,7 @@ fn publishers(
             size_min: sizes.start,
             size_max: sizes.end,
             batches: theme != Theme::Rest && dice.one_in(3),
+            burst: *dice.pick(&[4, 4, 4, 150]),
         }
     };
     (0..count).map(publisher).collect()

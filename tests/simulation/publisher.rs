@@ -31,7 +31,7 @@ pub(super) enum Told {
 /// A publisher of the simulation.
 pub(super) struct PublisherSeat {
     number: u16,
-    plan: PublisherPlan,
+    pub(super) plan: PublisherPlan,
     publisher: Publisher,
     pub(super) losses: Losses,
     pub(super) link: Link,

@@ -21,6 +21,8 @@ use super::trace::Trace;
 
 /// When a run begins, by its clock.
 const BEGIN_MS: u64 = 1_000_000;
+/// Of so many turns a slow shard comes to about one.
+const SLOW_TURNS: u64 = 40;
 /// Steps that a fault lasts at most.
 const FAULT_STEPS: u64 = 400;
 /// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
@@ -60,6 +62,8 @@ pub(super) struct World {
     pub(super) short_since_ms: Vec<Option<u64>>,
     /// Steps until which each shard gets no time.
     pub(super) starved_until: Vec<u64>,
+    /// Some shard comes to its turns when nobody else wants one, or has done so.
+    pub(super) comes_last: bool,
     begun_ms: u64,
 }
 
@@ -105,6 +109,7 @@ impl World {
             idle_turns: vec![0; 4],
             short_since_ms: vec![None; 4],
             starved_until: vec![0; 4],
+            comes_last: false,
             begun_ms: BEGIN_MS,
         }
     }
@@ -337,7 +342,7 @@ impl World {
         }
         self.look_at_the_end()?;
         if let Some(broker) = &self.machine.broker
-            && self.dice.one_in(4)
+            && self.dice.one_in(self.plan.touch_every)
             && broker.touch_block()
         {
             self.coverage.meet("arena block touched");
@@ -351,7 +356,13 @@ impl World {
             let ms = self.dice.among(1, self.plan.step_ms);
             self.clock.pass(ms);
         }
-        let actor = *self.dice.pick(&self.actors);
+        let mut actor = *self.dice.pick(&self.actors);
+        if let (Some(slow), Actor::Shard(shard)) = (self.plan.slow_shard, actor)
+            && slow == shard
+            && !self.dice.one_in(SLOW_TURNS)
+        {
+            actor = *self.dice.pick(&self.actors);
+        }
         match actor {
             Actor::Shard(shard) => self.turn(shard),
             Actor::Disk(disk) => {
@@ -576,7 +587,7 @@ impl World {
         let now = self.now();
         let seat = &mut self.publishers[number];
         self.oracle.dials[number] = seat.link.dials;
-        for _ in 0..seat.dice.below(4) {
+        for _ in 0..seat.dice.below(seat.plan.burst) {
             let Some((id, size)) = seat.publish(&self.plan.topics, now) else {
                 break;
             };

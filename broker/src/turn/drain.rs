@@ -8,6 +8,7 @@
 use std::sync::atomic::Ordering;
 
 use oyez_protocol::event::GoodbyeCode;
+use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::Undrained;
 use tracing::error;
 
@@ -155,7 +156,9 @@ impl Drain {
             Step::Quiet if seen.quiet == shards => (Step::Emptying, Order::Wait),
             Step::Emptying if !seen.has_publishes => (Step::Closing, Order::CloseLogs),
             Step::Closing if seen.is_drained => (Step::Drained, Order::BeDrained),
-            Step::Drained if seen.drained == shards => (Step::Leaving, Order::Dismiss),
+            Step::Drained if seen.drained == shards || planted(Bug::DrainForgetsAnswers) => {
+                (Step::Leaving, Order::Dismiss)
+            }
             Step::Leaving if seen.sessions == 0 => (Step::Over, Order::Over),
             Step::Leaving if is_late(self.until_ms) => (Step::Leaving, Order::Close),
             same => (same, Order::Wait),
