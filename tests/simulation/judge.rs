@@ -1,6 +1,6 @@
 //! What is asked of each turn of a shard, and of each connection that a client loses.
 
-use oyez_broker::simulation::Broker;
+use oyez_broker::simulation::{Calls, Held};
 use oyez_client::{ConnectionError, GoodbyeCode};
 
 use oyez_protocol::limits::CONTROL_HEADER_SIZE;
@@ -17,15 +17,13 @@ const CALLS_MAX: usize = 6_000;
 const BYTES_IN_MAX: usize = 768 << 10;
 /// Bytes of a ping.
 const PING_BYTES: usize = CONTROL_HEADER_SIZE + 8;
-/// Pings that it reads, at most: as many as half of the steps of its budget, and those of two small
-/// reads of each session, which may be kept.
-const PINGS_MAX: usize = 2_600;
-const PINGS_OF_ONE: usize = 2 * 4_096 / PING_BYTES;
+/// Pings that it takes, at most: half of the steps of its budget, and some.
+const PINGS_MAX: usize = 2_800;
 /// Bytes of records of other shards that come into their logs in a turn after they have waited, at most: half a mebibyte,
 /// and the last one.
 const RETRIED_BYTES_MAX: usize = 768 << 10;
 /// Files that a turn finds at their ends, for each session.
-const FILE_ENDS_MAX: u64 = 4;
+const FILE_ENDS_MAX: usize = 4;
 /// How long a shard may be short of room for answers, while no client takes any: who takes none for a second has to go.
 const SHORT_MS: u64 = 1_800;
 /// A session that holds more has to make way for others.
@@ -57,6 +55,26 @@ const ROUGH: &[FaultKind] = &[
     FaultKind::Pause,
 ];
 
+/// What can be seen of a shard before a turn and after it.
+struct Look {
+    calls: Calls,
+    held: Held,
+    /// Bytes that no shard has read, of each stranger that pings.
+    pings: Vec<usize>,
+}
+
+impl Look {
+    fn calls_since(&self, before: &Self) -> usize {
+        let all = |calls: &Calls| calls.reads + calls.sends + calls.batches + calls.files;
+        all(&self.calls) - all(&before.calls)
+    }
+
+    fn bytes_since(&self, before: &Self) -> usize {
+        let all = |calls: &Calls| calls.bytes_in + calls.bytes_out;
+        all(&self.calls) - all(&before.calls)
+    }
+}
+
 impl World {
     /// Whether connections may be lost in any way, whatever the broker does.
     pub(super) fn is_rough(&self) -> bool {
@@ -84,87 +102,96 @@ impl World {
 
     /// One turn of a shard.
     pub(super) fn turn(&mut self, shard: usize) -> Verdict {
-        let broker = self.machine.broker.as_ref().expect("a shard is due");
-        let before = broker.net(shard).calls();
-        let pings_before = self.unread_pings();
-        let held_before = broker.held(shard);
-        let ends_before = file_ends(broker, shard);
+        let before = self.look(shard);
         let had_completions = self.machine.disks[shard].has_completions();
         let turned = self.machine.turn(shard);
-        let broker = self.machine.broker.as_ref().expect("it is still there");
-        let (after, held) = (broker.net(shard).calls(), broker.held(shard));
-        let calls = (after.reads - before.reads)
-            + (after.sends - before.sends)
-            + (after.batches - before.batches)
-            + (after.files - before.files);
-        let ends = file_ends(broker, shard) - ends_before;
-        // Nobody has to go who holds little.
-        let is_short = self
-            .plan
-            .narrow
-            .output_bytes
-            .is_some_and(|most| held.output_bytes > most / 2 + MUCH_BYTES * held.sessions);
-        let bytes_in = after.bytes_in - before.bytes_in;
-        let moved = bytes_in + after.bytes_out - before.bytes_out;
-        let (now_ms, sends) = (self.clock.now_ms(), after.bytes_out > before.bytes_out);
-        let since_ms = self.short_since_ms[shard].filter(|_| is_short && !sends);
-        let since_ms = is_short.then(|| since_ms.unwrap_or(now_ms));
-        self.short_since_ms[shard] = since_ms;
-        let short_ms = since_ms.map_or(0, |since_ms| now_ms - since_ms);
-        let is_idle = moved == 0 && !had_completions && broker.has_more_to_do(shard);
-        let idle = &mut self.idle_turns[shard];
-        *idle = if is_idle { *idle + 1 } else { 0 };
-        let idle = *idle;
+        let after = self.look(shard);
+        let (calls, held) = (after.calls_since(&before), after.held);
         self.tell(
             format_args!("shard {shard}"),
             format_args!("{calls} calls; holds {held}"),
         );
         if let Err(error) = turned {
-            let is_first = self.machine.failed.is_none();
-            let error = error.to_string();
-            self.tell(
-                format_args!("shard {shard}"),
-                format_args!("fails: {error}"),
-            );
-            if is_first && !self.oracle.disk_trouble {
-                return Err(format!("shard {shard} fails: {error}"));
-            }
-            self.machine.failed.get_or_insert(error);
-            self.coverage.meet("shard failed");
+            self.note_failure(shard, error.to_string())?;
         }
-        let pings = self.pings_read(&pings_before);
-        let retried = held_before.stalled_bytes.saturating_sub(held.stalled_bytes);
+        let moved = after.bytes_since(&before);
+        let short_ms = self.count_shortness(shard, &before, &after);
+        let idle = self.count_idleness(shard, moved > 0 || had_completions);
+        // What was read and is kept was not taken.
+        let pings = self
+            .ping_bytes_read(&before.pings)
+            .saturating_sub(held.input_bytes)
+            / PING_BYTES;
+        let retried = before.held.stalled_bytes.saturating_sub(held.stalled_bytes);
+        let ends = after.calls.file_ends - before.calls.file_ends;
+        let ends_max = FILE_ENDS_MAX * (held.sessions + 1);
+        let bytes_in = after.calls.bytes_in - before.calls.bytes_in;
         let what = match () {
-            () if pings > PINGS_MAX + PINGS_OF_ONE * held_before.sessions => {
-                format!("reads {pings} pings in a turn")
-            }
+            () if pings > PINGS_MAX => format!("takes {pings} pings in a turn"),
             () if retried > RETRIED_BYTES_MAX => format!("retries {retried} bytes in a turn"),
-            () if ends > FILE_ENDS_MAX * (held.sessions as u64 + 1) => {
-                format!("finds {ends} files at their ends in a turn")
-            }
+            () if ends > ends_max => format!("finds {ends} files at their ends in a turn"),
             () if short_ms > SHORT_MS => format!("is short of room for {short_ms} ms"),
             () if calls > CALLS_MAX => format!("makes {calls} calls in a turn"),
             () if bytes_in > BYTES_IN_MAX => format!("reads {bytes_in} bytes in a turn"),
             () if idle > IDLE_TURNS_MAX => format!("takes {idle} turns in a row for nothing"),
-            () if held.questions_of_one > QUESTIONS_MAX => {
-                format!("holds {held}")
-            }
+            () if held.questions_of_one > QUESTIONS_MAX => format!("holds {held}"),
             () => return Ok(()),
         };
         Err(format!("shard {shard} {what}"))
     }
 
-    /// Bytes that no shard has read, of each stranger that pings.
-    fn unread_pings(&self) -> Vec<usize> {
-        self.pingers().map(StrangerSeat::unread).collect()
+    fn look(&self, shard: usize) -> Look {
+        let broker = self.machine.broker.as_ref().expect("it is there");
+        Look {
+            calls: broker.net(shard).calls(),
+            held: broker.held(shard),
+            pings: self.pingers().map(StrangerSeat::unread).collect(),
+        }
     }
 
-    /// Pings that were read since. What comes from a connection that is over is read without a look at it.
-    fn pings_read(&self, unread_before: &[usize]) -> usize {
+    fn note_failure(&mut self, shard: usize, error: String) -> Verdict {
+        let is_first = self.machine.failed.is_none();
+        self.tell(
+            format_args!("shard {shard}"),
+            format_args!("fails: {error}"),
+        );
+        if is_first && !self.oracle.disk_trouble {
+            return Err(format!("shard {shard} fails: {error}"));
+        }
+        self.machine.failed.get_or_insert(error);
+        self.coverage.meet("shard failed");
+        Ok(())
+    }
+
+    /// For how long a shard has been short of room for answers, while no client has taken any.
+    fn count_shortness(&mut self, shard: usize, before: &Look, after: &Look) -> u64 {
+        let held = after.held;
+        // Nobody has to go who holds little.
+        let little = MUCH_BYTES * held.sessions;
+        let most = self.plan.narrow.output_bytes;
+        let is_short = most.is_some_and(|most| held.output_bytes > most / 2 + little);
+        let sends = after.calls.bytes_out > before.calls.bytes_out;
+        let now_ms = self.clock.now_ms();
+        let since_ms = self.short_since_ms[shard].filter(|_| is_short && !sends);
+        self.short_since_ms[shard] = is_short.then(|| since_ms.unwrap_or(now_ms));
+        since_ms.map_or(0, |since_ms| now_ms - since_ms)
+    }
+
+    /// Turns in a row in which a shard has said that it has more to do, and has done nothing.
+    fn count_idleness(&mut self, shard: usize, has_worked: bool) -> u32 {
+        let broker = self.machine.broker.as_ref().expect("it is there");
+        let is_idle = !has_worked && broker.has_more_to_do(shard);
+        let idle = &mut self.idle_turns[shard];
+        *idle = if is_idle { *idle + 1 } else { 0 };
+        *idle
+    }
+
+    /// Bytes of pings that were read since. What comes from a connection that is over is read without a look at it.
+    fn ping_bytes_read(&self, unread_before: &[usize]) -> usize {
         let pingers = self.pingers().zip(unread_before);
         let open = pingers.filter(|(seat, _)| seat.is_open());
         let bytes = open.map(|(seat, before)| before.saturating_sub(seat.unread()));
-        bytes.sum::<usize>() / PING_BYTES
+        bytes.sum()
     }
 
     fn pingers(&self) -> impl Iterator<Item = &StrangerSeat> {
@@ -218,14 +245,4 @@ impl World {
             _ => true,
         }
     }
-}
-
-/// How often sends from files have found their ends.
-fn file_ends(broker: &Broker, shard: usize) -> u64 {
-    broker
-        .net(shard)
-        .met()
-        .get("file: at its end")
-        .copied()
-        .unwrap_or_default()
 }

@@ -17,6 +17,7 @@
 
 pub mod coverage;
 mod dice;
+mod ending;
 mod fault;
 pub mod fleet;
 mod judge;

@@ -1,7 +1,7 @@
 //! The end of a run: everybody catches up, nothing is left to be done, and everything is read once more.
 
 use super::oracle::Verdict;
-use super::plan::{Begin, StrangerKind, SubscriberPlan};
+use super::plan::{Begin, FaultKind, StrangerKind, SubscriberPlan};
 use super::stranger::StrangerSeat;
 use super::subscriber::SubscriberSeat;
 use super::world::World;
@@ -81,7 +81,8 @@ impl World {
             use StrangerKind::{Babbler, Dripper, Halfway, Visitor};
             matches!(seat.kind, Babbler | Dripper | Halfway | Visitor)
         };
-        let held = match self.strangers.iter().any(says_halves) {
+        let flips = self.may_strike(FaultKind::Flip);
+        let held = match flips || self.strangers.iter().any(says_halves) {
             true => 0,
             false => self.held_input(),
         };

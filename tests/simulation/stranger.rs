@@ -222,22 +222,18 @@ impl StrangerSeat {
                 self.subscribe(&topic);
             }
             StrangerKind::Deaf => {}
-            StrangerKind::Asker => {
-                for id in 0..times {
-                    let question = match self.dice.below(3) {
-                        0 => Question::Stats,
-                        1 => Question::Lag,
-                        _ => Question::Topics { after: "" },
-                    };
-                    Query {
-                        id: id as u32,
-                        question,
-                    }
-                    .encode(&mut self.unsaid);
-                }
-            }
+            StrangerKind::Asker => (0..times).for_each(|id| self.ask(id as u32)),
             StrangerKind::Visitor => self.record(30),
         }
+    }
+
+    fn ask(&mut self, id: u32) {
+        let question = match self.dice.below(3) {
+            0 => Question::Stats,
+            1 => Question::Lag,
+            _ => Question::Topics { after: "" },
+        };
+        Query { id, question }.encode(&mut self.unsaid);
     }
 
     fn babble(&mut self) {

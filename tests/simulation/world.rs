@@ -25,10 +25,6 @@ const BEGIN_MS: u64 = 1_000_000;
 const SLOW_TURNS: u64 = 40;
 /// Steps that a fault lasts at most.
 const FAULT_STEPS: u64 = 400;
-/// How much longer a shutdown may take than it is allowed to, as far as clocks are read late.
-const STOP_GRACE_MS: u64 = 3_000;
-/// The same where time passes fast, or shards get none.
-const SLOW_STOP_GRACE_MS: u64 = 40_000;
 
 /// Who may take the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -474,73 +470,6 @@ impl World {
                 ),
             );
         }
-    }
-
-    /// Whether the broker has come to its end, as it was asked to or because it has failed.
-    fn look_at_the_end(&mut self) -> Verdict {
-        let Some(broker) = &self.machine.broker else {
-            return Ok(());
-        };
-        if self.machine.failed.is_some() {
-            if self.dice.one_in(6) {
-                self.tell(
-                    format_args!("machine"),
-                    format_args!("the process has failed"),
-                );
-                // Who made a disk fail may take its power, too.
-                let takes_power = self.may_strike(FaultKind::Power) && self.dice.one_in(2);
-                self.fall(if takes_power {
-                    Fall::Power
-                } else {
-                    Fall::Process
-                });
-            }
-            return Ok(());
-        }
-        let Some(since_ms) = self.machine.stopping_since_ms else {
-            return Ok(());
-        };
-        if !(0..broker.shards()).all(|shard| broker.is_over(shard)) {
-            let took_ms = self.clock.now_ms() - since_ms;
-            let grace_ms = match self.is_slow() {
-                true => SLOW_STOP_GRACE_MS,
-                false => STOP_GRACE_MS,
-            };
-            let most_ms = u64::from(self.plan.config.drain_timeout_ms) + grace_ms;
-            // A pause of the whole machine is no fault of the broker.
-            if took_ms > most_ms && !self.plan.faults.contains(&FaultKind::Pause) {
-                return Err(format!("the shutdown takes {took_ms} ms"));
-            }
-            return Ok(());
-        }
-        let broker = self.machine.broker.take().expect("it was there");
-        let closed = broker.close();
-        self.machine.stopped_cleanly = closed.is_ok();
-        self.oracle.is_rough |= closed.is_err();
-        self.tell(
-            format_args!("machine"),
-            format_args!("the broker has stopped: {closed:?}"),
-        );
-        if let Err(error) = closed {
-            self.coverage.meet("stop: logs left open");
-            // Some shards come late to their turns where many clients want theirs.
-            let is_short = self.plan.config.drain_timeout_ms < 1_000;
-            let is_late = is_short
-                || self.plan.paced_disks
-                || self.is_slow()
-                || self.plan.faults.contains(&FaultKind::Pause);
-            if !self.oracle.disk_trouble && !is_late {
-                return Err(format!("the logs are not closed: {error}"));
-            }
-        }
-        self.fall(Fall::Process);
-        if self.machine.stopped_cleanly {
-            self.perhaps_harm_at_rest();
-            if self.may_strike(FaultKind::Power) && self.dice.one_in(2) {
-                self.fall(Fall::Power);
-            }
-        }
-        Ok(())
     }
 
     fn advance(&mut self, number: usize) {

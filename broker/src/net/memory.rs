@@ -38,6 +38,8 @@ pub struct Calls {
     pub batches: usize,
     /// Sends from files.
     pub files: usize,
+    /// Those of them that found the end of the file.
+    pub file_ends: usize,
     /// Bytes read.
     pub bytes_in: usize,
     /// Bytes sent.
@@ -494,6 +496,7 @@ impl Net for MemoryNet {
         inner.calls.files += 1;
         if inner.file_ends > 0 {
             inner.file_ends -= usize::from(inner.file_ends < usize::MAX);
+            inner.calls.file_ends += 1;
             inner.meet("file: at its end");
             return Ok(0);
         }

@@ -1,7 +1,7 @@
 //! One connection in memory, as both ends see it: bytes each way, what has changed since the last poll, and faults.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
 
 use crate::net::{Backlog, Event, Readiness};
 
@@ -87,6 +87,11 @@ impl Default for Settings {
     }
 }
 
+/// Takes bytes from the front of a queue that has so many.
+fn take_front(queue: &mut VecDeque<u8>, into: &mut [u8]) {
+    queue.read_exact(into).expect("there are so many");
+}
+
 impl Connection {
     pub(super) fn new(now_ms: u64) -> Self {
         Self {
@@ -160,9 +165,11 @@ impl Connection {
         let size = self.input.len().min(self.settings.read_max).min(room);
         // A short count says that there is no more; what is held back arrives right after it.
         self.edges.readable |= size < self.input.len().min(room);
-        let places = into.iter_mut().flat_map(|part| part.iter_mut());
-        for (place, byte) in places.zip(self.input.drain(..size)) {
-            *place = byte;
+        let mut left = size;
+        for part in into {
+            let taken = left.min(part.len());
+            take_front(&mut self.input, &mut part[..taken]);
+            left -= taken;
         }
         Ok(size)
     }
@@ -186,8 +193,12 @@ impl Connection {
             self.reset_by_peer();
             return Ok(taken);
         }
-        let bytes = parts.iter().flat_map(|part| part.iter());
-        self.output.extend(bytes.take(taken));
+        let mut left = taken;
+        for part in parts {
+            let part = &part[..left.min(part.len())];
+            self.output.extend(part);
+            left -= part.len();
+        }
         Ok(taken)
     }
 
@@ -264,7 +275,8 @@ impl Connection {
             self.taken_at_ms = now_ms;
         }
         self.acknowledged += size as u64;
-        let bytes = self.output.drain(..size).collect();
+        let mut bytes = vec![0; size];
+        take_front(&mut self.output, &mut bytes);
         self.look_for_room();
         bytes
     }

@@ -627,6 +627,7 @@ fn calls_are_counted_and_a_batch_is_one() {
         sends: 2,
         batches: 1,
         files: 4,
+        file_ends: 0,
         bytes_in: 0,
         // Two sends, and a batch to three.
         bytes_out: 5,
