@@ -2,6 +2,8 @@
 
 use std::io;
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::commit::Commits;
 use crate::disk::{Disk, Opened};
 use crate::error::Poisoned;
@@ -37,6 +39,9 @@ impl Preparer<'_> {
             let token = self.operations.begin(Purpose::Prepare);
             self.disk
                 .prepare(token, path, self.fixed.options.segment_bytes);
+            if planted(Bug::NamesTheUnmade) {
+                self.commits.want();
+            }
         }
     }
 

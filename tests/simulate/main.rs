@@ -17,7 +17,7 @@ use testkit::simulation::run::{Options, STEPS};
 use testkit::simulation::{run, shrink};
 
 /// Seeds from which on a run is long: everything that can be met must have been.
-const LONG_SEEDS: u64 = 2_000;
+const LONG_SEEDS: u64 = 10_000;
 /// Failures that are made small. More of them are listed.
 const SHRUNK_MAX: usize = 3;
 
@@ -26,7 +26,7 @@ const SHRUNK_MAX: usize = 3;
 /// A seed that fails is printed with the story's last lines and with a command that replays it, made as small as it still
 /// fails. The same seed does the same everywhere, in every run.
 ///
-/// Exit codes: 0 when all is well, 1 when a seed fails or a long run (2,000 seeds and more) has not met everything that
+/// Exit codes: 0 when all is well, 1 when a seed fails or a long run (10,000 seeds and more) has not met everything that
 /// there is to meet, 2 when the arguments make no sense.
 #[derive(Debug, Parser)]
 #[command(

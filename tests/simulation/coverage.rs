@@ -1,6 +1,7 @@
 //! What was met, and how often; and what a long run must have met.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Counts by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,26 +47,40 @@ impl Coverage {
     }
 }
 
+/// What a file is to its log. The code that works on files of one kind with one kind of operation is one place, or two.
+pub(super) fn site(path: &Path) -> &'static str {
+    let name = path.file_name().and_then(|name| name.to_str());
+    match name.unwrap_or_default() {
+        name if name.ends_with(".seg") => " of a segment",
+        name if name.ends_with(".idx") => " of a footer",
+        name if name.starts_with("state") => " of a state",
+        name if name.starts_with("carried") => " of carried topics",
+        _ => "",
+    }
+}
+
 /// What thousands of seeds meet when everything works as it should: every kind of fault, what each call of the network and
 /// each operation of a disk may find, and everything that clients can be told.
 const EXPECTED: &[&str] = &[
+    "a shard comes last",
     "answer",
     "arena block touched",
-    "disk overwrite: done",
-    "disk overwrite: failed",
+    "disk overwrite of a state: done",
+    "disk overwrite of a state: failed",
+    "disk populate of a segment: done",
+    "disk populate of a segment: failed",
     "disk populate: done",
-    "disk populate: failed",
-    "disk prepare: done",
-    "disk prepare: failed",
-    "disk put: done",
-    "disk put: failed",
-    "disk sync: done",
-    "disk sync: failed",
-    "disk sync: started",
-    "disk unlink: done",
-    "disk write: done",
-    "disk write: failed",
-    "disk write: short",
+    "disk prepare of a segment: done",
+    "disk prepare of a segment: failed",
+    "disk put of a footer: done",
+    "disk put of carried topics: done",
+    "disk sync of a segment: done",
+    "disk sync of a segment: failed",
+    "disk sync of a segment: started",
+    "disk unlink of a segment: done",
+    "disk write of a segment: done",
+    "disk write of a segment: failed",
+    "disk write of a segment: short",
     "fault accept-short",
     "fault asleep",
     "fault batches",
@@ -75,6 +90,7 @@ const EXPECTED: &[&str] = &[
     "fault disk-hangs",
     "fault disk-reads",
     "fault disk-refuses",
+    "fault disk-syncs",
     "fault dribble-in",
     "fault dribble-out",
     "fault file-ends",
@@ -88,12 +104,14 @@ const EXPECTED: &[&str] = &[
     "fault no-room",
     "fault pause",
     "fault power",
+    "fault put-back",
     "fault reset",
     "fault rot",
     "fault send-error",
     "fault small-room",
     "fault spurious",
     "fault stall",
+    "fault starve",
     "fault stop",
     "fault unreadable",
     "gap Damage",
@@ -105,6 +123,14 @@ const EXPECTED: &[&str] = &[
     "goodbye Silent",
     "goodbye Unexpected",
     "goodbye Version",
+    "lose of a footer",
+    "lose of a segment",
+    "lose of a state",
+    "lose of carried topics",
+    "misdirect of a footer",
+    "misdirect of a segment",
+    "misdirect of a state",
+    "misdirect of carried topics",
     "net accept: gone",
     "net accept: no room",
     "net accept: short of something",
@@ -131,8 +157,16 @@ const EXPECTED: &[&str] = &[
     "outcome NotSubscribed",
     "outcome Ok",
     "outcome TooManySubscriptions",
+    "rot of a footer",
+    "rot of a segment",
+    "rot of a state",
+    "rot of carried topics",
     "shard failed",
     "start refused",
     "stop: logs left open",
     "subscriber came back",
+    "unreadable of a footer",
+    "unreadable of a segment",
+    "unreadable of a state",
+    "unreadable of carried topics",
 ];

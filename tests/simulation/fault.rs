@@ -3,6 +3,7 @@
 use oyez_broker::simulation::Readiness;
 use oyez_storage::{Chances, Odds, Step};
 
+use super::coverage;
 use super::dice::Dice;
 use super::link::Link;
 use super::machine::Fall;
@@ -87,6 +88,8 @@ impl World {
         let number = self.fault_dice.index(self.machine.disks.len());
         let disk = self.machine.disks[number].clone();
         self.oracle.disk_trouble = true;
+        let of_syncs = matches!(kind, FaultKind::DiskSyncs | FaultKind::DiskErrors);
+        self.oracle.syncs_failed |= of_syncs;
         self.lift_later(Lift::Disk(number));
         let dice = &mut self.fault_dice;
         Some(match kind {
@@ -113,7 +116,12 @@ impl World {
                 format!("reads of disk {number} fail")
             }
             FaultKind::DiskHangs => {
-                let step = *dice.pick(&HELD);
+                let makes = self.plan.hangs_making && dice.one_in(2);
+                let step = if makes {
+                    Step::Prepare
+                } else {
+                    *dice.pick(&HELD)
+                };
                 disk.hold(step);
                 format!("disk {number} does not come to an end with {step}")
             }
@@ -161,6 +169,8 @@ impl World {
             false => self.oracle.harmed(log),
         }
         self.oracle.disk_trouble = true;
+        self.coverage
+            .meet(&format!("{kind}{}", coverage::site(&harm.path)));
         Some(format!("disk {number}: {harm}"))
     }
 

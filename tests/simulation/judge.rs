@@ -169,7 +169,7 @@ impl World {
         // Nobody has to go who holds little.
         let little = MUCH_BYTES * held.sessions;
         let most = self.plan.narrow.output_bytes;
-        let is_short = most.is_some_and(|most| held.output_bytes > most / 2 + little);
+        let is_short = most.is_some_and(|most| held.output_bytes > little.max(most / 2));
         let sends = after.calls.bytes_out > before.calls.bytes_out;
         let now_ms = self.clock.now_ms();
         let since_ms = self.short_since_ms[shard].filter(|_| is_short && !sends);

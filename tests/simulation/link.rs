@@ -148,10 +148,15 @@ impl Link {
 
     /// Ends the connection with a reset.
     pub(super) fn reset(&mut self) {
-        if let Some(peer) = self.peer()
-            && !self.shut
-        {
-            peer.reset();
+        if let Some(peer) = self.peer() {
+            match self.shut {
+                true => {
+                    peer.resume();
+                    peer.set_room(ROOM_BYTES);
+                    peer.close();
+                }
+                false => peer.reset(),
+            }
         }
         // What was reset is not read from any more; the client finds it broken.
         if self.peer.is_some() {
@@ -162,6 +167,9 @@ impl Link {
     /// Lets go of the connection.
     pub(super) fn close(&mut self) {
         if let Some(peer) = self.peer() {
+            // Whose socket is gone answers everything, and at once.
+            peer.resume();
+            peer.set_room(ROOM_BYTES);
             peer.close();
         }
         self.closed = self.peer.is_some();

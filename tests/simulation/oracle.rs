@@ -51,6 +51,8 @@ pub(super) struct Oracle {
     pub(super) is_rough: bool,
     /// Something was wrong with a disk, so that publishing may be refused.
     pub(super) disk_trouble: bool,
+    /// Syncs may have failed, so that records which are only to be written may never have come to the medium.
+    pub(super) syncs_failed: bool,
     /// Bytes have changed while a broker ran, which may have looked at them before.
     pub(super) bytes_have_changed: bool,
     /// Publishers whose messages all travel one by one, in their order.
@@ -176,6 +178,7 @@ impl Oracle {
             dials: vec![0; plan.publishers.len()],
             is_rough: false,
             disk_trouble: false,
+            syncs_failed: false,
             bytes_have_changed: false,
             in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
             hit_messages: hit_messages(plan),
@@ -240,7 +243,8 @@ impl Oracle {
         for (id, log) in &mut self.logs {
             let loses = match log.durability {
                 Durability::Memory => true,
-                Durability::Written => fall == Fall::Power && !was_clean,
+                // Pages whose sync has failed count as clean: what a later sync says of them is nothing.
+                Durability::Written => fall == Fall::Power && (!was_clean || self.syncs_failed),
                 Durability::Synced => false,
             };
             if loses {
@@ -553,7 +557,8 @@ impl Oracle {
         let log = &self.logs[&topic.log];
         let first = known.first.unwrap_or(head);
         self.check_order(topic, head.0)?;
-        let mut lost = 0;
+        // A message that was seen in several epochs is lost once.
+        let mut lost = BTreeSet::new();
         for ((epoch, offset), placed) in &topic.places {
             if !placed.required {
                 continue;
@@ -578,9 +583,9 @@ impl Oracle {
                 () if log.may_be_lost == 0 => continue,
                 () => format!("{what}, is in a gap"),
             };
-            lost += 1;
-            if lost > log.may_be_lost {
-                return Err(format!("{why}; {lost} are missing"));
+            lost.insert((*offset, id));
+            if lost.len() as u64 > log.may_be_lost {
+                return Err(format!("{why}; {} are missing", lost.len()));
             }
         }
         Ok(())
@@ -628,8 +633,10 @@ fn hit_messages(plan: &Plan) -> u64 {
     // Payloads become smaller by less than a half.
     let sizes = plan.publishers.iter().map(|one| one.size_min / 2);
     let records = HARM_BYTES / (RECORD_BYTES_MIN + sizes.min().unwrap_or_default()) + 2;
-    let batches = plan.publishers.iter().any(|one| one.batches);
-    records * if batches { BATCH_MESSAGES } else { 1 }
+    // Messages that wait for the window share records, as many as one may have raw bytes.
+    let least = plan.publishers.iter().map(|one| one.size_min.max(1)).min();
+    let raw = u64::from(plan.config.raw_size_max) / least.unwrap_or(1);
+    records * raw.clamp(1, BATCH_MESSAGES)
 }
 
 /// An epoch is seen. There are no more of them than there were reasons to begin one.

@@ -229,6 +229,8 @@ pub(super) struct Plan {
     pub(super) faults: Vec<FaultKind>,
     /// Disks are harmed only where they lie still, after a clean stop.
     pub(super) harms_at_rest_only: bool,
+    /// Disks that hang do so where segments are made, as often as not.
+    pub(super) hangs_making: bool,
     /// Events also say what was so before, as those of the kernel do.
     pub(super) tells_all: bool,
     pub(super) narrow: Narrow,
@@ -272,6 +274,7 @@ impl Plan {
             strangers: strangers(&mut dice, theme),
             faults: faults(&mut dice, theme),
             harms_at_rest_only: theme == Theme::Rest,
+            hangs_making: theme == Theme::Segments,
             tells_all: dice.one_in(2),
             narrow: Narrow {
                 output_bytes: match theme {
@@ -347,9 +350,11 @@ fn publishers(
 ) -> Vec<PublisherPlan> {
     let count = dice.among(1, 4);
     // So many bytes in all that a run stays short.
-    let most = ((24 << 20) / sizes.end / count)
-        .min(steps / count / 2)
-        .max(1);
+    let usual = match theme {
+        Theme::Segments if sizes.start < sizes.end / 2 => sizes.end / 4,
+        _ => sizes.end,
+    };
+    let most = ((24 << 20) / usual / count).min(steps / count / 2).max(1);
     let least = if theme.is_of_disks() { most / 2 } else { 1 };
     let publisher = |_| {
         let picked: BTreeSet<usize> = (0..dice.among(1, 3)).map(|_| dice.index(topics)).collect();
@@ -359,7 +364,10 @@ fn publishers(
             size_min: sizes.start,
             size_max: sizes.end,
             batches: theme != Theme::Rest && dice.one_in(3),
-            burst: *dice.pick(&[4, 4, 4, 150]),
+            burst: match theme {
+                Theme::Rest => 4,
+                _ => *dice.pick(&[4, 4, 4, 150]),
+            },
         }
     };
     (0..count).map(publisher).collect()
@@ -475,7 +483,7 @@ fn faults(dice: &mut Dice, theme: Theme) -> Vec<FaultKind> {
         Theme::Disk => (DISK, *dice.pick(&[3, 5, 8])),
         Theme::Rest => (REST, 8),
         Theme::Syncs => (SYNCS, 8),
-        Theme::Segments => (SEGMENTS, 5),
+        Theme::Segments => (SEGMENTS, 8),
         Theme::Network => (NETWORK, *dice.pick(&[2, 4, 7])),
         Theme::Smooth => (SMOOTH, 7),
         Theme::Flood => (FLOOD, *dice.pick(&[2, 6])),

@@ -82,11 +82,9 @@ impl World {
             matches!(seat.kind, Babbler | Dripper | Halfway | Visitor)
         };
         let flips = self.may_strike(FaultKind::Flip);
-        let held = match flips || self.strangers.iter().any(says_halves) {
-            true => 0,
-            false => self.held_input(),
-        };
-        (unread + held > 0)
+        let held = self.held_input();
+        let may_hold = flips || self.strangers.iter().any(says_halves);
+        (unread > 0 || held > 0 && !may_hold)
             .then(|| format!("{unread} bytes are not read, and {held} bytes not taken"))
     }
 

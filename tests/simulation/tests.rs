@@ -36,6 +36,22 @@ const FOUND: &[(u64, &str)] = &[
         9563,
         "the rest of a torn write was taken for a lost segment after the log had been closed behind it",
     ),
+    (
+        9,
+        "a page of another block over a block's header cost all of the block",
+    ),
+    (
+        89,
+        "the first records of a log without a state were missing without a word",
+    ),
+    (
+        228,
+        "a topic whose first record lay in a gap began behind it without a word",
+    ),
+    (
+        825,
+        "two segments exchanged their names for a header that had gone astray",
+    ),
 ];
 /// Seeds that are always run.
 const FIXED: u64 = 20;

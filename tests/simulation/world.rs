@@ -7,7 +7,7 @@ use oyez_broker::simulation::SetClock;
 use oyez_client::Delivery;
 use oyez_storage::Stage;
 
-use super::coverage::Coverage;
+use super::coverage::{self, Coverage};
 use super::dice::Dice;
 use super::fault::Lift;
 use super::link::Link;
@@ -483,8 +483,9 @@ impl World {
             Stage::Short(_) => "short",
             Stage::Failed(_) => "failed",
         };
+        let site = coverage::site(&advanced.path);
         self.coverage
-            .meet(&format!("disk {}: {how}", advanced.step));
+            .meet(&format!("disk {}{site}: {how}", advanced.step));
         self.tell(format_args!("disk {number}"), format_args!("{advanced}"));
     }
 
