@@ -17,8 +17,8 @@ const CALLS_MAX: usize = 6_000;
 const BYTES_IN_MAX: usize = 768 << 10;
 /// Bytes of a ping.
 const PING_BYTES: usize = CONTROL_HEADER_SIZE + 8;
-/// Pings that it takes, at most: half of the steps of its budget, and some.
-const PINGS_MAX: usize = 2_800;
+/// Pings that it takes, at most: half of the steps of its budget, and of the last visits of each kind.
+const PINGS_MAX: usize = 6_000;
 /// Bytes of records of other shards that come into their logs in a turn after they have waited, at most: half a mebibyte,
 /// and the last one.
 const RETRIED_BYTES_MAX: usize = 768 << 10;

@@ -132,6 +132,8 @@ struct Follower {
     first: Option<(u64, u64)>,
     /// Up to here gaps were told before the first delivery.
     told_front: u64,
+    /// Up to here retention has dropped what it was to get.
+    dropped_to: u64,
     delivered: u64,
 }
 
@@ -273,6 +275,11 @@ impl Oracle {
 
     /// Whether something of a topic behind a place was acknowledged or delivered, in the same epoch.
     pub(super) fn goes_on(&self, topic: usize, (epoch, offset): (u64, u64)) -> bool {
+        let log = &self.logs[&self.topics[topic].log];
+        if log.harmed || log.was_put_back {
+            // It may have been there, and be gone.
+            return false;
+        }
         let mut places = self.topics[topic].places.range((epoch, offset)..);
         places.next().is_some_and(|(place, _)| place.0 == epoch)
     }
@@ -398,6 +405,9 @@ impl Oracle {
                     .and_then(|()| self.check_gap(follower, from..to))
                     .map_err(|why| format!("a gap from {from} to {to}: {why}"))?;
                 let known = &mut self.followers[follower];
+                if gap.cause == GapCause::Retention {
+                    known.dropped_to = to;
+                }
                 match &mut known.place {
                     Some(place) => place.1 = to,
                     None if from == known.told_front => known.told_front = to,
@@ -575,7 +585,7 @@ impl Oracle {
             };
             let why = match () {
                 () if is_there((head.0, *offset)) => continue,
-                () if *offset < first.1 && self.may_drop(log) => continue,
+                () if *offset < first.1.max(known.dropped_to) && self.may_drop(log) => continue,
                 () if *epoch != head.0 => format!("{what}, is not in epoch {:x}", head.0),
                 () if *offset >= head.1 => format!("{what}, lies behind the end at {}", head.1),
                 () if *offset < first.1 => format!("{what}, lies before the start at {}", first.1),
@@ -596,6 +606,10 @@ impl Oracle {
     /// like first copies, unless there was never more than one.
     fn check_order(&self, topic: &Topic, epoch: u64) -> Verdict {
         let log = &self.logs[&topic.log];
+        if log.was_put_back {
+            // Places may have been given out twice.
+            return Ok(());
+        }
         let tears = log.durability == Durability::Written && log.reasons > 0;
         let is_whole = !(log.harmed || log.may_be_lost > 0 || tears || self.may_drop(log));
         let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
