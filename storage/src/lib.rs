@@ -132,7 +132,9 @@
 //!
 //! Where a frame cannot be read, the next one is looked for at every multiple of 8 behind it: a mark, a pad, or a record
 //! that verifies as a whole, is of the log and the incarnation, and has a sequence that the bytes in between have room
-//! for, past the one that was expected there. So a damaged record, mark or block header hides itself and nothing else. A
+//! for, past the one that was expected there. So a damaged record, mark or block header hides itself and nothing else.
+//! A header that is of the log and says another place came by a write that went astray: what belongs to it there is passed
+//! over, and a block without a header of its own holds no sequence that the blocks before it have reached. A
 //! publisher who knows the log's number, incarnation and next sequence could put such a record into a payload; it would
 //! take damage to the head of just that record, and to more than that, for the counterfeit to be seen.
 //!
@@ -165,7 +167,8 @@
 //!
 //! # Opening
 //!
-//! 1. Segments that stand under each other's names get their own back. Footers are taken where the segment has the length
+//! 1. Segments that stand under each other's names get their own back, if more than a page of what their headers say
+//!    follows these. Footers are taken where the segment has the length
 //!    that they tell; other segments are scanned, as long as they are. A sector that cannot be read counts as damage, and
 //!    the end of a file that was cut inside a block, unless the segment has a footer, which tells what they held.
 //! 2. Segments of a later incarnation than the state's are copies that an interrupted recovery of version 1 left; they go
@@ -179,7 +182,8 @@
 //!    is valid; only if the medium has damaged them as well are they cut without being counted as lost.
 //! 4. Something may be lost, and the epoch is new, also when a segment that the state names is missing or shorter than it
 //!    was, when `carried` or both states cannot be read, or when a segment holds nothing that can be read although
-//!    something in it was acknowledged. A segment was never used if it holds only zeroes and lies at or above the state's
+//!    something in it was acknowledged. A log that is there from its first byte begins with sequence 0. A topic whose first
+//!    records lie in a gap begins before that: who reads it from its beginning is told. A segment was never used if it holds only zeroes and lies at or above the state's
 //!    end. What is lost or missing is told once: not again where a footer tells it, or the state of the last start.
 //! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block that was never
 //!    written to, of the segment that the log was in: an unclean stop costs at most a block. If that segment lacks records,
