@@ -28,8 +28,9 @@ const FILE_ENDS_MAX: usize = 4;
 const SHORT_MS: u64 = 1_800;
 /// A session that holds more has to make way for others.
 const MUCH_BYTES: usize = 4_096;
-/// Turns in a row in which a shard says that it has more to do, and moves nothing.
-const IDLE_TURNS_MAX: u32 = 60;
+/// Turns in a row in which a shard says that it has more to do, and moves nothing, for each step that a block of the arena
+/// is waited for: a log that waits for one asks again in each turn.
+const IDLE_TURNS_MAX: u64 = 15;
 /// Questions to other shards, and others that take several turns, which one session may have open.
 const QUESTIONS_MAX: usize = 32;
 
@@ -116,7 +117,7 @@ impl World {
         }
         let moved = after.bytes_since(&before);
         let short_ms = self.count_shortness(shard, &before, &after);
-        let idle = self.count_idleness(shard, moved > 0 || had_completions);
+        let idle = u64::from(self.count_idleness(shard, moved > 0 || had_completions));
         // What was read and is kept was not taken.
         let pings = self
             .ping_bytes_read(&before.pings)
@@ -133,7 +134,9 @@ impl World {
             () if short_ms > SHORT_MS => format!("is short of room for {short_ms} ms"),
             () if calls > CALLS_MAX => format!("makes {calls} calls in a turn"),
             () if bytes_in > BYTES_IN_MAX => format!("reads {bytes_in} bytes in a turn"),
-            () if idle > IDLE_TURNS_MAX => format!("takes {idle} turns in a row for nothing"),
+            () if idle > IDLE_TURNS_MAX * self.plan.touch_every => {
+                format!("takes {idle} turns in a row for nothing")
+            }
             () if held.questions_of_one > QUESTIONS_MAX => format!("holds {held}"),
             () => return Ok(()),
         };
