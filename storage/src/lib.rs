@@ -183,13 +183,14 @@
 //! 4. Something may be lost, and the epoch is new, also when a segment that the state names is missing or shorter than it
 //!    was, when `carried` or both states cannot be read, or when a segment holds nothing that can be read although
 //!    something in it was acknowledged. A log that is there from its first byte begins with sequence 0. A topic whose first
-//!    records lie in a gap begins before that: who reads it from its beginning is told. A segment was never used if it holds only zeroes and lies at or above the state's
-//!    end. What is lost or missing is told once: not again where a footer tells it, or the state of the last start.
+//!    records lie in a gap keeps its beginning: a subscriber that starts there is told of the gap. A segment was never used
+//!    if it holds only zeroes and lies at or above the state's end. What is lost or missing is told once: not again where a
+//!    footer tells it, or the state of the last start.
 //! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block that was never
 //!    written to, of the segment that the log was in: an unclean stop costs at most a block. If that segment lacks records,
-//!    could not be read in places, or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log first writes records again
-//!    that nothing proves to be durable, the same bytes to the same place, and syncs them: they may be in the page cache
-//!    alone, and the kernel reports a failure to write them out only once.
+//!    could not be read in places, or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log
+//!    first writes records again that nothing proves to be durable, the same bytes to the same place, and syncs them: they
+//!    may be in the page cache alone, and the kernel reports a failure to write them out only once.
 //! 6. Then the state commits. Only then are files set aside that could not be read, and files removed that are blank and
 //!    of no use, or that retention or an interrupted recovery left. Nothing else is ever removed.
 //! 7. The epoch is new, too, for a written log when the machine went down with it open (another boot id), for a memory log

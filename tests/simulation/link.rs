@@ -150,11 +150,7 @@ impl Link {
     pub(super) fn reset(&mut self) {
         if let Some(peer) = self.peer() {
             match self.shut {
-                true => {
-                    peer.resume();
-                    peer.set_room(ROOM_BYTES);
-                    peer.close();
-                }
+                true => let_go(peer),
                 false => peer.reset(),
             }
         }
@@ -167,15 +163,19 @@ impl Link {
     /// Lets go of the connection.
     pub(super) fn close(&mut self) {
         if let Some(peer) = self.peer() {
-            // Whose socket is gone answers everything, and at once.
-            peer.resume();
-            peer.set_room(ROOM_BYTES);
-            peer.close();
+            let_go(peer);
         }
         self.closed = self.peer.is_some();
         self.peer = None;
         self.lost = None;
     }
+}
+
+/// Closes a peer's socket. A host without it answers everything that still comes, and at once.
+fn let_go(peer: &Peer) {
+    peer.resume();
+    peer.set_room(ROOM_BYTES);
+    peer.close();
 }
 
 /// A link while its client takes a turn.

@@ -90,18 +90,22 @@ impl World {
 
     /// Tells which subscriber has not got what others have, or what was acknowledged.
     fn who_is_left_behind(&self) -> Option<String> {
-        let first = self.publishers.len();
-        let subscribers = self.subscribers.iter().enumerate();
-        let mut subscribers = subscribers.filter(|(number, seat)| {
-            !self.is_left_out(first + number) && seat.is_confirmed() && seat.link.flipped == 0
-        });
-        let (number, at) = subscribers.find_map(|(number, seat)| {
+        let (number, at) = self.steady_subscribers().find_map(|(number, seat)| {
             let at = seat.position();
             self.oracle
                 .goes_on(seat.plan.topic, at)
                 .then_some((number, at))
         })?;
         Some(format!("subscriber {number} waits at {at:?}"))
+    }
+
+    /// Subscribers that have their subscriptions, and that no flipped bit has met.
+    fn steady_subscribers(&self) -> impl Iterator<Item = (usize, &SubscriberSeat)> {
+        let first = self.publishers.len();
+        let subscribers = self.subscribers.iter().enumerate();
+        subscribers.filter(move |(number, seat)| {
+            !self.is_left_out(first + number) && seat.is_confirmed() && seat.link.flipped == 0
+        })
     }
 
     fn held_input(&self) -> usize {
@@ -209,12 +213,7 @@ impl World {
             let count = seat.unsettled();
             return Some(format!("publisher {number} waits for {count} answers"));
         }
-        let first = self.publishers.len();
-        let subscribers = self.subscribers.iter().enumerate();
-        let mut subscribers = subscribers.filter(|(number, seat)| {
-            !self.is_left_out(first + number) && seat.is_confirmed() && seat.link.flipped == 0
-        });
-        let behind = subscribers.find(|(_, seat)| {
+        let behind = self.steady_subscribers().find(|(_, seat)| {
             let (at, head) = (seat.position(), self.head(seat.plan.topic));
             at.0 == head.0 && at.1 < head.1
         });

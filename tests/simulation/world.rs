@@ -377,7 +377,7 @@ impl World {
         }
     }
 
-    /// Notes who may take the next step; whoever is starved may not unless that is over.
+    /// Notes who may take the next step. With `may_starve`, shards that get no time at the moment may not.
     fn gather_but(&mut self, may_starve: bool) {
         let now_ms = self.clock.now_ms();
         self.actors.clear();
