@@ -265,8 +265,12 @@ mod tests {
     const OWNER: Owner = Owner { log: 1, dir_id: 7 };
 
     fn record(sequence: u64) -> Vec<u8> {
+        record_of(sequence, b"x")
+    }
+
+    fn record_of(sequence: u64, payload: &[u8]) -> Vec<u8> {
         let mut builder = RecordBuilder::new("a", Limits::HARD).expect("a topic");
-        let message = MessageRef::new(b"x");
+        let message = MessageRef::new(payload);
         builder.push(&message).expect("a small message");
         let mut bytes = Vec::new();
         builder.finish_stored(1, &mut bytes);
@@ -343,6 +347,34 @@ mod tests {
         assert_eq!(scan_with(1 + most), [0, 1 + most]);
         assert_eq!(scan_with(2 + most), [0], "so many do not fit");
         assert_eq!(scan_with(0), [0], "it was there before");
+    }
+
+    #[test]
+    fn whole_records_of_a_page_that_went_astray_hide_what_they_lie_on_and_nothing_else() {
+        let (mut bytes, _) = block(0);
+        for sequence in 0..60 {
+            let size = 1_700 + usize::try_from(sequence * 37 % 1_000).expect("small");
+            bytes.extend_from_slice(&record_of(sequence, &vec![sequence as u8; size]));
+        }
+        let whole = bytes.clone();
+        let found = scan_block(&whole, 0, OWNER, &mut Names::default(), 0).records;
+        for to in (0..whole.len() - 4_096).step_by(4_096) {
+            for from in (0..whole.len() - 4_096).step_by(4_096) {
+                bytes.copy_from_slice(&whole);
+                bytes[to..to + 4_096].copy_from_slice(&whole[from..from + 4_096]);
+                let stays = |record: &&Found| {
+                    let (begins, ends) = (record.position as usize, record.end() as usize);
+                    ends <= to || begins >= to + 4_096
+                };
+                let expected: Vec<u64> = found
+                    .iter()
+                    .filter(|record| from == to || stays(record))
+                    .map(|record| record.sequence)
+                    .collect();
+                let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
+                assert_eq!(sequences(&scan), expected, "{from} over {to}");
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Search {
         while at < frames.used() && !runs.last().is_some_and(|run| run.is_whole) {
             match self.follow(frames, from, at) {
                 Some(run) => {
-                    at = run.end;
+                    at = run.sound_end;
                     runs.push(run);
                 }
                 None => at += FRAME_ALIGN,
@@ -84,6 +84,7 @@ impl Search {
             first,
             sequences: None,
             end: at,
+            sound_end: at,
             frames: 0,
             is_whole: false,
         };
@@ -92,6 +93,9 @@ impl Search {
             self.budget = self.budget.checked_sub(next.size())?;
             run.frames += 1;
             run.end += next.size();
+            if !matches!(next, Frame::Body { .. }) {
+                run.sound_end = run.end;
+            }
             if let Some(sequence) = next.sequence() {
                 let begin = run.sequences.map_or(sequence, |(begin, _)| begin);
                 run.sequences = Some((begin, sequence + 1));
@@ -153,6 +157,8 @@ struct Run {
     /// Sequence of its first record, and the one after its last.
     sequences: Option<(u64, u64)>,
     end: usize,
+    /// The end of its last frame that is sound as a whole: a record whose body is not may be cut, and hide others.
+    sound_end: usize,
     frames: usize,
     /// It goes up to the end of what the block holds.
     is_whole: bool,

@@ -1,5 +1,7 @@
 //! What goes wrong, and when it is over.
 
+use std::collections::BTreeSet;
+
 use oyez_broker::simulation::Readiness;
 use oyez_storage::{Chances, Odds, Step};
 
@@ -7,6 +9,7 @@ use super::coverage;
 use super::dice::Dice;
 use super::link::Link;
 use super::machine::Fall;
+use super::message;
 use super::plan::FaultKind;
 use super::world::World;
 
@@ -163,8 +166,11 @@ impl World {
         // Where everything is vouched for and nobody writes, harm costs what it hits and no more.
         match self.is_at_rest() && name != "carried" {
             true => {
-                let is_segment = name.ends_with(".seg");
-                self.oracle.harmed_at_rest(log, is_segment);
+                let hit = match name.ends_with(".seg") {
+                    true => message::hit_by(disk, &harm),
+                    false => BTreeSet::new(),
+                };
+                self.oracle.harmed_at_rest(log, hit);
             }
             false => self.oracle.harmed(log),
         }

@@ -1,6 +1,14 @@
 //! The messages of a simulation: their content follows from their names, so that every byte of a delivery can be checked.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use oyez_protocol::header::FrameHead;
+use oyez_protocol::limits::{FRAME_ALIGN, Limits};
+use oyez_protocol::lz4::Scratch;
+use oyez_protocol::message::Messages;
+use oyez_protocol::record::Record;
+use oyez_storage::{BLOCK_BYTES, Harm, HarmKind, MemoryDisk};
 
 /// Names a message: who published it, to which topic, as which of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,4 +53,50 @@ pub(super) fn read(bytes: &[u8]) -> Option<MessageId> {
         number: u32::from_le_bytes([name[4], name[5], name[6], name[7]]),
     };
     (payload(id, bytes.len()) == bytes).then_some(id)
+}
+
+/// The messages of the records of a segment that harm has hit.
+pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> BTreeSet<MessageId> {
+    let place = |at| usize::try_from(at).expect("a segment in memory");
+    let (from, to) = (place(harm.range.start), place(harm.range.end));
+    let mut content = disk.content(&harm.path).unwrap_or_default();
+    content[from..to].copy_from_slice(&harm.was);
+    let (from, to) = match harm.kind {
+        // A page with a sector that cannot be read cannot be read.
+        HarmKind::Unreadable => (from / PAGE * PAGE, to.next_multiple_of(PAGE)),
+        _ => (from, to),
+    };
+    let block = from / BLOCK * BLOCK;
+    let mut hit = BTreeSet::new();
+    let mut at = block;
+    while at < to {
+        let record = record_at(&content[at..content.len().min(block + BLOCK)]);
+        let size = record.map_or(FRAME_ALIGN, |record| record.bytes().len());
+        if let Some(record) = record.filter(|_| at + size > from) {
+            hit.extend(messages_of(&record));
+        }
+        at += size;
+    }
+    hit
+}
+
+/// Bytes of a page.
+const PAGE: usize = 4_096;
+/// Bytes of a block.
+const BLOCK: usize = BLOCK_BYTES as usize;
+
+/// The record that bytes begin with, if they do.
+fn record_at(bytes: &[u8]) -> Option<Record<'_>> {
+    let size = FrameHead::parse(bytes)?.ok()?.size;
+    let bytes = bytes.get(..usize::try_from(size).ok()?)?;
+    Record::verify_stamped(bytes, &Limits::HARD).ok()
+}
+
+fn messages_of(record: &Record<'_>) -> Vec<MessageId> {
+    let mut lz4 = Scratch::new();
+    let raw = lz4.open(record).expect("a verified record");
+    let messages = Messages::new(raw, record.count()).flatten();
+    messages
+        .filter_map(|message| read(message.payload))
+        .collect()
 }

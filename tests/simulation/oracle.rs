@@ -24,14 +24,6 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Bytes of a record beside its messages, at most.
 const RECORD_BYTES: u64 = 200;
 
-/// The same, at least.
-const RECORD_BYTES_MIN: u64 = 56;
-/// Bytes that are harmed at once at most.
-const HARM_BYTES: u64 = 4_096;
-
-/// Messages of a record at most, in a simulation.
-const BATCH_MESSAGES: u64 = 8;
-
 /// A verdict on something that happened.
 pub(super) type Verdict = Result<(), String>;
 
@@ -57,8 +49,6 @@ pub(super) struct Oracle {
     pub(super) bytes_have_changed: bool,
     /// Publishers whose messages all travel one by one, in their order.
     in_order: Vec<bool>,
-    /// Messages that lie in the largest range that is harmed at once, at most.
-    hit_messages: u64,
     retention_bytes: u64,
     retention_seconds: u64,
     memory_bytes: u64,
@@ -109,8 +99,10 @@ struct Log {
     harmed: bool,
     /// Its state was put back to an earlier one, which does not know which places are taken.
     was_put_back: bool,
-    /// Messages that harm may have cost which met everything at rest.
-    may_be_lost: u64,
+    /// Messages that lay where harm has met everything at rest.
+    hit: BTreeSet<MessageId>,
+    /// Harm has met everything at rest.
+    was_hit: bool,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -152,7 +144,8 @@ impl Oracle {
             durability,
             harmed: false,
             was_put_back: false,
-            may_be_lost: 0,
+            hit: BTreeSet::new(),
+            was_hit: false,
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -183,7 +176,6 @@ impl Oracle {
             syncs_failed: false,
             bytes_have_changed: false,
             in_order: plan.publishers.iter().map(|one| !one.batches).collect(),
-            hit_messages: hit_messages(plan),
             retention_bytes: plan.config.retention_bytes,
             retention_seconds: plan.config.retention_seconds,
             memory_bytes: plan.config.memory_log_bytes,
@@ -265,12 +257,12 @@ impl Oracle {
         release(&mut self.topics, log);
     }
 
-    /// The same, while all of it was vouched for and nobody wrote: so many messages are lost at most.
-    pub(super) fn harmed_at_rest(&mut self, log: LogId, is_segment: bool) {
-        let hits = if is_segment { self.hit_messages } else { 0 };
+    /// The same, while all of it was vouched for and nobody wrote: these messages may be lost.
+    pub(super) fn harmed_at_rest(&mut self, log: LogId, hit: BTreeSet<MessageId>) {
         let log = self.logs.get_mut(&log).expect("a log");
         log.reasons += 1;
-        log.may_be_lost += hits;
+        log.was_hit = true;
+        log.hit.extend(hit);
     }
 
     /// Whether something of a topic behind a place was acknowledged or delivered, in the same epoch.
@@ -294,7 +286,7 @@ impl Oracle {
     /// Whether the log of a topic has been harmed.
     pub(super) fn is_harmed(&self, topic: usize) -> bool {
         let log = &self.logs[&self.topics[topic].log];
-        log.harmed || log.may_be_lost > 0
+        log.harmed || log.was_hit
     }
 
     pub(super) fn published(&mut self, id: MessageId, size: usize) {
@@ -506,7 +498,7 @@ impl Oracle {
             // Of what was written and not synced, a power cut keeps some and tears the rest.
             GapCause::Damage => {
                 let is_written = log.durability == Durability::Written;
-                log.harmed || log.may_be_lost > 0 || is_written && log.reasons > 0
+                log.harmed || log.was_hit || is_written && log.reasons > 0
             }
             // Bytes that change after they were read and checked are sent as they are; the client sees what they are not.
             _ => log.harmed,
@@ -528,10 +520,8 @@ impl Oracle {
         let places = topic.places.range((epoch, range.start)..(epoch, range.end));
         let mut required = places
             .map(|(_, placed)| placed)
-            .filter(|placed| placed.required);
+            .filter(|placed| placed.required && !log.hit.contains(&placed.id));
         match required.next() {
-            // The audit counts them.
-            Some(_) if log.may_be_lost > 0 => Ok(()),
             Some(placed) => Err(format!("message {} must be there", placed.id)),
             None => Ok(()),
         }
@@ -567,10 +557,8 @@ impl Oracle {
         let log = &self.logs[&topic.log];
         let first = known.first.unwrap_or(head);
         self.check_order(topic, head.0)?;
-        // A message that was seen in several epochs is lost once.
-        let mut lost = BTreeSet::new();
         for ((epoch, offset), placed) in &topic.places {
-            if !placed.required {
+            if !placed.required || log.hit.contains(&placed.id) {
                 continue;
             }
             let id = placed.id;
@@ -590,13 +578,9 @@ impl Oracle {
                 () if *offset >= head.1 => format!("{what}, lies behind the end at {}", head.1),
                 () if *offset < first.1 => format!("{what}, lies before the start at {}", first.1),
                 // The gap that it is in has been looked at.
-                () if log.may_be_lost == 0 => continue,
-                () => format!("{what}, is in a gap"),
+                () => continue,
             };
-            lost.insert((*offset, id));
-            if lost.len() as u64 > log.may_be_lost {
-                return Err(format!("{why}; {} are missing", lost.len()));
-            }
+            return Err(why);
         }
         Ok(())
     }
@@ -611,7 +595,7 @@ impl Oracle {
             return Ok(());
         }
         let tears = log.durability == Durability::Written && log.reasons > 0;
-        let is_whole = !(log.harmed || log.may_be_lost > 0 || tears || self.may_drop(log));
+        let is_whole = !(log.harmed || log.was_hit || tears || self.may_drop(log));
         let mut last: BTreeMap<u16, MessageId> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for ((_, offset), placed) in topic.places.range((epoch, 0)..=(epoch, u64::MAX)) {
@@ -641,16 +625,6 @@ impl Oracle {
         let delivered = self.followers.iter().map(|follower| follower.delivered);
         (acknowledged as u64, delivered.sum())
     }
-}
-
-fn hit_messages(plan: &Plan) -> u64 {
-    // Payloads become smaller by less than a half.
-    let sizes = plan.publishers.iter().map(|one| one.size_min / 2);
-    let records = HARM_BYTES / (RECORD_BYTES_MIN + sizes.min().unwrap_or_default()) + 2;
-    // Messages that wait for the window share records, as many as one may have raw bytes.
-    let least = plan.publishers.iter().map(|one| one.size_min.max(1)).min();
-    let raw = u64::from(plan.config.raw_size_max) / least.unwrap_or(1);
-    records * raw.clamp(1, BATCH_MESSAGES)
 }
 
 /// An epoch is seen. There are no more of them than there were reasons to begin one.

@@ -23,6 +23,8 @@ pub struct Harm {
     pub path: PathBuf,
     /// The bytes.
     pub range: Range<u64>,
+    /// What they were.
+    pub was: Vec<u8>,
     /// What became of them.
     pub kind: HarmKind,
 }
@@ -73,9 +75,9 @@ impl MemoryDisk {
         let (path, range) = inner.still(&mut dice, |_| 1)?;
         let bit = u8::try_from(dice.roll(8)).expect("a byte has eight bits");
         let file = inner.files.get_mut(&path)?;
-        let flipped = file.map().bytes(range.clone())[0] ^ (1 << bit);
-        file.store(range.start, &[flipped]);
-        Some(harm(path, &range, HarmKind::Rotten { bit }))
+        let was = file.map().bytes(range.clone()).to_vec();
+        file.store(range.start, &[was[0] ^ (1 << bit)]);
+        Some(harm(path, &range, was, HarmKind::Rotten { bit }))
     }
 
     /// Overwrites an aligned range of 512 or 4096 bytes with another one of the same file, or of a file of the same
@@ -92,12 +94,13 @@ impl MemoryDisk {
                 .bytes(at..at + range.len())
                 .to_vec();
             let file = inner.files.get_mut(&path)?;
-            if file.map().bytes(range.clone()) == bytes {
+            let was = file.map().bytes(range.clone()).to_vec();
+            if was == bytes {
                 return None;
             }
             file.store(range.start, &bytes);
             let at = at as u64;
-            Some(harm(path, &range, HarmKind::Misdirected { from, at }))
+            Some(harm(path, &range, was, HarmKind::Misdirected { from, at }))
         })
     }
 
@@ -110,16 +113,12 @@ impl MemoryDisk {
         (0..TRIES).find_map(|_| {
             let (path, range) = inner.still(&mut dice, unit)?;
             let file = inner.files.get_mut(&path)?;
-            if file
-                .map()
-                .bytes(range.clone())
-                .iter()
-                .all(|byte| *byte == 0)
-            {
+            let was = file.map().bytes(range.clone()).to_vec();
+            if was.iter().all(|byte| *byte == 0) {
                 return None;
             }
             file.store(range.start, &vec![0; range.len()]);
-            Some(harm(path, &range, HarmKind::Lost))
+            Some(harm(path, &range, was, HarmKind::Lost))
         })
     }
 
@@ -129,18 +128,20 @@ impl MemoryDisk {
         let mut inner = self.inner.borrow_mut();
         let mut dice = Dice(choice);
         let (path, range) = inner.still(&mut dice, unit)?;
-        let harm = harm(path, &range, HarmKind::Unreadable);
-        let file = inner.files.get_mut(&harm.path)?;
+        let file = inner.files.get_mut(&path)?;
+        let was = file.map().bytes(range.clone()).to_vec();
+        let harm = harm(path, &range, was, HarmKind::Unreadable);
         file.unreadable.push(harm.range.clone());
         file.tear();
         Some(harm)
     }
 }
 
-fn harm(path: PathBuf, range: &Range<usize>, kind: HarmKind) -> Harm {
+fn harm(path: PathBuf, range: &Range<usize>, was: Vec<u8>, kind: HarmKind) -> Harm {
     Harm {
         path,
         range: range.start as u64..range.end as u64,
+        was,
         kind,
     }
 }
