@@ -16,6 +16,7 @@ use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
 use crate::place::Gap;
 use crate::recovery::{Assembler, Kept, Scanned};
+use crate::scan::BlockScan;
 use crate::state::{Carried, Floor, Known, Named, State};
 use crate::told::Told;
 
@@ -131,11 +132,8 @@ impl OnDisk {
         match self {
             Self::Sealed(sealed) => sealed.head.next_sequence,
             Self::Scanned(scanned) => {
-                let headers = scanned.blocks.iter().filter_map(|block| block.header);
-                headers
-                    .map(|header| header.first_sequence)
-                    .max()
-                    .unwrap_or(0)
+                let blocks = scanned.blocks.iter();
+                blocks.map(BlockScan::has_reached).max().unwrap_or(0)
             }
         }
     }

@@ -15,6 +15,9 @@ use crate::format::{
 use crate::frames::{Found, Frame, Frames, Names, Owner};
 use crate::search::Search;
 
+/// Bytes that are written to a wrong place at once, at most, as far as it is one write of a medium.
+pub(crate) const PAGE: usize = 4096;
+
 /// Bytes between sound frames that hold none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
@@ -53,6 +56,16 @@ impl BlockScan {
     /// Whether nothing was ever written here, as far as the bytes tell.
     pub(crate) fn is_blank(&self) -> bool {
         self.used_end == self.base
+    }
+
+    /// A sequence that the log has reached when the block ends, or a smaller one. Records count where there are more of them
+    /// than come with a page that went astray.
+    pub(crate) fn has_reached(&self) -> u64 {
+        let begins = self.header.map_or(0, |header| header.first_sequence);
+        let bytes: u64 = self.records.iter().map(|found| u64::from(found.size)).sum();
+        let counts = self.header.is_some() || bytes > PAGE as u64;
+        let last = self.records.last().filter(|_| counts);
+        last.map_or(0, |last| last.sequence + 1).max(begins)
     }
 
     /// Sequence that the block begins with: by its header, else by its first record.

@@ -10,10 +10,7 @@ use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader};
 use crate::frames::Owner;
 use crate::listing::Listing;
 use crate::names::segment_name;
-use crate::scan::{own_bytes, used_bytes};
-
-/// Bytes that are written to a wrong place at once, at most, as far as it is one write of a medium.
-const PAGE: usize = 4096;
+use crate::scan::{PAGE, own_bytes, used_bytes};
 
 /// Finds strays in a log's directory.
 pub(crate) struct Strays<'a> {

@@ -334,8 +334,7 @@ impl Surveyor<'_> {
             let owner = self.owner();
             let bytes = &self.buffer[..want];
             let mut block = scan_block(bytes, base + at, owner, &mut segment.names, least);
-            let begins = block.header.map_or(0, |header| header.first_sequence);
-            least = least.max(begins);
+            least = least.max(block.has_reached());
             // What cannot be read is not blank: it may be there again at the next start.
             if let Some(last) = lost.last() {
                 block.used_end = block.used_end.max(base + at + last.end as u64);

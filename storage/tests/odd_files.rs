@@ -155,6 +155,32 @@ fn a_misdirected_write_over_the_start_of_the_last_block_hides_no_more_than_it_li
 }
 
 #[test]
+fn a_page_of_a_block_without_its_header_over_the_start_of_the_next_one_costs_what_it_lies_on() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, _lock) = dir(temp.path());
+    let disk = MemoryDisk::new();
+    let (wanted, places, disk) = killed(&dir, &disk, 2_400, 1_000);
+    let file = path(&dir, &seg(0));
+    let mut content = disk.content(&file).expect("it");
+    let (block, sector, page) = (BLOCK_BYTES, 512, 4_096);
+    content[..sector as usize].fill(0);
+    content.copy_within(..page as usize, block as usize);
+    disk.replace(&file, &content);
+    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let log = rig.log(Durability::Synced);
+    let report = rig.report(Durability::Synced).clone();
+    let is_hit = |place: &Place| {
+        let at = place.position.get();
+        at < sector || (block..block + page).contains(&at)
+    };
+    let left = wanted.iter().zip(&places);
+    let left: Vec<_> = left.filter(|(_, place)| !is_hit(place)).collect();
+    assert!(left.len() < wanted.len() - 1);
+    let left: Vec<_> = left.into_iter().map(|(entry, _)| entry.clone()).collect();
+    assert!(rig.dump(log) == left, "{report:?}");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_written_over() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
