@@ -290,6 +290,14 @@ impl Broker {
         }
     }
 
+    /// Numbers of the sockets whose sessions hold more answers than so many bytes, and how many bytes each has taken so far.
+    #[must_use]
+    pub fn behind(&self, shard: usize, bytes: usize) -> Vec<(u32, u64)> {
+        let seat = &self.shards[shard];
+        let sockets = seat.shard.parts.sessions.sockets_behind(bytes);
+        sockets.map(|socket| seat.net.taken(socket)).collect()
+    }
+
     fn wake_all(&mut self) {
         for seat in &mut self.shards {
             seat.woken = true;

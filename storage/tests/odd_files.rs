@@ -166,7 +166,7 @@ fn a_page_of_a_block_without_its_header_over_the_start_of_the_next_one_costs_wha
     content[..sector as usize].fill(0);
     content.copy_within(..page as usize, block as usize);
     disk.replace(&file, &content);
-    let mut rig = Rig::open(&dir, Box::new(disk.clone()), &pool(32), &options(), 1000);
+    let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let log = rig.log(Durability::Synced);
     let report = rig.report(Durability::Synced).clone();
     let is_hit = |place: &Place| {

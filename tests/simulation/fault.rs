@@ -1,7 +1,5 @@
 //! What goes wrong, and when it is over.
 
-use std::collections::BTreeSet;
-
 use oyez_broker::simulation::Readiness;
 use oyez_storage::{Chances, Odds, Step};
 
@@ -166,10 +164,8 @@ impl World {
         // Where everything is vouched for and nobody writes, harm costs what it hits and no more.
         match self.is_at_rest() && name != "carried" {
             true => {
-                let hit = match name.ends_with(".seg") {
-                    true => message::hit_by(disk, &harm),
-                    false => BTreeSet::new(),
-                };
+                let is_segment = name.ends_with(".seg");
+                let hit = is_segment.then(|| message::hit_by(disk, &harm));
                 self.oracle.harmed_at_rest(log, hit);
             }
             false => self.oracle.harmed(log),

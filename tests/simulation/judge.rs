@@ -24,8 +24,11 @@ const PINGS_MAX: usize = 6_000;
 const RETRIED_BYTES_MAX: usize = 768 << 10;
 /// Files that a turn finds at their ends, for each session.
 const FILE_ENDS_MAX: usize = 4;
-/// How long a shard may be short of room for answers, while no client takes any: who takes none for a second has to go.
+/// How long a session may take none of its answers, while its shard is short of room for them: after a second it has to go,
+/// when the shard looks next, unless it has just been told to be writable.
 const SHORT_MS: u64 = 1_800;
+/// What of the time since the last turn counts for that at most.
+const SHORT_STEP_MS: u64 = 50;
 /// A session that holds more has to make way for others.
 const MUCH_BYTES: usize = 4_096;
 /// Turns in a row in which a shard says that it has more to do, and moves nothing, for each step that a block of the arena
@@ -76,6 +79,17 @@ impl Look {
     }
 }
 
+/// A socket that has many bytes to take, while its shard is short of room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind {
+    /// Bytes that it has taken.
+    taken: u64,
+    /// How long it takes none, as far as the shard has had its turns.
+    ms: u64,
+    /// When that was looked at.
+    looked_ms: u64,
+}
+
 impl World {
     /// Whether connections may be lost in any way, whatever the broker does.
     pub(super) fn is_rough(&self) -> bool {
@@ -116,7 +130,7 @@ impl World {
             self.note_failure(shard, error.to_string())?;
         }
         let moved = after.bytes_since(&before);
-        let short_ms = self.count_shortness(shard, &before, &after);
+        let behind_ms = self.count_shortness(shard, held);
         let idle = u64::from(self.count_idleness(shard, moved > 0 || had_completions));
         // What was read and is kept was not taken.
         let pings = self
@@ -131,7 +145,9 @@ impl World {
             () if pings > PINGS_MAX => format!("takes {pings} pings in a turn"),
             () if retried > RETRIED_BYTES_MAX => format!("retries {retried} bytes in a turn"),
             () if ends > ends_max => format!("finds {ends} files at their ends in a turn"),
-            () if short_ms > SHORT_MS => format!("is short of room for {short_ms} ms"),
+            () if behind_ms > SHORT_MS => {
+                format!("is short of room, and keeps who takes nothing for {behind_ms} ms")
+            }
             () if calls > CALLS_MAX => format!("makes {calls} calls in a turn"),
             () if bytes_in > BYTES_IN_MAX => format!("reads {bytes_in} bytes in a turn"),
             () if idle > IDLE_TURNS_MAX * self.plan.touch_every => {
@@ -166,18 +182,37 @@ impl World {
         Ok(())
     }
 
-    /// For how long a shard has been short of room for answers, while no client has taken any.
-    fn count_shortness(&mut self, shard: usize, before: &Look, after: &Look) -> u64 {
-        let held = after.held;
+    /// For how long a shard that is short of room for answers keeps a session that takes none.
+    fn count_shortness(&mut self, shard: usize, held: Held) -> u64 {
+        let broker = self.machine.broker.as_ref().expect("it is there");
         // Nobody has to go who holds little.
         let little = MUCH_BYTES * held.sessions;
         let most = self.plan.narrow.output_bytes;
         let is_short = most.is_some_and(|most| held.output_bytes > little.max(most / 2));
-        let sends = after.calls.bytes_out > before.calls.bytes_out;
+        let behind = match is_short {
+            true => broker.behind(shard, MUCH_BYTES),
+            false => Vec::new(),
+        };
         let now_ms = self.clock.now_ms();
-        let since_ms = self.short_since_ms[shard].filter(|_| is_short && !sends);
-        self.short_since_ms[shard] = is_short.then(|| since_ms.unwrap_or(now_ms));
-        since_ms.map_or(0, |since_ms| now_ms - since_ms)
+        let before = std::mem::take(&mut self.behind[shard]);
+        let next = |(socket, taken)| {
+            let known = before.get(&socket).filter(|known| known.taken == taken);
+            let ms = known.map_or(0, |known| {
+                known.ms + (now_ms - known.looked_ms).min(SHORT_STEP_MS)
+            });
+            let looked_ms = now_ms;
+            (
+                socket,
+                Behind {
+                    taken,
+                    ms,
+                    looked_ms,
+                },
+            )
+        };
+        self.behind[shard] = behind.into_iter().map(next).collect();
+        let longest = self.behind[shard].values().map(|known| known.ms).max();
+        longest.unwrap_or_default()
     }
 
     /// Turns in a row in which a shard has said that it has more to do, and has done nothing.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use oyez_protocol::header::FrameHead;
+use oyez_protocol::header::{FrameHead, kind};
 use oyez_protocol::limits::{FRAME_ALIGN, Limits};
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
-use oyez_storage::{BLOCK_BYTES, Harm, HarmKind, MemoryDisk};
+use oyez_storage::{BLOCK_BYTES, BLOCK_HEADER_SIZE, Harm, HarmKind, MemoryDisk, SYNC_MARK_SIZE};
 
 /// Names a message: who published it, to which topic, as which of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +55,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<MessageId> {
     (payload(id, bytes.len()) == bytes).then_some(id)
 }
 
-/// The messages of the records of a segment that harm has hit.
-pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> BTreeSet<MessageId> {
+/// What harm has hit of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Hit {
+    /// The messages of the records.
+    pub(super) messages: BTreeSet<MessageId>,
+    /// The header of a block is among it.
+    pub(super) has_header: bool,
+}
+
+/// What harm has hit of a segment.
+pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> Hit {
     let place = |at| usize::try_from(at).expect("a segment in memory");
     let (from, to) = (place(harm.range.start), place(harm.range.end));
     let mut content = disk.content(&harm.path).unwrap_or_default();
@@ -67,23 +76,50 @@ pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> BTreeSet<MessageId> {
         _ => (from, to),
     };
     let block = from / BLOCK * BLOCK;
-    let mut hit = BTreeSet::new();
+    let mut messages = BTreeSet::new();
+    // Marks that were hit, one behind the other.
+    let mut marks = 0;
     let mut at = block;
-    while at < to {
-        let record = record_at(&content[at..content.len().min(block + BLOCK)]);
-        let size = record.map_or(FRAME_ALIGN, |record| record.bytes().len());
-        if let Some(record) = record.filter(|_| at + size > from) {
-            hit.extend(messages_of(&record));
+    while at < content.len().min(to + SYNC_MARK_SIZE) {
+        let bytes = &content[at..content.len().min(block + BLOCK)];
+        let record = record_at(bytes);
+        let size = match record {
+            Some(record) => record.bytes().len(),
+            None => mark_size(bytes).unwrap_or(FRAME_ALIGN),
+        };
+        let is_hit = at < to && at + size > from;
+        // Where several marks are lost together, nothing tells that there was no record, which might have hidden the next.
+        let hides_next = marks > 1;
+        match record {
+            Some(record) if is_hit || hides_next => messages.extend(messages_of(&record)),
+            _ => {}
         }
+        marks = match record.is_none() && is_hit {
+            true => marks + usize::from(size == SYNC_MARK_SIZE),
+            false => 0,
+        };
         at += size;
     }
-    hit
+    Hit {
+        messages,
+        has_header: from < block + BLOCK_HEADER_SIZE,
+    }
 }
 
 /// Bytes of a page.
 const PAGE: usize = 4_096;
 /// Bytes of a block.
 const BLOCK: usize = BLOCK_BYTES as usize;
+
+/// Bytes of the mark or the block header that bytes begin with, if they do.
+fn mark_size(bytes: &[u8]) -> Option<usize> {
+    let head = FrameHead::parse(bytes)?.ok()?;
+    match head.kind {
+        kind::SYNC_MARK => Some(SYNC_MARK_SIZE),
+        kind::BLOCK_HEADER => Some(BLOCK_HEADER_SIZE),
+        _ => None,
+    }
+}
 
 /// The record that bytes begin with, if they do.
 fn record_at(bytes: &[u8]) -> Option<Record<'_>> {

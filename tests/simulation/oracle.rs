@@ -14,7 +14,7 @@ use oyez_protocol::LogId;
 use oyez_storage::{DataDir, Durability};
 
 use super::machine::Fall;
-use super::message::{MessageId, NAME_SIZE, read};
+use super::message::{Hit, MessageId, NAME_SIZE, read};
 use super::plan::{Plan, StrangerKind};
 use super::publisher::Told;
 
@@ -99,10 +99,14 @@ struct Log {
     harmed: bool,
     /// Its state was put back to an earlier one, which does not know which places are taken.
     was_put_back: bool,
+    /// So many starts had been tried when that was.
+    put_back_at: Option<u64>,
     /// Messages that lay where harm has met everything at rest.
     hit: BTreeSet<MessageId>,
-    /// Harm has met everything at rest.
+    /// Harm has met everything at rest; segments so often, and the header of a block among it.
     was_hit: bool,
+    hits: u64,
+    has_lost_headers: bool,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -144,8 +148,11 @@ impl Oracle {
             durability,
             harmed: false,
             was_put_back: false,
+            put_back_at: None,
             hit: BTreeSet::new(),
             was_hit: false,
+            hits: 0,
+            has_lost_headers: false,
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -258,11 +265,24 @@ impl Oracle {
     }
 
     /// The same, while all of it was vouched for and nobody wrote: these messages may be lost.
-    pub(super) fn harmed_at_rest(&mut self, log: LogId, hit: BTreeSet<MessageId>) {
-        let log = self.logs.get_mut(&log).expect("a log");
-        log.reasons += 1;
-        log.was_hit = true;
-        log.hit.extend(hit);
+    pub(super) fn harmed_at_rest(&mut self, log: LogId, hit: Option<Hit>) {
+        let known = self.logs.get_mut(&log).expect("a log");
+        if known.put_back_at == Some(known.starts) {
+            // What a state that is too old does not tell, nothing else tells any more.
+            return self.harmed(log);
+        }
+        known.reasons += 1;
+        known.was_hit = true;
+        let Some(hit) = hit else {
+            return;
+        };
+        known.hit.extend(hit.messages);
+        known.hits += 1;
+        known.has_lost_headers |= hit.has_header;
+        if known.has_lost_headers && known.hits > 1 {
+            // The header of a block tells what belongs to it, where something else there is wrong.
+            self.harmed(log);
+        }
     }
 
     /// Whether something of a topic behind a place was acknowledged or delivered, in the same epoch.
@@ -281,6 +301,7 @@ impl Oracle {
         let log = self.logs.get_mut(&log).expect("a log");
         log.reasons += 1;
         log.was_put_back = true;
+        log.put_back_at = Some(log.starts);
     }
 
     /// Whether the log of a topic has been harmed.

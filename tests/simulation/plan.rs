@@ -193,6 +193,8 @@ pub(super) enum StrangerKind {
     Dripper,
     /// Subscribes and never reads.
     Deaf,
+    /// Subscribes, reads a little at a time, and says nothing more.
+    Sipper,
     /// Asks question after question.
     Asker,
     /// Connects and goes, again and again.
@@ -200,7 +202,7 @@ pub(super) enum StrangerKind {
 }
 
 impl StrangerKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Silent,
         Self::Babbler,
         Self::Pinger,
@@ -210,6 +212,7 @@ impl StrangerKind {
         Self::Halfway,
         Self::Dripper,
         Self::Deaf,
+        Self::Sipper,
         Self::Asker,
         Self::Visitor,
     ];
@@ -242,6 +245,8 @@ pub(super) struct Plan {
     pub(super) step_ms: u64,
     /// A shard that hardly comes to its turns.
     pub(super) slow_shard: Option<usize>,
+    /// A disk that takes a while for each operation.
+    pub(super) slow_disk: Option<usize>,
     /// Of so many steps, one makes a block of the arena ready.
     pub(super) touch_every: u64,
     /// A disk's operations complete in any order, one by one.
@@ -253,7 +258,7 @@ impl Plan {
     pub(super) fn new(seed: u64, steps: u64) -> Self {
         let mut dice = Dice::new(seed, "plan", 0);
         let theme = *dice.pick(Theme::ALL);
-        let shards = dice.among(1, 4) as usize;
+        let shards = dice.among(theme.shards_min(), 4) as usize;
         let topics = topics(&mut dice, theme);
         let sizes = sizes(&mut dice, theme);
         let publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
@@ -285,10 +290,15 @@ impl Plan {
             },
             fault_every: match theme {
                 Theme::Flood => 20,
+                Theme::Crowd => 100,
                 _ => *dice.pick(&[20, 50, 100, 300]),
             },
             steps,
-            touch_every: *dice.pick(&[4, 4, 100]),
+            touch_every: match theme {
+                Theme::Segments => *dice.pick(&[4, 400]),
+                _ => *dice.pick(&[4, 4, 100]),
+            },
+            slow_disk: dice.one_in(4).then(|| dice.index(shards)),
             slow_shard: dice.one_in(6).then(|| dice.index(shards)),
             step_ms: match theme {
                 Theme::Flood => *dice.pick(&[4, 12, 12]),
@@ -333,6 +343,9 @@ fn sizes(dice: &mut Dice, theme: Theme) -> Range<u64> {
         let most = *dice.pick(&[4_000, 30_000, 240_000, 240_000]);
         return most / 2..most;
     }
+    if theme == Theme::Crowd {
+        return 8..2_000;
+    }
     let most = *dice.pick(&[24, 200, 200, 2_000, 2_000, 4_000, 30_000, 240_000]);
     if most == 4_000 {
         most / 2..most
@@ -363,9 +376,10 @@ fn publishers(
             messages: dice.among(least.max(1), most) as u32,
             size_min: sizes.start,
             size_max: sizes.end,
-            batches: theme != Theme::Rest && dice.one_in(3),
+            batches: !matches!(theme, Theme::Rest | Theme::Crowd) && dice.one_in(3),
             burst: match theme {
                 Theme::Rest => 4,
+                Theme::Crowd => 150,
                 _ => *dice.pick(&[4, 4, 4, 150]),
             },
         }
@@ -399,6 +413,10 @@ fn strangers(dice: &mut Dice, theme: Theme) -> Vec<StrangerKind> {
             let kind = *dice.pick(FLOODERS);
             vec![kind; dice.among(10, 40) as usize]
         }
+        Theme::Crowd => vec![StrangerKind::Trickler; dice.among(20, 40) as usize],
+        Theme::Smooth if dice.one_in(2) => {
+            vec![StrangerKind::Sipper; dice.among(1, 3) as usize]
+        }
         _ if theme.is_of_disks() || dice.one_in(2) => Vec::new(),
         _ => {
             let count = dice.among(1, 4);
@@ -416,6 +434,7 @@ const FLOODERS: &[StrangerKind] = &[
     StrangerKind::Trickler,
     StrangerKind::Trickler,
     StrangerKind::Fickle,
+    StrangerKind::Sipper,
     StrangerKind::Asker,
     StrangerKind::Dripper,
     StrangerKind::Visitor,
@@ -442,6 +461,8 @@ enum Theme {
     Smooth,
     /// A crowd of strangers.
     Flood,
+    /// A crowd that publishes a little at a time, beside publishers that have much, to shards that get no time for a while.
+    Crowd,
     /// Much to read, and readers that are slow at times.
     Laggards,
 }
@@ -465,8 +486,17 @@ impl Theme {
         Self::Smooth,
         Self::Flood,
         Self::Flood,
+        Self::Crowd,
         Self::Laggards,
     ];
+
+    /// Shards at least.
+    const fn shards_min(self) -> u64 {
+        match self {
+            Self::Crowd => 2,
+            _ => 1,
+        }
+    }
 
     /// Much is written to few logs, and strangers stay away.
     const fn is_of_disks(self) -> bool {
@@ -487,6 +517,7 @@ fn faults(dice: &mut Dice, theme: Theme) -> Vec<FaultKind> {
         Theme::Network => (NETWORK, *dice.pick(&[2, 4, 7])),
         Theme::Smooth => (SMOOTH, 7),
         Theme::Flood => (FLOOD, *dice.pick(&[2, 6])),
+        Theme::Crowd => (CROWD, 8),
         Theme::Laggards => (LAGGARDS, 6),
     };
     let kinds = kinds.iter().copied();
@@ -533,6 +564,8 @@ const FLOOD: &[FaultKind] = &[
     FaultKind::Starve,
     FaultKind::Pause,
 ];
+
+const CROWD: &[FaultKind] = &[FaultKind::Starve, FaultKind::Starve, FaultKind::Stop];
 
 const LAGGARDS: &[FaultKind] = &[
     FaultKind::Stop,
@@ -597,9 +630,12 @@ fn config(dice: &mut Dice, theme: Theme) -> Config {
         arena_bytes: *dice.pick(&[8 << 20, 32 << 20]),
         record_size_max: 256 << 10,
         raw_size_max: 512 << 10,
-        inflight_records_max: *dice.pick(&[2, 16, 1024]),
+        inflight_records_max: match theme {
+            Theme::Crowd => 1024,
+            _ => *dice.pick(&[2, 16, 1024]),
+        },
         inflight_bytes_max: *dice.pick(&[256 << 10, 1 << 20]),
-        heartbeat_ms: *dice.pick(&[1_000, 5_000, 30_000]),
+        heartbeat_ms: *dice.pick(&[1_000, 1_000, 5_000, 30_000]),
         hello_timeout_ms: *dice.pick(&[500, 10_000]),
         max_connections: *dice.pick(&[64, 1_000]),
         max_subscriptions: *dice.pick(&[4, 1024]),

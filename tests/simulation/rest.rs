@@ -38,8 +38,8 @@ impl Still {
 }
 
 impl World {
-    /// Nothing goes wrong any more. Strangers say no more, and read what comes: then everything that they have said has to
-    /// be taken, and every subscriber gets what is there, before somebody else wakes anybody up.
+    /// Nothing goes wrong any more. Strangers say no more, and read what comes, some of them slowly: then everything that they
+    /// have said has to be taken, and every subscriber gets what is there, before somebody else wakes anybody up.
     pub(super) fn calm_down(&mut self) -> Verdict {
         self.lift_all();
         let begun = self
@@ -55,15 +55,15 @@ impl World {
             self.coverage.meet("a shard comes last");
         }
         for stranger in &mut self.strangers {
-            stranger.is_calm = true;
+            stranger.is_calm = stranger.kind != StrangerKind::Sipper;
         }
         let (until_ms, until) = (self.clock.now_ms() + CALM_MS, self.steps + CALM_STEPS);
         let mut still = Still::default();
         while self.clock.now_ms() < until_ms && self.steps < until {
             self.gather();
-            if self.actors.is_empty() && self.machine.broker.is_some() {
+            if self.rests() {
                 let stuck = self.who_is_not_read().or_else(|| self.who_is_left_behind());
-                if stuck.is_none() {
+                if stuck.is_none() && !self.strangers.iter().any(StrangerSeat::sips) {
                     break;
                 }
                 still.look(stuck, self.clock.now_ms())?;
@@ -72,6 +72,11 @@ impl World {
         }
         self.starved_until.fill(0);
         Ok(())
+    }
+
+    /// Whether the broker is there, and nobody has anything to do at the moment: no disk either, as slow as it may be.
+    fn rests(&self) -> bool {
+        self.actors.is_empty() && self.machine.broker.is_some() && self.working_disks().count() == 0
     }
 
     /// Tells whether something is not taken that strangers have said. What has not come whole may hold up the rest.
@@ -121,7 +126,7 @@ impl World {
         let mut still = Still::default();
         loop {
             self.gather();
-            let rests = self.actors.is_empty() && self.machine.broker.is_some();
+            let rests = self.rests();
             let waits = self.who_waits();
             if rests && waits.is_none() {
                 return Ok(());
@@ -199,7 +204,7 @@ impl World {
                 ));
             }
         }
-        None
+        self.who_is_gone()
     }
 
     /// Tells which connected client waits for what the broker has. Clients that a flipped bit has met may wait.

@@ -18,6 +18,11 @@ const BURST_BYTES: usize = 64 << 10;
 
 /// Bytes of answers that may be on their way to a stranger that reads none.
 const PINGER_ROOM_BYTES: usize = 16 << 10;
+/// Bytes that a stranger reads at once that reads little.
+const SIP_BYTES: usize = 50;
+/// Who has read less than so long ago, and left so many bytes, is still reading.
+const READING_MS: u64 = 500;
+const UNREAD_BYTES: usize = 1_000;
 
 /// A stranger.
 pub(super) struct StrangerSeat {
@@ -27,6 +32,10 @@ pub(super) struct StrangerSeat {
     /// What it says next: the link has not taken it yet.
     unsaid: Vec<u8>,
     pub(super) due_ms: u64,
+    /// When it has read something the last time that left more to be read.
+    sipped_ms: Option<u64>,
+    /// The broker has ended its connection, out of which it read at the time.
+    pub(super) was_cut_off: bool,
     /// It has no more to say, and reads.
     pub(super) is_calm: bool,
     said: u64,
@@ -44,6 +53,8 @@ impl StrangerSeat {
             dice: Dice::new(seed, "stranger", number),
             unsaid: Vec::new(),
             due_ms: 0,
+            sipped_ms: None,
+            was_cut_off: false,
             is_calm: false,
             said: 0,
             heard: Vec::new(),
@@ -69,6 +80,12 @@ impl StrangerSeat {
         self.link.peer().map_or(0, Peer::unread)
     }
 
+    /// Whether it reads a little at a time, and has not read everything.
+    pub(super) fn sips(&self) -> bool {
+        let waiting = self.link.peer().map_or(0, Peer::waiting);
+        self.kind == StrangerKind::Sipper && waiting > 0
+    }
+
     /// Whether the broker has not ended its connection.
     pub(super) fn is_open(&self) -> bool {
         self.link
@@ -89,7 +106,7 @@ impl StrangerSeat {
         if self.link.peer().is_none() {
             self.unsaid.clear();
             self.heard.clear();
-            self.said = 0;
+            (self.said, self.sipped_ms) = (0, None);
             self.link.close();
             let greets = match self.kind {
                 StrangerKind::Silent => false,
@@ -104,6 +121,7 @@ impl StrangerSeat {
             }
             return;
         }
+        self.note_the_end(now_ms);
         let reads = !matches!(
             self.kind,
             StrangerKind::Pinger | StrangerKind::Pusher | StrangerKind::Deaf
@@ -112,6 +130,10 @@ impl StrangerSeat {
             self.due_ms += self.dice.among(1, 500);
             self.link.close();
             return;
+        }
+        if let (StrangerKind::Sipper, Some(peer)) = (self.kind, self.link.peer()) {
+            let has_more = peer.waiting() > UNREAD_BYTES;
+            self.sipped_ms = (has_more && self.is_open()).then_some(now_ms);
         }
         if self.unsaid.is_empty() {
             self.think(topics);
@@ -127,7 +149,11 @@ impl StrangerSeat {
 
     /// Reads, and notes what it is told; false at the end of the connection.
     fn hear(&mut self) -> bool {
-        let bytes = match self.link.read(BURST_BYTES, &mut self.dice) {
+        let most = match self.kind {
+            StrangerKind::Sipper if !self.is_calm => SIP_BYTES,
+            _ => BURST_BYTES,
+        };
+        let bytes = match self.link.read(most, &mut self.dice) {
             Ok(bytes) if !bytes.is_empty() => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
             _ => return false,
@@ -146,6 +172,16 @@ impl StrangerSeat {
         }
         self.heard.drain(..taken);
         true
+    }
+
+    /// Notes whether the broker has ended the connection since it has last read from it.
+    fn note_the_end(&mut self, now_ms: u64) {
+        let is_over = !self.is_open();
+        let sipped_ms = self.sipped_ms.filter(|ms| now_ms - ms < READING_MS);
+        self.was_cut_off = is_over && sipped_ms.is_some();
+        if is_over {
+            self.sipped_ms = None;
+        }
     }
 
     fn say(&mut self) {
@@ -217,11 +253,11 @@ impl StrangerSeat {
             }
             StrangerKind::Halfway => {}
             StrangerKind::Dripper => self.record(30),
-            StrangerKind::Deaf if self.said == 1 => {
+            StrangerKind::Deaf | StrangerKind::Sipper if self.said == 1 => {
                 let topic = self.dice.pick(topics).name.clone();
                 self.subscribe(&topic);
             }
-            StrangerKind::Deaf => {}
+            StrangerKind::Deaf | StrangerKind::Sipper => {}
             StrangerKind::Asker => (0..times).for_each(|id| self.ask(id as u32)),
             StrangerKind::Visitor => self.record(30),
         }

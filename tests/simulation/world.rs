@@ -1,15 +1,16 @@
 //! Everything of a run, and what happens to it: one step after another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use oyez_broker::simulation::SetClock;
 use oyez_client::Delivery;
-use oyez_storage::Stage;
+use oyez_storage::{MemoryDisk, Stage};
 
 use super::coverage::{self, Coverage};
 use super::dice::Dice;
 use super::fault::Lift;
+use super::judge::Behind;
 use super::link::Link;
 use super::machine::{Fall, Machine};
 use super::oracle::{Oracle, Verdict};
@@ -23,6 +24,8 @@ use super::trace::Trace;
 const BEGIN_MS: u64 = 1_000_000;
 /// Of so many turns a slow shard comes to about one.
 const SLOW_TURNS: u64 = 40;
+/// Milliseconds that a slow disk takes for an operation, at most.
+const SLOW_DISK_MS: u64 = 30;
 /// Steps that a fault lasts at most.
 const FAULT_STEPS: u64 = 400;
 
@@ -54,8 +57,10 @@ pub(super) struct World {
     pub(super) actors: Vec<Actor>,
     /// Turns in a row that each shard has taken for nothing.
     pub(super) idle_turns: Vec<u32>,
-    /// Since when each shard has been short of room for answers, and nobody has taken any.
-    pub(super) short_since_ms: Vec<Option<u64>>,
+    /// Sockets of each shard that have many answers to take, while it is short of room for them.
+    pub(super) behind: Vec<BTreeMap<u32, Behind>>,
+    /// When each disk goes on with what it was given.
+    pub(super) disk_due_ms: Vec<u64>,
     /// Steps until which each shard gets no time.
     pub(super) starved_until: Vec<u64>,
     /// Some shard comes to its turns when nobody else wants one, or has done so.
@@ -103,7 +108,8 @@ impl World {
             lifts: VecDeque::new(),
             actors: Vec::new(),
             idle_turns: vec![0; 4],
-            short_since_ms: vec![None; 4],
+            behind: vec![BTreeMap::new(); 4],
+            disk_due_ms: vec![0; 4],
             starved_until: vec![0; 4],
             comes_last: false,
             begun_ms: BEGIN_MS,
@@ -307,7 +313,7 @@ impl World {
             format_args!("broker {run} is gone: {fall:?}"),
         );
         self.machine.fall(fall, &self.plan, &mut self.coverage);
-        self.short_since_ms.fill(None);
+        self.behind.fill(BTreeMap::new());
         self.oracle.fell(fall, run, was_clean);
         for client in 0..self.clients() {
             let mut dice = self.dice.clone();
@@ -386,11 +392,9 @@ impl World {
             let shards =
                 (0..broker.shards()).filter(|shard| broker.is_due(*shard) && !is_starved(*shard));
             self.actors.extend(shards.map(Actor::Shard));
-            let disks = self.machine.disks.iter().enumerate();
-            let disks = disks.filter(|(_, disk)| disk.pending() > 0);
-            if self.plan.paced_disks {
-                self.actors.extend(disks.map(|(disk, _)| Actor::Disk(disk)));
-            }
+            let disks = self.working_disks().filter(|(_, due)| *due <= now_ms);
+            let disks: Vec<Actor> = disks.map(|(disk, _)| Actor::Disk(disk)).collect();
+            self.actors.extend(disks);
         }
         let publishers = self.publishers.iter().map(|seat| seat.wants(now_ms));
         let subscribers = self.subscribers.iter().map(|seat| seat.wants(now_ms));
@@ -408,6 +412,13 @@ impl World {
         }
     }
 
+    /// Disks that have something to do, and when they do it.
+    pub(super) fn working_disks(&self) -> impl Iterator<Item = (usize, u64)> {
+        let disks = self.machine.disks.iter().zip(&self.disk_due_ms).enumerate();
+        let works = |disk: &MemoryDisk| self.plan.paced_disks && disk.pending() > 0;
+        disks.filter_map(move |(number, (disk, due_ms))| works(disk).then_some((number, *due_ms)))
+    }
+
     /// Time passes until somebody has something to do.
     fn wait(&mut self) {
         let now_ms = self.clock.now_ms();
@@ -422,7 +433,9 @@ impl World {
         let subscribers = self.subscribers.iter().filter_map(SubscriberSeat::wakes_ms);
         let strangers = self.strangers.iter().filter_map(StrangerSeat::wakes_ms);
         let start = broker.is_none().then_some(self.machine.starts_at_ms);
+        let disks = self.working_disks().map(|(_, due_ms)| due_ms);
         let dues = shards.chain(publishers).chain(subscribers).chain(strangers);
+        let dues = dues.chain(disks);
         let next = dues.chain(start).filter(|due| *due > now_ms).min();
         let ms = next.map_or(1_000, |next| next - now_ms);
         self.clock.pass(ms);
@@ -477,6 +490,9 @@ impl World {
         let Some(advanced) = self.machine.disks[number].advance(choice) else {
             return;
         };
+        if self.plan.slow_disk == Some(number) {
+            self.disk_due_ms[number] = self.clock.now_ms() + self.dice.among(1, SLOW_DISK_MS);
+        }
         let how = match advanced.stage {
             Stage::Started => "started",
             Stage::Done => "done",
@@ -501,6 +517,7 @@ impl World {
                 let seat = &mut self.strangers[stranger];
                 seat.turn(broker, &self.plan.topics, now_ms);
                 let (kind, told) = (seat.kind, std::mem::take(&mut seat.told));
+                let was_cut = seat.was_cut_off;
                 for what in told {
                     self.coverage.meet(&what);
                 }
@@ -508,7 +525,11 @@ impl World {
                     format_args!("stranger {stranger}"),
                     format_args!("{kind:?}"),
                 );
-                Ok(())
+                let may_be = self.is_rough() || self.machine.stopping_since_ms.is_some();
+                match was_cut && !may_be {
+                    true => Err(format!("stranger {stranger} is cut off while it reads")),
+                    false => Ok(()),
+                }
             }
         }
     }

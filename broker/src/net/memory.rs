@@ -197,6 +197,13 @@ impl MemoryNet {
         self.inner.borrow().calls
     }
 
+    /// The number of a socket, and how many bytes it has taken, ever.
+    pub(crate) fn taken(&self, socket: Socket) -> (u32, u64) {
+        let number = socket.number();
+        let inner = self.inner.borrow();
+        (number, inner.connections[number as usize].taken())
+    }
+
     /// Does something with a connection, and notes what the next poll has to tell of it.
     fn at<T>(&self, number: usize, act: impl FnOnce(&mut Connection) -> T) -> T {
         let mut inner = self.inner.borrow_mut();

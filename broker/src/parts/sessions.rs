@@ -157,6 +157,13 @@ impl Sessions {
         requests.max().map_or(0, usize::from)
     }
 
+    /// The sockets of sessions that hold more answers than so many bytes.
+    pub(crate) fn sockets_behind(&self, bytes: usize) -> impl Iterator<Item = Socket> {
+        let sessions = self.slots.iter().map(|(_, session)| session);
+        let behind = sessions.filter(move |session| session.outgoing_bytes() > bytes);
+        behind.map(Session::socket)
+    }
+
     // Reading.
 
     /// Puts a session on a list of those to read from.

@@ -100,6 +100,11 @@ impl Connection {
         }
     }
 
+    /// Bytes that our side has sent, ever.
+    pub(super) fn taken(&self) -> u64 {
+        self.acknowledged + self.output.len() as u64
+    }
+
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.end, End::Closed | End::Aborted)
     }
