@@ -282,6 +282,7 @@ impl Broker {
         let parts = &self.shards[shard].shard.parts;
         Held {
             sessions: parts.sessions.ids().len(),
+            leaving: parts.sessions.count_leaving(),
             input_bytes: parts.sessions.room.input.bytes(),
             output_bytes: parts.sessions.room.output.bytes(),
             questions: parts.outbox.questions(),
@@ -310,6 +311,8 @@ impl Broker {
 pub struct Held {
     /// Sessions.
     pub sessions: usize,
+    /// Those of them that were told to go, and whose input is not looked at any more.
+    pub leaving: usize,
     /// Bytes of records that have not arrived whole, or wait for their log.
     pub input_bytes: usize,
     /// Bytes of answers that have not left.
@@ -326,6 +329,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             sessions,
+            leaving: _,
             input_bytes,
             output_bytes,
             questions,

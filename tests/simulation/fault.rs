@@ -164,9 +164,8 @@ impl World {
         // Where everything is vouched for and nobody writes, harm costs what it hits and no more.
         match self.is_at_rest() && name != "carried" {
             true => {
-                let is_segment = name.ends_with(".seg");
-                let hit = is_segment.then(|| message::hit_by(disk, &harm));
-                self.oracle.harmed_at_rest(log, hit);
+                self.oracle
+                    .harmed_at_rest(log, message::hit_by(disk, &harm));
             }
             false => self.oracle.harmed(log),
         }

@@ -132,7 +132,7 @@ impl World {
         let moved = after.bytes_since(&before);
         let behind_ms = self.count_shortness(shard, held);
         let idle = u64::from(self.count_idleness(shard, moved > 0 || had_completions));
-        // What was read and is kept was not taken.
+        // What was read and is kept was not taken, and what those say who leave is not looked at.
         let pings = self
             .ping_bytes_read(&before.pings)
             .saturating_sub(held.input_bytes)
@@ -142,7 +142,9 @@ impl World {
         let ends_max = FILE_ENDS_MAX * (held.sessions + 1);
         let bytes_in = after.calls.bytes_in - before.calls.bytes_in;
         let what = match () {
-            () if pings > PINGS_MAX => format!("takes {pings} pings in a turn"),
+            () if pings > PINGS_MAX && before.held.leaving + held.leaving == 0 => {
+                format!("takes {pings} pings in a turn")
+            }
             () if retried > RETRIED_BYTES_MAX => format!("retries {retried} bytes in a turn"),
             () if ends > ends_max => format!("finds {ends} files at their ends in a turn"),
             () if behind_ms > SHORT_MS => {

@@ -55,17 +55,30 @@ pub(super) fn read(bytes: &[u8]) -> Option<MessageId> {
     (payload(id, bytes.len()) == bytes).then_some(id)
 }
 
-/// What harm has hit of a segment.
-#[derive(Debug, Default)]
-pub(super) struct Hit {
-    /// The messages of the records.
-    pub(super) messages: BTreeSet<MessageId>,
-    /// The header of a block is among it.
-    pub(super) has_header: bool,
+/// What harm has hit.
+#[derive(Debug)]
+pub(super) enum Hit {
+    Segment {
+        /// The messages of the records.
+        messages: BTreeSet<MessageId>,
+        /// The header of a block is among it.
+        has_header: bool,
+    },
+    Footer,
+    /// Another file of a log.
+    Other,
 }
 
-/// What harm has hit of a segment.
+/// What harm has hit of a log.
 pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> Hit {
+    match harm.path.extension().and_then(|kind| kind.to_str()) {
+        Some("seg") => hit_of_segment(disk, harm),
+        Some("idx") => Hit::Footer,
+        _ => Hit::Other,
+    }
+}
+
+fn hit_of_segment(disk: &MemoryDisk, harm: &Harm) -> Hit {
     let place = |at| usize::try_from(at).expect("a segment in memory");
     let (from, to) = (place(harm.range.start), place(harm.range.end));
     let mut content = disk.content(&harm.path).unwrap_or_default();
@@ -100,7 +113,7 @@ pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> Hit {
         };
         at += size;
     }
-    Hit {
+    Hit::Segment {
         messages,
         has_header: from < block + BLOCK_HEADER_SIZE,
     }

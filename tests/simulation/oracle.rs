@@ -103,10 +103,11 @@ struct Log {
     put_back_at: Option<u64>,
     /// Messages that lay where harm has met everything at rest.
     hit: BTreeSet<MessageId>,
-    /// Harm has met everything at rest; segments so often, and the header of a block among it.
+    /// Harm has met everything at rest; segments so often, and the header of a block among it, or a footer.
     was_hit: bool,
     hits: u64,
     has_lost_headers: bool,
+    has_lost_footers: bool,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -153,6 +154,7 @@ impl Oracle {
             was_hit: false,
             hits: 0,
             has_lost_headers: false,
+            has_lost_footers: false,
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -265,7 +267,7 @@ impl Oracle {
     }
 
     /// The same, while all of it was vouched for and nobody wrote: these messages may be lost.
-    pub(super) fn harmed_at_rest(&mut self, log: LogId, hit: Option<Hit>) {
+    pub(super) fn harmed_at_rest(&mut self, log: LogId, hit: Hit) {
         let known = self.logs.get_mut(&log).expect("a log");
         if known.put_back_at == Some(known.starts) {
             // What a state that is too old does not tell, nothing else tells any more.
@@ -273,14 +275,18 @@ impl Oracle {
         }
         known.reasons += 1;
         known.was_hit = true;
-        let Some(hit) = hit else {
-            return;
-        };
-        known.hit.extend(hit.messages);
-        known.hits += 1;
-        known.has_lost_headers |= hit.has_header;
-        if known.has_lost_headers && known.hits > 1 {
-            // The header of a block tells what belongs to it, where something else there is wrong.
+        known.has_lost_footers |= matches!(hit, Hit::Footer);
+        if let Hit::Segment {
+            messages,
+            has_header,
+        } = hit
+        {
+            known.hit.extend(messages);
+            known.hits += 1;
+            known.has_lost_headers |= has_header;
+        }
+        if known.has_lost_headers && known.has_lost_footers && known.hits > 1 {
+            // With neither, nothing tells what belongs to a segment where something else in it is wrong.
             self.harmed(log);
         }
     }

@@ -157,6 +157,14 @@ impl Sessions {
         requests.max().map_or(0, usize::from)
     }
 
+    /// How many sessions were told to go and have not gone.
+    pub(crate) fn count_leaving(&self) -> usize {
+        let leaves =
+            |session: &&Session| matches!(session.stage(), Stage::Closing | Stage::Lingering);
+        let sessions = self.slots.iter().map(|(_, session)| session);
+        sessions.filter(leaves).count()
+    }
+
     /// The sockets of sessions that hold more answers than so many bytes.
     pub(crate) fn sockets_behind(&self, bytes: usize) -> impl Iterator<Item = Socket> {
         let sessions = self.slots.iter().map(|(_, session)| session);
