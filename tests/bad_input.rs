@@ -1,6 +1,7 @@
 //! Bad input gets a Goodbye that names what and why, closes the one session that sent it, and changes nothing for
 //! anybody else. It is final where a checksum proves that the client meant it.
 
+use oyez_protocol::command::VERSION;
 use oyez_protocol::header::kind;
 use testkit::process::run;
 use testkit::random::Random;
@@ -141,9 +142,15 @@ fn who_does_not_begin_with_a_hello_is_told_so() {
         ),
         case(
             "a version of the future",
-            hello(2, 9),
+            hello(3, 9),
             Version,
-            &["speaks version 1", "2 to 9"],
+            &["speaks version 2", "3 to 9", "update the broker"],
+        ),
+        case(
+            "the first version",
+            hello(1, 1),
+            Version,
+            &["speaks version 2", "1 to 1", "update the client"],
         ),
         case(
             "a record before the hello",
@@ -281,8 +288,8 @@ fn a_length_that_lies_inside_a_record_is_refused() {
 #[test]
 fn a_size_that_no_frame_has_is_refused() {
     use GoodbyeCode::{BadFrame, Damaged};
-    let mut topic_beyond_frame = vec![0; 16];
-    topic_beyond_frame.extend_from_slice(&[200, b'a']);
+    let mut topic_beyond_frame = vec![0; 25];
+    topic_beyond_frame[2] = 200;
     let cases = vec![
         case(
             "a size that is no multiple",
@@ -304,9 +311,9 @@ fn a_size_that_no_frame_has_is_refused() {
         ),
         case(
             "a topic longer than its frame",
-            control(kind::SUBSCRIBE, 0, 1, &topic_beyond_frame),
+            control(kind::SUBSCRIBE, 1, 1, &topic_beyond_frame),
             BadFrame,
-            &["kind 4", "topic"],
+            &["kind 4", "name"],
         ),
         case(
             "bytes behind the last field",
@@ -383,18 +390,6 @@ fn what_the_version_does_not_know_is_refused() {
             BadFrame,
             &["0x05", "not known"],
         ),
-        case(
-            "a question",
-            control(kind::QUERY, 99, 1, &[0]),
-            BadFrame,
-            &["question"],
-        ),
-        case(
-            "a start",
-            control(kind::SUBSCRIBE, 9, 1, &[0; 24]),
-            BadFrame,
-            &["kind 4"],
-        ),
     ];
     refuse_each(Broker::connect, cases);
 }
@@ -403,7 +398,12 @@ fn what_the_version_does_not_know_is_refused() {
 fn a_frame_that_may_not_come_here_is_refused() {
     use GoodbyeCode::Unexpected;
     let cases = vec![
-        case("a second hello", hello(1, 1), Unexpected, &["second hello"]),
+        case(
+            "a second hello",
+            hello(VERSION, VERSION),
+            Unexpected,
+            &["second hello"],
+        ),
         case(
             "a frame of brokers",
             control(kind::UNSUBSCRIBED, 0, 1, &[]),
@@ -464,7 +464,7 @@ fn what_was_asked_before_a_bad_frame_is_answered_before_the_goodbye_and_nothing_
     let mut session = broker.connect();
     let ping = |token: u64| control(kind::PING, 0, 0, &token.to_le_bytes());
     let unsubscribe = control(kind::UNSUBSCRIBE, 0, 5, b"\x07a/topic");
-    session.send(&[ping(1), unsubscribe, hello(1, 1), ping(2)].concat());
+    session.send(&[ping(1), unsubscribe, hello(VERSION, VERSION), ping(2)].concat());
     assert_eq!(session.event(), Event::Pong(1));
     match session.event() {
         Event::Unsubscribed(ended) => {
@@ -499,7 +499,7 @@ fn a_session_that_was_refused_has_published_nothing_after_the_bad_frame() {
 fn a_frame_that_comes_byte_by_byte_is_a_frame() {
     let broker = Broker::start();
     let mut session = Session::open(broker.address());
-    for byte in hello(1, 1) {
+    for byte in hello(VERSION, VERSION) {
         session.send(&[byte]);
     }
     assert!(matches!(session.event(), Event::Welcome(_)));

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use oyez_protocol::command::{
+    Ack, Begin, Numbered, Place, Query, Question, Renew, Subscribe, Subscription, Unsubscribe,
+    VERSION,
+};
 use testkit::deadline::wait_until;
 use testkit::record::{hello, record};
 use testkit::wire::Farewell;
-use testkit::{Broker, Event, GoodbyeCode, Outcome, Session, Setup, Start};
+use testkit::{Broker, Epoch, Event, GoodbyeCode, Offset, Outcome, Session, Setup, Start};
 
 fn farewells(sessions: &mut [Session]) -> Vec<Farewell> {
     sessions.iter_mut().map(Session::farewell).collect()
@@ -165,7 +169,7 @@ fn connections_over_the_limit_are_told_that_the_broker_is_full() {
     sessions.pop();
     wait_until("a free place", || {
         let mut session = Session::open(broker.address());
-        let said_hello = session.try_send(&hello(1, 1)).is_ok();
+        let said_hello = session.try_send(&hello(VERSION, VERSION)).is_ok();
         said_hello && matches!(session.event(), Event::Welcome(_))
     });
 }
@@ -231,7 +235,7 @@ fn who_does_not_say_hello_in_time_is_closed() {
     assert!(farewell.reason.contains("hello"), "{farewell:?}");
     // Half a hello is none.
     let mut slow = Session::open(broker.address());
-    slow.send(&hello(1, 1)[..20]);
+    slow.send(&hello(VERSION, VERSION)[..20]);
     assert_eq!(slow.farewell().code, GoodbyeCode::Silent);
 }
 
@@ -253,7 +257,7 @@ fn the_welcome_states_the_limits_of_the_configuration() {
         .set("heartbeat_ms", 12_345)
         .start();
     let greeting = Session::open(broker.address()).greet();
-    assert_eq!(greeting.version, 1);
+    assert_eq!(greeting.version, VERSION);
     assert_eq!(greeting.limits.record_size_max, 65_536);
     assert_eq!(greeting.limits.raw_size_max, 100_000);
     assert_eq!(
@@ -283,4 +287,93 @@ fn a_connection_that_breaks_is_forgotten() {
         let stats = broker.stats();
         stats["connections"] == 1 && stats["sessions"] == 1 && stats["subscriptions"] == 0
     });
+}
+
+/// What an answer says, and to which request.
+fn answered(event: &Event) -> Option<(u32, Outcome)> {
+    match event {
+        Event::Subscribed(told) => Some((told.id, told.outcome)),
+        Event::Unsubscribed(told) => Some((told.id, told.outcome)),
+        Event::Answer { id, outcome, .. } => Some((*id, *outcome)),
+        Event::Renewed(told) => Some((told.id, told.outcome)),
+        Event::Acked(told) => Some((told.id, told.outcome)),
+        _ => None,
+    }
+}
+
+/// All that has a place in the protocol and that no broker does yet, with the requests 100 to 109.
+fn reserved() -> Vec<u8> {
+    let topic = |begin| Subscription {
+        begin,
+        ..Subscription::new("news", Start::Latest, None)
+    };
+    let plain = topic(Begin::At(Start::Latest));
+    let filter = Subscription {
+        name: "news/#",
+        is_filter: true,
+        ..plain
+    };
+    let subscriptions: [&[Subscription<'_>]; 6] = [
+        &[plain, plain],
+        &[filter],
+        &[topic(Begin::Time(1_700_000_000_000))],
+        &[topic(Begin::Last(10))],
+        &[topic(Begin::Token(b"token"))],
+        &[topic(Begin::Cursor("phone"))],
+    ];
+    let mut said = Vec::new();
+    for (id, topics) in (100..).zip(subscriptions) {
+        Subscribe::encode(id, topics, &mut said);
+    }
+    let question = Question::Other {
+        code: 99,
+        text: "why",
+    };
+    Query { id: 106, question }.encode(&mut said);
+    Renew {
+        id: 107,
+        credentials: b"secret",
+    }
+    .encode(&mut said);
+    Ack {
+        id: 108,
+        cursor: "phone",
+        place: Place {
+            name: "news",
+            epoch: Epoch::new(1),
+            next: Numbered::Offset(Offset::new(1)),
+        },
+    }
+    .encode(&mut said);
+    Unsubscribe {
+        id: 109,
+        name: "news/#",
+        is_filter: true,
+    }
+    .encode(&mut said);
+    said
+}
+
+#[test]
+fn what_this_broker_cannot_do_is_answered_so_and_the_session_goes_on() {
+    let broker = Setup::new().start();
+    let mut session = broker.connect();
+    session.send(&reserved());
+    for id in 100..110 {
+        let event = session.event();
+        assert_eq!(
+            answered(&event),
+            Some((id, Outcome::NotSupported)),
+            "{event:?}"
+        );
+    }
+    let own = session.subscribe("$cursors", Start::Earliest);
+    assert_eq!(own.outcome, Outcome::ReservedTopic);
+    let own = session.publish("$cursors", b"mine");
+    assert_eq!(own.outcome, Outcome::ReservedTopic);
+    assert_eq!(
+        session.subscribe("news", Start::Latest).outcome,
+        Outcome::Ok
+    );
+    assert_eq!(session.publish("news", b"hello").outcome, Outcome::Ok);
 }

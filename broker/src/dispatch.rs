@@ -3,7 +3,7 @@
 use oyez_protocol::command::Question;
 use oyez_protocol::event::GoodbyeCode;
 
-use crate::dialect::command::{Command, Reply};
+use crate::dialect::command::{Command, Reply, Unsupported};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
@@ -88,6 +88,9 @@ impl Takes for Dispatch<'_> {
             (Stage::Open, Command::Query { request, question }) => {
                 self.query(sessions, budget, (id, request), question)
             }
+            (Stage::Open, Command::Unsupported { request, what }) => {
+                tell(here, sessions, id, &Reply::Unsupported { request, what })
+            }
             (Stage::Open, Command::Ping { token }) => {
                 tell(here, sessions, id, &Reply::Pong { token })
             }
@@ -171,6 +174,15 @@ impl Dispatch<'_> {
                 self.outbox,
                 (id, request),
             ),
+            Question::Other { .. } => {
+                let what = Unsupported::Query;
+                return tell(
+                    self.here,
+                    sessions,
+                    id,
+                    &Reply::Unsupported { request, what },
+                );
+            }
         };
         match asked {
             Ok(steps) => {

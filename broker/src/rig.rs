@@ -8,9 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
+use oyez_protocol::command::{
+    Hello, Numbered, Query, Question, Start, Subscribe, Subscription, Unsubscribe, VERSION,
+};
 use oyez_protocol::event::{
-    GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed, Welcome,
+    Gap, GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
@@ -380,17 +382,17 @@ impl Client {
     }
 
     pub(crate) fn subscribe(&self, topic: &str, start: Start) {
-        let subscribe = Subscribe {
-            id: 1,
-            topic,
-            start,
-            epoch: None,
-        };
-        self.say(|out| subscribe.encode(out));
+        let topic = Subscription::new(topic, start, None);
+        self.say(|out| Subscribe::encode(1, &[topic], out));
     }
 
     pub(crate) fn unsubscribe(&self, topic: &str) {
-        self.say(|out| Unsubscribe { id: 1, topic }.encode(out));
+        let unsubscribe = Unsubscribe {
+            id: 1,
+            name: topic,
+            is_filter: false,
+        };
+        self.say(|out| unsubscribe.encode(out));
     }
 
     pub(crate) fn ask(&self, question: Question<'_>) {
@@ -511,7 +513,10 @@ fn line(frame: &Frame<'_>) -> String {
             format!("published {}", entries.join(", "))
         }
         Frame::Answer(answer) => format!("answer {}", answer.json),
-        Frame::Gap(gap) => format!("gap {:?} {} to {}", gap.cause, gap.from.get(), gap.to.get()),
+        Frame::Gap(Gap { cause, hole }) => match hole.from {
+            Numbered::Offset(from) => format!("gap {cause:?} {from} to {}", hole.to),
+            from => panic!("{from:?}"),
+        },
         Frame::Ping(_) => "ping".to_owned(),
         Frame::Pong(pong) => format!("pong {}", pong.token),
         Frame::Goodbye(goodbye) => format!("goodbye {:?}: {}", goodbye.code, goodbye.reason),

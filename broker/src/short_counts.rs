@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, VERSION};
+use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Subscription, VERSION};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
@@ -94,15 +94,8 @@ impl Peer {
     }
 
     fn subscribe(&mut self, topic: &str, start: Start) {
-        self.say(|out| {
-            Subscribe {
-                id: 1,
-                topic,
-                start,
-                epoch: None,
-            }
-            .encode(out);
-        });
+        let topic = Subscription::new(topic, start, None);
+        self.say(|out| Subscribe::encode(1, &[topic], out));
     }
 
     /// Hears until there are so many records of each topic, in their order.

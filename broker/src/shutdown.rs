@@ -299,6 +299,7 @@ mod tests {
             offset: Default::default(),
             epoch: Default::default(),
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
         };
         let ack = Ack {
             session: client.id,

@@ -204,6 +204,9 @@ mod tests {
             limits: Limits::DEFAULT,
             inflight_records_max: 64,
             inflight_bytes_max: 4 << 20,
+            subscriptions_max: 1_024,
+            features: 0,
+            expires_ms: 0,
             instance: 1,
             name: "broker",
         }

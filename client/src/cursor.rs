@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use oyez_protocol::command::{Start, Subscribe};
-use oyez_protocol::event::{self, Outcome, Subscribed};
+use oyez_protocol::command::{Numbered, Start, Subscription};
+use oyez_protocol::event::{self, Subscribed};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, Offset};
 
-use crate::delivery::{Delivery, Gap, GapCause, NewEpoch};
+use crate::delivery::{Delivery, Gap, GapCause, NewEpoch, Skip};
 use crate::error::SubscribeError;
 
 /// A subscription's place in its topic.
@@ -57,15 +57,11 @@ impl Cursor {
     }
 
     /// What to ask the broker for, at first and after each loss.
-    pub(crate) fn request(&self, id: u32) -> Subscribe<'_> {
-        Subscribe {
-            id,
-            topic: &self.topic,
-            start: self.next.map_or(self.start, |next| {
-                Start::Offset(next.plus(u64::from(planted(Bug::ResumesOneTooFar))))
-            }),
-            epoch: self.next.and(self.epoch),
-        }
+    pub(crate) fn request(&self) -> Subscription<'_> {
+        let start = self.next.map_or(self.start, |next| {
+            Start::Offset(next.plus(u64::from(planted(Bug::ResumesOneTooFar))))
+        });
+        Subscription::new(&self.topic, start, self.next.and(self.epoch))
     }
 
     /// The broker's answer: where delivery begins, and what is to be said about it.
@@ -76,7 +72,7 @@ impl Cursor {
         &mut self,
         answer: &Subscribed,
     ) -> Result<Option<Delivery>, SubscribeError> {
-        if answer.outcome != Outcome::Ok {
+        if !answer.outcome.is_done() {
             return Err(SubscribeError::Refused {
                 topic: Arc::clone(&self.topic),
                 outcome: answer.outcome,
@@ -120,8 +116,25 @@ impl Cursor {
 
     /// The broker says that messages will not come; `None` when none of them was awaited.
     pub(crate) fn gap(&mut self, gap: &event::Gap<'_>) -> Option<Gap> {
-        let gap = self.skip_to(gap.to, gap.cause.into());
+        let gap = self.skip_to(Offset::new(gap.hole.to), gap.cause.into());
         gap.filter(|_| !planted(Bug::AcceptsGapsSilently))
+    }
+
+    /// The broker says that messages are stepped over; nothing where none of them was awaited. What lies before them and did
+    /// not come is a gap.
+    pub(crate) fn skip(&mut self, skip: &event::Skip<'_>) -> [Option<Delivery>; 2] {
+        let gap = match skip.hole.from {
+            Numbered::Offset(from) => self.skip_to(from, GapCause::Unexplained),
+            Numbered::Sequence { .. } => None,
+        };
+        let skipped = self.skip_to(Offset::new(skip.hole.to), GapCause::Unexplained);
+        let skipped = skipped.map(|gap| Skip {
+            topic: gap.topic,
+            from: gap.from,
+            to: gap.to,
+            cause: skip.cause.into(),
+        });
+        [gap.map(Delivery::Gap), skipped.map(Delivery::Skip)]
     }
 
     /// A record that cannot be read, from where its new messages begin up to the cursor, is a gap.
@@ -148,7 +161,19 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use oyez_protocol::command::Begin;
+    use oyez_protocol::event::Outcome;
+
     use super::*;
+    use crate::delivery::SkipCause;
+
+    fn hole(from: u64, to: u64) -> event::Hole<'static> {
+        event::Hole {
+            name: "a",
+            from: Numbered::Offset(offset(from)),
+            to,
+        }
+    }
 
     const fn offset(number: u64) -> Offset {
         Offset::new(number)
@@ -157,7 +182,9 @@ mod tests {
     const fn answer(next: u64, epoch: u64) -> Subscribed {
         Subscribed {
             id: 1,
+            entry: 0,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             next: offset(next),
             earliest: offset(0),
             head: offset(1000),
@@ -180,18 +207,20 @@ mod tests {
     #[test]
     fn a_loss_is_resumed_at_the_cursor_and_with_the_epoch() {
         let mut cursor = cursor(Start::Latest);
-        assert_eq!(cursor.request(1).start, Start::Latest);
-        assert_eq!(cursor.request(1).epoch, None);
+        assert_eq!(
+            cursor.request(),
+            Subscription::new("a", Start::Latest, None)
+        );
         cursor.subscribed(&answer(40, 7)).unwrap();
         cursor.record(offset(40), 3).unwrap();
-        let request = cursor.request(2);
-        assert_eq!(request.start, Start::Offset(offset(43)));
-        assert_eq!(request.epoch, Some(Epoch::new(7)));
+        let (start, epoch) = (Start::Offset(offset(43)), Some(Epoch::new(7)));
+        assert_eq!(cursor.request(), Subscription::new("a", start, epoch));
     }
 
     #[test]
     fn even_before_the_first_message_the_place_is_kept() {
-        assert_eq!(at(40).request(2).start, Start::Offset(offset(40)));
+        let begin = Begin::At(Start::Offset(offset(40)));
+        assert_eq!(at(40).request().begin, begin);
     }
 
     #[test]
@@ -216,10 +245,8 @@ mod tests {
     fn a_gap_is_told_from_where_delivery_stood() {
         let mut cursor = at(10);
         let wire = |from, to| event::Gap {
-            topic: "a",
             cause: event::GapCause::Damage,
-            from: offset(from),
-            to: offset(to),
+            hole: hole(from, to),
         };
         assert_eq!(cursor.gap(&wire(2, 10)), None, "nothing awaited is missing");
         let gap = cursor.gap(&wire(8, 20)).unwrap();
@@ -227,6 +254,34 @@ mod tests {
             (gap.from, gap.to, gap.cause),
             (offset(10), offset(20), GapCause::Damage)
         );
+        assert_eq!(cursor.record(offset(20), 1).unwrap().gap, None);
+    }
+
+    #[test]
+    fn what_is_stepped_over_is_told_and_what_lies_before_it_is_a_gap() {
+        let wire = |from, to| event::Skip {
+            cause: event::SkipCause::Superseded,
+            hole: hole(from, to),
+        };
+        let skipped = |from, to| {
+            Some(Delivery::Skip(Skip {
+                topic: Arc::from("a"),
+                from: offset(from),
+                to: offset(to),
+                cause: SkipCause::Superseded,
+            }))
+        };
+        let mut cursor = at(10);
+        assert_eq!(cursor.skip(&wire(2, 10)), [None, None], "none was awaited");
+        assert_eq!(cursor.skip(&wire(10, 12)), [None, skipped(10, 12)]);
+        assert_eq!(cursor.skip(&wire(8, 13)), [None, skipped(12, 13)]);
+        let [gap, skip] = cursor.skip(&wire(15, 20));
+        let Some(Delivery::Gap(gap)) = gap else {
+            panic!("{gap:?}");
+        };
+        let expected = (offset(13), offset(15), GapCause::Unexplained);
+        assert_eq!((gap.from, gap.to, gap.cause), expected);
+        assert_eq!(skip, skipped(15, 20));
         assert_eq!(cursor.record(offset(20), 1).unwrap().gap, None);
     }
 
@@ -275,7 +330,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(cursor.record(offset(2), 1).unwrap().skip, 0);
-        assert_eq!(cursor.request(3).epoch, Some(Epoch::new(8)));
+        assert_eq!(cursor.request().epoch, Some(Epoch::new(8)));
     }
 
     #[test]

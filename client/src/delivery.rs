@@ -16,6 +16,8 @@ pub enum Delivery {
     Message(Message),
     /// Messages that will not come.
     Gap(Gap),
+    /// Messages that nobody is to get any more.
+    Skip(Skip),
     /// The topic's history is not what it was: what was delivered before may no longer be in it.
     NewEpoch(NewEpoch),
 }
@@ -26,7 +28,7 @@ impl Delivery {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Gap(_) | Self::NewEpoch(_) => None,
+            Self::Gap(_) | Self::Skip(_) | Self::NewEpoch(_) => None,
         }
     }
 }
@@ -89,6 +91,70 @@ impl fmt::Display for GapCause {
             Self::Damage => "they were damaged on the broker's disk",
             Self::Unreadable => "their publisher wrote a block that cannot be read",
             Self::Unexplained => "the broker went on without saying why",
+        })
+    }
+}
+
+/// Messages that are stepped over, because their publishers or an operator want nobody to get them any more. Nothing is
+/// lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// First offset that is stepped over.
+    pub from: Offset,
+    /// First offset behind them.
+    pub to: Offset,
+    /// Why.
+    pub cause: SkipCause,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages of `{}` are stepped over, offsets {} up to {}: {}",
+            self.to.get().saturating_sub(self.from.get()),
+            self.topic,
+            self.from,
+            self.to,
+            self.cause
+        )
+    }
+}
+
+/// Why messages are stepped over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SkipCause {
+    /// Their time is over.
+    Expired,
+    /// Newer ones have taken their place.
+    Superseded,
+    /// Somebody has deleted them.
+    Deleted,
+    /// For a reason that this version does not know.
+    Other,
+}
+
+impl From<event::SkipCause> for SkipCause {
+    fn from(cause: event::SkipCause) -> Self {
+        match cause {
+            event::SkipCause::Expired => Self::Expired,
+            event::SkipCause::Superseded => Self::Superseded,
+            event::SkipCause::Deleted => Self::Deleted,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for SkipCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "their time is over",
+            Self::Superseded => "newer ones have taken their place",
+            Self::Deleted => "they were deleted",
+            Self::Other => "the broker gave a reason that this version does not know",
         })
     }
 }

@@ -239,6 +239,12 @@ pub enum QueryError {
     /// The session ended.
     #[error(transparent)]
     Disconnected(#[from] ConnectError),
+    /// The broker refused to answer.
+    #[error("the broker does not answer that: {}", .outcome.explain())]
+    Refused {
+        /// The broker's outcome.
+        outcome: Outcome,
+    },
     /// The answer is not the JSON that belongs to the question.
     #[error(
         "the broker's answer is not understood: {0}; are broker and client of the same version?"

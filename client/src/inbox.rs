@@ -131,7 +131,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oyez_protocol::event::{Answer, Heartbeat};
+    use oyez_protocol::event::{Answer, Heartbeat, Outcome};
     use oyez_protocol::record::RecordBuilder;
 
     fn feed(inbox: &mut Inbox, bytes: &[u8]) {
@@ -191,6 +191,7 @@ mod tests {
         let (mut wire, mut inbox) = (Vec::new(), Inbox::default());
         let answer = Answer {
             id: 1,
+            outcome: Outcome::Ok,
             more: false,
             json: "{}",
         };

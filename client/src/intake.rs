@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use oyez_protocol::command::Subscribe;
 use oyez_protocol::error::{BlockError, FrameError};
 use oyez_protocol::event::Heartbeat;
 use oyez_protocol::lz4::Scratch;
@@ -74,7 +75,7 @@ impl Intake {
 
     /// Appends the request for what comes next; until its answer came, no delivery is accepted.
     pub(crate) fn request(&mut self, id: u32, out: &mut Vec<u8>) {
-        self.cursor.request(id).encode(out);
+        Subscribe::encode(id, &[self.cursor.request()], out);
         self.request = Some(id);
     }
 
@@ -93,8 +94,12 @@ impl Intake {
         };
         match frame {
             Frame::Record(record) if self.expects(record.topic()) => self.take_record(&record)?,
-            Frame::Gap(gap) if self.expects(gap.topic) => {
+            Frame::Gap(gap) if self.expects(gap.hole.name) => {
                 self.ready.extend(self.cursor.gap(&gap).map(Delivery::Gap));
+            }
+            Frame::Skip(skip) if self.expects(skip.hole.name) => {
+                self.ready
+                    .extend(self.cursor.skip(&skip).into_iter().flatten());
             }
             Frame::Subscribed(answer) if self.request == Some(answer.id) => {
                 self.request = None;
@@ -102,7 +107,7 @@ impl Intake {
                 self.ready.extend(told);
                 return Ok(Taken::Formality);
             }
-            Frame::Skipped { .. } => return Ok(Taken::Formality),
+            Frame::Skipped { .. } | Frame::Notice(_) => return Ok(Taken::Formality),
             Frame::Ping(heartbeat) => return Ok(Taken::Ping(heartbeat)),
             Frame::Pong(_) => {}
             Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye).into()),

@@ -389,6 +389,7 @@ mod tests {
             offset: Offset::new(correlation * 10),
             epoch: Epoch::new(1),
             outcome,
+            retry_after_ms: 0,
         }
     }
 

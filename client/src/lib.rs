@@ -23,8 +23,9 @@
 //!   loss every message is there once.
 //! - **Delivery is in order and once per subscription**, across losses too: a subscription remembers its offset and
 //!   epoch, resumes there, trims what it had, and drops repeats.
-//! - **Nothing is skipped silently.** What cannot be delivered any more is told as [`Delivery::Gap`], a history that
-//!   changed as [`Delivery::NewEpoch`]. What arrives damaged is not delivered but asked for again.
+//! - **Nothing is skipped silently.** What cannot be delivered any more is told as [`Delivery::Gap`], what nobody is to get
+//!   any more as [`Delivery::Skip`], a history that changed as [`Delivery::NewEpoch`]. What arrives damaged is not
+//!   delivered but asked for again.
 //! - **Damage on the way costs a connection and no more**: what the broker could not read is sent again over the next one.
 //!   After three refusals in a row without any progress it is taken to be wrong, and an error says so.
 //! - **Everything is bounded.** A publisher waits while as much is on its way as the broker allows; a subscription
@@ -82,7 +83,7 @@ pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use backoff::ReconnectPolicy;
 pub use batch::PublisherOptions;
 pub use client::Client;
-pub use delivery::{Delivery, Gap, GapCause, NewEpoch};
+pub use delivery::{Delivery, Gap, GapCause, NewEpoch, Skip, SkipCause};
 pub use error::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
 pub use ledger::Totals;
 pub use message::{Ack, Message, NewMessage};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oyez_protocol::command::{Query, Question};
-use oyez_protocol::event::Answer;
+use oyez_protocol::event::{Answer, Outcome};
 use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,10 @@ pub(crate) enum Ask {
     Lag,
 }
 
-/// One answer: a JSON object, and whether more can be asked for.
+/// One answer: whether the question was answered, a JSON object, and whether more can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
+    pub(crate) outcome: Outcome,
     pub(crate) json: String,
     pub(crate) more: bool,
 }
@@ -52,6 +53,7 @@ impl Questions {
     pub(crate) fn answer(&mut self, answer: &Answer<'_>) {
         if let Some((_, reply)) = self.open.get_mut(&answer.id) {
             *reply = Some(Reply {
+                outcome: answer.outcome,
                 json: answer.json.to_owned(),
                 more: answer.more,
             });
@@ -140,6 +142,7 @@ mod tests {
         assert_eq!(asked(&wire).question, Question::Stats);
         questions.answer(&Answer {
             id: second,
+            outcome: Outcome::Ok,
             more: true,
             json: "{}",
         });
@@ -156,6 +159,7 @@ mod tests {
         let open = questions.ask(Ask::TopicsAfter("t".into()), &mut Vec::new());
         questions.answer(&Answer {
             id: answered,
+            outcome: Outcome::Ok,
             more: false,
             json: "{}",
         });

@@ -105,7 +105,11 @@ impl Session {
     pub(crate) fn ask(&self, ask: Ask) -> Result<Reply, QueryError> {
         let id = self.state().ask(ask);
         self.shared.bell.ring();
-        self.shared.await_state(|state| state.answered(id))
+        let reply = self.shared.await_state(|state| state.answered(id))?;
+        match reply.outcome {
+            outcome if outcome.is_done() => Ok(reply),
+            outcome => Err(QueryError::Refused { outcome }),
+        }
     }
 
     /// Sends and settles everything of all publishers, then says goodbye.

@@ -200,7 +200,7 @@ impl SessionState {
                 Frame::Answer(answer) => self.questions.answer(&answer),
                 Frame::Ping(heartbeat) => self.pong = Some(heartbeat),
                 Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye)),
-                Frame::Pong(_) | Frame::Skipped { .. } => {}
+                Frame::Pong(_) | Frame::Notice(_) | Frame::Skipped { .. } => {}
                 _ => {
                     return Err(ConnectionError::Unexpected {
                         what: "a frame that has no place in a publishing session",

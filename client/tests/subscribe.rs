@@ -15,7 +15,8 @@ use std::time::Duration;
 use oyez_client::time::{Bell, Machine, Time};
 use oyez_client::{
     Client, ConnectError, ConnectOptions, ConnectionError, Delivery, Epoch, GapCause, GoodbyeCode,
-    Offset, Outcome, ReconnectPolicy, Start, SubscribeError, SubscribeOptions, Subscription,
+    Offset, Outcome, ReconnectPolicy, SkipCause, Start, SubscribeError, SubscribeOptions,
+    Subscription,
 };
 use oyez_protocol::event::{Heartbeat, Subscribed};
 use oyez_protocol::limits::Limits;
@@ -191,6 +192,29 @@ fn a_gap_is_told_between_the_messages_around_it() {
     assert!(
         gap.to_string().starts_with("9 messages of `a` are missing"),
         "{gap}"
+    );
+    assert_eq!(next_message(&mut subscription).0, 10);
+}
+
+#[test]
+fn what_is_stepped_over_is_told_and_is_no_gap() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    peer.deliver("a", 0, &[b"0"]);
+    peer.skip("a", 1, 10);
+    peer.deliver("a", 10, &[b"10"]);
+    assert_eq!(next_message(&mut subscription).0, 0);
+    let Delivery::Skip(skip) = next(&mut subscription) else {
+        panic!("a skip should come")
+    };
+    assert_eq!(
+        (skip.from.get(), skip.to.get(), skip.cause),
+        (1, 10, SkipCause::Deleted)
+    );
+    let told = skip.to_string();
+    assert!(
+        told.ends_with("offsets 1 up to 10: they were deleted"),
+        "{told}"
     );
     assert_eq!(next_message(&mut subscription).0, 10);
 }

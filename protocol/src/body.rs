@@ -24,6 +24,11 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// What was not taken yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn bytes(
         &mut self,
         size: usize,

@@ -168,3 +168,28 @@ pub enum BlockError {
         count: u16,
     },
 }
+
+/// Why bytes are no resume token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Too short, or too long.
+    #[error("a resume token has 8 to 4,096 bytes; this one has {size}")]
+    Size {
+        /// Its length in bytes.
+        size: usize,
+    },
+    /// Damaged.
+    #[error("the resume token is damaged: its checksum does not match")]
+    Checksum,
+    /// Of a later version.
+    #[error("a resume token of version {version} and kind {kind} is not known here")]
+    Unknown {
+        /// Its version.
+        version: u8,
+        /// Its kind.
+        kind: u8,
+    },
+    /// Its checksum is right, and it makes no sense.
+    #[error("the resume token makes no sense, although its checksum is right")]
+    Malformed,
+}

@@ -1,15 +1,34 @@
 //! Control frames that the broker sends, and those that go both ways.
 
-pub use crate::code::{GapCause, GoodbyeCode, Outcome};
+pub use crate::code::{GapCause, GoodbyeCode, Outcome, OutcomeClass, SkipCause};
 
 use crate::body::{Body, FrameWriter, cut_text};
-use crate::command::{take_topic, write_topic};
+use crate::command::{Numbered, name_by};
 use crate::error::FrameError;
 use crate::header::kind;
 use crate::id::{Epoch, Offset};
 use crate::limits::{
     ANSWER_SIZE_MAX, Limits, PUBLISHED_ENTRIES_MAX, PUBLISHED_ENTRY_SIZE, TEXT_SIZE_MAX,
 };
+
+/// What brokers can do beside what all of them can, as bits of [`Welcome::features`]. What a broker does not do is answered
+/// with [`Outcome::NotSupported`].
+pub mod feature {
+    /// Several topics in one `Subscribe`.
+    pub const SEVERAL_TOPICS: u32 = 1;
+    /// Filters in `Subscribe`.
+    pub const FILTERS: u32 = 2;
+    /// Starts by time.
+    pub const START_BY_TIME: u32 = 4;
+    /// Starts with the last messages.
+    pub const START_BY_COUNT: u32 = 8;
+    /// Resume tokens.
+    pub const TOKENS: u32 = 16;
+    /// Named cursors and `Ack`.
+    pub const CURSORS: u32 = 32;
+    /// `Renew`.
+    pub const RENEW: u32 = 64;
+}
 
 /// Accepts a [`crate::command::Hello`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +43,12 @@ pub struct Welcome<'a> {
     pub inflight_records_max: u32,
     /// Bytes of records that may wait for their outcome at once.
     pub inflight_bytes_max: u32,
+    /// Subscriptions that the session may have.
+    pub subscriptions_max: u32,
+    /// What the broker can do beside what all can: bits of [`feature`]. Others may be set.
+    pub features: u32,
+    /// When the credentials end, in milliseconds since the Unix epoch; 0 is never.
+    pub expires_ms: u64,
     /// Random number of this run of the broker.
     pub instance: u64,
     /// What the broker calls itself.
@@ -39,8 +64,12 @@ impl<'a> Welcome<'a> {
         };
         let inflight_records_max = body.u32("inflight records")?;
         let inflight_bytes_max = body.u32("inflight bytes")?;
-        let name_size = body.u32("name size")? as usize;
+        let features = body.u32("features")?;
         let instance = body.u64("instance")?;
+        let expires_ms = body.u64("expires")?;
+        let subscriptions_max = body.u32("subscriptions")?;
+        let name_size = usize::from(body.u16("name size")?);
+        body.zeros(2)?;
         if !limits.are_valid() {
             return Err(body.malformed("limits above what the protocol allows"));
         }
@@ -55,6 +84,9 @@ impl<'a> Welcome<'a> {
             limits,
             inflight_records_max,
             inflight_bytes_max,
+            subscriptions_max,
+            features,
+            expires_ms,
             instance,
             name,
         })
@@ -69,8 +101,12 @@ impl<'a> Welcome<'a> {
             .u32(self.limits.raw_size_max)
             .u32(self.inflight_records_max)
             .u32(self.inflight_bytes_max)
-            .u32(name.len() as u32)
+            .u32(self.features)
             .u64(self.instance)
+            .u64(self.expires_ms)
+            .u32(self.subscriptions_max)
+            .u16(name.len() as u16)
+            .u16(0)
             .bytes(name.as_bytes())
             .finish();
     }
@@ -86,8 +122,12 @@ const DROPPED: u8 = 2;
 pub struct Subscribed {
     /// The request's id.
     pub id: u32,
+    /// Which of the request's topics it is about, from 0; [`Subscribed::ALL`] for all of them.
+    pub entry: u16,
     /// Whether the subscription stands; without [`Outcome::Ok`] no records follow.
     pub outcome: Outcome,
+    /// When to ask again, in milliseconds, if the outcome says that it may be done later; 0 leaves it to the client.
+    pub retry_after_ms: u32,
     /// Offset with which delivery begins.
     pub next: Offset,
     /// Oldest offset kept.
@@ -103,6 +143,9 @@ pub struct Subscribed {
 }
 
 impl Subscribed {
+    /// The entry that stands for all topics of a request.
+    pub const ALL: u16 = u16::MAX;
+
     pub(crate) fn decode(
         id: u32,
         flags: u8,
@@ -112,19 +155,26 @@ impl Subscribed {
         if flags & !(EPOCH_CHANGED | DROPPED) != 0 {
             return Err(body.malformed("flags"));
         }
-        let outcome = take_outcome(aux, &body)?;
-        let event = Self {
+        let next = Offset::new(body.u64("next")?);
+        let earliest = Offset::new(body.u64("earliest")?);
+        let head = Offset::new(body.u64("head")?);
+        let epoch = Epoch::new(body.u64("epoch")?);
+        let entry = body.u16("entry")?;
+        body.zeros(2)?;
+        let retry_after_ms = body.u32("retry after")?;
+        body.end()?;
+        Ok(Self {
             id,
-            outcome,
-            next: Offset::new(body.u64("next")?),
-            earliest: Offset::new(body.u64("earliest")?),
-            head: Offset::new(body.u64("head")?),
-            epoch: Epoch::new(body.u64("epoch")?),
+            entry,
+            outcome: Outcome::from_code(aux),
+            retry_after_ms,
+            next,
+            earliest,
+            head,
+            epoch,
             epoch_changed: flags & EPOCH_CHANGED != 0,
             dropped: flags & DROPPED != 0,
-        };
-        body.end()?;
-        Ok(event)
+        })
     }
 
     /// Appends the frame.
@@ -135,6 +185,9 @@ impl Subscribed {
             .u64(self.earliest.get())
             .u64(self.head.get())
             .u64(self.epoch.get())
+            .u16(self.entry)
+            .u16(0)
+            .u32(self.retry_after_ms)
             .finish();
     }
 }
@@ -150,8 +203,8 @@ pub struct Unsubscribed {
 
 impl Unsubscribed {
     pub(crate) fn decode(id: u32, aux: u16, body: Body<'_>) -> Result<Self, FrameError> {
-        let outcome = take_outcome(aux, &body)?;
         body.end()?;
+        let outcome = Outcome::from_code(aux);
         Ok(Self { id, outcome })
     }
 
@@ -172,6 +225,8 @@ pub struct PublishedEntry {
     pub epoch: Epoch,
     /// Whether the record is in the log, as durable as the log is.
     pub outcome: Outcome,
+    /// When to publish it again, in milliseconds, if the outcome says that it may be done later; 0 leaves it to the client.
+    pub retry_after_ms: u32,
 }
 
 /// Outcomes of published records; many per frame, in the order in which their logs finished.
@@ -189,10 +244,8 @@ impl<'a> Published<'a> {
         let entries = body.bytes(count * PUBLISHED_ENTRY_SIZE, "entries")?;
         for entry in entries.chunks_exact(PUBLISHED_ENTRY_SIZE) {
             let mut entry = Body::new(kind::PUBLISHED, entry);
-            entry.bytes(24, "entry")?;
-            let code = entry.u16("outcome")?;
-            take_outcome(code, &entry)?;
-            entry.zeros(6)?;
+            entry.bytes(26, "entry")?;
+            entry.zeros(2)?;
         }
         body.end()?;
         Ok(Self { entries })
@@ -201,15 +254,13 @@ impl<'a> Published<'a> {
     /// The outcomes.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = PublishedEntry> + 'a {
         self.entries.chunks_exact(PUBLISHED_ENTRY_SIZE).map(|raw| {
-            let (number, code) = (
-                |at| crate::bytes::read_u64(raw, at),
-                crate::bytes::read_u16(raw, 24),
-            );
+            let number = |at| crate::bytes::read_u64(raw, at);
             PublishedEntry {
                 correlation: number(0),
                 offset: Offset::new(number(8)),
                 epoch: Epoch::new(number(16)),
-                outcome: Outcome::from_code(code).expect("checked when the frame was decoded"),
+                outcome: Outcome::from_code(crate::bytes::read_u16(raw, 24)),
+                retry_after_ms: crate::bytes::read_u32(raw, 28),
             }
         })
     }
@@ -224,7 +275,8 @@ impl<'a> Published<'a> {
                     .u64(entry.offset.get())
                     .u64(entry.epoch.get())
                     .u16(entry.outcome as u16)
-                    .bytes(&[0; 6]);
+                    .u16(0)
+                    .u32(entry.retry_after_ms);
             }
             frame.finish();
         }
@@ -308,6 +360,8 @@ const MORE: u8 = 1;
 pub struct Answer<'a> {
     /// The query's id.
     pub id: u32,
+    /// Whether the question was answered; without [`Outcome::Ok`] the text is empty.
+    pub outcome: Outcome,
     /// Whether there is more to ask for, after the last name of this answer.
     pub more: bool,
     /// The JSON text.
@@ -315,7 +369,12 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(crate) fn decode(id: u32, flags: u8, mut body: Body<'a>) -> Result<Self, FrameError> {
+    pub(crate) fn decode(
+        id: u32,
+        flags: u8,
+        aux: u16,
+        mut body: Body<'a>,
+    ) -> Result<Self, FrameError> {
         if flags & !MORE != 0 {
             return Err(body.malformed("flags"));
         }
@@ -325,6 +384,7 @@ impl<'a> Answer<'a> {
         body.end()?;
         Ok(Self {
             id,
+            outcome: Outcome::from_code(aux),
             more: flags & MORE != 0,
             json,
         })
@@ -339,7 +399,8 @@ impl<'a> Answer<'a> {
             self.json.len() <= ANSWER_SIZE_MAX,
             "an answer has at most {ANSWER_SIZE_MAX} bytes"
         );
-        FrameWriter::new(out, kind::ANSWER, u8::from(self.more) * MORE, 0, self.id)
+        let flags = u8::from(self.more) * MORE;
+        FrameWriter::new(out, kind::ANSWER, flags, self.outcome as u16, self.id)
             .u32(self.json.len() as u32)
             .u32(0)
             .bytes(self.json.as_bytes())
@@ -347,46 +408,208 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Messages of a subscription that will not come; delivery goes on after them.
+/// Messages of a subscription that will not come, and places behind them. Delivery goes on there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole<'a> {
+    /// The topic, or the filter.
+    pub name: &'a str,
+    /// The first number that is missing.
+    pub from: Numbered,
+    /// The first number that will come, of the same kind.
+    pub to: u64,
+}
+
+impl<'a> Hole<'a> {
+    fn decode(flags: u8, mut body: Body<'a>) -> Result<Self, FrameError> {
+        let from = body.u64("from")?;
+        let to = body.u64("to")?;
+        let log = body.u16("log")?;
+        let size = usize::from(body.u8("name size")?);
+        let name = body.bytes(size, "name")?;
+        let hole = Self {
+            name: name_by(&body, flags, log, name)?,
+            from: Numbered::from_parts(flags, from, log),
+            to,
+        };
+        body.end()?;
+        Ok(hole)
+    }
+
+    fn encode(&self, kind: u8, cause: u16, out: &mut Vec<u8>) {
+        let (flags, from, log) = self.from.parts();
+        let size = u8::try_from(self.name.len()).expect("a topic has at most 255 bytes");
+        FrameWriter::new(out, kind, flags, cause, 0)
+            .u64(from)
+            .u64(self.to)
+            .u16(log)
+            .u8(size)
+            .bytes(self.name.as_bytes())
+            .finish();
+    }
+}
+
+/// Messages that cannot be delivered any more, and should have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap<'a> {
-    /// The topic.
-    pub topic: &'a str,
     /// Why.
     pub cause: GapCause,
-    /// First offset missing.
-    pub from: Offset,
-    /// First offset that will come.
-    pub to: Offset,
+    /// Which.
+    pub hole: Hole<'a>,
 }
 
 impl<'a> Gap<'a> {
-    pub(crate) fn decode(aux: u16, mut body: Body<'a>) -> Result<Self, FrameError> {
-        let cause = GapCause::from_code(aux).ok_or_else(|| body.malformed("cause"))?;
-        let from = Offset::new(body.u64("from")?);
-        let to = Offset::new(body.u64("to")?);
-        let topic = take_topic(&mut body)?;
-        body.end()?;
+    pub(crate) fn decode(flags: u8, aux: u16, body: Body<'a>) -> Result<Self, FrameError> {
         Ok(Self {
-            topic,
-            cause,
-            from,
-            to,
+            cause: GapCause::from_code(aux),
+            hole: Hole::decode(flags, body)?,
         })
     }
 
     /// Appends the frame.
     ///
     /// # Panics
-    /// If the topic is longer than 255 bytes, which none is.
+    /// If the name is longer than 255 bytes, which none is.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let frame = FrameWriter::new(out, kind::GAP, 0, self.cause as u16, 0)
-            .u64(self.from.get())
-            .u64(self.to.get());
-        write_topic(frame, self.topic).finish();
+        self.hole.encode(kind::GAP, self.cause as u16, out);
     }
 }
 
-fn take_outcome(code: u16, body: &Body<'_>) -> Result<Outcome, FrameError> {
-    Outcome::from_code(code).ok_or_else(|| body.malformed("outcome"))
+/// Messages that nobody is to get any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip<'a> {
+    /// Why.
+    pub cause: SkipCause,
+    /// Which.
+    pub hole: Hole<'a>,
+}
+
+impl<'a> Skip<'a> {
+    pub(crate) fn decode(flags: u8, aux: u16, body: Body<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            cause: SkipCause::from_code(aux),
+            hole: Hole::decode(flags, body)?,
+        })
+    }
+
+    /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the name is longer than 255 bytes, which none is.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.hole.encode(kind::SKIP, self.cause as u16, out);
+    }
+}
+
+/// Answers a [`crate::command::Renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// The request's id.
+    pub id: u32,
+    /// Whether the new credentials hold; without [`Outcome::Ok`] the old ones do.
+    pub outcome: Outcome,
+    /// When they end, in milliseconds since the Unix epoch; 0 is never.
+    pub expires_ms: u64,
+    /// When to ask again, in milliseconds, if the outcome says that it may be done later; 0 leaves it to the client.
+    pub retry_after_ms: u32,
+}
+
+impl Renewed {
+    pub(crate) fn decode(id: u32, aux: u16, mut body: Body<'_>) -> Result<Self, FrameError> {
+        let expires_ms = body.u64("expires")?;
+        let retry_after_ms = body.u32("retry after")?;
+        body.zeros(4)?;
+        body.end()?;
+        Ok(Self {
+            id,
+            outcome: Outcome::from_code(aux),
+            expires_ms,
+            retry_after_ms,
+        })
+    }
+
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        FrameWriter::new(out, kind::RENEWED, 0, self.outcome as u16, self.id)
+            .u64(self.expires_ms)
+            .u32(self.retry_after_ms)
+            .u32(0)
+            .finish();
+    }
+}
+
+/// Answers a [`crate::command::Ack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// The request's id.
+    pub id: u32,
+    /// Whether the cursor has moved.
+    pub outcome: Outcome,
+}
+
+impl Acked {
+    pub(crate) fn decode(id: u32, aux: u16, body: Body<'_>) -> Result<Self, FrameError> {
+        body.end()?;
+        let outcome = Outcome::from_code(aux);
+        Ok(Self { id, outcome })
+    }
+
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        FrameWriter::new(out, kind::ACKED, 0, self.outcome as u16, self.id).finish();
+    }
+}
+
+/// What a [`Notice`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notable {
+    /// The credentials end at this time, in milliseconds since the Unix epoch.
+    Expires(u64),
+    /// Something that is not known here, and may be passed over.
+    Other {
+        /// What.
+        code: u16,
+        /// Its number.
+        value: u64,
+    },
+}
+
+/// Something that is good to know. A client that does not know what it says passes over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice<'a> {
+    /// What it is about.
+    pub about: Notable,
+    /// A sentence for people.
+    pub text: &'a str,
+}
+
+impl<'a> Notice<'a> {
+    pub(crate) fn decode(aux: u16, mut body: Body<'a>) -> Result<Self, FrameError> {
+        let value = body.u64("value")?;
+        let size = usize::from(body.u16("text size")?);
+        if size > TEXT_SIZE_MAX {
+            return Err(body.malformed("the text is too long"));
+        }
+        let text = body.text(size, "text")?;
+        body.end()?;
+        let about = match aux {
+            1 => Notable::Expires(value),
+            code => Notable::Other { code, value },
+        };
+        Ok(Self { about, text })
+    }
+
+    /// Appends the frame; a text over 1,024 bytes is cut.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let text = cut_text(self.text, TEXT_SIZE_MAX);
+        let (code, value) = match self.about {
+            Notable::Expires(ms) => (1, ms),
+            Notable::Other { code, value } => (code, value),
+        };
+        FrameWriter::new(out, kind::NOTICE, 0, code, 0)
+            .u64(value)
+            .u16(text.len() as u16)
+            .bytes(text.as_bytes())
+            .finish();
+    }
 }

@@ -3,9 +3,12 @@
 use crate::body::Body;
 use crate::bytes::read_u32;
 use crate::checksum::frame_is_intact;
-use crate::command::{Hello, Query, Subscribe, Unsubscribe};
+use crate::command::{Ack, Hello, Query, Renew, Subscribe, Unsubscribe};
 use crate::error::{FrameError, RecordError};
-use crate::event::{Answer, Gap, Goodbye, Heartbeat, Published, Subscribed, Unsubscribed, Welcome};
+use crate::event::{
+    Acked, Answer, Gap, Goodbye, Heartbeat, Notice, Published, Renewed, Skip, Subscribed,
+    Unsubscribed, Welcome,
+};
 use crate::header::{FrameHead, kind};
 use crate::limits::{
     CONTROL_HEADER_SIZE, CONTROL_SIZE_MAX, FRAME_HEAD_SIZE, Limits, RECORD_SIZE_MIN,
@@ -22,7 +25,7 @@ pub enum Frame<'a> {
     Hello(Hello<'a>),
     /// The answer to it.
     Welcome(Welcome<'a>),
-    /// Deliver a topic.
+    /// Deliver topics.
     Subscribe(Subscribe<'a>),
     /// Where delivery begins.
     Subscribed(Subscribed),
@@ -44,6 +47,18 @@ pub enum Frame<'a> {
     Answer(Answer<'a>),
     /// Messages that will not come.
     Gap(Gap<'a>),
+    /// Messages that nobody is to get any more.
+    Skip(Skip<'a>),
+    /// Other credentials.
+    Renew(Renew<'a>),
+    /// What became of them.
+    Renewed(Renewed),
+    /// Messages of a cursor are done with.
+    Ack(Ack<'a>),
+    /// What became of that.
+    Acked(Acked),
+    /// Something that is good to know.
+    Notice(Notice<'a>),
     /// An intact frame whose kind is not known here and may be passed over.
     Skipped {
         /// Its kind.
@@ -112,7 +127,7 @@ fn take_record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Record<'a>, Recor
 fn check_size(head: &FrameHead, limits: &Limits) -> Result<(), FrameError> {
     let (min, max) = match head.kind {
         kind::RECORD => (RECORD_SIZE_MIN, limits.record_size_max),
-        kind::HELLO..=kind::GAP => (CONTROL_HEADER_SIZE as u32, CONTROL_SIZE_MAX),
+        kind::HELLO..=kind::NOTICE => (CONTROL_HEADER_SIZE as u32, CONTROL_SIZE_MAX),
         kind if kind::is_skippable(kind) => (CONTROL_HEADER_SIZE as u32, limits.frame_size_max()),
         kind => return Err(FrameError::UnknownKind { kind }),
     };
@@ -139,15 +154,21 @@ fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, Fr
         kind::WELCOME => Frame::Welcome(Welcome::decode(aux, body)?),
         kind::SUBSCRIBE => Frame::Subscribe(Subscribe::decode(id, aux, body)?),
         kind::SUBSCRIBED => Frame::Subscribed(Subscribed::decode(id, flags, aux, body)?),
-        kind::UNSUBSCRIBE => Frame::Unsubscribe(Unsubscribe::decode(id, body)?),
+        kind::UNSUBSCRIBE => Frame::Unsubscribe(Unsubscribe::decode(id, flags, body)?),
         kind::UNSUBSCRIBED => Frame::Unsubscribed(Unsubscribed::decode(id, aux, body)?),
         kind::PUBLISHED => Frame::Published(Published::decode(aux, body)?),
         kind::PING => Frame::Ping(Heartbeat::decode(body)?),
         kind::PONG => Frame::Pong(Heartbeat::decode(body)?),
         kind::GOODBYE => Frame::Goodbye(Goodbye::decode(aux, body)?),
         kind::QUERY => Frame::Query(Query::decode(id, aux, body)?),
-        kind::ANSWER => Frame::Answer(Answer::decode(id, flags, body)?),
-        kind::GAP => Frame::Gap(Gap::decode(aux, body)?),
+        kind::ANSWER => Frame::Answer(Answer::decode(id, flags, aux, body)?),
+        kind::GAP => Frame::Gap(Gap::decode(flags, aux, body)?),
+        kind::SKIP => Frame::Skip(Skip::decode(flags, aux, body)?),
+        kind::RENEW => Frame::Renew(Renew::decode(id, body)?),
+        kind::RENEWED => Frame::Renewed(Renewed::decode(id, aux, body)?),
+        kind::ACK => Frame::Ack(Ack::decode(id, flags, body)?),
+        kind::ACKED => Frame::Acked(Acked::decode(id, aux, body)?),
+        kind::NOTICE => Frame::Notice(Notice::decode(aux, body)?),
         kind => return Err(FrameError::UnknownKind { kind }),
     })
 }
@@ -155,18 +176,23 @@ fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, Fr
 /// Flags, aux and request id must be zero in the kinds that give them no meaning.
 fn check_reserved(head: &FrameHead, id: u32, body: &Body<'_>) -> Result<(), FrameError> {
     use kind::{
-        ANSWER, GAP, GOODBYE, PUBLISHED, QUERY, SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED,
-        WELCOME,
+        ACK, ACKED, ANSWER, GAP, GOODBYE, NOTICE, PUBLISHED, QUERY, RENEW, RENEWED, SKIP,
+        SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, WELCOME,
     };
-    let has_flags = matches!(head.kind, SUBSCRIBED | ANSWER);
-    let has_aux = matches!(
+    let has_flags = matches!(
         head.kind,
-        WELCOME | SUBSCRIBE | SUBSCRIBED | UNSUBSCRIBED | PUBLISHED | GOODBYE | QUERY | GAP
+        SUBSCRIBED | UNSUBSCRIBE | ANSWER | GAP | SKIP | ACK
     );
-    let has_id = matches!(
+    let is_answer = matches!(
         head.kind,
-        SUBSCRIBE | SUBSCRIBED | UNSUBSCRIBE | UNSUBSCRIBED | QUERY | ANSWER
+        SUBSCRIBED | UNSUBSCRIBED | ANSWER | RENEWED | ACKED
     );
+    let has_code = matches!(
+        head.kind,
+        WELCOME | SUBSCRIBE | PUBLISHED | GOODBYE | QUERY | GAP | SKIP | NOTICE
+    );
+    let asks = matches!(head.kind, SUBSCRIBE | UNSUBSCRIBE | QUERY | RENEW | ACK);
+    let (has_aux, has_id) = (is_answer || has_code, is_answer || asks);
     if !has_flags && head.flags != 0 {
         return Err(body.malformed("flags"));
     }

@@ -35,6 +35,18 @@ pub mod kind {
     pub const ANSWER: u8 = 13;
     /// Broker to client: messages of a subscription that are no longer there.
     pub const GAP: u8 = 14;
+    /// Broker to client: messages of a subscription that nobody is to get any more.
+    pub const SKIP: u8 = 15;
+    /// Client to broker: other credentials for this session.
+    pub const RENEW: u8 = 16;
+    /// Broker to client: what became of that.
+    pub const RENEWED: u8 = 17;
+    /// Client to broker: up to where a cursor's messages are done with.
+    pub const ACK: u8 = 18;
+    /// Broker to client: what became of that.
+    pub const ACKED: u8 = 19;
+    /// Broker to client: something that is good to know.
+    pub const NOTICE: u8 = 20;
     /// Log mark: fills a block to its end.
     pub const PAD: u8 = 0x80;
     /// Log mark: everything up to a sequence is durable.

@@ -1,4 +1,4 @@
-//! The Oyez wire, version 1: records, control frames, checksums, limits and the block codec.
+//! The Oyez wire, version 2: records, control frames, checksums, limits and the block codec.
 //!
 //! This page is the specification; a client can be written from it alone. The crate implements it for both sides: from
 //! bytes to borrowed views ([`decode`]) and from values to bytes (the `encode` of each frame, [`record::RecordBuilder`]).
@@ -9,6 +9,12 @@
 //! - [Control frames](#control-frames), [codes](#codes)
 //! - [Records](#records), [extras](#extras), [blocks and messages](#blocks-and-messages)
 //! - [Limits](#limits), [rules for receivers](#rules-for-receivers), [worked example](#worked-example)
+//! - [Resume tokens][token]
+//!
+//! **What is reserved.** Some of what stands here no broker does yet: filters, several topics in one `Subscribe`, starts by
+//! time, by number and by token, cursors with `Ack`, and `Renew`. Its layout is fixed, so that clients and brokers of
+//! version 2 understand each other when it comes. A broker answers what it cannot do with outcome 0x400, *not supported*,
+//! and the session goes on. `Welcome` says what a broker can.
 //!
 //! # Conventions
 //!
@@ -18,7 +24,10 @@
 //! (Castagnoli: reflected polynomial `0x82F63B78`, start and final exclusive-or `0xFFFFFFFF`; that of `"123456789"` is
 //! `0xE3069283`).
 //!
-//! A *topic* is 1 to 255 bytes of UTF-8 without NUL, `+` and `#`; `/` separates its levels. An *offset* numbers the messages
+//! A *topic* is 1 to 255 bytes of UTF-8 without NUL, `+` and `#`; `/` separates its levels. Topics that begin with `$` are the
+//! broker's own: clients neither publish there nor subscribe to them. A *filter* is written like a topic; in it a level that
+//! is `+` stands for any one level, and a last level that is `#` for any number of them. A *sequence* numbers the records of
+//! a log, in which many topics lie, from 0 without holes. An *offset* numbers the messages
 //! of a topic from 0 without holes. An *epoch* names a history of offsets: while it is the same, an offset means the same
 //! message; 0 means "not known".
 //!
@@ -51,17 +60,23 @@
 //! | 1 | [Record](#records) | both | messages | | codec |
 //! | 2 | [Hello](#hello) | client | | | |
 //! | 3 | [Welcome](#welcome) | broker | version | | |
-//! | 4 | [Subscribe](#subscribe) | client | start | yes | |
+//! | 4 | [Subscribe](#subscribe) | client | topics | yes | |
 //! | 5 | [Subscribed](#subscribed) | broker | outcome | yes | 1 epoch changed, 2 dropped |
-//! | 6 | [Unsubscribe](#unsubscribe-unsubscribed) | client | | yes | |
+//! | 6 | [Unsubscribe](#unsubscribe-unsubscribed) | client | | yes | 1 filter |
 //! | 7 | [Unsubscribed](#unsubscribe-unsubscribed) | broker | outcome | yes | |
 //! | 8 | [Published](#published) | broker | entries | | |
 //! | 9 | [Ping](#ping-pong) | both | | | |
 //! | 10 | [Pong](#ping-pong) | both | | | |
 //! | 11 | [Goodbye](#goodbye) | both | code | | |
 //! | 12 | [Query](#query-answer) | client | question | yes | |
-//! | 13 | [Answer](#query-answer) | broker | | yes | 1 more |
-//! | 14 | [Gap](#gap) | broker | cause | | |
+//! | 13 | [Answer](#query-answer) | broker | outcome | yes | 1 more |
+//! | 14 | [Gap](#gap-skip) | broker | cause | | 1 sequences |
+//! | 15 | [Skip](#gap-skip) | broker | cause | | 1 sequences |
+//! | 16 | [Renew](#renew-renewed) | client | | yes | |
+//! | 17 | [Renewed](#renew-renewed) | broker | outcome | yes | |
+//! | 18 | [Ack](#ack-acked) | client | | yes | 1 sequences |
+//! | 19 | [Acked](#ack-acked) | broker | outcome | yes | |
+//! | 20 | [Notice](#notice) | broker | code | | |
 //! | 0x80-0xff | to be skipped | both | any | any | any |
 //!
 //! **Skip rule.** A kind with its high bit set (128 and up) that a receiver does not know is passed over: `size` bytes, once
@@ -76,18 +91,23 @@
 //!    but then knows no limits yet; waiting is the rule. Who comes back subscribes in the same breath, and is answered in
 //!    one. (On Linux `TCP_QUICKACK` 0 before `connect` lets `Hello` carry the last packet of TCP's handshake.)
 //! 2. The broker answers with `Welcome`, or with `Goodbye` and closes. The version in `Welcome` is the highest that both
-//!    speak; the layouts of frame heads, `Hello` and `Goodbye` are the same in all versions.
+//!    speak; the layouts of frame heads, `Hello` and `Goodbye` are the same in all versions. Version 1 was that of 0.1.0 and
+//!    is spoken no more.
 //! 3. From then on either side sends what it likes in any order.
 //!    - **Publish**: the client sends a record with a *correlation id* of its choice. The broker answers each record with one
 //!      entry of some `Published` frame, once the record is as durable as its topic's log promises. Answers for one topic
 //!      come in the order of publishing; between topics there is none. No more than `inflight_records_max` records and
 //!      `inflight_bytes_max` bytes may be without an answer.
-//!    - **Subscribe**: answered by `Subscribed` with the same id. If its outcome is 0, records of the topic follow: those that
+//!    - **Subscribe**: answered by one `Subscribed` with the same id for each topic. If its outcome is 0, records of the topic follow: those that
 //!      are kept first, then each as it becomes visible, in the order of offsets. A record goes out whole: the first one
 //!      may begin before the offset asked for.
 //!    - **Unsubscribe**: answered by `Unsubscribed`; no record of that topic comes after it.
 //!    - **Query**: answered by an `Answer` with the same id.
-//!    - `Gap` takes the place of records that are kept no more. Delivery goes on behind it.
+//!    - `Gap` takes the place of records that cannot be delivered any more, `Skip` that of records which nobody is to get any
+//!      more. Delivery goes on behind them.
+//!    - **Renew**: other credentials take the place of those of `Hello`, while the session goes on. Answered by `Renewed`.
+//!    - **Ack**: what a named cursor's subscriber is done with. Answered by `Acked`.
+//!    - `Notice` tells a client what is good to know. Whoever does not know its code passes over it.
 //! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
 //!    its token at once, or unasked before. After twice that time without a sign of life the connection is dead. Signs of
 //!    life are bytes that come, and progress: the peer's TCP has acknowledged more of what was sent to it than one `Ping`.
@@ -135,27 +155,51 @@
 //! | 24 | u32 | raw size max | largest decompressed block: 1 to 8,388,608 |
 //! | 28 | u32 | inflight records max | published records that may be without an answer |
 //! | 32 | u32 | inflight bytes max | and their bytes |
-//! | 36 | u32 | name size | n, at most 1,024 |
+//! | 36 | u32 | features | what the broker can do beside what all can, as a sum; bits that are not known are passed over |
 //! | 40 | u64 | instance | random number of this run of the broker |
-//! | 48 | n bytes | name | what the broker calls itself |
+//! | 48 | u64 | expires | when the credentials end, in ms since the Unix epoch; 0 is never |
+//! | 56 | u32 | subscriptions max | topics and filters that the session may be subscribed to |
+//! | 60 | u16 | name size | n, at most 1,024 |
+//! | 62 | u16 | reserved | |
+//! | 64 | n bytes | name | what the broker calls itself |
+//!
+//! Features ([`event::feature`]): 1 several topics in one `Subscribe`, 2 filters, 4 starts by time, 8 by number, 16 by
+//! token, 32 cursors, 64 `Renew`.
 //!
 //! ## Subscribe
-//! Kind 4, with id. aux = start: 0 latest (the next message that becomes visible), 1 earliest (the oldest kept), 2 offset.
+//! Kind 4, with id. aux = topics, 1 to 256. Each is, one behind the other from 16 on:
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
-//! | 16 | u64 | offset | the first message wanted; 0 unless start is 2 |
-//! | 24 | u64 | epoch | that the offset belongs to; 0 takes the offset as it is |
-//! | 32 | u8 | topic size | n |
-//! | 33 | n bytes | topic | |
+//! | +0 | u8 | start | where to begin, see below |
+//! | +1 | u8 | flags | 1: the name is a filter |
+//! | +2 | u8 | name size | n |
+//! | +3 | u8 | reserved | |
+//! | +4 | u16 | extra size | e; 0 unless start is 5 or 6 |
+//! | +6 | u16 | reserved | |
+//! | +8 | u64 | value | 0 unless start is 2, 3 or 4 |
+//! | +16 | u64 | epoch | that an offset belongs to; 0 takes the offset as it is |
+//! | +24 | n bytes | name | the topic, or the filter |
+//! | +24 + n | e bytes | extra | |
 //!
-//! When the epoch is not 0 and not the topic's, the offset means nothing any more: delivery begins with the oldest message
-//! kept and `Subscribed` has flag 1. When the offset is older than what is kept, delivery begins with the oldest kept and
-//! `Subscribed` has flag 2. One beyond the newest visible message is refused (outcome 5).
+//! | start | begins | value | extra |
+//! |---|---|---|---|
+//! | 0 | with the next message that becomes visible | | |
+//! | 1 | with the oldest kept | | |
+//! | 2 | with an offset | the offset | |
+//! | 3 | with the first that became visible at a time or later | ms since the Unix epoch | |
+//! | 4 | so many messages before the next | their number | |
+//! | 5 | where a token says | | the [token], at most 4,096 bytes |
+//! | 6 | where a cursor stands, or with the oldest kept if there is no such cursor | | its name, 1 to 64 bytes of UTF-8 |
+//!
+//! Another start is answered with *not supported*. When the epoch is not 0 and not the topic's, the offset means nothing any
+//! more: delivery begins with the oldest message kept and `Subscribed` has flag 1. When the offset is older than what is
+//! kept, delivery begins with the oldest kept and `Subscribed` has flag 2. One beyond the newest visible message is
+//! refused (outcome 0x105). Tokens are answered in the same way.
 //!
 //! ## Subscribed
 //! Kind 5, with id, aux = [outcome](#codes). Flags: 1 = the epoch asked for is over, 2 = the offset asked for is kept no
-//! more. If the outcome is not 0 there is no subscription, and the fields mean nothing.
+//! more. Unless the outcome is of class 0 there is no subscription, and offsets and epoch mean nothing.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -163,9 +207,13 @@
 //! | 24 | u64 | earliest | oldest offset kept |
 //! | 32 | u64 | head | first offset that is not visible yet |
 //! | 40 | u64 | epoch | of the topic |
+//! | 48 | u16 | entry | which of the request's topics, from 0; 65,535 for all of them |
+//! | 50 | u16 | reserved | |
+//! | 52 | u32 | retry after | with an outcome of class 2: when to ask again, in ms; 0 leaves it to the client |
 //!
 //! ## Unsubscribe, Unsubscribed
-//! Kind 6, with id: `u8` topic size at 16, the topic at 17. Kind 7, with id, aux = [outcome](#codes) (0 or 3), without fields.
+//! Kind 6, with id: `u8` name size at 16, the topic at 17, or with flag 1 the filter. Kind 7, with id, aux =
+//! [outcome](#codes), without fields.
 //!
 //! ## Published
 //! Kind 8, aux = number of entries, 1 to 2,047, each of 32 bytes from 16 on:
@@ -175,8 +223,9 @@
 //! | +0 | u64 | correlation | the record's correlation id |
 //! | +8 | u64 | offset | of the record's first message |
 //! | +16 | u64 | epoch | of the topic |
-//! | +24 | u16 | outcome | 0: the record is in the log; else it is not, and offset and epoch mean nothing |
-//! | +26 | 6 bytes | reserved | |
+//! | +24 | u16 | outcome | of class 0: the record is in the log; else it is not, and offset and epoch mean nothing |
+//! | +26 | u16 | reserved | |
+//! | +28 | u32 | retry after | with an outcome of class 2: when to publish it again, in ms; 0 leaves it to the client |
 //!
 //! ## Ping, Pong
 //! Kinds 9 and 10: `u64` token at 16, chosen by who pings.
@@ -193,9 +242,10 @@
 //!
 //! ## Query, Answer
 //! Kind 12, with id, aux = question: 1 statistics, 2 topics, 3 lag. `u8` size n at 16, n bytes of text at 17: for topics
-//! the name after which to begin (empty: with the first), for the others empty.
+//! the name after which to begin (empty: with the first), for 1 and 3 empty. Another question is answered with *not
+//! supported*.
 //!
-//! Kind 13, with the query's id. Flag 1 = there are more topics: ask again with the last name of this answer.
+//! Kind 13, with the query's id, aux = [outcome](#codes). Unless it is of class 0 the text is empty. Flag 1 = there are more topics: ask again with the last name of this answer.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -203,27 +253,66 @@
 //! | 20 | u32 | reserved | |
 //! | 24 | n bytes | text | a JSON object |
 //!
-//! ## Gap
-//! Kind 14, aux = cause: 0 retention dropped the messages before they were delivered, 1 they were damaged on disk.
+//! ## Gap, Skip
+//! Kinds 14 and 15, aux = cause. Of a `Gap`: 1 retention dropped the messages before they were delivered, 2 they were damaged
+//! on disk; any other, lost for a reason that is not known. Of a `Skip`: 1 their time is over, 2 newer ones have taken their
+//! place, 3 they were deleted; any other, not wanted any more. With flag 1 the numbers are sequences of a log, and the name
+//! is the filter that was subscribed to; else they are offsets of a topic.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
-//! | 16 | u64 | from | first offset missing |
-//! | 24 | u64 | to | first offset that will come; greater than `from` |
-//! | 32 | u8 | topic size | n |
-//! | 33 | n bytes | topic | |
+//! | 16 | u64 | from | first number missing |
+//! | 24 | u64 | to | first number that will come; greater than `from` |
+//! | 32 | u16 | log | with flag 1; else reserved |
+//! | 34 | u8 | name size | n |
+//! | 35 | n bytes | name | |
+//!
+//! ## Renew, Renewed
+//! Kind 16, with id: `u16` size at 16, at most 4,096, `u16` reserved, the credentials at 20. Kind 17, with id, aux =
+//! [outcome](#codes): `u64` at 16 when the new ones end, as in `Welcome`, `u32` at 24 when to ask again, in ms, `u32`
+//! reserved. Unless the outcome is of class 0 the old ones hold on.
+//!
+//! ## Ack, Acked
+//! Kind 18, with id: a cursor's subscriber is done with everything before a number. Flag 1 as in `Gap`.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | number | the first that it is not done with |
+//! | 24 | u64 | epoch | that the number belongs to |
+//! | 32 | u16 | log | with flag 1; else reserved |
+//! | 34 | u8 | cursor size | c, 1 to 64 |
+//! | 35 | u8 | name size | n |
+//! | 36 | c bytes | cursor | its name |
+//! | 36 + c | n bytes | name | the topic, or the filter |
+//!
+//! Kind 19, with id, aux = [outcome](#codes), without fields.
+//!
+//! ## Notice
+//! Kind 20, aux = code: 1 = the credentials end at `value` (ms since the Unix epoch). Others are passed over.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | value | |
+//! | 24 | u16 | text size | n, at most 1,024 |
+//! | 26 | n bytes | text | a sentence for people |
 //!
 //! # Codes
 //!
-//! Outcomes ([`event::Outcome`]); one that is not known makes its frame malformed:
+//! Outcomes ([`event::Outcome`]). The high byte is the class, and says enough to act on: 0 done; 1 refused, and the same would
+//! be refused again; 2 not now, it may be done later; 3 not allowed, other credentials may help; 4 not supported. One that is
+//! not known counts as the plainest of its class, and one of a class that is not known as 0x100.
 //!
 //! | code | meaning | | code | meaning |
 //! |---|---|---|---|---|
-//! | 0 | done | | 5 | the offset lies beyond the newest visible message |
-//! | 1 | not a topic | | 6 | the disk is full; publishing is refused, reading goes on |
-//! | 2 | subscribed already | | 7 | the broker is shutting down |
-//! | 3 | not subscribed | | 8 | the topic's log cannot store it |
-//! | 4 | too many subscriptions | | 9 | a new topic, and its log has as many topics as it may |
+//! | 0x000 | done | | 0x201 | the disk is full; publishing is refused, reading goes on |
+//! | 0x100 | refused | | 0x202 | the broker is shutting down |
+//! | 0x101 | not a topic | | 0x203 | the topic's log cannot store it |
+//! | 0x102 | subscribed already | | 0x204 | a new topic, and its log has as many topics as it may |
+//! | 0x103 | not subscribed | | 0x205 | faster than the session may go |
+//! | 0x104 | too many subscriptions | | 0x300 | not allowed |
+//! | 0x105 | the offset lies beyond the newest visible message | | 0x301 | a topic of the broker's own |
+//! | 0x106 | the token cannot be read | | 0x302 | the credentials have ended |
+//! | 0x200 | not now | | 0x400 | not supported |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
 //! again, do not: a checksum has proved that the sender meant what it sent. One that is not known counts as 1 or as 256 by
@@ -238,7 +327,9 @@
 //! | 4 | retention dropped the record being sent | | 260 | no common version |
 //! | 5 | the log failed | | 261 | a frame that may not come here |
 //! | 6 | damaged on its way: a wrong checksum, or a head that cannot be | | 262 | not a topic |
-//! | | | | 263 | credentials that cannot be checked |
+//! | 7 | the credentials have ended: come back with new ones | | 263 | credentials that cannot be checked |
+//! | 8 | faster than the peer may go | | 264 | credentials that are not right, or were revoked |
+//! | | | | 265 | another protocol, which is not spoken here |
 //!
 //! 257 is reserved: a wrong checksum is answered with 6.
 //!
@@ -278,7 +369,7 @@
 //!
 //! What is said of the record as a whole: one after the other, each `u8` type, `u8` length, as many bytes, and zeros up to a
 //! multiple of 8 (counted from its own start). Types of 128 and up may be ignored by whoever does not know them; a record
-//! with any other unknown type is refused. None is defined in version 1. The publisher begins a new record when extras
+//! with any other unknown type is refused. None is defined in version 2. The publisher begins a new record when extras
 //! differ.
 //!
 //! ## Blocks and messages
@@ -339,11 +430,14 @@
 //! - **Trim.** Of a delivered record pass on only messages at and after the offset wanted.
 //! - **Drop repeats** by topic and offset: a record can come again after a reconnect, and when two subscriptions of a session
 //!   match it. What lies below the offset that comes next was seen already.
-//! - **Holes are announced.** An offset greater than the one that comes next, without a `Gap` before it, is a broken broker.
+//! - **Holes are announced.** An offset greater than the one that comes next, without a `Gap` or a `Skip` before it, is a
+//!   broken broker.
+//! - **Codes grow.** Outcomes, causes, notices, features, starts and questions that a receiver does not know have a meaning
+//!   that it can act on; they end no connection.
 //!
 //! # Worked example
 //!
-//! A client says hello (protocol 1 to 1, heartbeat left to the broker, name `demo`, no credentials), publishes `hello` to the
+//! A client says hello (protocol 2 to 2, heartbeat left to the broker, name `demo`, no credentials), publishes `hello` to the
 //! topic `demo` with correlation id 9, and gets what a subscriber gets:
 //!
 //! ```
@@ -351,15 +445,15 @@
 //! # use oyez_protocol::{decode, Decoded, Frame, LogId, Offset, Sequence, record::{RecordBuilder, Stamp, stamp}};
 //! let hello = [
 //!     0x28, 0, 0, 0,  2, 0,  0, 0,              // size 40, kind 2 (Hello), flags, aux
-//!     0x06, 0x91, 0xaf, 0x3e,  0, 0, 0, 0, // checksum of the 36 other bytes, no id
-//!     b'O', b'Y', b'E', b'Z',  1, 0,  1, 0,     // magic, versions 1 to 1
+//!     0xbc, 0x8f, 0xd0, 0x76,  0, 0, 0, 0, // checksum of the 36 other bytes, no id
+//!     b'O', b'Y', b'E', b'Z',  2, 0,  2, 0,     // magic, versions 2 to 2
 //!     0, 0, 0, 0,  4, 0,  0, 0,                 // heartbeat, sizes of name and credentials
 //!     b'd', b'e', b'm', b'o',  0, 0, 0, 0,      // name, reserved up to a multiple of 8
 //! ];
 //! let mut covered = hello[..8].to_vec();
 //! covered.extend_from_slice(&hello[12..]);
 //! assert_eq!(crc32c(&covered).to_le_bytes(), hello[8..12]);
-//! let said = Hello { version_min: 1, version_max: 1, heartbeat_ms: 0, name: "demo", credentials: b"" };
+//! let said = Hello { version_min: 2, version_max: 2, heartbeat_ms: 0, name: "demo", credentials: b"" };
 //! assert_eq!(decode(&hello, &Limits::DEFAULT), Ok(Decoded::Frame { frame: Frame::Hello(said), size: 40 }));
 //! assert_eq!(decode(&hello[..39], &Limits::DEFAULT), Ok(Decoded::Need { total: 40 }));
 //!
@@ -425,6 +519,7 @@ pub mod lz4;
 pub mod message;
 pub mod planted;
 pub mod record;
+pub mod token;
 pub mod topic;
 
 pub use frame::{Decoded, Frame, decode};

@@ -36,6 +36,12 @@ pub const CREDENTIALS_SIZE_MAX: usize = 4096;
 /// Largest `Hello`, in bytes.
 pub const HELLO_SIZE_MAX: usize =
     (CONTROL_HEADER_SIZE + 16 + TEXT_SIZE_MAX + CREDENTIALS_SIZE_MAX).next_multiple_of(FRAME_ALIGN);
+/// Most topics of one `Subscribe` frame.
+pub const SUBSCRIBE_TOPICS_MAX: usize = 256;
+/// Largest resume token, in bytes.
+pub const TOKEN_SIZE_MAX: usize = 4096;
+/// Longest name of a cursor, in bytes.
+pub const CURSOR_SIZE_MAX: usize = 64;
 /// Bytes of one entry of a `Published` frame.
 pub const PUBLISHED_ENTRY_SIZE: usize = 32;
 /// Most entries of one `Published` frame.

@@ -28,6 +28,25 @@ pub fn parse(bytes: &[u8]) -> Result<&str, TopicError> {
     }
 }
 
+/// Whether a name is the broker's own, as all that begin with `$`: clients neither publish there nor subscribe to it.
+#[must_use]
+pub const fn is_reserved(topic: &str) -> bool {
+    matches!(topic.as_bytes().first(), Some(b'$'))
+}
+
+/// Reads the bytes of a filter: those of a topic, where `+` and `#` may each stand alone in a level, and `#` in the last one.
+///
+/// # Errors
+/// Says which of these rules the filter breaks.
+pub fn parse_filter(bytes: &[u8]) -> Result<&str, TopicError> {
+    match parse(bytes) {
+        Err(TopicError::Wildcard) => {}
+        parsed => return parsed,
+    }
+    let filter = core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
+    check_filter(filter).map(|()| filter)
+}
+
 /// Whether `filter` (with `+` for one level and a trailing `#` for the rest, which may be nothing) chooses `topic`.
 #[must_use]
 pub fn filter_matches(filter: &str, topic: &str) -> bool {

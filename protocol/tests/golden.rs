@@ -4,15 +4,20 @@
 
 mod support;
 
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe};
+use oyez_protocol::command::{
+    Ack, Begin, Hello, Numbered, Place, Query, Question, Renew, Start, Subscribe, Subscription,
+    Unsubscribe,
+};
 use oyez_protocol::event::{
-    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Outcome, Published, PublishedEntry,
-    Subscribed, Unsubscribed, Welcome,
+    Acked, Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
+    Published, PublishedEntry, Renewed, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
+    feature,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::{Headers, MessageRef, Messages, write_headers};
 use oyez_protocol::record::{Codec, Extra, Record, RecordBuilder, Stamp, stamp};
+use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Frame, LogId, Offset, Sequence};
 
 fn bytes_of(hex: &str) -> Vec<u8> {
@@ -64,54 +69,107 @@ fn hello() {
 fn welcome() {
     check(
         "\
-         40 00 00 00 03 00 01 00   9c ea 66 57 00 00 00 00
+         50 00 00 00 03 00 02 00   18 35 46 0c 00 00 00 00
          30 75 00 00 00 00 04 00   00 00 10 00 00 01 00 00
-         00 00 00 01 0b 00 00 00   ef cd ab 89 67 45 23 01
+         00 00 00 01 41 00 00 00   ef cd ab 89 67 45 23 01
+         00 68 e5 cf 8b 01 00 00   00 04 00 00 0b 00 00 00
          6f 79 65 7a 2d 73 65 72   76 65 72 00 00 00 00 00
         ",
         Frame::Welcome(Welcome {
-            version: 1,
+            version: 2,
             heartbeat_ms: 30_000,
             limits: Limits::DEFAULT,
             inflight_records_max: 256,
             inflight_bytes_max: 16 << 20,
+            subscriptions_max: 1024,
+            features: feature::SEVERAL_TOPICS | feature::RENEW,
+            expires_ms: 1_700_000_000_000,
             instance: 0x0123_4567_89ab_cdef,
             name: "oyez-server",
         }),
     );
 }
 
+/// A request for topics, both ways.
+#[track_caller]
+fn check_subscribe(hex: &str, id: u32, topics: &[Subscription<'_>]) {
+    let mut encoded = Vec::new();
+    Subscribe::encode(id, topics, &mut encoded);
+    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(hex)), "encoded");
+    let bytes = bytes_of(hex);
+    let Frame::Subscribe(subscribe) = support::whole(&bytes, &Limits::DEFAULT) else {
+        panic!("another kind");
+    };
+    assert_eq!(subscribe.id, id);
+    assert_eq!(subscribe.topics().collect::<Vec<_>>(), topics, "decoded");
+}
+
 #[test]
 fn subscribe() {
-    check(
+    let start = Start::Offset(Offset::new(42));
+    let epoch = Some(Epoch::new(0x1122_3344_5566_7788));
+    check_subscribe(
         "\
-         28 00 00 00 04 00 02 00   c2 a1 a2 9f 07 00 00 00
-         2a 00 00 00 00 00 00 00   88 77 66 55 44 33 22 11
-         04 64 65 6d 6f 00 00 00
+         30 00 00 00 04 00 01 00   5d 18 78 15 07 00 00 00
+         02 00 04 00 00 00 00 00   2a 00 00 00 00 00 00 00
+         88 77 66 55 44 33 22 11   64 65 6d 6f 00 00 00 00
         ",
-        Frame::Subscribe(Subscribe {
-            id: 7,
-            topic: "demo",
-            start: Start::Offset(Offset::new(42)),
-            epoch: Some(Epoch::new(0x1122_3344_5566_7788)),
-        }),
+        7,
+        &[Subscription::new("demo", start, epoch)],
+    );
+    check_subscribe(
+        "\
+         30 00 00 00 04 00 01 00   d4 fd 29 d5 01 00 00 00
+         00 00 04 00 00 00 00 00   00 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00   61 2f c3 bc 00 00 00 00
+        ",
+        1,
+        &[Subscription::new("a/ü", Start::Latest, None)],
     );
 }
 
 #[test]
-fn subscribe_to_the_newest() {
-    check(
+fn subscribe_to_several_topics_in_all_ways() {
+    let wish = |name, begin| Subscription {
+        name,
+        is_filter: false,
+        begin,
+        epoch: None,
+    };
+    check_subscribe(
         "\
-         28 00 00 00 04 00 00 00   ba ed d1 cd 01 00 00 00
+         b8 00 00 00 04 00 06 00   4a fc 1c 7d 09 00 00 00
+         01 01 06 00 00 00 00 00   00 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00   6e 65 77 73 2f 23 03 00
+         01 00 00 00 00 00 00 68   e5 cf 8b 01 00 00 00 00
+         00 00 00 00 00 00 61 04   00 01 00 00 00 00 00 0a
+         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 62
+         05 00 01 00 03 00 00 00   00 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00   63 01 02 03 06 00 01 00
+         05 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
+         00 00 00 00 64 70 68 6f   6e 65 09 00 01 00 00 00
          00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
-         04 61 2f c3 bc 00 00 00
+         00 00 65 00 00 00 00 00
         ",
-        Frame::Subscribe(Subscribe {
-            id: 1,
-            topic: "a/ü",
-            start: Start::Latest,
-            epoch: None,
-        }),
+        9,
+        &[
+            Subscription {
+                is_filter: true,
+                ..wish("news/#", Begin::At(Start::Earliest))
+            },
+            wish("a", Begin::Time(1_700_000_000_000)),
+            wish("b", Begin::Last(10)),
+            wish("c", Begin::Token(&[1, 2, 3])),
+            wish("d", Begin::Cursor("phone")),
+            wish(
+                "e",
+                Begin::Other {
+                    code: 9,
+                    value: 0,
+                    bytes: &[],
+                },
+            ),
+        ],
     );
 }
 
@@ -119,19 +177,42 @@ fn subscribe_to_the_newest() {
 fn subscribed() {
     check(
         "\
-         30 00 00 00 05 03 00 00   ff fa ff 3d 07 00 00 00
+         38 00 00 00 05 03 00 00   0e 03 db 63 07 00 00 00
          2a 00 00 00 00 00 00 00   28 00 00 00 00 00 00 00
          32 00 00 00 00 00 00 00   09 00 00 00 00 00 00 00
+         01 00 00 00 00 00 00 00
         ",
         Frame::Subscribed(Subscribed {
             id: 7,
+            entry: 1,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             next: Offset::new(42),
             earliest: Offset::new(40),
             head: Offset::new(50),
             epoch: Epoch::new(9),
             epoch_changed: true,
             dropped: true,
+        }),
+    );
+    check(
+        "\
+         38 00 00 00 05 00 04 02   fc a6 74 a8 07 00 00 00
+         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
+         ff ff 00 00 dc 05 00 00
+        ",
+        Frame::Subscribed(Subscribed {
+            id: 7,
+            entry: Subscribed::ALL,
+            outcome: Outcome::TooManyTopics,
+            retry_after_ms: 1_500,
+            next: Offset::new(0),
+            earliest: Offset::new(0),
+            head: Offset::new(0),
+            epoch: Epoch::new(0),
+            epoch_changed: false,
+            dropped: false,
         }),
     );
 }
@@ -145,7 +226,19 @@ fn unsubscribe() {
         ",
         Frame::Unsubscribe(Unsubscribe {
             id: 8,
-            topic: "demo",
+            name: "demo",
+            is_filter: false,
+        }),
+    );
+    check(
+        "\
+         18 00 00 00 06 01 00 00   e0 02 ed e9 08 00 00 00
+         06 64 65 6d 6f 2f 2b 00
+        ",
+        Frame::Unsubscribe(Unsubscribe {
+            id: 8,
+            name: "demo/+",
+            is_filter: true,
         }),
     );
 }
@@ -153,7 +246,9 @@ fn unsubscribe() {
 #[test]
 fn unsubscribed() {
     check(
-        "10 00 00 00 07 00 03 00 76 c0 e8 0a 08 00 00 00",
+        "\
+         10 00 00 00 07 00 03 01   da af f9 32 08 00 00 00
+        ",
         Frame::Unsubscribed(Unsubscribed {
             id: 8,
             outcome: Outcome::NotSubscribed,
@@ -169,20 +264,22 @@ fn published() {
             offset: Offset::new(100),
             epoch: Epoch::new(9),
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
         },
         PublishedEntry {
             correlation: 6,
             offset: Offset::new(0),
             epoch: Epoch::new(0),
             outcome: Outcome::DiskFull,
+            retry_after_ms: 2_000,
         },
     ];
     let hex = "\
-         50 00 00 00 08 00 02 00   4d fd ea 7c 00 00 00 00
+         50 00 00 00 08 00 02 00   55 e2 27 32 00 00 00 00
          05 00 00 00 00 00 00 00   64 00 00 00 00 00 00 00
          09 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
          06 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
-         00 00 00 00 00 00 00 00   06 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00   01 02 00 00 d0 07 00 00
         ";
     let mut encoded = Vec::new();
     Published::encode(&entries, &mut encoded);
@@ -256,6 +353,23 @@ fn query() {
 }
 
 #[test]
+fn a_question_that_is_not_known() {
+    check(
+        "\
+         18 00 00 00 0c 00 09 00   ab d7 82 2d 03 00 00 00
+         04 64 65 6d 6f 00 00 00
+        ",
+        Frame::Query(Query {
+            id: 3,
+            question: Question::Other {
+                code: 9,
+                text: "demo",
+            },
+        }),
+    );
+}
+
+#[test]
 fn answer() {
     check(
         "\
@@ -265,8 +379,21 @@ fn answer() {
         ",
         Frame::Answer(Answer {
             id: 3,
+            outcome: Outcome::Ok,
             more: true,
             json: r#"{"topics":[]}"#,
+        }),
+    );
+    check(
+        "\
+         18 00 00 00 0d 00 00 04   12 6e 0a 54 03 00 00 00
+         00 00 00 00 00 00 00 00
+        ",
+        Frame::Answer(Answer {
+            id: 3,
+            outcome: Outcome::NotSupported,
+            more: false,
+            json: "",
         }),
     );
 }
@@ -275,17 +402,164 @@ fn answer() {
 fn gap() {
     check(
         "\
-         28 00 00 00 0e 00 01 00   5c 11 7e 3d 00 00 00 00
+         28 00 00 00 0e 00 02 00   8e 4f 3d 52 00 00 00 00
          0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
-         04 64 65 6d 6f 00 00 00
+         00 00 04 64 65 6d 6f 00
         ",
         Frame::Gap(Gap {
-            topic: "demo",
             cause: GapCause::Damage,
-            from: Offset::new(10),
-            to: Offset::new(12),
+            hole: Hole {
+                name: "demo",
+                from: Numbered::Offset(Offset::new(10)),
+                to: 12,
+            },
         }),
     );
+    check(
+        "\
+         30 00 00 00 0e 01 01 00   cf b9 7c d9 00 00 00 00
+         0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
+         03 00 06 64 65 6d 6f 2f   23 00 00 00 00 00 00 00
+        ",
+        Frame::Gap(Gap {
+            cause: GapCause::Retention,
+            hole: Hole {
+                name: "demo/#",
+                from: Numbered::Sequence {
+                    log: LogId::new(3),
+                    sequence: Sequence::new(10),
+                },
+                to: 12,
+            },
+        }),
+    );
+}
+
+#[test]
+fn skip() {
+    check(
+        "\
+         28 00 00 00 0f 00 02 00   45 9f 9b 6f 00 00 00 00
+         0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
+         00 00 04 64 65 6d 6f 00
+        ",
+        Frame::Skip(Skip {
+            cause: SkipCause::Superseded,
+            hole: Hole {
+                name: "demo",
+                from: Numbered::Offset(Offset::new(10)),
+                to: 12,
+            },
+        }),
+    );
+}
+
+#[test]
+fn renew_and_renewed() {
+    check(
+        "\
+         20 00 00 00 10 00 00 00   f9 99 10 78 05 00 00 00
+         06 00 00 00 73 65 63 72   65 74 00 00 00 00 00 00
+        ",
+        Frame::Renew(Renew {
+            id: 5,
+            credentials: b"secret",
+        }),
+    );
+    check(
+        "\
+         20 00 00 00 11 00 00 00   bb 84 00 b1 05 00 00 00
+         00 68 e5 cf 8b 01 00 00   00 00 00 00 00 00 00 00
+        ",
+        Frame::Renewed(Renewed {
+            id: 5,
+            outcome: Outcome::Ok,
+            expires_ms: 1_700_000_000_000,
+            retry_after_ms: 0,
+        }),
+    );
+}
+
+#[test]
+fn ack_and_acked() {
+    check(
+        "\
+         30 00 00 00 12 00 00 00   74 e5 4a 63 06 00 00 00
+         2b 00 00 00 00 00 00 00   09 00 00 00 00 00 00 00
+         00 00 05 04 70 68 6f 6e   65 64 65 6d 6f 00 00 00
+        ",
+        Frame::Ack(Ack {
+            id: 6,
+            cursor: "phone",
+            place: Place {
+                name: "demo",
+                epoch: Epoch::new(9),
+                next: Numbered::Offset(Offset::new(43)),
+            },
+        }),
+    );
+    check(
+        "\
+         30 00 00 00 12 01 00 00   a8 dd 75 4a 06 00 00 00
+         2b 00 00 00 00 00 00 00   09 00 00 00 00 00 00 00
+         03 00 05 06 70 68 6f 6e   65 64 65 6d 6f 2f 2b 00
+        ",
+        Frame::Ack(Ack {
+            id: 6,
+            cursor: "phone",
+            place: Place {
+                name: "demo/+",
+                epoch: Epoch::new(9),
+                next: Numbered::Sequence {
+                    log: LogId::new(3),
+                    sequence: Sequence::new(43),
+                },
+            },
+        }),
+    );
+    check(
+        "\
+         10 00 00 00 13 00 00 04   51 4f 7b 49 06 00 00 00
+        ",
+        Frame::Acked(Acked {
+            id: 6,
+            outcome: Outcome::NotSupported,
+        }),
+    );
+}
+
+#[test]
+fn notice() {
+    check(
+        "\
+         28 00 00 00 14 00 01 00   6d 93 f7 b9 00 00 00 00
+         00 68 e5 cf 8b 01 00 00   09 00 72 65 6e 65 77 20
+         6e 6f 77 00 00 00 00 00
+        ",
+        Frame::Notice(Notice {
+            about: Notable::Expires(1_700_000_000_000),
+            text: "renew now",
+        }),
+    );
+}
+
+#[test]
+fn resume_token() {
+    let place = Place {
+        name: "demo",
+        epoch: Epoch::new(7),
+        next: Numbered::Offset(Offset::new(1000)),
+    };
+    let hex = "\
+         01 00 01 00 07 00 00 00   00 00 00 00 e8 03 00 00
+         00 00 00 00 04 64 65 6d   6f 68 a0 6b 22
+        ";
+    let mut encoded = Vec::new();
+    Token::encode(&[place], &mut encoded);
+    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(hex)), "encoded");
+    let bytes = bytes_of(hex);
+    let token = Token::decode(&bytes).expect("a token");
+    assert!(token.places().eq([place]), "decoded");
 }
 
 #[test]

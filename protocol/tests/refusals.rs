@@ -4,14 +4,16 @@
 
 mod support;
 
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe};
+use oyez_protocol::command::{
+    Ack, Begin, Hello, Numbered, Place, Query, Question, Renew, Start, Subscribe, Subscription,
+};
 use oyez_protocol::error::{FrameError, RecordError, TopicError};
 use oyez_protocol::event::{
-    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Outcome, Published, PublishedEntry,
-    Subscribed, Unsubscribed, Welcome,
+    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
+    Published, PublishedEntry, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::header::kind;
-use oyez_protocol::limits::{CONTROL_SIZE_MAX, Limits};
+use oyez_protocol::limits::{CONTROL_SIZE_MAX, CURSOR_SIZE_MAX, Limits};
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Codec, Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode};
@@ -188,7 +190,7 @@ fn a_size_over_the_limit_is_refused_from_the_head_alone() {
 
 #[test]
 fn a_kind_that_must_be_understood_and_is_not() {
-    for kind in [0, 15, 127] {
+    for kind in [0, 21, 127] {
         refuses(&PING, &[(4, kind)], FrameError::UnknownKind { kind });
     }
 }
@@ -235,6 +237,9 @@ fn a_welcome_with_limits_that_no_broker_may_have() {
         limits: Limits::HARD,
         inflight_records_max: 1,
         inflight_bytes_max: 1,
+        subscriptions_max: 1,
+        features: 0,
+        expires_ms: 0,
         instance: 1,
         name: "n",
     });
@@ -245,38 +250,82 @@ fn a_welcome_with_limits_that_no_broker_may_have() {
     refuses(&welcome, &[(24, 1)], limits);
     refuses(
         &welcome,
-        &[(37, 5)],
+        &[(61, 5)],
         malformed(kind::WELCOME, "name is too long"),
     );
 }
 
 #[test]
 fn a_subscription_that_begins_nowhere() {
-    let subscribe = Frame::Subscribe(Subscribe {
-        id: 1,
-        topic: "demo",
-        start: Start::Earliest,
-        epoch: None,
-    });
+    let subscribe = |begin| {
+        let mut bytes = Vec::new();
+        let topic = Subscription {
+            begin,
+            ..Subscription::new("demo", Start::Earliest, None)
+        };
+        Subscribe::encode(1, &[topic], &mut bytes);
+        bytes
+    };
+    let earliest = subscribe(Begin::At(Start::Earliest));
+    let earliest = support::whole(&earliest, &Limits::DEFAULT);
     let kind = kind::SUBSCRIBE;
-    let start = malformed(kind, "start is none of latest, earliest, offset");
-    refuses(&subscribe, &[(6, 3)], start);
-    let offset = malformed(kind, "an offset goes with start `offset` only");
-    refuses(&subscribe, &[(16, 1)], offset);
+    let mismatch = malformed(kind, "a start that goes with another number or other bytes");
+    refuses(&earliest, &[(24, 1)], mismatch);
+    refuses(&earliest, &[(16, 5)], mismatch);
+    refuses(&earliest, &[(16, 6)], mismatch);
+    refuses(&earliest, &[(17, 2)], malformed(kind, "flags of a topic"));
+    let reserved = malformed(kind, "reserved bytes are not zero");
+    refuses(&earliest, &[(19, 1)], reserved);
+    refuses(&earliest, &[(22, 1)], reserved);
+    refuses(&earliest, &[(6, 0)], malformed(kind, "count"));
+    refuses(&earliest, &[(6, 1), (7, 2)], malformed(kind, "count"));
+    refuses(&earliest, &[(6, 2)], malformed(kind, "extra size"));
+    let topic = FrameError::Topic;
+    refuses(&earliest, &[(42, b'+')], topic(TopicError::Wildcard));
     refuses(
-        &subscribe,
-        &[(34, b'+')],
-        FrameError::Topic(TopicError::Wildcard),
+        &earliest,
+        &[(17, 1), (42, b'+')],
+        topic(TopicError::Wildcard),
     );
-    refuses(&subscribe, &[(32, 0)], FrameError::Topic(TopicError::Empty));
+    refuses(&earliest, &[(18, 0)], topic(TopicError::Empty));
+    let cursor = subscribe(Begin::Cursor("phone"));
+    let cursor = support::whole(&cursor, &Limits::DEFAULT);
+    refuses(
+        &cursor,
+        &[(44, 0xff)],
+        malformed(kind, "the name of a cursor"),
+    );
+    refuses(&cursor, &[(16, 1)], mismatch);
+    let long = [b'x'; CURSOR_SIZE_MAX + 1];
+    let mut bytes = subscribe(Begin::Token(&long));
+    bytes[16] = 6;
+    reseal(&mut bytes);
+    let too_long = malformed(kind, "a token or the name of a cursor is too long");
+    assert_eq!(decode(&bytes, &Limits::DEFAULT), Err(too_long));
 }
 
 #[test]
-fn an_outcome_that_is_not_known() {
+fn an_outcome_that_is_not_known_counts_as_its_class() {
     let outcome = Outcome::Ok;
+    let frame = Frame::Unsubscribed(Unsubscribed { id: 1, outcome });
+    for (class, expected) in [
+        (0, Outcome::Ok),
+        (1, Outcome::Refused),
+        (2, Outcome::NotNow),
+        (3, Outcome::NotAllowed),
+        (4, Outcome::NotSupported),
+        (5, Outcome::Refused),
+    ] {
+        let bytes = patched(encoded(&frame), &[(6, 0xee), (7, class)]);
+        let outcome = expected;
+        let frame = Frame::Unsubscribed(Unsubscribed { id: 1, outcome });
+        assert_eq!(support::whole(&bytes, &Limits::DEFAULT), frame);
+    }
     let subscribed = Frame::Subscribed(Subscribed {
         id: 1,
+        entry: 0,
         outcome,
+        retry_after_ms: 0,
         next: Offset::new(0),
         earliest: Offset::new(0),
         head: Offset::new(0),
@@ -284,18 +333,9 @@ fn an_outcome_that_is_not_known() {
         epoch_changed: false,
         dropped: false,
     });
-    refuses(
-        &subscribed,
-        &[(6, 10)],
-        malformed(kind::SUBSCRIBED, "outcome"),
-    );
     refuses(&subscribed, &[(5, 4)], malformed(kind::SUBSCRIBED, "flags"));
-    let unsubscribed = Frame::Unsubscribed(Unsubscribed { id: 1, outcome });
-    refuses(
-        &unsubscribed,
-        &[(7, 1)],
-        malformed(kind::UNSUBSCRIBED, "outcome"),
-    );
+    let reserved = malformed(kind::SUBSCRIBED, "reserved bytes are not zero");
+    refuses(&subscribed, &[(50, 1)], reserved);
 }
 
 #[test]
@@ -305,6 +345,7 @@ fn published_entries_that_are_none() {
         offset: Offset::new(1),
         epoch: Epoch::new(1),
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
     };
     let mut bytes = Vec::new();
     Published::encode(&[entry], &mut bytes);
@@ -313,8 +354,7 @@ fn published_entries_that_are_none() {
     refuses(&frame, &[(6, 0)], malformed("count"));
     refuses(&frame, &[(6, 2)], malformed("entries"));
     refuses(&frame, &[(7, 8)], malformed("count"));
-    refuses(&frame, &[(40, 10)], malformed("outcome"));
-    refuses(&frame, &[(47, 1)], malformed("reserved bytes are not zero"));
+    refuses(&frame, &[(42, 1)], malformed("reserved bytes are not zero"));
 }
 
 #[test]
@@ -336,19 +376,12 @@ fn a_goodbye_answer_query_or_gap_that_is_none() {
     );
     let question = Question::Topics { after: "x" };
     let query = Frame::Query(Query { id: 1, question });
-    refuses(
-        &query,
-        &[(6, 3)],
-        malformed(kind::QUERY, "the question is not known"),
-    );
-    // Statistics come after no name.
-    refuses(
-        &query,
-        &[(6, 1)],
-        malformed(kind::QUERY, "the question is not known"),
-    );
+    let text = malformed(kind::QUERY, "a text goes with other questions only");
+    refuses(&query, &[(6, 1)], text);
+    refuses(&query, &[(6, 3)], text);
     let answer = Frame::Answer(Answer {
         id: 1,
+        outcome: Outcome::Ok,
         more: false,
         json: "{}",
     });
@@ -358,13 +391,73 @@ fn a_goodbye_answer_query_or_gap_that_is_none() {
         &[(20, 1)],
         malformed(kind::ANSWER, "reserved bytes are not zero"),
     );
-    let gap = Frame::Gap(Gap {
-        topic: "demo",
-        cause: GapCause::Retention,
-        from: Offset::new(1),
-        to: Offset::new(2),
+    for kind in [kind::GAP, kind::SKIP] {
+        let hole = Hole {
+            name: "demo",
+            from: Numbered::Offset(Offset::new(1)),
+            to: 2,
+        };
+        let (gap, skip) = (GapCause::Retention, SkipCause::Deleted);
+        let frame = match kind {
+            kind::GAP => Frame::Gap(Gap { cause: gap, hole }),
+            _ => Frame::Skip(Skip { cause: skip, hole }),
+        };
+        refuses(&frame, &[(5, 2)], malformed(kind, "flags"));
+        let log = malformed(kind, "a log goes with sequences only");
+        refuses(&frame, &[(32, 1)], log);
+        let wildcard = FrameError::Topic(TopicError::Wildcard);
+        refuses(&frame, &[(35, b'+')], wildcard);
+        refuses(&frame, &[(5, 1), (35, b'+')], wildcard);
+    }
+}
+
+#[test]
+fn what_is_for_access_and_cursors_that_is_none() {
+    let renew = Frame::Renew(Renew {
+        id: 1,
+        credentials: b"secret",
     });
-    refuses(&gap, &[(6, 2)], malformed(kind::GAP, "cause"));
+    let malformed_renew = |what| malformed(kind::RENEW, what);
+    refuses(
+        &renew,
+        &[(17, 17)],
+        malformed_renew("credentials are too long"),
+    );
+    refuses(&renew, &[(16, 200)], malformed_renew("credentials"));
+    refuses(
+        &renew,
+        &[(18, 1)],
+        malformed_renew("reserved bytes are not zero"),
+    );
+    let ack = Frame::Ack(Ack {
+        id: 1,
+        cursor: "phone",
+        place: Place {
+            name: "demo",
+            epoch: Epoch::new(1),
+            next: Numbered::Offset(Offset::new(1)),
+        },
+    });
+    refuses(&ack, &[(34, 0)], malformed(kind::ACK, "cursor size"));
+    refuses(&ack, &[(34, 65)], malformed(kind::ACK, "cursor size"));
+    refuses(&ack, &[(36, 0xff)], malformed(kind::ACK, "cursor"));
+    refuses(&ack, &[(5, 2)], malformed(kind::ACK, "flags"));
+    refuses(&ack, &[(41, b'#')], FrameError::Topic(TopicError::Wildcard));
+    let notice = Frame::Notice(Notice {
+        about: Notable::Expires(1),
+        text: "t",
+    });
+    refuses(
+        &notice,
+        &[(25, 5)],
+        malformed(kind::NOTICE, "the text is too long"),
+    );
+    refuses(&notice, &[(24, 200)], malformed(kind::NOTICE, "text"));
+    // Something to know that nobody knows yet is passed over.
+    let bytes = patched(encoded(&notice), &[(6, 9)]);
+    let about = Notable::Other { code: 9, value: 1 };
+    let frame = support::whole(&bytes, &Limits::DEFAULT);
+    assert_eq!(frame, Frame::Notice(Notice { about, text: "t" }));
 }
 
 #[test]
@@ -405,6 +498,7 @@ fn published_entries_spread_over_as_many_frames_as_they_need() {
         offset: Offset::new(1),
         epoch: Epoch::new(1),
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
     };
     let mut bytes = Vec::new();
     Published::encode(&(0..5000).map(entry).collect::<Vec<_>>(), &mut bytes);

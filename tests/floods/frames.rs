@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use oyez_protocol::command::{Query, Question, Start, Subscribe, Unsubscribe, VERSION};
+use oyez_protocol::command::{
+    Query, Question, Start, Subscribe, Subscription, Unsubscribe, VERSION,
+};
 use oyez_protocol::event::Heartbeat;
 use testkit::random::Random;
 use testkit::record::{self, stored};
@@ -31,17 +33,16 @@ fn heartbeats(encode: fn(Heartbeat, &mut Vec<u8>)) -> Arc<[u8]> {
 }
 
 pub(crate) fn subscribe(out: &mut Vec<u8>, id: u32, topic: &str, start: Start) {
-    Subscribe {
-        id,
-        topic,
-        start,
-        epoch: None,
-    }
-    .encode(out);
+    Subscribe::encode(id, &[Subscription::new(topic, start, None)], out);
 }
 
 pub(crate) fn unsubscribe(out: &mut Vec<u8>, id: u32, topic: &str) {
-    Unsubscribe { id, topic }.encode(out);
+    Unsubscribe {
+        id,
+        name: topic,
+        is_filter: false,
+    }
+    .encode(out);
 }
 
 /// Hello, then subscriptions to the latest of `count` topics.

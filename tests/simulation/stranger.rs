@@ -2,7 +2,9 @@
 //! to topics of their own, so that nobody depends on what becomes of their records.
 
 use oyez_broker::simulation::{Broker, End, Peer};
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe, VERSION};
+use oyez_protocol::command::{
+    Hello, Query, Question, Start, Subscribe, Subscription, Unsubscribe, VERSION,
+};
 use oyez_protocol::event::{Heartbeat, Outcome, Unsubscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
@@ -231,7 +233,12 @@ impl StrangerSeat {
                     self.subscribe(&name);
                     let (id, topic) = (number as u32, &*name);
                     for _ in 0..*self.dice.pick(&[0, 1, 1, 1, 1, 2]) {
-                        Unsubscribe { id, topic }.encode(&mut self.unsaid);
+                        Unsubscribe {
+                            id,
+                            name: topic,
+                            is_filter: false,
+                        }
+                        .encode(&mut self.unsaid);
                     }
                 }
             }
@@ -291,13 +298,8 @@ impl StrangerSeat {
     }
 
     fn subscribe(&mut self, topic: &str) {
-        let subscribe = Subscribe {
-            id: self.said as u32,
-            topic,
-            start: Start::Earliest,
-            epoch: None,
-        };
-        subscribe.encode(&mut self.unsaid);
+        let topic = Subscription::new(topic, Start::Earliest, None);
+        Subscribe::encode(self.said as u32, &[topic], &mut self.unsaid);
     }
 
     fn record(&mut self, size: usize) {

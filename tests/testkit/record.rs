@@ -90,10 +90,11 @@ pub fn control(kind: u8, aux: u16, id: u32, fields: &[u8]) -> Vec<u8> {
 /// When the topic has more than 255 bytes, which no frame can say.
 #[must_use]
 pub fn subscribe_to(topic: &[u8]) -> Vec<u8> {
-    let mut fields = vec![0; 16];
-    fields.push(u8::try_from(topic.len()).expect("a frame's topic has at most 255 bytes"));
+    let size = u8::try_from(topic.len()).expect("a frame's topic has at most 255 bytes");
+    let mut fields = vec![0, 0, size];
+    fields.resize(24, 0);
     fields.extend_from_slice(topic);
-    control(4, 0, 1, &fields)
+    control(4, 1, 1, &fields)
 }
 
 /// The hello of a client that speaks these versions.

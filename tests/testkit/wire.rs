@@ -5,9 +5,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use oyez_protocol::command::{Query, Question, Start, Subscribe, Unsubscribe, VERSION};
+use oyez_protocol::command::{
+    Numbered, Query, Question, Start, Subscribe, Subscription, Unsubscribe, VERSION,
+};
 use oyez_protocol::event::{
-    GapCause, GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed,
+    Acked, Gap, GapCause, GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Renewed, Subscribed,
+    Unsubscribed,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
@@ -40,6 +43,8 @@ pub enum Event {
     Answer {
         /// The question's id.
         id: u32,
+        /// Whether it was answered.
+        outcome: Outcome,
         /// There is more to ask for.
         more: bool,
         /// The JSON text.
@@ -56,6 +61,10 @@ pub enum Event {
         /// The first one that comes.
         to: Offset,
     },
+    /// What became of other credentials.
+    Renewed(Renewed),
+    /// What became of what a cursor is done with.
+    Acked(Acked),
     /// The answer to the hello.
     Welcome(Greeting),
     /// The end of the stream.
@@ -263,15 +272,8 @@ impl Session {
     /// Subscribes with the epoch that an offset belongs to.
     pub fn resume(&mut self, topic: &str, start: Start, epoch: Option<Epoch>) -> Subscribed {
         let id = self.id();
-        self.send_with(|out| {
-            Subscribe {
-                id,
-                topic,
-                start,
-                epoch,
-            }
-            .encode(out);
-        });
+        let topic = Subscription::new(topic, start, epoch);
+        self.send_with(|out| Subscribe::encode(id, &[topic], out));
         self.find("a subscription", |event| match event {
             Event::Subscribed(answer) if answer.id == id => Some(*answer),
             _ => None,
@@ -281,7 +283,12 @@ impl Session {
     /// Ends a subscription and waits for the answer.
     pub fn unsubscribe(&mut self, topic: &str) -> Outcome {
         let id = self.id();
-        self.send_with(|out| Unsubscribe { id, topic }.encode(out));
+        let unsubscribe = Unsubscribe {
+            id,
+            name: topic,
+            is_filter: false,
+        };
+        self.send_with(|out| unsubscribe.encode(out));
         self.find("an end of the subscription", |event| match event {
             Event::Unsubscribed(answer) if answer.id == id => Some(answer.outcome),
             _ => None,
@@ -421,7 +428,7 @@ impl Session {
     /// The answer to a question, and whether there is more to ask for.
     fn answer(&mut self, asked: u32) -> (String, bool) {
         self.find("an answer", |event| match event {
-            Event::Answer { id, json, more } if *id == asked => Some((json.clone(), *more)),
+            Event::Answer { id, json, more, .. } if *id == asked => Some((json.clone(), *more)),
             _ => None,
         })
     }
@@ -539,15 +546,21 @@ fn to_event(frame: &Frame<'_>) -> Option<Event> {
         }),
         Frame::Answer(answer) => Event::Answer {
             id: answer.id,
+            outcome: answer.outcome,
             more: answer.more,
             json: answer.json.to_owned(),
         },
-        Frame::Gap(gap) => Event::Gap {
-            topic: gap.topic.to_owned(),
-            cause: gap.cause,
-            from: gap.from,
-            to: gap.to,
-        },
+        Frame::Gap(Gap { cause, hole }) => {
+            let Numbered::Offset(from) = hole.from else {
+                panic!("{hole:?}");
+            };
+            Event::Gap {
+                topic: hole.name.to_owned(),
+                cause: *cause,
+                from,
+                to: Offset::new(hole.to),
+            }
+        }
         Frame::Welcome(welcome) => Event::Welcome(Greeting {
             version: welcome.version,
             heartbeat_ms: welcome.heartbeat_ms,
@@ -556,7 +569,15 @@ fn to_event(frame: &Frame<'_>) -> Option<Event> {
             instance: welcome.instance,
         }),
         Frame::Skipped { .. } => return None,
-        Frame::Hello(_) | Frame::Subscribe(_) | Frame::Unsubscribe(_) | Frame::Query(_) => {
+        Frame::Renewed(renewed) => Event::Renewed(*renewed),
+        Frame::Acked(acked) => Event::Acked(*acked),
+        Frame::Skip(_) | Frame::Notice(_) => panic!("the broker does not send that yet: {frame:?}"),
+        Frame::Hello(_)
+        | Frame::Subscribe(_)
+        | Frame::Unsubscribe(_)
+        | Frame::Query(_)
+        | Frame::Renew(_)
+        | Frame::Ack(_) => {
             panic!("the broker sent a frame that only clients send: {frame:?}")
         }
     })

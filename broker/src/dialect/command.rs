@@ -41,6 +41,8 @@ pub(crate) enum Command<'a> {
         request: u32,
         question: Question<'a>,
     },
+    /// What this broker cannot do.
+    Unsupported { request: u32, what: Unsupported },
     /// For a sign of life.
     Ping { token: u64 },
     /// Nothing: it lives.
@@ -49,6 +51,21 @@ pub(crate) enum Command<'a> {
     Goodbye,
     /// What cannot be asked, with the sentence that says so.
     OutOfPlace(&'static str),
+}
+
+/// What the protocol has a place for, and this broker cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsupported {
+    /// To subscribe to several topics at once, to a filter, or from another place than the latest, the earliest or an offset.
+    Subscribe,
+    /// To unsubscribe from a filter.
+    Unsubscribe,
+    /// A question.
+    Query,
+    /// Other credentials.
+    Renew,
+    /// To keep what a client is done with.
+    Ack,
 }
 
 /// Opens a session.
@@ -75,9 +92,10 @@ pub(crate) struct NoCommonVersion {
 impl fmt::Display for NoCommonVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ours, (min, max)) = (self.ours, self.theirs);
+        let older = if max < ours { "client" } else { "broker" };
         write!(
             formatter,
-            "this broker speaks version {ours}, the client {min} to {max}"
+            "this broker speaks version {ours} of the protocol, the client {min} to {max}: update the {older}"
         )
     }
 }
@@ -101,6 +119,8 @@ pub(crate) enum Reply<'a> {
     Published(&'a [PublishedEntry]),
     /// Where a subscription begins, or why there is none.
     Subscribed(Subscribed),
+    /// The broker cannot do what was asked.
+    Unsupported { request: u32, what: Unsupported },
     /// A subscription has ended.
     Unsubscribed { request: u32, outcome: Outcome },
     /// A JSON object that answers a question.
@@ -136,6 +156,8 @@ pub(crate) struct Welcome<'a> {
     /// Published records that may wait for their outcome at once, and their bytes.
     pub(crate) inflight_records_max: u32,
     pub(crate) inflight_bytes_max: u32,
+    /// Subscriptions that the session may have.
+    pub(crate) subscriptions_max: u32,
     /// Random number of this run of the broker.
     pub(crate) instance: u64,
     /// What the broker calls itself.

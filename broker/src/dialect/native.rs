@@ -1,15 +1,18 @@
 //! The native dialect: commands and replies are frames of `oyez_protocol`. Every input is a command, a wish for more bytes,
 //! or a fault.
 
-use oyez_protocol::command::{Query, Unsubscribe, VERSION};
+use oyez_protocol::command::{Ack, Begin, Numbered, Query, Renew, Unsubscribe, VERSION};
 use oyez_protocol::error::FrameError;
 use oyez_protocol::event::{
-    Answer, Gap, Goodbye, GoodbyeCode, Heartbeat, Published, Subscribed, Unsubscribed, Welcome,
+    Acked, Answer, Gap, Goodbye, GoodbyeCode, Heartbeat, Hole, Outcome, Published, Renewed,
+    Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::limits::{HELLO_SIZE_MAX, Limits};
 use oyez_protocol::{Decoded as Front, Frame, command as wire};
 
-use crate::dialect::command::{Command, Decoded, Hello, NoCommonVersion, Reply, Subscribe};
+use crate::dialect::command::{
+    self, Command, Decoded, Hello, NoCommonVersion, Reply, Subscribe, Unsupported,
+};
 
 /// Bytes that tell how long a command is, and those of the shortest one.
 pub(crate) use oyez_protocol::limits::{
@@ -72,15 +75,15 @@ fn read(frame: Frame<'_>) -> Command<'_> {
     match frame {
         Frame::Record(record) => Command::Publish(record),
         Frame::Hello(hello) => Command::Hello(read_hello(&hello)),
-        Frame::Subscribe(asked) => Command::Subscribe(Subscribe {
-            request: asked.id,
-            topic: asked.topic,
-            start: asked.start,
-            epoch: asked.epoch,
-        }),
-        Frame::Unsubscribe(Unsubscribe { id, topic }) => {
-            Command::Unsubscribe { request: id, topic }
-        }
+        Frame::Subscribe(asked) => read_subscribe(&asked),
+        Frame::Unsubscribe(Unsubscribe {
+            id: request,
+            name: topic,
+            is_filter: false,
+        }) => Command::Unsubscribe { request, topic },
+        Frame::Unsubscribe(Unsubscribe { id, .. }) => unsupported(id, Unsupported::Unsubscribe),
+        Frame::Renew(Renew { id, .. }) => unsupported(id, Unsupported::Renew),
+        Frame::Ack(Ack { id, .. }) => unsupported(id, Unsupported::Ack),
         Frame::Query(Query { id, question }) => Command::Query {
             request: id,
             question,
@@ -93,7 +96,36 @@ fn read(frame: Frame<'_>) -> Command<'_> {
         | Frame::Unsubscribed(_)
         | Frame::Published(_)
         | Frame::Answer(_)
-        | Frame::Gap(_) => Command::OutOfPlace("a frame that only a broker sends"),
+        | Frame::Gap(_)
+        | Frame::Skip(_)
+        | Frame::Renewed(_)
+        | Frame::Acked(_)
+        | Frame::Notice(_) => Command::OutOfPlace("a frame that only a broker sends"),
+    }
+}
+
+const fn unsupported(request: u32, what: Unsupported) -> Command<'static> {
+    Command::Unsupported { request, what }
+}
+
+fn read_subscribe<'a>(asked: &wire::Subscribe<'a>) -> Command<'a> {
+    let mut topics = asked.topics();
+    match (topics.next(), topics.next()) {
+        (
+            Some(wire::Subscription {
+                name: topic,
+                is_filter: false,
+                begin: Begin::At(start),
+                epoch,
+            }),
+            None,
+        ) => Command::Subscribe(Subscribe {
+            request: asked.id,
+            topic,
+            start,
+            epoch,
+        }),
+        _ => unsupported(asked.id, Unsupported::Subscribe),
     }
 }
 
@@ -123,22 +155,16 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             limits: welcome.limits,
             inflight_records_max: welcome.inflight_records_max,
             inflight_bytes_max: welcome.inflight_bytes_max,
+            subscriptions_max: welcome.subscriptions_max,
+            features: 0,
+            expires_ms: 0,
             instance: welcome.instance,
             name: welcome.name,
         }
         .encode(out),
         Reply::Published(entries) => Published::encode(entries, out),
-        Reply::Subscribed(subscribed) => Subscribed {
-            id: subscribed.request,
-            outcome: subscribed.outcome,
-            next: subscribed.next,
-            earliest: subscribed.earliest,
-            head: subscribed.head,
-            epoch: subscribed.epoch,
-            epoch_changed: subscribed.epoch_changed,
-            dropped: subscribed.dropped,
-        }
-        .encode(out),
+        Reply::Subscribed(subscribed) => encode_subscribed(&subscribed, 0, out),
+        Reply::Unsupported { request, what } => encode_unsupported(request, what, out),
         Reply::Unsubscribed {
             request: id,
             outcome,
@@ -147,17 +173,25 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             request: id,
             more,
             json,
-        } => Answer { id, more, json }.encode(out),
+        } => Answer {
+            id,
+            outcome: Outcome::Ok,
+            more,
+            json,
+        }
+        .encode(out),
         Reply::Gap {
             topic,
             cause,
             from,
             to,
         } => Gap {
-            topic,
             cause,
-            from,
-            to,
+            hole: Hole {
+                name: topic,
+                from: Numbered::Offset(from),
+                to: to.get(),
+            },
         }
         .encode(out),
         Reply::Ping { token } => Heartbeat { token }.encode_ping(out),
@@ -168,6 +202,49 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             reason: &goodbye.reason,
         }
         .encode(out),
+    }
+}
+
+fn encode_subscribed(subscribed: &command::Subscribed, entry: u16, out: &mut Vec<u8>) {
+    Subscribed {
+        id: subscribed.request,
+        entry,
+        outcome: subscribed.outcome,
+        retry_after_ms: 0,
+        next: subscribed.next,
+        earliest: subscribed.earliest,
+        head: subscribed.head,
+        epoch: subscribed.epoch,
+        epoch_changed: subscribed.epoch_changed,
+        dropped: subscribed.dropped,
+    }
+    .encode(out);
+}
+
+/// Says to a request that the broker cannot do what it asks, in the answer that it waits for.
+fn encode_unsupported(id: u32, what: Unsupported, out: &mut Vec<u8>) {
+    let outcome = Outcome::NotSupported;
+    match what {
+        Unsupported::Subscribe => {
+            let refused = command::Subscribed::refused(id, outcome);
+            encode_subscribed(&refused, Subscribed::ALL, out);
+        }
+        Unsupported::Unsubscribe => Unsubscribed { id, outcome }.encode(out),
+        Unsupported::Query => Answer {
+            id,
+            outcome,
+            more: false,
+            json: "",
+        }
+        .encode(out),
+        Unsupported::Renew => Renewed {
+            id,
+            outcome,
+            expires_ms: 0,
+            retry_after_ms: 0,
+        }
+        .encode(out),
+        Unsupported::Ack => Acked { id, outcome }.encode(out),
     }
 }
 
@@ -254,7 +331,10 @@ mod tests {
                 panic!("it is a hello");
             };
             let none = hello.version.expect_err("there is none in common");
-            let sentence = format!("this broker speaks version 1, the client {min} to {max}");
+            let whose = if max < VERSION { "client" } else { "broker" };
+            let sentence = format!(
+                "this broker speaks version 2 of the protocol, the client {min} to {max}: update the {whose}"
+            );
             assert_eq!(none.to_string(), sentence);
         }
     }
@@ -279,21 +359,22 @@ mod tests {
             (Start::Offset(Offset::new(3)), Some(Epoch::new(8))),
         ];
         for (start, epoch) in starts {
-            let wire = wire::Subscribe {
-                id,
-                topic,
-                start,
-                epoch,
-            };
+            let wire = wire::Subscription::new(topic, start, epoch);
             let command = Subscribe {
                 request: id,
                 topic,
                 start,
                 epoch,
             };
-            assert_asks(&said(|out| wire.encode(out)), Command::Subscribe(command));
+            let said = said(|out| wire::Subscribe::encode(id, &[wire], out));
+            assert_asks(&said, Command::Subscribe(command));
         }
-        let said = said(|out| Unsubscribe { id, topic }.encode(out));
+        let unsubscribe = Unsubscribe {
+            id,
+            name: topic,
+            is_filter: false,
+        };
+        let said = said(|out| unsubscribe.encode(out));
         assert_asks(&said, Command::Unsubscribe { request: id, topic });
     }
 
@@ -375,20 +456,24 @@ mod tests {
     #[test]
     fn a_welcome_says_what_is_granted() {
         let reply = command::Welcome {
-            version: 1,
+            version: VERSION,
             heartbeat_ms: 30_000,
             limits: Limits::DEFAULT,
             inflight_records_max: 256,
             inflight_bytes_max: 1 << 20,
+            subscriptions_max: 9,
             instance: 0x0123_4567_89ab_cdef,
             name: "oyez-server",
         };
         let frame = Welcome {
-            version: 1,
+            version: VERSION,
             heartbeat_ms: 30_000,
             limits: Limits::DEFAULT,
             inflight_records_max: 256,
             inflight_bytes_max: 1 << 20,
+            subscriptions_max: 9,
+            features: 0,
+            expires_ms: 0,
             instance: 0x0123_4567_89ab_cdef,
             name: "oyez-server",
         };
@@ -402,6 +487,7 @@ mod tests {
             offset: Offset::new(7),
             epoch: Epoch::new(9),
             outcome: Outcome::DiskFull,
+            retry_after_ms: 0,
         };
         let entries: Vec<PublishedEntry> = (0..=PUBLISHED_ENTRIES_MAX).map(entry).collect();
         let out = in_bytes(&Reply::Published(&entries));
@@ -433,7 +519,9 @@ mod tests {
         };
         let frame = Subscribed {
             id: 3,
+            entry: 0,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             next: Offset::new(10),
             earliest: Offset::new(8),
             head: Offset::new(12),
@@ -456,7 +544,9 @@ mod tests {
         let refused = command::Subscribed::refused(4, Outcome::AlreadySubscribed);
         let frame = Subscribed {
             id: 4,
+            entry: 0,
             outcome: Outcome::AlreadySubscribed,
+            retry_after_ms: 0,
             next: Offset::new(0),
             earliest: Offset::new(0),
             head: Offset::new(0),
@@ -481,7 +571,14 @@ mod tests {
             more,
             json,
         };
-        assert_becomes(&reply, Frame::Answer(Answer { id, more, json }));
+        let outcome = Outcome::Ok;
+        let answer = Answer {
+            id,
+            outcome,
+            more,
+            json,
+        };
+        assert_becomes(&reply, Frame::Answer(answer));
     }
 
     #[test]
@@ -494,13 +591,98 @@ mod tests {
             from,
             to,
         };
-        let frame = Gap {
-            topic,
-            cause,
-            from,
-            to,
+        let hole = Hole {
+            name: topic,
+            from: Numbered::Offset(from),
+            to: to.get(),
         };
+        let frame = Gap { cause, hole };
         assert_becomes(&reply, Frame::Gap(frame));
+    }
+
+    #[test]
+    fn what_the_broker_cannot_do_is_asked_for_all_the_same() {
+        let topic = |begin| wire::Subscription {
+            begin,
+            ..wire::Subscription::new("news", Start::Latest, None)
+        };
+        let filter = wire::Subscription {
+            is_filter: true,
+            ..topic(Begin::At(Start::Latest))
+        };
+        let plain = topic(Begin::At(Start::Latest));
+        let reserved = [
+            vec![filter],
+            vec![plain, plain],
+            vec![topic(Begin::Time(5))],
+            vec![topic(Begin::Last(5))],
+            vec![topic(Begin::Token(b"token"))],
+            vec![topic(Begin::Cursor("phone"))],
+        ];
+        let unsupported = |what| Command::Unsupported { request: 6, what };
+        for topics in reserved {
+            let said = said(|out| wire::Subscribe::encode(6, &topics, out));
+            assert_asks(&said, unsupported(Unsupported::Subscribe));
+        }
+        let id = 6;
+        let unsubscribe = Unsubscribe {
+            id,
+            name: "news/#",
+            is_filter: true,
+        };
+        let credentials = b"secret";
+        let ack = Ack {
+            id,
+            cursor: "phone",
+            place: wire::Place {
+                name: "news",
+                epoch: Epoch::new(1),
+                next: Numbered::Offset(Offset::new(2)),
+            },
+        };
+        for (said, what) in [
+            (
+                said(|out| unsubscribe.encode(out)),
+                Unsupported::Unsubscribe,
+            ),
+            (
+                said(|out| Renew { id, credentials }.encode(out)),
+                Unsupported::Renew,
+            ),
+            (said(|out| ack.encode(out)), Unsupported::Ack),
+        ] {
+            assert_asks(&said, unsupported(what));
+        }
+    }
+
+    #[test]
+    fn what_the_broker_cannot_do_is_answered_so_in_the_place_of_its_answer() {
+        let reply = |what| in_bytes(&Reply::Unsupported { request: 6, what });
+        let outcome_of = |what| {
+            let out = reply(what);
+            match decode_frame(&out, &Limits::DEFAULT).expect("a frame") {
+                Front::Frame { frame, .. } => match frame {
+                    Frame::Subscribed(told) if told.entry == Subscribed::ALL => {
+                        (told.id, told.outcome)
+                    }
+                    Frame::Unsubscribed(told) => (told.id, told.outcome),
+                    Frame::Answer(told) => (told.id, told.outcome),
+                    Frame::Renewed(told) => (told.id, told.outcome),
+                    Frame::Acked(told) => (told.id, told.outcome),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        };
+        for what in [
+            Unsupported::Subscribe,
+            Unsupported::Unsubscribe,
+            Unsupported::Query,
+            Unsupported::Renew,
+            Unsupported::Ack,
+        ] {
+            assert_eq!(outcome_of(what), (6, Outcome::NotSupported), "{what:?}");
+        }
     }
 
     #[test]

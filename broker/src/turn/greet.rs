@@ -50,6 +50,7 @@ pub(crate) fn greet(
         limits: config.limits(),
         inflight_records_max: config.inflight_records_max,
         inflight_bytes_max: config.inflight_bytes_max,
+        subscriptions_max: u32::try_from(config.max_subscriptions).unwrap_or(u32::MAX),
         instance: here.shared.instance,
         name: NAME,
     };

@@ -4,7 +4,7 @@
 use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
-use oyez_protocol::{Epoch, LogId, Offset};
+use oyez_protocol::{Epoch, LogId, Offset, topic};
 use oyez_storage::{AppendError, Progress};
 
 use crate::dialect::command::Reply;
@@ -53,7 +53,9 @@ impl Publishing<'_> {
             lane,
         };
         let owner = self.here.shared.owner(log);
-        let taken = if owner == self.here.id {
+        let taken = if topic::is_reserved(record.topic()) {
+            self.refuse(origin, Outcome::ReservedTopic)
+        } else if owner == self.here.id {
             self.append(log, &record, origin)
         } else {
             self.hand_over(owner, Handed { origin, log }, &record)
@@ -112,12 +114,17 @@ impl Publishing<'_> {
             // Publishers that wait for the log are answered, too.
             self.publishes.no_longer_refused(log);
         }
+        self.refuse(origin, outcome)
+    }
+
+    fn refuse(&mut self, origin: Origin, outcome: Outcome) -> Taken {
         self.here.metrics().publishes_refused.add(1);
         let entry = PublishedEntry {
             correlation: origin.correlation,
             offset: Offset::default(),
             epoch: Epoch::default(),
             outcome,
+            retry_after_ms: 0,
         };
         self.answer(origin, entry);
         Taken::Done
@@ -220,6 +227,7 @@ impl Publishing<'_> {
                 offset: ack.offset,
                 epoch: ack.epoch,
                 outcome: Outcome::Ok,
+                retry_after_ms: 0,
             };
             let took_us = self.here.now.monotonic_us - ack.since_us;
             self.here.metrics().visible_us.record(took_us);

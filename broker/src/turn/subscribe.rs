@@ -5,7 +5,7 @@
 use oyez_protocol::command::Start;
 use oyez_protocol::event::Outcome;
 use oyez_protocol::planted::{Bug, planted};
-use oyez_protocol::{LogId, Position};
+use oyez_protocol::{LogId, Position, topic};
 use oyez_storage::{Located, StartAt};
 use tracing::error;
 
@@ -57,6 +57,10 @@ pub(crate) struct Subscribing<'a> {
 
 impl Subscribing<'_> {
     pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Taken {
+        if topic::is_reserved(asked.topic) {
+            let refused = Subscribed::refused(asked.request, Outcome::ReservedTopic);
+            return self.tell(id, &Reply::Subscribed(refused));
+        }
         let log = self.members.here.shared.log_of(asked.topic);
         if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
             return Taken::Later(wait);

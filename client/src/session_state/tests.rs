@@ -108,6 +108,7 @@ fn outcome(correlation: u64, outcome: Outcome) -> Vec<u8> {
         offset: oyez_protocol::Offset::new(0),
         epoch: oyez_protocol::Epoch::new(1),
         outcome,
+        retry_after_ms: 0,
     };
     Published::encode(&[entry], &mut out);
     out
@@ -460,7 +461,12 @@ fn the_outcome_of_a_strange_record_and_a_frame_out_of_place_lose_the_connection(
     assert!(!session.receive(&outcome(9, Outcome::Ok)));
     let mut session = Driven::new(1);
     let mut strange = Vec::new();
-    oyez_protocol::command::Unsubscribe { id: 1, topic: "a" }.encode(&mut strange);
+    oyez_protocol::command::Unsubscribe {
+        id: 1,
+        name: "a",
+        is_filter: false,
+    }
+    .encode(&mut strange);
     assert!(!session.receive(&strange));
     assert!(matches!(session.step(at(0)), Step::Lost(_)));
 }

@@ -5,7 +5,7 @@ mod subscribing;
 
 use super::Wire;
 use crate::options::ConnectOptions;
-use oyez_protocol::command::{Start, VERSION};
+use oyez_protocol::command::{Begin, Start, VERSION};
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Heartbeat, Welcome};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::{Decoded, Frame, decode};
@@ -103,6 +103,9 @@ impl Fake {
                 limits: Limits::DEFAULT,
                 inflight_records_max: 2,
                 inflight_bytes_max: 4 << 20,
+                subscriptions_max: 1_024,
+                features: 0,
+                expires_ms: 0,
                 instance: 1,
                 name: "broker",
             }
@@ -145,11 +148,15 @@ impl Fake {
 fn word(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Hello(hello) => format!("hello of {}", hello.name),
-        Frame::Subscribe(subscribe) => match subscribe.start {
-            Start::Latest => format!("{} from the end", subscribe.topic),
-            Start::Earliest => format!("{} from the start", subscribe.topic),
-            Start::Offset(offset) => format!("{} from {offset}", subscribe.topic),
-        },
+        Frame::Subscribe(subscribe) => {
+            let asked = subscribe.topics().next().expect("there is one");
+            match asked.begin {
+                Begin::At(Start::Latest) => format!("{} from the end", asked.name),
+                Begin::At(Start::Earliest) => format!("{} from the start", asked.name),
+                Begin::At(Start::Offset(offset)) => format!("{} from {offset}", asked.name),
+                other => panic!("{other:?}"),
+            }
+        }
         Frame::Record(record) => format!("{} of {}", record.count(), record.topic()),
         Frame::Ping(_) => "ping".to_owned(),
         Frame::Pong(heartbeat) => format!("pong {}", heartbeat.token),

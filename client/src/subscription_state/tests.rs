@@ -3,7 +3,7 @@
 use super::*;
 use crate::delivery::{Gap, GapCause};
 use crate::error::SubscribeError;
-use oyez_protocol::command::{Start, Subscribe};
+use oyez_protocol::command::{Begin, Start};
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Outcome, Subscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
@@ -49,12 +49,15 @@ impl Driven {
         self.state.connected(HEARTBEAT, now, &mut out);
         match decode(&out, &Limits::HARD).unwrap() {
             Decoded::Frame {
-                frame:
-                    Frame::Subscribe(Subscribe {
-                        id, start, epoch, ..
-                    }),
+                frame: Frame::Subscribe(subscribe),
                 ..
-            } => (id, start, epoch),
+            } => {
+                let asked = subscribe.topics().next().expect("there is one");
+                let Begin::At(start) = asked.begin else {
+                    panic!("{asked:?}");
+                };
+                (subscribe.id, start, asked.epoch)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -98,7 +101,9 @@ fn answer(id: u32, next: u64, outcome: Outcome, dropped: bool) -> Vec<u8> {
     let mut out = Vec::new();
     Subscribed {
         id,
+        entry: 0,
         outcome,
+        retry_after_ms: 0,
         next: Offset::new(next),
         earliest: Offset::new(0),
         head: Offset::new(1000),

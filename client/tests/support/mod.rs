@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use oyez_client::time::{Bell, Time};
 use oyez_client::{ConnectOptions, Epoch, Offset, Outcome, Start};
-use oyez_protocol::command::Question;
+use oyez_protocol::command::{Begin, Numbered, Question, VERSION};
 use oyez_protocol::event::{
-    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Published, PublishedEntry, Subscribed, Welcome,
+    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Hole, Published, PublishedEntry, Skip, SkipCause,
+    Subscribed, Welcome,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
@@ -53,11 +54,14 @@ impl FakeBroker {
             address,
             accepted,
             welcome: Welcome {
-                version: 1,
+                version: VERSION,
                 heartbeat_ms: 60_000,
                 limits: Limits::DEFAULT,
                 inflight_records_max: 64,
                 inflight_bytes_max: 4 << 20,
+                subscriptions_max: 1_024,
+                features: 0,
+                expires_ms: 0,
                 instance: 1,
                 name: "fake",
             },
@@ -227,6 +231,7 @@ impl Peer {
                 offset: Offset::new(offset),
                 epoch: EPOCH,
                 outcome,
+                retry_after_ms: 0,
             })
             .collect();
         self.send(|out| Published::encode(&entries, out));
@@ -255,17 +260,33 @@ impl Peer {
     pub(crate) fn gap(&mut self, topic: &str, from: u64, to: u64) {
         self.send(|out| {
             Gap {
-                topic,
                 cause: GapCause::Retention,
-                from: Offset::new(from),
-                to: Offset::new(to),
+                hole: hole(topic, from, to),
+            }
+            .encode(out);
+        });
+    }
+
+    pub(crate) fn skip(&mut self, topic: &str, from: u64, to: u64) {
+        self.send(|out| {
+            Skip {
+                cause: SkipCause::Deleted,
+                hole: hole(topic, from, to),
             }
             .encode(out);
         });
     }
 
     pub(crate) fn answer(&mut self, id: u32, more: bool, json: &str) {
-        self.send(|out| Answer { id, more, json }.encode(out));
+        self.send(|out| {
+            Answer {
+                id,
+                outcome: Outcome::Ok,
+                more,
+                json,
+            }
+            .encode(out);
+        });
     }
 
     /// Delivers payloads in one record.
@@ -275,10 +296,20 @@ impl Peer {
     }
 }
 
+fn hole(name: &str, from: u64, to: u64) -> Hole<'_> {
+    Hole {
+        name,
+        from: Numbered::Offset(Offset::new(from)),
+        to,
+    }
+}
+
 pub(crate) fn confirmation(id: u32, next: u64) -> Subscribed {
     Subscribed {
         id,
+        entry: 0,
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
         next: Offset::new(next),
         earliest: Offset::new(0),
         head: Offset::new(next),
@@ -343,12 +374,18 @@ fn hear(frame: &Frame<'_>) -> Heard {
                 bytes: record.bytes().to_vec(),
             })
         }
-        Frame::Subscribe(subscribe) => Heard::Subscribe {
-            id: subscribe.id,
-            topic: subscribe.topic.to_owned(),
-            start: subscribe.start,
-            epoch: subscribe.epoch,
-        },
+        Frame::Subscribe(subscribe) => {
+            let asked = subscribe.topics().next().expect("there is one");
+            let Begin::At(start) = asked.begin else {
+                panic!("{asked:?}");
+            };
+            Heard::Subscribe {
+                id: subscribe.id,
+                topic: asked.name.to_owned(),
+                start,
+                epoch: asked.epoch,
+            }
+        }
         Frame::Query(query) => match query.question {
             Question::Stats => Heard::Stats { id: query.id },
             Question::Topics { after } => Heard::Topics {
@@ -356,6 +393,7 @@ fn hear(frame: &Frame<'_>) -> Heard {
                 after: after.to_owned(),
             },
             Question::Lag => Heard::Lag { id: query.id },
+            question @ Question::Other { .. } => panic!("{question:?}"),
         },
         Frame::Ping(heartbeat) => Heard::Ping(heartbeat.token),
         Frame::Pong(heartbeat) => Heard::Pong(heartbeat.token),

@@ -2,10 +2,13 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use crate::support::{encode, unknown_frame};
-use oyez_protocol::command::{Hello, Query, Question, Start, Subscribe, Unsubscribe};
+use oyez_protocol::command::{
+    Ack, Begin, Hello, Numbered, Place, Query, Question, Renew, Start, Subscribe, Subscription,
+    Unsubscribe,
+};
 use oyez_protocol::event::{
-    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Outcome, Published, PublishedEntry,
-    Subscribed, Unsubscribed, Welcome,
+    Acked, Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
+    Published, PublishedEntry, Renewed, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
@@ -20,10 +23,10 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) enum Owned {
     Hello((u16, u16), u32, String, Vec<u8>),
-    Welcome(u16, [u32; 3], Limits, u64, String),
-    Subscribe(u32, String, Start, Option<Epoch>),
+    Welcome(u16, [u32; 5], Limits, [u64; 2], String),
+    Subscribe(u32, Vec<OwnedSubscription>),
     Subscribed(Subscribed),
-    Unsubscribe(u32, String),
+    Unsubscribe(u32, Name),
     Unsubscribed(Unsubscribed),
     Published(Vec<PublishedEntry>),
     Ping(u64),
@@ -31,8 +34,15 @@ pub(crate) enum Owned {
     Goodbye(GoodbyeCode, u32, String),
     Query(u32, Option<String>),
     LagQuery(u32),
-    Answer(u32, bool, String),
-    Gap(String, GapCause, Offset, Offset),
+    OtherQuery(u32, u16, String),
+    Answer(u32, Outcome, bool, String),
+    Gap(GapCause, OwnedHole),
+    Skip(SkipCause, OwnedHole),
+    Renew(u32, Vec<u8>),
+    Renewed(Renewed),
+    Ack(u32, String, Epoch, OwnedHole),
+    Acked(Acked),
+    Notice(u16, u64, String),
     Record(Vec<u8>),
     Skipped(u8, Vec<u8>),
 }
@@ -42,6 +52,7 @@ impl Owned {
         let mut out = Vec::new();
         match self {
             Self::Published(entries) => Published::encode(entries, &mut out),
+            Self::Subscribe(id, topics) => Subscribe::encode(*id, &borrowed(topics), &mut out),
             Self::Skipped(kind, body) => out = unknown_frame(*kind, body),
             other => encode(&other.frame(), &mut out),
         }
@@ -55,6 +66,10 @@ impl Owned {
             (Self::Published(entries), Frame::Published(published)) => {
                 assert!(published.entries().eq(entries.iter().copied()));
             }
+            (Self::Subscribe(id, topics), Frame::Subscribe(subscribe)) => {
+                assert_eq!(*id, subscribe.id);
+                assert_eq!(borrowed(topics), subscribe.topics().collect::<Vec<_>>());
+            }
             (Self::Skipped(kind, _), decoded) => {
                 assert_eq!(*decoded, Frame::Skipped { kind: *kind });
             }
@@ -64,30 +79,19 @@ impl Owned {
 
     fn frame(&self) -> Frame<'_> {
         match self {
-            Self::Hello(versions, heartbeat_ms, name, credentials) => Frame::Hello(Hello {
-                version_min: versions.0,
-                version_max: versions.1,
-                heartbeat_ms: *heartbeat_ms,
-                name,
-                credentials,
-            }),
-            Self::Welcome(version, numbers, limits, instance, name) => Frame::Welcome(Welcome {
+            Self::Welcome(version, numbers, limits, long, name) => Frame::Welcome(Welcome {
                 version: *version,
                 heartbeat_ms: numbers[0],
                 limits: *limits,
                 inflight_records_max: numbers[1],
                 inflight_bytes_max: numbers[2],
-                instance: *instance,
+                subscriptions_max: numbers[3],
+                features: numbers[4],
+                expires_ms: long[0],
+                instance: long[1],
                 name,
             }),
-            Self::Subscribe(id, topic, start, epoch) => Frame::Subscribe(Subscribe {
-                id: *id,
-                topic,
-                start: *start,
-                epoch: *epoch,
-            }),
             Self::Subscribed(subscribed) => Frame::Subscribed(*subscribed),
-            Self::Unsubscribe(id, topic) => Frame::Unsubscribe(Unsubscribe { id: *id, topic }),
             Self::Unsubscribed(unsubscribed) => Frame::Unsubscribed(*unsubscribed),
             Self::Ping(token) => Frame::Ping(Heartbeat { token: *token }),
             Self::Pong(token) => Frame::Pong(Heartbeat { token: *token }),
@@ -96,9 +100,58 @@ impl Owned {
                 retry_after_ms: *retry_after_ms,
                 reason,
             }),
+            Self::Answer(id, outcome, more, json) => Frame::Answer(Answer {
+                id: *id,
+                outcome: *outcome,
+                more: *more,
+                json,
+            }),
+            Self::Gap(cause, hole) => Frame::Gap(Gap {
+                cause: *cause,
+                hole: hole.borrow(),
+            }),
+            Self::Skip(cause, hole) => Frame::Skip(Skip {
+                cause: *cause,
+                hole: hole.borrow(),
+            }),
+            Self::Renewed(renewed) => Frame::Renewed(*renewed),
+            Self::Acked(acked) => Frame::Acked(*acked),
+            Self::Notice(code, value, text) => Frame::Notice(Notice {
+                about: match code {
+                    1 => Notable::Expires(*value),
+                    _ => Notable::Other {
+                        code: *code,
+                        value: *value,
+                    },
+                },
+                text,
+            }),
+            Self::Record(bytes) => Frame::Record(Record::verify(bytes, &Limits::HARD).unwrap()),
+            other => other.frame_of_client(),
+        }
+    }
+
+    fn frame_of_client(&self) -> Frame<'_> {
+        match self {
+            Self::Hello(versions, heartbeat_ms, name, credentials) => Frame::Hello(Hello {
+                version_min: versions.0,
+                version_max: versions.1,
+                heartbeat_ms: *heartbeat_ms,
+                name,
+                credentials,
+            }),
+            Self::Unsubscribe(id, name) => Frame::Unsubscribe(Unsubscribe {
+                id: *id,
+                name: &name.text,
+                is_filter: name.is_filter,
+            }),
             Self::LagQuery(id) => Frame::Query(Query {
                 id: *id,
                 question: Question::Lag,
+            }),
+            Self::OtherQuery(id, code, text) => Frame::Query(Query {
+                id: *id,
+                question: Question::Other { code: *code, text },
             }),
             Self::Query(id, after) => Frame::Query(Query {
                 id: *id,
@@ -107,21 +160,132 @@ impl Owned {
                     None => Question::Stats,
                 },
             }),
-            Self::Answer(id, more, json) => Frame::Answer(Answer {
+            Self::Renew(id, credentials) => Frame::Renew(Renew {
                 id: *id,
-                more: *more,
-                json,
+                credentials,
             }),
-            Self::Gap(topic, cause, from, to) => Frame::Gap(Gap {
-                topic,
-                cause: *cause,
-                from: *from,
-                to: *to,
+            Self::Ack(id, cursor, epoch, hole) => Frame::Ack(Ack {
+                id: *id,
+                cursor,
+                place: Place {
+                    name: &hole.name,
+                    epoch: *epoch,
+                    next: hole.from,
+                },
             }),
-            Self::Record(bytes) => Frame::Record(Record::verify(bytes, &Limits::HARD).unwrap()),
-            Self::Published(_) | Self::Skipped(..) => panic!("has no frame without its bytes"),
+            other => panic!("{other:?} has no frame without its bytes"),
         }
     }
+}
+
+/// A topic or a filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    text: String,
+    is_filter: bool,
+}
+
+/// Where a subscription begins, with its parts.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedBegin {
+    At(Start),
+    Time(u64),
+    Last(u64),
+    Token(Vec<u8>),
+    Cursor(String),
+    Other(u8, u64, Vec<u8>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedSubscription {
+    name: Name,
+    begin: OwnedBegin,
+    epoch: Option<Epoch>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedHole {
+    name: String,
+    from: Numbered,
+    to: u64,
+}
+
+impl OwnedHole {
+    fn borrow(&self) -> Hole<'_> {
+        Hole {
+            name: &self.name,
+            from: self.from,
+            to: self.to,
+        }
+    }
+}
+
+impl OwnedSubscription {
+    fn borrow(&self) -> Subscription<'_> {
+        Subscription {
+            name: &self.name.text,
+            is_filter: self.name.is_filter,
+            begin: match &self.begin {
+                OwnedBegin::At(start) => Begin::At(*start),
+                OwnedBegin::Time(ms) => Begin::Time(*ms),
+                OwnedBegin::Last(count) => Begin::Last(*count),
+                OwnedBegin::Token(token) => Begin::Token(token),
+                OwnedBegin::Cursor(name) => Begin::Cursor(name),
+                OwnedBegin::Other(code, value, bytes) => Begin::Other {
+                    code: *code,
+                    value: *value,
+                    bytes,
+                },
+            },
+            epoch: self.epoch,
+        }
+    }
+}
+
+fn borrowed(topics: &[OwnedSubscription]) -> Vec<Subscription<'_>> {
+    topics.iter().map(OwnedSubscription::borrow).collect()
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    let filter = "([a-zä]{1,5}|[+])(/([a-z0-9ü]{1,6}|[+])){0,3}(/#)?";
+    prop_oneof![
+        topic().prop_map(|text| Name {
+            text,
+            is_filter: false
+        }),
+        filter.prop_map(|text| Name {
+            text,
+            is_filter: true
+        }),
+    ]
+}
+
+fn subscription() -> impl Strategy<Value = OwnedSubscription> {
+    let begin = prop_oneof![
+        start().prop_map(OwnedBegin::At),
+        any::<u64>().prop_map(OwnedBegin::Time),
+        any::<u64>().prop_map(OwnedBegin::Last),
+        vec(any::<u8>(), 1..60).prop_map(OwnedBegin::Token),
+        "[a-zé]{1,30}".prop_map(OwnedBegin::Cursor),
+        (7u8.., any::<u64>(), vec(any::<u8>(), 0..9))
+            .prop_map(|(code, value, bytes)| OwnedBegin::Other(code, value, bytes)),
+    ];
+    let epoch = option::of((1..u64::MAX).prop_map(Epoch::new));
+    (name(), begin, epoch).prop_map(|(name, begin, epoch)| OwnedSubscription { name, begin, epoch })
+}
+
+fn hole() -> impl Strategy<Value = OwnedHole> {
+    (name(), any::<(u64, u64, u16)>()).prop_map(|(name, (from, to, log))| OwnedHole {
+        from: match name.is_filter {
+            true => Numbered::Sequence {
+                log: LogId::new(log),
+                sequence: Sequence::new(from),
+            },
+            false => Numbered::Offset(Offset::new(from)),
+        },
+        name: name.text,
+        to,
+    })
 }
 
 pub(crate) fn topic() -> impl Strategy<Value = String> {
@@ -133,7 +297,7 @@ fn offset() -> impl Strategy<Value = Offset> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    (0u16..=9).prop_map(|code| Outcome::from_code(code).unwrap())
+    proptest::sample::select(Outcome::ALL)
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
@@ -154,15 +318,22 @@ fn start() -> impl Strategy<Value = Start> {
 fn subscribed() -> impl Strategy<Value = Subscribed> {
     let flags = any::<(bool, bool)>();
     (
-        any::<(u32, u64)>(),
+        any::<(u32, u16, u32, u64)>(),
         outcome(),
         [offset(), offset(), offset()],
         flags,
     )
         .prop_map(
-            |((id, epoch), outcome, [next, earliest, head], (epoch_changed, dropped))| Subscribed {
-                id,
+            |(
+                (id, entry, retry_after_ms, epoch),
                 outcome,
+                [next, earliest, head],
+                (epoch_changed, dropped),
+            )| Subscribed {
+                id,
+                entry,
+                outcome,
+                retry_after_ms,
                 next,
                 earliest,
                 head,
@@ -174,22 +345,22 @@ fn subscribed() -> impl Strategy<Value = Subscribed> {
 }
 
 fn entry() -> impl Strategy<Value = PublishedEntry> {
-    (any::<(u64, u64, u64)>(), outcome()).prop_map(|((correlation, offset, epoch), outcome)| {
-        PublishedEntry {
+    (any::<(u64, u64, u64, u32)>(), outcome()).prop_map(
+        |((correlation, offset, epoch, retry_after_ms), outcome)| PublishedEntry {
             correlation,
             offset: Offset::new(offset),
             epoch: Epoch::new(epoch),
             outcome,
-        }
-    })
+            retry_after_ms,
+        },
+    )
 }
 
 fn goodbye_code() -> impl Strategy<Value = GoodbyeCode> {
-    prop_oneof![0u16..=6, 0x100u16..=0x107].prop_map(GoodbyeCode::from_code)
+    prop_oneof![0u16..=8, 0x100u16..=0x109].prop_map(GoodbyeCode::from_code)
 }
 
 fn client_frame() -> impl Strategy<Value = Owned> {
-    let epoch = option::of((1..u64::MAX).prop_map(Epoch::new));
     prop_oneof![
         (
             any::<(u16, u16)>(),
@@ -198,9 +369,16 @@ fn client_frame() -> impl Strategy<Value = Owned> {
             vec(any::<u8>(), 0..40)
         )
             .prop_map(|(versions, beat, name, secret)| Owned::Hello(versions, beat, name, secret)),
-        (any::<u32>(), topic(), start(), epoch)
-            .prop_map(|(id, topic, start, epoch)| Owned::Subscribe(id, topic, start, epoch)),
-        (any::<u32>(), topic()).prop_map(|(id, topic)| Owned::Unsubscribe(id, topic)),
+        (any::<u32>(), vec(subscription(), 1..5))
+            .prop_map(|(id, topics)| Owned::Subscribe(id, topics)),
+        (any::<u32>(), name()).prop_map(|(id, name)| Owned::Unsubscribe(id, name)),
+        (any::<u32>(), vec(any::<u8>(), 0..40))
+            .prop_map(|(id, credentials)| Owned::Renew(id, credentials)),
+        (any::<(u32, u64)>(), "[a-zé]{1,30}", hole()).prop_map(|((id, epoch), cursor, hole)| {
+            Owned::Ack(id, cursor, Epoch::new(epoch), hole)
+        }),
+        (any::<u32>(), 4u16.., "[a-z]{0,20}")
+            .prop_map(|(id, code, text)| Owned::OtherQuery(id, code, text)),
         (any::<u32>(), option::of(topic())).prop_map(|(id, after)| Owned::Query(id, after)),
         any::<u32>().prop_map(Owned::LagQuery),
         any::<u64>().prop_map(Owned::Ping),
@@ -208,17 +386,19 @@ fn client_frame() -> impl Strategy<Value = Owned> {
 }
 
 fn broker_frame() -> impl Strategy<Value = Owned> {
-    let cause = prop_oneof![Just(GapCause::Retention), Just(GapCause::Damage)];
+    let gap = (0u16..=2).prop_map(GapCause::from_code);
+    let skip = (0u16..=3).prop_map(SkipCause::from_code);
+    let renewed = (any::<(u32, u64, u32)>(), outcome());
     prop_oneof![
         (
             any::<u16>(),
-            any::<[u32; 3]>(),
+            any::<[u32; 5]>(),
             limits(),
-            any::<u64>(),
+            any::<[u64; 2]>(),
             ".{0,20}"
         )
-            .prop_map(|(version, numbers, limits, instance, name)| {
-                Owned::Welcome(version, numbers, limits, instance, name)
+            .prop_map(|(version, numbers, limits, long, name)| {
+                Owned::Welcome(version, numbers, limits, long, name)
             }),
         subscribed().prop_map(Owned::Subscribed),
         (any::<u32>(), outcome())
@@ -227,10 +407,21 @@ fn broker_frame() -> impl Strategy<Value = Owned> {
         any::<u64>().prop_map(Owned::Pong),
         (goodbye_code(), any::<u32>(), ".{0,40}")
             .prop_map(|(code, retry, reason)| Owned::Goodbye(code, retry, reason)),
-        (any::<(u32, bool)>(), ".{0,60}")
-            .prop_map(|((id, more), json)| { Owned::Answer(id, more, json) }),
-        (topic(), cause, offset(), offset())
-            .prop_map(|(topic, cause, from, to)| Owned::Gap(topic, cause, from, to)),
+        (any::<(u32, bool)>(), outcome(), ".{0,60}")
+            .prop_map(|((id, more), outcome, json)| Owned::Answer(id, outcome, more, json)),
+        (gap, hole()).prop_map(|(cause, hole)| Owned::Gap(cause, hole)),
+        (skip, hole()).prop_map(|(cause, hole)| Owned::Skip(cause, hole)),
+        renewed.prop_map(|((id, expires_ms, retry_after_ms), outcome)| {
+            Owned::Renewed(Renewed {
+                id,
+                outcome,
+                expires_ms,
+                retry_after_ms,
+            })
+        }),
+        (any::<u32>(), outcome()).prop_map(|(id, outcome)| Owned::Acked(Acked { id, outcome })),
+        (any::<u16>(), any::<u64>(), ".{0,40}")
+            .prop_map(|(code, value, text)| Owned::Notice(code, value, text)),
     ]
 }
 

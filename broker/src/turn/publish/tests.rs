@@ -251,6 +251,18 @@ fn a_log_that_is_short_of_room_holds_its_publishers_back_and_is_known_to_be_wait
 }
 
 #[test]
+fn a_name_that_is_the_brokers_own_is_not_published_to() {
+    let mut rig = Rig::new();
+    let client = rig.join();
+    let bytes = record("$cursors", 10, 2);
+    assert_eq!(publish(&mut rig, &client, &bytes), Taken::Done);
+    rig.settle();
+    assert_eq!(client.hear_outcomes(), [[(2, Outcome::ReservedTopic)]]);
+    assert_eq!(inflight(&mut rig, &client), (0, 0));
+    assert_eq!(visible(&mut rig, "$cursors"), 0);
+}
+
+#[test]
 fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
     let mut rig = Rig::new();
     rig.disk.set_capacity(Some(0));

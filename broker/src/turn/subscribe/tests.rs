@@ -367,6 +367,15 @@ fn a_session_has_so_many_subscriptions_and_no_more() {
 }
 
 #[test]
+fn a_name_that_is_the_brokers_own_is_not_subscribed_to() {
+    let mut rig = Rig::new();
+    let client = rig.join();
+    subscribe(&mut rig, &client, "$cursors", Start::Earliest);
+    assert_eq!(told_once(&mut rig, &client).outcome, Outcome::ReservedTopic);
+    assert!(rig.parts().feeds.find("$cursors").is_none());
+}
+
+#[test]
 fn a_subscription_that_ends_gets_nothing_more_and_its_topic_is_forgotten() {
     let mut rig = Rig::new();
     let client = rig.subscriber("a");

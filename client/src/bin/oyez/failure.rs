@@ -116,6 +116,7 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Disconnected(error) => error.into(),
+            QueryError::Refused { .. } => Self::Refused(error.to_string()),
             QueryError::Malformed(_) => Self::Failed(error.to_string()),
         }
     }

@@ -132,6 +132,7 @@ fn print_all(
                 left -= 1;
             }
             (Some(Delivery::Gap(gap)), _) => say(&format!("oyez: {gap}")),
+            (Some(Delivery::Skip(skip)), _) => say(&format!("oyez: {skip}")),
             (Some(Delivery::NewEpoch(change)), _) => say(&format!("oyez: {change}")),
             (None, Some(timeout)) if !subscription.is_over() => {
                 return Err(Failure::Timeout(timeout));

@@ -55,6 +55,7 @@ impl Rig {
             offset: Offset::new(offset),
             epoch: Epoch::new(1),
             outcome,
+            retry_after_ms: 0,
         };
         self.wire.says(|out| Published::encode(&[entry], out));
     }

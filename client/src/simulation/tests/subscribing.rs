@@ -56,7 +56,9 @@ impl Rig {
         self.wire.says(|out| {
             Subscribed {
                 id,
+                entry: 0,
                 outcome,
+                retry_after_ms: 0,
                 next: Offset::new(next),
                 earliest: Offset::new(0),
                 head: Offset::new(1000),

@@ -181,13 +181,18 @@ fn answer() -> Vec<u8> {
         limits: Limits::DEFAULT,
         inflight_records_max: 1,
         inflight_bytes_max: Limits::DEFAULT.record_size_max,
+        subscriptions_max: 1_024,
+        features: 0,
+        expires_ms: 0,
         instance: 0,
         name: "floor",
     }
     .encode(&mut frames);
     Subscribed {
         id: 1,
+        entry: 0,
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
         next: Offset::new(0),
         earliest: Offset::new(0),
         head: Offset::new(0),

@@ -90,5 +90,6 @@ fn entry(slot: u32) -> PublishedEntry {
         offset: Offset::new(0),
         epoch: Epoch::new(0),
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
     }
 }

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use oyez_client::{Client, ConnectError, Outcome};
-use oyez_protocol::command::{Hello, Start, Subscribe, VERSION};
+use oyez_client::{Client, ConnectError};
+use oyez_protocol::command::{Hello, Numbered, Start, Subscribe, Subscription, VERSION};
 use oyez_protocol::event::{Heartbeat, Published, Subscribed};
 use oyez_protocol::header::kind;
 use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits, RECORD_HEADER_SIZE};
@@ -186,15 +186,12 @@ pub(crate) fn greet(options: &OyezOptions, group: usize, from: Option<Place>, ou
     if options.greeting == Greeting::Hello {
         return;
     }
-    Subscribe {
-        id: 1,
-        topic: &topic_of(&options.topic, options.groups, group),
-        start: from.map_or(Start::Latest, |place| {
-            Start::Offset(Offset::new(place.next))
-        }),
-        epoch: from.map(|place| Epoch::new(place.epoch)),
-    }
-    .encode(out);
+    let topic = topic_of(&options.topic, options.groups, group);
+    let start = from.map_or(Start::Latest, |place| {
+        Start::Offset(Offset::new(place.next))
+    });
+    let epoch = from.map(|place| Epoch::new(place.epoch));
+    Subscribe::encode(1, &[Subscription::new(&topic, start, epoch)], out);
 }
 
 fn hello(out: &mut Vec<u8>) {
@@ -282,12 +279,16 @@ impl OyezEar {
             Frame::Subscribed(answer) => heard.push(subscribed(answer)?),
             Frame::Published(answers) => published(*answers, heard)?,
             Frame::Ping(ping) => heard.push(Heard::Ping { token: ping.token }),
-            Frame::Pong(_) | Frame::Skipped { .. } => {}
+            Frame::Pong(_) | Frame::Notice(_) | Frame::Skipped { .. } => {}
             Frame::Goodbye(goodbye) => {
                 return Err(format!("the broker says goodbye: {}", goodbye.reason));
             }
             Frame::Gap(gap) => {
-                let (from, to, topic) = (gap.from, gap.to, gap.topic);
+                let hole = gap.hole;
+                let Numbered::Offset(from) = hole.from else {
+                    return Err("a gap in a log, where one in a topic was to be".to_owned());
+                };
+                let (to, topic) = (hole.to, hole.name);
                 return Err(format!(
                     "records are lost: messages {from} to {to} of {topic} are kept no more"
                 ));
@@ -341,7 +342,7 @@ impl OyezEar {
 
 fn published(answers: Published<'_>, heard: &mut Vec<Heard>) -> Result<(), String> {
     for entry in answers.entries() {
-        if entry.outcome != Outcome::Ok {
+        if !entry.outcome.is_done() {
             let why = entry.outcome.explain();
             return Err(format!("the broker refuses a record: {why}"));
         }
@@ -353,7 +354,7 @@ fn published(answers: Published<'_>, heard: &mut Vec<Heard>) -> Result<(), Strin
 }
 
 fn subscribed(answer: &Subscribed) -> Result<Heard, String> {
-    if answer.outcome != Outcome::Ok {
+    if !answer.outcome.is_done() {
         return Err(format!(
             "the broker refuses a subscription: {}",
             answer.outcome.explain()
