@@ -22,9 +22,6 @@ pub(super) enum Lift {
     Net(usize),
 }
 
-/// Steps that a shard gets no time for, at most.
-const STARVED_STEPS: u64 = 1_000;
-
 /// Operations that a disk may not come to an end with.
 const HELD: [Step; 6] = [
     Step::Write,
@@ -287,7 +284,11 @@ impl World {
     fn starve_a_shard(&mut self) -> Option<String> {
         let shards = self.machine.broker.as_ref()?.shards();
         let shard = self.fault_dice.index(shards);
-        let steps = self.fault_dice.among(20, STARVED_STEPS);
+        if self.starved_until.iter().any(|until| *until > self.steps) {
+            // One at a time: what the others do meanwhile waits for it.
+            return None;
+        }
+        let steps = self.fault_dice.among(20, self.plan.starved_steps);
         self.starved_until[shard] = self.steps + steps;
         Some(format!("shard {shard} gets no time for {steps} steps"))
     }

@@ -152,6 +152,8 @@ pub(super) struct PublisherPlan {
     pub(super) batches: bool,
     /// It publishes fewer than so many in one go.
     pub(super) burst: u64,
+    /// Milliseconds that it takes after that at most, before it publishes more.
+    pub(super) pause_ms: u64,
 }
 
 /// Where a subscriber begins.
@@ -243,6 +245,8 @@ pub(super) struct Plan {
     pub(super) steps: u64,
     /// Milliseconds that a step takes at most, if it takes any.
     pub(super) step_ms: u64,
+    /// Steps that a shard gets no time for, at most.
+    pub(super) starved_steps: u64,
     /// A shard that hardly comes to its turns.
     pub(super) slow_shard: Option<usize>,
     /// A disk that takes a while for each operation.
@@ -258,7 +262,10 @@ impl Plan {
     pub(super) fn new(seed: u64, steps: u64) -> Self {
         let mut dice = Dice::new(seed, "plan", 0);
         let theme = *dice.pick(Theme::ALL);
-        let shards = dice.among(theme.shards_min(), 4) as usize;
+        let shards = match theme {
+            Theme::Crowd => 2,
+            _ => dice.among(1, 4) as usize,
+        };
         let topics = topics(&mut dice, theme);
         let sizes = sizes(&mut dice, theme);
         let publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
@@ -288,17 +295,20 @@ impl Plan {
                 },
                 warm_ms: dice.one_in(2).then(|| *dice.pick(&[500, 2_000])),
             },
-            fault_every: match theme {
-                Theme::Flood => 20,
-                Theme::Crowd => 100,
-                _ => *dice.pick(&[20, 50, 100, 300]),
+            fault_every: fault_every(&mut dice, theme),
+            steps: match theme {
+                Theme::Crowd => 3 * steps,
+                _ => steps,
             },
-            steps,
             touch_every: match theme {
                 Theme::Segments => *dice.pick(&[4, 400]),
                 _ => *dice.pick(&[4, 4, 100]),
             },
             slow_disk: dice.one_in(4).then(|| dice.index(shards)),
+            starved_steps: match theme {
+                Theme::Crowd => 2_500,
+                _ => 1_000,
+            },
             slow_shard: dice.one_in(6).then(|| dice.index(shards)),
             step_ms: match theme {
                 Theme::Flood => *dice.pick(&[4, 12, 12]),
@@ -311,6 +321,17 @@ impl Plan {
     /// Clients, by their numbers: publishers, then subscribers, then strangers.
     pub(super) fn clients(&self) -> usize {
         self.publishers.len() + self.subscribers.len() + self.strangers.len()
+    }
+}
+
+/// Steps from one fault to the next, about.
+fn fault_every(dice: &mut Dice, theme: Theme) -> u64 {
+    match theme {
+        Theme::Flood => 20,
+        Theme::Crowd => 100,
+        // So long that there is much to be harmed.
+        Theme::Rest => *dice.pick(&[100, 300, 600]),
+        _ => *dice.pick(&[20, 50, 100, 300]),
     }
 }
 
@@ -381,6 +402,10 @@ fn publishers(
                 Theme::Rest => 4,
                 Theme::Crowd => 150,
                 _ => *dice.pick(&[4, 4, 4, 150]),
+            },
+            pause_ms: match theme {
+                Theme::Crowd => 400,
+                _ => 0,
             },
         }
     };
@@ -490,14 +515,6 @@ impl Theme {
         Self::Laggards,
     ];
 
-    /// Shards at least.
-    const fn shards_min(self) -> u64 {
-        match self {
-            Self::Crowd => 2,
-            _ => 1,
-        }
-    }
-
     /// Much is written to few logs, and strangers stay away.
     const fn is_of_disks(self) -> bool {
         matches!(
@@ -516,8 +533,10 @@ fn faults(dice: &mut Dice, theme: Theme) -> Vec<FaultKind> {
         Theme::Segments => (SEGMENTS, 8),
         Theme::Network => (NETWORK, *dice.pick(&[2, 4, 7])),
         Theme::Smooth => (SMOOTH, 7),
+        // Who takes nothing is told again and again that he may, or meets many things.
+        Theme::Flood if dice.one_in(3) => (&[FaultKind::Spurious][..], 10),
         Theme::Flood => (FLOOD, *dice.pick(&[2, 6])),
-        Theme::Crowd => (CROWD, 8),
+        Theme::Crowd => (CROWD, 10),
         Theme::Laggards => (LAGGARDS, 6),
     };
     let kinds = kinds.iter().copied();
@@ -565,7 +584,7 @@ const FLOOD: &[FaultKind] = &[
     FaultKind::Pause,
 ];
 
-const CROWD: &[FaultKind] = &[FaultKind::Starve, FaultKind::Starve, FaultKind::Stop];
+const CROWD: &[FaultKind] = &[FaultKind::Starve];
 
 const LAGGARDS: &[FaultKind] = &[
     FaultKind::Stop,
@@ -635,8 +654,14 @@ fn config(dice: &mut Dice, theme: Theme) -> Config {
             _ => *dice.pick(&[2, 16, 1024]),
         },
         inflight_bytes_max: *dice.pick(&[256 << 10, 1 << 20]),
-        heartbeat_ms: *dice.pick(&[1_000, 1_000, 5_000, 30_000]),
-        hello_timeout_ms: *dice.pick(&[500, 10_000]),
+        heartbeat_ms: match theme {
+            Theme::Crowd => 30_000,
+            _ => *dice.pick(&[1_000, 1_000, 5_000, 30_000]),
+        },
+        hello_timeout_ms: match theme {
+            Theme::Crowd => 10_000,
+            _ => *dice.pick(&[500, 10_000]),
+        },
         max_connections: *dice.pick(&[64, 1_000]),
         max_subscriptions: *dice.pick(&[4, 1024]),
         drain_timeout_ms: match theme {

@@ -42,6 +42,8 @@ pub(super) struct PublisherSeat {
     /// When it wants to be run again.
     pub(super) due_ms: Option<u64>,
     pub(super) asleep_until_ms: u64,
+    /// It publishes nothing before that.
+    pauses_until_ms: u64,
     /// No more messages are published.
     pub(super) is_closing: bool,
 }
@@ -86,6 +88,7 @@ impl PublisherSeat {
             made: 0,
             due_ms: Some(0),
             asleep_until_ms: 0,
+            pauses_until_ms: 0,
             is_closing: false,
         }
     }
@@ -95,7 +98,7 @@ impl PublisherSeat {
         now_ms >= self.asleep_until_ms
             && (self.link.has_news()
                 || self.due_ms.is_some_and(|due| due <= now_ms)
-                || self.has_messages_left())
+                || self.pauses_until_ms <= now_ms && self.has_messages_left())
     }
 
     fn has_messages_left(&self) -> bool {
@@ -132,6 +135,18 @@ impl PublisherSeat {
         (self.publisher, self.losses) = (fresh.publisher, fresh.losses);
         self.link.close();
         self.due_ms = Some(0);
+    }
+
+    /// How many messages it publishes now, at most.
+    pub(super) fn begin_burst(&mut self, now_ms: u64) -> u64 {
+        if now_ms < self.pauses_until_ms || !self.has_messages_left() {
+            return 0;
+        }
+        let pause_ms = self.plan.pause_ms;
+        if pause_ms > 0 {
+            self.pauses_until_ms = now_ms + self.dice.among(1, pause_ms);
+        }
+        self.dice.below(self.plan.burst)
     }
 
     /// Publishes a message if it may; gives its name, with its size.

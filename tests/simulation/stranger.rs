@@ -248,9 +248,7 @@ impl StrangerSeat {
                 }
             }
             StrangerKind::Trickler => {
-                for _ in 0..times / 15 {
-                    self.record(600);
-                }
+                self.record(1_200);
             }
             StrangerKind::Halfway if self.said == 1 => {
                 self.record(100_000);
@@ -303,7 +301,12 @@ impl StrangerSeat {
     }
 
     fn record(&mut self, size: usize) {
-        let topic = ["m/flood", "w/flood", "s/flood"][self.dice.index(3)];
+        let topics = match self.kind {
+            // All of them to one shard.
+            StrangerKind::Trickler => &["m/flood"][..],
+            _ => &["m/flood", "w/flood", "s/flood"],
+        };
+        let topic = *self.dice.pick(topics);
         let mut builder = RecordBuilder::new(topic, Limits::HARD).expect("a topic");
         let payload = vec![b'x'; size];
         builder.push(&MessageRef::new(&payload)).expect("it fits");

@@ -538,7 +538,7 @@ impl World {
         let now = self.now();
         let seat = &mut self.publishers[number];
         self.oracle.dials[number] = seat.link.dials;
-        for _ in 0..seat.dice.below(seat.plan.burst) {
+        for _ in 0..seat.begin_burst(self.clock.now_ms()) {
             let Some((id, size)) = seat.publish(&self.plan.topics, now) else {
                 break;
             };

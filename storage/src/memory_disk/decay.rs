@@ -87,8 +87,7 @@ impl MemoryDisk {
         let mut inner = self.inner.borrow_mut();
         let mut dice = Dice(choice);
         (0..TRIES).find_map(|_| {
-            let (path, range) = inner.still(&mut dice, unit)?;
-            let (from, at) = inner.source(&path, range.len(), &mut dice)?;
+            let (path, range, from, at) = inner.astray(&mut dice)?;
             let bytes = inner.files[&from]
                 .map()
                 .bytes(at..at + range.len())
@@ -185,6 +184,24 @@ impl Inner {
             let is_still = !self.is_on_its_way(path, &range) && file.is_sound(&range);
             is_still.then(|| (path.clone(), range))
         })
+    }
+
+    /// A range that a write has gone to, and what was to be written: of which file, and where. In one of three cases both are
+    /// beginnings of blocks of one file, if a file has several.
+    fn astray(&self, dice: &mut Dice) -> Option<(PathBuf, Range<usize>, PathBuf, usize)> {
+        let files = self.files.iter();
+        let several: Vec<_> = files.filter(|(_, file)| file.used > BLOCK).collect();
+        if several.is_empty() || dice.roll(3) > 0 {
+            let (path, range) = self.still(dice, unit)?;
+            let (from, at) = self.source(&path, range.len(), dice)?;
+            return Some((path, range, from, at));
+        }
+        let (path, file) = several[dice.roll(several.len())];
+        let blocks = file.used.div_ceil(BLOCK);
+        let (to, at) = (dice.roll(blocks) * BLOCK, dice.roll(blocks) * BLOCK);
+        let range = to..(to + unit(dice)).min(file.map().all().len());
+        let is_still = !self.is_on_its_way(path, &range) && file.is_sound(&range);
+        is_still.then(|| (path.to_path_buf(), range, path.to_path_buf(), at))
     }
 
     /// A used range of so many bytes, in a file or in another one of its directory.
