@@ -38,6 +38,7 @@ fn hello_bytes() -> usize {
     Hello {
         version_min: 1,
         version_max: 1,
+        features: 0,
         heartbeat_ms: 0,
         name: NAME,
         credentials: b"",

@@ -450,6 +450,7 @@ impl Client {
 pub(crate) const HELLO: Hello<'static> = Hello {
     version_min: VERSION,
     version_max: VERSION,
+    features: 0,
     heartbeat_ms: 0,
     name: "",
     credentials: &[],

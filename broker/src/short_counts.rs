@@ -43,6 +43,7 @@ impl Peer {
         let hello = Hello {
             version_min: VERSION,
             version_max: VERSION,
+            features: 0,
             heartbeat_ms: 0,
             name: "",
             credentials: &[],

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use oyez_protocol::command::{Numbered, Start, Subscription};
-use oyez_protocol::event::{self, Subscribed};
+use oyez_protocol::event::{self, Outcome, Subscribed};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, Offset};
 
 use crate::delivery::{Delivery, Gap, GapCause, NewEpoch, Skip};
-use crate::error::SubscribeError;
+use crate::error::{ConnectionError, SubscribeError};
 
 /// A subscription's place in its topic.
 #[derive(Clone, Debug)]
@@ -18,6 +18,9 @@ pub(crate) struct Cursor {
     epoch: Option<Epoch>,
     next: Option<Offset>,
 }
+
+/// What is to be told of a hole: what lies before it, and it.
+pub(crate) type Told = [Option<Delivery>; 2];
 
 /// What of a delivered record is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +76,7 @@ impl Cursor {
         answer: &Subscribed,
     ) -> Result<Option<Delivery>, SubscribeError> {
         if !answer.outcome.is_done() {
-            return Err(SubscribeError::Refused {
-                topic: Arc::clone(&self.topic),
-                outcome: answer.outcome,
-            });
+            return Err(self.refused(answer.outcome));
         }
         let known = self.epoch.replace(answer.epoch);
         let Some(wanted) = self.next else {
@@ -101,6 +101,14 @@ impl Cursor {
         Ok(self.skip_to(answer.next, cause).map(Delivery::Gap))
     }
 
+    /// The broker does not deliver the topic, or not any more.
+    pub(crate) fn refused(&self, outcome: Outcome) -> SubscribeError {
+        SubscribeError::Refused {
+            topic: Arc::clone(&self.topic),
+            outcome,
+        }
+    }
+
     /// A record of `count` messages from `offset` came; `None` when it holds nothing new. The cursor moves past it.
     pub(crate) fn record(&mut self, offset: Offset, count: u16) -> Option<Fresh> {
         let end = offset.get().saturating_add(u64::from(count));
@@ -114,27 +122,56 @@ impl Cursor {
         Some(Fresh { skip, gap })
     }
 
-    /// The broker says that messages will not come; `None` when none of them was awaited.
-    pub(crate) fn gap(&mut self, gap: &event::Gap<'_>) -> Option<Gap> {
-        let gap = self.skip_to(Offset::new(gap.hole.to), gap.cause.into());
-        gap.filter(|_| !planted(Bug::AcceptsGapsSilently))
+    /// The broker says that messages will not come: what is to be told of it, if any of them was awaited.
+    ///
+    /// # Errors
+    /// When they are not of a topic.
+    pub(crate) fn gap(&mut self, gap: &event::Gap<'_>) -> Result<Told, ConnectionError> {
+        let (before, missing) = self.step_over(&gap.hole, gap.cause.into())?;
+        let missing = missing.filter(|_| !planted(Bug::AcceptsGapsSilently));
+        Ok([before, missing.map(Delivery::Gap)])
     }
 
-    /// The broker says that messages are stepped over; nothing where none of them was awaited. What lies before them and did
-    /// not come is a gap.
-    pub(crate) fn skip(&mut self, skip: &event::Skip<'_>) -> [Option<Delivery>; 2] {
-        let gap = match skip.hole.from {
-            Numbered::Offset(from) => self.skip_to(from, GapCause::Unexplained),
-            Numbered::Sequence { .. } => None,
-        };
-        let skipped = self.skip_to(Offset::new(skip.hole.to), GapCause::Unexplained);
+    /// The same of messages that nobody is to get any more.
+    ///
+    /// # Errors
+    /// When they are not of a topic.
+    pub(crate) fn skip(&mut self, skip: &event::Skip<'_>) -> Result<Told, ConnectionError> {
+        let (before, skipped) = self.step_over(&skip.hole, GapCause::Unexplained)?;
         let skipped = skipped.map(|gap| Skip {
             topic: gap.topic,
             from: gap.from,
             to: gap.to,
             cause: skip.cause.into(),
         });
-        [gap.map(Delivery::Gap), skipped.map(Delivery::Skip)]
+        Ok([before, skipped.map(Delivery::Skip)])
+    }
+
+    /// Goes on behind a hole. What lies before it and did not come is a gap of its own; one of another epoch leads into that.
+    fn step_over(
+        &mut self,
+        hole: &event::Hole<'_>,
+        cause: GapCause,
+    ) -> Result<(Option<Delivery>, Option<Gap>), ConnectionError> {
+        let (Numbered::Offset(from), to) = (hole.from, Offset::new(hole.to)) else {
+            let what = "a hole in a log, where one in a topic was to be";
+            return Err(ConnectionError::Unexpected { what });
+        };
+        if let Some((old, expected)) = self.epoch.zip(self.next)
+            && old != hole.epoch
+        {
+            (self.epoch, self.next) = (Some(hole.epoch), Some(to));
+            let change = NewEpoch {
+                topic: Arc::clone(&self.topic),
+                old,
+                new: hole.epoch,
+                expected,
+                next: to,
+            };
+            return Ok((Some(Delivery::NewEpoch(change)), None));
+        }
+        let before = self.skip_to(from, GapCause::Unexplained);
+        Ok((before.map(Delivery::Gap), self.skip_to(to, cause)))
     }
 
     /// A record that cannot be read, from where its new messages begin up to the cursor, is a gap.
@@ -162,7 +199,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use oyez_protocol::command::Begin;
-    use oyez_protocol::event::Outcome;
+    use oyez_protocol::{LogId, Sequence};
 
     use super::*;
     use crate::delivery::SkipCause;
@@ -172,6 +209,7 @@ mod tests {
             name: "a",
             from: Numbered::Offset(offset(from)),
             to,
+            epoch: Epoch::new(7),
         }
     }
 
@@ -189,6 +227,8 @@ mod tests {
             earliest: offset(0),
             head: offset(1000),
             epoch: Epoch::new(epoch),
+            log: None,
+            more_logs: false,
             epoch_changed: false,
             dropped: false,
         }
@@ -248,8 +288,11 @@ mod tests {
             cause: event::GapCause::Damage,
             hole: hole(from, to),
         };
-        assert_eq!(cursor.gap(&wire(2, 10)), None, "nothing awaited is missing");
-        let gap = cursor.gap(&wire(8, 20)).unwrap();
+        let told = cursor.gap(&wire(2, 10)).unwrap();
+        assert_eq!(told, [None, None], "nothing awaited is missing");
+        let [None, Some(Delivery::Gap(gap))] = cursor.gap(&wire(8, 20)).unwrap() else {
+            panic!("a gap is to be told");
+        };
         assert_eq!(
             (gap.from, gap.to, gap.cause),
             (offset(10), offset(20), GapCause::Damage)
@@ -272,10 +315,14 @@ mod tests {
             }))
         };
         let mut cursor = at(10);
-        assert_eq!(cursor.skip(&wire(2, 10)), [None, None], "none was awaited");
-        assert_eq!(cursor.skip(&wire(10, 12)), [None, skipped(10, 12)]);
-        assert_eq!(cursor.skip(&wire(8, 13)), [None, skipped(12, 13)]);
-        let [gap, skip] = cursor.skip(&wire(15, 20));
+        assert_eq!(
+            cursor.skip(&wire(2, 10)).unwrap(),
+            [None, None],
+            "none was awaited"
+        );
+        assert_eq!(cursor.skip(&wire(10, 12)).unwrap(), [None, skipped(10, 12)]);
+        assert_eq!(cursor.skip(&wire(8, 13)).unwrap(), [None, skipped(12, 13)]);
+        let [gap, skip] = cursor.skip(&wire(15, 20)).unwrap();
         let Some(Delivery::Gap(gap)) = gap else {
             panic!("{gap:?}");
         };
@@ -283,6 +330,31 @@ mod tests {
         assert_eq!((gap.from, gap.to, gap.cause), expected);
         assert_eq!(skip, skipped(15, 20));
         assert_eq!(cursor.record(offset(20), 1).unwrap().gap, None);
+    }
+
+    #[test]
+    fn a_hole_of_another_epoch_leads_into_that_and_one_of_a_log_has_no_place() {
+        let mut cursor = at(10);
+        let cause = event::GapCause::Damage;
+        let hole = event::Hole {
+            epoch: Epoch::new(8),
+            ..hole(10, 12)
+        };
+        let [Some(Delivery::NewEpoch(change)), None] =
+            cursor.gap(&event::Gap { cause, hole }).unwrap()
+        else {
+            panic!("a new epoch is to be told");
+        };
+        assert_eq!((change.old.get(), change.new.get()), (7, 8));
+        assert_eq!((change.expected, change.next), (offset(10), offset(12)));
+        assert_eq!(cursor.request().epoch, Some(Epoch::new(8)));
+        let from = Numbered::Sequence {
+            log: LogId::new(1),
+            sequence: Sequence::new(12),
+        };
+        let hole = event::Hole { from, ..hole };
+        assert!(cursor.gap(&event::Gap { cause, hole }).is_err());
+        assert_eq!(cursor.next(), Some(offset(12)));
     }
 
     #[test]

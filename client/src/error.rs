@@ -46,6 +46,14 @@ pub enum ConnectionError {
         /// The broker's words.
         reason: String,
     },
+    /// The broker cannot do what the session needs at the moment.
+    #[error("not now: {}", .outcome.explain())]
+    NotNow {
+        /// Its outcome.
+        outcome: Outcome,
+        /// When to come back; zero leaves it to the client.
+        retry_after: Duration,
+    },
     /// What came is not a frame, or a damaged one. It was not delivered.
     #[error("a frame from the broker is refused: {0}")]
     Frame(#[from] FrameError),
@@ -105,7 +113,7 @@ impl ConnectionError {
     #[must_use]
     pub const fn retry_after(&self) -> Duration {
         match self {
-            Self::Goodbye { retry_after, .. } => *retry_after,
+            Self::Goodbye { retry_after, .. } | Self::NotNow { retry_after, .. } => *retry_after,
             _ => Duration::ZERO,
         }
     }

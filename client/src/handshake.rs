@@ -104,7 +104,7 @@ pub(crate) fn is_unused(inbox: &mut Inbox) -> Result<bool, FrameError> {
     while let Some(frame) = inbox.next()? {
         let alive = matches!(
             frame,
-            Frame::Ping(_) | Frame::Pong(_) | Frame::Skipped { .. }
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Notice(_) | Frame::Skipped { .. }
         );
         if !alive {
             return Ok(false);

@@ -192,6 +192,7 @@ mod tests {
         let answer = Answer {
             id: 1,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             more: false,
             json: "{}",
         };

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use oyez_protocol::command::Subscribe;
 use oyez_protocol::error::{BlockError, FrameError};
-use oyez_protocol::event::Heartbeat;
+use oyez_protocol::event::{Heartbeat, Outcome, OutcomeClass, Subscribed};
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
@@ -95,17 +96,29 @@ impl Intake {
         match frame {
             Frame::Record(record) if self.expects(record.topic()) => self.take_record(&record)?,
             Frame::Gap(gap) if self.expects(gap.hole.name) => {
-                self.ready.extend(self.cursor.gap(&gap).map(Delivery::Gap));
+                self.ready
+                    .extend(self.cursor.gap(&gap)?.into_iter().flatten());
             }
             Frame::Skip(skip) if self.expects(skip.hole.name) => {
                 self.ready
-                    .extend(self.cursor.skip(&skip).into_iter().flatten());
+                    .extend(self.cursor.skip(&skip)?.into_iter().flatten());
             }
             Frame::Subscribed(answer) if self.request == Some(answer.id) => {
+                let is_of_topic =
+                    answer.log.is_none() && matches!(answer.entry, 0 | Subscribed::ALL);
+                if !is_of_topic || answer.outcome.is_done() && answer.entry != 0 {
+                    let what = "an answer to another request for topics";
+                    return Err(ConnectionError::Unexpected { what }.into());
+                }
+                put_off(answer.outcome, answer.retry_after_ms)?;
                 self.request = None;
                 let told = self.cursor.subscribed(&answer).map_err(Trouble::Refused)?;
                 self.ready.extend(told);
                 return Ok(Taken::Formality);
+            }
+            Frame::Ended(ended) if !ended.is_filter && self.expects(ended.name) => {
+                put_off(ended.outcome, ended.retry_after_ms)?;
+                return Err(Trouble::Refused(self.cursor.refused(ended.outcome)));
             }
             Frame::Skipped { .. } | Frame::Notice(_) => return Ok(Taken::Formality),
             Frame::Ping(heartbeat) => return Ok(Taken::Ping(heartbeat)),
@@ -164,4 +177,15 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// What may be done later is asked for again over another connection.
+fn put_off(outcome: Outcome, retry_after_ms: u32) -> Result<(), ConnectionError> {
+    if outcome.class() != OutcomeClass::NotNow {
+        return Ok(());
+    }
+    Err(ConnectionError::NotNow {
+        outcome,
+        retry_after: Duration::from_millis(retry_after_ms.into()),
+    })
 }

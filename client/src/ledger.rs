@@ -272,7 +272,7 @@ impl Ledger {
         };
         self.answered += 1;
         self.sent_bytes -= parcel.record.len();
-        let result = if entry.outcome == Outcome::Ok {
+        let result = if entry.outcome.is_done() {
             Ok(Ack {
                 topic: Arc::clone(&parcel.topic),
                 offset: entry.offset,

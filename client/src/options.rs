@@ -166,6 +166,7 @@ impl ConnectOptions {
         Hello {
             version_min: VERSION,
             version_max: VERSION,
+            features: 0,
             heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
             name: &self.name,
             credentials: &self.credentials,

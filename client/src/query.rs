@@ -143,6 +143,7 @@ mod tests {
         questions.answer(&Answer {
             id: second,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             more: true,
             json: "{}",
         });
@@ -160,6 +161,7 @@ mod tests {
         questions.answer(&Answer {
             id: answered,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             more: false,
             json: "{}",
         });

@@ -18,7 +18,7 @@ use oyez_client::{
     Offset, Outcome, ReconnectPolicy, SkipCause, Start, SubscribeError, SubscribeOptions,
     Subscription,
 };
-use oyez_protocol::event::{Heartbeat, Subscribed};
+use oyez_protocol::event::{Ended, Heartbeat, Subscribed};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::{Headers, MessageRef, write_headers};
 use oyez_protocol::record::{Codec, RecordBuilder};
@@ -487,4 +487,44 @@ fn who_is_not_welcome_hears_why() {
     let error = call.join().unwrap().unwrap_err();
     assert!(matches!(error, ConnectError::Refused(_)), "{error}");
     assert!(error.to_string().contains("versions 2 to 3"), "{error}");
+}
+
+/// What a broker says that ends a subscription to `a`.
+fn ended(outcome: Outcome, retry_after_ms: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Ended {
+        name: "a",
+        is_filter: false,
+        outcome,
+        retry_after_ms,
+    }
+    .encode(&mut out);
+    out
+}
+
+#[test]
+fn a_subscription_that_the_broker_ends_is_over_and_says_why() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
+    peer.send(|out| out.extend(ended(Outcome::NotAllowed, 0)));
+    let error = subscription.next().expect("an error").unwrap_err();
+    assert!(
+        error.to_string().ends_with("this session may not do that"),
+        "{error}"
+    );
+    assert!(subscription.next().is_none());
+}
+
+#[test]
+fn a_subscription_that_is_ended_for_now_comes_back_where_it_was() {
+    let broker = FakeBroker::new();
+    let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 7);
+    peer.send(|out| out.extend(ended(Outcome::TooFast, 20)));
+    let call = spawn(move || next_message(&mut subscription));
+    let mut again = broker.accept();
+    let (id, start, _) = again.subscribe();
+    assert_eq!(start, Start::Offset(Offset::new(7)));
+    again.send(|out| confirmation(id, 7).encode(out));
+    again.deliver("a", 7, &[b"7"]);
+    assert_eq!(call.join().unwrap().0, 7);
 }

@@ -67,6 +67,8 @@ outcomes! {
     OffsetAhead = 0x105: "the offset lies beyond the newest message",
     /// The token is damaged, or of a kind that is not known.
     BadToken = 0x106: "the resume token cannot be read",
+    /// The session is subscribed to some of that by another name.
+    Overlaps = 0x107: "this session is subscribed to some of these topics by another name",
     /// Refused for now, for a reason that is not known here.
     NotNow = 0x200: "the broker cannot do that at the moment, for a reason that this version does not know",
     /// The disk is full: publishing is refused until there is room, reading goes on.
@@ -245,6 +247,8 @@ pub enum GapCause {
     Retention = 1,
     /// They were damaged on disk.
     Damage = 2,
+    /// The client does not take records of their kind.
+    Unreadable = 3,
 }
 
 impl GapCause {
@@ -254,6 +258,7 @@ impl GapCause {
         match code {
             1 => Self::Retention,
             2 => Self::Damage,
+            3 => Self::Unreadable,
             _ => Self::Other,
         }
     }

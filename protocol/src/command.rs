@@ -21,6 +21,8 @@ pub struct Hello<'a> {
     pub version_min: u16,
     /// Highest version that the client speaks.
     pub version_max: u16,
+    /// What the client can do beside what all can, as bits. None is defined; a broker passes over those that it does not know.
+    pub features: u16,
     /// Longest silence that the client wants, in milliseconds; 0 leaves it to the broker.
     pub heartbeat_ms: u32,
     /// What the client calls itself; for the broker's log.
@@ -30,7 +32,7 @@ pub struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    pub(crate) fn decode(mut body: Body<'a>) -> Result<Self, FrameError> {
+    pub(crate) fn decode(aux: u16, mut body: Body<'a>) -> Result<Self, FrameError> {
         if body.bytes(4, "magic")? != MAGIC {
             return Err(FrameError::Magic);
         }
@@ -45,6 +47,7 @@ impl<'a> Hello<'a> {
         let hello = Self {
             version_min,
             version_max,
+            features: aux,
             heartbeat_ms,
             name: body.text(name_size, "name")?,
             credentials: body.bytes(credentials_size, "credentials")?,
@@ -63,7 +66,7 @@ impl<'a> Hello<'a> {
             self.credentials.len() <= CREDENTIALS_SIZE_MAX,
             "credentials are at most {CREDENTIALS_SIZE_MAX} bytes"
         );
-        FrameWriter::new(out, kind::HELLO, 0, 0, 0)
+        FrameWriter::new(out, kind::HELLO, 0, self.features, 0)
             .bytes(&MAGIC)
             .u16(self.version_min)
             .u16(self.version_max)
@@ -216,7 +219,7 @@ impl<'a> Subscription<'a> {
             .u8(u8::from(self.is_filter) * IS_FILTER)
             .u8(size)
             .u8(0)
-            .u16(u16::try_from(extra.len()).expect("a token has at most 4,096 bytes"))
+            .u16(u16::try_from(extra.len()).expect("a token has at most 16,384 bytes"))
             .u16(0)
             .u64(value)
             .u64(self.epoch.map_or(0, Epoch::get))
@@ -489,7 +492,7 @@ pub enum Numbered {
     },
 }
 
-/// Flag of `Ack`, `Gap` and `Skip`: the numbers are sequences of a log, and the name is a filter.
+/// Flag of `Ack`, `Gap`, `Skip` and `Ended`: the numbers are sequences of a log, and the name is a filter.
 pub(crate) const BY_SEQUENCE: u8 = 1;
 
 impl Numbered {

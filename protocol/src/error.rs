@@ -23,6 +23,9 @@ pub enum TopicError {
     /// A `+` or `#` where none may be.
     #[error("`+` and `#` are wildcards of filters and cannot stand in a topic's name")]
     Wildcard,
+    /// A filter without any.
+    #[error("the filter has no wildcard `+` or `#`: it is a topic's name")]
+    NoWildcard,
 }
 
 /// Why a record is refused.
@@ -173,7 +176,7 @@ pub enum BlockError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Too short, or too long.
-    #[error("a resume token has 8 to 4,096 bytes; this one has {size}")]
+    #[error("a resume token has 8 to 16,384 bytes; this one has {size}")]
     Size {
         /// Its length in bytes.
         size: usize,

@@ -3,13 +3,14 @@
 pub use crate::code::{GapCause, GoodbyeCode, Outcome, OutcomeClass, SkipCause};
 
 use crate::body::{Body, FrameWriter, cut_text};
-use crate::command::{Numbered, name_by};
+use crate::command::{BY_SEQUENCE, Numbered, name_by};
 use crate::error::FrameError;
 use crate::header::kind;
-use crate::id::{Epoch, Offset};
+use crate::id::{Epoch, LogId, Offset, Sequence};
 use crate::limits::{
     ANSWER_SIZE_MAX, Limits, PUBLISHED_ENTRIES_MAX, PUBLISHED_ENTRY_SIZE, TEXT_SIZE_MAX,
 };
+use crate::topic;
 
 /// What brokers can do beside what all of them can, as bits of [`Welcome::features`]. What a broker does not do is answered
 /// with [`Outcome::NotSupported`].
@@ -116,6 +117,10 @@ impl<'a> Welcome<'a> {
 const EPOCH_CHANGED: u8 = 1;
 /// `Subscribed` flag: the offset asked for is no longer kept; delivery begins with the oldest message that is.
 const DROPPED: u8 = 2;
+/// `Subscribed` flag: the numbers are sequences of a log, of those that a filter has topics in.
+const OF_LOG: u8 = 4;
+/// `Subscribed` flag: the same filter has another log.
+const MORE_LOGS: u8 = 8;
 
 /// Answers a [`crate::command::Subscribe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +139,12 @@ pub struct Subscribed {
     pub earliest: Offset,
     /// First offset that is not visible yet.
     pub head: Offset,
-    /// The topic's epoch.
+    /// The topic's epoch, or the log's.
     pub epoch: Epoch,
+    /// The log whose sequences the numbers are, where a filter was subscribed to.
+    pub log: Option<LogId>,
+    /// The same filter has another log, and another answer follows.
+    pub more_logs: bool,
     /// The client named another epoch.
     pub epoch_changed: bool,
     /// The offset asked for is no longer kept.
@@ -152,7 +161,7 @@ impl Subscribed {
         aux: u16,
         mut body: Body<'_>,
     ) -> Result<Self, FrameError> {
-        if flags & !(EPOCH_CHANGED | DROPPED) != 0 {
+        if flags & !(EPOCH_CHANGED | DROPPED | OF_LOG | MORE_LOGS) != 0 {
             return Err(body.malformed("flags"));
         }
         let next = Offset::new(body.u64("next")?);
@@ -160,7 +169,11 @@ impl Subscribed {
         let head = Offset::new(body.u64("head")?);
         let epoch = Epoch::new(body.u64("epoch")?);
         let entry = body.u16("entry")?;
-        body.zeros(2)?;
+        let log = body.u16("log")?;
+        let of_log = flags & OF_LOG != 0;
+        if !of_log && (log != 0 || flags & MORE_LOGS != 0) {
+            return Err(body.malformed("a log goes with sequences only"));
+        }
         let retry_after_ms = body.u32("retry after")?;
         body.end()?;
         Ok(Self {
@@ -172,6 +185,8 @@ impl Subscribed {
             earliest,
             head,
             epoch,
+            log: of_log.then_some(LogId::new(log)),
+            more_logs: flags & MORE_LOGS != 0,
             epoch_changed: flags & EPOCH_CHANGED != 0,
             dropped: flags & DROPPED != 0,
         })
@@ -179,14 +194,17 @@ impl Subscribed {
 
     /// Appends the frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let flags = u8::from(self.epoch_changed) * EPOCH_CHANGED + u8::from(self.dropped) * DROPPED;
+        let flags = u8::from(self.epoch_changed) * EPOCH_CHANGED
+            + u8::from(self.dropped) * DROPPED
+            + u8::from(self.log.is_some()) * OF_LOG
+            + u8::from(self.more_logs) * MORE_LOGS;
         FrameWriter::new(out, kind::SUBSCRIBED, flags, self.outcome as u16, self.id)
             .u64(self.next.get())
             .u64(self.earliest.get())
             .u64(self.head.get())
             .u64(self.epoch.get())
             .u16(self.entry)
-            .u16(0)
+            .u16(self.log.map_or(0, LogId::get))
             .u32(self.retry_after_ms)
             .finish();
     }
@@ -362,6 +380,8 @@ pub struct Answer<'a> {
     pub id: u32,
     /// Whether the question was answered; without [`Outcome::Ok`] the text is empty.
     pub outcome: Outcome,
+    /// When to ask again, in milliseconds, if the outcome says that it may be done later; 0 leaves it to the client.
+    pub retry_after_ms: u32,
     /// Whether there is more to ask for, after the last name of this answer.
     pub more: bool,
     /// The JSON text.
@@ -379,12 +399,13 @@ impl<'a> Answer<'a> {
             return Err(body.malformed("flags"));
         }
         let size = body.u32("size")? as usize;
-        body.zeros(4)?;
+        let retry_after_ms = body.u32("retry after")?;
         let json = body.text(size, "text")?;
         body.end()?;
         Ok(Self {
             id,
             outcome: Outcome::from_code(aux),
+            retry_after_ms,
             more: flags & MORE != 0,
             json,
         })
@@ -402,13 +423,13 @@ impl<'a> Answer<'a> {
         let flags = u8::from(self.more) * MORE;
         FrameWriter::new(out, kind::ANSWER, flags, self.outcome as u16, self.id)
             .u32(self.json.len() as u32)
-            .u32(0)
+            .u32(self.retry_after_ms)
             .bytes(self.json.as_bytes())
             .finish();
     }
 }
 
-/// Messages of a subscription that will not come, and places behind them. Delivery goes on there.
+/// Messages of a subscription that will not come. Delivery goes on behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole<'a> {
     /// The topic, or the filter.
@@ -417,12 +438,18 @@ pub struct Hole<'a> {
     pub from: Numbered,
     /// The first number that will come, of the same kind.
     pub to: u64,
+    /// The epoch that it belongs to.
+    pub epoch: Epoch,
 }
 
 impl<'a> Hole<'a> {
     fn decode(flags: u8, mut body: Body<'a>) -> Result<Self, FrameError> {
         let from = body.u64("from")?;
         let to = body.u64("to")?;
+        if to <= from {
+            return Err(body.malformed("what is missing ends where it begins, or before"));
+        }
+        let epoch = Epoch::new(body.u64("epoch")?);
         let log = body.u16("log")?;
         let size = usize::from(body.u8("name size")?);
         let name = body.bytes(size, "name")?;
@@ -430,6 +457,7 @@ impl<'a> Hole<'a> {
             name: name_by(&body, flags, log, name)?,
             from: Numbered::from_parts(flags, from, log),
             to,
+            epoch,
         };
         body.end()?;
         Ok(hole)
@@ -441,6 +469,7 @@ impl<'a> Hole<'a> {
         FrameWriter::new(out, kind, flags, cause, 0)
             .u64(from)
             .u64(self.to)
+            .u64(self.epoch.get())
             .u16(log)
             .u8(size)
             .bytes(self.name.as_bytes())
@@ -556,6 +585,97 @@ impl Acked {
     /// Appends the frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
         FrameWriter::new(out, kind::ACKED, 0, self.outcome as u16, self.id).finish();
+    }
+}
+
+/// A subscription is over, although the client has not asked for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended<'a> {
+    /// The topic, or the filter.
+    pub name: &'a str,
+    /// Whether it is a filter.
+    pub is_filter: bool,
+    /// Why; never of the class of what is done.
+    pub outcome: Outcome,
+    /// When to subscribe again, in milliseconds, if the outcome says that it may be done later; 0 leaves it to the client.
+    pub retry_after_ms: u32,
+}
+
+impl<'a> Ended<'a> {
+    pub(crate) fn decode(flags: u8, aux: u16, mut body: Body<'a>) -> Result<Self, FrameError> {
+        let retry_after_ms = body.u32("retry after")?;
+        let size = usize::from(body.u8("name size")?);
+        let name = body.bytes(size, "name")?;
+        let outcome = Outcome::from_code(aux);
+        if outcome.is_done() {
+            return Err(body.malformed("outcome"));
+        }
+        let ended = Self {
+            name: name_by(&body, flags, 0, name)?,
+            is_filter: flags != 0,
+            outcome,
+            retry_after_ms,
+        };
+        body.end()?;
+        Ok(ended)
+    }
+
+    /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the name is longer than 255 bytes, which none is.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let flags = u8::from(self.is_filter) * BY_SEQUENCE;
+        FrameWriter::new(out, kind::ENDED, flags, self.outcome as u16, 0)
+            .u32(self.retry_after_ms)
+            .u8(u8::try_from(self.name.len()).expect("a topic has at most 255 bytes"))
+            .bytes(self.name.as_bytes())
+            .finish();
+    }
+}
+
+/// How far a filter's subscription has come in a log, also where no record of it was for the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached<'a> {
+    /// The filter.
+    pub filter: &'a str,
+    /// The log.
+    pub log: LogId,
+    /// Everything before this record was delivered, or was not for the filter.
+    pub sequence: Sequence,
+    /// The log's epoch.
+    pub epoch: Epoch,
+}
+
+impl<'a> Reached<'a> {
+    pub(crate) fn decode(mut body: Body<'a>) -> Result<Self, FrameError> {
+        let sequence = Sequence::new(body.u64("sequence")?);
+        let epoch = Epoch::new(body.u64("epoch")?);
+        let log = LogId::new(body.u16("log")?);
+        let size = usize::from(body.u8("filter size")?);
+        let filter = body.bytes(size, "filter")?;
+        let filter = topic::parse_filter(filter).map_err(FrameError::Topic)?;
+        body.end()?;
+        Ok(Self {
+            filter,
+            log,
+            sequence,
+            epoch,
+        })
+    }
+
+    /// Appends the frame.
+    ///
+    /// # Panics
+    /// If the filter is longer than 255 bytes, which none is.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        FrameWriter::new(out, kind::REACHED, 0, 0, 0)
+            .u64(self.sequence.get())
+            .u64(self.epoch.get())
+            .u16(self.log.get())
+            .u8(u8::try_from(self.filter.len()).expect("a filter has at most 255 bytes"))
+            .bytes(self.filter.as_bytes())
+            .finish();
     }
 }
 

@@ -6,8 +6,8 @@ use crate::checksum::frame_is_intact;
 use crate::command::{Ack, Hello, Query, Renew, Subscribe, Unsubscribe};
 use crate::error::{FrameError, RecordError};
 use crate::event::{
-    Acked, Answer, Gap, Goodbye, Heartbeat, Notice, Published, Renewed, Skip, Subscribed,
-    Unsubscribed, Welcome,
+    Acked, Answer, Ended, Gap, Goodbye, Heartbeat, Notice, Published, Reached, Renewed, Skip,
+    Subscribed, Unsubscribed, Welcome,
 };
 use crate::header::{FrameHead, kind};
 use crate::limits::{
@@ -59,6 +59,10 @@ pub enum Frame<'a> {
     Acked(Acked),
     /// Something that is good to know.
     Notice(Notice<'a>),
+    /// A subscription is over.
+    Ended(Ended<'a>),
+    /// How far a filter's subscription has come.
+    Reached(Reached<'a>),
     /// An intact frame whose kind is not known here and may be passed over.
     Skipped {
         /// Its kind.
@@ -127,7 +131,7 @@ fn take_record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Record<'a>, Recor
 fn check_size(head: &FrameHead, limits: &Limits) -> Result<(), FrameError> {
     let (min, max) = match head.kind {
         kind::RECORD => (RECORD_SIZE_MIN, limits.record_size_max),
-        kind::HELLO..=kind::NOTICE => (CONTROL_HEADER_SIZE as u32, CONTROL_SIZE_MAX),
+        kind::HELLO..=kind::REACHED => (CONTROL_HEADER_SIZE as u32, CONTROL_SIZE_MAX),
         kind if kind::is_skippable(kind) => (CONTROL_HEADER_SIZE as u32, limits.frame_size_max()),
         kind => return Err(FrameError::UnknownKind { kind }),
     };
@@ -150,7 +154,7 @@ fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, Fr
     let (flags, aux, id) = (head.flags, head.aux, read_u32(bytes, 12));
     check_reserved(head, id, &body)?;
     Ok(match head.kind {
-        kind::HELLO => Frame::Hello(Hello::decode(body)?),
+        kind::HELLO => Frame::Hello(Hello::decode(aux, body)?),
         kind::WELCOME => Frame::Welcome(Welcome::decode(aux, body)?),
         kind::SUBSCRIBE => Frame::Subscribe(Subscribe::decode(id, aux, body)?),
         kind::SUBSCRIBED => Frame::Subscribed(Subscribed::decode(id, flags, aux, body)?),
@@ -169,6 +173,8 @@ fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, Fr
         kind::ACK => Frame::Ack(Ack::decode(id, flags, body)?),
         kind::ACKED => Frame::Acked(Acked::decode(id, aux, body)?),
         kind::NOTICE => Frame::Notice(Notice::decode(aux, body)?),
+        kind::ENDED => Frame::Ended(Ended::decode(flags, aux, body)?),
+        kind::REACHED => Frame::Reached(Reached::decode(body)?),
         kind => return Err(FrameError::UnknownKind { kind }),
     })
 }
@@ -176,12 +182,12 @@ fn decode_control<'a>(head: &FrameHead, bytes: &'a [u8]) -> Result<Frame<'a>, Fr
 /// Flags, aux and request id must be zero in the kinds that give them no meaning.
 fn check_reserved(head: &FrameHead, id: u32, body: &Body<'_>) -> Result<(), FrameError> {
     use kind::{
-        ACK, ACKED, ANSWER, GAP, GOODBYE, NOTICE, PUBLISHED, QUERY, RENEW, RENEWED, SKIP,
-        SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, WELCOME,
+        ACK, ACKED, ANSWER, ENDED, GAP, GOODBYE, HELLO, NOTICE, PUBLISHED, QUERY, RENEW, RENEWED,
+        SKIP, SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, WELCOME,
     };
     let has_flags = matches!(
         head.kind,
-        SUBSCRIBED | UNSUBSCRIBE | ANSWER | GAP | SKIP | ACK
+        SUBSCRIBED | UNSUBSCRIBE | ANSWER | GAP | SKIP | ACK | ENDED
     );
     let is_answer = matches!(
         head.kind,
@@ -189,7 +195,7 @@ fn check_reserved(head: &FrameHead, id: u32, body: &Body<'_>) -> Result<(), Fram
     );
     let has_code = matches!(
         head.kind,
-        WELCOME | SUBSCRIBE | PUBLISHED | GOODBYE | QUERY | GAP | SKIP | NOTICE
+        HELLO | WELCOME | SUBSCRIBE | PUBLISHED | GOODBYE | QUERY | GAP | SKIP | NOTICE | ENDED
     );
     let asks = matches!(head.kind, SUBSCRIBE | UNSUBSCRIBE | QUERY | RENEW | ACK);
     let (has_aux, has_id) = (is_answer || has_code, is_answer || asks);

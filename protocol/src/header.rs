@@ -47,6 +47,10 @@ pub mod kind {
     pub const ACKED: u8 = 19;
     /// Broker to client: something that is good to know.
     pub const NOTICE: u8 = 20;
+    /// Broker to client: a subscription is over, although nobody asked for that.
+    pub const ENDED: u8 = 21;
+    /// Broker to client: how far a filter's subscription has come.
+    pub const REACHED: u8 = 22;
     /// Log mark: fills a block to its end.
     pub const PAD: u8 = 0x80;
     /// Log mark: everything up to a sequence is durable.

@@ -14,7 +14,8 @@
 //! **What is reserved.** Some of what stands here no broker does yet: filters, several topics in one `Subscribe`, starts by
 //! time, by number and by token, cursors with `Ack`, and `Renew`. Its layout is fixed, so that clients and brokers of
 //! version 2 understand each other when it comes. A broker answers what it cannot do with outcome 0x400, *not supported*,
-//! and the session goes on. `Welcome` says what a broker can.
+//! and the session goes on. `Welcome` says what a broker can: a client sends only what its features name, above all no
+//! record whose codec or extras are not in this page.
 //!
 //! # Conventions
 //!
@@ -26,7 +27,8 @@
 //!
 //! A *topic* is 1 to 255 bytes of UTF-8 without NUL, `+` and `#`; `/` separates its levels. Topics that begin with `$` are the
 //! broker's own: clients neither publish there nor subscribe to them. A *filter* is written like a topic; in it a level that
-//! is `+` stands for any one level, and a last level that is `#` for any number of them. A *sequence* numbers the records of
+//! is `+` stands for any one level, and a last level that is `#` for any number of them, also none; it has at least one of the
+//! two, and in the first level they stand for no topic of the broker's own. A *sequence* numbers the records of
 //! a log, in which many topics lie, from 0 without holes. An *offset* numbers the messages
 //! of a topic from 0 without holes. An *epoch* names a history of offsets: while it is the same, an offset means the same
 //! message; 0 means "not known".
@@ -58,10 +60,10 @@
 //! | kind | frame | from | aux | id | flags |
 //! |---|---|---|---|---|---|
 //! | 1 | [Record](#records) | both | messages | | codec |
-//! | 2 | [Hello](#hello) | client | | | |
+//! | 2 | [Hello](#hello) | client | features | | |
 //! | 3 | [Welcome](#welcome) | broker | version | | |
 //! | 4 | [Subscribe](#subscribe) | client | topics | yes | |
-//! | 5 | [Subscribed](#subscribed) | broker | outcome | yes | 1 epoch changed, 2 dropped |
+//! | 5 | [Subscribed](#subscribed) | broker | outcome | yes | 1 epoch changed, 2 dropped, 4 of a log, 8 more logs |
 //! | 6 | [Unsubscribe](#unsubscribe-unsubscribed) | client | | yes | 1 filter |
 //! | 7 | [Unsubscribed](#unsubscribe-unsubscribed) | broker | outcome | yes | |
 //! | 8 | [Published](#published) | broker | entries | | |
@@ -77,6 +79,8 @@
 //! | 18 | [Ack](#ack-acked) | client | | yes | 1 sequences |
 //! | 19 | [Acked](#ack-acked) | broker | outcome | yes | |
 //! | 20 | [Notice](#notice) | broker | code | | |
+//! | 21 | [Ended](#ended) | broker | outcome | | 1 filter |
+//! | 22 | [Reached](#reached) | broker | | | |
 //! | 0x80-0xff | to be skipped | both | any | any | any |
 //!
 //! **Skip rule.** A kind with its high bit set (128 and up) that a receiver does not know is passed over: `size` bytes, once
@@ -104,7 +108,8 @@
 //!    - **Unsubscribe**: answered by `Unsubscribed`; no record of that topic comes after it.
 //!    - **Query**: answered by an `Answer` with the same id.
 //!    - `Gap` takes the place of records that cannot be delivered any more, `Skip` that of records which nobody is to get any
-//!      more. Delivery goes on behind them.
+//!      more. Delivery goes on behind them. `Ended` says that there is no delivery any more.
+//!    - Subscriptions of one session do not overlap: a record comes once, and what comes next is known for each topic.
 //!    - **Renew**: other credentials take the place of those of `Hello`, while the session goes on. Answered by `Renewed`.
 //!    - **Ack**: what a named cursor's subscriber is done with. Answered by `Acked`.
 //!    - `Notice` tells a client what is good to know. Whoever does not know its code passes over it.
@@ -129,7 +134,8 @@
 //! # Control frames
 //!
 //! ## Hello
-//! Kind 2.
+//! Kind 2. aux = what the client can do beside what all can, as a sum of bits; none is defined, and a broker passes over those
+//! that it does not know.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -167,7 +173,7 @@
 //! token, 32 cursors, 64 `Renew`.
 //!
 //! ## Subscribe
-//! Kind 4, with id. aux = topics, 1 to 256. Each is, one behind the other from 16 on:
+//! Kind 4, with id. aux = topics, 1 to 32. Each is, one behind the other from 16 on:
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -175,9 +181,9 @@
 //! | +1 | u8 | flags | 1: the name is a filter |
 //! | +2 | u8 | name size | n |
 //! | +3 | u8 | reserved | |
-//! | +4 | u16 | extra size | e; 0 unless start is 5 or 6 |
+//! | +4 | u16 | extra size | e; of starts 0 to 4 it is 0 |
 //! | +6 | u16 | reserved | |
-//! | +8 | u64 | value | 0 unless start is 2, 3 or 4 |
+//! | +8 | u64 | value | of starts 0, 1, 5 and 6 it is 0 |
 //! | +16 | u64 | epoch | that an offset belongs to; 0 takes the offset as it is |
 //! | +24 | n bytes | name | the topic, or the filter |
 //! | +24 + n | e bytes | extra | |
@@ -187,15 +193,20 @@
 //! | 0 | with the next message that becomes visible | | |
 //! | 1 | with the oldest kept | | |
 //! | 2 | with an offset | the offset | |
-//! | 3 | with the first that became visible at a time or later | ms since the Unix epoch | |
-//! | 4 | so many messages before the next | their number | |
-//! | 5 | where a token says | | the [token], at most 4,096 bytes |
+//! | 3 | with the first that became visible at a time or later; if there is none, with the next | ms since the Unix epoch | |
+//! | 4 | so many offsets before the next, of each topic, but not before the oldest kept | their number | |
+//! | 5 | where a token says | | the [token], at most 16,384 bytes |
 //! | 6 | where a cursor stands, or with the oldest kept if there is no such cursor | | its name, 1 to 64 bytes of UTF-8 |
 //!
 //! Another start is answered with *not supported*. When the epoch is not 0 and not the topic's, the offset means nothing any
 //! more: delivery begins with the oldest message kept and `Subscribed` has flag 1. When the offset is older than what is
 //! kept, delivery begins with the oldest kept and `Subscribed` has flag 2. One beyond the newest visible message is
-//! refused (outcome 0x105). Tokens are answered in the same way.
+//! refused (outcome 0x105). Tokens are answered in the same way; of one with several places that of the topic counts. Flag 2
+//! tells of retention and damage only: messages that were stepped over meanwhile are told by a `Skip`.
+//!
+//! A cursor belongs to whoever the credentials name, and to the topic or filter that it is used with. Who subscribes with
+//! it last has it; the subscription that had it before ends. What a name that is no topic or filter would choose is not
+//! asked: it ends the connection (code 262).
 //!
 //! ## Subscribed
 //! Kind 5, with id, aux = [outcome](#codes). Flags: 1 = the epoch asked for is over, 2 = the offset asked for is kept no
@@ -203,13 +214,16 @@
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
-//! | 16 | u64 | next | offset that delivery begins with |
+//! | 16 | u64 | next | first offset that is wanted; the record that it lies in may begin before it |
 //! | 24 | u64 | earliest | oldest offset kept |
 //! | 32 | u64 | head | first offset that is not visible yet |
-//! | 40 | u64 | epoch | of the topic |
-//! | 48 | u16 | entry | which of the request's topics, from 0; 65,535 for all of them |
-//! | 50 | u16 | reserved | |
+//! | 40 | u64 | epoch | of the topic, or of the log |
+//! | 48 | u16 | entry | which of the request's topics, from 0; 65,535, with a refusal only, for all of them |
+//! | 50 | u16 | log | with flag 4; else reserved |
 //! | 52 | u32 | retry after | with an outcome of class 2: when to ask again, in ms; 0 leaves it to the client |
+//!
+//! A filter is answered once for each log that its topics may lie in: with flag 4 the numbers are sequences of that log, and
+//! with flag 8 another answer for the same entry follows.
 //!
 //! ## Unsubscribe, Unsubscribed
 //! Kind 6, with id: `u8` name size at 16, the topic at 17, or with flag 1 the filter. Kind 7, with id, aux =
@@ -250,12 +264,12 @@
 //! | at | type | field | meaning |
 //! |---|---|---|---|
 //! | 16 | u32 | size | n, at most 65,512 |
-//! | 20 | u32 | reserved | |
+//! | 20 | u32 | retry after | with an outcome of class 2: when to ask again, in ms; 0 leaves it to the client |
 //! | 24 | n bytes | text | a JSON object |
 //!
 //! ## Gap, Skip
 //! Kinds 14 and 15, aux = cause. Of a `Gap`: 1 retention dropped the messages before they were delivered, 2 they were damaged
-//! on disk; any other, lost for a reason that is not known. Of a `Skip`: 1 their time is over, 2 newer ones have taken their
+//! on disk, 3 they are of a kind that this client does not take; any other, lost for a reason that is not known. Of a `Skip`: 1 their time is over, 2 newer ones have taken their
 //! place, 3 they were deleted; any other, not wanted any more. With flag 1 the numbers are sequences of a log, and the name
 //! is the filter that was subscribed to; else they are offsets of a topic.
 //!
@@ -263,9 +277,13 @@
 //! |---|---|---|---|
 //! | 16 | u64 | from | first number missing |
 //! | 24 | u64 | to | first number that will come; greater than `from` |
-//! | 32 | u16 | log | with flag 1; else reserved |
-//! | 34 | u8 | name size | n |
-//! | 35 | n bytes | name | |
+//! | 32 | u64 | epoch | that `to` belongs to. If it is another one than before, a new history begins there |
+//! | 40 | u16 | log | with flag 1; else reserved |
+//! | 42 | u8 | name size | n |
+//! | 43 | n bytes | name | |
+//!
+//! Neighbours of different causes may be told as one, with cause 0. With sequences a hole excuses a jump of the offsets of any
+//! topic of that log, once, in the first record whose sequence is `to` or more.
 //!
 //! ## Renew, Renewed
 //! Kind 16, with id: `u16` size at 16, at most 4,096, `u16` reserved, the credentials at 20. Kind 17, with id, aux =
@@ -296,6 +314,28 @@
 //! | 24 | u16 | text size | n, at most 1,024 |
 //! | 26 | n bytes | text | a sentence for people |
 //!
+//! ## Ended
+//! Kind 21, aux = [outcome](#codes), never of class 0: a subscription is over that the client has not ended, because its
+//! topic is gone, its grant, or its cursor. Flag 1: the name is a filter.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u32 | retry after | with an outcome of class 2: when to subscribe again, in ms; 0 leaves it to the client |
+//! | 20 | u8 | name size | n |
+//! | 21 | n bytes | name | |
+//!
+//! ## Reached
+//! Kind 22: how far a filter's subscription has come in a log. Everything before `sequence` was delivered, told as a hole, or
+//! not for the filter; between records of a filter other sequences are no holes.
+//!
+//! | at | type | field | meaning |
+//! |---|---|---|---|
+//! | 16 | u64 | sequence | what comes next |
+//! | 24 | u64 | epoch | of the log |
+//! | 32 | u16 | log | |
+//! | 34 | u8 | filter size | n |
+//! | 35 | n bytes | filter | |
+//!
 //! # Codes
 //!
 //! Outcomes ([`event::Outcome`]). The high byte is the class, and says enough to act on: 0 done; 1 refused, and the same would
@@ -312,7 +352,8 @@
 //! | 0x104 | too many subscriptions | | 0x300 | not allowed |
 //! | 0x105 | the offset lies beyond the newest visible message | | 0x301 | a topic of the broker's own |
 //! | 0x106 | the token cannot be read | | 0x302 | the credentials have ended |
-//! | 0x200 | not now | | 0x400 | not supported |
+//! | 0x107 | subscribed to some of that by another name | | 0x400 | not supported |
+//! | 0x200 | not now | | | |
 //!
 //! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
 //! again, do not: a checksum has proved that the sender meant what it sent. One that is not known counts as 1 or as 256 by
@@ -369,7 +410,8 @@
 //!
 //! What is said of the record as a whole: one after the other, each `u8` type, `u8` length, as many bytes, and zeros up to a
 //! multiple of 8 (counted from its own start). Types of 128 and up may be ignored by whoever does not know them; a record
-//! with any other unknown type is refused. None is defined in version 2. The publisher begins a new record when extras
+//! with any other unknown type is refused. None is defined yet; what a broker decides on, such as when a message expires and
+//! which it supersedes, will be of 128 and up. The publisher begins a new record when extras
 //! differ.
 //!
 //! ## Blocks and messages
@@ -453,7 +495,7 @@
 //! let mut covered = hello[..8].to_vec();
 //! covered.extend_from_slice(&hello[12..]);
 //! assert_eq!(crc32c(&covered).to_le_bytes(), hello[8..12]);
-//! let said = Hello { version_min: 2, version_max: 2, heartbeat_ms: 0, name: "demo", credentials: b"" };
+//! let said = Hello { version_min: 2, version_max: 2, features: 0, heartbeat_ms: 0, name: "demo", credentials: b"" };
 //! assert_eq!(decode(&hello, &Limits::DEFAULT), Ok(Decoded::Frame { frame: Frame::Hello(said), size: 40 }));
 //! assert_eq!(decode(&hello[..39], &Limits::DEFAULT), Ok(Decoded::Need { total: 40 }));
 //!

@@ -37,9 +37,9 @@ pub const CREDENTIALS_SIZE_MAX: usize = 4096;
 pub const HELLO_SIZE_MAX: usize =
     (CONTROL_HEADER_SIZE + 16 + TEXT_SIZE_MAX + CREDENTIALS_SIZE_MAX).next_multiple_of(FRAME_ALIGN);
 /// Most topics of one `Subscribe` frame.
-pub const SUBSCRIBE_TOPICS_MAX: usize = 256;
+pub const SUBSCRIBE_TOPICS_MAX: usize = 32;
 /// Largest resume token, in bytes.
-pub const TOKEN_SIZE_MAX: usize = 4096;
+pub const TOKEN_SIZE_MAX: usize = 16_384;
 /// Longest name of a cursor, in bytes.
 pub const CURSOR_SIZE_MAX: usize = 64;
 /// Bytes of one entry of a `Published` frame.

@@ -34,22 +34,28 @@ pub const fn is_reserved(topic: &str) -> bool {
     matches!(topic.as_bytes().first(), Some(b'$'))
 }
 
-/// Reads the bytes of a filter: those of a topic, where `+` and `#` may each stand alone in a level, and `#` in the last one.
+/// Reads the bytes of a filter: those of a topic, where `+` and `#` stand alone in a level, and `#` in the last one. What has
+/// neither is a topic, and no filter.
 ///
 /// # Errors
 /// Says which of these rules the filter breaks.
 pub fn parse_filter(bytes: &[u8]) -> Result<&str, TopicError> {
     match parse(bytes) {
         Err(TopicError::Wildcard) => {}
-        parsed => return parsed,
+        Ok(_) => return Err(TopicError::NoWildcard),
+        refused => return refused,
     }
     let filter = core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
     check_filter(filter).map(|()| filter)
 }
 
-/// Whether `filter` (with `+` for one level and a trailing `#` for the rest, which may be nothing) chooses `topic`.
+/// Whether `filter` (with `+` for one level and a trailing `#` for the rest, which may be nothing) chooses `topic`. A wildcard
+/// in the first level chooses none of the broker's own.
 #[must_use]
 pub fn filter_matches(filter: &str, topic: &str) -> bool {
+    if is_reserved(topic) && filter.starts_with(['+', '#']) {
+        return false;
+    }
     let mut levels = topic.split('/');
     for part in filter.split('/') {
         if part == "#" {
@@ -96,6 +102,8 @@ mod tests {
         assert!(filter_matches("#", "x"));
         assert!(!filter_matches("a/b", "a"));
         assert!(!filter_matches("a", "a/b"));
+        assert!(!filter_matches("#", "$a") && !filter_matches("+/b", "$a/b"));
+        assert!(filter_matches("$a/#", "$a/b"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use oyez_protocol::command::{
 };
 use oyez_protocol::error::{FrameError, RecordError, TopicError};
 use oyez_protocol::event::{
-    Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
+    Answer, Ended, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
     Published, PublishedEntry, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::header::kind;
@@ -137,6 +137,7 @@ const fn malformed(kind: u8, what: &'static str) -> FrameError {
 const HELLO: Frame<'_> = Frame::Hello(Hello {
     version_min: 1,
     version_max: 1,
+    features: 0,
     heartbeat_ms: 0,
     name: "demo",
     credentials: b"",
@@ -190,7 +191,7 @@ fn a_size_over_the_limit_is_refused_from_the_head_alone() {
 
 #[test]
 fn a_kind_that_must_be_understood_and_is_not() {
-    for kind in [0, 21, 127] {
+    for kind in [0, 23, 127] {
         refuses(&PING, &[(4, kind)], FrameError::UnknownKind { kind });
     }
 }
@@ -278,7 +279,7 @@ fn a_subscription_that_begins_nowhere() {
     refuses(&earliest, &[(19, 1)], reserved);
     refuses(&earliest, &[(22, 1)], reserved);
     refuses(&earliest, &[(6, 0)], malformed(kind, "count"));
-    refuses(&earliest, &[(6, 1), (7, 2)], malformed(kind, "count"));
+    refuses(&earliest, &[(6, 33)], malformed(kind, "count"));
     refuses(&earliest, &[(6, 2)], malformed(kind, "extra size"));
     let topic = FrameError::Topic;
     refuses(&earliest, &[(42, b'+')], topic(TopicError::Wildcard));
@@ -330,12 +331,19 @@ fn an_outcome_that_is_not_known_counts_as_its_class() {
         earliest: Offset::new(0),
         head: Offset::new(0),
         epoch: Epoch::new(1),
+        log: None,
+        more_logs: false,
         epoch_changed: false,
         dropped: false,
     });
-    refuses(&subscribed, &[(5, 4)], malformed(kind::SUBSCRIBED, "flags"));
-    let reserved = malformed(kind::SUBSCRIBED, "reserved bytes are not zero");
-    refuses(&subscribed, &[(50, 1)], reserved);
+    refuses(
+        &subscribed,
+        &[(5, 16)],
+        malformed(kind::SUBSCRIBED, "flags"),
+    );
+    let log = malformed(kind::SUBSCRIBED, "a log goes with sequences only");
+    refuses(&subscribed, &[(50, 1)], log);
+    refuses(&subscribed, &[(5, 8)], log);
 }
 
 #[test]
@@ -382,20 +390,17 @@ fn a_goodbye_answer_query_or_gap_that_is_none() {
     let answer = Frame::Answer(Answer {
         id: 1,
         outcome: Outcome::Ok,
+        retry_after_ms: 0,
         more: false,
         json: "{}",
     });
     refuses(&answer, &[(5, 2)], malformed(kind::ANSWER, "flags"));
-    refuses(
-        &answer,
-        &[(20, 1)],
-        malformed(kind::ANSWER, "reserved bytes are not zero"),
-    );
     for kind in [kind::GAP, kind::SKIP] {
         let hole = Hole {
             name: "demo",
             from: Numbered::Offset(Offset::new(1)),
             to: 2,
+            epoch: Epoch::new(1),
         };
         let (gap, skip) = (GapCause::Retention, SkipCause::Deleted);
         let frame = match kind {
@@ -404,10 +409,12 @@ fn a_goodbye_answer_query_or_gap_that_is_none() {
         };
         refuses(&frame, &[(5, 2)], malformed(kind, "flags"));
         let log = malformed(kind, "a log goes with sequences only");
-        refuses(&frame, &[(32, 1)], log);
+        refuses(&frame, &[(40, 1)], log);
+        let ends = malformed(kind, "what is missing ends where it begins, or before");
+        refuses(&frame, &[(24, 1)], ends);
         let wildcard = FrameError::Topic(TopicError::Wildcard);
-        refuses(&frame, &[(35, b'+')], wildcard);
-        refuses(&frame, &[(5, 1), (35, b'+')], wildcard);
+        refuses(&frame, &[(43, b'+')], wildcard);
+        refuses(&frame, &[(5, 1), (43, b'+')], wildcard);
     }
 }
 
@@ -443,6 +450,14 @@ fn what_is_for_access_and_cursors_that_is_none() {
     refuses(&ack, &[(36, 0xff)], malformed(kind::ACK, "cursor"));
     refuses(&ack, &[(5, 2)], malformed(kind::ACK, "flags"));
     refuses(&ack, &[(41, b'#')], FrameError::Topic(TopicError::Wildcard));
+    let ended = Frame::Ended(Ended {
+        name: "demo",
+        is_filter: false,
+        outcome: Outcome::Expired,
+        retry_after_ms: 0,
+    });
+    refuses(&ended, &[(7, 0)], malformed(kind::ENDED, "outcome"));
+    refuses(&ended, &[(5, 2)], malformed(kind::ENDED, "flags"));
     let notice = Frame::Notice(Notice {
         about: Notable::Expires(1),
         text: "t",
@@ -479,6 +494,7 @@ fn texts_that_are_too_long_are_cut_between_characters() {
     let hello = Hello {
         version_min: 1,
         version_max: 1,
+        features: 0,
         heartbeat_ms: 0,
         name: &name,
         credentials: b"",

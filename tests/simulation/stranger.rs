@@ -208,6 +208,7 @@ impl StrangerSeat {
         Hello {
             version_min: version,
             version_max: version,
+            features: 0,
             heartbeat_ms: 0,
             name: "stranger",
             credentials,

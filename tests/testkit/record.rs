@@ -111,6 +111,7 @@ pub fn hello(version_min: u16, version_max: u16) -> Vec<u8> {
 pub const HELLO: Hello<'static> = Hello {
     version_min: VERSION,
     version_max: VERSION,
+    features: 0,
     heartbeat_ms: 0,
     name: "testkit",
     credentials: b"",

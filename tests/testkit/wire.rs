@@ -571,7 +571,9 @@ fn to_event(frame: &Frame<'_>) -> Option<Event> {
         Frame::Skipped { .. } => return None,
         Frame::Renewed(renewed) => Event::Renewed(*renewed),
         Frame::Acked(acked) => Event::Acked(*acked),
-        Frame::Skip(_) | Frame::Notice(_) => panic!("the broker does not send that yet: {frame:?}"),
+        Frame::Skip(_) | Frame::Notice(_) | Frame::Ended(_) | Frame::Reached(_) => {
+            panic!("the broker does not send that yet: {frame:?}")
+        }
         Frame::Hello(_)
         | Frame::Subscribe(_)
         | Frame::Unsubscribe(_)

@@ -134,9 +134,10 @@ pub(crate) enum Reply<'a> {
     Gap {
         topic: &'a str,
         cause: GapCause,
-        /// First offset missing, and first that will come.
+        /// First offset missing, and first that will come, in this epoch.
         from: Offset,
         to: Offset,
+        epoch: Epoch,
     },
     /// Asks for a sign of life.
     Ping { token: u64 },

@@ -100,7 +100,9 @@ fn read(frame: Frame<'_>) -> Command<'_> {
         | Frame::Skip(_)
         | Frame::Renewed(_)
         | Frame::Acked(_)
-        | Frame::Notice(_) => Command::OutOfPlace("a frame that only a broker sends"),
+        | Frame::Notice(_)
+        | Frame::Ended(_)
+        | Frame::Reached(_) => Command::OutOfPlace("a frame that only a broker sends"),
     }
 }
 
@@ -176,6 +178,7 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
         } => Answer {
             id,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             more,
             json,
         }
@@ -185,12 +188,14 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             cause,
             from,
             to,
+            epoch,
         } => Gap {
             cause,
             hole: Hole {
                 name: topic,
                 from: Numbered::Offset(from),
                 to: to.get(),
+                epoch,
             },
         }
         .encode(out),
@@ -215,6 +220,8 @@ fn encode_subscribed(subscribed: &command::Subscribed, entry: u16, out: &mut Vec
         earliest: subscribed.earliest,
         head: subscribed.head,
         epoch: subscribed.epoch,
+        log: None,
+        more_logs: false,
         epoch_changed: subscribed.epoch_changed,
         dropped: subscribed.dropped,
     }
@@ -233,6 +240,7 @@ fn encode_unsupported(id: u32, what: Unsupported, out: &mut Vec<u8>) {
         Unsupported::Query => Answer {
             id,
             outcome,
+            retry_after_ms: 0,
             more: false,
             json: "",
         }
@@ -299,6 +307,7 @@ mod tests {
         wire::Hello {
             version_min,
             version_max,
+            features: 0,
             heartbeat_ms: 5_000,
             name: "a client",
             credentials: b"secret",
@@ -526,6 +535,8 @@ mod tests {
             earliest: Offset::new(8),
             head: Offset::new(12),
             epoch: Epoch::new(0x5_0000),
+            log: None,
+            more_logs: false,
             epoch_changed: true,
             dropped: false,
         };
@@ -551,6 +562,8 @@ mod tests {
             earliest: Offset::new(0),
             head: Offset::new(0),
             epoch: Epoch::new(0),
+            log: None,
+            more_logs: false,
             epoch_changed: false,
             dropped: false,
         };
@@ -575,6 +588,7 @@ mod tests {
         let answer = Answer {
             id,
             outcome,
+            retry_after_ms: 0,
             more,
             json,
         };
@@ -584,17 +598,19 @@ mod tests {
     #[test]
     fn a_gap_says_what_is_missing_and_why() {
         let (topic, cause) = ("news/local", GapCause::Damage);
-        let (from, to) = (Offset::new(3), Offset::new(5));
+        let (from, to, epoch) = (Offset::new(3), Offset::new(5), Epoch::new(9));
         let reply = Reply::Gap {
             topic,
             cause,
             from,
             to,
+            epoch,
         };
         let hole = Hole {
             name: topic,
             from: Numbered::Offset(from),
             to: to.get(),
+            epoch,
         };
         let frame = Gap { cause, hole };
         assert_becomes(&reply, Frame::Gap(frame));
@@ -607,6 +623,7 @@ mod tests {
             ..wire::Subscription::new("news", Start::Latest, None)
         };
         let filter = wire::Subscription {
+            name: "news/#",
             is_filter: true,
             ..topic(Begin::At(Start::Latest))
         };

@@ -64,6 +64,7 @@ impl<'a> Attempt<'a> {
         Hello {
             version_min: VERSION,
             version_max: VERSION,
+            features: 0,
             heartbeat_ms: 0,
             name: "oyez-server doctor",
             credentials: &[],

@@ -122,13 +122,15 @@ impl Serving<'_> {
         let topic = self.out.feeds.subscribed_mut(place.topic);
         let subscription = topic.audience.at_mut(place.slot as usize);
         let from = std::mem::replace(&mut subscription.cursor, to);
-        let name = topic.name.clone();
+        let (name, log) = (topic.name.clone(), topic.log);
+        let epoch = self.out.logs.known(log).epoch;
         self.out.here.metrics().gaps.add(1);
         let gap = Reply::Gap {
             topic: &name,
             cause,
             from,
             to: to.plus(u64::from(planted(Bug::GapTooLong))),
+            epoch,
         };
         if !planted(Bug::GapNotTold) {
             tell(self.out.here, self.out.sessions, id, &gap);

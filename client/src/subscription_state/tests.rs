@@ -108,6 +108,8 @@ fn answer(id: u32, next: u64, outcome: Outcome, dropped: bool) -> Vec<u8> {
         earliest: Offset::new(0),
         head: Offset::new(1000),
         epoch: Epoch::new(7),
+        log: None,
+        more_logs: false,
         epoch_changed: false,
         dropped,
     }

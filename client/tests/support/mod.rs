@@ -282,6 +282,7 @@ impl Peer {
             Answer {
                 id,
                 outcome: Outcome::Ok,
+                retry_after_ms: 0,
                 more,
                 json,
             }
@@ -301,6 +302,7 @@ fn hole(name: &str, from: u64, to: u64) -> Hole<'_> {
         name,
         from: Numbered::Offset(Offset::new(from)),
         to,
+        epoch: EPOCH,
     }
 }
 
@@ -314,6 +316,8 @@ pub(crate) fn confirmation(id: u32, next: u64) -> Subscribed {
         earliest: Offset::new(0),
         head: Offset::new(next),
         epoch: EPOCH,
+        log: None,
+        more_logs: false,
         epoch_changed: false,
         dropped: false,
     }

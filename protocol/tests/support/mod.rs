@@ -35,6 +35,8 @@ pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
         Frame::Ack(ack) => ack.encode(out),
         Frame::Acked(acked) => acked.encode(out),
         Frame::Notice(notice) => notice.encode(out),
+        Frame::Ended(ended) => ended.encode(out),
+        Frame::Reached(reached) => reached.encode(out),
         Frame::Skipped { .. } => {}
     }
 }
@@ -60,7 +62,7 @@ pub(crate) fn assert_one_encoding(frame: &Frame<'_>, bytes: &[u8]) {
             assert!(class_of(outcome), "{outcome:?}");
             true
         }
-        Frame::Gap(_) | Frame::Skip(_) => true,
+        Frame::Gap(_) | Frame::Skip(_) | Frame::Ended(_) => true,
         _ => false,
     };
     if has_code {

@@ -7,8 +7,9 @@ use oyez_protocol::command::{
     Unsubscribe,
 };
 use oyez_protocol::event::{
-    Acked, Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
-    Published, PublishedEntry, Renewed, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
+    Acked, Answer, Ended, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice,
+    Outcome, Published, PublishedEntry, Reached, Renewed, Skip, SkipCause, Subscribed,
+    Unsubscribed, Welcome,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
@@ -22,7 +23,7 @@ use proptest::prelude::*;
 /// A frame with its parts.
 #[derive(Clone, Debug)]
 pub(crate) enum Owned {
-    Hello((u16, u16), u32, String, Vec<u8>),
+    Hello((u16, u16, u16), u32, String, Vec<u8>),
     Welcome(u16, [u32; 5], Limits, [u64; 2], String),
     Subscribe(u32, Vec<OwnedSubscription>),
     Subscribed(Subscribed),
@@ -35,7 +36,7 @@ pub(crate) enum Owned {
     Query(u32, Option<String>),
     LagQuery(u32),
     OtherQuery(u32, u16, String),
-    Answer(u32, Outcome, bool, String),
+    Answer((u32, u32), Outcome, bool, String),
     Gap(GapCause, OwnedHole),
     Skip(SkipCause, OwnedHole),
     Renew(u32, Vec<u8>),
@@ -43,6 +44,8 @@ pub(crate) enum Owned {
     Ack(u32, String, Epoch, OwnedHole),
     Acked(Acked),
     Notice(u16, u64, String),
+    Ended(Name, Outcome, u32),
+    Reached(String, u16, u64, u64),
     Record(Vec<u8>),
     Skipped(u8, Vec<u8>),
 }
@@ -100,12 +103,22 @@ impl Owned {
                 retry_after_ms: *retry_after_ms,
                 reason,
             }),
-            Self::Answer(id, outcome, more, json) => Frame::Answer(Answer {
+            Self::Answer((id, retry_after_ms), outcome, more, json) => Frame::Answer(Answer {
                 id: *id,
                 outcome: *outcome,
+                retry_after_ms: *retry_after_ms,
                 more: *more,
                 json,
             }),
+            Self::Renewed(renewed) => Frame::Renewed(*renewed),
+            Self::Acked(acked) => Frame::Acked(*acked),
+            Self::Record(bytes) => Frame::Record(Record::verify(bytes, &Limits::HARD).unwrap()),
+            other => other.frame_of_news(),
+        }
+    }
+
+    fn frame_of_news(&self) -> Frame<'_> {
+        match self {
             Self::Gap(cause, hole) => Frame::Gap(Gap {
                 cause: *cause,
                 hole: hole.borrow(),
@@ -114,8 +127,18 @@ impl Owned {
                 cause: *cause,
                 hole: hole.borrow(),
             }),
-            Self::Renewed(renewed) => Frame::Renewed(*renewed),
-            Self::Acked(acked) => Frame::Acked(*acked),
+            Self::Ended(name, outcome, retry_after_ms) => Frame::Ended(Ended {
+                name: &name.text,
+                is_filter: name.is_filter,
+                outcome: *outcome,
+                retry_after_ms: *retry_after_ms,
+            }),
+            Self::Reached(filter, log, sequence, epoch) => Frame::Reached(Reached {
+                filter,
+                log: LogId::new(*log),
+                sequence: Sequence::new(*sequence),
+                epoch: Epoch::new(*epoch),
+            }),
             Self::Notice(code, value, text) => Frame::Notice(Notice {
                 about: match code {
                     1 => Notable::Expires(*value),
@@ -126,7 +149,6 @@ impl Owned {
                 },
                 text,
             }),
-            Self::Record(bytes) => Frame::Record(Record::verify(bytes, &Limits::HARD).unwrap()),
             other => other.frame_of_client(),
         }
     }
@@ -136,6 +158,7 @@ impl Owned {
             Self::Hello(versions, heartbeat_ms, name, credentials) => Frame::Hello(Hello {
                 version_min: versions.0,
                 version_max: versions.1,
+                features: versions.2,
                 heartbeat_ms: *heartbeat_ms,
                 name,
                 credentials,
@@ -208,6 +231,7 @@ pub(crate) struct OwnedHole {
     name: String,
     from: Numbered,
     to: u64,
+    epoch: u64,
 }
 
 impl OwnedHole {
@@ -216,6 +240,7 @@ impl OwnedHole {
             name: &self.name,
             from: self.from,
             to: self.to,
+            epoch: Epoch::new(self.epoch),
         }
     }
 }
@@ -247,16 +272,22 @@ fn borrowed(topics: &[OwnedSubscription]) -> Vec<Subscription<'_>> {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    let filter = "([a-zä]{1,5}|[+])(/([a-z0-9ü]{1,6}|[+])){0,3}(/#)?";
     prop_oneof![
         topic().prop_map(|text| Name {
             text,
             is_filter: false
         }),
-        filter.prop_map(|text| Name {
+        filter().prop_map(|text| Name {
             text,
             is_filter: true
         }),
+    ]
+}
+
+fn filter() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "([a-zä]{1,5}|[+])(/([a-z0-9ü]{1,6}|[+])){0,3}/[+#]",
+        Just("#".to_owned()),
     ]
 }
 
@@ -275,16 +306,17 @@ fn subscription() -> impl Strategy<Value = OwnedSubscription> {
 }
 
 fn hole() -> impl Strategy<Value = OwnedHole> {
-    (name(), any::<(u64, u64, u16)>()).prop_map(|(name, (from, to, log))| OwnedHole {
+    (name(), any::<(u32, u32, u16, u64)>()).prop_map(|(name, (from, size, log, epoch))| OwnedHole {
         from: match name.is_filter {
             true => Numbered::Sequence {
                 log: LogId::new(log),
-                sequence: Sequence::new(from),
+                sequence: Sequence::new(from.into()),
             },
-            false => Numbered::Offset(Offset::new(from)),
+            false => Numbered::Offset(Offset::new(from.into())),
         },
         name: name.text,
-        to,
+        to: u64::from(from) + 1 + u64::from(size),
+        epoch,
     })
 }
 
@@ -319,6 +351,7 @@ fn subscribed() -> impl Strategy<Value = Subscribed> {
     let flags = any::<(bool, bool)>();
     (
         any::<(u32, u16, u32, u64)>(),
+        any::<(Option<u16>, bool)>(),
         outcome(),
         [offset(), offset(), offset()],
         flags,
@@ -326,6 +359,7 @@ fn subscribed() -> impl Strategy<Value = Subscribed> {
         .prop_map(
             |(
                 (id, entry, retry_after_ms, epoch),
+                (log, more_logs),
                 outcome,
                 [next, earliest, head],
                 (epoch_changed, dropped),
@@ -338,6 +372,8 @@ fn subscribed() -> impl Strategy<Value = Subscribed> {
                 earliest,
                 head,
                 epoch: Epoch::new(epoch),
+                log: log.map(LogId::new),
+                more_logs: more_logs && log.is_some(),
                 epoch_changed,
                 dropped,
             },
@@ -363,7 +399,7 @@ fn goodbye_code() -> impl Strategy<Value = GoodbyeCode> {
 fn client_frame() -> impl Strategy<Value = Owned> {
     prop_oneof![
         (
-            any::<(u16, u16)>(),
+            any::<(u16, u16, u16)>(),
             any::<u32>(),
             ".{0,20}",
             vec(any::<u8>(), 0..40)
@@ -407,8 +443,14 @@ fn broker_frame() -> impl Strategy<Value = Owned> {
         any::<u64>().prop_map(Owned::Pong),
         (goodbye_code(), any::<u32>(), ".{0,40}")
             .prop_map(|(code, retry, reason)| Owned::Goodbye(code, retry, reason)),
-        (any::<(u32, bool)>(), outcome(), ".{0,60}")
-            .prop_map(|((id, more), outcome, json)| Owned::Answer(id, outcome, more, json)),
+        (any::<((u32, u32), bool)>(), outcome(), ".{0,60}")
+            .prop_map(|((ids, more), outcome, json)| Owned::Answer(ids, outcome, more, json)),
+        (name(), outcome(), any::<u32>())
+            .prop_filter("over", |(_, outcome, _)| !outcome.is_done())
+            .prop_map(|(name, outcome, retry)| Owned::Ended(name, outcome, retry)),
+        (filter(), any::<(u16, u64, u64)>()).prop_map(|(filter, (log, sequence, epoch))| {
+            Owned::Reached(filter, log, sequence, epoch)
+        }),
         (gap, hole()).prop_map(|(cause, hole)| Owned::Gap(cause, hole)),
         (skip, hole()).prop_map(|(cause, hole)| Owned::Skip(cause, hole)),
         renewed.prop_map(|((id, expires_ms, retry_after_ms), outcome)| {

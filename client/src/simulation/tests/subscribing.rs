@@ -63,6 +63,8 @@ impl Rig {
                 earliest: Offset::new(0),
                 head: Offset::new(1000),
                 epoch: Epoch::new(7),
+                log: None,
+                more_logs: false,
                 epoch_changed: false,
                 dropped: false,
             }

@@ -197,6 +197,8 @@ fn answer() -> Vec<u8> {
         earliest: Offset::new(0),
         head: Offset::new(0),
         epoch: Epoch::new(1),
+        log: None,
+        more_logs: false,
         epoch_changed: false,
         dropped: false,
     }

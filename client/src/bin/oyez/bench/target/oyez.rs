@@ -198,6 +198,7 @@ fn hello(out: &mut Vec<u8>) {
     Hello {
         version_min: VERSION,
         version_max: VERSION,
+        features: 0,
         heartbeat_ms: 0,
         name: "oyez bench",
         credentials: b"",

@@ -1,51 +1,18 @@
-//! The bytes of every frame, fixed. A change here is a change of the protocol's version.
+//! Control frames and resume tokens.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
+use crate::{bytes_of, check, hex_of, support};
 use oyez_protocol::command::{
     Ack, Begin, Hello, Numbered, Place, Query, Question, Renew, Start, Subscribe, Subscription,
     Unsubscribe,
 };
 use oyez_protocol::event::{
-    Acked, Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice, Outcome,
-    Published, PublishedEntry, Renewed, Skip, SkipCause, Subscribed, Unsubscribed, Welcome,
-    feature,
+    Acked, Answer, Ended, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Notable, Notice,
+    Outcome, Published, PublishedEntry, Reached, Renewed, Skip, SkipCause, Subscribed,
+    Unsubscribed, Welcome, feature,
 };
 use oyez_protocol::limits::Limits;
-use oyez_protocol::lz4::Scratch;
-use oyez_protocol::message::{Headers, MessageRef, Messages, write_headers};
-use oyez_protocol::record::{Codec, Extra, Record, RecordBuilder, Stamp, stamp};
 use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Frame, LogId, Offset, Sequence};
-
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    digits.chunks(2).map(pair).collect()
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    let rows = bytes.chunks(8).map(|row| {
-        let digits: Vec<_> = row.iter().map(|byte| format!("{byte:02x}")).collect();
-        digits.join(" ")
-    });
-    rows.collect::<Vec<_>>().join("\n")
-}
-
-/// `frame` is `hex`, both ways.
-#[track_caller]
-fn check(hex: &str, frame: Frame<'_>) {
-    let mut encoded = Vec::new();
-    support::encode(&frame, &mut encoded);
-    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(hex)), "encoded");
-    assert_eq!(
-        support::whole(&bytes_of(hex), &Limits::DEFAULT),
-        frame,
-        "decoded"
-    );
-}
 
 #[test]
 fn hello() {
@@ -58,9 +25,25 @@ fn hello() {
         Frame::Hello(Hello {
             version_min: 1,
             version_max: 2,
+            features: 0,
             heartbeat_ms: 30_000,
             name: "oyez/0.1",
             credentials: b"secret",
+        }),
+    );
+    check(
+        "\
+         28 00 00 00 02 00 05 00   91 ca 86 35 00 00 00 00
+         4f 59 45 5a 02 00 02 00   00 00 00 00 04 00 00 00
+         64 65 6d 6f 00 00 00 00
+        ",
+        Frame::Hello(Hello {
+            version_min: 2,
+            version_max: 2,
+            features: 5,
+            heartbeat_ms: 0,
+            name: "demo",
+            credentials: b"",
         }),
     );
 }
@@ -191,6 +174,8 @@ fn subscribed() {
             earliest: Offset::new(40),
             head: Offset::new(50),
             epoch: Epoch::new(9),
+            log: None,
+            more_logs: false,
             epoch_changed: true,
             dropped: true,
         }),
@@ -211,6 +196,34 @@ fn subscribed() {
             earliest: Offset::new(0),
             head: Offset::new(0),
             epoch: Epoch::new(0),
+            log: None,
+            more_logs: false,
+            epoch_changed: false,
+            dropped: false,
+        }),
+    );
+}
+
+#[test]
+fn subscribed_to_a_filter() {
+    check(
+        "\
+         38 00 00 00 05 0c 00 00   94 00 17 85 07 00 00 00
+         2a 00 00 00 00 00 00 00   28 00 00 00 00 00 00 00
+         32 00 00 00 00 00 00 00   09 00 00 00 00 00 00 00
+         00 00 03 00 00 00 00 00
+        ",
+        Frame::Subscribed(Subscribed {
+            id: 7,
+            entry: 0,
+            outcome: Outcome::Ok,
+            retry_after_ms: 0,
+            next: Offset::new(42),
+            earliest: Offset::new(40),
+            head: Offset::new(50),
+            epoch: Epoch::new(9),
+            log: Some(LogId::new(3)),
+            more_logs: true,
             epoch_changed: false,
             dropped: false,
         }),
@@ -380,18 +393,20 @@ fn answer() {
         Frame::Answer(Answer {
             id: 3,
             outcome: Outcome::Ok,
+            retry_after_ms: 0,
             more: true,
             json: r#"{"topics":[]}"#,
         }),
     );
     check(
         "\
-         18 00 00 00 0d 00 00 04   12 6e 0a 54 03 00 00 00
-         00 00 00 00 00 00 00 00
+         18 00 00 00 0d 00 05 02   00 19 34 ee 03 00 00 00
+         00 00 00 00 f4 01 00 00
         ",
         Frame::Answer(Answer {
             id: 3,
-            outcome: Outcome::NotSupported,
+            outcome: Outcome::TooFast,
+            retry_after_ms: 500,
             more: false,
             json: "",
         }),
@@ -402,9 +417,9 @@ fn answer() {
 fn gap() {
     check(
         "\
-         28 00 00 00 0e 00 02 00   8e 4f 3d 52 00 00 00 00
+         30 00 00 00 0e 00 02 00   f7 18 95 dd 00 00 00 00
          0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
-         00 00 04 64 65 6d 6f 00
+         09 00 00 00 00 00 00 00   00 00 04 64 65 6d 6f 00
         ",
         Frame::Gap(Gap {
             cause: GapCause::Damage,
@@ -412,14 +427,16 @@ fn gap() {
                 name: "demo",
                 from: Numbered::Offset(Offset::new(10)),
                 to: 12,
+                epoch: Epoch::new(9),
             },
         }),
     );
     check(
         "\
-         30 00 00 00 0e 01 01 00   cf b9 7c d9 00 00 00 00
+         38 00 00 00 0e 01 01 00   9d c0 f7 0f 00 00 00 00
          0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
-         03 00 06 64 65 6d 6f 2f   23 00 00 00 00 00 00 00
+         09 00 00 00 00 00 00 00   03 00 06 64 65 6d 6f 2f
+         23 00 00 00 00 00 00 00
         ",
         Frame::Gap(Gap {
             cause: GapCause::Retention,
@@ -430,6 +447,7 @@ fn gap() {
                     sequence: Sequence::new(10),
                 },
                 to: 12,
+                epoch: Epoch::new(9),
             },
         }),
     );
@@ -439,9 +457,9 @@ fn gap() {
 fn skip() {
     check(
         "\
-         28 00 00 00 0f 00 02 00   45 9f 9b 6f 00 00 00 00
+         30 00 00 00 0f 00 02 00   dc 0d 55 00 00 00 00 00
          0a 00 00 00 00 00 00 00   0c 00 00 00 00 00 00 00
-         00 00 04 64 65 6d 6f 00
+         09 00 00 00 00 00 00 00   00 00 04 64 65 6d 6f 00
         ",
         Frame::Skip(Skip {
             cause: SkipCause::Superseded,
@@ -449,6 +467,7 @@ fn skip() {
                 name: "demo",
                 from: Numbered::Offset(Offset::new(10)),
                 to: 12,
+                epoch: Epoch::new(9),
             },
         }),
     );
@@ -544,6 +563,51 @@ fn notice() {
 }
 
 #[test]
+fn ended() {
+    check(
+        "\
+         20 00 00 00 15 00 02 03   3f c2 e9 18 00 00 00 00
+         00 00 00 00 04 64 65 6d   6f 00 00 00 00 00 00 00
+        ",
+        Frame::Ended(Ended {
+            name: "demo",
+            is_filter: false,
+            outcome: Outcome::Expired,
+            retry_after_ms: 0,
+        }),
+    );
+    check(
+        "\
+         20 00 00 00 15 01 00 02   4e 02 12 49 00 00 00 00
+         dc 05 00 00 06 64 65 6d   6f 2f 2b 00 00 00 00 00
+        ",
+        Frame::Ended(Ended {
+            name: "demo/+",
+            is_filter: true,
+            outcome: Outcome::NotNow,
+            retry_after_ms: 1_500,
+        }),
+    );
+}
+
+#[test]
+fn reached() {
+    check(
+        "\
+         30 00 00 00 16 00 00 00   10 67 31 23 00 00 00 00
+         2b 00 00 00 00 00 00 00   09 00 00 00 00 00 00 00
+         03 00 06 64 65 6d 6f 2f   2b 00 00 00 00 00 00 00
+        ",
+        Frame::Reached(Reached {
+            filter: "demo/+",
+            log: LogId::new(3),
+            sequence: Sequence::new(43),
+            epoch: Epoch::new(9),
+        }),
+    );
+}
+
+#[test]
 fn resume_token() {
     let place = Place {
         name: "demo",
@@ -577,145 +641,4 @@ fn a_kind_that_is_not_known_and_may_be_skipped() {
         support::whole(&bytes, &Limits::DEFAULT),
         Frame::Skipped { kind: 0xfe }
     );
-}
-
-const STAMP: Stamp = Stamp {
-    offset: Offset::new(1000),
-    sequence: Sequence::new(77),
-    log: LogId::new(3),
-    timestamp_ms: 1_700_000_000_000,
-    incarnation: 2,
-};
-
-fn builder() -> RecordBuilder {
-    RecordBuilder::new("demo", Limits::DEFAULT).unwrap()
-}
-
-const STORED: &str = "\
-         40 00 00 00 01 00 01 00   82 81 5a 31 06 00 00 00
-         04 00 06 00 00 00 00 00   09 00 00 00 00 00 00 00
-         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
-         64 65 6d 6f 14 68 65 6c   6c 6f 00 00 00 00 00 00
-        ";
-
-#[test]
-fn stored_record() {
-    let (mut builder, mut encoded) = (builder(), Vec::new());
-    builder.push(&MessageRef::new(b"hello")).unwrap();
-    builder.finish_stored(9, &mut encoded);
-    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(STORED)));
-    let bytes = bytes_of(STORED);
-    let record = Record::verify(&bytes, &Limits::DEFAULT).unwrap();
-    assert_eq!(
-        (record.topic(), record.count(), record.codec()),
-        ("demo", 1, Codec::Stored)
-    );
-    assert_eq!(
-        (record.raw_size(), record.block(), record.correlation()),
-        (6, &b"\x14hello"[..], 9)
-    );
-    assert_eq!(record.extras().count(), 0);
-}
-
-#[test]
-fn stamped_record() {
-    let hex = "\
-         40 00 00 00 01 00 01 00   82 81 5a 31 06 00 00 00
-         04 00 06 00 54 8b 03 e4   e8 03 00 00 00 00 00 00
-         4d 00 00 00 00 00 03 00   00 68 e5 cf 8b 01 02 00
-         64 65 6d 6f 14 68 65 6c   6c 6f 00 00 00 00 00 00
-        ";
-    let mut stamped = bytes_of(STORED);
-    stamp(&mut stamped, &STAMP);
-    assert_eq!(hex_of(&stamped), hex_of(&bytes_of(hex)));
-    let bytes = bytes_of(hex);
-    let record = Record::verify_stamped(&bytes, &Limits::DEFAULT).unwrap();
-    let read = Stamp {
-        offset: record.offset(),
-        sequence: record.sequence(),
-        log: record.log(),
-        timestamp_ms: record.timestamp_ms(),
-        incarnation: record.incarnation(),
-    };
-    assert_eq!(read, STAMP);
-}
-
-#[test]
-fn record_with_extras_and_every_part_of_a_message() {
-    let hex = "\
-         70 00 00 00 01 00 02 00   bf 84 1e c1 20 00 00 00
-         04 03 04 00 00 00 00 00   ff ff ff ff ff ff ff ff
-         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
-         64 65 6d 6f 81 03 61 62   63 00 00 00 ff 07 31 32
-         33 34 35 36 37 00 00 00   00 00 00 00 17 06 75 73
-         65 72 2d 31 02 04 74 79   70 65 04 6e 6f 74 65 05
-         65 6d 70 74 79 00 68 65   6c 6c 6f 00 00 00 00 00
-        ";
-    let (mut builder, mut encoded, mut headers) = (builder(), Vec::new(), Vec::new());
-    write_headers(&[(b"type", b"note"), (b"empty", b"")], &mut headers);
-    let message = MessageRef {
-        key: Some(b"user-1"),
-        headers: Headers::parse(&headers).unwrap(),
-        payload: b"hello",
-    };
-    let extras = [
-        Extra {
-            kind: 0x81,
-            value: b"abc",
-        },
-        Extra {
-            kind: 0xff,
-            value: b"1234567",
-        },
-    ];
-    for extra in extras {
-        builder.push_extra(extra).unwrap();
-    }
-    builder.push(&message).unwrap();
-    builder.push(&MessageRef::new(b"")).unwrap();
-    builder.finish_stored(u64::MAX, &mut encoded);
-    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(hex)));
-    let bytes = bytes_of(hex);
-    let record = Record::verify(&bytes, &Limits::DEFAULT).unwrap();
-    assert!(record.extras().eq(extras));
-    let messages: Vec<_> = Messages::new(record.block(), record.count())
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(messages, [message, MessageRef::new(b"")]);
-}
-
-/// Two messages of 40 times `a`: `a0 01` is their length of 40 shifted by two.
-#[test]
-fn lz4_record() {
-    let hex = "\
-         48 00 00 00 01 01 02 00   a3 cd 83 4d 54 00 00 00
-         04 00 03 00 00 00 00 00   01 00 00 00 00 00 00 00
-         00 00 00 00 00 00 00 00   00 00 00 00 00 00 00 00
-         64 65 6d 6f 3f a0 01 61   01 00 14 0f 2a 00 12 50
-         61 61 61 61 61 00 00 00
-        ";
-    let block = bytes_of(
-        "\
-         3f a0 01 61 01 00 14 0f   2a 00 12 50 61 61 61 61
-         61
-        ",
-    );
-    let (mut builder, mut encoded) = (builder(), Vec::new());
-    for _ in 0..2 {
-        builder.push(&MessageRef::new(&[b'a'; 40])).unwrap();
-    }
-    builder.finish(1, Codec::Lz4, &block, &mut encoded);
-    assert_eq!(hex_of(&encoded), hex_of(&bytes_of(hex)));
-    let bytes = bytes_of(hex);
-    let record = Record::verify(&bytes, &Limits::DEFAULT).unwrap();
-    assert_eq!(
-        (record.codec(), record.raw_size(), record.count()),
-        (Codec::Lz4, 84, 2)
-    );
-    let mut scratch = Scratch::new();
-    let raw = scratch.open(&record).unwrap();
-    let payloads: Vec<_> = Messages::new(raw, 2)
-        .map(|message| message.unwrap().payload)
-        .collect();
-    assert_eq!(payloads, [&[b'a'; 40], &[b'a'; 40]]);
 }
