@@ -299,6 +299,13 @@ impl Broker {
         sockets.map(|socket| seat.net.taken(socket)).collect()
     }
 
+    /// Tells all networks what time it is, so that they know when peers read.
+    pub fn tell_the_time(&self) {
+        for seat in &self.shards {
+            seat.net.set_now_ms(self.clock.now_ms());
+        }
+    }
+
     fn wake_all(&mut self) {
         for seat in &mut self.shards {
             seat.woken = true;

@@ -371,7 +371,12 @@ impl World {
                 self.advance(disk);
                 Ok(())
             }
-            Actor::Client(client) => self.act(client),
+            Actor::Client(client) => {
+                if let Some(broker) = &self.machine.broker {
+                    broker.tell_the_time();
+                }
+                self.act(client)
+            }
         }
     }
 
