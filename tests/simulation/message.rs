@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use oyez_protocol::header::{FrameHead, kind};
 use oyez_protocol::limits::{FRAME_ALIGN, Limits};
@@ -61,10 +62,11 @@ pub(super) enum Hit {
     Segment {
         /// The messages of the records.
         messages: BTreeSet<MessageId>,
-        /// The header of a block is among it.
+        /// The file and the block.
+        block: (PathBuf, usize),
+        /// The header of the block is among it.
         has_header: bool,
     },
-    Footer,
     /// Another file of a log.
     Other,
 }
@@ -73,7 +75,6 @@ pub(super) enum Hit {
 pub(super) fn hit_by(disk: &MemoryDisk, harm: &Harm) -> Hit {
     match harm.path.extension().and_then(|kind| kind.to_str()) {
         Some("seg") => hit_of_segment(disk, harm),
-        Some("idx") => Hit::Footer,
         _ => Hit::Other,
     }
 }
@@ -93,8 +94,9 @@ fn hit_of_segment(disk: &MemoryDisk, harm: &Harm) -> Hit {
     // Marks that were hit, one behind the other.
     let mut marks = 0;
     let mut at = block;
-    while at < content.len().min(to + SYNC_MARK_SIZE) {
-        let bytes = &content[at..content.len().min(block + BLOCK)];
+    let end = content.len().min(block + BLOCK);
+    while at < end.min(to + SYNC_MARK_SIZE) {
+        let bytes = &content[at..end];
         let record = record_at(bytes);
         let size = match record {
             Some(record) => record.bytes().len(),
@@ -115,6 +117,7 @@ fn hit_of_segment(disk: &MemoryDisk, harm: &Harm) -> Hit {
     }
     Hit::Segment {
         messages,
+        block: (harm.path.clone(), block),
         has_header: from < block + BLOCK_HEADER_SIZE,
     }
 }

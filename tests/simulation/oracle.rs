@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use oyez_client::{Delivery, GapCause, Message, Outcome};
 use oyez_protocol::LogId;
@@ -103,11 +104,10 @@ struct Log {
     put_back_at: Option<u64>,
     /// Messages that lay where harm has met everything at rest.
     hit: BTreeSet<MessageId>,
-    /// Harm has met everything at rest; segments so often, and the header of a block among it, or a footer.
+    /// Harm has met everything at rest.
     was_hit: bool,
-    hits: u64,
-    has_lost_headers: bool,
-    has_lost_footers: bool,
+    /// Blocks of segments that it has met: how often, and whether their headers are gone.
+    blocks: BTreeMap<(PathBuf, usize), (u64, bool)>,
     /// All that were seen.
     epochs: Vec<u64>,
     /// What may have begun a new one, so often.
@@ -152,9 +152,7 @@ impl Oracle {
             put_back_at: None,
             hit: BTreeSet::new(),
             was_hit: false,
-            hits: 0,
-            has_lost_headers: false,
-            has_lost_footers: false,
+            blocks: BTreeMap::new(),
             epochs: Vec::new(),
             reasons: 0,
             lossy_run: 0,
@@ -275,18 +273,20 @@ impl Oracle {
         }
         known.reasons += 1;
         known.was_hit = true;
-        known.has_lost_footers |= matches!(hit, Hit::Footer);
-        if let Hit::Segment {
+        let Hit::Segment {
             messages,
+            block,
             has_header,
         } = hit
-        {
-            known.hit.extend(messages);
-            known.hits += 1;
-            known.has_lost_headers |= has_header;
-        }
-        if known.has_lost_headers && known.has_lost_footers && known.hits > 1 {
-            // With neither, nothing tells what belongs to a segment where something else in it is wrong.
+        else {
+            return;
+        };
+        known.hit.extend(messages);
+        let (hits, lost_header) = known.blocks.entry(block).or_default();
+        *hits += 1;
+        *lost_header |= has_header;
+        if *lost_header && *hits > 1 {
+            // Without its header, nothing tells what belongs to a block where something else in it is wrong.
             self.harmed(log);
         }
     }

@@ -18,7 +18,7 @@ use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS}
 use crate::parts::due::Due;
 use crate::parts::lag::Lag;
 use crate::parts::lane::Lane;
-use crate::parts::parcel::{Handed, PARCEL_BYTES, Parcel, Waiting};
+use crate::parts::parcel::{Handed, Parcel, Waiting};
 use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
 use crate::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -311,8 +311,8 @@ struct Target {
     wake: bool,
     /// Questions that it has not answered.
     questions: usize,
-    /// It had no room for a record, and nobody has looked since whether it has.
-    refused: bool,
+    /// The smallest record of each lane that it had no room for.
+    refused: [Option<usize>; 2],
 }
 
 impl Target {
@@ -346,10 +346,28 @@ impl Target {
         self.open.iter().any(|parcel| !parcel.is_empty())
     }
 
-    /// Whether it has room again for a parcel of any lane.
+    /// Whether it has room again for a record that it had none for.
     fn has_room(&self) -> bool {
-        let open = self.open[Lane::Much as usize].weight() + PARCEL_BYTES;
-        self.sender.waiting.has_room(open, Lane::Much) && !self.open.iter().any(Parcel::is_full)
+        Lane::ALL.into_iter().any(|lane| {
+            let (open, refused) = (&self.open[lane as usize], self.refused[lane as usize]);
+            refused.is_some_and(|size| self.has_room_for(size, lane)) && !open.is_full()
+        })
+    }
+
+    /// Whether a record of so many bytes may wait there.
+    fn has_room_for(&self, size: usize, lane: Lane) -> bool {
+        let weight = self.open[lane as usize].weight() + size;
+        self.sender.waiting.has_room(weight, lane)
+    }
+
+    /// There was no room for a record of so many bytes.
+    fn refuse(&mut self, size: usize, lane: Lane) {
+        let least = &mut self.refused[lane as usize];
+        *least = Some(least.map_or(size, |least| least.min(size)));
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused.iter().any(Option::is_some)
     }
 
     fn send_messages(&mut self) -> bool {
@@ -379,7 +397,7 @@ impl Outbox {
             overflow: VecDeque::new(),
             wake: false,
             questions: 0,
-            refused: false,
+            refused: [None; 2],
         };
         Self {
             own,
@@ -394,11 +412,10 @@ impl Outbox {
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed, record: &[u8]) -> bool {
         let target = &mut self.targets[shard];
         let (lane, number) = (handed.origin.lane, handed.origin.lane as usize);
-        let weight = target.open[number].weight() + record.len();
-        if !target.sender.waiting.has_room(weight, lane)
+        if !target.has_room_for(record.len(), lane)
             || (target.open[number].is_full() && !target.send_parcels(lane))
         {
-            target.refused = true;
+            target.refuse(record.len(), lane);
             return false;
         }
         let open = &mut target.open[number];
@@ -439,9 +456,9 @@ impl Outbox {
     /// Whether a shard that had no room for a record has room again. Tells it once.
     pub(crate) fn has_room_again(&mut self) -> bool {
         let mut again = false;
-        for target in self.targets.iter_mut().filter(|target| target.refused) {
+        for target in self.targets.iter_mut() {
             if target.has_room() {
-                target.refused = false;
+                target.refused = [None; 2];
                 again = true;
             }
         }
@@ -450,7 +467,7 @@ impl Outbox {
 
     /// Whether a record waits for room with another shard.
     fn is_refused(&self) -> bool {
-        self.targets.iter().any(|target| target.refused)
+        self.targets.iter().any(Target::is_refused)
     }
 
     /// Asks where a subscription begins, unless too many such questions wait already.
@@ -550,6 +567,7 @@ mod tests {
 
     use super::*;
     use crate::parts::parcel::Origin;
+    use crate::parts::parcel::PARCEL_BYTES;
 
     /// A shard's outbox towards one other, and that one's inbox.
     fn pair() -> (Outbox, Inbox) {
@@ -694,6 +712,27 @@ mod tests {
         assert!(!outbox.has_unsaid());
         numbers.extend(take_all(&mut inbox, size_of));
         assert_eq!(numbers, Vec::from_iter(0..first + fitted));
+    }
+
+    #[test]
+    fn room_for_a_small_record_is_none_for_the_large_one_that_waits() {
+        let (mut outbox, mut inbox) = pair();
+        let (small, large) = (PARCEL_BYTES, 4 * PARCEL_BYTES);
+        let mut taken = 0;
+        while hand_over_in(Lane::Much, &mut outbox, taken, large) {
+            taken += 1;
+            outbox.finish_turn(|_| ());
+        }
+        assert!(taken > 1);
+        for _ in 0..3 {
+            assert!(!outbox.has_room_again(), "nothing has left");
+        }
+        assert!(hand_over_in(Lane::Much, &mut outbox, taken, small));
+        let size_of = |number| if number < taken { large } else { small };
+        let numbers = take_all(&mut inbox, size_of);
+        assert_eq!(numbers, Vec::from_iter(0..=taken));
+        assert!(outbox.has_room_again());
+        assert!(!outbox.has_room_again(), "it is told once");
     }
 
     #[test]
