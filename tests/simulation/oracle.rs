@@ -285,8 +285,10 @@ impl Oracle {
         let (hits, lost_header) = known.blocks.entry(block).or_default();
         *hits += 1;
         *lost_header |= has_header;
-        if *lost_header && *hits > 1 {
-            // Without its header, nothing tells what belongs to a block where something else in it is wrong.
+        let is_alone = *lost_header && *hits > 1;
+        let headers = known.blocks.values().filter(|block| block.1).count();
+        if is_alone || headers > 1 {
+            // Without its header, nothing tells what belongs to a block where something else is wrong in it, or beside it.
             self.harmed(log);
         }
     }
