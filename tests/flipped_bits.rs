@@ -21,8 +21,8 @@ const CLIENTS: usize = 16;
 const PAYLOADS: [&str; 3] = ["one", "two", "three"];
 /// What all subscribers read.
 const READ: &str = "read";
-/// A welcome has 48 bytes and the broker's name, a multiple of 8.
-const WELCOME_BYTES: usize = 72;
+/// A welcome has 64 bytes and the broker's name, a multiple of 8.
+const WELCOME_BYTES: usize = 88;
 
 /// A broker that waits for the rest of a frame for two seconds, and for that of a hello for one.
 fn broker() -> Broker {
@@ -184,6 +184,6 @@ fn a_bit_of_an_acknowledgement() {
 
 #[test]
 fn a_bit_of_the_answer_to_a_subscription_or_of_a_delivery() {
-    let size = 48 + record(READ, &PAYLOADS[..1], 0).len();
+    let size = 56 + record(READ, &PAYLOADS[..1], 0).len();
     flip_each(Way::Out, WELCOME_BYTES..WELCOME_BYTES + size, subscribe);
 }
