@@ -112,7 +112,7 @@
 //!    - Subscriptions of one session do not overlap: a record comes once, and what comes next is known for each topic.
 //!    - **Renew**: other credentials take the place of those of `Hello`, while the session goes on. Answered by `Renewed`.
 //!    - **Ack**: what a named cursor's subscriber is done with. Answered by `Acked`.
-//!    - `Notice` tells a client what is good to know. Whoever does not know its code passes over it.
+//!    - `Notice` tells a client something useful. A client that does not know its code ignores it.
 //! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
 //!    its token at once, or unasked before. After twice that time without a sign of life the connection is dead. Signs of
 //!    life are bytes that come, and progress: the peer's TCP has acknowledged more of what was sent to it than one `Ping`.

@@ -22,7 +22,7 @@ const BURST_BYTES: usize = 64 << 10;
 const PINGER_ROOM_BYTES: usize = 16 << 10;
 /// Bytes that a stranger reads at once that reads little.
 const SIP_BYTES: usize = 50;
-/// Who has read less than so long ago, and left so many bytes, is still reading.
+/// A stranger still reads if its last read was less than so long ago and left so many bytes.
 const READING_MS: u64 = 500;
 const UNREAD_BYTES: usize = 1_000;
 
