@@ -11,6 +11,8 @@ use oyez_protocol::{limits::Limits, topic};
 use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::rules::Rules;
+
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
 
@@ -25,6 +27,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Everybody who reaches `listen` may publish and subscribe; asked for where other machines do.
     pub open: bool,
+    /// Names that the broker may be asked by over HTTP, beside addresses and the names of loopback.
+    pub hosts: Vec<String>,
+    /// Origins of other sites whose pages may publish and read over HTTP.
+    pub origins: Vec<String>,
     /// Data directory.
     pub data: PathBuf,
     /// Threads; 0 takes one per core, and more when `max_connections` needs more descriptor tables.
@@ -152,6 +158,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
             open: false,
+            hosts: Vec::new(),
+            origins: Vec::new(),
             data: PathBuf::from("./oyez-data"),
             shards: 0,
             disk: Disk::Auto,
@@ -386,6 +394,15 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What requests over HTTP are held to.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            hosts: self.hosts.clone(),
+            origins: self.origins.clone(),
+            limits: self.limits(),
+        }
     }
 
     /// What the broker accepts on the wire.

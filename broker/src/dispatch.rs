@@ -91,6 +91,10 @@ impl Takes for Dispatch<'_> {
             (Stage::Open, Command::Unsupported { request, what }) => {
                 tell(here, sessions, id, &Reply::Unsupported { request, what })
             }
+            (Stage::Open, Command::Say(text)) => tell(here, sessions, id, &Reply::Said(text)),
+            (Stage::Open, Command::Refuse(refusal)) => {
+                tell(here, sessions, id, &Reply::Refused(refusal))
+            }
             (Stage::Open, Command::Ping { token }) => {
                 tell(here, sessions, id, &Reply::Pong { token })
             }

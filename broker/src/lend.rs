@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oyez_storage::{LogReader, Store};
 
 use crate::clock::{Clock, Now};
+use crate::dialect::http;
 use crate::dispatch::Dispatch;
 use crate::error::ShardError;
 use crate::net::Net;
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) chain: Chain,
     pub(crate) batch: Batch,
     pub(crate) buffer: Vec<u8>,
+    pub(crate) scratch: http::Scratch,
 }
 
 /// What a shard is given at its start.
@@ -109,6 +111,7 @@ impl Parts {
             batch: Batch::default(),
             chain: Chain::default(),
             buffer: vec![0; BUFFER_BYTES],
+            scratch: http::Scratch::default(),
             here: Here {
                 id,
                 shared,
@@ -140,6 +143,7 @@ impl Parts {
             timers: &mut self.timers,
             budget: Default::default(),
             buffer: &mut self.buffer,
+            scratch: &mut self.scratch,
             draining: self.drain.is_begun(),
             taker: Dispatch {
                 here: &self.here,

@@ -1,9 +1,11 @@
-//! Telling sessions something: the one place where replies become bytes. They leave at the end of the turn.
+//! Telling sessions something: the one place where replies become bytes, in the dialect of each. They leave at the end of the
+//! turn.
 
-use crate::dialect::command::{Goodbye, Reply};
-use crate::dialect::native::encode;
+use crate::dialect::command::{Dialect, Goodbye, Reply};
+use crate::dialect::{http, native, refused};
+use crate::parts::ending::done;
 use crate::parts::here::Here;
-use crate::parts::session::SessionId;
+use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Taken;
 
@@ -14,7 +16,31 @@ pub(crate) fn tell(
     id: SessionId,
     reply: &Reply<'_>,
 ) -> Taken {
-    sessions.control(here, id, |out| encode(reply, out))
+    match sessions.get(id).map(Session::dialect) {
+        Some(Dialect::Http) => respond(here, sessions, id, reply),
+        _ => sessions.control(here, id, |out| native::encode(reply, out)),
+    }
+}
+
+/// Answers the request of a session with `reply`, if that is what it waits for. The next request may be taken from here on.
+fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
+    let exchanges = &mut sessions.exchanges;
+    let Some(exchange) = exchanges.take_if(id, |exchange| http::answers(exchange, reply)) else {
+        return Taken::Done; // Nobody waits for it.
+    };
+    let wall_ms = here.now.wall_ms;
+    let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
+    if exchange.closes {
+        sessions.dismiss(here, id, done("the client asked for one answer"));
+        return Taken::Over;
+    }
+    sessions.resume(id);
+    taken
+}
+
+/// Tells a peer that waits to hear so that the rest of its request is wanted.
+pub(crate) fn ask_for_rest(here: &Here, sessions: &mut Sessions, id: SessionId) {
+    sessions.control(here, id, http::respond_continue);
 }
 
 /// Tells a session that was dismissed the last thing that it hears. Returns whether it was there to be told.
@@ -24,5 +50,19 @@ pub(crate) fn say_goodbye(
     id: SessionId,
     goodbye: &Goodbye,
 ) -> bool {
-    sessions.conclude(here, id, |out| encode(&Reply::Goodbye(goodbye), out)) == Taken::Done
+    let Some(dialect) = sessions.get(id).map(Session::dialect) else {
+        return false;
+    };
+    let exchange = sessions.exchanges.take_if(id, |_| true);
+    let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
+    let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
+        (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
+        (Dialect::Http, None) => http::conclude(goodbye, wall_ms, out),
+        (Dialect::Tls | Dialect::Mqtt, _) => out.extend_from_slice(refused::farewell(dialect)),
+        (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
+    });
+    said == Taken::Done
 }
+
+#[cfg(test)]
+mod tests;

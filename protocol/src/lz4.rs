@@ -1,6 +1,6 @@
 //! The block codec: raw LZ4 blocks, with the block as it is where LZ4 does not shrink it.
 //!
-//! Only publishers and subscribers link this; the broker passes blocks on as they are.
+//! For publishers and subscribers. A broker passes blocks on as they are; it needs this where it publishes for others.
 
 use crate::error::BlockError;
 use crate::record::{Codec, Record, RecordBuilder};

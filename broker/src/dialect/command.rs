@@ -9,6 +9,35 @@ use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
 
+use crate::dialect::exchange::Refusal;
+
+/// What a session speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Too little has come to tell.
+    Unknown,
+    /// Frames of `oyez_protocol`.
+    Native,
+    /// HTTP/1.1 or HTTP/1.0.
+    Http,
+    /// TLS, which this broker does not speak.
+    Tls,
+    /// MQTT, which this broker does not speak.
+    Mqtt,
+}
+
+/// How far a decoder has come with input that is no whole command, so that it does not begin anew with each byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes in which the end of a head was looked for.
+    pub(crate) searched: u32,
+    /// Where the next chunk of a body begins, and what those before it hold; both 0 before the first.
+    pub(crate) chunks: u32,
+    pub(crate) payload: u32,
+    /// The peer was told that the rest is wanted.
+    pub(crate) continued: bool,
+}
+
 /// What the front of a session's input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'a> {
@@ -43,6 +72,10 @@ pub(crate) enum Command<'a> {
     },
     /// What this broker cannot do.
     Unsupported { request: u32, what: Unsupported },
+    /// To be told a text that is always the same.
+    Say(&'static str),
+    /// What is refused as it stands.
+    Refuse(Refusal<'a>),
     /// For a sign of life.
     Ping { token: u64 },
     /// Nothing: it lives.
@@ -130,6 +163,12 @@ pub(crate) enum Reply<'a> {
         more: bool,
         json: &'a str,
     },
+    /// A text that was asked for.
+    Said(&'static str),
+    /// What was asked is taken, and nobody waits for what becomes of it.
+    Taken,
+    /// What was asked is not served.
+    Refused(Refusal<'a>),
     /// Messages of a subscription that will not come.
     Gap {
         topic: &'a str,

@@ -8,4 +8,10 @@
 //! reading, telling and turning away. `tests/tidy.rs` holds that parts name no dialect.
 
 pub(crate) mod command;
+pub(crate) mod exchange;
+pub(crate) mod http;
 pub(crate) mod native;
+pub(crate) mod refused;
+pub(crate) mod rules;
+pub(crate) mod sniff;
+pub(crate) mod status;

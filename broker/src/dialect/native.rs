@@ -4,11 +4,11 @@
 use oyez_protocol::command::{Ack, Begin, Numbered, Query, Renew, Unsubscribe, VERSION};
 use oyez_protocol::error::FrameError;
 use oyez_protocol::event::{
-    Acked, Answer, Gap, Goodbye, GoodbyeCode, Heartbeat, Hole, Outcome, Published, Renewed,
-    Subscribed, Unsubscribed, Welcome,
+    Acked, Answer, Gap, GapCause, Goodbye, GoodbyeCode, Heartbeat, Hole, Outcome, Published,
+    Renewed, Subscribed, Unsubscribed, Welcome,
 };
 use oyez_protocol::limits::{HELLO_SIZE_MAX, Limits};
-use oyez_protocol::{Decoded as Front, Frame, command as wire};
+use oyez_protocol::{Decoded as Front, Epoch, Frame, Offset, command as wire};
 
 use crate::dialect::command::{
     self, Command, Decoded, Hello, NoCommonVersion, Reply, Subscribe, Unsupported,
@@ -189,16 +189,9 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             from,
             to,
             epoch,
-        } => Gap {
-            cause,
-            hole: Hole {
-                name: topic,
-                from: Numbered::Offset(from),
-                to: to.get(),
-                epoch,
-            },
-        }
-        .encode(out),
+        } => encode_gap(topic, cause, (from, to, epoch), out),
+        // What is asked over HTTP is told over HTTP.
+        Reply::Said(_) | Reply::Taken | Reply::Refused(_) => {}
         Reply::Ping { token } => Heartbeat { token }.encode_ping(out),
         Reply::Pong { token } => Heartbeat { token }.encode_pong(out),
         Reply::Goodbye(goodbye) => Goodbye {
@@ -208,6 +201,21 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         .encode(out),
     }
+}
+
+fn encode_gap(
+    topic: &str,
+    cause: GapCause,
+    (from, to, epoch): (Offset, Offset, Epoch),
+    out: &mut Vec<u8>,
+) {
+    let hole = Hole {
+        name: topic,
+        from: Numbered::Offset(from),
+        to: to.get(),
+        epoch,
+    };
+    Gap { cause, hole }.encode(out);
 }
 
 fn encode_subscribed(subscribed: &command::Subscribed, entry: u16, out: &mut Vec<u8>) {

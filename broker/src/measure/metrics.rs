@@ -41,6 +41,9 @@ pub(crate) struct ShardMetrics {
     pub(crate) bytes_in_raw: Counter,
     pub(crate) bytes_in_wire: Counter,
     pub(crate) publishes_refused: Counter,
+    /// Requests over HTTP, and blocks that were compressed for them.
+    pub(crate) requests: Counter,
+    pub(crate) codec_encodes: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) bytes_out: Counter,
@@ -134,6 +137,8 @@ pub(crate) struct Stats {
     bytes_in_raw: u64,
     bytes_in_wire: u64,
     publishes_refused: u64,
+    #[serde(flatten)]
+    fronts: Fronts,
     deliveries: u64,
     messages_out: u64,
     bytes_out: u64,
@@ -258,6 +263,27 @@ impl Bounds {
     }
 }
 
+/// What other dialects than the native one ask of the broker.
+#[derive(Debug, Serialize)]
+struct Fronts {
+    /// Requests over HTTP.
+    requests: u64,
+    /// Blocks that were compressed for them.
+    codec_encodes: u64,
+}
+
+impl Fronts {
+    fn of(shards: &[ShardMetrics]) -> Self {
+        let sum = |pick: fn(&ShardMetrics) -> &Counter| -> u64 {
+            shards.iter().map(|shard| pick(shard).get()).sum()
+        };
+        Self {
+            requests: sum(|s| &s.requests),
+            codec_encodes: sum(|s| &s.codec_encodes),
+        }
+    }
+}
+
 impl Stats {
     pub(crate) fn gather(shards: &[ShardMetrics], facts: ProcessFacts) -> Self {
         let sum = |pick: fn(&ShardMetrics) -> &Counter| -> u64 {
@@ -285,6 +311,7 @@ impl Stats {
             bytes_in_raw: sum(|s| &s.bytes_in_raw),
             bytes_in_wire: sum(|s| &s.bytes_in_wire),
             publishes_refused: sum(|s| &s.publishes_refused),
+            fronts: Fronts::of(shards),
             deliveries: sum(|s| &s.deliveries),
             messages_out: sum(|s| &s.messages_out),
             bytes_out: sum(|s| &s.bytes_out),

@@ -6,6 +6,10 @@
 
 /// Steps of a frame: finding it, checking it, a short answer.
 pub(crate) const FRAME_STEPS: usize = 2;
+/// Steps of a request over HTTP: its head, and a longer answer.
+pub(crate) const REQUEST_STEPS: usize = 20;
+/// Bytes that are compressed in a step.
+pub(crate) const ENCODED_BYTES: usize = 40;
 /// Steps of a subscription's beginning or end, with its entries in two lists.
 pub(crate) const SUBSCRIBE_STEPS: usize = 20;
 /// Steps of statistics: a JSON text and two files of `/proc`; more for each shard.

@@ -1,10 +1,30 @@
 //! Why connections end, and what is left to be done then.
 
+use oyez_protocol::event::GoodbyeCode;
+
 use crate::dialect::command::Goodbye;
 use crate::parts::session::SessionId;
 
 /// When a client that found no room should come back, in milliseconds.
 pub(crate) const FULL_RETRY_MS: u32 = 5_000;
+/// There is nothing more to be said.
+pub(crate) fn done(reason: &'static str) -> Goodbye {
+    Goodbye {
+        code: GoodbyeCode::Done,
+        retry_after_ms: 0,
+        reason: reason.into(),
+    }
+}
+
+/// There is no room for a connection.
+pub(crate) fn full(reason: &'static str) -> Goodbye {
+    Goodbye {
+        code: GoodbyeCode::Full,
+        retry_after_ms: FULL_RETRY_MS,
+        reason: reason.into(),
+    }
+}
+
 /// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
 pub(crate) const LINGER_MS: u64 = 2_000;
 /// Time that it has to take its Goodbye, or some of what lies before it: a receiver that reads slowly makes room in large
@@ -24,6 +44,8 @@ pub(crate) enum Reason {
     Refused,
     /// Nothing was heard, and nothing can be said.
     Silent,
+    /// It asks for nothing any more, and speaks a dialect in which nothing is said unasked.
+    Idle,
     /// Retention dropped a record of which the peer has a part, or its rest is damaged.
     Dropped,
     /// It holds memory that others need, and makes no progress.

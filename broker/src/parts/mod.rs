@@ -12,6 +12,7 @@ pub(crate) mod catchups;
 pub mod chain;
 pub(crate) mod due;
 pub(crate) mod ending;
+pub(crate) mod exchanges;
 pub(crate) mod feed;
 pub(crate) mod feeds;
 pub(crate) mod freed;

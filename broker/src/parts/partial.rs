@@ -1,11 +1,15 @@
 //! Input that is kept with a session.
 
+use crate::dialect::command::Progress;
+
 /// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
     /// Bytes that the frame at the front has, as far as is known.
     pub(crate) need: usize,
+    /// How far the decoder has come with it.
+    pub(crate) progress: Progress,
     /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
     /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
@@ -23,6 +27,7 @@ impl Partial {
     pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
         Self {
             need,
+            progress: Progress::default(),
             counted: 0,
             begun_tick: now_tick,
             fed_tick: now_tick,

@@ -4,6 +4,7 @@
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::clock::TICK_MS;
+use crate::dialect::command::Dialect;
 use crate::net::{Backlog, Socket};
 use crate::parts::lane::Lane;
 use crate::parts::partial::Partial;
@@ -82,6 +83,10 @@ pub(crate) struct Session {
     /// they have come since.
     pub(in crate::parts) taken: u32,
     pub(in crate::parts) stage: Stage,
+    /// What it speaks.
+    pub(in crate::parts) dialect: Dialect,
+    /// There is no room for it; it is told so when it has said in which dialect.
+    pub(in crate::parts) turned_away: bool,
     /// The socket takes nothing until epoll says otherwise.
     pub(in crate::parts) blocked: bool,
     /// In the list of sessions that have something to send.
@@ -131,6 +136,8 @@ impl Session {
             generation,
             heard_tick: now_tick,
             stage: Stage::Greeting,
+            dialect: Dialect::Unknown,
+            turned_away: false,
             blocked: false,
             queued: false,
             reading: false,
@@ -168,6 +175,24 @@ impl Session {
 
     pub(crate) const fn stage(&self) -> Stage {
         self.stage
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// There is no room for it.
+    pub(crate) const fn turn_away(&mut self) {
+        self.turned_away = true;
+    }
+
+    pub(crate) const fn is_turned_away(&self) -> bool {
+        self.turned_away
+    }
+
+    /// Its first bytes have told what it speaks.
+    pub(crate) const fn speak(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     pub(crate) fn is_open(&self) -> bool {

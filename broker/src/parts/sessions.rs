@@ -10,9 +10,10 @@ use oyez_protocol::planted::{Bug, planted};
 use slab::Slab;
 use tracing::debug;
 
-use crate::dialect::command::Goodbye;
+use crate::dialect::command::{Dialect, Goodbye};
 use crate::net::Socket;
 use crate::parts::ending::{Dismissed, Gone, Reason};
+use crate::parts::exchanges::Exchanges;
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
 use crate::parts::room::{Caps, Room};
@@ -58,6 +59,8 @@ pub(crate) struct Sessions {
     dismissed: VecDeque<Dismissed>,
     /// Sessions that have ended, and whose connections and subscriptions are there.
     gone: VecDeque<Gone>,
+    /// The requests over HTTP that are being answered.
+    pub(crate) exchanges: Exchanges,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -74,6 +77,7 @@ impl Sessions {
             to_send: VecDeque::new(),
             dismissed: VecDeque::new(),
             gone: VecDeque::new(),
+            exchanges: Exchanges::default(),
             room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
@@ -445,10 +449,14 @@ impl Sessions {
             return; // It has ended before, perhaps for another reason.
         };
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
+        let is_request = session.dialect == Dialect::Http;
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
         let is_full = session.says_much || session.blocked || reason.leaves_much();
+        if is_request {
+            self.exchanges.take_if(id, |_| true);
+        }
         let id = self.rename(id);
         if let Some(mut partial) = partial {
             self.room.input.count(&mut partial.counted, 0);

@@ -8,6 +8,7 @@ use oyez_protocol::LogId;
 use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
+use crate::dialect::rules::Rules;
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
@@ -18,6 +19,8 @@ use crate::sys::waker::Waker;
 /// The part of the broker that all shards share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// What of it requests over HTTP are held to.
+    pub(crate) rules: Rules,
     pub(crate) dir: DataDir,
     pub(crate) pool: Arc<ArenaPool>,
     pub(crate) shards: usize,
@@ -59,6 +62,7 @@ impl Shared {
         let shards = parts.shards;
         let logs = parts.dir.logs().count();
         Self {
+            rules: parts.config.rules(),
             config: parts.config,
             dir: parts.dir,
             pool: parts.pool,

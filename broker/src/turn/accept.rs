@@ -3,14 +3,13 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use oyez_protocol::event::GoodbyeCode;
 use tracing::warn;
 
-use crate::dialect::command::{Goodbye, Reply};
+use crate::dialect::command::Reply;
 use crate::dialect::native::encode;
 use crate::net::{Arrival, Net, Socket};
 use crate::parts::arrivals::Arrivals;
-use crate::parts::ending::FULL_RETRY_MS;
+use crate::parts::ending::full;
 use crate::parts::here::Here;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
@@ -87,8 +86,7 @@ impl Accepting<'_> {
         self.timers.watch_silence(id, due_ms);
         if is_full {
             self.here.metrics().connections_refused.add(1);
-            let goodbye = full("the broker has as many connections as it may");
-            self.sessions.dismiss(self.here, id, goodbye);
+            self.sessions.there_mut(id).turn_away();
         }
     }
 
@@ -102,15 +100,6 @@ impl Accepting<'_> {
     }
 }
 
-/// There is no room for a connection.
-fn full(reason: &'static str) -> Goodbye {
-    Goodbye {
-        code: GoodbyeCode::Full,
-        retry_after_ms: FULL_RETRY_MS,
-        reason: reason.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +107,7 @@ mod tests {
     use crate::config::Config;
     use crate::net::memory::Peer;
     use crate::parts::due::Due;
-    use crate::rig::{Rig, lines, settings};
+    use crate::rig::{Rig, lines, ping_bytes, settings};
 
     /// EMFILE: no descriptor is left.
     const SHORT: i32 = 24;
@@ -220,6 +209,11 @@ mod tests {
         });
         let peers = connect(&rig, 3);
         assert_eq!(accept(&mut rig), 3);
+        rig.settle();
+        assert!(peers[2].read().is_empty(), "it has not said what it speaks");
+        for peer in &peers[1..] {
+            peer.write(&ping_bytes([1])[..8]);
+        }
         rig.settle();
         let told = "goodbye Full: the broker has as many connections as it may";
         assert_eq!(lines(&peers[2].read()), [told]);

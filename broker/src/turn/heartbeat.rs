@@ -10,7 +10,7 @@ use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::clock::TICK_MS;
-use crate::dialect::command::Reply;
+use crate::dialect::command::{Dialect, Reply};
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
@@ -108,6 +108,8 @@ impl Watch<'_> {
                 self.sessions
                     .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
             }
+            // Over HTTP nothing is said unasked: a client that waits for no answer is idle.
+            Stage::Open if session.dialect() == Dialect::Http => self.end_idle(id),
             // After a stall of this machine everybody seems silent: only a session that did not answer is.
             Stage::Open if !session.note_asked() && !planted(Bug::ClosesUnasked) => {
                 self.timers
@@ -127,6 +129,22 @@ impl Watch<'_> {
         }
     }
 
+    fn end_idle(&mut self, id: SessionId) {
+        let session = self.sessions.there(id);
+        let (blocked, idle_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
+        if self.sessions.exchanges.has(id) && !blocked {
+            // It is we who owe something.
+            let due_ms = self.here.now.monotonic_ms + idle_ms;
+            self.timers.watch_silence(id, due_ms);
+            return;
+        }
+        let reason = match blocked {
+            true => Reason::Silent,
+            false => Reason::Idle,
+        };
+        self.sessions.end(self.here, id, reason);
+    }
+
     fn look_after_frame(&mut self, id: SessionId) {
         let now_ms = self.here.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -142,7 +160,10 @@ impl Watch<'_> {
         };
         let due_ms = frame_due_ms(self.here, session, partial);
         if now_ms >= due_ms && !session.is_to_read() {
-            let reason = "the rest of a frame did not come in time";
+            let reason = match session.dialect() {
+                Dialect::Http => "the rest of a request did not come in time",
+                _ => "the rest of a frame did not come in time",
+            };
             self.sessions
                 .refuse(self.here, id, GoodbyeCode::Silent, reason);
         } else {

@@ -3,13 +3,20 @@
 
 use std::io::{ErrorKind, IoSliceMut};
 
+use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::dialect::command::{Command, Decoded};
+use crate::dialect::command::{Command, Decoded, Dialect, Progress, Reply};
+use crate::dialect::exchange::Wants;
+use crate::dialect::http::{self, Front};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
+use crate::dialect::refused;
+use crate::dialect::sniff::{SNIFF_SIZE, sniff};
 use crate::net::Net;
-use crate::parts::budget::{Budget, END_STEPS, FRAME_STEPS, READ_STEPS, ReadBudget};
-use crate::parts::ending::Reason;
+use crate::parts::budget::{
+    Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
+};
+use crate::parts::ending::{Reason, done, full};
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
 use crate::parts::patience::watch_frame;
@@ -19,6 +26,7 @@ use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
 use crate::parts::timers::Timers;
+use crate::tell::{ask_for_rest, tell};
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
@@ -26,6 +34,10 @@ const PARTIAL_STEP: usize = 32 << 10;
 /// kept.
 pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
+
+/// A client that asks nothing for so long is closed, in milliseconds: longer than proxies keep idle connections (60 s), so that
+/// it is they who close them.
+const IDLE_MS: u32 = 75_000;
 
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +54,15 @@ enum Visit {
     Over,
 }
 
+/// What has come of the front of a session's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// A command of so many bytes was taken.
+    Went(usize),
+    /// No more is taken; the next command has so many bytes.
+    Stop(Visit, usize),
+}
+
 /// What reading needs.
 pub(crate) struct Reading<'a, T> {
     pub(crate) here: &'a Here,
@@ -51,6 +72,8 @@ pub(crate) struct Reading<'a, T> {
     pub(crate) budget: ReadBudget,
     /// Bytes are read into it, and frames taken from it.
     pub(crate) buffer: &'a mut Vec<u8>,
+    /// Requests are made commands in it.
+    pub(crate) scratch: &'a mut http::Scratch,
     /// Nobody is read but those that are over.
     pub(crate) draining: bool,
     /// What takes the commands.
@@ -162,8 +185,7 @@ impl<T: Takes> Reading<'_, T> {
         let (filled_all, count) = match result {
             Ok(Input { size: 0, .. }) => {
                 session.put_input_back(partial);
-                self.sessions.end(self.here, id, Reason::PeerClosed);
-                return Visit::Over;
+                return self.take_end(id);
             }
             Ok(reading) => {
                 self.budget.spend(0, reading.size);
@@ -193,8 +215,42 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// Goes on with an incomplete frame, `rest` being what was read after it.
-    fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, mut rest: &[u8]) -> Visit {
+    /// The peer has shut its side. One that waits for an answer gets it.
+    fn take_end(&mut self, id: SessionId) -> Visit {
+        if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
+            exchange.closes = true;
+            return Visit::Waiting(Until::Answered);
+        }
+        let session = self.sessions.there(id);
+        if session.dialect() == Dialect::Http && session.outgoing_bytes() > 0 {
+            let goodbye = done("the client has shut its side");
+            self.sessions.dismiss(self.here, id, goodbye);
+            return Visit::Over;
+        }
+        self.sessions.end(self.here, id, Reason::PeerClosed);
+        Visit::Over
+    }
+
+    /// Goes on with an incomplete command, `rest` being what was read after it.
+    fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, rest: &[u8]) -> Visit {
+        if self.sessions.there(id).dialect() == Dialect::Native {
+            return self.complete_frame(id, partial, rest);
+        }
+        // How long a request is its head does not tell, and its end may be in what has come.
+        partial.bytes.extend_from_slice(rest);
+        if partial.is_incomplete() {
+            self.keep(id, partial);
+            return Visit::More;
+        }
+        self.consume_kept(id, partial)
+    }
+
+    fn complete_frame(
+        &mut self,
+        id: SessionId,
+        mut partial: Box<Partial>,
+        mut rest: &[u8],
+    ) -> Visit {
         let limits = self.here.shared.config.limits();
         loop {
             let missing = partial.need.saturating_sub(partial.bytes.len());
@@ -227,10 +283,12 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Takes the frames in what was just read; keeps what is left of it.
     fn consume_read(&mut self, id: SessionId, input: &[u8]) -> Visit {
-        let (visit, used, need) = self.consume(id, input);
+        let mut progress = Progress::default();
+        let (visit, used, need) = self.consume(id, input, &mut progress);
         if used < input.len() && visit != Visit::Over {
             let bytes = input[used..].to_vec();
-            let partial = Partial::new(bytes, need, self.here.tick());
+            let mut partial = Partial::new(bytes, need, self.here.tick());
+            partial.progress = progress;
             self.keep(id, Box::new(partial));
         }
         visit
@@ -241,7 +299,8 @@ impl<T: Takes> Reading<'_, T> {
         if !planted(Bug::NeverFreesInput) {
             self.sessions.room.input.count(&mut partial.counted, 0);
         }
-        let (visit, used, need) = self.consume(id, &partial.bytes);
+        let mut progress = partial.progress;
+        let (visit, used, need) = self.consume(id, &partial.bytes, &mut progress);
         let checked = used.max(need.min(partial.bytes.len()));
         self.budget.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
@@ -251,6 +310,7 @@ impl<T: Takes> Reading<'_, T> {
                 partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             }
             partial.need = need;
+            partial.progress = progress;
             self.keep(id, partial);
         }
         visit
@@ -258,8 +318,13 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Takes frames from the front of `input`, one of which is a sign of life. Returns how many bytes they were, and how many
     /// the next frame has.
-    fn consume(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
-        let (visit, used, need) = self.take_frames(id, input);
+    fn consume(
+        &mut self,
+        id: SessionId,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> (Visit, usize, usize) {
+        let (visit, used, need) = self.take_commands(id, input, progress);
         let now_tick = self.here.tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)
@@ -270,35 +335,148 @@ impl<T: Takes> Reading<'_, T> {
         (visit, used, need)
     }
 
-    fn take_frames(&mut self, id: SessionId, input: &[u8]) -> (Visit, usize, usize) {
-        let limits = self.here.shared.config.limits();
+    fn take_commands(
+        &mut self,
+        id: SessionId,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> (Visit, usize, usize) {
         let mut used = 0;
         loop {
-            if self.budget.is_out_of_steps() && used < input.len() {
+            let rest = &input[used..];
+            if self.budget.is_out_of_steps() && !rest.is_empty() {
                 return (Visit::Unfinished, used, HEAD_SIZE);
             }
-            self.budget.spend(FRAME_STEPS, 0);
-            match decode(&input[used..], &limits) {
-                Err(fault) => {
-                    self.refuse(id, fault);
-                    return (Visit::Over, used, 0);
-                }
-                Ok(Decoded::Need { total }) => {
-                    if let Err(fault) = check_hello(&input[used..], total)
-                        && self.is_greeting(id)
-                    {
-                        self.refuse(id, fault);
-                        return (Visit::Over, used, 0);
-                    }
-                    return (Visit::More, used, total);
-                }
-                Ok(Decoded::Command { command, size }) => match self.take(id, command) {
-                    Taken::Done => used += size,
-                    Taken::Later(until) => return (Visit::Waiting(until), used, size),
-                    Taken::Over => return (Visit::Over, used, 0),
-                },
+            let step = match self.sessions.there(id).dialect() {
+                Dialect::Native => self.take_frame(id, rest),
+                Dialect::Http => self.take_request(id, rest, progress),
+                Dialect::Unknown => self.listen(id, rest),
+                // It was refused when it was recognized.
+                Dialect::Tls | Dialect::Mqtt => Step::Stop(Visit::Over, 0),
+            };
+            match step {
+                Step::Went(size) => used += size,
+                Step::Stop(visit, need) => return (visit, used, need),
             }
         }
+    }
+
+    /// Finds out what a session speaks.
+    fn listen(&mut self, id: SessionId, input: &[u8]) -> Step {
+        let Some(dialect) = sniff(input) else {
+            return Step::Stop(Visit::More, SNIFF_SIZE);
+        };
+        let session = self.sessions.there_mut(id);
+        session.speak(dialect);
+        if session.is_turned_away() {
+            let goodbye = full("the broker has as many connections as it may");
+            self.sessions.dismiss(self.here, id, goodbye);
+            return Step::Stop(Visit::Over, 0);
+        }
+        if let Some(reason) = refused::reason(dialect) {
+            let code = GoodbyeCode::NotSupported;
+            self.sessions.refuse(self.here, id, code, reason);
+            return Step::Stop(Visit::Over, 0);
+        }
+        Step::Went(0)
+    }
+
+    /// Takes a frame.
+    fn take_frame(&mut self, id: SessionId, input: &[u8]) -> Step {
+        self.budget.spend(FRAME_STEPS, 0);
+        match decode(input, &self.here.shared.config.limits()) {
+            Err(fault) => {
+                self.refuse(id, fault);
+                Step::Stop(Visit::Over, 0)
+            }
+            Ok(Decoded::Need { total }) => {
+                if let Err(fault) = check_hello(input, total)
+                    && self.is_greeting(id)
+                {
+                    self.refuse(id, fault);
+                    return Step::Stop(Visit::Over, 0);
+                }
+                Step::Stop(Visit::More, total)
+            }
+            Ok(Decoded::Command { command, size }) => match self.take(id, command) {
+                Taken::Done => Step::Went(size),
+                Taken::Later(until) => Step::Stop(Visit::Waiting(until), size),
+                Taken::Over => Step::Stop(Visit::Over, 0),
+            },
+        }
+    }
+
+    /// Takes a request over HTTP, when the one before it has its answer.
+    fn take_request(&mut self, id: SessionId, input: &[u8], progress: &mut Progress) -> Step {
+        if input.is_empty() {
+            return Step::Stop(Visit::More, 1);
+        }
+        if self.sessions.exchanges.has(id) {
+            return Step::Stop(Visit::Waiting(Until::Answered), 1);
+        }
+        let mut scratch = std::mem::take(self.scratch);
+        let step = self.take_request_in(&mut scratch, id, input, progress);
+        *self.scratch = scratch;
+        step
+    }
+
+    fn take_request_in(
+        &mut self,
+        scratch: &mut http::Scratch,
+        id: SessionId,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> Step {
+        self.budget.spend(REQUEST_STEPS, 0);
+        let (command, exchange, size) =
+            match http::decode(input, progress, &self.here.shared.rules, scratch) {
+                Front::Need { total, expects } => {
+                    if expects {
+                        progress.continued = true;
+                        ask_for_rest(self.here, self.sessions, id);
+                    }
+                    return Step::Stop(Visit::More, total);
+                }
+                Front::Request {
+                    command,
+                    exchange,
+                    size,
+                    encoded,
+                } => {
+                    if let Some(bytes) = encoded {
+                        self.budget.spend(bytes / ENCODED_BYTES, 0);
+                        self.here.metrics().codec_encodes.add(1);
+                    }
+                    (command, exchange, size)
+                }
+            };
+        self.let_in(id);
+        let is_answered_at_once = exchange.wants == Wants::Nothing;
+        self.sessions.exchanges.begin(id, exchange);
+        let mut taken = self.take(id, command);
+        if taken == Taken::Done && is_answered_at_once {
+            taken = tell(self.here, self.sessions, id, &Reply::Taken);
+        }
+        match taken {
+            Taken::Done => {
+                *progress = Progress::default();
+                Step::Went(size)
+            }
+            Taken::Later(until) => {
+                self.sessions.exchanges.take_if(id, |_| true);
+                Step::Stop(Visit::Waiting(until), size)
+            }
+            Taken::Over => Step::Stop(Visit::Over, 0),
+        }
+    }
+
+    /// Opens a session over HTTP with its first request.
+    fn let_in(&mut self, id: SessionId) {
+        if self.is_greeting(id) {
+            self.sessions.there_mut(id).open(IDLE_MS);
+            self.here.metrics().sessions.add(1);
+        }
+        self.here.metrics().requests.add(1);
     }
 
     /// Whether a session has not said hello.

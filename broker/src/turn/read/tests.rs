@@ -71,6 +71,7 @@ fn read(rig: &mut Rig, taker: &mut Taker) {
         timers: &mut parts.timers,
         budget: ReadBudget::default(),
         buffer: &mut parts.buffer,
+        scratch: &mut parts.scratch,
         draining: parts.drain.is_begun(),
         taker,
     }
@@ -627,13 +628,29 @@ fn another_protocol_is_named_so_before_the_hello_and_not_after_it() {
     let mut rig = Rig::new();
     let (stranger, client) = (rig.connect(), rig.join());
     for client in [&stranger, &client] {
-        client.peer.write(b"GET / HTTP/1.1\r\n\r\n");
+        client.peer.write(b"hello, is anybody there?\r\n");
     }
     rig.settle();
     let (stranger, client) = (stranger.hear(), client.hear());
     assert_eq!((stranger.len(), client.len()), (1, 1));
     assert!(stranger[0].starts_with("goodbye"), "{stranger:?}");
     assert_ne!(stranger, client);
+}
+
+#[test]
+fn dialects_that_are_not_spoken_are_told_so_in_their_own_bytes() {
+    let mut rig = Rig::new();
+    let (tls, mqtt) = (rig.connect(), rig.connect());
+    tls.peer.write(&[0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3]);
+    mqtt.peer.write(b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0");
+    rig.settle();
+    assert_eq!(tls.peer.read(), [0x15, 3, 1, 0, 2, 2, 40]);
+    assert_eq!(mqtt.peer.read(), [0x20, 2, 0, 1]);
+    for client in [tls, mqtt] {
+        client.peer.close();
+        rig.settle();
+        assert_eq!(client.peer.how_it_ended(), End::Closed);
+    }
 }
 
 #[test]

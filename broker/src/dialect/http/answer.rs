@@ -1,0 +1,280 @@
+//! From what a session is told to the response to its request.
+
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
+use serde::Serialize;
+
+use crate::dialect::command::{Goodbye, Reply};
+use crate::dialect::exchange::{Exchange, Refusal, Wants};
+use crate::dialect::status::{self, Status};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+/// What pages of known origins may ask with, and how long their browsers may remember that, in seconds.
+const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
+const FIELDS: &str = "*, Authorization";
+const PREFLIGHT_S: u32 = 600;
+
+/// What a client waits for that expects to be told whether its body is wanted.
+pub(crate) fn respond_continue(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+/// Where a message stands.
+#[derive(Serialize)]
+struct Placed<'a> {
+    topic: &'a str,
+    offset: u64,
+    /// As text, because JSON numbers lose the low bits of 64.
+    epoch: String,
+}
+
+/// What went wrong.
+#[derive(Serialize)]
+struct Wrong<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+/// A response.
+struct Response<'a> {
+    status: Status,
+    content_type: &'a str,
+    body: &'a [u8],
+    retry_after_ms: u32,
+}
+
+/// Whether `reply` is what the request waits for.
+pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
+    match reply {
+        Reply::Published(entries) => place(exchange, entries).is_some(),
+        Reply::Answer { .. }
+        | Reply::Refused(_)
+        | Reply::Said(_)
+        | Reply::Taken
+        | Reply::Unsupported { .. }
+        | Reply::Goodbye(_) => true,
+        Reply::Welcome(_)
+        | Reply::Subscribed(_)
+        | Reply::Unsubscribed { .. }
+        | Reply::Gap { .. }
+        | Reply::Ping { .. }
+        | Reply::Pong { .. } => false,
+    }
+}
+
+/// Adds the response to a request that `reply` answers to `out`.
+pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Published(entries) => {
+            if let Some(entry) = place(exchange, entries) {
+                tell_place(exchange, &entry, wall_ms, out);
+            }
+        }
+        Reply::Answer { json, .. } => {
+            let response = Response::new(status::OK, JSON, json.as_bytes());
+            response.write(exchange, wall_ms, out);
+        }
+        Reply::Said("") => {
+            Response::new(status::NO_CONTENT, "", b"").write(exchange, wall_ms, out);
+        }
+        Reply::Said(text) => {
+            Response::new(status::OK, TEXT, text.as_bytes()).write(exchange, wall_ms, out);
+        }
+        Reply::Taken => {
+            Response::new(status::ACCEPTED, JSON, b"{}\n").write(exchange, wall_ms, out);
+        }
+        Reply::Refused(refusal) => refuse(exchange, refusal, wall_ms, out),
+        Reply::Unsupported { .. } => {
+            let refusal = Refusal {
+                status: status::NOT_IMPLEMENTED,
+                message: "this broker cannot do that",
+                retry_after_ms: 0,
+            };
+            refuse(exchange, &refusal, wall_ms, out);
+        }
+        Reply::Goodbye(goodbye) => refuse(exchange, &refusal_of(goodbye), wall_ms, out),
+        Reply::Welcome(_)
+        | Reply::Subscribed(_)
+        | Reply::Unsubscribed { .. }
+        | Reply::Gap { .. }
+        | Reply::Ping { .. }
+        | Reply::Pong { .. } => {}
+    }
+}
+
+/// Adds what a session hears last that has no request under way. A request that has begun to come is answered; to an idle
+/// client nothing can be said, for it would take that for the answer to its next request.
+pub(crate) fn conclude(goodbye: &Goodbye, wall_ms: u64, out: &mut Vec<u8>) {
+    let is_of_request = matches!(
+        goodbye.code,
+        GoodbyeCode::Silent | GoodbyeCode::Full | GoodbyeCode::Damaged | GoodbyeCode::TooFast
+    );
+    if !is_of_request {
+        return;
+    }
+    let exchange = Exchange {
+        number: 0,
+        wants: Wants::Whatever,
+        is_head: false,
+        is_1_0: false,
+        closes: true,
+        readers: None,
+    };
+    refuse(&exchange, &refusal_of(goodbye), wall_ms, out);
+}
+
+fn refusal_of(goodbye: &Goodbye) -> Refusal<'_> {
+    let status = match goodbye.code {
+        GoodbyeCode::Silent => status::TIMEOUT,
+        GoodbyeCode::Full | GoodbyeCode::Draining => status::UNAVAILABLE,
+        GoodbyeCode::TooFast => status::TOO_MANY,
+        _ => status::BAD_REQUEST,
+    };
+    Refusal {
+        status,
+        message: &goodbye.reason,
+        retry_after_ms: goodbye.retry_after_ms,
+    }
+}
+
+/// The outcome that a request waits for.
+fn place(exchange: &Exchange, entries: &[PublishedEntry]) -> Option<PublishedEntry> {
+    let mut entries = entries.iter();
+    let entry = entries.find(|entry| entry.correlation == exchange.number);
+    entry.copied()
+}
+
+fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &mut Vec<u8>) {
+    if !entry.outcome.is_done() {
+        let (status, message) = wrong(entry.outcome);
+        let is_later = matches!(status, status::UNAVAILABLE | status::TOO_MANY);
+        let refusal = Refusal {
+            status,
+            message,
+            retry_after_ms: match is_later {
+                true => entry.retry_after_ms.max(1_000),
+                false => entry.retry_after_ms,
+            },
+        };
+        refuse(exchange, &refusal, wall_ms, out);
+        return;
+    }
+    let Wants::Place(topic) = &exchange.wants else {
+        return; // It was answered when it was taken.
+    };
+    let mut json = serde_json::to_vec(&Placed {
+        topic,
+        offset: entry.offset.get(),
+        epoch: format!("{:016x}", entry.epoch.get()),
+    })
+    .expect("text and numbers are JSON");
+    json.push(b'\n');
+    Response::new(status::OK, JSON, &json).write(exchange, wall_ms, out);
+}
+
+/// What an outcome that is no success means to who has asked.
+fn wrong(outcome: Outcome) -> (Status, &'static str) {
+    match outcome {
+        Outcome::DiskFull => (status::NO_STORAGE, "the broker's disk is full"),
+        Outcome::TooManyTopics => (
+            status::NO_STORAGE,
+            "the broker has as many topics as it may",
+        ),
+        Outcome::Draining => (status::UNAVAILABLE, "the broker is shutting down"),
+        Outcome::ReservedTopic => (
+            status::FORBIDDEN,
+            "topics that begin with $ are the broker's own",
+        ),
+        Outcome::LogFailed => (
+            status::INTERNAL,
+            "the disk failed, and the message may be lost",
+        ),
+        _ => (status::INTERNAL, "the message was not taken"),
+    }
+}
+
+fn refuse(exchange: &Exchange, refusal: &Refusal<'_>, wall_ms: u64, out: &mut Vec<u8>) {
+    let wrong = Wrong {
+        error: refusal.status.error,
+        message: refusal.message,
+    };
+    let mut json = serde_json::to_vec(&wrong).expect("text is JSON");
+    json.push(b'\n');
+    let response = Response {
+        retry_after_ms: refusal.retry_after_ms,
+        ..Response::new(refusal.status, JSON, &json)
+    };
+    response.write(exchange, wall_ms, out);
+}
+
+impl<'a> Response<'a> {
+    const fn new(status: Status, content_type: &'a str, body: &'a [u8]) -> Self {
+        Self {
+            status,
+            content_type,
+            body,
+            retry_after_ms: 0,
+        }
+    }
+
+    fn write(&self, exchange: &Exchange, wall_ms: u64, out: &mut Vec<u8>) {
+        let written = self.write_head(exchange, wall_ms, out);
+        written.expect("writing into memory cannot fail");
+        if !exchange.is_head {
+            out.extend_from_slice(self.body);
+        }
+    }
+
+    fn write_head(
+        &self,
+        exchange: &Exchange,
+        wall_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let now = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms));
+        let Status { code, name, .. } = self.status;
+        write!(out, "HTTP/1.1 {code} {name}\r\nDate: {now}\r\n")?;
+        if code == status::NO_CONTENT.code {
+            write!(out, "Allow: {METHODS}\r\n")?;
+        } else {
+            let (kind, size) = (self.content_type, self.body.len());
+            write!(out, "Content-Type: {kind}\r\nContent-Length: {size}\r\n")?;
+            out.extend_from_slice(
+                b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+            );
+        }
+        if code == status::METHOD_NOT_ALLOWED.code {
+            write!(out, "Allow: {METHODS}\r\n")?;
+        }
+        if self.retry_after_ms > 0 {
+            write!(
+                out,
+                "Retry-After: {}\r\n",
+                self.retry_after_ms.div_ceil(1_000)
+            )?;
+        }
+        if let Some(origin) = &exchange.readers {
+            write!(
+                out,
+                "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"
+            )?;
+            if code == status::NO_CONTENT.code {
+                write!(
+                    out,
+                    "Access-Control-Allow-Methods: {METHODS}\r\nAccess-Control-Allow-Headers: {FIELDS}\r\n\
+                     Access-Control-Max-Age: {PREFLIGHT_S}\r\n"
+                )?;
+            }
+        }
+        match (exchange.closes, exchange.is_1_0) {
+            (true, _) => out.extend_from_slice(b"Connection: close\r\n"),
+            (false, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (false, false) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! The body of a request: so many bytes, or chunks (RFC 9112, 7.1).
+
+use crate::dialect::command::Progress;
+use crate::dialect::http::head::Framing;
+
+/// Longest line that begins a chunk, with its extensions, in bytes.
+const LINE_SIZE_MAX: usize = 256;
+/// Most bytes of the fields behind the last chunk.
+const TRAILERS_SIZE_MAX: usize = 4 << 10;
+const LINE_END: &[u8] = b"\r\n";
+
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// The input has to be so long at least before there is more to say.
+    Need(usize),
+    /// All of it is there, and the request ends here.
+    Whole {
+        /// Bytes of the whole request.
+        size: usize,
+    },
+}
+
+/// Why a body is not read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadBody {
+    /// It is longer than bodies may be.
+    TooLarge,
+    /// Its chunks are none.
+    Chunks(&'static str),
+}
+
+/// Looks how far the body has come that follows a head of `head` bytes in `input`.
+///
+/// # Errors
+/// When it is too long, or no body.
+pub(super) fn find(
+    input: &[u8],
+    head: usize,
+    (framing, max): (Framing, usize),
+    progress: &mut Progress,
+) -> Result<Body, BadBody> {
+    match framing {
+        Framing::Sized(size) => {
+            let size = usize::try_from(size).ok().filter(|size| *size <= max);
+            let size = head + size.ok_or(BadBody::TooLarge)?;
+            Ok(match input.len() < size {
+                true => Body::Need(size),
+                false => Body::Whole { size },
+            })
+        }
+        Framing::Chunked => find_chunks(input, head, max, progress),
+    }
+}
+
+/// Adds the payload of a whole body to `out`.
+pub(super) fn copy(input: &[u8], head: usize, framing: Framing, out: &mut Vec<u8>) {
+    match framing {
+        Framing::Sized(_) => out.extend_from_slice(&input[head..]),
+        Framing::Chunked => {
+            let mut rest = &input[head..];
+            while let Ok(Some(line)) = read_line(rest)
+                && line.chunk > 0
+            {
+                let (chunk, after) = rest[line.size..].split_at(line.chunk);
+                out.extend_from_slice(chunk);
+                rest = &after[LINE_END.len()..];
+            }
+        }
+    }
+}
+
+/// Goes on where it stopped the last time, so that a body that comes in many pieces is not read from its beginning for each
+/// of them.
+fn find_chunks(
+    input: &[u8],
+    head: usize,
+    max: usize,
+    progress: &mut Progress,
+) -> Result<Body, BadBody> {
+    let mut at = head.max(progress.chunks as usize);
+    let mut payload = progress.payload as usize;
+    loop {
+        let Some(line) = read_line(&input[at..])? else {
+            return Ok(Body::Need(input.len() + 1));
+        };
+        if line.chunk == 0 {
+            return find_end(input, at + line.size);
+        }
+        if line.chunk > max - payload {
+            return Err(BadBody::TooLarge);
+        }
+        let chunk_end = at + line.size + line.chunk;
+        let next = chunk_end + LINE_END.len();
+        if input.len() < next {
+            return Ok(Body::Need(next));
+        }
+        if &input[chunk_end..next] != LINE_END {
+            return Err(BadBody::Chunks("a chunk is not as long as it says"));
+        }
+        (at, payload) = (next, payload + line.chunk);
+        let narrow = |value| u32::try_from(value).expect("input is bounded");
+        (progress.chunks, progress.payload) = (narrow(at), narrow(payload));
+    }
+}
+
+/// The line that begins a chunk.
+struct Line {
+    /// Bytes of the line with its end.
+    size: usize,
+    /// Bytes of the chunk behind it; 0 is the last one.
+    chunk: usize,
+}
+
+/// Reads the line at the front of `input`; `None` if it has not come whole. Extensions are ignored, as they must be.
+fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
+    let searched = &input[..input.len().min(LINE_SIZE_MAX)];
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let Some(end) = searched.iter().position(is_end) else {
+        return match searched.len() {
+            LINE_SIZE_MAX => Err(BadBody::Chunks(
+                "the line of a chunk is longer than 256 bytes",
+            )),
+            _ => Ok(None),
+        };
+    };
+    match input.get(end..end + LINE_END.len()) {
+        None if input[end] == b'\r' => return Ok(None),
+        Some(LINE_END) => {}
+        _ => {
+            return Err(BadBody::Chunks(
+                "the line of a chunk does not end as lines do",
+            ));
+        }
+    }
+    let line = &input[..end];
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+    let (size, rest) = line.split_at(digits.count());
+    let extended = rest.trim_ascii_start();
+    let text = std::str::from_utf8(size).unwrap_or_default();
+    // More digits than that are more bytes than any body may have.
+    let chunk = usize::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() <= 8);
+    match chunk {
+        Some(chunk)
+            if extended.is_empty() == rest.is_empty()
+                && extended.first().is_none_or(|byte| *byte == b';') =>
+        {
+            Ok(Some(Line {
+                size: end + LINE_END.len(),
+                chunk,
+            }))
+        }
+        _ => Err(BadBody::Chunks("a chunk does not say how long it is")),
+    }
+}
+
+/// Finds the empty line behind the last chunk. Fields before it are ignored.
+fn find_end(input: &[u8], mut at: usize) -> Result<Body, BadBody> {
+    let begin = at;
+    loop {
+        let rest = &input[at..];
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let end = rest.iter().position(is_end);
+        let line = end.map(|end| rest.get(end..end + LINE_END.len()));
+        let (end, is_whole) = match (end, line) {
+            (Some(end), Some(Some(LINE_END))) => (end, true),
+            (Some(end), Some(None)) if rest[end] == b'\r' => (end, false),
+            (None, _) => (rest.len(), false),
+            _ => {
+                return Err(BadBody::Chunks(
+                    "a line behind the chunks does not end as lines do",
+                ));
+            }
+        };
+        if at + end - begin > TRAILERS_SIZE_MAX {
+            return Err(BadBody::Chunks(
+                "more than 4 KiB of fields follow the last chunk",
+            ));
+        }
+        if !is_whole {
+            return Ok(Body::Need(input.len() + 1));
+        }
+        at += end + LINE_END.len();
+        if end == 0 {
+            return Ok(Body::Whole { size: at });
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! HTTP/1.1 and HTTP/1.0: requests are commands, and replies are responses. Every input is a request, a wish for more bytes,
+//! or something that is answered with why it is not served.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
+//! | `OPTIONS` | says to browsers what pages of other origins may ask |
+//! | `GET /` | says what there is |
+//!
+//! A topic is the path, with `%` escapes. The last part of a path is none of `json`, `raw`, `sse` and `ws`, which name the form
+//! of what is read, and the first none of `api`, `console`, `livez`, `metrics` and `readyz`.
+//!
+//! **Hostile pages.** A browser on this machine asks in the name of whatever page it shows. A request is served only under a name
+//! that the broker knows ([`Rules::allow_host`]); from pages of other sites only what changes nothing, unless their origin is known.
+//!
+//! **Hostile peers.** What two programs could read in two ways is refused, and the connection is closed: two lengths, lines
+//! that end without a carriage return, folded fields. Heads, bodies and lines have bounds.
+
+mod answer;
+mod ask;
+mod body;
+mod head;
+mod target;
+
+pub(crate) use self::answer::{answer, answers, conclude, respond_continue};
+pub(crate) use self::ask::{Front, Scratch, decode};
+
+#[cfg(test)]
+mod tests;

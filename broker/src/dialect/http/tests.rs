@@ -1,0 +1,571 @@
+use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
+use oyez_protocol::limits::Limits;
+use oyez_protocol::lz4;
+use oyez_protocol::message::{MessageRef, Messages};
+use oyez_protocol::record::{Codec, Record};
+use oyez_protocol::{Epoch, Offset};
+
+use super::*;
+use crate::dialect::command::{Command, Goodbye, Progress, Reply};
+use crate::dialect::exchange::{Exchange, Refusal, Wants};
+use crate::dialect::rules::Rules;
+use crate::dialect::status;
+
+fn rules() -> Rules {
+    Rules {
+        hosts: vec!["push.example.com".to_owned()],
+        origins: vec!["https://app.example.com".to_owned()],
+        limits: Limits::DEFAULT,
+    }
+}
+
+/// What a request asks, in a line.
+fn read(input: &[u8]) -> String {
+    let mut scratch = Scratch::default();
+    let front = decode(input, &mut Progress::default(), &rules(), &mut scratch);
+    let Front::Request {
+        command,
+        exchange,
+        size,
+        ..
+    } = front
+    else {
+        let Front::Need { total, expects } = front else {
+            unreachable!()
+        };
+        let more = total - input.len();
+        return format!("needs {more}{}", if expects { ", expects" } else { "" });
+    };
+    let mut line = match command {
+        Command::Publish(record) => tell_record(&record),
+        Command::Refuse(refusal) => format!("{}: {}", refusal.status.code, refusal.message),
+        Command::Say(text) => format!("says {:?}", text.lines().next().unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    for (is_so, word) in [
+        (exchange.closes, "closes"),
+        (exchange.is_head, "head"),
+        (exchange.is_1_0, "1.0"),
+        (exchange.wants == Wants::Nothing, "waits not"),
+        (size < input.len(), "more"),
+    ] {
+        if is_so {
+            line = format!("{line}, {word}");
+        }
+    }
+    line
+}
+
+fn tell_record(record: &Record<'_>) -> String {
+    let mut scratch = lz4::Scratch::new();
+    let raw = scratch.open(record).expect("it was built here");
+    let message = Messages::new(raw, record.count()).next();
+    let MessageRef {
+        key,
+        headers,
+        payload,
+    } = message.expect("one").expect("it was built here");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut line = format!("{} <- {:?}", record.topic(), text(payload));
+    if let Some(key) = key {
+        line = format!("{line} key {:?}", text(key));
+    }
+    for (name, value) in headers {
+        line = format!("{line} {}={:?}", text(name), text(value));
+    }
+    line
+}
+
+/// A request with a host, and these lines of its head.
+fn request(first: &str, fields: &str, body: &str) -> Vec<u8> {
+    let fields = fields.replace('\n', "\r\n");
+    format!("{first} HTTP/1.1\r\nHost: localhost:7450\r\n{fields}\r\n{body}").into_bytes()
+}
+
+fn assert_reads(cases: &[(&str, &str, &str, &str)]) {
+    for (first, fields, body, line) in cases {
+        assert_eq!(
+            read(&request(first, fields, body)),
+            *line,
+            "{first} {fields:?} {body:?}"
+        );
+    }
+}
+
+#[test]
+fn a_post_or_a_put_publishes_its_body() {
+    assert_reads(&[
+        (
+            "POST /demo",
+            "Content-Length: 5\n",
+            "hello",
+            "demo <- \"hello\"",
+        ),
+        (
+            "PUT /demo",
+            "Content-Length: 5\n",
+            "hello",
+            "demo <- \"hello\"",
+        ),
+        ("POST /a/b", "Content-Length: 0\n", "", "a/b <- \"\""),
+        ("POST /demo", "", "", "demo <- \"\""),
+        ("POST /a%20b%2Fc%c3%a9", "", "", "a b/cé <- \"\""),
+        ("POST /demo?ack=none", "", "", "demo <- \"\", waits not"),
+        ("POST /demo?ack=durable&", "", "", "demo <- \"\""),
+        ("POST http://127.0.0.1/demo", "", "", "demo <- \"\""),
+        (
+            "POST /demo",
+            "X-Key: k 1 \nx-header-Color: red\nX-HEADER-a: \nX-Header-: no\nX-Other: no\n",
+            "",
+            "demo <- \"\" key \"k 1\" Color=\"red\" a=\"\"",
+        ),
+        (
+            "POST /demo",
+            "Transfer-Encoding: Chunked\n",
+            "3\r\nhel\r\n0002;x=\"1\"\r\nlo\r\n0\r\nX-Trailer: 1\r\n\r\nrest",
+            "demo <- \"hello\", more",
+        ),
+        ("POST /json", "", "", "json <- \"\""),
+    ]);
+}
+
+#[test]
+fn a_record_is_compressed_where_that_makes_it_smaller() {
+    for (body, codec) in [
+        ("a".repeat(1_000), Codec::Lz4),
+        ("abcdefg".to_owned(), Codec::Stored),
+    ] {
+        let fields = format!("Content-Length: {}\n", body.len());
+        let input = request("POST /demo", &fields, &body);
+        let mut scratch = Scratch::default();
+        let front = decode(&input, &mut Progress::default(), &rules(), &mut scratch);
+        let Front::Request {
+            command: Command::Publish(record),
+            encoded,
+            ..
+        } = front
+        else {
+            panic!("{front:?}");
+        };
+        assert_eq!((record.codec(), encoded), (codec, Some(body.len())));
+        assert!(Record::verify(record.bytes(), &Limits::DEFAULT).is_ok());
+        assert_eq!(tell_record(&record), format!("demo <- {body:?}"));
+    }
+}
+
+#[test]
+fn requests_follow_one_another_and_say_whether_more_will() {
+    assert_reads(&[
+        ("GET /", "", "GET / HTTP/1.1", "says \"Oyez 0.1.0\", more"),
+        (
+            "HEAD /",
+            "Connection: Keep-Alive\n",
+            "",
+            "says \"Oyez 0.1.0\", head",
+        ),
+        (
+            "GET /",
+            "Connection: x, Close\n",
+            "",
+            "says \"Oyez 0.1.0\", closes",
+        ),
+        ("OPTIONS *", "", "", "says \"\""),
+        (
+            "GET /",
+            "Content-Length: 3\n",
+            "abcd",
+            "says \"Oyez 0.1.0\", more",
+        ),
+    ]);
+    let old = |fields: &str| read(format!("GET / HTTP/1.0\r\n{fields}\r\n").as_bytes());
+    assert_eq!(old(""), "says \"Oyez 0.1.0\", closes, 1.0");
+    assert_eq!(
+        old("Connection: keep-alive\r\n"),
+        "says \"Oyez 0.1.0\", 1.0"
+    );
+    assert_eq!(
+        old("Expect: 100-continue\r\n"),
+        "says \"Oyez 0.1.0\", closes, 1.0"
+    );
+    assert_eq!(
+        read(b"\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        "says \"Oyez 0.1.0\""
+    );
+}
+
+#[test]
+fn a_request_that_is_cut_anywhere_is_waited_for() {
+    let sized = request("POST /demo", "Content-Length: 5\n", "hello");
+    let chunked = request(
+        "POST /demo",
+        "Transfer-Encoding: chunked\n",
+        "5\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    );
+    for whole in [sized, chunked] {
+        let (mut scratch, mut progress) = (Scratch::default(), Progress::default());
+        for cut in 0..whole.len() {
+            let input = &whole[..cut];
+            let mut fresh = Progress::default();
+            for progress in [&mut progress, &mut fresh] {
+                let front = decode(input, progress, &rules(), &mut scratch);
+                let Front::Need { total, .. } = front else {
+                    panic!("{cut} bytes: {front:?}");
+                };
+                assert!(
+                    (cut + 1..=whole.len()).contains(&total),
+                    "{cut} bytes: {total}"
+                );
+            }
+        }
+        assert_eq!(read(&whole), "demo <- \"hello\"");
+        let front = decode(&whole, &mut progress, &rules(), &mut scratch);
+        assert!(matches!(front, Front::Request { size, .. } if size == whole.len()));
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_it_is_told_once_that_its_body_is_wanted() {
+    let fields = "Content-Length: 5\nExpect: 100-Continue\n";
+    let input = request("POST /demo", fields, "");
+    assert_eq!(read(&input), "needs 5, expects");
+    let mut progress = Progress {
+        continued: true,
+        ..Progress::default()
+    };
+    let mut scratch = Scratch::default();
+    let front = decode(&input, &mut progress, &rules(), &mut scratch);
+    assert!(matches!(front, Front::Need { expects: false, .. }));
+    assert_reads(&[
+        ("POST /demo", fields, "hello", "demo <- \"hello\""),
+        // What is refused anyway is not asked for.
+        (
+            "POST /api/demo",
+            fields,
+            "",
+            "404: paths below api, console, livez, metrics and readyz are no topics, closes",
+        ),
+    ]);
+}
+
+/// What two programs could read in two ways, what has no end, and what makes no sense: answered, and nothing after it is read.
+#[test]
+fn heads_that_are_none_end_the_connection() {
+    let long = "a".repeat(20_000);
+    let many = "A: b\r\n".repeat(65);
+    let cases: &[(String, u16)] = &[
+        ("GET / HTTP/1.1\nHost: localhost\n\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\nA: b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA: b\rc\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA : b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n: b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA\0: b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA: \u{1}\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into(), 400),
+        ("GET http:/// HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET http://a@localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET demo HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET /\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET / HTTP/2.0\r\nHost: localhost\r\n\r\n".into(), 505),
+        ("GET / HTTP/1.2\r\nHost: localhost\r\n\r\n".into(), 505),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
+        (format!("GET /{long} HTTP/1.1\r\n"), 431),
+        (format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", &long[..9_000]), 414),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), 431),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 1\r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0x1\r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: \r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\na".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999\r\n\r\na".into(), 413),
+        (
+            "POST /d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+            400,
+        ),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".into(), 501),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n".into(), 501),
+        (
+            "POST /d HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n".into(),
+            400,
+        ),
+        ("POST /d HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
+        ("POST /d HTTP/1.1\r\nHost: localhost\r\nExpect: 200-ok\r\n\r\n".into(), 417),
+    ];
+    for (input, code) in cases {
+        let line = read(input.as_bytes());
+        let is_it = line.starts_with(&code.to_string()) && line.ends_with(", closes");
+        assert!(is_it, "{:?} is {line}", &input[..input.len().min(80)]);
+    }
+}
+
+#[test]
+fn chunks_that_are_none_end_the_connection() {
+    let long = "0".repeat(300);
+    let trailers = "A: b\r\n".repeat(1_000);
+    for body in [
+        "\r\n".to_owned(),
+        "x\r\n".to_owned(),
+        "-1\r\n".to_owned(),
+        "0x5\r\nhello\r\n".to_owned(),
+        "5 5\r\nhello\r\n".to_owned(),
+        "5\nhello\r\n".to_owned(),
+        "5\rhello\r\n".to_owned(),
+        "5;a\nb\r\nhello\r\n".to_owned(),
+        "5\r\nhelloX\r\n".to_owned(),
+        "5\r\nhello\n0\r\n\r\n".to_owned(),
+        "000000005\r\nhello\r\n".to_owned(),
+        "ffffffffffffffffff\r\n".to_owned(),
+        format!("{long}\r\n"),
+        "0\r\nA: b\n\r\n".to_owned(),
+        format!("0\r\n{trailers}"),
+    ] {
+        let line = read(&request(
+            "POST /demo",
+            "Transfer-Encoding: chunked\n",
+            &body,
+        ));
+        let is_it = line.starts_with("400: ") && line.ends_with(", closes");
+        assert!(is_it, "{:?} is {line}", &body[..body.len().min(40)]);
+    }
+    let large = "ffffff\r\n".to_owned();
+    let line = read(&request(
+        "POST /demo",
+        "Transfer-Encoding: chunked\n",
+        &large,
+    ));
+    assert!(line.starts_with("413: "), "{line}");
+}
+
+#[test]
+fn what_is_not_there_or_not_allowed_is_said_and_the_connection_goes_on() {
+    for (first, fields, code) in [
+        ("GET /demo", "", 404),
+        ("GET /favicon.ico", "", 404),
+        ("DELETE /demo", "", 405),
+        ("TRACE /", "", 405),
+        ("BREW /pot", "", 501),
+        ("POST /", "", 400),
+        ("POST /api/v2/publish", "", 404),
+        ("POST /metrics", "", 404),
+        ("POST /demo/sse", "", 405),
+        ("POST /demo/ws", "", 405),
+        ("POST /a%2", "", 400),
+        ("POST /a%zz", "", 400),
+        ("POST /a%00b", "", 400),
+        ("POST /a%ff", "", 400),
+        ("POST /a+b", "", 400),
+        ("POST /a%23", "", 400),
+        ("POST /demo?ack=maybe", "", 400),
+        ("POST /demo?akc=none", "", 400),
+        ("POST /demo?ack=%", "", 400),
+    ] {
+        let line = read(&request(first, fields, ""));
+        assert!(line.starts_with(&code.to_string()), "{first} is {line}");
+        assert!(!line.contains("closes"), "{first} is {line}");
+    }
+}
+
+#[test]
+fn a_name_that_the_broker_was_not_told_is_refused() {
+    let ask = |host: &str| read(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    assert_eq!(ask("push.example.com"), "says \"Oyez 0.1.0\"");
+    let said = "421: this broker is not asked as \"evil.example\"; put that name into `hosts`";
+    assert_eq!(ask("evil.example"), said);
+    assert!(ask("").starts_with("421: "));
+    // The target counts where it names the host, too.
+    let absolute = "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(read(absolute.as_bytes()), said);
+}
+
+#[test]
+fn pages_of_other_sites_publish_nothing_unless_their_origin_is_known() {
+    for (fields, is_allowed) in [
+        ("", true),
+        ("Origin: http://localhost:7450\n", true),
+        ("Origin: https://app.example.com\n", true),
+        ("Sec-Fetch-Site: same-origin\n", true),
+        ("Sec-Fetch-Site: none\n", true),
+        (
+            "Origin: https://app.example.com\nSec-Fetch-Site: cross-site\n",
+            true,
+        ),
+        ("Origin: http://evil.example\n", false),
+        ("Origin: null\n", false),
+        ("Origin: \u{ff}\n", false),
+        ("Sec-Fetch-Site: cross-site\n", false),
+    ] {
+        let line = read(&request("POST /demo", fields, ""));
+        let expected = if is_allowed { "demo <- " } else { "403: " };
+        assert!(line.starts_with(expected), "{fields:?} is {line}");
+        // What changes nothing, and what pages may not read, is open.
+        assert_eq!(read(&request("GET /", fields, "")), "says \"Oyez 0.1.0\"");
+    }
+}
+
+fn exchange() -> Exchange {
+    Exchange {
+        number: 7,
+        wants: Wants::Place("a/\"b".into()),
+        is_head: false,
+        is_1_0: false,
+        closes: false,
+        readers: None,
+    }
+}
+
+/// The response to a request, in lines.
+fn respond(exchange: &Exchange, reply: &Reply<'_>) -> String {
+    assert!(answers(exchange, reply));
+    let mut out = Vec::new();
+    answer(exchange, reply, 1_000, &mut out);
+    String::from_utf8(out).expect("text").replace("\r\n", "\n")
+}
+
+fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
+    PublishedEntry {
+        correlation,
+        offset: Offset::new(5),
+        epoch: Epoch::new(0xa),
+        outcome,
+        retry_after_ms: 0,
+    }
+}
+
+const DATE: &str = "Date: Thu, 01 Jan 1970 00:00:01 GMT\n";
+const ALWAYS: &str = "Cache-Control: no-store\nX-Content-Type-Options: nosniff\n";
+
+#[test]
+fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
+    let entries = [entry(6, Outcome::DiskFull), entry(7, Outcome::Ok)];
+    let body = "{\"topic\":\"a/\\\"b\",\"offset\":5,\"epoch\":\"000000000000000a\"}\n";
+    let head = format!(
+        "HTTP/1.1 200 OK\n{DATE}Content-Type: application/json\nContent-Length: 56\n{ALWAYS}"
+    );
+    let told = respond(&exchange(), &Reply::Published(&entries));
+    assert_eq!(told, format!("{head}\n{body}"));
+    let closes = Exchange {
+        closes: true,
+        is_1_0: true,
+        ..exchange()
+    };
+    let told = respond(&closes, &Reply::Published(&entries));
+    assert_eq!(told, format!("{head}Connection: close\n\n{body}"));
+    assert!(!answers(&exchange(), &Reply::Published(&entries[..1])));
+}
+
+#[test]
+fn what_became_of_a_message_is_a_status() {
+    for (outcome, code, retries) in [
+        (Outcome::DiskFull, 507, false),
+        (Outcome::TooManyTopics, 507, false),
+        (Outcome::Draining, 503, true),
+        (Outcome::ReservedTopic, 403, false),
+        (Outcome::LogFailed, 500, false),
+    ] {
+        let told = respond(&exchange(), &Reply::Published(&[entry(7, outcome)]));
+        assert!(told.starts_with(&format!("HTTP/1.1 {code} ")), "{told}");
+        assert_eq!(told.contains("Retry-After: 1\n"), retries, "{told}");
+        assert!(told.contains("\n\n{\"error\":\""), "{told}");
+    }
+}
+
+#[test]
+fn errors_are_json_and_say_when_to_come_back() {
+    let refusal = Refusal {
+        status: status::UNAVAILABLE,
+        message: "a \"reason\"",
+        retry_after_ms: 1_001,
+    };
+    let told = respond(&exchange(), &Reply::Refused(refusal));
+    let expected = format!(
+        "HTTP/1.1 503 Service Unavailable\n{DATE}Content-Type: application/json\nContent-Length: 49\n{ALWAYS}\
+         Retry-After: 2\n\n{{\"error\":\"unavailable\",\"message\":\"a \\\"reason\\\"\"}}\n"
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn an_answer_to_a_head_has_no_body_and_one_to_http_1_0_says_that_more_may_come() {
+    let head = Exchange {
+        is_head: true,
+        is_1_0: true,
+        ..exchange()
+    };
+    let told = respond(&head, &Reply::Said("text"));
+    let expected = format!(
+        "HTTP/1.1 200 OK\n{DATE}Content-Type: text/plain; charset=utf-8\nContent-Length: 4\n{ALWAYS}\
+         Connection: keep-alive\n\n"
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn pages_of_known_origins_are_told_what_they_may_ask() {
+    let page = Exchange {
+        readers: Some("https://app.example.com".into()),
+        ..exchange()
+    };
+    let told = respond(&page, &Reply::Said(""));
+    let expected = format!(
+        "HTTP/1.1 204 No Content\n{DATE}Allow: GET, HEAD, POST, PUT, OPTIONS\n\
+         Access-Control-Allow-Origin: https://app.example.com\nVary: Origin\n\
+         Access-Control-Allow-Methods: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Headers: *, Authorization\n\
+         Access-Control-Max-Age: 600\n\n"
+    );
+    assert_eq!(told, expected);
+    assert!(!respond(&exchange(), &Reply::Said("")).contains("Access-Control"));
+    let told = respond(&page, &Reply::Taken);
+    assert!(told.starts_with("HTTP/1.1 202 Accepted\n") && told.contains("Vary: Origin\n"));
+}
+
+#[test]
+fn of_goodbyes_those_about_a_request_are_answers() {
+    let goodbye = |code| Goodbye {
+        code,
+        retry_after_ms: 1_500,
+        reason: "so".into(),
+    };
+    for (code, status) in [
+        (GoodbyeCode::Silent, Some("408")),
+        (GoodbyeCode::Full, Some("503")),
+        (GoodbyeCode::TooFast, Some("429")),
+        (GoodbyeCode::Draining, None),
+        (GoodbyeCode::Done, None),
+    ] {
+        let mut out = Vec::new();
+        conclude(&goodbye(code), 0, &mut out);
+        let text = String::from_utf8(out).expect("text");
+        match status {
+            None => assert_eq!(text, ""),
+            Some(status) => {
+                assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+                assert!(
+                    text.contains("Retry-After: 2\r\nConnection: close\r\n"),
+                    "{text}"
+                );
+            }
+        }
+    }
+    // A request that waits is answered in any case.
+    let told = respond(
+        &exchange(),
+        &Reply::Goodbye(&goodbye(GoodbyeCode::Draining)),
+    );
+    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+}
+
+#[test]
+fn a_request_waits_for_nothing_but_its_answer() {
+    for reply in [Reply::Ping { token: 1 }, Reply::Pong { token: 1 }] {
+        assert!(!answers(&exchange(), &reply));
+        let mut out = Vec::new();
+        answer(&exchange(), &reply, 0, &mut out);
+        assert!(out.is_empty());
+    }
+}

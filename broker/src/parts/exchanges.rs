@@ -1,0 +1,49 @@
+//! The requests of a shard's sessions that have no answer yet. Few sessions have one at a time, so that it does not lie in
+//! the session.
+
+use std::collections::HashMap;
+
+use crate::dialect::exchange::Exchange;
+use crate::parts::session::SessionId;
+
+/// Requests by the sessions that wait for their answers, one for each.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges(HashMap<SessionId, Exchange>);
+
+impl Exchanges {
+    /// A session waits for the answer to a request from here on.
+    pub(crate) fn begin(&mut self, id: SessionId, exchange: Exchange) {
+        let before = self.0.insert(id, exchange);
+        debug_assert!(before.is_none(), "a session has one request at a time");
+    }
+
+    /// Whether a session waits for an answer.
+    pub(crate) fn has(&self, id: SessionId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// The request of a session, to be changed.
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Exchange> {
+        self.0.get_mut(&id)
+    }
+
+    /// Takes the request of a session if it is one that `is_it` looks for.
+    pub(crate) fn take_if(
+        &mut self,
+        id: SessionId,
+        is_it: impl FnOnce(&Exchange) -> bool,
+    ) -> Option<Exchange> {
+        if !is_it(self.0.get(&id)?) {
+            return None;
+        }
+        let taken = self.0.remove(&id);
+        // What a burst needed is given back when it is over.
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0.shrink_to(KEPT);
+        }
+        taken
+    }
+}
+
+/// Requests that there is room for without an allocation.
+const KEPT: usize = 256;

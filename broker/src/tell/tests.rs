@@ -1,0 +1,289 @@
+//! Requests over HTTP and their answers, as clients see them.
+
+use crate::config::Config;
+use crate::net::memory::End;
+use crate::parts::ending::Reason;
+use crate::rig::{Client, Rig, settings};
+
+/// A request without a body, and one that publishes.
+const ROOT: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+fn publish(topic: &str, fields: &str, body: &str) -> String {
+    let size = body.len();
+    format!(
+        "POST /{topic} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {size}\r\n\r\n{body}"
+    )
+}
+
+fn say(client: &Client, request: &str) {
+    client.peer.write(request.as_bytes());
+}
+
+/// The responses that have come since it last listened: the status of each, and what its body says first.
+fn hear(client: &Client) -> Vec<String> {
+    let text = String::from_utf8(client.peer.read()).expect("text");
+    let (mut rest, mut heard) = (&text[..], Vec::new());
+    while let Some((head, after)) = rest.split_once("\r\n\r\n") {
+        let status = head.split(' ').nth(1).expect("a status");
+        let length = |line: &str| line.strip_prefix("Content-Length: ")?.parse().ok();
+        let size: usize = head.lines().find_map(length).unwrap_or(0);
+        let (body, after) = after.split_at(size);
+        let body = body.lines().next().unwrap_or_default();
+        let place = body.split(",\"epoch\"").next().unwrap_or_default();
+        heard.push(format!("{status} {place}").trim_end().to_owned());
+        rest = after;
+    }
+    assert_eq!(rest, "", "whole responses");
+    heard
+}
+
+#[test]
+fn what_is_published_over_http_comes_to_subscribers_and_its_place_to_who_published_it() {
+    let mut rig = Rig::new();
+    let (subscriber, client) = (rig.subscriber("demo"), rig.connect());
+    say(&client, &publish("demo", "", "hello"));
+    rig.settle();
+    assert_eq!(subscriber.hear(), ["demo 0"]);
+    assert_eq!(hear(&client), ["200 {\"topic\":\"demo\",\"offset\":0"]);
+    let metrics = rig.metrics();
+    let counted = (metrics.requests.get(), metrics.codec_encodes.get());
+    assert_eq!((counted, metrics.sessions.get()), ((1, 1), 2));
+}
+
+#[test]
+fn the_native_path_calls_no_codec() {
+    let mut rig = Rig::new();
+    let _subscriber = rig.subscriber("demo");
+    rig.publish("demo", 1_000, 10);
+    let metrics = rig.metrics();
+    assert_eq!(
+        (metrics.records_in.get(), metrics.codec_encodes.get()),
+        (10, 0)
+    );
+}
+
+#[test]
+fn answers_come_in_the_order_of_requests() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let mut all = String::new();
+    for number in 0..3 {
+        all += &publish("synced/a", "", &format!("message {number}"));
+        all += ROOT;
+        all += &publish("a", "", "");
+    }
+    say(&client, &all);
+    rig.settle();
+    let placed = |topic: &str, offset| format!("200 {{\"topic\":\"{topic}\",\"offset\":{offset}");
+    let expected: Vec<String> = (0..3)
+        .flat_map(|number| {
+            let root = format!("200 Oyez {}", env!("CARGO_PKG_VERSION"));
+            [placed("synced/a", number), root, placed("a", number)]
+        })
+        .collect();
+    assert_eq!(hear(&client), expected);
+}
+
+#[test]
+fn a_request_may_come_in_pieces_and_many_may_come_at_once() {
+    let mut rig = Rig::new();
+    let (slow, fast) = (rig.connect(), rig.connect());
+    for byte in publish("a", "", "hello").bytes() {
+        slow.peer.write(&[byte]);
+        rig.settle();
+    }
+    assert_eq!(hear(&slow), ["200 {\"topic\":\"a\",\"offset\":0"]);
+    let mut heard = 0;
+    fast.peer.write(ROOT.repeat(2_000).as_bytes());
+    while heard < 2_000 {
+        rig.turn();
+        heard += hear(&fast).len();
+    }
+    assert_eq!(heard, 2_000);
+}
+
+#[test]
+fn who_does_not_wait_for_the_outcome_is_answered_when_the_message_is_taken() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let [first, second] = ["first", "second"].map(|body| publish("synced/a?ack=none", "", body));
+    say(
+        &client,
+        &(first + &second + &publish("synced/a", "", "third")),
+    );
+    rig.begin_turn();
+    rig.parts().read();
+    rig.parts().flushing().run();
+    assert_eq!(hear(&client), ["202 {}", "202 {}"]);
+    rig.settle();
+    assert_eq!(hear(&client), ["200 {\"topic\":\"synced/a\",\"offset\":2"]);
+}
+
+#[test]
+fn a_client_that_waits_for_it_is_told_that_its_body_is_wanted() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let request = publish("a", "Expect: 100-continue\r\n", "hello");
+    let (head, body) = request.split_at(request.len() - 5);
+    say(&client, head);
+    rig.settle();
+    assert_eq!(hear(&client), ["100"]);
+    say(&client, body);
+    rig.settle();
+    assert_eq!(hear(&client), ["200 {\"topic\":\"a\",\"offset\":0"]);
+}
+
+#[test]
+fn a_client_that_shuts_its_side_gets_the_answer_that_it_waits_for() {
+    let mut rig = Rig::new();
+    let (waits, asks_nothing) = (rig.connect(), rig.connect());
+    say(&waits, &publish("synced/a", "", "hello"));
+    say(&asks_nothing, ROOT);
+    for client in [&waits, &asks_nothing] {
+        client.peer.shutdown();
+    }
+    rig.settle();
+    assert_eq!(hear(&waits), ["200 {\"topic\":\"synced/a\",\"offset\":0"]);
+    assert_eq!(hear(&asks_nothing).len(), 1);
+    for client in [&waits, &asks_nothing] {
+        assert_eq!(client.peer.how_it_ended(), End::Closed);
+    }
+    assert_eq!(rig.parts().sessions.len(), 0);
+}
+
+#[test]
+fn a_connection_ends_with_its_last_answer() {
+    let mut rig = Rig::new();
+    let (done, bad) = (rig.connect(), rig.connect());
+    say(&done, &(publish("a", "Connection: close\r\n", "") + ROOT));
+    say(&bad, &("GET / HTTP/1.1\n\n".to_owned() + ROOT));
+    rig.settle();
+    assert_eq!(hear(&done), ["200 {\"topic\":\"a\",\"offset\":0"]);
+    assert!(hear(&bad)[0].starts_with("400 {\"error\":\"bad_request\""));
+    for client in [&done, &bad] {
+        assert_eq!(client.peer.how_it_ended(), End::Shut);
+        client.peer.close();
+    }
+    rig.settle();
+    assert_eq!(rig.parts().sessions.len(), 0);
+    // It is nobody's fault but the one's whose request was none.
+    assert_eq!(rig.metrics().sessions.get(), 0);
+}
+
+#[test]
+fn a_head_or_a_body_that_does_not_come_in_time_is_answered_so() {
+    let mut rig = Rig::new();
+    let (head, body, later) = (rig.connect(), rig.connect(), rig.connect());
+    say(&head, "GET / HTTP/1.1\r\nHo");
+    say(
+        &body,
+        "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhel",
+    );
+    say(&later, &(ROOT.to_owned() + "GET"));
+    rig.settle();
+    assert_eq!(hear(&later).len(), 1);
+    for _ in 0..12 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    for client in [&head, &body, &later] {
+        let heard = hear(client);
+        assert!(
+            heard[0].starts_with("408 {\"error\":\"timeout\""),
+            "{heard:?}"
+        );
+        assert_ne!(client.peer.how_it_ended(), End::Open);
+    }
+}
+
+#[test]
+fn a_client_that_asks_for_nothing_is_closed_without_a_word() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    say(&client, ROOT);
+    rig.settle();
+    assert_eq!(hear(&client).len(), 1);
+    client.peer.set_answered_ms(100_000);
+    for _ in 0..70 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    assert!(
+        !client.peer.is_closed(),
+        "proxies keep connections for a minute"
+    );
+    for _ in 0..10 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    assert_eq!(client.peer.how_it_ended(), End::Closed);
+    assert!(client.peer.read().is_empty());
+}
+
+#[test]
+fn a_client_whose_answer_takes_long_is_not_idle() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.disk.allow(Some(0));
+    say(&client, &publish("synced/a", "", "hello"));
+    rig.settle();
+    for _ in 0..200 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    assert!(!client.peer.is_closed() && client.peer.read().is_empty());
+    rig.disk.allow(None);
+    rig.settle();
+    assert_eq!(hear(&client), ["200 {\"topic\":\"synced/a\",\"offset\":0"]);
+}
+
+#[test]
+fn a_request_whose_log_has_no_room_is_taken_when_there_is_some() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    // Nothing of a shard's answers may be kept any more.
+    let output = &mut rig.parts().sessions.room.output;
+    let bytes = output.max() - output.bytes();
+    let mut counted = 0;
+    output.count(&mut counted, bytes);
+    say(
+        &client,
+        &(publish("a", "", "first") + &publish("a", "", "second")),
+    );
+    rig.turn();
+    rig.turn();
+    assert!(client.peer.read().is_empty());
+    rig.parts().sessions.room.output.count(&mut counted, 0);
+    rig.settle();
+    let placed = |offset| format!("200 {{\"topic\":\"a\",\"offset\":{offset}");
+    assert_eq!(hear(&client), [placed(0), placed(1)]);
+}
+
+#[test]
+fn a_session_that_ends_leaves_no_request_behind() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.disk.allow(Some(0));
+    say(&client, &publish("synced/a", "", "hello"));
+    rig.settle();
+    assert!(rig.parts().sessions.exchanges.has(client.id));
+    rig.end(&client, Reason::PeerReset);
+    assert!(!rig.parts().sessions.exchanges.has(client.id));
+    rig.disk.allow(None);
+    rig.settle();
+    assert_eq!(rig.parts().sessions.len(), 0);
+}
+
+#[test]
+fn a_broker_that_has_as_many_connections_as_it_may_says_so_to_a_request() {
+    let mut rig = Rig::with(Config {
+        max_connections: 1,
+        ..settings()
+    });
+    let (_first, second) = (rig.join(), rig.net.connect());
+    second.write(ROOT.as_bytes());
+    rig.settle();
+    let text = String::from_utf8(second.read()).expect("text");
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert!(text.contains("Retry-After: 5\r\n"), "{text}");
+}
