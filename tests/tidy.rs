@@ -63,14 +63,16 @@ const DIALECTS: (&[&str], &str) = (
         "dialect::http",
         "dialect::refused",
         "dialect::sniff",
+        "dialect::sse",
     ],
     "tell",
 );
 /// Steps that import another one.
-const STEPS: [(&str, &[&str]); 3] = [
-    ("turn::flush", &["turn::catchup", "turn::wave"]),
+const STEPS: [(&str, &[&str]); 4] = [
+    ("turn::flush", &["turn::catchup"]),
     ("turn::fanout", &["turn::wave"]),
     ("turn::catchup", &["turn::wave"]),
+    ("turn::wave", &["turn::render"]),
 ];
 
 /// Files, and directories of them, that are not simulated.

@@ -76,6 +76,8 @@ pub struct Config {
     pub memory_log_bytes: u64,
     /// Bytes of the tail arena, all shards together.
     pub arena_bytes: u64,
+    /// Bytes kept of records in other forms than their own (server-sent events), all shards together.
+    pub rendition_cache_bytes: u64,
     /// Longest time of a shutdown, in milliseconds: for the store to be closed, and for clients to take their last bytes.
     pub drain_timeout_ms: u32,
     /// Span over which a shutdown asks clients to come back, in milliseconds.
@@ -182,6 +184,7 @@ impl Default for Config {
             retention_seconds: 0,
             memory_log_bytes: 64 << 20,
             arena_bytes: 128 << 20,
+            rendition_cache_bytes: 32 << 20,
             drain_timeout_ms: 5_000,
             drain_spread_ms: 10_000,
             pin: true,

@@ -34,6 +34,7 @@ use crate::turn::flush::Flushing;
 use crate::turn::heartbeat::Watch;
 use crate::turn::publish::Publishing;
 use crate::turn::read::{BUFFER_BYTES, Reading};
+use crate::turn::render::Rendering;
 use crate::turn::subscribe::Subscribing;
 use crate::turn::wave::WayOut;
 
@@ -62,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) batch: Batch,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: http::Scratch,
+    pub(crate) rendering: Rendering,
 }
 
 /// What a shard is given at its start.
@@ -112,6 +114,7 @@ impl Parts {
             chain: Chain::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: http::Scratch::default(),
+            rendering: Rendering::new(shared.rendition_bytes_max),
             here: Here {
                 id,
                 shared,
@@ -222,6 +225,7 @@ impl Parts {
                 sessions: &mut self.sessions,
                 feeds: &mut self.feeds,
                 logs: &mut self.logs,
+                rendering: &mut self.rendering,
                 sent: 0,
             },
             catchups: &mut self.catchups,

@@ -213,7 +213,8 @@ impl Rig {
 
     /// Where a client's subscription to a topic lies.
     pub(crate) fn place(&mut self, client: &Client, topic: &str) -> SubscriptionRef {
-        let number = self.parts().feeds.find(topic).expect("a known topic");
+        let form = self.session(client).form();
+        let number = self.parts().feeds.find(topic, form).expect("a known topic");
         let session = self.parts().sessions.get(client.id).expect("a session");
         session
             .subscriptions()

@@ -169,6 +169,7 @@ impl Shard {
         metrics.input_bytes.set(room.input.bytes() as u64);
         metrics.output_bytes.set(room.output.bytes() as u64);
         metrics.questions.set(parts.outbox.questions() as u64);
+        metrics.rendition_bytes.set(parts.rendering.bytes() as u64);
     }
 }
 

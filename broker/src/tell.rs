@@ -2,9 +2,11 @@
 //! turn.
 
 use crate::dialect::command::{Dialect, Goodbye, Reply};
-use crate::dialect::{http, native, refused};
+use crate::dialect::form::Form;
+use crate::dialect::{http, native, refused, sse};
 use crate::parts::ending::done;
 use crate::parts::here::Here;
+use crate::parts::patience::IDLE_MS;
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Taken;
@@ -26,16 +28,32 @@ pub(crate) fn tell(
 fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
     let exchanges = &mut sessions.exchanges;
     let Some(exchange) = exchanges.take_if(id, |exchange| http::answers(exchange, reply)) else {
-        return Taken::Done; // Nobody waits for it.
+        return tell_stream(here, sessions, id, reply);
     };
     let wall_ms = here.now.wall_ms;
     let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
+    if let Reply::Subscribed(subscribed) = reply {
+        if subscribed.outcome.is_done() {
+            return taken; // The answer goes on for as long as the stream does.
+        }
+        sessions.there_mut(id).stream(Form::Native, IDLE_MS);
+    }
     if exchange.closes {
         sessions.dismiss(here, id, done("the client asked for one answer"));
         return Taken::Over;
     }
     sessions.resume(id);
     taken
+}
+
+/// Tells a stream something beside its records, if there is an event for it.
+fn tell_stream(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
+    match sessions.get(id).map(Session::form) {
+        Some(Form::Events(events)) if sse::tells(reply) => {
+            sessions.control(here, id, |out| sse::tell(events, reply, out))
+        }
+        _ => Taken::Done, // Nobody waits for it.
+    }
 }
 
 /// Tells a peer that waits to hear so that the rest of its request is wanted.
@@ -50,14 +68,18 @@ pub(crate) fn say_goodbye(
     id: SessionId,
     goodbye: &Goodbye,
 ) -> bool {
-    let Some(dialect) = sessions.get(id).map(Session::dialect) else {
+    let Some(session) = sessions.get(id) else {
         return false;
     };
+    let (dialect, form) = (session.dialect(), session.form());
     let exchange = sessions.exchanges.take_if(id, |_| true);
     let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
     let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
-        (Dialect::Http, None) => http::conclude(goodbye, wall_ms, out),
+        (Dialect::Http, None) => match form {
+            Form::Events(events) => sse::conclude(events, goodbye, out),
+            Form::Native => http::conclude(goodbye, wall_ms, out),
+        },
         (Dialect::Tls | Dialect::Mqtt, _) => out.extend_from_slice(refused::farewell(dialect)),
         (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
     });

@@ -210,6 +210,8 @@ pub(crate) struct Subscribed {
     pub(crate) request: u32,
     /// Without [`Outcome::Ok`] there is no subscription.
     pub(crate) outcome: Outcome,
+    /// The offset that was asked for, or else that delivery begins with.
+    pub(crate) asked: Offset,
     /// The offset that delivery begins with.
     pub(crate) next: Offset,
     /// The oldest offset kept, and the first that is not visible yet.
@@ -228,6 +230,7 @@ impl Subscribed {
         Self {
             request,
             outcome,
+            asked: Offset::default(),
             next: Offset::default(),
             earliest: Offset::default(),
             head: Offset::default(),

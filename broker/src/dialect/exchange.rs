@@ -1,6 +1,7 @@
 //! Requests that are being answered, where answers have to know what was asked: values that a session's shard keeps from a
 //! request to its answer, and does not look into.
 
+use crate::dialect::form::Events;
 use crate::dialect::status::Status;
 
 /// A request that has no answer yet. A session has one at a time, so that answers come in the order of requests.
@@ -26,6 +27,8 @@ pub(crate) enum Wants {
     Place(Box<str>),
     /// What it is given.
     Whatever,
+    /// Records as they come, as server-sent events.
+    Stream(Events),
     /// That what was asked is taken; not what becomes of it.
     Nothing,
 }

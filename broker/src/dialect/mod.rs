@@ -9,9 +9,11 @@
 
 pub(crate) mod command;
 pub(crate) mod exchange;
+pub(crate) mod form;
 pub(crate) mod http;
 pub(crate) mod native;
 pub(crate) mod refused;
 pub(crate) mod rules;
 pub(crate) mod sniff;
+pub(crate) mod sse;
 pub(crate) mod status;

@@ -527,6 +527,7 @@ mod tests {
         let begun = command::Subscribed {
             request: 3,
             outcome: Outcome::Ok,
+            asked: Offset::new(4),
             next: Offset::new(10),
             earliest: Offset::new(8),
             head: Offset::new(12),

@@ -44,6 +44,10 @@ pub(crate) struct ShardMetrics {
     /// Requests over HTTP, and blocks that were compressed for them.
     pub(crate) requests: Counter,
     pub(crate) codec_encodes: Counter,
+    /// Records that were put into another form, blocks that were decompressed for that, and bytes that are kept of it.
+    pub(crate) renditions: Counter,
+    pub(crate) codec_decodes: Counter,
+    pub(crate) rendition_bytes: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) bytes_out: Counter,
@@ -270,6 +274,10 @@ struct Fronts {
     requests: u64,
     /// Blocks that were compressed for them.
     codec_encodes: u64,
+    /// Records that were put into another form, blocks that were decompressed for that, and bytes that are kept of it.
+    renditions: u64,
+    codec_decodes: u64,
+    rendition_bytes: u64,
 }
 
 impl Fronts {
@@ -280,6 +288,9 @@ impl Fronts {
         Self {
             requests: sum(|s| &s.requests),
             codec_encodes: sum(|s| &s.codec_encodes),
+            renditions: sum(|s| &s.renditions),
+            codec_decodes: sum(|s| &s.codec_decodes),
+            rendition_bytes: sum(|s| &s.rendition_bytes),
         }
     }
 }

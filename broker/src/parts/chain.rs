@@ -31,6 +31,8 @@ pub enum Broken {
 pub struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
+    /// Bytes that each record is sent as, where they are not its own.
+    sizes: Vec<u32>,
     /// The bytes to send, in order; each part lies in one block.
     pub parts: Vec<Bytes>,
     /// Some of the bytes come from a map, and may turn out to be missing.
@@ -60,6 +62,7 @@ impl Chain {
     /// Empties the chain and gives its bytes back. To be called before the turn ends.
     pub fn clear(&mut self) {
         self.places.clear();
+        self.sizes.clear();
         self.parts.clear();
         self.has_mapped = false;
         self.bytes = 0;
@@ -157,6 +160,31 @@ impl Chain {
         Ok(())
     }
 
+    /// Begins a chain of records in another form than their own.
+    pub(crate) fn begin(&mut self, log: LogId) {
+        self.clear();
+        self.log = log;
+    }
+
+    /// Whether no more records go into it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= CHAIN_BYTES || self.parts.len() >= PARTS_MAX
+    }
+
+    /// Adds a record, which is sent as `bytes`.
+    pub(crate) fn push(&mut self, place: Place, bytes: Bytes) {
+        let size = u32::try_from(bytes.len()).expect("a record in any form is short");
+        self.places.push(place);
+        self.sizes.push(size);
+        self.bytes += bytes.len();
+        self.parts.push(bytes);
+    }
+
+    /// No more records go into it.
+    pub(crate) fn finish(&mut self) {
+        self.messages = count_messages(&self.places);
+    }
+
     /// Cuts the chain to its first part, if that is at least `size_min` bytes. Tells the part's length.
     pub(crate) fn keep_large_first(&mut self, size_min: usize) -> Option<u32> {
         let size = self
@@ -230,11 +258,11 @@ impl Chain {
                 messages: 0,
             },
         );
-        for place in &self.places {
+        for (index, place) in self.places.iter().enumerate() {
             if out == sent {
                 break;
             }
-            let size = place.size as usize;
+            let size = *self.sizes.get(index).unwrap_or(&place.size) as usize;
             if sent < out + size {
                 let sent = u32::try_from(sent - out).expect("a part of a record fits");
                 cut.tail = RecordTail::new(self.log, place.position, place.size, sent);

@@ -8,6 +8,7 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::Place;
 
+use crate::dialect::form::Form;
 use crate::parts::audience::Audience;
 
 /// Most records that a window remembers: 64 KiB of places. Who is further behind asks the log.
@@ -17,10 +18,12 @@ pub(crate) const WINDOW_RECORDS_TIGHT: usize = 16;
 /// Places that are kept allocated in an empty window.
 const WINDOW_RECORDS_KEPT: usize = 64;
 
-/// One topic on one shard.
+/// One topic on one shard, in one form.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// What its subscriptions are sent records as.
+    pub(crate) form: Form,
     /// Of the name, by the registry.
     pub(crate) hash: u64,
     pub(crate) log: LogId,
@@ -43,9 +46,10 @@ pub(crate) struct Begin {
 }
 
 impl Topic {
-    pub(crate) fn new(name: Arc<str>, log: LogId, hash: u64) -> Self {
+    pub(crate) fn new(name: Arc<str>, form: Form, log: LogId, hash: u64) -> Self {
         Self {
             name,
+            form,
             hash,
             log,
             audience: Audience::default(),
@@ -141,7 +145,7 @@ mod tests {
     }
 
     fn topic_with(records: u64, records_max: usize) -> Topic {
-        let mut topic = Topic::new("t".into(), LogId::new(3), 1);
+        let mut topic = Topic::new("t".into(), Form::Native, LogId::new(3), 1);
         for number in 0..records {
             topic.push(place(number), records_max);
         }

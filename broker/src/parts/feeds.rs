@@ -1,4 +1,5 @@
-//! The topics of one shard by name and by number, and those with news that not everybody has.
+//! The topics of one shard by name and by number, and those with news that not everybody has. A topic is there once for each
+//! form that its subscribers are sent records in.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -8,6 +9,7 @@ use oyez_protocol::{LogId, Offset};
 use oyez_storage::Place;
 use slab::Slab;
 
+use crate::dialect::form::Form;
 use crate::parts::feed::{Topic, WINDOW_RECORDS_MAX, WINDOW_RECORDS_TIGHT};
 use crate::parts::logs::Logs;
 use crate::parts::subscription::{Delivery, NUMBER_MAX, Subscription, SubscriptionRef};
@@ -35,6 +37,8 @@ pub(crate) struct Feeds {
     /// Topics with news, by [`Size`].
     news: [VecDeque<u32>; 2],
     last_nonce: u32,
+    /// Numbers of the topic that is being followed, to be used again.
+    found: Vec<u32>,
 }
 
 /// How many subscribe to a topic.
@@ -74,6 +78,7 @@ impl Default for Feeds {
             window_places: 0,
             news: Default::default(),
             last_nonce: 0,
+            found: Vec::new(),
         }
     }
 }
@@ -84,21 +89,25 @@ fn table_of(hash: u64) -> usize {
 }
 
 impl Feeds {
-    pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.find_hashed(self.hasher.hash_one(name), name)
+    pub(crate) fn find(&self, name: &str, form: Form) -> Option<u32> {
+        self.find_hashed(self.hasher.hash_one(name), name, form)
     }
 
-    fn find_hashed(&self, hash: u64, name: &str) -> Option<u32> {
-        let is_it = |number: &u32| *self.topics[*number as usize].name == *name;
+    fn find_hashed(&self, hash: u64, name: &str, form: Form) -> Option<u32> {
+        let is_it = |number: &u32| {
+            let topic = &self.topics[*number as usize];
+            *topic.name == *name && topic.form == form
+        };
         self.numbers[table_of(hash)].find(hash, is_it).copied()
     }
 
-    pub(crate) fn find_or_insert(&mut self, name: &str, log: LogId) -> u32 {
+    pub(crate) fn find_or_insert(&mut self, name: &str, form: Form, log: LogId) -> u32 {
         let hash = self.hasher.hash_one(name);
-        if let Some(number) = self.find_hashed(hash, name) {
+        if let Some(number) = self.find_hashed(hash, name, form) {
             return number;
         }
-        let number = self.topics.insert(Topic::new(name.into(), log, hash));
+        let topic = Topic::new(name.into(), form, log, hash);
+        let number = self.topics.insert(topic);
         let number = u32::try_from(number).expect("topics are bounded by subscriptions");
         let topics = &self.topics;
         let hash_of = |number: &u32| topics[*number as usize].hash;
@@ -139,12 +148,18 @@ impl Feeds {
 
     /// Follows what has become visible in a log.
     pub(crate) fn follow(&mut self, logs: &mut Logs, log: LogId) {
+        let mut found = std::mem::take(&mut self.found);
         logs.follow(log, NEWS_PER_TURN, |place, name| {
-            if let Some(number) = self.find(name) {
+            // All forms of a topic have the same hash.
+            let hash = self.hasher.hash_one(name);
+            let numbers = self.numbers[table_of(hash)].iter_hash(hash).copied();
+            found.extend(numbers.filter(|number| *self.topics[*number as usize].name == *name));
+            for number in found.drain(..) {
                 self.push(number, place);
                 self.queue(number);
             }
         });
+        self.found = found;
     }
 
     /// Puts a topic on the list of those with news.
@@ -279,7 +294,7 @@ mod tests {
 
     /// A topic with so many live subscriptions.
     fn topic(feeds: &mut Feeds, name: &str, subscriptions: u32) -> u32 {
-        let number = feeds.find_or_insert(name, LOG);
+        let number = feeds.find_or_insert(name, Form::Native, LOG);
         for session in 0..subscriptions {
             assert_eq!(feeds.join(number, session, Delivery::Live), session);
         }
@@ -299,24 +314,28 @@ mod tests {
         let insert = |name: &String| topic(&mut feeds, name, 1);
         let numbers: Vec<u32> = names.iter().map(insert).collect();
         for (name, number) in names.iter().zip(&numbers) {
-            assert_eq!(feeds.find(name), Some(*number));
-            assert_eq!(feeds.find_or_insert(name, LOG), *number);
+            assert_eq!(feeds.find(name, Form::Native), Some(*number));
+            assert_eq!(feeds.find_or_insert(name, Form::Native, LOG), *number);
             assert!(*number < feeds.numbers_end());
             let found = feeds.get(*number).map(|topic| (&*topic.name, topic.log));
             assert_eq!(found, Some((&**name, LOG)));
         }
         for (name, number) in names.iter().zip(&numbers).step_by(2) {
             feeds.forget_if_unused(*number);
-            assert_eq!(feeds.find(name), Some(*number), "somebody subscribes to it");
+            assert_eq!(
+                feeds.find(name, Form::Native),
+                Some(*number),
+                "somebody subscribes to it"
+            );
             feeds.leave(SubscriptionRef {
                 topic: *number,
                 slot: 0,
             });
             feeds.forget_if_unused(*number);
-            assert_eq!(feeds.find(name), None);
+            assert_eq!(feeds.find(name, Form::Native), None);
         }
         for (name, number) in names.iter().zip(&numbers).skip(1).step_by(2) {
-            assert_eq!(feeds.find(name), Some(*number));
+            assert_eq!(feeds.find(name, Form::Native), Some(*number));
         }
         assert!(
             (0..TABLES)

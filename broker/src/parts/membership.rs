@@ -82,6 +82,7 @@ mod tests {
     use oyez_protocol::command::Start;
 
     use super::*;
+    use crate::dialect::form::Form;
     use crate::rig::Rig;
 
     #[test]
@@ -105,7 +106,11 @@ mod tests {
         members.leave(clients[2].id, places[0]);
         members.leave(clients[1].id, places[0]);
         let parts = rig.parts();
-        assert_eq!(parts.feeds.find("t"), None, "nobody subscribes to it");
+        assert_eq!(
+            parts.feeds.find("t", Form::Native),
+            None,
+            "nobody subscribes to it"
+        );
         let log = parts.here.shared.log_of("t");
         assert_eq!(parts.here.shared.interest.interested(log).count(), 0);
         rig.append("t", 10);

@@ -31,6 +31,7 @@ pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod publishes;
 pub(crate) mod questions;
+pub(crate) mod renditions;
 pub(crate) mod room;
 pub(crate) mod sending;
 pub(crate) mod session;

@@ -5,6 +5,7 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::clock::TICK_MS;
 use crate::dialect::command::Dialect;
+use crate::dialect::form::Form;
 use crate::net::{Backlog, Socket};
 use crate::parts::lane::Lane;
 use crate::parts::partial::Partial;
@@ -85,6 +86,8 @@ pub(crate) struct Session {
     pub(in crate::parts) stage: Stage,
     /// What it speaks.
     pub(in crate::parts) dialect: Dialect,
+    /// What it is sent records as.
+    pub(in crate::parts) form: Form,
     /// There is no room for it; it is told so when it has said in which dialect.
     pub(in crate::parts) turned_away: bool,
     /// The socket takes nothing until epoll says otherwise.
@@ -137,6 +140,7 @@ impl Session {
             heard_tick: now_tick,
             stage: Stage::Greeting,
             dialect: Dialect::Unknown,
+            form: Form::Native,
             turned_away: false,
             blocked: false,
             queued: false,
@@ -179,6 +183,21 @@ impl Session {
 
     pub(crate) const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub(crate) const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// From here on it is sent records in another form, and nothing is asked over its connection any more.
+    pub(crate) const fn stream(&mut self, form: Form, heartbeat_ms: u32) {
+        self.form = form;
+        self.heartbeat_ms = heartbeat_ms;
+    }
+
+    /// Whether it is such a stream.
+    pub(crate) const fn is_stream(&self) -> bool {
+        !self.form.is_native()
     }
 
     /// There is no room for it.

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) connections_per_shard: usize,
     /// Memory that each shard keeps for its sessions.
     pub(crate) caps: Caps,
+    /// Bytes that each shard keeps of records in other forms: its part of what the process may.
+    pub(crate) rendition_bytes_max: usize,
     pub(crate) tables: Tables,
     wakers: Vec<Waker>,
     phase: AtomicU8,
@@ -63,6 +65,7 @@ impl Shared {
         let logs = parts.dir.logs().count();
         Self {
             rules: parts.config.rules(),
+            rendition_bytes_max: parts.config.rendition_cache_bytes as usize / shards,
             config: parts.config,
             dir: parts.dir,
             pool: parts.pool,

@@ -145,7 +145,6 @@ impl Serving<'_> {
         }
         let id = catchup.session;
         let place = catchup.place(self.out.sessions).expect(SERVED);
-        let log = self.out.feeds.subscribed(place.topic).log;
         let places = catchup.left();
         // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
         // every catch-up that begins has to send, or read ahead, at least once.
@@ -163,11 +162,10 @@ impl Serving<'_> {
             return Progress::More;
         }
         let mut chain = std::mem::take(self.chain);
-        let name = &*self.out.feeds.subscribed(place.topic).name;
-        let built = self
-            .out
-            .logs
-            .build(&mut chain, log, name, places.iter().copied());
+        let topic = self.out.feeds.subscribed(place.topic);
+        let means = (&mut *self.out.logs, self.out.here.metrics());
+        let rendering = &mut *self.out.rendering;
+        let built = rendering.build(means, &mut chain, topic, places.iter().copied());
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),
@@ -190,7 +188,12 @@ impl Serving<'_> {
         place: SubscriptionRef,
         chain: &mut Chain,
     ) -> Progress {
-        let progress = match chain.keep_large_first(SENDFILE_BYTES_MIN) {
+        let form = self.out.sessions.there(id).form();
+        let large = match form.is_native() {
+            true => chain.keep_large_first(SENDFILE_BYTES_MIN),
+            false => None, // No file holds its bytes.
+        };
+        let progress = match large {
             Some(size) => self.send_from_file(id, place, chain, size),
             None => self.out.send_one(id, place, chain),
         };

@@ -13,7 +13,7 @@ use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feeds::{Feeds, Size};
 use crate::parts::logs::Logs;
-use crate::turn::wave::{WayOut, build_from_window};
+use crate::turn::wave::WayOut;
 
 /// Follows what has become visible in the logs that somebody here cares for.
 pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
@@ -66,8 +66,9 @@ fn walk_topic(
             let audience = &mut out.feeds.subscribed_mut(number).audience;
             return !audience.walk_again() || planted(Bug::WalksOnce);
         };
-        let topic = out.feeds.subscribed(number);
-        if build_from_window(chain, topic, out.logs, cursor) {
+        let built = out.build_from_window(chain, number, cursor);
+        budget.spend(out.rendering.take_steps(), 0);
+        if built {
             out.send_chain(batch, number, chain, budget);
         } else {
             leave_to_catchup(out, number);
@@ -111,6 +112,7 @@ fn leave_to_catchup(out: &mut WayOut<'_>, number: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::form::Form;
     use crate::rig::{Client, Rig};
     use oyez_protocol::command::Start;
 
@@ -200,7 +202,11 @@ mod tests {
         }
         publisher.publish("many", 10);
         rig.follow();
-        let number = rig.parts().feeds.find("many").expect("a topic");
+        let number = rig
+            .parts()
+            .feeds
+            .find("many", Form::Native)
+            .expect("a topic");
         let (mut out, ..) = rig.parts().way_out();
         let mut budget = Budget::default();
         assert_eq!(next_to_serve(&mut out, number, &mut budget), None);

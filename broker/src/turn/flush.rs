@@ -6,14 +6,15 @@ use oyez_storage::{Read, ReadError};
 
 use oyez_protocol::planted::{Bug, planted};
 
+use crate::dialect::form::{Events, Form};
 use crate::parts::budget::{Budget, SEND_STEPS};
+use crate::parts::chain::Broken;
 use crate::parts::ending::Reason;
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::tail::RecordTail;
 use crate::turn::catchup::Serving;
-use crate::turn::wave::build_from_window;
 
 /// What sending to sessions needs.
 pub(crate) struct Flushing<'a> {
@@ -36,7 +37,8 @@ impl Flushing<'_> {
             let visited = session.subscriptions().len();
             self.flush(id);
             let bytes = std::mem::take(&mut self.serving.out.sent);
-            budget.spend(SEND_STEPS + visited, bytes);
+            let steps = SEND_STEPS + visited + self.serving.out.rendering.take_steps();
+            budget.spend(steps, bytes);
         }
     }
 
@@ -110,7 +112,8 @@ impl Flushing<'_> {
             Delivery::Live => {
                 let mut chain = std::mem::take(serving.chain);
                 let cursor = subscription.cursor;
-                let built = build_from_window(&mut chain, topic, serving.out.logs, cursor);
+                let out = &mut serving.out;
+                let built = out.build_from_window(&mut chain, place.topic, cursor);
                 let progress = if built {
                     serving.out.send_one(id, place, &chain)
                 } else {
@@ -132,6 +135,9 @@ impl Flushing<'_> {
         let Some(tail) = session.tail() else {
             return Progress::Done;
         };
+        if let Form::Events(events) = session.form() {
+            return self.flush_rendered(id, tail, events);
+        }
         let read = self
             .serving
             .out
@@ -153,12 +159,35 @@ impl Flushing<'_> {
         }
     }
 
-    fn send_tail(&mut self, id: SessionId, mut tail: RecordTail, bytes: &[u8]) -> Progress {
+    /// The same for a record that is sent in another form, which is made again if it is not kept.
+    fn flush_rendered(&mut self, id: SessionId, tail: RecordTail, events: Events) -> Progress {
+        let out = &mut self.serving.out;
+        let place = (tail.log(), tail.position(), tail.size());
+        let means = (&mut *out.logs, out.here.metrics());
+        match out.rendering.again(means, place, events) {
+            Ok(bytes) => {
+                let session = out.sessions.there_mut(id);
+                let rest = &bytes[tail.sent as usize..];
+                let sent = send(out.net, session, &[IoSlice::new(rest)], rest.len());
+                self.note_tail_sent(id, tail, (sent, rest.len()))
+            }
+            Err(Broken::Cold(cold)) => {
+                self.serving.warm_for_tail(id, cold);
+                Progress::Blocked
+            }
+            Err(Broken::Dropped | Broken::Damaged) => {
+                out.sessions.end(out.here, id, Reason::Dropped);
+                Progress::Blocked
+            }
+        }
+    }
+
+    fn send_tail(&mut self, id: SessionId, tail: RecordTail, bytes: &[u8]) -> Progress {
         let session = self.serving.out.sessions.there_mut(id);
         let rest = &bytes[tail.sent as usize..];
         let net = &mut *self.serving.out.net;
         let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
-        let (done, blocked) = (sent == Sent::Bytes(rest.len()), session.is_blocked());
+        let done = sent == Sent::Bytes(rest.len());
         let reader = self.serving.out.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
             self.serving
@@ -167,9 +196,21 @@ impl Flushing<'_> {
                 .end(self.serving.out.here, id, Reason::Dropped);
             return Progress::Blocked;
         }
+        self.note_tail_sent(id, tail, (sent, rest.len()))
+    }
+
+    /// The socket has taken so much of the `total` bytes that were left of a record.
+    fn note_tail_sent(
+        &mut self,
+        id: SessionId,
+        mut tail: RecordTail,
+        (sent, total): (Sent, usize),
+    ) -> Progress {
         let Sent::Bytes(size) = sent else {
             return Progress::Gone;
         };
+        let session = self.serving.out.sessions.there_mut(id);
+        let (done, blocked) = (size == total, session.is_blocked());
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
         session.set_tail((!done).then_some(tail));
         let metrics = self.serving.out.here.metrics();

@@ -15,7 +15,7 @@ use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::here::Here;
-use crate::parts::patience::frame_due_ms;
+use crate::parts::patience::{STREAM_MS, frame_due_ms};
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
@@ -63,6 +63,7 @@ impl Watch<'_> {
         let patience_ms = match session.stage() {
             Stage::Closing if self.draining => return,
             Stage::Gone => return,
+            Stage::Open if session.is_stream() => return self.look_after_stream(id),
             Stage::Closing | Stage::Lingering => LINGER_MS,
             Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms()),
@@ -126,6 +127,29 @@ impl Watch<'_> {
                 GoodbyeCode::Silent,
                 "nothing was heard for two heartbeats",
             ),
+        }
+    }
+
+    /// A stream hears a comment now and then, whether there were records or not. Its client has nothing to say: one that takes
+    /// nothing goes after two heartbeats of usual sessions, and the kernel finds those that are gone.
+    fn look_after_stream(&mut self, id: SessionId) {
+        let now_ms = self.here.now.monotonic_ms;
+        let longest_ms = 2 * u64::from(self.here.shared.config.heartbeat_ms);
+        let session = self.sessions.there_mut(id);
+        if !session.is_blocked() {
+            session.note_life(self.here.tick());
+        } else if let Some(ago_ms) = look_at_taken(self.net, session).ago_ms {
+            session.note_life((now_ms.saturating_sub(ago_ms) / TICK_MS) as u32);
+        }
+        let session = self.sessions.there(id);
+        if now_ms.saturating_sub(session.heard_ms()) >= longest_ms {
+            self.sessions.end(self.here, id, Reason::Silent);
+            return;
+        }
+        let is_clear = session.is_clear();
+        self.timers.watch_silence(id, now_ms + u64::from(STREAM_MS));
+        if is_clear {
+            self.ping(id);
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod publish;
 pub(crate) mod pump;
 pub(crate) mod query;
 pub(crate) mod read;
+pub(crate) mod render;
 pub(crate) mod room;
 pub(crate) mod subscribe;
 pub(crate) mod wave;

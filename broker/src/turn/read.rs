@@ -8,6 +8,7 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::command::{Command, Decoded, Dialect, Progress, Reply};
 use crate::dialect::exchange::Wants;
+use crate::dialect::form::Form;
 use crate::dialect::http::{self, Front};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
 use crate::dialect::refused;
@@ -19,7 +20,7 @@ use crate::parts::budget::{
 use crate::parts::ending::{Reason, done, full};
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
-use crate::parts::patience::watch_frame;
+use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
@@ -34,10 +35,6 @@ const PARTIAL_STEP: usize = 32 << 10;
 /// kept.
 pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
-
-/// A client that asks nothing for so long is closed, in milliseconds: longer than proxies keep idle connections (60 s), so that
-/// it is they who close them.
-const IDLE_MS: u32 = 75_000;
 
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +219,8 @@ impl<T: Takes> Reading<'_, T> {
             return Visit::Waiting(Until::Answered);
         }
         let session = self.sessions.there(id);
-        if session.dialect() == Dialect::Http && session.outgoing_bytes() > 0 {
+        let is_answered = session.dialect() == Dialect::Http && !session.is_stream();
+        if is_answered && session.outgoing_bytes() > 0 {
             let goodbye = done("the client has shut its side");
             self.sessions.dismiss(self.here, id, goodbye);
             return Visit::Over;
@@ -414,6 +412,9 @@ impl<T: Takes> Reading<'_, T> {
         if self.sessions.exchanges.has(id) {
             return Step::Stop(Visit::Waiting(Until::Answered), 1);
         }
+        if self.sessions.there(id).is_stream() {
+            return Step::Went(input.len()); // Its answer has no end: nothing more can be asked.
+        }
         let mut scratch = std::mem::take(self.scratch);
         let step = self.take_request_in(&mut scratch, id, input, progress);
         *self.scratch = scratch;
@@ -452,6 +453,10 @@ impl<T: Takes> Reading<'_, T> {
             };
         self.let_in(id);
         let is_answered_at_once = exchange.wants == Wants::Nothing;
+        if let Wants::Stream(events) = exchange.wants {
+            let form = Form::Events(events);
+            self.sessions.there_mut(id).stream(form, STREAM_MS);
+        }
         self.sessions.exchanges.begin(id, exchange);
         let mut taken = self.take(id, command);
         if taken == Taken::Done && is_answered_at_once {
@@ -464,6 +469,7 @@ impl<T: Takes> Reading<'_, T> {
             }
             Taken::Later(until) => {
                 self.sessions.exchanges.take_if(id, |_| true);
+                self.sessions.there_mut(id).stream(Form::Native, IDLE_MS);
                 Step::Stop(Visit::Waiting(until), size)
             }
             Taken::Over => Step::Stop(Visit::Over, 0),

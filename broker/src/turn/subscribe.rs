@@ -65,7 +65,9 @@ impl Subscribing<'_> {
         if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
             return Taken::Later(wait);
         }
-        let topic = self.members.feeds.find_or_insert(asked.topic, log);
+        let form = self.members.sessions.there(id).form();
+        let feeds = &mut *self.members.feeds;
+        let topic = feeds.find_or_insert(asked.topic, form, log);
         let refusal = self.subscription_refusal(id, topic);
         if refusal != Outcome::Ok {
             self.members.feeds.forget_if_unused(topic);
@@ -216,6 +218,10 @@ impl Subscribing<'_> {
         let subscribed = Subscribed {
             request: answer.wish.request,
             outcome,
+            asked: match answer.wish.start {
+                StartAt::At(offset) => offset,
+                StartAt::Latest | StartAt::Earliest => located.cursor,
+            },
             next: located.cursor,
             earliest: located.earliest,
             head: located.head,
@@ -252,7 +258,8 @@ impl Subscribing<'_> {
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, topic: &str) -> Taken {
-        let topic = self.members.feeds.find(topic);
+        let form = self.members.sessions.there(id).form();
+        let topic = self.members.feeds.find(topic, form);
         let place =
             topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));
         let outcome = match place {

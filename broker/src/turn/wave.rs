@@ -16,7 +16,6 @@ use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::{Broken, Chain, PARTS_MAX};
 use crate::parts::ending::Reason;
-use crate::parts::feed::Topic;
 use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
@@ -24,6 +23,7 @@ use crate::parts::sending::{Progress, Sent, send, send_rest};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Subscription, SubscriptionRef};
+use crate::turn::render::Rendering;
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
 /// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and
@@ -58,11 +58,31 @@ pub(crate) struct WayOut<'a> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
+    pub(crate) rendering: &'a mut Rendering,
     /// Bytes that sockets have taken, but for those of walks.
     pub(crate) sent: usize,
 }
 
 impl WayOut<'_> {
+    /// Builds the chain of what comes at `cursor`. Returns whether the topic's window has that, and it is at hand.
+    pub(crate) fn build_from_window(
+        &mut self,
+        chain: &mut Chain,
+        number: u32,
+        cursor: Offset,
+    ) -> bool {
+        let topic = self.feeds.subscribed(number);
+        let Some(places) = topic.window_from(cursor) else {
+            return false;
+        };
+        let means = (&mut *self.logs, self.here.metrics());
+        match self.rendering.build(means, chain, topic, places) {
+            // A hole before the first record has to be reported: the catch-up does.
+            Ok(()) => chain.first().is_some_and(|first| first <= cursor),
+            Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,
+        }
+    }
+
     /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
     pub(crate) fn send_chain(
         &mut self,
@@ -301,23 +321,6 @@ fn take_into_account(
         messages: cut.messages,
         bytes: size as u64,
     })
-}
-
-/// Whether the topic's window has what comes at `cursor`, and it is at hand.
-pub(crate) fn build_from_window(
-    chain: &mut Chain,
-    topic: &Topic,
-    logs: &mut Logs,
-    cursor: Offset,
-) -> bool {
-    let Some(places) = topic.window_from(cursor) else {
-        return false;
-    };
-    match logs.build(chain, topic.log, &topic.name, places) {
-        // A hole before the first record has to be reported: the catch-up does.
-        Ok(()) => chain.first().is_some_and(|first| first <= cursor),
-        Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,
-    }
 }
 
 #[cfg(test)]

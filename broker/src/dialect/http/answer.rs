@@ -6,11 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
-use crate::dialect::command::{Goodbye, Reply};
+use crate::dialect::command::{Goodbye, Reply, Subscribed};
 use crate::dialect::exchange::{Exchange, Refusal, Wants};
+use crate::dialect::sse;
 use crate::dialect::status::{self, Status};
 
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// What pages of known origins may ask with, and how long their browsers may remember that, in seconds.
 const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
@@ -50,6 +52,7 @@ struct Response<'a> {
 pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
     match reply {
         Reply::Published(entries) => place(exchange, entries).is_some(),
+        Reply::Subscribed(_) => matches!(exchange.wants, Wants::Stream(_)),
         Reply::Answer { .. }
         | Reply::Refused(_)
         | Reply::Said(_)
@@ -57,7 +60,6 @@ pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
         | Reply::Unsupported { .. }
         | Reply::Goodbye(_) => true,
         Reply::Welcome(_)
-        | Reply::Subscribed(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
         | Reply::Ping { .. }
@@ -96,8 +98,8 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
             refuse(exchange, &refusal, wall_ms, out);
         }
         Reply::Goodbye(goodbye) => refuse(exchange, &refusal_of(goodbye), wall_ms, out),
+        Reply::Subscribed(subscribed) => begin_stream(exchange, subscribed, wall_ms, out),
         Reply::Welcome(_)
-        | Reply::Subscribed(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
         | Reply::Ping { .. }
@@ -175,6 +177,33 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
     Response::new(status::OK, JSON, &json).write(exchange, wall_ms, out);
 }
 
+/// Begins a stream, or says why there is none.
+fn begin_stream(exchange: &Exchange, subscribed: &Subscribed, wall_ms: u64, out: &mut Vec<u8>) {
+    let Wants::Stream(events) = exchange.wants else {
+        return; // Nothing else was subscribed to.
+    };
+    if !subscribed.outcome.is_done() {
+        let (status, message) = wrong(subscribed.outcome);
+        let refusal = Refusal {
+            status,
+            message,
+            retry_after_ms: 0,
+        };
+        refuse(exchange, &refusal, wall_ms, out);
+        return;
+    }
+    let stream = Response::new(status::OK, EVENTS, b"");
+    let written = stream.write_begin(exchange, wall_ms, out);
+    written.expect("writing into memory cannot fail");
+    // Proxies are to pass on what comes as it comes.
+    out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n");
+    out.extend_from_slice(match events.chunked {
+        true => b"Transfer-Encoding: chunked\r\n\r\n",
+        false => b"Connection: close\r\n\r\n",
+    });
+    sse::begin(events, subscribed, out);
+}
+
 /// What an outcome that is no success means to who has asked.
 fn wrong(outcome: Outcome) -> (Status, &'static str) {
     match outcome {
@@ -187,6 +216,14 @@ fn wrong(outcome: Outcome) -> (Status, &'static str) {
         Outcome::ReservedTopic => (
             status::FORBIDDEN,
             "topics that begin with $ are the broker's own",
+        ),
+        Outcome::TooManySubscriptions => (
+            status::TOO_MANY,
+            "the session has as many subscriptions as it may",
+        ),
+        Outcome::OffsetAhead => (
+            status::CONFLICT,
+            "the topic has no message there yet: the broker's data may have been put back from a copy",
         ),
         Outcome::LogFailed => (
             status::INTERNAL,
@@ -228,7 +265,8 @@ impl<'a> Response<'a> {
         }
     }
 
-    fn write_head(
+    /// The lines that every response has.
+    fn write_begin(
         &self,
         exchange: &Exchange,
         wall_ms: u64,
@@ -237,14 +275,42 @@ impl<'a> Response<'a> {
         let now = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_millis(wall_ms));
         let Status { code, name, .. } = self.status;
         write!(out, "HTTP/1.1 {code} {name}\r\nDate: {now}\r\n")?;
+        if code != status::NO_CONTENT.code {
+            let kind = self.content_type;
+            write!(
+                out,
+                "Content-Type: {kind}\r\nX-Content-Type-Options: nosniff\r\n"
+            )?;
+        }
+        if let Some(origin) = &exchange.readers {
+            write!(
+                out,
+                "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_head(
+        &self,
+        exchange: &Exchange,
+        wall_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        self.write_begin(exchange, wall_ms, out)?;
+        let code = self.status.code;
         if code == status::NO_CONTENT.code {
             write!(out, "Allow: {METHODS}\r\n")?;
+            if exchange.readers.is_some() {
+                write!(
+                    out,
+                    "Access-Control-Allow-Methods: {METHODS}\r\nAccess-Control-Allow-Headers: {FIELDS}\r\n\
+                     Access-Control-Max-Age: {PREFLIGHT_S}\r\n"
+                )?;
+            }
         } else {
-            let (kind, size) = (self.content_type, self.body.len());
-            write!(out, "Content-Type: {kind}\r\nContent-Length: {size}\r\n")?;
-            out.extend_from_slice(
-                b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
-            );
+            let size = self.body.len();
+            write!(out, "Content-Length: {size}\r\nCache-Control: no-store\r\n")?;
         }
         if code == status::METHOD_NOT_ALLOWED.code {
             write!(out, "Allow: {METHODS}\r\n")?;
@@ -255,19 +321,6 @@ impl<'a> Response<'a> {
                 "Retry-After: {}\r\n",
                 self.retry_after_ms.div_ceil(1_000)
             )?;
-        }
-        if let Some(origin) = &exchange.readers {
-            write!(
-                out,
-                "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"
-            )?;
-            if code == status::NO_CONTENT.code {
-                write!(
-                    out,
-                    "Access-Control-Allow-Methods: {METHODS}\r\nAccess-Control-Allow-Headers: {FIELDS}\r\n\
-                     Access-Control-Max-Age: {PREFLIGHT_S}\r\n"
-                )?;
-            }
         }
         match (exchange.closes, exchange.is_1_0) {
             (true, _) => out.extend_from_slice(b"Connection: close\r\n"),

@@ -2,6 +2,7 @@
 
 use crate::dialect::command::Progress;
 use crate::dialect::http::head::Framing;
+use crate::dialect::status::{self, Status};
 
 /// Longest line that begins a chunk, with its extensions, in bytes.
 const LINE_SIZE_MAX: usize = 256;
@@ -23,11 +24,21 @@ pub(super) enum Body {
 
 /// Why a body is not read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadBody {
-    /// It is longer than bodies may be.
-    TooLarge,
-    /// Its chunks are none.
-    Chunks(&'static str),
+pub(super) struct BadBody {
+    pub(super) status: Status,
+    pub(super) message: &'static str,
+}
+
+const TOO_LARGE: BadBody = BadBody {
+    status: status::TOO_LARGE,
+    message: "the body is larger than this broker takes",
+};
+
+const fn bad_chunks(message: &'static str) -> BadBody {
+    BadBody {
+        status: status::BAD_REQUEST,
+        message,
+    }
 }
 
 /// Looks how far the body has come that follows a head of `head` bytes in `input`.
@@ -43,7 +54,7 @@ pub(super) fn find(
     match framing {
         Framing::Sized(size) => {
             let size = usize::try_from(size).ok().filter(|size| *size <= max);
-            let size = head + size.ok_or(BadBody::TooLarge)?;
+            let size = head + size.ok_or(TOO_LARGE)?;
             Ok(match input.len() < size {
                 true => Body::Need(size),
                 false => Body::Whole { size },
@@ -88,7 +99,7 @@ fn find_chunks(
             return find_end(input, at + line.size);
         }
         if line.chunk > max - payload {
-            return Err(BadBody::TooLarge);
+            return Err(TOO_LARGE);
         }
         let chunk_end = at + line.size + line.chunk;
         let next = chunk_end + LINE_END.len();
@@ -96,7 +107,7 @@ fn find_chunks(
             return Ok(Body::Need(next));
         }
         if &input[chunk_end..next] != LINE_END {
-            return Err(BadBody::Chunks("a chunk is not as long as it says"));
+            return Err(bad_chunks("a chunk is not as long as it says"));
         }
         (at, payload) = (next, payload + line.chunk);
         let narrow = |value| u32::try_from(value).expect("input is bounded");
@@ -118,9 +129,7 @@ fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
     let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let Some(end) = searched.iter().position(is_end) else {
         return match searched.len() {
-            LINE_SIZE_MAX => Err(BadBody::Chunks(
-                "the line of a chunk is longer than 256 bytes",
-            )),
+            LINE_SIZE_MAX => Err(bad_chunks("the line of a chunk is longer than 256 bytes")),
             _ => Ok(None),
         };
     };
@@ -128,9 +137,7 @@ fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
         None if input[end] == b'\r' => return Ok(None),
         Some(LINE_END) => {}
         _ => {
-            return Err(BadBody::Chunks(
-                "the line of a chunk does not end as lines do",
-            ));
+            return Err(bad_chunks("the line of a chunk does not end as lines do"));
         }
     }
     let line = &input[..end];
@@ -152,7 +159,7 @@ fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
                 chunk,
             }))
         }
-        _ => Err(BadBody::Chunks("a chunk does not say how long it is")),
+        _ => Err(bad_chunks("a chunk does not say how long it is")),
     }
 }
 
@@ -169,13 +176,13 @@ fn find_end(input: &[u8], mut at: usize) -> Result<Body, BadBody> {
             (Some(end), Some(None)) if rest[end] == b'\r' => (end, false),
             (None, _) => (rest.len(), false),
             _ => {
-                return Err(BadBody::Chunks(
+                return Err(bad_chunks(
                     "a line behind the chunks does not end as lines do",
                 ));
             }
         };
         if at + end - begin > TRAILERS_SIZE_MAX {
-            return Err(BadBody::Chunks(
+            return Err(bad_chunks(
                 "more than 4 KiB of fields follow the last chunk",
             ));
         }

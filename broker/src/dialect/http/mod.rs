@@ -4,6 +4,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
+//! | `GET /TOPIC/sse` | streams messages as server-sent events ([`crate::dialect::sse`]): `from` is `latest`, `earliest` or `offset:N`; `Last-Event-ID`, or the parameter `last_event_id`, goes on behind an event; `encoding` is `text` or `base64` |
 //! | `OPTIONS` | says to browsers what pages of other origins may ask |
 //! | `GET /` | says what there is |
 //!
@@ -18,12 +19,16 @@
 
 mod answer;
 mod ask;
+mod asked;
 mod body;
 mod head;
+mod publish;
+mod stream;
 mod target;
 
 pub(crate) use self::answer::{answer, answers, conclude, respond_continue};
-pub(crate) use self::ask::{Front, Scratch, decode};
+pub(crate) use self::ask::{Front, decode};
+pub(crate) use self::asked::Scratch;
 
 #[cfg(test)]
 mod tests;

@@ -438,14 +438,15 @@ fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
 }
 
 const DATE: &str = "Date: Thu, 01 Jan 1970 00:00:01 GMT\n";
-const ALWAYS: &str = "Cache-Control: no-store\nX-Content-Type-Options: nosniff\n";
+const SNIFF: &str = "X-Content-Type-Options: nosniff\n";
+const ALWAYS: &str = "Cache-Control: no-store\n";
 
 #[test]
 fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
     let entries = [entry(6, Outcome::DiskFull), entry(7, Outcome::Ok)];
     let body = "{\"topic\":\"a/\\\"b\",\"offset\":5,\"epoch\":\"000000000000000a\"}\n";
     let head = format!(
-        "HTTP/1.1 200 OK\n{DATE}Content-Type: application/json\nContent-Length: 56\n{ALWAYS}"
+        "HTTP/1.1 200 OK\n{DATE}Content-Type: application/json\n{SNIFF}Content-Length: 56\n{ALWAYS}"
     );
     let told = respond(&exchange(), &Reply::Published(&entries));
     assert_eq!(told, format!("{head}\n{body}"));
@@ -484,7 +485,7 @@ fn errors_are_json_and_say_when_to_come_back() {
     };
     let told = respond(&exchange(), &Reply::Refused(refusal));
     let expected = format!(
-        "HTTP/1.1 503 Service Unavailable\n{DATE}Content-Type: application/json\nContent-Length: 49\n{ALWAYS}\
+        "HTTP/1.1 503 Service Unavailable\n{DATE}Content-Type: application/json\n{SNIFF}Content-Length: 49\n{ALWAYS}\
          Retry-After: 2\n\n{{\"error\":\"unavailable\",\"message\":\"a \\\"reason\\\"\"}}\n"
     );
     assert_eq!(told, expected);
@@ -499,7 +500,7 @@ fn an_answer_to_a_head_has_no_body_and_one_to_http_1_0_says_that_more_may_come()
     };
     let told = respond(&head, &Reply::Said("text"));
     let expected = format!(
-        "HTTP/1.1 200 OK\n{DATE}Content-Type: text/plain; charset=utf-8\nContent-Length: 4\n{ALWAYS}\
+        "HTTP/1.1 200 OK\n{DATE}Content-Type: text/plain; charset=utf-8\n{SNIFF}Content-Length: 4\n{ALWAYS}\
          Connection: keep-alive\n\n"
     );
     assert_eq!(told, expected);
@@ -513,9 +514,8 @@ fn pages_of_known_origins_are_told_what_they_may_ask() {
     };
     let told = respond(&page, &Reply::Said(""));
     let expected = format!(
-        "HTTP/1.1 204 No Content\n{DATE}Allow: GET, HEAD, POST, PUT, OPTIONS\n\
-         Access-Control-Allow-Origin: https://app.example.com\nVary: Origin\n\
-         Access-Control-Allow-Methods: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Headers: *, Authorization\n\
+        "HTTP/1.1 204 No Content\n{DATE}Access-Control-Allow-Origin: https://app.example.com\nVary: Origin\n\
+         Allow: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Methods: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Headers: *, Authorization\n\
          Access-Control-Max-Age: 600\n\n"
     );
     assert_eq!(told, expected);
@@ -568,4 +568,107 @@ fn a_request_waits_for_nothing_but_its_answer() {
         answer(&exchange(), &reply, 0, &mut out);
         assert!(out.is_empty());
     }
+}
+
+/// What a request for a stream asks, in a line.
+fn read_stream(first: &str, fields: &str) -> String {
+    let input = request(first, fields, "");
+    let mut scratch = Scratch::default();
+    let front = decode(&input, &mut Progress::default(), &rules(), &mut scratch);
+    match front {
+        Front::Request {
+            command: Command::Subscribe(asked),
+            exchange,
+            ..
+        } => {
+            let Wants::Stream(events) = exchange.wants else {
+                panic!("{exchange:?}");
+            };
+            let epoch = asked.epoch.map_or(0, Epoch::get);
+            let encoding = if events.base64 { "base64" } else { "text" };
+            let start = format!("{:?}", asked.start).to_lowercase();
+            format!("{} {start} {epoch} {encoding}", asked.topic)
+        }
+        Front::Request {
+            command: Command::Refuse(refusal),
+            ..
+        } => refusal.status.code.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stream_begins_where_it_is_asked_to() {
+    // Behind the eighth message of epoch 10, as a stream says it.
+    let id = "AQABAAoAAAAAAAAACAAAAAAAAAAAqBQviQ";
+    let mut token = Vec::new();
+    let place = oyez_protocol::command::Place {
+        name: "",
+        epoch: Epoch::new(10),
+        next: oyez_protocol::command::Numbered::Offset(Offset::new(8)),
+    };
+    oyez_protocol::token::Token::encode(&[place], &mut token);
+    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token);
+    assert_eq!(token, id);
+    for (first, fields, line) in [
+        ("GET /a/b/sse", "", "a/b latest 0 text"),
+        ("GET /a%20b/sse", "", "a b latest 0 text"),
+        ("GET /json/sse", "", "json latest 0 text"),
+        ("GET /a/sse?from=latest", "", "a latest 0 text"),
+        (
+            "GET /a/sse?from=earliest&encoding=base64",
+            "",
+            "a earliest 0 base64",
+        ),
+        (
+            "GET /a/sse?from=offset:12&encoding=text",
+            "",
+            "a offset(offset(12)) 0 text",
+        ),
+        (
+            "GET /a/sse?from=earliest",
+            "Last-Event-ID:\n",
+            "a earliest 0 text",
+        ),
+    ] {
+        assert_eq!(read_stream(first, fields), line, "{first}");
+    }
+    let resumed = "a offset(offset(8)) 10 text";
+    let field = format!("Last-Event-ID: {id}\n");
+    let parameter = format!("GET /a/sse?last_event_id={id}");
+    assert_eq!(read_stream("GET /a/sse?from=earliest", &field), resumed);
+    assert_eq!(read_stream(&parameter, ""), resumed);
+    // A browser that comes back has the address of its first request, and the field is newer.
+    assert_eq!(read_stream("GET /a/sse?last_event_id=old", &field), resumed);
+}
+
+#[test]
+fn a_stream_that_is_none_is_refused() {
+    for first in [
+        "GET /sse",
+        "GET //sse",
+        "GET /metrics/sse",
+        "GET /a+/sse",
+        "GET /a/sse?from=now",
+        "GET /a/sse?from=offset:",
+        "GET /a/sse?from=offset:-1",
+        "GET /a/sse?encoding=hex",
+        "GET /a/sse?last_event_id=nonsense",
+        "GET /a/sse?limit=3",
+        "GET /a/sse?from=%",
+    ] {
+        let code = read_stream(first, "");
+        assert!(
+            ["400", "404", "latest"].contains(&&*code),
+            "{first} is {code}"
+        );
+    }
+    assert_eq!(
+        read_stream("GET /a/sse", "Origin: http://evil.example\n"),
+        "403"
+    );
+    assert_eq!(
+        read_stream("GET /a/sse", "Sec-Fetch-Site: cross-site\n"),
+        "403"
+    );
 }

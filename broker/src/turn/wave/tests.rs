@@ -301,9 +301,8 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
         subscriber.peer.set_room(room);
         rig.session(subscriber).set_blocked(false);
         let (mut out, _, chain) = rig.parts().way_out();
-        let topic = out.feeds.get(place.topic).expect("a topic");
         let cursor = out.feeds.cursor(place);
-        assert!(build_from_window(chain, topic, out.logs, cursor));
+        assert!(out.build_from_window(chain, place.topic, cursor));
         let progress = out.send_one(subscriber.id, place, chain);
         (progress, out.feeds.cursor(place).get())
     };
@@ -314,8 +313,7 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
     subscriber.peer.dribble(4);
     bring(&mut rig, &publisher, 100, 1);
     let (mut out, _, chain) = rig.parts().way_out();
-    let topic = out.feeds.get(place.topic).expect("a topic");
-    assert!(build_from_window(chain, topic, out.logs, Offset::new(2)));
+    assert!(out.build_from_window(chain, place.topic, Offset::new(2)));
     let progress = out.send_one(subscriber.id, place, chain);
     assert_eq!(progress, Progress::More, "the rest of a record");
 }
@@ -337,13 +335,9 @@ fn a_window_with_a_hole_at_the_cursor_is_left_to_the_log() {
         topic.push(place, 10);
     }
     let mut builds = |cursor| {
-        let built = build_from_window(
-            &mut parts.chain,
-            topic,
-            &mut parts.logs,
-            Offset::new(cursor),
-        );
-        (built, parts.chain.records())
+        let (mut out, _, chain) = rig.parts().way_out();
+        let built = out.build_from_window(chain, place.topic, Offset::new(cursor));
+        (built, chain.records())
     };
     assert_eq!(builds(0), (true, 1), "the chain ends before the hole");
     assert_eq!(builds(1), (false, 1));

@@ -1,0 +1,105 @@
+//! What a request asks, and the memory in which it becomes a command.
+
+use oyez_protocol::command::Start;
+use oyez_protocol::{Epoch, lz4, topic};
+
+use crate::dialect::form::Events;
+use crate::dialect::http::target::unescape;
+use crate::dialect::status::{self, Status};
+
+/// First parts of paths that are no topics.
+const FIRST_RESERVED: [&str; 5] = ["api", "console", "livez", "metrics", "readyz"];
+/// Last parts of paths that name the form of what is read.
+const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
+
+/// Memory that requests are turned into commands in, used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(super) body: Vec<u8>,
+    pub(super) topic: Vec<u8>,
+    pub(super) headers: Vec<u8>,
+    pub(super) record: Vec<u8>,
+    pub(super) message: String,
+    pub(super) codec: lz4::Scratch,
+    /// Requests so far.
+    pub(super) requests: u64,
+}
+
+/// What a request asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To publish its body; whether it waits for the outcome.
+    Publish { waits: bool },
+    /// To be sent a topic's messages as they come.
+    Stream {
+        start: Start,
+        epoch: Option<Epoch>,
+        events: Events,
+    },
+    /// To be told a text.
+    Text(&'static str),
+    /// What a page of another origin may ask.
+    Preflight,
+}
+
+/// Why a request is not served, with a sentence in the scratch memory, or one that is always the same.
+pub(super) struct Refused {
+    pub(super) status: Status,
+    pub(super) message: Option<&'static str>,
+}
+
+pub(super) const fn refused(status: Status, message: &'static str) -> Refused {
+    Refused {
+        status,
+        message: Some(message),
+    }
+}
+
+pub(super) const BAD_ESCAPE: &str = "a % in the path is not followed by two hexadecimal digits";
+
+/// Puts the topic that a path names into the scratch memory.
+pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refused> {
+    scratch.topic.clear();
+    let escaped = path.strip_prefix('/').unwrap_or(path);
+    if unescape(escaped, false, &mut scratch.topic).is_err() {
+        return Err(refused(status::BAD_REQUEST, BAD_ESCAPE));
+    }
+    let topic = match topic::parse(&scratch.topic) {
+        Ok(topic) => topic,
+        Err(error) => {
+            let text = error.to_string();
+            scratch.say(format_args!("the path is no topic: {text}"));
+            return Err(Refused {
+                status: status::BAD_REQUEST,
+                message: None,
+            });
+        }
+    };
+    let is_one_of =
+        |part: Option<&str>, words: &[&str]| part.is_some_and(|part| words.contains(&part));
+    if is_one_of(topic.split('/').next(), &FIRST_RESERVED) {
+        return Err(refused(
+            status::NOT_FOUND,
+            "paths below api, console, livez, metrics and readyz are no topics",
+        ));
+    }
+    if topic.contains('/') && is_one_of(topic.rsplit('/').next(), &LAST_RESERVED) {
+        return Err(refused(
+            status::METHOD_NOT_ALLOWED,
+            "what ends in json, raw, sse or ws is read; publish to the path before it",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn topic_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("a topic is text")
+}
+
+impl Scratch {
+    pub(super) fn say(&mut self, message: std::fmt::Arguments<'_>) {
+        self.message.clear();
+        // Writing into memory cannot fail.
+        let _ = std::fmt::Write::write_fmt(&mut self.message, message);
+    }
+}

@@ -1,0 +1,123 @@
+//! Records in other forms than their own, as long as somebody is likely to want them again: everybody of a feed gets the same
+//! bytes, and what a socket has taken a part of is asked for again. What is not here any more is made anew from the log.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use oyez_protocol::{LogId, Position};
+
+use crate::dialect::form::Form;
+
+/// A record in a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) log: LogId,
+    pub(crate) position: Position,
+    pub(crate) form: Form,
+}
+
+/// The renditions that a shard keeps: the newest ones.
+#[derive(Debug)]
+pub(crate) struct Renditions {
+    by_key: HashMap<Key, Bytes>,
+    /// In the order in which they came.
+    order: VecDeque<Key>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// Bytes that a rendition costs beside its own: its entries in the table and the list.
+const ENTRY_BYTES: usize = 2 * size_of::<(Key, Bytes)>() + size_of::<Key>();
+
+impl Renditions {
+    /// Keeps so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
+        self.by_key.get(key).cloned()
+    }
+
+    /// Keeps a rendition, for which the oldest ones go. One that is larger than all may be together is not kept.
+    pub(crate) fn keep(&mut self, key: Key, rendition: &Bytes) {
+        let bytes = rendition.len() + ENTRY_BYTES;
+        if bytes > self.bytes_max || self.by_key.contains_key(&key) {
+            return;
+        }
+        while self.bytes + bytes > self.bytes_max {
+            self.drop_oldest();
+        }
+        self.bytes += bytes;
+        self.order.push_back(key);
+        self.by_key.insert(key, rendition.clone());
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.order.pop_front().expect("some take up room");
+        let gone = self.by_key.remove(&oldest).expect("both have the same");
+        self.bytes -= gone.len() + ENTRY_BYTES;
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::form::Events;
+
+    fn key(position: u64, form: Form) -> Key {
+        Key {
+            log: LogId::new(1),
+            position: Position::new(position),
+            form,
+        }
+    }
+
+    const CHUNKED: Form = Form::Events(Events {
+        chunked: true,
+        base64: false,
+    });
+    const PLAIN: Form = Form::Events(Events {
+        chunked: false,
+        base64: false,
+    });
+
+    #[test]
+    fn the_newest_are_kept_within_so_many_bytes() {
+        let mut renditions = Renditions::new(4 * (100 + ENTRY_BYTES));
+        let bytes = Bytes::from(vec![7; 100]);
+        for position in 0..10 {
+            renditions.keep(key(position, CHUNKED), &bytes);
+        }
+        let kept = |renditions: &Renditions| -> Vec<u64> {
+            let is_kept = |position: &u64| renditions.get(&key(*position, CHUNKED)).is_some();
+            (0..10).filter(is_kept).collect()
+        };
+        assert_eq!(kept(&renditions), [6, 7, 8, 9]);
+        assert_eq!(renditions.bytes(), 4 * (100 + ENTRY_BYTES));
+        // One that is there is not counted twice.
+        renditions.keep(key(9, CHUNKED), &bytes);
+        assert_eq!(kept(&renditions), [6, 7, 8, 9]);
+        renditions.keep(key(3, CHUNKED), &Bytes::from(vec![7; 4_000]));
+        assert_eq!(kept(&renditions), [6, 7, 8, 9], "it would be all there is");
+    }
+
+    #[test]
+    fn each_form_of_a_record_is_another_rendition() {
+        let mut renditions = Renditions::new(10_000);
+        renditions.keep(key(1, CHUNKED), &Bytes::from_static(b"chunked"));
+        assert_eq!(renditions.get(&key(1, PLAIN)), None);
+        renditions.keep(key(1, PLAIN), &Bytes::from_static(b"plain"));
+        let kept = renditions.get(&key(1, CHUNKED)).expect("it is kept");
+        assert_eq!(&kept[..], b"chunked");
+    }
+}

@@ -1,0 +1,409 @@
+//! Streams of server-sent events, from what is published to what their clients get.
+
+use oyez_protocol::command::Start;
+
+use super::*;
+use crate::config::Config;
+use crate::net::memory::End;
+use crate::rig::{Client, Rig, settings, settle};
+
+/// Asks for a stream, and takes the head of the answer.
+fn stream(rig: &mut Rig, path: &str) -> Client {
+    let client = rig.connect();
+    ask(&client, path);
+    rig.settle();
+    let begun = client.peer.read();
+    let text = String::from_utf8_lossy(&begun);
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    client
+}
+
+fn ask(client: &Client, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.peer.write(request.as_bytes());
+}
+
+/// What chunks hold; they have to be whole.
+fn payload(mut chunks: &[u8]) -> String {
+    let mut text = String::new();
+    while !chunks.is_empty() {
+        let (line, rest) = chunks.split_at_checked(10).expect("the line of a chunk");
+        let line = std::str::from_utf8(&line[..8]).expect("digits");
+        let size = usize::from_str_radix(line, 16).expect("a size");
+        let (chunk, rest) = rest.split_at_checked(size + 2).expect("a whole chunk");
+        assert_eq!(&chunk[size..], b"\r\n");
+        text += std::str::from_utf8(&chunk[..size]).expect("text");
+        chunks = rest;
+    }
+    text
+}
+
+/// The data of the events that have come, and the names of those that have one.
+fn hear(client: &Client) -> Vec<String> {
+    events(&payload(&client.peer.read()))
+}
+
+fn events(text: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    for block in text.split_terminator("\n\n") {
+        let fields = |name: &str| -> Vec<String> {
+            let values = block.lines().filter_map(|line| line.strip_prefix(name));
+            values.map(str::to_owned).collect()
+        };
+        let (names, data) = (fields("event: "), fields("data: "));
+        if !data.is_empty() {
+            heard.push([names, data].concat().join(" "));
+        }
+    }
+    heard
+}
+
+/// The token of the last event that has come.
+fn last_id(text: &str) -> String {
+    let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.next_back().expect("each event has one").to_owned()
+}
+
+/// Publishes a message, and waits until it is acknowledged.
+fn publish(rig: &mut Rig, publisher: &Client, topic: &str, body: &str) {
+    let size = body.len();
+    let request = format!(
+        "POST /{topic} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n{body}"
+    );
+    publisher.peer.write(request.as_bytes());
+    rig.settle();
+    let answer = publisher.peer.read();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+fn numbered(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("message {number}")).collect()
+}
+
+fn publish_numbered(rig: &mut Rig, publisher: &Client, numbers: std::ops::Range<usize>) {
+    for message in numbered(numbers) {
+        publish(rig, publisher, "t", &message);
+    }
+}
+
+/// A shard that keeps next to nothing of what it renders.
+fn forgetful() -> Config {
+    Config {
+        rendition_cache_bytes: 1,
+        ..settings()
+    }
+}
+
+#[test]
+fn everybody_of_a_form_is_sent_a_record_that_was_rendered_once() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect();
+    let natives = rig.subscribers("t", 2);
+    let chunked: Vec<Client> = (0..20).map(|_| stream(&mut rig, "/t/sse")).collect();
+    let coded = stream(&mut rig, "/t/sse?encoding=base64");
+    publish_numbered(&mut rig, &publisher, 0..3);
+    for client in &chunked {
+        assert_eq!(hear(client), numbered(0..3));
+    }
+    assert_eq!(
+        hear(&coded),
+        ["bWVzc2FnZSAw", "bWVzc2FnZSAx", "bWVzc2FnZSAy"]
+    );
+    for native in &natives {
+        assert_eq!(native.hear(), ["t 0", "t 1", "t 2"]);
+    }
+    let metrics = rig.metrics();
+    let rendered = (metrics.renditions.get(), metrics.codec_decodes.get());
+    assert_eq!(rendered, (6, 6), "once for each form");
+    assert_eq!(metrics.deliveries.get(), 3 * 23);
+}
+
+#[test]
+fn native_subscribers_are_sent_records_as_they_are_whoever_else_is_there() {
+    let mut rig = Rig::new();
+    let native = rig.subscriber("t");
+    rig.publish("t", 100, 3);
+    assert_eq!(native.hear().len(), 3);
+    let metrics = rig.metrics();
+    let called = (metrics.renditions.get(), metrics.codec_decodes.get());
+    assert_eq!((called, metrics.codec_encodes.get()), ((0, 0), 0));
+}
+
+/// Wherever the socket stops taking bytes, what arrives is what one that takes all gets.
+#[test]
+fn a_rendition_that_was_cut_anywhere_goes_on_there() {
+    for config in [settings(), forgetful()] {
+        let mut rig = Rig::with(config);
+        let publisher = rig.connect();
+        let (whole, cut) = (stream(&mut rig, "/t/sse"), stream(&mut rig, "/t/sse"));
+        let mut expected = Vec::new();
+        for room in 0..200 {
+            let body = format!("message {room}\nof two lines");
+            cut.peer.set_room(room);
+            publish(&mut rig, &publisher, "t", &body);
+            let bytes = whole.peer.read();
+            let mut got = cut.peer.read();
+            cut.peer.set_room(1 << 20);
+            rig.settle();
+            got.extend(cut.peer.read());
+            assert_eq!(got, bytes, "room for {room} bytes");
+            expected.extend(bytes);
+        }
+        assert_eq!(events(&payload(&expected)).len(), 200);
+    }
+}
+
+#[test]
+fn a_stream_that_takes_a_byte_at_a_time_gets_everything() {
+    let mut rig = Rig::with(forgetful());
+    let publisher = rig.connect();
+    let (whole, slow) = (stream(&mut rig, "/t/sse"), stream(&mut rig, "/t/sse"));
+    slow.peer.dribble(1);
+    publish_numbered(&mut rig, &publisher, 0..2);
+    let expected = whole.peer.read();
+    let mut got = Vec::new();
+    while got.len() < expected.len() {
+        rig.turn();
+        got.extend(slow.peer.read());
+    }
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_stream_far_behind_is_served_from_the_log() {
+    let mut rig = Rig::with(forgetful());
+    let publisher = rig.connect();
+    let slow = stream(&mut rig, "/t/sse");
+    slow.peer.stall();
+    let count = 2 * crate::parts::feed::WINDOW_RECORDS_MAX;
+    for number in 0..count {
+        rig.append("t", number % 100 + 1);
+    }
+    publish(&mut rig, &publisher, "t", "the last one");
+    let room = rig.parts().rendering.bytes();
+    assert_eq!(room, 0, "what nobody takes is not rendered, or not kept");
+    slow.peer.resume();
+    let mut heard = Vec::new();
+    for _ in 0..1_000 {
+        rig.turn();
+        heard.extend(slow.peer.read());
+        if heard.ends_with(b"data: the last one\n\n\r\n") {
+            break;
+        }
+    }
+    let heard = events(&payload(&heard));
+    assert_eq!(heard.len(), count + 1);
+    for (number, data) in heard[..count].iter().enumerate() {
+        assert_eq!(data.len(), number % 100 + 1);
+    }
+}
+
+#[test]
+fn a_stream_goes_on_behind_the_last_event_that_its_client_has() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect();
+    let first = rig.connect();
+    ask(&first, "/t/sse");
+    rig.settle();
+    // Before the first message, the place where the stream began.
+    let begun = String::from_utf8(first.peer.read()).expect("text");
+    first.peer.close();
+    publish_numbered(&mut rig, &publisher, 0..2);
+    let path = format!("/t/sse?last_event_id={}", last_id(&begun));
+    let second = rig.connect();
+    ask(&second, &path);
+    rig.settle();
+    let text = String::from_utf8(second.peer.read()).expect("text");
+    let body = text.split_once("\r\n\r\n").expect("a head").1;
+    let text = payload(body.as_bytes());
+    assert_eq!(events(&text), numbered(0..2));
+    publish_numbered(&mut rig, &publisher, 2..3);
+    let third = rig.connect();
+    let request = format!(
+        "GET /t/sse?from=earliest HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {}\r\n\r\n",
+        last_id(&text)
+    );
+    third.peer.write(request.as_bytes());
+    rig.settle();
+    let text = String::from_utf8(third.peer.read()).expect("text");
+    let body = text.split_once("\r\n\r\n").expect("a head").1;
+    assert_eq!(events(&payload(body.as_bytes())), numbered(2..3));
+}
+
+#[test]
+fn a_stream_of_another_shards_topic_is_served_as_well() {
+    let [mut first, mut second] = Rig::shards(settings());
+    let (near, far) = (first.connect(), second.connect());
+    for client in [&near, &far] {
+        ask(client, "/t/sse");
+    }
+    settle(&mut [&mut first, &mut second]);
+    for client in [&near, &far] {
+        assert!(client.peer.read().starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+    let publisher = first.connect();
+    publisher
+        .peer
+        .write(b"POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
+    settle(&mut [&mut first, &mut second]);
+    for client in [&near, &far] {
+        assert_eq!(hear(client), ["hello"]);
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_begin_is_refused_and_the_connection_goes_on() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    ask(&client, "/$own/sse");
+    rig.settle();
+    assert!(client.peer.read().starts_with(b"HTTP/1.1 403 "));
+    ask(&client, "/t/sse?from=offset:9");
+    rig.settle();
+    assert!(client.peer.read().starts_with(b"HTTP/1.1 409 "));
+    assert!(rig.session(&client).form().is_native());
+    ask(&client, "/");
+    rig.settle();
+    assert!(client.peer.read().starts_with(b"HTTP/1.1 200 OK\r\n"));
+}
+
+#[test]
+fn nothing_more_is_asked_over_the_connection_of_a_stream() {
+    let mut rig = Rig::new();
+    let (client, publisher) = (stream(&mut rig, "/t/sse"), rig.connect());
+    ask(&client, "/");
+    rig.settle();
+    assert!(client.peer.read().is_empty());
+    publish_numbered(&mut rig, &publisher, 0..1);
+    assert_eq!(hear(&client), numbered(0..1));
+    client.peer.shutdown();
+    rig.settle();
+    assert_eq!(client.peer.how_it_ended(), End::Closed);
+}
+
+#[test]
+fn a_stream_hears_something_every_minute_and_is_never_idle() {
+    let mut rig = Rig::new();
+    let client = stream(&mut rig, "/t/sse");
+    let mut silent_ms = 0;
+    for _ in 0..1_000 {
+        rig.pass(1_000);
+        rig.settle();
+        silent_ms += 1_000;
+        let heard = client.peer.read();
+        if !heard.is_empty() {
+            assert_eq!(payload(&heard), ":\n\n");
+            silent_ms = 0;
+        }
+        assert!(
+            silent_ms < 60_000,
+            "proxies cut what is silent for a minute"
+        );
+    }
+    assert_eq!(client.peer.how_it_ended(), End::Open);
+}
+
+#[test]
+fn a_stream_that_takes_nothing_for_two_heartbeats_is_over() {
+    let mut rig = Rig::new();
+    let heartbeat_s = u64::from(rig.parts().here.shared.config.heartbeat_ms) / 1_000;
+    let (client, publisher) = (stream(&mut rig, "/t/sse"), rig.connect());
+    client.peer.stall();
+    publish(&mut rig, &publisher, "t", &"x".repeat(1_000));
+    for _ in 0..2 * heartbeat_s - 10 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    assert_eq!(client.peer.how_it_ended(), End::Open);
+    for _ in 0..120 {
+        rig.pass(1_000);
+        rig.settle();
+    }
+    assert_eq!(client.peer.how_it_ended(), End::Aborted);
+}
+
+#[test]
+fn rendering_counts_against_the_turn() {
+    let mut rig = Rig::with(forgetful());
+    let clients: Vec<Client> = (0..10).map(|_| stream(&mut rig, "/t/sse")).collect();
+    for client in &clients {
+        client.peer.stall();
+    }
+    for _ in 0..8 {
+        rig.append("t", 200_000);
+    }
+    rig.turn();
+    for client in &clients {
+        client.peer.set_room(1 << 20);
+        client.peer.resume();
+    }
+    let mut before = rig.metrics().renditions.get();
+    let mut most = 0;
+    for _ in 0..200 {
+        rig.turn();
+        let now = rig.metrics().renditions.get();
+        most = most.max(now - before);
+        before = now;
+        for client in &clients {
+            client.peer.read();
+        }
+    }
+    // 200 KB take 5,000 steps: a walk's budget has room for three, a turn's flushes for one, and both finish what they begin.
+    assert!((1..=6).contains(&most), "{most} of 200 KB in a turn");
+    let delivered = rig.metrics().deliveries.get();
+    assert_eq!(delivered, 80, "and all of them come");
+}
+
+#[test]
+fn a_place_where_another_record_stands_is_no_rendition() {
+    let mut rig = Rig::new();
+    let _client = stream(&mut rig, "/t/sse");
+    for topic in ["t", "u"] {
+        rig.append(topic, 100);
+    }
+    rig.follow();
+    let parts = rig.parts();
+    let log = parts.here.shared.log_of("t");
+    let mut places = Vec::new();
+    parts.logs.places(log, "t", Offset::new(0), 10, &mut places);
+    let events = Events {
+        chunked: true,
+        base64: false,
+    };
+    let mut get = |topic, first| {
+        let wanted = Wanted {
+            log,
+            position: places[0].position,
+            size: places[0].size,
+            events,
+            is: Some((topic, Offset::new(first))),
+        };
+        let means = (&mut parts.logs, parts.here.metrics());
+        // What is kept has been looked at.
+        let mut rendering = Rendering::new(0);
+        matches!(rendering.get(means, &wanted), Ok(bytes) if !bytes.is_empty())
+    };
+    assert!(get("t", 0));
+    assert!(!get("u", 0));
+    assert!(!get("t", 1));
+}
+
+#[test]
+fn subscriptions_of_both_kinds_begin_alike() {
+    let mut rig = Rig::new();
+    rig.publish("t", 10, 3);
+    let native = rig.join();
+    native.subscribe("t", Start::Offset(Offset::new(1)));
+    rig.settle();
+    assert_eq!(native.hear(), ["subscribed Ok at 1", "t 1", "t 2"]);
+    let client = rig.connect();
+    ask(&client, "/t/sse?from=offset:1");
+    rig.settle();
+    let text = String::from_utf8(client.peer.read()).expect("text");
+    let body = text.split_once("\r\n\r\n").expect("a head").1;
+    assert_eq!(events(&payload(body.as_bytes())).len(), 2);
+}
