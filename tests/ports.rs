@@ -1,6 +1,9 @@
 //! A port has one broker: a second one is told so, and a port whose broker is gone is free at once.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Barrier;
 
@@ -215,5 +218,89 @@ fn a_broker_that_was_killed_is_back_on_its_port_at_once() {
         broker.restart();
         assert_eq!(broker.address(), address);
         assert_eq!(broker.connect().publish(TOPIC, b"x").outcome, Outcome::Ok);
+    }
+}
+
+/// What a request without a body is answered with.
+fn ask(stream: &mut (impl Read + Write), path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    answer
+}
+
+#[test]
+fn a_broker_listens_on_several_addresses_names_and_a_socket_file() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("oyez.sock");
+    let (one, two) = (free_port(), free_port());
+    let listen = format!(
+        "127.0.0.1:0,localhost:{one},unix:{},127.0.0.2:{two}=http",
+        file.display()
+    );
+    let mut broker = Setup::new().set("listen", listen).start();
+    for address in [
+        broker.address(),
+        with_ip("127.0.0.1", one),
+        with_ip("127.0.0.2", two),
+    ] {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let answer = ask(&mut stream, "/");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n"),
+            "{address}: {answer}"
+        );
+    }
+    // Every shard accepts from the file, and none twice.
+    for _ in 0..50 {
+        let mut stream = UnixStream::connect(&file).expect("it listens");
+        assert!(ask(&mut stream, "/").starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    let mode = std::fs::metadata(&file)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert!(broker.stop().success());
+    assert!(!file.exists(), "the file goes with its broker");
+}
+
+#[test]
+fn a_socket_file_has_one_broker_and_one_that_was_left_behind_has_none() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("oyez.sock");
+    let at_file = || Setup::new().set("listen", format!("127.0.0.1:0,unix:{}", file.display()));
+    let mut first = at_file().start();
+    let refusal = at_file().refused_on(&home.path().join("second"));
+    assert_eq!(refusal.code, 1);
+    for words in ["already listens on unix:", "ss -xlp", "--listen"] {
+        assert!(refusal.message.contains(words), "{}", refusal.message);
+    }
+    first.kill();
+    assert!(file.exists(), "nobody was there to remove it");
+    let second = at_file().start_on(&home.path().join("data"));
+    let mut stream = UnixStream::connect(&file).expect("it listens");
+    assert!(ask(&mut stream, "/").starts_with("HTTP/1.1 200 OK\r\n"));
+    drop(second);
+    std::fs::remove_file(&file).ok();
+    std::fs::write(&file, "not a socket").expect("a file");
+    let refusal = at_file().refused_on(&home.path().join("third"));
+    assert!(
+        refusal.message.contains("is no socket"),
+        "{}",
+        refusal.message
+    );
+    assert!(file.exists(), "what is no socket is left alone");
+}
+
+#[test]
+fn an_address_that_the_operator_has_taken_is_told_with_its_own_setting() {
+    let first = Broker::start();
+    let home = tempfile::tempdir().expect("a directory");
+    let setup = Setup::new().set("operator", first.address());
+    let refusal = setup.refused_on(&home.path().join("data"));
+    for words in ["already listens on", "--operator"] {
+        assert!(refusal.message.contains(words), "{}", refusal.message);
     }
 }

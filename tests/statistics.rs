@@ -1,5 +1,8 @@
 //! What the broker tells of itself, and what its numbers must show.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
 
 use testkit::deadline::wait_until;
@@ -196,4 +199,50 @@ fn outcomes_of_many_records_come_in_few_frames() {
     }
     figure("frames for 1,000 outcomes", &frames.to_string());
     assert!(frames < RECORDS / 4, "{frames} frames");
+}
+
+/// What a path is answered with at the operator's address.
+fn ask_operator(broker: &Broker, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(broker.operator()).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_operators_address_tells_prometheus_and_watchers() {
+    const TEST: &str = "metrics are what promtool takes for such";
+    let broker = Setup::new().set("operator", "127.0.0.1:0").start();
+    assert_eq!(broker.connect().publish("a", b"hello").outcome, Outcome::Ok);
+    for path in ["/livez", "/readyz", "/api/v1/stats", "/api/v1/topics"] {
+        let (head, body) = ask_operator(&broker, path);
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{path}: {head}");
+        serde_json::from_str::<serde_json::Value>(&body).expect("JSON");
+    }
+    let (_, metrics) = ask_operator(&broker, "/metrics");
+    let records =
+        |line: &str| line.starts_with("oyez_records_in_total{shard=") && line.ends_with(" 1");
+    assert!(metrics.lines().any(records), "{metrics}");
+    if !is_installed("promtool") {
+        return skipped(TEST, "promtool is not installed");
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is installed");
+    let mut input = promtool.stdin.take().expect("it is piped");
+    input.write_all(metrics.as_bytes()).expect("it is read");
+    drop(input);
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.is_empty(),
+        "promtool finds: {said}"
+    );
 }

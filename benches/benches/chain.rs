@@ -135,7 +135,7 @@ fn bench_walk(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.bench_function(BenchmarkId::new("walk", count), |bencher| {
         bencher.iter(|| {
             let mut bytes = 0;
-            let to = reader.walk(Position::new(0), count, |place, topic| {
+            let to = reader.walk(Position::new(0), count, |place, topic, _| {
                 bytes += place.size as usize + black_box(topic).len();
             });
             assert_eq!(to, end);

@@ -1,7 +1,6 @@
 //! Flags, logging, signals and exit codes of `oyez-server`.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +9,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use oyez_broker::config::{self, ConfigError, Disk, KeepAwake, LogFormat, Sending};
-use oyez_broker::{Config, Server, StartError, Stopper, doctor};
+use oyez_broker::{Config, Listen, Server, StartError, Stopper, doctor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -33,9 +32,14 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Address and port to listen on [default: 127.0.0.1:7450]
+    /// Address to listen on, also a name, `:PORT` for all of this machine, or `unix:/PATH`; `=native` or `=http` behind it limits
+    /// what is spoken there; may be given several times [default: 127.0.0.1:7450]
     #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Vec<Listen>,
+
+    /// Address for the operator: metrics, health, statistics; an empty one switches it off [default: 127.0.0.1:7451]
+    #[arg(long, value_name = "ADDR")]
+    operator: Option<String>,
 
     /// Let whoever reaches the address publish and subscribe to everything: addresses that other machines reach need it
     #[arg(long)]
@@ -95,14 +99,15 @@ flag; flags win over variables, variables over the file.
 
 Examples:
   oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
-  oyez-server --listen 0.0.0.0:7450 --open --data /var/lib/oyez
+  oyez-server --listen :7450 --listen unix:/run/oyez.sock --open --data /var/lib/oyez
                                                  serve whoever reaches any address of this machine
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
   oyez-server doctor --connections 1000000       what this host needs for a million
 
-When it serves it prints one line on stdout: ready tcp=ADDR pid=PID data=DIR. SIGTERM and SIGINT stop it within
+When it serves it prints one line on stdout: ready tcp=ADDR operator=ADDR pid=PID data=DIR, with a tcp= or a unix= for each
+address that it listens on. SIGTERM and SIGINT stop it within
 drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. One of them that comes more
 than a second after the first ends it at once; sooner, it is the same request. SIGHUP, SIGUSR1 and SIGUSR2 are logged and
 change nothing. Exit status: 0 stopped, 1 failed, or stopped before all that was published was on disk, 2 usage.";
@@ -160,8 +165,14 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 fn settings(cli: &Cli) -> Result<Config, ConfigError> {
     let variables = std::env::vars().filter(|(name, _)| name != "OYEZ_CONFIG");
     let mut config = Config::load(cli.config.as_deref(), variables)?;
-    if let Some(listen) = cli.listen {
-        config.listen = listen;
+    if !cli.listen.is_empty() {
+        config.listen.clone_from(&cli.listen);
+    }
+    if let Some(operator) = &cli.operator {
+        config.operator = match &**operator {
+            "" => Vec::new(),
+            address => vec![address.parse().map_err(ConfigError::Operator)?],
+        };
     }
     config.open |= cli.open;
     if let Some(data) = &cli.data {
@@ -240,18 +251,29 @@ fn serve(config: Config) -> Result<(), RunError> {
 
 /// The line that scripts wait for; people on a terminal are told what to type next.
 fn announce(server: &Server, data: &std::path::Path) {
-    let address = server.address();
+    let places = server.places();
+    let tcp = places.tcp.iter().map(|address| format!(" tcp={address}"));
+    let unix = places
+        .unix
+        .iter()
+        .map(|path| format!(" unix={}", path.display()));
+    let operator = places
+        .operator
+        .iter()
+        .map(|address| format!(" operator={address}"));
+    let places: String = tcp.chain(unix).chain(operator).collect();
     let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
     let mut stdout = std::io::stdout().lock();
     // A closed stdout is no reason to stop serving.
     let _ = writeln!(
         stdout,
-        "ready tcp={address} pid={} data={}",
+        "ready{places} pid={} data={}",
         std::process::id(),
         data.display()
     );
     let _ = stdout.flush();
-    if stdout.is_terminal() {
+    let first = server.places().tcp.first();
+    if let Some(address) = first.filter(|_| stdout.is_terminal()) {
         let server = match address.port() {
             7450 => String::new(),
             _ => format!(" --server {address}"),

@@ -12,6 +12,7 @@ use oyez_storage::{BLOCK_BYTES, DiskChoice, Durability, SEGMENT_BYTES_MAX, SEGME
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::rules::Rules;
+use crate::listen::{BadListen, Listen, Place, one_or_many};
 
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
@@ -19,12 +20,19 @@ pub const TEMPLATE: &str = include_str!("oyez.toml");
 /// Most subscriptions that a session may be allowed: a send to it looks at each, which takes a few milliseconds then.
 const SUBSCRIPTIONS_HARD_MAX: usize = 65_536;
 
+/// Most addresses to listen on, the operator's included: each takes a descriptor of every shard.
+const DOORS_MAX: usize = 16;
+
 /// What the broker runs with.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address to listen on.
-    pub listen: SocketAddr,
+    /// Addresses to listen on.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen: Vec<Listen>,
+    /// Address for the operator: metrics, health, statistics and administration; none switches it off.
+    #[serde(deserialize_with = "one_or_many")]
+    pub operator: Vec<Listen>,
     /// Everybody who reaches `listen` may publish and subscribe; asked for where other machines do.
     pub open: bool,
     /// Names that the broker may be asked by over HTTP, beside addresses and the names of loopback.
@@ -158,7 +166,8 @@ pub enum LogFormat {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 7450)).into()],
+            operator: vec![SocketAddr::from(([127, 0, 0, 1], 7451)).into()],
             open: false,
             hosts: Vec::new(),
             origins: Vec::new(),
@@ -233,6 +242,9 @@ pub enum ConfigError {
         /// Its name.
         name: String,
     },
+    /// The operator's address is none.
+    #[error("`operator`: {0}")]
+    Operator(BadListen),
     /// A value is out of its bounds.
     #[error("`{key}` {why}")]
     Value {
@@ -295,21 +307,55 @@ impl Config {
     }
 
     fn check_listen(&self) -> Result<(), ConfigError> {
-        if self.open || self.is_private() {
-            return Ok(());
+        let doors = self.doors().count();
+        if self.listen.is_empty() || doors > DOORS_MAX {
+            let (min, max) = (1, DOORS_MAX);
+            let why =
+                format!("is {doors} addresses; there must be {min} to {max}, with the operator's");
+            return Err(ConfigError::value("listen", why));
         }
+        if self.operator.len() > 1 {
+            let why = "is several addresses; it must be one, or none".to_owned();
+            return Err(ConfigError::value("operator", why));
+        }
+        let Some((key, place)) = self.public().next().filter(|_| !self.open) else {
+            return Ok(());
+        };
+        let port = match place {
+            Place::Tcp { port, .. } => *port,
+            Place::Unix(_) => 0,
+        };
         let why = format!(
-            "is {}, which other machines can reach, and nothing asks who they are: set `open = true` (--open, \
-             OYEZ_OPEN=true) to let everybody there publish and subscribe, or listen on 127.0.0.1:{}",
-            self.listen,
-            self.listen.port()
+            "is {place}, which other machines can reach, and nothing asks who they are: set `open = true` (--open, \
+             OYEZ_OPEN=true) to let everybody there publish and subscribe, or listen on 127.0.0.1:{port}"
         );
-        Err(ConfigError::value("listen", why))
+        Err(ConfigError::value(key, why))
     }
 
-    /// Whether only this machine reaches the broker.
-    pub(crate) fn is_private(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback()
+    /// All addresses to listen on, in the order of their numbers, each with whether it is the operator's.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = (&Listen, bool)> {
+        let operators = self.operator.iter().map(|listen| (listen, true));
+        self.listen
+            .iter()
+            .map(|listen| (listen, false))
+            .chain(operators)
+    }
+
+    /// The port of the first address that has one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.listen.iter().find_map(|listen| match &listen.place {
+            Place::Tcp { port, .. } => Some(*port),
+            Place::Unix(_) => None,
+        })
+    }
+
+    /// The addresses that other machines reach, each with the setting that names it.
+    pub(crate) fn public(&self) -> impl Iterator<Item = (&'static str, &Place)> {
+        let key = |is_operators| if is_operators { "operator" } else { "listen" };
+        let doors = self
+            .doors()
+            .map(move |(listen, is_operators)| (key(is_operators), &listen.place));
+        doors.filter(|(_, place)| !place.is_private())
     }
 
     fn check_wire(&self) -> Result<(), ConfigError> {
@@ -604,7 +650,7 @@ mod tests {
             ("[fe80::1]:1", false),
         ] {
             let mut config = load(&[("OYEZ_LISTEN", address)]).unwrap();
-            assert_eq!(config.is_private(), private, "{address}");
+            assert_eq!(config.public().count() == 0, private, "{address}");
             assert_eq!(config.check().is_ok(), private, "{address}");
             if let Err(error) = config.check() {
                 let said = error.to_string();

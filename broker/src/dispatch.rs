@@ -25,7 +25,7 @@ use crate::tell::tell;
 use crate::turn::greet::greet;
 use crate::turn::lag;
 use crate::turn::publish::Publishing;
-use crate::turn::query::{answer_stats, list_topics};
+use crate::turn::query::{answer_health, answer_metrics, answer_stats, list_topics};
 use crate::turn::subscribe::Subscribing;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
@@ -91,6 +91,8 @@ impl Takes for Dispatch<'_> {
             (Stage::Open, Command::Unsupported { request, what }) => {
                 tell(here, sessions, id, &Reply::Unsupported { request, what })
             }
+            (Stage::Open, Command::Health { ready }) => answer_health(here, sessions, (id, ready)),
+            (Stage::Open, Command::Metrics) => self.metrics(sessions, budget, id),
             (Stage::Open, Command::Say(text)) => tell(here, sessions, id, &Reply::Said(text)),
             (Stage::Open, Command::Refuse(refusal)) => {
                 tell(here, sessions, id, &Reply::Refused(refusal))
@@ -147,6 +149,23 @@ impl Dispatch<'_> {
             outbox: self.outbox,
             held: self.held,
         }
+    }
+
+    /// Tells the counters, of the time that questions may take.
+    fn metrics(
+        &mut self,
+        sessions: &mut Sessions,
+        budget: &mut ReadBudget,
+        id: SessionId,
+    ) -> Taken {
+        if !self.questions.allowance.has_some() {
+            return Taken::Later(Until::Room);
+        }
+        let told = (&*self.logs, &*self.outbox, self.sending);
+        let steps = answer_metrics(self.here, sessions, told, id);
+        budget.spend(steps, 0);
+        self.questions.allowance.spend(steps);
+        Taken::Done
     }
 
     /// Answers a question about the broker, or begins to. One that takes more than is left of the questions' share is begun

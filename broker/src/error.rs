@@ -1,13 +1,13 @@
 //! Errors that end the process; those that end a session are `Goodbye`s.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use oyez_storage::{DirError, OpenError, Poisoned};
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
+use crate::listen::{NoPort, Place};
 use crate::parts::phase::Phase;
 
 /// Why the broker does not start.
@@ -67,20 +67,24 @@ pub enum StartError {
     Awake(io::Error),
     /// Another socket has the address.
     #[error(
-        "something already listens on {address}; stop it (`ss -tanp 'sport = :{}'` names it), or choose another address \
-         with --listen", address.port()
+        "something already listens on {address}; stop it (`{who}` names it), or choose another address \
+         with {flag}"
     )]
     Taken {
         /// The address.
-        address: SocketAddr,
+        address: String,
+        /// What finds out who that is.
+        who: String,
+        /// The flag that names another address.
+        flag: &'static str,
     },
     /// The address cannot be bound.
-    #[error(
-        "cannot listen on {address}: {source}; choose an address of this machine with --listen"
-    )]
+    #[error("cannot listen on {address}: {source}; choose an address of this machine with {flag}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
+        /// The flag that names another address.
+        flag: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -156,10 +160,23 @@ pub enum ShardError {
 
 impl StartError {
     /// Why a port cannot be had.
-    pub(crate) fn listen(address: SocketAddr, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Self::Taken { address },
-            _ => Self::Listen { address, source },
+    pub(crate) fn listen(config: &Config, no_port: NoPort) -> Self {
+        let address = no_port.place.to_string();
+        let flag = match config.doors().nth(no_port.door.into()) {
+            Some((_, true)) => "--operator (an empty one does without)",
+            _ => "--listen",
+        };
+        let who = match &no_port.place {
+            Place::Tcp { port, .. } => format!("ss -tanp 'sport = :{port}'"),
+            Place::Unix(path) => format!("ss -xlp src {}", path.display()),
+        };
+        match no_port.source.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { address, who, flag },
+            _ => Self::Listen {
+                address,
+                flag,
+                source: no_port.source,
+            },
         }
     }
 }

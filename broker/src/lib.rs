@@ -127,6 +127,7 @@ mod ends;
 mod error;
 mod hear;
 mod lend;
+mod listen;
 mod measure;
 mod net;
 mod parts;
@@ -154,5 +155,6 @@ mod watch;
 
 pub use config::Config;
 pub use error::{ShardError, StartError};
+pub use listen::{BadListen, Listen};
 pub use parts::chain;
-pub use server::{Server, Stopper};
+pub use server::{Places, Server, Stopper};

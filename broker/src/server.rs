@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -21,7 +22,7 @@ use crate::ends::{self, End, Ended, Ending, Ends};
 use crate::error::{ShardError, StartError};
 use crate::lend::MadeOf;
 use crate::net::kernel::KernelNet;
-use crate::net::port::Port;
+use crate::net::port::{At, Files, Port, Ports, Spot};
 use crate::parts::awake::{Awake, Vigil};
 use crate::parts::mail::{Inbox, InboxSender, Outbox, inbox};
 use crate::parts::phase::Phase;
@@ -42,12 +43,25 @@ const SLICE_US: u64 = 500;
 
 /// A running broker.
 pub struct Server {
-    address: SocketAddr,
+    places: Places,
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
     ends: Ends,
     /// Held until the shards are gone.
     lock: DirLock,
+    /// The same.
+    _files: Files,
+}
+
+/// Where a broker listens; the real ports where the configuration said 0.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Addresses for everybody.
+    pub tcp: Vec<SocketAddr>,
+    /// Socket files.
+    pub unix: Vec<PathBuf>,
+    /// The operator's address, or addresses where its name has several.
+    pub operator: Vec<SocketAddr>,
 }
 
 /// Asks a running broker to stop, from any thread.
@@ -84,10 +98,10 @@ impl Server {
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
         let arena = ArenaPool::new(&arena_options(&config, &dir)).map_err(StartError::Arena)?;
-        let reserved = Port::reserve(config.listen);
-        let reserved = reserved.and_then(|port| Ok((port.address()?, port)));
-        let (address, port) =
-            reserved.map_err(|source| StartError::listen(config.listen, source))?;
+        let doors = config.doors().map(|(listen, _)| listen);
+        let mut ports =
+            Ports::reserve(doors).map_err(|no_port| StartError::listen(&config, no_port))?;
+        let places = places(&config, &ports);
         let wakers = (0..plan.shards)
             .map(|_| Waker::new())
             .collect::<io::Result<Vec<_>>>()
@@ -107,16 +121,15 @@ impl Server {
             shared: &shared,
             wakers: &wakers,
             cores: &cores,
-            address,
-            port: &port,
+            spots: ports.spots(),
             lock: lock.fd(),
         };
         let ends = Ends::default();
-        let shards = launch.start(&ends)?;
-        // The first shard has a descriptor of its own for it.
-        drop(port);
+        let shards = launch.start(&ends, &mut ports)?;
         Ok(Self {
-            address,
+            places,
+            // The shards have descriptors of their own.
+            _files: ports.into_files(),
             shared,
             shards,
             ends,
@@ -124,10 +137,19 @@ impl Server {
         })
     }
 
-    /// The address that it listens on; the real port where the configuration said 0.
+    /// The first address that it listens on; the real port where the configuration said 0.
+    ///
+    /// # Panics
+    /// If it listens on socket files only.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> SocketAddr {
+        self.places.tcp[0]
+    }
+
+    /// Everywhere that it listens.
+    #[must_use]
+    pub const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// How many shards serve.
@@ -192,22 +214,21 @@ struct Launch<'a> {
     shared: &'a Arc<Shared>,
     wakers: &'a [Waker],
     cores: &'a [usize],
-    address: SocketAddr,
-    port: &'a Port,
+    spots: Vec<Spot>,
     lock: RawFd,
 }
 
 impl Launch<'_> {
     /// Starts all shards: each opens its logs, then the port is claimed, then all get everybody's readers, listen and
     /// serve.
-    fn start(&self, ends: &Ends) -> Result<Vec<JoinHandle<()>>, StartError> {
+    fn start(&self, ends: &Ends, ports: &mut Ports) -> Result<Vec<JoinHandle<()>>, StartError> {
         let (opened_in, opened) = channel::<Opened>();
         let Threads { begins, shards } = self.spawn(ends, &opened_in)?;
         drop(opened_in);
         let begun = gather(&opened, shards.len()).and_then(|readers| {
             let mut readers: Vec<LogReader> = readers.into_iter().flatten().collect();
             readers.sort_by_key(LogReader::log);
-            self.begin(&begins, &readers)
+            self.begin(&begins, &readers, ports)
         });
         if let Err(failure) = begun {
             self.shared.enter(Phase::Failed);
@@ -234,8 +255,7 @@ impl Launch<'_> {
                 shared: self.shared.clone(),
                 wakers: self.wakers.to_vec(),
                 core: pin.then(|| self.cores[id % self.cores.len()]),
-                address: self.address,
-                port: (id == 0).then(|| self.port.number()),
+                spots: self.spots.clone(),
                 lock: self.lock,
                 inbox,
                 outbox: Outbox::new(id, senders.clone()),
@@ -255,12 +275,18 @@ impl Launch<'_> {
         Ok(Threads { begins, shards })
     }
 
-    /// Lets the shards listen. The port is claimed only now, so that nobody is connected before there is somebody to
+    /// Lets the shards listen. The ports are claimed only now, so that nobody is connected before there is somebody to
     /// answer.
-    fn begin(&self, begins: &[Sender<Begin>], readers: &[LogReader]) -> Result<(), StartError> {
-        self.port
-            .claim(self.shared.config.send_buffer_bytes)
-            .map_err(|source| StartError::listen(self.address, source))?;
+    fn begin(
+        &self,
+        begins: &[Sender<Begin>],
+        readers: &[LogReader],
+        ports: &mut Ports,
+    ) -> Result<(), StartError> {
+        let config = &self.shared.config;
+        ports
+            .claim(config.send_buffer_bytes)
+            .map_err(|no_port| StartError::listen(config, no_port))?;
         let (listening_in, listening) = channel();
         for begin in begins {
             // A shard that is gone has its error in `ends`, and tells nothing here.
@@ -287,21 +313,20 @@ fn gather<T>(told: &Receiver<Result<T, StartError>>, shards: usize) -> Result<Ve
 struct ShardKit {
     store: Store,
     send_ring: Option<SendRing>,
-    /// The claimed port, which the first shard listens with.
-    port: Option<Port>,
+    /// The claimed ports that others have, too.
+    ports: Vec<Port>,
     awake: Awake,
 }
 
-/// What travels into a shard's thread. Nothing in it owns a descriptor: the wakers, the lock and the port are numbers,
+/// What travels into a shard's thread. Nothing in it owns a descriptor: the wakers, the lock and the ports are numbers,
 /// the same in all tables while the shard starts.
 struct ShardThread {
     id: usize,
     shared: Arc<Shared>,
     wakers: Vec<Waker>,
     core: Option<usize>,
-    address: SocketAddr,
-    /// The first shard's: the reserved port.
-    port: Option<RawFd>,
+    /// The reserved ports.
+    spots: Vec<Spot>,
     /// The data directory's lock, which stays open in the shard's table too: a kernel thread that still writes for a
     /// shard of a killed broker keeps the directory from the next one.
     lock: RawFd,
@@ -356,7 +381,7 @@ impl ShardThread {
             what: "keep signals from a shard",
             source,
         })?;
-        let port = self.enter_table()?;
+        let ports = self.enter_table()?;
         if let Some(core) = self.core
             && let Err(error) = cpu::pin(core)
         {
@@ -385,38 +410,54 @@ impl ShardThread {
         Ok(ShardKit {
             store,
             send_ring,
-            port,
+            ports,
             awake,
         })
     }
 
-    /// Parts from the process's descriptor table, where that can be; gives the port to the first shard, as its own.
-    fn enter_table(&self) -> Result<Option<Port>, StartError> {
+    /// Parts from the process's descriptor table, where that can be. Gives the ports that this shard does not make a socket of
+    /// its own for.
+    fn enter_table(&self) -> Result<Vec<Port>, StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let tables = self.shared.tables;
         if tables == Tables::Private {
             let wakers = self.wakers.iter().map(|waker| waker.fd());
-            let keep: Vec<RawFd> = wakers.chain([self.lock]).chain(self.port).collect();
+            let shared = self
+                .spots
+                .iter()
+                .filter_map(|spot| spot.shared_with(self.is_first()));
+            let keep: Vec<RawFd> = wakers.chain([self.lock]).chain(shared).collect();
             fdtable::unshare(&keep).map_err(system("get a private descriptor table"))?;
         }
-        let Some(port) = self.port else {
-            return Ok(None);
-        };
-        let own = Port::of_other_thread(port, tables);
-        own.map(Some)
-            .map_err(system("get a descriptor of the port"))
+        self.ports(|spot| spot.shared_with(self.is_first()).is_some())
+    }
+
+    /// Who listens with the very sockets that were reserved.
+    const fn is_first(&self) -> bool {
+        self.id == 0
+    }
+
+    /// The ports of some spots, as this thread's own.
+    fn ports(&self, is_wanted: impl Fn(&Spot) -> bool) -> Result<Vec<Port>, StartError> {
+        let config = &self.shared.config;
+        let means = (self.shared.tables, config.send_buffer_bytes);
+        let wanted = self.spots.iter().filter(|spot| is_wanted(spot));
+        let ports = wanted.map(|spot| Port::of_spot(spot, self.is_first(), means));
+        ports
+            .collect::<Result<_, _>>()
+            .map_err(|no_port| StartError::listen(config, no_port))
     }
 
     /// Listens, and gives the network that connections come by.
     fn listen(&self, kit: &mut ShardKit) -> Result<KernelNet, StartError> {
-        let port = match kit.port.take() {
-            Some(port) => Ok(port),
-            None => Port::join(self.address, self.shared.config.send_buffer_bytes),
-        };
+        let mut ports = std::mem::take(&mut kit.ports);
+        ports.extend(self.ports(|spot| spot.shared_with(self.is_first()).is_none())?);
         let (ring, disk) = (kit.send_ring.take(), kit.store.wake_fd());
-        let wakers = self.wakers.clone();
-        let net = port.and_then(|port| KernelNet::new(self.id, port, ring, wakers, disk));
-        net.map_err(|source| StartError::listen(self.address, source))
+        let net = KernelNet::new(self.id, ports, ring, self.wakers.clone(), disk);
+        net.map_err(|source| StartError::System {
+            what: "make a poll",
+            source,
+        })
     }
 
     fn open_send_ring(&self) -> Result<Option<SendRing>, StartError> {
@@ -508,6 +549,22 @@ impl ShardThread {
     }
 }
 
+fn places(config: &Config, ports: &Ports) -> Places {
+    let mut places = Places::default();
+    let is_operators: Vec<bool> = config
+        .doors()
+        .map(|(_, is_operators)| is_operators)
+        .collect();
+    for (at, door) in ports.places() {
+        match (at, is_operators[usize::from(door)]) {
+            (At::Tcp(address), false) => places.tcp.push(*address),
+            (At::Tcp(address), true) => places.operator.push(*address),
+            (At::Unix(path), _) => places.unix.push(path.clone()),
+        }
+    }
+    places
+}
+
 /// Whose the descriptor tables will be.
 fn tables() -> Tables {
     match fdtable::probe() {
@@ -522,11 +579,8 @@ fn tables() -> Tables {
 }
 
 fn warn_of_open(config: &Config) {
-    if !config.is_private() {
-        warn!(
-            "open = true: whoever reaches {} may publish and subscribe to everything",
-            config.listen
-        );
+    for (_, place) in config.public() {
+        warn!("open = true: whoever reaches {place} may publish and subscribe to everything");
     }
 }
 

@@ -166,7 +166,8 @@ fn sends_that_are_cut_short_go_on_without_an_event() {
     short::BYTES_MAX.store(BYTES_MAX, Ordering::Relaxed);
     for sending in [Sending::Loop, Sending::Auto] {
         let server = Server::start(Config {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
+            operator: Vec::new(),
             data: home.path().join(format!("{sending:?}")),
             shards: 1,
             sending,

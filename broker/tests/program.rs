@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 fn server(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyez-server"));
-    command.args(arguments).env("OYEZ_SEGMENT_BYTES", "4194304");
+    // The operator's port is one for all.
+    let settings = [("OYEZ_SEGMENT_BYTES", "4194304"), ("OYEZ_OPERATOR", "")];
+    command.args(arguments).envs(settings);
     command
 }
 

@@ -93,7 +93,7 @@ impl Follower {
         let (before, from) = (self.seen.len(), self.walked);
         let next = self.seen.last().map_or(0, |place| place.next.get());
         let seen = &mut self.seen;
-        self.walked = self.reader.walk(self.walked, 10, |place, topic| {
+        self.walked = self.reader.walk(self.walked, 10, |place, topic, _| {
             assert_eq!(topic, "t");
             seen.push(place);
         });

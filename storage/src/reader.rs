@@ -227,7 +227,7 @@ impl LogReader {
         Position::new(self.shared.start())
     }
 
-    /// Calls `f` with every record from `from` on, in order, up to the visible place or `records_max` of them, passing
+    /// Calls `f` with every record from `from` on, its place, topic and timestamp in milliseconds since the epoch, in order, up to the visible place or `records_max` of them, passing
     /// over marks, gaps and what retention has removed. Returns where it stopped: the place to go on from.
     ///
     /// Reads headers and topics only, from the arena where it can; a walk through old segments may wait for the disk.
@@ -235,7 +235,7 @@ impl LogReader {
         &mut self,
         from: Position,
         records_max: usize,
-        mut f: impl FnMut(Place, &str),
+        mut f: impl FnMut(Place, &str, u64),
     ) -> Position {
         let visible = self.shared.visible();
         let mut at = from.get().max(self.shared.start());
@@ -262,7 +262,7 @@ impl LogReader {
         at: u64,
         visible: u64,
         left: &mut usize,
-        f: &mut impl FnMut(Place, &str),
+        f: &mut impl FnMut(Place, &str, u64),
     ) -> u64 {
         if at >= file.end() {
             return self.next_known(at, visible);
@@ -522,7 +522,7 @@ fn walk_block(
     range: Range<u64>,
     left: &mut usize,
     is_there: impl Fn() -> bool,
-    f: &mut impl FnMut(Place, &str),
+    f: &mut impl FnMut(Place, &str, u64),
 ) -> Option<u64> {
     let mut at = range.start;
     let block = block_start(at);
@@ -543,7 +543,7 @@ fn walk_block(
             if !is_there() {
                 return None;
             }
-            f(place, topic);
+            f(place, topic, record.timestamp_ms());
             *left -= 1;
         }
         at += u64::from(head.size);

@@ -60,7 +60,7 @@ fn reads_and_walks_of_the_same_block_allocate_once() {
     }
     let mut places = Vec::new();
     let mut reader = rig.store.reader(log);
-    reader.walk(reader.earliest(), 1000, |place, _| places.push(place));
+    reader.walk(reader.earliest(), 1000, |place, _, _| places.push(place));
     assert_eq!(places.len(), 1000);
     let first = reader.read(places[0].position, places[0].size);
     assert!(matches!(first, Ok(Read::Ready(_))));

@@ -157,7 +157,7 @@ fn readers_in_other_threads_see_every_record_once_and_in_order() {
                     let (mut at, mut next) = (reader.earliest(), 0);
                     while next < RECORDS {
                         let mut places = Vec::new();
-                        at = reader.walk(at, 50, |place, _| places.push(place));
+                        at = reader.walk(at, 50, |place, _, _| places.push(place));
                         for place in &places {
                             assert_eq!(place.first, Offset::new(next));
                             let read = reader.read(place.position, place.size);

@@ -153,7 +153,9 @@ impl Pair {
         // In pieces, as a shard does it.
         let mut at = Position::new(0);
         while at < reader.visible() {
-            at = reader.walk(at, 7, |place, topic| found.push((place, topic.to_owned())));
+            at = reader.walk(at, 7, |place, topic, _| {
+                found.push((place, topic.to_owned()));
+            });
         }
         found
     }

@@ -259,9 +259,9 @@ fn an_idle_reader_keeps_no_block_from_the_arena() {
         if number % 10 == 0 {
             let mut reader = rig.store.reader(log);
             let visible = reader.visible();
-            reader.walk(visible, 1, |_, _| {});
+            reader.walk(visible, 1, |_, _, _| {});
             let mut place = None;
-            reader.walk(reader.earliest(), 1, |found, _| place = Some(found));
+            reader.walk(reader.earliest(), 1, |found, _, _| place = Some(found));
             let place = place.expect("a record");
             reader.read(place.position, place.size).expect("it is hot");
             reader.release();

@@ -255,7 +255,7 @@ fn a_torn_record_is_not_there_after_a_clean_stop_either() {
             );
             let mut seen = 0;
             let mut reader = rig.store.reader(log);
-            reader.walk(Position::new(0), usize::MAX, |_, _| seen += 1);
+            reader.walk(Position::new(0), usize::MAX, |_, _, _| seen += 1);
             assert_eq!(seen, 3, "{what}");
             rig.drain();
             drop(rig);

@@ -288,7 +288,7 @@ fn a_walk_passes_over_what_is_cut_away_and_finds_all_else() {
     bench.cut_segment(cut);
     let mut reader = bench.reader();
     let mut found = Vec::new();
-    let end = reader.walk(Position::new(0), usize::MAX, |place, topic| {
+    let end = reader.walk(Position::new(0), usize::MAX, |place, topic, _| {
         assert_eq!(topic, "t");
         found.push(place);
     });
@@ -323,7 +323,7 @@ fn a_block_whose_frames_break_off_is_checked_before_it_is_served_again() {
     let end = lost.position.plus(u64::from(lost.size));
     assert_eq!(next.position, end);
     let mut found = 0;
-    reader.walk(lost.position, 1, |_, _| found += 1);
+    reader.walk(lost.position, 1, |_, _, _| found += 1);
     assert_eq!(found, 1, "the walk goes on behind the block");
     let Ok(Read::Cold(cold)) = reader.read(lost.position, lost.size) else {
         panic!("it is to be checked");
@@ -339,7 +339,9 @@ fn a_segment_that_is_emptied_is_damage_from_end_to_end_and_the_next_one_is_whole
     bench.cut_segment(0);
     let mut reader = bench.reader();
     let mut found = Vec::new();
-    reader.walk(Position::new(0), usize::MAX, |place, _| found.push(place));
+    reader.walk(Position::new(0), usize::MAX, |place, _, _| {
+        found.push(place);
+    });
     let whole = |place: &&Place| place.position.get() >= SEGMENT;
     let wanted: Vec<Place> = bench.places.iter().filter(whole).copied().collect();
     assert!(found == wanted);

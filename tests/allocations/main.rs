@@ -7,6 +7,8 @@
 )]
 mod sys;
 
+use std::net::SocketAddr;
+
 use oyez_broker::{Config, Server};
 use testkit::figures::figure;
 use testkit::{Outcome, Session, Start};
@@ -46,7 +48,8 @@ impl Run {
 fn allocations(subscribers: usize, shards: usize) -> u64 {
     let home = tempfile::tempdir().expect("a directory for temporary files");
     let server = Server::start(Config {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
+        operator: Vec::new(),
         data: home.path().join("data"),
         shards,
         segment_bytes: 16 << 20,

@@ -54,6 +54,7 @@ impl Setup {
         };
         usual
             .set("listen", "127.0.0.1:0")
+            .set("operator", "")
             .set("segment_bytes", 4 << 20)
             .set("arena_bytes", 32 << 20)
     }
@@ -251,12 +252,13 @@ impl Refusal {
 struct Running {
     child: Child,
     address: SocketAddr,
+    operator: Option<SocketAddr>,
     pid: u32,
     over: bool,
 }
 
 impl Running {
-    /// Reads `ready tcp=ADDR pid=PID data=DIR`.
+    /// Reads `ready tcp=ADDR operator=ADDR pid=PID data=DIR`; there may be no operator's address.
     fn ready(child: Child, line: &str) -> Self {
         let field = |name: &str| {
             line.split_whitespace()
@@ -269,6 +271,10 @@ impl Running {
         );
         Self {
             address: field("tcp=").parse().expect("an address"),
+            operator: line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("operator="))
+                .map(|address| address.parse().expect("an address")),
             pid: field("pid=").parse().expect("a process number"),
             child,
             over: false,
@@ -313,6 +319,15 @@ impl Broker {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.running.address
+    }
+
+    /// The operator's address.
+    ///
+    /// # Panics
+    /// If the setup says nothing of one.
+    #[must_use]
+    pub fn operator(&self) -> SocketAddr {
+        self.running.operator.expect("the setup has one")
     }
 
     /// Its process.

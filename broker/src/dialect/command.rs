@@ -72,6 +72,10 @@ pub(crate) enum Command<'a> {
     },
     /// What this broker cannot do.
     Unsupported { request: u32, what: Unsupported },
+    /// Whether the broker is well, for programs that watch over it.
+    Health { ready: bool },
+    /// For its counters, for programs that gather them.
+    Metrics,
     /// To be told a text that is always the same.
     Say(&'static str),
     /// What is refused as it stands.
@@ -163,6 +167,10 @@ pub(crate) enum Reply<'a> {
         more: bool,
         json: &'a str,
     },
+    /// Whether the broker is well, and why not.
+    Health { is_well: bool, json: &'a str },
+    /// Its counters.
+    Metrics(&'a str),
     /// A text that was asked for.
     Said(&'static str),
     /// What was asked is taken, and nobody waits for what becomes of it.

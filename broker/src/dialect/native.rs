@@ -191,7 +191,11 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             epoch,
         } => encode_gap(topic, cause, (from, to, epoch), out),
         // What is asked over HTTP is told over HTTP.
-        Reply::Said(_) | Reply::Taken | Reply::Refused(_) => {}
+        Reply::Said(_)
+        | Reply::Taken
+        | Reply::Refused(_)
+        | Reply::Health { .. }
+        | Reply::Metrics(_) => {}
         Reply::Ping { token } => Heartbeat { token }.encode_ping(out),
         Reply::Pong { token } => Heartbeat { token }.encode_pong(out),
         Reply::Goodbye(goodbye) => Goodbye {

@@ -83,7 +83,7 @@ pub(super) fn ports(exam: &Exam<'_>) -> Finding {
         return Finding::unreadable(KEY);
     };
     let count = (last + 1).saturating_sub(first);
-    let own = u64::from(exam.config.listen.port());
+    let own = u64::from(exam.config.port().unwrap_or(0));
     let sources = exam.connections.div_ceil(CONNECTIONS_PER_SOURCE);
     let present = format!("{first}-{last} ({} ports)", grouped(count));
     if own != 0 && (first..=last).contains(&own) && !reserved(exam, own) {

@@ -128,7 +128,8 @@ impl Proof {
 /// As configured, but small on disk, on a free port, and in no hurry to find its clients silent.
 fn broker_config(config: &Config, asked: u64, directory: &Path) -> Config {
     Config {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
+        operator: Vec::new(),
         data: directory.join("data"),
         max_connections: usize::try_from(asked).unwrap_or(usize::MAX),
         heartbeat_ms: 3_600_000,

@@ -76,6 +76,24 @@ impl Histogram {
     }
 }
 
+impl Histogram {
+    /// How many of the values of several histograms are below each of these powers of two, and at the end how many there are; and
+    /// their sum, in microseconds.
+    pub(crate) fn below_powers<'a>(
+        all: impl Iterator<Item = &'a Self> + Clone,
+        powers: std::ops::RangeInclusive<u32>,
+    ) -> (Vec<u64>, u64) {
+        let below = |end: usize| -> u64 {
+            let counts = |one: &Self| -> u64 { one.buckets[..end].iter().map(Counter::get).sum() };
+            all.clone().map(counts).sum()
+        };
+        // The octaves begin with a bucket of their own.
+        let ends = powers.map(|power| bucket(1 << power)).chain([BUCKETS]);
+        let counts = ends.map(below).collect();
+        (counts, all.map(|one| one.total_us.get()).sum())
+    }
+}
+
 /// The bucket of a value: exact for the first few, then by its highest bits.
 fn bucket(us: u64) -> usize {
     let octave = us.max(1).ilog2().saturating_sub(STEPS_LOG2);

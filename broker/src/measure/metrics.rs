@@ -90,6 +90,9 @@ pub(crate) struct ShardMetrics {
     pub(crate) sync_us: Histogram,
     /// Microseconds from the turn that appends a record to the turn in which it is visible and acknowledged.
     pub(crate) visible_us: Histogram,
+    /// Microseconds from a record's publish to when the last of this shard's subscribers that could take it was sent it, by the
+    /// clock of the day, hence to a millisecond.
+    pub(crate) delivery_us: Histogram,
     /// When the publish came that waits longest for own logs, by the clock that all shards share; 0 when none waits.
     pub(crate) waiting_since_us: Counter,
     /// Milliseconds in which cores were kept awake ([`crate::parts::awake`]).
@@ -366,7 +369,8 @@ fn records_per_sync(records: u64, syncs: u64) -> f64 {
     (records as f64 / syncs as f64 * 100.0).round() / 100.0
 }
 
-fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {
+/// How long the publish waits that waits longest, in microseconds.
+pub(crate) fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {
     let since = shards.iter().map(|shard| shard.waiting_since_us.get());
     let oldest = since.filter(|since| *since > 0).min();
     oldest.map_or(0, |since| now_us.saturating_sub(since))

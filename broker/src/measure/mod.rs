@@ -1,6 +1,7 @@
 //! What a shard counts and measures. Nothing is decided on it.
 
 pub(crate) mod counter;
+pub(crate) mod exposition;
 pub(crate) mod histogram;
 pub(crate) mod metrics;
 pub(crate) mod turn_cpu;

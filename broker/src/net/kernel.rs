@@ -7,19 +7,20 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UnixListener};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tracing::warn;
 
-use crate::net::port::Port;
+use crate::net::port::{self, Port};
 use crate::net::{Answer, Arrival, BATCH_MAX, Backlog, Event, Net, Readiness, Socket};
 use crate::sys::connections::Connections;
 use crate::sys::ring::{SENDS_MAX, SendRing};
 use crate::sys::socket;
 use crate::sys::waker::Waker;
 
-/// Tokens of what is not a connection; no session has a generation and a key this high at once.
+/// Tokens of what is not a connection; no session has a generation and a key this high at once. All listeners share one: who
+/// accepts asks each.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 const DISK: Token = Token(usize::MAX - 2);
@@ -29,12 +30,30 @@ const EVENTS_MAX: usize = 1024;
 
 const _: () = assert!(BATCH_MAX <= SENDS_MAX as usize);
 
+/// A socket that listens.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(stream, _)| stream.into()),
+            Self::Unix(listener) => listener.accept().map(|(stream, _)| stream.into()),
+        }
+    }
+}
+
 /// One shard's. Must be made in the shard's thread, after its descriptor table was unshared.
 pub(crate) struct KernelNet {
     shard: usize,
     poll: Poll,
     events: Events,
-    listener: Option<TcpListener>,
+    /// Each with its door.
+    listeners: Vec<(Listener, u8)>,
+    /// The one to accept from next: a flood at one of them does not hold up the others.
+    next: usize,
     /// A descriptor given up for a moment to answer a connection when the table is full.
     spare: Option<File>,
     connections: Connections,
@@ -47,15 +66,30 @@ impl KernelNet {
     /// For the shard with this number. Polls end also when `disk` becomes readable.
     pub(crate) fn new(
         shard: usize,
-        port: Port,
+        ports: Vec<Port>,
         ring: Option<SendRing>,
         wakers: Vec<Waker>,
         disk: Option<RawFd>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(port.into_listener());
         let registry = poll.registry();
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut listeners = Vec::with_capacity(ports.len());
+        for port in ports {
+            let (listener, door) = port.into_listener();
+            let listener = match listener {
+                port::Listener::Tcp(listener) => {
+                    let mut listener = TcpListener::from_std(listener);
+                    registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+                    Listener::Tcp(listener)
+                }
+                port::Listener::Unix(listener) => {
+                    let mut listener = UnixListener::from_std(listener);
+                    registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+                    Listener::Unix(listener)
+                }
+            };
+            listeners.push((listener, door));
+        }
         let waker = wakers[shard].fd();
         registry.register(&mut SourceFd(&waker), WAKER, Interest::READABLE)?;
         if let Some(disk) = disk {
@@ -65,7 +99,8 @@ impl KernelNet {
             shard,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            listener: Some(listener),
+            listeners,
+            next: 0,
             spare: Some(open_spare()?),
             connections: Connections::default(),
             ring,
@@ -76,8 +111,8 @@ impl KernelNet {
     /// A connection when no descriptor is left: the spare one is for it, until it is closed.
     fn accept_without_room(&mut self) -> Option<Arrival> {
         self.spare = None;
-        match self.listener.as_ref()?.accept() {
-            Ok((stream, _)) => Some(Arrival::NoRoom(self.adopt(stream.into()))),
+        match self.listeners.get(self.next)?.0.accept() {
+            Ok(stream) => Some(Arrival::NoRoom(self.adopt(stream))),
             Err(error) => {
                 self.spare = open_spare().ok();
                 match error.kind() {
@@ -130,21 +165,31 @@ impl Net for KernelNet {
     }
 
     fn accept(&mut self) -> Option<Arrival> {
-        match self.listener.as_ref()?.accept() {
-            Ok((stream, _)) => Some(Arrival::Connection(self.adopt(stream.into()))),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE) => self.accept_without_room(),
-                Some(libc::EAGAIN) => None,
-                Some(libc::ENOBUFS | libc::ENOMEM) => Some(Arrival::Short(error)),
-                _ => Some(Arrival::Gone),
-            },
+        for _ in 0..self.listeners.len() {
+            self.next = (self.next + 1) % self.listeners.len();
+            let (listener, door) = &self.listeners[self.next];
+            let (accepted, door) = (listener.accept(), *door);
+            return match accepted {
+                Ok(stream) => Some(Arrival::Connection(self.adopt(stream), door)),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE) => self.accept_without_room(),
+                    Some(libc::EAGAIN) => continue,
+                    Some(libc::ENOBUFS | libc::ENOMEM) => Some(Arrival::Short(error)),
+                    _ => Some(Arrival::Gone),
+                },
+            };
         }
+        None
     }
 
     fn stop_listening(&mut self) {
-        if let Some(mut listener) = self.listener.take() {
-            // Dropping the listener takes it out of the poll in any case.
-            let _ = self.poll.registry().deregister(&mut listener);
+        let registry = self.poll.registry();
+        for (listener, _) in self.listeners.drain(..) {
+            // Dropping a listener takes it out of the poll, unless other shards have it, too.
+            let _ = match listener {
+                Listener::Tcp(mut listener) => registry.deregister(&mut listener),
+                Listener::Unix(mut listener) => registry.deregister(&mut listener),
+            };
         }
     }
 

@@ -107,10 +107,16 @@ impl Default for MemoryNet {
 impl MemoryNet {
     /// A peer that connects; it is refused when nobody listens any more.
     pub fn connect(&self) -> Peer {
+        self.connect_at(0)
+    }
+
+    /// The same, by another door.
+    #[must_use]
+    pub fn connect_at(&self, door: u8) -> Peer {
         let mut inner = self.inner.borrow_mut();
         let number = inner.connections.len();
         let now_ms = inner.now_ms;
-        inner.connections.push(Connection::new(now_ms));
+        inner.connections.push(Connection::new(now_ms, door));
         if inner.listens {
             inner.arrivals.push_back(number);
             if !inner.edges.contains(&Source::Listener) {
@@ -407,7 +413,7 @@ impl Net for MemoryNet {
             inner.meet("accept: no room");
             return Some(Arrival::NoRoom(socket));
         }
-        Some(Arrival::Connection(socket))
+        Some(Arrival::Connection(socket, inner.connections[number].door))
     }
 
     fn stop_listening(&mut self) {

@@ -57,8 +57,9 @@ pub struct Readiness {
 /// What accepting has come to.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// A connection, which nobody watches.
-    Connection(Socket),
+    /// A connection, which nobody watches, and the number of the door that it came by: of the configured addresses to listen on,
+    /// the operator's last.
+    Connection(Socket, u8),
     /// A connection for which there is no room: to be answered and closed at once.
     NoRoom(Socket),
     /// It was gone before it was accepted. There may be others.

@@ -32,7 +32,7 @@ mod tests {
     fn a_batch_holds_as_many_sends_as_a_call_takes() {
         let mut net = MemoryNet::default();
         net.connect();
-        let Some(Arrival::Connection(socket)) = net.accept() else {
+        let Some(Arrival::Connection(socket, _)) = net.accept() else {
             panic!("somebody has connected");
         };
         let mut batch = Batch::default();

@@ -34,6 +34,8 @@ pub(crate) struct Topic {
     pub(crate) end: Option<Offset>,
     /// What the owner has told of the topic's beginning.
     pub(crate) begin: Option<Begin>,
+    /// When the oldest record was published that not everybody was visited for, in milliseconds since the epoch.
+    news_since_ms: Option<u64>,
 }
 
 /// The oldest message of a topic. Appending does not change it, only what retention drops does: it holds as long as
@@ -56,7 +58,18 @@ impl Topic {
             window: VecDeque::new(),
             end: None,
             begin: None,
+            news_since_ms: None,
         }
+    }
+
+    /// There is a record that was published then.
+    pub(crate) fn note_news(&mut self, stamped_ms: u64) {
+        self.news_since_ms.get_or_insert(stamped_ms);
+    }
+
+    /// Everybody was visited for what there was.
+    pub(crate) const fn take_news(&mut self) -> Option<u64> {
+        self.news_since_ms.take()
     }
 
     /// The owner has told what the topic has: its beginning, and the first offset at a place that this shard had walked

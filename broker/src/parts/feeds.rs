@@ -149,13 +149,14 @@ impl Feeds {
     /// Follows what has become visible in a log.
     pub(crate) fn follow(&mut self, logs: &mut Logs, log: LogId) {
         let mut found = std::mem::take(&mut self.found);
-        logs.follow(log, NEWS_PER_TURN, |place, name| {
+        logs.follow(log, NEWS_PER_TURN, |place, name, stamped_ms| {
             // All forms of a topic have the same hash.
             let hash = self.hasher.hash_one(name);
             let numbers = self.numbers[table_of(hash)].iter_hash(hash).copied();
             found.extend(numbers.filter(|number| *self.topics[*number as usize].name == *name));
             for number in found.drain(..) {
                 self.push(number, place);
+                self.subscribed_mut(number).note_news(stamped_ms);
                 self.queue(number);
             }
         });
@@ -196,10 +197,11 @@ impl Feeds {
         self.news[size as usize].push_back(number);
     }
 
-    /// Everybody was visited.
-    pub(crate) fn end_walk(&mut self, number: u32) {
+    /// Everybody was visited. Gives when the oldest of what was new to somebody was published.
+    pub(crate) fn end_walk(&mut self, number: u32) -> Option<u64> {
         self.subscribed_mut(number).audience.set_queued(false);
         self.finish_pass(number);
+        self.subscribed_mut(number).take_news()
     }
 
     /// Puts a session's subscription into a topic's list; gives its slot.

@@ -316,7 +316,7 @@ impl Logs {
         &mut self,
         log: LogId,
         records_max: usize,
-        found: impl FnMut(Place, &str),
+        found: impl FnMut(Place, &str, u64),
     ) {
         let view = &mut self.views[usize::from(log.get())];
         view.walked = self
@@ -463,11 +463,11 @@ mod tests {
         );
         assert!(logs.has_news(log) && logs.have_news());
         let mut found = Vec::new();
-        logs.follow(log, 1, |place, name| {
+        logs.follow(log, 1, |place, name, _| {
             found.push((name.to_owned(), place.first.get()));
         });
         assert!(logs.has_news(log));
-        logs.follow(log, 9, |place, name| {
+        logs.follow(log, 9, |place, name, _| {
             found.push((name.to_owned(), place.first.get()));
         });
         assert_eq!(found, [("t".to_owned(), 2), ("t".to_owned(), 3)]);

@@ -227,7 +227,7 @@ mod tests {
         for sent in 0..whole.len() {
             let mut net = MemoryNet::default();
             let peer = net.connect();
-            let Some(Arrival::Connection(socket)) = net.accept() else {
+            let Some(Arrival::Connection(socket, _)) = net.accept() else {
                 panic!("somebody has connected");
             };
             let size = send_from(&mut net, socket, &slices, sent).expect("there is room");
@@ -239,10 +239,10 @@ mod tests {
     fn session() -> Session {
         let mut net = MemoryNet::default();
         net.connect();
-        let Some(Arrival::Connection(socket)) = net.accept() else {
+        let Some(Arrival::Connection(socket, _)) = net.accept() else {
             panic!("somebody has connected");
         };
-        let mut session = Session::new(socket, 0, 0);
+        let mut session = Session::new((socket, 0), 0, 0);
         session.blocked = true;
         session
     }
@@ -272,7 +272,7 @@ mod tests {
         file.write_all(&content).expect("room for it");
         let mut net = MemoryNet::default();
         let peer = net.connect();
-        let Some(Arrival::Connection(socket)) = net.accept() else {
+        let Some(Arrival::Connection(socket, _)) = net.accept() else {
             panic!("somebody has connected");
         };
         peer.dribble(30);
@@ -287,10 +287,10 @@ mod tests {
     fn the_first_answer_of_a_batch_counts_as_a_call() {
         let mut net = MemoryNet::default();
         let peer = net.connect();
-        let Some(Arrival::Connection(socket)) = net.accept() else {
+        let Some(Arrival::Connection(socket, _)) = net.accept() else {
             panic!("somebody has connected");
         };
-        let mut session = Session::new(socket, 0, 0);
+        let mut session = Session::new((socket, 0), 0, 0);
         let parts = [IoSlice::new(b"some"), IoSlice::new(b"parts")];
         let first = |size| Ok(size);
         assert_eq!(

@@ -88,6 +88,8 @@ pub(crate) struct Session {
     pub(in crate::parts) dialect: Dialect,
     /// What it is sent records as.
     pub(in crate::parts) form: Form,
+    /// The door that it came by: the number of an address that the broker listens on.
+    pub(in crate::parts) door: u8,
     /// There is no room for it; it is told so when it has said in which dialect.
     pub(in crate::parts) turned_away: bool,
     /// The socket takes nothing until epoll says otherwise.
@@ -133,9 +135,10 @@ const _: () =
 
 impl Session {
     /// A fresh connection.
-    pub(crate) fn new(socket: Socket, generation: u32, now_tick: u32) -> Self {
+    pub(crate) fn new((socket, door): (Socket, u8), generation: u32, now_tick: u32) -> Self {
         Self {
             socket,
+            door,
             generation,
             heard_tick: now_tick,
             stage: Stage::Greeting,
@@ -183,6 +186,10 @@ impl Session {
 
     pub(crate) const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub(crate) const fn door(&self) -> u8 {
+        self.door
     }
 
     pub(crate) const fn form(&self) -> Form {

@@ -83,11 +83,11 @@ impl Sessions {
         }
     }
 
-    /// Takes a fresh connection in, once `watch` has made its name known to the poll.
+    /// Takes a fresh connection in, with the door that it came by, once `watch` has made its name known to the poll.
     pub(crate) fn insert_with(
         &mut self,
         now_tick: u32,
-        socket: Socket,
+        arrived: (Socket, u8),
         watch: impl FnOnce(SessionId) -> io::Result<()>,
     ) -> io::Result<SessionId> {
         let generation = self.next_generation;
@@ -97,7 +97,7 @@ impl Sessions {
             .expect("connections are bounded by descriptors, far below 2^32");
         let id = SessionId::new(key, generation);
         watch(id)?;
-        entry.insert(Session::new(socket, generation, now_tick));
+        entry.insert(Session::new(arrived, generation, now_tick));
         Ok(id)
     }
 

@@ -9,6 +9,7 @@ use oyez_storage::{ArenaPool, DataDir};
 
 use crate::config::Config;
 use crate::dialect::rules::Rules;
+use crate::listen::{Listen, Speaks};
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// What of it requests over HTTP are held to.
     pub(crate) rules: Rules,
+    /// The addresses that it listens on, by their numbers.
+    pub(crate) doors: Vec<Door>,
     pub(crate) dir: DataDir,
     pub(crate) pool: Arc<ArenaPool>,
     pub(crate) shards: usize,
@@ -45,6 +48,23 @@ pub(crate) struct Shared {
     pub(crate) shards_drained: AtomicUsize,
 }
 
+/// An address that the broker listens on, as far as those matter that come by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub(crate) speaks: Speaks,
+    /// It is the operator's: whoever comes by it may ask about the broker itself.
+    pub(crate) is_operators: bool,
+}
+
+impl Door {
+    fn new((listen, is_operators): (&Listen, bool)) -> Self {
+        Self {
+            speaks: listen.speaks,
+            is_operators,
+        }
+    }
+}
+
 /// What [`Shared`] is made of.
 pub(crate) struct SharedParts {
     pub(crate) config: Config,
@@ -65,6 +85,7 @@ impl Shared {
         let logs = parts.dir.logs().count();
         Self {
             rules: parts.config.rules(),
+            doors: parts.config.doors().map(Door::new).collect(),
             rendition_bytes_max: parts.config.rendition_cache_bytes as usize / shards,
             config: parts.config,
             dir: parts.dir,

@@ -1,8 +1,13 @@
 //! Sockets: listeners with the options that mio has no words for, and the two ways out for payload.
 
+use std::fs;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{check, check_count};
@@ -23,30 +28,103 @@ const COPY_BYTES: usize = 32 << 10;
 
 /// A socket bound to `address` that does not listen, for [`claim`]; it finds a port for 0. Fails where anything listens
 /// on that port, whoever it belongs to and whatever it shares: connections of a broker that is gone do not matter.
-pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
-    Ok(TcpListener::from(bound(address, false)?))
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<OwnedFd> {
+    bound(address, false)
 }
 
 /// Lets a reserved socket listen, alone, and others [`join`] it from then on: brokers that start at the same time can
 /// all reserve a port, and one of them can claim it. The order is what matters: of two sockets that share a port already
 /// both may listen.
-pub(crate) fn claim(reserved: &TcpListener, send_buffer_bytes: u32) -> io::Result<()> {
+pub(crate) fn claim(reserved: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
     start_listening(reserved, send_buffer_bytes)?;
     share_port(reserved.as_raw_fd())
 }
 
 /// A socket that listens on `address` together with the one that has claimed it.
-pub(crate) fn join(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
-    let listener = TcpListener::from(bound(address, true)?);
+pub(crate) fn join(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<OwnedFd> {
+    let listener = bound(address, true)?;
     start_listening(&listener, send_buffer_bytes)?;
     Ok(listener)
+}
+
+/// A socket for the file at `path`, for [`claim_file`]. A file that a broker has left behind that is gone is removed.
+///
+/// # Errors
+/// `AddrInUse` where something listens, and whatever keeps the file from being made.
+pub(crate) fn reserve_file(path: &Path) -> io::Result<OwnedFd> {
+    match UnixStream::connect(path) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            if !fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::other("the file is there and is no socket"));
+            }
+            fs::remove_file(path)?;
+        }
+        Err(error) => return Err(error),
+    }
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_UNIX, kind, 0))?) })
+}
+
+/// Lets a reserved socket listen at `path`. The broker's user and group may connect.
+pub(crate) fn claim_file(reserved: &OwnedFd, path: &Path) -> io::Result<()> {
+    let fd = reserved.as_raw_fd();
+    // SAFETY: sockaddr_un is plain integers, for which zero is a value.
+    let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() >= raw.sun_path.len() {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
+    for (into, byte) in raw.sun_path.iter_mut().zip(bytes) {
+        *into = byte.cast_signed();
+    }
+    let size = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: `raw` is a socket address of `size` bytes that lives during the call, and its path ends with a zero.
+    check(unsafe { libc::bind(fd, (&raw const raw).cast(), size) })?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    // SAFETY: the descriptor is a bound stream socket owned by `reserved`.
+    check(unsafe { libc::listen(fd, BACKLOG) })?;
+    Ok(())
+}
+
+/// A socket file, known by more than its path.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl File {
+    /// The one that is at `path` now.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path)?,
+        })
+    }
+
+    /// Removes it, if it is still the one at its path.
+    pub(crate) fn remove(&self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Whoever starts next removes what is left.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Connections inherit the options of the socket that listens, which saves seven calls for each: small messages leave at
 /// once, a peer that does not read pins no more than `send_buffer_bytes` of the kernel's memory (0 leaves that to the
 /// kernel), what a peer says is acknowledged together with our answer, or 40 ms later, and the kernel looks for peers that
 /// are gone.
-fn start_listening(socket: &TcpListener, send_buffer_bytes: u32) -> io::Result<()> {
+fn start_listening(socket: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
     let fd = socket.as_raw_fd();
     if send_buffer_bytes > 0 {
         let size = i32::try_from(send_buffer_bytes).unwrap_or(i32::MAX);

@@ -260,6 +260,36 @@ fn a_request_whose_log_has_no_room_is_taken_when_there_is_some() {
 }
 
 #[test]
+fn an_address_that_is_for_one_dialect_turns_others_away() {
+    let listen = |text: &str| text.parse().expect("an address");
+    let mut rig = Rig::with(Config {
+        listen: vec![listen(":1=native"), listen("unix:/a=http")],
+        operator: Vec::new(),
+        open: true,
+        ..settings()
+    });
+    let native = rig.join();
+    native.ping(1);
+    let http = rig.net.connect();
+    http.write(ROOT.as_bytes());
+    let there = rig.net.connect_at(1);
+    there.write(ROOT.as_bytes());
+    let astray = rig.net.connect_at(1);
+    astray.write(&crate::rig::ping_bytes([1]));
+    rig.settle();
+    assert_eq!(native.hear(), ["pong 1"]);
+    let text = |peer: &crate::net::memory::Peer| String::from_utf8(peer.read()).expect("text");
+    let refused = text(&http);
+    assert!(refused.starts_with("HTTP/1.1 421 "), "{refused}");
+    assert!(text(&there).starts_with("HTTP/1.1 200 "));
+    let goodbye = crate::rig::lines(&astray.read());
+    assert!(
+        goodbye[0].starts_with("goodbye NotSupported: this address"),
+        "{goodbye:?}"
+    );
+}
+
+#[test]
 fn a_session_that_ends_leaves_no_request_behind() {
     let mut rig = Rig::new();
     let client = rig.connect();
@@ -286,4 +316,85 @@ fn a_broker_that_has_as_many_connections_as_it_may_says_so_to_a_request() {
     let text = String::from_utf8(second.read()).expect("text");
     assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
     assert!(text.contains("Retry-After: 5\r\n"), "{text}");
+}
+
+/// Asks at the operator's address.
+fn ask_operator(rig: &mut Rig, path: &str) -> String {
+    let peer = rig.net.connect_at(1);
+    peer.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+    rig.settle();
+    let text = String::from_utf8(peer.read()).expect("text");
+    peer.close();
+    rig.settle();
+    text
+}
+
+#[test]
+fn the_operator_is_told_how_the_broker_is() {
+    let mut rig = Rig::new();
+    rig.pass(1_000);
+    rig.settle();
+    assert!(ask_operator(&mut rig, "/livez").contains("\r\n\r\n{\"live\":true}\n"));
+    let ready = ask_operator(&mut rig, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert!(
+        ready.ends_with("{\"ready\":true,\"open\":false,\"reasons\":[]}\n"),
+        "{ready}"
+    );
+    let stats = ask_operator(&mut rig, "/api/v1/stats");
+    let json = stats.split_once("\r\n\r\n").expect("a body").1;
+    let stats: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!(stats["requests"], 3);
+    let metrics = ask_operator(&mut rig, "/metrics");
+    assert!(metrics.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(
+        metrics.contains("\noyez_requests_total{shard=\"0\"} 4\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_broker_whose_publishes_wait_is_not_ready_and_lives() {
+    let mut rig = Rig::new();
+    rig.disk.allow(Some(0));
+    let client = rig.connect();
+    say(&client, &publish("synced/a", "", "hello"));
+    rig.settle();
+    rig.pass(6_000);
+    rig.settle();
+    let ready = ask_operator(&mut rig, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
+    assert!(ready.contains("a publish has waited for 6"), "{ready}");
+    assert!(ask_operator(&mut rig, "/livez").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn the_time_to_the_last_subscriber_is_counted_once_for_each_walk() {
+    let mut rig = Rig::new();
+    let _subscribers = rig.subscribers("t", 3);
+    let publisher = rig.join();
+    publisher.publish("t", 10);
+    rig.begin_turn();
+    rig.parts().read();
+    rig.pass(5);
+    rig.settle();
+    assert_eq!(rig.metrics().delivery_us.counted(), (1, 5_000));
+}
+
+#[test]
+fn topics_are_listed_over_http() {
+    let mut rig = Rig::new();
+    rig.pass(1_000);
+    rig.publish("a", 10, 2);
+    rig.publish("b", 10, 1);
+    let client = rig.connect();
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    say(
+        &client,
+        &(ask("/api/v1/topics") + &ask("/api/v1/topics?after=a")),
+    );
+    rig.settle();
+    let text = String::from_utf8(client.peer.read()).expect("text");
+    assert_eq!(text.matches("\"name\":\"a\"").count(), 1, "{text}");
+    assert_eq!(text.matches("\"name\":\"b\"").count(), 2, "{text}");
 }

@@ -51,15 +51,15 @@ impl Accepting<'_> {
                 Some(Arrival::NoRoom(socket)) => {
                     self.turn_away(socket, "the broker has no descriptor left");
                 }
-                Some(Arrival::Connection(socket)) => {
+                Some(Arrival::Connection(socket, door)) => {
                     self.arrivals.accepted();
-                    self.welcome(socket);
+                    self.welcome(socket, door);
                 }
             }
         }
     }
 
-    fn welcome(&mut self, socket: Socket) {
+    fn welcome(&mut self, socket: Socket, door: u8) {
         let shared = &self.here.shared;
         if self.sessions.len() >= shared.connections_per_shard {
             self.turn_away(
@@ -72,7 +72,10 @@ impl Accepting<'_> {
         let is_full = total >= shared.config.max_connections;
         let net = &mut *self.net;
         let watch = |id: SessionId| net.watch(socket, id.token());
-        let Ok(id) = self.sessions.insert_with(self.here.tick(), socket, watch) else {
+        let Ok(id) = self
+            .sessions
+            .insert_with(self.here.tick(), (socket, door), watch)
+        else {
             // The connection died between its arrival and here.
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             self.net.close(socket);

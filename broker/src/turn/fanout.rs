@@ -12,6 +12,7 @@ use crate::parts::batch::Batch;
 use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
 use crate::parts::feeds::{Feeds, Size};
+use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::turn::wave::WayOut;
 
@@ -40,13 +41,22 @@ pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut C
                 continue; // Nobody subscribes to it any more.
             };
             if walk_topic(out, batch, chain, (number, &mut budget)) {
-                out.feeds.end_walk(number);
+                let since_ms = out.feeds.end_walk(number);
+                note_delivery(out.here, since_ms);
             } else {
                 out.feeds.walk_later(size, number);
             }
         }
     }
     chain.clear();
+}
+
+/// Notes how long it took until all that could be was sent to everybody who could take it.
+fn note_delivery(here: &Here, since_ms: Option<u64>) {
+    if let Some(since_ms) = since_ms {
+        let took_ms = here.now.wall_ms.saturating_sub(since_ms);
+        here.metrics().delivery_us.record(took_ms * 1_000);
+    }
 }
 
 /// Goes on with the walk of one topic; tells whether everybody was visited.

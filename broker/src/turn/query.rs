@@ -3,20 +3,24 @@
 //! A list of topics is asked of all shards. Each first orders the topics that have come since the last list, then tells a
 //! page; both a bounded part in each turn, beside everything else.
 
+use std::sync::atomic::Ordering;
+
 use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::{TopicInfo, TopicPage};
 use serde::Serialize;
 
 use crate::dialect::command::Reply;
-use crate::measure::metrics::{Caps, ProcessFacts, Stats};
+use crate::measure::exposition::expose;
+use crate::measure::metrics::{Caps, ProcessFacts, Stats, oldest_wait_us};
 use crate::parts::budget::{STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS};
 use crate::parts::here::Here;
 use crate::parts::listings::{Asked, Listings};
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox};
+use crate::parts::phase::Phase;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::Until;
+use crate::parts::taken::{Taken, Until};
 use crate::tell::tell;
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
@@ -45,7 +49,36 @@ pub(crate) fn answer_stats(
     (logs, outbox, sending): (&Logs, &Outbox, &'static str),
     (id, request): (SessionId, u32),
 ) -> usize {
-    let facts = ProcessFacts {
+    let facts = facts(here, sessions, (logs, outbox, sending));
+    let stats = Stats::gather(&here.shared.metrics, facts);
+    let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
+    let answer = Reply::Answer {
+        request,
+        more: false,
+        json: &json,
+    };
+    tell(here, sessions, id, &answer);
+    STATS_STEPS + here.shared.shards * STATS_STEPS_PER_SHARD
+}
+
+/// Answers with the counters as Prometheus reads them. Gives the steps that it costs.
+pub(crate) fn answer_metrics(
+    here: &Here,
+    sessions: &mut Sessions,
+    told: (&Logs, &Outbox, &'static str),
+    id: SessionId,
+) -> usize {
+    let text = expose(&here.shared.metrics, &facts(here, sessions, told));
+    tell(here, sessions, id, &Reply::Metrics(&text));
+    STATS_STEPS + 2 * here.shared.shards * STATS_STEPS_PER_SHARD
+}
+
+fn facts(
+    here: &Here,
+    sessions: &Sessions,
+    (logs, outbox, sending): (&Logs, &Outbox, &'static str),
+) -> ProcessFacts {
+    ProcessFacts {
         uptime_ms: here.now.monotonic_ms,
         now_us: here.now.monotonic_us,
         disk: logs.stats().disk,
@@ -57,16 +90,82 @@ pub(crate) fn answer_stats(
             output_bytes: sessions.room.output.max(),
             questions: outbox.questions_max(),
         },
+    }
+}
+
+/// Whether the broker is well.
+#[derive(Serialize)]
+struct Health {
+    ready: bool,
+    /// Whoever reaches the broker may publish and subscribe to everything.
+    open: bool,
+    reasons: Vec<String>,
+}
+
+/// Answers whether the broker lives, which it does as it answers, or whether it is ready to serve newcomers.
+pub(crate) fn answer_health(
+    here: &Here,
+    sessions: &mut Sessions,
+    (id, ready): (SessionId, bool),
+) -> Taken {
+    if !ready {
+        let is_well = true;
+        let json = "{\"live\":true}\n";
+        return tell(here, sessions, id, &Reply::Health { is_well, json });
+    }
+    let reasons = why_not_ready(here);
+    let is_well = reasons.is_empty();
+    let health = Health {
+        ready: is_well,
+        open: here.shared.config.open,
+        reasons,
     };
-    let stats = Stats::gather(&here.shared.metrics, facts);
-    let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
-    let answer = Reply::Answer {
-        request,
-        more: false,
-        json: &json,
-    };
-    tell(here, sessions, id, &answer);
-    STATS_STEPS + here.shared.shards * STATS_STEPS_PER_SHARD
+    let mut json = serde_json::to_string(&health).expect("texts are JSON");
+    json.push('\n');
+    tell(
+        here,
+        sessions,
+        id,
+        &Reply::Health {
+            is_well,
+            json: &json,
+        },
+    )
+}
+
+/// Publishes may wait for the disk so long before the broker counts as not ready, in milliseconds.
+const READY_WAIT_MS: u64 = 5_000;
+
+fn why_not_ready(here: &Here) -> Vec<String> {
+    let shared = &here.shared;
+    let mut reasons = Vec::new();
+    if shared.phase() != Phase::Serving {
+        reasons.push("the broker is shutting down".to_owned());
+    }
+    let failing: u64 = shared
+        .metrics
+        .iter()
+        .map(|shard| shard.storage_failing.get())
+        .sum();
+    if failing > 0 {
+        reasons.push(format!(
+            "{failing} operations of the store fail and are tried again"
+        ));
+    }
+    let waits_ms = oldest_wait_us(&shared.metrics, here.now.monotonic_us) / 1_000;
+    if waits_ms > READY_WAIT_MS {
+        reasons.push(format!("a publish has waited for {waits_ms} ms"));
+    }
+    let (connections, max) = (
+        shared.connections.load(Ordering::Relaxed),
+        shared.config.max_connections,
+    );
+    if connections >= max {
+        reasons.push(format!(
+            "there are {connections} connections, as many as may be"
+        ));
+    }
+    reasons
 }
 
 /// Asks all shards for their topics behind `after`, for a session. Gives the steps that it costs, or what the question has

@@ -36,6 +36,10 @@ const PARTIAL_STEP: usize = 32 << 10;
 pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
 
+/// Why a session ends that speaks what its address is not for.
+const ELSEWHERE: &str =
+    "this address of the broker is for other dialects; another one may be for this one";
+
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visit {
@@ -366,12 +370,15 @@ impl<T: Takes> Reading<'_, T> {
         };
         let session = self.sessions.there_mut(id);
         session.speak(dialect);
+        let door = session.door();
         if session.is_turned_away() {
             let goodbye = full("the broker has as many connections as it may");
             self.sessions.dismiss(self.here, id, goodbye);
             return Step::Stop(Visit::Over, 0);
         }
-        if let Some(reason) = refused::reason(dialect) {
+        let speaks = self.here.shared.doors[usize::from(door)].speaks;
+        let elsewhere = (!speaks.allows(dialect)).then_some(ELSEWHERE);
+        if let Some(reason) = refused::reason(dialect).or(elsewhere) {
             let code = GoodbyeCode::NotSupported;
             self.sessions.refuse(self.here, id, code, reason);
             return Step::Stop(Visit::Over, 0);
@@ -429,28 +436,30 @@ impl<T: Takes> Reading<'_, T> {
         progress: &mut Progress,
     ) -> Step {
         self.budget.spend(REQUEST_STEPS, 0);
-        let (command, exchange, size) =
-            match http::decode(input, progress, &self.here.shared.rules, scratch) {
-                Front::Need { total, expects } => {
-                    if expects {
-                        progress.continued = true;
-                        ask_for_rest(self.here, self.sessions, id);
-                    }
-                    return Step::Stop(Visit::More, total);
+        let shared = &self.here.shared;
+        let door = usize::from(self.sessions.there(id).door());
+        let means = (&shared.rules, shared.doors[door].is_operators);
+        let (command, exchange, size) = match http::decode(input, progress, means, scratch) {
+            Front::Need { total, expects } => {
+                if expects {
+                    progress.continued = true;
+                    ask_for_rest(self.here, self.sessions, id);
                 }
-                Front::Request {
-                    command,
-                    exchange,
-                    size,
-                    encoded,
-                } => {
-                    if let Some(bytes) = encoded {
-                        self.budget.spend(bytes / ENCODED_BYTES, 0);
-                        self.here.metrics().codec_encodes.add(1);
-                    }
-                    (command, exchange, size)
+                return Step::Stop(Visit::More, total);
+            }
+            Front::Request {
+                command,
+                exchange,
+                size,
+                encoded,
+            } => {
+                if let Some(bytes) = encoded {
+                    self.budget.spend(bytes / ENCODED_BYTES, 0);
+                    self.here.metrics().codec_encodes.add(1);
                 }
-            };
+                (command, exchange, size)
+            }
+        };
         self.let_in(id);
         let is_answered_at_once = exchange.wants == Wants::Nothing;
         if let Wants::Stream(events) = exchange.wants {

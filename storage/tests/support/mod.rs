@@ -271,7 +271,9 @@ impl Rig {
     pub fn stamps(&mut self, log: LogId) -> Vec<(u64, u64)> {
         let mut reader = self.store.reader(log);
         let mut places = Vec::new();
-        reader.walk(Position::new(0), usize::MAX, |place, _| places.push(place));
+        reader.walk(Position::new(0), usize::MAX, |place, _, _| {
+            places.push(place);
+        });
         let mut stamps = Vec::new();
         for place in places {
             let bytes = self.read(&mut reader, &place);
@@ -285,7 +287,7 @@ impl Rig {
     pub fn records(&mut self, log: LogId) -> Vec<Vec<u8>> {
         let mut reader = self.store.reader(log);
         let mut places = Vec::new();
-        let end = reader.walk(Position::new(0), usize::MAX, |place, topic| {
+        let end = reader.walk(Position::new(0), usize::MAX, |place, topic, _| {
             places.push((place, topic.to_owned()));
         });
         assert_eq!(end, reader.visible().max(Position::new(0)));

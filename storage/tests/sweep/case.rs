@@ -203,7 +203,7 @@ impl<'a> Case<'a> {
     fn walk(&mut self, rig: &mut Rig) -> Road {
         let mut reader = rig.store.reader(self.image.oracle.log);
         let mut found = Vec::new();
-        reader.walk(Position::new(0), usize::MAX, |place, topic| {
+        reader.walk(Position::new(0), usize::MAX, |place, topic, _| {
             found.push((place, topic.to_owned()));
         });
         let mut road = Road::default();

@@ -12,6 +12,7 @@ use crate::dialect::sse;
 use crate::dialect::status::{self, Status};
 
 const JSON: &str = "application/json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// What pages of known origins may ask with, and how long their browsers may remember that, in seconds.
@@ -54,6 +55,8 @@ pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
         Reply::Published(entries) => place(exchange, entries).is_some(),
         Reply::Subscribed(_) => matches!(exchange.wants, Wants::Stream(_)),
         Reply::Answer { .. }
+        | Reply::Health { .. }
+        | Reply::Metrics(_)
         | Reply::Refused(_)
         | Reply::Said(_)
         | Reply::Taken
@@ -75,9 +78,17 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
                 tell_place(exchange, &entry, wall_ms, out);
             }
         }
-        Reply::Answer { json, .. } => {
-            let response = Response::new(status::OK, JSON, json.as_bytes());
-            response.write(exchange, wall_ms, out);
+        Reply::Answer { json, more, .. } => tell_json(exchange, (json, *more), wall_ms, out),
+        Reply::Health { is_well, json } => {
+            let status = if *is_well {
+                status::OK
+            } else {
+                status::UNAVAILABLE
+            };
+            Response::new(status, JSON, json.as_bytes()).write(exchange, wall_ms, out);
+        }
+        Reply::Metrics(text) => {
+            Response::new(status::OK, METRICS, text.as_bytes()).write(exchange, wall_ms, out);
         }
         Reply::Said("") => {
             Response::new(status::NO_CONTENT, "", b"").write(exchange, wall_ms, out);
@@ -112,7 +123,11 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
 pub(crate) fn conclude(goodbye: &Goodbye, wall_ms: u64, out: &mut Vec<u8>) {
     let is_of_request = matches!(
         goodbye.code,
-        GoodbyeCode::Silent | GoodbyeCode::Full | GoodbyeCode::Damaged | GoodbyeCode::TooFast
+        GoodbyeCode::Silent
+            | GoodbyeCode::Full
+            | GoodbyeCode::Damaged
+            | GoodbyeCode::TooFast
+            | GoodbyeCode::NotSupported
     );
     if !is_of_request {
         return;
@@ -133,6 +148,7 @@ fn refusal_of(goodbye: &Goodbye) -> Refusal<'_> {
         GoodbyeCode::Silent => status::TIMEOUT,
         GoodbyeCode::Full | GoodbyeCode::Draining => status::UNAVAILABLE,
         GoodbyeCode::TooFast => status::TOO_MANY,
+        GoodbyeCode::NotSupported => status::MISDIRECTED,
         _ => status::BAD_REQUEST,
     };
     Refusal {
@@ -147,6 +163,16 @@ fn place(exchange: &Exchange, entries: &[PublishedEntry]) -> Option<PublishedEnt
     let mut entries = entries.iter();
     let entry = entries.find(|entry| entry.correlation == exchange.number);
     entry.copied()
+}
+
+/// Passes a JSON object on; where there is more to ask for, it says so.
+fn tell_json(exchange: &Exchange, (json, more): (&str, bool), wall_ms: u64, out: &mut Vec<u8>) {
+    let open = json.strip_suffix('}').filter(|_| more);
+    let body = match open {
+        Some(open) => format!("{open},\"more\":true}}\n"),
+        None => format!("{json}\n"),
+    };
+    Response::new(status::OK, JSON, body.as_bytes()).write(exchange, wall_ms, out);
 }
 
 fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &mut Vec<u8>) {

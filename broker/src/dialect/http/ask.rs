@@ -1,5 +1,6 @@
 //! From bytes to what a request asks.
 
+use oyez_protocol::command::Question;
 use oyez_protocol::record::Record;
 
 use crate::dialect::command::{Command, Progress, Subscribe};
@@ -8,7 +9,7 @@ use crate::dialect::http::asked::{Asked, Refused, Scratch, refused, topic_of};
 use crate::dialect::http::body::{self, BadBody, Body};
 use crate::dialect::http::head::{self, BadHead, FIELDS_MAX, Field, Head};
 use crate::dialect::http::target::Target;
-use crate::dialect::http::{publish, stream};
+use crate::dialect::http::{inquiry, publish, stream};
 use crate::dialect::rules::Rules;
 use crate::dialect::status::{self, Status};
 
@@ -42,10 +43,12 @@ pub(crate) enum Front<'a> {
 }
 
 /// Decodes the request at the front of `input`.
+///
+/// `is_operators` says whether it came to the operator's address.
 pub(crate) fn decode<'a>(
     input: &'a [u8],
     progress: &mut Progress,
-    rules: &Rules,
+    (rules, is_operators): (&Rules, bool),
     scratch: &'a mut Scratch,
 ) -> Front<'a> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -68,7 +71,7 @@ pub(crate) fn decode<'a>(
         closes: !head.keeps_alive,
         readers: readers(&head, rules),
     };
-    let asked = ask(&head, rules, scratch);
+    let asked = ask(&head, (rules, is_operators), scratch);
     let framing = (head.framing, rules.body_size_max());
     let size = match body::find(input, head_size, framing, progress) {
         Ok(Body::Whole { size }) => size,
@@ -110,7 +113,12 @@ fn prepare(
             exchange.wants = publish::build(head, whole, (waits, rules), scratch)?;
         }
         Asked::Stream { events, .. } => exchange.wants = Wants::Stream(events),
-        Asked::Text(_) | Asked::Preflight => {}
+        Asked::Health { .. }
+        | Asked::Metrics
+        | Asked::Stats
+        | Asked::Topics
+        | Asked::Text(_)
+        | Asked::Preflight => {}
     }
     Ok(asked)
 }
@@ -160,6 +168,18 @@ fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<
             start,
             epoch,
         }),
+        Ok(Asked::Health { ready }) => Command::Health { ready },
+        Ok(Asked::Metrics) => Command::Metrics,
+        Ok(Asked::Stats) => Command::Query {
+            request: 0,
+            question: Question::Stats,
+        },
+        Ok(Asked::Topics) => Command::Query {
+            request: 0,
+            question: Question::Topics {
+                after: topic_of(&scratch.topic),
+            },
+        },
         Ok(Asked::Text(text)) => Command::Say(text),
         Ok(Asked::Preflight) => Command::Say(""),
         Err(Refused { status, message }) => Command::Refuse(Refusal {
@@ -177,7 +197,11 @@ fn readers(head: &Head<'_, '_>, rules: &Rules) -> Option<Box<str>> {
 }
 
 /// What a request asks, by its head.
-fn ask(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<Asked, Refused> {
+fn ask(
+    head: &Head<'_, '_>,
+    (rules, is_operators): (&Rules, bool),
+    scratch: &mut Scratch,
+) -> Result<Asked, Refused> {
     // HTTP/1.0 may leave the host out; no browser does.
     if !(rules.allow_host(head.host) || (head.is_1_0 && head.host.is_empty())) {
         scratch.say(format_args!(
@@ -200,6 +224,9 @@ fn ask(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<Aske
         "GET" if target.path.ends_with("/sse") => {
             check_origin(head, rules, scratch)?;
             stream::ask(head, target, scratch)
+        }
+        "GET" | "HEAD" if inquiry::is_one(target.path) => {
+            inquiry::ask(target, is_operators, scratch)
         }
         "GET" | "HEAD" => Err(refused(
             status::NOT_FOUND,

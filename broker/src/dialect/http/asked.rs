@@ -36,6 +36,14 @@ pub(super) enum Asked {
         epoch: Option<Epoch>,
         events: Events,
     },
+    /// Whether the broker lives, or is ready.
+    Health { ready: bool },
+    /// Its counters, for Prometheus.
+    Metrics,
+    /// Its counters, as JSON.
+    Stats,
+    /// Its topics, those behind the name in the scratch memory.
+    Topics,
     /// To be told a text.
     Text(&'static str),
     /// What a page of another origin may ask.

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
 //! | `GET /TOPIC/sse` | streams messages as server-sent events ([`crate::dialect::sse`]): `from` is `latest`, `earliest` or `offset:N`; `Last-Event-ID`, or the parameter `last_event_id`, goes on behind an event; `encoding` is `text` or `base64` |
+//! | `GET /api/v1/topics` | lists topics, those behind the name `after` |
+//! | `GET /api/v1/stats`, `/metrics`, `/livez`, `/readyz` | at the operator's address: counters as JSON and for Prometheus, whether the broker lives, and whether it is ready, with reasons |
 //! | `OPTIONS` | says to browsers what pages of other origins may ask |
 //! | `GET /` | says what there is |
 //!
@@ -22,6 +24,7 @@ mod ask;
 mod asked;
 mod body;
 mod head;
+mod inquiry;
 mod publish;
 mod stream;
 mod target;

@@ -22,7 +22,12 @@ fn rules() -> Rules {
 /// What a request asks, in a line.
 fn read(input: &[u8]) -> String {
     let mut scratch = Scratch::default();
-    let front = decode(input, &mut Progress::default(), &rules(), &mut scratch);
+    let front = decode(
+        input,
+        &mut Progress::default(),
+        (&rules(), false),
+        &mut scratch,
+    );
     let Front::Request {
         command,
         exchange,
@@ -138,7 +143,12 @@ fn a_record_is_compressed_where_that_makes_it_smaller() {
         let fields = format!("Content-Length: {}\n", body.len());
         let input = request("POST /demo", &fields, &body);
         let mut scratch = Scratch::default();
-        let front = decode(&input, &mut Progress::default(), &rules(), &mut scratch);
+        let front = decode(
+            &input,
+            &mut Progress::default(),
+            (&rules(), false),
+            &mut scratch,
+        );
         let Front::Request {
             command: Command::Publish(record),
             encoded,
@@ -207,7 +217,7 @@ fn a_request_that_is_cut_anywhere_is_waited_for() {
             let input = &whole[..cut];
             let mut fresh = Progress::default();
             for progress in [&mut progress, &mut fresh] {
-                let front = decode(input, progress, &rules(), &mut scratch);
+                let front = decode(input, progress, (&rules(), false), &mut scratch);
                 let Front::Need { total, .. } = front else {
                     panic!("{cut} bytes: {front:?}");
                 };
@@ -218,7 +228,7 @@ fn a_request_that_is_cut_anywhere_is_waited_for() {
             }
         }
         assert_eq!(read(&whole), "demo <- \"hello\"");
-        let front = decode(&whole, &mut progress, &rules(), &mut scratch);
+        let front = decode(&whole, &mut progress, (&rules(), false), &mut scratch);
         assert!(matches!(front, Front::Request { size, .. } if size == whole.len()));
     }
 }
@@ -233,7 +243,7 @@ fn a_client_that_waits_for_it_is_told_once_that_its_body_is_wanted() {
         ..Progress::default()
     };
     let mut scratch = Scratch::default();
-    let front = decode(&input, &mut progress, &rules(), &mut scratch);
+    let front = decode(&input, &mut progress, (&rules(), false), &mut scratch);
     assert!(matches!(front, Front::Need { expects: false, .. }));
     assert_reads(&[
         ("POST /demo", fields, "hello", "demo <- \"hello\""),
@@ -574,7 +584,12 @@ fn a_request_waits_for_nothing_but_its_answer() {
 fn read_stream(first: &str, fields: &str) -> String {
     let input = request(first, fields, "");
     let mut scratch = Scratch::default();
-    let front = decode(&input, &mut Progress::default(), &rules(), &mut scratch);
+    let front = decode(
+        &input,
+        &mut Progress::default(),
+        (&rules(), false),
+        &mut scratch,
+    );
     match front {
         Front::Request {
             command: Command::Subscribe(asked),
@@ -671,4 +686,87 @@ fn a_stream_that_is_none_is_refused() {
         read_stream("GET /a/sse", "Sec-Fetch-Site: cross-site\n"),
         "403"
     );
+}
+
+/// What a question about the broker asks, in a line.
+fn read_inquiry(target: &str, is_operators: bool) -> String {
+    let input = request(&format!("GET {target}"), "", "");
+    let mut scratch = Scratch::default();
+    let means = (&rules(), is_operators);
+    match decode(&input, &mut Progress::default(), means, &mut scratch) {
+        Front::Request {
+            command: Command::Refuse(refusal),
+            ..
+        } => refusal.status.code.to_string(),
+        Front::Request { command, .. } => format!("{command:?}"),
+        need @ Front::Need { .. } => panic!("{need:?}"),
+    }
+}
+
+#[test]
+fn questions_about_the_broker_are_for_the_operators_address() {
+    for (target, command) in [
+        ("/livez", "Health { ready: false }"),
+        ("/readyz", "Health { ready: true }"),
+        ("/metrics", "Metrics"),
+        ("/api/v1/stats", "Query { request: 0, question: Stats }"),
+    ] {
+        assert_eq!(read_inquiry(target, true), command);
+        assert_eq!(read_inquiry(target, false), "404");
+        assert_eq!(read_inquiry(&format!("{target}?a=b"), true), "400");
+    }
+    for target in [
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v2/stats",
+        "/livez/",
+        "/metrics/a",
+    ] {
+        assert_eq!(read_inquiry(target, true), "404", "{target}");
+    }
+}
+
+#[test]
+fn topics_are_listed_at_every_address() {
+    for is_operators in [true, false] {
+        let ask = |target: &str| read_inquiry(target, is_operators);
+        let topics =
+            |after| format!("Query {{ request: 0, question: Topics {{ after: {after:?} }} }}");
+        assert_eq!(ask("/api/v1/topics"), topics(""));
+        assert_eq!(ask("/api/v1/topics?after=a%20b/c"), topics("a b/c"));
+        assert_eq!(ask("/api/v1/topics?after=%23"), "400");
+        assert_eq!(ask("/api/v1/topics?before=a"), "400");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_all_says_so() {
+    let told = |json, more| {
+        let request = 0;
+        let told = respond(
+            &exchange(),
+            &Reply::Answer {
+                request,
+                more,
+                json,
+            },
+        );
+        told.split_once("\n\n").expect("a body").1.to_owned()
+    };
+    assert_eq!(told("{\"topics\":[]}", false), "{\"topics\":[]}\n");
+    assert_eq!(
+        told("{\"topics\":[]}", true),
+        "{\"topics\":[],\"more\":true}\n"
+    );
+}
+
+#[test]
+fn a_broker_that_is_not_well_is_unavailable() {
+    let json = "{\"ready\":false}\n";
+    for (is_well, code) in [(true, "200 OK"), (false, "503 Service Unavailable")] {
+        let told = respond(&exchange(), &Reply::Health { is_well, json });
+        assert!(told.starts_with(&format!("HTTP/1.1 {code}\n")), "{told}");
+        assert!(told.ends_with("\n\n{\"ready\":false}\n"), "{told}");
+    }
 }

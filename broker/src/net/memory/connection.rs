@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     pub(super) end: End,
     pub(super) far: Far,
+    /// The door that it came by.
+    pub(super) door: u8,
     /// What the next call says of the peer's reset; the kernel says it once.
     error: Option<ErrorKind>,
     /// Written by the peer and not read by us.
@@ -93,8 +95,9 @@ fn take_front(queue: &mut VecDeque<u8>, into: &mut [u8]) {
 }
 
 impl Connection {
-    pub(super) fn new(now_ms: u64) -> Self {
+    pub(super) fn new(now_ms: u64, door: u8) -> Self {
         Self {
+            door,
             taken_at_ms: now_ms,
             ..Self::default()
         }

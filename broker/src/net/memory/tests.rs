@@ -36,7 +36,7 @@ fn told(readiness: Readiness) -> Vec<Event> {
 
 fn accept(net: &mut MemoryNet) -> Socket {
     match net.accept() {
-        Some(Arrival::Connection(socket)) => socket,
+        Some(Arrival::Connection(socket, _)) => socket,
         other => panic!("a connection is accepted, not {other:?}"),
     }
 }
@@ -119,7 +119,7 @@ fn connections_without_room_are_accepted_as_such_for_so_many_times() {
     let _peers = [net.connect(), net.connect()];
     net.no_room_next(1);
     assert!(matches!(net.accept(), Some(Arrival::NoRoom(_))));
-    assert!(matches!(net.accept(), Some(Arrival::Connection(_))));
+    assert!(matches!(net.accept(), Some(Arrival::Connection(_, 0))));
 }
 
 #[test]

@@ -73,7 +73,11 @@ fn a_connection_that_cannot_be_watched_takes_no_slot() {
     let client = rig.join();
     let socket = rig.session(&client).socket;
     let refused = |_| Err(io::ErrorKind::Other.into());
-    assert!(sessions(&mut rig).insert_with(0, socket, refused).is_err());
+    assert!(
+        sessions(&mut rig)
+            .insert_with(0, (socket, 0), refused)
+            .is_err()
+    );
     assert_eq!(sessions(&mut rig).len(), 1);
 }
 
