@@ -44,6 +44,7 @@ const ROOMS: [&[&str]; 11] = [
         "config",
         "error",
         "listen",
+        "networks",
         "plan",
         "parts::phase",
     ],
@@ -62,6 +63,7 @@ const DIALECTS: (&[&str], &str) = (
     &[
         "dialect::native",
         "dialect::http",
+        "dialect::proxy",
         "dialect::refused",
         "dialect::sniff",
         "dialect::sse",

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialect::rules::Rules;
 use crate::listen::{BadListen, Listen, Place, one_or_many};
+use crate::networks::Network;
 
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
@@ -39,6 +40,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Origins of other sites whose pages may publish and read over HTTP.
     pub origins: Vec<String>,
+    /// Networks whose connections may begin with the header of a PROXY protocol.
+    pub proxy_from: Vec<Network>,
     /// Data directory.
     pub data: PathBuf,
     /// Threads; 0 takes one per core, and more when `max_connections` needs more descriptor tables.
@@ -171,6 +174,7 @@ impl Default for Config {
             open: false,
             hosts: Vec::new(),
             origins: Vec::new(),
+            proxy_from: Vec::new(),
             data: PathBuf::from("./oyez-data"),
             shards: 0,
             disk: Disk::Auto,

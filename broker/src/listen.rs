@@ -68,7 +68,7 @@ impl Speaks {
         match dialect {
             Dialect::Native => self.native,
             Dialect::Http => self.http,
-            Dialect::Unknown | Dialect::Tls | Dialect::Mqtt => true,
+            Dialect::Unknown | Dialect::Tls | Dialect::Mqtt | Dialect::Proxy => true,
         }
     }
 }

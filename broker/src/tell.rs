@@ -80,7 +80,9 @@ pub(crate) fn say_goodbye(
             Form::Events(events) => sse::conclude(events, goodbye, out),
             Form::Native => http::conclude(goodbye, wall_ms, out),
         },
-        (Dialect::Tls | Dialect::Mqtt, _) => out.extend_from_slice(refused::farewell(dialect)),
+        (Dialect::Tls | Dialect::Mqtt | Dialect::Proxy, _) => {
+            out.extend_from_slice(refused::farewell(dialect));
+        }
         (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
     });
     said == Taken::Done

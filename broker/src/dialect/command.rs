@@ -24,6 +24,8 @@ pub(crate) enum Dialect {
     Tls,
     /// MQTT, which this broker does not speak.
     Mqtt,
+    /// The header of a PROXY protocol, where there may be none.
+    Proxy,
 }
 
 /// How far a decoder has come with input that is no whole command, so that it does not begin anew with each byte.

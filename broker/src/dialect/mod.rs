@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 pub(crate) mod form;
 pub(crate) mod http;
 pub(crate) mod native;
+pub(crate) mod proxy;
 pub(crate) mod refused;
 pub(crate) mod rules;
 pub(crate) mod sniff;

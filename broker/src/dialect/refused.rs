@@ -12,7 +12,7 @@ pub(crate) const fn farewell(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::Tls => TLS_ALERT,
         Dialect::Mqtt => MQTT_REFUSAL,
-        Dialect::Unknown | Dialect::Native | Dialect::Http => &[],
+        Dialect::Unknown | Dialect::Native | Dialect::Http | Dialect::Proxy => &[],
     }
 }
 
@@ -21,6 +21,9 @@ pub(crate) const fn reason(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::Tls => Some("this broker does not speak TLS"),
         Dialect::Mqtt => Some("this broker does not speak MQTT"),
+        Dialect::Proxy => {
+            Some("a PROXY header came that is none, is not the first, or is not from `proxy_from`")
+        }
         Dialect::Unknown | Dialect::Native | Dialect::Http => None,
     }
 }

@@ -6,9 +6,11 @@
 //! | letters, as methods begin, or an empty line | HTTP |
 //! | `16 03` | TLS, which is refused |
 //! | `10`, a length, `00 04 M Q T T` or what of it there is room for | MQTT, which is refused |
+//! | `PROXY ` or the signature of its version 2 | the header of a PROXY protocol, behind which it is decided once more |
 //! | anything else | native, which refuses it: it may be a hello that was damaged on its way |
 
 use crate::dialect::command::Dialect;
+use crate::dialect::proxy;
 
 /// Bytes that tell dialects apart. The shortest request and the shortest hello have more.
 pub(crate) const SNIFF_SIZE: usize = 8;
@@ -19,6 +21,9 @@ const HELLO_KIND: u8 = 2;
 /// What a connection speaks that begins with `input`; `None` if that is too short to tell.
 pub(crate) fn sniff(input: &[u8]) -> Option<Dialect> {
     let first: &[u8; SNIFF_SIZE] = input.first_chunk()?;
+    if proxy::begins(first) {
+        return Some(Dialect::Proxy);
+    }
     Some(match first {
         [_, _, 0, 0, HELLO_KIND, ..] => Dialect::Native,
         [0x16, 0x03, ..] => Dialect::Tls,
@@ -66,6 +71,8 @@ mod tests {
             (b"GET /\r\n\r", Dialect::Http),
             (&[0x16, 3, 1, 2, 0, 1, 0, 1], Dialect::Tls),
             (&[0x16, 3, 3, 0, 60, 1, 0, 0], Dialect::Tls),
+            (b"PROXY TC", Dialect::Proxy),
+            (b"\r\n\r\n\0\r\nQ", Dialect::Proxy),
             (b"\x10\x0c\x00\x04MQTT", Dialect::Mqtt),
             (b"\x10\x80\x01\x00\x04MQT", Dialect::Mqtt),
             (b"\x10\x0e\x00\x06MQIs", Dialect::Mqtt),

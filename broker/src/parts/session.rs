@@ -92,6 +92,8 @@ pub(crate) struct Session {
     pub(in crate::parts) door: u8,
     /// There is no room for it; it is told so when it has said in which dialect.
     pub(in crate::parts) turned_away: bool,
+    /// A proxy has said whose connection it is.
+    pub(in crate::parts) proxied: bool,
     /// The socket takes nothing until epoll says otherwise.
     pub(in crate::parts) blocked: bool,
     /// In the list of sessions that have something to send.
@@ -145,6 +147,7 @@ impl Session {
             dialect: Dialect::Unknown,
             form: Form::Native,
             turned_away: false,
+            proxied: false,
             blocked: false,
             queued: false,
             reading: false,
@@ -186,6 +189,10 @@ impl Session {
 
     pub(crate) const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub(crate) const fn is_proxied(&self) -> bool {
+        self.proxied
     }
 
     pub(crate) const fn door(&self) -> u8 {

@@ -1,8 +1,9 @@
 //! The sessions of one shard, and the lists of those that something is to be done for: read, sent to, ended.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use oyez_protocol::event::GoodbyeCode;
@@ -11,7 +12,7 @@ use slab::Slab;
 use tracing::debug;
 
 use crate::dialect::command::{Dialect, Goodbye};
-use crate::net::Socket;
+use crate::net::{Net, Socket};
 use crate::parts::ending::{Dismissed, Gone, Reason};
 use crate::parts::exchanges::Exchanges;
 use crate::parts::here::Here;
@@ -61,6 +62,8 @@ pub(crate) struct Sessions {
     gone: VecDeque<Gone>,
     /// The requests over HTTP that are being answered.
     pub(crate) exchanges: Exchanges,
+    /// Who the clients are behind proxies that have said so.
+    clients: HashMap<SessionId, SocketAddr>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -78,6 +81,7 @@ impl Sessions {
             dismissed: VecDeque::new(),
             gone: VecDeque::new(),
             exchanges: Exchanges::default(),
+            clients: HashMap::new(),
             room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
@@ -144,6 +148,21 @@ impl Sessions {
         let key = SessionId::from_token(token).key();
         let id = self.slots.get(key as usize)?.id(key);
         (id.token() & mask == token).then_some(id)
+    }
+
+    /// A proxy has said whose connection it is, or that it does not say.
+    pub(crate) fn note_proxied(&mut self, id: SessionId, client: Option<SocketAddr>) {
+        self.there_mut(id).proxied = true;
+        if let Some(client) = client {
+            self.clients.insert(id, client);
+        }
+    }
+
+    /// Who is at the other end, or behind the proxy there.
+    pub(crate) fn peer(&self, net: &dyn Net, id: SessionId) -> Option<SocketAddr> {
+        let session = self.get(id)?;
+        let client = session.proxied.then(|| self.clients.get(&id)).flatten();
+        client.copied().or_else(|| net.peer(session.socket).ok())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -449,13 +468,16 @@ impl Sessions {
             return; // It has ended before, perhaps for another reason.
         };
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
-        let is_request = session.dialect == Dialect::Http;
+        let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.proxied);
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
         let is_full = session.says_much || session.blocked || reason.leaves_much();
         if is_request {
             self.exchanges.take_if(id, |_| true);
+        }
+        if is_proxied {
+            self.clients.remove(&id);
         }
         let id = self.rename(id);
         if let Some(mut partial) = partial {

@@ -319,7 +319,7 @@ pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: `info` has room for `size` bytes; the kernel writes no more than that.
-    check(unsafe {
+    let told = check(unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),
             libc::IPPROTO_TCP,
@@ -327,7 +327,13 @@ pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
             (&raw mut info).cast(),
             &raw mut size,
         )
-    })?;
+    });
+    match told {
+        Ok(_) => {}
+        // A socket file has no acknowledgements.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(error) => return Err(error),
+    }
     Ok(Backlog {
         bytes: u64::try_from(bytes).unwrap_or(0),
         stuck_ms: u64::from(info.tcpi_last_data_sent.max(info.tcpi_last_ack_recv)),

@@ -398,3 +398,41 @@ fn topics_are_listed_over_http() {
     assert_eq!(text.matches("\"name\":\"a\"").count(), 1, "{text}");
     assert_eq!(text.matches("\"name\":\"b\"").count(), 2, "{text}");
 }
+
+#[test]
+fn a_proxy_says_whose_a_connection_is_once_and_only_from_where_it_may() {
+    let proxies = |network: &str| Config {
+        proxy_from: vec![network.parse().expect("a network")],
+        ..settings()
+    };
+    let header = "PROXY TCP4 192.0.2.7 192.0.2.2 40000 443\r\n";
+    let mut rig = Rig::with(proxies("0.0.0.0/0"));
+    let (http, native, cut, twice) = (rig.connect(), rig.connect(), rig.connect(), rig.connect());
+    say(&http, &(header.to_owned() + ROOT));
+    say(&native, header);
+    native.hello();
+    for byte in header.bytes().chain(ROOT.bytes()) {
+        cut.peer.write(&[byte]);
+        rig.settle();
+    }
+    say(&twice, &(header.to_owned() + header + ROOT));
+    rig.settle();
+    assert_eq!(hear(&http).len(), 1);
+    assert_eq!(native.hear(), ["welcome"]);
+    assert_eq!(hear(&cut).len(), 1);
+    assert!(twice.peer.read().is_empty() && twice.peer.how_it_ended() == End::Shut);
+    let parts = rig.parts();
+    let peer = parts
+        .sessions
+        .peer(&*parts.net, http.id)
+        .expect("it is known");
+    assert_eq!(peer.to_string(), "192.0.2.7:40000");
+    for config in [settings(), proxies("192.0.2.0/24")] {
+        let mut rig = Rig::with(config);
+        let client = rig.connect();
+        say(&client, &(header.to_owned() + ROOT));
+        rig.settle();
+        assert!(client.peer.read().is_empty());
+        assert_eq!(client.peer.how_it_ended(), End::Shut);
+    }
+}

@@ -69,11 +69,11 @@ impl Endings<'_> {
         if !say_goodbye(here, sessions, id, goodbye) {
             return; // It has ended since.
         }
-        let session = sessions.there_mut(id);
         if dismissed.is_refused {
-            let (peer, reason) = (self.net.peer(session.socket()).ok(), &*goodbye.reason);
+            let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
             info!(?peer, code = ?goodbye.code, reason, "session refused");
         }
+        let session = sessions.there_mut(id);
         if self.draining {
             return;
         }

@@ -141,10 +141,10 @@ fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net)
     let place = session.subscriptions().find(slow.topic)?;
     let topic = feeds.get(slow.topic)?;
     let lag = lag(topic, topic.audience.at(place.slot as usize))?;
-    let peer = net.peer(session.socket()).ok()?;
+    let peer = sessions.peer(net, slow.session);
     let backlog = net.backlog(session.socket()).ok()?;
     (lag > 0).then(|| Slow {
-        peer: peer.to_string(),
+        peer: peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
         topic: (*topic.name).into(),
         lag,
         unacknowledged_bytes: backlog.bytes,

@@ -11,6 +11,7 @@ use crate::dialect::exchange::Wants;
 use crate::dialect::form::Form;
 use crate::dialect::http::{self, Front};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
+use crate::dialect::proxy::{self, Header};
 use crate::dialect::refused;
 use crate::dialect::sniff::{SNIFF_SIZE, sniff};
 use crate::net::Net;
@@ -354,7 +355,7 @@ impl<T: Takes> Reading<'_, T> {
                 Dialect::Http => self.take_request(id, rest, progress),
                 Dialect::Unknown => self.listen(id, rest),
                 // It was refused when it was recognized.
-                Dialect::Tls | Dialect::Mqtt => Step::Stop(Visit::Over, 0),
+                Dialect::Tls | Dialect::Mqtt | Dialect::Proxy => Step::Stop(Visit::Over, 0),
             };
             match step {
                 Step::Went(size) => used += size,
@@ -365,8 +366,13 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Finds out what a session speaks.
     fn listen(&mut self, id: SessionId, input: &[u8]) -> Step {
-        let Some(dialect) = sniff(input) else {
-            return Step::Stop(Visit::More, SNIFF_SIZE);
+        let dialect = match sniff(input) {
+            None => return Step::Stop(Visit::More, SNIFF_SIZE),
+            Some(Dialect::Proxy) => match self.take_proxy(id, input) {
+                Some(step) => return step,
+                None => Dialect::Proxy,
+            },
+            Some(dialect) => dialect,
         };
         let session = self.sessions.there_mut(id);
         session.speak(dialect);
@@ -384,6 +390,23 @@ impl<T: Takes> Reading<'_, T> {
             return Step::Stop(Visit::Over, 0);
         }
         Step::Went(0)
+    }
+
+    /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.
+    fn take_proxy(&mut self, id: SessionId, input: &[u8]) -> Option<Step> {
+        let session = self.sessions.there(id);
+        let peer = self.net.peer(session.socket()).ok();
+        let mut networks = self.here.shared.config.proxy_from.iter();
+        if session.is_proxied() || !networks.any(|network| network.has(peer)) {
+            return None;
+        }
+        match proxy::read(input).ok()? {
+            Header::Need(total) => Some(Step::Stop(Visit::More, total)),
+            Header::Whole { size, client } => {
+                self.sessions.note_proxied(id, client);
+                Some(Step::Went(size))
+            }
+        }
     }
 
     /// Takes a frame.
