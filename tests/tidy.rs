@@ -67,6 +67,9 @@ const DIALECTS: (&[&str], &str) = (
         "dialect::refused",
         "dialect::sniff",
         "dialect::sse",
+        "dialect::stream",
+        "dialect::lines",
+        "dialect::render",
     ],
     "tell",
 );
@@ -74,7 +77,7 @@ const DIALECTS: (&[&str], &str) = (
 const STEPS: [(&str, &[&str]); 4] = [
     ("turn::flush", &["turn::catchup"]),
     ("turn::fanout", &["turn::wave"]),
-    ("turn::catchup", &["turn::wave"]),
+    ("turn::catchup", &["turn::render", "turn::wave"]),
     ("turn::wave", &["turn::render"]),
 ];
 

@@ -22,7 +22,7 @@ pub const TEMPLATE: &str = include_str!("oyez.toml");
 const SUBSCRIPTIONS_HARD_MAX: usize = 65_536;
 
 /// Most addresses to listen on, the operator's included: each takes a descriptor of every shard.
-const DOORS_MAX: usize = 16;
+pub(crate) const DOORS_MAX: usize = 16;
 
 /// What the broker runs with.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -1,10 +1,12 @@
 //! Telling sessions something: the one place where replies become bytes, in the dialect of each. They leave at the end of the
 //! turn.
 
-use crate::dialect::command::{Dialect, Goodbye, Reply};
+use crate::dialect::command::{Dialect, Goodbye, Reply, Subscribed};
+use crate::dialect::exchange::{Stream, Wants};
 use crate::dialect::form::Form;
-use crate::dialect::{http, native, refused, sse};
-use crate::parts::ending::done;
+use crate::dialect::stream::{self, Telling};
+use crate::dialect::{http, native, refused};
+use crate::parts::ending::{Reason, done};
 use crate::parts::here::Here;
 use crate::parts::patience::IDLE_MS;
 use crate::parts::session::{Session, SessionId};
@@ -32,11 +34,17 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
     };
     let wall_ms = here.now.wall_ms;
     let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
-    if let Reply::Subscribed(subscribed) = reply {
-        if subscribed.outcome.is_done() {
-            return taken; // The answer goes on for as long as the stream does.
+    if let (Reply::Subscribed(subscribed), Wants::Stream(stream)) = (reply, &exchange.wants) {
+        if http::begins(stream, subscribed) {
+            begin_stream(here, sessions, id, (stream, subscribed));
+            return taken;
         }
-        sessions.there_mut(id).stream(Form::Native, IDLE_MS);
+        sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
+        if subscribed.outcome.is_done() {
+            // There is a subscription that nothing can be made of; it goes with its connection.
+            sessions.dismiss(here, id, done("the stream could not begin"));
+            return Taken::Over;
+        }
     }
     if exchange.closes {
         sessions.dismiss(here, id, done("the client asked for one answer"));
@@ -46,13 +54,34 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
     taken
 }
 
+/// The answer goes on for as long as the stream does, which may have come to its end already.
+fn begin_stream(
+    here: &Here,
+    sessions: &mut Sessions,
+    id: SessionId,
+    (stream, subscribed): (&Stream, &Subscribed),
+) {
+    let Some(end) = stream.end(subscribed.next, subscribed.head) else {
+        return;
+    };
+    sessions.set_end(id, end);
+    if end <= subscribed.next {
+        sessions.dismiss(here, id, done("the stream has come to its end"));
+    }
+}
+
 /// Tells a stream something beside its records, if there is an event for it.
 fn tell_stream(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
-    match sessions.get(id).map(Session::form) {
-        Some(Form::Events(events)) if sse::tells(reply) => {
-            sessions.control(here, id, |out| sse::tell(events, reply, out))
+    let Some(form) = sessions.get(id).map(Session::form) else {
+        return Taken::Over;
+    };
+    match stream::telling(form, reply) {
+        Telling::Told => sessions.control(here, id, |out| stream::tell(form, reply, out)),
+        Telling::Nothing => Taken::Done, // Nobody waits for it.
+        Telling::Impossible => {
+            sessions.end(here, id, Reason::Dropped);
+            Taken::Over
         }
-        _ => Taken::Done, // Nobody waits for it.
     }
 }
 
@@ -76,10 +105,8 @@ pub(crate) fn say_goodbye(
     let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
     let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
-        (Dialect::Http, None) => match form {
-            Form::Events(events) => sse::conclude(events, goodbye, out),
-            Form::Native => http::conclude(goodbye, wall_ms, out),
-        },
+        (Dialect::Http, None) if form.is_native() => http::conclude(goodbye, wall_ms, out),
+        (Dialect::Http, None) => stream::conclude(form, goodbye, out),
         (Dialect::Tls | Dialect::Mqtt | Dialect::Proxy, _) => {
             out.extend_from_slice(refused::farewell(dialect));
         }

@@ -1,7 +1,9 @@
 //! Requests that are being answered, where answers have to know what was asked: values that a session's shard keeps from a
 //! request to its answer, and does not look into.
 
-use crate::dialect::form::Events;
+use oyez_protocol::Offset;
+
+use crate::dialect::form::Form;
 use crate::dialect::status::Status;
 
 /// A request that has no answer yet. A session has one at a time, so that answers come in the order of requests.
@@ -27,10 +29,31 @@ pub(crate) enum Wants {
     Place(Box<str>),
     /// What it is given.
     Whatever,
-    /// Records as they come, as server-sent events.
-    Stream(Events),
+    /// Records, as long as there are some or the request says.
+    Stream(Stream),
     /// That what was asked is taken; not what becomes of it.
     Nothing,
+}
+
+/// What a stream is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) form: Form,
+    /// It ends with the newest message that there was when it began.
+    pub(crate) ends: bool,
+    /// It ends when it had so many messages.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Stream {
+    /// Where a stream ends that begins at `next`, of a topic whose first message to come is `head`; `None` if it goes on.
+    pub(crate) fn end(&self, next: Offset, head: Offset) -> Option<Offset> {
+        let limit = self
+            .limit
+            .map(|limit| Offset::new(next.get().saturating_add(limit)));
+        let head = self.ends.then_some(head);
+        limit.into_iter().chain(head).min()
+    }
 }
 
 /// Why a request is not served.

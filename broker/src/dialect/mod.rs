@@ -7,14 +7,18 @@
 //! Everybody may import the values. The dialects themselves are for those that stand between a socket and a step:
 //! reading, telling and turning away. `tests/tidy.rs` holds that parts name no dialect.
 
+pub(crate) mod chunk;
 pub(crate) mod command;
 pub(crate) mod exchange;
 pub(crate) mod form;
 pub(crate) mod http;
+pub(crate) mod lines;
 pub(crate) mod native;
 pub(crate) mod proxy;
 pub(crate) mod refused;
+pub(crate) mod render;
 pub(crate) mod rules;
 pub(crate) mod sniff;
 pub(crate) mod sse;
 pub(crate) mod status;
+pub(crate) mod stream;

@@ -22,44 +22,17 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use oyez_protocol::command::{Numbered, Place};
-use oyez_protocol::error::BlockError;
-use oyez_protocol::event::GapCause;
-use oyez_protocol::lz4;
-use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
 use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Offset};
 use serde::Serialize;
 
-use crate::dialect::command::{Goodbye, Reply, Subscribed};
-use crate::dialect::form::Events;
+use crate::dialect::form::{Part, Style};
 
 /// A record whose messages take more is told by where it can be read.
 pub(crate) const RAW_SIZE_MAX: u32 = 256 << 10;
 /// When a browser comes back after its stream has ended, unless it was told otherwise, in milliseconds.
 const RETRY_MS: u32 = 2_000;
-/// The line that begins a chunk has room for that many digits.
-const CHUNK_DIGITS: usize = 8;
-
-/// Memory that events are made in, used again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Renderer {
-    codec: lz4::Scratch,
-}
-
-#[derive(Serialize)]
-struct GapData {
-    cause: &'static str,
-    from: u64,
-    to: u64,
-}
-
-#[derive(Serialize)]
-struct EpochData {
-    /// As text, because JSON numbers lose the low bits of 64.
-    epoch: String,
-    from: u64,
-}
 
 #[derive(Serialize)]
 struct ReferenceData<'a> {
@@ -68,55 +41,28 @@ struct ReferenceData<'a> {
     to: u64,
 }
 
-impl Renderer {
-    /// Adds the events of a record, which was verified, to `out`.
-    ///
-    /// # Errors
-    /// When its block is none.
-    pub(crate) fn render(
-        &mut self,
-        record: &Record<'_>,
-        epoch: Epoch,
-        events: Events,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BlockError> {
-        let begin = begin_chunk(events, out);
-        if record.raw_size() > RAW_SIZE_MAX {
-            refer(record, epoch, out);
-        } else {
-            let raw = self.codec.open(record)?;
-            let mut next = record.offset();
-            for message in Messages::new(raw, record.count()) {
-                next = next.plus(1);
-                write_id(epoch, next, out);
-                write_payload(message?.payload, events, out);
+/// Adds the event of a message.
+pub(crate) fn write_message(
+    (offset, epoch): (Offset, Epoch),
+    payload: &[u8],
+    style: Style,
+    out: &mut Vec<u8>,
+) {
+    write_id(epoch, offset.plus(1), out);
+    match std::str::from_utf8(payload) {
+        Ok(text) if !style.is_base64() => write_text(text, out),
+        result => {
+            if result.is_err() && !style.is_base64() {
+                out.extend_from_slice(b"event: $binary\n");
             }
+            out.extend_from_slice(b"data: ");
+            write_encoded(&STANDARD, payload, out);
+            out.extend_from_slice(b"\n\n");
         }
-        end_chunk(begin, out);
-        Ok(())
     }
 }
 
-/// Leaves room for the line that begins a chunk. Gives where the chunk begins; `None` where there are no chunks.
-fn begin_chunk(events: Events, out: &mut Vec<u8>) -> Option<usize> {
-    events.chunked.then(|| {
-        out.extend_from_slice(&[b'0'; CHUNK_DIGITS]);
-        out.extend_from_slice(b"\r\n");
-        out.len()
-    })
-}
-
-fn end_chunk(begin: Option<usize>, out: &mut Vec<u8>) {
-    let Some(begin) = begin else {
-        return;
-    };
-    let line = begin - CHUNK_DIGITS - 2;
-    let digits = format!("{:0CHUNK_DIGITS$x}", out.len() - begin);
-    out[line..line + CHUNK_DIGITS].copy_from_slice(digits.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The token of what comes next in a topic that the request names.
+/// Adds the token of what comes next in a topic that the request names.
 fn write_id(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
     let place = Place {
         name: "",
@@ -138,20 +84,6 @@ fn write_encoded(engine: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
     out.truncate(start + written.expect("there is room for all of it"));
 }
 
-fn write_payload(payload: &[u8], events: Events, out: &mut Vec<u8>) {
-    match std::str::from_utf8(payload) {
-        Ok(text) if !events.base64 => write_text(text, out),
-        result => {
-            if result.is_err() && !events.base64 {
-                out.extend_from_slice(b"event: $binary\n");
-            }
-            out.extend_from_slice(b"data: ");
-            write_encoded(&STANDARD, payload, out);
-            out.extend_from_slice(b"\n\n");
-        }
-    }
-}
-
 /// A line of data for each line of text; all three ways to end a line are one to a browser.
 fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
@@ -169,9 +101,33 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-fn write_event(name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
+/// Adds an event by its name, with the token of what comes behind what it tells of.
+pub(crate) fn write_event(
+    name: &str,
+    (epoch, next): (Epoch, Offset),
+    data: &impl Serialize,
+    out: &mut Vec<u8>,
+) {
+    write_id(epoch, next, out);
+    write_named(name, data, out);
+}
+
+/// Adds an event by its name.
+pub(crate) fn write_named(name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
     let json = serde_json::to_string(data).expect("text and numbers are JSON");
     write(out, format_args!("event: {name}\ndata: {json}\n\n"));
+}
+
+/// Adds what every stream begins with: when to come back, and the token of where it begins. An event or an empty line has to
+/// follow.
+pub(crate) fn write_begin(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
+    write(out, format_args!("retry: {RETRY_MS}\n"));
+    write_id(epoch, next, out);
+}
+
+/// Adds when to come back.
+pub(crate) fn write_retry(retry_ms: u32, out: &mut Vec<u8>) {
+    write(out, format_args!("retry: {retry_ms}\n\n"));
 }
 
 fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -180,19 +136,21 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 }
 
 /// Tells where the messages of a record can be read.
-fn refer(record: &Record<'_>, epoch: Epoch, out: &mut Vec<u8>) {
-    let (from, count) = (record.offset(), u64::from(record.count()));
-    let to = from.plus(count);
+pub(crate) fn refer(record: &Record<'_>, epoch: Epoch, part: Part, out: &mut Vec<u8>) {
+    let (from, count) = (
+        record.offset().plus(part.first.into()),
+        part.end - part.first,
+    );
+    let to = from.plus(count.into());
     let mut url = "/".to_owned();
     escape(record.topic(), &mut url);
     url += &format!("/raw?from=offset:{from}&limit={count}");
-    write_id(epoch, to, out);
     let reference = ReferenceData {
         url: &url,
         from: from.get(),
         to: to.get(),
     };
-    write_event("$reference", &reference, out);
+    write_event("$reference", (epoch, to), &reference, out);
 }
 
 /// Adds a topic as the path that names it.
@@ -204,77 +162,6 @@ fn escape(topic: &str, out: &mut String) {
             }
             byte => *out += &format!("%{byte:02X}"),
         }
-    }
-}
-
-/// Adds what a stream begins with, behind the head of the response.
-pub(crate) fn begin(events: Events, subscribed: &Subscribed, out: &mut Vec<u8>) {
-    let begin = begin_chunk(events, out);
-    write(out, format_args!("retry: {RETRY_MS}\n"));
-    write_id(subscribed.epoch, subscribed.next, out);
-    let (epoch, from) = (subscribed.epoch, subscribed.next.get());
-    if subscribed.epoch_changed {
-        let epoch = format!("{:016x}", epoch.get());
-        write_event("$epoch", &EpochData { epoch, from }, out);
-    } else if subscribed.dropped {
-        let cause = cause(GapCause::Retention);
-        let (from, to) = (subscribed.asked.get(), from);
-        write_event("$gap", &GapData { cause, from, to }, out);
-    } else {
-        out.push(b'\n');
-    }
-    end_chunk(begin, out);
-}
-
-/// Whether there is an event for `reply`.
-pub(crate) const fn tells(reply: &Reply<'_>) -> bool {
-    matches!(reply, Reply::Gap { .. } | Reply::Ping { .. })
-}
-
-/// Adds what a stream's client is told beside records.
-pub(crate) fn tell(events: Events, reply: &Reply<'_>, out: &mut Vec<u8>) {
-    match reply {
-        Reply::Gap {
-            cause: why,
-            from,
-            to,
-            epoch,
-            ..
-        } => {
-            let begin = begin_chunk(events, out);
-            write_id(*epoch, *to, out);
-            let (cause, from, to) = (cause(*why), from.get(), to.get());
-            write_event("$gap", &GapData { cause, from, to }, out);
-            end_chunk(begin, out);
-        }
-        // A comment: proxies cut what is silent for a minute.
-        Reply::Ping { .. } => {
-            let begin = begin_chunk(events, out);
-            out.extend_from_slice(b":\n\n");
-            end_chunk(begin, out);
-        }
-        _ => {}
-    }
-}
-
-/// Adds the end of a stream.
-pub(crate) fn conclude(events: Events, goodbye: &Goodbye, out: &mut Vec<u8>) {
-    if goodbye.retry_after_ms > 0 {
-        let begin = begin_chunk(events, out);
-        write(out, format_args!("retry: {}\n\n", goodbye.retry_after_ms));
-        end_chunk(begin, out);
-    }
-    if events.chunked {
-        out.extend_from_slice(b"0\r\n\r\n");
-    }
-}
-
-const fn cause(cause: GapCause) -> &'static str {
-    match cause {
-        GapCause::Retention => "retention",
-        GapCause::Damage => "damage",
-        GapCause::Unreadable => "unreadable",
-        _ => "other",
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) const METHOD_NOT_ALLOWED: Status =
     status(405, "Method Not Allowed", "method_not_allowed");
 pub(crate) const TIMEOUT: Status = status(408, "Request Timeout", "timeout");
 pub(crate) const CONFLICT: Status = status(409, "Conflict", "offset_ahead");
+pub(crate) const GONE: Status = status(410, "Gone", "gone");
 pub(crate) const TOO_LARGE: Status = status(413, "Content Too Large", "too_large");
 pub(crate) const TARGET_TOO_LONG: Status = status(414, "URI Too Long", "target_too_long");
 pub(crate) const EXPECTATION_FAILED: Status =

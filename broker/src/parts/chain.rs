@@ -8,6 +8,7 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
+use crate::dialect::form::Part;
 pub use crate::parts::sending::PARTS_MAX;
 use crate::parts::sending::{Sent, lacks_bytes};
 use crate::parts::session::Session;
@@ -31,8 +32,8 @@ pub enum Broken {
 pub struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
-    /// Bytes that each record is sent as, where they are not its own.
-    sizes: Vec<u32>,
+    /// What each record is sent as, where that is not the whole of its own bytes.
+    forms: Vec<Rendered>,
     /// The bytes to send, in order; each part lies in one block.
     pub parts: Vec<Bytes>,
     /// Some of the bytes come from a map, and may turn out to be missing.
@@ -41,6 +42,13 @@ pub struct Chain {
     pub bytes: usize,
     /// Messages in the chain.
     pub messages: u64,
+}
+
+/// A record in another form than its own.
+#[derive(Clone, Copy, Debug)]
+struct Rendered {
+    size: u32,
+    part: Part,
 }
 
 /// What the kernel copies at once is less. Where it meets a page that is missing, it has taken none of that piece.
@@ -62,7 +70,7 @@ impl Chain {
     /// Empties the chain and gives its bytes back. To be called before the turn ends.
     pub fn clear(&mut self) {
         self.places.clear();
-        self.sizes.clear();
+        self.forms.clear();
         self.parts.clear();
         self.has_mapped = false;
         self.bytes = 0;
@@ -171,11 +179,16 @@ impl Chain {
         self.bytes >= CHAIN_BYTES || self.parts.len() >= PARTS_MAX
     }
 
-    /// Adds a record, which is sent as `bytes`.
-    pub(crate) fn push(&mut self, place: Place, bytes: Bytes) {
+    /// Adds a part of a record, which is sent as `bytes`.
+    pub(crate) fn push(&mut self, place: Place, part: Part, bytes: Bytes) {
         let size = u32::try_from(bytes.len()).expect("a record in any form is short");
-        self.places.push(place);
-        self.sizes.push(size);
+        let begin = place.first;
+        self.places.push(Place {
+            first: begin.plus(part.first.into()),
+            next: begin.plus(part.end.into()),
+            ..place
+        });
+        self.forms.push(Rendered { size, part });
         self.bytes += bytes.len();
         self.parts.push(bytes);
     }
@@ -262,10 +275,12 @@ impl Chain {
             if out == sent {
                 break;
             }
-            let size = *self.sizes.get(index).unwrap_or(&place.size) as usize;
+            let form = self.forms.get(index);
+            let size = form.map_or(place.size, |form| form.size) as usize;
             if sent < out + size {
                 let sent = u32::try_from(sent - out).expect("a part of a record fits");
-                cut.tail = RecordTail::new(self.log, place.position, place.size, sent);
+                let what = form.map_or(place.size, |form| form.part.pack());
+                cut.tail = RecordTail::new(self.log, place.position, what, sent);
             }
             let is_off = cut.tail.is_some() && planted(Bug::CursorOffAtACut);
             cut.cursor = place.next.plus(u64::from(is_off));

@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn topic_with(records: u64, records_max: usize) -> Topic {
-        let mut topic = Topic::new("t".into(), Form::Native, LogId::new(3), 1);
+        let mut topic = Topic::new("t".into(), Form::NATIVE, LogId::new(3), 1);
         for number in 0..records {
             topic.push(place(number), records_max);
         }

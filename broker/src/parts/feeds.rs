@@ -296,7 +296,7 @@ mod tests {
 
     /// A topic with so many live subscriptions.
     fn topic(feeds: &mut Feeds, name: &str, subscriptions: u32) -> u32 {
-        let number = feeds.find_or_insert(name, Form::Native, LOG);
+        let number = feeds.find_or_insert(name, Form::NATIVE, LOG);
         for session in 0..subscriptions {
             assert_eq!(feeds.join(number, session, Delivery::Live), session);
         }
@@ -316,8 +316,8 @@ mod tests {
         let insert = |name: &String| topic(&mut feeds, name, 1);
         let numbers: Vec<u32> = names.iter().map(insert).collect();
         for (name, number) in names.iter().zip(&numbers) {
-            assert_eq!(feeds.find(name, Form::Native), Some(*number));
-            assert_eq!(feeds.find_or_insert(name, Form::Native, LOG), *number);
+            assert_eq!(feeds.find(name, Form::NATIVE), Some(*number));
+            assert_eq!(feeds.find_or_insert(name, Form::NATIVE, LOG), *number);
             assert!(*number < feeds.numbers_end());
             let found = feeds.get(*number).map(|topic| (&*topic.name, topic.log));
             assert_eq!(found, Some((&**name, LOG)));
@@ -325,7 +325,7 @@ mod tests {
         for (name, number) in names.iter().zip(&numbers).step_by(2) {
             feeds.forget_if_unused(*number);
             assert_eq!(
-                feeds.find(name, Form::Native),
+                feeds.find(name, Form::NATIVE),
                 Some(*number),
                 "somebody subscribes to it"
             );
@@ -334,10 +334,10 @@ mod tests {
                 slot: 0,
             });
             feeds.forget_if_unused(*number);
-            assert_eq!(feeds.find(name, Form::Native), None);
+            assert_eq!(feeds.find(name, Form::NATIVE), None);
         }
         for (name, number) in names.iter().zip(&numbers).skip(1).step_by(2) {
-            assert_eq!(feeds.find(name, Form::Native), Some(*number));
+            assert_eq!(feeds.find(name, Form::NATIVE), Some(*number));
         }
         assert!(
             (0..TABLES)

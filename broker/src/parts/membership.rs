@@ -107,7 +107,7 @@ mod tests {
         members.leave(clients[1].id, places[0]);
         let parts = rig.parts();
         assert_eq!(
-            parts.feeds.find("t", Form::Native),
+            parts.feeds.find("t", Form::NATIVE),
             None,
             "nobody subscribes to it"
         );

@@ -6,14 +6,15 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use oyez_protocol::{LogId, Position};
 
-use crate::dialect::form::Form;
+use crate::dialect::form::{Form, Part};
 
-/// A record in a form.
+/// A part of a record in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) log: LogId,
     pub(crate) position: Position,
     pub(crate) form: Form,
+    pub(crate) part: Part,
 }
 
 /// The renditions that a shard keeps: the newest ones.
@@ -72,24 +73,25 @@ impl Renditions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::form::Events;
+    use crate::dialect::form::{Kind, Style};
 
     fn key(position: u64, form: Form) -> Key {
         Key {
             log: LogId::new(1),
             position: Position::new(position),
             form,
+            part: Part { first: 0, end: 1 },
         }
     }
 
-    const CHUNKED: Form = Form::Events(Events {
-        chunked: true,
-        base64: false,
-    });
-    const PLAIN: Form = Form::Events(Events {
-        chunked: false,
-        base64: false,
-    });
+    const CHUNKED: Form = Form {
+        kind: Kind::Events,
+        style: Style::CHUNKED,
+    };
+    const PLAIN: Form = Form {
+        kind: Kind::Events,
+        ..Form::NATIVE
+    };
 
     #[test]
     fn the_newest_are_kept_within_so_many_bytes() {

@@ -4,6 +4,7 @@
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::clock::TICK_MS;
+use crate::config::DOORS_MAX;
 use crate::dialect::command::Dialect;
 use crate::dialect::form::Form;
 use crate::net::{Backlog, Socket};
@@ -71,6 +72,12 @@ pub(crate) struct Outgoing {
     pub(crate) moved_ms: u64,
 }
 
+/// There is no room for a session; it is told so when it has said in which dialect.
+const TURNED_AWAY: u8 = 1 << 7;
+/// A proxy has said whose connection it is.
+const PROXIED: u8 = 1 << 6;
+const _: () = assert!(DOORS_MAX <= PROXIED as usize);
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -88,12 +95,9 @@ pub(crate) struct Session {
     pub(in crate::parts) dialect: Dialect,
     /// What it is sent records as.
     pub(in crate::parts) form: Form,
-    /// The door that it came by: the number of an address that the broker listens on.
-    pub(in crate::parts) door: u8,
-    /// There is no room for it; it is told so when it has said in which dialect.
-    pub(in crate::parts) turned_away: bool,
-    /// A proxy has said whose connection it is.
-    pub(in crate::parts) proxied: bool,
+    /// The door that it came by, the number of an address that the broker listens on; and beside it [`TURNED_AWAY`] and
+    /// [`PROXIED`].
+    entry: u8,
     /// The socket takes nothing until epoll says otherwise.
     pub(in crate::parts) blocked: bool,
     /// In the list of sessions that have something to send.
@@ -131,7 +135,8 @@ pub(crate) struct Session {
     pub(in crate::parts) subscriptions: Subscriptions,
 }
 
-// What an idle subscriber costs, with its subscription and its timer: DESIGN's 128 bytes.
+// What an idle subscriber costs, with its subscription and its timer: of DESIGN's 128 bytes. Streams cost the same.
+const _: () = assert!(size_of::<Session>() <= 96);
 const _: () =
     assert!(size_of::<Session>() + size_of::<Subscription>() + size_of::<SessionId>() <= 128);
 
@@ -140,14 +145,12 @@ impl Session {
     pub(crate) fn new((socket, door): (Socket, u8), generation: u32, now_tick: u32) -> Self {
         Self {
             socket,
-            door,
+            entry: door,
             generation,
             heard_tick: now_tick,
             stage: Stage::Greeting,
             dialect: Dialect::Unknown,
-            form: Form::Native,
-            turned_away: false,
-            proxied: false,
+            form: Form::NATIVE,
             blocked: false,
             queued: false,
             reading: false,
@@ -191,12 +194,17 @@ impl Session {
         self.dialect
     }
 
+    /// A proxy has said whose connection it is.
+    pub(crate) const fn note_proxied(&mut self) {
+        self.entry |= PROXIED;
+    }
+
     pub(crate) const fn is_proxied(&self) -> bool {
-        self.proxied
+        self.entry & PROXIED != 0
     }
 
     pub(crate) const fn door(&self) -> u8 {
-        self.door
+        self.entry & !(TURNED_AWAY | PROXIED)
     }
 
     pub(crate) const fn form(&self) -> Form {
@@ -216,11 +224,11 @@ impl Session {
 
     /// There is no room for it.
     pub(crate) const fn turn_away(&mut self) {
-        self.turned_away = true;
+        self.entry |= TURNED_AWAY;
     }
 
     pub(crate) const fn is_turned_away(&self) -> bool {
-        self.turned_away
+        self.entry & TURNED_AWAY != 0
     }
 
     /// Its first bytes have told what it speaks.

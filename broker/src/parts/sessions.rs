@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
+use oyez_protocol::Offset;
 use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 use slab::Slab;
@@ -64,6 +65,8 @@ pub(crate) struct Sessions {
     pub(crate) exchanges: Exchanges,
     /// Who the clients are behind proxies that have said so.
     clients: HashMap<SessionId, SocketAddr>,
+    /// Where streams end that do.
+    ends: HashMap<SessionId, Offset>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -82,6 +85,7 @@ impl Sessions {
             gone: VecDeque::new(),
             exchanges: Exchanges::default(),
             clients: HashMap::new(),
+            ends: HashMap::new(),
             room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
@@ -150,9 +154,20 @@ impl Sessions {
         (id.token() & mask == token).then_some(id)
     }
 
+    /// A stream of a bounded form has come so far that its end is known.
+    pub(crate) fn set_end(&mut self, id: SessionId, end: Offset) {
+        self.ends.insert(id, end);
+    }
+
+    /// Where a stream ends; `None` if it goes on.
+    pub(crate) fn end_of(&self, id: SessionId) -> Option<Offset> {
+        let is_bounded = self.get(id)?.form.style.is_bounded();
+        is_bounded.then(|| self.ends.get(&id).copied()).flatten()
+    }
+
     /// A proxy has said whose connection it is, or that it does not say.
     pub(crate) fn note_proxied(&mut self, id: SessionId, client: Option<SocketAddr>) {
-        self.there_mut(id).proxied = true;
+        self.there_mut(id).note_proxied();
         if let Some(client) = client {
             self.clients.insert(id, client);
         }
@@ -161,7 +176,10 @@ impl Sessions {
     /// Who is at the other end, or behind the proxy there.
     pub(crate) fn peer(&self, net: &dyn Net, id: SessionId) -> Option<SocketAddr> {
         let session = self.get(id)?;
-        let client = session.proxied.then(|| self.clients.get(&id)).flatten();
+        let client = session
+            .is_proxied()
+            .then(|| self.clients.get(&id))
+            .flatten();
         client.copied().or_else(|| net.peer(session.socket).ok())
     }
 
@@ -468,13 +486,17 @@ impl Sessions {
             return; // It has ended before, perhaps for another reason.
         };
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
-        let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.proxied);
+        let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
+        let is_bounded = session.form.style.is_bounded();
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
         let is_full = session.says_much || session.blocked || reason.leaves_much();
         if is_request {
             self.exchanges.take_if(id, |_| true);
+        }
+        if is_bounded {
+            self.ends.remove(&id);
         }
         if is_proxied {
             self.clients.remove(&id);

@@ -4,23 +4,26 @@ use std::num::NonZeroU32;
 
 use oyez_protocol::{LogId, Position};
 
+use crate::dialect::form::Part;
+
 /// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
 /// `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordTail {
     /// The log in the upper 16 bits, the record's position in the lower 48.
     place: u64,
-    size: NonZeroU32,
+    /// Its bytes, or, where it is sent in another form, the part of it that is sent.
+    what: NonZeroU32,
     pub(crate) sent: u32,
 }
 
 impl RecordTail {
     /// `None` for a record of no bytes, which there is not.
-    pub(crate) fn new(log: LogId, position: Position, size: u32, sent: u32) -> Option<Self> {
+    pub(crate) fn new(log: LogId, position: Position, what: u32, sent: u32) -> Option<Self> {
         debug_assert!(position.get() < 1 << POSITION_BITS);
         Some(Self {
             place: u64::from(log.get()) << POSITION_BITS | position.get(),
-            size: NonZeroU32::new(size)?,
+            what: NonZeroU32::new(what)?,
             sent,
         })
     }
@@ -33,8 +36,14 @@ impl RecordTail {
         Position::new(self.place & ((1 << POSITION_BITS) - 1))
     }
 
+    /// Bytes of a record that is sent as it is.
     pub(crate) fn size(&self) -> u32 {
-        self.size.get()
+        self.what.get()
+    }
+
+    /// The part of a record that is sent in another form.
+    pub(crate) fn part(&self) -> Part {
+        Part::unpack(self.what.get())
     }
 }
 

@@ -20,6 +20,7 @@ use crate::parts::sending::{Progress, Stop, send_range};
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::tell::tell;
+use crate::turn::render::Span;
 use crate::turn::wave::WayOut;
 
 /// Places asked for at once.
@@ -164,8 +165,13 @@ impl Serving<'_> {
         let mut chain = std::mem::take(self.chain);
         let topic = self.out.feeds.subscribed(place.topic);
         let means = (&mut *self.out.logs, self.out.here.metrics());
+        let span = Span {
+            from: self.out.feeds.cursor(place),
+            until: self.out.sessions.end_of(id),
+        };
         let rendering = &mut *self.out.rendering;
-        let built = rendering.build(means, &mut chain, topic, places.iter().copied());
+        let places = places.iter().copied();
+        let built = rendering.build(means, &mut chain, (topic, span), places);
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
             Err(broken) => self.mend(number, id, place, broken),

@@ -76,7 +76,9 @@ fn walk_topic(
             let audience = &mut out.feeds.subscribed_mut(number).audience;
             return !audience.walk_again() || planted(Bug::WalksOnce);
         };
-        let built = out.build_from_window(chain, number, cursor);
+        // Who is to get no more than some share nobody's chains.
+        let is_shared = !out.feeds.subscribed(number).form.style.is_bounded();
+        let built = is_shared && out.build_from_window(chain, number, (cursor, None));
         budget.spend(out.rendering.take_steps(), 0);
         if built {
             out.send_chain(batch, number, chain, budget);
@@ -215,7 +217,7 @@ mod tests {
         let number = rig
             .parts()
             .feeds
-            .find("many", Form::Native)
+            .find("many", Form::NATIVE)
             .expect("a topic");
         let (mut out, ..) = rig.parts().way_out();
         let mut budget = Budget::default();

@@ -6,10 +6,9 @@ use oyez_storage::{Read, ReadError};
 
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::dialect::form::{Events, Form};
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Broken;
-use crate::parts::ending::Reason;
+use crate::parts::ending::{Reason, done};
 use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
@@ -55,6 +54,7 @@ impl Flushing<'_> {
         if progress == Progress::Done {
             progress = self.flush_subscriptions(id);
         }
+        self.finish_bounded(id);
         match progress {
             Progress::More => self.serving.out.sessions.queue_send(id),
             Progress::Gone => {
@@ -65,6 +65,21 @@ impl Flushing<'_> {
             }
             Progress::Blocked => self.serving.pause(id),
             Progress::Done => {}
+        }
+    }
+
+    /// Ends a stream that has come to its end, when what is half out has left.
+    fn finish_bounded(&mut self, id: SessionId) {
+        let out = &mut self.serving.out;
+        let Some(end) = out.sessions.end_of(id) else {
+            return; // It goes on.
+        };
+        let session = out.sessions.there(id);
+        let first = session.subscriptions().as_slice().first();
+        let cursor = first.map(|place| out.feeds.cursor(*place));
+        if session.is_open() && cursor.is_some_and(|cursor| cursor >= end) {
+            let goodbye = done("the stream has come to its end");
+            out.sessions.dismiss(out.here, id, goodbye);
         }
     }
 
@@ -113,7 +128,8 @@ impl Flushing<'_> {
                 let mut chain = std::mem::take(serving.chain);
                 let cursor = subscription.cursor;
                 let out = &mut serving.out;
-                let built = out.build_from_window(&mut chain, place.topic, cursor);
+                let until = out.sessions.end_of(id);
+                let built = out.build_from_window(&mut chain, place.topic, (cursor, until));
                 let progress = if built {
                     serving.out.send_one(id, place, &chain)
                 } else {
@@ -135,8 +151,8 @@ impl Flushing<'_> {
         let Some(tail) = session.tail() else {
             return Progress::Done;
         };
-        if let Form::Events(events) = session.form() {
-            return self.flush_rendered(id, tail, events);
+        if !session.form().is_native() {
+            return self.flush_rendered(id, tail);
         }
         let read = self
             .serving
@@ -160,11 +176,11 @@ impl Flushing<'_> {
     }
 
     /// The same for a record that is sent in another form, which is made again if it is not kept.
-    fn flush_rendered(&mut self, id: SessionId, tail: RecordTail, events: Events) -> Progress {
+    fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> Progress {
+        let form = self.session(id).form();
         let out = &mut self.serving.out;
-        let place = (tail.log(), tail.position(), tail.size());
         let means = (&mut *out.logs, out.here.metrics());
-        match out.rendering.again(means, place, events) {
+        match out.rendering.again(means, &tail, form) {
             Ok(bytes) => {
                 let session = out.sessions.there_mut(id);
                 let rest = &bytes[tail.sent as usize..];

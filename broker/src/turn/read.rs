@@ -485,9 +485,8 @@ impl<T: Takes> Reading<'_, T> {
         };
         self.let_in(id);
         let is_answered_at_once = exchange.wants == Wants::Nothing;
-        if let Wants::Stream(events) = exchange.wants {
-            let form = Form::Events(events);
-            self.sessions.there_mut(id).stream(form, STREAM_MS);
+        if let Wants::Stream(stream) = &exchange.wants {
+            self.sessions.there_mut(id).stream(stream.form, STREAM_MS);
         }
         self.sessions.exchanges.begin(id, exchange);
         let mut taken = self.take(id, command);
@@ -501,7 +500,7 @@ impl<T: Takes> Reading<'_, T> {
             }
             Taken::Later(until) => {
                 self.sessions.exchanges.take_if(id, |_| true);
-                self.sessions.there_mut(id).stream(Form::Native, IDLE_MS);
+                self.sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
                 Step::Stop(Visit::Waiting(until), size)
             }
             Taken::Over => Step::Stop(Visit::Over, 0),

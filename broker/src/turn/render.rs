@@ -2,19 +2,20 @@
 //! for everybody who is sent it in that form; it is verified before, as nobody behind can.
 
 use bytes::Bytes;
-use oyez_protocol::limits::Limits;
+use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits};
 use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::{Place, Read, ReadError};
 
-use crate::dialect::form::{Events, Form};
-use crate::dialect::sse::Renderer;
+use crate::dialect::form::{Form, Part};
+use crate::dialect::render::{Renderer, size_of_record};
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::budget::ENCODED_BYTES;
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::feed::Topic;
 use crate::parts::logs::Logs;
 use crate::parts::renditions::{Key, Renditions};
+use crate::parts::tail::RecordTail;
 
 /// Bytes of records that are rendered for one chain. The record that brings it there is the last one.
 const CHAIN_RAW_BYTES: usize = 256 << 10;
@@ -28,14 +29,21 @@ pub(crate) struct Rendering {
     rendered: usize,
 }
 
-/// A record to be rendered.
+/// What is to be rendered.
 struct Wanted<'a> {
-    log: LogId,
-    position: Position,
+    key: Key,
     size: u32,
-    events: Events,
-    /// What it has to be, where that is known.
+    /// What the record has to be, where that is known.
     is: Option<(&'a str, Offset)>,
+}
+
+/// Where a chain of other forms than their own begins and ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Messages before this one are left out.
+    pub(crate) from: Offset,
+    /// This one and those behind it are, too.
+    pub(crate) until: Option<Offset>,
 }
 
 impl Rendering {
@@ -58,7 +66,8 @@ impl Rendering {
         self.kept.bytes()
     }
 
-    /// Builds the chain of as many of `places` as are at hand, at least one, in the form of a topic's subscriptions here.
+    /// Builds the chain of as many of `places` as are at hand, at least one, in the form of a topic's subscriptions here. Where that
+    /// is not their own form, only the messages of `span` are in it.
     ///
     /// # Errors
     /// Why not even the first is.
@@ -66,13 +75,12 @@ impl Rendering {
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
         chain: &mut Chain,
-        topic: &Topic,
+        (topic, span): (&Topic, Span),
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
-        let events = match topic.form {
-            Form::Native => return logs.build(chain, topic.log, &topic.name, places),
-            Form::Events(events) => events,
-        };
+        if topic.form.is_native() {
+            return logs.build(chain, topic.log, &topic.name, places);
+        }
         chain.begin(topic.log);
         let before = self.rendered;
         for place in places {
@@ -80,38 +88,50 @@ impl Rendering {
             if !is_next || chain.is_full() || self.rendered - before >= CHAIN_RAW_BYTES {
                 break;
             }
+            let Some(part) = part_of(&place, span) else {
+                break; // The span ends before it.
+            };
             let wanted = Wanted {
-                log: topic.log,
-                position: place.position,
+                key: Key {
+                    log: topic.log,
+                    position: place.position,
+                    form: topic.form,
+                    part,
+                },
                 size: place.size,
-                events,
                 is: Some((&topic.name, place.first)),
             };
             match self.get((&mut *logs, metrics), &wanted) {
-                Ok(bytes) => chain.push(place, bytes),
+                Ok(bytes) => chain.push(place, part, bytes),
                 Err(broken) if chain.next().is_none() => return Err(broken),
                 Err(_) => break,
             }
         }
         chain.finish();
-        Ok(())
+        // A span that ends before the first place has nobody to be sent to.
+        chain.next().map(|_| ()).ok_or(Broken::Dropped)
     }
 
-    /// A record of which a part is out, in the form that it was sent in.
+    /// What was sent of a record of which a part of the bytes is out.
     ///
     /// # Errors
     /// Why it is not at hand.
     pub(crate) fn again(
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
-        (log, position, size): (LogId, Position, u32),
-        events: Events,
+        tail: &RecordTail,
+        form: Form,
     ) -> Result<Bytes, Broken> {
+        let (log, position) = (tail.log(), tail.position());
+        let head = read((&mut *logs, log, position), FRAME_HEAD_SIZE as u32)?;
         let wanted = Wanted {
-            log,
-            position,
-            size,
-            events,
+            key: Key {
+                log,
+                position,
+                form,
+                part: tail.part(),
+            },
+            size: size_of_record(&head).ok_or(Broken::Damaged)?,
             is: None,
         };
         self.get((logs, metrics), &wanted)
@@ -122,33 +142,27 @@ impl Rendering {
         (logs, metrics): (&mut Logs, &ShardMetrics),
         wanted: &Wanted<'_>,
     ) -> Result<Bytes, Broken> {
-        let key = Key {
-            log: wanted.log,
-            position: wanted.position,
-            form: Form::Events(wanted.events),
-        };
+        let key = wanted.key;
         if let Some(kept) = self.kept.get(&key) {
             return Ok(kept);
         }
-        let read = match logs.read(wanted.log, wanted.position, wanted.size) {
-            Ok(Read::Ready(bytes)) => bytes,
-            Ok(Read::Cold(cold)) => return Err(Broken::Cold(cold)),
-            Err(ReadError::Dropped) => return Err(Broken::Dropped),
-            Err(ReadError::Damaged | ReadError::Unreadable) => return Err(Broken::Damaged),
+        let bytes = read((&mut *logs, key.log, key.position), wanted.size)?;
+        // What is in a map may turn out to be missing while it is looked at, and after it was verified.
+        let is_mapped = logs.reader(key.log).is_mapped(key.position);
+        let bytes = match is_mapped {
+            true => Bytes::copy_from_slice(&bytes),
+            false => bytes,
         };
-        // Looking at it may find that its bytes are missing, which reads as zeroes.
-        let record = Record::verify(&read, &Limits::HARD).map_err(|_| Broken::Damaged)?;
+        let record = Record::verify(&bytes, &Limits::HARD).map_err(|_| Broken::Damaged)?;
         let is_it = |(topic, first)| record.topic() == topic && record.offset() == first;
         if !wanted.is.is_none_or(is_it) {
             return Err(Broken::Damaged);
         }
-        let (raw_size, epoch) = (record.raw_size() as usize, logs.known(wanted.log).epoch);
-        let mut out =
-            Vec::with_capacity(raw_size + raw_size / 8 + 64 * usize::from(record.count()));
-        let rendered = self
-            .renderer
-            .render(&record, epoch, wanted.events, &mut out);
-        self.rendered += raw_size.max(read.len());
+        let (raw_size, count) = (record.raw_size() as usize, usize::from(record.count()));
+        let mut out = Vec::with_capacity(raw_size + raw_size / 8 + 64 * count);
+        let record = (&record, logs.known(key.log).epoch);
+        let rendered = self.renderer.render(record, key.form, key.part, &mut out);
+        self.rendered += raw_size.max(bytes.len());
         metrics.renditions.add(1);
         metrics.codec_decodes.add(1);
         rendered.map_err(|_| Broken::Damaged)?;
@@ -156,6 +170,23 @@ impl Rendering {
         let rendition = Bytes::from(out);
         self.kept.keep(key, &rendition);
         Ok(rendition)
+    }
+}
+
+/// Which messages of a record are in a span; `None` if it ends before them.
+fn part_of(place: &Place, span: Span) -> Option<Part> {
+    let (begin, end) = (place.first.get(), place.next.get());
+    let count = u16::try_from(end - begin).expect("a record counts its messages in 16 bits");
+    let until = span.until.map(Offset::get);
+    Part::of(begin, count, span.from.get(), until)
+}
+
+fn read((logs, log, position): (&mut Logs, LogId, Position), size: u32) -> Result<Bytes, Broken> {
+    match logs.read(log, position, size) {
+        Ok(Read::Ready(bytes)) => Ok(bytes),
+        Ok(Read::Cold(cold)) => Err(Broken::Cold(cold)),
+        Err(ReadError::Dropped) => Err(Broken::Dropped),
+        Err(ReadError::Damaged | ReadError::Unreadable) => Err(Broken::Damaged),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::parts::sending::{Progress, Sent, send, send_rest};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Subscription, SubscriptionRef};
-use crate::turn::render::Rendering;
+use crate::turn::render::{Rendering, Span};
 
 /// Chains above this leave one at a time: what is saved per send disappears beside the copying. *Processor time of a
 /// send one by one and by the ring, two shards and the subscribers on the same two cores: 200 B to 10,000 11.2 and
@@ -64,19 +64,24 @@ pub(crate) struct WayOut<'a> {
 }
 
 impl WayOut<'_> {
-    /// Builds the chain of what comes at `cursor`. Returns whether the topic's window has that, and it is at hand.
+    /// Builds the chain of what comes at `cursor` and before `until`. Returns whether the topic's window has that, and it is at hand.
     pub(crate) fn build_from_window(
         &mut self,
         chain: &mut Chain,
         number: u32,
-        cursor: Offset,
+        (cursor, until): (Offset, Option<Offset>),
     ) -> bool {
         let topic = self.feeds.subscribed(number);
         let Some(places) = topic.window_from(cursor) else {
             return false;
         };
         let means = (&mut *self.logs, self.here.metrics());
-        match self.rendering.build(means, chain, topic, places) {
+        let span = Span {
+            from: cursor,
+            until,
+        };
+        let built = self.rendering.build(means, chain, (topic, span), places);
+        match built {
             // A hole before the first record has to be reported: the catch-up does.
             Ok(()) => chain.first().is_some_and(|first| first <= cursor),
             Err(Broken::Cold(_) | Broken::Dropped | Broken::Damaged) => false,

@@ -7,12 +7,15 @@ use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
 use crate::dialect::command::{Goodbye, Reply, Subscribed};
-use crate::dialect::exchange::{Exchange, Refusal, Wants};
-use crate::dialect::sse;
+use crate::dialect::exchange::{Exchange, Refusal, Stream, Wants};
+use crate::dialect::form::Kind;
 use crate::dialect::status::{self, Status};
+use crate::dialect::stream;
 
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const LINES: &str = "application/x-ndjson";
+const BYTES: &str = "application/octet-stream";
 const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// What pages of known origins may ask with, and how long their browsers may remember that, in seconds.
@@ -205,29 +208,54 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
 
 /// Begins a stream, or says why there is none.
 fn begin_stream(exchange: &Exchange, subscribed: &Subscribed, wall_ms: u64, out: &mut Vec<u8>) {
-    let Wants::Stream(events) = exchange.wants else {
+    let Wants::Stream(wanted) = &exchange.wants else {
         return; // Nothing else was subscribed to.
     };
-    if !subscribed.outcome.is_done() {
-        let (status, message) = wrong(subscribed.outcome);
+    if !begins(wanted, subscribed) {
+        let (status, message) = match subscribed.outcome.is_done() {
+            true => GONE,
+            false => wrong(subscribed.outcome),
+        };
         let refusal = Refusal {
             status,
             message,
             retry_after_ms: 0,
         };
-        refuse(exchange, &refusal, wall_ms, out);
+        // Whoever could be sent something that it cannot be told of is not asked again.
+        let exchange = Exchange {
+            closes: exchange.closes || subscribed.outcome.is_done(),
+            ..exchange.clone()
+        };
+        refuse(&exchange, &refusal, wall_ms, out);
         return;
     }
-    let stream = Response::new(status::OK, EVENTS, b"");
-    let written = stream.write_begin(exchange, wall_ms, out);
+    let form = wanted.form;
+    let content_type = match form.kind {
+        Kind::Events => EVENTS,
+        Kind::Lines => LINES,
+        Kind::Raw | Kind::Native => BYTES,
+    };
+    let response = Response::new(status::OK, content_type, b"");
+    let written = response.write_begin(exchange, wall_ms, out);
     written.expect("writing into memory cannot fail");
     // Proxies are to pass on what comes as it comes.
     out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n");
-    out.extend_from_slice(match events.chunked {
-        true => b"Transfer-Encoding: chunked\r\n\r\n",
-        false => b"Connection: close\r\n\r\n",
-    });
-    sse::begin(events, subscribed, out);
+    if form.style.is_chunked() {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    // Nothing is asked behind a stream: its end is the connection's.
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
+    stream::begin(form, subscribed, out);
+}
+
+const GONE: (Status, &str) = (
+    status::GONE,
+    "the first of these messages are not kept any more; read them as /json, which says which, or from=earliest",
+);
+
+/// Whether a stream begins that was asked for.
+pub(crate) const fn begins(wanted: &Stream, subscribed: &Subscribed) -> bool {
+    subscribed.outcome.is_done() && stream::can_begin(wanted.form, subscribed)
 }
 
 /// What an outcome that is no success means to who has asked.
@@ -357,3 +385,6 @@ impl<'a> Response<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,9 @@ const ROOT: &str = concat!(
     "Oyez ",
     env!("CARGO_PKG_VERSION"),
     "\n\nPOST /TOPIC       publishes the body to a topic:  curl -d hello localhost:7450/demo\n\
-     GET  /TOPIC/sse   sends its messages as they come:  curl -N localhost:7450/demo/sse\n"
+     GET  /TOPIC/sse   sends its messages as they come:  curl -N localhost:7450/demo/sse\n\
+     GET  /TOPIC/json  reads what is kept, as JSON:      curl localhost:7450/demo/json\n\
+     GET  /TOPIC/raw   reads payloads:                   curl 'localhost:7450/demo/raw?from=offset:0&limit=1'\n"
 );
 
 /// What the front of a session's input is.
@@ -112,7 +114,7 @@ fn prepare(
         Asked::Publish { waits } => {
             exchange.wants = publish::build(head, whole, (waits, rules), scratch)?;
         }
-        Asked::Stream { events, .. } => exchange.wants = Wants::Stream(events),
+        Asked::Stream { stream, .. } => exchange.wants = Wants::Stream(stream),
         Asked::Health { .. }
         | Asked::Metrics
         | Asked::Stats
@@ -221,12 +223,12 @@ fn ask(
             publish::ask(target, scratch)
         }
         "GET" | "HEAD" if target.path == "/" => Ok(Asked::Text(ROOT)),
-        "GET" if target.path.ends_with("/sse") => {
-            check_origin(head, rules, scratch)?;
-            stream::ask(head, target, scratch)
-        }
         "GET" | "HEAD" if inquiry::is_one(target.path) => {
             inquiry::ask(target, is_operators, scratch)
+        }
+        "GET" if let Some((path, kind)) = stream::kind(target.path) => {
+            check_origin(head, rules, scratch)?;
+            stream::ask(head, (target, path, kind), scratch)
         }
         "GET" | "HEAD" => Err(refused(
             status::NOT_FOUND,

@@ -3,7 +3,7 @@
 use oyez_protocol::command::Start;
 use oyez_protocol::{Epoch, lz4, topic};
 
-use crate::dialect::form::Events;
+use crate::dialect::exchange::Stream;
 use crate::dialect::http::target::unescape;
 use crate::dialect::status::{self, Status};
 
@@ -34,7 +34,7 @@ pub(super) enum Asked {
     Stream {
         start: Start,
         epoch: Option<Epoch>,
-        events: Events,
+        stream: Stream,
     },
     /// Whether the broker lives, or is ready.
     Health { ready: bool },

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
 //! | `GET /TOPIC/sse` | streams messages as server-sent events ([`crate::dialect::sse`]): `from` is `latest`, `earliest` or `offset:N`; `Last-Event-ID`, or the parameter `last_event_id`, goes on behind an event; `encoding` is `text` or `base64` |
+//! | `GET /TOPIC/json` | the same messages as JSON, a line each ([`crate::dialect::lines`]): from the earliest to the newest there is, unless `from` says otherwise, or `follow=true` that it goes on; `limit` is the most of them |
+//! | `GET /TOPIC/raw` | the same as payloads, a line feed behind each but where `limit=1` asks for one alone |
 //! | `GET /api/v1/topics` | lists topics, those behind the name `after` |
 //! | `GET /api/v1/stats`, `/metrics`, `/livez`, `/readyz` | at the operator's address: counters as JSON and for Prometheus, whether the broker lives, and whether it is ready, with reasons |
 //! | `OPTIONS` | says to browsers what pages of other origins may ask |
@@ -29,7 +31,7 @@ mod publish;
 mod stream;
 mod target;
 
-pub(crate) use self::answer::{answer, answers, conclude, respond_continue};
+pub(crate) use self::answer::{answer, answers, begins, conclude, respond_continue};
 pub(crate) use self::ask::{Front, decode};
 pub(crate) use self::asked::Scratch;
 

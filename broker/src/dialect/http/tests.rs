@@ -1,4 +1,3 @@
-use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4;
 use oyez_protocol::message::{MessageRef, Messages};
@@ -6,10 +5,10 @@ use oyez_protocol::record::{Codec, Record};
 use oyez_protocol::{Epoch, Offset};
 
 use super::*;
-use crate::dialect::command::{Command, Goodbye, Progress, Reply};
-use crate::dialect::exchange::{Exchange, Refusal, Wants};
+use crate::dialect::command::{Command, Progress};
+use crate::dialect::exchange::Wants;
+use crate::dialect::form::Kind;
 use crate::dialect::rules::Rules;
-use crate::dialect::status;
 
 fn rules() -> Rules {
     Rules {
@@ -418,168 +417,6 @@ fn pages_of_other_sites_publish_nothing_unless_their_origin_is_known() {
     }
 }
 
-fn exchange() -> Exchange {
-    Exchange {
-        number: 7,
-        wants: Wants::Place("a/\"b".into()),
-        is_head: false,
-        is_1_0: false,
-        closes: false,
-        readers: None,
-    }
-}
-
-/// The response to a request, in lines.
-fn respond(exchange: &Exchange, reply: &Reply<'_>) -> String {
-    assert!(answers(exchange, reply));
-    let mut out = Vec::new();
-    answer(exchange, reply, 1_000, &mut out);
-    String::from_utf8(out).expect("text").replace("\r\n", "\n")
-}
-
-fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
-    PublishedEntry {
-        correlation,
-        offset: Offset::new(5),
-        epoch: Epoch::new(0xa),
-        outcome,
-        retry_after_ms: 0,
-    }
-}
-
-const DATE: &str = "Date: Thu, 01 Jan 1970 00:00:01 GMT\n";
-const SNIFF: &str = "X-Content-Type-Options: nosniff\n";
-const ALWAYS: &str = "Cache-Control: no-store\n";
-
-#[test]
-fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
-    let entries = [entry(6, Outcome::DiskFull), entry(7, Outcome::Ok)];
-    let body = "{\"topic\":\"a/\\\"b\",\"offset\":5,\"epoch\":\"000000000000000a\"}\n";
-    let head = format!(
-        "HTTP/1.1 200 OK\n{DATE}Content-Type: application/json\n{SNIFF}Content-Length: 56\n{ALWAYS}"
-    );
-    let told = respond(&exchange(), &Reply::Published(&entries));
-    assert_eq!(told, format!("{head}\n{body}"));
-    let closes = Exchange {
-        closes: true,
-        is_1_0: true,
-        ..exchange()
-    };
-    let told = respond(&closes, &Reply::Published(&entries));
-    assert_eq!(told, format!("{head}Connection: close\n\n{body}"));
-    assert!(!answers(&exchange(), &Reply::Published(&entries[..1])));
-}
-
-#[test]
-fn what_became_of_a_message_is_a_status() {
-    for (outcome, code, retries) in [
-        (Outcome::DiskFull, 507, false),
-        (Outcome::TooManyTopics, 507, false),
-        (Outcome::Draining, 503, true),
-        (Outcome::ReservedTopic, 403, false),
-        (Outcome::LogFailed, 500, false),
-    ] {
-        let told = respond(&exchange(), &Reply::Published(&[entry(7, outcome)]));
-        assert!(told.starts_with(&format!("HTTP/1.1 {code} ")), "{told}");
-        assert_eq!(told.contains("Retry-After: 1\n"), retries, "{told}");
-        assert!(told.contains("\n\n{\"error\":\""), "{told}");
-    }
-}
-
-#[test]
-fn errors_are_json_and_say_when_to_come_back() {
-    let refusal = Refusal {
-        status: status::UNAVAILABLE,
-        message: "a \"reason\"",
-        retry_after_ms: 1_001,
-    };
-    let told = respond(&exchange(), &Reply::Refused(refusal));
-    let expected = format!(
-        "HTTP/1.1 503 Service Unavailable\n{DATE}Content-Type: application/json\n{SNIFF}Content-Length: 49\n{ALWAYS}\
-         Retry-After: 2\n\n{{\"error\":\"unavailable\",\"message\":\"a \\\"reason\\\"\"}}\n"
-    );
-    assert_eq!(told, expected);
-}
-
-#[test]
-fn an_answer_to_a_head_has_no_body_and_one_to_http_1_0_says_that_more_may_come() {
-    let head = Exchange {
-        is_head: true,
-        is_1_0: true,
-        ..exchange()
-    };
-    let told = respond(&head, &Reply::Said("text"));
-    let expected = format!(
-        "HTTP/1.1 200 OK\n{DATE}Content-Type: text/plain; charset=utf-8\n{SNIFF}Content-Length: 4\n{ALWAYS}\
-         Connection: keep-alive\n\n"
-    );
-    assert_eq!(told, expected);
-}
-
-#[test]
-fn pages_of_known_origins_are_told_what_they_may_ask() {
-    let page = Exchange {
-        readers: Some("https://app.example.com".into()),
-        ..exchange()
-    };
-    let told = respond(&page, &Reply::Said(""));
-    let expected = format!(
-        "HTTP/1.1 204 No Content\n{DATE}Access-Control-Allow-Origin: https://app.example.com\nVary: Origin\n\
-         Allow: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Methods: GET, HEAD, POST, PUT, OPTIONS\nAccess-Control-Allow-Headers: *, Authorization\n\
-         Access-Control-Max-Age: 600\n\n"
-    );
-    assert_eq!(told, expected);
-    assert!(!respond(&exchange(), &Reply::Said("")).contains("Access-Control"));
-    let told = respond(&page, &Reply::Taken);
-    assert!(told.starts_with("HTTP/1.1 202 Accepted\n") && told.contains("Vary: Origin\n"));
-}
-
-#[test]
-fn of_goodbyes_those_about_a_request_are_answers() {
-    let goodbye = |code| Goodbye {
-        code,
-        retry_after_ms: 1_500,
-        reason: "so".into(),
-    };
-    for (code, status) in [
-        (GoodbyeCode::Silent, Some("408")),
-        (GoodbyeCode::Full, Some("503")),
-        (GoodbyeCode::TooFast, Some("429")),
-        (GoodbyeCode::Draining, None),
-        (GoodbyeCode::Done, None),
-    ] {
-        let mut out = Vec::new();
-        conclude(&goodbye(code), 0, &mut out);
-        let text = String::from_utf8(out).expect("text");
-        match status {
-            None => assert_eq!(text, ""),
-            Some(status) => {
-                assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
-                assert!(
-                    text.contains("Retry-After: 2\r\nConnection: close\r\n"),
-                    "{text}"
-                );
-            }
-        }
-    }
-    // A request that waits is answered in any case.
-    let told = respond(
-        &exchange(),
-        &Reply::Goodbye(&goodbye(GoodbyeCode::Draining)),
-    );
-    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
-}
-
-#[test]
-fn a_request_waits_for_nothing_but_its_answer() {
-    for reply in [Reply::Ping { token: 1 }, Reply::Pong { token: 1 }] {
-        assert!(!answers(&exchange(), &reply));
-        let mut out = Vec::new();
-        answer(&exchange(), &reply, 0, &mut out);
-        assert!(out.is_empty());
-    }
-}
-
 /// What a request for a stream asks, in a line.
 fn read_stream(first: &str, fields: &str) -> String {
     let input = request(first, fields, "");
@@ -596,13 +433,21 @@ fn read_stream(first: &str, fields: &str) -> String {
             exchange,
             ..
         } => {
-            let Wants::Stream(events) = exchange.wants else {
+            let Wants::Stream(stream) = exchange.wants else {
                 panic!("{exchange:?}");
             };
             let epoch = asked.epoch.map_or(0, Epoch::get);
-            let encoding = if events.base64 { "base64" } else { "text" };
+            let style = stream.form.style;
+            let encoding = if style.is_base64() { "base64" } else { "text" };
             let start = format!("{:?}", asked.start).to_lowercase();
-            format!("{} {start} {epoch} {encoding}", asked.topic)
+            let mut line = format!("{} {start} {epoch} {encoding}", asked.topic);
+            if stream.form.kind != Kind::Events {
+                let ends = if stream.ends { "ends" } else { "goes on" };
+                line += &format!(" {:?} {ends} {:?}", stream.form.kind, stream.limit);
+            }
+            assert_eq!(style.is_bounded(), stream.ends || stream.limit.is_some());
+            assert_eq!(style.is_alone(), stream.limit == Some(1));
+            line
         }
         Front::Request {
             command: Command::Refuse(refusal),
@@ -741,32 +586,43 @@ fn topics_are_listed_at_every_address() {
 }
 
 #[test]
-fn an_answer_that_is_not_all_says_so() {
-    let told = |json, more| {
-        let request = 0;
-        let told = respond(
-            &exchange(),
-            &Reply::Answer {
-                request,
-                more,
-                json,
-            },
-        );
-        told.split_once("\n\n").expect("a body").1.to_owned()
-    };
-    assert_eq!(told("{\"topics\":[]}", false), "{\"topics\":[]}\n");
-    assert_eq!(
-        told("{\"topics\":[]}", true),
-        "{\"topics\":[],\"more\":true}\n"
-    );
-}
-
-#[test]
-fn a_broker_that_is_not_well_is_unavailable() {
-    let json = "{\"ready\":false}\n";
-    for (is_well, code) in [(true, "200 OK"), (false, "503 Service Unavailable")] {
-        let told = respond(&exchange(), &Reply::Health { is_well, json });
-        assert!(told.starts_with(&format!("HTTP/1.1 {code}\n")), "{told}");
-        assert!(told.ends_with("\n\n{\"ready\":false}\n"), "{told}");
+fn what_is_kept_is_read_to_its_end_unless_it_is_followed() {
+    for (first, line) in [
+        ("GET /a/b/json", "a/b earliest 0 text Lines ends None"),
+        ("GET /a/raw", "a earliest 0 text Raw ends None"),
+        (
+            "GET /a/json?follow=true",
+            "a latest 0 text Lines goes on None",
+        ),
+        (
+            "GET /a/json?follow=true&from=earliest&limit=5",
+            "a earliest 0 text Lines goes on Some(5)",
+        ),
+        (
+            "GET /a/json?from=offset:3&limit=1&encoding=base64",
+            "a offset(offset(3)) 0 base64 Lines ends Some(1)",
+        ),
+        (
+            "GET /a/raw?from=offset:3&limit=1",
+            "a offset(offset(3)) 0 text Raw ends Some(1)",
+        ),
+    ] {
+        assert_eq!(read_stream(first, ""), line, "{first}");
     }
+    for first in [
+        "GET /json",
+        "GET /a/json?limit=0",
+        "GET /a/json?limit=-1",
+        "GET /a/json?limit=a",
+        "GET /a/json?follow=yes",
+        "GET /a/raw?encoding=base64",
+        "GET /a/sse?follow=true",
+    ] {
+        let code = read_stream(first, "");
+        assert!(["400", "404"].contains(&&*code), "{first} is {code}");
+    }
+    assert_eq!(
+        read_stream("GET /a/raw", "Origin: http://evil.example\n"),
+        "403"
+    );
 }

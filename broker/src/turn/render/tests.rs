@@ -4,6 +4,7 @@ use oyez_protocol::command::Start;
 
 use super::*;
 use crate::config::Config;
+use crate::dialect::form::{Kind, Style};
 use crate::net::memory::End;
 use crate::rig::{Client, Rig, settings, settle};
 
@@ -370,16 +371,19 @@ fn a_place_where_another_record_stands_is_no_rendition() {
     let log = parts.here.shared.log_of("t");
     let mut places = Vec::new();
     parts.logs.places(log, "t", Offset::new(0), 10, &mut places);
-    let events = Events {
-        chunked: true,
-        base64: false,
+    let form = Form {
+        kind: Kind::Events,
+        style: Style::CHUNKED,
     };
     let mut get = |topic, first| {
         let wanted = Wanted {
-            log,
-            position: places[0].position,
+            key: Key {
+                log,
+                position: places[0].position,
+                form,
+                part: Part { first: 0, end: 1 },
+            },
             size: places[0].size,
-            events,
             is: Some((topic, Offset::new(first))),
         };
         let means = (&mut parts.logs, parts.here.metrics());
@@ -406,4 +410,153 @@ fn subscriptions_of_both_kinds_begin_alike() {
     let text = String::from_utf8(client.peer.read()).expect("text");
     let body = text.split_once("\r\n\r\n").expect("a head").1;
     assert_eq!(events(&payload(body.as_bytes())).len(), 2);
+}
+
+/// A record of several messages, published by a native client.
+fn publish_batch(rig: &mut Rig, topic: &str, payloads: &[String]) {
+    let mut builder =
+        oyez_protocol::record::RecordBuilder::new(topic, Limits::HARD).expect("a topic");
+    for payload in payloads {
+        let message = oyez_protocol::message::MessageRef::new(payload.as_bytes());
+        builder.push(&message).expect("it fits");
+    }
+    let mut bytes = Vec::new();
+    builder.finish_stored(1, &mut bytes);
+    let publisher = rig.join();
+    publisher.peer.write(&bytes);
+    rig.settle();
+    assert_eq!(publisher.hear().len(), 1);
+}
+
+/// The answer to a request that ends: its head and what its chunks hold.
+fn read_all(rig: &mut Rig, path: &str) -> (String, String) {
+    let client = rig.connect();
+    ask(&client, path);
+    rig.settle();
+    let bytes = client.peer.read();
+    let text = String::from_utf8(bytes).expect("text");
+    assert_eq!(client.peer.how_it_ended(), End::Shut, "{text}");
+    client.peer.close();
+    rig.settle();
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let body = match head.contains("Transfer-Encoding: chunked") {
+        true => {
+            let body = body.strip_suffix("0\r\n\r\n").expect("the last chunk");
+            payload(body.as_bytes())
+        }
+        false => body.to_owned(),
+    };
+    (head.to_owned(), body)
+}
+
+#[test]
+fn a_stream_that_begins_within_a_record_begins_with_the_message_that_was_asked_for() {
+    let mut rig = Rig::new();
+    publish_batch(&mut rig, "t", &numbered(0..5));
+    for from in 0..5 {
+        let client = rig.connect();
+        ask(&client, &format!("/t/sse?from=offset:{from}"));
+        rig.settle();
+        let text = String::from_utf8(client.peer.read()).expect("text");
+        let body = text.split_once("\r\n\r\n").expect("a head").1;
+        assert_eq!(events(&payload(body.as_bytes())), numbered(from..5));
+    }
+}
+
+#[test]
+fn what_was_cut_within_a_part_of_a_record_goes_on_there() {
+    let mut rig = Rig::with(forgetful());
+    publish_batch(&mut rig, "t", &numbered(0..5));
+    let whole = read_all(&mut rig, "/t/json?from=offset:2&limit=2").1;
+    for room in 0..whole.len() + 700 {
+        let client = rig.connect();
+        client.peer.set_room(room);
+        ask(&client, "/t/json?from=offset:2&limit=2");
+        rig.settle();
+        let mut bytes = client.peer.read();
+        client.peer.set_room(1 << 20);
+        rig.settle();
+        bytes.extend(client.peer.read());
+        let text = String::from_utf8(bytes).expect("text");
+        let body = text.split_once("\r\n\r\n").expect("a head").1;
+        let body = body.strip_suffix("0\r\n\r\n").expect("the last chunk");
+        assert_eq!(payload(body.as_bytes()), whole, "room for {room} bytes");
+        client.peer.close();
+        rig.settle();
+    }
+}
+
+#[test]
+fn messages_are_read_as_json_to_the_newest_that_there_is() {
+    let mut rig = Rig::new();
+    publish_batch(&mut rig, "t", &numbered(0..3));
+    publish_batch(&mut rig, "t", &numbered(3..5));
+    let read = |rig: &mut Rig, query: &str| -> Vec<(u64, String)> {
+        let (head, body) = read_all(rig, &format!("/t/json{query}"));
+        assert!(
+            head.contains("Content-Type: application/x-ndjson\r\n"),
+            "{head}"
+        );
+        let rows = body.lines().map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let text = row["payload"].as_str().expect("a payload").to_owned();
+            (row["offset"].as_u64().expect("an offset"), text)
+        });
+        rows.collect()
+    };
+    let rows = |numbers: std::ops::Range<usize>| -> Vec<(u64, String)> {
+        numbers
+            .map(|number| (number as u64, format!("message {number}")))
+            .collect()
+    };
+    assert_eq!(read(&mut rig, ""), rows(0..5));
+    assert_eq!(read(&mut rig, "?from=offset:1&limit=3"), rows(1..4));
+    assert_eq!(read(&mut rig, "?limit=1"), rows(0..1));
+    assert_eq!(read(&mut rig, "?from=offset:4"), rows(4..5));
+    assert_eq!(read(&mut rig, "?from=latest"), rows(0..0));
+    assert_eq!(read(&mut rig, "?limit=100"), rows(0..5));
+}
+
+#[test]
+fn payloads_are_read_as_they_are() {
+    let mut rig = Rig::new();
+    publish_batch(&mut rig, "t", &numbered(0..3));
+    let (head, body) = read_all(&mut rig, "/t/raw");
+    assert!(
+        head.contains("Content-Type: application/octet-stream\r\n"),
+        "{head}"
+    );
+    assert_eq!(body, "message 0\nmessage 1\nmessage 2\n");
+    assert_eq!(
+        read_all(&mut rig, "/t/raw?from=offset:1&limit=1").1,
+        "message 1"
+    );
+    assert_eq!(read_all(&mut rig, "/u/raw").1, "");
+}
+
+#[test]
+fn messages_that_come_later_are_followed_as_far_as_is_asked() {
+    let mut rig = Rig::new();
+    let publisher = rig.connect();
+    let (two, all) = (rig.connect(), rig.connect());
+    ask(&two, "/t/json?follow=true&limit=2");
+    ask(&all, "/t/json?follow=true");
+    rig.settle();
+    for client in [&two, &all] {
+        assert!(
+            client.peer.read().ends_with(b"\r\n\r\n"),
+            "nothing but the head"
+        );
+    }
+    publish_batch(&mut rig, "t", &numbered(0..1));
+    publish_batch(&mut rig, "t", &numbered(1..4));
+    let rows = |client: &Client| {
+        let bytes = client.peer.read();
+        let chunks = bytes.strip_suffix(b"0\r\n\r\n").unwrap_or(&bytes);
+        payload(chunks).lines().count()
+    };
+    assert_eq!((rows(&two), rows(&all)), (2, 4));
+    assert_eq!(two.peer.how_it_ended(), End::Shut);
+    publish(&mut rig, &publisher, "t", "more");
+    assert_eq!(rows(&all), 1);
 }

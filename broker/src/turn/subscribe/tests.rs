@@ -359,7 +359,7 @@ fn a_session_has_so_many_subscriptions_and_no_more() {
         [Outcome::Ok, Outcome::Ok, Outcome::TooManySubscriptions]
     );
     assert!(
-        rig.parts().feeds.find("c", Form::Native).is_none(),
+        rig.parts().feeds.find("c", Form::NATIVE).is_none(),
         "nobody subscribes to it"
     );
     rig.parts().subscribing().unsubscribe(client.id, 1, "a");
@@ -373,7 +373,7 @@ fn a_name_that_is_the_brokers_own_is_not_subscribed_to() {
     let client = rig.join();
     subscribe(&mut rig, &client, "$cursors", Start::Earliest);
     assert_eq!(told_once(&mut rig, &client).outcome, Outcome::ReservedTopic);
-    assert!(rig.parts().feeds.find("$cursors", Form::Native).is_none());
+    assert!(rig.parts().feeds.find("$cursors", Form::NATIVE).is_none());
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn a_subscription_that_ends_gets_nothing_more_and_its_topic_is_forgotten() {
     let client = rig.subscriber("a");
     let taken = rig.parts().subscribing().unsubscribe(client.id, 1, "a");
     assert_eq!((taken, subscriptions(&mut rig, &client)), (Taken::Done, 0));
-    assert!(rig.parts().feeds.find("a", Form::Native).is_none());
+    assert!(rig.parts().feeds.find("a", Form::NATIVE).is_none());
     rig.publish("a", 10, 1);
     assert_eq!(client.hear(), ["unsubscribed Ok"]);
 }
@@ -446,7 +446,7 @@ fn an_answer_for_a_session_that_is_gone_only_frees_its_question() {
     client.peer.reset();
     settle(&mut [&mut first, &mut second]);
     assert_eq!(first.parts().outbox.questions(), 0);
-    assert!(first.parts().feeds.find(&topic, Form::Native).is_none());
+    assert!(first.parts().feeds.find(&topic, Form::NATIVE).is_none());
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
         rig.session(subscriber).set_blocked(false);
         let (mut out, _, chain) = rig.parts().way_out();
         let cursor = out.feeds.cursor(place);
-        assert!(out.build_from_window(chain, place.topic, cursor));
+        assert!(out.build_from_window(chain, place.topic, (cursor, None)));
         let progress = out.send_one(subscriber.id, place, chain);
         (progress, out.feeds.cursor(place).get())
     };
@@ -313,7 +313,7 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
     subscriber.peer.dribble(4);
     bring(&mut rig, &publisher, 100, 1);
     let (mut out, _, chain) = rig.parts().way_out();
-    assert!(out.build_from_window(chain, place.topic, Offset::new(2)));
+    assert!(out.build_from_window(chain, place.topic, (Offset::new(2), None)));
     let progress = out.send_one(subscriber.id, place, chain);
     assert_eq!(progress, Progress::More, "the rest of a record");
 }
@@ -336,7 +336,7 @@ fn a_window_with_a_hole_at_the_cursor_is_left_to_the_log() {
     }
     let mut builds = |cursor| {
         let (mut out, _, chain) = rig.parts().way_out();
-        let built = out.build_from_window(chain, place.topic, Offset::new(cursor));
+        let built = out.build_from_window(chain, place.topic, (Offset::new(cursor), None));
         (built, chain.records())
     };
     assert_eq!(builds(0), (true, 1), "the chain ends before the hole");

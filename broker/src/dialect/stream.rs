@@ -1,0 +1,139 @@
+//! What a stream is told beside its records, in the form of each: where it begins, holes, signs of life, its end.
+
+use oyez_protocol::Offset;
+use oyez_protocol::event::GapCause;
+use serde::Serialize;
+
+use crate::dialect::chunk::{self, in_chunk};
+use crate::dialect::command::{Goodbye, Reply, Subscribed};
+use crate::dialect::form::{Form, Kind};
+use crate::dialect::{lines, sse};
+
+#[derive(Serialize)]
+struct GapData {
+    cause: &'static str,
+    from: u64,
+    to: u64,
+}
+
+#[derive(Serialize)]
+struct EpochData {
+    /// As text, because JSON numbers lose the low bits of 64.
+    epoch: String,
+    from: u64,
+}
+
+/// Nothing to say.
+#[derive(Serialize)]
+struct NoData {}
+
+/// What becomes of a reply to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// [`tell`] says it.
+    Told,
+    /// It is not for streams of this kind.
+    Nothing,
+    /// It has to be told, and cannot be: the stream breaks off.
+    Impossible,
+}
+
+/// What becomes of `reply` to a stream.
+pub(crate) const fn telling(form: Form, reply: &Reply<'_>) -> Telling {
+    match (form.kind, reply) {
+        (Kind::Events | Kind::Lines, Reply::Gap { .. } | Reply::Ping { .. }) => Telling::Told,
+        (Kind::Raw, Reply::Gap { .. }) => Telling::Impossible,
+        _ => Telling::Nothing,
+    }
+}
+
+/// Whether a stream can begin as `subscribed` says: payloads alone cannot tell that some are missing.
+pub(crate) const fn can_begin(form: Form, subscribed: &Subscribed) -> bool {
+    let is_whole = !(subscribed.epoch_changed || subscribed.dropped);
+    is_whole || !matches!(form.kind, Kind::Raw)
+}
+
+/// Adds what a stream begins with, behind the head of the response.
+pub(crate) fn begin(form: Form, subscribed: &Subscribed, out: &mut Vec<u8>) {
+    in_chunk(form.style, out, |out| {
+        let (epoch, next) = (subscribed.epoch, subscribed.next);
+        if form.kind == Kind::Events {
+            sse::write_begin(epoch, next, out);
+        }
+        let from = next.get();
+        if subscribed.epoch_changed {
+            let epoch = format!("{:016x}", epoch.get());
+            write_event(form, "$epoch", &EpochData { epoch, from }, out);
+        } else if subscribed.dropped {
+            let gap = gap(GapCause::Retention, subscribed.asked, next);
+            write_event(form, "$gap", &gap, out);
+        } else if form.kind == Kind::Events {
+            out.push(b'\n');
+        }
+    });
+}
+
+/// Adds a reply that is [told](Telling::Told).
+pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
+    in_chunk(form.style, out, |out| match (form.kind, reply) {
+        (
+            Kind::Events,
+            Reply::Gap {
+                cause,
+                from,
+                to,
+                epoch,
+                ..
+            },
+        ) => sse::write_event("$gap", (*epoch, *to), &gap(*cause, *from, *to), out),
+        (
+            Kind::Lines,
+            Reply::Gap {
+                cause, from, to, ..
+            },
+        ) => {
+            lines::write_event("$gap", &gap(*cause, *from, *to), out);
+        }
+        // A comment: proxies cut what is silent for a minute.
+        (Kind::Events, Reply::Ping { .. }) => out.extend_from_slice(b":\n\n"),
+        (Kind::Lines, Reply::Ping { .. }) => lines::write_event("$keepalive", &NoData {}, out),
+        _ => {}
+    });
+}
+
+/// Adds an event at the beginning of a stream, whose token is there already.
+fn write_event(form: Form, name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
+    match form.kind {
+        Kind::Events => sse::write_named(name, data, out),
+        Kind::Lines => lines::write_event(name, data, out),
+        Kind::Native | Kind::Raw => {}
+    }
+}
+
+/// Adds the end of a stream.
+pub(crate) fn conclude(form: Form, goodbye: &Goodbye, out: &mut Vec<u8>) {
+    if form.kind == Kind::Events && goodbye.retry_after_ms > 0 {
+        in_chunk(form.style, out, |out| {
+            sse::write_retry(goodbye.retry_after_ms, out);
+        });
+    }
+    if form.style.is_chunked() {
+        out.extend_from_slice(chunk::LAST);
+    }
+}
+
+const fn gap(cause: GapCause, from: Offset, to: Offset) -> GapData {
+    GapData {
+        cause: match cause {
+            GapCause::Retention => "retention",
+            GapCause::Damage => "damage",
+            GapCause::Unreadable => "unreadable",
+            _ => "other",
+        },
+        from: from.get(),
+        to: to.get(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
