@@ -6,10 +6,16 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oyez_client::{Offset, Start};
+use oyez_protocol::command::{Numbered, Place};
+use oyez_protocol::token::Token;
 use serde_json::Value;
 use support::{EPOCH, FakeBroker, Heard, Peer};
 
@@ -383,4 +389,205 @@ fn a_floor_has_no_restart_to_wait_for() {
         &[&["connect", "--connections", "2"][..], &resume].concat(),
     );
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A head as that of the broker, in what a subscriber reads of it.
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Reads a subscriber's request, to the empty line.
+fn request(stream: &TcpStream) -> String {
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    assert!(lines.any(|line| line.is_empty()));
+    first
+}
+
+/// The event of a message, or, without a payload, of the place where a stream begins.
+fn event(next: u64, payload: Option<&[u8]>) -> String {
+    let place = Place {
+        name: "",
+        epoch: EPOCH,
+        next: Numbered::Offset(Offset::new(next)),
+    };
+    let mut token = Vec::new();
+    Token::encode(&[place], &mut token);
+    let data = payload.map(|payload| format!("data: {}\n", std::str::from_utf8(payload).unwrap()));
+    let (id, data) = (URL_SAFE_NO_PAD.encode(token), data.unwrap_or_default());
+    format!("id: {id}\n{data}\n")
+}
+
+fn chunk(next: u64, payload: Option<&[u8]>) -> String {
+    chunk_of(&event(next, payload))
+}
+
+fn chunk_of(events: &str) -> String {
+    format!("{:08x}\r\n{events}\r\n", events.len())
+}
+
+/// What a bench ends with that publishes three records, whose stream begins with message 7 and goes on with what `tell`
+/// makes of the three payloads.
+fn streamed(tell: fn([&[u8]; 3]) -> Vec<String>) -> Output {
+    let broker = FakeBroker::new();
+    let port = broker.port();
+    let attended = thread::spawn(move || {
+        let mut questions = broker.accept();
+        thread::spawn(move || {
+            while let Heard::Stats { id } = questions.next() {
+                questions.answer(id, false, "{\"rss_anon_bytes\":1}");
+            }
+        });
+        let mut stream = broker.accept_unheard().stream;
+        assert_eq!(request(&stream), "GET /bench/sse HTTP/1.1");
+        let begin = format!("{HEAD}{}", chunk(7, None));
+        stream.write_all(begin.as_bytes()).unwrap();
+        let mut publisher = broker.accept();
+        let records = [(); 3].map(|()| publisher.record());
+        for record in &records {
+            publisher.ack(record.correlation, 7);
+        }
+        let payloads = records.each_ref().map(|record| &*record.payloads[0]);
+        for part in tell(payloads) {
+            // A subscriber that has found fault may be gone.
+            let _gone = stream.write_all(part.as_bytes());
+        }
+        (stream, publisher)
+    });
+    let stream = ["--mode", "stream", "--records", "3", "-o", "json"];
+    let fanout = ["fanout", "--via", "sse", "--subscribers", "1"];
+    let output = bench(port, &[&fanout[..], &stream].concat());
+    attended.join().unwrap();
+    output
+}
+
+#[test]
+fn events_in_order_are_a_bench_that_succeeds() {
+    let output = streamed(|[one, two, three]| {
+        // Half of the second comes with the first.
+        let second = chunk(9, Some(two));
+        let (left, right) = second.split_at(60);
+        vec![
+            format!("{}{left}", chunk(8, Some(one))),
+            right.to_owned(),
+            "00000003\r\n:\n\n\r\n".to_owned(),
+            chunk(10, Some(three)),
+        ]
+    });
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["figures"]["deliveries"], 3.0);
+    assert_eq!(told["parameters"]["via"], "sse");
+}
+
+#[track_caller]
+fn notices(told: &str, tell: fn([&[u8]; 3]) -> Vec<String>) {
+    let output = streamed(tell);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(output.stdout.is_empty());
+    assert!(errors.contains(told), "{errors}");
+}
+
+#[test]
+fn a_lost_event_fails_the_bench() {
+    notices(
+        "records are lost: message 8 came where 7 was due",
+        |[_, two, _]| vec![chunk(9, Some(two))],
+    );
+}
+
+#[test]
+fn a_doubled_event_fails_the_bench() {
+    notices(
+        "a record came twice: message 7 came where 8 was due",
+        |[one, ..]| vec![chunk(8, Some(one)), chunk(8, Some(one))],
+    );
+}
+
+#[test]
+fn swapped_events_fail_the_bench() {
+    notices(
+        "records are lost: message 8 came where 7 was due",
+        |[one, two, _]| vec![chunk(9, Some(two)), chunk(8, Some(one))],
+    );
+}
+
+#[test]
+fn swapped_payloads_fail_the_bench_though_their_ids_are_in_order() {
+    notices(
+        "message 7 and those of its record came with other payloads",
+        |[one, two, _]| vec![chunk(8, Some(two)), chunk(9, Some(one))],
+    );
+}
+
+#[test]
+fn a_gap_and_the_end_of_a_stream_fail_the_bench() {
+    notices("records are lost: {\"from\":7}", |_| {
+        let message = event(9, Some(b"{\"from\":7}"));
+        vec![chunk_of(&message.replace("data", "event: $gap\ndata"))]
+    });
+    notices("lost: the server ended the stream", |_| {
+        vec!["0\r\n\r\n".to_owned()]
+    });
+}
+
+#[test]
+fn a_broker_that_refuses_to_stream_says_why() {
+    let broker = FakeBroker::new();
+    let port = broker.port();
+    let attended = thread::spawn(move || {
+        let _questions = broker.accept();
+        let mut stream = broker.accept_unheard().stream;
+        request(&stream);
+        let refusal = "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n";
+        stream.write_all(refusal.as_bytes()).unwrap();
+    });
+    let output = bench(port, &["connect", "--via", "sse", "--connections", "1"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = "the server refuses to stream: it answers \"HTTP/1.1 404 Not Found\" and \"none\"";
+    assert!(errors.contains(told), "{errors}");
+    attended.join().unwrap();
+}
+
+#[test]
+fn a_floor_streams_events_to_everybody() {
+    let via = ["--via", "sse"];
+    let fanout = ["fanout", "--subscribers", "50", "--records", "10"];
+    let batch = ["--batch", "7", "--mode", "stream"];
+    let told = floor(&[&fanout[..], &batch, &via].concat());
+    assert_eq!(told["figures"]["deliveries"], 500.0);
+    assert_eq!(told["parameters"]["via"], "sse");
+    let told = floor(&[&["connect", "--connections", "50", "--resume"][..], &via].concat());
+    assert_eq!(told["times"]["connect_and_subscribe"]["count"], 100);
+    let told = floor(&[&["idle", "--connections", "50", "--hold", "0"][..], &via].concat());
+    assert_eq!(told["memory"]["connections"], 50);
+    let latency = ["latency", "--active", "5", "--idle", "20", "--stalled", "9"];
+    let told = floor(&[&latency[..], &["--duration", "100ms"], &via].concat());
+    for part in ["alone", "among_idle", "among_stalled"] {
+        assert_eq!(told["times"][part]["count"], 50, "{part}");
+    }
+    let mixed = ["mixed", "--connections", "50", "--topic-size", "10"];
+    let active = ["--active-percent", "1000", "--duration", "200ms"];
+    let told = floor(&[&mixed[..], &active, &via].concat());
+    assert_eq!(told["figures"]["deliveries"], 100.0);
+}
+
+#[test]
+fn events_are_asked_for_and_only_of_the_broker_and_the_floor() {
+    let connect = ["connect", "--via", "sse"];
+    for (others, told) in [
+        (&["--silent"][..], "leave out --silent and --no-subscribe"),
+        (&["--no-subscribe"], "leave out --silent and --no-subscribe"),
+        (
+            &["--target", "redis://[::1]:1"],
+            "--via sse goes with the broker and the floor",
+        ),
+    ] {
+        let output = bench(NOBODY, &[&connect[..], others].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(told), "{errors}");
+    }
 }

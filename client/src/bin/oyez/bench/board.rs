@@ -33,6 +33,8 @@ pub(crate) struct Board {
     groups: usize,
     /// Messages of each publication.
     batch: u32,
+    /// What is compared of the payloads of each.
+    sums: Vec<AtomicU32>,
     sent_ns: Vec<AtomicU64>,
     done_ns: Vec<AtomicU64>,
     /// Threads that have a subscriber without it.
@@ -51,6 +53,7 @@ impl Board {
             clock: Clock::new(),
             groups: spread.groups(),
             batch,
+            sums: (0..publications).map(|_| AtomicU32::new(0)).collect(),
             sent_ns: zeros(),
             done_ns: zeros(),
             missing: (0..publications).map(missing).collect(),
@@ -80,9 +83,14 @@ impl Board {
         nth * self.groups + group
     }
 
-    /// A publication is about to leave, or was to leave at `at_ns`.
-    pub(crate) fn sent(&self, number: usize, at_ns: u64) {
+    /// A publication, of whose payloads `sum` is compared, is about to leave, or was to leave at `at_ns`.
+    pub(crate) fn sent(&self, number: usize, at_ns: u64, sum: u32) {
+        self.sums[number].store(sum, Ordering::Release);
         self.sent_ns[number].store(at_ns, Ordering::Release);
+    }
+
+    pub(crate) fn sum(&self, number: usize) -> u32 {
+        self.sums[number].load(Ordering::Acquire)
     }
 
     pub(crate) fn sent_ns(&self, number: usize) -> u64 {
@@ -142,12 +150,12 @@ mod tests {
     fn a_publication_is_done_when_the_last_thread_has_it() {
         let spread = Spread::new(10, 1, 20_000, 2);
         let board = Board::new(2, 1, &spread, Bell::new().unwrap());
-        board.sent(0, 100_000);
+        board.sent(0, 100_000, 7);
         board.thread_done(0, 150_000);
         assert!(!board.is_done(0));
         board.thread_done(0, 180_000);
         assert!(board.is_done(0) && !board.is_done(1));
-        assert_eq!(board.done(), 1);
+        assert_eq!((board.done(), board.sum(0)), (1, 7));
         let last = board.last_subscriber().summary();
         assert_eq!((last.count, last.max_us), (1, 80));
     }

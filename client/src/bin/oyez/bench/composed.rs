@@ -14,6 +14,8 @@ const BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Composed {
     publications: Vec<Vec<u8>>,
+    /// What is compared of the payloads of each.
+    sums: Vec<u32>,
     /// Payload bytes of the whole circle.
     payload_bytes: u64,
 }
@@ -34,7 +36,8 @@ impl Composed {
             .min(VARIANTS_MAX)
             .min(count.div_ceil(groups))
             .max(1);
-        let (mut publications, mut payload_bytes, mut bytes) = (Vec::new(), 0, 0);
+        let (mut publications, mut sums) = (Vec::new(), Vec::new());
+        let (mut payload_bytes, mut bytes) = (0, 0);
         for variant in 0..variants {
             if variant > 0 && bytes > BYTES_MAX {
                 break;
@@ -54,16 +57,23 @@ impl Composed {
                     .sum::<u64>();
                 bytes += publication.len();
                 publications.push(publication);
+                sums.push(target.sum(&payloads));
             }
         }
         Ok(Self {
             publications,
+            sums,
             payload_bytes,
         })
     }
 
     pub(crate) fn publication(&self, number: usize) -> &[u8] {
         &self.publications[number % self.publications.len()]
+    }
+
+    /// What [`Target::sum`] says of it.
+    pub(crate) fn sum(&self, number: usize) -> u32 {
+        self.sums[number % self.sums.len()]
     }
 
     /// Bytes of the largest one.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::board::Board;
 use super::crowd::Crowd;
-use super::options::{Common, Content, at_least_one};
+use super::options::{Common, Content, Subscribing, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::Unit;
 use super::stage::{Publishing, Stage, Wanted};
@@ -28,6 +28,8 @@ Examples:
   oyez bench connect --connections 10000 --silent                   accepted, and no more
   oyez bench connect --connections 10000 --target floor             the same by a bare kernel loop
   oyez bench connect --connections 10000 --target floor --answer    read and answered, too
+  oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
+  oyez bench connect --connections 10000 --via sse --target floor   the same request, the same answer
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published
 meanwhile.
@@ -58,7 +60,8 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["resume", "no_subscribe", "answer"])]
     silent: bool,
 
-    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would
+    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would; with --via sse
+    /// it always does
     #[arg(long)]
     answer: bool,
 
@@ -74,6 +77,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "resume")]
     missed: usize,
 
+    #[command(flatten)]
+    subscribing: Subscribing,
     #[command(flatten)]
     common: Common,
 }
@@ -102,22 +107,26 @@ impl Arguments {
             (false, false) => Greeting::Subscribe,
         }
     }
+
+    const fn wanted(&self) -> Wanted {
+        Wanted {
+            connections: self.connections,
+            groups: 1,
+            greeting: self.greeting(),
+            via: self.subscribing.via,
+            compress: true,
+            durable: false,
+        }
+    }
 }
 
 /// Runs the bench.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let wanted = Wanted {
-        connections: arguments.connections,
-        groups: 1,
-        greeting: arguments.greeting(),
-        compress: true,
-        durable: false,
-    };
     let floor = FloorOptions {
         answer: arguments.answer,
         sync_file: None,
     };
-    let stage = Stage::set_with(shared, &arguments.common, wanted, &floor)?;
+    let stage = Stage::set_with(shared, &arguments.common, arguments.wanted(), &floor)?;
     let spread = stage.spread(arguments.connections, 1);
     // Who keeps nothing has nothing for who comes back.
     let missed = if arguments.resume && stage.target.keeps() {

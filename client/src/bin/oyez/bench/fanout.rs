@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::board::Board;
 use super::crowd::Tally;
 use super::memory::{self, Growth};
-use super::options::{Common, Content, at_least_one};
+use super::options::{Common, Content, Subscribing, at_least_one};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
@@ -21,7 +21,8 @@ Examples:
   oyez bench fanout --subscribers 10000 --records 20             one record at a time to all
   oyez bench fanout --mode stream --batch 64 --records 500 --decode
   oyez bench fanout --subscribers 1000000 --records 3 --report fanout.html
-  oyez bench fanout --target floor                               what the bare kernel does here";
+  oyez bench fanout --target floor                               what the bare kernel does here
+  oyez bench fanout --subscribers 10000 --via sse                as many browser tabs";
 
 /// What `oyez bench fanout` is told.
 #[derive(Clone, Debug, Args)]
@@ -49,6 +50,8 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     content: Content,
+    #[command(flatten)]
+    subscribing: Subscribing,
     #[command(flatten)]
     common: Common,
 }
@@ -80,6 +83,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         connections: arguments.subscribers,
         groups: 1,
         greeting: Greeting::Subscribe,
+        via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
         durable: false,
     };

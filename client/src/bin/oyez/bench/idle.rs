@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::board::Board;
 use super::memory;
-use super::options::{Common, at_least_one};
+use super::options::{Common, Subscribing, at_least_one};
 use super::report::Unit;
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
@@ -20,6 +20,7 @@ Examples:
   oyez bench idle --connections 10000
   oyez bench idle --connections 1000000 --hold 10m --report idle.html
   oyez bench idle --connections 10000 --target floor
+  oyez bench idle --connections 20000 --via sse            of those a browser has, over HTTP
 
 User memory is the server's RssAnon, as it says itself or as --pid shows; start it afresh.
 Kernel memory is that of the whole machine (slab, socket buffers, page tables), both ends of each
@@ -38,6 +39,8 @@ pub(crate) struct Arguments {
     hold: Duration,
 
     #[command(flatten)]
+    subscribing: Subscribing,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -47,6 +50,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         connections: arguments.connections,
         groups: 1,
         greeting: Greeting::Subscribe,
+        via: arguments.subscribing.via,
         compress: true,
         durable: false,
     };

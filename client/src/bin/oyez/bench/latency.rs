@@ -8,7 +8,7 @@ use clap::Args;
 use super::board::Board;
 use super::crowd::{Crowd, Tally};
 use super::memory::Moment;
-use super::options::{Common, Content, at_least_one, rate};
+use super::options::{Common, Content, Subscribing, at_least_one, rate};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
@@ -24,6 +24,7 @@ Examples:
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
   oyez bench latency --idle 10000 --target floor
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
+  oyez bench latency --idle 10000 --via sse             over HTTP
 
 Records leave on schedule, whatever became of those before; latency counts from the scheduled
 moment. For --stalled see oyez bench mixed --help.";
@@ -53,6 +54,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     content: Content,
     #[command(flatten)]
+    subscribing: Subscribing,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -78,6 +81,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         connections: arguments.active + arguments.idle,
         groups: 2 + arguments.stalled.topics(),
         greeting: Greeting::Subscribe,
+        via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
         durable: false,
     };

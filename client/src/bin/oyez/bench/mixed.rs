@@ -8,7 +8,7 @@ use clap::Args;
 use super::board::Board;
 use super::crowd::Tally;
 use super::memory::Moment;
-use super::options::{Common, Content, at_least_one, rate};
+use super::options::{Common, Content, Subscribing, at_least_one, rate};
 use super::publishers::{DEPTH_PACED, End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
@@ -24,6 +24,7 @@ Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 1000000 --target floor
+  oyez bench mixed --connections 100000 --via sse           over HTTP
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
   oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
 
@@ -62,6 +63,8 @@ pub(crate) struct Arguments {
     stalled: StalledOptions,
     #[command(flatten)]
     content: Content,
+    #[command(flatten)]
+    subscribing: Subscribing,
     #[command(flatten)]
     common: Common,
 }
@@ -114,6 +117,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         connections: arguments.connections,
         groups: arguments.topics() + arguments.stalled.topics(),
         greeting: Greeting::Subscribe,
+        via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
         durable: false,
     };

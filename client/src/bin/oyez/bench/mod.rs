@@ -1,8 +1,8 @@
 //! `oyez bench`: load that can be repeated, and what it shows.
 //!
 //! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
-//! publication, `report` what is told. `target` says how to speak to what is under load; `floor` is the bare server
-//! that shows what the kernel alone can do. System calls are in `sys`. Arithmetic is in files of its own that touch
+//! publication, `report` what is told. `target` says how to speak to what is under load, `sse` what server-sent events are made of;
+//! `floor` is the bare server that shows what the kernel alone can do. System calls are in `sys`. Arithmetic is in files of its own that touch
 //! nothing: `spread`, `pace`, `times`.
 
 mod board;
@@ -24,6 +24,7 @@ mod publishers;
 mod random;
 mod report;
 mod spread;
+mod sse;
 mod stage;
 mod stalled;
 #[expect(
@@ -45,6 +46,7 @@ Examples:
   oyez bench idle --connections 1000000     memory per connection
   oyez bench connect --resume               a connection storm, and that of who comes back
   oyez bench fanout --target floor          the same against a bare kernel loop
+  oyez bench fanout --via sse               subscribers as browsers are, over HTTP
 
 Every bench echoes its parameters, checks that each subscriber gets each record once and in
 order, and ends with exit code 1 when a connection or a record is lost. -o json prints one

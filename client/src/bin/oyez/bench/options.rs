@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::corpus::Corpus;
 use super::spread::SourceNet;
+use super::target::Via;
 use super::target::peer::Peer;
 use crate::duration;
 use crate::failure::Failure;
@@ -55,6 +56,15 @@ pub(crate) struct Common {
     /// Also write a page with charts
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Of every bench with subscribers.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Subscribing {
+    /// How subscribers get what is published; publishers are native. With `sse` each subscriber compares every payload,
+    /// and a floor answers it over HTTP and sends it finished chunks
+    #[arg(long, value_enum, default_value_t = Via::Native)]
+    pub(crate) via: Via,
 }
 
 /// What can be put under load.

@@ -12,8 +12,8 @@ use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::spread::Spread;
 use super::stage::{Publishing, Stage, Wanted};
-use super::target::Greeting;
 use super::target::floor::FloorOptions;
+use super::target::{Greeting, Via};
 use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
@@ -89,6 +89,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         connections: 0,
         groups: arguments.topics,
         greeting: Greeting::Hello,
+        via: Via::Native,
         compress: !arguments.content.no_compress,
         durable: arguments.durable,
     };

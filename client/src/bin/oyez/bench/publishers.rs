@@ -160,7 +160,7 @@ impl Publishers {
         let mut greeting = Vec::new();
         self.target.greet(&mut greeting);
         stream.write_all(&greeting)?;
-        let (mut ear, mut answer) = (self.target.ear(false), Vec::new());
+        let (mut ear, mut answer) = (self.target.publisher_ear(), Vec::new());
         while !greeting.is_empty() && !self.welcomed(&mut *ear, &mut answer)? {
             let mut bytes = [0; 4096];
             let size = stream.read(&mut bytes)?;
@@ -287,7 +287,8 @@ impl Publishers {
         let publication = self.next;
         self.next += 1;
         if publication < self.board.publications() {
-            self.board.sent(publication, at_ns);
+            let sum = self.composed.sum(publication);
+            self.board.sent(publication, at_ns, sum);
         }
         self.flying[slot as usize] = at_ns;
         let groups = self.board.groups();

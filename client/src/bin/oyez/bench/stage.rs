@@ -18,7 +18,7 @@ use super::sys::bell::Bell;
 use super::sys::table;
 use super::target::floor::{FloorOptions, FloorTarget};
 use super::target::oyez::{OyezOptions, OyezTarget};
-use super::target::{Greeting, Target};
+use super::target::{Greeting, Target, Via};
 use crate::Shared;
 use crate::failure::Failure;
 use crate::output::grouped;
@@ -26,6 +26,9 @@ use crate::say::say;
 
 /// Time between two looks at what the threads tell.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Over HTTP there is nothing to say but what one asks for.
+const NOTHING_ASKED: &str = "--via sse asks for a stream; leave out --silent and --no-subscribe";
 
 /// What a bench wants of its target.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Wanted {
     pub(crate) groups: usize,
     /// What each says when it is connected.
     pub(crate) greeting: Greeting,
+    /// How subscribers get what is published.
+    pub(crate) via: Via,
     pub(crate) compress: bool,
     /// Another server keeps what is published.
     pub(crate) durable: bool,
@@ -45,6 +50,7 @@ pub(crate) struct Stage {
     pub(crate) target: Arc<dyn Target>,
     pub(crate) common: Common,
     pub(crate) bell: Bell,
+    via: Via,
     descriptors: usize,
     cores: usize,
     deadline: Instant,
@@ -72,10 +78,14 @@ impl Stage {
     ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
+        if wanted.via == Via::Sse && wanted.greeting != Greeting::Subscribe {
+            return Err(Failure::Usage(NOTHING_ASKED.to_owned()));
+        }
         let options = OyezOptions {
             topic: common.topic.clone(),
             groups: wanted.groups,
             greeting: wanted.greeting,
+            via: wanted.via,
             compress: wanted.compress,
             durable: wanted.durable,
             pid: common.pid,
@@ -88,6 +98,7 @@ impl Stage {
         Ok(Self {
             target,
             common: common.clone(),
+            via: wanted.via,
             bell: Bell::new().map_err(system)?,
             descriptors: table::limit().map_err(system)?,
             cores: std::thread::available_parallelism().map_err(system)?.get(),
@@ -317,7 +328,9 @@ impl Stage {
 
     /// An empty report of this bench on its target.
     pub(crate) fn report(&self, bench: &'static str) -> Report {
-        Report::new(bench, self.target.name())
+        let mut report = Report::new(bench, self.target.name());
+        report.parameter("via", self.via.name());
+        report
     }
 
     /// Prints the report where it is wanted.

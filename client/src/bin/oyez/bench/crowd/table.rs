@@ -274,6 +274,15 @@ impl Table {
         Ok(())
     }
 
+    /// The server says that a subscriber is one.
+    fn confirmed(&mut self, place: usize, at: Place) -> Result<(), String> {
+        if self.sockets.states[place] != State::Joining {
+            return Err("the server confirms what nobody has asked".to_owned());
+        }
+        self.subscribed(place, Some(at));
+        Ok(())
+    }
+
     fn subscribed(&mut self, place: usize, at: Option<Place>) {
         let now_ns = self.shared.board.clock.now_ns();
         if let Some(at) = at {
@@ -332,10 +341,12 @@ impl Table {
         let now_ns = self.shared.board.clock.now_ns();
         for index in 0..self.heard.len() {
             match self.heard[index] {
-                Heard::Subscribed(at) => self.subscribed(place, Some(at)),
-                Heard::Record { first, messages } => {
-                    self.delivered(place, first, messages, now_ns)?;
-                }
+                Heard::Subscribed(at) => self.confirmed(place, at)?,
+                Heard::Record {
+                    first,
+                    messages,
+                    sum,
+                } => self.delivered(place, (first, messages, sum), now_ns)?,
                 Heard::Ping { token } => self.answer(place, token)?,
                 Heard::Welcome { .. } | Heard::Published { .. } => {}
             }
@@ -360,10 +371,12 @@ impl Table {
     fn delivered(
         &mut self,
         place: usize,
-        first: u64,
-        messages: u32,
+        (first, messages, sum): (u64, u32, Option<u32>),
         now_ns: u64,
     ) -> Result<(), String> {
+        if self.sockets.states[place] != State::Subscribed {
+            return Err("a record came before the subscription was confirmed".to_owned());
+        }
         let next = self.sockets.next[place];
         if first != next {
             let what = if first > next {
@@ -378,6 +391,11 @@ impl Table {
         let publication = board.publication(group, self.sockets.received[place] as usize);
         if publication >= board.publications() || messages != board.batch() {
             return Err("a record came that this bench did not publish; use a topic that nobody else uses (--topic)".to_owned());
+        }
+        if sum.is_some_and(|sum| sum != board.sum(publication)) {
+            return Err(format!(
+                "message {first} and those of its record came with other payloads than were published"
+            ));
         }
         self.sockets.next[place] = first + u64::from(messages);
         self.sockets.received[place] += 1;

@@ -1,5 +1,6 @@
 //! The server behind `--target floor`: threads with private descriptor tables, a listener each on one port, and a loop
-//! of accept, poll and `sendmsg`. Records come in whole on a second port and go out as they are.
+//! of accept, poll and `sendmsg`. Records come in whole on a second port and go out as they are, or as the chunk of
+//! server-sent events that is made of each there, once for all subscribers.
 //!
 //! It says its two ports on standard output, answers `accepted` with how many subscribers it has taken in, and ends
 //! when its standard input does.
@@ -24,14 +25,20 @@ use oyez_protocol::limits::Limits;
 use oyez_protocol::{Epoch, Offset};
 
 use super::spread::listeners;
+use super::sse;
+use super::sse::token::Next;
 use super::sys::bell::Bell;
 use super::sys::{socket, table};
+use super::target::Via;
 use crate::failure::Failure;
 use sync_file::SyncFile;
 use thread::FloorThread;
 
 /// What a subscriber says where there is more than one topic: its number.
 pub(crate) const MARK_BYTES: usize = 8;
+
+/// The history that all records belong to.
+const EPOCH: u64 = 1;
 
 /// What the server is told.
 #[derive(Debug, Args)]
@@ -45,6 +52,9 @@ pub(crate) struct Arguments {
     /// Read what subscribers say, and answer as a broker would
     #[arg(long)]
     answer: bool,
+    /// How subscribers get what is published; over HTTP all are answered
+    #[arg(long, value_enum)]
+    via: Via,
     /// Where each record is written and synced before it is answered; there are no subscribers then
     #[arg(long)]
     sync_file: Option<PathBuf>,
@@ -64,6 +74,7 @@ struct Publication {
 struct Floor {
     address: SocketAddr,
     groups: usize,
+    via: Via,
     /// Nobody subscribes: records are answered where they are read.
     echo: bool,
     sync_file: Option<SyncFile>,
@@ -111,6 +122,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let floor = Arc::new(Floor {
         address: held.local_addr()?,
         groups: arguments.groups,
+        via: arguments.via,
         echo: arguments.connections == 0,
         sync_file: arguments
             .sync_file
@@ -118,10 +130,10 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             .map(SyncFile::create)
             .transpose()?,
         accepted: AtomicUsize::new(0),
-        answer: if arguments.answer {
-            answer()
-        } else {
-            Vec::new()
+        answer: match (arguments.via, arguments.answer) {
+            (Via::Native, false) => Vec::new(),
+            (Via::Native, true) => answer(),
+            (Via::Sse, _) => stream(),
         },
         inboxes: bells
             .into_iter()
@@ -196,7 +208,7 @@ fn answer() -> Vec<u8> {
         next: Offset::new(0),
         earliest: Offset::new(0),
         head: Offset::new(0),
-        epoch: Epoch::new(1),
+        epoch: Epoch::new(EPOCH),
         log: None,
         more_logs: false,
         epoch_changed: false,
@@ -204,4 +216,16 @@ fn answer() -> Vec<u8> {
     }
     .encode(&mut frames);
     frames
+}
+
+/// The head and the first chunk of a stream, the same for everybody.
+fn stream() -> Vec<u8> {
+    let mut out = Vec::new();
+    sse::answer::head(&mut out);
+    let next = Next {
+        epoch: EPOCH,
+        offset: 0,
+    };
+    sse::answer::begin(next, &mut out);
+    out
 }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use oyez_client::Outcome;
 use oyez_protocol::event::{Published, PublishedEntry};
 use oyez_protocol::limits::{Limits, RECORD_HEADER_SIZE};
+use oyez_protocol::lz4::Scratch;
+use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
 
-use super::{Floor, Publication};
-use oyez_client::Outcome;
+use super::{EPOCH, Floor, Publication};
+use crate::bench::sse::answer;
+use crate::bench::sse::token::Next;
+use crate::bench::target::Via;
 
 /// Takes in publishers for ever.
 pub(super) fn listen(listener: &TcpListener, floor: &Arc<Floor>) {
@@ -59,8 +64,32 @@ fn read(reader: &mut impl Read, floor: &Floor, answer: &Sender<u32>) -> io::Resu
         slot: u32::try_from(record.sequence().get()).map_err(io::Error::other)?,
         left: AtomicUsize::new(floor.inboxes.len()),
         answer: answer.clone(),
-        bytes,
+        bytes: match floor.via {
+            Via::Native => bytes,
+            Via::Sse => chunk(&record)?,
+        },
     })
+}
+
+/// The events of a record.
+fn chunk(record: &Record<'_>) -> io::Result<Vec<u8>> {
+    let mut scratch = Scratch::new();
+    let raw = scratch.open(record).map_err(io::Error::other)?;
+    let messages = Messages::new(raw, record.count());
+    let messages: Vec<_> = messages
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::other)?;
+    let first = Next {
+        epoch: EPOCH,
+        offset: record.offset().get(),
+    };
+    let mut out = Vec::new();
+    answer::record(
+        first,
+        messages.iter().map(|message| message.payload),
+        &mut out,
+    );
+    Ok(out)
 }
 
 fn echo(mut stream: &TcpStream, slot: u32) -> io::Result<()> {

@@ -11,8 +11,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::{Floor, Publication};
+use crate::bench::sse::ask::asked;
 use crate::bench::sys::bell::Bell;
 use crate::bench::sys::{socket, table};
+use crate::bench::target::Via;
 
 const EVENTS_MAX: usize = 4_096;
 /// Records that leave in one call.
@@ -108,7 +110,7 @@ impl FloorThread {
                 record: 0,
                 gone: 0,
             }));
-            if self.floor.groups == 1 {
+            if self.floor.groups == 1 && self.floor.via == Via::Native {
                 self.enter(place, 0);
             }
         }
@@ -157,6 +159,11 @@ impl FloorThread {
             let sent = connection.stream.write(&self.floor.answer);
             if !sent.is_ok_and(|size| size == self.floor.answer.len()) {
                 self.connections[place] = None;
+            } else if self.floor.via == Via::Sse {
+                match asked(words, self.floor.groups) {
+                    Some(group) => self.enter(place, group),
+                    None => self.connections[place] = None,
+                }
             }
         } else if let (None, Ok(mark)) = (connection.group, words.try_into()) {
             let group = usize::try_from(u64::from_le_bytes(mark)).unwrap_or(0);

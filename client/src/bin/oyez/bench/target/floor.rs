@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-use oyez_protocol::lz4::Scratch;
 use oyez_protocol::record::{Stamp as RecordStamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
-use super::oyez::{OyezEar, OyezOptions, compose_record, greet};
-use super::{Ear, Greeting, Place, Stamp, Target};
+use super::oyez::{OyezOptions, compose_record, greet};
+use super::{Ear, Place, Stamp, Target, Via};
 use crate::bench::floor::MARK_BYTES;
 use crate::bench::memory;
 use crate::failure::Failure;
@@ -20,7 +19,7 @@ use crate::failure::Failure;
 /// What the server does beside accepting and sending.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FloorOptions {
-    /// It reads what a subscriber says, and answers as many bytes as a broker would.
+    /// It reads what a subscriber says, and answers as many bytes as a broker would. Over HTTP it always does.
     pub(crate) answer: bool,
     /// It writes each record here and syncs it before it answers; only without subscribers.
     pub(crate) sync_file: Option<PathBuf>,
@@ -75,8 +74,8 @@ impl FloorTarget {
         Ok(Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             publish_address: (Ipv4Addr::LOCALHOST, publish_port).into(),
+            answer: floor.answer || options.via == Via::Sse,
             options,
-            answer: floor.answer,
             process: Mutex::new(process),
             pid,
         })
@@ -93,6 +92,7 @@ fn command(
         .args(["bench", "floor-server", "--connections"])
         .arg(connections.to_string())
         .args(["--groups", &options.groups.to_string()])
+        .args(["--via", options.via.name()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     if let Some(path) = &floor.sync_file {
@@ -140,7 +140,9 @@ impl Target for FloorTarget {
 
     /// Only where there are several topics does a subscriber have to say a word: which.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        if self.answer {
+        if self.options.via == Via::Sse {
+            self.options.ask(self.address, group, None, out);
+        } else if self.answer {
             greet(&self.options, group, None, out);
         } else if self.options.groups > 1 {
             let mark: [u8; MARK_BYTES] = (group as u64).to_le_bytes();
@@ -179,11 +181,15 @@ impl Target for FloorTarget {
     fn pong(&self, _token: u64, _out: &mut Vec<u8>) {}
 
     fn ear(&self, decode: bool) -> Box<dyn Ear> {
-        Box::new(OyezEar {
-            decode,
-            subscribe: self.options.greeting == Greeting::Subscribe,
-            scratch: Scratch::new(),
-        })
+        self.options.ear(decode)
+    }
+
+    fn publisher_ear(&self) -> Box<dyn Ear> {
+        self.options.native_ear(false)
+    }
+
+    fn sum(&self, payloads: &[&[u8]]) -> u32 {
+        self.options.sum(payloads)
     }
 
     fn accepted(&self) -> Result<Option<usize>, String> {

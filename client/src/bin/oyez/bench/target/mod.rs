@@ -10,10 +10,13 @@ pub(crate) mod oyez;
 pub(crate) mod peer;
 mod redis;
 mod redis_stream;
+mod sse;
 #[cfg(test)]
 mod trial;
 
 use std::net::SocketAddr;
+
+use clap::ValueEnum;
 
 /// What a subscriber says when it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,25 @@ pub(crate) enum Greeting {
     Hello,
     /// Hello, and what it subscribes to.
     Subscribe,
+}
+
+/// How subscribers get what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// As the target's own clients do
+    Native,
+    /// As browsers do, over HTTP: server-sent events of GET /TOPIC/sse
+    Sse,
+}
+
+impl Via {
+    /// As it is told.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Sse => "sse",
+        }
+    }
 }
 
 /// A server of some protocol.
@@ -73,9 +95,19 @@ pub(crate) trait Target: Send + Sync {
     /// Appends the answer to a sign of life.
     fn pong(&self, token: u64, out: &mut Vec<u8>);
 
-    /// Something that understands what the server says; one for each thread of subscribers and each publisher. With `decode` it opens every record and
-    /// counts its messages, as an application would.
+    /// Something that understands what the server says to subscribers; one for each thread of them. With `decode` it opens
+    /// every record and counts its messages, as an application would.
     fn ear(&self, decode: bool) -> Box<dyn Ear>;
+
+    /// The same for a publisher.
+    fn publisher_ear(&self) -> Box<dyn Ear> {
+        self.ear(false)
+    }
+
+    /// What [`Heard::Record`] says of a publication's payloads, if its ears say something.
+    fn sum(&self, _payloads: &[&[u8]]) -> u32 {
+        0
+    }
 
     /// Connections that the server has taken in since the bench began, where a subscriber cannot tell by itself.
     ///
@@ -137,10 +169,12 @@ pub(crate) enum Heard {
         bytes: u32,
     },
     Subscribed(Place),
-    /// Messages of one publication; the number of the first within the topic.
+    /// Messages of one publication; the number of the first within the topic, and [`Target::sum`] of the payloads where
+    /// they were read.
     Record {
         first: u64,
         messages: u32,
+        sum: Option<u32>,
     },
     /// The publication with this slot is kept; without one, the oldest of its connection.
     Published {

@@ -15,9 +15,11 @@ use oyez_protocol::message::{MessageRef, Messages};
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
 
-use super::{Ear, Greeting, Heard, Place, Stamp, Target, topic_of};
+use super::sse::{self, SseEar};
+use super::{Ear, Greeting, Heard, Place, Stamp, Target, Via, topic_of};
 use crate::Shared;
 use crate::bench::memory;
+use crate::bench::sse::sum;
 use crate::failure::Failure;
 
 /// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
@@ -34,11 +36,49 @@ pub(crate) struct OyezOptions {
     /// Topics that the crowd is spread over.
     pub(crate) groups: usize,
     pub(crate) greeting: Greeting,
+    pub(crate) via: Via,
     pub(crate) compress: bool,
     /// Another server appends to what it keeps on disk, and answers when it has. What Oyez does is up to the topic.
     pub(crate) durable: bool,
     /// Its process, where its statistics are not to be believed or it has none.
     pub(crate) pid: Option<u32>,
+}
+
+impl OyezOptions {
+    /// Appends what a new subscriber says over HTTP.
+    pub(super) fn ask(
+        &self,
+        host: SocketAddr,
+        group: usize,
+        from: Option<Place>,
+        out: &mut Vec<u8>,
+    ) {
+        if self.greeting == Greeting::Subscribe {
+            sse::ask(host, &topic_of(&self.topic, self.groups, group), from, out);
+        }
+    }
+
+    pub(super) fn ear(&self, decode: bool) -> Box<dyn Ear> {
+        match self.via {
+            Via::Native => self.native_ear(decode),
+            Via::Sse => Box::new(SseEar),
+        }
+    }
+
+    pub(super) fn native_ear(&self, decode: bool) -> Box<dyn Ear> {
+        Box::new(OyezEar {
+            decode,
+            subscribe: self.greeting == Greeting::Subscribe,
+            scratch: Scratch::new(),
+        })
+    }
+
+    pub(super) fn sum(&self, payloads: &[&[u8]]) -> u32 {
+        match self.via {
+            Via::Native => 0,
+            Via::Sse => sum::of(payloads),
+        }
+    }
 }
 
 /// An Oyez broker.
@@ -86,7 +126,10 @@ impl Target for OyezTarget {
     }
 
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
-        greet(&self.options, group, from, out);
+        match self.options.via {
+            Via::Native => greet(&self.options, group, from, out),
+            Via::Sse => self.options.ask(self.address, group, from, out),
+        }
     }
 
     fn answers(&self) -> bool {
@@ -111,11 +154,15 @@ impl Target for OyezTarget {
     }
 
     fn ear(&self, decode: bool) -> Box<dyn Ear> {
-        Box::new(OyezEar {
-            decode,
-            subscribe: self.options.greeting == Greeting::Subscribe,
-            scratch: Scratch::new(),
-        })
+        self.options.ear(decode)
+    }
+
+    fn publisher_ear(&self) -> Box<dyn Ear> {
+        self.options.native_ear(false)
+    }
+
+    fn sum(&self, payloads: &[&[u8]]) -> u32 {
+        self.options.sum(payloads)
     }
 
     fn accepted(&self) -> Result<Option<usize>, String> {
@@ -234,11 +281,11 @@ pub(crate) fn compose_record(
 }
 
 /// Understands Oyez frames. Also what the floor sends, which are the same records.
-pub(crate) struct OyezEar {
-    pub(crate) decode: bool,
+struct OyezEar {
+    decode: bool,
     /// Whether a subscription is awaited, so that a welcome is not yet all.
-    pub(crate) subscribe: bool,
-    pub(crate) scratch: Scratch,
+    subscribe: bool,
+    scratch: Scratch,
 }
 
 impl Ear for OyezEar {
@@ -323,7 +370,11 @@ impl OyezEar {
         }
         let first = u64::from(number(OFFSET_AT)) | u64::from(number(OFFSET_AT + 4)) << 32;
         let messages = u32::from(u16::from_le_bytes([input[COUNT_AT], input[COUNT_AT + 1]]));
-        heard.push(Heard::Record { first, messages });
+        heard.push(Heard::Record {
+            first,
+            messages,
+            sum: None,
+        });
         Ok(Some(size))
     }
 

@@ -18,7 +18,7 @@ use super::nats::Nats;
 use super::oyez::OyezOptions;
 use super::redis::Redis;
 use super::redis_stream::RedisStream;
-use super::{Ear, Greeting, Heard, Place, Stamp, Target, topic_of};
+use super::{Ear, Greeting, Heard, Place, Stamp, Target, Via, topic_of};
 use crate::bench::memory;
 use crate::failure::Failure;
 
@@ -26,6 +26,8 @@ use crate::failure::Failure;
 const MARK_BYTES: usize = 12;
 /// Who says nothing is there when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
+/// Other servers have no events over HTTP.
+const NOT_SSE: &str = "--via sse goes with the broker and the floor";
 /// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
 const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; mqtt has no append that is acknowledged when it is on disk";
 
@@ -48,6 +50,9 @@ impl Peer {
     pub(crate) fn target(self, options: OyezOptions) -> Result<Arc<dyn Target>, Failure> {
         if options.greeting == Greeting::Silence {
             return Err(Failure::Usage(NOT_TOLD.to_owned()));
+        }
+        if options.via != Via::Native {
+            return Err(Failure::Usage(NOT_SSE.to_owned()));
         }
         Ok(match (self.protocol, options.durable) {
             (Protocol::Redis, true) => {
@@ -259,6 +264,7 @@ fn arrived(
     heard.push(Heard::Record {
         first: half.first,
         messages,
+        sum: None,
     });
     Ok(None)
 }

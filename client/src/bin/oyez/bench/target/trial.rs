@@ -28,7 +28,11 @@ impl Expected {
             Self::Ready => vec![ready],
             Self::Subscribed => vec![ready, Heard::Subscribed(Place { next: 0, epoch: 0 })],
             Self::Ping => vec![Heard::Ping { token: 0 }],
-            Self::Message(first) => vec![Heard::Record { first, messages: 1 }],
+            Self::Message(first) => vec![Heard::Record {
+                first,
+                messages: 1,
+                sum: None,
+            }],
             Self::AnswerToOldest => vec![Heard::Published { slot: None }],
             Self::Answer(slot) => vec![Heard::Published { slot: Some(slot) }],
         }

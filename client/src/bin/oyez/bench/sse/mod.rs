@@ -1,0 +1,22 @@
+//! Server-sent events as a broker streams them over HTTP, as bytes: what a subscriber asks, what a stream says, and the
+//! same stream written, for the floor and for tests. Pure.
+//!
+//! A stream is a head and chunks. Each chunk holds whole events, and a record is one chunk. Nothing is known of a stream
+//! between two chunks, so that a subscriber who waits costs no byte here.
+//!
+//! A payload comes as text whose lines end in another way, or as base64. What is compared is therefore a sum of what a
+//! browser would be given.
+
+pub(crate) mod answer;
+pub(crate) mod ask;
+pub(crate) mod chunk;
+pub(crate) mod event;
+pub(crate) mod sum;
+pub(crate) mod token;
+
+/// What came instead of what was to come, for an error.
+fn shown(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 200;
+    let text = bytes[..bytes.len().min(SHOWN_MAX)].escape_ascii();
+    format!("\"{text}\"")
+}
