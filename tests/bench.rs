@@ -1,0 +1,92 @@
+//! `oyez bench` against a real broker: everybody gets everything once and in order, natively and over HTTP.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure here is a failure of the test"
+)]
+
+use serde_json::Value;
+use testkit::broker::{Broker, Setup};
+use testkit::process::succeed;
+
+const VIAS: [&str; 2] = ["native", "sse"];
+
+/// What a bench tells whose subscribers come this way, to topics in memory and not.
+#[track_caller]
+fn bench(broker: &Broker, via: &str, arguments: &[&str]) -> Value {
+    let mut command = broker.oyez();
+    command.arg("bench").args(arguments);
+    command.args(["--via", via, "--timeout", "60s", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&succeed(&mut command).stdout).unwrap();
+    assert_eq!(told["parameters"]["via"], via);
+    told
+}
+
+#[test]
+fn every_record_is_fanned_out_to_every_subscriber() {
+    let broker = Broker::start();
+    let fanout = ["fanout", "--subscribers", "200", "--records", "20"];
+    for via in VIAS {
+        let told = bench(&broker, via, &fanout);
+        assert_eq!(told["figures"]["deliveries"], 4_000.0);
+        let batches = ["--mode", "stream", "--batch", "16", "--size", "1000"];
+        let told = bench(&broker, via, &[&fanout[..], &batches].concat());
+        assert_eq!(told["figures"]["deliveries"], 4_000.0);
+    }
+}
+
+/// Text whose lines end in all three ways, and what is no text.
+#[test]
+fn payloads_of_all_kinds_arrive_as_they_were_published() {
+    let broker = Broker::start();
+    let corpus = broker.home().join("corpus");
+    let lines: [&[u8]; 5] = [b"plain", b"a\r", b"b\r\rc\r", b"\xff\xfe", b": x\r data: y"];
+    std::fs::write(&corpus, lines.join(&b'\n')).unwrap();
+    let fanout = ["fanout", "--subscribers", "20", "--records", "50"];
+    let corpus = ["--corpus", corpus.to_str().unwrap(), "--batch", "3"];
+    for via in VIAS {
+        let told = bench(&broker, via, &[&fanout[..], &corpus].concat());
+        assert_eq!(told["figures"]["deliveries"], 1_000.0);
+    }
+}
+
+#[test]
+fn everybody_comes_back_to_where_it_was() {
+    let broker = Broker::start();
+    let connect = ["connect", "--connections", "200", "--resume"];
+    for via in VIAS {
+        let told = bench(&broker, via, &[&connect[..], &["--missed", "3"]].concat());
+        assert_eq!(told["times"]["connect_and_subscribe"]["count"], 400);
+        assert_eq!(told["parameters"]["missed"], 3);
+    }
+}
+
+#[test]
+fn memory_of_connections_that_wait_is_told() {
+    let broker = Broker::start();
+    for via in VIAS {
+        let told = bench(
+            &broker,
+            via,
+            &["idle", "--connections", "200", "--hold", "0"],
+        );
+        assert!(told["memory"]["server_user"].is_i64(), "{told}");
+    }
+}
+
+#[test]
+fn some_are_active_while_others_wait_or_stop_reading() {
+    let broker = Setup::new().set("send_buffer_bytes", 4_096).start();
+    let stalled = ["--stalled", "20", "--duration", "100ms"];
+    for via in VIAS {
+        let latency = ["latency", "--active", "5", "--idle", "40"];
+        let told = bench(&broker, via, &[&latency[..], &stalled].concat());
+        for part in ["alone", "among_idle", "among_stalled"] {
+            assert_eq!(told["times"][part]["count"], 50, "{part}");
+        }
+        let mixed = ["mixed", "--connections", "50", "--topic-size", "10"];
+        let active = ["--active-percent", "1000"];
+        let told = bench(&broker, via, &[&mixed[..], &active, &stalled].concat());
+        assert_eq!(told["parameters"]["topics"], 3);
+        assert_eq!(told["times"]["to_each_among_stalled"]["count"], 30);
+    }
+}
