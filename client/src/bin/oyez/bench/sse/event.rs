@@ -42,7 +42,7 @@ impl<'a> Events<'a> {
         }
         let (begin, mut event) = (self.rest, Event::default());
         loop {
-            let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
+            let Some(end) = line_end(self.rest) else {
                 return Err(format!("a chunk ends within an event: {}", shown(begin)));
             };
             let line = &self.rest[..end];
@@ -53,6 +53,18 @@ impl<'a> Events<'a> {
             event.take(line)?;
         }
     }
+}
+
+/// Where the first line ends. Blocks without an end are passed over with the processor's vectors, for the lines of data are
+/// most of what is read.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let is_end = |byte: &u8| *byte == b'\n';
+    let has_no_end = |block: &&[u8]| !block.iter().fold(false, |has, byte| has | is_end(byte));
+    let blocks = bytes.chunks_exact(BLOCK).take_while(has_no_end).count();
+    let passed = blocks * BLOCK;
+    let end = bytes[passed..].iter().position(is_end)?;
+    Some(passed + end)
 }
 
 impl<'a> Event<'a> {
@@ -117,6 +129,16 @@ mod tests {
         let nothing = Event::default();
         assert_eq!(read(chunk), Ok(vec![message, binary, nothing, nothing]));
         assert_eq!(read(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_line_of_any_length_ends_at_its_first_line_feed() {
+        for size in 0..100 {
+            let line = vec![b'x'; size];
+            assert_eq!(line_end(&line), None);
+            let lines = [&line[..], b"\n", &line, b"\n\n"].concat();
+            assert_eq!(line_end(&lines), Some(size));
+        }
     }
 
     #[test]
