@@ -2,6 +2,7 @@
 //! request to its answer, and does not look into.
 
 use oyez_protocol::Offset;
+use oyez_protocol::event::PublishedEntry;
 
 use crate::dialect::form::Form;
 use crate::dialect::status::Status;
@@ -9,8 +10,12 @@ use crate::dialect::status::Status;
 /// A request that has no answer yet. A session has one at a time, so that answers come in the order of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
-    /// Tells the outcome that it waits for from those that nobody waits for.
+    /// Tells the outcomes that it waits for from those that nobody waits for: what records are told apart by, without their last
+    /// 16 bits, which count the records of one request.
     pub(crate) number: u64,
+    /// Records that were taken, and whether others of the same request wait to be.
+    pub(crate) taken: usize,
+    pub(crate) is_being_taken: bool,
     pub(crate) wants: Wants,
     /// The answer has no body, but says how long it would be.
     pub(crate) is_head: bool,
@@ -27,12 +32,27 @@ pub(crate) struct Exchange {
 pub(crate) enum Wants {
     /// Where a message stands in its topic.
     Place(Box<str>),
+    /// Where several messages stand in theirs.
+    Places(Box<Batch>),
     /// What it is given.
     Whatever,
     /// Records, as long as there are some or the request says.
     Stream(Stream),
     /// That what was asked is taken; not what becomes of it.
     Nothing,
+}
+
+/// Messages that were published together, and what has become of their records so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// The topic of each record.
+    pub(crate) topics: Vec<Box<str>>,
+    /// For each message, its record and its number within it.
+    pub(crate) rows: Vec<(u16, u16)>,
+    /// Of each record.
+    pub(crate) outcomes: Vec<Option<PublishedEntry>>,
+    /// They are answered with a list.
+    pub(crate) is_list: bool,
 }
 
 /// What a stream is to be.

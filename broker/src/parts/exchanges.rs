@@ -22,18 +22,24 @@ impl Exchanges {
         self.0.contains_key(&id)
     }
 
+    /// The number of a session's request of which some records were taken and others wait.
+    pub(crate) fn partly_taken(&self, id: SessionId) -> Option<u64> {
+        let exchange = self.0.get(&id)?;
+        (exchange.taken > 0 && exchange.is_being_taken).then_some(exchange.number)
+    }
+
     /// The request of a session, to be changed.
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Exchange> {
         self.0.get_mut(&id)
     }
 
-    /// Takes the request of a session if it is one that `is_it` looks for.
+    /// Takes the request of a session if it is one that `is_it`, which may note something with it, looks for.
     pub(crate) fn take_if(
         &mut self,
         id: SessionId,
-        is_it: impl FnOnce(&Exchange) -> bool,
+        is_it: impl FnOnce(&mut Exchange) -> bool,
     ) -> Option<Exchange> {
-        if !is_it(self.0.get(&id)?) {
+        if !is_it(self.0.get_mut(&id)?) {
             return None;
         }
         let taken = self.0.remove(&id);

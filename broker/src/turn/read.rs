@@ -9,7 +9,7 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::dialect::command::{Command, Decoded, Dialect, Progress, Reply};
 use crate::dialect::exchange::Wants;
 use crate::dialect::form::Form;
-use crate::dialect::http::{self, Front};
+use crate::dialect::http::{self, Commands, Front};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
 use crate::dialect::proxy::{self, Header};
 use crate::dialect::refused;
@@ -439,7 +439,8 @@ impl<T: Takes> Reading<'_, T> {
         if input.is_empty() {
             return Step::Stop(Visit::More, 1);
         }
-        if self.sessions.exchanges.has(id) {
+        let exchanges = &self.sessions.exchanges;
+        if exchanges.has(id) && exchanges.partly_taken(id).is_none() {
             return Step::Stop(Visit::Waiting(Until::Answered), 1);
         }
         if self.sessions.there(id).is_stream() {
@@ -462,48 +463,78 @@ impl<T: Takes> Reading<'_, T> {
         let shared = &self.here.shared;
         let door = usize::from(self.sessions.there(id).door());
         let means = (&shared.rules, shared.doors[door].is_operators);
-        let (command, exchange, size) = match http::decode(input, progress, means, scratch) {
-            Front::Need { total, expects } => {
-                if expects {
-                    progress.continued = true;
-                    ask_for_rest(self.here, self.sessions, id);
+        let resumed = self.sessions.exchanges.partly_taken(id);
+        let (commands, exchange, size) =
+            match http::decode(input, progress, means, resumed, scratch) {
+                Front::Need { total, expects } => {
+                    if expects {
+                        progress.continued = true;
+                        ask_for_rest(self.here, self.sessions, id);
+                    }
+                    return Step::Stop(Visit::More, total);
                 }
-                return Step::Stop(Visit::More, total);
-            }
-            Front::Request {
-                command,
-                exchange,
-                size,
-                encoded,
-            } => {
-                if let Some(bytes) = encoded {
-                    self.budget.spend(bytes / ENCODED_BYTES, 0);
-                    self.here.metrics().codec_encodes.add(1);
+                Front::Request {
+                    commands,
+                    exchange,
+                    size,
+                    encoded,
+                } => {
+                    if let Some(bytes) = encoded {
+                        self.budget.spend(bytes / ENCODED_BYTES, 0);
+                        let encodes = self.here.metrics();
+                        encodes.codec_encodes.add(commands.len() as u64);
+                    }
+                    (commands, exchange, size)
                 }
-                (command, exchange, size)
+            };
+        if resumed.is_none() {
+            self.let_in(id);
+            if let Wants::Stream(stream) = &exchange.wants {
+                self.sessions.there_mut(id).stream(stream.form, STREAM_MS);
             }
-        };
-        self.let_in(id);
-        let is_answered_at_once = exchange.wants == Wants::Nothing;
-        if let Wants::Stream(stream) = &exchange.wants {
-            self.sessions.there_mut(id).stream(stream.form, STREAM_MS);
+            self.sessions.exchanges.begin(id, exchange);
         }
-        self.sessions.exchanges.begin(id, exchange);
-        let mut taken = self.take(id, command);
-        if taken == Taken::Done && is_answered_at_once {
-            taken = tell(self.here, self.sessions, id, &Reply::Taken);
-        }
-        match taken {
+        match self.take_all(id, commands) {
             Taken::Done => {
                 *progress = Progress::default();
+                self.here.metrics().requests.add(1);
                 Step::Went(size)
             }
             Taken::Later(until) => {
-                self.sessions.exchanges.take_if(id, |_| true);
-                self.sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
+                if self.sessions.exchanges.partly_taken(id).is_none() {
+                    self.sessions.exchanges.take_if(id, |_| true);
+                    self.sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
+                }
                 Step::Stop(Visit::Waiting(until), size)
             }
             Taken::Over => Step::Stop(Visit::Over, 0),
+        }
+    }
+
+    /// Takes what a request asks, from where it was left.
+    fn take_all(&mut self, id: SessionId, commands: Commands<'_>) -> Taken {
+        let exchanges = &mut self.sessions.exchanges;
+        let exchange = exchanges.get_mut(id).expect("it was begun");
+        let (is_answered_at_once, first) = (exchange.wants == Wants::Nothing, exchange.taken);
+        for index in first..commands.len() {
+            // Before it is taken, for its answer may come at once.
+            if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
+                exchange.is_being_taken = index + 1 < commands.len();
+            }
+            let taken = self.take(id, commands.get(index));
+            if taken != Taken::Done {
+                if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
+                    exchange.is_being_taken = true;
+                }
+                return taken;
+            }
+            if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
+                exchange.taken += 1;
+            }
+        }
+        match is_answered_at_once {
+            true => tell(self.here, self.sessions, id, &Reply::Taken),
+            false => Taken::Done,
         }
     }
 
@@ -513,7 +544,6 @@ impl<T: Takes> Reading<'_, T> {
             self.sessions.there_mut(id).open(IDLE_MS);
             self.here.metrics().sessions.add(1);
         }
-        self.here.metrics().requests.add(1);
     }
 
     /// Whether a session has not said hello.

@@ -7,7 +7,7 @@ use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
 use crate::dialect::command::{Goodbye, Reply, Subscribed};
-use crate::dialect::exchange::{Exchange, Refusal, Stream, Wants};
+use crate::dialect::exchange::{Batch, Exchange, Refusal, Stream, Wants};
 use crate::dialect::form::Kind;
 use crate::dialect::status::{self, Status};
 use crate::dialect::stream;
@@ -52,10 +52,10 @@ struct Response<'a> {
     retry_after_ms: u32,
 }
 
-/// Whether `reply` is what the request waits for.
-pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
+/// Whether `reply` is what the request waits for, or the last of it.
+pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
     match reply {
-        Reply::Published(entries) => place(exchange, entries).is_some(),
+        Reply::Published(entries) => take_outcomes(exchange, entries),
         Reply::Subscribed(_) => matches!(exchange.wants, Wants::Stream(_)),
         Reply::Answer { .. }
         | Reply::Health { .. }
@@ -76,11 +76,14 @@ pub(crate) fn answers(exchange: &Exchange, reply: &Reply<'_>) -> bool {
 /// Adds the response to a request that `reply` answers to `out`.
 pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: &mut Vec<u8>) {
     match reply {
-        Reply::Published(entries) => {
-            if let Some(entry) = place(exchange, entries) {
-                tell_place(exchange, &entry, wall_ms, out);
+        Reply::Published(entries) => match &exchange.wants {
+            Wants::Places(batch) => tell_places(exchange, batch, wall_ms, out),
+            _ => {
+                if let Some(entry) = place(exchange, entries) {
+                    tell_place(exchange, &entry, wall_ms, out);
+                }
             }
-        }
+        },
         Reply::Answer { json, more, .. } => tell_json(exchange, (json, *more), wall_ms, out),
         Reply::Health { is_well, json } => {
             let status = if *is_well {
@@ -137,6 +140,8 @@ pub(crate) fn conclude(goodbye: &Goodbye, wall_ms: u64, out: &mut Vec<u8>) {
     }
     let exchange = Exchange {
         number: 0,
+        taken: 0,
+        is_being_taken: false,
         wants: Wants::Whatever,
         is_head: false,
         is_1_0: false,
@@ -161,10 +166,31 @@ fn refusal_of(goodbye: &Goodbye) -> Refusal<'_> {
     }
 }
 
+/// Takes the outcomes that a request waits for. Returns whether it has all of them now.
+fn take_outcomes(exchange: &mut Exchange, entries: &[PublishedEntry]) -> bool {
+    let number = exchange.number;
+    let batch = match &mut exchange.wants {
+        Wants::Places(batch) => batch,
+        // It is answered when all of it is taken.
+        Wants::Nothing => return false,
+        _ => return place(exchange, entries).is_some(),
+    };
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.correlation >> 16 == number)
+    {
+        let record = usize::from(entry.correlation as u16);
+        if let Some(outcome) = batch.outcomes.get_mut(record) {
+            *outcome = Some(*entry);
+        }
+    }
+    batch.outcomes.iter().all(Option::is_some)
+}
+
 /// The outcome that a request waits for.
 fn place(exchange: &Exchange, entries: &[PublishedEntry]) -> Option<PublishedEntry> {
     let mut entries = entries.iter();
-    let entry = entries.find(|entry| entry.correlation == exchange.number);
+    let entry = entries.find(|entry| entry.correlation >> 16 == exchange.number);
     entry.copied()
 }
 
@@ -256,6 +282,57 @@ const GONE: (Status, &str) = (
 /// Whether a stream begins that was asked for.
 pub(crate) const fn begins(wanted: &Stream, subscribed: &Subscribed) -> bool {
     subscribed.outcome.is_done() && stream::can_begin(wanted.form, subscribed)
+}
+
+/// What became of one of several messages.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Placed(Placed<'a>),
+    Wrong(Wrong<'a>),
+}
+
+/// Tells what became of several messages, in their order. The status is that of the first that went wrong.
+fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u8>) {
+    let mut status = status::OK;
+    let rows: Vec<Row<'_>> = batch
+        .rows
+        .iter()
+        .map(|(record, nth)| {
+            let entry = batch.outcomes[usize::from(*record)].as_ref();
+            let outcome = entry.map_or(Outcome::LogFailed, |entry| entry.outcome);
+            match entry.filter(|_| outcome.is_done()) {
+                Some(entry) => Row::Placed(Placed {
+                    topic: &batch.topics[usize::from(*record)],
+                    offset: entry.offset.get() + u64::from(*nth),
+                    epoch: format!("{:016x}", entry.epoch.get()),
+                }),
+                None => {
+                    let (code, message) = wrong(outcome);
+                    if status == status::OK {
+                        status = code;
+                    }
+                    let error = code.error;
+                    Row::Wrong(Wrong { error, message })
+                }
+            }
+        })
+        .collect();
+    let json = match (&rows[..], batch.is_list) {
+        ([row], false) => serde_json::to_vec(row),
+        (rows, _) => serde_json::to_vec(rows),
+    };
+    let mut json = json.expect("text and numbers are JSON");
+    json.push(b'\n');
+    let response = Response {
+        retry_after_ms: if status == status::UNAVAILABLE {
+            1_000
+        } else {
+            0
+        },
+        ..Response::new(status, JSON, &json)
+    };
+    response.write(exchange, wall_ms, out);
 }
 
 /// What an outcome that is no success means to who has asked.

@@ -9,7 +9,7 @@ use crate::dialect::http::asked::{Asked, Refused, Scratch, refused, topic_of};
 use crate::dialect::http::body::{self, BadBody, Body};
 use crate::dialect::http::head::{self, BadHead, FIELDS_MAX, Field, Head};
 use crate::dialect::http::target::Target;
-use crate::dialect::http::{inquiry, publish, stream};
+use crate::dialect::http::{batch, inquiry, publish, stream};
 use crate::dialect::rules::Rules;
 use crate::dialect::status::{self, Status};
 
@@ -35,7 +35,8 @@ pub(crate) enum Front<'a> {
     },
     /// A request.
     Request {
-        command: Command<'a>,
+        /// All that it asks, one after another: several where it publishes several records.
+        commands: Commands<'a>,
         exchange: Exchange,
         /// Bytes of the input that it takes.
         size: usize,
@@ -44,13 +45,43 @@ pub(crate) enum Front<'a> {
     },
 }
 
+/// What a request asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Commands<'a> {
+    One(Command<'a>),
+    /// To publish records, which lie in these bytes at these places.
+    Publish(&'a [u8], &'a [(usize, usize)]),
+}
+
+impl<'a> Commands<'a> {
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Publish(_, places) => places.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Command<'a> {
+        match self {
+            Self::One(command) => *command,
+            Self::Publish(bytes, places) => {
+                let (begin, end) = places[index];
+                let record = Record::trusted(&bytes[begin..end]);
+                Command::Publish(record.expect("it was built just now"))
+            }
+        }
+    }
+}
+
 /// Decodes the request at the front of `input`.
 ///
-/// `is_operators` says whether it came to the operator's address.
+/// `is_operators` says whether it came to the operator's address, and `resumed` names a request of which some was taken already:
+/// the same one again.
 pub(crate) fn decode<'a>(
     input: &'a [u8],
     progress: &mut Progress,
     (rules, is_operators): (&Rules, bool),
+    resumed: Option<u64>,
     scratch: &'a mut Scratch,
 ) -> Front<'a> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -64,9 +95,11 @@ pub(crate) fn decode<'a>(
         }
         Err(BadHead { status, message }) => return give_up(input, status, message),
     };
-    scratch.requests += 1;
+    scratch.requests += u64::from(resumed.is_none());
     let mut exchange = Exchange {
-        number: scratch.requests,
+        number: resumed.unwrap_or(scratch.requests),
+        taken: 0,
+        is_being_taken: false,
         wants: Wants::Whatever,
         is_head: head.method == "HEAD",
         is_1_0: head.is_1_0,
@@ -93,9 +126,15 @@ pub(crate) fn decode<'a>(
     let whole = (&input[..size], head_size);
     let means = (rules, &mut *scratch);
     let asked = asked.and_then(|asked| prepare(asked, &head, whole, &mut exchange, means));
-    let encoded = matches!(asked, Ok(Asked::Publish { .. })).then_some(scratch.body.len());
+    let encoded = matches!(asked, Ok(Asked::Publish { .. } | Asked::PublishAll { .. }))
+        .then_some(scratch.body.len());
     Front::Request {
-        command: command(&asked, scratch),
+        commands: match asked {
+            Ok(Asked::Publish { .. } | Asked::PublishAll { .. }) => {
+                Commands::Publish(&scratch.record, &scratch.places)
+            }
+            asked => Commands::One(command(&asked, scratch)),
+        },
         exchange,
         size,
         encoded,
@@ -112,7 +151,13 @@ fn prepare(
 ) -> Result<Asked, Refused> {
     match asked {
         Asked::Publish { waits } => {
-            exchange.wants = publish::build(head, whole, (waits, rules), scratch)?;
+            copy_body(head, whole, scratch);
+            let means = (waits, rules);
+            exchange.wants = publish::build(head, means, exchange.number, scratch)?;
+        }
+        Asked::PublishAll { waits } => {
+            copy_body(head, whole, scratch);
+            exchange.wants = batch::build((waits, rules), exchange.number, scratch)?;
         }
         Asked::Stream { stream, .. } => exchange.wants = Wants::Stream(stream),
         Asked::Health { .. }
@@ -123,6 +168,11 @@ fn prepare(
         | Asked::Preflight => {}
     }
     Ok(asked)
+}
+
+fn copy_body(head: &Head<'_, '_>, (input, head_size): (&[u8], usize), scratch: &mut Scratch) {
+    scratch.body.clear();
+    body::copy(input, head_size, head.framing, &mut scratch.body);
 }
 
 /// The head that `input` begins with, and its size; `None` if it has not come whole.
@@ -140,13 +190,15 @@ fn find_head<'f, 'a>(
 /// What cannot be read is answered, and nothing that follows it is read.
 fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a> {
     Front::Request {
-        command: Command::Refuse(Refusal {
+        commands: Commands::One(Command::Refuse(Refusal {
             status,
             message,
             retry_after_ms: 0,
-        }),
+        })),
         exchange: Exchange {
             number: 0,
+            taken: 0,
+            is_being_taken: false,
             wants: Wants::Whatever,
             is_head: false,
             is_1_0: false,
@@ -160,10 +212,7 @@ fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a>
 
 fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<'a> {
     match *asked {
-        Ok(Asked::Publish { .. }) => {
-            let record = Record::trusted(&scratch.record).expect("it was built just now");
-            Command::Publish(record)
-        }
+        Ok(Asked::Publish { .. } | Asked::PublishAll { .. }) => Command::Nothing,
         Ok(Asked::Stream { start, epoch, .. }) => Command::Subscribe(Subscribe {
             request: 0,
             topic: topic_of(&scratch.topic),

@@ -19,6 +19,8 @@ pub(crate) struct Scratch {
     pub(super) topic: Vec<u8>,
     pub(super) headers: Vec<u8>,
     pub(super) record: Vec<u8>,
+    /// Where each of several records lies in them.
+    pub(super) places: Vec<(usize, usize)>,
     pub(super) message: String,
     pub(super) codec: lz4::Scratch,
     /// Requests so far.
@@ -30,6 +32,8 @@ pub(crate) struct Scratch {
 pub(super) enum Asked {
     /// To publish its body; whether it waits for the outcome.
     Publish { waits: bool },
+    /// To publish the messages in its body; whether it waits for what becomes of them.
+    PublishAll { waits: bool },
     /// To be sent a topic's messages as they come.
     Stream {
         start: Start,

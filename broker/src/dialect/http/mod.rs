@@ -4,6 +4,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
+//! | `POST /api/v1/publish` | publishes messages in JSON: one, a list, or one after the other ([`batch`]) |
 //! | `GET /TOPIC/sse` | streams messages as server-sent events ([`crate::dialect::sse`]): `from` is `latest`, `earliest` or `offset:N`; `Last-Event-ID`, or the parameter `last_event_id`, goes on behind an event; `encoding` is `text` or `base64` |
 //! | `GET /TOPIC/json` | the same messages as JSON, a line each ([`crate::dialect::lines`]): from the earliest to the newest there is, unless `from` says otherwise, or `follow=true` that it goes on; `limit` is the most of them |
 //! | `GET /TOPIC/raw` | the same as payloads, a line feed behind each but where `limit=1` asks for one alone |
@@ -24,6 +25,7 @@
 mod answer;
 mod ask;
 mod asked;
+mod batch;
 mod body;
 mod head;
 mod inquiry;
@@ -32,7 +34,7 @@ mod stream;
 mod target;
 
 pub(crate) use self::answer::{answer, answers, begins, conclude, respond_continue};
-pub(crate) use self::ask::{Front, decode};
+pub(crate) use self::ask::{Commands, Front, decode};
 pub(crate) use self::asked::Scratch;
 
 #[cfg(test)]

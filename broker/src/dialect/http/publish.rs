@@ -7,7 +7,6 @@ use crate::dialect::exchange::Wants;
 use crate::dialect::http::asked::{
     Asked, BAD_ESCAPE, Refused, Scratch, read_topic, refused, topic_of,
 };
-use crate::dialect::http::body;
 use crate::dialect::http::head::Head;
 use crate::dialect::http::target::{BadTarget, Target};
 use crate::dialect::rules::Rules;
@@ -18,7 +17,10 @@ const HEADER_PREFIX: &str = "x-header-";
 
 /// What a request to publish asks, by its target.
 pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Refused> {
-    read_topic(target.path, scratch)?;
+    let is_batch = target.path == "/api/v1/publish";
+    if !is_batch {
+        read_topic(target.path, scratch)?;
+    }
     let mut waits = Some(true);
     let read = target.each_parameter(|name, value| {
         match (name, value) {
@@ -30,6 +32,7 @@ pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Re
         true
     });
     match (read, waits) {
+        (Ok(()), Some(waits)) if is_batch => Ok(Asked::PublishAll { waits }),
         (Ok(()), Some(waits)) => Ok(Asked::Publish { waits }),
         (Ok(()), None) => Err(refused(status::BAD_REQUEST, "`ack` is durable or none")),
         (Err(BadTarget::Parameter), _) => Err(refused(
@@ -40,16 +43,14 @@ pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Re
     }
 }
 
-/// Makes the body of a whole request a record, and says what the answer is to tell.
+/// Makes the body in the scratch memory a record. Gives what the answer is to tell.
 pub(super) fn build(
     head: &Head<'_, '_>,
-    (input, head_size): (&[u8], usize),
     (waits, rules): (bool, &Rules),
+    number: u64,
     scratch: &mut Scratch,
 ) -> Result<Wants, Refused> {
-    scratch.body.clear();
-    body::copy(input, head_size, head.framing, &mut scratch.body);
-    build_record(head, rules, scratch)?;
+    build_record(head, (rules, number), scratch)?;
     Ok(match waits {
         true => Wants::Place(topic_of(&scratch.topic).into()),
         false => Wants::Nothing,
@@ -57,7 +58,11 @@ pub(super) fn build(
 }
 
 /// Builds the record of a message, and compresses it if that makes it smaller.
-fn build_record(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<(), Refused> {
+fn build_record(
+    head: &Head<'_, '_>,
+    (rules, number): (&Rules, u64),
+    scratch: &mut Scratch,
+) -> Result<(), Refused> {
     let names = head.fields.iter().filter_map(|field| {
         let (prefix, name) = field.name.split_at_checked(HEADER_PREFIX.len())?;
         let is_header = prefix.eq_ignore_ascii_case(HEADER_PREFIX) && !name.is_empty();
@@ -85,9 +90,11 @@ fn build_record(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Re
         });
     }
     scratch.record.clear();
-    let number = scratch.requests;
+    let begin = scratch.record.len();
     scratch
         .codec
-        .finish(&mut builder, number, &mut scratch.record);
+        .finish(&mut builder, number << 16, &mut scratch.record);
+    scratch.places.clear();
+    scratch.places.push((begin, scratch.record.len()));
     Ok(())
 }

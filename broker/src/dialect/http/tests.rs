@@ -25,10 +25,11 @@ fn read(input: &[u8]) -> String {
         input,
         &mut Progress::default(),
         (&rules(), false),
+        None,
         &mut scratch,
     );
     let Front::Request {
-        command,
+        commands,
         exchange,
         size,
         ..
@@ -40,12 +41,13 @@ fn read(input: &[u8]) -> String {
         let more = total - input.len();
         return format!("needs {more}{}", if expects { ", expects" } else { "" });
     };
-    let mut line = match command {
+    let told = (0..commands.len()).map(|index| match commands.get(index) {
         Command::Publish(record) => tell_record(&record),
         Command::Refuse(refusal) => format!("{}: {}", refusal.status.code, refusal.message),
         Command::Say(text) => format!("says {:?}", text.lines().next().unwrap_or_default()),
         other => panic!("{other:?}"),
-    };
+    });
+    let mut line = told.collect::<Vec<String>>().join("; ");
     for (is_so, word) in [
         (exchange.closes, "closes"),
         (exchange.is_head, "head"),
@@ -63,19 +65,21 @@ fn read(input: &[u8]) -> String {
 fn tell_record(record: &Record<'_>) -> String {
     let mut scratch = lz4::Scratch::new();
     let raw = scratch.open(record).expect("it was built here");
-    let message = Messages::new(raw, record.count()).next();
-    let MessageRef {
-        key,
-        headers,
-        payload,
-    } = message.expect("one").expect("it was built here");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut line = format!("{} <- {:?}", record.topic(), text(payload));
-    if let Some(key) = key {
-        line = format!("{line} key {:?}", text(key));
-    }
-    for (name, value) in headers {
-        line = format!("{line} {}={:?}", text(name), text(value));
+    let mut line = format!("{} <-", record.topic());
+    for message in Messages::new(raw, record.count()) {
+        let MessageRef {
+            key,
+            headers,
+            payload,
+        } = message.expect("it was built here");
+        line = format!("{line} {:?}", text(payload));
+        if let Some(key) = key {
+            line = format!("{line} key {:?}", text(key));
+        }
+        for (name, value) in headers {
+            line = format!("{line} {}={:?}", text(name), text(value));
+        }
     }
     line
 }
@@ -146,15 +150,17 @@ fn a_record_is_compressed_where_that_makes_it_smaller() {
             &input,
             &mut Progress::default(),
             (&rules(), false),
+            None,
             &mut scratch,
         );
         let Front::Request {
-            command: Command::Publish(record),
-            encoded,
-            ..
+            commands, encoded, ..
         } = front
         else {
             panic!("{front:?}");
+        };
+        let Command::Publish(record) = commands.get(0) else {
+            panic!("{commands:?}");
         };
         assert_eq!((record.codec(), encoded), (codec, Some(body.len())));
         assert!(Record::verify(record.bytes(), &Limits::DEFAULT).is_ok());
@@ -216,7 +222,7 @@ fn a_request_that_is_cut_anywhere_is_waited_for() {
             let input = &whole[..cut];
             let mut fresh = Progress::default();
             for progress in [&mut progress, &mut fresh] {
-                let front = decode(input, progress, (&rules(), false), &mut scratch);
+                let front = decode(input, progress, (&rules(), false), None, &mut scratch);
                 let Front::Need { total, .. } = front else {
                     panic!("{cut} bytes: {front:?}");
                 };
@@ -227,7 +233,7 @@ fn a_request_that_is_cut_anywhere_is_waited_for() {
             }
         }
         assert_eq!(read(&whole), "demo <- \"hello\"");
-        let front = decode(&whole, &mut progress, (&rules(), false), &mut scratch);
+        let front = decode(&whole, &mut progress, (&rules(), false), None, &mut scratch);
         assert!(matches!(front, Front::Request { size, .. } if size == whole.len()));
     }
 }
@@ -242,7 +248,7 @@ fn a_client_that_waits_for_it_is_told_once_that_its_body_is_wanted() {
         ..Progress::default()
     };
     let mut scratch = Scratch::default();
-    let front = decode(&input, &mut progress, (&rules(), false), &mut scratch);
+    let front = decode(&input, &mut progress, (&rules(), false), None, &mut scratch);
     assert!(matches!(front, Front::Need { expects: false, .. }));
     assert_reads(&[
         ("POST /demo", fields, "hello", "demo <- \"hello\""),
@@ -425,11 +431,12 @@ fn read_stream(first: &str, fields: &str) -> String {
         &input,
         &mut Progress::default(),
         (&rules(), false),
+        None,
         &mut scratch,
     );
     match front {
         Front::Request {
-            command: Command::Subscribe(asked),
+            commands: Commands::One(Command::Subscribe(asked)),
             exchange,
             ..
         } => {
@@ -450,7 +457,7 @@ fn read_stream(first: &str, fields: &str) -> String {
             line
         }
         Front::Request {
-            command: Command::Refuse(refusal),
+            commands: Commands::One(Command::Refuse(refusal)),
             ..
         } => refusal.status.code.to_string(),
         other => panic!("{other:?}"),
@@ -538,12 +545,12 @@ fn read_inquiry(target: &str, is_operators: bool) -> String {
     let input = request(&format!("GET {target}"), "", "");
     let mut scratch = Scratch::default();
     let means = (&rules(), is_operators);
-    match decode(&input, &mut Progress::default(), means, &mut scratch) {
+    match decode(&input, &mut Progress::default(), means, None, &mut scratch) {
         Front::Request {
-            command: Command::Refuse(refusal),
+            commands: Commands::One(Command::Refuse(refusal)),
             ..
         } => refusal.status.code.to_string(),
-        Front::Request { command, .. } => format!("{command:?}"),
+        Front::Request { commands, .. } => format!("{:?}", commands.get(0)),
         need @ Front::Need { .. } => panic!("{need:?}"),
     }
 }
@@ -624,5 +631,104 @@ fn what_is_kept_is_read_to_its_end_unless_it_is_followed() {
     assert_eq!(
         read_stream("GET /a/raw", "Origin: http://evil.example\n"),
         "403"
+    );
+}
+
+fn publish_json(body: &str) -> String {
+    let fields = format!("Content-Length: {}\n", body.len());
+    read(&request("POST /api/v1/publish", &fields, body))
+}
+
+#[test]
+fn messages_in_json_are_published_those_of_a_topic_together() {
+    let one = r#"{"topic":"a","payload":"x"}"#;
+    assert_eq!(publish_json(one), "a <- \"x\"");
+    let full = r#"{"topic":"a/b","payload":"","key":"k","headers":{"b":"2","a":"1"}}"#;
+    assert_eq!(publish_json(full), "a/b <- \"\" key \"k\" a=\"1\" b=\"2\"");
+    assert_eq!(
+        publish_json(r#"{"topic":"a","payload_base64":"aGk="}"#),
+        "a <- \"hi\""
+    );
+    let three = [
+        one,
+        r#"{"topic":"b","payload":"y"}"#,
+        r#"{"topic":"a","payload":"z"}"#,
+    ];
+    let all = "a <- \"x\" \"z\"; b <- \"y\"";
+    assert_eq!(publish_json(&format!("[{}]", three.join(","))), all);
+    assert_eq!(publish_json(&three.join("\n")), all);
+    assert_eq!(publish_json(&format!(" \n{}\r\n", three.join(" "))), all);
+    let escaped = r#"{"topic":"\u00e9","payload":"a\nb"}"#;
+    assert_eq!(publish_json(escaped), "\u{e9} <- \"a\\nb\"");
+}
+
+#[test]
+fn messages_that_no_record_has_room_for_together_are_several_records() {
+    let payload = "abc".repeat(30_000);
+    let row = format!("{{\"topic\":\"a\",\"payload\":\"{payload}\"}}");
+    let body = vec![row; 5].join("\n");
+    let line = publish_json(&body);
+    assert_eq!(line.matches("a <- ").count(), 3);
+    assert_eq!(line.matches(&payload).count(), 5);
+}
+
+#[test]
+fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() {
+    let good = r#"{"topic":"a","payload":"x"}"#;
+    for (bad, why) in [
+        (
+            r#"{"topic":"a"}"#,
+            "message 1: it has to have payload or payload_base64",
+        ),
+        (
+            r#"{"topic":"a","payload":"","payload_base64":""}"#,
+            "message 1: it has to have",
+        ),
+        (
+            r#"{"topic":"a","payload_base64":"-"}"#,
+            "message 1: payload_base64 is no base64",
+        ),
+        (r#"{"topic":"","payload":""}"#, "message 1: "),
+        (r#"{"topic":"a+","payload":""}"#, "message 1: "),
+        (
+            r#"{"topic":"$a","payload":""}"#,
+            "message 1: topics that begin with $",
+        ),
+        (
+            r#"{"topic":"a","payload":"","color":"red"}"#,
+            "the body is no messages in JSON: unknown field",
+        ),
+        (
+            r#"{"topic":"a","payload":5}"#,
+            "the body is no messages in JSON",
+        ),
+        (
+            r#"{"topic":"a","payload":"""#,
+            "the body is no messages in JSON",
+        ),
+        ("5", "the body is no messages in JSON"),
+    ] {
+        for body in [format!("{good}\n{bad}"), format!("[{good},{bad}]")] {
+            let line = publish_json(&body);
+            assert!(
+                line.starts_with("400: ") && line.contains(why),
+                "{body} is {line}"
+            );
+        }
+    }
+    for nothing in ["", "[]", " \n"] {
+        assert_eq!(publish_json(nothing), "400: there is no message to publish");
+    }
+    let large = format!(
+        "{{\"topic\":\"a\",\"payload\":\"{}\"}}",
+        "x".repeat(270_000)
+    );
+    assert!(publish_json(&large).starts_with("413: message 0: "));
+    let row = |topic| format!("{{\"topic\":\"t{topic}\",\"payload\":\"\"}}");
+    let many: Vec<String> = (0..1_025).map(row).collect();
+    assert!(publish_json(&many.join("\n")).starts_with("400: message 1024: "));
+    assert_eq!(
+        publish_json(&many[1..].join("\n")).matches(" <- ").count(),
+        1_024
     );
 }

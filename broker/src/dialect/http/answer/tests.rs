@@ -9,6 +9,8 @@ const ALWAYS: &str = "Cache-Control: no-store\n";
 fn exchange() -> Exchange {
     Exchange {
         number: 7,
+        taken: 0,
+        is_being_taken: false,
         wants: Wants::Place("a/\"b".into()),
         is_head: false,
         is_1_0: false,
@@ -19,7 +21,7 @@ fn exchange() -> Exchange {
 
 /// The response to a request, in lines.
 fn respond(exchange: &Exchange, reply: &Reply<'_>) -> String {
-    assert!(answers(exchange, reply));
+    assert!(answers(&mut exchange.clone(), reply));
     let mut out = Vec::new();
     answer(exchange, reply, 1_000, &mut out);
     String::from_utf8(out).expect("text").replace("\r\n", "\n")
@@ -27,7 +29,7 @@ fn respond(exchange: &Exchange, reply: &Reply<'_>) -> String {
 
 fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
     PublishedEntry {
-        correlation,
+        correlation: correlation << 16,
         offset: Offset::new(5),
         epoch: Epoch::new(0xa),
         outcome,
@@ -51,7 +53,7 @@ fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
     };
     let told = respond(&closes, &Reply::Published(&entries));
     assert_eq!(told, format!("{head}Connection: close\n\n{body}"));
-    assert!(!answers(&exchange(), &Reply::Published(&entries[..1])));
+    assert!(!answers(&mut exchange(), &Reply::Published(&entries[..1])));
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn of_goodbyes_those_about_a_request_are_answers() {
 #[test]
 fn a_request_waits_for_nothing_but_its_answer() {
     for reply in [Reply::Ping { token: 1 }, Reply::Pong { token: 1 }] {
-        assert!(!answers(&exchange(), &reply));
+        assert!(!answers(&mut exchange(), &reply));
         let mut out = Vec::new();
         answer(&exchange(), &reply, 0, &mut out);
         assert!(out.is_empty());
@@ -193,4 +195,51 @@ fn a_broker_that_is_not_well_is_unavailable() {
         assert!(told.starts_with(&format!("HTTP/1.1 {code}\n")), "{told}");
         assert!(told.ends_with("\n\n{\"ready\":false}\n"), "{told}");
     }
+}
+
+#[test]
+fn what_became_of_several_messages_is_told_in_their_order() {
+    let batch = |is_list| Exchange {
+        wants: Wants::Places(Box::new(Batch {
+            topics: vec!["a".into(), "b".into()],
+            rows: vec![(0, 0), (1, 0), (0, 1)],
+            outcomes: vec![None, None],
+            is_list,
+        })),
+        ..exchange()
+    };
+    let record = |number: u64, outcome| PublishedEntry {
+        correlation: 7 << 16 | number,
+        ..entry(7, outcome)
+    };
+    let mut waiting = batch(true);
+    let other = entry(6, Outcome::Ok);
+    assert!(!answers(
+        &mut waiting,
+        &Reply::Published(&[other, record(1, Outcome::DiskFull)])
+    ));
+    let last = Reply::Published(&[record(0, Outcome::Ok)]);
+    assert!(answers(&mut waiting, &last));
+    let told = respond(&waiting, &last);
+    let (head, body) = told.split_once("\n\n").expect("a body");
+    assert!(head.starts_with("HTTP/1.1 507 "), "{head}");
+    let rows: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(
+        rows[0],
+        serde_json::json!({"topic":"a","offset":5,"epoch":"000000000000000a"})
+    );
+    assert_eq!(rows[1]["error"], "disk_full");
+    assert_eq!(rows[2]["offset"], 6);
+}
+
+#[test]
+fn an_outcome_that_nobody_waits_for_is_no_answer() {
+    let mut waits_not = Exchange {
+        wants: Wants::Nothing,
+        ..exchange()
+    };
+    assert!(!answers(
+        &mut waits_not,
+        &Reply::Published(&[entry(7, Outcome::Ok)])
+    ));
 }

@@ -1,0 +1,251 @@
+//! Publishing several messages at once, as JSON: an object, a list of them, or one after the other. The messages of one topic
+//! share a record, as far as it has room.
+//!
+//! ```json
+//! {"topic": "a/b", "payload": "text", "key": "k", "headers": {"color": "red"}}
+//! {"topic": "a/b", "payload_base64": "//4="}
+//! ```
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use oyez_protocol::message::{Headers, MessageRef, write_headers};
+use oyez_protocol::record::{PushError, RecordBuilder};
+use oyez_protocol::topic;
+use serde::Deserialize;
+
+use crate::dialect::exchange::{Batch, Wants};
+use crate::dialect::http::asked::{Refused, Scratch, refused};
+use crate::dialect::rules::Rules;
+use crate::dialect::status;
+
+/// Most records of one request.
+const RECORDS_MAX: usize = 1_024;
+
+/// A message to publish.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
+    #[serde(borrow)]
+    payload: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+/// Records that are being built, one for each topic.
+#[derive(Default)]
+struct Building {
+    builders: Vec<RecordBuilder>,
+    /// The record of each message, and its number within it.
+    rows: Vec<(u16, u16)>,
+    /// The numbers of the records that the builders build.
+    numbers: Vec<u16>,
+    /// The topic of each record.
+    topics: Vec<Box<str>>,
+    /// Finished records by their numbers: where each begins and ends in the scratch memory.
+    places: Vec<(usize, usize)>,
+}
+
+/// Makes the body in the scratch memory records. Gives what the answer is to tell.
+pub(super) fn build(
+    (waits, rules): (bool, &Rules),
+    number: u64,
+    scratch: &mut Scratch,
+) -> Result<Wants, Refused> {
+    let body = std::mem::take(&mut scratch.body);
+    let built = build_from(&body, (number, rules), scratch);
+    scratch.body = body;
+    let (building, is_list) = built?;
+    scratch.places.clone_from(&building.places);
+    let outcomes = vec![None; building.places.len()];
+    Ok(match waits {
+        true => Wants::Places(Box::new(Batch {
+            topics: building.topics,
+            rows: building.rows,
+            outcomes,
+            is_list,
+        })),
+        false => Wants::Nothing,
+    })
+}
+
+fn build_from(
+    body: &[u8],
+    (number, rules): (u64, &Rules),
+    scratch: &mut Scratch,
+) -> Result<(Building, bool), Refused> {
+    let mut building = Building::default();
+    scratch.record.clear();
+    let is_list = body.trim_ascii_start().starts_with(b"[");
+    if is_list {
+        let rows: Vec<Row<'_>> =
+            serde_json::from_slice(body).map_err(|error| bad(&error, scratch))?;
+        for row in &rows {
+            building.add(row, (number, rules), scratch)?;
+        }
+    } else {
+        let rows = serde_json::Deserializer::from_slice(body).into_iter::<Row<'_>>();
+        for row in rows {
+            let row = row.map_err(|error| bad(&error, scratch))?;
+            building.add(&row, (number, rules), scratch)?;
+        }
+    }
+    if building.rows.is_empty() {
+        return Err(refused(
+            status::BAD_REQUEST,
+            "there is no message to publish",
+        ));
+    }
+    for index in 0..building.builders.len() {
+        building.finish(index, number, scratch);
+    }
+    let is_list = is_list || building.rows.len() > 1;
+    Ok((building, is_list))
+}
+
+fn bad(error: &serde_json::Error, scratch: &mut Scratch) -> Refused {
+    scratch.say(format_args!("the body is no messages in JSON: {error}"));
+    Refused {
+        status: status::BAD_REQUEST,
+        message: None,
+    }
+}
+
+impl Building {
+    /// Adds a message to the record of its topic.
+    fn add(
+        &mut self,
+        row: &Row<'_>,
+        (number, rules): (u64, &Rules),
+        scratch: &mut Scratch,
+    ) -> Result<(), Refused> {
+        let at = self.rows.len();
+        let index = self.builder_of(&row.topic, rules, (at, scratch))?;
+        let decoded;
+        let payload = match (&row.payload, &row.payload_base64) {
+            (Some(text), None) => text.as_bytes(),
+            (None, Some(text)) => {
+                decoded = STANDARD.decode(text.as_bytes());
+                match &decoded {
+                    Ok(bytes) => bytes,
+                    Err(_) => return Err(wrong(at, "payload_base64 is no base64", scratch)),
+                }
+            }
+            _ => {
+                return Err(wrong(
+                    at,
+                    "it has to have payload or payload_base64",
+                    scratch,
+                ));
+            }
+        };
+        let pairs = row.headers.iter();
+        let pairs: Vec<(&[u8], &[u8])> = pairs
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        scratch.headers.clear();
+        if !pairs.is_empty() {
+            write_headers(&pairs, &mut scratch.headers);
+        }
+        let headers = std::mem::take(&mut scratch.headers);
+        let message = MessageRef {
+            key: row.key.as_ref().map(|key| key.as_bytes()),
+            headers: Headers::parse(&headers).unwrap_or_default(),
+            payload,
+        };
+        let pushed = match self.builders[index].push(&message) {
+            Err(PushError::Full) => {
+                self.finish(index, number, scratch);
+                self.begin(index, (at, scratch))?;
+                self.builders[index].push(&message)
+            }
+            pushed => pushed,
+        };
+        if let Err(error) = pushed {
+            let why = error.to_string();
+            return Err(Refused {
+                status: status::TOO_LARGE,
+                ..wrong(at, &why, scratch)
+            });
+        }
+        let nth = self.builders[index].count() - 1;
+        self.rows.push((self.numbers[index], nth));
+        scratch.headers = headers;
+        Ok(())
+    }
+
+    /// The builder of a topic's record.
+    fn builder_of(
+        &mut self,
+        topic: &str,
+        rules: &Rules,
+        (at, scratch): (usize, &mut Scratch),
+    ) -> Result<usize, Refused> {
+        let known = self
+            .builders
+            .iter()
+            .position(|builder| builder.topic() == topic);
+        if let Some(index) = known {
+            return Ok(index);
+        }
+        if topic::is_reserved(topic) {
+            return Err(wrong(
+                at,
+                "topics that begin with $ are the broker's own",
+                scratch,
+            ));
+        }
+        let builder = RecordBuilder::new(topic, rules.limits)
+            .map_err(|error| wrong(at, &error.to_string(), scratch))?;
+        self.builders.push(builder);
+        self.numbers.push(0);
+        let index = self.builders.len() - 1;
+        self.begin(index, (at, scratch))?;
+        Ok(index)
+    }
+
+    /// Begins another record of a topic.
+    fn begin(&mut self, index: usize, (at, scratch): (usize, &mut Scratch)) -> Result<(), Refused> {
+        let record = self.places.len();
+        if record == RECORDS_MAX {
+            return Err(wrong(
+                at,
+                "it would take more than 1,024 records: publish less at once",
+                scratch,
+            ));
+        }
+        self.numbers[index] = u16::try_from(record).expect("there are few records");
+        self.places.push((0, 0));
+        self.topics.push(self.builders[index].topic().into());
+        Ok(())
+    }
+
+    /// Finishes the record of a topic.
+    fn finish(&mut self, index: usize, number: u64, scratch: &mut Scratch) {
+        let record = self.numbers[index];
+        let begin = scratch.record.len();
+        let correlation = number << 16 | u64::from(record);
+        let builder = &mut self.builders[index];
+        scratch
+            .codec
+            .finish(builder, correlation, &mut scratch.record);
+        self.places[usize::from(record)] = (begin, scratch.record.len());
+    }
+}
+
+/// Why a message of a request, counted from 0, is none.
+fn wrong(at: usize, why: &str, scratch: &mut Scratch) -> Refused {
+    scratch.say(format_args!("message {at}: {why}"));
+    Refused {
+        status: status::BAD_REQUEST,
+        message: None,
+    }
+}
