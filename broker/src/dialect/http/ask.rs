@@ -87,12 +87,7 @@ pub(crate) fn decode<'a>(
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let (head, head_size) = match find_head(input, &mut fields, progress) {
         Ok(Some(found)) => found,
-        Ok(None) => {
-            return Front::Need {
-                total: input.len() + 1,
-                expects: false,
-            };
-        }
+        Ok(None) => return need(input.len() + 1, false),
         Err(BadHead { status, message }) => return give_up(input, status, message),
     };
     scratch.requests += u64::from(resumed.is_none());
@@ -112,10 +107,7 @@ pub(crate) fn decode<'a>(
         Ok(Body::Whole { size }) => size,
         // What is refused anyway is not waited for.
         Ok(Body::Need(total)) if asked.is_ok() => {
-            return Front::Need {
-                total,
-                expects: head.expects && !progress.continued,
-            };
+            return need(total, head.expects && !progress.continued);
         }
         Ok(Body::Need(_)) => {
             exchange.closes = true;
@@ -185,6 +177,10 @@ fn find_head<'f, 'a>(
         return Ok(None);
     };
     Ok(Some((head::read(&input[..size], fields)?, size)))
+}
+
+const fn need<'a>(total: usize, expects: bool) -> Front<'a> {
+    Front::Need { total, expects }
 }
 
 /// What cannot be read is answered, and nothing that follows it is read.
