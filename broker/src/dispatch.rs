@@ -27,9 +27,12 @@ use crate::turn::lag;
 use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_health, answer_metrics, answer_stats, list_topics};
 use crate::turn::subscribe::Subscribing;
+use crate::turn::topic::describe;
 
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
+
+const NO_HELLO: &str = "the first frame of a connection is a hello";
 
 /// What commands ask for, and what it takes to answer.
 pub(crate) struct Dispatch<'a> {
@@ -70,10 +73,7 @@ impl Takes for Dispatch<'_> {
         match (stage, command) {
             (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
             (Stage::Greeting, Command::Hello(hello)) => greet(here, sessions, id, &hello),
-            (Stage::Greeting, _) => {
-                let what = "the first frame of a connection is a hello";
-                unexpected(here, sessions, id, what)
-            }
+            (Stage::Greeting, _) => unexpected(here, sessions, id, NO_HELLO),
             (Stage::Open, Command::Publish(record)) => {
                 self.publishing(sessions).publish(id, record)
             }
@@ -91,12 +91,14 @@ impl Takes for Dispatch<'_> {
             (Stage::Open, Command::Unsupported { request, what }) => {
                 tell(here, sessions, id, &Reply::Unsupported { request, what })
             }
-            (Stage::Open, Command::Health { ready }) => answer_health(here, sessions, (id, ready)),
-            (Stage::Open, Command::Metrics) => self.metrics(sessions, budget, id),
-            (Stage::Open, Command::Say(text)) => tell(here, sessions, id, &Reply::Said(text)),
-            (Stage::Open, Command::Refuse(refusal)) => {
-                tell(here, sessions, id, &Reply::Refused(refusal))
-            }
+            (
+                Stage::Open,
+                Command::Topic { .. }
+                | Command::Health { .. }
+                | Command::Metrics
+                | Command::Say(_)
+                | Command::Refuse(_),
+            ) => self.take_request(sessions, budget, id, command),
             (Stage::Open, Command::Ping { token }) => {
                 tell(here, sessions, id, &Reply::Pong { token })
             }
@@ -148,6 +150,49 @@ impl Dispatch<'_> {
             },
             outbox: self.outbox,
             held: self.held,
+        }
+    }
+
+    /// Takes what is asked over HTTP only.
+    fn take_request(
+        &mut self,
+        sessions: &mut Sessions,
+        budget: &mut ReadBudget,
+        id: SessionId,
+        command: Command<'_>,
+    ) -> Taken {
+        let here = self.here;
+        match command {
+            Command::Topic { request, topic } => {
+                self.describe(sessions, budget, (id, request, topic))
+            }
+            Command::Health { ready } => answer_health(here, sessions, (id, ready)),
+            Command::Metrics => self.metrics(sessions, budget, id),
+            Command::Say(text) => tell(here, sessions, id, &Reply::Said(text)),
+            Command::Refuse(refusal) => tell(here, sessions, id, &Reply::Refused(refusal)),
+            _ => unreachable!("frames may ask for the rest"),
+        }
+    }
+
+    /// Tells what there is to say of a topic, of the time that questions may take.
+    fn describe(
+        &mut self,
+        sessions: &mut Sessions,
+        budget: &mut ReadBudget,
+        asked: (SessionId, u32, &str),
+    ) -> Taken {
+        if !self.questions.allowance.has_some() {
+            return Taken::Later(Until::Room);
+        }
+        let seen = (&*self.feeds, &mut *self.logs, &mut *self.outbox);
+        let gathered = (&mut self.questions.inquiries, sessions);
+        match describe(self.here, gathered, seen, asked) {
+            Ok(steps) => {
+                budget.spend(steps, 0);
+                self.questions.allowance.spend(steps);
+                Taken::Done
+            }
+            Err(until) => Taken::Later(until),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::lend::Parts;
 use crate::parts::budget::Budget;
 use crate::parts::mail::Message;
 use crate::turn::query::{add_topics, ask_topics};
+use crate::turn::topic::{add_topic, know_topic};
 use crate::turn::{catchup, lag, subscribe};
 
 impl Parts {
@@ -23,7 +24,7 @@ impl Parts {
     }
 
     fn take_message(&mut self, message: Message) {
-        let (here, questions) = (&self.here, &mut self.questions);
+        let here = &self.here;
         let frees = match message {
             Message::Published { from, acks } => {
                 let empty = self.publishes.tell_all(acks);
@@ -51,6 +52,15 @@ impl Parts {
                 self.serving().resolved(answer);
                 false
             }
+            question => self.take_question(question),
+        };
+        self.freed.note(frees);
+    }
+
+    /// Takes what is asked about the broker, or answered. Returns whether others may have waited for that.
+    fn take_question(&mut self, message: Message) -> bool {
+        let (here, questions) = (&self.here, &mut self.questions);
+        match message {
             Message::ListTopics {
                 from,
                 listing,
@@ -63,6 +73,21 @@ impl Parts {
                 let (told, listings) = ((listing, page), &mut questions.listings);
                 add_topics(here, listings, &mut self.sessions, told)
             }
+            Message::DescribeTopic {
+                from,
+                inquiry,
+                log,
+                name,
+            } => {
+                let seen = (&self.feeds, &mut self.logs);
+                let known = Box::new(know_topic(here, seen, log, &name));
+                self.outbox.say(from, Message::Topic { inquiry, known });
+                false
+            }
+            Message::Topic { inquiry, known } => {
+                let (told, inquiries) = ((inquiry, *known), &mut questions.inquiries);
+                add_topic(here, inquiries, &mut self.sessions, told)
+            }
             Message::MeasureLag { from, survey } => {
                 questions.lag.ask(from, survey);
                 false
@@ -71,8 +96,14 @@ impl Parts {
                 let (counted, surveys) = ((survey, *lag), &mut questions.lag);
                 lag::add(here, surveys, &mut self.sessions, counted)
             }
-        };
-        self.freed.note(frees);
+            Message::Published { .. }
+            | Message::EmptyParcel(_)
+            | Message::EmptyAcks(_)
+            | Message::Locate(_)
+            | Message::Located { .. }
+            | Message::Resolve(_)
+            | Message::Resolved(_) => unreachable!("they were taken before"),
+        }
     }
 }
 

@@ -173,6 +173,12 @@ impl<'a> Lookup<'a> {
         }
     }
 
+    /// What there is to say of a topic.
+    pub(crate) fn topic(&self, name: &str) -> Option<TopicInfo> {
+        let id = self.index.find(self.fixed.hash(name), name)?;
+        Some(self.topic_info(id).0)
+    }
+
     /// What there is to say of a topic, and in how many segments it was looked for.
     pub(crate) fn topic_info(&self, id: u32) -> (TopicInfo, usize) {
         let topic = self.index.topic(id);

@@ -20,7 +20,8 @@ use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
 use crate::place::{
-    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, Undrained,
+    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
+    Undrained,
 };
 use crate::reader::{ColdRange, LogReader};
 use crate::segment::is_lost;
@@ -260,6 +261,15 @@ impl Store {
     pub fn locate(&self, log: LogId, topic: &str, start: StartAt, walked: Position) -> Located {
         let own = self.own(log);
         own.lookup().locate(topic, start, walked.get())
+    }
+
+    /// What there is to say of a topic; `None` if nothing was published to it.
+    ///
+    /// # Panics
+    /// If the log is not one of this store's.
+    #[must_use]
+    pub fn topic(&self, log: LogId, name: &str) -> Option<TopicInfo> {
+        self.own(log).lookup().topic(name)
     }
 
     /// Appends the places of a topic's visible records to `out`: from the one that holds `from` on, at most `max`.

@@ -74,6 +74,8 @@ pub(crate) enum Command<'a> {
     },
     /// What this broker cannot do.
     Unsupported { request: u32, what: Unsupported },
+    /// About one topic.
+    Topic { request: u32, topic: &'a str },
     /// Whether the broker is well, for programs that watch over it.
     Health { ready: bool },
     /// For its counters, for programs that gather them.

@@ -18,6 +18,8 @@ pub(crate) const STATS_STEPS: usize = 1_000;
 pub(crate) const STATS_STEPS_PER_SHARD: usize = 30;
 /// Steps of a page of topics, at the shard that gathers it and at each that is asked.
 pub(crate) const TOPICS_STEPS: usize = 2_000;
+/// Steps of saying what is known of a topic.
+pub(crate) const DESCRIBE_STEPS: usize = 100;
 /// Steps of a question about lag, beside the walk that answers it.
 pub(crate) const LAG_STEPS: usize = 200;
 /// Steps of a read from a socket.

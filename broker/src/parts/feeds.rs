@@ -115,6 +115,15 @@ impl Feeds {
         number
     }
 
+    /// How many subscribe to a topic, in whatever form.
+    pub(crate) fn count_subscriptions(&self, name: &str) -> usize {
+        let hash = self.hasher.hash_one(name);
+        let numbers = self.numbers[table_of(hash)].iter_hash(hash);
+        let topics = numbers.map(|number| &self.topics[*number as usize]);
+        let named = topics.filter(|topic| *topic.name == *name);
+        named.map(|topic| topic.audience.len()).sum()
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&Topic> {
         self.topics.get(number as usize)
     }

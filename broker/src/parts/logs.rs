@@ -11,8 +11,8 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{
     AppendError, Appended, ColdRange, Durability, Located, LogReader, Moment, Place, Poisoned,
-    Progress, Read, ReadError, SegmentFiles, StartAt, Store, StoreStats, TopicCounts, TopicPage,
-    Undrained,
+    Progress, Read, ReadError, SegmentFiles, StartAt, Store, StoreStats, TopicCounts, TopicInfo,
+    TopicPage, Undrained,
 };
 
 use crate::clock::{Clock, Now};
@@ -163,6 +163,12 @@ impl Logs {
     ) -> Located {
         let store = &self.store;
         self.time.timed(|| store.locate(log, topic, start, walked))
+    }
+
+    /// See [`Store::topic`].
+    pub(crate) fn topic(&mut self, log: LogId, name: &str) -> Option<TopicInfo> {
+        let store = &self.store;
+        self.time.timed(|| store.topic(log, name))
     }
 
     /// See [`Store::places`]; gives also where the topic begins and ends.

@@ -14,8 +14,9 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{Located, Place, StartAt, TopicPage};
 
-use crate::parts::budget::{LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
+use crate::parts::budget::{DESCRIBE_STEPS, LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
 use crate::parts::due::Due;
+use crate::parts::inquiries::Known;
 use crate::parts::lag::Lag;
 use crate::parts::lane::Lane;
 use crate::parts::parcel::{Handed, Parcel, Waiting};
@@ -129,6 +130,16 @@ pub(crate) enum Message {
         listing: usize,
         page: TopicPage,
     },
+    DescribeTopic {
+        from: usize,
+        inquiry: usize,
+        log: LogId,
+        name: Box<str>,
+    },
+    Topic {
+        inquiry: usize,
+        known: Box<Known>,
+    },
     MeasureLag {
         from: usize,
         survey: usize,
@@ -148,6 +159,7 @@ impl Message {
         match self {
             Self::Published { acks, .. } => acks.len(),
             Self::Locate(_) | Self::Located { .. } => LOCATE_STEPS,
+            Self::DescribeTopic { .. } | Self::Topic { .. } => DESCRIBE_STEPS,
             Self::Resolve(_) | Self::Resolved(_) => RESOLVE_STEPS,
             Self::ListTopics { .. } | Self::Topics { .. } => TOPICS_STEPS,
             Self::MeasureLag { .. } | Self::Lag { .. } => LAG_STEPS,

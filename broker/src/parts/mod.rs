@@ -18,6 +18,7 @@ pub(crate) mod feeds;
 pub(crate) mod freed;
 pub(crate) mod held;
 pub(crate) mod here;
+pub(crate) mod inquiries;
 pub(crate) mod interest;
 pub(crate) mod lag;
 pub(crate) mod lane;

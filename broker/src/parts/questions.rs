@@ -2,6 +2,7 @@
 
 use crate::parts::allowance::Allowance;
 use crate::parts::due::Due;
+use crate::parts::inquiries::Inquiries;
 use crate::parts::lag::LagSurveys;
 use crate::parts::listings::Listings;
 
@@ -11,6 +12,7 @@ pub(crate) struct Questions {
     pub(crate) allowance: Allowance,
     pub(crate) listings: Listings,
     pub(crate) lag: LagSurveys,
+    pub(crate) inquiries: Inquiries,
 }
 
 impl Questions {

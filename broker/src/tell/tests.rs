@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::net::memory::End;
 use crate::parts::ending::Reason;
-use crate::rig::{Client, Rig, settings};
+use crate::rig::{Client, Rig, settings, settle};
 
 /// A request without a body, and one that publishes.
 const ROOT: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -468,4 +468,55 @@ fn a_batch_is_answered_when_all_of_it_is_where_it_is_to_be() {
     assert_eq!(heard[0], "202 {}");
     assert_eq!(subscriber.hear(), ["synced/3 2"]);
     assert_eq!(rig.metrics().records_in.get(), 8);
+}
+
+#[test]
+fn a_topic_is_described_by_its_owner_and_by_all_who_have_subscribers() {
+    let [mut first, mut second] = Rig::shards(settings());
+    first.pass(1_000);
+    let topic = first.topic_of(1, "t/");
+    let (near, far) = (first.join(), second.join());
+    for client in [&near, &far] {
+        client.subscribe(&topic, oyez_protocol::command::Start::Latest);
+    }
+    settle(&mut [&mut first, &mut second]);
+    let client = first.connect();
+    say(
+        &client,
+        &format!("GET /{topic}/sse HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    );
+    let asker = first.connect();
+    let ask = |first: &mut Rig, second: &mut Rig| {
+        say(
+            &asker,
+            &format!("GET /api/v1/topics/{topic} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        );
+        settle(&mut [first, second]);
+        let text = String::from_utf8(asker.peer.read()).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+        let status = head.split(' ').nth(1).expect("a status").to_owned();
+        (
+            status,
+            serde_json::from_str::<serde_json::Value>(body).expect("JSON"),
+        )
+    };
+    let (status, told) = ask(&mut first, &mut second);
+    assert_eq!(status, "404");
+    assert!(
+        told["message"]
+            .as_str()
+            .expect("a text")
+            .contains("3 subscribers"),
+        "{told}"
+    );
+    near.publish(&topic, 10);
+    near.publish(&topic, 10);
+    settle(&mut [&mut first, &mut second]);
+    let (status, told) = ask(&mut first, &mut second);
+    assert_eq!(status, "200");
+    assert_eq!(
+        (&told["next"], &told["subscribers"]),
+        (&2.into(), &3.into()),
+        "{told}"
+    );
 }

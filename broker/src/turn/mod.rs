@@ -19,4 +19,5 @@ pub(crate) mod read;
 pub(crate) mod render;
 pub(crate) mod room;
 pub(crate) mod subscribe;
+pub(crate) mod topic;
 pub(crate) mod wave;

@@ -156,6 +156,7 @@ fn prepare(
         | Asked::Metrics
         | Asked::Stats
         | Asked::Topics
+        | Asked::Topic
         | Asked::Text(_)
         | Asked::Preflight => {}
     }
@@ -226,6 +227,10 @@ fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<
             question: Question::Topics {
                 after: topic_of(&scratch.topic),
             },
+        },
+        Ok(Asked::Topic) => Command::Topic {
+            request: 0,
+            topic: topic_of(&scratch.topic),
         },
         Ok(Asked::Text(text)) => Command::Say(text),
         Ok(Asked::Preflight) => Command::Say(""),

@@ -48,6 +48,8 @@ pub(super) enum Asked {
     Stats,
     /// Its topics, those behind the name in the scratch memory.
     Topics,
+    /// What there is to say of the topic in the scratch memory.
+    Topic,
     /// To be told a text.
     Text(&'static str),
     /// What a page of another origin may ask.

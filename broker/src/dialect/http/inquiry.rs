@@ -1,7 +1,7 @@
 //! Questions about the broker.
 
 use crate::dialect::http::asked::{Asked, BAD_ESCAPE, Refused, Scratch, refused};
-use crate::dialect::http::target::{BadTarget, Target};
+use crate::dialect::http::target::{BadTarget, Target, unescape};
 use crate::dialect::status;
 
 /// Whether a path is one that asks about the broker.
@@ -16,6 +16,9 @@ pub(super) fn ask(
     is_operators: bool,
     scratch: &mut Scratch,
 ) -> Result<Asked, Refused> {
+    if let Some(topic) = target.path.strip_prefix("/api/v1/topics/") {
+        return ask_for_topic(target, topic, scratch);
+    }
     let asked = match target.path {
         "/api/v1/topics" => return ask_for_topics(target, scratch),
         "/api/v1/stats" => Asked::Stats,
@@ -30,13 +33,30 @@ pub(super) fn ask(
             "this is told at the operator's address only (`operator`, 127.0.0.1:7451 unless configured otherwise)",
         ));
     }
-    match target.each_parameter(|_, _| false) {
-        Ok(()) => Ok(asked),
-        Err(BadTarget::Escape) => Err(refused(status::BAD_REQUEST, BAD_ESCAPE)),
-        Err(BadTarget::Parameter) => Err(refused(
-            status::BAD_REQUEST,
-            "this question takes no parameters",
-        )),
+    check_no_parameters(target)?;
+    Ok(asked)
+}
+
+fn check_no_parameters(target: Target<'_>) -> Result<(), Refused> {
+    target
+        .each_parameter(|_, _| false)
+        .map_err(|bad| match bad {
+            BadTarget::Escape => refused(status::BAD_REQUEST, BAD_ESCAPE),
+            BadTarget::Parameter => {
+                refused(status::BAD_REQUEST, "this question takes no parameters")
+            }
+        })
+}
+
+fn ask_for_topic(target: Target<'_>, topic: &str, scratch: &mut Scratch) -> Result<Asked, Refused> {
+    check_no_parameters(target)?;
+    scratch.topic.clear();
+    if unescape(topic, false, &mut scratch.topic).is_err() {
+        return Err(refused(status::BAD_REQUEST, BAD_ESCAPE));
+    }
+    match oyez_protocol::topic::parse(&scratch.topic) {
+        Ok(_) => Ok(Asked::Topic),
+        Err(_) => Err(refused(status::BAD_REQUEST, "the path names no topic")),
     }
 }
 

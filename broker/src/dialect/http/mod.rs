@@ -9,6 +9,7 @@
 //! | `GET /TOPIC/json` | the same messages as JSON, a line each ([`crate::dialect::lines`]): from the earliest to the newest there is, unless `from` says otherwise, or `follow=true` that it goes on; `limit` is the most of them |
 //! | `GET /TOPIC/raw` | the same as payloads, a line feed behind each but where `limit=1` asks for one alone |
 //! | `GET /api/v1/topics` | lists topics, those behind the name `after` |
+//! | `GET /api/v1/topics/TOPIC` | says what is kept of a topic, and how many subscribe to it |
 //! | `GET /api/v1/stats`, `/metrics`, `/livez`, `/readyz` | at the operator's address: counters as JSON and for Prometheus, whether the broker lives, and whether it is ready, with reasons |
 //! | `OPTIONS` | says to browsers what pages of other origins may ask |
 //! | `GET /` | says what there is |

@@ -589,6 +589,16 @@ fn topics_are_listed_at_every_address() {
         assert_eq!(ask("/api/v1/topics?after=a%20b/c"), topics("a b/c"));
         assert_eq!(ask("/api/v1/topics?after=%23"), "400");
         assert_eq!(ask("/api/v1/topics?before=a"), "400");
+        let one = "Topic { request: 0, topic: \"a b/c\" }";
+        assert_eq!(ask("/api/v1/topics/a%20b/c"), one);
+        for bad in [
+            "/api/v1/topics/",
+            "/api/v1/topics/a%2",
+            "/api/v1/topics/a%23",
+            "/api/v1/topics/a?b=c",
+        ] {
+            assert_eq!(ask(bad), "400", "{bad}");
+        }
     }
 }
 

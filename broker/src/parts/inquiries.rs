@@ -1,0 +1,122 @@
+//! Questions about one topic that are gathered from all shards: the owner of its log knows what is kept of it, and each shard
+//! who subscribes to it there.
+
+use oyez_storage::TopicInfo;
+use slab::Slab;
+
+use crate::parts::session::SessionId;
+use crate::parts::taken::Until;
+
+/// Questions that one shard has under way; others wait.
+const INQUIRIES_MAX: usize = 8;
+
+/// What a shard knows of a topic.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// What is kept of it; only the owner of its log knows, and only if there is anything.
+    pub(crate) info: Option<TopicInfo>,
+    /// Subscriptions to it on this shard.
+    pub(crate) subscribers: u64,
+}
+
+#[derive(Debug)]
+struct Inquiry {
+    session: SessionId,
+    request: u32,
+    waiting: usize,
+    known: Known,
+}
+
+/// The questions of one shard's sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Inquiries(Slab<Inquiry>);
+
+/// A question that all shards have answered.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    pub(crate) session: SessionId,
+    pub(crate) request: u32,
+    pub(crate) known: Known,
+    /// Others may have waited for the place of this one.
+    pub(crate) makes_room: bool,
+}
+
+impl Inquiries {
+    /// Begins a session's question, which so many shards are asked; one of each session at a time. Gives its number, or what it
+    /// has to wait for.
+    pub(crate) fn begin(
+        &mut self,
+        (session, request): (SessionId, u32),
+        shards: usize,
+    ) -> Result<usize, Until> {
+        if self.0.iter().any(|(_, inquiry)| inquiry.session == session) {
+            return Err(Until::Answered);
+        }
+        if self.0.len() >= INQUIRIES_MAX {
+            return Err(Until::Room);
+        }
+        Ok(self.0.insert(Inquiry {
+            session,
+            request,
+            waiting: shards,
+            known: Known::default(),
+        }))
+    }
+
+    /// A shard has told what it knows. The last one makes the answer complete, which is given.
+    pub(crate) fn add(&mut self, number: usize, known: Known) -> Option<Complete> {
+        let inquiry = self.0.get_mut(number)?;
+        inquiry.known.subscribers += known.subscribers;
+        inquiry.known.info = inquiry.known.info.take().or(known.info);
+        inquiry.waiting -= 1;
+        if inquiry.waiting > 0 {
+            return None;
+        }
+        let inquiry = self.0.remove(number);
+        Some(Complete {
+            session: inquiry.session,
+            request: inquiry.request,
+            known: inquiry.known,
+            makes_room: self.0.len() + 1 == INQUIRIES_MAX,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_when_all_shards_have_told() {
+        let mut inquiries = Inquiries::default();
+        let session = SessionId::new(1, 1);
+        let number = inquiries.begin((session, 7), 2).expect("there is room");
+        assert_eq!(inquiries.begin((session, 8), 2), Err(Until::Answered));
+        let known = |subscribers| Known {
+            info: None,
+            subscribers,
+        };
+        assert!(inquiries.add(number, known(3)).is_none());
+        let complete = inquiries.add(number, known(4)).expect("both have told");
+        assert_eq!((complete.request, complete.known.subscribers), (7, 7));
+        assert!(!complete.makes_room);
+        assert!(inquiries.add(number, known(1)).is_none(), "it is over");
+    }
+
+    #[test]
+    fn there_are_so_many_at_once() {
+        let mut inquiries = Inquiries::default();
+        for key in 0..8 {
+            assert!(inquiries.begin((SessionId::new(key, 0), 1), 1).is_ok());
+        }
+        let ninth = (SessionId::new(9, 0), 1);
+        assert_eq!(inquiries.begin(ninth, 1), Err(Until::Room));
+        assert!(
+            inquiries
+                .add(0, Known::default())
+                .expect("complete")
+                .makes_room
+        );
+        assert!(inquiries.begin(ninth, 1).is_ok());
+    }
+}

@@ -1,0 +1,115 @@
+//! What there is to say of one topic: what is kept of it, and who subscribes to it.
+
+use oyez_protocol::LogId;
+use serde::Serialize;
+
+use crate::dialect::command::Reply;
+use crate::dialect::exchange::Refusal;
+use crate::dialect::status;
+use crate::parts::budget::DESCRIBE_STEPS;
+use crate::parts::feeds::Feeds;
+use crate::parts::here::Here;
+use crate::parts::inquiries::{Inquiries, Known};
+use crate::parts::logs::Logs;
+use crate::parts::mail::{Message, Outbox};
+use crate::parts::session::SessionId;
+use crate::parts::sessions::Sessions;
+use crate::parts::taken::Until;
+use crate::tell::tell;
+
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    durability: &'static str,
+    earliest: u64,
+    next: u64,
+    records: u64,
+    bytes: u64,
+    /// As text, because JSON numbers lose the low bits of 64.
+    epoch: String,
+    subscribers: u64,
+}
+
+/// Asks all shards what they know of a topic, for a session. Gives the steps that it costs, or what the question has to wait for.
+pub(crate) fn describe(
+    here: &Here,
+    (inquiries, sessions): (&mut Inquiries, &mut Sessions),
+    (feeds, logs, outbox): (&Feeds, &mut Logs, &mut Outbox),
+    (id, request, name): (SessionId, u32, &str),
+) -> Result<usize, Until> {
+    let shards = here.shared.shards;
+    let inquiry = inquiries.begin((id, request), shards)?;
+    let log = here.shared.log_of(name);
+    for shard in (0..shards).filter(|shard| *shard != here.id) {
+        let message = Message::DescribeTopic {
+            from: here.id,
+            inquiry,
+            log,
+            name: name.into(),
+        };
+        outbox.say(shard, message);
+    }
+    let known = know_topic(here, (feeds, logs), log, name);
+    add_topic(here, inquiries, sessions, (inquiry, known));
+    Ok(shards * DESCRIBE_STEPS)
+}
+
+/// What this shard knows of a topic.
+pub(crate) fn know_topic(
+    here: &Here,
+    (feeds, logs): (&Feeds, &mut Logs),
+    log: LogId,
+    name: &str,
+) -> Known {
+    let is_owner = here.shared.owner(log) == here.id;
+    Known {
+        info: is_owner.then(|| logs.topic(log, name)).flatten(),
+        subscribers: feeds.count_subscriptions(name) as u64,
+    }
+}
+
+/// A shard has told what it knows; the last one makes the answer complete. Returns whether others may have waited for that.
+pub(crate) fn add_topic(
+    here: &Here,
+    inquiries: &mut Inquiries,
+    sessions: &mut Sessions,
+    (number, known): (usize, Known),
+) -> bool {
+    let Some(complete) = inquiries.add(number, known) else {
+        return false; // Others have to tell, too.
+    };
+    let subscribers = complete.known.subscribers;
+    match &complete.known.info {
+        Some(info) => {
+            let json = serde_json::to_string(&Description {
+                name: &info.name,
+                durability: info.durability.as_str(),
+                earliest: info.earliest.get(),
+                next: info.next.get(),
+                records: info.records,
+                bytes: info.bytes,
+                epoch: format!("{:016x}", info.epoch.get()),
+                subscribers,
+            })
+            .expect("text and numbers are JSON");
+            let answer = Reply::Answer {
+                request: complete.request,
+                more: false,
+                json: &json,
+            };
+            tell(here, sessions, complete.session, &answer);
+        }
+        None => {
+            let message =
+                format!("nothing was published to this topic; it has {subscribers} subscribers");
+            let refusal = Refusal {
+                status: status::NOT_FOUND,
+                message: &message,
+                retry_after_ms: 0,
+            };
+            tell(here, sessions, complete.session, &Reply::Refused(refusal));
+        }
+    }
+    sessions.resume(complete.session);
+    complete.makes_room
+}
