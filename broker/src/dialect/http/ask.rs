@@ -276,6 +276,10 @@ fn ask(
         "GET" | "HEAD" if inquiry::is_one(target.path) => {
             inquiry::ask(target, is_operators, scratch)
         }
+        "HEAD" if stream::kind(target.path).is_some() => Err(refused(
+            status::METHOD_NOT_ALLOWED,
+            "messages are read with GET",
+        )),
         "GET" if let Some((path, kind)) = stream::kind(target.path) => {
             check_origin(head, rules, scratch)?;
             stream::ask(head, (target, path, kind), scratch)

@@ -9,8 +9,6 @@ use crate::dialect::status::{self, Status};
 
 /// First parts of paths that are no topics.
 const FIRST_RESERVED: [&str; 5] = ["api", "console", "livez", "metrics", "readyz"];
-/// Last parts of paths that name the form of what is read.
-const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
 
 /// Memory that requests are turned into commands in, used again and again.
 #[derive(Debug, Default)]
@@ -89,18 +87,14 @@ pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refuse
             });
         }
     };
-    let is_one_of =
-        |part: Option<&str>, words: &[&str]| part.is_some_and(|part| words.contains(&part));
-    if is_one_of(topic.split('/').next(), &FIRST_RESERVED) {
+    if topic
+        .split('/')
+        .next()
+        .is_some_and(|first| FIRST_RESERVED.contains(&first))
+    {
         return Err(refused(
             status::NOT_FOUND,
             "paths below api, console, livez, metrics and readyz are no topics",
-        ));
-    }
-    if topic.contains('/') && is_one_of(topic.rsplit('/').next(), &LAST_RESERVED) {
-        return Err(refused(
-            status::METHOD_NOT_ALLOWED,
-            "what ends in json, raw, sse or ws is read; publish to the path before it",
         ));
     }
     Ok(())

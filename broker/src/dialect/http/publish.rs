@@ -15,11 +15,27 @@ use crate::dialect::status;
 /// What begins the name of a field that becomes a header of the message.
 const HEADER_PREFIX: &str = "x-header-";
 
+/// Last parts of paths that name the form of what is read.
+const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
+
+/// What could not be read again under its own path is not published.
+fn check_last(topic: &str) -> Result<(), Refused> {
+    let last = topic.rsplit_once('/').map(|(_, last)| last);
+    if last.is_some_and(|last| LAST_RESERVED.contains(&last)) {
+        return Err(refused(
+            status::METHOD_NOT_ALLOWED,
+            "what ends in json, raw, sse or ws is read; publish to the path before it",
+        ));
+    }
+    Ok(())
+}
+
 /// What a request to publish asks, by its target.
 pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Refused> {
     let is_batch = target.path == "/api/v1/publish";
     if !is_batch {
         read_topic(target.path, scratch)?;
+        check_last(topic_of(&scratch.topic))?;
     }
     let mut waits = Some(true);
     let read = target.each_parameter(|name, value| {

@@ -363,6 +363,7 @@ fn what_is_not_there_or_not_allowed_is_said_and_the_connection_goes_on() {
         ("GET /demo", "", 404),
         ("GET /favicon.ico", "", 404),
         ("DELETE /demo", "", 405),
+        ("HEAD /demo/sse", "", 405),
         ("TRACE /", "", 405),
         ("BREW /pot", "", 501),
         ("POST /", "", 400),
@@ -481,6 +482,7 @@ fn a_stream_begins_where_it_is_asked_to() {
         ("GET /a/b/sse", "", "a/b latest 0 text"),
         ("GET /a%20b/sse", "", "a b latest 0 text"),
         ("GET /json/sse", "", "json latest 0 text"),
+        ("GET /a/sse/sse", "", "a/sse latest 0 text"),
         ("GET /a/sse?from=latest", "", "a latest 0 text"),
         (
             "GET /a/sse?from=earliest&encoding=base64",
