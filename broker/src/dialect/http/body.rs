@@ -34,6 +34,11 @@ const TOO_LARGE: BadBody = BadBody {
     message: "the body is larger than this broker takes",
 };
 
+const TOO_MANY_CHUNKS: BadBody = BadBody {
+    status: status::TOO_LARGE,
+    message: "what the body has beside its chunks is larger than a body may be",
+};
+
 const fn bad_chunks(message: &'static str) -> BadBody {
     BadBody {
         status: status::BAD_REQUEST,
@@ -95,6 +100,10 @@ fn find_chunks(
         let Some(line) = read_line(&input[at..])? else {
             return Ok(Body::Need(input.len() + 1));
         };
+        // What is no payload is kept until the body is whole, too.
+        if at + line.size - head - payload > max {
+            return Err(TOO_MANY_CHUNKS);
+        }
         if line.chunk == 0 {
             return find_end(input, at + line.size);
         }

@@ -357,6 +357,27 @@ fn chunks_that_are_none_end_the_connection() {
     assert!(line.starts_with("413: "), "{line}");
 }
 
+/// Bytes that are no payload are kept until the body is whole, too.
+#[test]
+fn chunks_that_say_little_and_take_much_end_the_connection() {
+    let max = rules().body_size_max();
+    let chunk = format!("1;{}\r\na\r\n", "b".repeat(250));
+    let (mut scratch, mut progress) = (Scratch::default(), Progress::default());
+    let mut input = request("POST /demo", "Transfer-Encoding: chunked\n", "");
+    let front = loop {
+        assert!(input.len() <= 2 * max, "{} bytes are kept", input.len());
+        input.extend_from_slice(chunk.repeat(100).as_bytes());
+        match decode(&input, &mut progress, &rules(), &mut scratch) {
+            Front::Need { .. } => {}
+            front @ Front::Request { .. } => break format!("{front:?}"),
+        }
+    };
+    assert!(
+        front.contains("413") && front.contains("closes: true"),
+        "{front}"
+    );
+}
+
 #[test]
 fn what_is_not_there_or_not_allowed_is_said_and_the_connection_goes_on() {
     for (first, fields, code) in [
