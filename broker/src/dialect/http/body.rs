@@ -152,7 +152,8 @@ fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
     let line = &input[..end];
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let (size, rest) = line.split_at(digits.count());
-    let extended = rest.trim_ascii_start();
+    let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
+    let extended = &rest[blanks.count()..];
     let text = std::str::from_utf8(size).unwrap_or_default();
     // More digits than that are more bytes than any body may have.
     let chunk = usize::from_str_radix(text, 16)

@@ -332,6 +332,7 @@ fn chunks_that_are_none_end_the_connection() {
         "5\nhello\r\n".to_owned(),
         "5\rhello\r\n".to_owned(),
         "5;a\nb\r\nhello\r\n".to_owned(),
+        "5\u{c};a\r\nhello\r\n".to_owned(),
         "5\r\nhelloX\r\n".to_owned(),
         "5\r\nhello\n0\r\n\r\n".to_owned(),
         "000000005\r\nhello\r\n".to_owned(),
