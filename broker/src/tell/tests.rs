@@ -151,6 +151,22 @@ fn a_client_that_shuts_its_side_gets_the_answer_that_it_waits_for() {
     assert_eq!(rig.parts().sessions.len(), 0);
 }
 
+/// A stream has no end of its own, and ends with the client's side.
+#[test]
+fn what_is_due_before_a_stream_comes_to_a_client_that_shuts_its_side() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let stream = "GET /a/sse HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    say(&client, &(publish("a", "", "hello") + ROOT + stream));
+    client.peer.shutdown();
+    rig.settle();
+    let text = String::from_utf8(client.peer.read()).expect("text");
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
+    assert!(text.ends_with("0\r\n\r\n"), "{text}");
+    assert_eq!(client.peer.how_it_ended(), End::Closed);
+    assert_eq!(rig.metrics().subscriptions.get(), 0);
+}
+
 #[test]
 fn a_connection_ends_with_its_last_answer() {
     let mut rig = Rig::new();

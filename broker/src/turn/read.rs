@@ -217,14 +217,14 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// The peer has shut its side. One that waits for an answer gets it.
+    /// The peer has shut its side. One that waits for an answer gets it; a stream ends behind what was due before.
     fn take_end(&mut self, id: SessionId) -> Visit {
         if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
             exchange.closes = true;
             return Visit::Waiting(Until::Answered);
         }
         let session = self.sessions.there(id);
-        let is_answered = session.dialect() == Dialect::Http && !session.is_stream();
+        let is_answered = session.dialect() == Dialect::Http;
         if is_answered && session.outgoing_bytes() > 0 {
             let goodbye = done("the client has shut its side");
             self.sessions.dismiss(self.here, id, goodbye);
