@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod figures;
 pub mod files;
 pub mod flipper;
+pub mod http;
 pub mod model;
 pub mod process;
 pub mod programs;
