@@ -155,6 +155,8 @@ mod turn;
 mod watch;
 
 pub use config::Config;
+#[cfg(any(fuzzing, test))]
+pub use dialect::http::fuzzing;
 pub use error::{ShardError, StartError};
 pub use listen::{BadListen, Listen};
 pub use networks::{BadNetwork, Network};

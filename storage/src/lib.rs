@@ -231,7 +231,7 @@
 //!       -- --skip a_record_holds_65535 --skip the_best_compressible_block
 //!   ```
 //!
-//! - **Fuzzing** of the wire: `protocol/fuzz`.
+//! - **Fuzzing** of the wire: `protocol/fuzz`; of HTTP: `broker/fuzz`.
 
 mod age;
 mod attach;

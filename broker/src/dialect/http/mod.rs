@@ -28,6 +28,8 @@ mod ask;
 mod asked;
 mod batch;
 mod body;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod head;
 mod inquiry;
 mod publish;
