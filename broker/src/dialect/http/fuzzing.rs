@@ -13,6 +13,7 @@ use oyez_protocol::record::Record;
 use crate::dialect::command::{Command, Progress};
 use crate::dialect::exchange::Exchange;
 use crate::dialect::http::{Front, Scratch, decode};
+use crate::dialect::proxy::{self, Header};
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
 
@@ -29,9 +30,7 @@ const CHUNKED: &[u8] =
 enum Asked {
     Publish {
         topic: String,
-        key: Option<Vec<u8>>,
-        headers: Vec<(Vec<u8>, Vec<u8>)>,
-        payload: Vec<u8>,
+        messages: Vec<Published>,
     },
     Refuse {
         code: u16,
@@ -41,10 +40,19 @@ enum Asked {
     Other(String),
 }
 
+/// A message that is published.
+#[derive(Debug, PartialEq, Eq)]
+struct Published {
+    key: Option<Vec<u8>>,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    payload: Vec<u8>,
+}
+
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
-    asked: Asked,
+    /// One thing, or several records.
+    asked: Vec<Asked>,
     /// What its answer depends on, without its number.
     exchange: Exchange,
 }
@@ -96,17 +104,19 @@ pub fn check_chunks(input: &[u8]) {
         (None, State::Size | State::Data(_) | State::DataEnd(_) | State::Trailers) => {}
         (Some(request), State::Bad(code)) => {
             assert!(request.exchange.closes);
-            assert!(matches!(request.asked, Asked::Refuse { code: is, .. } if is == code));
+            assert!(matches!(request.asked[..], [Asked::Refuse { code: is, .. }] if is == code));
         }
         (Some(request), State::Whole(expected)) => {
             assert!(!request.exchange.closes && whole.used >= CHUNKED.len() + used);
-            match &request.asked {
-                Asked::Publish { payload, .. } => assert_eq!(*payload, expected),
-                Asked::Refuse { code, .. } => {
+            match &request.asked[..] {
+                [Asked::Publish { messages, .. }] => {
+                    assert!(messages.len() == 1 && messages[0].payload == expected);
+                }
+                [Asked::Refuse { code, .. }] => {
                     // A record has less room than a body.
                     assert!(*code == status::TOO_LARGE.code && expected.len() > 240);
                 }
-                other @ Asked::Other(_) => panic!("{other:?}"),
+                other => panic!("{other:?}"),
             }
         }
         (request, state) => panic!("{request:?}, but {state:?}"),
@@ -153,7 +163,7 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
                     let again = take(&kept, &mut progress, rules, &mut scratch);
                     assert_eq!(again.as_ref(), Ok(&(request, size)));
                     let (request, _) = again.expect("it was one just now");
-                    let is_stream = matches!(&request.asked, Asked::Other(what) if what.starts_with("Subscribe"));
+                    let is_stream = matches!(&request.asked[..], [Asked::Other(what)] if what.starts_with("Subscribe"));
                     heard.is_over = request.exchange.closes || is_stream;
                     heard.used += if request.exchange.closes { 0 } else { size };
                     heard.requests.push(request);
@@ -173,19 +183,21 @@ fn take(
     rules: &Rules,
     scratch: &mut Scratch,
 ) -> Result<(Request, usize), usize> {
-    match decode(input, progress, rules, scratch) {
+    match decode(input, progress, (rules, true), None, scratch) {
         Front::Need { total, expects } => {
             progress.continued |= expects;
             Err(total)
         }
         Front::Request {
-            command,
+            commands,
             exchange,
             size,
             encoded,
         } => {
-            let asked = asked(&command, rules);
-            assert_eq!(encoded.is_some(), matches!(asked, Asked::Publish { .. }));
+            let each = (0..commands.len()).map(|index| asked(&commands.get(index), rules));
+            let asked: Vec<Asked> = each.collect();
+            let publishes = |asked: &Asked| matches!(asked, Asked::Publish { .. });
+            assert!(!asked.is_empty() && asked.iter().all(publishes) == encoded.is_some());
             let exchange = Exchange {
                 number: 0,
                 ..exchange
@@ -212,19 +224,49 @@ fn published(record: &Record<'_>, rules: &Rules) -> Asked {
     assert_eq!(verified.as_ref(), Ok(record));
     let mut scratch = lz4::Scratch::new();
     let raw = scratch.open(record).expect("it was built here");
-    let mut messages = Messages::new(raw, record.count());
-    let message = messages.next().expect("one").expect("it was built here");
-    assert!(messages.next().is_none());
-    let headers = message.headers.into_iter();
+    let messages = Messages::new(raw, record.count()).map(|message| {
+        let message = message.expect("it was built here");
+        let headers = message.headers.into_iter();
+        Published {
+            key: message.key.map(<[u8]>::to_vec),
+            headers: headers
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+            payload: message.payload.to_vec(),
+        }
+    });
     Asked::Publish {
         topic: record.topic().to_owned(),
-        key: message.key.map(<[u8]>::to_vec),
-        headers: headers
-            .map(|(name, value)| (name.to_vec(), value.to_vec()))
-            .collect(),
-        payload: message.payload.to_vec(),
+        messages: messages.collect(),
     }
 }
+
+/// Reads any bytes as the header of a PROXY protocol: byte after byte it is the same as at once, and what is waited for has a
+/// bound.
+///
+/// # Panics
+/// When it is not.
+pub fn check_proxy(input: &[u8]) {
+    let whole = proxy::read(input);
+    for size in 0..=input.len() {
+        match proxy::read(&input[..size]) {
+            Ok(Header::Need(need)) => {
+                assert!(
+                    need > size && need <= PROXY_SIZE_MAX,
+                    "{size} bytes need {need}"
+                );
+                assert!(size < input.len() || whole == Ok(Header::Need(need)));
+            }
+            told => {
+                assert_eq!(told, whole, "after {size} bytes");
+                return;
+            }
+        }
+    }
+}
+
+/// Most bytes of the header of a PROXY protocol.
+const PROXY_SIZE_MAX: usize = 16 + (2 << 10);
 
 /// Two ways to read the same bytes hear the same, but for a refusal that did not wait for its body.
 fn compare(whole: &Heard, pieces: &Heard) {
@@ -234,7 +276,7 @@ fn compare(whole: &Heard, pieces: &Heard) {
         }
         for request in [one, other] {
             assert!(
-                matches!(request.asked, Asked::Refuse { .. }),
+                matches!(request.asked[..], [Asked::Refuse { .. }]),
                 "{one:?}, {other:?}"
             );
         }
@@ -402,5 +444,6 @@ mod tests {
     fn the_seeds_of_fuzz_targets_mean_the_same_wherever_they_are_cut() {
         each_seed("request", check_requests);
         each_seed("chunks", check_chunks);
+        each_seed("proxy", check_proxy);
     }
 }

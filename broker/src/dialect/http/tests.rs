@@ -368,7 +368,7 @@ fn chunks_that_say_little_and_take_much_end_the_connection() {
     let front = loop {
         assert!(input.len() <= 2 * max, "{} bytes are kept", input.len());
         input.extend_from_slice(chunk.repeat(100).as_bytes());
-        match decode(&input, &mut progress, &rules(), &mut scratch) {
+        match decode(&input, &mut progress, (&rules(), false), None, &mut scratch) {
             Front::Need { .. } => {}
             front @ Front::Request { .. } => break format!("{front:?}"),
         }
