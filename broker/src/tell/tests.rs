@@ -536,3 +536,22 @@ fn a_topic_is_described_by_its_owner_and_by_all_who_have_subscribers() {
         "{told}"
     );
 }
+
+#[test]
+fn a_body_may_take_longer_than_a_greeting() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let size = 20_000;
+    let request = publish("a", "", &"x".repeat(size));
+    let (head, body) = request.split_at(request.len() - size);
+    say(&client, head);
+    // In 15 s, where a hello may take 10.
+    for piece in body.as_bytes().chunks(size / 30) {
+        rig.pass(500);
+        rig.settle();
+        assert!(client.peer.read().is_empty());
+        client.peer.write(piece);
+    }
+    rig.settle();
+    assert_eq!(hear(&client), ["200 {\"topic\":\"a\",\"offset\":0"]);
+}

@@ -466,12 +466,13 @@ impl<T: Takes> Reading<'_, T> {
         let resumed = self.sessions.exchanges.partly_taken(id);
         let (commands, exchange, size) =
             match http::decode(input, progress, means, resumed, scratch) {
-                Front::Need { total, expects } => {
-                    if expects {
-                        progress.continued = true;
-                        ask_for_rest(self.here, self.sessions, id);
-                    }
-                    return Step::Stop(Visit::More, total);
+                Front::Need {
+                    total,
+                    has_head,
+                    expects,
+                } => {
+                    progress.continued |= expects;
+                    return self.wait_for_rest(id, (has_head, expects), total);
                 }
                 Front::Request {
                     commands,
@@ -481,8 +482,8 @@ impl<T: Takes> Reading<'_, T> {
                 } => {
                     if let Some(bytes) = encoded {
                         self.budget.spend(bytes / ENCODED_BYTES, 0);
-                        let encodes = self.here.metrics();
-                        encodes.codec_encodes.add(commands.len() as u64);
+                        let encodes = &self.here.metrics().codec_encodes;
+                        encodes.add(commands.len() as u64);
                     }
                     (commands, exchange, size)
                 }
@@ -509,6 +510,23 @@ impl<T: Takes> Reading<'_, T> {
             }
             Taken::Over => Step::Stop(Visit::Over, 0),
         }
+    }
+
+    /// A request is not whole.
+    fn wait_for_rest(
+        &mut self,
+        id: SessionId,
+        (has_head, expects): (bool, bool),
+        total: usize,
+    ) -> Step {
+        // How long its body may take is no question of greeting.
+        if has_head {
+            self.let_in(id);
+        }
+        if expects {
+            ask_for_rest(self.here, self.sessions, id);
+        }
+        Step::Stop(Visit::More, total)
     }
 
     /// Takes what a request asks, from where it was left.
@@ -538,7 +556,7 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// Opens a session over HTTP with its first request.
+    /// Opens a session over HTTP with the head of its first request.
     fn let_in(&mut self, id: SessionId) {
         if self.is_greeting(id) {
             self.sessions.there_mut(id).open(IDLE_MS);

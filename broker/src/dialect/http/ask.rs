@@ -30,6 +30,8 @@ pub(crate) enum Front<'a> {
     Need {
         /// The input has to be so long at least.
         total: usize,
+        /// Its head is whole, and nothing in it is refused.
+        has_head: bool,
         /// The client waits to be told that the rest is wanted.
         expects: bool,
     },
@@ -87,7 +89,7 @@ pub(crate) fn decode<'a>(
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let (head, head_size) = match find_head(input, &mut fields, progress) {
         Ok(Some(found)) => found,
-        Ok(None) => return need(input.len() + 1, false),
+        Ok(None) => return need(input.len() + 1, (false, false)),
         Err(BadHead { status, message }) => return give_up(input, status, message),
     };
     scratch.requests += u64::from(resumed.is_none());
@@ -107,7 +109,7 @@ pub(crate) fn decode<'a>(
         Ok(Body::Whole { size }) => size,
         // What is refused anyway is not waited for.
         Ok(Body::Need(total)) if asked.is_ok() => {
-            return need(total, head.expects && !progress.continued);
+            return need(total, (true, head.expects && !progress.continued));
         }
         Ok(Body::Need(_)) => {
             exchange.closes = true;
@@ -180,8 +182,12 @@ fn find_head<'f, 'a>(
     Ok(Some((head::read(&input[..size], fields)?, size)))
 }
 
-const fn need<'a>(total: usize, expects: bool) -> Front<'a> {
-    Front::Need { total, expects }
+const fn need<'a>(total: usize, (has_head, expects): (bool, bool)) -> Front<'a> {
+    Front::Need {
+        total,
+        has_head,
+        expects,
+    }
 }
 
 /// What cannot be read is answered, and nothing that follows it is read.

@@ -184,7 +184,7 @@ fn take(
     scratch: &mut Scratch,
 ) -> Result<(Request, usize), usize> {
     match decode(input, progress, (rules, true), None, scratch) {
-        Front::Need { total, expects } => {
+        Front::Need { total, expects, .. } => {
             progress.continued |= expects;
             Err(total)
         }

@@ -35,7 +35,7 @@ fn read(input: &[u8]) -> String {
         ..
     } = front
     else {
-        let Front::Need { total, expects } = front else {
+        let Front::Need { total, expects, .. } = front else {
             unreachable!()
         };
         let more = total - input.len();
