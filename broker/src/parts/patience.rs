@@ -14,9 +14,9 @@ const FRAME_KIB_MS: u64 = 1_000;
 /// A client over HTTP that asks nothing for so long is closed, in milliseconds: longer than proxies keep idle connections
 /// (60 s), so that it is they who close them.
 pub(crate) const IDLE_MS: u32 = 75_000;
-/// A stream of which the client has taken nothing for so long is sent a comment, in milliseconds: proxies cut what is silent
-/// for 60 s.
-pub(crate) const STREAM_MS: u32 = 50_000;
+/// A stream is sent a comment that often, in milliseconds. Proxies cut what is silent: nginx for 60 s, HAProxy for 50 s as Debian
+/// sets it up, others for 30 s.
+pub(crate) const STREAM_MS: u32 = 25_000;
 
 /// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
 /// meanwhile.

@@ -287,7 +287,9 @@ fn nothing_more_is_asked_over_the_connection_of_a_stream() {
 }
 
 #[test]
-fn a_stream_hears_something_every_minute_and_is_never_idle() {
+fn a_stream_hears_something_before_a_proxy_loses_patience_and_is_never_idle() {
+    // HAProxy cuts what is silent for 50 s as Debian sets it up, and others for 30 s.
+    const PATIENCE_MS: u64 = 30_000;
     let mut rig = Rig::new();
     let client = stream(&mut rig, "/t/sse");
     let mut silent_ms = 0;
@@ -300,10 +302,7 @@ fn a_stream_hears_something_every_minute_and_is_never_idle() {
             assert_eq!(payload(&heard), ":\n\n");
             silent_ms = 0;
         }
-        assert!(
-            silent_ms < 60_000,
-            "proxies cut what is silent for a minute"
-        );
+        assert!(silent_ms < PATIENCE_MS, "a proxy cuts it");
     }
     assert_eq!(client.peer.how_it_ended(), End::Open);
 }
