@@ -15,6 +15,7 @@ pub mod flipper;
 pub mod http;
 pub mod model;
 pub mod process;
+pub mod program;
 pub mod programs;
 pub mod random;
 pub mod record;

@@ -25,6 +25,16 @@ pub fn workspace() -> &'static Path {
         .expect("the package is a directory of the workspace")
 }
 
+/// The directory of all that is built.
+///
+/// # Panics
+/// When the test was not built by cargo.
+#[must_use]
+pub fn target() -> PathBuf {
+    let target = profile().parent().map(Path::to_owned);
+    target.expect("a profile lies in the target directory")
+}
+
 /// Cargo, the one that runs the tests.
 #[must_use]
 pub fn cargo() -> Command {
@@ -43,21 +53,14 @@ pub fn optimised() -> bool {
 fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        let own = std::env::current_exe().expect("a test knows its own path");
-        // target/PROFILE/deps/test-HASH
-        let profile = own
-            .ancestors()
-            .nth(2)
-            .expect("cargo puts tests into target/PROFILE/deps");
-        let target = profile
-            .parent()
-            .expect("a profile lies in the target directory");
+        let profile = profile();
+        let target = target();
         let mut build = cargo();
         build
             .args(["build", "--quiet", "--bins"])
             .args(["--package", "oyez-broker", "--package", "oyez-client"])
             .arg("--target-dir")
-            .arg(target);
+            .arg(&target);
         if optimised() {
             build.arg("--release");
         }
@@ -65,7 +68,16 @@ fn directory() -> &'static Path {
         if optimised() {
             target.join("release")
         } else {
-            profile.to_owned()
+            profile
         }
     })
+}
+
+/// Where this test was built: target/PROFILE/deps/test-HASH.
+fn profile() -> PathBuf {
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let profile = own.ancestors().nth(2);
+    profile
+        .expect("cargo puts tests into target/PROFILE/deps")
+        .to_owned()
 }

@@ -21,6 +21,16 @@ pub fn listen_beside(address: SocketAddr) -> TcpListener {
     listener
 }
 
+/// An address of loopback where nobody listens, for a program that does not say which port it has found.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a listener has an address")
+}
+
 /// Makes the end of a connection a reset, which leaves no port behind that waits.
 ///
 /// # Panics

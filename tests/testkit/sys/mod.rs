@@ -45,14 +45,21 @@ pub(crate) fn signal(child: &std::process::Child, signal: Signal) -> io::Result<
 /// The child is killed when the thread that starts it ends, so that nothing is left behind by a test run that is
 /// itself killed.
 pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
+    hear_of_parents_end(command, libc::SIGKILL)
+}
+
+/// The child is asked to stop when the thread that starts it ends: one that has children of its own ends them.
+pub(crate) fn stop_with_parent(command: &mut Command) -> &mut Command {
+    hear_of_parents_end(command, libc::SIGTERM)
+}
+
+fn hear_of_parents_end(command: &mut Command, number: libc::c_int) -> &mut Command {
     // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and takes no pointers here.
     unsafe {
-        command.pre_exec(
-            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            },
-        )
+        command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, number) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        })
     }
 }
 
