@@ -1,8 +1,9 @@
-//! The broker as others see it who have never heard of it: curl, and libraries of other languages.
+//! The broker as others see it who have never heard of it: curl, browsers, and libraries of other languages.
 //!
 //! `.ci/run` installs what is needed. A test whose tools are missing says so and passes; with CI=true it fails, so that
 //! nothing is left out silently there.
 
+mod browser;
 mod client;
 mod languages;
 mod newcomer;
