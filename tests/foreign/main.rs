@@ -1,4 +1,5 @@
-//! The broker as others see it who have never heard of it: curl, browsers, and libraries of other languages.
+//! The broker as others see it who have never heard of it: curl, browsers, libraries of other languages, and proxies with
+//! their defaults.
 //!
 //! `.ci/run` installs what is needed. A test whose tools are missing says so and passes; with CI=true it fails, so that
 //! nothing is left out silently there.
@@ -7,4 +8,6 @@ mod browser;
 mod client;
 mod languages;
 mod newcomer;
+mod proxies;
+mod proxy;
 mod tools;
