@@ -253,6 +253,10 @@ impl Net for KernelNet {
         socket::send_file(self.connections.fd(socket.number()), file, offset, size)
     }
 
+    fn acknowledge(&mut self, socket: Socket) {
+        socket::acknowledge(self.connections.fd(socket.number()));
+    }
+
     fn backlog(&self, socket: Socket) -> io::Result<Backlog> {
         socket::backlog(self.connections.fd(socket.number()))
     }

@@ -295,6 +295,12 @@ impl Peer {
         self.at(|connection| connection.unread())
     }
 
+    /// How often it was told at once that what it wrote is here.
+    #[must_use]
+    pub fn acknowledgements(&self) -> usize {
+        self.at(|connection| connection.acknowledgements)
+    }
+
     /// Shuts the peer's side; it goes on to read.
     pub fn shutdown(&self) {
         self.at(Connection::shut_by_peer);
@@ -526,6 +532,10 @@ impl Net for MemoryNet {
         ];
         self.note_send(&sent, size, name);
         sent
+    }
+
+    fn acknowledge(&mut self, socket: Socket) {
+        self.own(socket, |connection| connection.acknowledgements += 1);
     }
 
     fn backlog(&self, socket: Socket) -> io::Result<Backlog> {

@@ -121,6 +121,9 @@ pub(crate) trait Net {
         size: usize,
     ) -> io::Result<usize>;
 
+    /// Tells the peer now that what it has sent is here, not with the next answer: it may hold back what follows until then.
+    fn acknowledge(&mut self, socket: Socket);
+
     /// What is waiting in a socket.
     fn backlog(&self, socket: Socket) -> io::Result<Backlog>;
 

@@ -342,6 +342,12 @@ pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
     })
 }
 
+/// Acknowledges what has come without waiting for an answer to send along, and what comes until there is one.
+pub(crate) fn acknowledge(stream: BorrowedFd<'_>) {
+    // Without it, it is acknowledged 40 ms later; a connection that is gone needs none.
+    let _ = set_option(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
+}
+
 fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: `value` is a valid int of the size given.
     check(unsafe {

@@ -213,6 +213,28 @@ fn a_head_or_a_body_that_does_not_come_in_time_is_answered_so() {
 }
 
 #[test]
+fn a_client_that_sends_a_request_in_pieces_is_told_at_once_that_the_first_is_here() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let request = publish("a", "", "hello");
+    for (rest, told) in [("", 0), ("lo", 1), ("hello", 2)] {
+        let (first, rest) = request.split_at(request.len() - rest.len());
+        say(&client, first);
+        rig.settle();
+        assert_eq!(client.peer.acknowledgements(), told, "without {rest:?}");
+        say(&client, rest);
+        rig.settle();
+        assert_eq!(hear(&client).len(), 1, "the answer tells of the rest");
+        assert_eq!(client.peer.acknowledgements(), told);
+    }
+    let expects = publish("a", "Expect: 100-continue\r\n", "hello");
+    say(&client, &expects[..expects.len() - 5]);
+    rig.settle();
+    assert_eq!(hear(&client), ["100"]);
+    assert_eq!(client.peer.acknowledgements(), 2, "it was answered");
+}
+
+#[test]
 fn a_client_that_asks_for_nothing_is_closed_without_a_word() {
     let mut rig = Rig::new();
     let client = rig.connect();

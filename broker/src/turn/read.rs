@@ -525,6 +525,9 @@ impl<T: Takes> Reading<'_, T> {
         }
         if expects {
             ask_for_rest(self.here, self.sessions, id);
+        } else {
+            // A kernel that gathers small sends keeps the rest until it hears of the first.
+            self.net.acknowledge(self.sessions.there(id).socket());
         }
         Step::Stop(Visit::More, total)
     }

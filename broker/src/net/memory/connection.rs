@@ -60,6 +60,8 @@ pub(super) struct Connection {
     /// Sent by us and not read by the peer.
     output: VecDeque<u8>,
     acknowledged: u64,
+    /// How often the peer was told at once that what it wrote is here.
+    pub(super) acknowledgements: usize,
     /// When the peer last read something, or connected.
     taken_at_ms: u64,
     /// The peer has let go of its socket: what is sent from now on is answered with a reset.
