@@ -8,6 +8,7 @@ mod browser;
 mod client;
 mod languages;
 mod newcomer;
+mod pieces;
 mod proxies;
 mod proxy;
 mod tools;
