@@ -158,7 +158,10 @@ fn ctrl_c_stops_in_good_order_too() {
 fn connections_over_the_limit_are_told_that_the_broker_is_full() {
     let broker = Setup::new().set("max_connections", 5).start();
     let mut sessions: Vec<Session> = (0..5).map(|_| broker.connect()).collect();
-    let farewell = Session::open(broker.address()).farewell();
+    // What it speaks the broker knows by its first word.
+    let mut late = Session::open(broker.address());
+    late.send(&hello(VERSION, VERSION));
+    let farewell = late.farewell();
     assert_eq!(farewell.code, GoodbyeCode::Full);
     assert!(farewell.code.may_reconnect() && farewell.retry_after_ms > 0);
     assert!(farewell.reason.contains("connections"), "{farewell:?}");
