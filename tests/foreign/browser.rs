@@ -81,7 +81,7 @@ fn a_page_reads_everything_in_order_and_once_though_the_broker_is_restarted() {
     };
     let origin = browser.origin("localhost");
     let setup = Setup::new().set("origins", &origin);
-    let mut broker = steady(setup.clone().start(), &setup);
+    let mut broker = steady(&setup);
     let stream = format!("http://{}/news/sse", broker.address());
     browser.run(&origin, "read", &json!([stream]));
     browser.reader.await_connection();
@@ -174,7 +174,7 @@ fn a_page_whose_name_was_led_to_the_broker_is_refused() {
         return;
     };
     let setup = Setup::new();
-    let mut broker = steady(setup.clone().start(), &setup);
+    let mut broker = steady(&setup);
     // To the browser the broker is the site that the page came from.
     let site = format!("http://rebound.example:{}", broker.address().port());
     let read = json!(["/news/sse?from=earliest"]);

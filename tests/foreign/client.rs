@@ -153,14 +153,14 @@ impl Publisher {
 }
 
 /// A broker that has the same address each time it is started, and whose clients come back soon.
-pub(crate) fn steady(broker: Broker, setup: &Setup) -> Broker {
-    let mut broker = broker;
-    let address = broker.address();
+pub(crate) fn steady(setup: &Setup) -> Broker {
+    let mut broker = setup.clone().start();
+    let listen = broker.address();
     broker.stop();
     broker.restart_with(
         setup
             .clone()
-            .set("listen", address)
+            .set("listen", listen)
             .set("drain_spread_ms", 500),
     );
     broker

@@ -10,8 +10,7 @@ fn speaks(language: Language, test: &str) {
     if !are_here(test, language.tools) {
         return;
     }
-    let setup = Setup::new();
-    let mut broker = steady(setup.clone().start(), &setup);
+    let mut broker = steady(&Setup::new());
     let topic = format!("http://{}/from/abroad", broker.address());
     let stream = format!("{topic}/sse?from=earliest");
     let mut reader = language.read(&stream, "").connected();
