@@ -78,6 +78,17 @@
 //! nothing but the subscription's cursor and, if it was cut inside a record, that record's place. Full is what has said
 //! so (`sending`): a send that is cut short by anything else goes on, at once or in the next turn.
 //!
+//! ## Other dialects
+//!
+//! A connection tells by its first bytes what it speaks (`dialect`), where its address (`listen`) lets it. What is asked over
+//! HTTP becomes the same commands as frames do, and what is told becomes a response where a request waits for one (`tell`,
+//! `exchanges`): one request of a session at a time, so that answers keep their order. A record that enters there is built
+//! and compressed by the dialect, once.
+//!
+//! Who is sent records in another form, as server-sent events, has a feed of its own for that form, and is served by the same
+//! walks, chains, batches and catch-ups. A record is put into the form once for all of a shard (`render`), and kept while it
+//! is hot (`renditions`); where a socket has stopped within it, it is made again. It is verified before, as nobody behind can.
+//!
 //! ## A subscriber's way
 //!
 //! Where a subscription begins (`subscribe`) is known to the owner of the topic's log, and to every shard that was told
