@@ -1,0 +1,173 @@
+//! Requests over HTTP, and what they are answered with.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use testkit::deadline::PATIENCE;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// Lines of the head, without the first and `Connection`, which is `close`.
+    pub(crate) fields: Vec<u8>,
+    pub(crate) version: &'static str,
+    pub(crate) body: Vec<u8>,
+    /// A stream is read until this has come; what has an end, to its end.
+    pub(crate) until: &'static str,
+}
+
+/// What came.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in small letters, and values.
+    pub(crate) fields: Vec<(String, String)>,
+    /// Without chunks.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Ask {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self {
+            method: method.to_uppercase(),
+            target: target.to_owned(),
+            fields: b"Host: localhost\r\n".to_vec(),
+            version: "HTTP/1.1",
+            body: Vec::new(),
+            until: "\n\n",
+        }
+    }
+
+    /// With one more line in its head.
+    pub(crate) fn field(mut self, name: &str, value: &[u8]) -> Self {
+        self.fields.extend_from_slice(name.as_bytes());
+        self.fields.extend_from_slice(b": ");
+        self.fields.extend_from_slice(value);
+        self.fields.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// With a body, whose length is told.
+    pub(crate) fn body(self, body: &[u8]) -> Self {
+        let size = body.len().to_string();
+        let mut ask = self.field("Content-Length", size.as_bytes());
+        ask.body = body.to_vec();
+        ask
+    }
+
+    pub(crate) const fn until(mut self, text: &'static str) -> Self {
+        self.until = text;
+        self
+    }
+
+    /// Sends it; the answer is for [`read`](Self::read).
+    pub(crate) fn send(&self, address: SocketAddr) -> TcpStream {
+        let mut request = self.head();
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(&self.body);
+        connect(address, &request)
+    }
+
+    /// Sends its head without the end.
+    pub(crate) fn begin(&self, address: SocketAddr) -> TcpStream {
+        connect(address, &self.head())
+    }
+
+    /// The lines of its head, without the empty one behind them.
+    fn head(&self) -> Vec<u8> {
+        let first = format!("{} {} {}\r\n", self.method, self.target, self.version);
+        let mut head = first.into_bytes();
+        head.extend_from_slice(&self.fields);
+        head.extend_from_slice(b"Connection: close\r\n");
+        head
+    }
+
+    /// Reads the answer: all of it, or of a stream what is asked for.
+    pub(crate) fn read(&self, stream: &mut TcpStream) -> Answer {
+        let (mut input, mut piece) = (Vec::new(), [0; 16 << 10]);
+        loop {
+            let size = stream.read(&mut piece).unwrap_or_else(|error| {
+                panic!("{} {}: {error}", self.method, self.target);
+            });
+            input.extend_from_slice(&piece[..size]);
+            let answer = parse(&input);
+            let is_enough = |answer: &Answer| {
+                answer.is_stream() && contains(&answer.body, self.until.as_bytes())
+            };
+            match answer {
+                Some(answer) if size == 0 || is_enough(&answer) => return answer,
+                _ => assert!(size > 0, "{} {}: no answer", self.method, self.target),
+            }
+        }
+    }
+
+    pub(crate) fn answer(&self, address: SocketAddr) -> Answer {
+        self.read(&mut self.send(address))
+    }
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut named = self.fields.iter().filter(|(own, _)| own == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it may go on for ever.
+    fn is_stream(&self) -> bool {
+        self.field("x-accel-buffering").is_some()
+    }
+}
+
+fn connect(address: SocketAddr, request: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // What is refused by its head may be closed before all of it is written.
+    let _ = stream.write_all(request);
+    stream
+}
+
+fn contains(bytes: &[u8], sought: &[u8]) -> bool {
+    sought.is_empty() || bytes.windows(sought.len()).any(|window| window == sought)
+}
+
+/// The answer that has come so far; `None` if its head is not whole.
+fn parse(input: &[u8]) -> Option<Answer> {
+    let end = input.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&input[..end]).unwrap();
+    let mut lines = head.split("\r\n");
+    let first = lines.next()?;
+    let status = first.split(' ').nth(1)?.parse().unwrap();
+    let field = |line: &str| {
+        let (name, value) = line.split_once(": ").unwrap();
+        (name.to_lowercase(), value.to_owned())
+    };
+    let mut answer = Answer {
+        status,
+        fields: lines.map(field).collect(),
+        body: input[end + 4..].to_vec(),
+    };
+    if status == 100 {
+        return parse(&answer.body);
+    }
+    if answer.field("transfer-encoding") == Some("chunked") {
+        answer.body = unchunk(&answer.body);
+    }
+    Some(answer)
+}
+
+/// The chunks that are whole.
+fn unchunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+        let digits = std::str::from_utf8(&rest[..end]).unwrap();
+        let size = usize::from_str_radix(digits, 16).unwrap();
+        let Some(chunk) = rest.get(end + 2..end + 2 + size) else {
+            break;
+        };
+        body.extend_from_slice(chunk);
+        rest = rest.get(end + 2 + size + 2..).unwrap_or_default();
+    }
+    body
+}
