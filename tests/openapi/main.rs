@@ -148,6 +148,33 @@ fn every_word_of_an_error_is_described_and_no_other() {
 }
 
 #[test]
+fn the_guide_tells_of_every_path_and_every_word_of_an_error() {
+    let guide = read("broker/docs/http.md");
+    let mut faults = Vec::new();
+    let rows = errors().into_iter();
+    let mut told: BTreeSet<String> = rows
+        .map(|(code, word)| format!("| {code} | `{word}` |"))
+        .collect();
+    told.extend(
+        PATHS
+            .iter()
+            .map(|(path, _)| path.replace("{topic}", "TOPIC")),
+    );
+    for words in &told {
+        if !guide.contains(words) {
+            faults.push(format!("http.md does not tell of {words}"));
+        }
+    }
+    let is_row = |line: &&str| line.starts_with("| 4") || line.starts_with("| 5");
+    for row in guide.lines().filter(is_row) {
+        if !told.iter().any(|words| row.starts_with(words)) {
+            faults.push(format!("{row} is of no error"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
 fn what_can_be_referred_to_is_and_what_is_referred_to_is_there() {
     let description = Description::open();
     assert_eq!(description.references(), description.components());
