@@ -267,6 +267,8 @@ impl ConfigError {
 
 /// Variables of other Oyez programs.
 const FOREIGN_VARIABLES: [&str; 1] = ["OYEZ_SERVER"];
+/// What Kubernetes tells every container of a service that is called `oyez` begins with these.
+const FOREIGN_PREFIXES: [&str; 2] = ["SERVICE_", "PORT"];
 
 impl Config {
     /// Reads a file over the defaults, then the variables over the file. Flags come on top, and then
@@ -285,6 +287,9 @@ impl Config {
         for (name, value) in variables {
             if let Some(key) = name.strip_prefix("OYEZ_")
                 && !FOREIGN_VARIABLES.contains(&name.as_str())
+                && !FOREIGN_PREFIXES
+                    .iter()
+                    .any(|prefix| key.starts_with(prefix))
             {
                 insert_variable(&mut table, &name, &key.to_lowercase(), &value)?;
             }
@@ -612,6 +617,9 @@ mod tests {
             ("OYEZ_MEMORY_TOPICS", "live/#, a/+"),
             ("OYEZ_DISK", "thread"),
             ("OYEZ_SERVER", "elsewhere:1"),
+            ("OYEZ_SERVICE_HOST", "10.0.0.1"),
+            ("OYEZ_PORT", "tcp://10.0.0.1:7450"),
+            ("OYEZ_PORT_7450_TCP_PORT", "7450"),
             ("HOME", "/"),
         ])
         .unwrap();

@@ -354,6 +354,13 @@ fn a_broker_that_has_as_many_connections_as_it_may_says_so_to_a_request() {
     let text = String::from_utf8(second.read()).expect("text");
     assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
     assert!(text.contains("Retry-After: 5\r\n"), "{text}");
+    // Whoever watches is answered all the same.
+    assert!(ask_operator(&mut rig, "/livez").starts_with("HTTP/1.1 200 "));
+    let ready = ask_operator(&mut rig, "/readyz");
+    assert!(
+        ready.starts_with("HTTP/1.1 503 ") && ready.contains("as many as may be"),
+        "{ready}"
+    );
 }
 
 /// Asks at the operator's address.

@@ -197,11 +197,10 @@ impl Building {
             return Ok(index);
         }
         if topic::is_reserved(topic) {
-            return Err(wrong(
-                at,
-                "topics that begin with $ are the broker's own",
-                scratch,
-            ));
+            return Err(Refused {
+                status: status::FORBIDDEN,
+                ..wrong(at, "topics that begin with $ are the broker's own", scratch)
+            });
         }
         let builder = RecordBuilder::new(topic, rules.limits)
             .map_err(|error| wrong(at, &error.to_string(), scratch))?;
