@@ -328,15 +328,21 @@ fn messages_to_publish_have_the_described_properties_and_no_others() {
     }
 }
 
-/// Asks a broker that has as many connections as it may.
+/// Asks a broker that has as many connections as it may, at the address for everybody; the operator is answered all the same.
 fn ask_while_full(checker: &mut Checker<'_>) {
     let setup = Setup::new().set("operator", "127.0.0.1:0");
     let broker = setup.set("max_connections", 1).start();
     let _only = broker.connect();
     for operation in &checker.description.operations() {
         let wanted = Ask::new(operation.method, &filled(operation.path));
-        ask(checker, (operation, 503), &broker, &wanted);
+        let answer = wanted.answer(broker.address());
+        checker.check(operation, &wanted.target, &answer);
+        assert_eq!(answer.status, 503, "{} {}", wanted.method, wanted.target);
     }
+    let lives = Ask::new("get", "/livez").answer(broker.operator());
+    assert_eq!(lives.status, 200);
+    let ready = Ask::new("get", "/readyz").answer(broker.operator());
+    assert_eq!(ready.status, 503);
 }
 
 /// Asks, and does not end the heads of the requests.
