@@ -66,15 +66,20 @@ fn begin_stream(
     };
     sessions.set_end(id, end);
     if end <= subscribed.next {
+        sessions.reach_end(id);
         sessions.dismiss(here, id, done("the stream has come to its end"));
     }
 }
 
-/// Tells a stream something beside its records, if there is an event for it.
+/// Tells a stream something beside its records, if there is an event for it. One whose request has no answer yet is told nothing:
+/// the head of the response comes first.
 fn tell_stream(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
     let Some(form) = sessions.get(id).map(Session::form) else {
         return Taken::Over;
     };
+    if sessions.exchanges.has(id) {
+        return Taken::Done;
+    }
     match stream::telling(form, reply) {
         Telling::Told => sessions.control(here, id, |out| stream::tell(form, reply, out)),
         Telling::Nothing => Taken::Done, // Nobody waits for it.
@@ -101,11 +106,18 @@ pub(crate) fn say_goodbye(
         return false;
     };
     let (dialect, form) = (session.dialect(), session.form());
+    let is_broken_off = sessions.is_broken_off(id);
+    if is_broken_off && !form.style.is_chunked() {
+        // Its end is the connection's: only a reset says that there was more.
+        sessions.end(here, id, Reason::Dropped);
+        return false;
+    }
     let exchange = sessions.exchanges.take_if(id, |_| true);
     let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
     let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
         (Dialect::Http, None) if form.is_native() => http::conclude(goodbye, wall_ms, out),
+        (Dialect::Http, None) if is_broken_off => {} // Without its last chunk it is not whole.
         (Dialect::Http, None) => stream::conclude(form, goodbye, out),
         (Dialect::Tls | Dialect::Mqtt | Dialect::Proxy, _) => {
             out.extend_from_slice(refused::farewell(dialect));

@@ -2,7 +2,7 @@
 //!
 //! [`command`] has the values that both sides of the broker speak in: what a session asks, and what it is told. A dialect
 //! turns bytes into these and back, and knows nothing else: no sockets, sessions or topics, no clock. It is total, and
-//! allocates nothing when it decodes. A record is the same bytes for everybody and passes as it is.
+//! allocates nothing when it decodes frames. A record is the same bytes for everybody and passes as it is.
 //!
 //! Everybody may import the values. The dialects themselves are for those that stand between a socket and a step:
 //! reading, telling and turning away. `tests/tidy.rs` holds that parts name no dialect.

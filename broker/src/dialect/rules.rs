@@ -14,7 +14,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Most bytes of a body: what publishes any record, with what JSON adds to it.
+    /// Most bytes of a body: twice what a record holds, as JSON and base64 make it longer.
     pub(crate) const fn body_size_max(&self) -> usize {
         let raw = self.limits.raw_size_max as usize;
         let record = self.limits.record_size_max as usize;
@@ -33,8 +33,9 @@ impl Rules {
     }
 
     /// Whether pages of `origin` may do more than look at a page, when they ask the broker as `host`.
-    pub(crate) fn allow_origin(&self, origin: &str, host: &str) -> bool {
-        is_same(origin, host) || self.is_known(origin)
+    /// What the operator is told is for the broker's own only (`others` is false).
+    pub(crate) fn allow_origin(&self, origin: &str, (host, others): (&str, bool)) -> bool {
+        is_same(origin, host) || (others && self.is_known(origin))
     }
 
     /// Whether pages of `origin`, another site's, may read answers.
@@ -139,7 +140,10 @@ mod tests {
             ("https://app.example.com", "push.example.com"),
             ("HTTPS://APP.example.com", "push.example.com"),
         ] {
-            assert!(rules.allow_origin(origin, host), "{origin} asks {host}");
+            assert!(
+                rules.allow_origin(origin, (host, true)),
+                "{origin} asks {host}"
+            );
         }
         for (origin, host) in [
             ("null", "localhost:7450"),
@@ -152,8 +156,16 @@ mod tests {
             ("http://app.example.com", "push.example.com"),
             ("https://app.example.com.evil.example", "push.example.com"),
         ] {
-            assert!(!rules.allow_origin(origin, host), "{origin} asks {host}");
+            assert!(
+                !rules.allow_origin(origin, (host, true)),
+                "{origin} asks {host}"
+            );
         }
-        assert!(self::rules(&[], &["*"]).allow_origin("null", "localhost"));
+        let any = self::rules(&[], &["*"]);
+        assert!(any.allow_origin("null", ("localhost", true)));
+        assert!(
+            !any.allow_origin("null", ("localhost", false)),
+            "at the operator's address"
+        );
     }
 }

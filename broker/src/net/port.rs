@@ -112,8 +112,7 @@ pub(in crate::net) enum Listener {
 #[derive(Debug)]
 pub(crate) struct Ports {
     ports: Vec<Port>,
-    /// The files that were made, as what they are known by.
-    files: Vec<socket::File>,
+    files: Files,
 }
 
 impl Ports {
@@ -144,7 +143,7 @@ impl Ports {
                 door,
             }));
         }
-        let files = Vec::new();
+        let files = Files::default();
         Ok(Self { ports, files })
     }
 
@@ -161,7 +160,7 @@ impl Ports {
             };
             port.claim(send_buffer_bytes).map_err(no_port)?;
             if let At::Unix(path) = &port.at {
-                self.files.push(socket::File::of(path).map_err(no_port)?);
+                self.files.0.push(socket::File::of(path).map_err(no_port)?);
             }
         }
         Ok(())
@@ -184,12 +183,12 @@ impl Ports {
 
     /// Gives up what only this thread has, now that the shards have theirs. The files that were made are left.
     pub(crate) fn into_files(self) -> Files {
-        Files(self.files)
+        self.files
     }
 }
 
 /// The socket files of a broker. They go with it, unless another broker has made its own there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Files(Vec<socket::File>);
 
 impl Drop for Files {

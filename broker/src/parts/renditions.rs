@@ -20,7 +20,8 @@ pub(crate) struct Key {
 /// The renditions that a shard keeps: the newest ones.
 #[derive(Debug)]
 pub(crate) struct Renditions {
-    by_key: HashMap<Key, Bytes>,
+    /// None for a record that cannot be read.
+    by_key: HashMap<Key, Option<Bytes>>,
     /// In the order in which they came.
     order: VecDeque<Key>,
     bytes: usize,
@@ -41,13 +42,14 @@ impl Renditions {
         }
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
+    /// What is kept; within it `None` for a record that cannot be read.
+    pub(crate) fn get(&self, key: &Key) -> Option<Option<Bytes>> {
         self.by_key.get(key).cloned()
     }
 
-    /// Keeps a rendition, for which the oldest ones go. One that is larger than all may be together is not kept.
-    pub(crate) fn keep(&mut self, key: Key, rendition: &Bytes) {
-        let bytes = rendition.len() + ENTRY_BYTES;
+    /// Keeps a rendition, or that there is none, for which the oldest ones go. One that is larger than all may be together is not kept.
+    pub(crate) fn keep(&mut self, key: Key, rendition: Option<&Bytes>) {
+        let bytes = rendition.map_or(0, Bytes::len) + ENTRY_BYTES;
         if bytes > self.bytes_max || self.by_key.contains_key(&key) {
             return;
         }
@@ -56,13 +58,13 @@ impl Renditions {
         }
         self.bytes += bytes;
         self.order.push_back(key);
-        self.by_key.insert(key, rendition.clone());
+        self.by_key.insert(key, rendition.cloned());
     }
 
     fn drop_oldest(&mut self) {
         let oldest = self.order.pop_front().expect("some take up room");
         let gone = self.by_key.remove(&oldest).expect("both have the same");
-        self.bytes -= gone.len() + ENTRY_BYTES;
+        self.bytes -= gone.map_or(0, |gone| gone.len()) + ENTRY_BYTES;
     }
 
     pub(crate) const fn bytes(&self) -> usize {
@@ -98,7 +100,7 @@ mod tests {
         let mut renditions = Renditions::new(4 * (100 + ENTRY_BYTES));
         let bytes = Bytes::from(vec![7; 100]);
         for position in 0..10 {
-            renditions.keep(key(position, CHUNKED), &bytes);
+            renditions.keep(key(position, CHUNKED), Some(&bytes));
         }
         let kept = |renditions: &Renditions| -> Vec<u64> {
             let is_kept = |position: &u64| renditions.get(&key(*position, CHUNKED)).is_some();
@@ -107,19 +109,25 @@ mod tests {
         assert_eq!(kept(&renditions), [6, 7, 8, 9]);
         assert_eq!(renditions.bytes(), 4 * (100 + ENTRY_BYTES));
         // One that is there is not counted twice.
-        renditions.keep(key(9, CHUNKED), &bytes);
+        renditions.keep(key(9, CHUNKED), Some(&bytes));
         assert_eq!(kept(&renditions), [6, 7, 8, 9]);
-        renditions.keep(key(3, CHUNKED), &Bytes::from(vec![7; 4_000]));
+        renditions.keep(key(3, CHUNKED), Some(&Bytes::from(vec![7; 4_000])));
         assert_eq!(kept(&renditions), [6, 7, 8, 9], "it would be all there is");
     }
 
     #[test]
     fn each_form_of_a_record_is_another_rendition() {
         let mut renditions = Renditions::new(10_000);
-        renditions.keep(key(1, CHUNKED), &Bytes::from_static(b"chunked"));
+        renditions.keep(key(1, CHUNKED), Some(&Bytes::from_static(b"chunked")));
         assert_eq!(renditions.get(&key(1, PLAIN)), None);
-        renditions.keep(key(1, PLAIN), &Bytes::from_static(b"plain"));
+        renditions.keep(key(1, PLAIN), Some(&Bytes::from_static(b"plain")));
         let kept = renditions.get(&key(1, CHUNKED)).expect("it is kept");
-        assert_eq!(&kept[..], b"chunked");
+        assert_eq!(kept, Some(Bytes::from_static(b"chunked")));
+        renditions.keep(key(2, PLAIN), None);
+        assert_eq!(
+            renditions.get(&key(2, PLAIN)),
+            Some(None),
+            "it cannot be read"
+        );
     }
 }

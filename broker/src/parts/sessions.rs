@@ -49,6 +49,13 @@ pub(crate) enum Queue {
     Much,
 }
 
+/// Where a stream ends.
+#[derive(Clone, Copy, Debug)]
+struct StreamEnd {
+    at: Offset,
+    is_reached: bool,
+}
+
 /// The sessions of one shard.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -66,7 +73,7 @@ pub(crate) struct Sessions {
     /// Who the clients are behind proxies that have said so.
     clients: HashMap<SessionId, SocketAddr>,
     /// Where streams end that do.
-    ends: HashMap<SessionId, Offset>,
+    ends: HashMap<SessionId, StreamEnd>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -155,14 +162,28 @@ impl Sessions {
     }
 
     /// A stream of a bounded form has come so far that its end is known.
-    pub(crate) fn set_end(&mut self, id: SessionId, end: Offset) {
-        self.ends.insert(id, end);
+    pub(crate) fn set_end(&mut self, id: SessionId, at: Offset) {
+        let is_reached = false;
+        self.ends.insert(id, StreamEnd { at, is_reached });
+    }
+
+    /// A stream has had all that it was to have.
+    pub(crate) fn reach_end(&mut self, id: SessionId) {
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.is_reached = true;
+        }
+    }
+
+    /// Whether a stream has an end that it has not come to: its client must not take what it has had for all.
+    pub(crate) fn is_broken_off(&self, id: SessionId) -> bool {
+        self.ends.get(&id).is_some_and(|end| !end.is_reached)
     }
 
     /// Where a stream ends; `None` if it goes on.
     pub(crate) fn end_of(&self, id: SessionId) -> Option<Offset> {
         let is_bounded = self.get(id)?.form.style.is_bounded();
-        is_bounded.then(|| self.ends.get(&id).copied()).flatten()
+        let end = is_bounded.then(|| self.ends.get(&id)).flatten();
+        end.map(|end| end.at)
     }
 
     /// A proxy has said whose connection it is, or that it does not say.

@@ -584,3 +584,38 @@ fn a_body_may_take_longer_than_a_greeting() {
     rig.settle();
     assert_eq!(hear(&client), ["200 {\"topic\":\"a\",\"offset\":0"]);
 }
+
+#[test]
+fn nothing_is_answered_behind_the_last_answer() {
+    let mut rig = Rig::new();
+    rig.pass(1_000);
+    rig.settle();
+    let client = rig.net.connect_at(1);
+    let last = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    client.write((last.to_owned() + ROOT).as_bytes());
+    rig.settle();
+    let text = String::from_utf8(client.read()).expect("text");
+    assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
+}
+
+#[test]
+fn pages_of_other_sites_are_told_nothing_of_the_broker_itself() {
+    let mut rig = Rig::with(Config {
+        origins: vec!["*".to_owned()],
+        ..settings()
+    });
+    rig.pass(1_000);
+    rig.settle();
+    let client = rig.net.connect_at(1);
+    let ask = |origin: &str| {
+        format!("GET /livez HTTP/1.1\r\nHost: localhost:7451\r\nOrigin: {origin}\r\n\r\n")
+    };
+    client.write((ask("https://app.example.com") + &ask("http://localhost:7451")).as_bytes());
+    rig.settle();
+    let text = String::from_utf8(client.read()).expect("text");
+    assert!(
+        text.starts_with("HTTP/1.1 403 ") && text.contains("HTTP/1.1 200 "),
+        "{text}"
+    );
+    assert!(!text.contains("Access-Control"), "{text}");
+}

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 
+use oyez_protocol::Offset;
 use oyez_storage::{Read, ReadError};
 
 use oyez_protocol::planted::{Bug, planted};
@@ -79,6 +80,7 @@ impl Flushing<'_> {
         let cursor = first.map(|place| out.feeds.cursor(*place));
         if session.is_open() && cursor.is_some_and(|cursor| cursor >= end) {
             let goodbye = done("the stream has come to its end");
+            out.sessions.reach_end(id);
             out.sessions.dismiss(out.here, id, goodbye);
         }
     }
@@ -177,13 +179,24 @@ impl Flushing<'_> {
 
     /// The same for a record that is sent in another form, which is made again if it is not kept.
     fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> Progress {
-        let form = self.session(id).form();
+        let session = self.session(id);
+        let form = session.form();
+        let place = session.subscriptions().as_slice().first();
+        let place = *place.expect("a stream has a subscription");
         let out = &mut self.serving.out;
+        let topic = out.feeds.subscribed(place.topic);
+        // The cursor stands behind what is half out.
+        let cursor = topic.audience.at(place.slot as usize).cursor.get();
+        let first = Offset::new(cursor.saturating_sub(tail.part().end.into()));
         let means = (&mut *out.logs, out.here.metrics());
-        match out.rendering.again(means, &tail, form) {
+        let is = (form, (&*topic.name, first));
+        match out.rendering.again(means, &tail, is) {
             Ok(bytes) => {
                 let session = out.sessions.there_mut(id);
-                let rest = &bytes[tail.sent as usize..];
+                let Some(rest) = bytes.get(tail.sent as usize..) else {
+                    out.sessions.end(out.here, id, Reason::Dropped);
+                    return Progress::Blocked; // It is not what it was.
+                };
                 let sent = send(out.net, session, &[IoSlice::new(rest)], rest.len());
                 self.note_tail_sent(id, tail, (sent, rest.len()))
             }

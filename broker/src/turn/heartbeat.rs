@@ -69,13 +69,20 @@ impl Watch<'_> {
             Stage::Open => u64::from(session.heartbeat_ms()),
         };
         let heard_ms = session.heard_ms();
+        // It may become a stream meanwhile, which has to hear something soon.
+        let look_ms = match session.dialect() {
+            Dialect::Http => now_ms + u64::from(STREAM_MS),
+            _ => u64::MAX,
+        };
         if now_ms.saturating_sub(heard_ms) < patience_ms {
-            self.timers.watch_silence(id, heard_ms + patience_ms);
+            let due_ms = look_ms.min(heard_ms + patience_ms);
+            self.timers.watch_silence(id, due_ms);
             return;
         }
         // A session that we hold back ourselves may have said a lot that was not read yet. It is told that we live.
         if session.stage() == Stage::Open && session.is_to_read() && !session.is_blocked() {
-            self.timers.watch_silence(id, now_ms + patience_ms);
+            let due_ms = look_ms.min(now_ms + patience_ms);
+            self.timers.watch_silence(id, due_ms);
             self.ping(id);
             return;
         }
@@ -87,7 +94,8 @@ impl Watch<'_> {
         if let Some(ago_ms) = taking.ago_ms.filter(is_life) {
             let heard_ms = now_ms.saturating_sub(ago_ms);
             session.note_life((heard_ms / TICK_MS) as u32);
-            self.timers.watch_silence(id, heard_ms + patience_ms);
+            let due_ms = look_ms.min(heard_ms + patience_ms);
+            self.timers.watch_silence(id, due_ms);
             return;
         }
         let leaving = matches!(session.stage(), Stage::Closing | Stage::Lingering);
@@ -158,7 +166,7 @@ impl Watch<'_> {
         let (blocked, idle_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
         if self.sessions.exchanges.has(id) && !blocked {
             // It is we who owe something.
-            let due_ms = self.here.now.monotonic_ms + idle_ms;
+            let due_ms = self.here.now.monotonic_ms + idle_ms.min(u64::from(STREAM_MS));
             self.timers.watch_silence(id, due_ms);
             return;
         }

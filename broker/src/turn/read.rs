@@ -217,11 +217,15 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// The peer has shut its side. One that waits for an answer gets it; a stream ends behind what was due before.
+    /// The peer has shut its side. One that waits for an answer gets it, also where that is a stream that has an end; another stream
+    /// ends behind what was due before.
     fn take_end(&mut self, id: SessionId) -> Visit {
         if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
             exchange.closes = true;
             return Visit::Waiting(Until::Answered);
+        }
+        if self.sessions.end_of(id).is_some() {
+            return Visit::Empty;
         }
         let session = self.sessions.there(id);
         let is_answered = session.dialect() == Dialect::Http;
@@ -439,6 +443,12 @@ impl<T: Takes> Reading<'_, T> {
         if input.is_empty() {
             return Step::Stop(Visit::More, 1);
         }
+        if !matches!(
+            self.sessions.there(id).stage(),
+            Stage::Greeting | Stage::Open
+        ) {
+            return Step::Stop(Visit::Over, 0); // The answer before was the last.
+        }
         let exchanges = &self.sessions.exchanges;
         if exchanges.has(id) && exchanges.partly_taken(id).is_none() {
             return Step::Stop(Visit::Waiting(Until::Answered), 1);
@@ -483,7 +493,8 @@ impl<T: Takes> Reading<'_, T> {
                     if let Some(bytes) = encoded {
                         self.budget.spend(bytes / ENCODED_BYTES, 0);
                         let encodes = &self.here.metrics().codec_encodes;
-                        encodes.add(commands.len() as u64);
+                        let records = matches!(commands, Commands::Publish(..));
+                        encodes.add(if records { commands.len() as u64 } else { 0 });
                     }
                     (commands, exchange, size)
                 }

@@ -20,6 +20,10 @@ use crate::parts::tail::RecordTail;
 /// Bytes of records that are rendered for one chain. The record that brings it there is the last one.
 const CHAIN_RAW_BYTES: usize = 256 << 10;
 
+/// Messages that are rendered at once: tiny ones take hundreds of times as many bytes as in their record, and a record has up to
+/// 65,535 of them.
+const PART_MESSAGES_MAX: u16 = 512;
+
 /// What renders, and what was rendered.
 #[derive(Debug)]
 pub(crate) struct Rendering {
@@ -33,8 +37,8 @@ pub(crate) struct Rendering {
 struct Wanted<'a> {
     key: Key,
     size: u32,
-    /// What the record has to be, where that is known.
-    is: Option<(&'a str, Offset)>,
+    /// What the record has to be: of this topic, beginning with this message.
+    is: (&'a str, Offset),
 }
 
 /// Where a chain of other forms than their own begins and ends.
@@ -99,7 +103,7 @@ impl Rendering {
                     part,
                 },
                 size: place.size,
-                is: Some((&topic.name, place.first)),
+                is: (&topic.name, place.first),
             };
             match self.get((&mut *logs, metrics), &wanted) {
                 Ok(bytes) => chain.push(place, part, bytes),
@@ -120,19 +124,23 @@ impl Rendering {
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
         tail: &RecordTail,
-        form: Form,
+        (form, is): (Form, (&str, Offset)),
     ) -> Result<Bytes, Broken> {
         let (log, position) = (tail.log(), tail.position());
+        let key = Key {
+            log,
+            position,
+            form,
+            part: tail.part(),
+        };
+        if let Some(kept) = self.kept.get(&key) {
+            return kept.ok_or(Broken::Damaged);
+        }
         let head = read((&mut *logs, log, position), FRAME_HEAD_SIZE as u32)?;
         let wanted = Wanted {
-            key: Key {
-                log,
-                position,
-                form,
-                part: tail.part(),
-            },
+            key,
             size: size_of_record(&head).ok_or(Broken::Damaged)?,
-            is: None,
+            is,
         };
         self.get((logs, metrics), &wanted)
     }
@@ -144,7 +152,7 @@ impl Rendering {
     ) -> Result<Bytes, Broken> {
         let key = wanted.key;
         if let Some(kept) = self.kept.get(&key) {
-            return Ok(kept);
+            return kept.ok_or(Broken::Damaged);
         }
         let bytes = read((&mut *logs, key.log, key.position), wanted.size)?;
         // What is in a map may turn out to be missing while it is looked at, and after it was verified.
@@ -154,22 +162,22 @@ impl Rendering {
             false => bytes,
         };
         let record = Record::verify(&bytes, &Limits::HARD).map_err(|_| Broken::Damaged)?;
-        let is_it = |(topic, first)| record.topic() == topic && record.offset() == first;
-        if !wanted.is.is_none_or(is_it) {
+        if (record.topic(), record.offset()) != wanted.is {
             return Err(Broken::Damaged);
         }
-        let (raw_size, count) = (record.raw_size() as usize, usize::from(record.count()));
-        let mut out = Vec::with_capacity(raw_size + raw_size / 8 + 64 * count);
+        let raw_size = record.raw_size() as usize;
+        let count = usize::from(key.part.end - key.part.first);
+        let mut out = Vec::with_capacity(raw_size + 64 * count);
         let record = (&record, logs.known(key.log).epoch);
         let rendered = self.renderer.render(record, key.form, key.part, &mut out);
-        self.rendered += raw_size.max(bytes.len());
+        self.rendered += raw_size + out.len();
         metrics.renditions.add(1);
         metrics.codec_decodes.add(1);
-        rendered.map_err(|_| Broken::Damaged)?;
         out.shrink_to_fit();
-        let rendition = Bytes::from(out);
-        self.kept.keep(key, &rendition);
-        Ok(rendition)
+        // What cannot be read is not tried again for everybody.
+        let rendition = rendered.is_ok().then(|| Bytes::from(out));
+        self.kept.keep(key, rendition.as_ref());
+        rendition.ok_or(Broken::Damaged)
     }
 }
 
@@ -178,7 +186,11 @@ fn part_of(place: &Place, span: Span) -> Option<Part> {
     let (begin, end) = (place.first.get(), place.next.get());
     let count = u16::try_from(end - begin).expect("a record counts its messages in 16 bits");
     let until = span.until.map(Offset::get);
-    Part::of(begin, count, span.from.get(), until)
+    let part = Part::of(begin, count, span.from.get(), until)?;
+    Some(Part {
+        end: part.end.min(part.first.saturating_add(PART_MESSAGES_MAX)),
+        ..part
+    })
 }
 
 fn read((logs, log, position): (&mut Logs, LogId, Position), size: u32) -> Result<Bytes, Broken> {

@@ -101,7 +101,7 @@ pub(crate) fn decode<'a>(
         is_head: head.method == "HEAD",
         is_1_0: head.is_1_0,
         closes: !head.keeps_alive,
-        readers: readers(&head, rules),
+        readers: readers(&head, rules).filter(|_| !is_operators),
     };
     let asked = ask(&head, (rules, is_operators), scratch);
     let framing = (head.framing, rules.body_size_max());
@@ -119,9 +119,10 @@ pub(crate) fn decode<'a>(
     };
     let whole = (&input[..size], head_size);
     let means = (rules, &mut *scratch);
+    let publishes = matches!(asked, Ok(Asked::Publish { .. } | Asked::PublishAll { .. }));
     let asked = asked.and_then(|asked| prepare(asked, &head, whole, &mut exchange, means));
-    let encoded = matches!(asked, Ok(Asked::Publish { .. } | Asked::PublishAll { .. }))
-        .then_some(scratch.body.len());
+    // Also where that was in vain.
+    let encoded = publishes.then_some(scratch.body.len());
     Front::Request {
         commands: match asked {
             Ok(Asked::Publish { .. } | Asked::PublishAll { .. }) => {
@@ -275,11 +276,14 @@ fn ask(
     match head.method {
         "OPTIONS" => Ok(Asked::Preflight),
         "POST" | "PUT" => {
-            check_origin(head, rules, scratch)?;
+            check_origin(head, (rules, is_operators), scratch)?;
             publish::ask(target, scratch)
         }
         "GET" | "HEAD" if target.path == "/" => Ok(Asked::Text(ROOT)),
         "GET" | "HEAD" if inquiry::is_one(target.path) => {
+            if is_operators {
+                check_origin(head, (rules, is_operators), scratch)?;
+            }
             inquiry::ask(target, is_operators, scratch)
         }
         "HEAD" if stream::kind(target.path).is_some() => Err(refused(
@@ -287,7 +291,7 @@ fn ask(
             "messages are read with GET",
         )),
         "GET" if let Some((path, kind)) = stream::kind(target.path) => {
-            check_origin(head, rules, scratch)?;
+            check_origin(head, (rules, is_operators), scratch)?;
             stream::ask(head, (target, path, kind), scratch)
         }
         "GET" | "HEAD" => Err(refused(
@@ -307,11 +311,15 @@ fn ask(
 
 /// Pages of other sites change nothing and are sent nothing, unless their origin is known. Browsers say whose page asks:
 /// always beside what changes something, and otherwise, the newer ones, at least whether it is another site's.
-fn check_origin(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<(), Refused> {
+fn check_origin(
+    head: &Head<'_, '_>,
+    (rules, is_operators): (&Rules, bool),
+    scratch: &mut Scratch,
+) -> Result<(), Refused> {
     let is_allowed = match head.field("origin") {
         Some(_) => head
             .text("origin")
-            .is_some_and(|origin| rules.allow_origin(origin, head.host)),
+            .is_some_and(|origin| rules.allow_origin(origin, (head.host, !is_operators))),
         None => head
             .text("sec-fetch-site")
             .is_none_or(|site| site != "cross-site"),

@@ -87,16 +87,7 @@ pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refuse
             });
         }
     };
-    if topic
-        .split('/')
-        .next()
-        .is_some_and(|first| FIRST_RESERVED.contains(&first))
-    {
-        return Err(refused(
-            status::NOT_FOUND,
-            "paths below api, console, livez, metrics and readyz are no topics",
-        ));
-    }
+    check_first(topic)?;
     Ok(())
 }
 
@@ -110,4 +101,31 @@ impl Scratch {
         // Writing into memory cannot fail.
         let _ = std::fmt::Write::write_fmt(&mut self.message, message);
     }
+}
+
+/// The broker's own paths are no topics.
+pub(super) fn check_first(topic: &str) -> Result<(), Refused> {
+    let first = topic.split('/').next().unwrap_or_default();
+    if FIRST_RESERVED.contains(&first) {
+        return Err(refused(
+            status::NOT_FOUND,
+            "paths below api, console, livez, metrics and readyz are no topics",
+        ));
+    }
+    Ok(())
+}
+
+/// Last parts of paths that name the form of what is read.
+const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
+
+/// What could not be read again under its own path is not published.
+pub(super) fn check_last(topic: &str) -> Result<(), Refused> {
+    let last = topic.rsplit_once('/').map(|(_, last)| last);
+    if last.is_some_and(|last| LAST_RESERVED.contains(&last)) {
+        return Err(refused(
+            status::METHOD_NOT_ALLOWED,
+            "what ends in json, raw, sse or ws is read; publish to the path before it",
+        ));
+    }
+    Ok(())
 }

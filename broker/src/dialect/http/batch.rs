@@ -7,7 +7,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,12 +17,13 @@ use oyez_protocol::topic;
 use serde::Deserialize;
 
 use crate::dialect::exchange::{Batch, Wants};
-use crate::dialect::http::asked::{Refused, Scratch, refused};
+use crate::dialect::http::asked::{Refused, Scratch, check_first, check_last, refused};
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
 
-/// Most records of one request.
+/// Most records of one request, and most messages: what its answer tells one by one.
 const RECORDS_MAX: usize = 1_024;
+const ROWS_MAX: usize = 8_192;
 
 /// A message to publish.
 #[derive(Deserialize)]
@@ -44,6 +45,8 @@ struct Row<'a> {
 #[derive(Default)]
 struct Building {
     builders: Vec<RecordBuilder>,
+    /// Which builder is a topic's.
+    by_topic: HashMap<Box<str>, usize>,
     /// The record of each message, and its number within it.
     rows: Vec<(u16, u16)>,
     /// The numbers of the records that the builders build.
@@ -189,12 +192,12 @@ impl Building {
         rules: &Rules,
         (at, scratch): (usize, &mut Scratch),
     ) -> Result<usize, Refused> {
-        let known = self
-            .builders
-            .iter()
-            .position(|builder| builder.topic() == topic);
-        if let Some(index) = known {
-            return Ok(index);
+        if self.rows.len() == ROWS_MAX {
+            let why = "a request has at most 8,192 messages: publish less at once";
+            return Err(wrong(at, why, scratch));
+        }
+        if let Some(index) = self.by_topic.get(topic) {
+            return Ok(*index);
         }
         if topic::is_reserved(topic) {
             return Err(Refused {
@@ -204,9 +207,18 @@ impl Building {
         }
         let builder = RecordBuilder::new(topic, rules.limits)
             .map_err(|error| wrong(at, &error.to_string(), scratch))?;
+        // What could not be read again under its own path is not published.
+        let checked = check_first(topic).and_then(|()| check_last(topic));
+        if let Err(Refused {
+            message: Some(why), ..
+        }) = checked
+        {
+            return Err(wrong(at, why, scratch));
+        }
         self.builders.push(builder);
         self.numbers.push(0);
         let index = self.builders.len() - 1;
+        self.by_topic.insert(topic.into(), index);
         self.begin(index, (at, scratch))?;
         Ok(index)
     }

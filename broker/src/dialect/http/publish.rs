@@ -5,7 +5,7 @@ use oyez_protocol::record::{PushError, RecordBuilder};
 
 use crate::dialect::exchange::Wants;
 use crate::dialect::http::asked::{
-    Asked, BAD_ESCAPE, Refused, Scratch, read_topic, refused, topic_of,
+    Asked, BAD_ESCAPE, Refused, Scratch, check_last, read_topic, refused, topic_of,
 };
 use crate::dialect::http::head::Head;
 use crate::dialect::http::target::{BadTarget, Target};
@@ -14,21 +14,6 @@ use crate::dialect::status;
 
 /// What begins the name of a field that becomes a header of the message.
 const HEADER_PREFIX: &str = "x-header-";
-
-/// Last parts of paths that name the form of what is read.
-const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
-
-/// What could not be read again under its own path is not published.
-fn check_last(topic: &str) -> Result<(), Refused> {
-    let last = topic.rsplit_once('/').map(|(_, last)| last);
-    if last.is_some_and(|last| LAST_RESERVED.contains(&last)) {
-        return Err(refused(
-            status::METHOD_NOT_ALLOWED,
-            "what ends in json, raw, sse or ws is read; publish to the path before it",
-        ));
-    }
-    Ok(())
-}
 
 /// What a request to publish asks, by its target.
 pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Refused> {

@@ -741,6 +741,14 @@ fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() 
             "the body is no messages in JSON",
         ),
         ("5", "the body is no messages in JSON"),
+        (
+            r#"{"topic":"api/x","payload":""}"#,
+            "message 1: paths below api",
+        ),
+        (
+            r#"{"topic":"a/json","payload":""}"#,
+            "message 1: what ends in json",
+        ),
     ] {
         for body in [format!("{good}\n{bad}"), format!("[{good},{bad}]")] {
             let line = publish_json(&body);
@@ -750,6 +758,10 @@ fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() 
             );
         }
     }
+}
+
+#[test]
+fn a_batch_has_messages_and_not_too_many() {
     for nothing in ["", "[]", " \n"] {
         assert_eq!(publish_json(nothing), "400: there is no message to publish");
     }
@@ -761,6 +773,8 @@ fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() 
     let row = |topic| format!("{{\"topic\":\"t{topic}\",\"payload\":\"\"}}");
     let many: Vec<String> = (0..1_025).map(row).collect();
     assert!(publish_json(&many.join("\n")).starts_with("400: message 1024: "));
+    let rows = vec![r#"{"topic":"a","payload":""}"#; 8_193].join("\n");
+    assert!(publish_json(&rows).starts_with("400: message 8192: "));
     assert_eq!(
         publish_json(&many[1..].join("\n")).matches(" <- ").count(),
         1_024

@@ -383,7 +383,7 @@ fn a_place_where_another_record_stands_is_no_rendition() {
                 part: Part { first: 0, end: 1 },
             },
             size: places[0].size,
-            is: Some((topic, Offset::new(first))),
+            is: (topic, Offset::new(first)),
         };
         let means = (&mut parts.logs, parts.here.metrics());
         // What is kept has been looked at.
@@ -430,6 +430,7 @@ fn publish_batch(rig: &mut Rig, topic: &str, payloads: &[String]) {
 /// The answer to a request that ends: its head and what its chunks hold.
 fn read_all(rig: &mut Rig, path: &str) -> (String, String) {
     let client = rig.connect();
+    client.peer.set_room(8 << 20);
     ask(&client, path);
     rig.settle();
     let bytes = client.peer.read();
@@ -558,4 +559,143 @@ fn messages_that_come_later_are_followed_as_far_as_is_asked() {
     assert_eq!(two.peer.how_it_ended(), End::Shut);
     publish(&mut rig, &publisher, "t", "more");
     assert_eq!(rows(&all), 1);
+}
+
+#[test]
+fn what_is_read_to_its_end_is_not_whole_when_it_was_broken_off() {
+    for version in ["1.1", "1.0"] {
+        let mut rig = Rig::new();
+        for _ in 0..10 {
+            rig.append("t", 50_000);
+        }
+        let client = rig.connect();
+        client.peer.set_room(60_000);
+        let request = format!("GET /t/json HTTP/{version}\r\nHost: localhost\r\n\r\n");
+        client.peer.write(request.as_bytes());
+        rig.settle();
+        assert!(client.peer.read().starts_with(b"HTTP/1.1 200 OK\r\n"));
+        rig.refuse(&client, "it has to go");
+        client.peer.set_room(1 << 20);
+        for _ in 0..20 {
+            rig.turn();
+        }
+        let rest = client.peer.read();
+        assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "it would look whole");
+        let end = client.peer.how_it_ended();
+        assert_eq!(
+            end,
+            if version == "1.0" {
+                End::Aborted
+            } else {
+                End::Shut
+            }
+        );
+    }
+}
+
+#[test]
+fn a_client_that_shuts_its_side_reads_what_it_asked_for_to_the_end() {
+    let [mut first, mut second] = Rig::shards(settings());
+    let topics = [first.topic_of(0, "t/"), first.topic_of(1, "t/")];
+    for (topic, rig) in topics.iter().zip([&mut first, &mut second]) {
+        rig.append(topic, 10);
+        rig.append(topic, 20);
+    }
+    for topic in &topics {
+        for version in ["1.1", "1.0"] {
+            let client = first.connect();
+            let request = format!("GET /{topic}/raw HTTP/{version}\r\nHost: localhost\r\n\r\n");
+            client.peer.write(request.as_bytes());
+            client.peer.shutdown();
+            settle(&mut [&mut first, &mut second]);
+            let text = String::from_utf8(client.peer.read()).expect("text");
+            assert_eq!(
+                text.matches("xxxxxxxxxx").count(),
+                3,
+                "{topic} {version}: {text}"
+            );
+            assert!(
+                version == "1.0" || text.ends_with("\r\n0\r\n\r\n"),
+                "{text}"
+            );
+            assert_ne!(client.peer.how_it_ended(), End::Open);
+        }
+    }
+}
+
+#[test]
+fn a_stream_on_a_connection_that_was_used_before_hears_something_in_time() {
+    let mut rig = Rig::new();
+    for wait_ms in [1_000, 9_000, 11_000, 24_000, 40_000] {
+        let client = rig.connect();
+        ask(&client, "/");
+        rig.settle();
+        let begin_ms = rig.now_ms();
+        while rig.now_ms() < begin_ms + wait_ms {
+            rig.pass(1_000);
+            rig.settle();
+        }
+        client.peer.read();
+        ask(&client, "/t/sse");
+        rig.settle();
+        assert!(client.peer.read().starts_with(b"HTTP/1.1 200 "));
+        let begin_ms = rig.now_ms();
+        while client.peer.waiting() == 0 {
+            rig.pass(1_000);
+            rig.settle();
+            assert!(rig.now_ms() < begin_ms + 30_000, "after {wait_ms} ms");
+        }
+    }
+}
+
+#[test]
+fn tiny_messages_that_are_many_are_rendered_a_part_at_a_time() {
+    let mut rig = Rig::with(forgetful());
+    publish_batch(&mut rig, "t", &vec![String::new(); 5_000]);
+    let before = rig.metrics().renditions.get();
+    let (_, body) = read_all(&mut rig, "/t/json");
+    assert_eq!(body.lines().count(), 5_000);
+    let offsets = body.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        row["offset"].as_u64().expect("an offset")
+    });
+    assert!(offsets.eq(0..5_000));
+    assert_eq!(rig.metrics().renditions.get() - before, 10, "512 at a time");
+    let (_, body) = read_all(&mut rig, "/t/json?from=offset:700&limit=600");
+    assert_eq!(body.lines().count(), 600);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_tried_once_and_told_as_a_gap() {
+    let mut rig = Rig::new();
+    let clients: Vec<Client> = (0..5).map(|_| stream(&mut rig, "/t/sse")).collect();
+    // A publisher may call anything LZ4: nobody looks into a block.
+    let mut builder =
+        oyez_protocol::record::RecordBuilder::new("t", Limits::HARD).expect("a topic");
+    let payload = [b'x'; 100];
+    builder
+        .push(&oyez_protocol::message::MessageRef::new(&payload))
+        .expect("it fits");
+    let mut bytes = Vec::new();
+    builder.finish(
+        1,
+        oyez_protocol::record::Codec::Lz4,
+        &[0xff; 50],
+        &mut bytes,
+    );
+    let publisher = rig.join();
+    publisher.peer.write(&bytes);
+    rig.settle();
+    assert_eq!(publisher.hear().len(), 1);
+    rig.append("t", 10);
+    rig.settle();
+    for client in &clients {
+        let heard = hear(client);
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        assert!(
+            heard[0].starts_with("$gap ") && heard[1] == "xxxxxxxxxx",
+            "{heard:?}"
+        );
+    }
+    assert_eq!(rig.metrics().renditions.get(), 2);
 }
