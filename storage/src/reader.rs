@@ -304,6 +304,19 @@ impl LogReader {
     /// # Errors
     /// When the range was dropped, is damaged, or is not a visible range of one block.
     pub fn read(&mut self, position: Position, len: u32) -> Result<Read, ReadError> {
+        self.read_as(position, len, true)
+    }
+
+    /// The first bytes of a record. Where something else of its block is damaged, only a whole record shows whether it is sound:
+    /// it has to be read, too, before they are believed.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn read_front(&mut self, position: Position, len: u32) -> Result<Read, ReadError> {
+        self.read_as(position, len, false)
+    }
+
+    fn read_as(&mut self, position: Position, len: u32, is_whole: bool) -> Result<Read, ReadError> {
         let from = position.get();
         let to = from + u64::from(len);
         self.check_range(from, to)?;
@@ -326,8 +339,8 @@ impl LogReader {
             }
             let torn = file.is_torn(from, to);
             if torn || file.is_doubtful(from) {
-                let whole = file.holds_records(from, to, self.shared.spec.id);
-                if !whole && !planted(Bug::ServesTheDoubtful) {
+                let sound = !is_whole || file.holds_records(from, to, self.shared.spec.id);
+                if !sound && !planted(Bug::ServesTheDoubtful) {
                     return Err(ReadError::Damaged);
                 }
             } else if !file.is_warm(from, self.shared.pool.clock_ms()) {

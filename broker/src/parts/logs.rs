@@ -359,6 +359,17 @@ impl Logs {
         self.time.timed(|| reader.read(position, size))
     }
 
+    /// The first bytes of a record: see [`LogReader::read_front`].
+    pub(crate) fn read_front(
+        &mut self,
+        log: LogId,
+        position: Position,
+        size: u32,
+    ) -> Result<Read, ReadError> {
+        let reader = &mut self.views[usize::from(log.get())].reader;
+        self.time.timed(|| reader.read_front(position, size))
+    }
+
     /// Where `size` bytes at `position` lie in a file, if they are to be had by it.
     pub(crate) fn file_range(
         &mut self,

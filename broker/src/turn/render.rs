@@ -2,9 +2,9 @@
 //! for everybody who is sent it in that form; it is verified before, as nobody behind can.
 
 use bytes::Bytes;
+use oyez_protocol::Offset;
 use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits};
 use oyez_protocol::record::Record;
-use oyez_protocol::{LogId, Offset, Position};
 use oyez_storage::{Place, Read, ReadError};
 
 use crate::dialect::form::{Form, Part};
@@ -136,7 +136,7 @@ impl Rendering {
         if let Some(kept) = self.kept.get(&key) {
             return kept.ok_or(Broken::Damaged);
         }
-        let head = read((&mut *logs, log, position), FRAME_HEAD_SIZE as u32)?;
+        let head = taken(logs.read_front(log, position, FRAME_HEAD_SIZE as u32))?;
         let wanted = Wanted {
             key,
             size: size_of_record(&head).ok_or(Broken::Damaged)?,
@@ -154,7 +154,7 @@ impl Rendering {
         if let Some(kept) = self.kept.get(&key) {
             return kept.ok_or(Broken::Damaged);
         }
-        let bytes = read((&mut *logs, key.log, key.position), wanted.size)?;
+        let bytes = taken(logs.read(key.log, key.position, wanted.size))?;
         // What is in a map may turn out to be missing while it is looked at, and after it was verified.
         let is_mapped = logs.reader(key.log).is_mapped(key.position);
         let bytes = match is_mapped {
@@ -193,8 +193,8 @@ fn part_of(place: &Place, span: Span) -> Option<Part> {
     })
 }
 
-fn read((logs, log, position): (&mut Logs, LogId, Position), size: u32) -> Result<Bytes, Broken> {
-    match logs.read(log, position, size) {
+fn taken(read: Result<Read, ReadError>) -> Result<Bytes, Broken> {
+    match read {
         Ok(Read::Ready(bytes)) => Ok(bytes),
         Ok(Read::Cold(cold)) => Err(Broken::Cold(cold)),
         Err(ReadError::Dropped) => Err(Broken::Dropped),

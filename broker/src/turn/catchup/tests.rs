@@ -424,6 +424,27 @@ fn a_damaged_record_is_a_gap_and_those_around_it_come() {
     assert_eq!(rig.metrics().gaps.get(), 1);
 }
 
+#[test]
+fn a_stream_that_is_cut_beside_a_damaged_record_goes_on_there() {
+    let (mut rig, _) = with_cold_history();
+    let (path, at) = first_segment(&mut rig);
+    let record = record(TOPIC, LARGE).len();
+    rig.disk.damage(&path, at + record + 100);
+    let client = rig.connect();
+    client.peer.set_room(1_000);
+    let request = format!("GET /{TOPIC}/sse?from=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.peer.write(request.as_bytes());
+    rig.settle();
+    let mut heard = client.peer.read();
+    assert!(!heard.is_empty());
+    client.peer.set_room(64 << 20);
+    rig.settle();
+    heard.extend(client.peer.read());
+    let text = String::from_utf8(heard).expect("text");
+    assert_eq!(text.matches("\ndata: ").count(), COLD, "each, or its gap");
+    assert_eq!(text.matches("event: $gap").count(), 1);
+}
+
 /// Somebody whose first records have been read ahead.
 fn with_warm_history() -> (Rig, Client) {
     let (mut rig, client) = with_cold_history();
