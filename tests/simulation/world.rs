@@ -522,7 +522,7 @@ impl World {
                 let seat = &mut self.strangers[stranger];
                 seat.turn(broker, &self.plan.topics, now_ms);
                 let (kind, told) = (seat.kind, std::mem::take(&mut seat.told));
-                let was_cut = seat.was_cut_off;
+                let was_cut = std::mem::take(&mut seat.was_cut_off);
                 for what in told {
                     self.coverage.meet(&what);
                 }
