@@ -268,6 +268,9 @@ impl World {
         let dice = &mut self.fault_dice.clone();
         self.fault_dice.next();
         let link = self.link_mut(client)?;
+        if kind == FaultKind::Flip && !link.has_checksums {
+            return None;
+        }
         let what = strike_link(link, kind, dice)?;
         self.lift_later(Lift::Socket(client));
         Some(format!("{}: {what}", self.name_of(client)))

@@ -260,11 +260,33 @@ impl World {
             if let ConnectionError::Goodbye { code, .. } = &error {
                 self.coverage.meet(&format!("goodbye {code:?}"));
             }
-            if !self.is_explained(&error, was_left) {
+            let owes = matches!(error, ConnectionError::Closed)
+                && (self.owes_answers(client, left) || was_welcomed && self.owes_an_end(client));
+            if owes || !self.is_explained(&error, was_left) {
                 return Err(format!("{who} is cut off: {error}"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a connection over HTTP may not be closed before all is answered: nobody has anything to do with it but the broker,
+    /// which is not going.
+    fn owes_answers(&self, client: usize, left: bool) -> bool {
+        let asks = self
+            .publishers
+            .get(client)
+            .is_some_and(|seat| seat.plan.posts.is_some());
+        let is_going = left || self.machine.stopping_since_ms.is_some();
+        asks && !(is_going || self.is_rough() || self.oracle.disk_trouble)
+    }
+
+    /// Whether a stream may not just stop: the broker is going, has time to say so, and has said all else whole.
+    fn owes_an_end(&self, client: usize) -> bool {
+        let number = client.checked_sub(self.publishers.len());
+        let seat = number.and_then(|number| self.subscribers.get(number));
+        let is_stream = seat.is_some_and(|seat| seat.plan.stream.is_some());
+        let has_time = !(self.may_be_cut_short() || self.is_slow() || self.oracle.disk_trouble);
+        is_stream && has_time && self.machine.stopping_since_ms.is_some()
     }
 
     /// What a broker sends is sound unless something has changed it; it is silent to nobody who speaks; and it goes with

@@ -12,7 +12,7 @@ use super::dice::Dice;
 const ROOM_BYTES: usize = 128 << 10;
 
 /// A client's connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Link {
     peer: Option<Peer>,
     /// The broker at the other end is gone; what it has sent may still be read, so many bytes of it.
@@ -33,9 +33,38 @@ pub(super) struct Link {
     pub(super) run: u64,
     /// Bits that were changed.
     pub(super) flipped: u64,
+    /// Who speaks over it would notice a bit that was changed.
+    pub(super) has_checksums: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            peer: None,
+            lost: None,
+            shut: false,
+            flips_in: false,
+            flips_out: false,
+            was_left_cleanly: false,
+            dials: 0,
+            full: false,
+            closed: false,
+            run: 0,
+            flipped: 0,
+            has_checksums: true,
+        }
+    }
 }
 
 impl Link {
+    /// A link for who speaks with checksums, or without.
+    pub(super) fn new(has_checksums: bool) -> Self {
+        Self {
+            has_checksums,
+            ..Self::default()
+        }
+    }
+
     /// The far end, while the broker is there.
     pub(super) fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref().filter(|_| self.lost.is_none())

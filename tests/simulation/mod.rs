@@ -6,7 +6,8 @@
 //!
 //! - `plan` is what a seed means: settings, topics, clients, and the kinds of faults that it may meet.
 //! - `world` holds everything and takes one step after another, until all comes to `rest`; `machine` is the broker with its disks, `publisher`,
-//!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong.
+//!   `subscriber` and `stranger` are clients over a `link` each, `fault` is what goes wrong. Some subscribers are a `stream`
+//!   over HTTP, and some publishers a `poster`: `http` and `sse` take apart what they hear.
 //! - `judge` looks at each turn and each lost connection.
 //! - `oracle` is the model. It believes nobody: it looks at every acknowledgement and every delivery, and at the end at
 //!   everything that is left.
@@ -20,18 +21,23 @@ mod dice;
 mod ending;
 mod fault;
 pub mod fleet;
+mod http;
 mod judge;
 mod link;
 mod machine;
 mod message;
 mod oracle;
 pub mod plan;
+mod poster;
 mod publisher;
 mod rest;
 pub mod run;
 pub mod shrink;
+mod sse;
 mod stranger;
+mod stream;
 mod subscriber;
+mod text;
 mod trace;
 mod world;
 

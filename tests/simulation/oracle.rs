@@ -25,6 +25,9 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Bytes of a record beside its messages, at most.
 const RECORD_BYTES: u64 = 200;
 
+/// Bytes of messages that are too large for a stream together.
+const REFERENCE_BYTES: usize = 256 << 10;
+
 /// A verdict on something that happened.
 pub(super) type Verdict = Result<(), String>;
 
@@ -34,6 +37,8 @@ pub(super) struct Oracle {
     topics: Vec<Topic>,
     logs: BTreeMap<LogId, Log>,
     followers: Vec<Follower>,
+    /// Subscribers to which nobody tells keys and headers.
+    keyless: BTreeSet<usize>,
     /// Subscribers from this number on audit.
     first_auditor: usize,
     /// How many times everything was read from its beginning.
@@ -175,6 +180,9 @@ impl Oracle {
                 .map(|spec| (spec.id, log(spec.durability)))
                 .collect(),
             followers: Vec::new(),
+            keyless: (0..plan.subscribers.len())
+                .filter(|number| plan.subscribers[*number].stream.is_some())
+                .collect(),
             first_auditor: usize::MAX,
             audits: 0,
             dials: vec![0; plan.publishers.len()],
@@ -451,6 +459,25 @@ impl Oracle {
         }
     }
 
+    /// A subscriber is told that it can read messages elsewhere, which are too large for it together.
+    pub(super) fn referred(&mut self, follower: usize, (from, to): (u64, u64)) -> Verdict {
+        self.expects(follower, None, from)?;
+        let known = &mut self.followers[follower];
+        let (epoch, _) = known.place.ok_or("nobody knows where it is")?;
+        let topic = &self.topics[known.topic];
+        let places = topic.places.range((epoch, from)..(epoch, to));
+        let sizes: Vec<usize> = places
+            .map(|(_, placed)| topic.sent[&placed.id].size)
+            .collect();
+        let bytes = sizes.iter().sum::<usize>() + sizes.len() * RECORD_BYTES as usize;
+        if sizes.len() as u64 == to - from && bytes < REFERENCE_BYTES {
+            return Err(format!("a reference to {bytes} bytes, from {from} to {to}"));
+        }
+        known.place = Some((epoch, to));
+        known.delivered += to - from;
+        Ok(())
+    }
+
     fn message(&mut self, follower: usize, message: &Message, run: u64) -> Verdict {
         let (epoch, offset) = (message.epoch.get(), message.offset.get());
         let topic = self.followers[follower].topic;
@@ -461,7 +488,7 @@ impl Oracle {
         if usize::from(id.topic) != topic || *message.topic != *self.topics[topic].name {
             return Err(format!("message {id} of topic {} is delivered", id.topic));
         }
-        self.check_content(id, message)?;
+        self.check_content(id, message, self.keyless.contains(&follower))?;
         self.expects(follower, Some(epoch), offset)?;
         let at_start = self.followers[follower].first.is_none();
         if at_start && self.followers[follower].from_earliest && offset > 0 {
@@ -487,7 +514,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn check_content(&self, id: MessageId, message: &Message) -> Verdict {
+    fn check_content(&self, id: MessageId, message: &Message, is_keyless: bool) -> Verdict {
         let topic = &self.topics[usize::from(id.topic)];
         let sent = topic
             .sent
@@ -496,9 +523,12 @@ impl Oracle {
         if message.payload.len() != sent.size.max(NAME_SIZE) {
             return Err(format!("message {id} is not as long as it was"));
         }
-        let number = id.number.to_le_bytes();
-        let key = (id.number % 5 == 1).then_some(&number[..]);
+        let number = id.number.to_string();
+        let key = (id.number % 5 == 1).then_some(number.as_bytes());
         let headers = usize::from(id.number % 7 == 2);
+        if is_keyless {
+            return Ok(());
+        }
         if message.key.as_deref() != key || message.headers.len() != headers {
             return Err(format!("message {id} has another key or other headers"));
         }

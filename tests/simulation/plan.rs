@@ -154,6 +154,21 @@ pub(super) struct PublisherPlan {
     pub(super) burst: u64,
     /// Milliseconds that it takes after that at most, before it publishes more.
     pub(super) pause_ms: u64,
+    /// It publishes over HTTP.
+    pub(super) posts: Option<PostPlan>,
+}
+
+/// How a publisher over HTTP asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PostPlan {
+    /// Requests that are under way at the same time at most.
+    pub(super) depth: usize,
+    /// One request a connection.
+    pub(super) is_1_0: bool,
+    /// Some bodies come in chunks.
+    pub(super) chunks: bool,
+    /// Of some messages it does not ask what becomes of them.
+    pub(super) forgets: bool,
 }
 
 /// Where a subscriber begins.
@@ -172,6 +187,17 @@ pub(super) struct SubscriberPlan {
     pub(super) read_max: usize,
     /// It leaves after so many deliveries, and comes back as another one at the same place.
     pub(super) leaves_after: Option<u64>,
+    /// It is an event stream over HTTP.
+    pub(super) stream: Option<StreamPlan>,
+}
+
+/// How an event stream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamPlan {
+    pub(super) is_1_0: bool,
+    pub(super) base64: bool,
+    /// It says where it goes on with a parameter, not with a field.
+    pub(super) by_parameter: bool,
 }
 
 /// A client that does not do what a client should.
@@ -268,8 +294,10 @@ impl Plan {
         };
         let topics = topics(&mut dice, theme);
         let sizes = sizes(&mut dice, theme);
-        let publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
-        let subscribers = subscribers(&mut dice, topics.len(), sizes.end);
+        let mut publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
+        let mut subscribers = subscribers(&mut dice, topics.len(), sizes.end);
+        let mut http_dice = Dice::new(seed, "http", 0);
+        speak_http(&mut http_dice, &mut publishers, &mut subscribers);
         let logs = [1, shards as u16, shards as u16, 3];
         Self {
             seed,
@@ -407,6 +435,7 @@ fn publishers(
                 Theme::Crowd => 400,
                 _ => 0,
             },
+            posts: None,
         }
     };
     (0..count).map(publisher).collect()
@@ -428,8 +457,48 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
         begin: *dice.pick(&[Begin::Latest, Begin::Earliest, Begin::Earliest]),
         read_max: *dice.pick(&[bite, bite.max(1_000), 1 << 18, 1 << 18]),
         leaves_after: dice.one_in(3).then(|| dice.among(1, 60)),
+        stream: None,
     };
     (0..count).map(subscriber).collect()
+}
+
+/// In half of the seeds some clients speak HTTP.
+fn speak_http(
+    dice: &mut Dice,
+    publishers: &mut [PublisherPlan],
+    subscribers: &mut [SubscriberPlan],
+) {
+    if dice.one_in(2) {
+        streams(dice, subscribers);
+        posters(dice, publishers);
+    }
+}
+
+/// Makes some publishers ask over HTTP.
+fn posters(dice: &mut Dice, publishers: &mut [PublisherPlan]) {
+    for publisher in publishers {
+        let posts = PostPlan {
+            depth: *dice.pick(&[1, 1, 2, 16]),
+            is_1_0: dice.one_in(6),
+            chunks: dice.one_in(2),
+            forgets: dice.one_in(4),
+        };
+        if dice.one_in(3) {
+            (publisher.posts, publisher.batches) = (Some(posts), false);
+        }
+    }
+}
+
+/// Makes some subscribers streams over HTTP.
+fn streams(dice: &mut Dice, subscribers: &mut [SubscriberPlan]) {
+    for subscriber in subscribers {
+        let stream = StreamPlan {
+            is_1_0: dice.one_in(3),
+            base64: dice.one_in(3),
+            by_parameter: dice.one_in(3),
+        };
+        subscriber.stream = dice.one_in(2).then_some(stream);
+    }
 }
 
 fn strangers(dice: &mut Dice, theme: Theme) -> Vec<StrangerKind> {

@@ -1,4 +1,4 @@
-//! A publisher: the client library's decisions over a link, with messages whose fate is followed.
+//! A publisher: the client library's decisions over a link, or requests over HTTP, with messages whose fate is followed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use oyez_broker::simulation::Broker;
 use oyez_client::simulation::{Publisher, Ticket};
 use oyez_client::{
-    ConnectError, ConnectOptions, ConnectionError, ConnectionEvent, NewMessage, Outcome,
+    Ack, ConnectError, ConnectOptions, ConnectionError, ConnectionEvent, NewMessage, Outcome,
     PublishError, PublisherOptions, ReconnectPolicy,
 };
 
@@ -15,7 +15,8 @@ use super::dice::Dice;
 use super::link::{Link, Reach};
 use super::message::{MessageId, payload};
 use super::plan::{PublisherPlan, TopicPlan};
-use super::subscriber::ms_up;
+use super::poster::Poster;
+use super::subscriber::{ms, ms_up};
 
 /// What a publisher has to tell of one of its messages.
 #[derive(Clone, Debug)]
@@ -32,12 +33,12 @@ pub(super) enum Told {
 pub(super) struct PublisherSeat {
     number: u16,
     pub(super) plan: PublisherPlan,
-    publisher: Publisher,
+    mouth: Mouth,
     pub(super) losses: Losses,
     pub(super) link: Link,
     pub(super) dice: Dice,
     /// Messages whose fate is not known.
-    waiting: VecDeque<(Ticket, MessageId)>,
+    waiting: VecDeque<(Receipt, MessageId)>,
     made: u32,
     /// When it wants to be run again.
     pub(super) due_ms: Option<u64>,
@@ -46,6 +47,19 @@ pub(super) struct PublisherSeat {
     pauses_until_ms: u64,
     /// No more messages are published.
     pub(super) is_closing: bool,
+}
+
+/// What it speaks with.
+enum Mouth {
+    Native(Box<Publisher>),
+    Http(Box<Poster>),
+}
+
+/// What it is given for a message, to ask for what became of that.
+#[derive(Clone, Copy)]
+enum Receipt {
+    Ticket(Ticket),
+    Request(u64),
 }
 
 /// Why connections were lost.
@@ -77,12 +91,17 @@ impl PublisherSeat {
             linger: Duration::from_millis(5),
             ..PublisherOptions::default()
         };
+        let publisher = Publisher::new(options, batches, now).expect("no credentials");
+        let mouth = match plan.posts {
+            Some(posts) => Mouth::Http(Box::new(Poster::new(posts, number, seed))),
+            None => Mouth::Native(Box::new(publisher)),
+        };
         Self {
             number: number as u16,
             plan: plan.clone(),
             losses,
-            publisher: Publisher::new(options, batches, now).expect("no credentials"),
-            link: Link::default(),
+            mouth,
+            link: Link::new(plan.posts.is_none()),
             dice: Dice::new(seed, "publisher", number),
             waiting: VecDeque::new(),
             made: 0,
@@ -102,7 +121,11 @@ impl PublisherSeat {
     }
 
     fn has_messages_left(&self) -> bool {
-        !self.is_closing && self.made < self.plan.messages && self.publisher.is_connected()
+        let takes_more = match &self.mouth {
+            Mouth::Native(publisher) => publisher.is_connected(),
+            Mouth::Http(poster) => poster.has_room(),
+        };
+        !self.is_closing && self.made < self.plan.messages && takes_more
     }
 
     /// Messages whose fate is not known.
@@ -111,17 +134,32 @@ impl PublisherSeat {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.publisher.is_connected()
+        match &self.mouth {
+            Mouth::Native(publisher) => publisher.is_connected(),
+            Mouth::Http(poster) => poster.is_connected(),
+        }
+    }
+
+    /// Whether the broker owes it a word before it goes.
+    pub(super) fn is_owed_a_goodbye(&self) -> bool {
+        matches!(&self.mouth, Mouth::Native(publisher) if publisher.is_connected())
     }
 
     /// Whether the fate of all its messages is known.
     pub(super) fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && (self.publisher.is_over() || self.publisher.is_settled())
+        let is_settled = match &self.mouth {
+            Mouth::Native(publisher) => publisher.is_over() || publisher.is_settled(),
+            Mouth::Http(poster) => poster.is_settled(),
+        };
+        self.waiting.is_empty() && is_settled
     }
 
     /// Why it has given up, if it has, and whether that is for damage again and again.
     pub(super) fn error(&self) -> Option<(String, bool)> {
-        let error = self.publisher.error()?;
+        let Mouth::Native(publisher) = &self.mouth else {
+            return None;
+        };
+        let error = publisher.error()?;
         Some((
             error.to_string(),
             matches!(error, ConnectError::Damaged { .. }),
@@ -132,7 +170,7 @@ impl PublisherSeat {
     pub(super) fn begin_again(&mut self, seed: u64, now: Duration) {
         let (number, plan) = (usize::from(self.number), self.plan.clone());
         let fresh = Self::new(number, &plan, seed ^ u64::from(self.made), now);
-        (self.publisher, self.losses) = (fresh.publisher, fresh.losses);
+        (self.mouth, self.losses) = (fresh.mouth, fresh.losses);
         self.link.close();
         self.due_ms = Some(0);
     }
@@ -172,28 +210,37 @@ impl PublisherSeat {
         let size = usize::try_from(self.dice.among(least, most)).expect("a small payload");
         let bytes = payload(id, size);
         let mut message = NewMessage::new(&bytes);
-        let number = id.number.to_le_bytes();
+        let number = id.number.to_string();
+        let number = number.as_bytes();
         if id.number % 5 == 1 {
-            message = message.key(&number);
+            message = message.key(number);
         }
         if id.number % 7 == 2 {
-            message = message.header("number", &number);
+            message = message.header("number", number);
         }
         let name = &*topics[topic].name;
-        let taken = match self.plan.batches && self.dice.below(3) > 0 {
-            true => self.publisher.push(name, message, now),
-            false => self.publisher.publish(name, message, now),
+        let receipt = match &mut self.mouth {
+            Mouth::Native(publisher) => {
+                let taken = match self.plan.batches && self.dice.below(3) > 0 {
+                    true => publisher.push(name, message, now),
+                    false => publisher.publish(name, message, now),
+                };
+                // An earlier failure is told with the next message, which is then not taken: the tickets tell it, too.
+                Receipt::Ticket(taken.ok().flatten()?)
+            }
+            Mouth::Http(poster) => Receipt::Request(poster.publish(name, id, &bytes)),
         };
-        // An earlier failure is told with the next message, which is then not taken: the tickets tell it, too.
-        let ticket = taken.ok().flatten()?;
         self.made += 1;
-        self.waiting.push_back((ticket, id));
+        self.waiting.push_back((receipt, id));
         self.due_ms = Some(0);
         Some((id, size))
     }
 
     /// Does what can be done now.
-    pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) {
+    ///
+    /// # Errors
+    /// What the broker should not have answered to a request.
+    pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) -> Result<(), String> {
         let mut chance = self.dice.clone();
         self.dice.next();
         let mut wire = Reach {
@@ -201,32 +248,56 @@ impl PublisherSeat {
             broker,
             dice: &mut self.dice,
         };
-        let due = self
-            .publisher
-            .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+        self.due_ms = match &mut self.mouth {
+            Mouth::Native(publisher) => {
+                let due = publisher.turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+                due.map(ms_up)
+            }
+            Mouth::Http(poster) => {
+                let losses = &mut *self.losses.lock().expect("one thread");
+                poster.turn(ms(now), &mut wire, losses)?
+            }
+        };
         // This turn has noticed that the link is closed.
         self.link.closed = false;
-        self.due_ms = due.map(ms_up);
+        Ok(())
+    }
+
+    /// What was met over HTTP since this was asked last.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        match &mut self.mouth {
+            Mouth::Native(_) => Vec::new(),
+            Mouth::Http(poster) => std::mem::take(&mut poster.notes),
+        }
     }
 
     /// The next message whose fate has become known.
     pub(super) fn next_told(&mut self) -> Option<(MessageId, Told)> {
         for place in 0..self.waiting.len() {
-            let (ticket, id) = self.waiting[place];
-            let Some(outcome) = self.publisher.outcome(ticket) else {
-                continue;
+            let (receipt, id) = self.waiting[place];
+            let told = match (&mut self.mouth, receipt) {
+                (Mouth::Native(publisher), Receipt::Ticket(ticket)) => {
+                    publisher.outcome(ticket).map(|outcome| told(&outcome))
+                }
+                (Mouth::Http(poster), Receipt::Request(number)) => poster.outcome(number),
+                _ => None,
             };
-            self.waiting.remove(place);
-            let told = match outcome {
-                Ok(ack) => Told::Acknowledged {
-                    epoch: ack.epoch.get(),
-                    offset: ack.offset.get(),
-                },
-                Err(PublishError::Refused { outcome, .. }) => Told::Refused(outcome),
-                Err(_) => Told::Unknown,
-            };
-            return Some((id, told));
+            if let Some(told) = told {
+                self.waiting.remove(place);
+                return Some((id, told));
+            }
         }
         None
+    }
+}
+
+fn told(outcome: &Result<Ack, PublishError>) -> Told {
+    match outcome {
+        Ok(ack) => Told::Acknowledged {
+            epoch: ack.epoch.get(),
+            offset: ack.offset.get(),
+        },
+        Err(PublishError::Refused { outcome, .. }) => Told::Refused(*outcome),
+        Err(_) => Told::Unknown,
     }
 }

@@ -156,6 +156,7 @@ impl World {
                 begin: Begin::Earliest,
                 read_max: 1 << 18,
                 leaves_after: None,
+                stream: None,
             };
             let number = self.oracle.follow(topic, true);
             let (name, seed) = (&self.plan.topics[topic].name, self.plan.seed);

@@ -1,21 +1,22 @@
-//! A subscriber: the client library's decisions over a link.
+//! A subscriber: the client library's decisions over a link, or an event stream.
 
 use std::time::Duration;
 
 use oyez_broker::simulation::Broker;
 use oyez_client::simulation::Subscriber;
-use oyez_client::{ConnectError, Delivery, Epoch, Offset, Start, SubscribeError, SubscribeOptions};
+use oyez_client::{ConnectError, Epoch, Offset, Start, SubscribeError, SubscribeOptions};
 
 use super::dice::Dice;
 use super::link::{Link, Reach};
 use super::plan::{Begin, SubscriberPlan};
 use super::publisher::{Losses, connect_options};
+use super::stream::{Heard, Stream};
 
 /// A subscriber of the simulation.
 pub(super) struct SubscriberSeat {
     pub(super) plan: SubscriberPlan,
     topic: String,
-    subscriber: Subscriber,
+    ear: Ear,
     pub(super) losses: Losses,
     pub(super) link: Link,
     pub(super) dice: Dice,
@@ -25,6 +26,12 @@ pub(super) struct SubscriberSeat {
     beat_ms: Option<u64>,
     pub(super) asleep_until_ms: u64,
     deliveries: u64,
+}
+
+/// What it hears with.
+enum Ear {
+    Native(Box<Subscriber>),
+    Stream(Box<Stream>),
 }
 
 fn options(topic: &str, start: Start, epoch: Option<Epoch>) -> SubscribeOptions {
@@ -62,12 +69,19 @@ impl SubscriberSeat {
             Begin::Earliest => Start::Earliest,
         };
         let (subscriber, losses) = begin(topic, start, None, plan.read_max, now);
+        let ear = match plan.stream {
+            Some(stream) => {
+                let stream = Stream::new(stream, topic, plan.begin, plan.read_max);
+                Ear::Stream(Box::new(stream))
+            }
+            None => Ear::Native(Box::new(subscriber)),
+        };
         Self {
             plan: plan.clone(),
             topic: topic.to_owned(),
-            subscriber,
+            ear,
             losses,
-            link: Link::default(),
+            link: Link::new(plan.stream.is_none()),
             dice: Dice::new(seed, "subscriber", number),
             due_ms: Some(0),
             beat_ms: None,
@@ -92,34 +106,50 @@ impl SubscriberSeat {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.subscriber.is_connected()
+        match &self.ear {
+            Ear::Native(subscriber) => subscriber.is_connected(),
+            Ear::Stream(stream) => stream.is_streaming(),
+        }
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
-        self.subscriber.is_confirmed()
+        match &self.ear {
+            Ear::Native(subscriber) => subscriber.is_confirmed(),
+            Ear::Stream(stream) => stream.is_confirmed(),
+        }
     }
 
     pub(super) fn position(&self) -> (u64, u64) {
-        (
-            self.subscriber.epoch().get(),
-            self.subscriber.position().get(),
-        )
+        match &self.ear {
+            Ear::Native(subscriber) => (subscriber.epoch().get(), subscriber.position().get()),
+            Ear::Stream(stream) => stream.position(),
+        }
     }
 
     /// Why it has given up, if it has.
     pub(super) fn error(&self) -> Option<GivenUp> {
-        self.subscriber.error().map(|error| GivenUp {
-            text: error.to_string(),
-            is_refused: matches!(error, SubscribeError::Refused { .. }),
-            is_damage: matches!(
-                error,
-                SubscribeError::Disconnected(ConnectError::Damaged { .. })
-            ),
-        })
+        match &self.ear {
+            Ear::Native(subscriber) => subscriber.error().map(|error| GivenUp {
+                text: error.to_string(),
+                is_refused: matches!(error, SubscribeError::Refused { .. }),
+                is_damage: matches!(
+                    error,
+                    SubscribeError::Disconnected(ConnectError::Damaged { .. })
+                ),
+            }),
+            Ear::Stream(stream) => stream.refused.as_ref().map(|words| GivenUp {
+                text: words.clone(),
+                is_refused: true,
+                is_damage: false,
+            }),
+        }
     }
 
     /// Does what can be done now; while it sleeps, only gives signs of life.
-    pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) {
+    ///
+    /// # Errors
+    /// What the broker should not have said to a stream.
+    pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) -> Result<(), String> {
         let now_ms = ms(now);
         let mut chance = self.dice.clone();
         self.dice.next();
@@ -128,29 +158,47 @@ impl SubscriberSeat {
             broker,
             dice: &mut self.dice,
         };
-        if now_ms < self.asleep_until_ms {
-            self.beat_ms = self.subscriber.beat(now, &mut wire).map(ms_up);
-            return;
+        match &mut self.ear {
+            Ear::Native(subscriber) if now_ms < self.asleep_until_ms => {
+                self.beat_ms = subscriber.beat(now, &mut wire).map(ms_up);
+                return Ok(());
+            }
+            Ear::Native(subscriber) => {
+                let due = subscriber.turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
+                self.due_ms = due.map(ms_up);
+                self.beat_ms = Some(now_ms);
+            }
+            Ear::Stream(stream) => {
+                let losses = &mut *self.losses.lock().expect("one thread");
+                self.due_ms = stream.turn(now_ms, &mut wire, losses)?;
+            }
         }
-        let due = self
-            .subscriber
-            .turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
         // This turn has noticed that the link is closed.
         self.link.closed = false;
-        self.due_ms = due.map(ms_up);
-        self.beat_ms = Some(now_ms);
+        Ok(())
     }
 
-    pub(super) fn next_delivery(&mut self) -> Option<Delivery> {
-        let delivery = self.subscriber.next_delivery()?;
-        self.deliveries += 1;
-        Some(delivery)
+    pub(super) fn next_heard(&mut self) -> Option<Heard> {
+        let heard = match &mut self.ear {
+            Ear::Native(subscriber) => Heard::Delivery(subscriber.next_delivery()?),
+            Ear::Stream(stream) => stream.next_heard()?,
+        };
+        self.deliveries += u64::from(!matches!(heard, Heard::Begun(_)));
+        Some(heard)
+    }
+
+    /// What a stream has met since this was asked last.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        match &mut self.ear {
+            Ear::Native(_) => Vec::new(),
+            Ear::Stream(stream) => std::mem::take(&mut stream.notes),
+        }
     }
 
     /// Whether it is time for it to leave and come back.
     pub(super) fn leaves(&self) -> bool {
         let after = self.plan.leaves_after;
-        after.is_some_and(|after| self.deliveries >= after) && self.subscriber.is_confirmed()
+        after.is_some_and(|after| self.deliveries >= after) && self.is_confirmed()
     }
 
     /// Leaves, and subscribes anew at a place; without one, at the beginning.
@@ -165,8 +213,15 @@ impl SubscriberSeat {
             broker,
             dice: &mut self.dice,
         };
-        self.subscriber.close(now, &mut wire);
+        if let Ear::Native(subscriber) = &mut self.ear {
+            subscriber.close(now, &mut wire);
+        }
         self.link.close();
+        (self.deliveries, self.due_ms, self.beat_ms) = (0, Some(0), None);
+        if let Ear::Stream(stream) = &mut self.ear {
+            **stream = stream.again(place.is_some());
+            return;
+        }
         let (start, epoch) = match place {
             Some((epoch, offset)) => {
                 let known = (epoch != 0).then(|| Epoch::new(epoch));
@@ -174,9 +229,8 @@ impl SubscriberSeat {
             }
             None => (Start::Earliest, None),
         };
-        let begun = begin(&self.topic, start, epoch, self.plan.read_max, now);
-        (self.subscriber, self.losses) = begun;
-        (self.deliveries, self.due_ms, self.beat_ms) = (0, Some(0), None);
+        let (subscriber, losses) = begin(&self.topic, start, epoch, self.plan.read_max, now);
+        (self.ear, self.losses) = (Ear::Native(Box::new(subscriber)), losses);
     }
 }
 

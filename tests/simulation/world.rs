@@ -17,6 +17,7 @@ use super::oracle::{Oracle, Verdict};
 use super::plan::{Begin, FaultKind, Plan, Without};
 use super::publisher::{PublisherSeat, Told};
 use super::stranger::StrangerSeat;
+use super::stream::Heard;
 use super::subscriber::SubscriberSeat;
 use super::trace::Trace;
 
@@ -559,14 +560,18 @@ impl World {
             );
         }
         let (dials, run) = (seat.link.dials, self.machine.runs);
-        let was_welcomed = seat.is_connected();
-        seat.turn(self.machine.broker.as_ref(), now);
+        let was_welcomed = seat.is_owed_a_goodbye();
+        let turned = seat.turn(self.machine.broker.as_ref(), now);
         if seat.link.dials > dials {
             seat.link.run = run;
         }
         self.oracle.dials[number] = seat.link.dials;
+        for note in seat.take_notes() {
+            self.coverage.meet(&note);
+        }
         let losses = seat.losses.clone();
         self.note_losses(number, &losses, was_welcomed)?;
+        turned.map_err(|why| format!("publisher {number} hears what is no answer: {why}"))?;
         while let Some((id, told)) = self.publishers[number].next_told() {
             let run = self.publishers[number].link.run;
             self.tell(
@@ -604,17 +609,21 @@ impl World {
         let seat = &mut self.subscribers[number];
         let (dials, run) = (seat.link.dials, self.machine.runs);
         let was_welcomed = seat.is_connected();
-        seat.turn(self.machine.broker.as_ref(), now);
+        let turned = seat.turn(self.machine.broker.as_ref(), now);
         if seat.link.dials > dials {
             seat.link.run = run;
+        }
+        for note in seat.take_notes() {
+            self.coverage.meet(&note);
         }
         let losses = seat.losses.clone();
         self.note_losses(self.publishers.len() + number, &losses, was_welcomed)?;
         let mut count = 0;
-        while let Some(delivery) = self.subscribers[number].next_delivery() {
+        while let Some(heard) = self.subscribers[number].next_heard() {
             count += 1;
-            self.deliver(number, &delivery)?;
+            self.hear(number, &heard)?;
         }
+        turned.map_err(|why| format!("subscriber {number} hears what is no stream: {why}"))?;
         let seat = &self.subscribers[number];
         if count == 0 && seat.is_confirmed() && self.oracle.place(number).is_none() {
             let (epoch, offset) = seat.position();
@@ -625,6 +634,27 @@ impl World {
             self.oracle.joined(number, (epoch, offset))?;
         }
         self.look_after_subscriber(number)
+    }
+
+    fn hear(&mut self, number: usize, heard: &Heard) -> Verdict {
+        match heard {
+            Heard::Delivery(delivery) => self.deliver(number, delivery),
+            Heard::Begun(place) => {
+                let (epoch, offset) = place;
+                self.tell(
+                    format_args!("subscriber {number}"),
+                    format_args!("begins at {offset} of epoch {epoch:x}"),
+                );
+                self.oracle.joined(number, *place)
+            }
+            Heard::Reference(from, to) => {
+                self.tell(
+                    format_args!("subscriber {number}"),
+                    format_args!("is referred to {from} up to {to}"),
+                );
+                self.oracle.referred(number, (*from, *to))
+            }
+        }
     }
 
     fn deliver(&mut self, number: usize, delivery: &Delivery) -> Verdict {
