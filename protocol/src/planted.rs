@@ -204,6 +204,28 @@ bugs! {
     DamageIsFinal = 78,
     /// Protocol: the checksum of a record's body is not looked at.
     IgnoresTheBody = 79,
+    /// Broker: an event that was cut goes on one byte too far.
+    RenditionOffAtACut = 80,
+    /// Broker: a chunk of more than 4 KiB is said to be one byte shorter than it is.
+    ChunkTooShort = 81,
+    /// Broker: a stream goes on one message behind the last event that its client has.
+    LastEventOffByOne = 82,
+    /// Broker: a request is taken while the one before it waits for its answer.
+    AnswersTooEarly = 83,
+    /// Broker: who asks for events is sent those of a record that were made first, in whatever form.
+    MixesUpForms = 84,
+    /// Broker: only the first message of a record has an id.
+    OneIdForARecord = 85,
+    /// Broker: a stream that begins inside a record is sent all of it.
+    BeginsWithTheRecord = 86,
+    /// Broker: a stream hears a comment before the head of its response.
+    SpeaksBeforeTheHead = 87,
+    /// Broker: of a body in chunks only the first is taken.
+    TakesOneChunk = 88,
+    /// Broker: the id of a gap is that of its beginning.
+    GapIdIsItsBeginning = 89,
+    /// Broker: the end of a stream is not told.
+    EndsAStreamSilently = 90,
 }
 
 impl Bug {

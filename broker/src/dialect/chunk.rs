@@ -1,5 +1,7 @@
 //! Chunks of HTTP/1.1 within what is sent, for streams that have them.
 
+use oyez_protocol::planted::{Bug, planted};
+
 use crate::dialect::form::Style;
 
 /// The line that begins a chunk has so many digits, always, so that it can be written before its chunk.
@@ -21,7 +23,11 @@ pub(crate) fn in_chunk<T>(
     out.extend_from_slice(b"\r\n");
     let begin = out.len();
     let written = write(out);
-    let digits = format!("{:0DIGITS$x}", out.len() - begin);
+    let mut size = out.len() - begin;
+    if size > 4 << 10 && planted(Bug::ChunkTooShort) {
+        size -= 1;
+    }
+    let digits = format!("{size:0DIGITS$x}");
     out[line..line + DIGITS].copy_from_slice(digits.as_bytes());
     if out.len() == begin {
         out.truncate(line); // An empty one would be the last.

@@ -6,6 +6,7 @@ use oyez_protocol::error::BlockError;
 use oyez_protocol::header::FrameHead;
 use oyez_protocol::lz4;
 use oyez_protocol::message::{MessageRef, Messages};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 
 use crate::dialect::chunk::in_chunk;
@@ -65,6 +66,9 @@ fn write(
     let offset = record.offset().plus(index.into());
     match form.kind {
         Kind::Native => {}
+        Kind::Events if index > 0 && planted(Bug::OneIdForARecord) => {
+            sse::write_payload(message.payload, form.style, out);
+        }
         Kind::Events => sse::write_message((offset, epoch), message.payload, form.style, out),
         Kind::Lines => {
             let place = (record.topic(), offset.get(), record.timestamp_ms());

@@ -49,6 +49,11 @@ pub(crate) fn write_message(
     out: &mut Vec<u8>,
 ) {
     write_id(epoch, offset.plus(1), out);
+    write_payload(payload, style, out);
+}
+
+/// Adds the rest of an event, which is its payload.
+pub(crate) fn write_payload(payload: &[u8], style: Style, out: &mut Vec<u8>) {
     match std::str::from_utf8(payload) {
         Ok(text) if !style.is_base64() => write_text(text, out),
         result => {

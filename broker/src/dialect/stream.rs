@@ -2,6 +2,7 @@
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::GapCause;
+use oyez_protocol::planted::{Bug, planted};
 use serde::Serialize;
 
 use crate::dialect::chunk::{self, in_chunk};
@@ -85,7 +86,13 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
                 epoch,
                 ..
             },
-        ) => sse::write_event("$gap", (*epoch, *to), &gap(*cause, *from, *to), out),
+        ) => {
+            let next = match planted(Bug::GapIdIsItsBeginning) {
+                true => *from,
+                false => *to,
+            };
+            sse::write_event("$gap", (*epoch, next), &gap(*cause, *from, *to), out);
+        }
         (
             Kind::Lines,
             Reply::Gap {
@@ -117,7 +124,7 @@ pub(crate) fn conclude(form: Form, goodbye: &Goodbye, out: &mut Vec<u8>) {
             sse::write_retry(goodbye.retry_after_ms, out);
         });
     }
-    if form.style.is_chunked() {
+    if form.style.is_chunked() && !planted(Bug::EndsAStreamSilently) {
         out.extend_from_slice(chunk::LAST);
     }
 }

@@ -193,7 +193,8 @@ impl Flushing<'_> {
         match out.rendering.again(means, &tail, is) {
             Ok(bytes) => {
                 let session = out.sessions.there_mut(id);
-                let Some(rest) = bytes.get(tail.sent as usize..) else {
+                let off = planted(Bug::RenditionOffAtACut) && tail.sent as usize + 1 < bytes.len();
+                let Some(rest) = bytes.get(tail.sent as usize + usize::from(off)..) else {
                     out.sessions.end(out.here, id, Reason::Dropped);
                     return Progress::Blocked; // It is not what it was.
                 };

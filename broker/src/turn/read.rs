@@ -450,7 +450,8 @@ impl<T: Takes> Reading<'_, T> {
             return Step::Stop(Visit::Over, 0); // The answer before was the last.
         }
         let exchanges = &self.sessions.exchanges;
-        if exchanges.has(id) && exchanges.partly_taken(id).is_none() {
+        let waits = exchanges.has(id) && !planted(Bug::AnswersTooEarly);
+        if waits && exchanges.partly_taken(id).is_none() {
             return Step::Stop(Visit::Waiting(Until::Answered), 1);
         }
         if self.sessions.there(id).is_stream() {

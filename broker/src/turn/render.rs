@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use oyez_protocol::Offset;
 use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_storage::{Place, Read, ReadError};
 
@@ -150,7 +151,10 @@ impl Rendering {
         (logs, metrics): (&mut Logs, &ShardMetrics),
         wanted: &Wanted<'_>,
     ) -> Result<Bytes, Broken> {
-        let key = wanted.key;
+        let mut key = wanted.key;
+        if planted(Bug::MixesUpForms) {
+            key.form = Form::NATIVE;
+        }
         if let Some(kept) = self.kept.get(&key) {
             return kept.ok_or(Broken::Damaged);
         }
@@ -169,7 +173,9 @@ impl Rendering {
         let count = usize::from(key.part.end - key.part.first);
         let mut out = Vec::with_capacity(raw_size + 64 * count);
         let record = (&record, logs.known(key.log).epoch);
-        let rendered = self.renderer.render(record, key.form, key.part, &mut out);
+        let rendered = self
+            .renderer
+            .render(record, wanted.key.form, key.part, &mut out);
         self.rendered += raw_size + out.len();
         metrics.renditions.add(1);
         metrics.codec_decodes.add(1);
@@ -185,8 +191,11 @@ impl Rendering {
 fn part_of(place: &Place, span: Span) -> Option<Part> {
     let (begin, end) = (place.first.get(), place.next.get());
     let count = u16::try_from(end - begin).expect("a record counts its messages in 16 bits");
-    let until = span.until.map(Offset::get);
-    let part = Part::of(begin, count, span.from.get(), until)?;
+    let (mut from, until) = (span.from.get(), span.until.map(Offset::get));
+    if from > begin && planted(Bug::BeginsWithTheRecord) {
+        from = begin;
+    }
+    let part = Part::of(begin, count, from, until)?;
     Some(Part {
         end: part.end.min(part.first.saturating_add(PART_MESSAGES_MAX)),
         ..part

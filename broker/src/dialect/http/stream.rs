@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oyez_protocol::command::{Numbered, Start};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Offset};
 
@@ -157,7 +158,10 @@ fn read_token(token: &[u8], topic: &str) -> Option<(Start, Option<Epoch>)> {
     let mut places = token.places();
     match (places.next(), places.next()) {
         (Some(place), None) if place.name.is_empty() || place.name == topic => match place.next {
-            Numbered::Offset(next) => Some((Start::Offset(next), Some(place.epoch))),
+            Numbered::Offset(next) => {
+                let next = next.plus(u64::from(planted(Bug::LastEventOffByOne)));
+                Some((Start::Offset(next), Some(place.epoch)))
+            }
             Numbered::Sequence { .. } => None,
         },
         _ => None,
