@@ -171,7 +171,6 @@ const EXPECTED: &[&str] = &[
     "sse gap Retention",
     "sse heartbeat",
     "sse new epoch",
-    "sse reference",
     "sse resumed",
     "sse told to come back",
     "start refused",

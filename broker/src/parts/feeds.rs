@@ -163,6 +163,7 @@ impl Feeds {
             let hash = self.hasher.hash_one(name);
             let numbers = self.numbers[table_of(hash)].iter_hash(hash).copied();
             found.extend(numbers.filter(|number| *self.topics[*number as usize].name == *name));
+            found.sort_unstable(); // A table gives them in an order of chance.
             for number in found.drain(..) {
                 self.push(number, place);
                 self.subscribed_mut(number).note_news(stamped_ms);
