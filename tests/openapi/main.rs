@@ -233,9 +233,20 @@ fn ask(
 fn ask_all(checker: &mut Checker<'_>, operation: &Operation<'_>, broker: &Broker) {
     let path = filled(operation.path);
     let is_preflight = operation.method == "options";
-    let wanted = plain(operation, &path).field("Origin", KNOWN_ORIGIN.as_bytes());
     let status = if is_preflight { 204 } else { 200 };
-    ask(checker, (operation, status), broker, &wanted);
+    let of_a_page = plain(operation, &path).field("Origin", KNOWN_ORIGIN.as_bytes());
+    if operation.is_operators && !is_preflight {
+        // Pages are the devices', also those that are known.
+        ask(checker, (operation, 403), broker, &of_a_page);
+        ask(
+            checker,
+            (operation, status),
+            broker,
+            &plain(operation, &path),
+        );
+    } else {
+        ask(checker, (operation, status), broker, &of_a_page);
+    }
     for wanted in parametrised(operation) {
         ask(checker, (operation, 0), broker, &wanted);
         let refused = format!("{} {} 400", operation.method, operation.path);

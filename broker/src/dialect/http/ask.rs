@@ -328,8 +328,12 @@ fn check_origin(
         return Ok(());
     }
     let origin = head.text("origin").unwrap_or("another site");
+    let way_out = match is_operators {
+        true => "nothing at the operator's address is for pages of other sites",
+        false => "put their origin into `origins`",
+    };
     scratch.say(format_args!(
-        "pages of {origin:?} may not do this; put their origin into `origins`"
+        "pages of {origin:?} may not do this; {way_out}"
     ));
     Err(Refused {
         status: status::FORBIDDEN,
