@@ -85,9 +85,10 @@
 //! `exchanges`): one request of a session at a time, so that answers keep their order. A record that enters there is built
 //! and compressed by the dialect, once.
 //!
-//! Who is sent records in another form, as server-sent events, has a feed of its own for that form, and is served by the same
-//! walks, chains, batches and catch-ups. A record is put into the form once for all of a shard (`render`), and kept while it
-//! is hot (`renditions`); where a socket has stopped within it, it is made again. It is verified before, as nobody behind can.
+//! Subscribers that are sent records in another form, such as server-sent events, have a feed of that form, and are served by
+//! the same walks, chains, batches and catch-ups. A record is put into the form once for all of a shard (`render`), and kept while it
+//! is hot (`renditions`); where a socket has stopped within it, it is made again. It is verified before, because clients cannot verify what was
+//! rendered.
 //!
 //! ## A subscriber's way
 //!

@@ -1,4 +1,4 @@
-//! The broker as others see it who have never heard of it: curl, browsers, libraries of other languages, and proxies with
+//! The broker beside programs that know nothing of it: curl, browsers, libraries of other languages, and proxies with
 //! their defaults.
 //!
 //! `.ci/run` installs what is needed. A test whose tools are missing says so and passes; with CI=true it fails, so that

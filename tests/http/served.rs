@@ -158,7 +158,7 @@ fn a_body_that_is_asked_for_first_is_published_and_one_that_is_refused_is_not_as
         let answer = connection.ask("hello");
         assert_eq!((answer.status, answer.offset()), (200, Some(offset)));
     }
-    // Whoever sends the body at once is not asked for it.
+    // A client that sends the body at once is not asked for it.
     let answer = connection.ask(ask("POST", "/demo", expects, "hello"));
     assert_eq!((answer.status, answer.offset()), (200, Some(2)));
     let large = "Expect: 100-continue\r\nContent-Length: 99999999\r\n";

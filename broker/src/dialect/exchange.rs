@@ -27,6 +27,20 @@ pub(crate) struct Exchange {
     pub(crate) readers: Option<Box<str>>,
 }
 
+impl Exchange {
+    /// One whose request is not looked at any more: the answer ends the connection.
+    pub(crate) const LAST: Self = Self {
+        number: 0,
+        taken: 0,
+        is_being_taken: false,
+        wants: Wants::Whatever,
+        is_head: false,
+        is_1_0: false,
+        closes: true,
+        readers: None,
+    };
+}
+
 /// What an answer says when all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {

@@ -22,7 +22,7 @@ pub(crate) enum Header {
     Whole {
         /// Bytes of it.
         size: usize,
-        /// Who has connected; `None` where the proxy does not say, or speaks for itself.
+        /// The client's address; `None` where the proxy does not say, or speaks for itself.
         client: Option<SocketAddr>,
     },
 }

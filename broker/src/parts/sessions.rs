@@ -194,7 +194,7 @@ impl Sessions {
         }
     }
 
-    /// Who is at the other end, or behind the proxy there.
+    /// The client's address: the other end, or what the proxy there says of it.
     pub(crate) fn peer(&self, net: &dyn Net, id: SessionId) -> Option<SocketAddr> {
         let session = self.get(id)?;
         let client = session

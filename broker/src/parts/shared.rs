@@ -52,7 +52,7 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Door {
     pub(crate) speaks: Speaks,
-    /// It is the operator's: whoever comes by it may ask about the broker itself.
+    /// It is the operator's: its connections may ask about the broker itself.
     pub(crate) is_operators: bool,
 }
 

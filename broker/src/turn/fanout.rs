@@ -76,7 +76,7 @@ fn walk_topic(
             let audience = &mut out.feeds.subscribed_mut(number).audience;
             return !audience.walk_again() || planted(Bug::WalksOnce);
         };
-        // Who is to get no more than some share nobody's chains.
+        // A session that is to get a part of the records cannot share chains with others.
         let is_shared = !out.feeds.subscribed(number).form.style.is_bounded();
         let built = is_shared && out.build_from_window(chain, number, (cursor, None));
         budget.spend(out.rendering.take_steps(), 0);

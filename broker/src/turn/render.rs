@@ -1,5 +1,5 @@
 //! Records in the form of those that they are for. One that is not sent as it is gets its bytes once, as long as it is kept,
-//! for everybody who is sent it in that form; it is verified before, as nobody behind can.
+//! for all sessions of that form. It is verified before, because clients cannot verify what was rendered.
 
 use bytes::Bytes;
 use oyez_protocol::Offset;

@@ -138,16 +138,7 @@ pub(crate) fn conclude(goodbye: &Goodbye, wall_ms: u64, out: &mut Vec<u8>) {
     if !is_of_request {
         return;
     }
-    let exchange = Exchange {
-        number: 0,
-        taken: 0,
-        is_being_taken: false,
-        wants: Wants::Whatever,
-        is_head: false,
-        is_1_0: false,
-        closes: true,
-        readers: None,
-    };
+    let exchange = Exchange::LAST;
     refuse(&exchange, &refusal_of(goodbye), wall_ms, out);
 }
 
@@ -335,7 +326,7 @@ fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u
     response.write(exchange, wall_ms, out);
 }
 
-/// What an outcome that is no success means to who has asked.
+/// The status of an outcome that is no success.
 fn wrong(outcome: Outcome) -> (Status, &'static str) {
     match outcome {
         Outcome::DiskFull => (status::NO_STORAGE, "the broker's disk is full"),

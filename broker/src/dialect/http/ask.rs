@@ -199,16 +199,7 @@ fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a>
             message,
             retry_after_ms: 0,
         })),
-        exchange: Exchange {
-            number: 0,
-            taken: 0,
-            is_being_taken: false,
-            wants: Wants::Whatever,
-            is_head: false,
-            is_1_0: false,
-            closes: true,
-            readers: None,
-        },
+        exchange: Exchange::LAST,
         size: input.len(),
         encoded: None,
     }

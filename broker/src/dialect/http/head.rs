@@ -170,7 +170,7 @@ fn why(error: httparse::Error) -> &'static str {
     }
 }
 
-/// Who is asked for what. A target may name the host itself, as proxies are asked; then the field does not count.
+/// The host and the path that a request names. The target may hold the host, as in requests to proxies; the field does not count then.
 fn host_and_target<'a>(
     target: &'a str,
     fields: &[Field<'a>],

@@ -2,7 +2,7 @@
 //! same stream written, for the floor and for tests. Pure.
 //!
 //! A stream is a head and chunks. Each chunk holds whole events, and a record is one chunk. Nothing is known of a stream
-//! between two chunks, so that a subscriber who waits costs no byte here.
+//! between two chunks, so that a subscriber that waits costs no byte here.
 //!
 //! A payload comes as text whose lines end in another way, or as base64. What is compared is therefore a sum of what a
 //! browser would be given.
