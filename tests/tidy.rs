@@ -511,6 +511,8 @@ fn imports(root: &str) -> BTreeMap<String, BTreeSet<String>> {
     // As tests at the end of a file.
     let tests = ["tests.rs", "models.rs"];
     sources.retain(|source| !tests.iter().any(|name| source.path.ends_with(name)));
+    let is_beside_tests = |directory: &Path| directory.with_extension("rs").ends_with("tests.rs");
+    sources.retain(|source| !source.path.parent().is_some_and(is_beside_tests));
     let module = |source: &Source| {
         let path = source
             .path

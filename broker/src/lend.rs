@@ -254,6 +254,8 @@ impl Parts {
             here: &self.here,
             net: &mut *self.net,
             sessions: &mut self.sessions,
+            feeds: &self.feeds,
+            logs: &self.logs,
             timers: &mut self.timers,
             draining: self.drain.is_begun(),
         }

@@ -88,6 +88,7 @@ mod tests {
     use oyez_storage::Step;
 
     use super::*;
+    use crate::config::Config;
     use crate::net::memory::End;
     use crate::parts::mail::{Ack, Message};
     use crate::rig::{Client, Rig, settings};
@@ -342,7 +343,20 @@ mod tests {
             times[0] < 1_500 && times[times.len() - 1] > 8_500,
             "{times:?}"
         );
-        assert!(times.iter().all(|ms| *ms < 10_000));
+        assert!(times.iter().all(|ms| (1..=10_000).contains(ms)));
         assert_eq!(clients.len(), 50);
+    }
+
+    #[test]
+    fn everybody_is_told_when_to_come_back_also_where_that_is_at_once() {
+        let mut rig = Rig::with(Config {
+            drain_spread_ms: 0,
+            ..settings()
+        });
+        let _client = rig.join();
+        let parts = rig.parts();
+        drain::dismiss_all(&parts.here, &mut parts.sessions);
+        let told = parts.sessions.next_dismissed().expect("it was dismissed");
+        assert_eq!(told.goodbye.retry_after_ms, 1, "0 leaves it to the client");
     }
 }

@@ -1,6 +1,7 @@
 //! Telling sessions something: the one place where replies become bytes, in the dialect of each. They leave at the end of the
 //! turn.
 
+use oyez_protocol::command::Place;
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::command::{Dialect, Goodbye, Reply, Subscribed};
@@ -36,6 +37,15 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
     };
     let wall_ms = here.now.wall_ms;
     let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
+    if let (Reply::Subscribed(_), Wants::Streams(streams)) = (reply, &exchange.wants) {
+        if streams.refused().is_none() {
+            return taken; // It goes on for as long as its connection does.
+        }
+        sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
+        // Some of its topics may have begun; they go with their connection.
+        sessions.dismiss(here, id, done("the stream could not begin"));
+        return Taken::Over;
+    }
     if let (Reply::Subscribed(subscribed), Wants::Stream(stream)) = (reply, &exchange.wants) {
         if http::begins(stream, subscribed) {
             begin_stream(here, sessions, id, (stream, subscribed));
@@ -97,12 +107,13 @@ pub(crate) fn ask_for_rest(here: &Here, sessions: &mut Sessions, id: SessionId) 
     sessions.control(here, id, http::respond_continue);
 }
 
-/// Tells a session that was dismissed the last thing that it hears. Returns whether it was there to be told.
+/// Tells a session that was dismissed the last thing that it hears, with the places where it stands if it is a stream of several
+/// topics. Returns whether it was there to be told.
 pub(crate) fn say_goodbye(
     here: &Here,
     sessions: &mut Sessions,
     id: SessionId,
-    goodbye: &Goodbye,
+    (goodbye, places): (&Goodbye, &[Place<'_>]),
 ) -> bool {
     let Some(session) = sessions.get(id) else {
         return false;
@@ -120,7 +131,7 @@ pub(crate) fn say_goodbye(
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
         (Dialect::Http, None) if form.is_native() => http::conclude(goodbye, wall_ms, out),
         (Dialect::Http, None) if is_broken_off => {} // Without its last chunk it is not whole.
-        (Dialect::Http, None) => stream::conclude(form, goodbye, out),
+        (Dialect::Http, None) => stream::conclude(form, (goodbye, places), out),
         (Dialect::Tls | Dialect::Mqtt | Dialect::Proxy, _) => {
             out.extend_from_slice(refused::farewell(dialect));
         }
@@ -128,6 +139,8 @@ pub(crate) fn say_goodbye(
     });
     said == Taken::Done
 }
+
+pub(crate) mod places;
 
 #[cfg(test)]
 mod tests;

@@ -413,7 +413,8 @@ fn event(next: u64, payload: Option<&[u8]>) -> String {
     let mut token = Vec::new();
     Token::encode(&[place], &mut token);
     let data = payload.map(|payload| format!("data: {}\n", std::str::from_utf8(payload).unwrap()));
-    let (id, data) = (URL_SAFE_NO_PAD.encode(token), data.unwrap_or_default());
+    let place = || "event: $place\ndata: {}\n".to_owned();
+    let (id, data) = (URL_SAFE_NO_PAD.encode(token), data.unwrap_or_else(place));
     format!("id: {id}\n{data}\n")
 }
 

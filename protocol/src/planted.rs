@@ -226,6 +226,12 @@ bugs! {
     GapIdIsItsBeginning = 89,
     /// Broker: the end of a stream is not told.
     EndsAStreamSilently = 90,
+    /// Broker: a stream of several topics is said to stand one message ahead of where it does.
+    PlaceIsAhead = 91,
+    /// Broker: of a place in several topics only that in the first counts.
+    FirstPlaceOnly = 92,
+    /// Broker: a stream of several topics is sent messages of some before it has begun.
+    BeginsBeforeItsHead = 93,
 }
 
 impl Bug {

@@ -1,12 +1,14 @@
 //! Pages in Chromium: those that may read streams, and those that may do nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::program::Program;
 use testkit::record::record;
 use testkit::{Broker, Event, Setup, Start};
 
-use crate::client::{Reader, messages, steady, texts};
+use crate::client::{Heard, Reader, messages, steady, texts};
 use crate::tools::{Tool, are_here, beside, command};
 
 const TOOLS: [Tool; 3] = [
@@ -111,6 +113,64 @@ fn a_page_reads_everything_in_order_and_once_though_the_broker_is_restarted() {
     assert!(stored.len() > 41, "what was acknowledged is there");
     let heard = browser.reader.messages(stored.len() - 20);
     assert_eq!(texts(&heard), stored[20..]);
+}
+
+/// The topic, the offset and the payload of a message among several topics.
+fn row(heard: &Heard) -> (String, u64, String) {
+    let row: Value = serde_json::from_str(&heard.text).expect("JSON");
+    let text = |name: &str| row[name].as_str().expect("text").to_owned();
+    let offset = row["offset"].as_u64().expect("an offset");
+    (text("topic"), offset, text("payload"))
+}
+
+#[test]
+fn a_page_reads_several_topics_without_a_hole_though_the_broker_is_restarted() {
+    let Some(mut browser) = Browser::start("pages that read several topics") else {
+        return;
+    };
+    let origin = browser.origin("localhost");
+    let setup = Setup::new().set("origins", &origin);
+    let mut broker = steady(&setup);
+    let stream = format!(
+        "http://{}/api/v1/sse?topic=news&topic=sport",
+        broker.address()
+    );
+    browser.run(&origin, "read", &json!([stream]));
+    browser.reader.await_connection();
+    let publish = |broker: &Broker, messages: &[String]| {
+        for topic in ["news", "sport"] {
+            broker.connect().publish_each(topic, messages);
+        }
+    };
+    // What comes while it is away, and, as the broker says where the stream stands when it goes, nothing twice.
+    for numbers in [0..20, 20..40] {
+        broker.stop();
+        broker.restart();
+        publish(&broker, &messages(numbers.clone()));
+        let heard = browser.reader.messages(40);
+        for topic in ["news", "sport"] {
+            let rows = heard.iter().map(row).filter(|row| row.0 == topic);
+            let texts: Vec<String> = rows.map(|row| row.2).collect();
+            assert_eq!(texts, messages(numbers.clone()), "{topic}");
+        }
+    }
+    // A broker that is killed says nothing: some may come twice, and none is left out.
+    broker.kill();
+    broker.restart();
+    publish(&broker, &messages(40..60));
+    let mut next = BTreeMap::from([("news".to_owned(), 40), ("sport".to_owned(), 40)]);
+    while next.values().any(|next| *next < 60) {
+        let heard = browser.reader.messages(1);
+        let (topic, offset, text) = row(&heard[0]);
+        let next = next.get_mut(&topic).expect("a topic that was asked for");
+        assert!(
+            (20..=*next).contains(&offset),
+            "{offset} comes before {next}"
+        );
+        let number = usize::try_from(offset).expect("a small number");
+        assert_eq!([text], messages(number..number + 1)[..]);
+        *next = (*next).max(offset + 1);
+    }
 }
 
 /// What a page can try without being allowed to, and what it hears.

@@ -117,21 +117,26 @@ impl Reader {
         messages.collect()
     }
 
-    /// A message; nothing if there was another event, or none in time.
+    /// A message; nothing if there was another event, or none in time. Where a stream begins is passed over.
     fn event(&mut self, time: Duration) -> Option<Heard> {
-        let line = self.program.line_within(time)?;
-        let event: Value = serde_json::from_str(&line).expect("clients print JSON");
-        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        match text("event").as_str() {
-            "open" => {
-                self.connections += 1;
-                None
+        loop {
+            let line = self.program.line_within(time)?;
+            let event: Value = serde_json::from_str(&line).expect("clients print JSON");
+            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+            match text("event").as_str() {
+                "$place" => {}
+                "open" => {
+                    self.connections += 1;
+                    return None;
+                }
+                "message" => {
+                    return Some(Heard {
+                        id: text("id"),
+                        text: text("data"),
+                    });
+                }
+                _ => panic!("an event that is no message: {line}"),
             }
-            "message" => Some(Heard {
-                id: text("id"),
-                text: text("data"),
-            }),
-            _ => panic!("an event that is no message: {line}"),
         }
     }
 }

@@ -30,7 +30,8 @@ fn curl_publishes_and_reads_as_a_newcomer_types_it() {
     let site = format!("localhost:{}", broker.address().port());
     let (demo, demo_sse) = (format!("{site}/demo"), format!("{site}/demo/sse"));
     let mut stream = Program::start(command("curl").args(["-N", &demo_sse]));
-    assert_eq!(block(&mut stream), ["retry: 2000"]);
+    let begin = ["retry: 2000", "event: $place", "data: {}"];
+    assert_eq!(block(&mut stream), begin);
     let answer = curl(&["-d", "hello", &demo]);
     assert!(
         answer.starts_with(r#"{"topic":"demo","offset":0,"#),

@@ -1,11 +1,53 @@
 //! What is asked of each operation.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use oyez_protocol::command::{Numbered, Place};
+use oyez_protocol::token::Token;
+use oyez_protocol::{Epoch, Offset};
+
 use crate::client::Ask;
 use crate::description::{Operation, list};
 
 /// A path about a topic that has messages.
 pub(crate) fn filled(path: &str) -> String {
-    path.replace("{topic}", "demo")
+    match path {
+        SEVERAL => format!("{path}?topic=demo"),
+        _ => path.replace("{topic}", "demo"),
+    }
+}
+
+/// A target with one more parameter.
+pub(crate) fn with(target: &str, parameter: &str) -> String {
+    let mark = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{mark}{parameter}")
+}
+
+/// The path of a stream of several topics.
+const SEVERAL: &str = "/api/v1/sse";
+
+/// A stream of several topics that goes on in one at the first message of its history, which is not kept any more.
+pub(crate) fn from_the_first(topic: &str, epoch: u64) -> Particular {
+    (SEVERAL, 200, resumed(topic, epoch, 0).until("$gap"))
+}
+
+/// A stream of several topics that goes on where there is nothing yet.
+pub(crate) fn beyond_the_last(topic: &str, epoch: u64) -> Particular {
+    (SEVERAL, 409, resumed(topic, epoch, 999))
+}
+
+fn resumed(topic: &str, epoch: u64, next: u64) -> Ask {
+    let place = Place {
+        name: topic,
+        epoch: Epoch::new(epoch),
+        next: Numbered::Offset(Offset::new(next)),
+    };
+    let mut token = Vec::new();
+    Token::encode(&[place], &mut token);
+    let id = URL_SAFE_NO_PAD.encode(token);
+    get(&format!(
+        "{SEVERAL}?topic={topic}&topic=other&last_event_id={id}"
+    ))
 }
 
 /// Requests that are wrong in themselves, whatever they ask for, and their statuses.
@@ -24,7 +66,7 @@ pub(crate) fn wrong(operation: &Operation<'_>) -> Vec<(u16, Ask)> {
     vec![
         (400, ask().field("Host", b"twice")),
         (413, ask().field("Content-Length", b"999999999")),
-        (414, Ask::new(operation.method, &format!("{path}?{long}"))),
+        (414, Ask::new(operation.method, &with(&path, &long))),
         (417, ask().field("Expect", b"the-unexpected")),
         (421, elsewhere),
         (431, ask().field("Wide", &wide)),
@@ -55,7 +97,9 @@ pub(crate) fn parametrised(operation: &Operation<'_>) -> Vec<Ask> {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             let ask = match parameter["in"].as_str() {
-                Some("query") => plain(operation, &format!("{path}?{name}={text}")),
+                // The path has it already.
+                Some("query") if path.contains(&format!("?{name}=")) => plain(operation, &path),
+                Some("query") => plain(operation, &with(&path, &format!("{name}={text}"))),
                 Some("header") => plain(operation, &path).field(name, text.as_bytes()),
                 _ => plain(operation, &operation.path.replace("{topic}", &text)),
             };
@@ -68,7 +112,7 @@ pub(crate) fn parametrised(operation: &Operation<'_>) -> Vec<Ask> {
 }
 
 /// A request to an operation by its path, and its status.
-type Particular = (&'static str, u16, Ask);
+pub(crate) type Particular = (&'static str, u16, Ask);
 
 /// Requests that each do one thing.
 pub(crate) fn particular() -> Vec<Particular> {
@@ -122,6 +166,7 @@ fn reading() -> Vec<Particular> {
     let gap = get("/short/sse?from=offset:0").until("$gap");
     let binary = get("/odd/sse?from=earliest").until("$binary");
     let reference = get("/large/sse?from=earliest").until("$reference");
+    let several = |topics: &str| get(&format!("{SEVERAL}?{topics}&from=earliest"));
     vec![
         (
             "/{topic}/json",
@@ -134,6 +179,19 @@ fn reading() -> Vec<Particular> {
         ("/{topic}/sse", 200, gap),
         ("/{topic}/sse", 200, binary),
         ("/{topic}/sse", 200, reference),
+        (
+            SEVERAL,
+            200,
+            several("topic=odd&topic=demo").until("payload_base64"),
+        ),
+        (
+            SEVERAL,
+            200,
+            several("topic=odd&topic=large").until("$reference"),
+        ),
+        (SEVERAL, 400, several("topic=demo&topic=demo")),
+        (SEVERAL, 403, several("topic=demo&topic=$own")),
+        (SEVERAL, 403, foreign(several("topic=demo"))),
         ("/api/v1/topics", 200, get("/api/v1/topics?after=m")),
         ("/api/v1/topics/{topic}", 404, get("/api/v1/topics/absent")),
         ("/api/v1/topics/{topic}", 404, absent),

@@ -18,15 +18,16 @@ use serde_json::Value;
 use testkit::broker::{Broker, Setup};
 use testkit::programs::workspace;
 
-use asks::{filled, parametrised, particular, plain, wrong};
+use asks::{beyond_the_last, filled, from_the_first, parametrised, particular, plain, with, wrong};
 use client::{Answer, Ask};
 use description::{Description, Operation, list, read};
 use shape::Checker;
 
 /// Every path that is served, with its methods.
-const PATHS: [(&str, &[&str]); 12] = [
+const PATHS: [(&str, &[&str]); 13] = [
     ("/", &["get", "head", "options"]),
     ("/api/v1/publish", &["options", "post", "put"]),
+    ("/api/v1/sse", &["get", "options"]),
     ("/api/v1/stats", &["get", "head", "options"]),
     ("/api/v1/topics", &["get", "head", "options"]),
     ("/api/v1/topics/{topic}", &["get", "head", "options"]),
@@ -213,6 +214,14 @@ fn publish_all(broker: &Broker) {
     }
 }
 
+/// The history of a topic.
+fn epoch_of(broker: &Broker, topic: &str) -> u64 {
+    let answer = Ask::new("get", &format!("/api/v1/topics/{topic}")).answer(broker.address());
+    let told: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let epoch = told["epoch"].as_str().expect("an epoch");
+    u64::from_str_radix(epoch, 16).expect("hexadecimal digits")
+}
+
 fn ask(
     checker: &mut Checker<'_>,
     (operation, status): (&Operation<'_>, u16),
@@ -257,7 +266,7 @@ fn ask_all(checker: &mut Checker<'_>, operation: &Operation<'_>, broker: &Broker
     let takes_any = is_preflight || operation.path == "/";
     let status = if takes_any { status } else { 400 };
     for name in checker.description.foreign_to(operation) {
-        let unknown = plain(operation, &format!("{path}?{name}=1"));
+        let unknown = plain(operation, &with(&path, &format!("{name}=1")));
         ask(checker, (operation, status), broker, &unknown);
     }
     for (status, wrong) in wrong(operation) {
@@ -278,7 +287,10 @@ fn what_is_served_is_as_described() {
     for operation in &description.operations() {
         ask_all(&mut checker, operation, &broker);
     }
-    for (path, status, wanted) in particular() {
+    let epoch = epoch_of(&broker, "short");
+    let gap = from_the_first("short", epoch);
+    let beyond = beyond_the_last("demo", epoch_of(&broker, "demo"));
+    for (path, status, wanted) in particular().into_iter().chain([gap, beyond]) {
         let operation = description.operation(&wanted.method.to_lowercase(), path);
         ask(&mut checker, (&operation, status), &broker, &wanted);
     }

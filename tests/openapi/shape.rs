@@ -132,10 +132,16 @@ impl Checker<'_> {
         let text = String::from_utf8_lossy(body).into_owned();
         for block in text.split("\n\n") {
             let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+            let data = line("data: ");
             let Some(event) = line("event: ") else {
+                let about = &schema["x-message"];
+                if let Some(data) = data.filter(|_| !about.is_null()) {
+                    let json = self.parse(data.as_bytes());
+                    self.check_shape(about, &json);
+                }
                 continue;
             };
-            let (about, data) = (&schema["x-events"][event], line("data: "));
+            let about = &schema["x-events"][event];
             match (about["type"] == "string", data) {
                 _ if about.is_null() => self.faults.push(format!("{event} is not described")),
                 (_, None) => self.faults.push(format!("{event} has no data")),

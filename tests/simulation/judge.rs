@@ -96,6 +96,11 @@ impl World {
         self.may_be_cut_short() || self.may_meet(&[FaultKind::Kill, FaultKind::Power])
     }
 
+    /// Whether a record may be lost of which somebody has a part, whose connection ends then.
+    pub(super) fn loses_records(&self) -> bool {
+        self.oracle.disk_trouble || self.may_meet(&[FaultKind::FileEnds])
+    }
+
     /// Whether shards come late to their turns.
     pub(super) fn is_slow(&self) -> bool {
         let slow = self.plan.step_ms > STEP_MS_USUAL || self.plan.slow_shard.is_some();

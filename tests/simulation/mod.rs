@@ -32,6 +32,7 @@ mod poster;
 mod publisher;
 mod rest;
 pub mod run;
+mod several;
 pub mod shrink;
 mod sse;
 mod stranger;

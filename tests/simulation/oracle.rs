@@ -181,7 +181,10 @@ impl Oracle {
                 .collect(),
             followers: Vec::new(),
             keyless: (0..plan.subscribers.len())
-                .filter(|number| plan.subscribers[*number].stream.is_some())
+                .filter(|number| {
+                    let stream = plan.subscribers[*number].stream.as_ref();
+                    stream.is_some_and(|stream| stream.topics.is_empty())
+                })
                 .collect(),
             first_auditor: usize::MAX,
             audits: 0,

@@ -192,8 +192,10 @@ pub(super) struct SubscriberPlan {
 }
 
 /// How an event stream is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StreamPlan {
+    /// The topics of a stream of several; that of the subscriber is among them.
+    pub(super) topics: Vec<usize>,
     pub(super) is_1_0: bool,
     pub(super) base64: bool,
     /// It says where it goes on with a parameter, not with a field.
@@ -296,8 +298,7 @@ impl Plan {
         let sizes = sizes(&mut dice, theme);
         let mut publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
         let mut subscribers = subscribers(&mut dice, topics.len(), sizes.end);
-        let mut http_dice = Dice::new(seed, "http", 0);
-        speak_http(&mut http_dice, &mut publishers, &mut subscribers);
+        speak_http(seed, topics.len(), &mut publishers, &mut subscribers);
         let logs = [1, shards as u16, shards as u16, 3];
         Self {
             seed,
@@ -464,12 +465,14 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
 
 /// In half of the seeds some clients speak HTTP.
 fn speak_http(
-    dice: &mut Dice,
+    seed: u64,
+    topics: usize,
     publishers: &mut [PublisherPlan],
     subscribers: &mut [SubscriberPlan],
 ) {
+    let dice = &mut Dice::new(seed, "http", 0);
     if dice.one_in(2) {
-        streams(dice, subscribers);
+        streams(dice, topics, subscribers);
         posters(dice, publishers);
     }
 }
@@ -490,9 +493,20 @@ fn posters(dice: &mut Dice, publishers: &mut [PublisherPlan]) {
 }
 
 /// Makes some subscribers streams over HTTP.
-fn streams(dice: &mut Dice, subscribers: &mut [SubscriberPlan]) {
+fn streams(dice: &mut Dice, topics: usize, subscribers: &mut [SubscriberPlan]) {
     for subscriber in subscribers {
+        let mut several: Vec<usize> = Vec::new();
+        if dice.one_in(3) {
+            let others = (0..topics).filter(|topic| *topic != subscriber.topic);
+            let others: Vec<usize> = others.filter(|_| dice.one_in(2)).collect();
+            // A session may have at least four.
+            several = others.into_iter().take(3).collect();
+            several.push(subscriber.topic);
+            let first = dice.index(several.len());
+            several.rotate_left(first);
+        }
         let stream = StreamPlan {
+            topics: several,
             is_1_0: dice.one_in(3),
             base64: dice.one_in(3),
             by_parameter: dice.one_in(3),

@@ -159,9 +159,9 @@ impl World {
                 stream: None,
             };
             let number = self.oracle.follow(topic, true);
-            let (name, seed) = (&self.plan.topics[topic].name, self.plan.seed);
+            let (topics, seed) = (&self.plan.topics, self.plan.seed);
             self.subscribers
-                .push(SubscriberSeat::new(number, &plan, name, seed, now));
+                .push(SubscriberSeat::new(number, &plan, topics, seed, now));
         }
     }
 

@@ -1,16 +1,20 @@
 //! Server-sent events, taken apart as a browser does, but to the letter: a line that a browser would pass over is a failure.
 
+use oyez_client::GapCause;
 use oyez_protocol::command::Numbered;
 use oyez_protocol::token::Token;
 use serde_json::Value;
 
 use super::http::{base64, find};
 
+/// A place in a topic: an epoch, and the offset of what comes next.
+type Place = (String, (u64, u64));
+
 /// What stands between two empty lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
-    /// Its id as it came, and what that stands for: an epoch, and the offset of what comes next.
-    pub(super) id: Option<(String, (u64, u64))>,
+    /// Its id as it came, and what that stands for: topics, and of each an epoch, and the offset of what comes next.
+    pub(super) id: Option<(String, Vec<Place>)>,
     /// The name of the event.
     pub(super) name: Option<String>,
     /// Its lines of data, joined.
@@ -20,12 +24,30 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// A member of the JSON object that the data is, as a number or as text.
-    pub(super) fn member(&self, name: &str) -> Result<Value, String> {
+    /// Whether it tells nothing but its id.
+    pub(super) fn is_place(&self) -> bool {
+        self.name.as_deref() == Some("$place") && self.data.as_deref() == Some("{}")
+    }
+
+    /// Its id, of a stream of one topic.
+    pub(super) fn single_id(&self) -> Result<(String, (u64, u64)), String> {
+        let (id, places) = self.id.as_ref().ok_or("an event without an id")?;
+        match &places[..] {
+            [(name, place)] if name.is_empty() => Ok((id.clone(), *place)),
+            _ => Err(format!("an id of other topics: {places:?}")),
+        }
+    }
+
+    /// The JSON object that its data is.
+    pub(super) fn json(&self) -> Result<Value, String> {
         let data = self.data.as_deref().unwrap_or_default();
-        let json: Value = serde_json::from_str(data).map_err(|_| format!("no JSON: {data:?}"))?;
-        let value = json.get(name).cloned();
-        value.ok_or_else(|| format!("{data:?} has no {name}"))
+        serde_json::from_str(data).map_err(|_| format!("no JSON: {data:?}"))
+    }
+
+    /// A member of it, as a number or as text.
+    pub(super) fn member(&self, name: &str) -> Result<Value, String> {
+        let value = self.json()?.get(name).cloned();
+        value.ok_or_else(|| format!("{:?} has no {name}", self.data))
     }
 
     /// The same, of a number.
@@ -100,8 +122,8 @@ fn block(bytes: &[u8]) -> Result<Block, String> {
                 None => block.data = Some(value.to_owned()),
             },
             "id" if block.id.is_none() => {
-                let place = place(value).ok_or_else(wrong)?;
-                block.id = Some((value.to_owned(), place));
+                let places = places(value).ok_or_else(wrong)?;
+                block.id = Some((value.to_owned(), places));
             }
             "event" if block.name.is_none() => block.name = Some(value.to_owned()),
             "retry" if block.retry_ms.is_none() => {
@@ -113,16 +135,23 @@ fn block(bytes: &[u8]) -> Result<Block, String> {
     Ok(block)
 }
 
-/// The epoch and the offset that an id stands for.
-fn place(id: &str) -> Option<(u64, u64)> {
+/// The places that an id stands for.
+fn places(id: &str) -> Option<Vec<Place>> {
     let bytes = base64(id.as_bytes(), true)?;
     let token = Token::decode(&bytes).ok()?;
-    let mut places = token.places();
-    match (places.next(), places.next()) {
-        (Some(place), None) if place.name.is_empty() => match place.next {
-            Numbered::Offset(next) => Some((place.epoch.get(), next.get())),
-            Numbered::Sequence { .. } => None,
-        },
-        _ => None,
+    let places = token.places().map(|place| match place.next {
+        Numbered::Offset(next) => Some((place.name.to_owned(), (place.epoch.get(), next.get()))),
+        Numbered::Sequence { .. } => None,
+    });
+    places.collect()
+}
+
+/// Why there is a gap.
+pub(super) fn cause(block: &Block) -> Result<GapCause, String> {
+    match &*block.text("cause")? {
+        "retention" => Ok(GapCause::Retention),
+        "damage" => Ok(GapCause::Damage),
+        "unreadable" => Ok(GapCause::Unreadable),
+        other => Err(format!("a gap because of {other}")),
     }
 }

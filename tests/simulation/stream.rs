@@ -15,7 +15,8 @@ use oyez_client::{
 use super::http::{self, Chunks, Head, base64};
 use super::link::Reach;
 use super::plan::{Begin, StreamPlan};
-use super::sse::{Block, Blocks};
+use super::several::Several;
+use super::sse::{Block, Blocks, cause};
 use super::text;
 
 /// How long it waits before it comes back, unless it was told otherwise.
@@ -51,6 +52,8 @@ pub(super) struct Stream {
     begin: Begin,
     read_max: usize,
     state: State,
+    /// It is of several topics.
+    several: Option<Several>,
     /// The last id that it has, and what that stands for.
     last: Option<(String, (u64, u64))>,
     /// The stream has said where it begins.
@@ -67,14 +70,20 @@ pub(super) struct Stream {
     /// The broker has refused what is asked for.
     pub(super) refused: Option<String>,
     /// What was met.
-    pub(super) notes: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Stream {
-    pub(super) fn new(plan: StreamPlan, topic: &str, begin: Begin, read_max: usize) -> Self {
+    pub(super) fn new(
+        plan: StreamPlan,
+        topic: &str,
+        several: Option<Several>,
+        (begin, read_max): (Begin, usize),
+    ) -> Self {
         Self {
             plan,
             topic: topic.into(),
+            several,
             begin,
             read_max,
             state: State::Away { until_ms: 0 },
@@ -96,9 +105,12 @@ impl Stream {
     pub(super) fn again(&self, goes_on: bool) -> Self {
         let begin = Begin::Earliest;
         let last = self.last.clone().filter(|_| goes_on);
+        let several = self.several.as_ref();
+        let several = several.map(|several| several.again(goes_on));
+        let means = (begin, self.read_max);
         Self {
             last,
-            ..Self::new(self.plan, &self.topic, begin, self.read_max)
+            ..Self::new(self.plan.clone(), &self.topic, several, means)
         }
     }
 
@@ -107,13 +119,35 @@ impl Stream {
     }
 
     /// Whether the stream has said where it begins.
-    pub(super) const fn is_confirmed(&self) -> bool {
-        self.is_streaming() && self.is_begun
+    pub(super) fn is_confirmed(&self) -> bool {
+        let several = self.several.as_ref();
+        let is_begun = several.map_or(self.is_begun, Several::is_begun);
+        self.is_streaming() && is_begun
     }
 
     /// The epoch, and the offset of what comes next.
     pub(super) fn position(&self) -> (u64, u64) {
-        self.last.as_ref().map_or((0, 0), |last| last.1)
+        match &self.several {
+            Some(several) => several.position(),
+            None => self.last.as_ref().map_or((0, 0), |last| last.1),
+        }
+    }
+
+    /// The id that it goes on with.
+    fn last_id(&self) -> Option<&str> {
+        match &self.several {
+            Some(several) => several.last_id(),
+            None => self.last.as_ref().map(|(id, _)| &**id),
+        }
+    }
+
+    /// What was met since this was asked last.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if let Some(several) = &mut self.several {
+            notes.append(&mut several.notes);
+        }
+        notes
     }
 
     pub(super) fn next_heard(&mut self) -> Option<Heard> {
@@ -142,6 +176,9 @@ impl Stream {
             }
             self.state = State::Asking;
             self.unsaid = self.request();
+            if let Some(several) = &mut self.several {
+                several.begin();
+            }
         }
         self.say(wire);
         match wire.link.read(self.read_max, wire.dice) {
@@ -174,11 +211,14 @@ impl Stream {
             is_1_0,
             base64,
             by_parameter,
+            ..
         } = self.plan;
-        let mut target = format!("/{}/sse", self.topic);
-        let mut parameters = Vec::new();
-        match &self.last {
-            Some((id, _)) if by_parameter => parameters.push(format!("last_event_id={id}")),
+        let (mut target, mut parameters) = match &self.several {
+            Some(several) => ("/api/v1/sse".to_owned(), several.parameters().collect()),
+            None => (format!("/{}/sse", self.topic), Vec::new()),
+        };
+        match self.last_id() {
+            Some(id) if by_parameter => parameters.push(format!("last_event_id={id}")),
             Some(_) => {}
             None => parameters.push(match self.begin {
                 Begin::Latest => "from=latest".to_owned(),
@@ -193,7 +233,7 @@ impl Stream {
         }
         let version = if is_1_0 { "1.0" } else { "1.1" };
         let mut request = format!("GET {target} HTTP/{version}\r\nHost: localhost:7450\r\n");
-        if let Some((id, _)) = self.last.as_ref().filter(|_| !by_parameter) {
+        if let Some(id) = self.last_id().filter(|_| !by_parameter) {
             request += &format!("Last-Event-ID: {id}\r\n");
         }
         request += "Accept: text/event-stream\r\n\r\n";
@@ -261,9 +301,14 @@ impl Stream {
         }
         self.notes.push(head.class());
         self.check_head(&head)?;
-        self.notes.push(match self.last {
-            Some(_) => "sse resumed".to_owned(),
-            None => "sse begun".to_owned(),
+        let kind = if self.several.is_some() {
+            " of several"
+        } else {
+            ""
+        };
+        self.notes.push(match self.last_id() {
+            Some(_) => format!("sse resumed{kind}"),
+            None => format!("sse begun{kind}"),
         });
         self.state = State::Streaming;
         let rest = self.input.split_off(size);
@@ -351,7 +396,11 @@ impl Stream {
             (false, None) => {}
             _ => return Err("an event of more than one kind".to_owned()),
         }
-        let last = block.id.clone().ok_or("an event without an id")?;
+        if let Some(several) = &mut self.several {
+            self.heard.extend(several.take(block)?);
+            return Ok(());
+        }
+        let last = block.single_id()?;
         let heard = self.read_event(block, last.1)?;
         self.heard.push_back(heard);
         self.last = Some(last);
@@ -360,16 +409,21 @@ impl Stream {
 
     /// The first block says where a stream begins; one that goes on elsewhere than it was asked to says why.
     fn begin_with(&mut self, block: &Block) -> Result<(), String> {
-        let last = block.id.clone().ok_or("a stream without a beginning")?;
         self.retry_ms = block
             .retry_ms
             .ok_or("a stream that does not say when to come back")?;
+        if let Some(several) = &mut self.several {
+            self.is_begun = true;
+            self.heard.extend(several.take(block)?);
+            return Ok(());
+        }
+        let last = block.single_id()?;
         let place = last.1;
         let asked = self.last.replace(last).map(|last| last.1);
         self.is_begun = true;
         let heard = match (block.name.as_deref(), asked) {
-            (None, None) if block.data.is_none() => Heard::Begun(place),
-            (None, Some(asked)) if block.data.is_none() && asked == place => return Ok(()),
+            (Some("$place"), None) if block.is_place() => Heard::Begun(place),
+            (Some("$place"), Some(asked)) if block.is_place() && asked == place => return Ok(()),
             (Some("$gap"), Some(asked)) if asked.0 == place.0 => {
                 let gap = self.read_gap(block, place.1)?;
                 if gap.cause != GapCause::Retention {
@@ -402,12 +456,7 @@ impl Stream {
         if to != next {
             return Err(format!("a gap up to {to} with the id of {next}"));
         }
-        let cause = match &*block.text("cause")? {
-            "retention" => GapCause::Retention,
-            "damage" => GapCause::Damage,
-            "unreadable" => GapCause::Unreadable,
-            other => return Err(format!("a gap because of {other}")),
-        };
+        let cause = cause(block)?;
         self.notes.push(format!("sse gap {cause:?}"));
         Ok(Gap {
             topic: self.topic.clone(),

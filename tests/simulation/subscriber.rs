@@ -8,8 +8,9 @@ use oyez_client::{ConnectError, Epoch, Offset, Start, SubscribeError, SubscribeO
 
 use super::dice::Dice;
 use super::link::{Link, Reach};
-use super::plan::{Begin, SubscriberPlan};
+use super::plan::{Begin, SubscriberPlan, TopicPlan};
 use super::publisher::{Losses, connect_options};
+use super::several::Several;
 use super::stream::{Heard, Stream};
 
 /// A subscriber of the simulation.
@@ -60,18 +61,27 @@ impl SubscriberSeat {
     pub(super) fn new(
         number: usize,
         plan: &SubscriberPlan,
-        topic: &str,
+        topics: &[TopicPlan],
         seed: u64,
         now: Duration,
     ) -> Self {
+        let topic = &*topics[plan.topic].name;
         let start = match plan.begin {
             Begin::Latest => Start::Latest,
             Begin::Earliest => Start::Earliest,
         };
         let (subscriber, losses) = begin(topic, start, None, plan.read_max, now);
-        let ear = match plan.stream {
+        let ear = match &plan.stream {
             Some(stream) => {
-                let stream = Stream::new(stream, topic, plan.begin, plan.read_max);
+                let main = stream
+                    .topics
+                    .iter()
+                    .position(|number| *number == plan.topic);
+                let names = stream.topics.iter();
+                let names = names.map(|number| topics[*number].name.as_str().into());
+                let several = main.map(|main| Several::new(names.collect(), main, stream.base64));
+                let means = (plan.begin, plan.read_max);
+                let stream = Stream::new(stream.clone(), topic, several, means);
                 Ear::Stream(Box::new(stream))
             }
             None => Ear::Native(Box::new(subscriber)),
@@ -191,8 +201,15 @@ impl SubscriberSeat {
     pub(super) fn take_notes(&mut self) -> Vec<String> {
         match &mut self.ear {
             Ear::Native(_) => Vec::new(),
-            Ear::Stream(stream) => std::mem::take(&mut stream.notes),
+            Ear::Stream(stream) => stream.take_notes(),
         }
+    }
+
+    /// The topics that it has asked for.
+    pub(super) fn topics(&self) -> impl Iterator<Item = usize> {
+        let stream = self.plan.stream.as_ref();
+        let others = stream.map_or(&[][..], |stream| &stream.topics);
+        std::iter::once(self.plan.topic).chain(others.iter().copied())
     }
 
     /// Whether it is time for it to leave and come back.

@@ -82,10 +82,9 @@ impl World {
         let subscribers = plan.subscribers.iter().enumerate();
         let subscribers = subscribers
             .map(|(number, subscriber)| {
-                let topic = &plan.topics[subscriber.topic].name;
                 let follower = oracle.follow(subscriber.topic, subscriber.begin == Begin::Earliest);
                 assert_eq!(follower, number, "they are numbered alike");
-                SubscriberSeat::new(number, subscriber, topic, plan.seed, now)
+                SubscriberSeat::new(number, subscriber, &plan.topics, plan.seed, now)
             })
             .collect();
         let strangers = plan.strangers.iter().enumerate();
@@ -531,7 +530,9 @@ impl World {
                     format_args!("stranger {stranger}"),
                     format_args!("{kind:?}"),
                 );
-                let may_be = self.is_rough() || self.machine.stopping_since_ms.is_some();
+                let may_be = self.is_rough()
+                    || self.loses_records()
+                    || self.machine.stopping_since_ms.is_some();
                 match was_cut && !may_be {
                     true => Err(format!("stranger {stranger} is cut off while it reads")),
                     false => Ok(()),
@@ -690,7 +691,8 @@ impl World {
         let place = self.oracle.place(number);
         if let Some(error) = seat.error() {
             // Harm may have taken the newest messages with all that vouched for them: then only the beginning is left.
-            let is_shorter = error.is_refused && self.oracle.is_harmed(seat.plan.topic);
+            let is_harmed = seat.topics().any(|topic| self.oracle.is_harmed(topic));
+            let is_shorter = error.is_refused && is_harmed;
             let is_explained = seat.link.flipped > 0 || self.oracle.bytes_have_changed;
             if !(is_shorter || error.is_damage && is_explained) {
                 return Err(format!("subscriber {number} gives up: {}", error.text));

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use oyez_protocol::command::{Question, Start};
+use oyez_protocol::command::{Place, Question, Start};
 use oyez_protocol::event::{GapCause, GoodbyeCode, Outcome, PublishedEntry};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
 
-use crate::dialect::exchange::Refusal;
+use crate::dialect::status::Status;
 
 /// What a session speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,8 @@ pub(crate) enum Reply<'a> {
         to: Offset,
         epoch: Epoch,
     },
+    /// Where a stream of several topics stands.
+    Places(&'a [Place<'a>]),
     /// Asks for a sign of life.
     Ping { token: u64 },
     /// Gives one, with the token of the question.
@@ -261,4 +263,14 @@ pub(crate) struct Goodbye {
     pub(crate) retry_after_ms: u32,
     /// A sentence for people.
     pub(crate) reason: Cow<'static, str>,
+}
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) status: Status,
+    /// A sentence for people.
+    pub(crate) message: &'a str,
+    /// When to try again, in milliseconds; 0 says nothing.
+    pub(crate) retry_after_ms: u32,
 }

@@ -4,8 +4,8 @@
 use oyez_protocol::Offset;
 use oyez_protocol::event::PublishedEntry;
 
+use crate::dialect::command::Subscribed;
 use crate::dialect::form::Form;
-use crate::dialect::status::Status;
 
 /// A request that has no answer yet. A session has one at a time, so that answers come in the order of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(crate) struct Exchange {
     /// Tells the outcomes that it waits for from those that nobody waits for: what records are told apart by, without their last
     /// 16 bits, which count the records of one request.
     pub(crate) number: u64,
-    /// Records that were taken, and whether others of the same request wait to be.
+    /// Commands that were taken, and whether others of the same request wait to be.
     pub(crate) taken: usize,
     pub(crate) is_being_taken: bool,
     pub(crate) wants: Wants,
@@ -52,6 +52,8 @@ pub(crate) enum Wants {
     Whatever,
     /// Records, as long as there are some or the request says.
     Stream(Stream),
+    /// Records of several topics, for ever.
+    Streams(Box<Streams>),
     /// That what was asked is taken; not what becomes of it.
     Nothing,
 }
@@ -90,12 +92,37 @@ impl Stream {
     }
 }
 
-/// Why a request is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal<'a> {
-    pub(crate) status: Status,
-    /// A sentence for people.
-    pub(crate) message: &'a str,
-    /// When to try again, in milliseconds; 0 says nothing.
-    pub(crate) retry_after_ms: u32,
+/// A stream of several topics that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Streams {
+    pub(crate) form: Form,
+    /// Its topics.
+    pub(crate) topics: Vec<Box<str>>,
+    /// Where each begins, as far as that is known; or why it does not.
+    pub(crate) begun: Vec<Option<Subscribed>>,
+}
+
+impl Wants {
+    /// The form of the stream that is wanted.
+    pub(crate) fn form(&self) -> Option<Form> {
+        match self {
+            Self::Stream(stream) => Some(stream.form),
+            Self::Streams(streams) => Some(streams.form),
+            _ => None,
+        }
+    }
+}
+
+impl Streams {
+    /// The topics that are known to begin, or not to.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&str, &Subscribed)> {
+        let topics = self.topics.iter().zip(&self.begun);
+        topics.filter_map(|(topic, begun)| Some((&**topic, begun.as_ref()?)))
+    }
+
+    /// The first topic that does not begin.
+    pub(crate) fn refused(&self) -> Option<(&str, &Subscribed)> {
+        let mut begun = self.begun();
+        begun.find(|(_, subscribed)| !subscribed.outcome.is_done())
+    }
 }

@@ -34,6 +34,8 @@ impl Style {
     pub(crate) const BOUNDED: Self = Self(4);
     /// It is one payload, with nothing behind it.
     pub(crate) const ALONE: Self = Self(8);
+    /// It is a stream of several topics, so that each message says of which it is.
+    pub(crate) const SEVERAL: Self = Self(16);
 
     /// This, and `other` if `is_so`.
     #[must_use]
@@ -62,6 +64,10 @@ impl Style {
 
     pub(crate) const fn is_alone(self) -> bool {
         self.has(Self::ALONE)
+    }
+
+    pub(crate) const fn is_of_several(self) -> bool {
+        self.has(Self::SEVERAL)
     }
 }
 
@@ -150,6 +156,6 @@ mod tests {
             .with(Style::BOUNDED, true)
             .with(Style::BASE64, false);
         assert!(style.is_chunked() && style.is_bounded());
-        assert!(!style.is_base64() && !style.is_alone());
+        assert!(!style.is_base64() && !style.is_alone() && !style.is_of_several());
     }
 }

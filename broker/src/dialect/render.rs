@@ -33,7 +33,9 @@ impl Renderer {
     ) -> Result<(), BlockError> {
         let style = form.style;
         if form.kind == Kind::Events && record.raw_size() > sse::RAW_SIZE_MAX {
-            in_chunk(style, out, |out| sse::refer(record, epoch, part, out));
+            in_chunk(style, out, |out| {
+                sse::refer(record, epoch, (part, style), out);
+            });
             return Ok(());
         }
         let raw = self.codec.open(record)?;
@@ -64,16 +66,17 @@ fn write(
     out: &mut Vec<u8>,
 ) {
     let offset = record.offset().plus(index.into());
+    let place = (record.topic(), offset.get(), record.timestamp_ms());
     match form.kind {
         Kind::Native => {}
+        Kind::Events if form.style.is_of_several() => {
+            sse::write_row(place, message, form.style, out);
+        }
         Kind::Events if index > 0 && planted(Bug::OneIdForARecord) => {
             sse::write_payload(message.payload, form.style, out);
         }
         Kind::Events => sse::write_message((offset, epoch), message.payload, form.style, out),
-        Kind::Lines => {
-            let place = (record.topic(), offset.get(), record.timestamp_ms());
-            lines::write_message(place, message, form.style, out);
-        }
+        Kind::Lines => lines::write_message(place, message, form.style, out),
         Kind::Raw => write_raw(message.payload, form.style, out),
     }
 }

@@ -10,9 +10,14 @@
 //! | `$gap` | `{"cause","from","to"}`: messages that will not come, from the first to before the last |
 //! | `$epoch` | `{"epoch","from"}`: the history that the stream began in is over; it goes on with the oldest message kept |
 //! | `$reference` | `{"url","from","to"}`: messages too large for a stream, and where they can be read |
+//! | `$place` | `{}`: nothing but its `id` |
 //!
-//! Each of them has an `id` behind what it tells of. A block of an `id` alone begins a stream, so that one that ends before its first message is resumed
-//! where it began.
+//! Each of them has an `id` behind what it tells of. A stream begins with a `$place`, unless one of the others begins it, so that
+//! one that ends before its first message is resumed where it began. It has data, because some clients pass over events without.
+//!
+//! In a stream of several topics a message is a JSON object ([`lines`]), and `$gap`, `$epoch` and `$reference` have a member
+//! `topic`. None of them has an `id`: that is a resume token of all the topics, which comes with a `$place` now and then. A client
+//! that resumes is sent again what came behind the last one; by topic and offset it knows what it has had.
 //!
 //! The bytes of a record's events are a function of the record, its epoch and the stream's options: nothing of a subscriber is in
 //! them.
@@ -22,20 +27,31 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use oyez_protocol::command::{Numbered, Place};
+use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::Record;
 use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Offset};
 use serde::Serialize;
 
 use crate::dialect::form::{Part, Style};
+use crate::dialect::lines;
 
 /// A record whose messages take more is told by where it can be read.
 pub(crate) const RAW_SIZE_MAX: u32 = 256 << 10;
 /// When a browser comes back after its stream has ended, unless it was told otherwise, in milliseconds.
 const RETRY_MS: u32 = 2_000;
+/// The name of an event that tells nothing but its id.
+pub(crate) const PLACE: &str = "$place";
+
+/// Nothing to say.
+#[derive(Serialize)]
+pub(crate) struct NoData {}
 
 #[derive(Serialize)]
 struct ReferenceData<'a> {
+    /// In streams of several topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     url: &'a str,
     from: u64,
     to: u64,
@@ -50,6 +66,18 @@ pub(crate) fn write_message(
 ) {
     write_id(epoch, offset.plus(1), out);
     write_payload(payload, style, out);
+}
+
+/// Adds the event of a message to a stream of several topics.
+pub(crate) fn write_row(
+    place: (&str, u64, u64),
+    message: &MessageRef<'_>,
+    style: Style,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"data: ");
+    lines::write_message(place, message, style, out);
+    out.push(b'\n');
 }
 
 /// Adds the rest of an event, which is its payload.
@@ -74,8 +102,12 @@ fn write_id(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
         epoch,
         next: Numbered::Offset(next),
     };
+    write_token(&[place], out);
+}
+
+fn write_token(places: &[Place<'_>], out: &mut Vec<u8>) {
     let mut token = Vec::with_capacity(32);
-    Token::encode(&[place], &mut token);
+    Token::encode(places, &mut token);
     out.extend_from_slice(b"id: ");
     write_encoded(&URL_SAFE_NO_PAD, &token, out);
     out.push(b'\n');
@@ -123,11 +155,21 @@ pub(crate) fn write_named(name: &str, data: &impl Serialize, out: &mut Vec<u8>) 
     write(out, format_args!("event: {name}\ndata: {json}\n\n"));
 }
 
-/// Adds what every stream begins with: when to come back, and the token of where it begins. An event or an empty line has to
-/// follow.
+/// Adds what every stream begins with: when to come back, and the token of where it begins. An event has to follow.
 pub(crate) fn write_begin(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
-    write(out, format_args!("retry: {RETRY_MS}\n"));
+    write_patience(out);
     write_id(epoch, next, out);
+}
+
+/// Adds when to come back. An event has to follow.
+pub(crate) fn write_patience(out: &mut Vec<u8>) {
+    write(out, format_args!("retry: {RETRY_MS}\n"));
+}
+
+/// Adds where a stream of several topics stands.
+pub(crate) fn write_places(places: &[Place<'_>], out: &mut Vec<u8>) {
+    write_token(places, out);
+    write_named(PLACE, &NoData {}, out);
 }
 
 /// Adds when to come back.
@@ -141,7 +183,12 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 }
 
 /// Tells where the messages of a record can be read.
-pub(crate) fn refer(record: &Record<'_>, epoch: Epoch, part: Part, out: &mut Vec<u8>) {
+pub(crate) fn refer(
+    record: &Record<'_>,
+    epoch: Epoch,
+    (part, style): (Part, Style),
+    out: &mut Vec<u8>,
+) {
     let (from, count) = (
         record.offset().plus(part.first.into()),
         part.end - part.first,
@@ -151,11 +198,15 @@ pub(crate) fn refer(record: &Record<'_>, epoch: Epoch, part: Part, out: &mut Vec
     escape(record.topic(), &mut url);
     url += &format!("/raw?from=offset:{from}&limit={count}");
     let reference = ReferenceData {
+        topic: style.is_of_several().then_some(record.topic()),
         url: &url,
         from: from.get(),
         to: to.get(),
     };
-    write_event("$reference", (epoch, to), &reference, out);
+    if !style.is_of_several() {
+        write_id(epoch, to, out);
+    }
+    write_named("$reference", &reference, out);
 }
 
 /// Adds a topic as the path that names it.

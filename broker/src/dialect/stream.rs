@@ -1,6 +1,7 @@
 //! What a stream is told beside its records, in the form of each: where it begins, holes, signs of life, its end.
 
 use oyez_protocol::Offset;
+use oyez_protocol::command::{Numbered, Place};
 use oyez_protocol::event::GapCause;
 use oyez_protocol::planted::{Bug, planted};
 use serde::Serialize;
@@ -8,25 +9,28 @@ use serde::Serialize;
 use crate::dialect::chunk::{self, in_chunk};
 use crate::dialect::command::{Goodbye, Reply, Subscribed};
 use crate::dialect::form::{Form, Kind};
+use crate::dialect::sse::{NoData, PLACE};
 use crate::dialect::{lines, sse};
 
 #[derive(Serialize)]
-struct GapData {
+struct GapData<'a> {
+    /// In streams of several topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     cause: &'static str,
     from: u64,
     to: u64,
 }
 
 #[derive(Serialize)]
-struct EpochData {
+struct EpochData<'a> {
+    /// In streams of several topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     /// As text, because JSON numbers lose the low bits of 64.
     epoch: String,
     from: u64,
 }
-
-/// Nothing to say.
-#[derive(Serialize)]
-struct NoData {}
 
 /// What becomes of a reply to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,7 @@ pub(crate) enum Telling {
 pub(crate) const fn telling(form: Form, reply: &Reply<'_>) -> Telling {
     match (form.kind, reply) {
         (Kind::Events | Kind::Lines, Reply::Gap { .. } | Reply::Ping { .. }) => Telling::Told,
+        (Kind::Events, Reply::Places(_)) => Telling::Told,
         (Kind::Raw, Reply::Gap { .. }) => Telling::Impossible,
         _ => Telling::Nothing,
     }
@@ -57,26 +62,69 @@ pub(crate) const fn can_begin(form: Form, subscribed: &Subscribed) -> bool {
 /// Adds what a stream begins with, behind the head of the response.
 pub(crate) fn begin(form: Form, subscribed: &Subscribed, out: &mut Vec<u8>) {
     in_chunk(form.style, out, |out| {
-        let (epoch, next) = (subscribed.epoch, subscribed.next);
         if form.kind == Kind::Events {
-            sse::write_begin(epoch, next, out);
+            sse::write_begin(subscribed.epoch, subscribed.next, out);
         }
-        let from = next.get();
-        if subscribed.epoch_changed {
-            let epoch = format!("{:016x}", epoch.get());
-            write_event(form, "$epoch", &EpochData { epoch, from }, out);
-        } else if subscribed.dropped {
-            let gap = gap(GapCause::Retention, subscribed.asked, next);
-            write_event(form, "$gap", &gap, out);
-        } else if form.kind == Kind::Events {
-            out.push(b'\n');
+        let is_told = write_why_elsewhere((form, None), subscribed, out);
+        if form.kind == Kind::Events && !is_told {
+            sse::write_named(PLACE, &NoData {}, out);
         }
     });
+}
+
+/// Adds what a stream of several topics begins with: what is to be said of each, and where all of them begin.
+pub(crate) fn begin_several(form: Form, begun: &[(&str, &Subscribed)], out: &mut Vec<u8>) {
+    in_chunk(form.style, out, |out| {
+        sse::write_patience(out);
+        for (topic, subscribed) in begun {
+            write_why_elsewhere((form, Some(topic)), subscribed, out);
+        }
+        let places = begun.iter().map(|(topic, subscribed)| Place {
+            name: topic,
+            epoch: subscribed.epoch,
+            next: Numbered::Offset(subscribed.next),
+        });
+        let places: Vec<Place<'_>> = places.collect();
+        sse::write_places(&places, out);
+    });
+}
+
+/// Adds why a stream does not begin where it was to, and returns whether that is so.
+fn write_why_elsewhere(
+    (form, topic): (Form, Option<&str>),
+    subscribed: &Subscribed,
+    out: &mut Vec<u8>,
+) -> bool {
+    let (epoch, next) = (subscribed.epoch, subscribed.next);
+    if subscribed.epoch_changed {
+        let data = EpochData {
+            topic,
+            epoch: format!("{:016x}", epoch.get()),
+            from: next.get(),
+        };
+        write_event(form, "$epoch", &data, out);
+    } else if subscribed.dropped {
+        let data = gap(topic, GapCause::Retention, (subscribed.asked, next));
+        write_event(form, "$gap", &data, out);
+    }
+    subscribed.epoch_changed || subscribed.dropped
 }
 
 /// Adds a reply that is [told](Telling::Told).
 pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
     in_chunk(form.style, out, |out| match (form.kind, reply) {
+        (
+            Kind::Events,
+            Reply::Gap {
+                topic,
+                cause,
+                from,
+                to,
+                ..
+            },
+        ) if form.style.is_of_several() => {
+            sse::write_named("$gap", &gap(Some(topic), *cause, (*from, *to)), out);
+        }
         (
             Kind::Events,
             Reply::Gap {
@@ -91,7 +139,8 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
                 true => *from,
                 false => *to,
             };
-            sse::write_event("$gap", (*epoch, next), &gap(*cause, *from, *to), out);
+            let data = gap(None, *cause, (*from, *to));
+            sse::write_event("$gap", (*epoch, next), &data, out);
         }
         (
             Kind::Lines,
@@ -99,8 +148,9 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
                 cause, from, to, ..
             },
         ) => {
-            lines::write_event("$gap", &gap(*cause, *from, *to), out);
+            lines::write_event("$gap", &gap(None, *cause, (*from, *to)), out);
         }
+        (Kind::Events, Reply::Places(places)) => sse::write_places(places, out),
         // A comment: proxies cut what is silent for a minute.
         (Kind::Events, Reply::Ping { .. }) => out.extend_from_slice(b":\n\n"),
         (Kind::Lines, Reply::Ping { .. }) => lines::write_event("$keepalive", &NoData {}, out),
@@ -117,8 +167,11 @@ fn write_event(form: Form, name: &str, data: &impl Serialize, out: &mut Vec<u8>)
     }
 }
 
-/// Adds the end of a stream.
-pub(crate) fn conclude(form: Form, goodbye: &Goodbye, out: &mut Vec<u8>) {
+/// Adds the end of a stream; to one of several topics, with the places where it stands.
+pub(crate) fn conclude(form: Form, (goodbye, places): (&Goodbye, &[Place<'_>]), out: &mut Vec<u8>) {
+    if !places.is_empty() {
+        tell(form, &Reply::Places(places), out);
+    }
     if form.kind == Kind::Events && goodbye.retry_after_ms > 0 {
         in_chunk(form.style, out, |out| {
             sse::write_retry(goodbye.retry_after_ms, out);
@@ -129,8 +182,9 @@ pub(crate) fn conclude(form: Form, goodbye: &Goodbye, out: &mut Vec<u8>) {
     }
 }
 
-const fn gap(cause: GapCause, from: Offset, to: Offset) -> GapData {
+const fn gap(topic: Option<&str>, cause: GapCause, (from, to): (Offset, Offset)) -> GapData<'_> {
     GapData {
+        topic,
         cause: match cause {
             GapCause::Retention => "retention",
             GapCause::Damage => "damage",

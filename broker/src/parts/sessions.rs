@@ -56,6 +56,14 @@ struct StreamEnd {
     is_reached: bool,
 }
 
+/// What a stream of several topics was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The sum of the offsets at which it stood.
+    pub(crate) sum: u64,
+    pub(crate) at_ms: u64,
+}
+
 /// The sessions of one shard.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -74,6 +82,8 @@ pub(crate) struct Sessions {
     clients: HashMap<SessionId, SocketAddr>,
     /// Where streams end that do.
     ends: HashMap<SessionId, StreamEnd>,
+    /// What streams of several topics were told.
+    told: HashMap<SessionId, Told>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -93,6 +103,7 @@ impl Sessions {
             exchanges: Exchanges::default(),
             clients: HashMap::new(),
             ends: HashMap::new(),
+            told: HashMap::new(),
             room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
@@ -184,6 +195,16 @@ impl Sessions {
         let is_bounded = self.get(id)?.form.style.is_bounded();
         let end = is_bounded.then(|| self.ends.get(&id)).flatten();
         end.map(|end| end.at)
+    }
+
+    /// What a stream of several topics was told last.
+    pub(crate) fn told(&self, id: SessionId) -> Option<Told> {
+        self.told.get(&id).copied()
+    }
+
+    /// It is told that.
+    pub(crate) fn note_told(&mut self, id: SessionId, told: Told) {
+        self.told.insert(id, told);
     }
 
     /// A proxy has said whose connection it is, or that it does not say.
@@ -508,7 +529,7 @@ impl Sessions {
         };
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
         let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
-        let is_bounded = session.form.style.is_bounded();
+        let style = session.form.style;
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
         // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
@@ -516,8 +537,11 @@ impl Sessions {
         if is_request {
             self.exchanges.take_if(id, |_| true);
         }
-        if is_bounded {
+        if style.is_bounded() {
             self.ends.remove(&id);
+        }
+        if style.is_of_several() {
+            self.told.remove(&id);
         }
         if is_proxied {
             self.clients.remove(&id);

@@ -208,7 +208,8 @@ pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions) {
     for id in sessions.ids() {
         // Sessions of different shards have the same numbers.
         let number = (here.id as u64) << 56 ^ id.token();
-        let draw = scatter(here.shared.instance ^ number) % spread;
+        // 0 would leave it to the client.
+        let draw = 1 + scatter(here.shared.instance ^ number) % spread;
         let goodbye = Goodbye {
             code: GoodbyeCode::Draining,
             retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),

@@ -8,6 +8,7 @@ use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
 use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
+use crate::tell::places::places;
 use crate::tell::say_goodbye;
 
 /// What ending sessions needs.
@@ -62,11 +63,13 @@ impl Endings<'_> {
             here,
             sessions,
             feeds,
+            logs,
             catchups,
-            ..
         } = &mut self.members;
         catchups.pause(sessions, feeds, id);
-        if !say_goodbye(here, sessions, id, goodbye) {
+        let session = sessions.get(id);
+        let places = session.map_or_else(Vec::new, |session| places(session, feeds, logs));
+        if !say_goodbye(here, sessions, id, (goodbye, &places)) {
             return; // It has ended since.
         }
         if dismissed.is_refused {

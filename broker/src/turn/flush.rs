@@ -2,10 +2,9 @@
 
 use std::io::IoSlice;
 
-use oyez_protocol::Offset;
-use oyez_storage::{Read, ReadError};
-
 use oyez_protocol::planted::{Bug, planted};
+use oyez_protocol::record::Record;
+use oyez_storage::{Read, ReadError};
 
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Broken;
@@ -179,18 +178,18 @@ impl Flushing<'_> {
 
     /// The same for a record that is sent in another form, which is made again if it is not kept.
     fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> Progress {
-        let session = self.session(id);
-        let form = session.form();
-        let place = session.subscriptions().as_slice().first();
-        let place = *place.expect("a stream has a subscription");
         let out = &mut self.serving.out;
-        let topic = out.feeds.subscribed(place.topic);
-        // The cursor stands behind what is half out.
-        let cursor = topic.audience.at(place.slot as usize).cursor.get();
-        let first = Offset::new(cursor.saturating_sub(tail.part().end.into()));
+        let (feeds, session) = (&*out.feeds, out.sessions.there(id));
+        let form = session.form();
+        let is_it = |record: &Record<'_>| {
+            let topic = feeds.find(record.topic(), form);
+            let place = topic.and_then(|topic| session.subscriptions().find(topic));
+            // The cursor stands behind what is half out.
+            let end = record.offset().plus(tail.part().end.into());
+            place.is_some_and(|place| feeds.cursor(place) == end)
+        };
         let means = (&mut *out.logs, out.here.metrics());
-        let is = (form, (&*topic.name, first));
-        match out.rendering.again(means, &tail, is) {
+        match out.rendering.again(means, &tail, (form, &is_it)) {
             Ok(bytes) => {
                 let session = out.sessions.there_mut(id);
                 let off = planted(Bug::RenditionOffAtACut) && tail.sent as usize + 1 < bytes.len();

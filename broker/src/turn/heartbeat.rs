@@ -14,11 +14,14 @@ use crate::dialect::command::{Dialect, Reply};
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
+use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
-use crate::parts::patience::{STREAM_MS, frame_due_ms};
+use crate::parts::logs::Logs;
+use crate::parts::patience::{PLACES_MS, STREAM_MS, frame_due_ms};
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
+use crate::tell::places::tell_places;
 use crate::tell::tell;
 
 /// Sessions, and the timers that watch them.
@@ -26,6 +29,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) here: &'a Here,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
+    pub(crate) feeds: &'a Feeds,
+    pub(crate) logs: &'a Logs,
     pub(crate) timers: &'a mut Timers,
     /// The broker is being shut down: nobody is read, and the operator says how long a peer may take for its last bytes.
     pub(crate) draining: bool,
@@ -155,9 +160,15 @@ impl Watch<'_> {
             return;
         }
         let is_clear = session.is_clear();
-        self.timers.watch_silence(id, now_ms + u64::from(STREAM_MS));
-        if is_clear {
-            self.ping(id);
+        let is_of_several = session.form().style.is_of_several();
+        let look_ms = if is_of_several { PLACES_MS } else { STREAM_MS };
+        self.timers.watch_silence(id, now_ms + u64::from(look_ms));
+        match (is_clear, is_of_several) {
+            (true, true) => {
+                tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
+            }
+            (true, false) => self.ping(id),
+            (false, _) => {}
         }
     }
 

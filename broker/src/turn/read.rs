@@ -454,7 +454,7 @@ impl<T: Takes> Reading<'_, T> {
         if waits && exchanges.partly_taken(id).is_none() {
             return Step::Stop(Visit::Waiting(Until::Answered), 1);
         }
-        if self.sessions.there(id).is_stream() {
+        if self.sessions.there(id).is_stream() && !waits {
             return Step::Went(input.len()); // Its answer has no end: nothing more can be asked.
         }
         let mut scratch = std::mem::take(self.scratch);
@@ -502,8 +502,8 @@ impl<T: Takes> Reading<'_, T> {
             };
         if resumed.is_none() {
             self.let_in(id);
-            if let Wants::Stream(stream) = &exchange.wants {
-                self.sessions.there_mut(id).stream(stream.form, STREAM_MS);
+            if let Some(form) = exchange.wants.form() {
+                self.sessions.there_mut(id).stream(form, STREAM_MS);
             }
             self.sessions.exchanges.begin(id, exchange);
         }

@@ -38,8 +38,8 @@ pub(crate) struct Rendering {
 struct Wanted<'a> {
     key: Key,
     size: u32,
-    /// What the record has to be: of this topic, beginning with this message.
-    is: (&'a str, Offset),
+    /// Whether a record is it.
+    is_it: &'a dyn Fn(&Record<'_>) -> bool,
 }
 
 /// Where a chain of other forms than their own begins and ends.
@@ -96,6 +96,10 @@ impl Rendering {
             let Some(part) = part_of(&place, span) else {
                 break; // The span ends before it.
             };
+            // It has to be of this topic, and to begin with this message.
+            let is_it = |record: &Record<'_>| {
+                (record.topic(), record.offset()) == (&topic.name, place.first)
+            };
             let wanted = Wanted {
                 key: Key {
                     log: topic.log,
@@ -104,7 +108,7 @@ impl Rendering {
                     part,
                 },
                 size: place.size,
-                is: (&topic.name, place.first),
+                is_it: &is_it,
             };
             match self.get((&mut *logs, metrics), &wanted) {
                 Ok(bytes) => chain.push(place, part, bytes),
@@ -125,7 +129,7 @@ impl Rendering {
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
         tail: &RecordTail,
-        (form, is): (Form, (&str, Offset)),
+        (form, is_it): (Form, &dyn Fn(&Record<'_>) -> bool),
     ) -> Result<Bytes, Broken> {
         let (log, position) = (tail.log(), tail.position());
         let key = Key {
@@ -141,7 +145,7 @@ impl Rendering {
         let wanted = Wanted {
             key,
             size: size_of_record(&head).ok_or(Broken::Damaged)?,
-            is,
+            is_it,
         };
         self.get((logs, metrics), &wanted)
     }
@@ -166,7 +170,7 @@ impl Rendering {
             false => bytes,
         };
         let record = Record::verify(&bytes, &Limits::HARD).map_err(|_| Broken::Damaged)?;
-        if (record.topic(), record.offset()) != wanted.is {
+        if !(wanted.is_it)(&record) {
             return Err(Broken::Damaged);
         }
         let raw_size = record.raw_size() as usize;

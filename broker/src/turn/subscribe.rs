@@ -245,8 +245,26 @@ impl Subscribing<'_> {
         };
         topic.learn(begin, located.next_at_walked);
         let subscription = topic.audience.at_mut(place.slot as usize);
-        subscription.set_delivery(Delivery::Live);
         subscription.cursor = located.cursor;
+        self.begin(id, place);
+    }
+
+    /// A subscription is delivered what comes, from here on. Records come behind the head of a response, and that waits until all
+    /// topics of a stream are known to begin.
+    fn begin(&mut self, id: SessionId, place: SubscriptionRef) {
+        let feeds = &mut *self.members.feeds;
+        if self.members.sessions.exchanges.has(id) && !planted(Bug::BeginsBeforeItsHead) {
+            let waiting = Delivery::Pending(feeds.nonce());
+            feeds.set_delivery(place, waiting);
+            return;
+        }
+        feeds.set_delivery(place, Delivery::Live);
+        let session = self.members.sessions.there(id);
+        if session.form().style.is_of_several() {
+            for place in session.subscriptions().as_slice() {
+                feeds.set_delivery(*place, Delivery::Live);
+            }
+        }
     }
 
     fn pending_subscription(&self, wish: &Wish) -> Option<SubscriptionRef> {

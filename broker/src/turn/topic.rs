@@ -3,8 +3,7 @@
 use oyez_protocol::LogId;
 use serde::Serialize;
 
-use crate::dialect::command::Reply;
-use crate::dialect::exchange::Refusal;
+use crate::dialect::command::{Refusal, Reply};
 use crate::dialect::status;
 use crate::parts::budget::DESCRIBE_STEPS;
 use crate::parts::feeds::Feeds;

@@ -6,9 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
-use crate::dialect::command::{Goodbye, Reply, Subscribed};
-use crate::dialect::exchange::{Batch, Exchange, Refusal, Stream, Wants};
-use crate::dialect::form::Kind;
+use crate::dialect::command::{Goodbye, Refusal, Reply, Subscribed};
+use crate::dialect::exchange::{Batch, Exchange, Stream, Streams, Wants};
+use crate::dialect::form::{Form, Kind};
 use crate::dialect::status::{self, Status};
 use crate::dialect::stream;
 
@@ -56,7 +56,7 @@ struct Response<'a> {
 pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
     match reply {
         Reply::Published(entries) => take_outcomes(exchange, entries),
-        Reply::Subscribed(_) => matches!(exchange.wants, Wants::Stream(_)),
+        Reply::Subscribed(subscribed) => take_beginning(exchange, subscribed),
         Reply::Answer { .. }
         | Reply::Health { .. }
         | Reply::Metrics(_)
@@ -68,6 +68,7 @@ pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
         Reply::Welcome(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
+        | Reply::Places(_)
         | Reply::Ping { .. }
         | Reply::Pong { .. } => false,
     }
@@ -115,10 +116,15 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
             refuse(exchange, &refusal, wall_ms, out);
         }
         Reply::Goodbye(goodbye) => refuse(exchange, &refusal_of(goodbye), wall_ms, out),
-        Reply::Subscribed(subscribed) => begin_stream(exchange, subscribed, wall_ms, out),
+        Reply::Subscribed(subscribed) => match &exchange.wants {
+            Wants::Stream(stream) => begin_stream((exchange, stream), subscribed, wall_ms, out),
+            Wants::Streams(streams) => begin_streams((exchange, streams), wall_ms, out),
+            _ => {} // Nothing else is subscribed to.
+        },
         Reply::Welcome(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
+        | Reply::Places(_)
         | Reply::Ping { .. }
         | Reply::Pong { .. } => {}
     }
@@ -223,11 +229,27 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
     Response::new(status::OK, JSON, &json).write(exchange, wall_ms, out);
 }
 
+/// Takes where a stream begins that a request waits for, or why it does not. Returns whether it has to wait no longer.
+fn take_beginning(exchange: &mut Exchange, subscribed: &Subscribed) -> bool {
+    match &mut exchange.wants {
+        Wants::Stream(_) => true,
+        Wants::Streams(streams) => {
+            if let Some(begun) = streams.begun.get_mut(subscribed.request as usize) {
+                *begun = Some(*subscribed);
+            }
+            streams.refused().is_some() || streams.begun.iter().all(Option::is_some)
+        }
+        _ => false,
+    }
+}
+
 /// Begins a stream, or says why there is none.
-fn begin_stream(exchange: &Exchange, subscribed: &Subscribed, wall_ms: u64, out: &mut Vec<u8>) {
-    let Wants::Stream(wanted) = &exchange.wants else {
-        return; // Nothing else was subscribed to.
-    };
+fn begin_stream(
+    (exchange, wanted): (&Exchange, &Stream),
+    subscribed: &Subscribed,
+    wall_ms: u64,
+    out: &mut Vec<u8>,
+) {
     if !begins(wanted, subscribed) {
         let (status, message) = match subscribed.outcome.is_done() {
             true => GONE,
@@ -246,7 +268,34 @@ fn begin_stream(exchange: &Exchange, subscribed: &Subscribed, wall_ms: u64, out:
         refuse(&exchange, &refusal, wall_ms, out);
         return;
     }
-    let form = wanted.form;
+    write_stream_head((exchange, wanted.form), wall_ms, out);
+    stream::begin(wanted.form, subscribed, out);
+}
+
+/// The same of several topics.
+fn begin_streams((exchange, wanted): (&Exchange, &Streams), wall_ms: u64, out: &mut Vec<u8>) {
+    if let Some((topic, subscribed)) = wanted.refused() {
+        let (status, why) = wrong(subscribed.outcome);
+        let refusal = Refusal {
+            status,
+            message: &format!("{topic}: {why}"),
+            retry_after_ms: 0,
+        };
+        // The others may have begun.
+        let exchange = Exchange {
+            closes: true,
+            ..exchange.clone()
+        };
+        refuse(&exchange, &refusal, wall_ms, out);
+        return;
+    }
+    write_stream_head((exchange, wanted.form), wall_ms, out);
+    let begun: Vec<(&str, &Subscribed)> = wanted.begun().collect();
+    stream::begin_several(wanted.form, &begun, out);
+}
+
+/// Adds what stands before a stream.
+fn write_stream_head((exchange, form): (&Exchange, Form), wall_ms: u64, out: &mut Vec<u8>) {
     let content_type = match form.kind {
         Kind::Events => EVENTS,
         Kind::Lines => LINES,
@@ -262,7 +311,6 @@ fn begin_stream(exchange: &Exchange, subscribed: &Subscribed, wall_ms: u64, out:
     }
     // Nothing is asked behind a stream: its end is the connection's.
     out.extend_from_slice(b"Connection: close\r\n\r\n");
-    stream::begin(form, subscribed, out);
 }
 
 const GONE: (Status, &str) = (
@@ -340,8 +388,8 @@ fn wrong(outcome: Outcome) -> (Status, &'static str) {
             "topics that begin with $ are the broker's own",
         ),
         Outcome::TooManySubscriptions => (
-            status::TOO_MANY,
-            "the session has as many subscriptions as it may",
+            status::BAD_REQUEST,
+            "these are more topics than a session may subscribe to (`max_subscriptions`)",
         ),
         Outcome::OffsetAhead => (
             status::CONFLICT,

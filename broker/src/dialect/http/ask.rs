@@ -3,9 +3,9 @@
 use oyez_protocol::command::Question;
 use oyez_protocol::record::Record;
 
-use crate::dialect::command::{Command, Progress, Subscribe};
-use crate::dialect::exchange::{Exchange, Refusal, Wants};
-use crate::dialect::http::asked::{Asked, Refused, Scratch, refused, topic_of};
+use crate::dialect::command::{Command, Progress, Refusal, Subscribe};
+use crate::dialect::exchange::{Exchange, Streams, Wants};
+use crate::dialect::http::asked::{Asked, Refused, Scratch, Wanted, refused, topic_of};
 use crate::dialect::http::body::{self, BadBody, Body};
 use crate::dialect::http::head::{self, BadHead, FIELDS_MAX, Field, Head};
 use crate::dialect::http::target::Target;
@@ -53,6 +53,8 @@ pub(crate) enum Commands<'a> {
     One(Command<'a>),
     /// To publish records, which lie in these bytes at these places.
     Publish(&'a [u8], &'a [(usize, usize)]),
+    /// To be sent the messages of several topics, whose names these bytes are.
+    Subscribe(&'a [u8], &'a [Wanted]),
 }
 
 impl<'a> Commands<'a> {
@@ -60,6 +62,7 @@ impl<'a> Commands<'a> {
         match self {
             Self::One(_) => 1,
             Self::Publish(_, places) => places.len(),
+            Self::Subscribe(_, wanted) => wanted.len(),
         }
     }
 
@@ -71,6 +74,12 @@ impl<'a> Commands<'a> {
                 let record = Record::trusted(&bytes[begin..end]);
                 Command::Publish(record.expect("it was built just now"))
             }
+            Self::Subscribe(names, wanted) => Command::Subscribe(Subscribe {
+                request: u32::try_from(index).expect("few topics are asked for at once"),
+                topic: name_of(names, wanted[index]),
+                start: wanted[index].start,
+                epoch: wanted[index].epoch,
+            }),
         }
     }
 }
@@ -128,6 +137,7 @@ pub(crate) fn decode<'a>(
             Ok(Asked::Publish { .. } | Asked::PublishAll { .. }) => {
                 Commands::Publish(&scratch.record, &scratch.places)
             }
+            Ok(Asked::Streams { .. }) => Commands::Subscribe(&scratch.topic, &scratch.wanted),
             asked => Commands::One(command(&asked, scratch)),
         },
         exchange,
@@ -155,6 +165,15 @@ fn prepare(
             exchange.wants = batch::build((waits, rules), exchange.number, scratch)?;
         }
         Asked::Stream { stream, .. } => exchange.wants = Wants::Stream(stream),
+        Asked::Streams { form } => {
+            let names = scratch.wanted.iter();
+            let names = names.map(|wanted| name_of(&scratch.topic, *wanted).into());
+            exchange.wants = Wants::Streams(Box::new(Streams {
+                form,
+                topics: names.collect(),
+                begun: vec![None; scratch.wanted.len()],
+            }));
+        }
         Asked::Health { .. }
         | Asked::Metrics
         | Asked::Stats
@@ -205,9 +224,15 @@ fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a>
     }
 }
 
+fn name_of(names: &[u8], wanted: Wanted) -> &str {
+    topic_of(&names[wanted.name.0..wanted.name.1])
+}
+
 fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<'a> {
     match *asked {
-        Ok(Asked::Publish { .. } | Asked::PublishAll { .. }) => Command::Nothing,
+        Ok(Asked::Publish { .. } | Asked::PublishAll { .. } | Asked::Streams { .. }) => {
+            Command::Nothing
+        }
         Ok(Asked::Stream { start, epoch, .. }) => Command::Subscribe(Subscribe {
             request: 0,
             topic: topic_of(&scratch.topic),
@@ -271,16 +296,19 @@ fn ask(
             publish::ask(target, scratch)
         }
         "GET" | "HEAD" if target.path == "/" => Ok(Asked::Text(ROOT)),
+        "HEAD" if stream::is_of_several(target.path) || stream::kind(target.path).is_some() => Err(
+            refused(status::METHOD_NOT_ALLOWED, "messages are read with GET"),
+        ),
+        "GET" if stream::is_of_several(target.path) => {
+            check_origin(head, (rules, is_operators), scratch)?;
+            stream::ask_several(head, target, scratch)
+        }
         "GET" | "HEAD" if inquiry::is_one(target.path) => {
             if is_operators {
                 check_origin(head, (rules, is_operators), scratch)?;
             }
             inquiry::ask(target, is_operators, scratch)
         }
-        "HEAD" if stream::kind(target.path).is_some() => Err(refused(
-            status::METHOD_NOT_ALLOWED,
-            "messages are read with GET",
-        )),
         "GET" if let Some((path, kind)) = stream::kind(target.path) => {
             check_origin(head, (rules, is_operators), scratch)?;
             stream::ask(head, (target, path, kind), scratch)

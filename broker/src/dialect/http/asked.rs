@@ -4,6 +4,7 @@ use oyez_protocol::command::Start;
 use oyez_protocol::{Epoch, lz4, topic};
 
 use crate::dialect::exchange::Stream;
+use crate::dialect::form::Form;
 use crate::dialect::http::target::unescape;
 use crate::dialect::status::{self, Status};
 
@@ -19,10 +20,20 @@ pub(crate) struct Scratch {
     pub(super) record: Vec<u8>,
     /// Where each of several records lies in them.
     pub(super) places: Vec<(usize, usize)>,
+    pub(super) wanted: Vec<Wanted>,
     pub(super) message: String,
     pub(super) codec: lz4::Scratch,
     /// Requests so far.
     pub(super) requests: u64,
+}
+
+/// One of several topics that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Where its name lies among those of all.
+    pub(super) name: (usize, usize),
+    pub(super) start: Start,
+    pub(super) epoch: Option<Epoch>,
 }
 
 /// What a request asks.
@@ -38,6 +49,8 @@ pub(super) enum Asked {
         epoch: Option<Epoch>,
         stream: Stream,
     },
+    /// To be sent the messages of the topics in the scratch memory as they come.
+    Streams { form: Form },
     /// Whether the broker lives, or is ready.
     Health { ready: bool },
     /// Its counters, for Prometheus.

@@ -6,6 +6,7 @@
 //! | `POST` or `PUT /TOPIC` | publishes the body as a message; `X-Key` is its key, `X-Header-NAME` a header of it |
 //! | `POST /api/v1/publish` | publishes messages in JSON: one, a list, or one after the other ([`batch`]) |
 //! | `GET /TOPIC/sse` | streams messages as server-sent events ([`crate::dialect::sse`]): `from` is `latest`, `earliest` or `offset:N`; `Last-Event-ID`, or the parameter `last_event_id`, goes on behind an event; `encoding` is `text` or `base64` |
+//! | `GET /api/v1/sse?topic=A&topic=B` | the messages of several topics as one stream, which says where it stands now and then |
 //! | `GET /TOPIC/json` | the same messages as JSON, a line each ([`crate::dialect::lines`]): from the earliest to the newest there is, unless `from` says otherwise, or `follow=true` that it goes on; `limit` is the most of them |
 //! | `GET /TOPIC/raw` | the same as payloads, a line feed behind each but where `limit=1` asks for one alone |
 //! | `GET /api/v1/topics` | lists topics, those behind the name `after` |

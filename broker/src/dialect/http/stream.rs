@@ -2,15 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oyez_protocol::command::{Numbered, Start};
+use oyez_protocol::command::{Numbered, Place, Start};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::token::Token;
-use oyez_protocol::{Epoch, Offset};
+use oyez_protocol::{Epoch, Offset, topic};
 
 use crate::dialect::exchange::Stream;
 use crate::dialect::form::{Form, Kind, Style};
 use crate::dialect::http::asked::{
-    Asked, BAD_ESCAPE, Refused, Scratch, read_topic, refused, topic_of,
+    Asked, BAD_ESCAPE, Refused, Scratch, Wanted, read_topic, refused, topic_of,
 };
 use crate::dialect::http::head::Head;
 use crate::dialect::http::target::{BadTarget, Target};
@@ -28,9 +28,20 @@ pub(super) fn kind(path: &str) -> Option<(&str, Kind)> {
     Some((path, kind))
 }
 
+/// Whether a path is that of a stream of several topics.
+pub(super) fn is_of_several(path: &str) -> bool {
+    path == "/api/v1/sse"
+}
+
+/// Longest resume token, in bytes, of a stream of several topics: as text in a field of a request it has to pass proxies, which
+/// take lines of 8 KiB.
+const TOKEN_SIZE_MAX: usize = 4_096;
+
 /// What a request for messages says of itself.
 #[derive(Default)]
 struct Wishes {
+    /// Of a stream of several topics.
+    topics: Vec<Vec<u8>>,
     start: Option<Start>,
     token: Option<Vec<u8>>,
     base64: bool,
@@ -45,7 +56,7 @@ pub(super) fn ask(
     scratch: &mut Scratch,
 ) -> Result<Asked, Refused> {
     read_topic(path, scratch)?;
-    let wishes = read_wishes(head, target, kind)?;
+    let wishes = read_wishes(head, target, (kind, false))?;
     // A browser comes back to the address of its first request: what it has had counts more.
     let (start, epoch) = match wishes.token {
         Some(token) => read_token(&token, topic_of(&scratch.topic)).ok_or(refused(
@@ -75,7 +86,101 @@ pub(super) fn ask(
     })
 }
 
-fn read_wishes(head: &Head<'_, '_>, target: Target<'_>, kind: Kind) -> Result<Wishes, Refused> {
+/// What a request for the messages of several topics asks.
+pub(super) fn ask_several(
+    head: &Head<'_, '_>,
+    target: Target<'_>,
+    scratch: &mut Scratch,
+) -> Result<Asked, Refused> {
+    let wishes = read_wishes(head, target, (Kind::Events, true))?;
+    read_topics(&wishes.topics, scratch)?;
+    let start = wishes.start.unwrap_or(Start::Latest);
+    if matches!(start, Start::Offset(_)) {
+        let why = "`from` is earliest or latest for several topics";
+        return Err(refused(status::BAD_REQUEST, why));
+    }
+    scratch.wanted.iter_mut().for_each(|one| one.start = start);
+    if let Some(token) = wishes.token {
+        read_places(&token, scratch).ok_or(refused(
+            status::BAD_REQUEST,
+            "the last event's id is none of these topics; leave it out to begin anew",
+        ))?;
+    }
+    let style = Style::SEVERAL
+        .with(Style::CHUNKED, !head.is_1_0)
+        .with(Style::BASE64, wishes.base64);
+    let kind = Kind::Events;
+    Ok(Asked::Streams {
+        form: Form { kind, style },
+    })
+}
+
+/// Puts the topics that parameters name into the scratch memory.
+fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused> {
+    scratch.topic.clear();
+    scratch.wanted.clear();
+    if topics.is_empty() {
+        let why = "name the topics: /api/v1/sse?topic=one&topic=another";
+        return Err(refused(status::BAD_REQUEST, why));
+    }
+    for (index, name) in topics.iter().enumerate() {
+        if let Err(error) = topic::parse(name) {
+            scratch.say(format_args!("a `topic` is none: {error}"));
+            return Err(Refused {
+                status: status::BAD_REQUEST,
+                message: None,
+            });
+        }
+        if topics[..index].contains(name) {
+            let why = "a `topic` is named twice";
+            return Err(refused(status::BAD_REQUEST, why));
+        }
+        let begin = scratch.topic.len();
+        scratch.topic.extend_from_slice(name);
+        scratch.wanted.push(Wanted {
+            name: (begin, scratch.topic.len()),
+            start: Start::Latest,
+            epoch: None,
+        });
+    }
+    let names = topics.iter().map(|name| name.as_slice());
+    match Token::size(names) <= TOKEN_SIZE_MAX {
+        true => Ok(()),
+        false => Err(refused(
+            status::BAD_REQUEST,
+            "these are too many topics for one stream: 17 bytes each and their names are more than 4 KiB",
+        )),
+    }
+}
+
+/// Lets each of several topics begin where a stream that ended behind an event with this id goes on, if that was of the topic.
+/// `None` if it was of none of them.
+fn read_places(token: &[u8], scratch: &mut Scratch) -> Option<()> {
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_ascii()).ok()?;
+    let token = Token::decode(&bytes).ok()?;
+    let is_single = scratch.wanted.len() == 1;
+    let mut is_known = None;
+    for one in &mut scratch.wanted {
+        let name = topic_of(&scratch.topic[one.name.0..one.name.1]);
+        let is_its = |place: &Place<'_>| place.name == name || (is_single && place.name.is_empty());
+        let heeded = match planted(Bug::FirstPlaceOnly) {
+            true => 1,
+            false => usize::MAX,
+        };
+        let place = token.places().take(heeded).find(is_its);
+        if let Some((place, Numbered::Offset(next))) = place.map(|place| (place, place.next)) {
+            (one.start, one.epoch) = (Start::Offset(next), Some(place.epoch));
+            is_known = Some(());
+        }
+    }
+    is_known
+}
+
+fn read_wishes(
+    head: &Head<'_, '_>,
+    target: Target<'_>,
+    (kind, is_of_several): (Kind, bool),
+) -> Result<Wishes, Refused> {
     let is_stream = kind == Kind::Events;
     let mut wishes = Wishes {
         follow: is_stream,
@@ -98,6 +203,10 @@ fn read_wishes(head: &Head<'_, '_>, target: Target<'_>, kind: Kind) -> Result<Wi
                 wishes.token.get_or_insert_with(|| value.to_vec());
                 true
             }
+            "topic" if is_of_several => {
+                wishes.topics.push(value.to_vec());
+                true
+            }
             "follow" if !is_stream => {
                 wishes.follow = value == b"true";
                 matches!(value, b"true" | b"false")
@@ -109,12 +218,7 @@ fn read_wishes(head: &Head<'_, '_>, target: Target<'_>, kind: Kind) -> Result<Wi
             _ => return false,
         };
         if !is_right {
-            bad = Some(match name {
-                "from" => "`from` is earliest, latest or offset:NUMBER",
-                "encoding" => "`encoding` is text or base64",
-                "follow" => "`follow` is true or false",
-                _ => "`limit` is a number of messages, at least 1",
-            });
+            bad = Some(right_value(name));
         }
         true
     });
@@ -123,14 +227,32 @@ fn read_wishes(head: &Head<'_, '_>, target: Target<'_>, kind: Kind) -> Result<Wi
         (Ok(()), None) => Ok(wishes),
         (Ok(()), Some(why)) => Err(refused(status::BAD_REQUEST, why)),
         (Err(BadTarget::Escape), _) => Err(refused(status::BAD_REQUEST, BAD_ESCAPE)),
-        (Err(BadTarget::Parameter), _) => Err(refused(
-            status::BAD_REQUEST,
-            match kind {
-                Kind::Events => "a stream takes `from`, `encoding` and `last_event_id`",
-                Kind::Raw => "payloads are read with `from`, `limit` and `follow`",
-                _ => "messages are read with `from`, `limit`, `follow` and `encoding`",
-            },
-        )),
+        (Err(BadTarget::Parameter), _) => {
+            let why = right_parameters(kind, is_of_several);
+            Err(refused(status::BAD_REQUEST, why))
+        }
+    }
+}
+
+/// What the value of a parameter has to be.
+fn right_value(name: &str) -> &'static str {
+    match name {
+        "from" => "`from` is earliest, latest or offset:NUMBER",
+        "encoding" => "`encoding` is text or base64",
+        "follow" => "`follow` is true or false",
+        _ => "`limit` is a number of messages, at least 1",
+    }
+}
+
+/// Which parameters there are.
+const fn right_parameters(kind: Kind, is_of_several: bool) -> &'static str {
+    match kind {
+        Kind::Events if is_of_several => {
+            "a stream of several topics takes `topic`, `from`, `encoding` and `last_event_id`"
+        }
+        Kind::Events => "a stream takes `from`, `encoding` and `last_event_id`",
+        Kind::Raw => "payloads are read with `from`, `limit` and `follow`",
+        _ => "messages are read with `from`, `limit`, `follow` and `encoding`",
     }
 }
 
@@ -167,3 +289,6 @@ fn read_token(token: &[u8], topic: &str) -> Option<(Start, Option<Epoch>)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

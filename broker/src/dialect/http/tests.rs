@@ -2,15 +2,13 @@ use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4;
 use oyez_protocol::message::{MessageRef, Messages};
 use oyez_protocol::record::{Codec, Record};
-use oyez_protocol::{Epoch, Offset};
 
 use super::*;
 use crate::dialect::command::{Command, Progress};
 use crate::dialect::exchange::Wants;
-use crate::dialect::form::Kind;
 use crate::dialect::rules::Rules;
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules {
         hosts: vec!["push.example.com".to_owned()],
         origins: vec!["https://app.example.com".to_owned()],
@@ -85,7 +83,7 @@ fn tell_record(record: &Record<'_>) -> String {
 }
 
 /// A request with a host, and these lines of its head.
-fn request(first: &str, fields: &str, body: &str) -> Vec<u8> {
+pub(super) fn request(first: &str, fields: &str, body: &str) -> Vec<u8> {
     let fields = fields.replace('\n', "\r\n");
     format!("{first} HTTP/1.1\r\nHost: localhost:7450\r\n{fields}\r\n{body}").into_bytes()
 }
@@ -446,124 +444,6 @@ fn pages_of_other_sites_publish_nothing_unless_their_origin_is_known() {
     }
 }
 
-/// What a request for a stream asks, in a line.
-fn read_stream(first: &str, fields: &str) -> String {
-    let input = request(first, fields, "");
-    let mut scratch = Scratch::default();
-    let front = decode(
-        &input,
-        &mut Progress::default(),
-        (&rules(), false),
-        None,
-        &mut scratch,
-    );
-    match front {
-        Front::Request {
-            commands: Commands::One(Command::Subscribe(asked)),
-            exchange,
-            ..
-        } => {
-            let Wants::Stream(stream) = exchange.wants else {
-                panic!("{exchange:?}");
-            };
-            let epoch = asked.epoch.map_or(0, Epoch::get);
-            let style = stream.form.style;
-            let encoding = if style.is_base64() { "base64" } else { "text" };
-            let start = format!("{:?}", asked.start).to_lowercase();
-            let mut line = format!("{} {start} {epoch} {encoding}", asked.topic);
-            if stream.form.kind != Kind::Events {
-                let ends = if stream.ends { "ends" } else { "goes on" };
-                line += &format!(" {:?} {ends} {:?}", stream.form.kind, stream.limit);
-            }
-            assert_eq!(style.is_bounded(), stream.ends || stream.limit.is_some());
-            assert_eq!(style.is_alone(), stream.limit == Some(1));
-            line
-        }
-        Front::Request {
-            commands: Commands::One(Command::Refuse(refusal)),
-            ..
-        } => refusal.status.code.to_string(),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_stream_begins_where_it_is_asked_to() {
-    // Behind the eighth message of epoch 10, as a stream says it.
-    let id = "AQABAAoAAAAAAAAACAAAAAAAAAAAqBQviQ";
-    let mut token = Vec::new();
-    let place = oyez_protocol::command::Place {
-        name: "",
-        epoch: Epoch::new(10),
-        next: oyez_protocol::command::Numbered::Offset(Offset::new(8)),
-    };
-    oyez_protocol::token::Token::encode(&[place], &mut token);
-    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token);
-    assert_eq!(token, id);
-    for (first, fields, line) in [
-        ("GET /a/b/sse", "", "a/b latest 0 text"),
-        ("GET /a%20b/sse", "", "a b latest 0 text"),
-        ("GET /json/sse", "", "json latest 0 text"),
-        ("GET /a/sse/sse", "", "a/sse latest 0 text"),
-        ("GET /a/sse?from=latest", "", "a latest 0 text"),
-        (
-            "GET /a/sse?from=earliest&encoding=base64",
-            "",
-            "a earliest 0 base64",
-        ),
-        (
-            "GET /a/sse?from=offset:12&encoding=text",
-            "",
-            "a offset(offset(12)) 0 text",
-        ),
-        (
-            "GET /a/sse?from=earliest",
-            "Last-Event-ID:\n",
-            "a earliest 0 text",
-        ),
-    ] {
-        assert_eq!(read_stream(first, fields), line, "{first}");
-    }
-    let resumed = "a offset(offset(8)) 10 text";
-    let field = format!("Last-Event-ID: {id}\n");
-    let parameter = format!("GET /a/sse?last_event_id={id}");
-    assert_eq!(read_stream("GET /a/sse?from=earliest", &field), resumed);
-    assert_eq!(read_stream(&parameter, ""), resumed);
-    // A browser that comes back has the address of its first request, and the field is newer.
-    assert_eq!(read_stream("GET /a/sse?last_event_id=old", &field), resumed);
-}
-
-#[test]
-fn a_stream_that_is_none_is_refused() {
-    for first in [
-        "GET /sse",
-        "GET //sse",
-        "GET /metrics/sse",
-        "GET /a+/sse",
-        "GET /a/sse?from=now",
-        "GET /a/sse?from=offset:",
-        "GET /a/sse?from=offset:-1",
-        "GET /a/sse?encoding=hex",
-        "GET /a/sse?last_event_id=nonsense",
-        "GET /a/sse?limit=3",
-        "GET /a/sse?from=%",
-    ] {
-        let code = read_stream(first, "");
-        assert!(
-            ["400", "404", "latest"].contains(&&*code),
-            "{first} is {code}"
-        );
-    }
-    assert_eq!(
-        read_stream("GET /a/sse", "Origin: http://evil.example\n"),
-        "403"
-    );
-    assert_eq!(
-        read_stream("GET /a/sse", "Sec-Fetch-Site: cross-site\n"),
-        "403"
-    );
-}
-
 /// What a question about the broker asks, in a line.
 fn read_inquiry(target: &str, is_operators: bool) -> String {
     let input = request(&format!("GET {target}"), "", "");
@@ -624,48 +504,6 @@ fn topics_are_listed_at_every_address() {
             assert_eq!(ask(bad), "400", "{bad}");
         }
     }
-}
-
-#[test]
-fn what_is_kept_is_read_to_its_end_unless_it_is_followed() {
-    for (first, line) in [
-        ("GET /a/b/json", "a/b earliest 0 text Lines ends None"),
-        ("GET /a/raw", "a earliest 0 text Raw ends None"),
-        (
-            "GET /a/json?follow=true",
-            "a latest 0 text Lines goes on None",
-        ),
-        (
-            "GET /a/json?follow=true&from=earliest&limit=5",
-            "a earliest 0 text Lines goes on Some(5)",
-        ),
-        (
-            "GET /a/json?from=offset:3&limit=1&encoding=base64",
-            "a offset(offset(3)) 0 base64 Lines ends Some(1)",
-        ),
-        (
-            "GET /a/raw?from=offset:3&limit=1",
-            "a offset(offset(3)) 0 text Raw ends Some(1)",
-        ),
-    ] {
-        assert_eq!(read_stream(first, ""), line, "{first}");
-    }
-    for first in [
-        "GET /json",
-        "GET /a/json?limit=0",
-        "GET /a/json?limit=-1",
-        "GET /a/json?limit=a",
-        "GET /a/json?follow=yes",
-        "GET /a/raw?encoding=base64",
-        "GET /a/sse?follow=true",
-    ] {
-        let code = read_stream(first, "");
-        assert!(["400", "404"].contains(&&*code), "{first} is {code}");
-    }
-    assert_eq!(
-        read_stream("GET /a/raw", "Origin: http://evil.example\n"),
-        "403"
-    );
 }
 
 fn publish_json(body: &str) -> String {

@@ -134,6 +134,27 @@ fn a_record_that_is_too_large_is_told_by_where_it_can_be_read() {
         format!("{}event: $reference\ndata: {data}\n\n", id(9))
     );
     assert!(render(&[&half[4..], &half[4..]], Style::default()).len() > RAW_SIZE_MAX as usize);
+    let told = render(&[&half, &half], Style::SEVERAL);
+    let data = format!("{{\"topic\":\"a b/c\",{}", &data[1..]);
+    assert_eq!(told, format!("event: $reference\ndata: {data}\n\n"));
+}
+
+#[test]
+fn among_several_topics_each_message_is_an_object_that_says_of_which_it_is() {
+    let row = |offset, payload: &str| {
+        format!(
+            "data: {{\"topic\":\"a b/c\",\"offset\":{offset},\"timestamp_ms\":0,{payload}}}\n\n"
+        )
+    };
+    let payloads: [&[u8]; 2] = [b"one\ntwo", &[0xff]];
+    assert_eq!(
+        render(&payloads, Style::SEVERAL),
+        row(7, "\"payload\":\"one\\ntwo\"") + &row(8, "\"payload_base64\":\"/w==\"")
+    );
+    assert_eq!(
+        render(&[b"a"], Style::SEVERAL.with(BASE64, true)),
+        row(7, "\"payload_base64\":\"YQ==\"")
+    );
 }
 
 #[test]

@@ -57,7 +57,10 @@ fn a_stream_begins_with_the_place_where_it_begins_and_what_is_missing() {
         epoch_changed: true,
         ..subscribed()
     };
-    assert_eq!(told(Kind::Events, &subscribed()), format!("{head}\n"));
+    assert_eq!(
+        told(Kind::Events, &subscribed()),
+        format!("{head}event: $place\ndata: {{}}\n\n")
+    );
     assert_eq!(
         told(Kind::Events, &dropped),
         format!("{head}event: $gap\ndata: {gap}\n\n")
@@ -136,7 +139,7 @@ fn a_stream_ends_with_the_time_to_come_back() {
         retry_after_ms: 1_234,
         reason: "so".into(),
     };
-    let end = |form| written(|out| conclude(form, &goodbye, out));
+    let end = |form| written(|out| conclude(form, (&goodbye, &[]), out));
     assert_eq!(end(form(Kind::Events)), "retry: 1234\n\n");
     assert_eq!(end(CHUNKED), "0000000d\r\nretry: 1234\n\n\r\n0\r\n\r\n");
     assert_eq!(end(form(Kind::Lines)), "");
@@ -145,4 +148,80 @@ fn a_stream_ends_with_the_time_to_come_back() {
         style: Style::CHUNKED,
     };
     assert_eq!(end(lines), "0\r\n\r\n");
+}
+
+const SEVERAL: Form = Form {
+    kind: Kind::Events,
+    style: Style::SEVERAL,
+};
+
+/// The token of offset 5 of `a` and offset 9 of `b`, and the event that it comes with.
+const BOTH: &str =
+    "id: AQACAKsAAAAAAAAABQAAAAAAAAABYasAAAAAAAAACQAAAAAAAAABYjMKwAU\nevent: $place\ndata: {}\n\n";
+
+#[test]
+fn a_stream_of_several_topics_says_of_each_what_is_missing_and_where_all_of_them_stand() {
+    let whole = Subscribed {
+        next: Offset::new(9),
+        ..subscribed()
+    };
+    let (dropped, epoch_changed) = (true, true);
+    let missing = Subscribed {
+        dropped,
+        ..subscribed()
+    };
+    let changed = Subscribed {
+        epoch_changed,
+        ..subscribed()
+    };
+    let told = |first: Subscribed| {
+        let begun = [("a", &first), ("b", &whole)];
+        written(|out| begin_several(SEVERAL, &begun, out))
+    };
+    let retry = "retry: 2000\n";
+    assert_eq!(told(subscribed()), format!("{retry}{BOTH}"));
+    let gap = "{\"topic\":\"a\",\"cause\":\"retention\",\"from\":3,\"to\":5}";
+    assert_eq!(
+        told(missing),
+        format!("{retry}event: $gap\ndata: {gap}\n\n{BOTH}")
+    );
+    let epoch = "{\"topic\":\"a\",\"epoch\":\"00000000000000ab\",\"from\":5}";
+    assert_eq!(
+        told(changed),
+        format!("{retry}event: $epoch\ndata: {epoch}\n\n{BOTH}")
+    );
+}
+
+#[test]
+fn a_stream_of_several_topics_is_told_where_it_stands_and_of_which_topic_a_gap_is() {
+    let gap = Reply::Gap {
+        topic: "b",
+        cause: GapCause::Damage,
+        from: Offset::new(1),
+        to: Offset::new(4),
+        epoch: EPOCH,
+    };
+    let data = "{\"topic\":\"b\",\"cause\":\"damage\",\"from\":1,\"to\":4}";
+    assert_eq!(
+        written(|out| tell(SEVERAL, &gap, out)),
+        format!("event: $gap\ndata: {data}\n\n")
+    );
+    let place = |name, next| Place {
+        name,
+        epoch: EPOCH,
+        next: Numbered::Offset(Offset::new(next)),
+    };
+    let places = [place("a", 5), place("b", 9)];
+    assert_eq!(telling(SEVERAL, &Reply::Places(&places)), Telling::Told);
+    assert_eq!(
+        written(|out| tell(SEVERAL, &Reply::Places(&places), out)),
+        BOTH
+    );
+    let goodbye = command::Goodbye {
+        code: GoodbyeCode::Draining,
+        retry_after_ms: 1_234,
+        reason: "so".into(),
+    };
+    let end = |places| written(|out| conclude(SEVERAL, (&goodbye, places), out));
+    assert_eq!(end(&places), format!("{BOTH}retry: 1234\n\n"));
 }

@@ -283,11 +283,14 @@ fn who_is_gone_when_our_side_is_to_be_shut_is_at_its_end() {
         &parts.here,
         &mut parts.sessions,
         client.id,
-        &crate::dialect::command::Goodbye {
-            code: GoodbyeCode::Full,
-            retry_after_ms: 0,
-            reason: "enough".into(),
-        },
+        (
+            &crate::dialect::command::Goodbye {
+                code: GoodbyeCode::Full,
+                retry_after_ms: 0,
+                reason: "enough".into(),
+            },
+            &[],
+        ),
     );
     client.peer.reset();
     rig.parts().flushing().run();

@@ -5,8 +5,11 @@ use oyez_protocol::command::Start;
 use super::*;
 use crate::config::Config;
 use crate::dialect::form::{Kind, Style};
+use crate::dialect::sse::PLACE;
 use crate::net::memory::End;
 use crate::rig::{Client, Rig, settings, settle};
+
+mod several;
 
 /// Asks for a stream, and takes the head of the answer.
 fn stream(rig: &mut Rig, path: &str) -> Client {
@@ -52,7 +55,8 @@ fn events(text: &str) -> Vec<String> {
             values.map(str::to_owned).collect()
         };
         let (names, data) = (fields("event: "), fields("data: "));
-        if !data.is_empty() {
+        let is_place = names == [PLACE];
+        if !data.is_empty() && !is_place {
             heard.push([names, data].concat().join(" "));
         }
     }
@@ -383,7 +387,7 @@ fn a_place_where_another_record_stands_is_no_rendition() {
                 part: Part { first: 0, end: 1 },
             },
             size: places[0].size,
-            is: (topic, Offset::new(first)),
+            is_it: &|record| (record.topic(), record.offset()) == (topic, Offset::new(first)),
         };
         let means = (&mut parts.logs, parts.here.metrics());
         // What is kept has been looked at.

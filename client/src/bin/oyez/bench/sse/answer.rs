@@ -18,7 +18,7 @@ pub(crate) fn begin(next: Next, out: &mut Vec<u8>) {
     chunk(out, |out| {
         out.extend_from_slice(b"retry: 2000\n");
         id(next, out);
-        out.push(b'\n');
+        out.extend_from_slice(b"event: $place\ndata: {}\n\n");
     });
 }
 

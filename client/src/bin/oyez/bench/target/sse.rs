@@ -58,7 +58,7 @@ fn begun(chunk: &[u8]) -> Result<Place, String> {
         return Err("a stream does not begin with its place".to_owned());
     };
     match (event.id, event.name, event.data) {
-        (Some(id), None, None) => Next::read(id).map(|next| Place {
+        (Some(id), Some(b"$place"), Some(_)) => Next::read(id).map(|next| Place {
             next: next.offset,
             epoch: next.epoch,
         }),
@@ -199,7 +199,7 @@ mod tests {
     /// Written out, so that reading does not agree with our own writing alone.
     #[test]
     fn the_bytes_of_a_broker_are_understood() {
-        let events = b"00000034\r\nretry: 2000\nid: AQABAKsAAAAAAAAACAAAAAAAAAAAc2kBcg\n\n\r\n\
+        let events = b"0000004b\r\nretry: 2000\nid: AQABAKsAAAAAAAAACAAAAAAAAAAAc2kBcg\nevent: $place\ndata: {}\n\n\r\n\
             00000003\r\n:\n\n\r\n\
             00000042\r\nid: AQABAKsAAAAAAAAACAAAAAAAAAAAc2kBcg\nevent: $binary\ndata: //4K\n\n\r\n";
         let place = Place {
@@ -285,9 +285,13 @@ mod tests {
         let id = id.escape_ascii().to_string();
         for (text, told) in [
             ("retry: 2000\n\n".to_owned(), "with its place"),
-            (format!("id: {id}\n\nid: {id}\n\n"), "with its place"),
+            (format!("id: {id}\n\n"), "with its place"),
+            (
+                format!("id: {id}\nevent: $place\ndata: {{}}\n\n:\n\n"),
+                "with its place",
+            ),
             (format!("id: {id}\ndata: x\n\n"), "with its place"),
-            ("id: x\n\n".to_owned(), "no token"),
+            ("id: x\nevent: $place\ndata: {}\n\n".to_owned(), "no token"),
         ] {
             fails(|out| *out = [HEAD, &chunk(&text)].concat(), told);
         }
