@@ -13,6 +13,7 @@ mod served;
 mod slow;
 mod stalled;
 mod strangers;
+mod thousands;
 
 use testkit::http::{Connection, post};
 use testkit::{Broker, Setup};

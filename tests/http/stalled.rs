@@ -11,24 +11,24 @@ use testkit::{Broker, Outcome, Session, Setup};
 const STREAMS: usize = 200;
 const MESSAGE_BYTES: usize = 64 << 10;
 /// Messages that are acknowledged before the next ones are sent.
-const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = 16;
 /// Bytes of the arena, and messages that fill it before there is a stream: it takes memory when it is written.
-const ARENA_BYTES: usize = 16 << 20;
-const FILL: usize = 2 * ARENA_BYTES / MESSAGE_BYTES;
+pub(crate) const ARENA_BYTES: usize = 16 << 20;
+pub(crate) const FILL: usize = 2 * ARENA_BYTES / MESSAGE_BYTES;
 /// After so many all streams have read some, so that what is allocated once is there.
-const FIRST: usize = FILL + 2 * CHUNK;
+pub(crate) const FIRST: usize = FILL + 2 * CHUNK;
 /// What all stalled streams together may cost, in bytes of private memory. Measured: 1 MB over 20 MB, 3 MB over 200 MB, of which
 /// they lack 2 and 20 GB.
-const MEMORY_MAX: u64 = 8 << 20;
+pub(crate) const MEMORY_MAX: u64 = 8 << 20;
 
 /// Numbered messages that compress a little, as text does.
-struct Texts {
+pub(crate) struct Texts {
     fillers: Vec<String>,
-    count: usize,
+    pub(crate) count: usize,
 }
 
 impl Texts {
-    fn new(megabytes: usize) -> Self {
+    pub(crate) fn new(megabytes: usize) -> Self {
         let mut random = Random::new(11);
         let mut filler = || {
             let bytes = random.bytes(MESSAGE_BYTES / 2);
@@ -40,10 +40,14 @@ impl Texts {
         }
     }
 
-    fn publish(&self, publisher: &mut Session, from: usize, to: usize) {
+    /// A message.
+    pub(crate) fn text(&self, number: usize) -> String {
+        format!("{number} {}", self.fillers[number % CHUNK])
+    }
+
+    pub(crate) fn publish(&self, publisher: &mut Session, from: usize, to: usize) {
         for first in (from..to).step_by(CHUNK) {
-            let texts =
-                (0..CHUNK).map(|index| format!("{} {}", first + index, self.fillers[index]));
+            let texts = (first..first + CHUNK).map(|number| self.text(number));
             let texts: Vec<String> = texts.collect();
             for entry in publisher.publish_each("texts", &texts) {
                 assert_eq!(entry.outcome, Outcome::Ok);
@@ -73,7 +77,7 @@ impl Texts {
 }
 
 /// Private memory without the cache of rendered records, in bytes.
-fn memory(broker: &Broker) -> u64 {
+pub(crate) fn memory(broker: &Broker) -> u64 {
     let cached = broker.counter("rendition_bytes");
     let beside = broker.memory().checked_sub(cached);
     beside.expect("the arena is full and counted once")
