@@ -232,6 +232,8 @@ bugs! {
     FirstPlaceOnly = 92,
     /// Broker: a stream of several topics is sent messages of some before it has begun.
     BeginsBeforeItsHead = 93,
+    /// Broker: a stream of several topics that is about to end passes over a gap that it was not told of.
+    PassesAGapAtTheEnd = 94,
 }
 
 impl Bug {

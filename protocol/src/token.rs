@@ -81,11 +81,6 @@ impl<'a> Token<'a> {
             .map(move |_| take(&mut rest, by_sequence).expect("checked when the token was decoded"))
     }
 
-    /// Bytes of a token with a place in each of these topics.
-    pub fn size<'n>(topics: impl Iterator<Item = &'n [u8]>) -> usize {
-        HEAD_SIZE + CHECKSUM_SIZE + topics.map(|name| 17 + name.len()).sum::<usize>()
-    }
-
     /// Appends a token.
     ///
     /// # Panics

@@ -74,6 +74,15 @@ fn an_answer_to_a_head_or_to_options_has_no_body_and_others_follow_it() {
         assert_eq!(head.field("content-length"), whole.field("content-length"));
         assert!(connection.answer().body.starts_with("Oyez "));
     }
+    // The head alone is no stream. Topics may be called as their forms are.
+    for (target, status) in [
+        ("/demo/sse", 405),
+        ("/api/v1/sse?topic=demo", 405),
+        ("/api/v1/topics/demo/json", 404),
+    ] {
+        connection.send(ask("HEAD", target, "", ""));
+        assert_eq!(connection.answer_to_head().status, status, "{target}");
+    }
     for target in ["*", "/", "/demo"] {
         let options = connection.ask(ask("OPTIONS", target, "", ""));
         assert_eq!((options.status, &*options.body), (204, ""));

@@ -190,8 +190,8 @@ pub(crate) enum Reply<'a> {
         to: Offset,
         epoch: Epoch,
     },
-    /// Where a stream of several topics stands.
-    Places(&'a [Place<'a>]),
+    /// Where a stream of several topics can be resumed.
+    ResumeAt(&'a [Place<'a>]),
     /// Asks for a sign of life.
     Ping { token: u64 },
     /// Gives one, with the token of the question.

@@ -195,7 +195,7 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
         | Reply::Taken
         | Reply::Refused(_)
         | Reply::Health { .. }
-        | Reply::Places(_)
+        | Reply::ResumeAt(_)
         | Reply::Metrics(_) => {}
         Reply::Ping { token } => Heartbeat { token }.encode_ping(out),
         Reply::Pong { token } => Heartbeat { token }.encode_pong(out),

@@ -47,7 +47,7 @@ pub(crate) enum Telling {
 pub(crate) const fn telling(form: Form, reply: &Reply<'_>) -> Telling {
     match (form.kind, reply) {
         (Kind::Events | Kind::Lines, Reply::Gap { .. } | Reply::Ping { .. }) => Telling::Told,
-        (Kind::Events, Reply::Places(_)) => Telling::Told,
+        (Kind::Events, Reply::ResumeAt(_)) => Telling::Told,
         (Kind::Raw, Reply::Gap { .. }) => Telling::Impossible,
         _ => Telling::Nothing,
     }
@@ -150,7 +150,7 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
         ) => {
             lines::write_event("$gap", &gap(None, *cause, (*from, *to)), out);
         }
-        (Kind::Events, Reply::Places(places)) => sse::write_places(places, out),
+        (Kind::Events, Reply::ResumeAt(places)) => sse::write_places(places, out),
         // A comment: proxies cut what is silent for a minute.
         (Kind::Events, Reply::Ping { .. }) => out.extend_from_slice(b":\n\n"),
         (Kind::Lines, Reply::Ping { .. }) => lines::write_event("$keepalive", &NoData {}, out),
@@ -170,7 +170,7 @@ fn write_event(form: Form, name: &str, data: &impl Serialize, out: &mut Vec<u8>)
 /// Adds the end of a stream; to one of several topics, with the places where it stands.
 pub(crate) fn conclude(form: Form, (goodbye, places): (&Goodbye, &[Place<'_>]), out: &mut Vec<u8>) {
     if !places.is_empty() {
-        tell(form, &Reply::Places(places), out);
+        tell(form, &Reply::ResumeAt(places), out);
     }
     if form.kind == Kind::Events && goodbye.retry_after_ms > 0 {
         in_chunk(form.style, out, |out| {

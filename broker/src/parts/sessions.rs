@@ -56,11 +56,12 @@ struct StreamEnd {
     is_reached: bool,
 }
 
-/// What a stream of several topics was told last.
+/// What a stream of several topics was told last, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     /// The sum of the offsets at which it stood.
     pub(crate) sum: u64,
+    /// Also of a sign of life.
     pub(crate) at_ms: u64,
 }
 
@@ -82,7 +83,7 @@ pub(crate) struct Sessions {
     clients: HashMap<SessionId, SocketAddr>,
     /// Where streams end that do.
     ends: HashMap<SessionId, StreamEnd>,
-    /// What streams of several topics were told.
+    /// What streams of several topics were told last.
     told: HashMap<SessionId, Told>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
@@ -202,7 +203,7 @@ impl Sessions {
         self.told.get(&id).copied()
     }
 
-    /// It is told that.
+    /// Notes what a stream of several topics is told.
     pub(crate) fn note_told(&mut self, id: SessionId, told: Told) {
         self.told.insert(id, told);
     }

@@ -31,30 +31,40 @@ pub(crate) fn places<'a>(session: &Session, feeds: &'a Feeds, logs: &Logs) -> Ve
     places.collect()
 }
 
-/// Tells a stream of several topics, which has nothing half out, where it stands if that is news to it, or gives a sign of life
-/// when it is time for one.
+/// The sum of the offsets at which a stream stands. Cursors only grow: another sum is another place.
+fn sum(session: &Session, feeds: &Feeds) -> u64 {
+    let subscriptions = session.subscriptions().as_slice().iter();
+    let cursors = subscriptions.map(|place| feeds.cursor(*place).get());
+    cursors.fold(0, u64::wrapping_add)
+}
+
+/// A stream of several topics begins with the place where it stands.
+pub(crate) fn note_begin(here: &Here, sessions: &mut Sessions, feeds: &Feeds, id: SessionId) {
+    let told = Told {
+        sum: sum(sessions.there(id), feeds),
+        at_ms: here.now.monotonic_ms,
+    };
+    sessions.note_told(id, told);
+}
+
+/// Tells a stream of several topics where it stands if that is news to it, or gives a sign of life when it is time for one. It
+/// need not have taken what was sent before: what it is told leaves behind a record that is half out, and in front of all others.
 pub(crate) fn tell_places(
     here: &Here,
     (sessions, id): (&mut Sessions, SessionId),
     (feeds, logs): (&Feeds, &Logs),
 ) {
-    if sessions.exchanges.has(id) {
-        return; // It has not begun.
-    }
-    let now_ms = here.now.monotonic_ms;
-    let places = places(sessions.there(id), feeds, logs);
-    let told = sessions.told(id);
-    let sum = places.iter().fold(0, |sum: u64, place| {
-        let Numbered::Offset(next) = place.next else {
-            return sum;
-        };
-        // Cursors only grow: another sum is another place.
-        sum.wrapping_add(next.get())
-    });
-    if told.is_none_or(|told| told.sum != sum) {
+    let (session, now_ms) = (sessions.there(id), here.now.monotonic_ms);
+    let waits = session.control().is_some();
+    let Some(told) = sessions.told(id).filter(|_| !waits) else {
+        return; // It has not begun, or does not take what it was told last.
+    };
+    let sum = sum(session, feeds);
+    if told.sum != sum {
+        let places = places(session, feeds, logs);
         sessions.note_told(id, Told { sum, at_ms: now_ms });
-        tell(here, sessions, id, &Reply::Places(&places));
-    } else if told.is_some_and(|told| now_ms - told.at_ms >= u64::from(STREAM_MS)) {
+        tell(here, sessions, id, &Reply::ResumeAt(&places));
+    } else if session.is_clear() && now_ms - told.at_ms >= u64::from(STREAM_MS) {
         sessions.note_told(id, Told { sum, at_ms: now_ms });
         tell(here, sessions, id, &Reply::Ping { token: now_ms });
     }

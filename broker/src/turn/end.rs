@@ -4,7 +4,7 @@
 use tracing::info;
 
 use crate::net::Net;
-use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
+use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS, PLACE_STEPS};
 use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
@@ -23,8 +23,11 @@ pub(crate) struct Endings<'a> {
 impl Endings<'_> {
     /// Goes on with the sessions that have ended, or are to be told Goodbye, as far as may be in one turn.
     pub(crate) fn run(&mut self) {
-        while let Some(dismissed) = self.members.sessions.next_dismissed() {
-            self.see_off(&dismissed);
+        let mut budget = Budget::ENDINGS;
+        while !budget.is_spent()
+            && let Some(dismissed) = self.members.sessions.next_dismissed()
+        {
+            budget.spend(self.see_off(&dismissed), 0);
         }
         let mut budget = Budget::ENDINGS;
         for _ in 0..self.members.sessions.count_gone() {
@@ -57,7 +60,8 @@ impl Endings<'_> {
     }
 
     /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-    fn see_off(&mut self, dismissed: &Dismissed) {
+    /// Returns the steps that it has taken beyond those for a few bytes.
+    fn see_off(&mut self, dismissed: &Dismissed) -> usize {
         let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
         let Membership {
             here,
@@ -70,15 +74,16 @@ impl Endings<'_> {
         let session = sessions.get(id);
         let places = session.map_or_else(Vec::new, |session| places(session, feeds, logs));
         if !say_goodbye(here, sessions, id, (goodbye, &places)) {
-            return; // It has ended since.
+            return 0; // It has ended since.
         }
+        let steps = PLACE_STEPS * places.len();
         if dismissed.is_refused {
             let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
             info!(?peer, code = ?goodbye.code, reason, "session refused");
         }
         let session = sessions.there_mut(id);
         if self.draining {
-            return;
+            return steps;
         }
         // What the peer takes from here on is progress.
         if let Ok(backlog) = self.net.backlog(session.socket()) {
@@ -86,6 +91,7 @@ impl Endings<'_> {
         }
         let due_ms = here.now.monotonic_ms + LINGER_MS;
         self.timers.watch_silence(id, due_ms);
+        steps
     }
 }
 

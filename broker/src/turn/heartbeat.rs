@@ -49,7 +49,9 @@ impl Watch<'_> {
                 break;
             };
             self.look_after(id);
-            budget.spend(TIMER_STEPS, 0);
+            let session = self.sessions.get(id);
+            let topics = session.map_or(0, |session| session.subscriptions().len());
+            budget.spend(TIMER_STEPS + topics.saturating_sub(1), 0);
         }
         while !budget.is_spent() {
             let Some(id) = self.timers.next_stalled() else {
@@ -163,12 +165,10 @@ impl Watch<'_> {
         let is_of_several = session.form().style.is_of_several();
         let look_ms = if is_of_several { PLACES_MS } else { STREAM_MS };
         self.timers.watch_silence(id, now_ms + u64::from(look_ms));
-        match (is_clear, is_of_several) {
-            (true, true) => {
-                tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
-            }
-            (true, false) => self.ping(id),
-            (false, _) => {}
+        if is_of_several {
+            tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
+        } else if is_clear {
+            self.ping(id);
         }
     }
 

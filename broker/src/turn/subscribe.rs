@@ -19,6 +19,7 @@ use crate::parts::membership::Membership;
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::taken::{Taken, Until};
+use crate::tell::places::note_begin;
 use crate::tell::tell;
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
@@ -264,6 +265,7 @@ impl Subscribing<'_> {
             for place in session.subscriptions().as_slice() {
                 feeds.set_delivery(*place, Delivery::Live);
             }
+            note_begin(self.members.here, self.members.sessions, feeds, id);
         }
     }
 

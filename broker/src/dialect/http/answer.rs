@@ -68,7 +68,7 @@ pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
         Reply::Welcome(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
-        | Reply::Places(_)
+        | Reply::ResumeAt(_)
         | Reply::Ping { .. }
         | Reply::Pong { .. } => false,
     }
@@ -124,7 +124,7 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
         Reply::Welcome(_)
         | Reply::Unsubscribed { .. }
         | Reply::Gap { .. }
-        | Reply::Places(_)
+        | Reply::ResumeAt(_)
         | Reply::Ping { .. }
         | Reply::Pong { .. } => {}
     }

@@ -23,6 +23,8 @@ const ROOT: &str = concat!(
      GET  /TOPIC/raw   reads payloads:                   curl 'localhost:7450/demo/raw?from=offset:0&limit=1'\n"
 );
 
+const NO_HEAD: &str = "messages are read with GET";
+
 /// What the front of a session's input is.
 #[derive(Debug)]
 pub(crate) enum Front<'a> {
@@ -296,9 +298,9 @@ fn ask(
             publish::ask(target, scratch)
         }
         "GET" | "HEAD" if target.path == "/" => Ok(Asked::Text(ROOT)),
-        "HEAD" if stream::is_of_several(target.path) || stream::kind(target.path).is_some() => Err(
-            refused(status::METHOD_NOT_ALLOWED, "messages are read with GET"),
-        ),
+        "HEAD" if stream::is_of_several(target.path) => {
+            Err(refused(status::METHOD_NOT_ALLOWED, NO_HEAD))
+        }
         "GET" if stream::is_of_several(target.path) => {
             check_origin(head, (rules, is_operators), scratch)?;
             stream::ask_several(head, target, scratch)
@@ -308,6 +310,9 @@ fn ask(
                 check_origin(head, (rules, is_operators), scratch)?;
             }
             inquiry::ask(target, is_operators, scratch)
+        }
+        "HEAD" if stream::kind(target.path).is_some() => {
+            Err(refused(status::METHOD_NOT_ALLOWED, NO_HEAD))
         }
         "GET" if let Some((path, kind)) = stream::kind(target.path) => {
             check_origin(head, (rules, is_operators), scratch)?;

@@ -1,8 +1,10 @@
 //! Reading: where it begins and ends, and what messages look like.
 
+use std::collections::HashMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oyez_protocol::command::{Numbered, Place, Start};
+use oyez_protocol::command::{Numbered, Start};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Offset, topic};
@@ -33,9 +35,10 @@ pub(super) fn is_of_several(path: &str) -> bool {
     path == "/api/v1/sse"
 }
 
-/// Longest resume token, in bytes, of a stream of several topics: as text in a field of a request it has to pass proxies, which
-/// take lines of 8 KiB.
-const TOKEN_SIZE_MAX: usize = 4_096;
+/// Bytes of the places of several topics in a resume token, and of each beside its name. As text in a field of a request the token
+/// has to pass proxies, which take lines of 8 KiB.
+const PLACES_BYTES_MAX: usize = 4_096;
+const PLACE_BYTES: usize = 17;
 
 /// What a request for messages says of itself.
 #[derive(Default)]
@@ -103,7 +106,7 @@ pub(super) fn ask_several(
     if let Some(token) = wishes.token {
         read_places(&token, scratch).ok_or(refused(
             status::BAD_REQUEST,
-            "the last event's id is none of these topics; leave it out to begin anew",
+            "the last event's id names none of these topics; leave it out to begin anew",
         ))?;
     }
     let style = Style::SEVERAL
@@ -123,17 +126,20 @@ fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused>
         let why = "name the topics: /api/v1/sse?topic=one&topic=another";
         return Err(refused(status::BAD_REQUEST, why));
     }
-    for (index, name) in topics.iter().enumerate() {
+    let size: usize = topics.iter().map(|name| PLACE_BYTES + name.len()).sum();
+    if size > PLACES_BYTES_MAX {
+        return Err(refused(
+            status::BAD_REQUEST,
+            "these are too many topics for one stream: 17 bytes each and their names are more than 4 KiB",
+        ));
+    }
+    for name in topics {
         if let Err(error) = topic::parse(name) {
-            scratch.say(format_args!("a `topic` is none: {error}"));
+            scratch.say(format_args!("a `topic` cannot be one: {error}"));
             return Err(Refused {
                 status: status::BAD_REQUEST,
                 message: None,
             });
-        }
-        if topics[..index].contains(name) {
-            let why = "a `topic` is named twice";
-            return Err(refused(status::BAD_REQUEST, why));
         }
         let begin = scratch.topic.len();
         scratch.topic.extend_from_slice(name);
@@ -143,13 +149,11 @@ fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused>
             epoch: None,
         });
     }
-    let names = topics.iter().map(|name| name.as_slice());
-    match Token::size(names) <= TOKEN_SIZE_MAX {
-        true => Ok(()),
-        false => Err(refused(
-            status::BAD_REQUEST,
-            "these are too many topics for one stream: 17 bytes each and their names are more than 4 KiB",
-        )),
+    let mut sorted: Vec<&[u8]> = topics.iter().map(Vec::as_slice).collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).any(|two| two[0] == two[1]) {
+        true => Err(refused(status::BAD_REQUEST, "a `topic` is named twice")),
+        false => Ok(()),
     }
 }
 
@@ -158,17 +162,24 @@ fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused>
 fn read_places(token: &[u8], scratch: &mut Scratch) -> Option<()> {
     let bytes = URL_SAFE_NO_PAD.decode(token.trim_ascii()).ok()?;
     let token = Token::decode(&bytes).ok()?;
-    let is_single = scratch.wanted.len() == 1;
+    let Scratch { topic, wanted, .. } = scratch;
+    let is_single = wanted.len() == 1;
+    let names = wanted
+        .iter()
+        .map(|one| topic_of(&topic[one.name.0..one.name.1]));
+    let numbers: HashMap<&str, usize> = names.zip(0..).collect();
     let mut is_known = None;
-    for one in &mut scratch.wanted {
-        let name = topic_of(&scratch.topic[one.name.0..one.name.1]);
-        let is_its = |place: &Place<'_>| place.name == name || (is_single && place.name.is_empty());
-        let heeded = match planted(Bug::FirstPlaceOnly) {
-            true => 1,
-            false => usize::MAX,
+    let heeded = match planted(Bug::FirstPlaceOnly) {
+        true => 1,
+        false => usize::MAX,
+    };
+    for place in token.places().take(heeded) {
+        let number = match place.name {
+            "" => is_single.then_some(0),
+            name => numbers.get(name).copied(),
         };
-        let place = token.places().take(heeded).find(is_its);
-        if let Some((place, Numbered::Offset(next))) = place.map(|place| (place, place.next)) {
+        if let (Some(number), Numbered::Offset(next)) = (number, place.next) {
+            let one = &mut wanted[number];
             (one.start, one.epoch) = (Start::Offset(next), Some(place.epoch));
             is_known = Some(());
         }

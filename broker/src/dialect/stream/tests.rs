@@ -212,9 +212,9 @@ fn a_stream_of_several_topics_is_told_where_it_stands_and_of_which_topic_a_gap_i
         next: Numbered::Offset(Offset::new(next)),
     };
     let places = [place("a", 5), place("b", 9)];
-    assert_eq!(telling(SEVERAL, &Reply::Places(&places)), Telling::Told);
+    assert_eq!(telling(SEVERAL, &Reply::ResumeAt(&places)), Telling::Told);
     assert_eq!(
-        written(|out| tell(SEVERAL, &Reply::Places(&places), out)),
+        written(|out| tell(SEVERAL, &Reply::ResumeAt(&places), out)),
         BOTH
     );
     let goodbye = command::Goodbye {

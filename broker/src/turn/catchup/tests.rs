@@ -211,6 +211,23 @@ fn what_is_missing_before_the_first_place_is_told_with_its_cause() {
 }
 
 #[test]
+fn who_is_to_go_does_not_pass_over_what_it_is_not_told_of() {
+    // Streams of several topics are told where they stand when they go.
+    for has_places in [true, false] {
+        let (mut rig, client) = with_history("t", 10, 4);
+        let places = catchup(&mut rig).places[2..].to_vec();
+        let places = if has_places { places } else { Vec::new() };
+        let answer = answer(&mut rig, &places, 0, 4);
+        rig.refuse(&client, "enough");
+        rig.parts().serving().resolved(answer);
+        assert_eq!(rig.cursor(&client, "t"), 0);
+        assert_eq!(rig.metrics().gaps.get(), 0);
+        rig.settle();
+        assert_eq!(client.hear(), ["goodbye Unexpected: enough"]);
+    }
+}
+
+#[test]
 fn without_places_a_cursor_at_the_end_is_where_it_should_be() {
     let (mut rig, client) = with_history("t", 10, 4);
     let place = rig.place(&client, "t");

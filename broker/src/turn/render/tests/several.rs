@@ -84,7 +84,8 @@ fn a_stream_is_told_where_it_stands_and_goes_on_there() {
 fn a_place_is_told_while_messages_come_and_otherwise_there_is_a_sign_of_life_now_and_then() {
     let mut rig = Rig::new();
     let client = stream(&mut rig, BOTH);
-    hear_for(&mut rig, &client, STREAM_MS);
+    let begun = hear_for(&mut rig, &client, STREAM_MS);
+    assert!(!begun.contains("$place"), "nothing has come: {begun}");
     let mut places = 0;
     for number in 0..60 {
         let publisher = rig.connect();
@@ -242,6 +243,60 @@ fn a_topic_that_cannot_begin_ends_the_request_and_says_which_it_is() {
         assert!(text.contains(&format!("\"message\":\"{why}")), "{text}");
         assert!(text.contains("Connection: close\r\n"), "{text}");
         assert!(text.ends_with("}\n"), "nothing follows: {text}");
+        assert_ne!(client.peer.how_it_ended(), End::Open);
+    }
+}
+
+#[test]
+fn a_client_that_takes_less_than_comes_is_told_where_it_stands_too() {
+    let mut rig = Rig::with(forgetful());
+    let client = stream(&mut rig, BOTH);
+    let publisher = rig.connect();
+    for number in 0..50 {
+        publish(&mut rig, &publisher, "t", &format!("{number}"));
+        publish(&mut rig, &publisher, "u", &format!("{number}"));
+    }
+    let mut bytes = client.peer.read();
+    client.peer.set_room(40);
+    for number in 50..100 {
+        let publisher = rig.connect();
+        publish(&mut rig, &publisher, "t", &format!("{number}"));
+    }
+    for _ in 0..60 {
+        rig.pass(1_000);
+        rig.settle();
+        bytes.extend(client.peer.read());
+    }
+    client.peer.set_room(1 << 20);
+    rig.settle();
+    bytes.extend(client.peer.read());
+    let text = payload(&bytes);
+    let places = text.matches("$place").count();
+    assert!(places >= 5, "{places}");
+    assert_eq!(told(&text).len(), 150);
+    // What stands before a place is what it says.
+    for (at, _) in text.match_indices("event: $place") {
+        let (_, again) = resume(&mut rig, &last_id(&text[..at]));
+        assert_eq!(told(&text[..at]).len() + again.len(), 150);
+    }
+}
+
+#[test]
+fn the_places_of_many_that_end_at_once_are_told_over_several_turns() {
+    const TOPICS: usize = 100;
+    let mut rig = Rig::new();
+    let topics: Vec<String> = (0..TOPICS)
+        .map(|number| format!("topic={number}"))
+        .collect();
+    let path = format!("/api/v1/sse?{}", topics.join("&"));
+    let clients: Vec<Client> = (0..60).map(|_| stream(&mut rig, &path)).collect();
+    for client in &clients {
+        rig.refuse(client, "enough");
+    }
+    rig.parts().endings().run();
+    assert!(rig.parts().sessions.has_some_to_end());
+    rig.settle();
+    for client in &clients {
         assert_ne!(client.peer.how_it_ended(), End::Open);
     }
 }
