@@ -12,7 +12,7 @@ use crate::dialect::{http, native, refused};
 use crate::parts::ending::{Reason, done};
 use crate::parts::here::Here;
 use crate::parts::patience::IDLE_MS;
-use crate::parts::session::{Session, SessionId};
+use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Taken;
 
@@ -31,6 +31,11 @@ pub(crate) fn tell(
 
 /// Answers the request of a session with `reply`, if that is what it waits for. The next request may be taken from here on.
 fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
+    // One that is to go hears what becomes of its request with its Goodbye.
+    let may_hear = |session: &Session| matches!(session.stage(), Stage::Greeting | Stage::Open);
+    if !sessions.get(id).is_some_and(may_hear) {
+        return Taken::Over;
+    }
     let exchanges = &mut sessions.exchanges;
     let Some(exchange) = exchanges.take_if(id, |exchange| http::answers(exchange, reply)) else {
         return tell_stream(here, sessions, id, reply);

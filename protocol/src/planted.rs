@@ -234,6 +234,8 @@ bugs! {
     BeginsBeforeItsHead = 93,
     /// Broker: a stream of several topics that is about to end passes over a gap that it was not told of.
     PassesAGapAtTheEnd = 94,
+    /// Broker: a reader who cannot be told of a gap, and is ended, is served further.
+    ServesWhoIsGone = 95,
 }
 
 impl Bug {

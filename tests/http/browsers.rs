@@ -59,7 +59,7 @@ const PAGES: &[(&str, bool, bool)] = &[
         true,
     ),
     ("Sec-Fetch-Site: same-origin\r\n", true, false),
-    ("Sec-Fetch-Site: same-site\r\n", true, false),
+    ("Sec-Fetch-Site: same-site\r\n", false, false),
     ("Sec-Fetch-Site: none\r\n", true, false),
     ("Sec-Fetch-Site: cross-site\r\n", false, false),
     ("Origin: http://evil.example\r\n", false, false),

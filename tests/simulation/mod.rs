@@ -30,6 +30,7 @@ mod oracle;
 pub mod plan;
 mod poster;
 mod publisher;
+mod reader;
 mod rest;
 pub mod run;
 mod several;

@@ -148,6 +148,7 @@ impl Oracle {
                     | StrangerKind::Deaf
                     | StrangerKind::Pinger
                     | StrangerKind::Asker
+                    | StrangerKind::Reader
             )
         });
         let log = |durability| Log {

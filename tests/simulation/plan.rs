@@ -229,6 +229,8 @@ pub(super) enum StrangerKind {
     Asker,
     /// Connects and goes, again and again.
     Visitor,
+    /// Reads what is kept over HTTP, again and again.
+    Reader,
 }
 
 impl StrangerKind {
@@ -298,7 +300,7 @@ impl Plan {
         let sizes = sizes(&mut dice, theme);
         let mut publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
         let mut subscribers = subscribers(&mut dice, topics.len(), sizes.end);
-        speak_http(seed, topics.len(), &mut publishers, &mut subscribers);
+        let readers = speak_http(seed, topics.len(), &mut publishers, &mut subscribers);
         let logs = [1, shards as u16, shards as u16, 3];
         Self {
             seed,
@@ -312,7 +314,7 @@ impl Plan {
             topics,
             publishers,
             subscribers,
-            strangers: strangers(&mut dice, theme),
+            strangers: [strangers(&mut dice, theme), readers].concat(),
             faults: faults(&mut dice, theme),
             harms_at_rest_only: theme == Theme::Rest,
             hangs_making: theme == Theme::Segments,
@@ -463,18 +465,20 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
     (0..count).map(subscriber).collect()
 }
 
-/// In half of the seeds some clients speak HTTP.
+/// In half of the seeds some clients speak HTTP. Gives the strangers among them.
 fn speak_http(
     seed: u64,
     topics: usize,
     publishers: &mut [PublisherPlan],
     subscribers: &mut [SubscriberPlan],
-) {
+) -> Vec<StrangerKind> {
     let dice = &mut Dice::new(seed, "http", 0);
-    if dice.one_in(2) {
-        streams(dice, topics, subscribers);
-        posters(dice, publishers);
+    if !dice.one_in(2) {
+        return Vec::new();
     }
+    streams(dice, topics, subscribers);
+    posters(dice, publishers);
+    vec![StrangerKind::Reader; *dice.pick(&[0, 0, 1, 3])]
 }
 
 /// Makes some publishers ask over HTTP.

@@ -14,6 +14,7 @@ use oyez_protocol::{Decoded, Frame, decode};
 use super::dice::Dice;
 use super::link::Link;
 use super::plan::{StrangerKind, TopicPlan};
+use super::reader::Reading;
 
 /// Bytes that are written in one go at most.
 const BURST_BYTES: usize = 64 << 10;
@@ -45,6 +46,10 @@ pub(super) struct StrangerSeat {
     heard: Vec<u8>,
     /// What it was told, a word each, for who counts it.
     pub(super) told: Vec<String>,
+    /// The answer that it reads.
+    reading: Option<Reading>,
+    /// What the broker should not have said.
+    pub(super) fault: Option<String>,
 }
 
 impl StrangerSeat {
@@ -61,6 +66,8 @@ impl StrangerSeat {
             said: 0,
             heard: Vec::new(),
             told: Vec::new(),
+            reading: None,
+            fault: None,
         }
     }
 
@@ -113,13 +120,19 @@ impl StrangerSeat {
             let greets = match self.kind {
                 StrangerKind::Silent => false,
                 StrangerKind::Babbler => self.dice.one_in(2),
+                StrangerKind::Reader => false,
                 _ => true,
             };
             if self.link.dial(broker, &mut self.dice) && greets {
                 self.say_hello();
             }
-            if let (StrangerKind::Pinger, Some(peer)) = (self.kind, self.link.peer()) {
-                peer.set_room(PINGER_ROOM_BYTES);
+            match (self.kind, self.link.peer()) {
+                (StrangerKind::Pinger, Some(peer)) => peer.set_room(PINGER_ROOM_BYTES),
+                (StrangerKind::Reader, Some(_)) => {
+                    let (reading, request) = Reading::ask(topics, &mut self.dice);
+                    (self.reading, self.unsaid) = (Some(reading), request);
+                }
+                _ => {}
             }
             return;
         }
@@ -153,6 +166,7 @@ impl StrangerSeat {
     fn hear(&mut self) -> bool {
         let most = match self.kind {
             StrangerKind::Sipper if !self.is_calm => SIP_BYTES,
+            StrangerKind::Reader => *self.dice.pick(&[SIP_BYTES, 4_000, BURST_BYTES]),
             _ => BURST_BYTES,
         };
         let bytes = match self.link.read(most, &mut self.dice) {
@@ -160,6 +174,11 @@ impl StrangerSeat {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
             _ => return false,
         };
+        if let Some(reading) = &mut self.reading {
+            self.fault = reading.take(&bytes).err();
+            self.told.append(&mut reading.told);
+            return self.fault.is_none() && !reading.is_over;
+        }
         self.heard.extend(bytes);
         let mut taken = 0;
         while let Ok(Decoded::Frame { frame, size }) = decode(&self.heard[taken..], &Limits::HARD) {
@@ -221,7 +240,7 @@ impl StrangerSeat {
         self.said += 1;
         let times = self.dice.among(1, 60);
         match self.kind {
-            StrangerKind::Silent => {}
+            StrangerKind::Silent | StrangerKind::Reader => {}
             StrangerKind::Babbler => self.babble(),
             StrangerKind::Pinger => {
                 for token in 0..10 * times {

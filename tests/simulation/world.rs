@@ -523,6 +523,8 @@ impl World {
                 seat.turn(broker, &self.plan.topics, now_ms);
                 let (kind, told) = (seat.kind, std::mem::take(&mut seat.told));
                 let was_cut = std::mem::take(&mut seat.was_cut_off);
+                let is_changed = seat.link.flipped > 0 || self.oracle.bytes_have_changed;
+                let fault = seat.fault.take().filter(|_| !is_changed);
                 for what in told {
                     self.coverage.meet(&what);
                 }
@@ -533,6 +535,11 @@ impl World {
                 let may_be = self.is_rough()
                     || self.loses_records()
                     || self.machine.stopping_since_ms.is_some();
+                if let Some(why) = fault {
+                    return Err(format!(
+                        "stranger {stranger} hears what is no answer: {why}"
+                    ));
+                }
                 match was_cut && !may_be {
                     true => Err(format!("stranger {stranger} is cut off while it reads")),
                     false => Ok(()),

@@ -209,15 +209,26 @@ pub(crate) fn refer(
     write_named("$reference", &reference, out);
 }
 
-/// Adds a topic as the path that names it.
+/// Adds a topic as the path that names it. Where levels are empty or only dots, clients would take them for another host or
+/// leave them out: then the slash beside them is escaped, and they are no levels of the path.
 fn escape(topic: &str, out: &mut String) {
-    for byte in topic.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte));
-            }
-            byte => *out += &format!("%{byte:02X}"),
+    let is_plain = |level: &str| !matches!(level, "" | "." | "..");
+    let mut last: Option<&str> = None;
+    for level in topic.split('/') {
+        match last {
+            Some(last) if is_plain(last) && is_plain(level) => out.push('/'),
+            Some(_) => *out += "%2F",
+            None => {}
         }
+        for byte in level.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    out.push(char::from(byte));
+                }
+                byte => *out += &format!("%{byte:02X}"),
+            }
+        }
+        last = Some(level);
     }
 }
 

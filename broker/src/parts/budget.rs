@@ -30,8 +30,6 @@ pub(crate) const WALK_STEPS: usize = 5;
 pub(crate) const SEND_STEPS: usize = 50;
 /// Steps of looking after a session whose timer is due: two questions to the kernel, a Ping.
 pub(crate) const TIMER_STEPS: usize = 30;
-/// The place of a stream in one of its topics, as bytes and text.
-pub(crate) const PLACE_STEPS: usize = 2;
 /// Steps of ending a session: its memory, a line of log.
 pub(crate) const END_STEPS: usize = 20;
 /// Steps of the end of a connection: the kernel's closing.

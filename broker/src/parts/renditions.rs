@@ -30,6 +30,8 @@ pub(crate) struct Renditions {
 
 /// Bytes that a rendition costs beside its own: its entries in the table and the list.
 const ENTRY_BYTES: usize = 2 * size_of::<(Key, Bytes)>() + size_of::<Key>();
+/// A rendition of so many bytes leaves in several pieces, and takes a millisecond to be made again for each.
+const DEAR_BYTES: usize = 256 << 10;
 
 impl Renditions {
     /// Keeps so many bytes.
@@ -47,13 +49,15 @@ impl Renditions {
         self.by_key.get(key).cloned()
     }
 
-    /// Keeps a rendition, or that there is none, for which the oldest ones go. One that is larger than all may be together is not kept.
+    /// Keeps a rendition, or that there is none, for which the oldest ones go. One that is larger than all may be together is not
+    /// kept, unless it is dear to make: then it is kept alone, for it leaves in pieces.
     pub(crate) fn keep(&mut self, key: Key, rendition: Option<&Bytes>) {
         let bytes = rendition.map_or(0, Bytes::len) + ENTRY_BYTES;
-        if bytes > self.bytes_max || self.by_key.contains_key(&key) {
+        let is_too_large = bytes > self.bytes_max && bytes < DEAR_BYTES;
+        if is_too_large || self.by_key.contains_key(&key) {
             return;
         }
-        while self.bytes + bytes > self.bytes_max {
+        while self.bytes + bytes > self.bytes_max && !self.order.is_empty() {
             self.drop_oldest();
         }
         self.bytes += bytes;
@@ -113,6 +117,19 @@ mod tests {
         assert_eq!(kept(&renditions), [6, 7, 8, 9]);
         renditions.keep(key(3, CHUNKED), Some(&Bytes::from(vec![7; 4_000])));
         assert_eq!(kept(&renditions), [6, 7, 8, 9], "it would be all there is");
+    }
+
+    #[test]
+    fn one_that_is_dear_is_kept_alone_whatever_its_size() {
+        let mut renditions = Renditions::new(1);
+        let dear = Bytes::from(vec![7; DEAR_BYTES]);
+        renditions.keep(key(1, CHUNKED), Some(&Bytes::from_static(b"cheap")));
+        assert_eq!(renditions.bytes(), 0);
+        for position in 2..4 {
+            renditions.keep(key(position, CHUNKED), Some(&dear));
+            assert!(renditions.get(&key(position, CHUNKED)).is_some());
+            assert_eq!(renditions.bytes(), DEAR_BYTES + ENTRY_BYTES);
+        }
     }
 
     #[test]

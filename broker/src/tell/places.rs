@@ -7,7 +7,7 @@ use crate::dialect::command::Reply;
 use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
-use crate::parts::patience::STREAM_MS;
+use crate::parts::patience::{PLACES_MS, STREAM_MS};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::{Sessions, Told};
 use crate::tell::tell;
@@ -47,25 +47,30 @@ pub(crate) fn note_begin(here: &Here, sessions: &mut Sessions, feeds: &Feeds, id
     sessions.note_told(id, told);
 }
 
-/// Tells a stream of several topics where it stands if that is news to it, or gives a sign of life when it is time for one. It
-/// need not have taken what was sent before: what it is told leaves behind a record that is half out, and in front of all others.
+/// Tells a stream of several topics, which has nothing half out, where it stands if that is news to it and due, or gives a sign of
+/// life when it is time for one.
 pub(crate) fn tell_places(
     here: &Here,
     (sessions, id): (&mut Sessions, SessionId),
     (feeds, logs): (&Feeds, &Logs),
 ) {
-    let (session, now_ms) = (sessions.there(id), here.now.monotonic_ms);
-    let waits = session.control().is_some();
-    let Some(told) = sessions.told(id).filter(|_| !waits) else {
-        return; // It has not begun, or does not take what it was told last.
+    let Some(told) = sessions.told(id) else {
+        return; // It has not begun.
     };
+    let (session, now_ms) = (sessions.there(id), here.now.monotonic_ms);
+    let ago_ms = now_ms - told.at_ms;
+    if ago_ms < u64::from(PLACES_MS) || session.control().is_some() || !session.is_open() {
+        return;
+    }
     let sum = sum(session, feeds);
-    if told.sum != sum {
-        let places = places(session, feeds, logs);
+    let is_news = told.sum != sum;
+    if is_news || ago_ms >= u64::from(STREAM_MS) {
         sessions.note_told(id, Told { sum, at_ms: now_ms });
+    }
+    if is_news {
+        let places = places(sessions.there(id), feeds, logs);
         tell(here, sessions, id, &Reply::ResumeAt(&places));
-    } else if session.is_clear() && now_ms - told.at_ms >= u64::from(STREAM_MS) {
-        sessions.note_told(id, Told { sum, at_ms: now_ms });
+    } else if ago_ms >= u64::from(STREAM_MS) {
         tell(here, sessions, id, &Reply::Ping { token: now_ms });
     }
 }

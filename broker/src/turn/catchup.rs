@@ -111,6 +111,9 @@ impl Serving<'_> {
             };
             self.report_gap(id, place, cause, resume);
         }
+        if self.out.sessions.get(id).is_none() && !planted(Bug::ServesWhoIsGone) {
+            return; // It could not be told.
+        }
         if first.is_none() || self.out.sessions.there(id).is_blocked() {
             self.catchups
                 .return_to_window(self.out.feeds, number, place);
@@ -119,7 +122,7 @@ impl Serving<'_> {
     }
 
     /// Tells a subscriber what will not come, and moves its cursor there. One that is to go hears nothing any more but where it
-    /// stands: it is told when it comes back.
+    /// stands: it is told when it comes back. One that cannot be told is ended.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
         let is_going = !self.out.sessions.there(id).is_open();
         if is_going && !planted(Bug::PassesAGapAtTheEnd) {
@@ -329,7 +332,10 @@ impl Serving<'_> {
             tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
             self.pass_damaged(number, id, place);
         }
-        if self.out.sessions.there(id).is_blocked() {
+        let Some(session) = self.out.sessions.get(id) else {
+            return; // It could not be told of the gap.
+        };
+        if session.is_blocked() {
             self.pause(id);
         }
         self.out.sessions.queue_send(id);

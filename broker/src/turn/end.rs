@@ -4,12 +4,15 @@
 use tracing::info;
 
 use crate::net::Net;
-use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS, PLACE_STEPS};
+use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
 use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
 use crate::tell::places::places;
 use crate::tell::say_goodbye;
+
+/// Places of streams that are told in one turn: a few milliseconds. A stream beyond them goes on at the place that it was told last.
+const PLACES_MAX: usize = 50_000;
 
 /// What ending sessions needs.
 pub(crate) struct Endings<'a> {
@@ -23,11 +26,9 @@ pub(crate) struct Endings<'a> {
 impl Endings<'_> {
     /// Goes on with the sessions that have ended, or are to be told Goodbye, as far as may be in one turn.
     pub(crate) fn run(&mut self) {
-        let mut budget = Budget::ENDINGS;
-        while !budget.is_spent()
-            && let Some(dismissed) = self.members.sessions.next_dismissed()
-        {
-            budget.spend(self.see_off(&dismissed), 0);
+        let mut places_left = PLACES_MAX;
+        while let Some(dismissed) = self.members.sessions.next_dismissed() {
+            places_left = self.see_off(&dismissed, places_left);
         }
         let mut budget = Budget::ENDINGS;
         for _ in 0..self.members.sessions.count_gone() {
@@ -60,8 +61,8 @@ impl Endings<'_> {
     }
 
     /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-    /// Returns the steps that it has taken beyond those for a few bytes.
-    fn see_off(&mut self, dismissed: &Dismissed) -> usize {
+    /// A stream of several topics hears where it stands, if so many places may still be told in this turn. Returns how many are left.
+    fn see_off(&mut self, dismissed: &Dismissed, places_left: usize) -> usize {
         let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
         let Membership {
             here,
@@ -72,18 +73,19 @@ impl Endings<'_> {
         } = &mut self.members;
         catchups.pause(sessions, feeds, id);
         let session = sessions.get(id);
+        let session = session.filter(|session| session.subscriptions().len() <= places_left);
         let places = session.map_or_else(Vec::new, |session| places(session, feeds, logs));
+        let places_left = places_left - places.len();
         if !say_goodbye(here, sessions, id, (goodbye, &places)) {
-            return 0; // It has ended since.
+            return places_left; // It has ended since.
         }
-        let steps = PLACE_STEPS * places.len();
         if dismissed.is_refused {
             let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
             info!(?peer, code = ?goodbye.code, reason, "session refused");
         }
         let session = sessions.there_mut(id);
         if self.draining {
-            return steps;
+            return places_left;
         }
         // What the peer takes from here on is progress.
         if let Ok(backlog) = self.net.backlog(session.socket()) {
@@ -91,7 +93,7 @@ impl Endings<'_> {
         }
         let due_ms = here.now.monotonic_ms + LINGER_MS;
         self.timers.watch_silence(id, due_ms);
-        steps
+        places_left
     }
 }
 

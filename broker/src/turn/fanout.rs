@@ -79,12 +79,13 @@ fn walk_topic(
         // A session that is to get a part of the records cannot share chains with others.
         let is_shared = !out.feeds.subscribed(number).form.style.is_bounded();
         let built = is_shared && out.build_from_window(chain, number, (cursor, None));
-        budget.spend(out.rendering.take_steps(), 0);
         if built {
             out.send_chain(batch, number, chain, budget);
         } else {
             leave_to_catchup(out, number);
         }
+        // Paid for when somebody has got it: what is rendered may not be kept.
+        budget.spend(out.rendering.take_steps(), 0);
     }
     false
 }

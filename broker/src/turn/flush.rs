@@ -13,7 +13,11 @@ use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::tail::RecordTail;
+use crate::tell::places::tell_places;
 use crate::turn::catchup::Serving;
+
+/// A visit that has sent or rendered so many bytes goes to no further topic of its session.
+const VISIT_BYTES: usize = 512 << 10;
 
 /// What sending to sessions needs.
 pub(crate) struct Flushing<'a> {
@@ -49,6 +53,7 @@ impl Flushing<'_> {
         }
         let mut progress = self.flush_tail(id);
         if progress == Progress::Done {
+            self.tell_places(id);
             progress = self.flush_control(id);
         }
         if progress == Progress::Done {
@@ -65,6 +70,15 @@ impl Flushing<'_> {
             }
             Progress::Blocked => self.serving.pause(id),
             Progress::Done => {}
+        }
+    }
+
+    /// Tells a stream of several topics where it stands, when that is due. One that always has something half out would else never
+    /// hear it.
+    fn tell_places(&mut self, id: SessionId) {
+        if self.session(id).form().style.is_of_several() {
+            let out = &mut self.serving.out;
+            tell_places(out.here, (out.sessions, id), (out.feeds, out.logs));
         }
     }
 
@@ -102,8 +116,11 @@ impl Flushing<'_> {
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
             let session = self.session(id);
-            if session.tail().is_some() {
-                more = true; // The rest of that record leaves before anything else.
+            let out = &self.serving.out;
+            let is_much = out.sent >= VISIT_BYTES || out.rendering.has_rendered(VISIT_BYTES);
+            // The rest of a record leaves before anything else, and one visit is not for all topics.
+            if session.tail().is_some() || is_much {
+                more = true;
                 break;
             }
             let subscription = session.subscriptions().as_slice()[index];

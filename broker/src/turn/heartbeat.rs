@@ -68,7 +68,8 @@ impl Watch<'_> {
             return; // It has ended since.
         };
         let patience_ms = match session.stage() {
-            Stage::Closing if self.draining => return,
+            // Of what they say nothing is read any more, and all of them are told to go.
+            Stage::Closing | Stage::Greeting if self.draining => return,
             Stage::Gone => return,
             Stage::Open if session.is_stream() => return self.look_after_stream(id),
             Stage::Closing | Stage::Lingering => LINGER_MS,
@@ -165,10 +166,12 @@ impl Watch<'_> {
         let is_of_several = session.form().style.is_of_several();
         let look_ms = if is_of_several { PLACES_MS } else { STREAM_MS };
         self.timers.watch_silence(id, now_ms + u64::from(look_ms));
-        if is_of_several {
-            tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
-        } else if is_clear {
-            self.ping(id);
+        match (is_clear, is_of_several) {
+            (true, true) => {
+                tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
+            }
+            (true, false) => self.ping(id),
+            (false, _) => {}
         }
     }
 

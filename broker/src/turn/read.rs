@@ -85,21 +85,25 @@ pub(crate) struct Reading<'a, T> {
 impl<T: Takes> Reading<'_, T> {
     /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
     /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
-    /// quarter is kept for each list.
+    /// quarter is kept for each list. A request that has waited may take all of it, and in vain: every other turn those that
+    /// have waited come last.
     pub(crate) fn run(&mut self) {
         self.budget
             .begin_turn(match planted(Bug::NoBudgetInReading) {
                 true => Budget::READING.times(1_000),
                 false => Budget::READING,
             });
-        let quarter = Budget::READING.quarter();
-        for (queue, visit, left) in [
-            (Queue::Resumed, Budget::MUCH, quarter.times(3)),
-            (Queue::Little, Budget::LITTLE, quarter.times(2)),
-            (Queue::Passing, Budget::LITTLE, quarter),
-            (Queue::Much, Budget::MUCH, Budget::default()),
-        ] {
-            self.read_queue(queue, visit, left);
+        let mut queues = [
+            (Queue::Resumed, Budget::MUCH),
+            (Queue::Little, Budget::LITTLE),
+            (Queue::Passing, Budget::LITTLE),
+            (Queue::Much, Budget::MUCH),
+        ];
+        if !self.here.turns.is_multiple_of(2) {
+            queues.rotate_left(1);
+        }
+        for (left, (queue, visit)) in (0..queues.len()).rev().zip(queues) {
+            self.read_queue(queue, visit, Budget::READING.quarter().times(left));
         }
     }
 
@@ -151,7 +155,10 @@ impl<T: Takes> Reading<'_, T> {
     fn retake(&mut self, id: SessionId) -> Visit {
         let session = self.sessions.there_mut(id);
         match session.take_input() {
-            Some(partial) if !partial.is_incomplete() => self.consume_kept(id, partial),
+            Some(partial) if !partial.is_incomplete() => {
+                let size = partial.bytes.len();
+                self.consume_kept(id, partial, size)
+            }
             partial => {
                 session.put_input_back(partial);
                 Visit::More
@@ -249,7 +256,7 @@ impl<T: Takes> Reading<'_, T> {
             self.keep(id, partial);
             return Visit::More;
         }
-        self.consume_kept(id, partial)
+        self.consume_kept(id, partial, rest.len())
     }
 
     fn complete_frame(
@@ -274,7 +281,8 @@ impl<T: Takes> Reading<'_, T> {
                 _ => break,
             }
         }
-        let visit = self.consume_kept(id, partial);
+        let size = partial.bytes.len();
+        let visit = self.consume_kept(id, partial, size);
         // A frame that was kept again, for want of room or of the turn's budget, comes before the rest.
         let kept = self.sessions.get_mut(id).and_then(Session::take_input);
         match kept {
@@ -301,14 +309,15 @@ impl<T: Takes> Reading<'_, T> {
         visit
     }
 
-    /// Takes the frames in what was kept. Trying in vain costs no copy, but the work of checking the first frame.
-    fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>) -> Visit {
+    /// Takes the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
+    /// what is new of the first frame, and of a request its head again.
+    fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>, new: usize) -> Visit {
         if !planted(Bug::NeverFreesInput) {
             self.sessions.room.input.count(&mut partial.counted, 0);
         }
         let mut progress = partial.progress;
         let (visit, used, need) = self.consume(id, &partial.bytes, &mut progress);
-        let checked = used.max(need.min(partial.bytes.len()));
+        let checked = used.max(need.min(new + progress.searched as usize));
         self.budget.spend(READ_STEPS, checked);
         if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
@@ -323,7 +332,7 @@ impl<T: Takes> Reading<'_, T> {
         visit
     }
 
-    /// Takes frames from the front of `input`, one of which is a sign of life. Returns how many bytes they were, and how many
+    /// Takes frames from the front of `input`, one of which is a sign of life, but from a stream, which has nothing to say. Returns how many bytes they were, and how many
     /// the next frame has.
     fn consume(
         &mut self,
@@ -336,6 +345,7 @@ impl<T: Takes> Reading<'_, T> {
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)
             && session.stage() == Stage::Open
+            && !session.is_stream()
         {
             session.note_life(now_tick);
         }
@@ -554,6 +564,7 @@ impl<T: Takes> Reading<'_, T> {
             if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
                 exchange.is_being_taken = index + 1 < commands.len();
             }
+            self.budget.spend(FRAME_STEPS, 0);
             let taken = self.take(id, commands.get(index));
             if taken != Taken::Done {
                 if let Some(exchange) = self.sessions.exchanges.get_mut(id) {

@@ -66,6 +66,11 @@ impl Rendering {
         std::mem::take(&mut self.rendered) / ENCODED_BYTES
     }
 
+    /// Whether so many bytes were rendered since steps were asked for last.
+    pub(crate) const fn has_rendered(&self, bytes: usize) -> bool {
+        self.rendered >= bytes
+    }
+
     /// Bytes that are kept of renditions.
     pub(crate) const fn bytes(&self) -> usize {
         self.kept.bytes()

@@ -273,22 +273,32 @@ fn readers(head: &Head<'_, '_>, rules: &Rules) -> Option<Box<str>> {
     rules.is_known(origin).then(|| origin.into())
 }
 
+/// A request is served under names that the broker knows. HTTP/1.0 may leave the host out; no browser does.
+fn check_host(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<(), Refused> {
+    if rules.allow_host(head.host) || (head.is_1_0 && head.host.is_empty()) {
+        return Ok(());
+    }
+    scratch.say(format_args!(
+        "this broker is not asked as {:?}; put that name into `hosts`",
+        head.host
+    ));
+    Err(Refused {
+        status: status::MISDIRECTED,
+        message: None,
+    })
+}
+
 /// What a request asks, by its head.
 fn ask(
     head: &Head<'_, '_>,
     (rules, is_operators): (&Rules, bool),
     scratch: &mut Scratch,
 ) -> Result<Asked, Refused> {
-    // HTTP/1.0 may leave the host out; no browser does.
-    if !(rules.allow_host(head.host) || (head.is_1_0 && head.host.is_empty())) {
-        scratch.say(format_args!(
-            "this broker is not asked as {:?}; put that name into `hosts`",
-            head.host
-        ));
-        return Err(Refused {
-            status: status::MISDIRECTED,
-            message: None,
-        });
+    check_host(head, rules, scratch)?;
+    // What is behind it is no part of a request; a proxy may have judged by it.
+    if head.target.contains('#') {
+        let why = "a target has no #; as a part of a topic it is %23";
+        return Err(refused(status::BAD_REQUEST, why));
     }
     let target = Target::new(head.target);
     match head.method {
@@ -346,7 +356,7 @@ fn check_origin(
             .is_some_and(|origin| rules.allow_origin(origin, (head.host, !is_operators))),
         None => head
             .text("sec-fetch-site")
-            .is_none_or(|site| site != "cross-site"),
+            .is_none_or(|site| matches!(site, "same-origin" | "none")),
     };
     if is_allowed {
         return Ok(());

@@ -11,6 +11,9 @@ use crate::dialect::status::{self, Status};
 /// First parts of paths that are no topics.
 const FIRST_RESERVED: [&str; 5] = ["api", "console", "livez", "metrics", "readyz"];
 
+/// Bytes of a sentence at most.
+const MESSAGE_BYTES_MAX: usize = 300;
+
 /// Memory that requests are turned into commands in, used again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -85,7 +88,9 @@ pub(super) const BAD_ESCAPE: &str = "a % in the path is not followed by two hexa
 /// Puts the topic that a path names into the scratch memory.
 pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refused> {
     scratch.topic.clear();
-    let escaped = path.strip_prefix('/').unwrap_or(path);
+    let Some(escaped) = path.strip_prefix('/') else {
+        return Err(refused(status::BAD_REQUEST, "a path begins with /"));
+    };
     if unescape(escaped, false, &mut scratch.topic).is_err() {
         return Err(refused(status::BAD_REQUEST, BAD_ESCAPE));
     }
@@ -109,10 +114,23 @@ pub(super) fn topic_of(bytes: &[u8]) -> &str {
 }
 
 impl Scratch {
+    /// Puts a sentence into the memory. What it quotes of a request may be long; so much of it is told.
     pub(super) fn say(&mut self, message: std::fmt::Arguments<'_>) {
         self.message.clear();
         // Writing into memory cannot fail.
-        let _ = std::fmt::Write::write_fmt(&mut self.message, message);
+        let _ = std::fmt::Write::write_fmt(&mut Bounded(&mut self.message), message);
+    }
+}
+
+/// A text that takes no more than [`MESSAGE_BYTES_MAX`].
+struct Bounded<'a>(&'a mut String);
+
+impl std::fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let left = MESSAGE_BYTES_MAX - self.0.len();
+        let end = text.floor_char_boundary(left);
+        self.0.push_str(&text[..end]);
+        Ok(())
     }
 }
 

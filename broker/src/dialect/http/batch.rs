@@ -8,13 +8,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use oyez_protocol::message::{Headers, MessageRef, write_headers};
 use oyez_protocol::record::{PushError, RecordBuilder};
 use oyez_protocol::topic;
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::dialect::exchange::{Batch, Wants};
 use crate::dialect::http::asked::{Refused, Scratch, check_first, check_last, refused};
@@ -89,11 +91,17 @@ fn build_from(
     scratch.record.clear();
     let is_list = body.trim_ascii_start().starts_with(b"[");
     if is_list {
-        let rows: Vec<Row<'_>> =
-            serde_json::from_slice(body).map_err(|error| bad(&error, scratch))?;
-        for row in &rows {
-            building.add(row, (number, rules), scratch)?;
+        let mut rows = serde_json::Deserializer::from_slice(body);
+        let mut refused = None;
+        let list = List {
+            add: |row: &Row<'_>| building.add(row, (number, rules), scratch),
+            refused: &mut refused,
+        };
+        let read = rows.deserialize_seq(list).and_then(|()| rows.end());
+        if let Some(refused) = refused {
+            return Err(refused);
         }
+        read.map_err(|error| bad(&error, scratch))?;
     } else {
         let rows = serde_json::Deserializer::from_slice(body).into_iter::<Row<'_>>();
         for row in rows {
@@ -112,6 +120,31 @@ fn build_from(
     }
     let is_list = is_list || building.rows.len() > 1;
     Ok((building, is_list))
+}
+
+/// Takes a list message by message: together they may take many times as much memory as their text.
+struct List<'r, F> {
+    add: F,
+    /// Why a message was refused; the rest of the list is not read then.
+    refused: &'r mut Option<Refused>,
+}
+
+impl<'de, F: FnMut(&Row<'de>) -> Result<(), Refused>> Visitor<'de> for List<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<(), A::Error> {
+        while let Some(row) = rows.next_element()? {
+            if let Err(refused) = (self.add)(&row) {
+                *self.refused = Some(refused);
+                return Err(A::Error::custom("a message was refused"));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn bad(error: &serde_json::Error, scratch: &mut Scratch) -> Refused {

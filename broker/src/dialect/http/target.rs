@@ -19,9 +19,8 @@ pub(super) enum BadTarget {
 }
 
 impl<'a> Target<'a> {
-    /// Splits a target; what follows a `#`, which clients should not send, is left out.
+    /// Splits a target.
     pub(super) fn new(target: &'a str) -> Self {
-        let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Self { path, query }
     }

@@ -618,3 +618,20 @@ fn a_batch_has_messages_and_not_too_many() {
         1_024
     );
 }
+
+#[test]
+fn a_sentence_does_not_quote_all_of_a_body() {
+    for body in [
+        format!("\"{}\"", "\u{7f}".repeat(100_000)),
+        format!("{{\"{}\":1}}", "a".repeat(100_000)),
+        format!("[\"{}\"]", "\u{e9}".repeat(100_000)),
+    ] {
+        let line = publish_json(&body);
+        assert!(
+            line.starts_with("400: the body is no messages in JSON"),
+            "{}",
+            &line[..60]
+        );
+        assert!(line.len() < 400, "{} bytes", line.len());
+    }
+}

@@ -186,3 +186,21 @@ fn a_block_that_is_none_is_no_rendition() {
         .map(|record| Renderer::default().render((&record, EPOCH), form, part, &mut Vec::new()));
     assert!(rendered.is_none_or(|rendered| rendered.is_err()));
 }
+
+#[test]
+fn the_path_of_a_topic_leads_to_this_broker_and_to_no_other_topic() {
+    for (topic, path) in [
+        ("a/b", "a/b"),
+        ("a b/\u{e9}?#%", "a%20b/%C3%A9%3F%23%25"),
+        ("/evil.example/x", "%2Fevil.example/x"),
+        ("a//b", "a%2F%2Fb"),
+        ("a/../b", "a%2F..%2Fb"),
+        ("a/.", "a%2F."),
+        ("./a", ".%2Fa"),
+        ("a/...", "a/..."),
+    ] {
+        let mut out = String::new();
+        escape(topic, &mut out);
+        assert_eq!(out, path, "{topic}");
+    }
+}

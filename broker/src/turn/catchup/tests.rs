@@ -5,6 +5,7 @@ use oyez_protocol::limits::RECORD_HEADER_SIZE;
 use oyez_storage::{Fault, Place, Step};
 
 use super::*;
+use crate::net::memory::End;
 use crate::parts::catchups::Catchup;
 use crate::rig::{Client, Rig, lines, record, settings, settle};
 
@@ -225,6 +226,57 @@ fn who_is_to_go_does_not_pass_over_what_it_is_not_told_of() {
         rig.settle();
         assert_eq!(client.hear(), ["goodbye Unexpected: enough"]);
     }
+}
+
+/// A reader of payloads, who cannot be told that some are missing, up to where he has his places.
+fn reader_of(rig: &mut Rig, topic: &str) -> Client {
+    let client = rig.connect();
+    client.peer.set_room(64 << 20);
+    let request =
+        format!("GET /{topic}/raw?from=earliest&follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.peer.write(request.as_bytes());
+    rig.begin_turn();
+    rig.parts().read();
+    rig.parts().flushing().run();
+    let begun = client.peer.read();
+    assert!(begun.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    client
+}
+
+#[test]
+fn who_cannot_be_told_of_a_gap_is_ended() {
+    for has_places in [true, false] {
+        let mut rig = Rig::new();
+        rig.publish("t", 10, 4);
+        let client = reader_of(&mut rig, "t");
+        let places = catchup(&mut rig).places[2..].to_vec();
+        let places = if has_places { places } else { Vec::new() };
+        let answer = answer(&mut rig, &places, 2, 4);
+        rig.parts().serving().resolved(answer);
+        rig.settle();
+        assert_eq!(client.peer.how_it_ended(), End::Aborted);
+        assert!(client.peer.read().is_empty());
+    }
+    let mut rig = Rig::new();
+    rig.publish("t", 10, 4);
+    let client = reader_of(&mut rig, "t");
+    catchup(&mut rig).places.remove(0);
+    rig.settle();
+    assert_eq!(client.peer.how_it_ended(), End::Aborted);
+}
+
+#[test]
+fn who_cannot_be_told_that_a_range_cannot_be_read_is_ended() {
+    let mut rig = Rig::new();
+    rig.publish(TOPIC, LARGE, COLD);
+    rig.pass(COOLING_MS);
+    rig.settle();
+    let client = reader_of(&mut rig, TOPIC);
+    rig.disk.fail_next(Step::Populate, Fault::Error(libc::EIO));
+    go_on(&mut rig);
+    let_the_disk_work(&mut rig);
+    rig.settle();
+    assert_eq!(client.peer.how_it_ended(), End::Aborted);
 }
 
 #[test]

@@ -363,6 +363,92 @@ fn rendering_counts_against_the_turn() {
 }
 
 #[test]
+fn a_rendition_that_takes_more_than_a_turn_and_is_not_kept_comes_to_everybody() {
+    // Control characters are six times as long as JSON. A cache of so many bytes has room for neither topic beside the other.
+    let mut rig = Rig::with(Config {
+        rendition_cache_bytes: 1 << 20,
+        ..settings()
+    });
+    let topics = ["t", "u", "v"];
+    let streams = topics.map(|topic| {
+        let path = format!("/{topic}/json?follow=true");
+        [0; 3].map(|_| stream(&mut rig, &path))
+    });
+    for client in streams.iter().flatten() {
+        client.peer.set_room(64 << 20);
+    }
+    for topic in topics {
+        publish_batch(&mut rig, topic, &vec!["\u{1}".repeat(1_000); 200]);
+    }
+    let rendered = rig.metrics().renditions.get();
+    for client in streams.iter().flatten() {
+        let body = payload(&client.peer.read());
+        assert_eq!(body.matches("\\u0001").count(), 200_000);
+    }
+    assert!(rendered <= 3 * 3, "{rendered} renditions of 3 records");
+}
+
+#[test]
+fn a_rendition_that_leaves_in_pieces_is_made_once() {
+    let mut rig = Rig::with(forgetful());
+    publish_batch(&mut rig, "t", &vec!["\u{1}".repeat(1_000); 200]);
+    let client = rig.connect();
+    client.peer.set_room(10_000);
+    ask(&client, "/t/json");
+    let mut read = 0;
+    for _ in 0..1_000 {
+        rig.turn();
+        read += client.peer.read().len();
+    }
+    assert!(read > 1_200_000, "{read}");
+    assert_eq!(rig.metrics().renditions.get(), 1);
+}
+
+#[test]
+fn what_a_stream_says_is_no_sign_of_life() {
+    let mut rig = Rig::new();
+    let client = stream(&mut rig, "/t/sse");
+    client.peer.stall();
+    for _ in 0..3 {
+        rig.append("t", 200_000);
+    }
+    rig.settle();
+    let mut waited_ms = 0;
+    while client.peer.how_it_ended() == End::Open && waited_ms < 3_600_000 {
+        client.peer.write(b"x");
+        rig.pass(10_000);
+        rig.settle();
+        waited_ms += 10_000;
+    }
+    assert!(waited_ms < 700_000, "after {waited_ms} ms");
+}
+
+#[test]
+fn an_answer_that_comes_when_a_session_is_to_go_is_told_with_its_goodbye() {
+    let [mut first, mut second] = Rig::shards(settings());
+    let far = first.topic_of(1, "far");
+    for request in [
+        format!("GET /{far}/sse HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        format!("POST /{far} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"),
+    ] {
+        let client = first.connect();
+        client.peer.write(request.as_bytes());
+        first.settle();
+        assert!(
+            client.peer.read().is_empty(),
+            "the other shard was not asked yet"
+        );
+        second.settle();
+        let parts = first.parts();
+        crate::turn::drain::dismiss_all(&parts.here, &mut parts.sessions);
+        settle(&mut [&mut first, &mut second]);
+        let text = String::from_utf8(client.peer.read()).expect("text");
+        assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+        assert!(text.ends_with("}\n"), "nothing follows: {text}");
+    }
+}
+
+#[test]
 fn a_place_where_another_record_stands_is_no_rendition() {
     let mut rig = Rig::new();
     let _client = stream(&mut rig, "/t/sse");
