@@ -339,6 +339,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_read_in_a_shutdown_does_not_hear_that_he_has_said_nothing() {
+        let mut rig = Rig::new();
+        let client = rig.connect();
+        client.hello();
+        rig.pass(20_000);
+        rig.begin_turn();
+        let mut watch = rig.parts().watch();
+        watch.draining = true;
+        watch.fire();
+        rig.parts().endings().run();
+        rig.parts().flushing().run();
+        assert!(client.hear().is_empty());
+        assert_eq!(client.peer.how_it_ended(), End::Open);
+    }
+
+    #[test]
     fn a_connection_without_a_hello_is_closed_in_time() {
         let mut rig = Rig::new();
         let client = rig.connect();
