@@ -1,6 +1,8 @@
 //! Telling sessions something: the one place where replies become bytes, in the dialect of each. They leave at the end of the
 //! turn.
 
+pub(crate) mod places;
+
 use oyez_protocol::command::Place;
 use oyez_protocol::planted::{Bug, planted};
 
@@ -32,8 +34,8 @@ pub(crate) fn tell(
 /// Answers the request of a session with `reply`, if that is what it waits for. The next request may be taken from here on.
 fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
     // One that is to go hears what becomes of its request with its Goodbye.
-    let may_hear = |session: &Session| matches!(session.stage(), Stage::Greeting | Stage::Open);
-    if !sessions.get(id).is_some_and(may_hear) {
+    let stage = sessions.get(id).map(Session::stage);
+    if !stage.is_some_and(Stage::is_heard) {
         return Taken::Over;
     }
     let exchanges = &mut sessions.exchanges;
@@ -144,8 +146,6 @@ pub(crate) fn say_goodbye(
     });
     said == Taken::Done
 }
-
-pub(crate) mod places;
 
 #[cfg(test)]
 mod tests;

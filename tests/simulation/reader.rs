@@ -32,7 +32,8 @@ impl Reading {
         let mut target = format!("/{}/", dice.pick(topics).name);
         target += if is_lines { "json" } else { "raw" };
         target += *dice.pick(&["?from=earliest", "?from=latest", "?from=offset:5"]);
-        // What goes on to an end goes on for who has shut his side, too, and only the kernel's probes tell that from one who is gone.
+        // An answer with `follow` and `limit` goes on for a client that has shut its side. Only the kernel's probes would tell
+        // the broker that this client is gone, and there are none here.
         if dice.one_in(2) {
             target += "&follow=true";
         } else if dice.one_in(3) {

@@ -61,6 +61,13 @@ pub(crate) enum Stage {
     Gone,
 }
 
+impl Stage {
+    /// Whether a session may be told something, and what it says counts.
+    pub(crate) const fn is_heard(self) -> bool {
+        matches!(self, Self::Greeting | Self::Open)
+    }
+}
+
 /// Control frames on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {

@@ -391,8 +391,7 @@ impl Sessions {
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Taken {
         // Nothing comes after a Goodbye.
-        let may_hear = |stage| matches!(stage, Stage::Greeting | Stage::Open);
-        self.add_outgoing(here, id, may_hear, encode)
+        self.add_outgoing(here, id, Stage::is_heard, encode)
     }
 
     /// Adds the Goodbye to what a session is sent that was dismissed.
@@ -486,11 +485,9 @@ impl Sessions {
 
     /// From here on a session is told nothing but its Goodbye, in the step that ends sessions.
     fn begin_end(&mut self, here: &Here, id: SessionId, goodbye: Goodbye, is_refused: bool) {
-        let may_hear =
-            |session: &&mut Session| matches!(session.stage, Stage::Greeting | Stage::Open);
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot.filter(|session| session.id(id.key()) == id);
-        let Some(session) = session.filter(may_hear) else {
+        let Some(session) = session.filter(|session| session.stage.is_heard()) else {
             return; // It has ended, or is about to.
         };
         if session.stage == Stage::Open {

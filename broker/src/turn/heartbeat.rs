@@ -49,9 +49,7 @@ impl Watch<'_> {
                 break;
             };
             self.look_after(id);
-            let session = self.sessions.get(id);
-            let topics = session.map_or(0, |session| session.subscriptions().len());
-            budget.spend(TIMER_STEPS + topics.saturating_sub(1), 0);
+            budget.spend(TIMER_STEPS + self.places_of(id), 0);
         }
         while !budget.is_spent() {
             let Some(id) = self.timers.next_stalled() else {
@@ -60,6 +58,13 @@ impl Watch<'_> {
             self.look_after_frame(id);
             budget.spend(FRAME_STEPS, 0);
         }
+    }
+
+    /// Places that are looked at to tell a stream of several topics where it stands.
+    fn places_of(&self, id: SessionId) -> usize {
+        let session = self.sessions.get(id);
+        let session = session.filter(|session| session.form().style.is_of_several());
+        session.map_or(0, |session| session.subscriptions().len())
     }
 
     fn look_after(&mut self, id: SessionId) {
@@ -197,7 +202,7 @@ impl Watch<'_> {
             return; // It has ended since.
         };
         session.set_watched(false);
-        let alive = matches!(session.stage(), Stage::Greeting | Stage::Open) && !self.draining;
+        let alive = session.stage().is_heard() && !self.draining;
         let Some(partial) = session
             .input()
             .filter(|partial| alive && partial.is_incomplete())

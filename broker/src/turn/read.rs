@@ -332,8 +332,8 @@ impl<T: Takes> Reading<'_, T> {
         visit
     }
 
-    /// Takes frames from the front of `input`, one of which is a sign of life, but from a stream, which has nothing to say. Returns how many bytes they were, and how many
-    /// the next frame has.
+    /// Takes frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
+    /// none. Returns how many bytes they were, and how many the next frame has.
     fn consume(
         &mut self,
         id: SessionId,
@@ -453,10 +453,7 @@ impl<T: Takes> Reading<'_, T> {
         if input.is_empty() {
             return Step::Stop(Visit::More, 1);
         }
-        if !matches!(
-            self.sessions.there(id).stage(),
-            Stage::Greeting | Stage::Open
-        ) {
+        if !self.sessions.there(id).stage().is_heard() {
             return Step::Stop(Visit::Over, 0); // The answer before was the last.
         }
         let exchanges = &self.sessions.exchanges;
