@@ -70,15 +70,20 @@ const DIALECTS: (&[&str], &str) = (
         "dialect::stream",
         "dialect::lines",
         "dialect::render",
+        "dialect::websocket",
+        "dialect::websocket::close",
+        "dialect::websocket::json",
     ],
     "tell",
 );
 /// Steps that import another one.
-const STEPS: [(&str, &[&str]); 4] = [
+const STEPS: [(&str, &[&str]); 5] = [
     ("turn::flush", &["turn::catchup"]),
     ("turn::fanout", &["turn::wave"]),
     ("turn::catchup", &["turn::render", "turn::wave"]),
     ("turn::wave", &["turn::render"]),
+    // A part of that step.
+    ("turn::read::messages", &["turn::read"]),
 ];
 
 /// Files, and directories of them, that are not simulated.

@@ -16,7 +16,7 @@ use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
 use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
-use crate::parts::room::MUCH_BYTES;
+use crate::parts::room::{MUCH_BYTES, OUTPUT_BYTES_MAX};
 use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
@@ -28,9 +28,6 @@ use crate::turn::publish::Publishing;
 use crate::turn::query::{answer_health, answer_metrics, answer_stats, list_topics};
 use crate::turn::subscribe::Subscribing;
 use crate::turn::topic::describe;
-
-/// A peer that does not take its answers gets no more of them once this many bytes wait for it.
-const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 const NO_HELLO: &str = "the first frame of a connection is a hello";
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oyez_storage::{LogReader, Store};
 
 use crate::clock::{Clock, Now};
-use crate::dialect::http;
+use crate::dialect::{http, websocket};
 use crate::dispatch::Dispatch;
 use crate::error::ShardError;
 use crate::net::Net;
@@ -63,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) batch: Batch,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: http::Scratch,
+    pub(crate) messages: websocket::Scratch,
     pub(crate) rendering: Rendering,
 }
 
@@ -114,6 +115,7 @@ impl Parts {
             chain: Chain::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: http::Scratch::default(),
+            messages: websocket::Scratch::default(),
             rendering: Rendering::new(shared.rendition_bytes_max),
             here: Here {
                 id,
@@ -147,6 +149,7 @@ impl Parts {
             budget: Default::default(),
             buffer: &mut self.buffer,
             scratch: &mut self.scratch,
+            messages: &mut self.messages,
             draining: self.drain.is_begun(),
             taker: Dispatch {
                 here: &self.here,

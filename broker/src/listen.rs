@@ -67,7 +67,7 @@ impl Speaks {
     pub(crate) const fn allows(self, dialect: Dialect) -> bool {
         match dialect {
             Dialect::Native => self.native,
-            Dialect::Http => self.http,
+            Dialect::Http | Dialect::WebSocket | Dialect::Json => self.http,
             Dialect::Unknown | Dialect::Tls | Dialect::Mqtt | Dialect::Proxy => true,
         }
     }

@@ -383,8 +383,7 @@ impl Client {
     }
 
     pub(crate) fn subscribe(&self, topic: &str, start: Start) {
-        let topic = Subscription::new(topic, start, None);
-        self.say(|out| Subscribe::encode(1, &[topic], out));
+        self.peer.write(&subscribe_bytes(topic, start));
     }
 
     pub(crate) fn unsubscribe(&self, topic: &str) {
@@ -456,6 +455,20 @@ pub(crate) const HELLO: Hello<'static> = Hello {
     name: "",
     credentials: &[],
 };
+
+/// The bytes of a hello without wishes.
+pub(crate) fn hello_bytes() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    HELLO.encode(&mut bytes);
+    bytes
+}
+
+/// The bytes of a wish to subscribe.
+pub(crate) fn subscribe_bytes(topic: &str, start: Start) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Subscribe::encode(1, &[Subscription::new(topic, start, None)], &mut bytes);
+    bytes
+}
 
 /// The bytes of pings.
 pub(crate) fn ping_bytes(tokens: impl IntoIterator<Item = u64>) -> Vec<u8> {

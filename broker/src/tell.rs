@@ -10,7 +10,7 @@ use crate::dialect::command::{Dialect, Goodbye, Reply, Subscribed};
 use crate::dialect::exchange::{Stream, Wants};
 use crate::dialect::form::Form;
 use crate::dialect::stream::{self, Telling};
-use crate::dialect::{http, native, refused};
+use crate::dialect::{http, native, refused, websocket};
 use crate::parts::ending::{Reason, done};
 use crate::parts::here::Here;
 use crate::parts::patience::IDLE_MS;
@@ -27,6 +27,9 @@ pub(crate) fn tell(
 ) -> Taken {
     match sessions.get(id).map(Session::dialect) {
         Some(Dialect::Http) => respond(here, sessions, id, reply),
+        Some(dialect @ (Dialect::WebSocket | Dialect::Json)) => {
+            sessions.control(here, id, |out| websocket::encode(dialect, reply, out))
+        }
         _ => sessions.control(here, id, |out| native::encode(reply, out)),
     }
 }
@@ -44,7 +47,7 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
     };
     let wall_ms = here.now.wall_ms;
     let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
-    if let (Reply::Subscribed(_), Wants::Streams(streams)) = (reply, &exchange.wants) {
+    if let (Reply::Subscribed { .. }, Wants::Streams(streams)) = (reply, &exchange.wants) {
         if streams.refused().is_none() {
             return taken; // It goes on for as long as its connection does.
         }
@@ -53,7 +56,8 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
         sessions.dismiss(here, id, done("the stream could not begin"));
         return Taken::Over;
     }
-    if let (Reply::Subscribed(subscribed), Wants::Stream(stream)) = (reply, &exchange.wants) {
+    if let (Reply::Subscribed { subscribed, .. }, Wants::Stream(stream)) = (reply, &exchange.wants)
+    {
         if http::begins(stream, subscribed) {
             begin_stream(here, sessions, id, (stream, subscribed));
             return taken;
@@ -133,6 +137,7 @@ pub(crate) fn say_goodbye(
         return false;
     }
     let exchange = sessions.exchanges.take_if(id, |_| true);
+    let closes = sessions.take_close(id);
     let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
     let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
@@ -141,6 +146,9 @@ pub(crate) fn say_goodbye(
         (Dialect::Http, None) => stream::conclude(form, (goodbye, places), out),
         (Dialect::Tls | Dialect::Mqtt | Dialect::Proxy, _) => {
             out.extend_from_slice(refused::farewell(dialect));
+        }
+        (Dialect::WebSocket | Dialect::Json, _) => {
+            websocket::conclude(dialect, (goodbye, closes), out);
         }
         (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
     });

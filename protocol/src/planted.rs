@@ -236,6 +236,16 @@ bugs! {
     PassesAGapAtTheEnd = 94,
     /// Broker: a reader who cannot be told of a gap, and is ended, is served further.
     ServesWhoIsGone = 95,
+    /// Broker: of a run that was cut over WebSocket as much is sent as if its header were not sent.
+    HeaderUncounted = 96,
+    /// Broker: of a message over WebSocket only the first frame is taken.
+    LosesAFragment = 97,
+    /// Broker: a control frame of WebSocket is sent within a run that is half out.
+    SpeaksWithinARun = 98,
+    /// Broker: the mask of what comes over WebSocket is not taken off.
+    LeavesTheMask = 99,
+    /// Broker: a Close over WebSocket is not answered with one.
+    ClosesUnechoed = 100,
 }
 
 impl Bug {

@@ -20,6 +20,10 @@ pub(crate) enum Dialect {
     Native,
     /// HTTP/1.1 or HTTP/1.0.
     Http,
+    /// Frames of `oyez_protocol` in messages of WebSocket.
+    WebSocket,
+    /// JSON in messages of WebSocket.
+    Json,
     /// TLS, which this broker does not speak.
     Tls,
     /// MQTT, which this broker does not speak.
@@ -159,11 +163,18 @@ pub(crate) enum Reply<'a> {
     /// What became of published records.
     Published(&'a [PublishedEntry]),
     /// Where a subscription begins, or why there is none.
-    Subscribed(Subscribed),
+    Subscribed {
+        topic: &'a str,
+        subscribed: Subscribed,
+    },
     /// The broker cannot do what was asked.
     Unsupported { request: u32, what: Unsupported },
     /// A subscription has ended.
-    Unsubscribed { request: u32, outcome: Outcome },
+    Unsubscribed {
+        request: u32,
+        topic: &'a str,
+        outcome: Outcome,
+    },
     /// A JSON object that answers a question.
     Answer {
         request: u32,
@@ -238,6 +249,13 @@ pub(crate) struct Subscribed {
     pub(crate) dropped: bool,
 }
 
+impl Dialect {
+    /// Whether it is spoken in messages of WebSocket.
+    pub(crate) const fn is_in_messages(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Json)
+    }
+}
+
 impl Subscribed {
     /// There is no subscription, and nobody has looked where it would begin.
     pub(crate) fn refused(request: u32, outcome: Outcome) -> Self {
@@ -268,6 +286,7 @@ pub(crate) struct Goodbye {
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal<'a> {
+    pub(crate) request: u32,
     pub(crate) status: Status,
     /// A sentence for people.
     pub(crate) message: &'a str,

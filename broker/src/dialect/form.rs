@@ -36,6 +36,8 @@ impl Style {
     pub(crate) const ALONE: Self = Self(8);
     /// It is a stream of several topics, so that each message says of which it is.
     pub(crate) const SEVERAL: Self = Self(16);
+    /// They lie in messages of WebSocket: a run of records as they are in one, anything else in one each.
+    pub(crate) const FRAMED: Self = Self(32);
 
     /// This, and `other` if `is_so`.
     #[must_use]
@@ -66,6 +68,10 @@ impl Style {
         self.has(Self::ALONE)
     }
 
+    pub(crate) const fn is_framed(self) -> bool {
+        self.has(Self::FRAMED)
+    }
+
     pub(crate) const fn is_of_several(self) -> bool {
         self.has(Self::SEVERAL)
     }
@@ -75,6 +81,16 @@ impl Form {
     pub(crate) const NATIVE: Self = Self {
         kind: Kind::Native,
         style: Style(0),
+    };
+    /// As they are, in messages of WebSocket.
+    pub(crate) const RUNS: Self = Self {
+        kind: Kind::Native,
+        style: Style::FRAMED,
+    };
+    /// As objects of JSON, each in a message of WebSocket.
+    pub(crate) const OBJECTS: Self = Self {
+        kind: Kind::Lines,
+        style: Style::FRAMED,
     };
 
     /// Whether a record is the same bytes in it as in the log.

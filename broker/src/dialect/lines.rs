@@ -9,6 +9,7 @@ use oyez_protocol::message::MessageRef;
 use serde::Serialize;
 
 use crate::dialect::form::Style;
+use crate::dialect::run::{Opcode, in_frame};
 
 /// A message.
 #[derive(Serialize)]
@@ -82,16 +83,23 @@ pub(crate) fn write_message(
         payload,
         payload_base64,
     };
-    write_line(&row, out);
+    write_line(&row, style, out);
 }
 
 /// Adds what a stream says of itself.
-pub(crate) fn write_event(event: &str, data: &impl Serialize, out: &mut Vec<u8>) {
-    write_line(&Event { event, data }, out);
+pub(crate) fn write_event(event: &str, data: &impl Serialize, style: Style, out: &mut Vec<u8>) {
+    write_line(&Event { event, data }, style, out);
 }
 
-fn write_line(row: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *out, row).expect("texts and numbers are JSON");
+/// Adds a line, or a message of WebSocket.
+fn write_line(row: &impl Serialize, style: Style, out: &mut Vec<u8>) {
+    let write = |out: &mut Vec<u8>| {
+        serde_json::to_writer(out, row).expect("texts and numbers are JSON");
+    };
+    if style.is_framed() {
+        return in_frame(Opcode::Text, out, write);
+    }
+    write(out);
     out.push(b'\n');
 }
 
@@ -134,7 +142,8 @@ mod tests {
     #[test]
     fn what_a_stream_says_of_itself_is_an_event() {
         let mut out = Vec::new();
-        write_event("$gap", &serde_json::json!({"from": 1, "to": 2}), &mut out);
+        let data = serde_json::json!({"from": 1, "to": 2});
+        write_event("$gap", &data, Style::default(), &mut out);
         assert_eq!(out, b"{\"event\":\"$gap\",\"from\":1,\"to\":2}\n");
     }
 }

@@ -165,11 +165,12 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         .encode(out),
         Reply::Published(entries) => Published::encode(entries, out),
-        Reply::Subscribed(subscribed) => encode_subscribed(&subscribed, 0, out),
+        Reply::Subscribed { subscribed, .. } => encode_subscribed(&subscribed, 0, out),
         Reply::Unsupported { request, what } => encode_unsupported(request, what, out),
         Reply::Unsubscribed {
             request: id,
             outcome,
+            ..
         } => Unsubscribed { id, outcome }.encode(out),
         Reply::Answer {
             request: id,
@@ -295,6 +296,11 @@ mod tests {
         let size = out.len();
         let frame = expected;
         assert_eq!(front, Front::Frame { frame, size });
+    }
+
+    fn begins(subscribed: command::Subscribed) -> Reply<'static> {
+        let topic = "news";
+        Reply::Subscribed { topic, subscribed }
     }
 
     /// The bytes that a client sends.
@@ -436,7 +442,12 @@ mod tests {
     #[test]
     fn what_only_a_broker_says_is_out_of_place() {
         let (request, outcome) = (1, Outcome::Ok);
-        let said = in_bytes(&Reply::Unsubscribed { request, outcome });
+        let topic = "news";
+        let said = in_bytes(&Reply::Unsubscribed {
+            request,
+            topic,
+            outcome,
+        });
         let what = "a frame that only a broker sends";
         assert_asks(&said, Command::OutOfPlace(what));
     }
@@ -554,7 +565,7 @@ mod tests {
             epoch_changed: true,
             dropped: false,
         };
-        assert_becomes(&Reply::Subscribed(begun), Frame::Subscribed(frame));
+        assert_becomes(&begins(begun), Frame::Subscribed(frame));
         let dropped = command::Subscribed {
             epoch_changed: false,
             dropped: true,
@@ -565,7 +576,7 @@ mod tests {
             dropped: true,
             ..frame
         };
-        assert_becomes(&Reply::Subscribed(dropped), Frame::Subscribed(frame));
+        assert_becomes(&begins(dropped), Frame::Subscribed(frame));
         let refused = command::Subscribed::refused(4, Outcome::AlreadySubscribed);
         let frame = Subscribed {
             id: 4,
@@ -581,7 +592,7 @@ mod tests {
             epoch_changed: false,
             dropped: false,
         };
-        assert_becomes(&Reply::Subscribed(refused), Frame::Subscribed(frame));
+        assert_becomes(&begins(refused), Frame::Subscribed(frame));
     }
 
     #[test]
@@ -589,6 +600,7 @@ mod tests {
         let (id, outcome) = (5, Outcome::NotSubscribed);
         let reply = Reply::Unsubscribed {
             request: 5,
+            topic: "news",
             outcome,
         };
         assert_becomes(&reply, Frame::Unsubscribed(Unsubscribed { id, outcome }));

@@ -12,7 +12,12 @@ pub(crate) const fn farewell(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::Tls => TLS_ALERT,
         Dialect::Mqtt => MQTT_REFUSAL,
-        Dialect::Unknown | Dialect::Native | Dialect::Http | Dialect::Proxy => &[],
+        Dialect::Unknown
+        | Dialect::Native
+        | Dialect::Http
+        | Dialect::WebSocket
+        | Dialect::Json
+        | Dialect::Proxy => &[],
     }
 }
 
@@ -24,6 +29,8 @@ pub(crate) const fn reason(dialect: Dialect) -> Option<&'static str> {
         Dialect::Proxy => {
             Some("a PROXY header came that is none, is not the first, or is not from `proxy_from`")
         }
-        Dialect::Unknown | Dialect::Native | Dialect::Http => None,
+        Dialect::Unknown | Dialect::Native | Dialect::Http | Dialect::WebSocket | Dialect::Json => {
+            None
+        }
     }
 }

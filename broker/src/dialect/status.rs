@@ -30,6 +30,7 @@ pub(crate) const EXPECTATION_FAILED: Status =
     status(417, "Expectation Failed", "expectation_failed");
 pub(crate) const MISDIRECTED: Status = status(421, "Misdirected Request", "unknown_host");
 pub(crate) const TOO_MANY: Status = status(429, "Too Many Requests", "too_many_requests");
+pub(crate) const UPGRADE_REQUIRED: Status = status(426, "Upgrade Required", "upgrade_required");
 pub(crate) const HEAD_TOO_LARGE: Status =
     status(431, "Request Header Fields Too Large", "head_too_large");
 pub(crate) const INTERNAL: Status = status(500, "Internal Server Error", "log_failed");

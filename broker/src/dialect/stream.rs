@@ -90,7 +90,7 @@ pub(crate) fn begin_several(form: Form, begun: &[(&str, &Subscribed)], out: &mut
 }
 
 /// Adds why a stream does not begin where it was to, and returns whether that is so.
-fn write_why_elsewhere(
+pub(crate) fn write_why_elsewhere(
     (form, topic): (Form, Option<&str>),
     subscribed: &Subscribed,
     out: &mut Vec<u8>,
@@ -145,24 +145,29 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
         (
             Kind::Lines,
             Reply::Gap {
-                cause, from, to, ..
+                topic,
+                cause,
+                from,
+                to,
+                ..
             },
         ) => {
-            lines::write_event("$gap", &gap(None, *cause, (*from, *to)), out);
+            let topic = form.style.is_framed().then_some(*topic);
+            write_event(form, "$gap", &gap(topic, *cause, (*from, *to)), out);
         }
         (Kind::Events, Reply::ResumeAt(places)) => sse::write_places(places, out),
         // A comment: proxies cut what is silent for a minute.
         (Kind::Events, Reply::Ping { .. }) => out.extend_from_slice(b":\n\n"),
-        (Kind::Lines, Reply::Ping { .. }) => lines::write_event("$keepalive", &NoData {}, out),
+        (Kind::Lines, Reply::Ping { .. }) => write_event(form, "$keepalive", &NoData {}, out),
         _ => {}
     });
 }
 
-/// Adds an event at the beginning of a stream, whose token is there already.
+/// Adds an event without a token.
 fn write_event(form: Form, name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
     match form.kind {
         Kind::Events => sse::write_named(name, data, out),
-        Kind::Lines => lines::write_event(name, data, out),
+        Kind::Lines => lines::write_event(name, data, form.style, out),
         Kind::Native | Kind::Raw => {}
     }
 }

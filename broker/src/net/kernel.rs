@@ -212,6 +212,10 @@ impl Net for KernelNet {
         socket::send(self.connections.fd(socket.number()), parts)
     }
 
+    fn send_ahead(&mut self, socket: Socket, bytes: &[u8]) -> io::Result<usize> {
+        socket::send_ahead(self.connections.fd(socket.number()), bytes)
+    }
+
     /// A ring that fails is given up; batches leave one by one from then on.
     fn send_many(
         &mut self,

@@ -458,6 +458,10 @@ impl Net for MemoryNet {
         sent
     }
 
+    fn send_ahead(&mut self, socket: Socket, bytes: &[u8]) -> io::Result<usize> {
+        self.send(socket, &[IoSlice::new(bytes)])
+    }
+
     fn send_many(
         &mut self,
         sockets: &[(Socket, u64)],

@@ -100,6 +100,9 @@ pub(crate) trait Net {
     /// Sends as much of `parts` as the socket takes, or less.
     fn send(&mut self, socket: Socket, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// The same of bytes that more follows at once: the kernel may wait for that before it sends them.
+    fn send_ahead(&mut self, socket: Socket, bytes: &[u8]) -> io::Result<usize>;
+
     /// Sends all of `parts` to each of at most [`BATCH_MAX`] sockets, in any order, none of them twice. Adds an answer for
     /// each that did not take everything. Nothing is under way when it returns.
     fn send_many(

@@ -8,6 +8,8 @@
 pub(crate) const FRAME_STEPS: usize = 2;
 /// Steps of a request over HTTP: its head, and a longer answer.
 pub(crate) const REQUEST_STEPS: usize = 20;
+/// Steps of a frame of WebSocket, or of a part of one, beside what is in it.
+pub(crate) const PIECE_STEPS: usize = 1;
 /// Bytes that are compressed in a step.
 pub(crate) const ENCODED_BYTES: usize = 40;
 /// Steps of a subscription's beginning or end, with its entries in two lists.

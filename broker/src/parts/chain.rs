@@ -8,7 +8,8 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Offset};
 use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
-use crate::dialect::form::Part;
+use crate::dialect::form::{Form, Part};
+use crate::dialect::run::{Opcode, RunHeader};
 pub use crate::parts::sending::PARTS_MAX;
 use crate::parts::sending::{Sent, lacks_bytes};
 use crate::parts::session::Session;
@@ -32,23 +33,33 @@ pub enum Broken {
 pub struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
-    /// What each record is sent as, where that is not the whole of its own bytes.
-    forms: Vec<Rendered>,
+    /// What each place is sent as, where that is not a record as it is.
+    units: Vec<Unit>,
+    /// In front of each part, where parts are messages of WebSocket.
+    headers: Vec<RunHeader>,
     /// The bytes to send, in order; each part lies in one block.
     pub parts: Vec<Bytes>,
     /// Some of the bytes come from a map, and may turn out to be missing.
     has_mapped: bool,
-    /// Bytes of all parts.
+    /// Bytes of all parts, and of the headers in front of them.
     pub bytes: usize,
+    /// Records in the chain.
+    records: u64,
     /// Messages in the chain.
     pub messages: u64,
 }
 
-/// A record in another form than its own.
+/// What a socket is to get all of if it gets any of it: a record in another form than its own, or a run of records behind a
+/// header that says how long the run is.
 #[derive(Clone, Copy, Debug)]
-struct Rendered {
+struct Unit {
+    /// Bytes that are sent.
     size: u32,
-    part: Part,
+    /// Of these, what comes before those of the log.
+    header: u32,
+    /// What is to be known to send the rest of it: the part of the record, or the bytes of the run.
+    what: u32,
+    records: u32,
 }
 
 /// What the kernel copies at once is less. Where it meets a page that is missing, it has taken none of that piece.
@@ -70,10 +81,12 @@ impl Chain {
     /// Empties the chain and gives its bytes back. To be called before the turn ends.
     pub fn clear(&mut self) {
         self.places.clear();
-        self.forms.clear();
+        self.units.clear();
+        self.headers.clear();
         self.parts.clear();
         self.has_mapped = false;
         self.bytes = 0;
+        self.records = 0;
         self.messages = 0;
     }
 
@@ -92,16 +105,33 @@ impl Chain {
         &'a self,
         slices: &'a mut [IoSlice<'a>; PARTS_MAX],
     ) -> &'a [IoSlice<'a>] {
-        for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(part);
+        let count = self.headers.len() + self.parts.len();
+        match self.headers[..] {
+            [] => {
+                for (slice, part) in slices.iter_mut().zip(&self.parts) {
+                    *slice = IoSlice::new(part);
+                }
+            }
+            ref headers => {
+                let parts = headers.iter().zip(&self.parts);
+                let bytes = parts.flat_map(|(header, part)| [header.as_bytes(), part]);
+                for (slice, bytes) in slices.iter_mut().zip(bytes) {
+                    *slice = IoSlice::new(bytes);
+                }
+            }
         }
-        &slices[..self.parts.len()]
+        &slices[..count]
     }
 
     /// Records in the chain.
     #[must_use]
-    pub fn records(&self) -> u64 {
-        self.places.len() as u64
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// What stands in front of the first part.
+    pub(crate) fn header(&self) -> &[u8] {
+        self.headers.first().map_or(&[], RunHeader::as_bytes)
     }
 
     /// First record of the chain.
@@ -119,10 +149,26 @@ impl Chain {
         topic: &str,
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
+        self.build_in(Form::NATIVE, reader, topic, places)
+    }
+
+    /// The same, of records as they are, perhaps in messages of WebSocket: each run of records that lie together is one.
+    ///
+    /// # Errors
+    /// Why not even the first is.
+    pub(crate) fn build_in(
+        &mut self,
+        form: Form,
+        reader: &mut LogReader,
+        topic: &str,
+        places: impl Iterator<Item = Place>,
+    ) -> Result<(), Broken> {
         self.clear();
         self.log = reader.log();
+        let is_framed = form.style.is_framed();
+        let parts_max = if is_framed { PARTS_MAX / 2 } else { PARTS_MAX };
         let mut places = places.peekable();
-        while self.bytes < CHAIN_BYTES && self.parts.len() < PARTS_MAX {
+        while self.bytes < CHAIN_BYTES && self.parts.len() < parts_max {
             // A chain ends before a hole: its subscribers have to be told.
             let next = self.next();
             let Some(first) = places.next_if(|place| next.is_none_or(|next| next == place.first))
@@ -152,6 +198,7 @@ impl Chain {
                     self.has_mapped |= reader.is_mapped(first.position);
                     self.bytes += bytes.len();
                     self.parts.push(bytes);
+                    self.take_run(kept, is_framed);
                     continue;
                 }
                 Ok(Read::Cold(cold)) => Broken::Cold(cold),
@@ -166,6 +213,32 @@ impl Chain {
         }
         self.messages = count_messages(&self.places);
         Ok(())
+    }
+
+    /// The last part is the run of the places from number `first` on.
+    fn take_run(&mut self, first: usize, is_framed: bool) {
+        let records = self.places.len() - first;
+        self.records += records as u64;
+        if !is_framed {
+            return;
+        }
+        let size = self.parts.last().map_or(0, Bytes::len);
+        let header = RunHeader::new(Opcode::Binary, size);
+        let short = |size: usize| u32::try_from(size).expect("a run lies in a block");
+        let (size, header_size) = (short(size), short(header.as_bytes().len()));
+        self.bytes += header_size as usize;
+        self.headers.push(header);
+        self.units.push(Unit {
+            size: header_size + size,
+            header: header_size,
+            what: size,
+            records: short(records),
+        });
+        let next = self.places[first..].last().map(|place| place.next);
+        self.places.truncate(first + 1);
+        let run = &mut self.places[first];
+        run.size = size;
+        run.next = next.unwrap_or(run.next);
     }
 
     /// Begins a chain of records in another form than their own.
@@ -188,7 +261,13 @@ impl Chain {
             next: begin.plus(part.end.into()),
             ..place
         });
-        self.forms.push(Rendered { size, part });
+        self.units.push(Unit {
+            size,
+            header: 0,
+            what: part.pack(),
+            records: 1,
+        });
+        self.records += 1;
         self.bytes += bytes.len();
         self.parts.push(bytes);
     }
@@ -215,8 +294,15 @@ impl Chain {
             })
             .count();
         self.places.truncate(records);
+        self.units.truncate(records);
+        self.headers.truncate(1);
         self.parts.truncate(1);
-        self.bytes = size;
+        self.bytes = self.header().len() + size;
+        let units = self.units.iter().map(|unit| u64::from(unit.records));
+        self.records = match self.units[..] {
+            [] => records as u64,
+            _ => units.sum(),
+        };
         self.messages = count_messages(&self.places);
         u32::try_from(size).ok()
     }
@@ -252,9 +338,10 @@ impl Chain {
     fn lacks_bytes(&self, reader: &mut LogReader, sent: usize) -> bool {
         let mut next = 0;
         self.has_mapped
-            && self.places.iter().any(|place| {
-                let (from, size) = (next, place.size as usize);
-                next += size;
+            && self.places.iter().enumerate().any(|(index, place)| {
+                let header = self.units.get(index).map_or(0, |unit| unit.header);
+                let (from, size) = (next + header as usize, place.size as usize);
+                next = from + size;
                 let is_concerned = next > sent && from < sent + COPIED_AT_ONCE;
                 is_concerned && lacks_bytes(reader, place.position, size)
             })
@@ -275,16 +362,20 @@ impl Chain {
             if out == sent {
                 break;
             }
-            let form = self.forms.get(index);
-            let size = form.map_or(place.size, |form| form.size) as usize;
+            let unit = self.units.get(index).copied().unwrap_or(Unit {
+                size: place.size,
+                header: 0,
+                what: place.size,
+                records: 1,
+            });
+            let (size, what) = (unit.size as usize, unit.what);
             if sent < out + size {
                 let sent = u32::try_from(sent - out).expect("a part of a record fits");
-                let what = form.map_or(place.size, |form| form.part.pack());
                 cut.tail = RecordTail::new(self.log, place.position, what, sent);
             }
             let is_off = cut.tail.is_some() && planted(Bug::CursorOffAtACut);
             cut.cursor = place.next.plus(u64::from(is_off));
-            cut.records += 1;
+            cut.records += u64::from(unit.records);
             cut.messages += place.next.get() - place.first.get();
             out = (out + size).min(sent);
         }

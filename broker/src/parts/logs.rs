@@ -16,6 +16,7 @@ use oyez_storage::{
 };
 
 use crate::clock::{Clock, Now};
+use crate::dialect::form::Form;
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::due::Due;
 
@@ -340,12 +341,13 @@ impl Logs {
     pub(crate) fn build(
         &mut self,
         chain: &mut Chain,
-        log: LogId,
+        (log, form): (LogId, Form),
         topic: &str,
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
         let reader = &mut self.views[usize::from(log.get())].reader;
-        self.time.timed(|| chain.build(reader, topic, places))
+        self.time
+            .timed(|| chain.build_in(form, reader, topic, places))
     }
 
     /// See [`LogReader::read`].

@@ -1,6 +1,7 @@
 //! Input that is kept with a session.
 
 use crate::dialect::command::Progress;
+use crate::dialect::websocket::unframe::Unframing;
 
 /// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
 #[derive(Debug)]
@@ -10,6 +11,8 @@ pub(crate) struct Partial {
     pub(crate) need: usize,
     /// How far the decoder has come with it.
     pub(crate) progress: Progress,
+    /// How far WebSocket is taken off what comes, within a message.
+    pub(crate) framing: Option<Box<Unframing>>,
     /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
     /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
@@ -28,6 +31,7 @@ impl Partial {
         Self {
             need,
             progress: Progress::default(),
+            framing: None,
             counted: 0,
             begun_tick: now_tick,
             fed_tick: now_tick,

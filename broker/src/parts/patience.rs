@@ -17,6 +17,9 @@ pub(crate) const IDLE_MS: u32 = 75_000;
 /// A stream is sent a comment that often, in milliseconds. Proxies cut what is silent: nginx for 60 s, HAProxy for 50 s as Debian
 /// sets it up, others for 30 s.
 pub(crate) const STREAM_MS: u32 = 25_000;
+/// A session in messages of WebSocket is sent a Ping that often, in milliseconds, or at its heartbeat if that is shorter: proxies
+/// cut what the broker is silent for 60 s to, whatever the client says.
+pub(crate) const PINGED_MS: u32 = 45_000;
 /// A stream of several topics is told that often where it stands, while messages come, in milliseconds: what a client has had since
 /// then comes twice when it resumes.
 pub(crate) const PLACES_MS: u32 = 5_000;

@@ -17,6 +17,8 @@ const INPUT_BYTES_MIN: usize = 4 << 20;
 const OUTPUT_BYTES_MIN: usize = 2 << 20;
 /// A session that holds more than this holds much. So much is read at once, and answered, while room is short.
 pub(crate) const MUCH_BYTES: usize = 4096;
+/// A peer that does not take its answers gets no more of them once this many bytes wait for it.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// How often the sessions that hold much are looked at while room is short.
 const LOOK_MS: u64 = 100;
 

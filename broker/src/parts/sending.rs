@@ -10,7 +10,9 @@ use oyez_storage::{LogReader, ReadError};
 use crate::net::{Net, Socket};
 use crate::parts::session::Session;
 
-/// Most parts of a chain.
+/// From this many bytes on, `sendfile` is faster than sending from the map.
+pub(crate) const SENDFILE_BYTES_MIN: usize = 64 << 10;
+/// Most parts of a chain, and of what stands in front of them.
 pub const PARTS_MAX: usize = 64;
 
 /// Calls that one visit to a socket makes. Its bytes are bounded by what is sent at once, a chain; without this its calls
@@ -149,15 +151,21 @@ pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent 
     }
 }
 
-/// Sends a range of a file.
+/// Sends a range of a file, behind what is to stand in front of it.
 pub(crate) fn send_range(
     net: &mut dyn Net,
     socket: Socket,
-    (file, offset): (BorrowedFd<'_>, u64),
-    size: usize,
+    header: &[u8],
+    ((file, offset), size): ((BorrowedFd<'_>, u64), usize),
 ) -> (usize, Stop) {
-    send_all(size, |sent| {
-        net.send_file(socket, file, offset + sent as u64, size - sent)
+    send_all(header.len() + size, |sent| {
+        match header.get(sent..).unwrap_or_default() {
+            [] => {
+                let sent = sent - header.len();
+                net.send_file(socket, file, offset + sent as u64, size - sent)
+            }
+            rest => net.send_ahead(socket, rest),
+        }
     })
 }
 
@@ -276,10 +284,10 @@ mod tests {
             panic!("somebody has connected");
         };
         peer.dribble(30);
-        let sent = send_range(&mut net, socket, (file.as_fd(), 20), 100);
-        assert_eq!(sent, (100, Stop::Whole));
-        assert_eq!(peer.read(), content[20..120]);
-        let sent = send_range(&mut net, socket, (file.as_fd(), 150), 100);
+        let sent = send_range(&mut net, socket, b"header", ((file.as_fd(), 20), 100));
+        assert_eq!(sent, (106, Stop::Whole));
+        assert_eq!(peer.read(), [b"header", &content[20..120]].concat());
+        let sent = send_range(&mut net, socket, b"", ((file.as_fd(), 150), 100));
         assert_eq!(sent, (50, Stop::Unreadable), "the file ends there");
     }
 

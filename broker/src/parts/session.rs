@@ -226,7 +226,19 @@ impl Session {
 
     /// Whether it is such a stream.
     pub(crate) const fn is_stream(&self) -> bool {
-        !self.form.is_native()
+        matches!(self.dialect, Dialect::Http) && !self.form.is_native()
+    }
+
+    /// From here on it speaks `dialect` in messages of WebSocket, and is sent records in them. Where it has to say hello, it has as
+    /// long for that as a fresh connection. Returns whether it was welcomed before.
+    pub(crate) fn upgrade(&mut self, dialect: Dialect, now_tick: u32) -> bool {
+        self.dialect = dialect;
+        self.form = match dialect {
+            Dialect::Json => Form::OBJECTS,
+            _ => Form::RUNS,
+        };
+        self.heard_tick = now_tick;
+        std::mem::replace(&mut self.stage, Stage::Greeting) == Stage::Open
     }
 
     /// There is no room for it.

@@ -85,6 +85,8 @@ pub(crate) struct Sessions {
     ends: HashMap<SessionId, StreamEnd>,
     /// What streams of several topics were told last.
     told: HashMap<SessionId, Told>,
+    /// The codes that sessions are closed with over WebSocket, by their peers or for what these have sent.
+    closes: HashMap<SessionId, u16>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -105,6 +107,7 @@ impl Sessions {
             clients: HashMap::new(),
             ends: HashMap::new(),
             told: HashMap::new(),
+            closes: HashMap::new(),
             room: Room::new(caps),
             outgoing_spare: Vec::new(),
         }
@@ -206,6 +209,21 @@ impl Sessions {
     /// Notes what a stream of several topics is told.
     pub(crate) fn note_told(&mut self, id: SessionId, told: Told) {
         self.told.insert(id, told);
+    }
+
+    /// A session over WebSocket is closed with a code, once what came before is taken.
+    pub(crate) fn note_close(&mut self, id: SessionId, code: u16) {
+        self.closes.insert(id, code);
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_closed(&self, id: SessionId) -> bool {
+        self.closes.contains_key(&id)
+    }
+
+    /// The code that it is closed with.
+    pub(crate) fn take_close(&mut self, id: SessionId) -> Option<u16> {
+        self.closes.remove(&id)
     }
 
     /// A proxy has said whose connection it is, or that it does not say.
@@ -527,6 +545,7 @@ impl Sessions {
         };
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
         let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
+        let is_in_messages = session.dialect.is_in_messages();
         let style = session.form.style;
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
@@ -543,6 +562,9 @@ impl Sessions {
         }
         if is_proxied {
             self.clients.remove(&id);
+        }
+        if is_in_messages {
+            self.closes.remove(&id);
         }
         let id = self.rename(id);
         if let Some(mut partial) = partial {

@@ -6,14 +6,16 @@ use oyez_protocol::{LogId, Position};
 
 use crate::dialect::form::Part;
 
-/// A record of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
+/// A record, or a run of records, of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
 /// `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordTail {
     /// The log in the upper 16 bits, the record's position in the lower 48.
     place: u64,
-    /// Its bytes, or, where it is sent in another form, the part of it that is sent.
+    /// Its bytes, or those of the run of records that is sent as one message, or, where it is sent in another form, the part of it
+    /// that is sent.
     what: NonZeroU32,
+    /// Of what is sent, with the header of a message.
     pub(crate) sent: u32,
 }
 
@@ -36,7 +38,7 @@ impl RecordTail {
         Position::new(self.place & ((1 << POSITION_BITS) - 1))
     }
 
-    /// Bytes of a record that is sent as it is.
+    /// Bytes of a record that is sent as it is, or of a run of them.
     pub(crate) fn size(&self) -> u32 {
         self.what.get()
     }

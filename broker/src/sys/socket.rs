@@ -232,6 +232,15 @@ pub(crate) mod short {
 
 /// Sends as much of `parts` as the socket takes, or less. Never blocks, never raises SIGPIPE.
 pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    send_with(0, stream, parts)
+}
+
+/// The same of bytes that more follows at once, so that they are no packet of their own.
+pub(crate) fn send_ahead(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    send_with(libc::MSG_MORE, stream, &[IoSlice::new(bytes)])
+}
+
+fn send_with(flags: i32, stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(test)]
     let short = short::first(parts);
     #[cfg(test)]
@@ -246,7 +255,7 @@ pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<
         libc::sendmsg(
             stream.as_raw_fd(),
             &raw const message,
-            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | flags,
         )
     })
 }

@@ -16,7 +16,7 @@ use crate::parts::ending::Reason;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
-use crate::parts::sending::{Progress, Stop, send_range};
+use crate::parts::sending::{Progress, SENDFILE_BYTES_MIN, Stop, send_range};
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::tell::tell;
@@ -25,8 +25,6 @@ use crate::turn::wave::WayOut;
 
 /// Places asked for at once.
 const PLACES_MAX: usize = 128;
-/// From this many bytes on, `sendfile` is faster than sending from the map.
-const SENDFILE_BYTES_MIN: usize = 64 << 10;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
@@ -244,7 +242,12 @@ impl Serving<'_> {
             return self.out.send_one(id, place, chain);
         };
         let session = self.out.sessions.there_mut(id);
-        let (sent, stop) = send_range(self.out.net, session.socket(), range, size as usize);
+        let (sent, stop) = send_range(
+            self.out.net,
+            session.socket(),
+            chain.header(),
+            (range, size as usize),
+        );
         // Behind the end of a file there is nothing to wait for: what is read next says so.
         if stop == Stop::Unreadable {
             self.out.logs.reader(chain.log).give_up(head);

@@ -6,10 +6,13 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_storage::{Read, ReadError};
 
+use crate::dialect::run::{Opcode, RunHeader};
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Broken;
 use crate::parts::ending::{Reason, done};
-use crate::parts::sending::{Progress, Sent, lacks_bytes, send, send_all, taken};
+use crate::parts::sending::{
+    Progress, SENDFILE_BYTES_MIN, Sent, Stop, lacks_bytes, send, send_all, send_range, taken,
+};
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::tail::RecordTail;
@@ -50,6 +53,9 @@ impl Flushing<'_> {
         let session = self.session(id);
         if session.is_held() {
             return;
+        }
+        if self.session(id).form().style.is_framed() && planted(Bug::SpeaksWithinARun) {
+            self.flush_control(id);
         }
         let mut progress = self.flush_tail(id);
         if progress == Progress::Done {
@@ -172,13 +178,18 @@ impl Flushing<'_> {
         if !session.form().is_native() {
             return self.flush_rendered(id, tail);
         }
+        let is_framed = session.form().style.is_framed();
         let read = self
             .serving
             .out
             .logs
             .read(tail.log(), tail.position(), tail.size());
         match read {
-            Ok(Read::Ready(bytes)) => self.send_tail(id, tail, &bytes),
+            Ok(Read::Ready(bytes)) => {
+                let header = is_framed.then(|| RunHeader::new(Opcode::Binary, bytes.len()));
+                let header = header.as_ref().map_or(&[][..], RunHeader::as_bytes);
+                self.send_tail(id, tail, (header, &bytes))
+            }
             Ok(Read::Cold(cold)) => {
                 self.serving.warm_for_tail(id, cold);
                 Progress::Blocked
@@ -228,12 +239,29 @@ impl Flushing<'_> {
         }
     }
 
-    fn send_tail(&mut self, id: SessionId, tail: RecordTail, bytes: &[u8]) -> Progress {
-        let session = self.serving.out.sessions.there_mut(id);
-        let rest = &bytes[tail.sent as usize..];
-        let net = &mut *self.serving.out.net;
-        let sent = send(net, session, &[IoSlice::new(rest)], rest.len());
-        let done = sent == Sent::Bytes(rest.len());
+    /// Sends the rest of a record, or of a run that is a message with the header in front of it.
+    fn send_tail(
+        &mut self,
+        id: SessionId,
+        tail: RecordTail,
+        (header, bytes): (&[u8], &[u8]),
+    ) -> Progress {
+        let sent = tail.sent as usize;
+        let header_left = header.get(sent..).unwrap_or_default();
+        let is_off = !header.is_empty() && planted(Bug::HeaderUncounted);
+        let out = match is_off {
+            true => sent.min(bytes.len()),
+            false => sent.saturating_sub(header.len()),
+        };
+        let rest = &bytes[out..];
+        let total = header_left.len() + rest.len();
+        let sent = match header {
+            [_, ..] if rest.len() >= SENDFILE_BYTES_MIN => {
+                self.send_rest_from_file(id, tail, (header_left, out, rest))
+            }
+            _ => self.send_rest(id, (header_left, rest)),
+        };
+        let done = sent == Sent::Bytes(total);
         let reader = self.serving.out.logs.reader(tail.log());
         if !done && lacks_bytes(reader, tail.position(), bytes.len()) {
             self.serving
@@ -242,7 +270,46 @@ impl Flushing<'_> {
                 .end(self.serving.out.here, id, Reason::Dropped);
             return Progress::Blocked;
         }
-        self.note_tail_sent(id, tail, (sent, rest.len()))
+        self.note_tail_sent(id, tail, (sent, total))
+    }
+
+    fn send_rest(&mut self, id: SessionId, (header, bytes): (&[u8], &[u8])) -> Sent {
+        let out = &mut self.serving.out;
+        let session = out.sessions.there_mut(id);
+        let parts = [IoSlice::new(header), IoSlice::new(bytes)];
+        let parts = match header {
+            [] => &parts[1..],
+            _ => &parts,
+        };
+        send(out.net, session, parts, header.len() + bytes.len())
+    }
+
+    /// The rest of a large run leaves by `sendfile`, from `from` bytes behind its beginning on; from the map where its file cannot be
+    /// had.
+    fn send_rest_from_file(
+        &mut self,
+        id: SessionId,
+        tail: RecordTail,
+        (header, from, bytes): (&[u8], usize, &[u8]),
+    ) -> Sent {
+        let out = &mut self.serving.out;
+        let now_ms = out.here.now.monotonic_ms;
+        let range = out
+            .logs
+            .file_range(tail.log(), tail.position(), tail.size(), now_ms);
+        let Some((file, offset)) = range else {
+            return self.send_rest(id, (header, bytes));
+        };
+        let session = out.sessions.there_mut(id);
+        let range = ((file, offset + from as u64), bytes.len());
+        let sent = send_range(out.net, session.socket(), header, range);
+        let is_unreadable = sent.1 == Stop::Unreadable;
+        let sent = taken(session, sent);
+        // Behind the end of a file there is nothing to wait for: what is read next says so.
+        if is_unreadable {
+            out.logs.reader(tail.log()).give_up(tail.position());
+        }
+        sent
     }
 
     /// The socket has taken so much of the `total` bytes that were left of a record.

@@ -3,8 +3,9 @@
 use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;
 
-use crate::dialect::command::{Hello, Reply, Welcome};
+use crate::dialect::command::{Dialect, Hello, Reply, Welcome};
 use crate::parts::here::Here;
+use crate::parts::patience::PINGED_MS;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::Taken;
@@ -37,12 +38,13 @@ pub(crate) fn greet(
     }
     debug!(session = id.key(), name = hello.name, "hello");
     let config = &here.shared.config;
+    let longest_ms = match sessions.there(id).dialect() {
+        Dialect::WebSocket => config.heartbeat_ms.min(PINGED_MS),
+        _ => config.heartbeat_ms,
+    };
     let heartbeat_ms = match hello.heartbeat_ms {
-        0 => config.heartbeat_ms,
-        wish => wish.clamp(
-            HEARTBEAT_MS_MIN.min(config.heartbeat_ms),
-            config.heartbeat_ms,
-        ),
+        0 => longest_ms,
+        wish => wish.clamp(HEARTBEAT_MS_MIN.min(longest_ms), longest_ms),
     };
     let welcome = Welcome {
         version,

@@ -77,6 +77,9 @@ impl Watch<'_> {
             Stage::Closing | Stage::Greeting if self.draining => return,
             Stage::Gone => return,
             Stage::Open if session.is_stream() => return self.look_after_stream(id),
+            Stage::Open if session.dialect().is_in_messages() => {
+                return self.look_after_messages(id);
+            }
             Stage::Closing | Stage::Lingering => LINGER_MS,
             Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms()),
@@ -141,14 +144,19 @@ impl Watch<'_> {
                     self.ping(id);
                 }
             }
-            Stage::Open if blocked => self.sessions.end(self.here, id, Reason::Silent),
-            Stage::Open => self.sessions.refuse(
-                self.here,
-                id,
-                GoodbyeCode::Silent,
-                "nothing was heard for two heartbeats",
-            ),
+            Stage::Open => self.close_silent(id),
         }
+    }
+
+    /// Closes a session that was asked and has given no sign of life since.
+    fn close_silent(&mut self, id: SessionId) {
+        if self.sessions.there(id).is_blocked() {
+            self.sessions.end(self.here, id, Reason::Silent);
+            return;
+        }
+        let reason = "nothing was heard for two heartbeats";
+        self.sessions
+            .refuse(self.here, id, GoodbyeCode::Silent, reason);
     }
 
     /// A stream hears a comment now and then, whether there were records or not. Its client has nothing to say: one that takes
@@ -177,6 +185,32 @@ impl Watch<'_> {
             }
             (true, false) => self.ping(id),
             (false, _) => {}
+        }
+    }
+
+    /// A session in messages of WebSocket is sent a Ping at each heartbeat, whatever it says, for the sake of proxies; what answers it
+    /// needs no script. One that is silent for two of them though it was asked is closed.
+    fn look_after_messages(&mut self, id: SessionId) {
+        let now_ms = self.here.now.monotonic_ms;
+        let session = self.sessions.there_mut(id);
+        let heartbeat_ms = u64::from(session.heartbeat_ms());
+        let longest_ms = 2 * heartbeat_ms;
+        let is_held_back = session.is_to_read() && !session.is_blocked();
+        if now_ms.saturating_sub(session.heard_ms()) >= longest_ms && !is_held_back {
+            let taking = look_at_taken(self.net, session);
+            match taking.ago_ms.filter(|ago_ms| *ago_ms < longest_ms) {
+                Some(ago_ms) => {
+                    session.note_life((now_ms.saturating_sub(ago_ms) / TICK_MS) as u32);
+                }
+                None if session.note_asked() => return self.close_silent(id),
+                None => {}
+            }
+        }
+        let session = self.sessions.there_mut(id);
+        self.timers.watch_silence(id, now_ms + heartbeat_ms);
+        if session.is_clear() {
+            session.note_asked();
+            self.ping(id);
         }
     }
 

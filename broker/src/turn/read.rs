@@ -1,19 +1,20 @@
 //! From a socket to commands. Bytes are read into the shard's one buffer and commands are taken from it where they lie;
 //! only an incomplete one, or one that cannot be taken now, is kept with its session.
 
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::{Error, ErrorKind, IoSliceMut};
 
 use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::command::{Command, Decoded, Dialect, Progress, Reply};
-use crate::dialect::exchange::Wants;
+use crate::dialect::exchange::{Exchange, Wants};
 use crate::dialect::form::Form;
 use crate::dialect::http::{self, Commands, Front};
 use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
 use crate::dialect::proxy::{self, Header};
 use crate::dialect::refused;
 use crate::dialect::sniff::{SNIFF_SIZE, sniff};
+use crate::dialect::websocket;
 use crate::net::Net;
 use crate::parts::budget::{
     Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
@@ -63,6 +64,8 @@ enum Step {
     Went(usize),
     /// No more is taken; the next command has so many bytes.
     Stop(Visit, usize),
+    /// A command of so many bytes was taken, which was all of the input.
+    Last(usize, Visit),
 }
 
 /// What reading needs.
@@ -76,6 +79,8 @@ pub(crate) struct Reading<'a, T> {
     pub(crate) buffer: &'a mut Vec<u8>,
     /// Requests are made commands in it.
     pub(crate) scratch: &'a mut http::Scratch,
+    /// WebSocket is taken off in it.
+    pub(crate) messages: &'a mut websocket::Scratch,
     /// Nobody is read but those that are over.
     pub(crate) draining: bool,
     /// What takes the commands.
@@ -168,6 +173,10 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Reads up to `size_max` bytes, or the rest of an incomplete frame, and takes the frames in them.
     fn visit(&mut self, id: SessionId, buffer: &mut [u8], size_max: usize) -> Visit {
+        let is_in_messages = self.sessions.there(id).dialect().is_in_messages();
+        if is_in_messages && let Some(visit) = self.before_messages(id) {
+            return visit;
+        }
         let input = &self.sessions.room.input;
         let (is_full, is_scarce, is_short) = (input.is_full(), input.is_scarce(), input.is_short());
         let session = self.sessions.there_mut(id);
@@ -190,7 +199,9 @@ impl<T: Takes> Reading<'_, T> {
         self.budget.spend(READ_STEPS, 0);
         let mut partial = session.take_input();
         let buffer = &mut buffer[..size];
-        let result = read(self.net, session, partial.as_deref_mut(), buffer);
+        // What comes in messages is no frame, or no line, until it is taken out of them.
+        let begun = partial.as_deref_mut().filter(|_| !is_in_messages);
+        let result = read(self.net, session, begun, buffer);
         let (filled_all, count) = match result {
             Ok(Input { size: 0, .. }) => {
                 session.put_input_back(partial);
@@ -202,25 +213,31 @@ impl<T: Takes> Reading<'_, T> {
             }
             Err(error) => {
                 session.put_input_back(partial);
-                return match error.kind() {
-                    ErrorKind::WouldBlock if !planted(Bug::SpuriousIsTheEnd) => Visit::Empty,
-                    ErrorKind::Interrupted => Visit::More,
-                    _ => {
-                        self.sessions.end(self.here, id, Reason::PeerReset);
-                        Visit::Over
-                    }
-                };
+                return self.take_error(id, &error);
             }
         };
         // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
         let more = filled_all || (session.has_ended() && !planted(Bug::MissesTheEnd));
         let visit = match partial {
+            partial if is_in_messages => self.take_messages(id, partial, &buffer[..count]),
             None => self.consume_read(id, &buffer[..count]),
             Some(partial) => self.complete(id, partial, &buffer[..count]),
         };
         match visit {
             Visit::More if !more => Visit::Empty,
             visit => visit,
+        }
+    }
+
+    /// Nothing could be read.
+    fn take_error(&mut self, id: SessionId, error: &Error) -> Visit {
+        match error.kind() {
+            ErrorKind::WouldBlock if !planted(Bug::SpuriousIsTheEnd) => Visit::Empty,
+            ErrorKind::Interrupted => Visit::More,
+            _ => {
+                self.sessions.end(self.here, id, Reason::PeerReset);
+                Visit::Over
+            }
         }
     }
 
@@ -247,7 +264,8 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Goes on with an incomplete command, `rest` being what was read after it.
     fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, rest: &[u8]) -> Visit {
-        if self.sessions.there(id).dialect() == Dialect::Native {
+        let dialect = self.sessions.there(id).dialect();
+        if matches!(dialect, Dialect::Native | Dialect::WebSocket) {
             return self.complete_frame(id, partial, rest);
         }
         // How long a request is its head does not tell, and its end may be in what has come.
@@ -319,7 +337,10 @@ impl<T: Takes> Reading<'_, T> {
         let (visit, used, need) = self.consume(id, &partial.bytes, &mut progress);
         let checked = used.max(need.min(new + progress.searched as usize));
         self.budget.spend(READ_STEPS, checked);
-        if used < partial.bytes.len() && visit != Visit::Over {
+        let is_within = partial.framing.is_some() && used == partial.bytes.len();
+        if is_within && visit != Visit::Over {
+            self.keep_within(id, partial);
+        } else if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
                 partial.begun_tick = self.here.tick();
                 partial.bytes.drain(..used);
@@ -365,8 +386,9 @@ impl<T: Takes> Reading<'_, T> {
                 return (Visit::Unfinished, used, HEAD_SIZE);
             }
             let step = match self.sessions.there(id).dialect() {
-                Dialect::Native => self.take_frame(id, rest),
+                Dialect::Native | Dialect::WebSocket => self.take_frame(id, rest),
                 Dialect::Http => self.take_request(id, rest, progress),
+                Dialect::Json => self.take_line(id, rest, progress),
                 Dialect::Unknown => self.listen(id, rest),
                 // It was refused when it was recognized.
                 Dialect::Tls | Dialect::Mqtt | Dialect::Proxy => Step::Stop(Visit::Over, 0),
@@ -374,6 +396,7 @@ impl<T: Takes> Reading<'_, T> {
             match step {
                 Step::Went(size) => used += size,
                 Step::Stop(visit, need) => return (visit, used, need),
+                Step::Last(size, visit) => return (visit, used + size, 0),
             }
         }
     }
@@ -498,21 +521,24 @@ impl<T: Takes> Reading<'_, T> {
                     size,
                     encoded,
                 } => {
-                    if let Some(bytes) = encoded {
-                        self.budget.spend(bytes / ENCODED_BYTES, 0);
-                        let encodes = &self.here.metrics().codec_encodes;
-                        let records = matches!(commands, Commands::Publish(..));
-                        encodes.add(if records { commands.len() as u64 } else { 0 });
-                    }
+                    let records = match commands {
+                        Commands::Publish(_, places) => places.len(),
+                        _ => 0,
+                    };
+                    self.pay_for_encoding(records, encoded);
                     (commands, exchange, size)
+                }
+                Front::Upgrade {
+                    upgrade,
+                    says,
+                    size,
+                } => {
+                    *progress = Progress::default();
+                    return self.upgrade(id, &upgrade, says, size);
                 }
             };
         if resumed.is_none() {
-            self.let_in(id);
-            if let Some(form) = exchange.wants.form() {
-                self.sessions.there_mut(id).stream(form, STREAM_MS);
-            }
-            self.sessions.exchanges.begin(id, exchange);
+            self.begin_exchange(id, exchange);
         }
         match self.take_all(id, commands) {
             Taken::Done => {
@@ -521,13 +547,35 @@ impl<T: Takes> Reading<'_, T> {
                 Step::Went(size)
             }
             Taken::Later(until) => {
-                if self.sessions.exchanges.partly_taken(id).is_none() {
-                    self.sessions.exchanges.take_if(id, |_| true);
-                    self.sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
-                }
+                self.put_exchange_back(id);
                 Step::Stop(Visit::Waiting(until), size)
             }
             Taken::Over => Step::Stop(Visit::Over, 0),
+        }
+    }
+
+    /// A request waits for its answer from here on.
+    fn begin_exchange(&mut self, id: SessionId, exchange: Exchange) {
+        self.let_in(id);
+        if let Some(form) = exchange.wants.form() {
+            self.sessions.there_mut(id).stream(form, STREAM_MS);
+        }
+        self.sessions.exchanges.begin(id, exchange);
+    }
+
+    /// A request of which nothing could be taken is decoded again when it may be.
+    fn put_exchange_back(&mut self, id: SessionId) {
+        if self.sessions.exchanges.partly_taken(id).is_none() {
+            self.sessions.exchanges.take_if(id, |_| true);
+            self.sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
+        }
+    }
+
+    /// So many bytes were compressed, or not because that makes them no smaller, for so many records.
+    fn pay_for_encoding(&mut self, records: usize, bytes: Option<usize>) {
+        if let Some(bytes) = bytes {
+            self.budget.spend(bytes / ENCODED_BYTES, 0);
+            self.here.metrics().codec_encodes.add(records as u64);
         }
     }
 
@@ -679,5 +727,6 @@ fn read(
     })
 }
 
+mod messages;
 #[cfg(test)]
 mod tests;

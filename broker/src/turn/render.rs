@@ -89,7 +89,7 @@ impl Rendering {
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
         if topic.form.is_native() {
-            return logs.build(chain, topic.log, &topic.name, places);
+            return logs.build(chain, (topic.log, topic.form), &topic.name, places);
         }
         chain.begin(topic.log);
         let before = self.rendered;

@@ -60,7 +60,7 @@ impl Subscribing<'_> {
     pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Taken {
         if topic::is_reserved(asked.topic) {
             let refused = Subscribed::refused(asked.request, Outcome::ReservedTopic);
-            return self.tell(id, &Reply::Subscribed(refused));
+            return self.tell_beginning(id, (asked.topic, refused));
         }
         let log = self.members.here.shared.log_of(asked.topic);
         if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
@@ -73,7 +73,7 @@ impl Subscribing<'_> {
         if refusal != Outcome::Ok {
             self.members.feeds.forget_if_unused(topic);
             let refused = Subscribed::refused(asked.request, refusal);
-            return self.tell(id, &Reply::Subscribed(refused));
+            return self.tell_beginning(id, (asked.topic, refused));
         }
         let nonce = self.members.feeds.nonce();
         self.members.join(id, topic, log, Delivery::Pending(nonce));
@@ -230,7 +230,9 @@ impl Subscribing<'_> {
             epoch_changed: answer.epoch_changed,
             dropped: answer.dropped,
         };
-        self.tell(id, &Reply::Subscribed(subscribed));
+        let topic = self.members.feeds.subscribed(answer.wish.topic);
+        let name = topic.name.clone();
+        self.tell_beginning(id, (&name, subscribed));
         self.members.sessions.there_mut(id).release();
         if refused {
             if answer.wish.epoch.is_some() {
@@ -277,9 +279,9 @@ impl Subscribing<'_> {
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 
-    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, topic: &str) -> Taken {
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Taken {
         let form = self.members.sessions.there(id).form();
-        let topic = self.members.feeds.find(topic, form);
+        let topic = self.members.feeds.find(name, form);
         let place =
             topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));
         let outcome = match place {
@@ -289,7 +291,16 @@ impl Subscribing<'_> {
             }
             None => Outcome::NotSubscribed,
         };
-        self.tell(id, &Reply::Unsubscribed { request, outcome })
+        let reply = Reply::Unsubscribed {
+            request,
+            topic: name,
+            outcome,
+        };
+        self.tell(id, &reply)
+    }
+
+    fn tell_beginning(&mut self, id: SessionId, (topic, subscribed): (&str, Subscribed)) -> Taken {
+        self.tell(id, &Reply::Subscribed { topic, subscribed })
     }
 
     fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Taken {

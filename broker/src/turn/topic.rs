@@ -102,6 +102,7 @@ pub(crate) fn add_topic(
             let message =
                 format!("nothing was published to this topic; it has {subscribers} subscribers");
             let refusal = Refusal {
+                request: 0,
                 status: status::NOT_FOUND,
                 message: &message,
                 retry_after_ms: 0,

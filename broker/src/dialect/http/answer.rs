@@ -6,11 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
-use crate::dialect::command::{Goodbye, Refusal, Reply, Subscribed};
+use crate::dialect::command::{Dialect, Goodbye, Refusal, Reply, Subscribed};
 use crate::dialect::exchange::{Batch, Exchange, Stream, Streams, Wants};
 use crate::dialect::form::{Form, Kind};
+use crate::dialect::http::asked::Upgrade;
 use crate::dialect::status::{self, Status};
 use crate::dialect::stream;
+use crate::dialect::websocket::SUBPROTOCOL;
 
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,6 +28,19 @@ const PREFLIGHT_S: u32 = 600;
 /// What a client waits for that expects to be told whether its body is wanted.
 pub(crate) fn respond_continue(out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+/// Adds the answer to a request that becomes a WebSocket.
+pub(crate) fn switch(upgrade: &Upgrade, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(&upgrade.accept);
+    if upgrade.dialect == Dialect::WebSocket {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(SUBPROTOCOL.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// Where a message stands.
@@ -56,7 +71,7 @@ struct Response<'a> {
 pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
     match reply {
         Reply::Published(entries) => take_outcomes(exchange, entries),
-        Reply::Subscribed(subscribed) => take_beginning(exchange, subscribed),
+        Reply::Subscribed { subscribed, .. } => take_beginning(exchange, subscribed),
         Reply::Answer { .. }
         | Reply::Health { .. }
         | Reply::Metrics(_)
@@ -110,13 +125,14 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
         Reply::Unsupported { .. } => {
             let refusal = Refusal {
                 status: status::NOT_IMPLEMENTED,
+                request: 0,
                 message: "this broker cannot do that",
                 retry_after_ms: 0,
             };
             refuse(exchange, &refusal, wall_ms, out);
         }
         Reply::Goodbye(goodbye) => refuse(exchange, &refusal_of(goodbye), wall_ms, out),
-        Reply::Subscribed(subscribed) => match &exchange.wants {
+        Reply::Subscribed { subscribed, .. } => match &exchange.wants {
             Wants::Stream(stream) => begin_stream((exchange, stream), subscribed, wall_ms, out),
             Wants::Streams(streams) => begin_streams((exchange, streams), wall_ms, out),
             _ => {} // Nothing else is subscribed to.
@@ -157,6 +173,7 @@ fn refusal_of(goodbye: &Goodbye) -> Refusal<'_> {
         _ => status::BAD_REQUEST,
     };
     Refusal {
+        request: 0,
         status,
         message: &goodbye.reason,
         retry_after_ms: goodbye.retry_after_ms,
@@ -206,6 +223,7 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
         let (status, message) = wrong(entry.outcome);
         let is_later = matches!(status, status::UNAVAILABLE | status::TOO_MANY);
         let refusal = Refusal {
+            request: 0,
             status,
             message,
             retry_after_ms: match is_later {
@@ -256,6 +274,7 @@ fn begin_stream(
             false => wrong(subscribed.outcome),
         };
         let refusal = Refusal {
+            request: 0,
             status,
             message,
             retry_after_ms: 0,
@@ -277,6 +296,7 @@ fn begin_streams((exchange, wanted): (&Exchange, &Streams), wall_ms: u64, out: &
     if let Some((topic, subscribed)) = wanted.refused() {
         let (status, why) = wrong(subscribed.outcome);
         let refusal = Refusal {
+            request: 0,
             status,
             message: &format!("{topic}: {why}"),
             retry_after_ms: 0,
@@ -375,7 +395,7 @@ fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u
 }
 
 /// The status of an outcome that is no success.
-fn wrong(outcome: Outcome) -> (Status, &'static str) {
+pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
     match outcome {
         Outcome::DiskFull => (status::NO_STORAGE, "the broker's disk is full"),
         Outcome::TooManyTopics => (
@@ -481,6 +501,11 @@ impl<'a> Response<'a> {
         } else {
             let size = self.body.len();
             write!(out, "Content-Length: {size}\r\nCache-Control: no-store\r\n")?;
+        }
+        if code == status::UPGRADE_REQUIRED.code {
+            out.extend_from_slice(
+                b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade\r\n",
+            );
         }
         if code == status::METHOD_NOT_ALLOWED.code {
             write!(out, "Allow: {METHODS}\r\n")?;

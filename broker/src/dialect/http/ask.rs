@@ -5,11 +5,11 @@ use oyez_protocol::record::Record;
 
 use crate::dialect::command::{Command, Progress, Refusal, Subscribe};
 use crate::dialect::exchange::{Exchange, Streams, Wants};
-use crate::dialect::http::asked::{Asked, Refused, Scratch, Wanted, refused, topic_of};
+use crate::dialect::http::asked::{Asked, Refused, Scratch, Upgrade, Wanted, refused, topic_of};
 use crate::dialect::http::body::{self, BadBody, Body};
 use crate::dialect::http::head::{self, BadHead, FIELDS_MAX, Field, Head};
 use crate::dialect::http::target::Target;
-use crate::dialect::http::{batch, inquiry, publish, stream};
+use crate::dialect::http::{batch, inquiry, publish, stream, upgrade};
 use crate::dialect::rules::Rules;
 use crate::dialect::status::{self, Status};
 
@@ -19,10 +19,12 @@ const ROOT: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\n\nPOST /TOPIC       publishes the body to a topic:  curl -d hello localhost:7450/demo\n\
      GET  /TOPIC/sse   sends its messages as they come:  curl -N localhost:7450/demo/sse\n\
+     GET  /TOPIC/ws    the same over WebSocket, as JSON; /api/v1/ws for any topics\n\
      GET  /TOPIC/json  reads what is kept, as JSON:      curl localhost:7450/demo/json\n\
      GET  /TOPIC/raw   reads payloads:                   curl 'localhost:7450/demo/raw?from=offset:0&limit=1'\n"
 );
 
+const TOO_EARLY: &str = "nothing may follow a request to become a WebSocket before its answer";
 const NO_HEAD: &str = "messages are read with GET";
 
 /// What the front of a session's input is.
@@ -46,6 +48,13 @@ pub(crate) enum Front<'a> {
         size: usize,
         /// Bytes that were compressed for it, or not because that makes them no smaller.
         encoded: Option<usize>,
+    },
+    /// A request to go on as a WebSocket, which is all of the input.
+    Upgrade {
+        upgrade: Upgrade,
+        /// What the session says first, without WebSocket; perhaps nothing.
+        says: &'a [u8],
+        size: usize,
     },
 }
 
@@ -128,6 +137,9 @@ pub(crate) fn decode<'a>(
         }
         Err(BadBody { status, message }) => return give_up(input, status, message),
     };
+    if let Ok(Asked::Upgrade(upgrade)) = asked {
+        return switch(upgrade, input, size, scratch);
+    }
     let whole = (&input[..size], head_size);
     let means = (rules, &mut *scratch);
     let publishes = matches!(asked, Ok(Asked::Publish { .. } | Asked::PublishAll { .. }));
@@ -145,6 +157,19 @@ pub(crate) fn decode<'a>(
         exchange,
         size,
         encoded,
+    }
+}
+
+/// The connection goes on as a WebSocket, if nothing has come too early.
+fn switch<'a>(upgrade: Upgrade, input: &[u8], size: usize, scratch: &'a Scratch) -> Front<'a> {
+    if input.len() > size {
+        return give_up(input, status::BAD_REQUEST, TOO_EARLY);
+    }
+    let says = &scratch.body;
+    Front::Upgrade {
+        upgrade,
+        says,
+        size,
     }
 }
 
@@ -182,6 +207,7 @@ fn prepare(
         | Asked::Topics
         | Asked::Topic
         | Asked::Text(_)
+        | Asked::Upgrade(_)
         | Asked::Preflight => {}
     }
     Ok(asked)
@@ -216,6 +242,7 @@ const fn need<'a>(total: usize, (has_head, expects): (bool, bool)) -> Front<'a> 
 fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a> {
     Front::Request {
         commands: Commands::One(Command::Refuse(Refusal {
+            request: 0,
             status,
             message,
             retry_after_ms: 0,
@@ -232,9 +259,12 @@ fn name_of(names: &[u8], wanted: Wanted) -> &str {
 
 fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<'a> {
     match *asked {
-        Ok(Asked::Publish { .. } | Asked::PublishAll { .. } | Asked::Streams { .. }) => {
-            Command::Nothing
-        }
+        Ok(
+            Asked::Publish { .. }
+            | Asked::PublishAll { .. }
+            | Asked::Streams { .. }
+            | Asked::Upgrade(_),
+        ) => Command::Nothing,
         Ok(Asked::Stream { start, epoch, .. }) => Command::Subscribe(Subscribe {
             request: 0,
             topic: topic_of(&scratch.topic),
@@ -260,6 +290,7 @@ fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<
         Ok(Asked::Text(text)) => Command::Say(text),
         Ok(Asked::Preflight) => Command::Say(""),
         Err(Refused { status, message }) => Command::Refuse(Refusal {
+            request: 0,
             status,
             message: message.unwrap_or(&scratch.message),
             retry_after_ms: 0,
@@ -308,12 +339,16 @@ fn ask(
             publish::ask(target, scratch)
         }
         "GET" | "HEAD" if target.path == "/" => Ok(Asked::Text(ROOT)),
-        "HEAD" if stream::is_of_several(target.path) => {
+        "HEAD" if stream::is_of_several(target.path) || upgrade::is_one(target.path) => {
             Err(refused(status::METHOD_NOT_ALLOWED, NO_HEAD))
         }
         "GET" if stream::is_of_several(target.path) => {
             check_origin(head, (rules, is_operators), scratch)?;
             stream::ask_several(head, target, scratch)
+        }
+        "GET" if upgrade::is_one(target.path) => {
+            check_origin(head, (rules, is_operators), scratch)?;
+            upgrade::ask(head, target, scratch)
         }
         "GET" | "HEAD" if inquiry::is_one(target.path) => {
             if is_operators {

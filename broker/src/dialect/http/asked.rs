@@ -3,6 +3,7 @@
 use oyez_protocol::command::Start;
 use oyez_protocol::{Epoch, lz4, topic};
 
+use crate::dialect::command::Dialect;
 use crate::dialect::exchange::Stream;
 use crate::dialect::form::Form;
 use crate::dialect::http::target::unescape;
@@ -18,13 +19,13 @@ const MESSAGE_BYTES_MAX: usize = 300;
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(super) body: Vec<u8>,
-    pub(super) topic: Vec<u8>,
+    pub(in crate::dialect) topic: Vec<u8>,
     pub(super) headers: Vec<u8>,
-    pub(super) record: Vec<u8>,
+    pub(in crate::dialect) record: Vec<u8>,
     /// Where each of several records lies in them.
     pub(super) places: Vec<(usize, usize)>,
     pub(super) wanted: Vec<Wanted>,
-    pub(super) message: String,
+    pub(in crate::dialect) message: String,
     pub(super) codec: lz4::Scratch,
     /// Requests so far.
     pub(super) requests: u64,
@@ -54,6 +55,8 @@ pub(super) enum Asked {
     },
     /// To be sent the messages of the topics in the scratch memory as they come.
     Streams { form: Form },
+    /// To go on as a WebSocket. What it asks then is in the scratch memory.
+    Upgrade(Upgrade),
     /// Whether the broker lives, or is ready.
     Health { ready: bool },
     /// Its counters, for Prometheus.
@@ -70,13 +73,22 @@ pub(super) enum Asked {
     Preflight,
 }
 
-/// Why a request is not served, with a sentence in the scratch memory, or one that is always the same.
-pub(super) struct Refused {
-    pub(super) status: Status,
-    pub(super) message: Option<&'static str>,
+/// From HTTP to WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    /// What proves that the request was read, from its key.
+    pub(crate) accept: [u8; 28],
+    /// What the messages hold: frames under the subprotocol, or JSON.
+    pub(crate) dialect: Dialect,
 }
 
-pub(super) const fn refused(status: Status, message: &'static str) -> Refused {
+/// Why a request is not served, with a sentence in the scratch memory, or one that is always the same.
+pub(crate) struct Refused {
+    pub(crate) status: Status,
+    pub(crate) message: Option<&'static str>,
+}
+
+pub(crate) const fn refused(status: Status, message: &'static str) -> Refused {
     Refused {
         status,
         message: Some(message),
@@ -109,13 +121,13 @@ pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refuse
     Ok(())
 }
 
-pub(super) fn topic_of(bytes: &[u8]) -> &str {
+pub(crate) fn topic_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("a topic is text")
 }
 
 impl Scratch {
     /// Puts a sentence into the memory. What it quotes of a request may be long; so much of it is told.
-    pub(super) fn say(&mut self, message: std::fmt::Arguments<'_>) {
+    pub(in crate::dialect) fn say(&mut self, message: std::fmt::Arguments<'_>) {
         self.message.clear();
         // Writing into memory cannot fail.
         let _ = std::fmt::Write::write_fmt(&mut Bounded(&mut self.message), message);

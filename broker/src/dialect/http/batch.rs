@@ -30,17 +30,17 @@ const ROWS_MAX: usize = 8_192;
 /// A message to publish.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row<'a> {
+pub(crate) struct Row<'a> {
     #[serde(borrow)]
-    topic: Cow<'a, str>,
+    pub(crate) topic: Cow<'a, str>,
     #[serde(borrow)]
-    payload: Option<Cow<'a, str>>,
+    pub(crate) payload: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    payload_base64: Option<Cow<'a, str>>,
+    pub(crate) payload_base64: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
+    pub(crate) key: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    pub(crate) headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
 }
 
 /// Records that are being built, one for each topic.
@@ -80,6 +80,25 @@ pub(super) fn build(
         })),
         false => Wants::Nothing,
     })
+}
+
+/// Makes one message the record in the scratch memory.
+pub(crate) fn build_one(
+    row: &Row<'_>,
+    (number, rules): (u64, &Rules),
+    scratch: &mut Scratch,
+) -> Result<(), Refused> {
+    let mut building = Building::default();
+    scratch.record.clear();
+    if let Err(refused) = building.add(row, (number, rules), scratch) {
+        // There is one only: it has no number.
+        if let Some(why) = scratch.message.strip_prefix(FIRST) {
+            scratch.message = why.to_owned();
+        }
+        return Err(refused);
+    }
+    building.finish(0, number, scratch);
+    Ok(())
 }
 
 fn build_from(
@@ -284,6 +303,9 @@ impl Building {
         self.places[usize::from(record)] = (begin, scratch.record.len());
     }
 }
+
+/// How a sentence begins that is about the first message of a request.
+const FIRST: &str = "message 0: ";
 
 /// Why a message of a request, counted from 0, is none.
 fn wrong(at: usize, why: &str, scratch: &mut Scratch) -> Refused {

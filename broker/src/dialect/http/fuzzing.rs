@@ -204,6 +204,21 @@ fn take(
             };
             Ok((Request { asked, exchange }, size))
         }
+        Front::Upgrade {
+            upgrade,
+            says,
+            size,
+        } => {
+            let other = format!("{upgrade:?} {}", String::from_utf8_lossy(says));
+            let asked = vec![Asked::Other(other)];
+            Ok((
+                Request {
+                    asked,
+                    exchange: Exchange::LAST,
+                },
+                size,
+            ))
+        }
     }
 }
 

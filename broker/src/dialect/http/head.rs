@@ -75,7 +75,7 @@ impl<'a> Head<'_, 'a> {
     }
 }
 
-fn is_named(field: &Field<'_>, name: &str) -> bool {
+pub(super) fn is_named(field: &Field<'_>, name: &str) -> bool {
     field.name.eq_ignore_ascii_case(name)
 }
 

@@ -12,6 +12,8 @@
 //! | `GET /api/v1/topics` | lists topics, those behind the name `after` |
 //! | `GET /api/v1/topics/TOPIC` | says what is kept of a topic, and how many subscribe to it |
 //! | `GET /api/v1/stats`, `/metrics`, `/livez`, `/readyz` | at the operator's address: counters as JSON and for Prometheus, whether the broker lives, and whether it is ready, with reasons |
+//! | `GET /api/v1/ws` | becomes a WebSocket ([`crate::dialect::websocket`]): frames under the subprotocol `oyez.v2`, JSON without one |
+//! | `GET /TOPIC/ws` | the same with JSON, subscribed to a topic from the start: `from` is `latest`, `earliest` or `offset:N`, `epoch` that of the offset |
 //! | `OPTIONS` | says to browsers what pages of other origins may ask |
 //! | `GET /` | says what there is |
 //!
@@ -36,10 +38,13 @@ mod inquiry;
 mod publish;
 mod stream;
 mod target;
+mod upgrade;
 
-pub(crate) use self::answer::{answer, answers, begins, conclude, respond_continue};
+pub(crate) use self::answer::{answer, answers, begins, conclude, respond_continue, switch, wrong};
 pub(crate) use self::ask::{Commands, Front, decode};
-pub(crate) use self::asked::Scratch;
+pub(crate) use self::asked::{Refused, Scratch, Upgrade, refused, topic_of};
+pub(crate) use self::batch::{Row, build_one};
+pub(crate) use self::stream::read_start;
 
 #[cfg(test)]
 mod tests;

@@ -273,7 +273,7 @@ fn read_number(value: &[u8]) -> Option<u64> {
     text.parse().ok()
 }
 
-fn read_start(value: &[u8]) -> Option<Start> {
+pub(crate) fn read_start(value: &[u8]) -> Option<Start> {
     match value {
         b"earliest" => Some(Start::Earliest),
         b"latest" => Some(Start::Latest),

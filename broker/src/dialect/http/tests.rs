@@ -368,7 +368,7 @@ fn chunks_that_say_little_and_take_much_end_the_connection() {
         input.extend_from_slice(chunk.repeat(100).as_bytes());
         match decode(&input, &mut progress, (&rules(), false), None, &mut scratch) {
             Front::Need { .. } => {}
-            front @ Front::Request { .. } => break format!("{front:?}"),
+            front => break format!("{front:?}"),
         }
     };
     assert!(
@@ -455,7 +455,7 @@ fn read_inquiry(target: &str, is_operators: bool) -> String {
             ..
         } => refusal.status.code.to_string(),
         Front::Request { commands, .. } => format!("{:?}", commands.get(0)),
-        need @ Front::Need { .. } => panic!("{need:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

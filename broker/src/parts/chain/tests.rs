@@ -31,11 +31,16 @@ fn places(rig: &mut Rig, topic: &str) -> Vec<Place> {
 
 /// A chain of as many of these records as there may be.
 fn build(rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> {
+    build_in(Form::NATIVE, rig, topic, places)
+}
+
+/// The same, in a form.
+fn build_in(form: Form, rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> {
     let (mut chain, log) = (Chain::default(), rig.parts().here.shared.log_of(topic));
     let built = rig
         .parts()
         .logs
-        .build(&mut chain, log, topic, places.iter().copied());
+        .build(&mut chain, (log, form), topic, places.iter().copied());
     built.map(|()| chain)
 }
 

@@ -72,6 +72,7 @@ fn read(rig: &mut Rig, taker: &mut Taker) {
         budget: ReadBudget::default(),
         buffer: &mut parts.buffer,
         scratch: &mut parts.scratch,
+        messages: &mut parts.messages,
         draining: parts.drain.is_begun(),
         taker,
     }

@@ -75,6 +75,7 @@ fn what_became_of_a_message_is_a_status() {
 #[test]
 fn errors_are_json_and_say_when_to_come_back() {
     let refusal = Refusal {
+        request: 0,
         status: status::UNAVAILABLE,
         message: "a \"reason\"",
         retry_after_ms: 1_001,

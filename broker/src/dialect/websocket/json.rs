@@ -1,0 +1,372 @@
+//! JSON over WebSocket, for clients without a library: each text message is a command, or something that is told.
+//!
+//! | command | members beside `command` |
+//! |---|---|
+//! | `subscribe` | `topic`; `from`: `latest` (unless it says otherwise), `earliest` or `offset:N`; `epoch` of that offset |
+//! | `unsubscribe` | `topic` |
+//! | `publish` | `topic`, `payload` or `payload_base64`, `key`, `headers` |
+//! | `ping` | |
+//!
+//! Each may have an `id`, a number from 1 to 4,294,967,295, which its answer repeats. A message is told as in
+//! [`crate::dialect::lines`], everything else has an `event`:
+//!
+//! | event | members | when |
+//! |---|---|---|
+//! | `$subscribed` | `id`, `topic`, `next`, `earliest`, `head`, `epoch` | messages from `next` on follow |
+//! | `$unsubscribed` | `id`, `topic` | none of that topic follows |
+//! | `$published` | `id`, `offset`, `epoch` | the message is as safe as its topic promises; not without an `id` |
+//! | `$pong` | `id` | |
+//! | `$error` | `id`, `error`, `message`, `retry_after_ms` | a command was not done; the session goes on |
+//! | `$gap`, `$epoch` | `topic` and those of [`crate::dialect::sse`] | messages that will not come; another history |
+//! | `$goodbye` | `reason`, `retry_after_ms` | before a Close of the broker's |
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use oyez_protocol::command::Start;
+use oyez_protocol::event::{Outcome, PublishedEntry};
+use oyez_protocol::record::Record;
+use oyez_protocol::{Epoch, topic};
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::command::{Command, Refusal, Reply, Subscribe, Subscribed};
+use crate::dialect::form::Form;
+use crate::dialect::http::{
+    Refused, Row, Scratch, build_one, read_start, refused, topic_of, wrong,
+};
+use crate::dialect::rules::Rules;
+use crate::dialect::run::{Opcode, in_frame};
+use crate::dialect::status;
+use crate::dialect::{lines, stream};
+
+/// A command, as it comes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    command: Cow<'a, str>,
+    id: Option<u32>,
+    #[serde(borrow)]
+    topic: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    from: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    epoch: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+/// What a line asks; names and records are in the scratch memory.
+enum Asked {
+    Subscribe(Start, Option<Epoch>),
+    Unsubscribe,
+    Publish,
+    Ping,
+}
+
+/// A command that a client could have sent: to subscribe to a topic.
+#[derive(Serialize)]
+struct SubscribeLine<'a> {
+    command: &'a str,
+    topic: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
+}
+
+/// Adds the line of a wish to subscribe.
+pub(crate) fn write_subscribe(
+    topic: &str,
+    (from, epoch): (Option<&str>, Option<&str>),
+    out: &mut Vec<u8>,
+) {
+    let command = "subscribe";
+    let line = SubscribeLine {
+        command,
+        topic,
+        from,
+        epoch,
+    };
+    serde_json::to_writer(&mut *out, &line).expect("text is JSON");
+    out.push(b'\n');
+}
+
+/// Makes a line a command. Gives with it the bytes that were compressed for it, or not because that makes them no smaller.
+pub(crate) fn decode<'a>(
+    line: &[u8],
+    rules: &Rules,
+    scratch: &'a mut Scratch,
+) -> (Command<'a>, Option<usize>) {
+    let mut request = 0;
+    let asked = read(line, (rules, &mut request), scratch);
+    let command = match asked {
+        Ok(Asked::Subscribe(start, epoch)) => Command::Subscribe(Subscribe {
+            request,
+            topic: topic_of(&scratch.topic),
+            start,
+            epoch,
+        }),
+        Ok(Asked::Unsubscribe) => Command::Unsubscribe {
+            request,
+            topic: topic_of(&scratch.topic),
+        },
+        Ok(Asked::Publish) => {
+            let record = Record::trusted(&scratch.record);
+            let record = record.expect("it was built just now");
+            return (Command::Publish(record), Some(scratch.record.len()));
+        }
+        Ok(Asked::Ping) => Command::Ping {
+            token: request.into(),
+        },
+        Err(Refused { status, message }) => Command::Refuse(Refusal {
+            request,
+            status,
+            message: message.unwrap_or(&scratch.message),
+            retry_after_ms: 0,
+        }),
+    };
+    (command, None)
+}
+
+fn read(
+    line: &[u8],
+    (rules, request): (&Rules, &mut u32),
+    scratch: &mut Scratch,
+) -> Result<Asked, Refused> {
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+        scratch.say(format_args!("the message is no command in JSON: {error}"));
+        bad(None)
+    })?;
+    *request = line.id.unwrap_or_default();
+    if line.id == Some(0) {
+        return Err(bad(Some("`id` is a number, at least 1")));
+    }
+    if line.command == "ping" {
+        return Ok(Asked::Ping);
+    }
+    let Some(name) = &line.topic else {
+        return Err(bad(Some("`topic` is missing")));
+    };
+    match &*line.command {
+        "subscribe" => {
+            read_topic(name, scratch)?;
+            read_begin(&line)
+        }
+        "unsubscribe" => {
+            read_topic(name, scratch)?;
+            Ok(Asked::Unsubscribe)
+        }
+        "publish" => {
+            let row = Row {
+                topic: Cow::Borrowed(name),
+                payload: line.payload,
+                payload_base64: line.payload_base64,
+                key: line.key,
+                headers: line.headers,
+            };
+            build_one(&row, (u64::from(*request), rules), scratch)?;
+            Ok(Asked::Publish)
+        }
+        _ => Err(bad(Some(
+            "`command` is subscribe, unsubscribe, publish or ping",
+        ))),
+    }
+}
+
+const fn bad(message: Option<&'static str>) -> Refused {
+    Refused {
+        status: status::BAD_REQUEST,
+        message,
+    }
+}
+
+/// Puts the topic that a command names into the scratch memory.
+fn read_topic(name: &str, scratch: &mut Scratch) -> Result<(), Refused> {
+    scratch.topic.clear();
+    if let Err(error) = topic::parse(name.as_bytes()) {
+        scratch.say(format_args!("`topic` cannot be one: {error}"));
+        return Err(bad(None));
+    }
+    scratch.topic.extend_from_slice(name.as_bytes());
+    Ok(())
+}
+
+fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
+    let start = line
+        .from
+        .as_ref()
+        .map_or(Some(Start::Latest), |from| read_start(from.as_bytes()));
+    let Some(start) = start else {
+        return Err(refused(
+            status::BAD_REQUEST,
+            "`from` is earliest, latest or offset:NUMBER",
+        ));
+    };
+    let epoch = match &line.epoch {
+        None => None,
+        Some(text) => {
+            let is_number = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let number = u64::from_str_radix(text, 16).ok().filter(|_| is_number);
+            let why = "`epoch` is one that was told, 16 hexadecimal digits";
+            Some(Epoch::new(number.ok_or(bad(Some(why)))?))
+        }
+    };
+    Ok(Asked::Subscribe(start, epoch))
+}
+
+// What is told.
+
+#[derive(Serialize)]
+struct SubscribedData<'a> {
+    #[serde(skip_serializing_if = "is_none")]
+    id: u32,
+    topic: &'a str,
+    next: u64,
+    earliest: u64,
+    head: u64,
+    /// As text, because JSON numbers lose the low bits of 64.
+    epoch: String,
+}
+
+#[derive(Serialize)]
+struct UnsubscribedData<'a> {
+    #[serde(skip_serializing_if = "is_none")]
+    id: u32,
+    topic: &'a str,
+}
+
+#[derive(Serialize)]
+struct PublishedData {
+    id: u32,
+    offset: u64,
+    epoch: String,
+}
+
+#[derive(Serialize)]
+struct PongData {
+    #[serde(skip_serializing_if = "is_none")]
+    id: u32,
+}
+
+#[derive(Serialize)]
+struct ErrorData<'a> {
+    #[serde(skip_serializing_if = "is_none")]
+    id: u32,
+    error: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "is_none")]
+    retry_after_ms: u32,
+}
+
+#[derive(Serialize)]
+struct GoodbyeData<'a> {
+    reason: &'a str,
+    #[serde(skip_serializing_if = "is_none")]
+    retry_after_ms: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Adds a reply as a message, or as many as it takes.
+pub(super) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match *reply {
+        Reply::Published(entries) => {
+            for entry in entries {
+                tell_published(entry, out);
+            }
+        }
+        Reply::Subscribed { topic, subscribed } => tell_subscribed(topic, &subscribed, out),
+        Reply::Unsubscribed {
+            request: id,
+            topic,
+            outcome,
+        } => match outcome.is_done() {
+            true => event("$unsubscribed", &UnsubscribedData { id, topic }, out),
+            false => tell_wrong(id, outcome, 0, out),
+        },
+        Reply::Refused(refusal) => {
+            let data = ErrorData {
+                id: refusal.request,
+                error: refusal.status.error,
+                message: refusal.message,
+                retry_after_ms: refusal.retry_after_ms,
+            };
+            event("$error", &data, out);
+        }
+        Reply::Gap { .. } => stream::tell(Form::OBJECTS, reply, out),
+        Reply::Ping { .. } => in_frame(Opcode::Ping, out, |_| ()),
+        Reply::Pong { token } => event("$pong", &PongData { id: token as u32 }, out),
+        Reply::Goodbye(goodbye) => {
+            let data = GoodbyeData {
+                reason: &goodbye.reason,
+                retry_after_ms: goodbye.retry_after_ms,
+            };
+            event("$goodbye", &data, out);
+        }
+        // No command here asks for them.
+        Reply::Welcome(_)
+        | Reply::Unsupported { .. }
+        | Reply::Answer { .. }
+        | Reply::Health { .. }
+        | Reply::Metrics(_)
+        | Reply::Said(_)
+        | Reply::Taken
+        | Reply::ResumeAt(_) => {}
+    }
+}
+
+fn event(name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
+    lines::write_event(name, data, Form::OBJECTS.style, out);
+}
+
+fn tell_published(entry: &PublishedEntry, out: &mut Vec<u8>) {
+    let id = (entry.correlation >> 16) as u32;
+    if !entry.outcome.is_done() {
+        return tell_wrong(id, entry.outcome, entry.retry_after_ms, out);
+    }
+    if id > 0 {
+        let data = PublishedData {
+            id,
+            offset: entry.offset.get(),
+            epoch: format!("{:016x}", entry.epoch.get()),
+        };
+        event("$published", &data, out);
+    }
+}
+
+fn tell_subscribed(topic: &str, subscribed: &Subscribed, out: &mut Vec<u8>) {
+    if !subscribed.outcome.is_done() {
+        return tell_wrong(subscribed.request, subscribed.outcome, 0, out);
+    }
+    let data = SubscribedData {
+        id: subscribed.request,
+        topic,
+        next: subscribed.next.get(),
+        earliest: subscribed.earliest.get(),
+        head: subscribed.head.get(),
+        epoch: format!("{:016x}", subscribed.epoch.get()),
+    };
+    event("$subscribed", &data, out);
+    stream::write_why_elsewhere((Form::OBJECTS, Some(topic)), subscribed, out);
+}
+
+fn tell_wrong(id: u32, outcome: Outcome, retry_after_ms: u32, out: &mut Vec<u8>) {
+    let (status, message) = wrong(outcome);
+    let data = ErrorData {
+        id,
+        error: status.error,
+        message,
+        retry_after_ms,
+    };
+    event("$error", &data, out);
+}

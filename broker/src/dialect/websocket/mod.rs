@@ -1,0 +1,132 @@
+//! WebSocket (RFC 6455): what clients send without it, and what they are told within it.
+//!
+//! Under the subprotocol `oyez.v2` a binary message is one or more whole frames of `oyez_protocol`: those of the broker are a run
+//! of records as they lie in the log behind one header ([`crate::dialect::run`]), or a control frame. Without a subprotocol messages
+//! are text in JSON ([`json`]).
+//!
+//! What comes is taken as a stream: messages of frames are put one behind the other, and it does not matter where they begin; messages
+//! of text become lines. `permessage-deflate` is declined, as records are compressed. Pings and Closes are answered here; a session
+//! that a peer closes is ended when all that came before was taken.
+
+mod close;
+mod json;
+pub(crate) mod unframe;
+mod utf8;
+
+use oyez_protocol::event::GoodbyeCode;
+use oyez_protocol::planted::{Bug, planted};
+
+pub(crate) use self::close::Fault;
+pub(crate) use self::json::{decode, write_subscribe};
+use self::unframe::{Accepts, Piece, Unframing};
+use crate::dialect::command::{Dialect, Goodbye, Reply};
+use crate::dialect::native;
+use crate::dialect::run::{Opcode, in_frame};
+
+/// What the name of the subprotocol is for frames.
+pub(crate) const SUBPROTOCOL: &str = "oyez.v2";
+
+/// Memory that input is put into when WebSocket is taken off, used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) plain: Vec<u8>,
+    pub(crate) answers: Vec<u8>,
+}
+
+/// What has come of input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Frames of WebSocket, or parts of them.
+    pub(crate) pieces: usize,
+    /// The peer closes, or is closed, with this code; nothing that came behind counts.
+    pub(crate) closes: Option<u16>,
+    /// Why it is closed.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Takes WebSocket off `input`. Adds what is for the dialect within to `out`, and what is answered at once to `answers`.
+///
+/// `text_max` is how long a text may be.
+pub(crate) fn hear(
+    state: &mut Unframing,
+    mut input: &[u8],
+    (dialect, text_max): (Dialect, usize),
+    (out, answers): (&mut Vec<u8>, &mut Vec<u8>),
+) -> Heard {
+    let is_text = dialect == Dialect::Json;
+    let accepts = Accepts {
+        text: is_text,
+        binary: !is_text,
+        // What is binary has bounds of its own, those of frames.
+        size_max: if is_text { text_max as u64 } else { u64::MAX },
+    };
+    let mut heard = Heard::default();
+    loop {
+        heard.pieces += 1;
+        match state.next(&mut input, accepts, out) {
+            Ok(Piece::Nothing) => return heard,
+            Ok(Piece::Message { from, ends, .. }) => {
+                if is_text {
+                    end_line(&mut out[from..]);
+                    out.extend(ends.then_some(b'\n'));
+                }
+            }
+            Ok(Piece::Ping) => in_frame(Opcode::Pong, answers, |out| {
+                out.extend_from_slice(state.control());
+            }),
+            Ok(Piece::Pong) => {}
+            Ok(Piece::Close(code)) => {
+                heard.closes = Some(code);
+                return heard;
+            }
+            Err(fault) => {
+                heard.closes = Some(fault.code);
+                heard.fault = Some(fault);
+                return heard;
+            }
+        }
+    }
+}
+
+/// A line ends with the message, and nowhere else: where JSON may have the end of a line, it may have a blank.
+fn end_line(text: &mut [u8]) {
+    for byte in text {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+/// Adds a reply.
+pub(crate) fn encode(dialect: Dialect, reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match (dialect, reply) {
+        (Dialect::Json, _) => json::encode(reply, out),
+        // Browsers answer it, also where no script runs.
+        (_, Reply::Ping { .. }) => in_frame(Opcode::Ping, out, |_| ()),
+        _ => in_frame(Opcode::Binary, out, |out| native::encode(reply, out)),
+    }
+}
+
+/// Adds the last thing that a session hears: why it ends, unless the peer has closed it itself, and a Close.
+pub(crate) fn conclude(
+    dialect: Dialect,
+    (goodbye, closes): (&Goodbye, Option<u16>),
+    out: &mut Vec<u8>,
+) {
+    let reply = Reply::Goodbye(goodbye);
+    let code = closes.unwrap_or_else(|| {
+        encode(dialect, &reply, out);
+        close::code_of(goodbye.code)
+    });
+    // Who has closed it knows why.
+    let reason = match goodbye.code {
+        GoodbyeCode::Done => "",
+        _ => &*goodbye.reason,
+    };
+    if !planted(Bug::ClosesUnechoed) {
+        close::write(code, reason, out);
+    }
+}
+
+#[cfg(test)]
+mod tests;

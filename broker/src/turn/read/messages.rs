@@ -1,0 +1,201 @@
+//! Sessions over WebSocket: becoming one, and what comes of them. WebSocket is taken off first, and what is left is read as if it
+//! had come without: frames, or lines of JSON. A session keeps something only within a message.
+
+use oyez_protocol::event::GoodbyeCode;
+
+use crate::dialect::command::{Dialect, Progress};
+use crate::dialect::http::{self, Upgrade};
+use crate::dialect::websocket::unframe::Unframing;
+use crate::dialect::websocket::{self, Heard, hear};
+use crate::parts::budget::{PIECE_STEPS, REQUEST_STEPS};
+use crate::parts::ending::done;
+use crate::parts::partial::Partial;
+use crate::parts::patience::PINGED_MS;
+use crate::parts::room::OUTPUT_BYTES_MAX;
+use crate::parts::session::{SessionId, Stage};
+use crate::parts::taken::{Taken, Until};
+use crate::parts::takes::Takes;
+use crate::turn::read::{Reading, Step, Visit};
+
+impl<T: Takes> Reading<'_, T> {
+    /// A session becomes one over WebSocket. It says something first if its request has asked for that.
+    pub(super) fn upgrade(
+        &mut self,
+        id: SessionId,
+        upgrade: &Upgrade,
+        says: &[u8],
+        size: usize,
+    ) -> Step {
+        self.sessions
+            .control(self.here, id, |out| http::switch(upgrade, out));
+        let metrics = self.here.metrics();
+        metrics.requests.add(1);
+        let session = self.sessions.there_mut(id);
+        let was_open = session.upgrade(upgrade.dialect, self.here.tick());
+        if was_open {
+            metrics.sessions.subtract(1);
+        }
+        if upgrade.dialect == Dialect::Json {
+            session.open(PINGED_MS.min(self.here.shared.config.heartbeat_ms));
+            metrics.sessions.add(1);
+        }
+        match says {
+            [] => Step::Went(size),
+            says => Step::Last(size, self.consume_read(id, says)),
+        }
+    }
+
+    /// What has to come before a session over WebSocket is read; `None` if nothing has.
+    pub(super) fn before_messages(&mut self, id: SessionId) -> Option<Visit> {
+        let session = self.sessions.there(id);
+        if !session.stage().is_heard() {
+            return None;
+        }
+        if self.sessions.is_closed(id) {
+            return Some(self.close(id));
+        }
+        // What is answered at once is answered without asking whether the answers are taken.
+        let is_behind = session.outgoing_bytes() > OUTPUT_BYTES_MAX;
+        is_behind.then_some(Visit::Waiting(Until::Answered))
+    }
+
+    /// The peer has closed, and all that it said before is taken.
+    fn close(&mut self, id: SessionId) -> Visit {
+        let goodbye = done("the client has closed");
+        self.sessions.dismiss(self.here, id, goodbye);
+        Visit::Over
+    }
+
+    /// Takes WebSocket off what was read of a session, and then what it holds.
+    pub(super) fn take_messages(
+        &mut self,
+        id: SessionId,
+        partial: Option<Box<Partial>>,
+        input: &[u8],
+    ) -> Visit {
+        let mut scratch = std::mem::take(self.messages);
+        let visit = self.take_messages_in(&mut scratch, id, partial, input);
+        *self.messages = scratch;
+        visit
+    }
+
+    fn take_messages_in(
+        &mut self,
+        scratch: &mut websocket::Scratch,
+        id: SessionId,
+        mut partial: Option<Box<Partial>>,
+        input: &[u8],
+    ) -> Visit {
+        let websocket::Scratch { plain, answers } = scratch;
+        plain.clear();
+        answers.clear();
+        let begun = partial.as_mut().and_then(|partial| partial.framing.take());
+        let mut state = begun.unwrap_or_default();
+        let how = (
+            self.sessions.there(id).dialect(),
+            self.here.shared.rules.body_size_max(),
+        );
+        let heard = hear(&mut state, input, how, (plain, answers));
+        self.budget.spend(heard.pieces * PIECE_STEPS, 0);
+        let session = self.sessions.there_mut(id);
+        if session.stage() == Stage::Open {
+            session.note_life(self.here.tick());
+        }
+        if !answers.is_empty() {
+            let answers = &answers[..];
+            self.sessions
+                .control(self.here, id, |out| out.extend_from_slice(answers));
+        }
+        // A message that has begun may have given nothing yet.
+        let partial = partial.filter(|partial| !partial.bytes.is_empty());
+        let visit = match partial {
+            _ if plain.is_empty() => self.put_back(id, partial),
+            None => self.consume_read(id, plain),
+            Some(partial) => self.complete(id, partial, plain),
+        };
+        self.end_messages(id, (state, heard), visit)
+    }
+
+    /// Keeps what was kept before.
+    fn put_back(&mut self, id: SessionId, partial: Option<Box<Partial>>) -> Visit {
+        if let Some(partial) = partial {
+            self.keep(id, partial);
+        }
+        Visit::More
+    }
+
+    /// What was read is taken, or kept: goes on with what WebSocket itself has said.
+    fn end_messages(
+        &mut self,
+        id: SessionId,
+        (state, heard): (Box<Unframing>, Heard),
+        visit: Visit,
+    ) -> Visit {
+        if visit == Visit::Over {
+            return visit;
+        }
+        if let Some(code) = heard.closes {
+            self.sessions.note_close(id, code);
+            if let Some(fault) = heard.fault {
+                let code = GoodbyeCode::BadFrame;
+                self.sessions.refuse(self.here, id, code, fault.reason);
+                return Visit::Over;
+            }
+            return match visit {
+                Visit::More | Visit::Empty => self.close(id),
+                later => later,
+            };
+        }
+        if !state.is_at_rest() {
+            let session = self.sessions.there_mut(id);
+            let now_tick = self.here.tick();
+            let mut partial = session
+                .take_input()
+                .unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, now_tick)));
+            partial.framing = Some(state);
+            self.keep(id, partial);
+        }
+        visit
+    }
+
+    /// All that was kept of a session is taken, within a message whose rest is waited for.
+    pub(super) fn keep_within(&mut self, id: SessionId, mut partial: Box<Partial>) {
+        partial.bytes = Vec::new();
+        partial.need = 1;
+        partial.progress = Progress::default();
+        self.keep(id, partial);
+    }
+
+    /// Takes a line of JSON.
+    pub(super) fn take_line(
+        &mut self,
+        id: SessionId,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> Step {
+        let from = (progress.searched as usize).min(input.len());
+        let end = input[from..].iter().position(|byte| *byte == b'\n');
+        let Some(end) = end.map(|end| from + end) else {
+            progress.searched = u32::try_from(input.len()).expect("a line is short");
+            return Step::Stop(Visit::More, input.len() + 1);
+        };
+        self.budget.spend(REQUEST_STEPS, 0);
+        let mut scratch = std::mem::take(self.scratch);
+        let rules = &self.here.shared.rules;
+        let (command, encoded) = websocket::decode(&input[..end], rules, &mut scratch);
+        self.pay_for_encoding(1, encoded);
+        let taken = self.take(id, command);
+        *self.scratch = scratch;
+        match taken {
+            Taken::Done => {
+                *progress = Progress::default();
+                Step::Went(end + 1)
+            }
+            Taken::Later(until) => Step::Stop(Visit::Waiting(until), end + 1),
+            Taken::Over => Step::Stop(Visit::Over, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
