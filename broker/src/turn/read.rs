@@ -382,10 +382,17 @@ impl<T: Takes> Reading<'_, T> {
         let mut used = 0;
         loop {
             let rest = &input[used..];
+            let dialect = self.sessions.there(id).dialect();
             if self.budget.is_out_of_steps() && !rest.is_empty() {
-                return (Visit::Unfinished, used, HEAD_SIZE);
+                // A line may be shorter than any frame.
+                let need = if dialect == Dialect::Json {
+                    1
+                } else {
+                    HEAD_SIZE
+                };
+                return (Visit::Unfinished, used, need);
             }
-            let step = match self.sessions.there(id).dialect() {
+            let step = match dialect {
                 Dialect::Native | Dialect::WebSocket => self.take_frame(id, rest),
                 Dialect::Http => self.take_request(id, rest, progress),
                 Dialect::Json => self.take_line(id, rest, progress),

@@ -422,6 +422,23 @@ fn a_line_that_cannot_be_taken_waits_and_its_close_with_it() {
 }
 
 #[test]
+fn of_many_short_lines_each_is_answered() {
+    let mut rig = Rig::new();
+    let mut socket = Socket::open(&mut rig, "/api/v1/ws", "");
+    for count in (1..40).chain([3_000]) {
+        let said: Vec<u8> = (0..count).flat_map(|_| frame(TEXT, b"")).collect();
+        socket.client.peer.write(&said);
+        let mut heard = 0;
+        for _ in 0..50 {
+            rig.settle();
+            heard += socket.hear().len();
+        }
+        assert_eq!(heard, count);
+    }
+    assert!(rig.session(&socket.client).input().is_none());
+}
+
+#[test]
 fn a_connection_may_ask_other_things_before_it_becomes_a_websocket() {
     let mut rig = Rig::new();
     let client = rig.connect();
