@@ -75,9 +75,12 @@ pub(crate) fn wrong(operation: &Operation<'_>) -> Vec<(u16, Ask)> {
     ]
 }
 
-/// A request with the described body, if there is one.
+/// A request with the described body, if there is one, or for the WebSocket that is described.
 pub(crate) fn plain(operation: &Operation<'_>, target: &str) -> Ask {
     let ask = Ask::new(operation.method, target);
+    if operation.success() == 101 {
+        return ask.handshake();
+    }
     match operation.example() {
         Some(body) => ask.body(body.to_string().as_bytes()),
         None => ask,
@@ -118,6 +121,7 @@ pub(crate) type Particular = (&'static str, u16, Ask);
 pub(crate) fn particular() -> Vec<Particular> {
     let mut asks = publishing();
     asks.extend(reading());
+    asks.extend(connecting());
     for path in ["/{topic}/json", "/{topic}/raw", "/{topic}/sse"] {
         let target = |topic: &str| path.replace("{topic}", topic);
         let beyond = format!("{}?from=offset:999", target("demo"));
@@ -196,4 +200,60 @@ fn reading() -> Vec<Particular> {
         ("/api/v1/topics/{topic}", 404, get("/api/v1/topics/absent")),
         ("/api/v1/topics/{topic}", 404, absent),
     ]
+}
+
+/// The path of a WebSocket for any topics.
+const ANY: &str = "/api/v1/ws";
+const OF_ONE: &str = "/{topic}/ws";
+
+/// A WebSocket that is subscribed to a topic from the start.
+pub(crate) fn connected(topic: &str, parameters: &str) -> Ask {
+    let target = format!("/{topic}/ws{parameters}");
+    get(&target).handshake().until("$subscribed")
+}
+
+/// Commands over a WebSocket for any topics, and what they lead to.
+const SAID: [(&[&str], &str); 6] = [
+    (&[SUBSCRIBE, PUBLISH], "$published"),
+    (&[SUBSCRIBE, SUBSCRIBE], "$error"),
+    (&[SUBSCRIBE, UNSUBSCRIBE], "$unsubscribed"),
+    (&[SUBSCRIBE_TO_WHAT_IS_OVER], "$epoch"),
+    (&[PING], "$pong"),
+    (&["{"], "$error"),
+];
+const SUBSCRIBE: &str = r#"{"command":"subscribe","id":1,"topic":"demo"}"#;
+const PUBLISH: &str = r#"{"command":"publish","id":2,"topic":"demo","payload":"hello"}"#;
+const UNSUBSCRIBE: &str = r#"{"command":"unsubscribe","id":3,"topic":"demo"}"#;
+const SUBSCRIBE_TO_WHAT_IS_OVER: &str =
+    r#"{"command":"subscribe","topic":"demo","from":"offset:0","epoch":"1"}"#;
+const PING: &str = r#"{"command":"ping","id":4}"#;
+
+fn connecting() -> Vec<Particular> {
+    let any = || get(ANY).handshake();
+    let said = |(commands, until): &(&[&str], &'static str)| {
+        let ask = commands.iter().fold(any(), |ask, command| ask.say(command));
+        (ANY, 101, ask.until(until))
+    };
+    let mut asks: Vec<Particular> = SAID.iter().map(said).collect();
+    let protocols = |offered: &[u8]| any().field("Sec-WebSocket-Protocol", offered);
+    asks.extend([
+        (ANY, 101, protocols(b"oyez.v1, oyez.v2")),
+        (ANY, 400, protocols(b"oyez.v1")),
+        (ANY, 403, foreign(any())),
+        (ANY, 426, get(ANY)),
+        (ANY, 426, get(ANY).field("Sec-WebSocket-Version", b"8")),
+        (OF_ONE, 403, foreign(connected("demo", ""))),
+        (OF_ONE, 404, connected("console", "")),
+        (OF_ONE, 426, get("/demo/ws")),
+    ]);
+    for (topic, parameters, until) in [
+        ("odd", "?from=earliest", r#""text""#),
+        ("large", "?from=earliest", "aaaa"),
+        ("short", "?from=offset:0", "$gap"),
+        ("demo", "?from=offset:999", "$error"),
+        ("$own", "", "$error"),
+    ] {
+        asks.push((OF_ONE, 101, connected(topic, parameters).until(until)));
+    }
+    asks
 }

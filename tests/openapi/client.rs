@@ -5,15 +5,20 @@ use std::net::{SocketAddr, TcpStream};
 
 use testkit::deadline::PATIENCE;
 
+use crate::frames::{frame, texts};
+
 /// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Lines of the head, without the first and `Connection`, which is `close`.
+    /// Lines of the head, without the first and `Connection`.
     pub(crate) fields: Vec<u8>,
+    pub(crate) connection: &'static str,
     pub(crate) version: &'static str,
     pub(crate) body: Vec<u8>,
+    /// What is sent when the connection has become a WebSocket.
+    pub(crate) says: Vec<u8>,
     /// A stream is read until this has come; what has an end, to its end.
     pub(crate) until: &'static str,
 }
@@ -24,7 +29,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Names in small letters, and values.
     pub(crate) fields: Vec<(String, String)>,
-    /// Without chunks.
+    /// Without chunks. Of a WebSocket, its text messages, a line for each.
     pub(crate) body: Vec<u8>,
 }
 
@@ -34,8 +39,10 @@ impl Ask {
             method: method.to_uppercase(),
             target: target.to_owned(),
             fields: b"Host: localhost\r\n".to_vec(),
+            connection: "close",
             version: "HTTP/1.1",
             body: Vec::new(),
+            says: Vec::new(),
             until: "\n\n",
         }
     }
@@ -55,6 +62,21 @@ impl Ask {
         let mut ask = self.field("Content-Length", size.as_bytes());
         ask.body = body.to_vec();
         ask
+    }
+
+    /// Asks for a WebSocket, with the key of RFC 6455, 1.3.
+    pub(crate) fn handshake(mut self) -> Self {
+        self.connection = "Upgrade";
+        self.field("Upgrade", b"websocket")
+            .field("Sec-WebSocket-Version", b"13")
+            .field("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
+            .until("")
+    }
+
+    /// Says something when the connection has become a WebSocket.
+    pub(crate) fn say(mut self, text: &str) -> Self {
+        self.says.extend(frame(text));
+        self
     }
 
     pub(crate) const fn until(mut self, text: &'static str) -> Self {
@@ -80,21 +102,29 @@ impl Ask {
         let first = format!("{} {} {}\r\n", self.method, self.target, self.version);
         let mut head = first.into_bytes();
         head.extend_from_slice(&self.fields);
-        head.extend_from_slice(b"Connection: close\r\n");
+        let connection = format!("Connection: {}\r\n", self.connection);
+        head.extend_from_slice(connection.as_bytes());
         head
     }
 
     /// Reads the answer: all of it, or of a stream what is asked for.
     pub(crate) fn read(&self, stream: &mut TcpStream) -> Answer {
         let (mut input, mut piece) = (Vec::new(), [0; 16 << 10]);
+        let mut says = &self.says[..];
         loop {
             let size = stream.read(&mut piece).unwrap_or_else(|error| {
                 panic!("{} {}: {error}", self.method, self.target);
             });
             input.extend_from_slice(&piece[..size]);
             let answer = parse(&input);
-            let is_enough = |answer: &Answer| {
-                answer.is_stream() && contains(&answer.body, self.until.as_bytes())
+            if answer.as_ref().is_some_and(Answer::is_websocket) {
+                // Nothing may be sent before.
+                stream.write_all(std::mem::take(&mut says)).unwrap();
+            }
+            let is_enough = |answer: &Answer| match answer.is_stream() {
+                true => contains(&answer.body, self.until.as_bytes()),
+                // The connection goes on after it.
+                false => self.connection != "close" && answer.is_whole(),
             };
             match answer {
                 Some(answer) if size == 0 || is_enough(&answer) => return answer,
@@ -116,7 +146,17 @@ impl Answer {
 
     /// Whether it may go on for ever.
     fn is_stream(&self) -> bool {
-        self.field("x-accel-buffering").is_some()
+        self.field("x-accel-buffering").is_some() || self.is_websocket()
+    }
+
+    fn is_websocket(&self) -> bool {
+        self.status == 101
+    }
+
+    /// Whether so much of the body has come as was announced.
+    fn is_whole(&self) -> bool {
+        let size = self.field("content-length");
+        size.is_some_and(|size| size == self.body.len().to_string())
     }
 }
 
@@ -153,6 +193,9 @@ fn parse(input: &[u8]) -> Option<Answer> {
     }
     if answer.field("transfer-encoding") == Some("chunked") {
         answer.body = unchunk(&answer.body);
+    }
+    if answer.is_websocket() {
+        answer.body = texts(&answer.body);
     }
     Some(answer)
 }

@@ -44,6 +44,13 @@ impl Description {
         found.unwrap_or_else(|| panic!("nothing is at {reference}"))
     }
 
+    /// The schema of a name.
+    pub(crate) fn schema(&self, name: &str) -> &Value {
+        let schema = &self.file["components"]["schemas"][name];
+        assert!(!schema.is_null(), "{name} is not described");
+        schema
+    }
+
     pub(crate) fn schemas(&self) -> impl Iterator<Item = (&String, &Value)> {
         entries(&self.file["components"]["schemas"])
     }
@@ -120,6 +127,12 @@ impl<'a> Operation<'a> {
     /// The described statuses.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (u16, &'a Value)> {
         entries(&self.about["responses"]).map(|(code, about)| (code.parse().unwrap(), about))
+    }
+
+    /// What it is answered with where nothing is wrong.
+    pub(crate) fn success(&self) -> u16 {
+        let codes = self.statuses().map(|(code, _)| code);
+        codes.min().expect("it is answered")
     }
 
     /// Its name in what a failing test says.

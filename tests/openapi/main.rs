@@ -8,29 +8,36 @@
 mod asks;
 mod client;
 mod description;
+mod frames;
 mod shape;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::net::SocketAddr;
 
 use serde_json::Value;
 use testkit::broker::{Broker, Setup};
 use testkit::programs::workspace;
 
-use asks::{beyond_the_last, filled, from_the_first, parametrised, particular, plain, with, wrong};
+use asks::{
+    beyond_the_last, connected, filled, from_the_first, parametrised, particular, plain, with,
+    wrong,
+};
 use client::{Answer, Ask};
 use description::{Description, Operation, list, read};
-use shape::Checker;
+use frames::texts;
+use shape::{Checker, fit};
 
 /// Every path that is served, with its methods.
-const PATHS: [(&str, &[&str]); 13] = [
+const PATHS: [(&str, &[&str]); 15] = [
     ("/", &["get", "head", "options"]),
     ("/api/v1/publish", &["options", "post", "put"]),
     ("/api/v1/sse", &["get", "options"]),
     ("/api/v1/stats", &["get", "head", "options"]),
     ("/api/v1/topics", &["get", "head", "options"]),
     ("/api/v1/topics/{topic}", &["get", "head", "options"]),
+    ("/api/v1/ws", &["get", "options"]),
     ("/livez", &["get", "head", "options"]),
     ("/metrics", &["get", "head", "options"]),
     ("/readyz", &["get", "head", "options"]),
@@ -38,13 +45,15 @@ const PATHS: [(&str, &[&str]); 13] = [
     ("/{topic}/json", &["get", "options"]),
     ("/{topic}/raw", &["get", "options"]),
     ("/{topic}/sse", &["get", "options"]),
+    ("/{topic}/ws", &["get", "options"]),
 ];
 /// Described statuses that take a disk which fails or is full.
 const OF_DISKS: [u16; 2] = [500, 507];
-/// Described properties that take longer to come than a test should.
-const OF_PATIENCE: [&str; 1] = ["KeepaliveLine/event"];
-/// What is asked with, and not answered.
-const OF_REQUESTS: &str = "NewMessage/";
+/// Described properties that take longer to come than a test should, or a disk that is full.
+const OF_PATIENCE: [&str; 2] = ["ErrorEvent/retry_after_ms", "KeepaliveLine/event"];
+/// Schemas of what is asked with, and not answered.
+const OF_REQUESTS: &str = "NewMessage";
+const OF_COMMANDS: &str = "Command";
 
 const KNOWN_ORIGIN: &str = "https://app.example.com";
 
@@ -104,11 +113,16 @@ fn named_paths() -> BTreeSet<String> {
         for line in text.lines() {
             let is_arm = line.contains("\" => ") || line.contains("path == \"");
             let is_front = line.contains("path.strip_prefix(\"");
-            let rest = if is_front { "{topic}" } else { "" };
+            let is_back = line.contains("path.strip_suffix(\"/");
+            let (front, rest) = match (is_front, is_back) {
+                (true, _) => ("", "{topic}"),
+                (_, true) => ("/{topic}", ""),
+                _ => ("", ""),
+            };
             let literals = line.split('"').skip(1).step_by(2);
             let named = literals.filter(|literal| literal.starts_with('/'));
-            let named = named.filter(|_| is_arm || is_front);
-            paths.extend(named.map(|literal| format!("{literal}{rest}")));
+            let named = named.filter(|_| is_arm || is_front || is_back);
+            paths.extend(named.map(|literal| format!("{front}{literal}{rest}")));
             if let Some((before, _)) = line.split_once("\" => Kind::") {
                 let form = before.rsplit('"').next().unwrap_or_default();
                 paths.insert(format!("/{{topic}}/{form}"));
@@ -137,11 +151,8 @@ fn every_path_that_is_served_is_described_and_no_other() {
 #[test]
 fn every_word_of_an_error_is_described_and_no_other() {
     let description = Description::open();
-    let (_, schema) = description
-        .schemas()
-        .find(|(name, _)| *name == "Error")
-        .unwrap();
-    let words = list(&schema["properties"]["error"]["enum"]).filter_map(Value::as_str);
+    let schema = description.schema("ErrorWord");
+    let words = list(&schema["enum"]).filter_map(Value::as_str);
     let described: BTreeSet<&str> = words.collect();
     let errors = errors();
     let words = errors.iter().map(|(_, word)| word.as_str());
@@ -242,7 +253,7 @@ fn ask(
 fn ask_all(checker: &mut Checker<'_>, operation: &Operation<'_>, broker: &Broker) {
     let path = filled(operation.path);
     let is_preflight = operation.method == "options";
-    let status = if is_preflight { 204 } else { 200 };
+    let status = operation.success();
     let of_a_page = plain(operation, &path).field("Origin", KNOWN_ORIGIN.as_bytes());
     if operation.is_operators && !is_preflight {
         // Pages are the devices', also those that are known.
@@ -295,6 +306,7 @@ fn what_is_served_is_as_described() {
         ask(&mut checker, (&operation, status), &broker, &wanted);
     }
     ask_while_full(&mut checker);
+    ask_until_the_end(&mut checker, &broker);
     ask_in_part(&mut checker);
     assert!(checker.faults.is_empty(), "{:#?}", checker.faults);
 
@@ -311,7 +323,10 @@ fn what_is_served_is_as_described() {
         described.extend(properties.map(|(property, _)| format!("{name}/{property}")));
     }
     described.retain(|property| {
-        !OF_PATIENCE.contains(&property.as_str()) && !property.starts_with(OF_REQUESTS)
+        let (schema, _) = property.split_once('/').unwrap();
+        !OF_PATIENCE.contains(&property.as_str())
+            && schema != OF_REQUESTS
+            && !schema.ends_with(OF_COMMANDS)
     });
     assert_eq!(checker.properties, described, "properties that come");
 }
@@ -319,10 +334,7 @@ fn what_is_served_is_as_described() {
 #[test]
 fn messages_to_publish_have_the_described_properties_and_no_others() {
     let description = Description::open();
-    let (_, schema) = description
-        .schemas()
-        .find(|(name, _)| OF_REQUESTS.strip_suffix('/') == Some(name))
-        .unwrap();
+    let schema = description.schema(OF_REQUESTS);
     let described = description::entries(&schema["properties"]).map(|(name, _)| name.as_str());
     let operation = description.operation("post", "/api/v1/publish");
     let example = operation.example().unwrap();
@@ -349,6 +361,68 @@ fn messages_to_publish_have_the_described_properties_and_no_others() {
             assert_eq!(publish(&less), 400, "{less}");
         }
     }
+}
+
+#[test]
+fn commands_have_the_described_properties_and_no_others() {
+    let description = Description::open();
+    let schema = description.schema(OF_COMMANDS);
+    let mut given = BTreeSet::new();
+    for example in list(&schema["examples"]) {
+        given.extend(fit(&description, schema, example).unwrap());
+    }
+    let mut described = BTreeSet::new();
+    for (name, schema) in description.schemas() {
+        if name.ends_with(OF_COMMANDS) {
+            let properties = description::entries(&schema["properties"]);
+            described.extend(properties.map(|(property, _)| format!("{name}/{property}")));
+        }
+    }
+    assert_eq!(given, described, "properties of the examples");
+
+    let broker = start();
+    for example in list(&schema["examples"]) {
+        let answer = say(&broker, example, "\"id\":");
+        let id = format!("\"id\":{}", example["id"]);
+        assert!(
+            answer.contains(&id) && !answer.contains("$error"),
+            "{answer}"
+        );
+        let mut wrong = vec![example.clone()];
+        wrong[0]["unknown"] = Value::Null;
+        for missing in ["command", "topic"] {
+            let mut less = example.clone();
+            let removed = less.as_object_mut().unwrap().remove(missing);
+            wrong.extend(removed.map(|_| less));
+        }
+        for command in wrong {
+            let answer = say(&broker, &command, "$error");
+            assert!(answer.contains("\"bad_request\""), "{command}: {answer}");
+        }
+    }
+}
+
+/// Says a command over a WebSocket that is subscribed to `demo` if that is to end. Gives what was told until this came.
+fn say(broker: &Broker, command: &Value, until: &'static str) -> String {
+    let ends = command["command"] == "unsubscribe";
+    let target = if ends { "/demo/ws" } else { "/api/v1/ws" };
+    let ask = Ask::new("get", target).handshake();
+    let ask = ask.say(&command.to_string()).until(until);
+    let answer = ask.answer(broker.address());
+    String::from_utf8(answer.body).unwrap()
+}
+
+/// Connects to a broker, and stops it.
+fn ask_until_the_end(checker: &mut Checker<'_>, broker: &Broker) {
+    let operation = checker.description.operation("get", "/{topic}/ws");
+    let wanted = connected("demo", "");
+    let mut stream = wanted.send(broker.address());
+    let mut answer = wanted.read(&mut stream);
+    broker.terminate();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    answer.body = texts(&rest);
+    checker.check(&operation, &wanted.target, &answer);
 }
 
 /// Asks a broker that has as many connections as it may, at the address for everybody; the operator is answered all the same.

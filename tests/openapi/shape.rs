@@ -46,6 +46,10 @@ impl Checker<'_> {
                     ("head", false) => self.faults.push("a HEAD has a body".to_owned()),
                     _ => self.check_content(about, answer),
                 }
+                let told = &about["x-messages"];
+                if !told.is_null() {
+                    self.check_lines(told, &answer.body);
+                }
             }
             None => self.faults.push("the status is not described".to_owned()),
         }
@@ -99,15 +103,17 @@ impl Checker<'_> {
                 self.check_error(answer.status, &json);
                 self.check_shape(schema, &json);
             }
-            "application/x-ndjson" => {
-                let lines = answer.body.split(|byte| *byte == b'\n');
-                for line in lines.filter(|line| !line.is_empty()) {
-                    let json = self.parse(line);
-                    self.check_shape(schema, &json);
-                }
-            }
+            "application/x-ndjson" => self.check_lines(schema, &answer.body),
             "text/event-stream" => self.check_events(schema, &answer.body),
             _ => {}
+        }
+    }
+
+    fn check_lines(&mut self, schema: &Value, body: &[u8]) {
+        let lines = body.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            let json = self.parse(line);
+            self.check_shape(schema, &json);
         }
     }
 
@@ -164,26 +170,14 @@ impl Checker<'_> {
 }
 
 /// The properties that a schema describes and `json` has, by the names of their schemas; or what it does not describe.
-fn fit(
+pub(crate) fn fit(
     description: &Description,
     reference: &Value,
     json: &Value,
 ) -> Result<BTreeSet<String>, String> {
     let schema = description.resolve(reference);
-    let choices: Vec<&Value> = list(&schema["oneOf"]).collect();
-    if !choices.is_empty() {
-        let fits = choices
-            .iter()
-            .map(|choice| fit(description, choice, json))
-            .filter_map(Result::ok);
-        let mut fits: Vec<BTreeSet<String>> = fits.collect();
-        return match (fits.pop(), fits.len()) {
-            (Some(properties), 0) => Ok(properties),
-            (found, more) => {
-                let count = more + usize::from(found.is_some());
-                Err(format!("{json} fits {count} of the described shapes"))
-            }
-        };
+    if list(&schema["oneOf"]).next().is_some() {
+        return fit_one(description, schema, json);
     }
     let is_type = match schema["type"].as_str() {
         Some("object") => json.is_object(),
@@ -210,12 +204,39 @@ fn fit(
     let name = reference["$ref"].as_str().unwrap_or("nameless");
     let name = name.rsplit('/').next().unwrap_or_default();
     for (property, value) in entries(json) {
-        let about = &schema["properties"][property];
-        if about.is_null() {
+        let named = &schema["properties"][property];
+        // Names that are the client's.
+        let about = match named.is_null() {
+            true => &schema["additionalProperties"],
+            false => named,
+        };
+        if !about.is_object() {
             return Err(format!("{property} is not described"));
         }
-        properties.insert(format!("{name}/{property}"));
+        if !named.is_null() {
+            properties.insert(format!("{name}/{property}"));
+        }
         properties.extend(fit(description, about, value)?);
     }
     Ok(properties)
+}
+
+/// The same where a schema is one of several: exactly one of them has to fit.
+fn fit_one(
+    description: &Description,
+    schema: &Value,
+    json: &Value,
+) -> Result<BTreeSet<String>, String> {
+    let choices = list(&schema["oneOf"]);
+    let fits = choices
+        .map(|choice| fit(description, choice, json))
+        .filter_map(Result::ok);
+    let mut fits: Vec<BTreeSet<String>> = fits.collect();
+    match (fits.pop(), fits.len()) {
+        (Some(properties), 0) => Ok(properties),
+        (found, more) => {
+            let count = more + usize::from(found.is_some());
+            Err(format!("{json} fits {count} of the described shapes"))
+        }
+    }
 }
