@@ -90,6 +90,12 @@
 //! is hot (`renditions`); where a socket has stopped within it, it is made again. It is verified before, because clients cannot verify what was
 //! rendered.
 //!
+//! A request may make a session one over WebSocket. What comes then has WebSocket taken off first (`turn::read::messages`), and
+//! is read on as frames, or as commands in JSON; nothing is kept between two messages. Records for subscribers of frames
+//! leave as they lie, with one header in front of each run (`dialect::run`, `chain`), in the same batches and by the same
+//! `sendfile`. A cut is the run's place, its size and the bytes sent, and nothing else leaves before the rest of it. Records in
+//! JSON are rendered as above. The broker pings at each heartbeat (`heartbeat`).
+//!
 //! ## A subscriber's way
 //!
 //! Where a subscription begins (`subscribe`) is known to the owner of the topic's log, and to every shard that was told

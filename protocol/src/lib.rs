@@ -5,7 +5,8 @@
 //! It does no I/O, reads no clock, and allocates nothing when it decodes. Feature `lz4` adds the block codec (module
 //! `lz4`), which the broker never needs: it passes blocks on as they are.
 //!
-//! - [Conventions](#conventions), [frames](#frames), [kinds](#kinds), [the session](#the-session)
+//! - [Conventions](#conventions), [frames](#frames), [kinds](#kinds), [the session](#the-session),
+//!   [over WebSocket](#over-websocket)
 //! - [Control frames](#control-frames), [codes](#codes)
 //! - [Records](#records), [extras](#extras), [blocks and messages](#blocks-and-messages)
 //! - [Limits](#limits), [rules for receivers](#rules-for-receivers), [worked example](#worked-example)
@@ -130,6 +131,19 @@
 //! that `Subscribed` told it. A publisher that saw no answer for a record sends it again; if the first copy had arrived,
 //! the messages are there twice. When `Goodbye` 6 comes three times in a row and no record was answered in between, it is
 //! not the way that does the damage: the publisher gives up with an error.
+//!
+//! # Over WebSocket
+//!
+//! The same frames can travel in binary messages of a WebSocket (RFC 6455): at the path `/api/v1/ws` of the same port, with the
+//! subprotocol `oyez.v2`. A message of the broker holds one whole frame or several, such as a run of records that lie
+//! together in the log: up to 256 KiB and one record more. The messages of a client are a stream: they are put one behind the
+//! other, and it does not matter where they begin and end. Text is refused, no extension is agreed on.
+//!
+//! The session is the one above, but for this: the broker grants a heartbeat of 45 seconds at most, and asks with a Ping of
+//! WebSocket instead of kind 9, at each heartbeat. A Pong of WebSocket is a sign of life. Behind `Goodbye` the broker sends a
+//! Close, whose code is 1000 for `Goodbye` 0, 1012 for 1, 1013 for 2 and 8, and 4000 + code for others. A client may close without a
+//! `Goodbye`; all that it sent before its Close is taken. What is wrong with the messages themselves is told by the Close
+//! alone: 1002, 1003, 1007, 1009.
 //!
 //! # Control frames
 //!
