@@ -9,6 +9,9 @@ use crate::dialect::http;
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
 
+mod autobahn;
+mod echo;
+
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
