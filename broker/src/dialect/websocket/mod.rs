@@ -63,6 +63,7 @@ pub(crate) fn hear(
     let mut heard = Heard::default();
     loop {
         heard.pieces += 1;
+        let before = out.len();
         match state.next(&mut input, accepts, out) {
             Ok(Piece::Nothing) => return heard,
             Ok(Piece::Message { from, ends, .. }) => {
@@ -80,6 +81,8 @@ pub(crate) fn hear(
                 return heard;
             }
             Err(fault) => {
+                // What is no text is no line of it either.
+                out.truncate(before);
                 heard.closes = Some(fault.code);
                 heard.fault = Some(fault);
                 return heard;

@@ -53,6 +53,21 @@ fn pings_are_answered_and_a_close_is_the_end() {
 }
 
 #[test]
+fn nothing_is_taken_of_a_text_that_is_none() {
+    for parts in [
+        vec![frame(0x81, b"{}\n\xff")],
+        vec![frame(0x01, b"{}"), frame(0x80, b"\n\xff")],
+    ] {
+        let said = [vec![frame(0x81, b"[]")], parts].concat().concat();
+        let (out, _, heard) = heard(Dialect::Json, &said);
+        let lines = out.split_inclusive(|byte| *byte == b'\n');
+        let whole = lines.filter(|line| line.ends_with(b"\n"));
+        assert_eq!(whole.collect::<Vec<_>>(), [b"[]\n"]);
+        assert_eq!(heard.closes, Some(1007));
+    }
+}
+
+#[test]
 fn a_text_that_is_too_long_is_a_fault() {
     let (.., heard) = heard(Dialect::Json, &frame(0x81, &[b' '; 101]));
     assert_eq!(heard.closes, Some(1009));

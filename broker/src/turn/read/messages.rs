@@ -89,8 +89,11 @@ impl<T: Takes> Reading<'_, T> {
         let websocket::Scratch { plain, answers } = scratch;
         plain.clear();
         answers.clear();
-        let begun = partial.as_mut().and_then(|partial| partial.framing.take());
-        let mut state = begun.unwrap_or_default();
+        let begun = partial.as_mut().and_then(|partial| {
+            let framing = partial.framing.take()?;
+            Some((framing, partial.begun_tick))
+        });
+        let (mut state, begun_tick) = begun.unwrap_or_else(|| (Box::default(), self.here.tick()));
         let how = (
             self.sessions.there(id).dialect(),
             self.here.shared.rules.body_size_max(),
@@ -106,6 +109,11 @@ impl<T: Takes> Reading<'_, T> {
             self.sessions
                 .control(self.here, id, |out| out.extend_from_slice(answers));
         }
+        // What gives nothing does not begin anew: frames without content keep no message open.
+        let begun_tick = match plain.is_empty() {
+            true => begun_tick,
+            false => self.here.tick(),
+        };
         // A message that has begun may have given nothing yet.
         let partial = partial.filter(|partial| !partial.bytes.is_empty());
         let visit = match partial {
@@ -113,7 +121,7 @@ impl<T: Takes> Reading<'_, T> {
             None => self.consume_read(id, plain),
             Some(partial) => self.complete(id, partial, plain),
         };
-        self.end_messages(id, (state, heard), visit)
+        self.end_messages(id, (state, begun_tick, heard), visit)
     }
 
     /// Keeps what was kept before.
@@ -128,7 +136,7 @@ impl<T: Takes> Reading<'_, T> {
     fn end_messages(
         &mut self,
         id: SessionId,
-        (state, heard): (Box<Unframing>, Heard),
+        (state, begun_tick, heard): (Box<Unframing>, u32, Heard),
         visit: Visit,
     ) -> Visit {
         if visit == Visit::Over {
@@ -147,11 +155,9 @@ impl<T: Takes> Reading<'_, T> {
             };
         }
         if !state.is_at_rest() {
-            let session = self.sessions.there_mut(id);
-            let now_tick = self.here.tick();
-            let mut partial = session
-                .take_input()
-                .unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, now_tick)));
+            let kept = self.sessions.there_mut(id).take_input();
+            let mut partial =
+                kept.unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, begun_tick)));
             partial.framing = Some(state);
             self.keep(id, partial);
         }

@@ -492,6 +492,46 @@ fn who_takes_no_answers_is_not_read_any_further() {
     assert!((64 << 10..256 << 10).contains(&bytes), "{bytes}");
 }
 
+#[test]
+fn nothing_is_done_of_a_text_that_turns_out_to_be_none() {
+    let mut rig = Rig::new();
+    let subscriber = rig.subscriber("t");
+    let mut socket = Socket::open(&mut rig, "/api/v1/ws", "");
+    let line = br#"{"command":"publish","topic":"t","payload":"hello"}"#;
+    let said = [frame(TEXT, line), frame(0x01, line), frame(0x80, b"\n\xff")];
+    socket.client.peer.write(&said.concat());
+    rig.settle();
+    assert_eq!(subscriber.hear(), ["t 0"]);
+    let heard = socket.hear();
+    assert!(heard[0].starts_with("close 1007: "), "{heard:?}");
+}
+
+#[test]
+fn frames_without_content_keep_no_message_open() {
+    for fields in [FRAMES, ""] {
+        for dribbled in [frame(0, b""), frame(PING, b"there?")] {
+            let mut rig = Rig::new();
+            let mut socket = match fields {
+                "" => Socket::open(&mut rig, "/api/v1/ws", ""),
+                _ => Socket::join(&mut rig),
+            };
+            let kind = if fields.is_empty() { 0x01 } else { 0x02 };
+            socket.say(kind, b"");
+            let mut heard = Vec::new();
+            for byte in dribbled.iter().cycle().take(15) {
+                socket.client.peer.write(&[*byte]);
+                rig.settle();
+                rig.pass(1_000);
+                heard.extend(socket.hear());
+            }
+            rig.settle();
+            heard.extend(socket.hear());
+            let end = heard.last().expect("it is closed");
+            assert!(end.starts_with("close 4003: the rest"), "{heard:?}");
+        }
+    }
+}
+
 // Signs of life.
 
 const HEARTBEAT_MS: u64 = 45_000;
