@@ -243,15 +243,15 @@ fn connecting() -> Vec<Particular> {
         (ANY, 426, get(ANY)),
         (ANY, 426, get(ANY).field("Sec-WebSocket-Version", b"8")),
         (OF_ONE, 403, foreign(connected("demo", ""))),
+        (OF_ONE, 403, connected("$own", "")),
         (OF_ONE, 404, connected("console", "")),
         (OF_ONE, 426, get("/demo/ws")),
     ]);
     for (topic, parameters, until) in [
         ("odd", "?from=earliest", r#""text""#),
-        ("large", "?from=earliest", "aaaa"),
+        ("large", "?from=earliest", "$reference"),
         ("short", "?from=offset:0", "$gap"),
         ("demo", "?from=offset:999", "$error"),
-        ("$own", "", "$error"),
     ] {
         asks.push((OF_ONE, 101, connected(topic, parameters).until(until)));
     }

@@ -93,6 +93,15 @@ impl Form {
         style: Style::FRAMED,
     };
 
+    /// Whether messages that are large are told by where they can be read.
+    pub(crate) const fn refers(self) -> bool {
+        match self.kind {
+            Kind::Events => true,
+            Kind::Lines => self.style.is_framed(),
+            Kind::Native | Kind::Raw => false,
+        }
+    }
+
     /// Whether a record is the same bytes in it as in the log.
     pub(crate) const fn is_native(self) -> bool {
         matches!(self.kind, Kind::Native)

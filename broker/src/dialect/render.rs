@@ -32,9 +32,9 @@ impl Renderer {
         out: &mut Vec<u8>,
     ) -> Result<(), BlockError> {
         let style = form.style;
-        if form.kind == Kind::Events && record.raw_size() > sse::RAW_SIZE_MAX {
+        if form.refers() && record.raw_size() > sse::RAW_SIZE_MAX {
             in_chunk(style, out, |out| {
-                sse::refer(record, epoch, (part, style), out);
+                sse::refer(record, epoch, (part, form), out);
             });
             return Ok(());
         }

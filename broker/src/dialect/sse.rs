@@ -33,7 +33,7 @@ use oyez_protocol::token::Token;
 use oyez_protocol::{Epoch, Offset};
 use serde::Serialize;
 
-use crate::dialect::form::{Part, Style};
+use crate::dialect::form::{Form, Kind, Part, Style};
 use crate::dialect::lines;
 
 /// A record whose messages take more is told by where it can be read.
@@ -186,9 +186,11 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 pub(crate) fn refer(
     record: &Record<'_>,
     epoch: Epoch,
-    (part, style): (Part, Style),
+    (part, form): (Part, Form),
     out: &mut Vec<u8>,
 ) {
+    let style = form.style;
+    let is_topic_told = style.is_of_several() || style.is_framed();
     let (from, count) = (
         record.offset().plus(part.first.into()),
         part.end - part.first,
@@ -198,13 +200,15 @@ pub(crate) fn refer(
     escape(record.topic(), &mut url);
     url += &format!("/raw?from=offset:{from}&limit={count}");
     let reference = ReferenceData {
-        topic: style.is_of_several().then_some(record.topic()),
+        topic: is_topic_told.then_some(record.topic()),
         url: &url,
         from: from.get(),
         to: to.get(),
     };
-    if !style.is_of_several() {
-        write_id(epoch, to, out);
+    match form.kind {
+        Kind::Lines => return lines::write_event("$reference", &reference, style, out),
+        _ if !style.is_of_several() => write_id(epoch, to, out),
+        _ => {}
     }
     write_named("$reference", &reference, out);
 }

@@ -247,6 +247,7 @@ impl Watch<'_> {
         if now_ms >= due_ms && !session.is_to_read() {
             let reason = match session.dialect() {
                 Dialect::Http => "the rest of a request did not come in time",
+                Dialect::Json => "the rest of a message did not come in time",
                 _ => "the rest of a frame did not come in time",
             };
             self.sessions

@@ -411,6 +411,14 @@ pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
             status::BAD_REQUEST,
             "these are more topics than a session may subscribe to (`max_subscriptions`)",
         ),
+        Outcome::AlreadySubscribed => (
+            status::BAD_REQUEST,
+            "the session is subscribed to this topic already",
+        ),
+        Outcome::NotSubscribed => (
+            status::BAD_REQUEST,
+            "the session is not subscribed to this topic",
+        ),
         Outcome::OffsetAhead => (
             status::CONFLICT,
             "the topic has no message there yet: the broker's data may have been put back from a copy",

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use oyez_protocol::topic;
 
 use crate::dialect::command::Dialect;
 use crate::dialect::http::asked::{
@@ -45,6 +46,10 @@ pub(super) fn ask(
         }
         Some(path) => {
             read_topic(path, scratch)?;
+            if topic::is_reserved(topic_of(&scratch.topic)) {
+                let why = "topics that begin with $ are the broker's own";
+                return Err(refused(status::FORBIDDEN, why));
+            }
             read_begin(target, scratch)?;
         }
     }

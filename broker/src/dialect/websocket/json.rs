@@ -18,7 +18,8 @@
 //! | `$pong` | `id` | |
 //! | `$error` | `id`, `error`, `message`, `retry_after_ms` | a command was not done; the session goes on |
 //! | `$gap`, `$epoch` | `topic` and those of [`crate::dialect::sse`] | messages that will not come; another history |
-//! | `$goodbye` | `reason`, `retry_after_ms` | before a Close of the broker's |
+//! | `$reference` | `topic`, `url`, `from`, `to` | messages too large for a stream, and where they can be read |
+//! | `$goodbye` | `reason`, `retry_after_ms` | the session ends, but not for what is wrong with messages: the Close says that |
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +61,12 @@ struct Line<'a> {
     key: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+/// The number of what may be no command.
+#[derive(Deserialize)]
+struct Numbered {
+    id: Option<u32>,
 }
 
 /// What a line asks; names and records are in the scratch memory.
@@ -140,19 +147,13 @@ fn read(
     (rules, request): (&Rules, &mut u32),
     scratch: &mut Scratch,
 ) -> Result<Asked, Refused> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        scratch.say(format_args!("the message is no command in JSON: {error}"));
-        bad(None)
-    })?;
-    *request = line.id.unwrap_or_default();
+    let line = parse(line, request, scratch)?;
     if line.id == Some(0) {
         return Err(bad(Some("`id` is a number, at least 1")));
     }
-    if line.command == "ping" {
-        return Ok(Asked::Ping);
-    }
+    line.check_members()?;
     let Some(name) = &line.topic else {
-        return Err(bad(Some("`topic` is missing")));
+        return Ok(Asked::Ping);
     };
     match &*line.command {
         "subscribe" => {
@@ -174,9 +175,60 @@ fn read(
             build_one(&row, (u64::from(*request), rules), scratch)?;
             Ok(Asked::Publish)
         }
-        _ => Err(bad(Some(
-            "`command` is subscribe, unsubscribe, publish or ping",
-        ))),
+        _ => Err(bad(Some(NO_COMMAND))),
+    }
+}
+
+const NO_COMMAND: &str = "`command` is subscribe, unsubscribe, publish or ping";
+
+/// A line as it came. Its number is told also where it is no command.
+fn parse<'a>(
+    line: &'a [u8],
+    request: &mut u32,
+    scratch: &mut Scratch,
+) -> Result<Line<'a>, Refused> {
+    // A list of the members would do to the parser.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(bad(Some(
+            "the message is no command: it has to be a JSON object",
+        )));
+    }
+    let parsed: Result<Line<'_>, _> = serde_json::from_slice(line);
+    let id = match &parsed {
+        Ok(line) => line.id,
+        Err(_) => serde_json::from_slice(line).map_or(None, |numbered: Numbered| numbered.id),
+    };
+    *request = id.unwrap_or_default();
+    parsed.map_err(|error| {
+        scratch.say(format_args!("the message is no command in JSON: {error}"));
+        bad(None)
+    })
+}
+
+impl Line<'_> {
+    /// Each command has members of its own.
+    fn check_members(&self) -> Result<(), Refused> {
+        let begins = self.from.is_some() || self.epoch.is_some();
+        let has_payload = self.payload.is_some() || self.payload_base64.is_some();
+        let holds = has_payload || self.key.is_some() || !self.headers.is_empty();
+        let names = self.topic.is_some();
+        let (is_right, why) = match &*self.command {
+            "subscribe" => (
+                names && !holds,
+                "`subscribe` has `topic`, and may have `from` and `epoch`",
+            ),
+            "unsubscribe" => (names && !begins && !holds, "`unsubscribe` has `topic`"),
+            "publish" => (
+                names && !begins,
+                "`publish` has `topic` and `payload` or `payload_base64`, and may have `key` and `headers`",
+            ),
+            "ping" => (
+                !names && !begins && !holds,
+                "`ping` has no members beside `id`",
+            ),
+            _ => (false, NO_COMMAND),
+        };
+        is_right.then_some(()).ok_or(bad(Some(why)))
     }
 }
 

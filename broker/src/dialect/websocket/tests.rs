@@ -148,29 +148,70 @@ fn commands_are_read() {
     }
 }
 
+/// Whether lines are refused with sentences that begin so.
+fn assert_refused(lines: &[(&str, &str)]) {
+    for (line, why) in lines {
+        let told = asked(line);
+        assert!(told.starts_with(why), "{line}: {told}");
+    }
+}
+
 #[test]
 fn what_is_no_command_is_answered_with_why() {
-    for (line, why) in [
-        ("", "0: the message is no command in JSON: "),
-        ("nonsense", "0: the message is no command in JSON: "),
-        ("[]", "0: the message is no command in JSON: "),
+    assert_refused(&[
+        ("", "0: the message is no command: "),
+        ("nonsense", "0: the message is no command: "),
+        ("[]", "0: the message is no command: "),
         (
-            r#"{"command":"ping","id":0}"#,
-            "0: `id` is a number, at least 1",
+            r#"["ping",7,null,null,null,null,null,null,{}]"#,
+            "0: the message is no command: ",
         ),
+        ("{", "0: the message is no command in JSON: "),
         (
             r#"{"command":"ping","id":-1}"#,
             "0: the message is no command in JSON: ",
         ),
         (
-            r#"{"command":"ping","what":1}"#,
-            "0: the message is no command in JSON: ",
+            r#"{"command":"ping","id":4,"what":1}"#,
+            "4: the message is no command in JSON: ",
         ),
         (
             r#"{"command":"dance","topic":"a","id":2}"#,
             "2: `command` is subscribe, ",
         ),
-        (r#"{"command":"subscribe","id":2}"#, "2: `topic` is missing"),
+        (
+            r#"{"command":"ping","id":0}"#,
+            "0: `id` is a number, at least 1",
+        ),
+    ]);
+}
+
+#[test]
+fn each_command_has_members_of_its_own() {
+    assert_refused(&[
+        (
+            r#"{"command":"ping","id":4,"topic":"a"}"#,
+            "4: `ping` has no members",
+        ),
+        (
+            r#"{"command":"publish","id":4,"topic":"a","payload":"","from":"latest"}"#,
+            "4: `publish` has ",
+        ),
+        (
+            r#"{"command":"unsubscribe","id":4,"topic":"a","key":"k"}"#,
+            "4: `unsubscribe` has ",
+        ),
+        (
+            r#"{"command":"subscribe","id":4,"topic":"a","payload":""}"#,
+            "4: `subscribe` has ",
+        ),
+        (r#"{"command":"subscribe","id":2}"#, "2: `subscribe` has "),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_done_is_answered_with_why() {
+    assert_refused(&[
         (
             r#"{"command":"subscribe","topic":"a+b","id":2}"#,
             "2: `topic` cannot be one: ",
@@ -195,10 +236,7 @@ fn what_is_no_command_is_answered_with_why() {
             r#"{"command":"publish","topic":"a/ws","payload":"","id":2}"#,
             "2: what ends in ",
         ),
-    ] {
-        let told = asked(line);
-        assert!(told.starts_with(why), "{line}: {told}");
-    }
+    ]);
 }
 
 // What clients are told.

@@ -382,6 +382,18 @@ fn a_session_of_a_topic_begins_with_it() {
 }
 
 #[test]
+fn what_is_too_large_is_told_by_where_it_can_be_read() {
+    let mut rig = Rig::with(Config {
+        record_size_max: 1 << 20,
+        ..settings()
+    });
+    let mut socket = Socket::open(&mut rig, "/t/ws", "");
+    rig.publish("t", (256 << 10) + 1, 1);
+    let reference = r#"{"event":"$reference","topic":"t","url":"/t/raw?from=offset:0&limit=1","from":0,"to":1}"#;
+    assert_eq!(socket.hear().last().map(String::as_str), Some(reference));
+}
+
+#[test]
 fn objects_go_on_where_the_socket_has_stopped() {
     let mut rig = Rig::new();
     let mut socket = Socket::open(&mut rig, "/t/ws", "");
