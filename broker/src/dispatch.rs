@@ -7,7 +7,7 @@ use crate::dialect::command::{Command, Reply, Unsupported};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
-use crate::parts::ending::Reason;
+use crate::parts::ending::{Closing, Reason, done};
 use crate::parts::feeds::Feeds;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -16,7 +16,6 @@ use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
 use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
-use crate::parts::room::{MUCH_BYTES, OUTPUT_BYTES_MAX};
 use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
@@ -63,7 +62,7 @@ impl Takes for Dispatch<'_> {
         };
         let stage = session.stage();
         if stage == Stage::Open
-            && let Some(until) = waits_for_output(sessions, id)
+            && let Some(until) = sessions.waits_for_output(id)
         {
             return Taken::Later(until);
         }
@@ -101,25 +100,13 @@ impl Takes for Dispatch<'_> {
             }
             (Stage::Open, Command::Nothing) => Taken::Done,
             (Stage::Open, Command::Goodbye) => {
-                sessions.end(here, id, Reason::PeerDone);
+                leave(here, sessions, id);
                 Taken::Over
             }
             (Stage::Open, Command::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
             (Stage::Open, Command::OutOfPlace(what)) => unexpected(here, sessions, id, what),
         }
     }
-}
-
-/// What a session's next frame waits for whose answers are not taken, or for which there is no room.
-fn waits_for_output(sessions: &mut Sessions, id: SessionId) -> Option<Until> {
-    let unread = sessions.get(id)?.outgoing_bytes();
-    let output = &sessions.room.output;
-    if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
-        return Some(Until::Answered);
-    }
-    let is_full = output.is_full();
-    sessions.room.missed |= is_full;
-    is_full.then_some(Until::Room)
 }
 
 impl Dispatch<'_> {
@@ -260,6 +247,17 @@ impl Dispatch<'_> {
     }
 }
 
+/// A peer has said that it goes.
+fn leave(here: &Here, sessions: &mut Sessions, id: SessionId) {
+    if sessions.there(id).dialect().is_in_messages() {
+        // Without a Close it would take that for an accident.
+        sessions.note_close(id, Closing::DONE);
+        sessions.dismiss(here, id, done("the client has said Goodbye"));
+    } else {
+        sessions.end(here, id, Reason::PeerDone);
+    }
+}
+
 fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
     sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
     Taken::Over
@@ -273,6 +271,7 @@ mod tests {
     use crate::dialect::command::Subscribe;
     use crate::net::memory::End;
     use crate::parts::budget::{Budget, STATS_STEPS};
+    use crate::parts::room::{MUCH_BYTES, OUTPUT_BYTES_MAX};
     use crate::rig::{Client, Rig};
 
     /// Leads one command to its step. Gives what came of it, and what it took of the visit's budget.

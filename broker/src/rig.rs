@@ -12,7 +12,8 @@ use oyez_protocol::command::{
     Hello, Numbered, Query, Question, Start, Subscribe, Subscription, Unsubscribe, VERSION,
 };
 use oyez_protocol::event::{
-    Gap, GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed, Welcome,
+    Gap, Goodbye, GoodbyeCode, Heartbeat, Outcome, PublishedEntry, Subscribed, Unsubscribed,
+    Welcome,
 };
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
@@ -460,6 +461,18 @@ pub(crate) const HELLO: Hello<'static> = Hello {
 pub(crate) fn hello_bytes() -> Vec<u8> {
     let mut bytes = Vec::new();
     HELLO.encode(&mut bytes);
+    bytes
+}
+
+/// The bytes of a Goodbye.
+pub(crate) fn goodbye_bytes() -> Vec<u8> {
+    let (mut bytes, code) = (Vec::new(), GoodbyeCode::Done);
+    Goodbye {
+        code,
+        retry_after_ms: 0,
+        reason: "",
+    }
+    .encode(&mut bytes);
     bytes
 }
 

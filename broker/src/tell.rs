@@ -148,7 +148,8 @@ pub(crate) fn say_goodbye(
             out.extend_from_slice(refused::farewell(dialect));
         }
         (Dialect::WebSocket | Dialect::Json, _) => {
-            websocket::conclude(dialect, (goodbye, closes), out);
+            let code = closes.map(|closing| closing.code);
+            websocket::conclude(dialect, (goodbye, code), out);
         }
         (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
     });

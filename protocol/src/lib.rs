@@ -136,7 +136,7 @@
 //!
 //! The same frames can travel in binary messages of a WebSocket (RFC 6455): at the path `/api/v1/ws` of the same port, with the
 //! subprotocol `oyez.v2`. A message of the broker holds one whole frame or several, such as a run of records that lie
-//! together in the log: up to 256 KiB and one record more. The messages of a client are a stream: they are put one behind the
+//! together in the log: up to 128 KiB, or one record that is larger. The messages of a client are a stream: they are put one behind the
 //! other, and it does not matter where they begin and end. Text is refused, no extension is agreed on.
 //!
 //! The session is the one above, but for this: the broker grants a heartbeat of 45 seconds at most, and asks with a Ping of

@@ -23,4 +23,5 @@ pub(crate) mod sniff;
 pub(crate) mod sse;
 pub(crate) mod status;
 pub(crate) mod stream;
+pub(crate) mod text;
 pub(crate) mod websocket;

@@ -1,6 +1,7 @@
 //! An iovec chain: records of one topic where they lie in the log, ready to be sent to everybody who is at its first.
 
 use std::io::IoSlice;
+use std::iter::Peekable;
 
 use bytes::Bytes;
 use oyez_protocol::planted::{Bug, planted};
@@ -11,12 +12,17 @@ use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 use crate::dialect::form::{Form, Part};
 use crate::dialect::run::{Opcode, RunHeader};
 pub use crate::parts::sending::PARTS_MAX;
-use crate::parts::sending::{Sent, lacks_bytes};
+use crate::parts::sending::{SENDFILE_BYTES_MIN, Sent, lacks_bytes};
 use crate::parts::session::Session;
 use crate::parts::tail::RecordTail;
 
 /// A chain ends with the record that brings it to this many bytes.
 const CHAIN_BYTES: usize = 256 << 10;
+
+/// A message of WebSocket has so many bytes of records, or one record: a browser knows nothing of one that is not whole, and begins anew
+/// when its connection breaks before. More than what `sendfile` is worth it for.
+const RUN_BYTES_MAX: u32 = 128 << 10;
+const _: () = assert!(RUN_BYTES_MAX as usize > 2 * SENDFILE_BYTES_MIN - 1);
 
 /// Why a chain could not be built.
 pub enum Broken {
@@ -166,7 +172,10 @@ impl Chain {
         self.clear();
         self.log = reader.log();
         let is_framed = form.style.is_framed();
-        let parts_max = if is_framed { PARTS_MAX / 2 } else { PARTS_MAX };
+        let (parts_max, run_bytes_max) = match is_framed {
+            true => (PARTS_MAX / 2, RUN_BYTES_MAX),
+            false => (PARTS_MAX, u32::MAX),
+        };
         let mut places = places.peekable();
         while self.bytes < CHAIN_BYTES && self.parts.len() < parts_max {
             // A chain ends before a hole: its subscribers have to be told.
@@ -176,17 +185,7 @@ impl Chain {
                 break;
             };
             let kept = self.places.len();
-            self.places.push(first);
-            let mut size = first.size;
-            while let Some(place) = places.next_if(|place| {
-                place.position == first.position.plus(u64::from(size))
-                    && same_block(&first, place)
-                    && self.next() == Some(place.first)
-                    && self.bytes + (size as usize) < CHAIN_BYTES
-            }) {
-                self.places.push(place);
-                size += place.size;
-            }
+            let size = self.gather(first, &mut places, run_bytes_max);
             let mut read = read_run(reader, topic, &self.places[kept..], size);
             if size > first.size && matches!(read, Err(ReadError::Damaged)) {
                 // One of them is damaged, perhaps another one.
@@ -213,6 +212,28 @@ impl Chain {
         }
         self.messages = count_messages(&self.places);
         Ok(())
+    }
+
+    /// Adds the places of a run that begins with `first`. Gives its bytes.
+    fn gather(
+        &mut self,
+        first: Place,
+        places: &mut Peekable<impl Iterator<Item = Place>>,
+        bytes_max: u32,
+    ) -> u32 {
+        self.places.push(first);
+        let mut size = first.size;
+        while let Some(place) = places.next_if(|place| {
+            place.position == first.position.plus(u64::from(size))
+                && same_block(&first, place)
+                && self.next() == Some(place.first)
+                && self.bytes + (size as usize) < CHAIN_BYTES
+                && size + place.size <= bytes_max
+        }) {
+            self.places.push(place);
+            size += place.size;
+        }
+        size
     }
 
     /// The last part is the run of the places from number `first` on.

@@ -61,6 +61,23 @@ impl Reason {
     }
 }
 
+/// How a session over WebSocket is closed that is not told Goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// The code of its Close.
+    pub(crate) code: u16,
+    /// What it has sent that cannot be; `None` if it has closed itself.
+    pub(crate) fault: Option<&'static str>,
+}
+
+impl Closing {
+    /// It has said all that it wants.
+    pub(crate) const DONE: Self = Self {
+        code: 1000,
+        fault: None,
+    };
+}
+
 /// A session that is to be told Goodbye.
 #[derive(Clone, Debug)]
 pub(crate) struct Dismissed {

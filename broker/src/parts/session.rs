@@ -481,6 +481,11 @@ impl Session {
         }
     }
 
+    /// Whether records wait for their outcomes.
+    pub(crate) const fn has_publishes(&self) -> bool {
+        self.inflight_records > 0
+    }
+
     /// The session's full name; `key` is its own.
     pub(crate) const fn id(&self, key: u32) -> SessionId {
         SessionId::new(key, self.generation)

@@ -14,13 +14,13 @@ use tracing::debug;
 
 use crate::dialect::command::{Dialect, Goodbye};
 use crate::net::{Net, Socket};
-use crate::parts::ending::{Dismissed, Gone, Reason};
+use crate::parts::ending::{Closing, Dismissed, Gone, Reason};
 use crate::parts::exchanges::Exchanges;
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
-use crate::parts::room::{Caps, Room};
+use crate::parts::room::{Caps, MUCH_BYTES, OUTPUT_BYTES_MAX, Room};
 use crate::parts::session::{Outgoing, Session, SessionId, Stage};
-use crate::parts::taken::Taken;
+use crate::parts::taken::{Taken, Until};
 
 /// Empty outgoing buffers kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;
@@ -85,8 +85,8 @@ pub(crate) struct Sessions {
     ends: HashMap<SessionId, StreamEnd>,
     /// What streams of several topics were told last.
     told: HashMap<SessionId, Told>,
-    /// The codes that sessions are closed with over WebSocket, by their peers or for what these have sent.
-    closes: HashMap<SessionId, u16>,
+    /// How sessions over WebSocket are closed, by their peers or for what these have sent.
+    closes: HashMap<SessionId, Closing>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
@@ -211,18 +211,18 @@ impl Sessions {
         self.told.insert(id, told);
     }
 
-    /// A session over WebSocket is closed with a code, once what came before is taken.
-    pub(crate) fn note_close(&mut self, id: SessionId, code: u16) {
-        self.closes.insert(id, code);
+    /// A session over WebSocket is closed, once what came before is taken.
+    pub(crate) fn note_close(&mut self, id: SessionId, closing: Closing) {
+        self.closes.insert(id, closing);
     }
 
-    /// Whether it is.
-    pub(crate) fn is_closed(&self, id: SessionId) -> bool {
-        self.closes.contains_key(&id)
+    /// How it is closed.
+    pub(crate) fn closing(&self, id: SessionId) -> Option<Closing> {
+        self.closes.get(&id).copied()
     }
 
-    /// The code that it is closed with.
-    pub(crate) fn take_close(&mut self, id: SessionId) -> Option<u16> {
+    /// The same, and it is told now.
+    pub(crate) fn take_close(&mut self, id: SessionId) -> Option<Closing> {
         self.closes.remove(&id)
     }
 
@@ -272,6 +272,18 @@ impl Sessions {
         let sessions = self.slots.iter().map(|(_, session)| session);
         let behind = sessions.filter(move |session| session.outgoing_bytes() > bytes);
         behind.map(Session::socket)
+    }
+
+    /// What a session's next frame waits for whose answers are not taken, or for which there is no room.
+    pub(crate) fn waits_for_output(&mut self, id: SessionId) -> Option<Until> {
+        let unread = self.get(id)?.outgoing_bytes();
+        let output = &self.room.output;
+        if unread > OUTPUT_BYTES_MAX || (unread > MUCH_BYTES && output.is_short()) {
+            return Some(Until::Answered);
+        }
+        let is_full = output.is_full();
+        self.room.missed |= is_full;
+        is_full.then_some(Until::Room)
     }
 
     // Reading.

@@ -6,6 +6,7 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_storage::{Read, ReadError};
 
+use crate::dialect::render::size_of_record;
 use crate::dialect::run::{Opcode, RunHeader};
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::Broken;
@@ -185,6 +186,11 @@ impl Flushing<'_> {
             .logs
             .read(tail.log(), tail.position(), tail.size());
         match read {
+            Ok(Read::Ready(bytes)) if is_framed && !self.is_run(id, tail, &bytes) => {
+                let out = &mut self.serving.out;
+                out.sessions.end(out.here, id, Reason::Dropped);
+                Progress::Blocked
+            }
             Ok(Read::Ready(bytes)) => {
                 let header = is_framed.then(|| RunHeader::new(Opcode::Binary, bytes.len()));
                 let header = header.as_ref().map_or(&[][..], RunHeader::as_bytes);
@@ -202,6 +208,34 @@ impl Flushing<'_> {
                 Progress::Blocked
             }
         }
+    }
+
+    /// Whether bytes are the run of records that is half out. A write that went astray puts whole ones in the place of others, and
+    /// those of another topic are for others.
+    fn is_run(&mut self, id: SessionId, tail: RecordTail, bytes: &[u8]) -> bool {
+        let out = &mut self.serving.out;
+        if !out.logs.reader(tail.log()).is_doubtful(tail.position()) {
+            return true;
+        }
+        let session = out.sessions.there(id);
+        let Some(first) = front(bytes) else {
+            return false;
+        };
+        let topic = out.feeds.find(first.topic(), session.form());
+        let place = topic.and_then(|topic| session.subscriptions().find(topic));
+        // The cursor stands behind what is half out.
+        let Some(end) = place.map(|place| out.feeds.cursor(place)) else {
+            return false;
+        };
+        let (mut rest, mut next) = (bytes, first.offset());
+        while let Some(record) = front(rest) {
+            if (record.topic(), record.offset()) != (first.topic(), next) {
+                return false;
+            }
+            next = next.plus(record.count().into());
+            rest = &rest[record.bytes().len()..];
+        }
+        rest.is_empty() && next == end
     }
 
     /// The same for a record that is sent in another form, which is made again if it is not kept.
@@ -326,6 +360,9 @@ impl Flushing<'_> {
         let (done, blocked) = (size == total, session.is_blocked());
         tail.sent += u32::try_from(size).expect("a part of a record is smaller than the record");
         session.set_tail((!done).then_some(tail));
+        if done {
+            self.serving.out.sessions.resume(id);
+        }
         let metrics = self.serving.out.here.metrics();
         metrics.sends.add(1);
         metrics.bytes_out.add(size as u64);
@@ -370,6 +407,12 @@ impl Flushing<'_> {
         }
         Progress::Done
     }
+}
+
+/// The record at the front of bytes.
+fn front(bytes: &[u8]) -> Option<Record<'_>> {
+    let size = size_of_record(bytes)?;
+    Record::trusted(bytes.get(..size as usize)?)
 }
 
 #[cfg(test)]

@@ -280,7 +280,12 @@ impl Subscribing<'_> {
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Taken {
-        let form = self.members.sessions.there(id).form();
+        let session = self.members.sessions.there(id);
+        let form = session.form();
+        // What is rendered again for the rest of it is known by the subscription.
+        if session.tail().is_some() && !form.is_native() {
+            return Taken::Later(Until::Answered);
+        }
         let topic = self.members.feeds.find(name, form);
         let place =
             topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));

@@ -6,8 +6,7 @@
 //! {"topic": "a/b", "payload_base64": "//4="}
 //! ```
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
 use base64::Engine;
@@ -22,6 +21,7 @@ use crate::dialect::exchange::{Batch, Wants};
 use crate::dialect::http::asked::{Refused, Scratch, check_first, check_last, refused};
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
+use crate::dialect::text::{Pairs, Text};
 
 /// Most records of one request, and most messages: what its answer tells one by one.
 const RECORDS_MAX: usize = 1_024;
@@ -32,15 +32,15 @@ const ROWS_MAX: usize = 8_192;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row<'a> {
     #[serde(borrow)]
-    pub(crate) topic: Cow<'a, str>,
+    pub(crate) topic: Text<'a>,
     #[serde(borrow)]
-    pub(crate) payload: Option<Cow<'a, str>>,
+    pub(crate) payload: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(crate) payload_base64: Option<Cow<'a, str>>,
+    pub(crate) payload_base64: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(crate) key: Option<Cow<'a, str>>,
+    pub(crate) key: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pub(crate) headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    pub(crate) headers: Pairs<'a>,
 }
 
 /// Records that are being built, one for each topic.
@@ -202,7 +202,7 @@ impl Building {
                 ));
             }
         };
-        let pairs = row.headers.iter();
+        let pairs = row.headers.0.iter();
         let pairs: Vec<(&[u8], &[u8])> = pairs
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();

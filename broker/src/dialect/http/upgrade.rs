@@ -27,7 +27,7 @@ pub(super) fn is_one(path: &str) -> bool {
 /// The path of the topic that a session is to begin with.
 fn topic_path(path: &str) -> Option<&str> {
     path.strip_suffix("/ws")
-        .filter(|path| !path.is_empty() && *path != "/api/v1")
+        .filter(|path| !path.is_empty() && !path.starts_with("/api/"))
 }
 
 /// What a request to become a WebSocket asks. The first command of the session, if there is one, is put into the scratch memory.

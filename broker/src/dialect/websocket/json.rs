@@ -21,9 +21,6 @@
 //! | `$reference` | `topic`, `url`, `from`, `to` | messages too large for a stream, and where they can be read |
 //! | `$goodbye` | `reason`, `retry_after_ms` | the session ends, but not for what is wrong with messages: the Close says that |
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
 use oyez_protocol::command::Start;
 use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::record::Record;
@@ -38,6 +35,7 @@ use crate::dialect::http::{
 use crate::dialect::rules::Rules;
 use crate::dialect::run::{Opcode, in_frame};
 use crate::dialect::status;
+use crate::dialect::text::{Pairs, Text};
 use crate::dialect::{lines, stream};
 
 /// A command, as it comes.
@@ -45,22 +43,22 @@ use crate::dialect::{lines, stream};
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
     #[serde(borrow)]
-    command: Cow<'a, str>,
+    command: Text<'a>,
     id: Option<u32>,
     #[serde(borrow)]
-    topic: Option<Cow<'a, str>>,
+    topic: Option<Text<'a>>,
     #[serde(borrow)]
-    from: Option<Cow<'a, str>>,
+    from: Option<Text<'a>>,
     #[serde(borrow)]
-    epoch: Option<Cow<'a, str>>,
+    epoch: Option<Text<'a>>,
     #[serde(borrow)]
-    payload: Option<Cow<'a, str>>,
+    payload: Option<Text<'a>>,
     #[serde(borrow)]
-    payload_base64: Option<Cow<'a, str>>,
+    payload_base64: Option<Text<'a>>,
     #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
+    key: Option<Text<'a>>,
     #[serde(borrow, default)]
-    headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    headers: Pairs<'a>,
 }
 
 /// The number of what may be no command.
@@ -166,7 +164,7 @@ fn read(
         }
         "publish" => {
             let row = Row {
-                topic: Cow::Borrowed(name),
+                topic: name.clone(),
                 payload: line.payload,
                 payload_base64: line.payload_base64,
                 key: line.key,
@@ -210,7 +208,7 @@ impl Line<'_> {
     fn check_members(&self) -> Result<(), Refused> {
         let begins = self.from.is_some() || self.epoch.is_some();
         let has_payload = self.payload.is_some() || self.payload_base64.is_some();
-        let holds = has_payload || self.key.is_some() || !self.headers.is_empty();
+        let holds = has_payload || self.key.is_some() || !self.headers.0.is_empty();
         let names = self.topic.is_some();
         let (is_right, why) = match &*self.command {
             "subscribe" => (

@@ -31,6 +31,8 @@ pub(crate) const SUBPROTOCOL: &str = "oyez.v2";
 pub(crate) struct Scratch {
     pub(crate) plain: Vec<u8>,
     pub(crate) answers: Vec<u8>,
+    /// For a session that begins at rest, and is at rest again behind what was read.
+    pub(crate) state: Box<Unframing>,
 }
 
 /// What has come of input.
@@ -91,11 +93,12 @@ pub(crate) fn hear(
     }
 }
 
-/// A line ends with the message, and nowhere else: where JSON may have the end of a line, it may have a blank.
+/// A line ends with the message, and nowhere else. To JSON a carriage return is what a line feed is: a blank between words, and wrong
+/// within them.
 fn end_line(text: &mut [u8]) {
     for byte in text {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
+        if *byte == b'\n' {
+            *byte = b'\r';
         }
     }
 }

@@ -31,7 +31,7 @@ fn heard(dialect: Dialect, said: &[u8]) -> (Vec<u8>, Vec<u8>, Heard) {
 #[test]
 fn each_text_message_is_a_line() {
     let said = [frame(0x01, b"{\r\n"), frame(0x80, b"}\n"), frame(0x81, b"")].concat();
-    assert_eq!(heard(Dialect::Json, &said).0, b"{  } \n\n");
+    assert_eq!(heard(Dialect::Json, &said).0, b"{\r\r}\r\n\n");
     let said = [frame(0x02, b"\r\n"), frame(0x80, b"\n")].concat();
     assert_eq!(heard(Dialect::WebSocket, &said).0, b"\r\n\n");
 }

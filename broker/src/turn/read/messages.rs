@@ -7,12 +7,11 @@ use crate::dialect::command::{Dialect, Progress};
 use crate::dialect::http::{self, Upgrade};
 use crate::dialect::websocket::unframe::Unframing;
 use crate::dialect::websocket::{self, Heard, hear};
-use crate::parts::budget::{PIECE_STEPS, REQUEST_STEPS};
-use crate::parts::ending::done;
+use crate::parts::budget::{ENCODED_BYTES, PIECE_STEPS, REQUEST_STEPS};
+use crate::parts::ending::{Closing, done};
 use crate::parts::partial::Partial;
 use crate::parts::patience::PINGED_MS;
-use crate::parts::room::OUTPUT_BYTES_MAX;
-use crate::parts::session::{SessionId, Stage};
+use crate::parts::session::{SessionId, Stage, Window};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
 use crate::turn::read::{Reading, Step, Visit};
@@ -26,6 +25,10 @@ impl<T: Takes> Reading<'_, T> {
         says: &[u8],
         size: usize,
     ) -> Step {
+        // What becomes of a record that nobody waits for would else be told as one of the session to come.
+        if self.sessions.there(id).has_publishes() {
+            return Step::Stop(Visit::Waiting(Until::Answered), size);
+        }
         self.sessions
             .control(self.here, id, |out| http::switch(upgrade, out));
         let metrics = self.here.metrics();
@@ -51,18 +54,25 @@ impl<T: Takes> Reading<'_, T> {
         if !session.stage().is_heard() {
             return None;
         }
-        if self.sessions.is_closed(id) {
-            return Some(self.close(id));
+        if let Some(closing) = self.sessions.closing(id) {
+            return Some(self.close(id, closing));
         }
-        // What is answered at once is answered without asking whether the answers are taken.
-        let is_behind = session.outgoing_bytes() > OUTPUT_BYTES_MAX;
-        is_behind.then_some(Visit::Waiting(Until::Answered))
+        // What is answered at once is answered without asking again.
+        self.sessions.waits_for_output(id).map(Visit::Waiting)
     }
 
-    /// The peer has closed, and all that it said before is taken.
-    fn close(&mut self, id: SessionId) -> Visit {
-        let goodbye = done("the client has closed");
-        self.sessions.dismiss(self.here, id, goodbye);
+    /// The peer has closed, or has to be closed, and all that it said before is taken.
+    fn close(&mut self, id: SessionId, closing: Closing) -> Visit {
+        match closing.fault {
+            None => {
+                let goodbye = done("the client has closed");
+                self.sessions.dismiss(self.here, id, goodbye);
+            }
+            Some(reason) => {
+                let code = GoodbyeCode::BadFrame;
+                self.sessions.refuse(self.here, id, code, reason);
+            }
+        }
         Visit::Over
     }
 
@@ -86,14 +96,19 @@ impl<T: Takes> Reading<'_, T> {
         mut partial: Option<Box<Partial>>,
         input: &[u8],
     ) -> Visit {
-        let websocket::Scratch { plain, answers } = scratch;
+        let websocket::Scratch {
+            plain,
+            answers,
+            state: at_rest,
+        } = scratch;
         plain.clear();
         answers.clear();
         let begun = partial.as_mut().and_then(|partial| {
             let framing = partial.framing.take()?;
             Some((framing, partial.begun_tick))
         });
-        let (mut state, begun_tick) = begun.unwrap_or_else(|| (Box::default(), self.here.tick()));
+        let (mut state, begun_tick) =
+            begun.unwrap_or_else(|| (std::mem::take(at_rest), self.here.tick()));
         let how = (
             self.sessions.there(id).dialect(),
             self.here.shared.rules.body_size_max(),
@@ -121,7 +136,15 @@ impl<T: Takes> Reading<'_, T> {
             None => self.consume_read(id, plain),
             Some(partial) => self.complete(id, partial, plain),
         };
-        self.end_messages(id, (state, begun_tick, heard), visit)
+        let visit = self.end_messages(id, heard, visit);
+        if visit == Visit::Over || heard.closes.is_some() {
+            return visit; // What comes behind counts for nothing.
+        }
+        match state.is_at_rest() {
+            true => *at_rest = state,
+            false => self.keep_message(id, (state, begun_tick)),
+        }
+        visit
     }
 
     /// Keeps what was kept before.
@@ -133,41 +156,32 @@ impl<T: Takes> Reading<'_, T> {
     }
 
     /// What was read is taken, or kept: goes on with what WebSocket itself has said.
-    fn end_messages(
-        &mut self,
-        id: SessionId,
-        (state, begun_tick, heard): (Box<Unframing>, u32, Heard),
-        visit: Visit,
-    ) -> Visit {
-        if visit == Visit::Over {
+    fn end_messages(&mut self, id: SessionId, heard: Heard, visit: Visit) -> Visit {
+        let Some(code) = heard.closes.filter(|_| visit != Visit::Over) else {
             return visit;
+        };
+        let fault = heard.fault.map(|fault| fault.reason);
+        let closing = Closing { code, fault };
+        self.sessions.note_close(id, closing);
+        match visit {
+            Visit::More | Visit::Empty => self.close(id, closing),
+            later => later,
         }
-        if let Some(code) = heard.closes {
-            self.sessions.note_close(id, code);
-            if let Some(fault) = heard.fault {
-                let code = GoodbyeCode::BadFrame;
-                self.sessions.refuse(self.here, id, code, fault.reason);
-                return Visit::Over;
-            }
-            return match visit {
-                Visit::More | Visit::Empty => self.close(id),
-                later => later,
-            };
-        }
-        if !state.is_at_rest() {
-            let kept = self.sessions.there_mut(id).take_input();
-            let mut partial =
-                kept.unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, begun_tick)));
-            partial.framing = Some(state);
-            self.keep(id, partial);
-        }
-        visit
+    }
+
+    /// A message has begun and not ended.
+    fn keep_message(&mut self, id: SessionId, (state, begun_tick): (Box<Unframing>, u32)) {
+        let kept = self.sessions.there_mut(id).take_input();
+        let mut partial = kept.unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, begun_tick)));
+        partial.framing = Some(state);
+        self.keep(id, partial);
     }
 
     /// All that was kept of a session is taken, within a message whose rest is waited for.
     pub(super) fn keep_within(&mut self, id: SessionId, mut partial: Box<Partial>) {
         partial.bytes = Vec::new();
         partial.need = 1;
+        partial.begun_tick = self.here.tick();
         partial.progress = Progress::default();
         self.keep(id, partial);
     }
@@ -185,7 +199,14 @@ impl<T: Takes> Reading<'_, T> {
             progress.searched = u32::try_from(input.len()).expect("a line is short");
             return Step::Stop(Visit::More, input.len() + 1);
         };
-        self.budget.spend(REQUEST_STEPS, 0);
+        // A message that cannot be published yet is not compressed in vain.
+        let config = &self.here.shared.config;
+        let session = self.sessions.there(id);
+        let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
+        if window == Window::Full {
+            return Step::Stop(Visit::Waiting(Until::Answered), end + 1);
+        }
+        self.budget.spend(REQUEST_STEPS + end / ENCODED_BYTES, 0);
         let mut scratch = std::mem::take(self.scratch);
         let rules = &self.here.shared.rules;
         let (command, encoded) = websocket::decode(&input[..end], rules, &mut scratch);
