@@ -14,6 +14,7 @@ mod slow;
 mod stalled;
 mod strangers;
 mod thousands;
+mod websockets;
 
 use testkit::http::{Connection, post};
 use testkit::{Broker, Setup};

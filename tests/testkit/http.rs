@@ -199,6 +199,19 @@ impl Connection {
         })
     }
 
+    /// So many bytes, as they come.
+    ///
+    /// # Errors
+    /// How the connection ended before them.
+    pub fn bytes(&mut self, size: usize) -> Result<Vec<u8>, End> {
+        while self.buffer.len() - self.start < size {
+            self.fill()?;
+        }
+        let bytes = self.buffer[self.start..self.start + size].to_vec();
+        self.start += size;
+        Ok(bytes)
+    }
+
     /// Reads to the end. Gives what was left, and how it ended.
     pub fn end(&mut self) -> (Vec<u8>, End) {
         let end = loop {

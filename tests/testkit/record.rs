@@ -3,6 +3,7 @@
 
 use oyez_protocol::checksum::{crc32c, crc32c_append, seal_frame};
 use oyez_protocol::command::{Hello, VERSION};
+use oyez_protocol::event::Heartbeat;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::MessageRef;
@@ -105,6 +106,14 @@ pub fn hello(version_min: u16, version_max: u16) -> Vec<u8> {
         version_max,
         ..HELLO
     })
+}
+
+/// A question for a sign of life.
+#[must_use]
+pub fn ping(token: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    Heartbeat { token }.encode_ping(&mut out);
+    out
 }
 
 /// What most hellos say.

@@ -17,7 +17,7 @@ use crate::dialect::websocket::{SUBPROTOCOL, write_subscribe};
 /// What a key is joined with before it is hashed (RFC 6455, 1.3).
 const JOINED: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_SIZE: usize = 16;
-const VERSION: &str = "13";
+const VERSION: &[u8] = b"13";
 
 /// Whether a path is that of a WebSocket.
 pub(super) fn is_one(path: &str) -> bool {
@@ -66,7 +66,8 @@ fn read_key(head: &Head<'_, '_>) -> Result<[u8; 24], Refused> {
         let why = "this is a WebSocket: ask with Upgrade: websocket and Connection: Upgrade";
         return Err(refused(status::UPGRADE_REQUIRED, why));
     }
-    if head.text("sec-websocket-version") != Some(VERSION) {
+    let mut versions = named(head, "sec-websocket-version").map(<[u8]>::trim_ascii);
+    if versions.next() != Some(VERSION) || versions.next().is_some() {
         let why = "of WebSocket this broker speaks version 13";
         return Err(refused(status::UPGRADE_REQUIRED, why));
     }

@@ -113,6 +113,7 @@ fn what_is_no_handshake_is_refused() {
         (any, but(1, "Connection: close"), "426"),
         (any, but(2, ""), "426"),
         (any, but(2, "Sec-WebSocket-Version: 8"), "426"),
+        (any, with("Sec-WebSocket-Version: 13"), "426"),
         (any, but(3, ""), "400"),
         (any, but(3, "Sec-WebSocket-Key: short"), "400"),
         (
