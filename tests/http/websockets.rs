@@ -6,6 +6,7 @@ mod floods;
 mod frames;
 mod handshakes;
 mod patience;
+mod stalled;
 
 use serde_json::json;
 use testkit::http::End;
