@@ -65,6 +65,8 @@ pub(crate) struct Reader {
     pub(crate) program: Program,
     /// Connections so far.
     pub(crate) connections: usize,
+    /// Codes that connections over WebSocket were closed with.
+    pub(crate) closes: Vec<u16>,
 }
 
 impl Reader {
@@ -72,6 +74,7 @@ impl Reader {
         Self {
             program,
             connections: 0,
+            closes: Vec::new(),
         }
     }
 
@@ -125,6 +128,10 @@ impl Reader {
             let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
             match text("event").as_str() {
                 "$place" => {}
+                "close" => {
+                    let code = event["code"].as_u64().and_then(|code| code.try_into().ok());
+                    self.closes.push(code.expect("a code"));
+                }
                 "open" => {
                     self.connections += 1;
                     return None;

@@ -12,3 +12,4 @@ mod pieces;
 mod proxies;
 mod proxy;
 mod tools;
+mod websockets;

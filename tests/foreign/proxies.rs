@@ -1,14 +1,16 @@
-//! Streams and publishing through proxies with their defaults: what is published arrives at once, silence cuts nothing, and a
+//! Streams, WebSockets and publishing through proxies with their defaults: what is published arrives at once, silence cuts nothing, and a
 //! proxy that is reloaded or started again loses nothing.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use testkit::Broker;
 use testkit::figures::{figure, full};
 
-use crate::client::{PYTHON, Publisher, Reader, messages, texts};
+use crate::client::{Language, PYTHON, Publisher, Reader, messages, texts};
 use crate::proxy::{Kind, Proxy};
 use crate::tools::{Tool, are_here};
+use crate::websockets;
 
 /// From publishing to the reader.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -33,20 +35,46 @@ fn each_at_once(publisher: &mut Publisher, reader: &mut Reader, messages: &[Stri
     messages.iter().map(time).max().unwrap_or_default()
 }
 
-fn passes(kind: Kind) {
+/// How a reader reads through a proxy.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Sse,
+    WebSocket,
+}
+
+impl By {
+    const fn language(self) -> Language {
+        match self {
+            Self::Sse => PYTHON,
+            Self::WebSocket => websockets::PYTHON,
+        }
+    }
+
+    /// The topic at an address.
+    fn url(self, address: SocketAddr) -> String {
+        match self {
+            Self::Sse => format!("http://{address}/through/proxies/sse"),
+            Self::WebSocket => format!("ws://{address}/through/proxies"),
+        }
+    }
+}
+
+fn passes(kind: Kind, by: By) {
     let name = kind.program();
-    if !are_here(name, &[Tool::Program(name), PYTHON.tools[0]]) {
+    let tools = [&[Tool::Program(name)], PYTHON.tools, by.language().tools].concat();
+    if !are_here(&format!("{name}, {by:?}"), &tools) {
         return;
     }
     let broker = Broker::start();
     let mut proxy = Proxy::start(kind, broker.address());
     let url = format!("http://{}/through/proxies", proxy.address());
     let direct = format!("http://{}/through/proxies", broker.address());
-    let mut reader = PYTHON.read(&format!("{url}/sse"), "").connected();
+    let reader = by.language().read(&by.url(proxy.address()), "");
+    let mut reader = reader.connected();
     let mut publisher = PYTHON.publish(&url);
     let longest = each_at_once(&mut publisher, &mut reader, &messages(0..10));
     figure(
-        &format!("a message through {name}"),
+        &format!("a message through {name}, {by:?}"),
         &format!("{longest:?}"),
     );
 
@@ -71,15 +99,30 @@ fn passes(kind: Kind) {
 
 #[test]
 fn nginx_passes_streams_on_without_being_told_how() {
-    passes(Kind::Nginx);
+    passes(Kind::Nginx, By::Sse);
 }
 
 #[test]
 fn haproxy_passes_streams_on_without_being_told_how() {
-    passes(Kind::HaProxy);
+    passes(Kind::HaProxy, By::Sse);
 }
 
 #[test]
 fn caddy_passes_streams_on_without_being_told_how() {
-    passes(Kind::Caddy);
+    passes(Kind::Caddy, By::Sse);
+}
+
+#[test]
+fn nginx_passes_websockets_on_as_its_manual_says() {
+    passes(Kind::NginxForWebSocket, By::WebSocket);
+}
+
+#[test]
+fn haproxy_passes_websockets_on_without_being_told_how() {
+    passes(Kind::HaProxy, By::WebSocket);
+}
+
+#[test]
+fn caddy_passes_websockets_on_without_being_told_how() {
+    passes(Kind::Caddy, By::WebSocket);
 }

@@ -18,6 +18,8 @@ use crate::tools::command;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Nginx,
+    /// The same with the four lines that its manual has for WebSocket.
+    NginxForWebSocket,
     HaProxy,
     Caddy,
 }
@@ -25,7 +27,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const fn program(self) -> &'static str {
         match self {
-            Self::Nginx => "nginx",
+            Self::Nginx | Self::NginxForWebSocket => "nginx",
             Self::HaProxy => "haproxy",
             Self::Caddy => "caddy",
         }
@@ -35,12 +37,13 @@ impl Kind {
     fn configuration(self, home: &str, front: SocketAddr, back: SocketAddr) -> String {
         match self {
             // Where files are; and one server, which says `proxy_pass` and no more.
-            Self::Nginx => format!(
+            Self::Nginx | Self::NginxForWebSocket => format!(
                 "daemon off;\nuser root;\npid {home}/pid;\nerror_log {home}/log;\nevents {{}}\nhttp {{\n\
                  access_log off;\n\
                  client_body_temp_path {home}/body;\nproxy_temp_path {home}/proxy;\n\
                  fastcgi_temp_path {home}/fastcgi;\nscgi_temp_path {home}/scgi;\nuwsgi_temp_path {home}/uwsgi;\n\
-                 server {{ listen {front}; location / {{ proxy_pass http://{back}; }} }}\n}}\n"
+                 server {{ listen {front}; location / {{ proxy_pass http://{back}; {} }} }}\n}}\n",
+                self.location()
             ),
             // The defaults of Debian's file.
             Self::HaProxy => format!(
@@ -55,6 +58,17 @@ impl Kind {
         }
     }
 
+    /// What nginx is told of a location, beside where it leads.
+    const fn location(self) -> &'static str {
+        match self {
+            Self::NginxForWebSocket => {
+                "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+                 proxy_set_header Connection upgrade; proxy_set_header Host $http_host;"
+            }
+            _ => "",
+        }
+    }
+
     fn command(self, home: &str, file: &str) -> Command {
         let mut command = command(self.program());
         // Where Caddy keeps what it keeps.
@@ -63,7 +77,9 @@ impl Kind {
             command.env(variable, home);
         }
         match self {
-            Self::Nginx => command.args(["-p", home, "-e", &format!("{home}/log"), "-c", file]),
+            Self::Nginx | Self::NginxForWebSocket => {
+                command.args(["-p", home, "-e", &format!("{home}/log"), "-c", file])
+            }
             // A master, which can be told to read its file again.
             Self::HaProxy => command.args(["-W", "-f", file]),
             Self::Caddy => command.args(["run", "--adapter", "caddyfile", "--config", file]),
@@ -123,7 +139,7 @@ impl Proxy {
         let text = fs::read_to_string(&self.file).expect("it was written");
         fs::write(&self.file, format!("# Again.\n{text}")).expect("it is writable");
         match self.kind {
-            Kind::Nginx => self.program.signal(Signal::HangUp),
+            Kind::Nginx | Kind::NginxForWebSocket => self.program.signal(Signal::HangUp),
             Kind::HaProxy => self.program.signal(Signal::User2),
             Kind::Caddy => {
                 let admin = format!("unix/{}/admin", self.home.path().display());

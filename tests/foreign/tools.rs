@@ -10,6 +10,9 @@ use testkit::programs::{target, workspace};
 /// Where the system's servers are, which are not in everybody's path.
 const SERVERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
+/// The Python that has the packages, where `.ci/run` puts it.
+pub(crate) const PYTHON_OF_PACKAGES: &str = "python/bin/python3";
+
 /// What a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -17,6 +20,8 @@ pub(crate) enum Tool {
     Program(&'static str),
     /// A package from npm.
     Module(&'static str),
+    /// A package from PyPI.
+    Package(&'static str),
     /// An extension of PHP.
     PhpExtension(&'static str),
 }
@@ -26,6 +31,12 @@ impl Tool {
         match self {
             Self::Program(name) => find(name).is_some(),
             Self::Module(name) => modules().join(name).is_dir(),
+            Self::Package(name) => find(PYTHON_OF_PACKAGES).is_some_and(|python| {
+                let code = format!("import {name}");
+                run(Command::new(python).args(["-c", &code]))
+                    .status
+                    .success()
+            }),
             Self::PhpExtension(name) => {
                 let code = format!("exit(extension_loaded('{name}') ? 0 : 1);");
                 find("php")
@@ -72,6 +83,9 @@ pub(crate) fn beside(name: &str) -> PathBuf {
 }
 
 fn find(name: &str) -> Option<PathBuf> {
+    if name == PYTHON_OF_PACKAGES {
+        return Some(target().join("foreign").join(name)).filter(|file| is_file(file));
+    }
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let servers = SERVERS.iter().map(PathBuf::from);
     let files = std::env::split_paths(&paths)
