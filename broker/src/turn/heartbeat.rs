@@ -189,12 +189,16 @@ impl Watch<'_> {
     }
 
     /// A session in messages of WebSocket is sent a Ping at each heartbeat, whatever it says, for the sake of proxies; what answers it
-    /// needs no script. One that is silent for two of them though it was asked is closed.
+    /// needs no script. One that is silent for two of them though it was asked is closed. To a full socket nothing can be said: one that
+    /// takes nothing has as long as a stream.
     fn look_after_messages(&mut self, id: SessionId) {
         let now_ms = self.here.now.monotonic_ms;
         let session = self.sessions.there_mut(id);
         let heartbeat_ms = u64::from(session.heartbeat_ms());
-        let longest_ms = 2 * heartbeat_ms;
+        let longest_ms = 2 * match session.is_blocked() {
+            true => u64::from(self.here.shared.config.heartbeat_ms),
+            false => heartbeat_ms,
+        };
         let is_held_back = session.is_to_read() && !session.is_blocked();
         if now_ms.saturating_sub(session.heard_ms()) >= longest_ms && !is_held_back {
             let taking = look_at_taken(self.net, session);

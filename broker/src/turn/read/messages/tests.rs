@@ -591,3 +591,28 @@ fn who_answers_nothing_is_closed() {
             .all(|line| line == "asks")
     );
 }
+
+/// As a stream has: it costs no memory, and a Ping would lie behind what it has not read.
+#[test]
+fn who_takes_nothing_has_two_usual_heartbeats() {
+    let usual_ms = u64::from(settings().heartbeat_ms);
+    assert!(usual_ms > 2 * HEARTBEAT_MS);
+    for fields in [FRAMES, ""] {
+        let mut rig = Rig::new();
+        let socket = match fields {
+            "" => Socket::open(&mut rig, "/t/ws", ""),
+            _ => Socket::subscriber(&mut rig, "t", Start::Latest),
+        };
+        socket.client.peer.stall();
+        rig.publish("t", 100, 1);
+        let mut lived_ms = 0;
+        while socket.client.peer.how_it_ended() == End::Open && lived_ms < 10 * usual_ms {
+            socket.client.peer.set_answered_ms(lived_ms);
+            rig.pass(5_000);
+            rig.settle();
+            lived_ms += 5_000;
+        }
+        let bounds = 2 * usual_ms..2 * usual_ms + 3 * HEARTBEAT_MS;
+        assert!(bounds.contains(&lived_ms), "{lived_ms}");
+    }
+}
