@@ -172,9 +172,14 @@ mod tell;
 mod turn;
 mod watch;
 
-pub use config::Config;
+/// What fuzz targets call.
 #[cfg(any(fuzzing, test))]
-pub use dialect::http::fuzzing;
+pub mod fuzzing {
+    pub use crate::dialect::http::fuzzing::{check_chunks, check_proxy, check_requests};
+    pub use crate::dialect::websocket::fuzzing::check_frames;
+}
+
+pub use config::Config;
 pub use error::{ShardError, StartError};
 pub use listen::{BadListen, Listen};
 pub use networks::{BadNetwork, Network};

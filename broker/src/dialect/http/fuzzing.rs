@@ -123,7 +123,7 @@ pub fn check_chunks(input: &[u8]) {
     }
 }
 
-fn rules(limits: Limits) -> Rules {
+pub(in crate::dialect) fn rules(limits: Limits) -> Rules {
     Rules {
         hosts: vec![".example.com".to_owned()],
         origins: vec!["https://app.example.com".to_owned()],
@@ -132,7 +132,7 @@ fn rules(limits: Limits) -> Rules {
 }
 
 /// Cuts `input` into pieces whose sizes a seed says: all small, or small and large ones.
-fn cut(mut input: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
+pub(in crate::dialect) fn cut(mut input: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let (mut state, most) = (u32::from(seed), 1 << (seed % 8));
     std::iter::from_fn(move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -32,7 +32,7 @@ mod asked;
 mod batch;
 mod body;
 #[cfg(any(fuzzing, test))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod head;
 mod inquiry;
 mod publish;

@@ -9,6 +9,8 @@
 //! that a peer closes is ended when all that came before was taken.
 
 mod close;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod json;
 pub(crate) mod unframe;
 mod utf8;
