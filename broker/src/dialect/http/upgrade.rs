@@ -12,7 +12,7 @@ use crate::dialect::http::head::{Framing, Head, is_named};
 use crate::dialect::http::stream::read_start;
 use crate::dialect::http::target::{BadTarget, Target};
 use crate::dialect::status;
-use crate::dialect::websocket::{SUBPROTOCOL, write_subscribe};
+use crate::dialect::websocket::{ALONE, SUBPROTOCOL, write_subscribe};
 
 /// What a key is joined with before it is hashed (RFC 6455, 1.3).
 const JOINED: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -134,6 +134,12 @@ fn read_begin(target: Target<'_>, scratch: &mut Scratch) -> Result<(), Refused> 
     if !is_right {
         let why = "`from` is earliest, latest or offset:NUMBER, and `epoch` that of the offset, 16 hexadecimal digits";
         return Err(refused(status::BAD_REQUEST, why));
+    }
+    let has_offset = from
+        .as_ref()
+        .is_some_and(|from| from.starts_with("offset:"));
+    if epoch.is_some() && !has_offset {
+        return Err(refused(status::BAD_REQUEST, ALONE));
     }
     let Scratch { topic, body, .. } = scratch;
     write_subscribe(topic_of(topic), (from.as_deref(), epoch.as_deref()), body);

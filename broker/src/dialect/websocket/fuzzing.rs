@@ -134,7 +134,7 @@ fn check_heard(
         match told {
             Told::Message { is_text, bytes } => {
                 let blank = |byte: &u8| match byte {
-                    b'\n' | b'\r' if *is_text => b' ',
+                    b'\n' if *is_text => b'\r',
                     byte => *byte,
                 };
                 content.extend(bytes.iter().map(blank));

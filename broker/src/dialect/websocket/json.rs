@@ -248,6 +248,9 @@ fn read_topic(name: &str, scratch: &mut Scratch) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Why an epoch is refused.
+pub(crate) const ALONE: &str = "an `epoch` belongs to an offset: give `from` as offset:NUMBER";
+
 fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
     let start = line
         .from
@@ -268,6 +271,9 @@ fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
             Some(Epoch::new(number.ok_or(bad(Some(why)))?))
         }
     };
+    if epoch.is_some() && !matches!(start, Start::Offset(_)) {
+        return Err(bad(Some(ALONE)));
+    }
     Ok(Asked::Subscribe(start, epoch))
 }
 

@@ -19,7 +19,7 @@ use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
 pub(crate) use self::close::Fault;
-pub(crate) use self::json::{decode, write_subscribe};
+pub(crate) use self::json::{ALONE, decode, write_subscribe};
 use self::unframe::{Accepts, Piece, Unframing};
 use crate::dialect::command::{Dialect, Goodbye, Reply};
 use crate::dialect::native;

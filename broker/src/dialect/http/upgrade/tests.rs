@@ -129,6 +129,7 @@ fn what_is_no_handshake_is_refused() {
         ("GET /a/ws?epoch=+1", FIELDS.to_vec(), "400"),
         ("GET /a/ws?limit=1", FIELDS.to_vec(), "400"),
         ("GET /a%2/ws", FIELDS.to_vec(), "400"),
+        ("GET /a/ws?epoch=1", FIELDS.to_vec(), "400"),
         ("GET /$a/ws", FIELDS.to_vec(), "403"),
         ("GET /api/v2/ws", FIELDS.to_vec(), "404"),
         ("GET /metrics/ws", FIELDS.to_vec(), "404"),
