@@ -1,4 +1,4 @@
-//! `oyez bench` against a real broker: everybody gets everything once and in order, natively and over HTTP.
+//! `oyez bench` against a real broker: everybody gets everything once and in order, natively, over HTTP and over WebSocket.
 #![allow(
     clippy::unwrap_used,
     reason = "a failure here is a failure of the test"
@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::broker::{Broker, Setup};
 use testkit::process::succeed;
 
-const VIAS: [&str; 2] = ["native", "sse"];
+const VIAS: [&str; 4] = ["native", "sse", "ws", "ws-json"];
 
 /// What a bench tells whose subscribers come this way, to topics in memory and not.
 #[track_caller]

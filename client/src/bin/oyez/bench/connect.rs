@@ -30,6 +30,7 @@ Examples:
   oyez bench connect --connections 10000 --target floor --answer    read and answered, too
   oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
   oyez bench connect --connections 10000 --via sse --target floor   the same request, the same answer
+  oyez bench connect --connections 10000 --via ws --resume          over WebSocket; frames once it is open
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published
 meanwhile.
@@ -60,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["resume", "no_subscribe", "answer"])]
     silent: bool,
 
-    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would; with --via sse
+    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would; over HTTP
     /// it always does
     #[arg(long)]
     answer: bool,

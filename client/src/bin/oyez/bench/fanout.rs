@@ -22,7 +22,9 @@ Examples:
   oyez bench fanout --mode stream --batch 64 --records 500 --decode
   oyez bench fanout --subscribers 1000000 --records 3 --report fanout.html
   oyez bench fanout --target floor                               what the bare kernel does here
-  oyez bench fanout --subscribers 10000 --via sse                as many browser tabs";
+  oyez bench fanout --subscribers 10000 --via sse                as many browser tabs
+  oyez bench fanout --subscribers 10000 --via ws-json            the same over WebSocket, without a library
+  oyez bench fanout --target ws://127.0.0.1:8080                 a server of WebSocket that broadcasts";
 
 /// What `oyez bench fanout` is told.
 #[derive(Clone, Debug, Args)]

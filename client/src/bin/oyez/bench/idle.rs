@@ -21,6 +21,7 @@ Examples:
   oyez bench idle --connections 1000000 --hold 10m --report idle.html
   oyez bench idle --connections 10000 --target floor
   oyez bench idle --connections 20000 --via sse            of those a browser has, over HTTP
+  oyez bench idle --connections 1000000 --via ws           over WebSocket; pings are answered
 
 User memory is the server's RssAnon, as it says itself or as --pid shows; start it afresh.
 Kernel memory is that of the whole machine (slab, socket buffers, page tables), both ends of each

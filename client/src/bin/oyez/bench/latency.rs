@@ -24,7 +24,7 @@ Examples:
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
   oyez bench latency --idle 10000 --target floor
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
-  oyez bench latency --idle 10000 --via sse             over HTTP
+  oyez bench latency --idle 10000 --via sse             over HTTP; ws and ws-json: over WebSocket
 
 Records leave on schedule, whatever became of those before; latency counts from the scheduled
 moment. For --stalled see oyez bench mixed --help.";

@@ -24,7 +24,7 @@ Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 1000000 --target floor
-  oyez bench mixed --connections 100000 --via sse           over HTTP
+  oyez bench mixed --connections 100000 --via sse           over HTTP; ws and ws-json: over WebSocket
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
   oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
 

@@ -1,9 +1,9 @@
 //! `oyez bench`: load that can be repeated, and what it shows.
 //!
 //! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
-//! publication, `report` what is told. `target` says how to speak to what is under load, `sse` what server-sent events are made of;
-//! `floor` is the bare server that shows what the kernel alone can do. System calls are in `sys`. Arithmetic is in files of its own that touch
-//! nothing: `spread`, `pace`, `times`.
+//! publication, `report` what is told. `target` says how to speak to what is under load, `sse` and `websocket` what those
+//! are made of; `floor` is the bare server that shows what the kernel alone can do. System calls are in `sys`. Arithmetic
+//! is in files of its own that touch nothing: `spread`, `pace`, `times`.
 
 mod board;
 mod composed;
@@ -34,6 +34,7 @@ mod stalled;
 mod sys;
 mod target;
 mod times;
+mod websocket;
 
 use clap::{Args, Subcommand};
 
@@ -47,6 +48,7 @@ Examples:
   oyez bench connect --resume               a connection storm, and that of who comes back
   oyez bench fanout --target floor          the same against a bare kernel loop
   oyez bench fanout --via sse               subscribers as browsers are, over HTTP
+  oyez bench fanout --via ws                the same over WebSocket; --via ws-json without a library
 
 Every bench echoes its parameters, checks that each subscriber gets each record once and in
 order, and ends with exit code 1 when a connection or a record is lost. -o json prints one

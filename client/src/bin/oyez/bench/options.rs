@@ -18,7 +18,8 @@ use crate::output::Format;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
     /// What is put under load: `oyez`, the broker (--server); `floor`, a bare accept-epoll-sendmsg server that the bench
-    /// starts itself; or another server, as redis://HOST:PORT, nats://HOST:PORT or mqtt://HOST:PORT
+    /// starts itself; or another server, as redis://HOST:PORT, nats://HOST:PORT, mqtt://HOST:PORT, nats+ws://HOST:PORT
+    /// (the same protocol over WebSocket) or ws://HOST:PORT (which passes each message on to all others)
     #[arg(long, value_name = "TARGET", default_value = "oyez")]
     pub(crate) target: TargetName,
 
@@ -61,8 +62,8 @@ pub(crate) struct Common {
 /// Of every bench with subscribers.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Subscribing {
-    /// How subscribers get what is published; publishers are native. With `sse` each subscriber compares every payload,
-    /// and a floor answers it over HTTP and sends it finished chunks
+    /// How subscribers get what is published; publishers are native. With `sse` and `ws-json` each subscriber compares
+    /// every payload. A floor answers over HTTP, too, and sends finished chunks or messages
     #[arg(long, value_enum, default_value_t = Via::Native)]
     pub(crate) via: Via,
 }
@@ -182,6 +183,8 @@ mod tests {
             "redis://127.0.0.1:6379",
             "nats://127.0.0.1:1",
             "mqtt://[::1]:2",
+            "nats+ws://127.0.0.1:1",
+            "ws://127.0.0.1:1",
         ] {
             assert!(matches!(text.parse(), Ok(TargetName::Peer(_))), "{text}");
         }

@@ -161,7 +161,16 @@ impl Publishers {
         self.target.greet(&mut greeting);
         stream.write_all(&greeting)?;
         let (mut ear, mut answer) = (self.target.publisher_ear(), Vec::new());
-        while !greeting.is_empty() && !self.welcomed(&mut *ear, &mut answer)? {
+        while !greeting.is_empty() {
+            if self.welcomed(&mut *ear, &mut answer)? {
+                break;
+            }
+            if self.heard.contains(&Heard::Open) {
+                greeting.clear();
+                self.target.enter_publisher(&mut greeting);
+                stream.write_all(&greeting)?;
+                continue;
+            }
             let mut bytes = [0; 4096];
             let size = stream.read(&mut bytes)?;
             if size == 0 {
@@ -359,8 +368,11 @@ impl Publishers {
                     self.free.push_back(slot);
                     self.answered += 1;
                 }
-                Heard::Ping { token } => self.target.pong(token, &mut link.out),
-                Heard::Welcome { .. } | Heard::Subscribed(_) | Heard::Record { .. } => {}
+                Heard::Ping { token } => self.target.publisher_pong(token, &mut link.out),
+                Heard::Open
+                | Heard::Welcome { .. }
+                | Heard::Subscribed(_)
+                | Heard::Record { .. } => {}
             }
         }
         Ok(())

@@ -27,9 +27,6 @@ use crate::say::say;
 /// Time between two looks at what the threads tell.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Over HTTP there is nothing to say but what one asks for.
-const NOTHING_ASKED: &str = "--via sse asks for a stream; leave out --silent and --no-subscribe";
-
 /// What a bench wants of its target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -78,8 +75,12 @@ impl Stage {
     ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
-        if wanted.via == Via::Sse && wanted.greeting != Greeting::Subscribe {
-            return Err(Failure::Usage(NOTHING_ASKED.to_owned()));
+        if wanted.via != Via::Native && wanted.greeting != Greeting::Subscribe {
+            // Over HTTP there is nothing to say but what one asks for.
+            let via = wanted.via.name();
+            return Err(Failure::Usage(format!(
+                "--via {via} asks for a stream; leave out --silent and --no-subscribe"
+            )));
         }
         let options = OyezOptions {
             topic: common.topic.clone(),

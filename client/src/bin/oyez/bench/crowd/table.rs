@@ -16,7 +16,7 @@ use super::{CrowdShared, Gauge, STOP, Tally};
 use crate::bench::spread::source;
 use crate::bench::sys::socket::{Dial, connect};
 use crate::bench::sys::table::unshare;
-use crate::bench::target::{Ear, Heard, Place};
+use crate::bench::target::{Ear, Heard, Listening, Place};
 
 /// Longest time until a thread looks up what it is told.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -83,11 +83,15 @@ impl Table {
             .target
             .join(shared.audience.topic, None, &mut first_words);
         let sizes: Vec<(usize, usize)> = spread.groups_of_table(number).collect();
+        let listening = Listening {
+            decode: shared.audience.decode,
+            batch: shared.board.batch(),
+        };
         Ok(Self {
             number,
             first: range.start,
             poll: Poll::new()?,
-            ear: shared.target.ear(shared.audience.decode),
+            ear: shared.target.ear(listening),
             sockets: Sockets::new(range.len()),
             halves: Halves::default(),
             buffer: vec![0; READ_BYTES],
@@ -244,13 +248,8 @@ impl Table {
 
     /// The connection stands, or has failed.
     fn join(&mut self, place: usize) -> Result<(), String> {
-        let group = self.shared.audience.spread.group_of(self.first + place);
-        let from = (self.round > 0).then(|| Place {
-            next: self.sockets.next[place],
-            epoch: self.shared.epochs[group].load(Ordering::Acquire),
-        });
+        let (topic, from) = self.wish(place);
         self.out.clear();
-        let topic = self.shared.audience.topic + group;
         self.shared.target.join(topic, from, &mut self.out);
         let Some(stream) = &mut self.sockets.streams[place] else {
             return Ok(());
@@ -262,16 +261,48 @@ impl Table {
             self.subscribed(place, None);
             return Ok(());
         }
-        match stream.write(&self.out) {
-            Ok(size) if size == self.out.len() => {}
-            Ok(_) => return Err("its first bytes did not fit".to_owned()),
-            Err(error) => return Err(format!("cannot write: {error}")),
-        }
+        self.speak(place)?;
         self.sockets.states[place] = State::Joining;
         if !self.shared.target.answers() {
             self.subscribed(place, None);
         }
         Ok(())
+    }
+
+    /// The topic of a subscriber, and where it had come to.
+    fn wish(&self, place: usize) -> (usize, Option<Place>) {
+        let group = self.shared.audience.spread.group_of(self.first + place);
+        let from = (self.round > 0).then(|| Place {
+            next: self.sockets.next[place],
+            epoch: self.shared.epochs[group].load(Ordering::Acquire),
+        });
+        (self.shared.audience.topic + group, from)
+    }
+
+    /// The server has opened the way that a subscriber has asked for.
+    fn enter(&mut self, place: usize) -> Result<(), String> {
+        if self.sockets.states[place] != State::Joining {
+            return Err("the server opens a way that nobody has asked for".to_owned());
+        }
+        let (topic, from) = self.wish(place);
+        self.out.clear();
+        self.shared.target.enter(topic, from, &mut self.out);
+        self.speak(place)
+    }
+
+    /// Says what there is to say.
+    fn speak(&mut self, place: usize) -> Result<(), String> {
+        let Some(stream) = &mut self.sockets.streams[place] else {
+            return Ok(());
+        };
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        match stream.write(&self.out) {
+            Ok(size) if size == self.out.len() => Ok(()),
+            Ok(_) => Err("the few bytes that it says did not fit".to_owned()),
+            Err(error) => Err(format!("cannot write: {error}")),
+        }
     }
 
     /// The server says that a subscriber is one.
@@ -341,6 +372,7 @@ impl Table {
         let now_ns = self.shared.board.clock.now_ns();
         for index in 0..self.heard.len() {
             match self.heard[index] {
+                Heard::Open => self.enter(place)?,
                 Heard::Subscribed(at) => self.confirmed(place, at)?,
                 Heard::Record {
                     first,
@@ -357,15 +389,7 @@ impl Table {
     fn answer(&mut self, place: usize, token: u64) -> Result<(), String> {
         self.out.clear();
         self.shared.target.pong(token, &mut self.out);
-        let Some(stream) = &mut self.sockets.streams[place] else {
-            return Ok(());
-        };
-        let written = stream
-            .write(&self.out)
-            .map_err(|error| format!("cannot write: {error}"))?;
-        (written == self.out.len())
-            .then_some(())
-            .ok_or_else(|| "an answer of a few bytes did not fit".to_owned())
+        self.speak(place)
     }
 
     fn delivered(

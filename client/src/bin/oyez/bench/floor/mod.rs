@@ -1,6 +1,6 @@
 //! The server behind `--target floor`: threads with private descriptor tables, a listener each on one port, and a loop
-//! of accept, poll and `sendmsg`. Records come in whole on a second port and go out as they are, or as the chunk of
-//! server-sent events that is made of each there, once for all subscribers.
+//! of accept, poll and `sendmsg`. Records come in whole on a second port and go out as they are, or as what is made
+//! of each there, once for all subscribers: the chunk of server-sent events, or messages of WebSocket.
 //!
 //! It says its two ports on standard output, answers `accepted` with how many subscribers it has taken in, and ends
 //! when its standard input does.
@@ -30,6 +30,9 @@ use super::sse::token::Next;
 use super::sys::bell::Bell;
 use super::sys::{socket, table};
 use super::target::Via;
+use super::websocket;
+use super::websocket::frame::Opcode;
+use super::websocket::handshake::SUBPROTOCOL;
 use crate::failure::Failure;
 use sync_file::SyncFile;
 use thread::FloorThread;
@@ -79,7 +82,9 @@ struct Floor {
     echo: bool,
     sync_file: Option<SyncFile>,
     accepted: AtomicUsize,
-    /// What every subscriber is told for its first words; empty for nothing.
+    /// What every subscriber is told for its first words, where it says more behind them.
+    opening: Vec<u8>,
+    /// What every subscriber is told for its words; empty for nothing.
     answer: Vec<u8>,
     /// What waits for each thread, and its bell.
     inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
@@ -130,10 +135,16 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             .map(SyncFile::create)
             .transpose()?,
         accepted: AtomicUsize::new(0),
+        opening: match arguments.via {
+            Via::Ws => opened(Some(SUBPROTOCOL)),
+            Via::Native | Via::Sse | Via::WsJson => Vec::new(),
+        },
         answer: match (arguments.via, arguments.answer) {
             (Via::Native, false) => Vec::new(),
-            (Via::Native, true) => answer(),
+            (Via::Native, true) => answer().concat(),
             (Via::Sse, _) => stream(),
+            (Via::Ws, _) => frames(),
+            (Via::WsJson, _) => texts(),
         },
         inboxes: bells
             .into_iter()
@@ -185,8 +196,8 @@ fn start(floor: &Arc<Floor>) -> io::Result<()> {
 }
 
 /// A welcome and a confirmation, the same for everybody.
-fn answer() -> Vec<u8> {
-    let mut frames = Vec::new();
+fn answer() -> [Vec<u8>; 2] {
+    let (mut welcome, mut subscribed) = (Vec::new(), Vec::new());
     Welcome {
         version: VERSION,
         heartbeat_ms: u32::MAX,
@@ -199,7 +210,7 @@ fn answer() -> Vec<u8> {
         instance: 0,
         name: "floor",
     }
-    .encode(&mut frames);
+    .encode(&mut welcome);
     Subscribed {
         id: 1,
         entry: 0,
@@ -214,8 +225,36 @@ fn answer() -> Vec<u8> {
         epoch_changed: false,
         dropped: false,
     }
-    .encode(&mut frames);
-    frames
+    .encode(&mut subscribed);
+    [welcome, subscribed]
+}
+
+/// What begins a session of WebSocket.
+fn opened(subprotocol: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    websocket::answer::head(subprotocol, &mut out);
+    out
+}
+
+/// A welcome and a confirmation, as messages.
+fn frames() -> Vec<u8> {
+    let mut out = Vec::new();
+    for frame in answer() {
+        websocket::answer::message(Opcode::Binary, &frame, &mut out);
+    }
+    out
+}
+
+/// What begins a session in JSON, and the confirmation; the name is as long as one that a bench has, the same for
+/// everybody.
+fn texts() -> Vec<u8> {
+    let mut out = opened(None);
+    let next = Next {
+        epoch: EPOCH,
+        offset: 0,
+    };
+    websocket::answer::subscribed("bench", next, &mut out);
+    out
 }
 
 /// The head and the first chunk of a stream, the same for everybody.

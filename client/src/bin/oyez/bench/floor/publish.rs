@@ -15,9 +15,11 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
 
 use super::{EPOCH, Floor, Publication};
-use crate::bench::sse::answer;
+use crate::bench::sse;
 use crate::bench::sse::token::Next;
 use crate::bench::target::Via;
+use crate::bench::websocket;
+use crate::bench::websocket::frame::Opcode;
 
 /// Takes in publishers for ever.
 pub(super) fn listen(listener: &TcpListener, floor: &Arc<Floor>) {
@@ -66,30 +68,53 @@ fn read(reader: &mut impl Read, floor: &Floor, answer: &Sender<u32>) -> io::Resu
         answer: answer.clone(),
         bytes: match floor.via {
             Via::Native => bytes,
+            Via::Ws => framed(&bytes),
             Via::Sse => chunk(&record)?,
+            Via::WsJson => texts(&record)?,
         },
     })
 }
 
+/// A record as a message.
+fn framed(record: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    websocket::answer::message(Opcode::Binary, record, &mut out);
+    out
+}
+
 /// The events of a record.
 fn chunk(record: &Record<'_>) -> io::Result<Vec<u8>> {
-    let mut scratch = Scratch::new();
-    let raw = scratch.open(record).map_err(io::Error::other)?;
-    let messages = Messages::new(raw, record.count());
-    let messages: Vec<_> = messages
-        .collect::<Result<_, _>>()
-        .map_err(io::Error::other)?;
     let first = Next {
         epoch: EPOCH,
         offset: record.offset().get(),
     };
     let mut out = Vec::new();
-    answer::record(
-        first,
-        messages.iter().map(|message| message.payload),
-        &mut out,
-    );
+    with_payloads(record, |payloads| {
+        sse::answer::record(first, payloads.iter().copied(), &mut out);
+    })?;
     Ok(out)
+}
+
+/// The messages of a record as JSON.
+fn texts(record: &Record<'_>) -> io::Result<Vec<u8>> {
+    let (topic, first) = (record.topic(), record.offset().get());
+    let mut out = Vec::new();
+    with_payloads(record, |payloads| {
+        websocket::answer::record(topic, first, payloads.iter().copied(), &mut out);
+    })?;
+    Ok(out)
+}
+
+fn with_payloads(record: &Record<'_>, write: impl FnOnce(&[&[u8]])) -> io::Result<()> {
+    let mut scratch = Scratch::new();
+    let raw = scratch.open(record).map_err(io::Error::other)?;
+    let messages = Messages::new(raw, record.count());
+    let payloads = messages.map(|message| message.map(|message| message.payload));
+    let payloads: Vec<&[u8]> = payloads
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::other)?;
+    write(&payloads);
+    Ok(())
 }
 
 fn echo(mut stream: &TcpStream, slot: u32) -> io::Result<()> {

@@ -39,6 +39,8 @@ pub(super) struct FloorThread {
 
 struct Connection {
     stream: TcpStream,
+    /// The topic that it has asked for, where it says more before it is one of the topic's.
+    asked: Option<usize>,
     group: Option<usize>,
     /// The record that comes next, and how many of its bytes are gone.
     record: usize,
@@ -106,6 +108,7 @@ impl FloorThread {
             }
             self.connections.push(Some(Connection {
                 stream,
+                asked: None,
                 group: None,
                 record: 0,
                 gone: 0,
@@ -156,14 +159,22 @@ impl FloorThread {
             return;
         };
         if !self.floor.answer.is_empty() {
-            let sent = connection.stream.write(&self.floor.answer);
-            if !sent.is_ok_and(|size| size == self.floor.answer.len()) {
-                self.connections[place] = None;
-            } else if self.floor.via == Via::Sse {
-                match asked(words, self.floor.groups) {
-                    Some(group) => self.enter(place, group),
-                    None => self.connections[place] = None,
-                }
+            let opens = connection.asked.is_none() && !self.floor.opening.is_empty();
+            let answer = match opens {
+                true => &self.floor.opening,
+                false => &self.floor.answer,
+            };
+            let group = match connection.asked {
+                None if self.floor.via != Via::Native => asked(words, self.floor.groups),
+                asked => asked,
+            };
+            let sent = connection.stream.write(answer);
+            match group {
+                _ if !sent.is_ok_and(|size| size == answer.len()) => self.connections[place] = None,
+                Some(_) if opens => connection.asked = group,
+                Some(group) => self.enter(place, group),
+                None if self.floor.via == Via::Native => {}
+                None => self.connections[place] = None,
             }
         } else if let (None, Ok(mark)) = (connection.group, words.try_into()) {
             let group = usize::try_from(u64::from_le_bytes(mark)).unwrap_or(0);

@@ -31,7 +31,7 @@ impl<H: Display> Ask<'_, H> {
 }
 
 /// Appends a topic as the path that names it.
-fn escape(topic: &str, out: &mut Vec<u8>) {
+pub(crate) fn escape(topic: &str, out: &mut Vec<u8>) {
     for byte in topic.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
@@ -42,12 +42,14 @@ fn escape(topic: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The topic that a whole request asks for, of so many that have numbers at the end of their names; none for what is no
-/// such request.
+/// The topic that a whole request asks for, for its events or its WebSocket, of so many that have numbers at the end of
+/// their names; none for what is no such request.
 pub(crate) fn asked(request: &[u8], groups: usize) -> Option<usize> {
     let request = std::str::from_utf8(request).ok()?;
     let (line, _) = request.strip_suffix("\r\n\r\n")?.split_once("\r\n")?;
-    let path = line.strip_prefix("GET /")?.strip_suffix("/sse HTTP/1.1")?;
+    let target = line.strip_prefix("GET /")?.strip_suffix(" HTTP/1.1")?;
+    let path = target.split('?').next()?;
+    let path = path.strip_suffix("/sse").or(path.strip_suffix("/ws"))?;
     if groups == 1 {
         return Some(0);
     }

@@ -15,7 +15,7 @@ pub(crate) mod sum;
 pub(crate) mod token;
 
 /// What came instead of what was to come, for an error.
-fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 200;
     let text = bytes[..bytes.len().min(SHOWN_MAX)].escape_ascii();
     format!("\"{text}\"")

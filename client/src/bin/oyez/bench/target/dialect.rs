@@ -24,6 +24,12 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// See [`Target::answers_at_once`](super::Target::answers_at_once).
     const ANSWERS_AT_ONCE: bool = true;
 
+    /// Whether a session of WebSocket is asked for, and [opened](Said::Open) or already all, before anything else is said.
+    const KNOCKS: bool = false;
+
+    /// Whether who publishes says for whom.
+    const HAS_TOPICS: bool = true;
+
     /// Appends what a subscriber says: hello, and what it subscribes to.
     fn join(topic: Option<&str>, out: &mut Vec<u8>);
 
@@ -54,6 +60,8 @@ pub(super) trait Dialect: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
     Message(&'a [u8]),
+    /// The session of WebSocket that was asked for begins.
+    Open,
     /// The connection stands.
     Ready,
     /// The connection stands, and so does the subscription where there is one.

@@ -11,9 +11,11 @@ use oyez_protocol::record::{Stamp as RecordStamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
 use super::oyez::{OyezOptions, compose_record, greet};
-use super::{Ear, Place, Stamp, Target, Via};
+use super::websocket;
+use super::{Ear, Listening, Place, Stamp, Target, Via, topic_of};
 use crate::bench::floor::MARK_BYTES;
 use crate::bench::memory;
+use crate::bench::websocket::handshake::Path;
 use crate::failure::Failure;
 
 /// What the server does beside accepting and sending.
@@ -74,7 +76,7 @@ impl FloorTarget {
         Ok(Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             publish_address: (Ipv4Addr::LOCALHOST, publish_port).into(),
-            answer: floor.answer || options.via == Via::Sse,
+            answer: floor.answer || options.via != Via::Native,
             options,
             process: Mutex::new(process),
             pid,
@@ -140,7 +142,11 @@ impl Target for FloorTarget {
 
     /// Only where there are several topics does a subscriber have to say a word: which.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        if self.options.via == Via::Sse {
+        if self.options.via == Via::Ws {
+            // It reads the topic here, and not from the frames that follow.
+            let name = &topic_of(&self.options.topic, self.options.groups, group);
+            websocket::ask_frames(self.address, Path::Topic { name, from: None }, out);
+        } else if self.options.via != Via::Native {
             self.options.ask(self.address, group, None, out);
         } else if self.answer {
             greet(&self.options, group, None, out);
@@ -148,6 +154,10 @@ impl Target for FloorTarget {
             let mark: [u8; MARK_BYTES] = (group as u64).to_le_bytes();
             out.extend_from_slice(&mark);
         }
+    }
+
+    fn enter(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
+        self.options.enter(group, None, out);
     }
 
     fn answers(&self) -> bool {
@@ -180,8 +190,8 @@ impl Target for FloorTarget {
 
     fn pong(&self, _token: u64, _out: &mut Vec<u8>) {}
 
-    fn ear(&self, decode: bool) -> Box<dyn Ear> {
-        self.options.ear(decode)
+    fn ear(&self, listening: Listening) -> Box<dyn Ear> {
+        self.options.ear(listening)
     }
 
     fn publisher_ear(&self) -> Box<dyn Ear> {

@@ -1,11 +1,13 @@
 //! What is put under load. A target says where to connect, what to say there, and what the answers mean; sockets,
 //! threads, pacing and figures are the bench's. One file per target.
 
+mod broadcast;
 mod dialect;
 pub(crate) mod floor;
 mod jetstream;
 mod mqtt;
 mod nats;
+mod over_websocket;
 pub(crate) mod oyez;
 pub(crate) mod peer;
 mod redis;
@@ -13,6 +15,7 @@ mod redis_stream;
 mod sse;
 #[cfg(test)]
 mod trial;
+mod websocket;
 
 use std::net::SocketAddr;
 
@@ -35,6 +38,10 @@ pub(crate) enum Via {
     Native,
     /// As browsers do, over HTTP: server-sent events of GET /TOPIC/sse
     Sse,
+    /// As a library in a browser does, over WebSocket: frames of Oyez under the subprotocol oyez.v2
+    Ws,
+    /// As browsers do without a library, over WebSocket: JSON of GET /TOPIC/ws
+    WsJson,
 }
 
 impl Via {
@@ -43,6 +50,8 @@ impl Via {
         match self {
             Self::Native => "native",
             Self::Sse => "sse",
+            Self::Ws => "ws",
+            Self::WsJson => "ws-json",
         }
     }
 }
@@ -64,6 +73,10 @@ pub(crate) trait Target: Send + Sync {
     /// that is told nothing takes it for subscribed as soon as it is connected.
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>);
 
+    /// Appends what a subscriber says when the server has opened the way that it has asked for, with
+    /// [`Heard::Open`]; arguments are those of [`Self::join`].
+    fn enter(&self, _group: usize, _from: Option<Place>, _out: &mut Vec<u8>) {}
+
     /// Whether a subscriber that has said something is told when it is subscribed.
     fn answers(&self) -> bool {
         true
@@ -83,6 +96,9 @@ pub(crate) trait Target: Send + Sync {
     /// Appends what a new publisher says. A target that is told nothing takes it for ready as soon as it is connected.
     fn greet(&self, out: &mut Vec<u8>);
 
+    /// Appends what a publisher says behind [`Heard::Open`].
+    fn enter_publisher(&self, _out: &mut Vec<u8>) {}
+
     /// Appends a publication of `payloads` to topic `group`, without what changes from one to the next.
     ///
     /// # Errors
@@ -92,16 +108,20 @@ pub(crate) trait Target: Send + Sync {
     /// Writes into a composed publication what makes it this one.
     fn stamp(&self, publication: &mut [u8], stamp: Stamp);
 
-    /// Appends the answer to a sign of life.
+    /// Appends a subscriber's answer to a sign of life.
     fn pong(&self, token: u64, out: &mut Vec<u8>);
 
-    /// Something that understands what the server says to subscribers; one for each thread of them. With `decode` it opens
-    /// every record and counts its messages, as an application would.
-    fn ear(&self, decode: bool) -> Box<dyn Ear>;
+    /// The same for a publisher.
+    fn publisher_pong(&self, token: u64, out: &mut Vec<u8>) {
+        self.pong(token, out);
+    }
+
+    /// Something that understands what the server says to subscribers; one for each thread of them.
+    fn ear(&self, listening: Listening) -> Box<dyn Ear>;
 
     /// The same for a publisher.
     fn publisher_ear(&self) -> Box<dyn Ear> {
-        self.ear(false)
+        self.ear(Listening::default())
     }
 
     /// What [`Heard::Record`] says of a publication's payloads, if its ears say something.
@@ -130,6 +150,15 @@ pub(crate) trait Target: Send + Sync {
     /// # Errors
     /// When the server does not answer, in words.
     fn memory(&self) -> Result<Option<u64>, String>;
+}
+
+/// How subscribers listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listening {
+    /// They open every record and count its messages, as an application would.
+    pub(crate) decode: bool,
+    /// Messages of each publication, for a stream that does not tell where one ends.
+    pub(crate) batch: u32,
 }
 
 /// Understands a stream of bytes from a server.
@@ -163,6 +192,8 @@ pub(crate) struct Stamp {
 /// What a server said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
+    /// The way that was asked for is open; it is told so behind nothing else.
+    Open,
     /// The session stands, and so much may be published without an answer.
     Welcome {
         records: u32,

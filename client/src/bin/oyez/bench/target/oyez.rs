@@ -16,10 +16,14 @@ use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
 
 use super::sse::{self, SseEar};
-use super::{Ear, Greeting, Heard, Place, Stamp, Target, Via, topic_of};
+use super::websocket::{self, FramesEar, JsonEar};
+use super::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via, topic_of};
 use crate::Shared;
 use crate::bench::memory;
 use crate::bench::sse::sum;
+use crate::bench::websocket::frame;
+use crate::bench::websocket::handshake::Path;
+use crate::bench::websocket::json;
 use crate::failure::Failure;
 
 /// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
@@ -53,15 +57,28 @@ impl OyezOptions {
         from: Option<Place>,
         out: &mut Vec<u8>,
     ) {
-        if self.greeting == Greeting::Subscribe {
-            sse::ask(host, &topic_of(&self.topic, self.groups, group), from, out);
+        let topic = topic_of(&self.topic, self.groups, group);
+        match self.via {
+            Via::Native => {}
+            Via::Sse => sse::ask(host, &topic, from, out),
+            Via::Ws => websocket::ask_frames(host, Path::Any, out),
+            Via::WsJson => websocket::ask_json(host, &topic, from, out),
         }
     }
 
-    pub(super) fn ear(&self, decode: bool) -> Box<dyn Ear> {
+    /// Appends what it says within the session that it has asked for.
+    pub(super) fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        if self.via == Via::Ws {
+            websocket::say(out, |out| greet(self, group, from, out));
+        }
+    }
+
+    pub(super) fn ear(&self, listening: Listening) -> Box<dyn Ear> {
         match self.via {
-            Via::Native => self.native_ear(decode),
+            Via::Native => self.native_ear(listening.decode),
             Via::Sse => Box::new(SseEar),
+            Via::Ws => Box::new(FramesEar::new(self.native_ear(listening.decode))),
+            Via::WsJson => Box::new(JsonEar::new(listening.batch)),
         }
     }
 
@@ -75,8 +92,9 @@ impl OyezOptions {
 
     pub(super) fn sum(&self, payloads: &[&[u8]]) -> u32 {
         match self.via {
-            Via::Native => 0,
+            Via::Native | Via::Ws => 0,
             Via::Sse => sum::of(payloads),
+            Via::WsJson => json::of(payloads),
         }
     }
 }
@@ -128,8 +146,12 @@ impl Target for OyezTarget {
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         match self.options.via {
             Via::Native => greet(&self.options, group, from, out),
-            Via::Sse => self.options.ask(self.address, group, from, out),
+            Via::Sse | Via::Ws | Via::WsJson => self.options.ask(self.address, group, from, out),
         }
+    }
+
+    fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        self.options.enter(group, from, out);
     }
 
     fn answers(&self) -> bool {
@@ -150,11 +172,18 @@ impl Target for OyezTarget {
     }
 
     fn pong(&self, token: u64, out: &mut Vec<u8>) {
+        match self.options.via {
+            Via::Native | Via::Sse => Heartbeat { token }.encode_pong(out),
+            Via::Ws | Via::WsJson => frame::pong(out),
+        }
+    }
+
+    fn publisher_pong(&self, token: u64, out: &mut Vec<u8>) {
         Heartbeat { token }.encode_pong(out);
     }
 
-    fn ear(&self, decode: bool) -> Box<dyn Ear> {
-        self.options.ear(decode)
+    fn ear(&self, listening: Listening) -> Box<dyn Ear> {
+        self.options.ear(listening)
     }
 
     fn publisher_ear(&self) -> Box<dyn Ear> {

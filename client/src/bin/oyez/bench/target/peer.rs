@@ -11,25 +11,26 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::broadcast::Broadcast;
 use super::dialect::{Dialect, Said};
 use super::jetstream::JetStream;
 use super::mqtt::Mqtt;
 use super::nats::Nats;
+use super::over_websocket::OverWebSocket;
 use super::oyez::OyezOptions;
 use super::redis::Redis;
 use super::redis_stream::RedisStream;
-use super::{Ear, Greeting, Heard, Place, Stamp, Target, Via, topic_of};
+use super::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via, topic_of};
 use crate::bench::memory;
+use crate::bench::websocket::handshake::{self, Path};
 use crate::failure::Failure;
 
 /// Bytes of a payload that say which it is: number (8) and messages of its publication (4), little-endian.
 const MARK_BYTES: usize = 12;
 /// Who says nothing is there when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
-/// Other servers have no events over HTTP.
-const NOT_SSE: &str = "--via sse goes with the broker and the floor";
-/// What an MQTT server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
-const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; mqtt has no append that is acknowledged when it is on disk";
+/// What such a server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
+const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; others have no append that is acknowledged when it is on disk";
 
 /// Another server, as `--target` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ enum Protocol {
     Redis,
     Nats,
     Mqtt,
+    NatsOverWebSocket,
+    WebSocket,
 }
 
 impl Peer {
@@ -52,19 +55,25 @@ impl Peer {
             return Err(Failure::Usage(NOT_TOLD.to_owned()));
         }
         if options.via != Via::Native {
-            return Err(Failure::Usage(NOT_SSE.to_owned()));
+            let via = options.via.name();
+            return Err(Failure::Usage(format!(
+                "--via {via} goes with the broker and the floor; --target says how another server is spoken to"
+            )));
         }
+        let address = self.address;
         Ok(match (self.protocol, options.durable) {
-            (Protocol::Redis, true) => {
-                Arc::new(PeerTarget::<RedisStream>::new(self.address, options)?)
+            (Protocol::Redis, true) => Arc::new(PeerTarget::<RedisStream>::new(address, options)?),
+            (Protocol::Nats, true) => Arc::new(PeerTarget::<JetStream>::new(address, options)?),
+            (_, true) => return Err(Failure::Usage(NOT_DURABLE.to_owned())),
+            (Protocol::Redis, false) => Arc::new(PeerTarget::<Redis>::new(address, options)?),
+            (Protocol::Nats, false) => Arc::new(PeerTarget::<Nats>::new(address, options)?),
+            (Protocol::Mqtt, false) => Arc::new(PeerTarget::<Mqtt>::new(address, options)?),
+            (Protocol::NatsOverWebSocket, false) => {
+                Arc::new(PeerTarget::<OverWebSocket<Nats>>::new(address, options)?)
             }
-            (Protocol::Nats, true) => {
-                Arc::new(PeerTarget::<JetStream>::new(self.address, options)?)
+            (Protocol::WebSocket, false) => {
+                Arc::new(PeerTarget::<Broadcast>::new(address, options)?)
             }
-            (Protocol::Mqtt, true) => return Err(Failure::Usage(NOT_DURABLE.to_owned())),
-            (Protocol::Redis, false) => Arc::new(PeerTarget::<Redis>::new(self.address, options)?),
-            (Protocol::Nats, false) => Arc::new(PeerTarget::<Nats>::new(self.address, options)?),
-            (Protocol::Mqtt, false) => Arc::new(PeerTarget::<Mqtt>::new(self.address, options)?),
         })
     }
 }
@@ -73,12 +82,14 @@ impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "give oyez, floor, redis://HOST:PORT, nats://HOST:PORT or mqtt://HOST:PORT";
+        let expected = "give oyez, floor, redis://HOST:PORT, nats://HOST:PORT, nats+ws://HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT";
         let (scheme, host) = text.split_once("://").ok_or(expected)?;
         let protocol = match scheme {
             "redis" => Protocol::Redis,
             "nats" => Protocol::Nats,
             "mqtt" => Protocol::Mqtt,
+            "nats+ws" => Protocol::NatsOverWebSocket,
+            "ws" => Protocol::WebSocket,
             _ => return Err(expected.to_owned()),
         };
         let mut found = host
@@ -106,11 +117,27 @@ impl<D: Dialect> PeerTarget<D> {
             let text = format!("{topic:?} is no topic that {name} can have (--topic)");
             return Err(Failure::Usage(text));
         }
+        if options.groups > 1 && !D::HAS_TOPICS {
+            let text = format!(
+                "{} passes everything on to everybody; this bench needs {} topics",
+                D::NAME,
+                options.groups
+            );
+            return Err(Failure::Usage(text));
+        }
         Ok(Self {
             address,
             options,
             dialect: PhantomData,
         })
+    }
+
+    /// Asks for a session of WebSocket, where that comes first.
+    fn knock(&self, out: &mut Vec<u8>) -> bool {
+        if D::KNOCKS {
+            handshake::ask(Path::Root, self.address, None, out);
+        }
+        D::KNOCKS
     }
 
     fn topic(&self, group: usize) -> String {
@@ -132,12 +159,24 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     /// Nobody comes back to where it was: these servers keep nothing for who was away.
-    fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
+    fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        if !self.knock(out) {
+            self.enter(group, from, out);
+        }
+    }
+
+    fn enter(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
         let topic = (self.options.greeting == Greeting::Subscribe).then(|| self.topic(group));
         D::join(topic.as_deref(), out);
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
+        if !self.knock(out) {
+            self.enter_publisher(out);
+        }
+    }
+
+    fn enter_publisher(&self, out: &mut Vec<u8>) {
         let topics: Vec<String> = (0..self.options.groups)
             .map(|group| self.topic(group))
             .collect();
@@ -163,7 +202,7 @@ impl<D: Dialect> Target for PeerTarget<D> {
         D::pong(out);
     }
 
-    fn ear(&self, _decode: bool) -> Box<dyn Ear> {
+    fn ear(&self, _listening: Listening) -> Box<dyn Ear> {
         Box::new(PeerEar::<D>::new(
             self.options.greeting == Greeting::Subscribe,
         ))
@@ -213,6 +252,7 @@ impl<D: Dialect> Ear for PeerEar<D> {
             at += size;
             match said {
                 Said::Message(payload) => half = arrived(half, payload, heard)?,
+                Said::Open => heard.push(Heard::Open),
                 Said::Ready => self.ready(heard),
                 Said::Subscribed => heard.extend([Self::WELCOME, SUBSCRIBED]),
                 Said::Answer(slot) => heard.push(Heard::Published { slot }),

@@ -8,6 +8,7 @@ use crate::bench::random::Random;
 /// What is to be heard.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expected {
+    Open,
     Ready,
     Subscribed,
     Ping,
@@ -25,6 +26,7 @@ impl Expected {
             bytes: u32::MAX,
         };
         match self {
+            Self::Open => vec![Heard::Open],
             Self::Ready => vec![ready],
             Self::Subscribed => vec![ready, Heard::Subscribed(Place { next: 0, epoch: 0 })],
             Self::Ping => vec![Heard::Ping { token: 0 }],
