@@ -552,14 +552,14 @@ fn a_broker_that_refuses_to_stream_says_why() {
     attended.join().unwrap();
 }
 
-#[test]
-fn a_floor_streams_events_to_everybody() {
-    let via = ["--via", "sse"];
+#[track_caller]
+fn floor_serves(via: &str) {
+    let via = ["--via", via];
     let fanout = ["fanout", "--subscribers", "50", "--records", "10"];
     let batch = ["--batch", "7", "--mode", "stream"];
     let told = floor(&[&fanout[..], &batch, &via].concat());
     assert_eq!(told["figures"]["deliveries"], 500.0);
-    assert_eq!(told["parameters"]["via"], "sse");
+    assert_eq!(told["parameters"]["via"], via[1]);
     let told = floor(&[&["connect", "--connections", "50", "--resume"][..], &via].concat());
     assert_eq!(told["times"]["connect_and_subscribe"]["count"], 100);
     let told = floor(&[&["idle", "--connections", "50", "--hold", "0"][..], &via].concat());
@@ -576,15 +576,45 @@ fn a_floor_streams_events_to_everybody() {
 }
 
 #[test]
-fn events_are_asked_for_and_only_of_the_broker_and_the_floor() {
-    let connect = ["connect", "--via", "sse"];
+fn a_floor_streams_events_to_everybody() {
+    floor_serves("sse");
+}
+
+#[test]
+fn a_floor_sends_messages_of_frames_to_everybody() {
+    floor_serves("ws");
+}
+
+#[test]
+fn a_floor_sends_messages_in_json_to_everybody() {
+    floor_serves("ws-json");
+}
+
+#[test]
+fn streams_are_asked_for_and_only_of_the_broker_and_the_floor() {
+    for via in ["sse", "ws", "ws-json"] {
+        refuses(via);
+    }
+}
+
+#[test]
+fn a_server_that_broadcasts_has_one_topic() {
+    let latency = ["latency", "--target", "ws://127.0.0.1:1"];
+    let output = bench(NOBODY, &latency);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    let told = "passes everything on to everybody; this bench needs 2 topics";
+    assert!(errors.contains(told), "{errors}");
+}
+
+#[track_caller]
+fn refuses(via: &str) {
+    let connect = ["connect", "--via", via];
+    let elsewhere = format!("--via {via} goes with the broker and the floor");
     for (others, told) in [
         (&["--silent"][..], "leave out --silent and --no-subscribe"),
         (&["--no-subscribe"], "leave out --silent and --no-subscribe"),
-        (
-            &["--target", "redis://[::1]:1"],
-            "--via sse goes with the broker and the floor",
-        ),
+        (&["--target", "redis://[::1]:1"], &elsewhere),
     ] {
         let output = bench(NOBODY, &[&connect[..], others].concat());
         let errors = String::from_utf8(output.stderr).unwrap();
