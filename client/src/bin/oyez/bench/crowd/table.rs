@@ -279,10 +279,10 @@ impl Table {
         (self.shared.audience.topic + group, from)
     }
 
-    /// The server has opened the way that a subscriber has asked for.
+    /// The server has opened the session that a subscriber has asked for.
     fn enter(&mut self, place: usize) -> Result<(), String> {
         if self.sockets.states[place] != State::Joining {
-            return Err("the server opens a way that nobody has asked for".to_owned());
+            return Err("the server opens a session that nobody has asked for".to_owned());
         }
         let (topic, from) = self.wish(place);
         self.out.clear();

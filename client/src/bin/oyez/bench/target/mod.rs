@@ -73,8 +73,8 @@ pub(crate) trait Target: Send + Sync {
     /// that is told nothing takes it for subscribed as soon as it is connected.
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>);
 
-    /// Appends what a subscriber says when the server has opened the way that it has asked for, with
-    /// [`Heard::Open`]; arguments are those of [`Self::join`].
+    /// Appends what a subscriber says within the session that it has asked for, behind [`Heard::Open`]; the arguments are
+    /// those of [`Self::join`].
     fn enter(&self, _group: usize, _from: Option<Place>, _out: &mut Vec<u8>) {}
 
     /// Whether a subscriber that has said something is told when it is subscribed.
@@ -192,7 +192,7 @@ pub(crate) struct Stamp {
 /// What a server said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// The way that was asked for is open; it is told so behind nothing else.
+    /// The session that was asked for is open, and nothing was said in it yet.
     Open,
     /// The session stands, and so much may be published without an answer.
     Welcome {

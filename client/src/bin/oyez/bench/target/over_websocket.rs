@@ -1,5 +1,5 @@
-//! A protocol of another server within binary messages of WebSocket. Each publication is a message; what the server sends
-//! is taken as messages of whole lines, as servers send it.
+//! A protocol of another server within binary messages of WebSocket. Each publication is a message. What the server sends
+//! is messages of whole lines: a line that begins in one message ends there.
 
 use std::marker::PhantomData;
 use std::ops::Range;
