@@ -267,11 +267,46 @@ impl World {
             }
             let owes = matches!(error, ConnectionError::Closed)
                 && (self.owes_answers(client, left) || was_welcomed && self.owes_an_end(client));
-            if owes || !self.is_explained(&error, was_left) {
+            let is_mute = matches!(error, ConnectionError::Goodbye { code, .. } if code == GoodbyeCode::Silent)
+                && self.is_mute(client);
+            if owes || !is_mute && !self.is_explained(&error, was_left) {
                 return Err(format!("{who} is cut off: {error}"));
             }
         }
         Ok(())
+    }
+
+    /// A connection over WebSocket has ended without a Close.
+    ///
+    /// # Errors
+    /// When nothing explains it.
+    pub(super) fn note_breach(&mut self, client: usize, breach: Option<&'static str>) -> Verdict {
+        let Some(breach) = breach else {
+            return Ok(());
+        };
+        self.coverage.meet("websocket ended without a Close");
+        let may_be = self.may_be_cut_short()
+            || self.is_slow()
+            || self.loses_records()
+            || self.may_meet(&[FaultKind::Kill, FaultKind::Power]);
+        let who = self.name_of(client);
+        self.tell(format_args!("{who}"), format_args!("{breach}"));
+        match may_be {
+            true => Ok(()),
+            false => Err(format!("{who}: {breach}")),
+        }
+    }
+
+    /// Whether a client gives no sign of life over WebSocket.
+    fn is_mute(&self, client: usize) -> bool {
+        let number = client.checked_sub(self.publishers.len());
+        let seat = number.and_then(|number| self.subscribers.get(number));
+        let socket = match seat {
+            Some(seat) => &seat.plan.socket,
+            None => &self.publishers[client].plan.socket,
+        };
+        let socket = socket.as_ref();
+        socket.is_some_and(|socket| !socket.answers && !socket.is_native())
     }
 
     /// Whether a connection over HTTP may not be closed before all is answered: nobody has anything to do with it but the broker,
@@ -280,7 +315,7 @@ impl World {
         let asks = self
             .publishers
             .get(client)
-            .is_some_and(|seat| seat.plan.posts.is_some());
+            .is_some_and(|seat| seat.plan.posts.is_some() || seat.channel.is_some());
         let is_going = left || self.machine.stopping_since_ms.is_some();
         asks && !(is_going || self.is_rough() || self.oracle.disk_trouble)
     }
@@ -289,7 +324,10 @@ impl World {
     fn owes_an_end(&self, client: usize) -> bool {
         let number = client.checked_sub(self.publishers.len());
         let seat = number.and_then(|number| self.subscribers.get(number));
-        let is_stream = seat.is_some_and(|seat| seat.plan.stream.is_some());
+        let is_stream = seat.is_some_and(|seat| {
+            let socket = seat.plan.socket.as_ref();
+            seat.plan.stream.is_some() || socket.is_some_and(|socket| !socket.is_native())
+        });
         let has_time = !(self.may_be_cut_short() || self.is_slow() || self.oracle.disk_trouble);
         is_stream && has_time && self.machine.stopping_since_ms.is_some()
     }

@@ -9,6 +9,8 @@ use oyez_broker::Config;
 use oyez_broker::simulation::Narrow;
 use oyez_storage::Durability;
 
+use super::dialects::speak_others;
+pub(super) use super::dialects::{PostPlan, SocketPlan, Speaks, StreamPlan};
 use super::dice::Dice;
 
 /// What is left out of a plan, to make a failure smaller.
@@ -156,19 +158,8 @@ pub(super) struct PublisherPlan {
     pub(super) pause_ms: u64,
     /// It publishes over HTTP.
     pub(super) posts: Option<PostPlan>,
-}
-
-/// How a publisher over HTTP asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PostPlan {
-    /// Requests that are under way at the same time at most.
-    pub(super) depth: usize,
-    /// One request a connection.
-    pub(super) is_1_0: bool,
-    /// Some bodies come in chunks.
-    pub(super) chunks: bool,
-    /// Of some messages it does not ask what becomes of them.
-    pub(super) forgets: bool,
+    /// It publishes over WebSocket.
+    pub(super) socket: Option<SocketPlan>,
 }
 
 /// Where a subscriber begins.
@@ -189,17 +180,8 @@ pub(super) struct SubscriberPlan {
     pub(super) leaves_after: Option<u64>,
     /// It is an event stream over HTTP.
     pub(super) stream: Option<StreamPlan>,
-}
-
-/// How an event stream is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StreamPlan {
-    /// The topics of a stream of several; that of the subscriber is among them.
-    pub(super) topics: Vec<usize>,
-    pub(super) is_1_0: bool,
-    pub(super) base64: bool,
-    /// It says where it goes on with a parameter, not with a field.
-    pub(super) by_parameter: bool,
+    /// It subscribes over WebSocket.
+    pub(super) socket: Option<SocketPlan>,
 }
 
 /// A client that does not do what a client should.
@@ -231,6 +213,8 @@ pub(super) enum StrangerKind {
     Visitor,
     /// Reads what is kept over HTTP, again and again.
     Reader,
+    /// Speaks WebSocket, and breaks its rules.
+    Wild,
 }
 
 impl StrangerKind {
@@ -300,7 +284,7 @@ impl Plan {
         let sizes = sizes(&mut dice, theme);
         let mut publishers = publishers(&mut dice, topics.len(), &sizes, steps, theme);
         let mut subscribers = subscribers(&mut dice, topics.len(), sizes.end);
-        let readers = speak_http(seed, topics.len(), &mut publishers, &mut subscribers);
+        let guests = speak_others(seed, topics.len(), &mut publishers, &mut subscribers);
         let logs = [1, shards as u16, shards as u16, 3];
         Self {
             seed,
@@ -314,7 +298,7 @@ impl Plan {
             topics,
             publishers,
             subscribers,
-            strangers: [strangers(&mut dice, theme), readers].concat(),
+            strangers: [strangers(&mut dice, theme), guests].concat(),
             faults: faults(&mut dice, theme),
             harms_at_rest_only: theme == Theme::Rest,
             hangs_making: theme == Theme::Segments,
@@ -439,6 +423,7 @@ fn publishers(
                 _ => 0,
             },
             posts: None,
+            socket: None,
         }
     };
     (0..count).map(publisher).collect()
@@ -461,62 +446,9 @@ fn subscribers(dice: &mut Dice, topics: usize, size_max: u64) -> Vec<SubscriberP
         read_max: *dice.pick(&[bite, bite.max(1_000), 1 << 18, 1 << 18]),
         leaves_after: dice.one_in(3).then(|| dice.among(1, 60)),
         stream: None,
+        socket: None,
     };
     (0..count).map(subscriber).collect()
-}
-
-/// In half of the seeds some clients speak HTTP. Gives the strangers among them.
-fn speak_http(
-    seed: u64,
-    topics: usize,
-    publishers: &mut [PublisherPlan],
-    subscribers: &mut [SubscriberPlan],
-) -> Vec<StrangerKind> {
-    let dice = &mut Dice::new(seed, "http", 0);
-    if !dice.one_in(2) {
-        return Vec::new();
-    }
-    streams(dice, topics, subscribers);
-    posters(dice, publishers);
-    vec![StrangerKind::Reader; *dice.pick(&[0, 0, 1, 3])]
-}
-
-/// Makes some publishers ask over HTTP.
-fn posters(dice: &mut Dice, publishers: &mut [PublisherPlan]) {
-    for publisher in publishers {
-        let posts = PostPlan {
-            depth: *dice.pick(&[1, 1, 2, 16]),
-            is_1_0: dice.one_in(6),
-            chunks: dice.one_in(2),
-            forgets: dice.one_in(4),
-        };
-        if dice.one_in(3) {
-            (publisher.posts, publisher.batches) = (Some(posts), false);
-        }
-    }
-}
-
-/// Makes some subscribers streams over HTTP.
-fn streams(dice: &mut Dice, topics: usize, subscribers: &mut [SubscriberPlan]) {
-    for subscriber in subscribers {
-        let mut several: Vec<usize> = Vec::new();
-        if dice.one_in(3) {
-            let others = (0..topics).filter(|topic| *topic != subscriber.topic);
-            let others: Vec<usize> = others.filter(|_| dice.one_in(2)).collect();
-            // A session may have at least four.
-            several = others.into_iter().take(3).collect();
-            several.push(subscriber.topic);
-            let first = dice.index(several.len());
-            several.rotate_left(first);
-        }
-        let stream = StreamPlan {
-            topics: several,
-            is_1_0: dice.one_in(3),
-            base64: dice.one_in(3),
-            by_parameter: dice.one_in(3),
-        };
-        subscriber.stream = dice.one_in(2).then_some(stream);
-    }
 }
 
 fn strangers(dice: &mut Dice, theme: Theme) -> Vec<StrangerKind> {

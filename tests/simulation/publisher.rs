@@ -1,4 +1,5 @@
-//! A publisher: the client library's decisions over a link, or requests over HTTP, with messages whose fate is followed.
+//! A publisher: the client library's decisions over a link or a channel, requests over HTTP, or commands in JSON, with messages whose
+//! fate is followed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,12 +12,14 @@ use oyez_client::{
     PublishError, PublisherOptions, ReconnectPolicy,
 };
 
+use super::channel::{Channel, Wrapped};
 use super::dice::Dice;
 use super::link::{Link, Reach};
 use super::message::{MessageId, payload};
 use super::plan::{PublisherPlan, TopicPlan};
 use super::poster::Poster;
 use super::subscriber::{ms, ms_up};
+use super::teller::Teller;
 
 /// What a publisher has to tell of one of its messages.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub(super) struct PublisherSeat {
     number: u16,
     pub(super) plan: PublisherPlan,
     mouth: Mouth,
+    /// What it speaks WebSocket over.
+    pub(super) channel: Option<Channel>,
     pub(super) losses: Losses,
     pub(super) link: Link,
     pub(super) dice: Dice,
@@ -53,6 +58,7 @@ pub(super) struct PublisherSeat {
 enum Mouth {
     Native(Box<Publisher>),
     Http(Box<Poster>),
+    Json(Teller),
 }
 
 /// What it is given for a message, to ask for what became of that.
@@ -92,16 +98,24 @@ impl PublisherSeat {
             ..PublisherOptions::default()
         };
         let publisher = Publisher::new(options, batches, now).expect("no credentials");
+        let is_json = plan.socket.as_ref().is_some_and(|plan| !plan.is_native());
         let mouth = match plan.posts {
             Some(posts) => Mouth::Http(Box::new(Poster::new(posts, number, seed))),
+            None if is_json => Mouth::Json(Teller::new()),
             None => Mouth::Native(Box::new(publisher)),
         };
+        let channel = plan.socket.clone();
+        let channel = channel.map(|plan| {
+            let dice = Dice::new(seed, "publisher's channel", number);
+            Channel::new(plan, dice)
+        });
         Self {
             number: number as u16,
             plan: plan.clone(),
             losses,
             mouth,
-            link: Link::new(plan.posts.is_none()),
+            link: Link::new(plan.posts.is_none() && plan.socket.is_none()),
+            channel,
             dice: Dice::new(seed, "publisher", number),
             waiting: VecDeque::new(),
             made: 0,
@@ -124,6 +138,10 @@ impl PublisherSeat {
         let takes_more = match &self.mouth {
             Mouth::Native(publisher) => publisher.is_connected(),
             Mouth::Http(poster) => poster.has_room(),
+            Mouth::Json(teller) => {
+                let plan = self.plan.socket.as_ref();
+                teller.has_room(plan.map_or(1, |plan| plan.depth))
+            }
         };
         !self.is_closing && self.made < self.plan.messages && takes_more
     }
@@ -137,6 +155,7 @@ impl PublisherSeat {
         match &self.mouth {
             Mouth::Native(publisher) => publisher.is_connected(),
             Mouth::Http(poster) => poster.is_connected(),
+            Mouth::Json(teller) => teller.is_connected(),
         }
     }
 
@@ -150,6 +169,7 @@ impl PublisherSeat {
         let is_settled = match &self.mouth {
             Mouth::Native(publisher) => publisher.is_over() || publisher.is_settled(),
             Mouth::Http(poster) => poster.is_settled(),
+            Mouth::Json(teller) => teller.is_settled(),
         };
         self.waiting.is_empty() && is_settled
     }
@@ -229,6 +249,11 @@ impl PublisherSeat {
                 Receipt::Ticket(taken.ok().flatten()?)
             }
             Mouth::Http(poster) => Receipt::Request(poster.publish(name, id, &bytes)),
+            Mouth::Json(teller) => {
+                let forgets = self.plan.socket.as_ref().is_some_and(|plan| plan.forgets);
+                let waits = !(forgets && self.dice.one_in(4));
+                Receipt::Request(teller.publish(name, id, (&bytes, waits)))
+            }
         };
         self.made += 1;
         self.waiting.push_back((receipt, id));
@@ -243,31 +268,48 @@ impl PublisherSeat {
     pub(super) fn turn(&mut self, broker: Option<&Broker>, now: Duration) -> Result<(), String> {
         let mut chance = self.dice.clone();
         self.dice.next();
-        let mut wire = Reach {
+        let mut reach = Reach {
             link: &mut self.link,
             broker,
             dice: &mut self.dice,
         };
-        self.due_ms = match &mut self.mouth {
-            Mouth::Native(publisher) => {
-                let due = publisher.turn(now, &mut wire, &mut |bound| chance.below(bound.max(1)));
-                due.map(ms_up)
+        let is_leaving = self
+            .channel
+            .as_mut()
+            .is_some_and(|channel| channel.is_in_the_way(ms(now), &mut reach));
+        let losses = self.losses.clone();
+        let losses = || losses.lock().expect("one thread");
+        let mut below = |bound: u64| chance.below(bound.max(1));
+        self.due_ms = match (&mut self.mouth, &mut self.channel) {
+            _ if is_leaving => None,
+            (Mouth::Native(publisher), Some(channel)) => {
+                let mut wrapped = Wrapped { channel, reach };
+                publisher.turn(now, &mut wrapped, &mut below).map(ms_up)
             }
-            Mouth::Http(poster) => {
-                let losses = &mut *self.losses.lock().expect("one thread");
-                poster.turn(ms(now), &mut wire, losses)?
+            (Mouth::Native(publisher), None) => {
+                publisher.turn(now, &mut reach, &mut below).map(ms_up)
             }
+            (Mouth::Http(poster), _) => poster.turn(ms(now), &mut reach, &mut losses())?,
+            (Mouth::Json(teller), Some(channel)) => {
+                teller.turn(ms(now), (channel, &mut reach), &mut losses())?
+            }
+            (Mouth::Json(_), None) => None,
         };
         // This turn has noticed that the link is closed.
         self.link.closed = false;
-        Ok(())
+        let Some(channel) = &mut self.channel else {
+            return Ok(());
+        };
+        self.due_ms = self.due_ms.into_iter().chain(channel.due_ms()).min();
+        channel.take_fault().map_or(Ok(()), Err)
     }
 
     /// What was met over HTTP since this was asked last.
     pub(super) fn take_notes(&mut self) -> Vec<String> {
-        match &mut self.mouth {
-            Mouth::Native(_) => Vec::new(),
-            Mouth::Http(poster) => std::mem::take(&mut poster.notes),
+        match (&mut self.mouth, &mut self.channel) {
+            (Mouth::Http(poster), _) => std::mem::take(&mut poster.notes),
+            (_, Some(channel)) => std::mem::take(&mut channel.notes),
+            _ => Vec::new(),
         }
     }
 
@@ -280,6 +322,7 @@ impl PublisherSeat {
                     publisher.outcome(ticket).map(|outcome| told(&outcome))
                 }
                 (Mouth::Http(poster), Receipt::Request(number)) => poster.outcome(number),
+                (Mouth::Json(teller), Receipt::Request(number)) => teller.outcome(number),
                 _ => None,
             };
             if let Some(told) = told {

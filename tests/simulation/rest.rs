@@ -83,8 +83,8 @@ impl World {
     fn who_is_not_read(&self) -> Option<String> {
         let unread: usize = self.strangers.iter().map(StrangerSeat::unread).sum();
         let says_halves = |seat: &StrangerSeat| {
-            use StrangerKind::{Babbler, Dripper, Halfway, Visitor};
-            matches!(seat.kind, Babbler | Dripper | Halfway | Visitor)
+            use StrangerKind::{Babbler, Dripper, Halfway, Visitor, Wild};
+            matches!(seat.kind, Babbler | Dripper | Halfway | Visitor | Wild)
         };
         let flips = self.may_strike(FaultKind::Flip);
         let held = self.held_input();
@@ -157,6 +157,7 @@ impl World {
                 read_max: 1 << 18,
                 leaves_after: None,
                 stream: None,
+                socket: None,
             };
             let number = self.oracle.follow(topic, true);
             let (topics, seed) = (&self.plan.topics, self.plan.seed);
@@ -218,6 +219,13 @@ impl World {
         if let Some((number, seat)) = unsettled {
             let count = seat.unsettled();
             return Some(format!("publisher {number} waits for {count} answers"));
+        }
+        let unanswered = self
+            .steady_subscribers()
+            .find(|(_, seat)| seat.unanswered() > 0);
+        if let Some((number, seat)) = unanswered {
+            let count = seat.unanswered();
+            return Some(format!("subscriber {number} waits for {count} pongs"));
         }
         let behind = self.steady_subscribers().find(|(_, seat)| {
             let (at, head) = (seat.position(), self.head(seat.plan.topic));

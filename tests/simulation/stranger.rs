@@ -15,6 +15,7 @@ use super::dice::Dice;
 use super::link::Link;
 use super::plan::{StrangerKind, TopicPlan};
 use super::reader::Reading;
+use super::wild::Wild;
 
 /// Bytes that are written in one go at most.
 const BURST_BYTES: usize = 64 << 10;
@@ -48,6 +49,8 @@ pub(super) struct StrangerSeat {
     pub(super) told: Vec<String>,
     /// The answer that it reads.
     reading: Option<Reading>,
+    /// Its connection over WebSocket.
+    wild: Option<Wild>,
     /// What the broker should not have said.
     pub(super) fault: Option<String>,
 }
@@ -67,6 +70,7 @@ impl StrangerSeat {
             heard: Vec::new(),
             told: Vec::new(),
             reading: None,
+            wild: None,
             fault: None,
         }
     }
@@ -120,7 +124,7 @@ impl StrangerSeat {
             let greets = match self.kind {
                 StrangerKind::Silent => false,
                 StrangerKind::Babbler => self.dice.one_in(2),
-                StrangerKind::Reader => false,
+                StrangerKind::Reader | StrangerKind::Wild => false,
                 _ => true,
             };
             if self.link.dial(broker, &mut self.dice) && greets {
@@ -132,6 +136,10 @@ impl StrangerSeat {
                     let (reading, request) = Reading::ask(topics, &mut self.dice);
                     (self.reading, self.unsaid) = (Some(reading), request);
                 }
+                (StrangerKind::Wild, Some(_)) => {
+                    let (wild, request) = Wild::ask(&mut self.dice);
+                    (self.wild, self.unsaid) = (Some(wild), request);
+                }
                 _ => {}
             }
             return;
@@ -140,7 +148,7 @@ impl StrangerSeat {
         let reads = !matches!(
             self.kind,
             StrangerKind::Pinger | StrangerKind::Pusher | StrangerKind::Deaf
-        );
+        ) && !self.wild.as_ref().is_some_and(Wild::is_deaf);
         if reads && self.link.has_news() && !self.hear() {
             self.due_ms += self.dice.among(1, 500);
             self.link.close();
@@ -154,7 +162,12 @@ impl StrangerSeat {
             self.think(topics);
         }
         self.say();
-        if self.kind == StrangerKind::Visitor && self.dice.one_in(3) {
+        let goes = match self.kind {
+            StrangerKind::Visitor => self.dice.one_in(3),
+            StrangerKind::Wild => self.dice.one_in(60),
+            _ => false,
+        };
+        if goes {
             match self.dice.one_in(2) {
                 true => self.link.reset(),
                 false => self.link.close(),
@@ -178,6 +191,11 @@ impl StrangerSeat {
             self.fault = reading.take(&bytes).err();
             self.told.append(&mut reading.told);
             return self.fault.is_none() && !reading.is_over;
+        }
+        if let Some(wild) = &mut self.wild {
+            self.fault = wild.take(&bytes).err();
+            self.told.append(&mut wild.told);
+            return self.fault.is_none() && !wild.is_over;
         }
         self.heard.extend(bytes);
         let mut taken = 0;
@@ -241,6 +259,11 @@ impl StrangerSeat {
         let times = self.dice.among(1, 60);
         match self.kind {
             StrangerKind::Silent | StrangerKind::Reader => {}
+            StrangerKind::Wild => {
+                if let Some(wild) = &mut self.wild {
+                    wild.think(&mut self.dice, &mut self.unsaid);
+                }
+            }
             StrangerKind::Babbler => self.babble(),
             StrangerKind::Pinger => {
                 for token in 0..10 * times {

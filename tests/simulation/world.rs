@@ -7,6 +7,7 @@ use oyez_broker::simulation::SetClock;
 use oyez_client::Delivery;
 use oyez_storage::{MemoryDisk, Stage};
 
+use super::channel::Channel;
 use super::coverage::{self, Coverage};
 use super::dice::Dice;
 use super::fault::Lift;
@@ -578,6 +579,8 @@ impl World {
             self.coverage.meet(&note);
         }
         let losses = seat.losses.clone();
+        let breach = seat.channel.as_mut().and_then(Channel::take_breach);
+        self.note_breach(number, breach)?;
         self.note_losses(number, &losses, was_welcomed)?;
         turned.map_err(|why| format!("publisher {number} hears what is no answer: {why}"))?;
         while let Some((id, told)) = self.publishers[number].next_told() {
@@ -625,7 +628,10 @@ impl World {
             self.coverage.meet(&note);
         }
         let losses = seat.losses.clone();
-        self.note_losses(self.publishers.len() + number, &losses, was_welcomed)?;
+        let breach = seat.channel.as_mut().and_then(Channel::take_breach);
+        let client = self.publishers.len() + number;
+        self.note_breach(client, breach)?;
+        self.note_losses(client, &losses, was_welcomed)?;
         let mut count = 0;
         while let Some(heard) = self.subscribers[number].next_heard() {
             count += 1;
