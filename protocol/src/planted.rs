@@ -246,6 +246,12 @@ bugs! {
     LeavesTheMask = 99,
     /// Broker: a Close over WebSocket is not answered with one.
     ClosesUnechoed = 100,
+    /// Broker: where the rest of a frame of WebSocket comes later, its mask begins anew.
+    MaskBeginsAnew = 101,
+    /// Broker: the end of a line within a message in JSON ends the command.
+    LinesEndCommands = 102,
+    /// Broker: a subscription in JSON goes on in whatever epoch there is.
+    IgnoresTheEpoch = 103,
 }
 
 impl Bug {

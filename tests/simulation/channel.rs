@@ -45,6 +45,9 @@ enum State {
 /// What the broker has said of the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ending {
+    /// It has said that it goes.
+    is_told: bool,
+    /// Why; in JSON its Close says that.
     goodbye: Option<GoodbyeCode>,
     close: Option<u16>,
 }
@@ -221,7 +224,7 @@ impl Channel {
             }
             return;
         }
-        let is_told = self.ending.goodbye.is_some() || self.ending.close.is_some();
+        let is_told = self.ending.is_told || self.ending.close.is_some();
         if !is_told && !self.plan.closes {
             self.drop_link(reach);
             return;
@@ -491,7 +494,7 @@ impl Channel {
 
     fn take_said(&mut self, said: Said) -> Result<(), String> {
         let is_over = self.ending.close.is_some();
-        if is_over || self.ending.goodbye.is_some() && !matches!(said, Said::Close(..)) {
+        if is_over || self.ending.is_told && !matches!(said, Said::Close(..)) {
             return Err(format!("behind a {:?} comes {said:?}", self.ending));
         }
         if self.hearing.is_between() && std::mem::take(&mut self.waited_within) {
@@ -501,12 +504,13 @@ impl Channel {
             Said::Bytes(mut bytes) => self.plain.append(&mut bytes),
             Said::Text(text) => {
                 if text.starts_with(r#"{"event":"$goodbye""#) {
-                    // What comes behind it says for what.
-                    self.ending.goodbye = Some(GoodbyeCode::BadFrame);
+                    self.ending.is_told = true;
                 }
                 self.texts.push_back(text);
             }
-            Said::Goodbye(code) => self.ending.goodbye = Some(code),
+            Said::Goodbye(code) => {
+                (self.ending.is_told, self.ending.goodbye) = (true, Some(code));
+            }
             Said::Ping(payload) => {
                 self.notes.push("websocket ping".to_owned());
                 if self.plan.answers {
@@ -526,16 +530,14 @@ impl Channel {
 
     fn take_close(&mut self, code: u16, reason: &str) -> Result<(), String> {
         let wrong = |what: String| Err(format!("a Close {code} ({reason}), {what}"));
+        // Nobody is dismissed for being done who has not said so.
+        let told = goodbye_code(code).filter(|told| *told != GoodbyeCode::Done);
         match (self.ending.goodbye, self.said_close) {
-            (Some(goodbye), _) if self.plan.is_native() => {
-                if close_code(goodbye) != code {
-                    return wrong(format!("behind the Goodbye {goodbye:?}"));
-                }
-                self.notes.push(format!("websocket close {code}"));
+            (Some(goodbye), _) if close_code(goodbye) != code => {
+                return wrong(format!("behind the Goodbye {goodbye:?}"));
             }
-            (Some(_), _) => {
-                // Nobody is dismissed for being done who has not said so.
-                let told = goodbye_code(code).filter(|told| *told != GoodbyeCode::Done);
+            (Some(_), _) => self.notes.push(format!("websocket close {code}")),
+            (None, _) if self.ending.is_told => {
                 if told.is_none() || reason.is_empty() {
                     return wrong("behind a goodbye".to_owned());
                 }

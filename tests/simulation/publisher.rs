@@ -151,6 +151,11 @@ impl PublisherSeat {
         self.waiting.len()
     }
 
+    /// Pings over WebSocket that were not answered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.channel.as_ref().map_or(0, Channel::unanswered)
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         match &self.mouth {
             Mouth::Native(publisher) => publisher.is_connected(),

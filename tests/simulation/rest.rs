@@ -214,10 +214,11 @@ impl World {
         let publishers = self.publishers.iter().enumerate();
         let mut publishers = publishers.filter(|(number, _)| !self.is_left_out(*number));
         let unsettled = publishers.find(|(_, seat)| {
-            seat.is_connected() && seat.unsettled() > 0 && seat.link.flipped == 0
+            let waits = seat.unsettled() + seat.unanswered() > 0;
+            seat.is_connected() && waits && seat.link.flipped == 0
         });
         if let Some((number, seat)) = unsettled {
-            let count = seat.unsettled();
+            let count = seat.unsettled() + seat.unanswered();
             return Some(format!("publisher {number} waits for {count} answers"));
         }
         let unanswered = self

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use oyez_client::{ConnectionError, Delivery, Epoch, Gap, GapCause, Message, NewEpoch, Offset};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::channel::Channel;
 use super::http::base64;
@@ -45,6 +45,8 @@ pub(super) struct Talker {
     asked: u32,
     /// Commands to answer that were not answered.
     pings: VecDeque<u32>,
+    /// The command to end the subscription that was not answered.
+    unsubscribes: Option<u32>,
     is_begun: bool,
     owed: Option<Owed>,
     place: Option<Place>,
@@ -65,6 +67,7 @@ impl Talker {
             has_asked: false,
             asked: 0,
             pings: VecDeque::new(),
+            unsubscribes: None,
             is_begun: false,
             owed: None,
             place: None,
@@ -97,7 +100,7 @@ impl Talker {
 
     /// Commands that were not answered.
     pub(super) fn unanswered(&self) -> usize {
-        self.pings.len()
+        self.pings.len() + usize::from(self.unsubscribes.is_some())
     }
 
     /// Does what can be done now; says when it wants to be run again if nothing arrives before.
@@ -151,6 +154,7 @@ impl Talker {
         self.away_until_ms = Some(until_ms);
         (self.has_asked, self.is_begun, self.owed) = (false, false, None);
         self.pings.clear();
+        self.unsubscribes = None;
         until_ms
     }
 
@@ -181,9 +185,8 @@ impl Talker {
             self.asked += 1;
             let (from, epoch) = self.start();
             let (id, topic) = (self.asked, &*self.topic);
-            let mut command = serde_json::json!({
-                "command": "subscribe", "id": id, "topic": topic, "from": from,
-            });
+            let mut command =
+                json!({ "command": "subscribe", "id": id, "topic": topic, "from": from });
             if let Some(epoch) = epoch {
                 command["epoch"] = epoch.into();
             }
@@ -193,6 +196,12 @@ impl Talker {
             self.pings.push_back(self.asked);
             let command = format!("{{\"command\":\r\n\"ping\", \"id\": {}}}", self.asked);
             channel.say_text(&command, reach);
+        } else if self.is_begun && self.unsubscribes.is_none() && reach.dice.one_in(100) {
+            self.asked += 1;
+            self.unsubscribes = Some(self.asked);
+            let (id, topic) = (self.asked, &*self.topic);
+            let command = json!({ "command": "unsubscribe", "topic": topic, "id": id });
+            channel.say_text(&command.to_string(), reach);
         }
     }
 
@@ -209,36 +218,28 @@ impl Talker {
         match event {
             None => self.take_message(&row),
             Some("$subscribed") => {
-                let epoch = epoch(&row)?;
                 if row.get("topic").and_then(Value::as_str) != Some(&*self.topic) || self.is_begun {
                     return Err("it is subscribed to something else".to_owned());
                 }
-                let (next, earliest, head) =
-                    (number("next")?, number("earliest")?, number("head")?);
-                if next < earliest || next > head {
+                let (next, head) = (number("next")?, number("head")?);
+                if next < number("earliest")? || next > head {
                     return Err("it begins where there is nothing".to_owned());
                 }
-                self.begin_at((epoch, next));
+                self.begin_at((epoch(&row)?, next));
                 Ok(())
+            }
+            Some("$unsubscribed") => {
+                let id = row.get("id").and_then(Value::as_u64);
+                let asked = self.unsubscribes.take().map(u64::from);
+                (self.is_begun, self.has_asked) = (false, false);
+                self.notes.push("websocket unsubscribed".to_owned());
+                match id == asked && asked.is_some() {
+                    true => Ok(()),
+                    false => Err("nobody has asked for that".to_owned()),
+                }
             }
             Some("$gap") => self.take_gap(&row, (number("from")?, number("to")?)),
-            Some("$epoch") => {
-                let new = (epoch(&row)?, number("from")?);
-                if self.owed.take() != Some(Owed::Epoch(new)) {
-                    return Err("an epoch that nobody waits for".to_owned());
-                }
-                let old = self.place.replace(new).unwrap_or_default();
-                self.notes.push("websocket new epoch".to_owned());
-                self.heard
-                    .push_back(Heard::Delivery(Delivery::NewEpoch(NewEpoch {
-                        topic: self.topic.clone(),
-                        old: Epoch::new(old.0),
-                        new: Epoch::new(new.0),
-                        expected: Offset::new(old.1),
-                        next: Offset::new(new.1),
-                    })));
-                Ok(())
-            }
+            Some("$epoch") => self.take_epoch((epoch(&row)?, number("from")?)),
             Some("$pong") => {
                 let asked = self.pings.pop_front().map(u64::from);
                 match row.get("id").and_then(Value::as_u64) == asked && asked.is_some() {
@@ -278,6 +279,24 @@ impl Talker {
                 self.owed = (next != asked).then_some(Owed::Gap(next));
             }
         }
+    }
+
+    fn take_epoch(&mut self, new: Place) -> Result<(), String> {
+        if self.owed.take() != Some(Owed::Epoch(new)) {
+            return Err("an epoch that nobody waits for".to_owned());
+        }
+        let old = self.place.replace(new).unwrap_or_default();
+        self.notes.push("websocket new epoch".to_owned());
+        let change = NewEpoch {
+            topic: self.topic.clone(),
+            old: Epoch::new(old.0),
+            new: Epoch::new(new.0),
+            expected: Offset::new(old.1),
+            next: Offset::new(new.1),
+        };
+        self.heard
+            .push_back(Heard::Delivery(Delivery::NewEpoch(change)));
+        Ok(())
     }
 
     fn take_gap(&mut self, row: &Value, (from, to): (u64, u64)) -> Result<(), String> {

@@ -23,6 +23,7 @@
 
 use oyez_protocol::command::Start;
 use oyez_protocol::event::{Outcome, PublishedEntry};
+use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, topic};
 use serde::{Deserialize, Serialize};
@@ -264,6 +265,7 @@ fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
     };
     let epoch = match &line.epoch {
         None => None,
+        Some(_) if planted(Bug::IgnoresTheEpoch) => None,
         Some(text) => {
             let is_number = text.bytes().all(|byte| byte.is_ascii_hexdigit());
             let number = u64::from_str_radix(text, 16).ok().filter(|_| is_number);

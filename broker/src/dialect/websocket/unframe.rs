@@ -133,7 +133,9 @@ impl Unframing {
         if !is_lost {
             unmask(bytes, frame.mask, out);
         }
-        frame.mask.rotate_left(size % MASK_SIZE);
+        if !planted(Bug::MaskBeginsAnew) {
+            frame.mask.rotate_left(size % MASK_SIZE);
+        }
         let ends = is_whole && frame.is_last;
         self.frame = (!is_whole).then_some(frame);
         self.note_message(&out[from..], (from, ends))
