@@ -1,4 +1,5 @@
 use oyez_protocol::command::Start;
+use oyez_protocol::event::{Goodbye, GoodbyeCode};
 
 use crate::clock::TICK_MS;
 use crate::config::Config;
@@ -309,7 +310,7 @@ fn a_goodbye_of_frames_is_answered_with_a_close() {
     let mut rig = Rig::new();
     let mut sockets: Vec<Socket> = (0..2).map(|_| Socket::join(&mut rig)).collect();
     let mut goodbye = Vec::new();
-    oyez_protocol::event::Goodbye {
+    Goodbye {
         code: GoodbyeCode::Done,
         retry_after_ms: 0,
         reason: "",
