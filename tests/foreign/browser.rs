@@ -8,8 +8,9 @@ use testkit::program::Program;
 use testkit::record::record;
 use testkit::{Broker, Event, Setup, Start};
 
+use crate::beside;
 use crate::client::{Heard, Reader, messages, steady, texts};
-use crate::tools::{Tool, are_here, beside, command};
+use testkit::tools::{Tool, are_here, command};
 
 const TOOLS: [Tool; 3] = [
     Tool::Program("chromium"),

@@ -7,7 +7,8 @@ use testkit::deadline::PATIENCE;
 use testkit::program::Program;
 use testkit::{Broker, Setup};
 
-use crate::tools::{Tool, beside, command};
+use crate::beside;
+use testkit::tools::{Tool, command};
 
 /// A language and its program.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use testkit::Setup;
 
 use crate::client::{Language, NODE, PHP, PYTHON, messages, steady, texts};
-use crate::tools::are_here;
+use testkit::tools::are_here;
 
 /// Publishes, reads, goes on behind an event, and comes back to a broker that was away.
 fn speaks(language: Language, test: &str) {

@@ -11,5 +11,13 @@ mod newcomer;
 mod pieces;
 mod proxies;
 mod proxy;
-mod tools;
 mod websockets;
+
+use std::path::PathBuf;
+
+use testkit::programs::workspace;
+
+/// A file beside this one.
+fn beside(name: &str) -> PathBuf {
+    workspace().join("tests/foreign").join(name)
+}

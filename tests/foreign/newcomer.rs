@@ -4,7 +4,7 @@ use testkit::Broker;
 use testkit::process::succeed;
 use testkit::program::Program;
 
-use crate::tools::{Tool, are_here, command};
+use testkit::tools::{Tool, are_here, command};
 
 const CURL: [Tool; 1] = [Tool::Program("curl")];
 

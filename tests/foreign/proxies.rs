@@ -9,8 +9,8 @@ use testkit::figures::{figure, full};
 
 use crate::client::{Language, PYTHON, Publisher, Reader, messages, texts};
 use crate::proxy::{Kind, Proxy};
-use crate::tools::{Tool, are_here};
 use crate::websockets;
+use testkit::tools::{Tool, are_here};
 
 /// From publishing to the reader.
 const AT_ONCE: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use testkit::process::succeed;
 use testkit::program::Program;
 use testkit::sockets::free_address;
 
-use crate::tools::command;
+use testkit::tools::command;
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

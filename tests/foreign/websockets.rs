@@ -8,8 +8,9 @@ use testkit::record::{hello, ping, record};
 use testkit::websocket::words;
 use testkit::{Broker, Setup};
 
+use crate::beside;
 use crate::client::{Language, messages, steady, texts};
-use crate::tools::{PYTHON_OF_PACKAGES, Tool, are_here, beside, command};
+use testkit::tools::{PYTHON_OF_PACKAGES, Tool, are_here, command};
 
 pub(crate) const NODE: Language = Language {
     interpreter: "node",

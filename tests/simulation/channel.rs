@@ -234,7 +234,8 @@ impl Channel {
             None => *self.dice.pick(&[1000, 1001, 3000, 4999]),
         };
         let mut payload = code.to_be_bytes().to_vec();
-        payload.extend_from_slice(*self.dice.pick(&[&b""[..], b"enough"]));
+        let reason = *self.dice.pick(&["", "enough"]);
+        payload.extend_from_slice(reason.as_bytes());
         if self.dice.one_in(4) && self.ending.close.is_none() {
             payload.clear();
         }

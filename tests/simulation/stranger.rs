@@ -117,33 +117,42 @@ impl StrangerSeat {
             return;
         }
         if self.link.peer().is_none() {
-            self.unsaid.clear();
-            self.heard.clear();
-            (self.said, self.sipped_ms) = (0, None);
-            self.link.close();
-            let greets = match self.kind {
-                StrangerKind::Silent => false,
-                StrangerKind::Babbler => self.dice.one_in(2),
-                StrangerKind::Reader | StrangerKind::Wild => false,
-                _ => true,
-            };
-            if self.link.dial(broker, &mut self.dice) && greets {
-                self.say_hello();
-            }
-            match (self.kind, self.link.peer()) {
-                (StrangerKind::Pinger, Some(peer)) => peer.set_room(PINGER_ROOM_BYTES),
-                (StrangerKind::Reader, Some(_)) => {
-                    let (reading, request) = Reading::ask(topics, &mut self.dice);
-                    (self.reading, self.unsaid) = (Some(reading), request);
-                }
-                (StrangerKind::Wild, Some(_)) => {
-                    let (wild, request) = Wild::ask(&mut self.dice);
-                    (self.wild, self.unsaid) = (Some(wild), request);
-                }
-                _ => {}
-            }
+            self.connect(broker, topics);
             return;
         }
+        self.talk(topics, now_ms);
+    }
+
+    fn connect(&mut self, broker: Option<&Broker>, topics: &[TopicPlan]) {
+        self.unsaid.clear();
+        self.heard.clear();
+        (self.said, self.sipped_ms) = (0, None);
+        self.link.close();
+        let greets = match self.kind {
+            StrangerKind::Silent => false,
+            StrangerKind::Babbler => self.dice.one_in(2),
+            StrangerKind::Reader | StrangerKind::Wild => false,
+            _ => true,
+        };
+        if self.link.dial(broker, &mut self.dice) && greets {
+            self.say_hello();
+        }
+        match (self.kind, self.link.peer()) {
+            (StrangerKind::Pinger, Some(peer)) => peer.set_room(PINGER_ROOM_BYTES),
+            (StrangerKind::Reader, Some(_)) => {
+                let (reading, request) = Reading::ask(topics, &mut self.dice);
+                (self.reading, self.unsaid) = (Some(reading), request);
+            }
+            (StrangerKind::Wild, Some(_)) => {
+                let (wild, request) = Wild::ask(&mut self.dice);
+                (self.wild, self.unsaid) = (Some(wild), request);
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what it reads, and says what it says.
+    fn talk(&mut self, topics: &[TopicPlan], now_ms: u64) {
         self.note_the_end(now_ms);
         let reads = !matches!(
             self.kind,

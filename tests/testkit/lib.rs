@@ -28,6 +28,7 @@ pub mod stream;
     reason = "system calls that std does not have: signals, prctl, seccomp, options of sockets"
 )]
 mod sys;
+pub mod tools;
 pub mod websocket;
 pub mod wire;
 

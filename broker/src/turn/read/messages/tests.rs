@@ -1,5 +1,4 @@
 use oyez_protocol::command::Start;
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
 
 use crate::clock::TICK_MS;
 use crate::config::Config;
@@ -303,29 +302,6 @@ fn what_a_client_says_before_it_closes_is_done_and_its_close_is_answered() {
     socket.client.peer.shutdown();
     rig.settle();
     assert_eq!(socket.client.peer.how_it_ended(), End::Closed);
-}
-
-#[test]
-fn a_goodbye_of_frames_is_answered_with_a_close() {
-    let mut rig = Rig::new();
-    let mut sockets: Vec<Socket> = (0..2).map(|_| Socket::join(&mut rig)).collect();
-    let mut goodbye = Vec::new();
-    Goodbye {
-        code: GoodbyeCode::Done,
-        retry_after_ms: 0,
-        reason: "",
-    }
-    .encode(&mut goodbye);
-    for socket in &sockets {
-        socket.say(BINARY, &goodbye);
-    }
-    // Its own Close may come with it.
-    sockets[1].say(CLOSE, b"\x03\xe9");
-    rig.settle();
-    for socket in &mut sockets {
-        assert_eq!(socket.hear(), ["close 1000: "]);
-        assert_eq!(socket.client.peer.how_it_ended(), End::Shut);
-    }
 }
 
 #[test]

@@ -3,19 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use testkit::figures::skipped;
-use testkit::process::run;
-use testkit::programs::{target, workspace};
+use crate::figures::skipped;
+use crate::process::run;
+use crate::programs::target;
 
 /// Where the system's servers are, which are not in everybody's path.
 const SERVERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
 /// The Python that has the packages, where `.ci/run` puts it.
-pub(crate) const PYTHON_OF_PACKAGES: &str = "python/bin/python3";
+pub const PYTHON_OF_PACKAGES: &str = "python/bin/python3";
 
 /// What a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tool {
+pub enum Tool {
     /// A program.
     Program(&'static str),
     /// A package from npm.
@@ -50,7 +50,7 @@ impl Tool {
 ///
 /// # Panics
 /// When one is missing in continuous integration.
-pub(crate) fn are_here(test: &str, tools: &[Tool]) -> bool {
+pub fn are_here(test: &str, tools: &[Tool]) -> bool {
     let missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.is_here()).collect();
     if missing.is_empty() {
         return true;
@@ -65,7 +65,7 @@ pub(crate) fn are_here(test: &str, tools: &[Tool]) -> bool {
 ///
 /// # Panics
 /// When it is not here.
-pub(crate) fn command(name: &str) -> Command {
+pub fn command(name: &str) -> Command {
     let program = find(name).unwrap_or_else(|| panic!("{name} is not installed"));
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).env("NODE_PATH", modules());
@@ -75,11 +75,6 @@ pub(crate) fn command(name: &str) -> Command {
         }
     }
     command
-}
-
-/// A file beside this one.
-pub(crate) fn beside(name: &str) -> PathBuf {
-    workspace().join("tests/foreign").join(name)
 }
 
 fn find(name: &str) -> Option<PathBuf> {
