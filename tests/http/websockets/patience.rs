@@ -12,7 +12,7 @@ use super::{Site, Spoken};
 
 /// What a new connection has for its handshake and its hello, in milliseconds.
 const HELLO_MS: u64 = 600;
-/// Who does not answer for two of them is closed.
+/// A session that does not answer for two of them is closed.
 const HEARTBEAT_MS: u64 = 500;
 const MOMENT: Duration = Duration::from_millis(20);
 /// Far more than a frame that has begun may take, because machines are shared.
