@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::figures::skipped;
 use crate::process::run;
-use crate::programs::target;
+use crate::programs::{target, workspace};
 
 /// Where the system's servers are, which are not in everybody's path.
 const SERVERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
@@ -20,6 +20,8 @@ pub enum Tool {
     Program(&'static str),
     /// A package from npm.
     Module(&'static str),
+    /// What the tests of the browser client have from npm, beside it.
+    Client(&'static str),
     /// A package from PyPI.
     Package(&'static str),
     /// An extension of PHP.
@@ -31,6 +33,10 @@ impl Tool {
         match self {
             Self::Program(name) => find(name).is_some(),
             Self::Module(name) => modules().join(name).is_dir(),
+            Self::Client(name) => workspace()
+                .join("client/js/node_modules")
+                .join(name)
+                .is_dir(),
             Self::Package(name) => find(PYTHON_OF_PACKAGES).is_some_and(|python| {
                 let code = format!("import {name}");
                 run(Command::new(python).args(["-c", &code]))
