@@ -1,6 +1,6 @@
 //! What std does not do with sockets.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 use crate::sys;
@@ -29,6 +29,14 @@ pub fn listen_beside(address: SocketAddr) -> TcpListener {
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a listener has an address")
+}
+
+/// Limits what the kernel takes in for a connection before it is read.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
+    sys::set_receive_buffer(stream, bytes).expect("a TCP socket");
 }
 
 /// Makes the end of a connection a reset, which leaves no port behind that waits.

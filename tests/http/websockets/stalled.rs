@@ -13,7 +13,7 @@ use oyez_protocol::record::Record;
 use serde_json::Value;
 use testkit::figures::{figure, full, size};
 use testkit::record::{record, subscribe_to};
-use testkit::sockets::raise_descriptor_limit;
+use testkit::sockets::{limit_receive_buffer, raise_descriptor_limit};
 use testkit::websocket::{BINARY, PING, PONG, TEXT, WebSocket, frame};
 use testkit::{Broker, Setup};
 
@@ -22,6 +22,9 @@ use crate::stalled::{ARENA_BYTES, CHUNK, FILL, FIRST, MEMORY_MAX, Texts, memory}
 
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 << 10;
+/// What the kernel takes in for each client, so that 10,000 of them do not use up all that it has for TCP: then it throws away what
+/// comes, and connections stand still for minutes.
+const RECEIVE_BUFFER_BYTES: i32 = 64 << 10;
 /// Longest header of the broker's frames.
 const HEADER_BYTES_MAX: usize = 10;
 /// What the broker adds to the header of a record.
@@ -109,6 +112,7 @@ impl Client {
         let stream = socket.connection().stream().try_clone();
         let stream = stream.expect("a descriptor");
         stream.set_nonblocking(true).expect("a socket");
+        limit_receive_buffer(&stream, RECEIVE_BUFFER_BYTES);
         Self {
             socket: TcpStream::from_std(stream),
             spoken,
