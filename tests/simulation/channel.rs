@@ -234,7 +234,7 @@ impl Channel {
             None => *self.dice.pick(&[1000, 1001, 3000, 4999]),
         };
         let mut payload = code.to_be_bytes().to_vec();
-        let reason = *self.dice.pick(&["", "enough"]);
+        let reason = if self.dice.one_in(2) { "" } else { "enough" };
         payload.extend_from_slice(reason.as_bytes());
         if self.dice.one_in(4) && self.ending.close.is_none() {
             payload.clear();

@@ -54,6 +54,8 @@ pub(super) struct SocketPlan {
     pub(super) depth: usize,
     /// Of some of these it does not ask what becomes of them.
     pub(super) forgets: bool,
+    /// Other topics that a subscriber in JSON has over the same connection.
+    pub(super) beside: Vec<usize>,
 }
 
 impl SocketPlan {
@@ -66,6 +68,7 @@ impl SocketPlan {
             fragment_max: *dice.pick(&[3, 40, 1_000, 1 << 20]),
             depth: *dice.pick(&[1, 4, 16]),
             forgets: dice.one_in(4),
+            beside: Vec::new(),
         }
     }
 
@@ -92,13 +95,18 @@ pub(super) fn speak_others(
     if !dice.one_in(2) {
         return readers;
     }
-    sockets(dice, publishers, subscribers);
+    sockets(dice, topics, publishers, subscribers);
     let wild = vec![StrangerKind::Wild; *dice.pick(&[0, 0, 1, 4])];
     [readers, wild].concat()
 }
 
 /// Makes some clients speak WebSocket, whatever they spoke before.
-fn sockets(dice: &mut Dice, publishers: &mut [PublisherPlan], subscribers: &mut [SubscriberPlan]) {
+fn sockets(
+    dice: &mut Dice,
+    topics: usize,
+    publishers: &mut [PublisherPlan],
+    subscribers: &mut [SubscriberPlan],
+) {
     for subscriber in subscribers {
         let speaks = *dice.pick(&[
             Speaks::Frames,
@@ -106,7 +114,12 @@ fn sockets(dice: &mut Dice, publishers: &mut [PublisherPlan], subscribers: &mut 
             Speaks::Commands,
             Speaks::Path,
         ]);
-        let socket = SocketPlan::drawn(dice, speaks);
+        let mut socket = SocketPlan::drawn(dice, speaks);
+        if dice.one_in(3) {
+            let others = (0..topics).filter(|topic| *topic != subscriber.topic);
+            // A session may have at least four.
+            socket.beside = others.filter(|_| dice.one_in(2)).take(3).collect();
+        }
         if dice.below(3) > 0 {
             (subscriber.socket, subscriber.stream) = (Some(socket), None);
         }

@@ -90,7 +90,10 @@ impl SubscriberSeat {
         let (subscriber, losses) = begin(topic, start, None, plan.read_max, now);
         let ear = match (&plan.stream, &plan.socket) {
             (_, Some(socket)) if !socket.is_native() => {
-                Ear::Json(Box::new(Talker::new(topic, plan.begin, plan.read_max)))
+                let beside = socket.beside.iter();
+                let beside = beside.map(|number| topics[*number].name.as_str().into());
+                let means = (plan.begin, plan.read_max);
+                Ear::Json(Box::new(Talker::new(topic, beside.collect(), means)))
             }
             (Some(stream), _) => Ear::Stream(Box::new(begin_stream(stream, plan, topics))),
             _ => Ear::Native(Box::new(subscriber)),

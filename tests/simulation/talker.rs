@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::channel::Channel;
 use super::http::base64;
 use super::link::Reach;
+use super::message::read;
 use super::plan::{Begin, Speaks};
 use super::stream::Heard;
 
@@ -31,16 +32,25 @@ enum Owed {
     Epoch(Place),
 }
 
+/// Another topic that comes over the same connection, from its beginning each time: only that nothing of it is left out is looked at.
+#[derive(Clone, Debug)]
+struct Beside {
+    topic: Arc<str>,
+    next: Option<u64>,
+}
+
 /// A subscriber.
 #[derive(Debug)]
 pub(super) struct Talker {
     topic: Arc<str>,
+    beside: Vec<Beside>,
     begin: Begin,
     read_max: usize,
     /// Before this time there is no connection.
     away_until_ms: Option<u64>,
     /// The command was said, or the path has said it.
     has_asked: bool,
+    has_asked_beside: bool,
     /// The number of the last command.
     asked: u32,
     /// Commands to answer that were not answered.
@@ -58,13 +68,20 @@ pub(super) struct Talker {
 }
 
 impl Talker {
-    pub(super) fn new(topic: &str, begin: Begin, read_max: usize) -> Self {
+    pub(super) fn new(
+        topic: &str,
+        beside: Vec<Arc<str>>,
+        (begin, read_max): (Begin, usize),
+    ) -> Self {
+        let beside = beside.into_iter();
         Self {
             topic: topic.into(),
+            beside: beside.map(|topic| Beside { topic, next: None }).collect(),
             begin,
             read_max,
             away_until_ms: Some(0),
             has_asked: false,
+            has_asked_beside: false,
             asked: 0,
             pings: VecDeque::new(),
             unsubscribes: None,
@@ -82,7 +99,14 @@ impl Talker {
     pub(super) fn again(&self, goes_on: bool) -> Self {
         Self {
             place: self.place.filter(|_| goes_on),
-            ..Self::new(&self.topic, Begin::Earliest, self.read_max)
+            ..Self::new(
+                &self.topic,
+                self.beside
+                    .iter()
+                    .map(|other| other.topic.clone())
+                    .collect(),
+                (Begin::Earliest, self.read_max),
+            )
         }
     }
 
@@ -154,7 +178,10 @@ impl Talker {
         self.away_until_ms = Some(until_ms);
         (self.has_asked, self.is_begun, self.owed) = (false, false, None);
         self.pings.clear();
-        self.unsubscribes = None;
+        (self.unsubscribes, self.has_asked_beside) = (None, false);
+        for other in &mut self.beside {
+            other.next = None;
+        }
         until_ms
     }
 
@@ -179,6 +206,13 @@ impl Talker {
     fn say(&mut self, channel: &mut Channel, reach: &mut Reach<'_>) {
         if !channel.is_open() {
             return;
+        }
+        if !std::mem::replace(&mut self.has_asked_beside, true) {
+            for other in &self.beside {
+                let topic = &*other.topic;
+                let command = json!({ "command": "subscribe", "topic": topic, "from": "earliest" });
+                channel.say_text(&command.to_string(), reach);
+            }
         }
         if !self.has_asked {
             self.has_asked = true;
@@ -214,6 +248,14 @@ impl Talker {
         let event = row.get("event").and_then(Value::as_str);
         if self.owed.is_some() && !matches!(event, Some("$gap" | "$epoch")) {
             return Err(format!("{:?} was to come", self.owed));
+        }
+        let topic = row.get("topic").and_then(Value::as_str);
+        if let Some(other) = self
+            .beside
+            .iter_mut()
+            .find(|other| Some(&*other.topic) == topic)
+        {
+            return other.take(&row, event);
         }
         match event {
             None => self.take_message(&row),
@@ -326,18 +368,12 @@ impl Talker {
 
     fn take_message(&mut self, row: &Value) -> Result<(), String> {
         let text = |name: &str| row.get(name).and_then(Value::as_str);
+        let payload = payload(row)?;
         let place = self.place.as_mut().filter(|_| self.is_begun);
         let place = place.ok_or("a message before it has begun")?;
         let offset = row.get("offset").and_then(Value::as_u64);
         let offset = offset.filter(|_| text("topic") == Some(&*self.topic));
         let offset = offset.ok_or("a message of somewhere else")?;
-        let payload = match (text("payload"), text("payload_base64")) {
-            (Some(text), None) => text.as_bytes().to_vec(),
-            (None, Some(text)) => base64(text.as_bytes(), false)
-                .filter(|bytes| std::str::from_utf8(bytes).is_err())
-                .ok_or("a payload that is none")?,
-            _ => return Err("a message without a payload".to_owned()),
-        };
         let headers = row.get("headers").and_then(Value::as_array);
         self.heard
             .push_back(Heard::Delivery(Delivery::Message(Message {
@@ -351,6 +387,44 @@ impl Talker {
             })));
         place.1 = offset + 1;
         Ok(())
+    }
+}
+
+impl Beside {
+    fn take(&mut self, row: &Value, event: Option<&str>) -> Result<(), String> {
+        let number = |name: &str| row.get(name).and_then(Value::as_u64);
+        let (from, to) = match event {
+            Some("$subscribed") => {
+                let was_begun = self.next.is_some();
+                self.next = number("next");
+                return match was_begun {
+                    true => Err("it is subscribed to twice".to_owned()),
+                    false => Ok(()),
+                };
+            }
+            Some("$gap") => (number("from"), number("to")),
+            None => {
+                read(&payload(row)?).ok_or("a message that nobody published")?;
+                (number("offset"), number("offset").map(|offset| offset + 1))
+            }
+            Some(_) => return Err("an event that has no place here".to_owned()),
+        };
+        let next = std::mem::replace(&mut self.next, to);
+        match next.is_some() && next == from {
+            true => Ok(()),
+            false => Err(format!("{next:?} was to come")),
+        }
+    }
+}
+
+fn payload(row: &Value) -> Result<Vec<u8>, &'static str> {
+    let text = |name: &str| row.get(name).and_then(Value::as_str);
+    match (text("payload"), text("payload_base64")) {
+        (Some(text), None) => Ok(text.as_bytes().to_vec()),
+        (None, Some(text)) => base64(text.as_bytes(), false)
+            .filter(|bytes| std::str::from_utf8(bytes).is_err())
+            .ok_or("a payload that is none"),
+        _ => Err("a message without a payload"),
     }
 }
 
