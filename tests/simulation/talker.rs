@@ -270,16 +270,7 @@ impl Talker {
                 self.begin_at((epoch(&row)?, next));
                 Ok(())
             }
-            Some("$unsubscribed") => {
-                let id = row.get("id").and_then(Value::as_u64);
-                let asked = self.unsubscribes.take().map(u64::from);
-                (self.is_begun, self.has_asked) = (false, false);
-                self.notes.push("websocket unsubscribed".to_owned());
-                match id == asked && asked.is_some() {
-                    true => Ok(()),
-                    false => Err("nobody has asked for that".to_owned()),
-                }
-            }
+            Some("$unsubscribed") => self.take_end(&row),
             Some("$gap") => self.take_gap(&row, (number("from")?, number("to")?)),
             Some("$epoch") => self.take_epoch((epoch(&row)?, number("from")?)),
             Some("$pong") => {
@@ -320,6 +311,18 @@ impl Talker {
                 self.notes.push("websocket resumed".to_owned());
                 self.owed = (next != asked).then_some(Owed::Gap(next));
             }
+        }
+    }
+
+    /// The subscription has ended, and begins anew.
+    fn take_end(&mut self, row: &Value) -> Result<(), String> {
+        let id = row.get("id").and_then(Value::as_u64);
+        let asked = self.unsubscribes.take().map(u64::from);
+        (self.is_begun, self.has_asked) = (false, false);
+        self.notes.push("websocket unsubscribed".to_owned());
+        match id == asked && asked.is_some() {
+            true => Ok(()),
+            false => Err("nobody has asked for that".to_owned()),
         }
     }
 
