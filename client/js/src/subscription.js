@@ -85,7 +85,6 @@ export class Subscription {
 		this.#skipTo(offset, 'gap')
 		const end = offset + BigInt(count)
 		const skip = Number(this.#next - offset)
-		if (skip >= count) return
 		try {
 			for (const parts of decodeMessages(codec ? decompress(block, rawSize) : block, count).slice(skip)) {
 				const fields = { topic, offset: toNumber(this.#next), timestampMs, ...parts }
@@ -97,6 +96,7 @@ export class Subscription {
 		}
 	}
 
+	/** Whether another history begins. */
 	#enter(epoch, to) {
 		const old = this.#epoch
 		this.#epoch = epoch

@@ -42,6 +42,8 @@ test('a block that claims lengths beyond all bounds is refused at once', () => {
   assert.equal(decompress(Buffer.from([0xf0, 255, 255]), 100), undefined);
   assert.equal(decompress(Buffer.alloc(0), 0), undefined);
   assert.equal(decompress(Buffer.from([0x10, 0x61, 0, 0]), 5), undefined, 'a distance of nothing');
+  assert.equal(decompress(Buffer.from([0x10, 0x61, 2, 0, 0]), 5), undefined, 'a distance beyond the beginning');
+  assert.deepEqual([...decompress(Buffer.from([0x10, 0x61, 1, 0, 0]), 5)], [0x61, 0x61, 0x61, 0x61, 0x61]);
 });
 
 test('messages come out of a block as they went in', () => {
@@ -66,7 +68,7 @@ test('messages come out of a block as they went in', () => {
 });
 
 test('numbers in a block have their shortest form and 32 bits', () => {
-  const refused = ['8000', '808080808000', 'ffffffff1f', '02', '0200', '0080', 'fcffffff0f'];
+  const refused = ['8000', '808080808000', 'ffffffff1f', '02', '0200', '0080', 'fcffffff0f', '848080801061'];
   for (const hex of refused) assert.throws(() => decodeMessages(Buffer.from(hex, 'hex'), 1), hex);
   assert.throws(() => decodeMessages(Buffer.from('02ffffffff0f', 'hex'), 1), 'four billion headers');
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Oyez, OyezError } from '../src/index.js';
-import { beat, goodbye, welcome } from './support/bytes.mjs';
+import { beat, frame, goodbye, record, welcome } from './support/bytes.mjs';
 import { world } from './support/world.mjs';
 
 const WEB = 'oyez.v2';
@@ -71,6 +71,28 @@ test('a connection that stood for a second begins anew with short delays, one th
   assert.deepEqual(waits, [500, 1000, 500, 1000]);
 });
 
+test('delays grow after a connection that stood, too', async (t) => {
+  const it = await world(t, { minDelayMs: 1000 });
+  await it.connect();
+  await it.pass(1500);
+  const waits = [];
+  for (let turn = 0; turn < 3; turn++) {
+    await it.socket.break();
+    waits.push(it.told('state').at(-1).waitMs);
+    await it.retry();
+  }
+  assert.deepEqual(waits, [500, 1000, 2000]);
+});
+
+test('a goodbye is the last that counts', async (t) => {
+  const it = await world(t);
+  const got = [];
+  it.oyez.subscribe('a', (message) => void got.push(message));
+  await it.connect();
+  await it.socket.deliver(goodbye(1), record({}));
+  assert.deepEqual([got.length, it.oyez.state], [0, 'waiting']);
+});
+
 test('a goodbye says when to come back', async (t) => {
   const it = await world(t, { minDelayMs: 1000 });
   await it.connect();
@@ -105,7 +127,7 @@ test('a close code says the same where the goodbye was lost', async (t) => {
   await it.socket.break(4001);
   assert.equal(it.oyez.state, 'waiting');
   await it.pass(1000);
-  await it.socket.break(4264);
+  await it.socket.break(4256);
   assert.equal(it.oyez.state, 'closed');
 });
 
@@ -259,6 +281,8 @@ test('nonsense from the broker is complained of, and it comes back', async (t) =
   await it.connect();
   await nonsense(6, damaged);
   await it.connect();
+  await nonsense(256, frame({ kind: 10 }));
+  await it.connect();
   await nonsense(261, welcome());
   await it.socket.accept();
   await nonsense(261, welcome({ version: 3 }));
@@ -302,6 +326,16 @@ test('closing while it connects ends the attempt', async (t) => {
   it.socket.onopen?.({});
   await it.pass(60_000);
   assert.deepEqual([it.sockets.length, it.socket.sent.length], [1, 0]);
+});
+
+test('closing while a token is awaited makes no connection, and nothing is listened for any more', async (t) => {
+  let give;
+  const it = await world(t, { token: () => new Promise((resolve) => (give = resolve)) });
+  assert.ok(it.signals.length > 3 && it.signals.every(({ aborted }) => !aborted));
+  it.oyez.close();
+  give('token');
+  await it.pass(20_000);
+  assert.deepEqual([it.sockets.length, it.signals.every(({ aborted }) => aborted)], [0, true]);
 });
 
 test('errors are errors', () => {

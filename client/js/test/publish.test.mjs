@@ -121,14 +121,21 @@ test('no more is on its way than the broker takes, and what waits meanwhile shar
 
 test('bytes on their way are bounded, and what is larger goes alone', async (t) => {
   const it = await publishing(t, { terms: { inflightBytesMax: 100 } });
-  for (const size of [60, 60, 500]) {
+  for (const size of [38, 38, 38, 500]) {
     it.oyez.publish('a', 'x'.repeat(size)).catch(() => {});
     await settle();
   }
-  const sizes = () => it.records().map(([text]) => text.length);
-  assert.deepEqual(sizes(), [60]);
+  const sizes = () => it.records().map((texts) => texts.join('').length);
+  assert.deepEqual(sizes(), [38, 38]);
   await it.answer({ id: it.socket.of('record')[0].id });
-  assert.equal(it.socket.of('record').length, 2);
+  assert.deepEqual(sizes(), [38, 38], 'what waits has grown together');
+  await it.answer({ id: it.socket.of('record')[1].id });
+  assert.deepEqual(sizes(), [38, 38, 538]);
+  for (const topic of ['b', 'c', 'd']) it.oyez.publish(topic, 'x'.repeat(38)).catch(() => {});
+  await it.answer({ id: it.socket.of('record')[2].id });
+  assert.equal(sizes().length, 5);
+  await it.answer({ id: it.socket.of('record')[3].id });
+  assert.equal(sizes().length, 6, 'what is answered makes room');
 });
 
 test('topics take turns', async (t) => {
@@ -164,8 +171,9 @@ test('what no record can hold is refused, and what follows goes on', async (t) =
   it.oyez.publish('a', 'next').catch(() => {});
   const largest = 'y'.repeat(4096 - 48 - 1 - 2);
   it.oyez.publish('b', largest).catch(() => {});
+  const larger = assert.rejects(it.oyez.publish('c', `${largest}y`), { code: 'too_large' });
   await settle();
-  await refused;
+  await Promise.all([refused, larger]);
   assert.deepEqual(it.records().sort(), [['next'], [largest]]);
   assert.equal(Math.max(...it.socket.of('record').map(({ bytes }) => bytes.length)), 4096);
 });

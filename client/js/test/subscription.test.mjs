@@ -100,6 +100,15 @@ test('repeats are dropped and records trimmed', async (t) => {
   assert.deepEqual(it.toldOf(), []);
 });
 
+test('a start inside a record is kept although its record begins before it', async (t) => {
+  const it = await world(t);
+  const got = [];
+  const subscription = it.oyez.subscribe('a', { from: 5 }, ({ offset }) => void got.push(offset));
+  await it.connect({ places: { a: { next: 3 } } });
+  await it.socket.deliver(record({ offset: 3, messages: ['3', '4', '5', '6'] }));
+  assert.deepEqual([got, (await subscription.ready).offset], [[5, 6], 5]);
+});
+
 test('what is missing is told between the messages that it lies between', async (t) => {
   const it = await receiving(t);
   const order = [];

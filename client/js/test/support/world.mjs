@@ -83,7 +83,9 @@ export async function world(t, options = {}) {
   t.mock.method(Math, 'random', () => 0.5);
   const page = new EventTarget();
   const network = { onLine: true };
-  const globals = { addEventListener: page.addEventListener.bind(page), navigator: network };
+  const signals = [];
+  const listen = (type, act, options) => (signals.push(options.signal), page.addEventListener(type, act, options));
+  const globals = { addEventListener: listen, navigator: network };
   const before = Object.keys(globals).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
   for (const name in globals) Object.defineProperty(globalThis, name, { value: globals[name], configurable: true });
   const sockets = [];
@@ -106,6 +108,7 @@ export async function world(t, options = {}) {
     states,
     events,
     network,
+    signals,
     get socket() {
       return sockets.at(-1);
     },
