@@ -8,10 +8,12 @@
 mod sys;
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use oyez_broker::{Config, Server};
 use testkit::figures::figure;
-use testkit::{Outcome, Session, Start};
+use testkit::websocket::{BINARY, Message, WebSocket, words};
+use testkit::{Outcome, Session, Start, record};
 
 const TOPIC: &str = "counted";
 /// Topics without subscribers: enough that some belong to the shard that the publisher is not on.
@@ -20,9 +22,58 @@ const SUBSCRIBERS: usize = 100;
 const RECORDS: usize = 200;
 const WARM_UP: usize = 300;
 
+/// How subscribers are connected.
+#[derive(Clone, Copy)]
+enum Via {
+    Tcp,
+    WebSocket,
+}
+
+/// Somebody who is sent the topic's records.
+enum Subscriber {
+    Tcp(Session),
+    WebSocket(WebSocket),
+}
+
+impl Subscriber {
+    fn connect(address: SocketAddr, via: Via) -> Self {
+        match via {
+            Via::Tcp => {
+                let mut session = Session::connect(address);
+                assert_eq!(session.subscribe(TOPIC, Start::Latest).outcome, Outcome::Ok);
+                Self::Tcp(session)
+            }
+            Via::WebSocket => {
+                let mut socket = WebSocket::native(address);
+                socket.say(BINARY, &record::subscribe_to(TOPIC.as_bytes()));
+                assert_eq!(socket.line(), "subscribed Ok");
+                Self::WebSocket(socket)
+            }
+        }
+    }
+
+    /// Takes so many messages.
+    fn take(&mut self, count: usize) {
+        match self {
+            Self::Tcp(session) => {
+                session.messages(TOPIC, count);
+            }
+            Self::WebSocket(socket) => {
+                let mut left = count;
+                while left > 0 {
+                    let message = socket.message().expect("the broker goes on");
+                    if let Message::Binary(frames) = message {
+                        left -= words(&frames).len();
+                    }
+                }
+            }
+        }
+    }
+}
+
 struct Run {
     publisher: Session,
-    subscribers: Vec<Session>,
+    subscribers: Vec<Subscriber>,
 }
 
 impl Run {
@@ -38,14 +89,14 @@ impl Run {
                 );
             }
             for subscriber in &mut self.subscribers {
-                subscriber.messages(TOPIC, 10);
+                subscriber.take(10);
             }
         }
     }
 }
 
 /// What the shards allocate for so many records to so many subscribers.
-fn allocations(subscribers: usize, shards: usize) -> u64 {
+fn allocations(via: Via, subscribers: usize, shards: usize) -> u64 {
     let home = tempfile::tempdir().expect("a directory for temporary files");
     let server = Server::start(Config {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
@@ -57,14 +108,12 @@ fn allocations(subscribers: usize, shards: usize) -> u64 {
         ..Config::default()
     })
     .expect("the broker starts");
-    let connect = || Session::connect(server.address());
+    let address = server.address();
+    let connect = |_| Subscriber::connect(address, via);
     let mut run = Run {
-        publisher: connect(),
-        subscribers: (0..subscribers).map(|_| connect()).collect(),
+        publisher: Session::connect(address),
+        subscribers: (0..subscribers).map(connect).collect(),
     };
-    for session in &mut run.subscribers {
-        assert_eq!(session.subscribe(TOPIC, Start::Latest).outcome, Outcome::Ok);
-    }
     run.publish(WARM_UP);
     let counted = sys::shard_allocations(|| run.publish(RECORDS));
     drop(run);
@@ -75,10 +124,23 @@ fn allocations(subscribers: usize, shards: usize) -> u64 {
 
 #[test]
 fn a_delivery_allocates_nothing_after_warm_up() {
-    let (few, many) = (allocations(1, 1), allocations(SUBSCRIBERS, 1));
-    let two_shards = allocations(SUBSCRIBERS, 2);
+    check(Via::Tcp, "allocations of the shards");
+}
+
+#[test]
+fn nor_does_one_over_websocket() {
+    check(Via::WebSocket, "allocations of the shards, over WebSocket");
+}
+
+/// One after the other: what shards allocate is counted for the process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn check(via: Via, name: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (few, many) = (allocations(via, 1, 1), allocations(via, SUBSCRIBERS, 1));
+    let two_shards = allocations(via, SUBSCRIBERS, 2);
     figure(
-        "allocations of the shards",
+        name,
         &format!(
             "{few} for {RECORDS} deliveries, {many} for {}, {two_shards} on two shards",
             RECORDS * SUBSCRIBERS

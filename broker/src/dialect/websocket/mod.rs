@@ -34,7 +34,7 @@ pub(crate) struct Scratch {
     pub(crate) plain: Vec<u8>,
     pub(crate) answers: Vec<u8>,
     /// For a session that begins at rest, and is at rest again behind what was read.
-    pub(crate) state: Box<Unframing>,
+    pub(crate) state: Option<Box<Unframing>>,
 }
 
 /// What has come of input.

@@ -108,7 +108,7 @@ impl<T: Takes> Reading<'_, T> {
             Some((framing, partial.begun_tick))
         });
         let (mut state, begun_tick) =
-            begun.unwrap_or_else(|| (std::mem::take(at_rest), self.here.tick()));
+            begun.unwrap_or_else(|| (at_rest.take().unwrap_or_default(), self.here.tick()));
         let how = (
             self.sessions.there(id).dialect(),
             self.here.shared.rules.body_size_max(),
@@ -141,7 +141,7 @@ impl<T: Takes> Reading<'_, T> {
             return visit; // What comes behind counts for nothing.
         }
         match state.is_at_rest() {
-            true => *at_rest = state,
+            true => *at_rest = Some(state),
             false => self.keep_message(id, (state, begun_tick)),
         }
         visit
