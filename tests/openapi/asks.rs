@@ -99,10 +99,16 @@ pub(crate) fn parametrised(operation: &Operation<'_>) -> Vec<Ask> {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
+            // A history is that of an offset.
+            let before = if name == "epoch" {
+                "from=offset:0&"
+            } else {
+                ""
+            };
             let ask = match parameter["in"].as_str() {
                 // The path has it already.
                 Some("query") if path.contains(&format!("?{name}=")) => plain(operation, &path),
-                Some("query") => plain(operation, &with(&path, &format!("{name}={text}"))),
+                Some("query") => plain(operation, &with(&path, &format!("{before}{name}={text}"))),
                 Some("header") => plain(operation, &path).field(name, text.as_bytes()),
                 _ => plain(operation, &operation.path.replace("{topic}", &text)),
             };
