@@ -29,7 +29,7 @@ enum Via {
     WebSocket,
 }
 
-/// Somebody who is sent the topic's records.
+/// A subscriber of the topic.
 enum Subscriber {
     Tcp(Session),
     WebSocket(WebSocket),

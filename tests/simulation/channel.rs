@@ -531,7 +531,7 @@ impl Channel {
 
     fn take_close(&mut self, code: u16, reason: &str) -> Result<(), String> {
         let wrong = |what: String| Err(format!("a Close {code} ({reason}), {what}"));
-        // Nobody is dismissed for being done who has not said so.
+        // The broker dismisses a client as done only when the client has said so.
         let told = goodbye_code(code).filter(|told| *told != GoodbyeCode::Done);
         match (self.ending.goodbye, self.said_close) {
             (Some(goodbye), _) if close_code(goodbye) != code => {

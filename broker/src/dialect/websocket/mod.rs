@@ -128,7 +128,7 @@ pub(crate) fn conclude(
         encode(dialect, &reply, out);
         close::code_of(goodbye.code)
     });
-    // Who has closed it knows why.
+    // A client that has closed the session itself knows why.
     let reason = match goodbye.code {
         GoodbyeCode::Done => "",
         _ => &*goodbye.reason,

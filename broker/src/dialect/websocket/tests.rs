@@ -386,7 +386,7 @@ fn the_end_is_told_and_closed() {
         out,
         [&[0x82, frame.len() as u8][..], &frame, close].concat()
     );
-    // Who has closed hears nothing but the answer.
+    // A client that has closed the session itself hears its own code and no more.
     out.clear();
     let done = Goodbye {
         code: GoodbyeCode::Done,

@@ -1,4 +1,4 @@
-//! What rendering costs, and who waits for it.
+//! What rendering costs, and which sessions wait for it.
 
 use super::*;
 

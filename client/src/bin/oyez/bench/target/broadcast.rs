@@ -19,7 +19,7 @@ impl Dialect for Broadcast {
     const KNOCKS: bool = true;
     const HAS_TOPICS: bool = false;
 
-    /// Who is connected is subscribed.
+    /// Every connection is subscribed.
     fn join(_topic: Option<&str>, _out: &mut Vec<u8>) {}
 
     fn greet(_topics: &[String], _out: &mut Vec<u8>) {}

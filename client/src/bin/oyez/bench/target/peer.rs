@@ -29,7 +29,7 @@ use crate::failure::Failure;
 const MARK_BYTES: usize = 12;
 /// Who says nothing is there when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
-/// What such a server acknowledges, it has for who is subscribed; there is nothing that it keeps by itself.
+/// Such a server acknowledges what it has taken for its subscribers; it keeps nothing by itself.
 const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; others have no append that is acknowledged when it is on disk";
 
 /// Another server, as `--target` names it.
