@@ -13,7 +13,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CARGO_TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-BUILD = "cargo build --release -p oyez-broker -p oyez-client"
+BUILD = "cargo build --release -p oyez-broker -p oyez-cli"
 START_SECONDS = 10
 STOP_SECONDS = 15
 

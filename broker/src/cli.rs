@@ -279,7 +279,7 @@ fn announce(server: &Server, data: &std::path::Path) {
             _ => format!(" --server {address}"),
         };
         eprintln!(
-            "\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client` puts `oyez` on your path.) Ctrl-C stops the broker.\n"
+            "\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client/cli` puts `oyez` on your path.) Ctrl-C stops the broker.\n"
         );
     }
 }

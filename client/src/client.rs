@@ -10,7 +10,7 @@ use crate::lock::lock;
 use crate::message::{Ack, NewMessage};
 use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::publisher::Publisher;
-use crate::query::{Ask, TopicInfo, TopicsPage};
+use crate::query::{Ask, TopicsPage};
 use crate::session::Session;
 use crate::spare::Spare;
 use crate::subscription::Subscription;
@@ -125,42 +125,37 @@ impl Client {
         Subscription::start(self.dialer.clone(), connection, options)
     }
 
-    /// The broker's counters and gauges: a JSON object.
+    /// The broker's counters and gauges, as the text of a JSON object.
     ///
     /// # Errors
-    /// When the session ends before the answer came.
-    pub fn stats(&self) -> Result<serde_json::Value, QueryError> {
-        let reply = self.wire()?.session.ask(Ask::Stats)?;
-        Ok(serde_json::from_str(&reply.json)?)
+    /// When the session ends before the answer came, or the broker refuses to answer.
+    pub fn stats(&self) -> Result<String, QueryError> {
+        Ok(self.wire()?.session.ask(Ask::Stats)?.json)
     }
 
-    /// How far subscriptions are behind the newest message of their topics, and which of them furthest: a JSON object.
-    /// The broker looks at each of them for it.
+    /// How far subscriptions are behind the newest message of their topics, and which of them furthest, as the text of a
+    /// JSON object. The broker looks at each of them for it.
     ///
     /// # Errors
-    /// When the session ends before the answer came.
-    pub fn lag(&self) -> Result<serde_json::Value, QueryError> {
-        let reply = self.wire()?.session.ask(Ask::Lag)?;
-        Ok(serde_json::from_str(&reply.json)?)
+    /// Those of [`Client::stats`].
+    pub fn lag(&self) -> Result<String, QueryError> {
+        Ok(self.wire()?.session.ask(Ask::Lag)?.json)
     }
 
-    /// All topics that the broker keeps, in the order of their names.
+    /// The next topics that the broker keeps, in the order of their names: those after `after`, which need not be one.
+    /// An empty `after` begins with the first.
     ///
     /// # Errors
-    /// When the session ends before the answer came, or the answers lead nowhere.
-    pub fn topics(&self) -> Result<Vec<TopicInfo>, QueryError> {
-        let session = Arc::clone(&self.wire()?.session);
-        let mut topics: Vec<TopicInfo> = Vec::new();
-        loop {
-            let after = topics.last().map_or("", |topic| &topic.name).to_owned();
-            let reply = session.ask(Ask::TopicsAfter(after.clone()))?;
-            let page = TopicsPage::after(&after, &reply.json)?;
-            let exhausted = !reply.more || page.topics.is_empty();
-            topics.extend(page.topics);
-            if exhausted {
-                return Ok(topics);
-            }
-        }
+    /// Those of [`Client::stats`].
+    pub fn topics_after(&self, after: &str) -> Result<TopicsPage, QueryError> {
+        let reply = self
+            .wire()?
+            .session
+            .ask(Ask::TopicsAfter(after.to_owned()))?;
+        Ok(TopicsPage {
+            json: reply.json,
+            more: reply.more,
+        })
     }
 
     /// Sends everything that was handed over, by [`Client::publish`] and by every [`Publisher`], waits until it is

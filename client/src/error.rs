@@ -253,15 +253,4 @@ pub enum QueryError {
         /// The broker's outcome.
         outcome: Outcome,
     },
-    /// The answer is not the JSON that belongs to the question.
-    #[error(
-        "the broker's answer is not understood: {0}; are broker and client of the same version?"
-    )]
-    Malformed(#[source] Arc<serde_json::Error>),
-}
-
-impl From<serde_json::Error> for QueryError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Malformed(Arc::new(error))
-    }
 }

@@ -93,5 +93,5 @@ pub use oyez_protocol::error::TopicError;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};
 pub use oyez_protocol::{Epoch, Offset};
 pub use publisher::Publisher;
-pub use query::TopicInfo;
+pub use query::TopicsPage;
 pub use subscription::{Closer, Messages, Subscription};

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use oyez_protocol::command::{Query, Question};
 use oyez_protocol::event::{Answer, Outcome};
-use serde::de::Error;
-use serde::{Deserialize, Serialize};
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,46 +74,15 @@ fn encode(id: u32, ask: &Ask, out: &mut Vec<u8>) {
     Query { id, question }.encode(out);
 }
 
-/// A topic that the broker keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicInfo {
-    /// Its name.
-    pub name: String,
-    /// `memory`, `written` or `synced`.
-    pub durability: String,
-    /// Offset of the oldest message kept.
-    pub earliest: u64,
-    /// Offset that the next message gets.
-    pub next: u64,
-    /// Records kept.
-    pub records: u64,
-    /// Bytes that they take.
-    pub bytes: u64,
-    /// The epoch of its history, in hexadecimal digits.
-    pub epoch: String,
-}
-
-/// The body of an answer about topics.
-#[derive(Debug, Deserialize)]
-pub(crate) struct TopicsPage {
-    pub(crate) topics: Vec<TopicInfo>,
-}
-
-impl TopicsPage {
-    /// The answer to [`Ask::TopicsAfter`].
-    ///
-    /// # Errors
-    /// When it is not a page of topics, or one of them does not come after `after`: asking on would never end.
-    pub(crate) fn after(after: &str, json: &str) -> serde_json::Result<Self> {
-        let page: Self = serde_json::from_str(json)?;
-        match page.topics.iter().find(|topic| *topic.name <= *after) {
-            Some(topic) => Err(Error::custom(format!(
-                "the topics after `{after}` hold `{}`",
-                topic.name
-            ))),
-            None => Ok(page),
-        }
-    }
+/// A page of the topics that the broker keeps, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsPage {
+    /// `{"topics":[{"name":...,"durability":...,"earliest":...,"next":...,"records":...,"bytes":...,"epoch":...}, ...]}`:
+    /// the offsets of the oldest message kept and of the next one, what is kept in records and bytes, and the epoch of
+    /// the history in hexadecimal digits.
+    pub json: String,
+    /// Whether topics follow: ask for those after the last name of this page.
+    pub more: bool,
 }
 
 #[cfg(test)]

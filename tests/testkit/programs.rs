@@ -58,7 +58,7 @@ fn directory() -> &'static Path {
         let mut build = cargo();
         build
             .args(["build", "--quiet", "--bins"])
-            .args(["--package", "oyez-broker", "--package", "oyez-client"])
+            .args(["--package", "oyez-broker", "--package", "oyez-cli"])
             .arg("--target-dir")
             .arg(&target);
         if optimised() {

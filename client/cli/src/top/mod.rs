@@ -20,6 +20,7 @@ use self::sample::{Figures, Sample};
 use self::screen::Heading;
 use self::terminal::Terminal;
 use crate::Shared;
+use crate::answers;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::{Format, print_json};
@@ -77,10 +78,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
 }
 
 fn look(client: &Client) -> Result<Sample, Failure> {
-    let unexpected =
-        |error| Failure::Failed(format!("the broker's answer is not as expected: {error}"));
-    let mut sample: Sample = serde_json::from_value(client.stats()?).map_err(unexpected)?;
-    sample.lag = serde_json::from_value(client.lag()?).map_err(unexpected)?;
+    let mut sample: Sample = answers::stats(client)?;
+    sample.lag = answers::lag(client)?;
     Ok(sample)
 }
 

@@ -4,6 +4,7 @@
     reason = "a failure here is a failure of the test"
 )]
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -457,6 +458,54 @@ fn stats_and_topics_are_tables_for_people_and_json_for_programs() {
     assert_eq!(
         ask(&["topics", "-o", "json"], topics),
         format!("{topics}\n")
+    );
+}
+
+#[test]
+fn topics_are_asked_for_page_by_page() {
+    let broker = FakeBroker::new();
+    let child = oyez(broker.port(), &["topics", "-o", "json"])
+        .spawn()
+        .unwrap();
+    let output = thread::spawn(move || finish(child, b""));
+    let mut peer = broker.accept();
+    let topic = |name: &str| {
+        format!(
+            r#"{{"name":"{name}","durability":"synced","earliest":0,"next":2,"records":1,"bytes":96,"epoch":"07"}}"#
+        )
+    };
+    for (after, more, name) in [("", true, "a"), ("a", false, "b")] {
+        match peer.next() {
+            Heard::Topics { id, after: asked } => {
+                assert_eq!(asked, after);
+                peer.answer(id, more, &format!(r#"{{"topics":[{}]}}"#, topic(name)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let all = format!("{{\"topics\":[{},{}]}}\n", topic("a"), topic("b"));
+    assert_eq!(succeeded(&output.join().unwrap()), all.as_bytes());
+}
+
+#[test]
+fn a_page_of_topics_that_comes_again_ends_the_listing() {
+    let broker = FakeBroker::new();
+    let child = oyez(broker.port(), &["topics"]).spawn().unwrap();
+    let output = thread::spawn(move || finish(child, b""));
+    let mut peer = broker.accept();
+    let page = r#"{"topics":[{"name":"a","durability":"synced","earliest":0,"next":2,"records":1,"bytes":96,"epoch":"07"}]}"#;
+    for _ in 0..2 {
+        match peer.next() {
+            Heard::Topics { id, .. } => peer.answer(id, true, page),
+            other => panic!("{other:?}"),
+        }
+    }
+    let output = output.join().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = errors(&output);
+    assert!(
+        said.contains("after `a`") && said.contains("same version"),
+        "{said}"
     );
 }
 

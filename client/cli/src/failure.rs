@@ -117,7 +117,6 @@ impl From<QueryError> for Failure {
         match error {
             QueryError::Disconnected(error) => error.into(),
             QueryError::Refused { .. } => Self::Refused(error.to_string()),
-            QueryError::Malformed(_) => Self::Failed(error.to_string()),
         }
     }
 }

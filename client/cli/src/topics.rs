@@ -1,10 +1,10 @@
 //! `oyez topics`: what the broker keeps.
 
 use clap::Args;
-use oyez_client::TopicInfo;
 use serde::Serialize;
 
 use crate::Shared;
+use crate::answers::{self, TopicInfo};
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
 use crate::say::shown;
@@ -26,7 +26,7 @@ struct List {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
     let client = shared.connect()?;
-    let topics = client.topics()?;
+    let topics = answers::topics(&client)?;
     client.drain()?;
     if arguments.output == Format::Json {
         return print_json(&List { topics });

@@ -4,6 +4,7 @@
     reason = "a failure here is a failure of the test"
 )]
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};

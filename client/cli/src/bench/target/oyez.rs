@@ -14,6 +14,7 @@ use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::{MessageRef, Messages};
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
+use serde_json::Value;
 
 use super::sse::{self, SseEar};
 use super::websocket::{self, FramesEar, JsonEar};
@@ -216,17 +217,20 @@ impl Target for OyezTarget {
             return Ok(memory::anonymous(pid));
         }
         let client = self.client.lock().expect("nobody panics while asking");
-        let stats = client.stats().map_err(|error| error.to_string())?;
-        Ok(stats["rss_anon_bytes"].as_u64())
+        Ok(stats(&client)?["rss_anon_bytes"].as_u64())
     }
 }
 
 /// Connections that the broker has accepted since it started.
 fn accepted(client: &Client) -> Result<u64, String> {
-    let stats = client.stats().map_err(|error| error.to_string())?;
-    stats["connections_accepted"]
+    stats(client)?["connections_accepted"]
         .as_u64()
         .ok_or_else(|| "the broker does not say how many connections it has accepted".to_owned())
+}
+
+fn stats(client: &Client) -> Result<Value, String> {
+    let json = client.stats().map_err(|error| error.to_string())?;
+    serde_json::from_str(&json).map_err(|error| error.to_string())
 }
 
 /// Says hello on a connection of its own, and reads the welcome.

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::Shared;
+use crate::answers;
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
 use crate::say::shown;
@@ -38,11 +39,11 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
     let client = shared.connect()?;
-    let mut stats = client.stats()?;
+    let mut stats: Value = answers::stats(&client)?;
     if arguments.lag
         && let Some(fields) = stats.as_object_mut()
     {
-        fields.insert("lag".to_owned(), client.lag()?);
+        fields.insert("lag".to_owned(), answers::lag(&client)?);
     }
     client.drain()?;
     if arguments.output == Format::Json {

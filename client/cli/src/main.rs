@@ -2,6 +2,7 @@
 //!
 //! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
 
+mod answers;
 mod bench;
 mod duration;
 mod failure;
