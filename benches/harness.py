@@ -13,7 +13,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CARGO_TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-BUILD = "cargo build --release -p oyez-broker -p oyez-cli"
+BUILD = "cargo build --release -p oyez-broker -p oyez-benches --bins"
 START_SECONDS = 10
 STOP_SECONDS = 15
 
@@ -35,8 +35,8 @@ def free_port():
 
 def require(directory):
     """Both binaries are there, or that is the end."""
-    if not all((directory / name).exists() for name in ("oyez", "oyez-server")):
-        sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {directory} has no oyez and oyez-server; run: {BUILD}")
+    if not all((directory / name).exists() for name in ("oyez-compare", "oyez-server")):
+        sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {directory} has no oyez-compare and oyez-server; run: {BUILD}")
 
 
 def start(words, settings, log):
@@ -66,7 +66,7 @@ def stop(process):
 
 
 def generate(words, timeout):
-    """What one run of `oyez bench` tells."""
+    """What one run of `oyez-compare` tells."""
     words = [*words, "--timeout", f"{timeout}s", "-o", "json"]
     generator = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                  preexec_fn=raise_limits)

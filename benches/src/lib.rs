@@ -3,6 +3,8 @@
 //! The corpus is `notifications.ndjson` of `../shared/corpus` beside the workspace, or of the directory that
 //! `OYEZ_CORPUS` names. Where there is none, one of the same shape is generated from a fixed seed; every bench prints
 //! which it was. `OYEZ_BENCH_SMOKE=1` makes a run so short that it only shows that the bench still works.
+//!
+//! Whole servers are compared by the program `oyez-compare`, which the scripts `peers` and `link` run.
 #![forbid(unsafe_code)]
 
 mod rig;

@@ -3,7 +3,7 @@
 //     node benches/ws/server.mjs PORT DIRECTORY
 //
 // DIRECTORY is where npm has put the package `ws`. Pings are answered by the library, when it is through with what came
-// before them: so `oyez bench --target ws://` knows that a message has been passed on. Messages are not compressed, and
+// before them: so `oyez-compare --target ws://` knows that a message has been passed on. Messages are not compressed, and
 // however much a client has not read yet, it is kept for it.
 
 import { createRequire } from "node:module";

@@ -10,7 +10,7 @@ use crate::say::say;
 
 /// Why a command ends early.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Exit code 1.
     Failed(String),
     /// Exit code 2.
@@ -28,11 +28,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Says what happened, and tells the exit code.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Says what happened, in the name of `program`, and returns the exit code.
+    #[must_use]
+    pub fn report(&self, program: &str) -> ExitCode {
         let (code, text) = match self {
             Self::Failed(text) => (1, text.clone()),
-            Self::Usage(text) => (2, format!("{text}\nTry `oyez --help`.")),
+            Self::Usage(text) => (2, format!("{text}\nTry `{program} --help`.")),
             Self::Disconnected(error) if is_unreachable(error) => (
                 3,
                 format!(
@@ -48,12 +49,13 @@ impl Failure {
             Self::Overdue(text) => (5, text.clone()),
             Self::ReaderGone => return ExitCode::SUCCESS,
         };
-        say(&format!("oyez: {text}"));
+        say(&format!("{program}: {text}"));
         ExitCode::from(code)
     }
 
     /// A failure to read or write `what`.
-    pub(crate) fn io(what: &str, error: &io::Error) -> Self {
+    #[must_use]
+    pub fn io(what: &str, error: &io::Error) -> Self {
         Self::Failed(format!("{what}: {error}"))
     }
 

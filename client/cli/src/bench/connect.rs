@@ -12,8 +12,7 @@ use super::publishers::{End, Gate, Load};
 use super::report::Unit;
 use super::stage::{Publishing, Stage, Wanted};
 use super::target::Greeting;
-use super::target::floor::FloorOptions;
-use crate::Shared;
+use super::targets::Targets;
 use crate::failure::Failure;
 use crate::say::say;
 
@@ -26,10 +25,7 @@ Examples:
   oyez bench connect --connections 10000
   oyez bench connect --connections 1000000 --resume --missed 1
   oyez bench connect --connections 10000 --silent                   accepted, and no more
-  oyez bench connect --connections 10000 --target floor             the same by a bare kernel loop
-  oyez bench connect --connections 10000 --target floor --answer    read and answered, too
   oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
-  oyez bench connect --connections 10000 --via sse --target floor   the same request, the same answer
   oyez bench connect --connections 10000 --via ws --resume          over WebSocket; frames once it is open
 
 With --resume everybody hangs up, comes back with where it was, and must get what was published
@@ -56,15 +52,10 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     no_subscribe: bool,
 
-    /// Connect and say nothing: how fast connections are accepted, and no more. Only with the floor and the broker,
-    /// which closes who has said nothing for `hello_timeout_ms`
-    #[arg(long, conflicts_with_all = ["resume", "no_subscribe", "answer"])]
+    /// Connect and say nothing: how fast connections are accepted, and no more. The broker closes those that have said
+    /// nothing for `hello_timeout_ms`
+    #[arg(long, conflicts_with_all = ["resume", "no_subscribe"])]
     silent: bool,
-
-    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would; over HTTP
-    /// it always does
-    #[arg(long)]
-    answer: bool,
 
     /// Then reset all connections and let everybody come back to where it was
     #[arg(long)]
@@ -116,18 +107,13 @@ impl Arguments {
             greeting: self.greeting(),
             via: self.subscribing.via,
             compress: true,
-            durable: false,
         }
     }
 }
 
 /// Runs the bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let floor = FloorOptions {
-        answer: arguments.answer,
-        sync_file: None,
-    };
-    let stage = Stage::set_with(shared, &arguments.common, arguments.wanted(), &floor)?;
+pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
+    let stage = Stage::set(targets, &arguments.common, arguments.wanted())?;
     let spread = stage.spread(arguments.connections, 1);
     // Who keeps nothing has nothing for who comes back.
     let missed = if arguments.resume && stage.target.keeps() {
@@ -158,7 +144,6 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
             after.map(|value| value.get_name().to_owned()),
         )
         .parameter("missed", missed)
-        .parameter("answer", arguments.answer)
         .figure("seconds", seconds, Unit::Seconds)
         .figure("connections_per_s", connections / seconds, Unit::PerSecond);
     if let Some(resumed) = resumed {
@@ -230,7 +215,7 @@ fn outlive(stage: &Stage, crowd: &Crowd) -> Result<f64, Failure> {
         let text = "--resume-after restart needs a broker that says when it is another one";
         return Err(Failure::Usage(text.to_owned()));
     };
-    say("oyez: everybody is connected; restart the broker now");
+    say("oyez bench: everybody is connected; restart the broker now");
     let lost = || crowd.hung_up() as u64;
     stage.wait("lost", 1, || lost().min(1), &[crowd], None)?;
     let began = Instant::now();

@@ -12,8 +12,8 @@ use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
+use super::targets::Targets;
 use super::times::Times;
-use crate::Shared;
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -21,10 +21,8 @@ Examples:
   oyez bench fanout --subscribers 10000 --records 20             one record at a time to all
   oyez bench fanout --mode stream --batch 64 --records 500 --decode
   oyez bench fanout --subscribers 1000000 --records 3 --report fanout.html
-  oyez bench fanout --target floor                               what the bare kernel does here
   oyez bench fanout --subscribers 10000 --via sse                as many browser tabs
-  oyez bench fanout --subscribers 10000 --via ws-json            the same over WebSocket, without a library
-  oyez bench fanout --target ws://127.0.0.1:8080                 a server of WebSocket that broadcasts";
+  oyez bench fanout --subscribers 10000 --via ws-json            the same over WebSocket, without a library";
 
 /// What `oyez bench fanout` is told.
 #[derive(Clone, Debug, Args)]
@@ -80,16 +78,15 @@ struct Seen {
 }
 
 /// Runs the bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let wanted = Wanted {
         connections: arguments.subscribers,
         groups: 1,
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
-        durable: false,
     };
-    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let stage = Stage::set(targets, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.subscribers, 1);
     let batch = u32::from(arguments.content.batch);
     let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.bell));

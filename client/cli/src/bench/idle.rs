@@ -11,7 +11,7 @@ use super::options::{Common, Subscribing, at_least_one};
 use super::report::Unit;
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
-use crate::Shared;
+use super::targets::Targets;
 use crate::duration;
 use crate::failure::Failure;
 
@@ -19,7 +19,6 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench idle --connections 10000
   oyez bench idle --connections 1000000 --hold 10m --report idle.html
-  oyez bench idle --connections 10000 --target floor
   oyez bench idle --connections 20000 --via sse            of those a browser has, over HTTP
   oyez bench idle --connections 1000000 --via ws           over WebSocket; pings are answered
 
@@ -46,16 +45,15 @@ pub(crate) struct Arguments {
 }
 
 /// Runs the bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let wanted = Wanted {
         connections: arguments.connections,
         groups: 1,
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: true,
-        durable: false,
     };
-    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let stage = Stage::set(targets, &arguments.common, wanted)?;
     let spread = stage.spread(arguments.connections, 1);
     let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
     memory::settle(arguments.hold);

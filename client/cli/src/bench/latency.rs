@@ -14,7 +14,7 @@ use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::stalled::{Stalled, StalledOptions};
 use super::target::Greeting;
-use crate::Shared;
+use super::targets::Targets;
 use crate::duration;
 use crate::failure::Failure;
 
@@ -22,7 +22,6 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench latency                                    100 subscribers, 100 records a second
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
-  oyez bench latency --idle 10000 --target floor
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
   oyez bench latency --idle 10000 --via sse             over HTTP; ws and ws-json: over WebSocket
 
@@ -75,7 +74,7 @@ impl Measured {
 }
 
 /// Runs the bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let idle = arguments.stalled.readers(arguments.idle, 0)?;
     let wanted = Wanted {
         connections: arguments.active + arguments.idle,
@@ -83,9 +82,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
-        durable: false,
     };
-    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let stage = Stage::set(targets, &arguments.common, wanted)?;
     let alone = measure(&stage, arguments, || Ok(()))?;
     let mut report = stage.report("latency");
     report

@@ -14,8 +14,8 @@ use super::report::{Report, Unit};
 use super::stage::{Stage, Wanted};
 use super::stalled::{Stalled, StalledOptions};
 use super::target::Greeting;
+use super::targets::Targets;
 use super::times::Times;
-use crate::Shared;
 use crate::duration;
 use crate::failure::Failure;
 
@@ -23,7 +23,6 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
-  oyez bench mixed --connections 1000000 --target floor
   oyez bench mixed --connections 100000 --via sse           over HTTP; ws and ws-json: over WebSocket
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
   oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
@@ -111,7 +110,7 @@ impl Measured {
 }
 
 /// Runs the bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     arguments.stalled.readers(arguments.connections, 1)?;
     let wanted = Wanted {
         connections: arguments.connections,
@@ -119,9 +118,8 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
-        durable: false,
     };
-    let stage = Stage::set(shared, &arguments.common, wanted)?;
+    let stage = Stage::set(targets, &arguments.common, wanted)?;
     let before = stage.moment()?;
     let stalled = arguments.stalled.gather(&stage, arguments.topics())?;
     let measured = measure(&stage, arguments, || Ok(()))?;

@@ -1,17 +1,21 @@
 //! `oyez bench`: load that can be repeated, and what it shows.
 //!
 //! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
-//! publication, `report` what is told. `target` says how to speak to what is under load, `sse` and `websocket` what those
-//! are made of; `floor` is the bare server that shows what the kernel alone can do. System calls are in `sys`. Arithmetic
-//! is in files of its own that touch nothing: `spread`, `pace`, `times`.
+//! publication, `report` what is told. `target` says how to speak to what is under load: `broker` does so for a broker,
+//! `sse` and `websocket` for those who come to it over HTTP. System calls are in `sys`. Arithmetic is in files of its own
+//! that touch nothing: `spread`, `pace`, `times`.
+//!
+//! A program that puts another server under the same load parses [`Arguments`] and runs them with [`Targets`] of its own:
+//! `benches/` does, with other brokers and with a bare kernel loop. What such a target is made of is public for it:
+//! the [`Plan`] of a bench speaks Oyez, [`sse`] and [`websocket`] write what a broker answers.
 
 mod board;
+mod broker;
 mod composed;
 mod connect;
 mod corpus;
 mod crowd;
 mod fanout;
-mod floor;
 mod idle;
 mod latency;
 mod memory;
@@ -24,21 +28,25 @@ mod publishers;
 mod random;
 mod report;
 mod spread;
-mod sse;
+pub mod sse;
 mod stage;
 mod stalled;
 #[expect(
     unsafe_code,
     reason = "system calls that neither std nor mio has: unshare, connect from a chosen address, eventfd, timerfd"
 )]
-mod sys;
+pub mod sys;
 mod target;
+mod targets;
 mod times;
-mod websocket;
+pub mod websocket;
+
+pub use broker::Plan;
+pub use target::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via};
+pub use targets::Targets;
 
 use clap::{Args, Subcommand};
 
-use crate::Shared;
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -46,7 +54,6 @@ Examples:
   oyez bench fanout --subscribers 10000     one publisher, everybody gets every record
   oyez bench idle --connections 1000000     memory per connection
   oyez bench connect --resume               a connection storm, and that of who comes back
-  oyez bench fanout --target floor          the same against a bare kernel loop
   oyez bench fanout --via sse               subscribers as browsers are, over HTTP
   oyez bench fanout --via ws                the same over WebSocket; --via ws-json without a library
 
@@ -61,7 +68,7 @@ it starts more threads, each with a table of its own.";
 /// What `oyez bench` is told.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     #[command(subcommand)]
     bench: Bench,
 }
@@ -80,20 +87,21 @@ enum Bench {
     Latency(latency::Arguments),
     /// Very many connections, a part of them active each second
     Mixed(mixed::Arguments),
-    /// The server behind `--target floor`
-    #[command(hide = true)]
-    FloorServer(floor::Arguments),
 }
 
-/// Runs a bench.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    match &arguments.bench {
-        Bench::Fanout(arguments) => fanout::run(shared, arguments),
-        Bench::Connect(arguments) => connect::run(shared, arguments),
-        Bench::Idle(arguments) => idle::run(shared, arguments),
-        Bench::Publish(arguments) => publish::run(shared, arguments),
-        Bench::Latency(arguments) => latency::run(shared, arguments),
-        Bench::Mixed(arguments) => mixed::run(shared, arguments),
-        Bench::FloorServer(arguments) => floor::run(arguments),
+impl Arguments {
+    /// Runs the bench on what `targets` finds.
+    ///
+    /// # Errors
+    /// When something is lost, takes too long, or cannot be measured.
+    pub fn run(&self, targets: &dyn Targets) -> Result<(), Failure> {
+        match &self.bench {
+            Bench::Fanout(arguments) => fanout::run(targets, arguments),
+            Bench::Connect(arguments) => connect::run(targets, arguments),
+            Bench::Idle(arguments) => idle::run(targets, arguments),
+            Bench::Publish(arguments) => publish::run(targets, arguments),
+            Bench::Latency(arguments) => latency::run(targets, arguments),
+            Bench::Mixed(arguments) => mixed::run(targets, arguments),
+        }
     }
 }

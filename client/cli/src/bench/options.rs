@@ -1,7 +1,6 @@
 //! What several commands are told.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +8,6 @@ use clap::Args;
 use super::corpus::Corpus;
 use super::spread::SourceNet;
 use super::target::Via;
-use super::target::peer::Peer;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::Format;
@@ -17,12 +15,6 @@ use crate::output::Format;
 /// Of every bench.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// What is put under load: `oyez`, the broker (--server); `floor`, a bare accept-epoll-sendmsg server that the bench
-    /// starts itself; or another server, as redis://HOST:PORT, nats://HOST:PORT, mqtt://HOST:PORT, nats+ws://HOST:PORT
-    /// (the same protocol over WebSocket) or ws://HOST:PORT (which passes each message on to all others)
-    #[arg(long, value_name = "TARGET", default_value = "oyez")]
-    pub(crate) target: TargetName,
-
     /// The topic, which nobody else may use meanwhile; the broker's configuration decides how durable it is
     #[arg(long, value_name = "TOPIC", default_value = "bench")]
     pub(crate) topic: String,
@@ -63,32 +55,9 @@ pub(crate) struct Common {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Subscribing {
     /// How subscribers get what is published; publishers are native. With `sse` and `ws-json` each subscriber compares
-    /// every payload. A floor answers over HTTP, too, and sends finished chunks or messages
+    /// every payload
     #[arg(long, value_enum, default_value_t = Via::Native)]
     pub(crate) via: Via,
-}
-
-/// What can be put under load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TargetName {
-    /// The broker at --server.
-    Oyez,
-    /// A bare kernel loop.
-    Floor,
-    /// A server of another protocol
-    Peer(Peer),
-}
-
-impl FromStr for TargetName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "oyez" => Ok(Self::Oyez),
-            "floor" => Ok(Self::Floor),
-            _ => text.parse().map(Self::Peer),
-        }
-    }
 }
 
 /// What is published.
@@ -172,30 +141,6 @@ mod tests {
         assert_eq!(at_least_one("10,000"), Ok(10_000));
         for text in ["0", "", "-1", "1.5"] {
             assert!(at_least_one(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_target_is_a_name_or_an_address_with_its_protocol() {
-        assert_eq!("oyez".parse(), Ok(TargetName::Oyez));
-        assert_eq!("floor".parse(), Ok(TargetName::Floor));
-        for text in [
-            "redis://127.0.0.1:6379",
-            "nats://127.0.0.1:1",
-            "mqtt://[::1]:2",
-            "nats+ws://127.0.0.1:1",
-            "ws://127.0.0.1:1",
-        ] {
-            assert!(matches!(text.parse(), Ok(TargetName::Peer(_))), "{text}");
-        }
-        for text in [
-            "",
-            "redis",
-            "redis://",
-            "redis://127.0.0.1",
-            "http://127.0.0.1:80",
-        ] {
-            assert!(text.parse::<TargetName>().is_err(), "{text}");
         }
     }
 

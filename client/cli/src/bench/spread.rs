@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Descriptors of a table that are no connections: standard streams, bells, poll, timer, a few to spare.
-pub(crate) const DESCRIPTORS_RESERVED: usize = 64;
+const DESCRIPTORS_RESERVED: usize = 64;
 /// Connections from one source address. `connect` becomes slow when one address has used half of the ephemeral ports
 /// towards one destination, 14,116 by default.
 const CONNECTIONS_PER_SOURCE: usize = 8_000;
@@ -176,19 +176,6 @@ pub(crate) fn source(
     ))
 }
 
-/// Threads with a listener each that `connections` need when the kernel spreads them by hash: a share is binomial, and
-/// its mean and six standard deviations must fit into a table.
-pub(crate) fn listeners(connections: usize, descriptors: usize, cores: usize) -> usize {
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1) as f64;
-    let fits = |threads: &usize| {
-        let mean = connections as f64 / *threads as f64;
-        mean + 6.0 * (mean * (1.0 - 1.0 / *threads as f64)).sqrt() <= room
-    };
-    (cores.max(1)..=connections.max(cores).max(1))
-        .find(fits)
-        .unwrap_or(cores.max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -302,12 +289,5 @@ mod tests {
         ] {
             assert!(text.parse::<SourceNet>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn hashed_shares_fit_with_six_deviations_to_spare() {
-        let threads = listeners(1_000_000, 20_000, 2);
-        assert!((51..60).contains(&threads), "{threads}");
-        assert_eq!(listeners(1_000, 20_000, 2), 2);
     }
 }

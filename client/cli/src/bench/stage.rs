@@ -6,20 +6,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
+use super::broker::Plan;
 use super::composed::Composed;
 use super::crowd::{Audience, Crowd};
 use super::memory::Moment;
-use super::options::{Common, Content, TargetName};
+use super::options::{Common, Content};
 use super::progress::Progress;
 use super::publishers::{Load, Published, Publishers};
 use super::report::Report;
 use super::spread::Spread;
 use super::sys::bell::Bell;
 use super::sys::table;
-use super::target::floor::{FloorOptions, FloorTarget};
-use super::target::oyez::{OyezOptions, OyezTarget};
 use super::target::{Greeting, Target, Via};
-use crate::Shared;
+use super::targets::Targets;
 use crate::failure::Failure;
 use crate::output::grouped;
 use crate::say::say;
@@ -38,8 +37,6 @@ pub(crate) struct Wanted {
     /// How subscribers get what is published.
     pub(crate) via: Via,
     pub(crate) compress: bool,
-    /// Another server keeps what is published.
-    pub(crate) durable: bool,
 }
 
 /// A bench under way.
@@ -62,16 +59,10 @@ pub(crate) struct Publishing {
 
 impl Stage {
     /// Finds or starts the target.
-    pub(crate) fn set(shared: &Shared, common: &Common, wanted: Wanted) -> Result<Self, Failure> {
-        Self::set_with(shared, common, wanted, &FloorOptions::default())
-    }
-
-    /// The same, with a floor that does more than the least.
-    pub(crate) fn set_with(
-        shared: &Shared,
+    pub(crate) fn set(
+        targets: &dyn Targets,
         common: &Common,
         wanted: Wanted,
-        floor: &FloorOptions,
     ) -> Result<Self, Failure> {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
@@ -82,20 +73,15 @@ impl Stage {
                 "--via {via} asks for a stream; leave out --silent and --no-subscribe"
             )));
         }
-        let options = OyezOptions {
+        let target = targets.find(Plan {
+            connections: wanted.connections,
             topic: common.topic.clone(),
             groups: wanted.groups,
             greeting: wanted.greeting,
             via: wanted.via,
             compress: wanted.compress,
-            durable: wanted.durable,
             pid: common.pid,
-        };
-        let target: Arc<dyn Target> = match &common.target {
-            TargetName::Peer(peer) => peer.target(options)?,
-            TargetName::Oyez => Arc::new(OyezTarget::new(shared, options)?),
-            TargetName::Floor => Arc::new(FloorTarget::new(options, floor, wanted.connections)?),
-        };
+        })?;
         Ok(Self {
             target,
             common: common.clone(),
@@ -113,7 +99,7 @@ impl Stage {
         let spread = Spread::new(connections, groups, self.descriptors, self.cores);
         if spread.tables() > self.cores {
             say(&format!(
-                "oyez: {} connections take {} threads with {} descriptors each (RLIMIT_NOFILE)",
+                "oyez bench: {} connections take {} threads with {} descriptors each (RLIMIT_NOFILE)",
                 grouped(connections as u64),
                 spread.tables(),
                 grouped(self.descriptors as u64),
@@ -340,7 +326,7 @@ impl Stage {
         if let Some(path) = &self.common.report {
             let failed = |error| Failure::io(&format!("cannot write {}", path.display()), &error);
             std::fs::write(path, report.page()).map_err(failed)?;
-            say(&format!("oyez: the charts are in {}", path.display()));
+            say(&format!("oyez bench: the charts are in {}", path.display()));
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ impl Stalled {
         let kept = kept_each(&full, &before, self.options.stalled);
         if kept >= self.published_each() {
             say(
-                "oyez: the kernel's buffers hold all that who stopped reading has not read, so that nobody is behind; \
+                "oyez bench: the kernel's buffers hold all that who stopped reading has not read, so that nobody is behind; \
                  lower the broker's send_buffer_bytes or publish more (--stalled-records)",
             );
         }

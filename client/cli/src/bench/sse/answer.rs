@@ -1,10 +1,10 @@
-//! What a broker sends to a subscriber, for a floor that sends the same, and for tests.
+//! What a broker sends to a subscriber, for a bare server that sends the same, and for tests.
 
 use super::sum::data;
 use super::token::Next;
 
 /// Appends a head, with as many bytes as that of the broker.
-pub(crate) fn head(out: &mut Vec<u8>) {
+pub fn head(out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
         Content-Type: text/event-stream\r\nX-Content-Type-Options: nosniff\r\n\
@@ -14,7 +14,7 @@ pub(crate) fn head(out: &mut Vec<u8>) {
 }
 
 /// Appends the chunk that a stream begins with.
-pub(crate) fn begin(next: Next, out: &mut Vec<u8>) {
+pub fn begin(next: Next, out: &mut Vec<u8>) {
     chunk(out, |out| {
         out.extend_from_slice(b"retry: 2000\n");
         id(next, out);
@@ -23,11 +23,7 @@ pub(crate) fn begin(next: Next, out: &mut Vec<u8>) {
 }
 
 /// Appends a record's chunk; `first` is the place of its first message.
-pub(crate) fn record<'a>(
-    first: Next,
-    payloads: impl IntoIterator<Item = &'a [u8]>,
-    out: &mut Vec<u8>,
-) {
+pub fn record<'a>(first: Next, payloads: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     chunk(out, |out| {
         for (offset, payload) in (first.offset + 1..).zip(payloads) {
             id(Next { offset, ..first }, out);

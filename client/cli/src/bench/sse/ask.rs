@@ -42,21 +42,6 @@ pub(crate) fn escape(topic: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The topic that a whole request asks for, for its events or its WebSocket, of so many that have numbers at the end of
-/// their names; none for what is no such request.
-pub(crate) fn asked(request: &[u8], groups: usize) -> Option<usize> {
-    let request = std::str::from_utf8(request).ok()?;
-    let (line, _) = request.strip_suffix("\r\n\r\n")?.split_once("\r\n")?;
-    let target = line.strip_prefix("GET /")?.strip_suffix(" HTTP/1.1")?;
-    let path = target.split('?').next()?;
-    let path = path.strip_suffix("/sse").or(path.strip_suffix("/ws"))?;
-    if groups == 1 {
-        return Some(0);
-    }
-    let number = path.rsplit('/').next()?.parse().ok()?;
-    (number < groups).then_some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,17 +69,5 @@ mod tests {
         let (_, id) = request.split_once("Last-Event-ID: ").unwrap();
         assert_eq!(Next::read(id.trim_end().as_bytes()), Ok(next));
         assert!(id.ends_with("\r\n\r\n"));
-    }
-
-    #[test]
-    fn the_floor_finds_the_number_of_the_topic() {
-        let whole = request("bench/3", None);
-        assert_eq!(asked(whole.as_bytes(), 4), Some(3));
-        assert_eq!(asked(whole.as_bytes(), 3), None);
-        assert_eq!(asked(request("bench", None).as_bytes(), 1), Some(0));
-        assert_eq!(asked(request("bench", None).as_bytes(), 2), None);
-        for cut in 0..whole.len() {
-            assert_eq!(asked(&whole.as_bytes()[..cut], 4), None, "{cut}");
-        }
     }
 }

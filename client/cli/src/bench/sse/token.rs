@@ -13,9 +13,11 @@ const TOKEN_BYTES: usize = 32;
 
 /// What comes behind an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Next {
-    pub(crate) epoch: u64,
-    pub(crate) offset: u64,
+pub struct Next {
+    /// The history that the number belongs to.
+    pub epoch: u64,
+    /// Number of the next message in its topic.
+    pub offset: u64,
 }
 
 impl Next {

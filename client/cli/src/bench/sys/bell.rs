@@ -8,32 +8,37 @@ use super::{check, check_count};
 
 /// The number of an eventfd. Copying it copies the number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bell {
+pub struct Bell {
     fd: RawFd,
 }
 
 impl Bell {
-    /// Must be called before the threads that use it part from this table, and be among what they keep. It is never
+    /// Makes one. Must be called before the threads that use it part from this table, and be among what they keep. It is never
     /// closed: another thread's table may still be using its number.
-    pub(crate) fn new() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn new() -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
         Ok(Self { fd })
     }
 
-    pub(crate) const fn fd(self) -> RawFd {
+    /// Its number, for a poll.
+    #[must_use]
+    pub const fn fd(self) -> RawFd {
         self.fd
     }
 
     /// Makes the poll that watches it return. Never blocks: a counter that is full wakes just as well.
-    pub(crate) fn ring(self) {
+    pub fn ring(self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the buffer is eight readable bytes, and the number is an eventfd in this thread's table (see `new`).
         let _pending = unsafe { libc::write(self.fd, one.as_ptr().cast(), one.len()) };
     }
 
     /// Takes the pending rings, so that the next one is news again.
-    pub(crate) fn hush(self) {
+    pub fn hush(self) {
         let mut count = [0u8; 8];
         // SAFETY: the buffer is eight writable bytes; an empty counter fails with EAGAIN, which is fine.
         let _none =

@@ -1,8 +1,8 @@
 //! What the load generator has to ask the kernel for directly. Only safe types leave this module.
 
-pub(crate) mod bell;
+pub mod bell;
 pub(crate) mod socket;
-pub(crate) mod table;
+pub mod table;
 pub(crate) mod timer;
 
 use std::io;

@@ -1,13 +1,10 @@
 //! Sockets with the options that neither std nor mio has words for.
 
-use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{check, check_count};
-
-/// Connections that the kernel may finish before they are accepted; it is cut to `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+use super::check;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
@@ -42,36 +39,6 @@ pub(crate) fn connect(dial: &Dial) -> io::Result<TcpStream> {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(TcpStream::from(socket)),
     }
-}
-
-/// A listening socket that shares its port with others (`SO_REUSEPORT`).
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = reserve(address)?;
-    // SAFETY: the descriptor is a bound stream socket owned by `listener`.
-    check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
-    Ok(listener)
-}
-
-/// Holds a port that others will listen on, and finds one for port 0.
-pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = stream_socket(address)?;
-    let fd = socket.as_raw_fd();
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    bind(fd, address)?;
-    Ok(TcpListener::from(socket))
-}
-
-/// Sends as much of `parts` as the socket takes. Never blocks, never raises SIGPIPE.
-pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // IoSlice is guaranteed to have the layout of iovec; sendmsg only reads through it.
-    message.msg_iov = parts.as_ptr().cast_mut().cast();
-    message.msg_iovlen = parts.len();
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-    // SAFETY: the message points to `parts.len()` iovecs whose buffers are borrowed for the length of the call.
-    check_count(unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, flags) })
 }
 
 fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {

@@ -12,7 +12,7 @@ const STANDARD: [RawFd; 3] = [0, 1, 2];
 
 /// Gives the calling thread a table of its own with nothing in it but the standard streams and `keep`. Where a sandbox
 /// refuses that, the thread stays in the table of all, whose limit is met sooner.
-pub(crate) fn unshare(keep: &[RawFd]) -> io::Result<()> {
+pub fn unshare(keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: unshare takes no pointers; CLONE_FILES only replaces this thread's descriptor table by a copy.
     match check(unsafe { libc::unshare(libc::CLONE_FILES) }) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
@@ -40,7 +40,7 @@ fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
 }
 
 /// How many descriptors one table may hold, after raising the soft limit to the hard one.
-pub(crate) fn limit() -> io::Result<usize> {
+pub fn limit() -> io::Result<usize> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

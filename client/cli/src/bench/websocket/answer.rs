@@ -1,4 +1,4 @@
-//! What a broker sends to a subscriber, for a floor that sends the same, and for tests.
+//! What a broker sends to a subscriber, for a bare server that sends the same, and for tests.
 
 use super::frame::{Opcode, header};
 use super::handshake::ACCEPT;
@@ -9,7 +9,7 @@ use crate::bench::sse::token::Next;
 const TIME_MS: u64 = 1_000_000_000_000;
 
 /// Appends what begins a session, under a subprotocol if there is one.
-pub(crate) fn head(subprotocol: Option<&str>, out: &mut Vec<u8>) {
+pub fn head(subprotocol: Option<&str>, out: &mut Vec<u8>) {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}"
     );
@@ -21,7 +21,7 @@ pub(crate) fn head(subprotocol: Option<&str>, out: &mut Vec<u8>) {
 }
 
 /// Appends that a subscription in JSON begins here.
-pub(crate) fn subscribed(topic: &str, next: Next, out: &mut Vec<u8>) {
+pub fn subscribed(topic: &str, next: Next, out: &mut Vec<u8>) {
     let Next { epoch, offset } = next;
     let topic = serde_json::Value::from(topic);
     let text = format!(
@@ -31,7 +31,7 @@ pub(crate) fn subscribed(topic: &str, next: Next, out: &mut Vec<u8>) {
 }
 
 /// Appends a record's messages in JSON; `first` is the place of its first message.
-pub(crate) fn record<'a>(
+pub fn record<'a>(
     topic: &str,
     first: u64,
     payloads: impl IntoIterator<Item = &'a [u8]>,
@@ -48,7 +48,7 @@ pub(crate) fn record<'a>(
 }
 
 /// Appends a whole message.
-pub(crate) fn message(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+pub fn message(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(header(opcode, payload.len()));
     out.extend_from_slice(payload);
 }

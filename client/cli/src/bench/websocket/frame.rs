@@ -16,26 +16,34 @@ const SHORT_MAX: usize = 125;
 const SIZE_16: u8 = 126;
 const SIZE_64: u8 = 127;
 /// A mask that changes nothing.
-pub(crate) const ZERO_MASK: Mask = [0; 4];
+pub const ZERO_MASK: Mask = [0; 4];
 
 /// What the payloads of clients are changed with.
-pub(crate) type Mask = [u8; 4];
+pub type Mask = [u8; 4];
 
+/// What a message is (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Opcode {
+pub enum Opcode {
+    /// A message of UTF-8.
     Text = 1,
+    /// A message of bytes.
     Binary = 2,
+    /// The end of the session.
     Close = 8,
+    /// A sign of life is asked for.
     Ping = 9,
+    /// The answer to it.
     Pong = 10,
 }
 
 /// A message of a server, or a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Message<'a> {
-    pub(crate) opcode: Opcode,
-    pub(crate) payload: &'a [u8],
+pub struct Message<'a> {
+    /// What it is.
+    pub opcode: Opcode,
+    /// What it carries.
+    pub payload: &'a [u8],
 }
 
 /// The message at the start of `input`, and its size; none until it is whole.
@@ -121,12 +129,7 @@ pub(crate) fn mask() -> Mask {
 }
 
 /// Appends what `write` appends, as a client sends it.
-pub(crate) fn masked(
-    opcode: Opcode,
-    mask: Mask,
-    out: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
+pub fn masked(opcode: Opcode, mask: Mask, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let begin = out.len();
     write(out);
     for (byte, mask) in out[begin..].iter_mut().zip(mask.iter().cycle()) {
@@ -139,7 +142,7 @@ pub(crate) fn masked(
 }
 
 /// The answer to a sign of life that has no payload.
-pub(crate) fn pong(out: &mut Vec<u8>) {
+pub fn pong(out: &mut Vec<u8>) {
     masked(Opcode::Pong, mask(), out, |_| ());
 }
 
@@ -159,7 +162,7 @@ pub(crate) fn header(opcode: Opcode, size: usize) -> Vec<u8> {
 }
 
 /// The size of the header at the start of a message that a client sends; none where something else begins.
-pub(crate) fn client_header(message: &[u8]) -> Option<usize> {
+pub fn client_header(message: &[u8]) -> Option<usize> {
     let (&[first, second], _) = message.split_first_chunk()?;
     let size = match second & !MASKED {
         SIZE_16 => 4,

@@ -7,7 +7,7 @@ use crate::bench::sse::shown;
 use crate::bench::sse::token::Next;
 
 /// The subprotocol under which messages hold frames of Oyez.
-pub(crate) const SUBPROTOCOL: &str = "oyez.v2";
+pub const SUBPROTOCOL: &str = "oyez.v2";
 /// What a client asks, between its host and its subprotocol. The key is that of the RFC's example for everybody: it
 /// proves that the server knows the protocol, and is no secret.
 const WISH: &str = "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -21,22 +21,22 @@ const STATUS: &[u8] = b"HTTP/1.1 101 ";
 
 /// Where a session is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Path<'a> {
+pub enum Path<'a> {
     /// Where any topic can be subscribed to.
     Any,
-    /// That of a topic; `from` is where a subscriber had come to, when it comes back.
-    Topic { name: &'a str, from: Option<Next> },
+    /// That of a topic.
+    Topic {
+        /// Its name.
+        name: &'a str,
+        /// Where a subscriber had come to that comes back.
+        from: Option<Next>,
+    },
     /// That of another server, as it is written.
     Root,
 }
 
 /// Appends the request for a session, under a subprotocol if there is one.
-pub(crate) fn ask(
-    path: Path<'_>,
-    host: impl Display,
-    subprotocol: Option<&str>,
-    out: &mut Vec<u8>,
-) {
+pub fn ask(path: Path<'_>, host: impl Display, subprotocol: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"GET /");
     match path {
         Path::Any => out.extend_from_slice(b"api/v1/ws"),
@@ -110,7 +110,6 @@ fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sse::ask::asked;
     use crate::bench::websocket::answer;
 
     fn request(path: Path<'_>, subprotocol: Option<&str>) -> String {
@@ -136,20 +135,6 @@ mod tests {
         let again = format!("GET /a%20b/3/ws?from=offset:7&epoch=00000000000000ab{BEHIND}\r\n");
         assert_eq!(request(Path::Topic { name, from }, None), again);
         assert_eq!(request(Path::Root, None), format!("GET /{BEHIND}\r\n"));
-    }
-
-    #[test]
-    fn the_floor_finds_the_number_of_the_topic() {
-        let name = "bench/3";
-        let from = Some(Next {
-            epoch: 1,
-            offset: 2,
-        });
-        for from in [None, from] {
-            let whole = request(Path::Topic { name, from }, None);
-            assert_eq!(asked(whole.as_bytes(), 4), Some(3));
-            assert_eq!(asked(whole.as_bytes(), 3), None);
-        }
     }
 
     #[test]

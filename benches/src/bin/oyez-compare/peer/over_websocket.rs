@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::dialect::{Dialect, Said};
-use super::websocket::{Part, part, say};
-use crate::bench::websocket::frame::{Message, Opcode, ZERO_MASK, client_header, masked};
+use oyez_cli::bench::websocket::{
+    Message, Opcode, Part, ZERO_MASK, client_header, masked, part, say,
+};
 
 /// A protocol whose own lines do not begin as a message or a response does.
 pub(super) trait Within: Dialect {
@@ -87,9 +88,9 @@ impl<D: Within> Dialect for OverWebSocket<D> {
 #[cfg(test)]
 mod tests {
     use super::super::nats::Nats;
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
-    use crate::bench::websocket::answer;
+    use oyez_cli::bench::websocket::answer;
 
     type Both = OverWebSocket<Nats>;
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use oyez_client::Outcome;
-use oyez_protocol::event::{Published, PublishedEntry};
+use oyez_cli::bench::sse::Next;
+use oyez_cli::bench::websocket::Opcode;
+use oyez_cli::bench::{Via, sse, websocket};
+use oyez_protocol::event::{Outcome, Published, PublishedEntry};
 use oyez_protocol::limits::{Limits, RECORD_HEADER_SIZE};
 use oyez_protocol::lz4::Scratch;
 use oyez_protocol::message::Messages;
@@ -15,11 +17,6 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, Offset};
 
 use super::{EPOCH, Floor, Publication};
-use crate::bench::sse;
-use crate::bench::sse::token::Next;
-use crate::bench::target::Via;
-use crate::bench::websocket;
-use crate::bench::websocket::frame::Opcode;
 
 /// Takes in publishers for ever.
 pub(super) fn listen(listener: &TcpListener, floor: &Arc<Floor>) {

@@ -21,7 +21,7 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// Publications without an answer that a connection may have.
     const RECORDS_MAX: u32;
 
-    /// See [`Target::answers_at_once`](super::Target::answers_at_once).
+    /// See [`Target::answers_at_once`](oyez_cli::bench::Target::answers_at_once).
     const ANSWERS_AT_ONCE: bool = true;
 
     /// Whether a session of WebSocket is asked for, and [opened](Said::Open) or already all, before anything else is said.

@@ -95,8 +95,8 @@ fn is_entry(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
 
     const STREAM: &[u8] = b"+PONG\r\n$15\r\n1700000000000-0\r\n$16\r\n1700000000000-12\r\n";
 

@@ -123,8 +123,8 @@ pub(super) fn inbox() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
 
     const STREAM: &[u8] = b"INFO {\"server_id\":\"x\"}\r\nPONG\r\nPING\r\n+OK\r\n\
         MSG bench 1 12\r\n\x07\0\0\0\0\0\0\0\x01\0\0\0\r\n\

@@ -161,8 +161,8 @@ fn text(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
 
     const STREAM: &[u8] = b"\x20\x02\0\0\x90\x03\0\x01\0\xd0\0\
         \x30\x13\0\x05bench\x07\0\0\0\0\0\0\0\x01\0\0\0\x40\x02\0\x20";

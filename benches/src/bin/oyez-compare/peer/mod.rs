@@ -6,31 +6,40 @@
 //! the server answers when it has taken in all of them. It is heard when its last message is there; until then its
 //! bytes wait, so that a message lost in the middle is seen.
 
+mod broadcast;
+mod dialect;
+mod jetstream;
+mod mqtt;
+mod nats;
+mod over_websocket;
+mod redis;
+mod redis_stream;
+#[cfg(test)]
+mod trial;
+
 use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::broadcast::Broadcast;
-use super::dialect::{Dialect, Said};
-use super::jetstream::JetStream;
-use super::mqtt::Mqtt;
-use super::nats::Nats;
-use super::over_websocket::OverWebSocket;
-use super::oyez::OyezOptions;
-use super::redis::Redis;
-use super::redis_stream::RedisStream;
-use super::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via, topic_of};
-use crate::bench::memory;
-use crate::bench::websocket::handshake::{self, Path};
-use crate::failure::Failure;
+use broadcast::Broadcast;
+use dialect::{Dialect, Said};
+use jetstream::JetStream;
+use mqtt::Mqtt;
+use nats::Nats;
+use over_websocket::OverWebSocket;
+use oyez_cli::Failure;
+use oyez_cli::bench::websocket::{self, Path};
+use oyez_cli::bench::{Ear, Greeting, Heard, Listening, Place, Plan, Stamp, Target, Via};
+use redis::Redis;
+use redis_stream::RedisStream;
 
 /// Bytes of a payload that say which it is: number (8) and messages of its publication (4), little-endian.
 const MARK_BYTES: usize = 12;
 /// Who says nothing is there when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
 /// Such a server acknowledges what it has taken for its subscribers; it keeps nothing by itself.
-const NOT_DURABLE: &str = "--durable goes with redis:// and nats://; others have no append that is acknowledged when it is on disk";
+const NOT_DURABLE: &str = "--durable goes with publish and redis:// or nats://; others have no append that is acknowledged when it is on disk";
 
 /// Another server, as `--target` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,30 +59,28 @@ enum Protocol {
 
 impl Peer {
     /// The target that it is.
-    pub(crate) fn target(self, options: OyezOptions) -> Result<Arc<dyn Target>, Failure> {
-        if options.greeting == Greeting::Silence {
+    pub(crate) fn target(self, plan: Plan, durable: bool) -> Result<Arc<dyn Target>, Failure> {
+        if plan.greeting == Greeting::Silence {
             return Err(Failure::Usage(NOT_TOLD.to_owned()));
         }
-        if options.via != Via::Native {
-            let via = options.via.name();
+        if plan.via != Via::Native {
+            let via = plan.via.name();
             return Err(Failure::Usage(format!(
                 "--via {via} goes with the broker and the floor; --target says how another server is spoken to"
             )));
         }
         let address = self.address;
-        Ok(match (self.protocol, options.durable) {
-            (Protocol::Redis, true) => Arc::new(PeerTarget::<RedisStream>::new(address, options)?),
-            (Protocol::Nats, true) => Arc::new(PeerTarget::<JetStream>::new(address, options)?),
+        Ok(match (self.protocol, durable) {
+            (Protocol::Redis, true) => Arc::new(PeerTarget::<RedisStream>::new(address, plan)?),
+            (Protocol::Nats, true) => Arc::new(PeerTarget::<JetStream>::new(address, plan)?),
             (_, true) => return Err(Failure::Usage(NOT_DURABLE.to_owned())),
-            (Protocol::Redis, false) => Arc::new(PeerTarget::<Redis>::new(address, options)?),
-            (Protocol::Nats, false) => Arc::new(PeerTarget::<Nats>::new(address, options)?),
-            (Protocol::Mqtt, false) => Arc::new(PeerTarget::<Mqtt>::new(address, options)?),
+            (Protocol::Redis, false) => Arc::new(PeerTarget::<Redis>::new(address, plan)?),
+            (Protocol::Nats, false) => Arc::new(PeerTarget::<Nats>::new(address, plan)?),
+            (Protocol::Mqtt, false) => Arc::new(PeerTarget::<Mqtt>::new(address, plan)?),
             (Protocol::NatsOverWebSocket, false) => {
-                Arc::new(PeerTarget::<OverWebSocket<Nats>>::new(address, options)?)
+                Arc::new(PeerTarget::<OverWebSocket<Nats>>::new(address, plan)?)
             }
-            (Protocol::WebSocket, false) => {
-                Arc::new(PeerTarget::<Broadcast>::new(address, options)?)
-            }
+            (Protocol::WebSocket, false) => Arc::new(PeerTarget::<Broadcast>::new(address, plan)?),
         })
     }
 }
@@ -105,29 +112,29 @@ impl FromStr for Peer {
 /// A server of some dialect.
 struct PeerTarget<D> {
     address: SocketAddr,
-    options: OyezOptions,
+    plan: Plan,
     dialect: PhantomData<D>,
 }
 
 impl<D: Dialect> PeerTarget<D> {
-    fn new(address: SocketAddr, options: OyezOptions) -> Result<Self, Failure> {
+    fn new(address: SocketAddr, plan: Plan) -> Result<Self, Failure> {
         let forbidden = |letter: char| letter.is_control() || D::FORBIDDEN.contains(&letter);
-        if options.topic.is_empty() || options.topic.contains(forbidden) {
-            let (name, topic) = (D::NAME, &options.topic);
+        if plan.topic.is_empty() || plan.topic.contains(forbidden) {
+            let (name, topic) = (D::NAME, &plan.topic);
             let text = format!("{topic:?} is no topic that {name} can have (--topic)");
             return Err(Failure::Usage(text));
         }
-        if options.groups > 1 && !D::HAS_TOPICS {
+        if plan.groups > 1 && !D::HAS_TOPICS {
             let text = format!(
                 "{} passes everything on to everybody; this bench needs {} topics",
                 D::NAME,
-                options.groups
+                plan.groups
             );
             return Err(Failure::Usage(text));
         }
         Ok(Self {
             address,
-            options,
+            plan,
             dialect: PhantomData,
         })
     }
@@ -135,13 +142,13 @@ impl<D: Dialect> PeerTarget<D> {
     /// Asks for a session of WebSocket, where that comes first.
     fn knock(&self, out: &mut Vec<u8>) -> bool {
         if D::KNOCKS {
-            handshake::ask(Path::Root, self.address, None, out);
+            websocket::ask(Path::Root, self.address, None, out);
         }
         D::KNOCKS
     }
 
     fn topic(&self, group: usize) -> String {
-        topic_of(&self.options.topic, self.options.groups, group)
+        self.plan.topic_of(group)
     }
 }
 
@@ -166,7 +173,7 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     fn enter(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        let topic = (self.options.greeting == Greeting::Subscribe).then(|| self.topic(group));
+        let topic = (self.plan.greeting == Greeting::Subscribe).then(|| self.topic(group));
         D::join(topic.as_deref(), out);
     }
 
@@ -177,7 +184,7 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     fn enter_publisher(&self, out: &mut Vec<u8>) {
-        let topics: Vec<String> = (0..self.options.groups)
+        let topics: Vec<String> = (0..self.plan.groups)
             .map(|group| self.topic(group))
             .collect();
         D::greet(&topics, out);
@@ -203,18 +210,16 @@ impl<D: Dialect> Target for PeerTarget<D> {
     }
 
     fn ear(&self, _listening: Listening) -> Box<dyn Ear> {
-        Box::new(PeerEar::<D>::new(
-            self.options.greeting == Greeting::Subscribe,
-        ))
+        Box::new(PeerEar::<D>::new(self.plan.greeting == Greeting::Subscribe))
     }
 
     fn memory(&self) -> Result<Option<u64>, String> {
-        Ok(self.options.pid.and_then(memory::anonymous))
+        Ok(self.plan.memory())
     }
 }
 
 /// Writes into each payload which it is, and into what is answered, for which publication.
-pub(super) fn stamp_publication<D: Dialect>(publication: &mut [u8], stamp: Stamp) {
+fn stamp_publication<D: Dialect>(publication: &mut [u8], stamp: Stamp) {
     let (mut at, mut messages) = (0, 0_u32);
     while let Some((_, size)) = D::payload(&publication[at..]) {
         at += size;
@@ -237,7 +242,7 @@ pub(super) fn stamp_publication<D: Dialect>(publication: &mut [u8], stamp: Stamp
 const SUBSCRIBED: Heard = Heard::Subscribed(Place { next: 0, epoch: 0 });
 
 /// Understands a dialect.
-pub(super) struct PeerEar<D> {
+struct PeerEar<D> {
     /// Whether a subscription is awaited, so that a connection that stands is not yet all.
     subscribe: bool,
     dialect: PhantomData<D>,
@@ -323,7 +328,7 @@ impl<D: Dialect> PeerEar<D> {
         bytes: u32::MAX,
     };
 
-    pub(super) const fn new(subscribe: bool) -> Self {
+    const fn new(subscribe: bool) -> Self {
         Self {
             subscribe,
             dialect: PhantomData,

@@ -1,21 +1,5 @@
 //! What is put under load. A target says where to connect, what to say there, and what the answers mean; sockets,
-//! threads, pacing and figures are the bench's. One file per target.
-
-mod broadcast;
-mod dialect;
-pub(crate) mod floor;
-mod jetstream;
-mod mqtt;
-mod nats;
-mod over_websocket;
-pub(crate) mod oyez;
-pub(crate) mod peer;
-mod redis;
-mod redis_stream;
-mod sse;
-#[cfg(test)]
-mod trial;
-mod websocket;
+//! threads, pacing and figures are the bench's.
 
 use std::net::SocketAddr;
 
@@ -23,9 +7,10 @@ use clap::ValueEnum;
 
 /// What a subscriber says when it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Greeting {
+pub enum Greeting {
     /// Nothing: it is there when the server says that it has accepted it.
     Silence,
+    /// Hello.
     Hello,
     /// Hello, and what it subscribes to.
     Subscribe,
@@ -33,7 +18,7 @@ pub(crate) enum Greeting {
 
 /// How subscribers get what is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Via {
+pub enum Via {
     /// As the target's own clients do
     Native,
     /// As browsers do, over HTTP: server-sent events of GET /TOPIC/sse
@@ -46,7 +31,7 @@ pub(crate) enum Via {
 
 impl Via {
     /// As it is told.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Sse => "sse",
@@ -57,7 +42,7 @@ impl Via {
 }
 
 /// A server of some protocol.
-pub(crate) trait Target: Send + Sync {
+pub trait Target: Send + Sync {
     /// Its name in tables.
     fn name(&self) -> &'static str;
 
@@ -154,15 +139,15 @@ pub(crate) trait Target: Send + Sync {
 
 /// How subscribers listen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listening {
+pub struct Listening {
     /// They open every record and count its messages, as an application would.
-    pub(crate) decode: bool,
+    pub decode: bool,
     /// Messages of each publication, for a stream that does not tell where one ends.
-    pub(crate) batch: u32,
+    pub batch: u32,
 }
 
 /// Understands a stream of bytes from a server.
-pub(crate) trait Ear: Send {
+pub trait Ear: Send {
     /// Takes the whole frames at the start of `input`, appends what they say, and tells how many bytes they were.
     ///
     /// # Errors
@@ -172,55 +157,55 @@ pub(crate) trait Ear: Send {
 
 /// Where a subscriber has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// Number of the next message in its topic.
-    pub(crate) next: u64,
+    pub next: u64,
     /// The history that the number belongs to.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
 }
 
 /// What makes a publication this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     /// Comes back in [`Heard::Published`].
-    pub(crate) slot: u32,
+    pub slot: u32,
     /// Number of its first message in its topic, of those of this run.
-    pub(crate) first: u64,
-    pub(crate) group: usize,
+    pub first: u64,
+    /// Number of the topic.
+    pub group: usize,
 }
 
 /// What a server said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub enum Heard {
     /// The session that was asked for is open, and nothing was said in it yet.
     Open,
     /// The session stands, and so much may be published without an answer.
     Welcome {
+        /// Publications.
         records: u32,
+        /// Bytes of them.
         bytes: u32,
     },
+    /// The subscription stands, and this comes first.
     Subscribed(Place),
-    /// Messages of one publication; the number of the first within the topic, and [`Target::sum`] of the payloads where
-    /// they were read.
+    /// Messages of one publication.
     Record {
+        /// Number of the first within the topic.
         first: u64,
+        /// How many they are.
         messages: u32,
+        /// [`Target::sum`] of the payloads, where they were read.
         sum: Option<u32>,
     },
     /// The publication with this slot is kept; without one, the oldest of its connection.
     Published {
+        /// [`Stamp::slot`].
         slot: Option<u32>,
     },
+    /// A sign of life is asked for.
     Ping {
+        /// Comes back in the answer.
         token: u64,
     },
-}
-
-/// The topic of a group: the name alone when there is only one.
-pub(crate) fn topic_of(topic: &str, groups: usize, group: usize) -> String {
-    if groups == 1 {
-        topic.to_owned()
-    } else {
-        format!("{topic}/{group}")
-    }
 }

@@ -1,9 +1,12 @@
-//! `oyez`: publish to, subscribe to and look at an Oyez broker from the command line.
+//! The program `oyez`: publish to, subscribe to and look at an Oyez broker from the command line.
 //!
 //! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
+//!
+//! It is a library so that the comparisons in `benches/` put other servers under the same load: [`bench`] is open for
+//! them, and nothing else is. Programs that publish and subscribe use `oyez-client`.
 
 mod answers;
-mod bench;
+pub mod bench;
 mod duration;
 mod failure;
 mod input;
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use oyez_client::{Client, ConnectOptions, ConnectionEvent};
 
-use crate::failure::Failure;
+pub use crate::failure::Failure;
 use crate::say::say;
 
 const EXAMPLES: &str = "\
@@ -48,9 +51,9 @@ struct Arguments {
     command: Command,
 }
 
-/// Of every command.
+/// What every command is told: which broker, and how much to say.
 #[derive(Debug, clap::Args)]
-struct Shared {
+pub struct Shared {
     /// The broker: host, host:port or oyez://host:port
     #[arg(
         long,
@@ -99,7 +102,9 @@ impl Shared {
     }
 }
 
-fn main() -> ExitCode {
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn run() -> ExitCode {
     let Arguments { shared, command } = Arguments::parse();
     let done = match command {
         Command::Pub(arguments) => publish::run(&shared, &arguments),
@@ -107,10 +112,10 @@ fn main() -> ExitCode {
         Command::Stats(arguments) => stats::run(&shared, &arguments),
         Command::Top(arguments) => top::run(&shared, &arguments),
         Command::Topics(arguments) => topics::run(&shared, &arguments),
-        Command::Bench(arguments) => bench::run(&shared, &arguments),
+        Command::Bench(arguments) => arguments.run(&shared),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report("oyez"),
     }
 }

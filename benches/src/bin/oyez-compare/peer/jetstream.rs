@@ -168,8 +168,8 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
 
     const STREAM: &[u8] = b"INFO {\"server_id\":\"x\",\"jetstream\":true}\r\n\
         MSG _oyez.00000001.stream stream 34\r\n{\"type\":\"x\",\"config\":{\"name\":\"y\"}}\r\n\

@@ -16,15 +16,13 @@ use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode, topic};
 use serde_json::Value;
 
-use super::sse::{self, SseEar};
-use super::websocket::{self, FramesEar, JsonEar};
-use super::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via, topic_of};
+use super::memory;
+use super::sse::ear::SseEar;
+use super::sse::{self, sum};
+use super::target::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via};
+use super::websocket::ear::{FramesEar, JsonEar};
+use super::websocket::{self, Path, frame, json};
 use crate::Shared;
-use crate::bench::memory;
-use crate::bench::sse::sum;
-use crate::bench::websocket::frame;
-use crate::bench::websocket::handshake::Path;
-use crate::bench::websocket::json;
 use crate::failure::Failure;
 
 /// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
@@ -34,47 +32,76 @@ const OFFSET_AT: usize = 24;
 /// Longest wait for a welcome.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// What is to be known of the broker, and how it is to be used.
+/// What a bench is going to do, as far as its target has to know.
+///
+/// It also speaks Oyez for the target: as records on a connection, or over HTTP and WebSocket, as [`Self::via`] says.
 #[derive(Clone, Debug)]
-pub(crate) struct OyezOptions {
-    pub(crate) topic: String,
-    /// Topics that the crowd is spread over.
-    pub(crate) groups: usize,
-    pub(crate) greeting: Greeting,
-    pub(crate) via: Via,
-    pub(crate) compress: bool,
-    /// Another server appends to what it keeps on disk, and answers when it has. What Oyez does is up to the topic.
-    pub(crate) durable: bool,
-    /// Its process, where its statistics are not to be believed or it has none.
-    pub(crate) pid: Option<u32>,
+pub struct Plan {
+    /// Subscribers that must find room; none where records are only published.
+    pub connections: usize,
+    /// The topic, or what begins the names of all topics.
+    pub topic: String,
+    /// Topics that the subscribers are spread over.
+    pub groups: usize,
+    /// What each subscriber says when it is connected.
+    pub greeting: Greeting,
+    /// How subscribers get what is published.
+    pub via: Via,
+    /// Whether records are compressed.
+    pub compress: bool,
+    /// The server's process, where the command line names it.
+    pub pid: Option<u32>,
 }
 
-impl OyezOptions {
-    /// Appends what a new subscriber says over HTTP.
-    pub(super) fn ask(
-        &self,
-        host: SocketAddr,
-        group: usize,
-        from: Option<Place>,
-        out: &mut Vec<u8>,
-    ) {
-        let topic = topic_of(&self.topic, self.groups, group);
+impl Plan {
+    /// The name of a topic: the name alone when there is only one.
+    #[must_use]
+    pub fn topic_of(&self, group: usize) -> String {
+        if self.groups == 1 {
+            self.topic.clone()
+        } else {
+            format!("{}/{group}", self.topic)
+        }
+    }
+
+    /// Appends what a new subscriber of topic `group` says over HTTP to `host`; nothing where subscribers are native.
+    pub fn ask(&self, host: SocketAddr, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        let topic = self.topic_of(group);
         match self.via {
             Via::Native => {}
-            Via::Sse => sse::ask(host, &topic, from, out),
-            Via::Ws => websocket::ask_frames(host, Path::Any, out),
-            Via::WsJson => websocket::ask_json(host, &topic, from, out),
+            Via::Sse => sse::ear::ask(host, &topic, from, out),
+            Via::Ws => websocket::ear::ask_frames(host, Path::Any, out),
+            Via::WsJson => websocket::ear::ask_json(host, &topic, from, out),
         }
     }
 
     /// Appends what it says within the session that it has asked for.
-    pub(super) fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+    pub fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         if self.via == Via::Ws {
-            websocket::say(out, |out| greet(self, group, from, out));
+            websocket::say(out, |out| self.greet(group, from, out));
         }
     }
 
-    pub(super) fn ear(&self, listening: Listening) -> Box<dyn Ear> {
+    /// Appends what a new native subscriber says.
+    pub fn greet(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
+        if self.greeting == Greeting::Silence {
+            return;
+        }
+        hello(out);
+        if self.greeting == Greeting::Hello {
+            return;
+        }
+        let topic = self.topic_of(group);
+        let start = from.map_or(Start::Latest, |place| {
+            Start::Offset(Offset::new(place.next))
+        });
+        let epoch = from.map(|place| Epoch::new(place.epoch));
+        Subscribe::encode(1, &[Subscription::new(&topic, start, epoch)], out);
+    }
+
+    /// Something that understands what subscribers are sent.
+    #[must_use]
+    pub fn ear(&self, listening: Listening) -> Box<dyn Ear> {
         match self.via {
             Via::Native => self.native_ear(listening.decode),
             Via::Sse => Box::new(SseEar),
@@ -83,40 +110,83 @@ impl OyezOptions {
         }
     }
 
-    pub(super) fn native_ear(&self, decode: bool) -> Box<dyn Ear> {
-        Box::new(OyezEar {
+    /// Something that understands the answers to publishers, which are native.
+    #[must_use]
+    pub fn publisher_ear(&self) -> Box<dyn Ear> {
+        self.native_ear(false)
+    }
+
+    fn native_ear(&self, decode: bool) -> Box<dyn Ear> {
+        Box::new(NativeEar {
             decode,
             subscribe: self.greeting == Greeting::Subscribe,
             scratch: Scratch::new(),
         })
     }
 
-    pub(super) fn sum(&self, payloads: &[&[u8]]) -> u32 {
+    /// What these ears say of the payloads of a publication.
+    #[must_use]
+    pub fn sum(&self, payloads: &[&[u8]]) -> u32 {
         match self.via {
             Via::Native | Via::Ws => 0,
             Via::Sse => sum::of(payloads),
             Via::WsJson => json::of(payloads),
         }
     }
+
+    /// Appends a record of `payloads`, without what the broker or the publisher writes into each.
+    ///
+    /// # Errors
+    /// When they do not fit into one, in words.
+    pub fn compose(
+        &self,
+        group: usize,
+        payloads: &[&[u8]],
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let topic = self.topic_of(group);
+        let mut builder =
+            RecordBuilder::new(&topic, Limits::DEFAULT).map_err(|error| error.to_string())?;
+        for payload in payloads {
+            let refused = |error| {
+                format!(
+                    "{} messages do not fit into one record: {error}",
+                    payloads.len()
+                )
+            };
+            builder.push(&MessageRef::new(payload)).map_err(refused)?;
+        }
+        if self.compress {
+            Scratch::new().finish(&mut builder, 0, out);
+        } else {
+            builder.finish_stored(0, out);
+        }
+        Ok(())
+    }
+
+    /// The anonymous memory of [`Self::pid`] in bytes, where it can be read.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        self.pid.and_then(memory::anonymous)
+    }
 }
 
 /// An Oyez broker.
-pub(crate) struct OyezTarget {
+pub(super) struct Broker {
     address: SocketAddr,
-    options: OyezOptions,
+    plan: Plan,
     /// For questions; its connection is there before any figure is taken.
     client: Mutex<Client>,
     /// Connections that the broker had accepted by then; only asked where subscribers say nothing.
     accepted_before: u64,
 }
 
-impl OyezTarget {
-    pub(crate) fn new(shared: &Shared, options: OyezOptions) -> Result<Self, Failure> {
-        topic::parse(options.topic.as_bytes())
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+impl Broker {
+    pub(super) fn new(shared: &Shared, plan: Plan) -> Result<Self, Failure> {
+        topic::parse(plan.topic.as_bytes()).map_err(|error| Failure::Usage(error.to_string()))?;
         let parsed: oyez_client::Address = shared.server.parse().map_err(ConnectError::Address)?;
         let client = shared.connect()?;
-        let accepted_before = match options.greeting {
+        let accepted_before = match plan.greeting {
             Greeting::Silence => accepted(&client).map_err(Failure::Failed)?,
             Greeting::Hello | Greeting::Subscribe => 0,
         };
@@ -128,14 +198,14 @@ impl OyezTarget {
         let address = found.ok_or_else(|| Failure::Failed(format!("{text} has no address")))?;
         Ok(Self {
             address,
-            options,
+            plan,
             client: Mutex::new(client),
             accepted_before,
         })
     }
 }
 
-impl Target for OyezTarget {
+impl Target for Broker {
     fn name(&self) -> &'static str {
         "oyez"
     }
@@ -145,18 +215,18 @@ impl Target for OyezTarget {
     }
 
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
-        match self.options.via {
-            Via::Native => greet(&self.options, group, from, out),
-            Via::Sse | Via::Ws | Via::WsJson => self.options.ask(self.address, group, from, out),
+        match self.plan.via {
+            Via::Native => self.plan.greet(group, from, out),
+            Via::Sse | Via::Ws | Via::WsJson => self.plan.ask(self.address, group, from, out),
         }
     }
 
     fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
-        self.options.enter(group, from, out);
+        self.plan.enter(group, from, out);
     }
 
     fn answers(&self) -> bool {
-        self.options.greeting != Greeting::Silence
+        self.plan.greeting != Greeting::Silence
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
@@ -164,7 +234,7 @@ impl Target for OyezTarget {
     }
 
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
-        compose_record(&self.options, group, payloads, out)
+        self.plan.compose(group, payloads, out)
     }
 
     fn stamp(&self, publication: &mut [u8], stamp: Stamp) {
@@ -173,7 +243,7 @@ impl Target for OyezTarget {
     }
 
     fn pong(&self, token: u64, out: &mut Vec<u8>) {
-        match self.options.via {
+        match self.plan.via {
             Via::Native | Via::Sse => Heartbeat { token }.encode_pong(out),
             Via::Ws | Via::WsJson => frame::pong(out),
         }
@@ -184,15 +254,15 @@ impl Target for OyezTarget {
     }
 
     fn ear(&self, listening: Listening) -> Box<dyn Ear> {
-        self.options.ear(listening)
+        self.plan.ear(listening)
     }
 
     fn publisher_ear(&self) -> Box<dyn Ear> {
-        self.options.native_ear(false)
+        self.plan.publisher_ear()
     }
 
     fn sum(&self, payloads: &[&[u8]]) -> u32 {
-        self.options.sum(payloads)
+        self.plan.sum(payloads)
     }
 
     fn accepted(&self) -> Result<Option<usize>, String> {
@@ -213,7 +283,7 @@ impl Target for OyezTarget {
     }
 
     fn memory(&self) -> Result<Option<u64>, String> {
-        if let Some(pid) = self.options.pid {
+        if let Some(pid) = self.plan.pid {
             return Ok(memory::anonymous(pid));
         }
         let client = self.client.lock().expect("nobody panics while asking");
@@ -257,23 +327,6 @@ fn ask_run(address: SocketAddr) -> io::Result<u64> {
     }
 }
 
-/// Appends what a new subscriber says.
-pub(crate) fn greet(options: &OyezOptions, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
-    if options.greeting == Greeting::Silence {
-        return;
-    }
-    hello(out);
-    if options.greeting == Greeting::Hello {
-        return;
-    }
-    let topic = topic_of(&options.topic, options.groups, group);
-    let start = from.map_or(Start::Latest, |place| {
-        Start::Offset(Offset::new(place.next))
-    });
-    let epoch = from.map(|place| Epoch::new(place.epoch));
-    Subscribe::encode(1, &[Subscription::new(&topic, start, epoch)], out);
-}
-
 fn hello(out: &mut Vec<u8>) {
     Hello {
         version_min: VERSION,
@@ -286,42 +339,15 @@ fn hello(out: &mut Vec<u8>) {
     .encode(out);
 }
 
-/// Appends a record of `payloads`, without what the broker or the publisher writes into each.
-pub(crate) fn compose_record(
-    options: &OyezOptions,
-    group: usize,
-    payloads: &[&[u8]],
-    out: &mut Vec<u8>,
-) -> Result<(), String> {
-    let topic = topic_of(&options.topic, options.groups, group);
-    let mut builder =
-        RecordBuilder::new(&topic, Limits::DEFAULT).map_err(|error| error.to_string())?;
-    for payload in payloads {
-        let refused = |error| {
-            format!(
-                "{} messages do not fit into one record: {error}",
-                payloads.len()
-            )
-        };
-        builder.push(&MessageRef::new(payload)).map_err(refused)?;
-    }
-    if options.compress {
-        Scratch::new().finish(&mut builder, 0, out);
-    } else {
-        builder.finish_stored(0, out);
-    }
-    Ok(())
-}
-
-/// Understands Oyez frames. Also what the floor sends, which are the same records.
-struct OyezEar {
+/// Understands Oyez frames. Also what a bare server sends, which are the same records.
+struct NativeEar {
     decode: bool,
     /// Whether a subscription is awaited, so that a welcome is not yet all.
     subscribe: bool,
     scratch: Scratch,
 }
 
-impl Ear for OyezEar {
+impl Ear for NativeEar {
     fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String> {
         let mut taken = 0;
         while let Some(size) = self.hear_one(&input[taken..], heard)? {
@@ -331,7 +357,7 @@ impl Ear for OyezEar {
     }
 }
 
-impl OyezEar {
+impl NativeEar {
     /// The size of the frame at the start of `input`, once it is whole and heard.
     fn hear_one(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<Option<usize>, String> {
         if input.len() >= RECORD_HEADER_SIZE && input[4] == kind::RECORD {

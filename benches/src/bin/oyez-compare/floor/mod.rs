@@ -1,40 +1,29 @@
-//! What the kernel alone can do: a bare server that this bench starts in a process of its own. It accepts, it polls, it
+//! What the kernel alone can do: a bare server that this program starts in a process of its own. It accepts, it polls, it
 //! calls `sendmsg`; it has no protocol, no storage, no sessions. It gets finished records and passes them on.
+
+pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
+use oyez_cli::Failure;
+use oyez_cli::bench::websocket::{self, Path as Request, SUBPROTOCOL};
+use oyez_cli::bench::{Ear, Listening, Place, Plan, Stamp, Target, Via};
 use oyez_protocol::record::{Stamp as RecordStamp, stamp};
 use oyez_protocol::{LogId, Offset, Sequence};
 
-use super::oyez::{OyezOptions, compose_record, greet};
-use super::websocket;
-use super::{Ear, Listening, Place, Stamp, Target, Via, topic_of};
-use crate::bench::floor::MARK_BYTES;
-use crate::bench::memory;
-use crate::bench::websocket::handshake::Path;
-use crate::failure::Failure;
-
-/// What the server does beside accepting and sending.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FloorOptions {
-    /// It reads what a subscriber says, and answers as many bytes as a broker would. Over HTTP it always does.
-    pub(crate) answer: bool,
-    /// It writes each record here and syncs it before it answers; only without subscribers.
-    pub(crate) sync_file: Option<PathBuf>,
-}
+use server::MARK_BYTES;
 
 /// The bare server.
 pub(crate) struct FloorTarget {
     address: SocketAddr,
     publish_address: SocketAddr,
-    options: OyezOptions,
+    plan: Plan,
     answer: bool,
     process: Mutex<Process>,
-    pid: u32,
 }
 
 /// The child and its two pipes. It ends when its standard input does.
@@ -45,14 +34,12 @@ struct Process {
 }
 
 impl FloorTarget {
-    /// Starts the server with room for so many subscribers. With none, it answers each record where it reads it.
-    pub(crate) fn new(
-        options: OyezOptions,
-        floor: &FloorOptions,
-        connections: usize,
-    ) -> Result<Self, Failure> {
+    /// Starts the server with room for all subscribers; with none, it answers each record where it reads it. It reads what
+    /// a subscriber says, if it has to `answer`, and sends as many bytes as a broker would; over HTTP it always does. It
+    /// writes each record to `sync_file` and syncs it before it answers.
+    pub(crate) fn new(plan: Plan, answer: bool, sync_file: Option<&Path>) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("cannot start the floor's server", &error);
-        let mut child = command(&options, floor, connections)
+        let mut child = command(&plan, answer, sync_file)
             .and_then(|mut command| command.spawn())
             .map_err(failed)?;
         let pid = child.id();
@@ -76,31 +63,29 @@ impl FloorTarget {
         Ok(Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             publish_address: (Ipv4Addr::LOCALHOST, publish_port).into(),
-            answer: floor.answer || options.via != Via::Native,
-            options,
+            answer: answer || plan.via != Via::Native,
+            plan: Plan {
+                pid: Some(pid),
+                ..plan
+            },
             process: Mutex::new(process),
-            pid,
         })
     }
 }
 
-fn command(
-    options: &OyezOptions,
-    floor: &FloorOptions,
-    connections: usize,
-) -> std::io::Result<Command> {
+fn command(plan: &Plan, answer: bool, sync_file: Option<&Path>) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["bench", "floor-server", "--connections"])
-        .arg(connections.to_string())
-        .args(["--groups", &options.groups.to_string()])
-        .args(["--via", options.via.name()])
+        .args([server::COMMAND, "--connections"])
+        .arg(plan.connections.to_string())
+        .args(["--groups", &plan.groups.to_string()])
+        .args(["--via", plan.via.name()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    if let Some(path) = &floor.sync_file {
+    if let Some(path) = sync_file {
         command.arg("--sync-file").arg(path);
     }
-    if floor.answer {
+    if answer {
         command.arg("--answer");
     }
     Ok(command)
@@ -142,22 +127,23 @@ impl Target for FloorTarget {
 
     /// Only where there are several topics does a subscriber have to say a word: which.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        if self.options.via == Via::Ws {
+        if self.plan.via == Via::Ws {
             // It reads the topic here, and not from the frames that follow.
-            let name = &topic_of(&self.options.topic, self.options.groups, group);
-            websocket::ask_frames(self.address, Path::Topic { name, from: None }, out);
-        } else if self.options.via != Via::Native {
-            self.options.ask(self.address, group, None, out);
+            let name = &self.plan.topic_of(group);
+            let request = Request::Topic { name, from: None };
+            websocket::ask(request, self.address, Some(SUBPROTOCOL), out);
+        } else if self.plan.via != Via::Native {
+            self.plan.ask(self.address, group, None, out);
         } else if self.answer {
-            greet(&self.options, group, None, out);
-        } else if self.options.groups > 1 {
+            self.plan.greet(group, None, out);
+        } else if self.plan.groups > 1 {
             let mark: [u8; MARK_BYTES] = (group as u64).to_le_bytes();
             out.extend_from_slice(&mark);
         }
     }
 
     fn enter(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
-        self.options.enter(group, None, out);
+        self.plan.enter(group, None, out);
     }
 
     fn answers(&self) -> bool {
@@ -171,7 +157,7 @@ impl Target for FloorTarget {
     fn greet(&self, _out: &mut Vec<u8>) {}
 
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String> {
-        compose_record(&self.options, group, payloads, out)
+        self.plan.compose(group, payloads, out)
     }
 
     /// Nobody stamps these records but the publisher.
@@ -191,15 +177,15 @@ impl Target for FloorTarget {
     fn pong(&self, _token: u64, _out: &mut Vec<u8>) {}
 
     fn ear(&self, listening: Listening) -> Box<dyn Ear> {
-        self.options.ear(listening)
+        self.plan.ear(listening)
     }
 
     fn publisher_ear(&self) -> Box<dyn Ear> {
-        self.options.native_ear(false)
+        self.plan.publisher_ear()
     }
 
     fn sum(&self, payloads: &[&[u8]]) -> u32 {
-        self.options.sum(payloads)
+        self.plan.sum(payloads)
     }
 
     fn accepted(&self) -> Result<Option<usize>, String> {
@@ -218,6 +204,6 @@ impl Target for FloorTarget {
     }
 
     fn memory(&self) -> Result<Option<u64>, String> {
-        Ok(memory::anonymous(self.pid))
+        Ok(self.plan.memory())
     }
 }

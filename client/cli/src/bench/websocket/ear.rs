@@ -2,20 +2,20 @@
 
 use std::net::SocketAddr;
 
-use super::{Ear, Heard, Place};
+use super::frame::{Message, Opcode, mask, masked, message};
+use super::handshake::{Path, SUBPROTOCOL, ask, begun};
+use super::json::{Told, read};
 use crate::bench::sse::sum::Sum;
 use crate::bench::sse::token::Next;
-use crate::bench::websocket::frame::{Message, Opcode, mask, masked, message};
-use crate::bench::websocket::handshake::{Path, SUBPROTOCOL, ask, begun};
-use crate::bench::websocket::json::{Told, read};
+use crate::bench::target::{Ear, Heard, Place};
 
 /// Appends the request for a session of frames.
-pub(super) fn ask_frames(host: SocketAddr, path: Path<'_>, out: &mut Vec<u8>) {
+pub(crate) fn ask_frames(host: SocketAddr, path: Path<'_>, out: &mut Vec<u8>) {
     ask(path, host, Some(SUBPROTOCOL), out);
 }
 
 /// Appends the request for a session in JSON that is subscribed to a topic.
-pub(super) fn ask_json(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut Vec<u8>) {
+pub(crate) fn ask_json(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut Vec<u8>) {
     let from = from.map(|place| Next {
         epoch: place.epoch,
         offset: place.next,
@@ -24,20 +24,21 @@ pub(super) fn ask_json(host: SocketAddr, topic: &str, from: Option<Place>, out: 
 }
 
 /// Appends, as a message, the frames that `write` appends.
-pub(super) fn say(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub fn say(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     masked(Opcode::Binary, mask(), out, write);
 }
 
 /// What a server sends.
 #[derive(Debug)]
-pub(super) enum Part<'a> {
+pub enum Part<'a> {
     /// It opens the session.
     Open,
+    /// It says something within the session.
     Message(Message<'a>),
 }
 
 /// The part at the start of `input`, and its size; none until it is whole.
-pub(super) fn part<'a>(
+pub fn part<'a>(
     input: &'a [u8],
     subprotocol: Option<&str>,
 ) -> Result<Option<(Part<'a>, usize)>, String> {
@@ -50,7 +51,7 @@ pub(super) fn part<'a>(
 }
 
 /// What a sign of life asks to be answered.
-pub(super) fn ping(payload: &[u8]) -> Result<Heard, String> {
+pub(crate) fn ping(payload: &[u8]) -> Result<Heard, String> {
     match payload {
         [] => Ok(Heard::Ping { token: 0 }),
         _ => Err(
@@ -60,12 +61,12 @@ pub(super) fn ping(payload: &[u8]) -> Result<Heard, String> {
 }
 
 /// Understands messages that hold whole frames.
-pub(super) struct FramesEar {
+pub(crate) struct FramesEar {
     frames: Box<dyn Ear>,
 }
 
 impl FramesEar {
-    pub(super) const fn new(frames: Box<dyn Ear>) -> Self {
+    pub(crate) const fn new(frames: Box<dyn Ear>) -> Self {
         Self { frames }
     }
 }
@@ -96,12 +97,12 @@ impl Ear for FramesEar {
 }
 
 /// Understands messages in JSON. Nothing tells where a record ends, so its messages wait until all of them are there.
-pub(super) struct JsonEar {
+pub(crate) struct JsonEar {
     batch: u32,
 }
 
 impl JsonEar {
-    pub(super) const fn new(batch: u32) -> Self {
+    pub(crate) const fn new(batch: u32) -> Self {
         Self { batch }
     }
 }

@@ -5,7 +5,10 @@
 //! It says its two ports on standard output, answers `accepted` with how many subscribers it has taken in, and ends
 //! when its standard input does.
 
+mod asked;
 mod publish;
+mod room;
+mod socket;
 mod sync_file;
 mod thread;
 
@@ -17,25 +20,24 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 
-use clap::Args;
-use oyez_client::Outcome;
+use clap::Parser;
+use oyez_cli::Failure;
+use oyez_cli::bench::sse::Next;
+use oyez_cli::bench::sys::bell::Bell;
+use oyez_cli::bench::sys::table;
+use oyez_cli::bench::websocket::{Opcode, SUBPROTOCOL};
+use oyez_cli::bench::{Via, sse, websocket};
 use oyez_protocol::command::VERSION;
-use oyez_protocol::event::{Subscribed, Welcome};
+use oyez_protocol::event::{Outcome, Subscribed, Welcome};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::{Epoch, Offset};
 
-use super::spread::listeners;
-use super::sse;
-use super::sse::token::Next;
-use super::sys::bell::Bell;
-use super::sys::{socket, table};
-use super::target::Via;
-use super::websocket;
-use super::websocket::frame::Opcode;
-use super::websocket::handshake::SUBPROTOCOL;
-use crate::failure::Failure;
+use room::listeners;
 use sync_file::SyncFile;
 use thread::FloorThread;
+
+/// The first argument of the process that serves.
+pub(crate) const COMMAND: &str = "floor-server";
 
 /// What a subscriber says where there is more than one topic: its number.
 pub(crate) const MARK_BYTES: usize = 8;
@@ -44,7 +46,8 @@ pub(crate) const MARK_BYTES: usize = 8;
 const EPOCH: u64 = 1;
 
 /// What the server is told.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
+#[command(name = COMMAND)]
 pub(crate) struct Arguments {
     /// Subscribers that must find room
     #[arg(long)]

@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::{Ear, Heard, Place};
-use crate::bench::sse::ask::Ask;
-use crate::bench::sse::chunk::{Part, part};
-use crate::bench::sse::event::{Event, Events};
-use crate::bench::sse::sum::Sum;
-use crate::bench::sse::token::Next;
+use super::ask::Ask;
+use super::chunk::{Part, part};
+use super::event::{Event, Events};
+use super::sum::Sum;
+use super::token::Next;
+use crate::bench::target::{Ear, Heard, Place};
 
 /// Appends what a subscriber says.
-pub(super) fn ask(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut Vec<u8>) {
+pub(crate) fn ask(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut Vec<u8>) {
     let from = from.map(|place| Next {
         epoch: place.epoch,
         offset: place.next,
@@ -19,7 +19,7 @@ pub(super) fn ask(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut 
 }
 
 /// Understands a stream of events.
-pub(super) struct SseEar;
+pub(crate) struct SseEar;
 
 impl Ear for SseEar {
     fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String> {

@@ -9,12 +9,12 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use oyez_cli::bench::Via;
+use oyez_cli::bench::sys::bell::Bell;
+use oyez_cli::bench::sys::table;
 
-use super::{Floor, Publication};
-use crate::bench::sse::ask::asked;
-use crate::bench::sys::bell::Bell;
-use crate::bench::sys::{socket, table};
-use crate::bench::target::Via;
+use super::asked::asked;
+use super::{Floor, Publication, socket};
 
 const EVENTS_MAX: usize = 4_096;
 /// Records that leave in one call.
@@ -52,7 +52,7 @@ impl FloorThread {
         let bell = floor.inboxes[number].1;
         table::unshare(&[bell.fd()])?;
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(socket::listen(floor.address)?);
+        let mut listener = TcpListener::from_std(socket::listen_beside_others(floor.address)?);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry()

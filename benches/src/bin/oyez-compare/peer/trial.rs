@@ -1,9 +1,9 @@
 //! What every dialect is tried with.
 
 use super::dialect::{Dialect, Said};
-use super::peer::{PeerEar, stamp_publication};
-use super::{Ear, Heard, Place, Stamp};
-use crate::bench::random::Random;
+use super::{PeerEar, stamp_publication};
+use oyez_benches::Random;
+use oyez_cli::bench::{Ear, Heard, Place, Stamp};
 
 /// What is to be heard.
 #[derive(Clone, Copy, Debug)]
@@ -97,12 +97,12 @@ pub(super) fn survives_damage<D: Dialect>(stream: &[u8]) {
     let mut heard = Vec::new();
     for _ in 0..20_000 {
         let mut damaged = stream.to_vec();
-        for _ in 0..=random.next() % 3 {
-            let place = random.next() as usize % damaged.len();
-            match random.next() % 3 {
-                0 => damaged[place] = random.next() as u8,
+        for _ in 0..=random.below(3) {
+            let place = random.below(damaged.len() as u64) as usize;
+            match random.below(3) {
+                0 => damaged[place] = random.below(256) as u8,
                 1 => drop(damaged.remove(place)),
-                _ => damaged.insert(place, random.next() as u8),
+                _ => damaged.insert(place, random.below(256) as u8),
             }
         }
         heard.clear();

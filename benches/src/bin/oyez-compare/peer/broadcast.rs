@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::dialect::{Dialect, SLOT_DIGITS, Said, read_slot, write_slot};
-use super::websocket::{Part, part};
-use crate::bench::websocket::frame::{self, Message, Opcode, ZERO_MASK, client_header, masked};
+use oyez_cli::bench::websocket::{
+    Message, Opcode, Part, ZERO_MASK, client_header, masked, part, pong,
+};
 
 const NONSENSE: &str = "a server of WebSocket sends what has no place here";
 
@@ -47,7 +48,7 @@ impl Dialect for Broadcast {
     }
 
     fn pong(out: &mut Vec<u8>) {
-        frame::pong(out);
+        pong(out);
     }
 
     fn decode(input: &[u8]) -> Result<Option<(Said<'_>, usize)>, String> {
@@ -82,9 +83,9 @@ fn client_message(publication: &[u8]) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
-    use crate::bench::websocket::answer;
+    use oyez_cli::bench::websocket::answer;
 
     fn stream() -> Vec<u8> {
         let mut out = Vec::new();

@@ -172,8 +172,8 @@ pub(super) fn command(words: &[&[u8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::{self, Expected};
     use super::*;
-    use crate::bench::target::trial::{self, Expected};
 
     const STREAM: &[u8] = b"+PONG\r\n*3\r\n$9\r\nsubscribe\r\n$5\r\nbench\r\n:1\r\n:0\r\n\
         *3\r\n$7\r\nmessage\r\n$5\r\nbench\r\n$12\r\n\x07\0\0\0\0\0\0\0\x01\0\0\0\r\n\

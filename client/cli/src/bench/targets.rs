@@ -1,0 +1,24 @@
+//! The seam: who finds what a bench puts under load.
+
+use std::sync::Arc;
+
+use super::broker::{Broker, Plan};
+use super::target::Target;
+use crate::Shared;
+use crate::failure::Failure;
+
+/// Finds or starts what a bench puts under load.
+pub trait Targets {
+    /// The target of a bench with this plan.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot do what is planned.
+    fn find(&self, plan: Plan) -> Result<Arc<dyn Target>, Failure>;
+}
+
+/// The broker that the command line names.
+impl Targets for Shared {
+    fn find(&self, plan: Plan) -> Result<Arc<dyn Target>, Failure> {
+        Ok(Arc::new(Broker::new(self, plan)?))
+    }
+}

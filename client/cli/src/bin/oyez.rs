@@ -1,0 +1,7 @@
+//! The program `oyez`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oyez_cli::run()
+}
