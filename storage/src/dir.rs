@@ -82,6 +82,9 @@ impl DataDir {
             io::ErrorKind::AlreadyExists => DirError::NotADirectory {
                 path: path.to_owned(),
             },
+            io::ErrorKind::NotFound => DirError::NoParent {
+                path: path.to_owned(),
+            },
             _ => DirError::from_io(path, error),
         })?;
         refuse_foreign(path)?;

@@ -15,8 +15,18 @@ pub enum DirError {
         /// The path.
         path: PathBuf,
     },
+    /// The directory that it is to be made in does not exist.
+    #[error(
+        "{path} cannot be made, because the directory that it would lie in does not exist; make that first, or name another"
+    )]
+    NoParent {
+        /// The path.
+        path: PathBuf,
+    },
     /// Another process holds it.
-    #[error("{path} is in use by process {pid}; two brokers cannot share a data directory")]
+    #[error(
+        "{path} is in use by process {pid}; two brokers cannot share a data directory: stop the other one, or name another directory"
+    )]
     Locked {
         /// The path.
         path: PathBuf,
