@@ -310,7 +310,8 @@ fn without_a_say_in_how_cores_sleep_they_are_left_alone() {
     if !tried {
         return skipped(TEST, "there is none, or it cannot be hidden");
     }
-    serves(TEST, Setup::new().in_namespace(hide), |broker| {
+    let setup = Setup::new().in_namespace(hide).set("log", "debug");
+    serves(TEST, setup, |broker| {
         warns_once(broker, "cores cannot be kept awake");
     });
 }

@@ -62,9 +62,8 @@ impl Setup {
     /// Gives a setting by its name in the configuration file.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Display) -> Self {
-        let variable = format!("OYEZ_{}", key.to_uppercase());
-        self.settings.retain(|(name, _)| *name != variable);
-        self.settings.push((variable, value.to_string()));
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
@@ -168,14 +167,17 @@ impl Setup {
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).args(&self.flags);
         command.arg("--data").arg(data);
-        // Whatever the tests are told by variables is none of the broker's settings, which it would refuse.
+        // By flags, because a misspelt one is refused.
+        for (key, value) in &self.settings {
+            command.arg(format!("--{}={value}", key.replace('_', "-")));
+        }
+        // Whatever the tests are told by variables is none of the broker's settings, which it would warn of.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OYEZ_") {
                 command.env_remove(name);
             }
         }
         command.env("DATA", data);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
