@@ -1,5 +1,9 @@
 //! Flags, logging, signals and exit codes of `oyez-server`.
 
+mod flags;
+mod print;
+
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,15 +11,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use clap::Parser;
-use oyez_broker::config::{self, ConfigError, Disk, KeepAwake, LogFormat, Sending};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueHint};
+use oyez_broker::config::{self, ConfigError, LogFormat, Sources, UnknownVariable};
 use oyez_broker::{Config, Listen, Server, StartError, Stopper, doctor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 
+use self::flags::{given, with_settings};
+use self::print::{end_with, fail, note, print, printed};
 use crate::stop::{Requests, Verdict};
 
 const FAILED: u8 = 1;
@@ -32,45 +38,8 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Address to listen on, also a name, `:PORT` for all of this machine, or `unix:/PATH`; `=native` or `=http` behind it limits
-    /// what is spoken there; may be given several times [default: 127.0.0.1:7450]
-    #[arg(long, value_name = "ADDR")]
-    listen: Vec<Listen>,
-
-    /// Address for the operator: metrics, health, statistics; an empty one switches it off [default: 127.0.0.1:7451]
-    #[arg(long, value_name = "ADDR")]
-    operator: Option<String>,
-
-    /// Let whoever reaches the address publish and subscribe to everything: addresses that other machines reach need it
-    #[arg(long)]
-    open: bool,
-
-    /// Data directory; created with mode 0700, locked against a second server [default: ./oyez-data]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// Threads [default: one per core, more when --max-connections needs more descriptor tables]
-    #[arg(long, global = true, value_name = "N")]
-    shards: Option<usize>,
-
-    /// How the disk is driven [default: auto, which is uring where the kernel allows it]
-    #[arg(long, global = true, value_enum)]
-    disk: Option<Disk>,
-
-    /// How small records leave for many [default: auto, which is ring where the kernel allows io_uring, else loop]
-    #[arg(long, global = true, value_enum)]
-    sending: Option<Sending>,
-
-    /// Keep the machine's cores from sleeping [default: auto, which is while publishers wait for every record]
-    #[arg(long, global = true, value_enum, value_name = "WHEN")]
-    keep_awake: Option<KeepAwake>,
-
-    /// Most connections at once [default: 10000]
-    #[arg(long, value_name = "N")]
-    max_connections: Option<usize>,
-
     /// Configuration file; see --print-config
-    #[arg(long, global = true, value_name = "FILE", env = "OYEZ_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "OYEZ_CONFIG", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Say that the data directory was put back from a backup: every log gets a new epoch, so that subscribers begin at
@@ -91,52 +60,145 @@ struct Cli {
 enum Command {
     /// Say what stands between this host and so many connections, and how to fix it
     Doctor(doctor::Arguments),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// The subcommand that the page is of [default: the program]
+        of: Option<String>,
+    },
 }
 
 const EXAMPLES: &str = "\
-Every setting can stand in the file, in a variable (OYEZ_LISTEN, OYEZ_MAX_CONNECTIONS, ...) and the first few in a
-flag; flags win over variables, variables over the file.
+Every setting can stand in the file, in a variable (OYEZ_LISTEN, OYEZ_MAX_CONNECTIONS, ...) and in a
+flag; flags win over variables, variables over the file. --help shows all flags, --print-config tells
+what each setting means. Sizes and durations may have a unit: 512KB (powers of 1000), 64MiB (powers
+of 1024), 250ms, 10s, 5m, 7d.
 
 Examples:
   oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
   oyez-server --listen :7450 --listen unix:/run/oyez.sock --open --data /var/lib/oyez
                                                  serve whoever reaches any address of this machine
+  oyez-server --retention-bytes 50GB --retention-seconds 7d
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config
   OYEZ_MEMORY_TOPICS='live/#' oyez-server        keep live/... in memory only
   oyez-server doctor --connections 1000000       what this host needs for a million
+  oyez-server completions bash > /etc/bash_completion.d/oyez-server
+  oyez-server man > oyez-server.1
 
-When it serves it prints one line on stdout: ready tcp=ADDR operator=ADDR pid=PID data=DIR, with a tcp= or a unix= for each
-address that it listens on. SIGTERM and SIGINT stop it within
-drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. One of them that comes more
-than a second after the first ends it at once; sooner, it is the same request. SIGHUP, SIGUSR1 and SIGUSR2 are logged and
-change nothing. Exit status: 0 stopped, 1 failed, or stopped before all that was published was on disk, 2 usage.";
+When it serves it prints one line on stdout: ready tcp=ADDR operator=ADDR pid=PID data=DIR, with a
+tcp= or a unix= for each address that it listens on. SIGTERM and SIGINT stop it within
+drain_timeout_ms: what is acknowledged is on disk, and clients are told when to come back. One of
+them that comes more than a second after the first ends it at once; sooner, it is the same request.
+SIGHUP, SIGUSR1 and SIGUSR2 are logged and change nothing.
+
+Exit status: 0 stopped, 1 failed, or stopped before all that was published was on disk, 2 usage.";
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
-    let cli = Cli::parse();
-    if cli.print_config {
-        print!("{}", config::TEMPLATE);
-        return ExitCode::SUCCESS;
+    let parsed = command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return end_with(&error),
+    };
+    match &cli.command {
+        _ if cli.print_config => return print(config::TEMPLATE.as_bytes()),
+        Some(Command::Completions { shell }) => return print(&completions(*shell)),
+        Some(Command::Man { of }) => return manual(of.as_deref()),
+        Some(Command::Doctor(_)) | None => {}
     }
-    let config = match settings(&cli) {
-        Ok(config) => config,
+    let (config, warnings) = match settings(&cli, &matches) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(USAGE, &error),
     };
-    if cli.check_config {
-        println!("the configuration is fine");
-        return ExitCode::SUCCESS;
+    let doctor = match &cli.command {
+        Some(Command::Doctor(arguments)) => Some(arguments),
+        _ => None,
+    };
+    if cli.check_config || doctor.is_some() {
+        for warning in &warnings {
+            note(&format_args!("oyez-server: warning: {warning}"));
+        }
     }
-    if let Some(Command::Doctor(arguments)) = &cli.command {
+    if cli.check_config {
+        return print(b"the configuration is fine\n");
+    }
+    if let Some(arguments) = doctor {
         return examine(&config, arguments);
     }
-    let _log = match start_log(&config) {
+    let log = match start_log(&config) {
         Ok(guard) => guard,
         Err(why) => return fail(USAGE, &why),
     };
-    match serve(config) {
+    tell_begin(&config, &warnings);
+    let outcome = serve(config);
+    // What was logged stands in front of why the broker ends.
+    drop(log);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &error),
+    }
+}
+
+/// The command line, with a flag for every setting.
+fn command() -> clap::Command {
+    with_settings(Cli::command())
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "oyez-server", &mut script);
+    script
+}
+
+fn manual(of: Option<&str>) -> ExitCode {
+    let mut command = command();
+    command.build();
+    let page_of = match of {
+        None => Some(&command),
+        Some(name) => command.find_subcommand(name),
+    };
+    let Some(page_of) = page_of else {
+        let names: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        let why = format!(
+            "there is no subcommand `{}`; there are {}",
+            of.unwrap_or_default(),
+            names.join(", ")
+        );
+        return fail(USAGE, &why);
+    };
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(page_of.clone()).render(&mut page) {
+        Ok(()) => print(&page),
+        Err(error) => printed(Err(error)),
+    }
+}
+
+/// What the log begins with: what runs, where, and on what.
+fn tell_begin(config: &Config, warnings: &[UnknownVariable]) {
+    let places = |listen: &[Listen]| {
+        let places: Vec<String> = listen.iter().map(ToString::to_string).collect();
+        places.join(",")
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = places(&config.listen),
+        operator = places(&config.operator),
+        data = %config.data.display(),
+        "oyez-server starts"
+    );
+    for warning in warnings {
+        warn!("{warning}");
     }
 }
 
@@ -153,49 +215,26 @@ fn examine(config: &Config, arguments: &doctor::Arguments) -> ExitCode {
     match doctor::run(config, arguments, &stop) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
+        Err(doctor::Failure::Print(error)) => printed(Err(error)),
         Err(error) => fail(FAILED, &error),
     }
 }
 
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("oyez-server: {error}");
-    ExitCode::from(code)
-}
-
-fn settings(cli: &Cli) -> Result<Config, ConfigError> {
-    let variables = std::env::vars().filter(|(name, _)| name != "OYEZ_CONFIG");
-    let mut config = Config::load(cli.config.as_deref(), variables)?;
-    if !cli.listen.is_empty() {
-        config.listen.clone_from(&cli.listen);
-    }
-    if let Some(operator) = &cli.operator {
-        config.operator = match &**operator {
-            "" => Vec::new(),
-            address => vec![address.parse().map_err(ConfigError::Operator)?],
-        };
-    }
-    config.open |= cli.open;
-    if let Some(data) = &cli.data {
-        config.data.clone_from(data);
-    }
-    if let Some(shards) = cli.shards {
-        config.shards = shards;
-    }
-    if let Some(disk) = cli.disk {
-        config.disk = disk;
-    }
-    if let Some(sending) = cli.sending {
-        config.sending = sending;
-    }
-    if let Some(keep_awake) = cli.keep_awake {
-        config.keep_awake = keep_awake;
-    }
-    if let Some(max_connections) = cli.max_connections {
-        config.max_connections = max_connections;
-    }
+fn settings(
+    cli: &Cli,
+    matches: &ArgMatches,
+) -> Result<(Config, Vec<UnknownVariable>), ConfigError> {
+    // A variable that is no text is nobody's setting, or refused as a value.
+    let text = |part: OsString| part.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let (mut config, warnings) = Config::load(&Sources {
+        file: cli.config.clone(),
+        variables: variables.collect(),
+        flags: given(matches),
+    })?;
     config.restored = cli.restored;
     config.check()?;
-    Ok(config)
+    Ok((config, warnings))
 }
 
 /// Sends the log to stderr through a thread of its own. The guard flushes it when it is dropped.
@@ -210,8 +249,7 @@ fn start_log(config: &Config) -> Result<WorkerGuard, String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_target(false);
     match config.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -278,9 +316,9 @@ fn announce(server: &Server, data: &std::path::Path) {
             7450 => String::new(),
             _ => format!(" --server {address}"),
         };
-        eprintln!(
+        note(&format_args!(
             "\nNow, from another terminal:\n\n    oyez{server} sub demo\n\nand from a third one:\n\n    oyez{server} pub demo \"hello\"\n\n(`cargo install --path client/cli` puts `oyez` on your path.) Ctrl-C stops the broker.\n"
-        );
+        ));
     }
 }
 
@@ -324,6 +362,8 @@ fn nothing_to_do(signal: i32) -> Option<&'static str> {
 }
 
 fn end_at_once(when: &str, code: u8) -> ! {
-    eprintln!("oyez-server: asked to stop {when}, stopping at once");
+    note(&format_args!(
+        "oyez-server: asked to stop {when}, stopping at once"
+    ));
     std::process::exit(i32::from(code));
 }

@@ -22,20 +22,39 @@ pub enum StartError {
     /// A log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The connections would need more shards than there can be.
+    /// The descriptor limit is used up before the first connection.
     #[error(
-        "{connections} connections need {wanted} shards of {descriptors} descriptors each, at most {max} can be; raise \
-         RLIMIT_NOFILE (`ulimit -n`), or lower `max_connections`"
+        "a descriptor limit of {descriptors} (RLIMIT_NOFILE) has room for no connection: each shard needs {reserved} descriptors of \
+         its own; raise it to {needed} for {connections} connections (`ulimit -n {needed}`, LimitNOFILE={needed} of a systemd unit, \
+         docker run --ulimit nofile={needed}), or at least above {reserved} and lower `max_connections`"
     )]
-    Shards {
-        /// Shards that the plan asks for.
-        wanted: usize,
-        /// Shards that can be.
-        max: usize,
+    NoDescriptors {
         /// The configured connections.
         connections: usize,
         /// Descriptors of one table.
         descriptors: usize,
+        /// Descriptors that a shard needs beside its connections.
+        reserved: usize,
+        /// Descriptors of one table with which the connections fit into one shard on each core.
+        needed: usize,
+    },
+    /// The connections do not fit, however many shards there are.
+    #[error(
+        "{connections} connections do not fit: with a descriptor limit of {descriptors} (RLIMIT_NOFILE), {shards} shards, the most \
+         that can be, have room for {most}; raise it to {needed} (`ulimit -n {needed}`, LimitNOFILE={needed} of a systemd unit, \
+         docker run --ulimit nofile={needed}), or lower `max_connections`"
+    )]
+    Descriptors {
+        /// The configured connections.
+        connections: usize,
+        /// Descriptors of one table.
+        descriptors: usize,
+        /// Shards that can be.
+        shards: usize,
+        /// Connections that fit into them.
+        most: usize,
+        /// Descriptors of one table with which the connections fit into one shard on each core.
+        needed: usize,
     },
     /// The shards share one descriptor table, which the connections do not fit into.
     #[error(
@@ -79,17 +98,23 @@ pub enum StartError {
         flag: &'static str,
     },
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {source}; choose an address of this machine with {flag}")]
+    #[error(
+        "cannot listen on {address}: {source}; {advice}, or choose another address with {flag}"
+    )]
     Listen {
         /// The address.
         address: String,
+        /// What may help.
+        advice: &'static str,
         /// The flag that names another address.
         flag: &'static str,
         /// What the system says.
         source: io::Error,
     },
     /// The arena cannot be mapped.
-    #[error("cannot map the tail arena: {0}; lower `arena_bytes`")]
+    #[error(
+        "cannot reserve addresses for the logs' memory: {0}; lower `arena_bytes` or `memory_log_bytes`"
+    )]
     Arena(io::Error),
     /// A thread, a descriptor or a core cannot be had.
     #[error("cannot {what}: {source}")]
@@ -170,10 +195,20 @@ impl StartError {
             Place::Tcp { port, .. } => format!("ss -tanp 'sport = :{port}'"),
             Place::Unix(path) => format!("ss -xlp src {}", path.display()),
         };
+        let advice = match (&no_port.place, no_port.source.kind()) {
+            (Place::Unix(_), _) => {
+                "its directory must exist, and the broker must be allowed to write there"
+            }
+            (_, io::ErrorKind::PermissionDenied) => {
+                "ports below 1024 ask for the capability CAP_NET_BIND_SERVICE"
+            }
+            _ => "it must be an address or a name of this machine",
+        };
         match no_port.source.kind() {
             io::ErrorKind::AddrInUse => Self::Taken { address, who, flag },
             _ => Self::Listen {
                 address,
+                advice,
                 flag,
                 source: no_port.source,
             },

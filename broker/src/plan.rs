@@ -8,13 +8,7 @@ use std::fmt;
 use crate::config::Config;
 use crate::error::StartError;
 
-/// Descriptors that a shard needs beside its connections: standard streams, wakers, poll, ring, eventfds, listener,
-/// open segment files, helper threads.
-pub(crate) const DESCRIPTORS_RESERVED: usize = 512;
-
-/// Most shards: each table holds the waker of every shard among its reserved descriptors, and keeps 64 of these for
-/// the rest.
-pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_RESERVED - 64;
+pub(crate) use crate::config::{DESCRIPTORS_RESERVED, SHARDS_MAX};
 
 /// Descriptors that a shard needs beside its connections in a table that all share: segment files that are read, and
 /// half of it for its waker, poll, rings, eventfds, listener, and the segments that are written.
@@ -78,9 +72,10 @@ impl fmt::Display for Plan {
 pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize, tables: Tables) -> Plan {
     let room = |shards| room(descriptors, shards, tables);
     let wanted = match (config.shards, tables) {
-        (0, Tables::Private) => (cores..)
+        (0, Tables::Private) => (cores..SHARDS_MAX)
             .find(|shards| fits(config.max_connections, *shards, room(*shards)))
-            .unwrap_or(cores),
+            // Where they do not fit into these either, `check` says so.
+            .unwrap_or(SHARDS_MAX.max(cores)),
         (0, Tables::Shared) => cores,
         (shards, _) => shards,
     };
@@ -98,23 +93,32 @@ impl Plan {
     /// Whether it can be carried out.
     ///
     /// # Errors
-    /// When it asks for more shards than can be, or for more room than the one table has.
-    pub(crate) const fn check(&self, config: &Config) -> Result<(), StartError> {
-        let connections = config.max_connections;
-        if self.shards > SHARDS_MAX {
-            return Err(StartError::Shards {
-                wanted: self.shards,
-                max: SHARDS_MAX,
-                connections,
-                descriptors: self.descriptors,
-            });
-        }
+    /// When the connections need more shards than can be, or more room than the one table has.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), StartError> {
+        let (connections, descriptors) = (config.max_connections, self.descriptors);
         let room = self.connections_per_shard;
         match self.tables {
+            Tables::Private if descriptors <= DESCRIPTORS_RESERVED => {
+                Err(StartError::NoDescriptors {
+                    connections,
+                    descriptors,
+                    reserved: DESCRIPTORS_RESERVED,
+                    needed: descriptors_needed(connections, self.cores, Tables::Private),
+                })
+            }
+            Tables::Private if config.shards == 0 && !fits(connections, self.shards, room) => {
+                Err(StartError::Descriptors {
+                    connections,
+                    descriptors,
+                    shards: self.shards,
+                    most: most(self.shards, room),
+                    needed: descriptors_needed(connections, self.cores, Tables::Private),
+                })
+            }
             Tables::Shared if connections > room => Err(StartError::OneTable {
                 connections,
                 room,
-                descriptors: self.descriptors,
+                descriptors,
                 needed: connections + reserved(self.shards, Tables::Shared),
             }),
             Tables::Private | Tables::Shared => Ok(()),
@@ -139,6 +143,19 @@ pub(crate) const fn reserved(shards: usize, tables: Tables) -> usize {
 
 fn fits(connections: usize, shards: usize, room: usize) -> bool {
     share_max(connections, shards) <= room as f64
+}
+
+/// Most connections that fit into so many shards with so much room each.
+fn most(shards: usize, room: usize) -> usize {
+    let (mut fitting, mut too_many) = (0, shards * room + 1);
+    while too_many - fitting > 1 {
+        let middle = usize::midpoint(fitting, too_many);
+        match fits(middle, shards, room) {
+            true => fitting = middle,
+            false => too_many = middle,
+        }
+    }
+    fitting
 }
 
 /// The kernel spreads connections over listeners by hash: a shard's share is binomial, and its mean plus six standard
@@ -219,6 +236,37 @@ mod tests {
         for word in ["1000000", "1000512", "unshare", "max_connections"] {
             assert!(refusal.contains(word), "{word} is not in: {refusal}");
         }
+    }
+
+    #[test]
+    fn connections_that_no_number_of_shards_holds_are_refused_with_what_to_raise() {
+        let refusal = |max_connections, descriptors| {
+            let config = Config {
+                max_connections,
+                ..Config::default()
+            };
+            let plan = shards(&config, 2, descriptors, Tables::Private);
+            assert!(plan.shards <= SHARDS_MAX, "{}", plan.shards);
+            plan.check(&config).unwrap_err().to_string()
+        };
+        // As much as a table's reserve, and less.
+        for descriptors in [0, 256, 512] {
+            let said = refusal(10_000, descriptors);
+            let needed = descriptors_needed(10_000, 2, Tables::Private);
+            for words in [&*format!("ulimit -n {needed}"), "10000", "512 descriptors"] {
+                assert!(said.contains(words), "{words:?} is not in: {said}");
+            }
+            assert!(!said.contains("shards of"), "{said}");
+        }
+        // Too little for all, and for a number that no machine has.
+        for connections in [10_000, usize::MAX] {
+            let said = refusal(connections, 520);
+            for words in ["448 shards", "RLIMIT_NOFILE", "max_connections"] {
+                assert!(said.contains(words), "{words:?} is not in: {said}");
+            }
+        }
+        let most = most(SHARDS_MAX, 1000);
+        assert!(fits(most, SHARDS_MAX, 1000) && !fits(most + 1, SHARDS_MAX, 1000));
     }
 
     #[test]

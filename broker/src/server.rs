@@ -13,7 +13,7 @@ use oyez_protocol::LogId;
 use oyez_storage::{
     ArenaPool, DataDir, DirLock, DirOptions, Durability, LogReader, Store, open_disk,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
@@ -93,7 +93,7 @@ impl Server {
         let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
         let plan = plan::shards(&config, cores.len(), descriptors, tables());
         plan.check(&config)?;
-        info!("{plan}");
+        debug!("{plan}");
         warn_of_open(&config);
         let entropy = entropy().map_err(system("read random bytes from /dev/urandom"))?;
         let (dir, lock) = open_dir(&config, cores.len(), entropy)?;
@@ -491,7 +491,7 @@ impl ShardThread {
             }
             Err(error) => {
                 if self.disk_log_owners().min() == Some(self.id) {
-                    info!("cores cannot be kept awake while publishers wait: {error}");
+                    debug!("cores cannot be kept awake while publishers wait: {error}");
                 }
                 Ok(Awake::default())
             }

@@ -1,4 +1,5 @@
-//! `oyez-server` as whoever starts it sees it: exit codes, the ready line, what it says when it cannot start.
+//! `oyez-server` as whoever starts it sees it: exit codes, the ready line, what it says when it cannot start. What
+//! it says to slips is in `mistakes`.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
@@ -55,30 +56,6 @@ fn the_printed_configuration_is_accepted_as_it_is() {
     std::fs::write(&file, printed.stdout).unwrap();
     let checked = run(&["--check-config", "--config", file.to_str().unwrap()]);
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-}
-
-#[test]
-fn an_unknown_key_is_a_usage_error_that_names_key_and_line() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("oyez.toml");
-    std::fs::write(&file, "shards = 2\nmax_conections = 5\n").unwrap();
-    let checked = run(&["--check-config", "--config", file.to_str().unwrap()]);
-    let said = text(&checked.stderr);
-    assert_eq!(checked.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("max_conections") && said.contains("line 2"),
-        "{said}"
-    );
-}
-
-#[test]
-fn an_unknown_variable_is_a_usage_error_that_names_it() {
-    let output = server(&["--check-config"])
-        .env("OYEZ_SHARD", "2")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("OYEZ_SHARD"));
 }
 
 #[test]

@@ -83,7 +83,11 @@ pub fn run(config: &Config, arguments: &Arguments, stop: &AtomicBool) -> Result<
     let proof = match arguments.prove {
         Some(connections) => {
             if io::stderr().is_terminal() {
-                eprintln!("opening {connections} connections; Ctrl-C ends it with a report");
+                // Where that cannot be written, there is nobody to tell.
+                let _ = writeln!(
+                    io::stderr(),
+                    "opening {connections} connections; Ctrl-C ends it with a report"
+                );
             }
             Some(prove::prove(config, connections, stop)?)
         }
