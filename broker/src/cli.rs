@@ -3,7 +3,6 @@
 mod flags;
 mod print;
 
-use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -224,12 +223,9 @@ fn settings(
     cli: &Cli,
     matches: &ArgMatches,
 ) -> Result<(Config, Vec<UnknownVariable>), ConfigError> {
-    // A variable that is no text is nobody's setting, or refused as a value.
-    let text = |part: OsString| part.to_string_lossy().into_owned();
-    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     let (mut config, warnings) = Config::load(&Sources {
         file: cli.config.clone(),
-        variables: variables.collect(),
+        variables: std::env::vars_os().collect(),
         flags: given(matches),
     })?;
     config.restored = cli.restored;

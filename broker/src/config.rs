@@ -442,7 +442,7 @@ mod tests {
     ) -> Result<(Config, Vec<UnknownVariable>), ConfigError> {
         let owned = variables
             .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            .map(|(name, value)| (name.into(), value.into()));
         Config::load(&Sources {
             variables: owned.collect(),
             ..Sources::default()

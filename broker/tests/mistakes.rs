@@ -116,9 +116,11 @@ fn a_variable_that_is_no_text_is_no_reason_to_panic() {
     let odd = std::ffi::OsStr::from_bytes(b"\xff");
     let checked = run(server(&["--check-config"]).env("SOMEBODY_ELSES", odd));
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-    let checked = run(server(&["--check-config"]).env("OYEZ_SHARDS", odd));
-    assert_eq!(checked.status.code(), Some(2));
-    says(&text(&checked.stderr), &["OYEZ_SHARDS"]);
+    for setting in ["OYEZ_SHARDS", "OYEZ_DATA", "OYEZ_LISTEN"] {
+        let checked = run(server(&["--check-config"]).env(setting, odd));
+        assert_eq!(checked.status.code(), Some(2));
+        says(&text(&checked.stderr), &[setting, "no UTF-8"]);
+    }
 }
 
 #[test]

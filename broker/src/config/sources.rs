@@ -1,5 +1,6 @@
 //! Where settings come from: the defaults, the file over them, then variables, then flags.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ pub struct Sources {
     /// The TOML file.
     pub file: Option<PathBuf>,
     /// Variables of the environment, with their names; those that are not Oyez's may be among them.
-    pub variables: Vec<(String, String)>,
+    pub variables: Vec<(OsString, OsString)>,
     /// Flags of the command line, with the keys of their settings.
     pub flags: Vec<(String, String)>,
 }
@@ -48,22 +49,7 @@ pub(super) fn load(sources: &Sources) -> Result<(Config, Vec<UnknownVariable>), 
     };
     let mut unknown = Vec::new();
     for (name, text) in &sources.variables {
-        let Some(key) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        let key = key.to_lowercase();
-        match settings.iter().find(|setting| setting.key == key) {
-            Some(setting) => insert(&mut table, setting, text).map_err(|why| {
-                let (name, value) = (name.clone(), text.clone());
-                ConfigError::Variable { name, value, why }
-            })?,
-            None if OTHERS.contains(&&**name) || is_of_a_service(name, text) => {}
-            None => unknown.push(UnknownVariable {
-                name: name.clone(),
-                meant: nearest(&key, settings.iter().map(|setting| setting.key))
-                    .map(|key| format!("{PREFIX}{}", key.to_uppercase())),
-            }),
-        }
+        unknown.extend(read_variable(&mut table, &settings, (name, text))?);
     }
     for (key, text) in &sources.flags {
         let setting = settings.iter().find(|setting| setting.key == key);
@@ -79,6 +65,38 @@ pub(super) fn load(sources: &Sources) -> Result<(Config, Vec<UnknownVariable>), 
     Ok((config, unknown))
 }
 
+/// Reads a variable, if it is Oyez's. Gives it if it names no setting and should.
+fn read_variable(
+    table: &mut toml::Table,
+    settings: &[Setting],
+    (name, text): (&OsStr, &OsStr),
+) -> Result<Option<UnknownVariable>, ConfigError> {
+    let (name, lossy) = (name.to_string_lossy(), text.to_string_lossy());
+    let Some(key) = name.strip_prefix(PREFIX) else {
+        return Ok(None);
+    };
+    let key = key.to_lowercase();
+    if let Some(setting) = settings.iter().find(|setting| setting.key == key) {
+        let text = text.to_str().ok_or_else(|| "is no UTF-8 text".to_owned());
+        let inserted = text.and_then(|text| insert(table, setting, text));
+        return inserted
+            .map(|()| None)
+            .map_err(|why| ConfigError::Variable {
+                name: name.clone().into_owned(),
+                value: lossy.into_owned(),
+                why,
+            });
+    }
+    if OTHERS.contains(&&*name) || is_of_a_service(&name, &lossy) {
+        return Ok(None);
+    }
+    let meant = nearest(&key, settings.iter().map(|setting| setting.key));
+    Ok(Some(UnknownVariable {
+        name: name.clone().into_owned(),
+        meant: meant.map(|key| format!("{PREFIX}{}", key.to_uppercase())),
+    }))
+}
+
 /// Whether Kubernetes, or a link of Docker's, tells by it where a service is whose name begins with `oyez`:
 /// `OYEZ_SERVICE_HOST`, `OYEZ_SERVICE_PORT[_NAME]`, `OYEZ_PORT`, `OYEZ_PORT_7450_TCP[_PROTO|_PORT|_ADDR]`, and the same with
 /// more of a name in front, as `OYEZ_PUSH_SERVICE_HOST`.
@@ -89,23 +107,15 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
     {
         return true;
     }
-    if name.ends_with("_PORT") {
-        let is_address = |scheme| value.starts_with(scheme);
-        return name == "OYEZ_PORT" && value.contains("://")
-            || ["tcp://", "udp://", "sctp://"].into_iter().any(is_address)
-            || is_of_a_port(name);
-    }
-    is_of_a_port(name)
+    let is_address = |scheme| value.starts_with(scheme);
+    let is_place = ["tcp://", "udp://", "sctp://"].into_iter().any(is_address);
+    name.ends_with("_PORT") && is_place || is_of_a_port(name)
 }
 
 /// Whether it ends like `_PORT_7450_TCP` or `_PORT_7450_TCP_ADDR`.
 fn is_of_a_port(name: &str) -> bool {
-    let Some((_, rest)) = name
-        .rsplit_once("_PORT_")
-        .filter(|(_, rest)| !rest.is_empty())
-    else {
-        // `OYEZ_PORT_7450_TCP_PORT` ends with what it is parted by.
-        return name.strip_suffix("_PORT").is_some_and(is_of_a_port);
+    let Some((_, rest)) = name.rsplit_once("_PORT_") else {
+        return false;
     };
     let mut words = rest.split('_');
     let is_number = |word: &str| word.parse::<u16>().is_ok();
@@ -258,7 +268,10 @@ mod tests {
         let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
         let sources = Sources {
             file: None,
-            variables: vec![pair("OYEZ_HEARTBEAT_MS", "1m"), pair("OYEZ_SHARDS", "2")],
+            variables: vec![
+                ("OYEZ_HEARTBEAT_MS".into(), "1m".into()),
+                ("OYEZ_SHARDS".into(), "2".into()),
+            ],
             flags: vec![pair("heartbeat_ms", "2m")],
         };
         let (config, _) = Config::load(&sources).unwrap();
