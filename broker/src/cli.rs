@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueHint};
 use oyez_broker::config::{self, ConfigError, LogFormat, Sources, UnknownVariable};
-use oyez_broker::{Config, Listen, Server, StartError, Stopper, doctor};
+use oyez_broker::{Config, Listen, Server, StartError, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -58,7 +58,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Say what stands between this host and so many connections, and how to fix it
-    Doctor(doctor::Arguments),
+    Doctor(oyez_doctor::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -202,7 +202,7 @@ fn tell_begin(config: &Config, warnings: &[UnknownVariable]) {
 }
 
 /// A signal ends a proof early, with its report.
-fn examine(config: &Config, arguments: &doctor::Arguments) -> ExitCode {
+fn examine(config: &Config, arguments: &oyez_doctor::Arguments) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     if arguments.prove.is_some() {
         for signal in [SIGTERM, SIGINT] {
@@ -211,10 +211,10 @@ fn examine(config: &Config, arguments: &doctor::Arguments) -> ExitCode {
             }
         }
     }
-    match doctor::run(config, arguments, &stop) {
+    match oyez_broker::examine(config, arguments, &stop) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
-        Err(doctor::Failure::Print(error)) => printed(Err(error)),
+        Err(oyez_doctor::Failure::Print(error)) => printed(Err(error)),
         Err(error) => fail(FAILED, &error),
     }
 }

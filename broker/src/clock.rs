@@ -70,6 +70,6 @@ impl Clock for SystemClock {
     }
 
     fn thread_cpu_us(&mut self) -> u64 {
-        crate::sys::cpu::thread_us()
+        oyez_sys::cpu::thread_us()
     }
 }

@@ -22,7 +22,7 @@
 //! ## Threads
 //!
 //! A *shard* is a thread and all it owns; there are as many as cores, or more when the descriptor limit asks for more
-//! (`plan`). Each has a private descriptor table (`sys::fdtable`; where a sandbox refuses that, all share one), its own
+//! (`plan`). Each has a private descriptor table (`oyez_sys::fdtable`; where a sandbox refuses that, all share one), its own
 //! listener on the same port, and the logs whose number it owns. The port is claimed by one socket alone before the others
 //! join it, so that no second broker can (`sys::socket`). Nothing on the data path is locked. Shards share three kinds of
 //! things (`parts::shared`, `parts::mail`): atomics that say how far a log is visible and who cares, read-only views of
@@ -122,8 +122,8 @@
 //! made durable and acknowledged, and every client is told when to come back. That is bounded, also where the disk, or a
 //! shard that waits for it, does not come back (`ends`).
 //!
-//! What the kernel or a sandbox refuses and can be done without is done without: `sys`, and `sys` of the storage crate,
-//! have the other way beside each call that has one.
+//! What the kernel or a sandbox refuses and can be done without is done without: `sys`, `sys` of the storage crate, and
+//! `oyez_sys`, which has the calls that others need as well, have the other way beside each call that has one.
 //!
 //! What looks at it beside its tests (models of `parts::mail` and `parts::interest`, sanitizers, Miri) is told in the
 //! document of the storage crate.
@@ -131,18 +131,18 @@
 //! Time, chance, disk and network come in through seams (`clock`, `net`, and the storage crate's `Disk`). [`simulation`] runs
 //! shards over those in memory, one turn after another, without threads; `tests/simulation` drives whole brokers that way.
 //!
-//! Beside the broker stands `doctor`: pure checks of what this host needs for so many connections, and a proof that opens
-//! them.
+//! Beside the broker stands the doctor, a crate of its own: pure checks of what this host needs for so many connections, and
+//! a proof that opens them. `examine` tells it what a broker would need here, and starts one for the proof.
 #![deny(missing_docs)]
 
 mod clock;
 pub mod config;
 mod dialect;
 mod dispatch;
-pub mod doctor;
 mod ebb;
 mod ends;
 mod error;
+mod examine;
 mod hear;
 mod lend;
 mod listen;
@@ -165,7 +165,7 @@ mod steps;
 mod sync;
 #[expect(
     unsafe_code,
-    reason = "system calls that neither std nor mio has: unshare, sendmsg, sendfile, io_uring, affinity, eventfd"
+    reason = "system calls that neither std nor rustix has in a safe form: io_uring, connections by their numbers, the allocator"
 )]
 mod sys;
 mod tell;
@@ -181,6 +181,7 @@ pub mod fuzzing {
 
 pub use config::Config;
 pub use error::{ShardError, StartError};
+pub use examine::examine;
 pub use listen::{BadListen, Listen};
 pub use networks::{BadNetwork, Network};
 pub use parts::chain;

@@ -13,6 +13,8 @@ use oyez_protocol::LogId;
 use oyez_storage::{
     ArenaPool, DataDir, DirLock, DirOptions, Durability, LogReader, Store, open_disk,
 };
+use oyez_sys::waker::Waker;
+use oyez_sys::{cpu, fdtable, signals};
 use tracing::{debug, warn};
 
 use crate::clock::{Clock, SystemClock};
@@ -32,9 +34,8 @@ use crate::plan::{self, Tables};
 use crate::recovered;
 use crate::shard::Shard;
 use crate::sizes::{arena_options, log_options};
+use crate::sys::memory;
 use crate::sys::ring::SendRing;
-use crate::sys::waker::Waker;
-use crate::sys::{cpu, fdtable, memory, signals};
 use crate::watch::Watch;
 
 /// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores
@@ -90,7 +91,7 @@ impl Server {
         memory::free_at_once();
         let system = |what| move |source| StartError::System { what, source };
         let cores = cpu::allowed();
-        let descriptors = fdtable::limit().map_err(system("read the descriptor limit"))?;
+        let descriptors = fdtable::limit();
         let plan = plan::shards(&config, cores.len(), descriptors, tables());
         plan.check(&config)?;
         debug!("{plan}");

@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use oyez_sys::waker::Waker;
 use tracing::warn;
 
 use crate::net::port::{self, Port};
@@ -17,7 +18,6 @@ use crate::net::{Answer, Arrival, BATCH_MAX, Backlog, Event, Net, Readiness, Soc
 use crate::sys::connections::Connections;
 use crate::sys::ring::{SENDS_MAX, SendRing};
 use crate::sys::socket;
-use crate::sys::waker::Waker;
 
 /// Tokens of what is not a connection; no session has a generation and a key this high at once. All listeners share one: who
 /// accepts asks each.
@@ -281,7 +281,8 @@ impl Net for KernelNet {
 
     fn abort(&mut self, socket: Socket) {
         let connection = self.connections.take(socket.number());
-        socket::reset_when_closed(connection.as_fd());
+        // A failure leaves an orderly close, which is no harm.
+        let _ = oyez_sys::socket::reset_when_closed(&connection);
         self.close_one(connection);
     }
 

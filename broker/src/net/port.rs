@@ -7,11 +7,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use oyez_sys::fdtable;
 use tracing::warn;
 
 use crate::listen::{Listen, NoPort, Place};
 use crate::plan::Tables;
-use crate::sys::{fdtable, socket};
+use crate::sys::socket;
 
 /// Where a socket listens that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]

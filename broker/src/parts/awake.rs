@@ -14,10 +14,10 @@
 
 use std::io;
 
+use oyez_sys::latency::WakeLatency;
 use tracing::warn;
 
 use crate::parts::due::Due;
-use crate::sys::latency::WakeLatency;
 
 /// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the
 /// way there and back on a fast network, wake-ups included. Who is further away gains little.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use oyez_protocol::LogId;
 use oyez_storage::{ArenaPool, DataDir};
+use oyez_sys::waker::Waker;
 
 use crate::config::Config;
 use crate::dialect::rules::Rules;
@@ -15,7 +16,6 @@ use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
 use crate::parts::room::Caps;
 use crate::plan::Tables;
-use crate::sys::waker::Waker;
 
 /// The part of the broker that all shards share.
 pub(crate) struct Shared {

@@ -1,15 +1,10 @@
-//! Everything in the broker that the kernel has to be asked for directly. Only safe types leave this module.
+//! What the broker alone asks the kernel for directly; what others need as well is in `oyez_sys`. Only safe types leave this
+//! module.
 
 pub(crate) mod connections;
-pub(crate) mod cpu;
-pub(crate) mod fdtable;
-pub(crate) mod host;
-pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod ring;
-pub(crate) mod signals;
 pub(crate) mod socket;
-pub(crate) mod waker;
 
 use std::io;
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use oyez_sys::socket::{self, Follows, Sharing};
 
 use super::{check, check_count};
 
@@ -29,7 +30,7 @@ const COPY_BYTES: usize = 32 << 10;
 /// A socket bound to `address` that does not listen, for [`claim`]; it finds a port for 0. Fails where anything listens
 /// on that port, whoever it belongs to and whatever it shares: connections of a broker that is gone do not matter.
 pub(crate) fn reserve(address: SocketAddr) -> io::Result<OwnedFd> {
-    bound(address, false)
+    socket::bound(address, Sharing::Alone)
 }
 
 /// Lets a reserved socket listen, alone, and others [`join`] it from then on: brokers that start at the same time can
@@ -37,12 +38,12 @@ pub(crate) fn reserve(address: SocketAddr) -> io::Result<OwnedFd> {
 /// both may listen.
 pub(crate) fn claim(reserved: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
     start_listening(reserved, send_buffer_bytes)?;
-    share_port(reserved.as_raw_fd())
+    socket::share_port(reserved)
 }
 
 /// A socket that listens on `address` together with the one that has claimed it.
 pub(crate) fn join(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<OwnedFd> {
-    let listener = bound(address, true)?;
+    let listener = socket::bound(address, Sharing::Shared)?;
     start_listening(&listener, send_buffer_bytes)?;
     Ok(listener)
 }
@@ -85,9 +86,7 @@ pub(crate) fn claim_file(reserved: &OwnedFd, path: &Path) -> io::Result<()> {
     // SAFETY: `raw` is a socket address of `size` bytes that lives during the call, and its path ends with a zero.
     check(unsafe { libc::bind(fd, (&raw const raw).cast(), size) })?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    // SAFETY: the descriptor is a bound stream socket owned by `reserved`.
-    check(unsafe { libc::listen(fd, BACKLOG) })?;
-    Ok(())
+    Ok(socket::listen(reserved, BACKLOG)?)
 }
 
 /// A socket file, known by more than its path.
@@ -124,8 +123,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// once, a peer that does not read pins no more than `send_buffer_bytes` of the kernel's memory (0 leaves that to the
 /// kernel), what a peer says is acknowledged together with our answer, or 40 ms later, and the kernel looks for peers that
 /// are gone.
-fn start_listening(socket: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
-    let fd = socket.as_raw_fd();
+fn start_listening(listener: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
+    let fd = listener.as_raw_fd();
     if send_buffer_bytes > 0 {
         let size = i32::try_from(send_buffer_bytes).unwrap_or(i32::MAX);
         set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, size)?;
@@ -140,70 +139,11 @@ fn start_listening(socket: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
         KEEPALIVE_INTERVAL_S,
     )?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE_PROBES)?;
-    // SAFETY: the descriptor is a bound stream socket owned by `socket`.
-    check(unsafe { libc::listen(fd, BACKLOG) })?;
+    socket::listen(listener, BACKLOG)?;
     // Listening resets what acknowledgements are like, so this comes after it. A kernel that is not Linux's own may not
     // know it, and works without.
     let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
     Ok(())
-}
-
-/// A socket bound to `address`. The kernel lets it have a port that nothing listens on, and with `shared` one that only
-/// sockets of this user share.
-fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
-    let socket = stream_socket(address, libc::SOCK_NONBLOCK)?;
-    let fd = socket.as_raw_fd();
-    // For connections of the last broker that are not over, which hold the port otherwise.
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    if shared {
-        share_port(fd)?;
-    }
-    bind(fd, address)?;
-    Ok(socket)
-}
-
-fn share_port(fd: RawFd) -> io::Result<()> {
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
-}
-
-/// Connects from the address `source` to `to`; connecting, and each later read and write, gives up after `patience`.
-pub(crate) fn connect_from(
-    source: SocketAddr,
-    to: SocketAddr,
-    patience: Duration,
-) -> io::Result<TcpStream> {
-    let socket = stream_socket(to, 0)?;
-    let fd = socket.as_raw_fd();
-    // The port is chosen when the destination is known, so that each source has all ports for it.
-    set_option(fd, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
-    bind(fd, source)?;
-    let stream = TcpStream::from(socket);
-    stream.set_write_timeout(Some(patience))?;
-    stream.set_read_timeout(Some(patience))?;
-    with_raw(to, |address, size| {
-        // SAFETY: `address` points to a socket address of `size` bytes that lives during the call.
-        check(unsafe { libc::connect(fd, address, size) })
-    })?;
-    Ok(stream)
-}
-
-/// Lets a socket be closed with a reset instead of an orderly end, leaving no TIME_WAIT: for a peer that is refused or
-/// gone.
-pub(crate) fn reset_when_closed(stream: BorrowedFd<'_>) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: `linger` is a valid value of the size given. A failure leaves an orderly close, which is no harm.
-    let _ = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
 }
 
 /// Calls that are cut short, on sockets that have room. The ring for sends is then not asked.
@@ -232,32 +172,24 @@ pub(crate) mod short {
 
 /// Sends as much of `parts` as the socket takes, or less. Never blocks, never raises SIGPIPE.
 pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    send_with(0, stream, parts)
+    send_before(Follows::Nothing, stream, parts)
 }
 
 /// The same of bytes that more follows at once, so that they are no packet of their own.
 pub(crate) fn send_ahead(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    send_with(libc::MSG_MORE, stream, &[IoSlice::new(bytes)])
+    send_before(Follows::More, stream, &[IoSlice::new(bytes)])
 }
 
-fn send_with(flags: i32, stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+fn send_before(
+    follows: Follows,
+    stream: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+) -> io::Result<usize> {
     #[cfg(test)]
     let short = short::first(parts);
     #[cfg(test)]
     let parts = short.as_ref().map_or(parts, |short| &short[..]);
-    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // IoSlice is guaranteed to have the layout of iovec; sendmsg only reads through it.
-    message.msg_iov = parts.as_ptr().cast_mut().cast();
-    message.msg_iovlen = parts.len();
-    // SAFETY: the message points to `parts.len()` iovecs whose buffers are borrowed for the length of the call.
-    check_count(unsafe {
-        libc::sendmsg(
-            stream.as_raw_fd(),
-            &raw const message,
-            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | flags,
-        )
-    })
+    socket::send(stream, parts, follows)
 }
 
 /// Sends `size` bytes of `file` from `offset` on, or fewer: when the socket is full, when the file ends, and when the kernel
@@ -369,62 +301,4 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
         )
     })?;
     Ok(())
-}
-
-/// A stream socket of the family of `address`.
-fn stream_socket(address: SocketAddr, flags: i32) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
-    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) })
-}
-
-fn bind(fd: RawFd, address: SocketAddr) -> io::Result<()> {
-    with_raw(address, |address, size| {
-        // SAFETY: `address` points to a socket address of `size` bytes that lives during the call.
-        check(unsafe { libc::bind(fd, address, size) })
-    })?;
-    Ok(())
-}
-
-/// Calls `then` with the kernel's form of `address`, which lives as long as the call.
-fn with_raw<T>(
-    address: SocketAddr,
-    then: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> T,
-) -> T {
-    match address {
-        SocketAddr::V4(address) => {
-            let raw = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(address.ip().octets()),
-                },
-                sin_zero: [0; 8],
-            };
-            then(
-                (&raw const raw).cast(),
-                size_of_val(&raw) as libc::socklen_t,
-            )
-        }
-        SocketAddr::V6(address) => {
-            let raw = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
-                sin6_scope_id: address.scope_id(),
-            };
-            then(
-                (&raw const raw).cast(),
-                size_of_val(&raw) as libc::socklen_t,
-            )
-        }
-    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use oyez_protocol::limits::Limits;
+use oyez_sys::waker::Waker;
 
 use super::super::close;
 use super::super::unframe::{Accepts, Piece, Unframing};
@@ -20,7 +21,6 @@ use crate::net::kernel::KernelNet;
 use crate::net::port::{At, Port, Ports};
 use crate::net::{Arrival, Event, Net, Socket};
 use crate::plan::Tables;
-use crate::sys::waker::Waker;
 
 /// Messages as long as anything that a broker unpacks.
 pub(super) const ACCEPTS: Accepts = Accepts {

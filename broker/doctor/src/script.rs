@@ -11,7 +11,7 @@ const UNIT_DIRECTORY: &str = "/etc/systemd/system/oyez-server.service.d";
 impl Report {
     /// A commented script with the fix of every finding that has one.
     #[must_use]
-    pub fn script(&self) -> String {
+    pub(crate) fn script(&self) -> String {
         let mut text = format!(
             "#!/bin/sh\n# What `oyez-server doctor` would change on this host for {} connections.\n# Read it, then run it \
              as root.\nset -eu\n",
@@ -84,7 +84,7 @@ fn unit(text: &mut String, fixes: &[(&Finding, &Fix)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict;
+    use crate::Verdict;
 
     fn report(fixes: Vec<Fix>) -> Report {
         let finding = |fix| {

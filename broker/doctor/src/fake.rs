@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Access, Exam, Facts, Finding, Space, Verdict};
-use crate::config::Config;
-use crate::sys::latency;
+use oyez_sys::latency;
+
+use super::facts::Space;
+use super::{Access, Broker, Exam, Facts, Finding, Room, Running, Setup, Spread, Verdict, Wish};
+
+/// Descriptors of a table that are not connections.
+const RESERVED: usize = 512;
+/// Most shards of the broker that is made up with the host.
+const SHARDS_MAX: usize = 448;
 
 /// A host with two cores that tells what it was told; the default tells nothing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct FakeFacts {
+#[derive(Clone, Debug)]
+pub(crate) struct FakeFacts {
     files: BTreeMap<String, String>,
     directories: BTreeMap<String, Vec<String>>,
     limits: BTreeMap<String, String>,
@@ -19,12 +25,45 @@ pub(super) struct FakeFacts {
     log: Option<String>,
     routes: Option<String>,
     space: Option<Space>,
-    pub(super) config: Config,
+    pub(crate) setup: Setup,
+    /// Of the broker; as many as are needed where none is given.
+    pub(crate) shards: Option<usize>,
+}
+
+impl Default for FakeFacts {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            uring_error: None,
+            tables_error: None,
+            devices: BTreeMap::new(),
+            log: None,
+            routes: None,
+            space: None,
+            setup: Setup {
+                max_connections: 10_000,
+                port: 7450,
+                data: PathBuf::from("./oyez-data"),
+                disk_ring: Wish::Allowed,
+                send_ring: Wish::Allowed,
+                awake_cores: Wish::Allowed,
+                pin: true,
+                send_buffer_bytes: 128 << 10,
+                segment_bytes: 64 << 20,
+                retention_bytes: 8 << 30,
+                memory_log_bytes: 64 << 20,
+                arena_bytes: 128 << 20,
+            },
+            shards: None,
+        }
+    }
 }
 
 impl FakeFacts {
     /// A host that a million connections fit on.
-    pub(super) fn healthy() -> Self {
+    pub(crate) fn healthy() -> Self {
         let settings = [
             ("fs.nr_open", "2147483584"),
             ("fs.file-nr", "1000 0 9223372036854775807"),
@@ -63,18 +102,18 @@ impl FakeFacts {
             .fold(host, |host, (key, value)| host.sysctl(key, value))
     }
 
-    pub(super) fn file(mut self, path: &str, text: &str) -> Self {
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
         self.files.insert(path.to_owned(), text.to_owned());
         self
     }
 
-    pub(super) fn sysctl(self, key: &str, value: &str) -> Self {
+    pub(crate) fn sysctl(self, key: &str, value: &str) -> Self {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         self.file(&path, &format!("{value}\n"))
     }
 
     /// A limit of the process, hard and soft alike.
-    pub(super) fn limit(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn limit(mut self, name: &str, value: &str) -> Self {
         self.limits.insert(name.to_owned(), value.to_owned());
         let lines: Vec<String> = self
             .limits
@@ -85,46 +124,47 @@ impl FakeFacts {
         self.file("/proc/self/limits", &text)
     }
 
-    pub(super) fn names(mut self, directory: &str, names: &[&str]) -> Self {
+    pub(crate) fn names(mut self, directory: &str, names: &[&str]) -> Self {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.directories.insert(directory.to_owned(), names);
         self
     }
 
-    pub(super) fn without_uring(mut self, why: &str) -> Self {
+    pub(crate) fn without_uring(mut self, why: &str) -> Self {
         self.uring_error = Some(why.to_owned());
         self
     }
 
-    pub(super) fn without_private_tables(mut self, why: &str) -> Self {
+    pub(crate) fn without_private_tables(mut self, why: &str) -> Self {
         self.tables_error = Some(why.to_owned());
         self
     }
 
-    pub(super) fn device(mut self, device: &str, access: Access) -> Self {
+    pub(crate) fn device(mut self, device: &str, access: Access) -> Self {
         self.devices.insert(device.to_owned(), access);
         self
     }
 
-    pub(super) fn kernel_log(mut self, text: &str) -> Self {
+    pub(crate) fn kernel_log(mut self, text: &str) -> Self {
         self.log = Some(text.to_owned());
         self
     }
 
-    pub(super) fn routes(mut self, text: &str) -> Self {
+    pub(crate) fn routes(mut self, text: &str) -> Self {
         self.routes = Some(text.to_owned());
         self
     }
 
-    pub(super) const fn space(mut self, space: Space) -> Self {
+    pub(crate) const fn space(mut self, space: Space) -> Self {
         self.space = Some(space);
         self
     }
 
-    pub(super) fn exam(&self, connections: u64) -> Exam<'_> {
+    pub(crate) fn exam(&self, connections: u64) -> Exam<'_> {
         Exam {
             facts: self,
-            config: &self.config,
+            setup: &self.setup,
+            broker: self,
             connections,
         }
     }
@@ -172,8 +212,36 @@ impl Facts for FakeFacts {
     }
 }
 
+/// A broker that spreads connections evenly, with a hundredth to spare.
+impl Broker for FakeFacts {
+    fn spread(&self, connections: u64, room: &Room) -> Spread {
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+        let needed = |shards: usize| match room.private_tables {
+            true => (connections / shards).saturating_add(connections / shards / 100) + RESERVED,
+            false => connections.saturating_add(RESERVED),
+        };
+        let fits = |shards: &usize| needed(*shards) <= room.descriptors;
+        let shards = match (self.shards, room.private_tables) {
+            (Some(shards), _) => shards,
+            (None, true) => (room.cores..SHARDS_MAX).find(fits).unwrap_or(SHARDS_MAX),
+            (None, false) => room.cores,
+        };
+        Spread {
+            shards,
+            fits: fits(&shards),
+            needed: needed(shards),
+            needed_per_core: needed(room.cores),
+            reserved: RESERVED,
+        }
+    }
+
+    fn start(&self, _connections: u64, _data: &Path) -> Result<Box<dyn Running>, String> {
+        Err("it is made up".to_owned())
+    }
+}
+
 /// What a check should find on a host that is to hold a million connections.
-pub(super) struct Case {
+pub(crate) struct Case {
     check: fn(&Exam<'_>) -> Finding,
     facts: FakeFacts,
     verdict: Verdict,
@@ -181,7 +249,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         check: fn(&Exam<'_>) -> Finding,
         facts: FakeFacts,
         verdict: Verdict,
@@ -197,7 +265,7 @@ impl Case {
 }
 
 /// Every row: the verdict, a piece of the reason, and a fix exactly when there is something to fix.
-pub(super) fn check_table(cases: &[Case]) {
+pub(crate) fn check_table(cases: &[Case]) {
     for (row, case) in cases.iter().enumerate() {
         let finding = (case.check)(&case.facts.exam(1_000_000));
         assert_eq!(finding.verdict, case.verdict, "row {row}: {finding:#?}");

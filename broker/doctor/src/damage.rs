@@ -6,9 +6,9 @@ use super::{Exam, Finding, Fix, Verdict};
 const NAMES_TOLD: usize = 3;
 
 /// Files of logs that a start could not read as what their names said.
-pub(super) fn set_aside(exam: &Exam<'_>) -> Finding {
+pub(crate) fn set_aside(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "damaged files";
-    let data = exam.config.data.display().to_string();
+    let data = exam.setup.data.display().to_string();
     let mut found = Vec::new();
     for log in exam.facts.list(&data) {
         if log.starts_with("written-") || log.starts_with("synced-") {

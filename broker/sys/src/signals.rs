@@ -16,7 +16,10 @@ const FAULTS: [i32; 5] = [
 ];
 
 /// Blocks all signals but faults for the calling thread and those that it will start.
-pub(crate) fn block() -> io::Result<()> {
+///
+/// # Errors
+/// What the kernel says; nothing is known that it would refuse.
+pub fn block() -> io::Result<()> {
     // SAFETY: sigset_t is an array of integers, for which all zeros is a value.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `set` is a valid sigset_t.

@@ -3,7 +3,7 @@
 //! A thread that calls [`unshare`] gets a copy of the process's descriptor table: its own descriptors cost no lock on
 //! a shared table and count against `RLIMIT_NOFILE` on their own. A number then means a different file in each
 //! thread, so nothing that holds a descriptor may travel between threads afterwards; only numbers that were the same
-//! in all tables when they were copied, and are never closed, may be used from everywhere ([`super::waker`]).
+//! in all tables when they were copied, and are never closed, may be used from everywhere ([`crate::waker`]).
 //!
 //! Where a sandbox refuses that ([`probe`]), all threads share the process's table: then nothing here is called, no
 //! number means two things, and the limit counts once.
@@ -12,7 +12,9 @@ use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use super::check;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::check;
 
 /// Descriptors that stay open in every table: stdin, stdout, stderr.
 const STANDARD: [RawFd; 3] = [0, 1, 2];
@@ -21,7 +23,7 @@ const STANDARD: [RawFd; 3] = [0, 1, 2];
 ///
 /// # Errors
 /// Why they cannot: [`unshare`] would fail with the same.
-pub(crate) fn probe() -> io::Result<()> {
+pub fn probe() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("probe".to_owned());
     let tried = thread.spawn(|| unshare(&[]))?;
     tried
@@ -34,7 +36,7 @@ pub(crate) fn probe() -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel, or a sandbox, refuses a table, or to close what lies in it.
-pub(crate) fn unshare(keep: &[RawFd]) -> io::Result<()> {
+pub fn unshare(keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: unshare takes no pointers; CLONE_FILES only replaces this thread's descriptor table by a copy.
     check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
     let mut kept: Vec<RawFd> = STANDARD.iter().chain(keep).copied().collect();
@@ -46,7 +48,10 @@ pub(crate) fn unshare(keep: &[RawFd]) -> io::Result<()> {
 
 /// Takes what the calling thread's own table holds under `number` since [`unshare`] was told to keep it. To be called
 /// once.
-pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// When the table holds nothing under that number.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl takes no pointers with this command, and fails if the number is no descriptor.
     check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
     // SAFETY: the table is this thread's own, so the owner that the number has in the table that it was copied from is
@@ -89,31 +94,28 @@ fn close_listed(kept: &[RawFd]) -> io::Result<()> {
 }
 
 /// A second descriptor for what is open under `number`.
-pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// When nothing is, or no descriptor is left.
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl takes no pointers with this command.
     let own = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
     // SAFETY: the descriptor is fresh and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(own) })
 }
 
-/// How many descriptors one table may hold, after raising the soft limit to the hard one.
-pub(crate) fn limit() -> io::Result<usize> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+/// How many descriptors one table may hold, after raising the soft limit to the hard one. Where a sandbox refuses to raise
+/// it, the soft limit is what there is.
+#[must_use]
+pub fn limit() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
     };
-    // SAFETY: `limit` is a valid rlimit to write to.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    if limit.rlim_cur < limit.rlim_max {
-        let raised = libc::rlimit {
-            rlim_cur: limit.rlim_max,
-            ..limit
-        };
-        // SAFETY: `raised` is a valid rlimit to read from.
-        // Where a sandbox refuses it, the soft limit is what there is.
-        if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) }).is_ok() {
-            limit = raised;
-        }
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
+        limit = raised;
     }
-    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+    let most = limit.current.unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }

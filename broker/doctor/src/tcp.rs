@@ -20,7 +20,7 @@ const COMPLAINTS: [&str; 5] = [
 ];
 
 /// Every socket that holds unsent data is charged whole pages.
-pub(super) fn memory(exam: &Exam<'_>) -> Finding {
+pub(crate) fn memory(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_mem";
     let Some([_, pressure, most]) = exam.sysctl_numbers(KEY) else {
         return Finding::unreadable(KEY);
@@ -43,7 +43,7 @@ pub(super) fn memory(exam: &Exam<'_>) -> Finding {
 }
 
 /// The window that each connection begins with.
-pub(super) fn receive_buffer(exam: &Exam<'_>) -> Finding {
+pub(crate) fn receive_buffer(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_rmem";
     let Some([least, default, most]) = exam.sysctl_numbers(KEY) else {
         return Finding::unreadable(KEY);
@@ -68,8 +68,8 @@ pub(super) fn receive_buffer(exam: &Exam<'_>) -> Finding {
 }
 
 /// What a peer that does not read pins.
-pub(super) fn send_buffer(exam: &Exam<'_>) -> Finding {
-    let chosen = u64::from(exam.config.send_buffer_bytes);
+pub(crate) fn send_buffer(exam: &Exam<'_>) -> Finding {
+    let chosen = u64::from(exam.setup.send_buffer_bytes);
     if chosen == 0 {
         return automatic_send_buffer(exam);
     }
@@ -113,7 +113,7 @@ fn triple(least: u64, default: u64, most: u64) -> String {
 }
 
 /// What the kernel has already complained about.
-pub(super) fn complaints(exam: &Exam<'_>) -> Finding {
+pub(crate) fn complaints(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "kernel log";
     let log = match exam.facts.kernel_log() {
         Ok(log) => log,
@@ -143,7 +143,7 @@ pub(super) fn complaints(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     fn with(key: &str, value: &str) -> FakeFacts {
         FakeFacts::healthy().sysctl(key, value)
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn the_send_buffer_is_judged_by_who_chooses_it() {
         let mut automatic = with("net.ipv4.tcp_wmem", "4096\t16384\t4194304");
-        automatic.config.send_buffer_bytes = 0;
+        automatic.setup.send_buffer_bytes = 0;
         let mut large = with("net.ipv4.tcp_wmem", "4096\t16384\t67108864");
-        large.config.send_buffer_bytes = 0;
+        large.setup.send_buffer_bytes = 0;
         check_table(&[
             Case::new(
                 send_buffer,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::figures::bytes;
 use super::{Exam, Finding, Fix, Verdict};
-use crate::config::{Disk, Sending};
+use crate::Wish;
 
 /// Segments of a log beside those kept: the active one and the next one.
 const SEGMENTS_IN_WORK: u64 = 2;
@@ -25,11 +25,11 @@ const REMOTE: [&str; 9] = [
 ];
 
 /// Whether the ring can be had, and if not, why.
-pub(super) fn ring(exam: &Exam<'_>) -> Finding {
+pub(crate) fn ring(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "io_uring";
     const KEY: &str = "kernel.io_uring_disabled";
-    let (disk, sending) = (exam.config.disk, exam.config.sending);
-    if disk == Disk::Thread && sending == Sending::Loop {
+    let (disk, sending) = (exam.setup.disk_ring, exam.setup.send_ring);
+    if disk == Wish::Never && sending == Wish::Never {
         let why = "the configuration has a thread drive the disk (disk = \"thread\") and records leave one by one \
                    (sending = \"loop\")";
         return Finding::new(NAME, "not used", "any", why);
@@ -40,7 +40,7 @@ pub(super) fn ring(exam: &Exam<'_>) -> Finding {
         return Finding::new(NAME, "available", "available", why);
     };
     let disabled = exam.sysctl_number(KEY).filter(|value| *value != 0);
-    let verdict = if disk == Disk::Uring || sending == Sending::Ring {
+    let verdict = if disk == Wish::Required || sending == Wish::Required {
         Verdict::Fail
     } else {
         Verdict::Warn
@@ -97,12 +97,12 @@ fn unescaped(text: &str) -> String {
 }
 
 fn own_mount(exam: &Exam<'_>) -> Option<Mount> {
-    let path = exam.facts.existing(&exam.config.data)?;
+    let path = exam.facts.existing(&exam.setup.data)?;
     mount_of(&exam.facts.read("/proc/self/mountinfo")?, &path)
 }
 
 /// Whether a sync means what it says.
-pub(super) fn file_system(exam: &Exam<'_>) -> Finding {
+pub(crate) fn file_system(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "file system of the data directory";
     let Some(mount) = own_mount(exam) else {
         return Finding::unknown(NAME, "/proc/self/mountinfo cannot be read here");
@@ -139,7 +139,7 @@ fn harm(option: &str) -> Option<(&'static str, Verdict)> {
 }
 
 /// Whether options of the mount are in the way.
-pub(super) fn mount_options(exam: &Exam<'_>) -> Finding {
+pub(crate) fn mount_options(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "mount options";
     let Some(mount) = own_mount(exam) else {
         return Finding::unknown(NAME, "/proc/self/mountinfo cannot be read here");
@@ -165,14 +165,14 @@ pub(super) fn mount_options(exam: &Exam<'_>) -> Finding {
 }
 
 /// Whether all that retention keeps fits.
-pub(super) fn space(exam: &Exam<'_>) -> Finding {
+pub(crate) fn space(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "free space";
-    let Some(space) = exam.facts.space(&exam.config.data) else {
+    let Some(space) = exam.facts.space(&exam.setup.data) else {
         return Finding::unknown(NAME, "the file system does not tell its free space");
     };
-    let (logs, segment) = (exam.logs_on_disk(), exam.config.segment_bytes);
+    let (logs, segment) = (exam.logs_on_disk(), exam.setup.segment_bytes);
     let least = logs * SEGMENTS_IN_WORK * segment;
-    let kept = exam.config.retention_bytes;
+    let kept = exam.setup.retention_bytes;
     let wanted = logs.saturating_mul(kept) + least;
     let room = space.available.saturating_add(space.held);
     let why = if kept == 0 {
@@ -206,8 +206,8 @@ pub(super) fn space(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Space;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::facts::Space;
+    use crate::fake::{Case, FakeFacts, check_table};
 
     fn mounted(line: &str) -> FakeFacts {
         let table = format!("22 1 0:21 / / rw - overlay overlay rw\n{line}\n");
@@ -218,13 +218,13 @@ mod tests {
     fn the_way_to_the_disk_is_judged() {
         let refused = || FakeFacts::healthy().without_uring("EPERM");
         let mut demanded = refused();
-        demanded.config.disk = Disk::Uring;
+        demanded.setup.disk_ring = Wish::Required;
         let mut unused = refused();
-        unused.config.disk = Disk::Thread;
-        unused.config.sending = Sending::Loop;
+        unused.setup.disk_ring = Wish::Never;
+        unused.setup.send_ring = Wish::Never;
         let mut for_sends = refused();
-        for_sends.config.disk = Disk::Thread;
-        for_sends.config.sending = Sending::Ring;
+        for_sends.setup.disk_ring = Wish::Never;
+        for_sends.setup.send_ring = Wish::Required;
         let disabled = refused().sysctl("kernel.io_uring_disabled", "2");
         check_table(&[
             Case::new(ring, FakeFacts::healthy(), Verdict::Ok, "ring per shard"),
@@ -305,7 +305,7 @@ mod tests {
             })
         };
         let mut all = room(1, 0);
-        all.config.retention_bytes = 0;
+        all.setup.retention_bytes = 0;
         check_table(&[
             Case::new(
                 space,

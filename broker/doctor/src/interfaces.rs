@@ -9,7 +9,7 @@ const BONDING: &str = "/proc/net/bonding";
 const FLOWS: u64 = 32_768;
 
 /// The findings of each interface that is hardware, and of each bond.
-pub(super) fn each(exam: &Exam<'_>) -> Vec<Finding> {
+pub(crate) fn each(exam: &Exam<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in physical(exam) {
         findings.push(spreading(exam, &name));
@@ -131,7 +131,7 @@ fn served_by(exam: &Exam<'_>, irq: &str) -> Option<String> {
 }
 
 /// Packets go to the core whose shard reads the connection (RFS).
-pub(super) fn flow_table(exam: &Exam<'_>) -> Finding {
+pub(crate) fn flow_table(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.core.rps_sock_flow_entries";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
@@ -205,7 +205,7 @@ fn bond(exam: &Exam<'_>, interface: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     /// An interface with so many queues, of which the first has this mask.
     fn interface(queues: usize, mask: &str) -> FakeFacts {

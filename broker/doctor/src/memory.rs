@@ -25,16 +25,16 @@ const RING_BYTES_PER_SHARD: u64 = 128 << 10;
 const RINGS_UNCHARGED_SINCE: (u64, u64) = (5, 12);
 
 /// Whether so many connections and the arenas fit.
-pub(super) fn available(exam: &Exam<'_>) -> Finding {
+pub(crate) fn available(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "available memory";
     let Some(free) = host_available(exam) else {
         return Finding::unknown(NAME, "/proc/meminfo cannot be read here");
     };
     let group = group_room(exam);
     let present = group.map_or(free, |room| room.min(free));
-    let memory_logs = exam.facts.cores() as u64 * exam.config.memory_log_bytes;
+    let memory_logs = exam.facts.cores() as u64 * exam.setup.memory_log_bytes;
     let each = KERNEL_BYTES_PER_CONNECTION + USER_BYTES_PER_CONNECTION;
-    let fixed = exam.config.arena_bytes + memory_logs + PROCESS_BYTES;
+    let fixed = exam.setup.arena_bytes + memory_logs + PROCESS_BYTES;
     let needed = exam.connections.saturating_mul(each).saturating_add(fixed);
     let wanted = scaled(needed, 11, 10);
     let why = format!(
@@ -42,7 +42,7 @@ pub(super) fn available(exam: &Exam<'_>) -> Finding {
         grouped(exam.connections),
         bytes(KERNEL_BYTES_PER_CONNECTION),
         bytes(USER_BYTES_PER_CONNECTION),
-        bytes(exam.config.arena_bytes + memory_logs),
+        bytes(exam.setup.arena_bytes + memory_logs),
         bytes(PROCESS_BYTES),
         bytes(needed)
     );
@@ -107,20 +107,22 @@ fn tightest(exam: &Exam<'_>, base: &str, path: &str, files: (&str, &str)) -> Opt
 }
 
 /// Every segment that is kept is mapped.
-pub(super) fn map_count(exam: &Exam<'_>) -> Finding {
+pub(crate) fn map_count(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "vm.max_map_count";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
     };
-    let (segment, logs) = (exam.config.segment_bytes, exam.logs_on_disk());
-    let kept = match exam.config.retention_bytes {
+    let (segment, logs) = (exam.setup.segment_bytes, exam.logs_on_disk());
+    let kept = match exam.setup.retention_bytes {
         0 => exam
             .facts
-            .space(&exam.config.data)
+            .space(&exam.setup.data)
             .map_or(0, |space| (space.available + space.held) / segment / logs),
         retention => retention.div_ceil(segment),
     };
-    let shards = exam.plan().map_or(exam.facts.cores(), |plan| plan.shards) as u64;
+    let shards = exam
+        .spread()
+        .map_or(exam.facts.cores(), |spread| spread.shards) as u64;
     let segments = logs * (kept + SEGMENTS_SPARE);
     let wanted = segments + shards * MAPS_PER_SHARD + MAPS_SPARE;
     let why = format!(
@@ -143,7 +145,7 @@ pub(super) fn map_count(exam: &Exam<'_>) -> Finding {
 }
 
 /// Rings are locked memory for old kernels only.
-pub(super) fn locked(exam: &Exam<'_>) -> Finding {
+pub(crate) fn locked(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "locked memory limit";
     let Some(present) = exam.limit("Max locked memory") else {
         return Finding::unknown(NAME, "/proc/self/limits cannot be read here");
@@ -154,7 +156,9 @@ pub(super) fn locked(exam: &Exam<'_>) -> Finding {
             format!("since Linux 5.12 rings do not count as locked memory; this is {release}");
         return Finding::new(NAME, bytes(present), "any", why);
     }
-    let shards = exam.plan().map_or(exam.facts.cores(), |plan| plan.shards) as u64;
+    let shards = exam
+        .spread()
+        .map_or(exam.facts.cores(), |spread| spread.shards) as u64;
     let wanted = shards * RING_BYTES_PER_SHARD;
     let why = format!(
         "before Linux 5.12 the rings of {} shards count as locked memory, {} each",
@@ -174,7 +178,7 @@ fn version(release: &str) -> Option<(u64, u64)> {
 }
 
 /// The tail arena asks for huge pages by `madvise`.
-pub(super) fn huge_pages(exam: &Exam<'_>) -> Finding {
+pub(crate) fn huge_pages(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "transparent huge pages";
     const PATH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let Some(text) = exam.facts.read(PATH) else {
@@ -184,7 +188,7 @@ pub(super) fn huge_pages(exam: &Exam<'_>) -> Finding {
         .split_once('[')
         .and_then(|(_, rest)| rest.split_once(']'))
         .map_or("?", |(chosen, _)| chosen);
-    let blocks = exam.config.arena_bytes >> 21;
+    let blocks = exam.setup.arena_bytes >> 21;
     let why = format!(
         "the tail arena is {blocks} blocks of 2 MiB, each one entry of the processor's address cache instead of 512; \
          only `madvise` and `always` give them"
@@ -197,15 +201,15 @@ pub(super) fn huge_pages(exam: &Exam<'_>) -> Finding {
 }
 
 /// A page that has to come back from a disk stalls its shard and all its sessions.
-pub(super) fn swap(exam: &Exam<'_>) -> Finding {
+pub(crate) fn swap(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "swap";
     let Some(text) = exam.facts.read("/proc/swaps") else {
         return Finding::unknown(NAME, "/proc/swaps cannot be read here");
     };
     let size = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
     let total: u64 = text.lines().skip(1).filter_map(size).sum::<u64>() << 10;
-    let plan = exam.plan();
-    let sessions = plan.map_or(0, |plan| exam.connections.div_ceil(plan.shards as u64));
+    let spread = exam.spread();
+    let sessions = spread.map_or(0, |spread| exam.connections.div_ceil(spread.shards as u64));
     let why = format!(
         "a shard that waits for one swapped page makes its {} sessions wait",
         grouped(sessions)
@@ -225,7 +229,7 @@ pub(super) fn swap(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     const HUGE: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 

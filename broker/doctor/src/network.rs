@@ -19,14 +19,16 @@ const SEGMENT_BYTES: u64 = 1448;
 
 /// When all clients come back at once, each listener gets its share at once.
 fn backlog_wanted(exam: &Exam<'_>) -> (u64, u64) {
-    let shards = exam.plan().map_or(exam.facts.cores(), |plan| plan.shards) as u64;
+    let shards = exam
+        .spread()
+        .map_or(exam.facts.cores(), |spread| spread.shards) as u64;
     let share = exam.connections.div_ceil(shards.max(1));
     let wanted = share.next_power_of_two().clamp(BACKLOG_MIN, BACKLOG_MAX);
     (share, wanted)
 }
 
 /// Connections that are complete and wait to be accepted.
-pub(super) fn accept_backlog(exam: &Exam<'_>) -> Finding {
+pub(crate) fn accept_backlog(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.core.somaxconn";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
@@ -47,7 +49,7 @@ pub(super) fn accept_backlog(exam: &Exam<'_>) -> Finding {
 }
 
 /// Connections that are half open.
-pub(super) fn syn_backlog(exam: &Exam<'_>) -> Finding {
+pub(crate) fn syn_backlog(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_max_syn_backlog";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
@@ -77,13 +79,13 @@ pub(super) fn syn_backlog(exam: &Exam<'_>) -> Finding {
 }
 
 /// Ports of outgoing connections: those of a load generator, and none of them the broker's own.
-pub(super) fn ports(exam: &Exam<'_>) -> Finding {
+pub(crate) fn ports(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.ip_local_port_range";
     let Some([first, last]) = exam.sysctl_numbers(KEY) else {
         return Finding::unreadable(KEY);
     };
     let count = (last + 1).saturating_sub(first);
-    let own = u64::from(exam.config.port().unwrap_or(0));
+    let own = u64::from(exam.setup.port);
     let sources = exam.connections.div_ceil(CONNECTIONS_PER_SOURCE);
     let present = format!("{first}-{last} ({} ports)", grouped(count));
     if own != 0 && (first..=last).contains(&own) && !reserved(exam, own) {
@@ -125,7 +127,7 @@ fn reserved(exam: &Exam<'_>, port: u64) -> bool {
 }
 
 /// Where the kernel tracks connections, its table holds one entry for each.
-pub(super) fn conntrack(exam: &Exam<'_>) -> Finding {
+pub(crate) fn conntrack(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.netfilter.nf_conntrack_max";
     let Some(present) = exam.sysctl_number(KEY) else {
         let why = "the kernel tracks no connections here, so nothing bounds them";
@@ -157,7 +159,7 @@ pub(super) fn conntrack(exam: &Exam<'_>) -> Finding {
 }
 
 /// What leaves before the first acknowledgement comes back.
-pub(super) fn first_window(exam: &Exam<'_>) -> Finding {
+pub(crate) fn first_window(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "initcwnd";
     let Some(routes) = exam.facts.routes() else {
         return Finding::unknown(NAME, "`ip route show` cannot be run here");
@@ -197,7 +199,7 @@ fn initial_window(route: &str) -> Option<u64> {
 }
 
 /// Push connections are idle most of the time, and the kernel forgets what it has learnt about them.
-pub(super) fn idle_window(exam: &Exam<'_>) -> Finding {
+pub(crate) fn idle_window(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_slow_start_after_idle";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
@@ -217,7 +219,7 @@ pub(super) fn idle_window(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     fn with(key: &str, value: &str) -> FakeFacts {
         FakeFacts::healthy().sysctl(key, value)

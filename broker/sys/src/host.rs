@@ -1,11 +1,9 @@
 //! Two questions about the host that no file of `/proc` answers.
 
-use std::ffi::CString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::check;
+use crate::check;
 
 /// `SYSLOG_ACTION_READ_ALL`: the last messages, without taking them away.
 const READ_ALL: i32 = 3;
@@ -13,7 +11,10 @@ const READ_ALL: i32 = 3;
 const BUFFER_SIZE: i32 = 10;
 
 /// What the kernel's log holds.
-pub(crate) fn kernel_log() -> io::Result<String> {
+///
+/// # Errors
+/// When this user may not read it.
+pub fn kernel_log() -> io::Result<String> {
     // SAFETY: this action takes no buffer.
     let size = check(unsafe { libc::klogctl(BUFFER_SIZE, std::ptr::null_mut(), 0) })?;
     let mut text = vec![0u8; usize::try_from(size).unwrap_or(0)];
@@ -24,11 +25,10 @@ pub(crate) fn kernel_log() -> io::Result<String> {
 }
 
 /// Bytes that this user may still write to the file system of `path`.
-pub(crate) fn available_bytes(path: &Path) -> io::Result<u64> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-    // SAFETY: statvfs is plain integers, for which zero is a value.
-    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` ends with a zero byte and `room` is a valid statvfs to write to.
-    check(unsafe { libc::statvfs(path.as_ptr(), &raw mut room) })?;
+///
+/// # Errors
+/// When there is no such path, or its file system does not say.
+pub fn available_bytes(path: &Path) -> io::Result<u64> {
+    let room = rustix::fs::statvfs(path)?;
     Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }

@@ -5,8 +5,7 @@
 //! lingers. The first error ends it, and so does a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,10 +14,11 @@ use std::time::{Duration, Instant};
 use oyez_protocol::command::{Hello, VERSION};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::{Decoded, Frame, decode};
+use oyez_sys::socket::Dial;
+use oyez_sys::{fdtable, signals};
 
 use super::figures::grouped;
 use super::{Obstacle, Proof};
-use crate::sys::{fdtable, signals, socket};
 
 /// Connections from one source address, and of one thread: `connect` slows down once half of the ports are taken.
 const CONNECTIONS_PER_SOURCE: u64 = 8_000;
@@ -39,7 +39,7 @@ const MEASURED_MIN: u64 = 10_000;
 const FRAME_BYTES: usize = 1024;
 
 /// What all threads share.
-pub(super) struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     address: SocketAddr,
     asked: u64,
     hello: Vec<u8>,
@@ -59,7 +59,7 @@ struct Lot {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(address: SocketAddr, asked: u64, stop: &'a AtomicBool) -> Self {
+    pub(crate) fn new(address: SocketAddr, asked: u64, stop: &'a AtomicBool) -> Self {
         let mut hello = Vec::new();
         Hello {
             version_min: VERSION,
@@ -84,9 +84,7 @@ impl<'a> Attempt<'a> {
 
     /// Cuts the connections into lots of one source address and one descriptor table.
     fn lots(&self) -> Vec<Lot> {
-        let room = fdtable::limit().map_or(CONNECTIONS_PER_SOURCE, |limit| {
-            limit.saturating_sub(DESCRIPTORS_SPARE).max(1) as u64
-        });
+        let room = fdtable::limit().saturating_sub(DESCRIPTORS_SPARE).max(1) as u64;
         let each = room.min(CONNECTIONS_PER_SOURCE);
         let lots = self.asked.div_ceil(each);
         let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
@@ -99,7 +97,7 @@ impl<'a> Attempt<'a> {
             .collect()
     }
 
-    pub(super) fn run(&self) -> Proof {
+    pub(crate) fn run(&self) -> Proof {
         let begun = Instant::now();
         let before = Memory::now();
         let (opened_in, opened) = channel();
@@ -173,11 +171,7 @@ impl<'a> Attempt<'a> {
         let _ = opened.send(streams.len() as u64);
         // An error is the release.
         let _ = release.recv();
-        let alive = streams.iter().filter(|stream| is_alive(stream)).count();
-        for stream in streams {
-            socket::reset_when_closed(stream.as_fd());
-        }
-        alive as u64
+        streams.iter().filter(|stream| is_alive(stream)).count() as u64
     }
 
     fn open(&self, lot: Lot, streams: &mut Vec<TcpStream>) -> Result<(), Obstacle> {
@@ -209,8 +203,12 @@ impl<'a> Attempt<'a> {
     }
 
     fn connect(&self, source: Ipv4Addr) -> Result<TcpStream, Obstacle> {
-        let source = SocketAddr::new(IpAddr::V4(source), 0);
-        let mut stream = socket::connect_from(source, self.address, PATIENCE)
+        let dial = Dial {
+            from: Some(source.into()),
+            ..Dial::to(self.address)
+        };
+        let mut stream = dial
+            .connect(PATIENCE)
             .map_err(|error| Obstacle::of("connect", &error))?;
         stream
             .write_all(&self.hello)

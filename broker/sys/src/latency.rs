@@ -5,11 +5,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 
-pub(crate) const DEVICE: &str = "/dev/cpu_dma_latency";
+/// The device that takes requests.
+pub const DEVICE: &str = "/dev/cpu_dma_latency";
 /// Names who chooses how an idle core sleeps.
-pub(crate) const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
+pub const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
 /// Names what the processors can do, and in a guest that they are a guest's.
-pub(crate) const PROCESSORS: &str = "/proc/cpuinfo";
+pub const PROCESSORS: &str = "/proc/cpuinfo";
 /// The driver for guests, whose one way to sleep hands the core back to the host.
 const GUEST_DRIVER: &str = "haltpoll";
 /// What the kernel takes for no request.
@@ -17,7 +18,7 @@ const NONE_US: i32 = 2_000_000_000;
 
 /// A request that stands or not.
 #[derive(Debug)]
-pub(crate) struct WakeLatency {
+pub struct WakeLatency {
     device: File,
     strict_us: i32,
 }
@@ -28,7 +29,7 @@ impl WakeLatency {
     /// # Errors
     /// When the kernel has only one way to sleep, so that no request would change anything, or when the device is not
     /// there or not for this user.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         let told =
             |path: &str, error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
         let driver = fs::read_to_string(DRIVER).map_err(|error| told(DRIVER, error))?;
@@ -49,14 +50,18 @@ impl WakeLatency {
     }
 
     /// Makes the request, or takes it back.
-    pub(crate) fn ask(&mut self, strict: bool) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn ask(&mut self, strict: bool) -> io::Result<()> {
         let us = if strict { self.strict_us } else { NONE_US };
         self.device.write_all(&us.to_ne_bytes())
     }
 }
 
 /// Whether the processors are those of a guest, by what `/proc/cpuinfo` says.
-pub(crate) fn is_guest(processors: &str) -> bool {
+#[must_use]
+pub fn is_guest(processors: &str) -> bool {
     processors
         .split_whitespace()
         .any(|flag| flag == "hypervisor")
@@ -67,7 +72,8 @@ pub(crate) fn is_guest(processors: &str) -> bool {
 /// On bare metal the lightest sleep takes a microsecond or two, and saves most of the power. A guest's says so too, but
 /// its core has to be given back by the host, which takes ten times as long: only a core that never sleeps is awake
 /// there.
-pub(crate) fn strict_us(driver: &str, guest: bool) -> Option<i32> {
+#[must_use]
+pub fn strict_us(driver: &str, guest: bool) -> Option<i32> {
     match driver.trim() {
         "" | "none" => None,
         driver if guest || driver == GUEST_DRIVER => Some(0),

@@ -14,7 +14,7 @@ const ENTRIES_MAX: u64 = 1 << 24;
 const LOGGED: &str = "TCP established hash table entries: ";
 
 /// How long the chains are that look-ups walk.
-pub(super) fn established_table(exam: &Exam<'_>) -> Finding {
+pub(crate) fn established_table(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_ehash_entries";
     let Some(present) = entries(exam, KEY) else {
         return Finding::unreadable(KEY);
@@ -57,7 +57,7 @@ fn entries(exam: &Exam<'_>, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     fn with(entries: &str) -> FakeFacts {
         FakeFacts::healthy().sysctl("net.ipv4.tcp_ehash_entries", entries)

@@ -3,64 +3,62 @@
 //! The broker keeps its data in a temporary directory that goes with it; `attempt` opens the connections.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
 use super::Failure;
 use super::attempt::Attempt;
-use crate::config::Config;
-use crate::server::{Server, Stopper};
+use crate::Broker;
 
 /// How far it came.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Connections asked for.
-    pub asked: u64,
+    pub(crate) asked: u64,
     /// Connections that were open at once, each welcomed by the broker.
-    pub reached: u64,
+    pub(crate) reached: u64,
     /// Connections that were still alive when the last one was open.
-    pub alive: u64,
+    pub(crate) alive: u64,
     /// Shards of the broker.
-    pub shards: usize,
+    pub(crate) shards: usize,
     /// Time from the first to the last one.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Kernel memory of a connection, both of its ends together; unknown for few connections.
-    pub kernel_bytes_per_connection: Option<u64>,
+    pub(crate) kernel_bytes_per_connection: Option<u64>,
     /// Anonymous memory of a connection in the broker; unknown for few connections.
-    pub user_bytes_per_connection: Option<u64>,
+    pub(crate) user_bytes_per_connection: Option<u64>,
     /// What stopped it.
-    pub obstacle: Option<Obstacle>,
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
 impl Proof {
     /// Whether all connections were open at once.
     #[must_use]
-    pub const fn complete(&self) -> bool {
+    pub(crate) const fn complete(&self) -> bool {
         self.alive >= self.asked
     }
 }
 
 /// What stopped the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// What was tried, and the error.
-    pub what: String,
+    pub(crate) what: String,
     /// The limit that gives this error.
-    pub limit: String,
+    pub(crate) limit: String,
 }
 
 impl Obstacle {
-    pub(super) fn new(what: impl Into<String>, limit: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, limit: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             limit: limit.into(),
         }
     }
 
-    pub(super) fn of(step: &str, error: &io::Error) -> Self {
+    pub(crate) fn of(step: &str, error: &io::Error) -> Self {
         let limit = match error.raw_os_error() {
             Some(libc::EMFILE) => "the descriptor limit (RLIMIT_NOFILE, LimitNOFILE= of the unit)",
             Some(libc::ENFILE) => "fs.file-max",
@@ -87,21 +85,19 @@ impl Obstacle {
 ///
 /// # Errors
 /// When there is no place for the broker's data.
-pub(super) fn prove(config: &Config, asked: u64, stop: &AtomicBool) -> Result<Proof, Failure> {
+pub(crate) fn prove(broker: &dyn Broker, asked: u64, stop: &AtomicBool) -> Result<Proof, Failure> {
     let directory = Directory::create()?;
-    let server = match Server::start(broker_config(config, asked, &directory.0)) {
-        Ok(server) => server,
+    let running = match broker.start(asked, &directory.0.join("data")) {
+        Ok(running) => running,
         Err(error) => {
             let limit = "what the error names";
             let obstacle = Obstacle::new(format!("the broker does not start: {error}"), limit);
             return Ok(Proof::without_broker(asked, obstacle));
         }
     };
-    let stopping = StopOnDrop(server.stopper());
-    let mut proof = Attempt::new(server.address(), asked, stop).run();
-    proof.shards = server.shard_count();
-    drop(stopping);
-    if let Err(error) = server.wait() {
+    let mut proof = Attempt::new(running.address(), asked, stop).run();
+    proof.shards = running.shards();
+    if let Err(error) = running.stop() {
         proof.obstacle = Some(Obstacle::new(
             format!("the broker stopped: {error}"),
             "what the error names",
@@ -125,24 +121,6 @@ impl Proof {
     }
 }
 
-/// As configured, but small on disk, on a free port, and in no hurry to find its clients silent.
-fn broker_config(config: &Config, asked: u64, directory: &Path) -> Config {
-    Config {
-        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
-        operator: Vec::new(),
-        data: directory.join("data"),
-        max_connections: usize::try_from(asked).unwrap_or(usize::MAX),
-        heartbeat_ms: 3_600_000,
-        hello_timeout_ms: 60_000,
-        segment_bytes: 4 << 20,
-        retention_bytes: 8 << 20,
-        memory_log_bytes: 4 << 20,
-        arena_bytes: 8 << 20,
-        drain_timeout_ms: 10_000,
-        ..config.clone()
-    }
-}
-
 /// A directory that goes with its guard.
 struct Directory(PathBuf);
 
@@ -162,14 +140,6 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // What cannot be removed is left to whoever cleans the temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-struct StopOnDrop(Stopper);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.stop();
     }
 }
 

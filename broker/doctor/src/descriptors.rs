@@ -2,7 +2,6 @@
 
 use super::figures::{grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
-use crate::plan::{self, SHARDS_MAX, Tables};
 
 /// Shards that share a core without harm; a million connections at 20,000 descriptors a shard take 27 of them on each
 /// of two cores.
@@ -13,28 +12,25 @@ const FILES_SPARE: u64 = 65_536;
 
 /// Each shard has a table of its own, so the limit counts per shard, and more shards are the way around it; or all share
 /// one, and nothing is.
-pub(super) fn per_shard(exam: &Exam<'_>) -> Finding {
+pub(crate) fn per_shard(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "descriptor limit";
-    let (Some(limit), Some(plan)) = (exam.limit("Max open files"), exam.plan()) else {
+    let (Some(limit), Some(spread)) = (exam.limit("Max open files"), exam.spread()) else {
         return Finding::unknown(NAME, "/proc/self/limits cannot be read here");
     };
-    let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
-    let (cores, shards, tables) = (exam.facts.cores(), plan.shards, plan.tables);
-    let needed = plan::descriptors_needed(connections, shards, tables);
-    let needed_per_core = plan::descriptors_needed(connections, cores, tables);
-    let own = grouped(plan::reserved(shards, tables) as u64);
-    let (why, holder) = match tables {
-        Tables::Private => (
+    let (cores, shards) = (exam.facts.cores(), spread.shards);
+    let own = grouped(spread.reserved as u64);
+    let (why, holder) = match exam.has_private_tables() {
+        true => (
             format!(
                 "the limit counts for each shard's private table: {} shards on {cores} cores take {} connections each, \
                  {} with six standard deviations and {own} of the broker's own",
                 grouped(shards as u64),
                 grouped(exam.connections.div_ceil(shards as u64)),
-                grouped(needed as u64),
+                grouped(spread.needed as u64),
             ),
             "a shard",
         ),
-        Tables::Shared => (
+        false => (
             format!(
                 "the limit counts for the one table that all shards share: {} connections and {own} of the broker's own",
                 grouped(exam.connections),
@@ -42,18 +38,20 @@ pub(super) fn per_shard(exam: &Exam<'_>) -> Finding {
             "for all",
         ),
     };
-    let fits = needed as u64 <= limit && shards <= SHARDS_MAX;
-    let fine = fits && shards <= cores * SHARDS_PER_CORE_MAX;
-    let wanted = if fine { needed } else { needed_per_core };
-    let verdict = if fits { Verdict::Warn } else { Verdict::Fail };
-    let fix = Fix::Unit(format!("LimitNOFILE={needed_per_core}"));
+    let fine = spread.fits && shards <= cores * SHARDS_PER_CORE_MAX;
+    let (wanted, verdict) = match (fine, spread.fits) {
+        (true, _) => (spread.needed, Verdict::Ok),
+        (false, true) => (spread.needed_per_core, Verdict::Warn),
+        (false, false) => (spread.needed_per_core, Verdict::Fail),
+    };
+    let fix = Fix::Unit(format!("LimitNOFILE={}", spread.needed_per_core));
     let present = format!("{} {holder}", grouped(limit));
     let wanted = format!(">= {}", grouped(wanted as u64));
     Finding::new(NAME, present, wanted, why).judged(fine, verdict, fix)
 }
 
 /// Whether the shards can have tables of their own.
-pub(super) fn tables(exam: &Exam<'_>) -> Finding {
+pub(crate) fn tables(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "descriptor tables";
     const WANTED: &str = "private";
     let Err(error) = exam.facts.private_tables() else {
@@ -70,22 +68,22 @@ pub(super) fn tables(exam: &Exam<'_>) -> Finding {
 }
 
 /// How far the limit of a process may be raised.
-pub(super) fn ceiling(exam: &Exam<'_>) -> Finding {
+pub(crate) fn ceiling(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "fs.nr_open";
     let Some(present) = exam.sysctl_number(KEY) else {
         return Finding::unreadable(KEY);
     };
-    let limit = per_shard(exam);
-    let cores = exam.facts.cores();
-    let connections = usize::try_from(exam.connections).unwrap_or(usize::MAX);
-    let wanted = plan::descriptors_needed(connections, cores, exam.tables()) as u64;
-    if limit.verdict == Verdict::Ok {
+    let Some(spread) = exam.spread() else {
+        return Finding::unknown(KEY, "/proc/self/limits cannot be read here");
+    };
+    let (cores, wanted) = (exam.facts.cores(), spread.needed_per_core as u64);
+    if per_shard(exam).verdict == Verdict::Ok {
         let why = "the descriptor limit does not need to be raised, so its ceiling does not matter";
         return Finding::new(KEY, grouped(present), "any", why);
     }
-    let who = match exam.tables() {
-        Tables::Private => format!("one shard on each of {cores} cores needs"),
-        Tables::Shared => "the table that all shards share needs".to_owned(),
+    let who = match exam.has_private_tables() {
+        true => format!("one shard on each of {cores} cores needs"),
+        false => "the table that all shards share needs".to_owned(),
     };
     let why = format!(
         "{who} {} descriptors, and no limit can be above this",
@@ -101,7 +99,7 @@ pub(super) fn ceiling(exam: &Exam<'_>) -> Finding {
 }
 
 /// Open files of all processes together.
-pub(super) fn of_the_system(exam: &Exam<'_>) -> Finding {
+pub(crate) fn of_the_system(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "fs.file-max";
     let Some([open, _, most]) = exam.sysctl_numbers("fs.file-nr") else {
         return Finding::unreadable(KEY);
@@ -129,7 +127,7 @@ pub(super) fn of_the_system(exam: &Exam<'_>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     fn limit(hard: &str) -> FakeFacts {
         FakeFacts::healthy().limit("Max open files", hard)
@@ -241,7 +239,7 @@ mod tests {
     #[test]
     fn a_fixed_number_of_shards_must_hold_its_share() {
         let mut facts = FakeFacts::healthy().limit("Max open files", "20000");
-        facts.config.shards = 2;
+        facts.shards = Some(2);
         let finding = per_shard(&facts.exam(1_000_000));
         assert_eq!(finding.verdict, Verdict::Fail);
         let Some(Fix::Unit(line)) = finding.fix else {

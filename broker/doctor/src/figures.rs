@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// `1234567` as `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     if number == u64::MAX {
         return "unlimited".to_owned();
     }
@@ -17,7 +17,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Bytes in the largest binary unit that leaves a whole part.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     if number == u64::MAX {
         return "unlimited".to_owned();
     }
@@ -34,7 +34,7 @@ pub(super) fn bytes(number: u64) -> String {
 }
 
 /// `number` times `numerator / denominator`, rounded up.
-pub(super) const fn scaled(number: u64, numerator: u64, denominator: u64) -> u64 {
+pub(crate) const fn scaled(number: u64, numerator: u64, denominator: u64) -> u64 {
     (number.saturating_mul(numerator)).div_ceil(denominator)
 }
 

@@ -9,15 +9,15 @@ use super::{Finding, Proof, Verdict};
 
 /// Everything that the doctor has to say.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// How many connections were asked about.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Whether they are possible.
-    pub possible: bool,
+    pub(crate) possible: bool,
     /// What was looked at.
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     /// What was tried, if anything.
-    pub proof: Option<Proof>,
+    pub(crate) proof: Option<Proof>,
 }
 
 /// The groups in which findings are told, worst first.
@@ -35,7 +35,7 @@ const INDENT: &str = "      ";
 impl Report {
     /// Judges: nothing may be in the way, and if it was tried, it must have come about.
     #[must_use]
-    pub fn new(connections: u64, findings: Vec<Finding>, proof: Option<Proof>) -> Self {
+    pub(crate) fn new(connections: u64, findings: Vec<Finding>, proof: Option<Proof>) -> Self {
         let in_the_way = findings
             .iter()
             .any(|finding| finding.verdict == Verdict::Fail);
@@ -50,7 +50,7 @@ impl Report {
 
     /// The table: grouped by verdict, one line for what is fine, three for what is not.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "Oyez on this host with {} connections\n",
             grouped(self.connections)
@@ -166,7 +166,7 @@ fn proof_text(text: &mut String, proof: &Proof) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Fix, Obstacle};
+    use crate::{Fix, Obstacle};
 
     fn finding(name: &str, verdict: Verdict) -> Finding {
         Finding::new(name, "1", "2", "because 1 < 2").judged(

@@ -1,13 +1,13 @@
 //! Cores: the memory near them, and how they sleep.
 
-use super::{Access, Exam, Finding, Fix, Verdict};
-use crate::config::KeepAwake;
-use crate::sys::latency::{DEVICE, DRIVER, PROCESSORS, is_guest, strict_us};
+use oyez_sys::latency::{DEVICE, DRIVER, PROCESSORS, is_guest, strict_us};
+
+use super::{Access, Exam, Finding, Fix, Verdict, Wish};
 
 const NODES: &str = "/sys/devices/system/node";
 
 /// Shards stay on their cores, so that their memory stays near.
-pub(super) fn nodes(exam: &Exam<'_>) -> Finding {
+pub(crate) fn nodes(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "NUMA nodes and pinning";
     let names = exam.facts.list(NODES);
     let count = names.iter().filter(|name| is_node(name)).count();
@@ -15,7 +15,7 @@ pub(super) fn nodes(exam: &Exam<'_>) -> Finding {
         return Finding::unknown(NAME, format!("{NODES} cannot be listed here"));
     }
     let cores = exam.facts.cores();
-    let pinned = exam.config.pin;
+    let pinned = exam.setup.pin;
     let balancing = exam.sysctl_number("kernel.numa_balancing").unwrap_or(0) != 0;
     let present = format!(
         "{count} {}, {cores} cores, pin = {pinned}",
@@ -47,15 +47,15 @@ fn is_node(name: &str) -> bool {
 const RULES: &str = "/etc/udev/rules.d/70-oyez.rules";
 
 /// Who waits for every single record, waits for cores to wake up.
-pub(super) fn sleep(exam: &Exam<'_>) -> Finding {
+pub(crate) fn sleep(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "sleep of the cores";
-    if exam.config.keep_awake == KeepAwake::Never {
+    if exam.setup.awake_cores == Wish::Never {
         let why = "the configuration lets cores sleep (keep_awake = \"never\")";
         return Finding::new(NAME, "as the host likes", "any", why);
     }
-    let verdict = match exam.config.keep_awake {
-        KeepAwake::Always => Verdict::Fail,
-        KeepAwake::Auto | KeepAwake::Never => Verdict::Warn,
+    let verdict = match exam.setup.awake_cores {
+        Wish::Required => Verdict::Fail,
+        Wish::Allowed | Wish::Never => Verdict::Warn,
     };
     let Some(driver) = exam.facts.read(DRIVER) else {
         return Finding::unknown(NAME, format!("{DRIVER} cannot be read here"));
@@ -104,13 +104,13 @@ fn no_choice(name: &str, guest: bool, verdict: Verdict) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fake::{Case, FakeFacts, check_table};
+    use crate::fake::{Case, FakeFacts, check_table};
 
     #[test]
     fn shards_on_several_nodes_are_to_be_pinned() {
         let two = || FakeFacts::healthy().names(NODES, &["has_cpu", "node0", "node1"]);
         let mut loose = two();
-        loose.config.pin = false;
+        loose.setup.pin = false;
         check_table(&[
             Case::new(nodes, FakeFacts::healthy(), Verdict::Ok, "equally near"),
             Case::new(nodes, two(), Verdict::Ok, "2 nodes"),
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn cores_can_be_kept_awake_or_the_reason_is_told() {
-        let configured = |keep_awake, mut facts: FakeFacts| {
-            facts.config.keep_awake = keep_awake;
+        let configured = |wish, mut facts: FakeFacts| {
+            facts.setup.awake_cores = wish;
             facts
         };
         let healthy = FakeFacts::healthy;
@@ -136,7 +136,7 @@ mod tests {
         let missing = || healthy().device(DEVICE, Access::Missing);
         let no_driver = || healthy().file(DRIVER, "none\n");
         let guest = || no_driver().file(PROCESSORS, "flags: hypervisor\n");
-        let (always, never) = (KeepAwake::Always, KeepAwake::Never);
+        let (always, never) = (Wish::Required, Wish::Never);
         let (ok, warn, fail) = (Verdict::Ok, Verdict::Warn, Verdict::Fail);
         check_table(&[
             Case::new(sleep, healthy(), ok, "at once"),

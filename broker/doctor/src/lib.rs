@@ -1,11 +1,16 @@
 //! `oyez-server doctor`: what stands between this host and so many connections.
 //!
-//! [`examine`] asks every check in turn. A check is a pure function from an [`Exam`] (the facts, the configuration and
-//! the number of connections) to a [`Finding`]; it reads the host only through [`Facts`], so that tests can show it any
-//! host. Nothing here changes anything: a fix is printed, never run. `prove` is the one part that acts: it starts a
-//! broker for itself and connects to it.
+//! [`run`] is the command. `examine` asks every check in turn. A check is a pure function from an `Exam` (the facts, the
+//! values of the configuration and the number of connections) to a `Finding`; it reads the host only through `Facts`, so that
+//! tests can show it any host. Nothing here changes anything: a fix is printed, never run. `prove` is the one part that acts:
+//! it has a broker started and connects to it.
+//!
+//! The doctor knows no broker. What it checks against comes in as values ([`Setup`]) and through [`Broker`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod attempt;
+mod broker;
 mod command;
 mod damage;
 mod descriptors;
@@ -26,24 +31,25 @@ mod tcp;
 #[cfg(test)]
 mod fake;
 
-pub use command::{Arguments, Failure, Output, run};
-pub use facts::{Access, Facts, HostFacts, Space};
-pub use finding::{Finding, Fix, Verdict};
-pub use prove::{Obstacle, Proof};
-pub use report::Report;
+use facts::{Access, Facts, HostFacts};
+use finding::{Finding, Fix, Verdict};
+use prove::{Obstacle, Proof};
+use report::Report;
 
-use crate::config::Config;
-use crate::plan::{self, Plan, Tables};
+pub use broker::{Broker, Room, Running, Setup, Spread, Wish};
+pub use command::{Arguments, Failure, run};
 
 /// What a check looks at.
 #[derive(Clone, Copy)]
-pub struct Exam<'a> {
+struct Exam<'a> {
     /// The host.
-    pub facts: &'a dyn Facts,
+    facts: &'a dyn Facts,
     /// What the broker would run with.
-    pub config: &'a Config,
+    setup: &'a Setup,
+    /// What knows how it spreads connections.
+    broker: &'a dyn Broker,
     /// How many connections it should hold.
-    pub connections: u64,
+    connections: u64,
 }
 
 type Check = fn(&Exam<'_>) -> Finding;
@@ -81,8 +87,7 @@ const CHECKS: [Check; 28] = [
 ];
 
 /// Runs every check.
-#[must_use]
-pub fn examine(exam: &Exam<'_>) -> Vec<Finding> {
+fn examine(exam: &Exam<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = CHECKS.iter().map(|check| check(exam)).collect();
     findings.extend(interfaces::each(exam));
     findings
@@ -119,23 +124,18 @@ impl Exam<'_> {
     }
 
     /// How the broker would spread the connections; `None` when the descriptor limit is not known.
-    fn plan(&self) -> Option<Plan> {
+    fn spread(&self) -> Option<Spread> {
         let descriptors = self.limit("Max open files")?;
-        let config = Config {
-            max_connections: usize::try_from(self.connections).unwrap_or(usize::MAX),
-            ..self.config.clone()
+        let room = Room {
+            cores: self.facts.cores(),
+            descriptors: usize::try_from(descriptors).unwrap_or(usize::MAX),
+            private_tables: self.has_private_tables(),
         };
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let (cores, tables) = (self.facts.cores(), self.tables());
-        Some(plan::shards(&config, cores, descriptors, tables))
+        Some(self.broker.spread(self.connections, &room))
     }
 
-    /// Whose the descriptor tables of a broker would be.
-    fn tables(&self) -> Tables {
-        match self.facts.private_tables() {
-            Ok(()) => Tables::Private,
-            Err(_) => Tables::Shared,
-        }
+    fn has_private_tables(&self) -> bool {
+        self.facts.private_tables().is_ok()
     }
 
     /// Logs on disk: those of two durabilities, one per core each.

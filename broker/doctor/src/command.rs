@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use clap::value_parser;
 
 use super::{Exam, HostFacts, Report, examine, prove};
-use crate::config::Config;
+use crate::{Broker, Setup};
 
 /// What `oyez-server doctor` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,18 +66,23 @@ pub enum Failure {
     Print(#[from] io::Error),
 }
 
-/// Examines this host, tries what is to be tried until `stop`, prints the report, and tells whether so many connections
+/// Examines this host, tries what is to be tried until `stop`, prints the report, and returns whether so many connections
 /// are possible.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn run(config: &Config, arguments: &Arguments, stop: &AtomicBool) -> Result<bool, Failure> {
-    let configured = config.max_connections as u64;
+pub fn run(
+    setup: &Setup,
+    broker: &dyn Broker,
+    arguments: &Arguments,
+    stop: &AtomicBool,
+) -> Result<bool, Failure> {
     let connections = arguments.connections.or(arguments.prove);
     let exam = Exam {
         facts: &HostFacts,
-        config,
-        connections: connections.unwrap_or(configured),
+        setup,
+        broker,
+        connections: connections.unwrap_or(setup.max_connections),
     };
     let findings = examine(&exam);
     let proof = match arguments.prove {
@@ -89,7 +94,7 @@ pub fn run(config: &Config, arguments: &Arguments, stop: &AtomicBool) -> Result<
                     "opening {connections} connections; Ctrl-C ends it with a report"
                 );
             }
-            Some(prove::prove(config, connections, stop)?)
+            Some(prove::prove(broker, connections, stop)?)
         }
         None => None,
     };

@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sys::{cpu, fdtable, host};
+use oyez_sys::{cpu, fdtable, host};
 
 /// Directories below the data directory that are looked into for its size.
 const DATA_DEPTH_MAX: usize = 4;
 
 /// What can be asked about a host.
-pub trait Facts {
+pub(crate) trait Facts {
     /// The text of a file of `/proc` or `/sys`.
     fn read(&self, path: &str) -> Option<String>;
 
@@ -54,7 +54,7 @@ pub trait Facts {
 
 /// What opening a device for writing brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It can be written.
     Granted,
     /// There is none of that name.
@@ -65,16 +65,16 @@ pub enum Access {
 
 /// Room for the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub(crate) struct Space {
     /// Free for this user, in bytes.
-    pub available: u64,
+    pub(crate) available: u64,
     /// What the data directory holds already, in bytes.
-    pub held: u64,
+    pub(crate) held: u64,
 }
 
 /// The host that this program runs on.
 #[derive(Debug, Default)]
-pub struct HostFacts;
+pub(crate) struct HostFacts;
 
 impl Facts for HostFacts {
     fn read(&self, path: &str) -> Option<String> {

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 /// Whether something is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// So many connections are not possible.
     Fail,
     /// They are possible; something else suffers.
@@ -18,25 +18,25 @@ pub enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What was looked at: the name of a kernel setting where it is one.
-    pub name: String,
+    pub(crate) name: String,
     /// As it is.
-    pub present: String,
+    pub(crate) present: String,
     /// As it should be.
-    pub wanted: String,
+    pub(crate) wanted: String,
     /// The judgement.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// One sentence, with the sum behind the wanted value.
-    pub why: String,
+    pub(crate) why: String,
     /// What would make it right; as its command in JSON.
     #[serde(serialize_with = "command_of")]
-    pub fix: Option<Fix>,
+    pub(crate) fix: Option<Fix>,
 }
 
 /// What makes something right. It is shown, never run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fix {
+pub(crate) enum Fix {
     /// A kernel setting.
     Sysctl {
         /// Its dotted name.
@@ -53,7 +53,7 @@ pub enum Fix {
 }
 
 impl Fix {
-    pub(super) fn sysctl(key: &str, value: &impl ToString) -> Self {
+    pub(crate) fn sysctl(key: &str, value: &impl ToString) -> Self {
         Self::Sysctl {
             key: key.to_owned(),
             value: value.to_string(),
@@ -62,7 +62,7 @@ impl Fix {
 
     /// What to type.
     #[must_use]
-    pub fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         match self {
             Self::Sysctl { key, value } => format!("sysctl -w {key}='{value}'"),
             Self::Unit(line) => {
@@ -80,7 +80,7 @@ fn command_of<S: Serializer>(fix: &Option<Fix>, serializer: S) -> Result<S::Ok, 
 
 impl Finding {
     /// Begins a finding that is fine until [`Finding::judged`] says otherwise.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         present: impl Into<String>,
         wanted: impl Into<String>,
@@ -97,20 +97,20 @@ impl Finding {
     }
 
     /// Something that this host does not tell.
-    pub(super) fn unknown(name: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn unknown(name: impl Into<String>, why: impl Into<String>) -> Self {
         let mut finding = Self::new(name, "?", "", why);
         finding.verdict = Verdict::Unknown;
         finding
     }
 
     /// A kernel setting that cannot be read.
-    pub(super) fn unreadable(key: &str) -> Self {
+    pub(crate) fn unreadable(key: &str) -> Self {
         let path = key.replace('.', "/");
         Self::unknown(key, format!("/proc/sys/{path} cannot be read here"))
     }
 
     /// Fine when `fine`; otherwise `verdict`, and `fix` makes it right.
-    pub(super) fn judged(mut self, fine: bool, verdict: Verdict, fix: Fix) -> Self {
+    pub(crate) fn judged(mut self, fine: bool, verdict: Verdict, fix: Fix) -> Self {
         if !fine {
             self.verdict = verdict;
             self.fix = Some(fix);
