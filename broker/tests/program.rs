@@ -188,8 +188,58 @@ fn the_doctor_opens_as_many_connections_as_it_is_asked_to() {
 }
 
 #[test]
+fn a_descriptor_limit_that_is_too_low_is_refused_with_the_one_that_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let below = |limit: u32, arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_oyez-server");
+        let line = format!("ulimit -n {limit}; exec {program} {arguments}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).env("OYEZ_OPERATOR", "");
+        command.env("OYEZ_DATA", dir.path()).output().unwrap()
+    };
+    for limit in [64, 256, 500] {
+        let refused = below(limit, "--listen 127.0.0.1:0");
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused.stderr);
+        assert!(said.contains("raise RLIMIT_NOFILE to "), "{said}");
+        assert!(!said.contains("shards"), "{said}");
+
+        let report = below(limit, "doctor -o json").stdout;
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let of_limit = |finding: &&serde_json::Value| finding["name"] == "descriptor limit";
+        let finding = findings.iter().find(of_limit).unwrap();
+        assert_eq!(finding["verdict"], "fail", "{finding}");
+        assert!(
+            !finding["why"].as_str().unwrap().contains("379,736"),
+            "{finding}"
+        );
+        let fix = finding["fix"].as_str().unwrap();
+        assert!(fix.contains("LimitNOFILE="), "{finding}");
+    }
+}
+
+#[test]
+fn the_doctor_says_its_verdict_first_and_what_is_fine_only_when_asked() {
+    let report = run(&["doctor", "--connections", "10"]);
+    let said = text(&report.stdout);
+    let verdict = said.lines().next().unwrap_or_default();
+    let can = match report.status.success() {
+        true => "This host can hold 10 connections",
+        false => "This host cannot hold 10 connections",
+    };
+    assert!(verdict.starts_with(can), "{said}");
+    assert!(!said.contains("\nFine\n"), "{said}");
+    let all = run(&["doctor", "--connections", "10", "-v"]);
+    let said = text(&all.stdout);
+    assert!(said.starts_with(verdict), "{said}");
+    assert!(said.contains("\nFine\n"), "{said}");
+    assert_eq!(all.status.code(), report.status.code());
+}
+
+#[test]
 fn the_doctor_names_every_check_and_prints_a_script_without_running_it() {
-    let report = run(&["doctor", "--connections", "1000000"]);
+    let report = run(&["doctor", "--connections", "1000000", "-v"]);
     let said = text(&report.stdout);
     for name in ["descriptor limit", "net.core.somaxconn", "io_uring", "swap"] {
         assert!(said.contains(name), "{name} is not in:\n{said}");

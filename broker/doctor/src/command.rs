@@ -20,6 +20,10 @@ pub struct Arguments {
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 
+    /// Show what is fine as well, and what could not be found out; JSON always has them
+    #[arg(short, long)]
+    pub verbose: bool,
+
     /// Print the fixes as a shell script instead; nothing is changed
     #[arg(long, conflicts_with = "output")]
     pub script: bool,
@@ -31,7 +35,8 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez-server doctor --connections 1000000
+  oyez-server doctor --connections 1000000       what stands in the way, and the commands that mend it
+  oyez-server doctor -v                          everything that was looked at
   oyez-server doctor --connections 1000000 --script > fixes.sh
   oyez-server doctor --prove 100000              open them, and say what stopped it
   oyez-server --config oyez.toml doctor -o json | jq '.findings[] | select(.verdict != \"ok\")'
@@ -103,7 +108,7 @@ pub fn run(
         report.script()
     } else {
         match arguments.output {
-            Output::Text => report.text(),
+            Output::Text => report.text(arguments.verbose),
             Output::Json => {
                 serde_json::to_string(&report).expect("a report is texts and numbers") + "\n"
             }

@@ -109,6 +109,11 @@ impl Finding {
         Self::unknown(key, format!("/proc/sys/{path} cannot be read here"))
     }
 
+    /// Whether a report names it that is not asked for all.
+    pub(crate) const fn is_told(&self, all: bool) -> bool {
+        all || matches!(self.verdict, Verdict::Fail | Verdict::Warn)
+    }
+
     /// Fine when `fine`; otherwise `verdict`, and `fix` makes it right.
     pub(crate) fn judged(mut self, fine: bool, verdict: Verdict, fix: Fix) -> Self {
         if !fine {

@@ -158,7 +158,7 @@ pub(crate) fn flow_table(exam: &Exam<'_>) -> Finding {
         let each = FLOWS / (receive_queues(exam, interface).len() as u64).max(1);
         format!("for f in {NET}/{interface}/queues/rx-*/rps_flow_cnt; do echo {each} > $f; done")
     }));
-    let fix = Fix::Command(commands.join("; "));
+    let fix = Fix::Command(commands.join(" && "));
     let wanted = format!("{FLOWS}, or no hardware interface");
     Finding::new(KEY, present.to_string(), wanted, why).judged(fine, Verdict::Warn, fix)
 }

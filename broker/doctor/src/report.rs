@@ -48,23 +48,20 @@ impl Report {
         }
     }
 
-    /// The table: grouped by verdict, one line for what is fine, three for what is not.
-    #[must_use]
-    pub(crate) fn text(&self) -> String {
-        let mut text = format!(
-            "Oyez on this host with {} connections\n",
-            grouped(self.connections)
-        );
+    /// The verdict in one line; then what was tried, and what is wrong with what mends it, the worst first. What is fine, and
+    /// what could not be found out, only where it is asked for.
+    pub(crate) fn text(&self, all: bool) -> String {
+        let mut text = self.verdict() + "\n";
+        if let Some(proof) = &self.proof {
+            proof_text(&mut text, proof);
+        }
         let widths = [
-            self.width("", |finding| &finding.name),
-            self.width("PRESENT", |finding| &finding.present),
+            self.width(all, "", |finding| &finding.name),
+            self.width(all, "PRESENT", |finding| &finding.present),
         ];
         for (verdict, title) in GROUPS {
-            let mut group = self
-                .findings
-                .iter()
-                .filter(|finding| finding.verdict == verdict)
-                .peekable();
+            let told = |finding: &&Finding| finding.verdict == verdict && finding.is_told(all);
+            let mut group = self.findings.iter().filter(told).peekable();
             if group.peek().is_some() {
                 let _ = writeln!(text, "\n{title}\n");
                 line(&mut text, widths, ["", "PRESENT", "WANTED"]);
@@ -78,39 +75,64 @@ impl Report {
                 }
             }
         }
-        if let Some(proof) = &self.proof {
-            proof_text(&mut text, proof);
+        if let Some(rest) = self.rest(all) {
+            let _ = writeln!(text, "\n{rest}");
         }
-        let _ = writeln!(text, "\n{}", self.conclusion());
         text
     }
 
-    fn width(&self, title: &str, cell: fn(&Finding) -> &String) -> usize {
-        let cells = self.findings.iter().map(cell);
-        let most = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        most.max(title.len())
+    fn count(&self, verdict: Verdict) -> usize {
+        let of_it = |finding: &&Finding| finding.verdict == verdict;
+        self.findings.iter().filter(of_it).count()
     }
 
-    fn conclusion(&self) -> String {
-        let count = |verdict| {
-            let of_it = |finding: &&Finding| finding.verdict == verdict;
-            self.findings.iter().filter(of_it).count()
-        };
-        let (fail, warn) = (count(Verdict::Fail), count(Verdict::Warn));
+    /// One line.
+    fn verdict(&self) -> String {
         let connections = grouped(self.connections);
-        let possible = if self.possible {
-            "are possible"
-        } else {
-            "are not possible"
+        let (fail, warn) = (self.count(Verdict::Fail), self.count(Verdict::Warn));
+        let things = |count: usize| match count {
+            1 => "1 thing".to_owned(),
+            count => format!("{count} things"),
         };
-        let advice = if fail + warn > 0 {
-            "; `oyez-server doctor --script` prints the fixes as a script"
-        } else {
-            ""
-        };
-        format!(
-            "{connections} connections {possible}: {fail} in the way, {warn} to improve{advice}."
-        )
+        match (self.possible, fail, warn) {
+            (true, _, 0) => format!("This host can hold {connections} connections."),
+            (true, _, warn) => format!(
+                "This host can hold {connections} connections; {} could be better.",
+                things(warn)
+            ),
+            (false, 0, _) => format!(
+                "This host cannot hold {connections} connections: the attempt stopped at {}.",
+                grouped(self.proof.as_ref().map_or(0, |proof| proof.alive))
+            ),
+            (false, fail, _) => format!(
+                "This host cannot hold {connections} connections: {} to do.",
+                things(fail)
+            ),
+        }
+    }
+
+    /// What is not told here, and where it is.
+    fn rest(&self, all: bool) -> Option<String> {
+        let (fine, unknown) = (self.count(Verdict::Ok), self.count(Verdict::Unknown));
+        let mut hints = Vec::new();
+        if self.findings.iter().any(|finding| finding.fix.is_some()) {
+            hints.push("`oyez-server doctor --script` prints the commands as a script.".to_owned());
+        }
+        match (fine, unknown) {
+            _ if all => {}
+            (0, 0) => {}
+            (fine, 0) => hints.push(format!("{fine} more are fine; -v shows them.")),
+            (fine, unknown) => hints.push(format!(
+                "{fine} more are fine and {unknown} could not be found out; -v shows them."
+            )),
+        }
+        (!hints.is_empty()).then(|| hints.join("\n"))
+    }
+
+    fn width(&self, all: bool, title: &str, cell: fn(&Finding) -> &String) -> usize {
+        let told = self.findings.iter().filter(|finding| finding.is_told(all));
+        let most = told.map(|finding| cell(finding).chars().count()).max();
+        most.unwrap_or(0).max(title.len())
     }
 }
 
@@ -177,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_grouped_and_aligned() {
+    fn the_table_is_grouped_and_aligned_and_shows_what_is_fine_when_asked() {
         let findings = vec![
             finding("a", Verdict::Ok),
             finding("longer", Verdict::Fail),
@@ -185,8 +207,8 @@ mod tests {
         ];
         let report = Report::new(1_000_000, findings, None);
         assert!(!report.possible);
-        let expected = "\
-Oyez on this host with 1,000,000 connections
+        let wrong = "\
+This host cannot hold 1,000,000 connections: 1 thing to do.
 
 In the way
 
@@ -201,17 +223,37 @@ Possible, but not as good as it could be
   b       1        2
       because 1 < 2
       > sysctl -w b='2'
-
+";
+        let scripted = "\n`oyez-server doctor --script` prints the commands as a script.\n";
+        let more = "1 more are fine; -v shows them.\n";
+        assert_eq!(report.text(false), [wrong, scripted, more].concat());
+        let fine = "
 Fine
 
           PRESENT  WANTED
   a       1        2
       because 1 < 2
-
-1,000,000 connections are not possible: 1 in the way, 1 to improve; `oyez-server doctor --script` prints the fixes as \
-a script.
 ";
-        assert_eq!(report.text(), expected);
+        assert_eq!(report.text(true), [wrong, fine, scripted].concat());
+    }
+
+    #[test]
+    fn the_verdict_is_one_line_and_comes_first() {
+        let verdict = |verdicts: &[Verdict]| {
+            let findings = verdicts.iter().map(|verdict| finding("a", *verdict));
+            let text = Report::new(1_000, findings.collect(), None).text(false);
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let (ok, warn, fail) = (Verdict::Ok, Verdict::Warn, Verdict::Fail);
+        let can = "This host can hold 1,000 connections";
+        let cannot = "This host cannot hold 1,000 connections";
+        assert_eq!(verdict(&[ok]), format!("{can}."));
+        assert_eq!(
+            verdict(&[warn, ok]),
+            format!("{can}; 1 thing could be better.")
+        );
+        let three = verdict(&[fail, warn, fail, fail]);
+        assert_eq!(three, format!("{cannot}: 3 things to do."));
     }
 
     #[test]
@@ -246,7 +288,9 @@ a script.
         };
         let report = Report::new(10, vec![finding("a", Verdict::Warn)], Some(proof));
         assert!(!report.possible);
-        let text = report.text();
+        let text = report.text(false);
+        let verdict = "This host cannot hold 10 connections: the attempt stopped at 4.\n";
+        assert!(text.starts_with(verdict), "{text}");
         assert!(text.contains("4 of 10 connections opened"), "{text}");
         assert!(text.contains("look at:    fs.file-max"), "{text}");
     }
