@@ -1,6 +1,9 @@
 //! Rules of the code that can be read off its sources: which crate may use which, where `unsafe` may stand, how long
 //! files and functions get, that tests wait for conditions and not for times.
 
+#[path = "tidy/public.rs"]
+mod public;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

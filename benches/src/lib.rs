@@ -42,7 +42,7 @@ impl Corpus {
 
     /// A file of the recorded corpus; `None` where it is not at hand.
     #[must_use]
-    pub fn recorded(file: &str) -> Option<Self> {
+    fn recorded(file: &str) -> Option<Self> {
         let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
         let directory = env::var_os("OYEZ_CORPUS").map_or_else(beside, PathBuf::from);
         let text = fs::read(directory.join(file)).ok()?;

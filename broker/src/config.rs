@@ -390,7 +390,7 @@ impl Config {
 
     /// The durability of `topic`: of the first list that names it, in the order memory, written, synced.
     #[must_use]
-    pub fn durability_of(&self, topic: &str) -> Durability {
+    pub(crate) fn durability_of(&self, topic: &str) -> Durability {
         let named = |filters: &[String]| {
             filters
                 .iter()

@@ -135,6 +135,8 @@
 //! a proof that opens them. `examine` tells it what a broker would need here, and starts one for the proof.
 #![deny(missing_docs)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod clock;
 pub mod config;
 mod dialect;
@@ -184,5 +186,4 @@ pub use error::{ShardError, StartError};
 pub use examine::examine;
 pub use listen::{BadListen, Listen};
 pub use networks::{BadNetwork, Network};
-pub use parts::chain;
 pub use server::{Places, Server, Stopper};

@@ -155,7 +155,7 @@ impl Server {
 
     /// How many shards serve.
     #[must_use]
-    pub const fn shard_count(&self) -> usize {
+    pub(crate) const fn shard_count(&self) -> usize {
         self.shards.len()
     }
 

@@ -70,11 +70,6 @@ impl RecordBuilder {
         Ok(())
     }
 
-    /// Drops all extras.
-    pub fn clear_extras(&mut self) {
-        self.extras.clear();
-    }
-
     /// Appends a message.
     ///
     /// # Errors

@@ -21,14 +21,14 @@ const CONTROL_CRC: core::ops::Range<usize> = 8..12;
 /// # Panics
 /// If `frame` is shorter than 12 bytes.
 #[must_use]
-pub fn frame_crc(frame: &[u8]) -> u32 {
+pub(crate) fn frame_crc(frame: &[u8]) -> u32 {
     crc32c_append(
         crc32c(&frame[..CONTROL_CRC.start]),
         &frame[CONTROL_CRC.end..],
     )
 }
 
-/// Writes [`frame_crc`] into its place.
+/// Writes the checksum of a frame into its place.
 ///
 /// # Panics
 /// If `frame` is shorter than 12 bytes.

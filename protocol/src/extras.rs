@@ -22,7 +22,7 @@ pub struct Extra<'a> {
 impl Extra<'_> {
     /// Whether a receiver that does not know the type may ignore the extra.
     #[must_use]
-    pub const fn is_ignorable(&self) -> bool {
+    pub(crate) const fn is_ignorable(&self) -> bool {
         self.kind & IGNORABLE != 0
     }
 

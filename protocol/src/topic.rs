@@ -39,7 +39,7 @@ pub const fn is_reserved(topic: &str) -> bool {
 ///
 /// # Errors
 /// Says which of these rules the filter breaks.
-pub fn parse_filter(bytes: &[u8]) -> Result<&str, TopicError> {
+pub(crate) fn parse_filter(bytes: &[u8]) -> Result<&str, TopicError> {
     match parse(bytes) {
         Err(TopicError::Wildcard) => {}
         Ok(_) => return Err(TopicError::NoWildcard),

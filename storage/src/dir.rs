@@ -17,7 +17,7 @@ use crate::sip::siphash13;
 use crate::sys::file;
 
 /// Most logs for each durability.
-pub const LOGS_PER_DURABILITY_MAX: u16 = 1024;
+const LOGS_PER_DURABILITY_MAX: u16 = 1024;
 
 const META: &str = "meta";
 /// Its second copy: without either of them nobody can tell which topic lies in which log.

@@ -300,7 +300,7 @@ mod written;
 
 pub use choice::{DiskChoice, OpenDisk, open_disk, probe_uring};
 pub use clock::ClockWasAhead;
-pub use dir::{DataDir, DirLock, LOGS_PER_DURABILITY_MAX, Rewritten};
+pub use dir::{DataDir, DirLock, Rewritten};
 pub use disk::{
     Block, BlockRange, Completion, Content, Disk, Entry, FileId, Map, Opened, Outcome, WriteSync,
 };

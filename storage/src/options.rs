@@ -10,10 +10,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 2 * BLOCK_BYTES;
 /// Largest segment; a place in a segment travels in 27 bits of 8-byte units.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Segment size unless configured otherwise.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// Topics of a log unless configured otherwise.
-pub const TOPICS_MAX_DEFAULT: usize = 1_000_000;
+const TOPICS_MAX_DEFAULT: usize = 1_000_000;
 
 /// What a log survives. A topic belongs to one log, hence to one durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

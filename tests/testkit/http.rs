@@ -158,7 +158,7 @@ impl Connection {
     ///
     /// # Errors
     /// How the connection ended before it.
-    pub fn try_answer(&mut self) -> Result<Answer, End> {
+    fn try_answer(&mut self) -> Result<Answer, End> {
         let mut answer = self.head()?;
         let length = answer.field("content-length");
         let length = length.map_or(0, |length| length.parse().expect("a length is a number"));

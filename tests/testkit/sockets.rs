@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-use crate::sys;
+use oyez_sys::fdtable;
+use oyez_sys::socket::{self, Sharing};
 
 /// Connections that wait to be accepted at most.
 const BACKLOG: i32 = 4096;
@@ -15,10 +16,10 @@ const BACKLOG: i32 = 4096;
 /// When the address is not to be had.
 #[must_use]
 pub fn listen_beside(address: SocketAddr) -> TcpListener {
-    let listener = sys::listen_beside(address, BACKLOG)
+    let listener = socket::bound(address, Sharing::Shared)
         .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
-    listener.set_nonblocking(true).expect("a TCP socket");
-    listener
+    socket::listen(&listener, BACKLOG).expect("a bound socket");
+    listener.into()
 }
 
 /// An address of loopback where nobody listens, for a program that does not say which port it has found.
@@ -35,8 +36,8 @@ pub fn free_address() -> SocketAddr {
 ///
 /// # Panics
 /// When the kernel refuses.
-pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
-    sys::set_receive_buffer(stream, bytes).expect("a TCP socket");
+pub fn limit_receive_buffer(stream: &TcpStream, bytes: u32) {
+    socket::set_receive_buffer(stream, bytes).expect("a TCP socket");
 }
 
 /// Makes the end of a connection a reset, which leaves no port behind that waits.
@@ -44,13 +45,10 @@ pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
 /// # Panics
 /// When it is no socket.
 pub fn reset_on_close(socket: &impl AsFd) {
-    sys::reset_on_close(socket).expect("a TCP socket");
+    socket::reset_when_closed(socket).expect("a TCP socket");
 }
 
 /// Lets this process have as many descriptors as it may have.
-///
-/// # Panics
-/// When the kernel does not allow what it says it allows.
 pub fn raise_descriptor_limit() {
-    sys::raise_descriptor_limit().expect("the hard limit is allowed");
+    let _as_many = fdtable::limit();
 }

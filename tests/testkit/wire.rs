@@ -20,7 +20,8 @@ use oyez_protocol::{Decoded, Epoch, Frame, Offset, decode};
 
 use crate::deadline::PATIENCE;
 use crate::record;
-use crate::sys::{segments_in, set_receive_buffer};
+use crate::sockets::limit_receive_buffer;
+use crate::sys::segments_in;
 
 /// What comes from the broker, taken out of the buffer.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,7 +194,7 @@ impl Session {
     /// # Panics
     /// When the kernel refuses.
     pub fn keep_receive_buffer_small(&self) {
-        set_receive_buffer(&self.stream, 8 << 10).expect("a socket option");
+        limit_receive_buffer(&self.stream, 8 << 10);
     }
 
     /// Segments that have come from the broker, the handshake's included.

@@ -112,7 +112,7 @@ impl MemoryNet {
 
     /// The same, by another door.
     #[must_use]
-    pub fn connect_at(&self, door: u8) -> Peer {
+    pub(crate) fn connect_at(&self, door: u8) -> Peer {
         let mut inner = self.inner.borrow_mut();
         let number = inner.connections.len();
         let now_ms = inner.now_ms;
@@ -130,7 +130,8 @@ impl MemoryNet {
     }
 
     /// Lets the next send from a file find that it ends there.
-    pub fn end_next_file(&self) {
+    #[cfg(test)]
+    pub(crate) fn end_next_file(&self) {
         self.end_files(Some(1));
     }
 
@@ -140,7 +141,7 @@ impl MemoryNet {
     }
 
     /// Says what time it is, for what the kernel measures by its own clock.
-    pub fn set_now_ms(&self, now_ms: u64) {
+    pub(crate) fn set_now_ms(&self, now_ms: u64) {
         self.inner.borrow_mut().now_ms = now_ms;
     }
 
@@ -175,13 +176,14 @@ impl MemoryNet {
     }
 
     /// How long the last poll might have waited; `None` is for ever.
-    pub fn last_wait(&self) -> Option<Duration> {
+    #[cfg(test)]
+    pub(crate) fn last_wait(&self) -> Option<Duration> {
         let wait = self.inner.borrow().last_wait;
         wait.expect("there has been a poll")
     }
 
     /// The shards that were woken since this was asked last.
-    pub fn woken(&self) -> Vec<usize> {
+    pub(crate) fn woken(&self) -> Vec<usize> {
         std::mem::take(&mut self.inner.borrow_mut().woken)
     }
 
@@ -365,12 +367,14 @@ impl Peer {
     }
 
     /// Lets the peer's last answer be so long ago, beside the time since it last read.
-    pub fn set_answered_ms(&self, answered_ms: u64) {
+    #[cfg(test)]
+    pub(crate) fn set_answered_ms(&self, answered_ms: u64) {
         self.set(|settings| settings.answered_ms = answered_ms);
     }
 
     /// Lets bytes have waited for so long.
-    pub fn set_stuck_ms(&self, stuck_ms: u64) {
+    #[cfg(test)]
+    pub(crate) fn set_stuck_ms(&self, stuck_ms: u64) {
         self.set(|settings| settings.stuck_ms = stuck_ms);
     }
 

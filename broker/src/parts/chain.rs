@@ -11,8 +11,7 @@ use oyez_storage::{BLOCK_BYTES, ColdRange, LogReader, Place, Read, ReadError};
 
 use crate::dialect::form::{Form, Part};
 use crate::dialect::run::{Opcode, RunHeader};
-pub use crate::parts::sending::PARTS_MAX;
-use crate::parts::sending::{SENDFILE_BYTES_MIN, Sent, lacks_bytes};
+use crate::parts::sending::{PARTS_MAX, SENDFILE_BYTES_MIN, Sent, lacks_bytes};
 use crate::parts::session::Session;
 use crate::parts::tail::RecordTail;
 
@@ -25,7 +24,7 @@ const RUN_BYTES_MAX: u32 = 128 << 10;
 const _: () = assert!(RUN_BYTES_MAX as usize > 2 * SENDFILE_BYTES_MIN - 1);
 
 /// Why a chain could not be built.
-pub enum Broken {
+pub(crate) enum Broken {
     /// Its first bytes have to be read from disk first.
     Cold(ColdRange),
     /// Its first record is not kept any more.
@@ -36,7 +35,7 @@ pub enum Broken {
 
 /// Records of one topic, as parts that lie together.
 #[derive(Debug, Default)]
-pub struct Chain {
+pub(crate) struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
     /// What each place is sent as, where that is not a record as it is.
@@ -44,15 +43,15 @@ pub struct Chain {
     /// In front of each part, where parts are messages of WebSocket.
     headers: Vec<RunHeader>,
     /// The bytes to send, in order; each part lies in one block.
-    pub parts: Vec<Bytes>,
+    pub(crate) parts: Vec<Bytes>,
     /// Some of the bytes come from a map, and may turn out to be missing.
     has_mapped: bool,
     /// Bytes of all parts, and of the headers in front of them.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Records in the chain.
     records: u64,
     /// Messages in the chain.
-    pub messages: u64,
+    pub(crate) messages: u64,
 }
 
 /// What a socket is to get all of if it gets any of it: a record in another form than its own, or a run of records behind a
@@ -85,7 +84,7 @@ pub(crate) struct Cut {
 
 impl Chain {
     /// Empties the chain and gives its bytes back. To be called before the turn ends.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.units.clear();
         self.headers.clear();
@@ -130,8 +129,7 @@ impl Chain {
     }
 
     /// Records in the chain.
-    #[must_use]
-    pub const fn records(&self) -> u64 {
+    pub(crate) const fn records(&self) -> u64 {
         self.records
     }
 
@@ -145,24 +143,12 @@ impl Chain {
         self.places.first().copied()
     }
 
-    /// Builds the chain of as many of a topic's `places` as are at hand, at least one.
+    /// Builds the chain of as many of a topic's `places` as are at hand, at least one: of records as they are, perhaps in
+    /// messages of WebSocket, where each run of records that lie together is one.
     ///
     /// # Errors
     /// Why not even the first is.
-    pub fn build(
-        &mut self,
-        reader: &mut LogReader,
-        topic: &str,
-        places: impl Iterator<Item = Place>,
-    ) -> Result<(), Broken> {
-        self.build_in(Form::NATIVE, reader, topic, places)
-    }
-
-    /// The same, of records as they are, perhaps in messages of WebSocket: each run of records that lie together is one.
-    ///
-    /// # Errors
-    /// Why not even the first is.
-    pub(crate) fn build_in(
+    pub(crate) fn build(
         &mut self,
         form: Form,
         reader: &mut LogReader,

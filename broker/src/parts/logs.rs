@@ -346,8 +346,7 @@ impl Logs {
         places: impl Iterator<Item = Place>,
     ) -> Result<(), Broken> {
         let reader = &mut self.views[usize::from(log.get())].reader;
-        self.time
-            .timed(|| chain.build_in(form, reader, topic, places))
+        self.time.timed(|| chain.build(form, reader, topic, places))
     }
 
     /// See [`LogReader::read`].

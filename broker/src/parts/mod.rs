@@ -9,7 +9,7 @@ pub(crate) mod batch;
 pub(crate) mod bell;
 pub(crate) mod budget;
 pub(crate) mod catchups;
-pub mod chain;
+pub(crate) mod chain;
 pub(crate) mod due;
 pub(crate) mod ending;
 pub(crate) mod exchanges;

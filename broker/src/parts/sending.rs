@@ -13,7 +13,7 @@ use crate::parts::session::Session;
 /// From this many bytes on, `sendfile` is faster than sending from the map.
 pub(crate) const SENDFILE_BYTES_MIN: usize = 64 << 10;
 /// Most parts of a chain, and of what stands in front of them.
-pub const PARTS_MAX: usize = 64;
+pub(crate) const PARTS_MAX: usize = 64;
 
 /// Calls that one visit to a socket makes. Its bytes are bounded by what is sent at once, a chain; without this its calls
 /// would not be, as each may take little.

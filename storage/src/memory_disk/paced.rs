@@ -33,10 +33,10 @@ pub enum Stage {
     Failed(Option<i32>),
 }
 
+#[cfg(test)]
 impl Advanced {
     /// Whether the operation has failed. A write that fell short has not.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         matches!(self.stage, Stage::Failed(_))
     }
 }

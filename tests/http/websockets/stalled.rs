@@ -24,7 +24,7 @@ use crate::stalled::{ARENA_BYTES, CHUNK, FILL, FIRST, MEMORY_MAX, Texts, memory}
 const READ_BYTES: usize = 256 << 10;
 /// What the kernel takes in for each client, so that 10,000 of them do not use up all that it has for TCP: then it throws away what
 /// comes, and connections stand still for minutes.
-const RECEIVE_BUFFER_BYTES: i32 = 64 << 10;
+const RECEIVE_BUFFER_BYTES: u32 = 64 << 10;
 /// Longest header of the broker's frames.
 const HEADER_BYTES_MAX: usize = 10;
 /// What the broker adds to the header of a record.

@@ -1,12 +1,11 @@
-//! Signals, children that do not outlive their parent or live in a sandbox, sockets that share a port, and what the kernel
-//! knows of a connection.
+//! Signals, children that do not outlive their parent or live in a sandbox, and what the kernel knows of a connection.
 
 mod docker;
 pub(crate) mod seccomp;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -84,101 +83,4 @@ pub(crate) fn segments_in(stream: &TcpStream) -> io::Result<u32> {
     }
     let field = info[SEGMENTS_IN..].try_into().map_err(io::Error::other)?;
     Ok(u32::from_ne_bytes(field))
-}
-
-/// Listens on an address that others may share (`SO_REUSEPORT`), as brokers of version 0.1.0 do; an IPv6 wildcard takes
-/// IPv4 as well.
-pub(crate) fn listen_beside(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    // SAFETY: socket takes no pointers.
-    let socket = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: the descriptor is fresh and has no other owner.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    for option in [libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
-        set_option(&socket, option, &1i32)?;
-    }
-    let bound = match address {
-        SocketAddr::V4(address) => {
-            // SAFETY: sockaddr_in is plain integers, for which zero is a value.
-            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-            raw.sin_family = libc::AF_INET as libc::sa_family_t;
-            raw.sin_port = address.port().to_be();
-            raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
-            bind(&socket, &raw)
-        }
-        SocketAddr::V6(address) => {
-            // SAFETY: sockaddr_in6 is plain integers, for which zero is a value.
-            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            raw.sin6_port = address.port().to_be();
-            raw.sin6_addr.s6_addr = address.ip().octets();
-            bind(&socket, &raw)
-        }
-    };
-    bound?;
-    // SAFETY: listen takes no pointers.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
-    Ok(TcpListener::from(socket))
-}
-
-/// Binds to an address, which is one of the kernel's `sockaddr_...`.
-fn bind<T>(socket: &OwnedFd, address: &T) -> io::Result<()> {
-    let (start, size) = (&raw const *address, size_of::<T>() as libc::socklen_t);
-    // SAFETY: `address` has `size` bytes and lives during the call.
-    check(unsafe { libc::bind(socket.as_raw_fd(), start.cast(), size) })?;
-    Ok(())
-}
-
-/// Closing the socket resets the connection.
-pub(crate) fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    set_option(socket, libc::SO_LINGER, &linger)
-}
-
-/// Lets the process have as many descriptors as it may have.
-pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` has room for what the kernel writes.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` outlives the call, which only reads it.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
-    Ok(())
-}
-
-/// Limits what a socket takes in before it is read, so that its reader's pace is seen by the peer.
-pub(crate) fn set_receive_buffer(stream: &TcpStream, bytes: i32) -> io::Result<()> {
-    set_option(stream, libc::SO_RCVBUF, &bytes)
-}
-
-fn set_option<T: Copy>(socket: &impl AsFd, option: i32, value: &T) -> io::Result<()> {
-    let size = size_of::<T>() as libc::socklen_t;
-    // SAFETY: `value` has `size` bytes and outlives the call, which only reads them.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size,
-        )
-    })?;
-    Ok(())
-}
-
-fn check(result: i32) -> io::Result<i32> {
-    match result {
-        0.. => Ok(result),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
