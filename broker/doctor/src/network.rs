@@ -35,7 +35,7 @@ pub(crate) fn accept_backlog(exam: &Exam<'_>) -> Finding {
     };
     let (share, wanted) = backlog_wanted(exam);
     let why = format!(
-        "when all clients come back at once each listener gets {} of them, and who finds no room tries again after \
+        "when all clients come back at once each listener gets {} of them, and one that finds no room tries again after \
          1, 3, 7 seconds",
         grouped(share)
     );

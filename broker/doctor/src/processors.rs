@@ -46,7 +46,7 @@ fn is_node(name: &str) -> bool {
 /// Where the broker's user gets access from, also after the next start of the machine.
 const RULES: &str = "/etc/udev/rules.d/70-oyez.rules";
 
-/// Who waits for every single record, waits for cores to wake up.
+/// A publisher that waits for every single record waits for cores to wake up.
 pub(crate) fn sleep(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "sleep of the cores";
     if exam.setup.awake_cores == Wish::Never {

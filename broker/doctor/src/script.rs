@@ -5,9 +5,9 @@ use std::fmt::Write;
 use super::figures::grouped;
 use super::{Finding, Fix, Report};
 
-const SYSCTL_DIRECTORY: &str = "/etc/sysctl.d";
-const SYSCTL_FILE: &str = "90-oyez.conf";
-const UNIT_DIRECTORY: &str = "/etc/systemd/system/oyez-server.service.d";
+/// What paths of files with one setting each begin with. They sort behind the one file that scripts of version 0.1.0 write.
+const SYSCTL_FILES: &str = "/etc/sysctl.d/91-oyez-";
+const UNIT_FILES: &str = "/etc/systemd/system/oyez-server.service.d/oyez-";
 
 /// What each step is followed by: a step that does not work is told, and the script goes on.
 const BEGINNING: &str = r#"set -u
@@ -75,48 +75,50 @@ fn step(text: &mut String, command: &str, name: &str) {
     let _ = writeln!(text, "( {command} ) || missed '{}'", name.replace('\'', ""));
 }
 
-/// A file with these lines.
-fn file(text: &mut String, (directory, name): (&str, &str), lines: &str) {
+/// A file of its own for a line, so that a later script, which has less to change, leaves it as it is.
+fn file(text: &mut String, path: &str, (finding, lines): (&Finding, &str)) {
+    let directory = path
+        .rsplit_once('/')
+        .map_or(".", |(directory, _)| directory);
     let _ = writeln!(
         text,
-        "( mkdir -p {directory} && cat > {directory}/{name} ) <<'END' || missed '{directory}/{name}'\n{lines}END"
+        "( mkdir -p {directory} && cat > {path} ) <<'END' || missed '{path}'"
     );
+    comment(text, "# ", finding);
+    let _ = writeln!(text, "{lines}\nEND");
 }
 
 fn settings(text: &mut String, fixes: &[(&Finding, &Fix)]) {
-    let mut lines = String::new();
+    let mut title = "\n# Kernel settings, now and after each boot.\n";
     for (finding, fix) in fixes {
         if let Fix::Sysctl { key, value } = fix {
-            comment(&mut lines, "# ", finding);
-            let _ = writeln!(lines, "{key} = {value}");
+            text.push_str(std::mem::take(&mut title));
+            let path = format!("{SYSCTL_FILES}{key}.conf");
+            file(text, &path, (finding, &format!("{key} = {value}")));
+            step(text, &format!("sysctl -p {path}"), key);
         }
-    }
-    if !lines.is_empty() {
-        text.push_str("\n# Kernel settings, now and after each boot.\n");
-        file(text, (SYSCTL_DIRECTORY, SYSCTL_FILE), &lines);
-        let apply = format!("sysctl -p {SYSCTL_DIRECTORY}/{SYSCTL_FILE}");
-        step(text, &apply, "kernel settings");
     }
 }
 
 fn unit(text: &mut String, fixes: &[(&Finding, &Fix)]) {
-    let mut lines = "[Service]\n".to_owned();
-    let empty = lines.len();
+    let mut title = "\n# Limits of the broker's unit; they count from its next start.\n";
     for (finding, fix) in fixes {
         if let Fix::Unit(line) = fix {
-            comment(&mut lines, "# ", finding);
-            let _ = writeln!(lines, "{line}");
+            text.push_str(std::mem::take(&mut title));
+            let setting = line.split_once('=').map_or(&**line, |(setting, _)| setting);
+            let path = format!("{UNIT_FILES}{setting}.conf");
+            file(text, &path, (finding, &format!("[Service]\n{line}")));
         }
     }
-    if lines.len() > empty {
-        text.push_str("\n# Limits of the broker's unit; they count from its next start.\n");
-        file(text, (UNIT_DIRECTORY, "limits.conf"), &lines);
+    if title.is_empty() {
         step(text, "systemctl daemon-reload", "limits of the unit");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::Verdict;
 
@@ -184,6 +186,46 @@ mod tests {
         assert_eq!(status, Some(1), "{told}");
     }
 
+    /// Everything that files in a directory say.
+    fn said_in(directory: &Path) -> String {
+        let files = std::fs::read_dir(directory).unwrap().flatten();
+        let texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());
+        texts.collect()
+    }
+
+    #[test]
+    fn what_an_earlier_script_has_set_stays_when_a_later_one_has_less_to_change() {
+        let etc = tempfile::tempdir().unwrap();
+        let script = |fixes| {
+            let script = report(fixes).script();
+            script.replace("/etc/", &format!("{}/", etc.path().display()))
+        };
+        let unit = |line: &str| Fix::Unit(line.to_owned());
+        let (first, second) = (Fix::sysctl("a.b", &1), Fix::sysctl("a.c", &2));
+        let scripts = [
+            script(vec![first, second.clone(), unit("LimitNOFILE=5")]),
+            script(vec![Fix::sysctl("a.c", &3), unit("MemorySwapMax=0")]),
+        ];
+        for script in scripts {
+            // The settings of this host stay as they are.
+            let kept = "sysctl() { :; }; systemctl() { :; }\n";
+            let script = script.replacen("set -u\n", &format!("set -u\n{kept}"), 1);
+            let status = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .status();
+            assert!(status.expect("there is a shell").success());
+        }
+        let settings = said_in(&etc.path().join("sysctl.d"));
+        for line in ["a.b = 1", "a.c = 3"] {
+            assert!(settings.contains(line), "{line} is not in: {settings}");
+        }
+        assert!(!settings.contains("a.c = 2"), "{settings}");
+        let limits = said_in(&etc.path().join("systemd/system/oyez-server.service.d"));
+        for line in ["LimitNOFILE=5", "MemorySwapMax=0"] {
+            assert!(limits.contains(line), "{line} is not in: {limits}");
+        }
+    }
+
     #[test]
     fn each_kind_of_fix_has_its_place() {
         let script = report(vec![
@@ -198,8 +240,8 @@ mod tests {
             script.contains("\nnet.core.somaxconn = 65535\nEND\n( sysctl -p"),
             "{script}"
         );
-        assert!(script.contains("[Service]\n# a: 1 (wanted 2)"), "{script}");
-        assert!(script.contains("LimitNOFILE=500\nEND"), "{script}");
+        let unit = "# one is less than two.\n[Service]\nLimitNOFILE=500\nEND";
+        assert!(script.contains(unit), "{script}");
         assert!(
             script.contains("\n( echo 1 > /sys/x ) || missed"),
             "{script}"

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 /// The device that takes requests.
 pub const DEVICE: &str = "/dev/cpu_dma_latency";
-/// Names who chooses how an idle core sleeps.
+/// Names the driver that chooses how an idle core sleeps.
 pub const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
 /// Names what the processors can do, and in a guest that they are a guest's.
 pub const PROCESSORS: &str = "/proc/cpuinfo";

@@ -86,10 +86,10 @@ impl Dial {
     }
 }
 
-/// Who else may have the port of a socket.
+/// Whether other sockets may have the port of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Nobody that listens.
+    /// None that listens.
     Alone,
     /// Sockets of this user that share it as well; the kernel deals connections out among those that listen.
     Shared,
