@@ -16,8 +16,3 @@ fn check(result: i32) -> io::Result<i32> {
         Ok(result)
     }
 }
-
-/// Turns the `-1` of a transfer into its error, anything else into a byte count.
-fn check_count(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}

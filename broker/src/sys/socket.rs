@@ -3,26 +3,30 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oyez_sys::socket::{self, Follows, Sharing};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with, sockopt,
+};
 
-use super::{check, check_count};
+use super::check;
 
 /// Connections that the kernel may finish before we accept them. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// The kernel asks a peer of which nothing came for so long whether it is there, in seconds; so often again, and so many
+/// The kernel asks a peer of which nothing came for so long whether it is there; so often again, and so many
 /// times, before it ends the connection. A peer that is gone is found after 120 + 4 * 15 seconds. A question is an empty
 /// packet that the peer's kernel answers: no process wakes up, and a million idle connections are 8,333 of them a second.
 /// `TCP_USER_TIMEOUT` would end the connections of live peers that do not read.
-const KEEPALIVE_IDLE_S: i32 = 120;
-const KEEPALIVE_INTERVAL_S: i32 = 15;
-const KEEPALIVE_PROBES: i32 = 4;
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// Bytes that are sent through memory at once, where `sendfile` cannot be had.
 const COPY_BYTES: usize = 32 << 10;
@@ -64,27 +68,14 @@ pub(crate) fn reserve_file(path: &Path) -> io::Result<OwnedFd> {
         }
         Err(error) => return Err(error),
     }
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: socket takes no pointers; the fresh descriptor has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_UNIX, kind, 0))?) })
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let kind = SocketType::STREAM;
+    Ok(socket_with(AddressFamily::UNIX, kind, flags, None)?)
 }
 
 /// Lets a reserved socket listen at `path`. The broker's user and group may connect.
 pub(crate) fn claim_file(reserved: &OwnedFd, path: &Path) -> io::Result<()> {
-    let fd = reserved.as_raw_fd();
-    // SAFETY: sockaddr_un is plain integers, for which zero is a value.
-    let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.len() >= raw.sun_path.len() {
-        return Err(io::ErrorKind::InvalidFilename.into());
-    }
-    for (into, byte) in raw.sun_path.iter_mut().zip(bytes) {
-        *into = byte.cast_signed();
-    }
-    let size = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-    // SAFETY: `raw` is a socket address of `size` bytes that lives during the call, and its path ends with a zero.
-    check(unsafe { libc::bind(fd, (&raw const raw).cast(), size) })?;
+    bind(reserved, &SocketAddrUnix::new(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(socket::listen(reserved, BACKLOG)?)
 }
@@ -124,25 +115,19 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// kernel), what a peer says is acknowledged together with our answer, or 40 ms later, and the kernel looks for peers that
 /// are gone.
 fn start_listening(listener: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
-    let fd = listener.as_raw_fd();
     if send_buffer_bytes > 0 {
-        let size = i32::try_from(send_buffer_bytes).unwrap_or(i32::MAX);
-        set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, size)?;
+        let bytes = send_buffer_bytes.min(i32::MAX.cast_unsigned());
+        sockopt::set_socket_send_buffer_size(listener, bytes as usize)?;
     }
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEPALIVE_IDLE_S)?;
-    set_option(
-        fd,
-        libc::IPPROTO_TCP,
-        libc::TCP_KEEPINTVL,
-        KEEPALIVE_INTERVAL_S,
-    )?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_nodelay(listener, true)?;
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listener, KEEPALIVE_PROBES)?;
     socket::listen(listener, BACKLOG)?;
     // Listening resets what acknowledgements are like, so this comes after it. A kernel that is not Linux's own may not
     // know it, and works without.
-    let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+    let _ = sockopt::set_tcp_quickack(listener, false);
     Ok(())
 }
 
@@ -202,20 +187,18 @@ pub(crate) fn send_file(
 ) -> io::Result<usize> {
     #[cfg(test)]
     let size = size.min(short::bytes_max());
-    let mut at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    // SAFETY: both descriptors are borrowed for the length of the call, and `at` is a valid off_t.
-    let sent = unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut at, size) };
-    match check_count(sent) {
-        Err(error) if has_no_sendfile(&error) => send_copy(stream, file, offset, size),
-        sent => sent,
+    let mut at = offset;
+    match rustix::fs::sendfile(stream, file, Some(&mut at), size) {
+        Err(error) if has_no_sendfile(error) => send_copy(stream, file, offset, size),
+        sent => Ok(sent?),
     }
 }
 
 /// Whether a sandbox, or the file's file system, does not let a file be sent as it is.
-fn has_no_sendfile(error: &io::Error) -> bool {
+const fn has_no_sendfile(error: Errno) -> bool {
     matches!(
-        error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)
+        error,
+        Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP
     )
 }
 
@@ -228,10 +211,7 @@ fn send_copy(
 ) -> io::Result<usize> {
     let mut bytes = [0; COPY_BYTES];
     let wanted = size.min(COPY_BYTES);
-    let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    // SAFETY: `bytes` has room for what is wanted, and the descriptor is borrowed for the length of the call.
-    let read = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), wanted, at) };
-    match check_count(read)? {
+    match rustix::io::pread(file, &mut bytes[..wanted], offset)? {
         0 => Ok(0),
         read => send(stream, &[IoSlice::new(&bytes[..read])]),
     }
@@ -286,19 +266,5 @@ pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
 /// Acknowledges what has come without waiting for an answer to send along, and what comes until there is one.
 pub(crate) fn acknowledge(stream: BorrowedFd<'_>) {
     // Without it, it is acknowledged 40 ms later; a connection that is gone needs none.
-    let _ = set_option(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
-}
-
-fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: `value` is a valid int of the size given.
-    check(unsafe {
-        libc::setsockopt(
-            fd,
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    })?;
-    Ok(())
+    let _ = sockopt::set_tcp_quickack(stream, true);
 }
