@@ -48,7 +48,7 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
 }
 
 /// The child is asked to stop when the thread that starts it ends: one that has children of its own ends them.
-pub(crate) fn stop_with_parent(command: &mut Command) -> &mut Command {
+pub fn stop_with_parent(command: &mut Command) -> &mut Command {
     hear_of_parents_end(command, libc::SIGTERM)
 }
 
