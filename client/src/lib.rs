@@ -95,3 +95,8 @@ pub use oyez_protocol::{Epoch, Offset};
 pub use publisher::Publisher;
 pub use query::TopicsPage;
 pub use subscription::{Closer, Messages, Subscription};
+
+/// The program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

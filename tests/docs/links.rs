@@ -7,6 +7,17 @@ use testkit::programs::workspace;
 
 use crate::page::{Page, Part};
 
+/// How paths of the repository begin.
+const DIRECTORIES: [&str; 7] = [
+    "protocol/",
+    "storage/",
+    "broker/",
+    "client/",
+    "tests/",
+    "benches/",
+    ".ci/",
+];
+
 /// The links of a page that lead to no file or no heading.
 pub(crate) fn broken(page: &Page, pages: &[Page]) -> Vec<String> {
     let mut broken = Vec::new();
@@ -14,7 +25,11 @@ pub(crate) fn broken(page: &Page, pages: &[Page]) -> Vec<String> {
         let (file, anchor) = to.split_once('#').unwrap_or((to, ""));
         let name = resolved(page, file);
         if !workspace().join(&name).exists() {
-            broken.push(format!("{}:{line}: there is no {}", page.name, name.display()));
+            broken.push(format!(
+                "{}:{line}: there is no {}",
+                page.name,
+                name.display()
+            ));
             continue;
         }
         let other = pages.iter().find(|page| Path::new(&page.name) == name);
@@ -27,6 +42,24 @@ pub(crate) fn broken(page: &Page, pages: &[Page]) -> Vec<String> {
         }
     }
     broken
+}
+
+/// The paths of the repository that a page names in backquotes and that are not there.
+pub(crate) fn lost_paths(page: &Page) -> Vec<String> {
+    let spans = page.parts.iter().filter_map(|part| match part {
+        Part::Span(span, line) => Some((span, line)),
+        _ => None,
+    });
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-".contains(letter);
+    let paths = spans.filter(|(span, _)| {
+        let begins = DIRECTORIES
+            .iter()
+            .any(|directory| span.starts_with(directory));
+        begins && span.chars().all(is_plain)
+    });
+    let lost = paths.filter(|(path, _)| !workspace().join(path).exists());
+    lost.map(|(path, line)| format!("{}:{line}: there is no {path}", page.name))
+        .collect()
 }
 
 /// The pages that somebody gets to who follows links.
@@ -83,7 +116,9 @@ fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter_map(|letter| match letter {
         ' ' => Some('-'),
         '-' | '_' => Some(letter),
-        _ => letter.is_alphanumeric().then(|| letter.to_ascii_lowercase()),
+        _ => letter
+            .is_alphanumeric()
+            .then(|| letter.to_ascii_lowercase()),
     });
     kept.collect()
 }

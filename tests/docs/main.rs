@@ -30,8 +30,11 @@ mod visit;
 
 use std::collections::BTreeMap;
 
+use testkit::Setup;
 use testkit::figures::figure;
-use testkit::tools::{PYTHON_OF_PACKAGES, Tool, are_here};
+use testkit::process::succeed;
+use testkit::programs::workspace;
+use testkit::tools::{PYTHON_OF_PACKAGES, Tool, are_here, command};
 
 use crate::page::{Page, Part};
 
@@ -46,6 +49,8 @@ const TOOLS: [Tool; 9] = [
     Tool::Module("ws"),
     Tool::Package("websockets"),
 ];
+/// The page that names counters and metrics.
+const MONITORING: &str = "broker/docs/monitoring.md";
 /// Lines of README.md at most: it is read in one go.
 const README_LINES_MAX: usize = 150;
 
@@ -130,6 +135,37 @@ fn links_lead_to_files_and_headings() {
 }
 
 #[test]
+fn files_that_pages_name_exist() {
+    let pages = page::all();
+    // What is past may be gone.
+    let present = pages.iter().filter(|page| page.name != "CHANGELOG.md");
+    let lost: Vec<String> = present.flat_map(links::lost_paths).collect();
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+#[test]
+fn counters_and_metrics_that_the_page_on_monitoring_names_exist() {
+    let broker = Setup::new().set("operator", "127.0.0.1:0").start();
+    let url = format!("http://{}/metrics", broker.operator());
+    let metrics = succeed(command("curl").args(["--silent", &url])).stdout;
+    let metrics = String::from_utf8(metrics).expect("text");
+    let stats = broker.stats();
+    let text = std::fs::read_to_string(workspace().join(MONITORING)).expect("it is there");
+    let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+    let named = text.split(|letter: char| !is_name(letter));
+    let lost = named.filter(|name| name.starts_with("oyez_") && !metrics.contains(*name));
+    assert_eq!(lost.collect::<Vec<_>>(), [""; 0], "metrics");
+    let (_, counters) = text.split_once("## Counters").expect("it has a heading");
+    let first_cells = counters.lines().filter_map(|line| line.strip_prefix("| `"));
+    for cell in first_cells.filter_map(|line| line.split(" |").next()) {
+        for name in format!("`{cell}").split('`').skip(1).step_by(2) {
+            let is_there = name == "_max" || !stats[name].is_null();
+            assert!(is_there, "no counter is called {name}");
+        }
+    }
+}
+
+#[test]
 fn a_reason_stands_in_front_of_what_does_not_run() {
     let text = "<!-- not run: it needs\n a network -->\n\n```console\n$ a\n```\n\n  ```js\n  b\n    c\n  ```\n";
     let page = Page::of("page.md", text);
@@ -150,6 +186,5 @@ fn a_reason_stands_in_front_of_what_does_not_run() {
 
 /// The Python that has the packages, where `.ci/run` puts it.
 fn python() -> std::path::PathBuf {
-    let command = testkit::tools::command(PYTHON_OF_PACKAGES);
-    command.get_program().into()
+    command(PYTHON_OF_PACKAGES).get_program().into()
 }

@@ -87,7 +87,11 @@ mod tests {
         let shown = r#"{"offset":1,"epoch":"3c0f24d059d373f7","timestamp_ms":1796061062917}"#;
         let same = r#"{"offset":1,"epoch":"ffff24d059d373f7","timestamp_ms":1796092122756}"#;
         assert!(holds(shown, same, false));
-        assert!(!holds(shown, &same.replace("\"offset\":1", "\"offset\":2"), false));
+        assert!(!holds(
+            shown,
+            &same.replace("\"offset\":1", "\"offset\":2"),
+            false
+        ));
         assert!(holds("ready pid=4711 x", "ready pid=12  x", false));
         assert!(!holds("ready pid=4711", "ready pid=none", false));
     }

@@ -24,6 +24,8 @@ pub(crate) enum Part {
     Heading(String),
     /// Where a link leads, and its line.
     Link(String, usize),
+    /// What stands in backquotes, and its line.
+    Span(String, usize),
     Block(Block),
 }
 
@@ -70,9 +72,13 @@ impl Page {
                 let reason = reason.split("-->").next().unwrap_or_default();
                 not_run = Some(reason.trim().to_owned());
             } else if line.starts_with('#') && line.trim_start_matches('#').starts_with(' ') {
-                parts.push(Part::Heading(line.trim_start_matches('#').trim().to_owned()));
+                parts.push(Part::Heading(
+                    line.trim_start_matches('#').trim().to_owned(),
+                ));
             } else {
                 parts.extend(links(line).map(|to| Part::Link(to, number + 1)));
+                let spans = line.split('`').skip(1).step_by(2);
+                parts.extend(spans.map(|span| Part::Span(span.to_owned(), number + 1)));
             }
         }
         Self {
@@ -146,7 +152,10 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
             if !foreign && !path.join("CACHEDIR.TAG").exists() {
                 walk(&path, files);
             }
-        } else if path.extension().is_some_and(|kind| kind == "md" || kind == "rs") {
+        } else if path
+            .extension()
+            .is_some_and(|kind| kind == "md" || kind == "rs")
+        {
             files.push(path);
         }
     }

@@ -76,7 +76,15 @@ pub(crate) fn starts_broker(command: &str) -> bool {
 pub(crate) fn runs_on(command: &str) -> bool {
     let code = command.split(" #").next().unwrap_or_default();
     let has = |text: &str| code.contains(text);
-    let ends = ["--count", "--timeout", "--once", "--max-time", "--help", "| head", "timeout "];
+    let ends = [
+        "--count",
+        "--timeout",
+        "--once",
+        "--max-time",
+        "--help",
+        "| head",
+        "timeout ",
+    ];
     starts_broker(command)
         || (!ends.iter().any(|end| has(end))
             && (code.trim_end().ends_with('&')

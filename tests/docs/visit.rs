@@ -122,7 +122,11 @@ impl Visitor<'_> {
     fn step(&mut self, step: &Step, line: usize) {
         let step = Step {
             command: self.room().here(&step.command),
-            shown: step.shown.iter().map(|line| self.room().here(line)).collect(),
+            shown: step
+                .shown
+                .iter()
+                .map(|line| self.room().here(line))
+                .collect(),
         };
         if scripts::starts_broker(&step.command) {
             self.start_broker(step, line);
@@ -254,7 +258,11 @@ impl Visitor<'_> {
         self.need_broker();
         let file = self.file(kind);
         let text = self.room().here(&block.text);
-        let text = if kind == "php" { format!("<?php\n{text}") } else { text };
+        let text = if kind == "php" {
+            format!("<?php\n{text}")
+        } else {
+            text
+        };
         std::fs::write(&file, text).expect("a file");
         let output = self.file("out");
         let before = self.room().heard();

@@ -6,8 +6,8 @@
 
 mod browser;
 mod client;
+mod curl;
 mod languages;
-mod newcomer;
 mod pieces;
 mod proxies;
 mod proxy;

@@ -36,6 +36,6 @@ pub use broker::{Broker, Refusal, Setup};
 pub use oyez_protocol::command::Start;
 pub use oyez_protocol::event::{GoodbyeCode, Outcome};
 pub use oyez_protocol::{Epoch, Offset};
-pub use sys::{Signal, stop_with_parent};
 pub use sys::seccomp::{Filter, Rule, Test};
+pub use sys::{Signal, stop_with_parent};
 pub use wire::{Event, Session};

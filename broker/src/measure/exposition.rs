@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::measure::counter::Counter;
 use crate::measure::histogram::Histogram;
-use crate::measure::metrics::{ProcessFacts, ShardMetrics};
+use crate::measure::metrics::{ProcessFacts, ShardMetrics, oldest_wait_us, rss_anon_bytes};
 
 /// A number of each shard, of which the sum is told: its name without `oyez_`, and what it counts.
 type Number = (&'static str, &'static str, fn(&ShardMetrics) -> &Counter);
@@ -68,7 +68,7 @@ const GAUGES: [Number; 14] = [
 ];
 
 /// What only goes up. `_total` is added to the names.
-const COUNTERS: [Number; 26] = [
+const COUNTERS: [Number; 27] = [
     ("connections_accepted", "Connections accepted.", |s| {
         &s.connections_accepted
     }),
@@ -149,6 +149,11 @@ const COUNTERS: [Number; 26] = [
         "Attempts of the store that failed and are made again.",
         |s| &s.storage_failures,
     ),
+    (
+        "subscribers_ahead",
+        "Subscriptions that came back with more than the topic holds.",
+        |s| &s.subscribers_ahead,
+    ),
 ];
 
 /// Histograms. `_seconds` is added to the names.
@@ -193,28 +198,7 @@ fn write_all(shards: &[ShardMetrics], facts: &ProcessFacts, out: &mut String) ->
         "oyez_build_info{{version=\"{}\"}} 1",
         env!("CARGO_PKG_VERSION")
     )?;
-    head(out, "uptime_seconds", "gauge", "Time since the start.")?;
-    writeln!(
-        out,
-        "oyez_uptime_seconds {}",
-        seconds(facts.uptime_ms * 1_000)
-    )?;
-    head(
-        out,
-        "arena_bytes",
-        "gauge",
-        "Bytes of the tail arena in memory.",
-    )?;
-    writeln!(out, "oyez_arena_bytes {}", facts.arena_bytes)?;
-    let awake_ms = shards.iter().map(|shard| shard.awake_ms.get()).max();
-    head(
-        out,
-        "awake_seconds_total",
-        "counter",
-        "Time in which cores were kept awake.",
-    )?;
-    let awake = seconds(awake_ms.unwrap_or_default() * 1_000);
-    writeln!(out, "oyez_awake_seconds_total {awake}")?;
+    write_process(shards, facts, out)?;
     for (name, help, pick) in GAUGES {
         head(out, name, "gauge", help)?;
         let sum: u64 = shards.iter().map(|shard| pick(shard).get()).sum();
@@ -237,6 +221,45 @@ fn write_all(shards: &[ShardMetrics], facts: &ProcessFacts, out: &mut String) ->
         write_histogram(out, &name, shards.iter().map(pick))?;
     }
     Ok(())
+}
+
+/// What is told of the process as a whole.
+fn write_process(
+    shards: &[ShardMetrics],
+    facts: &ProcessFacts,
+    out: &mut String,
+) -> std::fmt::Result {
+    let awake_ms = shards.iter().map(|shard| shard.awake_ms.get()).max();
+    let gauges = [
+        (
+            "uptime_seconds",
+            "Time since the start.",
+            seconds(facts.uptime_ms * 1_000),
+        ),
+        (
+            "oldest_unacknowledged_seconds",
+            "How long the publish has waited that has waited longest for its acknowledgement.",
+            seconds(oldest_wait_us(shards, facts.now_us)),
+        ),
+        (
+            "arena_bytes",
+            "Bytes of the tail arena in memory.",
+            facts.arena_bytes.to_string(),
+        ),
+        (
+            "rss_anon_bytes",
+            "Anonymous memory of the process, the arena included.",
+            rss_anon_bytes().unwrap_or(0).to_string(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        head(out, name, "gauge", help)?;
+        writeln!(out, "oyez_{name} {value}")?;
+    }
+    let help = "Time in which cores were kept awake.";
+    head(out, "awake_seconds_total", "counter", help)?;
+    let awake = seconds(awake_ms.unwrap_or_default() * 1_000);
+    writeln!(out, "oyez_awake_seconds_total {awake}")
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
@@ -279,7 +302,7 @@ mod tests {
     fn facts() -> ProcessFacts {
         ProcessFacts {
             uptime_ms: 1_500,
-            now_us: 0,
+            now_us: 3_000_000,
             disk: "uring",
             sending: "ring",
             descriptor_tables: "private",
@@ -299,10 +322,12 @@ mod tests {
             shard.connections.add(count);
             shard.deliveries.add(count);
         }
+        shards[1].waiting_since_us.set(500_000);
         let text = expose(&shards, &facts());
         for line in [
             "oyez_uptime_seconds 1.5",
             "oyez_arena_bytes 7",
+            "oyez_oldest_unacknowledged_seconds 2.5",
             "# TYPE oyez_connections gauge",
             "oyez_connections 7",
             "# TYPE oyez_deliveries_total counter",

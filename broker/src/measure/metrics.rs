@@ -377,7 +377,7 @@ pub(crate) fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {
 }
 
 /// `RssAnon` of this process. Reads `/proc`, which asks no disk.
-fn rss_anon_bytes() -> Option<u64> {
+pub(crate) fn rss_anon_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()
