@@ -43,6 +43,45 @@ const SOURCES: [&str; 4] = ["broker", "client", "benches", "protocol"];
 /// Ports that the kernel gives to nobody who does not name one.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// Programs, as scripts. Segments and the arena are small, so that many brokers start at once on a slow disk.
+const SCRIPTS: [(&str, &str); 4] = [
+    (
+        "oyez-server",
+        r#"
+: "${OYEZ_LISTEN=127.0.0.1:PORT}" "${OYEZ_OPERATOR=127.0.0.1:OPERATORS}"
+: "${OYEZ_SEGMENT_BYTES=4194304}" "${OYEZ_ARENA_BYTES=33554432}"
+export OYEZ_LISTEN OYEZ_OPERATOR OYEZ_SEGMENT_BYTES OYEZ_ARENA_BYTES
+exec 'SERVER_PROGRAM' "$@"
+"#,
+    ),
+    (
+        "oyez",
+        r#"
+: "${OYEZ_SERVER=127.0.0.1:PORT}"
+export OYEZ_SERVER
+exec 'CLIENT_PROGRAM' "$@"
+"#,
+    ),
+    (
+        "cargo",
+        r#"
+case "$*" in
+'run --release') exec oyez-server ;;
+'run --release -- '*) shift 3; exec oyez-server "$@" ;;
+'install --path '*) test -f "$3/Cargo.toml" ;;
+*) echo "cargo $*: this script knows nothing of it" >&2; exit 1 ;;
+esac
+"#,
+    ),
+    (
+        "systemctl",
+        r#"
+test "$1" = start && exec oyez-server
+kill "$(cat oyez-data/LOCK)" && exec flock oyez-data/LOCK true
+"#,
+    ),
+];
+
 /// A directory and its ports.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -79,45 +118,14 @@ impl Room {
     }
 
     fn install(&self) {
-        let [port, operator, _] = self.ports;
-        let (server, oyez) = (programs::server(), programs::oyez());
-        let scripts = [
-            (
-                "oyez-server",
-                format!(
-                    ": \"${{OYEZ_LISTEN=127.0.0.1:{port}}}\" \"${{OYEZ_OPERATOR=127.0.0.1:{operator}}}\"\n\
-                     export OYEZ_LISTEN OYEZ_OPERATOR\nexec '{}' \"$@\"\n",
-                    server.display()
-                ),
-            ),
-            (
-                "oyez",
-                format!(
-                    ": \"${{OYEZ_SERVER=127.0.0.1:{port}}}\"\nexport OYEZ_SERVER\nexec '{}' \"$@\"\n",
-                    oyez.display()
-                ),
-            ),
-            (
-                "cargo",
-                "case \"$*\" in\n\
-                 'run --release') exec oyez-server ;;\n\
-                 'run --release -- '*) shift 3; exec oyez-server \"$@\" ;;\n\
-                 'install --path '*) test -f \"$3/Cargo.toml\" ;;\n\
-                 *) echo \"cargo $*: this script knows nothing of it\" >&2; exit 1 ;;\nesac\n"
-                    .to_owned(),
-            ),
-            (
-                "systemctl",
-                format!(
-                    "test \"$1\" = start && exec oyez-server\n\
-                     kill \"$(cat {0}/LOCK)\" && exec flock {0}/LOCK true\n",
-                    DATA[1]
-                ),
-            ),
-        ];
         let bin = self.bin();
         std::fs::create_dir(&bin).expect("a directory");
-        for (name, text) in scripts {
+        for (name, text) in SCRIPTS {
+            let text = text
+                .replace("PORT", &self.ports[0].to_string())
+                .replace("OPERATORS", &self.ports[1].to_string())
+                .replace("SERVER_PROGRAM", &programs::server().to_string_lossy())
+                .replace("CLIENT_PROGRAM", &programs::oyez().to_string_lossy());
             let file = bin.join(name);
             std::fs::write(&file, format!("#!/bin/sh\n{text}")).expect("a file");
             std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("its mode");
