@@ -38,10 +38,12 @@ use testkit::tools::{PYTHON_OF_PACKAGES, Tool, are_here, command};
 
 use crate::page::{Page, Part};
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 11] = [
     Tool::Program("bash"),
     Tool::Program("curl"),
+    Tool::Program("flock"),
     Tool::Program("node"),
+    Tool::Program("npm"),
     Tool::Program("php"),
     Tool::Program("chromium"),
     Tool::Module("playwright-core"),
