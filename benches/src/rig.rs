@@ -12,7 +12,7 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{LogId, Position};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, DiskChoice,
-    Durability, LogOptions, Moment, Progress, Store, open_disk,
+    Durability, LogOptions, Moment, Store, StoreEvents, open_disk,
 };
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ pub struct Rig {
     /// Time spent waiting for the disk.
     pub waited: Duration,
     dir: DataDir,
-    progress: Progress,
+    progress: StoreEvents,
     _lock: DirLock,
     // Behind the store, so that the files outlive it.
     temp: TempDir,
@@ -61,7 +61,7 @@ impl Rig {
             store,
             waited: Duration::ZERO,
             dir,
-            progress: Progress::default(),
+            progress: StoreEvents::default(),
             _lock: lock,
             temp,
         }

@@ -85,7 +85,7 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use oyez_protocol::event::{Outcome, PublishedEntry};
-    use oyez_storage::Step;
+    use oyez_storage::OpKind;
 
     use super::*;
     use crate::config::Config;
@@ -168,7 +168,7 @@ mod tests {
         let mut rig = Rig::new();
         let (early, late) = (rig.join(), rig.join());
         let subscriber = rig.subscriber("synced/a");
-        rig.disk.hold(Step::Sync);
+        rig.disk.hold(OpKind::Sync);
         early.publish("synced/a", 10);
         rig.settle();
         stop(&mut rig);
@@ -177,7 +177,7 @@ mod tests {
         let clients = [&early, &late, &subscriber];
         let (heard, _) = run_down(&mut [&mut rig], &clients, 100);
         assert_eq!(heard, [[""; 0]; 3], "it waits for the disk");
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         let (heard, _) = run_down(&mut [&mut rig], &clients, 100);
         let expected = [
             vec!["published Ok 0", GOODBYE],
@@ -192,7 +192,7 @@ mod tests {
     fn a_store_that_does_not_close_is_given_up_in_time_for_goodbyes() {
         let mut rig = Rig::new();
         let publisher = rig.join();
-        rig.disk.hold(Step::Sync);
+        rig.disk.hold(OpKind::Sync);
         for _ in 0..3 {
             publisher.publish("synced/a", 10);
         }

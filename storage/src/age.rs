@@ -13,7 +13,7 @@
 
 use crate::moment::Moment;
 use crate::segments::{Segment, Segments, Stage};
-use crate::written::Written;
+use crate::write_time::WriteTime;
 
 /// Between two segments that are sealed because of their age, however short records are kept: each costs the disk a
 /// whole segment of zeroes.
@@ -52,7 +52,7 @@ impl Ages {
         self.max_ms.is_some()
     }
 
-    fn is_too_old(&self, written: Written, now: Moment) -> bool {
+    fn is_too_old(&self, written: WriteTime, now: Moment) -> bool {
         let Some(max_ms) = self.max_ms else {
             return false;
         };
@@ -106,7 +106,7 @@ impl Ages {
 }
 
 /// Whether a stamp may be right.
-fn is_believable(written: Written, now: Moment) -> bool {
+fn is_believable(written: WriteTime, now: Moment) -> bool {
     (1..=now.wall_ms).contains(&written.stamp_ms())
 }
 

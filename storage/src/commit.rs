@@ -2,14 +2,14 @@
 //! has removed the log, that it was closed.
 //!
 //! Both copies of the state are written over, one after the other, and one commit is on its way at a time. What waits for
-//! it goes on when it has landed: a new segment may be used once it is named, and files are removed once the floor is
+//! it goes on when it has ended: a new segment may be used once it is named, and files are removed once the floor is
 //! above them.
 
 use crate::fixed::Fixed;
 use crate::flush::{Acknowledged, Flush};
 use crate::retention::Retention;
 use crate::segments::Segments;
-use crate::state::{Floor, Known, Named, State};
+use crate::state::{Floor, Named, ReportedLosses, State};
 use crate::tail::Tail;
 
 /// How long until a commit that failed is tried again.
@@ -22,19 +22,19 @@ pub(crate) struct Commits {
     generation: u64,
     /// Something has changed that the next start must know.
     wanted: bool,
-    flight: Option<Flight>,
+    flight: Option<InFlight>,
     retry_ms: Option<u64>,
     /// Position below which the last commit says that everything is acknowledged.
     end: u64,
     /// What opening the log has found to be lost.
-    known: Known,
+    known: ReportedLosses,
 }
 
 #[derive(Debug)]
-struct Flight {
+struct InFlight {
     state: State,
     /// One copy is durable.
-    landed: bool,
+    is_durable: bool,
 }
 
 /// The parts of a log that its state is made from.
@@ -52,16 +52,16 @@ pub(crate) struct Sources<'a> {
 
 /// What the end of an operation means to a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum CopyEnded {
     /// The second copy is to hold this.
     First(Vec<u8>),
     /// The commit has ended; `None` if no copy was written.
-    Second(Option<Landed>),
+    Second(Option<Committed>),
 }
 
 /// What the next start knows from a commit, in one copy at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Landed {
+pub(crate) struct Committed {
     /// The segment that was prepared.
     pub spare: Named,
     pub floor: Floor,
@@ -69,7 +69,7 @@ pub(crate) struct Landed {
 
 impl Sources<'_> {
     /// The log's state as of this moment.
-    fn state(&self, clean: bool, generation: u64, known: Known) -> State {
+    fn state(&self, clean: bool, generation: u64, known: ReportedLosses) -> State {
         let acknowledged = self.flush.acknowledged();
         let (fixed, reached) = (self.fixed, self.tail.reached());
         let last = self.segments.newest().map(|last| Named {
@@ -104,7 +104,7 @@ impl Sources<'_> {
 
 impl Commits {
     /// Goes on behind commits that were made before.
-    pub(crate) fn go_on(&mut self, generation: u64, known: Known) {
+    pub(crate) fn go_on(&mut self, generation: u64, known: ReportedLosses) {
         self.generation = generation;
         self.known = known;
     }
@@ -146,28 +146,28 @@ impl Commits {
         self.wanted = false;
         self.retry_ms = None;
         let state = self.next(sources, clean);
-        self.flight = Some(Flight {
+        self.flight = Some(InFlight {
             state,
-            landed: false,
+            is_durable: false,
         });
         state.encode()
     }
 
     /// A copy was written, or not.
-    pub(crate) fn ended(&mut self, is_first: bool, worked: bool) -> Ended {
+    pub(crate) fn ended(&mut self, is_first: bool, worked: bool) -> CopyEnded {
         let Some(flight) = &mut self.flight else {
-            return Ended::Second(None);
+            return CopyEnded::Second(None);
         };
-        flight.landed |= worked;
+        flight.is_durable |= worked;
         if is_first {
-            return Ended::First(flight.state.encode());
+            return CopyEnded::First(flight.state.encode());
         }
-        let landed = flight.landed.then(|| Landed {
+        let committed = flight.is_durable.then(|| Committed {
             spare: flight.state.named[1],
             floor: flight.state.floor.unwrap_or_default(),
         });
         self.flight = None;
-        Ended::Second(landed)
+        CopyEnded::Second(committed)
     }
 
     /// No copy was written: a commit is tried again.
@@ -265,17 +265,17 @@ mod tests {
         let first = commits.start(&rig.sources(), false);
         commits.want();
         assert!(!commits.is_due(1), "one is on its way");
-        assert_eq!(commits.ended(true, false), Ended::First(first));
-        let durable = Some(Landed {
+        assert_eq!(commits.ended(true, false), CopyEnded::First(first));
+        let durable = Some(Committed {
             spare: rig.sources().spare,
             floor: Floor::default(),
         });
-        assert_eq!(commits.ended(false, true), Ended::Second(durable));
+        assert_eq!(commits.ended(false, true), CopyEnded::Second(durable));
         assert!(commits.is_due(1), "something has changed meanwhile");
         let again = commits.start(&rig.sources(), false);
         assert_eq!(decoded(&again).generation, 2);
-        assert!(matches!(commits.ended(true, true), Ended::First(_)));
-        assert_eq!(commits.ended(false, false), Ended::Second(durable));
+        assert!(matches!(commits.ended(true, true), CopyEnded::First(_)));
+        assert_eq!(commits.ended(false, false), CopyEnded::Second(durable));
     }
 
     #[test]
@@ -283,8 +283,8 @@ mod tests {
         let (rig, mut commits) = (Rig::new(), Commits::default());
         commits.want();
         commits.start(&rig.sources(), false);
-        assert!(matches!(commits.ended(true, false), Ended::First(_)));
-        assert_eq!(commits.ended(false, false), Ended::Second(None));
+        assert!(matches!(commits.ended(true, false), CopyEnded::First(_)));
+        assert_eq!(commits.ended(false, false), CopyEnded::Second(None));
         commits.retry(5);
         assert_eq!(commits.deadline_ms(), Some(5 + RETRY_MS));
         assert!(!commits.is_due(4 + RETRY_MS) && commits.is_due(5 + RETRY_MS));

@@ -13,7 +13,7 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::error::DirError;
 use crate::format::{FORMAT_VERSION, FileFault, intact_version, seal_file, u16_at, u64_at};
 use crate::options::{DirOptions, Durability, LogSpec};
-use crate::sip::siphash13;
+use crate::siphash::siphash13;
 use crate::sys::file;
 
 /// Most logs for each durability.

@@ -2,7 +2,7 @@
 
 /// How far a drain has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Drain {
+pub(crate) enum DrainStage {
     #[default]
     No,
     /// Flushing, then the final mark.
@@ -16,12 +16,12 @@ pub(crate) enum Drain {
 
 /// What a drain does when all before it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum DrainStep {
     Mark,
     Close,
 }
 
-impl Drain {
+impl DrainStage {
     /// Begins it, unless it has begun. A memory log has nothing to do.
     pub(crate) fn begin(&mut self, on_disk: bool) {
         if *self == Self::No {
@@ -43,10 +43,10 @@ impl Drain {
     }
 
     /// Everything is durable and nothing in flight: what is next?
-    pub(crate) fn advance(&mut self) -> Option<Step> {
+    pub(crate) fn advance(&mut self) -> Option<DrainStep> {
         let (next, step) = match self {
-            Self::Flushing => (Self::Marked, Step::Mark),
-            Self::Marked => (Self::Closing, Step::Close),
+            Self::Flushing => (Self::Marked, DrainStep::Mark),
+            Self::Marked => (Self::Closing, DrainStep::Close),
             Self::No | Self::Closing | Self::Done => return None,
         };
         *self = next;
@@ -65,14 +65,14 @@ mod tests {
 
     #[test]
     fn a_drain_marks_then_closes_and_a_memory_log_is_done_at_once() {
-        let mut drain = Drain::default();
+        let mut drain = DrainStage::default();
         assert_eq!(drain.advance(), None, "it has not begun");
         drain.begin(true);
-        assert_eq!(drain.advance(), Some(Step::Mark));
+        assert_eq!(drain.advance(), Some(DrainStep::Mark));
         drain.begin(true);
         assert_eq!(
             drain.advance(),
-            Some(Step::Close),
+            Some(DrainStep::Close),
             "it does not begin again"
         );
         assert!(drain.is_closing());
@@ -80,7 +80,7 @@ mod tests {
         drain.end();
         drain.begin(true);
         assert!(drain.is_done());
-        let mut memory = Drain::default();
+        let mut memory = DrainStage::default();
         memory.begin(false);
         assert!(memory.is_done());
     }

@@ -167,7 +167,7 @@ pub enum OpenError {
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// The arena is full, or the next segment is not ready: stop reading this publisher, try again after progress.
+    /// The arena is full, or the next segment is not ready: stop reading this publisher, try again after events.
     #[error("the log is busy; try again")]
     Busy,
     /// The next segment was needed for some seconds and could not be made, for another reason than space, or is not made

@@ -12,13 +12,13 @@ use crate::disk::Map;
 use crate::footer::{Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
 use crate::listing::Listing;
+use crate::loss_history::LossHistory;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
-use crate::place::Gap;
 use crate::recovery::{Assembler, Kept, Scanned};
 use crate::scan::BlockScan;
-use crate::state::{Carried, Floor, Known, Named, State};
-use crate::told::Told;
+use crate::state::{Carried, Floor, Named, ReportedLosses, State};
+use crate::values::Gap;
 
 /// A segment with its footer.
 pub(crate) struct Sealed {
@@ -56,7 +56,7 @@ pub(crate) struct Aside {
 pub(crate) struct Survey {
     pub state: Option<State>,
     /// What earlier starts have told.
-    pub told: Told,
+    pub told: LossHistory,
     /// Something is damaged or missing in a way that hides what is lost.
     pub damaged: bool,
     /// Positions of bytes that are missing, where nothing tells what they held.
@@ -172,10 +172,10 @@ impl Survey {
     }
 
     /// What the next start is not to tell again: first of all what no footer remembers yet.
-    pub(crate) fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> ReportedLosses {
         let mut losses = self.assembler.losses.clone();
         losses.sort_by_key(|loss| self.told.is_in_footers(loss));
-        Known::of(&losses, &self.missing)
+        ReportedLosses::of(&losses, &self.missing)
     }
 
     /// Notes what of a segment without a footer could not be read, or was cut off.

@@ -7,7 +7,7 @@ use oyez_protocol::LogId;
 
 use crate::names::{footer_name, segment_name};
 use crate::options::{Durability, LogOptions, LogSpec};
-use crate::sip::siphash13;
+use crate::siphash::siphash13;
 
 /// What a log is made with.
 pub(crate) struct Fixed {

@@ -49,7 +49,7 @@ pub(crate) struct Flush {
     marked: u64,
     /// When the mark that waits for records is written without them.
     mark_due_ms: Option<u64>,
-    flight: Option<Flight>,
+    flight: Option<InFlight>,
     /// When the flight under way took off.
     since_us: u64,
     empty_writes: u32,
@@ -73,9 +73,9 @@ pub(crate) struct FlushStats {
 
 /// A write, a sync, or both, on their way.
 #[derive(Debug)]
-struct Flight {
+struct InFlight {
     token: u64,
-    departure: Departure,
+    request: Request,
     write: Write,
     /// The sync has come and has not followed the write.
     severed: bool,
@@ -83,7 +83,7 @@ struct Flight {
 
 /// What a flight takes off with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Departure {
+pub(crate) struct Request {
     /// Position that the write begins at.
     pub from: u64,
     /// Bytes that the write was given; 0 for a sync alone.
@@ -126,7 +126,7 @@ pub(crate) struct Ends {
 
 /// What the end of a write or a sync means to the rest of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct FlushEffects {
     /// What may be delivered and acknowledged from now on.
     pub acknowledged: Option<Acknowledged>,
     /// What a mark is to say: everything below a position, and how far the records reach there.
@@ -134,7 +134,7 @@ pub(crate) struct News {
     /// A block that is in the page cache to its end, by its base.
     pub filled: Option<u64>,
     /// Where the flight began that is over.
-    pub landed: Option<u64>,
+    pub completed_from: Option<u64>,
     /// What is to be asked of the disk now.
     pub next: Next,
 }
@@ -305,14 +305,14 @@ impl Flush {
     }
 
     /// Notes that a write or a sync was started.
-    pub(crate) fn take_off(&mut self, token: u64, departure: Departure) {
-        let write = match departure.asked {
+    pub(crate) fn note_started(&mut self, token: u64, request: Request) {
+        let write = match request.asked {
             0 => Write::Whole,
             _ => Write::InFlight,
         };
-        self.flight = Some(Flight {
+        self.flight = Some(InFlight {
             token,
-            departure,
+            request,
             write,
             severed: false,
         });
@@ -328,24 +328,22 @@ impl Flush {
         &mut self,
         token: u64,
         result: io::Result<usize>,
-    ) -> Result<News, Failure> {
+    ) -> Result<FlushEffects, Failure> {
         let Some(flight) = self.flight.as_mut().filter(|f| f.token == token) else {
-            return Ok(News::default());
+            return Ok(FlushEffects::default());
         };
-        let (departure, severed) = (flight.departure, flight.severed);
-        let what = match departure.sync {
+        let (request, severed) = (flight.request, flight.severed);
+        let what = match request.sync {
             WriteSync::Range => "synced write",
             WriteSync::None | WriteSync::File => "write",
         };
         let written = match result {
-            Err(_) if departure.sync == WriteSync::Range && planted(Bug::IgnoresASyncError) => {
-                departure.asked
+            Err(_) if request.sync == WriteSync::Range && planted(Bug::IgnoresASyncError) => {
+                request.asked
             }
-            Err(_)
-                if departure.sync == WriteSync::Range && planted(Bug::SyncsAgainAfterAnError) =>
-            {
-                self.written = departure.covers;
-                let mut news = News::default();
+            Err(_) if request.sync == WriteSync::Range && planted(Bug::SyncsAgainAfterAnError) => {
+                self.written = request.covers;
+                let mut news = FlushEffects::default();
                 self.sync_again(&mut news);
                 return Ok(news);
             }
@@ -353,33 +351,33 @@ impl Flush {
         };
         self.stats.writes += 1;
         self.stats.bytes += written as u64;
-        if written < departure.asked && !planted(Bug::ShortWriteIsWhole) {
+        if written < request.asked && !planted(Bug::ShortWriteIsWhole) {
             flight.write = Write::Short;
-            self.fell_short(departure.from + written as u64)?;
-            let mut news = News::default();
-            if departure.sync != WriteSync::File || severed {
-                self.land(&mut news);
+            self.fell_short(request.from + written as u64)?;
+            let mut news = FlushEffects::default();
+            if request.sync != WriteSync::File || severed {
+                self.complete(&mut news);
                 news.next = Next::Rest;
             }
             return Ok(news);
         }
         flight.write = Write::Whole;
         self.empty_writes = 0;
-        self.written = departure.covers;
-        let block = block_start(departure.from);
+        self.written = request.covers;
+        let block = block_start(request.from);
         let filled = self.written == block_start(self.written) && self.written != block;
-        let mut news = News {
+        let mut news = FlushEffects {
             filled: filled.then_some(block),
-            ..News::default()
+            ..FlushEffects::default()
         };
-        match departure.sync {
-            WriteSync::None => self.land(&mut news),
-            WriteSync::Range => self.land_durable(&mut news),
+        match request.sync {
+            WriteSync::None => self.complete(&mut news),
+            WriteSync::Range => self.complete_durable(&mut news),
             WriteSync::File if severed => self.sync_again(&mut news),
             WriteSync::File => {}
         }
         if self.durability == Durability::Written || planted(Bug::AcknowledgesAtWritten) {
-            self.acknowledge(departure, &mut news);
+            self.acknowledge(request, &mut news);
         }
         Ok(news)
     }
@@ -401,16 +399,20 @@ impl Flush {
     }
 
     /// A sync has ended. One that is not the flight's says nothing.
-    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<News, Failure> {
-        let mut news = News::default();
+    pub(crate) fn synced(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+    ) -> Result<FlushEffects, Failure> {
+        let mut news = FlushEffects::default();
         let Some(flight) = self.flight.as_mut().filter(|f| f.token == token) else {
             return Ok(news);
         };
-        let follows = flight.departure.asked > 0;
+        let follows = flight.request.asked > 0;
         match result {
-            Ok(()) if flight.write == Write::Whole => self.land_durable(&mut news),
+            Ok(()) if flight.write == Write::Whole => self.complete_durable(&mut news),
             Err(_) if planted(Bug::IgnoresASyncError) && flight.write == Write::Whole => {
-                self.land_durable(&mut news);
+                self.complete_durable(&mut news);
             }
             Err(_) if planted(Bug::SyncsAgainAfterAnError) && flight.write == Write::Whole => {
                 self.sync_again(&mut news);
@@ -429,7 +431,7 @@ impl Flush {
             }
             Ok(()) | Err(_) => match flight.write {
                 Write::InFlight => flight.severed = true,
-                Write::Short => self.land(&mut news),
+                Write::Short => self.complete(&mut news),
                 Write::Whole => self.sync_again(&mut news),
             },
         }
@@ -437,37 +439,37 @@ impl Flush {
     }
 
     /// Everything that the flight covers is durable.
-    fn land_durable(&mut self, news: &mut News) {
-        let Some(Flight { departure, .. }) = self.flight else {
+    fn complete_durable(&mut self, news: &mut FlushEffects) {
+        let Some(InFlight { request, .. }) = self.flight else {
             return;
         };
         let before = self.synced_reached.sequence;
-        let reached = departure.reached;
+        let reached = request.reached;
         self.stats.syncs += 1;
         self.stats.records_synced += reached.sequence.saturating_sub(before);
-        self.synced = departure.covers;
+        self.synced = request.covers;
         self.synced_reached = reached;
-        self.land(news);
+        self.complete(news);
         if self.durability == Durability::Synced {
-            self.acknowledge(departure, news);
+            self.acknowledge(request, news);
         }
     }
 
     /// The write of the flight is whole, and its sync did not follow it.
-    fn sync_again(&mut self, news: &mut News) {
-        if let Some(Flight { departure, .. }) = self.flight.take() {
-            let (covers, reached) = (departure.covers, departure.reached);
+    fn sync_again(&mut self, news: &mut FlushEffects) {
+        if let Some(InFlight { request, .. }) = self.flight.take() {
+            let (covers, reached) = (request.covers, request.reached);
             news.next = Next::Sync { covers, reached };
         }
     }
 
-    fn land(&mut self, news: &mut News) {
-        news.landed = self.flight.take().map(|flight| flight.departure.from);
+    fn complete(&mut self, news: &mut FlushEffects) {
+        news.completed_from = self.flight.take().map(|flight| flight.request.from);
     }
 
     /// Everything that a flight covers may be delivered and acknowledged, and a mark says so.
-    fn acknowledge(&mut self, departure: Departure, news: &mut News) {
-        let (end, reached) = (departure.covers, departure.reached);
+    fn acknowledge(&mut self, request: Request, news: &mut FlushEffects) {
+        let (end, reached) = (request.covers, request.reached);
         let sequence = reached.sequence;
         self.acknowledged = Acknowledged { end, sequence };
         news.acknowledged = Some(self.acknowledged);

@@ -15,8 +15,8 @@ use crate::format::{
     BLOCK_BYTES, FORMAT_VERSION, intact_version, seal_file, u16_at, u32_at, u64_at,
 };
 use crate::index::LiveIndex;
-use crate::place::Gap;
-use crate::table::{PLACE_SIZE, PackedPlace};
+use crate::packed_place::{PLACE_SIZE, PackedPlace};
+use crate::values::Gap;
 
 const MAGIC: [u8; 8] = *b"OYEZIDX1";
 const HEADER_SIZE: usize = 112;

@@ -20,19 +20,19 @@ const RECORD_INCARNATION: usize = 46;
 
 /// A sound record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundRecord {
     pub position: u64,
     pub sequence: u64,
     /// Offset of its first message.
     pub offset: u64,
     pub timestamp_ms: u64,
     pub size: u32,
-    /// Number of its topic among the segment's [`Names`].
+    /// Number of its topic among the segment's [`TopicNames`].
     pub topic: u32,
     pub count: u16,
 }
 
-impl Found {
+impl FoundRecord {
     pub(crate) fn end(&self) -> u64 {
         self.position + u64::from(self.size)
     }
@@ -40,12 +40,12 @@ impl Found {
 
 /// The topics of a segment, each once.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct TopicNames {
     pub list: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
 }
 
-impl Names {
+impl TopicNames {
     fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.numbers.get(name) {
             return *number;
@@ -80,7 +80,7 @@ impl Owner {
 /// A frame that can be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Frame {
-    Record(Found),
+    Record(FoundRecord),
     /// A record whose header is sound and whose body is not: what follows it can still be found.
     Body {
         size: usize,
@@ -116,7 +116,7 @@ pub(crate) struct Frames<'a> {
     used: usize,
     base: u64,
     owner: Owner,
-    names: &'a mut Names,
+    names: &'a mut TopicNames,
     /// Sequence of the record behind the last one that was read, once known.
     next: Option<u64>,
     /// No record of the block has a smaller sequence.
@@ -136,7 +136,7 @@ impl<'a> Frames<'a> {
         (bytes, used): (&'a [u8], usize),
         base: u64,
         (owner, header): (Owner, Option<&BlockHeader>),
-        (names, least): (&'a mut Names, u64),
+        (names, least): (&'a mut TopicNames, u64),
     ) -> Self {
         Self {
             bytes,
@@ -249,7 +249,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Whether a record that was found at a place can still be one of the block's, with what was read since.
-    pub(crate) fn still_fits(&self, at: usize, found: &Found, passed: &Range<u64>) -> bool {
+    pub(crate) fn still_fits(&self, at: usize, found: &FoundRecord, passed: &Range<u64>) -> bool {
         let frame = &self.bytes[at..at + found.size as usize];
         self.own_record(frame).is_some() && self.may_come(found.sequence, passed)
     }
@@ -263,8 +263,8 @@ impl<'a> Frames<'a> {
         ours.then_some(record)
     }
 
-    fn found(&mut self, at: usize, record: &Record<'_>) -> Found {
-        Found {
+    fn found(&mut self, at: usize, record: &Record<'_>) -> FoundRecord {
+        FoundRecord {
             position: self.base + at as u64,
             sequence: record.sequence().get(),
             offset: record.offset().get(),

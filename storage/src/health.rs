@@ -5,15 +5,15 @@ use std::io;
 use oyez_protocol::LogId;
 
 use crate::error::Poisoned;
-use crate::place::Progress;
-use crate::streaks::Streaks;
-use crate::trouble::{Attempt, has_vanished};
+use crate::failing::{Task, has_vanished};
+use crate::retries::Retries;
+use crate::values::StoreEvents;
 
 /// The health of one log.
 #[derive(Debug)]
 pub(crate) struct Health {
     log: LogId,
-    streaks: Streaks,
+    retries: Retries,
     poisoned: bool,
 }
 
@@ -21,7 +21,7 @@ impl Health {
     pub(crate) fn new(log: LogId) -> Self {
         Self {
             log,
-            streaks: Streaks::default(),
+            retries: Retries::default(),
             poisoned: false,
         }
     }
@@ -42,49 +42,45 @@ impl Health {
     }
 
     /// Notes that something failed which is tried again; not so where the store has vanished.
-    pub(crate) fn fail(&mut self, attempt: Attempt, error: io::Error) -> Result<(), Poisoned> {
+    pub(crate) fn fail(&mut self, task: Task, error: io::Error) -> Result<(), Poisoned> {
         if has_vanished(&error) {
-            return Err(self.poison(attempt.in_no_directory(), error));
+            return Err(self.poison(task.in_no_directory(), error));
         }
-        self.streaks.failed(attempt, error);
+        self.retries.failed(task, error);
         Ok(())
     }
 
     /// Takes how an attempt has ended.
-    pub(crate) fn ended(
-        &mut self,
-        attempt: Attempt,
-        result: io::Result<()>,
-    ) -> Result<(), Poisoned> {
+    pub(crate) fn ended(&mut self, task: Task, result: io::Result<()>) -> Result<(), Poisoned> {
         match result {
             Ok(()) => {
-                self.streaks.worked(attempt);
+                self.retries.worked(task);
                 Ok(())
             }
-            Err(error) => self.fail(attempt, error),
+            Err(error) => self.fail(task, error),
         }
     }
 
     /// Notes that something failed which the log can do without for now, whatever the reason.
-    pub(crate) fn note(&mut self, attempt: Attempt, error: io::Error) {
-        self.streaks.failed(attempt, error);
+    pub(crate) fn note(&mut self, task: Task, error: io::Error) {
+        self.retries.failed(task, error);
     }
 
-    pub(crate) fn worked(&mut self, attempt: Attempt) {
-        self.streaks.worked(attempt);
+    pub(crate) fn worked(&mut self, task: Task) {
+        self.retries.worked(task);
     }
 
-    pub(crate) fn fails(&self, attempt: Attempt) -> bool {
-        self.streaks.fails(attempt)
+    pub(crate) fn fails(&self, task: Task) -> bool {
+        self.retries.fails(task)
     }
 
     /// How many things fail now.
     pub(crate) fn failing(&self) -> usize {
-        self.streaks.failing()
+        self.retries.failing()
     }
 
-    pub(crate) fn tell(&mut self, progress: &mut Progress) {
-        self.streaks.tell(Some(self.log), progress);
+    pub(crate) fn tell(&mut self, events: &mut StoreEvents) {
+        self.retries.tell(Some(self.log), events);
     }
 }
 
@@ -95,19 +91,19 @@ mod tests {
     #[test]
     fn a_failure_is_told_once_and_its_end_with_how_often_it_came() {
         let mut health = Health::new(LogId::new(2));
-        let mut progress = Progress::default();
+        let mut events = StoreEvents::default();
         for _ in 0..3 {
             let full = io::ErrorKind::StorageFull.into();
-            assert!(health.fail(Attempt::Footer, full).is_ok());
+            assert!(health.fail(Task::Footer, full).is_ok());
         }
-        assert!(health.fails(Attempt::Footer) && !health.fails(Attempt::State));
-        health.tell(&mut progress);
-        assert_eq!((progress.trouble.len(), progress.failures), (1, 3));
-        assert_eq!(progress.trouble[0].log, Some(LogId::new(2)));
-        health.worked(Attempt::Footer);
-        health.tell(&mut progress);
-        assert_eq!(progress.mended.len(), 1);
-        assert_eq!(progress.mended[0].failures, 3);
+        assert!(health.fails(Task::Footer) && !health.fails(Task::State));
+        health.tell(&mut events);
+        assert_eq!((events.failing.len(), events.failures), (1, 3));
+        assert_eq!(events.failing[0].log, Some(LogId::new(2)));
+        health.worked(Task::Footer);
+        health.tell(&mut events);
+        assert_eq!(events.resolved.len(), 1);
+        assert_eq!(events.resolved[0].failures, 3);
         assert_eq!((health.failing(), health.is_poisoned()), (0, false));
     }
 
@@ -115,10 +111,10 @@ mod tests {
     fn a_directory_that_is_gone_ends_the_log_and_is_not_tried_again() {
         let mut health = Health::new(LogId::new(2));
         let gone = io::ErrorKind::NotFound.into();
-        let poisoned = health.fail(Attempt::Unlink, gone);
+        let poisoned = health.fail(Task::Unlink, gone);
         assert_eq!(
             poisoned.err().map(|poisoned| poisoned.what),
-            Some(Attempt::Unlink.in_no_directory())
+            Some(Task::Unlink.in_no_directory())
         );
         assert!(health.is_poisoned() && health.failing() == 0);
     }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use crate::order::Order;
-use crate::table::PackedPlace;
+use crate::order::TopicOrder;
+use crate::packed_place::PackedPlace;
 
 /// No topic.
 const NONE: u32 = u32::MAX;
@@ -62,7 +62,7 @@ type ByHash = HashMap<u64, u32, BuildHasherDefault<Passed>>;
 pub(crate) struct TopicIndex {
     by_hash: Box<[ByHash]>,
     topics: Vec<Topic>,
-    order: Order,
+    order: TopicOrder,
 }
 
 impl Default for TopicIndex {
@@ -70,7 +70,7 @@ impl Default for TopicIndex {
         Self {
             by_hash: (0..MAPS).map(|_| ByHash::default()).collect(),
             topics: Vec::new(),
-            order: Order::default(),
+            order: TopicOrder::default(),
         }
     }
 }

@@ -234,8 +234,6 @@
 //! - **Fuzzing** of the wire: `protocol/fuzz`; of HTTP: `broker/fuzz`.
 
 mod age;
-mod attach;
-mod carry;
 mod choice;
 mod clock;
 mod commit;
@@ -244,9 +242,11 @@ mod discards;
 mod disk;
 mod drain;
 mod error;
+mod failing;
 mod findings;
 mod fixed;
 mod flush;
+mod flusher;
 mod footer;
 mod format;
 mod frames;
@@ -255,7 +255,9 @@ mod index;
 mod listing;
 mod log;
 mod lookup;
+mod loss_history;
 mod memory_disk;
+mod misplaced;
 #[cfg(all(test, loom))]
 mod models;
 mod moment;
@@ -264,39 +266,37 @@ mod open;
 mod operations;
 mod options;
 mod order;
-mod place;
+mod packed_place;
+mod parts;
 mod prepare;
 mod reader;
 mod rebuild;
 mod recovery;
 mod retention;
-mod room;
+mod retries;
+mod rollover;
 mod scan;
 mod seal;
 mod search;
 mod segment;
 mod segments;
-mod shared;
-mod shown;
-mod sip;
+mod shared_log;
+mod siphash;
+mod spare;
 mod state;
 mod store;
-mod strays;
-mod streaks;
-mod supply;
-mod survey;
+mod surveyor;
 mod sync;
 #[expect(
     unsafe_code,
     reason = "memory maps, the arena and io_uring have no safe interface"
 )]
 mod sys;
-mod table;
 mod tail;
-mod told;
 mod topics;
-mod trouble;
-mod written;
+mod values;
+mod visibility;
+mod write_time;
 
 pub use choice::{DiskChoice, OpenDisk, open_disk, probe_uring};
 pub use clock::ClockWasAhead;
@@ -305,14 +305,14 @@ pub use disk::{
     Block, BlockRange, Completion, Content, Disk, Entry, FileId, Map, Opened, Outcome, WriteSync,
 };
 pub use error::*;
+pub use failing::{Failing, Resolved, Task};
 pub use format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, PAD_HEADER_SIZE, SYNC_MARK_SIZE};
 pub use memory_disk::{
-    Advanced, Call, Chances, Fault, Harm, HarmKind, MemoryDisk, Odds, Stage, Step,
+    Advanced, Call, Chances, Fault, Harm, HarmKind, MemoryDisk, Odds, OpKind, OpStage,
 };
 pub use moment::Moment;
 pub use options::*;
-pub use place::*;
 pub use reader::{ColdRange, FileRange, LogReader, Read, SegmentFiles};
 pub use store::Store;
 pub use sys::arena::{ArenaOptions, ArenaPool};
-pub use trouble::{Attempt, Mended, Trouble};
+pub use values::*;

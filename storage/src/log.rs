@@ -1,7 +1,7 @@
 //! One log: the owner of its parts. An append stamps a verified record and copies it once, into the tail block; a turn
 //! lets each part do what it can; the end of an operation goes to the part that started it.
 //!
-//! An append never waits: without room it is refused, and `Progress::accepting_again` says when to come back.
+//! An append never waits: without room it is refused, and `StoreEvents::accepting_again` says when to come back.
 
 use std::io;
 use std::sync::Arc;
@@ -11,47 +11,47 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
 use crate::age::Ages;
-use crate::attach::Founded;
-use crate::carry::Carrier;
 use crate::clock::Stamps;
-use crate::commit::{Commits, Ended, Sources};
+use crate::commit::{Commits, CopyEnded, Sources};
 use crate::discards::Discards;
 use crate::disk::{Completion, Disk, Outcome};
-use crate::drain::{Drain, Step};
+use crate::drain::{DrainStage, DrainStep};
 use crate::error::{AppendError, Poisoned};
+use crate::failing::Task;
 use crate::fixed::Fixed;
-use crate::flush::{Failure, Flush, News};
+use crate::flush::{Failure, Flush, FlushEffects};
+use crate::flusher::Flusher;
 use crate::health::Health;
 use crate::index::TopicIndex;
 use crate::lookup::{FrontLoss, Lookup};
 use crate::moment::Moment;
 use crate::operations::{Operations, Purpose};
 use crate::options::Durability;
-use crate::place::{Appended, Progress, StoreStats};
-use crate::prepare::Preparer;
-use crate::retention::{Keeper, Retention};
-use crate::room::Room;
+use crate::parts::LogParts;
+use crate::prepare::SparePreparer;
+use crate::retention::{Retention, Trimmer};
+use crate::rollover::Rollover;
 use crate::seal::{Flushed, Sealer, Sealing};
 use crate::segments::{Entry, Segments, Stage};
-use crate::shared::Shared;
-use crate::shown::Shown;
+use crate::shared_log::SharedLog;
+use crate::spare::SpareSegment;
 use crate::state::{STATE, STATE_COPY};
-use crate::supply::Supply;
 use crate::tail::Tail;
-use crate::trouble::Attempt;
+use crate::values::{Appended, StoreEvents, StoreStats};
+use crate::visibility::Visibility;
 
 /// How long a refused publisher waits at most when nothing else turns the loop.
 const REFUSED_MS: u64 = 5;
 
 pub(crate) struct Log {
     fixed: Fixed,
-    shown: Shown,
+    visibility: Visibility,
     index: TopicIndex,
     front_loss: FrontLoss,
     tail: Tail,
     stamps: Stamps,
     segments: Segments,
-    supply: Supply,
+    spare: SpareSegment,
     flush: Flush,
     sealing: Sealing,
     ages: Ages,
@@ -60,33 +60,33 @@ pub(crate) struct Log {
     operations: Operations,
     discards: Discards,
     health: Health,
-    drain: Drain,
+    drain: DrainStage,
     /// How an append was refused since the last time the log said that it accepts again.
     refused: Option<AppendError>,
     now: Moment,
 }
 
 impl Log {
-    pub(crate) fn new(founded: Founded, now: Moment) -> Self {
-        let fixed = founded.fixed;
+    pub(crate) fn new(parts: LogParts, now: Moment) -> Self {
+        let fixed = parts.fixed;
         let first_segment = fixed.durability() == Durability::Synced;
         Self {
-            shown: founded.shown,
-            index: founded.index,
-            front_loss: founded.front_loss,
-            stamps: founded.stamps,
-            segments: founded.segments,
-            supply: Supply::new(first_segment, founded.tail.head()),
-            tail: founded.tail,
-            flush: founded.flush,
+            visibility: parts.visibility,
+            index: parts.index,
+            front_loss: parts.front_loss,
+            stamps: parts.stamps,
+            segments: parts.segments,
+            spare: SpareSegment::new(first_segment, parts.tail.head()),
+            tail: parts.tail,
+            flush: parts.flush,
             sealing: Sealing::default(),
             ages: Ages::new(fixed.options.retention_age_ms),
-            retention: founded.retention,
-            commits: founded.commits,
+            retention: parts.retention,
+            commits: parts.commits,
             operations: Operations::new(fixed.slot),
             discards: Discards::default(),
-            health: founded.health,
-            drain: Drain::default(),
+            health: parts.health,
+            drain: DrainStage::default(),
             refused: None,
             now,
             fixed,
@@ -106,8 +106,8 @@ impl Log {
     }
 
     /// What readers share.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.shown.shared()
+    pub(crate) fn shared(&self) -> &Arc<SharedLog> {
+        self.visibility.shared()
     }
 
     pub(crate) fn index(&self) -> &TopicIndex {
@@ -124,7 +124,7 @@ impl Log {
             index: &self.index,
             segments: &self.segments,
             front_loss: &self.front_loss,
-            visible: self.shown.visible(),
+            visible: self.visibility.visible(),
         }
     }
 
@@ -151,7 +151,7 @@ impl Log {
             && let Err(error) = self.room().make()
         {
             self.refused = Some(error);
-            self.supply.want();
+            self.spare.want();
             return Err(error);
         }
         let topic = self.index.find_or_add(hash, record.topic());
@@ -175,7 +175,7 @@ impl Log {
         };
         self.segments.enter(topic, entry);
         if !self.fixed.on_disk() || planted(Bug::ShowsUnwritten) {
-            self.shown.set_visible(placed.end);
+            self.visibility.set_visible(placed.end);
         }
         Appended {
             offset: Offset::new(offset),
@@ -185,19 +185,19 @@ impl Log {
         }
     }
 
-    fn room(&mut self) -> Room<'_> {
-        Room {
+    fn room(&mut self) -> Rollover<'_> {
+        Rollover {
             fixed: &self.fixed,
             tail: &mut self.tail,
             segments: &mut self.segments,
-            supply: &mut self.supply,
-            shown: &mut self.shown,
+            spare: &mut self.spare,
+            visibility: &mut self.visibility,
             last_ms: self.stamps.last_ms(),
         }
     }
 
-    fn carrier<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Carrier<'a> {
-        Carrier {
+    fn flusher<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Flusher<'a> {
+        Flusher {
             fixed: &self.fixed,
             flush: &mut self.flush,
             tail: &self.tail,
@@ -226,10 +226,10 @@ impl Log {
         }
     }
 
-    fn preparer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Preparer<'a> {
-        Preparer {
+    fn spare_preparer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> SparePreparer<'a> {
+        SparePreparer {
             fixed: &self.fixed,
-            supply: &mut self.supply,
+            spare: &mut self.spare,
             segments: &self.segments,
             commits: &mut self.commits,
             operations: &mut self.operations,
@@ -240,14 +240,14 @@ impl Log {
         }
     }
 
-    fn keeper<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Keeper<'a> {
-        Keeper {
+    fn trimmer<'a>(&'a mut self, disk: &'a mut dyn Disk) -> Trimmer<'a> {
+        Trimmer {
             fixed: &self.fixed,
             retention: &mut self.retention,
             ages: &mut self.ages,
             segments: &mut self.segments,
             tail: &self.tail,
-            shown: &self.shown,
+            visibility: &self.visibility,
             operations: &mut self.operations,
             discards: &mut self.discards,
             disk,
@@ -262,42 +262,42 @@ impl Log {
     }
 
     /// One turn: everything that can be started is, and what has changed is told.
-    pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, progress: &mut Progress) {
+    pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, events: &mut StoreEvents) {
         self.now = now;
         self.segments.see_newest(now.monotonic_ms);
         self.look_at_need();
         if self.on_disk() && !self.health.is_poisoned() {
             self.sealer(disk).start();
             if !self.drain.has_begun() {
-                self.keeper(disk).look();
+                self.trimmer(disk).look();
             }
             self.roll_by_age();
             if !self.drain.has_begun() {
                 let rolls = self.ages.roll_is_due();
-                self.preparer(disk).start(rolls);
+                self.spare_preparer(disk).start(rolls);
             }
             self.drain_on();
             self.flush_on(disk);
             self.retire_blocks();
             self.start_commit(disk);
         }
-        self.health.tell(progress);
-        self.stamps.tell(&mut progress.clock_was_ahead);
-        if self.shown.take_moved() {
-            progress.advanced.push(self.id());
+        self.health.tell(events);
+        self.stamps.tell(&mut events.clock_was_ahead);
+        if self.visibility.take_moved() {
+            events.advanced.push(self.id());
         }
         if self.would_answer() {
             self.refused = None;
-            progress.accepting_again.push(self.id());
+            events.accepting_again.push(self.id());
         }
     }
 
     /// Tells when the next segment is under way for too long.
     fn look_at_need(&mut self) {
-        let late = self.supply.look_at_need(self.now.monotonic_ms);
-        if late && !self.health.fails(Attempt::Prepare) {
+        let late = self.spare.look_at_need(self.now.monotonic_ms);
+        if late && !self.health.fails(Task::Prepare) {
             let error = io::ErrorKind::TimedOut.into();
-            self.health.note(Attempt::Prepare, error);
+            self.health.note(Task::Prepare, error);
         }
     }
 
@@ -331,20 +331,20 @@ impl Log {
             return;
         }
         match self.drain.advance() {
-            Some(Step::Mark) => {
+            Some(DrainStep::Mark) => {
                 let reached = self.tail.reached();
                 if self.flush.marks(reached) {
                     self.tail.mark(head, reached);
                 }
             }
-            Some(Step::Close) => self.commits.want(),
+            Some(DrainStep::Close) => self.commits.want(),
             None => {}
         }
     }
 
     fn flush_on(&mut self, disk: &mut dyn Disk) {
         let idle = self.flush.is_idle();
-        self.carrier(disk).start();
+        self.flusher(disk).start();
         if idle {
             self.flush.set_since(self.now.monotonic_us);
         }
@@ -352,11 +352,11 @@ impl Log {
 
     /// Lets blocks go that are on disk, but for the few that hot readers like.
     fn retire_blocks(&mut self) {
-        let (pool, options) = (self.shown.pool(), &self.fixed.options);
+        let (pool, options) = (self.visibility.pool(), &self.fixed.options);
         let scarce = pool.free_blocks() * 8 < pool.blocks();
         let keep = if scarce { 0 } else { options.hot_blocks };
         if self.tail.retire(self.flush.safe_to(), keep) {
-            self.shown.publish(&self.tail, &self.segments);
+            self.visibility.publish(&self.tail, &self.segments);
         }
     }
 
@@ -371,7 +371,7 @@ impl Log {
             flush: &self.flush,
             retention: &self.retention,
             last_ms: self.stamps.last_ms(),
-            spare: self.supply.to_name(),
+            spare: self.spare.to_name(),
         };
         let content = self.commits.start(&sources, self.drain.is_closing());
         self.write_state(Purpose::State, content, disk);
@@ -400,13 +400,13 @@ impl Log {
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let runs = !self.drain.has_begun();
         // What waits for a block of the arena hears nothing when there is one.
-        let rolls = self.ages.roll_is_due() && self.supply.is_ready();
+        let rolls = self.ages.roll_is_due() && self.spare.is_ready();
         let busy = self.refused == Some(AppendError::Busy) || rolls;
         let (retention, options) = (&self.retention, &self.fixed.options);
         let looks = retention.deadline_ms(options, &self.segments, &self.ages);
         [
             // A drain prepares nothing.
-            self.supply.retry_ms().filter(|_| runs),
+            self.spare.retry_ms().filter(|_| runs),
             self.sealing.deadline_ms(),
             (busy && runs).then_some(self.now.monotonic_ms + REFUSED_MS),
             looks.filter(|_| runs && self.on_disk()),
@@ -424,7 +424,7 @@ impl Log {
         completion: Completion,
         now: Moment,
         disk: &mut dyn Disk,
-        progress: &mut Progress,
+        events: &mut StoreEvents,
     ) -> Result<(), Poisoned> {
         let (syncs, since_us) = (self.flush.stats().syncs, self.flush.since_us());
         let result = self.end(completion, disk);
@@ -433,7 +433,7 @@ impl Log {
         }
         if self.flush.stats().syncs > syncs {
             let took_us = now.monotonic_us.saturating_sub(since_us);
-            progress.syncs_us.push(took_us);
+            events.syncs_us.push(took_us);
         }
         result
     }
@@ -442,17 +442,17 @@ impl Log {
         let token = completion.token;
         match completion.outcome {
             Outcome::Written(result) => {
-                let news = self.carrier(disk).written(token, result);
+                let news = self.flusher(disk).written(token, result);
                 self.hear(news)
             }
             Outcome::Synced(result) if self.operations.is_seal_sync(token) => {
                 self.sealer(disk).synced(token, result)
             }
             Outcome::Synced(result) => {
-                let news = self.carrier(disk).synced(token, result);
+                let news = self.flusher(disk).synced(token, result);
                 self.hear(news)
             }
-            Outcome::Prepared(result) => self.preparer(disk).ended(token, result),
+            Outcome::Prepared(result) => self.spare_preparer(disk).ended(token, result),
             Outcome::Put(result) => self.file_put(token, result, disk),
             Outcome::Overwritten(result) => self.overwritten(token, result, disk),
             Outcome::Unlinked(result) => self.unlinked(token, result),
@@ -461,7 +461,7 @@ impl Log {
     }
 
     /// What flushing has brought goes to the parts that it concerns.
-    fn hear(&mut self, news: Result<News, Failure>) -> Result<(), Poisoned> {
+    fn hear(&mut self, news: Result<FlushEffects, Failure>) -> Result<(), Poisoned> {
         let news = news.map_err(|Failure { what, source }| self.health.poison(what, source))?;
         if let Some(block) = news.filled
             && let Some(file) = self.segments.before(block).and_then(|s| s.file())
@@ -469,12 +469,12 @@ impl Log {
             file.set_warm(block, self.now.monotonic_ms + self.fixed.options.warm_ms);
         }
         let newest = self.segments.newest().map(|newest| newest.base);
-        if news.landed.is_some() && news.landed == newest {
+        if news.completed_from.is_some() && news.completed_from == newest {
             // The segment before may have waited for this one to begin.
             self.look_at_retention_now();
         }
         if let Some(acknowledged) = news.acknowledged {
-            self.shown.set_visible(acknowledged.end);
+            self.visibility.set_visible(acknowledged.end);
             self.commits.note_use(newest.unwrap_or(0), acknowledged);
         }
         if let Some((end, reached)) = news.mark {
@@ -503,7 +503,7 @@ impl Log {
                 if result.is_ok() {
                     self.commits.want();
                 }
-                self.health.ended(Attempt::Carried, result)
+                self.health.ended(Task::Carried, result)
             }
             _ => Ok(()),
         }
@@ -518,21 +518,21 @@ impl Log {
     ) -> Result<(), Poisoned> {
         let is_first = self.operations.end(token) == Some(Purpose::State);
         let committed = match self.commits.ended(is_first, result.is_ok()) {
-            Ended::First(copy) => {
-                result.or_else(|error| self.health.fail(Attempt::State, error))?;
+            CopyEnded::First(copy) => {
+                result.or_else(|error| self.health.fail(Task::State, error))?;
                 self.write_state(Purpose::StateCopy, copy, disk);
                 return Ok(());
             }
-            Ended::Second(committed) => committed,
+            CopyEnded::Second(committed) => committed,
         };
-        self.health.ended(Attempt::State, result)?;
+        self.health.ended(Task::State, result)?;
         if self.drain.is_closing() {
             // Without it the next start takes the log for killed, which it is a match for.
             self.drain.end();
-        } else if let Some(landed) = committed {
-            self.supply.name(landed.spare);
+        } else if let Some(committed) = committed {
+            self.spare.name(committed.spare);
             self.retention
-                .committed(landed.floor, &mut self.operations, disk);
+                .committed(committed.floor, &mut self.operations, disk);
         } else {
             self.commits.retry(self.now.monotonic_ms);
         }
@@ -544,7 +544,7 @@ impl Log {
             return Ok(());
         };
         let result = self.retention.unlinked(paths, result);
-        self.health.ended(Attempt::Unlink, result)
+        self.health.ended(Task::Unlink, result)
     }
 
     /// Refuses appends from here on, and makes everything durable.

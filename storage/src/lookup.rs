@@ -7,10 +7,10 @@ use oyez_protocol::{Epoch, Offset};
 
 use crate::fixed::Fixed;
 use crate::index::{SegmentRef, Topic, TopicIndex};
-use crate::place::{Located, Place, StartAt, TopicInfo};
+use crate::packed_place::PackedPlace;
 use crate::segments::{Segment, Segments};
 use crate::state::Carried;
-use crate::table::PackedPlace;
+use crate::values::{Located, Place, StartAt, TopicInfo};
 
 /// The topics whose first messages are lost: where each begins is not where retention has removed it to.
 #[derive(Debug, Default)]

@@ -24,18 +24,18 @@ use crate::disk::{
 use crate::sys::map::Map;
 pub use chances::{Chances, Odds};
 use chances::{Dice, Luck};
-pub use decay::{Harm, HarmKind};
-pub use fault::{Call, Fault, Step};
+pub use fault::{Call, Fault, OpKind};
 use medium::{Covers, Inner, Operation};
-pub use paced::{Advanced, Stage};
+pub use paced::{Advanced, OpStage};
+pub use random_damage::{Harm, HarmKind};
 
 mod chances;
-mod decay;
+mod damage;
 mod fault;
-mod harm;
 mod medium;
 mod memory;
 mod paced;
+mod random_damage;
 #[cfg(test)]
 mod tests;
 
@@ -74,23 +74,23 @@ impl MemoryDisk {
     }
 
     /// Lets the next operation of a kind go wrong.
-    pub fn fail_next(&self, step: Step, fault: Fault) {
+    pub fn fail_next(&self, step: OpKind, fault: Fault) {
         self.inner.borrow_mut().faults.push((step, fault));
     }
 
     /// Lets every operation of a kind go wrong, until [`Self::lift`].
-    pub fn fail(&self, step: Step, fault: Fault) {
+    pub fn fail(&self, step: OpKind, fault: Fault) {
         self.inner.borrow_mut().lasting.push((step, fault));
     }
 
     /// Lets no operation of a kind come to its end, until [`Self::lift`]; others overtake it, on a paced disk those that
     /// keep to no order with it.
-    pub fn hold(&self, step: Step) {
+    pub fn hold(&self, step: OpKind) {
         self.inner.borrow_mut().holding.push(step);
     }
 
     /// Ends what [`Self::fail`] and [`Self::hold`] have begun for a kind of operations.
-    pub fn lift(&self, step: Step) {
+    pub fn lift(&self, step: OpKind) {
         let mut inner = self.inner.borrow_mut();
         inner.lasting.retain(|(kind, _)| *kind != step);
         inner.holding.retain(|kind| *kind != step);

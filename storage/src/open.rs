@@ -12,7 +12,6 @@ use std::sync::Arc;
 use oyez_protocol::Epoch;
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::attach::Founded;
 use crate::dir::DataDir;
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -21,10 +20,11 @@ use crate::fixed::Fixed;
 use crate::log::Log;
 use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
-use crate::place::RecoveryReport;
+use crate::parts::LogParts;
 use crate::rebuild::Rebuild;
-use crate::survey::Surveyor;
+use crate::surveyor::Surveyor;
 use crate::sys::arena::ArenaPool;
+use crate::values::RecoveryReport;
 
 /// What a log is opened with.
 pub(crate) struct Opening<'a> {
@@ -43,8 +43,8 @@ impl Opening<'_> {
             let epoch = self.dir.fresh_epoch(self.spec.id, self.now.wall_ms);
             report.epoch = Epoch::new(epoch);
             report.epoch_changed = true;
-            let founded = Founded::new(self.fixed(PathBuf::new(), epoch, 0), &self.pool);
-            return Ok((Log::new(founded, self.now), report));
+            let parts = LogParts::new(self.fixed(PathBuf::new(), epoch, 0), &self.pool);
+            return Ok((Log::new(parts, self.now), report));
         }
         let path = self.dir.log_path(&self.spec);
         let survey = self.survey(&path, disk)?;
@@ -60,10 +60,10 @@ impl Opening<'_> {
         report.foreign.clone_from(&survey.foreign);
         let fingerprint = survey.state.map_or(0, |state| state.fingerprint);
         report.copied = fingerprint != 0 && fingerprint != self.dir.fingerprint();
-        let founded = Founded::new(self.fixed(path, epoch, survey.boot_id), &self.pool);
-        let founded = Rebuild::new(founded, disk, self.now).run(survey, &mut report)?;
-        report.segments = founded.segments.len() as u64;
-        Ok((Log::new(founded, self.now), report))
+        let parts = LogParts::new(self.fixed(path, epoch, survey.boot_id), &self.pool);
+        let parts = Rebuild::new(parts, disk, self.now).run(survey, &mut report)?;
+        report.segments = parts.segments.len() as u64;
+        Ok((Log::new(parts, self.now), report))
     }
 
     fn survey(&self, path: &Path, disk: &mut dyn Disk) -> Result<Survey, OpenError> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// What an operation was started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    Flight,
+    Flush,
     Prepare,
     /// Sync of a full segment, by number.
     SealSync(u32),
@@ -72,15 +72,15 @@ mod tests {
     #[test]
     fn a_token_names_its_log_and_means_one_operation_until_that_has_ended() {
         let mut operations = Operations::new(3);
-        let flight = operations.begin(Purpose::Flight);
+        let flush = operations.begin(Purpose::Flush);
         let seal = operations.begin(Purpose::SealSync(7));
-        assert_eq!((flight >> 48, seal >> 48), (3, 3));
-        assert_ne!(flight, seal);
-        assert!(operations.is_seal_sync(seal) && !operations.is_seal_sync(flight));
+        assert_eq!((flush >> 48, seal >> 48), (3, 3));
+        assert_ne!(flush, seal);
+        assert!(operations.is_seal_sync(seal) && !operations.is_seal_sync(flush));
         assert_eq!(operations.end(seal), Some(Purpose::SealSync(7)));
         assert_eq!(operations.end(seal), None, "it has ended");
         assert!(!operations.is_empty());
-        assert_eq!(operations.end(flight), Some(Purpose::Flight));
+        assert_eq!(operations.end(flush), Some(Purpose::Flush));
         assert!(operations.is_empty());
         assert!(
             operations.begin(Purpose::Prepare) > seal,

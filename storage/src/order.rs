@@ -20,13 +20,13 @@ struct Chunk {
 
 /// Numbers of topics by name: those of the first topics, up to a number.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct TopicOrder {
     /// None is empty.
     chunks: Vec<Chunk>,
     len: usize,
 }
 
-impl Order {
+impl TopicOrder {
     /// Takes in the topics below `end` that are not in, as far as `budget` goes, which is lessened by what it cost; tells
     /// whether all of them are in. `name` tells names, no two of which are the same.
     pub(crate) fn take_in<'a>(
@@ -137,7 +137,7 @@ mod tests {
         ) {
             let names: Vec<String> = names.into_iter().collect();
             let name = |id: u32| &*names[id as usize];
-            let mut order = Order::default();
+            let mut order = TopicOrder::default();
             for (mut budget, after, max) in steps {
                 order.take_in(names.len(), &mut budget, name);
                 let sorted = naive(&names, order.len);
@@ -170,7 +170,7 @@ mod tests {
                 looks.set(looks.get() + 1);
                 &*names[id as usize]
             };
-            let mut order = Order::default();
+            let mut order = TopicOrder::default();
             let mut all = false;
             while !all {
                 all = order.take_in(names.len(), &mut { STEP }, name);

@@ -7,17 +7,17 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::commit::Commits;
 use crate::disk::{Disk, Opened};
 use crate::error::Poisoned;
+use crate::failing::Task;
 use crate::fixed::Fixed;
 use crate::health::Health;
 use crate::operations::{Operations, Purpose};
 use crate::segments::Segments;
-use crate::supply::{Prepared, Supply};
-use crate::trouble::Attempt;
+use crate::spare::{Prepared, SpareSegment};
 
 /// The parts of a log that make its next segment.
-pub(crate) struct Preparer<'a> {
+pub(crate) struct SparePreparer<'a> {
     pub fixed: &'a Fixed,
-    pub supply: &'a mut Supply,
+    pub spare: &'a mut SpareSegment,
     pub segments: &'a Segments,
     pub commits: &'a mut Commits,
     pub operations: &'a mut Operations,
@@ -28,13 +28,13 @@ pub(crate) struct Preparer<'a> {
     pub now_ms: u64,
 }
 
-impl Preparer<'_> {
+impl SparePreparer<'_> {
     /// Starts it if it is due. `rolls` says that the log is to go on in another segment at once.
     pub(crate) fn start(&mut self, rolls: bool) {
         let newest = self.segments.newest();
-        let due = self.supply.due(newest, self.head, rolls, self.now_ms);
+        let due = self.spare.due(newest, self.head, rolls, self.now_ms);
         if let Some(base) = due {
-            self.supply.begin(base);
+            self.spare.begin(base);
             let path = self.fixed.segment_path(base).to_path_buf();
             let token = self.operations.begin(Purpose::Prepare);
             self.disk
@@ -48,12 +48,12 @@ impl Preparer<'_> {
     /// A segment was made, or not.
     pub(crate) fn ended(&mut self, token: u64, result: io::Result<Opened>) -> Result<(), Poisoned> {
         self.operations.end(token);
-        match self.supply.prepared(result, self.now_ms) {
+        match self.spare.prepared(result, self.now_ms) {
             Prepared::Made => {
-                self.health.worked(Attempt::Prepare);
+                self.health.worked(Task::Prepare);
                 self.commits.want();
             }
-            Prepared::Failed(error) => self.health.fail(Attempt::Prepare, error)?,
+            Prepared::Failed(error) => self.health.fail(Task::Prepare, error)?,
             Prepared::Unwanted(file) => file.into_iter().for_each(|file| self.disk.close(file)),
         }
         Ok(())

@@ -24,9 +24,9 @@ use crate::disk::Block;
 use crate::error::ReadError;
 use crate::format::{BLOCK_BYTES, block_start};
 use crate::options::Durability;
-use crate::place::Place;
 use crate::segment::SegmentFile;
-use crate::shared::{Shared, Snapshot};
+use crate::shared_log::{SharedLog, Snapshot};
+use crate::values::Place;
 
 /// Windows that a reader keeps; a turn rarely reads more blocks of one log.
 const WINDOWS_MAX: usize = 4;
@@ -177,7 +177,7 @@ enum Source {
 /// Reads one log; one clone for each shard.
 #[derive(Clone, Debug)]
 pub struct LogReader {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLog>,
     generation: u64,
     snapshot: Arc<Snapshot>,
     windows: Vec<Window>,
@@ -186,7 +186,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedLog>) -> Self {
         let generation = shared.generation();
         Self {
             generation,
@@ -267,7 +267,7 @@ impl LogReader {
         if at >= file.end() {
             return self.next_known(at, visible);
         }
-        let gap = |gap: &&crate::place::Gap| gap.to.get() > at;
+        let gap = |gap: &&crate::values::Gap| gap.to.get() > at;
         let gap = file.gaps.iter().find(gap);
         if let Some(gap) = gap.filter(|gap| gap.from.get() <= at) {
             return gap.to.get();
@@ -275,7 +275,7 @@ impl LogReader {
         let block = block_start(at);
         let limit = visible.min(file.end()).min(block + BLOCK_BYTES);
         let limit = gap.map_or(limit, |gap| limit.min(gap.from.get()));
-        let is_there = || !file.is_torn(block, limit);
+        let is_there = || !file.is_unreadable(block, limit);
         let bytes = file.bytes_at(block, limit);
         match walk_block(bytes, at..limit, left, is_there, f) {
             Some(next) if is_there() => next,
@@ -337,8 +337,8 @@ impl LogReader {
             if file.is_damaged(from, to) {
                 return Err(ReadError::Damaged);
             }
-            let torn = file.is_torn(from, to);
-            if torn || file.is_doubtful(from) {
+            let unreadable = file.is_unreadable(from, to);
+            if unreadable || file.is_doubtful(from) {
                 let sound = !is_whole || file.holds_records(from, to, self.shared.spec.id);
                 if !sound && !planted(Bug::ServesTheDoubtful) {
                     return Err(ReadError::Damaged);
@@ -359,8 +359,8 @@ impl LogReader {
         let to = from + u64::from(len);
         self.check_range(from, to).ok()?;
         let file = self.file(from)?;
-        let torn = file.is_torn(from, to) || file.is_doubtful(from);
-        let sound = !torn && !file.is_damaged(from, to) && to <= file.end();
+        let unreadable = file.is_unreadable(from, to) || file.is_doubtful(from);
+        let sound = !unreadable && !file.is_damaged(from, to) && to <= file.end();
         (sound && file.is_warm(from, self.shared.pool.clock_ms())).then(|| FileRange {
             offset: from - file.base,
             file,
@@ -403,7 +403,7 @@ impl LogReader {
             Some(Source::File(file)) => {
                 // A failure that does not say that bytes are missing leaves it at what is known.
                 file.populate(from, to);
-                let doubtful = file.is_torn(from, to) || file.is_doubtful(from);
+                let doubtful = file.is_unreadable(from, to) || file.is_doubtful(from);
                 let missing = || !file.holds_records(from, to, self.shared.spec.id);
                 if file.is_damaged(from, to) || doubtful && missing() {
                     return Err(ReadError::Damaged);

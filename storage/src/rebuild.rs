@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::attach::Founded;
 use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
 use crate::error::OpenError;
+use crate::failing::{Task, has_vanished};
 use crate::findings::{Aside, Blank, Part, Survey};
 use crate::flush::Acknowledged;
 use crate::format::block_start;
-use crate::frames::Found;
+use crate::frames::FoundRecord;
 use crate::lookup::FrontLoss;
 use crate::moment::Moment;
 use crate::names::{ASIDE_MAX, aside};
 use crate::options::Durability;
-use crate::place::{RecoveryReport, SetAside};
+use crate::parts::LogParts;
 use crate::recovery::Kept;
 use crate::segments::{Segment, Stage};
 use crate::state::{STATE, STATE_COPY};
 use crate::sys::arena::BlockWriter;
 use crate::tail::Reached;
-use crate::trouble::{Attempt, has_vanished};
+use crate::values::{RecoveryReport, SetAside};
 
 /// The places of the log that the survey tells.
 struct Places {
@@ -41,7 +41,7 @@ const OWN: u64 = u64::MAX;
 
 /// A log while it is rebuilt.
 pub(crate) struct Rebuild<'a> {
-    log: Founded,
+    log: LogParts,
     /// Position and records that the log goes on behind.
     head: u64,
     reached: Reached,
@@ -52,7 +52,7 @@ pub(crate) struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    pub(crate) fn new(log: Founded, disk: &'a mut dyn Disk, now: Moment) -> Self {
+    pub(crate) fn new(log: LogParts, disk: &'a mut dyn Disk, now: Moment) -> Self {
         Self {
             log,
             head: 0,
@@ -67,7 +67,7 @@ impl<'a> Rebuild<'a> {
         mut self,
         mut survey: Survey,
         report: &mut RecoveryReport,
-    ) -> Result<Founded, OpenError> {
+    ) -> Result<LogParts, OpenError> {
         self.take_over(&survey);
         report.clean = survey.is_clean();
         let parts = std::mem::take(&mut survey.parts);
@@ -84,7 +84,7 @@ impl<'a> Rebuild<'a> {
         }
         let log = &mut self.log;
         log.front_loss = FrontLoss::of(&log.index, &log.segments, &survey.topics);
-        log.shown.publish(&log.tail, &log.segments);
+        log.visibility.publish(&log.tail, &log.segments);
         self.tidy(survey, report)?;
         Ok(self.log)
     }
@@ -166,7 +166,7 @@ impl<'a> Rebuild<'a> {
     }
 
     fn take_block(&self) -> Result<BlockWriter, OpenError> {
-        let taken = self.log.shown.pool().take_waiting();
+        let taken = self.log.visibility.pool().take_waiting();
         taken.ok_or_else(|| OpenError::Arena {
             path: self.log.fixed.path.clone(),
         })
@@ -239,8 +239,9 @@ impl<'a> Rebuild<'a> {
     fn rewrite(&mut self, kept: &Kept, opened: &Opened, proven: u64) -> Result<u64, OpenError> {
         let from = kept.records.partition_point(|r| r.sequence < proven);
         let records = &kept.records[from..];
-        let same_block =
-            |left: &Found, right: &Found| block_start(left.position) == block_start(right.position);
+        let same_block = |left: &FoundRecord, right: &FoundRecord| {
+            block_start(left.position) == block_start(right.position)
+        };
         for block in records.chunk_by(same_block) {
             let (first, last) = (block[0], block[block.len() - 1]);
             let range = first.position - kept.base..last.end() - kept.base;
@@ -305,9 +306,9 @@ impl<'a> Rebuild<'a> {
         };
         log.flush.go_on(head, synced, self.reached, acknowledged);
         if log.segments.is_empty() {
-            log.shown.set_start(head);
+            log.visibility.set_start(head);
         }
-        log.shown.set_visible(head);
+        log.visibility.set_visible(head);
     }
 
     /// Commits the incarnation, then sets aside what cannot be read and removes what means nothing.
@@ -383,7 +384,7 @@ impl<'a> Rebuild<'a> {
             }
         }
         if let Some(error) = failed {
-            self.log.health.note(Attempt::State, error);
+            self.log.health.note(Task::State, error);
             self.log.commits.want();
         }
         Ok(())
@@ -398,7 +399,7 @@ impl<'a> Rebuild<'a> {
             Outcome::Unlinked(Err(error)) if has_vanished(&error) => Err(self.io(error)),
             // They take space until the next start. Not tried before: the log may come to use a name of theirs.
             Outcome::Unlinked(Err(error)) => {
-                self.log.health.note(Attempt::Unlink, error);
+                self.log.health.note(Task::Unlink, error);
                 Ok(())
             }
             _ => Ok(()),

@@ -13,11 +13,11 @@ use oyez_protocol::{Position, Sequence};
 
 use crate::footer::BlockSum;
 use crate::format::{BLOCK_BYTES, block_start};
-use crate::frames::{Found, Names};
+use crate::frames::{FoundRecord, TopicNames};
 use crate::index::LiveIndex;
-use crate::place::Gap;
+use crate::packed_place::PackedPlace;
 use crate::scan::{BlockScan, Hole};
-use crate::table::PackedPlace;
+use crate::values::Gap;
 
 /// A segment that was scanned.
 pub(crate) struct Scanned {
@@ -26,7 +26,7 @@ pub(crate) struct Scanned {
     /// Bytes of the file.
     pub len: u64,
     pub blocks: Vec<BlockScan>,
-    pub names: Names,
+    pub names: TopicNames,
     /// Positions of what the disk did not give back.
     pub missing: Vec<Range<u64>>,
 }
@@ -37,7 +37,7 @@ impl Scanned {
         self.blocks.iter().find_map(BlockScan::first_sequence)
     }
 
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Found> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &FoundRecord> {
         self.blocks.iter().flat_map(|block| &block.records)
     }
 
@@ -82,8 +82,8 @@ pub(crate) struct Kept {
     pub base: u64,
     pub path: Arc<Path>,
     pub len: u64,
-    pub records: Vec<Found>,
-    pub names: Names,
+    pub records: Vec<FoundRecord>,
+    pub names: TopicNames,
     /// Ranges that are not read: lost records, and bytes without records.
     pub gaps: Vec<Gap>,
     /// Position after the last frame that is kept.
@@ -299,7 +299,7 @@ impl Assembler {
     }
 
     /// Takes a record, or passes over one that is there already. False where the log is cut.
-    fn accept(&mut self, record: &Found, assembly: &mut Assembly) -> bool {
+    fn accept(&mut self, record: &FoundRecord, assembly: &mut Assembly) -> bool {
         let expected = self.expected();
         let from = assembly.hole.unwrap_or(record.position);
         if record.sequence < expected {

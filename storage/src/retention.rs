@@ -19,9 +19,9 @@ use crate::moment::Moment;
 use crate::operations::{Operations, Purpose};
 use crate::options::LogOptions;
 use crate::segments::{Segment, SegmentIndex, Segments, Stage};
-use crate::shown::Shown;
 use crate::state::{CARRIED, Carried, Floor};
 use crate::tail::Tail;
+use crate::visibility::Visibility;
 
 /// How often retention looks.
 const CHECK_MS: u64 = 1000;
@@ -48,13 +48,13 @@ pub(crate) struct Retention {
 }
 
 /// The parts of a log that drop its oldest segments.
-pub(crate) struct Keeper<'a> {
+pub(crate) struct Trimmer<'a> {
     pub fixed: &'a Fixed,
     pub retention: &'a mut Retention,
     pub ages: &'a mut Ages,
     pub segments: &'a mut Segments,
     pub tail: &'a Tail,
-    pub shown: &'a Shown,
+    pub visibility: &'a Visibility,
     pub operations: &'a mut Operations,
     pub discards: &'a mut Discards,
     pub disk: &'a mut dyn Disk,
@@ -222,7 +222,7 @@ fn remove(paths: Vec<PathBuf>, operations: &mut Operations, disk: &mut dyn Disk)
     disk.unlink(token, paths);
 }
 
-impl Keeper<'_> {
+impl Trimmer<'_> {
     /// Drops what has to go. Looks once a second at most.
     pub(crate) fn look(&mut self) {
         if !self.retention.is_due(self.now.monotonic_ms) {
@@ -237,9 +237,9 @@ impl Keeper<'_> {
         }
         if self.segments.len() < before {
             let floor = self.floor();
-            self.shown.set_start(floor.position);
+            self.visibility.set_start(floor.position);
             self.retention.next_floor = Some(floor);
-            self.shown.publish(self.tail, self.segments);
+            self.visibility.publish(self.tail, self.segments);
         }
         self.ages.look_at_newest(self.segments, self.now);
         self.retention
@@ -289,8 +289,8 @@ mod tests {
     use crate::index::LiveIndex;
     use crate::memory_disk::MemoryDisk;
     use crate::options::Durability;
+    use crate::packed_place::PackedPlace;
     use crate::segment::SegmentFile;
-    use crate::table::PackedPlace;
 
     /// A disk, and sealed segments of a block that hold a message of a topic of their own each.
     struct Rig {

@@ -12,7 +12,7 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark,
 };
-use crate::frames::{Found, Frame, Frames, Names, Owner};
+use crate::frames::{FoundRecord, Frame, Frames, Owner, TopicNames};
 use crate::search::Search;
 
 /// Bytes that are written to a wrong place at once, at most, as far as it is one write of a medium.
@@ -31,7 +31,7 @@ pub(crate) struct BlockScan {
     pub base: u64,
     /// The header, if it is intact, the owner's, and of this place.
     pub header: Option<BlockHeader>,
-    pub records: Vec<Found>,
+    pub records: Vec<FoundRecord>,
     /// In order, none next to another.
     pub holes: Vec<Hole>,
     /// The highest sequence that a mark names.
@@ -92,7 +92,7 @@ pub(crate) fn scan_block(
     bytes: &[u8],
     base: u64,
     owner: Owner,
-    names: &mut Names,
+    names: &mut TopicNames,
     least: u64,
 ) -> BlockScan {
     let used = used_bytes(bytes);
@@ -151,7 +151,7 @@ pub(crate) fn own_bytes(
     header: &BlockHeader,
 ) -> usize {
     let base = header.position();
-    let mut names = Names::default();
+    let mut names = TopicNames::default();
     let belongs = (owner, Some(header));
     let mut frames = Frames::new((bytes, used), base, belongs, (&mut names, 0));
     let mut at = BLOCK_HEADER_SIZE;
@@ -328,14 +328,14 @@ mod tests {
     #[test]
     fn a_damaged_byte_hides_the_record_that_it_is_in_and_nothing_else() {
         let (whole, places) = block(4);
-        let scan = scan_block(&whole, 0, OWNER, &mut Names::default(), 0);
+        let scan = scan_block(&whole, 0, OWNER, &mut TopicNames::default(), 0);
         assert_eq!((sequences(&scan), scan.holes.len()), (vec![0, 1, 2, 3], 0));
         assert_eq!((scan.incarnation, scan.low), (Some(1), Some(1)));
         let (from, to) = (places[1], places[2]);
         for at in from..to {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
-            let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
+            let scan = scan_block(&bytes, 0, OWNER, &mut TopicNames::default(), 0);
             let hole = Hole {
                 from: from as u64,
                 to: to as u64,
@@ -354,7 +354,7 @@ mod tests {
         let scan_with = |sequence: u64| {
             let mut bytes = bytes.clone();
             bytes.extend_from_slice(&record(sequence));
-            sequences(&scan_block(&bytes, 0, OWNER, &mut Names::default(), 0))
+            sequences(&scan_block(&bytes, 0, OWNER, &mut TopicNames::default(), 0))
         };
         let most = hole as u64 / u64::from(oyez_protocol::limits::RECORD_SIZE_MIN);
         assert_eq!(scan_with(1 + most), [0, 1 + most]);
@@ -370,12 +370,12 @@ mod tests {
             bytes.extend_from_slice(&record_of(sequence, &vec![sequence as u8; size]));
         }
         let whole = bytes.clone();
-        let found = scan_block(&whole, 0, OWNER, &mut Names::default(), 0).records;
+        let found = scan_block(&whole, 0, OWNER, &mut TopicNames::default(), 0).records;
         for to in (0..whole.len() - 4_096).step_by(4_096) {
             for from in (0..whole.len() - 4_096).step_by(4_096) {
                 bytes.copy_from_slice(&whole);
                 bytes[to..to + 4_096].copy_from_slice(&whole[from..from + 4_096]);
-                let stays = |record: &&Found| {
+                let stays = |record: &&FoundRecord| {
                     let (begins, ends) = (record.position as usize, record.end() as usize);
                     ends <= to || begins >= to + 4_096
                 };
@@ -384,7 +384,7 @@ mod tests {
                     .filter(|record| from == to || stays(record))
                     .map(|record| record.sequence)
                     .collect();
-                let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
+                let scan = scan_block(&bytes, 0, OWNER, &mut TopicNames::default(), 0);
                 assert_eq!(sequences(&scan), expected, "{from} over {to}");
             }
         }
@@ -394,12 +394,12 @@ mod tests {
     fn without_its_header_a_block_tells_its_incarnation_by_its_records() {
         let (mut bytes, _) = block(2);
         bytes[..BLOCK_HEADER_SIZE].fill(0);
-        let scan = scan_block(&bytes, 0, OWNER, &mut Names::default(), 0);
+        let scan = scan_block(&bytes, 0, OWNER, &mut TopicNames::default(), 0);
         assert_eq!((sequences(&scan), scan.header), (vec![0, 1], None));
         assert_eq!((scan.incarnation, scan.low), (None, Some(1)));
         let other = Owner { dir_id: 8, ..OWNER };
         let (bytes, _) = block(2);
-        let scan = scan_block(&bytes, 0, other, &mut Names::default(), 0);
+        let scan = scan_block(&bytes, 0, other, &mut TopicNames::default(), 0);
         assert!(scan.is_foreign && scan.records.is_empty());
         assert_eq!(scan.holes.len(), 1);
     }

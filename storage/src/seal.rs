@@ -8,6 +8,7 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::discards::Discards;
 use crate::disk::{Disk, FileId};
 use crate::error::Poisoned;
+use crate::failing::Task;
 use crate::fixed::Fixed;
 use crate::footer::{self, BlockSum, Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
@@ -15,7 +16,6 @@ use crate::health::Health;
 use crate::operations::{Operations, Purpose};
 use crate::options::Durability;
 use crate::segments::{Segment, SegmentIndex, Segments, Stage};
-use crate::trouble::Attempt;
 
 /// How long until a footer that could not be written is tried again.
 const RETRY_MS: u64 = 1000;
@@ -28,7 +28,7 @@ pub(crate) struct Sealing {
 
 /// What a segment waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum SealStep {
     Nothing,
     Sync(FileId),
     Footer,
@@ -80,31 +80,31 @@ impl Sealer<'_> {
         let oldest = self.segments.oldest().map_or(end, |oldest| oldest.number);
         for number in oldest..end {
             match self.step(number) {
-                Step::Footer if footers => self.put_footer(number),
-                Step::Sync(file) => {
+                SealStep::Footer if footers => self.put_footer(number),
+                SealStep::Sync(file) => {
                     self.segments.begin_sealing(number);
                     let token = self.operations.begin(Purpose::SealSync(number));
                     self.disk.sync(token, file);
                 }
-                Step::Nothing | Step::Footer => {}
+                SealStep::Nothing | SealStep::Footer => {}
             }
         }
     }
 
-    fn step(&self, number: u32) -> Step {
+    fn step(&self, number: u32) -> SealStep {
         let segment = self.segments.numbered(number);
         let Some(segment) = segment.filter(|segment| segment.stage() == Stage::Full) else {
-            return Step::Nothing;
+            return SealStep::Nothing;
         };
         if segment.is_durable(self.flushed.durable) || planted(Bug::SealsTooEarly) {
-            return Step::Footer;
+            return SealStep::Footer;
         }
         // A synced log's flush covers it in time.
         let syncs = self.fixed.durability() == Durability::Written;
         let written = self.flushed.written >= segment.limit();
         match segment.writing() {
-            Some(file) if syncs && written => Step::Sync(file),
-            _ => Step::Nothing,
+            Some(file) if syncs && written => SealStep::Sync(file),
+            _ => SealStep::Nothing,
         }
     }
 
@@ -173,13 +173,13 @@ impl Sealer<'_> {
                     writing.into_iter().for_each(|file| self.disk.close(file));
                     self.discards.index(live);
                 }
-                self.health.worked(Attempt::Footer);
+                self.health.worked(Task::Footer);
                 Ok(())
             }
             Err(error) => {
                 self.segments.not_sealed(number);
                 self.sealing.retry_ms = self.now_ms + RETRY_MS;
-                self.health.fail(Attempt::Footer, error)
+                self.health.fail(Task::Footer, error)
             }
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::disk::{Completion, Outcome};
     use crate::index::TopicIndex;
-    use crate::memory_disk::{Fault, MemoryDisk, Step as Call};
+    use crate::memory_disk::{Fault, MemoryDisk, OpKind as Call};
     use crate::segment::SegmentFile;
     use crate::segments::{Beginning, Entry};
 
@@ -321,7 +321,7 @@ mod tests {
             .sealer(BLOCK_BYTES, BLOCK_BYTES, 1)
             .footer_put(0, result);
         result.expect("it is tried again");
-        assert!(rig.health.fails(Attempt::Footer));
+        assert!(rig.health.fails(Task::Footer));
         assert_eq!(rig.sealing.deadline_ms(), Some(1 + RETRY_MS));
         rig.sealer(BLOCK_BYTES, BLOCK_BYTES, RETRY_MS).start();
         assert!(rig.operations.is_empty(), "it is not time yet");
@@ -340,6 +340,6 @@ mod tests {
         let mut rig = Rig::new(Durability::Synced);
         let result = rig.sealer(0, 0, 1).footer_put(0, Ok(vec![0; 512]));
         result.expect("it is tried again");
-        assert!(!rig.segments.is_sealed(0) && rig.health.fails(Attempt::Footer));
+        assert!(!rig.segments.is_sealed(0) && rig.health.fails(Task::Footer));
     }
 }

@@ -51,7 +51,7 @@ impl Search {
         best.map(|run| (run.at, run.first))
     }
 
-    /// What there is behind a place, up to the first run that goes to the end. Found once, it need not be checked again
+    /// What there is behind a place, up to the first run that goes to the end. FoundRecord once, it need not be checked again
     /// for the next damage.
     fn look(&mut self, frames: &mut Frames<'_>, from: usize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();

@@ -14,7 +14,7 @@ use oyez_protocol::record::Record;
 use crate::disk::Map;
 use crate::footer::BlockSum;
 use crate::format::BLOCK_BYTES;
-use crate::place::Gap;
+use crate::values::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Marks a block of which some bytes are missing or wrong in [`BlockState::warm_until`]: each record is looked at before it
@@ -141,12 +141,12 @@ impl SegmentFile {
 
     /// Whether bytes of a range within one block were missing from the map when they were read, so that they are no
     /// data; the block is then doubtful. To be asked after reading.
-    pub(crate) fn is_torn(&self, from: u64, to: u64) -> bool {
-        let torn = self.map.is_torn(self.place(from)..self.place(to));
-        if torn {
+    pub(crate) fn is_unreadable(&self, from: u64, to: u64) -> bool {
+        let unreadable = self.map.is_unreadable(self.place(from)..self.place(to));
+        if unreadable {
             self.doubt(from);
         }
-        torn
+        unreadable
     }
 
     /// Whether any byte of a range within one block is known to be damaged.
@@ -159,7 +159,7 @@ impl SegmentFile {
         usize::try_from(position - self.base).expect("a segment is at most 1 GiB")
     }
 
-    /// Bytes from a position to another, within one block. Believed only when [`SegmentFile::is_torn`] was asked after
+    /// Bytes from a position to another, within one block. Believed only when [`SegmentFile::is_unreadable`] was asked after
     /// they were read.
     pub(crate) fn bytes_at(&self, from: u64, to: u64) -> &[u8] {
         self.map.bytes(self.place(from)..self.place(to))
@@ -170,7 +170,7 @@ impl SegmentFile {
         let sum = self.sum(position);
         let bytes = self.bytes_at(position, position + u64::from(sum.bytes));
         let known = sum.bytes == 0 || crc32c(bytes) == sum.crc;
-        known && !self.is_torn(position, position + BLOCK_BYTES)
+        known && !self.is_unreadable(position, position + BLOCK_BYTES)
     }
 
     /// Reads a range within one block into memory, waiting for the disk. What cannot be had makes the block a doubtful

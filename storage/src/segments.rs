@@ -8,9 +8,9 @@ use crate::disk::FileId;
 use crate::footer::{Footer, FooterHead};
 use crate::format::BLOCK_BYTES;
 use crate::index::{LiveIndex, SegmentRef, Topic};
+use crate::packed_place::PackedPlace;
 use crate::segment::SegmentFile;
-use crate::table::PackedPlace;
-use crate::written::Written;
+use crate::write_time::WriteTime;
 
 /// How far a segment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +99,9 @@ pub(crate) struct Segment {
     /// A sync of its own has made it durable.
     synced: bool,
     /// When its first record was written. Not known of a segment that was found sealed.
-    first: Option<Written>,
+    first: Option<WriteTime>,
     /// When its last record was written; while it has none, the last one before it.
-    last: Written,
+    last: WriteTime,
 }
 
 impl Segment {
@@ -129,11 +129,11 @@ impl Segment {
         self.stage
     }
 
-    pub(crate) fn first(&self) -> Option<Written> {
+    pub(crate) fn first(&self) -> Option<WriteTime> {
         self.first
     }
 
-    pub(crate) fn last(&self) -> Written {
+    pub(crate) fn last(&self) -> WriteTime {
         self.last
     }
 
@@ -257,7 +257,7 @@ impl Segments {
             stage: Stage::Sealed,
             synced: true,
             first: None,
-            last: Written::stamped(head.last_ms),
+            last: WriteTime::stamped(head.last_ms),
             index: SegmentIndex::Footer(footer),
         });
     }
@@ -274,8 +274,8 @@ impl Segments {
             writing: Some(full.writing),
             stage: Stage::Full,
             synced: false,
-            first: full.first_ms.map(Written::stamped),
-            last: Written::stamped(full.last_ms),
+            first: full.first_ms.map(WriteTime::stamped),
+            last: WriteTime::stamped(full.last_ms),
             index: SegmentIndex::Live(Arc::new(full.live)),
         });
     }
@@ -301,7 +301,7 @@ impl Segments {
             stage: Stage::Active,
             synced: false,
             first: None,
-            last: Written::stamped(beginning.last_ms),
+            last: WriteTime::stamped(beginning.last_ms),
         });
     }
 
@@ -335,7 +335,7 @@ impl Segments {
     #[inline]
     pub(crate) fn enter(&mut self, topic: &mut Topic, entry: Entry) {
         let oldest = self.kept.front().map_or(0, |segment| segment.number);
-        let written = Written::stamped(entry.stamp_ms);
+        let written = WriteTime::stamped(entry.stamp_ms);
         let segment = self.kept.back_mut().expect("the tail lies in a segment");
         segment.first.get_or_insert(written);
         segment.last = written;

@@ -11,7 +11,7 @@ use crate::format::{
     FORMAT_VERSION, FileFault, array_at, intact_version, seal_file, u16_at, u32_at, u64_at,
 };
 
-use crate::place::Gap;
+use crate::values::Gap;
 
 /// Name of the state file.
 pub(crate) const STATE: &str = "state";
@@ -87,7 +87,7 @@ pub(crate) struct State {
     /// Tells the data directory from its copies; 0 = not known.
     pub fingerprint: u64,
     /// What was told to be lost when the log was opened, and no footer may remember yet.
-    pub known: Known,
+    pub known: ReportedLosses,
 }
 
 /// No position and no sequence of a log is larger.
@@ -106,9 +106,9 @@ const OF_POSITIONS: u64 = 1 << 63;
 /// be missing where nothing tells which records they held: the first one's position with [`OF_POSITIONS`], and the one
 /// behind the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known([(u64, u64); KNOWN_MAX]);
+pub(crate) struct ReportedLosses([(u64, u64); KNOWN_MAX]);
 
-impl Known {
+impl ReportedLosses {
     /// As much as there is room for, the losses first; the rest is told again.
     pub(crate) fn of(losses: &[Gap], missing: &[Range<u64>]) -> Self {
         let losses = losses.iter();
@@ -203,7 +203,7 @@ impl State {
             named: [Named::default(); 2],
             carried: 0,
             fingerprint: 0,
-            known: Known::default(),
+            known: ReportedLosses::default(),
         };
         if version > 1 {
             state.decode_second_version(bytes);
@@ -326,7 +326,7 @@ mod tests {
             named: [Named { base: 0, bytes: 64 }, Named::default()],
             carried: 4,
             fingerprint: 10,
-            known: Known([(3, 5); KNOWN_MAX]),
+            known: ReportedLosses([(3, 5); KNOWN_MAX]),
         };
         let whole = state.encode();
         assert_eq!(State::decode(&whole), Ok(state));

@@ -14,20 +14,20 @@ use crate::clock::WallClock;
 use crate::dir::DataDir;
 use crate::disk::{Completion, Disk, Outcome};
 use crate::error::{AppendError, OpenError, Poisoned, PopulateError};
+use crate::failing::Task;
 use crate::format::BLOCK_BYTES;
 use crate::log::Log;
 use crate::moment::Moment;
 use crate::open::Opening;
 use crate::options::LogOptions;
-use crate::place::{
-    Appended, Damaged, Located, Place, Progress, RecoveryReport, StartAt, StoreStats, TopicInfo,
+use crate::reader::{ColdRange, LogReader};
+use crate::retries::Retries;
+use crate::segment::is_lost;
+use crate::sys::arena::ArenaPool;
+use crate::values::{
+    Appended, Damaged, Located, Place, RecoveryReport, StartAt, StoreEvents, StoreStats, TopicInfo,
     Undrained,
 };
-use crate::reader::{ColdRange, LogReader};
-use crate::segment::is_lost;
-use crate::streaks::Streaks;
-use crate::sys::arena::ArenaPool;
-use crate::trouble::Attempt;
 
 /// How soon a submission that the kernel has not taken in full is tried again.
 const SUBMIT_RETRY_MS: u64 = 1;
@@ -64,7 +64,7 @@ pub struct Store {
     wall_clock: WallClock,
     /// Since when the kernel has not taken all that was handed to it.
     behind_since_ms: Option<u64>,
-    streaks: Streaks,
+    retries: Retries,
 }
 
 impl Store {
@@ -97,7 +97,7 @@ impl Store {
             now_ms: now.monotonic_ms,
             wall_clock: WallClock::new(now),
             behind_since_ms: None,
-            streaks: Streaks::default(),
+            retries: Retries::default(),
         };
         let mut reports = Vec::with_capacity(logs.len());
         for (slot, id) in logs.iter().enumerate() {
@@ -141,31 +141,31 @@ impl Store {
         self.logs[slot].append(record, wall_ms)
     }
 
-    /// Takes what has finished, advances the visible places, and queues what can be started. `progress` is added to.
+    /// Takes what has finished, advances the visible places, and queues what can be started. `events` is added to.
     ///
     /// # Errors
     /// A log that failed: the broker says so and stops.
-    pub fn pump(&mut self, now: Moment, progress: &mut Progress) -> Result<(), Poisoned> {
+    pub fn pump(&mut self, now: Moment, events: &mut StoreEvents) -> Result<(), Poisoned> {
         self.pool.set_clock(now.monotonic_ms);
         self.now_ms = now.monotonic_ms;
         if let Some(ahead_ms) = self.wall_clock.look(now) {
-            progress.clock_set_ahead_ms = Some(ahead_ms);
+            events.clock_set_ahead_ms = Some(ahead_ms);
         }
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         let mut failed = None;
         for completion in completions.drain(..) {
-            if let Err(poisoned) = self.complete(completion, now, progress) {
+            if let Err(poisoned) = self.complete(completion, now, events) {
                 failed.get_or_insert(poisoned);
             }
         }
         self.completions = completions;
         self.look_at_submissions();
-        self.streaks.tell(None, progress);
+        self.retries.tell(None, events);
         let distrusted_until_ms = self.wall_clock.distrusted_until_ms();
         for log in &mut self.logs {
             log.distrust_wall_clock(distrusted_until_ms);
-            log.turn(now, &mut *self.disk, progress);
+            log.turn(now, &mut *self.disk, events);
         }
         failed.map_or(Ok(()), Err)
     }
@@ -173,14 +173,14 @@ impl Store {
     fn look_at_submissions(&mut self) {
         if !self.disk.is_behind() {
             self.behind_since_ms = None;
-            self.streaks.worked(Attempt::Submit);
+            self.retries.worked(Task::Submit);
             return;
         }
         let since_ms = *self.behind_since_ms.get_or_insert(self.now_ms);
         if self.now_ms - since_ms >= BEHIND_MAX_MS {
             self.behind_since_ms = Some(self.now_ms);
-            self.streaks
-                .failed(Attempt::Submit, io::ErrorKind::WouldBlock.into());
+            self.retries
+                .failed(Task::Submit, io::ErrorKind::WouldBlock.into());
         }
     }
 
@@ -188,18 +188,18 @@ impl Store {
         &mut self,
         completion: Completion,
         now: Moment,
-        progress: &mut Progress,
+        events: &mut StoreEvents,
     ) -> Result<(), Poisoned> {
         let slot = completion.token >> 48;
         if slot == POPULATE_SLOT {
-            self.populated(completion, now, progress);
+            self.populated(completion, now, events);
             return Ok(());
         }
         let slot = usize::try_from(slot).expect("16 bits");
         let Some(log) = self.logs.get_mut(slot) else {
             return Ok(());
         };
-        log.complete(completion, now, &mut *self.disk, progress)
+        log.complete(completion, now, &mut *self.disk, events)
     }
 
     /// Hands everything queued to the kernel. Once per turn. What the kernel does not take at the moment is kept, and
@@ -280,7 +280,7 @@ impl Store {
         self.own(log).lookup().places(topic, from, max, out);
     }
 
-    /// Reads a cold range of any shard's log into memory; `token` comes back in [`Progress::populated`]. However many
+    /// Reads a cold range of any shard's log into memory; `token` comes back in [`StoreEvents::populated`]. However many
     /// ask for a block at once, it is read and checked once.
     pub fn populate(&mut self, cold: ColdRange, token: u64) {
         let same = |other: &&mut Populating| {
@@ -305,7 +305,7 @@ impl Store {
         });
     }
 
-    fn populated(&mut self, completion: Completion, now: Moment, progress: &mut Progress) {
+    fn populated(&mut self, completion: Completion, now: Moment, events: &mut StoreEvents) {
         let (own, populating) = (completion.token, &mut self.populating);
         let Some(done) = populating.iter().position(|one| one.own == own) else {
             return;
@@ -324,7 +324,7 @@ impl Store {
             _ => {
                 // Each record of it is looked at when it is read.
                 cold.file.doubt(cold.block);
-                progress.damaged.push(Damaged {
+                events.damaged.push(Damaged {
                     path: Arc::clone(&cold.file.path),
                     at: cold.block - cold.file.base,
                 });
@@ -332,7 +332,7 @@ impl Store {
             }
         };
         let told = tokens.into_iter().map(|token| (token, outcome));
-        progress.populated.extend(told);
+        events.populated.extend(told);
     }
 
     /// Refuses appends from here on, and makes everything appended durable in the turns that follow.
@@ -377,7 +377,7 @@ impl Store {
     #[must_use]
     pub fn failing(&self) -> usize {
         let logs = self.logs.iter().map(|log| log.failing());
-        logs.sum::<usize>() + self.streaks.failing()
+        logs.sum::<usize>() + self.retries.failing()
     }
 
     /// Running totals.

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use crate::options::Durability;
-use crate::place::{TopicCounts, TopicInfo, TopicPage};
 use crate::store::Store;
+use crate::values::{TopicCounts, TopicInfo, TopicPage};
 
 /// Segments looked at for a page, about a millisecond; a topic of more has a page of its own.
 const LOOKS_PER_PAGE: usize = 8192;

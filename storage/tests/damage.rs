@@ -307,7 +307,7 @@ fn a_populate_that_fails_is_told_and_leaves_the_range_cold() {
     let Ok(Read::Cold(cold)) = reader.read(place.position, place.size) else {
         panic!("it is cold");
     };
-    bench.disk.fail_next(Step::Populate, Fault::Error(5));
+    bench.disk.fail_next(OpKind::Populate, Fault::Error(5));
     rig.store.populate(cold, 78);
     let mut told = false;
     rig.until("populated", |rig| {

@@ -289,7 +289,7 @@ fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let (wanted, _, disk) = killed(&dir, &MemoryDisk::new(), 3, 1000);
-    disk.fail_next(Step::Overwrite, Fault::Error(libc::EIO));
+    disk.fail_next(OpKind::Overwrite, Fault::Error(libc::EIO));
     let mut logs = dir.logs();
     let synced = logs
         .find(|log| log.durability == Durability::Synced)
@@ -307,11 +307,11 @@ fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
     rig.turn();
     let troubles: Vec<_> = rig
         .progress
-        .trouble
+        .failing
         .iter()
-        .map(|trouble| trouble.attempt)
+        .map(|trouble| trouble.task)
         .collect();
-    assert_eq!(troubles, [Attempt::State]);
+    assert_eq!(troubles, [Task::State]);
     rig.settle();
     assert_eq!(rig.store.failing(), 0);
 }
@@ -323,7 +323,7 @@ fn rubbish_that_cannot_be_removed_does_not_refuse_the_start() {
     let disk = MemoryDisk::new();
     let (wanted, _, disk) = killed(&dir, &disk, 3, 1000);
     disk.replace(&path(&dir, "0000000000400000.seg.new"), &vec![0; 8192]);
-    disk.fail_next(Step::Unlink, Fault::Error(libc::EIO));
+    disk.fail_next(OpKind::Unlink, Fault::Error(libc::EIO));
     let rig = Rig::try_open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let mut rig = rig.unwrap_or_else(|e| panic!("{e}"));
     let log = rig.log(Durability::Synced);

@@ -185,11 +185,11 @@ fn whatever_is_visible_of_a_synced_log_was_synced_after_it_was_written() {
             }
             if dice.roll(20) == 0 {
                 let short = Fault::Short(dice.roll(300) as usize);
-                bench.disk.fail_next(Step::Write, short);
+                bench.disk.fail_next(OpKind::Write, short);
             }
             if dice.roll(20) == 0 {
                 let fault = [Fault::Severed, Fault::Overtaken][dice.roll(2) as usize];
-                bench.disk.fail_next(Step::Write, fault);
+                bench.disk.fail_next(OpKind::Write, fault);
             }
             bench.rig.now_ms += dice.roll(4);
             bench.disk.allow(Some(dice.roll(4)));
@@ -341,7 +341,7 @@ fn a_short_write_is_completed_and_synced_again_before_anything_becomes_visible()
         let bytes = record("t", 1, &[7; 500]);
         let end = bench.rig.append(log, &bytes).end;
         let before = bench.rig.store.stats().syncs;
-        bench.disk.fail_next(Step::Write, Fault::Short(short));
+        bench.disk.fail_next(OpKind::Write, Fault::Short(short));
         bench.disk.allow(Some(2));
         bench.rig.turn();
         bench.rig.turn();
@@ -370,7 +370,7 @@ fn reorder(fault: Fault, short: Option<usize>) {
         end = bench.rig.append(log, &large).end;
         records.push(end.get() - large.len() as u64..end.get());
     }
-    bench.disk.fail_next(Step::Write, fault);
+    bench.disk.fail_next(OpKind::Write, fault);
     let what = format!("{fault:?} {short:?}");
     let is_sync = |call: &&Call| matches!(call, Call::SyncStarted { .. });
     let syncs = |disk: &MemoryDisk| disk.calls().iter().filter(is_sync).count();
@@ -383,7 +383,7 @@ fn reorder(fault: Fault, short: Option<usize>) {
         ledger.check(visible, &records, &what);
         // Next after the sync is the write that it was to follow.
         if let Some(len) = short.take_if(|_| syncs(&bench.disk) > before) {
-            bench.disk.fail_next(Step::Write, Fault::Short(len));
+            bench.disk.fail_next(OpKind::Write, Fault::Short(len));
         }
     }
     assert!(bench.rig.store.visible(log) >= end, "{what}");
@@ -408,7 +408,7 @@ fn a_write_that_stays_short_poisons_the_log() {
     let log = bench.rig.log(Durability::Synced);
     let end = bench.rig.append(log, &record("t", 1, b"x")).end;
     for _ in 0..3 {
-        bench.disk.fail_next(Step::Write, Fault::Short(0));
+        bench.disk.fail_next(OpKind::Write, Fault::Short(0));
     }
     let failed = (0..20).find_map(|_| {
         let failed = pump(&mut bench.rig).err();
@@ -422,10 +422,10 @@ fn a_write_that_stays_short_poisons_the_log() {
 #[test]
 fn a_failed_write_or_sync_poisons_the_log_and_is_not_tried_again() {
     for (step, large, what) in [
-        (Step::Write, false, "synced write"),
-        (Step::Sync, false, "synced write"),
-        (Step::Write, true, "write"),
-        (Step::Sync, true, "sync"),
+        (OpKind::Write, false, "synced write"),
+        (OpKind::Sync, false, "synced write"),
+        (OpKind::Write, true, "write"),
+        (OpKind::Sync, true, "sync"),
     ] {
         let mut bench = bench(&options());
         let log = bench.rig.log(Durability::Synced);
@@ -469,7 +469,7 @@ fn a_failed_sync_of_a_full_segment_poisons_a_written_log() {
         let end = bench.rig.append(log, &record("t", 1, &[1; 100_000])).end;
         bench.rig.until_visible(log, end);
     }
-    bench.disk.fail_next(Step::Sync, Fault::Error(5));
+    bench.disk.fail_next(OpKind::Sync, Fault::Error(5));
     let failed = (0..40).find_map(|_| {
         let _ = bench.rig.try_append(log, &record("t", 1, &[1; 100_000]));
         let failed = pump(&mut bench.rig).err();
@@ -652,10 +652,10 @@ fn a_segment_that_cannot_be_prepared_says_why_and_only_want_of_space_is_a_full_d
     ] {
         let mut bench = bench(&options());
         let log = bench.rig.log(Durability::Synced);
-        bench.disk.fail_next(Step::Prepare, Fault::Error(number));
+        bench.disk.fail_next(OpKind::Prepare, Fault::Error(number));
         let mut told = Vec::new();
         bench.rig.until("the log refuses", |rig| {
-            let trouble = rig.progress.trouble.iter();
+            let trouble = rig.progress.failing.iter();
             told.extend(trouble.map(|trouble| (trouble.log, trouble.error.raw_os_error())));
             rig.try_append(log, &record("t", 1, &[1; 100_000])) == Err(refusal) && !told.is_empty()
         });
@@ -673,7 +673,7 @@ fn a_drain_is_not_clean_before_full_segments_are_durable() {
     let log = bench.rig.log(Durability::Written);
     let large = record("t", 1, &[1; 100_000]);
     // The footer of the first segment fails, and the second fills before it is tried again.
-    bench.disk.fail_next(Step::Put, Fault::Error(5));
+    bench.disk.fail_next(OpKind::Put, Fault::Error(5));
     for _ in 0..100 {
         let end = bench.rig.append(log, &large).end;
         bench.rig.until_visible(log, end);

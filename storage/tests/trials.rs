@@ -154,19 +154,19 @@ impl Trial {
         });
     }
 
-    fn fault(&mut self) -> (Step, Fault) {
+    fn fault(&mut self) -> (OpKind, Fault) {
         let errors = [libc::EIO, libc::ENOSPC];
         let error = Fault::Error(errors[self.dice.roll(2) as usize]);
         match self.dice.roll(16) {
-            0..3 => (Step::Prepare, error),
-            3..6 => (Step::Put, error),
-            6..9 => (Step::Overwrite, error),
-            9..11 => (Step::Unlink, error),
-            11 => (Step::Sync, error),
-            12 => (Step::Write, error),
-            13 => (Step::Rename, error),
-            14 => (Step::Sync, Fault::Severed),
-            _ => (Step::Write, Fault::Short(self.dice.roll(5000) as usize)),
+            0..3 => (OpKind::Prepare, error),
+            3..6 => (OpKind::Put, error),
+            6..9 => (OpKind::Overwrite, error),
+            9..11 => (OpKind::Unlink, error),
+            11 => (OpKind::Sync, error),
+            12 => (OpKind::Write, error),
+            13 => (OpKind::Rename, error),
+            14 => (OpKind::Sync, Fault::Severed),
+            _ => (OpKind::Write, Fault::Short(self.dice.roll(5000) as usize)),
         }
     }
 
@@ -218,7 +218,7 @@ impl Trial {
     /// Lets marks be written, so that nothing but them proves what was acknowledged.
     fn rest(&mut self, rig: &mut Rig, disk: &MemoryDisk) {
         disk.allow(None);
-        for step in [Step::Write, Step::Sync, Step::Overwrite, Step::Put] {
+        for step in [OpKind::Write, OpKind::Sync, OpKind::Overwrite, OpKind::Put] {
             disk.lift(step);
         }
         for _ in 0..20 {

@@ -13,8 +13,8 @@ struct Bench {
     rig: Rig,
     disk: MemoryDisk,
     /// What was told, in order.
-    told: Vec<(Attempt, Option<i32>)>,
-    mended: Vec<(Attempt, u64)>,
+    told: Vec<(Task, Option<i32>)>,
+    resolved: Vec<(Task, u64)>,
     failures: u64,
     _lock: DirLock,
     _temp: tempfile::TempDir,
@@ -29,7 +29,7 @@ fn bench(options: &LogOptions) -> Bench {
         rig,
         disk,
         told: Vec::new(),
-        mended: Vec::new(),
+        resolved: Vec::new(),
         failures: 0,
         _lock: lock,
         _temp: temp,
@@ -51,11 +51,11 @@ impl Bench {
     fn turn(&mut self) {
         self.rig.turn();
         let progress = &mut self.rig.progress;
-        let told = progress.trouble.iter();
+        let told = progress.failing.iter();
         self.told
-            .extend(told.map(|t| (t.attempt, t.error.raw_os_error())));
-        let mended = progress.mended.iter();
-        self.mended.extend(mended.map(|m| (m.attempt, m.failures)));
+            .extend(told.map(|t| (t.task, t.error.raw_os_error())));
+        let resolved = progress.resolved.iter();
+        self.resolved.extend(resolved.map(|m| (m.task, m.failures)));
         self.failures += progress.failures;
     }
 
@@ -135,9 +135,9 @@ fn who_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds
             let mut bench = bench(&options());
             let log = bench.rig.log(durability);
             if stuck {
-                bench.disk.hold(Step::Prepare);
+                bench.disk.hold(OpKind::Prepare);
             } else {
-                bench.disk.fail(Step::Prepare, Fault::Error(libc::EIO));
+                bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
             }
             assert!(bench.fill(log) > 30);
             let what = format!("{durability} stuck {stuck}");
@@ -146,18 +146,18 @@ fn who_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds
             assert!((3_000..4_000).contains(&after_ms), "{what}: {after_ms} ms");
             let again = bench.rig.try_append(log, &large());
             assert_eq!(again, Err(AppendError::NoSegment), "{what}: at once");
-            let told: Vec<Attempt> = bench.told.iter().map(|(attempt, _)| *attempt).collect();
-            assert_eq!(told, [Attempt::Prepare], "{what}");
+            let told: Vec<Task> = bench.told.iter().map(|(task, _)| *task).collect();
+            assert_eq!(told, [Task::Prepare], "{what}");
             assert_eq!(bench.rig.store.failing(), 1, "{what}");
             bench.pass(60_000);
             let again = bench.rig.try_append(log, &large());
             assert_eq!(again, Err(AppendError::NoSegment), "{what}: a minute later");
-            bench.disk.lift(Step::Prepare);
+            bench.disk.lift(OpKind::Prepare);
             bench.pass(1_100);
             let end = bench.rig.try_append(log, &large()).expect(&what).end;
             bench.rig.until_visible(log, end);
             assert_eq!(bench.told.len(), 1, "{what}");
-            assert_eq!(bench.mended.len(), 1, "{what}");
+            assert_eq!(bench.resolved.len(), 1, "{what}");
         }
     }
 }
@@ -167,7 +167,7 @@ fn a_log_that_was_idle_waits_for_its_next_segment_as_long_as_any_other() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = MemoryDisk::new();
-    disk.hold(Step::Prepare);
+    disk.hold(OpKind::Prepare);
     let mut rig = Rig::open(&dir, Box::new(disk), &pool(32), &options(), 1000);
     let log = rig.log(Durability::Written);
     // The turn that follows is the first one for an hour.
@@ -182,7 +182,7 @@ fn a_log_that_was_idle_waits_for_its_next_segment_as_long_as_any_other() {
 fn what_was_appended_before_the_segment_was_missing_is_served_and_acknowledged() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
-    bench.disk.fail(Step::Prepare, Fault::Error(libc::EIO));
+    bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
     let taken = bench.fill(log);
     bench.pass(10_000);
     assert_eq!(bench.rig.dump(log).len(), taken + 1);
@@ -192,11 +192,11 @@ fn what_was_appended_before_the_segment_was_missing_is_served_and_acknowledged()
 fn who_waits_for_a_segment_that_meets_a_full_disk_is_told_so() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
-    bench.disk.hold(Step::Prepare);
+    bench.disk.hold(OpKind::Prepare);
     bench.disk.set_capacity(Some(0));
     bench.fill(log);
     assert_eq!(bench.rig.try_append(log, &large()), Err(AppendError::Busy));
-    bench.disk.lift(Step::Prepare);
+    bench.disk.lift(OpKind::Prepare);
     let mut told = false;
     for _ in 0..10 {
         bench.turn();
@@ -231,7 +231,7 @@ fn a_full_disk_is_called_full_for_as_long_as_it_is() {
 #[test]
 fn a_store_that_has_vanished_ends_the_log() {
     for number in [libc::ENOENT, libc::ENOTDIR, libc::ESTALE] {
-        for step in [Step::Prepare, Step::Put] {
+        for step in [OpKind::Prepare, OpKind::Put] {
             let mut bench = bench(&options());
             let log = bench.rig.log(Durability::Synced);
             bench.disk.fail(step, Fault::Error(number));
@@ -260,7 +260,9 @@ fn a_store_that_has_vanished_ends_the_log() {
 #[test]
 fn a_store_that_has_vanished_ends_the_drain() {
     let mut bench = bench(&options());
-    bench.disk.fail(Step::Overwrite, Fault::Error(libc::ENOENT));
+    bench
+        .disk
+        .fail(OpKind::Overwrite, Fault::Error(libc::ENOENT));
     bench.rig.store.begin_drain();
     let poisoned = bench.turn_until_poisoned();
     let said = poisoned.to_string();
@@ -271,21 +273,21 @@ fn a_store_that_has_vanished_ends_the_drain() {
 fn a_segment_that_cannot_be_prepared_is_told_once_and_counted() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
-    bench.disk.fail(Step::Prepare, Fault::Error(libc::EIO));
+    bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
     bench.fill(log);
     bench.pass(10_500);
-    assert_eq!(bench.told, [(Attempt::Prepare, Some(libc::EIO))]);
+    assert_eq!(bench.told, [(Task::Prepare, Some(libc::EIO))]);
     assert!((10..=12).contains(&bench.failures), "{}", bench.failures);
     assert_eq!(bench.rig.store.failing(), 1);
     // Another reason is news.
-    bench.disk.lift(Step::Prepare);
-    bench.disk.fail(Step::Prepare, Fault::Error(libc::EACCES));
+    bench.disk.lift(OpKind::Prepare);
+    bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EACCES));
     bench.pass(5_000);
-    let also = (Attempt::Prepare, Some(libc::EACCES));
+    let also = (Task::Prepare, Some(libc::EACCES));
     assert_eq!(bench.told[1..], [also]);
-    bench.disk.lift(Step::Prepare);
+    bench.disk.lift(OpKind::Prepare);
     bench.pass(2_000);
-    assert_eq!(bench.mended, [(Attempt::Prepare, bench.failures)]);
+    assert_eq!(bench.resolved, [(Task::Prepare, bench.failures)]);
     assert_eq!(bench.rig.store.failing(), 0);
     assert_eq!(bench.told.len(), 2);
 }
@@ -294,24 +296,24 @@ fn a_segment_that_cannot_be_prepared_is_told_once_and_counted() {
 fn a_footer_that_cannot_be_written_is_told_once_and_written_later() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
-    bench.disk.fail(Step::Put, Fault::Error(libc::EIO));
+    bench.disk.fail(OpKind::Put, Fault::Error(libc::EIO));
     for _ in 0..60 {
         bench.rig.append(log, &large());
         bench.pass(0);
     }
     bench.pass(10_000);
-    assert_eq!(bench.told, [(Attempt::Footer, Some(libc::EIO))]);
+    assert_eq!(bench.told, [(Task::Footer, Some(libc::EIO))]);
     assert!(bench.failures >= 10, "{}", bench.failures);
-    bench.disk.lift(Step::Put);
+    bench.disk.lift(OpKind::Put);
     bench.pass(2_000);
-    assert_eq!(bench.mended, [(Attempt::Footer, bench.failures)]);
+    assert_eq!(bench.resolved, [(Task::Footer, bench.failures)]);
     let footer =
         |(path, _): &(std::path::PathBuf, u64)| path.extension().is_some_and(|e| e == "idx");
     assert!(bench.disk.files().iter().any(footer));
 }
 
 /// A log that has to lose segments, which it cannot.
-fn overflowing(step: Step) -> Bench {
+fn overflowing(step: OpKind) -> Bench {
     let mut bench = bench(&LogOptions {
         retention_bytes: Some(2 * SEGMENT),
         ..options()
@@ -335,41 +337,41 @@ fn segments(disk: &MemoryDisk) -> usize {
 
 #[test]
 fn a_table_of_topics_that_cannot_be_written_is_told_once_and_keeps_the_files() {
-    let mut bench = overflowing(Step::Put);
+    let mut bench = overflowing(OpKind::Put);
     let before = segments(&bench.disk);
     bench.pass(10_000);
-    assert_eq!(bench.told, [(Attempt::Carried, Some(libc::EIO))]);
+    assert_eq!(bench.told, [(Task::Carried, Some(libc::EIO))]);
     assert!(bench.failures >= 9, "{}", bench.failures);
     assert_eq!(segments(&bench.disk), before);
-    bench.disk.lift(Step::Put);
+    bench.disk.lift(OpKind::Put);
     bench.pass(2_000);
-    assert_eq!(bench.mended, [(Attempt::Carried, bench.failures)]);
+    assert_eq!(bench.resolved, [(Task::Carried, bench.failures)]);
     assert!(segments(&bench.disk) < before);
 }
 
 #[test]
 fn files_that_cannot_be_removed_are_told_once_and_removed_later() {
-    let mut bench = overflowing(Step::Unlink);
+    let mut bench = overflowing(OpKind::Unlink);
     let before = segments(&bench.disk);
     bench.pass(10_000);
-    assert_eq!(bench.told, [(Attempt::Unlink, Some(libc::EIO))]);
+    assert_eq!(bench.told, [(Task::Unlink, Some(libc::EIO))]);
     assert!(bench.failures >= 9, "{}", bench.failures);
     assert_eq!(segments(&bench.disk), before);
-    bench.disk.lift(Step::Unlink);
+    bench.disk.lift(OpKind::Unlink);
     bench.pass(2_000);
-    assert_eq!(bench.mended, [(Attempt::Unlink, bench.failures)]);
+    assert_eq!(bench.resolved, [(Task::Unlink, bench.failures)]);
     assert!(segments(&bench.disk) < before);
 }
 
 #[test]
 fn a_state_file_that_cannot_be_written_at_the_end_is_told() {
     let mut bench = bench(&options());
-    bench.disk.fail(Step::Overwrite, Fault::Error(libc::EIO));
+    bench.disk.fail(OpKind::Overwrite, Fault::Error(libc::EIO));
     bench.rig.store.begin_drain();
     while !bench.rig.store.is_drained() {
         bench.turn();
     }
-    let state = (Attempt::State, Some(libc::EIO));
+    let state = (Task::State, Some(libc::EIO));
     assert_eq!(bench.told, [state, state], "one for each log");
     assert_eq!(bench.failures, 4, "two copies each");
 }
@@ -383,18 +385,18 @@ fn a_kernel_that_takes_no_operations_for_a_second_is_told() {
     bench.pass(900);
     assert_eq!(bench.told, []);
     bench.pass(5_000);
-    let told: Vec<Attempt> = bench.told.iter().map(|(attempt, _)| *attempt).collect();
-    assert_eq!(told, [Attempt::Submit]);
+    let told: Vec<Task> = bench.told.iter().map(|(task, _)| *task).collect();
+    assert_eq!(told, [Task::Submit]);
     bench.disk.refuse(false);
     bench.pass(10);
     assert_eq!(bench.rig.store.visible(log), end);
-    let mended: Vec<Attempt> = bench.mended.iter().map(|(attempt, _)| *attempt).collect();
-    assert_eq!(mended, [Attempt::Submit]);
+    let resolved: Vec<Task> = bench.resolved.iter().map(|(task, _)| *task).collect();
+    assert_eq!(resolved, [Task::Submit]);
 }
 
 #[test]
 fn a_store_that_cannot_be_drained_says_what_is_not_durable() {
-    for step in [Step::Write, Step::Sync] {
+    for step in [OpKind::Write, OpKind::Sync] {
         let mut bench = bench(&options());
         bench.disk.hold(step);
         for (number, durability) in DURABLE.into_iter().enumerate() {
@@ -435,7 +437,7 @@ fn a_start_after_a_kill_needs_no_new_segment() {
     rig.until_visible(log, end);
     // The newest record has no mark: nothing proves that it is durable.
     let disk = disk.kill(1);
-    disk.fail(Step::Prepare, Fault::Error(libc::EIO));
+    disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
     let mut rig = Rig::open(&dir, Box::new(disk), &pool(8), &options(), 2000);
     let end = rig.append(log, &record("t", 1, b"y")).end;
     rig.until_visible(log, end);

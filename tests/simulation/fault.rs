@@ -1,7 +1,7 @@
 //! What goes wrong, and when it is over.
 
 use oyez_broker::simulation::Readiness;
-use oyez_storage::{Chances, Odds, Step};
+use oyez_storage::{Chances, Odds, OpKind};
 
 use super::coverage;
 use super::dice::Dice;
@@ -23,13 +23,13 @@ pub(super) enum Lift {
 }
 
 /// Operations that a disk may not come to an end with.
-const HELD: [Step; 6] = [
-    Step::Write,
-    Step::Sync,
-    Step::Prepare,
-    Step::Put,
-    Step::Unlink,
-    Step::Populate,
+const HELD: [OpKind; 6] = [
+    OpKind::Write,
+    OpKind::Sync,
+    OpKind::Prepare,
+    OpKind::Put,
+    OpKind::Unlink,
+    OpKind::Populate,
 ];
 
 /// Bytes that sockets have room for again.
@@ -116,7 +116,7 @@ impl World {
             FaultKind::DiskHangs => {
                 let makes = self.plan.hangs_making && dice.one_in(2);
                 let step = if makes {
-                    Step::Prepare
+                    OpKind::Prepare
                 } else {
                     *dice.pick(&HELD)
                 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oyez_broker::simulation::SetClock;
 use oyez_client::Delivery;
-use oyez_storage::{MemoryDisk, Stage};
+use oyez_storage::{MemoryDisk, OpStage};
 
 use super::channel::Channel;
 use super::coverage::{self, Coverage};
@@ -500,10 +500,10 @@ impl World {
             self.disk_due_ms[number] = self.clock.now_ms() + self.dice.among(1, SLOW_DISK_MS);
         }
         let how = match advanced.stage {
-            Stage::Started => "started",
-            Stage::Done => "done",
-            Stage::Short(_) => "short",
-            Stage::Failed(_) => "failed",
+            OpStage::Started => "started",
+            OpStage::Done => "done",
+            OpStage::Short(_) => "short",
+            OpStage::Failed(_) => "failed",
         };
         let site = coverage::site(&advanced.path);
         self.coverage

@@ -11,7 +11,7 @@ use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 use oyez_storage::{
     AppendError, Appended, ColdRange, Durability, Located, LogReader, Moment, Place, Poisoned,
-    Progress, Read, ReadError, SegmentFiles, StartAt, Store, StoreStats, TopicCounts, TopicInfo,
+    Read, ReadError, SegmentFiles, StartAt, Store, StoreEvents, StoreStats, TopicCounts, TopicInfo,
     TopicPage, Undrained,
 };
 
@@ -92,7 +92,7 @@ pub(crate) struct Logs {
     files_used_ms: u64,
     time: StorageTime,
     /// What [`Self::pump`] fills, to be used again.
-    progress: Progress,
+    progress: StoreEvents,
 }
 
 /// What is known of a log without asking its owner.
@@ -118,7 +118,7 @@ impl Logs {
                 turn_us: 0,
                 appends: 0,
             },
-            progress: Progress::default(),
+            progress: StoreEvents::default(),
         }
     }
 
@@ -190,7 +190,7 @@ impl Logs {
 
     /// Lets the store work: completions, visible places, the next flushes. What comes of it goes back to
     /// [`Self::keep_progress`].
-    pub(crate) fn pump(&mut self, now: Now) -> Result<Progress, Poisoned> {
+    pub(crate) fn pump(&mut self, now: Now) -> Result<StoreEvents, Poisoned> {
         let mut progress = std::mem::take(&mut self.progress);
         progress.clear();
         let (store, now) = (&mut self.store, Moment::from(now));
@@ -198,7 +198,7 @@ impl Logs {
         pumped.map(|()| progress)
     }
 
-    pub(crate) fn keep_progress(&mut self, progress: Progress) {
+    pub(crate) fn keep_progress(&mut self, progress: StoreEvents) {
         self.progress = progress;
     }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use oyez_protocol::command::{Question, Start};
-use oyez_storage::Step as DiskStep;
+use oyez_storage::OpKind as DiskStep;
 
 use crate::parts::due::Due;
 use crate::rig::{Client, Rig, record, settings, settle};

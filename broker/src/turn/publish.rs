@@ -5,7 +5,7 @@ use oyez_protocol::event::{Outcome, PublishedEntry};
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::record::Record;
 use oyez_protocol::{Epoch, LogId, Offset, topic};
-use oyez_storage::{AppendError, Progress};
+use oyez_storage::{AppendError, StoreEvents};
 
 use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
@@ -199,7 +199,7 @@ impl Publishing<'_> {
 
     /// Passes on what the store has brought: outcomes of records that have become visible, and of those that were left in
     /// the last turn. Returns whether something has become free that somebody may have waited for.
-    pub(crate) fn take_progress(&mut self, progress: &Progress) -> bool {
+    pub(crate) fn take_progress(&mut self, progress: &StoreEvents) -> bool {
         let mut budget = Budget::OUTCOMES;
         let unsettled = self.publishes.take_unsettled();
         for log in progress.advanced.iter().chain(&unsettled) {

@@ -3,7 +3,7 @@
 
 use oyez_protocol::LogId;
 use oyez_protocol::planted::{Bug, planted};
-use oyez_storage::{Attempt, Progress, Trouble};
+use oyez_storage::{Failing, StoreEvents, Task};
 use tracing::{error, info, warn};
 
 use crate::error::ShardError;
@@ -17,12 +17,12 @@ pub(crate) fn pump(
     here: &Here,
     logs: &mut Logs,
     outbox: &mut Outbox,
-) -> Result<Progress, ShardError> {
-    let mut progress = logs.pump(here.now).map_err(ShardError::Poisoned)?;
-    if !progress.advanced.is_empty() {
+) -> Result<StoreEvents, ShardError> {
+    let mut events = logs.pump(here.now).map_err(ShardError::Poisoned)?;
+    if !events.advanced.is_empty() {
         here.metrics().take_store(&logs.stats());
     }
-    for log in &progress.advanced {
+    for log in &events.advanced {
         let interested = here.shared.interest.interested(*log);
         for shard in interested.filter(|shard| *shard != here.id) {
             if !planted(Bug::LosesAWakeUp) {
@@ -30,47 +30,42 @@ pub(crate) fn pump(
             }
         }
     }
-    for us in progress.syncs_us.drain(..) {
+    for us in events.syncs_us.drain(..) {
         here.metrics().sync_us.record(us);
     }
-    tell_of_clocks(here, &progress);
-    tell_of_damage(here, &progress);
-    tell_of_trouble(here, logs, &progress);
-    Ok(progress)
+    tell_of_clocks(here, &events);
+    tell_of_damage(here, &events);
+    tell_of_failures(here, logs, &events);
+    Ok(events)
 }
 
 /// What is tried again is told when it begins to fail and when it works again, and counted in between.
-fn tell_of_trouble(here: &Here, logs: &Logs, progress: &Progress) {
-    if progress.failures == 0 && progress.mended.is_empty() {
+fn tell_of_failures(here: &Here, logs: &Logs, events: &StoreEvents) {
+    if events.failures == 0 && events.resolved.is_empty() {
         return;
     }
     let metrics = here.metrics();
-    metrics.storage_failures.add(progress.failures);
+    metrics.storage_failures.add(events.failures);
     metrics.storage_failing.set(logs.failing() as u64);
-    for Trouble {
-        log,
-        attempt,
-        error,
-    } in &progress.trouble
-    {
+    for Failing { log, task, error } in &events.failing {
         let log = log.map(LogId::get);
-        let then = match attempt {
-            Attempt::State => {
+        let then = match task {
+            Task::State => {
                 "it is tried again, and if the log is being closed, the next start recovers it"
             }
             _ => "it is tried again",
         };
-        warn!(log, "{attempt} failed: {error}; {then}");
+        warn!(log, "{task} failed: {error}; {then}");
     }
-    for mended in &progress.mended {
-        let log = mended.log.map(LogId::get);
-        let (attempt, failures) = (mended.attempt, mended.failures);
-        info!(log, failures, "{attempt} works again");
+    for resolved in &events.resolved {
+        let log = resolved.log.map(LogId::get);
+        let (task, failures) = (resolved.task, resolved.failures);
+        info!(log, failures, "{task} works again");
     }
 }
 
-fn tell_of_damage(here: &Here, progress: &Progress) {
-    for block in &progress.damaged {
+fn tell_of_damage(here: &Here, events: &StoreEvents) {
+    for block in &events.damaged {
         let path = block.path.display();
         error!(
             "{path}: the bytes of the block at {} are not those that were written; what is whole of them is served, \
@@ -81,8 +76,8 @@ fn tell_of_damage(here: &Here, progress: &Progress) {
     }
 }
 
-fn tell_of_clocks(here: &Here, progress: &Progress) {
-    for clock in &progress.clock_was_ahead {
+fn tell_of_clocks(here: &Here, events: &StoreEvents) {
+    for clock in &events.clock_was_ahead {
         warn!(
             log = clock.log.get(),
             ahead_ms = clock.ahead_ms,
@@ -92,7 +87,7 @@ fn tell_of_clocks(here: &Here, progress: &Progress) {
         );
     }
     // Every shard sees the same clock.
-    if let Some(ahead_ms) = progress.clock_set_ahead_ms.filter(|_| here.id == 0) {
+    if let Some(ahead_ms) = events.clock_set_ahead_ms.filter(|_| here.id == 0) {
         warn!(
             ahead_ms,
             "the wall clock was set ahead: if that is wrong, set it right within ten minutes, before records \
@@ -103,7 +98,7 @@ fn tell_of_clocks(here: &Here, progress: &Progress) {
 
 #[cfg(test)]
 mod tests {
-    use oyez_storage::{Fault, Step};
+    use oyez_storage::{Fault, OpKind};
 
     use super::*;
     use crate::rig::{Rig, settings, settle};
@@ -124,13 +119,13 @@ mod tests {
     #[test]
     fn what_fails_and_is_tried_again_is_counted_until_it_works() {
         let mut rig = Rig::new();
-        rig.disk.fail(Step::Prepare, Fault::Error(libc::ENOSPC));
+        rig.disk.fail(OpKind::Prepare, Fault::Error(libc::ENOSPC));
         let publisher = rig.join();
         publisher.publish("synced/t", 10);
         rig.settle();
         let failures = rig.metrics().storage_failures.get();
         assert!(failures > 0 && rig.metrics().storage_failing.get() > 0);
-        rig.disk.lift(Step::Prepare);
+        rig.disk.lift(OpKind::Prepare);
         for _ in 0..20 {
             rig.pass(1_000);
             rig.settle();
@@ -143,7 +138,7 @@ mod tests {
         let mut rig = Rig::new();
         let publisher = rig.join();
         publisher.publish("synced/t", 10);
-        rig.disk.fail(Step::Write, Fault::Error(libc::EIO));
+        rig.disk.fail(OpKind::Write, Fault::Error(libc::EIO));
         let ended = (0..20).find_map(|_| rig.try_turn().err());
         assert!(matches!(ended, Some(ShardError::Poisoned(_))), "{ended:?}");
         assert!(publisher.hear().is_empty(), "no outcome follows");

@@ -1,6 +1,6 @@
 //! Faults by chance: how many of a thousand operations go wrong, drawn from a seed.
 
-use super::fault::{Fault, Step};
+use super::fault::{Fault, OpKind};
 
 /// A small generator, so that a seed means the same everywhere.
 #[derive(Clone, Debug, Default)]
@@ -57,16 +57,16 @@ pub struct Chances {
 impl Chances {
     /// The odds of a kind of operations.
     #[must_use]
-    pub fn odds(&self, step: Step) -> Odds {
+    pub fn odds(&self, step: OpKind) -> Odds {
         match step {
-            Step::Write => self.write,
-            Step::Sync => self.sync,
-            Step::Prepare => self.prepare,
-            Step::Put => self.put,
-            Step::Overwrite => self.overwrite,
-            Step::Rename => self.rename,
-            Step::Unlink => self.unlink,
-            Step::Populate => self.populate,
+            OpKind::Write => self.write,
+            OpKind::Sync => self.sync,
+            OpKind::Prepare => self.prepare,
+            OpKind::Put => self.put,
+            OpKind::Overwrite => self.overwrite,
+            OpKind::Rename => self.rename,
+            OpKind::Unlink => self.unlink,
+            OpKind::Populate => self.populate,
         }
     }
 }
@@ -85,15 +85,15 @@ impl Luck {
     }
 
     /// What goes wrong with an operation of so many bytes. Draws nothing where nothing can.
-    pub(super) fn fault(&mut self, step: Step, len: usize) -> Option<Fault> {
+    pub(super) fn fault(&mut self, step: OpKind, len: usize) -> Option<Fault> {
         let odds = self.chances.odds(step);
         let takes_space = matches!(
             step,
-            Step::Write | Step::Prepare | Step::Put | Step::Overwrite
+            OpKind::Write | OpKind::Prepare | OpKind::Put | OpKind::Overwrite
         );
         let eio = usize::from(odds.eio);
         let enospc = eio + usize::from(if takes_space { odds.enospc } else { 0 });
-        let is_write = step == Step::Write && len > 1;
+        let is_write = step == OpKind::Write && len > 1;
         let short = enospc + usize::from(if is_write { odds.short } else { 0 });
         if short == 0 {
             return None;

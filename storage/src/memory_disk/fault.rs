@@ -81,7 +81,7 @@ pub enum Call {
 
 /// Which operation a [`Fault`] meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
+pub enum OpKind {
     /// A write.
     Write,
     /// A sync.
@@ -100,7 +100,7 @@ pub enum Step {
     Populate,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for OpKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Write => "write",

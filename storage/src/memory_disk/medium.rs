@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chances::{Dice, Luck};
-use super::fault::{Call, Fault, Step};
+use super::fault::{Call, Fault, OpKind};
 use super::memory::{Memory, Noted, SECTOR, error};
 use crate::disk::{BlockRange, Completion, FileId, Opened, Outcome, WriteSync};
 use crate::names::aside;
@@ -67,15 +67,15 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> OpKind {
         match self {
-            Self::Write { .. } => Step::Write,
-            Self::Sync { .. } => Step::Sync,
-            Self::Populate { .. } => Step::Populate,
-            Self::Overwrite { .. } => Step::Overwrite,
-            Self::Prepare { .. } => Step::Prepare,
-            Self::Put { .. } => Step::Put,
-            Self::Unlink { .. } => Step::Unlink,
+            Self::Write { .. } => OpKind::Write,
+            Self::Sync { .. } => OpKind::Sync,
+            Self::Populate { .. } => OpKind::Populate,
+            Self::Overwrite { .. } => OpKind::Overwrite,
+            Self::Prepare { .. } => OpKind::Prepare,
+            Self::Put { .. } => OpKind::Put,
+            Self::Unlink { .. } => OpKind::Unlink,
         }
     }
 
@@ -108,11 +108,11 @@ pub(super) struct Inner {
     /// Faults by chance.
     pub luck: Luck,
     /// Faults of the next operation of a kind.
-    pub faults: Vec<(Step, Fault)>,
+    pub faults: Vec<(OpKind, Fault)>,
     /// Faults of all operations of a kind.
-    pub lasting: Vec<(Step, Fault)>,
+    pub lasting: Vec<(OpKind, Fault)>,
     /// Kinds of which no operation comes to its end.
-    pub holding: Vec<Step>,
+    pub holding: Vec<OpKind>,
     /// Bytes that may be prepared in total, if limited.
     pub capacity: Option<u64>,
     /// Operations that may still complete; the others stay in flight.
@@ -137,8 +137,8 @@ impl Inner {
     }
 
     /// What goes wrong with an operation of so many bytes.
-    fn fault(&mut self, step: Step, len: usize) -> Option<Fault> {
-        let meets = |(kind, fault): &(Step, Fault)| *kind == step && !reorders(*fault);
+    fn fault(&mut self, step: OpKind, len: usize) -> Option<Fault> {
+        let meets = |(kind, fault): &(OpKind, Fault)| *kind == step && !reorders(*fault);
         if let Some(at) = self.faults.iter().position(meets) {
             return Some(self.faults.remove(at).1);
         }
@@ -162,7 +162,7 @@ impl Inner {
         Some(self.faults.remove(at).1)
     }
 
-    pub(super) fn failure(&mut self, step: Step) -> Option<io::Error> {
+    pub(super) fn failure(&mut self, step: OpKind) -> Option<io::Error> {
         match self.fault(step, 0)? {
             Fault::Error(number) => Some(error(number)),
             Fault::Short(_) | Fault::Severed | Fault::Overtaken => None,
@@ -257,7 +257,7 @@ impl Inner {
 
     /// What goes before a blocking call that changes names: it may be the one that the end comes before.
     fn before_rename(&mut self) -> io::Result<()> {
-        if let Some(failure) = self.failure(Step::Rename) {
+        if let Some(failure) = self.failure(OpKind::Rename) {
             return Err(failure);
         }
         match &mut self.allowance {
@@ -428,25 +428,25 @@ impl Inner {
                 }
             }
             Operation::Populate { map, range } => {
-                let lost = map.is_torn(range).then(|| error(libc::EFAULT));
-                let failure = self.failure(Step::Populate).or(lost);
+                let lost = map.is_unreadable(range).then(|| error(libc::EFAULT));
+                let failure = self.failure(OpKind::Populate).or(lost);
                 Outcome::Populated(failure.map_or(Ok(()), Err))
             }
             Operation::Prepare { path, size } => Outcome::Prepared(
-                self.failure(Step::Prepare)
+                self.failure(OpKind::Prepare)
                     .map_or_else(|| self.prepare(&path, size), Err),
             ),
             Operation::Put { path, content } => Outcome::Put(
-                self.failure(Step::Put)
+                self.failure(OpKind::Put)
                     .map_or_else(|| self.put(&path, &content), Err)
                     .map(|()| content),
             ),
             Operation::Overwrite { path, content } => Outcome::Overwritten(
-                self.failure(Step::Overwrite)
+                self.failure(OpKind::Overwrite)
                     .map_or_else(|| self.overwrite(&path, &content), Err),
             ),
             Operation::Unlink { paths } => Outcome::Unlinked(
-                self.failure(Step::Unlink)
+                self.failure(OpKind::Unlink)
                     .map_or_else(|| self.unlink(paths), Err),
             ),
         })
@@ -503,7 +503,7 @@ impl Inner {
     }
 
     fn write(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {
-        let len = match self.fault(Step::Write, bytes.len()) {
+        let len = match self.fault(OpKind::Write, bytes.len()) {
             Some(Fault::Error(number)) => return Err(error(number)),
             Some(Fault::Short(len)) => len.min(bytes.len()),
             _ => bytes.len(),
@@ -536,7 +536,7 @@ impl Inner {
     }
 
     fn sync(&mut self, path: &Path, covers: &Covers) -> io::Result<()> {
-        if let Some(failure) = self.failure(Step::Sync) {
+        if let Some(failure) = self.failure(OpKind::Sync) {
             if let Some(file) = self.files.get_mut(path) {
                 match covers {
                     Covers::File(noted) => noted.iter().for_each(|noted| file.forsake(noted)),

@@ -90,14 +90,14 @@ impl Memory {
             }
         }
         self.map = Some(map);
-        self.tear();
+        self.mark_unreadable();
         Ok(self)
     }
 
     /// A map of the same content that nobody else has: the old store's readers may still look at the old one.
     fn own_map(&mut self) -> io::Result<Arc<Map>> {
         let old = self.map.take().expect("every file has content");
-        if Arc::strong_count(&old) == 1 && !old.is_torn(0..old.all().len()) {
+        if Arc::strong_count(&old) == 1 && !old.is_unreadable(0..old.all().len()) {
             return Ok(old);
         }
         let map = Map::anonymous(old.len())?;
@@ -117,10 +117,11 @@ impl Memory {
     }
 
     /// Lets whoever maps the file find missing what cannot be read.
-    pub(super) fn tear(&self) {
+    pub(super) fn mark_unreadable(&self) {
         let place = |at| usize::try_from(at).expect("a file in memory");
         for range in &self.unreadable {
-            self.map().tear(&(place(range.start)..place(range.end)));
+            self.map()
+                .mark_unreadable(&(place(range.start)..place(range.end)));
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::MemoryDisk;
 use super::chances::Dice;
-use super::fault::Step;
+use super::fault::OpKind;
 use super::medium::{Covers, Inner, Operation};
 use crate::disk::{Completion, Outcome, WriteSync};
 
@@ -13,16 +13,16 @@ use crate::disk::{Completion, Outcome, WriteSync};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advanced {
     /// The kind of the operation. A write's own sync is a sync.
-    pub step: Step,
+    pub step: OpKind,
     /// The file: of removed files the first one; empty where there is none.
     pub path: PathBuf,
     /// How far the operation has come.
-    pub stage: Stage,
+    pub stage: OpStage,
 }
 
 /// How far an operation has come with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum OpStage {
     /// A sync has started: it covers what the file holds now.
     Started,
     /// It is done, in full. The sync of a write may be yet to come.
@@ -37,7 +37,7 @@ pub enum Stage {
 impl Advanced {
     /// Whether the operation has failed. A write that fell short has not.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(self.stage, Stage::Failed(_))
+        matches!(self.stage, OpStage::Failed(_))
     }
 }
 
@@ -46,11 +46,11 @@ impl fmt::Display for Advanced {
         let Self { step, path, .. } = self;
         write!(f, "{step} {}: ", path.display())?;
         match self.stage {
-            Stage::Started => f.write_str("started"),
-            Stage::Done => f.write_str("done"),
-            Stage::Short(written) => write!(f, "short after {written} bytes"),
-            Stage::Failed(Some(number)) => write!(f, "failed with error {number}"),
-            Stage::Failed(None) => f.write_str("failed"),
+            OpStage::Started => f.write_str("started"),
+            OpStage::Done => f.write_str("done"),
+            OpStage::Short(written) => write!(f, "short after {written} bytes"),
+            OpStage::Failed(Some(number)) => write!(f, "failed with error {number}"),
+            OpStage::Failed(None) => f.write_str("failed"),
         }
     }
 }
@@ -146,16 +146,16 @@ impl Inner {
         let place = free[Dice(choice).roll(free.len())];
         let operation = &self.in_flight[place].1;
         let path = self.path_of(operation);
-        let has_two_steps = operation.step() == Step::Sync && operation.steps() == 2;
+        let has_two_steps = operation.step() == OpKind::Sync && operation.steps() == 2;
         let (step, stage) = if self.start_sync(place) && has_two_steps {
-            (Step::Sync, Stage::Started)
+            (OpKind::Sync, OpStage::Started)
         } else {
             self.perform_at(place)
         };
         Some(Advanced { step, path, stage })
     }
 
-    fn perform_at(&mut self, place: usize) -> (Step, Stage) {
+    fn perform_at(&mut self, place: usize) -> (OpKind, OpStage) {
         if let Some(allowance) = &mut self.allowance {
             *allowance -= 1;
         }
@@ -171,7 +171,7 @@ impl Inner {
         let stage = stage(&outcome, asked);
         // The sync of a write may have run before it.
         let step = match outcome {
-            Outcome::Synced(_) => Step::Sync,
+            Outcome::Synced(_) => OpKind::Sync,
             _ => step,
         };
         self.done.push(Completion { token, outcome });
@@ -179,7 +179,7 @@ impl Inner {
     }
 
     /// How far a write has come whose own sync, of the range that it wrote, is next.
-    fn stage_of_half(&self, place: usize, asked: Option<usize>) -> Stage {
+    fn stage_of_half(&self, place: usize, asked: Option<usize>) -> OpStage {
         match (&self.in_flight[place].1, asked) {
             (
                 Operation::Sync {
@@ -187,8 +187,8 @@ impl Inner {
                     ..
                 },
                 Some(asked),
-            ) if range.len() < asked => Stage::Short(range.len()),
-            _ => Stage::Done,
+            ) if range.len() < asked => OpStage::Short(range.len()),
+            _ => OpStage::Done,
         }
     }
 
@@ -294,10 +294,10 @@ impl Inner {
     }
 }
 
-fn stage(outcome: &Outcome, asked: Option<usize>) -> Stage {
+fn stage(outcome: &Outcome, asked: Option<usize>) -> OpStage {
     let error = match outcome {
         Outcome::Written(Ok(written)) if asked.is_some_and(|asked| *written < asked) => {
-            return Stage::Short(*written);
+            return OpStage::Short(*written);
         }
         Outcome::Written(result) => result.as_ref().err(),
         Outcome::Prepared(result) => result.as_ref().err(),
@@ -307,5 +307,5 @@ fn stage(outcome: &Outcome, asked: Option<usize>) -> Stage {
         | Outcome::Overwritten(result)
         | Outcome::Unlinked(result) => result.as_ref().err(),
     };
-    error.map_or(Stage::Done, |error| Stage::Failed(error.raw_os_error()))
+    error.map_or(OpStage::Done, |error| OpStage::Failed(error.raw_os_error()))
 }

@@ -51,7 +51,7 @@ impl Rig {
     }
 
     /// Advances until the next step is one that is looked for.
-    fn advance_to(&self, step: Step, stage: Stage) {
+    fn advance_to(&self, step: OpKind, stage: OpStage) {
         for choice in 0..100 {
             let advanced = self.disk.advance(choice).expect("something may be next");
             if advanced.step == step {
@@ -155,7 +155,7 @@ fn the_housekeeper_begins_before_the_submission_and_is_reaped_last() {
     rig.disk.write(1, file, 0, bytes, WriteSync::None);
     rig.disk.put(2, "/log/state".into(), Box::new(|| vec![1]));
     let steps: Vec<_> = rig.finish(0).iter().map(|step| step.step).collect();
-    assert_eq!(steps, [Step::Put]);
+    assert_eq!(steps, [OpKind::Put]);
     rig.disk.submit().expect("a submission");
     rig.finish(0);
     assert_eq!(tokens(&rig.reap()), [1, 2]);
@@ -164,12 +164,12 @@ fn the_housekeeper_begins_before_the_submission_and_is_reaped_last() {
 #[test]
 fn a_short_write_cancels_its_sync() {
     let mut rig = Rig::new();
-    rig.disk.fail_next(Step::Write, Fault::Short(100));
+    rig.disk.fail_next(OpKind::Write, Fault::Short(100));
     rig.write(1, 0, 512, WriteSync::File);
     let steps = rig.finish(0);
     let stages: Vec<_> = steps.iter().map(|step| step.stage).collect();
-    let cancelled = Stage::Failed(Some(libc::ECANCELED));
-    assert_eq!(stages, [Stage::Short(100), cancelled]);
+    let cancelled = OpStage::Failed(Some(libc::ECANCELED));
+    assert_eq!(stages, [OpStage::Short(100), cancelled]);
     assert!(steps[1].has_failed() && !steps[0].has_failed());
 }
 
@@ -181,12 +181,12 @@ fn a_sync_makes_durable_what_was_there_when_it_started_and_nothing_newer() {
         rig.write(1, 0, 512, WriteSync::None);
         rig.finish(0);
         rig.sync(9);
-        rig.advance_to(Step::Sync, Stage::Started);
-        rig.disk.hold(Step::Sync);
+        rig.advance_to(OpKind::Sync, OpStage::Started);
+        rig.disk.hold(OpKind::Sync);
         rig.write(2, 0, 512, WriteSync::None);
         rig.finish(0);
-        rig.disk.lift(Step::Sync);
-        rig.advance_to(Step::Sync, Stage::Done);
+        rig.disk.lift(OpKind::Sync);
+        rig.advance_to(OpKind::Sync, OpStage::Done);
         seen.insert(rig.first_byte_after_crash(seed));
     }
     assert_eq!(seen, [1, 2].into());
@@ -199,11 +199,11 @@ fn a_sync_that_ends_late_takes_nothing_back() {
         rig.write(1, 0, 512, WriteSync::None);
         rig.finish(0);
         rig.sync(9);
-        rig.advance_to(Step::Sync, Stage::Started);
-        rig.disk.hold(Step::Sync);
+        rig.advance_to(OpKind::Sync, OpStage::Started);
+        rig.disk.hold(OpKind::Sync);
         rig.write(2, 0, 256, WriteSync::None);
         rig.finish(0);
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         // What a newer sync made durable stays so, when the older one ends as well.
         rig.sync(10);
         rig.finish(seed);
@@ -223,9 +223,9 @@ fn an_unpaced_sync_that_is_held_up_covers_what_it_has_noted() {
         rig.disk.allow(Some(0));
         rig.sync(9);
         rig.disk.allow(None);
-        rig.disk.hold(Step::Sync);
+        rig.disk.hold(OpKind::Sync);
         rig.write(2, 0, 512, WriteSync::None);
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         rig.reap();
         seen.insert(rig.first_byte_after_crash(seed));
     }
@@ -257,14 +257,14 @@ fn an_end_keeps_to_the_orders_that_the_disk_keeps_to() {
 #[test]
 fn what_is_held_holds_up_what_keeps_to_an_order_with_it() {
     let mut rig = Rig::new();
-    rig.disk.hold(Step::Put);
+    rig.disk.hold(OpKind::Put);
     rig.disk.put(1, "/log/a".into(), Box::new(Vec::new));
     rig.disk.unlink(2, vec!["/log/a".into()]);
     rig.write(3, 0, 512, WriteSync::None);
     rig.finish(0);
     assert_eq!(tokens(&rig.reap()), [3]);
     assert_eq!(rig.disk.pending(), 2);
-    rig.disk.lift(Step::Put);
+    rig.disk.lift(OpKind::Put);
     rig.finish(0);
     assert_eq!(tokens(&rig.reap()), [1, 2]);
 }
@@ -276,7 +276,7 @@ fn a_wait_performs_steps_until_something_is_done() {
     rig.write(1, 0, 512, WriteSync::Range);
     rig.disk.wait().expect("it ends");
     assert_eq!(tokens(&rig.reap()), [1]);
-    rig.disk.hold(Step::Write);
+    rig.disk.hold(OpKind::Write);
     rig.write(2, 0, 512, WriteSync::None);
     let error = rig.disk.wait().expect_err("it never answers");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -316,12 +316,12 @@ fn faults_by_chance_are_a_function_of_the_seed_and_come_as_often_as_asked() {
     let mut counts = BTreeMap::new();
     for step in &steps {
         let kind = match step.stage {
-            Stage::Short(len) => {
+            OpStage::Short(len) => {
                 assert!((1..512).contains(&len));
                 "short"
             }
-            Stage::Failed(Some(libc::EIO)) => "eio",
-            Stage::Failed(Some(libc::ENOSPC)) => "enospc",
+            OpStage::Failed(Some(libc::EIO)) => "eio",
+            OpStage::Failed(Some(libc::ENOSPC)) => "enospc",
             _ => "done",
         };
         *counts.entry((step.step, kind)).or_insert(0) += 1;
@@ -330,11 +330,11 @@ fn faults_by_chance_are_a_function_of_the_seed_and_come_as_often_as_asked() {
         let found: i32 = counts.get(&(step, kind)).copied().unwrap_or(0);
         assert!((found - wanted).abs() < 40, "{step} {kind}: {found}");
     };
-    near(Step::Write, "eio", 100);
-    near(Step::Write, "enospc", 50);
-    near(Step::Write, "short", 200);
-    near(Step::Sync, "eio", 85);
-    assert!(!counts.contains_key(&(Step::Sync, "enospc")));
+    near(OpKind::Write, "eio", 100);
+    near(OpKind::Write, "enospc", 50);
+    near(OpKind::Write, "short", 200);
+    near(OpKind::Sync, "eio", 85);
+    assert!(!counts.contains_key(&(OpKind::Sync, "enospc")));
 }
 
 #[test]
@@ -469,11 +469,14 @@ fn an_end_copies_what_was_used_and_no_more() {
 #[test]
 fn a_sync_that_overtakes_its_write_is_a_step_before_it() {
     let mut rig = Rig::new();
-    rig.disk.fail_next(Step::Write, Fault::Severed);
+    rig.disk.fail_next(OpKind::Write, Fault::Severed);
     rig.write(1, 0, 512, WriteSync::File);
     let steps: Vec<_> = rig.finish(0).iter().map(|s| (s.step, s.stage)).collect();
-    let cancelled = Stage::Failed(Some(libc::ECANCELED));
-    assert_eq!(steps, [(Step::Sync, cancelled), (Step::Write, Stage::Done)]);
+    let cancelled = OpStage::Failed(Some(libc::ECANCELED));
+    assert_eq!(
+        steps,
+        [(OpKind::Sync, cancelled), (OpKind::Write, OpStage::Done)]
+    );
 }
 
 #[test]
@@ -493,7 +496,7 @@ fn an_end_takes_over_maps_that_nobody_else_has() {
     disk.submit().expect("a submission");
     let mut disk = disk.crash(1);
     let map = Disk::map(&mut disk, Path::new("/log/state")).expect("it is there");
-    assert!(!map.is_torn(0..88));
+    assert!(!map.is_unreadable(0..88));
 }
 
 #[test]
@@ -502,7 +505,7 @@ fn what_a_failed_sync_has_left_no_later_sync_makes_durable_until_it_is_written_a
         let mut rig = Rig::new();
         rig.write(1, 0, 512, WriteSync::None);
         rig.finish(1);
-        rig.disk.fail_next(Step::Sync, Fault::Error(libc::EIO));
+        rig.disk.fail_next(OpKind::Sync, Fault::Error(libc::EIO));
         rig.sync(2);
         rig.finish(1);
         if writes_again {

@@ -1,9 +1,9 @@
 //! Reads through maps of pages that cannot be had: the file was cut, or its medium does not give them back.
 //!
 //! The kernel answers such a read with SIGBUS, which ends the process. The handler here lets it go on: it notes the
-//! block of the map as torn, puts a page of zeroes where the missing one should be, and returns to the read, which finds
-//! zeroes. So a reader of a map asks afterwards whether what was read is torn; until then bytes are believed
-//! to be no more than a hint. A block stays torn for as long as the map lives.
+//! block of the map as unreadable, puts a page of zeroes where the missing one should be, and returns to the read, which finds
+//! zeroes. So a reader of a map asks afterwards whether what was read is unreadable; until then bytes are believed
+//! to be no more than a hint. A block stays unreadable for as long as the map lives.
 //!
 //! This does nothing for the kernel's own reads: what sends from a map gets `EFAULT`, or fewer bytes sent.
 //!
@@ -26,18 +26,18 @@ const BLOCK: usize = BLOCK_BYTES as usize;
 const FIRST_PART: usize = 256;
 const PARTS: usize = 24;
 
-/// How many blocks were torn so far, of all maps: as long as it is zero, nobody needs to look further.
-static TORN: AtomicUsize = AtomicUsize::new(0);
+/// How many blocks were unreadable so far, of all maps: as long as it is zero, nobody needs to look further.
+static UNREADABLE: AtomicUsize = AtomicUsize::new(0);
 
-/// Which blocks of a map are torn.
+/// Which blocks of a map are unreadable.
 #[derive(Debug)]
-pub(crate) struct Torn {
+pub(crate) struct UnreadableBlocks {
     /// A bit for each block.
     blocks: Box<[AtomicU64]>,
     bytes: usize,
 }
 
-impl Torn {
+impl UnreadableBlocks {
     pub(crate) fn new(bytes: usize) -> Self {
         let words = bytes.div_ceil(BLOCK).div_ceil(64);
         Self {
@@ -46,27 +46,27 @@ impl Torn {
         }
     }
 
-    /// Notes a block as torn; tells whether it was whole until now.
+    /// Notes a block as unreadable; tells whether it was whole until now.
     fn note(&self, block: usize) -> bool {
         let bit = 1 << (block % 64);
         let before = self.blocks[block / 64].fetch_or(bit, Ordering::Relaxed);
         // After the bit and before the zeroes: a reader of the zeroes sees both.
-        TORN.fetch_add(1, Ordering::Release);
+        UNREADABLE.fetch_add(1, Ordering::Release);
         before & bit == 0
     }
 
-    /// Notes all blocks of a range as torn.
+    /// Notes all blocks of a range as unreadable.
     pub(crate) fn note_range(&self, range: &Range<usize>) {
         for block in blocks_of(range) {
             self.note(block);
         }
     }
 
-    /// Whether any block of the range is torn. To be asked after the range was read.
-    pub(crate) fn is_torn(&self, range: &Range<usize>) -> bool {
+    /// Whether any block of the range is unreadable. To be asked after the range was read.
+    pub(crate) fn is_unreadable(&self, range: &Range<usize>) -> bool {
         // Keeps the reads before it before the question.
         fence(Ordering::Acquire);
-        if TORN.load(Ordering::Relaxed) == 0 {
+        if UNREADABLE.load(Ordering::Relaxed) == 0 {
             return false;
         }
         fence(Ordering::Acquire);
@@ -98,30 +98,30 @@ struct Entry {
     version: AtomicUsize,
     start: AtomicUsize,
     end: AtomicUsize,
-    torn: AtomicPtr<Torn>,
+    unreadable: AtomicPtr<UnreadableBlocks>,
 }
 
 impl Entry {
     /// Changes the entry. The lock on [`Table::free`] keeps others from doing so at the same time.
-    fn set(&self, range: &Range<usize>, torn: *mut Torn) {
+    fn set(&self, range: &Range<usize>, unreadable: *mut UnreadableBlocks) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         fence(Ordering::Release);
         self.start.store(range.start, Ordering::Relaxed);
         self.end.store(range.end, Ordering::Relaxed);
-        self.torn.store(torn, Ordering::Relaxed);
+        self.unreadable.store(unreadable, Ordering::Relaxed);
         self.version.store(version + 2, Ordering::Release);
     }
 
     /// The map, if it has this address and the entry does not change at the moment.
-    fn holding(&self, address: usize) -> Option<(Range<usize>, *mut Torn)> {
+    fn holding(&self, address: usize) -> Option<(Range<usize>, *mut UnreadableBlocks)> {
         let version = self.version.load(Ordering::Acquire);
         let start = self.start.load(Ordering::Relaxed);
         let range = start..self.end.load(Ordering::Relaxed);
-        let torn = self.torn.load(Ordering::Relaxed);
+        let unreadable = self.unreadable.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         let stable = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
-        (stable && range.contains(&address)).then_some((range, torn))
+        (stable && range.contains(&address)).then_some((range, unreadable))
     }
 }
 
@@ -168,11 +168,11 @@ impl Table {
         &entries[number - first]
     }
 
-    fn add(&self, range: &Range<usize>, torn: *mut Torn) -> usize {
+    fn add(&self, range: &Range<usize>, unreadable: *mut UnreadableBlocks) -> usize {
         let mut free = self.lock();
         let number = free.numbers.pop().unwrap_or(free.untouched);
         free.untouched = free.untouched.max(number + 1);
-        self.entry(number).set(range, torn);
+        self.entry(number).set(range, unreadable);
         number
     }
 
@@ -182,7 +182,7 @@ impl Table {
         free.numbers.push(number);
     }
 
-    fn find(&self, address: usize) -> Option<(Range<usize>, *mut Torn)> {
+    fn find(&self, address: usize) -> Option<(Range<usize>, *mut UnreadableBlocks)> {
         let parts = self.parts.iter().map_while(OnceLock::get);
         let mut entries = parts.flat_map(|part| part.iter());
         entries.find_map(|entry| entry.holding(address))
@@ -190,18 +190,18 @@ impl Table {
 
     /// Puts zeroes where a read of `address` found nothing. `false` when the address is no map's, or the kernel does not
     /// let us.
-    fn mend(&self, address: usize) -> bool {
-        let Some((map, torn)) = self.find(address) else {
+    fn handle_unreadable(&self, address: usize) -> bool {
+        let Some((map, unreadable)) = self.find(address) else {
             return false;
         };
         // SAFETY: the entry named a map that this thread is reading from, so that it is kept until the thread goes on;
-        // and `torn` lives as long as the map (`Guarded::new`).
-        let torn = unsafe { &*torn };
+        // and `unreadable` lives as long as the map (`Guarded::new`).
+        let unreadable = unsafe { &*unreadable };
         let page = page_bytes();
         let from = (address & !(page - 1)).max(map.start);
         let block = (address - map.start) / BLOCK;
         // Where more than one page is missing, it is all from here on: not a signal for each of them.
-        let until = match torn.note(block) {
+        let until = match unreadable.note(block) {
             true => from + page,
             false => (map.start + (block + 1) * BLOCK).min(map.end),
         };
@@ -209,7 +209,7 @@ impl Table {
             return true;
         }
         // A page of its own takes two more areas of the address space, and there may be no more. The whole takes none.
-        torn.note_range(&(0..torn.bytes));
+        unreadable.note_range(&(0..unreadable.bytes));
         zeroes(map)
     }
 }
@@ -219,7 +219,7 @@ fn zeroes(range: Range<usize>) -> bool {
     let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let (start, len) = (range.start as *mut libc::c_void, range.len());
     // SAFETY: the range lies within a map of a file that only reads go to, of which the caller has made sure: it stays
-    // mapped, readable, and is unmapped along with the rest. A reader that is there meanwhile learns that it is torn.
+    // mapped, readable, and is unmapped along with the rest. A reader that is there meanwhile learns that it is unreadable.
     unsafe { libc::mmap(start, len, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED }
 }
 
@@ -230,13 +230,16 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Guards the map of a file: what is missing there is noted in `torn`.
+    /// Guards the map of a file: what is missing there is noted in `unreadable`.
     ///
     /// # Safety
-    /// `range` is whole pages of a map that only reads go to. The map and `torn` outlive what this returns.
-    pub(super) unsafe fn new(range: &Range<usize>, torn: &Arc<Torn>) -> io::Result<Self> {
+    /// `range` is whole pages of a map that only reads go to. The map and `unreadable` outlive what this returns.
+    pub(super) unsafe fn new(
+        range: &Range<usize>,
+        unreadable: &Arc<UnreadableBlocks>,
+    ) -> io::Result<Self> {
         install()?;
-        let number = TABLE.add(range, Arc::as_ptr(torn).cast_mut());
+        let number = TABLE.add(range, Arc::as_ptr(unreadable).cast_mut());
         Ok(Self { number })
     }
 }
@@ -302,10 +305,10 @@ extern "C" fn on_bus_error(
     // SAFETY: the kernel hands a handler with `SA_SIGINFO` a description of the signal.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // Only the kernel's own have an address; somebody may have sent the signal.
-    let mended = code > 0 && TABLE.mend(address);
+    let handled = code > 0 && TABLE.handle_unreadable(address);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
-    if !mended {
+    if !handled {
         pass_on(signal, info, context);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn end<T>(thread: JoinHandle<()>, done: &Receiver<T>) -> bool {
     }
 }
 
-/// An eventfd. Shared between a shard and the threads it started, which have the same descriptor table.
+/// An eventfd. SharedLog between a shard and the threads it started, which have the same descriptor table.
 #[derive(Clone, Debug)]
 pub(crate) struct Wake {
     file: Arc<File>,

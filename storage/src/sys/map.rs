@@ -2,7 +2,7 @@
 //!
 //! A map of a file is raw memory (`MmapRaw`): the kernel writes to it. Slices are made of it only of ranges that nobody
 //! writes any more (see the module `sys`). Pages of it may turn out to be missing while they are read: `guard` says what
-//! is read then, and [`Map::is_torn`] is to be asked after every read.
+//! is read then, and [`Map::is_unreadable`] is to be asked after every read.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::guard::{Guarded, Torn, page_bytes};
+use super::guard::{Guarded, UnreadableBlocks, page_bytes};
 use super::is_refused;
 
 /// A mapped file, or memory that stands in for one.
@@ -21,7 +21,7 @@ pub struct Map {
     /// Of a file's map. Dropped before the rest: the handler must not find what is not there any more.
     _guarded: Option<Guarded>,
     raw: MmapRaw,
-    torn: Arc<Torn>,
+    unreadable: Arc<UnreadableBlocks>,
     /// Of memory that stands in for a file, and that [`Map::store`] may write: what `sendfile` reads it by.
     memory: Option<File>,
 }
@@ -31,15 +31,15 @@ impl Map {
     pub(crate) fn file(file: &File, len: u64) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        let torn = Arc::new(Torn::new(len));
+        let unreadable = Arc::new(UnreadableBlocks::new(len));
         let start = raw.as_ptr() as usize;
         let pages = start..start + len.next_multiple_of(page_bytes());
         // SAFETY: the pages that were just mapped, read-only. The field that this goes to is dropped before the others.
-        let guarded = unsafe { Guarded::new(&pages, &torn)? };
+        let guarded = unsafe { Guarded::new(&pages, &unreadable)? };
         Ok(Self {
             _guarded: Some(guarded),
             raw,
-            torn,
+            unreadable,
             memory: None,
         })
     }
@@ -52,7 +52,7 @@ impl Map {
         Ok(Self {
             _guarded: None,
             raw: MmapOptions::new().len(len).map_raw(&memory)?,
-            torn: Arc::new(Torn::new(len)),
+            unreadable: Arc::new(UnreadableBlocks::new(len)),
             memory: Some(memory),
         })
     }
@@ -74,7 +74,7 @@ impl Map {
         self.raw.len() == 0
     }
 
-    /// Mapped bytes. They are to be believed only once [`Map::is_torn`] has said that they were there.
+    /// Mapped bytes. They are to be believed only once [`Map::is_unreadable`] has said that they were there.
     ///
     /// # Panics
     /// If the range is not mapped.
@@ -92,13 +92,13 @@ impl Map {
 
     /// Whether bytes of the range, or of a block that it touches, were missing when they were read. To be asked after
     /// reading.
-    pub(crate) fn is_torn(&self, range: Range<usize>) -> bool {
-        self.torn.is_torn(&range)
+    pub(crate) fn is_unreadable(&self, range: Range<usize>) -> bool {
+        self.unreadable.is_unreadable(&range)
     }
 
     /// Notes that bytes of a range cannot be had.
-    pub(crate) fn tear(&self, range: &Range<usize>) {
-        self.torn.note_range(range);
+    pub(crate) fn mark_unreadable(&self, range: &Range<usize>) {
+        self.unreadable.note_range(range);
     }
 
     /// Writes into anonymous memory, as the kernel writes into a file.
@@ -143,7 +143,7 @@ impl Map {
         }
     }
 
-    /// Reads a byte of each page. Where there is none to be read, [`Map::is_torn`] says so afterwards.
+    /// Reads a byte of each page. Where there is none to be read, [`Map::is_unreadable`] says so afterwards.
     fn touch(&self, range: &Range<usize>) {
         let (start, len) = self.pages(range);
         for at in (0..len).step_by(page_bytes()) {

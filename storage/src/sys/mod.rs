@@ -5,7 +5,7 @@
 //!   lives; nobody reads above it.
 //! - A segment file is only ever written at positions that no reader has been told of, and is never overwritten,
 //!   truncated or punched. So the bytes of a map below the log's visible place never change. Where somebody else cuts the
-//!   file, or its medium fails, they turn to zeroes, and [`map::Map::is_torn`] says so to whoever asks after reading.
+//!   file, or its medium fails, they turn to zeroes, and [`map::Map::is_unreadable`] says so to whoever asks after reading.
 
 pub(crate) mod arena;
 mod committed;

@@ -17,8 +17,8 @@ use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::{Record, RecordBuilder};
 use oyez_storage::{
     AppendError, Appended, ArenaOptions, ArenaPool, DataDir, DirLock, DirOptions, Disk, Durability,
-    LogOptions, LogReader, Moment, OpenError, Place, PopulateError, Progress, Read, ReadError,
-    RecoveryReport, Store,
+    LogOptions, LogReader, Moment, OpenError, Place, PopulateError, Read, ReadError,
+    RecoveryReport, Store, StoreEvents,
 };
 
 pub const SEGMENT: u64 = 4 << 20;
@@ -103,7 +103,7 @@ pub enum Unread {
 pub struct Rig {
     pub store: Store,
     pub dir: DataDir,
-    pub progress: Progress,
+    pub progress: StoreEvents,
     /// Both clocks, but for what the wall clock was set back or is ahead.
     pub now_ms: u64,
     pub set_back_ms: u64,
@@ -141,7 +141,7 @@ impl Rig {
         Self {
             store,
             dir: dir.clone(),
-            progress: Progress::default(),
+            progress: StoreEvents::default(),
             now_ms,
             set_back_ms: 0,
             ahead_ms: 0,

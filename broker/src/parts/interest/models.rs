@@ -6,7 +6,7 @@ use loom::thread;
 use oyez_protocol::record::Record;
 use oyez_storage::{
     ArenaOptions, ArenaPool, DataDir, DirOptions, Durability, LogOptions, MemoryDisk, Moment,
-    Progress, Store,
+    Store, StoreEvents,
 };
 
 use super::*;
@@ -32,7 +32,7 @@ fn publish(store: &mut Store, log: LogId, interest: &Interest, bell: &Bell) {
     let bytes = record("t", 8);
     let appended = store.append(log, &Record::trusted(&bytes).expect("a record"), 0);
     appended.expect("there is room for it");
-    let mut progress = Progress::default();
+    let mut progress = StoreEvents::default();
     let pumped = store.pump(Moment::default(), &mut progress);
     pumped.expect("nothing fails");
     let mut outbox = Outbox::new(OWNER, [(); 2].map(|()| inbox().0).into());

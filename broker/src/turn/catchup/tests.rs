@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use oyez_protocol::command::Start;
 use oyez_protocol::limits::RECORD_HEADER_SIZE;
-use oyez_storage::{Fault, Place, Step};
+use oyez_storage::{Fault, OpKind, Place};
 
 use super::*;
 use crate::net::memory::End;
@@ -272,7 +272,8 @@ fn who_cannot_be_told_that_a_range_cannot_be_read_is_ended() {
     rig.pass(COOLING_MS);
     rig.settle();
     let client = reader_of(&mut rig, TOPIC);
-    rig.disk.fail_next(Step::Populate, Fault::Error(libc::EIO));
+    rig.disk
+        .fail_next(OpKind::Populate, Fault::Error(libc::EIO));
     go_on(&mut rig);
     let_the_disk_work(&mut rig);
     rig.settle();
@@ -406,14 +407,14 @@ fn records_that_are_dropped_after_their_places_were_told_are_a_gap() {
 #[test]
 fn cold_bytes_are_read_ahead_while_nobody_waits() {
     let (mut rig, client) = with_cold_history();
-    rig.disk.hold(Step::Populate);
+    rig.disk.hold(OpKind::Populate);
     assert_eq!(go_on(&mut rig), Progress::Done);
     assert_eq!(catchup(&mut rig).waits, Waits::Bytes);
     let_the_disk_work(&mut rig);
     rig.take_to_send();
     assert_eq!(go_on(&mut rig), Progress::Done, "it waits for the disk");
     assert_eq!(client.hear(), [""; 0]);
-    rig.disk.lift(Step::Populate);
+    rig.disk.lift(OpKind::Populate);
     let_the_disk_work(&mut rig);
     assert_eq!(catchup(&mut rig).waits, Waits::Nothing);
     assert_eq!(rig.take_to_send(), [client.id]);
@@ -427,7 +428,8 @@ fn cold_bytes_are_read_ahead_while_nobody_waits() {
 #[test]
 fn what_cannot_be_read_ahead_is_a_gap_of_one_record() {
     let (mut rig, client) = with_cold_history();
-    rig.disk.fail_next(Step::Populate, Fault::Error(libc::EIO));
+    rig.disk
+        .fail_next(OpKind::Populate, Fault::Error(libc::EIO));
     go_on(&mut rig);
     let_the_disk_work(&mut rig);
     assert_eq!(rig.cursor(&client, TOPIC), 1);
@@ -453,11 +455,11 @@ fn a_socket_that_is_full_when_cold_bytes_come_has_no_use_for_them() {
 #[test]
 fn cold_bytes_for_who_has_left_are_for_nobody() {
     let (mut rig, client) = with_cold_history();
-    rig.disk.hold(Step::Populate);
+    rig.disk.hold(OpKind::Populate);
     go_on(&mut rig);
     client.unsubscribe(TOPIC);
     rig.settle();
-    rig.disk.lift(Step::Populate);
+    rig.disk.lift(OpKind::Populate);
     rig.settle();
     assert_eq!(client.hear(), ["unsubscribed Ok"]);
 }
@@ -678,7 +680,7 @@ fn with_cold_tail() -> (Rig, Client, Vec<u8>) {
 #[test]
 fn the_rest_of_a_cold_record_is_read_ahead_once() {
     let (mut rig, client, mut heard) = with_cold_tail();
-    rig.disk.hold(Step::Populate);
+    rig.disk.hold(OpKind::Populate);
     for _ in 0..2 {
         rig.parts().sessions.queue_send(client.id);
         rig.parts().flushing().run();
@@ -687,7 +689,7 @@ fn the_rest_of_a_cold_record_is_read_ahead_once() {
     }
     assert_eq!(rig.disk.held(), 1);
     assert_eq!(client.peer.read(), b"", "nothing comes between");
-    rig.disk.lift(Step::Populate);
+    rig.disk.lift(OpKind::Populate);
     rig.parts().pump().expect("the store works");
     assert!(!rig.session(&client).is_warming());
     rig.settle();
@@ -699,7 +701,7 @@ fn the_rest_of_a_cold_record_is_read_ahead_once() {
 #[test]
 fn who_has_a_part_of_a_record_that_cannot_be_read_is_gone() {
     let (mut rig, client, _) = with_cold_tail();
-    rig.disk.fail(Step::Populate, Fault::Error(libc::EIO));
+    rig.disk.fail(OpKind::Populate, Fault::Error(libc::EIO));
     rig.parts().flushing().run();
     let_the_disk_work(&mut rig);
     assert!(rig.parts().sessions.get(client.id).is_none());
@@ -710,7 +712,7 @@ fn who_has_a_part_of_a_record_that_cannot_be_read_is_gone() {
 #[test]
 fn the_rest_of_a_record_for_who_has_gone_is_for_nobody() {
     let (mut rig, client, _) = with_cold_tail();
-    rig.disk.hold(Step::Populate);
+    rig.disk.hold(OpKind::Populate);
     rig.parts().flushing().run();
     rig.parts().submit().expect("the disk works");
     client.peer.reset();
@@ -718,7 +720,7 @@ fn the_rest_of_a_record_for_who_has_gone_is_for_nobody() {
     let next = rig.join();
     assert_eq!(next.id.key(), client.id.key(), "its place was given away");
     rig.session(&next).begin_warming();
-    rig.disk.lift(Step::Populate);
+    rig.disk.lift(OpKind::Populate);
     let_the_disk_work(&mut rig);
     assert!(rig.session(&next).is_warming());
     assert_eq!(rig.take_to_send(), []);

@@ -2,7 +2,7 @@ use oyez_protocol::Position;
 use oyez_protocol::limits::Limits;
 use oyez_protocol::message::MessageRef;
 use oyez_protocol::record::RecordBuilder;
-use oyez_storage::{Fault, StartAt, Step};
+use oyez_storage::{Fault, OpKind, StartAt};
 
 use super::*;
 use crate::config::Config;
@@ -100,7 +100,7 @@ fn wide() -> Config {
 /// A shard whose log has refused a record, for want of a segment: the disk makes none.
 fn short_of_segments() -> (Rig, Client) {
     let mut rig = Rig::new();
-    rig.disk.hold(Step::Prepare);
+    rig.disk.hold(OpKind::Prepare);
     let client = rig.join();
     let taken = publish(&mut rig, &client, &record("synced/a", 10, 1));
     assert_eq!(taken, Taken::Later(Until::Room));
@@ -221,14 +221,14 @@ fn a_synced_record_has_no_outcome_before_the_disk_has_it() {
     let mut rig = Rig::new();
     rig.publish("synced/a", 10, 1);
     let client = rig.join();
-    rig.disk.hold(Step::Sync);
+    rig.disk.hold(OpKind::Sync);
     publish(&mut rig, &client, &record("synced/a", 10, 1));
     let since_us = rig.parts().here.now.monotonic_us;
     rig.pass(20);
     rig.settle();
     assert!(client.hear_outcomes().is_empty());
     assert_eq!(rig.parts().publishes.waiting_since_us(), Some(since_us));
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     rig.settle();
     assert_eq!(client.hear_outcomes(), [[(1, Outcome::Ok)]]);
 }
@@ -240,7 +240,7 @@ fn a_log_that_is_short_of_room_holds_its_publishers_back_and_is_known_to_be_wait
     assert_eq!(rig.parts().publishes.waiting_since_us(), Some(since_us));
     assert!(told(&mut rig).is_empty());
     rig.settle();
-    rig.disk.lift(Step::Prepare);
+    rig.disk.lift(OpKind::Prepare);
     rig.parts().freed.take();
     rig.settle();
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
@@ -291,7 +291,7 @@ fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
 #[test]
 fn a_publisher_that_waits_for_a_segment_hears_that_none_can_be_made() {
     let mut rig = Rig::new();
-    rig.disk.fail(Step::Prepare, Fault::Error(EACCES));
+    rig.disk.fail(OpKind::Prepare, Fault::Error(EACCES));
     let client = rig.join();
     client.peer.write(&record("synced/a", 10, 1));
     rig.settle();
@@ -336,7 +336,7 @@ fn a_log_that_has_failed_refuses_records() {
     let mut rig = Rig::new();
     rig.publish("synced/a", 10, 1);
     let client = rig.join();
-    rig.disk.fail(Step::Write, Fault::Error(EIO));
+    rig.disk.fail(OpKind::Write, Fault::Error(EIO));
     publish(&mut rig, &client, &record("synced/a", 10, 1));
     let failed = (0..8).any(|_| {
         let parts = rig.parts();
@@ -485,7 +485,7 @@ fn a_record_for_a_log_of_another_shard_is_refused() {
 fn a_log_that_takes_no_more_holds_up_only_its_own_records_which_keep_their_order() {
     let (mut first, mut second, client, slow) = two(SYNCED);
     let quick = first.topic_of(1, QUICK);
-    second.disk.hold(Step::Prepare);
+    second.disk.hold(OpKind::Prepare);
     for (topic, number) in [(&slow, 1), (&quick, 2), (&slow, 3), (&slow, 4), (&quick, 5)] {
         publish(&mut first, &client, &record(topic, 10, number));
     }
@@ -495,7 +495,7 @@ fn a_log_that_takes_no_more_holds_up_only_its_own_records_which_keep_their_order
         [[(2, Outcome::Ok), (5, Outcome::Ok)]]
     );
     assert!(second.parts().publishes.has_stalled());
-    second.disk.lift(Step::Prepare);
+    second.disk.lift(OpKind::Prepare);
     settle(&mut [&mut first, &mut second]);
     let outcomes: Vec<_> = client.hear_outcomes().concat();
     assert_eq!(outcomes, [1, 3, 4].map(|number| (number, Outcome::Ok)));
@@ -506,10 +506,10 @@ fn a_log_that_takes_no_more_holds_up_only_its_own_records_which_keep_their_order
 #[test]
 fn records_that_wait_for_their_log_are_not_overtaken_once_it_takes_more() {
     let (mut first, mut second, client, slow) = two(SYNCED);
-    second.disk.hold(Step::Prepare);
+    second.disk.hold(OpKind::Prepare);
     publish(&mut first, &client, &record(&slow, 10, 1));
     settle(&mut [&mut first, &mut second]);
-    second.disk.lift(Step::Prepare);
+    second.disk.lift(OpKind::Prepare);
     // The log has room again, and the next record comes in the turn that sees it.
     while !second.parts().freed.is_noted() {
         second.parts().submit().expect("a disk in memory");
@@ -528,7 +528,7 @@ fn records_that_wait_for_their_log_are_not_overtaken_once_it_takes_more() {
 fn too_many_records_that_wait_for_logs_leave_the_others_in_the_inbox() {
     let (mut first, mut second, _client, slow) = two(SYNCED);
     let quick = first.topic_of(1, QUICK);
-    second.disk.hold(Step::Prepare);
+    second.disk.hold(OpKind::Prepare);
     hand_over(&mut first, Lane::Little, (&slow, 1), 1_100);
     hand_over(&mut first, Lane::Little, (&quick, 1), 1);
     for _ in 0..4 {
@@ -541,7 +541,7 @@ fn too_many_records_that_wait_for_logs_leave_the_others_in_the_inbox() {
         Due::Idle,
         "that would change nothing"
     );
-    second.disk.lift(Step::Prepare);
+    second.disk.lift(OpKind::Prepare);
     second.settle();
     assert_eq!(
         (visible(&mut second, &slow), visible(&mut second, &quick)),
@@ -552,13 +552,13 @@ fn too_many_records_that_wait_for_logs_leave_the_others_in_the_inbox() {
 #[test]
 fn records_that_wait_for_a_log_are_tried_again_so_many_in_a_turn() {
     let (mut first, mut second, _client, slow) = two(SYNCED);
-    second.disk.hold(Step::Prepare);
+    second.disk.hold(OpKind::Prepare);
     hand_over(&mut first, Lane::Little, (&slow, 1), 1_024);
     for _ in 0..2 {
         second.parts().publishing().take_publishes();
     }
     assert!(second.parts().publishes.is_full());
-    second.disk.lift(Step::Prepare);
+    second.disk.lift(OpKind::Prepare);
     while second.parts().publishes.is_full() {
         second.turn();
     }
@@ -622,16 +622,16 @@ fn what_has_become_visible_and_what_takes_records_again_frees_somebody() {
     let mut rig = Rig::new();
     let log = rig.parts().here.shared.log_of("a");
     let frees = |rig: &mut Rig, progress| rig.parts().publishing().take_progress(&progress);
-    assert!(!frees(&mut rig, Progress::default()));
-    let advanced = Progress {
+    assert!(!frees(&mut rig, StoreEvents::default()));
+    let advanced = StoreEvents {
         advanced: vec![log],
-        ..Progress::default()
+        ..StoreEvents::default()
     };
     assert!(frees(&mut rig, advanced));
     rig.parts().publishes.refused(log, 5);
-    let accepting_again = Progress {
+    let accepting_again = StoreEvents {
         accepting_again: vec![log],
-        ..Progress::default()
+        ..StoreEvents::default()
     };
     assert!(frees(&mut rig, accepting_again));
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);

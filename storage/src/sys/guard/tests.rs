@@ -33,9 +33,10 @@ fn a_map_is_found_by_each_address_of_it_and_by_no_other() {
     let table = Table::new();
     // More than the first two parts of the table hold.
     let range = |number: usize| (number + 1) * 0x10_0000..(number + 1) * 0x10_0000 + 0x8_0000;
-    let torn = |number: usize| std::ptr::without_provenance_mut::<Torn>(number + 1);
+    let unreadable =
+        |number: usize| std::ptr::without_provenance_mut::<UnreadableBlocks>(number + 1);
     for number in 0..1000 {
-        assert_eq!(table.add(&range(number), torn(number)), number);
+        assert_eq!(table.add(&range(number), unreadable(number)), number);
     }
     for number in 0..1000 {
         let Range { start, end } = range(number);
@@ -45,18 +46,21 @@ fn a_map_is_found_by_each_address_of_it_and_by_no_other() {
             (end - 1, true),
             (end, false),
         ] {
-            let wanted = found.then(|| (start..end, torn(number)));
+            let wanted = found.then(|| (start..end, unreadable(number)));
             assert_eq!(table.find(address), wanted);
         }
     }
     table.remove(500);
     assert_eq!(table.find(range(500).start), None);
     assert_eq!(
-        table.add(&range(5000), torn(7)),
+        table.add(&range(5000), unreadable(7)),
         500,
         "entries are used again"
     );
-    assert_eq!(table.find(range(5000).start), Some((range(5000), torn(7))));
+    assert_eq!(
+        table.find(range(5000).start),
+        Some((range(5000), unreadable(7)))
+    );
 }
 
 #[test]
@@ -73,20 +77,20 @@ fn what_is_missing_reads_as_zeroes_and_its_block_alone_is_torn() {
     let (file, map) = ones(4);
     let whole = BLOCK + 5 * page_bytes();
     cut(&file, whole);
-    assert!(!map.is_torn(0..4 * BLOCK), "nothing was read yet");
+    assert!(!map.is_unreadable(0..4 * BLOCK), "nothing was read yet");
     assert_eq!(zeroes_from(map.bytes(0..2 * BLOCK)), whole);
-    let torn = |block: usize| map.is_torn(block * BLOCK..(block + 1) * BLOCK);
-    assert_eq!([0, 1, 2, 3].map(torn), [false, true, false, false]);
+    let unreadable = |block: usize| map.is_unreadable(block * BLOCK..(block + 1) * BLOCK);
+    assert_eq!([0, 1, 2, 3].map(unreadable), [false, true, false, false]);
     assert_eq!(zeroes_from(map.bytes(3 * BLOCK..4 * BLOCK)), 0);
-    assert_eq!([0, 1, 2, 3].map(torn), [false, true, false, true]);
-    assert!(map.is_torn(BLOCK - 1..BLOCK + 1));
-    assert!(!map.is_torn(0..BLOCK));
-    // The file is as it was, and so is a new map of it; what was torn stays so.
+    assert_eq!([0, 1, 2, 3].map(unreadable), [false, true, false, true]);
+    assert!(map.is_unreadable(BLOCK - 1..BLOCK + 1));
+    assert!(!map.is_unreadable(0..BLOCK));
+    // The file is as it was, and so is a new map of it; what was unreadable stays so.
     cut(&file, 4 * BLOCK);
     let again = Map::file(&file, 4 * BLOCK as u64).expect("a map");
     assert_eq!(zeroes_from(again.all()), whole);
-    assert!(!again.is_torn(0..4 * BLOCK));
-    assert!(torn(1) && torn(3));
+    assert!(!again.is_unreadable(0..4 * BLOCK));
+    assert!(unreadable(1) && unreadable(3));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn maps_that_come_and_go_do_not_disturb_those_that_are_read() {
                     let maps = [1, 2, 3, 1].map(|blocks| Map::file(&file, blocks * BLOCK_BYTES));
                     for map in maps {
                         let map = map.expect("a map");
-                        assert!(!map.is_torn(0..map.all().len()));
+                        assert!(!map.is_unreadable(0..map.all().len()));
                     }
                 }
             });
@@ -134,9 +138,9 @@ fn maps_that_come_and_go_do_not_disturb_those_that_are_read() {
             let kept = round % 8 * page_bytes();
             cut(&file, kept);
             assert_eq!(zeroes_from(map.all()), kept);
-            assert!(map.is_torn(0..BLOCK), "round {round}");
+            assert!(map.is_unreadable(0..BLOCK), "round {round}");
             assert_eq!(zeroes_from(sound.all()), BLOCK);
-            assert!(!sound.is_torn(0..BLOCK), "round {round}");
+            assert!(!sound.is_unreadable(0..BLOCK), "round {round}");
             drop((other, sound));
         }
         done.store(true, Ordering::Relaxed);
@@ -152,7 +156,7 @@ fn threads_that_miss_the_same_pages_all_learn_of_it() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     assert_eq!(zeroes_from(map.all()), page_bytes());
-                    assert!(map.is_torn(0..BLOCK));
+                    assert!(map.is_unreadable(0..BLOCK));
                 });
             }
         });

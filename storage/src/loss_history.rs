@@ -5,19 +5,19 @@ use std::ops::Range;
 
 use oyez_protocol::Sequence;
 
-use crate::place::Gap;
-use crate::state::Known;
+use crate::state::ReportedLosses;
+use crate::values::Gap;
 
 /// What was told, in no order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    by_state: Known,
+pub(crate) struct LossHistory {
+    by_state: ReportedLosses,
     /// Sequences that footers tell to be lost.
     by_footers: Vec<Range<u64>>,
 }
 
-impl Told {
-    pub(crate) fn new(by_state: Known) -> Self {
+impl LossHistory {
+    pub(crate) fn new(by_state: ReportedLosses) -> Self {
         Self {
             by_state,
             by_footers: Vec::new(),
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn news_is_what_neither_the_state_nor_any_footer_tells() {
-        let mut told = Told::new(Known::of(&[loss(20..24)], &[]));
+        let mut told = LossHistory::new(ReportedLosses::of(&[loss(20..24)], &[]));
         told.learn(&[loss(10..12), loss(24..30), loss(40..40)]);
         assert_eq!(told.news(&loss(20..30)), []);
         assert_eq!(told.news(&loss(9..12)), [loss(9..10)]);
@@ -110,7 +110,10 @@ mod tests {
     #[test]
     fn missing_bytes_are_no_lost_records() {
         let missing = 4096..8192;
-        let told = Told::new(Known::of(&[loss(1..2)], std::slice::from_ref(&missing)));
+        let told = LossHistory::new(ReportedLosses::of(
+            &[loss(1..2)],
+            std::slice::from_ref(&missing),
+        ));
         assert!(told.misses(&missing) && told.misses(&(5000..8192)));
         assert!(!told.misses(&(4000..8192)) && !told.misses(&(1..2)));
         assert_eq!(told.news(&loss(4096..8192)), [loss(4096..8192)]);

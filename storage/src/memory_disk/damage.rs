@@ -70,7 +70,7 @@ impl MemoryDisk {
         let (old, missing) = (Arc::clone(file.map()), len..file.map().all().len());
         file.resize(len);
         if !missing.is_empty() {
-            old.tear(&missing);
+            old.mark_unreadable(&missing);
             old.store(missing.start, &vec![0; missing.len()]);
         }
     }
@@ -84,6 +84,6 @@ impl MemoryDisk {
         let mut inner = self.inner.borrow_mut();
         let file = inner.files.get_mut(path).expect("the file is there");
         file.unreadable.push(range);
-        file.tear();
+        file.mark_unreadable();
     }
 }

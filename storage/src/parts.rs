@@ -19,16 +19,16 @@ use crate::recovery::Kept;
 use crate::retention::Retention;
 use crate::segment::SegmentFile;
 use crate::segments::{Full, Segments};
-use crate::shared::Shared;
-use crate::shown::Shown;
+use crate::shared_log::SharedLog;
 use crate::state::{Named, State};
 use crate::sys::arena::ArenaPool;
 use crate::tail::{Owner, Tail};
+use crate::visibility::Visibility;
 
 /// What a log goes on with.
-pub(crate) struct Founded {
+pub(crate) struct LogParts {
     pub fixed: Fixed,
-    pub shown: Shown,
+    pub visibility: Visibility,
     pub index: TopicIndex,
     pub front_loss: FrontLoss,
     pub segments: Segments,
@@ -40,16 +40,16 @@ pub(crate) struct Founded {
     pub health: Health,
 }
 
-impl Founded {
+impl LogParts {
     /// A log that holds nothing.
     pub(crate) fn new(fixed: Fixed, pool: &Arc<ArenaPool>) -> Self {
-        let shared = Shared::new(fixed.spec, fixed.epoch, Arc::clone(pool));
+        let shared = SharedLog::new(fixed.spec, fixed.epoch, Arc::clone(pool));
         let owner = Owner {
             log: fixed.id(),
             dir_id: fixed.dir_id,
         };
         Self {
-            shown: Shown::new(shared),
+            visibility: Visibility::new(shared),
             index: TopicIndex::default(),
             front_loss: FrontLoss::default(),
             segments: Segments::default(),
@@ -140,7 +140,7 @@ impl Founded {
 
     fn note_start(&self, base: u64) {
         if self.segments.is_empty() {
-            self.shown.set_start(base);
+            self.visibility.set_start(base);
         }
     }
 

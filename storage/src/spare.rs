@@ -55,7 +55,7 @@ pub(crate) enum Prepared {
 
 /// The supply of segments.
 #[derive(Debug)]
-pub(crate) struct Supply {
+pub(crate) struct SpareSegment {
     spare: Spare,
     /// An append needs the next segment, which is not there.
     needed: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Supply {
     opened_at: u64,
 }
 
-impl Supply {
+impl SpareSegment {
     /// A written log makes its first segment when it is first wanted.
     pub(crate) fn new(wanted: bool, opened_at: u64) -> Self {
         Self {
@@ -262,75 +262,72 @@ mod tests {
 
     #[test]
     fn a_segment_is_given_out_once_the_state_names_it_and_no_sooner() {
-        let mut supply = Supply::new(true, 0);
-        assert_eq!(supply.due(None, BASE, false, 1), Some(BASE));
-        supply.begin(BASE);
-        assert_eq!(supply.due(None, BASE, false, 1), None, "it is under way");
-        assert_eq!(supply.refusal(), Some(AppendError::Busy));
-        assert!(matches!(supply.prepared(Ok(opened()), 2), Prepared::Made));
-        assert!(!supply.is_ready());
-        let named = supply.to_name();
+        let mut spare = SpareSegment::new(true, 0);
+        assert_eq!(spare.due(None, BASE, false, 1), Some(BASE));
+        spare.begin(BASE);
+        assert_eq!(spare.due(None, BASE, false, 1), None, "it is under way");
+        assert_eq!(spare.refusal(), Some(AppendError::Busy));
+        assert!(matches!(spare.prepared(Ok(opened()), 2), Prepared::Made));
+        assert!(!spare.is_ready());
+        let named = spare.to_name();
         assert_eq!((named.base, named.bytes), (BASE, BASE));
-        supply.name(Named { base: 0, ..named });
-        assert!(!supply.is_ready(), "another one was named");
-        supply.name(named);
-        assert!(supply.is_ready() && supply.refusal().is_none());
-        assert!(supply.take(BASE).is_some() && supply.take(BASE).is_none());
-        assert_eq!(supply.to_name(), Named::default());
-        let unwanted = supply.prepared(Ok(opened()), 3);
+        spare.name(Named { base: 0, ..named });
+        assert!(!spare.is_ready(), "another one was named");
+        spare.name(named);
+        assert!(spare.is_ready() && spare.refusal().is_none());
+        assert!(spare.take(BASE).is_some() && spare.take(BASE).is_none());
+        assert_eq!(spare.to_name(), Named::default());
+        let unwanted = spare.prepared(Ok(opened()), 3);
         assert!(matches!(unwanted, Prepared::Unwanted(Some(_))));
     }
 
     #[test]
     fn a_full_disk_is_told_at_once_and_another_reason_when_the_segment_is_needed_for_too_long() {
-        let mut supply = Supply::new(true, 0);
-        supply.begin(BASE);
-        supply.need();
+        let mut spare = SpareSegment::new(true, 0);
+        spare.begin(BASE);
+        spare.need();
         let full = io::ErrorKind::StorageFull.into();
-        assert!(matches!(
-            supply.prepared(Err(full), 10),
-            Prepared::Failed(_)
-        ));
-        assert_eq!(supply.refusal(), Some(AppendError::DiskFull));
-        assert_eq!(supply.retry_ms(), Some(10 + RETRY_MS));
-        assert_eq!(supply.due(None, BASE, false, 9 + RETRY_MS), None);
-        assert_eq!(supply.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
-        supply.begin(BASE);
-        supply.need();
-        assert!(!supply.look_at_need(2_000));
+        assert!(matches!(spare.prepared(Err(full), 10), Prepared::Failed(_)));
+        assert_eq!(spare.refusal(), Some(AppendError::DiskFull));
+        assert_eq!(spare.retry_ms(), Some(10 + RETRY_MS));
+        assert_eq!(spare.due(None, BASE, false, 9 + RETRY_MS), None);
+        assert_eq!(spare.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
+        spare.begin(BASE);
+        spare.need();
+        assert!(!spare.look_at_need(2_000));
         let other = io::ErrorKind::PermissionDenied.into();
         assert!(matches!(
-            supply.prepared(Err(other), 3_000),
+            spare.prepared(Err(other), 3_000),
             Prepared::Failed(_)
         ));
-        look_until(&mut supply, 2_000, 1_999 + NEEDED_MAX_MS);
-        assert_eq!(supply.refusal(), Some(AppendError::Busy));
+        look_until(&mut spare, 2_000, 1_999 + NEEDED_MAX_MS);
+        assert_eq!(spare.refusal(), Some(AppendError::Busy));
         assert!(
-            !supply.look_at_need(2_000 + NEEDED_MAX_MS),
+            !spare.look_at_need(2_000 + NEEDED_MAX_MS),
             "it failed, it is not late"
         );
-        assert_eq!(supply.refusal(), Some(AppendError::NoSegment));
-        supply.begin(BASE);
-        assert!(supply.look_at_need(2_000 + NEEDED_MAX_MS));
+        assert_eq!(spare.refusal(), Some(AppendError::NoSegment));
+        spare.begin(BASE);
+        assert!(spare.look_at_need(2_000 + NEEDED_MAX_MS));
     }
 
     /// Turns every few milliseconds.
-    fn look_until(supply: &mut Supply, from_ms: u64, to_ms: u64) {
+    fn look_until(spare: &mut SpareSegment, from_ms: u64, to_ms: u64) {
         for now_ms in (from_ms..to_ms).step_by(5).chain([to_ms]) {
-            supply.look_at_need(now_ms);
+            spare.look_at_need(now_ms);
         }
     }
 
     #[test]
     fn time_in_which_nothing_ran_is_no_time_that_the_disk_took() {
-        let mut supply = Supply::new(true, 0);
-        supply.begin(BASE);
-        supply.need();
-        look_until(&mut supply, 1_000, 1_100);
-        assert!(!supply.look_at_need(60_000));
-        assert_eq!(supply.refusal(), Some(AppendError::Busy));
-        look_until(&mut supply, 60_000, 60_000 + NEEDED_MAX_MS);
-        assert_eq!(supply.refusal(), Some(AppendError::NoSegment));
+        let mut spare = SpareSegment::new(true, 0);
+        spare.begin(BASE);
+        spare.need();
+        look_until(&mut spare, 1_000, 1_100);
+        assert!(!spare.look_at_need(60_000));
+        assert_eq!(spare.refusal(), Some(AppendError::Busy));
+        look_until(&mut spare, 60_000, 60_000 + NEEDED_MAX_MS);
+        assert_eq!(spare.refusal(), Some(AppendError::NoSegment));
     }
 
     #[test]
@@ -347,7 +344,7 @@ mod tests {
         );
         let active = segments.newest();
         let limit = active.map(crate::segments::Segment::limit);
-        let fresh = Supply::new(false, 0);
+        let fresh = SpareSegment::new(false, 0);
         assert_eq!(fresh.due(active, BLOCK_BYTES - 8, false, 1), None);
         assert_eq!(fresh.due(active, BLOCK_BYTES, false, 1), limit);
         assert_eq!(
@@ -356,7 +353,7 @@ mod tests {
             "its records are too old"
         );
         assert_eq!(fresh.due(None, 0, false, 1), None, "nobody wants one");
-        let reopened = Supply::new(false, BLOCK_BYTES / 2);
+        let reopened = SpareSegment::new(false, BLOCK_BYTES / 2);
         assert_eq!(reopened.due(active, BLOCK_BYTES / 2 + 8, false, 1), None);
     }
 }

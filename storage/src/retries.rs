@@ -5,12 +5,12 @@ use std::io;
 
 use oyez_protocol::LogId;
 
-use crate::place::Progress;
-use crate::trouble::{Attempt, Mended, Trouble};
+use crate::failing::{Failing, Resolved, Task};
+use crate::values::StoreEvents;
 
 #[derive(Debug)]
 struct Streak {
-    attempt: Attempt,
+    task: Task,
     kind: io::ErrorKind,
     number: Option<i32>,
     failures: u64,
@@ -18,20 +18,20 @@ struct Streak {
 
 /// The failures in a row of one log, or of a store.
 #[derive(Debug, Default)]
-pub(crate) struct Streaks {
+pub(crate) struct Retries {
     failing: Vec<Streak>,
     // What the next turn tells.
-    begun: Vec<(Attempt, io::Error)>,
-    mended: Vec<(Attempt, u64)>,
+    begun: Vec<(Task, io::Error)>,
+    resolved: Vec<(Task, u64)>,
     failures: u64,
 }
 
-impl Streaks {
-    pub(crate) fn failed(&mut self, attempt: Attempt, error: io::Error) {
+impl Retries {
+    pub(crate) fn failed(&mut self, task: Task, error: io::Error) {
         self.failures += 1;
         let (kind, number) = (error.kind(), error.raw_os_error());
         let mut failing = self.failing.iter_mut();
-        match failing.find(|streak| streak.attempt == attempt) {
+        match failing.find(|streak| streak.task == task) {
             Some(streak) => {
                 streak.failures += 1;
                 if (streak.kind, streak.number) == (kind, number) {
@@ -40,25 +40,25 @@ impl Streaks {
                 (streak.kind, streak.number) = (kind, number);
             }
             None => self.failing.push(Streak {
-                attempt,
+                task,
                 kind,
                 number,
                 failures: 1,
             }),
         }
-        self.begun.push((attempt, error));
+        self.begun.push((task, error));
     }
 
-    pub(crate) fn worked(&mut self, attempt: Attempt) {
-        let of_attempt = |streak: &Streak| streak.attempt == attempt;
-        if let Some(at) = self.failing.iter().position(of_attempt) {
+    pub(crate) fn worked(&mut self, task: Task) {
+        let of_task = |streak: &Streak| streak.task == task;
+        if let Some(at) = self.failing.iter().position(of_task) {
             let streak = self.failing.swap_remove(at);
-            self.mended.push((attempt, streak.failures));
+            self.resolved.push((task, streak.failures));
         }
     }
 
-    pub(crate) fn fails(&self, attempt: Attempt) -> bool {
-        self.failing.iter().any(|streak| streak.attempt == attempt)
+    pub(crate) fn fails(&self, task: Task) -> bool {
+        self.failing.iter().any(|streak| streak.task == task)
     }
 
     /// How many things fail now.
@@ -66,25 +66,21 @@ impl Streaks {
         self.failing.len()
     }
 
-    pub(crate) fn tell(&mut self, log: Option<LogId>, progress: &mut Progress) {
-        if self.failures == 0 && self.mended.is_empty() {
+    pub(crate) fn tell(&mut self, log: Option<LogId>, events: &mut StoreEvents) {
+        if self.failures == 0 && self.resolved.is_empty() {
             return;
         }
-        progress.failures += std::mem::take(&mut self.failures);
+        events.failures += std::mem::take(&mut self.failures);
         let begun = self.begun.drain(..);
-        progress
-            .trouble
-            .extend(begun.map(|(attempt, error)| Trouble {
+        events
+            .failing
+            .extend(begun.map(|(task, error)| Failing { log, task, error }));
+        let resolved = self.resolved.drain(..);
+        events
+            .resolved
+            .extend(resolved.map(|(task, failures)| Resolved {
                 log,
-                attempt,
-                error,
-            }));
-        let mended = self.mended.drain(..);
-        progress
-            .mended
-            .extend(mended.map(|(attempt, failures)| Mended {
-                log,
-                attempt,
+                task,
                 failures,
             }));
     }

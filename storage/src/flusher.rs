@@ -7,13 +7,13 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::disk::{BlockRange, Disk, FileId, WriteSync};
 use crate::fixed::Fixed;
-use crate::flush::{Departure, Ends, Failure, Flush, News, Next, Piece};
+use crate::flush::{Ends, Failure, Flush, FlushEffects, Next, Piece, Request};
 use crate::operations::{Operations, Purpose};
 use crate::segments::Segments;
 use crate::tail::{Reached, Tail, Unwritten};
 
 /// The parts of a log that carry its tail.
-pub(crate) struct Carrier<'a> {
+pub(crate) struct Flusher<'a> {
     pub fixed: &'a Fixed,
     pub flush: &'a mut Flush,
     pub tail: &'a Tail,
@@ -29,7 +29,7 @@ struct Target {
     range: Range<u64>,
 }
 
-impl Carrier<'_> {
+impl Flusher<'_> {
     /// Starts the next write or sync unless one is in flight.
     pub(crate) fn start(&mut self) {
         if !self.fixed.on_disk() || self.flush.waits(self.ends(), self.now_ms) {
@@ -48,21 +48,25 @@ impl Carrier<'_> {
         &mut self,
         token: u64,
         result: io::Result<usize>,
-    ) -> Result<News, Failure> {
+    ) -> Result<FlushEffects, Failure> {
         let news = self.flush.written(token, result)?;
         self.go_on(token, &news);
         Ok(news)
     }
 
     /// A sync has ended.
-    pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<News, Failure> {
+    pub(crate) fn synced(
+        &mut self,
+        token: u64,
+        result: io::Result<()>,
+    ) -> Result<FlushEffects, Failure> {
         let news = self.flush.synced(token, result)?;
         self.go_on(token, &news);
         Ok(news)
     }
 
-    fn go_on(&mut self, token: u64, news: &News) {
-        if news.landed.is_some() || news.next != Next::Nothing {
+    fn go_on(&mut self, token: u64, news: &FlushEffects) {
+        if news.completed_from.is_some() || news.next != Next::Nothing {
             self.operations.end(token);
         }
         match news.next {
@@ -111,10 +115,10 @@ impl Carrier<'_> {
         }
         let from = block.base() + range.start as u64;
         let bytes = BlockRange::new(block.block().clone(), range);
-        let token = self.operations.begin(Purpose::Flight);
-        self.flush.take_off(
+        let token = self.operations.begin(Purpose::Flush);
+        self.flush.note_started(
             token,
-            Departure {
+            Request {
                 from,
                 asked: bytes.bytes().len(),
                 covers,
@@ -137,10 +141,10 @@ impl Carrier<'_> {
             self.flush.is_durable(covers);
             return;
         };
-        let token = self.operations.begin(Purpose::Flight);
-        self.flush.take_off(
+        let token = self.operations.begin(Purpose::Flush);
+        self.flush.note_started(
             token,
-            Departure {
+            Request {
                 from: covers,
                 asked: 0,
                 covers,

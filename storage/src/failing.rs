@@ -7,7 +7,7 @@ use oyez_protocol::LogId;
 
 /// What a store does over and over until it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum Task {
     /// The next segment.
     Prepare,
     /// The footer of a full segment.
@@ -22,7 +22,7 @@ pub enum Attempt {
     Submit,
 }
 
-impl Attempt {
+impl Task {
     /// What is done, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -48,7 +48,7 @@ impl Attempt {
     }
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -56,22 +56,22 @@ impl fmt::Display for Attempt {
 
 /// Something has begun to fail, or fails for another reason than before.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct Failing {
     /// The log; none for what concerns all of a store.
     pub log: Option<LogId>,
     /// What fails.
-    pub attempt: Attempt,
+    pub task: Task,
     /// The reason.
     pub error: io::Error,
 }
 
 /// What had failed works again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mended {
+pub struct Resolved {
     /// The log; none for what concerns all of a store.
     pub log: Option<LogId>,
     /// What works.
-    pub attempt: Attempt,
+    pub task: Task,
     /// How often it had failed in a row.
     pub failures: u64,
 }

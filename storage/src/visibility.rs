@@ -3,20 +3,20 @@
 use std::sync::{Arc, Weak};
 
 use crate::segments::Segments;
-use crate::shared::{Shared, Snapshot};
+use crate::shared_log::{SharedLog, Snapshot};
 use crate::sys::arena::ArenaPool;
 use crate::tail::Tail;
 
 /// The log's side of what is shared.
 #[derive(Debug)]
-pub(crate) struct Shown {
-    shared: Arc<Shared>,
+pub(crate) struct Visibility {
+    shared: Arc<SharedLog>,
     /// The visible place advanced since the last turn.
     moved: bool,
 }
 
-impl Shown {
-    pub(crate) fn new(shared: Shared) -> Self {
+impl Visibility {
+    pub(crate) fn new(shared: SharedLog) -> Self {
         Self {
             shared: Arc::new(shared),
             moved: false,
@@ -24,7 +24,7 @@ impl Shown {
     }
 
     /// For readers.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SharedLog> {
         &self.shared
     }
 

@@ -1,7 +1,7 @@
-//! Room for the next record: the way from a full block into the next one, and from a full segment into the one that was
+//! Rollover for the next record: the way from a full block into the next one, and from a full segment into the one that was
 //! prepared.
 //!
-//! Room is made before anything is appended, and refused as a whole: a refused append leaves the log as it was.
+//! Rollover is made before anything is appended, and refused as a whole: a refused append leaves the log as it was.
 
 use oyez_protocol::planted::{Bug, planted};
 
@@ -9,29 +9,29 @@ use crate::error::AppendError;
 use crate::fixed::Fixed;
 use crate::segment::SegmentFile;
 use crate::segments::{Beginning, Segments};
-use crate::shown::Shown;
-use crate::supply::Supply;
+use crate::spare::SpareSegment;
 use crate::sys::arena::BlockWriter;
 use crate::tail::Tail;
+use crate::visibility::Visibility;
 
 /// The parts of a log that make room.
-pub(crate) struct Room<'a> {
+pub(crate) struct Rollover<'a> {
     pub fixed: &'a Fixed,
     pub tail: &'a mut Tail,
     pub segments: &'a mut Segments,
-    pub supply: &'a mut Supply,
-    pub shown: &'a mut Shown,
+    pub spare: &'a mut SpareSegment,
+    pub visibility: &'a mut Visibility,
     /// Timestamp of the newest record.
     pub last_ms: u64,
 }
 
-impl Room<'_> {
+impl Rollover<'_> {
     /// Makes room for a frame that the open block does not take.
     pub(crate) fn make(&mut self) -> Result<(), AppendError> {
         let base = self.tail.next_block_base();
         let border = self.segments.is_border(base);
         if border && let Some(refusal) = self.refusal() {
-            self.supply.need();
+            self.spare.need();
             return Err(refusal);
         }
         let writer = self.take_block().ok_or(AppendError::Busy)?;
@@ -46,7 +46,7 @@ impl Room<'_> {
     /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
     /// begin it with, everything stays as it is.
     pub(crate) fn roll(&mut self) -> bool {
-        if !self.supply.is_ready() {
+        if !self.spare.is_ready() {
             return false;
         }
         let Some(writer) = self.take_block() else {
@@ -66,7 +66,7 @@ impl Room<'_> {
         if self.tail.fits(options.limits.record_size_max as usize) {
             return true;
         }
-        let free = self.shown.pool().free_blocks() > 0;
+        let free = self.visibility.pool().free_blocks() > 0;
         if !self.fixed.on_disk() {
             // A memory log gives up its oldest block rather than wait.
             return free || self.tail.may_give_up();
@@ -87,27 +87,27 @@ impl Room<'_> {
 
     fn refusal(&self) -> Option<AppendError> {
         let of_disk = self.fixed.on_disk();
-        of_disk.then(|| self.supply.refusal()).flatten()
+        of_disk.then(|| self.spare.refusal()).flatten()
     }
 
     fn take_block(&mut self) -> Option<BlockWriter> {
         let blocks_max = self.fixed.blocks_max();
         if self.fixed.on_disk() {
             return (self.tail.len() < blocks_max)
-                .then(|| self.shown.pool().take())
+                .then(|| self.visibility.pool().take())
                 .flatten();
         }
         let spared = usize::from(planted(Bug::DropsABlockTooEarly));
         while self.tail.len() + spared >= blocks_max {
             self.drop_oldest_block();
         }
-        let taken = self.shown.pool().take();
+        let taken = self.visibility.pool().take();
         // A free block only has to be touched, and one that was given up may still be read: both come without history.
-        if taken.is_some() || !self.tail.may_give_up() || self.shown.pool().free_blocks() > 0 {
+        if taken.is_some() || !self.tail.may_give_up() || self.visibility.pool().free_blocks() > 0 {
             return taken;
         }
         self.drop_oldest_block();
-        self.shown.pool().take()
+        self.visibility.pool().take()
     }
 
     /// A memory log forgets its oldest block, which is also a segment of it.
@@ -115,9 +115,9 @@ impl Room<'_> {
         let (start, block) = self.tail.give_up();
         self.segments.drop_oldest();
         // A reader that does not find the block any more finds the start moved.
-        self.shown.set_start(start);
+        self.visibility.set_start(start);
         drop(block);
-        self.shown.publish(self.tail, self.segments);
+        self.visibility.publish(self.tail, self.segments);
     }
 
     fn close_block(&mut self) {
@@ -128,19 +128,19 @@ impl Room<'_> {
             file.set_sum(closed.base(), closed.sum());
         }
         if !self.fixed.on_disk() {
-            self.shown.set_visible(self.tail.head());
+            self.visibility.set_visible(self.tail.head());
         }
     }
 
     /// Makes the spare segment the active one. A memory log makes a segment of one block.
     fn begin_segment(&mut self, base: u64) {
-        let spare = self.supply.take(base).map(|opened| {
+        let spare = self.spare.take(base).map(|opened| {
             let path = self.fixed.segment_path(base);
             let file = SegmentFile::new(base, path, opened.map, Vec::new());
             (file, opened.file)
         });
         if self.segments.is_empty() {
-            self.shown.set_start(base);
+            self.visibility.set_start(base);
         }
         let beginning = Beginning {
             base,
@@ -153,6 +153,6 @@ impl Room<'_> {
 
     fn open_block(&mut self, writer: BlockWriter) {
         self.tail.open_block(writer, self.last_ms);
-        self.shown.publish(self.tail, self.segments);
+        self.visibility.publish(self.tail, self.segments);
     }
 }

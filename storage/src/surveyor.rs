@@ -16,18 +16,18 @@ use crate::error::OpenError;
 use crate::findings::{Aside, Blank, OnDisk, Part, Sealed, Survey};
 use crate::footer::{FOOTER_BYTES_MAX, Footer, FooterHead};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
-use crate::frames::{Names, Owner};
+use crate::frames::{Owner, TopicNames};
 use crate::listing::Listing;
+use crate::loss_history::LossHistory;
+use crate::misplaced::MisplacedSegments;
 use crate::names::{footer_name, segment_name};
 use crate::options::Durability;
-use crate::place::Gap;
 use crate::recovery::{Assembler, Scanned, cut_block};
 use crate::scan::{scan_block, used_bytes};
 use crate::state::{
     CARRIED, CARRIED_BYTES_MAX, Carried, Floor, STATE, STATE_BYTES_MAX, STATE_COPY, State,
 };
-use crate::strays::Strays;
-use crate::told::Told;
+use crate::values::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// What is read at once where a larger range cannot be read.
@@ -72,7 +72,7 @@ impl Surveyor<'_> {
             }
         }
         let owner = self.owner();
-        Strays {
+        MisplacedSegments {
             disk: &mut *self.disk,
             path: self.path,
             owner,
@@ -104,7 +104,7 @@ impl Surveyor<'_> {
         let sequence = state.map_or(0, |state| state.sequence);
         Ok(Survey {
             state,
-            told: Told::new(state.map(|state| state.known).unwrap_or_default()),
+            told: LossHistory::new(state.map(|state| state.known).unwrap_or_default()),
             damaged,
             missing: Vec::new(),
             carried: table,
@@ -325,7 +325,7 @@ impl Surveyor<'_> {
             path: Arc::clone(&path),
             len: bytes,
             blocks: Vec::new(),
-            names: Names::default(),
+            names: TopicNames::default(),
             missing: Vec::new(),
         };
         for at in (0..bytes).step_by(BLOCK) {

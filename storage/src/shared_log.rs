@@ -20,7 +20,7 @@ pub(crate) struct Snapshot {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedLog {
     pub spec: LogSpec,
     pub epoch: u64,
     pub pool: Arc<ArenaPool>,
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     snapshot: Mutex<Arc<Snapshot>>,
 }
 
-impl Shared {
+impl SharedLog {
     pub(crate) fn new(spec: LogSpec, epoch: u64, pool: Arc<ArenaPool>) -> Self {
         Self {
             spec,

@@ -2,7 +2,7 @@
 
 use oyez_protocol::{Offset, Position};
 
-use crate::place::Place;
+use crate::values::Place;
 
 const AT_BITS: u32 = 27;
 const SIZE_BITS: u32 = 18;

@@ -13,13 +13,13 @@ use crate::names::segment_name;
 use crate::scan::{PAGE, own_bytes, used_bytes};
 
 /// Finds strays in a log's directory.
-pub(crate) struct Strays<'a> {
+pub(crate) struct MisplacedSegments<'a> {
     pub disk: &'a mut dyn Disk,
     pub path: &'a Path,
     pub owner: Owner,
 }
 
-impl Strays<'_> {
+impl MisplacedSegments<'_> {
     /// Gives segments that stand under the name of another one their own names back, as after a restore that mixed them
     /// up. Where the file system cannot, or where the right file is there already, they stay: they are unreadable then.
     pub(crate) fn put_in_place(mut self, listing: &mut Listing) {
@@ -135,7 +135,7 @@ mod tests {
         let path = Path::new("/log");
         let mut handle = disk.clone();
         let mut listing = Listing::of(path, &handle.list(path).expect("it is there"));
-        Strays {
+        MisplacedSegments {
             disk: &mut handle,
             path,
             owner: OWNER,

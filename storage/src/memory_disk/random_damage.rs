@@ -131,7 +131,7 @@ impl MemoryDisk {
         let was = file.map().bytes(range.clone()).to_vec();
         let harm = harm(path, &range, was, HarmKind::Unreadable);
         file.unreadable.push(harm.range.clone());
-        file.tear();
+        file.mark_unreadable();
         Some(harm)
     }
 }

@@ -7,8 +7,8 @@ use oyez_protocol::{Epoch, LogId, Offset, Position, Sequence};
 
 use crate::clock::ClockWasAhead;
 use crate::error::PopulateError;
+use crate::failing::{Failing, Resolved};
 use crate::options::Durability;
-use crate::trouble::{Mended, Trouble};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub struct Appended {
 
 /// What one [`Store::pump`](crate::Store::pump) brought. Reused from turn to turn.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct StoreEvents {
     /// Logs whose visible place advanced.
     pub advanced: Vec<LogId>,
     /// Tokens of finished populate calls.
@@ -128,9 +128,9 @@ pub struct Progress {
     /// ten minutes, or until it is set back.
     pub clock_set_ahead_ms: Option<u64>,
     /// What has begun to fail, and is tried again about once a second.
-    pub trouble: Vec<Trouble>,
+    pub failing: Vec<Failing>,
     /// What works again.
-    pub mended: Vec<Mended>,
+    pub resolved: Vec<Resolved>,
     /// How many attempts have failed, told or not.
     pub failures: u64,
     /// For each sync that made records durable: microseconds from the turn that queued it, or the write that it was
@@ -147,7 +147,7 @@ pub struct Damaged {
     pub at: u64,
 }
 
-impl Progress {
+impl StoreEvents {
     /// Forgets everything, keeping the memory.
     pub fn clear(&mut self) {
         self.advanced.clear();
@@ -156,8 +156,8 @@ impl Progress {
         self.accepting_again.clear();
         self.clock_was_ahead.clear();
         self.clock_set_ahead_ms = None;
-        self.trouble.clear();
-        self.mended.clear();
+        self.failing.clear();
+        self.resolved.clear();
         self.failures = 0;
         self.syncs_us.clear();
     }

@@ -5,14 +5,14 @@ const UNSEEN_MS: u64 = u64::MAX;
 
 /// What two clocks say of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct WriteTime {
     /// Its timestamp; 0 when it could not be read.
     stamp_ms: u64,
     /// When this store saw it first, by the monotonic clock: in the turn after it was appended, or at the opening.
     seen_ms: u64,
 }
 
-impl Written {
+impl WriteTime {
     /// A record that was stamped in this turn.
     pub(crate) const fn stamped(stamp_ms: u64) -> Self {
         Self {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_record_is_seen_once_and_is_no_time_old_before() {
-        let mut record = Written::stamped(5);
+        let mut record = WriteTime::stamped(5);
         assert!(!record.is_seen());
         assert_eq!(record.seen_for_ms(1_000), 0);
         record.see(1_000);
