@@ -27,7 +27,7 @@ pub(crate) struct Commits {
     /// Position below which the last commit says that everything is acknowledged.
     end: u64,
     /// What opening the log has found to be lost.
-    known: ReportedLosses,
+    reported: ReportedLosses,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) struct Committed {
 
 impl Sources<'_> {
     /// The log's state as of this moment.
-    fn state(&self, clean: bool, generation: u64, known: ReportedLosses) -> State {
+    fn state(&self, clean: bool, generation: u64, reported: ReportedLosses) -> State {
         let acknowledged = self.flush.acknowledged();
         let (fixed, reached) = (self.fixed, self.tail.reached());
         let last = self.segments.newest().map(|last| Named {
@@ -97,16 +97,16 @@ impl Sources<'_> {
             named: [last.unwrap_or_default(), self.spare],
             carried: self.retention.generation(),
             fingerprint: fixed.fingerprint,
-            known,
+            reported,
         }
     }
 }
 
 impl Commits {
     /// Goes on behind commits that were made before.
-    pub(crate) fn go_on(&mut self, generation: u64, known: ReportedLosses) {
+    pub(crate) fn go_on(&mut self, generation: u64, reported: ReportedLosses) {
         self.generation = generation;
-        self.known = known;
+        self.reported = reported;
     }
 
     pub(crate) fn want(&mut self) {
@@ -136,7 +136,7 @@ impl Commits {
     /// The state to commit next.
     pub(crate) fn next(&mut self, sources: &Sources<'_>, clean: bool) -> State {
         self.generation += 1;
-        let state = sources.state(clean, self.generation, self.known);
+        let state = sources.state(clean, self.generation, self.reported);
         self.end = state.end;
         state
     }
@@ -179,11 +179,11 @@ impl Commits {
 
 #[cfg(test)]
 mod tests {
-    use oyez_protocol::LogId;
 
     use super::*;
+    use crate::frames::Owner;
     use crate::options::Durability;
-    use crate::tail::{Owner, Reached};
+    use crate::tail::Reached;
 
     /// A log without blocks that goes on at a position.
     struct Rig {
@@ -197,10 +197,7 @@ mod tests {
     impl Rig {
         fn new() -> Self {
             let fixed = Fixed::example(Durability::Synced);
-            let owner = Owner {
-                log: LogId::new(1),
-                dir_id: 7,
-            };
+            let owner = Owner { log: 1, dir_id: 7 };
             let mut rig = Self {
                 tail: Tail::new(owner, 1),
                 segments: Segments::default(),

@@ -58,7 +58,7 @@ impl TopicNames {
     }
 }
 
-/// Whose blocks are scanned.
+/// The log that a block belongs to, as block headers name it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
     pub log: u16,

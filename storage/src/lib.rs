@@ -243,7 +243,6 @@ mod disk;
 mod drain;
 mod error;
 mod failing;
-mod findings;
 mod fixed;
 mod flush;
 mod flusher;
@@ -285,6 +284,7 @@ mod siphash;
 mod spare;
 mod state;
 mod store;
+mod survey;
 mod surveyor;
 mod sync;
 #[expect(

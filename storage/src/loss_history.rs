@@ -25,25 +25,25 @@ impl LossHistory {
     }
 
     /// Takes in what a footer tells.
-    pub(crate) fn learn(&mut self, gaps: &[Gap]) {
+    pub(crate) fn add_footer(&mut self, gaps: &[Gap]) {
         let sequences = gaps.iter().map(sequences);
         let lost = sequences.filter(|lost| !lost.is_empty());
         self.by_footers.extend(lost);
     }
 
     /// What of a loss is news.
-    pub(crate) fn news(&self, loss: &Gap) -> Vec<Gap> {
+    pub(crate) fn unreported(&self, loss: &Gap) -> Vec<Gap> {
         let footers = self.by_footers.iter().cloned();
-        untold(self.by_state.losses().chain(footers), loss)
+        uncovered(self.by_state.losses().chain(footers), loss)
     }
 
     /// Whether footers tell of all of a loss.
     pub(crate) fn is_in_footers(&self, loss: &Gap) -> bool {
-        untold(self.by_footers.iter().cloned(), loss).is_empty()
+        uncovered(self.by_footers.iter().cloned(), loss).is_empty()
     }
 
     /// Whether it was told that no byte between two positions is there.
-    pub(crate) fn misses(&self, positions: &Range<u64>) -> bool {
+    pub(crate) fn has_missing(&self, positions: &Range<u64>) -> bool {
         let mut known = self.by_state.missing();
         known.any(|range| range.start <= positions.start && positions.end <= range.end)
     }
@@ -54,19 +54,19 @@ fn sequences(gap: &Gap) -> Range<u64> {
 }
 
 /// The parts of a loss that no range covers.
-fn untold(told: impl Iterator<Item = Range<u64>>, loss: &Gap) -> Vec<Gap> {
+fn uncovered(covered: impl Iterator<Item = Range<u64>>, loss: &Gap) -> Vec<Gap> {
     let Range { start, end } = sequences(loss);
-    let mut told: Vec<_> = told
+    let mut covered: Vec<_> = covered
         .filter(|known| known.start < end && start < known.end)
         .collect();
-    told.sort_unstable_by_key(|known| known.start);
+    covered.sort_unstable_by_key(|known| known.start);
     let part = |lost: Range<u64>| Gap {
         first_sequence: Sequence::new(lost.start),
         next_sequence: Sequence::new(lost.end),
         ..*loss
     };
     let (mut parts, mut next) = (Vec::new(), start);
-    for known in told {
+    for known in covered {
         if next < known.start {
             parts.push(part(next..known.start));
         }
@@ -95,27 +95,27 @@ mod tests {
 
     #[test]
     fn news_is_what_neither_the_state_nor_any_footer_tells() {
-        let mut told = LossHistory::new(ReportedLosses::of(&[loss(20..24)], &[]));
-        told.learn(&[loss(10..12), loss(24..30), loss(40..40)]);
-        assert_eq!(told.news(&loss(20..30)), []);
-        assert_eq!(told.news(&loss(9..12)), [loss(9..10)]);
+        let mut history = LossHistory::new(ReportedLosses::of(&[loss(20..24)], &[]));
+        history.add_footer(&[loss(10..12), loss(24..30), loss(40..40)]);
+        assert_eq!(history.unreported(&loss(20..30)), []);
+        assert_eq!(history.unreported(&loss(9..12)), [loss(9..10)]);
         assert_eq!(
-            told.news(&loss(8..32)),
+            history.unreported(&loss(8..32)),
             [loss(8..10), loss(12..20), loss(30..32)]
         );
-        assert_eq!(told.news(&loss(40..41)), [loss(40..41)]);
-        assert!(told.is_in_footers(&loss(25..29)) && !told.is_in_footers(&loss(23..25)));
+        assert_eq!(history.unreported(&loss(40..41)), [loss(40..41)]);
+        assert!(history.is_in_footers(&loss(25..29)) && !history.is_in_footers(&loss(23..25)));
     }
 
     #[test]
     fn missing_bytes_are_no_lost_records() {
         let missing = 4096..8192;
-        let told = LossHistory::new(ReportedLosses::of(
+        let history = LossHistory::new(ReportedLosses::of(
             &[loss(1..2)],
             std::slice::from_ref(&missing),
         ));
-        assert!(told.misses(&missing) && told.misses(&(5000..8192)));
-        assert!(!told.misses(&(4000..8192)) && !told.misses(&(1..2)));
-        assert_eq!(told.news(&loss(4096..8192)), [loss(4096..8192)]);
+        assert!(history.has_missing(&missing) && history.has_missing(&(5000..8192)));
+        assert!(!history.has_missing(&(4000..8192)) && !history.has_missing(&(1..2)));
+        assert_eq!(history.unreported(&loss(4096..8192)), [loss(4096..8192)]);
     }
 }

@@ -15,13 +15,13 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::dir::DataDir;
 use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::findings::Survey;
 use crate::fixed::Fixed;
 use crate::log::Log;
 use crate::moment::Moment;
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::parts::LogParts;
 use crate::rebuild::Rebuild;
+use crate::survey::Survey;
 use crate::surveyor::Surveyor;
 use crate::sys::arena::ArenaPool;
 use crate::values::RecoveryReport;
@@ -51,7 +51,7 @@ impl Opening<'_> {
         let (epoch, changed) = self.epoch(&survey);
         report.epoch = Epoch::new(epoch);
         report.epoch_changed = changed;
-        report.is_new = survey.state.is_none() && survey.parts.is_empty() && !changed;
+        report.is_new = survey.state.is_none() && survey.segments.is_empty() && !changed;
         report.scanned_bytes = survey.scanned_bytes;
         report.cut_bytes = survey.assembler.cut_bytes;
         report.copies_removed = survey.copies_removed;
@@ -81,7 +81,7 @@ impl Opening<'_> {
             buffer: Vec::new(),
         }
         .run()?;
-        if survey.state.is_none() && survey.parts.is_empty() {
+        if survey.state.is_none() && survey.segments.is_empty() {
             let (free, needed) = (
                 disk.free_bytes(path).map_err(failed)?,
                 self.options.segment_bytes,

@@ -8,10 +8,10 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::clock::Stamps;
 use crate::commit::{Commits, Sources};
 use crate::disk::Opened;
-use crate::findings::Sealed;
 use crate::fixed::Fixed;
 use crate::flush::Flush;
 use crate::format::BLOCK_BYTES;
+use crate::frames::Owner;
 use crate::health::Health;
 use crate::index::{SegmentRef, TopicIndex};
 use crate::lookup::FrontLoss;
@@ -21,8 +21,9 @@ use crate::segment::SegmentFile;
 use crate::segments::{Full, Segments};
 use crate::shared_log::SharedLog;
 use crate::state::{Named, State};
+use crate::survey::Sealed;
 use crate::sys::arena::ArenaPool;
-use crate::tail::{Owner, Tail};
+use crate::tail::Tail;
 use crate::visibility::Visibility;
 
 /// What a log goes on with.
@@ -45,7 +46,7 @@ impl LogParts {
     pub(crate) fn new(fixed: Fixed, pool: &Arc<ArenaPool>) -> Self {
         let shared = SharedLog::new(fixed.spec, fixed.epoch, Arc::clone(pool));
         let owner = Owner {
-            log: fixed.id(),
+            log: fixed.id().get(),
             dir_id: fixed.dir_id,
         };
         Self {

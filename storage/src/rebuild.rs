@@ -12,7 +12,6 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::disk::{BlockRange, Completion, Disk, Opened, Outcome, WriteSync};
 use crate::error::OpenError;
 use crate::failing::{Task, has_vanished};
-use crate::findings::{Aside, Blank, Part, Survey};
 use crate::flush::Acknowledged;
 use crate::format::block_start;
 use crate::frames::FoundRecord;
@@ -24,6 +23,7 @@ use crate::parts::LogParts;
 use crate::recovery::Kept;
 use crate::segments::{Segment, Stage};
 use crate::state::{STATE, STATE_COPY};
+use crate::survey::{Aside, Blank, RecoveredSegment, Survey};
 use crate::sys::arena::BlockWriter;
 use crate::tail::Reached;
 use crate::values::{RecoveryReport, SetAside};
@@ -70,7 +70,7 @@ impl<'a> Rebuild<'a> {
     ) -> Result<LogParts, OpenError> {
         self.take_over(&survey);
         report.clean = survey.is_clean();
-        let parts = std::mem::take(&mut survey.parts);
+        let parts = std::mem::take(&mut survey.segments);
         let places = Places {
             state_end: survey.state.map_or(0, |state| state.end),
             state_chain: survey.state.map_or(0, |state| state.chain),
@@ -103,7 +103,7 @@ impl<'a> Rebuild<'a> {
         let committed = survey.state.map_or(0, |state| state.incarnation);
         log.tail.set_incarnation(committed.max(survey.newest));
         let generation = survey.state.map_or(0, |state| state.generation);
-        log.commits.go_on(generation, survey.known());
+        log.commits.go_on(generation, survey.reported());
         log.stamps
             .go_on(survey.state.map_or(0, |state| state.last_ms));
         let expected = survey.assembler.expected();
@@ -120,15 +120,15 @@ impl<'a> Rebuild<'a> {
     /// Continues a drained log.
     fn go_on(
         &mut self,
-        parts: Vec<Part>,
+        parts: Vec<RecoveredSegment>,
         places: &Places,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let last = parts.len().saturating_sub(1);
         for (number, part) in parts.into_iter().enumerate() {
             match part {
-                Part::Sealed(sealed) => self.log.attach_sealed(sealed),
-                Part::Kept(mut kept) => {
+                RecoveredSegment::Sealed(sealed) => self.log.attach_sealed(sealed),
+                RecoveredSegment::Kept(mut kept) => {
                     report.footers_rebuilt += u64::from(number < last);
                     if number == last {
                         kept.go_on_at(places.state_end, self.reached.sequence);
@@ -192,7 +192,7 @@ impl<'a> Rebuild<'a> {
     /// Continues a log that was not drained, in a new incarnation.
     fn start_anew(
         &mut self,
-        parts: Vec<Part>,
+        parts: Vec<RecoveredSegment>,
         places: &Places,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
@@ -203,11 +203,11 @@ impl<'a> Rebuild<'a> {
         let last = parts.len().saturating_sub(1);
         for (number, part) in parts.into_iter().enumerate() {
             let kept = match part {
-                Part::Sealed(sealed) => {
+                RecoveredSegment::Sealed(sealed) => {
                     self.log.attach_sealed(sealed);
                     continue;
                 }
-                Part::Kept(kept) => kept,
+                RecoveredSegment::Kept(kept) => kept,
             };
             let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
             if synced && !planted(Bug::ForgetsToRewrite) {
@@ -315,7 +315,7 @@ impl<'a> Rebuild<'a> {
     fn tidy(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let lies = |aside: &Aside, name| aside.path.file_name().is_some_and(|n| n == name);
         let (states, others): (Vec<_>, Vec<_>) = survey
-            .asides
+            .to_set_aside
             .into_iter()
             .partition(|aside| lies(aside, STATE) || lies(aside, STATE_COPY));
         // Before the commit writes over them.
@@ -331,12 +331,12 @@ impl<'a> Rebuild<'a> {
         let useless = |blank: &&Blank| blank.base != limit || blank.bytes != size;
         let blanks = survey.blanks.iter().filter(useless);
         let mut paths: Vec<PathBuf> = blanks.map(|blank| blank.path.clone()).collect();
-        paths.extend(survey.rubbish);
+        paths.extend(survey.obsolete);
         self.remove(paths)
     }
 
-    fn set_aside(&mut self, asides: Vec<Aside>, report: &mut RecoveryReport) {
-        for Aside { path, why } in asides {
+    fn set_aside(&mut self, to_set_aside: Vec<Aside>, report: &mut RecoveryReport) {
+        for Aside { path, why } in to_set_aside {
             let names = (1..=ASIDE_MAX).map(|number| aside(&path, number));
             // One that cannot be renamed stays where it is, which the report tells.
             let mut to = None;

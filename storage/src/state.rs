@@ -87,17 +87,17 @@ pub(crate) struct State {
     /// Tells the data directory from its copies; 0 = not known.
     pub fingerprint: u64,
     /// What was told to be lost when the log was opened, and no footer may remember yet.
-    pub known: ReportedLosses,
+    pub reported: ReportedLosses,
 }
 
 /// No position and no sequence of a log is larger.
 const PLACE_MAX: u64 = 1 << 61;
 
 /// What is told at once and remembered.
-const KNOWN_MAX: usize = 20;
+const REPORTED_MAX: usize = 20;
 /// Where the state keeps them.
-const KNOWN_AT: usize = 160;
-const _: () = assert!(KNOWN_AT + KNOWN_MAX * 16 <= STATE_SIZE);
+const REPORTED_AT: usize = 160;
+const _: () = assert!(REPORTED_AT + REPORTED_MAX * 16 <= STATE_SIZE);
 
 /// Says of a range that it is one of positions.
 const OF_POSITIONS: u64 = 1 << 63;
@@ -106,7 +106,7 @@ const OF_POSITIONS: u64 = 1 << 63;
 /// be missing where nothing tells which records they held: the first one's position with [`OF_POSITIONS`], and the one
 /// behind the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReportedLosses([(u64, u64); KNOWN_MAX]);
+pub(crate) struct ReportedLosses([(u64, u64); REPORTED_MAX]);
 
 impl ReportedLosses {
     /// As much as there is room for, the losses first; the rest is told again.
@@ -168,8 +168,8 @@ impl State {
         ] {
             out[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        for (number, (first, next)) in self.known.0.iter().enumerate() {
-            let at = KNOWN_AT + number * 16;
+        for (number, (first, next)) in self.reported.0.iter().enumerate() {
+            let at = REPORTED_AT + number * 16;
             out[at..at + 8].copy_from_slice(&first.to_le_bytes());
             out[at + 8..at + 16].copy_from_slice(&next.to_le_bytes());
         }
@@ -203,7 +203,7 @@ impl State {
             named: [Named::default(); 2],
             carried: 0,
             fingerprint: 0,
-            known: ReportedLosses::default(),
+            reported: ReportedLosses::default(),
         };
         if version > 1 {
             state.decode_second_version(bytes);
@@ -234,8 +234,8 @@ impl State {
         self.named = [named(112), named(128)];
         self.carried = u64_at(bytes, 144);
         self.fingerprint = u64_at(bytes, 152);
-        for (number, known) in self.known.0.iter_mut().enumerate() {
-            let at = KNOWN_AT + number * 16;
+        for (number, known) in self.reported.0.iter_mut().enumerate() {
+            let at = REPORTED_AT + number * 16;
             *known = (u64_at(bytes, at), u64_at(bytes, at + 8));
         }
     }
@@ -326,7 +326,7 @@ mod tests {
             named: [Named { base: 0, bytes: 64 }, Named::default()],
             carried: 4,
             fingerprint: 10,
-            known: ReportedLosses([(3, 5); KNOWN_MAX]),
+            reported: ReportedLosses([(3, 5); REPORTED_MAX]),
         };
         let whole = state.encode();
         assert_eq!(State::decode(&whole), Ok(state));

@@ -13,7 +13,6 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::disk::{Disk, read_file};
 use crate::error::OpenError;
-use crate::findings::{Aside, Blank, OnDisk, Part, Sealed, Survey};
 use crate::footer::{FOOTER_BYTES_MAX, Footer, FooterHead};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_SIZE, FORMAT_VERSION, FileFault};
 use crate::frames::{Owner, TopicNames};
@@ -27,6 +26,7 @@ use crate::scan::{scan_block, used_bytes};
 use crate::state::{
     CARRIED, CARRIED_BYTES_MAX, Carried, Floor, STATE, STATE_BYTES_MAX, STATE_COPY, State,
 };
+use crate::survey::{Aside, Blank, OnDisk, RecoveredSegment, Sealed, Survey};
 use crate::values::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
@@ -64,10 +64,10 @@ impl Surveyor<'_> {
         let mut survey = self.small_files(&listing)?;
         survey.foreign.append(&mut listing.foreign);
         survey.set_aside.append(&mut listing.set_aside);
-        survey.rubbish.append(&mut listing.unfinished);
+        survey.obsolete.append(&mut listing.unfinished);
         for (path, bytes) in listing.unfinished_segments.drain(..) {
             match self.is_zero(&path, bytes)? {
-                true => survey.rubbish.push(path),
+                true => survey.obsolete.push(path),
                 false => survey.set_aside(path, "it was being made and is not empty"),
             }
         }
@@ -88,8 +88,9 @@ impl Surveyor<'_> {
     /// The state and the table of carried topics.
     fn small_files(&mut self, listing: &Listing) -> Result<Survey, OpenError> {
         let boot_id = self.boot_id()?;
-        let (state, mut asides) = self.state(listing)?;
-        let mut damaged = !asides.is_empty() || state.is_none() && !listing.segments.is_empty();
+        let (state, mut to_set_aside) = self.state(listing)?;
+        let mut damaged =
+            !to_set_aside.is_empty() || state.is_none() && !listing.segments.is_empty();
         let wanted = state.map_or(0, |state| state.carried);
         let carried = self.carried(listing.carried, wanted);
         if carried.is_none() {
@@ -97,22 +98,22 @@ impl Surveyor<'_> {
             if listing.carried {
                 let path = self.path.join(CARRIED);
                 let why = "the table of topics without records is damaged or too old";
-                asides.push(Aside { path, why });
+                to_set_aside.push(Aside { path, why });
             }
         }
         let (table, topics) = carried.unwrap_or_default();
         let sequence = state.map_or(0, |state| state.sequence);
         Ok(Survey {
             state,
-            told: LossHistory::new(state.map(|state| state.known).unwrap_or_default()),
+            loss_history: LossHistory::new(state.map(|state| state.reported).unwrap_or_default()),
             damaged,
             missing: Vec::new(),
             carried: table,
             topics,
-            parts: Vec::new(),
+            segments: Vec::new(),
             blanks: Vec::new(),
-            rubbish: Vec::new(),
-            asides,
+            obsolete: Vec::new(),
+            to_set_aside,
             set_aside: Vec::new(),
             foreign: Vec::new(),
             assembler: Assembler {
@@ -144,7 +145,7 @@ impl Surveyor<'_> {
 
     /// The state that was written last, and what is to be set aside because there is none.
     fn state(&mut self, listing: &Listing) -> Result<(Option<State>, Vec<Aside>), OpenError> {
-        let (mut own, mut foreign, mut asides) = (Vec::new(), None, Vec::new());
+        let (mut own, mut foreign, mut to_set_aside) = (Vec::new(), None, Vec::new());
         for (name, is_there) in [(STATE, listing.state), (STATE_COPY, listing.state_copy)] {
             let path = self.path.join(name);
             if !is_there {
@@ -165,7 +166,7 @@ impl Surveyor<'_> {
                 }
                 Err(FileFault::Damaged) => {
                     let why = "no copy of the log's state is whole";
-                    asides.push(Aside { path, why });
+                    to_set_aside.push(Aside { path, why });
                 }
             }
         }
@@ -175,7 +176,7 @@ impl Surveyor<'_> {
         ) {
             (Some(state), _) => Ok((Some(state), Vec::new())),
             (None, Some(path)) => Err(OpenError::Foreign { path }),
-            (None, None) => Ok((None, asides)),
+            (None, None) => Ok((None, to_set_aside)),
         }
     }
 
@@ -227,8 +228,8 @@ impl Surveyor<'_> {
             let dropped = |floor: Floor| base + bytes.max(1) <= floor.position;
             if floor.is_some_and(dropped) {
                 // Retention was about to remove it.
-                survey.rubbish.push(self.path.join(segment_name(base)));
-                survey.rubbish.push(self.path.join(footer_name(base)));
+                survey.obsolete.push(self.path.join(segment_name(base)));
+                survey.obsolete.push(self.path.join(footer_name(base)));
                 continue;
             }
             if survey.is_unused_spare(base, bytes)
@@ -245,7 +246,7 @@ impl Surveyor<'_> {
             let footer = footer.then(|| self.footer(base)).flatten();
             let has_footer = footer.is_some();
             if let Some((_, head)) = &footer {
-                survey.told.learn(&head.gaps);
+                survey.loss_history.add_footer(&head.gaps);
                 survey.proven = survey.proven.max(head.next_sequence);
                 survey.limit = survey.limit.max(base + head.segment_bytes);
             }
@@ -258,7 +259,7 @@ impl Surveyor<'_> {
             if let OnDisk::Scanned(scanned) = &found
                 && !has_footer
             {
-                survey.miss_parts(scanned);
+                survey.note_missing_parts(scanned);
             }
             reached = reached.max(found.has_reached());
             segments.insert(base, found);
@@ -403,17 +404,17 @@ impl Surveyor<'_> {
                 None => known.is_some_and(|first| base < first),
             };
             if dropped {
-                survey.rubbish.push(path);
+                survey.obsolete.push(path);
                 continue;
             }
             let footer = self.footer(base);
             let bytes = footer.map_or(BLOCK_BYTES, |(_, head)| {
-                survey.told.learn(&head.gaps);
+                survey.loss_history.add_footer(&head.gaps);
                 survey.proven = survey.proven.max(head.next_sequence);
                 survey.limit = survey.limit.max(base + head.segment_bytes);
                 head.segment_bytes
             });
-            survey.miss(base, base + bytes);
+            survey.note_missing(base, base + bytes);
             survey.set_aside(path, "its segment is gone");
         }
     }
@@ -426,12 +427,12 @@ impl Surveyor<'_> {
         let used = survey.sort(self.path, segments);
         // A segment that was cut may end anywhere.
         survey.limit = survey.limit.next_multiple_of(BLOCK_BYTES);
-        survey.weigh(&used, self.durability);
+        survey.note_acknowledged(&used, self.durability);
         let firsts: Vec<Option<u64>> = used.iter().map(OnDisk::first_sequence).collect();
         for (number, segment) in used.into_iter().enumerate() {
             let next = firsts[number + 1..].iter().flatten().min().copied();
             let part = self.part(segment, next, &mut survey)?;
-            survey.parts.push(part);
+            survey.segments.push(part);
         }
         if let Some(lost) = survey.assembler.finish(survey.limit) {
             self.remember(&lost, &mut survey)?;
@@ -441,10 +442,10 @@ impl Surveyor<'_> {
 
     /// Has the last segment's footer tell that records behind it are lost, so that the next start knows it already.
     fn remember(&mut self, lost: &Gap, survey: &mut Survey) -> Result<(), OpenError> {
-        let mut kept = match survey.parts.pop() {
+        let mut kept = match survey.segments.pop() {
             None => return Ok(()),
-            Some(Part::Kept(kept)) => kept,
-            Some(Part::Sealed(sealed)) => {
+            Some(RecoveredSegment::Kept(kept)) => kept,
+            Some(RecoveredSegment::Sealed(sealed)) => {
                 let mut alone = Assembler {
                     expected: Some(sealed.head.first_sequence),
                     acknowledged: sealed.head.next_sequence,
@@ -459,7 +460,7 @@ impl Surveyor<'_> {
             }
         };
         kept.end_with(lost);
-        survey.parts.push(Part::Kept(kept));
+        survey.segments.push(RecoveredSegment::Kept(kept));
         Ok(())
     }
 
@@ -468,7 +469,7 @@ impl Surveyor<'_> {
         segment: OnDisk,
         mut next: Option<u64>,
         survey: &mut Survey,
-    ) -> Result<Part, OpenError> {
+    ) -> Result<RecoveredSegment, OpenError> {
         let scanned = match segment {
             OnDisk::Scanned(scanned) => scanned,
             OnDisk::Sealed(sealed) if survey.assembler.lost_below(sealed.head.first_sequence) => {
@@ -479,7 +480,7 @@ impl Surveyor<'_> {
             }
             OnDisk::Sealed(sealed) => {
                 survey.assembler.pass(sealed.head.next_sequence);
-                return Ok(Part::Sealed(sealed));
+                return Ok(RecoveredSegment::Sealed(sealed));
             }
         };
         let mut kept = survey.assembler.add(scanned, next);
@@ -489,7 +490,7 @@ impl Surveyor<'_> {
             self.read_block(&path, block - kept.base, bytes)?;
             kept.sums[number].crc = crc32c(&self.buffer[..bytes]);
         }
-        Ok(Part::Kept(kept))
+        Ok(RecoveredSegment::Kept(kept))
     }
 }
 

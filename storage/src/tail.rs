@@ -16,6 +16,7 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_SIZE, BlockHeader, PAD_HEADER_SIZE, SYNC_MARK_SIZE, SyncMark,
     encode_pad,
 };
+use crate::frames::Owner;
 use crate::sys::arena::BlockWriter;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
@@ -81,13 +82,6 @@ pub(crate) struct Placed {
     pub position: u64,
     /// Position after it.
     pub end: u64,
-}
-
-/// Whose frames the tail takes: what block headers say of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner {
-    pub log: LogId,
-    pub dir_id: u64,
 }
 
 /// The tail of a log.
@@ -187,7 +181,7 @@ impl Tail {
         let stamped = Stamp {
             offset: Offset::new(offset),
             sequence: Sequence::new(sequence),
-            log: self.owner.log,
+            log: LogId::new(self.owner.log),
             timestamp_ms: stamp_ms,
             incarnation: (self.incarnation & 0xffff) as u16,
         };
@@ -247,7 +241,7 @@ impl Tail {
     /// Goes on in a fresh block, which begins with its header. `last_ms` is the timestamp of the record before.
     pub(crate) fn open_block(&mut self, mut writer: BlockWriter, last_ms: u64) {
         let header = BlockHeader {
-            log: self.owner.log.get(),
+            log: self.owner.log,
             incarnation: self.incarnation,
             chain: self.reached.chain,
             number: self.head / BLOCK_BYTES,

@@ -34,7 +34,7 @@ pub(crate) enum OnDisk {
 }
 
 /// A segment that goes into the log.
-pub(crate) enum Part {
+pub(crate) enum RecoveredSegment {
     Sealed(Sealed),
     Kept(Kept),
 }
@@ -55,19 +55,19 @@ pub(crate) struct Aside {
 /// What was found, put together.
 pub(crate) struct Survey {
     pub state: Option<State>,
-    /// What earlier starts have told.
-    pub told: LossHistory,
+    /// What earlier starts have loss_history.
+    pub loss_history: LossHistory,
     /// Something is damaged or missing in a way that hides what is lost.
     pub damaged: bool,
     /// Positions of bytes that are missing, where nothing tells what they held.
     pub missing: Vec<Range<u64>>,
     pub carried: Option<Bytes>,
     pub topics: Carried,
-    pub parts: Vec<Part>,
+    pub segments: Vec<RecoveredSegment>,
     pub blanks: Vec<Blank>,
     /// Files that mean nothing: unfinished ones, what retention or an interrupted recovery left.
-    pub rubbish: Vec<PathBuf>,
-    pub asides: Vec<Aside>,
+    pub obsolete: Vec<PathBuf>,
+    pub to_set_aside: Vec<Aside>,
     /// Files that were set aside before and are still there.
     pub set_aside: Vec<PathBuf>,
     /// What is nobody's business here.
@@ -82,7 +82,7 @@ pub(crate) struct Survey {
     pub boot_id: u128,
     /// The latest incarnation among the segments that go into the log.
     pub newest: u32,
-    /// Segments among the rubbish: copies that an interrupted recovery left.
+    /// Segments among the obsolete: copies that an interrupted recovery left.
     pub copies_removed: u64,
 }
 
@@ -154,45 +154,45 @@ impl Survey {
     }
 
     pub(crate) fn set_aside(&mut self, path: PathBuf, why: &'static str) {
-        self.asides.push(Aside { path, why });
+        self.to_set_aside.push(Aside { path, why });
     }
 
     /// Whether acknowledged records are missing, or may be.
     pub(crate) fn is_lossy(&self) -> bool {
         let mut missing = self.missing.iter();
         self.damaged
-            || missing.any(|range| !self.told.misses(range))
+            || missing.any(|range| !self.loss_history.has_missing(range))
             || self.new_losses().next().is_some()
     }
 
-    /// Losses that no earlier start has told.
+    /// Losses that no earlier start has loss_history.
     pub(crate) fn new_losses(&self) -> impl Iterator<Item = Gap> {
         let losses = self.assembler.losses.iter();
-        losses.flat_map(|loss| self.told.news(loss))
+        losses.flat_map(|loss| self.loss_history.unreported(loss))
     }
 
     /// What the next start is not to tell again: first of all what no footer remembers yet.
-    pub(crate) fn known(&self) -> ReportedLosses {
+    pub(crate) fn reported(&self) -> ReportedLosses {
         let mut losses = self.assembler.losses.clone();
-        losses.sort_by_key(|loss| self.told.is_in_footers(loss));
+        losses.sort_by_key(|loss| self.loss_history.is_in_footers(loss));
         ReportedLosses::of(&losses, &self.missing)
     }
 
     /// Notes what of a segment without a footer could not be read, or was cut off.
-    pub(crate) fn miss_parts(&mut self, scanned: &Scanned) {
+    pub(crate) fn note_missing_parts(&mut self, scanned: &Scanned) {
         for range in &scanned.missing {
-            self.miss(range.start, range.end);
+            self.note_missing(range.start, range.end);
         }
         // Nothing tells how much there was behind the end of a file that was cut.
         let end = scanned.base + scanned.len;
         let limit = end.next_multiple_of(BLOCK_BYTES);
         if end < limit {
-            self.miss(end, limit);
+            self.note_missing(end, limit);
         }
     }
 
     /// Notes that the bytes between two positions are missing.
-    pub(crate) fn miss(&mut self, from: u64, to: u64) {
+    pub(crate) fn note_missing(&mut self, from: u64, to: u64) {
         match self.missing.last_mut() {
             Some(last) if last.end == from => last.end = to,
             _ => self.missing.push(from..to),
@@ -248,7 +248,7 @@ impl Survey {
                         // The beginning of its first write, which did not complete.
                         used.push(OnDisk::Scanned(scanned));
                     } else {
-                        self.miss(base, limit);
+                        self.note_missing(base, limit);
                         let why = match scanned.is_blank() {
                             true => "nothing is left of the records that it held",
                             false => "nothing in it can be read as this log's",
@@ -310,8 +310,8 @@ impl Survey {
         if extra.all(|sequence| known.contains(&sequence)) {
             for copy in &copies {
                 self.copies_removed += 1;
-                self.rubbish.push(dir.join(segment_name(copy.base())));
-                self.rubbish.push(dir.join(footer_name(copy.base())));
+                self.obsolete.push(dir.join(segment_name(copy.base())));
+                self.obsolete.push(dir.join(footer_name(copy.base())));
             }
             self.newest = newest(&kept, committed);
             return kept;
@@ -325,7 +325,7 @@ impl Survey {
 
     /// What marks, footers and the state say is acknowledged; of a written log everything that is there as well, since
     /// what was written later was written after what came before.
-    pub(crate) fn weigh(&mut self, used: &[OnDisk], durability: Durability) {
+    pub(crate) fn note_acknowledged(&mut self, used: &[OnDisk], durability: Durability) {
         let mut last = 0;
         for segment in used {
             let OnDisk::Scanned(scanned) = segment else {
@@ -378,15 +378,17 @@ fn is_blank(scanned: &Scanned) -> bool {
 impl Survey {
     /// Up to where retention has removed the log. A log of which nothing is left begins where it goes on.
     pub(crate) fn new_floor(&self) -> Floor {
-        let first = match self.parts.first() {
+        let first = match self.segments.first() {
             None => {
                 return Floor {
                     position: self.limit,
                     sequence: self.assembler.expected(),
                 };
             }
-            Some(Part::Sealed(sealed)) => (sealed.head.base, sealed.head.first_sequence),
-            Some(Part::Kept(kept)) => (kept.base, kept.first_sequence),
+            Some(RecoveredSegment::Sealed(sealed)) => {
+                (sealed.head.base, sealed.head.first_sequence)
+            }
+            Some(RecoveredSegment::Kept(kept)) => (kept.base, kept.first_sequence),
         };
         self.floor().unwrap_or(Floor {
             position: first.0,
@@ -399,10 +401,10 @@ impl Survey {
         let Some(state) = self.state.filter(|state| state.clean) else {
             return false;
         };
-        let (end, used_end, intact) = match self.parts.last() {
+        let (end, used_end, intact) = match self.segments.last() {
             None => (state.end, state.end, true),
-            Some(Part::Kept(kept)) => (kept.end, kept.used_end, kept.has_last_header),
-            Some(Part::Sealed(sealed)) => {
+            Some(RecoveredSegment::Kept(kept)) => (kept.end, kept.used_end, kept.has_last_header),
+            Some(RecoveredSegment::Sealed(sealed)) => {
                 let end = state.end.max(sealed.head.end);
                 // Nothing goes on inside a segment that has its footer: a state that says so is an older one.
                 (
