@@ -1,34 +1,34 @@
-//! Records that are too old: how old they are, though clocks may be wrong, and how a log comes to lose them that does
-//! not fill its segment.
+//! Retention by age: how old records are, although clocks may be wrong, and when a segment that is not full is left so
+//! that its records can expire.
 //!
-//! Whole segments are dropped, and never the newest. So when the oldest record of the active segment is too old, the log
-//! goes on in its spare: what was active is sealed, and goes when its newest record is too old as well. A log that is
-//! quiet from then on keeps a segment in which there is nothing but a block header, which knows the sequence.
+//! Retention drops whole segments, and never the newest. So when the oldest record of the active segment has expired, the
+//! log goes on in its spare segment. The old one is sealed, and is dropped when its newest record has expired as well. A
+//! log that is quiet from then on keeps a segment that holds only a block header, which preserves the sequence.
 //!
-//! Two clocks say how old a record is. The monotonic one is never wrong, but knows only how long this store has seen the
-//! record; the wall clock tells across restarts, if both the stamp and the clock of now are right. The larger age
-//! counts, as both are at most the true one unless a clock was wrong. A stamp that lies in the future is wrong: such a
-//! segment is as old as the next one whose stamp may be right. A later stamp that is earlier than one which may be right
-//! changes nothing: the clock may as well have been behind then.
+//! Two clocks measure a record's age. The monotonic clock is never wrong, but knows only for how long this store has seen
+//! the record. The wall clock measures across restarts, if both the stamp and its present value are right. The larger age
+//! counts, as both are at most the true age unless the wall clock was wrong. A stamp that lies in the future is wrong: such
+//! a segment is as old as the next one whose stamp may be right. A later stamp that is earlier than one that may be right
+//! changes nothing: the clock may have been behind when the later record was stamped.
 
 use crate::moment::Moment;
 use crate::segments::{Segment, Segments, Stage};
 use crate::write_time::WriteTime;
 
-/// Between two segments that are sealed because of their age, however short records are kept: each costs the disk a
-/// whole segment of zeroes.
+/// Least time between two segments that are sealed because of their age, however short the retention: each costs the
+/// disk a whole segment of zeroes.
 const ROLL_MIN_MS: u64 = 60_000;
 
 /// The ages of a log's records.
 #[derive(Debug)]
 pub(crate) struct Ages {
-    /// Records that are older go; where there is none, no record ages.
+    /// Records that are older expire; `None` means that no record expires.
     max_ms: Option<u64>,
     /// The log is to go on in another segment at once.
     roll_due: bool,
-    /// Not before.
+    /// The log is not to go on in another segment before this time.
     next_roll_ms: u64,
-    /// Until when the wall clock is not asked how old records are.
+    /// Until this time ages are measured by the monotonic clock alone.
     distrusted_until_ms: u64,
 }
 
@@ -42,13 +42,13 @@ impl Ages {
         }
     }
 
-    /// Does not ask the wall clock up to this time.
+    /// Measures ages by the monotonic clock alone until this time.
     pub(crate) fn distrust_wall_clock(&mut self, until_ms: u64) {
         self.distrusted_until_ms = until_ms;
     }
 
-    /// Whether records go when they are too old.
-    pub(crate) fn matter(&self) -> bool {
+    /// Whether records expire.
+    pub(crate) fn is_enabled(&self) -> bool {
         self.max_ms.is_some()
     }
 
@@ -65,28 +65,28 @@ impl Ages {
         seen.max(stamped) > max_ms
     }
 
-    /// Whether all records of the oldest segment are too old.
+    /// Whether all records of the oldest segment have expired.
     pub(crate) fn oldest_has_aged(&self, segments: &Segments, now: Moment) -> bool {
         let newest_records = || segments.iter().map(Segment::last);
-        let told = newest_records().find(|record| is_believable(*record, now));
+        let believable = newest_records().find(|record| is_believable(*record, now));
         let own = newest_records().next();
-        [own, told]
+        [own, believable]
             .into_iter()
             .flatten()
             .any(|record| self.is_too_old(record, now))
     }
 
-    /// Whether there are records that age.
+    /// Whether there are records that will expire.
     pub(crate) fn apply_to(&self, segments: &Segments) -> bool {
         let holds = |newest: &Segment| newest.stage() != Stage::Active || newest.first().is_some();
-        self.matter() && segments.newest().is_some_and(holds)
+        self.is_enabled() && segments.newest().is_some_and(holds)
     }
 
-    /// Decides whether the log has to go on in another segment, so that its records can go.
+    /// Decides whether the log has to go on in another segment, so that its records can be dropped.
     pub(crate) fn look_at_newest(&mut self, segments: &Segments, now: Moment) {
         let old = segments.newest().and_then(|newest| match newest.stage() {
             Stage::Active => newest.first(),
-            // Nothing comes into it any more, and it is kept for no other reason than that it is the last.
+            // It takes no more records, and is kept only because it is the newest.
             Stage::Full | Stage::Sealing | Stage::Sealed => Some(newest.last()),
         });
         let rested = now.monotonic_ms >= self.next_roll_ms;

@@ -1,4 +1,4 @@
-//! Which of the disks a shard gets: io_uring, or the thread that stands in for it.
+//! The choice of a shard's disk: io_uring, or the thread that stands in for it.
 
 use std::io;
 
@@ -17,18 +17,18 @@ pub enum DiskChoice {
     Thread,
 }
 
-/// A disk, and why it is not the one that `Auto` prefers.
+/// A disk, and the reason if it is not the one that `Auto` prefers.
 pub struct OpenDisk {
     /// The disk.
     pub disk: Box<dyn Disk>,
-    /// Why io_uring is not used, if `Auto` wanted it.
+    /// The reason why `Auto` could not use io_uring.
     pub fallback: Option<String>,
 }
 
 /// Whether io_uring can be used here.
 ///
 /// # Errors
-/// Why it cannot.
+/// The reason why it cannot.
 pub fn probe_uring() -> Result<(), String> {
     ring::probe()
 }
@@ -36,7 +36,7 @@ pub fn probe_uring() -> Result<(), String> {
 /// Opens a disk for the calling shard.
 ///
 /// # Errors
-/// When the chosen one cannot be had.
+/// When the chosen disk cannot be opened.
 pub fn open_disk(choice: DiskChoice) -> io::Result<OpenDisk> {
     let fallback = match choice {
         DiskChoice::Thread => None,

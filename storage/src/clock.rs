@@ -1,22 +1,22 @@
-//! Clocks that are wrong: what a record is stamped with, and how a wall clock is noticed that was set ahead.
+//! Wrong clocks: what a record is stamped with, and how the store notices that the wall clock was set ahead.
 //!
 //! Timestamps do not go back within a log, so that small corrections of the wall clock cannot be seen in it. But a
-//! clock that was far ahead once must not stamp everything after it with that future, for ever: a stamp that lies more
-//! than [`AHEAD_MAX_MS`] in the future is given up, and the log follows the wall clock again.
+//! clock that was far ahead once must not determine all later stamps: if the last stamp lies more than [`AHEAD_MAX_MS`]
+//! in the future, the log follows the wall clock again.
 
 use oyez_protocol::{LogId, Sequence};
 
 use crate::moment::Moment;
 
-/// How far the newest stamp of a log may be ahead of the wall clock before the log follows the clock again. What time
-/// services correct is seconds, a wrong daylight saving time is an hour; what is more was never the time.
+/// How far the newest stamp of a log may be ahead of the wall clock before the log follows the clock again. Time services
+/// correct seconds, and a wrong daylight saving time is an hour; a clock that was further ahead was wrong.
 const AHEAD_MAX_MS: u64 = 3_600_000;
 
 /// How much further than time has passed the wall clock must have moved to count as set ahead.
 const JUMP_MIN_MS: u64 = AHEAD_MAX_MS;
 
-/// How long retention by age goes by the monotonic clock alone after the wall clock was set ahead: time for whoever
-/// set it to a wrong date to notice, before all that is kept is too old by that date.
+/// How long retention by age uses the monotonic clock alone after the wall clock was set ahead: an operator who set a
+/// wrong date has this long to notice before all records expire by that date.
 const JUMP_HOLD_MS: u64 = 10 * 60_000;
 
 /// A timestamp travels in 48 bits.
@@ -38,7 +38,7 @@ pub struct ClockWasAhead {
 pub(crate) struct Stamps {
     /// Timestamp of the newest record.
     last_ms: u64,
-    /// What was found about the wall clock, until the next turn tells.
+    /// Findings about the wall clock that the next turn reports.
     was_ahead: Vec<ClockWasAhead>,
 }
 
@@ -48,12 +48,12 @@ impl Stamps {
         self.last_ms
     }
 
-    /// Goes on behind records that were stamped before.
+    /// Continues behind records that were stamped before.
     pub(crate) fn go_on(&mut self, last_ms: u64) {
         self.last_ms = last_ms;
     }
 
-    /// Decides what the next record is stamped with, which is the `sequence`-th of its log.
+    /// Decides the stamp of the next record, whose number in its log is `sequence`.
     #[inline]
     pub(crate) fn take(&mut self, wall_ms: u64, log: LogId, sequence: u64) {
         let wall_ms = wall_ms & STAMP_MAX;
@@ -69,9 +69,9 @@ impl Stamps {
         self.last_ms = self.last_ms.max(wall_ms);
     }
 
-    /// Adds what there is to tell.
-    pub(crate) fn tell(&mut self, told: &mut Vec<ClockWasAhead>) {
-        told.append(&mut self.was_ahead);
+    /// Moves the findings to `out`.
+    pub(crate) fn report(&mut self, out: &mut Vec<ClockWasAhead>) {
+        out.append(&mut self.was_ahead);
     }
 }
 
@@ -90,7 +90,7 @@ impl WallClock {
         }
     }
 
-    /// Takes what the clocks say. Gives how far the wall clock was set ahead since the last call, if by much.
+    /// Takes the time. Returns how far the wall clock was set ahead since the last call, if by more than an hour.
     pub(crate) fn look(&mut self, now: Moment) -> Option<u64> {
         let passed_ms = now.monotonic_ms.saturating_sub(self.seen.monotonic_ms);
         let expected_ms = self.seen.wall_ms.saturating_add(passed_ms);
@@ -107,7 +107,7 @@ impl WallClock {
         jumped.then_some(jump_ms)
     }
 
-    /// Until when ages are not told by the wall clock, by the monotonic one.
+    /// Until this monotonic time, ages are measured by the monotonic clock alone.
     pub(crate) fn distrusted_until_ms(&self) -> u64 {
         self.distrusted_until_ms
     }

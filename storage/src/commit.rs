@@ -1,9 +1,8 @@
-//! Writing down what a log must know at its next start, while it runs: which segments were made, up to where retention
-//! has removed the log, that it was closed.
+//! Commits of the state: they record, while the log runs, what the next start must know. That is which segments were made,
+//! up to where retention has removed the log, and whether the log was closed.
 //!
-//! Both copies of the state are written over, one after the other, and one commit is on its way at a time. What waits for
-//! it goes on when it has ended: a new segment may be used once it is named, and files are removed once the floor is
-//! above them.
+//! A commit overwrites both copies of the state, one after the other. One commit is in flight at a time. Other work waits
+//! for its end: a new segment may be used once it is named, and files are removed once the floor is above them.
 
 use crate::fixed::Fixed;
 use crate::flush::{Acknowledged, Flush};
@@ -15,10 +14,10 @@ use crate::tail::Tail;
 /// How long until a commit that failed is tried again.
 const RETRY_MS: u64 = 1000;
 
-/// The state's way to the disk.
+/// The commits of a log's state.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
-    /// Counts them; the copy with the highest number holds.
+    /// Number of the last commit; the copy with the higher number is valid.
     generation: u64,
     /// Something has changed that the next start must know.
     wanted: bool,
@@ -26,7 +25,7 @@ pub(crate) struct Commits {
     retry_ms: Option<u64>,
     /// Position below which the last commit says that everything is acknowledged.
     end: u64,
-    /// What opening the log has found to be lost.
+    /// The losses that opening the log has found.
     reported: ReportedLosses,
 }
 
@@ -37,7 +36,7 @@ struct InFlight {
     is_durable: bool,
 }
 
-/// The parts of a log that its state is made from.
+/// The parts of a log that its state is made of.
 pub(crate) struct Sources<'a> {
     pub fixed: &'a Fixed,
     pub tail: &'a Tail,
@@ -50,16 +49,16 @@ pub(crate) struct Sources<'a> {
     pub spare: Named,
 }
 
-/// What the end of an operation means to a commit.
+/// What a commit does after the end of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CopyEnded {
-    /// The second copy is to hold this.
+    /// The first copy has ended; the second copy is to hold this.
     First(Vec<u8>),
     /// The commit has ended; `None` if no copy was written.
     Second(Option<Committed>),
 }
 
-/// What the next start knows from a commit, in one copy at least.
+/// What a commit has made durable in at least one copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     /// The segment that was prepared.
@@ -68,7 +67,7 @@ pub(crate) struct Committed {
 }
 
 impl Sources<'_> {
-    /// The log's state as of this moment.
+    /// The log's present state.
     fn state(&self, clean: bool, generation: u64, reported: ReportedLosses) -> State {
         let acknowledged = self.flush.acknowledged();
         let (fixed, reached) = (self.fixed, self.tail.reached());
@@ -103,7 +102,7 @@ impl Sources<'_> {
 }
 
 impl Commits {
-    /// Goes on behind commits that were made before.
+    /// Continues behind commits that were made before.
     pub(crate) fn go_on(&mut self, generation: u64, reported: ReportedLosses) {
         self.generation = generation;
         self.reported = reported;
@@ -113,8 +112,8 @@ impl Commits {
         self.wanted = true;
     }
 
-    /// Has the next start know that the segment at `base` is in use, once something in it is acknowledged: were all of
-    /// it lost, it would look as if it had never been used.
+    /// Wants a commit once a record in the segment at `base` is acknowledged, so that the next start knows that the
+    /// segment is in use: if all of it were lost, it would look as if it had never been used.
     pub(crate) fn note_use(&mut self, base: u64, acknowledged: Acknowledged) {
         if self.end <= base && acknowledged.end > base {
             self.end = acknowledged.end;
@@ -127,7 +126,7 @@ impl Commits {
         self.retry_ms
     }
 
-    /// Whether a commit is to start: one is wanted, and none is on its way.
+    /// Whether a commit is to start: one is wanted, and none is in flight.
     pub(crate) fn is_due(&self, now_ms: u64) -> bool {
         let waits = self.retry_ms.is_some_and(|at| now_ms < at);
         self.wanted && self.flight.is_none() && !waits
@@ -141,7 +140,7 @@ impl Commits {
         state
     }
 
-    /// Starts a commit. Gives what the first copy is to hold.
+    /// Starts a commit. Returns the content of the first copy.
     pub(crate) fn start(&mut self, sources: &Sources<'_>, clean: bool) -> Vec<u8> {
         self.wanted = false;
         self.retry_ms = None;
@@ -153,7 +152,7 @@ impl Commits {
         state.encode()
     }
 
-    /// A copy was written, or not.
+    /// Takes the result of writing a copy.
     pub(crate) fn ended(&mut self, is_first: bool, worked: bool) -> CopyEnded {
         let Some(flight) = &mut self.flight else {
             return CopyEnded::Second(None);
@@ -170,7 +169,7 @@ impl Commits {
         CopyEnded::Second(committed)
     }
 
-    /// No copy was written: a commit is tried again.
+    /// Schedules another commit, as no copy was written.
     pub(crate) fn retry(&mut self, now_ms: u64) {
         self.wanted = true;
         self.retry_ms = Some(now_ms + RETRY_MS);

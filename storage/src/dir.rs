@@ -1,4 +1,4 @@
-//! The data directory: who may use it, which logs it has, and which log a topic belongs to.
+//! The data directory: its lock, its identity, its logs, and the log that a topic belongs to.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -20,7 +20,7 @@ use crate::sys::file;
 const LOGS_PER_DURABILITY_MAX: u16 = 1024;
 
 const META: &str = "meta";
-/// Its second copy: without either of them nobody can tell which topic lies in which log.
+/// Its second copy. Without either of them it is not known which topic lies in which log.
 const META_COPY: &str = "meta.copy";
 const LOCK: &str = "LOCK";
 const META_MAGIC: [u8; 8] = *b"OYEZDIR1";
@@ -55,8 +55,8 @@ pub struct DirLock {
 }
 
 impl DirLock {
-    /// Its descriptor. The lock lasts until this and all copies of it are closed: a thread with a descriptor table of its
-    /// own that keeps a copy holds the directory for as long as the kernel works for it.
+    /// Its descriptor. The lock lasts until this and all copies of it are closed. A thread with a descriptor table of its
+    /// own has such a copy, and so holds the directory until it has closed the copy or has ended.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -75,7 +75,7 @@ impl DataDir {
     /// Opens a data directory, or makes one of an empty or missing directory.
     ///
     /// # Errors
-    /// When it is not one, is in use, was written by another version, or cannot be written.
+    /// When the path is no data directory, is in use, was written by another version, or cannot be written.
     pub fn open(path: impl AsRef<Path>, options: &DirOptions) -> Result<(Self, DirLock), DirError> {
         let path = path.as_ref();
         file::make_dir(path).map_err(|error| match error.kind() {
@@ -89,7 +89,7 @@ impl DataDir {
         })?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        // The names of the directory and of the logs in it, which may have been made without a sync.
+        // The directory and the logs in it may have been created without a sync of their names.
         file::sync_name(path)
             .and_then(|()| file::sync_dir(path))
             .map_err(|error| DirError::from_io(path, error))?;
@@ -100,7 +100,7 @@ impl DataDir {
         let dir = Self {
             path: path.to_owned(),
             meta,
-            entropy: chance(&options.entropy),
+            entropy: random(&options.entropy),
             restored: options.restored,
             fingerprint: file::fingerprint(path).map_err(|error| DirError::from_io(path, error))?,
             rewritten,
@@ -108,26 +108,26 @@ impl DataDir {
         Ok((dir, lock))
     }
 
-    /// A new directory that is nowhere: its logs are to lie on disks in memory.
+    /// A new directory that exists nowhere; its logs are to lie on memory disks.
     ///
     /// # Errors
-    /// When a directory cannot have so many logs.
+    /// When the number of logs is not usable.
     pub fn imagined(options: &DirOptions) -> Result<Self, DirError> {
         Ok(Self {
             path: "imagined".into(),
             meta: Meta::new(options)?,
-            entropy: chance(&options.entropy),
+            entropy: random(&options.entropy),
             restored: options.restored,
             fingerprint: 1,
             rewritten: Vec::new(),
         })
     }
 
-    /// The same directory, as another start opens it that has this entropy.
+    /// The same directory as another start would open it, with this entropy.
     #[must_use]
     pub fn opened_again(&self, entropy: &[u8; 16]) -> Self {
         Self {
-            entropy: chance(entropy),
+            entropy: random(entropy),
             ..self.clone()
         }
     }
@@ -199,12 +199,12 @@ impl DataDir {
         self.restored
     }
 
-    /// Tells the directory from a copy of it.
+    /// A number that tells the directory from a copy of it.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// An epoch unlike any other of this log: never 0, which means "not known" on the wire.
+    /// An epoch that differs from all others of this log. It is never 0, which means "not known" on the wire.
     pub(crate) fn fresh_epoch(&self, log: LogId, now_ms: u64) -> u64 {
         let mut bytes = [0; 10];
         bytes[..8].copy_from_slice(&now_ms.to_le_bytes());
@@ -228,7 +228,7 @@ fn lock(path: &Path) -> Result<DirLock, DirError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            // Only for the message; the holder may be about to write it.
+            // The number is only for the message; the holder may not have written it yet.
             let _ = file.read_to_string(&mut pid);
             let pid = match pid.trim() {
                 "" => "unknown",
@@ -248,17 +248,17 @@ fn lock(path: &Path) -> Result<DirLock, DirError> {
     })
 }
 
-/// For the message that a second broker gives.
+/// Writes the process id, for the error message of a second broker.
 fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 
-/// Refuses a directory that is somebody else's, before anything is put into it.
+/// Refuses a directory with foreign files, before anything is put into it.
 fn refuse_foreign(path: &Path) -> Result<(), DirError> {
     let entries = file::list(path).map_err(|error| DirError::from_io(path, error))?;
-    // What an interrupted creation, or the file system itself, leaves.
+    // These are left by an interrupted creation, or by the file system itself.
     let ours = [
         LOCK,
         META,
@@ -287,13 +287,13 @@ fn create(path: &Path, options: &DirOptions) -> Result<Meta, DirError> {
     Ok(meta)
 }
 
-/// The chance of this run, for what must be unlike that of any other.
-fn chance(entropy: &[u8; 16]) -> [u64; 2] {
+/// The random numbers of this start.
+fn random(entropy: &[u8; 16]) -> [u64; 2] {
     [u64_at(entropy, 0), u64_at(entropy, 8)]
 }
 
-/// What either copy of the directory's identity says, and which copies had to be written again; `None` when there is
-/// none yet.
+/// The directory's identity as one of its copies has it, and the copies that had to be written again; `None` when there
+/// is no copy yet.
 fn identity(path: &Path) -> Result<Option<(Meta, Vec<Rewritten>)>, DirError> {
     let mut copies = Vec::new();
     for name in [META, META_COPY] {
@@ -322,7 +322,7 @@ fn identity(path: &Path) -> Result<Option<(Meta, Vec<Rewritten>)>, DirError> {
     for (path, copy) in copies {
         let missing = copy.is_none();
         if missing || matches!(copy, Some(Err(_))) {
-            // A start goes on with one copy, the next one tries again.
+            // One copy is enough for this start; the next start tries again.
             let result = file::put(&path, &meta.encode()).map(drop);
             // A directory of version 1 has no second copy yet.
             if !missing || meta.version > 1 || result.is_err() {
@@ -344,7 +344,7 @@ impl Meta {
                 max: LOGS_PER_DURABILITY_MAX,
             });
         }
-        let key = chance(&options.entropy);
+        let key = random(&options.entropy);
         Ok(Self {
             version: FORMAT_VERSION,
             dir_id: siphash13(key, b"data directory"),

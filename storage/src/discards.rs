@@ -1,5 +1,5 @@
-//! Large things that nobody needs any more. What takes long to free is freed by the disk's thread: the next file that is
-//! written takes them along.
+//! Large values that are no longer needed and take long to free. The disk's thread frees them: the next job that writes a
+//! file takes them along.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::footer::Footer;
 use crate::segment::SegmentFile;
 use crate::segments::SegmentIndex;
 
-/// What is to be freed.
+/// Values to be freed.
 #[derive(Debug, Default)]
 pub(crate) struct Discards {
     indices: Vec<SegmentIndex>,
@@ -34,7 +34,7 @@ impl Discards {
         self.tables.push(table);
     }
 
-    /// All of it, for another thread to drop.
+    /// Takes all of them, for another thread to drop.
     pub(crate) fn take(&mut self) -> Self {
         std::mem::take(self)
     }

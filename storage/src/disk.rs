@@ -1,8 +1,8 @@
-//! The seam between the logs and the kernel: what a log asks of a disk, and what comes back.
+//! The interface between the logs and the kernel: operations that a log starts, and their completions.
 //!
 //! A disk belongs to one shard and is opened in its thread, after the thread has its private descriptor table.
-//! Everything that runs while the shard turns is queued, submitted once per turn and reaped as completions; the
-//! blocking calls are for opening only. Threads that a disk starts share the shard's table, since it starts them.
+//! Operations during a turn are queued, submitted once per turn and reaped as completions. The blocking calls are for
+//! opening only. Threads that a disk starts share the shard's descriptor table, since the shard starts them.
 
 use std::io;
 use std::ops::Range;
@@ -17,15 +17,15 @@ pub use crate::sys::map::Map;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(pub u32);
 
-/// What a directory holds.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name. One that is not UTF-8 is shown as near as can be, and is nobody's file.
+    /// Its name. Bytes that are not UTF-8 are replaced, and `is_file` is false then.
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// Whether it is a regular file of exactly this name. Directories, symbolic links and names that are not UTF-8 are
-    /// not: nothing is to be opened, renamed or removed by them.
+    /// Whether it is a regular file of exactly this name. It is false for directories, symbolic links and names that are
+    /// not UTF-8: these must not be opened, renamed or removed.
     pub is_file: bool,
 }
 
@@ -58,13 +58,13 @@ impl BlockRange {
     }
 }
 
-/// Makes the content of a file; runs wherever the disk does its slow work.
+/// Makes the content of a file; runs where the disk does its slow work.
 pub type Content = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
-/// An operation that finished.
+/// A finished operation.
 #[derive(Debug)]
 pub struct Completion {
-    /// What the caller named it.
+    /// The token that the caller gave it.
     pub token: u64,
     /// How it ended.
     pub outcome: Outcome,
@@ -73,19 +73,19 @@ pub struct Completion {
 /// How an operation ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A write: bytes written, which may be fewer than asked. They are durable if the write was to sync its range, and
-    /// an error may then be the sync's.
+    /// A write: bytes written, which may be fewer than asked. If the write was to sync its range, they are durable, and
+    /// an error may be the sync's.
     Written(io::Result<usize>),
-    /// A sync. `ECANCELED` when it was to follow a write that failed or fell short, and when it did not follow its write
-    /// although that is whole: it may then come before the write does.
+    /// A sync. `ECANCELED` if it was to follow a write that failed or fell short. Also `ECANCELED` if it may have run
+    /// before its write although the write is whole; then it may complete before the write does.
     Synced(io::Result<()>),
     /// A populate.
     Populated(io::Result<()>),
     /// A new segment.
     Prepared(io::Result<Opened>),
-    /// A replaced file: its content, given back.
+    /// A replaced file: its new content.
     Put(io::Result<Vec<u8>>),
-    /// A file that was written over, durably.
+    /// A file that was overwritten, durably.
     Overwritten(io::Result<()>),
     /// Removed files.
     Unlinked(io::Result<()>),
@@ -96,21 +96,21 @@ pub enum Outcome {
 pub enum WriteSync {
     /// Nothing.
     None,
-    /// The bytes that it writes, and no others: writing and syncing are one operation with one completion. Where
-    /// anything before them is not durable yet, this does not change it.
+    /// The bytes that it writes, and no others: writing and syncing are one operation with one completion. Earlier bytes
+    /// that are not durable stay so.
     Range,
     /// The whole file: a sync starts after the write has completed in full, and completes under the same token.
     File,
 }
 
-/// What a log asks of the kernel.
+/// The kernel as a log uses it.
 pub trait Disk {
     /// `uring`, `thread` or `memory`.
     fn name(&self) -> &'static str;
 
-    /// Writes `bytes` at `at`, and makes durable what `sync` says.
+    /// Writes `bytes` at `at`, and then syncs as `sync` says.
     fn write(&mut self, token: u64, file: FileId, at: u64, bytes: BlockRange, sync: WriteSync);
-    /// Makes durable what was written to a file before.
+    /// Makes everything durable that was written to a file before.
     fn sync(&mut self, token: u64, file: FileId);
     /// Reads a range of a map into memory.
     fn populate(&mut self, token: u64, map: Arc<Map>, range: Range<usize>);
@@ -118,9 +118,9 @@ pub trait Disk {
     fn prepare(&mut self, token: u64, path: PathBuf, size: u64);
     /// Replaces a file as a whole, durably.
     fn put(&mut self, token: u64, path: PathBuf, content: Content);
-    /// Writes over a file of the same length, in place and durably: needs no free space where the file system writes in
-    /// place. When the end comes meanwhile, each sector is the old one or the new one. Where the file is missing or of
-    /// another length, this does what [`Disk::put`] does.
+    /// Overwrites a file of the same length, in place and durably. This needs no free space if the file system writes in
+    /// place. After a crash meanwhile each sector is the old one or the new one. If the file is missing or has another
+    /// length, this does what [`Disk::put`] does.
     fn overwrite(&mut self, token: u64, path: PathBuf, content: Vec<u8>);
     /// Removes files, durably.
     fn unlink(&mut self, token: u64, paths: Vec<PathBuf>);
@@ -132,18 +132,18 @@ pub trait Disk {
     /// # Errors
     /// When the kernel refuses the call as such; nothing was queued then.
     fn submit(&mut self) -> io::Result<()>;
-    /// Whether the kernel has not taken all of the last submission, for want of memory or of room for completions: it
-    /// is to be tried again soon, and nothing in flight needs to end before.
+    /// Whether the kernel has not taken all of the last submission, for lack of memory or of room for completions. The
+    /// caller is to submit again soon; it need not wait for an operation in flight to end.
     fn is_behind(&self) -> bool;
-    /// Takes what has finished.
+    /// Takes the completions of finished operations.
     fn reap(&mut self, out: &mut Vec<Completion>);
-    /// Submits, and blocks until something has finished, or until it is time to submit again.
+    /// Submits, and blocks until an operation has finished, or until it is time to submit again.
     ///
     /// # Errors
     /// As [`Disk::submit`], or when nothing is in flight.
     fn wait(&mut self) -> io::Result<()>;
-    /// An eventfd that is written to whenever something has finished. It is to be watched edge-triggered: nobody needs to
-    /// read it then.
+    /// An eventfd that is written to whenever an operation has finished. Watch it edge-triggered: then it need not be
+    /// read.
     fn wake_fd(&self) -> Option<RawFd>;
     /// Submissions that carried operations.
     fn submissions(&self) -> u64;
@@ -153,23 +153,23 @@ pub trait Disk {
     /// # Errors
     /// The kernel's.
     fn make_dir(&mut self, dir: &Path) -> io::Result<()>;
-    /// What a directory holds. Blocks.
+    /// The entries of a directory. Blocks.
     ///
     /// # Errors
     /// The kernel's.
     fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>>;
-    /// Reads from a place in a file until `out` is full or the file ends; fewer bytes than asked say that it ended.
-    /// Blocks.
+    /// Reads from byte `at` of a file until `out` is full or the file ends; a result below the length of `out` means that
+    /// the file ended. Blocks.
     ///
     /// # Errors
-    /// The kernel's: one sector that cannot be read fails the whole call.
+    /// The kernel's. One unreadable sector fails the whole call.
     fn read(&mut self, path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Gives a file another name in the same directory, durably. Blocks.
     ///
     /// # Errors
-    /// The kernel's; `AlreadyExists` when the new name is taken: nothing is ever replaced.
+    /// The kernel's; `AlreadyExists` when the new name is taken. It never replaces a file.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Lets two files of one directory change names, in one step and durably. Blocks.
+    /// Exchanges the names of two files of one directory, in one step and durably. Blocks.
     ///
     /// # Errors
     /// The kernel's; `Unsupported` where the file system cannot.
@@ -189,10 +189,10 @@ pub trait Disk {
     /// # Errors
     /// The kernel's.
     fn free_bytes(&mut self, dir: &Path) -> io::Result<u64>;
-    /// Names this run of the machine: the same until it goes down.
+    /// An id of this run of the machine, which changes at each boot.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel does not give it.
     fn boot_id(&mut self) -> io::Result<u128>;
 }
 
@@ -211,5 +211,5 @@ pub(crate) fn read_file(disk: &mut dyn Disk, path: &Path, bytes_max: usize) -> i
     }
 }
 
-/// Bytes of the first read of a file, which is enough for most.
+/// Bytes of the first read of a file; most files are smaller.
 const FIRST_READ: usize = 16 << 10;

@@ -1,4 +1,4 @@
-//! The end of a log, in steps: everything is flushed, a last mark says so, and the state names the log as closed.
+//! The stages of a drain: everything is flushed, a last mark records that, and the state marks the log as closed.
 
 /// How far a drain has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) enum DrainStage {
     Done,
 }
 
-/// What a drain does when all before it is durable.
+/// The next step of a drain, once everything before it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainStep {
     Mark,
@@ -22,7 +22,7 @@ pub(crate) enum DrainStep {
 }
 
 impl DrainStage {
-    /// Begins it, unless it has begun. A memory log has nothing to do.
+    /// Begins the drain, unless it has begun. That of a memory log is done at once.
     pub(crate) fn begin(&mut self, on_disk: bool) {
         if *self == Self::No {
             *self = if on_disk { Self::Flushing } else { Self::Done };
@@ -42,7 +42,7 @@ impl DrainStage {
         self == Self::Done
     }
 
-    /// Everything is durable and nothing in flight: what is next?
+    /// Goes on to the next step. Call it when everything is durable and nothing in flight.
     pub(crate) fn advance(&mut self) -> Option<DrainStep> {
         let (next, step) = match self {
             Self::Flushing => (Self::Marked, DrainStep::Mark),
@@ -53,7 +53,7 @@ impl DrainStage {
         Some(step)
     }
 
-    /// The state was written, or cannot be.
+    /// Ends the drain: the state was written, or cannot be.
     pub(crate) fn end(&mut self) {
         *self = Self::Done;
     }

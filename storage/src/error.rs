@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Why a data directory cannot be used. The broker does not start.
 #[derive(Debug, Error)]
 pub enum DirError {
-    /// The path names something else.
+    /// The path is not a directory.
     #[error("{path} is not a directory; name a directory for the data, or none to create one")]
     NotADirectory {
         /// The path.
@@ -30,7 +30,7 @@ pub enum DirError {
     Locked {
         /// The path.
         path: PathBuf,
-        /// The holder, as it wrote itself down; `unknown` when it did not.
+        /// The process id that the holder has written; `unknown` if it has written none.
         pid: String,
     },
     /// Written by another version of the format.
@@ -53,26 +53,26 @@ pub enum DirError {
         /// The meta file.
         path: PathBuf,
     },
-    /// The directory holds other things and no meta file.
+    /// The directory holds other files and no meta file.
     #[error("{path} holds files but no Oyez meta file; name an empty directory")]
     Foreign {
         /// The path.
         path: PathBuf,
     },
     /// The number of logs is not usable.
-    #[error("{logs} logs per durability cannot be; use 1 to {max}")]
+    #[error("{logs} logs per durability are not possible; use 1 to {max}")]
     Logs {
-        /// What was asked for.
+        /// The number asked for.
         logs: u16,
-        /// The most there can be.
+        /// The most that there can be.
         max: u16,
     },
-    /// The medium refuses writes.
+    /// Writing is refused.
     #[error(
         "{path} cannot be written: {source}; check its owner, its mode (0700) and that the file system is not mounted read-only"
     )]
     ReadOnly {
-        /// What was touched.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -80,13 +80,13 @@ pub enum DirError {
     /// No space.
     #[error("{path}: no space left for the data directory; free some or name another one")]
     Full {
-        /// What was touched.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// Anything else.
+    /// Another failure.
     #[error("{path}: {source}")]
     Io {
-        /// What was touched.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -157,7 +157,7 @@ pub enum OpenError {
     /// Reading or writing failed.
     #[error("{path}: {source}")]
     Io {
-        /// What was touched.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -170,31 +170,31 @@ pub enum AppendError {
     /// The arena is full, or the next segment is not ready: stop reading this publisher, try again after events.
     #[error("the log is busy; try again")]
     Busy,
-    /// The next segment was needed for some seconds and could not be made, for another reason than space, or is not made
-    /// at all. It is tried again about once a second.
+    /// The next segment was needed for three seconds and could not be made, for another reason than space, or making it
+    /// takes too long. A failed attempt is repeated about once a second.
     #[error("the log's next segment cannot be made; publishing resumes when it can")]
     NoSegment,
-    /// No space for the next segment. It is tried again about once a second.
+    /// No space for the next segment. The attempt is repeated about once a second.
     #[error("the disk is full; publishing resumes when space is freed")]
     DiskFull,
     /// A write or sync failed; the broker stops.
     #[error("the log failed and takes no more records")]
     Poisoned,
-    /// Larger than the limits of this store.
+    /// The record is larger than the limits of this store allow.
     #[error("the record is larger than this store accepts")]
     TooLarge,
-    /// The record's topic is a new one, and the log holds as many as it may.
+    /// The record's topic is new, and the log holds as many topics as it may.
     #[error("the log has as many topics as it may; publish to one of them, or raise the limit")]
     TooManyTopics,
     /// A drain has begun.
     #[error("the store is closing")]
     Closing,
-    /// The log is not one of this store's.
+    /// The log belongs to another store.
     #[error("the log belongs to another shard")]
     NotHere,
 }
 
-/// A log that failed for good: the broker says so and stops.
+/// A log that failed for good. The broker logs this and stops.
 #[derive(Debug, Error)]
 #[error(
     "log {log}: {what} failed: {source}; records not yet acknowledged are lost, the log takes no more"
@@ -225,7 +225,7 @@ pub enum ReadError {
 /// Why a cold range did not become readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PopulateError {
-    /// Reading failed for now.
+    /// Reading failed; it may work later.
     #[error("reading the segment failed: {0}")]
     Io(io::ErrorKind),
 }

@@ -1,47 +1,48 @@
-//! What a store does over and over until it works, and what is told of it.
+//! The tasks that a store tries again until they work, and what it reports of them.
 
 use std::fmt;
 use std::io;
 
 use oyez_protocol::LogId;
 
-/// What a store does over and over until it works.
+/// A task that a store tries again until it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// The next segment.
+    /// Making the next segment.
     Prepare,
-    /// The footer of a full segment.
+    /// Writing the footer of a full segment.
     Footer,
-    /// The table of topics without records, before segments are removed.
+    /// Writing the table of carried topics, before segments are removed.
     Carried,
     /// Removing segments that retention has dropped.
     Unlink,
-    /// The log's state. Where it would say that the log was closed it is not tried again: the next start recovers the log.
+    /// Writing the log's state. The write that would mark the log as closed is not tried again: the next start recovers
+    /// the log.
     State,
     /// Handing operations to the kernel.
     Submit,
 }
 
 impl Task {
-    /// What is done, for people.
+    /// The task in words, for messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prepare => "preparing the next segment",
             Self::Footer => "writing the footer of a full segment",
-            Self::Carried => "writing the table of topics without records",
+            Self::Carried => "writing the table of carried topics",
             Self::Unlink => "removing dropped segments",
             Self::State => "writing the log's state",
             Self::Submit => "handing operations to the kernel",
         }
     }
 
-    /// What has failed when the log's directory is gone.
+    /// The task in words when the log's directory is gone.
     pub(crate) const fn in_no_directory(self) -> &'static str {
         match self {
             Self::Prepare => "the log's directory is gone: preparing the next segment",
             Self::Footer => "the log's directory is gone: writing the footer of a full segment",
-            Self::Carried => "the log's directory is gone: writing a table of topics",
+            Self::Carried => "the log's directory is gone: writing the table of carried topics",
             Self::Unlink => "the log's directory is gone: removing dropped segments",
             Self::State | Self::Submit => "the log's directory is gone: writing the state file",
         }
@@ -54,29 +55,29 @@ impl fmt::Display for Task {
     }
 }
 
-/// Something has begun to fail, or fails for another reason than before.
+/// A task that has begun to fail, or fails for another reason than before.
 #[derive(Debug)]
 pub struct Failing {
-    /// The log; none for what concerns all of a store.
+    /// The log; `None` for a task of the whole store.
     pub log: Option<LogId>,
-    /// What fails.
+    /// The task.
     pub task: Task,
     /// The reason.
     pub error: io::Error,
 }
 
-/// What had failed works again.
+/// A task that had failed and works again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The log; none for what concerns all of a store.
+    /// The log; `None` for a task of the whole store.
     pub log: Option<LogId>,
-    /// What works.
+    /// The task.
     pub task: Task,
     /// How often it had failed in a row.
     pub failures: u64,
 }
 
-/// Whether an error says that the directory of a log is gone, rather than that something in it does not work.
+/// Whether an error means that the directory of a log is gone, rather than that a file in it cannot be written.
 pub(crate) fn has_vanished(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What of a log does not change while it is open.
+//! The values of a log that do not change while it is open.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::names::{footer_name, segment_name};
 use crate::options::{Durability, LogOptions, LogSpec};
 use crate::siphash::siphash13;
 
-/// What a log is made with.
+/// The values of a log that do not change while it is open.
 pub(crate) struct Fixed {
     pub spec: LogSpec,
     /// Number of the log within its store; part of its tokens.
@@ -20,7 +20,7 @@ pub(crate) struct Fixed {
     pub options: LogOptions,
     pub epoch: u64,
     pub boot_id: u128,
-    /// Tells the data directory from its copies.
+    /// A number that tells the data directory from its copies.
     pub fingerprint: u64,
 }
 
@@ -45,7 +45,7 @@ impl Fixed {
         siphash13(self.key, topic.as_bytes())
     }
 
-    /// Blocks that the tail may have.
+    /// Most blocks that the tail may hold.
     pub(crate) fn blocks_max(&self) -> usize {
         if self.on_disk() {
             self.options.tail_blocks

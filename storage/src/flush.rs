@@ -1,14 +1,13 @@
-//! How far the tail has been carried to the disk: one write in flight per log, together with its sync; what both have
-//! covered becomes visible. Decides and keeps count; `carry` asks the disk.
+//! The decisions of flushing: what to write and sync next, and what completed writes and syncs have covered, which becomes
+//! visible. Each log has one write in flight, together with its sync. `flusher` starts the operations.
 //!
-//! What has been acknowledged is said by a mark, which lies before the next records and is written along with them; alone
-//! it is written only when none have come for some milliseconds. A synced log marks what is durable, a written log what
-//! the kernel has.
+//! A mark records what has been acknowledged. It lies before the next records and is written together with them; if none
+//! come for some milliseconds, it is written alone. A synced log marks what is durable, a written log what the kernel has.
 //!
-//! A failed write or sync poisons the log: nothing is acknowledged any more, and a failed sync is never repeated. A
-//! short write leaves its sync out; the rest is written with a sync of its own. A sync that did not follow its write,
-//! because the disk says so (`ECANCELED`) or because it has come before the write did, says nothing: the file is synced
-//! once the write is whole.
+//! A failed write or sync poisons the log: no record is acknowledged any more, and a failed sync is never repeated. The
+//! sync of a short write is cancelled; the rest is written with a sync of its own. A sync that did not follow its write
+//! proves nothing, be it cancelled (`ECANCELED`) or completed before the write: the file is synced again once the write is
+//! whole.
 
 use std::io;
 use std::ops::Range;
@@ -20,15 +19,15 @@ use crate::format::{BLOCK_BYTES, SYNC_MARK_SIZE, block_start};
 use crate::options::Durability;
 use crate::tail::Reached;
 
-/// Writes without a sync in between, in bytes, before a sync is due although more is waiting.
+/// Bytes that may be written without a sync; then a sync is due although more bytes wait to be written.
 const UNSYNCED_MAX: u64 = 4 * BLOCK_BYTES;
-/// Writes in a row that may bring nothing before the log counts as failed.
+/// Writes in a row that write nothing before the log counts as failed.
 const EMPTY_WRITES_MAX: u32 = 3;
 /// How long a mark waits for records to be written along with. A write of its own takes the kernel's worker, and with
 /// it a part of a core, just when a publisher that waits for one acknowledgement at a time sends its next record.
 const MARK_DELAY_MS: u64 = 5;
-/// Bytes that were written without a sync and are written again, as they are, by the next write that syncs its own
-/// range: a mark that was written alone.
+/// Most bytes that the next write that syncs its own range writes again, as they are: those of a mark that was written
+/// alone, without a sync.
 const REWRITTEN_MAX: u64 = SYNC_MARK_SIZE as u64;
 
 /// How far flushing has come.
@@ -41,16 +40,16 @@ pub(crate) struct Flush {
     written: u64,
     /// Everything below is durable.
     synced: u64,
-    /// What the last sync covered.
+    /// How far the records reach that the last sync covered.
     synced_reached: Reached,
-    /// What has been acknowledged, as far as writes and syncs have told.
+    /// Everything that is acknowledged.
     acknowledged: Acknowledged,
     /// Sequence that the last mark names.
     marked: u64,
-    /// When the mark that waits for records is written without them.
+    /// When a mark that waits for records is written alone.
     mark_due_ms: Option<u64>,
     flight: Option<InFlight>,
-    /// When the flight under way took off.
+    /// When the operation in flight was started.
     since_us: u64,
     empty_writes: u32,
     stats: FlushStats,
@@ -71,17 +70,17 @@ pub(crate) struct FlushStats {
     pub records_synced: u64,
 }
 
-/// A write, a sync, or both, on their way.
+/// A write, a sync, or both, in flight.
 #[derive(Debug)]
 struct InFlight {
     token: u64,
     request: Request,
     write: Write,
-    /// The sync has come and has not followed the write.
+    /// The sync has completed and has not followed the write.
     severed: bool,
 }
 
-/// What a flight takes off with.
+/// A write, a sync, or both, as they are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// Position that the write begins at.
@@ -94,7 +93,7 @@ pub(crate) struct Request {
     pub sync: WriteSync,
 }
 
-/// How far a flight's write has come.
+/// The stage of a write in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Write {
     InFlight,
@@ -108,7 +107,7 @@ enum Write {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub at: u64,
-    /// Where the block begins that they lie in.
+    /// First position of the block that they lie in.
     pub block: u64,
     /// Everything below is written with them.
     pub covers: u64,
@@ -124,22 +123,22 @@ pub(crate) struct Ends {
     pub records: u64,
 }
 
-/// What the end of a write or a sync means to the rest of the log.
+/// What follows for the rest of the log from the end of a write or a sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlushEffects {
     /// What may be delivered and acknowledged from now on.
     pub acknowledged: Option<Acknowledged>,
-    /// What a mark is to say: everything below a position, and how far the records reach there.
+    /// What a mark is to record: the position that everything is below, and how far the records reach there.
     pub mark: Option<(u64, Reached)>,
     /// A block that is in the page cache to its end, by its base.
     pub filled: Option<u64>,
-    /// Where the flight began that is over.
+    /// Where the operation began that has ended.
     pub completed_from: Option<u64>,
-    /// What is to be asked of the disk now.
+    /// The operation to start now.
     pub next: Next,
 }
 
-/// What is to be asked of the disk.
+/// The next operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
     #[default]
@@ -150,7 +149,7 @@ pub(crate) enum Next {
     Sync { covers: u64, reached: Reached },
 }
 
-/// Why the log has failed.
+/// The reason why the log has failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// `write`, `sync`, ...
@@ -176,7 +175,7 @@ impl Flush {
         }
     }
 
-    /// Goes on at a head below which everything is written, and everything below `synced` durable.
+    /// Continues at a head: everything below it is written, and everything below `synced` is durable.
     pub(crate) fn go_on(
         &mut self,
         head: u64,
@@ -191,12 +190,12 @@ impl Flush {
         self.acknowledged = acknowledged;
     }
 
-    /// From here on everything is to become durable.
+    /// Makes everything durable from now on.
     pub(crate) fn begin_drain(&mut self) {
         self.draining = true;
     }
 
-    /// Forgets what is on its way: the log has failed.
+    /// Forgets the operation in flight, as the log has failed.
     pub(crate) fn stop(&mut self) {
         self.flight = None;
         self.mark_due_ms = None;
@@ -210,7 +209,7 @@ impl Flush {
         self.synced
     }
 
-    /// Below which everything is as safe as the log's records are meant to be.
+    /// Everything below this is as durable as the log's records must be.
     pub(crate) fn safe_to(&self) -> u64 {
         match self.durability {
             Durability::Synced => self.synced,
@@ -218,7 +217,7 @@ impl Flush {
         }
     }
 
-    /// Below which full segments are durable without a sync of their own.
+    /// Full segments below this are durable without a sync of their own.
     pub(crate) fn sealed_to(&self) -> u64 {
         match self.durability {
             Durability::Synced => self.synced,
@@ -254,12 +253,12 @@ impl Flush {
         self.stats
     }
 
-    /// Whether syncs are this log's way to make records visible, or a drain wants everything durable.
+    /// Whether writes are to be synced: records of a synced log become visible so, and a drain makes everything durable.
     fn syncs(&self) -> bool {
         self.durability == Durability::Synced || self.draining
     }
 
-    /// Whether nothing is to be started now: something is in flight, or only a mark is to be written, and not yet.
+    /// Whether no operation is to start now: one is in flight, or only a mark waits to be written.
     pub(crate) fn waits(&mut self, ends: Ends, now_ms: u64) -> bool {
         self.flight.is_some() || self.mark_waits(ends, now_ms)
     }
@@ -278,17 +277,17 @@ impl Flush {
         self.draining && self.synced < self.written
     }
 
-    /// What a write of a piece is to make durable, so that everything below what it covers is.
+    /// What a write of a piece is to sync, so that everything below what it covers is durable.
     ///
     /// A sync of the file takes a second trip to the kernel's worker. A write that syncs its own range saves that, and
-    /// is enough where no byte below the range waits for a sync. What it does is what `fdatasync` does, but for the
-    /// pages that it writes out and waits for: Linux calls `fsync` of the file system with the range, which writes out
+    /// is enough if no byte below the range waits for a sync. It does what `fdatasync` does, but writes out and waits for
+    /// the pages of the range only: Linux calls `fsync` of the file system with the range, which writes out
     /// the range's pages, waits for them and takes the file's write-back errors, whichever page they are of; commits the
     /// journal if the inode has changed in more than its times, which zero-written segments never do; and flushes the
     /// device's cache, which holds more than the range and is written as a whole.
     pub(crate) fn sync_for(&self, piece: &Piece, ends: Ends) -> WriteSync {
         let (synced, covers) = (self.synced, piece.covers);
-        // The beginning of a segment says where the log goes on, also when all that was before it is dropped.
+        // The beginning of a segment preserves the log's position and sequence when all before it is dropped.
         let begins = piece.at == piece.segment.start;
         let records = ends.records > synced || begins || self.draining;
         let due = covers >= ends.head || covers - synced >= UNSYNCED_MAX;
@@ -318,12 +317,12 @@ impl Flush {
         });
     }
 
-    /// Notes that a sync is not needed: what it would cover is in a segment that is durable.
+    /// Notes that a sync is not needed, as what it would cover is in a durable segment.
     pub(crate) fn is_durable(&mut self, covers: u64) {
         self.synced = covers;
     }
 
-    /// A write has ended. One that is not the flight's says nothing.
+    /// Takes the end of a write. Another token than that of the operation in flight has no effect.
     pub(crate) fn written(
         &mut self,
         token: u64,
@@ -382,7 +381,7 @@ impl Flush {
         Ok(news)
     }
 
-    /// A write came no further than to `until`.
+    /// Notes that a write ended at `until`, short of what was asked.
     fn fell_short(&mut self, until: u64) -> Result<(), Failure> {
         self.empty_writes = match until > self.written {
             true => 0,
@@ -398,7 +397,7 @@ impl Flush {
         Ok(())
     }
 
-    /// A sync has ended. One that is not the flight's says nothing.
+    /// Takes the end of a sync. Another token than that of the operation in flight has no effect.
     pub(crate) fn synced(
         &mut self,
         token: u64,
@@ -438,7 +437,7 @@ impl Flush {
         Ok(news)
     }
 
-    /// Everything that the flight covers is durable.
+    /// Everything that the operation covers is durable.
     fn complete_durable(&mut self, news: &mut FlushEffects) {
         let Some(InFlight { request, .. }) = self.flight else {
             return;
@@ -455,7 +454,7 @@ impl Flush {
         }
     }
 
-    /// The write of the flight is whole, and its sync did not follow it.
+    /// Asks for another sync: the write is whole, and its sync did not follow it.
     fn sync_again(&mut self, news: &mut FlushEffects) {
         if let Some(InFlight { request, .. }) = self.flight.take() {
             let (covers, reached) = (request.covers, request.reached);
@@ -467,7 +466,7 @@ impl Flush {
         news.completed_from = self.flight.take().map(|flight| flight.request.from);
     }
 
-    /// Everything that a flight covers may be delivered and acknowledged, and a mark says so.
+    /// Acknowledges everything that an operation covers, and asks for a mark.
     fn acknowledge(&mut self, request: Request, news: &mut FlushEffects) {
         let (end, reached) = (request.covers, request.reached);
         let sequence = reached.sequence;
@@ -476,11 +475,11 @@ impl Flush {
         news.mark = self.marks(reached).then_some((end, reached));
     }
 
-    /// Whether a mark is to say that the records reach so far: the last one did not. It counts as said then.
+    /// Returns whether a mark is needed, as no mark covers these records yet. The caller is to write it.
     pub(crate) fn marks(&mut self, reached: Reached) -> bool {
-        let news = reached.sequence > self.marked;
+        let is_new = reached.sequence > self.marked;
         self.marked = self.marked.max(reached.sequence);
-        news
+        is_new
     }
 }
 

@@ -1,4 +1,4 @@
-//! Carrying the tail to the disk: starts the writes and syncs that `flush` decides on, and takes their ends.
+//! Flushing the tail: starts the writes and syncs that `flush` decides on, and takes their completions.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::operations::{Operations, Purpose};
 use crate::segments::Segments;
 use crate::tail::{Reached, Tail, Unwritten};
 
-/// The parts of a log that carry its tail.
+/// The parts of a log that flushing takes.
 pub(crate) struct Flusher<'a> {
     pub fixed: &'a Fixed,
     pub flush: &'a mut Flush,
@@ -43,7 +43,7 @@ impl Flusher<'_> {
         }
     }
 
-    /// A write has ended.
+    /// Takes the completion of a write.
     pub(crate) fn written(
         &mut self,
         token: u64,
@@ -54,7 +54,7 @@ impl Flusher<'_> {
         Ok(news)
     }
 
-    /// A sync has ended.
+    /// Takes the completion of a sync.
     pub(crate) fn synced(
         &mut self,
         token: u64,

@@ -1,10 +1,10 @@
-//! Footers: the index of a sealed segment in a file of its own, and the table of topics whose records are all gone.
+//! Footers: the index of a sealed segment, in a file of its own.
 //!
 //! The rows stand in the order in which the topics came into the segment, so that the row number which the log holds
-//! for an open segment stays right when it is sealed. Nothing is looked up by name in a footer.
+//! for an open segment stays right when it is sealed. No look-up by name happens in a footer.
 //!
-//! A footer is in memory, not mapped: look-ups must not meet a page that cannot be had. It takes there what it takes on
-//! disk: 16 bytes for each record, 32 and the name for each topic in the segment, 8 for each block. *A segment of 64 MiB
+//! A footer is kept in memory, not mapped, as look-ups must not meet a page that cannot be read. It takes as much memory as
+//! disk space: 16 bytes for each record, 32 and the name for each topic in the segment, 8 for each block. *A segment of 64 MiB
 //! with records of 200 bytes: 5.4 MB; with records of 4 KiB: 0.3 MB.*
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ const HEADER_SIZE: usize = 112;
 const SUM_SIZE: usize = 8;
 const GAP_SIZE: usize = 32;
 const ROW_SIZE: usize = 32;
-/// A footer is smaller: no record is smaller than what its place, its row and its name take.
+/// Most bytes of a footer: a record takes more bytes than its place, its row and its name.
 pub(crate) const FOOTER_BYTES_MAX: usize = crate::options::SEGMENT_BYTES_MAX as usize;
 
 /// Checksum of the used bytes of a block.
@@ -33,7 +33,7 @@ pub(crate) struct BlockSum {
     pub bytes: u32,
 }
 
-/// What a footer says of its segment, apart from the topics.
+/// The header of a footer, with its checksums and gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FooterHead {
     pub log: u16,
@@ -160,7 +160,7 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// `None` when the file is not an intact footer of this format.
+    /// Opens the bytes of a file. `None` if they are not an intact footer of this format.
     pub(crate) fn open(bytes: Vec<u8>) -> Option<(Self, FooterHead)> {
         // Versions 1 and 2 have the same footers; a segment with another one is scanned.
         let version = match intact_version(&bytes, MAGIC) {
@@ -174,7 +174,8 @@ impl Footer {
         footer.is_consistent(&head).then_some((footer, head))
     }
 
-    /// Whether everything that the footer names is there: a checksum does not say so of bytes that somebody made up.
+    /// Whether everything that the footer refers to is there. A right checksum does not prove that for bytes that
+    /// somebody made up.
     fn is_consistent(&self, head: &FooterHead) -> bool {
         let places = (self.bytes.len() - self.places) / PLACE_SIZE;
         let names = self.places - self.names;
@@ -198,7 +199,7 @@ impl Footer {
             && (0..self.row_count).all(row_is_sound)
     }
 
-    /// Of bytes that [`encode`] has just made. `None` when they are not.
+    /// Opens bytes that [`encode`] has just made. `None` if their sizes do not add up.
     pub(crate) fn written(bytes: Vec<u8>) -> Option<Self> {
         let bytes = Bytes::from(bytes);
         let header = bytes.first_chunk::<HEADER_SIZE>()?;
@@ -237,7 +238,7 @@ impl Footer {
         }
     }
 
-    /// `None` when the name is not UTF-8, which its checksum excludes.
+    /// The topic's name. `None` if it is not UTF-8, which the checksum excludes unless somebody made the footer up.
     pub(crate) fn name(&self, row: &Row) -> Option<&str> {
         let at = self.names + row.name_at as usize;
         std::str::from_utf8(&self.bytes[at..at + usize::from(row.name_size)]).ok()

@@ -1,7 +1,7 @@
-//! The log's own marks: block header, sync mark and pad, byte by byte.
+//! The log's own frames: block header, sync mark and pad, byte by byte.
 //!
-//! All share the first eight bytes of every frame and keep the frame checksum in bytes 8 to 12. Encoding and decoding
-//! only; where they stand in a log is the business of `log` and `recovery`.
+//! All share the first eight bytes of every frame and keep the frame checksum in bytes 8 to 12. This module only encodes
+//! and decodes; `tail` decides where frames stand in a log, and `recovery` finds them again.
 
 use oyez_protocol::checksum::{crc32c, crc32c_append, frame_is_intact, seal_frame};
 use oyez_protocol::header::{FrameHead, kind};
@@ -52,10 +52,10 @@ pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         .expect("a slice of N bytes is an array of N bytes")
 }
 
-/// Where the files apart from segments keep the checksum of the whole file.
+/// Place of the checksum in the files that have one of the whole file.
 const FILE_CRC: usize = 12;
 
-/// CRC-32C of a whole file with the field itself as zero.
+/// CRC-32C of a whole file, with its checksum field as zero.
 fn file_crc(bytes: &[u8]) -> u32 {
     let crc = crc32c(&bytes[..FILE_CRC]);
     let crc = crc32c_append(crc, &[0; 4]);
@@ -72,11 +72,11 @@ pub(crate) fn seal_file(bytes: &mut [u8]) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileFault {
     Damaged,
-    /// Whole, and written in a version of the format that this code does not know.
+    /// Intact, and written in a version of the format that this code does not know.
     Version(u32),
 }
 
-/// The version of a file that begins with `magic`, which means nothing before the checksum was found right.
+/// The version of an intact file that begins with `magic`.
 pub(crate) fn intact_version(bytes: &[u8], magic: [u8; 8]) -> Result<u32, FileFault> {
     let intact = bytes.len() >= FILE_CRC + 4
         && bytes[..8] == magic
@@ -88,7 +88,7 @@ pub(crate) fn intact_version(bytes: &[u8], magic: [u8; 8]) -> Result<u32, FileFa
     }
 }
 
-/// First bytes of every block.
+/// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
     pub log: u16,
@@ -144,7 +144,7 @@ impl BlockHeader {
     }
 }
 
-/// Says that everything before a sequence and a position is durable.
+/// A mark that everything before a sequence and a position is durable; in a written log, in the kernel's hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncMark {
     /// CRC-32C over the header checksums of all records of the incarnation before `sequence`.
@@ -194,7 +194,7 @@ pub(crate) fn is_pad(bytes: &[u8]) -> bool {
 
 fn head(out: &mut [u8], size: usize, kind: u8) {
     let head = FrameHead {
-        size: u32::try_from(size).expect("a mark lies within one block"),
+        size: u32::try_from(size).expect("a frame lies within one block"),
         kind,
         flags: 0,
         aux: 0,

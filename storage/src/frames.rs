@@ -1,5 +1,5 @@
-//! Reading single frames of a block, believing nothing: each record proves itself, and what was read before says which
-//! ones may come.
+//! Reads single frames of a block without trusting it: each record proves itself by its checksums, and the frames read
+//! before determine which sequences may follow.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -38,7 +38,7 @@ impl FoundRecord {
     }
 }
 
-/// The topics of a segment, each once.
+/// The names of a segment's topics, each once.
 #[derive(Debug, Default)]
 pub(crate) struct TopicNames {
     pub list: Vec<Arc<str>>,
@@ -70,18 +70,18 @@ impl Owner {
         header.log == self.log && header.dir_id == self.dir_id
     }
 
-    /// Position that a block says it has, if it is the owner's.
+    /// Position that a block's header names, if the block is the owner's.
     pub(crate) fn position_of(&self, bytes: &[u8]) -> Option<u64> {
         let header = BlockHeader::decode(bytes).filter(|header| self.owns(header))?;
         Some(header.position())
     }
 }
 
-/// A frame that can be read.
+/// A readable frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Frame {
     Record(FoundRecord),
-    /// A record whose header is sound and whose body is not: what follows it can still be found.
+    /// A record whose header is sound and whose body is not. Its size is known, so the next frame can be found.
     Body {
         size: usize,
         sequence: u64,
@@ -109,7 +109,7 @@ impl Frame {
     }
 }
 
-/// The frames of a block, and what of it is known so far.
+/// The frames of a block, and what is known of the block so far.
 pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
     /// Bytes before the trailing zeroes.
@@ -117,15 +117,15 @@ pub(crate) struct Frames<'a> {
     base: u64,
     owner: Owner,
     names: &'a mut TopicNames,
-    /// Sequence of the record behind the last one that was read, once known.
+    /// Sequence of the record behind the last one read, once known.
     next: Option<u64>,
     /// No record of the block has a smaller sequence.
     least: u64,
-    /// How many records may have been passed over since, and how many surely were.
+    /// Least and greatest number of records that were skipped since.
     passed: Range<u64>,
-    /// Incarnation of what was read: all of it from a header or a mark.
+    /// The whole incarnation, from a header or a mark.
     incarnation: Option<u32>,
-    /// Its low half, which records tell as well.
+    /// The low half of the incarnation, from a record, a header or a mark.
     low: Option<u16>,
 }
 
@@ -168,12 +168,12 @@ impl<'a> Frames<'a> {
         self.next
     }
 
-    /// What a frame at a place says that it is.
+    /// The kind that a frame at a place names.
     pub(crate) fn kind_at(&self, at: usize) -> Option<u8> {
         self.bytes.get(at + 4).copied()
     }
 
-    /// Learns from a frame that was taken.
+    /// Takes in a frame that was accepted.
     pub(crate) fn learn(&mut self, at: usize, frame: Frame) {
         match frame {
             Frame::Record(found) => {
@@ -190,7 +190,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Goes on behind bytes in which nothing was found.
+    /// Skips bytes in which no frame was found.
     pub(crate) fn pass(&mut self, from: usize, to: usize) {
         self.passed = self.passed_until(from, to);
     }
@@ -200,15 +200,16 @@ impl<'a> Frames<'a> {
         self.passed = 0..0;
     }
 
-    /// How many records were passed over if the scan goes on behind a hole: none if it may have been frames other than
-    /// records, else at least one, and no more than the smallest of them fill it.
+    /// Least and greatest number of records that were skipped if the scan goes on behind a hole. The hole adds to the least
+    /// one record, or none if it may have been other frames; and to the greatest as many of the smallest records as
+    /// fill it.
     pub(crate) fn passed_until(&self, from: usize, to: usize) -> Range<u64> {
         let most = (to - from) as u64 / u64::from(RECORD_SIZE_MIN);
         let least = u64::from(!lost_none(from, to));
         self.passed.start + least..self.passed.end + most.max(least)
     }
 
-    /// Whether a record may come next.
+    /// Whether the next record may have this sequence.
     fn may_come(&self, sequence: u64, passed: &Range<u64>) -> bool {
         match self.next {
             None => sequence >= self.least,
@@ -232,7 +233,8 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// A whole record at a place whose body may be checked for so many bytes, which are lessened; or `None`.
+    /// The record at a place, if it is whole. Takes its size from `budget`, the bytes that may still be checked; `None` if
+    /// that is exceeded, too.
     pub(crate) fn candidate(
         &mut self,
         at: usize,
@@ -248,7 +250,7 @@ impl<'a> Frames<'a> {
         frame.filter(|frame| matches!(frame, Frame::Record(_)))
     }
 
-    /// Whether a record that was found at a place can still be one of the block's, with what was read since.
+    /// Whether a record that was found at a place still fits the block after the frames read since.
     pub(crate) fn still_fits(&self, at: usize, found: &FoundRecord, passed: &Range<u64>) -> bool {
         let frame = &self.bytes[at..at + found.size as usize];
         self.own_record(frame).is_some() && self.may_come(found.sequence, passed)
@@ -284,7 +286,7 @@ impl<'a> Frames<'a> {
         (ours && mark.position <= self.base + at as u64).then_some(mark)
     }
 
-    /// A pad spans the rest of its block, which there may be less of.
+    /// The pad at a place. It spans the rest of its block, of which fewer bytes may be there.
     pub(crate) fn pad(&self, at: usize) -> Option<Frame> {
         let rest = &self.bytes[at..];
         let size = FrameHead::parse(rest)?.ok()?.size;
@@ -293,7 +295,7 @@ impl<'a> Frames<'a> {
         (spans && ends && is_pad(rest)).then_some(Frame::Pad)
     }
 
-    /// A record with a sound header that may come, whole or not.
+    /// The record at a place if its header is sound and its sequence may come, whether its body is sound or not.
     pub(crate) fn record_at(&mut self, at: usize, passed: &Range<u64>) -> Option<Frame> {
         let rest = &self.bytes[at..];
         let size = FrameHead::parse(rest)?.ok()?.size as usize;
@@ -311,8 +313,8 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// Whether the bytes between may be frames other than records: a mark, a block header, or both. A record that hides
-/// another one in its payload is longer than either.
+/// Whether the bytes of a hole may be frames other than records: a mark, a block header, or both. A record that hides
+/// another one in its payload is longer than these.
 fn lost_none(from: usize, to: usize) -> bool {
     let marks = [
         SYNC_MARK_SIZE,

@@ -1,4 +1,4 @@
-//! Whether a log works: what fails and is tried again, and what ends it for good.
+//! The health of a log: failures that are tried again, and the one that ends the log for good.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl Health {
         self.poisoned
     }
 
-    /// Ends the log: nothing of it is acknowledged any more.
+    /// Ends the log: no record of it is acknowledged any more.
     pub(crate) fn poison(&mut self, what: &'static str, source: io::Error) -> Poisoned {
         self.poisoned = true;
         Poisoned {
@@ -41,7 +41,7 @@ impl Health {
         }
     }
 
-    /// Notes that something failed which is tried again; not so where the store has vanished.
+    /// Notes a failure of a task that is tried again. If the log's directory is gone, the log ends instead.
     pub(crate) fn fail(&mut self, task: Task, error: io::Error) -> Result<(), Poisoned> {
         if has_vanished(&error) {
             return Err(self.poison(task.in_no_directory(), error));
@@ -50,7 +50,7 @@ impl Health {
         Ok(())
     }
 
-    /// Takes how an attempt has ended.
+    /// Takes the result of an attempt.
     pub(crate) fn ended(&mut self, task: Task, result: io::Result<()>) -> Result<(), Poisoned> {
         match result {
             Ok(()) => {
@@ -61,7 +61,7 @@ impl Health {
         }
     }
 
-    /// Notes that something failed which the log can do without for now, whatever the reason.
+    /// Notes a failure of a task that the log can do without for now, whatever the reason.
     pub(crate) fn note(&mut self, task: Task, error: io::Error) {
         self.retries.failed(task, error);
     }
@@ -74,13 +74,13 @@ impl Health {
         self.retries.fails(task)
     }
 
-    /// How many things fail now.
+    /// Number of tasks that fail at present.
     pub(crate) fn failing(&self) -> usize {
         self.retries.failing()
     }
 
-    pub(crate) fn tell(&mut self, events: &mut StoreEvents) {
-        self.retries.tell(Some(self.log), events);
+    pub(crate) fn report(&mut self, events: &mut StoreEvents) {
+        self.retries.report(Some(self.log), events);
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_once_and_its_end_with_how_often_it_came() {
+    fn a_failure_is_reported_once_and_its_end_with_the_number_of_failures() {
         let mut health = Health::new(LogId::new(2));
         let mut events = StoreEvents::default();
         for _ in 0..3 {
@@ -97,11 +97,11 @@ mod tests {
             assert!(health.fail(Task::Footer, full).is_ok());
         }
         assert!(health.fails(Task::Footer) && !health.fails(Task::State));
-        health.tell(&mut events);
+        health.report(&mut events);
         assert_eq!((events.failing.len(), events.failures), (1, 3));
         assert_eq!(events.failing[0].log, Some(LogId::new(2)));
         health.worked(Task::Footer);
-        health.tell(&mut events);
+        health.report(&mut events);
         assert_eq!(events.resolved.len(), 1);
         assert_eq!(events.resolved[0].failures, 3);
         assert_eq!((health.failing(), health.is_poisoned()), (0, false));

@@ -1,5 +1,5 @@
-//! Topic -> places. For sealed segments there are (topic, segment) entries of sixteen bytes here; the places are in the
-//! footers. The places of the segments being written are here in full.
+//! The index of a log: topic -> places of its records. For sealed segments it has an entry of sixteen bytes for each topic
+//! and segment; the places are in the footers. For segments being written it has the places themselves.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::order::TopicOrder;
 use crate::packed_place::PackedPlace;
 
-/// No topic.
+/// Stands for no topic.
 const NONE: u32 = u32::MAX;
 
-/// That a topic has records in a segment.
+/// An entry: the topic has records in a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentRef {
     /// Number of the segment within this run of the store.
@@ -34,11 +34,11 @@ pub(crate) struct Topic {
     pub refs: Vec<SegmentRef>,
 }
 
-/// The topic's hash is its key: it was keyed and well mixed before.
+/// Hashes nothing: the key is the topic's hash, which is keyed and well mixed.
 #[derive(Default)]
-struct Passed(u64);
+struct Identity(u64);
 
-impl Hasher for Passed {
+impl Hasher for Identity {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -52,11 +52,11 @@ impl Hasher for Passed {
     }
 }
 
-/// Maps that share the topics out: one that grows moves so many times fewer entries, so that a burst of new topics
-/// does not show up in a turn. *With one map an append stalled 50 ms on the way to 1M topics.*
+/// Number of maps that the topics are spread over. A map that grows moves that many times fewer entries, so that a burst
+/// of new topics does not delay a turn. *With one map an append stalled 50 ms on the way to 1M topics.*
 const MAPS: usize = 256;
 
-type ByHash = HashMap<u64, u32, BuildHasherDefault<Passed>>;
+type ByHash = HashMap<u64, u32, BuildHasherDefault<Identity>>;
 
 /// All topics of a log.
 pub(crate) struct TopicIndex {
@@ -125,15 +125,14 @@ impl TopicIndex {
         &mut self.topics[id as usize]
     }
 
-    /// Takes the first `end` topics into the order of their names, as far as `budget` goes, which is lessened by what it
-    /// cost; tells whether all of them are there.
+    /// Sorts the first `end` topics by name, as far as `budget` goes, and subtracts the cost from it. Returns whether all of
+    /// them are sorted.
     pub(crate) fn order(&mut self, end: usize, budget: &mut usize) -> bool {
         let topics = &self.topics;
-        self.order
-            .take_in(end, budget, |id| &topics[id as usize].name)
+        self.order.add(end, budget, |id| &topics[id as usize].name)
     }
 
-    /// Of the topics that [`Self::order`] has taken, those with names greater than `after`, in order, at most `max`.
+    /// At most `max` of the topics that [`Self::order`] has sorted, with names greater than `after`, in order.
     pub(crate) fn after(&mut self, after: Option<&str>, max: usize) -> Vec<u32> {
         let topics = &self.topics;
         self.order.after(after, max, |id| &topics[id as usize].name)
@@ -160,7 +159,7 @@ pub(crate) struct LiveIndex {
 }
 
 impl LiveIndex {
-    /// A row for a topic that has none yet.
+    /// Adds a row for a topic that has none yet.
     pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
         let slot = u32::try_from(self.topics.len()).expect("a segment has fewer records than 2^32");
         self.topics.push(LiveTopic {

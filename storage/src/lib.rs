@@ -1,8 +1,8 @@
-//! The Oyez log on disk: append-only logs of records, flushed behind the event loop's back, read where they are stored.
+//! The Oyez log on disk: append-only logs of records, flushed in the background and read where they are stored.
 //!
-//! A [`Store`] belongs to one shard and owns some logs; a [`LogReader`] of a log can be cloned into every shard. Nothing
-//! here knows sockets or sessions. Time is an argument, and the kernel is behind [`Disk`], so that everything can run
-//! from a seed on a [`MemoryDisk`].
+//! A [`Store`] belongs to one shard and owns some logs. A [`LogReader`] of a log can be cloned into every shard. This
+//! crate knows no sockets and no sessions. Time is an argument, and the kernel is behind [`Disk`], so that everything
+//! can run from a seed on a [`MemoryDisk`].
 //!
 //! # Architecture
 //!
@@ -13,60 +13,61 @@
 //!           head             written, synced -> visible               LogReader::{walk, read, file_range}
 //! ```
 //!
-//! A log is made of parts that own their data; `log` owns the parts and calls them in order. What needs several of them
-//! borrows those and no others, for one call. Imports have no circles: nothing below `log` knows it.
+//! A log is made of parts that own their data; `log` owns the parts and calls them in order. A task that needs several
+//! parts borrows those and no others, for one call. Imports have no circles: no module below `log` imports it.
 //!
-//! - Parts: `tail` has the blocks, `segments` the segments and the `index` of the one that takes appends, `supply` the
-//!   segment that comes next, `flush` what is on its way to the disk and what that has covered, `retention` what is
-//!   dropped, `age` what is too old (by when it was `written`), `clock` what records are stamped with, `commit` the state
-//!   file, `operations` what the disk has not ended yet, `health` what fails, by `streaks` of `trouble`, `shown` what
-//!   readers see, `discards` what is to be freed, `drain` how far the end has come, `fixed` what never changes.
-//! - Borrowers: `room` makes room for a record, `prepare` makes the next segment, `carry` starts
-//!   writes and syncs, `seal` makes full segments durable and
-//!   writes their footers; `lookup` answers questions about topics, and `topics` lists them, in the `order` of their
-//!   names.
-//! - Opening: `survey` looks into a directory (by `names` and `listing`; `strays` get their names back) and judges by its
-//!   `findings` and by what earlier starts have `told`, `scan` reads a block believing nothing, by its `frames`, with `search` behind damage, `recovery` puts
-//!   blocks together, `open` decides on the epoch, and `rebuild` on where the log goes on, with the parts and segments
-//!   that `attach` has.
-//! - `shared` and `segment` are what shards share: atomics, and a snapshot of weak references that is replaced when a
-//!   block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space, if
-//!   [`LogReader::release`] is called at the end of a turn.
-//! - `disk` is the seam, and `choice` picks what is behind it. `sys` has the ring, the thread that stands in for it, maps
-//!   with their guard, the arena, and all `unsafe`.
+//! - **Parts** own data: `tail` the blocks in memory, `segments` the segments and the index of the active one, `index`
+//!   the topics, `spare` the next segment, `flush` the write in flight and what writes and syncs have covered,
+//!   `retention` what is removed, `age` what has expired (by the time of each write, `write_time`), `clock` the
+//!   timestamps, `commit` the state file, `operations` the disk operations in flight, `health` what fails (with `retries`
+//!   and `failing`), `visibility` what readers may see, `discards` memory to be freed, `drain` the stage of a drain,
+//!   `fixed` what never changes while the log is open.
+//! - **Tasks** borrow parts: `rollover` makes room for a record, `prepare` makes the next segment, `flusher` starts writes
+//!   and syncs, `seal` makes full segments durable and writes their footers, `lookup` answers questions about topics, and
+//!   `topics` lists them, sorted by `order`.
+//! - **Opening** a log: `surveyor` reads its directory (with `names` and `listing`; `misplaced` gives swapped segments
+//!   their names back) and returns a `survey`, which knows by `loss_history` what was reported before. `scan` reads a
+//!   block without trusting it, frame by frame (`frames`), and finds sound frames behind damage (`search`). `recovery` puts
+//!   the blocks together, `open` decides on the epoch, `rebuild` on the position where the log goes on; `parts` holds the
+//!   parts meanwhile and attaches the segments to them.
+//! - **Between shards**: `shared_log` and `segment` hold atomics, and a snapshot of weak references that is replaced when
+//!   a block or a segment comes or goes. Appends never lock. An idle reader keeps neither memory nor disk space if
+//!   [`LogReader::release`] is called at the end of each turn.
+//! - **The kernel**: `disk` is the interface, and `choice` picks an implementation. `sys` has the ring, the thread that
+//!   stands in for it, maps with their guard, the arena, and all `unsafe`.
 //!
-//! **Visible.** `memory`: what is appended. `written`: what a completed write covers. `synced`: what a sync covers that
-//! started after the write had completed. A record is acknowledged and delivered when [`Appended::end`] is at or below
-//! the visible place, never before.
+//! **Visible.** In a `memory` log every appended record is visible; in a `written` log, what a completed write covers; in
+//! a `synced` log, what a sync covers that started after the write had completed. A record is acknowledged and delivered
+//! when its [`Appended::end`] is at or below the visible position, never before.
 //!
-//! **Syncs.** A write syncs its own range, in one operation, where nothing below the range waits for a sync: so does each
-//! write of a log whose records come one after the other. Otherwise a sync of the file follows it.
+//! **Syncs.** If no byte below a write's range waits for a sync, the write syncs its own range in the same operation: so
+//! does every write of a log whose records come one at a time. Otherwise a sync of the file follows the write.
 //!
-//! **Descriptors.** Nothing that is shared between threads holds a descriptor. A disk's files belong to the shard (and
-//! the threads that the disk starts, which share its table); [`SegmentFiles`] opens files for `sendfile` in each shard;
-//! [`DirLock`] stays in the thread that opened the [`DataDir`].
+//! **Descriptors.** Nothing that shards share holds a descriptor, the maps of a [`MemoryDisk`] apart. A disk's files
+//! belong to its shard (and to the threads that the disk starts, which share the shard's table); [`SegmentFiles`] opens
+//! files for `sendfile` in each shard; [`DirLock`] stays in the thread that opened the [`DataDir`].
 //!
 //! # Files
 //!
-//! All numbers are little-endian. Every file but a segment carries at 12 the CRC-32C of itself with that field as zero,
-//! which is checked before anything else in the file means something, and at 8 the format version: 2. Version 1 is read as
-//! well; a log's state is written in version 2 from the first start on, which older brokers refuse. Files are replaced by
-//! writing `NAME.new`, syncing, renaming and syncing the directory; the two states are written over in place instead, one
-//! after the other, each with a sync, which needs no free space.
+//! All numbers are little-endian. Every file except segments and `LOCK` has at byte 8 the format version, 2, and at
+//! byte 12 the CRC-32C of the whole file, computed with that field as zero. The checksum is checked before any other field
+//! is used. Version 1 is read as well; a log's state is written in version 2 from the first start on, and older brokers
+//! refuse it. A file is replaced in four steps: write `NAME.new`, sync it, rename it, sync the directory. The two copies
+//! of the state are overwritten in place instead, one after the other, each with a sync: this needs no free space.
 //!
 //! ```text
 //! LOCK                        locked (flock) while a broker runs; holds its process id in decimal
-//! meta, meta.copy             48 bytes, alike: what the whole directory depends on
+//! meta, meta.copy             48 bytes, identical: what the whole directory depends on
 //! written-N/, synced-N/       one directory per log; N counts from 0 within a durability
-//!   state, state.copy         512 bytes, alike but for the moment between two writes: the higher generation holds
-//!   carried                   topics whose records are all gone
+//!   state, state.copy         512 bytes, identical except between two writes: the higher generation is valid
+//!   carried                   next offsets of the topics of which retention has removed records
 //!   PPPPPPPPPPPPPPPP.seg      segment; P = base position in hexadecimal
 //!   PPPPPPPPPPPPPPPP.idx      its footer, once it is sealed
-//!   NAME.damaged-N            a file that recovery could not read as what its name says, for the operator to look at
+//!   NAME.damaged-N            a file that recovery could not use under its name, kept for the operator
 //! ```
 //!
-//! Memory logs have no directory. Logs are numbered in one space: memory, written, synced. A topic's log is
-//! SipHash-1-3 of its name under the key, modulo the logs per durability.
+//! Memory logs have no directory. Logs are numbered in one space: first memory, then written, then synced logs. A topic
+//! belongs, within its durability, to log number SipHash-1-3(key, name) modulo the logs per durability.
 //!
 //! ```text
 //! meta      0 "OYEZDIR1"   8 u32 version   12 u32 crc   16 u64 directory id   24 u64[2] key
@@ -78,30 +79,35 @@
 //!          88 u64 generation   96 u64 floor position   104 u64 floor sequence
 //!         112 twice: u64 base, u64 bytes of a segment file (0 = none)   144 u64 generation of carried (0 = none)
 //!         152 u64 fingerprint of the data directory
-//!         160 20 times: u64 sequence of the first record of a known loss, u64 of the one behind it;
-//!             or 2^63 + u64 position of the first of missing bytes, u64 of the one behind them
+//!         160 20 times: u64 sequence of the first record of a reported loss, u64 of the record behind it;
+//!             or 2^63 + u64 position of the first of some missing bytes, u64 of the byte behind them
 //!         480 zero         (version 1 ends at 88)
 //!
 //! carried   0 "OYEZTOP1"   8 u32 version   12 u32 crc   16 u64 topics   24 u64 generation (not in version 1)
-//!          32 per topic, sorted: u64 next offset, u8 name size, name
+//!          32 per topic, sorted by name: u64 next offset, u8 name size, name
 //! ```
 //!
-//! The state is written when the log is opened, when a segment was made and before it is used, when something in it is
-//! first acknowledged, when retention has moved the floor and before it removes a file, and at the end of a drain. Then
-//! end, sequence and chain are those of the log's end; at other times everything below end and sequence is acknowledged.
-//! The fingerprint is the directory's inode number and time of birth, so that a copy is noticed.
-//! A loss that the state names was told by the start that found it; that start's new footers remember it. So it is with
-//! bytes that were missing where nothing told which records they held.
-//! A log begins at its floor: what is missing above it is lost, not retained. The segments that the state names, the one
-//! in use and the one after it, must be there in full length.
+//! The state is written when the log is opened; when a segment was made, before it is used; when a record in a new segment
+//! is first acknowledged; when retention has moved the floor, before it removes a file; and at the end of a drain. After a
+//! drain `clean` is 1, and end, sequence and chain are those of the log's end. At other times everything below end and
+//! sequence is acknowledged. The fingerprint is made of the directory's inode number and its time of birth, so that a copy
+//! of the directory is noticed.
+//!
+//! The losses that the state names were reported by the start that found them; that start's new footers record them, too.
+//! The state alone records bytes that were missing without a hint at which records they held. A loss for which the state has
+//! no room, and no footer either, is reported again by the next start.
+//!
+//! A log begins at its floor: records missing above it are lost, not removed by retention. The segments that the state
+//! names, the active one and the one prepared after it, must be there in full length.
 //!
 //! # Segments
 //!
-//! A segment is a whole number of 2 MiB blocks, written with zeroes and synced before it gets its name, and never
-//! overwritten with other bytes, truncated or punched. Its blocks hold frames, each a multiple of 8 bytes with the protocol's first
-//! eight bytes (`u32 size, u8 kind, u8 flags, u16 aux`): a block header, then records and sync marks, then a pad
-//! unless the block is exactly full. No frame crosses a block, and no frame leaves less than 16 bytes of a block free
-//! unless it leaves none. Marks keep the protocol's frame checksum at 8.
+//! A segment is a whole number of 2 MiB blocks. It is filled with zeroes and synced before it gets its name. Afterwards no
+//! byte of it is overwritten with another value (the zeroes apart), and it is never truncated or punched. Its blocks hold
+//! frames. The size of each frame is a multiple of 8 bytes, and each begins with the first eight bytes of the protocol's
+//! frames (`u32 size, u8 kind, u8 flags, u16 aux`): first a block header, then records and sync marks, then a pad unless
+//! the block is exactly full. No frame crosses a block, and no frame leaves 1 to 15 bytes of a block free. Headers, marks
+//! and pads have the protocol's frame checksum at 8.
 //!
 //! ```text
 //! block header   0 u32 64   4 u8 0x82   5 u8 0   6 u16 1 (version)   8 u32 crc   12 u16 log   14 zero
@@ -116,27 +122,31 @@
 //! pad            0 u32 rest of the block   4 u8 0x80   5 zero   8 u32 crc of the first 16 bytes   12 zero
 //! ```
 //!
-//! A mark lies after the records that were appended while its sync, or in a written log its write, ran, if any were, and
-//! always before the next ones. It is written along with these; when none have come for 5 ms it is written alone and not
-//! synced, and the next write that syncs only its range begins with it again, the same bytes. So the newest mark in the
-//! kernel's hands names all that was acknowledged until 5 ms ago; the newest durable one may lack what the last sync
-//! covered, as the mark of a sync cannot be part of it.
+//! A mark lies behind the records that were appended while its sync (in a written log its write) ran, and always before
+//! the next ones. It is written together with the next records. If none come for 5 ms, it is written alone and not synced;
+//! the next write that syncs only its own range then begins with the mark again, the same bytes. So the newest mark in the
+//! kernel's hands covers all that was acknowledged until 5 ms ago. The newest durable mark may not cover the last sync,
+//! as the mark of a sync cannot be part of that sync.
 //!
-//! Timestamps do not go back, except where a record was stamped more than an hour ahead of the clock that stamps the
-//! next one: the clock was wrong then, and is followed again. A segment that is not full is left when its oldest record
-//! is too old for a log that keeps records for a time: its last block ends in a pad, what follows of it stays zero, and
-//! the next segment begins with a block header, which is synced without waiting for a record.
+//! Timestamps do not decrease, with one exception: if the last stamp is more than an hour ahead of the wall clock, the
+//! clock was wrong then, and the next record is stamped by the wall clock again.
 //!
-//! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far: a mark whose chain
-//! does not fit says that a record before it is not the one that was written.
+//! In a log that keeps records for a time, a segment that is not full is closed when its oldest record has expired: its
+//! last block ends in a pad, the rest stays zero, and the next segment begins with a block header, which is synced
+//! without waiting for a record.
 //!
-//! Where a frame cannot be read, the next one is looked for at every multiple of 8 behind it: a mark, a pad, or a record
-//! that verifies as a whole, is of the log and the incarnation, and has a sequence that the bytes in between have room
-//! for, past the one that was expected there. So a damaged record, mark or block header hides itself and nothing else.
-//! A header that is of the log and says another place came by a write that went astray: what belongs to it there is passed
-//! over, and a block without a header of its own holds no sequence that the blocks before it have reached. A
-//! publisher who knows the log's number, incarnation and next sequence could put such a record into a payload; it would
-//! take damage to the head of just that record, and to more than that, for the counterfeit to be seen.
+//! The chain is the CRC-32C over the `header_crc` fields of all records of the incarnation so far. A mark whose chain
+//! does not fit shows that a record before it is not the one that was written.
+//!
+//! Where a frame cannot be read, recovery looks for the next one at every multiple of 8 behind it. It accepts a mark, a
+//! pad, or a record that verifies as a whole, is of the log and the incarnation, and has a sequence that is past the
+//! expected one by no more than the bytes in between have room for. So a damaged record, mark or block header hides itself
+//! and nothing else. A header of the log that names another position was put there by a misdirected write: recovery skips
+//! it and the frames that follow it as its own. A record in a block without a header of its own is accepted only if its
+//! sequence was not reached by the blocks before.
+//!
+//! A publisher who knows the log's number, incarnation and next sequence could put a counterfeit record into a payload. It
+//! is found only if the head of just that enclosing record, and more than that, is damaged.
 //!
 //! # Footers
 //!
@@ -152,69 +162,72 @@
 //!     per place: u64 offset, u64 packed: place in the segment / 8 (27 bits), size / 8 (18), messages (16)
 //! ```
 //!
-//! Topics stand in the order in which they came into the segment: that row number is what the log's index holds, before
-//! and after sealing, so that sealing sorts nothing. A footer is written when its segment is durable.
+//! Topics stand in the order in which they came into the segment. The log's index refers to that row number before and
+//! after sealing, so that sealing sorts nothing. A footer is written when its segment is durable.
 //!
 //! # Memory
 //!
-//! Footers are in memory as they are on disk, so that a look-up meets no page that cannot be had. Per log there are:
-//! for each record that is kept 16 bytes; for each topic in each segment 48 bytes and its name; for each block of a
-//! segment 24 bytes; for each topic about 100 bytes and its name, and 9 bytes and its name once more when retention has
-//! removed a record of it. *Records of 200 bytes: 8 % of what is kept; of 4 KiB: 0.4 %.*
+//! Footers are kept in memory as they are on disk, so that a look-up never meets a page that cannot be read. A log takes
+//! 16 bytes for each record kept; 48 bytes and the name for each topic in each segment; 24 bytes for each block of a
+//! segment; about 100 bytes and the name for each topic, and 9 bytes and the name once more if retention has removed a
+//! record of it. *Records of 200 bytes: 8 % of what is kept; of 4 KiB: 0.4 %.*
 //!
-//! Segments are mapped. A read through a map may find that its page is gone, because the file was cut or the medium
-//! fails: it finds zeroes then, and the block counts as damaged from there on.
+//! Segments are mapped. If the file was cut or the medium fails, a read through the map finds zeroes in place of the
+//! missing page, and each record of the block is verified before it is served from then on.
 //!
 //! # Opening
 //!
-//! 1. Segments that stand under each other's names get their own back, if more than a page of what their headers say
-//!    follows these. Footers are taken where the segment has the length
-//!    that they tell; other segments are scanned, as long as they are. A sector that cannot be read counts as damage, and
-//!    the end of a file that was cut inside a block, unless the segment has a footer, which tells what they held.
-//! 2. Segments of a later incarnation than the state's are copies that an interrupted recovery of version 1 left; they go
-//!    if they hold nothing that the others lack. Otherwise the state is not the log's latest: they stay, the epoch is new.
-//!    Where a later block or segment begins with some sequence, records from it on in earlier ones are passed over.
-//! 3. The highest sequence in any mark, footer or the state was acknowledged; in a written log so was every record that is
-//!    there, since what was written later was written after it. A record missing below is lost: a gap, reported and never
-//!    served, and the epoch is new. What is whole behind it is served. A record missing above is where the log is cut: the
-//!    pages of one write that did not complete are there or not in any order, and nothing of it was promised.
-//!    Records of the last sync before a crash may be acknowledged with no mark to say so. They are kept like all that
-//!    is valid; only if the medium has damaged them as well are they cut without being counted as lost.
-//! 4. Something may be lost, and the epoch is new, also when a segment that the state names is missing or shorter than it
-//!    was, when `carried` or both states cannot be read, or when a segment holds nothing that can be read although
-//!    something in it was acknowledged. A log that is there from its first byte begins with sequence 0. A topic whose first
-//!    records lie in a gap keeps its beginning: a subscriber that starts there is told of the gap. A segment was never used
-//!    if it holds only zeroes and lies at or above the state's end. What is lost or missing is told once: not again where a
-//!    footer tells it, or the state of the last start.
-//! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block that was never
-//!    written to, of the segment that the log was in: an unclean stop costs at most a block. If that segment lacks records,
-//!    could not be read in places, or is full, a new one begins, and it gets a footer that remembers the gaps. A synced log
-//!    first writes records again that nothing proves to be durable, the same bytes to the same place, and syncs them: they
-//!    may be in the page cache alone, and the kernel reports a failure to write them out only once.
-//! 6. Then the state commits. Only then are files set aside that could not be read, and files removed that are blank and
-//!    of no use, or that retention or an interrupted recovery left. Nothing else is ever removed.
-//! 7. The epoch is new, too, for a written log when the machine went down with it open (another boot id), for a memory log
-//!    always, and for every log when the operator says that the directory was put back from a copy.
+//! 1. Segments that stand under each other's names get their own names back, if more than a page of frames follows the
+//!    headers that say so. A footer is used if its segment has the length that the footer names; other segments are
+//!    scanned to their end. A sector that cannot be read counts as damage. So does the missing end of a file that was cut
+//!    inside a block, unless the segment has a footer, which names the records that were in it.
+//! 2. Segments of a later incarnation than the state's are copies that an interrupted recovery of version 1 left. If every
+//!    record of theirs is in the other segments as well, they are removed. Otherwise the state is not the log's latest: they
+//!    stay, and the epoch is new. If a later block or segment begins with some sequence, records from that sequence on in
+//!    earlier blocks are skipped.
+//! 3. All records below the highest sequence in any mark, footer or the state were acknowledged. In a written log so was
+//!    every record that is there, since each write starts after the one before has completed. A record missing below is
+//!    lost: it becomes a gap, which is reported and never served; the epoch is new; the whole records behind it are
+//!    served. At a record missing above, the log is cut: the pages of a write that did not complete are there or not in any
+//!    order, and none of its records was acknowledged. Records of the last sync before a crash may be acknowledged without
+//!    a mark. They are kept like all valid records; only if the medium has damaged them as well are they cut without being
+//!    counted as lost.
+//! 4. The epoch is new in these cases, too, as records may be lost: a segment that the state names is missing or shorter
+//!    than it was; `carried` or both copies of the state cannot be read; a segment holds nothing readable although records
+//!    in it were acknowledged. A log that is there from its first byte begins with sequence 0. A topic whose first records
+//!    lie in a gap keeps its beginning, so that a subscriber that starts there learns of the gap. A segment was never used
+//!    if it holds only zeroes and lies at or above the state's end. A loss is reported once: not again if a footer or the
+//!    state of the last start records it.
+//! 5. After a drain the log goes on where it ended. Otherwise a new incarnation begins, in the first block of the active
+//!    segment that was never written to: an unclean stop costs at most a block. If that segment lacks records, could not be
+//!    read in places, or is full, a new segment begins, and the old one gets a footer that records the gaps. A synced log
+//!    first rewrites the records that nothing proves to be durable, the same bytes in the same place, and syncs them: they
+//!    may be in the page cache alone, and the kernel reports a failed write-back only once.
+//! 6. Then the state commits. Only after that are unreadable files set aside, and files removed that are blank and of no
+//!    use, or that retention or an interrupted recovery left. No other file is ever removed. (Unreadable copies of the
+//!    state are set aside before the commit, which would overwrite them.)
+//! 7. The epoch is also new for a written log if the machine went down while the log was open (another boot id), for a
+//!    memory log at every start, and for every log if the operator says that the directory was restored from a copy.
 //!
-//! # What else looks at it
+//! # Other checks
 //!
-//! Beside the tests, and with the broker:
+//! These check the crate beside its tests, together with the broker:
 //!
-//! - **Models** (`models`, `sys::committed`; of the broker, `parts::mail` and `parts::interest`): loom runs a log and its
+//! - **Models** (`models`, `sys::committed`; in the broker `parts::mail` and `parts::interest`): loom runs a log and its
 //!   reader, and shards that write to each other, in every interleaving with at most three preemptions, and with every
-//!   value that an atomic may show. `sync` has what is swapped for it. Loom knows nothing of the standard library's `Arc`
-//!   and `Weak`, nor of maps and the kernel: it switches threads nowhere inside them. A step of `.ci/run`:
+//!   value that an atomic may show. `sync` swaps the standard types for loom's. Loom does not switch threads inside the
+//!   standard library's `Arc` and `Weak`, nor inside maps and the kernel. A step of `.ci/run`:
 //!
 //!   ```text
 //!   RUSTFLAGS="--cfg loom -C debug-assertions" CARGO_TARGET_DIR=target/models \
 //!       cargo test --release --lib -p oyez-storage -p oyez-broker loom_
 //!   ```
 //!
-//! - **Sanitizers**, by hand, over the unit tests of storage and broker. Not of a whole broker: that for threads takes the
-//!   shards' descriptor tables for one, in its reports and where it writes them.
-//!   `SIGBUS` is left to the `guard`. These reports are none: a page of zeroes that the guard puts in place counts as a
-//!   write, a descriptor's number in one shard's table as the same number in another's, what a store leaves to the
-//!   kernel that is given up ([`Store::abandon`]) as a leak.
+//! - **Sanitizers**, by hand, over the unit tests of storage and broker. They cannot run a whole broker: the thread
+//!   sanitizer takes the descriptor tables of the shards for one, in its reports and where it writes them.
+//!   `SIGBUS` is left to the `guard`. Three kinds of reports are false: a page of zeroes that the guard puts in place
+//!   counts as a write; a descriptor number counts as the same descriptor in every shard's table; memory that an abandoned
+//!   store ([`Store::abandon`]) leaves to the kernel counts as a leak.
 //!
 //!   ```text
 //!   ASAN_OPTIONS=handle_sigbus=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
@@ -223,7 +236,7 @@
 //!       cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p oyez-storage -p oyez-broker --lib
 //!   ```
 //!
-//! - **Miri**, by hand, over the protocol; what has an arena or maps a file is beyond it.
+//! - **Miri**, by hand, over the protocol; it cannot run code that maps a file or uses the arena.
 //!
 //!   ```text
 //!   MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \

@@ -1,4 +1,4 @@
-//! The files of a log's directory by what they are.
+//! The files of a log's directory by kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::Entry;
 use crate::names::Kind;
 
-/// What a directory holds, with the lengths of segments.
+/// The files of a log's directory, with the lengths of segments.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub state: bool,

@@ -1,7 +1,8 @@
-//! One log: the owner of its parts. An append stamps a verified record and copies it once, into the tail block; a turn
-//! lets each part do what it can; the end of an operation goes to the part that started it.
+//! One log: the owner of its parts. An append stamps a verified record and copies it once, into the tail block. A turn lets
+//! each part start what it can. The completion of an operation goes to the part that started it.
 //!
-//! An append never waits: without room it is refused, and `StoreEvents::accepting_again` says when to come back.
+//! An append never waits: without room it is refused, and `StoreEvents::accepting_again` names the log when it accepts
+//! again.
 
 use std::io;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use crate::tail::Tail;
 use crate::values::{Appended, StoreEvents, StoreStats};
 use crate::visibility::Visibility;
 
-/// How long a refused publisher waits at most when nothing else turns the loop.
+/// How long a refused publisher waits at most if no other event causes a turn.
 const REFUSED_MS: u64 = 5;
 
 pub(crate) struct Log {
@@ -61,7 +62,7 @@ pub(crate) struct Log {
     discards: Discards,
     health: Health,
     drain: DrainStage,
-    /// How an append was refused since the last time the log said that it accepts again.
+    /// The last refusal of an append since the log reported that it accepts again.
     refused: Option<AppendError>,
     now: Moment,
 }
@@ -105,7 +106,7 @@ impl Log {
         self.fixed.on_disk()
     }
 
-    /// What readers share.
+    /// The part of the log that readers share.
     pub(crate) fn shared(&self) -> &Arc<SharedLog> {
         self.visibility.shared()
     }
@@ -160,7 +161,7 @@ impl Log {
         Ok(self.put(record, topic))
     }
 
-    /// Puts a record for which there is room into the tail, and enters it into the index.
+    /// Puts a record into the tail, which has room for it, and enters it into the index.
     #[inline]
     fn put(&mut self, record: &Record<'_>, topic: u32) -> Appended {
         let topic = self.index.topic_mut(topic);
@@ -256,12 +257,12 @@ impl Log {
         }
     }
 
-    /// Does not ask the wall clock how old records are up to this time.
+    /// Measures ages of records by the monotonic clock alone until this time.
     pub(crate) fn distrust_wall_clock(&mut self, until_ms: u64) {
         self.ages.distrust_wall_clock(until_ms);
     }
 
-    /// One turn: everything that can be started is, and what has changed is told.
+    /// One turn: starts everything that can be started, and reports what has changed.
     pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, events: &mut StoreEvents) {
         self.now = now;
         self.segments.see_newest(now.monotonic_ms);
@@ -281,8 +282,8 @@ impl Log {
             self.retire_blocks();
             self.start_commit(disk);
         }
-        self.health.tell(events);
-        self.stamps.tell(&mut events.clock_was_ahead);
+        self.health.report(events);
+        self.stamps.report(&mut events.clock_was_ahead);
         if self.visibility.take_moved() {
             events.advanced.push(self.id());
         }
@@ -292,7 +293,7 @@ impl Log {
         }
     }
 
-    /// Tells when the next segment is under way for too long.
+    /// Notes a failure if making the next segment takes too long.
     fn look_at_need(&mut self) {
         let late = self.spare.look_at_need(self.now.monotonic_ms);
         if late && !self.health.fails(Task::Prepare) {
@@ -301,19 +302,19 @@ impl Log {
         }
     }
 
-    /// Something may have become droppable. Where records expire, the next turn looks.
+    /// Lets the next turn check for expired records, as a segment may have become droppable.
     fn look_at_retention_now(&mut self) {
-        if self.ages.matter() {
+        if self.ages.is_enabled() {
             self.retention.look_now(self.now.monotonic_ms);
         }
     }
 
-    /// Goes on in the spare segment because of the age of its records, if that is due and there is one.
+    /// Goes on in the spare segment if records of the active one have expired and there is a spare.
     fn roll_by_age(&mut self) {
         if !self.ages.roll_is_due() || self.drain.has_begun() {
             return;
         }
-        // A record may have filled the segment meanwhile.
+        // An append may have filled the segment meanwhile.
         self.ages.look_at_newest(&self.segments, self.now);
         if self.ages.roll_is_due() && self.room().roll() {
             self.ages.rolled(self.now.monotonic_ms);
@@ -350,7 +351,7 @@ impl Log {
         }
     }
 
-    /// Lets blocks go that are on disk, but for the few that hot readers like.
+    /// Releases blocks that are on disk, except a few for hot readers.
     fn retire_blocks(&mut self) {
         let (pool, options) = (self.visibility.pool(), &self.fixed.options);
         let scarce = pool.free_blocks() * 8 < pool.blocks();
@@ -386,7 +387,7 @@ impl Log {
         disk.overwrite(token, self.fixed.path.join(name), content);
     }
 
-    /// Whether those that were refused may come back: for records to be taken, or to hear why they are not.
+    /// Whether refused publishers may come back: their records would be accepted, or refused with the reason.
     fn would_answer(&mut self) -> bool {
         let Some(refused) = self.refused else {
             return false;
@@ -396,10 +397,10 @@ impl Log {
         takes && room.is_there() || refused == AppendError::Busy && room.knows_why_not()
     }
 
-    /// When the log next needs a turn although nothing happens.
+    /// When the log needs its next turn if no event comes before.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let runs = !self.drain.has_begun();
-        // What waits for a block of the arena hears nothing when there is one.
+        // No event reports that a block of the arena has become free.
         let rolls = self.ages.roll_is_due() && self.spare.is_ready();
         let busy = self.refused == Some(AppendError::Busy) || rolls;
         let (retention, options) = (&self.retention, &self.fixed.options);
@@ -418,7 +419,7 @@ impl Log {
         .min()
     }
 
-    /// Takes the end of one of this log's operations.
+    /// Takes the completion of one of this log's operations.
     pub(crate) fn complete(
         &mut self,
         completion: Completion,
@@ -442,15 +443,15 @@ impl Log {
         let token = completion.token;
         match completion.outcome {
             Outcome::Written(result) => {
-                let news = self.flusher(disk).written(token, result);
-                self.hear(news)
+                let effects = self.flusher(disk).written(token, result);
+                self.apply(effects)
             }
             Outcome::Synced(result) if self.operations.is_seal_sync(token) => {
                 self.sealer(disk).synced(token, result)
             }
             Outcome::Synced(result) => {
-                let news = self.flusher(disk).synced(token, result);
-                self.hear(news)
+                let effects = self.flusher(disk).synced(token, result);
+                self.apply(effects)
             }
             Outcome::Prepared(result) => self.spare_preparer(disk).ended(token, result),
             Outcome::Put(result) => self.file_put(token, result, disk),
@@ -460,30 +461,31 @@ impl Log {
         }
     }
 
-    /// What flushing has brought goes to the parts that it concerns.
-    fn hear(&mut self, news: Result<FlushEffects, Failure>) -> Result<(), Poisoned> {
-        let news = news.map_err(|Failure { what, source }| self.health.poison(what, source))?;
-        if let Some(block) = news.filled
+    /// Passes the effects of a flush to the parts that they concern.
+    fn apply(&mut self, effects: Result<FlushEffects, Failure>) -> Result<(), Poisoned> {
+        let effects =
+            effects.map_err(|Failure { what, source }| self.health.poison(what, source))?;
+        if let Some(block) = effects.filled
             && let Some(file) = self.segments.before(block).and_then(|s| s.file())
         {
             file.set_warm(block, self.now.monotonic_ms + self.fixed.options.warm_ms);
         }
         let newest = self.segments.newest().map(|newest| newest.base);
-        if news.completed_from.is_some() && news.completed_from == newest {
+        if effects.completed_from.is_some() && effects.completed_from == newest {
             // The segment before may have waited for this one to begin.
             self.look_at_retention_now();
         }
-        if let Some(acknowledged) = news.acknowledged {
+        if let Some(acknowledged) = effects.acknowledged {
             self.visibility.set_visible(acknowledged.end);
             self.commits.note_use(newest.unwrap_or(0), acknowledged);
         }
-        if let Some((end, reached)) = news.mark {
+        if let Some((end, reached)) = effects.mark {
             self.tail.mark(end, reached);
         }
         Ok(())
     }
 
-    /// A footer, or the table of topics without records, was written or not.
+    /// Takes the result of writing a footer or the table of carried topics.
     fn file_put(
         &mut self,
         token: u64,
@@ -509,7 +511,7 @@ impl Log {
         }
     }
 
-    /// A copy of the state has been written, or not.
+    /// Takes the result of writing a copy of the state.
     fn overwritten(
         &mut self,
         token: u64,
@@ -527,7 +529,7 @@ impl Log {
         };
         self.health.ended(Task::State, result)?;
         if self.drain.is_closing() {
-            // Without it the next start takes the log for killed, which it is a match for.
+            // Without it the next start treats the log as killed, and recovers it.
             self.drain.end();
         } else if let Some(committed) = committed {
             self.spare.name(committed.spare);
@@ -561,7 +563,7 @@ impl Log {
         self.health.is_poisoned()
     }
 
-    /// How many things fail now that are tried again.
+    /// Number of tasks that fail at present and are tried again.
     pub(crate) fn failing(&self) -> usize {
         self.health.failing()
     }

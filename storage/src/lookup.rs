@@ -1,4 +1,4 @@
-//! Questions about topics: where a subscription starts, where records stand, which topics there are.
+//! Answers to questions about topics: where a subscription starts, where records stand, how much a topic holds.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::segments::{Segment, Segments};
 use crate::state::Carried;
 use crate::values::{Located, Place, StartAt, TopicInfo};
 
-/// The topics whose first messages are lost: where each begins is not where retention has removed it to.
+/// The topics whose first kept messages are lost: retention has not removed what is missing before their first record.
 #[derive(Debug, Default)]
 pub(crate) struct FrontLoss {
     fronts: HashMap<u32, Front>,
@@ -23,12 +23,12 @@ pub(crate) struct FrontLoss {
 struct Front {
     /// Offset of the first of them.
     from: u64,
-    /// Offset of the first message behind them. While the topic begins there, they are what is missing.
+    /// Offset of the first message behind them. They are missing for as long as the topic begins there.
     to: u64,
 }
 
 impl FrontLoss {
-    /// Notes the topics whose first messages, from what retention has removed on, are lost in a gap of the log.
+    /// Finds the topics whose messages right behind those that retention has removed are lost in a gap of the log.
     pub(crate) fn of(index: &TopicIndex, segments: &Segments, carried: &Carried) -> Self {
         let gaps = |segment: &Segment| {
             let gaps = segment.file().map_or(&[][..], |file| &file.gaps);
@@ -55,7 +55,7 @@ impl FrontLoss {
         }
     }
 
-    /// Where a topic that begins at an offset would begin without damage.
+    /// The offset at which a topic would begin without damage, given the one at which it begins.
     fn before(&self, id: u32, earliest: u64) -> u64 {
         let front = self.fronts.get(&id);
         front
@@ -95,13 +95,13 @@ impl<'a> Lookup<'a> {
         self.kept(topic).first().map_or(topic.next, |r| r.first)
     }
 
-    /// Offset below which retention has removed a topic. Above it and below its first record its messages are lost.
+    /// Offset below which retention has removed a topic's messages. Those between it and the first record are lost.
     fn removed_to(&self, id: u32) -> u64 {
         let earliest = self.earliest(self.index.topic(id));
         self.front_loss.before(id, earliest)
     }
 
-    /// First offset that is not visible.
+    /// First offset of a topic that is not visible.
     fn topic_head(&self, topic: &Topic) -> u64 {
         let kept = self.kept(topic);
         for kept in kept.iter().rev() {
@@ -173,13 +173,13 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What there is to say of a topic.
+    /// Information about a topic.
     pub(crate) fn topic(&self, name: &str) -> Option<TopicInfo> {
         let id = self.index.find(self.fixed.hash(name), name)?;
         Some(self.topic_info(id).0)
     }
 
-    /// What there is to say of a topic, and in how many segments it was looked for.
+    /// Information about a topic, and the number of segments that were visited for it.
     pub(crate) fn topic_info(&self, id: u32) -> (TopicInfo, usize) {
         let topic = self.index.topic(id);
         let kept = self.kept(topic);

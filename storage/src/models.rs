@@ -1,8 +1,8 @@
-//! Models of a log and a reader of it in another thread: loom runs them in every interleaving, and with every value that
-//! an atomic may show.
+//! Models of a log and a reader in another thread. Loom runs them in every interleaving, and with every value that an
+//! atomic may show.
 //!
-//! A store appends to a memory log, by all that does so in a broker; the reader follows it. What disks and maps do is
-//! beyond a model.
+//! A store appends to a memory log, by the same code as in a broker, and the reader follows it. Disks and maps cannot be
+//! modelled.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,9 +19,9 @@ use crate::{
     Read, ReadError, Store,
 };
 
-/// Switches away from a thread that could go on, in one run.
+/// Most preemptions in one run.
 const PREEMPTIONS_MAX: usize = 3;
-/// Payload of a record of which two fit into a block, and no three.
+/// Payload of a record of which two fit into a block, and three do not.
 const LARGE: usize = 1_040_000;
 
 /// Runs a model with a memory log of two blocks at most.
@@ -88,7 +88,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// A turn: follows the log, and takes the bytes of the records that it finds. Gives how many were dropped since.
+    /// A turn: follows the log, and reads the records that it finds. Returns how many were dropped before they were read.
     fn turn(&mut self) -> usize {
         let (before, from) = (self.seen.len(), self.walked);
         let next = self.seen.last().map_or(0, |place| place.next.get());
@@ -119,7 +119,7 @@ impl Follower {
     }
 }
 
-/// The record at a place is the one that was put there, to its last byte.
+/// Checks that the record at a place is the one that was put there, to its last byte.
 fn check(bytes: &[u8], place: Place) {
     let record = Record::trusted(bytes).expect("a record");
     assert_eq!(record.check_header(), Ok(()));

@@ -1,10 +1,10 @@
-//! The files of a log's directory, by their names.
+//! The names of the files in a log's directory.
 
 use std::path::{Path, PathBuf};
 
 use crate::state::{CARRIED, STATE, STATE_COPY};
 
-/// What a name stands for.
+/// The kind of file that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     State,
@@ -16,19 +16,19 @@ pub(crate) enum Kind {
     Footer(u64),
     /// A segment that was being prepared.
     UnfinishedSegment,
-    /// Another file that was being replaced.
+    /// Another file that was being written.
     Unfinished,
-    /// A file that recovery could not read.
+    /// A file that was set aside.
     Aside,
-    /// Nothing of ours.
+    /// A file that is not the log's.
     Foreign,
 }
 
-/// Ends the name of what was not completely written yet.
+/// Suffix of files that were not completely written.
 const UNFINISHED: &str = ".new";
-/// Stands between the name of a file that was set aside and a number.
+/// Separates the name of a file that was set aside from a number.
 const ASIDE: &str = ".damaged-";
-/// Names that are tried for one file that is set aside.
+/// Most names that are tried for a file that is set aside.
 pub(crate) const ASIDE_MAX: u32 = 1000;
 
 impl Kind {
@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-/// Base positions are smaller: so many bytes nobody writes, and whatever is added to one still is a position.
+/// Base positions are smaller. No log has so many bytes, and sums of a base and a length cannot overflow.
 const BASE_MAX: u64 = 1 << 62;
 
 fn base_of(digits: &str) -> Option<u64> {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_are_written_so_are_ours() {
+    fn only_names_in_exactly_our_spelling_are_ours() {
         let base = "00000000000a0000";
         assert_eq!(Kind::of(&format!("{base}.seg")), Kind::Segment(0xa_0000));
         assert_eq!(Kind::of(&segment_name(7)), Kind::Segment(7));

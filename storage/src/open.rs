@@ -1,10 +1,11 @@
-//! Opening a log: from what the survey found to a log that goes on.
+//! Opening a log: surveys its directory, decides on its epoch, and rebuilds it.
 //!
-//! After a drain it goes on where it ended. Otherwise it goes on in a new incarnation, in the first block that was never
-//! written: of the segment it was in, else of a new one. Records of a synced log that nothing proves to be durable may be
-//! in the page cache alone, and an earlier failure to write them out may be forgotten: they are written again, the same
-//! bytes to the same place, and synced. Then the state commits the incarnation; only then do files change their names or
-//! disappear. An interruption leaves the old log or the new one.
+//! After a drain the log goes on where it ended. Otherwise it goes on in a new incarnation, in the first block that was
+//! never written to: of the active segment, else of a new one. Records of a synced log that nothing proves to be durable may
+//! be in the page cache alone, and the kernel may have forgotten an earlier failure to write them out: they are written
+//! again, the same bytes in the same place, and synced. Then the state commits the incarnation. Only after that are files set
+//! aside or removed (unreadable copies of the state are set aside just before). An interruption leaves the old log or the
+//! new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::surveyor::Surveyor;
 use crate::sys::arena::ArenaPool;
 use crate::values::RecoveryReport;
 
-/// What a log is opened with.
+/// The arguments of opening a log.
 pub(crate) struct Opening<'a> {
     pub dir: &'a DataDir,
     pub spec: LogSpec,

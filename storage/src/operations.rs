@@ -1,8 +1,8 @@
-//! The operations of a log that the disk has not ended yet, and what they are for.
+//! A log's disk operations in flight, and the purpose of each.
 
 use std::path::PathBuf;
 
-/// What an operation was started for.
+/// The purpose of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Flush,
@@ -43,7 +43,7 @@ impl Operations {
         token
     }
 
-    /// Forgets an operation, and gives what it was for.
+    /// Forgets an operation, and returns its purpose.
     pub(crate) fn end(&mut self, token: u64) -> Option<Purpose> {
         let at = self
             .in_flight

@@ -1,4 +1,4 @@
-//! What an operator or the broker may choose: durability, sizes, retention.
+//! Options of a store: durability, sizes, retention.
 
 use oyez_protocol::LogId;
 use oyez_protocol::limits::Limits;
@@ -15,7 +15,7 @@ const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Topics of a log unless configured otherwise.
 const TOPICS_MAX_DEFAULT: usize = 1_000_000;
 
-/// What a log survives. A topic belongs to one log, hence to one durability.
+/// The failures that a log's records survive. A topic belongs to one log, hence to one durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Durability {
@@ -63,8 +63,8 @@ pub struct DirOptions {
     pub logs_per_durability: u16,
     /// Fresh random bytes of this start: keys the topic hash of a new directory, and makes new epochs unlike old ones.
     pub entropy: [u8; 16],
-    /// The directory was put back from a copy: every log gets a new epoch, since what was published after the copy was
-    /// made is missing in it.
+    /// The directory was restored from a copy: every log gets a new epoch, since messages published after the copy was
+    /// made are missing.
     pub restored: bool,
 }
 
@@ -76,23 +76,23 @@ pub struct LogOptions {
     /// A log on disk larger than this loses its oldest sealed segments.
     pub retention_bytes: Option<u64>,
     /// A log on disk loses a segment whose newest record is older than this, in milliseconds. A segment that is not full
-    /// is sealed when its oldest record is, at most once a minute, if the disk has room for the next one: so records go
-    /// when they are between once and twice as old (plus a minute), those that nothing comes after about a second after
-    /// they are due. Memory logs are bounded by [`Self::memory_blocks`] alone.
+    /// is sealed when its oldest record is older than this, at most once a minute, if the disk has room for the next
+    /// segment. So records are removed when they are between once and twice as old (plus a minute); the last records of
+    /// a quiet log about a second after they have expired. Memory logs are bounded by [`Self::memory_blocks`] alone.
     pub retention_age_ms: Option<u64>,
     /// Blocks that a memory log keeps at most; at least 2.
     pub memory_blocks: usize,
     /// Blocks that a log on disk may hold in the arena at most, flushed ones included; at least
     /// `hot_blocks` + 2.
     pub tail_blocks: usize,
-    /// Flushed blocks that a log on disk keeps in the arena for its hot readers.
+    /// Flushed blocks that a log on disk keeps in the arena for readers at the tail.
     pub hot_blocks: usize,
     /// How long a populated range of a segment counts as being in the page cache, in milliseconds.
     pub warm_ms: u64,
-    /// Topics that a log may hold, in memory for as long as it is open: a record of another topic is refused. A log that
-    /// holds more when it is opened keeps them.
+    /// Topics that a log may hold; it keeps each in memory while it is open. A record of a further topic is refused. A log
+    /// that holds more topics when it is opened keeps them.
     pub topics_max: usize,
-    /// What the broker accepts; recovery accepts the widest limits of the protocol.
+    /// Limits of the records that the broker accepts; recovery accepts the widest limits of the protocol.
     pub limits: Limits,
 }
 
@@ -113,7 +113,7 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
-    /// What is wrong with these options, if anything.
+    /// The first fault of these options, if they have one.
     pub(crate) fn fault(&self) -> Option<String> {
         let segment = self.segment_bytes;
         if !segment.is_multiple_of(BLOCK_BYTES)

@@ -1,35 +1,34 @@
 //! The topics of a log in the order of their names, for listings.
 //!
-//! Nobody who publishes pays for it: newcomers are taken in when somebody lists, as many in a step as its budget allows. They
-//! are only shared out to chunks, each of which holds the names between two bounds; within a chunk the names get their order
-//! when a listing comes to it. So no step sorts, moves or visits more than some chunks, however many topics there are.
-//! 4 to 8 bytes a topic.
+//! Publishing does not pay for it: new topics are added when topics are listed, as many in a step as its budget allows. Adding
+//! only assigns a topic to a chunk, which holds the names between two bounds; a chunk is sorted when a listing reaches it. So
+//! no step sorts, moves or visits more than a few chunks, however many topics there are. It takes 4 to 8 bytes a topic.
 
-/// Most numbers in a chunk; one that would have more is halved. *Sorting so many takes 0.2 ms.*
+/// Most topics in a chunk; a chunk that would have more is halved. *Sorting so many takes 0.2 ms.*
 const CHUNK_MAX: usize = 1024;
-/// What it costs to halve a chunk, in newcomers taken in: so many of them pay for one.
+/// Cost of halving a chunk, in added topics: so many of them pay for one.
 const HALVING: usize = CHUNK_MAX / 2;
 
 #[derive(Debug)]
 struct Chunk {
-    /// No name in the chunk is smaller than that of this topic; of the first chunk nobody asks it.
+    /// No name in the chunk is smaller than that of this topic. Not used for the first chunk.
     low: u32,
     sorted: bool,
     ids: Vec<u32>,
 }
 
-/// Numbers of topics by name: those of the first topics, up to a number.
+/// The topics below a number, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct TopicOrder {
-    /// None is empty.
+    /// No chunk is empty.
     chunks: Vec<Chunk>,
     len: usize,
 }
 
 impl TopicOrder {
-    /// Takes in the topics below `end` that are not in, as far as `budget` goes, which is lessened by what it cost; tells
-    /// whether all of them are in. `name` tells names, no two of which are the same.
-    pub(crate) fn take_in<'a>(
+    /// Adds the missing topics below `end`, as far as `budget` goes, and subtracts the cost from it. Returns whether all of
+    /// them are in. `name` returns the name of a topic; no two names are equal.
+    pub(crate) fn add<'a>(
         &mut self,
         end: usize,
         budget: &mut usize,
@@ -44,7 +43,7 @@ impl TopicOrder {
         self.len >= end
     }
 
-    /// Puts a topic into the chunk of its name; tells whether that had to be halved.
+    /// Puts a topic into the chunk of its name. Returns whether the chunk was halved.
     fn insert<'a>(&mut self, id: u32, name: impl Fn(u32) -> &'a str) -> bool {
         let at = self.find(|chunk| name(chunk.low) <= name(id));
         let Some(chunk) = self.chunks.get_mut(at) else {
@@ -73,7 +72,7 @@ impl TopicOrder {
         true
     }
 
-    /// The last chunk that begins before something, or the first one.
+    /// The last chunk for which `begins_before` holds, or the first one.
     fn find(&self, begins_before: impl Fn(&Chunk) -> bool) -> usize {
         let later = self.chunks.get(1..).unwrap_or_default();
         later.partition_point(begins_before)
@@ -94,7 +93,7 @@ impl TopicOrder {
                 break;
             }
             if !chunk.sorted {
-                // What was in order and got a few newcomers is in order again at once.
+                // Sorting is fast for a chunk that was sorted and got a few new topics.
                 chunk
                     .ids
                     .sort_by(|left, right| name(*left).cmp(name(*right)));
@@ -115,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// Names whose order has nothing to do with that of their numbers.
+    /// Names whose order is unrelated to that of their numbers.
     fn scattered(count: u32) -> Vec<String> {
         let name = |number: u32| format!("topic/{:08x}", number.wrapping_mul(0x9e37_79b1));
         (0..count).map(name).collect()
@@ -131,7 +130,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn whatever_comes_between_listings_they_are_of_the_sorted_list(
+        fn listings_are_pages_of_the_sorted_list_whatever_is_added_between_them(
             names in prop::collection::hash_set("[a-c]{1,9}", 1..5000),
             steps in prop::collection::vec((1..2000usize, "[a-c]{0,9}", 1..2000usize), 1..10),
         ) {
@@ -139,7 +138,7 @@ mod tests {
             let name = |id: u32| &*names[id as usize];
             let mut order = TopicOrder::default();
             for (mut budget, after, max) in steps {
-                order.take_in(names.len(), &mut budget, name);
+                order.add(names.len(), &mut budget, name);
                 let sorted = naive(&names, order.len);
                 let mut behind = sorted.clone();
                 behind.retain(|number| *name(*number) > *after);
@@ -149,7 +148,7 @@ mod tests {
                 prop_assert_eq!(order.after(None, max, name), first);
             }
             let mut unlimited = usize::MAX;
-            let all = order.take_in(names.len(), &mut unlimited, name);
+            let all = order.add(names.len(), &mut unlimited, name);
             prop_assert!(all);
             prop_assert_eq!(order.after(None, usize::MAX, name), naive(&names, names.len()));
             let sizes: Vec<usize> = order.chunks.iter().map(|chunk| chunk.ids.len()).collect();
@@ -173,7 +172,7 @@ mod tests {
             let mut order = TopicOrder::default();
             let mut all = false;
             while !all {
-                all = order.take_in(names.len(), &mut { STEP }, name);
+                all = order.add(names.len(), &mut { STEP }, name);
                 most_taking = most_taking.max(looks.replace(0));
                 order.after(Some(&names[order.len / 2]), 256, name);
                 most_listing = most_listing.max(looks.replace(0));
@@ -182,7 +181,7 @@ mod tests {
                 order.after(None, usize::MAX, name),
                 naive(&names, names.len())
             );
-            // Ten steps of a search for each newcomer, and for halving eight comparisons of each number in a chunk.
+            // Ten steps of a search for each new topic, and for halving eight comparisons of each number in a chunk.
             let halvings = STEP / HALVING + 1;
             let bound = 2 * (10 * STEP + halvings * 8 * CHUNK_MAX);
             assert!(most_taking < bound, "{most_taking} of {bound}");

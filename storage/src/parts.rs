@@ -1,5 +1,5 @@
-//! The parts of a log while it is opened, and how segments that were found on disk get into them: their topics into the
-//! index, their bytes to the readers.
+//! The parts of a log while it is opened, and attaching segments that were found on disk: their topics go into the index,
+//! their bytes become visible to readers.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::sys::arena::ArenaPool;
 use crate::tail::Tail;
 use crate::visibility::Visibility;
 
-/// What a log goes on with.
+/// The parts that a log is made of.
 pub(crate) struct LogParts {
     pub fixed: Fixed,
     pub visibility: Visibility,
@@ -42,7 +42,7 @@ pub(crate) struct LogParts {
 }
 
 impl LogParts {
-    /// A log that holds nothing.
+    /// The parts of an empty log.
     pub(crate) fn new(fixed: Fixed, pool: &Arc<ArenaPool>) -> Self {
         let shared = SharedLog::new(fixed.spec, fixed.epoch, Arc::clone(pool));
         let owner = Owner {
@@ -64,7 +64,7 @@ impl LogParts {
         }
     }
 
-    /// Takes in a segment with its footer.
+    /// Attaches a segment that has a footer.
     pub(crate) fn attach_sealed(&mut self, sealed: Sealed) {
         let head = &sealed.head;
         let number = self.segments.next_number();
@@ -94,7 +94,7 @@ impl LogParts {
         self.segments.push_sealed(file, head, sealed.footer);
     }
 
-    /// Takes in a segment that was scanned; it gets its footer in the first turns.
+    /// Attaches a segment that was scanned; it gets its footer in the first turns.
     pub(crate) fn attach_kept(&mut self, kept: Kept, opened: Opened, now_ms: u64) {
         let number = self.segments.next_number();
         let live = kept.index();
@@ -155,14 +155,14 @@ impl LogParts {
             .max(next - u64::from(planted(Bug::ReusesAnOffset)));
     }
 
-    /// Where a topic goes on all of whose records retention has removed.
+    /// Adds a topic of the table of carried topics, with the offset that its next message gets.
     pub(crate) fn carry(&mut self, name: &str, next: u64) {
         let hash = self.fixed.hash(name);
         let topic = self.index.find_or_add(hash, name);
         self.index.topic_mut(topic).next = next;
     }
 
-    /// The state to commit, of a log that is open.
+    /// The state to commit: that of an open log.
     pub(crate) fn next_state(&mut self) -> State {
         let sources = Sources {
             fixed: &self.fixed,

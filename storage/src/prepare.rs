@@ -1,4 +1,4 @@
-//! Making the next segment: started when `supply` says so, and named by the next commit of the state.
+//! Prepares the next segment: starts when `spare` says so, and has the next commit of the state name it.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::operations::{Operations, Purpose};
 use crate::segments::Segments;
 use crate::spare::{Prepared, SpareSegment};
 
-/// The parts of a log that make its next segment.
+/// The parts of a log that preparing its next segment takes.
 pub(crate) struct SparePreparer<'a> {
     pub fixed: &'a Fixed,
     pub spare: &'a mut SpareSegment,
@@ -29,7 +29,7 @@ pub(crate) struct SparePreparer<'a> {
 }
 
 impl SparePreparer<'_> {
-    /// Starts it if it is due. `rolls` says that the log is to go on in another segment at once.
+    /// Starts preparing a segment if that is due. `rolls`: the log is to go on in another segment at once.
     pub(crate) fn start(&mut self, rolls: bool) {
         let newest = self.segments.newest();
         let due = self.spare.due(newest, self.head, rolls, self.now_ms);
@@ -45,7 +45,7 @@ impl SparePreparer<'_> {
         }
     }
 
-    /// A segment was made, or not.
+    /// Takes the result of preparing a segment.
     pub(crate) fn ended(&mut self, token: u64, result: io::Result<Opened>) -> Result<(), Poisoned> {
         self.operations.end(token);
         match self.spare.prepared(result, self.now_ms) {

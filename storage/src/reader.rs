@@ -1,9 +1,9 @@
-//! How every shard reads a log: from the arena while the bytes are there, else from the mapped segments, never above
-//! the visible place.
+//! Reading a log, in any shard: from the arena while the bytes are there, else from the mapped segments, never above the
+//! visible position.
 //!
-//! A reader keeps its own snapshot and a few windows: `Bytes` over the committed part of a block, of which the answers
-//! to reads are slices. So a read inside a known window allocates nothing. Windows pin their blocks, hence
-//! [`LogReader::release`] at the end of a turn.
+//! A reader keeps its own snapshot and a few windows: `Bytes` over the committed part of a block. Reads return slices of
+//! them, so a read inside a known window allocates nothing. Windows pin their blocks until [`LogReader::release`] is called
+//! at the end of a turn.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -31,13 +31,14 @@ use crate::values::Place;
 /// Windows that a reader keeps; a turn rarely reads more blocks of one log.
 const WINDOWS_MAX: usize = 4;
 
-/// What a read gives.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Read {
-    /// The bytes. Must not outlive the turn. Where [`LogReader::is_mapped`], they may turn out to be missing when they
-    /// are used: a copy into a socket falls short or fails, what looks at them sees zeroes. [`LogReader::recheck`] tells.
+    /// The bytes. They must not outlive the turn. If [`LogReader::is_mapped`], they may turn out to be missing when they
+    /// are used: a copy into a socket falls short or fails, and code that reads them sees zeroes.
+    /// [`LogReader::recheck`] finds out.
     Ready(Bytes),
-    /// They may not be in memory: populate this first, then read again.
+    /// The bytes may not be in memory: populate this range, then read again.
     Cold(ColdRange),
 }
 
@@ -68,8 +69,8 @@ impl FileRange {
     }
 }
 
-/// Segment files that one shard holds open, the least recently used closed first. A descriptor means something only
-/// in the thread that opened it, so this stays there.
+/// Segment files that one shard holds open; the least recently used is closed first. A descriptor is valid only in the
+/// thread that opened it, so this value stays there.
 #[derive(Debug)]
 pub struct SegmentFiles {
     files: HashMap<Arc<Path>, (File, u64)>,
@@ -96,7 +97,7 @@ impl SegmentFiles {
         self.files.is_empty()
     }
 
-    /// Closes all files. One that retention has removed keeps its space for as long as somebody has it open.
+    /// Closes all files. A file that retention has removed keeps its disk space until it is closed.
     pub fn clear(&mut self) {
         self.files.clear();
     }
@@ -203,7 +204,7 @@ impl LogReader {
         self.shared.spec.id
     }
 
-    /// What the log survives.
+    /// The log's durability.
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.shared.spec.durability
@@ -215,22 +216,23 @@ impl LogReader {
         Epoch::new(self.shared.epoch)
     }
 
-    /// The place below which everything may be delivered and acknowledged.
+    /// The position below which everything may be delivered and acknowledged.
     #[must_use]
     pub fn visible(&self) -> Position {
         Position::new(self.shared.visible())
     }
 
-    /// The oldest place kept.
+    /// The oldest position kept.
     #[must_use]
     pub fn earliest(&self) -> Position {
         Position::new(self.shared.start())
     }
 
-    /// Calls `f` with every record from `from` on, its place, topic and timestamp in milliseconds since the epoch, in order, up to the visible place or `records_max` of them, passing
-    /// over marks, gaps and what retention has removed. Returns where it stopped: the place to go on from.
+    /// Calls `f` with the place, topic and timestamp (milliseconds since the Unix epoch) of every record from `from` on, in
+    /// order, up to the visible position, at most `records_max` of them. Skips marks, gaps and what retention has removed.
+    /// Returns the position to go on from.
     ///
-    /// Reads headers and topics only, from the arena where it can; a walk through old segments may wait for the disk.
+    /// It reads headers and topics only, from the arena if possible; a walk through old segments may wait for the disk.
     pub fn walk(
         &mut self,
         from: Position,
@@ -279,7 +281,7 @@ impl LogReader {
         let bytes = file.bytes_at(block, limit);
         match walk_block(bytes, at..limit, left, is_there, f) {
             Some(next) if is_there() => next,
-            // Where frames break off, bytes are missing, or other than they were.
+            // Frames that break off mean that bytes are missing or were changed.
             _ => {
                 file.set_warm(block, 0);
                 limit
@@ -307,8 +309,8 @@ impl LogReader {
         self.read_as(position, len, true)
     }
 
-    /// The first bytes of a record. Where something else of its block is damaged, only a whole record shows whether it is sound:
-    /// it has to be read, too, before they are believed.
+    /// The first bytes of a record. If other bytes of its block are damaged, only the whole record shows whether it is sound:
+    /// read that, too, before using these.
     ///
     /// # Errors
     /// As [`LogReader::read`].
@@ -352,8 +354,8 @@ impl LogReader {
         Ok(Read::Ready(window.bytes.slice(range)))
     }
 
-    /// A range of a segment file, if the log has one there that is surely in memory, so that `sendfile` does not wait
-    /// for the disk. The bytes of the file at that range never change.
+    /// The range of a segment file that holds these bytes, if they are surely in memory, so that `sendfile` does not wait for
+    /// the disk. The bytes of the file in that range never change.
     pub fn file_range(&mut self, position: Position, len: u32) -> Option<FileRange> {
         let from = position.get();
         let to = from + u64::from(len);
@@ -368,8 +370,8 @@ impl LogReader {
         })
     }
 
-    /// Whether what [`LogReader::read`] gave for a range comes from a map, where bytes may turn out to be missing. It does
-    /// not where this turn has not read the range.
+    /// Whether the bytes that [`LogReader::read`] returned for a range lie in a map, where they may turn out to be missing.
+    /// False for a range that this turn has not read.
     #[must_use]
     pub fn is_mapped(&self, position: Position) -> bool {
         let block = block_start(position.get());
@@ -377,8 +379,8 @@ impl LogReader {
         windows.any(|window| window.base == block && window.file.is_some())
     }
 
-    /// Whether what [`LogReader::read`] gave for a record was only looked at by itself, since its block is not what was
-    /// written: it is whole, and it may be another one.
+    /// Whether the record that [`LogReader::read`] returned was verified by itself only, as its block differs from what was
+    /// written: the record is whole, but may be another one.
     #[must_use]
     pub fn is_doubtful(&self, position: Position) -> bool {
         let block = block_start(position.get());
@@ -388,11 +390,11 @@ impl LogReader {
         file.is_some_and(|file| file.is_doubtful(position.get()))
     }
 
-    /// Looks again at a range inside one block whose bytes could not be used to the end: whether they are still there.
-    /// May wait for the disk.
+    /// Checks whether the bytes of a range inside one block are still there, after using them has failed. May wait for the
+    /// disk.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`] when bytes are missing: the range is then not read again. As [`LogReader::read`] otherwise.
+    /// [`ReadError::Damaged`] if bytes are missing: reads of the range fail from then on. Otherwise as [`LogReader::read`].
     pub fn recheck(&mut self, position: Position, len: u32) -> Result<(), ReadError> {
         let from = position.get();
         let to = from + u64::from(len);
@@ -401,7 +403,7 @@ impl LogReader {
             None => Err(ReadError::Dropped),
             Some(Source::Arena(_)) => Ok(()),
             Some(Source::File(file)) => {
-                // A failure that does not say that bytes are missing leaves it at what is known.
+                // A failure for another reason than missing bytes changes nothing.
                 file.populate(from, to);
                 let doubtful = file.is_unreadable(from, to) || file.is_doubtful(from);
                 let missing = || !file.holds_records(from, to, self.shared.spec.id);
@@ -413,7 +415,7 @@ impl LogReader {
         }
     }
 
-    /// Notes that bytes of a range inside one block are not in the segment's file any more, as a `sendfile` of a
+    /// Notes that bytes of the block at `position` are not in the segment's file any more, as a `sendfile` of a
     /// [`LogReader::file_range`] has found.
     pub fn give_up(&mut self, position: Position) {
         if let Some(file) = self.file(position.get()) {
@@ -421,8 +423,8 @@ impl LogReader {
         }
     }
 
-    /// Unpins the blocks and maps that reads used. Call it at the end of a turn, or an idle shard keeps blocks from
-    /// the arena.
+    /// Unpins the blocks and maps that reads used. Call it at the end of each turn; otherwise an idle shard keeps blocks of
+    /// the arena from being used again.
     pub fn release(&mut self) {
         self.windows.clear();
         self.victim = 0;
@@ -528,8 +530,8 @@ impl LogReader {
     }
 }
 
-/// Walks the frames of a block in a range; `bytes` are the block's up to where it may be read. Whether they were there
-/// is asked before anything is made of them. Returns where to go on; `None` when they are not what they should be.
+/// Walks the frames of a block in a range; `bytes` are the block's up to where it may be read. Asks `is_there` before it
+/// uses a record. Returns the position to go on from; `None` if the frames are not sound.
 fn walk_block(
     bytes: &[u8],
     range: Range<u64>,

@@ -1,8 +1,8 @@
-//! What is dropped and when: whole sealed segments, the oldest first, by bytes and by age.
+//! Retention: drops whole sealed segments, the oldest first, by bytes and by age.
 //!
-//! Readers stop seeing a dropped segment at once. Its file goes after the table of topics without records has been
-//! replaced, so that a topic goes on where it was even if all its records are gone, and after the state says that the log
-//! begins behind it, so that its absence is not taken for a loss.
+//! Readers stop seeing a dropped segment at once. Its file is removed after two other files were written: the table of
+//! carried topics, so that a topic keeps its next offset even if all its records are gone; and the state, which says that
+//! the log begins behind the segment, so that its absence is not taken for a loss.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,31 +23,31 @@ use crate::state::{CARRIED, Carried, Floor};
 use crate::tail::Tail;
 use crate::visibility::Visibility;
 
-/// How often retention looks.
+/// How often retention checks what to drop.
 const CHECK_MS: u64 = 1000;
 
-/// What retention has removed, and what it is about to.
+/// What retention has removed, and what it is removing.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
-    /// The table of topics without records, as it is in its file.
+    /// The table of carried topics, as it is in its file.
     carried: Option<Bytes>,
-    /// How often it was written.
+    /// How often the table was written.
     generation: u64,
-    /// Up to where the log is removed.
+    /// The log is removed below this.
     floor: Floor,
     next_check_ms: u64,
-    /// Files that go once the table and the floor are durable.
+    /// Files to be removed once the table and the floor are durable.
     leaving: Vec<PathBuf>,
     /// Where the log begins without them; becomes the floor with the table.
     next_floor: Option<Floor>,
-    /// Footers of those, kept in case that the table must be tried again.
+    /// Their footers, kept in case the table must be written again.
     footers: Vec<Footer>,
     /// Files that could not be removed.
     unremoved: Vec<PathBuf>,
     in_flight: bool,
 }
 
-/// The parts of a log that drop its oldest segments.
+/// The parts of a log that dropping its oldest segments takes.
 pub(crate) struct Trimmer<'a> {
     pub fixed: &'a Fixed,
     pub retention: &'a mut Retention,
@@ -58,7 +58,7 @@ pub(crate) struct Trimmer<'a> {
     pub operations: &'a mut Operations,
     pub discards: &'a mut Discards,
     pub disk: &'a mut dyn Disk,
-    /// Below which everything is as safe as the log's records are meant to be.
+    /// Everything below this position is as durable as the log's records must be.
     pub safe: u64,
     pub now: Moment,
 }
@@ -75,26 +75,26 @@ impl Retention {
         self.floor
     }
 
-    /// How often the table of topics without records was written.
+    /// How often the table of carried topics was written.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// When to look next, if there is something to look at.
+    /// When to check next, if there is anything to check.
     pub(crate) fn deadline_ms(
         &self,
         options: &LogOptions,
         segments: &Segments,
         ages: &Ages,
     ) -> Option<u64> {
-        let bounded = options.retention_bytes.is_some() || ages.matter();
+        let bounded = options.retention_bytes.is_some() || ages.is_enabled();
         let applies = bounded && segments.len() > 1 || ages.apply_to(segments);
         let pending = !self.leaving.is_empty() || !self.unremoved.is_empty();
         let looks = !self.in_flight && (pending || applies);
         looks.then_some(self.next_check_ms)
     }
 
-    /// Whether it is time to look, which it then is not for a while.
+    /// Returns whether a check is due, and schedules the next one if so.
     fn is_due(&mut self, now_ms: u64) -> bool {
         let due = !self.in_flight && now_ms >= self.next_check_ms;
         if due {
@@ -103,12 +103,12 @@ impl Retention {
         due
     }
 
-    /// Something may have become droppable: the next turn looks.
+    /// Schedules a check for the next turn, as a segment may have become droppable.
     pub(crate) fn look_now(&mut self, now_ms: u64) {
         self.next_check_ms = now_ms;
     }
 
-    /// Takes over a segment that was dropped.
+    /// Takes over a dropped segment, whose files are to be removed.
     fn drop_segment(&mut self, segment: Segment, fixed: &Fixed, discards: &mut Discards) {
         let base = segment.base;
         self.leaving.push(fixed.segment_path(base).to_path_buf());
@@ -165,7 +165,7 @@ impl Retention {
         }
     }
 
-    /// The table was written, or not. If it was, the state is to say where the log begins.
+    /// Takes the result of writing the table. If it was written, the floor moves, and the state is to record that.
     pub(crate) fn carried_put(
         &mut self,
         result: io::Result<Vec<u8>>,
@@ -173,7 +173,7 @@ impl Retention {
     ) -> io::Result<()> {
         let carried = match result {
             Ok(carried) => carried,
-            // Without the table the files stay; it is tried again at the next check.
+            // Without the table the files stay; the next check tries again.
             Err(error) => {
                 self.in_flight = false;
                 return Err(error);
@@ -191,7 +191,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Removes the files of dropped segments, now that the state says that the log begins at this floor.
+    /// Removes the files of dropped segments, as a durable state names this floor.
     pub(crate) fn committed(
         &mut self,
         floor: Floor,
@@ -207,7 +207,8 @@ impl Retention {
         remove(paths, operations, disk);
     }
 
-    /// Files were removed, or not. They take space until the next check then, or are dropped again after the next start.
+    /// Takes the result of removing files. Those that could not be removed take space until the next check, or until the
+    /// next start.
     pub(crate) fn unlinked(
         &mut self,
         mut paths: Vec<PathBuf>,
@@ -223,7 +224,7 @@ fn remove(paths: Vec<PathBuf>, operations: &mut Operations, disk: &mut dyn Disk)
 }
 
 impl Trimmer<'_> {
-    /// Drops what has to go. Looks once a second at most.
+    /// Drops segments that exceed a limit. Checks once a second at most.
     pub(crate) fn look(&mut self) {
         if !self.retention.is_due(self.now.monotonic_ms) {
             return;
@@ -269,12 +270,12 @@ impl Trimmer<'_> {
     }
 }
 
-/// Whether the oldest segment may be dropped. The last one stays even when it is sealed: it knows the sequence. The one
-/// after the oldest does when its first bytes are as safe as this log's are meant to be.
+/// Whether the oldest segment may be dropped. The last segment stays even when it is sealed, as it preserves the
+/// sequence. The segment after the oldest does so once its first bytes are as durable as the log's records must be.
 fn may_go(segments: &Segments, safe: u64) -> bool {
     segments.oldest().is_some_and(|oldest| {
-        let knows_sequence = segments.len() > 1 && safe > oldest.limit();
-        (oldest.stage() == Stage::Sealed || planted(Bug::DropsTheUnsealed)) && knows_sequence
+        let keeps_sequence = segments.len() > 1 && safe > oldest.limit();
+        (oldest.stage() == Stage::Sealed || planted(Bug::DropsTheUnsealed)) && keeps_sequence
     })
 }
 

@@ -1,5 +1,5 @@
-//! What fails and is tried again: told once when it begins to fail, counted for as long as it does, and told again when
-//! it works. Nothing is tried again in silence.
+//! Tasks that fail and are tried again. A failing task is reported when it begins to fail or fails for another reason,
+//! counted for as long as it fails, and reported again when it works. No task is tried again in silence.
 
 use std::io;
 
@@ -16,11 +16,11 @@ struct Streak {
     failures: u64,
 }
 
-/// The failures in a row of one log, or of a store.
+/// The failing tasks of one log, or of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
     failing: Vec<Streak>,
-    // What the next turn tells.
+    // The next turn reports these.
     begun: Vec<(Task, io::Error)>,
     resolved: Vec<(Task, u64)>,
     failures: u64,
@@ -61,12 +61,12 @@ impl Retries {
         self.failing.iter().any(|streak| streak.task == task)
     }
 
-    /// How many things fail now.
+    /// Number of tasks that fail at present.
     pub(crate) fn failing(&self) -> usize {
         self.failing.len()
     }
 
-    pub(crate) fn tell(&mut self, log: Option<LogId>, events: &mut StoreEvents) {
+    pub(crate) fn report(&mut self, log: Option<LogId>, events: &mut StoreEvents) {
         if self.failures == 0 && self.resolved.is_empty() {
             return;
         }

@@ -17,7 +17,7 @@ use crate::values::Gap;
 pub(crate) const STATE: &str = "state";
 /// Name of its second copy.
 pub(crate) const STATE_COPY: &str = "state.copy";
-/// Name of the table of topics without records.
+/// Name of the table of carried topics.
 pub(crate) const CARRIED: &str = "carried";
 
 const STATE_MAGIC: [u8; 8] = *b"OYEZLOG1";
@@ -246,7 +246,7 @@ impl State {
     }
 }
 
-/// The table of topics without records.
+/// The table of carried topics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
     /// Counts how often it was written. Version 1 did not: 0.

@@ -1,6 +1,6 @@
-//! One per shard: the disk, and the logs assigned to the shard.
+//! The store of a shard: its disk, and the logs assigned to the shard.
 //!
-//! In each turn the shard appends, pumps and submits. Nothing here waits for the disk except opening.
+//! In each turn the shard appends, pumps and submits. Only opening waits for the disk.
 
 use std::collections::HashMap;
 use std::io;
@@ -32,14 +32,14 @@ use crate::values::{
 /// How soon a submission that the kernel has not taken in full is tried again.
 const SUBMIT_RETRY_MS: u64 = 1;
 
-/// How long the kernel may be short of memory for submissions before it is told; and told as one failure more for each
-/// such time.
+/// How long the kernel may be short of memory for submissions before that counts as a failure; each such time counts as
+/// one more.
 const BEHIND_MAX_MS: u64 = 1_000;
 
 /// The slot in tokens that stands for the store itself.
 const POPULATE_SLOT: u64 = 0xffff;
 
-/// A block on its way into memory, and everybody who waits for it.
+/// A block that is being read into memory, and the tokens of the calls that wait for it.
 struct Populating {
     /// Token of the disk's operation.
     own: u64,
@@ -62,7 +62,7 @@ pub struct Store {
     /// The time of the last pump.
     now_ms: u64,
     wall_clock: WallClock,
-    /// Since when the kernel has not taken all that was handed to it.
+    /// Since when the kernel has not taken all of a submission.
     behind_since_ms: Option<u64>,
     retries: Retries,
 }
@@ -71,7 +71,7 @@ impl Store {
     /// Opens logs, recovering what they hold. Blocks.
     ///
     /// # Errors
-    /// When a log cannot be used; nothing of it was changed then that another attempt would miss.
+    /// When a log cannot be used. Then no log has lost anything that another attempt would need.
     pub fn open(
         dir: &DataDir,
         logs: &[LogId],
@@ -126,11 +126,11 @@ impl Store {
         self.log(log).expect("the caller asks about its own logs")
     }
 
-    /// Appends a verified record, stamped with the wall clock's time. It is acknowledged and delivered once the log's visible place has reached
+    /// Appends a verified record, stamped with the wall clock's time. It is acknowledged and delivered once the log's visible position has reached
     /// [`Appended::end`].
     ///
     /// # Errors
-    /// Nothing was appended then; see [`AppendError`] for what to do.
+    /// The record was not appended; see [`AppendError`] for what to do.
     pub fn append(
         &mut self,
         log: LogId,
@@ -141,7 +141,7 @@ impl Store {
         self.logs[slot].append(record, wall_ms)
     }
 
-    /// Takes what has finished, advances the visible places, and queues what can be started. `events` is added to.
+    /// Takes finished operations, advances the visible positions, and queues what can be started. Adds to `events`.
     ///
     /// # Errors
     /// A log that failed: the broker says so and stops.
@@ -161,7 +161,7 @@ impl Store {
         }
         self.completions = completions;
         self.look_at_submissions();
-        self.retries.tell(None, events);
+        self.retries.report(None, events);
         let distrusted_until_ms = self.wall_clock.distrusted_until_ms();
         for log in &mut self.logs {
             log.distrust_wall_clock(distrusted_until_ms);
@@ -202,8 +202,8 @@ impl Store {
         log.complete(completion, now, &mut *self.disk, events)
     }
 
-    /// Hands everything queued to the kernel. Once per turn. What the kernel does not take at the moment is kept, and
-    /// [`Store::next_deadline_ms`] says when to come back with it.
+    /// Hands everything queued to the kernel; call it once per turn. What the kernel does not take now is kept, and
+    /// [`Store::next_deadline_ms`] includes the time to submit it again.
     ///
     /// # Errors
     /// When the kernel refuses the call as such.
@@ -211,7 +211,7 @@ impl Store {
         self.disk.submit()
     }
 
-    /// Blocks until an operation has finished; for tools and tests that have no event loop.
+    /// Blocks until an operation has finished, for tools and tests without an event loop.
     ///
     /// # Errors
     /// As [`Store::submit`], or when nothing is in flight.
@@ -219,7 +219,7 @@ impl Store {
         self.disk.wait()
     }
 
-    /// When to pump next although nothing happens, by the monotonic clock.
+    /// When to pump next if no event comes before, by the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let behind = self.disk.is_behind();
@@ -228,8 +228,8 @@ impl Store {
         logs.chain(submit).min()
     }
 
-    /// An eventfd that is written to whenever an operation has finished. It is to be watched edge-triggered: nobody needs
-    /// to read it then.
+    /// An eventfd that is written to whenever an operation has finished. Watch it edge-triggered: then it need not be
+    /// read.
     #[must_use]
     pub fn wake_fd(&self) -> Option<RawFd> {
         self.disk.wake_fd()
@@ -244,7 +244,7 @@ impl Store {
         LogReader::new(Arc::clone(self.own(log).shared()))
     }
 
-    /// The place below which everything may be delivered and acknowledged.
+    /// The position below which everything may be delivered and acknowledged.
     ///
     /// # Panics
     /// If the log is not one of this store's.
@@ -263,7 +263,7 @@ impl Store {
         own.lookup().locate(topic, start, walked.get())
     }
 
-    /// What there is to say of a topic; `None` if nothing was published to it.
+    /// Information about a topic; `None` if nothing was published to it.
     ///
     /// # Panics
     /// If the log is not one of this store's.
@@ -272,7 +272,7 @@ impl Store {
         self.own(log).lookup().topic(name)
     }
 
-    /// Appends the places of a topic's visible records to `out`: from the one that holds `from` on, at most `max`.
+    /// Appends the places of a topic's visible records to `out`, from the one that holds `from` on, at most `max`.
     ///
     /// # Panics
     /// If the log is not one of this store's.
@@ -280,8 +280,8 @@ impl Store {
         self.own(log).lookup().places(topic, from, max, out);
     }
 
-    /// Reads a cold range of any shard's log into memory; `token` comes back in [`StoreEvents::populated`]. However many
-    /// ask for a block at once, it is read and checked once.
+    /// Reads a cold range of any shard's log into memory; [`StoreEvents::populated`] returns `token`. A block that several
+    /// callers ask for at once is read and checked once.
     pub fn populate(&mut self, cold: ColdRange, token: u64) {
         let same = |other: &&mut Populating| {
             other.cold.block == cold.block && Arc::ptr_eq(&other.cold.file, &cold.file)
@@ -322,7 +322,7 @@ impl Store {
             }
             Err(error) if !is_lost(&error) => Err(PopulateError::Io(error.kind())),
             _ => {
-                // Each record of it is looked at when it is read.
+                // Each of its records is verified when it is read.
                 cold.file.doubt(cold.block);
                 events.damaged.push(Damaged {
                     path: Arc::clone(&cold.file.path),
@@ -331,11 +331,11 @@ impl Store {
                 Ok(())
             }
         };
-        let told = tokens.into_iter().map(|token| (token, outcome));
-        events.populated.extend(told);
+        let populated = tokens.into_iter().map(|token| (token, outcome));
+        events.populated.extend(populated);
     }
 
-    /// Refuses appends from here on, and makes everything appended durable in the turns that follow.
+    /// Refuses appends from now on, and makes everything appended durable in the turns that follow.
     pub fn begin_drain(&mut self) {
         self.draining = true;
         for log in &mut self.logs {
@@ -353,7 +353,7 @@ impl Store {
                 .all(|log| log.is_drained() || log.is_poisoned())
     }
 
-    /// The logs that a drain has not closed, and what of them is not durable.
+    /// The logs that a drain has not closed, with the number of their records that are not durable.
     #[must_use]
     pub fn undrained(&self) -> Vec<Undrained> {
         let open = |log: &&Log| log.on_disk() && !log.is_drained();
@@ -367,13 +367,13 @@ impl Store {
             .collect()
     }
 
-    /// Gives up without waiting for the disk: what the kernel may still use is never freed. For the end of a process
-    /// whose disk does not answer; otherwise dropping the store waits for a moment.
+    /// Ends the store without waiting for the disk: memory that the kernel may still use is never freed. For a process
+    /// that ends while its disk does not answer. Dropping a store waits up to a second or two instead.
     pub fn abandon(self) {
         std::mem::forget(self.disk);
     }
 
-    /// How many things fail now that are tried again.
+    /// Number of tasks that fail at present and are tried again.
     #[must_use]
     pub fn failing(&self) -> usize {
         let logs = self.logs.iter().map(|log| log.failing());

@@ -97,7 +97,7 @@ impl Surveyor<'_> {
             damaged = true;
             if listing.carried {
                 let path = self.path.join(CARRIED);
-                let why = "the table of topics without records is damaged or too old";
+                let why = "the table of carried topics is damaged or too old";
                 to_set_aside.push(Aside { path, why });
             }
         }

@@ -1,4 +1,4 @@
-//! The values that reads, look-ups and turns give back.
+//! The values that a store returns: places, answers about topics, events of a turn, reports of recovery, totals.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::error::PopulateError;
 use crate::failing::{Failing, Resolved};
 use crate::options::Durability;
 
-/// Where a record stands.
+/// The place of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Offset of the record's first message.
@@ -23,7 +23,7 @@ pub struct Place {
     pub size: u32,
 }
 
-/// Where a subscription wants to start.
+/// The start that a subscription asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
     /// After everything that is visible.
@@ -35,7 +35,7 @@ pub enum StartAt {
 }
 
 impl StartAt {
-    /// Where delivery starts in a topic that has `earliest` to `head`, and whether the wish lies beyond that.
+    /// The offset where delivery starts in a topic that has `earliest` to `head`, and whether the wish lies beyond `head`.
     #[must_use]
     pub fn within(self, earliest: Offset, head: Offset) -> (Offset, bool) {
         let wish = match self {
@@ -64,14 +64,14 @@ pub struct Located {
     pub ahead: bool,
 }
 
-/// What is known of a topic.
+/// Information about a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
     /// Its name.
     pub name: String,
     /// The log that holds it.
     pub log: LogId,
-    /// What it survives.
+    /// The durability of its log.
     pub durability: Durability,
     /// First message kept; equals `next` when none is.
     pub earliest: Offset,
@@ -85,20 +85,20 @@ pub struct TopicInfo {
     pub epoch: Epoch,
 }
 
-/// Some topics, in the order of their names.
+/// A page of a list of topics, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicPage {
     /// The topics.
     pub topics: Vec<TopicInfo>,
-    /// There are more behind the last of them.
+    /// Whether more topics follow.
     pub more: bool,
 }
 
-/// How many topics each log of a store had at a moment.
+/// The number of topics that each log of a store had at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicCounts(pub(crate) Box<[usize]>);
 
-/// What [`Store::append`](crate::Store::append) assigned.
+/// The numbers that [`Store::append`](crate::Store::append) has assigned to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of the record's first message.
@@ -111,27 +111,27 @@ pub struct Appended {
     pub epoch: Epoch,
 }
 
-/// What one [`Store::pump`](crate::Store::pump) brought. Reused from turn to turn.
+/// The events of one or more calls of [`Store::pump`](crate::Store::pump). Reused from turn to turn.
 #[derive(Debug, Default)]
 pub struct StoreEvents {
-    /// Logs whose visible place advanced.
+    /// Logs whose visible position advanced.
     pub advanced: Vec<LogId>,
     /// Tokens of finished populate calls.
     pub populated: Vec<(u64, Result<(), PopulateError>)>,
-    /// Blocks that were read and are not what was written: what is whole of them is served, the rest is not.
+    /// Blocks that were read and differ from what was written. Their whole records are served, the others are not.
     pub damaged: Vec<Damaged>,
-    /// Logs that refused an append since and would take one; or that were busy and would now say why they take none.
+    /// Logs that refused an append and would accept one now; or that were busy and would refuse one with a reason now.
     pub accepting_again: Vec<LogId>,
-    /// Logs that were stamped by a clock that was ahead, and follow the wall clock again.
+    /// Logs whose last record was stamped by a clock that was ahead. They follow the wall clock again.
     pub clock_was_ahead: Vec<ClockWasAhead>,
-    /// How far the wall clock was set ahead, if by more than an hour, in milliseconds. Records do not expire by it for
-    /// ten minutes, or until it is set back.
+    /// How far the wall clock was set ahead, if by more than an hour, in milliseconds. Records do not expire by the wall
+    /// clock for ten minutes, or until it is set back.
     pub clock_set_ahead_ms: Option<u64>,
-    /// What has begun to fail, and is tried again about once a second.
+    /// Tasks that have begun to fail, and are tried again about once a second.
     pub failing: Vec<Failing>,
-    /// What works again.
+    /// Tasks that work again.
     pub resolved: Vec<Resolved>,
-    /// How many attempts have failed, told or not.
+    /// How many attempts of tasks have failed.
     pub failures: u64,
     /// For each sync that made records durable: microseconds from the turn that queued it, or the write that it was
     /// linked to, to the turn that found it done.
@@ -163,12 +163,12 @@ impl StoreEvents {
     }
 }
 
-/// A range of a log that is not served because its bytes are damaged.
+/// A range of a log that is not served, because its bytes are damaged or records are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// First damaged position.
+    /// First position of the range.
     pub from: Position,
-    /// First position that is sound again.
+    /// First position behind the range.
     pub to: Position,
     /// Sequence of the first record that is missing.
     pub first_sequence: Sequence,
@@ -176,52 +176,52 @@ pub struct Gap {
     pub next_sequence: Sequence,
 }
 
-/// A file of a log that could not be read as what it must be.
+/// A file of a log that recovery could not use, and has renamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// The name it had.
+    /// The name that it had.
     pub path: PathBuf,
-    /// The name it has; `None` when it could not be given one.
+    /// The name that it has now; `None` if it could not be renamed.
     pub to: Option<PathBuf>,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 
-/// What opening a log found and did.
+/// The findings and actions of opening a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The log.
     pub log: LogId,
-    /// Whether it had been closed by a drain, and is as the drain left it.
+    /// Whether a drain had closed it, and it is as the drain left it.
     pub clean: bool,
-    /// Whether it holds nothing and never did.
+    /// Whether it is a new log, without any record so far.
     pub is_new: bool,
     /// Its epoch.
     pub epoch: Epoch,
-    /// Whether that epoch is new: acknowledged history was, or may have been, lost, or the directory was put back from a
+    /// Whether that epoch is new: acknowledged records were, or may have been, lost, or the directory was restored from a
     /// copy.
     pub epoch_changed: bool,
     /// Segments kept.
     pub segments: u64,
     /// Bytes read and checked frame by frame.
     pub scanned_bytes: u64,
-    /// Segments whose index footer is rebuilt.
+    /// Segments whose footer is rebuilt.
     pub footers_rebuilt: u64,
-    /// Records that nothing proved to be durable and that were written again where they are, and synced.
+    /// Records that nothing proved to be durable; they were written again in place, and synced.
     pub records_rewritten: u64,
     /// Bytes after the last whole record that were cut off. They were never acknowledged unless `epoch_changed`.
     pub cut_bytes: u64,
     /// Segments removed that an interrupted recovery had begun to copy records into; the log holds those records.
     pub copies_removed: u64,
-    /// Records lost that this recovery found out about.
+    /// Losses of records that no earlier start has reported.
     pub gaps: Vec<Gap>,
     /// Files that this recovery set aside.
     pub set_aside: Vec<SetAside>,
     /// Files that were set aside before and are still there.
     pub aside_before: Vec<PathBuf>,
-    /// What lies in the log's directory and is not the log's. It is left alone.
+    /// Files in the log's directory that are not the log's. They are left alone.
     pub foreign: Vec<PathBuf>,
-    /// The directory is another one than the one that the log was last open in: a copy of it.
+    /// Whether the directory is a copy of the one that the log was last open in.
     pub copied: bool,
 }
 
@@ -230,7 +230,7 @@ pub struct RecoveryReport {
 pub struct Undrained {
     /// The log.
     pub log: LogId,
-    /// Records that are not known to be durable. None, where only the state file is missing that says so.
+    /// Records that are not known to be durable; 0 if only the state could not be written.
     pub records: u64,
 }
 
