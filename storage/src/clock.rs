@@ -126,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn stamps_do_not_go_back_but_from_a_future_that_was_never_the_time() {
-        let (mut stamps, mut told) = (Stamps::default(), Vec::new());
+    fn stamps_do_not_decrease_except_from_more_than_an_hour_ahead_of_the_clock() {
+        let (mut stamps, mut reported) = (Stamps::default(), Vec::new());
         let mut stamp = |wall_ms, sequence| {
             stamps.take(wall_ms, LogId::new(1), sequence);
-            stamps.tell(&mut told);
+            stamps.report(&mut reported);
             stamps.last_ms()
         };
         assert_eq!(stamp(5 * AHEAD_MAX_MS, 0), 5 * AHEAD_MAX_MS);
@@ -146,7 +146,7 @@ mod tests {
             ahead_ms: AHEAD_MAX_MS + 1,
             sequence: Sequence::new(2),
         };
-        assert_eq!(told, [ahead], "it is told once");
+        assert_eq!(reported, [ahead], "it is reported once");
     }
 
     #[test]

@@ -167,7 +167,8 @@ pub enum OpenError {
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
-    /// The arena is full, or the next segment is not ready: stop reading this publisher, try again after events.
+    /// The arena is full, or the next segment is not ready: stop reading from this publisher until
+    /// [`StoreEvents::accepting_again`](crate::StoreEvents::accepting_again) names the log.
     #[error("the log is busy; try again")]
     Busy,
     /// The next segment was needed for three seconds and could not be made, for another reason than space, or making it

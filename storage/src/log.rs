@@ -149,7 +149,7 @@ impl Log {
             return Err(AppendError::TooManyTopics);
         }
         if !self.tail.fits(record.size() as usize)
-            && let Err(error) = self.room().make()
+            && let Err(error) = self.rollover().make_room()
         {
             self.refused = Some(error);
             self.spare.want();
@@ -186,7 +186,7 @@ impl Log {
         }
     }
 
-    fn room(&mut self) -> Rollover<'_> {
+    fn rollover(&mut self) -> Rollover<'_> {
         Rollover {
             fixed: &self.fixed,
             tail: &mut self.tail,
@@ -266,7 +266,7 @@ impl Log {
     pub(crate) fn turn(&mut self, now: Moment, disk: &mut dyn Disk, events: &mut StoreEvents) {
         self.now = now;
         self.segments.see_newest(now.monotonic_ms);
-        self.look_at_need();
+        self.note_late_spare();
         if self.on_disk() && !self.health.is_poisoned() {
             self.sealer(disk).start();
             if !self.drain.has_begun() {
@@ -284,7 +284,7 @@ impl Log {
         }
         self.health.report(events);
         self.stamps.report(&mut events.clock_was_ahead);
-        if self.visibility.take_moved() {
+        if self.visibility.take_advanced() {
             events.advanced.push(self.id());
         }
         if self.would_answer() {
@@ -294,8 +294,8 @@ impl Log {
     }
 
     /// Notes a failure if making the next segment takes too long.
-    fn look_at_need(&mut self) {
-        let late = self.spare.look_at_need(self.now.monotonic_ms);
+    fn note_late_spare(&mut self) {
+        let late = self.spare.measure_need(self.now.monotonic_ms);
         if late && !self.health.fails(Task::Prepare) {
             let error = io::ErrorKind::TimedOut.into();
             self.health.note(Task::Prepare, error);
@@ -316,7 +316,7 @@ impl Log {
         }
         // An append may have filled the segment meanwhile.
         self.ages.look_at_newest(&self.segments, self.now);
-        if self.ages.roll_is_due() && self.room().roll() {
+        if self.ages.roll_is_due() && self.rollover().roll() {
             self.ages.rolled(self.now.monotonic_ms);
         }
     }
@@ -393,8 +393,8 @@ impl Log {
             return false;
         };
         let takes = !self.health.is_poisoned() && !self.drain.has_begun();
-        let room = self.room();
-        takes && room.is_there() || refused == AppendError::Busy && room.knows_why_not()
+        let rollover = self.rollover();
+        takes && rollover.has_room() || refused == AppendError::Busy && rollover.knows_why_not()
     }
 
     /// When the log needs its next turn if no event comes before.

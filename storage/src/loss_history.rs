@@ -1,5 +1,5 @@
-//! What earlier starts have told of: lost records, and places whose bytes are missing. It is not told again. The state
-//! says it of the last start, footers of every one. Pure.
+//! The losses that earlier starts have reported: lost records, and positions of missing bytes. They are not reported
+//! again. The state records those of the last start, footers those of every start. Pure.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use oyez_protocol::Sequence;
 use crate::state::ReportedLosses;
 use crate::values::Gap;
 
-/// What was told, in no order.
+/// Reported losses, in no order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LossHistory {
     by_state: ReportedLosses,
-    /// Sequences that footers tell to be lost.
+    /// Sequences of lost records, by footers.
     by_footers: Vec<Range<u64>>,
 }
 
@@ -24,25 +24,25 @@ impl LossHistory {
         }
     }
 
-    /// Takes in what a footer tells.
+    /// Adds the gaps that a footer records.
     pub(crate) fn add_footer(&mut self, gaps: &[Gap]) {
         let sequences = gaps.iter().map(sequences);
         let lost = sequences.filter(|lost| !lost.is_empty());
         self.by_footers.extend(lost);
     }
 
-    /// What of a loss is news.
+    /// The parts of a loss that were not reported before.
     pub(crate) fn unreported(&self, loss: &Gap) -> Vec<Gap> {
         let footers = self.by_footers.iter().cloned();
         uncovered(self.by_state.losses().chain(footers), loss)
     }
 
-    /// Whether footers tell of all of a loss.
+    /// Whether footers record all of a loss.
     pub(crate) fn is_in_footers(&self, loss: &Gap) -> bool {
         uncovered(self.by_footers.iter().cloned(), loss).is_empty()
     }
 
-    /// Whether it was told that no byte between two positions is there.
+    /// Whether the bytes between two positions were reported as missing.
     pub(crate) fn has_missing(&self, positions: &Range<u64>) -> bool {
         let mut known = self.by_state.missing();
         known.any(|range| range.start <= positions.start && positions.end <= range.end)
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn news_is_what_neither_the_state_nor_any_footer_tells() {
+    fn a_loss_is_unreported_if_neither_the_state_nor_any_footer_records_it() {
         let mut history = LossHistory::new(ReportedLosses::of(&[loss(20..24)], &[]));
         history.add_footer(&[loss(10..12), loss(24..30), loss(40..40)]);
         assert_eq!(history.unreported(&loss(20..30)), []);

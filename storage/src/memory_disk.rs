@@ -1,13 +1,13 @@
-//! A disk in memory for tests: it records every call, can hold completions back, fail, fall short and fill up, and it
-//! can lose power, keeping or losing each sector that was not synced as a seed decides.
+//! A disk in memory for tests. It records every call; it can hold completions back, fail, write short and fill up; and it
+//! can lose power, when a seed decides which of the unsynced sectors are kept.
 //!
-//! By default it performs everything at once and in order. Paced, it performs one step at a time, in any order that one
-//! of the real disks can show. Both have a housekeeper, one thread that begins to prepare, put, overwrite and unlink at
-//! the call, before any submission, and does so in order; beside it everything else may come to its end in any order,
-//! since the kernel's workers run syncs and populates as they please. Writes to one file alone keep to their order: the
-//! kernel runs buffered writes to one file one after the other, and one that syncs its own range ends before the next
-//! begins, while the sync of the whole file that follows a write keeps nothing back. Of what one call reaps, the
-//! housekeeper's comes last.
+//! By default it performs every operation at once and in order. A paced disk performs one step at a time, in any order that
+//! one of the real disks can show. Those have a housekeeper, one thread that starts to prepare, put, overwrite and unlink
+//! files at the call, before any submission, and does so in order. The other operations may end in any order, since the
+//! kernel's workers run syncs and populates independently. Only writes to one file keep their order: the kernel runs
+//! buffered writes to one file one after the other, and a write that syncs its own range ends before the next one starts.
+//! A sync of the whole file that follows a write delays no other operation. Among the completions of one call of `reap`,
+//! those of the housekeeper come last.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -39,11 +39,11 @@ mod random_damage;
 #[cfg(test)]
 mod tests;
 
-/// The disk. Clones are handles on the same one, so that a test keeps one while the store has the other.
+/// A disk in memory. Clones are handles of the same disk, so that a test keeps one while the store has another.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     inner: Rc<RefCell<Inner>>,
-    /// Whether this handle's store still runs; after a crash its calls do nothing.
+    /// Set by a crash: from then on calls of this handle do nothing.
     dead: Rc<Cell<bool>>,
 }
 
@@ -56,57 +56,57 @@ impl MemoryDisk {
         disk
     }
 
-    /// What was called so far.
+    /// The calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.inner.borrow().calls.clone()
     }
 
-    /// Whether calls are kept for [`Self::calls`], which they are at first. A crash does not change it.
+    /// Sets whether calls are kept for [`Self::calls`]; by default they are. A crash does not change it.
     pub fn set_recording(&self, recording: bool) {
         self.inner.borrow_mut().forgetful = !recording;
     }
 
-    /// Lets operations go wrong by chance, until other chances are set; the default ones let nothing go wrong. What
-    /// [`Self::fail_next`] and [`Self::fail`] say goes before. A crash ends neither the chances nor their order.
+    /// Lets operations fail by chance, until other chances are set; by default none fails. Faults of
+    /// [`Self::fail_next`] and [`Self::fail`] take precedence. After a crash the sequence of chances goes on.
     pub fn set_chances(&self, chances: Chances) {
         self.inner.borrow_mut().luck = Luck::new(chances);
     }
 
-    /// Lets the next operation of a kind go wrong.
+    /// Injects a fault into the next operation of a kind.
     pub fn fail_next(&self, step: OpKind, fault: Fault) {
         self.inner.borrow_mut().faults.push((step, fault));
     }
 
-    /// Lets every operation of a kind go wrong, until [`Self::lift`].
+    /// Injects a fault into every operation of a kind, until [`Self::lift`].
     pub fn fail(&self, step: OpKind, fault: Fault) {
         self.inner.borrow_mut().lasting.push((step, fault));
     }
 
-    /// Lets no operation of a kind come to its end, until [`Self::lift`]; others overtake it, on a paced disk those that
-    /// keep to no order with it.
+    /// Holds all operations of a kind back, until [`Self::lift`]. Others overtake them; on a paced disk only those whose
+    /// order is free.
     pub fn hold(&self, step: OpKind) {
         self.inner.borrow_mut().holding.push(step);
     }
 
-    /// Ends what [`Self::fail`] and [`Self::hold`] have begun for a kind of operations.
+    /// Ends [`Self::fail`] and [`Self::hold`] for a kind of operations.
     pub fn lift(&self, step: OpKind) {
         let mut inner = self.inner.borrow_mut();
         inner.lasting.retain(|(kind, _)| *kind != step);
         inner.holding.retain(|kind| *kind != step);
     }
 
-    /// Limits what segments may take in total; `None` lifts the limit.
+    /// Limits the bytes of all files; `None` lifts the limit. Only preparing a segment fails at the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.inner.borrow_mut().capacity = bytes;
     }
 
-    /// Lets only so many more operations complete, renames among them; `None` lets all.
+    /// Lets only so many more operations complete, renames included; `None` lets all of them.
     pub fn allow(&self, operations: Option<u64>) {
         self.inner.borrow_mut().allowance = operations;
     }
 
-    /// Lets submissions take nothing for the time being, as a kernel that is short of memory does.
+    /// Sets whether submissions take nothing, as those of a kernel that is short of memory.
     pub fn refuse(&self, refusing: bool) {
         self.inner.borrow_mut().refusing = refusing;
     }
@@ -128,14 +128,14 @@ impl MemoryDisk {
             .collect()
     }
 
-    /// The end of the process: what the kernel has it keeps, what is in flight is lost in part. The old handle and its
-    /// store do nothing any more.
+    /// Ends the process: the kernel keeps completed writes, and operations in flight are lost in part. Calls of the old
+    /// handle and its store do nothing any more. Returns the disk for the next start.
     #[must_use]
     pub fn kill(&self, seed: u64) -> Self {
         self.end(seed, false)
     }
 
-    /// The end of power: of the sectors that were not synced, each is kept or lost as the seed decides.
+    /// Cuts the power: each unsynced sector is kept or lost, as the seed decides. Otherwise as [`Self::kill`].
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         self.end(seed, true)
@@ -165,7 +165,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Takes what a housekeeper does: it begins before the next submission.
+    /// Takes an operation of the housekeeper, which starts before the next submission.
     fn housekeep(&self, token: u64, operation: Operation) {
         let mut inner = self.inner.borrow_mut();
         let operations = match inner.paced {
@@ -264,7 +264,7 @@ impl Disk for MemoryDisk {
         let mut inner = self.inner.borrow_mut();
         inner.run();
         if inner.paced {
-            // The housekeeper is asked last.
+            // The housekeeper's completions are taken last.
             inner
                 .done
                 .sort_by_key(|done| is_housekeepers(&done.outcome));
@@ -360,7 +360,7 @@ impl Disk for MemoryDisk {
     }
 }
 
-/// Whether a housekeeper did it.
+/// Whether a housekeeper performs operations with this outcome.
 fn is_housekeepers(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Written(_) | Outcome::Synced(_) | Outcome::Populated(_) => false,

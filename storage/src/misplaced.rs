@@ -1,4 +1,4 @@
-//! Segments that stand under the name of another one, as after a restore that mixed them up.
+//! Misplaced segments: files that stand under the name of another segment, as after a restore that mixed them up.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::listing::Listing;
 use crate::names::segment_name;
 use crate::scan::{PAGE, own_bytes, used_bytes};
 
-/// Finds strays in a log's directory.
+/// Finds misplaced segments in a log's directory.
 pub(crate) struct MisplacedSegments<'a> {
     pub disk: &'a mut dyn Disk,
     pub path: &'a Path,
@@ -20,16 +20,16 @@ pub(crate) struct MisplacedSegments<'a> {
 }
 
 impl MisplacedSegments<'_> {
-    /// Gives segments that stand under the name of another one their own names back, as after a restore that mixed them
-    /// up. Where the file system cannot, or where the right file is there already, they stay: they are unreadable then.
-    pub(crate) fn put_in_place(mut self, listing: &mut Listing) {
+    /// Gives misplaced segments their own names back. A segment stays where it is, and is unreadable, if the file system
+    /// cannot exchange names, or if the right file is there already.
+    pub(crate) fn restore_names(mut self, listing: &mut Listing) {
         let mut places = BTreeMap::new();
         for (&base, &bytes) in &listing.segments {
             places.insert(base, self.place(base, bytes));
         }
-        let astray = |places: &BTreeMap<u64, Option<u64>>| {
-            let mut stray = places.iter();
-            stray.find_map(|(&at, &place)| {
+        let misplaced = |places: &BTreeMap<u64, Option<u64>>| {
+            let mut places_by_base = places.iter();
+            places_by_base.find_map(|(&at, &place)| {
                 let place = place.filter(|place| *place != at)?;
                 let taken = places
                     .get(&place)
@@ -37,9 +37,9 @@ impl MisplacedSegments<'_> {
                 (!taken).then_some((at, place))
             })
         };
-        while let Some((at, place)) = astray(&places) {
+        while let Some((at, place)) = misplaced(&places) {
             if !self.change_names(at, place, places.contains_key(&place)) {
-                // Not tried again; it counts as in place, and its blocks as another's.
+                // It is not tried again: it counts as in place, and its blocks as those of another segment.
                 places.insert(at, None);
                 continue;
             }
@@ -67,8 +67,8 @@ impl MisplacedSegments<'_> {
         changed.is_ok()
     }
 
-    /// The base position that a segment's blocks say it has: its own if any says so, as a single block may have been
-    /// written to the wrong place; else what the first says that tells, and that is followed by what belongs to it.
+    /// The base position that the headers of a segment's blocks name. That is `base` if any header names it, as a single
+    /// block may have been misdirected; else the one that the first header names that is followed by frames of its own.
     fn place(&mut self, base: u64, bytes: u64) -> Option<u64> {
         let path = self.path.join(segment_name(base));
         let mut first = None;
@@ -87,7 +87,7 @@ impl MisplacedSegments<'_> {
         first
     }
 
-    /// Whether a block holds more of what belongs to its header than a write of a page that went astray.
+    /// Whether more bytes than a misdirected write brings belong to the block's header.
     fn is_whole(&mut self, path: &Path, at: u64) -> bool {
         let mut block = vec![0; BLOCK_BYTES as usize];
         let read = self.disk.read(path, at, &mut block).unwrap_or(0);
@@ -95,7 +95,7 @@ impl MisplacedSegments<'_> {
         let used = used_bytes(&block);
         BlockHeader::decode(&block).is_some_and(|header| {
             let own = own_bytes((&block, used), self.owner, &header);
-            // What is not used reads as zeroes, the end of a header among it.
+            // Unused bytes are zeroes, and the end of a header may be zeroes, too.
             own > PAGE || own >= used
         })
     }
@@ -109,7 +109,7 @@ mod tests {
 
     const OWNER: Owner = Owner { log: 1, dir_id: 7 };
 
-    /// A segment whose first block says that it is another one, with so many bytes behind its header that are nobody's.
+    /// Puts a segment whose first block names another base, with so many foreign bytes behind its header.
     fn put_with(disk: &MemoryDisk, name: u64, says: u64, rest: usize) {
         let mut bytes = vec![0; BLOCK_HEADER_SIZE];
         let header = BlockHeader {
@@ -130,8 +130,8 @@ mod tests {
         put_with(disk, name, says, 0);
     }
 
-    /// The names in the directory afterwards, each with the base that the listing knows.
-    fn put_in_place(disk: &MemoryDisk) -> Vec<(String, bool)> {
+    /// The names in the directory afterwards, each with whether the listing knows it.
+    fn restore_names(disk: &MemoryDisk) -> Vec<(String, bool)> {
         let path = Path::new("/log");
         let mut handle = disk.clone();
         let mut listing = Listing::of(path, &handle.list(path).expect("it is there"));
@@ -140,7 +140,7 @@ mod tests {
             path,
             owner: OWNER,
         }
-        .put_in_place(&mut listing);
+        .restore_names(&mut listing);
         let known = |name: &str| {
             listing
                 .segments
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn segments_under_each_others_names_change_them_and_one_alone_gets_its_own() {
+    fn segments_under_each_others_names_exchange_them_and_a_lone_one_gets_its_own() {
         let disk = MemoryDisk::new();
         let blocks = [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 4 * BLOCK_BYTES];
         put(&disk, blocks[0], blocks[1]);
         put(&disk, blocks[1], blocks[0]);
         put(&disk, blocks[2], blocks[3]);
-        let names = put_in_place(&disk);
+        let names = restore_names(&disk);
         let expected = [blocks[0], blocks[1], blocks[3]];
         assert_eq!(names, expected.map(|base| (segment_name(base), true)));
         for base in expected {
@@ -173,19 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_nothing_of_its_block_follows_moves_no_segment() {
+    fn a_header_without_frames_of_its_own_moves_no_segment() {
         let disk = MemoryDisk::new();
         put_with(&disk, BLOCK_BYTES, 0, 100_000);
-        let names = put_in_place(&disk);
+        let names = restore_names(&disk);
         assert_eq!(names, [(segment_name(BLOCK_BYTES), true)]);
     }
 
     #[test]
-    fn a_segment_whose_place_is_taken_rightly_stays_where_it_is() {
+    fn a_segment_whose_name_is_rightly_taken_stays_where_it_is() {
         let disk = MemoryDisk::new();
         put(&disk, 0, 0);
         put(&disk, BLOCK_BYTES, 0);
-        let names = put_in_place(&disk);
+        let names = restore_names(&disk);
         assert_eq!(
             names,
             [0, BLOCK_BYTES].map(|base| (segment_name(base), true))

@@ -1,4 +1,4 @@
-//! A place in a segment in sixteen bytes: the same in memory and in a footer.
+//! The place of a record in a segment, packed into sixteen bytes: the same in memory and in a footer.
 
 use oyez_protocol::{Offset, Position};
 

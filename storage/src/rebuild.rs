@@ -1,5 +1,4 @@
-//! A log while it is opened: from the parts that the survey gives to a log that goes on, by operations that are waited
-//! for one after the other.
+//! Rebuilding a log from a survey, so that it can go on. Each disk operation is waited for before the next one starts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,26 +27,26 @@ use crate::sys::arena::BlockWriter;
 use crate::tail::Reached;
 use crate::values::{RecoveryReport, SetAside};
 
-/// The places of the log that the survey tells.
-struct Places {
+/// Positions and numbers of the log from the survey.
+struct Bounds {
     state_end: u64,
     state_chain: u32,
     limit: u64,
     proven: u64,
 }
 
-/// The token of operations that opening waits for.
+/// The token of the operations that a rebuild waits for.
 const OWN: u64 = u64::MAX;
 
 /// A log while it is rebuilt.
 pub(crate) struct Rebuild<'a> {
     log: LogParts,
-    /// Position and records that the log goes on behind.
+    /// Position that the log goes on at.
     head: u64,
     reached: Reached,
     disk: &'a mut dyn Disk,
     now: Moment,
-    /// Ends of own operations that nobody has asked for yet.
+    /// Outcomes of own operations that were not taken yet.
     done: VecDeque<Outcome>,
 }
 
@@ -71,16 +70,16 @@ impl<'a> Rebuild<'a> {
         self.take_over(&survey);
         report.clean = survey.is_clean();
         let parts = std::mem::take(&mut survey.segments);
-        let places = Places {
+        let bounds = Bounds {
             state_end: survey.state.map_or(0, |state| state.end),
             state_chain: survey.state.map_or(0, |state| state.chain),
             limit: survey.limit,
             proven: survey.proven,
         };
         if report.clean {
-            self.go_on(parts, &places, report)?;
+            self.go_on(parts, &bounds, report)?;
         } else {
-            self.start_anew(parts, &places, report)?;
+            self.start_anew(parts, &bounds, report)?;
         }
         let log = &mut self.log;
         log.front_loss = FrontLoss::of(&log.index, &log.segments, &survey.topics);
@@ -89,7 +88,7 @@ impl<'a> Rebuild<'a> {
         Ok(self.log)
     }
 
-    /// What the log knows of itself, apart from its records.
+    /// Takes over from the survey what is known of the log apart from its records.
     fn take_over(&mut self, survey: &Survey) {
         let log = &mut self.log;
         let topics = survey.topics.topics.iter();
@@ -99,7 +98,7 @@ impl<'a> Rebuild<'a> {
         let generation = survey.topics.generation;
         let carried = survey.carried.clone();
         log.retention.go_on(carried, generation, survey.new_floor());
-        // Without a state the segments say which incarnations there were.
+        // Without a state the segments name the last incarnation.
         let committed = survey.state.map_or(0, |state| state.incarnation);
         log.tail.set_incarnation(committed.max(survey.newest));
         let generation = survey.state.map_or(0, |state| state.generation);
@@ -121,7 +120,7 @@ impl<'a> Rebuild<'a> {
     fn go_on(
         &mut self,
         parts: Vec<RecoveredSegment>,
-        places: &Places,
+        bounds: &Bounds,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let last = parts.len().saturating_sub(1);
@@ -131,16 +130,16 @@ impl<'a> Rebuild<'a> {
                 RecoveredSegment::Kept(mut kept) => {
                     report.footers_rebuilt += u64::from(number < last);
                     if number == last {
-                        kept.go_on_at(places.state_end, self.reached.sequence);
+                        kept.go_on_at(bounds.state_end, self.reached.sequence);
                     }
                     self.attach(kept)?;
                 }
             }
         }
-        self.head = places.state_end;
-        self.reached.chain = places.state_chain;
+        self.head = bounds.state_end;
+        self.reached.chain = bounds.state_chain;
         self.settle_positions();
-        self.reopen_tail(places.state_end)
+        self.reopen_tail(bounds.state_end)
     }
 
     /// Makes the last segment the active one again if the log ended inside it.
@@ -193,12 +192,12 @@ impl<'a> Rebuild<'a> {
     fn start_anew(
         &mut self,
         parts: Vec<RecoveredSegment>,
-        places: &Places,
+        bounds: &Bounds,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let incarnation = self.log.tail.incarnation().wrapping_add(1);
         self.log.tail.set_incarnation(incarnation);
-        self.head = places.limit;
+        self.head = bounds.limit;
         let synced = self.log.fixed.durability() == Durability::Synced;
         let last = parts.len().saturating_sub(1);
         for (number, part) in parts.into_iter().enumerate() {
@@ -211,7 +210,7 @@ impl<'a> Rebuild<'a> {
             };
             let opened = self.disk.open(&kept.path).map_err(|e| self.io(e))?;
             if synced && !planted(Bug::ForgetsToRewrite) {
-                report.records_rewritten += self.rewrite(&kept, &opened, places.proven)?;
+                report.records_rewritten += self.rewrite(&kept, &opened, bounds.proven)?;
             }
             let fresh = kept.fresh_block().filter(|_| number == last);
             match fresh.filter(|_| !kept.holds_more && !kept.needs_footer()) {
@@ -226,7 +225,7 @@ impl<'a> Rebuild<'a> {
         Ok(())
     }
 
-    /// Goes on in a segment, at a block that was never written.
+    /// Goes on in a segment, at a block that was never written to.
     fn reopen_at(&mut self, fresh: u64, mut kept: Kept, opened: Opened) {
         kept.go_on_at(fresh, self.reached.sequence);
         kept.incarnation = self.log.tail.incarnation();
@@ -235,7 +234,7 @@ impl<'a> Rebuild<'a> {
         self.head = fresh;
     }
 
-    /// Writes records again that nothing proves to be durable, and syncs them.
+    /// Rewrites the records that nothing proves to be durable, and syncs them. Returns their number.
     fn rewrite(&mut self, kept: &Kept, opened: &Opened, proven: u64) -> Result<u64, OpenError> {
         let from = kept.records.partition_point(|r| r.sequence < proven);
         let records = &kept.records[from..];
@@ -285,7 +284,7 @@ impl<'a> Rebuild<'a> {
         Ok(())
     }
 
-    /// Everything below the head is where it belongs.
+    /// Sets the positions of the parts: everything below the head is in the segments.
     fn settle_positions(&mut self) {
         let (log, head) = (&mut self.log, self.head);
         log.tail.go_on(head, self.reached);
@@ -296,8 +295,8 @@ impl<'a> Rebuild<'a> {
             Some(active) if log.fixed.durability() == Durability::Written => active.base,
             _ => head,
         };
-        // Of segments without records nothing was acknowledged, though the log may go on behind what a write that did
-        // not complete has left at their beginning.
+        // In segments without records nothing was acknowledged, although the log may go on behind the remains of an
+        // incomplete write at their beginning.
         let is_unused = |last: &&Segment| last.stage() != Stage::Sealed && last.first().is_none();
         let unused = log.segments.iter().rev().take_while(is_unused).last();
         let acknowledged = Acknowledged {
@@ -311,14 +310,14 @@ impl<'a> Rebuild<'a> {
         log.visibility.set_visible(head);
     }
 
-    /// Commits the incarnation, then sets aside what cannot be read and removes what means nothing.
+    /// Commits the incarnation, then sets aside unreadable files and removes obsolete ones.
     fn tidy(&mut self, survey: Survey, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let lies = |aside: &Aside, name| aside.path.file_name().is_some_and(|n| n == name);
         let (states, others): (Vec<_>, Vec<_>) = survey
             .to_set_aside
             .into_iter()
             .partition(|aside| lies(aside, STATE) || lies(aside, STATE_COPY));
-        // Before the commit writes over them.
+        // Before the commit overwrites them.
         self.set_aside(states, report);
         self.commit()?;
         self.set_aside(others, report);
@@ -338,7 +337,7 @@ impl<'a> Rebuild<'a> {
     fn set_aside(&mut self, to_set_aside: Vec<Aside>, report: &mut RecoveryReport) {
         for Aside { path, why } in to_set_aside {
             let names = (1..=ASIDE_MAX).map(|number| aside(&path, number));
-            // One that cannot be renamed stays where it is, which the report tells.
+            // A file that cannot be renamed stays where it is; the report says so.
             let mut to = None;
             for name in names {
                 match self.disk.rename(&path, &name) {
@@ -369,7 +368,7 @@ impl<'a> Rebuild<'a> {
         }
     }
 
-    /// Writes down the incarnation, and that the log is open.
+    /// Commits the incarnation, and that the log is open.
     fn commit(&mut self) -> Result<(), OpenError> {
         let content = self.log.next_state().encode();
         let mut failed = None;
@@ -377,7 +376,7 @@ impl<'a> Rebuild<'a> {
             let path = self.log.fixed.path.join(name);
             self.disk.overwrite(OWN, path, content.clone());
             if let Outcome::Overwritten(Err(error)) = self.wait_own()? {
-                // One copy is enough, as long as the other one is not written over in vain as well.
+                // One copy is enough.
                 if let Some(before) = failed.replace(error) {
                     return Err(self.io(before));
                 }
@@ -397,7 +396,7 @@ impl<'a> Rebuild<'a> {
         self.disk.unlink(OWN, paths);
         match self.wait_own()? {
             Outcome::Unlinked(Err(error)) if has_vanished(&error) => Err(self.io(error)),
-            // They take space until the next start. Not tried before: the log may come to use a name of theirs.
+            // They take space until the next start. They are not tried again before, as the log may use one of their names.
             Outcome::Unlinked(Err(error)) => {
                 self.log.health.note(Task::Unlink, error);
                 Ok(())

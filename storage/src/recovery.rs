@@ -1,8 +1,8 @@
-//! Putting scanned blocks together: which records a log keeps, where it is cut, and what is damage.
+//! Assembling a log from scanned blocks: decides which records it keeps, where it is cut, and what is lost.
 //!
-//! Records are taken in the order of their sequences. Where one is missing below everything that is known to be
-//! acknowledged, that is a loss: its range becomes a gap, and reading goes on at the next record that is whole. Where
-//! one is missing above, the log is cut there: a write that never completed leaves its pages in any order. Pure.
+//! Records are taken in the order of their sequences. A record that is missing below the highest sequence known to be
+//! acknowledged is a loss: its range becomes a gap, and reading goes on at the next whole record. At a record that is
+//! missing above, the log is cut: a write that did not complete leaves its pages there or not, in any order. Pure.
 
 use std::ops::Range;
 use std::path::Path;
@@ -27,12 +27,12 @@ pub(crate) struct Scanned {
     pub len: u64,
     pub blocks: Vec<BlockScan>,
     pub names: TopicNames,
-    /// Positions of what the disk did not give back.
+    /// Positions of bytes that could not be read.
     pub missing: Vec<Range<u64>>,
 }
 
 impl Scanned {
-    /// Sequence that the segment begins with, if anything tells.
+    /// Sequence that the segment begins with, if a header or a record names it.
     pub(crate) fn first_sequence(&self) -> Option<u64> {
         self.blocks.iter().find_map(BlockScan::first_sequence)
     }
@@ -77,14 +77,14 @@ fn widen(low: u16, near: u32) -> u32 {
     }
 }
 
-/// What of a scanned segment is kept.
+/// The part of a scanned segment that the log keeps.
 pub(crate) struct Kept {
     pub base: u64,
     pub path: Arc<Path>,
     pub len: u64,
     pub records: Vec<FoundRecord>,
     pub names: TopicNames,
-    /// Ranges that are not read: lost records, and bytes without records.
+    /// Ranges that readers skip: lost records, and bytes without records.
     pub gaps: Vec<Gap>,
     /// Position after the last frame that is kept.
     pub end: u64,
@@ -94,11 +94,11 @@ pub(crate) struct Kept {
     pub first_sequence: u64,
     pub last_ms: u64,
     pub incarnation: u32,
-    /// Whole records are there that the log does not keep.
+    /// The file holds whole records that the log does not keep.
     pub holds_more: bool,
     /// The block that the log ends in has its header.
     pub has_last_header: bool,
-    /// The disk did not give all of it back.
+    /// Bytes of it could not be read.
     pub is_partial: bool,
 }
 
@@ -127,27 +127,27 @@ impl Kept {
         (kept, segment.blocks)
     }
 
-    /// Whether records of it are lost, or bytes, which its footer is to remember.
+    /// Whether records or bytes of it are lost, which its footer is to record.
     pub(crate) fn needs_footer(&self) -> bool {
         self.is_partial || self.gaps.iter().any(is_lossy)
     }
 
-    /// The first block that nothing was ever written to, and to none behind it.
+    /// The first block such that neither it nor any behind it was ever written to.
     pub(crate) fn fresh_block(&self) -> Option<u64> {
         let whole = self.len.is_multiple_of(BLOCK_BYTES);
         let fresh = self.used_end.next_multiple_of(BLOCK_BYTES);
         (whole && fresh < self.base + self.len).then_some(fresh)
     }
 
-    /// Has the log go on at a position. What lies between is not read: it may be the beginning of a write that did not
-    /// complete.
+    /// Lets the log go on at a position. Readers skip the bytes up to it, which may be the beginning of an incomplete
+    /// write.
     pub(crate) fn go_on_at(&mut self, position: u64, sequence: u64) {
         if self.end < position {
             self.pass(self.end, position, sequence);
         }
     }
 
-    /// Remembers that the records behind it are lost.
+    /// Records that records behind the segment are lost.
     pub(crate) fn end_with(&mut self, lost: &Gap) {
         let end = self.end;
         let joins = |last: &&mut Gap| {
@@ -158,7 +158,7 @@ impl Kept {
             return;
         }
         let sequences = lost.first_sequence.get()..lost.next_sequence.get();
-        self.leave_out(self.end, self.used_end.max(self.end), sequences);
+        self.add_gap(self.end, self.used_end.max(self.end), sequences);
     }
 
     /// The index of its records.
@@ -175,12 +175,12 @@ impl Kept {
         live
     }
 
-    /// Leaves out a range without records.
+    /// Skips a range without records.
     fn pass(&mut self, from: u64, to: u64, sequence: u64) {
-        self.leave_out(from, to, sequence..sequence);
+        self.add_gap(from, to, sequence..sequence);
     }
 
-    fn leave_out(&mut self, from: u64, to: u64, sequences: Range<u64>) {
+    fn add_gap(&mut self, from: u64, to: u64, sequences: Range<u64>) {
         let gap = Gap {
             from: Position::new(from),
             to: Position::new(to),
@@ -204,7 +204,7 @@ fn is_lossy(gap: &Gap) -> bool {
     gap.first_sequence < gap.next_sequence
 }
 
-/// Puts segments together, in order.
+/// Assembles a log from its segments, in order.
 pub(crate) struct Assembler {
     /// Sequence that the next record must have, once known.
     pub expected: Option<u64>,
@@ -214,20 +214,20 @@ pub(crate) struct Assembler {
     pub cut_bytes: u64,
     /// Losses found, for the report.
     pub losses: Vec<Gap>,
-    /// An incarnation of the log, for what tells only the low half of its own.
+    /// An incarnation of the log, to complete those of which only the low half is known.
     pub near: u32,
 }
 
-/// A segment on its way into the log.
+/// A segment that is being assembled.
 struct Assembly {
     kept: Kept,
-    /// First byte behind what was taken last that is not understood.
+    /// First byte of a hole behind what was taken last.
     hole: Option<u64>,
 }
 
 impl Assembler {
-    /// Takes what the log keeps of a segment. A later segment begins with the sequence `next`, if that is known: from
-    /// there on the records of this one go on elsewhere, or never counted.
+    /// Takes from a segment what the log keeps. `next` is the sequence that a later segment begins with, if known: records
+    /// of this segment from it on are in the later one, or were never acknowledged.
     pub(crate) fn add(&mut self, segment: Scanned, next: Option<u64>) -> Kept {
         if self.expected.is_none() {
             self.expected = segment.first_sequence();
@@ -261,13 +261,13 @@ impl Assembler {
         self.expected.unwrap_or(0)
     }
 
-    /// Whether the records from the expected one to `next` are missing, and count.
+    /// Whether records from the expected one to `next` are missing that were acknowledged.
     pub(crate) fn lost_below(&self, next: u64) -> bool {
         let counts = |expected| expected < next && expected < self.acknowledged;
         !self.is_cut && self.expected.is_some_and(counts)
     }
 
-    /// A segment whose footer is taken goes up to here.
+    /// Goes on behind a segment whose footer is used, at the sequence `next`.
     pub(crate) fn pass(&mut self, next: u64) {
         self.expected = Some(self.expected().max(next));
     }
@@ -298,7 +298,7 @@ impl Assembler {
         }
     }
 
-    /// Takes a record, or passes over one that is there already. False where the log is cut.
+    /// Takes a record, or skips one that the log has already. Returns false where the log is cut.
     fn accept(&mut self, record: &FoundRecord, assembly: &mut Assembly) -> bool {
         let expected = self.expected();
         let from = assembly.hole.unwrap_or(record.position);
@@ -335,11 +335,11 @@ impl Assembler {
             first_sequence: Sequence::new(sequences.start),
             next_sequence: Sequence::new(sequences.end),
         });
-        kept.leave_out(range.start, range.end, sequences);
+        kept.add_gap(range.start, range.end, sequences);
         self.expected = Some(next);
     }
 
-    /// Leaves out what a block holds from one of its records on.
+    /// Skips what a block holds from one of its records on.
     fn drop_rest(&mut self, block: &BlockScan, number: usize, assembly: &mut Assembly) {
         let from = assembly.hole.take();
         let from = from.unwrap_or(block.records[number].position);
@@ -358,7 +358,7 @@ impl Assembler {
         kept.holds_more |= !block.records.is_empty();
     }
 
-    /// At the end of everything, `end`: acknowledged records that were not found anywhere.
+    /// Ends the assembly at `end`. Returns the gap of acknowledged records that were not found anywhere.
     pub(crate) fn finish(&mut self, end: u64) -> Option<Gap> {
         let expected = self.expected();
         if self.acknowledged <= expected {
@@ -391,8 +391,8 @@ fn caps(blocks: &[BlockScan], next: Option<u64>) -> Vec<Option<u64>> {
     caps
 }
 
-/// Checksums of what is kept of each block. Where less is kept than was scanned only the length is known, which says
-/// that the checksum has to be computed.
+/// Sets the checksums of what is kept of each block. For a block of which less is kept than was scanned it sets the
+/// length alone, and the caller is to compute the checksum.
 fn sum_up(blocks: &[BlockScan], kept: &mut Kept) {
     for (block, sum) in blocks.iter().zip(&mut kept.sums) {
         let end = kept.end.min(block.end);
@@ -406,7 +406,7 @@ fn sum_up(blocks: &[BlockScan], kept: &mut Kept) {
     }
 }
 
-/// Blocks of which less is kept than was scanned: their checksums are to be computed.
+/// The block of which less is kept than was scanned, so that its checksum is to be computed.
 pub(crate) fn cut_block(kept: &Kept) -> Option<(usize, u64)> {
     let number = usize::try_from((kept.end - kept.base) / BLOCK_BYTES).expect("512 blocks at most");
     let sum = kept.sums.get(number)?;

@@ -1,7 +1,6 @@
-//! Rollover for the next record: the way from a full block into the next one, and from a full segment into the one that was
-//! prepared.
+//! Rollover: goes on in the next block when one is full, and in the prepared segment when a segment is full.
 //!
-//! Rollover is made before anything is appended, and refused as a whole: a refused append leaves the log as it was.
+//! Room is made before a record is appended, or refused as a whole: a refused append leaves the log as it was.
 
 use oyez_protocol::planted::{Bug, planted};
 
@@ -14,7 +13,7 @@ use crate::sys::arena::BlockWriter;
 use crate::tail::Tail;
 use crate::visibility::Visibility;
 
-/// The parts of a log that make room.
+/// The parts of a log that a rollover takes.
 pub(crate) struct Rollover<'a> {
     pub fixed: &'a Fixed,
     pub tail: &'a mut Tail,
@@ -26,8 +25,8 @@ pub(crate) struct Rollover<'a> {
 }
 
 impl Rollover<'_> {
-    /// Makes room for a frame that the open block does not take.
-    pub(crate) fn make(&mut self) -> Result<(), AppendError> {
+    /// Makes room for a frame that does not fit the open block.
+    pub(crate) fn make_room(&mut self) -> Result<(), AppendError> {
         let base = self.tail.next_block_base();
         let border = self.segments.is_border(base);
         if border && let Some(refusal) = self.refusal() {
@@ -43,8 +42,8 @@ impl Rollover<'_> {
         Ok(())
     }
 
-    /// Leaves the rest of the active segment unused and goes on in the spare one. Without a spare, or without a block to
-    /// begin it with, everything stays as it is.
+    /// Leaves the rest of the active segment unused and goes on in the spare one. Returns whether it did: without a spare,
+    /// or without a block of the arena, everything stays as it is.
     pub(crate) fn roll(&mut self) -> bool {
         if !self.spare.is_ready() {
             return false;
@@ -60,22 +59,22 @@ impl Rollover<'_> {
         true
     }
 
-    /// Whether a record of any size would find room, so that refused publishers may come back.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Whether there is room for a record of any size, so that refused publishers may come back.
+    pub(crate) fn has_room(&self) -> bool {
         let options = &self.fixed.options;
         if self.tail.fits(options.limits.record_size_max as usize) {
             return true;
         }
         let free = self.visibility.pool().free_blocks() > 0;
         if !self.fixed.on_disk() {
-            // A memory log gives up its oldest block rather than wait.
-            return free || self.tail.may_give_up();
+            // A memory log drops its oldest block rather than wait.
+            return free || self.tail.may_drop_oldest();
         }
         let segment = !self.needs_segment() || self.refusal().is_none();
         segment && self.tail.len() < self.fixed.blocks_max() && free
     }
 
-    /// Whether publishers that were told to wait would now hear why there is no room.
+    /// Whether publishers that were told to wait would now be refused with the reason.
     pub(crate) fn knows_why_not(&self) -> bool {
         let refusal = self.refusal();
         refusal.is_some_and(|refusal| refusal != AppendError::Busy) && self.needs_segment()
@@ -102,19 +101,23 @@ impl Rollover<'_> {
             self.drop_oldest_block();
         }
         let taken = self.visibility.pool().take();
-        // A free block only has to be touched, and one that was given up may still be read: both come without history.
-        if taken.is_some() || !self.tail.may_give_up() || self.visibility.pool().free_blocks() > 0 {
+        // A free block only has to be touched, and a dropped one may still be read: either becomes available without
+        // dropping another.
+        if taken.is_some()
+            || !self.tail.may_drop_oldest()
+            || self.visibility.pool().free_blocks() > 0
+        {
             return taken;
         }
         self.drop_oldest_block();
         self.visibility.pool().take()
     }
 
-    /// A memory log forgets its oldest block, which is also a segment of it.
+    /// Drops the oldest block of a memory log, which is a segment as well.
     fn drop_oldest_block(&mut self) {
-        let (start, block) = self.tail.give_up();
+        let (start, block) = self.tail.take_oldest();
         self.segments.drop_oldest();
-        // A reader that does not find the block any more finds the start moved.
+        // A reader that does not find the block any more sees that the start has moved.
         self.visibility.set_start(start);
         drop(block);
         self.visibility.publish(self.tail, self.segments);

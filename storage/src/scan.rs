@@ -1,10 +1,10 @@
-//! Reading a block frame by frame, believing nothing: the first half of recovery. Pure; what it finds is put together
-//! in `recovery`.
+//! Scanning a block frame by frame, without trusting it: the first half of recovery. Pure; `recovery` puts the results
+//! together.
 //!
 //! Each record proves itself: its header is checked apart from its body, and names its log, its incarnation and its
-//! sequence. Where a frame cannot be read the scan looks for the next one that can, so that damage hides what it
-//! overlaps and nothing else. A candidate found so must verify as a whole, and its sequence must be one that the bytes
-//! passed over have room for: what merely looks like a record inside the payload of a damaged one is not taken for one.
+//! sequence. If a frame cannot be read, the scan looks for the next one that can, so that damage hides the frames that it
+//! overlaps and no others. A candidate found so must verify as a whole, and the skipped bytes must have room for its
+//! sequence: bytes that look like a record inside the payload of a damaged record are not taken for one.
 
 use oyez_protocol::checksum::{crc32c, crc32c_append};
 use oyez_protocol::planted::{Bug, planted};
@@ -15,17 +15,17 @@ use crate::format::{
 use crate::frames::{FoundRecord, Frame, Frames, Owner, TopicNames};
 use crate::search::Search;
 
-/// Bytes that are written to a wrong place at once, at most, as far as it is one write of a medium.
+/// Most bytes that one misdirected write of a medium puts into a wrong place.
 pub(crate) const PAGE: usize = 4096;
 
-/// Bytes between sound frames that hold none.
+/// Bytes between sound frames in which no sound frame was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
     pub from: u64,
     pub to: u64,
 }
 
-/// What a block holds.
+/// The result of scanning a block.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockScan {
     pub base: u64,
@@ -36,9 +36,9 @@ pub(crate) struct BlockScan {
     pub holes: Vec<Hole>,
     /// The highest sequence that a mark names.
     pub marked: u64,
-    /// Incarnation of what was found: all of it from a header or a mark.
+    /// The whole incarnation of the block, from a header or a mark.
     pub incarnation: Option<u32>,
-    /// Its low half, which records tell as well.
+    /// The low half of the incarnation, from a record, a header or a mark.
     pub low: Option<u16>,
     /// Position after the last sound frame.
     pub end: u64,
@@ -48,18 +48,18 @@ pub(crate) struct BlockScan {
     pub crc: u32,
     /// The frames reach the end of the block.
     pub closed: bool,
-    /// A whole header says that the block is of another place or another log.
+    /// An intact header of another log or data directory shows that the block is not the owner's.
     pub is_foreign: bool,
 }
 
 impl BlockScan {
-    /// Whether nothing was ever written here, as far as the bytes tell.
+    /// Whether the block holds only zeroes, so that it was never written to.
     pub(crate) fn is_blank(&self) -> bool {
         self.used_end == self.base
     }
 
-    /// A sequence that the log has reached when the block ends, or a smaller one. Records count where there are more of them
-    /// than come with a page that went astray.
+    /// A lower bound of the log's next sequence at the end of the block. Without a header, records count only if they take
+    /// more bytes than a misdirected write brings.
     pub(crate) fn has_reached(&self) -> u64 {
         let begins = self.header.map_or(0, |header| header.first_sequence);
         let bytes: u64 = self.records.iter().map(|found| u64::from(found.size)).sum();
@@ -75,7 +75,7 @@ impl BlockScan {
     }
 }
 
-/// Bytes before the trailing zeroes.
+/// Length of the bytes without trailing zeroes.
 pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
     const STEP: usize = 4096;
     let zeroes = [0; STEP];
@@ -87,7 +87,7 @@ pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
     })
 }
 
-/// Scans a block of a segment, or what there is of one. The blocks before it have reached the sequence `least`.
+/// Scans a block of a segment, or the part of one that is there. The blocks before it have reached the sequence `least`.
 pub(crate) fn scan_block(
     bytes: &[u8],
     base: u64,
@@ -99,7 +99,7 @@ pub(crate) fn scan_block(
     let found = BlockHeader::decode(bytes);
     let belongs = |header: &BlockHeader| owner.owns(header) && header.position() == base;
     let header = found.filter(|header| belongs(header) || planted(Bug::BelievesAnyHeader));
-    // A header of this log with another place came by a write that went astray, and hides what that lies on.
+    // A header of this log that names another position came by a misdirected write, and hides what was there before.
     let astray = found.filter(|found| header.is_none() && owner.owns(found));
     let copied = astray.map_or(0, |astray| own_bytes((bytes, used), owner, &astray));
     let mut scanner = Scanner {
@@ -128,7 +128,7 @@ pub(crate) fn scan_block(
         },
     };
     if scanner.scan.is_foreign {
-        // Nothing in it belongs here.
+        // No frame in it is the owner's.
         scanner.hole(0, used);
     } else {
         scanner.run(copied);
@@ -143,8 +143,8 @@ pub(crate) fn scan_block(
     scan
 }
 
-/// Bytes at the beginning of a block that belong to its header, wherever that says that they stand: it, and what follows it
-/// without a hole.
+/// Bytes at the beginning of a block that belong to its header, whatever position that names: the header, and the frames
+/// that follow it without a hole.
 pub(crate) fn own_bytes(
     (bytes, used): (&[u8], usize),
     owner: Owner,
@@ -168,13 +168,13 @@ struct Scanner<'a> {
     frames: Frames<'a>,
     search: Search,
     bytes: &'a [u8],
-    /// The chain before each record of the block, and after the last one; not known behind damage.
+    /// The chain before each record of the block, and after the last one; `None` behind damage.
     chains: Option<Vec<u32>>,
     scan: BlockScan,
 }
 
 impl Scanner<'_> {
-    /// Scans from a place on.
+    /// Scans the block from a place on.
     fn run(&mut self, from: usize) {
         if from > 0 {
             self.hole(0, from);
@@ -208,7 +208,7 @@ impl Scanner<'_> {
         self.scan.closed = at as u64 == BLOCK_BYTES;
     }
 
-    /// Takes a frame, and gives the place after it.
+    /// Takes a frame, and returns the place after it.
     fn take(&mut self, at: usize, frame: Frame) -> usize {
         let position = self.scan.base + at as u64;
         self.frames.learn(at, frame);
@@ -248,14 +248,14 @@ impl Scanner<'_> {
         self.chains = None;
     }
 
-    /// The frame at a place right behind the one before.
+    /// The frame at a place right behind the last one, unless it is a mark of other records.
     fn frame(&mut self, at: usize) -> Option<Frame> {
         let frame = self.frames.frame(at)?;
-        let speaks_of_others = matches!(frame, Frame::Mark(mark) if !self.fits(&mark));
-        (!speaks_of_others).then_some(frame)
+        let is_of_others = matches!(frame, Frame::Mark(mark) if !self.fits(&mark));
+        (!is_of_others).then_some(frame)
     }
 
-    /// A mark whose chain does not fit speaks of other records than these.
+    /// Whether a mark's chain fits the records of the block. If not, the mark is about other records.
     fn fits(&self, mark: &SyncMark) -> bool {
         let Some((header, chains)) = self.scan.header.zip(self.chains.as_ref()) else {
             return true;
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_records_of_a_page_that_went_astray_hide_what_they_lie_on_and_nothing_else() {
+    fn whole_records_of_a_misdirected_page_hide_what_they_lie_on_and_nothing_else() {
         let (mut bytes, _) = block(0);
         for sequence in 0..60 {
             let size = 1_700 + usize::try_from(sequence * 37 % 1_000).expect("small");

@@ -1,4 +1,4 @@
-//! Full segments become durable, and get their footers. Nothing here is waited for.
+//! Sealing: makes full segments durable and writes their footers, without waiting for the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::segments::{Segment, SegmentIndex, Segments, Stage};
 /// How long until a footer that could not be written is tried again.
 const RETRY_MS: u64 = 1000;
 
-/// When footers are tried again.
+/// When a failed footer is tried again.
 #[derive(Debug, Default)]
 pub(crate) struct Sealing {
     retry_ms: u64,
 }
 
-/// What a segment waits for.
+/// The next step of sealing a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SealStep {
     Nothing,
@@ -34,7 +34,7 @@ enum SealStep {
     Footer,
 }
 
-/// How far the log's writes and syncs have come.
+/// The positions that the log's writes and syncs have reached.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flushed {
     pub written: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Flushed {
     pub durable: u64,
 }
 
-/// The parts of a log that seal its segments.
+/// The parts of a log that sealing its segments takes.
 pub(crate) struct Sealer<'a> {
     pub fixed: &'a Fixed,
     pub sealing: &'a mut Sealing,
@@ -62,7 +62,7 @@ impl Sealing {
         (self.retry_ms > 0).then_some(self.retry_ms)
     }
 
-    /// Whether footers are to be written now; they are tried at once then.
+    /// Returns whether footers may be written now, and ends the pause after a failure if so.
     fn is_due(&mut self, now_ms: u64) -> bool {
         let due = now_ms >= self.retry_ms;
         if due {
@@ -99,7 +99,7 @@ impl Sealer<'_> {
         if segment.is_durable(self.flushed.durable) || planted(Bug::SealsTooEarly) {
             return SealStep::Footer;
         }
-        // A synced log's flush covers it in time.
+        // The flush of a synced log will cover the segment.
         let syncs = self.fixed.durability() == Durability::Written;
         let written = self.flushed.written >= segment.limit();
         match segment.writing() {
@@ -147,7 +147,7 @@ impl Sealer<'_> {
         self.disk.put(token, path, Box::new(content));
     }
 
-    /// A segment's own sync has made it durable, or not. A failed sync is never repeated.
+    /// Takes the result of a segment's own sync. A failed sync is never repeated.
     pub(crate) fn synced(&mut self, token: u64, result: io::Result<()>) -> Result<(), Poisoned> {
         let Some(Purpose::SealSync(number)) = self.operations.end(token) else {
             return Ok(());
@@ -159,13 +159,14 @@ impl Sealer<'_> {
         Ok(())
     }
 
-    /// A footer was written, or not.
+    /// Takes the result of writing a footer.
     pub(crate) fn footer_put(
         &mut self,
         number: u32,
         result: io::Result<Vec<u8>>,
     ) -> Result<(), Poisoned> {
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it reads back otherwise");
+        let damaged =
+            || io::Error::new(io::ErrorKind::InvalidData, "the footer reads back changed");
         let footer = result.and_then(|bytes| Footer::written(bytes).ok_or_else(damaged));
         match footer {
             Ok(footer) => {

@@ -1,4 +1,4 @@
-//! Looking for the next sound frame behind damage: the second thing that a scan does.
+//! The search for the next sound frame behind damage, as a part of a scan.
 
 use oyez_protocol::header::kind;
 use oyez_protocol::limits::FRAME_ALIGN;
@@ -6,16 +6,16 @@ use oyez_protocol::limits::FRAME_ALIGN;
 use crate::format::SyncMark;
 use crate::frames::{Frame, Frames};
 
-/// Bytes of frames that are checked while the scan of one block looks for sound ones behind damage. A payload may be made
-/// of records that each claim a megabyte; with this bound they cost some milliseconds.
+/// Bytes of frames that the searches in one block may check. A payload may be made of records that each claim a megabyte;
+/// with this bound they cost some milliseconds.
 const SEARCH_BYTES_MAX: usize = 64 << 20;
 
 /// The searches in one block.
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// Body bytes that may still be checked.
+    /// Bytes that may still be checked.
     budget: usize,
-    /// What the last search has found.
+    /// The runs that the last search has found.
     runs: Vec<Run>,
 }
 
@@ -31,8 +31,8 @@ impl Default for Search {
 impl Search {
     /// The first sound frame behind one that is not.
     ///
-    /// Frames that follow each other to the end of what the block holds are the block's. Those that break off before may
-    /// lie inside the payload of a damaged record: they count only if they do not contradict what is found behind them.
+    /// Frames that follow each other to the end of the block's content are the block's. Frames that break off before may
+    /// lie inside the payload of a damaged record: they count only if they do not contradict the frames behind them.
     pub(crate) fn run(&mut self, frames: &mut Frames<'_>, from: usize) -> Option<(usize, Frame)> {
         let mut runs = std::mem::take(&mut self.runs);
         runs.retain(|run| run.at > from && still_fits(frames, from, run));
@@ -51,7 +51,7 @@ impl Search {
         best.map(|run| (run.at, run.first))
     }
 
-    /// What there is behind a place, up to the first run that goes to the end. FoundRecord once, it need not be checked again
+    /// The runs behind a place, up to the first that goes to the end. They are kept, so that they need not be checked again
     /// for the next damage.
     fn look(&mut self, frames: &mut Frames<'_>, from: usize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
@@ -68,7 +68,7 @@ impl Search {
         runs
     }
 
-    /// The frames that follow each other from a place on, if there is one.
+    /// The run of frames that begins at a place, if a frame is there.
     fn follow(&mut self, frames: &mut Frames<'_>, from: usize, at: usize) -> Option<Run> {
         let first = match frames.kind_at(at)? {
             kind::RECORD => {
@@ -110,7 +110,7 @@ impl Search {
     }
 }
 
-/// Whether a run can be what comes after damage that begins at `from`, with what was found since.
+/// Whether a run can still follow damage that begins at `from`, after the frames read since.
 fn still_fits(frames: &Frames<'_>, from: usize, run: &Run) -> bool {
     match run.first {
         Frame::Record(found) => {
@@ -139,7 +139,7 @@ fn next_of(frames: &mut Frames<'_>, run: &Run) -> Option<Frame> {
     }
 }
 
-/// A mark behind damage names no more records than may be there.
+/// The mark at a place behind damage, if it names no more records than the damage may have held.
 fn mark_behind(frames: &Frames<'_>, from: usize, at: usize) -> Option<SyncMark> {
     let most = frames.passed_until(from, at).end;
     let fits = |mark: &SyncMark| {
@@ -149,7 +149,7 @@ fn mark_behind(frames: &Frames<'_>, from: usize, at: usize) -> Option<SyncMark> 
     frames.mark(at).filter(fits)
 }
 
-/// Frames that follow each other.
+/// A run: frames that follow each other.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     at: usize,
@@ -157,15 +157,15 @@ struct Run {
     /// Sequence of its first record, and the one after its last.
     sequences: Option<(u64, u64)>,
     end: usize,
-    /// The end of its last frame that is sound as a whole: a record whose body is not may be cut, and hide others.
+    /// The end of its last frame that is sound as a whole: a record with a damaged body may be cut, and hide others.
     sound_end: usize,
     frames: usize,
-    /// It goes up to the end of what the block holds.
+    /// It goes to the end of the block's content.
     is_whole: bool,
 }
 
 impl Run {
-    /// Whether a later run can be what comes after this one.
+    /// Whether the sequences of a later run can follow those of this one.
     fn agrees_with(&self, later: &Self) -> bool {
         let Some((_, next)) = self.sequences else {
             return false;

@@ -1,4 +1,4 @@
-//! A segment's file, and what all shards share of it.
+//! The file of a segment, as all shards share it.
 
 use std::io;
 use std::path::Path;
@@ -17,20 +17,20 @@ use crate::format::BLOCK_BYTES;
 use crate::values::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// Marks a block of which some bytes are missing or wrong in [`BlockState::warm_until`]: each record is looked at before it
-/// is served.
+/// Marks a doubtful block in [`BlockState::warm_until`]: some of its bytes are missing or wrong, and each record is verified
+/// before it is served.
 const DOUBTFUL: u64 = u64::MAX;
 
-/// What is known of one block of a segment. Changes without a lock.
+/// What is known of one block of a segment. It changes without a lock.
 #[derive(Debug, Default)]
 struct BlockState {
-    /// Until when the block counts as being in the page cache, or [`DOUBTFUL`].
+    /// Until this time the block counts as being in the page cache; or [`DOUBTFUL`].
     warm_until: AtomicU64,
-    /// Length in the upper half, checksum in the lower; 0 = not known.
+    /// Length of the checked bytes in the upper half, their checksum in the lower; 0 = not known.
     sum: AtomicU64,
 }
 
-/// What all shards share of a segment file. Holds a map and a path, no descriptor.
+/// A segment file, as all shards share it. It holds a map and a path, no descriptor.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub base: u64,
@@ -38,7 +38,7 @@ pub(crate) struct SegmentFile {
     pub path: Arc<Path>,
     pub map: Arc<Map>,
     pub gaps: Vec<Gap>,
-    /// Position after the last frame; all of the segment while it is written.
+    /// Position after the last frame; the end of the segment while that is active.
     end: AtomicU64,
     blocks: Box<[BlockState]>,
 }
@@ -94,7 +94,7 @@ impl SegmentFile {
 
     pub(crate) fn set_warm(&self, position: u64, until_ms: u64) {
         let warm_until = &self.block(position).warm_until;
-        // Fails for a block that is doubtful, which it stays.
+        // This fails for a doubtful block, which stays so.
         let _ = warm_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             (now < DOUBTFUL).then_some(until_ms)
         });
@@ -105,8 +105,8 @@ impl SegmentFile {
         until > now_ms
     }
 
-    /// Doubts a block. What has befallen it may have befallen the others: their sums are looked at before they are served
-    /// again.
+    /// Marks a block as doubtful. The other blocks of the file may be damaged as well: they have to be populated, and their
+    /// checksums checked, before they are served again.
     pub(crate) fn doubt(&self, position: u64) {
         let before = self
             .block(position)
@@ -122,7 +122,7 @@ impl SegmentFile {
         self.block(position).warm_until.load(Ordering::Relaxed) == DOUBTFUL
     }
 
-    /// Whether a range within one block holds whole records of a log and nothing else. What is missing reads as zeroes.
+    /// Whether a range within one block holds whole records of a log and nothing else. Missing bytes read as zeroes.
     pub(crate) fn holds_records(&self, from: u64, to: u64, log: LogId) -> bool {
         let mut rest = self.bytes_at(from, to);
         while let Some(Ok(head)) = FrameHead::parse(rest) {
@@ -139,8 +139,8 @@ impl SegmentFile {
         rest.is_empty()
     }
 
-    /// Whether bytes of a range within one block were missing from the map when they were read, so that they are no
-    /// data; the block is then doubtful. To be asked after reading.
+    /// Whether bytes of a range within one block were missing from the map when they were read, so that they are no data.
+    /// The block is doubtful from then on. Ask this after reading.
     pub(crate) fn is_unreadable(&self, from: u64, to: u64) -> bool {
         let unreadable = self.map.is_unreadable(self.place(from)..self.place(to));
         if unreadable {
@@ -149,7 +149,7 @@ impl SegmentFile {
         unreadable
     }
 
-    /// Whether any byte of a range within one block is known to be damaged.
+    /// Whether a range within one block overlaps a gap.
     pub(crate) fn is_damaged(&self, from: u64, to: u64) -> bool {
         let mut gaps = self.gaps.iter();
         gaps.any(|gap| gap.from.get() < to && from < gap.to.get())
@@ -159,13 +159,13 @@ impl SegmentFile {
         usize::try_from(position - self.base).expect("a segment is at most 1 GiB")
     }
 
-    /// Bytes from a position to another, within one block. Believed only when [`SegmentFile::is_unreadable`] was asked after
-    /// they were read.
+    /// Bytes from one position to another, within one block. They are valid only if [`SegmentFile::is_unreadable`] returns
+    /// false after they were read.
     pub(crate) fn bytes_at(&self, from: u64, to: u64) -> &[u8] {
         self.map.bytes(self.place(from)..self.place(to))
     }
 
-    /// Whether a block's bytes are those that were written. Unknown sums pass.
+    /// Whether a block's bytes are those that were written. A block without a known checksum passes.
     pub(crate) fn block_is_sound(&self, position: u64) -> bool {
         let sum = self.sum(position);
         let bytes = self.bytes_at(position, position + u64::from(sum.bytes));
@@ -173,8 +173,8 @@ impl SegmentFile {
         known && !self.is_unreadable(position, position + BLOCK_BYTES)
     }
 
-    /// Reads a range within one block into memory, waiting for the disk. What cannot be had makes the block a doubtful
-    /// one.
+    /// Reads a range within one block into memory, waiting for the disk. If bytes are missing, the block becomes
+    /// doubtful.
     pub(crate) fn populate(&self, from: u64, to: u64) {
         let populated = self.map.populate(&(self.place(from)..self.place(to)));
         if populated.as_ref().is_err_and(is_lost) {
@@ -183,8 +183,8 @@ impl SegmentFile {
     }
 }
 
-/// Whether a failure to read pages into memory says that there are none: Linux answers `EFAULT` where a read through the
-/// map would raise SIGBUS, because the file was cut or the medium fails, and more where memory has gone bad.
+/// Whether a failure to populate pages means that they are missing. Linux answers `EFAULT` if a read through the map would
+/// raise SIGBUS, because the file was cut or the medium fails, and `EHWPOISON` if memory has gone bad.
 pub(crate) fn is_lost(error: &io::Error) -> bool {
     let lost = [libc::EFAULT, libc::EHWPOISON];
     error

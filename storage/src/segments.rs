@@ -1,5 +1,5 @@
-//! The segments of a log, the oldest first: what is in them, how far each has come, and the index of the one that takes
-//! appends. Segments are changed here and nowhere else.
+//! The segments of a log, the oldest first: their stages, their indices, and their files. Only this module changes a
+//! segment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::packed_place::PackedPlace;
 use crate::segment::SegmentFile;
 use crate::write_time::WriteTime;
 
-/// How far a segment has come.
+/// The stage of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Appends go there.
@@ -72,7 +72,7 @@ impl SegmentIndex {
     }
 }
 
-/// What a segment begins with.
+/// The values that a segment begins with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beginning {
     pub base: u64,
@@ -98,9 +98,9 @@ pub(crate) struct Segment {
     stage: Stage,
     /// A sync of its own has made it durable.
     synced: bool,
-    /// When its first record was written. Not known of a segment that was found sealed.
+    /// When its first record was written. Not known for a segment that was sealed when the log was opened.
     first: Option<WriteTime>,
-    /// When its last record was written; while it has none, the last one before it.
+    /// When its last record was written; while it has none, when the last record before it was.
     last: WriteTime,
 }
 
@@ -137,18 +137,18 @@ impl Segment {
         self.last
     }
 
-    /// Whether all of it is durable: by the log's syncs, which cover what is below `synced`, or by one of its own.
+    /// Whether all of it is durable: by the log's syncs, which cover everything below `synced`, or by a sync of its own.
     pub(crate) fn is_durable(&self, synced: u64) -> bool {
         self.synced || synced >= self.limit()
     }
 
-    /// What is left of it when it is dropped.
+    /// The parts of a dropped segment that outlive it.
     pub(crate) fn into_parts(self) -> (Option<Arc<SegmentFile>>, SegmentIndex) {
         (self.file, self.index)
     }
 }
 
-/// A segment that was scanned, whole but for its footer.
+/// A segment that was scanned, and is to get its footer.
 pub(crate) struct Full {
     pub file: SegmentFile,
     pub writing: FileId,
@@ -159,7 +159,7 @@ pub(crate) struct Full {
     pub last_ms: u64,
 }
 
-/// Where a record stands, for its topic's index.
+/// The place of a record, for its topic's index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub offset: u64,
@@ -244,7 +244,7 @@ impl Segments {
         self.kept.push_back(segment);
     }
 
-    /// Takes in a segment that has its footer.
+    /// Adds a segment that has its footer.
     pub(crate) fn push_sealed(&mut self, file: SegmentFile, head: &FooterHead, footer: Footer) {
         self.push(Segment {
             number: self.next_number,
@@ -262,7 +262,7 @@ impl Segments {
         });
     }
 
-    /// Takes in a segment that is to get its footer.
+    /// Adds a segment that is to get its footer.
     pub(crate) fn push_full(&mut self, full: Full) {
         self.push(Segment {
             number: self.next_number,
@@ -315,7 +315,7 @@ impl Segments {
         Some(newest)
     }
 
-    /// Leaves the rest of the active segment unused, which ends at `end`. Gives where the next one begins.
+    /// Leaves the rest of the active segment from `end` on unused. Returns where the next one begins.
     pub(crate) fn leave(&self, end: u64) -> u64 {
         let newest = self.newest().filter(|newest| newest.stage == Stage::Active);
         let Some(active) = newest else {
@@ -362,7 +362,7 @@ impl Segments {
         live.push(slot, place);
     }
 
-    /// Says of the newest records when they were seen: appends do not know, as the store may have been idle before.
+    /// Notes when the newest records were first seen. Appends do not know the time, as the store may have been idle before.
     pub(crate) fn see_newest(&mut self, now_ms: u64) {
         for segment in self.kept.iter_mut().rev() {
             if segment.last.is_seen() {
@@ -382,7 +382,7 @@ impl Segments {
         }
     }
 
-    /// Notes that a segment's own sync has made it durable. Tells whether it is there.
+    /// Notes that a segment's own sync has made it durable. Returns whether the segment is still there.
     pub(crate) fn synced(&mut self, number: u32) -> bool {
         let segment = self.numbered_mut(number);
         let is_there = segment.is_some();
@@ -405,7 +405,7 @@ impl Segments {
         }
     }
 
-    /// Gives a segment its footer in place of the index in memory. Gives that, and the file to close.
+    /// Replaces a segment's index in memory by its footer. Returns the index, and the file to close.
     pub(crate) fn seal(
         &mut self,
         number: u32,

@@ -1,4 +1,4 @@
-//! What a log shares with its readers in all shards: three atomics, and a snapshot that is replaced when a block or a
+//! The part of a log that its readers in all shards share: three atomics, and a snapshot that is replaced when a block or a
 //! segment comes or goes. Appends never lock; a reader locks only when the generation has changed.
 
 use std::sync::{Arc, PoisonError, Weak};
@@ -10,7 +10,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sys::arena::ArenaPool;
 
-/// Where a log's bytes are. Weak, so that an idle reader keeps neither memory nor disk space.
+/// The blocks and segments of a log, by weak references: an idle reader keeps neither memory nor disk space.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Base and block, ascending.
@@ -55,14 +55,14 @@ impl SharedLog {
         self.start.load(Ordering::Acquire)
     }
 
-    /// To be called before what lies below is let go, so that whoever misses it sees why: see [`Self::miss`].
+    /// Call this before dropping what lies below, so that a reader that misses it sees why: see [`Self::miss`].
     pub(crate) fn set_start(&self, position: u64) {
         self.start.store(position, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
-    /// A reader has not found what lies at a place. If that was let go, the reader sees from now on that the log begins
-    /// elsewhere.
+    /// Call this after not finding the bytes at a position. If they were dropped, [`Self::start`] shows from then on that
+    /// the log begins behind them.
     pub(crate) fn miss(&self) {
         fence(Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! SipHash-1-3: the keyed hash that assigns topics to logs. Part of the format, hence here and not from a library
+//! SipHash-1-3: the keyed hash that assigns topics to logs. It is part of the format, so it is not taken from a library
 //! that may change it.
 
 fn round(v: &mut [u64; 4]) {

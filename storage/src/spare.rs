@@ -1,5 +1,5 @@
-//! The segment that comes after the active one: prepared ahead of need, named by the state before it is used, and what
-//! appends are told that need it before it is there.
+//! The spare segment, which comes after the active one: it is prepared ahead of need, and named by the state before it is
+//! used. Appends that need it before it is there are refused, with a reason if it takes too long.
 
 use std::io;
 
@@ -13,21 +13,21 @@ use crate::state::Named;
 
 /// How long until a segment that could not be made is tried again.
 const RETRY_MS: u64 = 1000;
-/// How long appends that need the next segment wait for it, whether it cannot be made or is not made. A publisher is to
-/// have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
+/// How long appends that need the next segment are told to wait for it, whether making it fails or takes long. A publisher
+/// is to have an answer within five seconds; a segment of 64 MiB takes a slow disk of 30 MB/s two, and is begun ahead of need.
 const NEEDED_MAX_MS: u64 = 3_000;
-/// The longest time between two looks that counts: while a segment is needed, it is looked at every few milliseconds. A
-/// longer one says that this process, or its machine, did not run, and the disk perhaps neither.
+/// Most time between two turns that counts as waiting. While a segment is needed, a turn comes every few milliseconds; a
+/// longer pause means that this process or its machine did not run, and perhaps the disk did not, either.
 const LOOK_MAX_MS: u64 = 200;
 
-/// How far the next segment has come.
+/// The stage of the spare segment.
 #[derive(Debug)]
 enum Spare {
     None,
     Preparing {
         base: u64,
     },
-    /// It is there, and the state does not name it yet: what is lost with it would pass unnoticed.
+    /// It is there, and the state does not name it yet: a loss of the file would pass unnoticed.
     Unnamed {
         base: u64,
         opened: Opened,
@@ -36,30 +36,30 @@ enum Spare {
         base: u64,
         opened: Opened,
     },
-    /// It could not be made, for want of space or for another reason.
+    /// It could not be made, for lack of space or for another reason.
     Failed {
         retry_ms: u64,
         no_space: bool,
     },
 }
 
-/// What became of an attempt to make the next segment.
+/// The result of an attempt to make the segment.
 #[derive(Debug)]
 pub(crate) enum Prepared {
-    /// It is there, and waits for its name.
+    /// It is there, and the state is to name it.
     Made,
     Failed(io::Error),
-    /// Nobody waits for it any more.
+    /// It is not needed any more.
     Unwanted(Option<FileId>),
 }
 
-/// The supply of segments.
+/// The spare segment of a log.
 #[derive(Debug)]
 pub(crate) struct SpareSegment {
     spare: Spare,
-    /// An append needs the next segment, which is not there.
+    /// An append needs the segment, which is not there.
     needed: bool,
-    /// The last turn that saw it needed.
+    /// The last turn in which it was needed.
     looked_at_ms: Option<u64>,
     /// For how long it has been needed.
     needed_for_ms: u64,
@@ -70,7 +70,7 @@ pub(crate) struct SpareSegment {
 }
 
 impl SpareSegment {
-    /// A written log makes its first segment when it is first wanted.
+    /// `wanted`: a log without a segment makes its first one at once. A written log waits until an append is refused.
     pub(crate) fn new(wanted: bool, opened_at: u64) -> Self {
         Self {
             spare: Spare::None,
@@ -96,7 +96,7 @@ impl SpareSegment {
         matches!(self.spare, Spare::Ready { .. })
     }
 
-    /// What an append that needs the next segment is told if that is not at hand.
+    /// The refusal of an append that needs the segment, if it is not ready.
     pub(crate) fn refusal(&self) -> Option<AppendError> {
         match &self.spare {
             Spare::Ready { .. } => None,
@@ -114,8 +114,8 @@ impl SpareSegment {
         self.needed_for_ms >= NEEDED_MAX_MS
     }
 
-    /// Notes for how long the segment is needed. Tells whether it is under way for too long.
-    pub(crate) fn look_at_need(&mut self, now_ms: u64) -> bool {
+    /// Notes for how long the segment is needed. Returns whether making it takes too long.
+    pub(crate) fn measure_need(&mut self, now_ms: u64) -> bool {
         if !self.needed {
             return false;
         }
@@ -157,14 +157,14 @@ impl SpareSegment {
         self.spare = Spare::Preparing { base };
     }
 
-    /// Takes what has become of it.
+    /// Takes the result of making it.
     pub(crate) fn prepared(&mut self, result: io::Result<Opened>, now_ms: u64) -> Prepared {
         let Spare::Preparing { base } = self.spare else {
             return Prepared::Unwanted(result.ok().map(|unwanted| unwanted.file));
         };
         match result {
             Ok(opened) => {
-                // From here on it waits for its name.
+                // From now on it waits for the state to name it.
                 self.forget_need();
                 self.spare = Spare::Unnamed { base, opened };
                 Prepared::Made
@@ -175,7 +175,7 @@ impl SpareSegment {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 );
                 if no_space {
-                    // Who needs the segment is told of the full disk, also while the next attempt is under way.
+                    // Appends are refused because of the full disk.
                     self.forget_need();
                 }
                 let retry_ms = now_ms + RETRY_MS;
@@ -208,7 +208,7 @@ impl SpareSegment {
         }
     }
 
-    /// The segment may be used once the state names it.
+    /// Notes that a durable state names this file: if it is the spare segment, that may be used.
     pub(crate) fn name(&mut self, named: Named) {
         let is_named = |base| named.bytes > 0 && named.base == base;
         self.spare = match std::mem::replace(&mut self.spare, Spare::None) {
@@ -220,7 +220,7 @@ impl SpareSegment {
         };
     }
 
-    /// Gives the segment out, which is to begin at `base`.
+    /// Takes the segment, which is to begin at `base`, if it is ready.
     pub(crate) fn take(&mut self, base: u64) -> Option<Opened> {
         match std::mem::replace(&mut self.spare, Spare::None) {
             Spare::Ready { base: at, opened } => {
@@ -231,8 +231,8 @@ impl SpareSegment {
         }
     }
 
-    /// Whether the active segment is used enough to make the next one: by a block, which gives it the most time; but not
-    /// at each start of a log that goes on in a half empty segment and takes little.
+    /// Whether the active segment is used enough to make the next one: a block of it is full, which leaves the most time.
+    /// But not at each start of a log that goes on in a half empty segment and takes few records.
     fn nears_end(&self, active: &Segment, head: u64) -> bool {
         let used = head >= active.base + BLOCK_BYTES;
         let used_now = head >= self.opened_at + BLOCK_BYTES;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_is_given_out_once_the_state_names_it_and_no_sooner() {
+    fn a_segment_is_used_once_the_state_names_it_and_no_sooner() {
         let mut spare = SpareSegment::new(true, 0);
         assert_eq!(spare.due(None, BASE, false, 1), Some(BASE));
         spare.begin(BASE);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_at_once_and_another_reason_when_the_segment_is_needed_for_too_long() {
+    fn a_full_disk_refuses_at_once_and_another_failure_when_the_segment_was_needed_for_too_long() {
         let mut spare = SpareSegment::new(true, 0);
         spare.begin(BASE);
         spare.need();
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(spare.due(None, BASE, false, 10 + RETRY_MS), Some(BASE));
         spare.begin(BASE);
         spare.need();
-        assert!(!spare.look_at_need(2_000));
+        assert!(!spare.measure_need(2_000));
         let other = io::ErrorKind::PermissionDenied.into();
         assert!(matches!(
             spare.prepared(Err(other), 3_000),
@@ -303,28 +303,28 @@ mod tests {
         look_until(&mut spare, 2_000, 1_999 + NEEDED_MAX_MS);
         assert_eq!(spare.refusal(), Some(AppendError::Busy));
         assert!(
-            !spare.look_at_need(2_000 + NEEDED_MAX_MS),
+            !spare.measure_need(2_000 + NEEDED_MAX_MS),
             "it failed, it is not late"
         );
         assert_eq!(spare.refusal(), Some(AppendError::NoSegment));
         spare.begin(BASE);
-        assert!(spare.look_at_need(2_000 + NEEDED_MAX_MS));
+        assert!(spare.measure_need(2_000 + NEEDED_MAX_MS));
     }
 
-    /// Turns every few milliseconds.
+    /// Runs a turn every few milliseconds.
     fn look_until(spare: &mut SpareSegment, from_ms: u64, to_ms: u64) {
         for now_ms in (from_ms..to_ms).step_by(5).chain([to_ms]) {
-            spare.look_at_need(now_ms);
+            spare.measure_need(now_ms);
         }
     }
 
     #[test]
-    fn time_in_which_nothing_ran_is_no_time_that_the_disk_took() {
+    fn time_in_which_the_process_did_not_run_does_not_count_as_waiting() {
         let mut spare = SpareSegment::new(true, 0);
         spare.begin(BASE);
         spare.need();
         look_until(&mut spare, 1_000, 1_100);
-        assert!(!spare.look_at_need(60_000));
+        assert!(!spare.measure_need(60_000));
         assert_eq!(spare.refusal(), Some(AppendError::Busy));
         look_until(&mut spare, 60_000, 60_000 + NEEDED_MAX_MS);
         assert_eq!(spare.refusal(), Some(AppendError::NoSegment));

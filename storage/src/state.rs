@@ -1,8 +1,9 @@
-//! The small files of a log besides its segments: `state`, which commits an incarnation, and `carried`, which remembers
-//! where the topics go on whose records retention has removed.
+//! The small files of a log besides its segments: `state`, which commits an incarnation, and `carried`, the table of carried
+//! topics. That has the next offset of each topic of which retention has removed records, so that offsets are not reused
+//! when all records of a topic are gone.
 //!
-//! There are two copies of the state, `state` and `state.copy`, written over one after the other: one of them is whole
-//! whatever happens, and no free space is needed. The one that was written last holds.
+//! There are two copies of the state, `state` and `state.copy`, which are overwritten one after the other: one of them is
+//! intact whatever happens, and no free space is needed. The intact copy with the higher generation is valid.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -23,22 +24,22 @@ pub(crate) const CARRIED: &str = "carried";
 const STATE_MAGIC: [u8; 8] = *b"OYEZLOG1";
 /// One sector, which a disk writes as a whole.
 const STATE_SIZE: usize = 512;
-/// What version 1 had.
+/// The size in version 1.
 const STATE_SIZE_1: usize = 88;
-/// A state file is smaller, whatever its version.
+/// A state file is smaller than this, whatever its version.
 pub(crate) const STATE_BYTES_MAX: usize = 4096;
-/// Tables of topics are smaller: as many topics as there can be, with names of the longest.
+/// A table of carried topics is smaller than this: it has at most a few million names of at most 255 bytes.
 pub(crate) const CARRIED_BYTES_MAX: usize = 1 << 30;
 const CARRIED_MAGIC: [u8; 8] = *b"OYEZTOP1";
 const CARRIED_HEADER_SIZE: usize = 32;
-/// What version 1 had.
+/// The size in version 1.
 const CARRIED_HEADER_SIZE_1: usize = 24;
 
-/// Up to where retention has removed a log. What is missing above is lost.
+/// Retention has removed the log below this. What is missing above is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Floor {
     pub position: u64,
-    /// Sequence of the first record that is kept, or comes.
+    /// Sequence of the first record that is kept, or of the next one if none is.
     pub sequence: u64,
 }
 
@@ -56,14 +57,14 @@ impl Named {
     }
 }
 
-/// What a log knows of itself from one start to the next.
+/// What a log preserves from one start to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub epoch: u64,
-    /// Blocks of a later incarnation are what an interrupted recovery left.
+    /// Incarnation of the log. Blocks of a later one were left by an interrupted recovery.
     pub incarnation: u32,
     pub log: u16,
-    /// The log was drained; `end` and what follows hold.
+    /// The log was drained: `end`, `sequence` and `chain` are those of its end.
     pub clean: bool,
     /// The run of the machine that had the log open.
     pub boot_id: u128,
@@ -80,36 +81,35 @@ pub(crate) struct State {
     pub generation: u64,
     /// Not known from version 1.
     pub floor: Option<Floor>,
-    /// The newest segments that were made: the one in use, and the one after it.
+    /// The newest segments that were made: the active one, and the one prepared after it.
     pub named: [Named; 2],
     /// How often `carried` was written; 0 = there is none. Not known from version 1.
     pub carried: u64,
     /// Tells the data directory from its copies; 0 = not known.
     pub fingerprint: u64,
-    /// What was told to be lost when the log was opened, and no footer may remember yet.
+    /// The losses that were reported when the log was opened; footers may not record them yet.
     pub reported: ReportedLosses,
 }
 
 /// No position and no sequence of a log is larger.
 const PLACE_MAX: u64 = 1 << 61;
 
-/// What is told at once and remembered.
+/// Most losses that the state records.
 const REPORTED_MAX: usize = 20;
-/// Where the state keeps them.
+/// Place of the losses in the state.
 const REPORTED_AT: usize = 160;
 const _: () = assert!(REPORTED_AT + REPORTED_MAX * 16 <= STATE_SIZE);
 
-/// Says of a range that it is one of positions.
+/// Marks a range as one of positions.
 const OF_POSITIONS: u64 = 1 << 63;
 
-/// Records that are known to be lost: the first one's sequence, and the one behind the last. Or bytes that are known to
-/// be missing where nothing tells which records they held: the first one's position with [`OF_POSITIONS`], and the one
-/// behind the last.
+/// Losses that were reported. Each is a range of sequences of lost records; or, if it is not known which records some
+/// missing bytes held, a range of their positions, whose start has [`OF_POSITIONS`] set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReportedLosses([(u64, u64); REPORTED_MAX]);
 
 impl ReportedLosses {
-    /// As much as there is room for, the losses first; the rest is told again.
+    /// As many as there is room for, lost records first. The next start reports the others again.
     pub(crate) fn of(losses: &[Gap], missing: &[Range<u64>]) -> Self {
         let losses = losses.iter();
         let losses = losses.map(|loss| (loss.first_sequence.get(), loss.next_sequence.get()));
@@ -208,7 +208,7 @@ impl State {
         if version > 1 {
             state.decode_second_version(bytes);
         }
-        // No log comes as far; sums of what lies below cannot overflow.
+        // No log reaches this; sums of smaller values cannot overflow.
         let floor = state.floor.unwrap_or_default();
         let named = state
             .named
@@ -240,13 +240,13 @@ impl State {
         }
     }
 
-    /// The files that must be there.
+    /// The segment files that must be there.
     pub(crate) fn named(&self) -> impl Iterator<Item = Named> + use<> {
         self.named.into_iter().filter(|named| named.bytes > 0)
     }
 }
 
-/// The table of carried topics.
+/// The table of carried topics: those of which retention has removed records.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
     /// Counts how often it was written. Version 1 did not: 0.

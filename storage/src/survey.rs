@@ -1,5 +1,5 @@
-//! What a survey makes of the segments that it found: which were never used, which are to be set aside, which an
-//! interrupted recovery left, and how much is known to be acknowledged.
+//! The result of surveying a log's directory. It decides which segments belong to the log, which were never used, which are
+//! to be set aside, which an interrupted recovery left, and up to where records are known to be acknowledged.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -52,25 +52,25 @@ pub(crate) struct Aside {
     pub why: &'static str,
 }
 
-/// What was found, put together.
+/// The result of a survey.
 pub(crate) struct Survey {
     pub state: Option<State>,
-    /// What earlier starts have loss_history.
+    /// Losses that earlier starts have reported.
     pub loss_history: LossHistory,
-    /// Something is damaged or missing in a way that hides what is lost.
+    /// A file is damaged or missing in a way that hides which records are lost.
     pub damaged: bool,
-    /// Positions of bytes that are missing, where nothing tells what they held.
+    /// Positions of missing bytes of which it is not known which records they held.
     pub missing: Vec<Range<u64>>,
     pub carried: Option<Bytes>,
     pub topics: Carried,
     pub segments: Vec<RecoveredSegment>,
     pub blanks: Vec<Blank>,
-    /// Files that mean nothing: unfinished ones, what retention or an interrupted recovery left.
+    /// Files to remove: unfinished ones, and what retention or an interrupted recovery left.
     pub obsolete: Vec<PathBuf>,
     pub to_set_aside: Vec<Aside>,
     /// Files that were set aside before and are still there.
     pub set_aside: Vec<PathBuf>,
-    /// What is nobody's business here.
+    /// Files that are not the log's.
     pub foreign: Vec<PathBuf>,
     pub assembler: Assembler,
     /// Records with a smaller sequence are known to be durable.
@@ -78,16 +78,16 @@ pub(crate) struct Survey {
     pub scanned_bytes: u64,
     /// Position after every segment that was used or may have been.
     pub limit: u64,
-    /// The run of the machine; 0 if it cannot be told and the log does not depend on it.
+    /// Id of the machine's run; 0 if it is not known and the log does not depend on it.
     pub boot_id: u128,
     /// The latest incarnation among the segments that go into the log.
     pub newest: u32,
-    /// Segments among the obsolete: copies that an interrupted recovery left.
+    /// Segments among the obsolete files: copies that an interrupted recovery left.
     pub copies_removed: u64,
 }
 
 impl OnDisk {
-    /// Sequence that a segment begins with, if anything tells.
+    /// Sequence that a segment begins with, if it is known.
     pub(crate) fn first_sequence(&self) -> Option<u64> {
         match self {
             Self::Sealed(sealed) => Some(sealed.head.first_sequence),
@@ -127,7 +127,7 @@ impl OnDisk {
         }
     }
 
-    /// A sequence that all segments behind have reached, as far as headers and footers tell that are whole.
+    /// A lower bound of the sequences in all segments behind, by intact headers and footers.
     pub(crate) fn has_reached(&self) -> u64 {
         match self {
             Self::Sealed(sealed) => sealed.head.next_sequence,
@@ -165,25 +165,25 @@ impl Survey {
             || self.new_losses().next().is_some()
     }
 
-    /// Losses that no earlier start has loss_history.
+    /// Losses that no earlier start has reported.
     pub(crate) fn new_losses(&self) -> impl Iterator<Item = Gap> {
         let losses = self.assembler.losses.iter();
         losses.flat_map(|loss| self.loss_history.unreported(loss))
     }
 
-    /// What the next start is not to tell again: first of all what no footer remembers yet.
+    /// The losses that the next start is not to report again; first those that no footer records yet.
     pub(crate) fn reported(&self) -> ReportedLosses {
         let mut losses = self.assembler.losses.clone();
         losses.sort_by_key(|loss| self.loss_history.is_in_footers(loss));
         ReportedLosses::of(&losses, &self.missing)
     }
 
-    /// Notes what of a segment without a footer could not be read, or was cut off.
+    /// Notes the bytes of a segment without a footer that could not be read, or were cut off.
     pub(crate) fn note_missing_parts(&mut self, scanned: &Scanned) {
         for range in &scanned.missing {
             self.note_missing(range.start, range.end);
         }
-        // Nothing tells how much there was behind the end of a file that was cut.
+        // It is not known how much was cut off beyond the last block.
         let end = scanned.base + scanned.len;
         let limit = end.next_multiple_of(BLOCK_BYTES);
         if end < limit {
@@ -199,14 +199,14 @@ impl Survey {
         }
     }
 
-    /// Whether the state of a drained log says that a segment was made and never used.
+    /// Whether, by the state of a drained log, a segment was made and never used.
     pub(crate) fn is_unused_spare(&self, base: u64, bytes: u64) -> bool {
         self.state
             .filter(|state| state.clean)
             .is_some_and(|state| state.named[1] == Named { base, bytes } && base >= state.end)
     }
 
-    /// Looks for the files that the state names.
+    /// Checks that the files that the state names are there in full length.
     pub(crate) fn check_named(&mut self, listing: &Listing) {
         let Some(state) = self.state else {
             return;
@@ -223,8 +223,8 @@ impl Survey {
         }
     }
 
-    /// Tells apart what goes into the log, what was never used, what cannot be read, and what an interrupted recovery
-    /// left.
+    /// Returns the segments that go into the log. Notes those that were never used, cannot be read, or were left by an
+    /// interrupted recovery.
     pub(crate) fn sort(&mut self, dir: &Path, segments: BTreeMap<u64, OnDisk>) -> Vec<OnDisk> {
         let mut used = Vec::with_capacity(segments.len());
         let end = self.state.map_or(0, |state| state.end);
@@ -245,7 +245,7 @@ impl Survey {
                     let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
                     let unused = base >= end || without_records.contains(&base);
                     if unused && whole && !foreign {
-                        // The beginning of its first write, which did not complete.
+                        // It holds the beginning of its first write, which did not complete.
                         used.push(OnDisk::Scanned(scanned));
                     } else {
                         self.note_missing(base, limit);
@@ -254,7 +254,7 @@ impl Survey {
                             false => "nothing in it can be read as this log's",
                         };
                         self.set_aside(dir.join(segment_name(base)), why);
-                        // Its footer means nothing without it.
+                        // Its footer is useless without it.
                         self.set_aside(dir.join(footer_name(base)), why);
                     }
                 }
@@ -262,12 +262,12 @@ impl Survey {
             }
             self.limit = self.limit.max(limit);
         }
-        self.leave_copies(dir, used)
+        self.remove_copies(dir, used)
     }
 
-    /// The bases of segments that never held a record that counts: the segment behind, or the log when it was closed, goes
-    /// on with the sequence that those before have reached. Their place does not tell: a start goes on behind what it
-    /// has cut, so that the end of a closed log lies behind a segment with nothing but that in it.
+    /// The bases of segments that never held a record of the log: the segment behind, or the end of a closed log, goes on
+    /// with the sequence that the segments before have reached. Positions do not prove it: a start goes on behind what it
+    /// has cut, so the end of a closed log may lie behind a segment that holds only such remains.
     fn without_records(&self, segments: &BTreeMap<u64, OnDisk>) -> HashSet<u64> {
         let closed = self.state.filter(|state| state.clean);
         let mut next = closed.map(|state| state.sequence);
@@ -287,10 +287,10 @@ impl Survey {
         found
     }
 
-    /// Segments of a later incarnation than the committed one are copies that an interrupted recovery left, and hold
-    /// nothing that the committed ones lack. If they do, the state is not the log's latest, and nothing is removed on its
-    /// word.
-    fn leave_copies(&mut self, dir: &Path, used: Vec<OnDisk>) -> Vec<OnDisk> {
+    /// Removes segments of a later incarnation than the committed one: they are copies that an interrupted recovery left,
+    /// and the committed segments hold all their records. If that is not so, the state is not the log's latest, and they
+    /// stay.
+    fn remove_copies(&mut self, dir: &Path, used: Vec<OnDisk>) -> Vec<OnDisk> {
         let Some(committed) = self.state.map(|state| state.incarnation) else {
             self.newest = newest(&used, 0);
             return used;
@@ -323,8 +323,8 @@ impl Survey {
         all
     }
 
-    /// What marks, footers and the state say is acknowledged; of a written log everything that is there as well, since
-    /// what was written later was written after what came before.
+    /// Notes the sequence below which all records were acknowledged, by marks, footers and the state. In a written log all
+    /// records that are there were, too, since each write starts after the one before has completed.
     pub(crate) fn note_acknowledged(&mut self, used: &[OnDisk], durability: Durability) {
         let mut last = 0;
         for segment in used {
@@ -344,11 +344,11 @@ impl Survey {
             _ => self.proven,
         };
         let floor = self.floor().map(|floor| floor.sequence);
-        // The first segment does not say it if nothing in it can be read.
+        // The first segment does not name it if nothing in it can be read.
         let first = used.iter().find_map(OnDisk::first_sequence);
-        // A log without any segment has lost what its state knows of.
+        // A log without any segment has lost all records that its state names.
         let none = used.is_empty().then_some(0);
-        // Of a log that is there from its first byte nothing has been removed.
+        // No record was removed from a log that is there from its first byte.
         let whole = used.first().is_some_and(|segment| segment.base() == 0);
         let first = if whole { Some(0) } else { first };
         self.assembler.expected = floor.or(first).or(none);
@@ -369,14 +369,14 @@ fn newest(segments: &[OnDisk], near: u32) -> u32 {
     incarnations.max().unwrap_or(0)
 }
 
-/// Whether a segment was prepared and never used, as far as its bytes tell.
+/// Whether a segment holds only zeroes and has a valid length, as one that was prepared and never used.
 fn is_blank(scanned: &Scanned) -> bool {
     let whole = scanned.len > 0 && scanned.len.is_multiple_of(BLOCK_BYTES);
     whole && scanned.is_blank()
 }
 
 impl Survey {
-    /// Up to where retention has removed the log. A log of which nothing is left begins where it goes on.
+    /// The floor of the log. A log without segments begins where it goes on.
     pub(crate) fn new_floor(&self) -> Floor {
         let first = match self.segments.first() {
             None => {
@@ -406,7 +406,7 @@ impl Survey {
             Some(RecoveredSegment::Kept(kept)) => (kept.end, kept.used_end, kept.has_last_header),
             Some(RecoveredSegment::Sealed(sealed)) => {
                 let end = state.end.max(sealed.head.end);
-                // Nothing goes on inside a segment that has its footer: a state that says so is an older one.
+                // No log goes on inside a segment that has its footer: a state that says so is an older one.
                 (
                     end,
                     end,

@@ -1,5 +1,5 @@
-//! What a log's directory holds: the state file, footers, and a scan of the segments that have none. Changes nothing but
-//! the names of segments that stand under each other's.
+//! Surveys a log's directory: reads the state and the footers, and scans the segments without a footer. It changes nothing
+//! but the names of misplaced segments.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,17 +30,17 @@ use crate::survey::{Aside, Blank, OnDisk, RecoveredSegment, Sealed, Survey};
 use crate::values::Gap;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// What is read at once where a larger range cannot be read.
+/// Bytes of one read after a larger read has failed.
 const PIECE: usize = 4096;
 
-/// Looks into a log's directory.
+/// Surveys a log's directory.
 pub(crate) struct Surveyor<'a> {
     pub disk: &'a mut dyn Disk,
     pub path: &'a Path,
     pub log: u16,
     pub dir_id: u64,
     pub durability: Durability,
-    /// A block's bytes on their way from the disk.
+    /// Buffer for a block's bytes.
     pub buffer: Vec<u8>,
 }
 
@@ -77,7 +77,7 @@ impl Surveyor<'_> {
             path: self.path,
             owner,
         }
-        .put_in_place(&mut listing);
+        .restore_names(&mut listing);
         let floor = survey.floor();
         let segments = self.segments(&listing, floor, &mut survey)?;
         self.lone_footers(&listing, &mut survey);
@@ -134,7 +134,7 @@ impl Surveyor<'_> {
         })
     }
 
-    /// Only a written log asks whether the machine went down in between.
+    /// The boot id. Only a written log depends on it, to know whether the machine went down.
     fn boot_id(&mut self) -> Result<u128, OpenError> {
         match self.disk.boot_id() {
             Ok(boot_id) => Ok(boot_id),
@@ -143,7 +143,7 @@ impl Surveyor<'_> {
         }
     }
 
-    /// The state that was written last, and what is to be set aside because there is none.
+    /// The state that was written last; or, if no copy is intact, the files to set aside.
     fn state(&mut self, listing: &Listing) -> Result<(Option<State>, Vec<Aside>), OpenError> {
         let (mut own, mut foreign, mut to_set_aside) = (Vec::new(), None, Vec::new());
         for (name, is_there) in [(STATE, listing.state), (STATE_COPY, listing.state_copy)] {
@@ -180,7 +180,7 @@ impl Surveyor<'_> {
         }
     }
 
-    /// The table of carried topics; `None` when it is not what it must be.
+    /// The table of carried topics; `None` if it is damaged, too old, or missing.
     fn carried(&mut self, is_there: bool, wanted: u64) -> Option<(Option<Bytes>, Carried)> {
         if !is_there {
             return (wanted == 0).then(Default::default);
@@ -199,7 +199,7 @@ impl Surveyor<'_> {
         let mut at = 0;
         while at < bytes {
             let read = match self.disk.read(path, at, &mut self.buffer) {
-                // What cannot be read is not known to be blank.
+                // An unreadable file is not known to be blank.
                 Err(error) if is_unreadable(&error) => return Ok(false),
                 Err(source) => {
                     let path = path.to_owned();
@@ -227,7 +227,7 @@ impl Surveyor<'_> {
             let footer = listing.footers.contains(&base);
             let dropped = |floor: Floor| base + bytes.max(1) <= floor.position;
             if floor.is_some_and(dropped) {
-                // Retention was about to remove it.
+                // Retention was removing it.
                 survey.obsolete.push(self.path.join(segment_name(base)));
                 survey.obsolete.push(self.path.join(footer_name(base)));
                 continue;
@@ -235,7 +235,7 @@ impl Surveyor<'_> {
             if survey.is_unused_spare(base, bytes)
                 && (self.begins_blank(base) || planted(Bug::UnlinksAUsedSegment))
             {
-                // The rest of its bytes is looked at before it is used.
+                // The rest of its bytes is checked before it is used.
                 survey.blanks.push(Blank {
                     base,
                     bytes,
@@ -267,8 +267,8 @@ impl Surveyor<'_> {
         Ok(segments)
     }
 
-    /// Whether a segment has no byte of a block header at its beginning: one that was used has, also where the state is
-    /// an older one and does not know.
+    /// Whether a segment has only zeroes in place of its first block header. A used segment has a header, even if an older
+    /// state does not know of its use.
     fn begins_blank(&mut self, base: u64) -> bool {
         let mut header = [0; BLOCK_HEADER_SIZE];
         let path = self.path.join(segment_name(base));
@@ -276,7 +276,7 @@ impl Surveyor<'_> {
         read.is_ok_and(|read| used_bytes(&header[..read]) == 0)
     }
 
-    /// A segment's footer, if it is whole and the segment's: the segment has everything else.
+    /// A segment's footer, if it is intact and belongs to the segment. Without it the segment is scanned.
     fn footer(&mut self, base: u64) -> Option<(Footer, FooterHead)> {
         let bytes = self.small(&footer_name(base), FOOTER_BYTES_MAX).ok()?;
         let (footer, head) = Footer::open(bytes)?;
@@ -284,7 +284,7 @@ impl Surveyor<'_> {
         ours.then_some((footer, head))
     }
 
-    /// Whether a segment's first block does not say that it is another one's.
+    /// Whether a segment's first block header, if it is intact, names this segment.
     fn stands_right(&mut self, base: u64) -> bool {
         let mut header = [0; BLOCK_HEADER_SIZE];
         let path = self.path.join(segment_name(base));
@@ -336,7 +336,7 @@ impl Surveyor<'_> {
             let bytes = &self.buffer[..want];
             let mut block = scan_block(bytes, base + at, owner, &mut segment.names, least);
             least = least.max(block.has_reached());
-            // What cannot be read is not blank: it may be there again at the next start.
+            // Unreadable bytes do not count as blank: they may be readable again at the next start.
             if let Some(last) = lost.last() {
                 block.used_end = block.used_end.max(base + at + last.end as u64);
             }
@@ -349,7 +349,7 @@ impl Surveyor<'_> {
         Ok(segment)
     }
 
-    /// Reads a block into the buffer. What the disk does not give back reads as zeroes; gives the ranges of it.
+    /// Reads a block into the buffer. Unreadable and missing bytes become zeroes; returns their ranges.
     fn read_block(
         &mut self,
         path: &Path,
@@ -390,7 +390,7 @@ impl Surveyor<'_> {
         Ok(lost)
     }
 
-    /// Footers whose segment is gone. Above the floor they tell what is lost.
+    /// Takes in the footers whose segment is gone. Those above the floor name the records that are lost.
     fn lone_footers(&mut self, listing: &Listing, survey: &mut Survey) {
         let known = listing.segments.keys().next().copied();
         for &base in &listing.footers {
@@ -435,13 +435,13 @@ impl Surveyor<'_> {
             survey.segments.push(part);
         }
         if let Some(lost) = survey.assembler.finish(survey.limit) {
-            self.remember(&lost, &mut survey)?;
+            self.record_loss(&lost, &mut survey)?;
         }
         Ok(survey)
     }
 
-    /// Has the last segment's footer tell that records behind it are lost, so that the next start knows it already.
-    fn remember(&mut self, lost: &Gap, survey: &mut Survey) -> Result<(), OpenError> {
+    /// Adds a loss behind the last segment to that segment's footer, so that the next start does not report it again.
+    fn record_loss(&mut self, lost: &Gap, survey: &mut Survey) -> Result<(), OpenError> {
         let mut kept = match survey.segments.pop() {
             None => return Ok(()),
             Some(RecoveredSegment::Kept(kept)) => kept,
@@ -454,7 +454,7 @@ impl Surveyor<'_> {
                     losses: Vec::new(),
                     near: sealed.head.incarnation,
                 };
-                // Its footer knows which records of its own are lost.
+                // Its own lost records are in its footer already.
                 let next = Some(sealed.head.next_sequence);
                 alone.add(self.scan_sealed(&sealed, survey)?, next)
             }
@@ -473,7 +473,7 @@ impl Surveyor<'_> {
         let scanned = match segment {
             OnDisk::Scanned(scanned) => scanned,
             OnDisk::Sealed(sealed) if survey.assembler.lost_below(sealed.head.first_sequence) => {
-                // Records before it are missing. It is read again, so that its new footer will tell of the gap.
+                // Records before it are missing. It is scanned, so that its new footer will record the gap.
                 let end = sealed.head.next_sequence;
                 next = Some(next.map_or(end, |next| next.min(end)));
                 self.scan_sealed(&sealed, survey)?
@@ -494,7 +494,8 @@ impl Surveyor<'_> {
     }
 }
 
-/// Whether a medium does not give back what it was given, as opposed to a file that is not there or not ours.
+/// Whether an error means that the medium cannot read back what was written, rather than that a file is missing or not
+/// accessible.
 fn is_unreadable(error: &io::Error) -> bool {
     let codes = [libc::EIO, libc::EBADMSG, libc::EUCLEAN, libc::ENODATA];
     error

@@ -1,5 +1,5 @@
 //! The tail of a log: the blocks that are not on disk yet, the one that takes appends, and how far the records reach.
-//! Frames are put one after the other; where the next block and the next segment come from is `room`'s concern.
+//! Frames are put one after the other; `rollover` provides the next block and the next segment.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub(crate) struct Reached {
 pub(crate) struct TailBlock {
     base: u64,
     block: Arc<Block>,
-    /// Set when nothing more comes into it.
+    /// Set when the block is closed: how far the records reach at its end.
     closed: Option<Reached>,
 }
 
@@ -50,7 +50,7 @@ impl TailBlock {
         &self.block
     }
 
-    /// Checksum of what is in it.
+    /// Checksum of its committed bytes.
     pub(crate) fn sum(&self) -> BlockSum {
         let bytes = self.block.bytes(0..self.block.committed());
         BlockSum {
@@ -90,7 +90,7 @@ pub(crate) struct Tail {
     incarnation: u32,
     blocks: VecDeque<TailBlock>,
     /// The block that a memory log dropped last; readers may still hold it.
-    given_up: Weak<Block>,
+    dropped: Weak<Block>,
     writer: Option<BlockWriter>,
     /// Position that the next frame gets; a segment's border when there is no writer.
     head: u64,
@@ -106,7 +106,7 @@ impl Tail {
             owner,
             incarnation: 0,
             blocks: VecDeque::with_capacity(blocks),
-            given_up: Weak::new(),
+            dropped: Weak::new(),
             writer: None,
             head: 0,
             reached: Reached::default(),
@@ -115,7 +115,7 @@ impl Tail {
         }
     }
 
-    /// Goes on at a position, behind records that were there before.
+    /// Continues at a position, behind records that were there before.
     pub(crate) fn go_on(&mut self, head: u64, reached: Reached) {
         self.head = head;
         self.records_end = head;
@@ -156,7 +156,7 @@ impl Tail {
         self.blocks.iter()
     }
 
-    /// Whether the open block takes a frame and still has no rest that is too small for a pad.
+    /// Whether a frame fits into the open block, and leaves either no rest or one that is large enough for a pad.
     #[inline]
     pub(crate) fn fits(&self, size: usize) -> bool {
         let Some(writer) = &self.writer else {
@@ -219,7 +219,7 @@ impl Tail {
         self.head += SYNC_MARK_SIZE as u64;
     }
 
-    /// Ends the open block, with a pad unless it is exactly full, and gives it.
+    /// Ends the open block, with a pad unless it is exactly full, and returns it.
     pub(crate) fn close_block(&mut self) -> Option<&TailBlock> {
         let mut writer = self.writer.take()?;
         let left = BLOCK - writer.block().committed();
@@ -264,21 +264,21 @@ impl Tail {
         self.writer = Some(writer);
     }
 
-    /// Whether a memory log may give up a block for lack of another: not its last one, and one at a time.
-    pub(crate) fn may_give_up(&self) -> bool {
-        self.blocks.len() >= 2 && self.given_up.strong_count() == 0
+    /// Whether a memory log may drop a block because the arena has no other: not its last one, and one at a time.
+    pub(crate) fn may_drop_oldest(&self) -> bool {
+        self.blocks.len() >= 2 && self.dropped.strong_count() == 0
     }
 
-    /// Gives up the oldest block. Gives where the tail begins without it, and the block, to be let go when readers can see
-    /// that.
-    pub(crate) fn give_up(&mut self) -> (u64, Option<Arc<Block>>) {
+    /// Takes out the oldest block. Returns where the tail begins without it, and the block, which is to be dropped once
+    /// readers can see that.
+    pub(crate) fn take_oldest(&mut self) -> (u64, Option<Arc<Block>>) {
         let oldest = self.blocks.pop_front().map(|oldest| oldest.block);
-        self.given_up = oldest.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        self.dropped = oldest.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let start = self.blocks.front().map_or(self.head, |block| block.base);
         (start, oldest)
     }
 
-    /// The first block with bytes that are not written, and which of its bytes.
+    /// The first block with unwritten bytes, and the range of these.
     pub(crate) fn unwritten(&self, written: u64) -> Option<Unwritten<'_>> {
         if written >= self.head {
             return None;
@@ -305,7 +305,8 @@ impl Tail {
         })
     }
 
-    /// Lets blocks go that are full and below `safe`, but for so many. Tells whether any went.
+    /// Releases blocks that are closed and below `safe`, except for the newest `keep` of them. Returns whether it released
+    /// any.
     pub(crate) fn retire(&mut self, safe: u64, keep: usize) -> bool {
         let flushed = self
             .blocks

@@ -1,5 +1,5 @@
-//! Lists of the topics of a store, in steps of bounded work: topics that came since the last list are ordered first, some
-//! in each step, and a page ends when enough topics are on it or enough segments were looked at.
+//! Lists the topics of a store in steps of bounded work. Topics that came since the last list are sorted in first, some in
+//! each step; a page ends when enough topics are on it or enough segments were visited.
 
 use std::collections::VecDeque;
 
@@ -7,31 +7,31 @@ use crate::options::Durability;
 use crate::store::Store;
 use crate::values::{TopicCounts, TopicInfo, TopicPage};
 
-/// Segments looked at for a page, about a millisecond; a topic of more has a page of its own.
-const LOOKS_PER_PAGE: usize = 8192;
+/// Segments visited for a page, about a millisecond. A topic that lies in more has a page of its own.
+const VISITS_PER_PAGE: usize = 8192;
 
 impl Store {
-    /// How many topics there are at this moment.
+    /// The present number of topics in each log.
     #[must_use]
     pub fn topic_counts(&self) -> TopicCounts {
         TopicCounts(self.logs.iter().map(|log| log.index().len()).collect())
     }
 
-    /// Orders topics that were there when they were counted, as far as `budget` goes, which is lessened by what it cost:
-    /// about one for each topic. Tells whether [`Store::topic_page`] has all of them.
+    /// Sorts in the topics that were there when they were counted, as far as `budget` goes, and subtracts the cost from it,
+    /// about one for each topic. Returns whether [`Store::topic_page`] has all of them.
     pub fn order_topics(&mut self, counted: &TopicCounts, budget: &mut usize) -> bool {
         let mut logs = self.logs.iter_mut().zip(&counted.0);
         logs.all(|(log, end)| log.index_mut().order(*end, budget))
     }
 
     /// Topics of all logs with names greater than `after`, in order, at most `max`, and fewer when they lie in many
-    /// segments. Those that [`Store::order_topics`] has not come to are missing.
+    /// segments. Topics that [`Store::order_topics`] has not sorted in are missing.
     pub fn topic_page(&mut self, after: Option<&str>, max: usize) -> TopicPage {
-        self.page(after, max, LOOKS_PER_PAGE)
+        self.page(after, max, VISITS_PER_PAGE)
     }
 
-    /// Topics of all logs with names greater than `after`, in order, at most `max`. Orders all that are new, however long
-    /// that takes.
+    /// Topics of all logs with names greater than `after`, in order, at most `max`. It sorts in all new topics first, however
+    /// long that takes.
     pub fn topics(&mut self, after: Option<&str>, max: usize) -> Vec<TopicInfo> {
         let counted = self.topic_counts();
         let mut all = usize::MAX;
@@ -39,11 +39,11 @@ impl Store {
         self.page(after, max, usize::MAX).topics
     }
 
-    /// Tells of every topic its name and what it survives, in no order.
-    pub fn each_topic(&self, mut tell: impl FnMut(&str, Durability)) {
+    /// Calls `f` with the name and the durability of every topic, in no order.
+    pub fn each_topic(&self, mut f: impl FnMut(&str, Durability)) {
         for log in &self.logs {
             let topics = log.index().topics().iter();
-            topics.for_each(|topic| tell(&topic.name, log.durability()));
+            topics.for_each(|topic| f(&topic.name, log.durability()));
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
     use crate::sys::arena::{ArenaOptions, ArenaPool};
 
     #[test]
-    fn a_page_ends_when_it_has_looked_at_enough_segments() {
+    fn a_page_ends_when_it_has_visited_enough_segments() {
         let temp = tempfile::tempdir().expect("a directory");
         let options = DirOptions {
             logs_per_durability: 1,

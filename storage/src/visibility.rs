@@ -1,4 +1,4 @@
-//! What a log shows to its readers in all shards, and whether it has shown more since the last turn.
+//! The writing side of a shared log: what its readers in all shards may see, and whether that has advanced.
 
 use std::sync::{Arc, Weak};
 
@@ -7,19 +7,19 @@ use crate::shared_log::{SharedLog, Snapshot};
 use crate::sys::arena::ArenaPool;
 use crate::tail::Tail;
 
-/// The log's side of what is shared.
+/// What readers may see of a log.
 #[derive(Debug)]
 pub(crate) struct Visibility {
     shared: Arc<SharedLog>,
-    /// The visible place advanced since the last turn.
-    moved: bool,
+    /// The visible position has advanced since the last turn.
+    advanced: bool,
 }
 
 impl Visibility {
     pub(crate) fn new(shared: SharedLog) -> Self {
         Self {
             shared: Arc::new(shared),
-            moved: false,
+            advanced: false,
         }
     }
 
@@ -36,26 +36,26 @@ impl Visibility {
         self.shared.visible()
     }
 
-    /// Everything below may be delivered. The place never goes back.
+    /// Lets everything below be delivered. The position never goes back.
     #[inline]
     pub(crate) fn set_visible(&mut self, position: u64) {
         if position > self.shared.visible() {
             self.shared.set_visible(position);
-            self.moved = true;
+            self.advanced = true;
         }
     }
 
-    /// Nothing below is kept.
+    /// Moves the start of the log: no byte below it is kept.
     pub(crate) fn set_start(&self, position: u64) {
         self.shared.set_start(position);
     }
 
-    /// Whether the visible place advanced since this was asked last.
-    pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
+    /// Returns whether the visible position has advanced since the last call.
+    pub(crate) fn take_advanced(&mut self) -> bool {
+        std::mem::take(&mut self.advanced)
     }
 
-    /// Shows which blocks and segments there are.
+    /// Publishes the list of blocks and segments.
     pub(crate) fn publish(&self, tail: &Tail, segments: &Segments) {
         let blocks = tail.blocks();
         let segments = segments.iter();

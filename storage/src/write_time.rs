@@ -1,14 +1,14 @@
-//! When a record was written, as far as the clocks tell.
+//! The time at which a record was written, by two clocks.
 
-/// Not seen by a turn yet.
+/// Stands for a record that no turn has seen yet.
 const UNSEEN_MS: u64 = u64::MAX;
 
-/// What two clocks say of a record.
+/// The time at which a record was written, by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteTime {
     /// Its timestamp; 0 when it could not be read.
     stamp_ms: u64,
-    /// When this store saw it first, by the monotonic clock: in the turn after it was appended, or at the opening.
+    /// When a turn of this store first saw it, by the monotonic clock.
     seen_ms: u64,
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_seen_once_and_is_no_time_old_before() {
+    fn a_record_is_first_seen_once_and_has_no_age_before() {
         let mut record = WriteTime::stamped(5);
         assert!(!record.is_seen());
         assert_eq!(record.seen_for_ms(1_000), 0);

@@ -1,4 +1,4 @@
-//! Faults by chance: how many of a thousand operations go wrong, drawn from a seed.
+//! Faults by chance: of a thousand operations so many fail, drawn from a seed.
 
 use super::fault::{Fault, OpKind};
 
@@ -17,22 +17,22 @@ impl Dice {
     }
 }
 
-/// Of a thousand operations of a kind, how many go wrong, and how.
+/// How many of a thousand operations of a kind fail, by fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Odds {
     /// Those that fail with `EIO`.
     pub eio: u16,
-    /// Those that fail with `ENOSPC`. Counts for what takes space: a write, a new segment, a replaced file, and a file
-    /// that is written over, where the length may differ.
+    /// Those that fail with `ENOSPC`. Applies to operations that take space: a write, a new segment, a replaced file, and a file
+    /// that is overwritten, whose length may differ.
     pub enospc: u16,
-    /// Those that stop after a byte or more, and before their last one. Counts for writes.
+    /// Those that stop after a byte or more, and before their last one. Applies to writes.
     pub short: u16,
 }
 
-/// How often operations go wrong by chance. What goes wrong is a function of the seed and of what the disk is asked.
+/// How often operations fail by chance. The faults are a function of the seed and of the calls of the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chances {
-    /// What the faults are drawn from.
+    /// The seed that the faults are drawn from.
     pub seed: u64,
     /// Of writes.
     pub write: Odds,
@@ -42,7 +42,7 @@ pub struct Chances {
     pub prepare: Odds,
     /// Of replaced files.
     pub put: Odds,
-    /// Of files that are written over.
+    /// Of files that are overwritten.
     pub overwrite: Odds,
     /// Of new names, besides `opening`.
     pub rename: Odds,
@@ -50,7 +50,7 @@ pub struct Chances {
     pub unlink: Odds,
     /// Of populates.
     pub populate: Odds,
-    /// Of a thousand calls that block (all but the question for the boot), those that fail with `EIO`.
+    /// Of a thousand blocking calls (other than [`Disk::boot_id`](crate::Disk::boot_id)), those that fail with `EIO`.
     pub opening: u16,
 }
 
@@ -71,7 +71,7 @@ impl Chances {
     }
 }
 
-/// Chances, and how far their seed has been drawn from.
+/// Chances, with the state of their generator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Luck {
     chances: Chances,
@@ -84,7 +84,7 @@ impl Luck {
         Self { chances, dice }
     }
 
-    /// What goes wrong with an operation of so many bytes. Draws nothing where nothing can.
+    /// The fault of an operation of so many bytes, if it has one. Draws no number if no fault is possible.
     pub(super) fn fault(&mut self, step: OpKind, len: usize) -> Option<Fault> {
         let odds = self.chances.odds(step);
         let takes_space = matches!(
@@ -112,7 +112,7 @@ impl Luck {
         opening > 0 && self.dice.roll(1000) < opening
     }
 
-    /// One of so many.
+    /// A number below `among`.
     pub(super) fn pick(&mut self, among: usize) -> usize {
         self.dice.roll(among)
     }

@@ -1,4 +1,4 @@
-//! What befalls files behind a broker's back: bytes that change, sectors that cannot be read, ends that are missing.
+//! Damage to files that a test chooses: changed bytes, unreadable sectors, missing ends.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::MemoryDisk;
 use super::memory::Memory;
 
 impl MemoryDisk {
-    /// What a file holds.
+    /// The content of a file.
     #[must_use]
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.inner.borrow();
@@ -27,7 +27,7 @@ impl MemoryDisk {
         file.store(at, &changed);
     }
 
-    /// Puts other bytes into a file, as a write does that has gone astray.
+    /// Puts other bytes into a file, as a misdirected write does.
     ///
     /// # Panics
     /// If there is no such range.
@@ -60,7 +60,7 @@ impl MemoryDisk {
         file.store(range.start, &vec![0; range.len()]);
     }
 
-    /// Shortens a file, or lengthens it with zeroes. A map of it finds what is cut missing.
+    /// Shortens a file, or lengthens it with zeroes. In a map of it the cut bytes are missing.
     ///
     /// # Panics
     /// If there is no such file.
@@ -75,8 +75,8 @@ impl MemoryDisk {
         }
     }
 
-    /// Lets every read that touches a range of a file fail with `EIO`, and a map of it find the range missing, for
-    /// good: a crash does not mend it, a new content does.
+    /// Lets every read that touches a range of a file fail with `EIO`, and marks the range as unreadable in maps of the file.
+    /// A crash does not repair it; new content does.
     ///
     /// # Panics
     /// If there is no such file.

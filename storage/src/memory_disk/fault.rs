@@ -1,4 +1,4 @@
-//! What a test is told of a disk in memory, and what it lets go wrong.
+//! The calls of a disk in memory that a test sees, and the faults that it injects.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::disk::WriteSync;
 
-/// A call, in the order in which they came.
+/// A call of the disk, or a step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// A write was handed over.
@@ -17,7 +17,7 @@ pub enum Call {
         at: u64,
         /// Bytes.
         len: usize,
-        /// What it is to make durable.
+        /// What it is to sync.
         sync: WriteSync,
     },
     /// A write has completed with so many bytes.
@@ -53,7 +53,7 @@ pub enum Call {
         /// The file.
         path: PathBuf,
     },
-    /// A file was written over in place.
+    /// A file was overwritten in place.
     Overwritten {
         /// The file.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum Call {
     },
 }
 
-/// Which operation a [`Fault`] meets.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OpKind {
     /// A write.
@@ -90,7 +90,7 @@ pub enum OpKind {
     Prepare,
     /// A replaced file.
     Put,
-    /// A file that is written over.
+    /// A file that is overwritten.
     Overwrite,
     /// A new name for a file, or two files that change names.
     Rename,
@@ -115,16 +115,16 @@ impl fmt::Display for OpKind {
     }
 }
 
-/// What goes wrong.
+/// A fault of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operation fails with this error number.
     Error(i32),
     /// A write stops after so many bytes.
     Short(usize),
-    /// The sync of the next write that the file is to be synced after runs before the write, and ends first. The disk
-    /// notices, and says `ECANCELED`.
+    /// For the next write that is followed by a sync of its file: the sync runs and ends before the write. The disk
+    /// notices, and the sync ends with `ECANCELED`.
     Severed,
-    /// The same, and the disk does not notice: it says that all is well.
+    /// The same, but the disk does not notice, and reports success.
     Overtaken,
 }

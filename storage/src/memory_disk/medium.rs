@@ -1,4 +1,4 @@
-//! The inside of the memory disk: the files, and the operations on their way.
+//! The state of the memory disk: its files, and the operations in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,9 +17,9 @@ use crate::sys::map::Map;
 /// What a sync makes durable.
 #[derive(Debug)]
 pub(super) enum Covers {
-    /// What differs from the medium when it starts; that is not known before.
+    /// What differs from the medium when the sync starts; `None` before that.
     File(Option<Noted>),
-    /// What a write has just written; the sync completes it.
+    /// What a write has just written; the sync is the second half of that write.
     Range { range: Range<usize>, started: bool },
 }
 
@@ -79,7 +79,7 @@ impl Operation {
         }
     }
 
-    /// Lets a sync that has started know of bytes that another one has made durable meanwhile.
+    /// Updates a sync that has started: another one has made newer bytes durable meanwhile.
     fn renew(&mut self, path: &Path, map: &Map, range: &Range<usize>) {
         if let Self::Sync {
             file,
@@ -103,7 +103,7 @@ pub(super) struct Inner {
     pub calls: Vec<Call>,
     /// Calls are not kept.
     pub forgetful: bool,
-    /// Operations come to their end one step at a time, when told to.
+    /// Operations are performed one step at a time, when told to.
     pub paced: bool,
     /// Faults by chance.
     pub luck: Luck,
@@ -111,7 +111,7 @@ pub(super) struct Inner {
     pub faults: Vec<(OpKind, Fault)>,
     /// Faults of all operations of a kind.
     pub lasting: Vec<(OpKind, Fault)>,
-    /// Kinds of which no operation comes to its end.
+    /// Kinds of operations that are held back.
     pub holding: Vec<OpKind>,
     /// Bytes that may be prepared in total, if limited.
     pub capacity: Option<u64>,
@@ -123,7 +123,7 @@ pub(super) struct Inner {
     pub boot_id: u128,
 }
 
-/// Whether a fault is of the order in which a write and its sync run.
+/// Whether a fault concerns the order of a write and its sync.
 fn reorders(fault: Fault) -> bool {
     matches!(fault, Fault::Severed | Fault::Overtaken)
 }
@@ -136,7 +136,7 @@ impl Inner {
         }
     }
 
-    /// What goes wrong with an operation of so many bytes.
+    /// The fault of an operation of so many bytes, if it has one.
     fn fault(&mut self, step: OpKind, len: usize) -> Option<Fault> {
         let meets = |(kind, fault): &(OpKind, Fault)| *kind == step && !reorders(*fault);
         if let Some(at) = self.faults.iter().position(meets) {
@@ -148,7 +148,7 @@ impl Inner {
             .or_else(|| self.luck.fault(step, len))
     }
 
-    /// What comes of a call that blocks, before anything else.
+    /// Fails a blocking call by chance.
     pub(super) fn block(&mut self) -> io::Result<()> {
         match self.luck.fails_opening() {
             true => Err(error(libc::EIO)),
@@ -156,7 +156,7 @@ impl Inner {
         }
     }
 
-    /// Whether a sync is to run before its write.
+    /// The fault by which a sync runs before its write, if there is one.
     fn reorder(&mut self) -> Option<Fault> {
         let at = self.faults.iter().position(|(_, fault)| reorders(*fault))?;
         Some(self.faults.remove(at).1)
@@ -169,7 +169,7 @@ impl Inner {
         }
     }
 
-    /// What was on its way when the end came may have happened.
+    /// Performs some of the operations in flight, in part: they may have happened when the process ended.
     pub(super) fn apply_in_part(&mut self, dice: &mut Dice) {
         if self.paced {
             self.apply_in_order(dice);
@@ -255,7 +255,7 @@ impl Inner {
         file.read(at, out)
     }
 
-    /// What goes before a blocking call that changes names: it may be the one that the end comes before.
+    /// Fails a blocking call that changes names, if a fault or the allowance says so.
     fn before_rename(&mut self) -> io::Result<()> {
         if let Some(failure) = self.failure(OpKind::Rename) {
             return Err(failure);
@@ -355,7 +355,7 @@ impl Inner {
         path.expect("the file was not closed")
     }
 
-    /// Performs what is in flight, unless that is paced.
+    /// Performs the operations in flight, unless the disk is paced.
     pub(super) fn run(&mut self) {
         if self.paced {
             return;
@@ -378,14 +378,14 @@ impl Inner {
         }
     }
 
-    /// Place of the first operation in flight that nothing holds.
+    /// Place of the first operation in flight that is not held back.
     fn next(&self) -> Option<usize> {
         let free = |(_, operation): &(u64, Operation)| !self.holding.contains(&operation.step());
         self.in_flight.iter().position(free)
     }
 
-    /// A sync at a place in flight starts, even if it may not complete yet: it covers what was written until here.
-    /// False if it has started already, or is none.
+    /// Starts the sync at a place in flight, even if it may not complete yet: it covers what was written until now.
+    /// Returns false if it has started already, or the operation is no sync.
     pub(super) fn start_sync(&mut self, place: usize) -> bool {
         let Some((_, Operation::Sync { file, covers, .. })) = self.in_flight.get_mut(place) else {
             return false;
@@ -407,8 +407,8 @@ impl Inner {
         true
     }
 
-    /// Performs an operation, or its first half: the second one then stands in flight at `place`. The outcome, if there
-    /// is one by now.
+    /// Performs an operation, or its first half: the second half is then in flight at `place`. Returns the outcome if there is
+    /// one by now.
     pub(super) fn perform(
         &mut self,
         place: usize,
@@ -520,7 +520,7 @@ impl Inner {
         Ok(len)
     }
 
-    /// The sync that was to follow a write runs before it.
+    /// Runs the sync that was to follow a write before it.
     fn sync_early(&mut self, path: &Path, fault: Fault) -> io::Result<()> {
         let memory = self.files.get(path);
         let covers = Covers::File(Some(memory.map(Memory::note).unwrap_or_default()));

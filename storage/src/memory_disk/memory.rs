@@ -1,4 +1,4 @@
-//! A file of the memory disk: its bytes, which sectors the medium does not have yet, and which it does not give back.
+//! A file of the memory disk: its bytes, the sectors that are not on the medium yet, and the ranges that cannot be read.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::scan::used_bytes;
 use crate::sys::map::Map;
 
-/// What a disk is surely able to write at once.
+/// Bytes that a disk writes atomically.
 pub(super) const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub map: Option<Arc<Map>>,
-    /// Everything from here on was never written, and is zero.
+    /// All bytes from here on were never written, and are zero.
     pub used: usize,
     /// Writes so far.
     version: u64,
@@ -29,14 +29,14 @@ pub(super) struct Memory {
 pub(super) struct Unsynced {
     /// What the medium has.
     pub medium: [u8; SECTOR],
-    /// As of which write.
+    /// The number of the write that `medium` is as of.
     version: u64,
-    /// A sync of it has failed, which the kernel says once: it takes the sector for clean from then on, and no later sync
+    /// A sync of it has failed. The kernel reports that once and treats the sector as clean from then on: no later sync
     /// writes it, until it is written again.
     forsaken: bool,
 }
 
-/// What the sectors that differ from the medium held when a sync started.
+/// The sectors that differed from the medium when a sync started, with their content.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     pub sectors: Vec<(usize, [u8; SECTOR])>,
@@ -44,7 +44,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// A sync of a range has made newer bytes durable meanwhile.
+    /// Takes in newer bytes that a sync of a range has made durable meanwhile.
     pub(super) fn renew(&mut self, map: &Map, range: &Range<usize>) {
         for (sector, bytes) in &mut self.sectors {
             let base = *sector * SECTOR;
@@ -72,8 +72,8 @@ impl Memory {
         Ok(file)
     }
 
-    /// What there is of the file afterwards, in memory of its own. When power ends, `lost` says of each sector that
-    /// differs from the medium whether that is lost.
+    /// The file after a crash, in memory of its own. After a power cut, `lost` decides for each sector that differs from the
+    /// medium whether it is lost.
     pub(super) fn remains(
         mut self,
         power: bool,
@@ -94,7 +94,7 @@ impl Memory {
         Ok(self)
     }
 
-    /// A map of the same content that nobody else has: the old store's readers may still look at the old one.
+    /// A map of the same content that is not shared: readers of the old store may still use the old one.
     fn own_map(&mut self) -> io::Result<Arc<Map>> {
         let old = self.map.take().expect("every file has content");
         if Arc::strong_count(&old) == 1 && !old.is_unreadable(0..old.all().len()) {
@@ -105,7 +105,7 @@ impl Memory {
         Ok(Arc::new(map))
     }
 
-    /// Puts bytes where they are seen, and counts them as durable unless their sector does not.
+    /// Stores bytes, which count as durable unless their sector is unsynced.
     pub(super) fn store(&mut self, at: usize, bytes: &[u8]) {
         self.map().store(at, bytes);
         self.used = self.used.max(at + bytes.len());
@@ -116,7 +116,7 @@ impl Memory {
         used_bytes(self.map().bytes(0..self.used))
     }
 
-    /// Lets whoever maps the file find missing what cannot be read.
+    /// Marks the unreadable ranges in the map of the file.
     pub(super) fn mark_unreadable(&self) {
         let place = |at| usize::try_from(at).expect("a file in memory");
         for range in &self.unreadable {
@@ -180,7 +180,7 @@ impl Memory {
         self.store(at, bytes);
     }
 
-    /// What a sync that starts now makes durable.
+    /// The sectors that a sync which starts now makes durable.
     pub(super) fn note(&self) -> Noted {
         let dirty = self.unsynced.iter().filter(|(_, old)| !old.forsaken);
         let note = |sector: &usize| (*sector, sector_of(self.map(), *sector));
@@ -190,7 +190,7 @@ impl Memory {
         }
     }
 
-    /// A sync of what was noted has failed.
+    /// Notes that a sync of these sectors has failed.
     pub(super) fn forsake(&mut self, noted: &Noted) {
         for (sector, _) in &noted.sectors {
             if let Some(unsynced) = self.unsynced.get_mut(sector) {
@@ -199,7 +199,7 @@ impl Memory {
         }
     }
 
-    /// A sync of a range has failed.
+    /// Notes that a sync of a range has failed.
     pub(super) fn forsake_range(&mut self, range: &Range<usize>) {
         let sectors = range.start / SECTOR..range.end.div_ceil(SECTOR);
         for (_, unsynced) in self.unsynced.range_mut(sectors) {
@@ -207,8 +207,8 @@ impl Memory {
         }
     }
 
-    /// Makes durable what a sync has noted, or those sectors of it that `reached` says yes of. What was written since
-    /// then stays as it is.
+    /// Makes the sectors that a sync has noted durable, or those of them for which `reached` returns true. Later writes stay
+    /// unsynced.
     pub(super) fn settle(&mut self, noted: &Noted, mut reached: impl FnMut() -> bool) {
         let map = Arc::clone(self.map());
         for (sector, bytes) in noted.sectors.iter().filter(|_| reached()) {
@@ -248,7 +248,7 @@ impl Memory {
     }
 }
 
-/// What a sector holds; zeroes beyond the end of the file.
+/// The content of a sector; zeroes beyond the end of the file.
 fn sector_of(map: &Map, sector: usize) -> [u8; SECTOR] {
     let mut bytes = [0; SECTOR];
     let from = sector * SECTOR;
@@ -257,7 +257,7 @@ fn sector_of(map: &Map, sector: usize) -> [u8; SECTOR] {
     bytes
 }
 
-/// Copies what is not zero: segments are mostly untouched memory, and stay so.
+/// Copies the bytes that are not zero: segments are mostly untouched memory, and stay so.
 fn copy_used(from: &Map, len: usize, to: &Map) {
     for start in (0..len).step_by(SECTOR) {
         let bytes = from.bytes(start..len.min(start + SECTOR));

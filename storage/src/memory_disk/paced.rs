@@ -16,11 +16,11 @@ pub struct Advanced {
     pub step: OpKind,
     /// The file: of removed files the first one; empty where there is none.
     pub path: PathBuf,
-    /// How far the operation has come.
+    /// The stage that the operation has reached.
     pub stage: OpStage,
 }
 
-/// How far an operation has come with a step.
+/// The stage that an operation has reached with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpStage {
     /// A sync has started: it covers what the file holds now.
@@ -56,15 +56,15 @@ impl fmt::Display for Advanced {
 }
 
 impl MemoryDisk {
-    /// While a disk is paced, nothing in flight is performed by itself: [`Self::advance`] performs it step by step, and
-    /// [`Disk::reap`](crate::Disk::reap) takes what is done. [`Disk::wait`](crate::Disk::wait), which blocks, performs
-    /// steps as the seed of the chances decides, until something is done. A crash does not end it.
+    /// Sets whether the disk is paced. A paced disk performs no operation by itself: [`Self::advance`] performs them step by
+    /// step, and [`Disk::reap`](crate::Disk::reap) takes the completions. [`Disk::wait`](crate::Disk::wait) performs steps,
+    /// as the seed of the chances decides, until an operation has completed. A crash does not change it.
     pub fn set_paced(&self, paced: bool) {
         self.inner.borrow_mut().paced = paced;
     }
 
-    /// Performs one step of one operation in flight, which `choice` picks among those that may be next. `None` if there
-    /// is none, which [`Self::hold`] and [`Self::allow`] may be the reason of.
+    /// Performs one step of one operation in flight, which `choice` picks among those that may be next. `None` if none may
+    /// be, for example because of [`Self::hold`] or [`Self::allow`].
     #[expect(clippy::must_use_candidate, reason = "the step counts")]
     pub fn advance(&self, choice: u64) -> Option<Advanced> {
         if self.dead.get() {
@@ -73,15 +73,15 @@ impl MemoryDisk {
         self.inner.borrow_mut().advance(choice)
     }
 
-    /// Steps that operations in flight have yet to take: a write and its sync have one each, a sync of a whole file has
-    /// two. What is held counts, what waits for a submission does not.
+    /// Steps that the operations in flight have yet to take: a write and the sync of its range have one each, a sync of a
+    /// file has two. Operations that are held back count, those that wait for a submission do not.
     #[must_use]
     pub fn pending(&self) -> usize {
         let inner = self.inner.borrow();
         inner.in_flight.iter().map(|(_, o)| o.steps()).sum()
     }
 
-    /// Whether something is done and was not reaped, as an eventfd would tell.
+    /// Whether an operation has completed and was not reaped, as an eventfd would show.
     #[must_use]
     pub fn has_completions(&self) -> bool {
         !self.inner.borrow().done.is_empty()
@@ -89,7 +89,7 @@ impl MemoryDisk {
 }
 
 impl Operation {
-    /// Whether the housekeeper does it, which takes it at once and keeps to the order.
+    /// Whether the housekeeper performs it, at once and in order.
     pub(super) fn is_housekeeping(&self) -> bool {
         matches!(
             self,
@@ -114,7 +114,7 @@ impl Operation {
         }
     }
 
-    /// The file that it writes to, until what it wrote is where it is to be.
+    /// The file that it writes to, up to the end of its own sync.
     fn writes_to(&self) -> Option<&Path> {
         match self {
             Self::Write { file, .. }
@@ -127,7 +127,7 @@ impl Operation {
         }
     }
 
-    fn keeps_to_order_after(&self, before: &Self) -> bool {
+    fn waits_for(&self, before: &Self) -> bool {
         let same_file = self.writes_to().is_some() && self.writes_to() == before.writes_to();
         same_file || self.is_housekeeping() && before.is_housekeeping()
     }
@@ -178,7 +178,7 @@ impl Inner {
         (step, stage)
     }
 
-    /// How far a write has come whose own sync, of the range that it wrote, is next.
+    /// The stage of a write whose own sync, of the range that it wrote, is next.
     fn stage_of_half(&self, place: usize, asked: Option<usize>) -> OpStage {
         match (&self.in_flight[place].1, asked) {
             (
@@ -192,12 +192,12 @@ impl Inner {
         }
     }
 
-    /// Whether an operation is held by nobody, and by none before it that it keeps to the order with.
+    /// Whether an operation is not held back, and need not wait for one before it.
     fn may_be_next(&self, place: usize) -> bool {
         let operation = &self.in_flight[place].1;
         let mut before = self.in_flight.range(..place);
         !self.holding.contains(&operation.step())
-            && !before.any(|(_, before)| operation.keeps_to_order_after(before))
+            && !before.any(|(_, before)| operation.waits_for(before))
     }
 
     fn path_of(&self, operation: &Operation) -> PathBuf {
@@ -216,7 +216,7 @@ impl Inner {
         }
     }
 
-    /// Performs steps until something is done, or nothing may be.
+    /// Performs steps until an operation has completed, or none may be next.
     pub(super) fn advance_until_done(&mut self) {
         while self.done.is_empty() {
             let choice = self.luck.pick(usize::MAX) as u64;
@@ -226,16 +226,14 @@ impl Inner {
         }
     }
 
-    /// What was on its way when the end came may have happened: what keeps to an order, up to some operation, and of
-    /// that one a part.
+    /// Performs some of the operations in flight, which may have happened when the process ended. Of operations that keep an
+    /// order it performs those up to some operation, and a part of that one.
     pub(super) fn apply_in_order(&mut self, dice: &mut Dice) {
         let in_flight = std::mem::take(&mut self.in_flight).into_iter();
         let operations: Vec<_> = in_flight.chain(std::mem::take(&mut self.queued)).collect();
         let mut undone: Vec<Operation> = Vec::new();
         for (_, operation) in operations {
-            let late = undone
-                .iter()
-                .any(|undone| operation.keeps_to_order_after(undone));
+            let late = undone.iter().any(|undone| operation.waits_for(undone));
             if !late && self.end_one(&operation, dice) {
                 continue;
             }
@@ -243,7 +241,7 @@ impl Inner {
         }
     }
 
-    /// The end comes to one operation. Tells whether it has come to its own before.
+    /// Ends one operation at a crash. Returns whether it had completed before.
     fn end_one(&mut self, operation: &Operation, dice: &mut Dice) -> bool {
         let happens = dice.roll(2) == 0;
         match operation {

@@ -1,5 +1,5 @@
-//! Harm that a seed chooses, to what lies still: bits that flip, writes that went astray or were lost, and ranges that
-//! cannot be read. What is used and durable is met, and nothing that is on its way.
+//! Random damage to files at rest, chosen by a seed: flipped bits, misdirected and lost writes, and unreadable ranges. It
+//! hits used and durable bytes only, and none that an operation in flight changes.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use crate::format::BLOCK_BYTES;
 
 /// Ranges that a disk writes as one, in bytes.
 const UNITS: [usize; 2] = [SECTOR, 4096];
-/// Places that are looked at before a call finds nothing to harm.
+/// Places that a call tries before it gives up.
 const TRIES: usize = 32;
 
-/// Harm that was done. Its text is a line of a trace.
+/// Damage that was done. Its text is a line of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Harm {
     /// The file.
@@ -25,28 +25,28 @@ pub struct Harm {
     pub range: Range<u64>,
     /// What they were.
     pub was: Vec<u8>,
-    /// What became of them.
+    /// The kind of the damage.
     pub kind: HarmKind,
 }
 
-/// What became of bytes that were harmed.
+/// The kind of a damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HarmKind {
-    /// A bit of the byte has flipped.
+    /// A bit of the byte is flipped.
     Rotten {
         /// Which, from the lowest.
         bit: u8,
     },
-    /// They hold what belongs elsewhere.
+    /// The bytes are those of another place.
     Misdirected {
-        /// The file that it belongs to.
+        /// The file of that place.
         from: PathBuf,
         /// Where in it.
         at: u64,
     },
-    /// They are zero.
+    /// The bytes are zero.
     Lost,
-    /// They cannot be read.
+    /// The bytes cannot be read.
     Unreadable,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Harm {
 }
 
 impl MemoryDisk {
-    /// Flips a bit of one byte that `choice` picks, of a file that it picks first. `None` if it finds no file with such
+    /// Flips a bit of one byte of a file, all picked by `choice`. `None` if it finds no file with used and durable
     /// bytes.
     #[expect(clippy::must_use_candidate, reason = "the harm counts")]
     pub fn rot(&self, choice: u64) -> Option<Harm> {
@@ -81,13 +81,13 @@ impl MemoryDisk {
     }
 
     /// Overwrites an aligned range of 512 or 4096 bytes with another one of the same file, or of a file of the same
-    /// directory, as a write does that went astray. `None` if it finds none that differ.
+    /// directory, as a misdirected write does. `None` if it finds none that differ.
     #[expect(clippy::must_use_candidate, reason = "the harm counts")]
     pub fn misdirect(&self, choice: u64) -> Option<Harm> {
         let mut inner = self.inner.borrow_mut();
         let mut dice = Dice(choice);
         (0..TRIES).find_map(|_| {
-            let (path, range, from, at) = inner.astray(&mut dice)?;
+            let (path, range, from, at) = inner.misdirected(&mut dice)?;
             let bytes = inner.files[&from]
                 .map()
                 .bytes(at..at + range.len())
@@ -103,7 +103,7 @@ impl MemoryDisk {
         })
     }
 
-    /// Zeroes an aligned range of 512 or 4096 bytes, as a write does that never came to the medium. `None` if it finds
+    /// Zeroes an aligned range of 512 or 4096 bytes, as if its write had never reached the medium. `None` if it finds
     /// none that is not zero.
     #[expect(clippy::must_use_candidate, reason = "the harm counts")]
     pub fn lose(&self, choice: u64) -> Option<Harm> {
@@ -152,7 +152,7 @@ fn unit(dice: &mut Dice) -> usize {
 /// Bytes of a block.
 const BLOCK: usize = BLOCK_BYTES as usize;
 
-/// A place in so many used bytes. One of four is where a block begins, so that headers have their share.
+/// A place in so many used bytes. A quarter of the places are beginnings of blocks, so that headers have their share.
 fn place(dice: &mut Dice, used: usize) -> usize {
     let place = dice.roll(used);
     match dice.roll(4) {
@@ -162,8 +162,8 @@ fn place(dice: &mut Dice, used: usize) -> usize {
 }
 
 impl Inner {
-    /// A range of a file that is used, durable, readable and not about to change. Every file is as likely as another,
-    /// so that small ones have their share. The range is aligned to its length, and cut where the file ends.
+    /// A range of a file that is used, durable, readable and not about to change. All files are equally likely, so that
+    /// small ones have their share. The range is aligned to its length, and cut where the file ends.
     fn still(
         &self,
         dice: &mut Dice,
@@ -186,9 +186,9 @@ impl Inner {
         })
     }
 
-    /// A range that a write has gone to, and what was to be written: of which file, and where. In one of three cases both are
-    /// beginnings of blocks of one file, if a file has several.
-    fn astray(&self, dice: &mut Dice) -> Option<(PathBuf, Range<usize>, PathBuf, usize)> {
+    /// The range that a misdirected write hits, and the file and the place of the bytes that it brings. In one of three cases
+    /// both are beginnings of blocks of one file, if a file has several.
+    fn misdirected(&self, dice: &mut Dice) -> Option<(PathBuf, Range<usize>, PathBuf, usize)> {
         let files = self.files.iter();
         let several: Vec<_> = files.filter(|(_, file)| file.used > BLOCK).collect();
         if several.is_empty() || dice.roll(3) > 0 {

@@ -1,7 +1,8 @@
 //! The tail arena: a bounded number of 2 MiB blocks for all logs of the process.
 //!
-//! One reservation is made at start; blocks are touched ahead of need by a thread of the pool, so that an append never
-//! meets a page fault. A pool without a thread is told when to touch one. A block goes back to the pool when its last reference is dropped, by whichever thread.
+//! The pool reserves its address space at start. A thread of the pool touches blocks ahead of need, so that an append never
+//! meets a page fault; the owner of a pool without a thread calls [`ArenaPool::touch_next`] instead. A block goes back to
+//! the pool when its last reference is dropped, by whichever thread.
 
 use std::io;
 use std::ops::Range;
@@ -15,10 +16,10 @@ use crate::format::BLOCK_BYTES;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
-/// How large the arena is.
+/// The size of the arena.
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaOptions {
-    /// Blocks of 2 MiB at most, for all logs of the process.
+    /// Most blocks of 2 MiB, for all logs of the process.
     pub blocks_max: usize,
     /// Blocks that are touched before they are needed.
     pub blocks_ready: usize,
@@ -47,7 +48,7 @@ struct Inner {
     lists: Mutex<Lists>,
     wanted: Condvar,
     touched: AtomicUsize,
-    /// The latest monotonic time any store was told, for readers, which have no clock.
+    /// The latest monotonic time of any store, for readers, which have no clock.
     clock_ms: AtomicU64,
 }
 
@@ -63,7 +64,7 @@ impl ArenaPool {
     /// Reserves the arena and touches its first blocks.
     ///
     /// # Errors
-    /// When the address space or the thread cannot be had.
+    /// When there is no address space, or the thread cannot be started.
     pub fn new(options: &ArenaOptions) -> io::Result<Arc<Self>> {
         let mut pool = Self::reserve(options)?;
         let background = Arc::clone(&pool.inner);
@@ -74,10 +75,10 @@ impl ArenaPool {
         Ok(Arc::new(pool))
     }
 
-    /// The same without a thread: [`Self::touch_next`] does its work.
+    /// The same without a thread: call [`Self::touch_next`] instead.
     ///
     /// # Errors
-    /// When the address space cannot be had.
+    /// When there is no address space.
     pub fn without_thread(options: &ArenaOptions) -> io::Result<Arc<Self>> {
         Self::reserve(options).map(Arc::new)
     }
@@ -108,7 +109,7 @@ impl ArenaPool {
         self.inner.touch_next()
     }
 
-    /// Bytes of the arena that were touched, hence are resident.
+    /// Bytes of the arena that were touched, and so are resident.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         self.inner.touched.load(Ordering::Relaxed) as u64 * BLOCK_BYTES
@@ -127,7 +128,7 @@ impl ArenaPool {
         self.inner.region.blocks
     }
 
-    /// A touched block, or `None` when there is none at the moment.
+    /// Takes a touched block. `None` if no block is ready.
     pub(crate) fn take(&self) -> Option<BlockWriter> {
         let mut lists = self.inner.lock();
         let index = lists.ready.pop();
@@ -144,7 +145,7 @@ impl ArenaPool {
         Some(BlockWriter { block })
     }
 
-    /// A block, touched here if need be; for opening, which may wait. `None` when all are held.
+    /// Takes a block, touching it if need be. For opening, which may wait. `None` if all blocks are in use.
     pub(crate) fn take_waiting(&self) -> Option<BlockWriter> {
         while self.free_blocks() > 0 {
             match self.take() {
@@ -157,7 +158,7 @@ impl ArenaPool {
         None
     }
 
-    /// Tells readers the time.
+    /// Sets the time for readers.
     pub(crate) fn set_clock(&self, monotonic_ms: u64) {
         self.inner
             .clock_ms
@@ -230,7 +231,7 @@ struct Region {
     blocks: usize,
 }
 
-// SAFETY: the region is plain memory; who may touch which byte is decided by `Block` and `BlockWriter`.
+// SAFETY: the region is plain memory; `Block` and `BlockWriter` decide which bytes a thread may touch.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -272,7 +273,7 @@ impl Region {
         unsafe { self.first.add(index * BLOCK) }
     }
 
-    /// Makes the block resident. Only called for blocks that no one holds.
+    /// Makes the block resident. Called only for blocks that are not in use.
     fn touch(&self, index: usize) {
         let start = self.block(index);
         // SAFETY: the range lies inside the mapping; populating keeps its content.

@@ -1,7 +1,7 @@
-//! How far a block is written: one thread adds to its end, any number of others read what is below.
+//! The committed length of a block: one thread appends, and any number of others read below the length.
 //!
-//! This is all of the ordering between the writer of a block and its readers. The bytes themselves are somebody else's, so
-//! that a model may watch others in their place.
+//! This is all of the ordering between the writer of a block and its readers. The bytes are not here, so that a model can
+//! use its own.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ impl Committed {
         self.0.load(Ordering::Acquire) as usize
     }
 
-    /// Lets `fill` write the next `size` bytes, then commits them. There is one thread at most that does.
+    /// Lets `fill` write the next `size` bytes, then commits them. Only one thread may call it.
     pub(super) fn append(&self, size: usize, fill: impl FnOnce(Range<usize>)) {
         let from = self.0.load(Ordering::Relaxed) as usize;
         fill(from..from + size);

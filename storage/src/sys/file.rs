@@ -1,4 +1,4 @@
-//! Blocking file work: everything that creates, replaces or removes files, each followed by its directory's sync.
+//! Blocking file operations: everything that creates, replaces or removes files, each followed by a sync of the directory.
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -15,9 +15,9 @@ use crate::disk::Entry;
 use crate::names::{ASIDE_MAX, aside};
 use crate::scan::used_bytes;
 
-/// Zeroes on their way to the disk at once: enough to keep it busy, few enough that nobody stands behind them for long.
-/// Were all of a segment handed over at once, a log's small writes would stand behind it in the disk's queue: 7-42 ms
-/// each while 64 MiB were on their way, against 0.4-1.6 ms this way.
+/// Bytes of zeroes that are handed to the disk at once: enough to keep it busy, few enough that other writes do not wait long
+/// behind them. If all of a segment were handed over at once, a log's small writes would wait behind it in the disk's queue.
+/// *7-42 ms each while 64 MiB were being written, against 0.4-1.6 ms this way.*
 const ZEROES: u64 = 1 << 20;
 /// Bytes of one write into the page cache. The kernel keeps in one piece what is written at once, takes memory for a
 /// piece and gives it back without a pause, and whoever shares the core waits, whatever their priority. *200 MB/s into
@@ -45,8 +45,7 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes sure that a directory which was there before is still there after a power cut: whoever made it may not have
-/// seen to it.
+/// Makes sure that an existing directory is still there after a power cut: it may have been created without a sync.
 pub(crate) fn sync_name(dir: &Path) -> io::Result<()> {
     let file = File::open(dir)?;
     let above = parent(dir);
@@ -55,7 +54,7 @@ pub(crate) fn sync_name(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     match sync_dir(above) {
-        // A directory that may be passed and not read: all of its file system, then.
+        // The directory above must not be read: the whole file system is synced instead.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sync_all_of(&file),
         synced => synced,
     }
@@ -112,10 +111,10 @@ pub(crate) fn read(path: &Path, at: u64, out: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-/// Gives a file another name, which nothing may have yet.
+/// Renames a file; the new name must not be taken.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match rename_with(from, to, libc::RENAME_NOREPLACE) {
-        // A second name never replaces anything either.
+        // Creating a hard link never replaces a file either.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
             fs::hard_link(from, to)?;
             fs::remove_file(from)?;
@@ -125,7 +124,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(parent(to))
 }
 
-/// Lets two files change names.
+/// Exchanges the names of two files.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     rename_with(a, b, libc::RENAME_EXCHANGE)?;
     sync_dir(parent(a))
@@ -173,13 +172,13 @@ pub(crate) fn map(path: &Path) -> io::Result<Arc<Map>> {
     Ok(Arc::new(Map::file(&file, len)?))
 }
 
-/// A new file of `size` zero bytes that are really on the medium, under its final name only when they are.
+/// Makes a file of `size` zero bytes, durable before it gets its name.
 ///
 /// Appending and syncing into such a file is some thirty times faster than into one that grows or whose blocks are
 /// only reserved, because the sync has no metadata to write.
 ///
-/// A file that has the name already is taken if it is just that, as one that was made and never used; another one is set
-/// aside, which is an error: the next attempt finds the name free.
+/// If a file has the name already, it is used if it is just that, as one that was made and never used. Any other file is
+/// set aside, and this attempt fails; the next one finds the name free.
 pub(crate) fn prepare(path: &Path, size: u64) -> io::Result<(File, Arc<Map>)> {
     if let Some(file) = adopt(path, size)? {
         let map = Map::file(&file, size)?;
@@ -197,14 +196,14 @@ pub(crate) fn prepare(path: &Path, size: u64) -> io::Result<(File, Arc<Map>)> {
             Ok((file, Arc::new(map)))
         }
         Err(error) => {
-            // The space that the attempt took is wanted back; if this fails too, opening the log removes the file.
+            // Frees the space of this attempt. If this fails too, opening the log removes the file.
             let _ = fs::remove_file(&unfinished);
             Err(error)
         }
     }
 }
 
-/// The file of a name if it holds `size` zeroes.
+/// Opens the file if it holds `size` zeroes. Sets another file of this name aside.
 fn adopt(path: &Path, size: u64) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
@@ -226,10 +225,10 @@ fn adopt(path: &Path, size: u64) -> io::Result<Option<File>> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Says what stood in the place of a new segment.
+/// The error about a file that stood in the place of a new segment.
 pub(crate) fn occupied(path: &Path, aside: &Path) -> io::Error {
     io::Error::other(format!(
-        "{} should not have been there, or be empty; it is now {}",
+        "{} was in the place of a new segment and was not empty; it is now named {}",
         path.display(),
         aside.display()
     ))
@@ -277,14 +276,14 @@ fn zero(file: &File, at: u64, len: u64) -> io::Result<()> {
     })
 }
 
-/// Reserves the space in few extents, and says at once when there is too little.
+/// Reserves the space in few extents, and fails at once if there is too little.
 fn allocate(file: &File, size: u64) -> io::Result<()> {
     let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // SAFETY: a call on an open descriptor that touches no memory of ours.
     match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // Not every file system can, nor may every process; the zero writes do it then.
+            // Not every file system supports it, and a sandbox may forbid it; then the writes of zeroes allocate the space.
             error if is_refused(&error) => Ok(()),
             error => Err(error),
         },
@@ -301,14 +300,14 @@ fn write_out(file: &File, at: u64, len: u64) -> io::Result<()> {
     match unsafe { libc::sync_file_range(file.as_raw_fd(), place(at)?, place(len)?, all) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // Sandboxes may have no such call; the sync at the end writes everything out.
+            // A sandbox may forbid the call; then the sync at the end writes everything out.
             error if is_refused(&error) => Ok(()),
             error => Err(error),
         },
     }
 }
 
-/// Replaces a file: it is the old one or the new one, whatever happens.
+/// Replaces a file. After a crash it is the old one or the new one.
 pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = with_suffix(path, ".new");
     let replaced = (|| {
@@ -332,7 +331,7 @@ pub(crate) fn put(path: &Path, content: &[u8]) -> io::Result<()> {
     replaced
 }
 
-/// Writes over a file of the same length, in place; another file is replaced.
+/// Overwrites a file of the same length in place. A missing file, or one of another length, is replaced.
 pub(crate) fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path) {
         Ok(file) if file.metadata()?.len() == content.len() as u64 => file,
@@ -346,7 +345,7 @@ pub(crate) fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Removes files and syncs their directories. Files that are gone already do not matter.
+/// Removes files and syncs their directories. Missing files are no error.
 pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
     for path in paths {
         match fs::remove_file(path) {
@@ -359,7 +358,7 @@ pub(crate) fn unlink(paths: &[PathBuf]) -> io::Result<()> {
     dirs.into_iter().try_for_each(sync_dir)
 }
 
-/// Bytes that an unprivileged process may still write below `path`; any number where nobody says.
+/// Bytes that an unprivileged process may still write below `path`; `u64::MAX` if the kernel does not say.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = c_path(path)?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -378,8 +377,8 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-/// Tells a file from its copies: by its inode number, and where the file system tells, when it was made, since numbers
-/// are used again. Renaming changes neither.
+/// A number that tells a file from its copies. It is made of the inode number and, as these are used again, of the time of
+/// birth if the file system has one. Renaming changes neither.
 pub(crate) fn fingerprint(path: &Path) -> io::Result<u64> {
     let metadata = fs::metadata(path)?;
     let made = metadata.created().ok();
@@ -388,7 +387,7 @@ pub(crate) fn fingerprint(path: &Path) -> io::Result<u64> {
     Ok((metadata.ino().rotate_left(32) ^ made_ns).max(1))
 }
 
-/// Names this run of the machine: the same until it goes down.
+/// An id of this run of the machine, which changes at each boot.
 pub(crate) fn boot_id() -> io::Result<u128> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();

@@ -1,16 +1,16 @@
-//! Reads through maps of pages that cannot be had: the file was cut, or its medium does not give them back.
+//! Guards reads through maps against unreadable pages: the file was cut, or its medium fails.
 //!
-//! The kernel answers such a read with SIGBUS, which ends the process. The handler here lets it go on: it notes the
-//! block of the map as unreadable, puts a page of zeroes where the missing one should be, and returns to the read, which finds
-//! zeroes. So a reader of a map asks afterwards whether what was read is unreadable; until then bytes are believed
-//! to be no more than a hint. A block stays unreadable for as long as the map lives.
+//! The kernel answers such a read with SIGBUS, which ends the process by default. The handler here lets it go on: it marks
+//! the block of the map as unreadable, maps a page of zeroes in place of the missing one, and returns to the read, which
+//! finds zeroes. So a reader of a map has to ask after reading whether the block is unreadable, and must not use the bytes
+//! before. A block stays unreadable for as long as the map lives.
 //!
-//! This does nothing for the kernel's own reads: what sends from a map gets `EFAULT`, or fewer bytes sent.
+//! The handler does not help the kernel's own reads: a system call that sends from a map fails with `EFAULT` or sends fewer
+//! bytes.
 //!
 //! The handler takes no lock and allocates nothing. It finds the map in a table whose entries have a version that is odd
-//! while they change. The map that a thread faults in is one that it holds, so its entry does not change meanwhile; an
-//! entry that does change is another map's, and is passed over. A fault anywhere else goes to the handler that was there
-//! before.
+//! while they change. A thread faults only in a map that it holds, so the entry of that map does not change meanwhile; the
+//! handler skips entries that do change. A fault outside all maps goes to the handler that was installed before.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,7 +26,7 @@ const BLOCK: usize = BLOCK_BYTES as usize;
 const FIRST_PART: usize = 256;
 const PARTS: usize = 24;
 
-/// How many blocks were unreadable so far, of all maps: as long as it is zero, nobody needs to look further.
+/// How many blocks of all maps were marked so far. While it is zero, no map needs to be checked.
 static UNREADABLE: AtomicUsize = AtomicUsize::new(0);
 
 /// Which blocks of a map are unreadable.
@@ -46,7 +46,7 @@ impl UnreadableBlocks {
         }
     }
 
-    /// Notes a block as unreadable; tells whether it was whole until now.
+    /// Marks a block as unreadable. Returns whether it was not marked before.
     fn note(&self, block: usize) -> bool {
         let bit = 1 << (block % 64);
         let before = self.blocks[block / 64].fetch_or(bit, Ordering::Relaxed);
@@ -55,16 +55,16 @@ impl UnreadableBlocks {
         before & bit == 0
     }
 
-    /// Notes all blocks of a range as unreadable.
+    /// Marks all blocks of a range as unreadable.
     pub(crate) fn note_range(&self, range: &Range<usize>) {
         for block in blocks_of(range) {
             self.note(block);
         }
     }
 
-    /// Whether any block of the range is unreadable. To be asked after the range was read.
+    /// Whether any block of the range is unreadable. Call it after reading the range.
     pub(crate) fn is_unreadable(&self, range: &Range<usize>) -> bool {
-        // Keeps the reads before it before the question.
+        // Orders the reads of the bytes before the load below.
         fence(Ordering::Acquire);
         if UNREADABLE.load(Ordering::Relaxed) == 0 {
             return false;
@@ -188,19 +188,19 @@ impl Table {
         entries.find_map(|entry| entry.holding(address))
     }
 
-    /// Puts zeroes where a read of `address` found nothing. `false` when the address is no map's, or the kernel does not
-    /// let us.
+    /// Maps zeroes where a read of `address` found an unreadable page. Returns false if the address is in no map, or the
+    /// kernel refuses.
     fn handle_unreadable(&self, address: usize) -> bool {
         let Some((map, unreadable)) = self.find(address) else {
             return false;
         };
-        // SAFETY: the entry named a map that this thread is reading from, so that it is kept until the thread goes on;
+        // SAFETY: the entry is that of a map that this thread is reading from, so it is kept until the thread goes on;
         // and `unreadable` lives as long as the map (`Guarded::new`).
         let unreadable = unsafe { &*unreadable };
         let page = page_bytes();
         let from = (address & !(page - 1)).max(map.start);
         let block = (address - map.start) / BLOCK;
-        // Where more than one page is missing, it is all from here on: not a signal for each of them.
+        // A second missing page: all pages of the block from here on are replaced, to save a signal for each of them.
         let until = match unreadable.note(block) {
             true => from + page,
             false => (map.start + (block + 1) * BLOCK).min(map.end),
@@ -208,7 +208,8 @@ impl Table {
         if zeroes(from..until) {
             return true;
         }
-        // A page of its own takes two more areas of the address space, and there may be no more. The whole takes none.
+        // Replacing a part of a map takes up to two more areas of the address space, of which the process may have no more.
+        // Replacing the whole map takes none.
         unreadable.note_range(&(0..unreadable.bytes));
         zeroes(map)
     }
@@ -223,14 +224,14 @@ fn zeroes(range: Range<usize>) -> bool {
     unsafe { libc::mmap(start, len, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED }
 }
 
-/// A map that is guarded, until this is dropped; which must be before it is unmapped.
+/// Guards a map until it is dropped, which must happen before the map is unmapped.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     number: usize,
 }
 
 impl Guarded {
-    /// Guards the map of a file: what is missing there is noted in `unreadable`.
+    /// Guards the map of a file: blocks with missing pages are marked in `unreadable`.
     ///
     /// # Safety
     /// `range` is whole pages of a map that only reads go to. The map and `unreadable` outlive what this returns.
@@ -260,7 +261,7 @@ fn install() -> io::Result<()> {
     if *installed {
         return Ok(());
     }
-    // The handler is not to be the first who asks.
+    // The handler must not be the first caller, as that initializes the value.
     page_bytes();
     let mut before = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: asks for the present action, which the call writes to `before` when it returns 0.
@@ -294,7 +295,7 @@ fn act(handler: libc::sighandler_t, flags: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Runs on the thread that has read, between two of its instructions: calls only what a handler may.
+/// Runs on the reading thread, between two of its instructions: it calls only async-signal-safe functions.
 extern "C" fn on_bus_error(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
@@ -304,7 +305,7 @@ extern "C" fn on_bus_error(
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel hands a handler with `SA_SIGINFO` a description of the signal.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // Only the kernel's own have an address; somebody may have sent the signal.
+    // Only a signal of the kernel has an address; another process may have sent this one.
     let handled = code > 0 && TABLE.handle_unreadable(address);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
@@ -313,7 +314,7 @@ extern "C" fn on_bus_error(
     }
 }
 
-/// Leaves a signal to the handler that was there before, or to what happens without any.
+/// Passes a signal on to the handler that was installed before, or to the default action.
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE.get();
     let (handler, flags) = before.map_or((libc::SIG_DFL, 0), |b| (b.sa_sigaction, b.sa_flags));
@@ -323,7 +324,7 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         if sent && handler == libc::SIG_IGN {
             return;
         }
-        // The read comes again after the return, and ends the process. A signal that was sent has to be sent again.
+        // The read is repeated after the return, and ends the process. A signal that was sent has to be sent again.
         if act(libc::SIG_DFL, 0).is_ok() && sent {
             // SAFETY: sends a signal to this thread; it is taken after the return.
             unsafe { libc::raise(signal) };

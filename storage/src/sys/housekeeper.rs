@@ -1,4 +1,4 @@
-//! The thread that makes, replaces and removes files for one disk, so that the shard never waits for a directory.
+//! The housekeeper: a thread that makes, replaces and removes files for one disk, so that the shard never waits for that.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,12 +14,12 @@ use super::file;
 use super::map::Map;
 use crate::disk::{Completion, Content, FileId, Opened, Outcome};
 
-/// How long a disk that is dropped waits for what it has begun: far longer than a disk that works takes for it. One that
-/// does not come back must not keep the process from its end.
+/// How long a dropped disk waits for operations in flight: far longer than a working disk takes for them. A disk that hangs
+/// must not keep the process from ending.
 pub(super) const DROP_WAIT: Duration = Duration::from_secs(1);
 
-/// Waits until a thread has dropped the sender of `done`, which it does at its end, and joins it. False if it does not
-/// come to its end in time; then it goes on for itself.
+/// Waits until a thread has dropped the sender of `done`, which it does at its end, and joins it. Returns false if the
+/// thread does not end in time; then it is detached.
 pub(super) fn end<T>(thread: JoinHandle<()>, done: &Receiver<T>) -> bool {
     let deadline = Instant::now() + DROP_WAIT;
     loop {
@@ -36,7 +36,7 @@ pub(super) fn end<T>(thread: JoinHandle<()>, done: &Receiver<T>) -> bool {
     }
 }
 
-/// An eventfd. SharedLog between a shard and the threads it started, which have the same descriptor table.
+/// An eventfd. Shared between a shard and the threads it started, which have the same descriptor table.
 #[derive(Clone, Debug)]
 pub(crate) struct Wake {
     file: Arc<File>,
@@ -60,12 +60,12 @@ impl Wake {
     }
 
     pub(crate) fn wake(&self) {
-        // Fails only when the counter is full, and then it is readable already.
+        // This fails only if the counter is full, and then the eventfd is readable already.
         let _ = (&*self.file).write(&1u64.to_ne_bytes());
     }
 
     pub(crate) fn drain(&self) {
-        // Fails when it is empty, which is as good.
+        // This fails if the counter is zero, which is as good.
         let _ = (&*self.file).read(&mut [0; 8]);
     }
 
@@ -74,7 +74,7 @@ impl Wake {
         self.poll(-1)
     }
 
-    /// Blocks until it is readable, or the time is over.
+    /// Blocks until it is readable, at most for `time`.
     pub(crate) fn wait_for(&self, time: Duration) -> io::Result<()> {
         self.poll(i32::try_from(time.as_millis()).unwrap_or(i32::MAX))
     }
@@ -112,12 +112,12 @@ enum Done {
     Unlinked(io::Result<()>),
 }
 
-/// The shard's end of the thread.
+/// The shard's handle of the thread.
 pub(crate) struct Housekeeper {
     jobs: Option<Sender<(u64, Job)>>,
     done: Receiver<(u64, Done)>,
     thread: Option<JoinHandle<()>>,
-    /// Set when nobody waits for the thread any more: it begins nothing then.
+    /// Set when the thread is detached: it starts no job from then on.
     abandoned: Arc<AtomicBool>,
     in_flight: usize,
 }
@@ -135,7 +135,7 @@ impl Housekeeper {
                     if is_over.load(Ordering::Acquire) {
                         return;
                     }
-                    // The shard has gone if nobody takes the result; the next receive ends the loop.
+                    // Sending fails if the shard is gone; the next receive then ends the loop.
                     let _ = outbox.send((token, run(job)));
                     wake.wake();
                 }
@@ -177,7 +177,7 @@ impl Housekeeper {
         self.in_flight
     }
 
-    /// Takes what has finished; new files go to `files`.
+    /// Takes finished jobs; new files go to `files`.
     pub(crate) fn reap(&mut self, files: &mut Files, out: &mut Vec<Completion>) {
         while let Ok((token, done)) = self.done.try_recv() {
             self.in_flight -= 1;

@@ -1,9 +1,8 @@
-//! Which links between a write and its sync the kernel has severed. Bookkeeping only.
+//! Finds the links between a write and its sync that the kernel has severed. Bookkeeping only.
 //!
-//! The kernel takes submissions one by one, and stops early when it has no memory for one. Where it stops between a
-//! write and the sync that is linked to it, it starts the write as if there were no link. The sync comes with the next
-//! submission, as an operation of its own: it may run before the write has ended, and its success says nothing of what
-//! the write wrote.
+//! The kernel takes submissions one by one, and stops early if it has no memory for one. If it stops between a write and the
+//! sync that is linked to it, it starts the write as if there were no link. The sync is taken with the next submission, as an
+//! operation of its own: it may run before the write has ended, and its success proves nothing about the written bytes.
 
 use std::collections::VecDeque;
 
@@ -21,13 +20,13 @@ struct Slot {
 }
 
 impl Links {
-    /// An entry has gone into the slots.
+    /// Notes that an entry has gone into the slots.
     pub(super) fn push(&mut self, key: u64, follows: bool) {
         self.slots.push_back(Slot { key, follows });
     }
 
-    /// The kernel was called and has left so many entries. Tells which of them was to follow one that it took: that link
-    /// is severed.
+    /// The kernel was called and has left so many entries. Returns the key of the sync whose write it took without it: that
+    /// link is severed.
     pub(super) fn left(&mut self, left: usize) -> Option<u64> {
         let taken = self.slots.len().saturating_sub(left);
         self.slots.drain(..taken);
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_that_is_severed_is_told_once() {
+    fn every_severed_link_is_reported_once() {
         let mut links = links();
         let told: Vec<_> = [6, 4, 4, 3, 2, 2, 0].map(|left| links.left(left)).into();
         let severed = [None, Some(12), None, None, Some(14), None, None];

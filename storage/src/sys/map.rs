@@ -1,8 +1,8 @@
 //! Read-only maps of segments, and the anonymous ones of the memory disk.
 //!
-//! A map of a file is raw memory (`MmapRaw`): the kernel writes to it. Slices are made of it only of ranges that nobody
-//! writes any more (see the module `sys`). Pages of it may turn out to be missing while they are read: `guard` says what
-//! is read then, and [`Map::is_unreadable`] is to be asked after every read.
+//! A map of a file is raw memory (`MmapRaw`), as the kernel writes to it. Slices are made only of ranges that are not written
+//! any more (see the module `sys`). Pages may turn out to be missing while they are read: reads find zeroes then (see
+//! `guard`), and [`Map::is_unreadable`] has to be called after every read.
 
 use std::fs::File;
 use std::io;
@@ -18,11 +18,11 @@ use super::is_refused;
 /// A mapped file, or memory that stands in for one.
 #[derive(Debug)]
 pub struct Map {
-    /// Of a file's map. Dropped before the rest: the handler must not find what is not there any more.
+    /// The guard of a file's map. It is dropped before the other fields: the handler must not find memory that is gone.
     _guarded: Option<Guarded>,
     raw: MmapRaw,
     unreadable: Arc<UnreadableBlocks>,
-    /// Of memory that stands in for a file, and that [`Map::store`] may write: what `sendfile` reads it by.
+    /// The file behind memory that stands in for a file: [`Map::store`] may write it, and `sendfile` reads from it.
     memory: Option<File>,
 }
 
@@ -74,7 +74,7 @@ impl Map {
         self.raw.len() == 0
     }
 
-    /// Mapped bytes. They are to be believed only once [`Map::is_unreadable`] has said that they were there.
+    /// Mapped bytes. They are valid only if [`Map::is_unreadable`] returns false after they were read.
     ///
     /// # Panics
     /// If the range is not mapped.
@@ -90,13 +90,13 @@ impl Map {
         self.bytes(0..self.raw.len())
     }
 
-    /// Whether bytes of the range, or of a block that it touches, were missing when they were read. To be asked after
+    /// Whether bytes of the range, or of a block that it touches, were missing when they were read. Call it after
     /// reading.
     pub(crate) fn is_unreadable(&self, range: Range<usize>) -> bool {
         self.unreadable.is_unreadable(&range)
     }
 
-    /// Notes that bytes of a range cannot be had.
+    /// Marks the blocks of a range as unreadable.
     pub(crate) fn mark_unreadable(&self, range: &Range<usize>) {
         self.unreadable.note_range(range);
     }
@@ -126,14 +126,14 @@ impl Map {
         (start.cast(), range.end - from)
     }
 
-    /// Reads a range into the page cache and into the page table; waits for it.
+    /// Reads a range into the page cache and into the page table, and waits for it.
     pub(crate) fn populate(&self, range: &Range<usize>) -> io::Result<()> {
         let (start, len) = self.pages(range);
         // SAFETY: the range is mapped; the advice only reads.
         match unsafe { libc::madvise(start, len, libc::MADV_POPULATE_READ) } {
             0 => Ok(()),
             _ => match io::Error::last_os_error() {
-                // The first is the answer of a kernel that does not know the advice.
+                // `EINVAL` is the answer of a kernel that does not know the advice.
                 error if error.raw_os_error() == Some(libc::EINVAL) || is_refused(&error) => {
                     self.touch(range);
                     Ok(())
@@ -143,7 +143,7 @@ impl Map {
         }
     }
 
-    /// Reads a byte of each page. Where there is none to be read, [`Map::is_unreadable`] says so afterwards.
+    /// Reads a byte of each page. If a page is missing, [`Map::is_unreadable`] returns true afterwards.
     fn touch(&self, range: &Range<usize>) {
         let (start, len) = self.pages(range);
         for at in (0..len).step_by(page_bytes()) {
@@ -154,7 +154,7 @@ impl Map {
     }
 }
 
-/// An empty file that only its descriptor knows.
+/// An empty file in memory, without a name in any directory.
 fn memory_file() -> io::Result<File> {
     // SAFETY: the name ends with a zero; the call touches no other memory.
     let fd = unsafe { libc::memfd_create(c"oyez".as_ptr(), libc::MFD_CLOEXEC) };

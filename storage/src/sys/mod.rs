@@ -3,9 +3,9 @@
 //! The crate-wide facts that the blocks here rely on:
 //! - A [`arena::Block`] has one [`arena::BlockWriter`]. Bytes below its committed length never change while the block
 //!   lives; nobody reads above it.
-//! - A segment file is only ever written at positions that no reader has been told of, and is never overwritten,
-//!   truncated or punched. So the bytes of a map below the log's visible place never change. Where somebody else cuts the
-//!   file, or its medium fails, they turn to zeroes, and [`map::Map::is_unreadable`] says so to whoever asks after reading.
+//! - A segment file is written only at positions that readers do not read yet, or with the same bytes again; it is never
+//!   truncated or punched. So the bytes of a map below the log's visible position never change. If another program cuts the
+//!   file, or its medium fails, they turn to zeroes, and [`map::Map::is_unreadable`] reports that after the read.
 
 pub(crate) mod arena;
 mod committed;
@@ -19,9 +19,9 @@ pub(crate) mod thread_disk;
 
 use std::io;
 
-/// Whether the answer is that there is no such call here, or no such kind of it: kernels say `ENOSYS`, sandboxes `EPERM`
-/// too, file systems and old kernels `EOPNOTSUPP`. To be asked only of calls that there is another way around; where
-/// `EPERM` is about the file, that way answers it again.
+/// Whether an error means that a system call, or this use of it, is not available here: kernels answer `ENOSYS`, sandboxes
+/// also `EPERM`, file systems and old kernels `EOPNOTSUPP`. Use it only for calls that have a fallback; if `EPERM` is about
+/// the file, the fallback fails with it as well.
 fn is_refused(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

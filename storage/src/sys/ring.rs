@@ -1,9 +1,9 @@
 //! The disk on io_uring: writes with their syncs, populates, and an eventfd that wakes the shard.
 //!
-//! Files are made, replaced and removed by the housekeeper. Everything that the ring does is work for the kernel's
-//! workers: buffered writes on ext4, syncs and populates cannot be begun without waiting. Hence no `DEFER_TASKRUN`,
-//! which would have the shard enter the kernel to take a completion, be woken twice for it, and enter again to start
-//! what is linked: without it a worker goes on with the link itself, and puts the completion where the shard sees it.
+//! The housekeeper makes, replaces and removes files. The kernel's workers run all operations of the ring: buffered writes
+//! on ext4, syncs and populates block. So the ring does not use `DEFER_TASKRUN`: with it the shard would have to enter the
+//! kernel to take a completion, would be woken twice for it, and would have to enter again to start a linked operation.
+//! Without it a worker starts the linked operation itself, and puts the completion where the shard sees it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,12 +24,13 @@ use crate::disk::{
     BlockRange, Completion, Content, Disk, Entry, FileId, Opened, Outcome, WriteSync,
 };
 
-/// Submission slots; a log has at most one write and one sync in flight, the rest are populates.
+/// Submission slots: a log has at most one write with its sync in flight, and one sync of each full segment; the rest are
+/// populates.
 const ENTRIES: u32 = 256;
-/// How soon a submission that the kernel has not taken is tried again by a caller that waits.
+/// How soon a waiting caller repeats a submission that the kernel has not taken.
 const SUBMIT_RETRY: Duration = Duration::from_millis(1);
 
-/// What an operation in flight was, and what it needs kept alive.
+/// An operation in flight, with the memory that it uses.
 enum InFlight {
     Write {
         token: u64,
@@ -61,7 +62,7 @@ pub(crate) struct UringDisk {
     behind: bool,
 }
 
-/// Whether the kernel gives a ring with what this disk needs.
+/// Checks that the kernel gives a ring with the operations that this disk needs.
 pub(crate) fn probe() -> Result<(), String> {
     let mut ring = build().map_err(|error| format!("io_uring_setup: {error}"))?;
     let mut probe = io_uring::Probe::new();
@@ -79,7 +80,7 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Runs an operation that does nothing: a sandbox may let a ring be made and not used.
+/// Runs an operation that does nothing: a sandbox may allow to make a ring and forbid to use it.
 fn run_nothing(ring: &mut IoUring) -> io::Result<()> {
     // SAFETY: the operation points to no memory.
     unsafe { ring.submission().push(&opcode::Nop::new().build()) }
@@ -141,14 +142,14 @@ impl UringDisk {
         }
     }
 
-    /// Hands the submission slots to the kernel, as far as it takes them.
+    /// Hands the submission slots to the kernel, which may take only some of them.
     fn enter(&mut self) -> io::Result<usize> {
         let entered = self.ring.submit();
         self.note_severed();
         entered
     }
 
-    /// Notes if the kernel has stopped between a write and its sync.
+    /// Notes the sync whose link is severed, if the kernel has stopped between a write and its sync.
     fn note_severed(&mut self) {
         let left = self.ring.submission().len();
         let Some(key) = self.links.left(left) else {
@@ -308,7 +309,7 @@ impl Disk for UringDisk {
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => continue,
-                    // Completions must be reaped first, or memory become free.
+                    // Completions have to be reaped first, or the kernel is short of memory.
                     Some(libc::EBUSY | libc::EAGAIN) => {
                         self.behind = true;
                         return Ok(());
@@ -316,8 +317,8 @@ impl Disk for UringDisk {
                     _ => return Err(error),
                 },
             }
-            // The kernel stops early, without an error, at an operation that it has no memory for. Inside a link that
-            // severs it: `note_severed` has seen to that.
+            // The kernel stops early, without an error, at an operation that it has no memory for. If that was inside a
+            // link, `note_severed` has noted it.
             self.behind = !self.ring.submission().is_empty();
             if self.behind || self.queued.is_empty() {
                 return Ok(());
@@ -350,7 +351,7 @@ impl Disk for UringDisk {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.behind {
-            // Perhaps nothing is in flight that could end.
+            // Perhaps no operation is in flight that could wake this thread.
             std::thread::sleep(SUBMIT_RETRY);
             return Ok(());
         }
@@ -419,7 +420,7 @@ mod tests {
         disk.note_severed();
     }
 
-    /// Writes a range and syncs the file, with as many entries taken at first; tells how both ended.
+    /// Writes a range and syncs the file; the kernel takes so many entries at first. Returns both results.
     fn write(at_first: u32) -> Option<(io::Result<usize>, io::Result<()>)> {
         probe().ok()?;
         let temp = tempfile::tempdir().expect("a directory");
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_the_kernel_took_apart_from_its_write_is_not_reported_as_good() {
+    fn a_sync_that_the_kernel_took_apart_from_its_write_is_reported_as_cancelled() {
         for (at_first, synced) in [(2, None), (1, Some(libc::ECANCELED)), (0, None)] {
             let Some(ended) = write(at_first) else {
                 eprintln!("io_uring is not tested");

@@ -39,13 +39,13 @@ pub(crate) struct ThreadDisk {
     jobs: Option<Sender<(u64, Job)>>,
     done: Receiver<Completion>,
     thread: Option<JoinHandle<()>>,
-    /// Set when nobody waits for the thread any more: it begins nothing then.
+    /// Set when the thread is detached: it starts no job from then on.
     abandoned: Arc<AtomicBool>,
     housekeeper: Housekeeper,
     files: Files,
     wake: Wake,
     queued: Vec<(u64, Job)>,
-    /// Completions to come from the thread; a write that a sync follows brings two.
+    /// Completions to come from the thread; a write that is followed by a sync brings two.
     in_flight: usize,
     submissions: u64,
 }
@@ -56,7 +56,7 @@ impl ThreadDisk {
         let housekeeper = Housekeeper::start(wake.clone())?;
         let (jobs, inbox) = channel::<(u64, Job)>();
         let (outbox, done) = channel();
-        let bell = wake.clone();
+        let waker = wake.clone();
         let abandoned = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&abandoned);
         let thread = std::thread::Builder::new()
@@ -67,7 +67,7 @@ impl ThreadDisk {
                         return;
                     }
                     run(token, job, &outbox);
-                    bell.wake();
+                    waker.wake();
                 }
             })?;
         Ok(Self {
@@ -98,7 +98,7 @@ impl Drop for ThreadDisk {
 }
 
 fn run(token: u64, job: Job, outbox: &Sender<Completion>) {
-    // The shard has gone if nobody takes a result; the next receive ends the thread's loop.
+    // Sending fails if the shard is gone; the next receive then ends the thread's loop.
     let send = |outcome| drop(outbox.send(Completion { token, outcome }));
     match job {
         Job::Write {
@@ -129,7 +129,7 @@ fn run(token: u64, job: Job, outbox: &Sender<Completion>) {
     }
 }
 
-/// Writes, and syncs what was written; with all of the file where the two cannot be had in one call.
+/// Writes, and syncs what was written. Syncs the whole file instead if the kernel cannot do both in one call.
 fn write_synced(fd: RawFd, bytes: &[u8], at: u64) -> io::Result<usize> {
     let offset = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let part = libc::iovec {
