@@ -1,5 +1,5 @@
-//! What becomes of records that are too old: they go, whether anything comes after them or not, whatever the clock said
-//! when they were written, and the topics go on where they were.
+//! Retention by age: records expire whether or not records follow them, and whatever the clock said when they were
+//! written; topics keep their next offsets.
 
 mod support;
 
@@ -66,7 +66,7 @@ impl Bench {
         }
     }
 
-    /// Lets time pass, with turns where the store wants them.
+    /// Lets time pass, with a turn at each deadline of the store.
     fn pass(&mut self, ms: u64) {
         let end_ms = self.rig.now_ms + ms;
         self.turns();
@@ -131,7 +131,7 @@ impl Bench {
 }
 
 #[test]
-fn a_quiet_log_loses_its_records_within_about_a_second_after_they_are_due() {
+fn a_quiet_log_loses_its_records_within_about_a_second_after_they_expire() {
     for durability in DURABLE {
         let mut bench = bench(&aging());
         bench.append(durability, "t", 100);
@@ -156,7 +156,7 @@ fn a_record_ages_from_when_it_was_appended_however_long_the_store_was_idle_befor
         let mut bench = bench(&aging());
         bench.append(durability, "t", 100);
         bench.pass(AGE_MS + 10_000);
-        // Nothing wakes the store until the next record comes.
+        // The store has no turn until the next record comes.
         bench.rig.now_ms += 2 * AGE_MS;
         bench.append(durability, "t", 100);
         bench.pass(AGE_MS - 10_000);
@@ -165,7 +165,7 @@ fn a_record_ages_from_when_it_was_appended_however_long_the_store_was_idle_befor
 }
 
 #[test]
-fn an_empty_log_wants_nothing_more() {
+fn an_empty_log_has_no_deadline() {
     let mut bench = bench(&aging());
     for durability in DURABLE {
         bench.append(durability, "t", 100);
@@ -190,7 +190,7 @@ fn a_log_that_lost_all_records_goes_on_where_it_was_however_the_store_ended() {
             for round in 0..3 {
                 bench.restart(end);
                 let what = format!("{durability} {end:?} round {round}");
-                // Whatever power takes from a written log is told by a new epoch.
+                // A written log that may have lost records with the power has a new epoch.
                 if durability == Durability::Synced || end != End::PowerCut {
                     let report = bench.rig.report(durability);
                     assert!(!report.epoch_changed, "{what}: {report:?}");
@@ -246,7 +246,7 @@ fn a_log_that_was_opened_after_a_kill_loses_its_records_too() {
 }
 
 #[test]
-fn a_log_with_records_now_and_then_loses_those_that_are_too_old() {
+fn a_log_with_records_now_and_then_loses_those_that_have_expired() {
     for durability in DURABLE {
         let mut bench = bench(&aging());
         for number in 0..40 {
@@ -254,7 +254,7 @@ fn a_log_with_records_now_and_then_loses_those_that_are_too_old() {
             assert_eq!(appended.offset, Offset::new(number));
             bench.pass(AGE_MS / 4);
         }
-        // A segment holds records of an age at most, and goes an age after its last one.
+        // A segment takes records for one age at most, and is dropped one age after its last record.
         let (earliest, next) = bench.kept(durability, "t");
         assert_eq!(next, 40);
         assert!((31..36).contains(&earliest), "{durability}: {earliest}");
@@ -300,7 +300,7 @@ fn a_log_that_cannot_go_on_in_another_segment_keeps_its_records_and_tries_again(
 }
 
 #[test]
-fn a_drain_does_not_wait_for_records_that_are_due() {
+fn a_drain_does_not_wait_for_records_to_expire() {
     for durability in DURABLE {
         let mut bench = bench(&aging());
         bench.append(durability, "t", 100);
@@ -317,7 +317,7 @@ fn a_drain_does_not_wait_for_records_that_are_due() {
 }
 
 #[test]
-fn segments_of_a_clock_that_was_ahead_go_when_those_after_them_do() {
+fn segments_stamped_by_a_clock_that_was_ahead_expire_with_those_after_them() {
     for durability in DURABLE {
         for restart in [None, Some(End::Drain), Some(End::Kill)] {
             let mut bench = bench(&aging());
@@ -342,9 +342,9 @@ fn segments_of_a_clock_that_was_ahead_go_when_those_after_them_do() {
     }
 }
 
-/// Nothing comes after them, so that no other stamp says when they were written.
+/// No record follows them, so no other stamp shows when they were written.
 #[test]
-fn the_last_records_of_a_clock_that_was_ahead_go_too() {
+fn the_last_records_stamped_by_a_clock_that_was_ahead_expire_too() {
     for durability in DURABLE {
         for restart in [None, Some(End::Drain), Some(End::Kill)] {
             let mut bench = bench(&aging());
@@ -362,7 +362,7 @@ fn the_last_records_of_a_clock_that_was_ahead_go_too() {
 }
 
 #[test]
-fn a_clock_that_was_behind_for_a_while_lets_nothing_go_that_was_there_before() {
+fn a_clock_that_was_behind_for_a_while_makes_no_earlier_record_expire() {
     for end in [End::Drain, End::Kill] {
         let mut bench = bench(&aging());
         for _ in 0..60 {
@@ -390,15 +390,15 @@ fn age_does_not_apply_to_memory_logs() {
     assert_eq!(bench.kept(Durability::Memory, "t"), (0, 1));
 }
 
-/// What a log was given: when, and under which offset and sequence.
+/// A record that was appended: its time, offset and sequence.
 #[derive(Clone, Copy, Debug)]
 struct Given {
     at_ms: u64,
     appended: Appended,
 }
 
-/// Appends and lets time pass, at random, until the disk stops completing operations. Gives what was appended, and how
-/// much of it was acknowledged.
+/// Appends and lets time pass, at random, until the disk stops completing operations. Returns the records, and how many
+/// of them were acknowledged.
 fn work(bench: &mut Bench, durability: Durability, dice: &mut Dice) -> (Vec<Given>, usize) {
     let log = bench.log(durability);
     let mut given: Vec<Given> = Vec::new();
@@ -471,13 +471,13 @@ fn ages_through_interruptions(durability: Durability, end: End) {
 }
 
 #[test]
-fn records_age_and_nothing_else_is_lost_by_kills_at_any_moment() {
+fn kills_at_any_moment_lose_no_record_that_has_not_expired() {
     for durability in DURABLE {
         ages_through_interruptions(durability, End::Kill);
     }
 }
 
 #[test]
-fn records_age_and_nothing_else_is_lost_by_power_cuts_at_any_moment() {
+fn power_cuts_at_any_moment_lose_no_record_that_has_not_expired() {
     ages_through_interruptions(Durability::Synced, End::PowerCut);
 }

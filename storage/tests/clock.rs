@@ -1,4 +1,5 @@
-//! A wall clock that is set back holds nothing up: what waits or expires goes by the monotonic clock.
+//! A wall clock that is set back delays nothing, as waiting and expiring are measured by the monotonic clock; one that is
+//! set ahead makes no record expire at once.
 
 mod support;
 
@@ -43,7 +44,7 @@ fn bench(options: &LogOptions) -> Bench {
 }
 
 #[test]
-fn a_sync_tells_how_long_it_took_from_the_turn_that_queued_its_write() {
+fn the_time_of_a_sync_is_measured_from_the_turn_that_queued_its_write() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.allow(Some(0));
@@ -99,7 +100,7 @@ fn a_full_disk_is_tried_again_after_the_wall_clock_was_set_back() {
 }
 
 #[test]
-fn retention_looks_again_after_the_wall_clock_was_set_back() {
+fn retention_checks_again_after_the_wall_clock_was_set_back() {
     let mut bench = bench(&LogOptions {
         retention_bytes: Some(4 * SEGMENT),
         ..options()
@@ -185,7 +186,7 @@ fn timestamps_do_not_go_back_while_a_clock_is_behind_by_an_hour_or_less() {
 }
 
 #[test]
-fn a_wall_clock_that_is_set_ahead_is_told_and_lets_nothing_go_for_ten_minutes() {
+fn a_wall_clock_that_is_set_ahead_is_reported_and_makes_no_record_expire_for_ten_minutes() {
     let mut bench = bench(&LogOptions {
         retention_age_ms: Some(24 * HOUR_MS),
         ..options()

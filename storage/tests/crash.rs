@@ -1,5 +1,5 @@
-//! Kill and power loss at every kind of moment, from a seed: what was acknowledged is there afterwards, in order, whole,
-//! under the same offset; what was not may be there, but only as the next records in order.
+//! Kills and power cuts at moments that a seed picks. All acknowledged records are there afterwards, in order, whole, with
+//! the same offsets. Others may be there, but only as the next records in order.
 
 mod support;
 
@@ -13,7 +13,7 @@ type Entry = (String, u64, Vec<u8>);
 
 const TOPICS: [&str; 4] = ["a", "a/b", "news/europe", "x"];
 
-/// What a log was given, and how much of it was acknowledged.
+/// The records that were appended to a log, and how many of them were acknowledged.
 #[derive(Default)]
 struct Twin {
     appended: Vec<(Entry, Position)>,
@@ -33,7 +33,7 @@ impl Twin {
         self.restart(found, what);
     }
 
-    /// Compares with what is left of records that nothing was promised of, and forgets the others.
+    /// Compares with what is left of unacknowledged records, and forgets the others.
     fn lose(&mut self, found: &[Entry], what: &str) {
         let mut appended = std::mem::take(&mut self.appended).into_iter();
         for (number, found) in found.iter().enumerate() {
@@ -63,7 +63,7 @@ impl Twin {
 
 const DURABLE: [Durability; 2] = [Durability::Written, Durability::Synced];
 
-/// How much the seeds met of what they are for.
+/// Counts of the events that the seeds are meant to cause.
 #[derive(Debug, Default)]
 struct Met {
     acknowledged: usize,
@@ -197,7 +197,7 @@ fn run(seed: u64, data: &DataDir, pool: &Arc<ArenaPool>, power: bool, met: &mut 
     *met = run.met;
 }
 
-/// The seeds are worth nothing if nothing happens in them.
+/// The seeds must cause these events, or they test nothing.
 fn check_met(met: &Met) {
     if std::env::var("OYEZ_SEED").is_err() {
         assert!(

@@ -1,4 +1,4 @@
-//! Damage: bytes that are not those that were written are never served and never passed over in silence.
+//! Damage: bytes that differ from what was written are never served and never skipped in silence.
 
 mod support;
 
@@ -114,7 +114,7 @@ fn a_damaged_body_in_the_active_segment_is_a_gap_of_one_record_and_a_new_epoch()
         reader.read(damaged.position, damaged.size),
         Err(ReadError::Damaged)
     ));
-    // It stays a gap, and is news only once.
+    // It stays a gap, and is reported only once.
     rig.drain();
     drop(rig);
     let disk = Box::new(disk.kill(2));
@@ -297,7 +297,7 @@ fn damage_in_a_sealed_segment_withholds_the_record_that_it_hit_and_no_other() {
 }
 
 #[test]
-fn a_populate_that_fails_is_told_and_leaves_the_range_cold() {
+fn a_populate_that_fails_is_reported_and_leaves_the_range_cold() {
     let (bench, mut rig) = bench();
     let log = rig.log(Durability::Synced);
     rig.now_ms += 1_000_000;
@@ -357,7 +357,7 @@ fn a_damaged_state_file_changes_the_epoch_and_loses_no_record() {
 }
 
 #[test]
-fn a_damaged_state_file_does_not_make_later_starts_take_segments_for_rubbish() {
+fn a_damaged_state_file_does_not_make_later_starts_remove_segments() {
     let (bench, rig) = bench();
     let log = rig.log(Durability::Synced);
     drop(rig);

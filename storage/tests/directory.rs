@@ -1,4 +1,4 @@
-//! The data directory: who may open it, and what it says when it cannot be opened.
+//! The data directory: opening it, and the errors when it cannot be opened.
 
 mod support;
 
@@ -16,7 +16,7 @@ fn dir_options() -> DirOptions {
 }
 
 #[test]
-fn a_second_broker_is_told_who_holds_the_directory() {
+fn a_second_broker_is_refused_with_the_process_id_of_the_first() {
     let temp = tempfile::tempdir().expect("a directory");
     let (_dir, lock) = dir(temp.path());
     let error = DataDir::open(temp.path(), &dir_options()).expect_err("it is locked");
@@ -38,7 +38,7 @@ fn seal(bytes: &mut [u8]) {
 }
 
 #[test]
-fn another_version_is_named() {
+fn a_directory_of_another_version_is_refused_with_that_version() {
     let temp = tempfile::tempdir().expect("a directory");
     drop(dir(temp.path()));
     let meta = temp.path().join("meta");
@@ -96,7 +96,7 @@ fn a_directory_without_a_whole_meta_file_is_refused() {
 }
 
 #[test]
-fn a_file_and_a_directory_of_other_things_are_refused() {
+fn a_file_and_a_directory_with_foreign_files_are_refused() {
     let temp = tempfile::tempdir().expect("a directory");
     let file = temp.path().join("file");
     std::fs::write(&file, b"x").expect("a file");

@@ -191,11 +191,11 @@ fn readers_in_other_threads_see_every_record_once_and_in_order() {
     }
 }
 
-/// Longer than a disk that is dropped may wait for what it has begun.
+/// Longer than a dropped disk may wait for its operations in flight.
 const LONG: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_disk_that_does_not_come_back_from_a_file_is_dropped_all_the_same() {
+fn dropping_a_disk_does_not_wait_for_a_file_that_hangs() {
     for choice in choices() {
         let temp = tempfile::tempdir().expect("a directory");
         let mut disk = disk(choice);
@@ -214,7 +214,7 @@ fn a_disk_that_does_not_come_back_from_a_file_is_dropped_all_the_same() {
 }
 
 #[test]
-fn a_disk_that_is_dropped_waits_for_what_it_has_begun() {
+fn dropping_a_disk_waits_for_its_operations_in_flight() {
     for choice in choices() {
         let temp = tempfile::tempdir().expect("a directory");
         let path = temp.path().join("file");

@@ -1,5 +1,5 @@
-//! What proves that a record was acknowledged must not lie only inside what is damaged: loss is told from what was never
-//! acknowledged, from what was never written, and from what retention has removed.
+//! The proof that a record was acknowledged must not lie only inside the damaged bytes: a start distinguishes a loss from
+//! records that were never acknowledged or written, and from those that retention has removed.
 
 mod support;
 
@@ -21,7 +21,7 @@ enum End {
 
 type Entry = (String, u64, Vec<u8>);
 
-/// What one log of a store held when the store ended, all of it acknowledged.
+/// The records of one log when its store ended, all of them acknowledged.
 struct Bench {
     dir: DataDir,
     disk: MemoryDisk,
@@ -125,8 +125,8 @@ impl Bench {
         assert_eq!(report.set_aside, [], "{what}");
     }
 
-    /// Opens it and expects everything but the records of a range, a new epoch, and gaps that tell of these; and once
-    /// the start is over, the same again without any news.
+    /// Opens it and expects all records except those of a range, a new epoch, and gaps that report these; and after that
+    /// start, the same again without a report.
     fn expect_loss(&mut self, lost: std::ops::Range<usize>, what: &str) -> RecoveryReport {
         let mut rig = self.open();
         let log = rig.log(self.durability);
@@ -197,7 +197,7 @@ fn a_damaged_header_of_each_block_loses_nothing() {
 }
 
 #[test]
-fn a_damaged_record_takes_nobody_with_it() {
+fn a_damaged_record_hides_no_other() {
     for durability in ON_DISK {
         for end in ENDS {
             for (number, at) in [(0, 60), (0, 2), (12, 60), (12, 35), (24, 60), (24, 2)] {
@@ -223,7 +223,7 @@ fn a_damaged_mark_is_no_loss() {
 }
 
 #[test]
-fn a_page_of_zeroes_takes_the_records_that_it_overlaps() {
+fn a_page_of_zeroes_hides_the_records_that_it_overlaps() {
     for durability in ON_DISK {
         for end in ENDS {
             let mut bench = Bench::new(durability, end, SMALL);
@@ -244,14 +244,14 @@ fn a_page_of_zeroes_takes_the_records_that_it_overlaps() {
 }
 
 #[test]
-fn a_sector_that_cannot_be_read_takes_the_records_that_it_overlaps() {
+fn a_sector_that_cannot_be_read_hides_the_records_that_it_overlaps() {
     for durability in ON_DISK {
         for end in ENDS {
             let bench = Bench::new(durability, end, SMALL);
             let (path, _) = bench.segment(0);
             let bad = 8192..8192 + 512;
             bench.disk.fail_reads(&path, bad.clone());
-            // What cannot be read is told in pages.
+            // Unreadable bytes are known in pages.
             let page = 8192..8192 + 4096;
             let overlaps = |place: &Place| {
                 let from = place.position.get();
@@ -275,7 +275,7 @@ fn a_sector_that_cannot_be_read_takes_the_records_that_it_overlaps() {
     }
 }
 
-/// Everything that the log holds lies in the page: the file looks as if it had never been used.
+/// All records of the log lie in the page: the file looks as if it had never been used.
 #[test]
 fn a_segment_of_zeroes_is_not_taken_for_an_unused_one_when_something_in_it_was_acknowledged() {
     for durability in ON_DISK {
@@ -296,7 +296,7 @@ fn a_segment_of_zeroes_is_not_taken_for_an_unused_one_when_something_in_it_was_a
 }
 
 #[test]
-fn a_segment_that_was_cut_does_not_take_later_ones_with_it() {
+fn a_segment_that_was_cut_hides_no_later_one() {
     for durability in ON_DISK {
         for end in ENDS {
             for bytes in [0, 5, BLOCK_BYTES, BLOCK_BYTES + 300_000] {
@@ -317,7 +317,7 @@ fn a_segment_that_was_cut_does_not_take_later_ones_with_it() {
 }
 
 #[test]
-fn a_last_segment_that_was_cut_is_a_loss_even_if_nothing_in_it_is_left_to_say_so() {
+fn a_last_segment_that_was_cut_is_a_loss_even_if_no_record_in_it_is_left() {
     for durability in ON_DISK {
         for end in ENDS {
             for bytes in [0, 100, 4096, BLOCK_BYTES] {
@@ -374,7 +374,7 @@ fn a_missing_first_segment_is_damage_and_not_retention() {
                 .take_while(|p| p.position.get() < SEGMENT);
             let lost = lost.count();
             bench.expect_loss(0..lost, &format!("{durability} {end:?}"));
-            // Whoever asks for the oldest message is told of a hole before the first one that is there, also later.
+            // A subscriber that asks for the oldest message learns of the hole before the first one there is, also later.
             let rig = bench.open_at(4000);
             let log = rig.log(durability);
             let located = rig
@@ -457,7 +457,7 @@ fn a_missing_segment_that_the_state_names_is_a_loss() {
 }
 
 #[test]
-fn segments_that_changed_names_get_their_own_back() {
+fn segments_whose_names_were_exchanged_get_their_own_back() {
     for durability in ON_DISK {
         for end in ENDS {
             let bench = Bench::new(durability, end, LARGE);
@@ -487,9 +487,9 @@ fn the_torn_first_write_of_a_segment_is_no_loss_at_the_start_after_the_next_eith
     }
 }
 
-/// The footers that remember it are written in the turns after a start, which a kill or a full disk may keep it from.
+/// The footers that record it are written in the turns after a start; a kill or a full disk may prevent that.
 #[test]
-fn a_loss_is_told_once_also_if_no_footer_comes_to_remember_it() {
+fn a_loss_is_reported_once_even_if_no_footer_records_it() {
     for durability in ON_DISK {
         let mut bench = Bench::new(durability, End::Killed, SMALL);
         bench.damage(bench.places[7].position.get() + 60);
@@ -509,7 +509,7 @@ fn a_loss_is_told_once_also_if_no_footer_comes_to_remember_it() {
             );
             assert_eq!(rig.dump(rig.log(durability)).len(), 24);
         }
-        // What is lost later is news.
+        // A later loss is reported.
         bench.damage(bench.places[9].position.get() + 60);
         bench.disk.remove(&bench.path("0000000000000000.idx"));
         bench.disk = bench.disk.kill(9);
@@ -518,14 +518,14 @@ fn a_loss_is_told_once_also_if_no_footer_comes_to_remember_it() {
     }
 }
 
-/// The bytes of a segment that nothing can be read of.
+/// The bytes of a segment of which no byte can be read.
 fn destroy(bench: &Bench, position: u64) {
     let (path, _) = bench.segment(position);
     bench.disk.replace(&path, &vec![0xaa; SEGMENT as usize]);
 }
 
 impl Bench {
-    /// Opens it, and expects a new epoch and so many lost records to be told; then has footers written, appends a record
+    /// Opens it, and expects a new epoch and a report of so many lost records. Then has footers written, appends a record
     /// that is acknowledged, and ends it.
     fn lose(&mut self, lost: u64, what: &str) -> (Position, Epoch) {
         let mut rig = self.open_at(3000);
@@ -551,7 +551,7 @@ impl Bench {
         (appended.end, report.epoch)
     }
 
-    /// Opens it as often as one likes without anything to tell, or to scan in what has its footer.
+    /// Opens it several times, and expects no report, and no scan of segments with footers.
     fn expect_no_news(&mut self, epoch: Epoch, what: &str) {
         for start in 0..3 {
             let mut rig = self.open_at(5000 + start);
@@ -569,7 +569,7 @@ impl Bench {
 }
 
 #[test]
-fn a_loss_behind_a_segment_that_ends_with_another_one_is_told_once() {
+fn a_loss_behind_a_segment_that_ends_with_another_one_is_reported_once() {
     for durability in ON_DISK {
         let mut bench = Bench::new(durability, End::Killed, SMALL);
         bench.damage(bench.places[23].position.get() + 60);
@@ -584,7 +584,7 @@ fn a_loss_behind_a_segment_that_ends_with_another_one_is_told_once() {
 }
 
 #[test]
-fn a_loss_before_a_segment_does_not_tell_those_in_it_again() {
+fn a_loss_before_a_segment_does_not_report_those_in_it_again() {
     for durability in ON_DISK {
         let mut bench = Bench::new(durability, End::Killed, LARGE);
         let what = durability.to_string();
@@ -597,7 +597,7 @@ fn a_loss_before_a_segment_does_not_tell_those_in_it_again() {
         bench.damage(bench.places[first + 3].position.get() + 60);
         bench.disk.remove(&bench.path("0000000000400000.idx"));
         let (_, epoch) = bench.lose(1, &what);
-        // The state forgets what the footers remember.
+        // The state forgets the losses that footers record.
         bench.expect_no_news(epoch, &what);
         bench.disk.remove(&bench.path("0000000000000000.seg"));
         bench.disk.remove(&bench.path("0000000000000000.idx"));
@@ -606,9 +606,9 @@ fn a_loss_before_a_segment_does_not_tell_those_in_it_again() {
     }
 }
 
-/// The footer that goes with a segment that was cut comes in the turns after the start, or does not.
+/// The footer of a segment that was cut is written in the turns after the start, or is not.
 #[test]
-fn a_segment_that_was_cut_is_told_once_also_if_no_footer_comes_to_remember_it() {
+fn a_segment_that_was_cut_is_reported_once_even_if_no_footer_records_it() {
     for durability in ON_DISK {
         for bytes in [100, 4096, BLOCK_BYTES + 100] {
             let mut bench = Bench::new(durability, End::Killed, (30, 1, 100_000));
@@ -643,7 +643,7 @@ fn a_segment_that_was_cut_is_told_once_also_if_no_footer_comes_to_remember_it() 
 }
 
 #[test]
-fn a_sector_that_cannot_be_read_is_told_once_wherever_it_lies() {
+fn a_sector_that_cannot_be_read_is_reported_once_wherever_it_lies() {
     for durability in ON_DISK {
         for (from, footers) in [
             (8192, true),
@@ -674,8 +674,8 @@ fn a_sector_that_cannot_be_read_is_told_once_wherever_it_lies() {
     }
 }
 
-/// Both copies of the state were put back to what an earlier clean stop had written, as misdirected writes or a restored
-/// backup may do. Since then the segment was sealed.
+/// Both copies of the state are those of an earlier clean stop, as after misdirected writes or the restore of a backup.
+/// Since then the segment was sealed.
 #[test]
 fn an_older_state_that_was_clean_does_not_have_the_log_go_on_inside_a_sealed_segment() {
     // They reach into the last block of the segment.

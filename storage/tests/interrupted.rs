@@ -1,5 +1,4 @@
-//! A recovery that is interrupted at any point, and the one after it: nothing is lost in between, and nothing is taken
-//! for lost.
+//! A recovery that is interrupted at any point, and the one after it: no record is lost, and none is reported as lost.
 
 mod support;
 
@@ -10,7 +9,7 @@ use oyez_storage::*;
 use support::{Dice, Rig, SEGMENT, dir, options, pool, record};
 
 const TOPIC: &str = "a/topic";
-/// Ends of the process, each with another part of the last write.
+/// Number of ends of the process, each with another part of the last write.
 const KILLS: u64 = 4;
 /// More operations than a recovery has.
 const OPERATIONS_MAX: u64 = 16;
@@ -51,7 +50,7 @@ fn written_beyond_a_segment(data: &DataDir, pool: &Arc<ArenaPool>) -> (MemoryDis
 }
 
 #[test]
-fn a_recovery_that_is_interrupted_anywhere_costs_nothing() {
+fn a_recovery_that_is_interrupted_anywhere_loses_no_record() {
     let temp = tempfile::tempdir().expect("a directory");
     let (data, _lock) = dir(temp.path());
     let pool = pool(64);

@@ -1,4 +1,4 @@
-//! Files of which nothing makes sense, or which are in the wrong place.
+//! Files with senseless names or content, and files in the wrong place.
 mod support;
 
 use oyez_protocol::record::Record;
@@ -45,7 +45,7 @@ fn killed(
 }
 
 #[test]
-fn names_at_the_end_of_numbers_do_not_end_the_start() {
+fn segment_names_with_the_largest_numbers_do_not_stop_the_start() {
     for name in [
         "ffffffffffffff00.seg",
         "fffffffffffffff8.seg",
@@ -138,7 +138,7 @@ fn a_misdirected_write_over_the_start_of_the_last_block_hides_no_more_than_it_li
         let (mut found, mut reader) = (Vec::new(), rig.store.reader(log));
         rig.store
             .places(log, "t", Offset::new(0), usize::MAX, &mut found);
-        // A whole record in the place of another one is for the reader to see.
+        // Readers have to notice a whole record in the place of another one.
         let offset = |bytes: &[u8]| Record::trusted(bytes).map(|record| record.offset());
         found.retain(|place| {
             let read = rig.try_read(&mut reader, place);
@@ -155,7 +155,8 @@ fn a_misdirected_write_over_the_start_of_the_last_block_hides_no_more_than_it_li
 }
 
 #[test]
-fn a_page_of_a_block_without_its_header_over_the_start_of_the_next_one_costs_what_it_lies_on() {
+fn a_page_of_a_block_without_its_header_over_the_start_of_the_next_one_hides_no_more_than_it_lies_on()
+ {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = MemoryDisk::new();
@@ -181,7 +182,7 @@ fn a_page_of_a_block_without_its_header_over_the_start_of_the_next_one_costs_wha
 }
 
 #[test]
-fn what_cannot_be_read_is_not_written_over() {
+fn unreadable_bytes_are_not_overwritten() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = MemoryDisk::new();
@@ -221,7 +222,7 @@ fn a_spare_that_cannot_be_read_is_not_removed() {
 }
 
 #[test]
-fn an_unfinished_segment_that_cannot_be_read_does_not_refuse_the_start() {
+fn an_unfinished_segment_that_cannot_be_read_does_not_stop_the_start() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = MemoryDisk::new();
@@ -285,7 +286,7 @@ fn a_state_of_an_earlier_drain_does_not_hide_a_segment() {
 }
 
 #[test]
-fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
+fn one_copy_of_the_state_that_cannot_be_written_does_not_stop_the_start() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let (wanted, _, disk) = killed(&dir, &MemoryDisk::new(), 3, 1000);
@@ -317,7 +318,7 @@ fn one_copy_of_the_state_that_cannot_be_written_does_not_refuse_the_start() {
 }
 
 #[test]
-fn rubbish_that_cannot_be_removed_does_not_refuse_the_start() {
+fn obsolete_files_that_cannot_be_removed_do_not_stop_the_start() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! What is dropped and when, and what memory logs keep.
+//! Retention: which segments are dropped and when, and which blocks a memory log keeps.
 
 mod support;
 
@@ -138,7 +138,7 @@ fn a_topic_whose_records_are_all_gone_goes_on_where_it_was() {
 }
 
 #[test]
-fn sealed_segments_go_when_their_newest_record_is_too_old() {
+fn sealed_segments_are_dropped_when_their_newest_record_is_too_old() {
     let mut bench = bench(&LogOptions {
         retention_age_ms: Some(60_000),
         ..options()
@@ -287,7 +287,7 @@ fn a_memory_log_keeps_its_history_while_blocks_are_free() {
 }
 
 #[test]
-fn a_memory_log_gives_up_one_block_at_a_time_while_readers_hold_it() {
+fn a_memory_log_drops_one_block_at_a_time_while_readers_hold_it() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, _lock) = dir(temp.path());
     let disk = Box::new(MemoryDisk::new());

@@ -1,4 +1,4 @@
-//! When a record becomes visible, and what happens when the disk does not do its part.
+//! The rules of visibility and durability, also when the disk fails.
 
 mod support;
 
@@ -42,12 +42,12 @@ fn pump(rig: &mut Rig) -> Result<(), Poisoned> {
     rig.store.pump(rig.now(), &mut rig.progress)
 }
 
-/// What the calls of a disk have made of every byte of the synced log.
+/// The stage of every byte of the synced log, by the calls of the disk.
 #[derive(Default)]
 struct Ledger {
     calls: usize,
     log: Vec<Byte>,
-    /// What was visible at the last check; nothing is written below it any more.
+    /// The visible position at the last check; no byte below it is written any more.
     checked: usize,
 }
 
@@ -112,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// Checks that nothing of the log below `visible` waits for a sync, and that the records there were written.
+    /// Checks that no byte of the log below `visible` waits for a sync, and that the records there were written.
     fn check(&mut self, visible: Position, records: &[Range<u64>], what: &str) {
         let visible = visible.get() as usize;
         let seen = &self.log[self.checked..visible.min(self.log.len())];
@@ -152,7 +152,7 @@ fn a_synced_record_becomes_visible_only_after_a_sync_that_started_after_its_writ
         for _ in 0..20 {
             bench.disk.allow(Some(1));
             bench.rig.turn();
-            // Every second mark rides along with the next record.
+            // Every second mark is written together with the next record.
             bench.rig.now_ms += u64::from(number % 2);
             ledger.follow(&bench.disk);
             let visible = bench.rig.store.visible(log);
@@ -249,7 +249,7 @@ fn appends_gather_while_a_flush_is_in_flight_and_one_sync_serves_them_all() {
     assert_eq!(after.records_synced - before.records_synced, 101);
 }
 
-/// The writes of the synced log since a call: place, bytes, and what they are to make durable.
+/// The writes of the synced log since a call: place, bytes, and what they are to sync.
 fn writes(disk: &MemoryDisk, from: usize) -> Vec<(u64, usize, WriteSync)> {
     let calls = disk.calls();
     let write = |call: &Call| match call {
@@ -265,7 +265,7 @@ fn writes(disk: &MemoryDisk, from: usize) -> Vec<(u64, usize, WriteSync)> {
 }
 
 #[test]
-fn a_mark_is_written_along_with_the_next_records() {
+fn a_mark_is_written_together_with_the_next_records() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     let from = bench.disk.calls().len();
@@ -391,7 +391,7 @@ fn reorder(fault: Fault, short: Option<usize>) {
 }
 
 #[test]
-fn a_sync_that_the_disk_took_apart_from_its_write_is_made_again() {
+fn a_sync_that_the_disk_severed_from_its_write_is_repeated() {
     reorder(Fault::Severed, None);
     reorder(Fault::Severed, Some(100));
 }
@@ -485,7 +485,7 @@ fn a_failed_sync_of_a_full_segment_poisons_a_written_log() {
     assert_eq!(bench.rig.store.visible(log), visible);
 }
 
-/// Appends until the log refuses for the reason given; others pass.
+/// Appends until the log refuses for the given reason; other refusals are ignored.
 fn fill(bench: &mut Bench, durability: Durability, reason: AppendError) {
     let log = bench.rig.log(durability);
     bench.rig.until("the log refuses", |rig| {
@@ -538,7 +538,7 @@ fn a_disk_without_space_for_the_first_segment_is_an_error_of_opening() {
 }
 
 #[test]
-fn a_log_whose_disk_stands_still_is_busy_and_the_others_are_not() {
+fn a_log_whose_disk_hangs_is_busy_and_the_others_are_not() {
     let mut bench = bench(&LogOptions {
         tail_blocks: 2,
         hot_blocks: 0,
@@ -644,7 +644,8 @@ fn a_log_with_as_many_topics_as_it_may_have_refuses_new_ones_and_serves_the_othe
 }
 
 #[test]
-fn a_segment_that_cannot_be_prepared_says_why_and_only_want_of_space_is_a_full_disk() {
+fn a_segment_that_cannot_be_prepared_refuses_with_the_reason_and_only_lack_of_space_is_a_full_disk()
+{
     for (number, refusal) in [
         (libc::ENOSPC, AppendError::DiskFull),
         (libc::EDQUOT, AppendError::DiskFull),
@@ -703,7 +704,7 @@ fn a_drain_does_not_wait_for_a_segment_that_could_not_be_prepared() {
 }
 
 #[test]
-fn a_submission_that_the_kernel_does_not_take_is_tried_again_without_anything_else_happening() {
+fn a_submission_that_the_kernel_does_not_take_is_tried_again_by_itself() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.refuse(true);

@@ -1,4 +1,4 @@
-//! What every disk promises about single files: reading them, writing over them, and giving them other names.
+//! The promises of every disk about single files: reading, overwriting and renaming them.
 
 mod support;
 
@@ -71,7 +71,7 @@ fn a_read_ends_early_only_where_the_file_does() {
 }
 
 #[test]
-fn a_file_is_written_over_in_place_and_replaced_where_the_length_differs() {
+fn a_file_is_overwritten_in_place_and_replaced_if_the_length_differs() {
     let temp = tempfile::tempdir().expect("a directory");
     for (mut disk, dir) in disks(temp.path()) {
         let path = dir.join("state");
@@ -89,7 +89,7 @@ fn a_file_is_written_over_in_place_and_replaced_where_the_length_differs() {
 }
 
 #[test]
-fn writing_over_a_file_keeps_its_inode() {
+fn overwriting_a_file_keeps_its_inode() {
     use std::os::unix::fs::MetadataExt;
     let temp = tempfile::tempdir().expect("a directory");
     let mut disk = open_disk(DiskChoice::Thread).expect("the disk opens").disk;
@@ -122,7 +122,7 @@ fn a_new_name_never_replaces_a_file() {
 }
 
 #[test]
-fn two_files_change_names() {
+fn two_files_exchange_names() {
     let temp = tempfile::tempdir().expect("a directory");
     for (mut disk, dir) in disks(temp.path()) {
         let [a, b] = ["a", "b"].map(|name| dir.join(name));
@@ -137,7 +137,7 @@ fn two_files_change_names() {
 }
 
 #[test]
-fn directories_links_and_names_that_are_no_text_are_nobodys_files() {
+fn directories_links_and_names_that_are_not_utf8_are_no_files() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let temp = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! The small files of a log: damaged, empty, missing, old, or not the log's at all. None of them keeps a broker from
-//! starting, and none of them is worth more than one new epoch.
+//! The small files of a log: damaged, empty, missing, old, or not the log's at all. None of these keeps a broker from
+//! starting, and none costs more than one new epoch.
 
 mod support;
 
@@ -83,7 +83,7 @@ impl Bench {
         rig.dump(rig.log(Durability::Synced)).len()
     }
 
-    /// Where a topic goes on.
+    /// The next offset of a topic.
     fn next(&mut self, topic: &str) -> u64 {
         let rig = self.rig.as_mut().expect("it is open");
         let log = rig.log(Durability::Synced);
@@ -236,7 +236,7 @@ fn a_topic_without_records_goes_on_where_it_was() {
 }
 
 #[test]
-fn names_that_are_not_the_logs_are_left_alone_and_told() {
+fn files_that_are_not_the_logs_are_left_alone_and_reported() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, lock) = dir(temp.path());
     let open = |dir: &DataDir, now_ms| {

@@ -1,4 +1,4 @@
-//! Lists of topics, made in steps, are those that sorting all topics gives.
+//! A list of topics that is made in steps equals a sorted list of all topics.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use oyez_storage::*;
 use support::{Rig, dir, options, pool, record};
 
-/// Topics that are ordered in one step.
+/// Topics that are sorted in one step.
 const STEP: usize = 100;
 const PAGE: usize = 7;
 
@@ -21,7 +21,7 @@ fn rig(dir: &DataDir) -> Rig {
     )
 }
 
-/// Names of a topic of each number, in an order that has nothing to do with it.
+/// A name for each number, in an order that is unrelated to that of the numbers.
 fn name(number: u32) -> String {
     format!("{:08x}", number.wrapping_mul(0x9e37_79b1))
 }
@@ -35,7 +35,7 @@ fn append(rig: &mut Rig, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// All that there are, page by page.
+/// All topics, page by page.
 fn pages(store: &mut Store) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     loop {
@@ -66,7 +66,7 @@ fn a_list_in_steps_has_every_topic_that_was_there_and_waits_for_none_that_comes(
             assert_eq!(budget, 0, "a step does what it may");
             budget = STEP;
             steps += 1;
-            // One for each that is waited for: whoever waited for these too would never be done.
+            // New topics come as fast as others are sorted: waiting for these, too, would never end.
             append(&mut rig, sent..sent + STEP as u32);
             sent += STEP as u32;
         }

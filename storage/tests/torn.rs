@@ -1,5 +1,5 @@
-//! A segment that holds nothing but a part of its first write, which did not complete: a start cuts it and goes on behind
-//! it. Nothing of it was promised, and no later start takes it for a loss, however the log ends in between.
+//! A segment that holds only a part of its first write, which did not complete: a start cuts the log there and goes on
+//! behind it. No record of it was acknowledged, and no later start reports a loss, however the log ends in between.
 
 mod support;
 
@@ -16,21 +16,21 @@ const HEADER: [u8; 11] = [64, 0, 0, 0, 0x82, 0, 1, 0, 1, 0, 0];
 /// Records of the segment before.
 const RECORDS: usize = 40;
 
-/// What was written of the segment's first write.
+/// The part of the segment's first write that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Torn {
     /// Some bytes of it.
     Header,
-    /// Some bytes of each of its blocks: nothing of the segment is left to go on in.
+    /// Some bytes of each of its blocks: the log cannot go on in the segment.
     Blocks,
 }
 
-/// What comes between two starts.
+/// The end of the log between two starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Killed,
     Drained,
-    /// Drained, and what was cut is gone with the power: it was never synced.
+    /// A drain, and then a power cut that removes the cut bytes, which were never synced.
     Forgotten,
 }
 
@@ -89,8 +89,8 @@ impl Bench {
         self.disk.content(path).is_some()
     }
 
-    /// Starts a store on it, which finds nothing to tell. Retention has removed the segment before once this is over,
-    /// unless it is to stay.
+    /// Starts a store on it, which reports nothing. Afterwards retention has removed the segment before, unless that is to
+    /// stay.
     fn start(&mut self, what: &str) -> (Rig, RecoveryReport) {
         self.now_ms += 10_000;
         let retention_bytes = (!self.keeps).then_some(SEGMENT);
@@ -146,7 +146,7 @@ const ENDS: [&[End]; 7] = [
 fn check(durability: Durability, torn: Torn, keeps: bool) {
     for ends in ENDS {
         let mut bench = Bench::new(durability, torn, keeps);
-        // Once all of it is forgotten a footer may still tell where the log ends.
+        // When the rest is forgotten, a footer may still record where the log ends.
         let mut clean = Some(false);
         for end in ends {
             let what = format!("{durability} {torn:?} keeps {keeps} {ends:?}, before {end:?}");
@@ -224,7 +224,7 @@ fn two_torn_segments_in_a_row_are_no_loss_either() {
     }
 }
 
-/// A record whose body is not whole, and whose head is: a walk believes heads.
+/// A record with a damaged body and a sound header: a walk checks headers only.
 #[test]
 fn a_torn_record_is_not_there_after_a_clean_stop_either() {
     for durability in ON_DISK {

@@ -1,5 +1,5 @@
-//! Everything at once, from a seed: kills and power cuts, also while a log is opened and opened again, errors of every
-//! operation, retention, rolls, drains, and damage to what lies still. A naive twin knows what was acknowledged.
+//! Everything at once, from a seed: kills and power cuts, also while a log is being opened; errors of every operation;
+//! retention, rolls, drains; and damage to files at rest. A naive twin knows what was acknowledged.
 
 mod support;
 
@@ -29,7 +29,7 @@ struct Entry {
     is_past: bool,
 }
 
-/// Bytes that were damaged while the log lay still.
+/// Bytes that were damaged while the log was closed.
 #[derive(Clone, Debug)]
 struct Harm {
     file: PathBuf,
@@ -37,7 +37,7 @@ struct Harm {
     to: u64,
 }
 
-/// What a log was given.
+/// The records that were appended to a log.
 #[derive(Default)]
 struct Twin {
     appended: Vec<Entry>,
@@ -45,7 +45,7 @@ struct Twin {
     /// Everything below was dropped by retention, or may have been.
     earliest: u64,
     next: HashMap<&'static str, u64>,
-    /// Where the topics went on at the last start.
+    /// The next offsets of the topics at the last start.
     settled: HashMap<&'static str, u64>,
     epoch: Option<Epoch>,
     harms: Vec<Harm>,
@@ -215,7 +215,7 @@ impl Trial {
         self.now_ms = rig.now_ms;
     }
 
-    /// Lets marks be written, so that nothing but them proves what was acknowledged.
+    /// Lets marks be written, so that only they prove what was acknowledged.
     fn rest(&mut self, rig: &mut Rig, disk: &MemoryDisk) {
         disk.allow(None);
         for step in [OpKind::Write, OpKind::Sync, OpKind::Overwrite, OpKind::Put] {
@@ -288,7 +288,7 @@ impl Trial {
         }
     }
 
-    /// Opens what an end has left, ended again meanwhile now and then.
+    /// Opens what an end has left; now and then an opening is ended itself.
     fn recover(&mut self, mut disk: MemoryDisk, power: bool) -> (Rig, MemoryDisk) {
         let options = self.options();
         loop {
@@ -322,7 +322,7 @@ impl Trial {
         }
     }
 
-    /// What the index of a log gives: each record whole, or as damaged.
+    /// The records that the index of a log names: each whole, or as damaged.
     fn found(&mut self, rig: &mut Rig, slot: usize, what: &str) -> Vec<(usize, Seen)> {
         let log = rig.log(DURABLE[slot]);
         let mut reader = rig.store.reader(log);
@@ -352,7 +352,7 @@ impl Trial {
                         Seen::Whole
                     }
                     Err(Unread::Refused(ReadError::Damaged)) => Seen::Damaged,
-                    // Reading takes turns, in which retention looks.
+                    // Reading takes turns, in which retention works.
                     Err(Unread::Refused(ReadError::Dropped)) => Seen::Whole,
                     Err(other) => panic!("{what}: {place:?}: {other:?}"),
                 };
@@ -485,7 +485,7 @@ impl Twin {
         lost
     }
 
-    /// What was not acknowledged is there from its beginning on, or not.
+    /// Unacknowledged records are there up to one of them.
     fn check_tail(&self, is_there: &[bool], what: &str) {
         let Some(missing) = (self.acknowledged..is_there.len()).find(|n| !is_there[*n]) else {
             return;
@@ -498,7 +498,7 @@ impl Twin {
         );
     }
 
-    /// Whether damage lies on a record, or on a small file that tells of it.
+    /// Whether damage overlaps a record, or is in a small file that records it.
     fn is_hit(&self, entry: &Entry) -> bool {
         let on = |harm: &Harm| harm.from < entry.to && entry.from < harm.to;
         self.harms

@@ -1,5 +1,5 @@
-//! What does not work and is tried again: publishers get an answer, it is told once and counted, and a store that has
-//! vanished ends the log.
+//! Tasks that fail and are tried again: publishers get an answer, the failure is reported once and counted, and a store
+//! whose directory is gone ends the log.
 
 mod support;
 
@@ -12,7 +12,7 @@ const DURABLE: [Durability; 2] = [Durability::Written, Durability::Synced];
 struct Bench {
     rig: Rig,
     disk: MemoryDisk,
-    /// What was told, in order.
+    /// The reports, in order.
     told: Vec<(Task, Option<i32>)>,
     resolved: Vec<(Task, u64)>,
     failures: u64,
@@ -59,7 +59,7 @@ impl Bench {
         self.failures += progress.failures;
     }
 
-    /// Lets time pass, with turns where the store wants them.
+    /// Lets time pass, with a turn at each deadline of the store.
     fn pass(&mut self, ms: u64) {
         let end_ms = self.rig.now_ms + ms;
         for _ in 0..8 {
@@ -82,7 +82,7 @@ impl Bench {
         }
     }
 
-    /// Appends until the log does not take a record at once; gives how many it took.
+    /// Appends until the log refuses a record; returns how many it accepted.
     fn fill(&mut self, log: LogId) -> usize {
         let (mut taken, mut end) = (0, 0);
         loop {
@@ -129,7 +129,7 @@ fn answered(bench: &mut Bench, log: LogId) -> Option<(AppendError, u64)> {
 }
 
 #[test]
-fn who_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds() {
+fn an_append_that_waits_for_a_segment_that_cannot_be_prepared_is_refused_after_some_seconds() {
     for durability in DURABLE {
         for stuck in [false, true] {
             let mut bench = bench(&options());
@@ -179,7 +179,7 @@ fn a_log_that_was_idle_waits_for_its_next_segment_as_long_as_any_other() {
 }
 
 #[test]
-fn what_was_appended_before_the_segment_was_missing_is_served_and_acknowledged() {
+fn records_appended_before_the_segment_was_missing_are_served_and_acknowledged() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
@@ -189,7 +189,7 @@ fn what_was_appended_before_the_segment_was_missing_is_served_and_acknowledged()
 }
 
 #[test]
-fn who_waits_for_a_segment_that_meets_a_full_disk_is_told_so() {
+fn an_append_that_waits_for_a_segment_is_refused_because_of_the_full_disk() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.hold(OpKind::Prepare);
@@ -208,7 +208,7 @@ fn who_waits_for_a_segment_that_meets_a_full_disk_is_told_so() {
 }
 
 #[test]
-fn a_full_disk_is_called_full_for_as_long_as_it_is() {
+fn a_full_disk_is_the_reason_for_as_long_as_it_is_full() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.set_capacity(Some(0));
@@ -270,7 +270,7 @@ fn a_store_that_has_vanished_ends_the_drain() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_prepared_is_told_once_and_counted() {
+fn a_segment_that_cannot_be_prepared_is_reported_once_and_counted() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EIO));
@@ -279,7 +279,7 @@ fn a_segment_that_cannot_be_prepared_is_told_once_and_counted() {
     assert_eq!(bench.told, [(Task::Prepare, Some(libc::EIO))]);
     assert!((10..=12).contains(&bench.failures), "{}", bench.failures);
     assert_eq!(bench.rig.store.failing(), 1);
-    // Another reason is news.
+    // Another reason is reported.
     bench.disk.lift(OpKind::Prepare);
     bench.disk.fail(OpKind::Prepare, Fault::Error(libc::EACCES));
     bench.pass(5_000);
@@ -293,7 +293,7 @@ fn a_segment_that_cannot_be_prepared_is_told_once_and_counted() {
 }
 
 #[test]
-fn a_footer_that_cannot_be_written_is_told_once_and_written_later() {
+fn a_footer_that_cannot_be_written_is_reported_once_and_written_later() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.fail(OpKind::Put, Fault::Error(libc::EIO));
@@ -312,7 +312,7 @@ fn a_footer_that_cannot_be_written_is_told_once_and_written_later() {
     assert!(bench.disk.files().iter().any(footer));
 }
 
-/// A log that has to lose segments, which it cannot.
+/// A log whose retention cannot remove segments.
 fn overflowing(step: OpKind) -> Bench {
     let mut bench = bench(&LogOptions {
         retention_bytes: Some(2 * SEGMENT),
@@ -336,7 +336,7 @@ fn segments(disk: &MemoryDisk) -> usize {
 }
 
 #[test]
-fn a_table_of_topics_that_cannot_be_written_is_told_once_and_keeps_the_files() {
+fn a_table_of_topics_that_cannot_be_written_is_reported_once_and_keeps_the_files() {
     let mut bench = overflowing(OpKind::Put);
     let before = segments(&bench.disk);
     bench.pass(10_000);
@@ -350,7 +350,7 @@ fn a_table_of_topics_that_cannot_be_written_is_told_once_and_keeps_the_files() {
 }
 
 #[test]
-fn files_that_cannot_be_removed_are_told_once_and_removed_later() {
+fn files_that_cannot_be_removed_are_reported_once_and_removed_later() {
     let mut bench = overflowing(OpKind::Unlink);
     let before = segments(&bench.disk);
     bench.pass(10_000);
@@ -364,7 +364,7 @@ fn files_that_cannot_be_removed_are_told_once_and_removed_later() {
 }
 
 #[test]
-fn a_state_file_that_cannot_be_written_at_the_end_is_told() {
+fn a_state_file_that_cannot_be_written_at_the_end_is_reported() {
     let mut bench = bench(&options());
     bench.disk.fail(OpKind::Overwrite, Fault::Error(libc::EIO));
     bench.rig.store.begin_drain();
@@ -377,7 +377,7 @@ fn a_state_file_that_cannot_be_written_at_the_end_is_told() {
 }
 
 #[test]
-fn a_kernel_that_takes_no_operations_for_a_second_is_told() {
+fn a_kernel_that_takes_no_operations_for_a_second_is_reported() {
     let mut bench = bench(&options());
     let log = bench.rig.log(Durability::Synced);
     bench.disk.refuse(true);
@@ -395,7 +395,7 @@ fn a_kernel_that_takes_no_operations_for_a_second_is_told() {
 }
 
 #[test]
-fn a_store_that_cannot_be_drained_says_what_is_not_durable() {
+fn a_store_that_cannot_be_drained_reports_what_is_not_durable() {
     for step in [OpKind::Write, OpKind::Sync] {
         let mut bench = bench(&options());
         bench.disk.hold(step);

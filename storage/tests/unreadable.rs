@@ -1,6 +1,6 @@
-//! Files that are cut, or cannot be read, while a store has them open: what is not there is damage, which is said; it is
-//! never served, and never the end of the process. Real files, since it is the kernel that says so; the tests' own
-//! process would be the one to end.
+//! Files that are cut, or cannot be read, while a store has them open: missing bytes are reported as damage, are never
+//! served, and never end the process. The files are real, since the kernel answers reads of them; a signal would end the
+//! process of the tests.
 
 mod support;
 
@@ -31,7 +31,7 @@ fn choices() -> Vec<DiskChoice> {
     choices
 }
 
-/// A synced log with two sealed segments and a third one, of which nothing is in the arena but the end.
+/// A synced log with two sealed segments and a third one; only its end is in the arena.
 fn bench(choice: DiskChoice) -> Bench {
     let options = LogOptions {
         hot_blocks: 0,
@@ -104,7 +104,7 @@ impl Bench {
         self.rig.turn();
     }
 
-    /// What everybody who asks for a block is told.
+    /// The answers to all calls that ask for a block.
     fn populate(&mut self, cold: &ColdRange, tokens: &[u64]) -> Vec<Result<(), PopulateError>> {
         for token in tokens {
             self.rig.store.populate(cold.clone(), *token);
@@ -131,7 +131,7 @@ fn is_sound(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn a_footer_that_is_emptied_under_a_live_store_is_missed_by_nobody() {
+fn a_footer_that_is_emptied_under_a_live_store_does_not_matter() {
     let mut bench = bench(DiskChoice::Auto);
     for name in ["0000000000000000.idx", "0000000000400000.idx"] {
         bench.cut(name, 0);
@@ -180,7 +180,7 @@ fn a_footer_that_cannot_be_read_at_start_is_made_again_from_its_segment() {
 }
 
 #[test]
-fn bytes_that_are_cut_away_under_a_reader_are_damage_once_anybody_has_looked() {
+fn bytes_that_are_cut_away_under_a_reader_are_damage_once_they_were_read() {
     let mut bench = bench(DiskChoice::Auto);
     let (kept, lost) = (bench.place_from(100), bench.place_from(SEGMENT / 2 + 100));
     let mut reader = bench.reader();
@@ -194,10 +194,10 @@ fn bytes_that_are_cut_away_under_a_reader_are_damage_once_anybody_has_looked() {
     assert!(!is_sound(&bytes));
     assert!(bytes.iter().all(|byte| *byte == 0));
     assert!(is_damaged(&read(&lost)));
-    // What lies in another block is checked before it is served again.
+    // Records in other blocks are checked before they are served again.
     assert!(matches!(read(&kept), Ok(Read::Cold(_))));
     assert!(is_sound(&bench.rig.read(&mut reader, &kept)));
-    // So it is for everybody, and for as long as the store is open.
+    // The same holds for all readers, and for as long as the store is open.
     bench.cut_segment(SEGMENT);
     let mut other = bench.reader();
     assert!(is_damaged(&other.read(lost.position, lost.size)));
@@ -205,7 +205,7 @@ fn bytes_that_are_cut_away_under_a_reader_are_damage_once_anybody_has_looked() {
 }
 
 #[test]
-fn what_could_not_be_used_to_the_end_is_looked_at_again() {
+fn bytes_that_could_not_be_used_to_the_end_are_checked_again() {
     for choice in choices() {
         let mut bench = bench(choice);
         let (kept, lost) = (bench.place_from(100), bench.place_from(SEGMENT / 2 + 100));
@@ -241,7 +241,7 @@ fn a_range_that_sendfile_finds_empty_is_not_offered_again() {
 }
 
 #[test]
-fn everybody_who_waits_for_a_block_that_is_gone_is_told() {
+fn all_that_wait_for_a_block_that_is_gone_get_an_answer() {
     for choice in choices() {
         let mut bench = bench(choice);
         let lost = bench.place_from(SEGMENT / 2 + 100);
@@ -273,7 +273,7 @@ fn a_block_that_goes_after_it_was_read_ahead_is_not_taken_for_sound() {
         panic!("it is cold");
     };
     rig.store.populate(cold, 1);
-    // The disk reads the block here; what it holds is looked at in the next turn.
+    // The disk reads the block here; the next turn checks its content.
     rig.store.submit().expect("a submission");
     disk.truncate(&temp.path().join("synced-0/0000000000000000.seg"), 0);
     rig.turn();
@@ -282,7 +282,7 @@ fn a_block_that_goes_after_it_was_read_ahead_is_not_taken_for_sound() {
 }
 
 #[test]
-fn a_walk_passes_over_what_is_cut_away_and_finds_all_else() {
+fn a_walk_skips_what_is_cut_away_and_finds_all_else() {
     let bench = bench(DiskChoice::Auto);
     let cut = SEGMENT / 2 + (1 << 20);
     bench.cut_segment(cut);
@@ -305,7 +305,7 @@ fn a_walk_passes_over_what_is_cut_away_and_finds_all_else() {
         .collect();
     assert_eq!(found.len(), wanted.len());
     assert!(found == wanted);
-    // The block counts as damaged, so that whoever asks for its records is told.
+    // The block counts as damaged, so that reads of its records fail.
     for place in bench.places.iter().filter(missing) {
         assert!(is_damaged(&reader.read(place.position, place.size)));
     }
@@ -317,7 +317,7 @@ fn a_block_whose_frames_break_off_is_checked_before_it_is_served_again() {
     let lost = bench.place_from(SEGMENT / 2 + 1000);
     let mut reader = bench.reader();
     assert!(is_ready(&reader.read(lost.position, lost.size)));
-    // Up to the end of its last page a file that was cut reads as zeroes, and nothing says so.
+    // Up to the end of its last page a file that was cut reads as zeroes, without a signal.
     bench.cut_segment(lost.position.get());
     let next = bench.place_from(lost.position.get() + 1);
     let end = lost.position.plus(u64::from(lost.size));

@@ -1,7 +1,7 @@
-//! Data directories that releases wrote: each later version opens them with all they held.
+//! Data directories that releases wrote: each later version opens them with all that they held.
 //!
-//! `fixtures/make` says how they were made. What was zero is a hole in the restored files; nothing else differs from what
-//! the release left.
+//! `fixtures/make` shows how they were made. Ranges of zeroes are holes in the restored files; otherwise they equal what the
+//! release left.
 
 mod support;
 
@@ -27,7 +27,7 @@ fn choices() -> Vec<DiskChoice> {
     choices
 }
 
-/// How a directory was left, and what the next start makes of it.
+/// How a directory was left, and what the next start must find.
 #[derive(Clone, Copy)]
 struct Left {
     name: &'static str,
@@ -62,7 +62,7 @@ fn a_directory_of_0_1_0_that_was_killed_opens_with_all_it_held() {
     });
 }
 
-/// A written log promises what the kernel's memory keeps: when that is gone, so may be what was acknowledged.
+/// A written log survives as long as the kernel's memory: when the machine goes down, acknowledged records may be lost.
 #[test]
 fn a_directory_of_0_1_0_whose_machine_went_down_too_has_a_new_epoch_for_its_written_log_alone() {
     opens_with_all_it_held(&Left {
@@ -237,7 +237,7 @@ fn a_damaged_archive_is_not_taken_for_the_directory() {
     }
 }
 
-/// So that directories which are made again are worth as much.
+/// Holds directories that are made again to the same standard.
 #[test]
 fn the_directories_of_0_1_0_have_every_kind_of_file_topic_and_record() {
     for name in ["clean", "killed"] {

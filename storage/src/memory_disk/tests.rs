@@ -62,7 +62,7 @@ impl Rig {
         panic!("it never came");
     }
 
-    /// Performs everything; tells the steps.
+    /// Performs everything; returns the steps.
     fn finish(&self, seed: u64) -> Vec<Advanced> {
         let mut dice = Dice(seed);
         std::iter::from_fn(|| self.disk.advance(dice.roll(usize::MAX) as u64)).collect()

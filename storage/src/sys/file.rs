@@ -20,7 +20,7 @@ use crate::scan::used_bytes;
 /// *7-42 ms each while 64 MiB were being written, against 0.4-1.6 ms this way.*
 const ZEROES: u64 = 1 << 20;
 /// Bytes of one write into the page cache. The kernel keeps in one piece what is written at once, takes memory for a
-/// piece and gives it back without a pause, and whoever shares the core waits, whatever their priority. *200 MB/s into
+/// piece and gives it back without a pause, and the other threads of the core wait, whatever their priority. *200 MB/s into
 /// segments of 64 MiB that come and go: with writes of 1 MiB a thread at `SCHED_FIFO` that sleeps 1 ms woke up to 33 ms
 /// late, 88 times over 5 ms in 40 s, in `copy_folio_from_iter_atomic` and, where a segment was removed, in
 /// `block_invalidate_folio`; with writes of 64 KiB up to 5 ms and twice. Of a log's own 100 MB/s with 32 KiB a copy into

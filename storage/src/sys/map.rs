@@ -81,7 +81,7 @@ impl Map {
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.end <= self.raw.len());
         // SAFETY: inside the mapping, which lives as long as `self`. The bytes do not change: callers ask for ranges
-        // below the visible place, or open the file while nobody writes it (see the module `sys`). Of a file that
+        // below the visible position, or open the file while nobody writes it (see the module `sys`). Of a file that
         // somebody else cuts they may turn to zeroes, once; the guard says so.
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) }
     }

@@ -1,4 +1,4 @@
-//! What the tests share: records, a store that is driven to a condition, and readers that check what they read.
+//! Shared by the tests: records, a store that is driven to a condition, and readers that check what they read.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -90,7 +90,7 @@ pub fn moment(now_ms: u64) -> Moment {
     }
 }
 
-/// Why the bytes of a record are not to be had.
+/// Why the bytes of a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     Refused(ReadError),
@@ -99,12 +99,12 @@ pub enum Unread {
     StaysCold,
 }
 
-/// A store with one log of each durability, and the time it is told.
+/// A store with one log of each durability, and its time.
 pub struct Rig {
     pub store: Store,
     pub dir: DataDir,
     pub progress: StoreEvents,
-    /// Both clocks, but for what the wall clock was set back or is ahead.
+    /// Both clocks, apart from what the wall clock was set back or ahead.
     pub now_ms: u64,
     pub set_back_ms: u64,
     pub ahead_ms: u64,
@@ -215,7 +215,7 @@ impl Rig {
         }
     }
 
-    /// Appends, turning whatever the log says against it.
+    /// Appends, turning whatever the refusal.
     pub fn turn_until_taken(&mut self, log: LogId, bytes: &[u8]) -> Appended {
         let mut taken = None;
         self.until("the log takes the record", |rig| {
