@@ -7,7 +7,7 @@ use testkit::deadline::wait_until;
 use testkit::figures::{figure, skipped};
 use testkit::{Broker, Outcome, Setup};
 
-/// The longest time to wake up that anybody on this machine asks for, as the kernel tells it.
+/// The longest wake-up latency that is requested on this machine, as the kernel reports it.
 fn wake_up_us() -> i32 {
     let mut us = [0; 4];
     let device = File::open("/dev/cpu_dma_latency");

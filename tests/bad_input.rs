@@ -11,7 +11,7 @@ use testkit::{Broker, Event, GoodbyeCode, Outcome, Session, Start};
 
 const TOPIC: &str = "bystanders/see";
 
-/// Somebody who subscribes to a topic and goes on receiving whatever others do.
+/// A client that subscribes to a topic and goes on receiving whatever others do.
 struct Bystander {
     publisher: Session,
     subscriber: Session,
@@ -43,7 +43,7 @@ impl Bystander {
     }
 }
 
-/// What is sent, and what must come back.
+/// The bytes to send, and the expected answer.
 struct Case {
     what: &'static str,
     bytes: Vec<u8>,
@@ -117,7 +117,7 @@ fn check(case: &Case, farewell: &Farewell) {
 }
 
 #[test]
-fn who_does_not_begin_with_a_hello_is_told_so() {
+fn a_client_that_does_not_begin_with_a_hello_is_refused_with_the_reason() {
     use GoodbyeCode::{Damaged, NotOyez, Unexpected, Version};
     let magic = [&b"NOPE"[..], &[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let cases = vec![
@@ -338,7 +338,7 @@ fn a_name_that_is_no_topic_is_refused_wherever_it_stands() {
     refuse_each(Broker::connect, cases.collect());
 }
 
-/// A record with an extra that whoever does not know it must refuse.
+/// A record with an extra that a reader which does not know it must refuse.
 fn with_unknown_extra() -> Vec<u8> {
     let mut bytes = with_topic(b"t");
     // Topic, one unit of extras (type 5, no value), block of two bytes.

@@ -50,7 +50,7 @@ fn payloads_of_all_kinds_arrive_as_they_were_published() {
 }
 
 #[test]
-fn everybody_comes_back_to_where_it_was() {
+fn every_subscriber_comes_back_to_where_it_was() {
     let broker = Broker::start();
     let connect = ["connect", "--connections", "200", "--resume"];
     for via in VIAS {
@@ -61,7 +61,7 @@ fn everybody_comes_back_to_where_it_was() {
 }
 
 #[test]
-fn memory_of_connections_that_wait_is_told() {
+fn the_memory_of_waiting_connections_is_reported() {
     let broker = Broker::start();
     for via in VIAS {
         let told = bench(

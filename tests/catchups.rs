@@ -13,7 +13,7 @@ use testkit::{Broker, Outcome, Setup, Start};
 
 const TOPIC: &str = "history";
 const RECORD_BYTES: usize = 16 << 10;
-/// What everybody who catches up gets.
+/// The messages that every client that catches up gets.
 const HISTORY_BYTES: usize = 16 << 20;
 const RECORDS: usize = HISTORY_BYTES / RECORD_BYTES;
 /// Records that are acknowledged before the next ones are sent.
@@ -108,7 +108,7 @@ fn keep_disks_busy(broker: &Broker, over: &AtomicBool) {
     }
 }
 
-/// Reads the whole history as fast as it comes, and tells how long nothing came.
+/// Reads the whole history as fast as it comes, and returns the longest pause.
 fn catch_up(broker: &Broker) -> Silence {
     let mut session = broker.connect();
     let answer = session.subscribe(TOPIC, Start::Earliest);

@@ -35,7 +35,7 @@ fn cut(segment: &Path, bytes: u64) {
     cut.expect("the segment is there");
 }
 
-/// Reads a topic from its beginning, over gaps, and over breaks by coming back. Gives what was missing.
+/// Reads a topic from its beginning, over gaps, and over breaks by coming back. Returns what was missing.
 fn read_over_damage(broker: &Broker, topic: &str, end: u64, bytes: usize) -> Vec<u64> {
     let join = |next: u64| {
         let mut session: Session = broker.connect();
@@ -66,7 +66,7 @@ fn read_over_damage(broker: &Broker, topic: &str, end: u64, bytes: usize) -> Vec
 }
 
 /// Publishes to topics in turn, cuts the first segment of each log, and reads. `kept` is what is left of the segments.
-fn is_told(topics: &[&str], records: u64, bytes: usize, kept: u64) {
+fn is_reported(topics: &[&str], records: u64, bytes: usize, kept: u64) {
     let broker = Broker::start();
     let mut publisher = broker.connect();
     let numbers: Vec<u64> = (0..records).collect();
@@ -108,19 +108,19 @@ fn is_told(topics: &[&str], records: u64, bytes: usize, kept: u64) {
 const KEPT: [u64; 3] = [BLOCK, BLOCK + (1 << 20), 0];
 
 #[test]
-fn a_cut_is_told_to_subscribers_that_get_large_runs() {
+fn a_cut_is_reported_to_subscribers_that_get_large_runs() {
     for kept in KEPT {
-        is_told(&["large"], 300, 60_000, kept);
+        is_reported(&["large"], 300, 60_000, kept);
     }
 }
 
 #[test]
-fn a_cut_is_told_to_subscribers_that_get_scattered_records() {
+fn a_cut_is_reported_to_subscribers_that_get_scattered_records() {
     // Each log has some of these topics.
     let topics = [
         "1", "22", "333", "4444", "55555", "666666", "7777777", "88888888",
     ];
     for kept in KEPT {
-        is_told(&topics, 1500, 3_000, kept);
+        is_reported(&topics, 1500, 3_000, kept);
     }
 }

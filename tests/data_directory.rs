@@ -48,7 +48,7 @@ fn a_new_directory_is_private_to_its_owner() {
 }
 
 #[test]
-fn a_directory_in_use_is_refused_by_the_name_of_who_holds_it() {
+fn a_directory_in_use_is_refused_with_the_process_that_holds_it() {
     let broker = Broker::start();
     let refusal = Setup::new().refused_on(broker.data());
     let pid = broker.pid().to_string();
@@ -317,7 +317,7 @@ fn back_up(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_directory_that_was_put_back_is_told_by_who_has_seen_more_and_gets_new_epochs_when_asked_to() {
+fn a_restored_directory_is_noticed_by_clients_that_saw_more_and_gets_new_epochs_when_asked_to() {
     let mut broker = Broker::start();
     let mut session = broker.connect();
     session.publish("a/topic", b"0");

@@ -1,4 +1,4 @@
-//! What is acknowledged stays, as far as the topic's durability promises, and nothing else changes by a crash.
+//! Acknowledged messages survive as far as the topic's durability promises, and a crash changes nothing else.
 
 use std::collections::VecDeque;
 

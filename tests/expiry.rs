@@ -23,7 +23,7 @@ fn oldest(broker: &Broker, topic: &str) -> u64 {
     answer.earliest.get()
 }
 
-/// Waits until the records of a topic in a range of offsets are gone; tells how long after they were published, from
+/// Waits until the records of a topic in a range of offsets are gone; returns how long after they were published, from
 /// before they were.
 fn until_gone(broker: &Broker, topic: &str, records: Range<u64>, published: Instant) -> Duration {
     wait_for("the records to go", || {
@@ -90,7 +90,7 @@ fn a_quiet_written_topic_expires_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_subscriber_is_told_of_what_expired_before_it_came_back() {
+fn a_subscriber_learns_what_expired_before_it_came_back() {
     let broker = forgetful().start();
     let mut session = broker.connect();
     let published = Instant::now();
@@ -105,7 +105,7 @@ fn a_subscriber_is_told_of_what_expired_before_it_came_back() {
 
 /// Its records are in the window of the topic, and gone from the log.
 #[test]
-fn a_subscriber_that_does_not_read_is_told_of_what_expired_meanwhile() {
+fn a_subscriber_that_does_not_read_learns_what_expired_meanwhile() {
     let broker = forgetful().start();
     let mut stuck = broker.connect();
     stuck.subscribe("a/topic", Start::Latest);

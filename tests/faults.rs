@@ -14,7 +14,7 @@ use testkit::{Broker, Event, GoodbyeCode, Outcome, Session, Setup, Start};
 /// A publisher has an answer by then.
 const ANSWER: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(3);
-/// What a machine that is busy with other tests may add to any of these times.
+/// Time that a machine which is busy with other tests may add to any of these times.
 const SLACK: Duration = Duration::from_secs(3);
 const SEGMENT: u64 = 4 << 20;
 

@@ -26,7 +26,7 @@ fn broker() -> Broker {
         .start()
 }
 
-/// The sessions of one round subscribe, and all must be told the same.
+/// The sessions of one round subscribe, and all must get the same answer.
 fn told(sessions: &mut [Session], start: Start, epoch: Option<Epoch>) -> Subscribed {
     let strip = |answer: Subscribed| Subscribed { id: 0, ..answer };
     let answers: Vec<Subscribed> = sessions
@@ -55,7 +55,7 @@ fn places(answer: Subscribed) -> (u64, u64, u64) {
 }
 
 #[test]
-fn everybody_is_told_the_same_place_also_after_publishes() {
+fn all_subscribers_get_the_same_place_also_after_publishes() {
     let broker = broker();
     let mut publisher = broker.connect();
     let mut watchers = crowd(&broker);
@@ -81,7 +81,7 @@ fn everybody_is_told_the_same_place_also_after_publishes() {
 }
 
 #[test]
-fn everybody_resumes_at_the_same_place_and_is_told_of_another_epoch() {
+fn all_subscribers_resume_at_the_same_place_and_learn_of_another_epoch() {
     let broker = broker();
     let mut publisher = broker.connect();
     let mut watchers = crowd(&broker);
@@ -103,7 +103,7 @@ fn everybody_resumes_at_the_same_place_and_is_told_of_another_epoch() {
 }
 
 #[test]
-fn everybody_is_told_what_retention_has_left() {
+fn all_subscribers_learn_what_retention_has_left() {
     let broker = broker();
     let mut publisher = broker.connect();
     let mut watchers = crowd(&broker);
@@ -139,7 +139,7 @@ fn everybody_is_told_what_retention_has_left() {
 }
 
 #[test]
-fn after_the_last_one_has_left_the_next_is_told_what_came_meanwhile() {
+fn after_the_last_subscriber_has_left_the_next_learns_what_came_meanwhile() {
     let broker = broker();
     let mut publisher = broker.connect();
     let mut sessions = crowd(&broker);
@@ -161,7 +161,7 @@ fn hello_and_subscribe_in_one_breath_are_answered_in_one() {
     for number in 0..100 {
         let mut session = Session::open(broker.address());
         let mut asked = record::hello(VERSION, VERSION);
-        // Half of these topics belong to the session's shard, and nobody else knows them.
+        // Half of these topics belong to the session's shard, and no other shard knows them.
         let topic = format!("{TOPIC}/{number}");
         let topic = Subscription::new(&topic, Start::Latest, None);
         Subscribe::encode(7, &[topic], &mut asked);

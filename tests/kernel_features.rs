@@ -261,7 +261,7 @@ fn without_the_room_of_a_file_system_the_broker_tries() {
 }
 
 #[test]
-fn without_sendfile_those_who_are_behind_get_copies() {
+fn without_sendfile_subscribers_that_lag_get_copies() {
     for errno in [EPERM, ENOSYS, EINVAL] {
         Without::calls("sendfile", &[libc::SYS_sendfile], errno).serves(|_| ());
     }

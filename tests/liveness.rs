@@ -261,7 +261,7 @@ fn hex(port: u16) -> String {
 }
 
 #[test]
-fn credentials_that_nobody_can_check_are_refused() {
+fn credentials_that_cannot_be_checked_are_refused() {
     let broker = Broker::start();
     let options = ConnectOptions::new().credentials("definitely-wrong");
     let address = broker.address().to_string();

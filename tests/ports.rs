@@ -1,4 +1,4 @@
-//! A port has one broker: a second one is told so, and a port whose broker is gone is free at once.
+//! A port has one broker: a second one is refused with the reason, and a port whose broker is gone is free at once.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,7 +26,7 @@ fn at(address: SocketAddr) -> Setup {
     }
 }
 
-/// A port that nobody has.
+/// A free port.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("a bound socket").port()
@@ -221,7 +221,7 @@ fn a_broker_that_was_killed_is_back_on_its_port_at_once() {
     }
 }
 
-/// What a request without a body is answered with.
+/// The answer to a request without a body.
 fn ask(stream: &mut (impl Read + Write), path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it is read");
@@ -295,7 +295,7 @@ fn a_socket_file_has_one_broker_and_one_that_was_left_behind_has_none() {
 }
 
 #[test]
-fn an_address_that_the_operator_has_taken_is_told_with_its_own_setting() {
+fn an_operator_address_that_is_taken_is_an_error_that_names_its_setting() {
     let first = Broker::start();
     let home = tempfile::tempdir().expect("a directory");
     let setup = Setup::new().set("operator", first.address());

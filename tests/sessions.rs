@@ -1,4 +1,4 @@
-//! How sessions live and end: limits, heartbeats, and a shutdown that loses nothing and tells everybody.
+//! The life of sessions: limits, heartbeats, and a shutdown that loses nothing and informs every client.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn farewells(sessions: &mut [Session]) -> Vec<Farewell> {
 }
 
 #[test]
-fn on_sigterm_every_session_is_told_when_to_come_back_each_at_its_own_time() {
+fn on_sigterm_every_session_gets_its_own_time_to_come_back() {
     const SPREAD_MS: u32 = 4000;
     let mut broker = Setup::new().set("drain_spread_ms", SPREAD_MS).start();
     let mut sessions: Vec<Session> = (0..40).map(|_| broker.connect()).collect();
@@ -132,7 +132,7 @@ fn a_subscriber_has_every_acknowledged_record_before_goodbye() {
 }
 
 #[test]
-fn a_shutdown_does_not_wait_for_ever_for_who_does_not_read() {
+fn a_shutdown_does_not_wait_for_ever_for_clients_that_do_not_read() {
     let mut broker = Setup::new().set("drain_timeout_ms", 2000).start();
     let mut stuck = broker.connect();
     stuck.subscribe("a/topic", Start::Latest);
@@ -155,10 +155,10 @@ fn ctrl_c_stops_in_good_order_too() {
 }
 
 #[test]
-fn connections_over_the_limit_are_told_that_the_broker_is_full() {
+fn connections_over_the_limit_are_refused_because_the_broker_is_full() {
     let broker = Setup::new().set("max_connections", 5).start();
     let mut sessions: Vec<Session> = (0..5).map(|_| broker.connect()).collect();
-    // What it speaks the broker knows by its first word.
+    // The broker knows the dialect by the first bytes.
     let mut late = Session::open(broker.address());
     late.send(&hello(VERSION, VERSION));
     let farewell = late.farewell();
@@ -212,7 +212,7 @@ fn a_session_that_answers_pings_stays() {
 }
 
 #[test]
-fn who_takes_what_it_is_sent_is_not_asked_for_more() {
+fn a_client_that_reads_is_not_pinged() {
     const HEARTBEAT: Duration = Duration::from_millis(600);
     let broker = Setup::new()
         .set("heartbeat_ms", HEARTBEAT.as_millis())
@@ -231,7 +231,7 @@ fn who_takes_what_it_is_sent_is_not_asked_for_more() {
 }
 
 #[test]
-fn who_does_not_say_hello_in_time_is_closed() {
+fn a_client_without_a_hello_in_time_is_closed() {
     let broker = Setup::new().set("hello_timeout_ms", 200).start();
     let farewell = Session::open(broker.address()).farewell();
     assert_eq!(farewell.code, GoodbyeCode::Silent);

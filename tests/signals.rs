@@ -1,4 +1,4 @@
-//! Signals: which ones stop the broker, which ones it only tells of, and what a second one means.
+//! Signals: those that stop the broker, those that it only logs, and the meaning of a second one.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn await_line(broker: &Broker, words: &str) {
 }
 
 #[test]
-fn signals_that_mean_nothing_yet_are_told_once_each_and_nobody_is_cut_off() {
+fn signals_without_a_meaning_are_logged_once_each_and_end_no_session() {
     let mut broker = Broker::start();
     let mut session = broker.connect();
     for (signal, name) in [

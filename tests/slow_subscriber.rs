@@ -1,4 +1,4 @@
-//! A subscriber that stops reading costs no memory and delays nobody; when it reads again it gets everything.
+//! A subscriber that stops reading costs no memory and delays no other; when it reads again it gets everything.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ const RECORD_BYTES: usize = 64 << 10;
 /// Records that are acknowledged before the next ones are sent.
 const CHUNK: usize = 32;
 const READERS: usize = 3;
-/// What a stalled subscriber may cost, in bytes of private memory.
+/// Private memory that a stalled subscriber may cost, in bytes.
 const MEMORY_MAX: u64 = 1 << 20;
 
 /// A stream of records; the same few payloads over and over.
@@ -94,7 +94,7 @@ impl Subscriber {
     }
 }
 
-/// What a run of the stream took.
+/// The times of a run of the stream.
 #[derive(Clone, Copy)]
 struct Run {
     /// Private memory of the broker at its end.
@@ -145,7 +145,7 @@ fn cost(stream: &mut Stream, rounds: usize) -> (u64, f64) {
 }
 
 #[test]
-fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_nobody() {
+fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_no_other() {
     let (megabytes, rounds) = if full() { (200, 3) } else { (24, 3) };
     let megabytes = size("OYEZ_STREAM_MB", megabytes);
     let mut stream = Stream::new(megabytes);
@@ -162,7 +162,7 @@ fn a_subscriber_that_stops_reading_costs_no_memory_and_delays_nobody() {
 }
 
 #[test]
-fn who_stops_reading_is_named_with_its_address_and_how_far_it_is_behind() {
+fn a_subscriber_that_stops_reading_is_logged_with_its_address_and_lag() {
     let broker = Setup::new()
         .set("heartbeat_ms", 3_600_000)
         .set("shards", 3)
@@ -203,7 +203,7 @@ fn who_stops_reading_is_named_with_its_address_and_how_far_it_is_behind() {
     });
 }
 
-/// Reads from `next` on up to `end`, over gaps, and over breaks by coming back; gives every hole it was told of.
+/// Reads from `next` on up to `end`, over gaps, and over breaks by coming back; returns every reported hole.
 fn read_over_holes(
     broker: &Broker,
     mut session: Session,
@@ -239,7 +239,7 @@ fn read_over_holes(
 }
 
 #[test]
-fn who_is_overtaken_by_retention_is_told_what_is_missing_and_goes_on() {
+fn a_subscriber_that_retention_overtakes_learns_what_is_missing_and_goes_on() {
     let broker = Setup::new()
         .set("retention_bytes", 8 << 20)
         .set("heartbeat_ms", 3_600_000)
@@ -255,7 +255,7 @@ fn who_is_overtaken_by_retention_is_told_what_is_missing_and_goes_on() {
     let holes = read_over_holes(&broker, lagging, 0, stream.records as u64);
     assert!(!holes.is_empty(), "retention has dropped nothing");
 
-    // Who comes later begins with the oldest that is kept, and is told so.
+    // A later subscriber begins with the oldest message kept, and learns that offset.
     let mut late = broker.connect();
     let answer = late.subscribe(TOPIC, Start::Offset(Offset::new(0)));
     assert!(answer.dropped && answer.earliest.get() > 0, "{answer:?}");

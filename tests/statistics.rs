@@ -1,4 +1,4 @@
-//! What the broker tells of itself, and what its numbers must show.
+//! The broker's statistics, and what they must show.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -201,7 +201,7 @@ fn outcomes_of_many_records_come_in_few_frames() {
     assert!(frames < RECORDS / 4, "{frames} frames");
 }
 
-/// What a path is answered with at the operator's address.
+/// The answer to a path at the operator's address.
 fn ask_operator(broker: &Broker, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(broker.operator()).expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -20,7 +20,7 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-/// What a subscriber gets of the messages `range`.
+/// The messages of `range` that a subscriber gets.
 fn expected(range: std::ops::Range<u64>) -> Vec<(u64, Vec<u8>)> {
     range
         .map(|number| (number, number.to_string().into_bytes()))

@@ -13,9 +13,9 @@ use testkit::{Broker, Outcome, Session, Setup, Start};
 const TOPIC: &str = "traced";
 const SUBSCRIBERS: usize = 100;
 const RECORDS: usize = 40;
-/// With all records, less than a socket takes while nobody reads.
+/// With all records, less than a socket takes while its peer does not read.
 const PAYLOAD_BYTES: usize = 1000;
-/// What a session gets beside records: welcome, answers, pings. Far below a record.
+/// Bytes that a session gets beside records: welcome, answers, pings. Far below a record.
 const CONTROL_BYTES: u64 = 512;
 const TRACED: &str = "trace=read,pread64,readv,preadv,preadv2,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,\
                       sendmmsg,sendfile,splice,copy_file_range,io_uring_enter";

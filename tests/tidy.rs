@@ -623,7 +623,7 @@ fn files_do_not_import_one_another_in_circles() {
 }
 
 #[test]
-fn nobody_imports_the_shard_but_what_runs_it() {
+fn only_what_runs_the_shard_imports_it() {
     let imports = imports("broker/src");
     let shard = "shard".to_owned();
     let importers = imports.iter().filter(|(_, named)| named.contains(&shard));

@@ -55,7 +55,7 @@ fn the_first_list_after_many_new_topics_takes_many_turns_and_has_them_all() {
 }
 
 #[test]
-fn many_who_ask_at_once_are_all_answered() {
+fn many_clients_that_ask_at_once_are_all_answered() {
     let broker = Setup::new().set("shards", 3).start();
     let mut publisher = broker.connect();
     for topic in ["a", "b", "c"] {

@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     pub(crate) queued: bool,
     client: Client,
     stream: Option<TcpStream>,
-    /// What is being sent, and how much of it is out.
+    /// The bytes being sent, and how many of them are out.
     sending: Option<(Arc<[u8]>, usize)>,
     readable: bool,
     writable: bool,

@@ -21,7 +21,7 @@ const LOG_BYTES: u64 = 8 << 20;
 pub(crate) struct Flood {
     pub(crate) name: &'static str,
     pub(crate) setup: Setup,
-    /// What is published before it begins, and the like.
+    /// Prepares the flood: what is published before it begins, for example.
     pub(crate) prepare: fn(&Broker),
     pub(crate) kinds: fn() -> Vec<Kind>,
     /// After each time so long, all connections are reset in one go.

@@ -1,4 +1,4 @@
-//! What the broker tells of itself while a flood lasts.
+//! The broker's statistics during a flood.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ impl Capped {
     }
 }
 
-/// What was seen at most, over all samples; nothing where the broker does not tell.
+/// The maxima of all samples; `None` for a value that the broker does not report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) samples: usize,

@@ -34,7 +34,7 @@ pub(crate) struct Order {
     pub(crate) seed: u64,
 }
 
-/// What a flood came to.
+/// The result of a flood.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) clients: usize,

@@ -6,7 +6,7 @@
 //! - `greeting`, `asking`, `publishing` and `subscribing` are the floods.
 //! - `bare` is the floor, `pairs` are the honest clients, `gauges` reads the broker's statistics.
 //!
-//! What is run every day is a sample; `OYEZ_FULL=1` runs what was promised. `OYEZ_SEED` repeats a run.
+//! The daily run is a sample; `OYEZ_FULL=1` runs all floods. `OYEZ_SEED` repeats a run.
 
 mod asking;
 mod bare;
@@ -26,7 +26,7 @@ mod verdict;
 use trial::withstands;
 
 #[test]
-fn pongs_that_nobody_asked_for() {
+fn unsolicited_pongs() {
     withstands(&asking::pongs());
 }
 

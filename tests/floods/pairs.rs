@@ -34,7 +34,7 @@ struct Pair {
     diary: Diary,
 }
 
-/// What a pair has seen.
+/// The results of a pair.
 #[derive(Debug, Default)]
 struct Diary {
     sent: Vec<Instant>,
@@ -55,7 +55,7 @@ impl Diary {
         }
     }
 
-    /// What is told to be dropped has taken as long as that took.
+    /// A message that is reported as dropped counts with the time until the report.
     fn tell(&mut self, places: Range<usize>, now: Instant) {
         self.told = places.end;
         let sent = self.sent.get(places).expect("sent before it comes");
@@ -199,14 +199,14 @@ fn record(topic: &str) -> Vec<u8> {
     stored(topic, &[[b'x'; PAYLOAD_BYTES]], 1)
 }
 
-/// How long honest messages took to come, or to be told to be dropped.
+/// How long honest messages took to come, or to be reported as dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latencies {
     pub(crate) messages: usize,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) longest: Duration,
-    /// Messages that were told to be kept no more.
+    /// Messages that were reported as dropped.
     pub(crate) dropped: usize,
     /// What became of pairs whose connections ended, or whose messages did not come.
     pub(crate) failed: Vec<String>,

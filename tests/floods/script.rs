@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::random::Random;
 
-/// What a client does next, once all of its bytes are with the kernel.
+/// The next step of a client, once the kernel has all of its bytes.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Send(Arc<[u8]>),
@@ -18,7 +18,7 @@ pub(crate) enum Step {
     Reset,
 }
 
-/// What a client reads.
+/// How a client reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reading {
     All,

@@ -16,7 +16,7 @@ const SUBSCRIPTIONS: usize = 1024;
 const PAIRS: u32 = 64;
 /// Sessions that close at once, of a whole run.
 const CLOSING: usize = 500;
-/// Publishers that give those something who do not read.
+/// Publishers that send to clients which do not read.
 const PUBLISHERS: usize = 4;
 /// What a log has that is caught up with.
 const HISTORY_BYTES: usize = 64 << 20;

@@ -25,7 +25,7 @@ const COUNTED: Duration = Duration::from_millis(500);
 /// How long the broker may take for what is under way when the traffic has ended.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What was seen in a flood of the broker.
+/// The observations of a flood of the broker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
     pub(crate) tally: Tally,

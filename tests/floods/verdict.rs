@@ -1,4 +1,4 @@
-//! What a broker that withstands a flood must show.
+//! The conditions that a broker must meet in a flood.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TIMES_BARE: u32 = 2;
 const BARE_FLOOR: Duration = Duration::from_millis(2);
 /// Private memory that the second time may add.
 const MEMORY_ADDED_MAX: u64 = 8 << 20;
-/// Turns of all shards in a second when nobody wants anything.
+/// Turns of all shards in a second while the broker is idle.
 pub(crate) const TURNS_IDLE_MAX: u64 = 200;
 /// An honest message between clients that come new, once the flood is over.
 const ONE_MESSAGE_MAX: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ fn broker() -> Broker {
 }
 
 #[test]
-fn a_name_that_the_broker_was_not_told_is_refused_and_named() {
+fn a_host_name_that_is_not_configured_is_refused_and_named() {
     let broker = broker();
     let mut connection = Connection::open(broker.address());
     for (host, status) in [
@@ -120,7 +120,7 @@ fn pages_of_other_sites_publish_nothing_and_read_nothing_unless_their_origin_is_
 }
 
 #[test]
-fn a_preflight_of_a_known_origin_is_told_what_it_may_ask_and_others_are_told_nothing() {
+fn a_preflight_of_a_known_origin_learns_what_it_may_ask_and_others_learn_nothing() {
     let broker = broker();
     let mut connection = Connection::open(broker.address());
     for (origin, is_known) in [

@@ -14,9 +14,9 @@ use testkit::process::status_bytes;
 use crate::{Bystander, broker};
 
 const REQUESTS: usize = 10_000;
-/// What a broker allocates once and late, in bytes: pieces of its arena among it, 2 MiB each.
+/// Bytes that a broker allocates once and late, blocks of its arena (2 MiB each) included.
 const ONCE_BYTES: u64 = 6 << 20;
-/// What a client may cost that reads no answers: what was read of it and the answers that wait, each twice while it grows.
+/// Memory that a client which reads no answers may cost: what was read of it and the answers that wait, each twice while it grows.
 const DEAF_BYTES: u64 = 512 << 10;
 
 /// Private memory with what is used of the arena: these tests publish little.
@@ -89,7 +89,7 @@ fn ten_thousand_requests_at_once_are_answered_in_order_and_others_are_served_mea
     assert!(served >= 3, "others were served {served} times");
 }
 
-/// Writes requests until the broker has read nothing for a while. Gives how many bytes it took, and those of a request that
+/// Writes requests until the broker has read nothing for a while. Returns how many bytes it took, and those of a request that
 /// it took a part of.
 fn fill(stream: &mut TcpStream, requests: &[u8]) -> usize {
     let (mut taken, mut refused) = (0, 0);

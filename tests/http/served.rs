@@ -219,7 +219,7 @@ fn garbage_behind_a_request_for_a_stream_is_not_read_and_the_stream_goes_on() {
         }
     }
     assert_is_empty(&broker, "/smuggled");
-    // All of them have gone, though nobody has read what they said last.
+    // All of them are gone, although their last bytes were not read.
     let mut asking = broker.connect();
     testkit::deadline::wait_until("the streams to be gone", || {
         asking.stats()["subscriptions"] == 0

@@ -24,7 +24,7 @@ const LINE_BYTES: usize = 10;
 const END_BYTES: usize = 2;
 /// A chunk of so many bytes is a comment.
 const COMMENT_BYTES: usize = 3;
-/// What a stream begins with ends so.
+/// The end of the first bytes of a stream.
 const BEGUN: &[u8] = b"event: $place\ndata: {}\n\n\r\n";
 
 /// The events of messages, as streams send them.

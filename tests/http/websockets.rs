@@ -15,10 +15,10 @@ use testkit::record::subscribe_to;
 use testkit::websocket::{BINARY, PATH, TEXT, WebSocket};
 use testkit::{Broker, Setup};
 
-/// What the broker may have grown by when all is over, in bytes. Measured: below 1 MB.
+/// Bytes by which the broker may have grown at the end. Measured: below 1 MB.
 const GROWTH_MAX: u64 = 8 << 20;
 
-/// What is spoken in messages.
+/// The language of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spoken {
     Frames,
@@ -71,7 +71,7 @@ impl Site {
             published: 0,
             before: 0,
         };
-        // What is allocated once is there then.
+        // Everything that is allocated once is allocated then.
         for _ in 0..20 {
             site.goes_on();
         }

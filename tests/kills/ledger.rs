@@ -13,12 +13,12 @@ use crate::load::{Diary, Topics};
 use crate::message::Name;
 use crate::topic::{Run, Topic};
 
-/// Faults that are told in full.
+/// Faults that are reported in full.
 const FAULTS_TOLD: usize = 20;
 /// Lines of the broker's log that are shown with new faults.
 const LOG_LINES_SHOWN: usize = 20;
 
-/// What has happened to the broker.
+/// An event of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blow {
     /// It was killed: what was handed to the kernel is there.
@@ -30,13 +30,13 @@ pub(crate) enum Blow {
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What is new, and a little of what was before it.
+    /// The new lines, and a few lines before them.
     News,
     /// Everything.
     Whole,
 }
 
-/// What is known of all topics.
+/// The expected content of all topics.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     topics: Vec<Topic>,

@@ -14,7 +14,7 @@ use crate::message::{Name, PUBLISHERS};
 
 /// Records of a publisher that may be under way.
 const WINDOW: usize = 32;
-/// What a publisher sends at most in every fourth run, so that the broker has been quiet for a while when it is killed.
+/// Most messages of a publisher in every fourth run, so that the broker has been quiet for a while when it is killed.
 const BYTES_OF_FEW: u64 = 100_000;
 /// A topic that is used once in so many runs, so that retention drops all that it has in between.
 const QUIET_RUNS: u32 = 16;
@@ -61,7 +61,7 @@ pub(crate) struct Acknowledged {
     pub(crate) epoch: Epoch,
 }
 
-/// What a publisher knows of a run.
+/// A publisher's results of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Diary {
     /// In the order in which the acknowledgements came.
@@ -70,7 +70,7 @@ pub(crate) struct Diary {
     pub(crate) sent: Vec<u32>,
 }
 
-/// What the publishers shall do.
+/// The publishers' task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) run: u32,
@@ -141,7 +141,7 @@ impl Load {
         diaries.map(|diary| diary.acknowledged.len()).collect()
     }
 
-    /// What the publishers know, after the broker was killed.
+    /// The publishers' results, after the broker was killed.
     pub(crate) fn end(self) -> Vec<Diary> {
         let publishers = self.publishers.into_iter().map(|(thread, diary)| {
             thread.join().expect("a publisher sees nothing strange");

@@ -182,7 +182,7 @@ impl Machine {
         self.home.path().join("boot_id")
     }
 
-    /// Cuts the power: what the disk was told until now is all that it will know.
+    /// Cuts the power: the disk keeps what was written to it until now, and nothing else.
     ///
     /// # Errors
     /// When the outer file system cannot copy in one moment.

@@ -7,7 +7,7 @@
 //! - `load` publishes, `ledger` knows what must be there, `topic` reads it back, `message` makes messages that can be
 //!   told apart. `machine` is a disk that can lose power.
 //!
-//! What is run every day is a sample; `OYEZ_FULL=1` runs what was promised.
+//! The daily run is a sample; `OYEZ_FULL=1` runs all rounds.
 
 mod cuts;
 mod ledger;

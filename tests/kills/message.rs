@@ -1,5 +1,5 @@
 //! Messages that can be told apart: each names its place in its publisher's order, and all its bytes follow from that
-//! name and the topic, so that nobody has to remember them.
+//! name and the topic, so that they need not be kept.
 
 use testkit::random::Random;
 

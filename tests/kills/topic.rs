@@ -13,7 +13,7 @@ use crate::message::{Name, PUBLISHERS};
 /// Messages before the last known one that are read again each time.
 const OVERLAP: u64 = 100;
 
-/// What is known of the last run.
+/// The results of the last run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     number: u32,
@@ -34,7 +34,7 @@ impl Run {
     }
 }
 
-/// What is known of a topic.
+/// The expected content of a topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
     name: String,
@@ -45,7 +45,7 @@ pub(crate) struct Topic {
     pub(crate) run: Run,
 }
 
-/// What was read of a topic.
+/// The messages that were read from a topic.
 struct Found {
     answer: Subscribed,
     messages: BTreeMap<u64, Name>,
@@ -86,7 +86,7 @@ impl Topic {
         }
     }
 
-    /// Reads it and compares. Gives how much is missing that may be.
+    /// Reads it and compares. Returns how many messages are missing that may be.
     pub(crate) fn check(
         &mut self,
         session: &mut Session,
@@ -119,7 +119,7 @@ impl Topic {
         };
         let answer = session.subscribe(&self.name, start);
         if answer.outcome == Outcome::OffsetAhead {
-            // What is missing is counted below.
+            // Missing messages are counted below.
             return session.subscribe(&self.name, Start::Earliest);
         }
         assert_eq!(answer.outcome, Outcome::Ok, "{} from {start:?}", self.name);
@@ -179,7 +179,7 @@ impl Topic {
         }
     }
 
-    /// What was known before the run is as it was.
+    /// Checks that messages from before the run are unchanged.
     fn check_old(&self, found: &Found, faults: &mut Faults) {
         for (offset, name) in found.messages.range(..self.end()) {
             let known = self.known[*offset as usize];
@@ -238,7 +238,7 @@ impl Topic {
             .collect()
     }
 
-    /// What is there now is what must be there from here on.
+    /// Expects from now on what is there now.
     fn adopt(&mut self, found: &Found) {
         self.known.resize(found.answer.head.get() as usize, None);
         for (range, _) in &found.gaps {

@@ -15,7 +15,7 @@ const UNDER_WAY_MAX: usize = 32 << 20;
 /// What one peer may cost, in bytes.
 const PEER_MAX: u64 = 4 << 20;
 
-/// Says the same frame until the broker takes no more. Gives how many bytes it took.
+/// Sends the same frame until the broker takes no more. Returns how many bytes it took.
 fn flood(socket: &mut WebSocket, frame: &[u8]) -> usize {
     let mut stream = socket.connection().stream();
     let said = frame.repeat((64 << 10) / frame.len());
@@ -35,7 +35,7 @@ fn flood(socket: &mut WebSocket, frame: &[u8]) -> usize {
 }
 
 #[test]
-fn pings_whose_pongs_nobody_reads_are_not_read_after_a_while_and_none_is_lost() {
+fn pings_of_a_client_that_reads_no_pongs_are_not_read_after_a_while_and_none_is_lost() {
     let mut site = Site::new();
     let ping = frame(PING, &[7; 100]);
     for spoken in Spoken::BOTH {
@@ -55,7 +55,7 @@ fn pings_whose_pongs_nobody_reads_are_not_read_after_a_while_and_none_is_lost() 
 
 /// The same of what is asked within messages.
 #[test]
-fn questions_whose_answers_nobody_reads_are_not_read_after_a_while_and_none_is_lost() {
+fn questions_of_a_client_that_reads_no_answers_are_not_read_after_a_while_and_none_is_lost() {
     let mut site = Site::new();
     let native = frame(BINARY, &ping(7));
     let json = frame(TEXT, br#"{"command":"ping","id":7}"#);

@@ -290,7 +290,7 @@ fn wrong_content() -> Vec<Case> {
 }
 
 #[test]
-fn what_is_wrong_within_messages_is_told_in_them_and_in_the_close() {
+fn errors_within_messages_are_answered_in_them_and_in_the_close() {
     let mut site = Site::new();
     for (what, says, code) in wrong_content() {
         let heard = closes(
@@ -329,7 +329,7 @@ fn half_a_frame_before_the_end_is_nothing() {
 
 /// Before a hello nothing else is taken.
 #[test]
-fn who_does_not_say_hello_first_is_told_so() {
+fn a_client_that_does_not_say_hello_first_is_refused_with_the_reason() {
     let mut site = Site::new();
     for (what, says, code) in [
         ("a record", record("t", &["a"], 1), UNEXPECTED),

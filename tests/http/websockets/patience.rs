@@ -10,7 +10,7 @@ use testkit::websocket::{Message, frame, handshake};
 
 use super::{Site, Spoken};
 
-/// What a new connection has for its handshake and its hello, in milliseconds.
+/// The time that a new connection has for its handshake and its hello, in milliseconds.
 const HELLO_MS: u64 = 600;
 /// A session that does not answer for two of them is closed.
 const HEARTBEAT_MS: u64 = 500;
@@ -22,7 +22,7 @@ fn site() -> Site {
     Site::with(Setup::new().set("hello_timeout_ms", HELLO_MS))
 }
 
-/// Says a byte now and then until the connection ends, or says something. Gives how long that took.
+/// Sends a byte now and then until the connection ends, or something is received. Returns how long that took.
 fn dribble(connection: &mut Connection, bytes: &[u8]) -> Duration {
     let begin = Instant::now();
     for byte in bytes.iter().cycle() {
@@ -60,7 +60,7 @@ fn a_handshake_that_dribbles_or_stops_is_closed_in_time() {
 }
 
 #[test]
-fn who_says_no_hello_in_time_is_closed() {
+fn a_websocket_without_a_hello_in_time_is_closed() {
     let mut site = site();
     let hello = frame(BINARY, &hello(2, 2));
     for said in [
@@ -159,7 +159,7 @@ fn what_has_begun_and_dribbles_is_closed_in_time() {
 }
 
 #[test]
-fn who_is_slow_but_in_time_is_served() {
+fn a_slow_client_that_is_in_time_is_served() {
     let mut site = site();
     let mut socket = WebSocket::open(site.broker.address(), PATH, FRAMES);
     for piece in frame(BINARY, &hello(2, 2)).chunks(8) {
@@ -179,7 +179,7 @@ fn who_is_slow_but_in_time_is_served() {
 }
 
 #[test]
-fn who_says_nothing_is_asked_and_only_one_that_answers_stays() {
+fn a_silent_client_is_pinged_and_stays_only_if_it_answers() {
     let setup = Setup::new().set("heartbeat_ms", HEARTBEAT_MS);
     let broker = setup.start();
     for spoken in Spoken::BOTH {

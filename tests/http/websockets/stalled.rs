@@ -68,7 +68,7 @@ impl Expected {
         self.bytes[at..end] == *part
     }
 
-    /// What was learned makes sense.
+    /// Checks that the observations are consistent.
     fn check(&self, spoken: Spoken, number: usize) {
         assert!(self.unknown.is_empty(), "nobody has had message {number}");
         let offset = match spoken {
@@ -89,7 +89,7 @@ impl Expected {
 struct Client {
     socket: TcpStream,
     spoken: Spoken,
-    /// What has come of the header of a frame.
+    /// The received part of a frame's header.
     header: Vec<u8>,
     /// The first byte of the frame that has begun, and bytes of it that are to come.
     first: u8,
@@ -278,7 +278,7 @@ fn half_stalls(name: &str, spoken: Spoken, (count, megabytes): (usize, usize)) {
 }
 
 #[test]
-fn clients_over_websocket_that_stall_cost_no_memory_and_delay_nobody_and_get_everything() {
+fn clients_over_websocket_that_stall_cost_no_memory_delay_no_other_and_get_everything() {
     let megabytes = size("OYEZ_STREAM_MB", if full() { 200 } else { 20 });
     for spoken in Spoken::BOTH {
         half_stalls("stalled WebSockets", spoken, (200, megabytes));
