@@ -1,6 +1,6 @@
-//! Holds that taking a record into a log costs the loop one copy and little else: appends with the pump and the submit
-//! of a turn, to a memory log and to a synced log on the real disk, beside copying the same bytes and beside copying
-//! and checksumming them.
+//! Shows that appending a record to a log costs the loop one copy and little else: appends with the pump and the submit
+//! of a turn, to a memory log and to a synced log on the real disk, compared with copying the same bytes, and with
+//! copying and checksumming them.
 //!
 //! `synced` counts the time inside the store's calls, which is what the loop pays; `synced_visible` counts until the
 //! records are durable, which is what the publisher waits for.
@@ -51,7 +51,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// A log that takes passes, and what it must have by then.
+/// A log that takes passes, and its expected content.
 struct Target {
     rig: Rig,
     log: LogId,
@@ -80,7 +80,7 @@ impl Target {
         self.passes += 1;
     }
 
-    /// Passes that each become visible before the next; gives the time inside the store's calls and the time in all.
+    /// Passes that each become visible before the next; returns the time inside the store's calls and the total time.
     fn visible_passes(&mut self, load: &Load<'_>, passes: u64) -> (Duration, Duration) {
         let (started, waited) = (Instant::now(), self.rig.waited);
         for _ in 0..passes {
@@ -93,7 +93,7 @@ impl Target {
 
     /// Panics unless every record was taken and the last one is there as it was published.
     fn check(&self, load: &Load<'_>) {
-        // A filter on the command line has left this log out.
+        // A filter on the command line has excluded this log.
         if self.passes == 0 {
             return;
         }
@@ -119,7 +119,7 @@ impl Target {
     }
 }
 
-/// As much memory as a memory log goes around in, touched.
+/// Touched memory of the size that a memory log cycles through.
 struct Floor(Vec<u8>);
 
 impl Floor {
@@ -128,7 +128,7 @@ impl Floor {
         Self(vec![1; LogOptions::default().memory_blocks * block])
     }
 
-    /// Copies every record to the next place, and gives it to `see`.
+    /// Copies every record to the next place, and passes it to `see`.
     fn copy(&mut self, at: &mut usize, load: &Load<'_>, mut see: impl FnMut(&[u8])) {
         for record in black_box(&load.records) {
             let bytes = record.bytes();

@@ -1,5 +1,5 @@
-//! Holds the decision to compress in the publisher and to batch: what LZ4 costs and saves for records of 1, 16 and 64
-//! messages, beside copying the same raw bytes.
+//! Supports the decision to compress in the publisher and to batch: the cost and the savings of LZ4 for records of 1, 16
+//! and 64 messages, compared with copying the same raw bytes.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -25,7 +25,7 @@ fn fill(builder: &mut RecordBuilder, payloads: &[&[u8]]) {
     }
 }
 
-/// Builds the records of all `payloads`, each into the same buffer, and gives the bytes of all.
+/// Builds the records of all `payloads`, each into the same buffer, and returns the bytes of all.
 fn compress(payloads: &[&[u8]], batch: usize, scratch: &mut Scratch, out: &mut Vec<u8>) -> usize {
     let (mut builder, mut bytes) = (builder(), 0);
     for payloads in payloads.chunks(batch) {
@@ -37,7 +37,7 @@ fn compress(payloads: &[&[u8]], batch: usize, scratch: &mut Scratch, out: &mut V
     bytes
 }
 
-/// Opens every record and reads its messages; gives how many there were.
+/// Opens every record and reads its messages; returns their number.
 fn decompress(records: &[Record<'_>], scratch: &mut Scratch) -> usize {
     let read = |record: &Record<'_>| {
         let raw = scratch.open(record).expect("a built block decompresses");

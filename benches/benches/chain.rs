@@ -1,6 +1,6 @@
-//! Holds that what a socket is given costs next to nothing to put together: chains of 1, 16 and 64 records, lying
-//! together and with another topic's in between, and the `IoSlice`s of their parts, beside making as many `IoSlice`s
-//! of slices at hand. And the walk over the headers that finds the records, beside reading their sizes alone.
+//! Shows that building the input of a send costs next to nothing: chains of 1, 16 and 64 records, adjacent and with records
+//! of another topic in between, and the `IoSlice`s of their parts, compared with making as many `IoSlice`s of given slices.
+//! Also the walk over the headers that finds the records, compared with reading their sizes alone.
 //!
 //! `build` is a chain after the first of a turn, when the reader knows the block; `first_of_turn` is that first one.
 
@@ -26,7 +26,7 @@ fn payloads(corpus: &Corpus, count: usize) -> Vec<&[u8]> {
         .collect()
 }
 
-/// A memory log with records that lie together and records that do not.
+/// A memory log with adjacent records and records that are not adjacent.
 struct Filled {
     rig: Rig,
     log: LogId,
@@ -71,7 +71,7 @@ fn build(chain: &mut Chain, reader: &mut LogReader, topic: &str, places: &[Place
     assert_eq!(built, places.len() as u64, "everything is in the arena");
 }
 
-/// The parts as a send takes them; gives how many they are.
+/// The parts as a send takes them; returns their number.
 fn slices<T: AsRef<[u8]>>(parts: &[T]) -> usize {
     let mut slices = [IoSlice::new(&[]); PARTS_MAX];
     for (slice, part) in slices.iter_mut().zip(black_box(parts)) {
@@ -111,7 +111,7 @@ fn bench_chain(group: &mut BenchmarkGroup<'_, WallTime>, filled: &Filled, topic:
     }
 }
 
-/// Reads the sizes of the frames; gives how many frames there are.
+/// Reads the sizes of the frames; returns the number of frames.
 fn sizes(mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     while let Some(size) = bytes.first_chunk() {

@@ -1,5 +1,5 @@
-//! Holds that taking a published record costs the broker little more than its checksum: frames decoded and verified,
-//! beside one bare CRC-32C over each record.
+//! Shows that accepting a published record costs the broker little more than its checksum: decoding and verifying frames,
+//! compared with one bare CRC-32C over each record.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use oyez_benches::{Corpus, is_smoke};
@@ -59,7 +59,7 @@ impl Stream {
         assert_eq!((records, messages), (self.sizes.len(), self.messages));
     }
 
-    /// What nobody who checks the bytes can do without.
+    /// The floor: the checksums alone.
     fn checksum(&self) -> u32 {
         let mut rest = &self.bytes[..];
         let crc = |sum, size: &usize| {

@@ -1,8 +1,8 @@
-//! What the benches share: the corpus, records made of it, logs to put them into, and the run's size.
+//! Shared by the benches: the corpus, records made of it, logs to put them into, and the size of the run.
 //!
 //! The corpus is `notifications.ndjson` of `../shared/corpus` beside the workspace, or of the directory that
-//! `OYEZ_CORPUS` names. Where there is none, one of the same shape is generated from a fixed seed; every bench prints
-//! which it was. `OYEZ_BENCH_SMOKE=1` makes a run so short that it only shows that the bench still works.
+//! `OYEZ_CORPUS` names. Without it one of the same shape is generated from a fixed seed; every bench prints which it
+//! used. `OYEZ_BENCH_SMOKE=1` makes a run so short that it only shows that the bench still works.
 //!
 //! Whole servers are compared by the program `oyez-compare`, which the scripts `peers` and `link` run.
 #![forbid(unsafe_code)]
@@ -20,14 +20,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs};
 
-/// Lines that a generated corpus has: as many as the recorded one.
+/// Lines of a generated corpus: as many as the recorded one has.
 const GENERATED_LINES: usize = 100;
 const SEED: u64 = 0x0e2e_55ee_d000_0001;
 
 /// Payloads to measure with.
 #[derive(Clone, Debug)]
 pub struct Corpus {
-    /// Where the payloads are from; goes beside every figure.
+    /// The source of the payloads, which is printed beside every figure.
     pub name: String,
     /// One payload each, without its line's end.
     pub lines: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ impl Corpus {
         Self::recorded("notifications.ndjson").unwrap_or_else(Self::generated)
     }
 
-    /// A file of the recorded corpus; `None` where it is not at hand.
+    /// A file of the recorded corpus; `None` if it is not there.
     #[must_use]
     fn recorded(file: &str) -> Option<Self> {
         let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
@@ -56,7 +56,7 @@ impl Corpus {
         })
     }
 
-    /// Notifications made up from a fixed seed.
+    /// Notifications that are generated from a fixed seed.
     #[must_use]
     pub fn generated() -> Self {
         let mut random = Random::new(SEED);
@@ -82,7 +82,7 @@ impl Corpus {
 /// Records of one topic with `batch` messages each, as a publisher sends them.
 ///
 /// # Panics
-/// If the topic is not one, or a batch does not fit into a record.
+/// If the topic is not valid, or a batch does not fit into a record.
 #[must_use]
 pub fn records(topic: &str, payloads: &[&[u8]], batch: usize) -> Vec<Vec<u8>> {
     let mut builder = RecordBuilder::new(topic, Limits::DEFAULT).expect("a topic");
@@ -99,7 +99,7 @@ pub fn records(topic: &str, payloads: &[&[u8]], batch: usize) -> Vec<Vec<u8>> {
     payloads.chunks(batch).map(record).collect()
 }
 
-/// A record as a shard that has checked it sees it.
+/// A verified record, as a shard has it.
 ///
 /// # Panics
 /// If it is not sound.
@@ -108,7 +108,7 @@ pub fn verified(bytes: &[u8]) -> Record<'_> {
     Record::verify(bytes, &Limits::DEFAULT).expect("a built record is accepted")
 }
 
-/// Xorshift: the same everywhere.
+/// A xorshift generator, so that a seed means the same everywhere.
 #[derive(Debug)]
 pub struct Random(u64);
 
@@ -159,12 +159,12 @@ pub fn is_smoke() -> bool {
     env::var_os("OYEZ_BENCH_SMOKE").is_some_and(|value| value == "1")
 }
 
-/// Criterion in the run's size.
+/// Criterion, configured for the size of the run.
 #[must_use]
 pub fn criterion() -> Criterion {
     let criterion = Criterion::default();
     let criterion = if is_smoke() {
-        // Under a name of its own, so that it does not stand in for a measured run.
+        // It has a name of its own, so that it does not replace a measured run.
         criterion
             .save_baseline("smoke".to_owned())
             .sample_size(10)

@@ -1,7 +1,7 @@
-//! A store as one shard has it: a log of each durability, on the real disk, in a directory that leaves with it.
+//! A store as one shard has it: a log of each durability, on the real disk, in a temporary directory.
 //!
-//! The rig is driven as a turn drives its store: append, pump, submit. Where a shard would sleep until the disk has
-//! finished something, the rig waits and counts the time apart.
+//! The rig is driven as a turn drives its store: append, pump, submit. When a shard would sleep until an operation of the
+//! disk has finished, the rig waits and counts that time separately.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,21 +16,21 @@ use oyez_storage::{
 };
 use tempfile::TempDir;
 
-/// Arena of a rig: what all its logs may hold, and some to spare.
+/// Arena of a rig: as many blocks as all its logs may hold, and some to spare.
 const BLOCKS_MAX: usize = 64;
 /// Makes epochs and the assignment of topics to logs; the same in every run.
 const ENTROPY: [u8; 16] = *b"oyez benchmarks!";
 
-/// A store, and what its shard would know.
+/// A store, and the values that its shard would keep.
 pub struct Rig {
     /// The store; appends and look-ups go to it directly.
     pub store: Store,
     /// Time spent waiting for the disk.
     pub waited: Duration,
     dir: DataDir,
-    progress: StoreEvents,
+    events: StoreEvents,
     _lock: DirLock,
-    // Behind the store, so that the files outlive it.
+    // Declared after the store, so that the files outlive it.
     temp: TempDir,
 }
 
@@ -38,7 +38,7 @@ impl Rig {
     /// Opens empty logs.
     ///
     /// # Panics
-    /// If the directory for temporary files takes no logs.
+    /// If no logs can be opened in the directory for temporary files.
     #[must_use]
     pub fn open(options: &LogOptions) -> Self {
         let temp = tempfile::tempdir().expect("a temporary directory");
@@ -61,7 +61,7 @@ impl Rig {
             store,
             waited: Duration::ZERO,
             dir,
-            progress: StoreEvents::default(),
+            events: StoreEvents::default(),
             _lock: lock,
             temp,
         }
@@ -73,24 +73,24 @@ impl Rig {
         self.dir.log_of("any", durability)
     }
 
-    /// Where the logs are.
+    /// The directory of the logs.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.temp.path()
     }
 
-    /// What a shard does with its store at the end of a turn.
+    /// The calls of a shard to its store at the end of a turn.
     ///
     /// # Panics
     /// If the disk fails.
     pub fn turn(&mut self) {
-        self.progress.clear();
-        let pumped = self.store.pump(now(), &mut self.progress);
+        self.events.clear();
+        let pumped = self.store.pump(now(), &mut self.events);
         pumped.expect("the disk writes and syncs");
         self.store.submit().expect("the disk takes submissions");
     }
 
-    /// Appends all records in one turn, or in as many as the log asks for; gives what the last was assigned.
+    /// Appends all records in one turn, or in as many as the log asks for; returns the numbers of the last one.
     ///
     /// # Panics
     /// If the log takes no records, or there are none.
@@ -136,7 +136,7 @@ impl Rig {
         let started = Instant::now();
         match self.store.wait() {
             Ok(()) => {}
-            // Nothing is in flight: the next turn starts what is missing.
+            // No operation is in flight: the next turn starts the missing ones.
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
             Err(error) => panic!("waiting for the disk: {error}"),
         }

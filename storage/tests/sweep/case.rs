@@ -1,5 +1,5 @@
-//! One case: an image is copied and damaged, opened, read by both roads, appended to, stopped and opened once more.
-//! What was seen is written down here and judged elsewhere.
+//! One case: an image is copied and damaged, opened, read in both ways, appended to, stopped and opened once more. This
+//! module collects the observations; `judge` judges them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,12 +32,12 @@ const SECOND_START_MS: u64 = 100_600_000;
 /// Topic and first offset.
 pub(crate) type Key = (String, u64);
 
-/// What a road through the log gave.
+/// The records that one way of reading gave.
 #[derive(Debug, Default)]
 pub(crate) struct Road {
     /// Records whose bytes came and were right.
     pub(crate) read: BTreeSet<Key>,
-    /// Records that the road named, and then said that they are damaged.
+    /// Records that were named, and reported as damaged when they were read.
     pub(crate) told: BTreeSet<Key>,
     /// Where these stood.
     pub(crate) told_at: Vec<Range<u64>>,
@@ -45,7 +45,7 @@ pub(crate) struct Road {
     pub(crate) next: BTreeMap<String, u64>,
 }
 
-/// What one start found.
+/// The findings of one start.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) epoch: u64,
@@ -57,13 +57,13 @@ pub(crate) struct Start {
     pub(crate) by_walk: Road,
 }
 
-/// What a case showed.
+/// The observations of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) starts: Vec<Start>,
-    /// What was appended after the first start.
+    /// The records that were appended after the first start.
     pub(crate) appended: Vec<Key>,
-    /// What is wrong whatever was damaged.
+    /// Faults, whatever was damaged.
     pub(crate) faults: Vec<(Fault, String)>,
 }
 
@@ -122,7 +122,7 @@ impl<'a> Case<'a> {
             seen.push("a panic that nobody reported".to_owned());
         }
         for panic in seen {
-            // What the test itself waits for in vain.
+            // The test itself waits for something in vain.
             let fault = match panic.contains("tests/support") {
                 true => Fault::Stuck,
                 false => Fault::Panic,
@@ -199,7 +199,7 @@ impl<'a> Case<'a> {
         Ok((Rig::around(&dir, opened, now_ms), lock))
     }
 
-    /// The road of what is new: the log's records in order.
+    /// Reads as live delivery does: the log's records in order.
     fn walk(&mut self, rig: &mut Rig) -> Road {
         let mut reader = rig.store.reader(self.image.oracle.log);
         let mut found = Vec::new();
@@ -213,7 +213,7 @@ impl<'a> Case<'a> {
         road
     }
 
-    /// The road of catching up: topic by topic.
+    /// Reads as catching up does: topic by topic.
     fn places(&mut self, rig: &mut Rig) -> Road {
         let mut topics: BTreeSet<String> = self.image.oracle.next.keys().cloned().collect();
         let known = rig.store.topics(None, usize::MAX);
@@ -231,7 +231,7 @@ impl<'a> Case<'a> {
         road
     }
 
-    /// Reads what a road has led to.
+    /// Reads the records at these places.
     fn take(&mut self, rig: &mut Rig, road: &mut Road, topic: &str, place: &Place) {
         let key = (topic.to_owned(), place.first.get());
         let mut reader = rig.store.reader(self.image.oracle.log);
@@ -290,7 +290,7 @@ impl<'a> Case<'a> {
         same.then_some(()).ok_or("other bytes".to_owned())
     }
 
-    /// Appends a record to every topic. False when the log does not take them.
+    /// Appends a record to every topic. Returns false if the log refuses one.
     fn append_everywhere(&mut self, rig: &mut Rig) -> bool {
         let topics: Vec<String> = self.image.oracle.next.keys().cloned().collect();
         let log = self.image.oracle.log;

@@ -61,15 +61,15 @@ pub(crate) type Damaged<'a> = BTreeMap<String, Cow<'a, [u8]>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Damage {
     pub(crate) kind: Kind,
-    /// What was hit, for the table.
+    /// The part that was hit, for the table.
     pub(crate) hit: &'static str,
     /// The whole story.
     pub(crate) about: String,
-    /// Bytes that are not where they were.
+    /// Bytes that were changed or moved.
     changed: Vec<(String, Range<usize>)>,
-    /// Nothing is lost by it, and that can be seen: a new epoch or a gap would be a false alarm.
+    /// The damage loses no record, and a start can see that: a new epoch or a gap would be a false alarm.
     pub(crate) is_harmless: bool,
-    /// What is left is as consistent as if the lost part had never been written.
+    /// The rest is as consistent as if the lost part had never been written.
     pub(crate) is_hidden: bool,
 }
 
@@ -362,8 +362,8 @@ impl<'a> Hand<'a> {
         others.map(|(f, _)| f.clone()).collect()
     }
 
-    /// A file is what it was earlier. Nobody can tell if it is the segment that was open when the process was killed:
-    /// what is missing might never have been written.
+    /// A file is what it was earlier. A start cannot see that if it is the segment that was open when the process was
+    /// killed: the missing records might never have been written.
     fn go_back(&mut self, files: &mut Damaged<'a>) -> Option<Damage> {
         let names: Vec<&String> = self.image.older.keys().collect();
         let file = self.pick(&names)?;

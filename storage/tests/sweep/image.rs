@@ -1,4 +1,4 @@
-//! An image: one log of a data directory as a stop has left it, and what the log had acknowledged by then.
+//! An image: one log of a data directory as a stop has left it, with the records that it had acknowledged by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -102,13 +102,13 @@ pub(crate) struct Image {
     pub(crate) oracle: Oracle,
     /// The log's files, and those of the directory.
     pub(crate) files: Files,
-    /// What some of them held earlier.
+    /// Earlier contents of some of them.
     pub(crate) older: Files,
-    /// What the bytes of each file are for.
+    /// The use of the bytes of each file.
     pub(crate) spans: BTreeMap<String, Vec<Span>>,
 }
 
-/// Which image: everything needed to find it.
+/// Identifies an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name {
     pub(crate) script: &'static str,

@@ -1,4 +1,4 @@
-//! What is right: the verdict on a case, from what was damaged and what was seen.
+//! The verdict on a case, from its damage and its observations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use crate::layout::Sort;
 
 const PAGE: usize = 4096;
 
-/// What must not happen.
+/// A fault: something that must not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The directory or the log is not opened.
@@ -19,13 +19,13 @@ pub(crate) enum Fault {
     Panic,
     /// The process ended.
     Signal,
-    /// Something is waited for in vain, or a record is not taken.
+    /// The test waits for something in vain, or a record is refused.
     Stuck,
     /// A record that was never acknowledged, or other bytes than it had.
     Wrong,
     Duplicate,
     Disorder,
-    /// An acknowledged record is missing, and nothing says so.
+    /// An acknowledged record is missing without a report.
     Silent,
     /// A record is missing although none of its bytes is damaged.
     Withheld,
@@ -79,14 +79,14 @@ impl Fault {
     }
 }
 
-/// What may happen, and is counted.
+/// Something that may happen, and is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Note {
-    /// A loss that is told.
+    /// A loss that is reported.
     Told,
-    /// A loss that nobody can see.
+    /// A loss that a start cannot see.
     Hidden,
-    /// A new epoch or a gap, though nothing is missing: what is damaged might have held something.
+    /// A new epoch or a gap, though no record is missing: the damaged bytes might have held one.
     Alarm,
     /// A walk passes over a record that its topic's places still have.
     Unwalked,
@@ -126,7 +126,7 @@ impl Verdict {
     }
 }
 
-/// Judges what was seen of the log. What became of its files is [`judge_files`].
+/// Judges the observations of the log; [`judge_files`] judges those of its files.
 pub(crate) fn judge(image: &Image, damage: &Damage, outcome: &Outcome) -> Verdict {
     let mut verdict = Verdict::default();
     for (fault, what) in &outcome.faults {
@@ -183,7 +183,7 @@ fn judge_records(image: &Image, damage: &Damage, first: &Start, verdict: &mut Ve
     missing
 }
 
-/// Whether the loss of a record is said: by a new epoch, a gap, or when it is read.
+/// Whether the loss of a record is reported: by a new epoch, by a gap, or when it is read.
 fn is_told(image: &Image, known: &Known, first: &Start) -> bool {
     let (from, to) = (known.position, known.position + u64::from(known.size));
     let overlaps = |at: &std::ops::Range<u64>| at.start < to && from < at.end;
@@ -223,7 +223,7 @@ fn judge_second(first: &Start, second: &Start, appended: &[Key], verdict: &mut V
     }
 }
 
-/// What there was when the first start began, and what is there after the last one.
+/// The files before the first start, and those after the last one.
 pub(crate) struct FilesSeen<'a> {
     pub(crate) image: &'a Image,
     pub(crate) damage: &'a Damage,
@@ -232,7 +232,7 @@ pub(crate) struct FilesSeen<'a> {
 }
 
 impl FilesSeen<'_> {
-    /// Judges what became of the files.
+    /// Judges the changes of the files.
     pub(crate) fn judge(&self, outcome: &Outcome, verdict: &mut Verdict) {
         for (name, bytes) in self.before {
             if self.is_set_aside(name, bytes) {

@@ -1,4 +1,4 @@
-//! What the bytes of a data directory are for, read off the description of the format and not by the code under test.
+//! The use of each byte of a data directory, by the description of the format and not by the code under test.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,7 +11,7 @@ const BLOCK: usize = BLOCK_BYTES as usize;
 /// Bytes of a footer before its tables.
 const FOOTER_HEADER_SIZE: usize = 112;
 
-/// What a range of bytes is.
+/// The use of a range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     BlockHeader,
@@ -19,7 +19,7 @@ pub(crate) enum Part {
     RecordBody,
     Mark,
     Pad,
-    /// A record that recovery has copied elsewhere since, or that nobody knows.
+    /// A record that recovery has copied elsewhere since, or that is not known.
     Superseded,
     FooterHeader,
     FooterTable,
@@ -57,7 +57,7 @@ pub(crate) struct Span {
     pub(crate) part: Part,
 }
 
-/// What a file is, by its name or, for the small ones, by what it begins with: a second copy may have any name.
+/// The kind of a file, by its name or, for the small ones, by what it begins with: a second copy may have any name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sort {
     Segment,
@@ -158,7 +158,7 @@ fn frames(bytes: &[u8], from: usize, out: &mut Vec<Span>, is_live: impl Fn(u64) 
     }
 }
 
-/// What a byte of a file is for.
+/// The use of a byte of a file.
 pub(crate) fn part_at(spans: &[Span], at: usize) -> Part {
     let span = spans.iter().find(|span| span.at.contains(&at));
     span.map_or(Part::Unused, |span| span.part)

@@ -1,8 +1,8 @@
 //! The damage sweep: data directories as a clean stop and as `kill -9` leave them are damaged at one place each, opened
-//! and read. What was acknowledged comes back, or its loss is said; what is whole is served; nothing is thrown away.
+//! and read. Acknowledged records come back, or their loss is reported; whole records are served; no data is removed.
 //!
 //! Every day a twentieth of the cases runs, and more while there is time, some with fresh seeds. `OYEZ_FULL=1` runs all
-//! of them; `OYEZ_SEED=N` runs the one with that seed and tells its story; `OYEZ_SWEEP_STORIES=FILE` writes down all.
+//! of them; `OYEZ_SEED=N` runs the one with that seed and prints its story; `OYEZ_SWEEP_STORIES=FILE` writes down all.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -93,7 +93,7 @@ fn fresh_seeds() -> Vec<u64> {
     (from..from + rounds * ROUND).collect()
 }
 
-/// Runs what there is time for.
+/// Runs as many cases as there is time for.
 fn sweep(work: &Path, began: Instant) -> Vec<Shown> {
     if is_full() {
         let mut seeds: Vec<u64> = (0..ROUNDS * ROUND).collect();
@@ -188,7 +188,7 @@ fn comparable(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// So the images stand for real ones.
+/// Shows that the images are like real ones.
 #[test]
 fn a_killed_process_leaves_byte_for_byte_what_the_image_holds() {
     let work = work();

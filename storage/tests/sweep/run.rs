@@ -1,5 +1,5 @@
 //! Runs cases in processes of their own, so that a signal ends a case and not the sweep: this test binary starts itself
-//! with the seeds in a variable, and prints what each case showed.
+//! with the seeds in a variable, and prints the result of each case.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,17 +24,17 @@ pub(crate) const SEEDS: &str = "OYEZ_SWEEP_SEEDS";
 pub(crate) const WORK: &str = "OYEZ_SWEEP_WORK";
 /// Not a case: it ends the process that it runs in.
 pub(crate) const ENDS_ITS_PROCESS: u64 = 1 << 63;
-/// What the lines begin with that a child means for its parent.
+/// Prefix of the lines that a child prints for its parent.
 const LINE: &str = "@sweep\t";
 /// How long a case may take, on a machine that does other things too.
 const CASE_MAX: Duration = Duration::from_secs(120);
 
-/// Where the images are, and where cases lie while they run.
+/// The directories of the images, and of cases while they run.
 pub(crate) fn images(work: &Path) -> PathBuf {
     work.join("images")
 }
 
-/// Which image a seed damages.
+/// The image that a seed damages.
 pub(crate) fn image_of(seed: u64) -> Name {
     let mut dice = Dice::of(seed ^ 0x5eed);
     Name {
@@ -44,7 +44,7 @@ pub(crate) fn image_of(seed: u64) -> Name {
     }
 }
 
-/// What one case showed.
+/// The result of one case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
     pub(crate) seed: u64,
@@ -54,11 +54,11 @@ pub(crate) struct Shown {
     pub(crate) about: String,
     pub(crate) faults: BTreeMap<Fault, Vec<String>>,
     pub(crate) notes: Vec<Note>,
-    /// What the starts reported.
+    /// The reports of the starts.
     pub(crate) reports: Vec<String>,
 }
 
-/// Runs cases in children until each has shown something.
+/// Runs cases in children until each has a result.
 pub(crate) fn run(work: &Path, seeds: &[u64]) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
     let mut left: Vec<u64> = seeds.to_vec();
@@ -79,7 +79,7 @@ pub(crate) fn run(work: &Path, seeds: &[u64]) -> Vec<Shown> {
     shown
 }
 
-/// Runs a child to its end, and says how it ended if that was before its time.
+/// Runs a child to its end. Returns how it ended if that was too early.
 fn run_child(work: &Path, seeds: &[u64], shown: &mut Vec<Shown>) -> Option<String> {
     let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
     let mut child = itself("runs_its_part_of_the_sweep")
@@ -181,7 +181,7 @@ fn tell(word: &str, fields: &[&dyn Display]) {
     out.flush().expect("the parent listens");
 }
 
-/// What a child does.
+/// The work of a child.
 pub(crate) fn part(work: &Path, seeds: &str) {
     panics::keep();
     let mut loaded: Option<(Name, Image)> = None;

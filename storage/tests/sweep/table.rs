@@ -6,9 +6,9 @@ use std::fmt::Write;
 use crate::judge::{Fault, Note};
 use crate::run::Shown;
 
-/// Examples of each fault that are told.
+/// Most examples of each fault that are printed.
 const EXAMPLES: usize = 3;
-/// Findings of one fault in one case that are told.
+/// Most findings of one fault in one case that are printed.
 const FINDINGS: usize = 4;
 
 /// Counts of cases: all, those without a fault, and those with each fault and each note.

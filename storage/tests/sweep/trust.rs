@@ -1,4 +1,4 @@
-//! The judge is to be trusted: it sees every fault when there is one, and none when there is none.
+//! Tests of the judge: it finds every fault that there is, and none that there is not.
 
 use std::collections::BTreeSet;
 use std::fs;
