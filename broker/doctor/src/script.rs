@@ -203,7 +203,7 @@ mod tests {
         let unit = |line: &str| Fix::Unit(line.to_owned());
         let (first, second) = (Fix::sysctl("a.b", &1), Fix::sysctl("a.c", &2));
         let scripts = [
-            script(vec![first, second.clone(), unit("LimitNOFILE=5")]),
+            script(vec![first, second, unit("LimitNOFILE=5")]),
             script(vec![Fix::sysctl("a.c", &3), unit("MemorySwapMax=0")]),
         ];
         for script in scripts {
