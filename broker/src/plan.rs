@@ -71,12 +71,13 @@ impl fmt::Display for Plan {
 /// The plan for `config` on a machine with so many cores and so many descriptors per table.
 pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize, tables: Tables) -> Plan {
     let room = |shards| room(descriptors, shards, tables);
+    let one_per_core = cores.min(SHARDS_MAX);
     let wanted = match (config.shards, tables) {
-        (0, Tables::Private) => (cores..SHARDS_MAX)
+        (0, Tables::Private) => (one_per_core..SHARDS_MAX)
             .find(|shards| fits(config.max_connections, *shards, room(*shards)))
             // Where they do not fit into these either, `check` says so.
-            .unwrap_or(SHARDS_MAX.max(cores)),
-        (0, Tables::Shared) => cores,
+            .unwrap_or(SHARDS_MAX),
+        (0, Tables::Shared) => one_per_core,
         (shards, _) => shards,
     };
     Plan {
@@ -210,6 +211,16 @@ mod tests {
         assert!(mean + 6.0 * mean.sqrt() < plan.connections_per_shard as f64 + 1.0);
         assert!((52..60).contains(&plan.shards), "{}", plan.shards);
         assert!(plan.to_string().contains("more shards than cores"));
+    }
+
+    #[test]
+    fn a_machine_with_more_cores_than_shards_can_be_runs_as_many_as_can_be() {
+        let config = Config::default();
+        for tables in [Tables::Private, Tables::Shared] {
+            let plan = shards(&config, 1024, 1 << 20, tables);
+            assert_eq!(plan.shards, SHARDS_MAX);
+            plan.check(&config).unwrap();
+        }
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn a_descriptor_limit_that_is_too_low_is_refused_with_the_one_that_is_needed() {
         let refused = below(limit, "--listen 127.0.0.1:0");
         assert_eq!(refused.status.code(), Some(1));
         let said = text(&refused.stderr);
-        assert!(said.contains("raise RLIMIT_NOFILE to "), "{said}");
+        assert!(said.contains("raise it to "), "{said}");
         assert!(!said.contains("shards"), "{said}");
 
         let report = below(limit, "doctor -o json").stdout;
