@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 use testkit::broker::{Broker, Setup};
-use testkit::process::succeed;
+use testkit::process::{run, succeed};
 
 const VIAS: [&str; 4] = ["native", "sse", "ws", "ws-json"];
 
@@ -88,5 +88,76 @@ fn some_are_active_while_others_wait_or_stop_reading() {
         let told = bench(&broker, via, &[&mixed[..], &active, &stalled].concat());
         assert_eq!(told["parameters"]["topics"], 3);
         assert_eq!(told["times"]["to_each_among_stalled"]["count"], 30);
+    }
+}
+
+/// A broker with room for so few connections.
+fn small(max_connections: usize) -> Broker {
+    Setup::new().set("max_connections", max_connections).start()
+}
+
+#[test]
+fn as_many_come_as_the_broker_takes_where_nobody_says_how_many() {
+    let broker = small(60);
+    for (name, counted) in [
+        ("fanout", "subscribers"),
+        ("connect", "connections"),
+        ("idle", "connections"),
+        ("mixed", "connections"),
+    ] {
+        let mut command = broker.oyez();
+        command.args(["bench", name, "--timeout", "60s", "-o", "json"]);
+        match name {
+            "idle" => drop(command.args(["--hold", "0"])),
+            "mixed" => drop(command.args(["--duration", "200ms"])),
+            _ => {}
+        }
+        let told: Value = serde_json::from_slice(&succeed(&mut command).stdout).unwrap();
+        let came = told["parameters"][counted].as_u64().unwrap();
+        assert!((30..60).contains(&came), "{name}: {came} of 60");
+    }
+}
+
+#[test]
+fn a_bench_that_does_not_fit_names_the_flags_that_make_it_fit() {
+    let broker = small(60);
+    for (name, flag) in [
+        ("fanout", "--subscribers"),
+        ("connect", "--connections"),
+        ("idle", "--connections"),
+        ("mixed", "--connections"),
+        ("latency", "--idle"),
+        ("publish", "--publishers"),
+    ] {
+        let mut command = broker.oyez();
+        command.args(["bench", name, flag, "60", "--timeout", "10s"]);
+        let output = run(&mut command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        for word in ["--max-connections", flag, "60 connections"] {
+            assert!(said.contains(word), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_bench_says_which_topic_it_leaves_and_runs_leave_one() {
+    for (class, how) in [
+        ("memory_topics", "in memory"),
+        ("synced_topics", "retention"),
+    ] {
+        let broker = Setup::new().set(class, "oyez-bench").start();
+        for _ in 0..2 {
+            let mut command = broker.oyez();
+            command.args(["bench", "fanout", "--subscribers", "5", "--records", "2"]);
+            let said = String::from_utf8(succeed(&mut command).stderr).unwrap();
+            assert!(
+                said.contains("`oyez-bench` stays") && said.contains(how),
+                "{said}"
+            );
+        }
+        let topics = broker.connect().topics();
+        let names: Vec<&Value> = topics.iter().map(|topic| &topic["name"]).collect();
+        assert_eq!(names, ["oyez-bench"]);
     }
 }

@@ -154,6 +154,16 @@ fn a_page_with_charts_is_written() {
     ]);
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("<svg") && page.contains("deliveries per second over time"));
+    let read = |path| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    for told in [
+        read("/proc/sys/kernel/hostname"),
+        format!("Linux {}", read("/proc/sys/kernel/osrelease")),
+        " cores".to_owned(),
+        " GMT".to_owned(),
+        "oyez-compare fanout --subscribers 5 --report".to_owned(),
+    ] {
+        assert!(page.contains(&told), "{told}: {page}");
+    }
 }
 
 #[test]

@@ -306,6 +306,7 @@ mod tests {
             disk: "uring",
             sending: "ring",
             descriptor_tables: "private",
+            max_connections: 10,
             arena_bytes: 7,
             caps: crate::measure::metrics::Caps {
                 input_bytes: 0,

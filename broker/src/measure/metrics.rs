@@ -223,6 +223,7 @@ pub(crate) struct ProcessFacts {
     /// How broadcasts leave.
     pub(crate) sending: &'static str,
     pub(crate) descriptor_tables: &'static str,
+    pub(crate) max_connections: usize,
     pub(crate) arena_bytes: u64,
     /// Of one shard.
     pub(crate) caps: Caps,
@@ -239,6 +240,8 @@ pub(crate) struct Caps {
 /// What bounds the work that clients make, and how near it is to its bounds.
 #[derive(Debug, Serialize)]
 struct Bounds {
+    /// Connections that there may be at once.
+    connections_max: usize,
     /// Most processor time that one turn of a shard has taken, in microseconds.
     turn_cpu_us_max: u64,
     /// Bytes of input that cannot be taken yet and of answers that do not leave, and how many all shards may keep.
@@ -252,13 +255,15 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(shards: &[ShardMetrics], caps: Caps) -> Self {
+    fn of(shards: &[ShardMetrics], facts: ProcessFacts) -> Self {
+        let caps = facts.caps;
         let sum = |pick: fn(&ShardMetrics) -> &Counter| -> u64 {
             shards.iter().map(|shard| pick(shard).get()).sum()
         };
         let of_all = |cap: usize| (shards.len() * cap) as u64;
         let turns = shards.iter().map(|shard| shard.turn_cpu_us_max.get());
         Self {
+            connections_max: facts.max_connections,
             turn_cpu_us_max: turns.max().unwrap_or(0),
             input_bytes: sum(|s| &s.input_bytes),
             input_bytes_max: of_all(caps.input_bytes),
@@ -351,7 +356,7 @@ impl Stats {
             storage_us: Histogram::quantiles(shards.iter().map(|shard| &shard.storage_us)),
             sync_us: Histogram::quantiles(shards.iter().map(|shard| &shard.sync_us)),
             visible_us: Histogram::quantiles(shards.iter().map(|shard| &shard.visible_us)),
-            bounds: Bounds::of(shards, facts.caps),
+            bounds: Bounds::of(shards, facts),
             oldest_unacknowledged_ms: oldest_wait_us(shards, facts.now_us) / 1000,
             awake_ms: shards.iter().map(|s| s.awake_ms.get()).max().unwrap_or(0),
             arena_bytes: facts.arena_bytes,

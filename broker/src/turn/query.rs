@@ -84,6 +84,7 @@ fn facts(
         disk: logs.stats().disk,
         sending,
         descriptor_tables: here.shared.tables.name(),
+        max_connections: here.shared.config.max_connections,
         arena_bytes: here.shared.pool.resident_bytes(),
         caps: Caps {
             input_bytes: sessions.room.input.max(),

@@ -14,11 +14,14 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oyez_client::{Offset, Start};
+use oyez_client::{GoodbyeCode, Offset, Start};
 use oyez_protocol::command::{Numbered, Place};
 use oyez_protocol::token::Token;
 use serde_json::Value;
 use support::{EPOCH, FakeBroker, Heard, Peer};
+
+/// What the broker says of itself.
+const STATS: &str = r#"{"rss_anon_bytes":1}"#;
 
 fn bench(port: u16, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oyez"))
@@ -37,8 +40,8 @@ fn silent_connections_are_counted_when_the_broker_has_accepted_them() {
     let port = broker.port();
     let attended = thread::spawn(move || {
         let mut questions = broker.accept();
-        // Seven before it begins; then none of its two, one of them, both.
-        for accepted in [7, 7, 8, 9] {
+        // Seven before it begins, asked for twice; then none of its two, one of them, both.
+        for accepted in [7, 7, 7, 8, 9] {
             let Heard::Stats { id } = questions.next() else {
                 panic!("it asks how many are accepted");
             };
@@ -66,12 +69,7 @@ fn broker(attend: fn(Peer)) -> u16 {
     let broker = FakeBroker::new();
     let port = broker.port();
     thread::spawn(move || {
-        let mut first = broker.accept();
-        thread::spawn(move || {
-            while let Heard::Stats { id } = first.next() {
-                first.answer(id, false, "{\"rss_anon_bytes\":1}");
-            }
-        });
+        broker.accept().answer_bench(STATS);
         loop {
             let peer = broker.accept();
             thread::spawn(move || attend(peer));
@@ -91,6 +89,19 @@ fn failure(port: u16) -> String {
 }
 
 #[test]
+fn a_broker_that_turns_out_to_be_full_is_no_riddle() {
+    let port = broker(|mut peer| {
+        peer.subscribe();
+        peer.goodbye(GoodbyeCode::Full, 0, "as many as it may");
+    });
+    let told = failure(port);
+    assert!(
+        told.contains("as many as it may; start it with a larger --max-connections"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_lost_connection_fails_the_bench() {
     let port = broker(|mut peer| {
         let (id, ..) = peer.subscribe();
@@ -104,7 +115,7 @@ fn a_missing_record_fails_the_bench() {
     let port = broker(|mut peer| {
         let (id, ..) = peer.subscribe();
         peer.confirm(id, 7);
-        peer.deliver("bench", 8, &[b"the one before is missing"]);
+        peer.deliver("oyez-bench", 8, &[b"the one before is missing"]);
         peer.next();
     });
     assert!(failure(port).contains("records are lost: message 8 came where 7 was due"));
@@ -115,7 +126,7 @@ fn a_record_of_somebody_else_fails_the_bench() {
     let port = broker(|mut peer| {
         let (id, ..) = peer.subscribe();
         peer.confirm(id, 0);
-        peer.deliver("bench", 0, &[b"one", b"two"]);
+        peer.deliver("oyez-bench", 0, &[b"one", b"two"]);
         peer.next();
     });
     assert!(failure(port).contains("use a topic that nobody else uses"));
@@ -142,7 +153,7 @@ fn everybody_outlives_a_restart_of_the_broker() {
     let mut broker = FakeBroker::new();
     let port = broker.port();
     let attended = thread::spawn(move || {
-        let _questions = broker.accept();
+        broker.accept().answer_bench(STATS);
         let first_crowd = [broker.accept(), broker.accept()].map(|mut peer| {
             let (id, ..) = peer.subscribe();
             peer.confirm(id, 5);
@@ -160,7 +171,7 @@ fn everybody_outlives_a_restart_of_the_broker() {
             let (id, start, epoch) = peer.subscribe();
             assert_eq!((start, epoch), (Start::Offset(Offset::new(5)), Some(EPOCH)));
             peer.confirm(id, 5);
-            peer.deliver("bench", 5, &[b"missed"]);
+            peer.deliver("oyez-bench", 5, &[b"missed"]);
         }
         crowd.map(|mut peer| peer.next())
     });
@@ -221,14 +232,9 @@ fn streamed(tell: fn([&[u8]; 3]) -> Vec<String>) -> Output {
     let broker = FakeBroker::new();
     let port = broker.port();
     let attended = thread::spawn(move || {
-        let mut questions = broker.accept();
-        thread::spawn(move || {
-            while let Heard::Stats { id } = questions.next() {
-                questions.answer(id, false, "{\"rss_anon_bytes\":1}");
-            }
-        });
+        broker.accept().answer_bench(STATS);
         let mut stream = broker.accept_unheard().stream;
-        assert_eq!(request(&stream), "GET /bench/sse HTTP/1.1");
+        assert_eq!(request(&stream), "GET /oyez-bench/sse HTTP/1.1");
         let begin = format!("{HEAD}{}", chunk(7, None));
         stream.write_all(begin.as_bytes()).unwrap();
         let mut publisher = broker.accept();
@@ -327,7 +333,7 @@ fn a_broker_that_refuses_to_stream_says_why() {
     let broker = FakeBroker::new();
     let port = broker.port();
     let attended = thread::spawn(move || {
-        let _questions = broker.accept();
+        broker.accept().answer_bench(STATS);
         let mut stream = broker.accept_unheard().stream;
         request(&stream);
         let refusal = "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n";

@@ -13,13 +13,16 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{FakeBroker, Heard};
+use support::FakeBroker;
 
 /// The answer to the key that every subscriber has (RFC 6455, 1.3).
 const HEAD: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: [u8; 2] = [0x89, 0];
+
+/// What the broker says of itself.
+const STATS: &str = r#"{"rss_anon_bytes":1}"#;
 
 fn bench(port: u16, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oyez"))
@@ -68,15 +71,10 @@ fn told(tell: fn([&[u8]; 3]) -> Vec<Vec<u8>>) -> Output {
     let broker = FakeBroker::new();
     let port = broker.port();
     let attended = thread::spawn(move || {
-        let mut questions = broker.accept();
-        thread::spawn(move || {
-            while let Heard::Stats { id } = questions.next() {
-                questions.answer(id, false, "{\"rss_anon_bytes\":1}");
-            }
-        });
+        broker.accept().answer_bench(STATS);
         let mut stream = broker.accept_unheard().stream;
-        assert_eq!(request(&stream), "GET /bench/ws HTTP/1.1");
-        let subscribed = json!({"event": "$subscribed", "topic": "bench", "next": 7, "epoch": "0000000000000001"});
+        assert_eq!(request(&stream), "GET /oyez-bench/ws HTTP/1.1");
+        let subscribed = json!({"event": "$subscribed", "topic": "oyez-bench", "next": 7, "epoch": "0000000000000001"});
         stream
             .write_all(&[HEAD, &text(&subscribed)].concat())
             .unwrap();
@@ -156,7 +154,7 @@ fn swapped_payloads_fail_the_bench_though_their_offsets_are_in_order() {
 #[test]
 fn a_gap_and_a_close_fail_the_bench() {
     notices("records are lost: ", |_| {
-        vec![text(&json!({"event": "$gap", "topic": "bench"}))]
+        vec![text(&json!({"event": "$gap", "topic": "oyez-bench"}))]
     });
     notices(
         "lost: the server closed it with code 1012 and \"soon\"",
@@ -170,7 +168,7 @@ fn a_broker_that_refuses_a_session_says_why() {
         let broker = FakeBroker::new();
         let port = broker.port();
         let attended = thread::spawn(move || {
-            let _questions = broker.accept();
+            broker.accept().answer_bench(STATS);
             let mut stream = broker.accept_unheard().stream;
             request(&stream);
             let refusal = "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnone\n";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oyez_client::{Client, ConnectError};
 use oyez_protocol::command::{Hello, Numbered, Start, Subscribe, Subscription, VERSION};
-use oyez_protocol::event::{Heartbeat, Published, Subscribed};
+use oyez_protocol::event::{GoodbyeCode, Heartbeat, Published, Subscribed};
 use oyez_protocol::header::kind;
 use oyez_protocol::limits::{FRAME_HEAD_SIZE, Limits, RECORD_HEADER_SIZE};
 use oyez_protocol::lz4::Scratch;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::memory;
 use super::sse::ear::SseEar;
 use super::sse::{self, sum};
-use super::target::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via};
+use super::target::{Ear, Greeting, Heard, Listening, Place, Room, Stamp, Target, Via};
 use super::websocket::ear::{FramesEar, JsonEar};
 use super::websocket::{self, Path, frame, json};
 use crate::Shared;
@@ -276,6 +276,34 @@ impl Target for Broker {
             .map_err(|error| error.to_string())
     }
 
+    fn room(&self) -> Result<Option<Room>, String> {
+        let client = self.client.lock().expect("nobody panics while asking");
+        let stats = stats(&client)?;
+        let number = |name: &str| stats[name].as_u64().and_then(|n| usize::try_from(n).ok());
+        let (limit, taken) = (number("connections_max"), number("connections"));
+        Ok(limit.zip(taken).map(|(limit, taken)| Room { limit, taken }))
+    }
+
+    fn leaves(&self) -> Option<String> {
+        let (first, groups) = (self.plan.topic_of(0), self.plan.groups);
+        let (topics, stay) = match groups {
+            1 => (format!("topic `{first}`"), "stays"),
+            _ => {
+                let last = self.plan.topic_of(groups - 1);
+                (format!("topics `{first}` to `{last}`"), "stay")
+            }
+        };
+        let client = self.client.lock().expect("nobody panics while asking");
+        let until = match durability(&client, &first).as_deref() {
+            Some("memory") => "; what is in memory ends with the broker",
+            Some(_) => "; messages go as its retention_bytes and retention_seconds say",
+            None => "",
+        };
+        Some(format!(
+            "{topics} {stay} in the broker, which deletes none, and the next run goes on there{until}"
+        ))
+    }
+
     /// What its welcome says.
     fn run(&self) -> Result<Option<u64>, String> {
         let asked = ask_run(self.address);
@@ -301,6 +329,18 @@ fn accepted(client: &Client) -> Result<u64, String> {
 fn stats(client: &Client) -> Result<Value, String> {
     let json = client.stats().map_err(|error| error.to_string())?;
     serde_json::from_str(&json).map_err(|error| error.to_string())
+}
+
+/// How durable a topic is, if the broker says so.
+fn durability(client: &Client, name: &str) -> Option<String> {
+    // Whatever begins as the name does comes right before it.
+    let mut before = name.to_owned();
+    before.pop();
+    let page = client.topics_after(&before).ok()?;
+    let page: Value = serde_json::from_str(&page.json).ok()?;
+    let topics = page["topics"].as_array()?;
+    let topic = topics.iter().find(|topic| topic["name"] == name)?;
+    topic["durability"].as_str().map(str::to_owned)
 }
 
 /// Says hello on a connection of its own, and reads the welcome.
@@ -388,7 +428,12 @@ impl NativeEar {
             Frame::Ping(ping) => heard.push(Heard::Ping { token: ping.token }),
             Frame::Pong(_) | Frame::Notice(_) | Frame::Skipped { .. } => {}
             Frame::Goodbye(goodbye) => {
-                return Err(format!("the broker says goodbye: {}", goodbye.reason));
+                let help = match goodbye.code {
+                    GoodbyeCode::Full => "; start it with a larger --max-connections",
+                    _ => "",
+                };
+                let reason = goodbye.reason;
+                return Err(format!("the broker says goodbye: {reason}{help}"));
             }
             Frame::Gap(gap) => {
                 let hole = gap.hole;

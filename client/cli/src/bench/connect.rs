@@ -10,6 +10,7 @@ use super::crowd::Crowd;
 use super::options::{Common, Content, Subscribing, at_least_one};
 use super::publishers::{End, Gate, Load};
 use super::report::Unit;
+use super::room::USUAL;
 use super::stage::{Publishing, Stage, Wanted};
 use super::target::Greeting;
 use super::targets::Targets;
@@ -44,9 +45,9 @@ back. Time counts from the first call that connects; how long the broker was awa
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Connections
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
-    connections: usize,
+    /// Connections [default: as many as the broker takes, at most 10,000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    connections: Option<usize>,
 
     /// Connect and say hello, but do not subscribe
     #[arg(long, conflicts_with = "resume")]
@@ -102,7 +103,10 @@ impl Arguments {
 
     const fn wanted(&self) -> Wanted {
         Wanted {
-            connections: self.connections,
+            connections: match self.connections {
+                Some(connections) => connections,
+                None => USUAL,
+            },
             groups: 1,
             greeting: self.greeting(),
             via: self.subscribing.via,
@@ -114,7 +118,8 @@ impl Arguments {
 /// Runs the bench.
 pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let stage = Stage::set(targets, &arguments.common, arguments.wanted())?;
-    let spread = stage.spread(arguments.connections, 1);
+    let count = stage.fit(arguments.connections, "--connections")?;
+    let spread = stage.spread(count, 1);
     // Who keeps nothing has nothing for who comes back.
     let missed = if arguments.resume && stage.target.keeps() {
         arguments.missed
@@ -130,11 +135,11 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         .then(|| resume(&stage, &crowd, &board, arguments.resume_after))
         .transpose()?;
     let tally = crowd.dismiss();
-    let connections = arguments.connections as f64;
+    let connections = count as f64;
     let after = arguments.resume_after.to_possible_value();
     let mut report = stage.report("connect");
     report
-        .parameter("connections", arguments.connections)
+        .parameter("connections", count)
         .parameter("outstanding", arguments.common.outstanding)
         .parameter("silent", arguments.silent)
         .parameter("subscribe", arguments.greeting() == Greeting::Subscribe)

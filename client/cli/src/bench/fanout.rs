@@ -10,6 +10,7 @@ use super::memory::{self, Growth};
 use super::options::{Common, Content, Subscribing, at_least_one};
 use super::publishers::{End, Gate, Load, Published};
 use super::report::{Report, Unit};
+use super::room::USUAL;
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
 use super::targets::Targets;
@@ -28,9 +29,9 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Subscribers of the topic
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
-    subscribers: usize,
+    /// Subscribers of the topic [default: as many as the broker takes, at most 10,000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    subscribers: Option<usize>,
 
     /// Records to publish
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
@@ -66,6 +67,7 @@ enum Mode {
 
 /// What a run has shown.
 struct Seen {
+    subscribers: usize,
     seconds: f64,
     /// Wire bytes for each payload byte.
     ratio: f64,
@@ -80,14 +82,15 @@ struct Seen {
 /// Runs the bench.
 pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let wanted = Wanted {
-        connections: arguments.subscribers,
+        connections: arguments.subscribers.unwrap_or(USUAL),
         groups: 1,
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
     };
     let stage = Stage::set(targets, &arguments.common, wanted)?;
-    let spread = stage.spread(arguments.subscribers, 1);
+    let subscribers = stage.fit(arguments.subscribers, "--subscribers")?;
+    let spread = stage.spread(subscribers, 1);
     let batch = u32::from(arguments.content.batch);
     let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.bell));
     let before = stage.moment()?;
@@ -98,13 +101,14 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         stage.broadcast(&crowd, &board, &arguments.content, arguments.load())?;
     let after = stage.moment()?;
     let seen = Seen {
+        subscribers,
         processor_s: processor().zip(idle_s).map(|(now, idle)| now - idle),
         seconds: board.span_s(),
         ratio,
         published,
         tally: crowd.dismiss(),
         last: board.last_subscriber(),
-        memory: after.since(&before, arguments.subscribers),
+        memory: after.since(&before, subscribers),
     };
     stage.publish(&report(&stage, arguments, seen))
 }
@@ -130,7 +134,7 @@ fn report(stage: &Stage, arguments: &Arguments, seen: Seen) -> Report {
     let tally = &seen.tally;
     let mut report = stage.report("fanout");
     report
-        .parameter("subscribers", arguments.subscribers)
+        .parameter("subscribers", seen.subscribers)
         .parameter("records", arguments.records)
         .parameter("mode", mode.map(|value| value.get_name().to_owned()))
         .parameter("messages", arguments.content.source())

@@ -9,6 +9,7 @@ use super::board::Board;
 use super::memory;
 use super::options::{Common, Subscribing, at_least_one};
 use super::report::Unit;
+use super::room::USUAL;
 use super::stage::{Stage, Wanted};
 use super::target::Greeting;
 use super::targets::Targets;
@@ -30,9 +31,9 @@ connection: run server and bench alone on it.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Connections, each with one subscription
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
-    connections: usize,
+    /// Connections, each with one subscription [default: as many as the broker takes, at most 10,000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    connections: Option<usize>,
 
     /// Time that they stay before memory is read; before they come, memory may take as long to settle
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
@@ -47,14 +48,15 @@ pub(crate) struct Arguments {
 /// Runs the bench.
 pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
     let wanted = Wanted {
-        connections: arguments.connections,
+        connections: arguments.connections.unwrap_or(USUAL),
         groups: 1,
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: true,
     };
     let stage = Stage::set(targets, &arguments.common, wanted)?;
-    let spread = stage.spread(arguments.connections, 1);
+    let connections = stage.fit(arguments.connections, "--connections")?;
+    let spread = stage.spread(connections, 1);
     let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
     memory::settle(arguments.hold);
     let before = stage.moment()?;
@@ -65,16 +67,16 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     let tally = crowd.dismiss();
     let mut report = stage.report("idle");
     report
-        .parameter("connections", arguments.connections)
+        .parameter("connections", connections)
         .parameter("hold_s", arguments.hold.as_secs_f64())
         .figure("seconds_to_connect", seconds, Unit::Seconds)
         .figure(
             "connections_per_s",
-            arguments.connections as f64 / seconds,
+            connections as f64 / seconds,
             Unit::PerSecond,
         )
         .times("connect_and_subscribe", &tally.connect)
         .timeline("connections", &tally.connected)
-        .memory(after.since(&before, arguments.connections));
+        .memory(after.since(&before, connections));
     stage.publish(&report)
 }

@@ -84,6 +84,8 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         compress: !arguments.content.no_compress,
     };
     let stage = Stage::set(targets, &arguments.common, wanted)?;
+    let connections = arguments.active + arguments.idle;
+    stage.fit(Some(connections), "--active and --idle together")?;
     let alone = measure(&stage, arguments, || Ok(()))?;
     let mut report = stage.report("latency");
     report

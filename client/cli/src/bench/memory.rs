@@ -80,9 +80,10 @@ impl Growth {
         self.kernel_slab + self.kernel_socket_buffers + self.kernel_other
     }
 
-    /// Bytes per connection of a sum of bytes.
-    pub(crate) fn each(&self, bytes: i64) -> f64 {
-        bytes as f64 / self.connections.max(1) as f64
+    /// Bytes per connection of a sum of bytes; none where there are fewer than before, so that other things have changed
+    /// more than the connections did.
+    pub(crate) fn each(&self, bytes: i64) -> Option<f64> {
+        (bytes >= 0).then(|| bytes as f64 / self.connections.max(1) as f64)
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_told_per_connection_and_may_be_negative() {
+    fn growth_is_told_per_connection_unless_it_is_none() {
         let before = Moment {
             kernel: Kernel::parse(MEMINFO, SOCKSTAT),
             server_user: Some(1_000),
@@ -215,6 +216,7 @@ mod tests {
         assert_eq!(growth.server_user, Some(1_000));
         assert_eq!(growth.generator_user, -100);
         assert_eq!(growth.machine, 100 << 10);
-        assert!((growth.each(growth.kernel()) - 1_024.0).abs() < 1e-9);
+        assert_eq!(growth.each(growth.kernel()), Some(1_024.0));
+        assert_eq!(growth.each(growth.generator_user), None);
     }
 }

@@ -11,6 +11,7 @@ use super::memory::Moment;
 use super::options::{Common, Content, Subscribing, at_least_one, rate};
 use super::publishers::{DEPTH_PACED, End, Gate, Load, Published};
 use super::report::{Report, Unit};
+use super::room::USUAL;
 use super::stage::{Stage, Wanted};
 use super::stalled::{Stalled, StalledOptions};
 use super::target::Greeting;
@@ -42,9 +43,9 @@ in the first minute, later every 2 minutes: --stalled-for lets the first storm p
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Connections, each with one subscription
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one)]
-    connections: usize,
+    /// Connections, each with one subscription [default: as many as the broker takes, at most 10,000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    connections: Option<usize>,
 
     /// How many of a hundred connections get a record each second
     #[arg(long, value_name = "PERCENT", default_value = "20", value_parser = rate)]
@@ -69,9 +70,18 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    fn connections(&self) -> usize {
+        self.connections.unwrap_or(USUAL)
+    }
+
+    /// Refuses a crowd of which nobody goes on reading.
+    fn check(&self) -> Result<(), Failure> {
+        self.stalled.readers(self.connections(), 1).map(drop)
+    }
+
     /// Connections that go on reading.
     fn readers(&self) -> usize {
-        self.connections - self.stalled.stalled
+        self.connections() - self.stalled.stalled
     }
 
     /// Their topics.
@@ -111,20 +121,25 @@ impl Measured {
 
 /// Runs the bench.
 pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Failure> {
-    arguments.stalled.readers(arguments.connections, 1)?;
+    arguments.check()?;
     let wanted = Wanted {
-        connections: arguments.connections,
+        connections: arguments.connections(),
         groups: arguments.topics() + arguments.stalled.topics(),
         greeting: Greeting::Subscribe,
         via: arguments.subscribing.via,
         compress: !arguments.content.no_compress,
     };
     let stage = Stage::set(targets, &arguments.common, wanted)?;
+    let arguments = &Arguments {
+        connections: Some(stage.fit(arguments.connections, "--connections")?),
+        ..arguments.clone()
+    };
+    arguments.check()?;
     let before = stage.moment()?;
     let stalled = arguments.stalled.gather(&stage, arguments.topics())?;
     let measured = measure(&stage, arguments, || Ok(()))?;
     let mut report = report(&stage, arguments, &measured);
-    report.memory(measured.begin.since(&before, arguments.connections));
+    report.memory(measured.begin.since(&before, arguments.connections()));
     if let Some(stalled) = stalled {
         among_stalled(&stage, arguments, stalled, &measured, &mut report)?;
     }
@@ -199,7 +214,7 @@ fn report(stage: &Stage, arguments: &Arguments, seen: &Measured) -> Report {
     let wanted = connections * arguments.active_percent / 100.0;
     let mut report = stage.report("mixed");
     report
-        .parameter("connections", arguments.connections)
+        .parameter("connections", arguments.connections())
         .parameter("active_percent", arguments.active_percent)
         .parameter("topics", arguments.topics())
         .parameter("records_per_s", arguments.records_per_s())

@@ -27,6 +27,7 @@ mod publish;
 mod publishers;
 mod random;
 mod report;
+mod room;
 mod spread;
 pub mod sse;
 mod stage;
@@ -42,7 +43,7 @@ mod times;
 pub mod websocket;
 
 pub use broker::Plan;
-pub use target::{Ear, Greeting, Heard, Listening, Place, Stamp, Target, Via};
+pub use target::{Ear, Greeting, Heard, Listening, Place, Room, Stamp, Target, Via};
 pub use targets::Targets;
 
 use clap::{Args, Subcommand};
@@ -61,9 +62,10 @@ Every bench echoes its parameters, checks that each subscriber gets each record 
 order, and ends with exit code 1 when a connection or a record is lost. -o json prints one
 object, --report FILE.html writes a page with charts.
 
-It needs a broker with room: oyez-server --max-connections, and OYEZ_MEMORY_TOPICS=bench,bench/#
-for topics that are kept in memory. Where one descriptor table is too small for all connections
-it starts more threads, each with a table of its own.";
+Where nobody says how many, as many connections come as the broker takes, at most 10,000; for more start
+it with oyez-server --max-connections. It publishes to the topic oyez-bench, which stays in the broker
+afterwards, and is kept in memory with OYEZ_MEMORY_TOPICS=oyez-bench,oyez-bench/#. Where one descriptor
+table is too small for all connections it starts more threads, each with a table of its own.";
 
 /// What `oyez bench` is told.
 #[derive(Debug, Args)]

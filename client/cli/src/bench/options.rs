@@ -15,8 +15,9 @@ use crate::output::Format;
 /// Of every bench.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The topic, which nobody else may use meanwhile; the broker's configuration decides how durable it is
-    #[arg(long, value_name = "TOPIC", default_value = "bench")]
+    /// The topic, which nobody else may use meanwhile; the broker's configuration decides how durable it is. It stays in
+    /// the broker, and the next run uses it again
+    #[arg(long, value_name = "TOPIC", default_value = "oyez-bench")]
     pub(crate) topic: String,
 
     /// Longest time that the whole bench may take

@@ -65,6 +65,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         compress: !arguments.content.no_compress,
     };
     let stage = Stage::set(targets, &arguments.common, wanted)?;
+    stage.fit(Some(arguments.publishers), "--publishers")?;
     let topics = Spread::new(arguments.topics, arguments.topics, usize::MAX, 1);
     let board = Arc::new(Board::new(
         0,

@@ -1,7 +1,7 @@
 //! What every bench does around its own measurement: a target, crowds that gather, a deadline, a bar, a report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use super::options::{Common, Content};
 use super::progress::Progress;
 use super::publishers::{Load, Published, Publishers};
 use super::report::Report;
-use super::spread::Spread;
+use super::room::{self, Asked};
+use super::spread::{DESCRIPTORS_RESERVED, Spread};
 use super::sys::bell::Bell;
 use super::sys::table;
 use super::target::{Greeting, Target, Via};
@@ -50,6 +51,8 @@ pub(crate) struct Stage {
     deadline: Instant,
     /// Connections that subscribers have made so far, those that are gone again included.
     made: AtomicUsize,
+    /// Something was published, so that something may stay.
+    has_published: AtomicBool,
 }
 
 /// Publishers at work in a thread of their own.
@@ -91,7 +94,16 @@ impl Stage {
             cores: std::thread::available_parallelism().map_err(system)?.get(),
             deadline,
             made: AtomicUsize::new(0),
+            has_published: AtomicBool::new(false),
         })
+    }
+
+    /// How many connections the bench makes: as many as were asked for with `flag`, else as many as are usual and fit.
+    pub(crate) fn fit(&self, connections: Option<usize>, flag: &str) -> Result<usize, Failure> {
+        let server = self.target.room().map_err(Failure::Failed)?;
+        let own =
+            (!table::can_part()).then(|| self.descriptors.saturating_sub(DESCRIPTORS_RESERVED));
+        room::fit(Asked { connections, flag }, server, own).map_err(Failure::Failed)
     }
 
     /// How so many connections and topics are spread over threads; says so when it takes more of them than cores.
@@ -235,6 +247,7 @@ impl Stage {
         board: &Arc<Board>,
     ) -> Result<(Publishers, f64), Failure> {
         let corpus = content.corpus()?;
+        self.has_published.store(true, Ordering::Relaxed);
         let count = match load.end {
             super::publishers::End::Count(count) => count,
             super::publishers::End::After(_) => usize::MAX,
@@ -327,6 +340,10 @@ impl Stage {
             let failed = |error| Failure::io(&format!("cannot write {}", path.display()), &error);
             std::fs::write(path, report.page()).map_err(failed)?;
             say(&format!("oyez bench: the charts are in {}", path.display()));
+        }
+        let left = self.has_published.load(Ordering::Relaxed);
+        if let Some(left) = left.then(|| self.target.leaves()).flatten() {
+            say(&format!("oyez bench: {left}"));
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ impl Stalled {
         let full = stage.moment()?;
         self.memory = Some(Around { before, full });
         let kept = kept_each(&full, &before, self.options.stalled);
-        if kept >= self.published_each() {
+        if kept.is_some_and(|kept| kept >= self.published_each()) {
             say(
                 "oyez bench: the kernel's buffers hold all that who stopped reading has not read, so that nobody is behind; \
                  lower the broker's send_buffer_bytes or publish more (--stalled-records)",
@@ -190,9 +190,10 @@ impl Stalled {
             }
         }
         let kept = kept_each(&full, &before, count);
-        report
-            .figure("stalled_published_each", self.published_each(), Unit::Bytes)
-            .figure("stalled_in_the_kernel_each", kept, Unit::Bytes);
+        report.figure("stalled_published_each", self.published_each(), Unit::Bytes);
+        if let Some(kept) = kept {
+            report.figure("stalled_in_the_kernel_each", kept, Unit::Bytes);
+        }
     }
 
     /// What went wrong with them, and their end.
@@ -221,8 +222,8 @@ impl Stalled {
     }
 }
 
-/// Bytes that the kernel keeps for each, of what was sent to it.
-fn kept_each(full: &Moment, before: &Moment, count: usize) -> f64 {
+/// Bytes that the kernel keeps for each, of what was sent to it, where they can be told from those of others.
+fn kept_each(full: &Moment, before: &Moment, count: usize) -> Option<f64> {
     let growth = full.since(before, count);
     growth.each(growth.kernel_socket_buffers)
 }

@@ -122,6 +122,19 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// How many connections the server takes, where it says so.
+    ///
+    /// # Errors
+    /// When the server does not answer, in words.
+    fn room(&self) -> Result<Option<Room>, String> {
+        Ok(None)
+    }
+
+    /// What stays in the server when something was published, as a sentence; none where nothing does.
+    fn leaves(&self) -> Option<String> {
+        None
+    }
+
     /// A number that every run of the server has for itself; none where it has none.
     ///
     /// # Errors
@@ -153,6 +166,15 @@ pub trait Ear: Send {
     /// # Errors
     /// When the server refuses something or the bytes mean nothing, in words.
     fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String>;
+}
+
+/// Connections of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How many there may be at once.
+    pub limit: usize,
+    /// How many there are.
+    pub taken: usize,
 }
 
 /// Where a subscriber has come to.

@@ -88,10 +88,11 @@ pub(super) fn percentiles(curve: &[(f64, u64)]) -> String {
 }
 
 /// A bar for each part, with its value.
-pub(super) fn bars(parts: &[(&str, f64)]) -> String {
+pub(super) fn bars(parts: &[(&str, Option<f64>)]) -> String {
     const ROW: f64 = 34.0;
     const NAME: f64 = 170.0;
-    let max = parts.iter().map(|(_, value)| *value).fold(1.0, f64::max);
+    let values = parts.iter().filter_map(|(_, value)| *value);
+    let max = values.fold(1.0, f64::max);
     let height = ROW * parts.len() as f64 + 8.0;
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"memory per connection\">"
@@ -100,7 +101,7 @@ pub(super) fn bars(parts: &[(&str, f64)]) -> String {
         let top = ROW * index as f64 + 4.0;
         let (middle, width) = (
             top + 18.0,
-            (value.max(0.0) / max * (WIDTH - NAME - 110.0)).max(1.0),
+            (value.unwrap_or(0.0) / max * (WIDTH - NAME - 110.0)).max(1.0),
         );
         put(
             &mut svg,
@@ -119,8 +120,9 @@ pub(super) fn bars(parts: &[(&str, f64)]) -> String {
         put(
             &mut svg,
             &format!(
-                "<text x=\"{:.1}\" y=\"{middle:.0}\">{value:.0} B</text>",
-                NAME + width + 8.0
+                "<text x=\"{:.1}\" y=\"{middle:.0}\">{}</text>",
+                NAME + width + 8.0,
+                value.map_or("not measurable".to_owned(), |value| format!("{value:.0} B"))
             ),
         );
     }
@@ -238,7 +240,7 @@ mod tests {
         for svg in [
             over_time(&rates(&[0.0])),
             percentiles(&[(0.0, 0), (100.0, 0)]),
-            bars(&[("none", -5.0)]),
+            bars(&[("none", None)]),
         ] {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

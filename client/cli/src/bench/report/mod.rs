@@ -1,11 +1,13 @@
 //! What a bench tells: a table for people, one JSON object, or a page with charts.
 
 mod chart;
+mod origin;
 mod page;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use self::origin::Origin;
 use super::memory::Growth;
 use super::times::{Rates, Summary, Timeline, Times};
 use crate::failure::Failure;
@@ -21,6 +23,7 @@ pub(crate) struct Report {
     times: Vec<(&'static str, Summary)>,
     timelines: Vec<(&'static str, Rates)>,
     memory: Option<Growth>,
+    origin: Origin,
 }
 
 /// One number. The name says its unit once more, for who reads JSON.
@@ -51,6 +54,7 @@ impl Report {
             times: Vec::new(),
             timelines: Vec::new(),
             memory: None,
+            origin: Origin::here(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Report {
         json!({
             "bench": self.bench,
             "target": self.target,
+            "run": self.origin,
             "parameters": parameters,
             "figures": figures,
             "times": times,
@@ -170,8 +175,17 @@ fn memory_rows(memory: &Growth) -> Vec<Vec<String>> {
     let head = ["memory", "per connection", "all"];
     let mut rows = vec![Vec::new(), head.map(str::to_owned).to_vec()];
     rows.extend(memory_parts(memory).into_iter().map(|(name, bytes)| {
-        let each = format!("{:.0} B", memory.each(bytes));
-        let all = format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
+        let (each, all) = match memory.each(bytes) {
+            Some(each) => (
+                format!("{each:.0} B"),
+                format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+            ),
+            None => {
+                let fewer = bytes_text(-bytes as f64);
+                let why = format!("{fewer} less than before");
+                ("not measurable:".to_owned(), why)
+            }
+        };
         vec![name.to_owned(), each, all]
     }));
     rows
@@ -215,7 +229,8 @@ fn memory_parts(memory: &Growth) -> Vec<(&'static str, i64)> {
 
 fn memory_json(memory: &Growth) -> Value {
     let mut value = json!(memory);
-    value["server_user_per_connection"] = json!(memory.server_user.map(|bytes| memory.each(bytes)));
+    value["server_user_per_connection"] =
+        json!(memory.server_user.and_then(|bytes| memory.each(bytes)));
     value["kernel"] = json!(memory.kernel());
     value["kernel_per_connection"] = json!(memory.each(memory.kernel()));
     value
@@ -310,6 +325,30 @@ mod tests {
         );
         assert!(text.contains(&"decode|yes".to_owned()));
         assert!(text.contains(&"server, user|128 B|0.0 MiB".to_owned()));
+    }
+
+    #[test]
+    fn memory_that_shrank_is_not_measurable_and_no_negative_cost() {
+        let mut report = sample();
+        report.memory(Growth {
+            connections: 10,
+            server_user: Some(-40_000),
+            server_user_total: Some(2_000),
+            generator_user: -1,
+            kernel_slab: -40_000,
+            kernel_socket_buffers: 20_000,
+            kernel_other: 0,
+            machine: -50_000,
+        });
+        let json = report.json();
+        assert!(json["memory"]["server_user_per_connection"].is_null());
+        assert!(json["memory"]["kernel_per_connection"].is_null());
+        assert_eq!(json["memory"]["server_user"], -40_000);
+        let rows = report.rows();
+        let text: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
+        let told = "server, user|not measurable:|39.1 KiB less than before";
+        assert!(text.contains(&told.to_owned()), "{text:?}");
+        assert!(!report.page().contains("-4000 B"), "{}", report.page());
     }
 
     #[test]

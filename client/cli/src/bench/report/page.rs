@@ -18,9 +18,12 @@ svg{width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}.grid{stroke
 pub(super) fn render(report: &Report) -> String {
     let title = format!("oyez bench {}", report.bench);
     let mut body = format!(
-        "<h1>{title}</h1><p>target {}, Oyez {}</p>",
+        "<h1>{title}</h1><p>target {}, Oyez {}<br>{}<br>{}<br><code>{}</code></p>",
         escaped(report.target),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        escaped(&report.origin.at),
+        escaped(&report.origin.machine()),
+        escaped(&report.origin.command),
     );
     body += &figures(report);
     for (name, rates) in &report.timelines {
@@ -100,7 +103,7 @@ fn memory(report: &Report) -> String {
     if let Some(bytes) = memory.server_user {
         parts.insert(0, ("server, user", bytes));
     }
-    let parts: Vec<(&str, f64)> = parts
+    let parts: Vec<(&str, Option<f64>)> = parts
         .into_iter()
         .map(|(name, bytes)| (name, memory.each(bytes)))
         .collect();

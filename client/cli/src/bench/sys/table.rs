@@ -29,6 +29,14 @@ pub fn unshare(keep: &[RawFd]) -> io::Result<()> {
     close_between(kept[kept.len() - 1] + 1, RawFd::MAX)
 }
 
+/// Whether threads may have tables of their own: a sandbox may refuse that.
+#[must_use]
+pub fn can_part() -> bool {
+    // SAFETY: unshare takes no pointers; the thread ends with the copy of the table that it has got.
+    let parts = || unsafe { libc::unshare(libc::CLONE_FILES) } == 0;
+    std::thread::spawn(parts).join().unwrap_or(false)
+}
+
 fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
     if first > last {
         return Ok(());
