@@ -18,6 +18,9 @@ const SHARD_LINES_MAX: usize = 250;
 /// Lines of a function at most, from its signature to its closing brace.
 const FUNCTION_LINES_MAX: usize = 60;
 
+/// Crates that a user of the client library compiles at most, that library included.
+const CLIENT_CRATES_MAX: usize = 12;
+
 /// What each crate may use of the others.
 const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("oyez-protocol", &[]),
@@ -252,6 +255,21 @@ fn crates_use_each_other_in_one_direction() {
         ["oyez-benches", "oyez-tests"],
         "crates that see all"
     );
+}
+
+/// Macros of others, and what they are made of, count as well.
+#[test]
+fn a_program_with_the_client_library_compiles_few_crates() {
+    let tree = ["tree", "--locked", "--package", "oyez-client"];
+    let every_line = ["--edges", "normal", "--prefix", "none"];
+    let output = succeed(cargo().args(tree).args(every_line));
+    let text = String::from_utf8(output.stdout).expect("names are text");
+    let crates: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(crates.contains("oyez-protocol"), "{crates:?}");
+    assert!(crates.len() <= CLIENT_CRATES_MAX, "{crates:?}");
 }
 
 /// A record of a native publisher passes as it is. Those that come in other dialects are built there.

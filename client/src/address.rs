@@ -1,9 +1,8 @@
 //! The address of a broker: `oyez://host:port`, or `host:port`, or a host alone.
 
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
-
-use thiserror::Error;
 
 /// The port that a broker listens on unless it is told otherwise.
 pub const DEFAULT_PORT: u16 = 7450;
@@ -28,27 +27,45 @@ pub struct Address {
 }
 
 /// Why a text is not the address of a broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressError {
     /// Nothing before the port.
-    #[error("the address `{text}` names no host; write it as host:port, such as 127.0.0.1:7450")]
     Host {
         /// The text given.
         text: String,
     },
     /// The port is not a number from 1 to 65535.
-    #[error("the address `{text}` has no port from 1 to 65535 after its last colon")]
     Port {
         /// The text given.
         text: String,
     },
     /// Another scheme, a path, or user information.
-    #[error("the address `{text}` is not of the form oyez://host:port or host:port")]
     Form {
         /// The text given.
         text: String,
     },
 }
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { text } => write!(
+                f,
+                "the address `{text}` names no host; write it as host:port, such as 127.0.0.1:7450"
+            ),
+            Self::Port { text } => write!(
+                f,
+                "the address `{text}` has no port from 1 to 65535 after its last colon"
+            ),
+            Self::Form { text } => write!(
+                f,
+                "the address `{text}` is not of the form oyez://host:port or host:port"
+            ),
+        }
+    }
+}
+
+impl Error for AddressError {}
 
 impl Address {
     /// Host and port, to be looked up.

@@ -1,20 +1,21 @@
-//! What can go wrong, one type per operation, each with its cause.
+//! What can go wrong, one type per operation, each with its cause. Written out, as in the protocol crate: a macro for it
+//! would be most of what users of this library compile.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use oyez_protocol::error::{FrameError, TopicError};
 use oyez_protocol::event::{Goodbye, GoodbyeCode, Outcome};
-use thiserror::Error;
 
 use crate::address::AddressError;
 
 /// Why a connection ended, or could not begin.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug)]
 pub enum ConnectionError {
     /// No connection could be made.
-    #[error("cannot reach the broker at {address}: {source}; is it running there?")]
     Unreachable {
         /// Where it was tried.
         address: String,
@@ -22,22 +23,17 @@ pub enum ConnectionError {
         source: Arc<io::Error>,
     },
     /// Reading or writing failed.
-    #[error("the connection failed: {0}")]
-    Io(#[source] Arc<io::Error>),
+    Io(Arc<io::Error>),
     /// The other side closed the connection without a goodbye.
-    #[error("the broker closed the connection without saying why")]
     Closed,
     /// Nothing was heard, and a ping was not answered.
-    #[error("the broker was silent for {} ms and did not answer a ping", .silence.as_millis())]
     Silent {
         /// How long nothing came.
         silence: Duration,
     },
     /// A frame began and its rest did not come: its size was damaged on its way, or the broker is gone.
-    #[error("the rest of a frame from the broker did not come in time")]
     Unfinished,
     /// The broker ended the connection and said why.
-    #[error("the broker said goodbye: {reason} ({code:?}, code {})", *.code as u16)]
     Goodbye {
         /// Why.
         code: GoodbyeCode,
@@ -47,7 +43,6 @@ pub enum ConnectionError {
         reason: String,
     },
     /// The broker cannot do what the session needs at the moment.
-    #[error("not now: {}", .outcome.explain())]
     NotNow {
         /// Its outcome.
         outcome: Outcome,
@@ -55,14 +50,58 @@ pub enum ConnectionError {
         retry_after: Duration,
     },
     /// What came is not a frame, or a damaged one. It was not delivered.
-    #[error("a frame from the broker is refused: {0}")]
-    Frame(#[from] FrameError),
+    Frame(FrameError),
     /// A whole frame that has no place here.
-    #[error("the broker sent {what}")]
     Unexpected {
         /// What came instead.
         what: &'static str,
     },
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { address, source } => write!(
+                f,
+                "cannot reach the broker at {address}: {source}; is it running there?"
+            ),
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
+            Self::Closed => f.write_str("the broker closed the connection without saying why"),
+            Self::Silent { silence } => write!(
+                f,
+                "the broker was silent for {} ms and did not answer a ping",
+                silence.as_millis()
+            ),
+            Self::Unfinished => {
+                f.write_str("the rest of a frame from the broker did not come in time")
+            }
+            Self::Goodbye { code, reason, .. } => write!(
+                f,
+                "the broker said goodbye: {reason} ({code:?}, code {})",
+                *code as u16
+            ),
+            Self::NotNow { outcome, .. } => write!(f, "not now: {}", outcome.explain()),
+            Self::Frame(error) => write!(f, "a frame from the broker is refused: {error}"),
+            Self::Unexpected { what } => write!(f, "the broker sent {what}"),
+        }
+    }
+}
+
+impl Error for ConnectionError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreachable { source, .. } => Some(source),
+            Self::Io(error) => Some(error),
+            Self::Frame(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<FrameError> for ConnectionError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
 }
 
 impl From<io::Error> for ConnectionError {
@@ -120,13 +159,11 @@ impl ConnectionError {
 }
 
 /// Why there is no session with the broker.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug)]
 pub enum ConnectError {
     /// The address is not one.
-    #[error(transparent)]
-    Address(#[from] AddressError),
+    Address(AddressError),
     /// More credentials than a hello may carry.
-    #[error("the credentials have {size} bytes; at most {max} are allowed")]
     Credentials {
         /// Bytes given.
         size: usize,
@@ -134,37 +171,75 @@ pub enum ConnectError {
         max: usize,
     },
     /// The first connection failed.
-    #[error(transparent)]
     Connection(ConnectionError),
     /// The broker does not want this client back: connecting again would end the same way.
-    #[error("refused: {0}")]
-    Refused(#[source] ConnectionError),
+    Refused(ConnectionError),
     /// The connection was lost, and coming back failed for as long as the reconnect policy allows.
-    #[error(
-        "the connection was lost and did not come back in {attempts} attempts over {} s; the last one: {last}", .elapsed.as_secs()
-    )]
     GaveUp {
         /// Attempts made.
         attempts: u32,
         /// Time since the connection was lost.
         elapsed: Duration,
         /// How the last attempt ended.
-        #[source]
         last: ConnectionError,
     },
     /// The broker could not read what was sent, again and again, and took nothing in between: it is not the way that does
     /// the damage.
-    #[error("what was sent was refused {times} times in a row: {last}")]
     Damaged {
         /// Refusals.
         times: u32,
         /// The last of them.
-        #[source]
         last: ConnectionError,
     },
     /// This client was drained or closed before.
-    #[error("this client is closed; connect again")]
     Closed,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(error) => error.fmt(f),
+            Self::Credentials { size, max } => write!(
+                f,
+                "the credentials have {size} bytes; at most {max} are allowed"
+            ),
+            Self::Connection(error) => error.fmt(f),
+            Self::Refused(error) => write!(f, "refused: {error}"),
+            Self::GaveUp {
+                attempts,
+                elapsed,
+                last,
+            } => write!(
+                f,
+                "the connection was lost and did not come back in {attempts} attempts over {} s; the last one: {last}",
+                elapsed.as_secs()
+            ),
+            Self::Damaged { times, last } => write!(
+                f,
+                "what was sent was refused {times} times in a row: {last}"
+            ),
+            Self::Closed => f.write_str("this client is closed; connect again"),
+        }
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Address(error) => error.source(),
+            Self::Connection(error) => error.source(),
+            Self::Refused(error) => Some(error),
+            Self::GaveUp { last, .. } => Some(last),
+            Self::Damaged { last, .. } => Some(last),
+            _ => None,
+        }
+    }
+}
+
+impl From<AddressError> for ConnectError {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error)
+    }
 }
 
 impl ConnectError {
@@ -195,14 +270,12 @@ impl From<ConnectionError> for ConnectError {
 }
 
 /// Why a message was not published, or is not known to be.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug)]
 pub enum PublishError {
     /// The name is not a topic. Nothing was sent.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(TopicError),
     /// No record can hold the message, and nothing was sent; or the broker came back with narrower limits than those
     /// that the record of the message was made for.
-    #[error("{size} bytes are too large for one record; the broker accepts at most {max}")]
     TooLarge {
         /// Bytes of the message with its key and headers, or of the record.
         size: usize,
@@ -210,7 +283,6 @@ pub enum PublishError {
         max: usize,
     },
     /// The broker refused the record; none of its messages is in the topic.
-    #[error("publishing to `{topic}` was refused: {}", .outcome.explain())]
     Refused {
         /// The topic.
         topic: Arc<str>,
@@ -218,18 +290,55 @@ pub enum PublishError {
         outcome: Outcome,
     },
     /// The session ended before the acknowledgement came: the messages may or may not be in their topics.
-    #[error(transparent)]
-    Disconnected(#[from] ConnectError),
+    Disconnected(ConnectError),
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(error) => error.fmt(f),
+            Self::TooLarge { size, max } => write!(
+                f,
+                "{size} bytes are too large for one record; the broker accepts at most {max}"
+            ),
+            Self::Refused { topic, outcome } => write!(
+                f,
+                "publishing to `{topic}` was refused: {}",
+                outcome.explain()
+            ),
+            Self::Disconnected(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for PublishError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Topic(error) => error.source(),
+            Self::Disconnected(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<TopicError> for PublishError {
+    fn from(error: TopicError) -> Self {
+        Self::Topic(error)
+    }
+}
+
+impl From<ConnectError> for PublishError {
+    fn from(error: ConnectError) -> Self {
+        Self::Disconnected(error)
+    }
 }
 
 /// Why a subscription cannot go on. It is over after this.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug)]
 pub enum SubscribeError {
     /// The name is not a topic.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(TopicError),
     /// The broker refused the subscription.
-    #[error("subscribing to `{topic}` was refused: {}", .outcome.explain())]
     Refused {
         /// The topic.
         topic: Arc<str>,
@@ -237,20 +346,79 @@ pub enum SubscribeError {
         outcome: Outcome,
     },
     /// The session ended and could not be resumed.
-    #[error(transparent)]
-    Disconnected(#[from] ConnectError),
+    Disconnected(ConnectError),
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(error) => error.fmt(f),
+            Self::Refused { topic, outcome } => write!(
+                f,
+                "subscribing to `{topic}` was refused: {}",
+                outcome.explain()
+            ),
+            Self::Disconnected(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for SubscribeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Topic(error) => error.source(),
+            Self::Disconnected(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<TopicError> for SubscribeError {
+    fn from(error: TopicError) -> Self {
+        Self::Topic(error)
+    }
+}
+
+impl From<ConnectError> for SubscribeError {
+    fn from(error: ConnectError) -> Self {
+        Self::Disconnected(error)
+    }
 }
 
 /// Why a question was not answered.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug)]
 pub enum QueryError {
     /// The session ended.
-    #[error(transparent)]
-    Disconnected(#[from] ConnectError),
+    Disconnected(ConnectError),
     /// The broker refused to answer.
-    #[error("the broker does not answer that: {}", .outcome.explain())]
     Refused {
         /// The broker's outcome.
         outcome: Outcome,
     },
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(error) => error.fmt(f),
+            Self::Refused { outcome } => {
+                write!(f, "the broker does not answer that: {}", outcome.explain())
+            }
+        }
+    }
+}
+
+impl Error for QueryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Disconnected(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConnectError> for QueryError {
+    fn from(error: ConnectError) -> Self {
+        Self::Disconnected(error)
+    }
 }

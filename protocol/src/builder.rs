@@ -1,5 +1,8 @@
 //! Building a record: messages in, the bytes of a record out. For publishers; `record` is the counterpart.
 
+use std::error::Error;
+use std::fmt;
+
 use crate::error::{RecordError, TopicError};
 use crate::extras::Extra;
 use crate::header::{FrameHead, kind};
@@ -9,13 +12,11 @@ use crate::record::layout::{Codec, HeaderFields, write_header};
 use crate::topic;
 
 /// Why a message does not fit into the record being built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushError {
     /// The record is full: finish it and push into the next one.
-    #[error("the record is full")]
     Full,
     /// No record can hold the message.
-    #[error("the message takes {size} bytes; at most {max} fit into a record")]
     TooLarge {
         /// Bytes of the encoded message.
         size: usize,
@@ -23,6 +24,20 @@ pub enum PushError {
         max: usize,
     },
 }
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the record is full"),
+            Self::TooLarge { size, max } => write!(
+                f,
+                "the message takes {size} bytes; at most {max} fit into a record"
+            ),
+        }
+    }
+}
+
+impl Error for PushError {}
 
 /// Gathers messages of one topic into a record. Reusable: [`RecordBuilder::finish`] takes the messages out and leaves
 /// topic, extras and buffer for the next record.
