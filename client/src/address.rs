@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The port that a broker listens on unless it is told otherwise.
-pub const DEFAULT_PORT: u16 = 7450;
+const DEFAULT_PORT: u16 = 7450;
 
 const SCHEME: &str = "oyez://";
 

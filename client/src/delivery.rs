@@ -22,10 +22,10 @@ pub enum Delivery {
     NewEpoch(NewEpoch),
 }
 
+#[cfg(test)]
 impl Delivery {
     /// The message, if it is one.
-    #[must_use]
-    pub fn into_message(self) -> Option<Message> {
+    pub(crate) fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
             Self::Gap(_) | Self::Skip(_) | Self::NewEpoch(_) => None,

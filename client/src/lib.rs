@@ -79,7 +79,7 @@ mod terms;
 pub mod time;
 mod writer;
 
-pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use address::{Address, AddressError};
 pub use backoff::ReconnectPolicy;
 pub use batch::PublisherOptions;
 pub use client::Client;

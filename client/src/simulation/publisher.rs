@@ -190,7 +190,8 @@ impl Publisher {
     }
 
     /// Closes the connection without a goodbye; the session is over.
-    pub fn end_abruptly(&mut self, wire: &mut dyn Wire) {
+    #[cfg(test)]
+    pub(crate) fn end_abruptly(&mut self, wire: &mut dyn Wire) {
         self.state.end_abruptly();
         self.line.hang_up(wire);
         self.end(&ConnectError::Closed);
