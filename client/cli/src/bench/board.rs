@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use oyez_sys::waker::Waker;
+
 use super::spread::Spread;
-use super::sys::bell::Bell;
 use super::times::Times;
 
 /// Nanoseconds since the bench began.
@@ -41,11 +42,11 @@ pub(crate) struct Board {
     missing: Vec<AtomicU32>,
     done: AtomicUsize,
     /// Rings when a publication has reached everybody.
-    bell: Bell,
+    waker: Waker,
 }
 
 impl Board {
-    pub(crate) fn new(publications: usize, batch: u32, spread: &Spread, bell: Bell) -> Self {
+    pub(crate) fn new(publications: usize, batch: u32, spread: &Spread, waker: Waker) -> Self {
         let tables = spread.tables_per_group();
         let zeros = || (0..publications).map(|_| AtomicU64::new(0)).collect();
         let missing = |number: usize| AtomicU32::new(tables[number % tables.len()]);
@@ -58,7 +59,7 @@ impl Board {
             done_ns: zeros(),
             missing: (0..publications).map(missing).collect(),
             done: AtomicUsize::new(0),
-            bell,
+            waker,
         }
     }
 
@@ -74,8 +75,8 @@ impl Board {
         self.groups
     }
 
-    pub(crate) const fn bell(&self) -> Bell {
-        self.bell
+    pub(crate) const fn waker(&self) -> Waker {
+        self.waker
     }
 
     /// The number of the publication that was the `nth` of a topic.
@@ -102,7 +103,7 @@ impl Board {
         if self.missing[number].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done_ns[number].store(now_ns, Ordering::Release);
             self.done.fetch_add(1, Ordering::AcqRel);
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn a_publication_is_done_when_the_last_thread_has_it() {
         let spread = Spread::new(10, 1, 20_000, 2);
-        let board = Board::new(2, 1, &spread, Bell::new().unwrap());
+        let board = Board::new(2, 1, &spread, Waker::new().unwrap());
         board.sent(0, 100_000, 7);
         board.thread_done(0, 150_000);
         assert!(!board.is_done(0));
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn publications_go_round_the_topics() {
         let spread = Spread::new(10, 5, 20_000, 2);
-        let board = Board::new(20, 1, &spread, Bell::new().unwrap());
+        let board = Board::new(20, 1, &spread, Waker::new().unwrap());
         assert_eq!(board.publication(3, 0), 3);
         assert_eq!(board.publication(3, 2), 13);
     }

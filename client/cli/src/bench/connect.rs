@@ -126,7 +126,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     } else {
         0
     };
-    let board = Arc::new(Board::new(missed, 1, &spread, stage.bell));
+    let board = Arc::new(Board::new(missed, 1, &spread, stage.waker));
     let begun_ns = board.clock.now_ns();
     let crowd = stage.gather(&spread, false, &board)?;
     let seconds = (ended_ns(&stage, &crowd, &board) - begun_ns) as f64 / 1e9;

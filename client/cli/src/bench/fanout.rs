@@ -92,7 +92,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     let subscribers = stage.fit(arguments.subscribers, "--subscribers")?;
     let spread = stage.spread(subscribers, 1);
     let batch = u32::from(arguments.content.batch);
-    let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.bell));
+    let board = Arc::new(Board::new(arguments.records, batch, &spread, stage.waker));
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, arguments.decode, &board)?;
     let processor = || arguments.common.pid.and_then(memory::processor_s);

@@ -57,7 +57,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     let stage = Stage::set(targets, &arguments.common, wanted)?;
     let connections = stage.fit(arguments.connections, "--connections")?;
     let spread = stage.spread(connections, 1);
-    let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
+    let board = Arc::new(Board::new(0, 1, &spread, stage.waker));
     memory::settle(arguments.hold);
     let before = stage.moment()?;
     let crowd = stage.gather(&spread, false, &board)?;

@@ -102,7 +102,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         let waiting = (idle > 0)
             .then(|| {
                 let spread = stage.spread(idle, 1);
-                let board = Arc::new(Board::new(0, 1, &spread, stage.bell));
+                let board = Arc::new(Board::new(0, 1, &spread, stage.waker));
                 stage.gather_topic(&spread, 1, false, &board)
             })
             .transpose()?;
@@ -162,7 +162,7 @@ fn measure(
         records,
         u32::from(arguments.content.batch),
         &spread,
-        stage.bell,
+        stage.waker,
     ));
     let crowd = stage.gather_topic(&spread, 0, false, &board)?;
     let begin = stage.moment()?;

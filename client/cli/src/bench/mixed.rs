@@ -183,7 +183,7 @@ fn measure(
 ) -> Result<Measured, Failure> {
     let spread = stage.spread(arguments.readers(), arguments.topics());
     let batch = u32::from(arguments.content.batch);
-    let board = Arc::new(Board::new(arguments.records(), batch, &spread, stage.bell));
+    let board = Arc::new(Board::new(arguments.records(), batch, &spread, stage.waker));
     let crowd = stage.gather(&spread, false, &board)?;
     let connect_s = crowd.ready_ns() as f64 / 1e9;
     let begin = stage.moment()?;

@@ -2,8 +2,8 @@
 //!
 //! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
 //! publication, `report` what is told. `target` says how to speak to what is under load: `broker` does so for a broker,
-//! `sse` and `websocket` for those who come to it over HTTP. System calls are in `sys`. Arithmetic is in files of its own
-//! that touch nothing: `spread`, `pace`, `times`.
+//! `sse` and `websocket` for those who come to it over HTTP. Arithmetic is in files of its own that touch nothing:
+//! `spread`, `room`, `pace`, `times`.
 //!
 //! A program that puts another server under the same load parses [`Arguments`] and runs them with [`Targets`] of its own:
 //! `benches/` does, with other brokers and with a bare kernel loop. What such a target is made of is public for it:
@@ -21,6 +21,7 @@ mod latency;
 mod memory;
 mod mixed;
 mod options;
+mod own_table;
 mod pace;
 mod progress;
 mod publish;
@@ -32,17 +33,13 @@ mod spread;
 pub mod sse;
 mod stage;
 mod stalled;
-#[expect(
-    unsafe_code,
-    reason = "system calls that neither std nor mio has: unshare, connect from a chosen address, eventfd, timerfd"
-)]
-pub mod sys;
 mod target;
 mod targets;
 mod times;
 pub mod websocket;
 
 pub use broker::Plan;
+pub use own_table::own_table;
 pub use target::{Ear, Greeting, Heard, Listening, Place, Room, Stamp, Target, Via};
 pub use targets::Targets;
 

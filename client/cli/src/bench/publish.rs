@@ -71,7 +71,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
         0,
         u32::from(arguments.content.batch),
         &topics,
-        stage.bell,
+        stage.waker,
     ));
     let load = Load {
         connections: arguments.publishers,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use oyez_sys::timer::Timer;
 
 use super::board::Board;
 use super::composed::Composed;
 use super::pace::Pace;
-use super::sys::timer::Timer;
 use super::target::{Ear, Heard, Stamp, Target};
 use super::times::{Timeline, Times};
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ const READ_BYTES: usize = 64 << 10;
 pub(crate) const DEPTH_PACED: usize = 1024;
 /// Bytes gathered for one connection before they are written.
 const GATHER_BYTES: usize = 64 << 10;
-const BELL: Token = Token(usize::MAX - 1);
+const WAKER: Token = Token(usize::MAX - 1);
 const TIMER: Token = Token(usize::MAX - 2);
 
 /// When the next publication may leave.
@@ -120,7 +120,11 @@ impl Publishers {
         registry
             .register(&mut SourceFd(&timer.fd()), TIMER, Interest::READABLE)
             .and_then(|()| {
-                registry.register(&mut SourceFd(&board.bell().fd()), BELL, Interest::READABLE)
+                registry.register(
+                    &mut SourceFd(&board.waker().fd()),
+                    WAKER,
+                    Interest::READABLE,
+                )
             })
             .map_err(failed("cannot watch a descriptor"))?;
         let mut publishers = Self {
@@ -235,8 +239,8 @@ impl Publishers {
             }
             for event in &events {
                 match event.token() {
-                    BELL => self.board.bell().hush(),
-                    TIMER => self.timer.hush(),
+                    WAKER => self.board.waker().drain(),
+                    TIMER => self.timer.drain(),
                     Token(number) => {
                         self.read(number)
                             .map_err(|trouble| format!("a publisher is lost: {trouble}"))?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Descriptors of a table that are no connections: standard streams, bells, poll, timer, a few to spare.
+/// Descriptors of a table that are no connections: standard streams, wakers, poll, timer, a few to spare.
 pub(crate) const DESCRIPTORS_RESERVED: usize = 64;
 /// Connections from one source address. `connect` becomes slow when one address has used half of the ephemeral ports
 /// towards one destination, 14,116 by default.

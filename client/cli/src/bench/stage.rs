@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use oyez_sys::fdtable;
+use oyez_sys::waker::Waker;
+
 use super::board::Board;
 use super::broker::Plan;
 use super::composed::Composed;
@@ -16,8 +19,6 @@ use super::publishers::{Load, Published, Publishers};
 use super::report::Report;
 use super::room::{self, Asked};
 use super::spread::{DESCRIPTORS_RESERVED, Spread};
-use super::sys::bell::Bell;
-use super::sys::table;
 use super::target::{Greeting, Target, Via};
 use super::targets::Targets;
 use crate::failure::Failure;
@@ -44,7 +45,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Stage {
     pub(crate) target: Arc<dyn Target>,
     pub(crate) common: Common,
-    pub(crate) bell: Bell,
+    pub(crate) waker: Waker,
     via: Via,
     descriptors: usize,
     cores: usize,
@@ -89,8 +90,8 @@ impl Stage {
             target,
             common: common.clone(),
             via: wanted.via,
-            bell: Bell::new().map_err(system)?,
-            descriptors: table::limit().map_err(system)?,
+            waker: Waker::new().map_err(system)?,
+            descriptors: fdtable::limit(),
             cores: std::thread::available_parallelism().map_err(system)?.get(),
             deadline,
             made: AtomicUsize::new(0),
@@ -101,8 +102,8 @@ impl Stage {
     /// How many connections the bench makes: as many as were asked for with `flag`, else as many as are usual and fit.
     pub(crate) fn fit(&self, connections: Option<usize>, flag: &str) -> Result<usize, Failure> {
         let server = self.target.room().map_err(Failure::Failed)?;
-        let own =
-            (!table::can_part()).then(|| self.descriptors.saturating_sub(DESCRIPTORS_RESERVED));
+        let own = (fdtable::probe().is_err())
+            .then(|| self.descriptors.saturating_sub(DESCRIPTORS_RESERVED));
         room::fit(Asked { connections, flag }, server, own).map_err(Failure::Failed)
     }
 

@@ -93,7 +93,7 @@ impl StalledOptions {
             return Ok(None);
         }
         let spread = stage.spread(self.stalled, 1);
-        let board = Arc::new(Board::new(1, 1, &spread, stage.bell));
+        let board = Arc::new(Board::new(1, 1, &spread, stage.waker));
         let mut audience = stage.audience(&spread, topic, false);
         audience.receive_buffer = Some(RECEIVE_BYTES);
         let stalled = Stalled {

@@ -10,12 +10,13 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use oyez_sys::socket::Dial;
+use rustix::io::Errno;
 
 use super::sockets::{Halves, Sockets, State};
 use super::{CrowdShared, Gauge, STOP, Tally};
+use crate::bench::own_table::own_table;
 use crate::bench::spread::source;
-use crate::bench::sys::socket::{Dial, connect};
-use crate::bench::sys::table::unshare;
 use crate::bench::target::{Ear, Heard, Listening, Place};
 
 /// Longest time until a thread looks up what it is told.
@@ -75,7 +76,7 @@ impl Table {
     }
 
     fn new(shared: Arc<CrowdShared>, number: usize) -> io::Result<Self> {
-        unshare(&[shared.board.bell().fd()])?;
+        own_table(&[shared.board.waker().fd()])?;
         let spread = &shared.audience.spread;
         let range = spread.table(number);
         let mut first_words = Vec::new();
@@ -203,7 +204,7 @@ impl Table {
             let address = self.shared.address();
             let dial = Dial {
                 to: address,
-                from: source(number, address, self.shared.audience.source_net),
+                from: source(number, address, self.shared.audience.source_net).map(Into::into),
                 receive_buffer: self.shared.audience.receive_buffer,
                 speaks_first: self.speaks_first,
             };
@@ -214,7 +215,7 @@ impl Table {
                     explained(&error)
                 )
             };
-            let stream = connect(&dial).map_err(refused)?;
+            let stream = dial.begin().map_err(refused)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll
                 .registry()
@@ -444,10 +445,10 @@ fn explained(error: &io::Error) -> String {
             "; no port is free for this source address: widen net.ipv4.ip_local_port_range"
         }
         ErrorKind::ConnectionRefused => "; nobody listens there",
-        _ => match error.raw_os_error() {
-            Some(libc::EMFILE) => "; raise the descriptor limit (ulimit -n)",
-            Some(libc::ENFILE) => "; raise fs.file-max",
-            Some(libc::ENOBUFS | libc::ENOMEM) => {
+        _ => match Errno::from_io_error(error) {
+            Some(Errno::MFILE) => "; raise the descriptor limit (ulimit -n)",
+            Some(Errno::NFILE) => "; raise fs.file-max",
+            Some(Errno::NOBUFS | Errno::NOMEM) => {
                 "; the kernel has no memory for more sockets (net.ipv4.tcp_mem)"
             }
             _ => "",

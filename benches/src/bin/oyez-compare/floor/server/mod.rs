@@ -8,7 +8,6 @@
 mod asked;
 mod publish;
 mod room;
-mod socket;
 mod sync_file;
 mod thread;
 
@@ -23,14 +22,14 @@ use std::thread::Builder;
 use clap::Parser;
 use oyez_cli::Failure;
 use oyez_cli::bench::sse::Next;
-use oyez_cli::bench::sys::bell::Bell;
-use oyez_cli::bench::sys::table;
 use oyez_cli::bench::websocket::{Opcode, SUBPROTOCOL};
 use oyez_cli::bench::{Via, sse, websocket};
 use oyez_protocol::command::VERSION;
 use oyez_protocol::event::{Outcome, Subscribed, Welcome};
 use oyez_protocol::limits::Limits;
 use oyez_protocol::{Epoch, Offset};
+use oyez_sys::waker::Waker;
+use oyez_sys::{fdtable, socket};
 
 use room::listeners;
 use sync_file::SyncFile;
@@ -89,8 +88,8 @@ struct Floor {
     opening: Vec<u8>,
     /// What every subscriber is told for its words; empty for nothing.
     answer: Vec<u8>,
-    /// What waits for each thread, and its bell.
-    inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Bell)>,
+    /// What waits for each thread, and its waker.
+    inboxes: Vec<(Mutex<Vec<Arc<Publication>>>, Waker)>,
 }
 
 impl Publication {
@@ -105,12 +104,12 @@ impl Publication {
 
 impl Floor {
     fn publish(&self, publication: &Arc<Publication>) {
-        for (inbox, bell) in &self.inboxes {
+        for (inbox, waker) in &self.inboxes {
             inbox
                 .lock()
                 .expect("nobody panics with the lock")
                 .push(publication.clone());
-            bell.ring();
+            waker.wake();
         }
     }
 }
@@ -122,10 +121,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
     let cores = std::thread::available_parallelism()?.get();
-    let threads = listeners(arguments.connections, table::limit()?, cores);
-    let held = socket::reserve((Ipv4Addr::LOCALHOST, 0).into())?;
-    let bells = (0..threads)
-        .map(|_| Bell::new())
+    let threads = listeners(arguments.connections, fdtable::limit(), cores);
+    let held = socket::bound((Ipv4Addr::LOCALHOST, 0).into(), socket::Sharing::Shared)?;
+    let held = TcpListener::from(held);
+    let wakers = (0..threads)
+        .map(|_| Waker::new())
         .collect::<io::Result<Vec<_>>>()?;
     let floor = Arc::new(Floor {
         address: held.local_addr()?,
@@ -149,9 +149,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             (Via::Ws, _) => frames(),
             (Via::WsJson, _) => texts(),
         },
-        inboxes: bells
+        inboxes: wakers
             .into_iter()
-            .map(|bell| (Mutex::default(), bell))
+            .map(|waker| (Mutex::default(), waker))
             .collect(),
     });
     start(&floor)?;

@@ -1,6 +1,6 @@
 //! How many threads with a listener each the bare server needs. Pure arithmetic.
 
-/// Descriptors of a table that are no connections: standard streams, bell, poll, listener, a few to spare.
+/// Descriptors of a table that are no connections: standard streams, waker, poll, listener, a few to spare.
 const DESCRIPTORS_RESERVED: usize = 64;
 
 /// Threads with a listener each that `connections` need when the kernel spreads them by hash: a share is binomial, and

@@ -1,6 +1,7 @@
 //! One thread of the bare server.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,25 +10,27 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use oyez_cli::bench::Via;
-use oyez_cli::bench::sys::bell::Bell;
-use oyez_cli::bench::sys::table;
+use oyez_cli::bench::{Via, own_table};
+use oyez_sys::socket::{Follows, Sharing, bound, listen, send};
+use oyez_sys::waker::Waker;
 
 use super::asked::asked;
-use super::{Floor, Publication, socket};
+use super::{Floor, Publication};
 
 const EVENTS_MAX: usize = 4_096;
+/// Connections that the kernel may finish before they are accepted; it is cut to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
 /// Records that leave in one call.
 const CHAIN_MAX: usize = 64;
 /// Room for a subscriber's first words.
 const WORDS_BYTES: usize = 512;
 const LISTENER: Token = Token(usize::MAX - 1);
-const BELL: Token = Token(usize::MAX - 2);
+const WAKER: Token = Token(usize::MAX - 2);
 
 pub(super) struct FloorThread {
     floor: Arc<Floor>,
     number: usize,
-    bell: Bell,
+    waker: Waker,
     poll: Poll,
     listener: TcpListener,
     /// By token, which is never used again.
@@ -49,19 +52,19 @@ struct Connection {
 
 impl FloorThread {
     pub(super) fn new(floor: Arc<Floor>, number: usize) -> io::Result<Self> {
-        let bell = floor.inboxes[number].1;
-        table::unshare(&[bell.fd()])?;
+        let waker = floor.inboxes[number].1;
+        own_table(&[waker.fd()])?;
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(socket::listen_beside_others(floor.address)?);
+        let mut listener = TcpListener::from_std(listen_beside_others(floor.address)?);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry()
-            .register(&mut SourceFd(&bell.fd()), BELL, Interest::READABLE)?;
+            .register(&mut SourceFd(&waker.fd()), WAKER, Interest::READABLE)?;
         let groups = floor.groups;
         Ok(Self {
             floor,
             number,
-            bell,
+            waker,
             poll,
             listener,
             connections: Vec::new(),
@@ -83,7 +86,7 @@ impl FloorThread {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
-                    BELL => self.bell.hush(),
+                    WAKER => self.waker.drain(),
                     Token(place) => self.attend(place, event),
                 }
             }
@@ -219,7 +222,7 @@ impl FloorThread {
                 *slice = IoSlice::new(&record.bytes);
             }
             chain[0] = IoSlice::new(&next[0].bytes[connection.gone..]);
-            match socket::send(connection.stream.as_fd(), &chain[..count]) {
+            match send(connection.stream.as_fd(), &chain[..count], Follows::Nothing) {
                 Ok(size) => connection.advance(size, records),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
@@ -229,6 +232,13 @@ impl FloorThread {
             }
         }
     }
+}
+
+/// A listening socket that shares its port with those of other threads.
+fn listen_beside_others(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = bound(address, Sharing::Shared)?;
+    listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
 }
 
 impl Connection {
