@@ -7,7 +7,7 @@ use crate::dialect::command::{Command, Reply, Unsupported};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
-use crate::parts::ending::{Closing, Reason, done};
+use crate::parts::ending::{Closing, Reason};
 use crate::parts::feeds::Feeds;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -67,7 +67,7 @@ impl Takes for Dispatch<'_> {
             return Taken::Later(until);
         }
         match (stage, command) {
-            (Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
+            (Stage::Leaving | Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
             (Stage::Greeting, Command::Hello(hello)) => greet(here, sessions, id, &hello),
             (Stage::Greeting, _) => unexpected(here, sessions, id, NO_HELLO),
             (Stage::Open, Command::Publish(record)) => {
@@ -216,13 +216,13 @@ impl Dispatch<'_> {
             }
             Question::Topics { after } => list_topics(
                 self.here,
-                &mut self.questions.listings,
+                (&mut self.questions.listings, sessions),
                 (&*self.logs, &mut *self.outbox),
                 (id, request, after),
             ),
             Question::Lag => lag::ask(
                 self.here,
-                &mut self.questions.lag,
+                (&mut self.questions.lag, sessions),
                 self.outbox,
                 (id, request),
             ),
@@ -252,10 +252,9 @@ fn leave(here: &Here, sessions: &mut Sessions, id: SessionId) {
     if sessions.there(id).dialect().is_in_messages() {
         // Without a Close it would take that for an accident.
         sessions.note_close(id, Closing::DONE);
-        sessions.dismiss(here, id, done("the client has said Goodbye"));
-    } else {
-        sessions.end(here, id, Reason::PeerDone);
     }
+    let why = ("the client has said Goodbye", Reason::PeerDone);
+    sessions.leave(here, id, why);
 }
 
 fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
@@ -467,7 +466,12 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_of_a_session_that_is_over() {
-        for stage in [Stage::Closing, Stage::Lingering, Stage::Gone] {
+        for stage in [
+            Stage::Leaving,
+            Stage::Closing,
+            Stage::Lingering,
+            Stage::Gone,
+        ] {
             let mut rig = Rig::new();
             let client = rig.join();
             rig.session(&client).set_stage(stage);

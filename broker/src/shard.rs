@@ -58,6 +58,8 @@ const TURN: [Step; 20] = [
         |parts| Due::now_if(parts.logs.have_news()),
     ),
     Step::Does(Parts::walk, |parts| Due::now_if(parts.feeds.have_news())),
+    // Outcomes, before the last word to those that have waited for nothing else.
+    Step::Does(Parts::deliver_acks, |_| Due::Idle),
     // Sessions that are over.
     Step::Does(
         |parts| parts.endings().run(),
@@ -68,7 +70,6 @@ const TURN: [Step; 20] = [
         |parts| parts.catchups.start_waiting(&mut parts.sessions),
         |parts| Due::now_if(parts.catchups.can_start()),
     ),
-    Step::Does(Parts::deliver_acks, |_| Due::Idle),
     Step::Does(Parts::release_held, |parts| parts.held.due()),
     Step::Does(
         |parts| parts.flushing().run(),

@@ -252,6 +252,10 @@ bugs! {
     LinesEndCommands = 102,
     /// Broker: a subscription in JSON goes on in whatever epoch there is.
     IgnoresTheEpoch = 103,
+    /// Broker: an Unsubscribe is taken before the Subscribe that it ends is answered.
+    UnsubscribesTooEarly = 104,
+    /// Broker: a client that goes is not told what has become of its publishes.
+    LeavesUnanswered = 105,
 }
 
 impl Bug {

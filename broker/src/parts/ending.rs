@@ -25,6 +25,9 @@ pub(crate) fn full(reason: &'static str) -> Goodbye {
     }
 }
 
+/// Time that a peer which has said Goodbye, or shut its side, waits for its answers at most, in milliseconds. A log that
+/// syncs is done long before; one that is stuck for so long may be stuck for ever.
+pub(crate) const ANSWERS_MS: u64 = 10_000;
 /// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
 pub(crate) const LINGER_MS: u64 = 2_000;
 /// Time that it has to take its Goodbye, or some of what lies before it: a receiver that reads slowly makes room in large

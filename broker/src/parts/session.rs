@@ -52,6 +52,8 @@ pub(crate) enum Stage {
     Greeting,
     /// Welcomed.
     Open,
+    /// It has said all that it has to say. It is told what it still waits for; nothing else is read or delivered.
+    Leaving,
     /// Has its Goodbye in the outgoing bytes, or gets it in this turn; nothing is read or delivered any more.
     Closing,
     /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
@@ -62,9 +64,9 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// Whether a session may be told something, and what it says counts.
+    /// Whether a session may be told something.
     pub(crate) const fn is_heard(self) -> bool {
-        matches!(self, Self::Greeting | Self::Open)
+        matches!(self, Self::Greeting | Self::Open | Self::Leaving)
     }
 }
 
@@ -479,6 +481,11 @@ impl Session {
             (_, true) => Window::Half,
             _ => Window::Open,
         }
+    }
+
+    /// Whether something that it has asked for, or published, has no answer yet.
+    pub(crate) const fn awaits_answers(&self) -> bool {
+        self.inflight_records > 0 || self.requests > 0
     }
 
     /// Whether records wait for their outcomes.

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::dialect::command::{Dialect, Goodbye};
 use crate::net::{Net, Socket};
-use crate::parts::ending::{Closing, Dismissed, Gone, Reason};
+use crate::parts::ending::{Closing, Dismissed, Gone, Reason, done};
 use crate::parts::exchanges::Exchanges;
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
@@ -259,10 +259,12 @@ impl Sessions {
         requests.max().map_or(0, usize::from)
     }
 
-    /// How many sessions were told to go and have not gone.
+    /// How many sessions are about to go, or were told to, and have not gone.
     pub(crate) fn count_leaving(&self) -> usize {
-        let leaves =
-            |session: &&Session| matches!(session.stage(), Stage::Closing | Stage::Lingering);
+        let leaves = |session: &&Session| {
+            let stage = session.stage();
+            matches!(stage, Stage::Leaving | Stage::Closing | Stage::Lingering)
+        };
         let sessions = self.slots.iter().map(|(_, session)| session);
         sessions.filter(leaves).count()
     }
@@ -477,6 +479,55 @@ impl Sessions {
     }
 
     // Ending.
+
+    /// The peer has said all that it has to say. It is told what it still waits for before it goes, and then Goodbye, if it
+    /// waits for anything; else it goes for `reason` without a word.
+    pub(crate) fn leave(
+        &mut self,
+        here: &Here,
+        id: SessionId,
+        (says, reason): (&'static str, Reason),
+    ) {
+        let is_told_how = self.closing(id).is_some();
+        let slot = self.slots.get_mut(id.key() as usize);
+        let Some(session) = slot.filter(|session| session.id(id.key()) == id) else {
+            return; // It has ended.
+        };
+        let waits = session.awaits_answers() && !planted(Bug::LeavesUnanswered);
+        if session.stage == Stage::Open && waits {
+            here.metrics().sessions.subtract(1);
+            session.stage = Stage::Leaving;
+            session.heard_tick = here.tick();
+            if let Some(mut partial) = session.partial.take() {
+                self.room.input.count(&mut partial.counted, 0);
+            }
+            // The visit gives back what serves its subscriptions.
+            self.queue_send(id);
+        } else if session.outgoing_bytes() > 0 || is_told_how {
+            self.dismiss(here, id, done(says));
+        } else {
+            self.end(here, id, reason);
+        }
+    }
+
+    /// A question of a session about the broker is answered: its next frame may be taken.
+    pub(crate) fn note_answered(&mut self, here: &Here, id: SessionId) {
+        if let Some(session) = self.get_mut(id) {
+            session.note_answered();
+        }
+        self.resume(id);
+        self.finish_leaving(here, id);
+    }
+
+    /// Lets a session go that has nothing more to wait for, if it is leaving.
+    pub(crate) fn finish_leaving(&mut self, here: &Here, id: SessionId) {
+        let session = self.get(id);
+        let is_done =
+            |session: &Session| session.stage == Stage::Leaving && !session.awaits_answers();
+        if session.is_some_and(is_done) {
+            self.dismiss(here, id, done("everything is answered"));
+        }
+    }
 
     /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
     pub(crate) fn refuse(

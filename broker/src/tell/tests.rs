@@ -1,5 +1,7 @@
 //! Requests over HTTP and their answers, as clients see them.
 
+use oyez_storage::Step;
+
 use crate::config::Config;
 use crate::net::memory::End;
 use crate::parts::ending::Reason;
@@ -149,6 +151,22 @@ fn a_client_that_shuts_its_side_gets_the_answer_that_it_waits_for() {
         assert_eq!(client.peer.how_it_ended(), End::Closed);
     }
     assert_eq!(rig.parts().sessions.len(), 0);
+}
+
+#[test]
+fn a_client_that_shuts_its_side_gets_the_answers_of_all_its_requests() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.disk.hold(Step::Sync);
+    say(&client, &publish("synced/a", "", "hello").repeat(3));
+    client.peer.shutdown();
+    rig.settle();
+    assert!(hear(&client).is_empty());
+    rig.disk.lift(Step::Sync);
+    rig.settle();
+    let told = [0, 1, 2].map(|offset| format!("200 {{\"topic\":\"synced/a\",\"offset\":{offset}"));
+    assert_eq!(hear(&client), told);
+    assert_eq!(client.peer.how_it_ended(), End::Closed);
 }
 
 /// A stream has no end of its own, and ends with the client's side.

@@ -114,8 +114,11 @@ impl Flushing<'_> {
     /// behind the others.
     fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
         let session = self.session(id);
-        if !session.is_open() {
-            return Progress::Done;
+        match session.stage() {
+            Stage::Open => {}
+            // It is served no more; what serves it may serve others.
+            Stage::Leaving => return Progress::Blocked,
+            _ => return Progress::Done,
         }
         let count = session.subscriptions().len();
         let first = self.serving.out.here.turns;

@@ -13,7 +13,7 @@ use crate::clock::TICK_MS;
 use crate::dialect::command::{Dialect, Reply};
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
-use crate::parts::ending::{LINGER_MS, LINGER_STEP_MS, Reason};
+use crate::parts::ending::{ANSWERS_MS, LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::feeds::Feeds;
 use crate::parts::here::Here;
 use crate::parts::logs::Logs;
@@ -74,12 +74,13 @@ impl Watch<'_> {
         };
         let patience_ms = match session.stage() {
             // Of what they say nothing is read any more, and all of them are told to go.
-            Stage::Closing | Stage::Greeting if self.draining => return,
+            Stage::Leaving | Stage::Closing | Stage::Greeting if self.draining => return,
             Stage::Gone => return,
             Stage::Open if session.is_stream() => return self.look_after_stream(id),
             Stage::Open if session.dialect().is_in_messages() => {
                 return self.look_after_messages(id);
             }
+            Stage::Leaving => ANSWERS_MS,
             Stage::Closing | Stage::Lingering => LINGER_MS,
             Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms()),
@@ -128,6 +129,7 @@ impl Watch<'_> {
         let (blocked, heartbeat_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
         match session.stage() {
             Stage::Gone => {}
+            Stage::Leaving => self.sessions.end(self.here, id, Reason::PeerDone),
             Stage::Closing | Stage::Lingering => self.sessions.end(self.here, id, Reason::Refused),
             Stage::Greeting => {
                 self.sessions

@@ -28,12 +28,13 @@ const TOPIC_STEPS: usize = 4;
 /// Asks all shards, for a session. Gives the steps that it costs, or what the question has to wait for.
 pub(crate) fn ask(
     here: &Here,
-    surveys: &mut LagSurveys,
+    (surveys, sessions): (&mut LagSurveys, &mut Sessions),
     outbox: &mut Outbox,
     (id, request): (SessionId, u32),
 ) -> Result<usize, Until> {
     let shards = here.shared.shards;
     let survey = surveys.begin(id, request, shards)?;
+    sessions.there_mut(id).note_request();
     for shard in (0..shards).filter(|shard| *shard != here.id) {
         let from = here.id;
         outbox.say(shard, Message::MeasureLag { from, survey });
@@ -93,7 +94,7 @@ pub(crate) fn add(
         json: &json,
     };
     tell(here, sessions, complete.session, &answer);
-    sessions.resume(complete.session);
+    sessions.note_answered(here, complete.session);
     complete.makes_room
 }
 
@@ -250,7 +251,8 @@ mod tests {
         let parts = rig.parts();
         let mut begin = || {
             let surveys = &mut parts.questions.lag;
-            ask(&parts.here, surveys, &mut parts.outbox, (client.id, 1))
+            let counted = (surveys, &mut parts.sessions);
+            ask(&parts.here, counted, &mut parts.outbox, (client.id, 1))
         };
         assert_eq!((begin(), begin()), (Ok(LAG_STEPS), Err(Until::Answered)));
     }

@@ -269,6 +269,7 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
         }
         tell(here, sessions, id, &Reply::Published(&entries));
         sessions.resume(id);
+        sessions.finish_leaving(here, id);
     }
     publishes.keep_told(acks, entries);
 }

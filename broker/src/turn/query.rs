@@ -173,12 +173,13 @@ fn why_not_ready(here: &Here) -> Vec<String> {
 /// to wait for.
 pub(crate) fn list_topics(
     here: &Here,
-    listings: &mut Listings,
+    (listings, sessions): (&mut Listings, &mut Sessions),
     (logs, outbox): (&Logs, &mut Outbox),
     (id, request, after): (SessionId, u32, &str),
 ) -> Result<usize, Until> {
     let shards = here.shared.shards;
     let listing = listings.begin(id, request, shards)?;
+    sessions.there_mut(id).note_request();
     for shard in (0..shards).filter(|shard| *shard != here.id) {
         let message = Message::ListTopics {
             from: here.id,
@@ -253,7 +254,7 @@ pub(crate) fn add_topics(
         json: &json,
     };
     tell(here, sessions, complete.session, &answer);
-    sessions.resume(complete.session);
+    sessions.note_answered(here, complete.session);
     complete.makes_room
 }
 

@@ -19,7 +19,7 @@ use crate::net::Net;
 use crate::parts::budget::{
     Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
 };
-use crate::parts::ending::{Reason, done, full};
+use crate::parts::ending::{ANSWERS_MS, Reason, done, full};
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
 use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
@@ -152,7 +152,19 @@ impl<T: Takes> Reading<'_, T> {
             Visit::Empty => {
                 self.sessions.there_mut(id).note_much(self.budget.is_much());
             }
-            Visit::Over => self.budget.spend(END_STEPS, 0),
+            Visit::Over => {
+                self.budget.spend(END_STEPS, 0);
+                self.watch_leaving(id);
+            }
+        }
+    }
+
+    /// Bounds how long a session that is about to go may wait for its answers.
+    fn watch_leaving(&mut self, id: SessionId) {
+        let session = self.sessions.get(id);
+        if session.is_some_and(|session| session.stage() == Stage::Leaving) {
+            let due_ms = self.here.now.monotonic_ms + ANSWERS_MS;
+            self.timers.watch_silence(id, due_ms);
         }
     }
 
@@ -173,16 +185,17 @@ impl<T: Takes> Reading<'_, T> {
 
     /// Reads up to `size_max` bytes, or the rest of an incomplete frame, and takes the frames in them.
     fn visit(&mut self, id: SessionId, buffer: &mut [u8], size_max: usize) -> Visit {
-        let is_in_messages = self.sessions.there(id).dialect().is_in_messages();
+        let session = self.sessions.there(id);
+        let (stage, is_in_messages) = (session.stage(), session.dialect().is_in_messages());
+        if matches!(stage, Stage::Leaving | Stage::Lingering | Stage::Closing) {
+            return self.discard(id, buffer);
+        }
         if is_in_messages && let Some(visit) = self.before_messages(id) {
             return visit;
         }
         let input = &self.sessions.room.input;
         let (is_full, is_scarce, is_short) = (input.is_full(), input.is_scarce(), input.is_short());
         let session = self.sessions.there_mut(id);
-        if matches!(session.stage(), Stage::Lingering | Stage::Closing) {
-            return self.discard(id, buffer);
-        }
         if is_full || (is_scarce && session.input().is_some()) {
             self.sessions.room.missed = true;
             return Visit::Waiting(Until::Room);
@@ -241,9 +254,14 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// The peer has shut its side. One that waits for an answer gets it, also where that is a stream that has an end; another stream
-    /// ends behind what was due before.
+    /// The peer has shut its side. One that waits for answers gets them, also where that is a stream that has an end; another
+    /// stream ends behind what was due before.
     fn take_end(&mut self, id: SessionId) -> Visit {
+        if self.sessions.there(id).dialect() != Dialect::Http {
+            let why = ("the client has shut its side", Reason::PeerClosed);
+            self.sessions.leave(self.here, id, why);
+            return Visit::Over;
+        }
         if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
             exchange.closes = true;
             return Visit::Waiting(Until::Answered);
@@ -251,9 +269,7 @@ impl<T: Takes> Reading<'_, T> {
         if self.sessions.end_of(id).is_some() {
             return Visit::Empty;
         }
-        let session = self.sessions.there(id);
-        let is_answered = session.dialect() == Dialect::Http;
-        if is_answered && session.outgoing_bytes() > 0 {
+        if self.sessions.there(id).outgoing_bytes() > 0 {
             let goodbye = done("the client has shut its side");
             self.sessions.dismiss(self.here, id, goodbye);
             return Visit::Over;
@@ -669,9 +685,11 @@ impl<T: Takes> Reading<'_, T> {
         self.sessions.refuse(self.here, id, code, reason);
     }
 
-    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer.
+    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer. One that
+    /// still waits for answers may have shut its side.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
         let session = self.sessions.there(id);
+        let stage = session.stage();
         let into = &mut [IoSliceMut::new(buffer)];
         let result = self.net.read(session.socket(), into);
         self.budget
@@ -680,6 +698,7 @@ impl<T: Takes> Reading<'_, T> {
             Ok(size) if size > 0 => Visit::More,
             Err(error) if error.kind() == ErrorKind::Interrupted => Visit::More,
             Err(error) if error.kind() == ErrorKind::WouldBlock => Visit::Empty,
+            Ok(_) if stage == Stage::Leaving => Visit::Empty,
             Ok(_) | Err(_) => {
                 self.sessions.end(self.here, id, Reason::Refused);
                 Visit::Over

@@ -201,6 +201,7 @@ impl Subscribing<'_> {
         if few {
             self.members.sessions.resume(id);
         }
+        self.members.sessions.finish_leaving(self.members.here, id);
         frees
     }
 
@@ -279,6 +280,13 @@ impl Subscribing<'_> {
         (subscription.delivery() == Delivery::Pending(wish.nonce)).then_some(place)
     }
 
+    /// Whether another shard has not answered yet where a subscription begins.
+    fn is_pending(&self, place: SubscriptionRef) -> bool {
+        let topic = self.members.feeds.subscribed(place.topic);
+        let subscription = topic.audience.at(place.slot as usize);
+        matches!(subscription.delivery(), Delivery::Pending(_))
+    }
+
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Taken {
         let session = self.members.sessions.there(id);
         let form = session.form();
@@ -289,6 +297,11 @@ impl Subscribing<'_> {
         let topic = self.members.feeds.find(name, form);
         let place =
             topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));
+        // Its beginning is told first: answers keep the order of what they answer.
+        if place.is_some_and(|place| self.is_pending(place)) && !planted(Bug::UnsubscribesTooEarly)
+        {
+            return Taken::Later(Until::Answered);
+        }
         let outcome = match place {
             Some(place) => {
                 self.members.leave(id, place);

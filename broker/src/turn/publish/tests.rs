@@ -289,6 +289,36 @@ fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
 }
 
 #[test]
+fn a_refusal_may_come_before_the_outcomes_of_records_that_were_sent_earlier() {
+    let mut rig = Rig::with(Config {
+        inflight_records_max: u32::MAX,
+        inflight_bytes_max: u32::MAX,
+        ..settings()
+    });
+    let client = rig.join();
+    rig.disk.hold(Step::Sync);
+    client.peer.write(&record("synced/a", 10, 1));
+    rig.settle();
+    rig.disk.set_capacity(Some(0));
+    // What has room in the segments that are there is taken.
+    let mut last = 1;
+    while client.peer.waiting() == 0 {
+        assert!(last < 100, "the disk is full");
+        last += 1;
+        client.peer.write(&record("synced/a", 200_000, last));
+        rig.settle();
+        rig.pass(200);
+        rig.settle();
+    }
+    assert_eq!(client.hear_outcomes(), [[(last, Outcome::DiskFull)]]);
+    rig.disk.lift(Step::Sync);
+    rig.settle();
+    let outcomes = client.hear_outcomes().concat();
+    let expected = (1..last).map(|number| (number, Outcome::Ok));
+    assert_eq!(outcomes, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_publisher_that_waits_for_a_segment_hears_that_none_can_be_made() {
     let mut rig = Rig::new();
     rig.disk.fail(OpKind::Prepare, Fault::Error(EACCES));

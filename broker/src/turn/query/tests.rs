@@ -30,7 +30,8 @@ fn list(rig: &mut Rig, client: &Client, after: &str) -> Result<usize, Until> {
     let parts = rig.parts();
     let (listings, outbox) = (&mut parts.questions.listings, &mut parts.outbox);
     let asked = (client.id, 1, after);
-    list_topics(&parts.here, listings, (&parts.logs, outbox), asked)
+    let gathered = (listings, &mut parts.sessions);
+    list_topics(&parts.here, gathered, (&parts.logs, outbox), asked)
 }
 
 /// Tells pages, by this step alone. Gives those of the shard's own lists.

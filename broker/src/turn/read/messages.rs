@@ -8,7 +8,7 @@ use crate::dialect::http::{self, Upgrade};
 use crate::dialect::websocket::unframe::Unframing;
 use crate::dialect::websocket::{self, Heard, hear};
 use crate::parts::budget::{ENCODED_BYTES, PIECE_STEPS, REQUEST_STEPS};
-use crate::parts::ending::{Closing, done};
+use crate::parts::ending::{Closing, Reason};
 use crate::parts::partial::Partial;
 use crate::parts::patience::PINGED_MS;
 use crate::parts::session::{SessionId, Stage, Window};
@@ -65,8 +65,8 @@ impl<T: Takes> Reading<'_, T> {
     fn close(&mut self, id: SessionId, closing: Closing) -> Visit {
         match closing.fault {
             None => {
-                let goodbye = done("the client has closed");
-                self.sessions.dismiss(self.here, id, goodbye);
+                let why = ("the client has closed", Reason::PeerDone);
+                self.sessions.leave(self.here, id, why);
             }
             Some(reason) => {
                 let code = GoodbyeCode::BadFrame;

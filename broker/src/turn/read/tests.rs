@@ -8,6 +8,8 @@ use crate::net::Readiness;
 use crate::net::memory::End;
 use crate::rig::{Client, Rig, ping_bytes, record};
 
+mod leaving;
+
 /// Bytes of a ping.
 const PING: usize = 24;
 const NOTHING: [u64; 0] = [];

@@ -400,42 +400,44 @@ fn only_what_a_session_subscribes_to_is_unsubscribed() {
 }
 
 #[test]
-fn an_answer_to_a_subscription_that_is_over_is_not_told() {
+fn a_subscription_whose_beginning_is_not_known_does_not_end_before_it_is() {
     let (mut first, mut second, topic) = two();
     let client = first.join();
-    subscribe(&mut first, &client, &topic, Start::Earliest);
-    first
-        .parts()
-        .subscribing()
-        .unsubscribe(client.id, 1, &topic);
-    assert_eq!(
-        requests(&mut first, &client),
-        1,
-        "it counts until it is answered"
-    );
+    subscribe(&mut first, &client, &topic, Start::Latest);
+    let unsubscribe = |rig: &mut Rig| {
+        let mut subscribing = rig.parts().subscribing();
+        subscribing.unsubscribe(client.id, 1, &topic)
+    };
+    let later = Taken::Later(Until::Answered);
+    assert_eq!(unsubscribe(&mut first), later);
+    assert_eq!(requests(&mut first, &client), 1);
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(client.hear(), ["unsubscribed Ok"]);
-    assert_eq!(
-        (
-            requests(&mut first, &client),
-            subscriptions(&mut first, &client)
-        ),
-        (0, 0)
-    );
+    assert_eq!(requests(&mut first, &client), 0);
+    assert_eq!(unsubscribe(&mut first), Taken::Done);
+    settle(&mut [&mut first, &mut second]);
+    assert_eq!(client.hear(), ["subscribed Ok at 3", "unsubscribed Ok"]);
+    assert_eq!(subscriptions(&mut first, &client), 0);
 }
 
 #[test]
 fn a_subscription_takes_its_own_answer_and_not_that_of_the_one_before_it() {
     let (mut first, mut second, topic) = two();
     let client = first.join();
-    subscribe(&mut first, &client, &topic, Start::Earliest);
-    first
-        .parts()
-        .subscribing()
-        .unsubscribe(client.id, 1, &topic);
-    subscribe(&mut first, &client, &topic, Start::Latest);
+    client.subscribe(&topic, Start::Offset(Offset::new(2)));
+    client.unsubscribe(&topic);
+    client.subscribe(&topic, Start::Latest);
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(client.hear(), ["unsubscribed Ok", "subscribed Ok at 3"]);
+    let told = client.hear();
+    let answers: Vec<&String> = told
+        .iter()
+        .filter(|told| told.contains("subscribed"))
+        .collect();
+    let expected = [
+        "subscribed Ok at 2",
+        "unsubscribed Ok",
+        "subscribed Ok at 3",
+    ];
+    assert_eq!(answers, expected);
 }
 
 #[test]
@@ -561,4 +563,46 @@ fn a_welcome_waits_for_the_answer_about_the_first_subscription_to_leave_with_it(
     settle(&mut [&mut first, &mut second]);
     assert_eq!(client.hear(), ["welcome", "subscribed Ok at 3"]);
     assert_eq!(first.net.calls().sends, sends + 1);
+}
+
+#[test]
+fn a_subscription_that_ends_at_once_is_told_to_begin_before_it_is_told_to_end() {
+    let (mut first, mut second, topic) = two();
+    let client = first.join();
+    for _ in 0..2 {
+        client.subscribe(&topic, Start::Earliest);
+        client.unsubscribe(&topic);
+        client.ping(5);
+        settle(&mut [&mut first, &mut second]);
+        let told = client.hear();
+        // Records may come in between.
+        let answers: Vec<&str> = told.iter().map(String::as_str).collect();
+        let answers: Vec<&str> = answers
+            .into_iter()
+            .filter(|told| !told.starts_with("a/"))
+            .collect();
+        assert_eq!(answers, ["subscribed Ok at 0", "unsubscribed Ok", "pong 5"]);
+        assert_eq!(subscriptions(&mut first, &client), 0);
+    }
+}
+
+#[test]
+fn as_many_subscriptions_as_may_be_asked_about_end_in_the_same_breath() {
+    let [mut first, mut second] = Rig::shards(wide());
+    let client = first.join();
+    let topics: Vec<String> = first.topics_of(1, "a/").take(100).collect();
+    for topic in &topics {
+        client.subscribe(topic, Start::Latest);
+    }
+    for topic in topics.iter().rev() {
+        client.unsubscribe(topic);
+    }
+    settle(&mut [&mut first, &mut second]);
+    let told = client.hear();
+    let (begun, ended) = told.split_at(topics.len());
+    assert!(
+        begun.iter().all(|told| told == "subscribed Ok at 0"),
+        "{told:?}"
+    );
+    assert_eq!(ended, vec!["unsubscribed Ok"; topics.len()]);
 }

@@ -7,6 +7,7 @@ use crate::parts::sending::SENDFILE_BYTES_MIN;
 use crate::rig::{Client, Rig, hello_bytes, lines, ping_bytes, record, settings, subscribe_bytes};
 
 mod faults;
+mod leaving;
 
 const MASK: [u8; 4] = [0xa1, 0x02, 0x7e, 0x55];
 const FRAMES: &str = "Sec-WebSocket-Protocol: other, oyez.v2\r\n";
