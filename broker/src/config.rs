@@ -125,7 +125,7 @@ pub struct Config {
     /// Longest time of a shutdown, in milliseconds: for the store to be closed, and for clients to take their last bytes.
     #[serde(deserialize_with = "quantity::milliseconds")]
     pub drain_timeout_ms: u32,
-    /// Span over which a shutdown asks clients to come back, in milliseconds.
+    /// Longest span over which a shutdown asks clients to come back, in milliseconds. Few of them come back sooner.
     #[serde(deserialize_with = "quantity::milliseconds")]
     pub drain_spread_ms: u32,
     /// Pin each shard to a core.

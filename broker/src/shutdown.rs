@@ -60,7 +60,9 @@ impl Parts {
                 }
                 self.deliver_acks();
                 if !planted(Bug::SaysNoGoodbye) {
-                    drain::dismiss_all(&self.here, &mut self.sessions);
+                    let max_ms = self.here.shared.config.drain_spread_ms;
+                    let spread_ms = self.drain.spread_ms(max_ms);
+                    drain::dismiss_all(&self.here, &mut self.sessions, spread_ms);
                 }
             }
             Order::Close => drain::close_all(&self.here, &mut self.sessions),
@@ -328,15 +330,21 @@ mod tests {
         assert!(matches!(rig.try_turn(), Err(ShardError::Elsewhere)));
     }
 
+    /// When the clients of a shard are told to come back.
+    fn told_times(rig: &mut Rig, spread_ms: u64) -> Vec<u32> {
+        let parts = rig.parts();
+        drain::dismiss_all(&parts.here, &mut parts.sessions, spread_ms);
+        let told = std::iter::from_fn(|| rig.parts().sessions.next_dismissed());
+        let mut times: Vec<u32> = told.map(|told| told.goodbye.retry_after_ms).collect();
+        times.sort_unstable();
+        times
+    }
+
     #[test]
     fn everybody_is_to_come_back_at_another_time() {
         let mut rig = Rig::new();
         let clients: Vec<Client> = (0..50).map(|_| rig.join()).collect();
-        let parts = rig.parts();
-        drain::dismiss_all(&parts.here, &mut parts.sessions);
-        let told = std::iter::from_fn(|| rig.parts().sessions.next_dismissed());
-        let mut times: Vec<u32> = told.map(|told| told.goodbye.retry_after_ms).collect();
-        times.sort_unstable();
+        let mut times = told_times(&mut rig, 10_000);
         times.dedup();
         assert!(times.len() > 40, "{times:?}");
         assert!(
@@ -353,10 +361,40 @@ mod tests {
             drain_spread_ms: 0,
             ..settings()
         });
+        let clients: Vec<Client> = (0..9).map(|_| rig.join()).collect();
+        let spread_ms = spread_ms(&mut rig);
+        let times = told_times(&mut rig, spread_ms);
+        assert_eq!(times, vec![1; clients.len()], "0 leaves it to the client");
+    }
+
+    /// The span over which a shutdown that begins now asks clients to come back.
+    fn spread_ms(rig: &mut Rig) -> u64 {
+        stop(rig);
+        rig.turn();
+        let max_ms = rig.parts().here.shared.config.drain_spread_ms;
+        rig.parts().drain.spread_ms(max_ms)
+    }
+
+    #[test]
+    fn a_client_alone_is_to_come_back_at_once() {
+        let mut rig = Rig::new();
         let _client = rig.join();
-        let parts = rig.parts();
-        drain::dismiss_all(&parts.here, &mut parts.sessions);
-        let told = parts.sessions.next_dismissed().expect("it was dismissed");
-        assert_eq!(told.goodbye.retry_after_ms, 1, "0 leaves it to the client");
+        let spread_ms = spread_ms(&mut rig);
+        assert_eq!(told_times(&mut rig, spread_ms), [1]);
+    }
+
+    #[test]
+    fn few_clients_are_to_come_back_sooner_than_many() {
+        for (clients, expected_ms) in [
+            (40, 10),
+            (10_000, 2_500),
+            (40_000, 10_000),
+            (1 << 20, 10_000),
+        ] {
+            let mut rig = Rig::new();
+            let connections = &rig.parts().here.shared.connections;
+            connections.store(clients, Ordering::Relaxed);
+            assert_eq!(spread_ms(&mut rig), expected_ms, "{clients} clients");
+        }
     }
 }

@@ -151,7 +151,7 @@ impl Backoff {
     }
 
     /// A connection was lost at `now`, or an attempt failed: the delay before the next one. `random_below` draws a
-    /// number of microseconds.
+    /// number of microseconds. A broker that stops has drawn already, for each of its clients.
     ///
     /// No attempt is made later than the policy's patience allows: a broker that wants to be left alone for longer
     /// ends it at once.
@@ -191,6 +191,9 @@ impl Backoff {
             .min(self.policy.cap)
             .min(spare);
         self.attempts = self.attempts.saturating_add(1);
+        if error.is_told_when() {
+            return Ok(error.retry_after());
+        }
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX - 1);
         let jitter = Duration::from_micros(random_below(micros + 1));
         Ok(error.retry_after() + jitter)
@@ -273,8 +276,8 @@ mod tests {
         let policy = ReconnectPolicy::default().give_up_after(Some(Duration::from_secs(10)));
         let mut backoff = Backoff::new(policy.base(Duration::from_secs(30)));
         let mut wait = |retry_after_ms, now| {
-            let draining = goodbye(GoodbyeCode::Draining, retry_after_ms);
-            backoff.lost(&draining, Duration::from_secs(now), |bound| bound - 1)
+            let full = goodbye(GoodbyeCode::Full, retry_after_ms);
+            backoff.lost(&full, Duration::from_secs(now), |bound| bound - 1)
         };
         assert_eq!(wait(4000, 1).unwrap(), Duration::from_secs(10));
         assert_eq!(wait(4000, 5).unwrap(), Duration::from_secs(6));
@@ -302,10 +305,26 @@ mod tests {
     }
 
     #[test]
+    fn a_client_comes_back_just_when_a_broker_that_stops_has_told_it_to() {
+        let mut backoff = Backoff::new(ReconnectPolicy::default());
+        let mut wait = |retry_after_ms| {
+            let draining = goodbye(GoodbyeCode::Draining, retry_after_ms);
+            backoff.lost(&draining, Duration::ZERO, |bound| bound - 1)
+        };
+        for told_ms in [1, 5_000, 700] {
+            assert_eq!(wait(told_ms).unwrap(), Duration::from_millis(told_ms));
+        }
+        assert!(
+            wait(0).unwrap() > Duration::from_millis(100),
+            "it is left to the client"
+        );
+    }
+
+    #[test]
     fn a_goodbye_decides_whether_and_when_to_come_back() {
         let mut backoff = Backoff::new(ReconnectPolicy::default());
-        let draining = goodbye(GoodbyeCode::Draining, 5000);
-        let delay = backoff.lost(&draining, Duration::ZERO, |_| 7).unwrap();
+        let full = goodbye(GoodbyeCode::Full, 5000);
+        let delay = backoff.lost(&full, Duration::ZERO, |_| 7).unwrap();
         assert_eq!(delay, Duration::from_micros(5_000_007));
         let refused = goodbye(GoodbyeCode::Version, 0);
         let error = backoff.lost(&refused, Duration::ZERO, |_| 0).unwrap_err();

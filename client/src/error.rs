@@ -148,6 +148,18 @@ impl ConnectionError {
         )
     }
 
+    /// Whether the broker stops and has told this client when to come back, each of its clients at another time.
+    pub(crate) const fn is_told_when(&self) -> bool {
+        matches!(
+            self,
+            Self::Goodbye {
+                code: GoodbyeCode::Draining,
+                retry_after,
+                ..
+            } if !retry_after.is_zero()
+        )
+    }
+
     /// How long the broker asked to stay away.
     #[must_use]
     pub const fn retry_after(&self) -> Duration {

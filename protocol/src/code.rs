@@ -141,10 +141,6 @@ pub enum GoodbyeCode {
     Full = 2,
     /// Nothing was heard for too long.
     Silent = 3,
-    /// Retention dropped a record while it was being sent.
-    Dropped = 4,
-    /// The log failed.
-    LogFailed = 5,
     /// What came may have been damaged on its way: a checksum does not match, or a head that no checksum vouches for
     /// yet has a kind or a size that cannot be.
     Damaged = 6,
@@ -182,8 +178,6 @@ impl GoodbyeCode {
             0 => Self::Done,
             2 => Self::Full,
             3 => Self::Silent,
-            4 => Self::Dropped,
-            5 => Self::LogFailed,
             6 => Self::Damaged,
             7 => Self::Expired,
             8 => Self::TooFast,

@@ -241,11 +241,15 @@ fn a_request_that_is_refused_as_damaged_three_times_in_a_row_is_not_made_again()
 #[test]
 fn the_code_of_a_goodbye_decides_whether_and_when_the_subscription_comes_back() {
     use GoodbyeCode as Code;
-    for (code, retry_after_ms) in [(Code::Draining, 700), (Code::Silent, 0), (Code::Dropped, 0)] {
+    for (code, retry_after_ms, delay_ms) in [
+        (Code::Draining, 700, 700),
+        (Code::Silent, 0, 100),
+        (Code::TooFast, 700, 800),
+    ] {
         let mut driven = Driven::confirmed();
         let error = driven.fail(&goodbye(code, retry_after_ms));
         let delay = driven.lose(&error, at(1)).unwrap();
-        assert_eq!(delay, at(u64::from(retry_after_ms) + 100), "{code:?}");
+        assert_eq!(delay, at(delay_ms), "{code:?}");
         assert!(!driven.state.is_over());
     }
     for code in [Code::Version, Code::BadTopic, Code::Credentials] {

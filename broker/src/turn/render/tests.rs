@@ -367,7 +367,7 @@ fn an_answer_that_comes_when_a_session_is_to_go_is_told_with_its_goodbye() {
         );
         second.settle();
         let parts = first.parts();
-        crate::turn::drain::dismiss_all(&parts.here, &mut parts.sessions);
+        crate::turn::drain::dismiss_all(&parts.here, &mut parts.sessions, 1);
         settle(&mut [&mut first, &mut second]);
         let text = String::from_utf8(client.peer.read()).expect("text");
         assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
