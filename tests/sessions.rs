@@ -7,6 +7,7 @@ use oyez_protocol::command::{
     Ack, Begin, Numbered, Place, Query, Question, Renew, Subscribe, Subscription, Unsubscribe,
     VERSION,
 };
+use oyez_protocol::event::Goodbye;
 use testkit::deadline::wait_until;
 use testkit::record::{hello, record};
 use testkit::wire::Farewell;
@@ -117,6 +118,100 @@ fn everything_is_answered_however_much_shards_have_for_each_other() {
     let mut head = |topic: &String| session.subscribe(topic, Start::Earliest).head.get();
     let stored: u64 = topics.iter().map(&mut head).sum();
     assert_eq!(stored, 16 * RECORDS as u64);
+}
+
+/// The ways in which a client says that it is done.
+const WAYS_TO_GO: [fn(&mut Session); 2] = [say_goodbye, |session| session.shut_down()];
+
+fn say_goodbye(session: &mut Session) {
+    let goodbye = Goodbye {
+        code: GoodbyeCode::Done,
+        retry_after_ms: 0,
+        reason: "",
+    };
+    let mut bytes = Vec::new();
+    goodbye.encode(&mut bytes);
+    session.send(&bytes);
+}
+
+#[test]
+fn a_client_that_goes_is_told_every_outcome_before_its_connection_ends() {
+    const RECORDS: u64 = 500;
+    let broker = Setup::new().set("shards", 2).start();
+    for go in WAYS_TO_GO {
+        let mut session = broker.connect();
+        let records =
+            (1..=RECORDS).map(|number| record(&format!("topic/{}", number % 8), &["x"], number));
+        session.send(&records.flatten().collect::<Vec<u8>>());
+        go(&mut session);
+        let mut answered = BTreeSet::new();
+        let farewell = loop {
+            match session.event() {
+                Event::Published(entries) => {
+                    assert!(entries.iter().all(|entry| entry.outcome == Outcome::Ok));
+                    answered.extend(entries.iter().map(|entry| entry.correlation));
+                }
+                Event::Goodbye(farewell) => break farewell,
+                event => panic!("expected outcomes or Goodbye, got {event:?}"),
+            }
+        };
+        assert!(answered.into_iter().eq(1..=RECORDS));
+        assert_eq!(farewell.code, GoodbyeCode::Done);
+        assert_eq!(session.event(), Event::Closed);
+    }
+}
+
+#[test]
+fn a_client_that_goes_and_waits_for_nothing_is_told_nothing() {
+    let broker = Broker::start();
+    for go in WAYS_TO_GO {
+        let mut session = broker.connect();
+        go(&mut session);
+        assert_eq!(session.event(), Event::Closed);
+    }
+}
+
+#[test]
+fn subscriptions_that_end_at_once_are_told_to_begin_before_they_are_told_to_end() {
+    const TOPICS: u32 = 200;
+    let broker = Setup::new().set("shards", 2).start();
+    let mut session = broker.connect();
+    let mut bytes = Vec::new();
+    for id in 0..TOPICS {
+        let name = &*format!("topic/{id}");
+        Subscribe::encode(
+            id,
+            &[Subscription::new(name, Start::Latest, None)],
+            &mut bytes,
+        );
+        let unsubscribe = Unsubscribe {
+            id,
+            name,
+            is_filter: false,
+        };
+        unsubscribe.encode(&mut bytes);
+    }
+    session.send(&bytes);
+    let (mut begun, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    while ended.len() < TOPICS as usize {
+        match session.event() {
+            Event::Subscribed(told) => {
+                assert_eq!(told.outcome, Outcome::Ok);
+                assert!(begun.insert(told.id));
+            }
+            Event::Unsubscribed(told) => {
+                assert!(
+                    begun.contains(&told.id),
+                    "{} was not told to begin",
+                    told.id
+                );
+                assert_eq!(told.outcome, Outcome::Ok);
+                ended.insert(told.id);
+            }
+            event => panic!("expected answers, got {event:?}"),
+        }
+    }
+    assert!(begun.into_iter().eq(0..TOPICS));
 }
 
 #[test]

@@ -265,6 +265,7 @@ fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'stati
 #[cfg(test)]
 mod tests {
     use oyez_protocol::command::Start;
+    use oyez_protocol::event::Outcome;
 
     use super::*;
     use crate::dialect::command::Subscribe;
@@ -346,6 +347,24 @@ mod tests {
         rig.settle();
         assert_eq!(client.hear(), ["pong 4"]);
         assert_eq!(take(&mut rig, &client, Command::Nothing), (Taken::Done, 0));
+    }
+
+    #[test]
+    fn ids_may_repeat_and_each_request_has_its_answer() {
+        let mut rig = Rig::new();
+        let client = rig.join();
+        for topic in ["a", "b"] {
+            client.subscribe(topic, Start::Latest);
+        }
+        rig.settle();
+        let told = client.hear_subscribed();
+        assert_eq!([told[0].id, told[1].id], [1, 1]);
+        for _ in 0..2 {
+            client.publish("c", 10);
+        }
+        rig.settle();
+        let told = client.hear_outcomes().concat();
+        assert_eq!(told, [(1, Outcome::Ok); 2]);
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Outcome {
 #[repr(u16)]
 #[non_exhaustive]
 pub enum GoodbyeCode {
-    /// Whoever says it is done.
+    /// The side that says it is done.
     Done = 0,
     /// The broker is shutting down.
     Draining = 1,
@@ -258,7 +258,7 @@ impl GapCause {
     }
 }
 
-/// Why messages are stepped over that nobody is to get any more.
+/// Why messages are stepped over that are not to be delivered any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[non_exhaustive]

@@ -21,7 +21,7 @@ pub struct Hello<'a> {
     pub version_min: u16,
     /// Highest version that the client speaks.
     pub version_max: u16,
-    /// What the client can do beside what all can, as bits. None is defined; a broker passes over those that it does not know.
+    /// What the client can do beyond what all clients can, as bits. None is defined; a broker passes over those that it does not know.
     pub features: u16,
     /// Longest silence that the client wants, in milliseconds; 0 leaves it to the broker.
     pub heartbeat_ms: u32,
@@ -268,7 +268,7 @@ impl<'a> Subscribe<'a> {
     ///
     /// # Panics
     /// If `topics` are none, more than [`SUBSCRIBE_TOPICS_MAX`], or too large for a frame; or if a name is longer than 255
-    /// bytes, of which [`topic::parse`] tells before.
+    /// bytes, which [`topic::parse`] refuses.
     pub fn encode(id: u32, topics: &[Subscription<'_>], out: &mut Vec<u8>) {
         let count = topics.len();
         assert!(
@@ -313,7 +313,7 @@ impl<'a> Unsubscribe<'a> {
     /// Appends the frame.
     ///
     /// # Panics
-    /// If the name is longer than 255 bytes; [`topic::parse`] tells before.
+    /// If the name is longer than 255 bytes, which [`topic::parse`] refuses.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let flags = u8::from(self.is_filter) * IS_FILTER;
         let frame = FrameWriter::new(out, kind::UNSUBSCRIBE, flags, 0, self.id);
@@ -357,7 +357,7 @@ impl<'a> Renew<'a> {
     }
 }
 
-/// Says that the messages of a cursor are done with, up to a place.
+/// Says that the client is done with the messages of a cursor, up to a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
     /// Comes back in `Acked`.
@@ -470,7 +470,7 @@ impl<'a> Query<'a> {
 /// A place in what a subscription gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The topic, or the filter; empty in a token where the rest tells.
+    /// The topic, or the filter; empty in a token whose request names the topic.
     pub name: &'a str,
     /// The epoch that the number belongs to.
     pub epoch: Epoch,
@@ -561,7 +561,7 @@ fn take_filter<'a>(body: &mut Body<'a>) -> Result<&'a str, FrameError> {
 }
 
 /// # Panics
-/// If `topic` is longer than 255 bytes; names come from [`topic::parse`].
+/// If `topic` is longer than 255 bytes, which [`topic::parse`] refuses.
 pub(crate) fn write_topic<'a>(frame: FrameWriter<'a>, topic: &str) -> FrameWriter<'a> {
     let size = u8::try_from(topic.len()).expect("a topic has at most 255 bytes");
     frame.u8(size).bytes(topic.as_bytes())

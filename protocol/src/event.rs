@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::topic;
 
-/// What brokers can do beside what all of them can, as bits of [`Welcome::features`]. What a broker does not do is answered
-/// with [`Outcome::NotSupported`].
+/// What brokers can do beyond what all of them can, as bits of [`Welcome::features`]. A broker answers what it cannot do with
+/// [`Outcome::NotSupported`].
 pub mod feature {
     /// Several topics in one `Subscribe`.
     pub const SEVERAL_TOPICS: u32 = 1;
@@ -46,7 +46,7 @@ pub struct Welcome<'a> {
     pub inflight_bytes_max: u32,
     /// Subscriptions that the session may have.
     pub subscriptions_max: u32,
-    /// What the broker can do beside what all can: bits of [`feature`]. Others may be set.
+    /// What the broker can do beyond what all brokers can: bits of [`feature`]. Others may be set.
     pub features: u32,
     /// When the credentials end, in milliseconds since the Unix epoch; 0 is never.
     pub expires_ms: u64,
@@ -232,7 +232,7 @@ impl Unsubscribed {
     }
 }
 
-/// What became of one published record.
+/// The outcome of one published record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedEntry {
     /// The publisher's correlation id.
@@ -247,7 +247,7 @@ pub struct PublishedEntry {
     pub retry_after_ms: u32,
 }
 
-/// Outcomes of published records; many per frame, in the order in which their logs finished.
+/// Outcomes of published records, many in a frame. Those of class 0 of one topic come in the order of publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published<'a> {
     entries: &'a [u8],
@@ -304,7 +304,7 @@ impl<'a> Published<'a> {
 /// [`Ping`](kind::PING) asks for a sign of life, [`Pong`](kind::PONG) gives it with the same token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Chosen by who asks.
+    /// Chosen by the side that asks.
     pub token: u64,
 }
 
@@ -370,10 +370,10 @@ impl<'a> Goodbye<'a> {
     }
 }
 
-/// `Answer` flag: more pieces follow, or more can be asked for.
+/// `Answer` flag: there is more to ask for.
 const MORE: u8 = 1;
 
-/// A JSON object that answers a [`crate::command::Query`].
+/// A JSON object that answers a [`crate::command::Query`]; see [`crate::answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The query's id.
@@ -503,7 +503,7 @@ impl<'a> Gap<'a> {
     }
 }
 
-/// Messages that nobody is to get any more.
+/// Messages that are not to be delivered any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip<'a> {
     /// Why.
@@ -588,7 +588,7 @@ impl Acked {
     }
 }
 
-/// A subscription is over, although the client has not asked for that.
+/// A subscription is over, although the client has not ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended<'a> {
     /// The topic, or the filter.

@@ -1,7 +1,7 @@
-//! Extras: what a publisher says about a whole record beside its topic.
+//! Extras: what a publisher says about a whole record besides its topic.
 //!
-//! Each is `type u8, length u8, value`, padded with zeros to 8 bytes. A type with the high bit set may be ignored by
-//! whoever does not know it; any other unknown type makes a record unacceptable. No type is defined yet that must be
+//! Each is `type u8, length u8, value`, padded with zeros to 8 bytes. A receiver may ignore a type with the high bit set
+//! that it does not know; any other unknown type makes a record unacceptable. No type is defined yet that must be
 //! understood.
 
 use crate::error::RecordError;
@@ -10,7 +10,7 @@ use crate::limits::FRAME_ALIGN;
 /// Bit of an extra's type that lets a reader ignore it.
 const IGNORABLE: u8 = 0x80;
 
-/// One typed extra of a record. A type with the high bit set may be ignored by whoever does not know it.
+/// One typed extra of a record. A receiver may ignore a type with the high bit set that it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extra<'a> {
     /// The type.
@@ -41,7 +41,7 @@ pub struct Extras<'a> {
 }
 
 impl<'a> Extras<'a> {
-    /// Over the extras' part of a record: whole units of eight bytes.
+    /// An iterator over the extras of a record, in whole units of eight bytes.
     pub(crate) const fn new(encoded: &'a [u8]) -> Self {
         Self {
             rest: encoded,

@@ -47,7 +47,7 @@ pub enum Frame<'a> {
     Answer(Answer<'a>),
     /// Messages that will not come.
     Gap(Gap<'a>),
-    /// Messages that nobody is to get any more.
+    /// Messages that are not to be delivered any more.
     Skip(Skip<'a>),
     /// Other credentials.
     Renew(Renew<'a>),
@@ -116,7 +116,7 @@ pub fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Frame
     Ok(Decoded::Frame { frame, size })
 }
 
-/// A record whose checksum is wrong breaks no other rule: nobody knows what its publisher wrote.
+/// A record whose checksum is wrong breaks no other rule: what its publisher wrote is not known.
 fn take_record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Record<'a>, RecordError> {
     Record::verify(bytes, limits).map_err(|error| {
         if body_is_intact(bytes) {

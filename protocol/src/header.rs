@@ -4,7 +4,7 @@ use crate::bytes::{read_u16, read_u32};
 use crate::error::FrameError;
 use crate::limits::{FRAME_ALIGN, FRAME_HEAD_SIZE};
 
-/// The kinds of frame. A kind with the high bit set is skipped by whoever does not know it; any other unknown kind
+/// The kinds of frame. A receiver skips a kind with the high bit set that it does not know; any other unknown kind
 /// is refused.
 pub mod kind {
     /// Messages of one topic: a publish on the way in, a delivery on the way out.
@@ -31,11 +31,11 @@ pub mod kind {
     pub const GOODBYE: u8 = 11;
     /// Client to broker: a question about the broker itself.
     pub const QUERY: u8 = 12;
-    /// Broker to client: a piece of the answer.
+    /// Broker to client: the answer to `QUERY`.
     pub const ANSWER: u8 = 13;
     /// Broker to client: messages of a subscription that are no longer there.
     pub const GAP: u8 = 14;
-    /// Broker to client: messages of a subscription that nobody is to get any more.
+    /// Broker to client: messages of a subscription that are not to be delivered any more.
     pub const SKIP: u8 = 15;
     /// Client to broker: other credentials for this session.
     pub const RENEW: u8 = 16;
@@ -47,7 +47,7 @@ pub mod kind {
     pub const ACKED: u8 = 19;
     /// Broker to client: something that is good to know.
     pub const NOTICE: u8 = 20;
-    /// Broker to client: a subscription is over, although nobody asked for that.
+    /// Broker to client: a subscription is over, although the client has not ended it.
     pub const ENDED: u8 = 21;
     /// Broker to client: how far a filter's subscription has come.
     pub const REACHED: u8 = 22;

@@ -10,13 +10,14 @@
 //! - [Control frames](#control-frames), [codes](#codes)
 //! - [Records](#records), [extras](#extras), [blocks and messages](#blocks-and-messages)
 //! - [Limits](#limits), [rules for receivers](#rules-for-receivers), [worked example](#worked-example)
-//! - [Resume tokens][token]
+//! - [The JSON of answers][answer], [resume tokens][token]
 //!
-//! **What is reserved.** Some of what stands here no broker does yet: filters, several topics in one `Subscribe`, starts by
-//! time, by number and by token, cursors with `Ack`, and `Renew`. Its layout is fixed, so that clients and brokers of
-//! version 2 understand each other when it comes. A broker answers what it cannot do with outcome 0x400, *not supported*,
-//! and the session goes on. `Welcome` says what a broker can: a client sends only what its features name, above all no
-//! record whose codec or extras are not in this page.
+//! **What is reserved.** No broker does all of this page yet. Missing are filters, several topics in one `Subscribe`, starts
+//! by time, by number and by token, cursors with `Ack`, and `Renew`, and the frames `Ended`, `Skip`, `Notice` and `Reached`,
+//! which no broker sends. The layout of all of it is fixed, so that clients and brokers of version 2 understand each other
+//! when it comes. A broker answers a request that it cannot do with outcome 0x400, *not supported*, and the session goes on.
+//! `Welcome` says what a broker can do: a client sends only what its features name, above all no record whose codec or extras
+//! are not in this page.
 //!
 //! # Conventions
 //!
@@ -29,7 +30,7 @@
 //! A *topic* is 1 to 255 bytes of UTF-8 without NUL, `+` and `#`; `/` separates its levels. Topics that begin with `$` are the
 //! broker's own: clients neither publish there nor subscribe to them. A *filter* is written like a topic; in it a level that
 //! is `+` stands for any one level, and a last level that is `#` for any number of them, also none; it has at least one of the
-//! two, and in the first level they stand for no topic of the broker's own. A *sequence* numbers the records of
+//! two, and in the first level they stand for none of the broker's own topics. A *sequence* numbers the records of
 //! a log, in which many topics lie, from 0 without holes. An *offset* numbers the messages
 //! of a topic from 0 without holes. An *epoch* names a history of offsets: while it is the same, an offset means the same
 //! message; 0 means "not known".
@@ -93,63 +94,86 @@
 //! # The session
 //!
 //! 1. The client connects and sends `Hello`, at once and before anything else. It need not wait for the answer to send more,
-//!    but then knows no limits yet; waiting is the rule. Who comes back subscribes in the same breath, and is answered in
-//!    one. (On Linux `TCP_QUICKACK` 0 before `connect` lets `Hello` carry the last packet of TCP's handshake.)
+//!    but then it does not know the limits yet; waiting is the rule. A client that comes back sends its `Subscribe` together
+//!    with `Hello`, and gets both answers in one packet. (On Linux `TCP_QUICKACK` 0 before `connect` lets `Hello` carry the
+//!    last packet of TCP's handshake.)
 //! 2. The broker answers with `Welcome`, or with `Goodbye` and closes. The version in `Welcome` is the highest that both
 //!    speak; the layouts of frame heads, `Hello` and `Goodbye` are the same in all versions. Version 1 was that of 0.1.0 and
 //!    is spoken no more.
 //! 3. From then on either side sends what it likes in any order.
 //!    - **Publish**: the client sends a record with a *correlation id* of its choice. The broker answers each record with one
-//!      entry of some `Published` frame, once the record is as durable as its topic's log promises. Answers for one topic
-//!      come in the order of publishing; between topics there is none. No more than `inflight_records_max` records and
-//!      `inflight_bytes_max` bytes may be without an answer.
-//!    - **Subscribe**: answered by one `Subscribed` with the same id for each topic. If its outcome is 0, records of the topic follow: those that
-//!      are kept first, then each as it becomes visible, in the order of offsets. A record goes out whole: the first one
-//!      may begin before the offset asked for.
+//!      entry of some `Published` frame, once the record is as durable as its topic's log promises. Records of one session
+//!      and topic get their offsets in the order of publishing. No more than `inflight_records_max` records and
+//!      `inflight_bytes_max` bytes may be without an answer: the broker reads no more of the session until one has left.
+//!    - **Subscribe**: answered by one `Subscribed` with the same id for each topic. If its outcome is 0, records of the
+//!      topic follow: first those that are kept, then each as it becomes visible, in the order of offsets. A record goes
+//!      out whole: the first one may begin before the offset asked for.
 //!    - **Unsubscribe**: answered by `Unsubscribed`; no record of that topic comes after it.
 //!    - **Query**: answered by an `Answer` with the same id.
-//!    - `Gap` takes the place of records that cannot be delivered any more, `Skip` that of records which nobody is to get any
-//!      more. Delivery goes on behind them. `Ended` says that there is no delivery any more.
+//!    - **Order.** Frames of a client are taken in their order, and each request has exactly one answer, but answers need not
+//!      come in that order. Two things hold. Outcomes of class 0 of one topic come in the order of publishing; a
+//!      refusal may come before the outcomes of records that were sent earlier, to the same topic too. And
+//!      `Unsubscribed` comes after the `Subscribed` of the same topic, also if both were asked for at once. Everything
+//!      else is told apart by its ids.
+//!    - **Ids.** Request ids and correlation ids may have any value, 0 included. The broker repeats them and does not
+//!      compare them: two requests with the same id get two answers with that id, and which is which is up to the client.
+//!      So a client uses an id again only when its answer has come.
+//!    - `Gap` takes the place of records that cannot be delivered any more, `Skip` that of records that are not to be
+//!      delivered any more. Delivery goes on behind them. `Ended` says that a subscription gets nothing more.
 //!    - Subscriptions of one session do not overlap: a record comes once, and what comes next is known for each topic.
 //!    - **Renew**: other credentials take the place of those of `Hello`, while the session goes on. Answered by `Renewed`.
 //!    - **Ack**: what a named cursor's subscriber is done with. Answered by `Acked`.
 //!    - `Notice` tells a client something useful. A client that does not know its code ignores it.
-//! 4. Whoever has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`; whoever gets a `Ping` sends `Pong` with
-//!    its token at once, or unasked before. After twice that time without a sign of life the connection is dead. Signs of
-//!    life are bytes that come, and progress: the peer's TCP has acknowledged more of what was sent to it than one `Ping`.
-//!    So a peer that reads slowly lives, and need not answer a `Ping` while the sender still has bytes ahead of it. An
-//!    answer to TCP's own probes is no progress: a peer that never reads is dead, however well its kernel is. What waits
-//!    unread in the peer's kernel is seen by nobody: a peer that reads such a buffer for longer than two heartbeats sends
-//!    `Pong` meanwhile.
+//! 4. A side that has heard nothing for `heartbeat_ms` (that of `Welcome`) sends `Ping`. A side that gets a `Ping` sends
+//!    `Pong` with its token at once; a `Pong` may also be sent unasked. After twice that time without a sign of life the
+//!    connection is dead. Signs of life are bytes that come, and progress: the peer's TCP has acknowledged more of what was
+//!    sent to it than one `Ping`. So a peer that reads slowly lives, and need not answer a `Ping` while the sender still has
+//!    bytes ahead of it. An answer to TCP's own probes is no progress: a peer that never reads is dead, however well its
+//!    kernel is. The sender cannot see what waits unread in the peer's kernel: a peer that reads such a buffer for longer
+//!    than two heartbeats sends `Pong` meanwhile.
 //! 5. A frame that has begun comes to its end: a receiver may end the connection when nothing of the rest has come for ten
 //!    seconds or two heartbeats, whichever is shorter, or when the whole takes longer than ten seconds and one more for
-//!    each KiB of it. A size that was damaged on its way ends like this.
-//! 6. `Goodbye` is the last frame of the side that sends it. The other side reads up to it, sends no more, and closes. Its code
-//!    tells whether to come back and how soon. A connection that ends without it broke: come back.
+//!    each KiB of it. Before `Welcome` the broker gives the rest half of the time that it gives the hello. A size that was
+//!    damaged on its way ends like this.
+//! 6. `Goodbye` is the last frame of the side that sends it. Its code says whether to come back and how soon. A connection
+//!    that ends without it broke: come back.
+//!    - After a `Goodbye` of the broker the client sends nothing more, and closes. Before code 0 everything that the broker had
+//!      read of the session was answered, and before code 1 every record, but for what a disk did not do in time. After
+//!      other codes a record without an outcome may be in its log or not.
+//!    - A client that is done sends `Goodbye` 0, or shuts its side of the stream (a *half-close*): both mean the same. The
+//!      broker has taken all whole frames before it, and throws away what comes after a `Goodbye`. Subscriptions of the
+//!      session end, and nothing more is delivered. The broker sends what the client still waits for: the outcome of each
+//!      record and the answer to each request. Then it sends `Goodbye` 0 and closes. If the client waits for nothing, the
+//!      broker closes at once, and sends nothing.
+//!    - The broker waits for these outcomes until ten seconds have passed without one. Then it closes without a
+//!      `Goodbye`, and what has become of the rest is not known. A client that does not want to wait closes both sides: its
+//!      records are stored all the same.
 //!
 //! After a break a client reconnects and subscribes with `start` 2, the offset behind the last message it has, and the epoch
 //! that `Subscribed` told it. A publisher that saw no answer for a record sends it again; if the first copy had arrived,
-//! the messages are there twice. When `Goodbye` 6 comes three times in a row and no record was answered in between, it is
-//! not the way that does the damage: the publisher gives up with an error.
+//! the messages are there twice. When `Goodbye` 6 comes three times in a row and no record was answered in between, the
+//! damage does not happen on the way: the publisher gives up with an error.
 //!
 //! # Over WebSocket
 //!
 //! The same frames can travel in binary messages of a WebSocket (RFC 6455): at the path `/api/v1/ws` of the same port, with the
 //! subprotocol `oyez.v2`. A message of the broker holds one whole frame or several, such as a run of records that lie
-//! together in the log: up to 128 KiB, or one record that is larger. The messages of a client are a stream: they are put one behind the
-//! other, and it does not matter where they begin and end. Text is refused, no extension is agreed on.
+//! together in the log: up to 128 KiB, or one record that is larger. The messages of a client are a stream: they are put one
+//! behind the other, and it does not matter where they begin and end. Text is refused, and no extension is agreed on.
 //!
 //! The session is the one above, but for this: the broker grants a heartbeat of 45 seconds at most, and asks with a Ping of
-//! WebSocket instead of kind 9, at each heartbeat. A Pong of WebSocket is a sign of life. Behind `Goodbye` the broker sends a
-//! Close, whose code is 1000 for `Goodbye` 0, 1012 for 1, 1013 for 2 and 8, and 4000 + code for others. A client may close without a
-//! `Goodbye`; all that it sent before its Close is taken. What is wrong with the messages themselves is told by the Close
-//! alone: 1002, 1003, 1007, 1009.
+//! WebSocket instead of kind 9, at each heartbeat. A Pong of WebSocket is a sign of life. After `Goodbye` the broker sends a
+//! Close, whose code is 1000 for `Goodbye` 0, 1012 for 1, 1013 for 2 and 8, and 4000 + code for others. A client that is done
+//! sends a Close, or a `Goodbye`, or shuts its side. The broker takes all that came before, sends what the client still
+//! waits for as in point 6, and then its own Close. In answer to a Close, or to a `Goodbye`, there is no `Goodbye` before it,
+//! and its code is that of the Close, or 1000. What is wrong with the messages themselves is told by the Close alone: 1002,
+//! 1003, 1007, 1009.
 //!
 //! # Control frames
 //!
 //! ## Hello
-//! Kind 2. aux = what the client can do beside what all can, as a sum of bits; none is defined, and a broker passes over those
-//! that it does not know.
+//! Kind 2. aux = what the client can do beyond what all clients can, as a sum of bits. None is defined, and a broker passes
+//! over those that it does not know.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -162,8 +186,13 @@
 //! | 32 | n bytes | name | what the client calls itself, for the broker's log |
 //! | 32 + n | c bytes | credentials | what the client proves itself with; a broker that cannot check them refuses (code 263) |
 //!
-//! The broker grants the heartbeat that is asked for, at least one second and at most its own. It looks at a connection for
-//! the first time when the time for the hello is over.
+//! The broker has a heartbeat of its own (`heartbeat_ms`, 300 s unless it is configured otherwise). It grants the one that is
+//! asked for, but no more than its own, and no less than one second, or than its own where that is shorter. `Welcome` says
+//! what it grants.
+//!
+//! A connection has ten seconds for its `Hello` (`hello_timeout_ms`, unless it is configured otherwise; a client can neither
+//! ask for another time nor is it told). Then `Goodbye` 3 ends it. The broker looks at a connection for the first time when
+//! that time is over: a shorter heartbeat begins to count then.
 //!
 //! ## Welcome
 //! Kind 3, aux = the version that the connection speaks.
@@ -175,13 +204,16 @@
 //! | 24 | u32 | raw size max | largest decompressed block: 1 to 8,388,608 |
 //! | 28 | u32 | inflight records max | published records that may be without an answer |
 //! | 32 | u32 | inflight bytes max | and their bytes |
-//! | 36 | u32 | features | what the broker can do beside what all can, as a sum; bits that are not known are passed over |
+//! | 36 | u32 | features | what the broker can do beyond what all brokers can, as a sum; pass over bits that you do not know |
 //! | 40 | u64 | instance | random number of this run of the broker |
 //! | 48 | u64 | expires | when the credentials end, in ms since the Unix epoch; 0 is never |
 //! | 56 | u32 | subscriptions max | topics and filters that the session may be subscribed to |
 //! | 60 | u16 | name size | n, at most 1,024 |
 //! | 62 | u16 | reserved | |
 //! | 64 | n bytes | name | what the broker calls itself |
+//!
+//! One more subscription than `subscriptions max` is refused with outcome 0x104. It is `max_subscriptions` of the broker,
+//! 1,024 unless it is configured otherwise.
 //!
 //! Features ([`event::feature`]): 1 several topics in one `Subscribe`, 2 filters, 4 starts by time, 8 by number, 16 by
 //! token, 32 cursors, 64 `Renew`.
@@ -218,9 +250,9 @@
 //! refused (outcome 0x105). Tokens are answered in the same way; of one with several places that of the topic counts. Flag 2
 //! tells of retention and damage only: messages that were stepped over meanwhile are told by a `Skip`.
 //!
-//! A cursor belongs to whoever the credentials name, and to the topic or filter that it is used with. Who subscribes with
-//! it last has it; the subscription that had it before ends. What a name that is no topic or filter would choose is not
-//! asked: it ends the connection (code 262).
+//! A cursor belongs to the client that the credentials name, and to the topic or filter that it is used with. The last
+//! subscription that names it has it; the one that had it before ends. A name that is no topic, or no filter, ends the
+//! connection (code 262).
 //!
 //! ## Subscribed
 //! Kind 5, with id, aux = [outcome](#codes). Flags: 1 = the epoch asked for is over, 2 = the offset asked for is kept no
@@ -256,24 +288,32 @@
 //! | +28 | u32 | retry after | with an outcome of class 2: when to publish it again, in ms; 0 leaves it to the client |
 //!
 //! ## Ping, Pong
-//! Kinds 9 and 10: `u64` token at 16, chosen by who pings.
+//! Kinds 9 and 10: `u64` token at 16, chosen by the side that pings.
 //!
 //! ## Goodbye
 //! Kind 11, aux = [code](#codes).
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
-//! | 16 | u32 | retry after | when to come back, in ms; 0 leaves it to the client |
+//! | 16 | u32 | retry after | when to come back, in ms, at the earliest; 0 leaves it to the client |
 //! | 20 | u16 | reason size | n, at most 1,024 |
 //! | 22 | u16 | reserved | |
 //! | 24 | n bytes | reason | a sentence for people |
+//!
+//! With code 1 the broker tells each client another time, so that not all come back at once: a client comes back just then.
+//! The times of few clients lie close together, and one alone comes back at once. With other codes a client adds a delay by
+//! chance.
 //!
 //! ## Query, Answer
 //! Kind 12, with id, aux = question: 1 statistics, 2 topics, 3 lag. `u8` size n at 16, n bytes of text at 17: for topics
 //! the name after which to begin (empty: with the first), for 1 and 3 empty. Another question is answered with *not
 //! supported*.
 //!
-//! Kind 13, with the query's id, aux = [outcome](#codes). Unless it is of class 0 the text is empty. Flag 1 = there are more topics: ask again with the last name of this answer.
+//! A session has one question for topics and one for lag under way at a time: what it sends behind a second one is read when
+//! the first is answered.
+//!
+//! Kind 13, with the query's id, aux = [outcome](#codes). Unless it is of class 0 the text is empty. Flag 1 = there are more
+//! topics: ask again with the last name of this answer. [The JSON of answers][answer] says what the text holds.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -283,9 +323,9 @@
 //!
 //! ## Gap, Skip
 //! Kinds 14 and 15, aux = cause. Of a `Gap`: 1 retention dropped the messages before they were delivered, 2 they were damaged
-//! on disk, 3 they are of a kind that this client does not take; any other, lost for a reason that is not known. Of a `Skip`: 1 their time is over, 2 newer ones have taken their
-//! place, 3 they were deleted; any other, not wanted any more. With flag 1 the numbers are sequences of a log, and the name
-//! is the filter that was subscribed to; else they are offsets of a topic.
+//! on disk, 3 they are of a kind that this client does not take; any other, lost for a reason that is not known. Of a `Skip`:
+//! 1 their time is over, 2 newer ones have taken their place, 3 they were deleted; any other, not wanted any more. With flag
+//! 1 the numbers are sequences of a log, and the name is the filter that was subscribed to; else they are offsets of a topic.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -329,8 +369,8 @@
 //! | 26 | n bytes | text | a sentence for people |
 //!
 //! ## Ended
-//! Kind 21, aux = [outcome](#codes), never of class 0: a subscription is over that the client has not ended, because its
-//! topic is gone, its grant, or its cursor. Flag 1: the name is a filter.
+//! Kind 21, aux = [outcome](#codes), never of class 0: a subscription has ended without the client's doing, because its
+//! topic, its grant or its cursor is gone. Flag 1: the name is a filter.
 //!
 //! | at | type | field | meaning |
 //! |---|---|---|---|
@@ -353,8 +393,8 @@
 //! # Codes
 //!
 //! Outcomes ([`event::Outcome`]). The high byte is the class, and says enough to act on: 0 done; 1 refused, and the same would
-//! be refused again; 2 not now, it may be done later; 3 not allowed, other credentials may help; 4 not supported. One that is
-//! not known counts as the plainest of its class, and one of a class that is not known as 0x100.
+//! be refused again; 2 not now, it may be done later; 3 not allowed, other credentials may help; 4 not supported. A receiver
+//! takes an outcome that it does not know for the plainest of its class, and one of an unknown class for 0x100.
 //!
 //! | code | meaning | | code | meaning |
 //! |---|---|---|---|---|
@@ -369,9 +409,9 @@
 //! | 0x107 | subscribed to some of that by another name | | 0x400 | not supported |
 //! | 0x200 | not now | | | |
 //!
-//! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256: the same would happen
-//! again, do not: a checksum has proved that the sender meant what it sent. One that is not known counts as 1 or as 256 by
-//! that line.
+//! Codes of `Goodbye` ([`event::GoodbyeCode`]). Below 256: come back after `retry after`. From 256 on: do not come back, the
+//! same would happen again, because a checksum has proved that the sender meant what it sent. A receiver takes a code that it
+//! does not know for 1 below 256, and else for 256.
 //!
 //! | code | meaning | | code | meaning |
 //! |---|---|---|---|---|
@@ -379,14 +419,15 @@
 //! | 1 | shutting down | | 257 | wrong checksum |
 //! | 2 | too many connections | | 258 | over a limit |
 //! | 3 | silent for too long | | 259 | not an Oyez hello |
-//! | 4 | retention dropped the record being sent | | 260 | no common version |
-//! | 5 | the log failed | | 261 | a frame that may not come here |
-//! | 6 | damaged on its way: a wrong checksum, or a head that cannot be | | 262 | not a topic |
-//! | 7 | the credentials have ended: come back with new ones | | 263 | credentials that cannot be checked |
-//! | 8 | faster than the peer may go | | 264 | credentials that are not right, or were revoked |
+//! | 6 | damaged on its way: a wrong checksum, or a head that cannot be | | 260 | no common version |
+//! | 7 | the credentials have ended: come back with new ones | | 261 | a frame that may not come here |
+//! | 8 | faster than the peer may go | | 262 | not a topic |
+//! | | | | 263 | credentials that cannot be checked |
+//! | | | | 264 | credentials that are not right, or were revoked |
 //! | | | | 265 | another protocol, which is not spoken here |
 //!
-//! 257 is reserved: a wrong checksum is answered with 6.
+//! 4 and 5 are not used. 257 is reserved: a wrong checksum is answered with 6. A broker that cannot go on within a record
+//! that is half out (retention has dropped it), or at all (a log has failed), ends the connection without a `Goodbye`.
 //!
 //! # Records
 //!
@@ -416,17 +457,16 @@
 //! | 48 + t + 8e | b bytes | block | b = size - 48 - t - 8e - p |
 //! | size - p | p bytes | reserved | |
 //!
-//! The publisher writes zero into the broker's fields but for the correlation id. The id is covered by no checksum on its way
-//! in; an answer for an id that was never sent means that the connection is broken. So choose ids of which no flipped bit
-//! makes another one, such as a number followed by 16 bits of its checksum: else one record takes the other's answer.
+//! The publisher writes zero into the broker's fields, except the correlation id. No checksum covers that id on its way
+//! in; an answer for an id that was never sent means that the connection is broken. So choose ids that no flipped bit turns
+//! into one another, such as a number followed by 16 bits of its checksum: else one record takes the other's answer.
 //!
 //! ## Extras
 //!
 //! What is said of the record as a whole: one after the other, each `u8` type, `u8` length, as many bytes, and zeros up to a
-//! multiple of 8 (counted from its own start). Types of 128 and up may be ignored by whoever does not know them; a record
+//! multiple of 8 (counted from its own start). A receiver may ignore types of 128 and up that it does not know; a record
 //! with any other unknown type is refused. None is defined yet; what a broker decides on, such as when a message expires and
-//! which it supersedes, will be of 128 and up. The publisher begins a new record when extras
-//! differ.
+//! which it supersedes, will be of 128 and up. The publisher begins a new record when extras differ.
 //!
 //! ## Blocks and messages
 //!
@@ -445,8 +485,8 @@
 //!
 //! Codec 0: the block is the raw block, b = raw size. Codec 1: the block is one raw LZ4 block (the [LZ4 block format];
 //! no frame around it, no size before it, no dictionary). It is exactly b bytes long and must decompress to exactly `raw
-//! size` bytes; b < raw size <= 255 b, which no true LZ4 block misses. Whoever compresses sends the block stored when LZ4
-//! does not make it smaller.
+//! size` bytes; b < raw size <= 255 b, which holds for every true LZ4 block. A sender sends the block stored when LZ4 does not
+//! make it smaller.
 //!
 //! [LZ4 block format]: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
 //!
@@ -470,7 +510,7 @@
 //! # Rules for receivers
 //!
 //! - **Need more is not an error.** With fewer than 8 bytes a head is missing; with fewer than `size`, the rest of the frame.
-//!   [`decode`] then tells how many bytes there must be in all. Refuse a bad kind or size from the head alone, before
+//!   [`decode`] then returns how many bytes there must be in all. Refuse a bad kind or size from the head alone, before
 //!   making room for the frame.
 //! - **Any error ends the connection**, since the place of the next frame is not known: say `Goodbye` with the code, close. A
 //!   client whose broker sends nonsense comes back and resumes.
@@ -557,6 +597,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod answer;
 mod body;
 mod builder;
 mod bytes;

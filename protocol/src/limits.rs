@@ -74,7 +74,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a broker that nobody configured.
+    /// The limits of a broker without a configuration.
     pub const DEFAULT: Self = Self {
         record_size_max: RECORD_SIZE_DEFAULT,
         raw_size_max: RAW_SIZE_DEFAULT,

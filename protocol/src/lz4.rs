@@ -20,7 +20,7 @@ impl Scratch {
     }
 
     /// Finishes the record that `builder` gathered: compressed if that makes it smaller, else as it is. Appends it to
-    /// `out` and tells which it was.
+    /// `out`, and returns the codec that it has.
     ///
     /// # Panics
     /// If nothing was pushed into `builder`.

@@ -178,7 +178,7 @@ bugs! {
     ReadersAreSilent = 65,
     /// Broker: a session is closed for silence that was not asked for a sign of life.
     ClosesUnasked = 66,
-    /// Broker: nobody is closed for silence.
+    /// Broker: no session is closed for silence.
     NeverLooksForSilence = 67,
     /// Broker: a shard that shuts down says Goodbye while others close logs that its publishers wait for.
     DrainForgetsAnswers = 68,
@@ -186,7 +186,7 @@ bugs! {
     SaysNoGoodbye = 69,
     /// Broker: the answers of a batch are taken in the order of its sends.
     MixesUpAnswers = 70,
-    /// Broker: a walk is over although somebody has got a whole chain and could take more.
+    /// Broker: a walk is over although a subscriber has got a whole chain and could take more.
     WalksOnce = 71,
     /// Broker: of readiness to read and to write that comes together only one is taken.
     TakesOneOfTwo = 72,
@@ -212,7 +212,7 @@ bugs! {
     LastEventOffByOne = 82,
     /// Broker: a request is taken while the one before it waits for its answer.
     AnswersTooEarly = 83,
-    /// Broker: who asks for events is sent those of a record that were made first, in whatever form.
+    /// Broker: a client that asks for events is sent those of a record that were made first, in whatever form.
     MixesUpForms = 84,
     /// Broker: only the first message of a record has an id.
     OneIdForARecord = 85,
@@ -234,7 +234,7 @@ bugs! {
     BeginsBeforeItsHead = 93,
     /// Broker: a stream of several topics that is about to end passes over a gap that it was not told of.
     PassesAGapAtTheEnd = 94,
-    /// Broker: a reader who cannot be told of a gap, and is ended, is served further.
+    /// Broker: a reader that cannot be told of a gap, and is ended, is served further.
     ServesWhoIsGone = 95,
     /// Broker: of a run that was cut over WebSocket as much is sent as if its header were not sent.
     HeaderUncounted = 96,

@@ -9,12 +9,14 @@
 //! | end - 4 | u32 | checksum | CRC-32C over everything before |
 //!
 //! A place is `u64` epoch, `u64` number of what comes next, and for kind 0 `u8` n and n bytes of topic, for kind 1 `u16` log.
-//! The topic may be empty if the token has one place: then it is that of the request which the token comes with. A token
-//! has at most 16,384 bytes. Of a log that a token leaves out everything comes that is kept. As text it is base64url (RFC 4648, section 5) without padding.
+//! The topic may be empty if the token has one place: then it is the topic of the request that carries the token. A token
+//! has at most 16,384 bytes. A log that a token leaves out is delivered from its oldest record on. As text a token is base64url
+//! (RFC 4648, section 5) without padding.
 //!
 //! A token says nothing of files and positions, so that it holds through everything that keeps an epoch: restarts, another
-//! machine, and the rewriting of segments. The numbers of logs mean something in one data directory or cluster only. What a broker does not know of it any more it answers as it does a `Subscribe`
-//! with an offset and an epoch: with the oldest message kept, and says so.
+//! machine, and the rewriting of segments. The numbers of logs mean something in one data directory or cluster only. A broker
+//! that does not know a place any more answers as it answers a `Subscribe` with an old offset or epoch: it begins with the
+//! oldest message kept, and says so.
 
 use crate::bytes::{read_u16, read_u32, read_u64};
 use crate::checksum::crc32c;

@@ -223,6 +223,15 @@ impl Session {
         self.stream.write_all(bytes)
     }
 
+    /// Shuts its side of the connection, and still reads.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub fn shut_down(&self) {
+        let shut = self.stream.shutdown(std::net::Shutdown::Write);
+        shut.expect("the connection stands");
+    }
+
     /// A correlation id that this session has not used.
     pub const fn correlation(&mut self) -> u64 {
         self.next_correlation += 1;
