@@ -126,6 +126,7 @@ const EXPECTED: &[&str] = &[
     "http 1xx",
     "http 2xx",
     "http 5xx",
+    "leaver answered",
     "lose of a footer",
     "lose of a segment",
     "lose of a state",

@@ -100,6 +100,12 @@ pub(super) fn speak_others(
     [readers, wild].concat()
 }
 
+/// In some seeds strangers go whose records have no outcome yet.
+pub(super) fn leavers(seed: u64) -> Vec<StrangerKind> {
+    let dice = &mut Dice::new(seed, "leavers", 0);
+    vec![StrangerKind::Leaver; *dice.pick(&[0, 0, 0, 0, 1, 3])]
+}
+
 /// Makes some clients speak WebSocket, whatever they spoke before.
 fn sockets(
     dice: &mut Dice,

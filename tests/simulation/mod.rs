@@ -26,6 +26,7 @@ mod fault;
 pub mod fleet;
 mod http;
 mod judge;
+mod leaver;
 mod link;
 mod machine;
 mod message;

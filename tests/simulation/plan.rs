@@ -9,8 +9,8 @@ use oyez_broker::Config;
 use oyez_broker::simulation::Narrow;
 use oyez_storage::Durability;
 
-use super::dialects::speak_others;
 pub(super) use super::dialects::{PostPlan, SocketPlan, Speaks, StreamPlan};
+use super::dialects::{leavers, speak_others};
 use super::dice::Dice;
 
 /// What is left out of a plan, to make a failure smaller.
@@ -215,6 +215,8 @@ pub(super) enum StrangerKind {
     Reader,
     /// Speaks WebSocket, and breaks its rules.
     Wild,
+    /// Publishes, subscribes and goes in one breath, and reads what it is told.
+    Leaver,
 }
 
 impl StrangerKind {
@@ -298,7 +300,7 @@ impl Plan {
             topics,
             publishers,
             subscribers,
-            strangers: [strangers(&mut dice, theme), guests].concat(),
+            strangers: [strangers(&mut dice, theme), guests, leavers(seed)].concat(),
             faults: faults(&mut dice, theme),
             harms_at_rest_only: theme == Theme::Rest,
             hangs_making: theme == Theme::Segments,

@@ -83,8 +83,11 @@ impl World {
     fn who_is_not_read(&self) -> Option<String> {
         let unread: usize = self.strangers.iter().map(StrangerSeat::unread).sum();
         let says_halves = |seat: &StrangerSeat| {
-            use StrangerKind::{Babbler, Dripper, Halfway, Visitor, Wild};
-            matches!(seat.kind, Babbler | Dripper | Halfway | Visitor | Wild)
+            use StrangerKind::{Babbler, Dripper, Halfway, Leaver, Visitor, Wild};
+            matches!(
+                seat.kind,
+                Babbler | Dripper | Halfway | Leaver | Visitor | Wild
+            )
         };
         let flips = self.may_strike(FaultKind::Flip);
         let held = self.held_input();

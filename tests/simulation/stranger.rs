@@ -12,6 +12,7 @@ use oyez_protocol::record::RecordBuilder;
 use oyez_protocol::{Decoded, Frame, decode};
 
 use super::dice::Dice;
+use super::leaver::Leaver;
 use super::link::Link;
 use super::plan::{StrangerKind, TopicPlan};
 use super::reader::Reading;
@@ -51,6 +52,9 @@ pub(super) struct StrangerSeat {
     reading: Option<Reading>,
     /// Its connection over WebSocket.
     wild: Option<Wild>,
+    /// What it waits for before it goes.
+    leaver: Option<Leaver>,
+    now_ms: u64,
     /// What the broker should not have said.
     pub(super) fault: Option<String>,
 }
@@ -71,6 +75,8 @@ impl StrangerSeat {
             told: Vec::new(),
             reading: None,
             wild: None,
+            leaver: None,
+            now_ms: 0,
             fault: None,
         }
     }
@@ -108,6 +114,7 @@ impl StrangerSeat {
 
     /// Does a bit of what it does.
     pub(super) fn turn(&mut self, broker: Option<&Broker>, topics: &[TopicPlan], now_ms: u64) {
+        self.now_ms = now_ms;
         self.due_ms = now_ms + self.dice.among(1, 40);
         if self.is_calm {
             if !self.hear() {
@@ -131,7 +138,7 @@ impl StrangerSeat {
         let greets = match self.kind {
             StrangerKind::Silent => false,
             StrangerKind::Babbler => self.dice.one_in(2),
-            StrangerKind::Reader | StrangerKind::Wild => false,
+            StrangerKind::Reader | StrangerKind::Wild | StrangerKind::Leaver => false,
             _ => true,
         };
         if self.link.dial(broker, &mut self.dice) && greets {
@@ -146,6 +153,10 @@ impl StrangerSeat {
             (StrangerKind::Wild, Some(_)) => {
                 let (wild, request) = Wild::ask(&mut self.dice);
                 (self.wild, self.unsaid) = (Some(wild), request);
+            }
+            (StrangerKind::Leaver, Some(_)) => {
+                let (leaver, words) = Leaver::compose(&mut self.dice);
+                (self.leaver, self.unsaid) = (Some(leaver), words);
             }
             _ => {}
         }
@@ -186,6 +197,7 @@ impl StrangerSeat {
 
     /// Reads, and notes what it is told; false at the end of the connection.
     fn hear(&mut self) -> bool {
+        let now_ms = self.now_ms;
         let most = match self.kind {
             StrangerKind::Sipper if !self.is_calm => SIP_BYTES,
             StrangerKind::Reader => *self.dice.pick(&[SIP_BYTES, 4_000, BURST_BYTES]),
@@ -194,7 +206,14 @@ impl StrangerSeat {
         let bytes = match self.link.read(most, &mut self.dice) {
             Ok(bytes) if !bytes.is_empty() => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
-            _ => return false,
+            Ok(_) => {
+                if let Some(leaver) = &mut self.leaver {
+                    self.fault = leaver.end(now_ms).err();
+                    self.told.append(&mut leaver.told);
+                }
+                return false;
+            }
+            Err(_) => return false,
         };
         if let Some(reading) = &mut self.reading {
             self.fault = reading.take(&bytes).err();
@@ -210,6 +229,12 @@ impl StrangerSeat {
         let mut taken = 0;
         while let Ok(Decoded::Frame { frame, size }) = decode(&self.heard[taken..], &Limits::HARD) {
             taken += size;
+            if let Some(leaver) = &mut self.leaver
+                && let Err(why) = leaver.take(&frame)
+            {
+                self.fault = Some(why);
+                return false;
+            }
             match frame {
                 Frame::Goodbye(goodbye) => self.told.push(format!("goodbye {:?}", goodbye.code)),
                 Frame::Subscribed(told) => self.told.push(format!("outcome {:?}", told.outcome)),
@@ -239,6 +264,12 @@ impl StrangerSeat {
         };
         let size = self.unsaid.len().min(most);
         if size == 0 {
+            if let Some(leaver) = &mut self.leaver {
+                leaver.note_left(self.now_ms);
+                if leaver.shuts {
+                    self.link.shut();
+                }
+            }
             return;
         }
         match self.link.write(&self.unsaid[..size], &mut self.dice) {
@@ -267,7 +298,7 @@ impl StrangerSeat {
         self.said += 1;
         let times = self.dice.among(1, 60);
         match self.kind {
-            StrangerKind::Silent | StrangerKind::Reader => {}
+            StrangerKind::Silent | StrangerKind::Reader | StrangerKind::Leaver => {}
             StrangerKind::Wild => {
                 if let Some(wild) = &mut self.wild {
                     wild.think(&mut self.dice, &mut self.unsaid);
