@@ -73,21 +73,29 @@ fn members(value: &Value, into: &mut Vec<String>) {
     }
 }
 
-/// A broker with something to tell, and a session that may ask.
-fn busy() -> (Broker, Session) {
+/// A broker with something to tell, a subscriber that does not read, and a session that may ask.
+fn busy() -> (Broker, Session, Session) {
     let broker = Broker::start();
     let mut slow = broker.connect();
+    slow.keep_receive_buffer_small();
     slow.subscribe("orders/eu", Start::Latest);
     let mut session = broker.connect();
-    session.publish("orders/eu", b"one");
-    (broker, session)
+    // More than the sockets between them hold.
+    let payload = testkit::random::Random::new(3).bytes(200_000);
+    session.publish_each("orders/eu", &vec![payload; 100]);
+    (broker, slow, session)
 }
 
 #[test]
 fn answers_have_the_members_that_the_page_shows() {
-    let (_broker, mut session) = busy();
+    let (_broker, _slow, mut session) = busy();
     let topics = serde_json::json!({ "topics": session.topics() });
     let told = [session.stats(), topics, session.lag()];
+    let rows = |told: &Value, list: &str| told[list].as_array().map_or(0, Vec::len);
+    assert_eq!(
+        (rows(&told[1], "topics"), rows(&told[2], "slowest")),
+        (1, 1)
+    );
     let sections = sections();
     assert_eq!(told.len(), sections.len());
     for (number, (told, (example, _))) in (1..).zip(told.iter().zip(&sections)) {

@@ -74,6 +74,8 @@ pub(super) struct Channel {
     /// What the pings had in them that are not answered.
     pings: VecDeque<Vec<u8>>,
     said_close: Option<u16>,
+    /// The client has shut its side, which says that it is done.
+    has_shut: bool,
     ending: Ending,
     /// Why the broker did not begin to speak WebSocket.
     pub(super) refusal: Option<ConnectionError>,
@@ -105,6 +107,7 @@ impl Channel {
             texts: VecDeque::new(),
             pings: VecDeque::new(),
             said_close: None,
+            has_shut: false,
             ending: Ending::default(),
             refusal: None,
             fault: None,
@@ -369,6 +372,7 @@ impl Channel {
         if self.state == State::Down {
             return Err(ErrorKind::NotConnected.into());
         }
+        self.has_shut = reach.link.is_shut();
         let bytes = match reach.link.read(max, reach.dice) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -533,11 +537,16 @@ impl Channel {
         let wrong = |what: String| Err(format!("a Close {code} ({reason}), {what}"));
         // The broker dismisses a client as done only when the client has said so.
         let told = goodbye_code(code).filter(|told| *told != GoodbyeCode::Done);
+        let is_done = self.has_shut && code == close_code(GoodbyeCode::Done);
         match (self.ending.goodbye, self.said_close) {
             (Some(goodbye), _) if close_code(goodbye) != code => {
                 return wrong(format!("behind the Goodbye {goodbye:?}"));
             }
             (Some(_), _) => self.notes.push(format!("websocket close {code}")),
+            (None, _) if self.ending.is_told && is_done => {
+                self.ending.goodbye = Some(GoodbyeCode::Done);
+                self.notes.push("websocket close when shut".to_owned());
+            }
             (None, _) if self.ending.is_told => {
                 if told.is_none() || reason.is_empty() {
                     return wrong("behind a goodbye".to_owned());

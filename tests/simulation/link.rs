@@ -175,6 +175,11 @@ impl Link {
         }
     }
 
+    /// Whether the client's side is shut.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// Ends the connection with a reset.
     pub(super) fn reset(&mut self) {
         if let Some(peer) = self.peer() {

@@ -685,8 +685,8 @@ impl<T: Takes> Reading<'_, T> {
         self.sessions.refuse(self.here, id, code, reason);
     }
 
-    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer. One that
-    /// still waits for answers may have shut its side.
+    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer. A peer that
+    /// has shut its side may still be told something.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
         let session = self.sessions.there(id);
         let stage = session.stage();
@@ -698,7 +698,7 @@ impl<T: Takes> Reading<'_, T> {
             Ok(size) if size > 0 => Visit::More,
             Err(error) if error.kind() == ErrorKind::Interrupted => Visit::More,
             Err(error) if error.kind() == ErrorKind::WouldBlock => Visit::Empty,
-            Ok(_) if stage == Stage::Leaving => Visit::Empty,
+            Ok(_) if matches!(stage, Stage::Leaving | Stage::Closing) => Visit::Empty,
             Ok(_) | Err(_) => {
                 self.sessions.end(self.here, id, Reason::Refused);
                 Visit::Over

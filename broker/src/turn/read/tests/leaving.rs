@@ -190,3 +190,19 @@ fn in_a_shutdown_a_client_that_goes_hears_its_outcomes_too() {
     assert_eq!(told[0], "published Ok 0, Ok 1");
     assert!(told[1].starts_with("goodbye "), "{told:?}");
 }
+
+#[test]
+fn a_client_that_has_shut_its_side_and_takes_little_is_told_everything_all_the_same() {
+    let mut rig = Rig::new();
+    let client = leaving(&mut rig, shut_down);
+    client.peer.set_room(10);
+    rig.disk.lift(Step::Sync);
+    rig.settle();
+    assert_eq!(rig.session(&client).stage(), Stage::Closing);
+    // The kernel tells of the end once more.
+    rig.parts().sessions.queue_read(client.id);
+    rig.settle();
+    client.peer.set_room(usize::MAX);
+    rig.settle();
+    assert_eq!(client.hear(), ["published Ok 0, Ok 1", ANSWERED]);
+}
