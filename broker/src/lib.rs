@@ -47,8 +47,9 @@
 //! lends these and is named for what it is. Steps do not know one another, except on the way of records to sockets
 //! (`flush`, `fanout`, `catchup`, `wave`). `dispatch` leads a command to its step, `hear` a message of another shard,
 //! `lend` hands the parts out; `shard` is the turn, a table of the steps in their order, each with when it is due
-//! again. Anybody ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only `turn::end`
-//! says Goodbye and closes connections.
+//! again. Any step ends a session, with `sessions.refuse` or, without a word, with `sessions.end`; only `turn::end`
+//! says Goodbye and closes connections. A client that is done leaves (`sessions.leave`): it is told what it still waits
+//! for first.
 //!
 //! ## A turn
 //!
