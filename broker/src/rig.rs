@@ -373,6 +373,11 @@ impl Client {
         self.say(|out| Heartbeat { token }.encode_pong(out));
     }
 
+    /// Says that it is done.
+    pub(crate) fn say_goodbye(&self) {
+        self.peer.write(&goodbye_bytes());
+    }
+
     /// Says what only a broker says.
     pub(crate) fn say_as_a_broker(&self) {
         let (id, outcome) = (1, Outcome::Ok);

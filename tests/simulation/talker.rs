@@ -225,21 +225,32 @@ impl Talker {
                 command["epoch"] = epoch.into();
             }
             channel.say_text(&command.to_string(), reach);
+            if reach.dice.one_in(10) {
+                self.unsubscribe(channel, reach);
+            }
         } else if channel.plan.pings && self.pings.is_empty() && reach.dice.one_in(8) {
             self.asked += 1;
             self.pings.push_back(self.asked);
             let command = format!("{{\"command\":\r\n\"ping\", \"id\": {}}}", self.asked);
             channel.say_text(&command, reach);
         } else if self.is_begun && self.unsubscribes.is_none() && reach.dice.one_in(100) {
-            self.asked += 1;
-            self.unsubscribes = Some(self.asked);
-            let (id, topic) = (self.asked, &*self.topic);
-            let command = json!({ "command": "unsubscribe", "topic": topic, "id": id });
-            channel.say_text(&command.to_string(), reach);
+            self.unsubscribe(channel, reach);
         }
     }
 
+    /// Ends the subscription, which may not have begun.
+    fn unsubscribe(&mut self, channel: &mut Channel, reach: &mut Reach<'_>) {
+        self.asked += 1;
+        self.unsubscribes = Some(self.asked);
+        let (id, topic) = (self.asked, &*self.topic);
+        let command = json!({ "command": "unsubscribe", "topic": topic, "id": id });
+        channel.say_text(&command.to_string(), reach);
+    }
+
     fn take(&mut self, text: &str) -> Result<(), String> {
+        if self.refused.is_some() {
+            return Ok(()); // Nothing that comes now is about a subscription.
+        }
         let row: Value = serde_json::from_str(text).map_err(|_| "no JSON")?;
         let number = |name: &str| {
             let value = row.get(name).and_then(Value::as_u64);
@@ -318,6 +329,9 @@ impl Talker {
     fn take_end(&mut self, row: &Value) -> Result<(), String> {
         let id = row.get("id").and_then(Value::as_u64);
         let asked = self.unsubscribes.take().map(u64::from);
+        if !self.is_begun {
+            return Err("it ends before it has begun".to_owned());
+        }
         (self.is_begun, self.has_asked) = (false, false);
         self.notes.push("websocket unsubscribed".to_owned());
         match id == asked && asked.is_some() {

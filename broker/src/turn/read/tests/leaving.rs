@@ -1,7 +1,6 @@
 //! Clients that say Goodbye, or shut their side, while something has no answer yet.
 
 use oyez_protocol::command::{Question, Start};
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use oyez_storage::Step;
 
 use crate::net::memory::End;
@@ -12,21 +11,12 @@ use crate::rig::{Client, Rig, settings, settle};
 const ANSWERED: &str = "goodbye Done: everything is answered";
 const SYNCED: &str = "synced/a";
 
-fn say_goodbye(client: &Client) {
-    let goodbye = Goodbye {
-        code: GoodbyeCode::Done,
-        retry_after_ms: 0,
-        reason: "",
-    };
-    client.say(|out| goodbye.encode(out));
-}
-
 fn shut_down(client: &Client) {
     client.peer.shutdown();
 }
 
 /// The ways in which a client says that it is done.
-const WAYS: [fn(&Client); 2] = [say_goodbye, shut_down];
+const WAYS: [fn(&Client); 2] = [Client::say_goodbye, shut_down];
 
 /// A client that has published two records that the disk does not sync, and then goes.
 fn leaving(rig: &mut Rig, go: fn(&Client)) -> Client {
@@ -168,7 +158,7 @@ fn a_client_waits_for_its_outcomes_for_a_bounded_time() {
 #[test]
 fn a_connection_that_breaks_while_its_client_waits_ends_at_once() {
     let mut rig = Rig::new();
-    let client = leaving(&mut rig, say_goodbye);
+    let client = leaving(&mut rig, Client::say_goodbye);
     client.peer.reset();
     rig.settle();
     assert!(!is_there(&mut rig, &client));

@@ -1,10 +1,9 @@
 //! Clients over WebSocket that close, say Goodbye or shut their side while something has no answer yet.
 
-use oyez_protocol::event::{Goodbye, GoodbyeCode};
 use oyez_storage::Step;
 
 use super::*;
-use crate::rig::settle;
+use crate::rig::{goodbye_bytes, settle};
 
 const PUBLISH: &[u8] = br#"{"command":"publish","id":7,"topic":"synced/a","payload":"hello"}"#;
 const PUBLISHED: &str = r#"{"event":"$published","id":7,"offset":0,"#;
@@ -18,14 +17,7 @@ fn shut_down(socket: &Socket) {
 }
 
 fn say_goodbye(socket: &Socket) {
-    let goodbye = Goodbye {
-        code: GoodbyeCode::Done,
-        retry_after_ms: 0,
-        reason: "",
-    };
-    let mut bytes = Vec::new();
-    goodbye.encode(&mut bytes);
-    socket.say(BINARY, &bytes);
+    socket.say(BINARY, &goodbye_bytes());
 }
 
 /// What a client is told that has published `record` as `first`, and goes before the disk has synced that.
