@@ -166,8 +166,8 @@
 //! Close, whose code is 1000 for `Goodbye` 0, 1012 for 1, 1013 for 2 and 8, and 4000 + code for others. A client that is done
 //! sends a Close, or a `Goodbye`, or shuts its side. The broker takes all that came before, sends what the client still
 //! waits for as in point 6, and then its own Close. In answer to a Close, or to a `Goodbye`, there is no `Goodbye` before it,
-//! and its code is that of the Close, or 1000. What is wrong with the messages themselves is told by the Close alone: 1002,
-//! 1003, 1007, 1009.
+//! and its code is that of the Close, or 1000. A client that has shut its side and waits for nothing gets neither. What is
+//! wrong with the messages themselves is told by the Close alone: 1002, 1003, 1007, 1009.
 //!
 //! # Control frames
 //!
