@@ -40,6 +40,9 @@ use crate::dialect::lines;
 pub(crate) const RAW_SIZE_MAX: u32 = 256 << 10;
 /// When a browser comes back after its stream has ended, unless it was told otherwise, in milliseconds.
 const RETRY_MS: u32 = 2_000;
+/// A browser waits as long before each attempt that follows, also while the broker is away: what the broker asks for comes on
+/// top of this.
+const RETRY_LEAST_MS: u32 = 500;
 /// The name of an event that tells nothing but its id.
 pub(crate) const PLACE: &str = "$place";
 
@@ -172,8 +175,9 @@ pub(crate) fn write_places(places: &[Place<'_>], out: &mut Vec<u8>) {
     write_named(PLACE, &NoData {}, out);
 }
 
-/// Adds when to come back.
-pub(crate) fn write_retry(retry_ms: u32, out: &mut Vec<u8>) {
+/// Adds when to come back, as the broker asks for.
+pub(crate) fn write_retry(asked_ms: u32, out: &mut Vec<u8>) {
+    let retry_ms = asked_ms.saturating_add(RETRY_LEAST_MS);
     write(out, format_args!("retry: {retry_ms}\n\n"));
 }
 

@@ -140,8 +140,8 @@ fn a_stream_ends_with_the_time_to_come_back() {
         reason: "so".into(),
     };
     let end = |form| written(|out| conclude(form, (&goodbye, &[]), out));
-    assert_eq!(end(form(Kind::Events)), "retry: 1234\n\n");
-    assert_eq!(end(CHUNKED), "0000000d\r\nretry: 1234\n\n\r\n0\r\n\r\n");
+    assert_eq!(end(form(Kind::Events)), "retry: 1734\n\n");
+    assert_eq!(end(CHUNKED), "0000000d\r\nretry: 1734\n\n\r\n0\r\n\r\n");
     assert_eq!(end(form(Kind::Lines)), "");
     let lines = Form {
         kind: Kind::Lines,
@@ -223,5 +223,5 @@ fn a_stream_of_several_topics_is_told_where_it_stands_and_of_which_topic_a_gap_i
         reason: "so".into(),
     };
     let end = |places| written(|out| conclude(SEVERAL, (&goodbye, places), out));
-    assert_eq!(end(&places), format!("{BOTH}retry: 1234\n\n"));
+    assert_eq!(end(&places), format!("{BOTH}retry: 1734\n\n"));
 }
