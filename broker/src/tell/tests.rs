@@ -1,6 +1,6 @@
 //! Requests over HTTP and their answers, as clients see them.
 
-use oyez_storage::Step;
+use oyez_storage::OpKind;
 
 use crate::config::Config;
 use crate::net::memory::End;
@@ -157,12 +157,12 @@ fn a_client_that_shuts_its_side_gets_the_answer_that_it_waits_for() {
 fn a_client_that_shuts_its_side_gets_the_answers_of_all_its_requests() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.disk.hold(Step::Sync);
+    rig.disk.hold(OpKind::Sync);
     say(&client, &publish("synced/a", "", "hello").repeat(3));
     client.peer.shutdown();
     rig.settle();
     assert!(hear(&client).is_empty());
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     rig.settle();
     let told = [0, 1, 2].map(|offset| format!("200 {{\"topic\":\"synced/a\",\"offset\":{offset}"));
     assert_eq!(hear(&client), told);

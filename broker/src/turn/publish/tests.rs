@@ -296,7 +296,7 @@ fn a_refusal_may_come_before_the_outcomes_of_records_that_were_sent_earlier() {
         ..settings()
     });
     let client = rig.join();
-    rig.disk.hold(Step::Sync);
+    rig.disk.hold(OpKind::Sync);
     client.peer.write(&record("synced/a", 10, 1));
     rig.settle();
     rig.disk.set_capacity(Some(0));
@@ -311,7 +311,7 @@ fn a_refusal_may_come_before_the_outcomes_of_records_that_were_sent_earlier() {
         rig.settle();
     }
     assert_eq!(client.hear_outcomes(), [[(last, Outcome::DiskFull)]]);
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     rig.settle();
     let outcomes = client.hear_outcomes().concat();
     let expected = (1..last).map(|number| (number, Outcome::Ok));

@@ -1,7 +1,7 @@
 //! Clients that say Goodbye, or shut their side, while something has no answer yet.
 
 use oyez_protocol::command::{Question, Start};
-use oyez_storage::Step;
+use oyez_storage::OpKind;
 
 use crate::net::memory::End;
 use crate::parts::ending::ANSWERS_MS;
@@ -21,7 +21,7 @@ const WAYS: [fn(&Client); 2] = [Client::say_goodbye, shut_down];
 /// A client that has published two records that the disk does not sync, and then goes.
 fn leaving(rig: &mut Rig, go: fn(&Client)) -> Client {
     let client = rig.join();
-    rig.disk.hold(Step::Sync);
+    rig.disk.hold(OpKind::Sync);
     client.publish(SYNCED, 10);
     client.publish(SYNCED, 10);
     go(&client);
@@ -40,7 +40,7 @@ fn a_client_that_goes_is_told_every_outcome_before_its_connection_ends() {
         let mut rig = Rig::new();
         let client = leaving(&mut rig, go);
         assert_eq!(client.peer.how_it_ended(), End::Open);
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         rig.settle();
         let told = client.hear();
         assert_eq!(told, ["published Ok 0, Ok 1", ANSWERED]);
@@ -119,7 +119,7 @@ fn a_client_that_goes_is_delivered_nothing_and_heard_no_more() {
     for go in WAYS {
         let mut rig = Rig::new();
         let client = rig.subscriber("a");
-        rig.disk.hold(Step::Sync);
+        rig.disk.hold(OpKind::Sync);
         client.publish(SYNCED, 10);
         go(&client);
         rig.settle();
@@ -130,7 +130,7 @@ fn a_client_that_goes_is_delivered_nothing_and_heard_no_more() {
         }
         rig.settle();
         assert!(client.hear().is_empty());
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         rig.settle();
         assert_eq!(client.hear(), ["published Ok 0", ANSWERED]);
     }
@@ -150,7 +150,7 @@ fn a_client_waits_for_its_outcomes_for_a_bounded_time() {
         rig.settle();
         assert!(!is_there(&mut rig, &client));
         assert!(client.hear().is_empty() && client.peer.is_closed());
-        rig.disk.lift(Step::Sync);
+        rig.disk.lift(OpKind::Sync);
         rig.settle();
     }
 }
@@ -171,7 +171,7 @@ fn in_a_shutdown_a_client_that_goes_hears_its_outcomes_too() {
     let now_ms = rig.now_ms();
     rig.parts().here.shared.stop(now_ms);
     rig.settle();
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     for _ in 0..20 {
         rig.pass(2);
         rig.turn();
@@ -186,7 +186,7 @@ fn a_client_that_has_shut_its_side_and_takes_little_is_told_everything_all_the_s
     let mut rig = Rig::new();
     let client = leaving(&mut rig, shut_down);
     client.peer.set_room(10);
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     rig.settle();
     assert_eq!(rig.session(&client).stage(), Stage::Closing);
     // The kernel tells of the end once more.

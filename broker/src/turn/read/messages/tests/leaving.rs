@@ -1,6 +1,6 @@
 //! Clients over WebSocket that close, say Goodbye or shut their side while something has no answer yet.
 
-use oyez_storage::Step;
+use oyez_storage::OpKind;
 
 use super::*;
 use crate::rig::{goodbye_bytes, settle};
@@ -22,13 +22,13 @@ fn say_goodbye(socket: &Socket) {
 
 /// What a client is told that has published `record` as `first`, and goes before the disk has synced that.
 fn told(mut socket: Socket, rig: &mut Rig, record: (u8, &[u8]), go: fn(&Socket)) -> Vec<String> {
-    rig.disk.hold(Step::Sync);
+    rig.disk.hold(OpKind::Sync);
     socket.say(record.0, record.1);
     go(&socket);
     rig.settle();
     assert!(socket.hear().is_empty());
     assert_eq!(socket.client.peer.how_it_ended(), End::Open);
-    rig.disk.lift(Step::Sync);
+    rig.disk.lift(OpKind::Sync);
     rig.settle();
     let told = socket.hear();
     assert_ne!(socket.client.peer.how_it_ended(), End::Open);
