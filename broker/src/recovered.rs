@@ -47,10 +47,9 @@ fn tell(report: &RecoveryReport, metrics: &ShardMetrics) {
         );
     }
     if report.epoch_changed {
-        let epoch = report.epoch.get();
         warn!(
             log,
-            epoch,
+            epoch = %report.epoch,
             "the log has a new epoch: history was, or may have been, lost; subscribers begin at the oldest message kept"
         );
     }

@@ -183,3 +183,24 @@ impl fmt::Display for NewEpoch {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_told_as_the_sixteen_digits_that_requests_take() {
+        let change = NewEpoch {
+            topic: Arc::from("a"),
+            old: Epoch::new(10),
+            new: Epoch::new(0x2555_deaa_3983_cda3),
+            expected: Offset::new(50),
+            next: Offset::new(3),
+        };
+        let text = change.to_string();
+        assert!(
+            text.contains("(epoch 000000000000000a became 2555deaa3983cda3)"),
+            "{text}"
+        );
+    }
+}

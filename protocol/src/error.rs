@@ -45,6 +45,18 @@ impl fmt::Display for TopicError {
 
 impl Error for TopicError {}
 
+/// A text is not an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochError;
+
+impl fmt::Display for EpochError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an epoch is 16 hexadecimal digits, such as 2555deaa3983cda3")
+    }
+}
+
+impl Error for EpochError {}
+
 /// Why a record is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {

@@ -99,7 +99,7 @@ pub(crate) fn write_why_elsewhere(
     if subscribed.epoch_changed {
         let data = EpochData {
             topic,
-            epoch: format!("{:016x}", epoch.get()),
+            epoch: epoch.to_string(),
             from: next.get(),
         };
         write_event(form, "$epoch", &data, out);

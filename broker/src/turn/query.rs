@@ -285,7 +285,7 @@ fn row(topic: &TopicInfo) -> TopicRow<'_> {
         next: topic.next.get(),
         records: topic.records,
         bytes: topic.bytes,
-        epoch: format!("{:016x}", topic.epoch.get()),
+        epoch: topic.epoch.to_string(),
     }
 }
 

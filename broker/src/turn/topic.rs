@@ -87,7 +87,7 @@ pub(crate) fn add_topic(
                 next: info.next.get(),
                 records: info.records,
                 bytes: info.bytes,
-                epoch: format!("{:016x}", info.epoch.get()),
+                epoch: info.epoch.to_string(),
                 subscribers,
             })
             .expect("text and numbers are JSON");

@@ -195,7 +195,7 @@ impl Summary {
             messages_per_s: totals.messages as f64 / seconds,
             offset_first: acks.first.as_ref().map(|ack| ack.offset.get()),
             offset_last: last.map(|ack| ack.offset.get() + u64::from(ack.messages) - 1),
-            epoch: last.map(|ack| format!("{:016x}", ack.epoch.get())),
+            epoch: last.map(|ack| ack.epoch.to_string()),
         }
     }
 

@@ -240,7 +240,7 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
     let mut json = serde_json::to_vec(&Placed {
         topic,
         offset: entry.offset.get(),
-        epoch: format!("{:016x}", entry.epoch.get()),
+        epoch: entry.epoch.to_string(),
     })
     .expect("text and numbers are JSON");
     json.push(b'\n');
@@ -364,7 +364,7 @@ fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u
                 Some(entry) => Row::Placed(Placed {
                     topic: &batch.topics[usize::from(*record)],
                     offset: entry.offset.get() + u64::from(*nth),
-                    epoch: format!("{:016x}", entry.epoch.get()),
+                    epoch: entry.epoch.to_string(),
                 }),
                 None => {
                     let (code, message) = wrong(outcome);

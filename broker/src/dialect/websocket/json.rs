@@ -267,10 +267,9 @@ fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
         None => None,
         Some(_) if planted(Bug::IgnoresTheEpoch) => None,
         Some(text) => {
-            let is_number = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let number = u64::from_str_radix(text, 16).ok().filter(|_| is_number);
             let why = "`epoch` is one that was told, 16 hexadecimal digits";
-            Some(Epoch::new(number.ok_or(bad(Some(why)))?))
+            let epoch: Option<Epoch> = text.parse().ok();
+            Some(epoch.ok_or(bad(Some(why)))?)
         }
     };
     if epoch.is_some() && !matches!(start, Start::Offset(_)) {
@@ -396,7 +395,7 @@ fn tell_published(entry: &PublishedEntry, out: &mut Vec<u8>) {
         let data = PublishedData {
             id,
             offset: entry.offset.get(),
-            epoch: format!("{:016x}", entry.epoch.get()),
+            epoch: entry.epoch.to_string(),
         };
         event("$published", &data, out);
     }
@@ -412,7 +411,7 @@ fn tell_subscribed(topic: &str, subscribed: &Subscribed, out: &mut Vec<u8>) {
         next: subscribed.next.get(),
         earliest: subscribed.earliest.get(),
         head: subscribed.head.get(),
-        epoch: format!("{:016x}", subscribed.epoch.get()),
+        epoch: subscribed.epoch.to_string(),
     };
     event("$subscribed", &data, out);
     stream::write_why_elsewhere((Form::OBJECTS, Some(topic)), subscribed, out);
