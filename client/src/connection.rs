@@ -19,6 +19,8 @@ use crate::terms::Terms;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
+/// Longest time that a last frame is waited for to leave.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// Knows where the broker is and how to introduce itself.
 #[derive(Clone, Debug)]
@@ -143,13 +145,15 @@ impl Connection {
         }
         read_once(&self.socket, &mut self.inbox)
     }
+}
 
-    /// Sends this as the last frame, as far as the socket takes it, and closes.
-    pub(crate) fn part(&self, last: &[u8]) {
-        // The connection is given up either way.
-        let _unsent = (&*self.socket).write_all(last);
-        let _closed = self.socket.shutdown(Shutdown::Both);
-    }
+/// Sends this as the last frame, as far as the socket takes it without delay, and closes.
+pub(crate) fn part(mut socket: &TcpStream, last: &[u8]) {
+    // The connection is given up either way: the other side may not read, and nobody is to wait for it.
+    let _unsent = socket
+        .set_write_timeout(Some(PARTING))
+        .and_then(|()| socket.write_all(last));
+    let _closed = socket.shutdown(Shutdown::Both);
 }
 
 fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {

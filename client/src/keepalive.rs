@@ -2,7 +2,8 @@
 //!
 //! A subscription's caller reads in a thread of its own, so that a slow caller is a slow reader, and the broker's to wait
 //! for. The keepalive's thread speaks up while the caller is busy elsewhere and cannot answer pings, or while nobody uses
-//! the connection yet. The caller, the thread and whatever closes the subscription share the socket here.
+//! the connection yet. The caller, the thread and whatever closes the subscription share the socket here. A peer that
+//! does not read lets a write wait for long: no lock is held meanwhile.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,14 +14,75 @@ use std::time::Duration;
 
 use oyez_protocol::event::Heartbeat;
 
+use crate::connection::part;
 use crate::lock::lock;
 use crate::silence::Beats;
 use crate::time::{Bell, Time};
 
+/// Bytes that wait at most while another thread writes: many times more signs of life than a broker asks for before it
+/// gives the connection up.
+const QUEUE_BYTES_MAX: usize = 4 << 10;
+
 #[derive(Debug)]
 struct Line {
-    socket: Option<Arc<TcpStream>>,
+    sender: Option<Arc<Sender>>,
     heartbeat: Duration,
+}
+
+/// The writing side of one connection. Frames of several threads leave whole, one after the other: the thread that finds
+/// nobody writing writes its own and those that come meanwhile.
+#[derive(Debug)]
+struct Sender {
+    socket: Arc<TcpStream>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: Vec<u8>,
+    /// A thread is writing.
+    writing: bool,
+}
+
+impl Sender {
+    /// Writes a frame, or leaves it to the thread that is writing. While that waits for the socket, what is too much is
+    /// dropped: the frames are signs of life, and their connection is about to end.
+    ///
+    /// # Errors
+    /// When the connection has taken a part of what was to be written.
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let mut queue = lock(&self.queue);
+        if queue.frames.len() + frame.len() <= QUEUE_BYTES_MAX || queue.frames.is_empty() {
+            queue.frames.extend_from_slice(frame);
+        }
+        if std::mem::replace(&mut queue.writing, true) {
+            return Ok(());
+        }
+        let mut written = Ok(());
+        while written.is_ok() && !queue.frames.is_empty() {
+            let frames = std::mem::take(&mut queue.frames);
+            drop(queue);
+            written = (&*self.socket).write_all(&frames);
+            queue = lock(&self.queue);
+        }
+        queue.writing = false;
+        written
+    }
+
+    fn is_writing(&self) -> bool {
+        lock(&self.queue).writing
+    }
+
+    /// Ends the connection; `last` is said if nothing else is being written.
+    fn close(&self, last: &[u8]) {
+        let busy = std::mem::replace(&mut lock(&self.queue).writing, true);
+        part(&self.socket, if busy { &[] } else { last });
+    }
+
+    fn shut(&self) {
+        // It may be closed already.
+        let _closed = self.socket.shutdown(Shutdown::Both);
+    }
 }
 
 /// Shared by what reads from a connection, what may close it, and the thread that keeps it alive.
@@ -43,7 +105,7 @@ impl Keepalive {
     pub(crate) fn start(time: Arc<dyn Time>, heartbeat: Duration) -> io::Result<Arc<Self>> {
         let keepalive = Arc::new(Self {
             line: Mutex::new(Line {
-                socket: None,
+                sender: None,
                 heartbeat,
             }),
             closed: AtomicBool::new(false),
@@ -75,39 +137,47 @@ impl Keepalive {
 
     /// Another connection stands.
     pub(crate) fn attach(&self, socket: &Arc<TcpStream>, heartbeat: Duration) {
-        let mut line = lock(&self.line);
-        *line = Line {
-            socket: Some(Arc::clone(socket)),
+        let sender = Sender {
+            socket: Arc::clone(socket),
+            queue: Mutex::default(),
+        };
+        *lock(&self.line) = Line {
+            sender: Some(Arc::new(sender)),
             heartbeat,
         };
         if self.is_closed() {
-            shut(&mut line);
+            self.detach();
         }
     }
 
     /// The connection is gone.
     pub(crate) fn detach(&self) {
-        shut(&mut lock(&self.line));
+        if let Some(sender) = self.take_sender() {
+            sender.shut();
+        }
     }
 
-    /// The thread ends, and the connection is left to others.
-    pub(crate) fn release(&self) {
+    /// The thread ends, and the connection is left to others: false when a frame is being written over it still.
+    pub(crate) fn release(&self) -> bool {
         self.closed.store(true, Ordering::Release);
-        lock(&self.line).socket = None;
+        let sender = self.take_sender();
         self.beat.ring();
+        !sender.is_some_and(|sender| sender.is_writing())
     }
 
     /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
     /// of a frame.
     pub(crate) fn send(&self, frame: &[u8]) {
-        let mut line = lock(&self.line);
-        let sent = line
-            .socket
-            .as_deref()
-            .map(|mut socket| socket.write_all(frame));
-        if sent.is_some_and(|sent| sent.is_err()) {
-            shut(&mut line);
+        let sender = lock(&self.line).sender.clone();
+        if let Some(sender) = sender
+            && sender.send(frame).is_err()
+        {
+            sender.shut();
         }
+    }
+
+    fn take_sender(&self) -> Option<Arc<Sender>> {
+        lock(&self.line).sender.take()
     }
 
     /// The caller begins or ends to read, and to answer for itself.
@@ -122,16 +192,107 @@ impl Keepalive {
     /// Ends everything; `last` is the last frame.
     pub(crate) fn close(&self, last: &[u8]) {
         self.closed.store(true, Ordering::Release);
-        self.send(last);
-        self.detach();
+        if let Some(sender) = self.take_sender() {
+            sender.close(last);
+        }
         self.caller.ring();
         self.beat.ring();
     }
 }
 
-fn shut(line: &mut Line) {
-    if let Some(socket) = line.socket.take() {
-        // It may be closed already.
-        let _closed = socket.shutdown(Shutdown::Both);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+    use std::thread::{spawn, yield_now};
+    use std::time::Instant;
+
+    use crate::time::Machine;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// Both ends of a connection that takes nothing any more, because its peer does not read.
+    fn stalled() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while (&socket).write(&[0; 65_536]).is_ok() {}
+        while (&socket).write(&[0]).is_ok() {}
+        socket.set_nonblocking(false).unwrap();
+        socket.set_write_timeout(Some(NEVER)).unwrap();
+        (Arc::new(socket), peer)
+    }
+
+    /// A keepalive of which one thread has begun a write that does not end.
+    fn caught() -> (Arc<Keepalive>, TcpStream) {
+        let (socket, peer) = stalled();
+        let keepalive = Keepalive::start(Arc::new(Machine::new()), NEVER).unwrap();
+        keepalive.attach(&socket, NEVER);
+        let sender = Arc::clone(&keepalive);
+        spawn(move || sender.send(b"caught in the socket"));
+        let deadline = Instant::now() + PATIENCE;
+        while !is_writing(&keepalive) {
+            assert!(Instant::now() < deadline, "the write should begin");
+            yield_now();
+        }
+        (keepalive, peer)
+    }
+
+    #[track_caller]
+    fn returns(what: &str, run: impl FnOnce() + Send + 'static) {
+        let (done, ended) = channel();
+        spawn(move || {
+            run();
+            done.send(())
+        });
+        let ended = ended.recv_timeout(PATIENCE);
+        assert!(ended.is_ok(), "{what} should not wait for the write");
+    }
+
+    #[test]
+    fn a_write_that_does_not_end_keeps_nobody_else_waiting() {
+        type Act = fn(&Keepalive);
+        let acts: [(&str, Act); 4] = [
+            ("another frame", |keepalive| keepalive.send(b"another")),
+            ("the end of the connection", Keepalive::detach),
+            ("release", |keepalive| assert!(!keepalive.release())),
+            ("close", |keepalive| keepalive.close(b"last")),
+        ];
+        for (what, act) in acts {
+            let (keepalive, _peer) = caught();
+            returns(what, move || act(&keepalive));
+        }
+    }
+
+    #[test]
+    fn a_goodbye_that_the_socket_does_not_take_is_not_waited_for() {
+        let (socket, _peer) = stalled();
+        let keepalive = Keepalive::start(Arc::new(Machine::new()), NEVER).unwrap();
+        keepalive.attach(&socket, NEVER);
+        returns("close", move || keepalive.close(b"last"));
+    }
+
+    #[test]
+    fn frames_of_a_connection_that_takes_nothing_do_not_pile_up() {
+        let (keepalive, _peer) = caught();
+        for _ in 0..2 * QUEUE_BYTES_MAX {
+            keepalive.send(b"pong");
+        }
+        assert!(queued(&keepalive) <= QUEUE_BYTES_MAX);
+    }
+
+    fn sender(keepalive: &Keepalive) -> Arc<Sender> {
+        lock(&keepalive.line).sender.clone().unwrap()
+    }
+
+    fn is_writing(keepalive: &Keepalive) -> bool {
+        sender(keepalive).is_writing()
+    }
+
+    fn queued(keepalive: &Keepalive) -> usize {
+        lock(&sender(keepalive).queue).frames.len()
     }
 }

@@ -24,7 +24,7 @@ struct KeptAlive(Arc<Keepalive>);
 
 impl Drop for KeptAlive {
     fn drop(&mut self) {
-        self.0.release();
+        let _idle = self.0.release();
     }
 }
 
@@ -49,7 +49,9 @@ impl Spare {
             mut connection,
             alive,
         } = self;
-        drop(alive);
+        if !alive.0.release() {
+            return None;
+        }
         connection.socket.set_nonblocking(true).ok()?;
         let stands = catch_up(&mut connection).ok()?;
         connection.socket.set_nonblocking(false).ok()?;

@@ -5,7 +5,6 @@
 //! [`SubscriptionState`]'s to decide.
 
 use std::fmt;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use oyez_protocol::event::Heartbeat;
 use oyez_protocol::{Epoch, Offset};
 
 use crate::backoff::Retry;
-use crate::connection::{Connection, Dialer};
+use crate::connection::{Connection, Dialer, part};
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError, SubscribeError};
 use crate::farewell;
@@ -85,7 +84,7 @@ impl Subscription {
             failure: None,
             dialer,
         };
-        subscription.begin(connection)?;
+        subscription.begin(connection);
         while !subscription.state.is_confirmed() {
             subscription.step(None)?;
         }
@@ -248,15 +247,14 @@ impl Subscription {
     }
 
     /// Asks for the topic over a connection that stands.
-    fn begin(&mut self, connection: Connection) -> Result<(), SubscribeError> {
+    fn begin(&mut self, connection: Connection) {
         let heartbeat = connection.terms.heartbeat;
         let now = self.dialer.options.time.now();
         let mut request = Vec::new();
         self.state.connected(heartbeat, now, &mut request);
         self.keepalive.attach(&connection.socket, heartbeat);
-        let sent = (&*connection.socket).write_all(&request);
         self.connection = Some(connection);
-        sent.or_else(|error| self.lose(error.into()))
+        self.keepalive.send(&request);
     }
 
     /// The connection is lost, or an attempt to connect has failed: notes when to come back.
@@ -264,7 +262,7 @@ impl Subscription {
         if let (Some(connection), Some(last)) =
             (self.connection.take(), farewell::complaint(&error))
         {
-            connection.part(&last);
+            part(&connection.socket, &last);
         }
         self.keepalive.detach();
         if self.keepalive.is_closed() {
@@ -290,7 +288,8 @@ impl Subscription {
             Retry::Dial => match self.dialer.dial() {
                 Ok(connection) => {
                     self.dialer.options.tell(&ConnectionEvent::Restored);
-                    self.begin(connection)
+                    self.begin(connection);
+                    Ok(())
                 }
                 Err(error) => self.lose(error),
             },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use crate::backoff::Retry;
-use crate::connection::{Connection, read_once};
+use crate::connection::{Connection, part, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::farewell;
 use crate::inbox::{Inbox, is_timeout};
@@ -102,7 +102,8 @@ fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
             Step::WaitUntil(until) => shared.time().wait(&shared.bell, until),
             Step::Lost(error) => return Err(error),
             Step::Goodbye => {
-                say_goodbye(socket);
+                // Everything is settled: a broker that does not hear it learns it from the end of the connection.
+                part(socket, &farewell::done());
                 return Ok(());
             }
             Step::End => return Ok(()),
@@ -128,11 +129,6 @@ fn write_all(
         }
     }
     Ok(())
-}
-
-fn say_goodbye(mut socket: &TcpStream) {
-    // Everything is settled: a broker that does not hear it learns it from the end of the connection.
-    let _unsent = socket.write_all(&farewell::done());
 }
 
 /// Reads until the connection is at its end, and says so.
