@@ -1,6 +1,7 @@
 //! The client: where sessions begin.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::batch::PublisherOptions;
@@ -13,12 +14,15 @@ use crate::publisher::Publisher;
 use crate::query::{Ask, TopicsPage};
 use crate::session::Session;
 use crate::spare::Spare;
-use crate::subscription::Subscription;
+use crate::subscription::{Subscription, WeakCloser};
 
 /// A client of one broker. Share it between threads by reference or in an `Arc`.
 ///
 /// All publishing and all questions go over one connection; each subscription has its own. A connection that is lost
 /// comes back as the [`ReconnectPolicy`](crate::ReconnectPolicy) says.
+///
+/// A call that waits for the broker ends after [`ConnectOptions::answer_timeout`], and says then what is known; and
+/// [`Client::close`] ends it from another thread.
 ///
 /// Call [`Client::drain`] before dropping it: a client that is just dropped closes at once, and what the broker has
 /// not acknowledged may be lost.
@@ -36,6 +40,10 @@ pub struct Client {
     dialer: Dialer,
     spare: Mutex<Option<Spare>>,
     wire: Mutex<Option<Arc<Wire>>>,
+    /// Held by the call that makes the wire, which may take long; nothing else is.
+    making_wire: Mutex<()>,
+    subscriptions: Mutex<Vec<WeakCloser>>,
+    closed: AtomicBool,
 }
 
 /// The publishing session, with the publisher of the client's own messages.
@@ -78,6 +86,9 @@ impl Client {
             dialer,
             spare: Mutex::new(Some(spare)),
             wire: Mutex::new(None),
+            making_wire: Mutex::new(()),
+            subscriptions: Mutex::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -94,11 +105,15 @@ impl Client {
         self.wire()?.own.push(topic, message)
     }
 
-    /// Publishes one message and waits until it is in its topic, as durable as the topic is.
+    /// Publishes one message and waits until it is in its topic, as durable as the topic is: at most for
+    /// [`ConnectOptions::answer_timeout`], or until another thread calls [`Client::close`]. When that is over, the message
+    /// is not sent again, so that it cannot overtake what its caller does next.
     ///
     /// # Errors
-    /// When it is refused, by the rules or by the broker, or the session ends before the acknowledgement came; also an
-    /// earlier failure of [`Client::publish`], and then this message was not sent.
+    /// When it is refused, by the rules or by the broker. [`PublishError::NotSent`] when the time was too short and the
+    /// message is not stored, [`PublishError::Unacknowledged`] when it was, and the message may be stored. When the session
+    /// ends before the acknowledgement came, the message may be stored as well. Also an earlier failure of
+    /// [`Client::publish`], and then this message was not sent.
     pub fn publish_acked<'m>(
         &self,
         topic: &str,
@@ -119,10 +134,25 @@ impl Client {
     /// Subscribes to a topic; returns when the broker has confirmed it.
     ///
     /// # Errors
-    /// When the topic is not one, the broker refuses, or a connection cannot be had.
+    /// When the topic is not one, the broker refuses or does not answer in time, or a connection cannot be had.
     pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
         let connection = self.connection()?;
-        Subscription::start(self.dialer.clone(), connection, options)
+        let mut subscription = Subscription::start(self.dialer.clone(), connection, options)?;
+        self.watch(&subscription);
+        subscription.await_confirmation()?;
+        Ok(subscription)
+    }
+
+    /// Lets [`Client::close`] reach a subscription.
+    fn watch(&self, subscription: &Subscription) {
+        let mut subscriptions = lock(&self.subscriptions);
+        subscriptions.retain(WeakCloser::is_alive);
+        subscriptions.push(subscription.closer().downgrade());
+        drop(subscriptions);
+        // Closed meanwhile, and perhaps before it was among them.
+        if self.is_closed() {
+            subscription.closer().close();
+        }
     }
 
     /// The broker's counters and gauges, as the text of a JSON object.
@@ -159,30 +189,63 @@ impl Client {
     }
 
     /// Sends everything that was handed over, by [`Client::publish`] and by every [`Publisher`], waits until it is
-    /// acknowledged, and says goodbye. Publishing is over after this; subscriptions go on.
+    /// acknowledged, and says goodbye. The client is closed after this; its subscriptions go on.
     ///
     /// # Errors
-    /// The first failure that its publisher was not told yet, or the end of the session.
-    pub fn drain(self) -> Result<(), PublishError> {
-        let wire = lock(&self.wire).take();
+    /// The first failure that its publisher was not told yet, the end of the session, or
+    /// [`PublishError::Unacknowledged`] when [`ConnectOptions::answer_timeout`] was too short.
+    pub fn drain(&self) -> Result<(), PublishError> {
+        self.closed.store(true, Ordering::Release);
+        drop(lock(&self.spare).take());
+        let wire = lock(&self.wire).clone();
         wire.map_or(Ok(()), |wire| wire.session.drain())
     }
 
+    /// Ends everything at once, from whichever thread: calls that wait, publishers and subscriptions end with
+    /// [`ConnectError::Closed`], or as if there were no more. What was not acknowledged may or may not be stored. An attempt
+    /// to connect that has begun is not cut short, but nobody waits for it except the call that needs the connection.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(lock(&self.spare).take());
+        if let Some(wire) = lock(&self.wire).clone() {
+            wire.session.close();
+        }
+        let subscriptions = std::mem::take(&mut *lock(&self.subscriptions));
+        for subscription in subscriptions {
+            subscription.close();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn wire(&self) -> Result<Arc<Wire>, ConnectError> {
-        let mut wire = lock(&self.wire);
-        if let Some(wire) = &*wire {
+        if let Some(wire) = &*lock(&self.wire) {
+            return Ok(Arc::clone(wire));
+        }
+        let _making = lock(&self.making_wire);
+        if let Some(wire) = &*lock(&self.wire) {
             return Ok(Arc::clone(wire));
         }
         let session = Session::start(self.dialer.clone(), self.connection()?)?;
         let session = Arc::new(session);
         let own = Publisher::new(Arc::clone(&session), PublisherOptions::alone());
         let started = Arc::new(Wire { own, session });
-        *wire = Some(Arc::clone(&started));
+        *lock(&self.wire) = Some(Arc::clone(&started));
+        // Closed meanwhile, and perhaps before it was there.
+        if self.is_closed() {
+            started.session.close();
+            return Err(ConnectError::Closed);
+        }
         Ok(started)
     }
 
     /// The spare connection if it still stands, else a new one.
     fn connection(&self) -> Result<Connection, ConnectError> {
+        if self.is_closed() {
+            return Err(ConnectError::Closed);
+        }
         let spare = lock(&self.spare).take();
         match spare.and_then(Spare::claim) {
             Some(connection) => Ok(connection),

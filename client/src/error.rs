@@ -301,6 +301,17 @@ pub enum PublishError {
         /// The broker's outcome.
         outcome: Outcome,
     },
+    /// Nothing was sent: as much was on its way as the broker allows, or there was no connection, for as long as
+    /// [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout) says. The message is not in its topic.
+    NotSent {
+        /// How long that was waited for.
+        waited: Duration,
+    },
+    /// No acknowledgement came in time, and the outcome is unknown: the messages may or may not be in their topics.
+    Unacknowledged {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The session ended before the acknowledgement came: the messages may or may not be in their topics.
     Disconnected(ConnectError),
 }
@@ -317,6 +328,16 @@ impl fmt::Display for PublishError {
                 f,
                 "publishing to `{topic}` was refused: {}",
                 outcome.explain()
+            ),
+            Self::NotSent { waited } => write!(
+                f,
+                "not sent: the broker took nothing for {}; the message is not stored",
+                seconds(waited)
+            ),
+            Self::Unacknowledged { waited } => write!(
+                f,
+                "outcome unknown: no acknowledgement came within {}; the messages may or may not be stored",
+                seconds(waited)
             ),
             Self::Disconnected(error) => error.fmt(f),
         }
@@ -357,6 +378,11 @@ pub enum SubscribeError {
         /// The broker's outcome.
         outcome: Outcome,
     },
+    /// The broker did not confirm the subscription in time.
+    TimedOut {
+        /// How long that was waited for.
+        waited: Duration,
+    },
     /// The session ended and could not be resumed.
     Disconnected(ConnectError),
 }
@@ -369,6 +395,11 @@ impl fmt::Display for SubscribeError {
                 f,
                 "subscribing to `{topic}` was refused: {}",
                 outcome.explain()
+            ),
+            Self::TimedOut { waited } => write!(
+                f,
+                "the subscription was not confirmed within {}",
+                seconds(waited)
             ),
             Self::Disconnected(error) => error.fmt(f),
         }
@@ -400,6 +431,11 @@ impl From<ConnectError> for SubscribeError {
 /// Why a question was not answered.
 #[derive(Clone, Debug)]
 pub enum QueryError {
+    /// No answer came in time.
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The session ended.
     Disconnected(ConnectError),
     /// The broker refused to answer.
@@ -412,6 +448,9 @@ pub enum QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TimedOut { waited } => {
+                write!(f, "the broker did not answer within {}", seconds(waited))
+            }
             Self::Disconnected(error) => error.fmt(f),
             Self::Refused { outcome } => {
                 write!(f, "the broker does not answer that: {}", outcome.explain())
@@ -433,4 +472,8 @@ impl From<ConnectError> for QueryError {
     fn from(error: ConnectError) -> Self {
         Self::Disconnected(error)
     }
+}
+
+fn seconds(time: &Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }

@@ -27,6 +27,8 @@ pub(crate) enum Interest {
     Publisher,
     /// A caller that waits for this very record.
     Caller,
+    /// Nobody any more: its caller did not wait.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Parcel {
     raw_size: usize,
     messages: u16,
     payload_bytes: u64,
+    /// It was sent over some connection: the broker may have it.
+    tried: bool,
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +204,23 @@ impl Ledger {
         self.outcomes.remove(&correlation)
     }
 
+    /// The caller of a record waits no longer: it is not sent any more, nor again after a loss, or what its caller does
+    /// instead could be overtaken by it. Returns whether the broker may have it.
+    pub(crate) fn withdraw(&mut self, correlation: u64) -> bool {
+        if let Some(parcel) = self.sent.get_mut(&correlation) {
+            parcel.interest = Interest::Nobody;
+            return true;
+        }
+        let waits = |parcel: &Parcel| parcel.correlation == correlation;
+        let parcel = self.waiting.iter().position(waits);
+        let Some(parcel) = parcel.and_then(|place| self.waiting.remove(place)) else {
+            return true;
+        };
+        self.waiting_bytes -= parcel.record.len();
+        self.settle_one(parcel.origin);
+        parcel.tried
+    }
+
     /// Takes a record to be sent.
     pub(crate) fn add(&mut self, origin: OriginId, interest: Interest, finished: Finished) {
         if let Some(origin) = self.origins.get_mut(&origin) {
@@ -214,6 +235,7 @@ impl Ledger {
             raw_size: finished.raw_size,
             messages: finished.messages,
             payload_bytes: finished.payload_bytes,
+            tried: false,
         });
     }
 
@@ -247,7 +269,8 @@ impl Ledger {
             if !fits && !self.sent.is_empty() {
                 return;
             }
-            if let Some(parcel) = self.waiting.pop_front() {
+            if let Some(mut parcel) = self.waiting.pop_front() {
+                parcel.tried = true;
                 self.waiting_bytes -= size;
                 self.sent_bytes += size;
                 out.push(parcel.record.clone());
@@ -290,8 +313,8 @@ impl Ledger {
     }
 
     fn tell(&mut self, parcel: &Parcel, result: Result<Ack, PublishError>) {
+        self.settle_one(parcel.origin);
         if let Some(origin) = self.origins.get_mut(&parcel.origin) {
-            origin.unsettled -= 1;
             if result.is_ok() {
                 origin.totals.records += 1;
                 origin.totals.messages += u64::from(parcel.messages);
@@ -304,6 +327,13 @@ impl Ledger {
                 self.outcomes.insert(parcel.correlation, result);
             }
             Interest::Publisher => self.report(parcel.origin, result),
+            Interest::Nobody => {}
+        }
+    }
+
+    fn settle_one(&mut self, origin: OriginId) {
+        if let Some(origin) = self.origins.get_mut(&origin) {
+            origin.unsettled -= 1;
         }
     }
 
@@ -334,6 +364,11 @@ impl Ledger {
             self.sent.pop_first();
         }
         while let Some((_, parcel)) = self.sent.pop_last() {
+            if parcel.interest == Interest::Nobody {
+                self.waiting_bytes -= parcel.record.len();
+                self.settle_one(parcel.origin);
+                continue;
+            }
             if planted(Bug::ResendsOutOfOrder) {
                 self.waiting.push_back(parcel);
             } else {

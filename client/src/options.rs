@@ -17,6 +17,8 @@ use crate::time::{Machine, Time};
 
 /// Longest time for one connection to stand and be welcomed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that a call waits for the broker's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What happens to a client's connections; see [`ConnectOptions::on_event`].
 #[derive(Clone, Debug)]
@@ -54,7 +56,8 @@ pub struct ConnectOptions {
     pub(crate) credentials: Vec<u8>,
     pub(crate) heartbeat: Duration,
     pub(crate) connect_timeout: Duration,
-    pub(crate) reconnect: ReconnectPolicy,
+    pub(crate) answer_timeout: Option<Duration>,
+    reconnect: Option<ReconnectPolicy>,
     pub(crate) time: Arc<dyn Time>,
     pub(crate) event_hook: Option<EventHook>,
 }
@@ -66,6 +69,7 @@ impl fmt::Debug for ConnectOptions {
             .field("name", &self.name)
             .field("heartbeat", &self.heartbeat)
             .field("connect_timeout", &self.connect_timeout)
+            .field("answer_timeout", &self.answer_timeout)
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }
@@ -78,7 +82,8 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// No credentials, the broker's heartbeat, ten seconds to connect, the default [`ReconnectPolicy`].
+    /// No credentials, the broker's heartbeat, ten seconds to connect, a minute for an answer; after a loss publishing
+    /// tries to come back for two minutes, and a subscription for ever.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -86,7 +91,8 @@ impl ConnectOptions {
             credentials: Vec::new(),
             heartbeat: Duration::ZERO,
             connect_timeout: CONNECT_TIMEOUT,
-            reconnect: ReconnectPolicy::default(),
+            answer_timeout: Some(ANSWER_TIMEOUT),
+            reconnect: None,
             time: Arc::new(Machine::new()),
             event_hook: None,
         }
@@ -124,11 +130,32 @@ impl ConnectOptions {
         self
     }
 
-    /// When to come back after a loss.
+    /// Longest time that a call waits for the broker, losses of the connection included: for an acknowledgement, for the
+    /// answer to a question, for the confirmation of a subscription, or until another message may be handed over. `None`
+    /// for ever, or until [`Client::close`](crate::Client::close). It does not bind the wait for a delivery.
+    #[must_use]
+    pub const fn answer_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.answer_timeout = timeout;
+        self
+    }
+
+    /// When to come back after a loss, for publishing and for subscriptions alike. Unless it is set, publishing follows the
+    /// default [`ReconnectPolicy`], which gives up after two minutes, and a subscription the same without an end.
     #[must_use]
     pub const fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
-        self.reconnect = policy;
+        self.reconnect = Some(policy);
         self
+    }
+
+    /// When a publishing session comes back.
+    pub(crate) fn publishing_policy(&self) -> ReconnectPolicy {
+        self.reconnect.unwrap_or_default()
+    }
+
+    /// When a subscription comes back.
+    pub(crate) fn subscribing_policy(&self) -> ReconnectPolicy {
+        let endless = ReconnectPolicy::default().give_up_after(None);
+        self.reconnect.unwrap_or(endless)
     }
 
     /// Calls `hook` when a connection is lost and when it stands again, from whichever thread noticed; it should be

@@ -61,13 +61,17 @@ impl Publisher {
     /// Takes a message for `topic`. Returns once it is taken; waits while too much is on its way.
     ///
     /// # Errors
-    /// When the topic or the message's size breaks the rules, and nothing was taken; else an earlier failure of this
-    /// publisher, or the end of the session.
+    /// When the topic or the message's size breaks the rules, or the wait was too long ([`PublishError::NotSent`]), and
+    /// nothing was taken; else an earlier failure of this publisher, or the end of the session.
     pub fn push<'m>(
         &self,
         topic: &str,
         message: impl Into<NewMessage<'m>>,
     ) -> Result<(), PublishError> {
+        if !self.session.admits() {
+            let allowance = self.session.allowance();
+            self.session.admit(self.slot.origin, allowance)?;
+        }
         self.push_as(Interest::Publisher, topic, &message.into())
             .map(drop)
     }
@@ -78,13 +82,15 @@ impl Publisher {
         topic: &str,
         message: &NewMessage<'_>,
     ) -> Result<Ack, PublishError> {
+        let allowance = self.session.allowance();
+        self.session.admit(self.slot.origin, allowance)?;
         let correlation = self
             .push_as(Interest::Caller, topic, message)?
             .expect("a batch without linger is finished by its first message");
-        self.session.await_outcome(correlation)
+        self.session.await_outcome(correlation, allowance)
     }
 
-    /// Returns the correlation id of the last record that the message finished.
+    /// Takes a message that was admitted. Returns the correlation id of the last record that it finished.
     fn push_as(
         &self,
         interest: Interest,
@@ -92,7 +98,6 @@ impl Publisher {
         message: &NewMessage<'_>,
     ) -> Result<Option<u64>, PublishError> {
         let origin = self.slot.origin;
-        self.session.admit(origin)?;
         let (mut headers, mut done): (Vec<u8>, Vec<Finished>) = (Vec::new(), Vec::new());
         let message = message.lend(&mut headers);
         // The records are submitted before the batcher is free again, so that their order is that of the pushes.
@@ -106,12 +111,16 @@ impl Publisher {
         Ok(correlation)
     }
 
-    /// Sends everything that was pushed, and waits until it is acknowledged.
+    /// Sends everything that was pushed, and waits until it is acknowledged, or until another thread calls
+    /// [`Client::close`](crate::Client::close).
     ///
     /// # Errors
-    /// The first failure since the last call: a refusal by the broker, or the end of the session.
+    /// The first failure since the last call: a refusal by the broker, or the end of the session; and
+    /// [`PublishError::Unacknowledged`] when it takes longer than
+    /// [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout). What is not acknowledged is on its way
+    /// still then: flush again to wait on.
     pub fn flush(&self) -> Result<(), PublishError> {
-        self.session.flush(&self.slot)
+        self.session.flush(&self.slot, self.session.allowance())
     }
 
     /// [`Publisher::flush`], and the end of this publisher.

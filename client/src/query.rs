@@ -58,6 +58,11 @@ impl Questions {
         }
     }
 
+    /// Nobody waits for the answer any more.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.open.remove(&id);
+    }
+
     /// The answer, once.
     pub(crate) fn take(&mut self, id: u32) -> Option<Reply> {
         self.open.get(&id)?.1.as_ref()?;

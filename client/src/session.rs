@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::batch::Finished;
 use crate::connection::{Connection, Dialer};
+#[cfg(doc)]
+use crate::error::ConnectError;
 use crate::error::{ConnectionError, PublishError, QueryError};
 use crate::ledger::{Interest, OriginId};
 use crate::message::Ack;
@@ -15,6 +17,7 @@ use crate::query::{Ask, Reply};
 use crate::session_state::SessionState;
 use crate::shared::Shared;
 use crate::slot::BatchSlot;
+use crate::time::Allowance;
 use crate::writer;
 
 /// A handle on the session; dropping the last one closes it at once.
@@ -50,15 +53,26 @@ impl Session {
         self.shared.state()
     }
 
+    /// How long a call that begins now may wait.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance::new(self.shared.dialer.options.answer_timeout)
+    }
+
+    /// Whether a message may be taken without a look at how things stand.
+    pub(crate) fn admits(&self) -> bool {
+        !self.shared.wants_attention()
+    }
+
     /// Waits until another message may be taken.
     ///
     /// # Errors
-    /// An earlier failure of this publisher, or the end of the session.
-    pub(crate) fn admit(&self, origin: OriginId) -> Result<(), PublishError> {
-        if !self.shared.wants_attention() {
-            return Ok(());
-        }
-        self.shared.await_state(|state| state.admit(origin))
+    /// An earlier failure of this publisher, the end of the session, or [`PublishError::NotSent`].
+    pub(crate) fn admit(&self, origin: OriginId, allowance: Allowance) -> Result<(), PublishError> {
+        self.shared.await_state(
+            allowance,
+            |state| state.admit(origin),
+            |_, waited| Err(PublishError::NotSent { waited }),
+        )
     }
 
     /// Makes the slot of a new publisher known.
@@ -74,22 +88,39 @@ impl Session {
         self.shared.note_linger(due);
     }
 
-    /// Waits for the outcome of one record.
+    /// Waits for the outcome of one record, which is withdrawn when it does not come in time.
     ///
     /// # Errors
-    /// When it was refused, or the session ended before.
-    pub(crate) fn await_outcome(&self, correlation: u64) -> Result<Ack, PublishError> {
-        self.shared
-            .await_state(|state| state.ledger.take_outcome(correlation))
+    /// When it was refused, the session ended before, or the time was too short.
+    pub(crate) fn await_outcome(
+        &self,
+        correlation: u64,
+        allowance: Allowance,
+    ) -> Result<Ack, PublishError> {
+        self.shared.await_state(
+            allowance,
+            |state| state.ledger.take_outcome(correlation),
+            |state, waited| {
+                Err(if state.ledger.withdraw(correlation) {
+                    PublishError::Unacknowledged { waited }
+                } else {
+                    PublishError::NotSent { waited }
+                })
+            },
+        )
     }
 
     /// Sends what the slot has gathered, and waits until everything of it is settled.
     ///
     /// # Errors
-    /// The first failure since the publisher's last call.
-    pub(crate) fn flush(&self, slot: &BatchSlot) -> Result<(), PublishError> {
+    /// The first failure since the publisher's last call, or [`PublishError::Unacknowledged`].
+    pub(crate) fn flush(&self, slot: &BatchSlot, allowance: Allowance) -> Result<(), PublishError> {
         self.shared.finish(slot);
-        self.shared.await_state(|state| state.flushed(slot.origin))
+        self.shared.await_state(
+            allowance,
+            |state| state.flushed(slot.origin),
+            |_, waited| Err(PublishError::Unacknowledged { waited }),
+        )
     }
 
     /// Hands over what the slot has gathered, without waiting, and forgets its publisher.
@@ -101,11 +132,18 @@ impl Session {
     /// Asks the broker, and waits for its answer.
     ///
     /// # Errors
-    /// When the session ends before.
+    /// When the session ends before, or the time was too short.
     pub(crate) fn ask(&self, ask: Ask) -> Result<Reply, QueryError> {
         let id = self.state().ask(ask);
         self.shared.bell.ring();
-        let reply = self.shared.await_state(|state| state.answered(id))?;
+        let reply = self.shared.await_state(
+            self.allowance(),
+            |state| state.answered(id),
+            |state, waited| {
+                state.forget(id);
+                Err(QueryError::TimedOut { waited })
+            },
+        )?;
         match reply.outcome {
             outcome if outcome.is_done() => Ok(reply),
             outcome => Err(QueryError::Refused { outcome }),
@@ -115,19 +153,37 @@ impl Session {
     /// Sends and settles everything of all publishers, then says goodbye.
     ///
     /// # Errors
-    /// The first failure that its publisher was not told yet.
+    /// The first failure that its publisher was not told yet, or [`PublishError::Unacknowledged`]; the session has ended then,
+    /// too.
     pub(crate) fn drain(&self) -> Result<(), PublishError> {
+        let allowance = self.allowance();
+        let late = |waited| Err(PublishError::Unacknowledged { waited });
         self.shared.finish_all();
-        self.shared.await_state(|state| state.may_part());
-        self.state().part();
-        self.shared.bell.ring();
-        self.shared.await_state(SessionState::parted)
+        let settled = self.shared.await_state(
+            allowance,
+            |state| state.may_part().map(Ok),
+            |_, waited| late(waited),
+        );
+        let parted = settled.and_then(|()| {
+            self.state().part();
+            self.shared.bell.ring();
+            self.shared
+                .await_state(allowance, SessionState::parted, |_, waited| late(waited))
+        });
+        if parted.is_err() {
+            self.close();
+        }
+        parted
+    }
+
+    /// Ends the session at once: whatever waits for it ends with [`ConnectError::Closed`].
+    pub(crate) fn close(&self) {
+        self.shared.close();
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shared.end_abruptly();
-        self.shared.bell.ring();
+        self.close();
     }
 }

@@ -302,6 +302,11 @@ impl SessionState {
         self.questions.ask(ask, &mut self.urgent)
     }
 
+    /// Nobody waits for the answer to a question any more.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.questions.forget(id);
+    }
+
     /// The answer to a question, or why there will be none; none while it has to be waited for.
     pub(crate) fn answered(&mut self, id: u32) -> Option<Result<Reply, QueryError>> {
         if let Some(reply) = self.questions.take(id) {
@@ -310,7 +315,7 @@ impl SessionState {
         self.over.clone().map(|error| Err(error.into()))
     }
 
-    /// A batch is due then. Tells whether that is sooner than what was due before.
+    /// A batch is due then. Returns whether that is sooner than what was due before.
     pub(crate) fn note_linger(&mut self, due: Duration) -> bool {
         let sooner = self.linger_at.is_none_or(|at| due < at);
         if sooner {
@@ -355,11 +360,11 @@ impl SessionState {
         self.ending = Ending::Abrupt;
     }
 
-    /// The session is over: nothing will be sent or settled any more.
+    /// The session is over: nothing will be sent or settled any more. Of several reasons the first holds.
     pub(crate) fn end(&mut self, error: &ConnectError) {
         let _link = self.disconnect();
         self.ledger.fail(error);
-        self.over = Some(error.clone());
+        self.over.get_or_insert_with(|| error.clone());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::lock::lock;
 use crate::session_state::SessionState;
 use crate::slot::BatchSlot;
 use crate::terms::Terms;
-use crate::time::{Bell, Time};
+use crate::time::{Allowance, Bell, Time};
 
 /// The meeting place of publishers, writer and reader.
 pub(crate) struct Shared {
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(dialer: Dialer, terms: &Terms) -> Self {
         let now = dialer.options.time.now();
-        let state = SessionState::new(terms, dialer.options.reconnect, now);
+        let state = SessionState::new(terms, dialer.options.publishing_policy(), now);
         Self {
             state: Mutex::new(state),
             settled: Condvar::new(),
@@ -66,22 +66,36 @@ impl Shared {
         self.settled.notify_all();
     }
 
-    /// Waits until `ready` finds something.
+    /// Waits until `ready` finds something; what `late` says when it does not in the time allowed.
     pub(crate) fn await_state<T>(
         &self,
+        allowance: Allowance,
         mut ready: impl FnMut(&mut SessionState) -> Option<T>,
+        late: impl FnOnce(&mut SessionState, Duration) -> T,
     ) -> T {
         let mut state = self.state();
-        loop {
+        let found = loop {
+            // Looked at before: what came at the last moment counts.
+            let left = allowance.left();
             if let Some(found) = ready(&mut state) {
-                self.announce(&state);
-                return found;
+                break found;
             }
-            state = self
-                .settled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+            if left.is_some_and(|left| left.is_zero()) {
+                break late(&mut state, allowance.whole());
+            }
+            state = match left {
+                Some(left) => {
+                    let woken = self.settled.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let woken = self.settled.wait(state);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        };
+        self.announce(&state);
+        found
     }
 
     /// Another publisher's slot. The caller holds the state, so that no change of the limits is missed.
@@ -174,6 +188,13 @@ impl Shared {
             // It may be closed already.
             let _closed = socket.shutdown(Shutdown::Both);
         }
+    }
+
+    /// The session ends at once, and everybody who waits for it hears so now: its writer may be busy with connecting.
+    pub(crate) fn close(&self) {
+        self.end_abruptly();
+        self.end(&ConnectError::Closed);
+        self.bell.ring();
     }
 
     /// The session is over: nothing will be sent or settled any more.

@@ -5,7 +5,7 @@
 //! [`SubscriptionState`]'s to decide.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use oyez_protocol::event::Heartbeat;
@@ -22,6 +22,7 @@ use crate::keepalive::Keepalive;
 use crate::message::Message;
 use crate::options::{ConnectionEvent, SubscribeOptions};
 use crate::subscription_state::SubscriptionState;
+use crate::time::Allowance;
 
 /// A topic being received: an iterator over its [`Delivery`]s, which waits for the next one.
 ///
@@ -64,10 +65,10 @@ impl fmt::Debug for Subscription {
 }
 
 impl Subscription {
-    /// Subscribes over `connection`, and waits for the broker's word.
+    /// Asks for the topic over `connection`.
     ///
     /// # Errors
-    /// When the topic is not one, the broker refuses, or the connection is lost for good.
+    /// When the topic is not one, or the system gives no thread.
     pub(crate) fn start(
         dialer: Dialer,
         connection: Connection,
@@ -80,15 +81,36 @@ impl Subscription {
         let mut subscription = Self {
             keepalive: keepalive.map_err(no_thread)?,
             connection: None,
-            state: SubscriptionState::new(cursor, options.reconnect, options.connect_timeout),
+            state: SubscriptionState::new(
+                cursor,
+                options.subscribing_policy(),
+                options.connect_timeout,
+            ),
             failure: None,
             dialer,
         };
         subscription.begin(connection);
-        while !subscription.state.is_confirmed() {
-            subscription.step(None)?;
-        }
         Ok(subscription)
+    }
+
+    /// Waits for the broker's word.
+    ///
+    /// # Errors
+    /// When it refuses, does not answer in time, or the connection is lost for good.
+    pub(crate) fn await_confirmation(&mut self) -> Result<(), SubscribeError> {
+        let allowance = Allowance::new(self.dialer.options.answer_timeout);
+        while !self.state.is_confirmed() {
+            if self.is_over() {
+                return Err(ConnectError::Closed.into());
+            }
+            let left = allowance.left();
+            self.step(left)?;
+            if left.is_some_and(|left| left.is_zero()) && !self.holds_frame() {
+                let waited = allowance.whole();
+                return Err(SubscribeError::TimedOut { waited });
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next delivery, at most for `at_most`; `None` when nothing came in that time, or the subscription
@@ -336,6 +358,22 @@ impl Iterator for Messages<'_> {
     }
 }
 
+/// A [`Closer`] that keeps nothing of its subscription alive.
+#[derive(Debug)]
+pub(crate) struct WeakCloser(Weak<Keepalive>);
+
+impl WeakCloser {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    pub(crate) fn close(&self) {
+        if let Some(keepalive) = self.0.upgrade() {
+            Closer(keepalive).close();
+        }
+    }
+}
+
 /// Closes a [`Subscription`] from another thread: its iterator ends after what it has at hand.
 #[derive(Clone, Debug)]
 pub struct Closer(Arc<Keepalive>);
@@ -344,5 +382,9 @@ impl Closer {
     /// Says goodbye and closes. Closing twice does nothing.
     pub fn close(&self) {
         self.0.close(&farewell::done());
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCloser {
+        WeakCloser(Arc::downgrade(&self.0))
     }
 }

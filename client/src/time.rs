@@ -22,6 +22,34 @@ pub trait Time: Send + Sync {
     fn random_below(&self, bound: u64) -> u64;
 }
 
+/// How long a call may wait, from when it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    began: Instant,
+    at_most: Option<Duration>,
+}
+
+impl Allowance {
+    /// From now on; `None` for ever.
+    pub(crate) fn new(at_most: Option<Duration>) -> Self {
+        Self {
+            began: Instant::now(),
+            at_most,
+        }
+    }
+
+    /// What is left of it; none when it has no end.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let at_most = self.at_most?;
+        Some(at_most.saturating_sub(self.began.elapsed()))
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> Duration {
+        self.at_most.unwrap_or(Duration::MAX)
+    }
+}
+
 /// Wakes one waiting thread. A ring that nobody waits for is kept for the next wait.
 #[derive(Clone, Debug, Default)]
 pub struct Bell(Arc<Rope>);

@@ -6,13 +6,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use oyez_client::{
     Client, ConnectError, ConnectOptions, NewMessage, Offset, Outcome, PublishError,
     PublisherOptions, ReconnectPolicy, TopicsPage,
 };
-use support::{EPOCH, FakeBroker, FakeTime, Heard, Peer, spawn, with_time};
+use support::{EPOCH, FakeBroker, FakeTime, Heard, PATIENCE, Peer, spawn, with_time};
 
 /// A client and the broker's side of its first connection.
 fn connect(broker: &FakeBroker, options: ConnectOptions) -> (Client, Peer) {
@@ -418,4 +420,145 @@ fn a_first_connection_that_ended_unused_is_replaced() {
     let record = peer.record();
     peer.ack(record.correlation, 0);
     publish.join().unwrap().unwrap();
+}
+
+/// A client that waits for an answer only briefly.
+const BRIEF: Duration = Duration::from_millis(50);
+
+/// Comes back so late that no test meets it.
+fn late() -> ReconnectPolicy {
+    let months = Duration::from_secs(10_000_000);
+    ReconnectPolicy::default()
+        .base(months)
+        .cap(months)
+        .give_up_after(None)
+}
+
+#[test]
+fn an_acknowledgement_that_does_not_come_ends_as_an_unknown_outcome() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new().answer_timeout(Some(BRIEF));
+    let (client, mut peer) = connect(&broker, options);
+    let call = spawn(move || (client.publish_acked("a", "1"), client));
+    peer.record();
+    let (result, client) = call.join().unwrap();
+    let error = result.unwrap_err();
+    assert!(
+        matches!(error, PublishError::Unacknowledged { waited: BRIEF }),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(text.contains("may or may not be stored"), "{text}");
+    assert!(text.contains("outcome unknown"), "{text}");
+    client.close();
+}
+
+#[test]
+fn a_message_that_no_connection_took_in_time_is_known_not_to_be_stored() {
+    let broker = FakeBroker::new();
+    let options = ConnectOptions::new()
+        .answer_timeout(Some(BRIEF))
+        .reconnect(late());
+    let (lost, losses) = channel();
+    let options = options.on_event(move |_| lost.send(()).unwrap());
+    let (client, mut peer) = connect(&broker, options);
+    let call = spawn(move || (client.publish_acked("a", "1"), client));
+    peer.record();
+    let client = call.join().unwrap().1;
+    drop(peer);
+    losses.recv_timeout(PATIENCE).unwrap();
+    let call = spawn(move || client.publish_acked("a", "2"));
+    let error = call.join().unwrap().unwrap_err();
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+    assert!(error.to_string().contains("is not stored"), "{error}");
+}
+
+#[test]
+fn a_message_whose_caller_gave_up_is_not_sent_again() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let options = with_time(&time).answer_timeout(Some(BRIEF));
+    let (client, mut peer) = connect(&broker, options);
+    let call = spawn(move || (client.publish_acked("a", "given up"), client));
+    peer.record();
+    let (result, client) = call.join().unwrap();
+    assert!(result.is_err());
+    drop(peer);
+    let mut peer = broker.accept();
+    client.publish("a", "next").unwrap();
+    assert_eq!(peer.record().texts(), ["next"]);
+}
+
+#[test]
+fn everything_that_waits_ends_in_time_and_when_the_client_is_closed() {
+    type Wait = fn(&Client) -> String;
+    let waits: [(&str, Wait); 4] = [
+        ("acknowledgement", |client| {
+            client.publish_acked("a", "1").unwrap_err().to_string()
+        }),
+        ("flush", |client| {
+            let publisher = client.publisher(by_messages(1)).unwrap();
+            publisher.push("a", "1").unwrap();
+            publisher.flush().unwrap_err().to_string()
+        }),
+        ("answer", |client| client.stats().unwrap_err().to_string()),
+        ("drain", |client| {
+            client.publish("a", "1").unwrap();
+            client.drain().unwrap_err().to_string()
+        }),
+    ];
+    for (what, wait) in waits {
+        let broker = FakeBroker::new();
+        let options = ConnectOptions::new().answer_timeout(Some(BRIEF));
+        let (client, _peer) = connect(&broker, options);
+        let told = spawn(move || wait(&client)).join().unwrap();
+        assert!(told.contains("within 0.05 s"), "{what}: {told}");
+
+        let options = ConnectOptions::new().answer_timeout(None);
+        let (client, mut peer) = connect(&broker, options);
+        let client = Arc::new(client);
+        let waiting = Arc::clone(&client);
+        let call = spawn(move || wait(&waiting));
+        assert!(!matches!(peer.next(), Heard::End), "{what}");
+        client.close();
+        let told = call.join().unwrap();
+        assert!(told.contains("this client is closed"), "{what}: {told}");
+    }
+}
+
+#[test]
+fn a_publisher_that_finds_no_room_in_time_says_that_nothing_was_sent() {
+    let mut broker = FakeBroker::new();
+    broker.welcome.inflight_records_max = 1;
+    let options = ConnectOptions::new().answer_timeout(Some(BRIEF));
+    let (client, mut peer) = connect(&broker, options);
+    let publisher = client.publisher(by_messages(1)).unwrap();
+    publisher.push("a", "1").unwrap();
+    peer.record();
+    let call = spawn(move || publisher.push("a", "2"));
+    let error = call.join().unwrap().unwrap_err();
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+}
+
+#[test]
+fn a_client_that_cannot_come_back_can_be_closed() {
+    let broker = FakeBroker::new();
+    let (lost, losses) = channel();
+    let options = ConnectOptions::new()
+        .answer_timeout(None)
+        .reconnect(late())
+        .on_event(move |_| lost.send(()).unwrap());
+    let (client, mut peer) = connect(&broker, options);
+    let client = Arc::new(client);
+    let waiting = Arc::clone(&client);
+    let call = spawn(move || waiting.publish_acked("a", "1"));
+    peer.record();
+    drop(peer);
+    losses.recv_timeout(PATIENCE).unwrap();
+    client.close();
+    let error = call.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, PublishError::Disconnected(ConnectError::Closed)),
+        "{error}"
+    );
+    assert!(client.publish("a", "2").is_err(), "it stays closed");
 }

@@ -528,3 +528,67 @@ fn a_subscription_that_is_ended_for_now_comes_back_where_it_was() {
     again.deliver("a", 7, &[b"7"]);
     assert_eq!(call.join().unwrap().0, 7);
 }
+
+#[test]
+fn a_subscription_that_is_not_confirmed_ends_in_time_and_when_the_client_is_closed() {
+    let broker = FakeBroker::new();
+    let brief = Duration::from_millis(50);
+    let options = ConnectOptions::new().answer_timeout(Some(brief));
+    let client = Client::connect_with(&broker.address(), options);
+    let call = spawn(move || {
+        client
+            .unwrap()
+            .subscribe(SubscribeOptions::topic("a"))
+            .map(drop)
+    });
+    let mut peer = broker.accept();
+    peer.subscribe();
+    let error = call.join().unwrap().unwrap_err();
+    assert!(matches!(error, SubscribeError::TimedOut { .. }), "{error}");
+
+    let options = ConnectOptions::new().answer_timeout(None);
+    let address = broker.address();
+    let connect = spawn(move || Arc::new(Client::connect_with(&address, options).unwrap()));
+    let mut peer = broker.accept();
+    let client = connect.join().unwrap();
+    let waiting = Arc::clone(&client);
+    let call = spawn(move || waiting.subscribe(SubscribeOptions::topic("a")).map(drop));
+    peer.subscribe();
+    client.close();
+    let error = call.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, SubscribeError::Disconnected(ConnectError::Closed)),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_subscription_comes_back_however_long_it_takes_and_ends_with_its_client() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let address = broker.address();
+    let options = with_time(&time);
+    let call = spawn(move || {
+        let client = Client::connect_with(&address, options).unwrap();
+        let subscription = client.subscribe(SubscribeOptions::topic("a")).unwrap();
+        (client, subscription)
+    });
+    let mut peer = broker.accept();
+    let (id, ..) = peer.subscribe();
+    peer.confirm(id, 5);
+    let (client, mut subscription) = call.join().unwrap();
+    let call = spawn(move || (next_message(&mut subscription).0, subscription));
+    let passed = || time.pauses.lock().unwrap().iter().sum::<Duration>();
+    while passed() < Duration::from_secs(600) {
+        drop(peer);
+        peer = broker.accept_unwelcomed();
+    }
+    peer.send(|out| broker.welcome.encode(out));
+    peer.subscribe();
+    peer.confirm(2, 5);
+    peer.deliver("a", 5, &[b"5"]);
+    let (offset, mut subscription) = call.join().unwrap();
+    assert_eq!(offset, 5);
+    client.close();
+    let call = spawn(move || subscription.next().is_none());
+    assert!(call.join().unwrap(), "it ends with its client");
+}

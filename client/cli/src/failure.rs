@@ -99,6 +99,9 @@ impl From<PublishError> for Failure {
             PublishError::Topic(error) => Self::Usage(error.to_string()),
             PublishError::TooLarge { .. } => Self::Failed(error.to_string()),
             PublishError::Refused { .. } => Self::Refused(error.to_string()),
+            PublishError::NotSent { .. } | PublishError::Unacknowledged { .. } => {
+                Self::Overdue(error.to_string())
+            }
             PublishError::Disconnected(error) => error.into(),
         }
     }
@@ -109,6 +112,7 @@ impl From<SubscribeError> for Failure {
         match error {
             SubscribeError::Topic(error) => Self::Usage(error.to_string()),
             SubscribeError::Refused { .. } => Self::Refused(error.to_string()),
+            SubscribeError::TimedOut { .. } => Self::Overdue(error.to_string()),
             SubscribeError::Disconnected(error) => error.into(),
         }
     }
@@ -119,6 +123,7 @@ impl From<QueryError> for Failure {
         match error {
             QueryError::Disconnected(error) => error.into(),
             QueryError::Refused { .. } => Self::Refused(error.to_string()),
+            QueryError::TimedOut { .. } => Self::Overdue(error.to_string()),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Publisher {
     ) -> Result<Self, ConnectError> {
         options.check()?;
         let terms = Terms::default();
-        let mut state = SessionState::new(&terms, options.reconnect, now);
+        let mut state = SessionState::new(&terms, options.publishing_policy(), now);
         let correlations = Arc::new(AtomicU64::new(1));
         let mut slot = |options: PublisherOptions| Slot {
             origin: state.ledger.open_origin(options.keep_acks),

@@ -49,7 +49,7 @@ impl Subscriber {
         now: Duration,
     ) -> Result<Self, SubscribeError> {
         options.check()?;
-        let (policy, answer_within) = (options.reconnect, options.connect_timeout);
+        let (policy, answer_within) = (options.subscribing_policy(), options.connect_timeout);
         let state = SubscriptionState::new(what.cursor()?, policy, answer_within);
         Ok(Self {
             state: state.dialing_at(now),
