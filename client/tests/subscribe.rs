@@ -534,12 +534,10 @@ fn a_subscription_that_is_not_confirmed_ends_in_time_and_when_the_client_is_clos
     let broker = FakeBroker::new();
     let brief = Duration::from_millis(50);
     let options = ConnectOptions::new().answer_timeout(Some(brief));
-    let client = Client::connect_with(&broker.address(), options);
+    let address = broker.address();
     let call = spawn(move || {
-        client
-            .unwrap()
-            .subscribe(SubscribeOptions::topic("a"))
-            .map(drop)
+        let client = Client::connect_with(&address, options).unwrap();
+        client.subscribe(SubscribeOptions::topic("a")).map(drop)
     });
     let mut peer = broker.accept();
     peer.subscribe();
