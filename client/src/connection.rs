@@ -20,7 +20,7 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 /// Longest time that a last frame is waited for to leave.
-const PARTING: Duration = Duration::from_millis(100);
+pub(crate) const PARTING: Duration = Duration::from_millis(100);
 
 /// Knows where the broker is and how to introduce itself.
 #[derive(Clone, Debug)]

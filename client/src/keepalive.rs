@@ -8,13 +8,13 @@
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
 use oyez_protocol::event::Heartbeat;
 
-use crate::connection::part;
+use crate::connection::{PARTING, part};
 use crate::lock::lock;
 use crate::silence::Beats;
 use crate::time::{Bell, Time};
@@ -35,6 +35,8 @@ struct Line {
 struct Sender {
     socket: Arc<TcpStream>,
     queue: Mutex<Queue>,
+    /// Nobody is writing any more.
+    idle: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -66,11 +68,18 @@ impl Sender {
             queue = lock(&self.queue);
         }
         queue.writing = false;
+        self.idle.notify_all();
         written
     }
 
-    fn is_writing(&self) -> bool {
-        lock(&self.queue).writing
+    /// Whether what is being written is written soon.
+    fn is_idle_soon(&self) -> bool {
+        let queue = lock(&self.queue);
+        let waited = self
+            .idle
+            .wait_timeout_while(queue, PARTING, |queue| queue.writing);
+        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !queue.writing
     }
 
     /// Ends the connection; `last` is said if nothing else is being written.
@@ -140,6 +149,7 @@ impl Keepalive {
         let sender = Sender {
             socket: Arc::clone(socket),
             queue: Mutex::default(),
+            idle: Condvar::new(),
         };
         *lock(&self.line) = Line {
             sender: Some(Arc::new(sender)),
@@ -157,12 +167,13 @@ impl Keepalive {
         }
     }
 
-    /// The thread ends, and the connection is left to others: false when a frame is being written over it still.
+    /// The thread ends, and the connection is left to others: false when it takes too long to
+    /// write a frame over it that has begun.
     pub(crate) fn release(&self) -> bool {
         self.closed.store(true, Ordering::Release);
         let sender = self.take_sender();
         self.beat.ring();
-        !sender.is_some_and(|sender| sender.is_writing())
+        sender.is_none_or(|sender| sender.is_idle_soon())
     }
 
     /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
@@ -289,7 +300,7 @@ mod tests {
     }
 
     fn is_writing(keepalive: &Keepalive) -> bool {
-        sender(keepalive).is_writing()
+        lock(&sender(keepalive).queue).writing
     }
 
     fn queued(keepalive: &Keepalive) -> usize {
