@@ -562,3 +562,24 @@ fn a_client_that_cannot_come_back_can_be_closed() {
     );
     assert!(client.publish("a", "2").is_err(), "it stays closed");
 }
+
+#[test]
+fn a_client_that_waits_for_a_welcome_can_be_closed() {
+    let (broker, time) = (FakeBroker::new(), FakeTime::new());
+    let options = with_time(&time)
+        .answer_timeout(None)
+        .connect_timeout(Duration::from_secs(3600));
+    let (client, mut peer) = connect(&broker, options);
+    let client = Arc::new(client);
+    let waiting = Arc::clone(&client);
+    let call = spawn(move || waiting.publish_acked("a", "1"));
+    peer.record();
+    drop(peer);
+    let _silent = broker.accept_unwelcomed();
+    client.close();
+    let error = call.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, PublishError::Disconnected(ConnectError::Closed)),
+        "{error}"
+    );
+}
