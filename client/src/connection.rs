@@ -9,7 +9,7 @@ use rustix::net::sockopt;
 
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
-use crate::handshake::{Awaiting, Hellos};
+use crate::handshake::{Awaiting, Hellos, stranger};
 use crate::inbox::{Inbox, Received};
 use crate::options::ConnectOptions;
 use crate::terms::Terms;
@@ -62,9 +62,29 @@ impl Dialer {
             // Zero is no time to connect in.
             let stream = TcpStream::connect_timeout(address, left.max(Duration::from_millis(1)))
                 .map_err(|error| self.unreachable(error))?;
-            match Connection::shake_hands(stream, &self.options, deadline) {
+            match self.shake_hands(stream, deadline) {
                 Err(error) if hellos.say_again(&error) => {}
                 answered => return answered,
+            }
+        }
+    }
+
+    fn shake_hands(
+        &self,
+        stream: TcpStream,
+        deadline: Option<Instant>,
+    ) -> Result<Connection, ConnectionError> {
+        let mut connection = Connection::introduced(stream, &self.options)?;
+        let patience = self.options.connect_timeout;
+        match connection.await_welcome(deadline) {
+            Ok(terms) => connection.agree(terms),
+            Err(error) => {
+                let heard = connection.inbox.before_first();
+                let seen = heard.and_then(|heard| stranger(heard, &error, patience));
+                Err(seen.map_or(error, |seen| ConnectionError::NotABroker {
+                    address: self.address.to_string(),
+                    seen,
+                }))
             }
         }
     }
@@ -95,27 +115,27 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn shake_hands(
-        stream: TcpStream,
-        options: &ConnectOptions,
-        deadline: Option<Instant>,
-    ) -> Result<Self, ConnectionError> {
+    /// A connection over which the hello was said.
+    fn introduced(stream: TcpStream, options: &ConnectOptions) -> Result<Self, ConnectionError> {
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
         let mut hello = Vec::new();
         options.hello(&mut hello);
         (&stream).write_all(&hello)?;
-        let mut connection = Self {
+        Ok(Self {
             socket: Arc::new(stream),
             inbox: Inbox::default(),
             terms: Terms::default(),
             read_timeout: None,
-        };
-        connection.terms = connection.await_welcome(deadline)?;
+        })
+    }
+
+    /// The broker has stated its terms.
+    fn agree(mut self, terms: Terms) -> Result<Self, ConnectionError> {
         // A write that no byte of passes in this time is looked at again: see `writer`.
-        let patience = connection.terms.heartbeat;
-        connection.socket.set_write_timeout(Some(patience))?;
-        Ok(connection)
+        self.socket.set_write_timeout(Some(terms.heartbeat))?;
+        self.terms = terms;
+        Ok(self)
     }
 
     /// No deadline lies beyond the clock's end.
@@ -231,6 +251,20 @@ mod tests {
             let ((strange, _first), (good, _second)) = (answer(stranger), answer(welcome()));
             let connection = dialer().dial_each(&[strange, good]).unwrap();
             assert_eq!(connection.socket.peer_addr().unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn what_answers_and_is_no_broker_is_told_with_its_address() {
+        for (says, told) in [
+            (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it speaks HTTP"),
+            (b"-ERR unknown command\r\n", "Redis"),
+            (b"", "it closed the connection without a word"),
+        ] {
+            let (strange, _stream) = answer(says.to_vec());
+            let text = dialer().dial_each(&[strange]).unwrap_err().to_string();
+            let expected = "broker.example:7450 answers, but it is not an Oyez broker";
+            assert!(text.contains(expected) && text.contains(told), "{text}");
         }
     }
 

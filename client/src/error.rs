@@ -22,6 +22,13 @@ pub enum ConnectionError {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// Something answers at the address, and it is not an Oyez broker.
+    NotABroker {
+        /// Where it was tried.
+        address: String,
+        /// What it did instead of a welcome.
+        seen: Stranger,
+    },
     /// Reading or writing failed.
     Io(Arc<io::Error>),
     /// The other side closed the connection without a goodbye.
@@ -65,6 +72,10 @@ impl fmt::Display for ConnectionError {
                 f,
                 "cannot reach the broker at {address}: {source}; is it running there?"
             ),
+            Self::NotABroker { address, seen } => write!(
+                f,
+                "{address} answers, but it is not an Oyez broker: {seen}; is the port the right one?"
+            ),
             Self::Io(error) => write!(f, "the connection failed: {error}"),
             Self::Closed => f.write_str("the broker closed the connection without saying why"),
             Self::Silent { silence } => write!(
@@ -83,6 +94,40 @@ impl fmt::Display for ConnectionError {
             Self::NotNow { outcome, .. } => write!(f, "not now: {}", outcome.explain()),
             Self::Frame(error) => write!(f, "a frame from the broker is refused: {error}"),
             Self::Unexpected { what } => write!(f, "the broker sent {what}"),
+        }
+    }
+}
+
+/// What answers at an address where a broker was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stranger {
+    /// It speaks HTTP.
+    Http,
+    /// It speaks TLS, which a broker leaves to a proxy.
+    Tls,
+    /// It answers as Redis does.
+    Redis,
+    /// It speaks something else.
+    Other,
+    /// It closed the connection without a word.
+    Closed,
+    /// It said nothing for that long; a broker that hangs does the same.
+    Silent(Duration),
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http => f.write_str("it speaks HTTP"),
+            Self::Tls => f.write_str("it speaks TLS"),
+            Self::Redis => f.write_str("it answers as Redis does"),
+            Self::Other => f.write_str("what it says is no frame of Oyez"),
+            Self::Closed => f.write_str("it closed the connection without a word"),
+            Self::Silent(time) => {
+                let time = seconds(time);
+                write!(f, "it said nothing for {time}, unless it is one that hangs")
+            }
         }
     }
 }

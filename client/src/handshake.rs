@@ -9,7 +9,7 @@ use oyez_protocol::command::VERSION;
 use oyez_protocol::error::FrameError;
 use oyez_protocol::event::GoodbyeCode;
 
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, Stranger};
 use crate::inbox::Inbox;
 use crate::terms::Terms;
 
@@ -94,6 +94,49 @@ fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionError> {
         }
     }
     Ok(None)
+}
+
+/// How TLS says that it does not understand: an alert, in any version of the protocol.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
+/// What answers, when it ended the handshake with this error and had said `heard` and no whole frame; none if it may be a
+/// broker.
+pub(crate) fn stranger(
+    heard: &[u8],
+    error: &ConnectionError,
+    patience: Duration,
+) -> Option<Stranger> {
+    let ended = match error {
+        // A frame that was damaged on its way is one all the same.
+        ConnectionError::Frame(FrameError::Checksum { .. }) => return None,
+        ConnectionError::Frame(_) => Stranger::Other,
+        ConnectionError::Closed => Stranger::Closed,
+        ConnectionError::Io(error) => match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Stranger::Closed,
+            ErrorKind::TimedOut => Stranger::Silent(patience),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let recognised = recognise(heard);
+    recognised.or_else(|| match ended {
+        // A part of a welcome has come.
+        Stranger::Closed | Stranger::Silent(_) if !heard.is_empty() => None,
+        ended => Some(ended),
+    })
+}
+
+/// What says such things.
+fn recognise(heard: &[u8]) -> Option<Stranger> {
+    if heard.starts_with(b"HTTP/") {
+        return Some(Stranger::Http);
+    }
+    if heard.starts_with(&TLS_ALERT) {
+        return Some(Stranger::Tls);
+    }
+    let redis = [&b"-ERR "[..], b"-NOAUTH ", b"-DENIED ", b"-MISCONF "];
+    let is_redis = redis.iter().any(|answer| heard.starts_with(answer));
+    is_redis.then_some(Stranger::Redis)
 }
 
 /// Takes in what has arrived over a connection that nobody uses yet; false when it was more than signs of life.
@@ -181,6 +224,36 @@ mod tests {
         damaged[17] ^= 1;
         let error = welcome(&mut arrived(&damaged)).unwrap_err();
         assert!(matches!(error, ConnectionError::Frame(_)), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_broker_is_recognised_by_what_it_says_or_does_not_say() {
+        let patience = Duration::from_secs(9);
+        let silent = ConnectionError::from(Error::new(ErrorKind::TimedOut, "late"));
+        let reset = ConnectionError::from(Error::from(ErrorKind::ConnectionReset));
+        let closed = ConnectionError::Closed;
+        let size = ConnectionError::Frame(FrameError::Size { size: 5 });
+        let damage = ConnectionError::Frame(FrameError::Checksum { kind: 9 });
+        for (heard, error, expected) in [
+            (
+                &b"HTTP/1.1 400 Bad Request\r\n"[..],
+                &size,
+                Some(Stranger::Http),
+            ),
+            (b"HTTP/1", &silent, Some(Stranger::Http)),
+            (b"-ERR unknown", &size, Some(Stranger::Redis)),
+            (b"\x15\x03\x01\0\x02\x02\x46", &closed, Some(Stranger::Tls)),
+            (b"SSH-2.0-x\r\n", &size, Some(Stranger::Other)),
+            (b"", &closed, Some(Stranger::Closed)),
+            (b"", &reset, Some(Stranger::Closed)),
+            (b"", &silent, Some(Stranger::Silent(patience))),
+            (b"\x48\0\0\0", &silent, None),
+            (b"\x48\0\0\0", &damage, None),
+        ] {
+            let seen = stranger(heard, error, patience);
+            assert_eq!(seen, expected, "{heard:?} {error}");
+        }
+        assert_eq!(stranger(b"", &goodbye(GoodbyeCode::Full), patience), None);
     }
 
     #[test]

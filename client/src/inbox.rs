@@ -106,6 +106,11 @@ impl Inbox {
         }
     }
 
+    /// What has arrived and is not a whole frame, as long as no frame was.
+    pub(crate) fn before_first(&self) -> Option<&[u8]> {
+        (self.taken == 0).then(|| &self.buffer[self.start..self.end])
+    }
+
     /// The frame that has begun, when [`Inbox::next`] has found no whole one.
     pub(crate) const fn incomplete(&self) -> Option<Incomplete> {
         if self.start == self.end {

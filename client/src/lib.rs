@@ -84,7 +84,9 @@ pub use backoff::ReconnectPolicy;
 pub use batch::PublisherOptions;
 pub use client::Client;
 pub use delivery::{Delivery, Gap, GapCause, NewEpoch, Skip, SkipCause};
-pub use error::{ConnectError, ConnectionError, PublishError, QueryError, SubscribeError};
+pub use error::{
+    ConnectError, ConnectionError, PublishError, QueryError, Stranger, SubscribeError,
+};
 pub use ledger::Totals;
 pub use message::{Ack, Message, NewMessage};
 pub use options::{ConnectOptions, ConnectionEvent, SubscribeOptions};
