@@ -7,56 +7,20 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod shell;
+
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::channel;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use oyez_client::{GoodbyeCode, Outcome};
 use oyez_protocol::event::Subscribed;
 use oyez_protocol::message::{Headers, MessageRef, write_headers};
+use shell::{errors, finish, oyez, run, succeeded};
 use support::memory::MemoryBroker;
-use support::{FakeBroker, Heard, PATIENCE, confirmation, delivery_of};
-
-/// `oyez` with these arguments, at a broker on that port.
-fn oyez(port: u16, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oyez"));
-    command
-        .env("OYEZ_SERVER", format!("127.0.0.1:{port}"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Feeds standard input, and waits for the end.
-fn finish(mut child: Child, input: &[u8]) -> Output {
-    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-    thread::spawn(move || stdin.write_all(&input));
-    let (sender, output) = channel();
-    thread::spawn(move || sender.send(child.wait_with_output()));
-    output
-        .recv_timeout(PATIENCE)
-        .expect("the command should end")
-        .unwrap()
-}
-
-fn run(port: u16, arguments: &[&str], input: &[u8]) -> Output {
-    finish(oyez(port, arguments).spawn().unwrap(), input)
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn succeeded(output: &Output) -> &[u8] {
-    assert!(output.status.success(), "{}", errors(output));
-    &output.stdout
-}
+use support::{FakeBroker, Heard, confirmation, delivery_of};
 
 #[test]
 fn lines_come_back_exact_to_the_byte_whatever_they_are() {
