@@ -20,6 +20,19 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|error| error.to_string())
 }
 
+/// A time after which something is given up, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience(pub(crate) Option<Duration>);
+
+/// Reads a duration, or `never`.
+pub(crate) fn parse_patience(text: &str) -> Result<Patience, String> {
+    if text == "never" {
+        return Ok(Patience(None));
+    }
+    let time = parse(text).map_err(|error| format!("{error}; or `never`"))?;
+    Ok(Patience(Some(time)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,13 @@ pub enum Failure {
     Timeout(Duration),
     /// Something was not done in its time. Exit code 5.
     Overdue(String),
+    /// A signal ended it. Exit code 128 and the signal's number, as shells have it.
+    Interrupted {
+        /// Its number.
+        signal: i32,
+        /// What was done, and what was not.
+        text: String,
+    },
     /// The reader of standard output has gone: it has all it wanted. Exit code 0, and nothing to say.
     ReaderGone,
 }
@@ -47,6 +54,9 @@ impl Failure {
                 (5, format!("no message came for {seconds} s (--timeout)"))
             }
             Self::Overdue(text) => (5, text.clone()),
+            Self::Interrupted { signal, text } => {
+                (u8::try_from(128 + signal).unwrap_or(1), text.clone())
+            }
             Self::ReaderGone => return ExitCode::SUCCESS,
         };
         say(&format!("{program}: {text}"));

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Interruptible};
 use crate::say::say;
 
 /// Bytes read at once.
@@ -16,47 +19,76 @@ const BUFFER_SIZE: usize = 256 << 10;
 pub(crate) struct Input {
     reader: Box<dyn BufRead>,
     name: String,
+    /// Lines begun so far.
+    line: u64,
     /// Its length in bytes, where that is known beforehand.
     pub(crate) size: Option<u64>,
 }
 
+/// What a read of a line has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A line.
+    Whole,
+    /// One of more bytes than any message has; the rest of it is still to be read.
+    TooLong,
+    /// No more.
+    End,
+}
+
 impl Input {
     /// The message on the command line, the file, or standard input, which `-` and nothing at all stand for.
-    pub(crate) fn open(message: Option<OsString>, file: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        message: Option<OsString>,
+        file: Option<&Path>,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self, Failure> {
         if let Some(path) = file {
-            return Self::open_file(path);
+            return Self::open_file(path, interrupt);
         }
         match message.filter(|message| message != "-") {
-            Some(message) => Ok(Self {
-                reader: Box::new(Cursor::new(message.into_vec())),
-                name: "the message".to_owned(),
-                size: None,
-            }),
-            None => Ok(Self::standard()),
+            Some(message) => Ok(Self::of(Cursor::new(message.into_vec()), "the message")),
+            None => Self::standard(interrupt),
         }
     }
 
-    fn open_file(path: &Path) -> Result<Self, Failure> {
+    fn of(reader: impl BufRead + 'static, name: &str) -> Self {
+        Self {
+            reader: Box::new(reader),
+            name: name.to_owned(),
+            line: 0,
+            size: None,
+        }
+    }
+
+    fn open_file(path: &Path, interrupt: Arc<Interrupt>) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let failed = |error| Failure::io(&format!("cannot read {name}"), &error);
         let file = File::open(path).map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;
+        let file = Interruptible { file, interrupt };
         Ok(Self {
             size: facts.is_file().then_some(facts.len()),
-            reader: Box::new(BufReader::with_capacity(BUFFER_SIZE, file)),
-            name,
+            ..Self::of(BufReader::with_capacity(BUFFER_SIZE, file), &name)
         })
     }
 
-    fn standard() -> Self {
+    fn standard(interrupt: Arc<Interrupt>) -> Result<Self, Failure> {
+        let name = "standard input";
+        // Not through the standard library's own buffer: what lies in it could not be waited for.
+        let file = io::stdin().as_fd().try_clone_to_owned();
+        let file =
+            File::from(file.map_err(|error| Failure::io(&format!("cannot read {name}"), &error))?);
         if io::stdin().is_terminal() {
             say("oyez: reading from the terminal; end with Ctrl-D");
         }
-        Self {
-            reader: Box::new(BufReader::with_capacity(BUFFER_SIZE, io::stdin())),
-            name: "standard input".to_owned(),
-            size: None,
-        }
+        let file = Interruptible { file, interrupt };
+        Ok(Self::of(BufReader::with_capacity(BUFFER_SIZE, file), name))
+    }
+
+    /// The line that was read last, for people.
+    pub(crate) fn place(&self) -> String {
+        format!("line {} of {}", self.line, self.name)
     }
 
     /// Everything, at most `size_max` bytes.
@@ -75,14 +107,15 @@ impl Input {
         Ok(whole)
     }
 
-    /// The next line into `line`, without its `\n`; a `\r` before it stays. False at the end. A last line without `\n`
-    /// counts if it is not empty. A line of more than `size_max` bytes is an error.
+    /// The next line into `line`, without its `\n`; a `\r` before it stays. A last line without `\n` counts if it is not
+    /// empty. Of one with more than `size_max` bytes no more is read. After an error `line` holds what was read of it.
     pub(crate) fn read_line(
         &mut self,
         line: &mut Vec<u8>,
         size_max: usize,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Line, Failure> {
         line.clear();
+        self.line += 1;
         let mut limited = (&mut self.reader).take(size_max as u64 + 1);
         let size = limited
             .read_until(b'\n', line)
@@ -90,12 +123,31 @@ impl Input {
         if line.last() == Some(&b'\n') {
             line.pop();
         } else if size > size_max {
-            return Err(Failure::Failed(format!(
-                "a line of {} is longer than {size_max} bytes, too much for one message",
-                self.name
-            )));
+            return Ok(Line::TooLong);
         }
-        Ok(size > 0)
+        Ok(if size > 0 { Line::Whole } else { Line::End })
+    }
+
+    /// Passes over the rest of a line. Returns its bytes, without the `\n`.
+    pub(crate) fn skip_line(&mut self) -> Result<usize, Failure> {
+        let mut size = 0;
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(Failure::io(&format!("cannot read {}", self.name), &error));
+                }
+            };
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let taken = end.unwrap_or(chunk.len());
+            let is_over = end.is_some() || chunk.is_empty();
+            self.reader.consume(taken + usize::from(end.is_some()));
+            size += taken;
+            if is_over {
+                return Ok(size);
+            }
+        }
     }
 }
 
@@ -104,9 +156,9 @@ mod tests {
     use super::*;
 
     fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut input = Input::open(Some(OsString::from_vec(bytes.to_vec())), None).unwrap();
+        let mut input = Input::of(Cursor::new(bytes.to_vec()), "a test");
         let (mut lines, mut line) = (Vec::new(), Vec::new());
-        while input.read_line(&mut line, 100).unwrap() {
+        while input.read_line(&mut line, 100).unwrap() == Line::Whole {
             lines.push(line.clone());
         }
         lines
@@ -123,14 +175,26 @@ mod tests {
 
     #[test]
     fn a_line_that_no_message_can_be_is_refused_without_reading_it_whole() {
-        let mut input = Input {
-            reader: Box::new(BufReader::new(io::repeat(b'x'))),
-            name: "an endless line".to_owned(),
-            size: None,
-        };
-        assert!(input.read_line(&mut Vec::new(), 1000).is_err());
+        let mut input = Input::of(BufReader::new(io::repeat(b'x')), "an endless line");
+        let read = input.read_line(&mut Vec::new(), 1000).unwrap();
+        assert_eq!(read, Line::TooLong);
         assert!(input.read_whole(1000).is_err());
-        let mut exact = Input::open(Some("xxxx\n".into()), None).unwrap();
-        assert!(exact.read_line(&mut Vec::new(), 4).unwrap());
+        let mut exact = Input::of(Cursor::new("xxxx\n"), "a line");
+        assert_eq!(exact.read_line(&mut Vec::new(), 4).unwrap(), Line::Whole);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over_to_its_end() {
+        let mut input = Input::of(
+            BufReader::with_capacity(3, &b"1\nxxxxxxxx\n3\n"[..]),
+            "a test",
+        );
+        let mut line = Vec::new();
+        let mut read = || input.read_line(&mut line, 4).unwrap();
+        assert_eq!((read(), read()), (Line::Whole, Line::TooLong));
+        assert_eq!(input.skip_line().unwrap(), 3);
+        assert_eq!(input.place(), "line 2 of a test");
+        assert_eq!(input.read_line(&mut line, 4).unwrap(), Line::Whole);
+        assert_eq!(line, b"3");
     }
 }

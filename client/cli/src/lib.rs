@@ -10,9 +10,12 @@ pub mod bench;
 mod duration;
 mod failure;
 mod input;
+mod interrupt;
+mod outage;
 mod output;
 mod progress;
 mod publish;
+mod reader;
 mod say;
 mod stats;
 mod subscribe;
@@ -21,11 +24,14 @@ mod topic;
 mod topics;
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use oyez_client::{Client, ConnectOptions, ConnectionEvent};
+use oyez_client::{Client, ConnectOptions};
 
 pub use crate::failure::Failure;
+use crate::outage::Outage;
 use crate::say::say;
 
 const EXAMPLES: &str = "\
@@ -39,7 +45,8 @@ Examples:
   oyez bench fanout --subscribers 10000  how fast a record reaches ten thousand subscribers
 
 Exit codes:
-  0 done   1 failed   2 usage   3 cannot connect   4 refused by the broker   5 timeout";
+  0 done   1 failed   2 usage   3 cannot connect   4 refused by the broker   5 timeout
+  130, 143  publishing was ended by SIGINT or SIGTERM";
 
 /// Publish to, subscribe to and look at an Oyez broker.
 #[derive(Debug, Parser)]
@@ -64,6 +71,10 @@ pub struct Shared {
     )]
     server: String,
 
+    /// Longest time for a connection to stand and be welcomed
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
+    connect_timeout: Duration,
+
     /// Say more on standard error
     #[arg(short, long, global = true)]
     verbose: bool,
@@ -86,19 +97,27 @@ enum Command {
 }
 
 impl Shared {
+    /// A client that asks questions.
     fn connect(&self) -> Result<Client, Failure> {
-        let verbose = self.verbose;
-        let options = ConnectOptions::new()
-            .name(concat!("oyez ", env!("CARGO_PKG_VERSION")))
-            .on_event(move |event| match event {
-                ConnectionEvent::Lost { error, delay } => {
-                    let seconds = delay.as_secs_f64();
-                    say(&format!("oyez: {error}; trying again in {seconds:.1} s"));
-                }
-                ConnectionEvent::Restored if verbose => say("oyez: connected again"),
-                ConnectionEvent::Restored => {}
-            });
+        self.connect_with(self.options())
+    }
+
+    fn connect_with(&self, options: ConnectOptions) -> Result<Client, Failure> {
         Ok(Client::connect_with(&self.server, options)?)
+    }
+
+    /// How every command connects.
+    fn options(&self) -> ConnectOptions {
+        let (outage, began) = (Mutex::new(Outage::default()), Instant::now());
+        ConnectOptions::new()
+            .name(concat!("oyez ", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.connect_timeout)
+            .on_event(move |event| {
+                let mut outage = outage.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(text) = outage.meet(event, began.elapsed()) {
+                    say(&text);
+                }
+            })
     }
 }
 

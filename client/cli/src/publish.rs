@@ -3,16 +3,20 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use oyez_client::{Ack, NewMessage, Publisher, PublisherOptions, Totals};
+use oyez_client::{
+    Ack, NewMessage, PublishError, Publisher, PublisherOptions, ReconnectPolicy, Totals,
+};
 use serde::Serialize;
 
 use crate::Shared;
-use crate::duration;
+use crate::duration::{self, Patience};
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, Line};
+use crate::interrupt::Interrupt;
 use crate::output::{Format, grouped, print_json};
 use crate::progress::Progress;
 use crate::say::say;
@@ -20,6 +24,8 @@ use crate::topic;
 
 /// No broker takes larger messages: the protocol's largest record.
 const MESSAGE_SIZE_MAX: usize = 1 << 20;
+/// Lines of which is said that they are skipped; of the others only how many there were.
+const SKIPS_SAID: u64 = 10;
 /// Messages between two collections of acknowledgements.
 const ACK_STRIDE: u64 = 1024;
 
@@ -29,10 +35,11 @@ Examples:
   oyez pub images < cat.jpg                    all of standard input as one message
   oyez pub -l orders < orders.ndjson           every line a message, 64 to a record
   oyez pub -l orders --file orders.ndjson --batch 256 -o json
-  oyez pub readings 21.5 --key sensor-7 --header unit=celsius
+  oyez pub readings -5.3 --key sensor-7 --header unit=celsius
 
 It returns when the broker has acknowledged every message. Lines are taken to the byte, without their
-newline; batches compress better the larger they are.";
+newline; batches compress better the larger they are. SIGINT and SIGTERM end the input: what was read is
+still published, for up to five seconds, and it says how much was. A second signal ends that at once.";
 
 /// What `oyez pub` is told.
 #[derive(Debug, Args)]
@@ -42,13 +49,17 @@ pub(crate) struct Arguments {
     #[arg(value_parser = topic::parse)]
     topic: String,
 
-    /// The message; `-` or none takes all of standard input
-    #[arg(conflicts_with_all = ["lines", "file"])]
+    /// The message; `-` or none takes all of standard input, and after `--` even what looks like an option is one
+    #[arg(conflicts_with_all = ["lines", "file"], allow_hyphen_values = true)]
     message: Option<OsString>,
 
     /// Publish every line as a message
     #[arg(short, long)]
     lines: bool,
+
+    /// Pass over lines that are too long for a message, and say which; without it such a line is the end
+    #[arg(long, requires = "lines")]
+    skip_long: bool,
 
     /// Read from a file instead of standard input
     #[arg(long, value_name = "PATH")]
@@ -63,16 +74,20 @@ pub(crate) struct Arguments {
     linger: Duration,
 
     /// What each message is about
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     key: Option<OsString>,
 
     /// A header of each message; may be repeated
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header)]
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header, allow_hyphen_values = true)]
     headers: Vec<(String, String)>,
 
     /// Send messages as they are
     #[arg(long)]
     no_compress: bool,
+
+    /// Give up when the connection cannot be had back, or nothing is acknowledged, for so long; or `never`
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_patience, default_value = "2m")]
+    give_up: Patience,
 
     /// How to print the summary: text on standard error, or JSON on standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -90,6 +105,8 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 struct Summary {
     topic: String,
     messages: u64,
+    /// Lines that were too long.
+    skipped: u64,
     records: u64,
     bytes_raw: u64,
     bytes_wire: u64,
@@ -103,8 +120,16 @@ struct Summary {
 
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let mut input = Input::open(arguments.message.clone(), arguments.file.as_deref())?;
-    let client = shared.connect()?;
+    let interrupt = Interrupt::new()?;
+    let (message, file) = (arguments.message.clone(), arguments.file.as_deref());
+    let input = Input::open(message, file, Arc::clone(&interrupt))?;
+    let Patience(give_up) = arguments.give_up;
+    let options = shared
+        .options()
+        .reconnect(ReconnectPolicy::default().give_up_after(give_up))
+        .answer_timeout(give_up);
+    let client = Arc::new(shared.connect_with(options)?);
+    interrupt.watch(&client)?;
     let started = Instant::now();
     let publisher = client.publisher(PublisherOptions {
         batch_messages: usize::from(arguments.batch),
@@ -113,55 +138,154 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
         compress: !arguments.no_compress,
         keep_acks: true,
     })?;
-    let mut acks = Acks::default();
-    let progress = Progress::new(input.size);
-    let published = publish(arguments, &mut input, &publisher, &mut acks, progress);
+    let mut feed = Feed::new(arguments, input, &publisher);
+    let fed = feed.run();
     // What was taken before a failure is sent as well.
     let flushed = publisher.flush().map_err(Failure::from);
-    let published = published.and(flushed);
-    acks.collect(&publisher);
+    feed.acks.collect(&publisher);
     let totals = publisher.totals();
-    if let Err(failure) = published {
+    if let Some(signal) = interrupt.signal() {
+        let text = feed.interrupted(totals);
+        return Err(Failure::Interrupted { signal, text });
+    }
+    if let Err(failure) = fed.and(flushed) {
         let acknowledged = grouped(totals.messages);
         say(&format!(
             "oyez: {acknowledged} messages were acknowledged before the failure"
         ));
         return Err(failure);
     }
-    let summary = Summary::new(&arguments.topic, totals, &acks, started.elapsed());
+    let summary = Summary::new(&arguments.topic, totals, &feed, started.elapsed());
     client.drain()?;
     summary.print(arguments.output, shared.verbose)
 }
 
-fn publish(
-    arguments: &Arguments,
-    input: &mut Input,
-    publisher: &Publisher,
-    acks: &mut Acks,
-    mut progress: Progress,
-) -> Result<(), Failure> {
-    let mut template = NewMessage::default();
-    if let Some(key) = &arguments.key {
-        template = template.key(key.as_encoded_bytes());
-    }
-    for (name, value) in &arguments.headers {
-        template = template.header(name, value);
-    }
-    let topic = &arguments.topic;
-    if !arguments.lines {
-        let whole = input.read_whole(MESSAGE_SIZE_MAX)?;
-        return Ok(publisher.push(topic, template.with_payload(&whole))?);
-    }
-    let (mut line, mut count) = (Vec::new(), 0);
-    while input.read_line(&mut line, MESSAGE_SIZE_MAX)? {
-        publisher.push(topic, template.with_payload(&line))?;
-        progress.advance(line.len() + 1);
-        count += 1;
-        if count % ACK_STRIDE == 0 {
-            acks.collect(publisher);
+/// The way from the input to the publisher.
+struct Feed<'a> {
+    arguments: &'a Arguments,
+    input: Input,
+    publisher: &'a Publisher,
+    acks: Acks,
+    /// Messages handed to the publisher.
+    taken: u64,
+    /// Lines that were too long.
+    skipped: u64,
+    /// Bytes of a line that was read in part.
+    unfinished: usize,
+}
+
+impl<'a> Feed<'a> {
+    fn new(arguments: &'a Arguments, input: Input, publisher: &'a Publisher) -> Self {
+        Self {
+            arguments,
+            input,
+            publisher,
+            acks: Acks::default(),
+            taken: 0,
+            skipped: 0,
+            unfinished: 0,
         }
     }
-    Ok(())
+
+    /// Publishes everything.
+    fn run(&mut self) -> Result<(), Failure> {
+        let (arguments, mut template) = (self.arguments, NewMessage::default());
+        if let Some(key) = &arguments.key {
+            template = template.key(key.as_encoded_bytes());
+        }
+        for (name, value) in &arguments.headers {
+            template = template.header(name, value);
+        }
+        if arguments.lines {
+            return self.publish_lines(&template);
+        }
+        let whole = self.input.read_whole(MESSAGE_SIZE_MAX)?;
+        self.taken = 1;
+        Ok(self
+            .publisher
+            .push(&arguments.topic, template.with_payload(&whole))?)
+    }
+
+    fn publish_lines(&mut self, template: &NewMessage<'_>) -> Result<(), Failure> {
+        let mut progress = Progress::new(self.input.size);
+        let mut line = Vec::new();
+        loop {
+            match self.input.read_line(&mut line, MESSAGE_SIZE_MAX) {
+                Ok(Line::Whole) => self.publish_line(template.with_payload(&line))?,
+                Ok(Line::TooLong) => self.pass_over(line.len(), MESSAGE_SIZE_MAX)?,
+                Ok(Line::End) => return Ok(()),
+                Err(failure) => {
+                    self.unfinished = line.len();
+                    return Err(failure);
+                }
+            }
+            progress.advance(line.len() + 1);
+        }
+    }
+
+    fn publish_line(&mut self, message: NewMessage<'_>) -> Result<(), Failure> {
+        match self.publisher.push(&self.arguments.topic, message) {
+            Err(PublishError::TooLarge { size, max }) => {
+                return self.too_long(&size.to_string(), max);
+            }
+            taken => taken?,
+        }
+        self.taken += 1;
+        if self.taken.is_multiple_of(ACK_STRIDE) {
+            self.acks.collect(self.publisher);
+        }
+        Ok(())
+    }
+
+    /// The rest of a line is still to be read, of which so much is too much already.
+    fn pass_over(&mut self, read: usize, max: usize) -> Result<(), Failure> {
+        let size = if self.arguments.skip_long {
+            (read + self.input.skip_line()?).to_string()
+        } else {
+            format!("more than {max}")
+        };
+        self.too_long(&size, max)
+    }
+
+    fn too_long(&mut self, size: &str, max: usize) -> Result<(), Failure> {
+        let place = self.input.place();
+        if !self.arguments.skip_long {
+            return Err(Failure::Failed(format!(
+                "{place} has {size} bytes; a message has at most {max}, key and headers included; --skip-long passes over \
+                 such lines"
+            )));
+        }
+        self.skipped += 1;
+        if self.skipped <= SKIPS_SAID {
+            say(&format!(
+                "oyez: {place} is skipped: it has {size} bytes, and a message at most {max}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How far it came until a signal.
+    fn interrupted(&self, totals: Totals) -> String {
+        let (taken, done) = (self.taken, totals.messages);
+        let mut text = if done == taken {
+            format!(
+                "interrupted: all {} messages that were read are published and acknowledged",
+                grouped(taken)
+            )
+        } else {
+            format!(
+                "interrupted: {} of {} messages that were read are published and acknowledged, {} may or may not be stored",
+                grouped(done),
+                grouped(taken),
+                grouped(taken.saturating_sub(done))
+            )
+        };
+        if self.unfinished > 0 {
+            let bytes = grouped(self.unfinished as u64);
+            text += &format!("; {bytes} bytes of an unfinished line are not");
+        }
+        text
+    }
 }
 
 /// The range of what was acknowledged.
@@ -181,12 +305,13 @@ impl Acks {
 }
 
 impl Summary {
-    fn new(topic: &str, totals: Totals, acks: &Acks, elapsed: Duration) -> Self {
-        let seconds = elapsed.as_secs_f64();
+    fn new(topic: &str, totals: Totals, feed: &Feed<'_>, elapsed: Duration) -> Self {
+        let (seconds, acks) = (elapsed.as_secs_f64(), &feed.acks);
         let last = acks.last.as_ref();
         Self {
             topic: topic.to_owned(),
             messages: totals.messages,
+            skipped: feed.skipped,
             records: totals.records,
             bytes_raw: totals.payload_bytes,
             bytes_wire: totals.record_bytes,
@@ -200,6 +325,11 @@ impl Summary {
     }
 
     fn print(&self, format: Format, verbose: bool) -> Result<(), Failure> {
+        match self.skipped {
+            0 => {}
+            1 => say("oyez: 1 line was skipped"),
+            skipped => say(&format!("oyez: {} lines were skipped", grouped(skipped))),
+        }
         if format == Format::Json {
             return print_json(self);
         }

@@ -2,24 +2,69 @@
 
 use std::io::{self, Write};
 
-/// Says something on standard error. Control characters in it are escaped, for names and reasons come from elsewhere;
+/// Says something on standard error. What cannot be seen in it is escaped, for names and reasons come from elsewhere;
 /// nobody listening there is no failure.
 pub(crate) fn say(text: &str) {
     let lines: Vec<String> = text.lines().map(shown).collect();
     let _unheard = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// A name as a terminal may be shown it: control characters are escaped.
+/// A name as people may be shown it: control characters are escaped, and those that cannot be seen but turn, join or
+/// part what stands around them.
 pub(crate) fn shown(name: &str) -> String {
-    let mut text = String::new();
-    for c in name.chars() {
-        if c.is_control() {
-            text.extend(c.escape_default());
+    escaped(name, |c| c.is_control() || is_format(c))
+}
+
+/// A payload as a terminal may be shown it: as a name, but its lines stay lines.
+pub(crate) fn shown_payload(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    let is_layout = |c| matches!(c, '\n' | '\t');
+    escaped(&text, |c| !is_layout(c) && (c.is_control() || is_format(c)))
+}
+
+/// Ranges of characters of the categories format (Cf), line separator (Zl) and paragraph separator (Zp) of Unicode 16.
+const FORMATS: [(u32, u32); 22] = [
+    (0xad, 0xad),
+    (0x600, 0x605),
+    (0x61c, 0x61c),
+    (0x6dd, 0x6dd),
+    (0x70f, 0x70f),
+    (0x890, 0x891),
+    (0x8e2, 0x8e2),
+    (0x180e, 0x180e),
+    (0x200b, 0x200f),
+    (0x2028, 0x2029),
+    (0x202a, 0x202e),
+    (0x2060, 0x2064),
+    (0x2066, 0x206f),
+    (0xfeff, 0xfeff),
+    (0xfff9, 0xfffb),
+    (0x1_10bd, 0x1_10bd),
+    (0x1_10cd, 0x1_10cd),
+    (0x1_3430, 0x1_343f),
+    (0x1_bca0, 0x1_bca3),
+    (0x1_d173, 0x1_d17a),
+    (0xe_0001, 0xe_0001),
+    (0xe_0020, 0xe_007f),
+];
+
+fn is_format(c: char) -> bool {
+    let c = u32::from(c);
+    FORMATS
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if is_hidden(c) {
+            out.extend(c.escape_default());
         } else {
-            text.push(c);
+            out.push(c);
         }
     }
-    text
+    out
 }
 
 #[cfg(test)]
@@ -29,5 +74,17 @@ mod tests {
     #[test]
     fn a_name_cannot_command_the_terminal() {
         assert_eq!(shown("a\x1b[2J/ü"), "a\\u{1b}[2J/ü");
+    }
+
+    #[test]
+    fn a_name_cannot_turn_the_text_around_it() {
+        assert_eq!(shown("a\u{202e}cod"), "a\\u{202e}cod");
+        assert_eq!(shown("日本 é ❤"), "日本 é ❤", "what is seen stays");
+    }
+
+    #[test]
+    fn a_payload_keeps_its_lines_and_commands_nothing() {
+        let payload = b"a\tb\nc\x1b[2J\xff";
+        assert_eq!(shown_payload(payload), "a\tb\nc\\u{1b}[2J\u{fffd}");
     }
 }

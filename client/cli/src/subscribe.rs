@@ -1,21 +1,25 @@
 //! `oyez sub`: the messages of a topic onto standard output.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, ValueEnum};
-use oyez_client::{Closer, Delivery, Message, Offset, Start, SubscribeOptions, Subscription};
+use oyez_client::{
+    Closer, Delivery, Epoch, Message, Offset, ReconnectPolicy, Start, SubscribeOptions,
+    Subscription,
+};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::Shared;
-use crate::duration;
+use crate::duration::{self, Patience};
 use crate::failure::Failure;
-use crate::say::say;
+use crate::reader;
+use crate::say::{say, shown_payload};
 use crate::topic;
 
 /// Bytes gathered for one write, as long as more messages are at hand.
@@ -28,10 +32,12 @@ Examples:
   oyez sub demo --from offset:100 --count 10
   oyez sub demo --from earliest --timeout 1s -o json | jq .payload
 
-With -o raw (the default) each message is printed as it is, followed by a newline. With -o json each is
-an object on a line of its own: topic, offset, timestamp_ms, key, headers, payload; a key, a header or
-a payload that is not UTF-8 comes as key_base64, value_base64 or payload_base64.
-When the connection is lost, it comes back and goes on where it was.";
+With -o text (the default) each payload is printed as it is, followed by a newline; on a terminal control
+characters in it are escaped, which -o raw never does. With -o json each is an object on a line of its
+own: topic, offset, epoch, timestamp_ms, key, headers, payload; a key, a header or a payload that is not
+UTF-8 comes as key_base64, value_base64 or payload_base64.
+When the connection is lost, it comes back and goes on where it was, however long that takes, unless
+--give-up says otherwise. It ends when whatever reads its output does.";
 
 /// What `oyez sub` is told.
 #[derive(Debug, Args)]
@@ -45,6 +51,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PLACE", default_value = "latest", value_parser = parse_start)]
     from: Start,
 
+    /// The epoch that the offset was seen in: when the topic has another one, it begins with the oldest message kept
+    #[arg(long, value_name = "EPOCH")]
+    epoch: Option<Epoch>,
+
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -53,15 +63,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
+    /// Give up when the connection does not come back for so long; or `never`
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_patience, default_value = "never")]
+    give_up: Patience,
+
     /// How to print messages
-    #[arg(short, long, value_enum, default_value_t = Format::Raw)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
 
 /// How a message is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// The payload and a newline
+    /// The payload and a newline; on a terminal control characters are escaped
+    Text,
+    /// The payload and a newline, whatever it holds
     Raw,
     /// A JSON object on a line
     Json,
@@ -81,14 +97,24 @@ fn parse_start(text: &str) -> Result<Start, String> {
 
 /// Runs the command.
 pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let client = shared.connect()?;
-    let options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
+    let mut options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
+    if let Some(epoch) = arguments.epoch {
+        if !matches!(arguments.from, Start::Offset(_)) {
+            let why = "--epoch belongs to an offset: give --from offset:N, too";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        options = options.epoch(epoch);
+    }
+    let Patience(give_up) = arguments.give_up;
+    let policy = ReconnectPolicy::default().give_up_after(give_up);
+    let client = shared.connect_with(shared.options().reconnect(policy))?;
     let subscription = client.subscribe(options)?;
     if shared.verbose {
         let (topic, offset) = (&arguments.topic, subscription.position());
         say(&format!("subscribed to {topic} at offset {offset}"));
     }
     end_with_signals(subscription.closer())?;
+    end_with_reader(subscription.closer());
     let mut output = BufWriter::with_capacity(BUFFER_SIZE, io::stdout().lock());
     let printed = print_all(arguments, subscription, &mut output);
     let flushed = output.flush().map_err(|error| Failure::output(&error));
@@ -111,6 +137,15 @@ fn end_with_signals(closer: Closer) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A reader that leaves closes the subscription, which may have nothing to write for long.
+fn end_with_reader(closer: Closer) {
+    thread::spawn(move || match reader::leaves(None) {
+        Ok(_) => closer.close(),
+        // The next message finds out.
+        Err(failure) => drop(failure),
+    });
+}
+
 fn print_all(
     arguments: &Arguments,
     mut subscription: Subscription,
@@ -118,6 +153,10 @@ fn print_all(
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::output(&error);
     let mut left = arguments.count.unwrap_or(u64::MAX);
+    let format = match arguments.output {
+        Format::Text if !io::stdout().is_terminal() => Format::Raw,
+        format => format,
+    };
     while left > 0 {
         if !subscription.has_more_at_hand() {
             output.flush().map_err(failed)?;
@@ -128,7 +167,7 @@ fn print_all(
         };
         match (next, arguments.timeout) {
             (Some(Delivery::Message(message)), _) => {
-                print(&message, arguments.output, output).map_err(failed)?;
+                print(&message, format, output).map_err(failed)?;
                 left -= 1;
             }
             (Some(Delivery::Gap(gap)), _) => say(&format!("oyez: {gap}")),
@@ -146,6 +185,7 @@ fn print_all(
 
 fn print(message: &Message, format: Format, output: &mut impl Write) -> io::Result<()> {
     match format {
+        Format::Text => output.write_all(shown_payload(&message.payload).as_bytes())?,
         Format::Raw => output.write_all(&message.payload)?,
         Format::Json => serde_json::to_writer(&mut *output, &Row::new(message))?,
     }
@@ -157,6 +197,7 @@ fn print(message: &Message, format: Format, output: &mut impl Write) -> io::Resu
 struct Row<'a> {
     topic: &'a str,
     offset: u64,
+    epoch: String,
     timestamp_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -197,6 +238,7 @@ impl<'a> Row<'a> {
         Self {
             topic: &message.topic,
             offset: message.offset.get(),
+            epoch: message.epoch.to_string(),
             timestamp_ms: message.timestamp_ms,
             key,
             key_base64,

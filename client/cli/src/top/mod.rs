@@ -8,7 +8,6 @@ mod screen;
 mod terminal;
 
 use std::io::{self, IsTerminal, Write};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -24,6 +23,7 @@ use crate::answers;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::{Format, print_json};
+use crate::reader;
 
 /// A screen should not stay empty for a whole interval.
 const FIRST_INTERVAL_MAX: Duration = Duration::from_millis(250);
@@ -85,7 +85,7 @@ fn look(client: &Client) -> Result<Sample, Failure> {
 
 fn print_screen(client: &Client, server: &str, interval: Duration) -> Result<(), Failure> {
     let before = look(client)?;
-    thread::sleep(interval);
+    reader::pass_time(interval)?;
     let after = look(client)?;
     let figures = Figures::between(&before, &after);
     let heading = Heading { server, hint: "" };
@@ -155,7 +155,7 @@ fn list(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let mut before = look(client)?;
     let once = arguments.once.then_some(1);
     for number in 0..arguments.count.or(once).unwrap_or(u64::MAX) {
-        thread::sleep(arguments.interval);
+        reader::pass_time(arguments.interval)?;
         let after = look(client)?;
         let figures = Figures::between(&before, &after);
         if arguments.output == Format::Json {
