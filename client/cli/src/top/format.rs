@@ -11,7 +11,7 @@ impl Size {
     /// Where nobody tells.
     pub(super) const SMALL: Self = Self {
         rows: 24,
-        columns: 100,
+        columns: 80,
     };
     /// As much as there is to show.
     pub(super) const ALL: Self = Self {

@@ -3,25 +3,40 @@
 /// One explanation a line, so that a small terminal shows all of them.
 pub(super) const GLOSSARY: &str = "\
 What it shows:
-  messages, records    published (in) and delivered (out); a record carries one or more messages
-  compression          bytes of messages for each byte on the wire, of what was published
-  catch-ups            subscriptions that began to be served from disk, because they were far behind
-  gaps                 times that a subscriber was told of messages that it will not get
-  records per sync     publishers that shared one wait for the disk
-  turns                passes of a shard's loop, how long they take; cores: shards that were busy
-  in storage           the part of a turn inside storage calls, an upper bound
-  sync                 from the turn that queues a sync to the turn that finds it done
-  to be visible        from a record's append until it is acknowledged and delivered
-  longest waiting      how long the publish waits now that has waited longest for the disk
-  p50 ... max          in microseconds, since the broker's start
-  messages behind      subscriptions by how many messages they have not got
-  slowest              those furthest behind: address, how long the socket has taken nothing, what it holds
-  memory               private memory of the process; the arena is part of it
-  shard                the busiest first, with a bar for its deliveries";
+  messages, records published (in) and delivered (out); a record has 1 message up
+  compression       bytes of messages for each byte on the wire, as published
+  catch-ups         subscriptions that began to be served from disk: far behind
+  gaps              times that a subscriber was told of messages that never come
+  records per sync  publishers that shared one wait for the disk
+  turns             passes of a shard's loop; cores: shards that were busy
+  in storage        the part of a turn inside storage calls, an upper bound
+  sync              from the turn that queues a sync to the one that finds it done
+  to be visible     from a record's append until it is acknowledged, delivered
+  longest waiting   of the publishes that wait for the disk now
+  p50 ... max       in microseconds, since the broker's start
+  messages behind   subscriptions by how many messages they have not got
+  slowest           those furthest behind: their address, and
+  blocked           how long their socket has taken nothing, and what it holds
+  memory            private memory of the process; the arena is part of it
+  shard             the busiest first, with a bar for its deliveries
+Where the terminal is narrow, what matters least is left out.";
 
 /// The keys, while a screen is shown.
 pub(super) const KEYS: &str = "\
 Keys:
-  q, Ctrl-C            end
-  h, ?                 explain, and back
-  p, space             pause, and go on";
+  q, Ctrl-C         end
+  h, ?              explain, and back
+  p, space          pause, and go on";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_terminal_shows_all_explanations() {
+        let text = [KEYS, GLOSSARY].join("\n");
+        assert!(text.lines().count() <= 24);
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(80), "{longest:?}");
+    }
+}

@@ -2,15 +2,31 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fit::{Column, cells, columns_kept};
 use super::format::{Size, bytes, duration};
 use crate::output::grouped;
 use crate::say::shown;
 
 /// Marks of the longest bar.
 const BAR: f64 = 8.0;
-/// Columns of the picture, and of one of the slowest without its topic.
+/// Columns of the picture.
 const PICTURE_COLUMNS: usize = 36;
-const SLOW_COLUMNS: usize = 55;
+/// Columns of the picture without its bars.
+const COUNT_COLUMNS: usize = 26;
+/// Columns of the address of one of the slowest.
+const PEER_COLUMNS: usize = 21;
+/// Its columns before its topic: its address, how far it is behind, how long its socket has taken nothing, what that holds.
+const SLOW: [Column; 4] = [
+    Column {
+        width: PEER_COLUMNS,
+        rank: 1,
+    },
+    Column { width: 11, rank: 0 },
+    Column { width: 9, rank: 2 },
+    Column { width: 12, rank: 3 },
+];
+/// With less room than that the slowest would be shown without their addresses.
+const SLOW_COLUMNS_MIN: usize = PEER_COLUMNS + 11 + 2 + TOPIC_COLUMNS_MIN;
 /// A topic is cut to no less than this.
 const TOPIC_COLUMNS_MIN: usize = 9;
 
@@ -53,17 +69,34 @@ impl Lag {
         if rows == 0 {
             return Vec::new();
         }
+        // Where there is little room the picture goes without its bars.
+        let is_narrow = size.columns < PICTURE_COLUMNS + 2 + SLOW_COLUMNS_MIN;
+        let picture_columns = if is_narrow {
+            COUNT_COLUMNS
+        } else {
+            PICTURE_COLUMNS
+        };
+        let room = size.columns.saturating_sub(picture_columns + 2);
         let picture = self.picture(rows);
-        let slowest = self.slowest(rows, size);
-        let mut out = vec![format!(
-            "{:<PICTURE_COLUMNS$}  {}",
-            "messages behind    subscriptions",
-            slow_line(["slowest", "behind", "blocked", "in socket", "topic"])
-        )];
-        for row in 0..picture.len().max(slowest.len()) {
+        let slowest = self.slowest(rows, room);
+        let title = "messages behind    subscriptions";
+        let title = if is_narrow {
+            "behind   subscriptions"
+        } else {
+            title
+        };
+        let mut out = Vec::new();
+        let first = slowest.first().map_or("", String::as_str);
+        out.push(
+            format!("{title:<picture_columns$}  {first}")
+                .trim_end()
+                .to_owned(),
+        );
+        for row in 0..picture.len().max(slowest.len() - 1) {
             let left = picture.get(row).map_or("", String::as_str);
-            let right = slowest.get(row).map_or("", String::as_str);
-            let line = format!("{left:<PICTURE_COLUMNS$}  {right}");
+            let left: String = left.chars().take(picture_columns).collect();
+            let right = slowest.get(row + 1).map_or("", String::as_str);
+            let line = format!("{left:<picture_columns$}  {right}");
             out.push(line.trim_end().to_owned());
         }
         out
@@ -99,30 +132,36 @@ impl Lag {
         format!("{least}-{}", grouped(most))
     }
 
-    fn slowest(&self, rows: usize, size: Size) -> Vec<String> {
-        if self.slowest.is_empty() {
-            return vec!["nobody is behind".to_owned()];
-        }
-        let room = size
-            .columns
-            .saturating_sub(PICTURE_COLUMNS + 2 + SLOW_COLUMNS)
-            .max(TOPIC_COLUMNS_MIN);
-        let line = |slow: &Slow| {
-            let blocked = slow.blocked_ms.map_or_else(|| "-".to_owned(), duration);
-            slow_line([
-                &cut(&shown(&slow.peer), 21),
-                &grouped(slow.lag),
-                &blocked,
-                &bytes(slow.unacknowledged_bytes as f64),
-                &cut(&shown(&slow.topic), room),
-            ])
+    /// A title and a line for each of the slowest, in so many columns.
+    fn slowest(&self, rows: usize, columns: usize) -> Vec<String> {
+        let kept = columns_kept(SLOW, columns.saturating_sub(2 + TOPIC_COLUMNS_MIN));
+        let widths = SLOW.iter().zip(kept).filter(|(_, kept)| *kept);
+        let used: usize = widths.map(|(column, _)| column.width).sum();
+        let room = columns.saturating_sub(used + 2).max(TOPIC_COLUMNS_MIN);
+        let line = |peer: &str, figures: [String; 3], topic: &str| {
+            let peer = format!("{peer:<PEER_COLUMNS$}");
+            let [behind, blocked, bytes] = figures;
+            let cells = cells(SLOW, kept, [peer, behind, blocked, bytes]);
+            format!("{cells}  {topic}")
         };
-        self.slowest.iter().take(rows).map(line).collect()
+        let titles = ["behind", "blocked", "in socket"].map(str::to_owned);
+        let topic = if kept[0] { "topic" } else { "slowest" };
+        let mut out = vec![line("slowest", titles, topic)];
+        if self.slowest.is_empty() {
+            out.push("nobody is behind".to_owned());
+        }
+        out.extend(self.slowest.iter().take(rows).map(|slow| {
+            let blocked = slow.blocked_ms.map_or_else(|| "-".to_owned(), duration);
+            let figures = [
+                grouped(slow.lag),
+                blocked,
+                bytes(slow.unacknowledged_bytes as f64),
+            ];
+            let peer = cut(&shown(&slow.peer), PEER_COLUMNS);
+            line(&peer, figures, &cut(&shown(&slow.topic), room))
+        }));
+        out
     }
-}
-
-fn slow_line([peer, behind, blocked, bytes, topic]: [&str; 5]) -> String {
-    format!("{peer:<21}{behind:>11}{blocked:>9}{bytes:>12}  {topic}")
 }
 
 /// Something is more than nothing, however little of the most.
@@ -170,8 +209,8 @@ mod tests {
     #[test]
     fn the_picture_shows_every_class_up_to_the_furthest_behind() {
         let expected = "\
-messages behind    subscriptions      slowest                   behind  blocked   in socket  topic
-none             1,000,000 ########   [2001:db8::1234:5678~    123,456      54s     2.5 MiB  a/very/l~
+messages behind    subscriptions      slowest                   behind  blocked  topic
+none             1,000,000 ########   [2001:db8::1234:5678~    123,456      54s  a/very/long/topic/~
 1-9                      1 #
 10-99                    2 #
 100-999                  0

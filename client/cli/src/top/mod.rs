@@ -1,5 +1,6 @@
 //! `oyez top`: the broker at work, from what `oyez stats --lag` tells at regular intervals.
 
+mod fit;
 mod format;
 mod glossary;
 mod lag;
@@ -169,13 +170,14 @@ fn list(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn print_line(number: u64, figures: &Figures) -> Result<(), Failure> {
+    let columns = terminal::size().map_or(Size::ALL.columns, |size| size.columns);
     let mut output = io::stdout().lock();
     let titles = if number.is_multiple_of(LINES_PER_TITLE) {
-        [screen::TITLES, "\n"].concat()
+        [&screen::titles(columns), "\n"].concat()
     } else {
         String::new()
     };
-    writeln!(output, "{titles}{}", screen::line(figures))
+    writeln!(output, "{titles}{}", screen::line(figures, columns))
         .and_then(|()| output.flush())
         .map_err(|error| Failure::output(&error))
 }

@@ -1,18 +1,42 @@
 //! How figures look: a screen for a terminal, a line for everything else. Pure.
 
+use super::fit::{self, Column, Part, cells, columns_kept, part};
 use super::format::{Size, bytes, duration};
 use super::sample::{Figures, Quantiles, Sample, ShardFigures};
 use crate::output::grouped;
 use crate::say::shown;
 
-/// The column titles of [`line`].
-pub(super) const TITLES: &str = "  uptime  connections    msgs in/s   msgs out/s  deliveries/s    bytes in/s   bytes out/s   ratio  \
-                                 syncs/s  recs/sync     memory   max behind";
+/// The columns of [`line`], what matters most with the lowest rank.
+const COLUMNS: [(&str, Column); 12] = [
+    ("uptime", column(8, 0)),
+    ("connections", column(13, 2)),
+    ("msgs in/s", column(13, 1)),
+    ("msgs out/s", column(13, 1)),
+    ("deliveries/s", column(14, 7)),
+    ("bytes in/s", column(14, 6)),
+    ("bytes out/s", column(14, 4)),
+    ("ratio", column(8, 10)),
+    ("syncs/s", column(9, 9)),
+    ("recs/sync", column(11, 8)),
+    ("memory", column(11, 5)),
+    ("max behind", column(13, 3)),
+];
 
-/// One interval as one line.
-pub(super) fn line(figures: &Figures) -> String {
-    format!(
-        "{:>8}  {:>11}  {:>11}  {:>11}  {:>12}  {:>12}  {:>12}  {:>6}  {:>7}  {:>9}  {:>9}  {:>11}",
+const fn column(width: usize, rank: u8) -> Column {
+    Column { width, rank }
+}
+
+/// The titles of the columns that fit.
+pub(super) fn titles(columns: usize) -> String {
+    let all = COLUMNS.map(|(_, column)| column);
+    let titles = COLUMNS.map(|(title, _)| title.to_owned());
+    cells(all, columns_kept(all, columns), titles)
+}
+
+/// One interval as one line, in the columns that fit.
+pub(super) fn line(figures: &Figures, columns: usize) -> String {
+    let all = COLUMNS.map(|(_, column)| column);
+    let texts = [
         duration(figures.uptime_ms),
         grouped(figures.connections),
         count(figures.messages_in),
@@ -25,7 +49,8 @@ pub(super) fn line(figures: &Figures) -> String {
         ratio(figures.records_per_sync),
         bytes(figures.rss_anon_bytes as f64),
         grouped(figures.lag.max),
-    )
+    ];
+    cells(all, columns_kept(all, columns), texts)
 }
 
 /// What the first line tells beside the figures.
@@ -43,21 +68,25 @@ pub(super) fn screen(
     figures: &Figures,
     size: Size,
 ) -> String {
-    let header = format!(
-        "oyez top  {}  version {}  up {}  {} shards  {}  every {:.1} s  {}",
-        shown(heading.server),
-        shown(&sample.version),
-        duration(figures.uptime_ms),
-        sample.shards,
-        shown(&sample.disk),
-        figures.interval_ms as f64 / 1000.0,
-        heading.hint,
-    );
+    let columns = size.columns;
+    let header = [
+        part(0, "oyez top"),
+        part(1, shown(heading.server)),
+        part(5, format!("version {}", shown(&sample.version))),
+        part(2, format!("up {}", duration(figures.uptime_ms))),
+        part(4, format!("{} shards", sample.shards)),
+        part(7, shown(&sample.disk)),
+        part(
+            6,
+            format!("every {:.1} s", figures.interval_ms as f64 / 1000.0),
+        ),
+        part(3, heading.hint),
+    ];
     let mut sections = vec![
-        vec![header.trim_end().to_owned()],
-        traffic(figures).to_vec(),
-        standing(figures).to_vec(),
-        times(figures).to_vec(),
+        vec![fit::line(&header, columns)],
+        traffic(figures, columns).to_vec(),
+        standing(figures, columns).to_vec(),
+        times(figures, columns).to_vec(),
     ];
     let fixed: usize = sections.iter().map(Vec::len).sum();
     let spare = size.rows.saturating_sub(fixed);
@@ -65,7 +94,7 @@ pub(super) fn screen(
     let lag_lines = lag_wanted.min(spare.saturating_sub(shards_wanted).max(spare / 2));
     let shard_lines = shards_wanted.min(spare - lag_lines);
     sections.push(figures.lag.lines(lag_lines, size));
-    sections.push(shards(&figures.per_shard, shard_lines));
+    sections.push(shards(&figures.per_shard, shard_lines, columns));
     joined(&sections, spare - lag_lines - shard_lines)
 }
 
@@ -83,88 +112,149 @@ fn joined(sections: &[Vec<String>], spare: usize) -> String {
     text
 }
 
-fn traffic(figures: &Figures) -> [String; 4] {
-    let row = |name: &str, into: String, out: String, more: String| {
-        format!("{name:<12}{into:>14}{out:>14}  {more}")
-            .trim_end()
-            .to_owned()
+fn traffic(figures: &Figures, columns: usize) -> [String; 4] {
+    let row = |name: &str, into: String, out: String, more: &[Part]| {
+        let front = format!("{name:<12}{into:>14}{out:>14}  ");
+        let more = fit::line(more, columns.saturating_sub(front.len()));
+        [front, more].concat().trim_end().to_owned()
     };
     [
-        row("per second", "IN".into(), "OUT".into(), String::new()),
+        row("per second", "IN".into(), "OUT".into(), &[]),
         row(
             "messages",
             count(figures.messages_in),
             count(figures.messages_out),
-            format!("compression {}", ratio(figures.compression_ratio)),
+            &[part(
+                0,
+                format!("compression {}", ratio(figures.compression_ratio)),
+            )],
         ),
         row(
             "records",
             count(figures.records_in),
             count(figures.deliveries),
-            format!("catch-ups {}", count(figures.catchups)),
+            &[part(0, format!("catch-ups {}", count(figures.catchups)))],
         ),
         row(
             "bytes",
             bytes(figures.bytes_in),
             bytes(figures.bytes_out),
-            format!(
-                "gaps {}  publishes refused {}",
-                count(figures.gaps),
-                count(figures.publishes_refused)
-            ),
+            &[
+                part(0, format!("gaps {}", count(figures.gaps))),
+                part(
+                    1,
+                    format!("publishes refused {}", count(figures.publishes_refused)),
+                ),
+            ],
         ),
     ]
 }
 
-fn standing(figures: &Figures) -> [String; 3] {
-    let row = |name: &str, rest: String| format!("{name:<12}{rest}");
+fn standing(figures: &Figures, columns: usize) -> [String; 3] {
+    let row = |name: &str, parts: &[Part]| {
+        let front = format!("{name:<12}");
+        let rest = fit::line(parts, columns.saturating_sub(front.len()));
+        [front, rest].concat()
+    };
     [
         row(
             "connections",
-            format!(
-                "{}  accepted {}/s  refused {}/s  sessions {}  subscriptions {}  topics {}",
-                grouped(figures.connections),
-                count(figures.accepted),
-                count(figures.connections_refused),
-                grouped(figures.sessions),
-                grouped(figures.subscriptions),
-                grouped(figures.topics)
-            ),
+            &[
+                part(0, grouped(figures.connections)),
+                part(3, format!("accepted {}/s", count(figures.accepted))),
+                part(
+                    4,
+                    format!("refused {}/s", count(figures.connections_refused)),
+                ),
+                part(5, format!("sessions {}", grouped(figures.sessions))),
+                part(
+                    1,
+                    format!("subscriptions {}", grouped(figures.subscriptions)),
+                ),
+                part(2, format!("topics {}", grouped(figures.topics))),
+            ],
         ),
         row(
             "storage",
-            format!(
-                "{} segments  {}  written {}/s  records per sync {}  longest waiting {} ms",
-                grouped(figures.segments),
-                bytes(figures.segment_bytes as f64),
-                bytes(figures.bytes_written),
-                ratio(figures.records_per_sync),
-                grouped(figures.oldest_unacknowledged_ms)
-            ),
+            &[
+                part(4, format!("{} segments", grouped(figures.segments))),
+                part(0, bytes(figures.segment_bytes as f64)),
+                part(1, format!("written {}/s", bytes(figures.bytes_written))),
+                part(
+                    3,
+                    format!("records per sync {}", ratio(figures.records_per_sync)),
+                ),
+                part(
+                    2,
+                    format!(
+                        "longest waiting {} ms",
+                        grouped(figures.oldest_unacknowledged_ms)
+                    ),
+                ),
+            ],
         ),
         row(
             "memory",
-            format!(
-                "{}  arena {}{}",
-                bytes(figures.rss_anon_bytes as f64),
-                bytes(figures.arena_bytes as f64),
-                per_connection(figures)
-            ),
+            &[
+                part(0, bytes(figures.rss_anon_bytes as f64)),
+                part(1, format!("arena {}", bytes(figures.arena_bytes as f64))),
+                part(2, per_connection(figures)),
+            ],
         ),
     ]
 }
 
+/// The columns of [`times`] where there is room, and where there is little.
+const TIMES_WIDE: [Column; 6] = [
+    column(12, 1),
+    column(8, 5),
+    column(11, 2),
+    column(11, 0),
+    column(11, 4),
+    column(13, 3),
+];
+const TIMES_NARROW: [Column; 6] = [
+    column(11, 1),
+    column(7, 5),
+    column(10, 2),
+    column(11, 0),
+    column(11, 4),
+    column(13, 3),
+];
+/// Columns of their names.
+const TIMES_NAME: usize = 16;
+const SINCE: &str = "  since its start";
+
 /// How long things take, in microseconds.
-fn times(figures: &Figures) -> [String; 5] {
-    let row = |name: &str, more: [String; 2], us: Quantiles| {
-        let us = [us.p50, us.p99, us.p999, us.max].map(grouped);
-        times_line(name, more, us)
+fn times(figures: &Figures, columns: usize) -> [String; 5] {
+    let wide: usize = TIMES_WIDE.iter().map(|column| column.width).sum();
+    let all = if columns >= TIMES_NAME + wide {
+        TIMES_WIDE
+    } else {
+        TIMES_NARROW
+    };
+    let kept = columns_kept(all, columns.saturating_sub(TIMES_NAME));
+    let line =
+        |name: &str, texts: [String; 6]| format!("{name:<TIMES_NAME$}{}", cells(all, kept, texts));
+    let row = |name: &str, [rate, cores]: [String; 2], us: Quantiles| {
+        let [p50, p99, p999, max] = [us.p50, us.p99, us.p999, us.max].map(grouped);
+        line(name, [rate, cores, p50, p99, p999, max])
     };
     let cores = |value: f64| format!("{value:.2}");
-    let us = ["p50 us", "p99 us", "p99.9 us", "max us"].map(str::to_owned);
-    let titles = ["per second", "cores"].map(str::to_owned);
+    let titles = [
+        "per second",
+        "cores",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "max us",
+    ];
+    let mut titles = line("", titles.map(str::to_owned));
+    if titles.len() + SINCE.len() <= columns {
+        titles += SINCE;
+    }
     [
-        [&times_line("", titles, us), "  since its start"].concat(),
+        titles,
         row(
             "turns",
             [count(figures.turns), cores(figures.cores_busy)],
@@ -184,11 +274,6 @@ fn times(figures: &Figures) -> [String; 5] {
     ]
 }
 
-fn times_line(name: &str, [rate, cores]: [String; 2], us: [String; 4]) -> String {
-    let [p50, p99, p999, max] = us;
-    format!("{name:<16}{rate:>12}{cores:>8}{p50:>11}{p99:>11}{p999:>11}{max:>13}")
-}
-
 /// What each connection takes beside the arena, where there are enough of them to tell.
 fn per_connection(figures: &Figures) -> String {
     if figures.connections < 1000 {
@@ -196,11 +281,15 @@ fn per_connection(figures: &Figures) -> String {
     }
     let rest = figures.rss_anon_bytes.saturating_sub(figures.arena_bytes);
     let each = rest / figures.connections;
-    format!("  {} a connection beside the arena", bytes(each as f64))
+    format!("{} a connection beside the arena", bytes(each as f64))
 }
 
-/// The busiest shards in so many lines, a bar for the deliveries of each.
-fn shards(all: &[ShardFigures], lines: usize) -> Vec<String> {
+/// Columns of a shard without its bar, and most of that.
+const SHARD_COLUMNS: usize = 58;
+const BAR: usize = 20;
+
+/// The busiest shards in so many lines, a bar for the deliveries of each where there is room.
+fn shards(all: &[ShardFigures], lines: usize, columns: usize) -> Vec<String> {
     let rows = lines.saturating_sub(1);
     if rows == 0 {
         return Vec::new();
@@ -215,6 +304,7 @@ fn shards(all: &[ShardFigures], lines: usize) -> Vec<String> {
     let most = rates.fold(0.0, f64::max);
     // The last line tells of those for which there is none.
     let told = if all.len() > rows { rows - 1 } else { rows };
+    let marks = columns.saturating_sub(SHARD_COLUMNS).min(BAR);
     let mut table = vec![format!(
         "{:<6}{:>12}{:>14}{:>14}{:>10}",
         "shard", "connections", "deliveries/s", "bytes out/s", "turns/s"
@@ -227,7 +317,7 @@ fn shards(all: &[ShardFigures], lines: usize) -> Vec<String> {
             count(shard.deliveries),
             bytes(shard.bytes_out),
             count(shard.turns),
-            bar(shard.deliveries, most)
+            bar(shard.deliveries, most, marks)
         );
         line.trim_end().to_owned()
     }));
@@ -237,10 +327,10 @@ fn shards(all: &[ShardFigures], lines: usize) -> Vec<String> {
     table
 }
 
-/// Up to twenty marks.
-fn bar(value: f64, most: f64) -> String {
-    let marks = if most > 0.0 { value / most * 20.0 } else { 0.0 };
-    "#".repeat(marks.round() as usize)
+/// Up to so many marks.
+fn bar(value: f64, most: f64, marks: usize) -> String {
+    let share = if most > 0.0 { value / most } else { 0.0 };
+    "#".repeat((share * marks as f64).round() as usize)
 }
 
 /// A rate: whole from 10 on, with a digit below.
@@ -343,10 +433,59 @@ shard  connections  deliveries/s   bytes out/s   turns/s
         assert_eq!(text.lines().count(), 24, "{text}");
         assert!(text.contains("and 50 less busy"), "{text}");
         assert!(text.contains("1,000,000 up"), "{text}");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 102),
-            "{text}"
-        );
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_is_wide() {
+        let heading = Heading {
+            hint: "(q ends, h explains)",
+            ..HEADING
+        };
+        for columns in 60..=160 {
+            let size = Size { rows: 24, columns };
+            let text = screen(heading, &samples().1, &figures(), size);
+            assert_eq!(text.lines().count(), 24, "{columns}:\n{text}");
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(columns), "{columns}:\n{text}");
+            assert!(titles(columns).len() <= columns);
+            assert!(line(&figures(), columns).len() <= columns);
+        }
+    }
+
+    #[test]
+    fn a_terminal_of_80_columns_shows_what_matters_most() {
+        let heading = Heading {
+            hint: "(q ends, h explains)",
+            ..HEADING
+        };
+        let expected = "\
+oyez top  127.0.0.1:7450  up 1h00m  2 shards  (q ends, h explains)
+per second              IN           OUT
+messages             1,000     1,000,000  compression 3.00
+records                100       100,000  catch-ups 0
+bytes             48.8 KiB     100.5 MiB  gaps 0  publishes refused 0
+connections 1,234  accepted 0/s  refused 0/s  subscriptions 1,232  topics 3
+storage     256.0 MiB  written 0 B/s  longest waiting 12 ms
+memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection beside the arena
+                 per second  cores    p50 us     p99 us   p99.9 us       max us
+turns                 4,000   0.40        12        140        900       12,000
+in storage                    0.05         1         30        120        2,100
+sync                    100              290      1,100      4,100   54,000,000
+to be visible                            310      1,900      4,300   54,000,000
+
+behind   subscriptions      slowest                   behind  blocked  topic
+none                 1,200  10.0.0.7:40312             2,048      12s  live/sco~
+1-9                     20  10.0.0.9:51044             1,100        -  live/odds
+10-99                    0
+100-999                  9
+1,000-9,999              3
+
+shard  connections  deliveries/s   bytes out/s   turns/s
+0              600        50,000      48.8 KiB     2,000  ####################
+1              634        25,000      24.4 KiB     2,000  ##########
+";
+        let text = screen(heading, &samples().1, &figures(), Size::SMALL);
+        assert_eq!(text, expected, "\n{text}");
     }
 
     #[test]
@@ -362,8 +501,8 @@ shard  connections  deliveries/s   bytes out/s   turns/s
 
     #[test]
     fn a_line_stands_below_its_titles() {
-        let line = line(&figures());
-        assert_eq!(line.len(), TITLES.len(), "\n{TITLES}\n{line}");
+        let (titles, line) = (titles(160), line(&figures(), 160));
+        assert_eq!(line.len(), titles.len(), "\n{titles}\n{line}");
         assert!(
             line.contains("1,000,000") && line.contains("100.5 MiB"),
             "{line}"

@@ -55,13 +55,7 @@ impl Terminal {
 
     /// How much there is room for.
     pub(super) fn size(&self) -> Size {
-        match tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Size {
-                rows: usize::from(size.ws_row),
-                columns: usize::from(size.ws_col),
-            },
-            _ => Size::SMALL,
-        }
+        size().unwrap_or(Size::SMALL)
     }
 
     /// Waits for a key, but not longer than `patience`.
@@ -85,6 +79,16 @@ impl Terminal {
     pub(super) fn show(&self, screen: &str) -> Result<(), Failure> {
         write(&redrawn(screen))
     }
+}
+
+/// The size of the terminal that standard output is, if it is one and tells.
+pub(super) fn size() -> Option<Size> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    let size = Size {
+        rows: usize::from(size.ws_row),
+        columns: usize::from(size.ws_col),
+    };
+    (size.rows > 0 && size.columns > 0).then_some(size)
 }
 
 impl Drop for Terminal {
