@@ -119,11 +119,9 @@ pub(crate) fn stranger(
         _ => return None,
     };
     let recognised = recognise(heard);
-    recognised.or_else(|| match ended {
-        // A part of a welcome has come.
-        Stranger::Closed | Stranger::Silent(_) if !heard.is_empty() => None,
-        ended => Some(ended),
-    })
+    // A part of a welcome may have come.
+    let is_begun = !heard.is_empty() && matches!(ended, Stranger::Closed | Stranger::Silent(_));
+    recognised.or((!is_begun).then_some(ended))
 }
 
 /// What says such things.

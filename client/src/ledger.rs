@@ -314,13 +314,13 @@ impl Ledger {
 
     fn tell(&mut self, parcel: &Parcel, result: Result<Ack, PublishError>) {
         self.settle_one(parcel.origin);
-        if let Some(origin) = self.origins.get_mut(&parcel.origin) {
-            if result.is_ok() {
-                origin.totals.records += 1;
-                origin.totals.messages += u64::from(parcel.messages);
-                origin.totals.payload_bytes += parcel.payload_bytes;
-                origin.totals.record_bytes += parcel.record.len() as u64;
-            }
+        if result.is_ok()
+            && let Some(origin) = self.origins.get_mut(&parcel.origin)
+        {
+            origin.totals.records += 1;
+            origin.totals.messages += u64::from(parcel.messages);
+            origin.totals.payload_bytes += parcel.payload_bytes;
+            origin.totals.record_bytes += parcel.record.len() as u64;
         }
         match parcel.interest {
             Interest::Caller => {

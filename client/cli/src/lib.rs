@@ -11,6 +11,7 @@ mod duration;
 mod failure;
 mod input;
 mod interrupt;
+mod manual;
 mod outage;
 mod output;
 mod progress;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use oyez_client::{Client, ConnectOptions};
 
 pub use crate::failure::Failure;
@@ -94,6 +95,10 @@ enum Command {
     Topics(topics::Arguments),
     /// Put a broker under load and measure it
     Bench(bench::Arguments),
+    /// Print completions for a shell
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each command
+    Man(manual::Pages),
 }
 
 impl Shared {
@@ -132,6 +137,8 @@ pub fn run() -> ExitCode {
         Command::Top(arguments) => top::run(&shared, &arguments),
         Command::Topics(arguments) => topics::run(&shared, &arguments),
         Command::Bench(arguments) => arguments.run(&shared),
+        Command::Completions(arguments) => manual::complete(Arguments::command(), &arguments),
+        Command::Man(arguments) => manual::explain(Arguments::command(), &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,7 +50,8 @@ pub(crate) fn print_table(rows: &[Vec<String>], right: &Range<usize>) -> Result<
     print(text.as_bytes())
 }
 
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes to standard output, and at once.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     output
         .write_all(bytes)

@@ -3,14 +3,14 @@
 /// One explanation a line, so that a small terminal shows all of them.
 pub(super) const GLOSSARY: &str = "\
 What it shows:
-  messages, records published (in) and delivered (out); a record has 1 message up
+  messages, records published (in) and delivered (out); a record holds some
   compression       bytes of messages for each byte on the wire, as published
   catch-ups         subscriptions that began to be served from disk: far behind
   gaps              times that a subscriber was told of messages that never come
   records per sync  publishers that shared one wait for the disk
   turns             passes of a shard's loop; cores: shards that were busy
   in storage        the part of a turn inside storage calls, an upper bound
-  sync              from the turn that queues a sync to the one that finds it done
+  sync              from the turn that queues a sync to that which finds it done
   to be visible     from a record's append until it is acknowledged, delivered
   longest waiting   of the publishes that wait for the disk now
   p50 ... max       in microseconds, since the broker's start
