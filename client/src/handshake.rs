@@ -126,7 +126,15 @@ pub(crate) fn stranger(
 
 /// What says such things.
 fn recognise(heard: &[u8]) -> Option<Stranger> {
-    if heard.starts_with(b"HTTP/") {
+    // Some servers answer what is no request with a page and no head, as in HTTP 0.9.
+    let http = [
+        &b"HTTP/"[..],
+        b"<!DOCTYPE",
+        b"<!doctype",
+        b"<html",
+        b"<HTML",
+    ];
+    if http.iter().any(|answer| heard.starts_with(answer)) {
         return Some(Stranger::Http);
     }
     if heard.starts_with(&TLS_ALERT) {
@@ -239,6 +247,7 @@ mod tests {
                 Some(Stranger::Http),
             ),
             (b"HTTP/1", &silent, Some(Stranger::Http)),
+            (b"<!DOCTYPE HTML>", &size, Some(Stranger::Http)),
             (b"-ERR unknown", &size, Some(Stranger::Redis)),
             (b"\x15\x03\x01\0\x02\x02\x46", &closed, Some(Stranger::Tls)),
             (b"SSH-2.0-x\r\n", &size, Some(Stranger::Other)),

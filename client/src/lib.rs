@@ -28,6 +28,9 @@
 //!   delivered but asked for again.
 //! - **Damage on the way costs a connection and no more**: what the broker could not read is sent again over the next one.
 //!   After three refusals in a row without any progress it is taken to be wrong, and an error says so.
+//! - **No call waits for ever** unless it is told to: [`ConnectOptions::answer_timeout`] bounds the wait for the broker, and
+//!   the error says whether a message is not stored or its outcome is unknown; [`Client::close`] ends all waits. Only the
+//!   wait for a delivery has no end: a subscription comes back however long its broker is away.
 //! - **Everything is bounded.** A publisher waits while as much is on its way as the broker allows; a subscription
 //!   reads no faster than it is asked, and the broker keeps the rest.
 //!
