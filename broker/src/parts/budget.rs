@@ -42,6 +42,8 @@ pub(crate) const CLOSE_FULL_STEPS: usize = 2_500;
 pub(crate) const LOCATE_STEPS: usize = 30;
 /// Steps of looking up where records lie.
 pub(crate) const RESOLVE_STEPS: usize = 150;
+/// Steps of asking another shard where they lie: the topic's name, a message.
+pub(crate) const ASK_STEPS: usize = 20;
 
 /// Steps of answers to questions about the broker that one shard may make in a millisecond: a tenth of a core, so that
 /// questions never hold messages up; and in a burst after a pause.

@@ -1,6 +1,6 @@
 //! The subscriptions of one shard that are served from the log, and the sessions that wait for one of these places.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::Place;
@@ -13,6 +13,10 @@ use crate::parts::subscription::{Delivery, NUMBER_MAX, SubscriptionRef};
 
 /// Catch-ups of one shard at once; others wait as bare cursors.
 const CATCHUPS_MAX: usize = 1024;
+/// Catch-ups of one session at once, once its socket has taken what earlier ones had.
+const PER_SESSION_MAX: usize = 16;
+/// Sessions of which is known how many catch-ups they have use for. Those without a catch-up are forgotten when there are more.
+const SHARES_MAX: usize = 2 * CATCHUPS_MAX;
 
 /// What a catch-up waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +54,29 @@ impl Catchup {
     }
 }
 
+/// How many catch-ups a session has, and may have. A full socket ends all of them, and what was looked up for those that had
+/// sent nothing was in vain: so a session begins one, and twice as many whenever its socket has taken all that one had.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    begun: usize,
+    allowed: usize,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        let (begun, allowed) = (0, 1);
+        Self { begun, allowed }
+    }
+}
+
 /// The catch-ups of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Catchups {
     all: Slab<Catchup>,
+    /// Of sessions that have some, or had lately.
+    shares: HashMap<SessionId, Share>,
+    /// Steps of what was asked for since they were last paid for.
+    steps: usize,
     waiting: VecDeque<SessionId>,
     last_nonce: u32,
     /// Empty lists, to be used again.
@@ -61,11 +84,43 @@ pub(crate) struct Catchups {
 }
 
 impl Catchups {
+    /// Whether a session has use for one more. When one of its own ends, it is sent to again.
+    pub(crate) fn has_use(&self, session: SessionId) -> bool {
+        let share = self.shares.get(&session).copied().unwrap_or_default();
+        share.begun < share.allowed
+    }
+
+    /// The socket of a session has taken all that was looked up for one of its catch-ups.
+    pub(crate) fn note_use(&mut self, session: SessionId) {
+        if let Some(share) = self.shares.get_mut(&session) {
+            share.allowed = (2 * share.allowed).min(PER_SESSION_MAX);
+        }
+    }
+
+    /// Notes what the turn has to pay for.
+    pub(crate) fn spend(&mut self, steps: usize) {
+        self.steps += steps;
+    }
+
+    /// Steps that are to be paid for.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The same, which are paid for now.
+    pub(crate) fn take_steps(&mut self) -> usize {
+        std::mem::take(&mut self.steps)
+    }
+
     /// Begins one, which waits for places; gives its number. `None` if there are as many as may be.
     pub(crate) fn begin(&mut self, session: SessionId, topic: u32) -> Option<u32> {
         if self.all.len() >= CATCHUPS_MAX {
             return None;
         }
+        if self.shares.len() >= SHARES_MAX {
+            self.shares.retain(|_, share| share.begun > 0);
+        }
+        self.shares.entry(session).or_default().begun += 1;
         self.last_nonce = (self.last_nonce + 1) & NUMBER_MAX;
         let number = self.all.insert(Catchup {
             session,
@@ -96,7 +151,10 @@ impl Catchups {
 
     /// Ends one; its subscription's cursor is what is left of it.
     pub(crate) fn end(&mut self, number: u32) {
-        let mut places = self.all.remove(number as usize).places;
+        let ended = self.all.remove(number as usize);
+        let share = self.shares.get_mut(&ended.session);
+        share.expect("it was counted when it began").begun -= 1;
+        let mut places = ended.places;
         places.clear();
         self.places_spare.push(places);
     }
@@ -155,11 +213,16 @@ impl Catchups {
         let Some(session) = sessions.get(id) else {
             return; // Its subscriptions end with it.
         };
+        if self.shares.get(&id).is_none_or(|share| share.begun == 0) {
+            self.shares.remove(&id);
+            return; // There is none to be looked for.
+        }
         for place in session.subscriptions.as_slice() {
             if let Delivery::CatchingUp(number) = feeds.subscription(*place).delivery() {
                 self.return_to_window(feeds, number, *place);
             }
         }
+        self.shares.remove(&id);
     }
 }
 
@@ -178,6 +241,33 @@ mod tests {
         assert!(!catchups.can_start(), "nobody waits");
         catchups.end(numbers[7]);
         assert_eq!(catchups.begin(SESSION, 0), Some(numbers[7]));
+    }
+
+    #[test]
+    fn a_session_has_use_for_one_more_than_its_socket_has_taken_and_for_one_when_it_was_full() {
+        let mut rig = Rig::new();
+        let client = rig.subscriber("t");
+        let parts = rig.parts();
+        let (catchups, feeds, sessions) = (&mut parts.catchups, &mut parts.feeds, &parts.sessions);
+        for allowed in [1, 2, 4, 8, 16, 16] {
+            while catchups.has_use(client.id) {
+                catchups.begin(client.id, 0).expect("there is room");
+            }
+            assert_eq!(catchups.all.len(), allowed);
+            catchups.note_use(client.id);
+        }
+        catchups.pause(sessions, feeds, client.id);
+        assert!(catchups.shares.is_empty(), "it begins with one again");
+    }
+
+    #[test]
+    fn sessions_that_have_no_catch_up_any_more_are_forgotten() {
+        let mut catchups = Catchups::default();
+        for session in 0..3 * SHARES_MAX as u32 {
+            let begun = catchups.begin(SessionId::new(session, 0), 0);
+            catchups.end(begun.expect("there is room"));
+        }
+        assert!(catchups.shares.len() <= SHARES_MAX);
     }
 
     #[test]

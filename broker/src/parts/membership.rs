@@ -53,6 +53,8 @@ impl Membership<'_> {
         }
         if let Delivery::CatchingUp(catchup) = removed.delivery {
             self.catchups.end(catchup);
+            // Others of its subscriptions may have waited for this one's end.
+            self.sessions.queue_send(id);
         }
         self.here.metrics().subscriptions.subtract(1);
         self.here.shared.interest.remove(removed.log, self.here.id);

@@ -2,7 +2,9 @@
 //! from the log, read ahead where they are cold, and large runs leave by `sendfile`.
 //!
 //! A catch-up lives only while its socket takes bytes. When the socket is full the subscription goes back to being a
-//! bare cursor, so that a stalled subscriber costs nothing; it starts over where it is when the socket drains.
+//! bare cursor, so that a stalled subscriber costs nothing; it starts over where it is when the socket drains. So a session
+//! begins only as many as its socket has shown that it can use ([`Catchups::has_use`]), and looking up places is paid for
+//! by the turn that does it.
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::GapCause;
@@ -10,6 +12,7 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::{ColdRange, PopulateError};
 
 use crate::dialect::command::Reply;
+use crate::parts::budget::{ASK_STEPS, RESOLVE_STEPS};
 use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::ending::Reason;
@@ -44,8 +47,11 @@ impl Serving<'_> {
         self.catchups.pause(self.out.sessions, self.out.feeds, id);
     }
 
-    /// Begins to serve a subscription from the log.
+    /// Begins to serve a subscription from the log, unless its session has no use for one more catch-up.
     pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+        if !self.catchups.has_use(id) {
+            return Progress::Done; // The end of one that it has brings it back here.
+        }
         let Some(number) = self.catchups.begin(id, place.topic) else {
             self.catchups.wait(self.out.sessions, id);
             return Progress::Done;
@@ -78,9 +84,11 @@ impl Serving<'_> {
         };
         let owner = self.out.here.shared.owner(topic.log);
         if owner == self.out.here.id {
+            self.catchups.spend(RESOLVE_STEPS);
             let answer = resolve_here(self.out.logs, resolve);
             self.resolved(answer);
         } else {
+            self.catchups.spend(ASK_STEPS);
             self.outbox.say(owner, Message::Resolve(resolve));
         }
     }
@@ -156,6 +164,7 @@ impl Serving<'_> {
         // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
         // every catch-up that begins has to send, or read ahead, at least once.
         let Some(next) = places.first().map(|place| place.first) else {
+            self.catchups.note_use(id);
             if self.is_in_window(place) {
                 self.catchups
                     .return_to_window(self.out.feeds, number, place);

@@ -8,7 +8,7 @@ use oyez_storage::{Read, ReadError};
 
 use crate::dialect::render::size_of_record;
 use crate::dialect::run::{Opcode, RunHeader};
-use crate::parts::budget::{Budget, SEND_STEPS};
+use crate::parts::budget::{Budget, RESOLVE_STEPS, SEND_STEPS};
 use crate::parts::chain::Broken;
 use crate::parts::ending::{Reason, done};
 use crate::parts::sending::{
@@ -22,6 +22,8 @@ use crate::turn::catchup::Serving;
 
 /// A visit that has sent or rendered so many bytes goes to no further topic of its session.
 const VISIT_BYTES: usize = 512 << 10;
+/// Nor does one that has looked up places for so many steps.
+const VISIT_STEPS: usize = 16 * RESOLVE_STEPS;
 
 /// What sending to sessions needs.
 pub(crate) struct Flushing<'a> {
@@ -44,8 +46,9 @@ impl Flushing<'_> {
             let visited = session.subscriptions().len();
             self.flush(id);
             let bytes = std::mem::take(&mut self.serving.out.sent);
-            let steps = SEND_STEPS + visited + self.serving.out.rendering.take_steps();
-            budget.spend(steps, bytes);
+            let rendered = self.serving.out.rendering.take_steps();
+            let looked_up = self.serving.catchups.take_steps();
+            budget.spend(SEND_STEPS + visited + rendered + looked_up, bytes);
         }
     }
 
@@ -127,7 +130,9 @@ impl Flushing<'_> {
             let index = first.wrapping_add(index) % count;
             let session = self.session(id);
             let out = &self.serving.out;
-            let is_much = out.sent >= VISIT_BYTES || out.rendering.has_rendered(VISIT_BYTES);
+            let is_much = out.sent >= VISIT_BYTES
+                || out.rendering.has_rendered(VISIT_BYTES)
+                || self.serving.catchups.steps() >= VISIT_STEPS;
             // The rest of a record leaves before anything else, and one visit is not for all topics.
             if session.tail().is_some() || is_much {
                 more = true;

@@ -367,7 +367,8 @@ fn one_more_than_there_may_be_waits_as_a_bare_cursor() {
     let (mut rig, client) = with_history("t", 10, 1);
     rig.settle();
     let place = rig.place(&client, "t");
-    let others = std::iter::from_fn(|| rig.parts().catchups.begin(client.id, 77));
+    let another = SessionId::new(77, 7);
+    let others = std::iter::from_fn(|| rig.parts().catchups.begin(another, 77));
     let others: Vec<u32> = others.collect();
     assert_eq!(
         rig.parts().serving().begin(client.id, place),

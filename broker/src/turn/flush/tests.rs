@@ -414,3 +414,85 @@ fn a_full_socket_makes_its_catch_ups_bare_cursors_again() {
     rig.settle();
     assert_eq!(subscriber.hear(), ["pong 1", "t 0", "t 1"]);
 }
+
+/// Puts every topic of a backlog behind its window, so that only the log has what comes next.
+fn put_behind_windows(rig: &mut Rig, client: &Client, topics: usize) {
+    for topic in 0..topics {
+        let place = rig.place(client, &format!("t/{topic}"));
+        rig.parts().feeds.subscribed_mut(place.topic).trim(None);
+    }
+}
+
+#[test]
+fn a_slow_reader_of_many_topics_begins_no_more_catch_ups_than_it_can_use() {
+    let (topics, mut rig) = (200, Rig::new());
+    let client = with_backlog(&mut rig, topics);
+    put_behind_windows(&mut rig, &client, topics);
+    let whole = record("t/0", 100).len();
+    client.peer.set_room(0);
+    rig.parts().sessions.queue_send(client.id);
+    rig.settle();
+    let before = [rig.metrics().sends.get(), rig.metrics().catchups.get()];
+    let mut heard = 0;
+    for _ in 0..40 {
+        client.peer.set_room(2 * whole);
+        rig.settle();
+        heard += client.hear().len();
+    }
+    let sends = rig.metrics().sends.get() - before[0];
+    let begun = rig.metrics().catchups.get() - before[1];
+    assert!(heard >= 70, "{heard} records");
+    assert!(begun <= 3 * sends, "{begun} catch-ups for {sends} sends");
+    client.peer.set_room(1 << 20);
+    rig.settle();
+    assert_eq!(heard + client.hear().len(), topics, "and all of it comes");
+}
+
+#[test]
+fn a_turn_pays_for_the_catch_ups_that_its_visits_begin() {
+    let mut rig = Rig::new();
+    let clients: Vec<Client> = (0..120).map(|_| rig.subscriber("t/0")).collect();
+    for client in &clients {
+        rig.session(client).set_blocked(true);
+    }
+    rig.publish("t/0", 100, 1);
+    put_behind_windows(&mut rig, &clients[0], 1);
+    for client in &clients {
+        rig.session(client).set_blocked(false);
+        rig.parts().sessions.queue_send(client.id);
+    }
+    rig.parts().flushing().run();
+    // Of 5,000 steps: a visit, a subscription, and looking up its places.
+    assert_eq!(
+        rig.metrics().catchups.get(),
+        5_000_u64.div_ceil(50 + 1 + 150)
+    );
+    rig.settle();
+    assert!(clients.iter().all(|client| client.hear() == ["t/0 0"]));
+}
+
+#[test]
+fn a_session_one_of_whose_catch_ups_ends_with_its_subscription_goes_on_with_the_others() {
+    let mut rig = Rig::new();
+    let client = with_backlog(&mut rig, 3);
+    put_behind_windows(&mut rig, &client, 3);
+    rig.parts().sessions.queue_send(client.id);
+    rig.parts().flushing().run();
+    assert_eq!(rig.metrics().catchups.get(), 1, "the others come after it");
+    let begun = rig.parts().catchups.begun(0).topic;
+    let others: Vec<String> = (0..3).map(|topic| format!("t/{topic}")).collect();
+    let (mut gone, mut left) = (String::new(), Vec::new());
+    for topic in others {
+        match rig.place(&client, &topic).topic == begun {
+            true => gone = topic,
+            false => left.push(format!("{topic} 0")),
+        }
+    }
+    rig.take_to_send();
+    let place = rig.place(&client, &gone);
+    rig.parts().endings().members.leave(client.id, place);
+    rig.settle();
+    let mut heard = client.hear();
+    heard.sort();
+    assert_eq!(heard, left);
+}
