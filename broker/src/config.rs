@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use oyez_protocol::limits::{RAW_SIZE_DEFAULT, RECORD_SIZE_DEFAULT};
 use oyez_protocol::{limits::Limits, topic};
-use oyez_storage::{DiskChoice, Durability};
+use oyez_storage::{DiskChoice, Durability, TOPICS_MAX_DEFAULT};
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::rules::Rules;
@@ -30,13 +30,19 @@ pub use sources::{Sources, UnknownVariable};
 /// The commented file that `--print-config` shows: every key with its default.
 pub const TEMPLATE: &str = include_str!("oyez.toml");
 
+/// Connections of a shard beside those that it serves: the operator's, and those that are turned away or told to go.
+pub(crate) const CONNECTIONS_BESIDE: usize = 64;
+
 /// Descriptors that a shard needs beside its connections: standard streams, wakers, poll, ring, eventfds, listener,
 /// open segment files, helper threads.
-pub(crate) const DESCRIPTORS_RESERVED: usize = 512;
+const DESCRIPTORS_OF_WORK: usize = 512;
+
+/// Descriptors that a shard needs beside the connections that it serves.
+pub(crate) const DESCRIPTORS_RESERVED: usize = DESCRIPTORS_OF_WORK + CONNECTIONS_BESIDE;
 
 /// Most shards: each table holds the waker of every shard among its reserved descriptors, and keeps 64 of these for
 /// the rest.
-pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_RESERVED - 64;
+pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_OF_WORK - 64;
 
 /// Most addresses to listen on, the operator's included: each takes a descriptor of every shard.
 pub(crate) const DOORS_MAX: usize = 16;
@@ -74,6 +80,15 @@ pub struct Config {
     /// Most subscriptions of one session.
     #[serde(deserialize_with = "quantity::count")]
     pub max_subscriptions: usize,
+    /// Most topics of one log.
+    #[serde(deserialize_with = "quantity::count")]
+    pub topics_max: usize,
+    /// New topics that one session may begin in a second; 0 is no bound.
+    #[serde(deserialize_with = "quantity::count")]
+    pub topic_creation_rate: u32,
+    /// New topics that it may begin at once after a pause.
+    #[serde(deserialize_with = "quantity::count")]
+    pub topic_creation_burst: u32,
     /// Largest record in bytes.
     #[serde(deserialize_with = "quantity::bytes")]
     pub record_size_max: u32,
@@ -216,6 +231,9 @@ impl Default for Config {
             sending: Sending::Auto,
             max_connections: 10_000,
             max_subscriptions: 1024,
+            topics_max: TOPICS_MAX_DEFAULT,
+            topic_creation_rate: 100,
+            topic_creation_burst: 1_000,
             record_size_max: RECORD_SIZE_DEFAULT,
             raw_size_max: RAW_SIZE_DEFAULT,
             inflight_records_max: 1024,

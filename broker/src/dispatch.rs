@@ -7,7 +7,7 @@ use crate::dialect::command::{Command, Reply, Unsupported};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
-use crate::parts::ending::{Closing, Reason};
+use crate::parts::ending::{Closing, FULL, Reason, full};
 use crate::parts::feeds::Feeds;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
@@ -16,7 +16,7 @@ use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
 use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
-use crate::parts::session::{SessionId, Stage};
+use crate::parts::session::{Place, SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
@@ -60,11 +60,14 @@ impl Takes for Dispatch<'_> {
         let Some(session) = sessions.get(id) else {
             return Taken::Over; // It has ended.
         };
-        let stage = session.stage();
+        let (stage, place) = (session.stage(), session.place());
         if stage == Stage::Open
             && let Some(until) = sessions.waits_for_output(id)
         {
             return Taken::Later(until);
+        }
+        if place == Place::Reserved && !may_go_on(here, sessions, id, &command) {
+            return Taken::Over;
         }
         match (stage, command) {
             (Stage::Leaving | Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
@@ -99,10 +102,7 @@ impl Takes for Dispatch<'_> {
                 tell(here, sessions, id, &Reply::Pong { token })
             }
             (Stage::Open, Command::Nothing) => Taken::Done,
-            (Stage::Open, Command::Goodbye) => {
-                leave(here, sessions, id);
-                Taken::Over
-            }
+            (Stage::Open, Command::Goodbye) => leave(here, sessions, id),
             (Stage::Open, Command::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
             (Stage::Open, Command::OutOfPlace(what)) => unexpected(here, sessions, id, what),
         }
@@ -248,13 +248,24 @@ impl Dispatch<'_> {
 }
 
 /// A peer has said that it goes.
-fn leave(here: &Here, sessions: &mut Sessions, id: SessionId) {
+fn leave(here: &Here, sessions: &mut Sessions, id: SessionId) -> Taken {
     if sessions.there(id).dialect().is_in_messages() {
         // Without a Close it would take that for an accident.
         sessions.note_close(id, Closing::DONE);
     }
     let why = ("the client has said Goodbye", Reason::PeerDone);
     sessions.leave(here, id, why);
+    Taken::Over
+}
+
+/// Whether a session that may only ask goes on with a command: for anything else it needs a place like any other.
+fn may_go_on(here: &Here, sessions: &mut Sessions, id: SessionId, command: &Command<'_>) -> bool {
+    let asks = !matches!(command, Command::Publish(_) | Command::Subscribe(_));
+    let may = asks || sessions.move_up(here, id);
+    if !may {
+        sessions.dismiss(here, id, full(FULL));
+    }
+    may
 }
 
 fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {

@@ -14,10 +14,12 @@ use crate::parts::awake::Awake;
 use crate::parts::batch::Batch;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
+use crate::parts::creations::Creations;
 use crate::parts::feeds::Feeds;
 use crate::parts::freed::Freed;
 use crate::parts::held::Held;
 use crate::parts::here::Here;
+use crate::parts::lines::Lines;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
@@ -103,7 +105,10 @@ impl Parts {
             sessions: Sessions::new(shared.caps),
             timers: Timers::new(now.monotonic_ms),
             feeds: Feeds::default(),
-            publishes: Publishes::new(made_of.readers.len()),
+            publishes: Publishes::new(
+                made_of.readers.len(),
+                Creations::new(&shared.config, now.monotonic_ms),
+            ),
             logs: Logs::new(made_of.store, made_of.readers, made_of.storage_clock),
             catchups: Catchups::default(),
             inbox: made_of.inbox,
@@ -122,6 +127,7 @@ impl Parts {
                 shared,
                 now,
                 turns: 0,
+                lines: Lines::default(),
             },
         }
     }

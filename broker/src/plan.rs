@@ -8,11 +8,11 @@ use std::fmt;
 use crate::config::Config;
 use crate::error::StartError;
 
-pub(crate) use crate::config::{DESCRIPTORS_RESERVED, SHARDS_MAX};
+pub(crate) use crate::config::{CONNECTIONS_BESIDE, DESCRIPTORS_RESERVED, SHARDS_MAX};
 
 /// Descriptors that a shard needs beside its connections in a table that all share: segment files that are read, and
-/// half of it for its waker, poll, rings, eventfds, listener, and the segments that are written.
-const DESCRIPTORS_OF_SHARD: usize = 128;
+/// half of it for its waker, poll, rings, eventfds, listener, and the segments that are written. And its connections beside.
+const DESCRIPTORS_OF_SHARD: usize = 128 + CONNECTIONS_BESIDE;
 
 /// Whose descriptor tables are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,14 +237,14 @@ mod tests {
     #[test]
     fn one_table_for_all_takes_no_more_shards_than_cores_and_says_when_it_is_too_small() {
         let (config, plan) = in_one_table(0, 19_000);
-        assert_eq!((plan.shards, plan.connections_per_shard), (2, 20_000 - 512));
+        assert_eq!((plan.shards, plan.connections_per_shard), (2, 20_000 - 576));
         assert!(plan.to_string().contains("share"), "{plan}");
         plan.check(&config).unwrap();
 
         let (config, plan) = in_one_table(0, 1_000_000);
         assert_eq!(plan.shards, 2);
         let refusal = plan.check(&config).unwrap_err().to_string();
-        for word in ["1000000", "1000512", "unshare", "max_connections"] {
+        for word in ["1000000", "1000576", "unshare", "max_connections"] {
             assert!(refusal.contains(word), "{word} is not in: {refusal}");
         }
     }
@@ -283,6 +283,6 @@ mod tests {
     #[test]
     fn one_table_keeps_room_for_what_each_shard_opens() {
         let (_, plan) = in_one_table(100, 1000);
-        assert_eq!(plan.connections_per_shard, 20_000 - 12_800);
+        assert_eq!(plan.connections_per_shard, 20_000 - 100 * 192);
     }
 }

@@ -57,11 +57,12 @@ pub(crate) struct Rig {
     clock: SetClock,
 }
 
-/// Settings for tests: topics are kept in memory, but for those below `synced/`.
+/// Settings for tests: topics are kept in memory, but for those below `synced/`, and begin without a bound.
 pub(crate) fn settings() -> Config {
     Config {
         default_durability: Durability::Memory,
         synced_topics: vec!["synced/#".to_owned()],
+        topic_creation_rate: 0,
         ..Config::default()
     }
 }
@@ -422,6 +423,22 @@ impl Client {
             Frame::Published(published) => Some(published.entries().map(outcome).collect()),
             _ => None,
         })
+    }
+
+    /// How long it should wait with each of its records that were not taken, in milliseconds.
+    pub(crate) fn hear_waits(&self) -> Vec<u32> {
+        let waits = self.hear_frames(|frame| match frame {
+            Frame::Published(published) => {
+                let refused = published.entries().filter(|entry| !entry.outcome.is_done());
+                Some(
+                    refused
+                        .map(|entry| entry.retry_after_ms)
+                        .collect::<Vec<u32>>(),
+                )
+            }
+            _ => None,
+        });
+        waits.concat()
     }
 
     /// What it was told of subscriptions among that.

@@ -19,7 +19,7 @@ enum Step {
 
 /// The turn: every step once, in the order that makes one submission to the disk and one wake-up of each other shard
 /// enough.
-const TURN: [Step; 20] = [
+const TURN: [Step; 21] = [
     // The shutdown, when it was asked for.
     Step::Tries(Parts::follow_phase, |parts| parts.drain.due(parts.now_ms())),
     // Connections that have come.
@@ -79,6 +79,8 @@ const TURN: [Step; 20] = [
     // What other shards are told, and the disk.
     Step::Tries(Parts::submit, |_| Due::Idle),
     Step::Does(Parts::keep_awake, |parts| parts.awake.due()),
+    // What clients have had it log too often.
+    Step::Does(Parts::tell_held_back, |parts| parts.here.lines.due()),
 ];
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.

@@ -19,6 +19,7 @@ pub(crate) fn log_options(config: &Config, dir: &DataDir) -> LogOptions {
         memory_blocks: blocks(config.memory_log_bytes).max(2),
         tail_blocks,
         hot_blocks: tail_blocks / 2,
+        topics_max: config.topics_max,
         limits: config.limits(),
         ..LogOptions::default()
     }

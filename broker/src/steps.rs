@@ -116,6 +116,13 @@ impl Parts {
         release_due(&self.here, &mut self.sessions, &mut self.held);
     }
 
+    /// Logs how many lines were held back.
+    pub(crate) fn tell_held_back(&mut self) {
+        let (here, now_ms) = (&self.here, self.now_ms());
+        here.lines
+            .tell_held_back(here.id, &here.shared.config, now_ms);
+    }
+
     /// Keeps the machine's cores awake, or lets them sleep again.
     pub(crate) fn keep_awake(&mut self) {
         let awake_ms = self.awake.keep_up(self.now_ms());

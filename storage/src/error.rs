@@ -187,6 +187,9 @@ pub enum AppendError {
     /// The record's topic is new, and the log holds as many topics as it may.
     #[error("the log has as many topics as it may; publish to one of them, or raise the limit")]
     TooManyTopics,
+    /// The record's topic is a new one, and it was to be one that the log knows.
+    #[error("the log has no such topic")]
+    UnknownTopic,
     /// A drain has begun.
     #[error("the store is closing")]
     Closing,

@@ -129,6 +129,12 @@ impl Log {
         }
     }
 
+    /// Whether a record of `topic` was ever appended.
+    pub(crate) fn knows(&self, topic: &str) -> bool {
+        let hash = self.fixed.hash(topic);
+        self.index.find(hash, topic).is_some()
+    }
+
     pub(crate) fn append(
         &mut self,
         record: &Record<'_>,

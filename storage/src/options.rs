@@ -13,7 +13,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// Topics of a log unless configured otherwise.
-const TOPICS_MAX_DEFAULT: usize = 1_000_000;
+pub const TOPICS_MAX_DEFAULT: usize = 1_000_000;
 
 /// The failures that a log's records survive. A topic belongs to one log, hence to one durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -141,6 +141,24 @@ impl Store {
         self.logs[slot].append(record, wall_ms)
     }
 
+    /// The same for a record whose topic must be there already.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; and [`AppendError::UnknownTopic`] for a record that would begin a topic.
+    pub fn append_to_known(
+        &mut self,
+        log: LogId,
+        record: &Record<'_>,
+        wall_ms: u64,
+    ) -> Result<Appended, AppendError> {
+        let slot = *self.slots.get(&log).ok_or(AppendError::NotHere)?;
+        let log = &mut self.logs[slot];
+        if !log.knows(record.topic()) {
+            return Err(AppendError::UnknownTopic);
+        }
+        log.append(record, wall_ms)
+    }
+
     /// Takes finished operations, advances the visible positions, and queues what can be started. Adds to `events`.
     ///
     /// # Errors

@@ -177,10 +177,10 @@ mod tests {
                 Verdict::Ok,
                 "all shards share",
             ),
-            Case::new(per_shard, shared("1000511"), Verdict::Fail, "512 of the"),
+            Case::new(per_shard, shared("1000575"), Verdict::Fail, "576 of the"),
             Case::new(
                 ceiling,
-                shared("1000511").sysctl("fs.nr_open", "65536"),
+                shared("1000575").sysctl("fs.nr_open", "65536"),
                 Verdict::Warn,
                 "all shards share",
             ),

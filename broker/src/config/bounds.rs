@@ -8,6 +8,8 @@ use super::quantity::Unit;
 use super::{Config, ConfigError, DOORS_MAX, SHARDS_MAX, log_filter};
 use crate::listen::Place;
 
+/// Most topics that a log may be allowed: some tens of gigabytes of memory.
+const TOPICS_HARD_MAX: usize = 100_000_000;
 /// Most subscriptions that a session may be allowed: a send to it looks at each, which takes a few milliseconds then.
 const SUBSCRIPTIONS_HARD_MAX: usize = 65_536;
 
@@ -117,6 +119,8 @@ fn check_counts(config: &Config) -> Result<(), ConfigError> {
     for (key, value) in [
         ("max_connections", config.max_connections),
         ("max_subscriptions", config.max_subscriptions),
+        ("topics_max", config.topics_max),
+        ("topic_creation_burst", config.topic_creation_burst as usize),
         ("inflight_records_max", config.inflight_records_max as usize),
         ("heartbeat_ms", config.heartbeat_ms as usize),
         ("hello_timeout_ms", config.hello_timeout_ms as usize),
@@ -148,6 +152,12 @@ fn check_counts(config: &Config) -> Result<(), ConfigError> {
             config.max_subscriptions,
             SUBSCRIPTIONS_HARD_MAX,
             "a send to a session looks at each",
+        ),
+        (
+            "topics_max",
+            config.topics_max,
+            TOPICS_HARD_MAX,
+            "each takes memory for as long as the broker runs",
         ),
     ] {
         if value > max {

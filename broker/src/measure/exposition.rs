@@ -68,7 +68,7 @@ const GAUGES: [Number; 14] = [
 ];
 
 /// What only goes up. `_total` is added to the names.
-const COUNTERS: [Number; 27] = [
+const COUNTERS: [Number; 28] = [
     ("connections_accepted", "Connections accepted.", |s| {
         &s.connections_accepted
     }),
@@ -107,6 +107,11 @@ const COUNTERS: [Number; 27] = [
     ("publishes_refused", "Records refused.", |s| {
         &s.publishes_refused
     }),
+    (
+        "topics_refused",
+        "Of these, records that would have begun a topic.",
+        |s| &s.topics_refused,
+    ),
     ("requests", "Requests over HTTP.", |s| &s.requests),
     (
         "codec_encodes",

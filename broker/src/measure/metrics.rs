@@ -41,6 +41,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) bytes_in_raw: Counter,
     pub(crate) bytes_in_wire: Counter,
     pub(crate) publishes_refused: Counter,
+    /// Of these, records that would have begun a topic: there are too many, or they come too fast.
+    pub(crate) topics_refused: Counter,
     /// Requests over HTTP, and blocks that were compressed for them.
     pub(crate) requests: Counter,
     pub(crate) codec_encodes: Counter,
@@ -242,6 +244,8 @@ pub(crate) struct Caps {
 struct Bounds {
     /// Connections that there may be at once.
     connections_max: usize,
+    /// Publishes that would have begun a topic, and were refused.
+    topics_refused: u64,
     /// Most processor time that one turn of a shard has taken, in microseconds.
     turn_cpu_us_max: u64,
     /// Bytes of input that cannot be taken yet and of answers that do not leave, and how many all shards may keep.
@@ -264,6 +268,7 @@ impl Bounds {
         let turns = shards.iter().map(|shard| shard.turn_cpu_us_max.get());
         Self {
             connections_max: facts.max_connections,
+            topics_refused: sum(|s| &s.topics_refused),
             turn_cpu_us_max: turns.max().unwrap_or(0),
             input_bytes: sum(|s| &s.input_bytes),
             input_bytes_max: of_all(caps.input_bytes),

@@ -111,8 +111,10 @@ impl KernelNet {
     /// A connection when no descriptor is left: the spare one is for it, until it is closed.
     fn accept_without_room(&mut self) -> Option<Arrival> {
         self.spare = None;
-        match self.listeners.get(self.next)?.0.accept() {
-            Ok(stream) => Some(Arrival::NoRoom(self.adopt(stream))),
+        let (listener, door) = self.listeners.get(self.next)?;
+        let door = *door;
+        match listener.accept() {
+            Ok(stream) => Some(Arrival::NoRoom(self.adopt(stream), door)),
             Err(error) => {
                 self.spare = open_spare().ok();
                 match error.kind() {
@@ -276,6 +278,7 @@ impl Net for KernelNet {
 
     fn close(&mut self, socket: Socket) {
         let connection = self.connections.take(socket.number());
+        socket::give_up_when_untaken(&connection);
         self.close_one(connection);
     }
 

@@ -77,6 +77,8 @@ struct Inner {
     /// Sends that the next batch tries.
     batch_tries: Option<usize>,
     no_room: usize,
+    /// Where peers are, if not on this machine.
+    host: Option<Ipv4Addr>,
     short: Option<i32>,
     /// Sends from files that find an end.
     file_ends: usize,
@@ -153,6 +155,11 @@ impl MemoryNet {
     /// Lets the next so many connections find no room.
     pub fn no_room_next(&self, connections: usize) {
         self.inner.borrow_mut().no_room = connections;
+    }
+
+    /// Lets all peers be elsewhere.
+    pub fn set_host(&self, host: Ipv4Addr) {
+        self.inner.borrow_mut().host = Some(host);
     }
 
     /// Lets the next accept fail.
@@ -418,12 +425,13 @@ impl Net for MemoryNet {
             return Some(Arrival::Gone);
         }
         let socket = Socket::new(u32::try_from(number).expect("connections have small numbers"));
+        let door = inner.connections[number].door;
         if inner.no_room > 0 {
             inner.no_room -= 1;
             inner.meet("accept: no room");
-            return Some(Arrival::NoRoom(socket));
+            return Some(Arrival::NoRoom(socket, door));
         }
-        Some(Arrival::Connection(socket, inner.connections[number].door))
+        Some(Arrival::Connection(socket, door))
     }
 
     fn stop_listening(&mut self) {
@@ -555,7 +563,8 @@ impl Net for MemoryNet {
         self.own(socket, |connection| connection.check_connected())?;
         let port = u16::try_from(FIRST_PORT + socket.number() as usize);
         let port = port.expect("no more peers than ports");
-        Ok((Ipv4Addr::LOCALHOST, port).into())
+        let host = self.inner.borrow().host.unwrap_or(Ipv4Addr::LOCALHOST);
+        Ok((host, port).into())
     }
 
     fn shutdown(&mut self, socket: Socket) -> io::Result<()> {

@@ -60,8 +60,8 @@ pub(crate) enum Arrival {
     /// A connection, which nobody watches, and the number of the door that it came by: of the configured addresses to listen on,
     /// the operator's last.
     Connection(Socket, u8),
-    /// A connection for which there is no room: to be answered and closed at once.
-    NoRoom(Socket),
+    /// A connection for which there is no room, and its door: to be answered and closed at once.
+    NoRoom(Socket, u8),
     /// It was gone before it was accepted. There may be others.
     Gone,
     /// The system is short of something. There may be connections; they can be accepted a little later.

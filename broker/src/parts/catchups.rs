@@ -1,6 +1,6 @@
 //! The subscriptions of one shard that are served from the log, and the sessions that wait for one of these places.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use oyez_protocol::planted::{Bug, planted};
 use oyez_storage::Place;
@@ -74,7 +74,7 @@ impl Default for Share {
 pub(crate) struct Catchups {
     all: Slab<Catchup>,
     /// Of sessions that have some, or had lately.
-    shares: HashMap<SessionId, Share>,
+    shares: BTreeMap<SessionId, Share>,
     /// Steps of what was asked for since they were last paid for.
     steps: usize,
     waiting: VecDeque<SessionId>,

@@ -16,6 +16,9 @@ pub(crate) fn done(reason: &'static str) -> Goodbye {
     }
 }
 
+/// Why there is no room for a connection.
+pub(crate) const FULL: &str = "the broker has as many connections as it may";
+
 /// There is no room for a connection.
 pub(crate) fn full(reason: &'static str) -> Goodbye {
     Goodbye {
@@ -45,6 +48,9 @@ pub(crate) enum Reason {
     PeerDone,
     /// The peer has had its Goodbye from us.
     Refused,
+    /// The peer was told to go, and has not taken its last bytes for as long as it may; or others need the room that it
+    /// lingers in.
+    Untaken,
     /// Nothing was heard, and nothing can be said.
     Silent,
     /// It asks for nothing any more, and speaks a dialect in which nothing is said unasked.
@@ -60,7 +66,10 @@ pub(crate) enum Reason {
 impl Reason {
     /// Whether the kernel may hold much for the peer, or from it, that nobody will take.
     pub(crate) const fn leaves_much(self) -> bool {
-        matches!(self, Self::Dropped | Self::Silent | Self::Stalled)
+        matches!(
+            self,
+            Self::Dropped | Self::Silent | Self::Stalled | Self::Untaken
+        )
     }
 }
 

@@ -1,10 +1,12 @@
 //! What every step knows.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::clock::TICK_MS;
 use crate::measure::metrics::ShardMetrics;
+use crate::parts::lines::{Line, Lines};
 use crate::parts::shared::Shared;
 
 /// Which shard this is, what all shards share, and the number and the time of the turn.
@@ -14,11 +16,18 @@ pub(crate) struct Here {
     pub(crate) now: Now,
     /// Turns so far.
     pub(crate) turns: usize,
+    /// What clients have it log.
+    pub(crate) lines: Lines,
 }
 
 impl Here {
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         &self.shared.metrics[self.id]
+    }
+
+    /// Whether a line of log that `peer` has caused may be told now.
+    pub(crate) fn may_log(&self, line: Line, peer: Option<SocketAddr>) -> bool {
+        self.lines.may_tell(line, peer, self.now.monotonic_ms)
     }
 
     /// The time in ticks of the timer wheels.

@@ -144,6 +144,18 @@ impl Logs {
         self.time.sampled(|| store.append(log, record, wall_ms))
     }
 
+    /// See [`Store::append_to_known`].
+    pub(crate) fn append_to_known(
+        &mut self,
+        log: LogId,
+        record: &Record<'_>,
+        wall_ms: u64,
+    ) -> Result<Appended, AppendError> {
+        let store = &mut self.store;
+        self.time
+            .sampled(|| store.append_to_known(log, record, wall_ms))
+    }
+
     /// The place of an own log below which everything may be delivered and acknowledged.
     pub(crate) fn visible(&self, log: LogId) -> Position {
         self.store.visible(log)

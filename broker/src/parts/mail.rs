@@ -600,6 +600,7 @@ mod tests {
             correlation: number as u64,
             size: u32::try_from(size).unwrap(),
             lane,
+            may_begin: true,
         };
         let log = LogId::new(2);
         outbox.hand_over(0, Handed { origin, log }, &record)

@@ -26,6 +26,8 @@ pub(crate) struct Origin {
     pub(crate) correlation: u64,
     pub(crate) size: u32,
     pub(crate) lane: Lane,
+    /// Its record may begin a topic.
+    pub(crate) may_begin: bool,
 }
 
 /// One record of a parcel.
@@ -128,6 +130,7 @@ mod tests {
             correlation: size as u64,
             size: size as u32,
             lane: Lane::Little,
+            may_begin: true,
         };
         Handed {
             origin,

@@ -8,6 +8,7 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 
 use crate::parts::awake::Answers;
+use crate::parts::creations::Creations;
 use crate::parts::mail::Ack;
 use crate::parts::parcel::{Handed, Origin};
 
@@ -60,11 +61,13 @@ pub(crate) struct Publishes {
     told: Vec<Ack>,
     /// Empty, to be filled again.
     entries: Vec<PublishedEntry>,
+    /// How many topics may be begun.
+    pub(crate) creations: Creations,
 }
 
 impl Publishes {
-    /// For so many logs.
-    pub(crate) fn new(logs: usize) -> Self {
+    /// For so many logs, in which topics are begun as fast as `creations` lets them.
+    pub(crate) fn new(logs: usize, creations: Creations) -> Self {
         Self {
             logs: std::iter::repeat_with(OfLog::default).take(logs).collect(),
             stalled: 0,
@@ -73,6 +76,7 @@ impl Publishes {
             left: false,
             told: Vec::new(),
             entries: Vec::new(),
+            creations,
         }
     }
 
@@ -241,6 +245,10 @@ mod tests {
 
     const LOG: LogId = LogId::new(1);
 
+    fn publishes() -> Publishes {
+        Publishes::new(2, Creations::new(&crate::config::Config::default(), 0))
+    }
+
     fn origin(correlation: u64) -> Origin {
         Origin {
             shard: 0,
@@ -248,6 +256,7 @@ mod tests {
             correlation,
             size: 100,
             lane: Lane::Little,
+            may_begin: true,
         }
     }
 
@@ -273,7 +282,7 @@ mod tests {
 
     #[test]
     fn records_are_acknowledged_in_order_up_to_the_visible_place() {
-        let mut publishes = Publishes::new(2);
+        let mut publishes = publishes();
         for (correlation, end) in [(1, 100), (2, 200), (3, 300)] {
             publishes.appended(LOG, pending(correlation, end, correlation));
         }
@@ -289,14 +298,14 @@ mod tests {
 
     #[test]
     fn only_a_record_that_comes_when_nothing_waits_is_an_answer() {
-        let mut publishes = Publishes::new(2);
+        let mut publishes = publishes();
         assert!(publishes.appended(LOG, pending(1, 100, 10)).is_some());
         assert_eq!(publishes.appended(LOG, pending(2, 200, 20)), None);
     }
 
     #[test]
     fn records_that_a_log_does_not_take_stay_in_their_order() {
-        let mut publishes = Publishes::new(2);
+        let mut publishes = publishes();
         assert!(!publishes.has_stalled() && !publishes.has_stalled_for(LOG));
         for correlation in 1..=3 {
             publishes.stall(stalled(correlation));
@@ -312,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_short_of_room_counts_as_waiting_since_the_first_refusal() {
-        let mut publishes = Publishes::new(2);
+        let mut publishes = publishes();
         publishes.refused(LOG, 5);
         publishes.refused(LOG, 9);
         assert_eq!(publishes.waiting_since_us(), Some(5));
@@ -322,7 +331,7 @@ mod tests {
 
     #[test]
     fn so_many_records_wait_for_logs_and_no_more() {
-        let mut publishes = Publishes::new(2);
+        let mut publishes = publishes();
         for correlation in 0..STALLED_MAX as u64 {
             assert!(!publishes.is_full());
             publishes.stall(stalled(correlation));

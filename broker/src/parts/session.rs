@@ -81,11 +81,24 @@ pub(crate) struct Outgoing {
     pub(crate) moved_ms: u64,
 }
 
-/// There is no room for a session; it is told so when it has said in which dialect.
-const TURNED_AWAY: u8 = 1 << 7;
+/// It has none of the places that sessions have: there was none for it, or it has given its own back.
+const PLACELESS: u8 = 1 << 7;
 /// A proxy has said whose connection it is.
 const PROXIED: u8 = 1 << 6;
-const _: () = assert!(DOORS_MAX <= PROXIED as usize);
+/// Its place is one of those that are kept for questions about the broker.
+const RESERVED: u8 = 1 << 5;
+const _: () = assert!(DOORS_MAX <= RESERVED as usize);
+
+/// What a connection holds of the room that there is for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One of the places that `max_connections` counts.
+    Own,
+    /// One of those that are kept for questions about the broker.
+    Reserved,
+    /// None: it is turned away, or has been told to go.
+    None,
+}
 
 /// One session.
 #[derive(Debug)]
@@ -104,8 +117,8 @@ pub(crate) struct Session {
     pub(in crate::parts) dialect: Dialect,
     /// What it is sent records as.
     pub(in crate::parts) form: Form,
-    /// The door that it came by, the number of an address that the broker listens on; and beside it [`TURNED_AWAY`] and
-    /// [`PROXIED`].
+    /// The door that it came by, the number of an address that the broker listens on; and beside it [`PLACELESS`],
+    /// [`PROXIED`] and [`RESERVED`].
     entry: u8,
     /// The socket takes nothing until epoll says otherwise.
     pub(in crate::parts) blocked: bool,
@@ -213,7 +226,7 @@ impl Session {
     }
 
     pub(crate) const fn door(&self) -> u8 {
-        self.entry & !(TURNED_AWAY | PROXIED)
+        self.entry & !(PLACELESS | PROXIED | RESERVED)
     }
 
     pub(crate) const fn form(&self) -> Form {
@@ -243,13 +256,22 @@ impl Session {
         std::mem::replace(&mut self.stage, Stage::Greeting) == Stage::Open
     }
 
-    /// There is no room for it.
-    pub(crate) const fn turn_away(&mut self) {
-        self.entry |= TURNED_AWAY;
+    pub(crate) const fn place(&self) -> Place {
+        match self.entry & (PLACELESS | RESERVED) {
+            0 => Place::Own,
+            RESERVED => Place::Reserved,
+            _ => Place::None,
+        }
     }
 
-    pub(crate) const fn is_turned_away(&self) -> bool {
-        self.entry & TURNED_AWAY != 0
+    /// It holds another place than before. [`crate::parts::places`] counts them.
+    pub(in crate::parts) const fn set_place(&mut self, place: Place) {
+        self.entry &= !(PLACELESS | RESERVED);
+        self.entry |= match place {
+            Place::Own => 0,
+            Place::Reserved => RESERVED,
+            Place::None => PLACELESS,
+        };
     }
 
     /// Its first bytes have told what it speaks.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::GoodbyeCode;
@@ -18,8 +17,9 @@ use crate::parts::ending::{Closing, Dismissed, Gone, Reason, done};
 use crate::parts::exchanges::Exchanges;
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
+use crate::parts::places::Places;
 use crate::parts::room::{Caps, MUCH_BYTES, OUTPUT_BYTES_MAX, Room};
-use crate::parts::session::{Outgoing, Session, SessionId, Stage};
+use crate::parts::session::{Outgoing, Place, Session, SessionId, Stage};
 use crate::parts::taken::{Taken, Until};
 
 /// Empty outgoing buffers kept for the next control frames.
@@ -89,6 +89,8 @@ pub(crate) struct Sessions {
     closes: HashMap<SessionId, Closing>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
+    /// The room for connections.
+    pub(crate) places: Places,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
     outgoing_spare: Vec<Box<Outgoing>>,
 }
@@ -109,6 +111,7 @@ impl Sessions {
             told: HashMap::new(),
             closes: HashMap::new(),
             room: Room::new(caps),
+            places: Places::default(),
             outgoing_spare: Vec::new(),
         }
     }
@@ -129,6 +132,24 @@ impl Sessions {
         watch(id)?;
         entry.insert(Session::new(arrived, generation, now_tick));
         Ok(id)
+    }
+
+    /// A fresh connection holds the place that was found for it.
+    pub(crate) fn take_place(&mut self, id: SessionId, place: Place) {
+        let session = &mut self.slots[id.key() as usize];
+        self.places.take(session, place);
+    }
+
+    /// Gives one that may only ask a place like any other. Returns whether there was one.
+    pub(crate) fn move_up(&mut self, here: &Here, id: SessionId) -> bool {
+        let session = &mut self.slots[id.key() as usize];
+        self.places.move_up(&here.shared, session)
+    }
+
+    /// Lets one that was to be turned away stay and ask. Returns whether it may.
+    pub(crate) fn let_ask(&mut self, id: SessionId) -> bool {
+        let session = &mut self.slots[id.key() as usize];
+        self.places.let_ask(session)
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
@@ -574,6 +595,8 @@ impl Sessions {
         if session.stage == Stage::Open {
             here.metrics().sessions.subtract(1);
         }
+        self.places.give_back(here, session);
+        self.places.note_leaving(id);
         session.stage = Stage::Closing;
         if let Some(mut partial) = session.partial.take() {
             self.room.input.count(&mut partial.counted, 0);
@@ -597,15 +620,34 @@ impl Sessions {
         self.queue_read(id);
     }
 
+    /// Of the sessions that were told to go, the one that has lingered for longest, if more do so than may.
+    pub(crate) fn next_to_cut_off(&mut self, here: &Here) -> Option<SessionId> {
+        let slots = &self.slots;
+        let is_leaving = |id: SessionId| {
+            let session = slots.get(id.key() as usize);
+            let session = session.filter(|session| session.id(id.key()) == id);
+            session
+                .is_some_and(|session| matches!(session.stage, Stage::Closing | Stage::Lingering))
+        };
+        if self.places.has_many_gone() {
+            self.places.keep_leaving(is_leaving);
+        }
+        if !self.places.are_too_many_leaving(&here.shared, slots.len()) {
+            return None;
+        }
+        std::iter::from_fn(|| self.places.next_told_to_go()).find(|id| is_leaving(*id))
+    }
+
     /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step
     /// for that, many of them in several turns.
     pub(crate) fn end(&mut self, here: &Here, id: SessionId, reason: Reason) {
-        let Some(session) = self
-            .get_mut(id)
-            .filter(|session| session.stage != Stage::Gone)
-        else {
+        let slot = self.slots.get_mut(id.key() as usize);
+        let session = slot
+            .filter(|session| session.id(id.key()) == id || planted(Bug::BelievesStaleSessions));
+        let Some(session) = session.filter(|session| session.stage != Stage::Gone) else {
             return; // It has ended before, perhaps for another reason.
         };
+        self.places.give_back(here, session);
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
         let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
         let is_in_messages = session.dialect.is_in_messages();
@@ -645,7 +687,9 @@ impl Sessions {
         if stage == Stage::Open {
             here.metrics().sessions.subtract(1);
         }
-        here.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        if matches!(stage, Stage::Closing | Stage::Lingering) {
+            self.places.note_left();
+        }
         debug!(session = id.key(), ?reason, "connection closed");
     }
 
@@ -678,6 +722,7 @@ impl Sessions {
     /// Forgets that one, all of whose subscriptions have ended, and gives its socket to be closed.
     pub(crate) fn forget_first_gone(&mut self) -> Socket {
         let gone = self.gone.pop_front().expect("some have ended");
+        self.places.note_closed();
         self.slots.remove(gone.id.key() as usize).socket
     }
 

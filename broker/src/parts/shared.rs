@@ -30,8 +30,9 @@ pub(crate) struct Shared {
     /// Random number of this run.
     pub(crate) instance: u64,
     pub(crate) metrics: Vec<ShardMetrics>,
+    /// Connections that have one of the `max_connections` places.
     pub(crate) connections: AtomicUsize,
-    /// Connections that one shard's descriptor table has room for.
+    /// Connections that are served and that one shard's descriptor table has room for.
     pub(crate) connections_per_shard: usize,
     /// Memory that each shard keeps for its sessions.
     pub(crate) caps: Caps,
@@ -106,6 +107,21 @@ impl Shared {
             shards_quiet: AtomicUsize::new(0),
             shards_drained: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes one of the places for connections, if there is one.
+    pub(crate) fn take_place(&self) -> bool {
+        let max = self.config.max_connections;
+        let one_more = |taken: usize| (taken < max).then_some(taken + 1);
+        let order = Ordering::Relaxed;
+        self.connections
+            .fetch_update(order, order, one_more)
+            .is_ok()
+    }
+
+    /// One of them is free again.
+    pub(crate) fn give_place_back(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The shard that owns `log`.

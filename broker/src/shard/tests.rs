@@ -204,6 +204,7 @@ fn records_that_others_have_handed_over_are_due_unless_too_many_wait() {
                 correlation: 0,
                 size: 0,
                 lane: crate::parts::lane::Lane::Little,
+                may_begin: true,
             },
             log: Default::default(),
         };

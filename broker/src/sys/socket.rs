@@ -28,6 +28,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// A peer has so long to take some of what is left for it when its connection is closed, in milliseconds. The
+/// kernel's own bound is minutes.
+const ORPHAN_MS: u32 = 10_000;
+
 /// Bytes that are sent through memory at once, where `sendfile` cannot be had.
 const COPY_BYTES: usize = 32 << 10;
 
@@ -129,6 +133,13 @@ fn start_listening(listener: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()>
     // know it, and works without.
     let _ = sockopt::set_tcp_quickack(listener, false);
     Ok(())
+}
+
+/// Lets the kernel offer what a socket holds for [`ORPHAN_MS`] when it is closed. By itself it goes on for minutes where the peer
+/// is there and does not read, with all that memory, and nobody counts such connections.
+pub(crate) fn give_up_when_untaken(stream: &OwnedFd) {
+    // A socket file has none, and needs none: what nobody has read goes with it.
+    let _ = sockopt::set_tcp_user_timeout(stream, ORPHAN_MS);
 }
 
 /// Calls that are cut short, on sockets that have room. The ring for sends is then not asked.

@@ -1,22 +1,27 @@
 //! Accepting: bounded per turn, and with an answer even when there is no room.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-use crate::dialect::command::Reply;
+use crate::dialect::command::{Dialect, Reply};
 use crate::dialect::native::encode;
+use crate::dialect::sniff::sniff;
+use crate::dialect::{http, refused};
 use crate::net::{Arrival, Net, Socket};
 use crate::parts::arrivals::Arrivals;
-use crate::parts::ending::full;
+use crate::parts::ending::{FULL, full};
 use crate::parts::here::Here;
-use crate::parts::session::SessionId;
+use crate::parts::lines::Line;
+use crate::parts::session::{Place, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
 
 /// Connections accepted in one turn, 2 to 3 ms; the rest wait in the backlog for the next one.
 const ACCEPTS_PER_TURN: usize = 128;
+
+/// Of a connection that is turned away at once, so much is read of what it has said.
+const FIRST_BYTES: usize = 4096;
 
 /// What accepting needs.
 pub(crate) struct Accepting<'a> {
@@ -43,13 +48,14 @@ impl Accepting<'_> {
                 Some(Arrival::Short(error)) => {
                     self.here.metrics().accepts_failed.add(1);
                     // Told once, however often it is tried again.
-                    if self.arrivals.wait_a_little() {
+                    let is_news = self.arrivals.wait_a_little();
+                    if is_news && self.here.may_log(Line::NotAccepted, None) {
                         warn!("connections cannot be accepted: {error}; it is tried again");
                     }
                     return;
                 }
-                Some(Arrival::NoRoom(socket)) => {
-                    self.turn_away(socket, "the broker has no descriptor left");
+                Some(Arrival::NoRoom(socket, door)) => {
+                    self.turn_away((socket, door), "the broker has no descriptor left");
                 }
                 Some(Arrival::Connection(socket, door)) => {
                     self.arrivals.accepted();
@@ -61,17 +67,12 @@ impl Accepting<'_> {
 
     fn welcome(&mut self, socket: Socket, door: u8) {
         let shared = &self.here.shared;
-        if self.sessions.len() >= shared.connections_per_shard {
-            self.turn_away(
-                socket,
-                "this shard of the broker has as many connections as it may",
-            );
-            return;
-        }
-        let total = shared.connections.fetch_add(1, Ordering::Relaxed);
-        // Whoever watches over the broker is answered however many devices there are.
         let is_operators = shared.doors[usize::from(door)].is_operators;
-        let is_full = total >= shared.config.max_connections && !is_operators;
+        let all = self.sessions.len();
+        let Some(place) = self.sessions.places.find(shared, all, is_operators) else {
+            self.turn_away((socket, door), FULL);
+            return;
+        };
         let net = &mut *self.net;
         let watch = |id: SessionId| net.watch(socket, id.token());
         let Ok(id) = self
@@ -79,40 +80,78 @@ impl Accepting<'_> {
             .insert_with(self.here.tick(), (socket, door), watch)
         else {
             // The connection died between its arrival and here.
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            if place == Place::Own {
+                shared.give_place_back();
+            }
             self.net.close(socket);
             return;
         };
+        self.sessions.take_place(id, place);
         self.here.metrics().connections_accepted.add(1);
         self.here.metrics().connections.add(1);
         let config = &shared.config;
         let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
         let due_ms = self.here.now.monotonic_ms + u64::from(wait_ms);
         self.timers.watch_silence(id, due_ms);
-        if is_full {
-            self.here.metrics().connections_refused.add(1);
-            self.sessions.there_mut(id).turn_away();
+        if place == Place::None {
+            self.note_refused(socket);
         }
     }
 
-    fn turn_away(&mut self, socket: Socket, reason: &'static str) {
-        self.here.metrics().connections_refused.add(1);
-        let mut goodbye = Vec::new();
-        encode(&Reply::Goodbye(&full(reason)), &mut goodbye);
-        // A fresh socket has room for one frame; if not, closing says enough.
-        let _ = self.net.send(socket, &[io::IoSlice::new(&goodbye)]);
+    /// Tells a connection for which there is no room so, at once: in the dialect of its first bytes, if these are there, else in
+    /// that of its address.
+    fn turn_away(&mut self, (socket, door): (Socket, u8), reason: &'static str) {
+        self.note_refused(socket);
+        // What is left unread would have the kernel reset the connection, and destroy the answer.
+        let mut bytes = [0; FIRST_BYTES];
+        let read = self
+            .net
+            .read(socket, &mut [io::IoSliceMut::new(&mut bytes)]);
+        let door = &self.here.shared.doors[usize::from(door)];
+        let of_door = match door.is_operators || !door.speaks.native {
+            true => Dialect::Http,
+            false => Dialect::Native,
+        };
+        let dialect = sniff(&bytes[..read.unwrap_or(0)]).unwrap_or(of_door);
+        let (goodbye, mut answer) = (full(reason), Vec::new());
+        match dialect {
+            Dialect::Http => http::conclude(&goodbye, self.here.now.wall_ms, &mut answer),
+            Dialect::Tls | Dialect::Mqtt => answer.extend_from_slice(refused::farewell(dialect)),
+            _ => encode(&Reply::Goodbye(&goodbye), &mut answer),
+        }
+        // A fresh socket has room for one answer; if not, closing says enough.
+        let _ = self.net.send(socket, &[io::IoSlice::new(&answer)]);
         self.net.close(socket);
+    }
+
+    fn note_refused(&mut self, socket: Socket) {
+        self.here.metrics().connections_refused.add(1);
+        let peer = self.net.peer(socket).ok();
+        if self.here.may_log(Line::Full, peer) {
+            let max_connections = self.here.shared.config.max_connections;
+            let of_shard = self.here.shared.connections_per_shard;
+            warn!(
+                ?peer,
+                max_connections,
+                of_shard,
+                "there are as many connections as may be; more are refused, and counted every ten seconds"
+            );
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use oyez_protocol::command::{Question, Start};
+
     use super::*;
     use crate::clock::TICK_MS;
     use crate::config::Config;
     use crate::net::memory::Peer;
     use crate::parts::due::Due;
-    use crate::rig::{Rig, lines, ping_bytes, settings};
+    use crate::rig::{Client, Rig, lines, ping_bytes, settings};
 
     /// EMFILE: no descriptor is left.
     const SHORT: i32 = 24;
@@ -206,12 +245,36 @@ mod tests {
         assert_eq!(accept(&mut rig), 2);
     }
 
-    #[test]
-    fn one_more_than_the_broker_may_have_is_told_so() {
-        let mut rig = Rig::with(Config {
-            max_connections: 2,
+    /// A broker with so many places, whose clients come from elsewhere.
+    fn small(max_connections: usize) -> Rig {
+        let rig = Rig::with(Config {
+            max_connections,
             ..settings()
         });
+        rig.net.set_host([192, 0, 2, 1].into());
+        rig
+    }
+
+    /// Clients that connect when the broker has as many as it may, each with its first words.
+    fn come_late(rig: &mut Rig, count: usize, words: &[u8]) -> Vec<Peer> {
+        let peers = connect(rig, count);
+        for peer in &peers {
+            peer.write(words);
+        }
+        rig.settle();
+        peers
+    }
+
+    const TOLD: &str = "goodbye Full: the broker has as many connections as it may";
+    const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    fn text(peer: &Peer) -> String {
+        String::from_utf8(peer.read()).expect("text")
+    }
+
+    #[test]
+    fn one_more_than_the_broker_may_have_is_told_so() {
+        let mut rig = small(2);
         let peers = connect(&rig, 3);
         assert_eq!(accept(&mut rig), 3);
         rig.settle();
@@ -220,8 +283,7 @@ mod tests {
             peer.write(&ping_bytes([1])[..8]);
         }
         rig.settle();
-        let told = "goodbye Full: the broker has as many connections as it may";
-        assert_eq!(lines(&peers[2].read()), [told]);
+        assert_eq!(lines(&peers[2].read()), [TOLD]);
         assert!(peers[1].read().is_empty());
         assert_eq!(rig.parts().here.metrics().connections_refused.get(), 1);
         // It is no fault of the session's own.
@@ -229,17 +291,142 @@ mod tests {
     }
 
     #[test]
-    fn one_more_than_the_shard_may_have_is_told_so_and_closed() {
+    fn those_that_linger_when_they_were_told_that_the_broker_is_full_keep_nobody_out() {
+        let mut rig = small(10);
+        let served = connect(&rig, 10);
+        accept(&mut rig);
+        let late = come_late(&mut rig, 10, &ping_bytes([1]));
+        assert!(late.iter().all(|peer| lines(&peer.read()) == [TOLD]));
+        for peer in &served {
+            peer.close();
+        }
+        rig.settle();
+        assert_eq!(rig.parts().sessions.len(), 10, "those that linger");
+        let new: Vec<Client> = (0..10).map(|_| rig.join()).collect();
+        assert_eq!(new.len(), 10);
+    }
+
+    #[test]
+    fn a_session_that_was_told_to_go_keeps_nobody_out() {
+        let mut rig = small(1);
+        let client = rig.join();
+        rig.refuse(&client, "enough");
+        rig.begin_turn();
+        rig.parts().endings().run();
+        rig.parts().flushing().run();
+        assert_eq!(rig.parts().sessions.len(), 1, "it lingers");
+        rig.join();
+    }
+
+    #[test]
+    fn many_that_are_turned_away_are_told_at_once_and_each_in_its_dialect() {
+        let mut rig = small(1);
+        let _served = rig.join();
+        let silent = connect(&rig, 16);
+        accept(&mut rig);
+        assert_eq!(rig.parts().sessions.len(), 17);
+        let native = come_late(&mut rig, 1, &ping_bytes([1]));
+        let http = come_late(&mut rig, 1, REQUEST);
+        let nothing = come_late(&mut rig, 1, b"");
+        assert_eq!(rig.parts().sessions.len(), 17, "no more of them wait");
+        assert_eq!(lines(&native[0].read()), [TOLD]);
+        assert!(text(&http[0]).starts_with("HTTP/1.1 503 "));
+        assert_eq!(lines(&nothing[0].read()), [TOLD]);
+        assert!(
+            [&native[0], &http[0], &nothing[0]]
+                .iter()
+                .all(|peer| peer.is_closed())
+        );
+        assert_eq!(rig.parts().here.metrics().connections_refused.get(), 19);
+        drop(silent);
+    }
+
+    #[test]
+    fn the_operator_is_answered_beside_as_many_as_the_shard_may_have_and_then_in_http() {
         let mut rig = Rig::new();
+        let max = rig.parts().here.shared.connections_per_shard;
+        let _peers = connect(&rig, max);
+        for _ in 0..=max / ACCEPTS_PER_TURN {
+            accept(&mut rig);
+        }
+        let operators: Vec<Peer> = (0..8).map(|_| rig.net.connect_at(1)).collect();
+        let silent: Vec<Peer> = (0..16).map(|_| rig.net.connect_at(1)).collect();
+        let (asks, says_nothing) = (rig.net.connect_at(1), rig.net.connect_at(1));
+        asks.write(REQUEST);
+        for peer in &operators {
+            peer.write(REQUEST);
+        }
+        rig.settle();
+        for peer in &operators {
+            let answer = text(peer);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        for peer in [&asks, &says_nothing] {
+            let answer = text(peer);
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.contains("Retry-After: 5\r\n"), "{answer}");
+        }
+        drop(silent);
+    }
+
+    #[test]
+    fn programs_on_this_machine_may_ask_about_a_broker_that_is_full_and_do_nothing_else() {
+        let mut rig = small(2);
+        let served = [rig.join(), rig.join()];
+        rig.net.set_host([127, 0, 0, 1].into());
+        let asking: Vec<Client> = (0..8).map(|_| rig.join()).collect();
+        let late = come_late(&mut rig, 1, &ping_bytes([1]));
+        assert_eq!(
+            lines(&late[0].read()),
+            [TOLD],
+            "so many may ask, and no more"
+        );
+        asking[0].ask(Question::Stats);
+        rig.settle();
+        assert!(asking[0].hear()[0].starts_with("answer"), "it is told");
+        asking[0].subscribe("t", Start::Latest);
+        rig.settle();
+        assert_eq!(asking[0].hear(), [TOLD]);
+        // A place that becomes free is for them, too.
+        served[0].peer.close();
+        rig.settle();
+        asking[1].subscribe("t", Start::Latest);
+        rig.settle();
+        assert_eq!(asking[1].hear(), ["subscribed Ok at 0"]);
+        assert_eq!(
+            rig.parts().here.shared.connections.load(Ordering::Relaxed),
+            2
+        );
+    }
+
+    #[test]
+    fn when_too_many_linger_the_one_that_has_done_so_for_longest_is_reset() {
+        let mut rig = small(10);
+        for late in 0..40 {
+            let client = rig.join();
+            client.peer.set_room(0);
+            rig.refuse(&client, "enough");
+            rig.settle();
+            let lingering = rig.parts().sessions.len();
+            assert_eq!(lingering, 32.min(late + 1));
+        }
+        let parts = rig.parts();
+        assert_eq!(parts.here.shared.connections.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_more_than_the_shard_may_have_is_told_so() {
+        let mut rig = Rig::new();
+        rig.net.set_host([192, 0, 2, 1].into());
         let max = rig.parts().here.shared.connections_per_shard;
         let peers = connect(&rig, max + 1);
         for _ in 0..=max / ACCEPTS_PER_TURN {
             accept(&mut rig);
         }
-        assert_eq!(rig.parts().sessions.len(), max);
-        let told = "goodbye Full: this shard of the broker has as many connections as it may";
-        assert_eq!(lines(&peers[max].read()), [told]);
-        assert!(peers[max].is_closed() && !peers[max - 1].is_closed());
+        peers[max].write(&ping_bytes([1]));
+        rig.settle();
+        assert_eq!(lines(&peers[max].read()), [TOLD]);
+        assert!(!peers[max - 1].is_closed());
         let here = &rig.parts().here;
         assert_eq!(here.shared.connections.load(Ordering::Relaxed), max);
         assert_eq!(here.metrics().connections_refused.get(), 1);

@@ -17,6 +17,7 @@ use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::ending::Reason;
 use crate::parts::here::Here;
+use crate::parts::lines::Line;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
 use crate::parts::sending::{Progress, SENDFILE_BYTES_MIN, Stop, send_range};
@@ -341,7 +342,10 @@ impl Serving<'_> {
             return; // Its session has ended.
         };
         if let Err(error) = outcome {
-            tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
+            let (here, sessions) = (self.out.here, &*self.out.sessions);
+            if here.may_log(Line::Unreadable, sessions.peer(self.out.net, id)) {
+                tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
+            }
             self.pass_damaged(number, id, place);
         }
         let Some(session) = self.out.sessions.get(id) else {

@@ -5,7 +5,8 @@ use tracing::info;
 
 use crate::net::Net;
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
+use crate::parts::ending::{Dismissed, Gone, LINGER_MS, Reason};
+use crate::parts::lines::Line;
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
 use crate::tell::places::places;
@@ -30,6 +31,9 @@ impl Endings<'_> {
         while let Some(dismissed) = self.members.sessions.next_dismissed() {
             places_left = self.see_off(&dismissed, places_left);
         }
+        if !self.draining {
+            self.cut_off();
+        }
         let mut budget = Budget::ENDINGS;
         for _ in 0..self.members.sessions.count_gone() {
             if budget.is_spent() {
@@ -48,6 +52,14 @@ impl Endings<'_> {
                 CLOSE_STEPS
             };
             budget.spend(steps, 0);
+        }
+    }
+
+    /// Those that linger after they were told to go hold descriptors, and the kernel's memory: only so many may.
+    fn cut_off(&mut self) {
+        let Membership { here, sessions, .. } = &mut self.members;
+        while let Some(id) = sessions.next_to_cut_off(here) {
+            sessions.end(here, id, Reason::Untaken);
         }
     }
 
@@ -81,7 +93,9 @@ impl Endings<'_> {
         }
         if dismissed.is_refused {
             let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
-            info!(?peer, code = ?goodbye.code, reason, "session refused");
+            if here.may_log(Line::Refused, peer) {
+                info!(?peer, code = ?goodbye.code, reason, "session refused");
+            }
         }
         let session = sessions.there_mut(id);
         if self.draining {
@@ -104,7 +118,6 @@ mod tests {
     use super::*;
     use crate::clock::TICK_MS;
     use crate::net::memory::End;
-    use crate::parts::ending::Reason;
     use crate::rig::{Client, Rig, settings};
 
     /// Clients that were welcomed, and whose sessions have ended since.
@@ -232,6 +245,7 @@ mod tests {
             (Reason::Silent, End::Aborted),
             (Reason::Dropped, End::Aborted),
             (Reason::Stalled, End::Aborted),
+            (Reason::Untaken, End::Aborted),
             (Reason::Stopping, End::Aborted),
         ] {
             let mut rig = Rig::new();

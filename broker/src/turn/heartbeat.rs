@@ -130,7 +130,15 @@ impl Watch<'_> {
         match session.stage() {
             Stage::Gone => {}
             Stage::Leaving => self.sessions.end(self.here, id, Reason::PeerDone),
-            Stage::Closing | Stage::Lingering => self.sessions.end(self.here, id, Reason::Refused),
+            Stage::Closing | Stage::Lingering => {
+                // What it has not taken by now the kernel would go on to offer it for minutes.
+                let backlog = self.net.backlog(session.socket());
+                let reason = match blocked || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
+                    true => Reason::Untaken,
+                    false => Reason::Refused,
+                };
+                self.sessions.end(self.here, id, reason);
+            }
             Stage::Greeting => {
                 self.sessions
                     .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
@@ -589,6 +597,23 @@ mod tests {
             watch.draining = true;
             watch.fire();
             assert_eq!(rig.parts().sessions.count_gone(), gone, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_told_to_go_and_takes_nothing_is_reset_and_one_that_took_all_is_closed() {
+        for (room, end) in [(0, End::Aborted), (usize::MAX, End::Closed)] {
+            let mut rig = Rig::new();
+            let client = watched(&mut rig);
+            client.peer.set_room(room);
+            rig.refuse(&client, "enough");
+            rig.settle();
+            client.hear();
+            for _ in 0..8 {
+                rig.pass(2_000);
+                rig.settle();
+            }
+            assert_eq!(client.peer.how_it_ended(), end);
         }
     }
 }

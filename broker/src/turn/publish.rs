@@ -44,6 +44,8 @@ impl Publishing<'_> {
             return Taken::Later(Until::Answered);
         }
         let lane = session.lane();
+        let now_ms = self.here.now.monotonic_ms;
+        let may_begin = self.publishes.creations.may_begin(id, now_ms);
         let log = self.here.shared.log_of(record.topic());
         let origin = Origin {
             shard: self.here.id,
@@ -51,6 +53,7 @@ impl Publishing<'_> {
             correlation: record.correlation(),
             size,
             lane,
+            may_begin,
         };
         let owner = self.here.shared.owner(log);
         let taken = if topic::is_reserved(record.topic()) {
@@ -80,8 +83,17 @@ impl Publishing<'_> {
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
-        let outcome = match self.logs.append(log, record, self.here.now.wall_ms) {
+        let (wall_ms, now_ms) = (self.here.now.wall_ms, self.here.now.monotonic_ms);
+        let creations = &mut self.publishes.creations;
+        let appended = match origin.may_begin && creations.may_begin_here(now_ms) {
+            true => self.logs.append(log, record, wall_ms),
+            false => self.logs.append_to_known(log, record, wall_ms),
+        };
+        let outcome = match appended {
             Ok(appended) => {
+                if appended.offset == Offset::default() {
+                    creations.note_begun_here();
+                }
                 let pending = Pending {
                     end: appended.end,
                     origin,
@@ -102,6 +114,7 @@ impl Publishing<'_> {
             }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
             Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
+            Err(AppendError::UnknownTopic) => Outcome::TooFast,
             Err(AppendError::Closing) => Outcome::Draining,
             Err(
                 AppendError::NoSegment
@@ -118,7 +131,11 @@ impl Publishing<'_> {
     }
 
     fn refuse(&mut self, origin: Origin, outcome: Outcome) -> Taken {
-        self.here.metrics().publishes_refused.add(1);
+        let metrics = self.here.metrics();
+        metrics.publishes_refused.add(1);
+        if matches!(outcome, Outcome::TooFast | Outcome::TooManyTopics) {
+            metrics.topics_refused.add(1);
+        }
         let entry = PublishedEntry {
             correlation: origin.correlation,
             offset: Offset::default(),
@@ -261,8 +278,20 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
         if is_full && planted(Bug::DropsAnswersToTheFull) {
             continue;
         }
+        let creations = &mut publishes.creations;
+        let begun = group
+            .iter()
+            .filter(|ack| begins_a_topic(&ack.entry))
+            .count();
+        creations.note_begun(id, begun as u64, here.now.monotonic_ms);
         entries.clear();
-        entries.extend(group.iter().map(|ack| ack.entry));
+        entries.extend(group.iter().map(|ack| match ack.entry.outcome {
+            Outcome::TooFast => PublishedEntry {
+                retry_after_ms: creations.wait_ms(id),
+                ..ack.entry
+            },
+            _ => ack.entry,
+        }));
         if let Some(session) = sessions.get_mut(id) {
             let bytes: u32 = group.iter().map(|ack| ack.size).sum();
             session.note_outcomes(group.len() as u32, bytes);
@@ -272,6 +301,11 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
         sessions.finish_leaving(here, id);
     }
     publishes.keep_told(acks, entries);
+}
+
+/// Whether a record was the first one of its topic.
+fn begins_a_topic(entry: &PublishedEntry) -> bool {
+    entry.outcome == Outcome::Ok && entry.offset == Offset::default()
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ use crate::net::Net;
 use crate::parts::budget::{
     Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
 };
-use crate::parts::ending::{ANSWERS_MS, Reason, done, full};
+use crate::parts::ending::{ANSWERS_MS, FULL, Reason, done, full};
 use crate::parts::here::Here;
 use crate::parts::partial::Partial;
 use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
 use crate::parts::room::MUCH_BYTES;
-use crate::parts::session::{Session, SessionId, Stage, Window};
+use crate::parts::session::{Place, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::taken::{Taken, Until};
 use crate::parts::takes::Takes;
@@ -437,9 +437,8 @@ impl<T: Takes> Reading<'_, T> {
         let session = self.sessions.there_mut(id);
         session.speak(dialect);
         let door = session.door();
-        if session.is_turned_away() {
-            let goodbye = full("the broker has as many connections as it may");
-            self.sessions.dismiss(self.here, id, goodbye);
+        if session.place() == Place::None && !self.may_ask(id, dialect) {
+            self.sessions.dismiss(self.here, id, full(FULL));
             return Step::Stop(Visit::Over, 0);
         }
         let speaks = self.here.shared.doors[usize::from(door)].speaks;
@@ -450,6 +449,14 @@ impl<T: Takes> Reading<'_, T> {
             return Step::Stop(Visit::Over, 0);
         }
         Step::Went(0)
+    }
+
+    /// Lets a program on this machine ask about a broker that is full. Returns whether it may.
+    fn may_ask(&mut self, id: SessionId, dialect: Dialect) -> bool {
+        let session = self.sessions.there(id);
+        let peer = self.net.peer(session.socket());
+        let is_local = peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+        is_local && !session.is_proxied() && dialect == Dialect::Native && self.sessions.let_ask(id)
     }
 
     /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.

@@ -383,11 +383,12 @@ fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u
     };
     let mut json = json.expect("text and numbers are JSON");
     json.push(b'\n');
+    let entries = batch.outcomes.iter().flatten();
     let response = Response {
-        retry_after_ms: if status == status::UNAVAILABLE {
-            1_000
-        } else {
-            0
+        retry_after_ms: match status {
+            status::UNAVAILABLE => 1_000,
+            status::TOO_MANY => entries.map(|entry| entry.retry_after_ms).max().unwrap_or(0),
+            _ => 0,
         },
         ..Response::new(status, JSON, &json)
     };
@@ -401,6 +402,10 @@ pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
         Outcome::TooManyTopics => (
             status::NO_STORAGE,
             "the broker has as many topics as it may",
+        ),
+        Outcome::TooFast => (
+            status::TOO_MANY,
+            "these are more new topics than a session may begin at once (`topic_creation_rate`)",
         ),
         Outcome::Draining => (status::UNAVAILABLE, "the broker is shutting down"),
         Outcome::ReservedTopic => (

@@ -94,6 +94,7 @@ impl Writer {
             correlation: number,
             size: SIZE as u32,
             lane,
+            may_begin: true,
         };
         let log = LogId::new(2);
         let handed = Handed { origin, log };

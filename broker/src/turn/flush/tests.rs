@@ -277,21 +277,8 @@ fn our_side_is_shut_when_the_goodbye_is_out_and_not_before() {
 fn who_is_gone_when_our_side_is_to_be_shut_is_at_its_end() {
     let mut rig = Rig::new();
     let client = rig.join();
-    rig.session(&client).set_stage(Stage::Closing);
-    let parts = rig.parts();
-    crate::tell::say_goodbye(
-        &parts.here,
-        &mut parts.sessions,
-        client.id,
-        (
-            &crate::dialect::command::Goodbye {
-                code: GoodbyeCode::Full,
-                retry_after_ms: 0,
-                reason: "enough".into(),
-            },
-            &[],
-        ),
-    );
+    rig.refuse(&client, "enough");
+    rig.parts().endings().run();
     client.peer.reset();
     rig.parts().flushing().run();
     assert!(rig.parts().sessions.get(client.id).is_none());

@@ -44,6 +44,7 @@ fn hand_over(rig: &mut Rig, lane: Lane, (topic, size): (&str, usize), count: u64
             correlation: number,
             size: bytes.len() as u32,
             lane,
+            may_begin: true,
         };
         assert!(
             rig.parts()
@@ -502,6 +503,7 @@ fn a_record_for_a_log_of_another_shard_is_refused() {
         correlation: 4,
         size: bytes.len() as u32,
         lane: Lane::Little,
+        may_begin: true,
     };
     first
         .parts()
@@ -665,4 +667,95 @@ fn what_has_become_visible_and_what_takes_records_again_frees_somebody() {
     };
     assert!(frees(&mut rig, accepting_again));
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
+}
+
+/// A broker in which a session may begin five topics at once, and one in a second.
+fn slow_to_begin() -> Config {
+    Config {
+        topic_creation_rate: 1,
+        topic_creation_burst: 5,
+        ..settings()
+    }
+}
+
+/// What a client hears of publishes to topics with these numbers, one after the other.
+fn publish_to(
+    rigs: &mut [&mut Rig],
+    client: &Client,
+    numbers: std::ops::Range<u64>,
+) -> Vec<Outcome> {
+    for number in numbers {
+        let bytes = record(&format!("quick/{number}"), 1, number);
+        client.peer.write(&bytes);
+        settle(rigs);
+    }
+    let told = client.hear_outcomes().concat();
+    told.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+#[test]
+fn a_session_begins_so_many_topics_and_those_that_are_there_take_its_records_as_ever() {
+    for shards in [1, 2] {
+        let (mut first, mut second);
+        let mut rigs: Vec<&mut Rig> = if shards == 1 {
+            first = Rig::with(slow_to_begin());
+            vec![&mut first]
+        } else {
+            [first, second] = Rig::shards(slow_to_begin());
+            vec![&mut first, &mut second]
+        };
+        let (client, other) = (rigs[0].join(), rigs[0].join());
+        let told = publish_to(&mut rigs, &client, 0..8);
+        assert_eq!(
+            told,
+            [[Outcome::Ok; 5].as_slice(), &[Outcome::TooFast; 3]].concat()
+        );
+        assert_eq!(publish_to(&mut rigs, &client, 0..5), [Outcome::Ok; 5]);
+        assert_eq!(publish_to(&mut rigs, &other, 5..6), [Outcome::Ok]);
+        rigs[0].pass(1_000);
+        let told = publish_to(&mut rigs, &client, 6..8);
+        assert_eq!(told, [Outcome::Ok, Outcome::TooFast]);
+        let refused: u64 = (0..shards)
+            .map(|shard| {
+                rigs[0].parts().here.shared.metrics[shard]
+                    .topics_refused
+                    .get()
+            })
+            .sum();
+        assert_eq!(refused, 4);
+    }
+}
+
+#[test]
+fn one_that_begins_too_many_topics_is_told_when_to_try_again() {
+    let mut rig = Rig::with(slow_to_begin());
+    let client = rig.join();
+    let _told = publish_to(&mut [&mut rig], &client, 0..5);
+    client.peer.write(&record("quick/5", 1, 5));
+    rig.settle();
+    assert_eq!(client.hear_waits(), [1_000]);
+}
+
+#[test]
+fn many_sessions_together_begin_only_so_many_topics() {
+    let mut rig = Rig::with(slow_to_begin());
+    let mut told = Vec::new();
+    for session in 0..60 {
+        let client = rig.join();
+        told.extend(publish_to(
+            &mut [&mut rig],
+            &client,
+            session * 5..session * 5 + 5,
+        ));
+        client.peer.close();
+    }
+    let begun = told
+        .iter()
+        .filter(|outcome| **outcome == Outcome::Ok)
+        .count();
+    assert_eq!(
+        (begun, told.len()),
+        (200, 300),
+        "two seconds of a hundred sessions"
+    );
 }

@@ -1,0 +1,241 @@
+//! How many new topics sessions may begin. Each topic takes memory of its log for as long as this is open, so that a client that
+//! makes up names must not fill it in half a minute.
+//!
+//! A session has an allowance at its own shard. What it spends of that is known when its records are acknowledged, so that one
+//! that has many of them under way may overspend by these, and pays later. A client can have as many sessions as it likes: beside
+//! that, each shard begins only so many topics for all of them.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::parts::session::SessionId;
+
+/// A shard begins topics for as many sessions at their full rate.
+const SESSIONS_AT_ONCE: u64 = 100;
+/// It saves up for so many seconds of that.
+const SAVED_S: u64 = 2;
+/// How often the sessions are forgotten that have all of their allowance again, in milliseconds.
+const SWEEP_MS: u64 = 1_000;
+/// What a session is told to wait at least and at most, in milliseconds.
+const WAIT_MS_MIN: u64 = 100;
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// How fast topics may be begun.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: u64,
+    /// In thousandths of a topic.
+    saved_max: i64,
+}
+
+impl Rate {
+    fn new(per_second: u64, burst: u64) -> Self {
+        let saved_max = burst.saturating_mul(1_000).cast_signed();
+        Self {
+            per_second,
+            saved_max,
+        }
+    }
+}
+
+/// What is left of an allowance.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    /// Thousandths of a topic; below zero when more was spent than there was.
+    left: i64,
+    passed_ms: u64,
+}
+
+impl Allowance {
+    fn whole(rate: Rate, now_ms: u64) -> Self {
+        Self {
+            left: rate.saved_max,
+            passed_ms: now_ms,
+        }
+    }
+
+    fn pass(&mut self, rate: Rate, now_ms: u64) {
+        let more = (now_ms - self.passed_ms).saturating_mul(rate.per_second);
+        let more = i64::try_from(more).unwrap_or(i64::MAX);
+        self.left = self.left.saturating_add(more).min(rate.saved_max);
+        self.passed_ms = now_ms;
+    }
+
+    fn has_one(&self) -> bool {
+        self.left >= 1_000
+    }
+
+    fn spend(&mut self, topics: u64) {
+        self.left -= topics.cast_signed() * 1_000;
+    }
+
+    /// Milliseconds until there is one again.
+    fn wait_ms(&self, rate: Rate) -> u64 {
+        let lacking = (1_000 - self.left).max(0).cast_unsigned();
+        lacking.div_ceil(rate.per_second)
+    }
+}
+
+/// The allowances of one shard and of its sessions.
+#[derive(Debug)]
+pub(crate) struct Creations {
+    /// `None`: topics are begun without a bound.
+    rates: Option<Rates>,
+    of_shard: Allowance,
+    /// Of sessions that have spent some of theirs.
+    of_sessions: BTreeMap<SessionId, Allowance>,
+    swept_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    session: Rate,
+    shard: Rate,
+}
+
+impl Creations {
+    pub(crate) fn new(config: &Config, now_ms: u64) -> Self {
+        let (per_second, burst) = (
+            u64::from(config.topic_creation_rate),
+            u64::from(config.topic_creation_burst),
+        );
+        let of_all = per_second * SESSIONS_AT_ONCE;
+        let session = Rate::new(per_second, burst);
+        let shard = Rate::new(of_all, (of_all * SAVED_S).max(burst));
+        Self {
+            rates: (per_second > 0).then_some(Rates { session, shard }),
+            of_shard: Allowance::whole(shard, now_ms),
+            of_sessions: BTreeMap::new(),
+            swept_ms: now_ms,
+        }
+    }
+
+    /// Whether a session of this shard may begin a topic. Costs nothing as long as none has lately.
+    pub(crate) fn may_begin(&mut self, id: SessionId, now_ms: u64) -> bool {
+        if self.of_sessions.is_empty() {
+            return true;
+        }
+        let Some(rates) = self.rates else {
+            return true;
+        };
+        self.sweep(rates, now_ms);
+        let Some(allowance) = self.of_sessions.get_mut(&id) else {
+            return true;
+        };
+        allowance.pass(rates.session, now_ms);
+        allowance.has_one()
+    }
+
+    /// Topics have begun with records of a session of this shard.
+    pub(crate) fn note_begun(&mut self, id: SessionId, topics: u64, now_ms: u64) {
+        let Some(rates) = self.rates.filter(|_| topics > 0) else {
+            return;
+        };
+        let whole = Allowance::whole(rates.session, now_ms);
+        let allowance = self.of_sessions.entry(id).or_insert(whole);
+        allowance.pass(rates.session, now_ms);
+        allowance.spend(topics);
+    }
+
+    /// How long a session should wait before it begins another topic, in milliseconds.
+    pub(crate) fn wait_ms(&self, id: SessionId) -> u32 {
+        let wait_ms = match (self.rates, self.of_sessions.get(&id)) {
+            (Some(rates), Some(allowance)) => allowance.wait_ms(rates.session),
+            _ => 0,
+        };
+        u32::try_from(wait_ms.clamp(WAIT_MS_MIN, WAIT_MS_MAX)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this shard may begin a topic in one of its logs, whoever asks for it.
+    pub(crate) fn may_begin_here(&mut self, now_ms: u64) -> bool {
+        let Some(rates) = self.rates else {
+            return true;
+        };
+        self.of_shard.pass(rates.shard, now_ms);
+        self.of_shard.has_one()
+    }
+
+    /// It has begun one.
+    pub(crate) fn note_begun_here(&mut self) {
+        self.of_shard.spend(1);
+    }
+
+    /// Forgets sessions that have all of their allowance again, and with them those that are gone.
+    fn sweep(&mut self, rates: Rates, now_ms: u64) {
+        if now_ms < self.swept_ms + SWEEP_MS {
+            return;
+        }
+        self.swept_ms = now_ms;
+        self.of_sessions.retain(|_, allowance| {
+            allowance.pass(rates.session, now_ms);
+            allowance.left < rates.session.saved_max
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: SessionId = SessionId::new(1, 1);
+    const OTHER: SessionId = SessionId::new(2, 1);
+
+    fn creations(topic_creation_rate: u32, topic_creation_burst: u32) -> Creations {
+        let config = Config {
+            topic_creation_rate,
+            topic_creation_burst,
+            ..Config::default()
+        };
+        Creations::new(&config, 0)
+    }
+
+    #[test]
+    fn a_session_that_has_spent_its_allowance_waits_and_others_do_not() {
+        let mut creations = creations(10, 5);
+        assert!(creations.may_begin(ONE, 0));
+        creations.note_begun(ONE, 7, 0);
+        assert!(!creations.may_begin(ONE, 0) && creations.may_begin(OTHER, 0));
+        assert_eq!(
+            creations.wait_ms(ONE),
+            300,
+            "two are owed, and one is for the next"
+        );
+        assert!(!creations.may_begin(ONE, 299));
+        assert!(creations.may_begin(ONE, 300));
+        assert_eq!(creations.wait_ms(OTHER), 100);
+    }
+
+    #[test]
+    fn a_session_that_has_all_of_its_allowance_again_is_forgotten() {
+        let mut creations = creations(10, 5);
+        creations.note_begun(ONE, 5, 0);
+        creations.note_begun(OTHER, 50, 0);
+        assert!(creations.may_begin(ONE, 999));
+        assert_eq!(creations.of_sessions.len(), 2);
+        assert!(!creations.may_begin(OTHER, 1_000));
+        assert_eq!(creations.of_sessions.len(), 1);
+        assert!(creations.may_begin(OTHER, 5_000));
+        assert_eq!(creations.of_sessions.len(), 0);
+    }
+
+    #[test]
+    fn a_shard_begins_only_so_many_topics_whoever_asks() {
+        let mut creations = creations(1, 10);
+        let begun = (0..1_000).filter(|_| {
+            let may = creations.may_begin_here(0);
+            if may {
+                creations.note_begun_here();
+            }
+            may
+        });
+        assert_eq!(begun.count(), 200, "what two seconds of 100 sessions are");
+        assert!(!creations.may_begin_here(9) && creations.may_begin_here(10));
+    }
+
+    #[test]
+    fn without_a_rate_topics_begin_without_a_bound() {
+        let mut creations = creations(0, 1);
+        creations.note_begun(ONE, 1_000_000, 0);
+        assert!(creations.may_begin(ONE, 0) && creations.may_begin_here(0));
+    }
+}

@@ -1,0 +1,162 @@
+//! The room for connections of one shard. Those that are served share the `max_connections` places of the broker. Beside them a
+//! few are kept, so that nobody who is refused takes a place from somebody who could be served:
+//!
+//! - for the operator, at the operator's address, and for questions from this machine, which are answered when all else is full;
+//! - for those that are turned away, until they have said in which dialect they are to be told so;
+//! - for those that were told to go, until they have taken their last bytes. When too many of these linger, the one that has done
+//!   so for longest is reset.
+
+use std::collections::VecDeque;
+
+use crate::parts::here::Here;
+use crate::parts::session::{Place, Session, SessionId, Stage};
+use crate::parts::shared::Shared;
+use crate::plan::CONNECTIONS_BESIDE;
+
+/// Connections at the operator's address that are answered though the broker is full, of each shard.
+const OPERATORS_MAX: usize = 8;
+/// Sessions from this machine that may ask, and do nothing else, though the broker is full, of each shard.
+const ASKING_MAX: usize = 8;
+/// Connections that are told in their own dialect that there is no room, of each shard; others are told at once.
+const TURNED_AWAY_MAX: usize = 16;
+/// Sessions that were told to go and may linger on each shard, however few connections there may be.
+const LEAVING_MIN: usize = 32;
+/// So many more may: this part of the sessions that a shard has when the broker is full.
+const LEAVING_PART: usize = 8;
+const _: () =
+    assert!(OPERATORS_MAX + ASKING_MAX + TURNED_AWAY_MAX + LEAVING_MIN <= CONNECTIONS_BESIDE);
+
+/// The connections of one shard by the places that they hold.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Without a place, those included that have ended and are not closed.
+    without: usize,
+    /// Of these, those that have not been told so yet.
+    turned_away: usize,
+    operators: usize,
+    asking: usize,
+    /// How many were told to go and have not gone.
+    leaving: usize,
+    /// These in the order in which they were told, and some that have gone.
+    told_to_go: VecDeque<SessionId>,
+}
+
+impl Places {
+    /// A place for one more connection beside `all` that the shard has; `None` if it has to be told at once that there is
+    /// none. The session has to take what is found.
+    pub(crate) fn find(&self, shared: &Shared, all: usize, is_operators: bool) -> Option<Place> {
+        let served = all - self.without - self.operators - self.asking;
+        let beside = all - served;
+        let has_room = served < shared.connections_per_shard
+            && all < shared.connections_per_shard + CONNECTIONS_BESIDE;
+        if has_room && shared.take_place() {
+            return Some(Place::Own);
+        }
+        if is_operators && self.operators < OPERATORS_MAX {
+            return Some(Place::Reserved);
+        }
+        let has_room = self.turned_away < TURNED_AWAY_MAX
+            && (all < shared.connections_per_shard || beside < CONNECTIONS_BESIDE);
+        has_room.then_some(Place::None)
+    }
+
+    /// A fresh connection takes the place that was found for it.
+    pub(in crate::parts) fn take(&mut self, session: &mut Session, place: Place) {
+        session.set_place(place);
+        match place {
+            Place::Own => {}
+            Place::Reserved => self.operators += 1,
+            Place::None => {
+                self.without += 1;
+                self.turned_away += 1;
+            }
+        }
+    }
+
+    /// One that was to be turned away may stay and ask, if there are not too many of these.
+    pub(in crate::parts) fn let_ask(&mut self, session: &mut Session) -> bool {
+        let may_ask = self.asking < ASKING_MAX;
+        if may_ask {
+            session.set_place(Place::Reserved);
+            self.asking += 1;
+            self.without -= 1;
+            self.turned_away -= 1;
+        }
+        may_ask
+    }
+
+    /// One that may only ask wants more: it gets a place like any other, if there is one now.
+    pub(in crate::parts) fn move_up(&mut self, shared: &Shared, session: &mut Session) -> bool {
+        let moves = shared.take_place();
+        if moves {
+            *self.reserved(shared, session) -= 1;
+            session.set_place(Place::Own);
+        }
+        moves
+    }
+
+    /// Those that hold a place of the kind that is kept for this one.
+    fn reserved(&mut self, shared: &Shared, session: &Session) -> &mut usize {
+        match shared.doors[usize::from(session.door())].is_operators {
+            true => &mut self.operators,
+            false => &mut self.asking,
+        }
+    }
+
+    /// A session is told to go, or has ended without a word: its place is free.
+    pub(in crate::parts) fn give_back(&mut self, here: &Here, session: &mut Session) {
+        match session.place() {
+            Place::Own => here.shared.give_place_back(),
+            Place::Reserved => *self.reserved(&here.shared, session) -= 1,
+            Place::None => {
+                if session.stage == Stage::Greeting {
+                    self.turned_away -= 1;
+                }
+                return;
+            }
+        }
+        session.set_place(Place::None);
+        self.without += 1;
+    }
+
+    /// A session was told to go.
+    pub(in crate::parts) fn note_leaving(&mut self, id: SessionId) {
+        self.leaving += 1;
+        self.told_to_go.push_back(id);
+    }
+
+    /// One of them has gone.
+    pub(in crate::parts) fn note_left(&mut self) {
+        self.leaving -= 1;
+    }
+
+    /// The connection of a session that had ended is closed.
+    pub(in crate::parts) fn note_closed(&mut self) {
+        self.without -= 1;
+    }
+
+    /// Whether more linger than may, beside `all` connections of the shard.
+    pub(in crate::parts) fn are_too_many_leaving(&self, shared: &Shared, all: usize) -> bool {
+        let share = shared.config.max_connections / shared.shards / LEAVING_PART;
+        let max = match all < shared.connections_per_shard {
+            true => LEAVING_MIN.max(share),
+            false => LEAVING_MIN,
+        };
+        self.leaving > max
+    }
+
+    /// Those that were told to go, the first one first, and some that have gone.
+    pub(in crate::parts) fn next_told_to_go(&mut self) -> Option<SessionId> {
+        self.told_to_go.pop_front()
+    }
+
+    /// Whether most of those that were told to go have gone, so that it is time to forget these.
+    pub(in crate::parts) fn has_many_gone(&self) -> bool {
+        self.told_to_go.len() > 2 * self.leaving + LEAVING_MIN
+    }
+
+    /// Forgets the others.
+    pub(in crate::parts) fn keep_leaving(&mut self, is_leaving: impl Fn(SessionId) -> bool) {
+        self.told_to_go.retain(|id| is_leaving(*id));
+    }
+}
