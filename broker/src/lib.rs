@@ -42,8 +42,8 @@
 //! `parts` own the data: `sessions` (slab, lists of those to read, to send to, to end; the room that they take),
 //! `timers`, `feeds` (topics, their windows and audiences, which of them have news), `logs` (the store and the
 //! readers; the only place where the store is called, and timed), `publishes` (without an outcome), `catchups`, `mail`
-//! (between shards), `held`, `questions`, `awake`. `here` is what every step knows. `tell` puts what a session is told
-//! into its outgoing bytes. `turn` has one step a file: functions over the parts that they need, or over a struct that
+//! (between shards), `held`, `questions`, `awake`, `places`, `creations`, `lines`. `here` is what every step knows. `tell`
+//! puts what a session is told into its outgoing bytes. `turn` has one step a file: functions over the parts that they need, or over a struct that
 //! lends these and is named for what it is. Steps do not know one another, except on the way of records to sockets
 //! (`flush`, `fanout`, `catchup`, `wave`). `dispatch` leads a command to its step, `hear` a message of another shard,
 //! `lend` hands the parts out; `shard` is the turn, a table of the steps in their order, each with when it is due
@@ -76,8 +76,9 @@
 //!
 //! Who is further behind than the window is served by a `catchup`: places from the owner of the log, bytes from the
 //! segments' maps, large runs by `sendfile`. It exists only while the socket takes bytes. A socket that is full costs
-//! nothing but the subscription's cursor and, if it was cut inside a record, that record's place. Full is what has said
-//! so (`sending`): a send that is cut short by anything else goes on, at once or in the next turn.
+//! nothing but the subscription's cursor and, if it was cut inside a record, that record's place. So a session begins one,
+//! and more of them only when its socket has taken what that one had. Full is what has said so (`sending`): a send that is
+//! cut short by anything else goes on, at once or in the next turn.
 //!
 //! ## Other dialects
 //!
@@ -111,6 +112,14 @@
 //! how long records wait for them. The publish that has waited longest is a gauge, so that a stuck disk is seen while it is
 //! stuck. How far subscriptions are behind (`lag`) is
 //! counted only when somebody asks: a walk over all cursors, a bounded number in each turn.
+//!
+//! ## Crowds
+//!
+//! Connections that are served have one of `max_connections` places (`places`). One that is turned away or told to go has
+//! none: it lingers in a small room of its own, until it has taken its last bytes or is reset. Beside the places a few are
+//! kept for the operator and for questions from this machine. A session begins only so many new topics, and so do all
+//! sessions of a shard together, because a session is easily replaced by another (`creations`). Lines of log that clients
+//! can cause as often as they like are told at a bounded rate, with how many more there were (`lines`).
 //!
 //! ## When something is wrong
 //!
