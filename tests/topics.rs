@@ -27,6 +27,7 @@ fn the_first_list_after_many_new_topics_takes_many_turns_and_has_them_all() {
     let broker = Setup::new()
         .set("shards", 1)
         .set("memory_topics", "many/#")
+        .set("topic_creation_rate", 0)
         .start();
     let mut publisher = broker.connect();
     for first in (0..TOPICS).step_by(AT_ONCE) {

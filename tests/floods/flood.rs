@@ -52,6 +52,7 @@ fn setup() -> Setup {
     Setup::new()
         .set("shards", SHARDS)
         .set("pin", false)
+        .set("topic_creation_rate", 0)
         .set("memory_topics", "honest/#,memory/#")
         .set("written_topics", "written/#")
         .set("memory_log_bytes", LOG_BYTES)

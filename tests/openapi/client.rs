@@ -97,6 +97,12 @@ impl Ask {
         connect(address, &self.head())
     }
 
+    /// Sends it on a connection that has had an answer.
+    pub(crate) fn send_on(&self, stream: &mut TcpStream) {
+        let request = [&self.head(), &b"\r\n"[..], &self.body].concat();
+        stream.write_all(&request).expect("the connection stays");
+    }
+
     /// The lines of its head, without the empty one behind them.
     fn head(&self) -> Vec<u8> {
         let first = format!("{} {} {}\r\n", self.method, self.target, self.version);

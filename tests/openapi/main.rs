@@ -306,6 +306,7 @@ fn what_is_served_is_as_described() {
         ask(&mut checker, (&operation, status), &broker, &wanted);
     }
     ask_while_full(&mut checker);
+    ask_too_fast(&mut checker);
     ask_until_the_end(&mut checker, &broker);
     ask_in_part(&mut checker);
     assert!(checker.faults.is_empty(), "{:#?}", checker.faults);
@@ -440,6 +441,37 @@ fn ask_while_full(checker: &mut Checker<'_>) {
     assert_eq!(lives.status, 200);
     let ready = Ask::new("get", "/readyz").answer(broker.operator());
     assert_eq!(ready.status, 503);
+}
+
+/// Begins more new topics over a connection than it may, and one more.
+fn ask_too_fast(checker: &mut Checker<'_>) {
+    let setup = Setup::new().set("topic_creation_rate", 1);
+    let broker = setup.set("topic_creation_burst", 1).start();
+    for (number, method) in ["post", "put"].into_iter().enumerate() {
+        for (path, target) in [
+            ("/{topic}", "/late"),
+            ("/api/v1/publish", "/api/v1/publish"),
+        ] {
+            let line = |name: usize| {
+                format!("{{\"topic\":\"{method}{target}/{name}\",\"payload\":\"\"}}\n")
+            };
+            let many: String = (0..20).map(line).collect();
+            let mut first = Ask::new("post", "/api/v1/publish").body(many.as_bytes());
+            first.connection = "keep-alive";
+            let mut stream = first.send(broker.address());
+            let _begun = first.read(&mut stream);
+            let wanted = match path {
+                "/{topic}" => Ask::new(method, &format!("{target}{number}")).body(b"x"),
+                _ => Ask::new(method, target).body(line(20).as_bytes()),
+            };
+            wanted.send_on(&mut stream);
+            let answer = wanted.read(&mut stream);
+            let operation = checker.description.operation(method, path);
+            checker.check(&operation, &wanted.target, &answer);
+            assert_eq!(answer.status, 429, "{method} {path}");
+            assert!(answer.field("retry-after").is_some());
+        }
+    }
 }
 
 /// Asks, and does not end the heads of the requests.

@@ -61,7 +61,11 @@ impl Allowance {
         self.passed_ms = now_ms;
     }
 
-    fn has_one(&self) -> bool {
+    /// Whether there is one. What has come with time is added only when it is needed: this is asked for each record.
+    fn has_one_at(&mut self, rate: Rate, now_ms: u64) -> bool {
+        if self.left < 1_000 {
+            self.pass(rate, now_ms);
+        }
         self.left >= 1_000
     }
 
@@ -122,8 +126,7 @@ impl Creations {
         let Some(allowance) = self.of_sessions.get_mut(&id) else {
             return true;
         };
-        allowance.pass(rates.session, now_ms);
-        allowance.has_one()
+        allowance.has_one_at(rates.session, now_ms)
     }
 
     /// Topics have begun with records of a session of this shard.
@@ -151,13 +154,15 @@ impl Creations {
         let Some(rates) = self.rates else {
             return true;
         };
-        self.of_shard.pass(rates.shard, now_ms);
-        self.of_shard.has_one()
+        self.of_shard.has_one_at(rates.shard, now_ms)
     }
 
     /// It has begun one.
-    pub(crate) fn note_begun_here(&mut self) {
-        self.of_shard.spend(1);
+    pub(crate) fn note_begun_here(&mut self, now_ms: u64) {
+        if let Some(rates) = self.rates {
+            self.of_shard.pass(rates.shard, now_ms);
+            self.of_shard.spend(1);
+        }
     }
 
     /// Forgets sessions that have all of their allowance again, and with them those that are gone.
@@ -224,7 +229,7 @@ mod tests {
         let begun = (0..1_000).filter(|_| {
             let may = creations.may_begin_here(0);
             if may {
-                creations.note_begun_here();
+                creations.note_begun_here(0);
             }
             may
         });

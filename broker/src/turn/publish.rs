@@ -92,7 +92,7 @@ impl Publishing<'_> {
         let outcome = match appended {
             Ok(appended) => {
                 if appended.offset == Offset::default() {
-                    creations.note_begun_here();
+                    creations.note_begun_here(now_ms);
                 }
                 let pending = Pending {
                     end: appended.end,
