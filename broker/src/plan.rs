@@ -261,10 +261,10 @@ mod tests {
             plan.check(&config).unwrap_err().to_string()
         };
         // As much as a table's reserve, and less.
-        for descriptors in [0, 256, 512] {
+        for descriptors in [0, 256, 576] {
             let said = refusal(10_000, descriptors);
             let needed = descriptors_needed(10_000, 2, Tables::Private);
-            for words in [&*format!("ulimit -n {needed}"), "10000", "512 descriptors"] {
+            for words in [&*format!("ulimit -n {needed}"), "10000", "576 descriptors"] {
                 assert!(said.contains(words), "{words:?} is not in: {said}");
             }
             assert!(!said.contains("shards of"), "{said}");

@@ -285,12 +285,12 @@ fn refused_under(limit: u32, data: &Path) -> String {
 #[test]
 fn a_descriptor_limit_that_holds_no_connection_is_refused_with_the_one_that_does() {
     let dir = tempfile::tempdir().unwrap();
-    for limit in [100, 512] {
+    for limit in [100, 576] {
         let said = refused_under(limit, &dir.path().join("data"));
         let limit = limit.to_string();
         says(
             &said,
-            &["RLIMIT_NOFILE", &limit, "512", "ulimit -n", "LimitNOFILE="],
+            &["RLIMIT_NOFILE", &limit, "576", "ulimit -n", "LimitNOFILE="],
         );
         assert!(!said.contains("shards of"), "{said}");
     }
