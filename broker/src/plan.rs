@@ -271,7 +271,7 @@ mod tests {
         }
         // Too little for all, and for a number that no machine has.
         for connections in [10_000, usize::MAX] {
-            let said = refusal(connections, 520);
+            let said = refusal(connections, 584);
             for words in ["448 shards", "RLIMIT_NOFILE", "max_connections"] {
                 assert!(said.contains(words), "{words:?} is not in: {said}");
             }

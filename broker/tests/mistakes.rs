@@ -294,7 +294,7 @@ fn a_descriptor_limit_that_holds_no_connection_is_refused_with_the_one_that_does
         );
         assert!(!said.contains("shards of"), "{said}");
     }
-    let said = refused_under(520, &dir.path().join("data"));
+    let said = refused_under(584, &dir.path().join("data"));
     says(
         &said,
         &[

@@ -15,7 +15,7 @@ const SESSIONS_AT_ONCE: u64 = 100;
 /// It saves up for so many seconds of that.
 const SAVED_S: u64 = 2;
 /// How often the sessions are forgotten that have all of their allowance again, in milliseconds.
-const SWEEP_MS: u64 = 1_000;
+const SWEEP_MS: u64 = 100;
 /// What a session is told to wait at least and at most, in milliseconds.
 const WAIT_MS_MIN: u64 = 100;
 const WAIT_MS_MAX: u64 = 60_000;
@@ -215,7 +215,7 @@ mod tests {
         let mut creations = creations(10, 5);
         creations.note_begun(ONE, 5, 0);
         creations.note_begun(OTHER, 50, 0);
-        assert!(creations.may_begin(ONE, 999));
+        assert!(creations.may_begin(ONE, 400));
         assert_eq!(creations.of_sessions.len(), 2);
         assert!(!creations.may_begin(OTHER, 1_000));
         assert_eq!(creations.of_sessions.len(), 1);
