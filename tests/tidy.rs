@@ -69,11 +69,11 @@ const ROOMS: [&[&str]; 11] = [
     &["net"],
     &["measure"],
     &["parts"],
-    &["tell"],
+    &["replies"],
     &["turn"],
     &["dispatch"],
     &["lend"],
-    &["steps", "hear", "shutdown"],
+    &["steps", "dispatch_mail", "shutdown"],
     &["shard"],
 ];
 /// Dialects, and the lowest room but their own whose files may import them. Below it only their values are known.
@@ -92,7 +92,7 @@ const DIALECTS: (&[&str], &str) = (
         "dialect::websocket::close",
         "dialect::websocket::json",
     ],
-    "tell",
+    "replies",
 );
 /// Steps that import another one.
 const STEPS: [(&str, &[&str]); 5] = [
@@ -114,7 +114,7 @@ const RIMS: [&str; 30] = [
     "broker/src/clock.rs",
     "broker/src/server.rs",
     "broker/src/ends.rs",
-    "broker/src/ebb.rs",
+    "broker/src/memory_trim.rs",
     "broker/src/watch.rs",
     "broker/src/cli.rs",
     "broker/src/main.rs",
@@ -131,7 +131,7 @@ const RIMS: [&str; 30] = [
     "client/src/keepalive.rs",
     "client/src/publisher.rs",
     "client/src/session.rs",
-    "client/src/shared.rs",
+    "client/src/session_hub.rs",
     "client/src/slot.rs",
     "client/src/spare.rs",
     "client/src/subscription.rs",

@@ -21,7 +21,7 @@ use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 
 use self::flags::{given, with_settings};
 use self::print::{end_with, fail, note, print, printed};
-use crate::stop::{Requests, Verdict};
+use crate::stop::{Requests, StopAction};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -333,12 +333,12 @@ fn obey_signals(mut signals: Signals, stopper: Arc<OnceLock<Stopper>>) {
                 end_at_once("while starting", 0);
             };
             match requests.take(begin.elapsed()) {
-                Verdict::Begin => {
+                StopAction::Begin => {
                     info!("signal received, shutting down");
                     stopper.stop();
                 }
-                Verdict::Repeated => info!("asked to stop again at once, which is one request"),
-                Verdict::AtOnce => end_at_once("again", FAILED),
+                StopAction::Repeated => info!("asked to stop again at once, which is one request"),
+                StopAction::AtOnce => end_at_once("again", FAILED),
             }
         }
     });

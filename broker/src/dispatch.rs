@@ -7,10 +7,11 @@ use crate::dialect::command::{Command, Reply, Unsupported};
 use crate::parts::awake::Awake;
 use crate::parts::budget::{ReadBudget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{Closing, FULL, Reason, full};
 use crate::parts::feeds::Feeds;
-use crate::parts::held::Held;
-use crate::parts::here::Here;
+use crate::parts::handled::{CommandHandler, Handled, Until};
+use crate::parts::held::HeldReplies;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
@@ -18,9 +19,7 @@ use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
 use crate::parts::session::{Place, SessionId, Stage};
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::{Taken, Until};
-use crate::parts::takes::Takes;
-use crate::tell::tell;
+use crate::replies::tell;
 use crate::turn::greet::greet;
 use crate::turn::lag;
 use crate::turn::publish::Publishing;
@@ -32,14 +31,14 @@ const NO_HELLO: &str = "the first frame of a connection is a hello";
 
 /// What commands ask for, and what it takes to answer.
 pub(crate) struct Dispatch<'a> {
-    pub(crate) here: &'a Here,
+    pub(crate) context: &'a ShardContext,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
     pub(crate) publishes: &'a mut Publishes,
     pub(crate) catchups: &'a mut Catchups,
     pub(crate) inbox: &'a mut Inbox,
     pub(crate) outbox: &'a mut Outbox,
-    pub(crate) held: &'a mut Held,
+    pub(crate) held: &'a mut HeldReplies,
     pub(crate) questions: &'a mut Questions,
     pub(crate) awake: &'a mut Awake,
     /// How small chains leave: by a ring, or one by one.
@@ -48,31 +47,31 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) refuses: bool,
 }
 
-impl Takes for Dispatch<'_> {
-    fn take(
+impl CommandHandler for Dispatch<'_> {
+    fn handle(
         &mut self,
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         id: SessionId,
         command: Command<'_>,
-    ) -> Taken {
-        let here = self.here;
+    ) -> Handled {
+        let context = self.context;
         let Some(session) = sessions.get(id) else {
-            return Taken::Over; // It has ended.
+            return Handled::Over; // It has ended.
         };
         let (stage, place) = (session.stage(), session.place());
         if stage == Stage::Open
             && let Some(until) = sessions.waits_for_output(id)
         {
-            return Taken::Later(until);
+            return Handled::Later(until);
         }
-        if place == Place::Reserved && !may_go_on(here, sessions, id, &command) {
-            return Taken::Over;
+        if place == Place::Reserved && !may_go_on(context, sessions, id, &command) {
+            return Handled::Over;
         }
         match (stage, command) {
-            (Stage::Leaving | Stage::Closing | Stage::Lingering | Stage::Gone, _) => Taken::Over,
-            (Stage::Greeting, Command::Hello(hello)) => greet(here, sessions, id, &hello),
-            (Stage::Greeting, _) => unexpected(here, sessions, id, NO_HELLO),
+            (Stage::Leaving | Stage::Closing | Stage::Lingering | Stage::Gone, _) => Handled::Over,
+            (Stage::Greeting, Command::Hello(hello)) => greet(context, sessions, id, &hello),
+            (Stage::Greeting, _) => unexpected(context, sessions, id, NO_HELLO),
             (Stage::Open, Command::Publish(record)) => {
                 self.publishing(sessions).publish(id, record)
             }
@@ -88,7 +87,7 @@ impl Takes for Dispatch<'_> {
                 self.query(sessions, budget, (id, request), question)
             }
             (Stage::Open, Command::Unsupported { request, what }) => {
-                tell(here, sessions, id, &Reply::Unsupported { request, what })
+                tell(context, sessions, id, &Reply::Unsupported { request, what })
             }
             (
                 Stage::Open,
@@ -99,12 +98,12 @@ impl Takes for Dispatch<'_> {
                 | Command::Refuse(_),
             ) => self.take_request(sessions, budget, id, command),
             (Stage::Open, Command::Ping { token }) => {
-                tell(here, sessions, id, &Reply::Pong { token })
+                tell(context, sessions, id, &Reply::Pong { token })
             }
-            (Stage::Open, Command::Nothing) => Taken::Done,
-            (Stage::Open, Command::Goodbye) => leave(here, sessions, id),
-            (Stage::Open, Command::Hello(_)) => unexpected(here, sessions, id, "a second hello"),
-            (Stage::Open, Command::OutOfPlace(what)) => unexpected(here, sessions, id, what),
+            (Stage::Open, Command::Nothing) => Handled::Done,
+            (Stage::Open, Command::Goodbye) => leave(context, sessions, id),
+            (Stage::Open, Command::Hello(_)) => unexpected(context, sessions, id, "a second hello"),
+            (Stage::Open, Command::OutOfPlace(what)) => unexpected(context, sessions, id, what),
         }
     }
 }
@@ -112,7 +111,7 @@ impl Takes for Dispatch<'_> {
 impl Dispatch<'_> {
     fn publishing<'a>(&'a mut self, sessions: &'a mut Sessions) -> Publishing<'a> {
         Publishing {
-            here: self.here,
+            context: self.context,
             sessions,
             logs: self.logs,
             publishes: self.publishes,
@@ -126,7 +125,7 @@ impl Dispatch<'_> {
     fn subscribing<'a>(&'a mut self, sessions: &'a mut Sessions) -> Subscribing<'a> {
         Subscribing {
             members: Membership {
-                here: self.here,
+                context: self.context,
                 sessions,
                 feeds: self.feeds,
                 logs: self.logs,
@@ -137,23 +136,23 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Takes what is asked over HTTP only.
+    /// CommandHandler what is asked over HTTP only.
     fn take_request(
         &mut self,
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         id: SessionId,
         command: Command<'_>,
-    ) -> Taken {
-        let here = self.here;
+    ) -> Handled {
+        let context = self.context;
         match command {
             Command::Topic { request, topic } => {
                 self.describe(sessions, budget, (id, request, topic))
             }
-            Command::Health { ready } => answer_health(here, sessions, (id, ready)),
+            Command::Health { ready } => answer_health(context, sessions, (id, ready)),
             Command::Metrics => self.metrics(sessions, budget, id),
-            Command::Say(text) => tell(here, sessions, id, &Reply::Said(text)),
-            Command::Refuse(refusal) => tell(here, sessions, id, &Reply::Refused(refusal)),
+            Command::Say(text) => tell(context, sessions, id, &Reply::Said(text)),
+            Command::Refuse(refusal) => tell(context, sessions, id, &Reply::Refused(refusal)),
             _ => unreachable!("frames may ask for the rest"),
         }
     }
@@ -164,19 +163,19 @@ impl Dispatch<'_> {
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         asked: (SessionId, u32, &str),
-    ) -> Taken {
+    ) -> Handled {
         if !self.questions.allowance.has_some() {
-            return Taken::Later(Until::Room);
+            return Handled::Later(Until::Room);
         }
         let seen = (&*self.feeds, &mut *self.logs, &mut *self.outbox);
         let gathered = (&mut self.questions.inquiries, sessions);
-        match describe(self.here, gathered, seen, asked) {
+        match describe(self.context, gathered, seen, asked) {
             Ok(steps) => {
                 budget.spend(steps, 0);
                 self.questions.allowance.spend(steps);
-                Taken::Done
+                Handled::Done
             }
-            Err(until) => Taken::Later(until),
+            Err(until) => Handled::Later(until),
         }
     }
 
@@ -186,15 +185,15 @@ impl Dispatch<'_> {
         sessions: &mut Sessions,
         budget: &mut ReadBudget,
         id: SessionId,
-    ) -> Taken {
+    ) -> Handled {
         if !self.questions.allowance.has_some() {
-            return Taken::Later(Until::Room);
+            return Handled::Later(Until::Room);
         }
         let told = (&*self.logs, &*self.outbox, self.sending);
-        let steps = answer_metrics(self.here, sessions, told, id);
+        let steps = answer_metrics(self.context, sessions, told, id);
         budget.spend(steps, 0);
         self.questions.allowance.spend(steps);
-        Taken::Done
+        Handled::Done
     }
 
     /// Answers a question about the broker, or begins to. One that takes more than is left of the questions' share is begun
@@ -205,23 +204,23 @@ impl Dispatch<'_> {
         budget: &mut ReadBudget,
         (id, request): (SessionId, u32),
         question: Question<'_>,
-    ) -> Taken {
+    ) -> Handled {
         if !self.questions.allowance.has_some() {
-            return Taken::Later(Until::Room);
+            return Handled::Later(Until::Room);
         }
         let asked = match question {
             Question::Stats => {
                 let told = (&*self.logs, &*self.outbox, self.sending);
-                Ok(answer_stats(self.here, sessions, told, (id, request)))
+                Ok(answer_stats(self.context, sessions, told, (id, request)))
             }
             Question::Topics { after } => list_topics(
-                self.here,
+                self.context,
                 (&mut self.questions.listings, sessions),
                 (&*self.logs, &mut *self.outbox),
                 (id, request, after),
             ),
             Question::Lag => lag::ask(
-                self.here,
+                self.context,
                 (&mut self.questions.lag, sessions),
                 self.outbox,
                 (id, request),
@@ -229,7 +228,7 @@ impl Dispatch<'_> {
             Question::Other { .. } => {
                 let what = Unsupported::Query;
                 return tell(
-                    self.here,
+                    self.context,
                     sessions,
                     id,
                     &Reply::Unsupported { request, what },
@@ -240,37 +239,47 @@ impl Dispatch<'_> {
             Ok(steps) => {
                 budget.spend(steps, 0);
                 self.questions.allowance.spend(steps);
-                Taken::Done
+                Handled::Done
             }
-            Err(until) => Taken::Later(until),
+            Err(until) => Handled::Later(until),
         }
     }
 }
 
 /// A peer has said that it goes.
-fn leave(here: &Here, sessions: &mut Sessions, id: SessionId) -> Taken {
+fn leave(context: &ShardContext, sessions: &mut Sessions, id: SessionId) -> Handled {
     if sessions.there(id).dialect().is_in_messages() {
         // Without a Close it would take that for an accident.
         sessions.note_close(id, Closing::DONE);
     }
     let why = ("the client has said Goodbye", Reason::PeerDone);
-    sessions.leave(here, id, why);
-    Taken::Over
+    sessions.leave(context, id, why);
+    Handled::Over
 }
 
 /// Whether a session that may only ask goes on with a command: for anything else it needs a place like any other.
-fn may_go_on(here: &Here, sessions: &mut Sessions, id: SessionId, command: &Command<'_>) -> bool {
+fn may_go_on(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    id: SessionId,
+    command: &Command<'_>,
+) -> bool {
     let asks = !matches!(command, Command::Publish(_) | Command::Subscribe(_));
-    let may = asks || sessions.move_up(here, id);
+    let may = asks || sessions.move_up(context, id);
     if !may {
-        sessions.dismiss(here, id, full(FULL));
+        sessions.dismiss(context, id, full(FULL));
     }
     may
 }
 
-fn unexpected(here: &Here, sessions: &mut Sessions, id: SessionId, what: &'static str) -> Taken {
-    sessions.refuse(here, id, GoodbyeCode::Unexpected, what);
-    Taken::Over
+fn unexpected(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    id: SessionId,
+    what: &'static str,
+) -> Handled {
+    sessions.refuse(context, id, GoodbyeCode::Unexpected, what);
+    Handled::Over
 }
 
 #[cfg(test)]
@@ -286,22 +295,22 @@ mod tests {
     use crate::rig::{Client, Rig};
 
     /// Leads one command to its step. Gives what came of it, and what it took of the visit's budget.
-    fn take(rig: &mut Rig, client: &Client, command: Command<'_>) -> (Taken, usize) {
+    fn take(rig: &mut Rig, client: &Client, command: Command<'_>) -> (Handled, usize) {
         let mut budget = ReadBudget::default();
         budget.begin_turn(Budget::READING);
         budget.begin_visit(Budget::MUCH);
         let before = budget.steps();
         let mut reading = rig.parts().reading();
         let taken = reading
-            .taker
-            .take(reading.sessions, &mut budget, client.id, command);
+            .handler
+            .handle(reading.sessions, &mut budget, client.id, command);
         (taken, before - budget.steps())
     }
 
     /// Lets bytes wait to be sent to a client.
     fn tell_bytes(rig: &mut Rig, client: &Client, bytes: usize) {
         let parts = rig.parts();
-        let _told = parts.sessions.control(&parts.here, client.id, |out| {
+        let _told = parts.sessions.control(&parts.context, client.id, |out| {
             out.resize(out.len() + bytes, 0);
         });
     }
@@ -357,7 +366,10 @@ mod tests {
         client.ping(4);
         rig.settle();
         assert_eq!(client.hear(), ["pong 4"]);
-        assert_eq!(take(&mut rig, &client, Command::Nothing), (Taken::Done, 0));
+        assert_eq!(
+            take(&mut rig, &client, Command::Nothing),
+            (Handled::Done, 0)
+        );
     }
 
     #[test]
@@ -382,8 +394,8 @@ mod tests {
     fn a_goodbye_ends_the_session_without_a_word() {
         let mut rig = Rig::new();
         let client = rig.join();
-        assert_eq!(take(&mut rig, &client, Command::Goodbye).0, Taken::Over);
-        assert_eq!(take(&mut rig, &client, PING).0, Taken::Over);
+        assert_eq!(take(&mut rig, &client, Command::Goodbye).0, Handled::Over);
+        assert_eq!(take(&mut rig, &client, PING).0, Handled::Over);
         rig.settle();
         assert!(client.hear().is_empty());
         assert_eq!(client.peer.how_it_ended(), End::Closed);
@@ -426,15 +438,15 @@ mod tests {
         let client = rig.join();
         rig.pass(1_000);
         rig.settle();
-        assert_eq!(take(&mut rig, &client, PING), (Taken::Done, 0));
+        assert_eq!(take(&mut rig, &client, PING), (Handled::Done, 0));
         let taken = take(&mut rig, &client, SUBSCRIBE);
-        assert_eq!(taken, (Taken::Done, SUBSCRIBE_STEPS));
+        assert_eq!(taken, (Handled::Done, SUBSCRIBE_STEPS));
         let (request, topic) = (1, "a");
         let unsubscribe = Command::Unsubscribe { request, topic };
         let taken = take(&mut rig, &client, unsubscribe);
-        assert_eq!(taken, (Taken::Done, SUBSCRIBE_STEPS));
+        assert_eq!(taken, (Handled::Done, SUBSCRIBE_STEPS));
         let (taken, steps) = take(&mut rig, &client, STATS);
-        assert!(taken == Taken::Done && steps >= STATS_STEPS);
+        assert!(taken == Handled::Done && steps >= STATS_STEPS);
     }
 
     #[test]
@@ -443,15 +455,15 @@ mod tests {
         let client = rig.join();
         rig.pass(1_000);
         rig.settle();
-        let later = Taken::Later(Until::Room);
-        let count = (0..100).take_while(|_| take(&mut rig, &client, STATS).0 == Taken::Done);
+        let later = Handled::Later(Until::Room);
+        let count = (0..100).take_while(|_| take(&mut rig, &client, STATS).0 == Handled::Done);
         let count = count.count();
         assert!((1..=20).contains(&count), "{count}");
         assert_eq!(take(&mut rig, &client, STATS), (later, 0));
-        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
+        assert_eq!(take(&mut rig, &client, PING).0, Handled::Done);
         rig.pass(1_000);
         rig.settle();
-        assert_eq!(take(&mut rig, &client, STATS).0, Taken::Done);
+        assert_eq!(take(&mut rig, &client, STATS).0, Handled::Done);
     }
 
     #[test]
@@ -459,11 +471,11 @@ mod tests {
         let mut rig = Rig::new();
         let client = rig.join();
         tell_bytes(&mut rig, &client, OUTPUT_BYTES_MAX);
-        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
-        let later = Taken::Later(Until::Answered);
+        assert_eq!(take(&mut rig, &client, PING).0, Handled::Done);
+        let later = Handled::Later(Until::Answered);
         assert_eq!(take(&mut rig, &client, PING).0, later);
         rig.parts().flushing().run();
-        assert_eq!(take(&mut rig, &client, PING).0, Taken::Done);
+        assert_eq!(take(&mut rig, &client, PING).0, Handled::Done);
     }
 
     #[test]
@@ -473,11 +485,11 @@ mod tests {
         tell_bytes(&mut rig, &little, MUCH_BYTES - 24);
         tell_bytes(&mut rig, &much, MUCH_BYTES);
         fill_output(&mut rig, |max| max / 2 + 1);
-        assert_eq!(take(&mut rig, &little, PING).0, Taken::Done);
-        assert_eq!(take(&mut rig, &much, PING).0, Taken::Done);
-        let later = Taken::Later(Until::Answered);
+        assert_eq!(take(&mut rig, &little, PING).0, Handled::Done);
+        assert_eq!(take(&mut rig, &much, PING).0, Handled::Done);
+        let later = Handled::Later(Until::Answered);
         assert_eq!(take(&mut rig, &much, PING).0, later);
-        assert_eq!(take(&mut rig, &little, PING).0, Taken::Done);
+        assert_eq!(take(&mut rig, &little, PING).0, Handled::Done);
         assert!(!rig.parts().sessions.room.missed);
     }
 
@@ -486,7 +498,7 @@ mod tests {
         let mut rig = Rig::new();
         let (client, newcomer) = (rig.join(), rig.connect());
         fill_output(&mut rig, |max| max);
-        let later = Taken::Later(Until::Room);
+        let later = Handled::Later(Until::Room);
         assert_eq!(take(&mut rig, &client, PING).0, later);
         assert!(rig.parts().sessions.room.missed);
         newcomer.hello();
@@ -505,8 +517,8 @@ mod tests {
             let mut rig = Rig::new();
             let client = rig.join();
             rig.session(&client).set_stage(stage);
-            assert_eq!(take(&mut rig, &client, PING), (Taken::Over, 0));
-            assert_eq!(take(&mut rig, &client, SUBSCRIBE), (Taken::Over, 0));
+            assert_eq!(take(&mut rig, &client, PING), (Handled::Over, 0));
+            assert_eq!(take(&mut rig, &client, SUBSCRIBE), (Handled::Over, 0));
         }
     }
 }

@@ -15,7 +15,7 @@ const SHARD_GRACE: Duration = Duration::from_secs(3);
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 
 /// What the caller that waits for the broker is told.
-pub(crate) enum End {
+pub(crate) enum ShardEnd {
     /// It was asked to stop.
     Asked,
     /// Something else says that it cannot go on.
@@ -25,12 +25,12 @@ pub(crate) enum End {
 }
 
 /// The channel that tells it.
-pub(crate) struct Ends {
-    sender: Sender<End>,
-    receiver: Receiver<End>,
+pub(crate) struct ShardEnds {
+    sender: Sender<ShardEnd>,
+    receiver: Receiver<ShardEnd>,
 }
 
-impl Default for Ends {
+impl Default for ShardEnds {
     fn default() -> Self {
         let (sender, receiver) = channel();
         Self { sender, receiver }
@@ -44,8 +44,8 @@ pub(crate) struct Ended {
     pub(crate) outcome: Result<(), ShardError>,
 }
 
-impl Ends {
-    pub(crate) fn sender(&self) -> Sender<End> {
+impl ShardEnds {
+    pub(crate) fn sender(&self) -> Sender<ShardEnd> {
         self.sender.clone()
     }
 
@@ -61,18 +61,18 @@ impl Ends {
         let mut deadline: Option<Instant> = None;
         while left > 0 {
             let error = match self.next(deadline) {
-                Ok(End::Asked) => {
+                Ok(ShardEnd::Asked) => {
                     deadline = sooner(deadline, drain_timeout + SHARD_GRACE);
                     continue;
                 }
-                Ok(End::Shard(end)) => {
+                Ok(ShardEnd::Shard(end)) => {
                     left -= 1;
                     let Err(error) = end else {
                         continue;
                     };
                     error
                 }
-                Ok(End::Failed(error)) => error,
+                Ok(ShardEnd::Failed(error)) => error,
                 Err(_) => {
                     let outcome = Err(first_of(outcome, ShardError::Stuck(left)));
                     return Ended { left, outcome };
@@ -85,7 +85,7 @@ impl Ends {
         Ended { left, outcome }
     }
 
-    fn next(&self, deadline: Option<Instant>) -> Result<End, RecvTimeoutError> {
+    fn next(&self, deadline: Option<Instant>) -> Result<ShardEnd, RecvTimeoutError> {
         match deadline {
             None => self.receiver.recv().map_err(RecvTimeoutError::from),
             Some(deadline) => {
@@ -137,16 +137,16 @@ fn first_of(outcome: Result<(), ShardError>, error: ShardError) -> ShardError {
 }
 
 /// Tells how a shard ended, also when it panics.
-pub(crate) struct Ending<'a>(pub(crate) &'a Sender<End>);
+pub(crate) struct EndGuard<'a>(pub(crate) &'a Sender<ShardEnd>);
 
-impl Ending<'_> {
+impl EndGuard<'_> {
     pub(crate) fn tell(&self, outcome: Result<(), ShardError>) {
         // Whoever waited is gone with the process.
-        let _ = self.0.send(End::Shard(outcome));
+        let _ = self.0.send(ShardEnd::Shard(outcome));
     }
 }
 
-impl Drop for Ending<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.tell(Err(ShardError::Panicked));
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn wait(ends: &Ends, shards: usize) -> (Ended, Vec<Phase>) {
+    fn wait(ends: &ShardEnds, shards: usize) -> (Ended, Vec<Phase>) {
         let entered = RefCell::new(Vec::new());
         let ended = ends.wait(shards, Duration::ZERO, |phase| {
             entered.borrow_mut().push(phase);
@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn a_shard_that_does_not_tell_its_end_is_not_waited_for_once_the_broker_was_asked_to_stop() {
-        let ends = Ends::default();
+        let ends = ShardEnds::default();
         let sender = ends.sender();
-        sender.send(End::Asked).unwrap();
-        sender.send(End::Shard(Ok(()))).unwrap();
+        sender.send(ShardEnd::Asked).unwrap();
+        sender.send(ShardEnd::Shard(Ok(()))).unwrap();
         let begin = Instant::now();
         let (ended, _) = wait(&ends, 2);
         assert!(begin.elapsed() >= SHARD_GRACE);
@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn what_several_shards_give_up_is_added_up_and_stops_nobody_at_once() {
-        let ends = Ends::default();
+        let ends = ShardEnds::default();
         for records in [2, 3] {
             let undrained = ShardError::Undrained { logs: 1, records };
-            ends.sender().send(End::Shard(Err(undrained))).unwrap();
+            ends.sender().send(ShardEnd::Shard(Err(undrained))).unwrap();
         }
         let (ended, entered) = wait(&ends, 2);
         assert_eq!(ended.left, 0);
@@ -205,14 +205,18 @@ mod tests {
 
     #[test]
     fn an_error_stops_all_shards_and_is_told_rather_than_what_follows_from_it() {
-        let ends = Ends::default();
+        let ends = ShardEnds::default();
         let sender = ends.sender();
-        sender.send(End::Shard(Err(ShardError::Elsewhere))).unwrap();
+        sender
+            .send(ShardEnd::Shard(Err(ShardError::Elsewhere)))
+            .unwrap();
         let path = std::path::PathBuf::from("/gone");
         sender
-            .send(End::Failed(ShardError::Vanished { path }))
+            .send(ShardEnd::Failed(ShardError::Vanished { path }))
             .unwrap();
-        sender.send(End::Shard(Err(ShardError::Elsewhere))).unwrap();
+        sender
+            .send(ShardEnd::Shard(Err(ShardError::Elsewhere)))
+            .unwrap();
         let (ended, entered) = wait(&ends, 2);
         assert_eq!(entered, [Phase::Failed; 3]);
         let vanished = matches!(ended.outcome, Err(ShardError::Vanished { .. }));

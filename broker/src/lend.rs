@@ -11,14 +11,14 @@ use crate::error::ShardError;
 use crate::net::Net;
 use crate::parts::arrivals::Arrivals;
 use crate::parts::awake::Awake;
-use crate::parts::batch::Batch;
+use crate::parts::batch::SendBatch;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
+use crate::parts::context::ShardContext;
 use crate::parts::creations::Creations;
 use crate::parts::feeds::Feeds;
 use crate::parts::freed::Freed;
-use crate::parts::held::Held;
-use crate::parts::here::Here;
+use crate::parts::held::HeldReplies;
 use crate::parts::lines::Lines;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Inbox, Outbox};
@@ -33,16 +33,16 @@ use crate::turn::catchup::Serving;
 use crate::turn::drain::Drain;
 use crate::turn::end::Endings;
 use crate::turn::flush::Flushing;
-use crate::turn::heartbeat::Watch;
+use crate::turn::heartbeat::Heartbeats;
 use crate::turn::publish::Publishing;
 use crate::turn::read::{BUFFER_BYTES, Reading};
 use crate::turn::render::Rendering;
 use crate::turn::subscribe::Subscribing;
-use crate::turn::wave::WayOut;
+use crate::turn::wave::DeliveryContext;
 
 /// Everything that a shard owns.
 pub(crate) struct Parts {
-    pub(crate) here: Here,
+    pub(crate) context: ShardContext,
     pub(crate) net: Box<dyn Net>,
     pub(crate) arrivals: Arrivals,
     pub(crate) drain: Drain,
@@ -57,12 +57,12 @@ pub(crate) struct Parts {
     pub(crate) catchups: Catchups,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
-    pub(crate) held: Held,
+    pub(crate) held: HeldReplies,
     pub(crate) questions: Questions,
     pub(crate) awake: Awake,
     // What follows is memory that turns use again and again.
     pub(crate) chain: Chain,
-    pub(crate) batch: Batch,
+    pub(crate) batch: SendBatch,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: http::Scratch,
     pub(crate) messages: websocket::Scratch,
@@ -70,7 +70,7 @@ pub(crate) struct Parts {
 }
 
 /// What a shard is given at its start.
-pub(crate) struct MadeOf {
+pub(crate) struct ShardInit {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
     /// For the time that storage takes.
@@ -88,16 +88,16 @@ struct Beside<'a> {
     net: &'a mut dyn Net,
     timers: &'a mut Timers,
     outbox: &'a mut Outbox,
-    held: &'a mut Held,
+    held: &'a mut HeldReplies,
 }
 
 impl Parts {
     /// Parts with nothing to do yet.
-    pub(crate) fn new(made_of: MadeOf, now: Now) -> Self {
-        let (id, shared) = (made_of.id, made_of.shared);
-        shared.metrics[id].take_store(&made_of.store.stats());
+    pub(crate) fn new(init: ShardInit, now: Now) -> Self {
+        let (id, shared) = (init.id, init.shared);
+        shared.metrics[id].take_store(&init.store.stats());
         Self {
-            net: made_of.net,
+            net: init.net,
             arrivals: Arrivals::default(),
             drain: Drain::default(),
             undrained: None,
@@ -106,23 +106,23 @@ impl Parts {
             timers: Timers::new(now.monotonic_ms),
             feeds: Feeds::default(),
             publishes: Publishes::new(
-                made_of.readers.len(),
+                init.readers.len(),
                 Creations::new(&shared.config, now.monotonic_ms),
             ),
-            logs: Logs::new(made_of.store, made_of.readers, made_of.storage_clock),
+            logs: Logs::new(init.store, init.readers, init.storage_clock),
             catchups: Catchups::default(),
-            inbox: made_of.inbox,
-            outbox: made_of.outbox,
-            held: Held::default(),
+            inbox: init.inbox,
+            outbox: init.outbox,
+            held: HeldReplies::default(),
             questions: Questions::default(),
-            awake: made_of.awake,
-            batch: Batch::default(),
+            awake: init.awake,
+            batch: SendBatch::default(),
             chain: Chain::default(),
             buffer: vec![0; BUFFER_BYTES],
             scratch: http::Scratch::default(),
             messages: websocket::Scratch::default(),
             rendering: Rendering::new(shared.rendition_bytes_max),
-            here: Here {
+            context: ShardContext {
                 id,
                 shared,
                 now,
@@ -134,7 +134,7 @@ impl Parts {
 
     pub(crate) fn accepting(&mut self) -> Accepting<'_> {
         Accepting {
-            here: &self.here,
+            context: &self.context,
             net: &mut *self.net,
             arrivals: &mut self.arrivals,
             sessions: &mut self.sessions,
@@ -148,7 +148,7 @@ impl Parts {
             false => "loop",
         };
         Reading {
-            here: &self.here,
+            context: &self.context,
             net: &mut *self.net,
             sessions: &mut self.sessions,
             timers: &mut self.timers,
@@ -157,8 +157,8 @@ impl Parts {
             scratch: &mut self.scratch,
             messages: &mut self.messages,
             draining: self.drain.is_begun(),
-            taker: Dispatch {
-                here: &self.here,
+            handler: Dispatch {
+                context: &self.context,
                 feeds: &mut self.feeds,
                 logs: &mut self.logs,
                 publishes: &mut self.publishes,
@@ -176,7 +176,7 @@ impl Parts {
 
     pub(crate) fn publishing(&mut self) -> Publishing<'_> {
         Publishing {
-            here: &self.here,
+            context: &self.context,
             sessions: &mut self.sessions,
             logs: &mut self.logs,
             publishes: &mut self.publishes,
@@ -190,7 +190,7 @@ impl Parts {
     /// What memberships touch, and what is lent beside it to those who change them.
     fn members(&mut self) -> (Membership<'_>, Beside<'_>) {
         let members = Membership {
-            here: &self.here,
+            context: &self.context,
             sessions: &mut self.sessions,
             feeds: &mut self.feeds,
             logs: &mut self.logs,
@@ -226,10 +226,10 @@ impl Parts {
     }
 
     /// What serving subscriptions from the log needs, and the memory of a walk's batches beside it.
-    fn ways(&mut self) -> (Serving<'_>, &mut Batch) {
+    fn ways(&mut self) -> (Serving<'_>, &mut SendBatch) {
         let serving = Serving {
-            out: WayOut {
-                here: &self.here,
+            out: DeliveryContext {
+                context: &self.context,
                 net: &mut *self.net,
                 sessions: &mut self.sessions,
                 feeds: &mut self.feeds,
@@ -253,14 +253,14 @@ impl Parts {
         Flushing { serving }
     }
 
-    pub(crate) fn way_out(&mut self) -> (WayOut<'_>, &mut Batch, &mut Chain) {
+    pub(crate) fn way_out(&mut self) -> (DeliveryContext<'_>, &mut SendBatch, &mut Chain) {
         let (serving, batch) = self.ways();
         (serving.out, batch, serving.chain)
     }
 
-    pub(crate) fn watch(&mut self) -> Watch<'_> {
-        Watch {
-            here: &self.here,
+    pub(crate) fn watch(&mut self) -> Heartbeats<'_> {
+        Heartbeats {
+            context: &self.context,
             net: &mut *self.net,
             sessions: &mut self.sessions,
             feeds: &self.feeds,

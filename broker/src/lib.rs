@@ -151,19 +151,20 @@ mod clock;
 pub mod config;
 mod dialect;
 mod dispatch;
-mod ebb;
+mod dispatch_mail;
 mod ends;
 mod error;
 mod examine;
-mod hear;
 mod lend;
 mod listen;
 mod measure;
+mod memory_trim;
 mod net;
 mod networks;
 mod parts;
 mod plan;
 mod recovered;
+mod replies;
 #[cfg(test)]
 mod rig;
 mod server;
@@ -180,7 +181,6 @@ mod sync;
     reason = "system calls that neither std nor rustix has in a safe form: io_uring, connections by their numbers, the allocator"
 )]
 mod sys;
-mod tell;
 mod turn;
 mod watch;
 

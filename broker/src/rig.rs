@@ -135,7 +135,7 @@ impl Rig {
 
     /// Takes the events that have come, and the time, so that a step can be called.
     pub(crate) fn begin_turn(&mut self) {
-        self.parts().here.shared.pool.touch_next();
+        self.parts().context.shared.pool.touch_next();
         self.shard.begin_turn(Due::Now).expect("the net works");
     }
 
@@ -247,7 +247,7 @@ impl Rig {
     }
 
     pub(crate) fn metrics(&mut self) -> &ShardMetrics {
-        self.parts().here.metrics()
+        self.parts().context.metrics()
     }
 
     /// How long the shard waits until something is due.
@@ -277,14 +277,14 @@ impl Rig {
     pub(crate) fn append(&mut self, topic: &str, size: usize) {
         let (bytes, wall_ms) = (record(topic, size), self.now_ms());
         let record = Record::trusted(&bytes).expect("a record");
-        let log = self.shard.parts.here.shared.log_of(topic);
+        let log = self.shard.parts.context.shared.log_of(topic);
         let appended = self.shard.parts.logs.append(log, &record, wall_ms);
         appended.expect("there is room for it");
     }
 
     /// Topics whose logs belong to shard `owner`. Their names begin with `prefix`.
     pub(crate) fn topics_of(&self, owner: usize, prefix: &str) -> impl Iterator<Item = String> {
-        let (shared, prefix) = (self.shard.parts.here.shared.clone(), prefix.to_owned());
+        let (shared, prefix) = (self.shard.parts.context.shared.clone(), prefix.to_owned());
         let names = (0..).map(move |number| format!("{prefix}{number}"));
         names.filter(move |name| shared.owner(shared.log_of(name)) == owner)
     }
@@ -298,14 +298,16 @@ impl Rig {
     /// Ends a client's session without a word, as a step would.
     pub(crate) fn end(&mut self, client: &Client, reason: Reason) {
         let parts = &mut self.shard.parts;
-        parts.sessions.end(&parts.here, client.id, reason);
+        parts.sessions.end(&parts.context, client.id, reason);
     }
 
     /// Ends a client's session with a Goodbye, as a step would.
     pub(crate) fn refuse(&mut self, client: &Client, reason: &'static str) {
         let parts = &mut self.shard.parts;
         let code = GoodbyeCode::Unexpected;
-        parts.sessions.refuse(&parts.here, client.id, code, reason);
+        parts
+            .sessions
+            .refuse(&parts.context, client.id, code, reason);
     }
 
     /// When the first timer fires, in milliseconds from now.

@@ -19,16 +19,16 @@ use tracing::{debug, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KeepAwake, Sending};
-use crate::ebb::Ebb;
-use crate::ends::{self, End, Ended, Ending, Ends};
+use crate::ends::{self, EndGuard, Ended, ShardEnd, ShardEnds};
 use crate::error::{ShardError, StartError};
-use crate::lend::MadeOf;
+use crate::lend::ShardInit;
+use crate::memory_trim::MemoryTrim;
 use crate::net::kernel::KernelNet;
 use crate::net::port::{At, Files, Port, Ports, Spot};
-use crate::parts::awake::{Awake, Vigil};
+use crate::parts::awake::{Awake, WakeHold};
 use crate::parts::mail::{Inbox, InboxSender, Outbox, inbox};
 use crate::parts::phase::Phase;
-use crate::parts::room::Caps;
+use crate::parts::room::MemoryCaps;
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::{self, Tables};
 use crate::recovered;
@@ -36,7 +36,7 @@ use crate::shard::Shard;
 use crate::sizes::{arena_options, log_options};
 use crate::sys::memory;
 use crate::sys::ring::SendRing;
-use crate::watch::Watch;
+use crate::watch::DirectoryWatch;
 
 /// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores
 /// and more on more: a message that passes through two shards, a publisher and a subscriber waits for several of them.
@@ -47,7 +47,7 @@ pub struct Server {
     places: Places,
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
-    ends: Ends,
+    ends: ShardEnds,
     /// Held until the shards are gone.
     lock: DirLock,
     /// The same.
@@ -69,7 +69,7 @@ pub struct Places {
 #[derive(Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    ends: Sender<End>,
+    ends: Sender<ShardEnd>,
 }
 
 impl Stopper {
@@ -77,7 +77,7 @@ impl Stopper {
     pub fn stop(&self) {
         self.shared.stop(SystemClock.now().monotonic_ms);
         // Nobody waits for a broker that is gone.
-        let _ = self.ends.send(End::Asked);
+        let _ = self.ends.send(ShardEnd::Asked);
     }
 }
 
@@ -114,7 +114,7 @@ impl Server {
             shards: plan.shards,
             instance: u64::from_le_bytes(entropy[..8].try_into().expect("8 of 16 bytes")),
             connections_per_shard: plan.connections_per_shard,
-            caps: Caps::new(plan.shards),
+            caps: MemoryCaps::new(plan.shards),
             tables: plan.tables,
             wakers: wakers.clone(),
         }));
@@ -125,7 +125,7 @@ impl Server {
             spots: ports.spots(),
             lock: lock.fd(),
         };
-        let ends = Ends::default();
+        let ends = ShardEnds::default();
         let shards = launch.start(&ends, &mut ports)?;
         Ok(Self {
             places,
@@ -174,11 +174,11 @@ impl Server {
     /// Why a shard could not go on, or that the store was not closed in time. What was acknowledged is as safe as its
     /// durability says; whatever still runs then ends with the process, which keeps the data directory locked.
     pub fn wait(self) -> Result<(), ShardError> {
-        let watch = Watch::begin(&self.shared.dir, self.ends.sender());
+        let watch = DirectoryWatch::begin(&self.shared.dir, self.ends.sender());
         if let Err(error) = &watch {
             warn!("nobody will notice if the data directory vanishes: {error}");
         }
-        let ebb = Ebb::begin(self.shared.clone());
+        let ebb = MemoryTrim::begin(self.shared.clone());
         if let Err(error) = &ebb {
             warn!("what many connections held stays with the process when they are gone: {error}");
         }
@@ -222,7 +222,11 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// Starts all shards: each opens its logs, then the port is claimed, then all get everybody's readers, listen and
     /// serve.
-    fn start(&self, ends: &Ends, ports: &mut Ports) -> Result<Vec<JoinHandle<()>>, StartError> {
+    fn start(
+        &self,
+        ends: &ShardEnds,
+        ports: &mut Ports,
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
         let (opened_in, opened) = channel::<Opened>();
         let Threads { begins, shards } = self.spawn(ends, &opened_in)?;
         drop(opened_in);
@@ -242,7 +246,7 @@ impl Launch<'_> {
         Ok(shards)
     }
 
-    fn spawn(&self, ends: &Ends, opened: &Sender<Opened>) -> Result<Threads, StartError> {
+    fn spawn(&self, ends: &ShardEnds, opened: &Sender<Opened>) -> Result<Threads, StartError> {
         let (senders, inboxes): (Vec<InboxSender>, Vec<Inbox>) =
             self.wakers.iter().map(|_| inbox()).unzip();
         let mut begins = Vec::new();
@@ -339,8 +343,8 @@ struct ShardThread {
 }
 
 impl ShardThread {
-    fn run(mut self, ended: &Sender<End>) {
-        let ended = Ending(ended);
+    fn run(mut self, ended: &Sender<ShardEnd>) {
+        let ended = EndGuard(ended);
         let opened = self.open();
         // Given up before waiting, so that whoever gathers the answers notices a shard that has panicked.
         let Some(answer) = self.opened.take() else {
@@ -480,12 +484,14 @@ impl ShardThread {
 
     /// A request is the whole machine's: who watches over durable logs makes it, or for ever the first shard.
     fn open_awake(&self) -> Result<Awake, StartError> {
-        let vigil = match self.shared.config.keep_awake {
-            KeepAwake::Auto if self.disk_log_owners().any(|id| id == self.id) => Vigil::default(),
-            KeepAwake::Always if self.id == 0 => Vigil::for_ever(),
+        let hold = match self.shared.config.keep_awake {
+            KeepAwake::Auto if self.disk_log_owners().any(|id| id == self.id) => {
+                WakeHold::default()
+            }
+            KeepAwake::Always if self.id == 0 => WakeHold::for_ever(),
             KeepAwake::Auto | KeepAwake::Always | KeepAwake::Never => return Ok(Awake::default()),
         };
-        match Awake::open(vigil, SystemClock.now().monotonic_ms) {
+        match Awake::open(hold, SystemClock.now().monotonic_ms) {
             Ok(awake) => Ok(awake),
             Err(error) if self.shared.config.keep_awake == KeepAwake::Always => {
                 Err(StartError::Awake(error))
@@ -516,7 +522,7 @@ impl ShardThread {
         moved.map_or(Ok(()), Err)
     }
 
-    fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &Ending<'_>) {
+    fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &EndGuard<'_>) {
         let Begin { readers, listening } = begin;
         // The receiver lives until every shard has told.
         match self.listen(&mut kit) {
@@ -535,7 +541,7 @@ impl ShardThread {
         net: KernelNet,
         readers: Vec<LogReader>,
     ) -> Result<(), ShardError> {
-        let made_of = MadeOf {
+        let init = ShardInit {
             id: self.id,
             shared: self.shared,
             storage_clock: Box::new(SystemClock),
@@ -546,7 +552,7 @@ impl ShardThread {
             outbox: self.outbox,
             awake: kit.awake,
         };
-        Shard::new(made_of, Box::new(SystemClock)).run()
+        Shard::new(init, Box::new(SystemClock)).run()
     }
 }
 

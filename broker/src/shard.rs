@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::ShardError;
-use crate::lend::{MadeOf, Parts};
+use crate::lend::{Parts, ShardInit};
 use crate::measure::turn_cpu::TurnCpu;
 use crate::net::Event;
 use crate::parts::due::Due;
@@ -80,7 +80,7 @@ const TURN: [Step; 21] = [
     Step::Tries(Parts::submit, |_| Due::Idle),
     Step::Does(Parts::keep_awake, |parts| parts.awake.due()),
     // What clients have had it log too often.
-    Step::Does(Parts::tell_held_back, |parts| parts.here.lines.due()),
+    Step::Does(Parts::tell_held_back, |parts| parts.context.lines.due()),
 ];
 
 /// A shard. Not `Send`: its descriptors are numbers in its thread's own table.
@@ -92,9 +92,9 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(made_of: MadeOf, mut clock: Box<dyn Clock>) -> Self {
+    pub(crate) fn new(init: ShardInit, mut clock: Box<dyn Clock>) -> Self {
         Self {
-            parts: Parts::new(made_of, clock.now()),
+            parts: Parts::new(init, clock.now()),
             clock,
             turn_cpu: TurnCpu::default(),
             events: Vec::new(),
@@ -117,15 +117,15 @@ impl Shard {
     /// Waits until a step is due or something happens, reads the clock, and notes what has happened.
     pub(crate) fn begin_turn(&mut self, due: Due) -> Result<(), ShardError> {
         let parts = &mut self.parts;
-        let wait = due.wait(parts.here.now.monotonic_ms);
+        let wait = due.wait(parts.context.now.monotonic_ms);
         let polled = parts.net.poll(wait, &mut self.events);
         polled.map_err(ShardError::Poll)?;
-        parts.here.now = self.clock.now();
+        parts.context.now = self.clock.now();
         for event in self.events.drain(..) {
             match event {
                 Event::Arrivals => parts.arrivals.came(),
                 Event::Socket(token, readiness) => {
-                    let (tick, id) = (parts.here.tick(), SessionId::from_token(token));
+                    let (tick, id) = (parts.context.tick(), SessionId::from_token(token));
                     note_readiness(&mut parts.sessions, id, tick, readiness);
                 }
             }
@@ -156,10 +156,10 @@ impl Shard {
     /// Counts a turn that is over, and how long it took.
     fn count_turn(&mut self) {
         let parts = &mut self.parts;
-        parts.here.turns += 1;
-        let took_us = self.clock.elapsed_us() - parts.here.now.monotonic_us;
+        parts.context.turns += 1;
+        let took_us = self.clock.elapsed_us() - parts.context.now.monotonic_us;
         let cpu_us = self.turn_cpu.finish_turn(took_us, &mut *self.clock);
-        let metrics = parts.here.metrics();
+        let metrics = parts.context.metrics();
         metrics.turns.add(1);
         metrics.turn_us.record(took_us);
         let waiting_since_us = parts.publishes.waiting_since_us().unwrap_or(0);

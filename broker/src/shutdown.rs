@@ -7,7 +7,7 @@ use oyez_protocol::planted::{Bug, planted};
 use crate::error::ShardError;
 use crate::lend::Parts;
 use crate::parts::phase::Phase;
-use crate::turn::drain::{self, Bounds, Order, Seen};
+use crate::turn::drain::{self, Bounds, DrainView, Order};
 
 impl Parts {
     /// Goes on with the shutdown, if there is one.
@@ -15,7 +15,7 @@ impl Parts {
     /// # Errors
     /// When another shard has failed: this one ends, too.
     pub(crate) fn follow_phase(&mut self) -> Result<(), ShardError> {
-        match self.here.shared.phase() {
+        match self.context.shared.phase() {
             Phase::Serving => Ok(()),
             Phase::Stopping => {
                 self.shut_down();
@@ -40,9 +40,9 @@ impl Parts {
     /// Goes on with the shutdown by at most one step.
     fn shut_down(&mut self) {
         let seen = self.seen();
-        let now_ms = self.here.now.monotonic_ms;
-        let order = self.drain.advance(now_ms, Bounds::of(&self.here), seen);
-        drain::count_shard(&self.here, order);
+        let now_ms = self.context.now.monotonic_ms;
+        let order = self.drain.advance(now_ms, Bounds::of(&self.context), seen);
+        drain::count_shard(&self.context, order);
         match order {
             Order::StopListening => {
                 self.net.stop_listening();
@@ -60,20 +60,20 @@ impl Parts {
                 }
                 self.deliver_acks();
                 if !planted(Bug::SaysNoGoodbye) {
-                    let max_ms = self.here.shared.config.drain_spread_ms;
+                    let max_ms = self.context.shared.config.drain_spread_ms;
                     let spread_ms = self.drain.spread_ms(max_ms);
-                    drain::dismiss_all(&self.here, &mut self.sessions, spread_ms);
+                    drain::dismiss_all(&self.context, &mut self.sessions, spread_ms);
                 }
             }
-            Order::Close => drain::close_all(&self.here, &mut self.sessions),
+            Order::Close => drain::close_all(&self.context, &mut self.sessions),
             Order::Wait | Order::BeQuiet | Order::BeDrained | Order::Over => {}
         }
     }
 
-    fn seen(&self) -> Seen {
-        let (shared, publishes) = (&self.here.shared, &self.publishes);
+    fn seen(&self) -> DrainView {
+        let (shared, publishes) = (&self.context.shared, &self.publishes);
         let all_said = publishes.all_told() && !self.outbox.has_unsaid();
-        Seen {
+        DrainView {
             has_records: self.outbox.has_records(),
             has_publishes: publishes.has_stalled() || publishes.has_left(),
             is_drained: self.logs.is_drained() && all_said,
@@ -99,7 +99,7 @@ mod tests {
 
     fn stop(rig: &mut Rig) {
         let now_ms = rig.now_ms();
-        rig.parts().here.shared.stop(now_ms);
+        rig.parts().context.shared.stop(now_ms);
     }
 
     fn is_over(rig: &mut Rig) -> bool {
@@ -283,7 +283,7 @@ mod tests {
     fn all_that_others_have_said_is_heard_before_the_goodbye() {
         let [mut first, mut second] = Rig::shards(settings());
         let client = first.join();
-        let shared = first.parts().here.shared.clone();
+        let shared = first.parts().context.shared.clone();
         stop(&mut first);
         while shared.shards_drained.load(Ordering::Acquire) < 2 {
             first.turn();
@@ -326,14 +326,14 @@ mod tests {
     fn a_shard_ends_when_another_one_has_failed() {
         let mut rig = Rig::new();
         rig.turn();
-        rig.parts().here.shared.enter(Phase::Failed);
+        rig.parts().context.shared.enter(Phase::Failed);
         assert!(matches!(rig.try_turn(), Err(ShardError::Elsewhere)));
     }
 
     /// When the clients of a shard are told to come back.
     fn told_times(rig: &mut Rig, spread_ms: u64) -> Vec<u32> {
         let parts = rig.parts();
-        drain::dismiss_all(&parts.here, &mut parts.sessions, spread_ms);
+        drain::dismiss_all(&parts.context, &mut parts.sessions, spread_ms);
         let told = std::iter::from_fn(|| rig.parts().sessions.next_dismissed());
         let mut times: Vec<u32> = told.map(|told| told.goodbye.retry_after_ms).collect();
         times.sort_unstable();
@@ -371,7 +371,7 @@ mod tests {
     fn spread_ms(rig: &mut Rig) -> u64 {
         stop(rig);
         rig.turn();
-        let max_ms = rig.parts().here.shared.config.drain_spread_ms;
+        let max_ms = rig.parts().context.shared.config.drain_spread_ms;
         rig.parts().drain.spread_ms(max_ms)
     }
 
@@ -392,7 +392,7 @@ mod tests {
             (1 << 20, 10_000),
         ] {
             let mut rig = Rig::new();
-            let connections = &rig.parts().here.shared.connections;
+            let connections = &rig.parts().context.shared.connections;
             connections.store(clients, Ordering::Relaxed);
             assert_eq!(spread_ms(&mut rig), expected_ms, "{clients} clients");
         }

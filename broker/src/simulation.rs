@@ -14,14 +14,14 @@ use oyez_storage::{ArenaPool, DataDir, LogReader, MemoryDisk, RecoveryReport, St
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::error::{ShardError, StartError};
-use crate::lend::MadeOf;
+use crate::lend::ShardInit;
 pub use crate::net::Readiness;
 pub use crate::net::memory::{Calls, End, MemoryNet, Peer};
 use crate::parts::awake::Awake;
 use crate::parts::due::Due;
 use crate::parts::mail::{Outbox, inbox};
 use crate::parts::phase::Phase;
-use crate::parts::room::Caps;
+use crate::parts::room::MemoryCaps;
 use crate::parts::shared::{Shared, SharedParts};
 use crate::plan::Tables;
 use crate::recovered;
@@ -351,7 +351,7 @@ impl fmt::Display for Held {
 }
 
 pub(crate) fn share(setup: Setup, pool: Arc<ArenaPool>) -> Shared {
-    let mut caps = Caps::new(setup.disks.len());
+    let mut caps = MemoryCaps::new(setup.disks.len());
     caps.output = setup.narrow.output_bytes.unwrap_or(caps.output);
     Shared::new(SharedParts {
         config: setup.config,
@@ -386,7 +386,7 @@ pub(crate) fn make(
     shards
         .map(|(id, (store, inbox))| {
             let net = MemoryNet::default();
-            let made_of = MadeOf {
+            let init = ShardInit {
                 id,
                 shared: shared.clone(),
                 storage_clock: Box::new(clock.clone()),
@@ -397,7 +397,7 @@ pub(crate) fn make(
                 outbox: Outbox::new(id, senders.clone()),
                 awake: Awake::default(),
             };
-            (Shard::new(made_of, Box::new(clock.clone())), net)
+            (Shard::new(init, Box::new(clock.clone())), net)
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::turn::room::make_room;
 impl Parts {
     /// The time of the turn, by the monotonic clock.
     pub(crate) const fn now_ms(&self) -> u64 {
-        self.here.now.monotonic_ms
+        self.context.now.monotonic_ms
     }
 
     /// Lets paused sessions try again when something has become free.
@@ -36,7 +36,7 @@ impl Parts {
     /// Reads own sessions, and takes what other shards have handed over. In turn, so that neither own publishers nor those of
     /// other shards take all the room of a log that is short of it.
     pub(crate) fn read(&mut self) {
-        let own_first = self.here.turns.is_multiple_of(2);
+        let own_first = self.context.turns.is_multiple_of(2);
         if own_first {
             self.reading().run();
         }
@@ -57,7 +57,7 @@ impl Parts {
     /// # Errors
     /// When a log is poisoned.
     pub(crate) fn pump(&mut self) -> Result<(), ShardError> {
-        let mut progress = pump(&self.here, &mut self.logs, &mut self.outbox)?;
+        let mut progress = pump(&self.context, &mut self.logs, &mut self.outbox)?;
         let frees = self.publishing().take_progress(&progress);
         self.freed.note(frees);
         for (token, outcome) in progress.populated.drain(..) {
@@ -74,15 +74,17 @@ impl Parts {
 
     /// Goes on with what is asked about the broker.
     pub(crate) fn answer_questions(&mut self) {
-        let (here, sessions, questions) = (&self.here, &mut self.sessions, &mut self.questions);
+        let (context, sessions, questions) =
+            (&self.context, &mut self.sessions, &mut self.questions);
         let seen = (&*sessions, &self.feeds, &*self.net);
-        for counted in lag::measure(here, &mut questions.lag, seen, &mut self.outbox) {
-            let frees = lag::add(here, &mut questions.lag, sessions, counted);
+        for counted in lag::measure(context, &mut questions.lag, seen, &mut self.outbox) {
+            let frees = lag::add(context, &mut questions.lag, sessions, counted);
             self.freed.note(frees);
         }
         let listings = &mut questions.listings;
-        for page in tell_topics(here, listings, &mut self.logs, &mut self.outbox) {
-            self.freed.note(add_topics(here, listings, sessions, page));
+        for page in tell_topics(context, listings, &mut self.logs, &mut self.outbox) {
+            self.freed
+                .note(add_topics(context, listings, sessions, page));
         }
     }
 
@@ -94,13 +96,14 @@ impl Parts {
         let net = &mut self.net;
         self.outbox.finish_turn(|shard| net.wake(shard));
         let in_storage_us = self.logs.finish_turn().map_err(ShardError::Submit)?;
-        self.here.metrics().storage_us.record(in_storage_us);
+        self.context.metrics().storage_us.record(in_storage_us);
         Ok(())
     }
 
     /// Makes room where sessions that have stalled hold too much.
     pub(crate) fn make_room(&mut self) {
-        self.freed.note(make_room(&self.here, &mut self.sessions));
+        self.freed
+            .note(make_room(&self.context, &mut self.sessions));
     }
 
     pub(crate) fn walk(&mut self) {
@@ -109,23 +112,24 @@ impl Parts {
     }
 
     pub(crate) fn deliver_acks(&mut self) {
-        deliver_acks(&self.here, &mut self.sessions, &mut self.publishes);
+        deliver_acks(&self.context, &mut self.sessions, &mut self.publishes);
     }
 
     pub(crate) fn release_held(&mut self) {
-        release_due(&self.here, &mut self.sessions, &mut self.held);
+        release_due(&self.context, &mut self.sessions, &mut self.held);
     }
 
     /// Logs how many lines were held back.
     pub(crate) fn tell_held_back(&mut self) {
-        let (here, now_ms) = (&self.here, self.now_ms());
-        here.lines
-            .tell_held_back(here.id, &here.shared.config, now_ms);
+        let (context, now_ms) = (&self.context, self.now_ms());
+        context
+            .lines
+            .tell_held_back(context.id, &context.shared.config, now_ms);
     }
 
     /// Keeps the machine's cores awake, or lets them sleep again.
     pub(crate) fn keep_awake(&mut self) {
         let awake_ms = self.awake.keep_up(self.now_ms());
-        self.here.metrics().awake_ms.add(awake_ms);
+        self.context.metrics().awake_ms.add(awake_ms);
     }
 }

@@ -8,7 +8,7 @@ pub(crate) const REPEAT: Duration = Duration::from_secs(1);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum StopAction {
     /// Stop in good order.
     Begin,
     /// Nothing: that was asked for already.
@@ -25,14 +25,14 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// A request comes at `now`, by any clock that only goes forward.
-    pub(crate) fn take(&mut self, now: Duration) -> Verdict {
+    pub(crate) fn take(&mut self, now: Duration) -> StopAction {
         match self.first {
             None => {
                 self.first = Some(now);
-                Verdict::Begin
+                StopAction::Begin
             }
-            Some(first) if now.saturating_sub(first) <= REPEAT => Verdict::Repeated,
-            Some(_) => Verdict::AtOnce,
+            Some(first) if now.saturating_sub(first) <= REPEAT => StopAction::Repeated,
+            Some(_) => StopAction::AtOnce,
         }
     }
 }
@@ -45,9 +45,9 @@ mod tests {
     fn a_signal_that_comes_twice_at_once_is_one_request_and_a_later_one_means_now() {
         let at = Duration::from_millis;
         let mut requests = Requests::default();
-        assert_eq!(requests.take(at(70_000)), Verdict::Begin);
-        assert_eq!(requests.take(at(70_000)), Verdict::Repeated);
-        assert_eq!(requests.take(at(71_000)), Verdict::Repeated);
-        assert_eq!(requests.take(at(71_001)), Verdict::AtOnce);
+        assert_eq!(requests.take(at(70_000)), StopAction::Begin);
+        assert_eq!(requests.take(at(70_000)), StopAction::Repeated);
+        assert_eq!(requests.take(at(71_000)), StopAction::Repeated);
+        assert_eq!(requests.take(at(71_001)), StopAction::AtOnce);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oyez_storage::{DataDir, Durability};
 
-use crate::ends::End;
+use crate::ends::ShardEnd;
 use crate::error::ShardError;
 
 /// How often it looks.
@@ -23,16 +23,16 @@ struct Seen {
 }
 
 /// The watch ends when this is dropped, at its next look; nobody waits for it, as the disk may not answer.
-pub(crate) struct Watch {
+pub(crate) struct DirectoryWatch {
     _over: Sender<()>,
 }
 
-impl Watch {
+impl DirectoryWatch {
     /// Begins to watch a data directory whose logs are open.
     ///
     /// # Errors
     /// When a directory is gone already, or there is no thread to be had.
-    pub(crate) fn begin(dir: &DataDir, ends: Sender<End>) -> io::Result<Self> {
+    pub(crate) fn begin(dir: &DataDir, ends: Sender<ShardEnd>) -> io::Result<Self> {
         let on_disk = dir
             .logs()
             .filter(|log| log.durability != Durability::Memory);
@@ -61,12 +61,12 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
     Ok((meta.dev(), meta.ino()))
 }
 
-fn watch(seen: &[Seen], over: &Receiver<()>, ends: &Sender<End>) {
+fn watch(seen: &[Seen], over: &Receiver<()>, ends: &Sender<ShardEnd>) {
     while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         if let Some(gone) = seen.iter().find(|seen| is_gone(seen)) {
             let path = gone.path.clone();
             // Nobody hears it when the broker ends at the same time.
-            let _ = ends.send(End::Failed(ShardError::Vanished { path }));
+            let _ = ends.send(ShardEnd::Failed(ShardError::Vanished { path }));
             return;
         }
     }

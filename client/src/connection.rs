@@ -10,8 +10,8 @@ use rustix::net::sockopt;
 use crate::address::Address;
 use crate::error::{ConnectError, ConnectionError};
 use crate::handshake::{Awaiting, Hellos, stranger};
-use crate::inbox::{Inbox, Received};
 use crate::options::ConnectOptions;
+use crate::receive_buffer::{ReceiveBuffer, Received};
 use crate::terms::Terms;
 
 /// The kernel asks a broker of which nothing came for so long whether it is there; so often again, and so many times,
@@ -109,7 +109,7 @@ impl Dialer {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: Arc<TcpStream>,
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: ReceiveBuffer,
     pub(crate) terms: Terms,
     read_timeout: Option<Duration>,
 }
@@ -124,7 +124,7 @@ impl Connection {
         (&stream).write_all(&hello)?;
         Ok(Self {
             socket: Arc::new(stream),
-            inbox: Inbox::default(),
+            inbox: ReceiveBuffer::default(),
             terms: Terms::default(),
             read_timeout: None,
         })
@@ -190,7 +190,7 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
 /// When the connection is at its end.
 pub(crate) fn read_once(
     mut stream: &TcpStream,
-    inbox: &mut Inbox,
+    inbox: &mut ReceiveBuffer,
 ) -> Result<Received, ConnectionError> {
     let read = stream.read(inbox.spare());
     inbox.received(read)

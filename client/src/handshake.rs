@@ -10,7 +10,7 @@ use oyez_protocol::error::FrameError;
 use oyez_protocol::event::GoodbyeCode;
 
 use crate::error::{ConnectionError, Stranger};
-use crate::inbox::Inbox;
+use crate::receive_buffer::ReceiveBuffer;
 use crate::terms::Terms;
 
 /// Times that a hello is said to one address.
@@ -60,7 +60,7 @@ impl Awaiting {
     /// When something else has arrived, or nothing in time.
     pub(crate) fn welcome(
         &mut self,
-        inbox: &mut Inbox,
+        inbox: &mut ReceiveBuffer,
         left: Duration,
     ) -> Result<Option<Terms>, ConnectionError> {
         if let Some(terms) = welcome(inbox)? {
@@ -78,7 +78,7 @@ impl Awaiting {
 ///
 /// # Errors
 /// When something else has arrived.
-fn welcome(inbox: &mut Inbox) -> Result<Option<Terms>, ConnectionError> {
+fn welcome(inbox: &mut ReceiveBuffer) -> Result<Option<Terms>, ConnectionError> {
     while let Some(frame) = inbox.next()? {
         match frame {
             Frame::Welcome(welcome) if welcome.version == VERSION => {
@@ -149,7 +149,7 @@ fn recognise(heard: &[u8]) -> Option<Stranger> {
 ///
 /// # Errors
 /// When it cannot become a frame.
-pub(crate) fn is_unused(inbox: &mut Inbox) -> Result<bool, FrameError> {
+pub(crate) fn is_unused(inbox: &mut ReceiveBuffer) -> Result<bool, FrameError> {
     while let Some(frame) = inbox.next()? {
         let alive = matches!(
             frame,
@@ -186,8 +186,8 @@ mod tests {
         out
     }
 
-    fn arrived(bytes: &[u8]) -> Inbox {
-        let mut inbox = Inbox::default();
+    fn arrived(bytes: &[u8]) -> ReceiveBuffer {
+        let mut inbox = ReceiveBuffer::default();
         inbox.spare()[..bytes.len()].copy_from_slice(bytes);
         inbox.filled(bytes.len());
         inbox

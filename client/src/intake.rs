@@ -1,4 +1,4 @@
-//! From a subscription's frames to deliveries. Pure: bytes come from an [`Inbox`].
+//! From a subscription's frames to deliveries. Pure: bytes come from an [`ReceiveBuffer`].
 //!
 //! A record is delivered whole or not at all: both checksums are verified, then its block is decompressed once and
 //! every message is a slice of it.
@@ -19,8 +19,8 @@ use oyez_protocol::{Frame, Offset};
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 use crate::error::{ConnectionError, SubscribeError};
-use crate::inbox::Inbox;
 use crate::message::Message;
+use crate::receive_buffer::ReceiveBuffer;
 
 /// Takes in what one subscription receives.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Intake {
 
 /// What a frame was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum FrameKind {
     /// There is no whole frame yet.
     NoFrame,
     /// Nothing that proves the connection good.
@@ -47,14 +47,14 @@ pub(crate) enum Taken {
 
 /// Why a frame is not taken in.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum IntakeError {
     /// The connection ends; the subscription may come back.
     Connection(ConnectionError),
     /// The subscription ends.
     Refused(SubscribeError),
 }
 
-impl<E: Into<ConnectionError>> From<E> for Trouble {
+impl<E: Into<ConnectionError>> From<E> for IntakeError {
     fn from(error: E) -> Self {
         Self::Connection(error.into())
     }
@@ -89,9 +89,12 @@ impl Intake {
     ///
     /// # Errors
     /// When the frame is damaged, has no place here, or is a goodbye or a refusal.
-    pub(crate) fn take_next(&mut self, inbox: &mut Inbox) -> Result<Taken, Trouble> {
+    pub(crate) fn take_next(
+        &mut self,
+        inbox: &mut ReceiveBuffer,
+    ) -> Result<FrameKind, IntakeError> {
         let Some(frame) = inbox.next()? else {
-            return Ok(Taken::NoFrame);
+            return Ok(FrameKind::NoFrame);
         };
         match frame {
             Frame::Record(record) if self.expects(record.topic()) => self.take_record(&record)?,
@@ -112,16 +115,19 @@ impl Intake {
                 }
                 put_off(answer.outcome, answer.retry_after_ms)?;
                 self.request = None;
-                let told = self.cursor.subscribed(&answer).map_err(Trouble::Refused)?;
+                let told = self
+                    .cursor
+                    .subscribed(&answer)
+                    .map_err(IntakeError::Refused)?;
                 self.ready.extend(told);
-                return Ok(Taken::Formality);
+                return Ok(FrameKind::Formality);
             }
             Frame::Ended(ended) if !ended.is_filter && self.expects(ended.name) => {
                 put_off(ended.outcome, ended.retry_after_ms)?;
-                return Err(Trouble::Refused(self.cursor.refused(ended.outcome)));
+                return Err(IntakeError::Refused(self.cursor.refused(ended.outcome)));
             }
-            Frame::Skipped { .. } | Frame::Notice(_) => return Ok(Taken::Formality),
-            Frame::Ping(heartbeat) => return Ok(Taken::Ping(heartbeat)),
+            Frame::Skipped { .. } | Frame::Notice(_) => return Ok(FrameKind::Formality),
+            Frame::Ping(heartbeat) => return Ok(FrameKind::Ping(heartbeat)),
             Frame::Pong(_) => {}
             Frame::Goodbye(goodbye) => return Err(ConnectionError::goodbye(&goodbye).into()),
             _ => {
@@ -129,7 +135,7 @@ impl Intake {
                 return Err(ConnectionError::Unexpected { what }.into());
             }
         }
-        Ok(Taken::Progress)
+        Ok(FrameKind::Progress)
     }
 
     fn expects(&self, topic: &str) -> bool {

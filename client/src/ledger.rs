@@ -32,7 +32,7 @@ pub(crate) enum Interest {
 }
 
 #[derive(Debug)]
-struct Parcel {
+struct SentRecord {
     correlation: u64,
     origin: OriginId,
     interest: Interest,
@@ -73,9 +73,9 @@ pub(crate) struct Ledger {
     limits: Limits,
     records_max: usize,
     bytes_max: usize,
-    waiting: VecDeque<Parcel>,
+    waiting: VecDeque<SentRecord>,
     waiting_bytes: usize,
-    sent: BTreeMap<u64, Parcel>,
+    sent: BTreeMap<u64, SentRecord>,
     sent_bytes: usize,
     /// By their age, so that what is told of any of them is told in a fixed order.
     origins: BTreeMap<OriginId, Origin>,
@@ -211,7 +211,7 @@ impl Ledger {
             parcel.interest = Interest::Nobody;
             return true;
         }
-        let waits = |parcel: &Parcel| parcel.correlation == correlation;
+        let waits = |parcel: &SentRecord| parcel.correlation == correlation;
         let parcel = self.waiting.iter().position(waits);
         let Some(parcel) = parcel.and_then(|place| self.waiting.remove(place)) else {
             return true;
@@ -226,7 +226,7 @@ impl Ledger {
         if let Some(origin) = self.origins.get_mut(&origin) {
             origin.unsettled += 1;
         }
-        self.take(Parcel {
+        self.take(SentRecord {
             correlation: finished.correlation,
             origin,
             interest,
@@ -240,7 +240,7 @@ impl Ledger {
     }
 
     /// Lets a record wait, or tells that the broker does not take it.
-    fn take(&mut self, parcel: Parcel) {
+    fn take(&mut self, parcel: SentRecord) {
         let Limits {
             record_size_max,
             raw_size_max,
@@ -312,7 +312,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn tell(&mut self, parcel: &Parcel, result: Result<Ack, PublishError>) {
+    fn tell(&mut self, parcel: &SentRecord, result: Result<Ack, PublishError>) {
         self.settle_one(parcel.origin);
         if result.is_ok()
             && let Some(origin) = self.origins.get_mut(&parcel.origin)

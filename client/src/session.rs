@@ -1,6 +1,6 @@
 //! The publishing session: what its publishers hand over, kept until the broker has acknowledged it.
 //!
-//! Publishers call from any thread; [`writer`] carries what they hand over. All meet in [`Shared`].
+//! Publishers call from any thread; [`writer`] carries what they hand over. All meet in [`SessionHub`].
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
@@ -14,15 +14,15 @@ use crate::error::{ConnectionError, PublishError, QueryError};
 use crate::ledger::{Interest, OriginId};
 use crate::message::Ack;
 use crate::query::{Ask, Reply};
+use crate::session_hub::SessionHub;
 use crate::session_state::SessionState;
-use crate::shared::Shared;
 use crate::slot::BatchSlot;
 use crate::time::Allowance;
 use crate::writer;
 
 /// A handle on the session; dropping the last one closes it at once.
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    shared: Arc<SessionHub>,
     correlations: Arc<AtomicU64>,
 }
 
@@ -32,7 +32,7 @@ impl Session {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(dialer: Dialer, connection: Connection) -> Result<Self, ConnectionError> {
-        let shared = Arc::new(Shared::new(dialer, &connection.terms));
+        let shared = Arc::new(SessionHub::new(dialer, &connection.terms));
         writer::start(Arc::clone(&shared), connection)?;
         Ok(Self {
             shared,

@@ -10,9 +10,9 @@ use oyez_protocol::event::Heartbeat;
 use crate::backoff::{Backoff, Damages, ReconnectPolicy, Retry};
 use crate::batch::Finished;
 use crate::error::{ConnectError, ConnectionError, PublishError, QueryError};
-use crate::inbox::Inbox;
 use crate::ledger::{Interest, Ledger, OriginId};
 use crate::query::{Ask, Questions, Reply};
+use crate::receive_buffer::ReceiveBuffer;
 use crate::silence::{Silence, Verdict};
 use crate::terms::Terms;
 
@@ -184,12 +184,12 @@ impl SessionState {
     }
 
     /// Takes in all whole frames that arrived; false when one of them is the last of the connection.
-    pub(crate) fn take_in(&mut self, inbox: &mut Inbox) -> bool {
+    pub(crate) fn take_in(&mut self, inbox: &mut ReceiveBuffer) -> bool {
         let taken = self.take_frames(inbox);
         taken.map_err(|error| self.note_loss(error)).is_ok()
     }
 
-    fn take_frames(&mut self, inbox: &mut Inbox) -> Result<(), ConnectionError> {
+    fn take_frames(&mut self, inbox: &mut ReceiveBuffer) -> Result<(), ConnectionError> {
         while let Some(frame) = inbox.next()? {
             match frame {
                 Frame::Published(published) => {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::inbox::Incomplete;
+use crate::receive_buffer::Incomplete;
 
 /// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter. The broker may have to fetch it
 /// from a busy disk.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::connection::{Connection, Dialer, read_once};
 use crate::error::ConnectionError;
 use crate::handshake::is_unused;
-use crate::inbox::Received;
 use crate::keepalive::Keepalive;
+use crate::receive_buffer::Received;
 
 /// Most reads to take in what the broker said meanwhile: a heartbeat is a few bytes.
 const READS_MAX: usize = 16;

@@ -16,11 +16,11 @@ use crate::connection::{Connection, Dialer, part};
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError, SubscribeError};
 use crate::farewell;
-use crate::inbox::Received;
-use crate::intake::{Taken, Trouble};
+use crate::intake::{FrameKind, IntakeError};
 use crate::keepalive::Keepalive;
 use crate::message::Message;
 use crate::options::{ConnectionEvent, SubscribeOptions};
+use crate::receive_buffer::Received;
 use crate::subscription_state::SubscriptionState;
 use crate::time::Allowance;
 
@@ -230,15 +230,15 @@ impl Subscription {
             return Ok(false);
         };
         match self.state.take_in(&mut connection.inbox) {
-            Ok(Taken::NoFrame) => return Ok(false),
-            Ok(Taken::Formality | Taken::Progress) => {}
-            Ok(Taken::Ping(heartbeat)) => {
+            Ok(FrameKind::NoFrame) => return Ok(false),
+            Ok(FrameKind::Formality | FrameKind::Progress) => {}
+            Ok(FrameKind::Ping(heartbeat)) => {
                 let mut pong = Vec::new();
                 heartbeat.encode_pong(&mut pong);
                 self.keepalive.send(&pong);
             }
-            Err(Trouble::Connection(error)) => self.lose(error)?,
-            Err(Trouble::Refused(error)) => {
+            Err(IntakeError::Connection(error)) => self.lose(error)?,
+            Err(IntakeError::Refused(error)) => {
                 self.connection = None;
                 return Err(error);
             }

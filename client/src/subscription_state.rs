@@ -10,8 +10,8 @@ use crate::backoff::{Backoff, Damages, ReconnectPolicy, Retry};
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 use crate::error::{ConnectError, ConnectionError};
-use crate::inbox::{Inbox, Incomplete};
-use crate::intake::{Intake, Taken, Trouble};
+use crate::intake::{FrameKind, Intake, IntakeError};
+use crate::receive_buffer::{Incomplete, ReceiveBuffer};
 use crate::silence::{Silence, Verdict};
 
 /// The connection that stands, as far as decisions need it.
@@ -92,12 +92,12 @@ impl SubscriptionState {
     ///
     /// # Errors
     /// When the connection ends there, which is then to be told as [`SubscriptionState::lost`], or the subscription does.
-    pub(crate) fn take_in(&mut self, inbox: &mut Inbox) -> Result<Taken, Trouble> {
+    pub(crate) fn take_in(&mut self, inbox: &mut ReceiveBuffer) -> Result<FrameKind, IntakeError> {
         let taken = self.intake.take_next(inbox);
         match &taken {
-            Ok(Taken::Progress | Taken::Ping(_)) => self.backoff.progress(),
-            Ok(Taken::NoFrame | Taken::Formality) | Err(Trouble::Connection(_)) => {}
-            Err(Trouble::Refused(_)) => self.end(),
+            Ok(FrameKind::Progress | FrameKind::Ping(_)) => self.backoff.progress(),
+            Ok(FrameKind::NoFrame | FrameKind::Formality) | Err(IntakeError::Connection(_)) => {}
+            Err(IntakeError::Refused(_)) => self.end(),
         }
         taken
     }

@@ -13,17 +13,17 @@ use crate::backoff::Retry;
 use crate::connection::{Connection, part, read_once};
 use crate::error::{ConnectError, ConnectionError};
 use crate::farewell;
-use crate::inbox::{Inbox, is_timeout};
 use crate::options::ConnectionEvent;
 use crate::outbox::Outbox;
+use crate::receive_buffer::{ReceiveBuffer, is_timeout};
+use crate::session_hub::SessionHub;
 use crate::session_state::Step;
-use crate::shared::Shared;
 
 /// Starts the writer. It ends with its session.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<()> {
+pub(crate) fn start(shared: Arc<SessionHub>, connection: Connection) -> io::Result<()> {
     let writer = Builder::new().name("oyez-writer".to_owned());
     writer.spawn(move || {
         let mut last = LastWord {
@@ -38,7 +38,7 @@ pub(crate) fn start(shared: Arc<Shared>, connection: Connection) -> io::Result<(
 /// Ends the session when the writer does, also when it unwinds: an event hook may panic. Without it,
 /// threads that wait for the session would wait for ever.
 struct LastWord {
-    shared: Arc<Shared>,
+    shared: Arc<SessionHub>,
     error: ConnectError,
 }
 
@@ -51,7 +51,7 @@ impl Drop for LastWord {
 }
 
 /// Serves one connection after the other until the session is over; returns why.
-fn run(shared: &Arc<Shared>, mut connection: Connection) -> ConnectError {
+fn run(shared: &Arc<SessionHub>, mut connection: Connection) -> ConnectError {
     loop {
         let Err(error) = serve(shared, connection) else {
             return ConnectError::Closed;
@@ -67,7 +67,7 @@ fn run(shared: &Arc<Shared>, mut connection: Connection) -> ConnectError {
 ///
 /// # Errors
 /// When the connection is lost before.
-fn serve(shared: &Arc<Shared>, connection: Connection) -> Result<(), ConnectionError> {
+fn serve(shared: &Arc<SessionHub>, connection: Connection) -> Result<(), ConnectionError> {
     let (socket, inbox) = (connection.socket, connection.inbox);
     socket.set_read_timeout(None)?;
     shared.connected(&connection.terms, Arc::clone(&socket));
@@ -87,7 +87,7 @@ fn serve(shared: &Arc<Shared>, connection: Connection) -> Result<(), ConnectionE
 ///
 /// # Errors
 /// When the connection is lost before.
-fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
+fn write(shared: &SessionHub, socket: &TcpStream) -> Result<(), ConnectionError> {
     let mut outbox = Outbox::default();
     loop {
         let now = shared.time().now();
@@ -114,7 +114,7 @@ fn write(shared: &Shared, socket: &TcpStream) -> Result<(), ConnectionError> {
 /// Writes everything. The broker may leave it waiting, when its disk is slow; that is no loss as long as the broker
 /// is heard.
 fn write_all(
-    shared: &Shared,
+    shared: &SessionHub,
     mut socket: &TcpStream,
     outbox: &mut Outbox,
 ) -> Result<(), ConnectionError> {
@@ -132,7 +132,7 @@ fn write_all(
 }
 
 /// Reads until the connection is at its end, and says so.
-fn read(shared: &Shared, socket: &TcpStream, mut inbox: Inbox) {
+fn read(shared: &SessionHub, socket: &TcpStream, mut inbox: ReceiveBuffer) {
     loop {
         let mut state = shared.state();
         let goes_on = state.take_in(&mut inbox);
@@ -152,7 +152,7 @@ fn read(shared: &Shared, socket: &TcpStream, mut inbox: Inbox) {
 }
 
 /// Tries to come back until it succeeds or the session ends.
-fn come_back(shared: &Shared, mut error: ConnectionError) -> Result<Connection, ConnectError> {
+fn come_back(shared: &SessionHub, mut error: ConnectionError) -> Result<Connection, ConnectError> {
     let (time, options) = (shared.time(), &shared.dialer.options);
     loop {
         let delay = shared.lost(&error)?;

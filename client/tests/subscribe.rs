@@ -312,7 +312,7 @@ fn a_goodbye_for_now_is_obeyed() {
     let call = spawn(move || next_message(&mut subscription));
     resume(&broker, 4).deliver("a", 4, &[b"4"]);
     assert_eq!(call.join().unwrap().0, 4);
-    assert_eq!(time.pauses_ms(), [2600]);
+    assert_eq!(time.pauses_ms(), [2500]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) enum Dialect {
 
 /// How far a decoder has come with input that is no whole command, so that it does not begin anew with each byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct DecodeProgress {
     /// Bytes in which the end of a head was looked for.
     pub(crate) searched: u32,
     /// Where the next chunk of a body begins, and what those before it hold; both 0 before the first.

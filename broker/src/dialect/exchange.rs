@@ -47,7 +47,7 @@ pub(crate) enum Wants {
     /// Where a message stands in its topic.
     Place(Box<str>),
     /// Where several messages stand in theirs.
-    Places(Box<Batch>),
+    Places(Box<PublishBatch>),
     /// What it is given.
     Whatever,
     /// Records, as long as there are some or the request says.
@@ -60,7 +60,7 @@ pub(crate) enum Wants {
 
 /// Messages that were published together, and what has become of their records so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct PublishBatch {
     /// The topic of each record.
     pub(crate) topics: Vec<Box<str>>,
     /// For each message, its record and its number within it.

@@ -21,9 +21,9 @@ pub(crate) use oyez_protocol::limits::{
 
 /// Bytes that are no command, nor the beginning of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault(FrameError);
+pub(crate) struct FrameFault(FrameError);
 
-impl Fault {
+impl FrameFault {
     /// What a session is told that is refused for it. A head that cannot be, before the hello, almost always means that
     /// somebody speaks another protocol; but it may be a hello that was damaged on its way, and the code says so.
     pub(crate) fn refusal(self, before_hello: bool) -> (GoodbyeCode, String) {
@@ -44,14 +44,14 @@ impl Fault {
 ///
 /// # Errors
 /// When no continuation of `input` is a command. The session ends there.
-pub(crate) fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, Fault> {
+pub(crate) fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, FrameFault> {
     match oyez_protocol::decode(input, limits) {
         Ok(Front::Need { total }) => Ok(Decoded::Need { total }),
         Ok(Front::Frame { frame, size }) => Ok(Decoded::Command {
             command: read(frame),
             size,
         }),
-        Err(error) => Err(Fault(error)),
+        Err(error) => Err(FrameFault(error)),
     }
 }
 
@@ -59,13 +59,13 @@ pub(crate) fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>
 ///
 /// # Errors
 /// When it is longer than any.
-pub(crate) fn check_hello(input: &[u8], total: usize) -> Result<(), Fault> {
+pub(crate) fn check_hello(input: &[u8], total: usize) -> Result<(), FrameFault> {
     if total <= HELLO_SIZE_MAX {
         return Ok(());
     }
     let kind = input.get(HEAD_KIND).copied().unwrap_or_default();
     let (size, max) = (total as u32, HELLO_SIZE_MAX as u32);
-    Err(Fault(FrameError::TooLarge { kind, size, max }))
+    Err(FrameFault(FrameError::TooLarge { kind, size, max }))
 }
 
 /// Where a head has its kind.

@@ -313,7 +313,7 @@ mod tests {
             descriptor_tables: "private",
             max_connections: 10,
             arena_bytes: 7,
-            caps: crate::measure::metrics::Caps {
+            caps: crate::measure::metrics::MetricCaps {
                 input_bytes: 0,
                 output_bytes: 0,
                 questions: 0,

@@ -228,12 +228,12 @@ pub(crate) struct ProcessFacts {
     pub(crate) max_connections: usize,
     pub(crate) arena_bytes: u64,
     /// Of one shard.
-    pub(crate) caps: Caps,
+    pub(crate) caps: MetricCaps,
 }
 
 /// What a shard may keep for its sessions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caps {
+pub(crate) struct MetricCaps {
     pub(crate) input_bytes: usize,
     pub(crate) output_bytes: usize,
     pub(crate) questions: usize,

@@ -56,12 +56,12 @@ impl Answers {
 
 /// When cores are to be awake. Pure.
 #[derive(Debug, Default)]
-pub(crate) struct Vigil {
+pub(crate) struct WakeHold {
     until_ms: Option<u64>,
     always: bool,
 }
 
-impl Vigil {
+impl WakeHold {
     /// One that never ends.
     pub(crate) fn for_ever() -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Vigil {
         }
     }
 
-    /// A log has got so many quick answers in a row. Where a vigil lasts already, one is enough: a disk that takes a
+    /// A log has got so many quick answers in a row. Where the hold lasts already, one is enough: a disk that takes a
     /// little longer now and then does not end it.
     pub(crate) fn answered(&mut self, quick: u32, now_ms: u64) {
         if quick >= ROUNDS || (quick > 0 && self.until_ms.is_some()) {
@@ -85,10 +85,10 @@ impl Vigil {
     }
 }
 
-/// The vigil of a shard, and what comes of it.
+/// The hold of a shard, and what comes of it.
 #[derive(Debug, Default)]
 pub(crate) struct Awake {
-    vigil: Vigil,
+    hold: WakeHold,
     /// `None` where nothing can be asked for, or nothing is to be.
     latency: Option<WakeLatency>,
     asked: bool,
@@ -97,10 +97,10 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Opens the device, and asks at once if the vigil says so.
-    pub(crate) fn open(vigil: Vigil, now_ms: u64) -> io::Result<Self> {
+    /// Opens the device, and asks at once if the hold says so.
+    pub(crate) fn open(hold: WakeHold, now_ms: u64) -> io::Result<Self> {
         let mut awake = Self {
-            vigil,
+            hold,
             latency: Some(WakeLatency::open()?),
             ..Self::default()
         };
@@ -108,16 +108,16 @@ impl Awake {
         Ok(awake)
     }
 
-    /// See [`Vigil::answered`].
+    /// See [`WakeHold::answered`].
     pub(crate) fn answered(&mut self, quick: u32, now_ms: u64) {
         if self.latency.is_some() {
-            self.vigil.answered(quick, now_ms);
+            self.hold.answered(quick, now_ms);
         }
     }
 
     /// When the cores may sleep again.
     pub(crate) fn due(&self) -> Due {
-        self.vigil.until_ms.map_or(Due::Idle, Due::At)
+        self.hold.until_ms.map_or(Due::Idle, Due::At)
     }
 
     /// Asks for cores that are awake, or lets them sleep again. Gives the milliseconds since the last call, if they were
@@ -130,14 +130,14 @@ impl Awake {
         })
     }
 
-    /// Asks the kernel for what the vigil says, if that is news.
+    /// Asks the kernel for what the hold says, if that is news.
     fn keep(&mut self, now_ms: u64) -> io::Result<u64> {
         let Some(latency) = &mut self.latency else {
             return Ok(0);
         };
         let since_ms = std::mem::replace(&mut self.kept_ms, now_ms);
         let awake_ms = if self.asked { now_ms - since_ms } else { 0 };
-        let lasts = self.vigil.lasts(now_ms);
+        let lasts = self.hold.lasts(now_ms);
         if lasts != self.asked {
             latency.ask(lasts)?;
             self.asked = lasts;
@@ -170,27 +170,27 @@ mod tests {
 
     #[test]
     fn a_vigil_begins_after_many_quick_answers_and_ends_after_a_while_without() {
-        let mut vigil = Vigil::default();
-        vigil.answered(ROUNDS - 1, 1_000);
-        assert!(!vigil.lasts(1_000));
-        vigil.answered(ROUNDS, 1_000);
-        assert!(vigil.lasts(1_000));
-        assert_eq!(vigil.until_ms, Some(1_000 + HOLD_MS));
-        vigil.answered(0, 1_005);
-        assert_eq!(vigil.until_ms, Some(1_000 + HOLD_MS), "too slow");
-        vigil.answered(1, 1_005);
-        assert!(vigil.lasts(1_004 + HOLD_MS), "one more is enough");
-        assert!(!vigil.lasts(1_005 + HOLD_MS));
-        assert_eq!(vigil.until_ms, None);
-        vigil.answered(1, 2_000);
-        assert!(!vigil.lasts(2_000), "the next one has to be earned again");
+        let mut hold = WakeHold::default();
+        hold.answered(ROUNDS - 1, 1_000);
+        assert!(!hold.lasts(1_000));
+        hold.answered(ROUNDS, 1_000);
+        assert!(hold.lasts(1_000));
+        assert_eq!(hold.until_ms, Some(1_000 + HOLD_MS));
+        hold.answered(0, 1_005);
+        assert_eq!(hold.until_ms, Some(1_000 + HOLD_MS), "too slow");
+        hold.answered(1, 1_005);
+        assert!(hold.lasts(1_004 + HOLD_MS), "one more is enough");
+        assert!(!hold.lasts(1_005 + HOLD_MS));
+        assert_eq!(hold.until_ms, None);
+        hold.answered(1, 2_000);
+        assert!(!hold.lasts(2_000), "the next one has to be earned again");
     }
 
     #[test]
     fn a_vigil_for_ever_waits_for_nothing() {
-        let mut vigil = Vigil::for_ever();
-        assert!(vigil.lasts(0) && vigil.lasts(u64::MAX));
-        assert_eq!(vigil.until_ms, None);
+        let mut hold = WakeHold::for_ever();
+        assert!(hold.lasts(0) && hold.lasts(u64::MAX));
+        assert_eq!(hold.until_ms, None);
     }
     #[test]
     fn where_nothing_can_be_asked_for_nothing_is_due() {
@@ -198,7 +198,7 @@ mod tests {
         awake.answered(ROUNDS, 1_000);
         assert_eq!(awake.due(), Due::Idle);
         assert_eq!(awake.keep_up(1_000), 0);
-        awake.vigil.answered(ROUNDS, 1_000);
+        awake.hold.answered(ROUNDS, 1_000);
         assert_eq!(awake.due(), Due::At(1_000 + HOLD_MS));
     }
 }

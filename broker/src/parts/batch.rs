@@ -4,14 +4,14 @@ use crate::net::{Answer, BATCH_MAX, Socket};
 
 /// Sends that leave together.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct SendBatch {
     /// To whom, each with the tag of its answer.
     pub(crate) sockets: Vec<(Socket, u64)>,
     /// Of those that did not take everything.
     pub(crate) answers: Vec<Answer>,
 }
 
-impl Batch {
+impl SendBatch {
     pub(crate) fn is_full(&self) -> bool {
         self.sockets.len() >= BATCH_MAX
     }
@@ -35,7 +35,7 @@ mod tests {
         let Some(Arrival::Connection(socket, _)) = net.accept() else {
             panic!("somebody has connected");
         };
-        let mut batch = Batch::default();
+        let mut batch = SendBatch::default();
         for tag in 0..BATCH_MAX as u64 {
             assert!(!batch.is_full());
             batch.sockets.push((socket, tag));

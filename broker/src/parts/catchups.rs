@@ -188,7 +188,7 @@ impl Catchups {
             if let Some(session) = sessions.get_mut(id) {
                 session.waiting = false;
             }
-            sessions.queue_send(id);
+            sessions.schedule_send(id);
         }
     }
 

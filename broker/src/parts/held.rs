@@ -12,9 +12,9 @@ const HOLD_MS: u64 = 100;
 
 /// Sessions whose first answers wait for another shard, and until when; the earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct Held(VecDeque<(SessionId, u64)>);
+pub(crate) struct HeldReplies(VecDeque<(SessionId, u64)>);
 
-impl Held {
+impl HeldReplies {
     /// Lets what waits to be sent to a session wait for the answer of another shard, if that answer is about its first
     /// subscription: nothing else is delayed then.
     pub(crate) fn hold(&mut self, now_ms: u64, id: SessionId, session: &mut Session) {
@@ -71,7 +71,7 @@ mod tests {
         ] {
             let mut rig = Rig::new();
             let client = session(&mut rig, subscriptions, outgoing);
-            let mut held = Held::default();
+            let mut held = HeldReplies::default();
             let session = rig.session(&client);
             held.hold(1_000, client.id, session);
             assert_eq!(session.held, is_held);
@@ -83,7 +83,7 @@ mod tests {
     fn the_first_that_waits_is_due_first_and_none_waits_twice() {
         let mut rig = Rig::new();
         let clients = [0, 1].map(|_| session(&mut rig, 1, true));
-        let mut held = Held::default();
+        let mut held = HeldReplies::default();
         assert_eq!(held.due(), Due::Idle);
         for (now_ms, client) in [(1_000, 0), (1_050, 1), (1_060, 0)] {
             let client = &clients[client];

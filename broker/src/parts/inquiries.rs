@@ -4,15 +4,15 @@
 use oyez_storage::TopicInfo;
 use slab::Slab;
 
+use crate::parts::handled::Until;
 use crate::parts::session::SessionId;
-use crate::parts::taken::Until;
 
 /// Questions that one shard has under way; others wait.
 const INQUIRIES_MAX: usize = 8;
 
 /// What a shard knows of a topic.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownTopic {
     /// What is kept of it; only the owner of its log knows, and only if there is anything.
     pub(crate) info: Option<TopicInfo>,
     /// Subscriptions to it on this shard.
@@ -24,7 +24,7 @@ struct Inquiry {
     session: SessionId,
     request: u32,
     waiting: usize,
-    known: Known,
+    known: KnownTopic,
 }
 
 /// The questions of one shard's sessions.
@@ -33,10 +33,10 @@ pub(crate) struct Inquiries(Slab<Inquiry>);
 
 /// A question that all shards have answered.
 #[derive(Debug)]
-pub(crate) struct Complete {
+pub(crate) struct CompleteInquiry {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
-    pub(crate) known: Known,
+    pub(crate) known: KnownTopic,
     /// Others may have waited for the place of this one.
     pub(crate) makes_room: bool,
 }
@@ -59,12 +59,12 @@ impl Inquiries {
             session,
             request,
             waiting: shards,
-            known: Known::default(),
+            known: KnownTopic::default(),
         }))
     }
 
     /// A shard has told what it knows. The last one makes the answer complete, which is given.
-    pub(crate) fn add(&mut self, number: usize, known: Known) -> Option<Complete> {
+    pub(crate) fn add(&mut self, number: usize, known: KnownTopic) -> Option<CompleteInquiry> {
         let inquiry = self.0.get_mut(number)?;
         inquiry.known.subscribers += known.subscribers;
         inquiry.known.info = inquiry.known.info.take().or(known.info);
@@ -73,7 +73,7 @@ impl Inquiries {
             return None;
         }
         let inquiry = self.0.remove(number);
-        Some(Complete {
+        Some(CompleteInquiry {
             session: inquiry.session,
             request: inquiry.request,
             known: inquiry.known,
@@ -92,7 +92,7 @@ mod tests {
         let session = SessionId::new(1, 1);
         let number = inquiries.begin((session, 7), 2).expect("there is room");
         assert_eq!(inquiries.begin((session, 8), 2), Err(Until::Answered));
-        let known = |subscribers| Known {
+        let known = |subscribers| KnownTopic {
             info: None,
             subscribers,
         };
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(inquiries.begin(ninth, 1), Err(Until::Room));
         assert!(
             inquiries
-                .add(0, Known::default())
+                .add(0, KnownTopic::default())
                 .expect("complete")
                 .makes_room
         );

@@ -6,8 +6,8 @@ use oyez_protocol::limits::{ANSWER_SIZE_MAX, TOPIC_SIZE_MAX};
 use serde::Serialize;
 use slab::Slab;
 
+use crate::parts::handled::Until;
 use crate::parts::session::SessionId;
-use crate::parts::taken::Until;
 
 /// Questions that one shard has under way; others wait. Each is answered when a walk ends, all in one turn.
 const SURVEYS_MAX: usize = 8;
@@ -114,7 +114,7 @@ struct Survey {
 
 /// A pass over all subscriptions of a shard.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct LagScan {
     /// Whom it answers: a shard, and its survey.
     pub(crate) askers: Vec<(usize, usize)>,
     /// Number of the topic under way, and the slot in its list.
@@ -130,7 +130,7 @@ pub(crate) struct LagSurveys {
     own: Slab<Survey>,
     /// Surveys that wait for the next walk: each by its shard and its number there.
     askers: Vec<(usize, usize)>,
-    walk: Option<Walk>,
+    scan: Option<LagScan>,
 }
 
 impl LagSurveys {
@@ -157,7 +157,7 @@ impl LagSurveys {
     }
 
     /// A shard has told what it counted. The last one makes the answer complete, which is given.
-    pub(crate) fn add(&mut self, number: usize, lag: Lag) -> Option<Complete> {
+    pub(crate) fn add(&mut self, number: usize, lag: Lag) -> Option<CompleteLag> {
         let survey = self.own.get_mut(number)?;
         survey.lag.add(lag);
         survey.waiting -= 1;
@@ -165,7 +165,7 @@ impl LagSurveys {
             return None;
         }
         let survey = self.own.remove(number);
-        Some(Complete {
+        Some(CompleteLag {
             session: survey.session,
             request: survey.request,
             lag: survey.lag,
@@ -174,19 +174,19 @@ impl LagSurveys {
     }
 
     /// The walk under way, or a new one if somebody waits for it.
-    pub(crate) fn take_walk(&mut self) -> Option<Walk> {
-        if self.walk.is_none() && !self.askers.is_empty() {
-            return Some(Walk {
+    pub(crate) fn take_scan(&mut self) -> Option<LagScan> {
+        if self.scan.is_none() && !self.askers.is_empty() {
+            return Some(LagScan {
                 askers: std::mem::take(&mut self.askers),
-                ..Walk::default()
+                ..LagScan::default()
             });
         }
-        self.walk.take()
+        self.scan.take()
     }
 
     /// The walk goes on in another turn.
-    pub(crate) fn keep_walk(&mut self, walk: Walk) {
-        self.walk = Some(walk);
+    pub(crate) fn keep_scan(&mut self, scan: LagScan) {
+        self.scan = Some(scan);
     }
 
     /// Another walk is wanted, by the survey of a shard.
@@ -196,13 +196,13 @@ impl LagSurveys {
 
     /// Whether somebody waits for an answer.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.walk.is_some() || !self.askers.is_empty()
+        self.scan.is_some() || !self.askers.is_empty()
     }
 }
 
 /// What all shards have told of a session's question.
 #[derive(Debug)]
-pub(crate) struct Complete {
+pub(crate) struct CompleteLag {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
     pub(crate) lag: Lag,

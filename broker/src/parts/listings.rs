@@ -6,8 +6,8 @@ use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::{TopicCounts, TopicInfo, TopicPage};
 use slab::Slab;
 
+use crate::parts::handled::Until;
 use crate::parts::session::SessionId;
-use crate::parts::taken::Until;
 
 /// Lists that one shard gathers at once; others wait.
 const LISTINGS_MAX: usize = 8;
@@ -28,7 +28,7 @@ struct Listing {
 
 /// A page of this shard's topics that a shard waits for.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AskedPage {
     pub(crate) from: usize,
     pub(crate) listing: usize,
     pub(crate) after: Box<str>,
@@ -40,7 +40,7 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 pub(crate) struct Listings {
     own: Slab<Listing>,
-    asked: VecDeque<Asked>,
+    asked: VecDeque<AskedPage>,
 }
 
 impl Listings {
@@ -72,22 +72,22 @@ impl Listings {
     }
 
     /// A shard wants a page of this shard's topics.
-    pub(crate) fn ask(&mut self, asked: Asked) {
+    pub(crate) fn ask(&mut self, asked: AskedPage) {
         self.asked.push_back(asked);
     }
 
     /// The page that is waited for longest.
-    pub(crate) fn next_asked(&mut self) -> Option<Asked> {
+    pub(crate) fn next_asked(&mut self) -> Option<AskedPage> {
         self.asked.pop_front()
     }
 
     /// It cannot be told yet.
-    pub(crate) fn put_back(&mut self, asked: Asked) {
+    pub(crate) fn put_back(&mut self, asked: AskedPage) {
         self.asked.push_front(asked);
     }
 
     /// A shard has told its topics. The last one makes the list complete, which is given.
-    pub(crate) fn add(&mut self, number: usize, page: TopicPage) -> Option<Complete> {
+    pub(crate) fn add(&mut self, number: usize, page: TopicPage) -> Option<CompleteListing> {
         let listing = self.own.get_mut(number)?;
         listing.add(page);
         listing.waiting -= 1;
@@ -98,7 +98,7 @@ impl Listings {
         if let Some(cut) = &listing.cut_at {
             listing.topics.retain(|topic| topic.name <= *cut);
         }
-        Some(Complete {
+        Some(CompleteListing {
             session: listing.session,
             request: listing.request,
             topics: listing.topics,
@@ -140,7 +140,7 @@ impl Listing {
 
 /// A list that all shards have told their part of.
 #[derive(Debug)]
-pub(crate) struct Complete {
+pub(crate) struct CompleteListing {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
     pub(crate) topics: Vec<TopicInfo>,
@@ -178,7 +178,7 @@ mod tests {
         SessionId::new(number, 0)
     }
 
-    fn names(complete: &Complete) -> Vec<&str> {
+    fn names(complete: &CompleteListing) -> Vec<&str> {
         complete.topics.iter().map(|topic| &*topic.name).collect()
     }
 

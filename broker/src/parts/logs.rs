@@ -97,7 +97,7 @@ pub(crate) struct Logs {
 
 /// What is known of a log without asking its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownLog {
     pub(crate) epoch: Epoch,
     /// Oldest place kept.
     pub(crate) start: Position,
@@ -311,10 +311,10 @@ impl Logs {
 
     /// What this shard knows of a log. To be asked for after the walk: had retention been ahead of it, the log would begin
     /// elsewhere.
-    pub(crate) fn known(&self, log: LogId) -> Known {
+    pub(crate) fn known(&self, log: LogId) -> KnownLog {
         let view = self.view(log);
         let is_walked = view.walked >= view.reader.visible();
-        Known {
+        KnownLog {
             epoch: view.reader.epoch(),
             start: view.reader.earliest(),
             is_walked,
@@ -470,7 +470,7 @@ mod tests {
     fn a_log_is_followed_from_where_somebody_begins_to_care_for_it() {
         let mut rig = Rig::new();
         rig.publish("t", 10, 2);
-        let log = rig.parts().here.shared.log_of("t");
+        let log = rig.parts().context.shared.log_of("t");
         let logs = &mut rig.parts().logs;
         assert!(logs.walked(log) < logs.visible(log) && !logs.has_news(log));
         assert!(!logs.known(log).is_walked);
@@ -512,7 +512,7 @@ mod tests {
     fn what_is_known_of_logs_is_told() {
         let mut rig = Rig::new();
         rig.publish("t", 10, 1);
-        let shared = rig.parts().here.shared.clone();
+        let shared = rig.parts().context.shared.clone();
         let (memory, synced) = (shared.log_of("t"), shared.log_of("synced/t"));
         let logs = &mut rig.parts().logs;
         assert!(!logs.is_on_disk(memory) && logs.is_on_disk(synced));

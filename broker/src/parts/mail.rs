@@ -16,7 +16,7 @@ use oyez_storage::{Located, Place, StartAt, TopicPage};
 
 use crate::parts::budget::{DESCRIBE_STEPS, LAG_STEPS, LOCATE_STEPS, RESOLVE_STEPS, TOPICS_STEPS};
 use crate::parts::due::Due;
-use crate::parts::inquiries::Known;
+use crate::parts::inquiries::KnownTopic;
 use crate::parts::lag::Lag;
 use crate::parts::lane::Lane;
 use crate::parts::parcel::{Handed, Parcel, Waiting};
@@ -138,7 +138,7 @@ pub(crate) enum Message {
     },
     Topic {
         inquiry: usize,
-        known: Box<Known>,
+        known: Box<KnownTopic>,
     },
     MeasureLag {
         from: usize,

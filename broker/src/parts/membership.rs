@@ -5,8 +5,8 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::parts::budget::{Budget, SUBSCRIBE_STEPS};
 use crate::parts::catchups::Catchups;
+use crate::parts::context::ShardContext;
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
@@ -14,7 +14,7 @@ use crate::parts::subscription::{Delivery, SubscriptionRef};
 
 /// What a subscription's beginning and end touch.
 pub(crate) struct Membership<'a> {
-    pub(crate) here: &'a Here,
+    pub(crate) context: &'a ShardContext,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
@@ -29,9 +29,9 @@ impl Membership<'_> {
         session
             .subscriptions
             .insert(SubscriptionRef { topic, slot });
-        self.here.metrics().subscriptions.add(1);
+        self.context.metrics().subscriptions.add(1);
         if !planted(Bug::ForgetsInterest) {
-            self.here.shared.interest.add(log, self.here.id);
+            self.context.shared.interest.add(log, self.context.id);
         }
         self.logs.join(log);
     }
@@ -48,16 +48,19 @@ impl Membership<'_> {
             }
             // A walk under way may have passed this slot already, and would miss the subscription that has moved into it.
             if removed.is_walked {
-                self.sessions.queue_send(self.sessions.id_at(key));
+                self.sessions.schedule_send(self.sessions.id_at(key));
             }
         }
         if let Delivery::CatchingUp(catchup) = removed.delivery {
             self.catchups.end(catchup);
             // Others of its subscriptions may have waited for this one's end.
-            self.sessions.queue_send(id);
+            self.sessions.schedule_send(id);
         }
-        self.here.metrics().subscriptions.subtract(1);
-        self.here.shared.interest.remove(removed.log, self.here.id);
+        self.context.metrics().subscriptions.subtract(1);
+        self.context
+            .shared
+            .interest
+            .remove(removed.log, self.context.id);
         self.logs.leave(removed.log);
         self.feeds.forget_if_unused(place.topic);
     }
@@ -113,8 +116,8 @@ mod tests {
             None,
             "nobody subscribes to it"
         );
-        let log = parts.here.shared.log_of("t");
-        assert_eq!(parts.here.shared.interest.interested(log).count(), 0);
+        let log = parts.context.shared.log_of("t");
+        assert_eq!(parts.context.shared.interest.interested(log).count(), 0);
         rig.append("t", 10);
         assert!(!rig.parts().logs.has_news(log), "nobody follows it");
     }

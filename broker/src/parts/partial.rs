@@ -1,6 +1,6 @@
 //! Input that is kept with a session.
 
-use crate::dialect::command::Progress;
+use crate::dialect::command::DecodeProgress;
 use crate::dialect::websocket::unframe::Unframing;
 
 /// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
@@ -10,7 +10,7 @@ pub(crate) struct Partial {
     /// Bytes that the frame at the front has, as far as is known.
     pub(crate) need: usize,
     /// How far the decoder has come with it.
-    pub(crate) progress: Progress,
+    pub(crate) progress: DecodeProgress,
     /// How far WebSocket is taken off what comes, within a message.
     pub(crate) framing: Option<Box<Unframing>>,
     /// Bytes of memory that the shard counts for it.
@@ -30,7 +30,7 @@ impl Partial {
     pub(crate) fn new(bytes: Vec<u8>, need: usize, now_tick: u32) -> Self {
         Self {
             need,
-            progress: Progress::default(),
+            progress: DecodeProgress::default(),
             framing: None,
             counted: 0,
             begun_tick: now_tick,

@@ -1,7 +1,7 @@
 //! How long the rest of a frame that has begun is waited for.
 
 use crate::clock::TICK_MS;
-use crate::parts::here::Here;
+use crate::parts::context::ShardContext;
 use crate::parts::partial::Partial;
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::timers::Timers;
@@ -26,28 +26,33 @@ pub(crate) const PLACES_MS: u32 = 5_000;
 
 /// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
 /// meanwhile.
-pub(crate) fn watch_frame(here: &Here, timers: &mut Timers, id: SessionId, session: &mut Session) {
+pub(crate) fn watch_frame(
+    context: &ShardContext,
+    timers: &mut Timers,
+    id: SessionId,
+    session: &mut Session,
+) {
     if !session.watched {
         session.watched = true;
-        let stall_ms = frame_stall_ms(here, session);
-        timers.watch_frame(id, here.now.monotonic_ms + stall_ms);
+        let stall_ms = frame_stall_ms(context, session);
+        timers.watch_frame(id, context.now.monotonic_ms + stall_ms);
     }
 }
 
 /// Until when the rest of a session's incomplete frame may come.
-pub(crate) fn frame_due_ms(here: &Here, session: &Session, partial: &Partial) -> u64 {
+pub(crate) fn frame_due_ms(context: &ShardContext, session: &Session, partial: &Partial) -> u64 {
     let kib = partial.need as u64 / 1024;
     let fed_ms = u64::from(partial.fed_tick) * TICK_MS;
     let begun_ms = u64::from(partial.begun_tick) * TICK_MS;
     let whole_ms = FRAME_STALL_MS + kib * FRAME_KIB_MS;
-    (fed_ms + frame_stall_ms(here, session)).min(begun_ms + whole_ms)
+    (fed_ms + frame_stall_ms(context, session)).min(begun_ms + whole_ms)
 }
 
 /// How long the rest of a frame may stay away. A client whose hello lost bytes should hear so before it loses patience.
-fn frame_stall_ms(here: &Here, session: &Session) -> u64 {
+fn frame_stall_ms(context: &ShardContext, session: &Session) -> u64 {
     match session.stage {
         Stage::Open => FRAME_STALL_MS.min(2 * u64::from(session.heartbeat_ms)),
-        _ => u64::from(here.shared.config.hello_timeout_ms) / 2,
+        _ => u64::from(context.shared.config.hello_timeout_ms) / 2,
     }
 }
 
@@ -69,7 +74,7 @@ mod tests {
         partial.fed_tick = ticks.1;
         let parts = rig.parts();
         let session = parts.sessions.get(client.id).expect("it is there");
-        frame_due_ms(&parts.here, session, &partial)
+        frame_due_ms(&parts.context, session, &partial)
     }
 
     #[test]
@@ -103,7 +108,7 @@ mod tests {
         let parts = rig.parts();
         let session = parts.sessions.get_mut(client.id).expect("it is there");
         for _ in 0..2 {
-            watch_frame(&parts.here, &mut parts.timers, client.id, session);
+            watch_frame(&parts.context, &mut parts.timers, client.id, session);
             assert!(session.watched);
         }
         let now_ms = parts.now_ms();

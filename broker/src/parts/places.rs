@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::parts::here::Here;
+use crate::parts::context::ShardContext;
 use crate::parts::session::{Place, Session, SessionId, Stage};
 use crate::parts::shared::Shared;
 use crate::plan::CONNECTIONS_BESIDE;
@@ -104,10 +104,10 @@ impl Places {
     }
 
     /// A session is told to go, or has ended without a word: its place is free.
-    pub(in crate::parts) fn give_back(&mut self, here: &Here, session: &mut Session) {
+    pub(in crate::parts) fn give_back(&mut self, context: &ShardContext, session: &mut Session) {
         match session.place() {
-            Place::Own => here.shared.give_place_back(),
-            Place::Reserved => *self.reserved(&here.shared, session) -= 1,
+            Place::Own => context.shared.give_place_back(),
+            Place::Reserved => *self.reserved(&context.shared, session) -= 1,
             Place::None => {
                 if session.stage == Stage::Greeting {
                     self.turned_away -= 1;

@@ -24,12 +24,12 @@ const LOOK_MS: u64 = 100;
 
 /// Bytes of input and of answers that one shard keeps for its sessions at most.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caps {
+pub(crate) struct MemoryCaps {
     pub(crate) input: usize,
     pub(crate) output: usize,
 }
 
-impl Caps {
+impl MemoryCaps {
     /// Those of one of so many shards.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
@@ -94,7 +94,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(caps: Caps) -> Self {
+    pub(crate) fn new(caps: MemoryCaps) -> Self {
         Self {
             input: Kept::new(caps.input),
             output: Kept::new(caps.output),
@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn many_shards_share_the_room_and_each_has_enough_for_large_frames() {
-        assert_eq!(Caps::new(2).input, 64 << 20);
-        assert_eq!(Caps::new(54).input, INPUT_BYTES_MIN);
-        assert_eq!(Caps::new(54).output, OUTPUT_BYTES_MIN);
+        assert_eq!(MemoryCaps::new(2).input, 64 << 20);
+        assert_eq!(MemoryCaps::new(54).input, INPUT_BYTES_MIN);
+        assert_eq!(MemoryCaps::new(54).output, OUTPUT_BYTES_MIN);
     }
 
     fn room_with(input: usize, output: usize) -> Room {
-        let mut room = Room::new(Caps::new(64));
+        let mut room = Room::new(MemoryCaps::new(64));
         room.input.count(&mut 0, input);
         room.output.count(&mut 0, output);
         room
@@ -265,7 +265,7 @@ mod tests {
             partial.counted = input;
             session.partial = Some(partial);
             session.outgoing.insert(Box::default()).counted = output;
-            let mut room = Room::new(Caps::new(1));
+            let mut room = Room::new(MemoryCaps::new(1));
             room.note(client.id, session);
             room.note(client.id, session);
             assert_eq!(session.holds_much, much);

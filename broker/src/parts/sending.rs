@@ -32,7 +32,7 @@ pub(crate) enum Sent {
 
 /// How far a session's sending has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum SendProgress {
     /// Everything is out.
     Done,
     /// The socket takes no more; epoll will tell.

@@ -13,14 +13,14 @@ use tracing::debug;
 
 use crate::dialect::command::{Dialect, Goodbye};
 use crate::net::{Net, Socket};
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{Closing, Dismissed, Gone, Reason, done};
 use crate::parts::exchanges::Exchanges;
-use crate::parts::here::Here;
+use crate::parts::handled::{Handled, Until};
 use crate::parts::partial::Partial;
 use crate::parts::places::Places;
-use crate::parts::room::{Caps, MUCH_BYTES, OUTPUT_BYTES_MAX, Room};
+use crate::parts::room::{MUCH_BYTES, MemoryCaps, OUTPUT_BYTES_MAX, Room};
 use crate::parts::session::{Outgoing, Place, Session, SessionId, Stage};
-use crate::parts::taken::{Taken, Until};
 
 /// Empty outgoing buffers kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;
@@ -97,7 +97,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// None yet, and the memory that they may hold.
-    pub(crate) fn new(caps: Caps) -> Self {
+    pub(crate) fn new(caps: MemoryCaps) -> Self {
         Self {
             slots: Slab::new(),
             next_generation: 0,
@@ -141,9 +141,9 @@ impl Sessions {
     }
 
     /// Gives one that may only ask a place like any other. Returns whether there was one.
-    pub(crate) fn move_up(&mut self, here: &Here, id: SessionId) -> bool {
+    pub(crate) fn move_up(&mut self, context: &ShardContext, id: SessionId) -> bool {
         let session = &mut self.slots[id.key() as usize];
-        self.places.move_up(&here.shared, session)
+        self.places.move_up(&context.shared, session)
     }
 
     /// Lets one that was to be turned away stay and ask. Returns whether it may.
@@ -400,7 +400,7 @@ impl Sessions {
     // Sending.
 
     /// Puts a session on the list of those to send to, unless its socket takes nothing.
-    pub(crate) fn queue_send(&mut self, id: SessionId) {
+    pub(crate) fn schedule_send(&mut self, id: SessionId) {
         if let Some(session) = self.get_mut(id)
             && !session.queued
             && !session.blocked
@@ -439,48 +439,48 @@ impl Sessions {
     /// Adds a reply to what a session is sent. It leaves at the end of the turn.
     pub(crate) fn control(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Taken {
+    ) -> Handled {
         // Nothing comes after a Goodbye.
-        self.add_outgoing(here, id, Stage::is_heard, encode)
+        self.add_outgoing(context, id, Stage::is_heard, encode)
     }
 
     /// Adds the Goodbye to what a session is sent that was dismissed.
     pub(crate) fn conclude(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Taken {
-        self.add_outgoing(here, id, |stage| stage == Stage::Closing, encode)
+    ) -> Handled {
+        self.add_outgoing(context, id, |stage| stage == Stage::Closing, encode)
     }
 
     fn add_outgoing(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         may_hear: impl Fn(Stage) -> bool,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Taken {
+    ) -> Handled {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot.filter(|session| session.id(id.key()) == id);
         let Some(session) = session.filter(|session| may_hear(session.stage)) else {
-            return Taken::Over;
+            return Handled::Over;
         };
         let spare = &mut self.outgoing_spare;
         let outgoing = session.outgoing.get_or_insert_with(|| {
             let mut outgoing = spare.pop().unwrap_or_default();
-            outgoing.moved_ms = here.now.monotonic_ms;
+            outgoing.moved_ms = context.now.monotonic_ms;
             outgoing
         });
         encode(&mut outgoing.bytes);
         let bytes = outgoing.bytes.capacity();
         self.room.output.count(&mut outgoing.counted, bytes);
         self.room.note(id, session);
-        self.queue_send(id);
-        Taken::Done
+        self.schedule_send(id);
+        Handled::Done
     }
 
     /// What was to be sent to a session is out.
@@ -505,7 +505,7 @@ impl Sessions {
     /// waits for anything; else it goes for `reason` without a word.
     pub(crate) fn leave(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         (says, reason): (&'static str, Reason),
     ) {
@@ -516,92 +516,98 @@ impl Sessions {
         };
         let waits = session.awaits_answers() && !planted(Bug::LeavesUnanswered);
         if session.stage == Stage::Open && waits {
-            here.metrics().sessions.subtract(1);
+            context.metrics().sessions.subtract(1);
             session.stage = Stage::Leaving;
-            session.heard_tick = here.tick();
+            session.heard_tick = context.tick();
             if let Some(mut partial) = session.partial.take() {
                 self.room.input.count(&mut partial.counted, 0);
             }
             // The visit gives back what serves its subscriptions.
-            self.queue_send(id);
+            self.schedule_send(id);
         } else if session.outgoing_bytes() > 0 || is_told_how {
-            self.dismiss(here, id, done(says));
+            self.dismiss(context, id, done(says));
         } else {
-            self.end(here, id, reason);
+            self.end(context, id, reason);
         }
     }
 
     /// A question of a session about the broker is answered: its next frame may be taken.
-    pub(crate) fn note_answered(&mut self, here: &Here, id: SessionId) {
+    pub(crate) fn note_answered(&mut self, context: &ShardContext, id: SessionId) {
         if let Some(session) = self.get_mut(id) {
             session.note_answered();
         }
         self.resume(id);
-        self.finish_leaving(here, id);
+        self.finish_leaving(context, id);
     }
 
     /// Lets a session go that has nothing more to wait for, if it is leaving.
-    pub(crate) fn finish_leaving(&mut self, here: &Here, id: SessionId) {
+    pub(crate) fn finish_leaving(&mut self, context: &ShardContext, id: SessionId) {
         let session = self.get(id);
         let is_done =
             |session: &Session| session.stage == Stage::Leaving && !session.awaits_answers();
         if session.is_some_and(is_done) {
-            self.dismiss(here, id, done("everything is answered"));
+            self.dismiss(context, id, done("everything is answered"));
         }
     }
 
     /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
     pub(crate) fn refuse(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         code: GoodbyeCode,
         reason: impl Into<Cow<'static, str>>,
     ) {
-        self.refuse_for(here, id, code, 0, reason);
+        self.refuse_for(context, id, code, 0, reason);
     }
 
     /// The same, with the time after which the peer should come back.
     pub(crate) fn refuse_for(
         &mut self,
-        here: &Here,
+        context: &ShardContext,
         id: SessionId,
         code: GoodbyeCode,
         retry_after_ms: u32,
         reason: impl Into<Cow<'static, str>>,
     ) {
-        here.metrics().sessions_refused.add(1);
+        context.metrics().sessions_refused.add(1);
         let goodbye = Goodbye {
             code,
             retry_after_ms,
             reason: reason.into(),
         };
-        self.begin_end(here, id, goodbye, true);
+        self.begin_end(context, id, goodbye, true);
     }
 
     /// Ends a session with a Goodbye without its fault. What is still on its way to it leaves before; its subscriptions
     /// end with the connection.
-    pub(crate) fn dismiss(&mut self, here: &Here, id: SessionId, goodbye: Goodbye) {
-        self.begin_end(here, id, goodbye, false);
+    pub(crate) fn dismiss(&mut self, context: &ShardContext, id: SessionId, goodbye: Goodbye) {
+        self.begin_end(context, id, goodbye, false);
     }
 
     /// From here on a session is told nothing but its Goodbye, in the step that ends sessions.
-    fn begin_end(&mut self, here: &Here, id: SessionId, goodbye: Goodbye, is_refused: bool) {
+    fn begin_end(
+        &mut self,
+        context: &ShardContext,
+        id: SessionId,
+        goodbye: Goodbye,
+        is_refused: bool,
+    ) {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot.filter(|session| session.id(id.key()) == id);
         let Some(session) = session.filter(|session| session.stage.is_heard()) else {
             return; // It has ended, or is about to.
         };
         if session.stage == Stage::Open {
-            here.metrics().sessions.subtract(1);
+            context.metrics().sessions.subtract(1);
         }
-        self.places.give_back(here, session);
+        self.places.give_back(context, session);
         self.places.note_leaving(id);
         session.stage = Stage::Closing;
         if let Some(mut partial) = session.partial.take() {
             self.room.input.count(&mut partial.counted, 0);
         }
-        session.heard_tick = here.tick();
+        session.heard_tick = context.tick();
         self.dismissed.push_back(Dismissed {
             id,
             goodbye,
@@ -621,7 +627,7 @@ impl Sessions {
     }
 
     /// Of the sessions that were told to go, the one that has lingered for longest, if more do so than may.
-    pub(crate) fn next_to_cut_off(&mut self, here: &Here) -> Option<SessionId> {
+    pub(crate) fn next_to_cut_off(&mut self, context: &ShardContext) -> Option<SessionId> {
         let slots = &self.slots;
         let is_leaving = |id: SessionId| {
             let session = slots.get(id.key() as usize);
@@ -632,7 +638,10 @@ impl Sessions {
         if self.places.has_many_gone() {
             self.places.keep_leaving(is_leaving);
         }
-        if !self.places.are_too_many_leaving(&here.shared, slots.len()) {
+        if !self
+            .places
+            .are_too_many_leaving(&context.shared, slots.len())
+        {
             return None;
         }
         std::iter::from_fn(|| self.places.next_told_to_go()).find(|id| is_leaving(*id))
@@ -640,14 +649,14 @@ impl Sessions {
 
     /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step
     /// for that, many of them in several turns.
-    pub(crate) fn end(&mut self, here: &Here, id: SessionId, reason: Reason) {
+    pub(crate) fn end(&mut self, context: &ShardContext, id: SessionId, reason: Reason) {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot
             .filter(|session| session.id(id.key()) == id || planted(Bug::BelievesStaleSessions));
         let Some(session) = session.filter(|session| session.stage != Stage::Gone) else {
             return; // It has ended before, perhaps for another reason.
         };
-        self.places.give_back(here, session);
+        self.places.give_back(context, session);
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
         let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
         let is_in_messages = session.dialect.is_in_messages();
@@ -683,9 +692,9 @@ impl Sessions {
             is_full,
             is_reset: reason.leaves_much() || reason == Reason::Stopping,
         });
-        here.metrics().connections.subtract(1);
+        context.metrics().connections.subtract(1);
         if stage == Stage::Open {
-            here.metrics().sessions.subtract(1);
+            context.metrics().sessions.subtract(1);
         }
         if matches!(stage, Stage::Closing | Stage::Lingering) {
             self.places.note_left();

@@ -14,7 +14,7 @@ use crate::listen::{Listen, Speaks};
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::interest::Interest;
 use crate::parts::phase::Phase;
-use crate::parts::room::Caps;
+use crate::parts::room::MemoryCaps;
 use crate::plan::Tables;
 
 /// The part of the broker that all shards share.
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     /// Connections that are served and that one shard's descriptor table has room for.
     pub(crate) connections_per_shard: usize,
     /// Memory that each shard keeps for its sessions.
-    pub(crate) caps: Caps,
+    pub(crate) caps: MemoryCaps,
     /// Bytes that each shard keeps of records in other forms: its part of what the process may.
     pub(crate) rendition_bytes_max: usize,
     pub(crate) tables: Tables,
@@ -74,7 +74,7 @@ pub(crate) struct SharedParts {
     pub(crate) shards: usize,
     pub(crate) instance: u64,
     pub(crate) connections_per_shard: usize,
-    pub(crate) caps: Caps,
+    pub(crate) caps: MemoryCaps,
     pub(crate) tables: Tables,
     /// How each shard is woken; none where nobody sleeps.
     pub(crate) wakers: Vec<Waker>,
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_phase_is_never_left_for_an_earlier_one_and_the_first_request_to_stop_counts() {
         let mut rig = Rig::new();
-        let shared = rig.parts().here.shared.clone();
+        let shared = rig.parts().context.shared.clone();
         assert_eq!(shared.phase(), Phase::Serving);
         shared.stop(2_000);
         shared.stop(3_000);
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn logs_are_dealt_out_to_the_shards() {
         let [mut first, _second] = Rig::shards(settings());
-        let shared = first.parts().here.shared.clone();
+        let shared = first.parts().context.shared.clone();
         let (log, other) = (LogId::new(1), LogId::new(2));
         assert_eq!([log, other].map(|log| shared.owner(log)), [1, 0]);
     }

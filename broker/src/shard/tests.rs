@@ -74,7 +74,7 @@ fn sessions_that_a_turn_has_not_sent_to_are_due_at_once() {
     let mut rig = Rig::new();
     let clients: Vec<Client> = (0..120).map(|_| rig.join()).collect();
     for client in &clients {
-        rig.parts().sessions.queue_send(client.id);
+        rig.parts().sessions.schedule_send(client.id);
     }
     assert_eq!(due(&mut rig), Due::Now);
     assert_eq!(rig.parts().sessions.count_to_send(), 20);
@@ -165,7 +165,7 @@ fn questions_are_gone_on_with_at_once_and_waited_for_when_they_were_too_many() {
 fn a_shutdown_is_looked_after_every_few_milliseconds() {
     let [mut first, _second] = Rig::shards(settings());
     let now_ms = first.now_ms();
-    first.parts().here.shared.stop(now_ms);
+    first.parts().context.shared.stop(now_ms);
     for _ in 0..3 {
         assert_eq!(due(&mut first), Due::At(now_ms + 2));
     }
@@ -218,7 +218,7 @@ fn records_that_others_have_handed_over_are_due_unless_too_many_wait() {
 #[test]
 fn own_publishers_and_those_of_others_go_first_in_turn() {
     let [mut first, mut second] = Rig::shards(settings());
-    let shared = first.parts().here.shared.clone();
+    let shared = first.parts().context.shared.clone();
     let mut topics = (0..).map(|number| format!("t/{number}"));
     let topic = topics.find(|topic| shared.owner(shared.log_of(topic)) == 0);
     let topic = topic.expect("there are enough topics");

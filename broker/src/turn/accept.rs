@@ -10,8 +10,8 @@ use crate::dialect::sniff::sniff;
 use crate::dialect::{http, refused};
 use crate::net::{Arrival, Net, Socket};
 use crate::parts::arrivals::Arrivals;
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{FULL, full};
-use crate::parts::here::Here;
 use crate::parts::lines::Line;
 use crate::parts::session::{Place, SessionId};
 use crate::parts::sessions::Sessions;
@@ -25,7 +25,7 @@ const FIRST_BYTES: usize = 4096;
 
 /// What accepting needs.
 pub(crate) struct Accepting<'a> {
-    pub(crate) here: &'a Here,
+    pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) arrivals: &'a mut Arrivals,
     pub(crate) sessions: &'a mut Sessions,
@@ -46,10 +46,10 @@ impl Accepting<'_> {
                 }
                 Some(Arrival::Gone) => {}
                 Some(Arrival::Short(error)) => {
-                    self.here.metrics().accepts_failed.add(1);
+                    self.context.metrics().accepts_failed.add(1);
                     // Told once, however often it is tried again.
                     let is_news = self.arrivals.wait_a_little();
-                    if is_news && self.here.may_log(Line::NotAccepted, None) {
+                    if is_news && self.context.may_log(Line::NotAccepted, None) {
                         warn!("connections cannot be accepted: {error}; it is tried again");
                     }
                     return;
@@ -66,7 +66,7 @@ impl Accepting<'_> {
     }
 
     fn welcome(&mut self, socket: Socket, door: u8) {
-        let shared = &self.here.shared;
+        let shared = &self.context.shared;
         let is_operators = shared.doors[usize::from(door)].is_operators;
         let all = self.sessions.len();
         let Some(place) = self.sessions.places.find(shared, all, is_operators) else {
@@ -77,7 +77,7 @@ impl Accepting<'_> {
         let watch = |id: SessionId| net.watch(socket, id.token());
         let Ok(id) = self
             .sessions
-            .insert_with(self.here.tick(), (socket, door), watch)
+            .insert_with(self.context.tick(), (socket, door), watch)
         else {
             // The connection died between its arrival and here.
             if place == Place::Own {
@@ -87,11 +87,11 @@ impl Accepting<'_> {
             return;
         };
         self.sessions.take_place(id, place);
-        self.here.metrics().connections_accepted.add(1);
-        self.here.metrics().connections.add(1);
+        self.context.metrics().connections_accepted.add(1);
+        self.context.metrics().connections.add(1);
         let config = &shared.config;
         let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
-        let due_ms = self.here.now.monotonic_ms + u64::from(wait_ms);
+        let due_ms = self.context.now.monotonic_ms + u64::from(wait_ms);
         self.timers.watch_silence(id, due_ms);
         if place == Place::None {
             self.note_refused(socket);
@@ -107,7 +107,7 @@ impl Accepting<'_> {
         let read = self
             .net
             .read(socket, &mut [io::IoSliceMut::new(&mut bytes)]);
-        let door = &self.here.shared.doors[usize::from(door)];
+        let door = &self.context.shared.doors[usize::from(door)];
         let of_door = match door.is_operators || !door.speaks.native {
             true => Dialect::Http,
             false => Dialect::Native,
@@ -115,7 +115,7 @@ impl Accepting<'_> {
         let dialect = sniff(&bytes[..read.unwrap_or(0)]).unwrap_or(of_door);
         let (goodbye, mut answer) = (full(reason), Vec::new());
         match dialect {
-            Dialect::Http => http::conclude(&goodbye, self.here.now.wall_ms, &mut answer),
+            Dialect::Http => http::conclude(&goodbye, self.context.now.wall_ms, &mut answer),
             Dialect::Tls | Dialect::Mqtt => answer.extend_from_slice(refused::farewell(dialect)),
             _ => encode(&Reply::Goodbye(&goodbye), &mut answer),
         }
@@ -125,11 +125,11 @@ impl Accepting<'_> {
     }
 
     fn note_refused(&mut self, socket: Socket) {
-        self.here.metrics().connections_refused.add(1);
+        self.context.metrics().connections_refused.add(1);
         let peer = self.net.peer(socket).ok();
-        if self.here.may_log(Line::Full, peer) {
-            let max_connections = self.here.shared.config.max_connections;
-            let of_shard = self.here.shared.connections_per_shard;
+        if self.context.may_log(Line::Full, peer) {
+            let max_connections = self.context.shared.config.max_connections;
+            let of_shard = self.context.shared.connections_per_shard;
             warn!(
                 ?peer,
                 max_connections,
@@ -202,11 +202,11 @@ mod tests {
             accept(&mut rig);
             let timer_ms = rig.next_timer_ms().expect("there is a timer");
             assert!((wait_ms..=wait_ms + TICK_MS).contains(&timer_ms));
-            let here = &rig.parts().here;
-            assert_eq!(here.shared.connections.load(Ordering::Relaxed), 1);
-            assert_eq!(here.metrics().connections.get(), 1);
-            assert_eq!(here.metrics().connections_accepted.get(), 1);
-            assert_eq!(here.metrics().connections_refused.get(), 0);
+            let context = &rig.parts().context;
+            assert_eq!(context.shared.connections.load(Ordering::Relaxed), 1);
+            assert_eq!(context.metrics().connections.get(), 1);
+            assert_eq!(context.metrics().connections_accepted.get(), 1);
+            assert_eq!(context.metrics().connections_refused.get(), 0);
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let _peers = connect(&rig, 2);
         rig.net.short_next(SHORT);
         assert_eq!(accept(&mut rig), 0);
-        assert_eq!(rig.parts().here.metrics().accepts_failed.get(), 1);
+        assert_eq!(rig.parts().context.metrics().accepts_failed.get(), 1);
         assert_eq!(due(&mut rig), Due::At(rig.now_ms() + 1));
         rig.net.short_next(SHORT);
         assert_eq!(accept(&mut rig), 0);
@@ -234,7 +234,7 @@ mod tests {
         let told = "goodbye Full: the broker has no descriptor left";
         assert_eq!(lines(&peers[0].read()), [told]);
         assert!(peers[0].is_closed() && !peers[1].is_closed());
-        assert_eq!(rig.parts().here.metrics().connections_refused.get(), 1);
+        assert_eq!(rig.parts().context.metrics().connections_refused.get(), 1);
     }
 
     #[test]
@@ -285,9 +285,9 @@ mod tests {
         rig.settle();
         assert_eq!(lines(&peers[2].read()), [TOLD]);
         assert!(peers[1].read().is_empty());
-        assert_eq!(rig.parts().here.metrics().connections_refused.get(), 1);
+        assert_eq!(rig.parts().context.metrics().connections_refused.get(), 1);
         // It is no fault of the session's own.
-        assert_eq!(rig.parts().here.metrics().sessions_refused.get(), 0);
+        assert_eq!(rig.parts().context.metrics().sessions_refused.get(), 0);
     }
 
     #[test]
@@ -337,14 +337,14 @@ mod tests {
                 .iter()
                 .all(|peer| peer.is_closed())
         );
-        assert_eq!(rig.parts().here.metrics().connections_refused.get(), 19);
+        assert_eq!(rig.parts().context.metrics().connections_refused.get(), 19);
         drop(silent);
     }
 
     #[test]
     fn the_operator_is_answered_beside_as_many_as_the_shard_may_have_and_then_in_http() {
         let mut rig = Rig::new();
-        let max = rig.parts().here.shared.connections_per_shard;
+        let max = rig.parts().context.shared.connections_per_shard;
         let _peers = connect(&rig, max);
         for _ in 0..=max / ACCEPTS_PER_TURN {
             accept(&mut rig);
@@ -394,7 +394,11 @@ mod tests {
         rig.settle();
         assert_eq!(asking[1].hear(), ["subscribed Ok at 0"]);
         assert_eq!(
-            rig.parts().here.shared.connections.load(Ordering::Relaxed),
+            rig.parts()
+                .context
+                .shared
+                .connections
+                .load(Ordering::Relaxed),
             2
         );
     }
@@ -411,14 +415,14 @@ mod tests {
             assert_eq!(lingering, 32.min(late + 1));
         }
         let parts = rig.parts();
-        assert_eq!(parts.here.shared.connections.load(Ordering::Relaxed), 0);
+        assert_eq!(parts.context.shared.connections.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn one_more_than_the_shard_may_have_is_told_so() {
         let mut rig = Rig::new();
         rig.net.set_host([192, 0, 2, 1].into());
-        let max = rig.parts().here.shared.connections_per_shard;
+        let max = rig.parts().context.shared.connections_per_shard;
         let peers = connect(&rig, max + 1);
         for _ in 0..=max / ACCEPTS_PER_TURN {
             accept(&mut rig);
@@ -427,8 +431,8 @@ mod tests {
         rig.settle();
         assert_eq!(lines(&peers[max].read()), [TOLD]);
         assert!(!peers[max - 1].is_closed());
-        let here = &rig.parts().here;
-        assert_eq!(here.shared.connections.load(Ordering::Relaxed), max);
-        assert_eq!(here.metrics().connections_refused.get(), 1);
+        let context = &rig.parts().context;
+        assert_eq!(context.shared.connections.load(Ordering::Relaxed), max);
+        assert_eq!(context.metrics().connections_refused.get(), 1);
     }
 }

@@ -15,17 +15,17 @@ use crate::dialect::command::Reply;
 use crate::parts::budget::{ASK_STEPS, RESOLVE_STEPS};
 use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
+use crate::parts::context::ShardContext;
 use crate::parts::ending::Reason;
-use crate::parts::here::Here;
 use crate::parts::lines::Line;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
-use crate::parts::sending::{Progress, SENDFILE_BYTES_MIN, Stop, send_range};
+use crate::parts::sending::{SENDFILE_BYTES_MIN, SendProgress, Stop, send_range};
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
-use crate::tell::tell;
+use crate::replies::tell;
 use crate::turn::render::Span;
-use crate::turn::wave::WayOut;
+use crate::turn::wave::DeliveryContext;
 
 /// Places asked for at once.
 const PLACES_MAX: usize = 128;
@@ -37,7 +37,7 @@ const SERVED: &str = "nothing has ended the session that is served";
 
 /// What serving subscriptions from the log needs.
 pub(crate) struct Serving<'a> {
-    pub(crate) out: WayOut<'a>,
+    pub(crate) out: DeliveryContext<'a>,
     pub(crate) catchups: &'a mut Catchups,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) chain: &'a mut Chain,
@@ -49,20 +49,20 @@ impl Serving<'_> {
     }
 
     /// Begins to serve a subscription from the log, unless its session has no use for one more catch-up.
-    pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+    pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> SendProgress {
         if !self.catchups.has_use(id) {
-            return Progress::Done; // The end of one that it has brings it back here.
+            return SendProgress::Done; // The end of one that it has brings it back here.
         }
         let Some(number) = self.catchups.begin(id, place.topic) else {
             self.catchups.wait(self.out.sessions, id);
-            return Progress::Done;
+            return SendProgress::Done;
         };
         self.out
             .feeds
             .set_delivery(place, Delivery::CatchingUp(number));
-        self.out.here.metrics().catchups.add(1);
+        self.out.context.metrics().catchups.add(1);
         self.ask_places(number);
-        Progress::Done
+        SendProgress::Done
     }
 
     fn ask_places(&mut self, number: u32) {
@@ -76,15 +76,15 @@ impl Serving<'_> {
         let cursor = self.out.feeds.cursor(place);
         let topic = self.out.feeds.subscribed(place.topic);
         let resolve = Resolve {
-            from: self.out.here.id,
+            from: self.out.context.id,
             catchup: token,
             log: topic.log,
             name: topic.name.clone(),
             cursor,
             places,
         };
-        let owner = self.out.here.shared.owner(topic.log);
-        if owner == self.out.here.id {
+        let owner = self.out.context.shared.owner(topic.log);
+        if owner == self.out.context.id {
             self.catchups.spend(RESOLVE_STEPS);
             let answer = resolve_here(self.out.logs, resolve);
             self.resolved(answer);
@@ -125,7 +125,7 @@ impl Serving<'_> {
             self.catchups
                 .return_to_window(self.out.feeds, number, place);
         }
-        self.out.sessions.queue_send(id);
+        self.out.sessions.schedule_send(id);
     }
 
     /// Tells a subscriber what will not come, and moves its cursor there. One that is to go hears nothing any more but where it
@@ -140,7 +140,7 @@ impl Serving<'_> {
         let from = std::mem::replace(&mut subscription.cursor, to);
         let (name, log) = (topic.name.clone(), topic.log);
         let epoch = self.out.logs.known(log).epoch;
-        self.out.here.metrics().gaps.add(1);
+        self.out.context.metrics().gaps.add(1);
         let gap = Reply::Gap {
             topic: &name,
             cause,
@@ -149,15 +149,15 @@ impl Serving<'_> {
             epoch,
         };
         if !planted(Bug::GapNotTold) {
-            tell(self.out.here, self.out.sessions, id, &gap);
+            tell(self.out.context, self.out.sessions, id, &gap);
         }
     }
 
     /// Sends the next chain of a catch-up.
-    pub(crate) fn go_on(&mut self, number: u32) -> Progress {
+    pub(crate) fn go_on(&mut self, number: u32) -> SendProgress {
         let catchup = self.catchups.begun(number);
         if catchup.waits != Waits::Nothing {
-            return Progress::Done;
+            return SendProgress::Done;
         }
         let id = catchup.session;
         let place = catchup.place(self.out.sessions).expect(SERVED);
@@ -169,18 +169,18 @@ impl Serving<'_> {
             if self.is_in_window(place) {
                 self.catchups
                     .return_to_window(self.out.feeds, number, place);
-                return Progress::More;
+                return SendProgress::More;
             }
             self.ask_places(number);
-            return Progress::Done;
+            return SendProgress::Done;
         };
         if self.out.feeds.cursor(place) < next {
             self.report_gap(id, place, GapCause::Damage, next);
-            return Progress::More;
+            return SendProgress::More;
         }
         let mut chain = std::mem::take(self.chain);
         let topic = self.out.feeds.subscribed(place.topic);
-        let means = (&mut *self.out.logs, self.out.here.metrics());
+        let means = (&mut *self.out.logs, self.out.context.metrics());
         let span = Span {
             from: self.out.feeds.cursor(place),
             until: self.out.sessions.end_of(id),
@@ -190,7 +190,7 @@ impl Serving<'_> {
         let built = rendering.build(means, &mut chain, (topic, span), places);
         let progress = match built {
             Ok(()) => self.send_catchup(number, id, place, &mut chain),
-            Err(broken) => self.mend(number, id, place, broken),
+            Err(broken) => self.handle_unreadable(number, id, place, broken),
         };
         chain.clear();
         *self.chain = chain;
@@ -209,7 +209,7 @@ impl Serving<'_> {
         id: SessionId,
         place: SubscriptionRef,
         chain: &mut Chain,
-    ) -> Progress {
+    ) -> SendProgress {
         let form = self.out.sessions.there(id).form();
         let large = match form.is_native() {
             true => chain.keep_large_first(SENDFILE_BYTES_MIN),
@@ -220,20 +220,20 @@ impl Serving<'_> {
             None => self.out.send_one(id, place, chain),
         };
         match progress {
-            Progress::Gone => return Progress::Gone,
-            Progress::Blocked => {
+            SendProgress::Gone => return SendProgress::Gone,
+            SendProgress::Blocked => {
                 self.catchups
                     .return_to_window(self.out.feeds, number, place);
-                return Progress::Blocked;
+                return SendProgress::Blocked;
             }
-            Progress::Done | Progress::More => {}
+            SendProgress::Done | SendProgress::More => {}
         }
         let cursor = self.out.feeds.cursor(place);
         let catchup = self.catchups.begun_mut(number);
         let left = catchup.places[catchup.at..].iter();
         catchup.at += left.take_while(|place| place.next <= cursor).count();
         catchup.at += usize::from(planted(Bug::CatchupSkips));
-        Progress::More
+        SendProgress::More
     }
 
     /// A large run leaves by `sendfile`; from the map where its file cannot be had.
@@ -243,8 +243,8 @@ impl Serving<'_> {
         place: SubscriptionRef,
         chain: &Chain,
         size: u32,
-    ) -> Progress {
-        let now_ms = self.out.here.now.monotonic_ms;
+    ) -> SendProgress {
+        let now_ms = self.out.context.now.monotonic_ms;
         let head = chain.head().expect("a chain that was built has records");
         let head = head.position;
         let range = self.out.logs.file_range(chain.log, head, size, now_ms);
@@ -264,47 +264,47 @@ impl Serving<'_> {
         }
         session.set_blocked(stop == Stop::Full);
         if stop == Stop::Gone {
-            return Progress::Gone;
+            return SendProgress::Gone;
         }
         let cut = chain.cut(sent);
         session.set_tail(cut.tail);
         let blocked = session.is_blocked();
         self.out.feeds.subscription_mut(place).cursor = cut.cursor;
-        let metrics = self.out.here.metrics();
+        let metrics = self.out.context.metrics();
         metrics.sends.add(1);
         metrics.deliveries.add(cut.records);
         metrics.messages_out.add(cut.messages);
         metrics.bytes_out.add(sent as u64);
         self.out.sent += sent;
         if blocked {
-            Progress::Blocked
+            SendProgress::Blocked
         } else {
-            Progress::More
+            SendProgress::More
         }
     }
 
     /// The bytes at the catch-up's cursor are not at hand.
-    fn mend(
+    fn handle_unreadable(
         &mut self,
         number: u32,
         id: SessionId,
         place: SubscriptionRef,
         broken: Broken,
-    ) -> Progress {
+    ) -> SendProgress {
         match broken {
             Broken::Cold(cold) => {
                 self.catchups.begun_mut(number).waits = Waits::Bytes;
                 let token = self.catchups.token(number);
                 self.out.logs.populate(cold, token);
-                Progress::Done
+                SendProgress::Done
             }
             Broken::Dropped => {
                 self.ask_places(number);
-                Progress::Done
+                SendProgress::Done
             }
             Broken::Damaged => {
                 self.pass_damaged(number, id, place);
-                Progress::More
+                SendProgress::More
             }
         }
     }
@@ -342,8 +342,8 @@ impl Serving<'_> {
             return; // Its session has ended.
         };
         if let Err(error) = outcome {
-            let (here, sessions) = (self.out.here, &*self.out.sessions);
-            if here.may_log(Line::Unreadable, sessions.peer(self.out.net, id)) {
+            let (context, sessions) = (self.out.context, &*self.out.sessions);
+            if context.may_log(Line::Unreadable, sessions.peer(self.out.net, id)) {
                 tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
             }
             self.pass_damaged(number, id, place);
@@ -354,7 +354,7 @@ impl Serving<'_> {
         if session.is_blocked() {
             self.pause(id);
         }
-        self.out.sessions.queue_send(id);
+        self.out.sessions.schedule_send(id);
     }
 
     fn tail_populated(&mut self, token: u64, readable: bool) {
@@ -364,17 +364,17 @@ impl Serving<'_> {
         };
         self.out.sessions.there_mut(id).end_warming();
         if readable {
-            self.out.sessions.queue_send(id);
+            self.out.sessions.schedule_send(id);
         } else {
-            self.out.sessions.end(self.out.here, id, Reason::Dropped);
+            self.out.sessions.end(self.out.context, id, Reason::Dropped);
         }
     }
 }
 
 /// Answers, as the owner of the log, where a topic's records lie.
-pub(crate) fn resolve(here: &Here, logs: &mut Logs, outbox: &mut Outbox, ask: Resolve) {
+pub(crate) fn resolve(context: &ShardContext, logs: &mut Logs, outbox: &mut Outbox, ask: Resolve) {
     debug_assert_ne!(
-        ask.from, here.id,
+        ask.from, context.id,
         "what is here is not asked for by message"
     );
     let from = ask.from;

@@ -14,9 +14,9 @@ use tracing::error;
 
 use crate::dialect::command::Goodbye;
 use crate::error::ShardError;
+use crate::parts::context::ShardContext;
 use crate::parts::due::Due;
 use crate::parts::ending::Reason;
-use crate::parts::here::Here;
 use crate::parts::session::Stage;
 use crate::parts::sessions::Sessions;
 
@@ -68,7 +68,7 @@ pub(crate) struct Drain {
 
 /// What a shard sees of itself and of the others at the beginning of a turn.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct DrainView {
     /// Records wait here for room with another shard.
     pub(crate) has_records: bool,
     /// Records of other shards have not been taken, or wait for logs.
@@ -94,12 +94,12 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn of(here: &Here) -> Self {
+    pub(crate) fn of(context: &ShardContext) -> Self {
         Self {
-            shards: here.shared.shards,
-            clients: here.shared.connections.load(Ordering::Relaxed),
-            since_ms: here.shared.stopping_since_ms(),
-            timeout_ms: u64::from(here.shared.config.drain_timeout_ms),
+            shards: context.shared.shards,
+            clients: context.shared.connections.load(Ordering::Relaxed),
+            since_ms: context.shared.stopping_since_ms(),
+            timeout_ms: u64::from(context.shared.config.drain_timeout_ms),
         }
     }
 }
@@ -147,7 +147,7 @@ impl Drain {
     }
 
     /// Goes on by at most one step.
-    pub(crate) fn advance(&mut self, now_ms: u64, bounds: Bounds, seen: Seen) -> Order {
+    pub(crate) fn advance(&mut self, now_ms: u64, bounds: Bounds, seen: DrainView) -> Order {
         let is_late = |until_ms| now_ms >= until_ms;
         self.refuses = self.is_begun() && is_late(self.appends_until_ms);
         if self.is_begun() && self.step < Step::Leaving && is_late(self.store_until_ms) {
@@ -194,10 +194,10 @@ impl Drain {
 }
 
 /// Tells how far a shard has come, for the others.
-pub(crate) fn count_shard(here: &Here, order: Order) {
+pub(crate) fn count_shard(context: &ShardContext, order: Order) {
     let shards = match order {
-        Order::BeQuiet => &here.shared.shards_quiet,
-        Order::BeDrained => &here.shared.shards_drained,
+        Order::BeQuiet => &context.shared.shards_quiet,
+        Order::BeDrained => &context.shared.shards_drained,
         _ => return,
     };
     shards.fetch_add(1, Ordering::AcqRel);
@@ -220,23 +220,23 @@ pub(crate) fn tell_of_undrained(left: &[Undrained]) -> Option<ShardError> {
 }
 
 /// Tells every session when to come back, each at its own time within so many milliseconds.
-pub(crate) fn dismiss_all(here: &Here, sessions: &mut Sessions, spread_ms: u64) {
+pub(crate) fn dismiss_all(context: &ShardContext, sessions: &mut Sessions, spread_ms: u64) {
     for id in sessions.ids() {
         // Sessions of different shards have the same numbers.
-        let number = (here.id as u64) << 56 ^ id.token();
+        let number = (context.id as u64) << 56 ^ id.token();
         // 0 would leave it to the client.
-        let draw = 1 + scatter(here.shared.instance ^ number) % spread_ms;
+        let draw = 1 + scatter(context.shared.instance ^ number) % spread_ms;
         let goodbye = Goodbye {
             code: GoodbyeCode::Draining,
             retry_after_ms: u32::try_from(draw).unwrap_or(u32::MAX),
             reason: "the broker is shutting down".into(),
         };
-        sessions.dismiss(here, id, goodbye);
+        sessions.dismiss(context, id, goodbye);
     }
 }
 
 /// Ends the sessions that did not take their Goodbye in time.
-pub(crate) fn close_all(here: &Here, sessions: &mut Sessions) {
+pub(crate) fn close_all(context: &ShardContext, sessions: &mut Sessions) {
     for id in sessions.ids() {
         // What the kernel has got it goes on sending, to a peer that reads slowly.
         let all_out = sessions.there(id).stage() == Stage::Lingering;
@@ -245,7 +245,7 @@ pub(crate) fn close_all(here: &Here, sessions: &mut Sessions) {
         } else {
             Reason::Stopping
         };
-        sessions.end(here, id, reason);
+        sessions.end(context, id, reason);
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
     };
 
     /// A shard that has done all that is its own to do, and so have the others.
-    const ALL_DONE: Seen = Seen {
+    const ALL_DONE: DrainView = DrainView {
         has_records: false,
         has_publishes: false,
         is_drained: true,
@@ -277,7 +277,7 @@ mod tests {
         sessions: 0,
     };
 
-    fn orders(drain: &mut Drain, now_ms: u64, seen: Seen, turns: usize) -> Vec<Order> {
+    fn orders(drain: &mut Drain, now_ms: u64, seen: DrainView, turns: usize) -> Vec<Order> {
         let turns = 0..turns;
         turns.map(|_| drain.advance(now_ms, BOUNDS, seen)).collect()
     }
@@ -302,42 +302,42 @@ mod tests {
         let lacking = [
             (
                 Order::StopListening,
-                Seen {
+                DrainView {
                     has_records: true,
                     ..ALL_DONE
                 },
             ),
             (
                 Order::BeQuiet,
-                Seen {
+                DrainView {
                     quiet: 1,
                     ..ALL_DONE
                 },
             ),
             (
                 Order::Wait,
-                Seen {
+                DrainView {
                     has_publishes: true,
                     ..ALL_DONE
                 },
             ),
             (
                 Order::CloseLogs,
-                Seen {
+                DrainView {
                     is_drained: false,
                     ..ALL_DONE
                 },
             ),
             (
                 Order::BeDrained,
-                Seen {
+                DrainView {
                     drained: 1,
                     ..ALL_DONE
                 },
             ),
             (
                 Order::Dismiss,
-                Seen {
+                DrainView {
                     sessions: 3,
                     ..ALL_DONE
                 },
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_closed_in_time_is_given_up_and_so_are_sessions_that_stay() {
-        let stuck = Seen {
+        let stuck = DrainView {
             is_drained: false,
             sessions: 1,
             ..ALL_DONE

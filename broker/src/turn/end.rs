@@ -9,8 +9,8 @@ use crate::parts::ending::{Dismissed, Gone, LINGER_MS, Reason};
 use crate::parts::lines::Line;
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
-use crate::tell::places::places;
-use crate::tell::say_goodbye;
+use crate::replies::places::places;
+use crate::replies::say_goodbye;
 
 /// Places of streams that are told in one turn: a few milliseconds. A stream beyond them goes on at the place that it was told last.
 const PLACES_MAX: usize = 50_000;
@@ -57,9 +57,11 @@ impl Endings<'_> {
 
     /// Those that linger after they were told to go hold descriptors, and the kernel's memory: only so many may.
     fn cut_off(&mut self) {
-        let Membership { here, sessions, .. } = &mut self.members;
-        while let Some(id) = sessions.next_to_cut_off(here) {
-            sessions.end(here, id, Reason::Untaken);
+        let Membership {
+            context, sessions, ..
+        } = &mut self.members;
+        while let Some(id) = sessions.next_to_cut_off(context) {
+            sessions.end(context, id, Reason::Untaken);
         }
     }
 
@@ -77,7 +79,7 @@ impl Endings<'_> {
     fn see_off(&mut self, dismissed: &Dismissed, places_left: usize) -> usize {
         let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
         let Membership {
-            here,
+            context,
             sessions,
             feeds,
             logs,
@@ -88,12 +90,12 @@ impl Endings<'_> {
         let session = session.filter(|session| session.subscriptions().len() <= places_left);
         let places = session.map_or_else(Vec::new, |session| places(session, feeds, logs));
         let places_left = places_left - places.len();
-        if !say_goodbye(here, sessions, id, (goodbye, &places)) {
+        if !say_goodbye(context, sessions, id, (goodbye, &places)) {
             return places_left; // It has ended since.
         }
         if dismissed.is_refused {
             let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
-            if here.may_log(Line::Refused, peer) {
+            if context.may_log(Line::Refused, peer) {
                 info!(?peer, code = ?goodbye.code, reason, "session refused");
             }
         }
@@ -105,7 +107,7 @@ impl Endings<'_> {
         if let Ok(backlog) = self.net.backlog(session.socket()) {
             let _before = session.look_at_taken(backlog);
         }
-        let due_ms = here.now.monotonic_ms + LINGER_MS;
+        let due_ms = context.now.monotonic_ms + LINGER_MS;
         self.timers.watch_silence(id, due_ms);
         places_left
     }
@@ -287,7 +289,7 @@ mod tests {
         for client in [&busy, &others[0], &others[1]] {
             rig.end(client, Reason::PeerClosed);
         }
-        let subscriptions = |rig: &mut Rig| rig.parts().here.metrics().subscriptions.get();
+        let subscriptions = |rig: &mut Rig| rig.parts().context.metrics().subscriptions.get();
         rig.parts().endings().run();
         assert_eq!((subscriptions(&mut rig), count_closed(&others)), (510, 0));
         rig.parts().endings().run();
@@ -307,6 +309,6 @@ mod tests {
         rig.publish("a", 10, 1);
         assert_eq!(stays.hear(), ["a 0"]);
         assert!(gone.hear().is_empty() && gone.peer.is_closed());
-        assert_eq!(rig.parts().here.metrics().subscriptions.get(), 1);
+        assert_eq!(rig.parts().context.metrics().subscriptions.get(), 1);
     }
 }

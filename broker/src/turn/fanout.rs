@@ -8,13 +8,13 @@
 use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{LogId, Offset};
 
-use crate::parts::batch::Batch;
+use crate::parts::batch::SendBatch;
 use crate::parts::budget::{Budget, WALK_STEPS};
 use crate::parts::chain::Chain;
+use crate::parts::context::ShardContext;
 use crate::parts::feeds::{Feeds, Size};
-use crate::parts::here::Here;
 use crate::parts::logs::Logs;
-use crate::turn::wave::WayOut;
+use crate::turn::wave::DeliveryContext;
 
 /// Follows what has become visible in the logs that somebody here cares for.
 pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
@@ -28,7 +28,7 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
 
 /// Walks the topics with news, within the turn's budget: first those of few, which would wait for all the others; half
 /// of the budget is kept for those of many.
-pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut Chain) {
+pub(crate) fn walk_topics(out: &mut DeliveryContext<'_>, batch: &mut SendBatch, chain: &mut Chain) {
     let mut budget = Budget::WALKS;
     let half = Budget::WALKS.quarter().times(2);
     for (size, left) in [(Size::Few, half), (Size::Many, Budget::default())] {
@@ -42,7 +42,7 @@ pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut C
             };
             if walk_topic(out, batch, chain, (number, &mut budget)) {
                 let since_ms = out.feeds.end_walk(number);
-                note_delivery(out.here, since_ms);
+                note_delivery(out.context, since_ms);
             } else {
                 out.feeds.walk_later(size, number);
             }
@@ -52,17 +52,17 @@ pub(crate) fn walk_topics(out: &mut WayOut<'_>, batch: &mut Batch, chain: &mut C
 }
 
 /// Notes how long it took until all that could be was sent to everybody who could take it.
-fn note_delivery(here: &Here, since_ms: Option<u64>) {
+fn note_delivery(context: &ShardContext, since_ms: Option<u64>) {
     if let Some(since_ms) = since_ms {
-        let took_ms = here.now.wall_ms.saturating_sub(since_ms);
-        here.metrics().delivery_us.record(took_ms * 1_000);
+        let took_ms = context.now.wall_ms.saturating_sub(since_ms);
+        context.metrics().delivery_us.record(took_ms * 1_000);
     }
 }
 
 /// Goes on with the walk of one topic; tells whether everybody was visited.
 fn walk_topic(
-    out: &mut WayOut<'_>,
-    batch: &mut Batch,
+    out: &mut DeliveryContext<'_>,
+    batch: &mut SendBatch,
     chain: &mut Chain,
     (number, budget): (u32, &mut Budget),
 ) -> bool {
@@ -92,7 +92,11 @@ fn walk_topic(
 
 /// Moves the walk on to the next subscription that can be served, and tells its cursor. Passing others takes of the
 /// budget, too.
-fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Option<Offset> {
+fn next_to_serve(
+    out: &mut DeliveryContext<'_>,
+    number: u32,
+    budget: &mut Budget,
+) -> Option<Offset> {
     let topic = out.feeds.subscribed_mut(number);
     while !budget.is_spent() {
         let (_, subscription) = topic.audience.next()?;
@@ -113,13 +117,13 @@ fn next_to_serve(out: &mut WayOut<'_>, number: u32, budget: &mut Budget) -> Opti
 }
 
 /// The walk has met somebody whom the window does not reach: the log itself will serve them.
-fn leave_to_catchup(out: &mut WayOut<'_>, number: u32) {
+fn leave_to_catchup(out: &mut DeliveryContext<'_>, number: u32) {
     let topic = out.feeds.subscribed_mut(number);
     let (_, subscription) = topic.audience.next().expect("it was visited just now");
     let key = subscription.session;
     topic.audience.skip();
     let id = out.sessions.id_at(key);
-    out.sessions.queue_send(id);
+    out.sessions.schedule_send(id);
 }
 
 #[cfg(test)]
@@ -145,7 +149,7 @@ mod tests {
     fn only_logs_that_somebody_cares_for_are_followed() {
         let mut rig = Rig::new();
         let (publisher, _subscriber) = (rig.join(), rig.subscriber("synced/a"));
-        let logs = ["a", "synced/a"].map(|topic| rig.parts().here.shared.log_of(topic));
+        let logs = ["a", "synced/a"].map(|topic| rig.parts().context.shared.log_of(topic));
         let begun = logs.map(|log| rig.parts().logs.walked(log));
         publisher.publish("a", 10);
         publisher.publish("synced/a", 10);

@@ -12,12 +12,12 @@ use crate::parts::budget::{Budget, RESOLVE_STEPS, SEND_STEPS};
 use crate::parts::chain::Broken;
 use crate::parts::ending::{Reason, done};
 use crate::parts::sending::{
-    Progress, SENDFILE_BYTES_MIN, Sent, Stop, lacks_bytes, send, send_all, send_range, taken,
+    SENDFILE_BYTES_MIN, SendProgress, Sent, Stop, lacks_bytes, send, send_all, send_range, taken,
 };
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::parts::tail::RecordTail;
-use crate::tell::places::tell_places;
+use crate::replies::places::tell_places;
 use crate::turn::catchup::Serving;
 
 /// A visit that has sent or rendered so many bytes goes to no further topic of its session.
@@ -62,24 +62,24 @@ impl Flushing<'_> {
             self.flush_control(id);
         }
         let mut progress = self.flush_tail(id);
-        if progress == Progress::Done {
+        if progress == SendProgress::Done {
             self.tell_places(id);
             progress = self.flush_control(id);
         }
-        if progress == Progress::Done {
+        if progress == SendProgress::Done {
             progress = self.flush_subscriptions(id);
         }
         self.finish_bounded(id);
         match progress {
-            Progress::More => self.serving.out.sessions.queue_send(id),
-            Progress::Gone => {
+            SendProgress::More => self.serving.out.sessions.schedule_send(id),
+            SendProgress::Gone => {
                 self.serving
                     .out
                     .sessions
-                    .end(self.serving.out.here, id, Reason::PeerReset);
+                    .end(self.serving.out.context, id, Reason::PeerReset);
             }
-            Progress::Blocked => self.serving.pause(id),
-            Progress::Done => {}
+            SendProgress::Blocked => self.serving.pause(id),
+            SendProgress::Done => {}
         }
     }
 
@@ -88,7 +88,7 @@ impl Flushing<'_> {
     fn tell_places(&mut self, id: SessionId) {
         if self.session(id).form().style.is_of_several() {
             let out = &mut self.serving.out;
-            tell_places(out.here, (out.sessions, id), (out.feeds, out.logs));
+            tell_places(out.context, (out.sessions, id), (out.feeds, out.logs));
         }
     }
 
@@ -104,7 +104,7 @@ impl Flushing<'_> {
         if session.is_open() && cursor.is_some_and(|cursor| cursor >= end) {
             let goodbye = done("the stream has come to its end");
             out.sessions.reach_end(id);
-            out.sessions.dismiss(out.here, id, goodbye);
+            out.sessions.dismiss(out.context, id, goodbye);
         }
     }
 
@@ -115,16 +115,16 @@ impl Flushing<'_> {
 
     /// Sends every subscription of a session something, from another one on in each turn, so that none is always
     /// behind the others.
-    fn flush_subscriptions(&mut self, id: SessionId) -> Progress {
+    fn flush_subscriptions(&mut self, id: SessionId) -> SendProgress {
         let session = self.session(id);
         match session.stage() {
             Stage::Open => {}
             // It is served no more; what serves it may serve others.
-            Stage::Leaving => return Progress::Blocked,
-            _ => return Progress::Done,
+            Stage::Leaving => return SendProgress::Blocked,
+            _ => return SendProgress::Done,
         }
         let count = session.subscriptions().len();
-        let first = self.serving.out.here.turns;
+        let first = self.serving.out.context.turns;
         let mut more = false;
         for index in 0..count {
             let index = first.wrapping_add(index) % count;
@@ -140,23 +140,27 @@ impl Flushing<'_> {
             }
             let subscription = session.subscriptions().as_slice()[index];
             match self.deliver(id, subscription) {
-                Progress::Done => {}
-                Progress::More => more = true,
-                end @ (Progress::Blocked | Progress::Gone) => return end,
+                SendProgress::Done => {}
+                SendProgress::More => more = true,
+                end @ (SendProgress::Blocked | SendProgress::Gone) => return end,
             }
         }
-        if more { Progress::More } else { Progress::Done }
+        if more {
+            SendProgress::More
+        } else {
+            SendProgress::Done
+        }
     }
 
     /// Sends one subscription what it has to get, outside the walk.
-    fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> Progress {
+    fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> SendProgress {
         let serving = &mut self.serving;
         let topic = serving.out.feeds.subscribed(place.topic);
         let subscription = *topic.audience.at(place.slot as usize);
         match subscription.delivery() {
-            Delivery::Pending(_) => Progress::Done,
+            Delivery::Pending(_) => SendProgress::Done,
             Delivery::CatchingUp(catchup) => serving.go_on(catchup),
-            Delivery::Live if !topic.is_behind(subscription.cursor) => Progress::Done,
+            Delivery::Live if !topic.is_behind(subscription.cursor) => SendProgress::Done,
             Delivery::Live => {
                 let mut chain = std::mem::take(serving.chain);
                 let cursor = subscription.cursor;
@@ -176,13 +180,13 @@ impl Flushing<'_> {
     }
 
     /// Sends the rest of a record of which the socket has taken a part.
-    fn flush_tail(&mut self, id: SessionId) -> Progress {
+    fn flush_tail(&mut self, id: SessionId) -> SendProgress {
         let session = self.session(id);
         if session.is_blocked() {
-            return Progress::Blocked;
+            return SendProgress::Blocked;
         }
         let Some(tail) = session.tail() else {
-            return Progress::Done;
+            return SendProgress::Done;
         };
         if !session.form().is_native() {
             return self.flush_rendered(id, tail);
@@ -196,8 +200,8 @@ impl Flushing<'_> {
         match read {
             Ok(Read::Ready(bytes)) if is_framed && !self.is_run(id, tail, &bytes) => {
                 let out = &mut self.serving.out;
-                out.sessions.end(out.here, id, Reason::Dropped);
-                Progress::Blocked
+                out.sessions.end(out.context, id, Reason::Dropped);
+                SendProgress::Blocked
             }
             Ok(Read::Ready(bytes)) => {
                 let header = is_framed.then(|| RunHeader::new(Opcode::Binary, bytes.len()));
@@ -206,14 +210,14 @@ impl Flushing<'_> {
             }
             Ok(Read::Cold(cold)) => {
                 self.serving.warm_for_tail(id, cold);
-                Progress::Blocked
+                SendProgress::Blocked
             }
             Err(ReadError::Dropped | ReadError::Damaged | ReadError::Unreadable) => {
                 self.serving
                     .out
                     .sessions
-                    .end(self.serving.out.here, id, Reason::Dropped);
-                Progress::Blocked
+                    .end(self.serving.out.context, id, Reason::Dropped);
+                SendProgress::Blocked
             }
         }
     }
@@ -247,7 +251,7 @@ impl Flushing<'_> {
     }
 
     /// The same for a record that is sent in another form, which is made again if it is not kept.
-    fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> Progress {
+    fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> SendProgress {
         let out = &mut self.serving.out;
         let (feeds, session) = (&*out.feeds, out.sessions.there(id));
         let form = session.form();
@@ -258,25 +262,25 @@ impl Flushing<'_> {
             let end = record.offset().plus(tail.part().end.into());
             place.is_some_and(|place| feeds.cursor(place) == end)
         };
-        let means = (&mut *out.logs, out.here.metrics());
+        let means = (&mut *out.logs, out.context.metrics());
         match out.rendering.again(means, &tail, (form, &is_it)) {
             Ok(bytes) => {
                 let session = out.sessions.there_mut(id);
                 let off = planted(Bug::RenditionOffAtACut) && tail.sent as usize + 1 < bytes.len();
                 let Some(rest) = bytes.get(tail.sent as usize + usize::from(off)..) else {
-                    out.sessions.end(out.here, id, Reason::Dropped);
-                    return Progress::Blocked; // It is not what it was.
+                    out.sessions.end(out.context, id, Reason::Dropped);
+                    return SendProgress::Blocked; // It is not what it was.
                 };
                 let sent = send(out.net, session, &[IoSlice::new(rest)], rest.len());
                 self.note_tail_sent(id, tail, (sent, rest.len()))
             }
             Err(Broken::Cold(cold)) => {
                 self.serving.warm_for_tail(id, cold);
-                Progress::Blocked
+                SendProgress::Blocked
             }
             Err(Broken::Dropped | Broken::Damaged) => {
-                out.sessions.end(out.here, id, Reason::Dropped);
-                Progress::Blocked
+                out.sessions.end(out.context, id, Reason::Dropped);
+                SendProgress::Blocked
             }
         }
     }
@@ -287,7 +291,7 @@ impl Flushing<'_> {
         id: SessionId,
         tail: RecordTail,
         (header, bytes): (&[u8], &[u8]),
-    ) -> Progress {
+    ) -> SendProgress {
         let sent = tail.sent as usize;
         let header_left = header.get(sent..).unwrap_or_default();
         let is_off = !header.is_empty() && planted(Bug::HeaderUncounted);
@@ -309,8 +313,8 @@ impl Flushing<'_> {
             self.serving
                 .out
                 .sessions
-                .end(self.serving.out.here, id, Reason::Dropped);
-            return Progress::Blocked;
+                .end(self.serving.out.context, id, Reason::Dropped);
+            return SendProgress::Blocked;
         }
         self.note_tail_sent(id, tail, (sent, total))
     }
@@ -335,7 +339,7 @@ impl Flushing<'_> {
         (header, from, bytes): (&[u8], usize, &[u8]),
     ) -> Sent {
         let out = &mut self.serving.out;
-        let now_ms = out.here.now.monotonic_ms;
+        let now_ms = out.context.now.monotonic_ms;
         let range = out
             .logs
             .file_range(tail.log(), tail.position(), tail.size(), now_ms);
@@ -360,9 +364,9 @@ impl Flushing<'_> {
         id: SessionId,
         mut tail: RecordTail,
         (sent, total): (Sent, usize),
-    ) -> Progress {
+    ) -> SendProgress {
         let Sent::Bytes(size) = sent else {
-            return Progress::Gone;
+            return SendProgress::Gone;
         };
         let session = self.serving.out.sessions.there_mut(id);
         let (done, blocked) = (size == total, session.is_blocked());
@@ -371,21 +375,21 @@ impl Flushing<'_> {
         if done {
             self.serving.out.sessions.resume(id);
         }
-        let metrics = self.serving.out.here.metrics();
+        let metrics = self.serving.out.context.metrics();
         metrics.sends.add(1);
         metrics.bytes_out.add(size as u64);
         self.serving.out.sent += size;
         match (done, blocked) {
-            (true, _) => Progress::Done,
-            (false, true) => Progress::Blocked,
-            (false, false) => Progress::More,
+            (true, _) => SendProgress::Done,
+            (false, true) => SendProgress::Blocked,
+            (false, false) => SendProgress::More,
         }
     }
 
-    fn flush_control(&mut self, id: SessionId) -> Progress {
+    fn flush_control(&mut self, id: SessionId) -> SendProgress {
         let session = self.serving.out.sessions.there_mut(id);
         let Some(rest) = session.control() else {
-            return Progress::Done; // There are none.
+            return SendProgress::Done; // There are none.
         };
         let (total, socket) = (rest.len(), session.socket());
         let net = &mut *self.serving.out.net;
@@ -393,13 +397,13 @@ impl Flushing<'_> {
             net.send(socket, &[IoSlice::new(&rest[sent..])])
         });
         let Sent::Bytes(size) = taken(session, out) else {
-            return Progress::Gone;
+            return SendProgress::Gone;
         };
         if size < total {
-            session.note_control_sent(size, self.serving.out.here.now.monotonic_ms);
+            session.note_control_sent(size, self.serving.out.context.now.monotonic_ms);
             return match session.is_blocked() {
-                true => Progress::Blocked,
-                false => Progress::More,
+                true => SendProgress::Blocked,
+                false => SendProgress::More,
             };
         }
         let closing = session.stage() == Stage::Closing;
@@ -409,11 +413,11 @@ impl Flushing<'_> {
         }
         if closing {
             if self.serving.out.net.shutdown(socket).is_err() {
-                return Progress::Gone;
+                return SendProgress::Gone;
             }
             self.serving.out.sessions.linger(id);
         }
-        Progress::Done
+        SendProgress::Done
     }
 }
 

@@ -4,12 +4,12 @@ use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;
 
 use crate::dialect::command::{Dialect, Hello, Reply, Welcome};
-use crate::parts::here::Here;
+use crate::parts::context::ShardContext;
+use crate::parts::handled::Handled;
 use crate::parts::patience::PINGED_MS;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::Taken;
-use crate::tell::tell;
+use crate::replies::tell;
 
 /// The shortest heartbeat that a client can wish for.
 const HEARTBEAT_MS_MIN: u32 = 1_000;
@@ -18,26 +18,26 @@ const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
 /// Answers a hello: opens the session, or says why not.
 pub(crate) fn greet(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     id: SessionId,
     hello: &Hello<'_>,
-) -> Taken {
+) -> Handled {
     let version = match hello.version {
         Ok(version) => version,
         Err(none) => {
-            sessions.refuse(here, id, GoodbyeCode::Version, none.to_string());
-            return Taken::Over;
+            sessions.refuse(context, id, GoodbyeCode::Version, none.to_string());
+            return Handled::Over;
         }
     };
     if !hello.credentials.is_empty() {
         let reason = "this broker has no access control and cannot check credentials; \
                       connect without them";
-        sessions.refuse(here, id, GoodbyeCode::Credentials, reason);
-        return Taken::Over;
+        sessions.refuse(context, id, GoodbyeCode::Credentials, reason);
+        return Handled::Over;
     }
     debug!(session = id.key(), name = hello.name, "hello");
-    let config = &here.shared.config;
+    let config = &context.shared.config;
     let longest_ms = match sessions.there(id).dialect() {
         Dialect::WebSocket => config.heartbeat_ms.min(PINGED_MS),
         _ => config.heartbeat_ms,
@@ -53,14 +53,14 @@ pub(crate) fn greet(
         inflight_records_max: config.inflight_records_max,
         inflight_bytes_max: config.inflight_bytes_max,
         subscriptions_max: u32::try_from(config.max_subscriptions).unwrap_or(u32::MAX),
-        instance: here.shared.instance,
+        instance: context.shared.instance,
         name: NAME,
     };
-    tell(here, sessions, id, &Reply::Welcome(welcome));
+    tell(context, sessions, id, &Reply::Welcome(welcome));
     let session = sessions.there_mut(id);
     session.open(heartbeat_ms);
-    here.metrics().sessions.add(1);
-    Taken::Done
+    context.metrics().sessions.add(1);
+    Handled::Done
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn sessions(rig: &mut Rig) -> u64 {
-        rig.parts().here.metrics().sessions.get()
+        rig.parts().context.metrics().sessions.get()
     }
 
     #[test]

@@ -13,20 +13,20 @@ use crate::clock::TICK_MS;
 use crate::dialect::command::{Dialect, Reply};
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{ANSWERS_MS, LINGER_MS, LINGER_STEP_MS, Reason};
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::patience::{PLACES_MS, STREAM_MS, frame_due_ms};
 use crate::parts::session::{Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
-use crate::tell::places::tell_places;
-use crate::tell::tell;
+use crate::replies::places::tell_places;
+use crate::replies::tell;
 
 /// Sessions, and the timers that watch them.
-pub(crate) struct Watch<'a> {
-    pub(crate) here: &'a Here,
+pub(crate) struct Heartbeats<'a> {
+    pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a Feeds,
@@ -36,10 +36,10 @@ pub(crate) struct Watch<'a> {
     pub(crate) draining: bool,
 }
 
-impl Watch<'_> {
+impl Heartbeats<'_> {
     /// Looks after sessions whose time has come, as many as may be in one turn.
     pub(crate) fn fire(&mut self) {
-        self.timers.advance(self.here.now.monotonic_ms);
+        self.timers.advance(self.context.now.monotonic_ms);
         if planted(Bug::NeverLooksForSilence) {
             return;
         }
@@ -68,7 +68,7 @@ impl Watch<'_> {
     }
 
     fn look_after(&mut self, id: SessionId) {
-        let now_ms = self.here.now.monotonic_ms;
+        let now_ms = self.context.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
         };
@@ -82,7 +82,7 @@ impl Watch<'_> {
             }
             Stage::Leaving => ANSWERS_MS,
             Stage::Closing | Stage::Lingering => LINGER_MS,
-            Stage::Greeting => u64::from(self.here.shared.config.hello_timeout_ms),
+            Stage::Greeting => u64::from(self.context.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms()),
         };
         let heard_ms = session.heard_ms();
@@ -129,7 +129,7 @@ impl Watch<'_> {
         let (blocked, heartbeat_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
         match session.stage() {
             Stage::Gone => {}
-            Stage::Leaving => self.sessions.end(self.here, id, Reason::PeerDone),
+            Stage::Leaving => self.sessions.end(self.context, id, Reason::PeerDone),
             Stage::Closing | Stage::Lingering => {
                 // What it has not taken by now the kernel would go on to offer it for minutes.
                 let backlog = self.net.backlog(session.socket());
@@ -137,18 +137,22 @@ impl Watch<'_> {
                     true => Reason::Untaken,
                     false => Reason::Refused,
                 };
-                self.sessions.end(self.here, id, reason);
+                self.sessions.end(self.context, id, reason);
             }
             Stage::Greeting => {
-                self.sessions
-                    .refuse(self.here, id, GoodbyeCode::Silent, "no hello came in time");
+                self.sessions.refuse(
+                    self.context,
+                    id,
+                    GoodbyeCode::Silent,
+                    "no hello came in time",
+                );
             }
             // Over HTTP nothing is said unasked: a client that waits for no answer is idle.
             Stage::Open if session.dialect() == Dialect::Http => self.end_idle(id),
             // After a stall of this machine everybody seems silent: only a session that did not answer is.
             Stage::Open if !session.note_asked() && !planted(Bug::ClosesUnasked) => {
                 self.timers
-                    .watch_silence(id, self.here.now.monotonic_ms + heartbeat_ms);
+                    .watch_silence(id, self.context.now.monotonic_ms + heartbeat_ms);
                 // To a full socket nothing can be said; it costs no memory to wait for it.
                 if !blocked {
                     self.ping(id);
@@ -161,28 +165,28 @@ impl Watch<'_> {
     /// Closes a session that was asked and has given no sign of life since.
     fn close_silent(&mut self, id: SessionId) {
         if self.sessions.there(id).is_blocked() {
-            self.sessions.end(self.here, id, Reason::Silent);
+            self.sessions.end(self.context, id, Reason::Silent);
             return;
         }
         let reason = "nothing was heard for two heartbeats";
         self.sessions
-            .refuse(self.here, id, GoodbyeCode::Silent, reason);
+            .refuse(self.context, id, GoodbyeCode::Silent, reason);
     }
 
     /// A stream hears a comment now and then, whether there were records or not. Its client has nothing to say: one that takes
     /// nothing goes after two heartbeats of usual sessions, and the kernel finds those that are gone.
     fn look_after_stream(&mut self, id: SessionId) {
-        let now_ms = self.here.now.monotonic_ms;
-        let longest_ms = 2 * u64::from(self.here.shared.config.heartbeat_ms);
+        let now_ms = self.context.now.monotonic_ms;
+        let longest_ms = 2 * u64::from(self.context.shared.config.heartbeat_ms);
         let session = self.sessions.there_mut(id);
         if !session.is_blocked() {
-            session.note_life(self.here.tick());
+            session.note_life(self.context.tick());
         } else if let Some(ago_ms) = look_at_taken(self.net, session).ago_ms {
             session.note_life((now_ms.saturating_sub(ago_ms) / TICK_MS) as u32);
         }
         let session = self.sessions.there(id);
         if now_ms.saturating_sub(session.heard_ms()) >= longest_ms {
-            self.sessions.end(self.here, id, Reason::Silent);
+            self.sessions.end(self.context, id, Reason::Silent);
             return;
         }
         let is_clear = session.is_clear();
@@ -191,7 +195,7 @@ impl Watch<'_> {
         self.timers.watch_silence(id, now_ms + u64::from(look_ms));
         match (is_clear, is_of_several) {
             (true, true) => {
-                tell_places(self.here, (self.sessions, id), (self.feeds, self.logs));
+                tell_places(self.context, (self.sessions, id), (self.feeds, self.logs));
             }
             (true, false) => self.ping(id),
             (false, _) => {}
@@ -202,11 +206,11 @@ impl Watch<'_> {
     /// needs no script. One that is silent for two of them though it was asked is closed. To a full socket nothing can be said: one that
     /// takes nothing has as long as a stream.
     fn look_after_messages(&mut self, id: SessionId) {
-        let now_ms = self.here.now.monotonic_ms;
+        let now_ms = self.context.now.monotonic_ms;
         let session = self.sessions.there_mut(id);
         let heartbeat_ms = u64::from(session.heartbeat_ms());
         let longest_ms = 2 * match session.is_blocked() {
-            true => u64::from(self.here.shared.config.heartbeat_ms),
+            true => u64::from(self.context.shared.config.heartbeat_ms),
             false => heartbeat_ms,
         };
         let is_held_back = session.is_to_read() && !session.is_blocked();
@@ -233,7 +237,7 @@ impl Watch<'_> {
         let (blocked, idle_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
         if self.sessions.exchanges.has(id) && !blocked {
             // It is we who owe something.
-            let due_ms = self.here.now.monotonic_ms + idle_ms.min(u64::from(STREAM_MS));
+            let due_ms = self.context.now.monotonic_ms + idle_ms.min(u64::from(STREAM_MS));
             self.timers.watch_silence(id, due_ms);
             return;
         }
@@ -241,11 +245,11 @@ impl Watch<'_> {
             true => Reason::Silent,
             false => Reason::Idle,
         };
-        self.sessions.end(self.here, id, reason);
+        self.sessions.end(self.context, id, reason);
     }
 
     fn look_after_frame(&mut self, id: SessionId) {
-        let now_ms = self.here.now.monotonic_ms;
+        let now_ms = self.context.now.monotonic_ms;
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
         };
@@ -257,7 +261,7 @@ impl Watch<'_> {
         else {
             return; // The rest has come, or is not waited for any more.
         };
-        let due_ms = frame_due_ms(self.here, session, partial);
+        let due_ms = frame_due_ms(self.context, session, partial);
         if now_ms >= due_ms && !session.is_to_read() {
             let reason = match session.dialect() {
                 Dialect::Http => "the rest of a request did not come in time",
@@ -265,7 +269,7 @@ impl Watch<'_> {
                 _ => "the rest of a frame did not come in time",
             };
             self.sessions
-                .refuse(self.here, id, GoodbyeCode::Silent, reason);
+                .refuse(self.context, id, GoodbyeCode::Silent, reason);
         } else {
             session.set_watched(true);
             self.timers.watch_frame(id, due_ms.max(now_ms + 1));
@@ -273,8 +277,8 @@ impl Watch<'_> {
     }
 
     fn ping(&mut self, id: SessionId) {
-        let token = self.here.now.monotonic_ms;
-        tell(self.here, self.sessions, id, &Reply::Ping { token });
+        let token = self.context.now.monotonic_ms;
+        tell(self.context, self.sessions, id, &Reply::Ping { token });
     }
 }
 
@@ -304,7 +308,7 @@ mod tests {
     fn watched(rig: &mut Rig) -> Client {
         let client = rig.join();
         fire_after(rig, HEARTBEAT_MS + 500);
-        let tick = rig.parts().here.tick();
+        let tick = rig.parts().context.tick();
         assert_eq!(rig.session(&client).seen().heard_tick, tick);
         client
     }
@@ -368,7 +372,7 @@ mod tests {
             fire_after(&mut rig, HEARTBEAT_MS + 500);
             assert!(rig.session(&client).seen().pinged);
             let parts = rig.parts();
-            let _told = parts.sessions.control(&parts.here, client.id, |out| {
+            let _told = parts.sessions.control(&parts.context, client.id, |out| {
                 out.resize(out.len() + bytes, 0);
             });
             rig.parts().flushing().run();

@@ -9,16 +9,16 @@
 use crate::dialect::command::Reply;
 use crate::net::Net;
 use crate::parts::budget::LAG_STEPS;
+use crate::parts::context::ShardContext;
 use crate::parts::feed::Topic;
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
-use crate::parts::lag::{Candidate, Lag, LagSurveys, Slow, Walk};
+use crate::parts::handled::Until;
+use crate::parts::lag::{Candidate, Lag, LagScan, LagSurveys, Slow};
 use crate::parts::mail::{Message, Outbox};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, Subscription};
-use crate::parts::taken::Until;
-use crate::tell::tell;
+use crate::replies::tell;
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
@@ -27,46 +27,46 @@ const TOPIC_STEPS: usize = 4;
 
 /// Asks all shards, for a session. Gives the steps that it costs, or what the question has to wait for.
 pub(crate) fn ask(
-    here: &Here,
+    context: &ShardContext,
     (surveys, sessions): (&mut LagSurveys, &mut Sessions),
     outbox: &mut Outbox,
     (id, request): (SessionId, u32),
 ) -> Result<usize, Until> {
-    let shards = here.shared.shards;
+    let shards = context.shared.shards;
     let survey = surveys.begin(id, request, shards)?;
     sessions.there_mut(id).note_request();
-    for shard in (0..shards).filter(|shard| *shard != here.id) {
-        let from = here.id;
+    for shard in (0..shards).filter(|shard| *shard != context.id) {
+        let from = context.id;
         outbox.say(shard, Message::MeasureLag { from, survey });
     }
-    surveys.ask(here.id, survey);
+    surveys.ask(context.id, survey);
     Ok(shards * LAG_STEPS)
 }
 
 /// Goes on with the walk under way, or begins one if somebody waits for it. Gives the surveys of this shard that what it
 /// counted belongs to.
 pub(crate) fn measure(
-    here: &Here,
+    context: &ShardContext,
     surveys: &mut LagSurveys,
     seen: (&Sessions, &Feeds, &dyn Net),
     outbox: &mut Outbox,
 ) -> Vec<(usize, Lag)> {
-    let Some(mut walk) = surveys.take_walk() else {
+    let Some(mut scan) = surveys.take_scan() else {
         return Vec::new(); // Nobody asks.
     };
     let (sessions, feeds, net) = seen;
-    if !walk_on(&mut walk, sessions, feeds) {
-        surveys.keep_walk(walk);
+    if !scan_on(&mut scan, sessions, feeds) {
+        surveys.keep_scan(scan);
         return Vec::new();
     }
-    let mut lag = walk.lag;
-    let slowest = walk.candidates.iter();
+    let mut lag = scan.lag;
+    let slowest = scan.candidates.iter();
     lag.slowest = slowest
         .filter_map(|one| describe(one, sessions, feeds, net))
         .collect();
     let mut own = Vec::new();
-    for (shard, survey) in walk.askers {
-        if shard == here.id {
+    for (shard, survey) in scan.askers {
+        if shard == context.id {
             own.push((survey, lag.clone()));
         } else {
             let lag = Box::new(lag.clone());
@@ -79,7 +79,7 @@ pub(crate) fn measure(
 /// A shard has told what it counted; the last one makes the answer complete. Returns whether others may have waited for
 /// that.
 pub(crate) fn add(
-    here: &Here,
+    context: &ShardContext,
     surveys: &mut LagSurveys,
     sessions: &mut Sessions,
     (survey, lag): (usize, Lag),
@@ -93,27 +93,27 @@ pub(crate) fn add(
         more: false,
         json: &json,
     };
-    tell(here, sessions, complete.session, &answer);
-    sessions.note_answered(here, complete.session);
+    tell(context, sessions, complete.session, &answer);
+    sessions.note_answered(context, complete.session);
     complete.makes_room
 }
 
 /// Looks at some more subscriptions; tells whether it was all of them.
-fn walk_on(walk: &mut Walk, sessions: &Sessions, feeds: &Feeds) -> bool {
+fn scan_on(scan: &mut LagScan, sessions: &Sessions, feeds: &Feeds) -> bool {
     let mut steps = 0;
-    while walk.topic < feeds.numbers_end() {
-        let topic = feeds.get(walk.topic);
+    while scan.topic < feeds.numbers_end() {
+        let topic = feeds.get(scan.topic);
         let list = topic.map_or(&[][..], |topic| topic.audience.as_slice());
-        while let (Some(topic), Some(subscription)) = (topic, list.get(walk.slot)) {
+        while let (Some(topic), Some(subscription)) = (topic, list.get(scan.slot)) {
             if steps >= STEPS_PER_TURN {
                 return false;
             }
             steps += 1;
-            walk.slot += 1;
-            look_at(walk, sessions, topic, subscription);
+            scan.slot += 1;
+            look_at(scan, sessions, topic, subscription);
         }
         steps += topic.map_or(1, |_| TOPIC_STEPS);
-        (walk.topic, walk.slot) = (walk.topic + 1, 0);
+        (scan.topic, scan.slot) = (scan.topic + 1, 0);
         if steps >= STEPS_PER_TURN {
             return false;
         }
@@ -121,17 +121,17 @@ fn walk_on(walk: &mut Walk, sessions: &Sessions, feeds: &Feeds) -> bool {
     true
 }
 
-fn look_at(walk: &mut Walk, sessions: &Sessions, topic: &Topic, subscription: &Subscription) {
+fn look_at(scan: &mut LagScan, sessions: &Sessions, topic: &Topic, subscription: &Subscription) {
     let Some(lag) = lag(topic, subscription) else {
         return; // It has not begun.
     };
-    walk.lag.count(lag);
-    if walk.candidates.want(lag) {
+    scan.lag.count(lag);
+    if scan.candidates.want(lag) {
         let session = sessions.id_at(subscription.session);
-        walk.candidates.add(Candidate {
+        scan.candidates.add(Candidate {
             lag,
             session,
-            topic: walk.topic,
+            topic: scan.topic,
         });
     }
 }
@@ -252,7 +252,7 @@ mod tests {
         let mut begin = || {
             let surveys = &mut parts.questions.lag;
             let counted = (surveys, &mut parts.sessions);
-            ask(&parts.here, counted, &mut parts.outbox, (client.id, 1))
+            ask(&parts.context, counted, &mut parts.outbox, (client.id, 1))
         };
         assert_eq!((begin(), begin()), (Ok(LAG_STEPS), Err(Until::Answered)));
     }
@@ -278,7 +278,7 @@ mod tests {
             turns += 1;
             let seen = (&parts.sessions, &parts.feeds, &*parts.net);
             let surveys = &mut parts.questions.lag;
-            let told = measure(&parts.here, surveys, seen, &mut parts.outbox);
+            let told = measure(&parts.context, surveys, seen, &mut parts.outbox);
             if !told.is_empty() {
                 break told;
             }

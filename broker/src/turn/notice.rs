@@ -24,7 +24,7 @@ pub(crate) fn note_readiness(
             // A peer that takes bytes is alive.
             session.note_life(now_tick);
         }
-        sessions.queue_send(id);
+        sessions.schedule_send(id);
     }
     let is_taken = readiness.writable && planted(Bug::TakesOneOfTwo);
     if (readiness.readable || readiness.over) && !is_taken {

@@ -10,7 +10,8 @@ use oyez_storage::{AppendError, StoreEvents};
 use crate::dialect::command::Reply;
 use crate::parts::awake::Awake;
 use crate::parts::budget::{Budget, FRAME_STEPS};
-use crate::parts::here::Here;
+use crate::parts::context::ShardContext;
+use crate::parts::handled::{Handled, Until};
 use crate::parts::lane::Lane;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Ack, Inbox, Message, Outbox};
@@ -18,12 +19,11 @@ use crate::parts::parcel::{Handed, Origin};
 use crate::parts::publishes::{Pending, Publishes, Stalled};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::{Taken, Until};
-use crate::tell::tell;
+use crate::replies::tell;
 
 /// What taking records and telling what became of them needs.
 pub(crate) struct Publishing<'a> {
-    pub(crate) here: &'a Here,
+    pub(crate) context: &'a ShardContext,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) logs: &'a mut Logs,
     pub(crate) publishes: &'a mut Publishes,
@@ -35,37 +35,37 @@ pub(crate) struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    /// Takes a record from a publisher; [`Taken::Later`] holds the publisher back and nobody else.
-    pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Taken {
+    /// Takes a record from a publisher; [`Handled::Later`] holds the publisher back and nobody else.
+    pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Handled {
         let session = self.sessions.there_mut(id);
-        let (size, config) = (record.size(), &self.here.shared.config);
+        let (size, config) = (record.size(), &self.context.shared.config);
         let (records_max, bytes_max) = (config.inflight_records_max, config.inflight_bytes_max);
         if !session.may_publish(size, records_max, bytes_max) {
-            return Taken::Later(Until::Answered);
+            return Handled::Later(Until::Answered);
         }
         let lane = session.lane();
-        let now_ms = self.here.now.monotonic_ms;
+        let now_ms = self.context.now.monotonic_ms;
         let may_begin = self.publishes.creations.may_begin(id, now_ms);
-        let log = self.here.shared.log_of(record.topic());
+        let log = self.context.shared.log_of(record.topic());
         let origin = Origin {
-            shard: self.here.id,
+            shard: self.context.id,
             session: id,
             correlation: record.correlation(),
             size,
             lane,
             may_begin,
         };
-        let owner = self.here.shared.owner(log);
+        let owner = self.context.shared.owner(log);
         let taken = if topic::is_reserved(record.topic()) {
             self.refuse(origin, Outcome::ReservedTopic)
-        } else if owner == self.here.id {
+        } else if owner == self.context.id {
             self.append(log, &record, origin)
         } else {
             self.hand_over(owner, Handed { origin, log }, &record)
         };
-        if taken == Taken::Done {
+        if taken == Handled::Done {
             self.sessions.there_mut(id).note_publish(size);
-            let metrics = self.here.metrics();
+            let metrics = self.context.metrics();
             metrics.records_in.add(1);
             metrics.messages_in.add(u64::from(record.count()));
             metrics.bytes_in_raw.add(u64::from(record.raw_size()));
@@ -74,16 +74,16 @@ impl Publishing<'_> {
         taken
     }
 
-    fn hand_over(&mut self, owner: usize, handed: Handed, record: &Record<'_>) -> Taken {
+    fn hand_over(&mut self, owner: usize, handed: Handed, record: &Record<'_>) -> Handled {
         if self.outbox.hand_over(owner, handed, record.bytes()) {
-            return Taken::Done;
+            return Handled::Done;
         }
-        Taken::Later(Until::Room)
+        Handled::Later(Until::Room)
     }
 
     /// Puts a record into an own log. A refusal is an outcome like any other.
-    fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Taken {
-        let (wall_ms, now_ms) = (self.here.now.wall_ms, self.here.now.monotonic_ms);
+    fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Handled {
+        let (wall_ms, now_ms) = (self.context.now.wall_ms, self.context.now.monotonic_ms);
         let creations = &mut self.publishes.creations;
         let appended = match origin.may_begin && creations.may_begin_here(now_ms) {
             true => self.logs.append(log, record, wall_ms),
@@ -99,18 +99,18 @@ impl Publishing<'_> {
                     origin,
                     offset: appended.offset,
                     epoch: appended.epoch,
-                    since_us: self.here.now.monotonic_us,
+                    since_us: self.context.now.monotonic_us,
                 };
                 let quick = self.publishes.appended(log, pending);
                 if let Some(quick) = quick.filter(|_| self.logs.is_on_disk(log)) {
-                    self.awake.answered(quick, self.here.now.monotonic_ms);
+                    self.awake.answered(quick, self.context.now.monotonic_ms);
                 }
-                return Taken::Done;
+                return Handled::Done;
             }
             Err(AppendError::Busy) if self.refuses => Outcome::Draining,
             Err(AppendError::Busy) => {
-                self.publishes.refused(log, self.here.now.monotonic_us);
-                return Taken::Later(Until::Room);
+                self.publishes.refused(log, self.context.now.monotonic_us);
+                return Handled::Later(Until::Room);
             }
             Err(AppendError::DiskFull) => Outcome::DiskFull,
             Err(AppendError::TooManyTopics) => Outcome::TooManyTopics,
@@ -130,8 +130,8 @@ impl Publishing<'_> {
         self.refuse(origin, outcome)
     }
 
-    fn refuse(&mut self, origin: Origin, outcome: Outcome) -> Taken {
-        let metrics = self.here.metrics();
+    fn refuse(&mut self, origin: Origin, outcome: Outcome) -> Handled {
+        let metrics = self.context.metrics();
         metrics.publishes_refused.add(1);
         if matches!(outcome, Outcome::TooFast | Outcome::TooManyTopics) {
             metrics.topics_refused.add(1);
@@ -144,7 +144,7 @@ impl Publishing<'_> {
             retry_after_ms: 0,
         };
         self.answer(origin, entry);
-        Taken::Done
+        Handled::Done
     }
 
     /// Takes what other shards have handed over, each log in its order. A log that takes no more holds up only its own
@@ -181,7 +181,7 @@ impl Publishing<'_> {
 
     fn take_handed(&mut self, handed: Handed, record: &[u8]) {
         let waits = self.publishes.has_stalled_for(handed.log) && !planted(Bug::OvertakesStalled);
-        if waits || self.append_handed_over(handed, record) != Taken::Done {
+        if waits || self.append_handed_over(handed, record) != Handled::Done {
             let record = record.into();
             self.publishes.stall(Stalled { handed, record });
         }
@@ -199,7 +199,7 @@ impl Publishing<'_> {
                     return false;
                 }
                 budget.spend(2 * FRAME_STEPS, stalled.record.len());
-                if self.append_handed_over(stalled.handed, &stalled.record) != Taken::Done {
+                if self.append_handed_over(stalled.handed, &stalled.record) != Handled::Done {
                     self.publishes.put_back(stalled);
                     break;
                 }
@@ -209,7 +209,7 @@ impl Publishing<'_> {
     }
 
     /// The other shard has verified the record; only its structure is looked at again.
-    fn append_handed_over(&mut self, handed: Handed, record: &[u8]) -> Taken {
+    fn append_handed_over(&mut self, handed: Handed, record: &[u8]) -> Handled {
         let record = Record::trusted(record).expect("the other shard has verified it");
         self.append(handed.log, &record, handed.origin)
     }
@@ -233,7 +233,7 @@ impl Publishing<'_> {
     /// Answers the publishers whose records have become visible in an own log, as many as may be in one turn. Returns
     /// whether these were all.
     fn settle(&mut self, log: LogId, budget: &mut Budget) -> bool {
-        let (visible, now_us) = (self.logs.visible(log), self.here.now.monotonic_us);
+        let (visible, now_us) = (self.logs.visible(log), self.context.now.monotonic_us);
         while !budget.is_spent() {
             budget.spend(1, 0);
             let Some(ack) = self.publishes.next_visible(log, visible, now_us) else {
@@ -246,8 +246,8 @@ impl Publishing<'_> {
                 outcome: Outcome::Ok,
                 retry_after_ms: 0,
             };
-            let took_us = self.here.now.monotonic_us - ack.since_us;
-            self.here.metrics().visible_us.record(took_us);
+            let took_us = self.context.now.monotonic_us - ack.since_us;
+            self.context.metrics().visible_us.record(took_us);
             self.answer(ack.origin, entry);
         }
         false
@@ -259,7 +259,7 @@ impl Publishing<'_> {
             entry,
             size: origin.size,
         };
-        if origin.shard == self.here.id || planted(Bug::AnswersTheWrongSession) {
+        if origin.shard == self.context.id || planted(Bug::AnswersTheWrongSession) {
             self.publishes.tell(ack);
         } else {
             self.outbox.answer(origin.shard, ack);
@@ -268,7 +268,11 @@ impl Publishing<'_> {
 }
 
 /// Sends the turn's outcomes, one frame per publisher.
-pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut Publishes) {
+pub(crate) fn deliver_acks(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    publishes: &mut Publishes,
+) {
     let (mut acks, mut entries) = publishes.take_told();
     // Stable: the outcomes of one session stay in their order.
     acks.sort_by_key(|ack| ack.session);
@@ -283,7 +287,7 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             .iter()
             .filter(|ack| begins_a_topic(&ack.entry))
             .count();
-        creations.note_begun(id, begun as u64, here.now.monotonic_ms);
+        creations.note_begun(id, begun as u64, context.now.monotonic_ms);
         entries.clear();
         entries.extend(group.iter().map(|ack| match ack.entry.outcome {
             Outcome::TooFast => PublishedEntry {
@@ -296,9 +300,9 @@ pub(crate) fn deliver_acks(here: &Here, sessions: &mut Sessions, publishes: &mut
             let bytes: u32 = group.iter().map(|ack| ack.size).sum();
             session.note_outcomes(group.len() as u32, bytes);
         }
-        tell(here, sessions, id, &Reply::Published(&entries));
+        tell(context, sessions, id, &Reply::Published(&entries));
         sessions.resume(id);
-        sessions.finish_leaving(here, id);
+        sessions.finish_leaving(context, id);
     }
     publishes.keep_told(acks, entries);
 }

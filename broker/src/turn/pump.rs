@@ -7,44 +7,44 @@ use oyez_storage::{Failing, StoreEvents, Task};
 use tracing::{error, info, warn};
 
 use crate::error::ShardError;
-use crate::parts::here::Here;
+use crate::parts::context::ShardContext;
 use crate::parts::logs::Logs;
 use crate::parts::mail::Outbox;
 
 /// Lets the store work: completions, visible places, the next flushes. Gives what that has brought, for
 /// [`Logs::keep_progress`] when it is passed on.
 pub(crate) fn pump(
-    here: &Here,
+    context: &ShardContext,
     logs: &mut Logs,
     outbox: &mut Outbox,
 ) -> Result<StoreEvents, ShardError> {
-    let mut events = logs.pump(here.now).map_err(ShardError::Poisoned)?;
+    let mut events = logs.pump(context.now).map_err(ShardError::Poisoned)?;
     if !events.advanced.is_empty() {
-        here.metrics().take_store(&logs.stats());
+        context.metrics().take_store(&logs.stats());
     }
     for log in &events.advanced {
-        let interested = here.shared.interest.interested(*log);
-        for shard in interested.filter(|shard| *shard != here.id) {
+        let interested = context.shared.interest.interested(*log);
+        for shard in interested.filter(|shard| *shard != context.id) {
             if !planted(Bug::LosesAWakeUp) {
                 outbox.wake(shard);
             }
         }
     }
     for us in events.syncs_us.drain(..) {
-        here.metrics().sync_us.record(us);
+        context.metrics().sync_us.record(us);
     }
-    tell_of_clocks(here, &events);
-    tell_of_damage(here, &events);
-    tell_of_failures(here, logs, &events);
+    tell_of_clocks(context, &events);
+    tell_of_damage(context, &events);
+    tell_of_failures(context, logs, &events);
     Ok(events)
 }
 
 /// What is tried again is told when it begins to fail and when it works again, and counted in between.
-fn tell_of_failures(here: &Here, logs: &Logs, events: &StoreEvents) {
+fn tell_of_failures(context: &ShardContext, logs: &Logs, events: &StoreEvents) {
     if events.failures == 0 && events.resolved.is_empty() {
         return;
     }
-    let metrics = here.metrics();
+    let metrics = context.metrics();
     metrics.storage_failures.add(events.failures);
     metrics.storage_failing.set(logs.failing() as u64);
     for Failing { log, task, error } in &events.failing {
@@ -64,7 +64,7 @@ fn tell_of_failures(here: &Here, logs: &Logs, events: &StoreEvents) {
     }
 }
 
-fn tell_of_damage(here: &Here, events: &StoreEvents) {
+fn tell_of_damage(context: &ShardContext, events: &StoreEvents) {
     for block in &events.damaged {
         let path = block.path.display();
         error!(
@@ -72,11 +72,11 @@ fn tell_of_damage(here: &Here, events: &StoreEvents) {
              subscribers are told of a gap for the rest",
             block.at
         );
-        here.metrics().damaged_blocks.add(1);
+        context.metrics().damaged_blocks.add(1);
     }
 }
 
-fn tell_of_clocks(here: &Here, events: &StoreEvents) {
+fn tell_of_clocks(context: &ShardContext, events: &StoreEvents) {
     for clock in &events.clock_was_ahead {
         warn!(
             log = clock.log.get(),
@@ -87,7 +87,7 @@ fn tell_of_clocks(here: &Here, events: &StoreEvents) {
         );
     }
     // Every shard sees the same clock.
-    if let Some(ahead_ms) = events.clock_set_ahead_ms.filter(|_| here.id == 0) {
+    if let Some(ahead_ms) = events.clock_set_ahead_ms.filter(|_| context.id == 0) {
         warn!(
             ahead_ms,
             "the wall clock was set ahead: if that is wrong, set it right within ten minutes, before records \

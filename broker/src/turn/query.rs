@@ -11,17 +11,17 @@ use serde::Serialize;
 
 use crate::dialect::command::Reply;
 use crate::measure::exposition::expose;
-use crate::measure::metrics::{Caps, ProcessFacts, Stats, oldest_wait_us};
+use crate::measure::metrics::{MetricCaps, ProcessFacts, Stats, oldest_wait_us};
 use crate::parts::budget::{STATS_STEPS, STATS_STEPS_PER_SHARD, TOPICS_STEPS};
-use crate::parts::here::Here;
-use crate::parts::listings::{Asked, Listings};
+use crate::parts::context::ShardContext;
+use crate::parts::handled::{Handled, Until};
+use crate::parts::listings::{AskedPage, Listings};
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox};
 use crate::parts::phase::Phase;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::{Taken, Until};
-use crate::tell::tell;
+use crate::replies::tell;
 
 /// Topics that a shard tells at once; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;
@@ -44,49 +44,49 @@ struct TopicRow<'a> {
 
 /// Answers with the counters of all shards. Gives the steps that it costs.
 pub(crate) fn answer_stats(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     (logs, outbox, sending): (&Logs, &Outbox, &'static str),
     (id, request): (SessionId, u32),
 ) -> usize {
-    let facts = facts(here, sessions, (logs, outbox, sending));
-    let stats = Stats::gather(&here.shared.metrics, facts);
+    let facts = facts(context, sessions, (logs, outbox, sending));
+    let stats = Stats::gather(&context.shared.metrics, facts);
     let json = serde_json::to_string(&stats).expect("a struct of numbers is JSON");
     let answer = Reply::Answer {
         request,
         more: false,
         json: &json,
     };
-    tell(here, sessions, id, &answer);
-    STATS_STEPS + here.shared.shards * STATS_STEPS_PER_SHARD
+    tell(context, sessions, id, &answer);
+    STATS_STEPS + context.shared.shards * STATS_STEPS_PER_SHARD
 }
 
 /// Answers with the counters as Prometheus reads them. Gives the steps that it costs.
 pub(crate) fn answer_metrics(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     told: (&Logs, &Outbox, &'static str),
     id: SessionId,
 ) -> usize {
-    let text = expose(&here.shared.metrics, &facts(here, sessions, told));
-    tell(here, sessions, id, &Reply::Metrics(&text));
-    STATS_STEPS + 2 * here.shared.shards * STATS_STEPS_PER_SHARD
+    let text = expose(&context.shared.metrics, &facts(context, sessions, told));
+    tell(context, sessions, id, &Reply::Metrics(&text));
+    STATS_STEPS + 2 * context.shared.shards * STATS_STEPS_PER_SHARD
 }
 
 fn facts(
-    here: &Here,
+    context: &ShardContext,
     sessions: &Sessions,
     (logs, outbox, sending): (&Logs, &Outbox, &'static str),
 ) -> ProcessFacts {
     ProcessFacts {
-        uptime_ms: here.now.monotonic_ms,
-        now_us: here.now.monotonic_us,
+        uptime_ms: context.now.monotonic_ms,
+        now_us: context.now.monotonic_us,
         disk: logs.stats().disk,
         sending,
-        descriptor_tables: here.shared.tables.name(),
-        max_connections: here.shared.config.max_connections,
-        arena_bytes: here.shared.pool.resident_bytes(),
-        caps: Caps {
+        descriptor_tables: context.shared.tables.name(),
+        max_connections: context.shared.config.max_connections,
+        arena_bytes: context.shared.pool.resident_bytes(),
+        caps: MetricCaps {
             input_bytes: sessions.room.input.max(),
             output_bytes: sessions.room.output.max(),
             questions: outbox.questions_max(),
@@ -105,26 +105,26 @@ struct Health {
 
 /// Answers whether the broker lives, which it does as it answers, or whether it is ready to serve newcomers.
 pub(crate) fn answer_health(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     (id, ready): (SessionId, bool),
-) -> Taken {
+) -> Handled {
     if !ready {
         let is_well = true;
         let json = "{\"live\":true}\n";
-        return tell(here, sessions, id, &Reply::Health { is_well, json });
+        return tell(context, sessions, id, &Reply::Health { is_well, json });
     }
-    let reasons = why_not_ready(here);
+    let reasons = why_not_ready(context);
     let is_well = reasons.is_empty();
     let health = Health {
         ready: is_well,
-        open: here.shared.config.open,
+        open: context.shared.config.open,
         reasons,
     };
     let mut json = serde_json::to_string(&health).expect("texts are JSON");
     json.push('\n');
     tell(
-        here,
+        context,
         sessions,
         id,
         &Reply::Health {
@@ -137,8 +137,8 @@ pub(crate) fn answer_health(
 /// Publishes may wait for the disk so long before the broker counts as not ready, in milliseconds.
 const READY_WAIT_MS: u64 = 5_000;
 
-fn why_not_ready(here: &Here) -> Vec<String> {
-    let shared = &here.shared;
+fn why_not_ready(context: &ShardContext) -> Vec<String> {
+    let shared = &context.shared;
     let mut reasons = Vec::new();
     if shared.phase() != Phase::Serving {
         reasons.push("the broker is shutting down".to_owned());
@@ -153,7 +153,7 @@ fn why_not_ready(here: &Here) -> Vec<String> {
             "{failing} operations of the store fail and are tried again"
         ));
     }
-    let waits_ms = oldest_wait_us(&shared.metrics, here.now.monotonic_us) / 1_000;
+    let waits_ms = oldest_wait_us(&shared.metrics, context.now.monotonic_us) / 1_000;
     if waits_ms > READY_WAIT_MS {
         reasons.push(format!("a publish has waited for {waits_ms} ms"));
     }
@@ -172,23 +172,23 @@ fn why_not_ready(here: &Here) -> Vec<String> {
 /// Asks all shards for their topics behind `after`, for a session. Gives the steps that it costs, or what the question has
 /// to wait for.
 pub(crate) fn list_topics(
-    here: &Here,
+    context: &ShardContext,
     (listings, sessions): (&mut Listings, &mut Sessions),
     (logs, outbox): (&Logs, &mut Outbox),
     (id, request, after): (SessionId, u32, &str),
 ) -> Result<usize, Until> {
-    let shards = here.shared.shards;
+    let shards = context.shared.shards;
     let listing = listings.begin(id, request, shards)?;
     sessions.there_mut(id).note_request();
-    for shard in (0..shards).filter(|shard| *shard != here.id) {
+    for shard in (0..shards).filter(|shard| *shard != context.id) {
         let message = Message::ListTopics {
-            from: here.id,
+            from: context.id,
             listing,
             after: after.into(),
         };
         outbox.say(shard, message);
     }
-    ask_topics(listings, logs, here.id, listing, after.into());
+    ask_topics(listings, logs, context.id, listing, after.into());
     Ok(shards * TOPICS_STEPS)
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn ask_topics(
     listing: usize,
     after: Box<str>,
 ) {
-    listings.ask(Asked {
+    listings.ask(AskedPage {
         from,
         listing,
         after,
@@ -210,7 +210,7 @@ pub(crate) fn ask_topics(
 
 /// Tells some of the pages that are waited for, or comes nearer to that. Gives those that are for lists of this shard.
 pub(crate) fn tell_topics(
-    here: &Here,
+    context: &ShardContext,
     listings: &mut Listings,
     logs: &mut Logs,
     outbox: &mut Outbox,
@@ -227,7 +227,7 @@ pub(crate) fn tell_topics(
             break;
         };
         let listing = asked.listing;
-        if asked.from == here.id {
+        if asked.from == context.id {
             own.push((listing, page));
         } else {
             outbox.say(asked.from, Message::Topics { listing, page });
@@ -238,7 +238,7 @@ pub(crate) fn tell_topics(
 
 /// A shard has told its topics; the last one makes the answer complete. Returns whether others may have waited for that.
 pub(crate) fn add_topics(
-    here: &Here,
+    context: &ShardContext,
     listings: &mut Listings,
     sessions: &mut Sessions,
     (number, page): (usize, TopicPage),
@@ -253,8 +253,8 @@ pub(crate) fn add_topics(
         more,
         json: &json,
     };
-    tell(here, sessions, complete.session, &answer);
-    sessions.note_answered(here, complete.session);
+    tell(context, sessions, complete.session, &answer);
+    sessions.note_answered(context, complete.session);
     complete.makes_room
 }
 

@@ -6,11 +6,11 @@ use std::io::{Error, ErrorKind, IoSliceMut};
 use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::dialect::command::{Command, Decoded, Dialect, Progress, Reply};
+use crate::dialect::command::{Command, DecodeProgress, Decoded, Dialect, Reply};
 use crate::dialect::exchange::{Exchange, Wants};
 use crate::dialect::form::Form;
 use crate::dialect::http::{self, Commands, Front};
-use crate::dialect::native::{COMMAND_SIZE_MIN, Fault, HEAD_SIZE, check_hello, decode};
+use crate::dialect::native::{COMMAND_SIZE_MIN, FrameFault, HEAD_SIZE, check_hello, decode};
 use crate::dialect::proxy::{self, Header};
 use crate::dialect::refused;
 use crate::dialect::sniff::{SNIFF_SIZE, sniff};
@@ -19,17 +19,16 @@ use crate::net::Net;
 use crate::parts::budget::{
     Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
 };
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{ANSWERS_MS, FULL, Reason, done, full};
-use crate::parts::here::Here;
+use crate::parts::handled::{CommandHandler, Handled, Until};
 use crate::parts::partial::Partial;
 use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
 use crate::parts::room::MUCH_BYTES;
 use crate::parts::session::{Place, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
-use crate::parts::taken::{Taken, Until};
-use crate::parts::takes::Takes;
 use crate::parts::timers::Timers;
-use crate::tell::{ask_for_rest, tell};
+use crate::replies::{ask_for_rest, tell};
 
 /// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
 const PARTIAL_STEP: usize = 32 << 10;
@@ -70,7 +69,7 @@ enum Step {
 
 /// What reading needs.
 pub(crate) struct Reading<'a, T> {
-    pub(crate) here: &'a Here,
+    pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) timers: &'a mut Timers,
@@ -84,10 +83,10 @@ pub(crate) struct Reading<'a, T> {
     /// Nobody is read but those that are over.
     pub(crate) draining: bool,
     /// What takes the commands.
-    pub(crate) taker: T,
+    pub(crate) handler: T,
 }
 
-impl<T: Takes> Reading<'_, T> {
+impl<T: CommandHandler> Reading<'_, T> {
     /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
     /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
     /// quarter is kept for each list. A request that has waited may take all of it, and in vain: every other turn those that
@@ -104,7 +103,7 @@ impl<T: Takes> Reading<'_, T> {
             (Queue::Passing, Budget::LITTLE),
             (Queue::Much, Budget::MUCH),
         ];
-        if !self.here.turns.is_multiple_of(2) {
+        if !self.context.turns.is_multiple_of(2) {
             queues.rotate_left(1);
         }
         for (left, (queue, visit)) in (0..queues.len()).rev().zip(queues) {
@@ -163,7 +162,7 @@ impl<T: Takes> Reading<'_, T> {
     fn watch_leaving(&mut self, id: SessionId) {
         let session = self.sessions.get(id);
         if session.is_some_and(|session| session.stage() == Stage::Leaving) {
-            let due_ms = self.here.now.monotonic_ms + ANSWERS_MS;
+            let due_ms = self.context.now.monotonic_ms + ANSWERS_MS;
             self.timers.watch_silence(id, due_ms);
         }
     }
@@ -200,7 +199,7 @@ impl<T: Takes> Reading<'_, T> {
             self.sessions.room.missed = true;
             return Visit::Waiting(Until::Room);
         }
-        let config = &self.here.shared.config;
+        let config = &self.context.shared.config;
         let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
         let size = match (is_short, window) {
             // What comes next is most likely a record, which could not be taken.
@@ -248,7 +247,7 @@ impl<T: Takes> Reading<'_, T> {
             ErrorKind::WouldBlock if !planted(Bug::SpuriousIsTheEnd) => Visit::Empty,
             ErrorKind::Interrupted => Visit::More,
             _ => {
-                self.sessions.end(self.here, id, Reason::PeerReset);
+                self.sessions.end(self.context, id, Reason::PeerReset);
                 Visit::Over
             }
         }
@@ -259,7 +258,7 @@ impl<T: Takes> Reading<'_, T> {
     fn take_end(&mut self, id: SessionId) -> Visit {
         if self.sessions.there(id).dialect() != Dialect::Http {
             let why = ("the client has shut its side", Reason::PeerClosed);
-            self.sessions.leave(self.here, id, why);
+            self.sessions.leave(self.context, id, why);
             return Visit::Over;
         }
         if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
@@ -271,10 +270,10 @@ impl<T: Takes> Reading<'_, T> {
         }
         if self.sessions.there(id).outgoing_bytes() > 0 {
             let goodbye = done("the client has shut its side");
-            self.sessions.dismiss(self.here, id, goodbye);
+            self.sessions.dismiss(self.context, id, goodbye);
             return Visit::Over;
         }
-        self.sessions.end(self.here, id, Reason::PeerClosed);
+        self.sessions.end(self.context, id, Reason::PeerClosed);
         Visit::Over
     }
 
@@ -299,7 +298,7 @@ impl<T: Takes> Reading<'_, T> {
         mut partial: Box<Partial>,
         mut rest: &[u8],
     ) -> Visit {
-        let limits = self.here.shared.config.limits();
+        let limits = self.context.shared.config.limits();
         loop {
             let missing = partial.need.saturating_sub(partial.bytes.len());
             let (taken, left) = rest.split_at(missing.min(rest.len()));
@@ -330,20 +329,20 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// Takes the frames in what was just read; keeps what is left of it.
+    /// CommandHandler the frames in what was just read; keeps what is left of it.
     fn consume_read(&mut self, id: SessionId, input: &[u8]) -> Visit {
-        let mut progress = Progress::default();
+        let mut progress = DecodeProgress::default();
         let (visit, used, need) = self.consume(id, input, &mut progress);
         if used < input.len() && visit != Visit::Over {
             let bytes = input[used..].to_vec();
-            let mut partial = Partial::new(bytes, need, self.here.tick());
+            let mut partial = Partial::new(bytes, need, self.context.tick());
             partial.progress = progress;
             self.keep(id, Box::new(partial));
         }
         visit
     }
 
-    /// Takes the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
+    /// CommandHandler the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
     /// what is new of the first frame, and of a request its head again.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>, new: usize) -> Visit {
         if !planted(Bug::NeverFreesInput) {
@@ -358,7 +357,7 @@ impl<T: Takes> Reading<'_, T> {
             self.keep_within(id, partial);
         } else if used < partial.bytes.len() && visit != Visit::Over {
             if used > 0 {
-                partial.begun_tick = self.here.tick();
+                partial.begun_tick = self.context.tick();
                 partial.bytes.drain(..used);
                 partial.bytes.shrink_to(need.min(PARTIAL_STEP));
             }
@@ -369,16 +368,16 @@ impl<T: Takes> Reading<'_, T> {
         visit
     }
 
-    /// Takes frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
+    /// CommandHandler frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
     /// none. Returns how many bytes they were, and how many the next frame has.
     fn consume(
         &mut self,
         id: SessionId,
         input: &[u8],
-        progress: &mut Progress,
+        progress: &mut DecodeProgress,
     ) -> (Visit, usize, usize) {
         let (visit, used, need) = self.take_commands(id, input, progress);
-        let now_tick = self.here.tick();
+        let now_tick = self.context.tick();
         if used > 0
             && let Some(session) = self.sessions.get_mut(id)
             && session.stage() == Stage::Open
@@ -393,7 +392,7 @@ impl<T: Takes> Reading<'_, T> {
         &mut self,
         id: SessionId,
         input: &[u8],
-        progress: &mut Progress,
+        progress: &mut DecodeProgress,
     ) -> (Visit, usize, usize) {
         let mut used = 0;
         loop {
@@ -438,14 +437,14 @@ impl<T: Takes> Reading<'_, T> {
         session.speak(dialect);
         let door = session.door();
         if session.place() == Place::None && !self.may_ask(id, dialect) {
-            self.sessions.dismiss(self.here, id, full(FULL));
+            self.sessions.dismiss(self.context, id, full(FULL));
             return Step::Stop(Visit::Over, 0);
         }
-        let speaks = self.here.shared.doors[usize::from(door)].speaks;
+        let speaks = self.context.shared.doors[usize::from(door)].speaks;
         let elsewhere = (!speaks.allows(dialect)).then_some(ELSEWHERE);
         if let Some(reason) = refused::reason(dialect).or(elsewhere) {
             let code = GoodbyeCode::NotSupported;
-            self.sessions.refuse(self.here, id, code, reason);
+            self.sessions.refuse(self.context, id, code, reason);
             return Step::Stop(Visit::Over, 0);
         }
         Step::Went(0)
@@ -459,11 +458,11 @@ impl<T: Takes> Reading<'_, T> {
         is_local && !session.is_proxied() && dialect == Dialect::Native && self.sessions.let_ask(id)
     }
 
-    /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.
+    /// CommandHandler the header in which a proxy says whose the connection is; `None` if it is none that counts.
     fn take_proxy(&mut self, id: SessionId, input: &[u8]) -> Option<Step> {
         let session = self.sessions.there(id);
         let peer = self.net.peer(session.socket()).ok();
-        let mut networks = self.here.shared.config.proxy_from.iter();
+        let mut networks = self.context.shared.config.proxy_from.iter();
         if session.is_proxied() || !networks.any(|network| network.has(peer)) {
             return None;
         }
@@ -476,10 +475,10 @@ impl<T: Takes> Reading<'_, T> {
         }
     }
 
-    /// Takes a frame.
+    /// CommandHandler a frame.
     fn take_frame(&mut self, id: SessionId, input: &[u8]) -> Step {
         self.budget.spend(FRAME_STEPS, 0);
-        match decode(input, &self.here.shared.config.limits()) {
+        match decode(input, &self.context.shared.config.limits()) {
             Err(fault) => {
                 self.refuse(id, fault);
                 Step::Stop(Visit::Over, 0)
@@ -494,15 +493,15 @@ impl<T: Takes> Reading<'_, T> {
                 Step::Stop(Visit::More, total)
             }
             Ok(Decoded::Command { command, size }) => match self.take(id, command) {
-                Taken::Done => Step::Went(size),
-                Taken::Later(until) => Step::Stop(Visit::Waiting(until), size),
-                Taken::Over => Step::Stop(Visit::Over, 0),
+                Handled::Done => Step::Went(size),
+                Handled::Later(until) => Step::Stop(Visit::Waiting(until), size),
+                Handled::Over => Step::Stop(Visit::Over, 0),
             },
         }
     }
 
-    /// Takes a request over HTTP, when the one before it has its answer.
-    fn take_request(&mut self, id: SessionId, input: &[u8], progress: &mut Progress) -> Step {
+    /// CommandHandler a request over HTTP, when the one before it has its answer.
+    fn take_request(&mut self, id: SessionId, input: &[u8], progress: &mut DecodeProgress) -> Step {
         if input.is_empty() {
             return Step::Stop(Visit::More, 1);
         }
@@ -528,10 +527,10 @@ impl<T: Takes> Reading<'_, T> {
         scratch: &mut http::Scratch,
         id: SessionId,
         input: &[u8],
-        progress: &mut Progress,
+        progress: &mut DecodeProgress,
     ) -> Step {
         self.budget.spend(REQUEST_STEPS, 0);
-        let shared = &self.here.shared;
+        let shared = &self.context.shared;
         let door = usize::from(self.sessions.there(id).door());
         let means = (&shared.rules, shared.doors[door].is_operators);
         let resumed = self.sessions.exchanges.partly_taken(id);
@@ -563,7 +562,7 @@ impl<T: Takes> Reading<'_, T> {
                     says,
                     size,
                 } => {
-                    *progress = Progress::default();
+                    *progress = DecodeProgress::default();
                     return self.upgrade(id, &upgrade, says, size);
                 }
             };
@@ -571,16 +570,16 @@ impl<T: Takes> Reading<'_, T> {
             self.begin_exchange(id, exchange);
         }
         match self.take_all(id, commands) {
-            Taken::Done => {
-                *progress = Progress::default();
-                self.here.metrics().requests.add(1);
+            Handled::Done => {
+                *progress = DecodeProgress::default();
+                self.context.metrics().requests.add(1);
                 Step::Went(size)
             }
-            Taken::Later(until) => {
+            Handled::Later(until) => {
                 self.put_exchange_back(id);
                 Step::Stop(Visit::Waiting(until), size)
             }
-            Taken::Over => Step::Stop(Visit::Over, 0),
+            Handled::Over => Step::Stop(Visit::Over, 0),
         }
     }
 
@@ -605,7 +604,7 @@ impl<T: Takes> Reading<'_, T> {
     fn pay_for_encoding(&mut self, records: usize, bytes: Option<usize>) {
         if let Some(bytes) = bytes {
             self.budget.spend(bytes / ENCODED_BYTES, 0);
-            self.here.metrics().codec_encodes.add(records as u64);
+            self.context.metrics().codec_encodes.add(records as u64);
         }
     }
 
@@ -621,7 +620,7 @@ impl<T: Takes> Reading<'_, T> {
             self.let_in(id);
         }
         if expects {
-            ask_for_rest(self.here, self.sessions, id);
+            ask_for_rest(self.context, self.sessions, id);
         } else {
             // A kernel that gathers small sends keeps the rest until it hears of the first.
             self.net.acknowledge(self.sessions.there(id).socket());
@@ -629,8 +628,8 @@ impl<T: Takes> Reading<'_, T> {
         Step::Stop(Visit::More, total)
     }
 
-    /// Takes what a request asks, from where it was left.
-    fn take_all(&mut self, id: SessionId, commands: Commands<'_>) -> Taken {
+    /// CommandHandler what a request asks, from where it was left.
+    fn take_all(&mut self, id: SessionId, commands: Commands<'_>) -> Handled {
         let exchanges = &mut self.sessions.exchanges;
         let exchange = exchanges.get_mut(id).expect("it was begun");
         let (is_answered_at_once, first) = (exchange.wants == Wants::Nothing, exchange.taken);
@@ -641,7 +640,7 @@ impl<T: Takes> Reading<'_, T> {
             }
             self.budget.spend(FRAME_STEPS, 0);
             let taken = self.take(id, commands.get(index));
-            if taken != Taken::Done {
+            if taken != Handled::Done {
                 if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
                     exchange.is_being_taken = true;
                 }
@@ -652,8 +651,8 @@ impl<T: Takes> Reading<'_, T> {
             }
         }
         match is_answered_at_once {
-            true => tell(self.here, self.sessions, id, &Reply::Taken),
-            false => Taken::Done,
+            true => tell(self.context, self.sessions, id, &Reply::Taken),
+            false => Handled::Done,
         }
     }
 
@@ -661,7 +660,7 @@ impl<T: Takes> Reading<'_, T> {
     fn let_in(&mut self, id: SessionId) {
         if self.is_greeting(id) {
             self.sessions.there_mut(id).open(IDLE_MS);
-            self.here.metrics().sessions.add(1);
+            self.context.metrics().sessions.add(1);
         }
     }
 
@@ -673,7 +672,7 @@ impl<T: Takes> Reading<'_, T> {
     /// Keeps input with its session until there is more of it, or its frame can be taken. Bytes of a frame that has begun
     /// are a sign of life, because there is a bound to how long it may take.
     fn keep(&mut self, id: SessionId, mut partial: Box<Partial>) {
-        let now_tick = self.here.tick();
+        let now_tick = self.context.tick();
         let session = self.sessions.there_mut(id);
         partial.note_growth(now_tick);
         let incomplete = partial.is_incomplete();
@@ -681,15 +680,15 @@ impl<T: Takes> Reading<'_, T> {
             if session.stage() == Stage::Open {
                 session.note_life(now_tick);
             }
-            watch_frame(self.here, self.timers, id, session);
+            watch_frame(self.context, self.timers, id, session);
         }
         self.sessions.keep_input(id, partial);
     }
 
     /// Ends a session for what is no command.
-    fn refuse(&mut self, id: SessionId, fault: Fault) {
+    fn refuse(&mut self, id: SessionId, fault: FrameFault) {
         let (code, reason) = fault.refusal(self.is_greeting(id));
-        self.sessions.refuse(self.here, id, code, reason);
+        self.sessions.refuse(self.context, id, code, reason);
     }
 
     /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer. A peer that
@@ -707,15 +706,15 @@ impl<T: Takes> Reading<'_, T> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Visit::Empty,
             Ok(_) if matches!(stage, Stage::Leaving | Stage::Closing) => Visit::Empty,
             Ok(_) | Err(_) => {
-                self.sessions.end(self.here, id, Reason::Refused);
+                self.sessions.end(self.context, id, Reason::Refused);
                 Visit::Over
             }
         }
     }
 
-    fn take(&mut self, id: SessionId, command: Command<'_>) -> Taken {
+    fn take(&mut self, id: SessionId, command: Command<'_>) -> Handled {
         let (sessions, budget) = (&mut *self.sessions, &mut self.budget);
-        self.taker.take(sessions, budget, id, command)
+        self.handler.handle(sessions, budget, id, command)
     }
 }
 

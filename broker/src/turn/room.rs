@@ -2,8 +2,8 @@
 
 use oyez_protocol::event::GoodbyeCode;
 
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{FULL_RETRY_MS, Reason};
-use crate::parts::here::Here;
 use crate::parts::room::look_at_holding;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
@@ -15,14 +15,14 @@ const TURNED_AWAY_MAX: usize = 32;
 
 /// Makes room where it is short. Returns whether there is some again for those that wait for it. Looks at no more
 /// sessions than there can be with [`MUCH_BYTES`](crate::parts::room::MUCH_BYTES) each below the caps.
-pub(crate) fn make_room(here: &Here, sessions: &mut Sessions) -> bool {
-    if sessions.room.is_look_due(here.now.monotonic_ms) {
-        turn_away_stalled(here, sessions);
+pub(crate) fn make_room(context: &ShardContext, sessions: &mut Sessions) -> bool {
+    if sessions.room.is_look_due(context.now.monotonic_ms) {
+        turn_away_stalled(context, sessions);
     }
     sessions.room.is_found_again()
 }
 
-fn turn_away_stalled(here: &Here, sessions: &mut Sessions) {
+fn turn_away_stalled(context: &ShardContext, sessions: &mut Sessions) {
     let mut stalled = Vec::new();
     let mut holders = sessions.room.take_holders();
     holders.retain(|id| {
@@ -38,23 +38,23 @@ fn turn_away_stalled(here: &Here, sessions: &mut Sessions) {
     sessions.room.keep_holders(holders);
     stalled.sort_unstable();
     for (since_ms, id) in stalled.into_iter().take(TURNED_AWAY_MAX) {
-        let long = here.now.monotonic_ms.saturating_sub(since_ms) >= STALLED_MS;
+        let long = context.now.monotonic_ms.saturating_sub(since_ms) >= STALLED_MS;
         let room = &sessions.room;
         if !(room.is_scarce() || (room.is_short() && long)) {
             return;
         }
-        here.metrics().sessions_evicted.add(1);
-        turn_away(here, sessions, id);
+        context.metrics().sessions_evicted.add(1);
+        turn_away(context, sessions, id);
     }
 }
 
 /// Ends a session for want of room, at once: a Goodbye that it does not read would only hold more.
-fn turn_away(here: &Here, sessions: &mut Sessions, id: SessionId) {
+fn turn_away(context: &ShardContext, sessions: &mut Sessions, id: SessionId) {
     if sessions.there(id).is_blocked() {
-        sessions.end(here, id, Reason::Stalled);
+        sessions.end(context, id, Reason::Stalled);
     } else {
         let reason = "the broker is short of room and this session makes no progress";
-        sessions.refuse_for(here, id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
+        sessions.refuse_for(context, id, GoodbyeCode::Full, FULL_RETRY_MS, reason);
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
     /// A client with so many bytes of a frame that is not whole.
     fn holder(rig: &mut Rig, bytes: usize) -> Client {
         let client = rig.join();
-        let partial = Partial::new(vec![0; bytes], bytes + 1, rig.parts().here.tick());
+        let partial = Partial::new(vec![0; bytes], bytes + 1, rig.parts().context.tick());
         let sessions = &mut rig.parts().sessions;
         sessions.keep_input(client.id, Box::new(partial));
         client
@@ -80,7 +80,7 @@ mod tests {
     fn reluctant(rig: &mut Rig, bytes: usize) -> Client {
         let client = rig.join();
         let parts = rig.parts();
-        let _told = parts.sessions.control(&parts.here, client.id, |out| {
+        let _told = parts.sessions.control(&parts.context, client.id, |out| {
             out.resize(bytes, 0);
         });
         rig.session(&client).set_blocked(true);
@@ -106,7 +106,7 @@ mod tests {
     fn look(rig: &mut Rig) -> bool {
         rig.begin_turn();
         let parts = rig.parts();
-        make_room(&parts.here, &mut parts.sessions)
+        make_room(&parts.context, &mut parts.sessions)
     }
 
     /// Which of these clients have to go.
@@ -143,7 +143,7 @@ mod tests {
         rig.pass(257);
         let _looked = look(&mut rig);
         assert_eq!(are_over(&mut rig, &clients), [true, false]);
-        assert_eq!(rig.parts().here.metrics().sessions_evicted.get(), 1);
+        assert_eq!(rig.parts().context.metrics().sessions_evicted.get(), 1);
         rig.settle();
         let told = "goodbye Full: the broker is short of room and this session makes no progress";
         assert_eq!(clients[0].hear(), [told]);
@@ -199,7 +199,7 @@ mod tests {
             let parts = rig.parts();
             let _told = parts
                 .sessions
-                .control(&parts.here, client.id, |out| out.push(0));
+                .control(&parts.context, client.id, |out| out.push(0));
             let session = rig.session(&client);
             session.set_blocked(true);
             session.set_awaits_answer(awaits_answer);

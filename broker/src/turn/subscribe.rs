@@ -10,17 +10,17 @@ use oyez_storage::{Located, StartAt};
 use tracing::error;
 
 use crate::dialect::command::{Reply, Subscribe, Subscribed};
+use crate::parts::context::ShardContext;
 use crate::parts::feed::Begin;
-use crate::parts::held::Held;
-use crate::parts::here::Here;
+use crate::parts::handled::{Handled, Until};
+use crate::parts::held::HeldReplies;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Locate, LocateAnswer, Message, Outbox, Wish};
 use crate::parts::membership::Membership;
 use crate::parts::session::SessionId;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
-use crate::parts::taken::{Taken, Until};
-use crate::tell::places::note_begin;
-use crate::tell::tell;
+use crate::replies::places::note_begin;
+use crate::replies::tell;
 
 /// Subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;
@@ -53,18 +53,18 @@ impl Wish {
 pub(crate) struct Subscribing<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) outbox: &'a mut Outbox,
-    pub(crate) held: &'a mut Held,
+    pub(crate) held: &'a mut HeldReplies,
 }
 
 impl Subscribing<'_> {
-    pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Taken {
+    pub(crate) fn subscribe(&mut self, id: SessionId, asked: &Subscribe<'_>) -> Handled {
         if topic::is_reserved(asked.topic) {
             let refused = Subscribed::refused(asked.request, Outcome::ReservedTopic);
             return self.tell_beginning(id, (asked.topic, refused));
         }
-        let log = self.members.here.shared.log_of(asked.topic);
-        if let Some(wait) = self.wait_to_ask(id, self.members.here.shared.owner(log)) {
-            return Taken::Later(wait);
+        let log = self.members.context.shared.log_of(asked.topic);
+        if let Some(wait) = self.wait_to_ask(id, self.members.context.shared.owner(log)) {
+            return Handled::Later(wait);
         }
         let form = self.members.sessions.there(id).form();
         let feeds = &mut *self.members.feeds;
@@ -93,7 +93,7 @@ impl Subscribing<'_> {
             Some(answer) => self.located(&answer),
             None => self.ask(wish, log),
         }
-        Taken::Done
+        Handled::Done
     }
 
     /// Where a subscription begins, if this shard knows the topic up to all that is visible.
@@ -125,7 +125,7 @@ impl Subscribing<'_> {
     /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, also
     /// if its subscription is over before.
     fn wait_to_ask(&self, id: SessionId, owner: usize) -> Option<Until> {
-        if owner == self.members.here.id {
+        if owner == self.members.context.id {
             return None;
         }
         let requests = self.members.sessions.there(id).requests();
@@ -141,16 +141,16 @@ impl Subscribing<'_> {
         let (name, walked, owner) = (
             topic.name.clone(),
             self.members.logs.walked(log),
-            self.members.here.shared.owner(log),
+            self.members.context.shared.owner(log),
         );
         let locate = Locate {
-            from: self.members.here.id,
+            from: self.members.context.id,
             wish,
             log,
             name,
             walked,
         };
-        if owner == self.members.here.id {
+        if owner == self.members.context.id {
             let answer = locate_here(self.members.logs, &locate);
             self.located(&answer);
         } else {
@@ -159,7 +159,7 @@ impl Subscribing<'_> {
             let session = self.members.sessions.there_mut(wish.session);
             session.note_request();
             self.held
-                .hold(self.members.here.now.monotonic_ms, wish.session, session);
+                .hold(self.members.context.now.monotonic_ms, wish.session, session);
         }
     }
 
@@ -167,7 +167,8 @@ impl Subscribing<'_> {
         let session = self.members.sessions.there(id);
         if session.subscriptions().find(topic).is_some() {
             Outcome::AlreadySubscribed
-        } else if session.subscriptions().len() >= self.members.here.shared.config.max_subscriptions
+        } else if session.subscriptions().len()
+            >= self.members.context.shared.config.max_subscriptions
         {
             Outcome::TooManySubscriptions
         } else {
@@ -178,7 +179,7 @@ impl Subscribing<'_> {
     /// A subscriber says that it has seen more of this very history than there is. No message was delivered before it was
     /// as safe as its topic is: either the subscriber is wrong, or the data directory is older than what was delivered.
     fn note_ahead(&mut self, topic: u32) {
-        self.members.here.metrics().subscribers_ahead.add(1);
+        self.members.context.metrics().subscribers_ahead.add(1);
         let log = self.members.feeds.subscribed(topic).log;
         if self.members.logs.note_ahead(log) {
             error!(
@@ -201,7 +202,9 @@ impl Subscribing<'_> {
         if few {
             self.members.sessions.resume(id);
         }
-        self.members.sessions.finish_leaving(self.members.here, id);
+        self.members
+            .sessions
+            .finish_leaving(self.members.context, id);
         frees
     }
 
@@ -268,7 +271,7 @@ impl Subscribing<'_> {
             for place in session.subscriptions().as_slice() {
                 feeds.set_delivery(*place, Delivery::Live);
             }
-            note_begin(self.members.here, self.members.sessions, feeds, id);
+            note_begin(self.members.context, self.members.sessions, feeds, id);
         }
     }
 
@@ -287,12 +290,12 @@ impl Subscribing<'_> {
         matches!(subscription.delivery(), Delivery::Pending(_))
     }
 
-    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Taken {
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Handled {
         let session = self.members.sessions.there(id);
         let form = session.form();
         // What is rendered again for the rest of it is known by the subscription.
         if session.tail().is_some() && !form.is_native() {
-            return Taken::Later(Until::Answered);
+            return Handled::Later(Until::Answered);
         }
         let topic = self.members.feeds.find(name, form);
         let place =
@@ -300,7 +303,7 @@ impl Subscribing<'_> {
         // Its beginning is told first: answers keep the order of what they answer.
         if place.is_some_and(|place| self.is_pending(place)) && !planted(Bug::UnsubscribesTooEarly)
         {
-            return Taken::Later(Until::Answered);
+            return Handled::Later(Until::Answered);
         }
         let outcome = match place {
             Some(place) => {
@@ -317,22 +320,26 @@ impl Subscribing<'_> {
         self.tell(id, &reply)
     }
 
-    fn tell_beginning(&mut self, id: SessionId, (topic, subscribed): (&str, Subscribed)) -> Taken {
+    fn tell_beginning(
+        &mut self,
+        id: SessionId,
+        (topic, subscribed): (&str, Subscribed),
+    ) -> Handled {
         self.tell(id, &Reply::Subscribed { topic, subscribed })
     }
 
-    fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Taken {
-        tell(self.members.here, self.members.sessions, id, reply)
+    fn tell(&mut self, id: SessionId, reply: &Reply<'_>) -> Handled {
+        tell(self.members.context, self.members.sessions, id, reply)
     }
 }
 
 /// Answers, as the owner of the log, where a subscription begins.
-pub(crate) fn locate(here: &Here, logs: &mut Logs, outbox: &mut Outbox, ask: &Locate) {
+pub(crate) fn locate(context: &ShardContext, logs: &mut Logs, outbox: &mut Outbox, ask: &Locate) {
     debug_assert_ne!(
-        ask.from, here.id,
+        ask.from, context.id,
         "what is here is not asked for by message"
     );
-    let (from, answer) = (here.id, locate_here(logs, ask));
+    let (from, answer) = (context.id, locate_here(logs, ask));
     outbox.say(ask.from, Message::Located { from, answer });
 }
 

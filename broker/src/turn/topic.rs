@@ -6,15 +6,15 @@ use serde::Serialize;
 use crate::dialect::command::{Refusal, Reply};
 use crate::dialect::status;
 use crate::parts::budget::DESCRIBE_STEPS;
+use crate::parts::context::ShardContext;
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
-use crate::parts::inquiries::{Inquiries, Known};
+use crate::parts::handled::Until;
+use crate::parts::inquiries::{Inquiries, KnownTopic};
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox};
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::Until;
-use crate::tell::tell;
+use crate::replies::tell;
 
 #[derive(Serialize)]
 struct Description<'a> {
@@ -31,37 +31,37 @@ struct Description<'a> {
 
 /// Asks all shards what they know of a topic, for a session. Gives the steps that it costs, or what the question has to wait for.
 pub(crate) fn describe(
-    here: &Here,
+    context: &ShardContext,
     (inquiries, sessions): (&mut Inquiries, &mut Sessions),
     (feeds, logs, outbox): (&Feeds, &mut Logs, &mut Outbox),
     (id, request, name): (SessionId, u32, &str),
 ) -> Result<usize, Until> {
-    let shards = here.shared.shards;
+    let shards = context.shared.shards;
     let inquiry = inquiries.begin((id, request), shards)?;
-    let log = here.shared.log_of(name);
-    for shard in (0..shards).filter(|shard| *shard != here.id) {
+    let log = context.shared.log_of(name);
+    for shard in (0..shards).filter(|shard| *shard != context.id) {
         let message = Message::DescribeTopic {
-            from: here.id,
+            from: context.id,
             inquiry,
             log,
             name: name.into(),
         };
         outbox.say(shard, message);
     }
-    let known = know_topic(here, (feeds, logs), log, name);
-    add_topic(here, inquiries, sessions, (inquiry, known));
+    let known = know_topic(context, (feeds, logs), log, name);
+    add_topic(context, inquiries, sessions, (inquiry, known));
     Ok(shards * DESCRIBE_STEPS)
 }
 
 /// What this shard knows of a topic.
 pub(crate) fn know_topic(
-    here: &Here,
+    context: &ShardContext,
     (feeds, logs): (&Feeds, &mut Logs),
     log: LogId,
     name: &str,
-) -> Known {
-    let is_owner = here.shared.owner(log) == here.id;
-    Known {
+) -> KnownTopic {
+    let is_owner = context.shared.owner(log) == context.id;
+    KnownTopic {
         info: is_owner.then(|| logs.topic(log, name)).flatten(),
         subscribers: feeds.count_subscriptions(name) as u64,
     }
@@ -69,10 +69,10 @@ pub(crate) fn know_topic(
 
 /// A shard has told what it knows; the last one makes the answer complete. Returns whether others may have waited for that.
 pub(crate) fn add_topic(
-    here: &Here,
+    context: &ShardContext,
     inquiries: &mut Inquiries,
     sessions: &mut Sessions,
-    (number, known): (usize, Known),
+    (number, known): (usize, KnownTopic),
 ) -> bool {
     let Some(complete) = inquiries.add(number, known) else {
         return false; // Others have to tell, too.
@@ -96,7 +96,7 @@ pub(crate) fn add_topic(
                 more: false,
                 json: &json,
             };
-            tell(here, sessions, complete.session, &answer);
+            tell(context, sessions, complete.session, &answer);
         }
         None => {
             let message =
@@ -107,7 +107,12 @@ pub(crate) fn add_topic(
                 message: &message,
                 retry_after_ms: 0,
             };
-            tell(here, sessions, complete.session, &Reply::Refused(refusal));
+            tell(
+                context,
+                sessions,
+                complete.session,
+                &Reply::Refused(refusal),
+            );
         }
     }
     sessions.resume(complete.session);

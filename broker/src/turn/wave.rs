@@ -12,14 +12,14 @@ use oyez_storage::LogReader;
 
 use crate::measure::metrics::Delivered;
 use crate::net::{Answer, Net};
-use crate::parts::batch::Batch;
+use crate::parts::batch::SendBatch;
 use crate::parts::budget::{Budget, SEND_STEPS};
 use crate::parts::chain::{Broken, Chain};
+use crate::parts::context::ShardContext;
 use crate::parts::ending::Reason;
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
 use crate::parts::logs::Logs;
-use crate::parts::sending::{PARTS_MAX, Progress, Sent, send, send_rest};
+use crate::parts::sending::{PARTS_MAX, SendProgress, Sent, send, send_rest};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Subscription, SubscriptionRef};
@@ -52,8 +52,8 @@ impl Wave<'_> {
 }
 
 /// What records pass on their way from the log to sockets.
-pub(crate) struct WayOut<'a> {
-    pub(crate) here: &'a Here,
+pub(crate) struct DeliveryContext<'a> {
+    pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) feeds: &'a mut Feeds,
@@ -63,7 +63,7 @@ pub(crate) struct WayOut<'a> {
     pub(crate) sent: usize,
 }
 
-impl WayOut<'_> {
+impl DeliveryContext<'_> {
     /// Builds the chain of what comes at `cursor` and before `until`. Returns whether the topic's window has that, and it is at hand.
     pub(crate) fn build_from_window(
         &mut self,
@@ -75,7 +75,7 @@ impl WayOut<'_> {
         let Some(places) = topic.window_from(cursor) else {
             return false;
         };
-        let means = (&mut *self.logs, self.here.metrics());
+        let means = (&mut *self.logs, self.context.metrics());
         let span = Span {
             from: cursor,
             until,
@@ -91,7 +91,7 @@ impl WayOut<'_> {
     /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
     pub(crate) fn send_chain(
         &mut self,
-        batch: &mut Batch,
+        batch: &mut SendBatch,
         number: u32,
         chain: &Chain,
         budget: &mut Budget,
@@ -118,7 +118,7 @@ impl WayOut<'_> {
     /// Sends the wave in batches to every subscription from the walk's place on that it is for.
     fn send_batches(
         &mut self,
-        batch: &mut Batch,
+        batch: &mut SendBatch,
         number: u32,
         wave: &Wave<'_>,
         budget: &mut Budget,
@@ -136,7 +136,7 @@ impl WayOut<'_> {
     }
 
     /// Fills a batch, as far as the wave and the budget go.
-    fn stage(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
+    fn stage(&mut self, batch: &mut SendBatch, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
         let audience = &mut self.feeds.subscribed_mut(number).audience;
         while !budget.is_spent() && !batch.is_full() {
             let Some((slot, subscription)) = audience.next() else {
@@ -158,7 +158,7 @@ impl WayOut<'_> {
     }
 
     /// Sets right what did not leave whole of a batch, and counts what did.
-    fn settle(&mut self, batch: &mut Batch, number: u32, wave: &Wave<'_>) {
+    fn settle(&mut self, batch: &mut SendBatch, number: u32, wave: &Wave<'_>) {
         let staged = batch.sockets.len() as u64;
         let whole = staged - batch.answers.len() as u64;
         let mut delivered = Delivered {
@@ -175,7 +175,7 @@ impl WayOut<'_> {
         let topic = self.feeds.subscribed_mut(number);
         let is_behind = whole > 0 && topic.is_behind(wave.end);
         topic.audience.note_behind(is_behind);
-        let metrics = self.here.metrics();
+        let metrics = self.context.metrics();
         metrics.sends.add(staged);
         metrics.take_delivered(&delivered);
     }
@@ -195,7 +195,7 @@ impl WayOut<'_> {
         let cursor = subscription.cursor;
         let id = session.id(key);
         if out.is_none() {
-            self.sessions.end(self.here, id, Reason::PeerReset);
+            self.sessions.end(self.context, id, Reason::PeerReset);
         }
         self.sessions.queue_tail(key);
         let is_behind = !self.sessions.is_blocked(key) && topic.is_behind(cursor);
@@ -207,7 +207,7 @@ impl WayOut<'_> {
     /// Sends the wave in a call for each subscription from the walk's place on that it is for.
     fn send_one_by_one(&mut self, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
         let topic = self.feeds.subscribed_mut(number);
-        let metrics = self.here.metrics();
+        let metrics = self.context.metrics();
         while !budget.is_spent() {
             let Some((_, subscription)) = topic.audience.next() else {
                 return; // Everybody was visited.
@@ -227,7 +227,7 @@ impl WayOut<'_> {
             let id = session.id(key);
             match sent {
                 Some(delivered) => metrics.take_delivered(&delivered),
-                None => self.sessions.end(self.here, id, Reason::PeerReset),
+                None => self.sessions.end(self.context, id, Reason::PeerReset),
             }
             self.sessions.queue_tail(key);
             let (cursor, blocked) = (subscription.cursor, self.sessions.is_blocked(key));
@@ -243,7 +243,7 @@ impl WayOut<'_> {
         id: SessionId,
         place: SubscriptionRef,
         chain: &Chain,
-    ) -> Progress {
+    ) -> SendProgress {
         let topic = self.feeds.subscribed_mut(place.topic);
         let session = self.sessions.there_mut(id);
         let subscription = topic.audience.at_mut(place.slot as usize);
@@ -256,21 +256,21 @@ impl WayOut<'_> {
         };
         let reader = self.logs.reader(chain.log);
         let Some(delivered) = send_to(self.net, session, subscription, (&wave, reader)) else {
-            return Progress::Gone;
+            return SendProgress::Gone;
         };
         let cursor = subscription.cursor;
         let (blocked, behind) = (
             session.is_blocked(),
             session.tail().is_some() || topic.is_behind(cursor),
         );
-        let metrics = self.here.metrics();
+        let metrics = self.context.metrics();
         metrics.sends.add(1);
         metrics.take_delivered(&delivered);
         self.sent += delivered.bytes as usize;
         match (blocked, behind) {
-            (true, _) => Progress::Blocked,
-            (false, true) => Progress::More,
-            (false, false) => Progress::Done,
+            (true, _) => SendProgress::Blocked,
+            (false, true) => SendProgress::More,
+            (false, false) => SendProgress::Done,
         }
     }
 }

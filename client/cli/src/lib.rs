@@ -54,14 +54,14 @@ Exit codes:
 #[command(name = "oyez", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
-    shared: Shared,
+    global: GlobalOptions,
     #[command(subcommand)]
     command: Command,
 }
 
 /// What every command is told: which broker, and how much to say.
 #[derive(Debug, clap::Args)]
-pub struct Shared {
+pub struct GlobalOptions {
     /// The broker: host, host:port or oyez://host:port
     #[arg(
         long,
@@ -101,7 +101,7 @@ enum Command {
     Man(manual::Pages),
 }
 
-impl Shared {
+impl GlobalOptions {
     /// A client that asks questions.
     fn connect(&self) -> Result<Client, Failure> {
         self.connect_with(self.options())
@@ -129,14 +129,14 @@ impl Shared {
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let Arguments { shared, command } = Arguments::parse();
+    let Arguments { global, command } = Arguments::parse();
     let done = match command {
-        Command::Pub(arguments) => publish::run(&shared, &arguments),
-        Command::Sub(arguments) => subscribe::run(&shared, &arguments),
-        Command::Stats(arguments) => stats::run(&shared, &arguments),
-        Command::Top(arguments) => top::run(&shared, &arguments),
-        Command::Topics(arguments) => topics::run(&shared, &arguments),
-        Command::Bench(arguments) => arguments.run(&shared),
+        Command::Pub(arguments) => publish::run(&global, &arguments),
+        Command::Sub(arguments) => subscribe::run(&global, &arguments),
+        Command::Stats(arguments) => stats::run(&global, &arguments),
+        Command::Top(arguments) => top::run(&global, &arguments),
+        Command::Topics(arguments) => topics::run(&global, &arguments),
+        Command::Bench(arguments) => arguments.run(&global),
         Command::Completions(arguments) => manual::complete(Arguments::command(), &arguments),
         Command::Man(arguments) => manual::explain(Arguments::command(), &arguments),
     };

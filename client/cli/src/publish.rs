@@ -12,7 +12,7 @@ use oyez_client::{
 };
 use serde::Serialize;
 
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::duration::{self, Patience};
 use crate::failure::Failure;
 use crate::input::{Input, Line};
@@ -119,16 +119,16 @@ struct Summary {
 }
 
 /// Runs the command.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::new()?;
     let (message, file) = (arguments.message.clone(), arguments.file.as_deref());
     let input = Input::open(message, file, Arc::clone(&interrupt))?;
     let Patience(give_up) = arguments.give_up;
-    let options = shared
+    let options = global
         .options()
         .reconnect(ReconnectPolicy::default().give_up_after(give_up))
         .answer_timeout(give_up);
-    let client = Arc::new(shared.connect_with(options)?);
+    let client = Arc::new(global.connect_with(options)?);
     interrupt.watch(&client)?;
     let started = Instant::now();
     let publisher = client.publisher(PublisherOptions {
@@ -157,7 +157,7 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     }
     let summary = Summary::new(&arguments.topic, totals, &feed, started.elapsed());
     client.drain()?;
-    summary.print(arguments.output, shared.verbose)
+    summary.print(arguments.output, global.verbose)
 }
 
 /// The way from the input to the publisher.

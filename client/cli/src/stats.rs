@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::answers;
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
 }
 
 /// Runs the command.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let client = shared.connect()?;
+pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), Failure> {
+    let client = global.connect()?;
     let mut stats: Value = answers::stats(&client)?;
     if arguments.lag
         && let Some(fields) = stats.as_object_mut()

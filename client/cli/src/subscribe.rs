@@ -15,7 +15,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::duration::{self, Patience};
 use crate::failure::Failure;
 use crate::reader;
@@ -96,7 +96,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
 }
 
 /// Runs the command.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), Failure> {
     let mut options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
     if let Some(epoch) = arguments.epoch {
         if !matches!(arguments.from, Start::Offset(_)) {
@@ -107,9 +107,9 @@ pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure>
     }
     let Patience(give_up) = arguments.give_up;
     let policy = ReconnectPolicy::default().give_up_after(give_up);
-    let client = shared.connect_with(shared.options().reconnect(policy))?;
+    let client = global.connect_with(global.options().reconnect(policy))?;
     let subscription = client.subscribe(options)?;
-    if shared.verbose {
+    if global.verbose {
         let (topic, offset) = (&arguments.topic, subscription.position());
         say(&format!("subscribed to {topic} at offset {offset}"));
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::answers::{self, TopicInfo};
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
@@ -24,8 +24,8 @@ struct List {
 }
 
 /// Runs the command.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
-    let client = shared.connect()?;
+pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), Failure> {
+    let client = global.connect()?;
     let topics = answers::topics(&client)?;
     client.drain()?;
     if arguments.output == Format::Json {

@@ -77,7 +77,7 @@ impl Driven {
 
     /// Whether the connection goes on behind these bytes.
     fn receive(&mut self, bytes: &[u8]) -> bool {
-        let mut inbox = Inbox::default();
+        let mut inbox = ReceiveBuffer::default();
         inbox.spare()[..bytes.len()].copy_from_slice(bytes);
         inbox.filled(bytes.len());
         self.state.take_in(&mut inbox)

@@ -8,9 +8,9 @@ use super::wire::Wire;
 use crate::error::ConnectionError;
 use crate::farewell;
 use crate::handshake::{Awaiting, Hellos};
-use crate::inbox::{Inbox, Received, is_timeout};
 use crate::options::ConnectOptions;
 use crate::outbox::Outbox;
+use crate::receive_buffer::{ReceiveBuffer, Received, is_timeout};
 use crate::terms::Terms;
 
 /// Most bytes of one turn unless another number is set.
@@ -63,7 +63,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) options: ConnectOptions,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: ReceiveBuffer,
     pub(super) outbox: Outbox,
     stage: Stage,
     /// Since when no byte of what is to be written has passed.
@@ -74,7 +74,7 @@ impl Line {
     pub(super) fn new(options: ConnectOptions) -> Self {
         Self {
             options,
-            inbox: Inbox::default(),
+            inbox: ReceiveBuffer::default(),
             outbox: Outbox::default(),
             stage: Stage::Down,
             blocked_at: None,
@@ -108,7 +108,7 @@ impl Line {
         deadline: Duration,
         turn: &mut Turn<'_>,
     ) -> Result<(), ConnectionError> {
-        self.inbox = Inbox::default();
+        self.inbox = ReceiveBuffer::default();
         self.outbox.clear();
         self.blocked_at = None;
         self.stage = Stage::Down;

@@ -11,7 +11,7 @@ use super::wire::Wire;
 use crate::backoff::Retry;
 use crate::delivery::Delivery;
 use crate::error::{ConnectionError, SubscribeError};
-use crate::intake::{Taken, Trouble};
+use crate::intake::{FrameKind, IntakeError};
 use crate::options::{ConnectOptions, ConnectionEvent, SubscribeOptions};
 use crate::silence::Beats;
 use crate::subscription_state::SubscriptionState;
@@ -142,8 +142,8 @@ impl Subscriber {
         while self.is_beat_due(now) {}
         match self.advance(&mut turn) {
             Ok(until) => until,
-            Err(Trouble::Connection(error)) => self.lose(error, &mut turn),
-            Err(Trouble::Refused(error)) => {
+            Err(IntakeError::Connection(error)) => self.lose(error, &mut turn),
+            Err(IntakeError::Refused(error)) => {
                 self.error = Some(error);
                 self.close(now, turn.wire);
                 None
@@ -187,7 +187,7 @@ impl Subscriber {
         }
     }
 
-    fn advance(&mut self, turn: &mut Turn<'_>) -> Result<Option<Duration>, Trouble> {
+    fn advance(&mut self, turn: &mut Turn<'_>) -> Result<Option<Duration>, IntakeError> {
         if let Some(error) = self.failure.take() {
             return Err(error.into());
         }
@@ -225,7 +225,7 @@ impl Subscriber {
     }
 
     /// Takes in all that has arrived, and judges the silence; returns until when to listen.
-    fn listen(&mut self, turn: &mut Turn<'_>) -> Result<Duration, Trouble> {
+    fn listen(&mut self, turn: &mut Turn<'_>) -> Result<Duration, IntakeError> {
         let now = turn.now;
         let mut listened = self.listened(now);
         loop {
@@ -268,11 +268,11 @@ impl Subscriber {
     }
 
     /// Takes in the next whole frame that has arrived; false when there is none.
-    fn take_in(&mut self) -> Result<bool, Trouble> {
+    fn take_in(&mut self) -> Result<bool, IntakeError> {
         match self.state.take_in(&mut self.line.inbox)? {
-            Taken::NoFrame => return Ok(false),
-            Taken::Formality | Taken::Progress => {}
-            Taken::Ping(heartbeat) => {
+            FrameKind::NoFrame => return Ok(false),
+            FrameKind::Formality | FrameKind::Progress => {}
+            FrameKind::Ping(heartbeat) => {
                 let mut pong = Vec::new();
                 heartbeat.encode_pong(&mut pong);
                 self.line.send(pong);

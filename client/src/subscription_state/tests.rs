@@ -21,7 +21,7 @@ const fn at(milliseconds: u64) -> Duration {
 /// A subscription to `a` with what arrives for it.
 struct Driven {
     state: SubscriptionState,
-    inbox: Inbox,
+    inbox: ReceiveBuffer,
 }
 
 impl Driven {
@@ -30,7 +30,7 @@ impl Driven {
         let policy = ReconnectPolicy::default();
         Self {
             state: SubscriptionState::new(cursor, policy, ANSWER_WITHIN),
-            inbox: Inbox::default(),
+            inbox: ReceiveBuffer::default(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Driven {
     /// Connects; what the request says.
     fn connect(&mut self, now: Duration) -> (u32, Start, Option<Epoch>) {
         let mut out = Vec::new();
-        self.inbox = Inbox::default();
+        self.inbox = ReceiveBuffer::default();
         self.state.connected(HEARTBEAT, now, &mut out);
         match decode(&out, &Limits::HARD).unwrap() {
             Decoded::Frame {
@@ -63,17 +63,17 @@ impl Driven {
     }
 
     /// Takes in all whole frames of these bytes.
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
         self.inbox.spare()[..bytes.len()].copy_from_slice(bytes);
         self.inbox.filled(bytes.len());
-        while self.state.take_in(&mut self.inbox)? != Taken::NoFrame {}
+        while self.state.take_in(&mut self.inbox)? != FrameKind::NoFrame {}
         Ok(())
     }
 
     /// Takes in bytes behind which the connection ends.
     fn fail(&mut self, bytes: &[u8]) -> ConnectionError {
         match self.take(bytes) {
-            Err(Trouble::Connection(error)) => error,
+            Err(IntakeError::Connection(error)) => error,
             other => panic!("{other:?}"),
         }
     }
@@ -339,7 +339,7 @@ fn a_refusal_ends_the_subscription() {
     assert!(
         matches!(
             refused,
-            Err(Trouble::Refused(SubscribeError::Refused { .. }))
+            Err(IntakeError::Refused(SubscribeError::Refused { .. }))
         ),
         "{refused:?}"
     );

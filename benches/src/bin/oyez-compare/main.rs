@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use oyez_cli::{Shared, bench};
+use oyez_cli::{GlobalOptions, bench};
 
 use crate::floor::server;
 use crate::rivals::{RivalOptions, Rivals};
@@ -43,7 +43,7 @@ is up to their configuration as well. Both want an empty data directory.";
 #[command(name = NAME, version, after_help = EXAMPLES, max_term_width = 100)]
 struct CommandLine {
     #[command(flatten)]
-    shared: Shared,
+    global: GlobalOptions,
     #[command(flatten)]
     rivals: RivalOptions,
     #[command(flatten)]
@@ -59,11 +59,11 @@ fn main() -> ExitCode {
         ))
     } else {
         let CommandLine {
-            shared,
+            global,
             rivals,
             bench,
         } = CommandLine::parse();
-        bench.run(&Rivals { shared, rivals })
+        bench.run(&Rivals { global, rivals })
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use oyez_cli::bench::{Plan, Target, Targets};
-use oyez_cli::{Failure, Shared};
+use oyez_cli::{Failure, GlobalOptions};
 
 use crate::floor::FloorTarget;
 use crate::peer::Peer;
@@ -61,7 +61,7 @@ impl FromStr for TargetName {
 /// The targets of this program.
 #[derive(Debug)]
 pub(crate) struct Rivals {
-    pub(crate) shared: Shared,
+    pub(crate) global: GlobalOptions,
     pub(crate) rivals: RivalOptions,
 }
 
@@ -69,7 +69,7 @@ impl Targets for Rivals {
     fn find(&self, plan: Plan) -> Result<Arc<dyn Target>, Failure> {
         self.rivals.check(&plan)?;
         match self.rivals.target {
-            TargetName::Oyez => self.shared.find(plan),
+            TargetName::Oyez => self.global.find(plan),
             TargetName::Floor => Ok(Arc::new(FloorTarget::new(
                 plan,
                 self.rivals.answer,

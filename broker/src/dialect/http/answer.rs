@@ -7,7 +7,7 @@ use oyez_protocol::event::{GoodbyeCode, Outcome, PublishedEntry};
 use serde::Serialize;
 
 use crate::dialect::command::{Dialect, Goodbye, Refusal, Reply, Subscribed};
-use crate::dialect::exchange::{Batch, Exchange, Stream, Streams, Wants};
+use crate::dialect::exchange::{Exchange, PublishBatch, Stream, Streams, Wants};
 use crate::dialect::form::{Form, Kind};
 use crate::dialect::http::asked::Upgrade;
 use crate::dialect::status::{self, Status};
@@ -352,7 +352,7 @@ enum Row<'a> {
 }
 
 /// Tells what became of several messages, in their order. The status is that of the first that went wrong.
-fn tell_places(exchange: &Exchange, batch: &Batch, wall_ms: u64, out: &mut Vec<u8>) {
+fn tell_places(exchange: &Exchange, batch: &PublishBatch, wall_ms: u64, out: &mut Vec<u8>) {
     let mut status = status::OK;
     let rows: Vec<Row<'_>> = batch
         .rows

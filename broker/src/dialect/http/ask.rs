@@ -3,7 +3,7 @@
 use oyez_protocol::command::Question;
 use oyez_protocol::record::Record;
 
-use crate::dialect::command::{Command, Progress, Refusal, Subscribe};
+use crate::dialect::command::{Command, DecodeProgress, Refusal, Subscribe};
 use crate::dialect::exchange::{Exchange, Streams, Wants};
 use crate::dialect::http::asked::{Asked, Refused, Scratch, Upgrade, Wanted, refused, topic_of};
 use crate::dialect::http::body::{self, BadBody, Body};
@@ -101,7 +101,7 @@ impl<'a> Commands<'a> {
 /// the same one again.
 pub(crate) fn decode<'a>(
     input: &'a [u8],
-    progress: &mut Progress,
+    progress: &mut DecodeProgress,
     (rules, is_operators): (&Rules, bool),
     resumed: Option<u64>,
     scratch: &'a mut Scratch,
@@ -222,7 +222,7 @@ fn copy_body(head: &Head<'_, '_>, (input, head_size): (&[u8], usize), scratch: &
 fn find_head<'f, 'a>(
     input: &'a [u8],
     fields: &'f mut [Field<'a>; FIELDS_MAX],
-    progress: &mut Progress,
+    progress: &mut DecodeProgress,
 ) -> Result<Option<(Head<'f, 'a>, usize)>, BadHead> {
     let Some(size) = head::end(input, progress)? else {
         return Ok(None);

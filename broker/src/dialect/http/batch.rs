@@ -17,7 +17,7 @@ use oyez_protocol::topic;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::dialect::exchange::{Batch, Wants};
+use crate::dialect::exchange::{PublishBatch, Wants};
 use crate::dialect::http::asked::{Refused, Scratch, check_first, check_last, refused};
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
@@ -72,7 +72,7 @@ pub(super) fn build(
     scratch.places.clone_from(&building.places);
     let outcomes = vec![None; building.places.len()];
     Ok(match waits {
-        true => Wants::Places(Box::new(Batch {
+        true => Wants::Places(Box::new(PublishBatch {
             topics: building.topics,
             rows: building.rows,
             outcomes,

@@ -2,7 +2,7 @@
 
 use oyez_protocol::planted::{Bug, planted};
 
-use crate::dialect::command::Progress;
+use crate::dialect::command::DecodeProgress;
 use crate::dialect::http::head::Framing;
 use crate::dialect::status::{self, Status};
 
@@ -56,7 +56,7 @@ pub(super) fn find(
     input: &[u8],
     head: usize,
     (framing, max): (Framing, usize),
-    progress: &mut Progress,
+    progress: &mut DecodeProgress,
 ) -> Result<Body, BadBody> {
     match framing {
         Framing::Sized(size) => {
@@ -97,7 +97,7 @@ fn find_chunks(
     input: &[u8],
     head: usize,
     max: usize,
-    progress: &mut Progress,
+    progress: &mut DecodeProgress,
 ) -> Result<Body, BadBody> {
     let mut at = head.max(progress.chunks as usize);
     let mut payload = progress.payload as usize;

@@ -1,7 +1,7 @@
 //! What fuzz targets call (`broker/fuzz`): bytes as the input of a connection that speaks HTTP, decoded at once and in pieces.
 //! Only built for them, and for the unit test that runs their seeds.
 //!
-//! The dialect is total and has no memory but [`Progress`], so that what a request is cannot depend on where its bytes are cut.
+//! The dialect is total and has no memory but [`DecodeProgress`], so that what a request is cannot depend on where its bytes are cut.
 //! There is one exception: a request that is refused by its head is answered before its body has come, and ends the
 //! connection then.
 
@@ -10,7 +10,7 @@ use oyez_protocol::lz4;
 use oyez_protocol::message::Messages;
 use oyez_protocol::record::Record;
 
-use crate::dialect::command::{Command, Progress};
+use crate::dialect::command::{Command, DecodeProgress};
 use crate::dialect::exchange::Exchange;
 use crate::dialect::http::{Front, Scratch, decode};
 use crate::dialect::proxy::{self, Header};
@@ -146,7 +146,7 @@ pub(in crate::dialect) fn cut(mut input: &[u8], seed: u8) -> impl Iterator<Item 
 /// Reads pieces as a shard does: what is no whole request is kept, and tried again when there is as much as it needs.
 fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
     let (mut heard, mut scratch) = (Heard::default(), Scratch::default());
-    let (mut kept, mut need, mut progress) = (Vec::new(), 1, Progress::default());
+    let (mut kept, mut need, mut progress) = (Vec::new(), 1, DecodeProgress::default());
     let need_max =
         HEAD_SIZE_MAX + 2 * rules.body_size_max() + 2 * LINE_SIZE_MAX + TRAILERS_SIZE_MAX;
     for piece in pieces {
@@ -168,7 +168,7 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
                     heard.used += if request.exchange.closes { 0 } else { size };
                     heard.requests.push(request);
                     kept.drain(..size);
-                    (need, progress) = (1, Progress::default());
+                    (need, progress) = (1, DecodeProgress::default());
                 }
             }
         }
@@ -179,7 +179,7 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
 /// The request at the front of `input` and its size, or the size that the input needs.
 fn take(
     input: &[u8],
-    progress: &mut Progress,
+    progress: &mut DecodeProgress,
     rules: &Rules,
     scratch: &mut Scratch,
 ) -> Result<(Request, usize), usize> {

@@ -1,6 +1,6 @@
 //! The head of a request: what comes before its body. Everything that two programs could read in two ways is refused.
 
-use crate::dialect::command::Progress;
+use crate::dialect::command::DecodeProgress;
 use crate::dialect::status::{self, Status};
 
 /// Longest head of a request, in bytes.
@@ -83,7 +83,7 @@ pub(super) fn is_named(field: &Field<'_>, name: &str) -> bool {
 ///
 /// # Errors
 /// When it is too long, or its lines do not end as lines do.
-pub(super) fn end(input: &[u8], progress: &mut Progress) -> Result<Option<usize>, BadHead> {
+pub(super) fn end(input: &[u8], progress: &mut DecodeProgress) -> Result<Option<usize>, BadHead> {
     let searched = &input[..input.len().min(HEAD_SIZE_MAX)];
     // Back by as much as a line end that was cut may have.
     let from = (progress.searched as usize)

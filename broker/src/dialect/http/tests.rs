@@ -4,7 +4,7 @@ use oyez_protocol::message::{MessageRef, Messages};
 use oyez_protocol::record::{Codec, Record};
 
 use super::*;
-use crate::dialect::command::{Command, Progress};
+use crate::dialect::command::{Command, DecodeProgress};
 use crate::dialect::exchange::Wants;
 use crate::dialect::rules::Rules;
 
@@ -21,7 +21,7 @@ fn read(input: &[u8]) -> String {
     let mut scratch = Scratch::default();
     let front = decode(
         input,
-        &mut Progress::default(),
+        &mut DecodeProgress::default(),
         (&rules(), false),
         None,
         &mut scratch,
@@ -146,7 +146,7 @@ fn a_record_is_compressed_where_that_makes_it_smaller() {
         let mut scratch = Scratch::default();
         let front = decode(
             &input,
-            &mut Progress::default(),
+            &mut DecodeProgress::default(),
             (&rules(), false),
             None,
             &mut scratch,
@@ -215,10 +215,10 @@ fn a_request_that_is_cut_anywhere_is_waited_for() {
         "5\r\nhello\r\n0\r\nA: b\r\n\r\n",
     );
     for whole in [sized, chunked] {
-        let (mut scratch, mut progress) = (Scratch::default(), Progress::default());
+        let (mut scratch, mut progress) = (Scratch::default(), DecodeProgress::default());
         for cut in 0..whole.len() {
             let input = &whole[..cut];
-            let mut fresh = Progress::default();
+            let mut fresh = DecodeProgress::default();
             for progress in [&mut progress, &mut fresh] {
                 let front = decode(input, progress, (&rules(), false), None, &mut scratch);
                 let Front::Need { total, .. } = front else {
@@ -241,9 +241,9 @@ fn a_client_that_waits_for_it_is_told_once_that_its_body_is_wanted() {
     let fields = "Content-Length: 5\nExpect: 100-Continue\n";
     let input = request("POST /demo", fields, "");
     assert_eq!(read(&input), "needs 5, expects");
-    let mut progress = Progress {
+    let mut progress = DecodeProgress {
         continued: true,
-        ..Progress::default()
+        ..DecodeProgress::default()
     };
     let mut scratch = Scratch::default();
     let front = decode(&input, &mut progress, (&rules(), false), None, &mut scratch);
@@ -361,7 +361,7 @@ fn chunks_that_are_none_end_the_connection() {
 fn chunks_that_say_little_and_take_much_end_the_connection() {
     let max = rules().body_size_max();
     let chunk = format!("1;{}\r\na\r\n", "b".repeat(250));
-    let (mut scratch, mut progress) = (Scratch::default(), Progress::default());
+    let (mut scratch, mut progress) = (Scratch::default(), DecodeProgress::default());
     let mut input = request("POST /demo", "Transfer-Encoding: chunked\n", "");
     let front = loop {
         assert!(input.len() <= 2 * max, "{} bytes are kept", input.len());
@@ -449,7 +449,13 @@ fn read_inquiry(target: &str, is_operators: bool) -> String {
     let input = request(&format!("GET {target}"), "", "");
     let mut scratch = Scratch::default();
     let means = (&rules(), is_operators);
-    match decode(&input, &mut Progress::default(), means, None, &mut scratch) {
+    match decode(
+        &input,
+        &mut DecodeProgress::default(),
+        means,
+        None,
+        &mut scratch,
+    ) {
         Front::Request {
             commands: Commands::One(Command::Refuse(refusal)),
             ..

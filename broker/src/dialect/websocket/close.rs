@@ -30,13 +30,13 @@ const CODE_SIZE: usize = 2;
 
 /// Why a session is closed for what has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct CloseFault {
     pub(crate) code: u16,
     pub(crate) reason: &'static str,
 }
 
-pub(crate) const fn fault(code: u16, reason: &'static str) -> Fault {
-    Fault { code, reason }
+pub(crate) const fn fault(code: u16, reason: &'static str) -> CloseFault {
+    CloseFault { code, reason }
 }
 
 /// The code for a Goodbye.
@@ -53,7 +53,7 @@ pub(crate) const fn code_of(goodbye: GoodbyeCode) -> u16 {
 ///
 /// # Errors
 /// When it says what none may say.
-pub(crate) fn read(payload: &[u8]) -> Result<u16, Fault> {
+pub(crate) fn read(payload: &[u8]) -> Result<u16, CloseFault> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return match payload {
             [] => Ok(DONE),

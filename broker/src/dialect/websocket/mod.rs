@@ -18,7 +18,7 @@ mod utf8;
 use oyez_protocol::event::GoodbyeCode;
 use oyez_protocol::planted::{Bug, planted};
 
-pub(crate) use self::close::Fault;
+pub(crate) use self::close::CloseFault;
 pub(crate) use self::json::{ALONE, decode, write_subscribe};
 use self::unframe::{Accepts, Piece, Unframing};
 use crate::dialect::command::{Dialect, Goodbye, Reply};
@@ -45,7 +45,7 @@ pub(crate) struct Heard {
     /// The peer closes, or is closed, with this code; nothing that came behind counts.
     pub(crate) closes: Option<u16>,
     /// Why it is closed.
-    pub(crate) fault: Option<Fault>,
+    pub(crate) fault: Option<CloseFault>,
 }
 
 /// Takes WebSocket off `input`. Adds what is for the dialect within to `out`, and what is answered at once to `answers`.

@@ -6,7 +6,7 @@
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::run::{FIN, Opcode, SHORT_MAX, SIZE_16, SIZE_64};
-use crate::dialect::websocket::close::{self, Fault, fault};
+use crate::dialect::websocket::close::{self, CloseFault, fault};
 use crate::dialect::websocket::utf8::Utf8;
 
 /// Bits that no extension gives a meaning, since none is agreed on.
@@ -99,7 +99,7 @@ impl Unframing {
         input: &mut &[u8],
         accepts: Accepts,
         out: &mut Vec<u8>,
-    ) -> Result<Piece, Fault> {
+    ) -> Result<Piece, CloseFault> {
         let mut frame = match self.frame.take() {
             Some(frame) => frame,
             None => match self.take_header(input)? {
@@ -142,7 +142,7 @@ impl Unframing {
     }
 
     /// The header at the front of the input; `None` if it has not come whole.
-    fn take_header(&mut self, input: &mut &[u8]) -> Result<Option<FrameBegun>, Fault> {
+    fn take_header(&mut self, input: &mut &[u8]) -> Result<Option<FrameBegun>, CloseFault> {
         loop {
             let need = header_size(&self.header[..self.header_size]);
             if self.header_size == need {
@@ -161,7 +161,7 @@ impl Unframing {
     }
 
     /// A frame begins.
-    fn begin(&mut self, frame: &FrameBegun, accepts: Accepts) -> Result<(), Fault> {
+    fn begin(&mut self, frame: &FrameBegun, accepts: Accepts) -> Result<(), CloseFault> {
         if frame.opcode.is_control() {
             self.control.clear();
             return Ok(());
@@ -206,7 +206,11 @@ impl Unframing {
     }
 
     /// Bytes of a message have come.
-    fn note_message(&mut self, bytes: &[u8], (from, ends): (usize, bool)) -> Result<Piece, Fault> {
+    fn note_message(
+        &mut self,
+        bytes: &[u8],
+        (from, ends): (usize, bool),
+    ) -> Result<Piece, CloseFault> {
         let message = self.message.as_mut().expect("its first frame has begun it");
         let is_text = message.is_text;
         if is_text && !(message.text.go_on(bytes) && (!ends || message.text.is_whole())) {
@@ -225,7 +229,7 @@ impl Unframing {
         })
     }
 
-    fn end_control(&mut self, opcode: Opcode) -> Result<Piece, Fault> {
+    fn end_control(&mut self, opcode: Opcode) -> Result<Piece, CloseFault> {
         match opcode {
             Opcode::Ping => Ok(Piece::Ping),
             Opcode::Close => close::read(&self.control).map(Piece::Close),
@@ -251,7 +255,7 @@ const fn header_size(begun: &[u8]) -> usize {
 }
 
 /// Reads a whole header.
-fn read_header(header: &[u8]) -> Result<FrameBegun, Fault> {
+fn read_header(header: &[u8]) -> Result<FrameBegun, CloseFault> {
     let (first, second) = (header[0], header[1]);
     if first & RESERVED != 0 {
         return Err(fault(

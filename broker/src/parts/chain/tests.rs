@@ -22,7 +22,7 @@ fn publish(rig: &mut Rig, records: &[(&str, usize)]) {
 }
 
 fn places(rig: &mut Rig, topic: &str) -> Vec<Place> {
-    let (mut places, log) = (Vec::new(), rig.parts().here.shared.log_of(topic));
+    let (mut places, log) = (Vec::new(), rig.parts().context.shared.log_of(topic));
     rig.parts()
         .logs
         .places(log, topic, Offset::new(0), 1_000, &mut places);
@@ -36,7 +36,7 @@ fn build(rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> 
 
 /// The same, in a form.
 fn build_in(form: Form, rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> {
-    let (mut chain, log) = (Chain::default(), rig.parts().here.shared.log_of(topic));
+    let (mut chain, log) = (Chain::default(), rig.parts().context.shared.log_of(topic));
     let built = rig
         .parts()
         .logs
@@ -136,7 +136,7 @@ fn a_large_first_part_is_kept_alone() {
 }
 
 /// A chain of records of these sizes, with so many messages each.
-fn made_of(records: &[(u32, u64)]) -> Chain {
+fn init(records: &[(u32, u64)]) -> Chain {
     let mut chain = Chain {
         log: LogId::new(3),
         ..Chain::default()
@@ -157,7 +157,7 @@ fn made_of(records: &[(u32, u64)]) -> Chain {
 
 #[test]
 fn a_cut_counts_what_is_out_and_what_will_be_with_the_tail() {
-    let chain = made_of(&[(10, 1), (20, 5), (30, 2)]);
+    let chain = init(&[(10, 1), (20, 5), (30, 2)]);
     let cut = |sent: usize| {
         let cut = chain.cut(sent);
         let tail = cut

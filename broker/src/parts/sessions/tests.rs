@@ -18,9 +18,9 @@ fn sessions(rig: &mut Rig) -> &mut Sessions {
 }
 
 /// Lets bytes be told to a session.
-fn tell(rig: &mut Rig, client: &Client, bytes: usize) -> Taken {
+fn tell(rig: &mut Rig, client: &Client, bytes: usize) -> Handled {
     let parts = rig.parts();
-    parts.sessions.control(&parts.here, client.id, |out| {
+    parts.sessions.control(&parts.context, client.id, |out| {
         out.resize(out.len() + bytes, 0);
     })
 }
@@ -32,12 +32,12 @@ fn keep(rig: &mut Rig, client: &Client, bytes: usize) {
 
 /// Connections and sessions, as they are counted.
 fn counts(rig: &mut Rig) -> (usize, u64, u64) {
-    let here = &rig.parts().here;
-    let all = here
+    let context = &rig.parts().context;
+    let all = context
         .shared
         .connections
         .load(std::sync::atomic::Ordering::Relaxed);
-    let metrics = here.metrics();
+    let metrics = context.metrics();
     (all, metrics.connections.get(), metrics.sessions.get())
 }
 
@@ -59,10 +59,10 @@ fn a_name_of_one_that_has_gone_reaches_nobody() {
     let sessions = sessions(&mut rig);
     sessions.queue_read(gone.id);
     sessions.resume(gone.id);
-    sessions.queue_send(gone.id);
+    sessions.schedule_send(gone.id);
     assert!(!sessions.has_some_to_read() && !sessions.has_paused());
     assert_eq!(sessions.count_to_send(), 0);
-    assert_eq!(tell(&mut rig, &gone, 1), Taken::Over);
+    assert_eq!(tell(&mut rig, &gone, 1), Handled::Over);
     keep(&mut rig, &gone, 100);
     assert_eq!(rig.parts().sessions.room.input.bytes(), 0);
     rig.refuse(&gone, "enough");
@@ -149,7 +149,7 @@ fn a_session_is_sent_to_once_and_not_while_its_socket_is_full() {
     let (client, full) = (rig.join(), rig.join());
     rig.session(&full).blocked = true;
     for id in [client.id, client.id, full.id] {
-        sessions(&mut rig).queue_send(id);
+        sessions(&mut rig).schedule_send(id);
     }
     assert_eq!(sessions(&mut rig).count_to_send(), 1);
     assert_eq!(sessions(&mut rig).next_to_send(), Some(client.id));
@@ -181,7 +181,7 @@ fn what_is_told_is_counted_and_its_memory_used_again() {
     rig.begin_turn();
     let now_ms = rig.now_ms();
     for (told, spares) in [(100, 1), (OUTGOING_BYTES_KEPT, 1), (100, 1), (5_000, 0)] {
-        assert_eq!(tell(&mut rig, &client, told), Taken::Done);
+        assert_eq!(tell(&mut rig, &client, told), Handled::Done);
         let outgoing = rig.session(&client).outgoing.as_ref();
         let outgoing = outgoing.expect("there is some");
         assert_eq!((outgoing.moved_ms, outgoing.sent), (now_ms, 0));
@@ -219,11 +219,11 @@ fn so_many_empty_buffers_are_kept_and_no_more() {
 #[test]
 fn only_those_that_may_hear_are_told_and_only_those_that_go_are_told_the_end() {
     for (stage, told, concluded) in [
-        (Stage::Greeting, Taken::Done, Taken::Over),
-        (Stage::Open, Taken::Done, Taken::Over),
-        (Stage::Closing, Taken::Over, Taken::Done),
-        (Stage::Lingering, Taken::Over, Taken::Over),
-        (Stage::Gone, Taken::Over, Taken::Over),
+        (Stage::Greeting, Handled::Done, Handled::Over),
+        (Stage::Open, Handled::Done, Handled::Over),
+        (Stage::Closing, Handled::Over, Handled::Done),
+        (Stage::Lingering, Handled::Over, Handled::Over),
+        (Stage::Gone, Handled::Over, Handled::Over),
     ] {
         let mut rig = Rig::new();
         let client = rig.join();
@@ -231,7 +231,7 @@ fn only_those_that_may_hear_are_told_and_only_those_that_go_are_told_the_end() {
         assert_eq!(tell(&mut rig, &client, 1), told, "{stage:?}");
         let parts = rig.parts();
         let end = |out: &mut Vec<u8>| out.push(1);
-        let end = parts.sessions.conclude(&parts.here, client.id, end);
+        let end = parts.sessions.conclude(&parts.context, client.id, end);
         assert_eq!(end, concluded, "{stage:?}");
     }
 }
@@ -257,7 +257,7 @@ fn one_that_is_to_go_is_told_so_once_and_keeps_no_input() {
     for _ in 0..2 {
         rig.refuse(&client, "enough");
     }
-    let tick = rig.parts().here.tick();
+    let tick = rig.parts().context.tick();
     let session = rig.session(&client);
     assert_eq!((session.stage, session.heard_tick), (Stage::Closing, tick));
     assert!(session.partial.is_none());
@@ -289,9 +289,9 @@ fn one_that_goes_without_its_fault_is_not_counted_as_refused() {
     for client in &clients {
         let parts = rig.parts();
         let goodbye = goodbye.clone();
-        parts.sessions.dismiss(&parts.here, client.id, goodbye);
+        parts.sessions.dismiss(&parts.context, client.id, goodbye);
     }
-    assert_eq!(rig.parts().here.metrics().sessions_refused.get(), 0);
+    assert_eq!(rig.parts().context.metrics().sessions_refused.get(), 0);
     assert_eq!(counts(&mut rig), (0, 2, 0));
     let dismissed = sessions(&mut rig).next_dismissed().expect("it is there");
     assert_eq!((dismissed.goodbye, dismissed.is_refused), (goodbye, false));
@@ -300,8 +300,8 @@ fn one_that_goes_without_its_fault_is_not_counted_as_refused() {
     let parts = rig.parts();
     parts
         .sessions
-        .refuse_for(&parts.here, client.id, code, 5, "enough");
-    assert_eq!(parts.here.metrics().sessions_refused.get(), 1);
+        .refuse_for(&parts.context, client.id, code, 5, "enough");
+    assert_eq!(parts.context.metrics().sessions_refused.get(), 1);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn with_cold_history() -> (Rig, Client) {
     (rig, client)
 }
 
-fn go_on(rig: &mut Rig) -> Progress {
+fn go_on(rig: &mut Rig) -> SendProgress {
     rig.parts().serving().go_on(0)
 }
 
@@ -82,18 +82,18 @@ fn places_come_in_batches_from_an_own_log_until_everything_is_out() {
     let (mut rig, client) = with_history("t", 10, PLACES_MAX + 20);
     assert_eq!(catchup(&mut rig).left().len(), PLACES_MAX);
     assert_eq!(rig.take_to_send(), [client.id]);
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(client.hear(), numbered("t", 0..PLACES_MAX));
     assert_eq!(catchup(&mut rig).left(), []);
-    assert_eq!(go_on(&mut rig), Progress::Done, "it asks for more");
+    assert_eq!(go_on(&mut rig), SendProgress::Done, "it asks for more");
     assert_eq!(catchup(&mut rig).left().len(), 20);
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(client.hear(), numbered("t", PLACES_MAX..PLACES_MAX + 20));
     assert!(matches!(
         delivery(&mut rig, &client, "t"),
         Delivery::CatchingUp(0)
     ));
-    assert_eq!(go_on(&mut rig), Progress::Done);
+    assert_eq!(go_on(&mut rig), SendProgress::Done);
     assert!(!has_catchup(&mut rig), "nothing is left");
     assert_eq!(delivery(&mut rig, &client, "t"), Delivery::Live);
     assert_eq!(rig.metrics().catchups.get(), 1);
@@ -103,7 +103,7 @@ fn places_come_in_batches_from_an_own_log_until_everything_is_out() {
 /// A rig of two shards, with records in a topic whose log the second one owns.
 fn across_shards(count: usize) -> ([Rig; 2], String, Client) {
     let [mut first, mut second] = Rig::shards(settings());
-    let shared = first.parts().here.shared.clone();
+    let shared = first.parts().context.shared.clone();
     let mut topics = (0..).map(|number| format!("t/{number}"));
     let topic = topics.find(|topic| shared.owner(shared.log_of(topic)) == 1);
     let topic = topic.expect("there are enough topics");
@@ -135,16 +135,16 @@ fn places_in_the_log_of_another_shard_are_asked_for_and_waited_for() {
     back.cursor = Offset::new(1);
     assert_eq!(
         first.parts().serving().begin(client.id, place),
-        Progress::Done
+        SendProgress::Done
     );
     assert_eq!(catchup(&mut first).waits, Waits::Places);
-    assert_eq!(go_on(&mut first), Progress::Done);
+    assert_eq!(go_on(&mut first), SendProgress::Done);
     assert_eq!(client.hear(), [""; 0], "it waits");
     assert_eq!(first.take_to_send(), []);
     exchange(&mut first, &mut second);
     assert_eq!(catchup(&mut first).waits, Waits::Nothing);
     assert_eq!(first.take_to_send(), [client.id]);
-    assert_eq!(go_on(&mut first), Progress::More);
+    assert_eq!(go_on(&mut first), SendProgress::More);
     assert_eq!(client.hear(), numbered(&topic, 1..3));
 }
 
@@ -200,7 +200,7 @@ fn what_is_missing_before_the_first_place_is_told_with_its_cause() {
         assert_eq!(has_catchup(&mut rig), has_places);
         assert_eq!(rig.cursor(&client, "t"), if has_places { 2 } else { 4 });
         assert_eq!(rig.metrics().gaps.get(), 1);
-        rig.parts().sessions.queue_send(client.id);
+        rig.parts().sessions.schedule_send(client.id);
         rig.settle();
         let rest = if has_places {
             numbered("t", 2..4)
@@ -311,9 +311,9 @@ fn places_for_a_full_socket_are_not_kept() {
 fn a_hole_between_places_is_told_when_it_is_come_to() {
     let (mut rig, client) = with_history("t", 10, 4);
     catchup(&mut rig).places.remove(2);
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(client.hear(), numbered("t", 0..2));
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(rig.cursor(&client, "t"), 3);
     rig.settle();
     assert_eq!(client.hear(), ["gap Damage 2 to 3", "t 3"]);
@@ -329,9 +329,9 @@ fn a_window_that_reaches_back_to_the_cursor_takes_over_when_a_batch_is_out() {
     for place in places {
         topic.push(place, 100);
     }
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert!(has_catchup(&mut rig), "not before the places are out");
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert!(!has_catchup(&mut rig));
     assert_eq!(delivery(&mut rig, &client, "t"), Delivery::Live);
     rig.settle();
@@ -343,7 +343,7 @@ fn a_full_socket_makes_it_a_bare_cursor_again() {
     let (mut rig, client) = with_history("t", 100, 4);
     let whole = record("t", 100).len();
     client.peer.set_room(whole + 5);
-    assert_eq!(go_on(&mut rig), Progress::Blocked);
+    assert_eq!(go_on(&mut rig), SendProgress::Blocked);
     assert!(!has_catchup(&mut rig));
     assert_eq!(delivery(&mut rig, &client, "t"), Delivery::Live);
     assert_eq!((rig.cursor(&client, "t"), rig.tail(&client)), (2, Some(5)));
@@ -359,7 +359,7 @@ fn a_full_socket_makes_it_a_bare_cursor_again() {
 fn a_reset_is_told_to_who_goes_on() {
     let (mut rig, client) = with_history("t", 100, 4);
     client.peer.reset();
-    assert_eq!(go_on(&mut rig), Progress::Gone);
+    assert_eq!(go_on(&mut rig), SendProgress::Gone);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn one_more_than_there_may_be_waits_as_a_bare_cursor() {
     let others: Vec<u32> = others.collect();
     assert_eq!(
         rig.parts().serving().begin(client.id, place),
-        Progress::Done
+        SendProgress::Done
     );
     assert!(rig.session(&client).is_waiting());
     assert_eq!(delivery(&mut rig, &client, "t"), Delivery::Live);
@@ -394,7 +394,7 @@ fn records_that_are_dropped_after_their_places_were_told_are_a_gap() {
     rig.take_to_send();
     rig.publish("t", LARGE, 24);
     assert_eq!(catchup(&mut rig).left()[0].first, Offset::new(0));
-    assert_eq!(go_on(&mut rig), Progress::Done, "it asks again");
+    assert_eq!(go_on(&mut rig), SendProgress::Done, "it asks again");
     let first = catchup(&mut rig).left()[0].first;
     assert!(first > Offset::new(0));
     assert_eq!(rig.cursor(&client, "t"), first.get());
@@ -409,19 +409,19 @@ fn records_that_are_dropped_after_their_places_were_told_are_a_gap() {
 fn cold_bytes_are_read_ahead_while_nobody_waits() {
     let (mut rig, client) = with_cold_history();
     rig.disk.hold(OpKind::Populate);
-    assert_eq!(go_on(&mut rig), Progress::Done);
+    assert_eq!(go_on(&mut rig), SendProgress::Done);
     assert_eq!(catchup(&mut rig).waits, Waits::Bytes);
     let_the_disk_work(&mut rig);
     rig.take_to_send();
-    assert_eq!(go_on(&mut rig), Progress::Done, "it waits for the disk");
+    assert_eq!(go_on(&mut rig), SendProgress::Done, "it waits for the disk");
     assert_eq!(client.hear(), [""; 0]);
     rig.disk.lift(OpKind::Populate);
     let_the_disk_work(&mut rig);
     assert_eq!(catchup(&mut rig).waits, Waits::Nothing);
     assert_eq!(rig.take_to_send(), [client.id]);
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(client.hear(), numbered(TOPIC, 0..1));
-    rig.parts().sessions.queue_send(client.id);
+    rig.parts().sessions.schedule_send(client.id);
     rig.settle();
     assert_eq!(client.hear(), numbered(TOPIC, 1..COLD));
 }
@@ -573,7 +573,7 @@ fn large_runs_leave_from_their_file() {
         .map(|counter| counter.get())
     };
     let calls = rig.net.calls();
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     let after = rig.net.calls();
     assert_eq!(
         (after.files - calls.files, after.sends - calls.sends),
@@ -591,7 +591,7 @@ fn large_runs_leave_from_their_file() {
     assert_eq!(added.collect::<Vec<_>>(), [1, 1, 1, whole]);
     assert_eq!(client.hear(), numbered(TOPIC, 0..1));
     assert_eq!(catchup(&mut rig).left()[0].first, Offset::new(1));
-    rig.parts().sessions.queue_send(client.id);
+    rig.parts().sessions.schedule_send(client.id);
     rig.settle();
     assert_eq!(client.hear(), numbered(TOPIC, 1..COLD));
 }
@@ -600,7 +600,7 @@ fn large_runs_leave_from_their_file() {
 fn a_file_leaves_as_far_as_the_socket_takes_it() {
     let (mut rig, client) = with_warm_history();
     client.peer.set_room(10);
-    assert_eq!(go_on(&mut rig), Progress::Blocked);
+    assert_eq!(go_on(&mut rig), SendProgress::Blocked);
     assert_eq!(
         (rig.cursor(&client, TOPIC), rig.tail(&client)),
         (1, Some(10))
@@ -617,7 +617,7 @@ fn a_file_leaves_as_far_as_the_socket_takes_it() {
 fn a_file_goes_on_from_where_a_visit_has_ended() {
     let (mut rig, client) = with_warm_history();
     client.peer.dribble(1 << 10);
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(
         (rig.cursor(&client, TOPIC), rig.tail(&client)),
         (1, Some(16 << 10))
@@ -629,17 +629,17 @@ fn a_file_goes_on_from_where_a_visit_has_ended() {
 fn a_reset_while_a_file_is_sent_is_told() {
     let (mut rig, client) = with_warm_history();
     client.peer.reset();
-    assert_eq!(go_on(&mut rig), Progress::Gone);
+    assert_eq!(go_on(&mut rig), SendProgress::Gone);
 }
 
 #[test]
 fn a_file_that_was_cut_is_not_sent_from_again() {
     let (mut rig, client) = with_warm_history();
     rig.net.end_next_file();
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     let before = rig.net.calls().files;
     assert_eq!(rig.cursor(&client, TOPIC), 0, "nothing has left");
-    assert_eq!(go_on(&mut rig), Progress::More);
+    assert_eq!(go_on(&mut rig), SendProgress::More);
     assert_eq!(rig.net.calls().files, before);
     assert_eq!(client.hear(), numbered(TOPIC, 0..1), "the map has it");
 }
@@ -649,7 +649,7 @@ fn small_runs_leave_from_the_map() {
     let mut rig = Rig::new();
     rig.publish(TOPIC, 1_000, 3);
     rig.publish("synced/rest", LARGE, COLD);
-    let logs = [TOPIC, "synced/rest"].map(|topic| rig.parts().here.shared.log_of(topic));
+    let logs = [TOPIC, "synced/rest"].map(|topic| rig.parts().context.shared.log_of(topic));
     assert_eq!(logs[0], logs[1], "one pushes the other out of memory");
     rig.pass(COOLING_MS);
     rig.settle();
@@ -668,7 +668,7 @@ fn with_cold_tail() -> (Rig, Client, Vec<u8>) {
     go_on(&mut rig);
     let_the_disk_work(&mut rig);
     client.peer.set_room(1_000);
-    assert_eq!(go_on(&mut rig), Progress::Blocked);
+    assert_eq!(go_on(&mut rig), SendProgress::Blocked);
     rig.pass(COOLING_MS);
     rig.settle();
     let heard = client.peer.read();
@@ -683,7 +683,7 @@ fn the_rest_of_a_cold_record_is_read_ahead_once() {
     let (mut rig, client, mut heard) = with_cold_tail();
     rig.disk.hold(OpKind::Populate);
     for _ in 0..2 {
-        rig.parts().sessions.queue_send(client.id);
+        rig.parts().sessions.schedule_send(client.id);
         rig.parts().flushing().run();
         assert!(rig.session(&client).is_warming());
         rig.parts().submit().expect("the disk works");

@@ -187,8 +187,8 @@ fn each_turn_begins_with_another_subscription() {
     let mut rig = Rig::new();
     let client = with_backlog(&mut rig, 3);
     client.peer.set_room(2 * whole);
-    let first = rig.parts().here.turns % 3;
-    rig.parts().sessions.queue_send(client.id);
+    let first = rig.parts().context.turns % 3;
+    rig.parts().sessions.schedule_send(client.id);
     rig.parts().flushing().run();
     let topics = [first, (first + 1) % 3].map(|topic| format!("t/{topic} 0"));
     assert_eq!(client.hear(), topics);
@@ -202,7 +202,7 @@ fn nothing_comes_between_a_record_and_its_rest() {
     let mut rig = Rig::new();
     let client = with_backlog(&mut rig, 2);
     client.peer.dribble(5);
-    rig.parts().sessions.queue_send(client.id);
+    rig.parts().sessions.schedule_send(client.id);
     rig.parts().flushing().run();
     assert_eq!(rig.tail(&client), Some(80));
     assert_eq!(client.peer.read().len(), 80);
@@ -212,7 +212,7 @@ fn nothing_comes_between_a_record_and_its_rest() {
 #[test]
 fn who_is_not_behind_is_sent_nothing() {
     let (mut rig, subscriber, _publisher) = pair();
-    rig.parts().sessions.queue_send(subscriber.id);
+    rig.parts().sessions.schedule_send(subscriber.id);
     let before = rig.net.calls();
     rig.parts().flushing().run();
     assert_eq!(rig.net.calls(), before);
@@ -227,7 +227,7 @@ fn who_is_behind_the_window_begins_to_catch_up() {
     let place = rig.place(&subscriber, "t");
     rig.parts().feeds.subscribed_mut(place.topic).trim(None);
     rig.session(&subscriber).set_blocked(false);
-    rig.parts().sessions.queue_send(subscriber.id);
+    rig.parts().sessions.schedule_send(subscriber.id);
     rig.parts().flushing().run();
     assert_eq!(rig.metrics().catchups.get(), 1);
     let catchup = rig.parts().catchups.get(0).expect("it has begun");
@@ -248,8 +248,8 @@ fn held_answers_wait_but_not_for_a_goodbye() {
     assert_eq!(client.hear(), [""; 0]);
     assert!(rig.session(&client).control().is_some());
     let parts = rig.parts();
-    let (here, sessions) = (&parts.here, &mut parts.sessions);
-    sessions.refuse(here, client.id, GoodbyeCode::Full, "enough");
+    let (context, sessions) = (&parts.context, &mut parts.sessions);
+    sessions.refuse(context, client.id, GoodbyeCode::Full, "enough");
     parts.endings().run();
     parts.flushing().run();
     assert_eq!(client.hear(), ["pong 1", "goodbye Full: enough"]);
@@ -260,8 +260,8 @@ fn our_side_is_shut_when_the_goodbye_is_out_and_not_before() {
     let (mut rig, subscriber, publisher) = pair();
     half_send(&mut rig, &subscriber, &publisher, 50);
     let parts = rig.parts();
-    let (here, sessions) = (&parts.here, &mut parts.sessions);
-    sessions.refuse(here, subscriber.id, GoodbyeCode::Full, "enough");
+    let (context, sessions) = (&parts.context, &mut parts.sessions);
+    sessions.refuse(context, subscriber.id, GoodbyeCode::Full, "enough");
     parts.endings().run();
     parts.flushing().run();
     assert_eq!(subscriber.peer.how_it_ended(), End::Open);
@@ -336,7 +336,7 @@ fn bytes_of_a_turn_are_bounded_too() {
     rig.publish("t", 250 << 10, 1);
     for client in &clients {
         rig.session(client).set_blocked(false);
-        rig.parts().sessions.queue_send(client.id);
+        rig.parts().sessions.schedule_send(client.id);
     }
     rig.parts().flushing().run();
     let heard = clients.iter().filter(|client| client.hear() == ["t 0"]);
@@ -417,7 +417,7 @@ fn a_slow_reader_of_many_topics_begins_no_more_catch_ups_than_it_can_use() {
     put_behind_windows(&mut rig, &client, topics);
     let whole = record("t/0", 100).len();
     client.peer.set_room(0);
-    rig.parts().sessions.queue_send(client.id);
+    rig.parts().sessions.schedule_send(client.id);
     rig.settle();
     let before = [rig.metrics().sends.get(), rig.metrics().catchups.get()];
     let mut heard = 0;
@@ -446,7 +446,7 @@ fn a_turn_pays_for_the_catch_ups_that_its_visits_begin() {
     put_behind_windows(&mut rig, &clients[0], 1);
     for client in &clients {
         rig.session(client).set_blocked(false);
-        rig.parts().sessions.queue_send(client.id);
+        rig.parts().sessions.schedule_send(client.id);
     }
     rig.parts().flushing().run();
     // Of 5,000 steps: a visit, a subscription, and looking up its places.
@@ -463,7 +463,7 @@ fn a_session_one_of_whose_catch_ups_ends_with_its_subscription_goes_on_with_the_
     let mut rig = Rig::new();
     let client = with_backlog(&mut rig, 3);
     put_behind_windows(&mut rig, &client, 3);
-    rig.parts().sessions.queue_send(client.id);
+    rig.parts().sessions.schedule_send(client.id);
     rig.parts().flushing().run();
     assert_eq!(rig.metrics().catchups.get(), 1, "the others come after it");
     let begun = rig.parts().catchups.begun(0).topic;

@@ -28,14 +28,14 @@ fn record(topic: &str, size: usize, number: u64) -> Vec<u8> {
 }
 
 /// Publishes by this step alone.
-fn publish(rig: &mut Rig, client: &Client, bytes: &[u8]) -> Taken {
+fn publish(rig: &mut Rig, client: &Client, bytes: &[u8]) -> Handled {
     let record = Record::trusted(bytes).expect("a record");
     rig.parts().publishing().publish(client.id, record)
 }
 
 /// Hands records over to shard 1 as if a session of shard 0 had published them; their correlations are their numbers.
 fn hand_over(rig: &mut Rig, lane: Lane, (topic, size): (&str, usize), count: u64) {
-    let log = rig.parts().here.shared.log_of(topic);
+    let log = rig.parts().context.shared.log_of(topic);
     for number in 0..count {
         let bytes = record(topic, size, number);
         let origin = Origin {
@@ -74,7 +74,7 @@ fn inflight(rig: &mut Rig, client: &Client) -> (u32, u32) {
 
 /// Messages that an own log shows of a topic.
 fn visible(rig: &mut Rig, topic: &str) -> u64 {
-    let log = rig.parts().here.shared.log_of(topic);
+    let log = rig.parts().context.shared.log_of(topic);
     let located = rig
         .parts()
         .logs
@@ -104,7 +104,7 @@ fn short_of_segments() -> (Rig, Client) {
     rig.disk.hold(OpKind::Prepare);
     let client = rig.join();
     let taken = publish(&mut rig, &client, &record("synced/a", 10, 1));
-    assert_eq!(taken, Taken::Later(Until::Room));
+    assert_eq!(taken, Handled::Later(Until::Room));
     assert_eq!(inflight(&mut rig, &client), (0, 0));
     (rig, client)
 }
@@ -115,14 +115,14 @@ fn a_record_counts_in_its_session_until_its_outcome_is_delivered() {
     let (client, bytes) = (rig.join(), record("a", 10, 7));
     let size = bytes.len() as u32;
     for number in 1..=2 {
-        assert_eq!(publish(&mut rig, &client, &bytes), Taken::Done);
+        assert_eq!(publish(&mut rig, &client, &bytes), Handled::Done);
         assert_eq!(inflight(&mut rig, &client), (number, number * size));
     }
     rig.pass(3);
     rig.settle();
     assert_eq!(client.hear_outcomes(), [[(7, Outcome::Ok); 2]]);
     assert_eq!(inflight(&mut rig, &client), (0, 0));
-    let metrics = rig.parts().here.metrics();
+    let metrics = rig.parts().context.metrics();
     assert_eq!(
         (metrics.records_in.get(), metrics.messages_in.get()),
         (2, 2)
@@ -142,11 +142,11 @@ fn a_publisher_with_as_many_records_under_way_as_it_may_waits_for_an_answer() {
     let mut rig = Rig::with(config);
     let (client, bytes) = (rig.join(), record("a", 10, 1));
     let mut taken = || publish(&mut rig, &client, &bytes);
-    assert_eq!([taken(), taken()], [Taken::Done; 2]);
-    assert_eq!(taken(), Taken::Later(Until::Answered));
+    assert_eq!([taken(), taken()], [Handled::Done; 2]);
+    assert_eq!(taken(), Handled::Later(Until::Answered));
     assert_eq!(inflight(&mut rig, &client).0, 2);
     rig.settle();
-    assert_eq!(publish(&mut rig, &client, &bytes), Taken::Done);
+    assert_eq!(publish(&mut rig, &client, &bytes), Handled::Done);
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn a_record_waits_for_an_answer_when_those_under_way_leave_no_bytes_for_it_but_o
     let mut rig = Rig::with(config);
     let (client, other) = (rig.join(), rig.join());
     let mut taken = |client, size| publish(&mut rig, client, &record("a", size, 1));
-    assert_eq!([taken(&client, 10), taken(&client, 10)], [Taken::Done; 2]);
-    assert_eq!(taken(&client, 10), Taken::Later(Until::Answered));
-    assert_eq!(taken(&other, 3 * size), Taken::Done);
-    assert_eq!(taken(&other, 10), Taken::Later(Until::Answered));
+    assert_eq!([taken(&client, 10), taken(&client, 10)], [Handled::Done; 2]);
+    assert_eq!(taken(&client, 10), Handled::Later(Until::Answered));
+    assert_eq!(taken(&other, 3 * size), Handled::Done);
+    assert_eq!(taken(&other, 10), Handled::Later(Until::Answered));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_synced_record_has_no_outcome_before_the_disk_has_it() {
     let client = rig.join();
     rig.disk.hold(OpKind::Sync);
     publish(&mut rig, &client, &record("synced/a", 10, 1));
-    let since_us = rig.parts().here.now.monotonic_us;
+    let since_us = rig.parts().context.now.monotonic_us;
     rig.pass(20);
     rig.settle();
     assert!(client.hear_outcomes().is_empty());
@@ -237,7 +237,7 @@ fn a_synced_record_has_no_outcome_before_the_disk_has_it() {
 #[test]
 fn a_log_that_is_short_of_room_holds_its_publishers_back_and_is_known_to_be_waited_for() {
     let (mut rig, client) = short_of_segments();
-    let since_us = rig.parts().here.now.monotonic_us;
+    let since_us = rig.parts().context.now.monotonic_us;
     assert_eq!(rig.parts().publishes.waiting_since_us(), Some(since_us));
     assert!(told(&mut rig).is_empty());
     rig.settle();
@@ -247,7 +247,7 @@ fn a_log_that_is_short_of_room_holds_its_publishers_back_and_is_known_to_be_wait
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
     assert_eq!(
         publish(&mut rig, &client, &record("synced/a", 10, 1)),
-        Taken::Done
+        Handled::Done
     );
 }
 
@@ -256,7 +256,7 @@ fn a_name_that_is_the_brokers_own_is_not_published_to() {
     let mut rig = Rig::new();
     let client = rig.join();
     let bytes = record("$cursors", 10, 2);
-    assert_eq!(publish(&mut rig, &client, &bytes), Taken::Done);
+    assert_eq!(publish(&mut rig, &client, &bytes), Handled::Done);
     rig.settle();
     assert_eq!(client.hear_outcomes(), [[(2, Outcome::ReservedTopic)]]);
     assert_eq!(inflight(&mut rig, &client), (0, 0));
@@ -268,22 +268,22 @@ fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
     let mut rig = Rig::new();
     rig.disk.set_capacity(Some(0));
     let client = rig.join();
-    let log = rig.parts().here.shared.log_of("synced/a");
+    let log = rig.parts().context.shared.log_of("synced/a");
     rig.parts().publishes.refused(log, 5);
     assert_eq!(
         publish(&mut rig, &client, &record("synced/a", 10, 2)),
-        Taken::Done
+        Handled::Done
     );
     assert_eq!(told(&mut rig), [(2, Outcome::DiskFull)]);
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
-    assert_eq!(rig.parts().here.metrics().publishes_refused.get(), 1);
+    assert_eq!(rig.parts().context.metrics().publishes_refused.get(), 1);
     // It resumes when space is freed.
     rig.disk.set_capacity(None);
     rig.pass(1_000);
     rig.settle();
     assert_eq!(
         publish(&mut rig, &client, &record("synced/a", 10, 3)),
-        Taken::Done
+        Handled::Done
     );
     rig.settle();
     assert_eq!(client.hear_outcomes(), [[(3, Outcome::Ok)]]);
@@ -344,7 +344,7 @@ fn a_shutdown_that_has_no_time_left_refuses_what_a_log_does_not_take_at_once() {
         let mut publishing = rig.parts().publishing();
         publishing.refuses = true;
         let taken = publishing.publish(client.id, Record::trusted(&bytes).expect("a record"));
-        assert_eq!(taken, Taken::Done);
+        assert_eq!(taken, Handled::Done);
     }
     rig.settle();
     assert_eq!(
@@ -358,7 +358,10 @@ fn a_store_that_closes_refuses_records() {
     let mut rig = Rig::new();
     let client = rig.join();
     rig.parts().logs.begin_drain();
-    assert_eq!(publish(&mut rig, &client, &record("a", 10, 1)), Taken::Done);
+    assert_eq!(
+        publish(&mut rig, &client, &record("a", 10, 1)),
+        Handled::Done
+    );
     assert_eq!(told(&mut rig), [(1, Outcome::Draining)]);
 }
 
@@ -419,7 +422,7 @@ fn a_log_with_as_many_topics_as_it_may_have_refuses_another_and_takes_those_it_h
 fn a_record_for_another_shard_leaves_with_the_turn_and_its_outcome_comes_back() {
     let (mut first, mut second, client, topic) = two(QUICK);
     let bytes = record(&topic, 10, 9);
-    assert_eq!(publish(&mut first, &client, &bytes), Taken::Done);
+    assert_eq!(publish(&mut first, &client, &bytes), Handled::Done);
     assert_eq!(inflight(&mut first, &client), (1, bytes.len() as u32));
     second.parts().publishing().take_publishes();
     assert_eq!(visible(&mut second, &topic), 0, "it has not left");
@@ -467,16 +470,16 @@ fn a_record_that_another_shard_has_no_room_for_waits_for_room() {
     let (mut first, mut second, client, topic) = two(QUICK);
     let bytes = record(&topic, 60_000, 1);
     let mut taken = || publish(&mut first, &client, &bytes);
-    let fitted = (0..100).take_while(|_| taken() == Taken::Done).count() as u32;
+    let fitted = (0..100).take_while(|_| taken() == Handled::Done).count() as u32;
     assert!(fitted < 40, "{fitted}");
-    assert_eq!(taken(), Taken::Later(Until::Room));
+    assert_eq!(taken(), Handled::Later(Until::Room));
     assert_eq!(inflight(&mut first, &client).0, fitted);
     assert_eq!(
-        first.parts().here.metrics().records_in.get(),
+        first.parts().context.metrics().records_in.get(),
         u64::from(fitted)
     );
     settle(&mut [&mut first, &mut second]);
-    assert_eq!(publish(&mut first, &client, &bytes), Taken::Done);
+    assert_eq!(publish(&mut first, &client, &bytes), Handled::Done);
 }
 
 #[test]
@@ -496,7 +499,7 @@ fn parcels_go_back_to_their_shard_when_all_of_them_is_taken() {
 fn a_record_for_a_log_of_another_shard_is_refused() {
     let (mut first, mut second, client, _topic) = two(QUICK);
     let (topic, bytes) = (first.topic_of(0, QUICK), record("a", 10, 4));
-    let log = first.parts().here.shared.log_of(&topic);
+    let log = first.parts().context.shared.log_of(&topic);
     let origin = Origin {
         shard: 0,
         session: client.id,
@@ -652,7 +655,7 @@ fn a_turn_tells_so_many_outcomes_and_the_next_one_goes_on() {
 #[test]
 fn what_has_become_visible_and_what_takes_records_again_frees_somebody() {
     let mut rig = Rig::new();
-    let log = rig.parts().here.shared.log_of("a");
+    let log = rig.parts().context.shared.log_of("a");
     let frees = |rig: &mut Rig, progress| rig.parts().publishing().take_progress(&progress);
     assert!(!frees(&mut rig, StoreEvents::default()));
     let advanced = StoreEvents {
@@ -717,7 +720,7 @@ fn a_session_begins_so_many_topics_and_those_that_are_there_take_its_records_as_
         assert_eq!(told, [Outcome::Ok, Outcome::TooFast]);
         let refused: u64 = (0..shards)
             .map(|shard| {
-                rigs[0].parts().here.shared.metrics[shard]
+                rigs[0].parts().context.shared.metrics[shard]
                     .topics_refused
                     .get()
             })

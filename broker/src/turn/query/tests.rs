@@ -31,14 +31,14 @@ fn list(rig: &mut Rig, client: &Client, after: &str) -> Result<usize, Until> {
     let (listings, outbox) = (&mut parts.questions.listings, &mut parts.outbox);
     let asked = (client.id, 1, after);
     let gathered = (listings, &mut parts.sessions);
-    list_topics(&parts.here, gathered, (&parts.logs, outbox), asked)
+    list_topics(&parts.context, gathered, (&parts.logs, outbox), asked)
 }
 
 /// Tells pages, by this step alone. Gives those of the shard's own lists.
 fn tell_pages(rig: &mut Rig) -> Vec<(usize, TopicPage)> {
     let parts = rig.parts();
     let listings = &mut parts.questions.listings;
-    tell_topics(&parts.here, listings, &mut parts.logs, &mut parts.outbox)
+    tell_topics(&parts.context, listings, &mut parts.logs, &mut parts.outbox)
 }
 
 fn numbered(prefix: &str, count: usize) -> Vec<String> {
@@ -57,10 +57,10 @@ fn append_all(rig: &mut Rig, topics: &[String]) {
 fn counters_are_those_of_all_shards_and_cost_more_the_more_these_are() {
     let [mut first, _second] = Rig::shards(settings());
     let client = first.join();
-    first.parts().here.shared.metrics[1].records_in.add(7);
+    first.parts().context.shared.metrics[1].records_in.add(7);
     let parts = first.parts();
     let told = (&parts.logs, &parts.outbox, "ring");
-    let steps = answer_stats(&parts.here, &mut parts.sessions, told, (client.id, 1));
+    let steps = answer_stats(&parts.context, &mut parts.sessions, told, (client.id, 1));
     assert_eq!(steps, 1_060);
     first.settle();
     let (stats, more) = answers(&client).remove(0);
@@ -195,7 +195,7 @@ fn a_session_gathers_one_list_at_a_time_and_a_shard_eight() {
             let parts = rig.parts();
             let told = (number, TopicPage::default());
             add_topics(
-                &parts.here,
+                &parts.context,
                 &mut parts.questions.listings,
                 &mut parts.sessions,
                 told,
@@ -222,7 +222,7 @@ fn a_list_is_told_when_the_last_shard_has_told_its_part() {
     let parts = first.parts();
     let told = (0, TopicPage::default());
     add_topics(
-        &parts.here,
+        &parts.context,
         &mut parts.questions.listings,
         &mut parts.sessions,
         told,

@@ -3,20 +3,19 @@
 
 use oyez_protocol::event::GoodbyeCode;
 
-use crate::dialect::command::{Dialect, Progress};
+use crate::dialect::command::{DecodeProgress, Dialect};
 use crate::dialect::http::{self, Upgrade};
 use crate::dialect::websocket::unframe::Unframing;
 use crate::dialect::websocket::{self, Heard, hear};
 use crate::parts::budget::{ENCODED_BYTES, PIECE_STEPS, REQUEST_STEPS};
 use crate::parts::ending::{Closing, Reason};
+use crate::parts::handled::{CommandHandler, Handled, Until};
 use crate::parts::partial::Partial;
 use crate::parts::patience::PINGED_MS;
 use crate::parts::session::{SessionId, Stage, Window};
-use crate::parts::taken::{Taken, Until};
-use crate::parts::takes::Takes;
 use crate::turn::read::{Reading, Step, Visit};
 
-impl<T: Takes> Reading<'_, T> {
+impl<T: CommandHandler> Reading<'_, T> {
     /// A session becomes one over WebSocket. It says something first if its request has asked for that.
     pub(super) fn upgrade(
         &mut self,
@@ -30,16 +29,16 @@ impl<T: Takes> Reading<'_, T> {
             return Step::Stop(Visit::Waiting(Until::Answered), size);
         }
         self.sessions
-            .control(self.here, id, |out| http::switch(upgrade, out));
-        let metrics = self.here.metrics();
+            .control(self.context, id, |out| http::switch(upgrade, out));
+        let metrics = self.context.metrics();
         metrics.requests.add(1);
         let session = self.sessions.there_mut(id);
-        let was_open = session.upgrade(upgrade.dialect, self.here.tick());
+        let was_open = session.upgrade(upgrade.dialect, self.context.tick());
         if was_open {
             metrics.sessions.subtract(1);
         }
         if upgrade.dialect == Dialect::Json {
-            session.open(PINGED_MS.min(self.here.shared.config.heartbeat_ms));
+            session.open(PINGED_MS.min(self.context.shared.config.heartbeat_ms));
             metrics.sessions.add(1);
         }
         match says {
@@ -66,17 +65,17 @@ impl<T: Takes> Reading<'_, T> {
         match closing.fault {
             None => {
                 let why = ("the client has closed", Reason::PeerDone);
-                self.sessions.leave(self.here, id, why);
+                self.sessions.leave(self.context, id, why);
             }
             Some(reason) => {
                 let code = GoodbyeCode::BadFrame;
-                self.sessions.refuse(self.here, id, code, reason);
+                self.sessions.refuse(self.context, id, code, reason);
             }
         }
         Visit::Over
     }
 
-    /// Takes WebSocket off what was read of a session, and then what it holds.
+    /// CommandHandler WebSocket off what was read of a session, and then what it holds.
     pub(super) fn take_messages(
         &mut self,
         id: SessionId,
@@ -108,26 +107,26 @@ impl<T: Takes> Reading<'_, T> {
             Some((framing, partial.begun_tick))
         });
         let (mut state, begun_tick) =
-            begun.unwrap_or_else(|| (at_rest.take().unwrap_or_default(), self.here.tick()));
+            begun.unwrap_or_else(|| (at_rest.take().unwrap_or_default(), self.context.tick()));
         let how = (
             self.sessions.there(id).dialect(),
-            self.here.shared.rules.body_size_max(),
+            self.context.shared.rules.body_size_max(),
         );
         let heard = hear(&mut state, input, how, (plain, answers));
         self.budget.spend(heard.pieces * PIECE_STEPS, 0);
         let session = self.sessions.there_mut(id);
         if session.stage() == Stage::Open {
-            session.note_life(self.here.tick());
+            session.note_life(self.context.tick());
         }
         if !answers.is_empty() {
             let answers = &answers[..];
             self.sessions
-                .control(self.here, id, |out| out.extend_from_slice(answers));
+                .control(self.context, id, |out| out.extend_from_slice(answers));
         }
         // What gives nothing does not begin anew: frames without content keep no message open.
         let begun_tick = match plain.is_empty() {
             true => begun_tick,
-            false => self.here.tick(),
+            false => self.context.tick(),
         };
         // A message that has begun may have given nothing yet.
         let partial = partial.filter(|partial| !partial.bytes.is_empty());
@@ -181,17 +180,17 @@ impl<T: Takes> Reading<'_, T> {
     pub(super) fn keep_within(&mut self, id: SessionId, mut partial: Box<Partial>) {
         partial.bytes = Vec::new();
         partial.need = 1;
-        partial.begun_tick = self.here.tick();
-        partial.progress = Progress::default();
+        partial.begun_tick = self.context.tick();
+        partial.progress = DecodeProgress::default();
         self.keep(id, partial);
     }
 
-    /// Takes a line of JSON.
+    /// CommandHandler a line of JSON.
     pub(super) fn take_line(
         &mut self,
         id: SessionId,
         input: &[u8],
-        progress: &mut Progress,
+        progress: &mut DecodeProgress,
     ) -> Step {
         let from = (progress.searched as usize).min(input.len());
         let end = input[from..].iter().position(|byte| *byte == b'\n');
@@ -200,7 +199,7 @@ impl<T: Takes> Reading<'_, T> {
             return Step::Stop(Visit::More, input.len() + 1);
         };
         // A message that cannot be published yet is not compressed in vain.
-        let config = &self.here.shared.config;
+        let config = &self.context.shared.config;
         let session = self.sessions.there(id);
         let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
         if window == Window::Full {
@@ -208,18 +207,18 @@ impl<T: Takes> Reading<'_, T> {
         }
         self.budget.spend(REQUEST_STEPS + end / ENCODED_BYTES, 0);
         let mut scratch = std::mem::take(self.scratch);
-        let rules = &self.here.shared.rules;
+        let rules = &self.context.shared.rules;
         let (command, encoded) = websocket::decode(&input[..end], rules, &mut scratch);
         self.pay_for_encoding(1, encoded);
         let taken = self.take(id, command);
         *self.scratch = scratch;
         match taken {
-            Taken::Done => {
-                *progress = Progress::default();
+            Handled::Done => {
+                *progress = DecodeProgress::default();
                 Step::Went(end + 1)
             }
-            Taken::Later(until) => Step::Stop(Visit::Waiting(until), end + 1),
-            Taken::Over => Step::Stop(Visit::Over, 0),
+            Handled::Later(until) => Step::Stop(Visit::Waiting(until), end + 1),
+            Handled::Over => Step::Stop(Visit::Over, 0),
         }
     }
 }

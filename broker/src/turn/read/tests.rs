@@ -1,4 +1,4 @@
-//! Reading, with a taker of commands that only notes them, or answers as a test says.
+//! Reading, with a handler of commands that only notes them, or answers as a test says.
 
 use std::collections::VecDeque;
 
@@ -14,28 +14,28 @@ mod leaving;
 const PING: usize = 24;
 const NOTHING: [u64; 0] = [];
 
-/// Takes all that is asked, or answers what it was told to.
+/// CommandHandler all that is asked, or answers what it was told to.
 #[derive(Default)]
 struct Taker {
     /// Pings by their tokens, records by their sizes.
     taken: Vec<u64>,
     /// What comes of the next commands.
-    answers: VecDeque<Taken>,
+    answers: VecDeque<Handled>,
     /// What each of them costs.
     steps: usize,
 }
 
-impl Takes for &mut Taker {
-    fn take(
+impl CommandHandler for &mut Taker {
+    fn handle(
         &mut self,
         _sessions: &mut Sessions,
         budget: &mut ReadBudget,
         _id: SessionId,
         command: Command<'_>,
-    ) -> Taken {
+    ) -> Handled {
         budget.spend(self.steps, 0);
-        let answer = self.answers.pop_front().unwrap_or(Taken::Done);
-        if answer == Taken::Done {
+        let answer = self.answers.pop_front().unwrap_or(Handled::Done);
+        if answer == Handled::Done {
             self.taken.push(match command {
                 Command::Ping { token } => token,
                 Command::Publish(record) => u64::from(record.size()),
@@ -47,7 +47,7 @@ impl Takes for &mut Taker {
 }
 
 impl Taker {
-    fn answering(answers: &[Taken]) -> Self {
+    fn answering(answers: &[Handled]) -> Self {
         Self {
             answers: answers.iter().copied().collect(),
             ..Self::default()
@@ -59,15 +59,15 @@ impl Taker {
     }
 }
 
-const FOR_ROOM: Taken = Taken::Later(Until::Room);
-const FOR_ANSWER: Taken = Taken::Later(Until::Answered);
+const FOR_ROOM: Handled = Handled::Later(Until::Room);
+const FOR_ANSWER: Handled = Handled::Later(Until::Answered);
 
-/// Takes the events that have come, and reads.
-fn read(rig: &mut Rig, taker: &mut Taker) {
+/// CommandHandler the events that have come, and reads.
+fn read(rig: &mut Rig, handler: &mut Taker) {
     rig.begin_turn();
     let parts = rig.parts();
     Reading {
-        here: &parts.here,
+        context: &parts.context,
         net: &mut *parts.net,
         sessions: &mut parts.sessions,
         timers: &mut parts.timers,
@@ -76,16 +76,16 @@ fn read(rig: &mut Rig, taker: &mut Taker) {
         scratch: &mut parts.scratch,
         messages: &mut parts.messages,
         draining: parts.drain.is_begun(),
-        taker,
+        handler,
     }
     .run();
 }
 
 /// What is taken in one turn.
 fn taken(rig: &mut Rig) -> Vec<u64> {
-    let mut taker = Taker::default();
-    read(rig, &mut taker);
-    taker.taken
+    let mut handler = Taker::default();
+    read(rig, &mut handler);
+    handler.taken
 }
 
 /// Reads as long as there is somebody to read.
@@ -130,9 +130,9 @@ fn fill_input(rig: &mut Rig, bytes: impl Fn(usize) -> usize) {
     input.count(&mut 0, bytes);
 }
 
-fn count_reads(rig: &mut Rig, taker: &mut Taker) -> usize {
+fn count_reads(rig: &mut Rig, handler: &mut Taker) -> usize {
     let before = rig.net.calls().reads;
-    read(rig, taker);
+    read(rig, handler);
     rig.net.calls().reads - before
 }
 
@@ -324,9 +324,9 @@ fn the_rest_of_a_frame_and_those_behind_it_take_one_call() {
     client.peer.write(&bytes[..10]);
     assert_eq!(taken(&mut rig), NOTHING);
     client.peer.write(&bytes[10..]);
-    let mut taker = Taker::default();
-    assert_eq!(count_reads(&mut rig, &mut taker), 1);
-    assert_eq!(taker.take(), [1, 2, 3]);
+    let mut handler = Taker::default();
+    assert_eq!(count_reads(&mut rig, &mut handler), 1);
+    assert_eq!(handler.take(), [1, 2, 3]);
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn bytes_of_a_frame_are_a_sign_of_life_and_a_timer_runs_for_the_rest() {
     rig.pass(20_000);
     client.peer.write(&ping_bytes([1])[..10]);
     assert_eq!(taken(&mut rig), NOTHING);
-    let tick = rig.parts().here.tick();
+    let tick = rig.parts().context.tick();
     let session = rig.session(&client);
     assert_eq!(
         (session.seen().heard_tick, session.seen().pinged),
@@ -378,7 +378,7 @@ fn a_command_is_a_sign_of_life_and_one_that_has_to_wait_is_none() {
     assert!(!session.seen().watched, "nothing is missing of its frame");
     rig.parts().sessions.try_paused();
     assert_eq!(taken(&mut rig), [1]);
-    let tick = rig.parts().here.tick();
+    let tick = rig.parts().context.tick();
     let session = rig.session(&client);
     assert_eq!(
         (session.seen().heard_tick, session.seen().pinged),
@@ -408,7 +408,7 @@ fn a_frame_begins_when_those_before_it_are_taken() {
     rig.pass(5_000);
     rig.parts().sessions.try_paused();
     assert_eq!(taken(&mut rig), [1]);
-    let tick = rig.parts().here.tick();
+    let tick = rig.parts().context.tick();
     let partial = rig.session(&client).input();
     let partial = partial.expect("a part of a frame is kept");
     assert_eq!((partial.begun_tick, partial.bytes.len()), (tick, 6));
@@ -422,18 +422,18 @@ fn a_frame_that_waits_for_room_is_tried_again_when_there_is_some_and_those_behin
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..4);
-    let mut taker = Taker::answering(&[Taken::Done, FOR_ROOM, FOR_ROOM]);
-    read(&mut rig, &mut taker);
-    assert_eq!(taker.take(), [1]);
+    let mut handler = Taker::answering(&[Handled::Done, FOR_ROOM, FOR_ROOM]);
+    read(&mut rig, &mut handler);
+    assert_eq!(handler.take(), [1]);
     client.ping(4);
-    assert_eq!(count_reads(&mut rig, &mut taker), 0, "it waits");
+    assert_eq!(count_reads(&mut rig, &mut handler), 0, "it waits");
     assert!(rig.parts().sessions.has_paused());
     rig.parts().sessions.try_paused();
-    assert_eq!(count_reads(&mut rig, &mut taker), 0, "it waits again");
-    assert!(taker.take().is_empty() && rig.parts().sessions.has_paused());
+    assert_eq!(count_reads(&mut rig, &mut handler), 0, "it waits again");
+    assert!(handler.take().is_empty() && rig.parts().sessions.has_paused());
     rig.parts().sessions.try_paused();
-    read(&mut rig, &mut taker);
-    assert_eq!(taker.take(), [2, 3, 4]);
+    read(&mut rig, &mut handler);
+    assert_eq!(handler.take(), [2, 3, 4]);
     assert_eq!(rig.parts().sessions.room.input.bytes(), 0);
 }
 
@@ -442,15 +442,15 @@ fn a_frame_that_waits_for_an_answer_is_tried_again_when_one_has_come() {
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..3);
-    let mut taker = Taker::answering(&[FOR_ANSWER]);
-    read(&mut rig, &mut taker);
+    let mut handler = Taker::answering(&[FOR_ANSWER]);
+    read(&mut rig, &mut handler);
     rig.parts().sessions.try_paused();
     client.ping(3);
-    read(&mut rig, &mut taker);
-    assert!(taker.take().is_empty() && !rig.parts().sessions.has_some_to_read());
+    read(&mut rig, &mut handler);
+    assert!(handler.take().is_empty() && !rig.parts().sessions.has_some_to_read());
     rig.parts().sessions.resume(client.id);
-    read(&mut rig, &mut taker);
-    assert_eq!(taker.take(), [1, 2, 3]);
+    read(&mut rig, &mut handler);
+    assert_eq!(handler.take(), [1, 2, 3]);
     assert!(!rig.session(&client).seen().awaits_answer);
 }
 
@@ -477,7 +477,7 @@ fn frames_that_were_taken_after_a_wait_hold_no_memory() {
     read(&mut rig, &mut Taker::answering(&[FOR_ROOM]));
     assert!(rig.parts().sessions.room.input.bytes() >= 600 * PING);
     rig.parts().sessions.try_paused();
-    let mut answers = vec![Taken::Done; 599];
+    let mut answers = vec![Handled::Done; 599];
     answers.push(FOR_ROOM);
     read(&mut rig, &mut Taker::answering(&answers));
     assert_eq!(kept(&mut rig, &client), PING);
@@ -508,16 +508,16 @@ fn trying_in_vain_costs_the_check_of_the_first_frame() {
 fn a_publisher_with_a_full_window_is_not_read_before_an_outcome_comes() {
     let mut rig = Rig::new();
     let client = rig.join();
-    let max = rig.parts().here.shared.config.inflight_records_max;
+    let max = rig.parts().context.shared.config.inflight_records_max;
     rig.session(&client).set_inflight_records(max);
     client.ping(1);
-    let mut taker = Taker::default();
-    assert_eq!(count_reads(&mut rig, &mut taker), 0);
+    let mut handler = Taker::default();
+    assert_eq!(count_reads(&mut rig, &mut handler), 0);
     assert!(rig.session(&client).seen().awaits_answer);
     rig.session(&client).set_inflight_records(max - 1);
     rig.parts().sessions.resume(client.id);
-    read(&mut rig, &mut taker);
-    assert_eq!(taker.take(), [1]);
+    read(&mut rig, &mut handler);
+    assert_eq!(handler.take(), [1]);
 }
 
 // Memory.
@@ -604,9 +604,9 @@ fn a_command_that_ends_the_session_is_the_last_that_is_taken() {
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..4);
-    let mut taker = Taker::answering(&[Taken::Done, Taken::Over]);
-    read(&mut rig, &mut taker);
-    assert_eq!(taker.take(), [1]);
+    let mut handler = Taker::answering(&[Handled::Done, Handled::Over]);
+    read(&mut rig, &mut handler);
+    assert_eq!(handler.take(), [1]);
     assert!(!rig.parts().sessions.has_some_to_read());
     assert_eq!(kept(&mut rig, &client), 0);
 }

@@ -315,7 +315,7 @@ fn a_stream_hears_something_before_a_proxy_loses_patience_and_is_never_idle() {
 #[test]
 fn a_stream_that_takes_nothing_for_two_heartbeats_is_over() {
     let mut rig = Rig::new();
-    let heartbeat_s = u64::from(rig.parts().here.shared.config.heartbeat_ms) / 1_000;
+    let heartbeat_s = u64::from(rig.parts().context.shared.config.heartbeat_ms) / 1_000;
     let (client, publisher) = (stream(&mut rig, "/t/sse"), rig.connect());
     client.peer.stall();
     publish(&mut rig, &publisher, "t", &"x".repeat(1_000));
@@ -367,7 +367,7 @@ fn an_answer_that_comes_when_a_session_is_to_go_is_told_with_its_goodbye() {
         );
         second.settle();
         let parts = first.parts();
-        crate::turn::drain::dismiss_all(&parts.here, &mut parts.sessions, 1);
+        crate::turn::drain::dismiss_all(&parts.context, &mut parts.sessions, 1);
         settle(&mut [&mut first, &mut second]);
         let text = String::from_utf8(client.peer.read()).expect("text");
         assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
@@ -384,7 +384,7 @@ fn a_place_where_another_record_stands_is_no_rendition() {
     }
     rig.follow();
     let parts = rig.parts();
-    let log = parts.here.shared.log_of("t");
+    let log = parts.context.shared.log_of("t");
     let mut places = Vec::new();
     parts.logs.places(log, "t", Offset::new(0), 10, &mut places);
     let form = Form {
@@ -402,7 +402,7 @@ fn a_place_where_another_record_stands_is_no_rendition() {
             size: places[0].size,
             is_it: &|record| (record.topic(), record.offset()) == (topic, Offset::new(first)),
         };
-        let means = (&mut parts.logs, parts.here.metrics());
+        let means = (&mut parts.logs, parts.context.metrics());
         // What is kept has been looked at.
         let mut rendering = Rendering::new(0);
         matches!(rendering.get(means, &wanted), Ok(bytes) if !bytes.is_empty())

@@ -9,7 +9,7 @@ use crate::rig::{Client, Rig, record, settings, settle};
 use crate::turn::fanout::take_news;
 
 /// Subscribes by this step alone.
-fn subscribe(rig: &mut Rig, client: &Client, topic: &str, start: Start) -> Taken {
+fn subscribe(rig: &mut Rig, client: &Client, topic: &str, start: Start) -> Handled {
     subscribe_from(rig, client, topic, (start, None))
 }
 
@@ -18,7 +18,7 @@ fn subscribe_from(
     client: &Client,
     topic: &str,
     (start, epoch): (Start, Option<Epoch>),
-) -> Taken {
+) -> Handled {
     let asked = Subscribe {
         request: 1,
         topic,
@@ -46,7 +46,7 @@ fn append(rig: &mut Rig, topic: &str, size: usize, count: usize) {
     let bytes = record(topic, size);
     for _ in 0..count {
         let record = Record::trusted(&bytes).expect("a record");
-        while rig.parts().publishing().publish(publisher.id, record) != Taken::Done {
+        while rig.parts().publishing().publish(publisher.id, record) != Handled::Done {
             rig.settle();
         }
     }
@@ -95,7 +95,7 @@ fn a_subscription_begins_where_it_asks_to() {
     rig.publish("a", 10, 3);
     for (start, begins) in STARTS {
         let client = rig.join();
-        assert_eq!(subscribe(&mut rig, &client, "a", start), Taken::Done);
+        assert_eq!(subscribe(&mut rig, &client, "a", start), Handled::Done);
         let told = told_once(&mut rig, &client);
         assert_eq!((told.outcome, told.next.get()), (Outcome::Ok, begins));
         assert_eq!((told.earliest.get(), told.head.get()), (0, 3));
@@ -104,7 +104,7 @@ fn a_subscription_begins_where_it_asks_to() {
         let records: Vec<String> = (begins..3).map(|offset| format!("a {offset}")).collect();
         assert_eq!(client.hear(), records);
     }
-    let metrics = rig.parts().here.metrics();
+    let metrics = rig.parts().context.metrics();
     assert_eq!(metrics.subscriptions.get(), STARTS.len() as u64);
 }
 
@@ -125,7 +125,7 @@ fn the_owner_is_asked_once_and_every_start_is_known_from_then_on() {
     let client = first.join();
     assert_eq!(
         subscribe(&mut first, &client, &topic, Start::Earliest),
-        Taken::Done
+        Handled::Done
     );
     assert_eq!(first.parts().outbox.questions(), 1);
     assert_eq!(requests(&mut first, &client), 1);
@@ -233,7 +233,7 @@ fn a_subscriber_that_resumes_in_another_epoch_begins_with_the_oldest_message() {
         let told = told_once(&mut first, &client);
         assert_eq!((told.outcome, told.next.get()), (Outcome::Ok, 0));
         assert!(told.epoch_changed && !told.dropped && told.epoch != Epoch::new(1));
-        assert_eq!(first.parts().here.metrics().subscribers_ahead.get(), 0);
+        assert_eq!(first.parts().context.metrics().subscribers_ahead.get(), 0);
     }
 }
 
@@ -265,7 +265,7 @@ fn a_subscriber_that_has_seen_more_than_there_is_gets_no_subscription() {
         let told = told_once(&mut rig, &two);
         assert_eq!((told.outcome, told.head.get()), (Outcome::OffsetAhead, 3));
         assert_eq!(subscriptions(&mut rig, &two), 0);
-        assert_eq!(rig.parts().here.metrics().subscribers_ahead.get(), ahead);
+        assert_eq!(rig.parts().context.metrics().subscribers_ahead.get(), ahead);
     }
     rig.publish("a", 10, 1);
     assert!(two.hear().is_empty());
@@ -381,7 +381,10 @@ fn a_subscription_that_ends_gets_nothing_more_and_its_topic_is_forgotten() {
     let mut rig = Rig::new();
     let client = rig.subscriber("a");
     let taken = rig.parts().subscribing().unsubscribe(client.id, 1, "a");
-    assert_eq!((taken, subscriptions(&mut rig, &client)), (Taken::Done, 0));
+    assert_eq!(
+        (taken, subscriptions(&mut rig, &client)),
+        (Handled::Done, 0)
+    );
     assert!(rig.parts().feeds.find("a", Form::NATIVE).is_none());
     rig.publish("a", 10, 1);
     assert_eq!(client.hear(), ["unsubscribed Ok"]);
@@ -396,7 +399,7 @@ fn only_what_a_session_subscribes_to_is_unsubscribed() {
     }
     rig.settle();
     assert_eq!(one.hear(), ["unsubscribed NotSubscribed"; 2]);
-    assert_eq!(rig.parts().here.metrics().subscriptions.get(), 2);
+    assert_eq!(rig.parts().context.metrics().subscriptions.get(), 2);
 }
 
 #[test]
@@ -408,12 +411,12 @@ fn a_subscription_whose_beginning_is_not_known_does_not_end_before_it_is() {
         let mut subscribing = rig.parts().subscribing();
         subscribing.unsubscribe(client.id, 1, &topic)
     };
-    let later = Taken::Later(Until::Answered);
+    let later = Handled::Later(Until::Answered);
     assert_eq!(unsubscribe(&mut first), later);
     assert_eq!(requests(&mut first, &client), 1);
     settle(&mut [&mut first, &mut second]);
     assert_eq!(requests(&mut first, &client), 0);
-    assert_eq!(unsubscribe(&mut first), Taken::Done);
+    assert_eq!(unsubscribe(&mut first), Handled::Done);
     settle(&mut [&mut first, &mut second]);
     assert_eq!(client.hear(), ["subscribed Ok at 3", "unsubscribed Ok"]);
     assert_eq!(subscriptions(&mut first, &client), 0);
@@ -463,11 +466,11 @@ fn a_session_waits_when_it_has_asked_other_shards_for_so_many_beginnings() {
     for topic in &topics[..32] {
         assert_eq!(
             subscribe(&mut first, &client, topic, Start::Latest),
-            Taken::Done
+            Handled::Done
         );
     }
     let later = subscribe(&mut first, &client, &topics[32], Start::Latest);
-    assert_eq!(later, Taken::Later(Until::Answered));
+    assert_eq!(later, Handled::Later(Until::Answered));
     assert_eq!(
         (
             requests(&mut first, &client),
@@ -477,13 +480,13 @@ fn a_session_waits_when_it_has_asked_other_shards_for_so_many_beginnings() {
     );
     assert_eq!(
         subscribe(&mut first, &client, &own, Start::Latest),
-        Taken::Done
+        Handled::Done
     );
     settle(&mut [&mut first, &mut second]);
     assert_eq!(client.hear(), ["subscribed Ok at 0"; 33]);
     assert_eq!(
         subscribe(&mut first, &client, &topics[32], Start::Latest),
-        Taken::Done
+        Handled::Done
     );
 }
 
@@ -513,7 +516,7 @@ fn a_session_that_waits_for_beginnings_goes_on_when_half_of_them_are_known() {
 #[test]
 fn a_shard_that_has_asked_another_too_much_lets_sessions_wait_until_it_answers() {
     let (mut first, mut second, topic) = two();
-    let (client, log) = (first.join(), first.parts().here.shared.log_of(&topic));
+    let (client, log) = (first.join(), first.parts().context.shared.log_of(&topic));
     subscribe(&mut first, &client, &topic, Start::Latest);
     let wish = Wish {
         session: SessionId::new(9, 9),
@@ -534,7 +537,7 @@ fn a_shard_that_has_asked_another_too_much_lets_sessions_wait_until_it_answers()
     let other = first.topics_of(1, "b/").next().expect("names without end");
     assert_eq!(
         subscribe(&mut first, &client, &other, Start::Latest),
-        Taken::Later(Until::Room)
+        Handled::Later(Until::Room)
     );
     first.parts().submit().expect("a disk in memory");
     second.turn();
@@ -547,7 +550,7 @@ fn a_shard_that_has_asked_another_too_much_lets_sessions_wait_until_it_answers()
     assert_eq!([0, 1].map(&mut frees), [true, false], "it is told once");
     assert_eq!(
         subscribe(&mut first, &client, &other, Start::Latest),
-        Taken::Done
+        Handled::Done
     );
 }
 

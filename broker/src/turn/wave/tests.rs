@@ -306,16 +306,16 @@ fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
         let progress = out.send_one(subscriber.id, place, chain);
         (progress, out.feeds.cursor(place).get())
     };
-    assert_eq!(send(0), (Progress::Blocked, 0));
-    assert_eq!(send(whole), (Progress::Blocked, 1));
-    assert_eq!(send(2 * whole), (Progress::Done, 2));
+    assert_eq!(send(0), (SendProgress::Blocked, 0));
+    assert_eq!(send(whole), (SendProgress::Blocked, 1));
+    assert_eq!(send(2 * whole), (SendProgress::Done, 2));
     assert_eq!(subscriber.hear(), numbered(0..2));
     subscriber.peer.dribble(4);
     bring(&mut rig, &publisher, 100, 1);
     let (mut out, _, chain) = rig.parts().way_out();
     assert!(out.build_from_window(chain, place.topic, (Offset::new(2), None)));
     let progress = out.send_one(subscriber.id, place, chain);
-    assert_eq!(progress, Progress::More, "the rest of a record");
+    assert_eq!(progress, SendProgress::More, "the rest of a record");
 }
 
 #[test]

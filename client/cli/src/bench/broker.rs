@@ -22,7 +22,7 @@ use super::sse::{self, sum};
 use super::target::{Ear, Greeting, Heard, Listening, Place, Room, Stamp, Target, Via};
 use super::websocket::ear::{FramesEar, JsonEar};
 use super::websocket::{self, Path, frame, json};
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::failure::Failure;
 
 /// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
@@ -182,10 +182,10 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) fn new(shared: &Shared, plan: Plan) -> Result<Self, Failure> {
+    pub(super) fn new(global: &GlobalOptions, plan: Plan) -> Result<Self, Failure> {
         topic::parse(plan.topic.as_bytes()).map_err(|error| Failure::Usage(error.to_string()))?;
-        let parsed: oyez_client::Address = shared.server.parse().map_err(ConnectError::Address)?;
-        let client = shared.connect()?;
+        let parsed: oyez_client::Address = global.server.parse().map_err(ConnectError::Address)?;
+        let client = global.connect()?;
         let accepted_before = match plan.greeting {
             Greeting::Silence => accepted(&client).map_err(Failure::Failed)?,
             Greeting::Hello | Greeting::Subscribe => 0,

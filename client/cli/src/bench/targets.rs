@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::broker::{Broker, Plan};
 use super::target::Target;
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::failure::Failure;
 
 /// Finds or starts what a bench puts under load.
@@ -17,7 +17,7 @@ pub trait Targets {
 }
 
 /// The broker that the command line names.
-impl Targets for Shared {
+impl Targets for GlobalOptions {
     fn find(&self, plan: Plan) -> Result<Arc<dyn Target>, Failure> {
         Ok(Arc::new(Broker::new(self, plan)?))
     }

@@ -19,7 +19,7 @@ use self::glossary::{GLOSSARY, KEYS};
 use self::sample::{Figures, Sample};
 use self::screen::Heading;
 use self::terminal::Terminal;
-use crate::Shared;
+use crate::GlobalOptions;
 use crate::answers;
 use crate::duration;
 use crate::failure::Failure;
@@ -60,18 +60,18 @@ pub(crate) struct Arguments {
 }
 
 /// Runs the command.
-pub(crate) fn run(shared: &Shared, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.interval.is_zero() {
         return Err(Failure::Usage(
             "--interval must be longer than 0".to_owned(),
         ));
     }
-    let client = shared.connect()?;
+    let client = global.connect()?;
     let text = arguments.output == Format::Text;
     if arguments.once && text {
-        print_screen(&client, &shared.server, arguments.interval)?;
+        print_screen(&client, &global.server, arguments.interval)?;
     } else if arguments.count.is_none() && text && io::stdout().is_terminal() {
-        watch(&client, &shared.server, arguments.interval)?;
+        watch(&client, &global.server, arguments.interval)?;
     } else {
         list(&client, arguments)?;
     }

@@ -201,7 +201,7 @@ fn a_broker_that_is_not_well_is_unavailable() {
 #[test]
 fn what_became_of_several_messages_is_told_in_their_order() {
     let batch = |is_list| Exchange {
-        wants: Wants::Places(Box::new(Batch {
+        wants: Wants::Places(Box::new(PublishBatch {
             topics: vec!["a".into(), "b".into()],
             rows: vec![(0, 0), (1, 0), (0, 1)],
             outcomes: vec![None, None],

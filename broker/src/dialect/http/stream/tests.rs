@@ -3,7 +3,7 @@ use oyez_protocol::command::Place;
 use super::super::tests::{request, rules};
 use super::super::{Commands, Front, Scratch, decode};
 use super::*;
-use crate::dialect::command::{Command, Progress};
+use crate::dialect::command::{Command, DecodeProgress};
 use crate::dialect::exchange::Wants;
 
 /// What a request for a stream asks, in a line.
@@ -12,7 +12,7 @@ fn read_stream(first: &str, fields: &str) -> String {
     let mut scratch = Scratch::default();
     let front = decode(
         &input,
-        &mut Progress::default(),
+        &mut DecodeProgress::default(),
         (&rules(), false),
         None,
         &mut scratch,
@@ -171,7 +171,13 @@ fn read_several(target: &str, fields: &str) -> String {
     let input = request(&format!("GET /api/v1/sse{target}"), fields, "");
     let mut scratch = Scratch::default();
     let means = (&rules(), false);
-    let front = decode(&input, &mut Progress::default(), means, None, &mut scratch);
+    let front = decode(
+        &input,
+        &mut DecodeProgress::default(),
+        means,
+        None,
+        &mut scratch,
+    );
     let Front::Request {
         commands, exchange, ..
     } = front

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dialect::command::{Command, Progress};
+use crate::dialect::command::{Command, DecodeProgress};
 use crate::dialect::http::tests::rules;
 use crate::dialect::http::{Commands, Front, decode};
 
@@ -19,7 +19,7 @@ fn asked(first: &str, fields: &[&str]) -> String {
         request += "\r\n";
     }
     request += "\r\n";
-    let (mut scratch, mut progress) = (Scratch::default(), Progress::default());
+    let (mut scratch, mut progress) = (Scratch::default(), DecodeProgress::default());
     let means = (&rules(), false);
     match decode(request.as_bytes(), &mut progress, means, None, &mut scratch) {
         Front::Upgrade {

@@ -12,7 +12,7 @@ use oyez_sys::waker::Waker;
 
 use super::super::close;
 use super::super::unframe::{Accepts, Piece, Unframing};
-use crate::dialect::command::Progress;
+use crate::dialect::command::DecodeProgress;
 use crate::dialect::http::{self, Front};
 use crate::dialect::rules::Rules;
 use crate::dialect::run::{Opcode, in_frame};
@@ -184,7 +184,7 @@ impl Connection {
     /// Answers the request, when it has come whole.
     fn greet(&mut self, input: &[u8], rules: &Rules, scratch: &mut http::Scratch) {
         self.request.extend_from_slice(input);
-        let mut progress = Progress::default();
+        let mut progress = DecodeProgress::default();
         let rules = (rules, false);
         match http::decode(&self.request, &mut progress, rules, None, scratch) {
             Front::Need { .. } => {}

@@ -169,7 +169,7 @@ fn in_a_shutdown_a_client_that_goes_hears_its_outcomes_too() {
     let mut rig = Rig::new();
     let client = leaving(&mut rig, shut_down);
     let now_ms = rig.now_ms();
-    rig.parts().here.shared.stop(now_ms);
+    rig.parts().context.shared.stop(now_ms);
     rig.settle();
     rig.disk.lift(OpKind::Sync);
     for _ in 0..20 {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::parts::patience::{PLACES_MS, STREAM_MS};
-use crate::tell::places::places;
+use crate::replies::places::places;
 
 const BOTH: &str = "/api/v1/sse?topic=t&topic=u";
 

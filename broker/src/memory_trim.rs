@@ -16,15 +16,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// So many connections have to be gone.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// The tide of connections.
+/// The peak of connections.
 #[derive(Debug, Default)]
-struct Tide {
+struct Peak {
     /// The most there were since memory was last given back.
     high: u64,
     last: u64,
 }
 
-impl Tide {
+impl Peak {
     /// Takes their number. Returns whether it is the time to give memory back.
     fn look(&mut self, now: u64) -> bool {
         let calm = now == self.last;
@@ -39,22 +39,22 @@ impl Tide {
 }
 
 /// The thread ends when this is dropped, at its next look.
-pub(crate) struct Ebb {
+pub(crate) struct MemoryTrim {
     _over: Sender<()>,
 }
 
-impl Ebb {
+impl MemoryTrim {
     /// Begins to look.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn begin(shared: Arc<Shared>) -> io::Result<Self> {
         let (over_in, over) = channel();
-        let thread = std::thread::Builder::new().name("ebb".to_owned());
+        let thread = std::thread::Builder::new().name("trim".to_owned());
         thread.spawn(move || {
-            let mut tide = Tide::default();
+            let mut peak = Peak::default();
             while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                if tide.look(shared.connections.load(Ordering::Relaxed) as u64) {
+                if peak.look(shared.connections.load(Ordering::Relaxed) as u64) {
                     memory::give_back();
                 }
             }
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_when_it_is_calm_after_an_ebb() {
-        let mut tide = Tide::default();
-        let given = [0, 500, 900, 400, 10, 10, 10, 70, 40, 40, 5, 5].map(|now| tide.look(now));
+        let mut peak = Peak::default();
+        let given = [0, 500, 900, 400, 10, 10, 10, 70, 40, 40, 5, 5].map(|now| peak.look(now));
         let expected = [5, 11].map(|look| given[look]);
         assert_eq!(
             (expected, given.iter().filter(|g| **g).count()),

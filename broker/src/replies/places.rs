@@ -4,13 +4,13 @@ use oyez_protocol::command::{Numbered, Place};
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::command::Reply;
+use crate::parts::context::ShardContext;
 use crate::parts::feeds::Feeds;
-use crate::parts::here::Here;
 use crate::parts::logs::Logs;
 use crate::parts::patience::{PLACES_MS, STREAM_MS};
 use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::{Sessions, Told};
-use crate::tell::tell;
+use crate::replies::tell;
 
 /// Where a stream of several topics stands: behind all that it was sent of each, and behind what is half out. None of any other
 /// session.
@@ -39,10 +39,15 @@ fn sum(session: &Session, feeds: &Feeds) -> u64 {
 }
 
 /// A stream of several topics begins with the place where it stands.
-pub(crate) fn note_begin(here: &Here, sessions: &mut Sessions, feeds: &Feeds, id: SessionId) {
+pub(crate) fn note_begin(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    feeds: &Feeds,
+    id: SessionId,
+) {
     let told = Told {
         sum: sum(sessions.there(id), feeds),
-        at_ms: here.now.monotonic_ms,
+        at_ms: context.now.monotonic_ms,
     };
     sessions.note_told(id, told);
 }
@@ -50,14 +55,14 @@ pub(crate) fn note_begin(here: &Here, sessions: &mut Sessions, feeds: &Feeds, id
 /// Tells a stream of several topics, which has nothing half out, where it stands if that is news to it and due, or gives a sign of
 /// life when it is time for one.
 pub(crate) fn tell_places(
-    here: &Here,
+    context: &ShardContext,
     (sessions, id): (&mut Sessions, SessionId),
     (feeds, logs): (&Feeds, &Logs),
 ) {
     let Some(told) = sessions.told(id) else {
         return; // It has not begun.
     };
-    let (session, now_ms) = (sessions.there(id), here.now.monotonic_ms);
+    let (session, now_ms) = (sessions.there(id), context.now.monotonic_ms);
     let ago_ms = now_ms - told.at_ms;
     if ago_ms < u64::from(PLACES_MS) || session.control().is_some() || !session.is_open() {
         return;
@@ -69,8 +74,8 @@ pub(crate) fn tell_places(
     }
     if is_news {
         let places = places(sessions.there(id), feeds, logs);
-        tell(here, sessions, id, &Reply::ResumeAt(&places));
+        tell(context, sessions, id, &Reply::ResumeAt(&places));
     } else if ago_ms >= u64::from(STREAM_MS) {
-        tell(here, sessions, id, &Reply::Ping { token: now_ms });
+        tell(context, sessions, id, &Reply::Ping { token: now_ms });
     }
 }

@@ -10,7 +10,7 @@ use crate::parts::lines::{Line, Lines};
 use crate::parts::shared::Shared;
 
 /// Which shard this is, what all shards share, and the number and the time of the turn.
-pub(crate) struct Here {
+pub(crate) struct ShardContext {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) now: Now,
@@ -20,7 +20,7 @@ pub(crate) struct Here {
     pub(crate) lines: Lines,
 }
 
-impl Here {
+impl ShardContext {
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         &self.shared.metrics[self.id]
     }

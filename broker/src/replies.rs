@@ -11,67 +11,74 @@ use crate::dialect::exchange::{Stream, Wants};
 use crate::dialect::form::Form;
 use crate::dialect::stream::{self, Telling};
 use crate::dialect::{http, native, refused, websocket};
+use crate::parts::context::ShardContext;
 use crate::parts::ending::{Reason, done};
-use crate::parts::here::Here;
+use crate::parts::handled::Handled;
 use crate::parts::patience::IDLE_MS;
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::sessions::Sessions;
-use crate::parts::taken::Taken;
 
 /// Tells a session something, unless it is over.
 pub(crate) fn tell(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     id: SessionId,
     reply: &Reply<'_>,
-) -> Taken {
+) -> Handled {
     match sessions.get(id).map(Session::dialect) {
-        Some(Dialect::Http) => respond(here, sessions, id, reply),
+        Some(Dialect::Http) => respond(context, sessions, id, reply),
         Some(dialect @ (Dialect::WebSocket | Dialect::Json)) => {
-            sessions.control(here, id, |out| websocket::encode(dialect, reply, out))
+            sessions.control(context, id, |out| websocket::encode(dialect, reply, out))
         }
-        _ => sessions.control(here, id, |out| native::encode(reply, out)),
+        _ => sessions.control(context, id, |out| native::encode(reply, out)),
     }
 }
 
 /// Answers the request of a session with `reply`, if that is what it waits for. The next request may be taken from here on.
-fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
+fn respond(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    id: SessionId,
+    reply: &Reply<'_>,
+) -> Handled {
     // One that is to go hears what becomes of its request with its Goodbye.
     let stage = sessions.get(id).map(Session::stage);
     if !stage.is_some_and(Stage::is_heard) {
-        return Taken::Over;
+        return Handled::Over;
     }
     let exchanges = &mut sessions.exchanges;
     let Some(exchange) = exchanges.take_if(id, |exchange| http::answers(exchange, reply)) else {
-        return tell_stream(here, sessions, id, reply);
+        return tell_stream(context, sessions, id, reply);
     };
-    let wall_ms = here.now.wall_ms;
-    let taken = sessions.control(here, id, |out| http::answer(&exchange, reply, wall_ms, out));
+    let wall_ms = context.now.wall_ms;
+    let taken = sessions.control(context, id, |out| {
+        http::answer(&exchange, reply, wall_ms, out)
+    });
     if let (Reply::Subscribed { .. }, Wants::Streams(streams)) = (reply, &exchange.wants) {
         if streams.refused().is_none() {
             return taken; // It goes on for as long as its connection does.
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         // Some of its topics may have begun; they go with their connection.
-        sessions.dismiss(here, id, done("the stream could not begin"));
-        return Taken::Over;
+        sessions.dismiss(context, id, done("the stream could not begin"));
+        return Handled::Over;
     }
     if let (Reply::Subscribed { subscribed, .. }, Wants::Stream(stream)) = (reply, &exchange.wants)
     {
         if http::begins(stream, subscribed) {
-            begin_stream(here, sessions, id, (stream, subscribed));
+            begin_stream(context, sessions, id, (stream, subscribed));
             return taken;
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         if subscribed.outcome.is_done() {
             // There is a subscription that nothing can be made of; it goes with its connection.
-            sessions.dismiss(here, id, done("the stream could not begin"));
-            return Taken::Over;
+            sessions.dismiss(context, id, done("the stream could not begin"));
+            return Handled::Over;
         }
     }
     if exchange.closes {
-        sessions.dismiss(here, id, done("the client asked for one answer"));
-        return Taken::Over;
+        sessions.dismiss(context, id, done("the client asked for one answer"));
+        return Handled::Over;
     }
     sessions.resume(id);
     taken
@@ -79,7 +86,7 @@ fn respond(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_
 
 /// The answer goes on for as long as the stream does, which may have come to its end already.
 fn begin_stream(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     id: SessionId,
     (stream, subscribed): (&Stream, &Subscribed),
@@ -90,38 +97,43 @@ fn begin_stream(
     sessions.set_end(id, end);
     if end <= subscribed.next {
         sessions.reach_end(id);
-        sessions.dismiss(here, id, done("the stream has come to its end"));
+        sessions.dismiss(context, id, done("the stream has come to its end"));
     }
 }
 
 /// Tells a stream something beside its records, if there is an event for it. One whose request has no answer yet is told nothing:
 /// the head of the response comes first.
-fn tell_stream(here: &Here, sessions: &mut Sessions, id: SessionId, reply: &Reply<'_>) -> Taken {
+fn tell_stream(
+    context: &ShardContext,
+    sessions: &mut Sessions,
+    id: SessionId,
+    reply: &Reply<'_>,
+) -> Handled {
     let Some(form) = sessions.get(id).map(Session::form) else {
-        return Taken::Over;
+        return Handled::Over;
     };
     if sessions.exchanges.has(id) && !planted(Bug::SpeaksBeforeTheHead) {
-        return Taken::Done;
+        return Handled::Done;
     }
     match stream::telling(form, reply) {
-        Telling::Told => sessions.control(here, id, |out| stream::tell(form, reply, out)),
-        Telling::Nothing => Taken::Done, // Nobody waits for it.
+        Telling::Told => sessions.control(context, id, |out| stream::tell(form, reply, out)),
+        Telling::Nothing => Handled::Done, // Nobody waits for it.
         Telling::Impossible => {
-            sessions.end(here, id, Reason::Dropped);
-            Taken::Over
+            sessions.end(context, id, Reason::Dropped);
+            Handled::Over
         }
     }
 }
 
 /// Tells a peer that waits to hear so that the rest of its request is wanted.
-pub(crate) fn ask_for_rest(here: &Here, sessions: &mut Sessions, id: SessionId) {
-    sessions.control(here, id, http::respond_continue);
+pub(crate) fn ask_for_rest(context: &ShardContext, sessions: &mut Sessions, id: SessionId) {
+    sessions.control(context, id, http::respond_continue);
 }
 
 /// Tells a session that was dismissed the last thing that it hears, with the places where it stands if it is a stream of several
 /// topics. Returns whether it was there to be told.
 pub(crate) fn say_goodbye(
-    here: &Here,
+    context: &ShardContext,
     sessions: &mut Sessions,
     id: SessionId,
     (goodbye, places): (&Goodbye, &[Place<'_>]),
@@ -133,13 +145,13 @@ pub(crate) fn say_goodbye(
     let is_broken_off = sessions.is_broken_off(id);
     if is_broken_off && !form.style.is_chunked() {
         // Its end is the connection's: only a reset says that there was more.
-        sessions.end(here, id, Reason::Dropped);
+        sessions.end(context, id, Reason::Dropped);
         return false;
     }
     let exchange = sessions.exchanges.take_if(id, |_| true);
     let closes = sessions.take_close(id);
-    let (reply, wall_ms) = (Reply::Goodbye(goodbye), here.now.wall_ms);
-    let said = sessions.conclude(here, id, |out| match (dialect, &exchange) {
+    let (reply, wall_ms) = (Reply::Goodbye(goodbye), context.now.wall_ms);
+    let said = sessions.conclude(context, id, |out| match (dialect, &exchange) {
         (Dialect::Http, Some(exchange)) => http::answer(exchange, &reply, wall_ms, out),
         (Dialect::Http, None) if form.is_native() => http::conclude(goodbye, wall_ms, out),
         (Dialect::Http, None) if is_broken_off => {} // Without its last chunk it is not whole.
@@ -153,7 +165,7 @@ pub(crate) fn say_goodbye(
         }
         (Dialect::Native | Dialect::Unknown, _) => native::encode(&reply, out),
     });
-    said == Taken::Done
+    said == Handled::Done
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl Parts {
     }
 
     fn take_message(&mut self, message: Message) {
-        let here = &self.here;
+        let context = &self.context;
         let frees = match message {
             Message::Published { from, acks } => {
                 let empty = self.publishes.tell_all(acks);
@@ -40,12 +40,12 @@ impl Parts {
                 false
             }
             Message::Locate(ask) => {
-                subscribe::locate(here, &mut self.logs, &mut self.outbox, &ask);
+                subscribe::locate(context, &mut self.logs, &mut self.outbox, &ask);
                 false
             }
             Message::Located { from, answer } => self.subscribing().answered(from, &answer),
             Message::Resolve(ask) => {
-                catchup::resolve(here, &mut self.logs, &mut self.outbox, ask);
+                catchup::resolve(context, &mut self.logs, &mut self.outbox, ask);
                 false
             }
             Message::Resolved(answer) => {
@@ -59,7 +59,7 @@ impl Parts {
 
     /// Takes what is asked about the broker, or answered. Returns whether others may have waited for that.
     fn take_question(&mut self, message: Message) -> bool {
-        let (here, questions) = (&self.here, &mut self.questions);
+        let (context, questions) = (&self.context, &mut self.questions);
         match message {
             Message::ListTopics {
                 from,
@@ -71,7 +71,7 @@ impl Parts {
             }
             Message::Topics { listing, page } => {
                 let (told, listings) = ((listing, page), &mut questions.listings);
-                add_topics(here, listings, &mut self.sessions, told)
+                add_topics(context, listings, &mut self.sessions, told)
             }
             Message::DescribeTopic {
                 from,
@@ -80,13 +80,13 @@ impl Parts {
                 name,
             } => {
                 let seen = (&self.feeds, &mut self.logs);
-                let known = Box::new(know_topic(here, seen, log, &name));
+                let known = Box::new(know_topic(context, seen, log, &name));
                 self.outbox.say(from, Message::Topic { inquiry, known });
                 false
             }
             Message::Topic { inquiry, known } => {
                 let (told, inquiries) = ((inquiry, *known), &mut questions.inquiries);
-                add_topic(here, inquiries, &mut self.sessions, told)
+                add_topic(context, inquiries, &mut self.sessions, told)
             }
             Message::MeasureLag { from, survey } => {
                 questions.lag.ask(from, survey);
@@ -94,7 +94,7 @@ impl Parts {
             }
             Message::Lag { survey, lag } => {
                 let (counted, surveys) = ((survey, *lag), &mut questions.lag);
-                lag::add(here, surveys, &mut self.sessions, counted)
+                lag::add(context, surveys, &mut self.sessions, counted)
             }
             Message::Published { .. }
             | Message::EmptyParcel(_)

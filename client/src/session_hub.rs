@@ -19,7 +19,7 @@ use crate::terms::Terms;
 use crate::time::{Allowance, Bell, Time};
 
 /// The meeting place of publishers, writer and reader.
-pub(crate) struct Shared {
+pub(crate) struct SessionHub {
     state: Mutex<SessionState>,
     settled: Condvar,
     /// Whether a publisher must look at the state before it goes on.
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) dialer: Dialer,
 }
 
-impl Shared {
+impl SessionHub {
     pub(crate) fn new(dialer: Dialer, terms: &Terms) -> Self {
         let now = dialer.options.time.now();
         let state = SessionState::new(terms, dialer.options.publishing_policy(), now);

@@ -13,7 +13,7 @@ const READ_SIZE: usize = 64 << 10;
 
 /// What was received and is not consumed yet.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct ReceiveBuffer {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -48,7 +48,7 @@ pub(crate) struct Incomplete {
     pub(crate) size: usize,
 }
 
-impl Inbox {
+impl ReceiveBuffer {
     /// Where the next bytes go: never empty, and large enough for the rest of the frame that has begun.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.start > 0 {
@@ -63,12 +63,12 @@ impl Inbox {
         &mut self.buffer[self.end..]
     }
 
-    /// `size` bytes were written into [`Inbox::spare`].
+    /// `size` bytes were written into [`ReceiveBuffer::spare`].
     pub(crate) fn filled(&mut self, size: usize) {
         self.end = (self.end + size).min(self.buffer.len());
     }
 
-    /// A read into [`Inbox::spare`] ended like this.
+    /// A read into [`ReceiveBuffer::spare`] ended like this.
     ///
     /// # Errors
     /// When the connection is at its end.
@@ -111,7 +111,7 @@ impl Inbox {
         (self.taken == 0).then(|| &self.buffer[self.start..self.end])
     }
 
-    /// The frame that has begun, when [`Inbox::next`] has found no whole one.
+    /// The frame that has begun, when [`ReceiveBuffer::next`] has found no whole one.
     pub(crate) const fn incomplete(&self) -> Option<Incomplete> {
         if self.start == self.end {
             return None;
@@ -139,7 +139,7 @@ mod tests {
     use oyez_protocol::event::{Answer, Heartbeat, Outcome};
     use oyez_protocol::record::RecordBuilder;
 
-    fn feed(inbox: &mut Inbox, bytes: &[u8]) {
+    fn feed(inbox: &mut ReceiveBuffer, bytes: &[u8]) {
         inbox.spare()[..bytes.len()].copy_from_slice(bytes);
         inbox.filled(bytes.len());
     }
@@ -151,7 +151,7 @@ mod tests {
             Heartbeat { token }.encode_ping(&mut wire);
         }
         for piece in [1, 7, 24, 100] {
-            let (mut inbox, mut tokens) = (Inbox::default(), Vec::new());
+            let (mut inbox, mut tokens) = (ReceiveBuffer::default(), Vec::new());
             for chunk in wire.chunks(piece) {
                 feed(&mut inbox, chunk);
                 while let Some(frame) = inbox.next().unwrap() {
@@ -175,7 +175,7 @@ mod tests {
             .unwrap();
         let mut wire = Vec::new();
         builder.finish_stored(1, &mut wire);
-        let (mut inbox, mut rest, mut reads) = (Inbox::default(), &wire[..], 0);
+        let (mut inbox, mut rest, mut reads) = (ReceiveBuffer::default(), &wire[..], 0);
         while !rest.is_empty() {
             let spare = inbox.spare();
             let size = spare.len().min(rest.len());
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_damaged_frame_is_an_error_and_not_a_wish_for_more() {
-        let (mut wire, mut inbox) = (Vec::new(), Inbox::default());
+        let (mut wire, mut inbox) = (Vec::new(), ReceiveBuffer::default());
         let answer = Answer {
             id: 1,
             outcome: Outcome::Ok,
