@@ -17,7 +17,7 @@ use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
 use crate::parts::publishes::Publishes;
 use crate::parts::questions::Questions;
-use crate::parts::session::{Place, SessionId, Stage};
+use crate::parts::session::{Admitted, SessionId, Stage};
 use crate::parts::sessions::Sessions;
 use crate::replies::tell;
 use crate::turn::greet::greet;
@@ -65,7 +65,7 @@ impl CommandHandler for Dispatch<'_> {
         {
             return Handled::Later(until);
         }
-        if place == Place::Reserved && !may_go_on(context, sessions, id, &command) {
+        if place == Admitted::Reserved && !may_go_on(context, sessions, id, &command) {
             return Handled::Over;
         }
         match (stage, command) {

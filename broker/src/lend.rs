@@ -15,11 +15,10 @@ use crate::parts::batch::SendBatch;
 use crate::parts::catchups::Catchups;
 use crate::parts::chain::Chain;
 use crate::parts::context::ShardContext;
-use crate::parts::creations::Creations;
 use crate::parts::feeds::Feeds;
 use crate::parts::freed::Freed;
 use crate::parts::held::HeldReplies;
-use crate::parts::lines::Lines;
+use crate::parts::log_limits::LogLimits;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Inbox, Outbox};
 use crate::parts::membership::Membership;
@@ -28,6 +27,7 @@ use crate::parts::questions::Questions;
 use crate::parts::sessions::Sessions;
 use crate::parts::shared::Shared;
 use crate::parts::timers::Timers;
+use crate::parts::topic_rate::TopicRate;
 use crate::turn::accept::Accepting;
 use crate::turn::catchup::Serving;
 use crate::turn::drain::Drain;
@@ -107,7 +107,7 @@ impl Parts {
             feeds: Feeds::default(),
             publishes: Publishes::new(
                 init.readers.len(),
-                Creations::new(&shared.config, now.monotonic_ms),
+                TopicRate::new(&shared.config, now.monotonic_ms),
             ),
             logs: Logs::new(init.store, init.readers, init.storage_clock),
             catchups: Catchups::default(),
@@ -127,7 +127,7 @@ impl Parts {
                 shared,
                 now,
                 turns: 0,
-                lines: Lines::default(),
+                lines: LogLimits::default(),
             },
         }
     }

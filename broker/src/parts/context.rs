@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::clock::TICK_MS;
 use crate::measure::metrics::ShardMetrics;
-use crate::parts::lines::{Line, Lines};
+use crate::parts::log_limits::{LogEvent, LogLimits};
 use crate::parts::shared::Shared;
 
 /// Which shard this is, what all shards share, and the number and the time of the turn.
@@ -17,7 +17,7 @@ pub(crate) struct ShardContext {
     /// Turns so far.
     pub(crate) turns: usize,
     /// What clients have it log.
-    pub(crate) lines: Lines,
+    pub(crate) lines: LogLimits,
 }
 
 impl ShardContext {
@@ -26,7 +26,7 @@ impl ShardContext {
     }
 
     /// Whether a line of log that `peer` has caused may be told now.
-    pub(crate) fn may_log(&self, line: Line, peer: Option<SocketAddr>) -> bool {
+    pub(crate) fn may_log(&self, line: LogEvent, peer: Option<SocketAddr>) -> bool {
         self.lines.may_tell(line, peer, self.now.monotonic_ms)
     }
 

@@ -1,5 +1,6 @@
 //! What a shard is made of. A part owns its data; the steps of a turn borrow the few parts that they need.
 
+pub(crate) mod admission;
 pub(crate) mod allowance;
 pub(crate) mod arrivals;
 pub(crate) mod audience;
@@ -11,7 +12,6 @@ pub(crate) mod budget;
 pub(crate) mod catchups;
 pub(crate) mod chain;
 pub(crate) mod context;
-pub(crate) mod creations;
 pub(crate) mod due;
 pub(crate) mod ending;
 pub(crate) mod exchanges;
@@ -24,8 +24,8 @@ pub(crate) mod inquiries;
 pub(crate) mod interest;
 pub(crate) mod lag;
 pub(crate) mod lane;
-pub(crate) mod lines;
 pub(crate) mod listings;
+pub(crate) mod log_limits;
 pub(crate) mod logs;
 pub(crate) mod mail;
 pub(crate) mod membership;
@@ -33,7 +33,6 @@ pub(crate) mod parcel;
 pub(crate) mod partial;
 pub(crate) mod patience;
 pub(crate) mod phase;
-pub(crate) mod places;
 pub(crate) mod publishes;
 pub(crate) mod questions;
 pub(crate) mod renditions;
@@ -46,3 +45,4 @@ pub(crate) mod spares;
 pub(crate) mod subscription;
 pub(crate) mod tail;
 pub(crate) mod timers;
+pub(crate) mod topic_rate;

@@ -8,9 +8,9 @@ use oyez_protocol::planted::{Bug, planted};
 use oyez_protocol::{Epoch, LogId, Offset, Position};
 
 use crate::parts::awake::Answers;
-use crate::parts::creations::Creations;
 use crate::parts::mail::Ack;
 use crate::parts::parcel::{Handed, Origin};
+use crate::parts::topic_rate::TopicRate;
 
 /// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
 const STALLED_MAX: usize = 1024;
@@ -62,12 +62,12 @@ pub(crate) struct Publishes {
     /// Empty, to be filled again.
     entries: Vec<PublishedEntry>,
     /// How many topics may be begun.
-    pub(crate) creations: Creations,
+    pub(crate) topic_rate: TopicRate,
 }
 
 impl Publishes {
-    /// For so many logs, in which topics are begun as fast as `creations` lets them.
-    pub(crate) fn new(logs: usize, creations: Creations) -> Self {
+    /// For so many logs, in which topics are begun as fast as `topic_rate` lets them.
+    pub(crate) fn new(logs: usize, topic_rate: TopicRate) -> Self {
         Self {
             logs: std::iter::repeat_with(OfLog::default).take(logs).collect(),
             stalled: 0,
@@ -76,7 +76,7 @@ impl Publishes {
             left: false,
             told: Vec::new(),
             entries: Vec::new(),
-            creations,
+            topic_rate,
         }
     }
 
@@ -246,7 +246,7 @@ mod tests {
     const LOG: LogId = LogId::new(1);
 
     fn publishes() -> Publishes {
-        Publishes::new(2, Creations::new(&crate::config::Config::default(), 0))
+        Publishes::new(2, TopicRate::new(&crate::config::Config::default(), 0))
     }
 
     fn origin(correlation: u64) -> Origin {

@@ -91,7 +91,7 @@ const _: () = assert!(DOORS_MAX <= RESERVED as usize);
 
 /// What a connection holds of the room that there is for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Admitted {
     /// One of the places that `max_connections` counts.
     Own,
     /// One of those that are kept for questions about the broker.
@@ -256,21 +256,21 @@ impl Session {
         std::mem::replace(&mut self.stage, Stage::Greeting) == Stage::Open
     }
 
-    pub(crate) const fn place(&self) -> Place {
+    pub(crate) const fn place(&self) -> Admitted {
         match self.entry & (PLACELESS | RESERVED) {
-            0 => Place::Own,
-            RESERVED => Place::Reserved,
-            _ => Place::None,
+            0 => Admitted::Own,
+            RESERVED => Admitted::Reserved,
+            _ => Admitted::None,
         }
     }
 
-    /// It holds another place than before. [`crate::parts::places`] counts them.
-    pub(in crate::parts) const fn set_place(&mut self, place: Place) {
+    /// It holds another place than before. [`crate::parts::admission`] counts them.
+    pub(in crate::parts) const fn set_place(&mut self, place: Admitted) {
         self.entry &= !(PLACELESS | RESERVED);
         self.entry |= match place {
-            Place::Own => 0,
-            Place::Reserved => RESERVED,
-            Place::None => PLACELESS,
+            Admitted::Own => 0,
+            Admitted::Reserved => RESERVED,
+            Admitted::None => PLACELESS,
         };
     }
 

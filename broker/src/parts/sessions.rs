@@ -13,14 +13,14 @@ use tracing::debug;
 
 use crate::dialect::command::{Dialect, Goodbye};
 use crate::net::{Net, Socket};
+use crate::parts::admission::Admission;
 use crate::parts::context::ShardContext;
 use crate::parts::ending::{Closing, Dismissed, Gone, Reason, done};
 use crate::parts::exchanges::Exchanges;
 use crate::parts::handled::{Handled, Until};
 use crate::parts::partial::Partial;
-use crate::parts::places::Places;
 use crate::parts::room::{MUCH_BYTES, MemoryCaps, OUTPUT_BYTES_MAX, Room};
-use crate::parts::session::{Outgoing, Place, Session, SessionId, Stage};
+use crate::parts::session::{Admitted, Outgoing, Session, SessionId, Stage};
 
 /// Empty outgoing buffers kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;
@@ -90,7 +90,7 @@ pub(crate) struct Sessions {
     /// The memory that sessions hold.
     pub(crate) room: Room,
     /// The room for connections.
-    pub(crate) places: Places,
+    pub(crate) admission: Admission,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
     outgoing_spare: Vec<Box<Outgoing>>,
 }
@@ -111,7 +111,7 @@ impl Sessions {
             told: HashMap::new(),
             closes: HashMap::new(),
             room: Room::new(caps),
-            places: Places::default(),
+            admission: Admission::default(),
             outgoing_spare: Vec::new(),
         }
     }
@@ -135,21 +135,21 @@ impl Sessions {
     }
 
     /// A fresh connection holds the place that was found for it.
-    pub(crate) fn take_place(&mut self, id: SessionId, place: Place) {
+    pub(crate) fn take_place(&mut self, id: SessionId, place: Admitted) {
         let session = &mut self.slots[id.key() as usize];
-        self.places.take(session, place);
+        self.admission.take(session, place);
     }
 
     /// Gives one that may only ask a place like any other. Returns whether there was one.
     pub(crate) fn move_up(&mut self, context: &ShardContext, id: SessionId) -> bool {
         let session = &mut self.slots[id.key() as usize];
-        self.places.move_up(&context.shared, session)
+        self.admission.move_up(&context.shared, session)
     }
 
     /// Lets one that was to be turned away stay and ask. Returns whether it may.
     pub(crate) fn let_ask(&mut self, id: SessionId) -> bool {
         let session = &mut self.slots[id.key() as usize];
-        self.places.let_ask(session)
+        self.admission.let_ask(session)
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
@@ -601,8 +601,8 @@ impl Sessions {
         if session.stage == Stage::Open {
             context.metrics().sessions.subtract(1);
         }
-        self.places.give_back(context, session);
-        self.places.note_leaving(id);
+        self.admission.give_back(context, session);
+        self.admission.note_leaving(id);
         session.stage = Stage::Closing;
         if let Some(mut partial) = session.partial.take() {
             self.room.input.count(&mut partial.counted, 0);
@@ -635,16 +635,16 @@ impl Sessions {
             session
                 .is_some_and(|session| matches!(session.stage, Stage::Closing | Stage::Lingering))
         };
-        if self.places.has_many_gone() {
-            self.places.keep_leaving(is_leaving);
+        if self.admission.has_many_gone() {
+            self.admission.keep_leaving(is_leaving);
         }
         if !self
-            .places
+            .admission
             .are_too_many_leaving(&context.shared, slots.len())
         {
             return None;
         }
-        std::iter::from_fn(|| self.places.next_told_to_go()).find(|id| is_leaving(*id))
+        std::iter::from_fn(|| self.admission.next_told_to_go()).find(|id| is_leaving(*id))
     }
 
     /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step
@@ -656,7 +656,7 @@ impl Sessions {
         let Some(session) = session.filter(|session| session.stage != Stage::Gone) else {
             return; // It has ended before, perhaps for another reason.
         };
-        self.places.give_back(context, session);
+        self.admission.give_back(context, session);
         let stage = std::mem::replace(&mut session.stage, Stage::Gone);
         let (is_request, is_proxied) = (session.dialect == Dialect::Http, session.is_proxied());
         let is_in_messages = session.dialect.is_in_messages();
@@ -697,7 +697,7 @@ impl Sessions {
             context.metrics().sessions.subtract(1);
         }
         if matches!(stage, Stage::Closing | Stage::Lingering) {
-            self.places.note_left();
+            self.admission.note_left();
         }
         debug!(session = id.key(), ?reason, "connection closed");
     }
@@ -731,7 +731,7 @@ impl Sessions {
     /// Forgets that one, all of whose subscriptions have ended, and gives its socket to be closed.
     pub(crate) fn forget_first_gone(&mut self) -> Socket {
         let gone = self.gone.pop_front().expect("some have ended");
-        self.places.note_closed();
+        self.admission.note_closed();
         self.slots.remove(gone.id.key() as usize).socket
     }
 

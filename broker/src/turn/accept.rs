@@ -12,8 +12,8 @@ use crate::net::{Arrival, Net, Socket};
 use crate::parts::arrivals::Arrivals;
 use crate::parts::context::ShardContext;
 use crate::parts::ending::{FULL, full};
-use crate::parts::lines::Line;
-use crate::parts::session::{Place, SessionId};
+use crate::parts::log_limits::LogEvent;
+use crate::parts::session::{Admitted, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
 
@@ -49,7 +49,7 @@ impl Accepting<'_> {
                     self.context.metrics().accepts_failed.add(1);
                     // Told once, however often it is tried again.
                     let is_news = self.arrivals.wait_a_little();
-                    if is_news && self.context.may_log(Line::NotAccepted, None) {
+                    if is_news && self.context.may_log(LogEvent::NotAccepted, None) {
                         warn!("connections cannot be accepted: {error}; it is tried again");
                     }
                     return;
@@ -69,7 +69,7 @@ impl Accepting<'_> {
         let shared = &self.context.shared;
         let is_operators = shared.doors[usize::from(door)].is_operators;
         let all = self.sessions.len();
-        let Some(place) = self.sessions.places.find(shared, all, is_operators) else {
+        let Some(place) = self.sessions.admission.find(shared, all, is_operators) else {
             self.turn_away((socket, door), FULL);
             return;
         };
@@ -80,7 +80,7 @@ impl Accepting<'_> {
             .insert_with(self.context.tick(), (socket, door), watch)
         else {
             // The connection died between its arrival and here.
-            if place == Place::Own {
+            if place == Admitted::Own {
                 shared.give_place_back();
             }
             self.net.close(socket);
@@ -93,7 +93,7 @@ impl Accepting<'_> {
         let wait_ms = config.hello_timeout_ms.min(config.heartbeat_ms);
         let due_ms = self.context.now.monotonic_ms + u64::from(wait_ms);
         self.timers.watch_silence(id, due_ms);
-        if place == Place::None {
+        if place == Admitted::None {
             self.note_refused(socket);
         }
     }
@@ -127,7 +127,7 @@ impl Accepting<'_> {
     fn note_refused(&mut self, socket: Socket) {
         self.context.metrics().connections_refused.add(1);
         let peer = self.net.peer(socket).ok();
-        if self.context.may_log(Line::Full, peer) {
+        if self.context.may_log(LogEvent::Full, peer) {
             let max_connections = self.context.shared.config.max_connections;
             let of_shard = self.context.shared.connections_per_shard;
             warn!(

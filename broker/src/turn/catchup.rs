@@ -17,7 +17,7 @@ use crate::parts::catchups::{Catchups, Waits};
 use crate::parts::chain::{Broken, Chain};
 use crate::parts::context::ShardContext;
 use crate::parts::ending::Reason;
-use crate::parts::lines::Line;
+use crate::parts::log_limits::LogEvent;
 use crate::parts::logs::Logs;
 use crate::parts::mail::{Message, Outbox, Resolve, ResolveAnswer};
 use crate::parts::sending::{SENDFILE_BYTES_MIN, SendProgress, Stop, send_range};
@@ -343,7 +343,7 @@ impl Serving<'_> {
         };
         if let Err(error) = outcome {
             let (context, sessions) = (self.out.context, &*self.out.sessions);
-            if context.may_log(Line::Unreadable, sessions.peer(self.out.net, id)) {
+            if context.may_log(LogEvent::Unreadable, sessions.peer(self.out.net, id)) {
                 tracing::error!(%error, "a range of the log cannot be read; its subscribers are told of a gap");
             }
             self.pass_damaged(number, id, place);

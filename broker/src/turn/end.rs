@@ -6,7 +6,7 @@ use tracing::info;
 use crate::net::Net;
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
 use crate::parts::ending::{Dismissed, Gone, LINGER_MS, Reason};
-use crate::parts::lines::Line;
+use crate::parts::log_limits::LogEvent;
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
 use crate::replies::places::places;
@@ -95,7 +95,7 @@ impl Endings<'_> {
         }
         if dismissed.is_refused {
             let (peer, reason) = (sessions.peer(self.net, id), &*goodbye.reason);
-            if context.may_log(Line::Refused, peer) {
+            if context.may_log(LogEvent::Refused, peer) {
                 info!(?peer, code = ?goodbye.code, reason, "session refused");
             }
         }

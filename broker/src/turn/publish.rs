@@ -45,7 +45,7 @@ impl Publishing<'_> {
         }
         let lane = session.lane();
         let now_ms = self.context.now.monotonic_ms;
-        let may_begin = self.publishes.creations.may_begin(id, now_ms);
+        let may_begin = self.publishes.topic_rate.may_begin(id, now_ms);
         let log = self.context.shared.log_of(record.topic());
         let origin = Origin {
             shard: self.context.id,
@@ -84,15 +84,15 @@ impl Publishing<'_> {
     /// Puts a record into an own log. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Handled {
         let (wall_ms, now_ms) = (self.context.now.wall_ms, self.context.now.monotonic_ms);
-        let creations = &mut self.publishes.creations;
-        let appended = match origin.may_begin && creations.may_begin_here(now_ms) {
+        let topic_rate = &mut self.publishes.topic_rate;
+        let appended = match origin.may_begin && topic_rate.may_begin_here(now_ms) {
             true => self.logs.append(log, record, wall_ms),
             false => self.logs.append_to_known(log, record, wall_ms),
         };
         let outcome = match appended {
             Ok(appended) => {
                 if appended.offset == Offset::default() {
-                    creations.note_begun_here(now_ms);
+                    topic_rate.note_begun_here(now_ms);
                 }
                 let pending = Pending {
                     end: appended.end,
@@ -282,16 +282,16 @@ pub(crate) fn deliver_acks(
         if is_full && planted(Bug::DropsAnswersToTheFull) {
             continue;
         }
-        let creations = &mut publishes.creations;
+        let topic_rate = &mut publishes.topic_rate;
         let begun = group
             .iter()
             .filter(|ack| begins_a_topic(&ack.entry))
             .count();
-        creations.note_begun(id, begun as u64, context.now.monotonic_ms);
+        topic_rate.note_begun(id, begun as u64, context.now.monotonic_ms);
         entries.clear();
         entries.extend(group.iter().map(|ack| match ack.entry.outcome {
             Outcome::TooFast => PublishedEntry {
-                retry_after_ms: creations.wait_ms(id),
+                retry_after_ms: topic_rate.wait_ms(id),
                 ..ack.entry
             },
             _ => ack.entry,

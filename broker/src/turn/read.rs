@@ -25,7 +25,7 @@ use crate::parts::handled::{CommandHandler, Handled, Until};
 use crate::parts::partial::Partial;
 use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
 use crate::parts::room::MUCH_BYTES;
-use crate::parts::session::{Place, Session, SessionId, Stage, Window};
+use crate::parts::session::{Admitted, Session, SessionId, Stage, Window};
 use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::timers::Timers;
 use crate::replies::{ask_for_rest, tell};
@@ -436,7 +436,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         let session = self.sessions.there_mut(id);
         session.speak(dialect);
         let door = session.door();
-        if session.place() == Place::None && !self.may_ask(id, dialect) {
+        if session.place() == Admitted::None && !self.may_ask(id, dialect) {
             self.sessions.dismiss(self.context, id, full(FULL));
             return Step::Stop(Visit::Over, 0);
         }

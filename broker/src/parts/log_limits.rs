@@ -1,4 +1,4 @@
-//! Lines of log that clients can cause as often as they like. Of each kind a few are told in [`SPAN_MS`]; the others are counted, and
+//! LogLimits of log that clients can cause as often as they like. Of each kind a few are told in [`SPAN_MS`]; the others are counted, and
 //! their number is told when that time is over.
 
 use std::cell::{Cell, RefCell};
@@ -12,12 +12,12 @@ use crate::parts::due::Due;
 
 /// For so long lines of a kind are counted together, in milliseconds.
 const SPAN_MS: u64 = 10_000;
-/// Lines of a kind that are told in that time by one shard.
+/// LogLimits of a kind that are told in that time by one shard.
 const LINES_MAX: u32 = 10;
 
 /// What such a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum LogEvent {
     /// A connection is refused, since there are as many as may be.
     Full,
     /// A session is told to go for what it has done.
@@ -28,7 +28,7 @@ pub(crate) enum Line {
     Unreadable,
 }
 
-impl Line {
+impl LogEvent {
     const ALL: [Self; 4] = [
         Self::Full,
         Self::Refused,
@@ -36,7 +36,7 @@ impl Line {
         Self::Unreadable,
     ];
 
-    /// Lines of the kind that are told before the others are counted.
+    /// LogLimits of the kind that are told before the others are counted.
     const fn max(self) -> u32 {
         match self {
             Self::Full => 1,
@@ -58,7 +58,7 @@ struct Told {
 
 /// How many lines of a kind were held back.
 struct Summary<'a> {
-    line: Line,
+    line: LogEvent,
     told: Told,
     config: &'a Config,
 }
@@ -67,19 +67,21 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, seconds) = (self.told.held_back, SPAN_MS / 1_000);
         match self.line {
-            Line::Full => {
+            LogEvent::Full => {
                 let max = self.config.max_connections;
                 write!(
                     out,
                     "refused {count} connections in the last {seconds} s: full (max_connections={max})"
                 )?;
             }
-            Line::Refused => write!(out, "refused {count} more sessions in the last {seconds} s")?,
-            Line::NotAccepted => write!(
+            LogEvent::Refused => {
+                write!(out, "refused {count} more sessions in the last {seconds} s")?
+            }
+            LogEvent::NotAccepted => write!(
                 out,
                 "connections could not be accepted {count} more times in the last {seconds} s"
             )?,
-            Line::Unreadable => write!(
+            LogEvent::Unreadable => write!(
                 out,
                 "ranges of logs could not be read {count} more times in the last {seconds} s"
             )?,
@@ -93,13 +95,13 @@ impl fmt::Display for Summary<'_> {
 
 /// The lines of one shard.
 #[derive(Debug)]
-pub(crate) struct Lines {
-    told: RefCell<[Told; Line::ALL.len()]>,
+pub(crate) struct LogLimits {
+    told: RefCell<[Told; LogEvent::ALL.len()]>,
     /// When the first of these times is over.
     due_ms: Cell<u64>,
 }
 
-impl Default for Lines {
+impl Default for LogLimits {
     fn default() -> Self {
         Self {
             told: RefCell::default(),
@@ -108,9 +110,9 @@ impl Default for Lines {
     }
 }
 
-impl Lines {
+impl LogLimits {
     /// Whether a line that `peer` has caused may be told now. One that may not is counted.
-    pub(crate) fn may_tell(&self, line: Line, peer: Option<SocketAddr>, now_ms: u64) -> bool {
+    pub(crate) fn may_tell(&self, line: LogEvent, peer: Option<SocketAddr>, now_ms: u64) -> bool {
         let told = &mut self.told.borrow_mut()[line as usize];
         if told.since_ms.is_none() {
             told.since_ms = Some(now_ms);
@@ -145,10 +147,10 @@ impl Lines {
 
     /// What was held back, of the kinds whose time is over. Where something was, the next time begins now: as long as it goes on,
     /// nothing but sums is told.
-    fn take_over(&self, now_ms: u64) -> Vec<(Line, Told)> {
+    fn take_over(&self, now_ms: u64) -> Vec<(LogEvent, Told)> {
         let (mut over, mut due_ms) = (Vec::new(), u64::MAX);
         let mut all = self.told.borrow_mut();
-        for (line, told) in Line::ALL.into_iter().zip(&mut *all) {
+        for (line, told) in LogEvent::ALL.into_iter().zip(&mut *all) {
             let Some(since_ms) = told.since_ms else {
                 continue;
             };
@@ -178,27 +180,27 @@ mod tests {
 
     #[test]
     fn so_many_lines_of_a_kind_are_told_and_the_others_are_counted() {
-        let lines = Lines::default();
+        let lines = LogLimits::default();
         assert_eq!(lines.due(), Due::Idle);
-        let told = |line: Line, now_ms| {
+        let told = |line: LogEvent, now_ms| {
             (0..5_000)
                 .filter(|_| lines.may_tell(line, peer(7), now_ms))
                 .count()
         };
-        assert_eq!(told(Line::Refused, 1_000), 10);
-        assert_eq!(told(Line::Full, 2_000), 1);
+        assert_eq!(told(LogEvent::Refused, 1_000), 10);
+        assert_eq!(told(LogEvent::Full, 2_000), 1);
         assert_eq!(lines.due(), Due::At(11_000));
         assert!(lines.take_over(10_999).is_empty());
         let over = lines.take_over(11_000);
         assert_eq!(over.len(), 1);
-        assert_eq!((over[0].0, over[0].1.held_back), (Line::Refused, 4_990));
+        assert_eq!((over[0].0, over[0].1.held_back), (LogEvent::Refused, 4_990));
         assert_eq!(lines.due(), Due::At(12_000), "that of the other kind");
     }
 
     #[test]
     fn as_long_as_it_goes_on_only_sums_are_told_and_after_a_pause_lines_again() {
-        let lines = Lines::default();
-        let tell = |now_ms| lines.may_tell(Line::Full, peer(7), now_ms);
+        let lines = LogLimits::default();
+        let tell = |now_ms| lines.may_tell(LogEvent::Full, peer(7), now_ms);
         assert!(tell(0) && !tell(1));
         assert_eq!(lines.take_over(10_000).len(), 1);
         assert!(!tell(10_001));
@@ -216,7 +218,7 @@ mod tests {
             last: peer(7_000),
             ..Told::default()
         };
-        let line = Line::Full;
+        let line = LogEvent::Full;
         let said = Summary {
             line,
             told,

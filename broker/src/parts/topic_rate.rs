@@ -40,13 +40,13 @@ impl Rate {
 
 /// What is left of an allowance.
 #[derive(Clone, Copy, Debug)]
-struct Allowance {
+struct TopicAllowance {
     /// Thousandths of a topic; below zero when more was spent than there was.
     left: i64,
     passed_ms: u64,
 }
 
-impl Allowance {
+impl TopicAllowance {
     fn whole(rate: Rate, now_ms: u64) -> Self {
         Self {
             left: rate.saved_max,
@@ -82,12 +82,12 @@ impl Allowance {
 
 /// The allowances of one shard and of its sessions.
 #[derive(Debug)]
-pub(crate) struct Creations {
+pub(crate) struct TopicRate {
     /// `None`: topics are begun without a bound.
     rates: Option<Rates>,
-    of_shard: Allowance,
+    of_shard: TopicAllowance,
     /// Of sessions that have spent some of theirs.
-    of_sessions: BTreeMap<SessionId, Allowance>,
+    of_sessions: BTreeMap<SessionId, TopicAllowance>,
     swept_ms: u64,
 }
 
@@ -97,7 +97,7 @@ struct Rates {
     shard: Rate,
 }
 
-impl Creations {
+impl TopicRate {
     pub(crate) fn new(config: &Config, now_ms: u64) -> Self {
         let (per_second, burst) = (
             u64::from(config.topic_creation_rate),
@@ -108,7 +108,7 @@ impl Creations {
         let shard = Rate::new(of_all, (of_all * SAVED_S).max(burst));
         Self {
             rates: (per_second > 0).then_some(Rates { session, shard }),
-            of_shard: Allowance::whole(shard, now_ms),
+            of_shard: TopicAllowance::whole(shard, now_ms),
             of_sessions: BTreeMap::new(),
             swept_ms: now_ms,
         }
@@ -134,7 +134,7 @@ impl Creations {
         let Some(rates) = self.rates.filter(|_| topics > 0) else {
             return;
         };
-        let whole = Allowance::whole(rates.session, now_ms);
+        let whole = TopicAllowance::whole(rates.session, now_ms);
         let allowance = self.of_sessions.entry(id).or_insert(whole);
         allowance.pass(rates.session, now_ms);
         allowance.spend(topics);
@@ -185,62 +185,62 @@ mod tests {
     const ONE: SessionId = SessionId::new(1, 1);
     const OTHER: SessionId = SessionId::new(2, 1);
 
-    fn creations(topic_creation_rate: u32, topic_creation_burst: u32) -> Creations {
+    fn topic_rate(topic_creation_rate: u32, topic_creation_burst: u32) -> TopicRate {
         let config = Config {
             topic_creation_rate,
             topic_creation_burst,
             ..Config::default()
         };
-        Creations::new(&config, 0)
+        TopicRate::new(&config, 0)
     }
 
     #[test]
     fn a_session_that_has_spent_its_allowance_waits_and_others_do_not() {
-        let mut creations = creations(10, 5);
-        assert!(creations.may_begin(ONE, 0));
-        creations.note_begun(ONE, 7, 0);
-        assert!(!creations.may_begin(ONE, 0) && creations.may_begin(OTHER, 0));
+        let mut topic_rate = topic_rate(10, 5);
+        assert!(topic_rate.may_begin(ONE, 0));
+        topic_rate.note_begun(ONE, 7, 0);
+        assert!(!topic_rate.may_begin(ONE, 0) && topic_rate.may_begin(OTHER, 0));
         assert_eq!(
-            creations.wait_ms(ONE),
+            topic_rate.wait_ms(ONE),
             300,
             "two are owed, and one is for the next"
         );
-        assert!(!creations.may_begin(ONE, 299));
-        assert!(creations.may_begin(ONE, 300));
-        assert_eq!(creations.wait_ms(OTHER), 100);
+        assert!(!topic_rate.may_begin(ONE, 299));
+        assert!(topic_rate.may_begin(ONE, 300));
+        assert_eq!(topic_rate.wait_ms(OTHER), 100);
     }
 
     #[test]
     fn a_session_that_has_all_of_its_allowance_again_is_forgotten() {
-        let mut creations = creations(10, 5);
-        creations.note_begun(ONE, 5, 0);
-        creations.note_begun(OTHER, 50, 0);
-        assert!(creations.may_begin(ONE, 400));
-        assert_eq!(creations.of_sessions.len(), 2);
-        assert!(!creations.may_begin(OTHER, 1_000));
-        assert_eq!(creations.of_sessions.len(), 1);
-        assert!(creations.may_begin(OTHER, 5_000));
-        assert_eq!(creations.of_sessions.len(), 0);
+        let mut topic_rate = topic_rate(10, 5);
+        topic_rate.note_begun(ONE, 5, 0);
+        topic_rate.note_begun(OTHER, 50, 0);
+        assert!(topic_rate.may_begin(ONE, 400));
+        assert_eq!(topic_rate.of_sessions.len(), 2);
+        assert!(!topic_rate.may_begin(OTHER, 1_000));
+        assert_eq!(topic_rate.of_sessions.len(), 1);
+        assert!(topic_rate.may_begin(OTHER, 5_000));
+        assert_eq!(topic_rate.of_sessions.len(), 0);
     }
 
     #[test]
     fn a_shard_begins_only_so_many_topics_whoever_asks() {
-        let mut creations = creations(1, 10);
+        let mut topic_rate = topic_rate(1, 10);
         let begun = (0..1_000).filter(|_| {
-            let may = creations.may_begin_here(0);
+            let may = topic_rate.may_begin_here(0);
             if may {
-                creations.note_begun_here(0);
+                topic_rate.note_begun_here(0);
             }
             may
         });
         assert_eq!(begun.count(), 200, "what two seconds of 100 sessions are");
-        assert!(!creations.may_begin_here(9) && creations.may_begin_here(10));
+        assert!(!topic_rate.may_begin_here(9) && topic_rate.may_begin_here(10));
     }
 
     #[test]
     fn without_a_rate_topics_begin_without_a_bound() {
-        let mut creations = creations(0, 1);
-        creations.note_begun(ONE, 1_000_000, 0);
-        assert!(creations.may_begin(ONE, 0) && creations.may_begin_here(0));
+        let mut topic_rate = topic_rate(0, 1);
+        topic_rate.note_begun(ONE, 1_000_000, 0);
+        assert!(topic_rate.may_begin(ONE, 0) && topic_rate.may_begin_here(0));
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::parts::context::ShardContext;
-use crate::parts::session::{Place, Session, SessionId, Stage};
+use crate::parts::session::{Admitted, Session, SessionId, Stage};
 use crate::parts::shared::Shared;
 use crate::plan::CONNECTIONS_BESIDE;
 
@@ -28,7 +28,7 @@ const _: () =
 
 /// The connections of one shard by the places that they hold.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct Admission {
     /// Without a place, those included that have ended and are not closed.
     without: usize,
     /// Of these, those that have not been told so yet.
@@ -41,32 +41,32 @@ pub(crate) struct Places {
     told_to_go: VecDeque<SessionId>,
 }
 
-impl Places {
+impl Admission {
     /// A place for one more connection beside `all` that the shard has; `None` if it has to be told at once that there is
     /// none. The session has to take what is found.
-    pub(crate) fn find(&self, shared: &Shared, all: usize, is_operators: bool) -> Option<Place> {
+    pub(crate) fn find(&self, shared: &Shared, all: usize, is_operators: bool) -> Option<Admitted> {
         let served = all - self.without - self.operators - self.asking;
         let beside = all - served;
         let has_room = served < shared.connections_per_shard
             && all < shared.connections_per_shard + CONNECTIONS_BESIDE;
         if has_room && shared.take_place() {
-            return Some(Place::Own);
+            return Some(Admitted::Own);
         }
         if is_operators && self.operators < OPERATORS_MAX {
-            return Some(Place::Reserved);
+            return Some(Admitted::Reserved);
         }
         let has_room = self.turned_away < TURNED_AWAY_MAX
             && (all < shared.connections_per_shard || beside < CONNECTIONS_BESIDE);
-        has_room.then_some(Place::None)
+        has_room.then_some(Admitted::None)
     }
 
     /// A fresh connection takes the place that was found for it.
-    pub(in crate::parts) fn take(&mut self, session: &mut Session, place: Place) {
+    pub(in crate::parts) fn take(&mut self, session: &mut Session, place: Admitted) {
         session.set_place(place);
         match place {
-            Place::Own => {}
-            Place::Reserved => self.operators += 1,
-            Place::None => {
+            Admitted::Own => {}
+            Admitted::Reserved => self.operators += 1,
+            Admitted::None => {
                 self.without += 1;
                 self.turned_away += 1;
             }
@@ -77,7 +77,7 @@ impl Places {
     pub(in crate::parts) fn let_ask(&mut self, session: &mut Session) -> bool {
         let may_ask = self.asking < ASKING_MAX;
         if may_ask {
-            session.set_place(Place::Reserved);
+            session.set_place(Admitted::Reserved);
             self.asking += 1;
             self.without -= 1;
             self.turned_away -= 1;
@@ -90,7 +90,7 @@ impl Places {
         let moves = shared.take_place();
         if moves {
             *self.reserved(shared, session) -= 1;
-            session.set_place(Place::Own);
+            session.set_place(Admitted::Own);
         }
         moves
     }
@@ -106,16 +106,16 @@ impl Places {
     /// A session is told to go, or has ended without a word: its place is free.
     pub(in crate::parts) fn give_back(&mut self, context: &ShardContext, session: &mut Session) {
         match session.place() {
-            Place::Own => context.shared.give_place_back(),
-            Place::Reserved => *self.reserved(&context.shared, session) -= 1,
-            Place::None => {
+            Admitted::Own => context.shared.give_place_back(),
+            Admitted::Reserved => *self.reserved(&context.shared, session) -= 1,
+            Admitted::None => {
                 if session.stage == Stage::Greeting {
                     self.turned_away -= 1;
                 }
                 return;
             }
         }
-        session.set_place(Place::None);
+        session.set_place(Admitted::None);
         self.without += 1;
     }
 
