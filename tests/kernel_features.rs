@@ -153,10 +153,10 @@ fn connections_that_need_more_than_the_one_table_are_refused_with_a_sentence() {
         let setup = setup.set("max_connections", connections).set("shards", 2);
         setup.start_or_refused_on(&home.path().join("data"))
     };
-    let refusal = start(1489).expect_err("one more than there is room for");
+    let refusal = start(1425).expect_err("one more than there is room for");
     assert_eq!(refusal.code, 1);
     for words in [
-        "1489",
+        "1425",
         "2000",
         "unshare",
         "RLIMIT_NOFILE",
@@ -164,7 +164,7 @@ fn connections_that_need_more_than_the_one_table_are_refused_with_a_sentence() {
     ] {
         assert!(refusal.message.contains(words), "{words:?}: {refusal:?}");
     }
-    let broker = start(1488).expect("there is room");
+    let broker = start(1424).expect("there is room");
     says(&broker, "descriptor_tables", "shared");
 }
 

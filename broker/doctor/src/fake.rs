@@ -9,7 +9,7 @@ use super::facts::Space;
 use super::{Access, Broker, Exam, Facts, Finding, Room, Running, Setup, Spread, Verdict, Wish};
 
 /// Descriptors of a table that are not connections.
-const RESERVED: usize = 512;
+const RESERVED: usize = 576;
 /// Most shards of the broker that is made up with the host.
 const SHARDS_MAX: usize = 448;
 
