@@ -28,7 +28,7 @@
 //!   "storage_us": {"count": 61, "p50": 1, "p99": 255, "p999": 511, "max": 511, "total": 1000},
 //!   "sync_us": {"count": 4, "p50": 511, "p99": 1023, "p999": 1023, "max": 1023, "total": 2500},
 //!   "visible_us": {"count": 5, "p50": 511, "p99": 1023, "p999": 1023, "max": 1023, "total": 3000},
-//!   "turn_cpu_us_max": 900,
+//!   "connections_max": 10000, "topics_refused": 0, "turn_cpu_us_max": 900,
 //!   "input_bytes": 0, "input_bytes_max": 67108864, "output_bytes": 0, "output_bytes_max": 67108864,
 //!   "questions": 0, "questions_max": 32768,
 //!   "oldest_unacknowledged_ms": 0, "awake_ms": 0, "arena_bytes": 16777216, "rss_anon_bytes": 23068672,
@@ -77,6 +77,8 @@
 //! | `storage_us` | how long turns spent in calls of the store, in us |
 //! | `sync_us` | how long syncs took, in us |
 //! | `visible_us` | how long records took from their append until they were visible, in us |
+//! | `connections_max` | connections that there may be at once |
+//! | `topics_refused` | of the records that were refused, those that would have begun a topic: there were too many, or they came too fast |
 //! | `turn_cpu_us_max` | most processor time of one turn, in us |
 //! | `input_bytes`, `input_bytes_max` | bytes kept of input that cannot be taken yet, and how many may be |
 //! | `output_bytes`, `output_bytes_max` | bytes kept of answers that clients do not take, and how many may be |
