@@ -1,4 +1,4 @@
-//! GlobalOptions by the benches: the corpus, records made of it, logs to put them into, and the size of the run.
+//! Shared by the benches: the corpus, records made of it, logs to put them into, and the size of the run.
 //!
 //! The corpus is `notifications.ndjson` of `../shared/corpus` beside the workspace, or of the directory that
 //! `OYEZ_CORPUS` names. Without it one of the same shape is generated from a fixed seed; every bench prints which it

@@ -136,7 +136,7 @@ impl Dispatch<'_> {
         }
     }
 
-    /// CommandHandler what is asked over HTTP only.
+    /// Takes what is asked over HTTP only.
     fn take_request(
         &mut self,
         sessions: &mut Sessions,

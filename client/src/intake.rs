@@ -1,4 +1,4 @@
-//! From a subscription's frames to deliveries. Pure: bytes come from an [`ReceiveBuffer`].
+//! From a subscription's frames to deliveries. Pure: bytes come from a [`ReceiveBuffer`].
 //!
 //! A record is delivered whole or not at all: both checksums are verified, then its block is decompressed once and
 //! every message is a slice of it.

@@ -329,7 +329,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// CommandHandler the frames in what was just read; keeps what is left of it.
+    /// Takes the frames in what was just read; keeps what is left of it.
     fn consume_read(&mut self, id: SessionId, input: &[u8]) -> Visit {
         let mut progress = DecodeProgress::default();
         let (visit, used, need) = self.consume(id, input, &mut progress);
@@ -342,7 +342,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         visit
     }
 
-    /// CommandHandler the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
+    /// Takes the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
     /// what is new of the first frame, and of a request its head again.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>, new: usize) -> Visit {
         if !planted(Bug::NeverFreesInput) {
@@ -368,7 +368,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         visit
     }
 
-    /// CommandHandler frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
+    /// Takes frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
     /// none. Returns how many bytes they were, and how many the next frame has.
     fn consume(
         &mut self,
@@ -458,7 +458,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         is_local && !session.is_proxied() && dialect == Dialect::Native && self.sessions.let_ask(id)
     }
 
-    /// CommandHandler the header in which a proxy says whose the connection is; `None` if it is none that counts.
+    /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.
     fn take_proxy(&mut self, id: SessionId, input: &[u8]) -> Option<Step> {
         let session = self.sessions.there(id);
         let peer = self.net.peer(session.socket()).ok();
@@ -475,7 +475,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// CommandHandler a frame.
+    /// Takes a frame.
     fn take_frame(&mut self, id: SessionId, input: &[u8]) -> Step {
         self.budget.spend(FRAME_STEPS, 0);
         match decode(input, &self.context.shared.config.limits()) {
@@ -500,7 +500,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// CommandHandler a request over HTTP, when the one before it has its answer.
+    /// Takes a request over HTTP, when the one before it has its answer.
     fn take_request(&mut self, id: SessionId, input: &[u8], progress: &mut DecodeProgress) -> Step {
         if input.is_empty() {
             return Step::Stop(Visit::More, 1);
@@ -628,7 +628,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         Step::Stop(Visit::More, total)
     }
 
-    /// CommandHandler what a request asks, from where it was left.
+    /// Takes what a request asks, from where it was left.
     fn take_all(&mut self, id: SessionId, commands: Commands<'_>) -> Handled {
         let exchanges = &mut self.sessions.exchanges;
         let exchange = exchanges.get_mut(id).expect("it was begun");

@@ -75,7 +75,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         Visit::Over
     }
 
-    /// CommandHandler WebSocket off what was read of a session, and then what it holds.
+    /// Takes WebSocket off what was read of a session, and then what it holds.
     pub(super) fn take_messages(
         &mut self,
         id: SessionId,
@@ -185,7 +185,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.keep(id, partial);
     }
 
-    /// CommandHandler a line of JSON.
+    /// Takes a line of JSON.
     pub(super) fn take_line(
         &mut self,
         id: SessionId,

@@ -14,7 +14,7 @@ mod leaving;
 const PING: usize = 24;
 const NOTHING: [u64; 0] = [];
 
-/// CommandHandler all that is asked, or answers what it was told to.
+/// Takes all that is asked, or answers what it was told to.
 #[derive(Default)]
 struct Taker {
     /// Pings by their tokens, records by their sizes.
@@ -62,7 +62,7 @@ impl Taker {
 const FOR_ROOM: Handled = Handled::Later(Until::Room);
 const FOR_ANSWER: Handled = Handled::Later(Until::Answered);
 
-/// CommandHandler the events that have come, and reads.
+/// Takes the events that have come, and reads.
 fn read(rig: &mut Rig, handler: &mut Taker) {
     rig.begin_turn();
     let parts = rig.parts();

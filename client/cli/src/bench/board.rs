@@ -1,4 +1,4 @@
-//! What became of each publication: when it left, and when its last subscriber had it. GlobalOptions by the threads that
+//! What became of each publication: when it left, and when its last subscriber had it. Shared by the threads that
 //! publish and those that receive; written once at each place, so plain atomics do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
