@@ -1,6 +1,8 @@
 //! Rules of the code that can be read off its sources: which crate may use which, where `unsafe` may stand, how long
 //! files and functions get, that tests wait for conditions and not for times.
 
+#[path = "tidy/named.rs"]
+mod named;
 #[path = "tidy/public.rs"]
 mod public;
 

@@ -24,14 +24,19 @@
 //!
 //! | to see | read |
 //! |---|---|
-//! | the loop | `shard`: the turn, a table of its steps |
-//! | where a record goes | `turn::read` -> `dispatch` -> `turn::publish` -> `parts::logs`, then `turn::fanout` -> `turn::wave` |
+//! | the loop | `shard`: the turn, a table of its steps; `steps` says what each of them gets of the parts |
+//! | where a record goes | `turn::read` -> `dispatch` -> `turn::publish` -> `parts::logs`, through `parts::parcel` if another shard owns the log; then `turn::fanout` -> `parts::feeds` -> `turn::wave` |
+//! | where its publisher is answered | `turn::pump` sees that it is durable, `turn::publish` -> `replies` |
 //! | how a subscriber catches up | `turn::flush` -> `turn::catchup` |
 //! | what a session is | `parts::session`; all of them, and the lists of those with work: `parts::sessions` |
-//! | who owns a session's subscriptions | the session: `parts::session` has their places. The cursors lie in the topic's audience (`parts::feed`, `parts::audience`); `parts::membership` keeps both in step |
-//! | where a dialect is added | `dialect`: a decoder to `Command`, an encoder of `Reply`; `dialect::sniff` tells it from others, `replies` calls it, `turn::render` if it has records in a form of its own |
+//! | who owns a session's subscriptions | a `parts::subscription` is a cursor, and lies in the audience of its topic (`parts::audience`, in a `Topic` of `parts::feed`). Its session (`parts::session`) knows only the places of its subscriptions. `parts::membership` begins and ends them, and keeps both in step |
+//! | where a dialect is added | a variant of `Dialect` and the values in `dialect::command`; a file of its own in `dialect` that decodes to `Command` and encodes `Reply`; `dialect::sniff` tells it from others, `listen` says where it is spoken, `turn::read` calls the decoder, `replies` the encoder, `turn::accept` tells in it that there is no room. For records in a form of its own also `dialect::form`, `dialect::render` and `turn::render` |
 //! | how shards talk | `parts::mail`; `dispatch_mail` leads each message to its step |
+//! | how sessions end, and the broker | `turn::end` closes them, for a reason of `parts::ending`. `stop` takes the signal, `turn::drain` decides what is next, `shutdown` does it, `ends` waits for all shards |
 //! | how it is configured and started | [`config`], `cli`, `plan`, `server` |
+//!
+//! A name that two rooms have is a step in `turn` and its data in `parts` (`lag`, `room`), or a step and its bytes in `dialect`
+//! (`render`).
 //!
 //! ## Threads
 //!
@@ -143,7 +148,7 @@
 //! A bad frame ends its session with a `Goodbye` that says what and why (`end`), and nobody else notices. The client may come back,
 //! unless a checksum proves that it meant what it sent. `heartbeat` asks a session that neither says nor takes anything, and closes
 //! it if it stays silent. A full disk refuses publishes, and delivery goes on; so it does when the disk makes no next segment for
-//! some seconds. `store` logs and counts what the storage crate tries again. A log that cannot be written stops the process, for no
+//! some seconds. `pump` logs and counts what the storage crate tries again. A log that cannot be written stops the process, for no
 //! acknowledgement may follow; so does a data directory that vanishes (`watch`). SIGTERM drains (`drain`): the broker reads nobody,
 //! makes durable and acknowledges all that it has read, and tells every client when to come back. That is bounded, also where the
 //! disk, or a shard that waits for it, does not come back (`ends`).

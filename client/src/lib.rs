@@ -36,14 +36,14 @@
 //!
 //! # How it is built
 //!
-//! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. `inbox` (bytes to
-//! frames), `outbox` (short writes), `handshake` (is this a broker), `farewell` (last words), `silence` (is it still
+//! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. `receive_buffer`
+//! (bytes to frames), `outbox` (short writes), `handshake` (is this a broker), `farewell` (last words), `silence` (is it still
 //! there), `backoff` (when to come back). For publishing `batch` (messages to records), `ledger` (what is in flight),
 //! `query` (what was asked) and `session_state` (what the session does next). For receiving `cursor` (what comes next),
 //! `intake` (frames to deliveries) and `subscription_state` (what the subscription does next).
 //!
-//! Around them is a thin rim of sockets and threads: `connection`; `shared` (what publishers and threads of a session
-//! share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while nobody reads;
+//! Around them is a thin rim of sockets and threads: `connection`; `session_hub` (what publishers and threads of a
+//! session share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while nobody reads;
 //! `spare`, the first connection while nobody needs it. On top are the handles: `session` with `publisher` and its batch
 //! `slot`, `subscription`, which reads in its caller's thread, and `client`. Time and chance come in through
 //! [`time::Time`]. Beside the rim stands [`simulation`], which drives the same decisions without sockets and threads.

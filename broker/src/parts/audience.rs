@@ -1,5 +1,5 @@
-//! The audience of a topic on one shard: the subscriptions to it in one dialect, in a dense list, and the walk over them.
-//! There is one dialect, hence one audience to a topic.
+//! The audience of a topic on one shard: the subscriptions that are sent its records in one form, in a dense list, and the walk
+//! over them. A topic has one audience for each form that somebody there wants.
 
 use oyez_protocol::Offset;
 

@@ -1,5 +1,5 @@
-//! What a shard keeps of a topic that somebody on it subscribes to: the dense list of subscriptions, and the window of
-//! recent records that those who are only a little behind are served from.
+//! What a shard keeps of a topic that somebody on it subscribes to: the audience, and the window of recent records from which
+//! subscriptions are served that are only a little behind. What is kept of a topic's records is the store's affair.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use oyez_storage::Place;
 use crate::dialect::form::Form;
 use crate::parts::audience::Audience;
 
-/// Most records that a window remembers: 64 KiB of places. Who is further behind asks the log.
+/// Most records that a window remembers: 64 KiB of places. A subscription that is further behind is served from the log.
 pub(crate) const WINDOW_RECORDS_MAX: usize = 2048;
 /// Records that a window remembers when the windows of the shard together are over their budget.
 pub(crate) const WINDOW_RECORDS_TIGHT: usize = 16;

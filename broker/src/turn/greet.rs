@@ -1,4 +1,4 @@
-//! Lets in the clients that the broker can serve.
+//! Answers the hello of a client: with a welcome, or with the reason why the broker cannot serve it.
 
 use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;

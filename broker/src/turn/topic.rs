@@ -1,4 +1,4 @@
-//! What there is to say of one topic: what is kept of it, and who subscribes to it.
+//! Answers what is asked of one topic over HTTP: what is kept of it, and how many subscribe to it.
 
 use oyez_protocol::LogId;
 use serde::Serialize;
