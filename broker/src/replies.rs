@@ -52,7 +52,7 @@ fn respond(
     };
     let wall_ms = context.now.wall_ms;
     let taken = sessions.control(context, id, |out| {
-        http::answer(&exchange, reply, wall_ms, out)
+        http::answer(&exchange, reply, wall_ms, out);
     });
     if let (Reply::Subscribed { .. }, Wants::Streams(streams)) = (reply, &exchange.wants) {
         if streams.refused().is_none() {

@@ -158,7 +158,8 @@ impl MemoryNet {
     }
 
     /// Lets all peers be elsewhere.
-    pub fn set_host(&self, host: Ipv4Addr) {
+    #[cfg(test)]
+    pub(crate) fn set_host(&self, host: Ipv4Addr) {
         self.inner.borrow_mut().host = Some(host);
     }
 

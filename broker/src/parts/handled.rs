@@ -1,21 +1,4 @@
-//! What becomes of a command, and what handles it: reading knows commands, and not where they lead.
-
-use crate::dialect::command::Command;
-use crate::parts::budget::ReadBudget;
-use crate::parts::session::SessionId;
-use crate::parts::sessions::Sessions;
-
-/// Handles what sessions ask for, command by command.
-pub(crate) trait CommandHandler {
-    /// Handles one command of a session. Takes what it costs from the budget.
-    fn handle(
-        &mut self,
-        sessions: &mut Sessions,
-        budget: &mut ReadBudget,
-        id: SessionId,
-        command: Command<'_>,
-    ) -> Handled;
-}
+//! What becomes of a command, and what it waits for when it cannot be handled now.
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

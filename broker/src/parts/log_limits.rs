@@ -75,7 +75,7 @@ impl fmt::Display for Summary<'_> {
                 )?;
             }
             LogEvent::Refused => {
-                write!(out, "refused {count} more sessions in the last {seconds} s")?
+                write!(out, "refused {count} more sessions in the last {seconds} s")?;
             }
             LogEvent::NotAccepted => write!(
                 out,

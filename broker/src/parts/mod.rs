@@ -11,6 +11,7 @@ pub(crate) mod bell;
 pub(crate) mod budget;
 pub(crate) mod catchups;
 pub(crate) mod chain;
+pub(crate) mod command_handler;
 pub(crate) mod context;
 pub(crate) mod due;
 pub(crate) mod ending;

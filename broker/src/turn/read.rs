@@ -19,9 +19,10 @@ use crate::net::Net;
 use crate::parts::budget::{
     Budget, ENCODED_BYTES, END_STEPS, FRAME_STEPS, READ_STEPS, REQUEST_STEPS, ReadBudget,
 };
+use crate::parts::command_handler::CommandHandler;
 use crate::parts::context::ShardContext;
 use crate::parts::ending::{ANSWERS_MS, FULL, Reason, done, full};
-use crate::parts::handled::{CommandHandler, Handled, Until};
+use crate::parts::handled::{Handled, Until};
 use crate::parts::partial::Partial;
 use crate::parts::patience::{IDLE_MS, STREAM_MS, watch_frame};
 use crate::parts::room::MUCH_BYTES;
