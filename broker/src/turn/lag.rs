@@ -2,8 +2,8 @@
 //!
 //! Nothing is kept for it: lag is where a topic ends minus a cursor, so a shard that is asked walks its subscriptions, a
 //! bounded number in each turn, and tells how many are how far behind and which furthest. What a subscriber's socket
-//! holds is asked of the kernel, for those few alone. However many ask, a shard walks once at a time: who asks in the
-//! middle is served by the next walk. While it goes on subscriptions come, go and move within their lists, so that a
+//! holds is asked of the kernel, for those few alone. However many ask, a shard walks once at a time: a question that comes in
+//! the middle is answered by the next walk. While it goes on subscriptions come, go and move within their lists, so that a
 //! walk may miss one or meet one twice.
 
 use crate::dialect::command::Reply;
