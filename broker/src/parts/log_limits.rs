@@ -12,7 +12,7 @@ use crate::parts::due::Due;
 
 /// For so long lines of a kind are counted together, in milliseconds.
 const SPAN_MS: u64 = 10_000;
-/// LogLimits of a kind that are told in that time by one shard.
+/// Lines of one kind that a shard logs in that time.
 const LINES_MAX: u32 = 10;
 
 /// What such a line says.
@@ -36,7 +36,7 @@ impl LogEvent {
         Self::Unreadable,
     ];
 
-    /// LogLimits of the kind that are told before the others are counted.
+    /// Lines of this kind that are logged before the others are only counted.
     const fn max(self) -> u32 {
         match self {
             Self::Full => 1,
