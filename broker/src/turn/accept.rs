@@ -404,6 +404,36 @@ mod tests {
     }
 
     #[test]
+    fn those_that_speak_what_the_operators_address_is_not_for_take_no_place_of_the_operator() {
+        let mut rig = small(1);
+        let _served = rig.join();
+        rig.net.set_host([127, 0, 0, 1].into());
+        let operators: Vec<Peer> = (0..8).map(|_| rig.net.connect_at(1)).collect();
+        accept(&mut rig);
+        for _ in 0..9 {
+            let strange = rig.net.connect_at(1);
+            strange.write(&ping_bytes([1]));
+            rig.settle();
+            assert!(!strange.read().is_empty(), "it is told to go");
+            strange.close();
+            rig.settle();
+        }
+        for peer in &operators {
+            peer.close();
+        }
+        rig.settle();
+        let asks = rig.net.connect_at(1);
+        asks.write(REQUEST);
+        rig.settle();
+        assert!(text(&asks).starts_with("HTTP/1.1 200 "));
+        rig.net.set_host([127, 0, 0, 1].into());
+        let client = rig.join();
+        client.ask(Question::Stats);
+        rig.settle();
+        assert!(client.hear()[0].starts_with("answer"), "it may ask");
+    }
+
+    #[test]
     fn when_too_many_linger_the_one_that_has_done_so_for_longest_is_reset() {
         let mut rig = small(10);
         for late in 0..40 {

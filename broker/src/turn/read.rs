@@ -451,12 +451,15 @@ impl<T: CommandHandler> Reading<'_, T> {
         Step::Went(0)
     }
 
-    /// Lets a program on this machine ask about a broker that is full. Returns whether it may.
+    /// Lets a program on this machine ask about a broker that is full, unless it has come to the operator's address, which has
+    /// places of its own. Returns whether it may.
     fn may_ask(&mut self, id: SessionId, dialect: Dialect) -> bool {
         let session = self.sessions.there(id);
+        let door = self.context.shared.doors[usize::from(session.door())];
         let peer = self.net.peer(session.socket());
         let is_local = peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-        is_local && !session.is_proxied() && dialect == Dialect::Native && self.sessions.let_ask(id)
+        let is_direct = is_local && !session.is_proxied() && !door.is_operators;
+        is_direct && dialect == Dialect::Native && self.sessions.let_ask(id)
     }
 
     /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.
