@@ -42,7 +42,7 @@ struct Sender {
 #[derive(Debug, Default)]
 struct Queue {
     frames: Vec<u8>,
-    /// A thread is writing.
+    /// A thread is writing, or none may any more.
     writing: bool,
 }
 
@@ -72,14 +72,16 @@ impl Sender {
         written
     }
 
-    /// Whether what is being written is written soon.
-    fn is_idle_soon(&self) -> bool {
+    /// Leaves the connection to others, as soon as what is being written is written: whoever comes later writes nothing any
+    /// more. Returns whether that was soon.
+    fn pass_on(&self) -> bool {
         let queue = lock(&self.queue);
         let waited = self
             .idle
             .wait_timeout_while(queue, PARTING, |queue| queue.writing);
-        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        !queue.writing
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // A thread may hold this sender that has not begun to write.
+        !std::mem::replace(&mut queue.writing, true)
     }
 
     /// Ends the connection; `last` is said if nothing else is being written.
@@ -173,7 +175,7 @@ impl Keepalive {
         self.closed.store(true, Ordering::Release);
         let sender = self.take_sender();
         self.beat.ring();
-        sender.is_none_or(|sender| sender.is_idle_soon())
+        sender.is_none_or(|sender| sender.pass_on())
     }
 
     /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
@@ -214,6 +216,7 @@ impl Keepalive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
     use std::thread::{spawn, yield_now};
@@ -293,6 +296,23 @@ mod tests {
             keepalive.send(b"pong");
         }
         assert!(queued(&keepalive) <= QUEUE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_thread_that_comes_late_writes_nothing_over_a_connection_that_was_passed_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (mut peer, _) = listener.accept().unwrap();
+        let keepalive = Keepalive::start(Arc::new(Machine::new()), NEVER).unwrap();
+        keepalive.attach(&socket, NEVER);
+        // What a thread holds that is about to write.
+        let late = sender(&keepalive);
+        assert!(keepalive.release());
+        late.send(b"late").unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"");
     }
 
     fn sender(keepalive: &Keepalive) -> Arc<Sender> {

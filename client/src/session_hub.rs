@@ -177,7 +177,10 @@ impl SessionHub {
         let time = self.time();
         let mut state = self.state();
         *lock(&self.socket) = None;
-        state.lost(error, time.now(), |bound| time.random_below(bound))
+        let delay = state.lost(error, time.now(), |bound| time.random_below(bound));
+        // A record whose caller has not waited goes with its connection, and may have been the last that was not settled.
+        self.announce(&state);
+        delay
     }
 
     /// The session ends at once.
@@ -203,5 +206,51 @@ impl SessionHub {
         *lock(&self.socket) = None;
         state.end(error);
         self.announce(&state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread::spawn;
+
+    use crate::options::ConnectOptions;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_caller_that_waits_for_all_records_is_woken_when_the_last_one_goes_with_its_connection() {
+        let dialer = Dialer {
+            address: "127.0.0.1:1".parse().unwrap(),
+            options: Arc::new(ConnectOptions::new()),
+        };
+        let hub = Arc::new(SessionHub::new(dialer, &Terms::default()));
+        let origin = hub.state().ledger.open_origin(false);
+        let finished = Finished {
+            correlation: 1,
+            topic: Arc::from("a"),
+            record: vec![0; 8],
+            raw_size: 8,
+            messages: 1,
+            payload_bytes: 0,
+        };
+        hub.submit(origin, Interest::Caller, vec![finished]);
+        hub.state().ledger.send(1, &mut Vec::new());
+        assert!(hub.state().ledger.withdraw(1), "it may be stored");
+        let (waiting, (begun, begins), (done, ended)) = (Arc::clone(&hub), channel(), channel());
+        spawn(move || {
+            let ready = |state: &mut SessionState| {
+                let settled = state.may_part();
+                let _nobody = begun.send(());
+                settled
+            };
+            waiting.await_state(Allowance::new(None), ready, |_, _| ());
+            done.send(())
+        });
+        begins.recv_timeout(PATIENCE).unwrap();
+        hub.lost(&ConnectionError::Closed).unwrap();
+        let heard = ended.recv_timeout(PATIENCE);
+        assert!(heard.is_ok(), "nothing is left to be settled");
     }
 }
