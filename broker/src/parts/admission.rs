@@ -4,7 +4,7 @@
 //! - for the operator, at the operator's address, and for questions from this machine, which are answered when all else is full;
 //! - for those that are turned away, until they have said in which dialect they are to be told so;
 //! - for those that were told to go, until they have taken their last bytes. When too many of these linger, the one that has done
-//!   so for longest is reset.
+//!   so for longest is closed, and reset if it has not taken all of them.
 
 use std::collections::VecDeque;
 
@@ -145,9 +145,22 @@ impl Admission {
         self.leaving > max
     }
 
-    /// Those that were told to go, the first one first, and some that have gone.
-    pub(in crate::parts) fn next_told_to_go(&mut self) -> Option<SessionId> {
-        self.told_to_go.pop_front()
+    /// Of those that were told to go, the first one that has had its last bytes offered. Those before it come behind the others.
+    pub(in crate::parts) fn next_told_to_go(
+        &mut self,
+        is_leaving: impl Fn(SessionId) -> bool,
+        is_offered: impl Fn(SessionId) -> bool,
+    ) -> Option<SessionId> {
+        for _ in 0..self.told_to_go.len() {
+            let id = self.told_to_go.pop_front()?;
+            if is_offered(id) {
+                return Some(id);
+            }
+            if is_leaving(id) {
+                self.told_to_go.push_back(id);
+            }
+        }
+        None
     }
 
     /// Whether most of those that were told to go have gone, so that it is time to forget these.

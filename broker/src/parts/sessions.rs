@@ -626,15 +626,16 @@ impl Sessions {
         self.queue_read(id);
     }
 
-    /// Of the sessions that were told to go, the one that has lingered for longest, if more do so than may.
+    /// Of the sessions that were told to go, the one that has lingered for longest, if more do so than may. One whose last
+    /// bytes have not been offered to its socket is spared until they have.
     pub(crate) fn next_to_cut_off(&mut self, context: &ShardContext) -> Option<SessionId> {
         let slots = &self.slots;
-        let is_leaving = |id: SessionId| {
+        let leaving = |id: SessionId| {
             let session = slots.get(id.key() as usize);
             let session = session.filter(|session| session.id(id.key()) == id);
-            session
-                .is_some_and(|session| matches!(session.stage, Stage::Closing | Stage::Lingering))
+            session.filter(|session| matches!(session.stage, Stage::Closing | Stage::Lingering))
         };
+        let is_leaving = |id: SessionId| leaving(id).is_some();
         if self.admission.has_many_gone() {
             self.admission.keep_leaving(is_leaving);
         }
@@ -644,7 +645,10 @@ impl Sessions {
         {
             return None;
         }
-        std::iter::from_fn(|| self.admission.next_told_to_go()).find(|id| is_leaving(*id))
+        let is_offered = |id| {
+            leaving(id).is_some_and(|session| session.stage == Stage::Lingering || session.blocked)
+        };
+        self.admission.next_told_to_go(is_leaving, is_offered)
     }
 
     /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step

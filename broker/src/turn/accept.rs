@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::clock::TICK_MS;
     use crate::config::Config;
-    use crate::net::memory::Peer;
+    use crate::net::memory::{End, Peer};
     use crate::parts::due::Due;
     use crate::rig::{Client, Rig, lines, ping_bytes, settings};
 
@@ -446,6 +446,30 @@ mod tests {
         }
         let parts = rig.parts();
         assert_eq!(parts.context.shared.connections.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn however_many_are_told_their_last_in_one_turn_each_is_told_all_of_it() {
+        let mut rig = small(100);
+        let peers: Vec<Peer> = (0..100).map(|_| rig.net.connect_at(1)).collect();
+        for peer in &peers {
+            peer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        }
+        accept(&mut rig);
+        let mut told = 0;
+        for _ in 0..10 {
+            rig.begin_turn();
+            rig.parts().reading().run();
+            rig.parts().endings().run();
+            rig.parts().flushing().run();
+            // What comes is taken at once.
+            let is_told = |peer: &&Peer| text(peer).starts_with("HTTP/1.1 200 ");
+            told += peers.iter().filter(is_told).count();
+        }
+        assert_eq!(told, 100);
+        let is_reset = |peer: &Peer| peer.how_it_ended() == End::Aborted;
+        assert!(!peers.iter().any(is_reset), "each has taken everything");
+        assert_eq!(rig.parts().sessions.len(), 32, "so many may linger");
     }
 
     #[test]

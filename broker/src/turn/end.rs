@@ -61,7 +61,15 @@ impl Endings<'_> {
             context, sessions, ..
         } = &mut self.members;
         while let Some(id) = sessions.next_to_cut_off(context) {
-            sessions.end(context, id, Reason::Untaken);
+            let session = sessions.there(id);
+            let backlog = self.net.backlog(session.socket());
+            // One that has taken everything is closed in order.
+            let reason =
+                match session.is_blocked() || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
+                    true => Reason::Untaken,
+                    false => Reason::Refused,
+                };
+            sessions.end(context, id, reason);
         }
     }
 
