@@ -434,6 +434,30 @@ mod tests {
     }
 
     #[test]
+    fn programs_that_may_only_ask_and_ask_nothing_make_room_for_others() {
+        let mut rig = small(1);
+        let _served = rig.join();
+        rig.net.set_host([127, 0, 0, 1].into());
+        let asking: Vec<Client> = (0..8).map(|_| rig.join()).collect();
+        rig.pass(8_000);
+        asking[0].ask(Question::Stats);
+        rig.settle();
+        assert!(asking[0].hear()[0].starts_with("answer"));
+        rig.pass(4_000);
+        rig.settle();
+        for idle in &asking[1..] {
+            assert_eq!(idle.hear(), [TOLD]);
+        }
+        asking[0].ask(Question::Stats);
+        let late = rig.join();
+        late.ask(Question::Stats);
+        rig.settle();
+        for asks in [&asking[0], &late] {
+            assert!(asks.hear()[0].starts_with("answer"), "it is told");
+        }
+    }
+
+    #[test]
     fn when_too_many_linger_the_one_that_has_done_so_for_longest_is_reset() {
         let mut rig = small(10);
         for late in 0..40 {

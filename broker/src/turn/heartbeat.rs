@@ -14,11 +14,11 @@ use crate::dialect::command::{Dialect, Reply};
 use crate::net::Net;
 use crate::parts::budget::{Budget, FRAME_STEPS, TIMER_STEPS};
 use crate::parts::context::ShardContext;
-use crate::parts::ending::{ANSWERS_MS, LINGER_MS, LINGER_STEP_MS, Reason};
+use crate::parts::ending::{ANSWERS_MS, FULL, LINGER_MS, LINGER_STEP_MS, Reason, full};
 use crate::parts::feeds::Feeds;
 use crate::parts::logs::Logs;
 use crate::parts::patience::{PLACES_MS, STREAM_MS, frame_due_ms};
-use crate::parts::session::{Session, SessionId, Stage, Taking};
+use crate::parts::session::{Admitted, Session, SessionId, Stage, Taking};
 use crate::parts::sessions::Sessions;
 use crate::parts::timers::Timers;
 use crate::replies::places::tell_places;
@@ -81,6 +81,7 @@ impl Heartbeats<'_> {
                 return self.look_after_messages(id);
             }
             Stage::Leaving => ANSWERS_MS,
+            Stage::Open if only_asks(self.context, session) => return self.look_after_asking(id),
             Stage::Closing | Stage::Lingering => LINGER_MS,
             Stage::Greeting => u64::from(self.context.shared.config.hello_timeout_ms),
             Stage::Open => u64::from(session.heartbeat_ms()),
@@ -121,6 +122,24 @@ impl Heartbeats<'_> {
             return;
         }
         self.take_for_silent(id);
+    }
+
+    /// A session that may only ask goes when it has said nothing for as long as others have for their hello: somebody else may
+    /// have a question.
+    fn look_after_asking(&mut self, id: SessionId) {
+        let now_ms = self.context.now.monotonic_ms;
+        let patience_ms = u64::from(self.context.shared.config.hello_timeout_ms);
+        let session = self.sessions.there(id);
+        let is_waiting = session.is_to_read() || session.awaits_answers();
+        let due_ms = match is_waiting && !session.is_blocked() {
+            true => now_ms + patience_ms,
+            false => session.heard_ms() + patience_ms,
+        };
+        if now_ms < due_ms {
+            self.timers.watch_silence(id, due_ms);
+        } else {
+            self.sessions.dismiss(self.context, id, full(FULL));
+        }
     }
 
     /// A session has given no sign of life for as long as it may.
@@ -280,6 +299,12 @@ impl Heartbeats<'_> {
         let token = self.context.now.monotonic_ms;
         tell(self.context, self.sessions, id, &Reply::Ping { token });
     }
+}
+
+/// Whether a session holds one of the few places that are kept for questions from this machine.
+fn only_asks(context: &ShardContext, session: &Session) -> bool {
+    let door = context.shared.doors[usize::from(session.door())];
+    session.place() == Admitted::Reserved && !door.is_operators
 }
 
 /// How far a peer has come since the last look.
