@@ -233,7 +233,7 @@ impl Default for Config {
             max_subscriptions: 1024,
             topics_max: TOPICS_MAX_DEFAULT,
             topic_creation_rate: 100,
-            topic_creation_burst: 1_000,
+            topic_creation_burst: 10_000,
             record_size_max: RECORD_SIZE_DEFAULT,
             raw_size_max: RAW_SIZE_DEFAULT,
             inflight_records_max: 1024,
