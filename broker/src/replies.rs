@@ -1,5 +1,5 @@
-//! Telling sessions something: the one place where replies become bytes, in the dialect of each. They leave at the end of the
-//! turn.
+//! Replying to sessions: the one place where replies become bytes, in the dialect of each session. They leave at the end of
+//! the turn.
 
 pub(crate) mod places;
 
@@ -18,7 +18,7 @@ use crate::parts::patience::IDLE_MS;
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::sessions::Sessions;
 
-/// Tells a session something, unless it is over.
+/// Sends a session a reply, unless the session is over.
 pub(crate) fn tell(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -34,14 +34,14 @@ pub(crate) fn tell(
     }
 }
 
-/// Answers the request of a session with `reply`, if that is what it waits for. The next request may be taken from here on.
+/// Answers the request of a session with `reply`, if it waits for that. The next request may be taken from here on.
 fn respond(
     context: &ShardContext,
     sessions: &mut Sessions,
     id: SessionId,
     reply: &Reply<'_>,
 ) -> Handled {
-    // One that is to go hears what becomes of its request with its Goodbye.
+    // A session that is to end learns what became of its request from its Goodbye.
     let stage = sessions.get(id).map(Session::stage);
     if !stage.is_some_and(Stage::is_heard) {
         return Handled::Over;
@@ -51,12 +51,12 @@ fn respond(
         return tell_stream(context, sessions, id, reply);
     };
     let wall_ms = context.now.wall_ms;
-    let taken = sessions.control(context, id, |out| {
+    let handled = sessions.control(context, id, |out| {
         http::answer(&exchange, reply, wall_ms, out);
     });
     if let (Reply::Subscribed { .. }, Wants::Streams(streams)) = (reply, &exchange.wants) {
         if streams.refused().is_none() {
-            return taken; // It goes on for as long as its connection does.
+            return handled; // It goes on for as long as its connection does.
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         // Some of its topics may have begun; they go with their connection.
@@ -67,7 +67,7 @@ fn respond(
     {
         if http::begins(stream, subscribed) {
             begin_stream(context, sessions, id, (stream, subscribed));
-            return taken;
+            return handled;
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         if subscribed.outcome.is_done() {
@@ -81,10 +81,10 @@ fn respond(
         return Handled::Over;
     }
     sessions.resume(id);
-    taken
+    handled
 }
 
-/// The answer goes on for as long as the stream does, which may have come to its end already.
+/// Bounds a stream that has an end, which it may have reached already.
 fn begin_stream(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -101,7 +101,7 @@ fn begin_stream(
     }
 }
 
-/// Tells a stream something beside its records, if there is an event for it. One whose request has no answer yet is told nothing:
+/// Sends a stream a reply beside its records, if there is an event for it. A stream whose request has no answer yet gets none:
 /// the head of the response comes first.
 fn tell_stream(
     context: &ShardContext,
@@ -125,13 +125,13 @@ fn tell_stream(
     }
 }
 
-/// Tells a peer that waits to hear so that the rest of its request is wanted.
+/// Tells a peer that waits for `100 Continue` that the rest of its request is wanted.
 pub(crate) fn ask_for_rest(context: &ShardContext, sessions: &mut Sessions, id: SessionId) {
     sessions.control(context, id, http::respond_continue);
 }
 
-/// Tells a session that was dismissed the last thing that it hears, with the places where it stands if it is a stream of several
-/// topics. Returns whether it was there to be told.
+/// Sends a session that was dismissed its Goodbye, with the places where it stands if it is a stream of several topics. Returns
+/// whether the session was there to get it.
 pub(crate) fn say_goodbye(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -144,7 +144,7 @@ pub(crate) fn say_goodbye(
     let (dialect, form) = (session.dialect(), session.form());
     let is_broken_off = sessions.is_broken_off(id);
     if is_broken_off && !form.style.is_chunked() {
-        // Its end is the connection's: only a reset says that there was more.
+        // The connection's end is the end of the data: only a reset says that there was more.
         sessions.end(context, id, Reason::Dropped);
         return false;
     }

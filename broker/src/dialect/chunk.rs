@@ -1,15 +1,15 @@
-//! Chunks of HTTP/1.1 within what is sent, for streams that have them.
+//! Chunks of HTTP/1.1, for streams that are sent in them.
 
 use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::form::Style;
 
-/// The line that begins a chunk has so many digits, always, so that it can be written before its chunk.
+/// Digits of the line that begins a chunk, always as many, so that it can be written before its chunk.
 const DIGITS: usize = 8;
 /// The last chunk, which ends a stream.
 pub(crate) const LAST: &[u8] = b"0\r\n\r\n";
 
-/// Lets what `write` adds be a chunk, where there are chunks.
+/// Puts what `write` adds into a chunk, if the stream is chunked.
 pub(crate) fn in_chunk<T>(
     style: Style,
     out: &mut Vec<u8>,

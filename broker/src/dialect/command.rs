@@ -1,4 +1,4 @@
-//! What sessions ask and what they are told, as values. None of them knows how it looks in bytes.
+//! Commands, which sessions send, and replies, which they get, as values. None of them knows how it looks in bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use oyez_protocol::{Epoch, Offset};
 
 use crate::dialect::status::Status;
 
-/// What a session speaks.
+/// The dialect of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// Too little has come to tell.
+    /// Too few bytes have come to tell.
     Unknown,
     /// Frames of `oyez_protocol`.
     Native,
@@ -28,34 +28,34 @@ pub(crate) enum Dialect {
     Tls,
     /// MQTT, which this broker does not speak.
     Mqtt,
-    /// The header of a PROXY protocol, where there may be none.
+    /// The header of a PROXY protocol, where none is allowed.
     Proxy,
 }
 
-/// How far a decoder has come with input that is no whole command, so that it does not begin anew with each byte.
+/// How far a decoder has come with input that is not a whole command, so that it does not begin anew with each byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DecodeProgress {
-    /// Bytes in which the end of a head was looked for.
+    /// Bytes that were searched for the end of a head.
     pub(crate) searched: u32,
     /// Where the next chunk of a body begins, and what those before it hold; both 0 before the first.
     pub(crate) chunks: u32,
     pub(crate) payload: u32,
-    /// The peer was told that the rest is wanted.
+    /// The peer was told that the rest is wanted (`100 Continue`).
     pub(crate) continued: bool,
 }
 
 /// What the front of a session's input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'a> {
-    /// Not a whole command yet.
+    /// The input does not hold a whole command yet.
     Need {
-        /// Bytes that it has in all, as far as is known.
+        /// Bytes of the whole command, as far as is known.
         total: usize,
     },
-    /// A command.
+    /// A whole command.
     Command {
         command: Command<'a>,
-        /// Bytes of the input that it takes.
+        /// Bytes of the input that the command takes.
         size: usize,
     },
 }
@@ -63,53 +63,53 @@ pub(crate) enum Decoded<'a> {
 /// What a session asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
-    /// To be let in.
+    /// Asks to open the session.
     Hello(Hello<'a>),
-    /// To publish.
+    /// Publishes a record.
     Publish(Record<'a>),
-    /// To be sent a topic's records.
+    /// Asks for a topic's records.
     Subscribe(Subscribe<'a>),
-    /// To be sent no more of them.
+    /// Ends a subscription.
     Unsubscribe { request: u32, topic: &'a str },
-    /// About the broker.
+    /// Asks a question about the broker.
     Query {
         request: u32,
         question: Question<'a>,
     },
-    /// What this broker cannot do.
+    /// Asks for something that this broker cannot do.
     Unsupported { request: u32, what: Unsupported },
-    /// About one topic.
+    /// Asks about one topic.
     Topic { request: u32, topic: &'a str },
-    /// Whether the broker is well, for programs that watch over it.
+    /// Asks whether the broker is well, for programs that watch over it.
     Health { ready: bool },
-    /// For its counters, for programs that gather them.
+    /// Asks for the broker's counters, for programs that gather them.
     Metrics,
-    /// To be told a text that is always the same.
+    /// Asks for a text that is always the same.
     Say(&'static str),
-    /// What is refused as it stands.
+    /// A request that is refused as it stands.
     Refuse(Refusal<'a>),
-    /// For a sign of life.
+    /// Asks for a sign of life.
     Ping { token: u64 },
-    /// Nothing: it lives.
+    /// Asks nothing, and is a sign of life.
     Nothing,
-    /// For no more: the session is over.
+    /// Ends the session.
     Goodbye,
-    /// What cannot be asked, with the sentence that says so.
+    /// A frame that a client may not send; the sentence says so.
     OutOfPlace(&'static str),
 }
 
-/// What the protocol has a place for, and this broker cannot do.
+/// Requests that the protocol has, and this broker cannot serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsupported {
-    /// To subscribe to several topics at once, to a filter, or from another place than the latest, the earliest or an offset.
+    /// A subscription to several topics at once, to a filter, or from another place than the latest, the earliest or an offset.
     Subscribe,
-    /// To unsubscribe from a filter.
+    /// The end of a subscription to a filter.
     Unsubscribe,
-    /// A question.
+    /// A question that this broker does not know.
     Query,
     /// Other credentials.
     Renew,
-    /// To keep what a client is done with.
+    /// The place up to which a client is done, to be kept by the broker.
     Ack,
 }
 
@@ -118,9 +118,9 @@ pub(crate) enum Unsupported {
 pub(crate) struct Hello<'a> {
     /// The version that both sides speak.
     pub(crate) version: Result<u16, NoCommonVersion>,
-    /// Longest silence that the client wants, in milliseconds; 0 leaves it to the broker.
+    /// Longest silence that the client wishes for, in milliseconds; 0 leaves it to the broker.
     pub(crate) heartbeat_ms: u32,
-    /// What the client calls itself.
+    /// Name of the client's program.
     pub(crate) name: &'a str,
     pub(crate) credentials: &'a [u8],
 }
@@ -128,9 +128,9 @@ pub(crate) struct Hello<'a> {
 /// The client speaks none of the broker's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoCommonVersion {
-    /// What the broker speaks.
+    /// The version that the broker speaks.
     pub(crate) ours: u16,
-    /// What the client speaks: from, to.
+    /// Versions that the client speaks, first and last.
     pub(crate) theirs: (u16, u16),
 }
 
@@ -145,24 +145,24 @@ impl fmt::Display for NoCommonVersion {
     }
 }
 
-/// Asks for a topic's records.
+/// A wish for a topic's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscribe<'a> {
     pub(crate) request: u32,
     pub(crate) topic: &'a str,
     pub(crate) start: Start,
-    /// The epoch that an offset to start with belongs to; `None` takes the number as it is.
+    /// The epoch that the offset to start with belongs to; `None` takes the offset as it is.
     pub(crate) epoch: Option<Epoch>,
 }
 
-/// What a session is told.
+/// What a session gets in reply, or unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply<'a> {
     /// The session is open.
     Welcome(Welcome<'a>),
-    /// What became of published records.
+    /// The outcomes of published records.
     Published(&'a [PublishedEntry]),
-    /// Where a subscription begins, or why there is none.
+    /// Where a subscription begins, or why it does not.
     Subscribed {
         topic: &'a str,
         subscribed: Subscribed,
@@ -178,19 +178,19 @@ pub(crate) enum Reply<'a> {
     /// A JSON object that answers a question.
     Answer {
         request: u32,
-        /// There is more to ask for, after the last name of this answer.
+        /// There is more to ask for, behind the last name of this answer.
         more: bool,
         json: &'a str,
     },
     /// Whether the broker is well, and why not.
     Health { is_well: bool, json: &'a str },
-    /// Its counters.
+    /// The broker's counters.
     Metrics(&'a str),
     /// A text that was asked for.
     Said(&'static str),
-    /// What was asked is taken, and nobody waits for what becomes of it.
+    /// The request is taken, and does not wait for its outcome.
     Taken,
-    /// What was asked is not served.
+    /// The request is not served.
     Refused(Refusal<'a>),
     /// Messages of a subscription that will not come.
     Gap {
@@ -205,9 +205,9 @@ pub(crate) enum Reply<'a> {
     ResumeAt(&'a [Place<'a>]),
     /// Asks for a sign of life.
     Ping { token: u64 },
-    /// Gives one, with the token of the question.
+    /// A sign of life, with the token of the question.
     Pong { token: u64 },
-    /// Nothing comes after this.
+    /// The session ends; nothing comes after this.
     Goodbye(&'a Goodbye),
 }
 
@@ -225,17 +225,17 @@ pub(crate) struct Welcome<'a> {
     pub(crate) subscriptions_max: u32,
     /// Random number of this run of the broker.
     pub(crate) instance: u64,
-    /// What the broker calls itself.
+    /// Name of the broker's program.
     pub(crate) name: &'a str,
 }
 
-/// What became of a wish to subscribe.
+/// The outcome of a wish to subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscribed {
     pub(crate) request: u32,
     /// Without [`Outcome::Ok`] there is no subscription.
     pub(crate) outcome: Outcome,
-    /// The offset that was asked for, or else that delivery begins with.
+    /// The offset that was asked for, or else the one that delivery begins with.
     pub(crate) asked: Offset,
     /// The offset that delivery begins with.
     pub(crate) next: Offset,
@@ -245,19 +245,19 @@ pub(crate) struct Subscribed {
     pub(crate) epoch: Epoch,
     /// The epoch that was asked for is over.
     pub(crate) epoch_changed: bool,
-    /// The offset that was asked for is kept no more.
+    /// The offset that was asked for is not kept any more.
     pub(crate) dropped: bool,
 }
 
 impl Dialect {
-    /// Whether it is spoken in messages of WebSocket.
+    /// Whether the dialect is spoken in messages of WebSocket.
     pub(crate) const fn is_in_messages(self) -> bool {
         matches!(self, Self::WebSocket | Self::Json)
     }
 }
 
 impl Subscribed {
-    /// There is no subscription, and nobody has looked where it would begin.
+    /// A refusal that does not look where the subscription would begin.
     pub(crate) fn refused(request: u32, outcome: Outcome) -> Self {
         Self {
             request,
@@ -273,7 +273,7 @@ impl Subscribed {
     }
 }
 
-/// The last thing that a session is told.
+/// The last reply that a session gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Goodbye {
     pub(crate) code: GoodbyeCode,

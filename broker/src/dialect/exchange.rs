@@ -1,4 +1,4 @@
-//! Requests that are being answered, where answers have to know what was asked: values that a session's shard keeps from a
+//! Requests that are being answered, where the answer depends on the request: values that a session's shard keeps from a
 //! request to its answer, and does not look into.
 
 use oyez_protocol::Offset;
@@ -10,14 +10,14 @@ use crate::dialect::form::Form;
 /// A request that has no answer yet. A session has one at a time, so that answers come in the order of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
-    /// Tells the outcomes that it waits for from those that nobody waits for: what records are told apart by, without their last
-    /// 16 bits, which count the records of one request.
+    /// The correlations of the request's records, without the last 16 bits, which number its records. It does not wait for
+    /// outcomes with another one.
     pub(crate) number: u64,
-    /// Commands that were taken, and whether others of the same request wait to be.
+    /// Commands that were taken, and whether others of the same request are still to be taken.
     pub(crate) taken: usize,
     pub(crate) is_being_taken: bool,
     pub(crate) wants: Wants,
-    /// The answer has no body, but says how long it would be.
+    /// The answer has no body, but says how long that would be.
     pub(crate) is_head: bool,
     /// The client speaks HTTP/1.0.
     pub(crate) is_1_0: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// One whose request is not looked at any more: the answer ends the connection.
+    /// An exchange without a known request: its answer ends the connection.
     pub(crate) const LAST: Self = Self {
         number: 0,
         taken: 0,
@@ -41,48 +41,48 @@ impl Exchange {
     };
 }
 
-/// What an answer says when all is well.
+/// What an answer holds when the request succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     /// Where a message stands in its topic.
     Place(Box<str>),
     /// Where several messages stand in theirs.
     Places(Box<PublishBatch>),
-    /// What it is given.
+    /// Whatever the reply says.
     Whatever,
-    /// Records, as long as there are some or the request says.
+    /// Records, without an end or up to the one that the request sets.
     Stream(Stream),
-    /// Records of several topics, for ever.
+    /// Records of several topics, without an end.
     Streams(Box<Streams>),
-    /// That what was asked is taken; not what becomes of it.
+    /// Only that the request is taken, not its outcome.
     Nothing,
 }
 
-/// Messages that were published together, and what has become of their records so far.
+/// Messages that were published together, and the outcomes of their records so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PublishBatch {
     /// The topic of each record.
     pub(crate) topics: Vec<Box<str>>,
-    /// For each message, its record and its number within it.
+    /// For each message, the record that holds it and its number within that.
     pub(crate) rows: Vec<(u16, u16)>,
-    /// Of each record.
+    /// The outcome of each record.
     pub(crate) outcomes: Vec<Option<PublishedEntry>>,
-    /// They are answered with a list.
+    /// The answer is a list.
     pub(crate) is_list: bool,
 }
 
-/// What a stream is to be.
+/// How a stream is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
     pub(crate) form: Form,
     /// It ends with the newest message that there was when it began.
     pub(crate) ends: bool,
-    /// It ends when it had so many messages.
+    /// It ends when it has had this many messages.
     pub(crate) limit: Option<u64>,
 }
 
 impl Stream {
-    /// Where a stream ends that begins at `next`, of a topic whose first message to come is `head`; `None` if it goes on.
+    /// Where a stream ends that begins at `next`, of a topic whose first message to come is `head`; `None` if it has no end.
     pub(crate) fn end(&self, next: Offset, head: Offset) -> Option<Offset> {
         let limit = self
             .limit
@@ -92,13 +92,13 @@ impl Stream {
     }
 }
 
-/// A stream of several topics that is to be.
+/// A stream of several topics that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Streams {
     pub(crate) form: Form,
     /// Its topics.
     pub(crate) topics: Vec<Box<str>>,
-    /// Where each begins, as far as that is known; or why it does not.
+    /// Where each topic begins, as far as that is known, or why it does not.
     pub(crate) begun: Vec<Option<Subscribed>>,
 }
 
@@ -114,7 +114,7 @@ impl Wants {
 }
 
 impl Streams {
-    /// The topics that are known to begin, or not to.
+    /// The topics whose beginning, or refusal, is known.
     pub(crate) fn begun(&self) -> impl Iterator<Item = (&str, &Subscribed)> {
         let topics = self.topics.iter().zip(&self.begun);
         topics.filter_map(|(topic, begun)| Some((&**topic, begun.as_ref()?)))

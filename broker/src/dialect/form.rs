@@ -1,4 +1,4 @@
-//! The forms that records are sent in, as values: what a session's shard keeps of them, and tells its feeds apart by.
+//! The forms that records are sent in, as values: a session's shard keeps them, and tells its feeds apart by them.
 
 /// How records look to those that they are sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,25 +21,25 @@ pub(crate) enum Kind {
     Raw,
 }
 
-/// What tells streams of one kind from each other.
+/// Options that tell streams of one kind apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Style(u8);
 
 impl Style {
-    /// They lie in chunks of HTTP/1.1.
+    /// Records lie in chunks of HTTP/1.1.
     pub(crate) const CHUNKED: Self = Self(1);
-    /// Every payload is base64, not only those that are no text.
+    /// Every payload is base64, not only those that are not text.
     pub(crate) const BASE64: Self = Self(2);
-    /// The stream has an end that is its own, so that nobody shares its chains.
+    /// The stream has an end of its own, so that no other stream shares its chains.
     pub(crate) const BOUNDED: Self = Self(4);
-    /// It is one payload, with nothing behind it.
+    /// The stream is one payload, with nothing behind it.
     pub(crate) const ALONE: Self = Self(8);
-    /// It is a stream of several topics, so that each message says of which it is.
+    /// The stream has several topics, so that each message names its topic.
     pub(crate) const SEVERAL: Self = Self(16);
-    /// They lie in messages of WebSocket: a run of records as they are in one, anything else in one each.
+    /// Records lie in messages of WebSocket: a run of native records in one, anything else in one each.
     pub(crate) const FRAMED: Self = Self(32);
 
-    /// This, and `other` if `is_so`.
+    /// Returns this style, with `other` added if `is_so`.
     #[must_use]
     pub(crate) const fn with(self, other: Self, is_so: bool) -> Self {
         match is_so {
@@ -82,18 +82,18 @@ impl Form {
         kind: Kind::Native,
         style: Style(0),
     };
-    /// As they are, in messages of WebSocket.
+    /// Native records, in messages of WebSocket.
     pub(crate) const RUNS: Self = Self {
         kind: Kind::Native,
         style: Style::FRAMED,
     };
-    /// As objects of JSON, each in a message of WebSocket.
+    /// Objects of JSON, each in a message of WebSocket.
     pub(crate) const OBJECTS: Self = Self {
         kind: Kind::Lines,
         style: Style::FRAMED,
     };
 
-    /// Whether messages that are large are told by where they can be read.
+    /// Whether the stream refers to large messages by where they can be read.
     pub(crate) const fn refers(self) -> bool {
         match self.kind {
             Kind::Events => true,
@@ -102,7 +102,7 @@ impl Form {
         }
     }
 
-    /// Whether a record is the same bytes in it as in the log.
+    /// Whether a record is the same bytes in this form as in the log.
     pub(crate) const fn is_native(self) -> bool {
         matches!(self.kind, Kind::Native)
     }
@@ -112,13 +112,13 @@ impl Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Part {
     pub(crate) first: u16,
-    /// Behind the last; more than `first`.
+    /// The number behind the last; more than `first`.
     pub(crate) end: u16,
 }
 
 impl Part {
-    /// Of a record whose first message is number `begin` of its topic, and which has `count`, those from number `from` on and
-    /// before `until`; `None` if there are none.
+    /// Of a record with `count` messages, the first of which is number `begin` of its topic: the messages from number `from` on
+    /// and before `until`; `None` if there are none.
     pub(crate) fn of(begin: u64, count: u16, from: u64, until: Option<u64>) -> Option<Self> {
         let within = |number: u64| {
             let index = number.saturating_sub(begin).min(count.into());
@@ -131,7 +131,7 @@ impl Part {
         (part.first < part.end).then_some(part)
     }
 
-    /// As a number, which is not 0.
+    /// Packs the part into a number, which is not 0.
     pub(crate) const fn pack(self) -> u32 {
         (self.end as u32) << 16 | self.first as u32
     }

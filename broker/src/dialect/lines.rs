@@ -1,7 +1,7 @@
-//! Messages as JSON, an object on a line for each, as `oyez sub -o json` prints them: `topic`, `offset`, `timestamp_ms`, `key`,
-//! `headers`, `payload`. A key, a header or a payload that is no text comes as `key_base64`, `value_base64`, `payload_base64`.
+//! Messages as JSON, one object per line, as `oyez sub -o json` prints them: `topic`, `offset`, `timestamp_ms`, `key`, `headers`,
+//! `payload`. A key, a header or a payload that is not text comes as `key_base64`, `value_base64`, `payload_base64`.
 //!
-//! What a stream says of itself has an `event`, which no message has, by the names of [`crate::dialect::sse`].
+//! Events of the stream itself have a member `event`, which no message has, with the names of [`crate::dialect::sse`].
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,7 +38,7 @@ struct Header<'a> {
     value_base64: Option<String>,
 }
 
-/// What a stream says of itself.
+/// An event of the stream itself.
 #[derive(Serialize)]
 struct Event<'a, T> {
     event: &'a str,
@@ -86,7 +86,7 @@ pub(crate) fn write_message(
     write_line(&row, style, out);
 }
 
-/// Adds what a stream says of itself.
+/// Adds an event of the stream itself.
 pub(crate) fn write_event(event: &str, data: &impl Serialize, style: Style, out: &mut Vec<u8>) {
     write_line(&Event { event, data }, style, out);
 }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stream_says_of_itself_is_an_event() {
+    fn an_event_of_the_stream_itself_is_a_line_with_its_name() {
         let mut out = Vec::new();
         let data = serde_json::json!({"from": 1, "to": 2});
         write_event("$gap", &data, Style::default(), &mut out);

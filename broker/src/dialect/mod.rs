@@ -1,11 +1,11 @@
-//! Dialects: how what sessions ask, and what they are told, looks in bytes.
+//! Dialects: how what sessions ask, and what they get in reply, looks in bytes.
 //!
-//! [`command`] has the values that both sides of the broker speak in: what a session asks, and what it is told. A dialect
-//! turns bytes into these and back, and knows nothing else: no sockets, sessions or topics, no clock. It is total, and
-//! allocates nothing when it decodes frames. A record is the same bytes for everybody and passes as it is.
+//! [`command`] has the values that the broker works with inside: commands and replies. A dialect turns bytes into these
+//! and back, and knows nothing else: no sockets, sessions or topics, no clock. It has a result for every input, and
+//! allocates nothing when it decodes frames. A record is the same bytes for every native session and passes as it is.
 //!
-//! Everybody may import the values. The dialects themselves are for those that stand between a socket and a step:
-//! reading, telling and turning away. `tests/tidy.rs` holds that parts name no dialect.
+//! Every module may import the values. The dialects themselves are for the modules between a socket and a step: reading,
+//! replying and turning away. `tests/tidy.rs` holds that parts name no dialect.
 
 pub(crate) mod chunk;
 pub(crate) mod command;

@@ -14,18 +14,18 @@ use crate::dialect::command::{
     self, Command, Decoded, Hello, NoCommonVersion, Reply, Subscribe, Unsupported,
 };
 
-/// Bytes that tell how long a command is, and those of the shortest one.
+/// Bytes that are needed to know how long a command is, and bytes of the shortest command.
 pub(crate) use oyez_protocol::limits::{
     CONTROL_HEADER_SIZE as COMMAND_SIZE_MIN, FRAME_HEAD_SIZE as HEAD_SIZE,
 };
 
-/// Bytes that are no command, nor the beginning of one.
+/// Bytes that are neither a command nor the beginning of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameFault(FrameError);
 
 impl FrameFault {
-    /// What a session is told that is refused for it. A head that cannot be, before the hello, almost always means that
-    /// somebody speaks another protocol; but it may be a hello that was damaged on its way, and the code says so.
+    /// The Goodbye of a session that is refused for it. A head that cannot be valid, before the hello, almost always means that
+    /// the peer speaks another protocol; but it may be a hello that was damaged on its way, and the code says so.
     pub(crate) fn refusal(self, before_hello: bool) -> (GoodbyeCode, String) {
         let foreign = matches!(
             self.0,
@@ -55,10 +55,10 @@ pub(crate) fn decode<'a>(input: &'a [u8], limits: &Limits) -> Result<Decoded<'a>
     }
 }
 
-/// Whether `input`, of which a command of `total` bytes is not whole yet, may become a hello.
+/// Checks that `input`, of which a command of `total` bytes is not whole yet, may become a hello.
 ///
 /// # Errors
-/// When it is longer than any.
+/// When the command is longer than any hello.
 pub(crate) fn check_hello(input: &[u8], total: usize) -> Result<(), FrameFault> {
     if total <= HELLO_SIZE_MAX {
         return Ok(());
@@ -68,7 +68,7 @@ pub(crate) fn check_hello(input: &[u8], total: usize) -> Result<(), FrameFault> 
     Err(FrameFault(FrameError::TooLarge { kind, size, max }))
 }
 
-/// Where a head has its kind.
+/// Index of the kind in a head.
 const HEAD_KIND: usize = 4;
 
 fn read(frame: Frame<'_>) -> Command<'_> {
@@ -148,7 +148,7 @@ fn read_hello<'a>(hello: &wire::Hello<'a>) -> Hello<'a> {
 /// Appends a reply to `out`. Outcomes become as many frames as they need.
 ///
 /// # Panics
-/// If an answer is longer than an answer may be; [`ANSWER_SIZE_MAX`](oyez_protocol::limits::ANSWER_SIZE_MAX) says so.
+/// If an answer is longer than [`ANSWER_SIZE_MAX`](oyez_protocol::limits::ANSWER_SIZE_MAX).
 pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
     match *reply {
         Reply::Welcome(welcome) => Welcome {
@@ -191,7 +191,7 @@ pub(crate) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             to,
             epoch,
         } => encode_gap(topic, cause, (from, to, epoch), out),
-        // What is asked over HTTP is told over HTTP.
+        // Requests over HTTP are answered over HTTP.
         Reply::Said(_)
         | Reply::Taken
         | Reply::Refused(_)
@@ -242,7 +242,7 @@ fn encode_subscribed(subscribed: &command::Subscribed, entry: u16, out: &mut Vec
     .encode(out);
 }
 
-/// Says to a request that the broker cannot do what it asks, in the answer that it waits for.
+/// Answers a request that the broker cannot serve, with the kind of answer that it waits for.
 fn encode_unsupported(id: u32, what: Unsupported, out: &mut Vec<u8>) {
     let outcome = Outcome::NotSupported;
     match what {
@@ -289,7 +289,7 @@ mod tests {
         out
     }
 
-    /// The frame that a reply becomes, and it alone.
+    /// Asserts that a reply becomes this frame and no other.
     fn assert_becomes(reply: &Reply<'_>, expected: Frame<'_>) {
         let out = in_bytes(reply);
         let front = decode_frame(&out, &Limits::DEFAULT).expect("a frame");
@@ -310,7 +310,7 @@ mod tests {
         out
     }
 
-    /// What bytes ask, and that every part of them is a wish for more.
+    /// Asserts that bytes become this command, and that every part of them is a wish for more.
     fn assert_asks(said: &[u8], command: Command<'_>) {
         let size = said.len();
         let decoded = decode(said, &Limits::DEFAULT);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_broker_says_is_out_of_place() {
+    fn frames_that_only_a_broker_sends_are_out_of_place() {
         let (request, outcome) = (1, Outcome::Ok);
         let topic = "news";
         let said = in_bytes(&Reply::Unsubscribed {
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_refused_and_called_foreign_before_the_hello() {
+    fn bytes_that_are_not_a_command_are_refused_and_called_foreign_before_the_hello() {
         let foreign = decode(b"GET / HTTP/1.1", &Limits::DEFAULT).expect_err("another protocol");
         let (code, reason) = foreign.refusal(true);
         assert_eq!(code, GoodbyeCode::Damaged, "it may be a damaged hello");
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_longer_than_a_hello_is_waited_for_before_one() {
+    fn before_the_hello_the_broker_waits_for_no_frame_longer_than_one() {
         let head = 70_000_u32.to_le_bytes();
         let mut record = head.to_vec();
         record.extend([1, 0, 1, 0]);
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_subscription_begins_is_told_and_why_there_is_none() {
+    fn a_subscription_is_answered_with_its_beginning_or_why_there_is_none() {
         let begun = command::Subscribed {
             request: 3,
             outcome: Outcome::Ok,
@@ -643,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_cannot_do_is_asked_for_all_the_same() {
+    fn requests_that_the_broker_cannot_serve_are_decoded_all_the_same() {
         let topic = |begin| wire::Subscription {
             begin,
             ..wire::Subscription::new("news", Start::Latest, None)
@@ -699,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_cannot_do_is_answered_so_in_the_place_of_its_answer() {
+    fn requests_that_the_broker_cannot_serve_get_an_answer_of_their_own_kind() {
         let reply = |what| in_bytes(&Reply::Unsupported { request: 6, what });
         let outcome_of = |what| {
             let out = reply(what);

@@ -1,11 +1,11 @@
-//! The header of a PROXY protocol, version 1 or 2, which a load balancer puts in front of a connection to say whose it is
+//! The header of a PROXY protocol, version 1 or 2, which a load balancer puts in front of a connection to name its client
 //! (haproxy.org/download/1.8/doc/proxy-protocol.txt).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What version 1 begins with.
+/// The first bytes of version 1.
 const BEGIN_1: &[u8] = b"PROXY ";
-/// What version 2 begins with.
+/// The first bytes of version 2.
 const BEGIN_2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest header of version 1, with its line end.
 const SIZE_MAX_1: usize = 107;
@@ -16,22 +16,22 @@ const REST_SIZE_MAX_2: usize = 2 << 10;
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// It is not whole: the input has to be so long at least.
+    /// The header is not whole: the input has to be this long at least.
     Need(usize),
-    /// It is whole.
+    /// The header is whole.
     Whole {
-        /// Bytes of it.
+        /// Bytes of the header.
         size: usize,
-        /// The client's address; `None` where the proxy does not say, or speaks for itself.
+        /// The client's address; `None` where the proxy does not name it, or connects for itself.
         client: Option<SocketAddr>,
     },
 }
 
-/// Bytes that are no header.
+/// Bytes that are not a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadHeader;
 
-/// Whether `first` is what a header begins with, as far as it goes.
+/// Whether `first` begins a header, as far as it goes.
 pub(crate) fn begins(first: &[u8]) -> bool {
     let is_front = |whole: &[u8]| first.iter().zip(whole).all(|(a, b)| a == b);
     is_front(BEGIN_1) || is_front(BEGIN_2)
@@ -40,7 +40,7 @@ pub(crate) fn begins(first: &[u8]) -> bool {
 /// Reads the header at the front of `input`.
 ///
 /// # Errors
-/// When there is none.
+/// When `input` does not begin with a header.
 pub(crate) fn read(input: &[u8]) -> Result<Header, BadHeader> {
     let is_front = |whole: &[u8]| input.len() >= whole.len() && input.starts_with(whole);
     if is_front(BEGIN_1) {
@@ -102,7 +102,7 @@ fn read_2(input: &[u8]) -> Result<Header, BadHeader> {
     };
     let (version, family) = (head[12], head[13]);
     let rest = usize::from(u16::from_be_bytes([head[14], head[15]]));
-    // Version 2, of which there are a health check of the proxy's own and a connection that it passes on.
+    // Version 2 with one of its commands: 0 for a health check of the proxy's own, 1 for a connection that it passes on.
     if !matches!(version, 0x20 | 0x21) || rest > REST_SIZE_MAX_2 {
         return Err(BadHeader);
     }
@@ -124,7 +124,7 @@ fn read_2(input: &[u8]) -> Result<Header, BadHeader> {
             let port = u16::from_be_bytes([ports[16], ports[17]]);
             Some(SocketAddr::from((Ipv6Addr::from(*ip), port)))
         }
-        // Datagrams, socket files and what is not said: the address of the proxy is as good.
+        // Datagrams, Unix sockets and unspecified addresses: the address of the proxy serves instead.
         _ => None,
     };
     Ok(Header::Whole { size, client })
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_refused() {
+    fn a_malformed_line_is_refused() {
         let long = format!("PROXY UNKNOWN {}\r\n", "a".repeat(100));
         for line in [
             "PROXY TCP4 192.0.2.7 192.0.2.2 40000 443\n",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_none_is_refused() {
+    fn a_malformed_block_is_refused() {
         for header in [
             version_2(0x11, 0x11, &V4),
             version_2(0x22, 0x11, &V4),

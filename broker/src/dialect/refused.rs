@@ -1,4 +1,4 @@
-//! Dialects that this broker does not speak, and how each says so: clients show their users that and close.
+//! Dialects that this broker does not speak, and how it refuses each, so that clients show their users that and close.
 
 use crate::dialect::command::Dialect;
 
@@ -7,7 +7,7 @@ const TLS_ALERT: &[u8] = &[0x15, 3, 1, 0, 2, 2, 40];
 /// CONNACK of MQTT 3.1.1: the version is not acceptable. Clients of MQTT 5 read its first byte, and close.
 const MQTT_REFUSAL: &[u8] = &[0x20, 2, 0, 1];
 
-/// What a peer hears last that speaks what this broker does not.
+/// The last bytes for a peer whose dialect this broker does not speak.
 pub(crate) const fn farewell(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::Tls => TLS_ALERT,
@@ -21,7 +21,7 @@ pub(crate) const fn farewell(dialect: Dialect) -> &'static [u8] {
     }
 }
 
-/// Why a session ends that speaks it, for the log.
+/// Why a session of such a dialect ends, for the log.
 pub(crate) const fn reason(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::Tls => Some("this broker does not speak TLS"),

@@ -1,5 +1,5 @@
-//! Records in forms other than their own: a function of the record, its epoch, the form and the part that is wanted, and of nothing
-//! else.
+//! Records in forms other than their own: a function of the record, its epoch, the form and the part that is wanted, and of
+//! nothing else.
 
 use oyez_protocol::Epoch;
 use oyez_protocol::error::BlockError;
@@ -23,7 +23,7 @@ impl Renderer {
     /// Adds a part of a record, which was verified, to `out`.
     ///
     /// # Errors
-    /// When its block is none.
+    /// When the record's block cannot be decompressed.
     pub(crate) fn render(
         &mut self,
         (record, epoch): (&Record<'_>, Epoch),
@@ -52,7 +52,7 @@ impl Renderer {
     }
 }
 
-/// Bytes of the record whose first bytes these are; `None` if they are none.
+/// Bytes of the record that begins with `head`; `None` if that is not the head of a record.
 pub(crate) fn size_of_record(head: &[u8]) -> Option<u32> {
     FrameHead::parse(head)?.ok().map(|head| head.size)
 }

@@ -1,8 +1,8 @@
-//! What the operator allows over HTTP, as values: whose pages may ask, by which names the broker may be asked, and how much.
+//! What the operator allows over HTTP, as values: by which names the broker may be asked, whose pages may ask, and how much.
 
 use oyez_protocol::limits::Limits;
 
-/// What requests are held to.
+/// The rules that requests are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Names that the broker may be asked by, beside addresses and the names of loopback; one that begins with a dot stands
@@ -23,8 +23,8 @@ impl Rules {
 
     /// Whether the broker may be asked as `host`, a name or an address with or without a port.
     ///
-    /// A page can make its own name lead to this machine, and then ask it what only this machine may ask. The browser says
-    /// that name, and no page has the name of another site, nor an address for a name.
+    /// A page can make its own name lead to this machine, and then ask it what only this machine may ask. The browser sends that
+    /// name as the host, and no page can have the name of another site, nor an address for a name.
     pub(crate) fn allow_host(&self, host: &str) -> bool {
         let name = without_port(host);
         let is_address = name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok();
@@ -32,8 +32,8 @@ impl Rules {
         is_address || is_local || self.hosts.iter().any(|known| is_host(known, name))
     }
 
-    /// Whether pages of `origin` may do more than look at a page, when they ask the broker as `host`.
-    /// What the operator is told is for the broker's own only (`others` is false).
+    /// Whether pages of `origin` may do more than show an answer, when they ask the broker as `host`. The operator's address is for
+    /// the broker's own pages only (`others` is false).
     pub(crate) fn allow_origin(&self, origin: &str, (host, others): (&str, bool)) -> bool {
         is_same(origin, host) || (others && self.is_known(origin))
     }
@@ -68,7 +68,7 @@ fn without_port(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether an origin is the site that is asked. The scheme does not tell: behind a proxy it is another one.
+/// Whether an origin is the site that is asked. The scheme is not compared: behind a proxy it is another one.
 fn is_same(origin: &str, host: &str) -> bool {
     let (scheme, site) = origin.split_once("://").unwrap_or_default();
     let port = match scheme {

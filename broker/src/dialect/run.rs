@@ -22,11 +22,11 @@ impl Opcode {
     }
 }
 
-/// It is the last frame of its message.
+/// Marks the last frame of a message.
 pub(crate) const FIN: u8 = 0x80;
 /// Longest payload whose size is in the second byte.
 pub(crate) const SHORT_MAX: usize = 125;
-/// The size is in the next 2 bytes, or in the next 8.
+/// These say that the size is in the next 2 bytes, or in the next 8.
 pub(crate) const SIZE_16: u8 = 126;
 pub(crate) const SIZE_64: u8 = 127;
 /// Bytes of the longest header that the broker sends.
@@ -40,7 +40,7 @@ pub(crate) struct RunHeader {
 }
 
 impl RunHeader {
-    /// In front of so many bytes.
+    /// The header in front of this many bytes.
     pub(crate) fn new(opcode: Opcode, payload: usize) -> Self {
         let mut bytes = [0; SIZE_MAX];
         bytes[0] = FIN | opcode as u8;
@@ -67,7 +67,7 @@ impl RunHeader {
     }
 }
 
-/// Bytes of the header in front of so many others.
+/// Bytes of the header in front of a payload of this size.
 pub(crate) const fn header_size(payload: usize) -> usize {
     match payload {
         0..=SHORT_MAX => 2,
@@ -76,7 +76,7 @@ pub(crate) const fn header_size(payload: usize) -> usize {
     }
 }
 
-/// Adds what `write` adds, as a message of its own.
+/// Adds a message that holds what `write` adds.
 pub(crate) fn in_frame<T>(
     opcode: Opcode,
     out: &mut Vec<u8>,

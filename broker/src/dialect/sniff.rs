@@ -1,24 +1,24 @@
-//! What a connection speaks, by its first bytes.
+//! Which dialect a connection speaks, by its first bytes.
 //!
 //! | first bytes | dialect |
 //! |---|---|
 //! | bytes 2 and 3 zero, byte 4 the kind of a hello | native |
 //! | letters, as methods begin, or an empty line | HTTP |
 //! | `16 03` | TLS, which is refused |
-//! | `10`, a length, `00 04 M Q T T` or what of it there is room for | MQTT, which is refused |
-//! | `PROXY ` or the signature of its version 2 | the header of a PROXY protocol, behind which it is decided once more |
+//! | `10`, a length, `00 04 M Q T T` or as much of it as there is room for | MQTT, which is refused |
+//! | `PROXY ` or the signature of its version 2 | the header of a PROXY protocol; the dialect is decided by what follows it |
 //! | anything else | native, which refuses it: it may be a hello that was damaged on its way |
 
 use crate::dialect::command::Dialect;
 use crate::dialect::proxy;
 
-/// Bytes that tell dialects apart. The shortest request and the shortest hello have more.
+/// Bytes that dialects are told apart by. The shortest request and the shortest hello have more.
 pub(crate) const SNIFF_SIZE: usize = 8;
 
 /// Kind of a native hello.
 const HELLO_KIND: u8 = 2;
 
-/// What a connection speaks that begins with `input`; `None` if that is too short to tell.
+/// Returns the dialect of a connection that begins with `input`; `None` if that is too short to tell.
 pub(crate) fn sniff(input: &[u8]) -> Option<Dialect> {
     let first: &[u8; SNIFF_SIZE] = input.first_chunk()?;
     if proxy::begins(first) {

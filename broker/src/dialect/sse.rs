@@ -3,24 +3,25 @@
 //! A message is an event without a name: `id`, which is a resume token behind it, and `data`. Text is split where lines
 //! end; a payload that is no text is an event `$binary` in base64. With `encoding=base64` all payloads are base64, and no
 //! event is `$binary`.
-//! Keys and headers are not told. What a stream says of itself begins with `$`, as no topic may:
+//! Keys and headers are not sent. The names of events of the stream itself begin with `$`, as no topic may:
 //!
 //! | event | data |
 //! |---|---|
 //! | `$gap` | `{"cause","from","to"}`: messages that will not come, from the first to before the last |
 //! | `$epoch` | `{"epoch","from"}`: the history that the stream began in is over; it goes on with the oldest message kept |
 //! | `$reference` | `{"url","from","to"}`: messages too large for a stream, and where they can be read |
-//! | `$place` | `{}`: nothing but its `id` |
+//! | `$place` | `{}`: only its `id` counts |
 //!
-//! Each of them has an `id` behind what it tells of. A stream begins with a `$place`, unless one of the others begins it, so that
-//! one that ends before its first message is resumed where it began. It has data, because some clients pass over events without.
+//! Each of them has an `id` behind what it reports. A stream begins with a `$place`, unless another of these events begins it, so
+//! that a stream that ends before its first message is resumed where it began. `$place` has data, because some clients skip events
+//! without.
 //!
 //! In a stream of several topics a message is a JSON object ([`lines`]), and `$gap`, `$epoch` and `$reference` have a member
 //! `topic`. None of them has an `id`: that is a resume token of all the topics, which comes with a `$place` now and then. A client
-//! that resumes is sent again what came behind the last one; by topic and offset it knows what it has had.
+//! that resumes gets again what came behind the last `$place`; by topic and offset it knows what it has had.
 //!
-//! The bytes of a record's events are a function of the record, its epoch and the stream's options: nothing of a subscriber is in
-//! them.
+//! The bytes of a record's events are a function of the record, its epoch and the stream's options: they do not depend on the
+//! subscriber.
 
 use std::io::Write;
 
@@ -36,17 +37,17 @@ use serde::Serialize;
 use crate::dialect::form::{Form, Kind, Part, Style};
 use crate::dialect::lines;
 
-/// A record whose messages take more is told by where it can be read.
+/// Messages of a larger record are not sent: a reference names where they can be read.
 pub(crate) const RAW_SIZE_MAX: u32 = 256 << 10;
-/// When a browser comes back after its stream has ended, unless it was told otherwise, in milliseconds.
+/// When a browser comes back after its stream has ended, unless the broker asks for another time, in milliseconds.
 const RETRY_MS: u32 = 2_000;
-/// A browser waits as long before each attempt that follows, also while the broker is away: what the broker asks for comes on
-/// top of this.
+/// A browser waits as long before each attempt that follows, also while the broker is away: the time that the broker asks for is
+/// added to this.
 const RETRY_LEAST_MS: u32 = 500;
-/// The name of an event that tells nothing but its id.
+/// The name of an event that holds only an id.
 pub(crate) const PLACE: &str = "$place";
 
-/// Nothing to say.
+/// Data without members.
 #[derive(Serialize)]
 pub(crate) struct NoData {}
 
@@ -98,7 +99,7 @@ pub(crate) fn write_payload(payload: &[u8], style: Style, out: &mut Vec<u8>) {
     }
 }
 
-/// Adds the token of what comes next in a topic that the request names.
+/// Adds the token of the next message of the only topic.
 fn write_id(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
     let place = Place {
         name: "",
@@ -124,7 +125,7 @@ fn write_encoded(engine: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
     out.truncate(start + written.expect("there is room for all of it"));
 }
 
-/// A line of data for each line of text; all three ways to end a line are one to a browser.
+/// Adds a line of data for each line of text; to a browser all three line ends are one.
 fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
@@ -141,7 +142,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Adds an event by its name, with the token of what comes behind what it tells of.
+/// Adds an event by its name, with the token of the place behind what it reports.
 pub(crate) fn write_event(
     name: &str,
     (epoch, next): (Epoch, Offset),
@@ -158,7 +159,7 @@ pub(crate) fn write_named(name: &str, data: &impl Serialize, out: &mut Vec<u8>) 
     write(out, format_args!("event: {name}\ndata: {json}\n\n"));
 }
 
-/// Adds what every stream begins with: when to come back, and the token of where it begins. An event has to follow.
+/// Adds the beginning of every stream: when to come back, and the token of where it begins. An event has to follow.
 pub(crate) fn write_begin(epoch: Epoch, next: Offset, out: &mut Vec<u8>) {
     write_patience(out);
     write_id(epoch, next, out);
@@ -175,7 +176,7 @@ pub(crate) fn write_places(places: &[Place<'_>], out: &mut Vec<u8>) {
     write_named(PLACE, &NoData {}, out);
 }
 
-/// Adds when to come back, as the broker asks for.
+/// Adds when to come back, after the time that the broker asks for.
 pub(crate) fn write_retry(asked_ms: u32, out: &mut Vec<u8>) {
     let retry_ms = asked_ms.saturating_add(RETRY_LEAST_MS);
     write(out, format_args!("retry: {retry_ms}\n\n"));
@@ -186,7 +187,7 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
         .expect("writing into memory cannot fail");
 }
 
-/// Tells where the messages of a record can be read.
+/// Adds a reference to where the messages of a record can be read.
 pub(crate) fn refer(
     record: &Record<'_>,
     epoch: Epoch,
@@ -217,8 +218,8 @@ pub(crate) fn refer(
     write_named("$reference", &reference, out);
 }
 
-/// Adds a topic as the path that names it. Where levels are empty or only dots, clients would take them for another host or
-/// leave them out: then the slash beside them is escaped, and they are no levels of the path.
+/// Adds a topic as the path that names it. Clients would take empty levels for another host, or leave them or levels of dots out:
+/// the slash beside such a level is escaped, so that it is no level of the path.
 fn escape(topic: &str, out: &mut String) {
     let is_plain = |level: &str| !matches!(level, "" | "." | "..");
     let mut last: Option<&str> = None;

@@ -1,11 +1,11 @@
-//! Status codes, and what they are called.
+//! Status codes and their names.
 
 /// A status code with its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) code: u16,
     pub(crate) name: &'static str,
-    /// The word that programs tell errors apart by.
+    /// The word by which programs tell errors apart.
     pub(crate) error: &'static str,
 }
 

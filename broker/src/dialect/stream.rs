@@ -1,4 +1,4 @@
-//! What a stream is told beside its records, in the form of each: where it begins, holes, signs of life, its end.
+//! What a stream gets beside its records, in the form of each: where it begins, gaps, signs of life, its end.
 
 use oyez_protocol::Offset;
 use oyez_protocol::command::{Numbered, Place};
@@ -32,18 +32,18 @@ struct EpochData<'a> {
     from: u64,
 }
 
-/// What becomes of a reply to a stream.
+/// Whether a stream gets a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Telling {
-    /// [`tell`] says it.
+    /// [`tell`] adds it.
     Told,
-    /// It is not for streams of this kind.
+    /// The reply is not for streams of this kind.
     Nothing,
-    /// It has to be told, and cannot be: the stream breaks off.
+    /// The stream has to get it, and its form has no way to say it: the stream breaks off.
     Impossible,
 }
 
-/// What becomes of `reply` to a stream.
+/// Whether a stream gets `reply`.
 pub(crate) const fn telling(form: Form, reply: &Reply<'_>) -> Telling {
     match (form.kind, reply) {
         (Kind::Events | Kind::Lines, Reply::Gap { .. } | Reply::Ping { .. }) => Telling::Told,
@@ -53,13 +53,13 @@ pub(crate) const fn telling(form: Form, reply: &Reply<'_>) -> Telling {
     }
 }
 
-/// Whether a stream can begin as `subscribed` says: payloads alone cannot tell that some are missing.
+/// Whether a stream can begin as `subscribed` says: payloads alone cannot show that some are missing.
 pub(crate) const fn can_begin(form: Form, subscribed: &Subscribed) -> bool {
     let is_whole = !(subscribed.epoch_changed || subscribed.dropped);
     is_whole || !matches!(form.kind, Kind::Raw)
 }
 
-/// Adds what a stream begins with, behind the head of the response.
+/// Adds the beginning of a stream, behind the head of the response.
 pub(crate) fn begin(form: Form, subscribed: &Subscribed, out: &mut Vec<u8>) {
     in_chunk(form.style, out, |out| {
         if form.kind == Kind::Events {
@@ -72,7 +72,7 @@ pub(crate) fn begin(form: Form, subscribed: &Subscribed, out: &mut Vec<u8>) {
     });
 }
 
-/// Adds what a stream of several topics begins with: what is to be said of each, and where all of them begin.
+/// Adds the beginning of a stream of several topics: what each has missed, and where all of them begin.
 pub(crate) fn begin_several(form: Form, begun: &[(&str, &Subscribed)], out: &mut Vec<u8>) {
     in_chunk(form.style, out, |out| {
         sse::write_patience(out);
@@ -89,7 +89,7 @@ pub(crate) fn begin_several(form: Form, begun: &[(&str, &Subscribed)], out: &mut
     });
 }
 
-/// Adds why a stream does not begin where it was to, and returns whether that is so.
+/// Adds why a stream does not begin where it was asked to. Returns whether it does not.
 pub(crate) fn write_why_elsewhere(
     (form, topic): (Form, Option<&str>),
     subscribed: &Subscribed,
@@ -156,7 +156,7 @@ pub(crate) fn tell(form: Form, reply: &Reply<'_>, out: &mut Vec<u8>) {
             write_event(form, "$gap", &gap(topic, *cause, (*from, *to)), out);
         }
         (Kind::Events, Reply::ResumeAt(places)) => sse::write_places(places, out),
-        // A comment: proxies cut what is silent for a minute.
+        // A comment: proxies cut connections that are silent for a minute.
         (Kind::Events, Reply::Ping { .. }) => out.extend_from_slice(b":\n\n"),
         (Kind::Lines, Reply::Ping { .. }) => write_event(form, "$keepalive", &NoData {}, out),
         _ => {}
@@ -172,7 +172,7 @@ fn write_event(form: Form, name: &str, data: &impl Serialize, out: &mut Vec<u8>)
     }
 }
 
-/// Adds the end of a stream; to one of several topics, with the places where it stands.
+/// Adds the end of a stream, with the places where it stands if it is one of several topics.
 pub(crate) fn conclude(form: Form, (goodbye, places): (&Goodbye, &[Place<'_>]), out: &mut Vec<u8>) {
     if !places.is_empty() {
         tell(form, &Reply::ResumeAt(places), out);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 /// Most headers of a message in JSON.
 const HEADERS_MAX: usize = 256;
 
-/// A text. Serde would copy one that is optional, or in a map.
+/// A text. Serde by itself would copy one that is optional, or in a map.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
@@ -68,7 +68,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
                     let Some((name, value)) = map.next_entry()? else {
                         break;
                     };
-                    // Many small ones take much longer than their bytes say.
+                    // Many small headers take much longer than their bytes suggest.
                     if count == HEADERS_MAX {
                         return Err(A::Error::custom("a message has more than 256 headers"));
                     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_headers_and_no_more() {
+    fn a_message_has_a_bounded_number_of_headers() {
         for (count, is_read) in [(HEADERS_MAX, true), (HEADERS_MAX + 1, false)] {
             let pairs: Vec<String> = (0..count).map(|name| format!("\"{name}\":\"\"")).collect();
             let json = format!("{{{}}}", pairs.join(","));

@@ -1,4 +1,4 @@
-//! Where streams of several topics stand: the token that such a stream is told now and then, so that it is resumed there.
+//! Where streams of several topics stand: such a stream gets a token now and then, with which it is resumed there.
 
 use oyez_protocol::command::{Numbered, Place};
 use oyez_protocol::planted::{Bug, planted};
@@ -12,8 +12,8 @@ use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::{Sessions, Told};
 use crate::replies::tell;
 
-/// Where a stream of several topics stands: behind all that it was sent of each, and behind what is half out. None of any other
-/// session.
+/// Where a stream of several topics stands: behind all that it was sent of each, and behind what is half out. Empty for any
+/// other session.
 pub(crate) fn places<'a>(session: &Session, feeds: &'a Feeds, logs: &Logs) -> Vec<Place<'a>> {
     if !session.form().style.is_of_several() {
         return Vec::new();
@@ -38,7 +38,7 @@ fn sum(session: &Session, feeds: &Feeds) -> u64 {
     cursors.fold(0, u64::wrapping_add)
 }
 
-/// A stream of several topics begins with the place where it stands.
+/// Notes that a stream of several topics begins, with the places of its beginning.
 pub(crate) fn note_begin(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -52,7 +52,7 @@ pub(crate) fn note_begin(
     sessions.note_told(id, told);
 }
 
-/// Tells a stream of several topics, which has nothing half out, where it stands if that is news to it and due, or gives a sign of
+/// Tells a stream of several topics, if nothing is half out, where it stands when that has changed and is due, or sends a sign of
 /// life when it is time for one.
 pub(crate) fn tell_places(
     context: &ShardContext,
@@ -60,7 +60,7 @@ pub(crate) fn tell_places(
     (feeds, logs): (&Feeds, &Logs),
 ) {
     let Some(told) = sessions.told(id) else {
-        return; // It has not begun.
+        return; // The stream has not begun.
     };
     let (session, now_ms) = (sessions.there(id), context.now.monotonic_ms);
     let ago_ms = now_ms - told.at_ms;

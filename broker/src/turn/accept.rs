@@ -20,7 +20,7 @@ use crate::parts::timers::Timers;
 /// Connections accepted in one turn, 2 to 3 ms; the rest wait in the backlog for the next one.
 const ACCEPTS_PER_TURN: usize = 128;
 
-/// Of a connection that is turned away at once, so much is read of what it has said.
+/// Most bytes that are read of a connection that is turned away at once.
 const FIRST_BYTES: usize = 4096;
 
 /// What accepting needs.
@@ -33,7 +33,7 @@ pub(crate) struct Accepting<'a> {
 }
 
 impl Accepting<'_> {
-    /// Accepts what has come, up to the turn's bound.
+    /// Accepts the connections that have come, up to the turn's bound.
     pub(crate) fn run(&mut self) {
         if !self.arrivals.begin() {
             return;
@@ -47,7 +47,7 @@ impl Accepting<'_> {
                 Some(Arrival::Gone) => {}
                 Some(Arrival::Short(error)) => {
                     self.context.metrics().accepts_failed.add(1);
-                    // Told once, however often it is tried again.
+                    // Logged once, however often it is tried again.
                     let is_news = self.arrivals.wait_a_little();
                     if is_news && self.context.may_log(LogEvent::NotAccepted, None) {
                         warn!("connections cannot be accepted: {error}; it is tried again");
@@ -98,11 +98,11 @@ impl Accepting<'_> {
         }
     }
 
-    /// Tells a connection for which there is no room so, at once: in the dialect of its first bytes, if these are there, else in
+    /// Turns away a connection for which there is no room, at once: in the dialect of its first bytes, if these are there, else in
     /// that of its address.
     fn turn_away(&mut self, (socket, door): (Socket, u8), reason: &'static str) {
         self.note_refused(socket);
-        // What is left unread would have the kernel reset the connection, and destroy the answer.
+        // With bytes left unread the kernel would reset the connection, and destroy the answer.
         let mut bytes = [0; FIRST_BYTES];
         let read = self
             .net
@@ -160,7 +160,7 @@ mod tests {
         (0..count).map(|_| rig.net.connect()).collect()
     }
 
-    /// Takes the events that have come, and accepts. Tells how many sessions there are.
+    /// Takes the events that have come, and accepts. Returns how many sessions there are.
     fn accept(rig: &mut Rig) -> usize {
         rig.begin_turn();
         rig.parts().accepting().run();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_accepted_in_a_turn_and_the_others_in_those_after_it() {
+    fn a_turn_accepts_a_bounded_number_and_later_turns_the_others() {
         let mut rig = Rig::new();
         let _peers = connect(&rig, 300);
         assert_eq!((accept(&mut rig), due(&mut rig)), (128, Due::Now));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_before_a_connection_has_come() {
+    fn nothing_is_accepted_before_a_connection_has_come() {
         let mut rig = Rig::new();
         assert_eq!(accept(&mut rig), 0);
         let _peers = connect(&rig, 1);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_counted_and_has_so_long_for_its_hello() {
+    fn a_connection_is_counted_and_has_a_bounded_time_for_its_hello() {
         for (heartbeat_ms, wait_ms) in [(300_000, 10_000), (3_000, 3_000)] {
             let mut rig = Rig::with(Config {
                 heartbeat_ms,
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_has_gone_holds_up_nobody() {
+    fn a_connection_that_has_gone_holds_up_no_other() {
         let mut rig = Rig::new();
         let peers = connect(&rig, 3);
         peers[1].reset();
         assert_eq!(accept(&mut rig), 2);
     }
 
-    /// A broker with so many places, whose clients come from elsewhere.
+    /// A broker with room for this many connections, whose clients come from elsewhere.
     fn small(max_connections: usize) -> Rig {
         let rig = Rig::with(Config {
             max_connections,
@@ -286,12 +286,12 @@ mod tests {
         assert_eq!(lines(&peers[2].read()), [TOLD]);
         assert!(peers[1].read().is_empty());
         assert_eq!(rig.parts().context.metrics().connections_refused.get(), 1);
-        // It is no fault of the session's own.
+        // The refusal is no fault of the session.
         assert_eq!(rig.parts().context.metrics().sessions_refused.get(), 0);
     }
 
     #[test]
-    fn those_that_linger_when_they_were_told_that_the_broker_is_full_keep_nobody_out() {
+    fn sessions_that_linger_after_they_were_told_that_the_broker_is_full_keep_no_client_out() {
         let mut rig = small(10);
         let served = connect(&rig, 10);
         accept(&mut rig);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_was_told_to_go_keeps_nobody_out() {
+    fn a_session_that_was_told_to_go_keeps_no_client_out() {
         let mut rig = small(1);
         let client = rig.join();
         rig.refuse(&client, "enough");
@@ -387,7 +387,7 @@ mod tests {
         asking[0].subscribe("t", Start::Latest);
         rig.settle();
         assert_eq!(asking[0].hear(), [TOLD]);
-        // A place that becomes free is for them, too.
+        // A slot that becomes free is for these sessions, too.
         served[0].peer.close();
         rig.settle();
         asking[1].subscribe("t", Start::Latest);

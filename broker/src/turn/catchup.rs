@@ -1,10 +1,10 @@
 //! Serving a subscription that is further behind than its topic's window: places come from the owner of the log, bytes
 //! from the log, read ahead where they are cold, and large runs leave by `sendfile`.
 //!
-//! A catch-up lives only while its socket takes bytes. When the socket is full the subscription goes back to being a
-//! bare cursor, so that a stalled subscriber costs nothing; it starts over where it is when the socket drains. So a session
-//! begins only as many as its socket has shown that it can use ([`Catchups::has_use`]), and looking up places is paid for
-//! by the turn that does it.
+//! A catch-up lives only while its socket takes bytes. When the socket is full the subscription becomes a bare cursor
+//! again, so that a stalled subscriber costs nothing; a new catch-up begins at the cursor when the socket drains. A session
+//! begins only as many as its socket has shown that it can use ([`Catchups::has_use`]), and looking up places is charged to
+//! the turn that does it.
 
 use oyez_protocol::Offset;
 use oyez_protocol::event::GapCause;
@@ -27,12 +27,12 @@ use crate::replies::tell;
 use crate::turn::render::Span;
 use crate::turn::wave::DeliveryContext;
 
-/// Places asked for at once.
+/// Most places asked for at once.
 const PLACES_MAX: usize = 128;
 /// Marks the token of a read-ahead that a half-sent record waits for.
 const TAIL_TOKEN: u64 = 1 << 63;
 
-/// Why the session of a catch-up cannot have ended: it is that session which is being sent to, or it was found just now.
+/// Why the session of a catch-up cannot have ended: it is the one that is being sent to, or it was found just now.
 const SERVED: &str = "nothing has ended the session that is served";
 
 /// What serving subscriptions from the log needs.
@@ -51,7 +51,7 @@ impl Serving<'_> {
     /// Begins to serve a subscription from the log, unless its session has no use for one more catch-up.
     pub(crate) fn begin(&mut self, id: SessionId, place: SubscriptionRef) -> SendProgress {
         if !self.catchups.has_use(id) {
-            return SendProgress::Done; // The end of one that it has brings it back here.
+            return SendProgress::Done; // The session is sent to again when one of its catch-ups ends.
         }
         let Some(number) = self.catchups.begin(id, place.topic) else {
             self.catchups.wait(self.out.sessions, id);
@@ -94,7 +94,7 @@ impl Serving<'_> {
         }
     }
 
-    /// The owner of the log has answered.
+    /// Takes the answer of the log's owner.
     pub(crate) fn resolved(&mut self, answer: ResolveAnswer) {
         let Some(number) = self.catchups.named(answer.catchup) else {
             return; // The subscription has ended in the meantime, or was caught up by the window.
@@ -105,10 +105,10 @@ impl Serving<'_> {
         catchup.at = 0;
         let (id, first) = (catchup.session, catchup.places.first().map(|p| p.first));
         let Some(place) = catchup.place(self.out.sessions) else {
-            return; // Its session has ended.
+            return; // The session has ended.
         };
         let cursor = self.out.feeds.cursor(place);
-        // Without places everything that is visible is out, or what is left of it is gone.
+        // Without places everything that is visible was sent, or what is left of it is gone.
         let resume = first.unwrap_or(answer.head.max(cursor));
         if resume > cursor {
             let cause = if answer.earliest > cursor {
@@ -119,7 +119,7 @@ impl Serving<'_> {
             self.report_gap(id, place, cause, resume);
         }
         if self.out.sessions.get(id).is_none() && !planted(Bug::ServesWhoIsGone) {
-            return; // It could not be told.
+            return; // The session could not be told and was ended.
         }
         if first.is_none() || self.out.sessions.there(id).is_blocked() {
             self.catchups
@@ -128,8 +128,8 @@ impl Serving<'_> {
         self.out.sessions.schedule_send(id);
     }
 
-    /// Tells a subscriber what will not come, and moves its cursor there. One that is to go hears nothing any more but where it
-    /// stands: it is told when it comes back. One that cannot be told is ended.
+    /// Tells a subscriber which messages will not come, and moves its cursor past them. A session that is to end gets no gap, only
+    /// where it stands: it is told of the gap when it comes back. A session that cannot be told is ended.
     fn report_gap(&mut self, id: SessionId, place: SubscriptionRef, cause: GapCause, to: Offset) {
         let is_going = !self.out.sessions.there(id).is_open();
         if is_going && !planted(Bug::PassesAGapAtTheEnd) {
@@ -162,8 +162,8 @@ impl Serving<'_> {
         let id = catchup.session;
         let place = catchup.place(self.out.sessions).expect(SERVED);
         let places = catchup.left();
-        // Only between two batches of places is the window looked at: what it holds may be as cold as the rest, and
-        // every catch-up that begins has to send, or read ahead, at least once.
+        // The window is looked at only between two batches of places: its bytes may be as cold as the rest, and every
+        // catch-up that begins has to send, or read ahead, at least once.
         let Some(next) = places.first().map(|place| place.first) else {
             self.catchups.note_use(id);
             if self.is_in_window(place) {
@@ -236,7 +236,7 @@ impl Serving<'_> {
         SendProgress::More
     }
 
-    /// A large run leaves by `sendfile`; from the map where its file cannot be had.
+    /// Sends a large run by `sendfile`; from the map where its file cannot be had.
     fn send_from_file(
         &mut self,
         id: SessionId,
@@ -258,7 +258,7 @@ impl Serving<'_> {
             chain.header(),
             (range, size as usize),
         );
-        // Behind the end of a file there is nothing to wait for: what is read next says so.
+        // Nothing comes behind the end of a file: the next read reports that.
         if stop == Stop::Unreadable {
             self.out.logs.reader(chain.log).give_up(head);
         }
@@ -283,7 +283,7 @@ impl Serving<'_> {
         }
     }
 
-    /// The bytes at the catch-up's cursor are not at hand.
+    /// Goes on where the bytes at the catch-up's cursor are not at hand.
     fn handle_unreadable(
         &mut self,
         number: u32,
@@ -326,20 +326,20 @@ impl Serving<'_> {
         }
     }
 
-    /// A read-ahead has ended.
+    /// Takes the end of a read-ahead.
     pub(crate) fn populated(&mut self, token: u64, outcome: Result<(), PopulateError>) {
         if token & TAIL_TOKEN != 0 {
             self.tail_populated(token & !TAIL_TOKEN, outcome.is_ok());
             return;
         }
         let Some(number) = self.catchups.named(token) else {
-            return; // Its subscription has ended, or was caught up by the window.
+            return; // The subscription has ended, or was caught up by the window.
         };
         let catchup = self.catchups.begun_mut(number);
         catchup.waits = Waits::Nothing;
         let id = catchup.session;
         let Some(place) = catchup.place(self.out.sessions) else {
-            return; // Its session has ended.
+            return; // The session has ended.
         };
         if let Err(error) = outcome {
             let (context, sessions) = (self.out.context, &*self.out.sessions);
@@ -349,7 +349,7 @@ impl Serving<'_> {
             self.pass_damaged(number, id, place);
         }
         let Some(session) = self.out.sessions.get(id) else {
-            return; // It could not be told of the gap.
+            return; // The session could not be told of the gap.
         };
         if session.is_blocked() {
             self.pause(id);
@@ -375,7 +375,7 @@ impl Serving<'_> {
 pub(crate) fn resolve(context: &ShardContext, logs: &mut Logs, outbox: &mut Outbox, ask: Resolve) {
     debug_assert_ne!(
         ask.from, context.id,
-        "what is here is not asked for by message"
+        "a shard does not ask itself by message"
     );
     let from = ask.from;
     outbox.say(from, Message::Resolved(resolve_here(logs, ask)));

@@ -1,9 +1,9 @@
-//! Stopping without losing anything: nobody is read any more, what was read is made durable and acknowledged, and then
-//! every session is told when to come back, each at its own time.
+//! Stopping without losing anything: no session is read any more, records that were read are made durable and acknowledged,
+//! and then every session is told when to come back, each at its own time.
 //!
-//! All of it together takes `drain_timeout_ms` at most. Records that a log has not taken in half of that are refused, so
-//! that the rest is there for those that it has taken. A store that is not closed when most of that has passed is given
-//! up: what of it is not durable is said, sessions are told all the same, and the process ends with an error.
+//! All of it together takes `drain_timeout_ms` at most. Records that a log has not taken in half of that are refused, which
+//! leaves the other half to those that it has taken. A store that is not closed when most of that has passed is given up:
+//! the broker logs what of it is not durable, says Goodbye all the same, and the process ends with an error.
 
 use std::sync::atomic::Ordering;
 
@@ -23,32 +23,32 @@ use crate::parts::sessions::Sessions;
 /// How often a draining shard looks whether the others have come as far.
 const POLL_MS: u64 = 2;
 /// Time that the return of one client is given, in microseconds. A broker that has just started takes about 20,000
-/// connections a second, 50 us each; four times as much is left for what they ask for: subscriptions, and what they have
-/// missed. With it 40,000 clients come back within 10 s, and one alone comes back at once.
+/// connections a second, 50 us each; four times as much is left for what clients ask for: subscriptions, and what they
+/// have missed. With it 40,000 clients come back within 10 s, and one alone comes back at once.
 const RETURN_US: u64 = 250;
-/// What of the shutdown's time is kept for sessions to take their Goodbye: a tenth of it, at most so much.
+/// Time that the shutdown keeps for sessions to take their Goodbye: a tenth of all, and this much at most.
 const GOODBYE_MS_MAX: u64 = 500;
 
-/// How far a shard's shutdown has come. Logs are closed and sessions told when all shards have come so far, because each
-/// may still have something for the others.
+/// How far a shard's shutdown has come. Logs are closed and sessions dismissed when all shards have come that far, because
+/// each may still have records or answers for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     /// Not begun.
     #[default]
     Serving,
-    /// This shard reads nobody; what it has read for other shards is on its way to them.
+    /// This shard reads no session any more; what it has read for other shards is on its way to them.
     Deaf,
-    /// It hands nothing over any more; others may still do so.
+    /// This shard hands nothing over any more; others may still do so.
     Quiet,
-    /// No other shard hands anything over any more; what has come is being taken.
+    /// No other shard hands anything over any more; records that have come are being taken.
     Emptying,
     /// No record comes any more; the logs are being closed.
     Closing,
-    /// This shard's logs are closed and it has said all its outcomes.
+    /// This shard's logs are closed and it has passed on all its outcomes.
     Drained,
     /// Sessions have their Goodbye.
     Leaving,
-    /// All are gone.
+    /// All sessions are gone.
     Over,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Drain {
     step: Step,
     /// Connections of all shards when it began.
     clients: usize,
-    /// Until when logs that take no more are waited for, until when the store is, and everything.
+    /// How long the shutdown waits for logs that take no more, for the store, and for everything.
     appends_until_ms: u64,
     store_until_ms: u64,
     until_ms: u64,
@@ -73,7 +73,7 @@ pub(crate) struct DrainView {
     pub(crate) has_records: bool,
     /// Records of other shards have not been taken, or wait for logs.
     pub(crate) has_publishes: bool,
-    /// The own logs are closed, and all outcomes are said.
+    /// This shard's logs are closed, and all its outcomes are passed on.
     pub(crate) is_drained: bool,
     /// Shards that are quiet, and shards that are drained.
     pub(crate) quiet: usize,
@@ -81,7 +81,7 @@ pub(crate) struct DrainView {
     pub(crate) sessions: usize,
 }
 
-/// What a shutdown is bound by.
+/// The limits of a shutdown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) shards: usize,
@@ -104,24 +104,24 @@ impl Bounds {
     }
 }
 
-/// What is to be done in a turn of the shutdown.
+/// What a shard has to do in a turn of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Nothing but to wait.
+    /// Waits: nothing is to be done.
     Wait,
     StopListening,
-    /// To say to the others that nothing more is handed over.
+    /// Tells the other shards that this one hands nothing over any more.
     BeQuiet,
     CloseLogs,
-    /// To say to the others that the own logs are closed.
+    /// Tells the other shards that the logs of this one are closed.
     BeDrained,
-    /// To tell all sessions when to come back.
+    /// Tells all sessions when to come back.
     Dismiss,
-    /// To tell them although the logs are not closed.
+    /// Tells them although the logs are not closed.
     GiveUp,
-    /// To close the connections that are left.
+    /// Closes the connections that are left.
     Close,
-    /// To end.
+    /// Ends the shard.
     Over,
 }
 
@@ -136,7 +136,7 @@ impl Drain {
         self.step == Step::Over
     }
 
-    /// Whether records that wait for a log are refused: the time that is left is for those that are stored.
+    /// Whether records that wait for a log are refused: the time that is left is for those that a log has taken.
     pub(crate) const fn refuses(&self) -> bool {
         self.refuses
     }
@@ -161,7 +161,7 @@ impl Drain {
                 (Step::Deaf, Order::StopListening)
             }
             Step::Deaf if !seen.has_records => (Step::Quiet, Order::BeQuiet),
-            // What others have handed over before they became quiet is taken in the turn that begins now.
+            // Records that others handed over before they became quiet are taken in the turn that begins now.
             Step::Quiet if seen.quiet == shards => (Step::Emptying, Order::Wait),
             Step::Emptying if !seen.has_publishes => (Step::Closing, Order::CloseLogs),
             Step::Closing if seen.is_drained => (Step::Drained, Order::BeDrained),
@@ -176,8 +176,8 @@ impl Drain {
         order
     }
 
-    /// Over how many milliseconds clients are asked to come back: as many as the configuration says, or fewer where there are
-    /// few of them.
+    /// Returns over how many milliseconds clients are asked to come back: as the configuration says, or fewer where there are few
+    /// clients.
     pub(crate) fn spread_ms(&self, max_ms: u32) -> u64 {
         let needed_ms = (self.clients as u64).saturating_mul(RETURN_US) / 1_000;
         needed_ms.clamp(1, u64::from(max_ms.max(1)))
@@ -193,7 +193,7 @@ impl Drain {
     }
 }
 
-/// Tells how far a shard has come, for the others.
+/// Counts this shard among those that have come as far as `order` says, for the others.
 pub(crate) fn count_shard(context: &ShardContext, order: Order) {
     let shards = match order {
         Order::BeQuiet => &context.shared.shards_quiet,
@@ -203,14 +203,14 @@ pub(crate) fn count_shard(context: &ShardContext, order: Order) {
     shards.fetch_add(1, Ordering::AcqRel);
 }
 
-/// Says what is not known to be durable of a store that was not closed in time. `None` if that is nothing.
+/// Logs which records of a store that was not closed in time may not be durable. Returns an error if there are any.
 pub(crate) fn tell_of_undrained(left: &[Undrained]) -> Option<ShardError> {
     for open in left {
         let (log, records) = (open.log.get(), open.records);
         error!(
             log,
             records,
-            "the log could not be closed in time; so many of its records are not known to be durable"
+            "the log could not be closed in time; this number of its records is not known to be durable"
         );
     }
     (!left.is_empty()).then(|| ShardError::Undrained {
@@ -219,12 +219,12 @@ pub(crate) fn tell_of_undrained(left: &[Undrained]) -> Option<ShardError> {
     })
 }
 
-/// Tells every session when to come back, each at its own time within so many milliseconds.
+/// Tells every session when to come back, each at its own time within `spread_ms`.
 pub(crate) fn dismiss_all(context: &ShardContext, sessions: &mut Sessions, spread_ms: u64) {
     for id in sessions.ids() {
-        // Sessions of different shards have the same numbers.
+        // Sessions of different shards have the same tokens.
         let number = (context.id as u64) << 56 ^ id.token();
-        // 0 would leave it to the client.
+        // With 0 the client would choose.
         let draw = 1 + scatter(context.shared.instance ^ number) % spread_ms;
         let goodbye = Goodbye {
             code: GoodbyeCode::Draining,
@@ -238,7 +238,7 @@ pub(crate) fn dismiss_all(context: &ShardContext, sessions: &mut Sessions, sprea
 /// Ends the sessions that did not take their Goodbye in time.
 pub(crate) fn close_all(context: &ShardContext, sessions: &mut Sessions) {
     for id in sessions.ids() {
-        // What the kernel has got it goes on sending, to a peer that reads slowly.
+        // The kernel goes on to send what it has got, to a peer that reads slowly.
         let all_out = sessions.there(id).stage() == Stage::Lingering;
         let reason = if all_out {
             Reason::Refused
@@ -249,7 +249,7 @@ pub(crate) fn close_all(context: &ShardContext, sessions: &mut Sessions) {
     }
 }
 
-/// Spreads numbers that lie close together evenly over all (the finaliser of SplitMix64).
+/// Spreads numbers that lie close together evenly over all 64 bits (the finaliser of SplitMix64).
 fn scatter(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,4 +1,4 @@
-//! How sessions end: the only step that says Goodbye and closes connections. Everybody else says that a session is to end,
+//! How sessions end: the only step that says Goodbye and closes connections. Other steps only note that a session is to end,
 //! and why.
 
 use tracing::info;
@@ -12,7 +12,7 @@ use crate::parts::timers::Timers;
 use crate::replies::places::places;
 use crate::replies::say_goodbye;
 
-/// Places of streams that are told in one turn: a few milliseconds. A stream beyond them goes on at the place that it was told last.
+/// Places that streams are told in one turn: a few milliseconds. A stream beyond them resumes at the place that it was told last.
 const PLACES_MAX: usize = 50_000;
 
 /// What ending sessions needs.
@@ -20,12 +20,12 @@ pub(crate) struct Endings<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) net: &'a mut dyn Net,
     pub(crate) timers: &'a mut Timers,
-    /// The broker is being shut down.
+    /// The broker is shutting down.
     pub(crate) draining: bool,
 }
 
 impl Endings<'_> {
-    /// Goes on with the sessions that have ended, or are to be told Goodbye, as far as may be in one turn.
+    /// Goes on with the sessions that have ended, or are to get a Goodbye, as far as may be in one turn.
     pub(crate) fn run(&mut self) {
         let mut places_left = PLACES_MAX;
         while let Some(dismissed) = self.members.sessions.next_dismissed() {
@@ -41,7 +41,7 @@ impl Endings<'_> {
             }
             let gone = self.members.sessions.first_gone();
             if !self.members.leave_all(gone.id, &mut budget) {
-                // Those behind it, which may have few subscriptions, are closed first in the next turn.
+                // Sessions behind it, which may have few subscriptions, are closed first in the next turn.
                 self.members.sessions.put_first_gone_last();
                 return;
             }
@@ -55,7 +55,7 @@ impl Endings<'_> {
         }
     }
 
-    /// Those that linger after they were told to go hold descriptors, and the kernel's memory: only so many may.
+    /// Closes sessions when too many linger after their Goodbye: each holds a descriptor, and memory of the kernel.
     fn cut_off(&mut self) {
         let Membership {
             context, sessions, ..
@@ -82,8 +82,9 @@ impl Endings<'_> {
         }
     }
 
-    /// No record comes after the Goodbye, and the peer has so much time to take it. In a shutdown the operator says how much.
-    /// A stream of several topics hears where it stands, if so many places may still be told in this turn. Returns how many are left.
+    /// Says Goodbye. No record comes after it, and the peer has a bounded time to take it; in a shutdown the operator sets that.
+    /// Tells a stream of several topics where it stands, if so many places may still be told in this turn. Returns how many are
+    /// left.
     fn see_off(&mut self, dismissed: &Dismissed, places_left: usize) -> usize {
         let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
         let Membership {
@@ -144,7 +145,7 @@ mod tests {
         clients.iter().take_while(closed).count()
     }
 
-    /// A client with so many subscriptions.
+    /// A client with this many subscriptions.
     fn busy(rig: &mut Rig, subscriptions: usize) -> Client {
         let client = rig.join();
         for number in 0..subscriptions {
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_served_from_the_log_is_served_no_more_once_it_is_to_go() {
+    fn a_session_that_is_to_end_is_not_served_from_the_log_any_more() {
         let mut rig = Rig::new();
         let client = rig.join();
         rig.publish("a", 5_000, 200);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_session_that_has_ended_since_it_was_to_go_nothing_is_told() {
+    fn a_session_that_has_ended_before_its_goodbye_gets_none() {
         let mut rig = Rig::new();
         let client = rig.join();
         rig.refuse(&client, "enough");
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_which_nobody_takes_more_are_reset_and_the_others_closed() {
+    fn connections_whose_peer_takes_no_more_are_reset_and_the_others_closed() {
         for (reason, end) in [
             (Reason::PeerClosed, End::Closed),
             (Reason::PeerReset, End::Closed),
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_connections_are_closed_in_a_turn_the_first_that_ended_first() {
+    fn a_turn_closes_a_bounded_number_of_connections_in_the_order_of_their_ends() {
         let mut rig = Rig::new();
         let clients = ended(&mut rig, 120, Reason::PeerClosed);
         for closed in [50, 100, 120] {
@@ -287,7 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_many_subscriptions_is_ended_in_several_turns_and_holds_up_nobody_behind_it() {
+    fn a_session_with_many_subscriptions_ends_over_several_turns_and_holds_up_no_session_behind_it()
+    {
         let mut rig = Rig::with(crate::config::Config {
             max_subscriptions: 2_000,
             ..settings()

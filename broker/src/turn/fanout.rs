@@ -1,7 +1,7 @@
-//! Brings the news of a log to the sockets of its subscribers.
+//! Sends what has become visible in a log to its subscribers.
 //!
 //! Each shard walks the headers of what has become visible, once, and notes the places in the windows of the topics
-//! that somebody on it subscribes to. A topic with news is walked in the order of its list: one chain is built and sent
+//! that its sessions subscribe to. A topic with news is walked in the order of its list: one chain is built and sent
 //! to all subscriptions whose cursor is where it begins. A walk is bounded in each turn and goes on where it stopped; a
 //! subscription that is reached late gets everything that has come since, in the same call.
 
@@ -16,7 +16,7 @@ use crate::parts::feeds::{Feeds, Size};
 use crate::parts::logs::Logs;
 use crate::turn::wave::DeliveryContext;
 
-/// Follows what has become visible in the logs that somebody here cares for.
+/// Follows what has become visible in the logs that have subscribers on this shard.
 pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
     for log in 0..logs.count() {
         let log = LogId::new(u16::try_from(log).expect("logs have numbers of 16 bits"));
@@ -26,8 +26,8 @@ pub(crate) fn take_news(feeds: &mut Feeds, logs: &mut Logs) {
     }
 }
 
-/// Walks the topics with news, within the turn's budget: first those of few, which would wait for all the others; half
-/// of the budget is kept for those of many.
+/// Walks the topics with news, within the turn's budget: first those with few subscriptions, which would otherwise wait for
+/// all the others; half of the budget is kept for those with many.
 pub(crate) fn walk_topics(out: &mut DeliveryContext<'_>, batch: &mut SendBatch, chain: &mut Chain) {
     let mut budget = Budget::WALKS;
     let half = Budget::WALKS.quarter().times(2);
@@ -38,7 +38,7 @@ pub(crate) fn walk_topics(out: &mut DeliveryContext<'_>, batch: &mut SendBatch, 
             }
             budget.spend(WALK_STEPS, 0);
             let Some(number) = out.feeds.next_with_news(size) else {
-                continue; // Nobody subscribes to it any more.
+                continue; // The topic has no subscription any more.
             };
             if walk_topic(out, batch, chain, (number, &mut budget)) {
                 let since_ms = out.feeds.end_walk(number);
@@ -51,7 +51,7 @@ pub(crate) fn walk_topics(out: &mut DeliveryContext<'_>, batch: &mut SendBatch, 
     chain.clear();
 }
 
-/// Notes how long it took until all that could be was sent to everybody who could take it.
+/// Notes how long it took until every subscriber that could take records was sent all that there were.
 fn note_delivery(context: &ShardContext, since_ms: Option<u64>) {
     if let Some(since_ms) = since_ms {
         let took_ms = context.now.wall_ms.saturating_sub(since_ms);
@@ -59,7 +59,7 @@ fn note_delivery(context: &ShardContext, since_ms: Option<u64>) {
     }
 }
 
-/// Goes on with the walk of one topic; tells whether everybody was visited.
+/// Goes on with the walk of one topic. Returns whether every subscription was visited.
 fn walk_topic(
     out: &mut DeliveryContext<'_>,
     batch: &mut SendBatch,
@@ -72,7 +72,7 @@ fn walk_topic(
             if budget.is_spent() {
                 break;
             }
-            // One pass per turn: a single laggard must not make everybody be visited again and again.
+            // One pass per turn: a single laggard must not make the walk visit all the others again and again.
             let audience = &mut out.feeds.subscribed_mut(number).audience;
             return !audience.walk_again() || planted(Bug::WalksOnce);
         };
@@ -84,13 +84,13 @@ fn walk_topic(
         } else {
             leave_to_catchup(out, number);
         }
-        // Paid for when somebody has got it: what is rendered may not be kept.
+        // Charged when a subscriber has got it, because what is rendered may not be kept.
         budget.spend(out.rendering.take_steps(), 0);
     }
     false
 }
 
-/// Moves the walk on to the next subscription that can be served, and tells its cursor. Passing others takes of the
+/// Moves the walk on to the next subscription that can be served, and returns its cursor. Passing others is charged to the
 /// budget, too.
 fn next_to_serve(
     out: &mut DeliveryContext<'_>,
@@ -116,7 +116,7 @@ fn next_to_serve(
     None
 }
 
-/// The walk has met somebody whom the window does not reach: the log itself will serve them.
+/// Leaves the subscription that the walk has met to a catch-up: the window does not reach back to its cursor.
 fn leave_to_catchup(out: &mut DeliveryContext<'_>, number: u32) {
     let topic = out.feeds.subscribed_mut(number);
     let (_, subscription) = topic.audience.next().expect("it was visited just now");
@@ -133,7 +133,7 @@ mod tests {
     use crate::rig::{Client, Rig};
     use oyez_protocol::command::Start;
 
-    /// One client with so many topics, in the order of their names.
+    /// One client that subscribes to this many topics, in the order of their names.
     fn subscriber_of_topics(rig: &mut Rig, count: usize) -> (Client, Vec<String>) {
         let client = rig.join();
         let topics: Vec<String> = (0..count).map(|topic| format!("few/{topic:03}")).collect();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_logs_that_somebody_cares_for_are_followed() {
+    fn only_logs_with_subscribers_are_followed() {
         let mut rig = Rig::new();
         let (publisher, _subscriber) = (rig.join(), rig.subscriber("synced/a"));
         let logs = ["a", "synced/a"].map(|topic| rig.parts().context.shared.log_of(topic));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_those_who_take_nothing_is_bounded_too() {
+    fn passing_subscriptions_that_take_nothing_is_bounded_too() {
         let mut rig = Rig::new();
         let crowd = rig.subscribers("many", 30);
         let publisher = rig.join();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_behind_the_window_is_left_to_the_log_and_holds_nobody_up() {
+    fn a_subscription_behind_the_window_is_left_to_a_catchup_and_holds_up_no_other() {
         let mut rig = Rig::new();
         let keeper = rig.subscriber("t");
         rig.publish("t", 10, 3);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_a_topic_that_nobody_subscribes_to_any_more_are_forgotten() {
+    fn news_of_a_topic_without_subscriptions_are_forgotten() {
         let mut rig = Rig::new();
         let (subscriber, publisher) = (rig.subscriber("t"), rig.join());
         let other = rig.subscriber("other");

@@ -1,4 +1,4 @@
-//! The ways out. What is half out leaves first; then control frames; then records, subscription by subscription.
+//! Sends to sessions. What is half out leaves first; then control frames; then records, subscription by subscription.
 
 use std::io::IoSlice;
 
@@ -20,9 +20,9 @@ use crate::parts::tail::RecordTail;
 use crate::replies::places::tell_places;
 use crate::turn::catchup::Serving;
 
-/// A visit that has sent or rendered so many bytes goes to no further topic of its session.
+/// A visit that has sent or rendered this many bytes goes to no further topic of its session.
 const VISIT_BYTES: usize = 512 << 10;
-/// Nor does one that has looked up places for so many steps.
+/// A visit that has looked up places for this many steps does not either.
 const VISIT_STEPS: usize = 16 * RESOLVE_STEPS;
 
 /// What sending to sessions needs.
@@ -39,7 +39,7 @@ impl Flushing<'_> {
                 return;
             }
             let next = self.serving.out.sessions.next_to_send();
-            let id = next.expect("flushing takes nobody off the list");
+            let id = next.expect("flushing takes no session off the list");
             let Some(session) = self.serving.out.sessions.get(id) else {
                 continue; // It has ended since.
             };
@@ -83,8 +83,8 @@ impl Flushing<'_> {
         }
     }
 
-    /// Tells a stream of several topics where it stands, when that is due. One that always has something half out would else never
-    /// hear it.
+    /// Tells a stream of several topics where it stands, when that is due. A stream that always has something half out would
+    /// otherwise never get that.
     fn tell_places(&mut self, id: SessionId) {
         if self.session(id).form().style.is_of_several() {
             let out = &mut self.serving.out;
@@ -96,7 +96,7 @@ impl Flushing<'_> {
     fn finish_bounded(&mut self, id: SessionId) {
         let out = &mut self.serving.out;
         let Some(end) = out.sessions.end_of(id) else {
-            return; // It goes on.
+            return; // The stream goes on.
         };
         let session = out.sessions.there(id);
         let first = session.subscriptions().as_slice().first();
@@ -119,7 +119,7 @@ impl Flushing<'_> {
         let session = self.session(id);
         match session.stage() {
             Stage::Open => {}
-            // It is served no more; what serves it may serve others.
+            // The session is served no more; its catch-ups may serve others.
             Stage::Leaving => return SendProgress::Blocked,
             _ => return SendProgress::Done,
         }
@@ -133,7 +133,7 @@ impl Flushing<'_> {
             let is_much = out.sent >= VISIT_BYTES
                 || out.rendering.has_rendered(VISIT_BYTES)
                 || self.serving.catchups.steps() >= VISIT_STEPS;
-            // The rest of a record leaves before anything else, and one visit is not for all topics.
+            // The rest of a record leaves before anything else, and one visit does not serve all topics.
             if session.tail().is_some() || is_much {
                 more = true;
                 break;
@@ -152,7 +152,7 @@ impl Flushing<'_> {
         }
     }
 
-    /// Sends one subscription what it has to get, outside the walk.
+    /// Sends one subscription what it has to get, outside the topic's walk.
     fn deliver(&mut self, id: SessionId, place: SubscriptionRef) -> SendProgress {
         let serving = &mut self.serving;
         let topic = serving.out.feeds.subscribed(place.topic);
@@ -222,8 +222,8 @@ impl Flushing<'_> {
         }
     }
 
-    /// Whether bytes are the run of records that is half out. A write that went astray puts whole ones in the place of others, and
-    /// those of another topic are for others.
+    /// Whether bytes are the run of records that is half out. After a misdirected write whole records may lie in the place of
+    /// others, and a record of another topic is not for this subscriber.
     fn is_run(&mut self, id: SessionId, tail: RecordTail, bytes: &[u8]) -> bool {
         let out = &mut self.serving.out;
         if !out.logs.reader(tail.log()).is_doubtful(tail.position()) {
@@ -250,7 +250,7 @@ impl Flushing<'_> {
         rest.is_empty() && next == end
     }
 
-    /// The same for a record that is sent in another form, which is made again if it is not kept.
+    /// Sends the rest of a record in another form, which is rendered again if it is not kept.
     fn flush_rendered(&mut self, id: SessionId, tail: RecordTail) -> SendProgress {
         let out = &mut self.serving.out;
         let (feeds, session) = (&*out.feeds, out.sessions.there(id));
@@ -269,7 +269,7 @@ impl Flushing<'_> {
                 let off = planted(Bug::RenditionOffAtACut) && tail.sent as usize + 1 < bytes.len();
                 let Some(rest) = bytes.get(tail.sent as usize + usize::from(off)..) else {
                     out.sessions.end(out.context, id, Reason::Dropped);
-                    return SendProgress::Blocked; // It is not what it was.
+                    return SendProgress::Blocked; // The record is not what it was.
                 };
                 let sent = send(out.net, session, &[IoSlice::new(rest)], rest.len());
                 self.note_tail_sent(id, tail, (sent, rest.len()))
@@ -330,7 +330,7 @@ impl Flushing<'_> {
         send(out.net, session, parts, header.len() + bytes.len())
     }
 
-    /// The rest of a large run leaves by `sendfile`, from `from` bytes behind its beginning on; from the map where its file cannot be
+    /// Sends the rest of a large run by `sendfile`, beginning `from` bytes behind its start; from the map where its file cannot be
     /// had.
     fn send_rest_from_file(
         &mut self,
@@ -351,14 +351,14 @@ impl Flushing<'_> {
         let sent = send_range(out.net, session.socket(), header, range);
         let is_unreadable = sent.1 == Stop::Unreadable;
         let sent = taken(session, sent);
-        // Behind the end of a file there is nothing to wait for: what is read next says so.
+        // Nothing comes behind the end of a file: the next read reports that.
         if is_unreadable {
             out.logs.reader(tail.log()).give_up(tail.position());
         }
         sent
     }
 
-    /// The socket has taken so much of the `total` bytes that were left of a record.
+    /// Notes that the socket has taken `size` of the `total` bytes that were left of a record.
     fn note_tail_sent(
         &mut self,
         id: SessionId,
@@ -389,7 +389,7 @@ impl Flushing<'_> {
     fn flush_control(&mut self, id: SessionId) -> SendProgress {
         let session = self.serving.out.sessions.there_mut(id);
         let Some(rest) = session.control() else {
-            return SendProgress::Done; // There are none.
+            return SendProgress::Done; // There are no control frames.
         };
         let (total, socket) = (rest.len(), session.socket());
         let net = &mut *self.serving.out.net;
@@ -421,7 +421,7 @@ impl Flushing<'_> {
     }
 }
 
-/// The record at the front of bytes.
+/// The record at the front of `bytes`.
 fn front(bytes: &[u8]) -> Option<Record<'_>> {
     let size = size_of_record(bytes)?;
     Record::trusted(bytes.get(..size as usize)?)

@@ -1,4 +1,4 @@
-//! Answers the hello of a client: with a welcome, or with the reason why the broker cannot serve it.
+//! Opens the sessions of clients that the broker can serve.
 
 use oyez_protocol::event::GoodbyeCode;
 use tracing::debug;
@@ -16,7 +16,7 @@ const HEARTBEAT_MS_MIN: u32 = 1_000;
 /// What the broker calls itself.
 const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
-/// Answers a hello: opens the session, or says why not.
+/// Answers a hello: opens the session, or says why it does not.
 pub(crate) fn greet(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_another_version_or_with_credentials_is_told_so() {
+    fn a_client_of_another_version_or_with_credentials_is_refused() {
         let other = Hello {
             version_min: VERSION + 1,
             version_max: VERSION + 2,

@@ -1,9 +1,10 @@
-//! Closes sessions that give no sign of life: a session that was silent for a heartbeat is asked, one that stays silent as
-//! long again is closed. So is one that does not say hello in time, or that does not send the rest of a frame.
+//! Pings silent sessions and closes those that stay silent: a session that was silent for a heartbeat is asked for a sign of
+//! life, and is closed when it is silent for another one. Closes sessions that do not say hello in time, or do not send the
+//! rest of a frame.
 //!
-//! Signs of life are bytes that come, and bytes that the peer takes: then it has no need to answer before it has read what
-//! lies ahead of the question. The kernel counts what the peer has acknowledged; a peer that only answers the probes of a
-//! closed window does not move that count. A peer that is gone is found by the kernel, too, and mostly sooner: see
+//! Signs of life are bytes that come, and bytes that the peer takes: it cannot answer before it has read what lies ahead of
+//! the question. The kernel counts what the peer has acknowledged; a peer that only answers the probes of a closed window
+//! does not move that count. The kernel also finds peers that are gone, mostly sooner: see
 //! [`crate::sys::socket::claim`].
 
 use oyez_protocol::event::GoodbyeCode;
@@ -32,12 +33,12 @@ pub(crate) struct Heartbeats<'a> {
     pub(crate) feeds: &'a Feeds,
     pub(crate) logs: &'a Logs,
     pub(crate) timers: &'a mut Timers,
-    /// The broker is being shut down: nobody is read, and the operator says how long a peer may take for its last bytes.
+    /// The broker is shutting down: no session is read, and the operator says how long a peer may take for its last bytes.
     pub(crate) draining: bool,
 }
 
 impl Heartbeats<'_> {
-    /// Looks after sessions whose time has come, as many as may be in one turn.
+    /// Looks after the sessions whose timers have fired, as many as may be in one turn.
     pub(crate) fn fire(&mut self) {
         self.timers.advance(self.context.now.monotonic_ms);
         if planted(Bug::NeverLooksForSilence) {
@@ -60,7 +61,7 @@ impl Heartbeats<'_> {
         }
     }
 
-    /// Places that are looked at to tell a stream of several topics where it stands.
+    /// Returns how many places are looked at to tell a stream of several topics where it stands; 0 for any other session.
     fn places_of(&self, id: SessionId) -> usize {
         let session = self.sessions.get(id);
         let session = session.filter(|session| session.form().style.is_of_several());
@@ -73,7 +74,7 @@ impl Heartbeats<'_> {
             return; // It has ended since.
         };
         let patience_ms = match session.stage() {
-            // Of what they say nothing is read any more, and all of them are told to go.
+            // Nothing more is read of these, and all of them get a Goodbye.
             Stage::Leaving | Stage::Closing | Stage::Greeting if self.draining => return,
             Stage::Gone => return,
             Stage::Open if session.is_stream() => return self.look_after_stream(id),
@@ -87,7 +88,7 @@ impl Heartbeats<'_> {
             Stage::Open => u64::from(session.heartbeat_ms()),
         };
         let heard_ms = session.heard_ms();
-        // It may become a stream meanwhile, which has to hear something soon.
+        // It may become a stream meanwhile, which has to get a comment soon.
         let look_ms = match session.dialect() {
             Dialect::Http => now_ms + u64::from(STREAM_MS),
             _ => u64::MAX,
@@ -97,7 +98,7 @@ impl Heartbeats<'_> {
             self.timers.watch_silence(id, due_ms);
             return;
         }
-        // A session that we hold back ourselves may have said a lot that was not read yet. It is told that we live.
+        // A session that we hold back ourselves may have sent a lot that was not read yet. A ping shows it that the broker lives.
         if session.stage() == Stage::Open && session.is_to_read() && !session.is_blocked() {
             let due_ms = look_ms.min(now_ms + patience_ms);
             self.timers.watch_silence(id, due_ms);
@@ -142,7 +143,7 @@ impl Heartbeats<'_> {
         }
     }
 
-    /// A session has given no sign of life for as long as it may.
+    /// Acts on a session that has given no sign of life for as long as it may.
     fn take_for_silent(&mut self, id: SessionId) {
         let session = self.sessions.there_mut(id);
         let (blocked, heartbeat_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
@@ -150,7 +151,7 @@ impl Heartbeats<'_> {
             Stage::Gone => {}
             Stage::Leaving => self.sessions.end(self.context, id, Reason::PeerDone),
             Stage::Closing | Stage::Lingering => {
-                // What it has not taken by now the kernel would go on to offer it for minutes.
+                // The kernel would go on for minutes to offer the peer what it has not taken by now.
                 let backlog = self.net.backlog(session.socket());
                 let reason = match blocked || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
                     true => Reason::Untaken,
@@ -166,13 +167,13 @@ impl Heartbeats<'_> {
                     "no hello came in time",
                 );
             }
-            // Over HTTP nothing is said unasked: a client that waits for no answer is idle.
+            // Over HTTP the broker sends nothing unasked: a client that waits for no answer is idle.
             Stage::Open if session.dialect() == Dialect::Http => self.end_idle(id),
-            // After a stall of this machine everybody seems silent: only a session that did not answer is.
+            // After a stall of this machine every session seems silent: only one that did not answer is.
             Stage::Open if !session.note_asked() && !planted(Bug::ClosesUnasked) => {
                 self.timers
                     .watch_silence(id, self.context.now.monotonic_ms + heartbeat_ms);
-                // To a full socket nothing can be said; it costs no memory to wait for it.
+                // Nothing can be sent to a full socket; waiting for it costs no memory.
                 if !blocked {
                     self.ping(id);
                 }
@@ -192,8 +193,8 @@ impl Heartbeats<'_> {
             .refuse(self.context, id, GoodbyeCode::Silent, reason);
     }
 
-    /// A stream hears a comment now and then, whether there were records or not. Its client has nothing to say: one that takes
-    /// nothing goes after two heartbeats of usual sessions, and the kernel finds those that are gone.
+    /// Sends a stream a comment now and then, whether there were records or not. Its client sends nothing: one that takes nothing
+    /// is closed after two heartbeats of usual sessions, and the kernel finds those that are gone.
     fn look_after_stream(&mut self, id: SessionId) {
         let now_ms = self.context.now.monotonic_ms;
         let longest_ms = 2 * u64::from(self.context.shared.config.heartbeat_ms);
@@ -221,9 +222,9 @@ impl Heartbeats<'_> {
         }
     }
 
-    /// A session in messages of WebSocket is sent a Ping at each heartbeat, whatever it says, for the sake of proxies; what answers it
-    /// needs no script. One that is silent for two of them though it was asked is closed. To a full socket nothing can be said: one that
-    /// takes nothing has as long as a stream.
+    /// Sends a session over WebSocket a Ping at each heartbeat, whatever it sends itself, for the sake of proxies; browsers answer
+    /// it without a script. Closes one that was asked and is silent for two heartbeats. Nothing can be sent to a full socket: a
+    /// session that takes nothing has as long as a stream.
     fn look_after_messages(&mut self, id: SessionId) {
         let now_ms = self.context.now.monotonic_ms;
         let session = self.sessions.there_mut(id);
@@ -255,7 +256,7 @@ impl Heartbeats<'_> {
         let session = self.sessions.there(id);
         let (blocked, idle_ms) = (session.is_blocked(), u64::from(session.heartbeat_ms()));
         if self.sessions.exchanges.has(id) && !blocked {
-            // It is we who owe something.
+            // The broker owes the answer.
             let due_ms = self.context.now.monotonic_ms + idle_ms.min(u64::from(STREAM_MS));
             self.timers.watch_silence(id, due_ms);
             return;
@@ -307,7 +308,7 @@ fn only_asks(context: &ShardContext, session: &Session) -> bool {
     session.place() == Admitted::Reserved && !door.is_operators
 }
 
-/// How far a peer has come since the last look.
+/// Returns how far a peer has come since the last look.
 fn look_at_taken(net: &dyn Net, session: &mut Session) -> Taking {
     let backlog = net.backlog(session.socket()).ok();
     backlog.map_or_else(Taking::default, |backlog| session.look_at_taken(backlog))
@@ -322,14 +323,14 @@ mod tests {
     const HEARTBEAT_MS: u64 = 300_000;
     const SILENT: &str = "goodbye Silent: nothing was heard for two heartbeats";
 
-    /// Lets time pass, and looks after those whose time has come.
+    /// Lets time pass, and looks after the sessions whose timers have fired.
     fn fire_after(rig: &mut Rig, ms: u64) {
         rig.pass(ms);
         rig.begin_turn();
         rig.parts().watch().fire();
     }
 
-    /// A client that has lived for a while: it was seen to take its welcome at this moment, and nothing after it.
+    /// A client that has lived for a while: it was seen to take its welcome at this moment, and nothing since.
     fn watched(rig: &mut Rig) -> Client {
         let client = rig.join();
         fire_after(rig, HEARTBEAT_MS + 500);
@@ -338,7 +339,7 @@ mod tests {
         client
     }
 
-    /// What a client has heard when all that is for it has left.
+    /// Sends a client all that there is for it, and returns what it has got.
     fn heard(rig: &mut Rig, client: &Client) -> Vec<String> {
         rig.parts().endings().run();
         rig.parts().flushing().run();
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_read_in_a_shutdown_does_not_hear_that_he_has_said_nothing() {
+    fn a_session_that_is_not_read_in_a_shutdown_is_not_closed_as_silent() {
         let mut rig = Rig::new();
         let client = rig.connect();
         client.hello();
@@ -444,12 +445,12 @@ mod tests {
         fire_after(&mut rig, 9_999);
         assert!(heard(&mut rig, &client).is_empty());
         fire_after(&mut rig, 500);
-        let told = "goodbye Silent: no hello came in time";
-        assert_eq!(heard(&mut rig, &client), [told]);
+        let goodbye = "goodbye Silent: no hello came in time";
+        assert_eq!(heard(&mut rig, &client), [goodbye]);
     }
 
     #[test]
-    fn to_a_full_socket_nothing_is_said_and_one_that_stays_full_is_reset() {
+    fn a_full_socket_is_sent_no_ping_and_reset_when_it_stays_full() {
         let mut rig = Rig::new();
         let client = watched(&mut rig);
         client.peer.stall();
@@ -482,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_looked_after_in_a_turn_and_the_others_in_those_after_it() {
+    fn a_turn_looks_after_a_bounded_number_of_sessions_and_later_turns_after_the_others() {
         let mut rig = Rig::new();
         let clients: Vec<Client> = (0..200).map(|_| rig.connect()).collect();
         fire_after(&mut rig, 10_500);
@@ -514,8 +515,8 @@ mod tests {
         fire_after(&mut rig, 9_000);
         assert!(heard(&mut rig, &client).is_empty());
         fire_after(&mut rig, 1_500);
-        let told = "goodbye Silent: the rest of a frame did not come in time";
-        assert_eq!(heard(&mut rig, &client), [told]);
+        let goodbye = "goodbye Silent: the rest of a frame did not come in time";
+        assert_eq!(heard(&mut rig, &client), [goodbye]);
     }
 
     #[test]
@@ -534,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_whole_or_held_back_is_not_complained_of() {
+    fn a_session_whose_frame_is_whole_or_held_back_is_not_refused() {
         let mut rig = Rig::new();
         let (whole, held_back) = (begun(&mut rig), begun(&mut rig));
         whole.peer.write(&record("a", 5_000)[1_000..]);
@@ -548,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_shutdown_frames_are_not_complained_of() {
+    fn no_session_is_refused_for_its_frame_in_a_shutdown() {
         let mut rig = Rig::new();
         let client = begun(&mut rig);
         rig.pass(12_000);
@@ -630,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_told_to_go_and_takes_nothing_is_reset_and_one_that_took_all_is_closed() {
+    fn a_session_with_a_goodbye_is_reset_if_it_takes_nothing_and_closed_if_it_took_all() {
         for (room, end) in [(0, End::Aborted), (usize::MAX, End::Closed)] {
             let mut rig = Rig::new();
             let client = watched(&mut rig);

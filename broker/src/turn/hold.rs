@@ -1,4 +1,4 @@
-//! Lets go of the answers that waited for another one, to leave in one send with it.
+//! Releases the answers that waited for another one, to leave in one send with it.
 
 use crate::parts::context::ShardContext;
 use crate::parts::held::HeldReplies;
@@ -28,7 +28,7 @@ mod tests {
     use crate::parts::ending::Reason;
     use crate::rig::{Client, Rig, settings, settle};
 
-    /// A client that has said hello and subscribed in one breath, to a topic that the first shard owns.
+    /// A client that has said hello and subscribed in one send, to a topic that the first shard owns.
     fn held(rig: &mut Rig) -> Client {
         let client = rig.connect();
         client.hello();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_has_ended_holds_up_nobody_behind_it() {
+    fn a_session_that_has_ended_holds_up_no_session_behind_it() {
         let [_owner, mut rig] = Rig::shards(settings());
         let (first, second) = (held(&mut rig), held(&mut rig));
         rig.end(&first, Reason::PeerClosed);

@@ -1,10 +1,10 @@
-//! How far subscriptions are behind, counted when somebody asks.
+//! How far subscriptions are behind, counted when a session asks.
 //!
-//! Nothing is kept for it: lag is where a topic ends minus a cursor, so a shard that is asked walks its subscriptions, a
-//! bounded number in each turn, and tells how many are how far behind and which furthest. What a subscriber's socket
-//! holds is asked of the kernel, for those few alone. However many ask, a shard walks once at a time: a question that comes in
-//! the middle is answered by the next walk. While it goes on subscriptions come, go and move within their lists, so that a
-//! walk may miss one or meet one twice.
+//! No counter is kept for it: lag is where a topic ends minus a cursor, so a shard that is asked walks its subscriptions, a
+//! bounded number in each turn, and reports how many are how far behind, and the furthest of them. The kernel is asked what
+//! a subscriber's socket holds, for these few alone. However many sessions ask, a shard walks once at a time: a question in
+//! the middle of a walk is served by the next one. Subscriptions come, go and move within their lists during a walk, so that
+//! it may miss one or meet one twice.
 
 use crate::dialect::command::Reply;
 use crate::net::Net;
@@ -25,7 +25,7 @@ const STEPS_PER_TURN: usize = 4096;
 /// What it costs to come to another topic, in subscriptions.
 const TOPIC_STEPS: usize = 4;
 
-/// Asks all shards, for a session. Gives the steps that it costs, or what the question has to wait for.
+/// Asks all shards, for a session. Returns the cost in steps, or what the question has to wait for.
 pub(crate) fn ask(
     context: &ShardContext,
     (surveys, sessions): (&mut LagSurveys, &mut Sessions),
@@ -43,8 +43,8 @@ pub(crate) fn ask(
     Ok(shards * LAG_STEPS)
 }
 
-/// Goes on with the walk under way, or begins one if somebody waits for it. Gives the surveys of this shard that what it
-/// counted belongs to.
+/// Goes on with the walk under way, or begins one if a question waits for it. Returns what a walk that ended has counted, for
+/// each survey of this shard that waits for it.
 pub(crate) fn measure(
     context: &ShardContext,
     surveys: &mut LagSurveys,
@@ -52,7 +52,7 @@ pub(crate) fn measure(
     outbox: &mut Outbox,
 ) -> Vec<(usize, Lag)> {
     let Some(mut scan) = surveys.take_scan() else {
-        return Vec::new(); // Nobody asks.
+        return Vec::new(); // No question waits.
     };
     let (sessions, feeds, net) = seen;
     if !scan_on(&mut scan, sessions, feeds) {
@@ -76,8 +76,8 @@ pub(crate) fn measure(
     own
 }
 
-/// A shard has told what it counted; the last one makes the answer complete. Returns whether others may have waited for
-/// that.
+/// Adds what a shard has counted to its survey; the last shard makes the answer complete. Returns whether other sessions may
+/// have waited for that.
 pub(crate) fn add(
     context: &ShardContext,
     surveys: &mut LagSurveys,
@@ -85,7 +85,7 @@ pub(crate) fn add(
     (survey, lag): (usize, Lag),
 ) -> bool {
     let Some(complete) = surveys.add(survey, lag) else {
-        return false; // Others have to tell, too.
+        return false; // Other shards have not reported yet.
     };
     let json = serde_json::to_string(&complete.lag).expect("a struct of numbers is JSON");
     let answer = Reply::Answer {
@@ -98,7 +98,7 @@ pub(crate) fn add(
     complete.makes_room
 }
 
-/// Looks at some more subscriptions; tells whether it was all of them.
+/// Looks at some more subscriptions. Returns whether these were the last.
 fn scan_on(scan: &mut LagScan, sessions: &Sessions, feeds: &Feeds) -> bool {
     let mut steps = 0;
     while scan.topic < feeds.numbers_end() {
@@ -136,7 +136,7 @@ fn look_at(scan: &mut LagScan, sessions: &Sessions, topic: &Topic, subscription:
     }
 }
 
-/// What there is to say of a slow subscription, if it still is one.
+/// Describes a slow subscription, if it still is one.
 fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net) -> Option<Slow> {
     let session = sessions.get(slow.session)?;
     let place = session.subscriptions().find(slow.topic)?;
@@ -153,8 +153,8 @@ fn describe(slow: &Candidate, sessions: &Sessions, feeds: &Feeds, net: &dyn Net)
     })
 }
 
-/// Messages that a subscription has not got of those that its shard knows to be visible. One that has not begun has no
-/// lag.
+/// Messages that are visible, as far as the shard knows, and that a subscription has not got. A subscription that has not
+/// begun has no lag.
 fn lag(topic: &Topic, subscription: &Subscription) -> Option<u64> {
     if matches!(subscription.delivery(), Delivery::Pending(_)) {
         return None;
@@ -180,7 +180,7 @@ mod tests {
         serde_json::from_str(json).expect("JSON")
     }
 
-    /// A subscriber whose socket takes nothing, so many messages behind.
+    /// A subscriber whose socket takes nothing, and that is this many messages behind.
     fn behind(rig: &mut Rig, topic: &str, messages: usize) -> Client {
         let client = rig.subscriber(topic);
         client.peer.stall();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_are_counted_and_the_slowest_told_with_what_their_sockets_hold() {
+    fn subscriptions_are_counted_and_the_slowest_reported_with_what_their_sockets_hold() {
         let mut rig = Rig::new();
         let asker = rig.join();
         let _served = rig.subscriber("t/0");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn all_shards_are_asked_and_the_last_answer_is_the_one_that_is_told() {
+    fn all_shards_are_asked_and_the_last_report_completes_the_answer() {
         let [mut first, mut second] = Rig::shards(settings());
         let (asker, other) = (first.join(), second.join());
         let topic = second.topic_of(1, "t/");
@@ -235,7 +235,10 @@ mod tests {
         second.publish(&topic, 10, 5);
         asker.ask(Question::Lag);
         first.settle();
-        assert!(asker.hear_answers().is_empty(), "one has not told");
+        assert!(
+            asker.hear_answers().is_empty(),
+            "one shard has not reported"
+        );
         settle(&mut [&mut first, &mut second]);
         let told = answer(&asker);
         assert_eq!(

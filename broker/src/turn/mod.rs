@@ -1,5 +1,5 @@
-//! The steps of a turn, one a file. A step is a function over the parts that it needs; where these are many, over a struct
-//! that lends them.
+//! The steps of a turn, one per file. A step is a function over the parts that it needs; where it needs many, a struct lends
+//! them.
 
 pub(crate) mod accept;
 pub(crate) mod catchup;

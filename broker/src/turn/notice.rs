@@ -1,4 +1,4 @@
-//! Takes what the network tells of a session's socket, and puts the session on the lists of those to read or to send to.
+//! Takes the readiness events of a session's socket, and puts the session on the lists of those to read or to send to.
 
 use oyez_protocol::planted::{Bug, planted};
 
@@ -6,7 +6,7 @@ use crate::net::Readiness;
 use crate::parts::session::{SessionId, Stage};
 use crate::parts::sessions::Sessions;
 
-/// Something has changed at a session's socket.
+/// Notes what has changed at a session's socket.
 pub(crate) fn note_readiness(
     sessions: &mut Sessions,
     id: SessionId,

@@ -21,7 +21,7 @@ use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::replies::tell;
 
-/// What taking records and telling what became of them needs.
+/// What taking records and answering their publishers needs.
 pub(crate) struct Publishing<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) sessions: &'a mut Sessions,
@@ -30,12 +30,12 @@ pub(crate) struct Publishing<'a> {
     pub(crate) inbox: &'a mut Inbox,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) awake: &'a mut Awake,
-    /// A record that its log does not take at once is refused: the broker is being shut down.
+    /// The broker is shutting down: a record that its log does not take at once is refused.
     pub(crate) refuses: bool,
 }
 
 impl Publishing<'_> {
-    /// Takes a record from a publisher; [`Handled::Later`] holds the publisher back and nobody else.
+    /// Takes a record from a publisher; [`Handled::Later`] holds back this publisher and no other.
     pub(crate) fn publish(&mut self, id: SessionId, record: Record<'_>) -> Handled {
         let session = self.sessions.there_mut(id);
         let (size, config) = (record.size(), &self.context.shared.config);
@@ -56,14 +56,14 @@ impl Publishing<'_> {
             may_begin,
         };
         let owner = self.context.shared.owner(log);
-        let taken = if topic::is_reserved(record.topic()) {
+        let handled = if topic::is_reserved(record.topic()) {
             self.refuse(origin, Outcome::ReservedTopic)
         } else if owner == self.context.id {
             self.append(log, &record, origin)
         } else {
             self.hand_over(owner, Handed { origin, log }, &record)
         };
-        if taken == Handled::Done {
+        if handled == Handled::Done {
             self.sessions.there_mut(id).note_publish(size);
             let metrics = self.context.metrics();
             metrics.records_in.add(1);
@@ -71,7 +71,7 @@ impl Publishing<'_> {
             metrics.bytes_in_raw.add(u64::from(record.raw_size()));
             metrics.bytes_in_wire.add(u64::from(size));
         }
-        taken
+        handled
     }
 
     fn hand_over(&mut self, owner: usize, handed: Handed, record: &Record<'_>) -> Handled {
@@ -81,7 +81,7 @@ impl Publishing<'_> {
         Handled::Later(Until::Room)
     }
 
-    /// Puts a record into an own log. A refusal is an outcome like any other.
+    /// Puts a record into a log of this shard. A refusal is an outcome like any other.
     fn append(&mut self, log: LogId, record: &Record<'_>, origin: Origin) -> Handled {
         let (wall_ms, now_ms) = (self.context.now.wall_ms, self.context.now.monotonic_ms);
         let topic_rate = &mut self.publishes.topic_rate;
@@ -147,8 +147,8 @@ impl Publishing<'_> {
         Handled::Done
     }
 
-    /// Takes what other shards have handed over, each log in its order. A log that takes no more holds up only its own
-    /// publishes, until too many wait for all logs together.
+    /// Takes the records that other shards have handed over, each log's in their order. A log that takes no more holds up only
+    /// its own publishes, until too many wait for all logs together.
     pub(crate) fn take_publishes(&mut self) {
         let mut budget = Budget::HANDED_OVER;
         let all_retried = self.retry_stalled(&mut budget);
@@ -160,7 +160,7 @@ impl Publishing<'_> {
         self.publishes.note_left(self.inbox.has_begun());
     }
 
-    /// Takes the records of a lane, until no more than `left` is left of the budget.
+    /// Takes the records of a lane, until only `left` remains of the budget.
     fn take_lane(&mut self, lane: Lane, budget: &mut Budget, left: Budget) {
         while let Some(mut parcel) = self.inbox.next_parcel(lane) {
             while let Some((handed, record)) = parcel.next() {
@@ -187,7 +187,7 @@ impl Publishing<'_> {
         }
     }
 
-    /// Tries the records again that wait for their logs. Returns whether the budget sufficed.
+    /// Retries the records that wait for their logs. Returns whether the budget sufficed.
     fn retry_stalled(&mut self, budget: &mut Budget) -> bool {
         if !self.publishes.has_stalled() {
             return true;
@@ -215,7 +215,7 @@ impl Publishing<'_> {
     }
 
     /// Passes on what the store has brought: outcomes of records that have become visible, and of those that were left in
-    /// the last turn. Returns whether something has become free that somebody may have waited for.
+    /// the last turn. Returns whether room has become free that others may have waited for.
     pub(crate) fn take_progress(&mut self, progress: &StoreEvents) -> bool {
         let mut budget = Budget::OUTCOMES;
         let unsettled = self.publishes.take_unsettled();

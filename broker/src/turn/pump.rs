@@ -1,5 +1,5 @@
-//! The shard's store at work: says what it has come to, to the other shards that wait for it and, of what went wrong, to
-//! the operator.
+//! Lets the shard's store work, tells the other shards that wait for it how far it has come, and tells the operator what went
+//! wrong.
 
 use oyez_protocol::LogId;
 use oyez_protocol::planted::{Bug, planted};
@@ -11,7 +11,7 @@ use crate::parts::context::ShardContext;
 use crate::parts::logs::Logs;
 use crate::parts::mail::Outbox;
 
-/// Lets the store work: completions, visible places, the next flushes. Gives what that has brought, for
+/// Lets the store work: completions, visible places, the next flushes. Returns what that has brought, for
 /// [`Logs::keep_progress`] when it is passed on.
 pub(crate) fn pump(
     context: &ShardContext,
@@ -39,7 +39,7 @@ pub(crate) fn pump(
     Ok(events)
 }
 
-/// What is tried again is told when it begins to fail and when it works again, and counted in between.
+/// Logs an operation that is tried again when it begins to fail and when it works again; in between failures are counted.
 fn tell_of_failures(context: &ShardContext, logs: &Logs, events: &StoreEvents) {
     if events.failures == 0 && events.resolved.is_empty() {
         return;

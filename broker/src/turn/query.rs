@@ -1,7 +1,7 @@
-//! Questions about the broker: counters, and the topics that it keeps.
+//! Answers questions about the broker: counters, health, and the topics that it keeps.
 //!
-//! A list of topics is asked of all shards. Each first orders the topics that have come since the last list, then tells a
-//! page; both a bounded part in each turn, beside everything else.
+//! A list of topics is asked of all shards. Each first orders the topics that are new since the last list, then sends a page;
+//! both a bounded part in each turn, beside everything else.
 
 use std::sync::atomic::Ordering;
 
@@ -23,9 +23,9 @@ use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::replies::tell;
 
-/// Topics that a shard tells at once; how many of them one answer holds depends on their names.
+/// Topics in one page of a shard; how many of them one answer holds depends on their names.
 const TOPICS_PER_PAGE: usize = 256;
-/// Pages that a shard tells in one turn. *One takes 0.1 ms, and up to a millisecond for topics of many segments.*
+/// Pages that a shard makes in one turn. *One takes 0.1 ms, and up to a millisecond for topics of many segments.*
 const PAGES_PER_TURN: usize = 2;
 /// New topics ordered in one turn, or half as many. *0.3 ms, a millisecond when chunks are halved.*
 const ORDERED_PER_TURN: usize = 1024;
@@ -42,7 +42,7 @@ struct TopicRow<'a> {
     epoch: String,
 }
 
-/// Answers with the counters of all shards. Gives the steps that it costs.
+/// Answers with the counters of all shards. Returns the cost in steps.
 pub(crate) fn answer_stats(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -61,7 +61,7 @@ pub(crate) fn answer_stats(
     STATS_STEPS + context.shared.shards * STATS_STEPS_PER_SHARD
 }
 
-/// Answers with the counters as Prometheus reads them. Gives the steps that it costs.
+/// Answers with the counters in the text format of Prometheus. Returns the cost in steps.
 pub(crate) fn answer_metrics(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -98,12 +98,12 @@ fn facts(
 #[derive(Serialize)]
 struct Health {
     ready: bool,
-    /// Whoever reaches the broker may publish and subscribe to everything.
+    /// Every client that reaches the broker may publish and subscribe to everything.
     open: bool,
     reasons: Vec<String>,
 }
 
-/// Answers whether the broker lives, which it does as it answers, or whether it is ready to serve newcomers.
+/// Answers whether the broker lives, which this answer shows, or whether it is ready to serve new clients.
 pub(crate) fn answer_health(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -134,7 +134,7 @@ pub(crate) fn answer_health(
     )
 }
 
-/// Publishes may wait for the disk so long before the broker counts as not ready, in milliseconds.
+/// How long publishes may wait for the disk before the broker counts as not ready, in milliseconds.
 const READY_WAIT_MS: u64 = 5_000;
 
 fn why_not_ready(context: &ShardContext) -> Vec<String> {
@@ -169,8 +169,8 @@ fn why_not_ready(context: &ShardContext) -> Vec<String> {
     reasons
 }
 
-/// Asks all shards for their topics behind `after`, for a session. Gives the steps that it costs, or what the question has
-/// to wait for.
+/// Asks all shards for their topics behind `after`, for a session. Returns the cost in steps, or what the question has to wait
+/// for.
 pub(crate) fn list_topics(
     context: &ShardContext,
     (listings, sessions): (&mut Listings, &mut Sessions),
@@ -192,7 +192,7 @@ pub(crate) fn list_topics(
     Ok(shards * TOPICS_STEPS)
 }
 
-/// A shard wants a page of this shard's topics, from `after` on.
+/// Notes that a shard wants a page of this shard's topics, from `after` on.
 pub(crate) fn ask_topics(
     listings: &mut Listings,
     logs: &Logs,
@@ -208,7 +208,7 @@ pub(crate) fn ask_topics(
     });
 }
 
-/// Tells some of the pages that are waited for, or comes nearer to that. Gives those that are for lists of this shard.
+/// Makes some of the pages that shards wait for, or orders more topics for them. Returns those that are for lists of this shard.
 pub(crate) fn tell_topics(
     context: &ShardContext,
     listings: &mut Listings,
@@ -236,7 +236,8 @@ pub(crate) fn tell_topics(
     own
 }
 
-/// A shard has told its topics; the last one makes the answer complete. Returns whether others may have waited for that.
+/// Adds the topics of a shard to its list; the last shard makes the answer complete. Returns whether other questions may have
+/// waited for that.
 pub(crate) fn add_topics(
     context: &ShardContext,
     listings: &mut Listings,
@@ -244,7 +245,7 @@ pub(crate) fn add_topics(
     (number, page): (usize, TopicPage),
 ) -> bool {
     let Some(complete) = listings.add(number, page) else {
-        return false; // Others have to tell, too.
+        return false; // Other shards have not answered yet.
     };
     let (json, told) = topics_json(&complete.topics);
     let more = complete.is_cut || told < complete.topics.len();
@@ -258,7 +259,7 @@ pub(crate) fn add_topics(
     complete.makes_room
 }
 
-/// As many of `topics` as fit into one answer, and how many these are. One always fits.
+/// Returns as many of `topics` as fit into one answer, as JSON, and how many these are. One always fits.
 fn topics_json(topics: &[TopicInfo]) -> (String, usize) {
     let mut json = "{\"topics\":[".to_owned();
     let mut told = 0;

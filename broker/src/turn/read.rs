@@ -1,5 +1,5 @@
 //! From a socket to commands. Bytes are read into the shard's one buffer and commands are taken from it where they lie;
-//! only an incomplete one, or one that cannot be taken now, is kept with its session.
+//! the session keeps only a command that is incomplete, or that cannot be taken now.
 
 use std::io::{Error, ErrorKind, IoSliceMut};
 
@@ -31,14 +31,14 @@ use crate::parts::sessions::{Queue, Sessions};
 use crate::parts::timers::Timers;
 use crate::replies::{ask_for_rest, tell};
 
-/// Room made at once for an incomplete frame: what a peer claims is not what it gets, only what it sends.
+/// Room made at once for an incomplete frame: a peer gets room for what it sends, not for what it claims.
 const PARTIAL_STEP: usize = 32 << 10;
-/// Bytes read at once at most, and of a publisher that has used half of its window: what of them cannot be taken has to be
+/// Most bytes read at once, and of a publisher that has used half of its window: those that cannot be taken have to be
 /// kept.
 pub(crate) const BUFFER_BYTES: usize = Budget::MUCH.bytes();
 const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
 
-/// Why a session ends that speaks what its address is not for.
+/// Why a session ends whose dialect is not allowed at its address.
 const ELSEWHERE: &str =
     "this address of the broker is for other dialects; another one may be for this one";
 
@@ -47,24 +47,24 @@ const ELSEWHERE: &str =
 enum Visit {
     /// There may be more to read.
     More,
-    /// The socket is empty; epoll will tell.
+    /// The socket is empty; epoll reports when it no longer is.
     Empty,
     /// There are frames left that the turn's budget did not suffice for.
     Unfinished,
     /// A frame waits to be taken.
     Waiting(Until),
-    /// The session is gone, or is not read any more.
+    /// The session has ended, or is not read any more.
     Over,
 }
 
-/// What has come of the front of a session's input.
+/// What became of the front of a session's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// A command of so many bytes was taken.
+    /// A command of this many bytes was taken.
     Went(usize),
-    /// No more is taken; the next command has so many bytes.
+    /// No more is taken; the next command has this many bytes.
     Stop(Visit, usize),
-    /// A command of so many bytes was taken, which was all of the input.
+    /// A command of this many bytes was taken, and it was all of the input.
     Last(usize, Visit),
 }
 
@@ -77,21 +77,21 @@ pub(crate) struct Reading<'a, T> {
     pub(crate) budget: ReadBudget,
     /// Bytes are read into it, and frames taken from it.
     pub(crate) buffer: &'a mut Vec<u8>,
-    /// Requests are made commands in it.
+    /// Where requests become commands.
     pub(crate) scratch: &'a mut http::Scratch,
-    /// WebSocket is taken off in it.
+    /// Where the framing of WebSocket is taken off.
     pub(crate) messages: &'a mut websocket::Scratch,
-    /// Nobody is read but those that are over.
+    /// The broker is shutting down: only sessions that are over are read.
     pub(crate) draining: bool,
-    /// What takes the commands.
+    /// Takes the commands.
     pub(crate) handler: T,
 }
 
 impl<T: CommandHandler> Reading<'_, T> {
-    /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that say little,
-    /// those that come or go, and the others. So floods do not hold up a session that says little. Of the turn's budget a
-    /// quarter is kept for each list. A request that has waited may take all of it, and in vain: every other turn those that
-    /// have waited come last.
+    /// Reads sessions, each as far as one visit may go: first those whose frames have waited, then those that send little,
+    /// those that come or go, and the others, so that floods do not hold up a session that sends little. A quarter of the
+    /// turn's budget is kept for each list. A request that has waited may use all of it in vain: in every other turn sessions
+    /// that have waited come last.
     pub(crate) fn run(&mut self) {
         self.budget
             .begin_turn(match planted(Bug::NoBudgetInReading) {
@@ -112,8 +112,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// Visits the sessions that are in a list now, each as far as `visit` goes, until no more than `left` is left of the
-    /// turn's budget.
+    /// Visits the sessions that are in a list now, each as far as `visit` goes, until only `left` remains of the turn's budget.
     fn read_queue(&mut self, queue: Queue, visit: Budget, left: Budget) {
         for _ in 0..self.sessions.count_to_read(queue) {
             if !self.budget.is_above(left) {
@@ -126,7 +125,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// Reads a session whose socket has something, or whose frame waits.
+    /// Reads a session whose socket has bytes, or whose frame waits.
     fn receive(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return; // It has ended since.
@@ -138,7 +137,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         let mut buffer = std::mem::take(self.buffer);
         let mut visit = self.retake(id);
         while visit == Visit::More && !self.budget.is_spent() {
-            // What the budget does not suffice for would have to be kept.
+            // Frames that the budget does not suffice for would have to be kept.
             let small_frames = self.budget.steps() / FRAME_STEPS * COMMAND_SIZE_MIN;
             let size_max = small_frames.clamp(MUCH_BYTES, BUFFER_BYTES);
             visit = self.visit(id, &mut buffer, size_max.min(self.budget.read_bytes()));
@@ -203,7 +202,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         let config = &self.context.shared.config;
         let window = session.window(config.inflight_records_max, config.inflight_bytes_max);
         let size = match (is_short, window) {
-            // What comes next is most likely a record, which could not be taken.
+            // The next bytes are most likely a record, which could not be taken.
             (_, Window::Full) => return Visit::Waiting(Until::Answered),
             (true, _) => MUCH_BYTES,
             (false, Window::Half) => size_max.min(HALF_READ_BYTES),
@@ -212,7 +211,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.budget.spend(READ_STEPS, 0);
         let mut partial = session.take_input();
         let buffer = &mut buffer[..size];
-        // What comes in messages is no frame, or no line, until it is taken out of them.
+        // Bytes in messages are no frame, or no line, until they are taken out of them.
         let begun = partial.as_deref_mut().filter(|_| !is_in_messages);
         let result = read(self.net, session, begun, buffer);
         let (filled_all, count) = match result {
@@ -229,7 +228,7 @@ impl<T: CommandHandler> Reading<'_, T> {
                 return self.take_error(id, &error);
             }
         };
-        // After a shutdown by the peer the end of the stream has to be read, which no event will announce again.
+        // After a shutdown by the peer the end of the stream has to be read: no other event will announce it.
         let more = filled_all || (session.has_ended() && !planted(Bug::MissesTheEnd));
         let visit = match partial {
             partial if is_in_messages => self.take_messages(id, partial, &buffer[..count]),
@@ -242,7 +241,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// Nothing could be read.
+    /// Handles a read that brought nothing.
     fn take_error(&mut self, id: SessionId, error: &Error) -> Visit {
         match error.kind() {
             ErrorKind::WouldBlock if !planted(Bug::SpuriousIsTheEnd) => Visit::Empty,
@@ -254,7 +253,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// The peer has shut its side. One that waits for answers gets them, also where that is a stream that has an end; another
+    /// Handles the end of the peer's side. A session that waits for answers gets them, also a stream that has an end; another
     /// stream ends behind what was due before.
     fn take_end(&mut self, id: SessionId) -> Visit {
         if self.sessions.there(id).dialect() != Dialect::Http {
@@ -278,13 +277,13 @@ impl<T: CommandHandler> Reading<'_, T> {
         Visit::Over
     }
 
-    /// Goes on with an incomplete command, `rest` being what was read after it.
+    /// Goes on with an incomplete command; `rest` was read after it.
     fn complete(&mut self, id: SessionId, mut partial: Box<Partial>, rest: &[u8]) -> Visit {
         let dialect = self.sessions.there(id).dialect();
         if matches!(dialect, Dialect::Native | Dialect::WebSocket) {
             return self.complete_frame(id, partial, rest);
         }
-        // How long a request is its head does not tell, and its end may be in what has come.
+        // A request's head does not say how long the request is, and its end may be in what has come.
         partial.bytes.extend_from_slice(rest);
         if partial.is_incomplete() {
             self.keep(id, partial);
@@ -309,7 +308,7 @@ impl<T: CommandHandler> Reading<'_, T> {
                 self.keep(id, partial);
                 return Visit::More;
             }
-            // Only the head is looked at here, which tells the size; the whole frame is decoded once, below.
+            // Only the head is looked at here, which has the size; the whole frame is decoded once, below.
             match decode(&partial.bytes[..HEAD_SIZE], &limits) {
                 Ok(Decoded::Need { total }) if total > partial.need => partial.need = total,
                 _ => break,
@@ -317,7 +316,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
         let size = partial.bytes.len();
         let visit = self.consume_kept(id, partial, size);
-        // A frame that was kept again, for want of room or of the turn's budget, comes before the rest.
+        // A frame that was kept again, because room or the turn's budget did not suffice, comes before the rest.
         let kept = self.sessions.get_mut(id).and_then(Session::take_input);
         match kept {
             Some(mut kept) => {
@@ -343,8 +342,8 @@ impl<T: CommandHandler> Reading<'_, T> {
         visit
     }
 
-    /// Takes the frames in what was kept, of which so many bytes are new. Trying in vain costs no copy, but the work of checking
-    /// what is new of the first frame, and of a request its head again.
+    /// Takes the frames in what was kept, whose last `new` bytes have just come. A try in vain copies nothing, but checks what is
+    /// new of the first frame, and the head of a request again.
     fn consume_kept(&mut self, id: SessionId, mut partial: Box<Partial>, new: usize) -> Visit {
         if !planted(Bug::NeverFreesInput) {
             self.sessions.room.input.count(&mut partial.counted, 0);
@@ -369,8 +368,8 @@ impl<T: CommandHandler> Reading<'_, T> {
         visit
     }
 
-    /// Takes frames from the front of `input`. One of them is a sign of life; a stream has nothing to say, so that what it says is
-    /// none. Returns how many bytes they were, and how many the next frame has.
+    /// Takes frames from the front of `input`. A frame is a sign of life, but not on a stream, whose client has nothing to send.
+    /// Returns how many bytes the frames were, and how many the next one has.
     fn consume(
         &mut self,
         id: SessionId,
@@ -424,7 +423,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// Finds out what a session speaks.
+    /// Finds out which dialect a session speaks.
     fn listen(&mut self, id: SessionId, input: &[u8]) -> Step {
         let dialect = match sniff(input) {
             None => return Step::Stop(Visit::More, SNIFF_SIZE),
@@ -462,7 +461,8 @@ impl<T: CommandHandler> Reading<'_, T> {
         is_direct && dialect == Dialect::Native && self.sessions.let_ask(id)
     }
 
-    /// Takes the header in which a proxy says whose the connection is; `None` if it is none that counts.
+    /// Takes the header in which a proxy names the client of the connection. Returns `None` if it is none, or not from a proxy
+    /// that may send one.
     fn take_proxy(&mut self, id: SessionId, input: &[u8]) -> Option<Step> {
         let session = self.sessions.there(id);
         let peer = self.net.peer(session.socket()).ok();
@@ -587,7 +587,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// A request waits for its answer from here on.
+    /// Notes that a request waits for its answer.
     fn begin_exchange(&mut self, id: SessionId, exchange: Exchange) {
         self.let_in(id);
         if let Some(form) = exchange.wants.form() {
@@ -596,7 +596,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.sessions.exchanges.begin(id, exchange);
     }
 
-    /// A request of which nothing could be taken is decoded again when it may be.
+    /// Forgets a request of which nothing was taken: it is decoded again when it may be.
     fn put_exchange_back(&mut self, id: SessionId) {
         if self.sessions.exchanges.partly_taken(id).is_none() {
             self.sessions.exchanges.take_if(id, |_| true);
@@ -604,7 +604,8 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// So many bytes were compressed, or not because that makes them no smaller, for so many records.
+    /// Charges the budget for `bytes` that were compressed, or left as they were because that makes them no smaller, for this many
+    /// records.
     fn pay_for_encoding(&mut self, records: usize, bytes: Option<usize>) {
         if let Some(bytes) = bytes {
             self.budget.spend(bytes / ENCODED_BYTES, 0);
@@ -612,43 +613,43 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// A request is not whole.
+    /// Waits for the rest of a request.
     fn wait_for_rest(
         &mut self,
         id: SessionId,
         (has_head, expects): (bool, bool),
         total: usize,
     ) -> Step {
-        // How long its body may take is no question of greeting.
+        // The time for a hello does not bound how long a body may take.
         if has_head {
             self.let_in(id);
         }
         if expects {
             ask_for_rest(self.context, self.sessions, id);
         } else {
-            // A kernel that gathers small sends keeps the rest until it hears of the first.
+            // A kernel that gathers small sends keeps the rest until the first one is acknowledged.
             self.net.acknowledge(self.sessions.there(id).socket());
         }
         Step::Stop(Visit::More, total)
     }
 
-    /// Takes what a request asks, from where it was left.
+    /// Takes the commands of a request, from where it was left.
     fn take_all(&mut self, id: SessionId, commands: Commands<'_>) -> Handled {
         let exchanges = &mut self.sessions.exchanges;
         let exchange = exchanges.get_mut(id).expect("it was begun");
         let (is_answered_at_once, first) = (exchange.wants == Wants::Nothing, exchange.taken);
         for index in first..commands.len() {
-            // Before it is taken, for its answer may come at once.
+            // Before it is taken, because its answer may come at once.
             if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
                 exchange.is_being_taken = index + 1 < commands.len();
             }
             self.budget.spend(FRAME_STEPS, 0);
-            let taken = self.take(id, commands.get(index));
-            if taken != Handled::Done {
+            let handled = self.take(id, commands.get(index));
+            if handled != Handled::Done {
                 if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
                     exchange.is_being_taken = true;
                 }
-                return taken;
+                return handled;
             }
             if let Some(exchange) = self.sessions.exchanges.get_mut(id) {
                 exchange.taken += 1;
@@ -689,14 +690,14 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.sessions.keep_input(id, partial);
     }
 
-    /// Ends a session for what is no command.
+    /// Ends a session that sends what is no command.
     fn refuse(&mut self, id: SessionId, fault: FrameFault) {
         let (code, reason) = fault.refusal(self.is_greeting(id));
         self.sessions.refuse(self.context, id, code, reason);
     }
 
-    /// Reads on a session that is over, so that its end comes through. How long it may go on is up to its timer. A peer that
-    /// has shut its side may still be told something.
+    /// Reads on a session that is over, so that its end comes through. Its timer bounds how long that goes on. A peer that has shut
+    /// its side may still get its Goodbye.
     fn discard(&mut self, id: SessionId, buffer: &mut [u8]) -> Visit {
         let session = self.sessions.there(id);
         let stage = session.stage();
@@ -727,7 +728,7 @@ struct Input {
     size: usize,
     /// Bytes of them in the shard's buffer.
     in_buffer: usize,
-    /// As many as there was room for: there may be more.
+    /// There was room for no more: there may be more to read.
     filled_all: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Records in the form of those that they are for. One that is not sent as it is gets its bytes once, as long as it is kept,
-//! for all sessions of that form. It is verified before, because clients cannot verify what was rendered.
+//! Renders records in the form of their subscriptions. A record that is not sent as it is gets its bytes once, for as long as
+//! they are kept, for all sessions of that form. It is verified before, because clients cannot verify what was rendered.
 
 use bytes::Bytes;
 use oyez_protocol::Offset;
@@ -18,19 +18,19 @@ use crate::parts::logs::Logs;
 use crate::parts::renditions::{Key, Renditions};
 use crate::parts::tail::RecordTail;
 
-/// Bytes of records that are rendered for one chain. The record that brings it there is the last one.
+/// Bytes of records that are rendered for one chain. The record that reaches this is the last one.
 const CHAIN_RAW_BYTES: usize = 256 << 10;
 
 /// Messages that are rendered at once: tiny ones take hundreds of times as many bytes as in their record, and a record has up to
 /// 65,535 of them.
 const PART_MESSAGES_MAX: u16 = 512;
 
-/// What renders, and what was rendered.
+/// Renders records, and keeps what was rendered.
 #[derive(Debug)]
 pub(crate) struct Rendering {
     kept: Renditions,
     renderer: Renderer,
-    /// Bytes rendered that no budget has paid for.
+    /// Rendered bytes that were not charged to a budget yet.
     rendered: usize,
 }
 
@@ -38,21 +38,21 @@ pub(crate) struct Rendering {
 struct Wanted<'a> {
     key: Key,
     size: u32,
-    /// Whether a record is it.
+    /// Whether a record is the one that is wanted.
     is_it: &'a dyn Fn(&Record<'_>) -> bool,
 }
 
-/// Where a chain of other forms than their own begins and ends.
+/// Where a chain of rendered messages begins and ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     /// Messages before this one are left out.
     pub(crate) from: Offset,
-    /// This one and those behind it are, too.
+    /// This message and those behind it are left out.
     pub(crate) until: Option<Offset>,
 }
 
 impl Rendering {
-    /// Keeps so many bytes of what it renders.
+    /// Keeps this many bytes of what it renders.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             kept: Renditions::new(bytes_max),
@@ -66,7 +66,7 @@ impl Rendering {
         std::mem::take(&mut self.rendered) / ENCODED_BYTES
     }
 
-    /// Whether so many bytes were rendered since steps were asked for last.
+    /// Whether this many bytes were rendered since steps were asked for last.
     pub(crate) const fn has_rendered(&self, bytes: usize) -> bool {
         self.rendered >= bytes
     }
@@ -76,11 +76,11 @@ impl Rendering {
         self.kept.bytes()
     }
 
-    /// Builds the chain of as many of `places` as are at hand, at least one, in the form of a topic's subscriptions here. Where that
-    /// is not their own form, only the messages of `span` are in it.
+    /// Builds the chain of as many of `places` as are at hand, at least one, in the form of a topic's subscriptions here. In a form
+    /// other than the records' own, it has only the messages of `span`.
     ///
     /// # Errors
-    /// Why not even the first is.
+    /// Why not even the first record is at hand.
     pub(crate) fn build(
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
@@ -101,7 +101,7 @@ impl Rendering {
             let Some(part) = part_of(&place, span) else {
                 break; // The span ends before it.
             };
-            // It has to be of this topic, and to begin with this message.
+            // The record has to be of this topic, and to begin with this message.
             let is_it = |record: &Record<'_>| {
                 (record.topic(), record.offset()) == (&topic.name, place.first)
             };
@@ -122,14 +122,14 @@ impl Rendering {
             }
         }
         chain.finish();
-        // A span that ends before the first place has nobody to be sent to.
+        // No subscription gets a span that ends before the first place.
         chain.next().map(|_| ()).ok_or(Broken::Dropped)
     }
 
-    /// What was sent of a record of which a part of the bytes is out.
+    /// Renders again what was sent of a record of which a part of the bytes is out.
     ///
     /// # Errors
-    /// Why it is not at hand.
+    /// Why the record is not at hand.
     pub(crate) fn again(
         &mut self,
         (logs, metrics): (&mut Logs, &ShardMetrics),
@@ -146,7 +146,7 @@ impl Rendering {
         if let Some(kept) = self.kept.get(&key) {
             return kept.ok_or(Broken::Damaged);
         }
-        let head = taken(logs.read_front(log, position, FRAME_HEAD_SIZE as u32))?;
+        let head = ready(logs.read_front(log, position, FRAME_HEAD_SIZE as u32))?;
         let wanted = Wanted {
             key,
             size: size_of_record(&head).ok_or(Broken::Damaged)?,
@@ -167,8 +167,8 @@ impl Rendering {
         if let Some(kept) = self.kept.get(&key) {
             return kept.ok_or(Broken::Damaged);
         }
-        let bytes = taken(logs.read(key.log, key.position, wanted.size))?;
-        // What is in a map may turn out to be missing while it is looked at, and after it was verified.
+        let bytes = ready(logs.read(key.log, key.position, wanted.size))?;
+        // A map's file may turn out to be too short while it is read, also after the record was verified.
         let is_mapped = logs.reader(key.log).is_mapped(key.position);
         let bytes = match is_mapped {
             true => Bytes::copy_from_slice(&bytes),
@@ -189,7 +189,7 @@ impl Rendering {
         metrics.renditions.add(1);
         metrics.codec_decodes.add(1);
         out.shrink_to_fit();
-        // What cannot be read is not tried again for everybody.
+        // A record that cannot be rendered is not tried again for every session.
         let rendition = rendered.is_ok().then(|| Bytes::from(out));
         self.kept.keep(key, rendition.as_ref());
         rendition.ok_or(Broken::Damaged)
@@ -211,7 +211,7 @@ fn part_of(place: &Place, span: Span) -> Option<Part> {
     })
 }
 
-fn taken(read: Result<Read, ReadError>) -> Result<Bytes, Broken> {
+fn ready(read: Result<Read, ReadError>) -> Result<Bytes, Broken> {
     match read {
         Ok(Read::Ready(bytes)) => Ok(bytes),
         Ok(Read::Cold(cold)) => Err(Broken::Cold(cold)),

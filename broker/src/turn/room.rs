@@ -8,12 +8,12 @@ use crate::parts::room::look_at_holding;
 use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 
-/// While room is short, a session that makes no progress for so long has to go.
+/// While room is short, a session that makes no progress for this long is turned away.
 const STALLED_MS: u64 = 1_000;
-/// Sessions turned away in one turn: 2 ms, with the memory of a large record each.
+/// Most sessions turned away in one turn: 2 ms, with the memory of a large record each.
 const TURNED_AWAY_MAX: usize = 32;
 
-/// Makes room where it is short. Returns whether there is some again for those that wait for it. Looks at no more
+/// Makes room where it is short. Returns whether there is room again for the sessions that wait for it. Looks at no more
 /// sessions than there can be with [`MUCH_BYTES`](crate::parts::room::MUCH_BYTES) each below the caps.
 pub(crate) fn make_room(context: &ShardContext, sessions: &mut Sessions) -> bool {
     if sessions.room.is_look_due(context.now.monotonic_ms) {
@@ -48,7 +48,7 @@ fn turn_away_stalled(context: &ShardContext, sessions: &mut Sessions) {
     }
 }
 
-/// Ends a session for want of room, at once: a Goodbye that it does not read would only hold more.
+/// Ends a session to free its memory, at once: a Goodbye that it does not read would only hold more.
 fn turn_away(context: &ShardContext, sessions: &mut Sessions, id: SessionId) {
     if sessions.there(id).is_blocked() {
         sessions.end(context, id, Reason::Stalled);
@@ -67,7 +67,7 @@ mod tests {
     use crate::parts::session::Stage;
     use crate::rig::{Client, Rig};
 
-    /// A client with so many bytes of a frame that is not whole.
+    /// A client that has sent this many bytes of a frame that is not whole.
     fn holder(rig: &mut Rig, bytes: usize) -> Client {
         let client = rig.join();
         let partial = Partial::new(vec![0; bytes], bytes + 1, rig.parts().context.tick());
@@ -76,7 +76,7 @@ mod tests {
         client
     }
 
-    /// A client that does not take so many bytes of its answers.
+    /// A client that does not take this many bytes of its answers.
     fn reluctant(rig: &mut Rig, bytes: usize) -> Client {
         let client = rig.join();
         let parts = rig.parts();
@@ -92,7 +92,7 @@ mod tests {
         kept.count(&mut 0, more);
     }
 
-    /// Lets more than half of the room for input be taken, or most of it.
+    /// Makes room short: more than half of the room for input is taken. [`be_scarce`] takes most of it.
     fn be_short(rig: &mut Rig) {
         let input = &mut rig.parts().sessions.room.input;
         fill(input, input.max() / 2 + 1);
@@ -109,7 +109,7 @@ mod tests {
         make_room(&parts.context, &mut parts.sessions)
     }
 
-    /// Which of these clients have to go.
+    /// Returns which of these clients have to go.
     fn are_over(rig: &mut Rig, clients: &[Client]) -> Vec<bool> {
         let is_over = |client: &Client| {
             let session = rig.parts().sessions.get(client.id);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_goes_while_there_is_room() {
+    fn no_session_is_turned_away_while_there_is_room() {
         let mut rig = Rig::new();
         let clients = [holder(&mut rig, 100_000), reluctant(&mut rig, 100_000)];
         rig.pass(100_000);
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn while_room_is_short_those_that_have_stalled_for_a_while_go() {
+    fn while_room_is_short_sessions_that_have_stalled_for_a_while_are_turned_away() {
         let mut rig = Rig::new();
         let client = holder(&mut rig, 100_000);
         rig.pass(900);
         let clients = [client, holder(&mut rig, 100_000)];
         be_short(&mut rig);
-        // As long as it is short, and not more than once in a while.
+        // Sessions are looked at only while room is short, and not more than once in a while.
         let _looked = look(&mut rig);
         assert_eq!(are_over(&mut rig, &clients), [false; 2]);
         rig.pass(99);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn when_room_is_scarce_the_longest_stalled_goes_at_once_and_no_more_than_are_needed() {
+    fn when_room_is_scarce_the_longest_stalled_are_turned_away_at_once_and_no_more_than_needed() {
         let mut rig = Rig::new();
         let first = holder(&mut rig, 100_000);
         rig.pass(300);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_hold_little_stay_and_so_do_those_that_the_broker_holds_back() {
+    fn sessions_that_hold_little_or_that_the_broker_holds_back_stay() {
         let mut rig = Rig::new();
         let little = holder(&mut rig, MUCH_BYTES);
         let waiting = holder(&mut rig, 100_000);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_go_in_a_turn_and_no_more() {
+    fn a_turn_turns_away_a_bounded_number() {
         let mut rig = Rig::new();
         let clients: Vec<Client> = (0..40).map(|_| holder(&mut rig, 5_000)).collect();
         let bytes = rig.parts().sessions.room.input.max();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_for_room_hear_when_there_is_some() {
+    fn sessions_that_wait_for_room_are_woken_when_there_is_some() {
         let mut rig = Rig::new();
         let client = holder(&mut rig, 100_000);
         be_scarce(&mut rig);
@@ -233,7 +233,7 @@ mod tests {
             .expect("it holds some")
             .need = 0;
         rig.parts().sessions.room.missed = true;
-        assert!(!look(&mut rig), "nobody has stalled");
+        assert!(!look(&mut rig), "no session has stalled");
         rig.session(&client)
             .input_mut()
             .expect("it holds some")

@@ -1,5 +1,5 @@
-//! Beginning and ending subscriptions. Where one begins is known to the owner of the topic's log, and to every shard
-//! that has been told and has followed the log since. A shard that does not know asks, and until the owner answers the
+//! Beginning and ending subscriptions. The owner of a topic's log knows where a subscription begins, and so does every shard
+//! that was told once and has followed the log since. A shard that does not know asks, and until the owner answers the
 //! subscription stands in its topic's list without getting anything.
 
 use oyez_protocol::command::Start;
@@ -22,7 +22,7 @@ use crate::parts::subscription::{Delivery, SubscriptionRef};
 use crate::replies::places::note_begin;
 use crate::replies::tell;
 
-/// Subscriptions of one session whose beginnings other shards are asked for at once.
+/// Most subscriptions of one session whose beginnings other shards are asked for at once.
 const REQUESTS_MAX: u8 = 32;
 
 impl Wish {
@@ -122,8 +122,8 @@ impl Subscribing<'_> {
         Some(wish.answer(known.start, locate))
     }
 
-    /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, also
-    /// if its subscription is over before.
+    /// What has to come before a question of a session may be put to a shard. A question counts until it is answered, even if
+    /// its subscription ends before.
     fn wait_to_ask(&self, id: SessionId, owner: usize) -> Option<Until> {
         if owner == self.members.context.id {
             return None;
@@ -176,7 +176,7 @@ impl Subscribing<'_> {
         }
     }
 
-    /// A subscriber says that it has seen more of this very history than there is. No message was delivered before it was
+    /// Notes a subscriber that has seen more of this very history than there is. No message was delivered before it was
     /// as safe as its topic is: either the subscriber is wrong, or the data directory is older than what was delivered.
     fn note_ahead(&mut self, topic: u32) {
         self.members.context.metrics().subscribers_ahead.add(1);
@@ -190,7 +190,7 @@ impl Subscribing<'_> {
         }
     }
 
-    /// Another shard has answered where a subscription begins. Returns whether others may have waited for that.
+    /// Takes another shard's answer where a subscription begins. Returns whether other subscriptions may have waited for that.
     pub(crate) fn answered(&mut self, from: usize, answer: &LocateAnswer) -> bool {
         let frees = self.outbox.answered(from);
         let id = answer.wish.session;
@@ -208,7 +208,7 @@ impl Subscribing<'_> {
         frees
     }
 
-    /// It is known where a subscription begins.
+    /// Begins a subscription, or refuses it, now that its beginning is known.
     fn located(&mut self, answer: &LocateAnswer) {
         let Some(place) = self.pending_subscription(&answer.wish) else {
             return; // Unsubscribed, or gone, in the meantime.
@@ -256,7 +256,7 @@ impl Subscribing<'_> {
         self.begin(id, place);
     }
 
-    /// A subscription is delivered what comes, from here on. Records come behind the head of a response, and that waits until all
+    /// Lets a subscription be delivered to from here on. Records come behind the head of a response, and that waits until all
     /// topics of a stream are known to begin.
     fn begin(&mut self, id: SessionId, place: SubscriptionRef) {
         let feeds = &mut *self.members.feeds;
@@ -293,14 +293,14 @@ impl Subscribing<'_> {
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Handled {
         let session = self.members.sessions.there(id);
         let form = session.form();
-        // What is rendered again for the rest of it is known by the subscription.
+        // What is rendered again for the rest of a record depends on the subscription's form.
         if session.tail().is_some() && !form.is_native() {
             return Handled::Later(Until::Answered);
         }
         let topic = self.members.feeds.find(name, form);
         let place =
             topic.and_then(|topic| self.members.sessions.there(id).subscriptions().find(topic));
-        // Its beginning is told first: answers keep the order of what they answer.
+        // The answer to its Subscribe goes first: answers keep the order of what they answer.
         if place.is_some_and(|place| self.is_pending(place)) && !planted(Bug::UnsubscribesTooEarly)
         {
             return Handled::Later(Until::Answered);
@@ -337,7 +337,7 @@ impl Subscribing<'_> {
 pub(crate) fn locate(context: &ShardContext, logs: &mut Logs, outbox: &mut Outbox, ask: &Locate) {
     debug_assert_ne!(
         ask.from, context.id,
-        "what is here is not asked for by message"
+        "a shard does not ask itself by message"
     );
     let (from, answer) = (context.id, locate_here(logs, ask));
     outbox.say(ask.from, Message::Located { from, answer });

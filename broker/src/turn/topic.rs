@@ -1,4 +1,4 @@
-//! Answers what is asked of one topic over HTTP: what is kept of it, and how many subscribe to it.
+//! Describes one topic: what is kept of it, and how many subscribe to it.
 
 use oyez_protocol::LogId;
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct Description<'a> {
     subscribers: u64,
 }
 
-/// Asks all shards what they know of a topic, for a session. Gives the steps that it costs, or what the question has to wait for.
+/// Asks all shards what they know of a topic, for a session. Returns the cost in steps, or what the question has to wait for.
 pub(crate) fn describe(
     context: &ShardContext,
     (inquiries, sessions): (&mut Inquiries, &mut Sessions),
@@ -53,7 +53,7 @@ pub(crate) fn describe(
     Ok(shards * DESCRIBE_STEPS)
 }
 
-/// What this shard knows of a topic.
+/// Returns what this shard knows of a topic.
 pub(crate) fn know_topic(
     context: &ShardContext,
     (feeds, logs): (&Feeds, &mut Logs),
@@ -67,7 +67,8 @@ pub(crate) fn know_topic(
     }
 }
 
-/// A shard has told what it knows; the last one makes the answer complete. Returns whether others may have waited for that.
+/// Adds what a shard knows of a topic to its question; the last shard makes the answer complete. Returns whether other questions
+/// may have waited for that.
 pub(crate) fn add_topic(
     context: &ShardContext,
     inquiries: &mut Inquiries,
@@ -75,7 +76,7 @@ pub(crate) fn add_topic(
     (number, known): (usize, KnownTopic),
 ) -> bool {
     let Some(complete) = inquiries.add(number, known) else {
-        return false; // Others have to tell, too.
+        return false; // Other shards have not answered yet.
     };
     let subscribers = complete.known.subscribers;
     match &complete.known.info {

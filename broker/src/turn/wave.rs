@@ -35,7 +35,7 @@ const SUBSCRIPTIONS_MIN: usize = 8;
 /// Why a chain has a first record and a last one.
 const BUILT: &str = "a chain that was built has records";
 
-/// A chain for everybody who stands at `begin`.
+/// A chain for every subscription whose cursor is `begin`.
 struct Wave<'a> {
     chain: &'a Chain,
     slices: &'a [IoSlice<'a>],
@@ -45,7 +45,7 @@ struct Wave<'a> {
 }
 
 impl Wave<'_> {
-    /// Whether it is worth a batch for so many to visit.
+    /// Whether a batch is worth it when this many subscriptions are left to visit.
     fn suits_batch(&self, left: usize) -> bool {
         self.chain.bytes <= CHAIN_BYTES_MAX && left >= SUBSCRIPTIONS_MIN
     }
@@ -59,12 +59,12 @@ pub(crate) struct DeliveryContext<'a> {
     pub(crate) feeds: &'a mut Feeds,
     pub(crate) logs: &'a mut Logs,
     pub(crate) rendering: &'a mut Rendering,
-    /// Bytes that sockets have taken, but for those of walks.
+    /// Bytes that sockets have taken outside of walks.
     pub(crate) sent: usize,
 }
 
 impl DeliveryContext<'_> {
-    /// Builds the chain of what comes at `cursor` and before `until`. Returns whether the topic's window has that, and it is at hand.
+    /// Builds the chain of the records from `cursor` up to `until`. Returns whether they are in the topic's window and at hand.
     pub(crate) fn build_from_window(
         &mut self,
         chain: &mut Chain,
@@ -88,7 +88,7 @@ impl DeliveryContext<'_> {
         }
     }
 
-    /// Sends the chain to every subscription from the walk's place on that is where the chain begins.
+    /// Sends the chain to every subscription from the walk's place on whose cursor is where the chain begins.
     pub(crate) fn send_chain(
         &mut self,
         batch: &mut SendBatch,
@@ -98,7 +98,7 @@ impl DeliveryContext<'_> {
     ) {
         let audience = &mut self.feeds.subscribed_mut(number).audience;
         let left = audience.left();
-        let (_, first) = audience.next().expect("the chain is for somebody");
+        let (_, first) = audience.next().expect("the chain is for a subscription");
         let begin = first.cursor;
         let end = chain.next().expect(BUILT);
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
@@ -115,7 +115,7 @@ impl DeliveryContext<'_> {
         }
     }
 
-    /// Sends the wave in batches to every subscription from the walk's place on that it is for.
+    /// Sends the wave in batches to every subscription that it is for, from the walk's place on.
     fn send_batches(
         &mut self,
         batch: &mut SendBatch,
@@ -140,7 +140,7 @@ impl DeliveryContext<'_> {
         let audience = &mut self.feeds.subscribed_mut(number).audience;
         while !budget.is_spent() && !batch.is_full() {
             let Some((slot, subscription)) = audience.next() else {
-                return; // Everybody was visited.
+                return; // Every subscription was visited.
             };
             if !subscription.is_live() || subscription.cursor != wave.begin {
                 return; // The wave is not for it.
@@ -148,7 +148,7 @@ impl DeliveryContext<'_> {
             let key = subscription.session;
             let session = self.sessions.at_mut(key);
             if !session.is_clear() {
-                return; // It takes nothing now; the walk passes it by.
+                return; // Its socket takes nothing now; the walk passes it by.
             }
             batch.sockets.push((session.socket(), tag(slot, key)));
             subscription.cursor = wave.end;
@@ -157,7 +157,7 @@ impl DeliveryContext<'_> {
         }
     }
 
-    /// Sets right what did not leave whole of a batch, and counts what did.
+    /// Sets the cursors right whose sends of a batch did not leave whole, and counts what did leave.
     fn settle(&mut self, batch: &mut SendBatch, number: u32, wave: &Wave<'_>) {
         let staged = batch.sockets.len() as u64;
         let whole = staged - batch.answers.len() as u64;
@@ -180,7 +180,7 @@ impl DeliveryContext<'_> {
         metrics.take_delivered(&delivered);
     }
 
-    /// Goes on with a send that did not take all; gives what has left by it.
+    /// Goes on with a send that did not take all. Returns what it has sent.
     fn settle_one(&mut self, number: u32, wave: &Wave<'_>, answer: Answer) -> Delivered {
         let (slot, key) = untag(answer.tag);
         let topic = self.feeds.subscribed_mut(number);
@@ -204,13 +204,13 @@ impl DeliveryContext<'_> {
         out.unwrap_or_default()
     }
 
-    /// Sends the wave in a call for each subscription from the walk's place on that it is for.
+    /// Sends the wave in one call for each subscription that it is for, from the walk's place on.
     fn send_one_by_one(&mut self, number: u32, wave: &Wave<'_>, budget: &mut Budget) {
         let topic = self.feeds.subscribed_mut(number);
         let metrics = self.context.metrics();
         while !budget.is_spent() {
             let Some((_, subscription)) = topic.audience.next() else {
-                return; // Everybody was visited.
+                return; // Every subscription was visited.
             };
             if !subscription.is_live() || subscription.cursor != wave.begin {
                 return; // The wave is not for it.
@@ -218,7 +218,7 @@ impl DeliveryContext<'_> {
             let key = subscription.session;
             let session = self.sessions.at_mut(key);
             if !session.is_clear() {
-                return; // It takes nothing now; the walk passes it by.
+                return; // Its socket takes nothing now; the walk passes it by.
             }
             budget.spend(SEND_STEPS, wave.chain.bytes);
             metrics.sends.add(1);
@@ -284,7 +284,7 @@ fn untag(tag: u64) -> (usize, u32) {
     ((tag >> 32) as usize, tag as u32)
 }
 
-/// One call for the whole chain; moves the cursor by what the socket took. `None` when the connection is gone.
+/// Sends the whole chain in one call and moves the cursor by what the socket took. Returns `None` when the connection is gone.
 fn send_to(
     net: &mut dyn Net,
     session: &mut Session,
@@ -296,7 +296,7 @@ fn send_to(
     take_into_account(session, subscription, wave.chain, sent)
 }
 
-/// Moves the cursor, which stands where the chain begins, by what the socket took of the chain. `None` when the
+/// Moves the cursor, which stands where the chain begins, by what the socket took of the chain. Returns `None` when the
 /// connection is gone.
 fn take_into_account(
     session: &mut Session,

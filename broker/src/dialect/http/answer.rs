@@ -1,4 +1,4 @@
-//! From what a session is told to the response to its request.
+//! From replies to the response to a request.
 
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +25,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
 const FIELDS: &str = "*, Authorization";
 const PREFLIGHT_S: u32 = 600;
 
-/// What a client waits for that expects to be told whether its body is wanted.
+/// Tells a client that waits for it that its body is wanted.
 pub(crate) fn respond_continue(out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
 }
@@ -89,7 +89,7 @@ pub(crate) fn answers(exchange: &mut Exchange, reply: &Reply<'_>) -> bool {
     }
 }
 
-/// Adds the response to a request that `reply` answers to `out`.
+/// Adds the response to a request, made from `reply`, to `out`.
 pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: &mut Vec<u8>) {
     match reply {
         Reply::Published(entries) => match &exchange.wants {
@@ -135,7 +135,7 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
         Reply::Subscribed { subscribed, .. } => match &exchange.wants {
             Wants::Stream(stream) => begin_stream((exchange, stream), subscribed, wall_ms, out),
             Wants::Streams(streams) => begin_streams((exchange, streams), wall_ms, out),
-            _ => {} // Nothing else is subscribed to.
+            _ => {} // A request over HTTP subscribes to nothing else.
         },
         Reply::Welcome(_)
         | Reply::Unsubscribed { .. }
@@ -146,8 +146,8 @@ pub(crate) fn answer(exchange: &Exchange, reply: &Reply<'_>, wall_ms: u64, out: 
     }
 }
 
-/// Adds what a session hears last that has no request under way. A request that has begun to come is answered; to an idle
-/// client nothing can be said, for it would take that for the answer to its next request.
+/// Adds the last bytes for a session that has no request under way. A request that has begun to come is answered; an idle client
+/// gets nothing, because it would take that for the answer to its next request.
 pub(crate) fn conclude(goodbye: &Goodbye, wall_ms: u64, out: &mut Vec<u8>) {
     let is_of_request = matches!(
         goodbye.code,
@@ -201,14 +201,14 @@ fn take_outcomes(exchange: &mut Exchange, entries: &[PublishedEntry]) -> bool {
     batch.outcomes.iter().all(Option::is_some)
 }
 
-/// The outcome that a request waits for.
+/// Returns the outcome that a request waits for.
 fn place(exchange: &Exchange, entries: &[PublishedEntry]) -> Option<PublishedEntry> {
     let mut entries = entries.iter();
     let entry = entries.find(|entry| entry.correlation >> 16 == exchange.number);
     entry.copied()
 }
 
-/// Passes a JSON object on; where there is more to ask for, it says so.
+/// Passes a JSON object on; adds a member that says so where there is more to ask for.
 fn tell_json(exchange: &Exchange, (json, more): (&str, bool), wall_ms: u64, out: &mut Vec<u8>) {
     let open = json.strip_suffix('}').filter(|_| more);
     let body = match open {
@@ -247,7 +247,7 @@ fn tell_place(exchange: &Exchange, entry: &PublishedEntry, wall_ms: u64, out: &m
     Response::new(status::OK, JSON, &json).write(exchange, wall_ms, out);
 }
 
-/// Takes where a stream begins that a request waits for, or why it does not. Returns whether it has to wait no longer.
+/// Takes where a stream begins, or why it does not, for the request that waits for it. Returns whether the wait is over.
 fn take_beginning(exchange: &mut Exchange, subscribed: &Subscribed) -> bool {
     match &mut exchange.wants {
         Wants::Stream(_) => true,
@@ -261,7 +261,7 @@ fn take_beginning(exchange: &mut Exchange, subscribed: &Subscribed) -> bool {
     }
 }
 
-/// Begins a stream, or says why there is none.
+/// Begins a stream, or answers why there is none.
 fn begin_stream(
     (exchange, wanted): (&Exchange, &Stream),
     subscribed: &Subscribed,
@@ -279,7 +279,7 @@ fn begin_stream(
             message,
             retry_after_ms: 0,
         };
-        // Whoever could be sent something that it cannot be told of is not asked again.
+        // There is a subscription, and no form in which to report its gap: the connection ends with it.
         let exchange = Exchange {
             closes: exchange.closes || subscribed.outcome.is_done(),
             ..exchange.clone()
@@ -291,7 +291,7 @@ fn begin_stream(
     stream::begin(wanted.form, subscribed, out);
 }
 
-/// The same of several topics.
+/// Begins a stream of several topics, or answers why there is none.
 fn begin_streams((exchange, wanted): (&Exchange, &Streams), wall_ms: u64, out: &mut Vec<u8>) {
     if let Some((topic, subscribed)) = wanted.refused() {
         let (status, why) = wrong(subscribed.outcome);
@@ -301,7 +301,7 @@ fn begin_streams((exchange, wanted): (&Exchange, &Streams), wall_ms: u64, out: &
             message: &format!("{topic}: {why}"),
             retry_after_ms: 0,
         };
-        // The others may have begun.
+        // The other topics may have begun.
         let exchange = Exchange {
             closes: true,
             ..exchange.clone()
@@ -314,7 +314,7 @@ fn begin_streams((exchange, wanted): (&Exchange, &Streams), wall_ms: u64, out: &
     stream::begin_several(wanted.form, &begun, out);
 }
 
-/// Adds what stands before a stream.
+/// Adds the head of a stream's response.
 fn write_stream_head((exchange, form): (&Exchange, Form), wall_ms: u64, out: &mut Vec<u8>) {
     let content_type = match form.kind {
         Kind::Events => EVENTS,
@@ -324,12 +324,12 @@ fn write_stream_head((exchange, form): (&Exchange, Form), wall_ms: u64, out: &mu
     let response = Response::new(status::OK, content_type, b"");
     let written = response.write_begin(exchange, wall_ms, out);
     written.expect("writing into memory cannot fail");
-    // Proxies are to pass on what comes as it comes.
+    // Proxies are to pass on bytes as they come.
     out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n");
     if form.style.is_chunked() {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    // Nothing is asked behind a stream: its end is the connection's.
+    // No request follows a stream: it ends with the connection.
     out.extend_from_slice(b"Connection: close\r\n\r\n");
 }
 
@@ -338,12 +338,12 @@ const GONE: (Status, &str) = (
     "the first of these messages are not kept any more; read them as /json, which says which, or from=earliest",
 );
 
-/// Whether a stream begins that was asked for.
+/// Whether a stream that was asked for begins.
 pub(crate) const fn begins(wanted: &Stream, subscribed: &Subscribed) -> bool {
     subscribed.outcome.is_done() && stream::can_begin(wanted.form, subscribed)
 }
 
-/// What became of one of several messages.
+/// The outcome of one of several messages.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Row<'a> {
@@ -351,7 +351,7 @@ enum Row<'a> {
     Wrong(Wrong<'a>),
 }
 
-/// Tells what became of several messages, in their order. The status is that of the first that went wrong.
+/// Answers with the outcomes of several messages, in their order. The status is that of the first that failed.
 fn tell_places(exchange: &Exchange, batch: &PublishBatch, wall_ms: u64, out: &mut Vec<u8>) {
     let mut status = status::OK;
     let rows: Vec<Row<'_>> = batch
@@ -395,7 +395,7 @@ fn tell_places(exchange: &Exchange, batch: &PublishBatch, wall_ms: u64, out: &mu
     response.write(exchange, wall_ms, out);
 }
 
-/// The status of an outcome that is no success.
+/// Returns the status and the sentence for an outcome that is no success.
 pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
     match outcome {
         Outcome::DiskFull => (status::NO_STORAGE, "the broker's disk is full"),

@@ -1,4 +1,4 @@
-//! From bytes to what a request asks.
+//! Reads what a request asks.
 
 use oyez_protocol::command::Question;
 use oyez_protocol::record::Record;
@@ -13,7 +13,7 @@ use crate::dialect::http::{batch, inquiry, publish, stream, upgrade};
 use crate::dialect::rules::Rules;
 use crate::dialect::status::{self, Status};
 
-/// What `GET /` says.
+/// The text at `GET /`.
 const ROOT: &str = concat!(
     "Oyez ",
     env!("CARGO_PKG_VERSION"),
@@ -30,29 +30,29 @@ const NO_HEAD: &str = "messages are read with GET";
 /// What the front of a session's input is.
 #[derive(Debug)]
 pub(crate) enum Front<'a> {
-    /// Not a whole request yet.
+    /// The request is not whole yet.
     Need {
-        /// The input has to be so long at least.
+        /// The input has to be this long at least.
         total: usize,
         /// Its head is whole, and nothing in it is refused.
         has_head: bool,
-        /// The client waits to be told that the rest is wanted.
+        /// The client waits to be told that the rest is wanted (`100 Continue`).
         expects: bool,
     },
     /// A request.
     Request {
-        /// All that it asks, one after another: several where it publishes several records.
+        /// The commands of the request, in order: several where it publishes several records.
         commands: Commands<'a>,
         exchange: Exchange,
-        /// Bytes of the input that it takes.
+        /// Bytes of the input that the request takes.
         size: usize,
-        /// Bytes that were compressed for it, or not because that makes them no smaller.
+        /// Bytes that were compressed for it, or left as they were because that makes them no smaller.
         encoded: Option<usize>,
     },
     /// A request to go on as a WebSocket, which is all of the input.
     Upgrade {
         upgrade: Upgrade,
-        /// What the session says first, without WebSocket; perhaps nothing.
+        /// The session's first command, without the framing of WebSocket; may be empty.
         says: &'a [u8],
         size: usize,
     },
@@ -64,7 +64,7 @@ pub(crate) enum Commands<'a> {
     One(Command<'a>),
     /// To publish records, which lie in these bytes at these places.
     Publish(&'a [u8], &'a [(usize, usize)]),
-    /// To be sent the messages of several topics, whose names these bytes are.
+    /// To be sent the messages of several topics, whose names lie in these bytes.
     Subscribe(&'a [u8], &'a [Wanted]),
 }
 
@@ -97,8 +97,8 @@ impl<'a> Commands<'a> {
 
 /// Decodes the request at the front of `input`.
 ///
-/// `is_operators` says whether it came to the operator's address, and `resumed` names a request of which some was taken already:
-/// the same one again.
+/// `is_operators` says whether the request came to the operator's address. `resumed` is the number of a request of which some
+/// commands were taken already, and which is decoded again.
 pub(crate) fn decode<'a>(
     input: &'a [u8],
     progress: &mut DecodeProgress,
@@ -127,7 +127,7 @@ pub(crate) fn decode<'a>(
     let framing = (head.framing, rules.body_size_max());
     let size = match body::find(input, head_size, framing, progress) {
         Ok(Body::Whole { size }) => size,
-        // What is refused anyway is not waited for.
+        // The body of a request that is refused anyway is not waited for.
         Ok(Body::Need(total)) if asked.is_ok() => {
             return need(total, (true, head.expects && !progress.continued));
         }
@@ -144,7 +144,7 @@ pub(crate) fn decode<'a>(
     let means = (rules, &mut *scratch);
     let publishes = matches!(asked, Ok(Asked::Publish { .. } | Asked::PublishAll { .. }));
     let asked = asked.and_then(|asked| prepare(asked, &head, whole, &mut exchange, means));
-    // Also where that was in vain.
+    // Compressing in vain counts, too.
     let encoded = publishes.then_some(scratch.body.len());
     Front::Request {
         commands: match asked {
@@ -160,7 +160,7 @@ pub(crate) fn decode<'a>(
     }
 }
 
-/// The connection goes on as a WebSocket, if nothing has come too early.
+/// Goes on as a WebSocket, unless something has come too early.
 fn switch<'a>(upgrade: Upgrade, input: &[u8], size: usize, scratch: &'a Scratch) -> Front<'a> {
     if input.len() > size {
         return give_up(input, status::BAD_REQUEST, TOO_EARLY);
@@ -173,7 +173,7 @@ fn switch<'a>(upgrade: Upgrade, input: &[u8], size: usize, scratch: &'a Scratch)
     }
 }
 
-/// Makes ready what a whole request asks, and says what its answer is to tell.
+/// Prepares what a whole request asks, and notes what its answer is to hold.
 fn prepare(
     asked: Asked,
     head: &Head<'_, '_>,
@@ -218,7 +218,7 @@ fn copy_body(head: &Head<'_, '_>, (input, head_size): (&[u8], usize), scratch: &
     body::copy(input, head_size, head.framing, &mut scratch.body);
 }
 
-/// The head that `input` begins with, and its size; `None` if it has not come whole.
+/// Finds the head at the front of `input`, and its size; `None` if it has not come whole.
 fn find_head<'f, 'a>(
     input: &'a [u8],
     fields: &'f mut [Field<'a>; FIELDS_MAX],
@@ -238,7 +238,7 @@ const fn need<'a>(total: usize, (has_head, expects): (bool, bool)) -> Front<'a> 
     }
 }
 
-/// What cannot be read is answered, and nothing that follows it is read.
+/// Answers input that cannot be read; nothing that follows it is read.
 fn give_up<'a>(input: &[u8], status: Status, message: &'static str) -> Front<'a> {
     Front::Request {
         commands: Commands::One(Command::Refuse(Refusal {
@@ -298,13 +298,13 @@ fn command<'a>(asked: &Result<Asked, Refused>, scratch: &'a Scratch) -> Command<
     }
 }
 
-/// The origin whose pages may read the answer.
+/// Returns the origin whose pages may read the answer.
 fn readers(head: &Head<'_, '_>, rules: &Rules) -> Option<Box<str>> {
     let origin = head.text("origin")?;
     rules.is_known(origin).then(|| origin.into())
 }
 
-/// A request is served under names that the broker knows. HTTP/1.0 may leave the host out; no browser does.
+/// Checks that the broker knows the name that it is asked by. HTTP/1.0 may leave the host out; no browser does.
 fn check_host(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Result<(), Refused> {
     if rules.allow_host(head.host) || (head.is_1_0 && head.host.is_empty()) {
         return Ok(());
@@ -319,14 +319,14 @@ fn check_host(head: &Head<'_, '_>, rules: &Rules, scratch: &mut Scratch) -> Resu
     })
 }
 
-/// What a request asks, by its head.
+/// Reads from the head what a request asks.
 fn ask(
     head: &Head<'_, '_>,
     (rules, is_operators): (&Rules, bool),
     scratch: &mut Scratch,
 ) -> Result<Asked, Refused> {
     check_host(head, rules, scratch)?;
-    // What is behind it is no part of a request; a proxy may have judged by it.
+    // A fragment is not part of a request; a proxy may have decided by it.
     if head.target.contains('#') {
         let why = "a target has no #; as a part of a topic it is %23";
         return Err(refused(status::BAD_REQUEST, why));
@@ -378,8 +378,8 @@ fn ask(
     }
 }
 
-/// Pages of other sites change nothing and are sent nothing, unless their origin is known. Browsers say whose page asks:
-/// always beside what changes something, and otherwise, the newer ones, at least whether it is another site's.
+/// Refuses pages of other sites that change something or ask for messages, unless their origin is known. Browsers name the page
+/// that asks: always with a request that changes something, and newer ones otherwise at least whether it is of another site.
 fn check_origin(
     head: &Head<'_, '_>,
     (rules, is_operators): (&Rules, bool),

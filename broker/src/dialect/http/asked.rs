@@ -12,7 +12,7 @@ use crate::dialect::status::{self, Status};
 /// First parts of paths that are no topics.
 const FIRST_RESERVED: [&str; 5] = ["api", "console", "livez", "metrics", "readyz"];
 
-/// Bytes of a sentence at most.
+/// Most bytes of a sentence.
 const MESSAGE_BYTES_MAX: usize = 300;
 
 /// Memory that requests are turned into commands in, used again and again.
@@ -22,7 +22,7 @@ pub(crate) struct Scratch {
     pub(in crate::dialect) topic: Vec<u8>,
     pub(super) headers: Vec<u8>,
     pub(in crate::dialect) record: Vec<u8>,
-    /// Where each of several records lies in them.
+    /// Where each of several records lies in the memory.
     pub(super) places: Vec<(usize, usize)>,
     pub(super) wanted: Vec<Wanted>,
     pub(in crate::dialect) message: String,
@@ -34,7 +34,7 @@ pub(crate) struct Scratch {
 /// One of several topics that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Where its name lies among those of all.
+    /// Where its name lies among the names of all.
     pub(super) name: (usize, usize),
     pub(super) start: Start,
     pub(super) epoch: Option<Epoch>,
@@ -43,9 +43,9 @@ pub(crate) struct Wanted {
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// To publish its body; whether it waits for the outcome.
+    /// To publish its body; `waits` for the outcome or not.
     Publish { waits: bool },
-    /// To publish the messages in its body; whether it waits for what becomes of them.
+    /// To publish the messages in its body; `waits` for their outcomes or not.
     PublishAll { waits: bool },
     /// To be sent a topic's messages as they come.
     Stream {
@@ -55,19 +55,19 @@ pub(super) enum Asked {
     },
     /// To be sent the messages of the topics in the scratch memory as they come.
     Streams { form: Form },
-    /// To go on as a WebSocket. What it asks then is in the scratch memory.
+    /// To go on as a WebSocket. The first command of that is in the scratch memory.
     Upgrade(Upgrade),
     /// Whether the broker lives, or is ready.
     Health { ready: bool },
-    /// Its counters, for Prometheus.
+    /// For the broker's counters, for Prometheus.
     Metrics,
-    /// Its counters, as JSON.
+    /// For the broker's counters, as JSON.
     Stats,
-    /// Its topics, those behind the name in the scratch memory.
+    /// For the broker's topics, those behind the name in the scratch memory.
     Topics,
-    /// What there is to say of the topic in the scratch memory.
+    /// For a description of the topic in the scratch memory.
     Topic,
-    /// To be told a text.
+    /// For a text.
     Text(&'static str),
     /// What a page of another origin may ask.
     Preflight,
@@ -76,13 +76,13 @@ pub(super) enum Asked {
 /// From HTTP to WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Upgrade {
-    /// What proves that the request was read, from its key.
+    /// Proves that the request was read, made from its key.
     pub(crate) accept: [u8; 28],
     /// What the messages hold: frames under the subprotocol, or JSON.
     pub(crate) dialect: Dialect,
 }
 
-/// Why a request is not served, with a sentence in the scratch memory, or one that is always the same.
+/// Why a request is not served: a sentence in the scratch memory, or one that is always the same.
 pub(crate) struct Refused {
     pub(crate) status: Status,
     pub(crate) message: Option<&'static str>,
@@ -126,7 +126,7 @@ pub(crate) fn topic_of(bytes: &[u8]) -> &str {
 }
 
 impl Scratch {
-    /// Puts a sentence into the memory. What it quotes of a request may be long; so much of it is told.
+    /// Puts a sentence into the memory, cut to [`MESSAGE_BYTES_MAX`]: it may quote a long part of a request.
     pub(in crate::dialect) fn say(&mut self, message: std::fmt::Arguments<'_>) {
         self.message.clear();
         // Writing into memory cannot fail.
@@ -146,7 +146,7 @@ impl std::fmt::Write for Bounded<'_> {
     }
 }
 
-/// The broker's own paths are no topics.
+/// Refuses topics that are paths of the broker itself.
 pub(super) fn check_first(topic: &str) -> Result<(), Refused> {
     let first = topic.split('/').next().unwrap_or_default();
     if FIRST_RESERVED.contains(&first) {
@@ -161,7 +161,7 @@ pub(super) fn check_first(topic: &str) -> Result<(), Refused> {
 /// Last parts of paths that name the form of what is read.
 const LAST_RESERVED: [&str; 4] = ["json", "raw", "sse", "ws"];
 
-/// What could not be read again under its own path is not published.
+/// Refuses topics that could not be read under their own path.
 pub(super) fn check_last(topic: &str) -> Result<(), Refused> {
     let last = topic.rsplit_once('/').map(|(_, last)| last);
     if last.is_some_and(|last| LAST_RESERVED.contains(&last)) {

@@ -23,7 +23,7 @@ use crate::dialect::rules::Rules;
 use crate::dialect::status;
 use crate::dialect::text::{Pairs, Text};
 
-/// Most records of one request, and most messages: what its answer tells one by one.
+/// Most records of one request, and most messages, each of which has its place in the answer.
 const RECORDS_MAX: usize = 1_024;
 const ROWS_MAX: usize = 8_192;
 
@@ -43,11 +43,11 @@ pub(crate) struct Row<'a> {
     pub(crate) headers: Pairs<'a>,
 }
 
-/// Records that are being built, one for each topic.
+/// Records that are being built, one at a time for each topic.
 #[derive(Default)]
 struct Building {
     builders: Vec<RecordBuilder>,
-    /// Which builder is a topic's.
+    /// The index of each topic's builder.
     by_topic: HashMap<Box<str>, usize>,
     /// The record of each message, and its number within it.
     rows: Vec<(u16, u16)>,
@@ -59,7 +59,7 @@ struct Building {
     places: Vec<(usize, usize)>,
 }
 
-/// Makes the body in the scratch memory records. Gives what the answer is to tell.
+/// Builds records from the body in the scratch memory. Returns what the answer is to hold.
 pub(super) fn build(
     (waits, rules): (bool, &Rules),
     number: u64,
@@ -82,7 +82,7 @@ pub(super) fn build(
     })
 }
 
-/// Makes one message the record in the scratch memory.
+/// Builds a record from one message, in the scratch memory.
 pub(crate) fn build_one(
     row: &Row<'_>,
     (number, rules): (u64, &Rules),
@@ -91,7 +91,7 @@ pub(crate) fn build_one(
     let mut building = Building::default();
     scratch.record.clear();
     if let Err(refused) = building.add(row, (number, rules), scratch) {
-        // There is one only: it has no number.
+        // It is the only message: it has no number.
         if let Some(why) = scratch.message.strip_prefix(FIRST) {
             scratch.message = why.to_owned();
         }
@@ -141,7 +141,7 @@ fn build_from(
     Ok((building, is_list))
 }
 
-/// Takes a list message by message: together they may take many times as much memory as their text.
+/// Takes a list message by message: together the messages may take many times as much memory as their text.
 struct List<'r, F> {
     add: F,
     /// Why a message was refused; the rest of the list is not read then.
@@ -237,7 +237,7 @@ impl Building {
         Ok(())
     }
 
-    /// The builder of a topic's record.
+    /// Returns the index of the builder of a topic's record.
     fn builder_of(
         &mut self,
         topic: &str,
@@ -259,7 +259,7 @@ impl Building {
         }
         let builder = RecordBuilder::new(topic, rules.limits)
             .map_err(|error| wrong(at, &error.to_string(), scratch))?;
-        // What could not be read again under its own path is not published.
+        // A message that could not be read under its own path is not published.
         let checked = check_first(topic).and_then(|()| check_last(topic));
         if let Err(Refused {
             message: Some(why), ..
@@ -304,10 +304,10 @@ impl Building {
     }
 }
 
-/// How a sentence begins that is about the first message of a request.
+/// How a sentence about the first message of a request begins.
 const FIRST: &str = "message 0: ";
 
-/// Why a message of a request, counted from 0, is none.
+/// Refuses a request for one of its messages, counted from 0.
 fn wrong(at: usize, why: &str, scratch: &mut Scratch) -> Refused {
     scratch.say(format_args!("message {at}: {why}"));
     Refused {

@@ -1,4 +1,4 @@
-//! The body of a request: so many bytes, or chunks (RFC 9112, 7.1).
+//! The body of a request: of a given size, or in chunks (RFC 9112, 7.1).
 
 use oyez_protocol::planted::{Bug, planted};
 
@@ -15,9 +15,9 @@ const LINE_END: &[u8] = b"\r\n";
 /// How far a body has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// The input has to be so long at least before there is more to say.
+    /// The input has to be this long at least before more is known.
     Need(usize),
-    /// All of it is there, and the request ends here.
+    /// The body is whole, and the request ends here.
     Whole {
         /// Bytes of the whole request.
         size: usize,
@@ -48,10 +48,10 @@ const fn bad_chunks(message: &'static str) -> BadBody {
     }
 }
 
-/// Looks how far the body has come that follows a head of `head` bytes in `input`.
+/// Looks how much has come of the body that follows a head of `head` bytes in `input`.
 ///
 /// # Errors
-/// When it is too long, or no body.
+/// When the body is too long, or is malformed.
 pub(super) fn find(
     input: &[u8],
     head: usize,
@@ -91,8 +91,7 @@ pub(super) fn copy(input: &[u8], head: usize, framing: Framing, out: &mut Vec<u8
     }
 }
 
-/// Goes on where it stopped the last time, so that a body that comes in many pieces is not read from its beginning for each
-/// of them.
+/// Goes on where it stopped the last time, so that a body in many pieces is not read from its beginning for each of them.
 fn find_chunks(
     input: &[u8],
     head: usize,
@@ -105,7 +104,7 @@ fn find_chunks(
         let Some(line) = read_line(&input[at..])? else {
             return Ok(Body::Need(input.len() + 1));
         };
-        // What is no payload is kept until the body is whole, too.
+        // Bytes that are not payload are kept until the body is whole, too.
         if at + line.size - head - payload > max {
             return Err(TOO_MANY_CHUNKS);
         }
@@ -133,7 +132,7 @@ fn find_chunks(
 struct Line {
     /// Bytes of the line with its end.
     size: usize,
-    /// Bytes of the chunk behind it; 0 is the last one.
+    /// Bytes of the chunk behind it; 0 in the last one.
     chunk: usize,
 }
 
@@ -160,7 +159,7 @@ fn read_line(input: &[u8]) -> Result<Option<Line>, BadBody> {
     let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
     let extended = &rest[blanks.count()..];
     let text = std::str::from_utf8(size).unwrap_or_default();
-    // More digits than that are more bytes than any body may have.
+    // More digits are more bytes than any body may have.
     let chunk = usize::from_str_radix(text, 16)
         .ok()
         .filter(|_| text.len() <= 8);

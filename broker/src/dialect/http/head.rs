@@ -1,4 +1,4 @@
-//! The head of a request: what comes before its body. Everything that two programs could read in two ways is refused.
+//! The head of a request, which comes before its body. Everything that two programs could read in two ways is refused.
 
 use crate::dialect::command::DecodeProgress;
 use crate::dialect::status::{self, Status};
@@ -16,9 +16,9 @@ pub(super) type Field<'a> = httparse::Header<'a>;
 /// How long a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes, perhaps none.
+    /// The body has this many bytes, perhaps none.
     Sized(u64),
-    /// In chunks, the last of which says so.
+    /// The body is in chunks; the last one is marked.
     Chunked,
 }
 
@@ -53,22 +53,22 @@ pub(super) struct Head<'f, 'a> {
     pub(super) host: &'a str,
     /// The client speaks HTTP/1.0: it knows no chunks, and one request a connection.
     pub(super) is_1_0: bool,
-    /// It will ask again on the same connection.
+    /// The client will ask again on the same connection.
     pub(super) keeps_alive: bool,
-    /// It waits to be told that its body is wanted.
+    /// The client waits to be told that its body is wanted.
     pub(super) expects: bool,
     pub(super) framing: Framing,
     pub(super) fields: &'f [Field<'a>],
 }
 
 impl<'a> Head<'_, 'a> {
-    /// The value of a field that may be there once.
+    /// The value of a field that may occur once at most.
     pub(super) fn field(&self, name: &str) -> Option<&'a [u8]> {
         let mut named = self.fields.iter().filter(|field| is_named(field, name));
         named.next().map(|field| field.value)
     }
 
-    /// The same, as text without blanks around it.
+    /// The value of a field that may occur once at most, as text without blanks around it.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         let value = std::str::from_utf8(self.field(name)?).ok()?;
         Some(value.trim_ascii())
@@ -79,13 +79,13 @@ pub(super) fn is_named(field: &Field<'_>, name: &str) -> bool {
     field.name.eq_ignore_ascii_case(name)
 }
 
-/// Where the head ends that `input` begins with, its last empty line included; `None` if it has not come whole.
+/// Returns where the head ends that `input` begins with, behind its empty line; `None` if it has not come whole.
 ///
 /// # Errors
-/// When it is too long, or its lines do not end as lines do.
+/// When the head is too long, or its lines do not end in CR LF.
 pub(super) fn end(input: &[u8], progress: &mut DecodeProgress) -> Result<Option<usize>, BadHead> {
     let searched = &input[..input.len().min(HEAD_SIZE_MAX)];
-    // Back by as much as a line end that was cut may have.
+    // Back by as many bytes as a cut line end may have.
     let from = (progress.searched as usize)
         .saturating_sub(3)
         .min(searched.len());
@@ -116,7 +116,7 @@ pub(super) fn end(input: &[u8], progress: &mut DecodeProgress) -> Result<Option<
 /// Reads a whole head. `fields` is where its header fields are put.
 ///
 /// # Errors
-/// Why it is not served.
+/// Why the request is not served.
 pub(super) fn read<'f, 'a>(
     head: &'a [u8],
     fields: &'f mut [Field<'a>; FIELDS_MAX],
@@ -170,7 +170,7 @@ fn why(error: httparse::Error) -> &'static str {
     }
 }
 
-/// The host and the path that a request names. The target may hold the host, as in requests to proxies; the field does not count then.
+/// The host and the path that a request names. The target may hold the host, as in requests to proxies; the field is ignored then.
 fn host_and_target<'a>(
     target: &'a str,
     fields: &[Field<'a>],
@@ -209,7 +209,7 @@ fn strip_scheme(target: &str) -> Option<&str> {
     })
 }
 
-/// Whether a byte may stand in a host and its port. No user names, no escapes: nothing that two programs could read in two
+/// Whether a byte may stand in a host and its port. There are no user names and no escapes: two programs could read them in two
 /// ways.
 const fn is_of_a_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
@@ -230,7 +230,7 @@ fn expects(fields: &[Field<'_>], is_1_0: bool) -> Result<bool, BadHead> {
     let mut expected = fields.iter().filter(|field| is_named(field, "expect"));
     match expected.next() {
         None => Ok(false),
-        // What HTTP/1.0 expects is ignored (RFC 9110, 10.1.1).
+        // An expectation in HTTP/1.0 is ignored (RFC 9110, 10.1.1).
         Some(_) if is_1_0 => Ok(false),
         Some(field)
             if field
@@ -247,8 +247,8 @@ fn expects(fields: &[Field<'_>], is_1_0: bool) -> Result<bool, BadHead> {
     }
 }
 
-/// How long the body is. A proxy in front that reads a length in another way would take a part of the body for a request:
-/// only one length, said once, is accepted.
+/// Returns how long the body is. A proxy in front that reads a length in another way would take a part of the body for a request:
+/// only one length, given once, is accepted.
 fn framing(fields: &[Field<'_>], is_1_0: bool) -> Result<Framing, BadHead> {
     let named = |name: &'static str| fields.iter().filter(move |field| is_named(field, name));
     let (mut lengths, mut codings) = (named("content-length"), named("transfer-encoding"));

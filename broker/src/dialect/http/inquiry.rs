@@ -4,13 +4,13 @@ use crate::dialect::http::asked::{Asked, BAD_ESCAPE, Refused, Scratch, refused};
 use crate::dialect::http::target::{BadTarget, Target, unescape};
 use crate::dialect::status;
 
-/// Whether a path is one that asks about the broker.
+/// Whether a path asks about the broker.
 pub(super) fn is_one(path: &str) -> bool {
     let first = path.split('/').nth(1);
     matches!(first, Some("api" | "livez" | "metrics" | "readyz"))
 }
 
-/// What a request about the broker asks.
+/// Reads what a request about the broker asks.
 pub(super) fn ask(
     target: Target<'_>,
     is_operators: bool,

@@ -1,5 +1,5 @@
 //! HTTP/1.1 and HTTP/1.0: requests are commands, and replies are responses. Every input is a request, a wish for more bytes,
-//! or something that is answered with why it is not served.
+//! or is answered with the reason why it is not served.
 //!
 //! | request | what it does |
 //! |---|---|
@@ -10,20 +10,20 @@
 //! | `GET /TOPIC/json` | the same messages as JSON, a line each ([`crate::dialect::lines`]): from the earliest to the newest there is, unless `from` says otherwise, or `follow=true` that it goes on; `limit` is the most of them |
 //! | `GET /TOPIC/raw` | the same as payloads, a line feed behind each but where `limit=1` asks for one alone |
 //! | `GET /api/v1/topics` | lists topics, those behind the name `after` |
-//! | `GET /api/v1/topics/TOPIC` | says what is kept of a topic, and how many subscribe to it |
+//! | `GET /api/v1/topics/TOPIC` | describes a topic: what is kept of it, and how many subscribe to it |
 //! | `GET /api/v1/stats`, `/metrics`, `/livez`, `/readyz` | at the operator's address: counters as JSON and for Prometheus, whether the broker lives, and whether it is ready, with reasons |
 //! | `GET /api/v1/ws` | becomes a WebSocket ([`crate::dialect::websocket`]): frames under the subprotocol `oyez.v2`, JSON without one |
 //! | `GET /TOPIC/ws` | the same with JSON, subscribed to a topic from the start: `from` is `latest`, `earliest` or `offset:N`, `epoch` that of the offset |
-//! | `OPTIONS` | says to browsers what pages of other origins may ask |
-//! | `GET /` | says what there is |
+//! | `OPTIONS` | lists for browsers what pages of other origins may ask |
+//! | `GET /` | lists what the broker serves |
 //!
-//! A topic is the path, with `%` escapes. The last part of a path is none of `json`, `raw`, `sse` and `ws`, which name the form
-//! of what is read, and the first none of `api`, `console`, `livez`, `metrics` and `readyz`.
+//! A topic is the path, with `%` escapes. The last part of a topic's path may not be `json`, `raw`, `sse` or `ws`, which name the
+//! form to read, and the first may not be `api`, `console`, `livez`, `metrics` or `readyz`.
 //!
 //! **Hostile pages.** A browser on this machine asks in the name of whatever page it shows. A request is served only under a name
 //! that the broker knows ([`Rules::allow_host`]); from pages of other sites only what changes nothing, unless their origin is known.
 //!
-//! **Hostile peers.** What two programs could read in two ways is refused, and the connection is closed: two lengths, lines
+//! **Hostile peers.** Input that two programs could read in two ways is refused, and the connection is closed: two lengths, lines
 //! that end without a carriage return, folded fields. Heads, bodies and lines have bounds.
 
 mod answer;

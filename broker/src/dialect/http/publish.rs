@@ -12,10 +12,10 @@ use crate::dialect::http::target::{BadTarget, Target};
 use crate::dialect::rules::Rules;
 use crate::dialect::status;
 
-/// What begins the name of a field that becomes a header of the message.
+/// The prefix of fields that become headers of the message.
 const HEADER_PREFIX: &str = "x-header-";
 
-/// What a request to publish asks, by its target.
+/// Reads from the target what a request to publish asks.
 pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Refused> {
     let is_batch = target.path == "/api/v1/publish";
     if !is_batch {
@@ -44,7 +44,7 @@ pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Re
     }
 }
 
-/// Makes the body in the scratch memory a record. Gives what the answer is to tell.
+/// Builds a record from the body in the scratch memory. Returns what the answer is to hold.
 pub(super) fn build(
     head: &Head<'_, '_>,
     (waits, rules): (bool, &Rules),

@@ -1,4 +1,4 @@
-//! Reading: where it begins and ends, and what messages look like.
+//! Requests for messages: where reading begins and ends, and what form messages have.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::dialect::http::head::Head;
 use crate::dialect::http::target::{BadTarget, Target};
 use crate::dialect::status;
 
-/// What is read, and in which form, by the last part of its path; `None` if it is none.
+/// Returns the path of the topic, and the form in which it is read, by the last part of the path; `None` if that names no form.
 pub(super) fn kind(path: &str) -> Option<(&str, Kind)> {
     let (path, last) = path.rsplit_once('/')?;
     let kind = match last {
@@ -35,15 +35,15 @@ pub(super) fn is_of_several(path: &str) -> bool {
     path == "/api/v1/sse"
 }
 
-/// Bytes of the places of several topics in a resume token, and of each beside its name. As text in a field of a request the token
-/// has to pass proxies, which take lines of 8 KiB.
+/// Bytes of the places of several topics in a resume token, and of each place beside its name. The token is text in a field of a
+/// request, and has to pass proxies, which take lines of 8 KiB.
 const PLACES_BYTES_MAX: usize = 4_096;
 const PLACE_BYTES: usize = 17;
 
-/// What a request for messages says of itself.
+/// What the parameters and fields of a request for messages say.
 #[derive(Default)]
 struct Wishes {
-    /// Of a stream of several topics.
+    /// The topics of a stream of several.
     topics: Vec<Vec<u8>>,
     start: Option<Start>,
     token: Option<Vec<u8>>,
@@ -52,7 +52,7 @@ struct Wishes {
     limit: Option<u64>,
 }
 
-/// What a request for messages asks.
+/// Reads what a request for messages asks.
 pub(super) fn ask(
     head: &Head<'_, '_>,
     (target, path, kind): (Target<'_>, &str, Kind),
@@ -60,13 +60,13 @@ pub(super) fn ask(
 ) -> Result<Asked, Refused> {
     read_topic(path, scratch)?;
     let wishes = read_wishes(head, target, (kind, false))?;
-    // A browser comes back to the address of its first request: what it has had counts more.
+    // A browser comes back to the address of its first request: the token of what it has got comes first.
     let (start, epoch) = match wishes.token {
         Some(token) => read_token(&token, topic_of(&scratch.topic)).ok_or(refused(
             status::BAD_REQUEST,
             "the last event's id is none of this topic; leave it out to begin anew",
         ))?,
-        // What comes is streamed from now on, and what there is is read from its beginning.
+        // A stream begins with what comes from now on, a reading that ends with the oldest message.
         None if wishes.follow => (wishes.start.unwrap_or(Start::Latest), None),
         None => (wishes.start.unwrap_or(Start::Earliest), None),
     };
@@ -89,7 +89,7 @@ pub(super) fn ask(
     })
 }
 
-/// What a request for the messages of several topics asks.
+/// Reads what a request for the messages of several topics asks.
 pub(super) fn ask_several(
     head: &Head<'_, '_>,
     target: Target<'_>,
@@ -157,8 +157,8 @@ fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused>
     }
 }
 
-/// Lets each of several topics begin where a stream that ended behind an event with this id goes on, if that was of the topic.
-/// `None` if it was of none of them.
+/// Lets each of several topics begin where a stream goes on that ended behind the event with this id, if the id names the topic.
+/// Returns `None` if the id names none of them.
 fn read_places(token: &[u8], scratch: &mut Scratch) -> Option<()> {
     let bytes = URL_SAFE_NO_PAD.decode(token.trim_ascii()).ok()?;
     let token = Token::decode(&bytes).ok()?;
@@ -195,7 +195,7 @@ fn read_wishes(
     let is_stream = kind == Kind::Events;
     let mut wishes = Wishes {
         follow: is_stream,
-        // A browser that comes back says where it stopped in a field; what has no fields to set says it in a parameter.
+        // A browser that comes back sends the id in a field; a client that can set no fields sends it in a parameter.
         token: head.field("last-event-id").map(<[u8]>::to_vec),
         ..Wishes::default()
     };
@@ -245,7 +245,7 @@ fn read_wishes(
     }
 }
 
-/// What the value of a parameter has to be.
+/// Says what the value of a parameter has to be.
 fn right_value(name: &str) -> &'static str {
     match name {
         "from" => "`from` is earliest, latest or offset:NUMBER",
@@ -255,7 +255,7 @@ fn right_value(name: &str) -> &'static str {
     }
 }
 
-/// Which parameters there are.
+/// Says which parameters there are.
 const fn right_parameters(kind: Kind, is_of_several: bool) -> &'static str {
     match kind {
         Kind::Events if is_of_several => {
@@ -284,7 +284,7 @@ pub(crate) fn read_start(value: &[u8]) -> Option<Start> {
     }
 }
 
-/// Where a stream goes on that ended behind an event with this id.
+/// Returns where a stream goes on that ended behind the event with this id.
 fn read_token(token: &[u8], topic: &str) -> Option<(Start, Option<Epoch>)> {
     let bytes = URL_SAFE_NO_PAD.decode(token.trim_ascii()).ok()?;
     let token = Token::decode(&bytes).ok()?;

@@ -25,11 +25,11 @@ impl<'a> Target<'a> {
         Self { path, query }
     }
 
-    /// Gives each parameter, its name as it came and its value without escapes, to `take`, which returns whether there is
-    /// such a one.
+    /// Passes each parameter, its name as it came and its value without escapes, to `take`, which returns whether there is a
+    /// parameter of that name.
     ///
     /// # Errors
-    /// When there is none, or a value is escaped wrongly.
+    /// When there is no parameter of that name, or a value is escaped wrongly.
     pub(super) fn each_parameter(
         &self,
         mut take: impl FnMut(&str, &[u8]) -> bool,
@@ -50,7 +50,7 @@ impl<'a> Target<'a> {
 /// Adds `escaped` without its escapes to `out`. In parameters a `+` is a blank.
 ///
 /// # Errors
-/// When a `%` is no escape.
+/// When a `%` does not begin an escape.
 pub(super) fn unescape(
     escaped: &str,
     is_parameter: bool,

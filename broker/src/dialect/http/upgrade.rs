@@ -14,7 +14,7 @@ use crate::dialect::http::target::{BadTarget, Target};
 use crate::dialect::status;
 use crate::dialect::websocket::{ALONE, SUBPROTOCOL, write_subscribe};
 
-/// What a key is joined with before it is hashed (RFC 6455, 1.3).
+/// The text that a key is joined with before it is hashed (RFC 6455, 1.3).
 const JOINED: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_SIZE: usize = 16;
 const VERSION: &[u8] = b"13";
@@ -30,7 +30,7 @@ fn topic_path(path: &str) -> Option<&str> {
         .filter(|path| !path.is_empty() && !path.starts_with("/api/"))
 }
 
-/// What a request to become a WebSocket asks. The first command of the session, if there is one, is put into the scratch memory.
+/// Reads a request to become a WebSocket. The first command of the session, if there is one, is put into the scratch memory.
 pub(super) fn ask(
     head: &Head<'_, '_>,
     target: Target<'_>,
@@ -57,7 +57,7 @@ pub(super) fn ask(
     Ok(Asked::Upgrade(Upgrade { accept, dialect }))
 }
 
-/// The key of a handshake.
+/// Returns the key of a handshake.
 fn read_key(head: &Head<'_, '_>) -> Result<[u8; 24], Refused> {
     if head.is_1_0
         || !has_word(head, "upgrade", "websocket")
@@ -95,7 +95,7 @@ fn accept(key: &[u8; 24]) -> [u8; 28] {
     accept
 }
 
-/// What the messages hold, by the subprotocols that the client speaks.
+/// Returns what the messages hold, by the subprotocols that the client speaks.
 fn read_subprotocol(head: &Head<'_, '_>) -> Result<Dialect, Refused> {
     let mut offers = words(head, "sec-websocket-protocol").peekable();
     if offers.peek().is_none() {
@@ -110,7 +110,7 @@ fn read_subprotocol(head: &Head<'_, '_>) -> Result<Dialect, Refused> {
     }
 }
 
-/// Where the subscription begins that the target asks for.
+/// Puts the subscription that the target asks for into the scratch memory.
 fn read_begin(target: Target<'_>, scratch: &mut Scratch) -> Result<(), Refused> {
     let (mut from, mut epoch, mut is_right) = (None, None, true);
     let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();

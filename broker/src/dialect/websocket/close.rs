@@ -28,7 +28,7 @@ const OWN: u16 = 4000;
 /// Bytes of the code in a Close.
 const CODE_SIZE: usize = 2;
 
-/// Why a session is closed for what has come.
+/// Why a session is closed, for what its peer has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CloseFault {
     pub(crate) code: u16,
@@ -49,10 +49,10 @@ pub(crate) const fn code_of(goodbye: GoodbyeCode) -> u16 {
     }
 }
 
-/// Reads a Close that has come. Gives the code to close with.
+/// Reads a Close that has come. Returns the code to close with.
 ///
 /// # Errors
-/// When it says what none may say.
+/// When it has a code that may not be sent, or a reason that is not text.
 pub(crate) fn read(payload: &[u8]) -> Result<u16, CloseFault> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return match payload {

@@ -1,4 +1,4 @@
-//! JSON over WebSocket, for clients without a library: each text message is a command, or something that is told.
+//! JSON over WebSocket, for clients without a library: each text message is a command, a reply or a message of a topic.
 //!
 //! | command | members beside `command` |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `publish` | `topic`, `payload` or `payload_base64`, `key`, `headers` |
 //! | `ping` | |
 //!
-//! Each may have an `id`, a number from 1 to 4,294,967,295, which its answer repeats. A message is told as in
+//! Each may have an `id`, a number from 1 to 4,294,967,295, which its answer repeats. A message of a topic is sent as in
 //! [`crate::dialect::lines`], everything else has an `event`:
 //!
 //! | event | members | when |
@@ -62,7 +62,7 @@ struct Line<'a> {
     headers: Pairs<'a>,
 }
 
-/// The number of what may be no command.
+/// The number of a line that may not be a command.
 #[derive(Deserialize)]
 struct Numbered {
     id: Option<u32>,
@@ -76,7 +76,7 @@ enum Asked {
     Ping,
 }
 
-/// A command that a client could have sent: to subscribe to a topic.
+/// A command as a client could have sent it: to subscribe to a topic.
 #[derive(Serialize)]
 struct SubscribeLine<'a> {
     command: &'a str,
@@ -104,7 +104,7 @@ pub(crate) fn write_subscribe(
     out.push(b'\n');
 }
 
-/// Makes a line a command. Gives with it the bytes that were compressed for it, or not because that makes them no smaller.
+/// Decodes a line into a command. Returns with it the bytes that were compressed for it, or left because that makes them no smaller.
 pub(crate) fn decode<'a>(
     line: &[u8],
     rules: &Rules,
@@ -180,13 +180,13 @@ fn read(
 
 const NO_COMMAND: &str = "`command` is subscribe, unsubscribe, publish or ping";
 
-/// A line as it came. Its number is told also where it is no command.
+/// Parses a line. Its number is returned also where it is not a command.
 fn parse<'a>(
     line: &'a [u8],
     request: &mut u32,
     scratch: &mut Scratch,
 ) -> Result<Line<'a>, Refused> {
-    // A list of the members would do to the parser.
+    // The parser would accept a list of the members, too.
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(bad(Some(
             "the message is no command: it has to be a JSON object",
@@ -205,7 +205,7 @@ fn parse<'a>(
 }
 
 impl Line<'_> {
-    /// Each command has members of its own.
+    /// Checks that a command has only the members that are its own.
     fn check_members(&self) -> Result<(), Refused> {
         let begins = self.from.is_some() || self.epoch.is_some();
         let has_payload = self.payload.is_some() || self.payload_base64.is_some();
@@ -278,7 +278,7 @@ fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
     Ok(Asked::Subscribe(start, epoch))
 }
 
-// What is told.
+// Replies.
 
 #[derive(Serialize)]
 struct SubscribedData<'a> {
@@ -370,7 +370,7 @@ pub(super) fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             };
             event("$goodbye", &data, out);
         }
-        // No command here asks for them.
+        // No command here asks for these.
         Reply::Welcome(_)
         | Reply::Unsupported { .. }
         | Reply::Answer { .. }

@@ -1,12 +1,12 @@
-//! WebSocket (RFC 6455): what clients send without it, and what they are told within it.
+//! WebSocket (RFC 6455): takes the framing off what clients send, and puts it around replies.
 //!
-//! Under the subprotocol `oyez.v2` a binary message is one or more whole frames of `oyez_protocol`: those of the broker are a run
+//! Under the subprotocol `oyez.v2` a binary message is one or more whole frames of `oyez_protocol`. The broker's are a run
 //! of records as they lie in the log behind one header ([`crate::dialect::run`]), or a control frame. Without a subprotocol messages
 //! are text in JSON ([`json`]).
 //!
-//! What comes is taken as a stream: messages of frames are put one behind the other, and it does not matter where they begin; messages
+//! Input is taken as a stream: messages of frames are put one behind the other, and it does not matter where they begin; messages
 //! of text become lines. `permessage-deflate` is declined, as records are compressed. Pings and Closes are answered here; a session
-//! that a peer closes is ended when all that came before was taken.
+//! whose peer closes is ended when all that came before was taken.
 
 mod close;
 #[cfg(any(fuzzing, test))]
@@ -25,32 +25,32 @@ use crate::dialect::command::{Dialect, Goodbye, Reply};
 use crate::dialect::native;
 use crate::dialect::run::{Opcode, in_frame};
 
-/// What the name of the subprotocol is for frames.
+/// The name of the subprotocol for frames.
 pub(crate) const SUBPROTOCOL: &str = "oyez.v2";
 
-/// Memory that input is put into when WebSocket is taken off, used again and again.
+/// Memory for input without its framing, used again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) plain: Vec<u8>,
     pub(crate) answers: Vec<u8>,
-    /// For a session that begins at rest, and is at rest again behind what was read.
+    /// The state of a session that begins at rest, and is at rest again behind what was read.
     pub(crate) state: Option<Box<Unframing>>,
 }
 
-/// What has come of input.
+/// What input has brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// Frames of WebSocket, or parts of them.
     pub(crate) pieces: usize,
     /// The peer closes, or is closed, with this code; nothing that came behind counts.
     pub(crate) closes: Option<u16>,
-    /// Why it is closed.
+    /// Why the peer is closed.
     pub(crate) fault: Option<CloseFault>,
 }
 
-/// Takes WebSocket off `input`. Adds what is for the dialect within to `out`, and what is answered at once to `answers`.
+/// Takes the framing off `input`. Adds what is for the dialect within to `out`, and WebSocket's own answers to `answers`.
 ///
-/// `text_max` is how long a text may be.
+/// `text_max` is the longest text in bytes.
 pub(crate) fn hear(
     state: &mut Unframing,
     mut input: &[u8],
@@ -61,7 +61,7 @@ pub(crate) fn hear(
     let accepts = Accepts {
         text: is_text,
         binary: !is_text,
-        // What is binary has bounds of its own, those of frames.
+        // Binary messages have bounds of their own, those of frames.
         size_max: if is_text { text_max as u64 } else { u64::MAX },
     };
     let mut heard = Heard::default();
@@ -87,7 +87,7 @@ pub(crate) fn hear(
                 return heard;
             }
             Err(fault) => {
-                // What is no text is no line of it either.
+                // Bytes that are not text are no part of a line either.
                 out.truncate(before);
                 heard.closes = Some(fault.code);
                 heard.fault = Some(fault);
@@ -97,8 +97,8 @@ pub(crate) fn hear(
     }
 }
 
-/// A line ends with the message, and nowhere else. To JSON a carriage return is what a line feed is: a blank between words, and wrong
-/// within them.
+/// Ends a line, which ends with the message and nowhere else. To JSON a carriage return is like a line feed: a blank between words,
+/// and wrong within them.
 fn end_line(text: &mut [u8]) {
     for byte in text {
         if *byte == b'\n' {
@@ -111,13 +111,13 @@ fn end_line(text: &mut [u8]) {
 pub(crate) fn encode(dialect: Dialect, reply: &Reply<'_>, out: &mut Vec<u8>) {
     match (dialect, reply) {
         (Dialect::Json, _) => json::encode(reply, out),
-        // Browsers answer it, also where no script runs.
+        // Browsers answer a Ping, also where no script runs.
         (_, Reply::Ping { .. }) => in_frame(Opcode::Ping, out, |_| ()),
         _ => in_frame(Opcode::Binary, out, |out| native::encode(reply, out)),
     }
 }
 
-/// Adds the last thing that a session hears: why it ends, unless the peer has closed it itself, and a Close.
+/// Adds the end of a session: why it ends, unless the peer has closed it itself, and a Close.
 pub(crate) fn conclude(
     dialect: Dialect,
     (goodbye, closes): (&Goodbye, Option<u16>),

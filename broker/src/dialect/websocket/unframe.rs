@@ -1,6 +1,6 @@
-//! What clients send over WebSocket, without WebSocket: the bytes of their messages, and what control frames ask.
+//! Takes the framing of WebSocket off what clients send: returns the bytes of their messages, and what control frames ask.
 //!
-//! Nothing is gathered but the header of a frame, and a control frame, which is short. So a message takes no memory here, whatever
+//! Only the header of a frame and a control frame, which is short, are gathered. So a message takes no memory here, whatever
 //! its frames are, and a session between two messages needs no state at all.
 
 use oyez_protocol::planted::{Bug, planted};
@@ -9,7 +9,7 @@ use crate::dialect::run::{FIN, Opcode, SHORT_MAX, SIZE_16, SIZE_64};
 use crate::dialect::websocket::close::{self, CloseFault, fault};
 use crate::dialect::websocket::utf8::Utf8;
 
-/// Bits that no extension gives a meaning, since none is agreed on.
+/// Bits that only extensions give a meaning, and none is agreed on.
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
@@ -17,12 +17,12 @@ const MASK_SIZE: usize = 4;
 /// Bytes of the longest header: two, a size of 64 bits, a mask.
 const HEADER_SIZE_MAX: usize = 14;
 
-/// What messages may be.
+/// Which messages are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepts {
     pub(crate) text: bool,
     pub(crate) binary: bool,
-    /// Bytes of a message at most.
+    /// Most bytes of a message.
     pub(crate) size_max: u64,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Accepts {
 pub(crate) enum Piece {
     /// Nothing more: all of the input is used.
     Nothing,
-    /// Bytes of a message, perhaps none. They are behind what was in the output.
+    /// Bytes of a message, perhaps none. They follow what was in the output.
     Message {
         from: usize,
         is_text: bool,
@@ -42,7 +42,7 @@ pub(crate) enum Piece {
     Ping,
     /// A Pong, asked for or not.
     Pong,
-    /// The peer closes, with this code. What comes behind it counts for nothing.
+    /// The peer closes, with this code. Bytes behind it are ignored.
     Close(u16),
 }
 
@@ -67,7 +67,7 @@ struct FrameBegun {
     is_last: bool,
     /// Bytes of its payload that have not come.
     left: u64,
-    /// Begins with the byte for the next one.
+    /// The mask, turned so that it begins with the byte for the next one of the payload.
     mask: [u8; MASK_SIZE],
 }
 
@@ -75,7 +75,7 @@ struct FrameBegun {
 struct MessageBegun {
     is_text: bool,
     size: u64,
-    /// How the text stands at the end of what has come.
+    /// Whether the text that has come ends within a character.
     text: Utf8,
 }
 
@@ -93,7 +93,7 @@ impl Unframing {
     /// Takes the next piece off the front of `input`. Bytes of messages are added to `out`.
     ///
     /// # Errors
-    /// When no continuation of the input is right, or the message may not come. The session ends there.
+    /// When no continuation of the input is valid, or the message is not accepted. The session ends there.
     pub(crate) fn next(
         &mut self,
         input: &mut &[u8],
@@ -141,7 +141,7 @@ impl Unframing {
         self.note_message(&out[from..], (from, ends))
     }
 
-    /// The header at the front of the input; `None` if it has not come whole.
+    /// Takes the header at the front of the input; `None` if it has not come whole.
     fn take_header(&mut self, input: &mut &[u8]) -> Result<Option<FrameBegun>, CloseFault> {
         loop {
             let need = header_size(&self.header[..self.header_size]);
@@ -160,7 +160,7 @@ impl Unframing {
         read_header(header).map(Some)
     }
 
-    /// A frame begins.
+    /// Begins a frame.
     fn begin(&mut self, frame: &FrameBegun, accepts: Accepts) -> Result<(), CloseFault> {
         if frame.opcode.is_control() {
             self.control.clear();
@@ -205,7 +205,7 @@ impl Unframing {
         Ok(())
     }
 
-    /// Bytes of a message have come.
+    /// Notes that bytes of a message have come.
     fn note_message(
         &mut self,
         bytes: &[u8],
@@ -238,7 +238,7 @@ impl Unframing {
     }
 }
 
-/// Bytes of a header of which these have come, as far as they tell.
+/// Bytes of the header that begins with these, as far as they show.
 const fn header_size(begun: &[u8]) -> usize {
     if begun.len() < 2 {
         return 2;

@@ -1,6 +1,6 @@
-//! Whether text is UTF-8 that comes in pieces, which may be cut within a character.
+//! Checks UTF-8 that comes in pieces, which may be cut within a character.
 
-/// How text stands at the end of what has come.
+/// The state of a text at the end of what has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Utf8 {
     /// The beginning of a character whose rest has not come.
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_found_with_the_first_byte_that_says_so() {
+    fn invalid_text_is_found_with_its_first_wrong_byte() {
         for (text, wrong) in [
             (&b"\xce\xba\xe1\xbd\xb9\xf4\x90\x80\x80"[..], 6),
             (b"a\x80", 1),

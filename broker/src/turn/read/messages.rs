@@ -1,5 +1,5 @@
-//! Sessions over WebSocket: becoming one, and what comes of them. WebSocket is taken off first, and what is left is read as if it
-//! had come without: frames, or lines of JSON. A session keeps something only within a message.
+//! Sessions over WebSocket: how a session becomes one, and how it is read. The framing of WebSocket is taken off first, and what
+//! is left is read like any other input: frames, or lines of JSON. A session keeps framing only within a message.
 
 use oyez_protocol::event::GoodbyeCode;
 
@@ -17,7 +17,7 @@ use crate::parts::session::{SessionId, Stage, Window};
 use crate::turn::read::{Reading, Step, Visit};
 
 impl<T: CommandHandler> Reading<'_, T> {
-    /// A session becomes one over WebSocket. It says something first if its request has asked for that.
+    /// Makes a session one over WebSocket. It takes the command in `says` first if its request has asked for that.
     pub(super) fn upgrade(
         &mut self,
         id: SessionId,
@@ -25,7 +25,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         says: &[u8],
         size: usize,
     ) -> Step {
-        // What becomes of a record that nobody waits for would else be told as one of the session to come.
+        // The outcome of a record that no request waits for would otherwise go to the session over WebSocket.
         if self.sessions.there(id).has_publishes() {
             return Step::Stop(Visit::Waiting(Until::Answered), size);
         }
@@ -48,7 +48,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// What has to come before a session over WebSocket is read; `None` if nothing has.
+    /// What has to come before a session over WebSocket is read; `None` if nothing has to.
     pub(super) fn before_messages(&mut self, id: SessionId) -> Option<Visit> {
         let session = self.sessions.there(id);
         if !session.stage().is_heard() {
@@ -57,11 +57,11 @@ impl<T: CommandHandler> Reading<'_, T> {
         if let Some(closing) = self.sessions.closing(id) {
             return Some(self.close(id, closing));
         }
-        // What is answered at once is answered without asking again.
+        // WebSocket's own replies are made without another check of the room for output.
         self.sessions.waits_for_output(id).map(Visit::Waiting)
     }
 
-    /// The peer has closed, or has to be closed, and all that it said before is taken.
+    /// Ends a session whose peer has closed, or has to be closed; all that it sent before is taken.
     fn close(&mut self, id: SessionId, closing: Closing) -> Visit {
         match closing.fault {
             None => {
@@ -76,7 +76,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         Visit::Over
     }
 
-    /// Takes WebSocket off what was read of a session, and then what it holds.
+    /// Takes the framing of WebSocket off what was read of a session, and then takes what the messages hold.
     pub(super) fn take_messages(
         &mut self,
         id: SessionId,
@@ -124,12 +124,12 @@ impl<T: CommandHandler> Reading<'_, T> {
             self.sessions
                 .control(self.context, id, |out| out.extend_from_slice(answers));
         }
-        // What gives nothing does not begin anew: frames without content keep no message open.
+        // Input without content does not begin the wait anew: empty frames keep no message open.
         let begun_tick = match plain.is_empty() {
             true => begun_tick,
             false => self.context.tick(),
         };
-        // A message that has begun may have given nothing yet.
+        // A message that has begun may have brought nothing yet.
         let partial = partial.filter(|partial| !partial.bytes.is_empty());
         let visit = match partial {
             _ if plain.is_empty() => self.put_back(id, partial),
@@ -138,7 +138,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         };
         let visit = self.end_messages(id, heard, visit);
         if visit == Visit::Over || heard.closes.is_some() {
-            return visit; // What comes behind counts for nothing.
+            return visit; // What comes behind does not count.
         }
         match state.is_at_rest() {
             true => *at_rest = Some(state),
@@ -155,7 +155,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         Visit::More
     }
 
-    /// What was read is taken, or kept: goes on with what WebSocket itself has said.
+    /// Goes on with what WebSocket itself has said, after what was read is taken or kept.
     fn end_messages(&mut self, id: SessionId, heard: Heard, visit: Visit) -> Visit {
         let Some(code) = heard.closes.filter(|_| visit != Visit::Over) else {
             return visit;
@@ -169,7 +169,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         }
     }
 
-    /// A message has begun and not ended.
+    /// Keeps the state of a message that has begun and not ended.
     fn keep_message(&mut self, id: SessionId, (state, begun_tick): (Box<Unframing>, u32)) {
         let kept = self.sessions.there_mut(id).take_input();
         let mut partial = kept.unwrap_or_else(|| Box::new(Partial::new(Vec::new(), 1, begun_tick)));
@@ -177,7 +177,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.keep(id, partial);
     }
 
-    /// All that was kept of a session is taken, within a message whose rest is waited for.
+    /// Keeps the state of a message whose rest is waited for, after all kept bytes of the session are taken.
     pub(super) fn keep_within(&mut self, id: SessionId, mut partial: Box<Partial>) {
         partial.bytes = Vec::new();
         partial.need = 1;
@@ -211,9 +211,9 @@ impl<T: CommandHandler> Reading<'_, T> {
         let rules = &self.context.shared.rules;
         let (command, encoded) = websocket::decode(&input[..end], rules, &mut scratch);
         self.pay_for_encoding(1, encoded);
-        let taken = self.take(id, command);
+        let handled = self.take(id, command);
         *self.scratch = scratch;
-        match taken {
+        match handled {
             Handled::Done => {
                 *progress = DecodeProgress::default();
                 Step::Went(end + 1)
