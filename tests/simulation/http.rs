@@ -153,7 +153,7 @@ impl Chunks {
                     break;
                 }
                 if !rest.starts_with(b"\r\n") {
-                    return Err("a chunk is not as long as it says".to_owned());
+                    return Err("a chunk is not as long as its line says".to_owned());
                 }
                 (self.left, at) = (0, at + 2);
                 continue;

@@ -27,7 +27,7 @@ pub(crate) const fn reason(dialect: Dialect) -> Option<&'static str> {
         Dialect::Tls => Some("this broker does not speak TLS"),
         Dialect::Mqtt => Some("this broker does not speak MQTT"),
         Dialect::Proxy => {
-            Some("a PROXY header came that is none, is not the first, or is not from `proxy_from`")
+            Some("a PROXY header is malformed, is not the first, or is not from `proxy_from`")
         }
         Dialect::Unknown | Dialect::Native | Dialect::Http | Dialect::WebSocket | Dialect::Json => {
             None

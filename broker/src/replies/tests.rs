@@ -21,7 +21,7 @@ fn say(client: &Client, request: &str) {
     client.peer.write(request.as_bytes());
 }
 
-/// The responses that have come since it last listened: the status of each, and what its body says first.
+/// The responses that have come since the client last looked: the status of each, and the beginning of its body.
 fn hear(client: &Client) -> Vec<String> {
     let text = String::from_utf8(client.peer.read()).expect("text");
     let (mut rest, mut heard) = (&text[..], Vec::new());
@@ -40,7 +40,7 @@ fn hear(client: &Client) -> Vec<String> {
 }
 
 #[test]
-fn what_is_published_over_http_comes_to_subscribers_and_its_place_to_who_published_it() {
+fn a_message_published_over_http_comes_to_subscribers_and_its_place_to_the_publisher() {
     let mut rig = Rig::new();
     let (subscriber, client) = (rig.subscriber("demo"), rig.connect());
     say(&client, &publish("demo", "", "hello"));
@@ -105,7 +105,7 @@ fn a_request_may_come_in_pieces_and_many_may_come_at_once() {
 }
 
 #[test]
-fn who_does_not_wait_for_the_outcome_is_answered_when_the_message_is_taken() {
+fn a_request_that_does_not_wait_for_the_outcome_is_answered_when_the_message_is_taken() {
     let mut rig = Rig::new();
     let client = rig.connect();
     let [first, second] = ["first", "second"].map(|body| publish("synced/a?ack=none", "", body));
@@ -171,7 +171,7 @@ fn a_client_that_shuts_its_side_gets_the_answers_of_all_its_requests() {
 
 /// A stream has no end of its own, and ends with the client's side.
 #[test]
-fn what_is_due_before_a_stream_comes_to_a_client_that_shuts_its_side() {
+fn answers_due_before_a_stream_come_to_a_client_that_shuts_its_side() {
     let mut rig = Rig::new();
     let client = rig.connect();
     let stream = "GET /a/sse HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -200,12 +200,12 @@ fn a_connection_ends_with_its_last_answer() {
     }
     rig.settle();
     assert_eq!(rig.parts().sessions.len(), 0);
-    // It is nobody's fault but the one's whose request was none.
+    // A malformed request opens no session.
     assert_eq!(rig.metrics().sessions.get(), 0);
 }
 
 #[test]
-fn a_head_or_a_body_that_does_not_come_in_time_is_answered_so() {
+fn a_head_or_a_body_that_does_not_come_in_time_is_answered_with_408() {
     let mut rig = Rig::new();
     let (head, body, later) = (rig.connect(), rig.connect(), rig.connect());
     say(&head, "GET / HTTP/1.1\r\nHo");
@@ -372,7 +372,7 @@ fn a_broker_that_has_as_many_connections_as_it_may_says_so_to_a_request() {
     let text = String::from_utf8(second.read()).expect("text");
     assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
     assert!(text.contains("Retry-After: 5\r\n"), "{text}");
-    // Whoever watches is answered all the same.
+    // Programs that watch over the broker are answered all the same.
     assert!(ask_operator(&mut rig, "/livez").starts_with("HTTP/1.1 200 "));
     let ready = ask_operator(&mut rig, "/readyz");
     assert!(
@@ -463,7 +463,7 @@ fn topics_are_listed_over_http() {
 }
 
 #[test]
-fn a_proxy_says_whose_a_connection_is_once_and_only_from_where_it_may() {
+fn a_proxy_names_the_client_of_a_connection_once_and_only_from_where_it_may() {
     let proxies = |network: &str| Config {
         proxy_from: vec![network.parse().expect("a network")],
         ..settings()
@@ -501,7 +501,7 @@ fn a_proxy_says_whose_a_connection_is_once_and_only_from_where_it_may() {
 }
 
 #[test]
-fn a_batch_is_answered_when_all_of_it_is_where_it_is_to_be() {
+fn a_batch_is_answered_when_all_its_records_have_their_outcomes() {
     let mut rig = Rig::with(Config {
         inflight_records_max: 2,
         ..settings()

@@ -50,7 +50,7 @@ impl Accepting<'_> {
                     // Logged once, however often it is tried again.
                     let is_news = self.arrivals.wait_a_little();
                     if is_news && self.context.may_log(LogEvent::NotAccepted, None) {
-                        warn!("connections cannot be accepted: {error}; it is tried again");
+                        warn!("connections cannot be accepted: {error}; accepting is tried again");
                     }
                     return;
                 }

@@ -40,7 +40,7 @@ const HALF_READ_BYTES: usize = BUFFER_BYTES / 2;
 
 /// Why a session ends whose dialect is not allowed at its address.
 const ELSEWHERE: &str =
-    "this address of the broker is for other dialects; another one may be for this one";
+    "this address of the broker does not serve this dialect; another address may";
 
 /// How a visit to a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

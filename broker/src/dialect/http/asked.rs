@@ -110,7 +110,7 @@ pub(super) fn read_topic(path: &str, scratch: &mut Scratch) -> Result<(), Refuse
         Ok(topic) => topic,
         Err(error) => {
             let text = error.to_string();
-            scratch.say(format_args!("the path is no topic: {text}"));
+            scratch.say(format_args!("the path is not a topic: {text}"));
             return Err(Refused {
                 status: status::BAD_REQUEST,
                 message: None,
@@ -152,7 +152,7 @@ pub(super) fn check_first(topic: &str) -> Result<(), Refused> {
     if FIRST_RESERVED.contains(&first) {
         return Err(refused(
             status::NOT_FOUND,
-            "paths below api, console, livez, metrics and readyz are no topics",
+            "paths below api, console, livez, metrics and readyz are not topics",
         ));
     }
     Ok(())
@@ -167,7 +167,7 @@ pub(super) fn check_last(topic: &str) -> Result<(), Refused> {
     if last.is_some_and(|last| LAST_RESERVED.contains(&last)) {
         return Err(refused(
             status::METHOD_NOT_ALLOWED,
-            "what ends in json, raw, sse or ws is read; publish to the path before it",
+            "paths that end in json, raw, sse or ws are for reading; publish to the path before it",
         ));
     }
     Ok(())

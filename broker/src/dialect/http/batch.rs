@@ -167,7 +167,7 @@ impl<'de, F: FnMut(&Row<'de>) -> Result<(), Refused>> Visitor<'de> for List<'_, 
 }
 
 fn bad(error: &serde_json::Error, scratch: &mut Scratch) -> Refused {
-    scratch.say(format_args!("the body is no messages in JSON: {error}"));
+    scratch.say(format_args!("the body is not messages in JSON: {error}"));
     Refused {
         status: status::BAD_REQUEST,
         message: None,
@@ -191,7 +191,7 @@ impl Building {
                 decoded = STANDARD.decode(text.as_bytes());
                 match &decoded {
                     Ok(bytes) => bytes,
-                    Err(_) => return Err(wrong(at, "payload_base64 is no base64", scratch)),
+                    Err(_) => return Err(wrong(at, "payload_base64 is not base64", scratch)),
                 }
             }
             _ => {

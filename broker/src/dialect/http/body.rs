@@ -38,7 +38,7 @@ const TOO_LARGE: BadBody = BadBody {
 
 const TOO_MANY_CHUNKS: BadBody = BadBody {
     status: status::TOO_LARGE,
-    message: "what the body has beside its chunks is larger than a body may be",
+    message: "the lines of the body's chunks take more bytes than a body may have",
 };
 
 const fn bad_chunks(message: &'static str) -> BadBody {
@@ -120,7 +120,7 @@ fn find_chunks(
             return Ok(Body::Need(next));
         }
         if &input[chunk_end..next] != LINE_END {
-            return Err(bad_chunks("a chunk is not as long as it says"));
+            return Err(bad_chunks("a chunk is not as long as its line says"));
         }
         (at, payload) = (next, payload + line.chunk);
         let narrow = |value| u32::try_from(value).expect("input is bounded");

@@ -1,9 +1,9 @@
-//! What fuzz targets call (`broker/fuzz`): bytes as the input of a connection that speaks HTTP, decoded at once and in pieces.
-//! Only built for them, and for the unit test that runs their seeds.
+//! Entry points of the fuzz targets (`broker/fuzz`): bytes as the input of a connection that speaks HTTP, decoded at once and in
+//! pieces. Only built for them, and for the unit test that runs their seeds.
 //!
-//! The dialect is total and has no memory but [`DecodeProgress`], so that what a request is cannot depend on where its bytes are cut.
-//! There is one exception: a request that is refused by its head is answered before its body has come, and ends the
-//! connection then.
+//! The dialect has a result for every input and no memory but [`DecodeProgress`], so that a request cannot depend on where its
+//! bytes are cut. There is one exception: a request that is refused by its head is answered before its body has come, and ends
+//! the connection then.
 
 use oyez_protocol::limits::Limits;
 use oyez_protocol::lz4;
@@ -25,7 +25,7 @@ const TRAILERS_SIZE_MAX: usize = 4 << 10;
 const CHUNKED: &[u8] =
     b"POST /demo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// What a request asks, with a copy of all that it says.
+/// A request, with a copy of all that it holds.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Publish {
@@ -51,27 +51,27 @@ struct Published {
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
-    /// One thing, or several records.
+    /// One command, or several records.
     asked: Vec<Asked>,
-    /// What its answer depends on, without its number.
+    /// What its answer depends on, except its number.
     exchange: Exchange,
 }
 
-/// What a connection's input is, as far as it has come.
+/// The input of a connection, as far as it has come.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Heard {
     requests: Vec<Request>,
     /// Bytes of whole requests.
     used: usize,
-    /// Nothing is read any more: the connection closes, or is a stream.
+    /// Nothing more is read: the connection closes, or is a stream.
     is_over: bool,
 }
 
-/// Decodes any bytes as requests. The first two say how the others are cut: what is heard of them is the same at once, in
-/// pieces of random sizes, and in others.
+/// Decodes any bytes as requests. The first two say how the others are cut. The requests are the same at once, in pieces of
+/// random sizes, and in others.
 ///
 /// # Panics
-/// When it is not, or a record is none.
+/// When they are not, or a record is malformed.
 pub fn check_requests(input: &[u8]) {
     let Some((seeds, input)) = input.split_first_chunk::<2>() else {
         return;
@@ -84,10 +84,10 @@ pub fn check_requests(input: &[u8]) {
 }
 
 /// Decodes any bytes as a body in chunks, under small limits. The first byte says how the others are cut. A reader that takes
-/// byte after byte says the same of them.
+/// byte after byte has the same result.
 ///
 /// # Panics
-/// When it does not.
+/// When it has not.
 pub fn check_chunks(input: &[u8]) {
     let Some((seed, body)) = input.split_first() else {
         return;
@@ -131,7 +131,7 @@ pub(in crate::dialect) fn rules(limits: Limits) -> Rules {
     }
 }
 
-/// Cuts `input` into pieces whose sizes a seed says: all small, or small and large ones.
+/// Cuts `input` into pieces whose sizes come from a seed: all small, or small and large ones.
 pub(in crate::dialect) fn cut(mut input: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let (mut state, most) = (u32::from(seed), 1 << (seed % 8));
     std::iter::from_fn(move || {
@@ -143,7 +143,7 @@ pub(in crate::dialect) fn cut(mut input: &[u8], seed: u8) -> impl Iterator<Item 
     })
 }
 
-/// Reads pieces as a shard does: what is no whole request is kept, and tried again when there is as much as it needs.
+/// Reads pieces as a shard does: a request that is not whole is kept, and tried again when there is as much as it needs.
 fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
     let (mut heard, mut scratch) = (Heard::default(), Scratch::default());
     let (mut kept, mut need, mut progress) = (Vec::new(), 1, DecodeProgress::default());
@@ -159,7 +159,7 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Rules) -> Heard {
                 }
                 Ok((request, size)) => {
                     assert!(size > 0 && size <= kept.len(), "{size} bytes");
-                    // One that cannot be taken now is decoded again.
+                    // A request that cannot be taken now is decoded again.
                     let again = take(&kept, &mut progress, rules, &mut scratch);
                     assert_eq!(again.as_ref(), Ok(&(request, size)));
                     let (request, _) = again.expect("it was one just now");
@@ -256,8 +256,8 @@ fn published(record: &Record<'_>, rules: &Rules) -> Asked {
     }
 }
 
-/// Reads any bytes as the header of a PROXY protocol: byte after byte it is the same as at once, and what is waited for has a
-/// bound.
+/// Reads any bytes as the header of a PROXY protocol: the result is the same byte after byte and at once, and the bytes that are
+/// waited for have a bound.
 ///
 /// # Panics
 /// When it is not.
@@ -283,7 +283,7 @@ pub fn check_proxy(input: &[u8]) {
 /// Most bytes of the header of a PROXY protocol.
 const PROXY_SIZE_MAX: usize = 16 + (2 << 10);
 
-/// Two ways to read the same bytes hear the same, but for a refusal that did not wait for its body.
+/// Two ways to read the same bytes have the same result, but for a refusal that did not wait for its body.
 fn compare(whole: &Heard, pieces: &Heard) {
     for (one, other) in whole.requests.iter().zip(&pieces.requests) {
         if one == other {
@@ -306,15 +306,15 @@ fn compare(whole: &Heard, pieces: &Heard) {
 enum State {
     /// In the line that begins a chunk.
     Size,
-    /// So many bytes of a chunk are missing.
+    /// This many bytes of a chunk are missing.
     Data(usize),
-    /// So many bytes of the line end behind a chunk are missing.
+    /// This many bytes of the line end behind a chunk are missing.
     DataEnd(usize),
     /// In the fields behind the last chunk.
     Trailers,
-    /// All is there.
+    /// The body is whole.
     Whole(Vec<u8>),
-    /// It is no body, for this reason.
+    /// The body is malformed, for this reason.
     Bad(u16),
 }
 
@@ -325,7 +325,7 @@ struct Naive {
     line: Vec<u8>,
     has_return: bool,
     payload: Vec<u8>,
-    /// Bytes of a body that are no payload, up to its last chunk; and of whole fields behind that.
+    /// Bytes of a body that are not payload, up to its last chunk; and of whole fields behind that.
     lines: usize,
     trailers: usize,
     max: usize,

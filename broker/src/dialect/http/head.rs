@@ -124,7 +124,7 @@ pub(super) fn read<'f, 'a>(
     let mut request = httparse::Request::new(fields);
     match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(bad("the head is no request")),
+        Ok(httparse::Status::Partial) => return Err(bad("the head is not a request")),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(too_large("the head has more than 64 fields"));
         }
@@ -138,7 +138,7 @@ pub(super) fn read<'f, 'a>(
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
     else {
-        return Err(bad("the head is no request"));
+        return Err(bad("the head is not a request"));
     };
     let fields: &'f [Field<'a>] = request.headers;
     if target.len() > TARGET_SIZE_MAX {
@@ -163,10 +163,10 @@ pub(super) fn read<'f, 'a>(
 
 fn why(error: httparse::Error) -> &'static str {
     match error {
-        httparse::Error::HeaderName => "a field's name holds a byte that names have not",
-        httparse::Error::HeaderValue => "a field's value holds a byte that values have not",
+        httparse::Error::HeaderName => "a field's name holds a byte that names may not have",
+        httparse::Error::HeaderValue => "a field's value holds a byte that values may not have",
         httparse::Error::NewLine => "a line of the head does not end as lines do",
-        _ => "the first line is no request line",
+        _ => "the first line is not a request line",
     }
 }
 
@@ -190,7 +190,7 @@ fn host_and_target<'a>(
     if target.starts_with('/') || target == "*" {
         return Ok((host, target));
     }
-    let absolute = strip_scheme(target).ok_or(bad("the target is no path"))?;
+    let absolute = strip_scheme(target).ok_or(bad("the target is not a path"))?;
     let path = absolute.find(['/', '?']).unwrap_or(absolute.len());
     let (host, target) = absolute.split_at(path);
     if host.is_empty() || !host.bytes().all(is_of_a_host) {
@@ -199,7 +199,7 @@ fn host_and_target<'a>(
     Ok((host, if target.is_empty() { "/" } else { target }))
 }
 
-const NO_HOST: &str = "the host is no name";
+const NO_HOST: &str = "the host is not a name";
 
 /// What follows `http://` or `https://`, in any case.
 fn strip_scheme(target: &str) -> Option<&str> {
@@ -242,7 +242,7 @@ fn expects(fields: &[Field<'_>], is_1_0: bool) -> Result<bool, BadHead> {
         }
         Some(_) => Err(BadHead {
             status: status::EXPECTATION_FAILED,
-            message: "of expectations this server knows 100-continue",
+            message: "the only expectation that this server knows is 100-continue",
         }),
     }
 }
@@ -265,7 +265,7 @@ fn framing(fields: &[Field<'_>], is_1_0: bool) -> Result<Framing, BadHead> {
         }
         (None, Some(_)) => Err(BadHead {
             status: status::NOT_IMPLEMENTED,
-            message: "of transfer encodings this server knows chunked, alone",
+            message: "the only transfer encoding that this server knows is chunked, alone",
         }),
         (Some(length), None) => {
             let digits = length.value;
@@ -274,7 +274,7 @@ fn framing(fields: &[Field<'_>], is_1_0: bool) -> Result<Framing, BadHead> {
             let length = text.and_then(|text| text.parse().ok());
             length
                 .map(Framing::Sized)
-                .ok_or(bad("the length of the body is no number"))
+                .ok_or(bad("the length of the body is not a number"))
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn ask(
     if !is_operators {
         return Err(refused(
             status::NOT_FOUND,
-            "this is told at the operator's address only (`operator`, 127.0.0.1:7451 unless configured otherwise)",
+            "this is served at the operator's address only (`operator`, 127.0.0.1:7451 unless configured otherwise)",
         ));
     }
     check_no_parameters(target)?;
@@ -70,7 +70,7 @@ fn ask_for_topics(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Re
     let is_name = scratch.topic.is_empty() || oyez_protocol::topic::parse(&scratch.topic).is_ok();
     match read {
         Ok(()) if is_name => Ok(Asked::Topics),
-        Ok(()) => Err(refused(status::BAD_REQUEST, "`after` is no topic")),
+        Ok(()) => Err(refused(status::BAD_REQUEST, "`after` is not a topic")),
         Err(BadTarget::Escape) => Err(refused(status::BAD_REQUEST, BAD_ESCAPE)),
         Err(BadTarget::Parameter) => Err(refused(
             status::BAD_REQUEST,

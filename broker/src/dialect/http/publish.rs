@@ -38,7 +38,7 @@ pub(super) fn ask(target: Target<'_>, scratch: &mut Scratch) -> Result<Asked, Re
         (Ok(()), None) => Err(refused(status::BAD_REQUEST, "`ack` is durable or none")),
         (Err(BadTarget::Parameter), _) => Err(refused(
             status::BAD_REQUEST,
-            "what is published here takes one parameter, `ack`",
+            "publishing takes one parameter, `ack`",
         )),
         (Err(BadTarget::Escape), _) => Err(refused(status::BAD_REQUEST, BAD_ESCAPE)),
     }

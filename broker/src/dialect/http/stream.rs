@@ -64,7 +64,7 @@ pub(super) fn ask(
     let (start, epoch) = match wishes.token {
         Some(token) => read_token(&token, topic_of(&scratch.topic)).ok_or(refused(
             status::BAD_REQUEST,
-            "the last event's id is none of this topic; leave it out to begin anew",
+            "the last event's id is not one of this topic; leave it out to begin anew",
         ))?,
         // A stream begins with what comes from now on, a reading that ends with the oldest message.
         None if wishes.follow => (wishes.start.unwrap_or(Start::Latest), None),
@@ -135,7 +135,7 @@ fn read_topics(topics: &[Vec<u8>], scratch: &mut Scratch) -> Result<(), Refused>
     }
     for name in topics {
         if let Err(error) = topic::parse(name) {
-            scratch.say(format_args!("a `topic` cannot be one: {error}"));
+            scratch.say(format_args!("a `topic` is not valid: {error}"));
             return Err(Refused {
                 status: status::BAD_REQUEST,
                 message: None,

@@ -16,7 +16,7 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-/// What a request asks, in a line.
+/// A request in a line of words.
 fn read(input: &[u8]) -> String {
     let mut scratch = Scratch::default();
     let front = decode(
@@ -250,19 +250,19 @@ fn a_client_that_waits_for_it_is_told_once_that_its_body_is_wanted() {
     assert!(matches!(front, Front::Need { expects: false, .. }));
     assert_reads(&[
         ("POST /demo", fields, "hello", "demo <- \"hello\""),
-        // What is refused anyway is not asked for.
+        // The body of a request that is refused anyway is not asked for.
         (
             "POST /api/demo",
             fields,
             "",
-            "404: paths below api, console, livez, metrics and readyz are no topics, closes",
+            "404: paths below api, console, livez, metrics and readyz are not topics, closes",
         ),
     ]);
 }
 
 /// What two programs could read in two ways, what has no end, and what makes no sense: answered, and nothing after it is read.
 #[test]
-fn heads_that_are_none_end_the_connection() {
+fn malformed_heads_end_the_connection() {
     let long = "a".repeat(20_000);
     let many = "A: b\r\n".repeat(65);
     let cases: &[(String, u16)] = &[
@@ -318,7 +318,7 @@ fn heads_that_are_none_end_the_connection() {
 }
 
 #[test]
-fn chunks_that_are_none_end_the_connection() {
+fn malformed_chunks_end_the_connection() {
     let long = "0".repeat(300);
     let trailers = "A: b\r\n".repeat(1_000);
     for body in [
@@ -356,9 +356,9 @@ fn chunks_that_are_none_end_the_connection() {
     assert!(line.starts_with("413: "), "{line}");
 }
 
-/// Bytes that are no payload are kept until the body is whole, too.
+/// Bytes that are not payload are kept until the body is whole, too.
 #[test]
-fn chunks_that_say_little_and_take_much_end_the_connection() {
+fn chunks_with_little_payload_and_much_around_it_end_the_connection() {
     let max = rules().body_size_max();
     let chunk = format!("1;{}\r\na\r\n", "b".repeat(250));
     let (mut scratch, mut progress) = (Scratch::default(), DecodeProgress::default());
@@ -378,7 +378,7 @@ fn chunks_that_say_little_and_take_much_end_the_connection() {
 }
 
 #[test]
-fn what_is_not_there_or_not_allowed_is_said_and_the_connection_goes_on() {
+fn a_request_that_is_not_served_is_answered_with_why_and_the_connection_goes_on() {
     for (first, fields, code) in [
         ("GET /demo", "", 404),
         ("GET /favicon.ico", "", 404),
@@ -439,12 +439,12 @@ fn pages_of_other_sites_publish_nothing_unless_their_origin_is_known() {
         let line = read(&request("POST /demo", fields, ""));
         let expected = if is_allowed { "demo <- " } else { "403: " };
         assert!(line.starts_with(expected), "{fields:?} is {line}");
-        // What changes nothing, and what pages may not read, is open.
+        // Requests that change nothing, and whose answers pages may not read, are open.
         assert_eq!(read(&request("GET /", fields, "")), "says \"Oyez 0.1.0\"");
     }
 }
 
-/// What a question about the broker asks, in a line.
+/// A question about the broker, in a line of words.
 fn read_inquiry(target: &str, is_operators: bool) -> String {
     let input = request(&format!("GET {target}"), "", "");
     let mut scratch = Scratch::default();
@@ -551,7 +551,7 @@ fn messages_that_no_record_has_room_for_together_are_several_records() {
 }
 
 #[test]
-fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() {
+fn a_malformed_batch_is_refused_as_a_whole_and_the_answer_says_which_message_is_wrong() {
     let good = r#"{"topic":"a","payload":"x"}"#;
     for (bad, why) in [
         (
@@ -564,7 +564,7 @@ fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() 
         ),
         (
             r#"{"topic":"a","payload_base64":"-"}"#,
-            "message 1: payload_base64 is no base64",
+            "message 1: payload_base64 is not base64",
         ),
         (r#"{"topic":"","payload":""}"#, "message 1: "),
         (r#"{"topic":"a+","payload":""}"#, "message 1: "),
@@ -574,17 +574,17 @@ fn a_batch_that_is_none_is_refused_as_a_whole_and_says_which_message_is_wrong() 
         ),
         (
             r#"{"topic":"a","payload":"","color":"red"}"#,
-            "the body is no messages in JSON: unknown field",
+            "the body is not messages in JSON: unknown field",
         ),
         (
             r#"{"topic":"a","payload":5}"#,
-            "the body is no messages in JSON",
+            "the body is not messages in JSON",
         ),
         (
             r#"{"topic":"a","payload":"""#,
-            "the body is no messages in JSON",
+            "the body is not messages in JSON",
         ),
-        ("5", "the body is no messages in JSON"),
+        ("5", "the body is not messages in JSON"),
         (
             r#"{"topic":"api/x","payload":""}"#,
             "message 1: paths below api",
@@ -634,7 +634,7 @@ fn a_sentence_does_not_quote_all_of_a_body() {
     ] {
         let line = publish_json(&body);
         assert!(
-            line.starts_with("400: the body is no messages in JSON"),
+            line.starts_with("400: the body is not messages in JSON"),
             "{}",
             &line[..60]
         );

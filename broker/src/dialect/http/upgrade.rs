@@ -68,7 +68,7 @@ fn read_key(head: &Head<'_, '_>) -> Result<[u8; 24], Refused> {
     }
     let mut versions = named(head, "sec-websocket-version").map(<[u8]>::trim_ascii);
     if versions.next() != Some(VERSION) || versions.next().is_some() {
-        let why = "of WebSocket this broker speaks version 13";
+        let why = "this broker speaks version 13 of WebSocket";
         return Err(refused(status::UPGRADE_REQUIRED, why));
     }
     if head.framing != Framing::Sized(0) {
@@ -105,7 +105,7 @@ fn read_subprotocol(head: &Head<'_, '_>) -> Result<Dialect, Refused> {
         true => Ok(Dialect::WebSocket),
         false => Err(refused(
             status::BAD_REQUEST,
-            "of subprotocols this broker speaks oyez.v2; without one it speaks JSON",
+            "the only subprotocol is oyez.v2; without one the broker speaks JSON",
         )),
     }
 }

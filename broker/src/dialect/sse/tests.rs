@@ -96,7 +96,7 @@ fn text_is_split_where_lines_end() {
 }
 
 #[test]
-fn what_is_no_text_is_base64_and_says_so_unless_all_is() {
+fn a_payload_that_is_not_text_is_base64_and_says_so_unless_all_are() {
     let payload: &[u8] = &[0xff, 0xfe, b'\n'];
     let told = render(&[payload, b"text"], Style::default());
     let expected = format!(
@@ -125,7 +125,7 @@ fn a_record_is_one_chunk_where_there_are_chunks() {
 }
 
 #[test]
-fn a_record_that_is_too_large_is_told_by_where_it_can_be_read() {
+fn a_record_that_is_too_large_becomes_a_reference() {
     let half = vec![b'x'; RAW_SIZE_MAX as usize / 2];
     let told = render(&[&half, &half], Style::default());
     let data = "{\"url\":\"/a%20b/c/raw?from=offset:7&limit=2\",\"from\":7,\"to\":9}";
@@ -173,7 +173,7 @@ fn a_part_of_a_record_is_the_events_of_its_messages() {
 }
 
 #[test]
-fn a_block_that_is_none_is_no_rendition() {
+fn a_malformed_block_has_no_rendition() {
     let mut bytes = record(&[&[b'x'; 1_000]]);
     let block = bytes.len() - 16;
     bytes[block..].fill(0xff);

@@ -95,7 +95,7 @@ fn payloads_alone_begin_where_they_were_asked_for_or_not_at_all() {
 }
 
 #[test]
-fn a_gap_is_an_event_and_breaks_off_what_has_none() {
+fn a_gap_is_an_event_and_breaks_off_a_form_without_events() {
     let gap = Reply::Gap {
         topic: "a",
         cause: GapCause::Damage,

@@ -62,11 +62,11 @@ pub(crate) fn read(payload: &[u8]) -> Result<u16, CloseFault> {
     };
     let code = u16::from_be_bytes(*code);
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(fault(PROTOCOL, "a Close has a code that none may have"));
+        return Err(fault(PROTOCOL, "a Close has a code that may not be sent"));
     }
     match std::str::from_utf8(reason) {
         Ok(_) => Ok(code),
-        Err(_) => Err(fault(NO_TEXT, "the reason of a Close is no UTF-8")),
+        Err(_) => Err(fault(NO_TEXT, "the reason of a Close is not UTF-8")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the fuzz target of frames calls (`broker/fuzz`): bytes as what a client sends over WebSocket, at once and in pieces, against a
-//! reader that has all of them and takes no shortcut. Only built for it, and for the unit test that runs its seeds.
+//! Entry point of the fuzz target of frames (`broker/fuzz`): bytes as a client sends them over WebSocket, at once and in pieces,
+//! against a reader that has all of them and takes no shortcut. Only built for it, and for the unit test that runs its seeds.
 
 use oyez_protocol::limits::Limits;
 use oyez_protocol::record::Record;
@@ -10,9 +10,9 @@ use crate::dialect::http::fuzzing::{cut, rules};
 use crate::dialect::websocket::unframe::{Accepts, Piece, Unframing};
 use crate::dialect::websocket::{Heard, decode, hear};
 
-/// Bytes of a text at most: as few as fuzzing can exceed.
+/// Most bytes of a text: as few as fuzzing can exceed.
 const TEXT_MAX: usize = 300;
-/// What may come, by what is fuzzed.
+/// What is accepted, by what is fuzzed.
 const KINDS: [Accepts; 3] = [
     Accepts {
         text: true,
@@ -31,7 +31,7 @@ const KINDS: [Accepts; 3] = [
     },
 ];
 
-/// What has come.
+/// The result of input.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Message {
@@ -40,21 +40,21 @@ enum Told {
     },
     Ping(Vec<u8>),
     Pong,
-    /// The last that counts.
+    /// The last one that counts.
     Close(u16),
     Fault(u16),
-    /// More may come, of a message that has begun so, or of none.
+    /// More may come, of a message that has begun with these bytes, or of none.
     Open {
         begun: Vec<u8>,
         is_at_rest: bool,
     },
 }
 
-/// Decodes any bytes as frames of a client. The first says what may come, the second how the others are cut: a naive reader hears
-/// the same as they do at once and in pieces. What is text is a command, or refused.
+/// Decodes any bytes as frames of a client. The first says what is accepted, the second how the others are cut: a naive reader has
+/// the same result as the dialect at once and in pieces. Each text is a command, or refused.
 ///
 /// # Panics
-/// When it does not, or a record is none.
+/// When it has not, or a record is malformed.
 pub fn check_frames(input: &[u8]) {
     let Some(([kind, seed], input)) = input.split_first_chunk::<2>() else {
         return;
@@ -70,7 +70,7 @@ pub fn check_frames(input: &[u8]) {
     check_heard(heard(cut(input, *seed), accepts), &expected, accepts);
 }
 
-/// Takes WebSocket off pieces, piece by piece.
+/// Takes the framing of WebSocket off pieces, one by one.
 fn unframed<'a>(pieces: impl Iterator<Item = &'a [u8]>, accepts: Accepts) -> Vec<Told> {
     let (mut state, mut begun, mut told) = (Unframing::default(), Vec::new(), Vec::new());
     for mut input in pieces {
@@ -102,7 +102,7 @@ fn unframed<'a>(pieces: impl Iterator<Item = &'a [u8]>, accepts: Accepts) -> Vec
     told
 }
 
-/// What a session hears of pieces: what is within messages, what is answered, and how it closes.
+/// The result of pieces for a session: what the messages hold, what is answered, and how it closes.
 fn heard<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     accepts: Accepts,
@@ -123,7 +123,7 @@ fn heard<'a>(
     (out, answers, last)
 }
 
-/// A session hears what the naive reader does, and takes lines of text as commands.
+/// Asserts that a session has the result of the naive reader, and takes lines of text as commands.
 fn check_heard(
     (out, answers, last): (Vec<u8>, Vec<u8>, Heard),
     expected: &[Told],
@@ -153,7 +153,7 @@ fn check_heard(
         }
     }
     assert_eq!(answers, pongs);
-    // Behind it is what has begun, or what there was of a message that is refused.
+    // Behind it lies the message that has begun, or what there was of one that is refused.
     let begun = out.strip_prefix(&content[..]).expect("all that was said");
     if let Some(Told::Open { begun: known, .. }) = expected.last() {
         assert_eq!((begun.len(), last.closes), (known.len(), None));
@@ -164,7 +164,7 @@ fn check_heard(
     }
 }
 
-/// Each line is a command. A record that is built for it is one that a native publisher may send.
+/// Checks that each line is a command. A record that is built for it is one that a native publisher may send.
 fn take_lines(lines: &[u8]) {
     let (rules, mut scratch) = (rules(Limits::DEFAULT), Scratch::default());
     for line in lines.split_inclusive(|byte| *byte == b'\n') {

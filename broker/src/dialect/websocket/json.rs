@@ -104,7 +104,7 @@ pub(crate) fn write_subscribe(
     out.push(b'\n');
 }
 
-/// Decodes a line into a command. Returns with it the bytes that were compressed for it, or left because that makes them no smaller.
+/// Decodes a line into a command. Returns with it the bytes that were compressed for it, or left as they were.
 pub(crate) fn decode<'a>(
     line: &[u8],
     rules: &Rules,
@@ -189,7 +189,7 @@ fn parse<'a>(
     // The parser would accept a list of the members, too.
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(bad(Some(
-            "the message is no command: it has to be a JSON object",
+            "the message is not a command: it has to be a JSON object",
         )));
     }
     let parsed: Result<Line<'_>, _> = serde_json::from_slice(line);
@@ -199,7 +199,9 @@ fn parse<'a>(
     };
     *request = id.unwrap_or_default();
     parsed.map_err(|error| {
-        scratch.say(format_args!("the message is no command in JSON: {error}"));
+        scratch.say(format_args!(
+            "the message is not a command in JSON: {error}"
+        ));
         bad(None)
     })
 }
@@ -242,7 +244,7 @@ const fn bad(message: Option<&'static str>) -> Refused {
 fn read_topic(name: &str, scratch: &mut Scratch) -> Result<(), Refused> {
     scratch.topic.clear();
     if let Err(error) = topic::parse(name.as_bytes()) {
-        scratch.say(format_args!("`topic` cannot be one: {error}"));
+        scratch.say(format_args!("`topic` is not valid: {error}"));
         return Err(bad(None));
     }
     scratch.topic.extend_from_slice(name.as_bytes());
@@ -267,7 +269,7 @@ fn read_begin(line: &Line<'_>) -> Result<Asked, Refused> {
         None => None,
         Some(_) if planted(Bug::IgnoresTheEpoch) => None,
         Some(text) => {
-            let why = "`epoch` is one that was told, 16 hexadecimal digits";
+            let why = "`epoch` is one that the broker has sent, 16 hexadecimal digits";
             let epoch: Option<Epoch> = text.parse().ok();
             Some(epoch.ok_or(bad(Some(why)))?)
         }

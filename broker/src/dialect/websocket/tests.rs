@@ -20,7 +20,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | payload.len() as u8][..], &MASK, &masked].concat()
 }
 
-/// What is within messages, what is answered at once, and what else was heard.
+/// What the messages hold, what is answered at once, and what else was found.
 fn heard(dialect: Dialect, said: &[u8]) -> (Vec<u8>, Vec<u8>, Heard) {
     let (mut out, mut answers) = (Vec::new(), Vec::new());
     let mut state = Unframing::default();
@@ -53,7 +53,7 @@ fn pings_are_answered_and_a_close_is_the_end() {
 }
 
 #[test]
-fn nothing_is_taken_of_a_text_that_is_none() {
+fn nothing_is_taken_of_an_invalid_text() {
     for parts in [
         vec![frame(0x81, b"{}\n\xff")],
         vec![frame(0x01, b"{}"), frame(0x80, b"\n\xff")],
@@ -74,7 +74,7 @@ fn a_text_that_is_too_long_is_a_fault() {
     assert!(heard.fault.is_some());
 }
 
-// What clients ask in JSON.
+// Commands in JSON.
 
 fn rules() -> Rules {
     Rules {
@@ -84,7 +84,7 @@ fn rules() -> Rules {
     }
 }
 
-/// What a line asks, in words.
+/// A line's command, in words.
 fn asked(line: &str) -> String {
     let mut scratch = http::Scratch::default();
     let (command, encoded) = decode(line.as_bytes(), &rules(), &mut scratch);
@@ -157,23 +157,23 @@ fn assert_refused(lines: &[(&str, &str)]) {
 }
 
 #[test]
-fn what_is_no_command_is_answered_with_why() {
+fn a_message_that_is_not_a_command_is_answered_with_why() {
     assert_refused(&[
-        ("", "0: the message is no command: "),
-        ("nonsense", "0: the message is no command: "),
-        ("[]", "0: the message is no command: "),
+        ("", "0: the message is not a command: "),
+        ("nonsense", "0: the message is not a command: "),
+        ("[]", "0: the message is not a command: "),
         (
             r#"["ping",7,null,null,null,null,null,null,{}]"#,
-            "0: the message is no command: ",
+            "0: the message is not a command: ",
         ),
-        ("{", "0: the message is no command in JSON: "),
+        ("{", "0: the message is not a command in JSON: "),
         (
             r#"{"command":"ping","id":-1}"#,
-            "0: the message is no command in JSON: ",
+            "0: the message is not a command in JSON: ",
         ),
         (
             r#"{"command":"ping","id":4,"what":1}"#,
-            "4: the message is no command in JSON: ",
+            "4: the message is not a command in JSON: ",
         ),
         (
             r#"{"command":"dance","topic":"a","id":2}"#,
@@ -210,11 +210,11 @@ fn each_command_has_members_of_its_own() {
 }
 
 #[test]
-fn what_cannot_be_done_is_answered_with_why() {
+fn a_command_that_cannot_be_done_is_answered_with_why() {
     assert_refused(&[
         (
             r#"{"command":"subscribe","topic":"a+b","id":2}"#,
-            "2: `topic` cannot be one: ",
+            "2: `topic` is not valid: ",
         ),
         (
             r#"{"command":"subscribe","topic":"a","from":"now","id":2}"#,
@@ -239,7 +239,7 @@ fn what_cannot_be_done_is_answered_with_why() {
     ]);
 }
 
-// What clients are told.
+// Replies in JSON.
 
 /// What a reply is in JSON, message by message.
 fn told(reply: &Reply<'_>) -> Vec<String> {
@@ -273,7 +273,7 @@ fn subscribed() -> Subscribed {
 }
 
 #[test]
-fn where_a_subscription_begins_is_told_and_what_it_misses() {
+fn a_subscription_is_answered_with_its_beginning_and_what_it_misses() {
     let begun = r#"{"event":"$subscribed","id":4,"topic":"a","next":7,"earliest":7,"head":9,"epoch":"00000000000000ff"}"#;
     let topic = "a";
     let reply = |subscribed| Reply::Subscribed { topic, subscribed };
@@ -364,7 +364,7 @@ fn a_ping_is_one_of_websocket() {
 }
 
 #[test]
-fn the_end_is_told_and_closed() {
+fn the_end_of_a_session_is_an_event_and_a_close() {
     let goodbye = Goodbye {
         code: GoodbyeCode::Draining,
         retry_after_ms: 500,
@@ -386,7 +386,7 @@ fn the_end_is_told_and_closed() {
         out,
         [&[0x82, frame.len() as u8][..], &frame, close].concat()
     );
-    // A client that has closed the session itself hears its own code and no more.
+    // A client that has closed the session itself gets its own code and no more.
     out.clear();
     let done = Goodbye {
         code: GoodbyeCode::Done,

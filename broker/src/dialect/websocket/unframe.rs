@@ -168,7 +168,10 @@ impl Unframing {
         }
         let is_text = match (frame.opcode, &self.message) {
             (Opcode::Continuation, None) => {
-                return Err(fault(close::PROTOCOL, "there is no message to go on with"));
+                return Err(fault(
+                    close::PROTOCOL,
+                    "a frame continues a message, and none has begun",
+                ));
             }
             (Opcode::Continuation, Some(message)) => message.is_text,
             (_, Some(_)) => {
@@ -216,7 +219,7 @@ impl Unframing {
         if is_text && !(message.text.go_on(bytes) && (!ends || message.text.is_whole())) {
             return Err(fault(
                 close::NO_TEXT,
-                "a text message holds bytes that are no UTF-8",
+                "a text message holds bytes that are not UTF-8",
             ));
         }
         if ends {
@@ -271,16 +274,13 @@ fn read_header(header: &[u8]) -> Result<FrameBegun, CloseFault> {
         9 => Opcode::Ping,
         10 => Opcode::Pong,
         _ => {
-            return Err(fault(
-                close::PROTOCOL,
-                "a frame is of a kind that there is not",
-            ));
+            return Err(fault(close::PROTOCOL, "a frame is of an unknown kind"));
         }
     };
     if second & MASKED == 0 {
         return Err(fault(
             close::PROTOCOL,
-            "what clients send is masked, and a frame is not",
+            "clients have to mask their frames, and a frame is not masked",
         ));
     }
     let (size, mask) = header[2..].split_at(header.len() - 2 - MASK_SIZE);

@@ -9,7 +9,7 @@ pub(crate) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Takes more of the text. Returns whether it may still be text.
+    /// Takes more of the text. Returns whether it may still be valid.
     pub(crate) fn go_on(&mut self, mut bytes: &[u8]) -> bool {
         while self.size > 0 {
             let Some((byte, rest)) = bytes.split_first() else {

@@ -12,7 +12,7 @@ use crate::rig::{Client, Rig, lines, record, settings, settle};
 const TOPIC: &str = "synced/t";
 /// Records of this size fill a block soon.
 const LARGE: usize = 250 << 10;
-/// So many of them that the first ones are not in memory.
+/// So many records that the first ones are not in memory.
 const COLD: usize = 18;
 /// Longer than what was written or read last counts as being in memory.
 const COOLING_MS: u64 = 20_000;
@@ -21,7 +21,7 @@ fn numbered(topic: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{topic} {number}")).collect()
 }
 
-/// A rig with so many records in a topic, and a client that is about to get all of them from the log.
+/// A rig with this many records in a topic, and a client that is about to get all of them from the log.
 fn with_history(topic: &str, size: usize, count: usize) -> (Rig, Client) {
     let mut rig = Rig::new();
     rig.publish(topic, size, count);
@@ -31,7 +31,7 @@ fn with_history(topic: &str, size: usize, count: usize) -> (Rig, Client) {
     (rig, client)
 }
 
-/// Lets a client subscribe from the beginning, up to where it has its places.
+/// Lets a client subscribe from the beginning, up to where its catch-up has its places.
 fn begin(rig: &mut Rig, client: &Client, topic: &str) {
     client.subscribe(topic, Start::Earliest);
     rig.begin_turn();
@@ -55,7 +55,7 @@ fn delivery(rig: &mut Rig, client: &Client, topic: &str) -> Delivery {
     found.delivery()
 }
 
-/// The same for a log whose first records are not in memory.
+/// A rig with a client that is about to get a log whose first records are not in memory.
 fn with_cold_history() -> (Rig, Client) {
     let mut rig = Rig::new();
     rig.publish(TOPIC, LARGE, COLD);
@@ -71,7 +71,7 @@ fn go_on(rig: &mut Rig) -> SendProgress {
     rig.parts().serving().go_on(0)
 }
 
-/// Lets the disk do what it was asked for, and the shard hear of it.
+/// Lets the disk do what it was asked for, and the shard take its answers.
 fn let_the_disk_work(rig: &mut Rig) {
     rig.parts().submit().expect("the disk works");
     rig.parts().pump().expect("the store works");
@@ -149,7 +149,7 @@ fn places_in_the_log_of_another_shard_are_asked_for_and_waited_for() {
 }
 
 #[test]
-fn an_answer_for_who_has_left_is_for_nobody() {
+fn an_answer_for_a_session_that_has_ended_is_dropped() {
     for is_reset in [false, true] {
         let ([mut first, mut second], topic, client) = across_shards(3);
         client.hear();
@@ -182,7 +182,7 @@ fn answer(rig: &mut Rig, places: &[Place], earliest: u64, head: u64) -> ResolveA
 
 #[test]
 fn what_is_missing_before_the_first_place_is_told_with_its_cause() {
-    // What is asked for is at 0, and the places begin at 2, or there are none.
+    // The cursor is at 0, and the places begin at 2, or there are none.
     let answers = [
         (true, 2, 4, "gap Retention 0 to 2"),
         (true, 0, 4, "gap Damage 0 to 2"),
@@ -212,8 +212,8 @@ fn what_is_missing_before_the_first_place_is_told_with_its_cause() {
 }
 
 #[test]
-fn who_is_to_go_does_not_pass_over_what_it_is_not_told_of() {
-    // Streams of several topics are told where they stand when they go.
+fn the_cursor_of_a_session_that_is_to_end_does_not_pass_a_gap_that_it_is_not_told_of() {
+    // Streams of several topics are told where they stand when they end.
     for has_places in [true, false] {
         let (mut rig, client) = with_history("t", 10, 4);
         let places = catchup(&mut rig).places[2..].to_vec();
@@ -228,7 +228,7 @@ fn who_is_to_go_does_not_pass_over_what_it_is_not_told_of() {
     }
 }
 
-/// A reader of payloads, who cannot be told that some are missing, up to where he has his places.
+/// A reader of payloads, which cannot be told of a gap, up to where its catch-up has its places.
 fn reader_of(rig: &mut Rig, topic: &str) -> Client {
     let client = rig.connect();
     client.peer.set_room(64 << 20);
@@ -244,7 +244,7 @@ fn reader_of(rig: &mut Rig, topic: &str) -> Client {
 }
 
 #[test]
-fn who_cannot_be_told_of_a_gap_is_ended() {
+fn a_session_that_cannot_be_told_of_a_gap_is_ended() {
     for has_places in [true, false] {
         let mut rig = Rig::new();
         rig.publish("t", 10, 4);
@@ -266,7 +266,7 @@ fn who_cannot_be_told_of_a_gap_is_ended() {
 }
 
 #[test]
-fn who_cannot_be_told_that_a_range_cannot_be_read_is_ended() {
+fn a_session_that_cannot_be_told_that_a_range_cannot_be_read_is_ended() {
     let mut rig = Rig::new();
     rig.publish(TOPIC, LARGE, COLD);
     rig.pass(COOLING_MS);
@@ -356,7 +356,7 @@ fn a_full_socket_makes_it_a_bare_cursor_again() {
 }
 
 #[test]
-fn a_reset_is_told_to_who_goes_on() {
+fn a_catch_up_whose_connection_is_reset_reports_that() {
     let (mut rig, client) = with_history("t", 100, 4);
     client.peer.reset();
     assert_eq!(go_on(&mut rig), SendProgress::Gone);
@@ -406,7 +406,7 @@ fn records_that_are_dropped_after_their_places_were_told_are_a_gap() {
 }
 
 #[test]
-fn cold_bytes_are_read_ahead_while_nobody_waits() {
+fn cold_bytes_are_read_ahead_while_the_shard_goes_on() {
     let (mut rig, client) = with_cold_history();
     rig.disk.hold(OpKind::Populate);
     assert_eq!(go_on(&mut rig), SendProgress::Done);
@@ -454,7 +454,7 @@ fn a_socket_that_is_full_when_cold_bytes_come_has_no_use_for_them() {
 }
 
 #[test]
-fn cold_bytes_for_who_has_left_are_for_nobody() {
+fn cold_bytes_for_a_session_that_has_ended_are_dropped() {
     let (mut rig, client) = with_cold_history();
     rig.disk.hold(OpKind::Populate);
     go_on(&mut rig);
@@ -518,7 +518,7 @@ fn a_stream_that_is_cut_beside_a_damaged_record_goes_on_there() {
     assert_eq!(text.matches("event: $gap").count(), 1);
 }
 
-/// Somebody whose first records have been read ahead.
+/// A subscriber whose first records have been read ahead.
 fn with_warm_history() -> (Rig, Client) {
     let (mut rig, client) = with_cold_history();
     go_on(&mut rig);
@@ -661,7 +661,7 @@ fn small_runs_leave_from_the_map() {
     assert!(rig.disk.held() == 0 && rig.metrics().catchups.get() == 1);
 }
 
-/// Somebody of whose first record a part is out, and the rest of it is not in memory.
+/// A subscriber that has got a part of its first record, whose rest is not in memory.
 fn with_cold_tail() -> (Rig, Client, Vec<u8>) {
     let (mut rig, client) = with_cold_history();
     rig.take_to_send();
@@ -700,7 +700,7 @@ fn the_rest_of_a_cold_record_is_read_ahead_once() {
 }
 
 #[test]
-fn who_has_a_part_of_a_record_that_cannot_be_read_is_gone() {
+fn a_session_with_a_part_of_a_record_that_cannot_be_read_is_ended() {
     let (mut rig, client, _) = with_cold_tail();
     rig.disk.fail(OpKind::Populate, Fault::Error(libc::EIO));
     rig.parts().flushing().run();
@@ -711,7 +711,7 @@ fn who_has_a_part_of_a_record_that_cannot_be_read_is_gone() {
 }
 
 #[test]
-fn the_rest_of_a_record_for_who_has_gone_is_for_nobody() {
+fn the_rest_of_a_record_for_a_session_that_has_ended_is_dropped() {
     let (mut rig, client, _) = with_cold_tail();
     rig.disk.hold(OpKind::Populate);
     rig.parts().flushing().run();

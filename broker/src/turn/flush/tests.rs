@@ -13,7 +13,7 @@ fn pair() -> (Rig, Client, Client) {
     (rig, subscriber, publisher)
 }
 
-/// Publishes records of which the walk sends so many bytes to the subscriber, whose socket is full then.
+/// Publishes records of which the walk sends this many bytes to the subscriber, whose socket is full then.
 fn half_send(rig: &mut Rig, subscriber: &Client, publisher: &Client, room: usize) {
     subscriber.peer.set_room(room);
     for _ in 0..3 {
@@ -24,7 +24,7 @@ fn half_send(rig: &mut Rig, subscriber: &Client, publisher: &Client, room: usize
     rig.parts().walk();
 }
 
-/// Lets the socket take so many bytes more, and the session be sent to.
+/// Lets the socket take this many bytes more, and sends to the session.
 fn make_room(rig: &mut Rig, client: &Client, room: usize) {
     client.peer.set_room(room);
     rig.begin_turn();
@@ -164,7 +164,7 @@ fn a_session_whose_socket_is_reset_ends() {
     assert_eq!(rig.parts().sessions.count_gone(), 2);
 }
 
-/// A session with so many topics whose records it has not got, and its topics.
+/// A session with this many topics whose records it has not got, and its topics.
 fn with_backlog(rig: &mut Rig, topics: usize) -> Client {
     let client = rig.join();
     let topics: Vec<String> = (0..topics).map(|topic| format!("t/{topic}")).collect();
@@ -210,7 +210,7 @@ fn nothing_comes_between_a_record_and_its_rest() {
 }
 
 #[test]
-fn who_is_not_behind_is_sent_nothing() {
+fn a_subscription_that_is_not_behind_is_sent_nothing() {
     let (mut rig, subscriber, _publisher) = pair();
     rig.parts().sessions.schedule_send(subscriber.id);
     let before = rig.net.calls();
@@ -220,7 +220,7 @@ fn who_is_not_behind_is_sent_nothing() {
 }
 
 #[test]
-fn who_is_behind_the_window_begins_to_catch_up() {
+fn a_subscription_behind_the_window_begins_a_catch_up() {
     let (mut rig, subscriber, _publisher) = pair();
     rig.session(&subscriber).set_blocked(true);
     rig.publish("t", 100, 2);
@@ -274,7 +274,7 @@ fn our_side_is_shut_when_the_goodbye_is_out_and_not_before() {
 }
 
 #[test]
-fn who_is_gone_when_our_side_is_to_be_shut_is_at_its_end() {
+fn a_session_whose_peer_is_gone_when_our_side_is_to_be_shut_ends() {
     let mut rig = Rig::new();
     let client = rig.join();
     rig.refuse(&client, "enough");
@@ -298,7 +298,7 @@ fn a_publisher_whose_answers_are_out_is_read_on() {
 }
 
 #[test]
-fn a_turn_sends_to_so_many_sessions_and_to_the_others_in_the_next() {
+fn a_turn_sends_to_a_bounded_number_of_sessions_and_the_next_one_to_the_others() {
     let mut rig = Rig::new();
     let clients: Vec<Client> = (0..120).map(|_| rig.join()).collect();
     for client in &clients {

@@ -12,7 +12,7 @@ use crate::rig::{Client, Rig, TOPICS_MAX, settings, settle};
 /// Errors of the kernel.
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
-/// Where what is kept in memory goes, and what waits for a disk.
+/// Prefixes of topics that are kept in memory, and of those that wait for a disk.
 const QUICK: &str = "quick/";
 const SYNCED: &str = "synced/";
 
@@ -27,7 +27,7 @@ fn record(topic: &str, size: usize, number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Publishes by this step alone.
+/// Publishes with this step alone.
 fn publish(rig: &mut Rig, client: &Client, bytes: &[u8]) -> Handled {
     let record = Record::trusted(bytes).expect("a record");
     rig.parts().publishing().publish(client.id, record)
@@ -72,7 +72,7 @@ fn inflight(rig: &mut Rig, client: &Client) -> (u32, u32) {
     session.inflight()
 }
 
-/// Messages that an own log shows of a topic.
+/// Messages of a topic that an own log shows.
 fn visible(rig: &mut Rig, topic: &str) -> u64 {
     let log = rig.parts().context.shared.log_of(topic);
     let located = rig
@@ -98,13 +98,13 @@ fn wide() -> Config {
     }
 }
 
-/// A shard whose log has refused a record, for want of a segment: the disk makes none.
+/// A shard whose log has refused a record because it has no segment for it: the disk makes none.
 fn short_of_segments() -> (Rig, Client) {
     let mut rig = Rig::new();
     rig.disk.hold(OpKind::Prepare);
     let client = rig.join();
-    let taken = publish(&mut rig, &client, &record("synced/a", 10, 1));
-    assert_eq!(taken, Handled::Later(Until::Room));
+    let handled = publish(&mut rig, &client, &record("synced/a", 10, 1));
+    assert_eq!(handled, Handled::Later(Until::Room));
     assert_eq!(inflight(&mut rig, &client), (0, 0));
     (rig, client)
 }
@@ -141,9 +141,9 @@ fn a_publisher_with_as_many_records_under_way_as_it_may_waits_for_an_answer() {
     };
     let mut rig = Rig::with(config);
     let (client, bytes) = (rig.join(), record("a", 10, 1));
-    let mut taken = || publish(&mut rig, &client, &bytes);
-    assert_eq!([taken(), taken()], [Handled::Done; 2]);
-    assert_eq!(taken(), Handled::Later(Until::Answered));
+    let mut handled = || publish(&mut rig, &client, &bytes);
+    assert_eq!([handled(), handled()], [Handled::Done; 2]);
+    assert_eq!(handled(), Handled::Later(Until::Answered));
     assert_eq!(inflight(&mut rig, &client).0, 2);
     rig.settle();
     assert_eq!(publish(&mut rig, &client, &bytes), Handled::Done);
@@ -159,11 +159,14 @@ fn a_record_waits_for_an_answer_when_those_under_way_leave_no_bytes_for_it_but_o
     };
     let mut rig = Rig::with(config);
     let (client, other) = (rig.join(), rig.join());
-    let mut taken = |client, size| publish(&mut rig, client, &record("a", size, 1));
-    assert_eq!([taken(&client, 10), taken(&client, 10)], [Handled::Done; 2]);
-    assert_eq!(taken(&client, 10), Handled::Later(Until::Answered));
-    assert_eq!(taken(&other, 3 * size), Handled::Done);
-    assert_eq!(taken(&other, 10), Handled::Later(Until::Answered));
+    let mut handled = |client, size| publish(&mut rig, client, &record("a", size, 1));
+    assert_eq!(
+        [handled(&client, 10), handled(&client, 10)],
+        [Handled::Done; 2]
+    );
+    assert_eq!(handled(&client, 10), Handled::Later(Until::Answered));
+    assert_eq!(handled(&other, 3 * size), Handled::Done);
+    assert_eq!(handled(&other, 10), Handled::Later(Until::Answered));
 }
 
 #[test]
@@ -264,7 +267,7 @@ fn a_name_that_is_the_brokers_own_is_not_published_to() {
 }
 
 #[test]
-fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
+fn a_full_disk_is_an_outcome_and_no_publisher_waits_for_its_log() {
     let mut rig = Rig::new();
     rig.disk.set_capacity(Some(0));
     let client = rig.join();
@@ -277,7 +280,7 @@ fn a_full_disk_is_an_outcome_and_nobody_waits_for_its_log() {
     assert_eq!(told(&mut rig), [(2, Outcome::DiskFull)]);
     assert_eq!(rig.parts().publishes.waiting_since_us(), None);
     assert_eq!(rig.parts().context.metrics().publishes_refused.get(), 1);
-    // It resumes when space is freed.
+    // The log goes on when space is freed.
     rig.disk.set_capacity(None);
     rig.pass(1_000);
     rig.settle();
@@ -301,7 +304,7 @@ fn a_refusal_may_come_before_the_outcomes_of_records_that_were_sent_earlier() {
     client.peer.write(&record("synced/a", 10, 1));
     rig.settle();
     rig.disk.set_capacity(Some(0));
-    // What has room in the segments that are there is taken.
+    // Records that fit into the segments that are there are taken.
     let mut last = 1;
     while client.peer.waiting() == 0 {
         assert!(last < 100, "the disk is full");
@@ -320,7 +323,7 @@ fn a_refusal_may_come_before_the_outcomes_of_records_that_were_sent_earlier() {
 }
 
 #[test]
-fn a_publisher_that_waits_for_a_segment_hears_that_none_can_be_made() {
+fn a_publisher_that_waits_for_a_segment_is_refused_when_none_can_be_made() {
     let mut rig = Rig::new();
     rig.disk.fail(OpKind::Prepare, Fault::Error(EACCES));
     let client = rig.join();
@@ -343,8 +346,8 @@ fn a_shutdown_that_has_no_time_left_refuses_what_a_log_does_not_take_at_once() {
         let bytes = record(topic, 10, number);
         let mut publishing = rig.parts().publishing();
         publishing.refuses = true;
-        let taken = publishing.publish(client.id, Record::trusted(&bytes).expect("a record"));
-        assert_eq!(taken, Handled::Done);
+        let handled = publishing.publish(client.id, Record::trusted(&bytes).expect("a record"));
+        assert_eq!(handled, Handled::Done);
     }
     rig.settle();
     assert_eq!(
@@ -437,7 +440,7 @@ fn a_record_for_another_shard_leaves_with_the_turn_and_its_outcome_comes_back() 
 }
 
 #[test]
-fn sessions_that_say_much_have_a_lane_of_their_own_until_all_that_is_under_way_is_answered() {
+fn sessions_that_send_much_have_a_lane_of_their_own_until_all_their_records_are_answered() {
     let (mut first, mut second, client, topic) = two(QUICK);
     let mut lane_of = |says_much, is_answered: bool| {
         let session = first
@@ -469,10 +472,10 @@ fn sessions_that_say_much_have_a_lane_of_their_own_until_all_that_is_under_way_i
 fn a_record_that_another_shard_has_no_room_for_waits_for_room() {
     let (mut first, mut second, client, topic) = two(QUICK);
     let bytes = record(&topic, 60_000, 1);
-    let mut taken = || publish(&mut first, &client, &bytes);
-    let fitted = (0..100).take_while(|_| taken() == Handled::Done).count() as u32;
+    let mut handled = || publish(&mut first, &client, &bytes);
+    let fitted = (0..100).take_while(|_| handled() == Handled::Done).count() as u32;
     assert!(fitted < 40, "{fitted}");
-    assert_eq!(taken(), Handled::Later(Until::Room));
+    assert_eq!(handled(), Handled::Later(Until::Room));
     assert_eq!(inflight(&mut first, &client).0, fitted);
     assert_eq!(
         first.parts().context.metrics().records_in.get(),
@@ -483,7 +486,7 @@ fn a_record_that_another_shard_has_no_room_for_waits_for_room() {
 }
 
 #[test]
-fn parcels_go_back_to_their_shard_when_all_of_them_is_taken() {
+fn parcels_go_back_to_their_shard_when_all_their_records_are_taken() {
     let (mut first, mut second, _client, topic) = two(QUICK);
     hand_over(&mut first, Lane::Little, (&topic, 10), 3);
     second.parts().publishing().take_publishes();
@@ -585,7 +588,7 @@ fn too_many_records_that_wait_for_logs_leave_the_others_in_the_inbox() {
 }
 
 #[test]
-fn records_that_wait_for_a_log_are_tried_again_so_many_in_a_turn() {
+fn a_turn_tries_a_bounded_number_of_records_again_that_wait_for_a_log() {
     let (mut first, mut second, _client, slow) = two(SYNCED);
     second.disk.hold(OpKind::Prepare);
     hand_over(&mut first, Lane::Little, (&slow, 1), 1_024);
@@ -605,7 +608,7 @@ fn records_that_wait_for_a_log_are_tried_again_so_many_in_a_turn() {
 }
 
 #[test]
-fn a_turn_takes_so_many_records_of_other_shards_and_keeps_a_quarter_for_those_of_floods() {
+fn a_turn_takes_a_bounded_number_of_records_of_other_shards_and_keeps_a_quarter_for_floods() {
     let (mut first, mut second, _client, little) = two("little/");
     let much = first.topic_of(1, "much/");
     let mut taken = |of_little, of_much| {
@@ -625,18 +628,18 @@ fn a_turn_takes_so_many_records_of_other_shards_and_keeps_a_quarter_for_those_of
 }
 
 #[test]
-fn a_turn_takes_so_many_bytes_of_records_of_other_shards() {
+fn a_turn_takes_a_bounded_number_of_bytes_of_other_shards() {
     let (mut first, mut second, _client, topic) = two(QUICK);
     hand_over(&mut first, Lane::Much, (&topic, 50_000), 20);
     second.parts().publishing().take_publishes();
     assert!(second.parts().publishes.has_left());
     assert_eq!(second.parts().read_due(), Due::Now);
-    // What is begun is finished.
+    // A parcel that was begun is finished.
     assert_eq!(visible(&mut second, &topic), (512 << 10) / 50_000 + 1);
 }
 
 #[test]
-fn a_turn_tells_so_many_outcomes_and_the_next_one_goes_on() {
+fn a_turn_passes_on_a_bounded_number_of_outcomes_and_the_next_one_goes_on() {
     let mut rig = Rig::with(wide());
     let (client, outcomes_max) = (rig.join(), 8_192);
     for number in 0..outcomes_max + 10 {
@@ -653,7 +656,7 @@ fn a_turn_tells_so_many_outcomes_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn what_has_become_visible_and_what_takes_records_again_frees_somebody() {
+fn visible_records_and_a_log_that_takes_records_again_free_publishers() {
     let mut rig = Rig::new();
     let log = rig.parts().context.shared.log_of("a");
     let frees = |rig: &mut Rig, progress| rig.parts().publishing().take_progress(&progress);
@@ -681,7 +684,7 @@ fn slow_to_begin() -> Config {
     }
 }
 
-/// What a client hears of publishes to topics with these numbers, one after the other.
+/// What a client gets for publishes to topics with these numbers, one after the other.
 fn publish_to(
     rigs: &mut [&mut Rig],
     client: &Client,
@@ -697,7 +700,7 @@ fn publish_to(
 }
 
 #[test]
-fn a_session_begins_so_many_topics_and_those_that_are_there_take_its_records_as_ever() {
+fn a_session_begins_a_bounded_number_of_topics_and_publishes_to_old_ones_without_a_bound() {
     for shards in [1, 2] {
         let (mut first, mut second);
         let mut rigs: Vec<&mut Rig> = if shards == 1 {
@@ -730,7 +733,7 @@ fn a_session_begins_so_many_topics_and_those_that_are_there_take_its_records_as_
 }
 
 #[test]
-fn one_that_begins_too_many_topics_is_told_when_to_try_again() {
+fn a_session_that_begins_too_many_topics_is_told_when_to_try_again() {
     let mut rig = Rig::with(slow_to_begin());
     let client = rig.join();
     let _told = publish_to(&mut [&mut rig], &client, 0..5);
@@ -740,7 +743,7 @@ fn one_that_begins_too_many_topics_is_told_when_to_try_again() {
 }
 
 #[test]
-fn many_sessions_together_begin_only_so_many_topics() {
+fn many_sessions_together_begin_a_bounded_number_of_topics() {
     let mut rig = Rig::with(slow_to_begin());
     let mut told = Vec::new();
     for session in 0..60 {

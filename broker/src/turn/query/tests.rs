@@ -7,7 +7,7 @@ use super::*;
 use crate::parts::due::Due;
 use crate::rig::{Client, Rig, settings, settle};
 
-/// The answers that a client has heard: each with whether there is more to ask for.
+/// The answers that a client has got: each with whether there is more to ask for.
 fn answers(client: &Client) -> Vec<(Value, bool)> {
     let answers = client.hear_answers().into_iter();
     let parsed =
@@ -25,7 +25,7 @@ fn names(client: &Client) -> (Vec<String>, bool) {
     (topics.map(name).collect(), more)
 }
 
-/// Begins a list for a session, by this step alone.
+/// Begins a list for a session, with this step alone.
 fn list(rig: &mut Rig, client: &Client, after: &str) -> Result<usize, Until> {
     let parts = rig.parts();
     let (listings, outbox) = (&mut parts.questions.listings, &mut parts.outbox);
@@ -34,7 +34,7 @@ fn list(rig: &mut Rig, client: &Client, after: &str) -> Result<usize, Until> {
     list_topics(&parts.context, gathered, (&parts.logs, outbox), asked)
 }
 
-/// Tells pages, by this step alone. Gives those of the shard's own lists.
+/// Makes pages, with this step alone. Returns those of the shard's own lists.
 fn tell_pages(rig: &mut Rig) -> Vec<(usize, TopicPage)> {
     let parts = rig.parts();
     let listings = &mut parts.questions.listings;
@@ -140,7 +140,7 @@ fn a_list_is_cut_where_the_first_page_ends_that_has_more_behind_it() {
 }
 
 #[test]
-fn a_turn_tells_two_pages_and_those_that_have_waited_longest() {
+fn a_turn_makes_two_pages_and_those_that_have_waited_longest() {
     let mut rig = Rig::new();
     rig.append("a", 1);
     let clients = [rig.join(), rig.join(), rig.join()];
@@ -167,7 +167,7 @@ fn topics_are_put_into_order_a_part_in_each_turn_and_told_when_all_are() {
         "1,024 of them are in order"
     );
     assert_eq!(rig.parts().questions.due(), Due::Now);
-    // What comes meanwhile is not waited for.
+    // Topics that come meanwhile are not waited for.
     append_all(&mut rig, &numbered("b/", 400));
     let pages = tell_pages(&mut rig);
     assert_eq!(pages.len(), 1);
@@ -212,7 +212,7 @@ fn a_session_gathers_one_list_at_a_time_and_a_shard_eight() {
 }
 
 #[test]
-fn a_list_is_told_when_the_last_shard_has_told_its_part() {
+fn a_list_is_answered_when_the_last_shard_has_reported_its_part() {
     let [mut first, _second] = Rig::shards(settings());
     let client = first.join();
     list(&mut first, &client, "").expect("it is the first");

@@ -14,18 +14,18 @@ mod leaving;
 const PING: usize = 24;
 const NOTHING: [u64; 0] = [];
 
-/// Takes all that is asked, or answers what it was told to.
+/// Takes all commands, or answers as it was told to.
 #[derive(Default)]
-struct Taker {
+struct TestHandler {
     /// Pings by their tokens, records by their sizes.
     taken: Vec<u64>,
-    /// What comes of the next commands.
+    /// What becomes of the next commands.
     answers: VecDeque<Handled>,
-    /// What each of them costs.
+    /// Steps that each of them costs.
     steps: usize,
 }
 
-impl CommandHandler for &mut Taker {
+impl CommandHandler for &mut TestHandler {
     fn handle(
         &mut self,
         _sessions: &mut Sessions,
@@ -46,7 +46,7 @@ impl CommandHandler for &mut Taker {
     }
 }
 
-impl Taker {
+impl TestHandler {
     fn answering(answers: &[Handled]) -> Self {
         Self {
             answers: answers.iter().copied().collect(),
@@ -63,7 +63,7 @@ const FOR_ROOM: Handled = Handled::Later(Until::Room);
 const FOR_ANSWER: Handled = Handled::Later(Until::Answered);
 
 /// Takes the events that have come, and reads.
-fn read(rig: &mut Rig, handler: &mut Taker) {
+fn read(rig: &mut Rig, handler: &mut TestHandler) {
     rig.begin_turn();
     let parts = rig.parts();
     Reading {
@@ -81,14 +81,14 @@ fn read(rig: &mut Rig, handler: &mut Taker) {
     .run();
 }
 
-/// What is taken in one turn.
+/// The commands that are taken in one turn.
 fn taken(rig: &mut Rig) -> Vec<u64> {
-    let mut handler = Taker::default();
+    let mut handler = TestHandler::default();
     read(rig, &mut handler);
     handler.taken
 }
 
-/// Reads as long as there is somebody to read.
+/// Reads as long as there is a session to read.
 fn read_all(rig: &mut Rig) -> Vec<u64> {
     let mut all = taken(rig);
     while rig.parts().sessions.has_some_to_read() {
@@ -103,7 +103,7 @@ fn pings(client: &Client, tokens: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// A client whose session says much, and one whose frame has waited for an answer that has come.
+/// A client whose session sends much, and one whose frame has waited for an answer that has come.
 fn much(rig: &mut Rig) -> Client {
     let client = rig.join();
     rig.session(&client).note_much(true);
@@ -123,14 +123,14 @@ fn kept(rig: &mut Rig, client: &Client) -> usize {
     partial.map_or(0, |partial| partial.bytes.len())
 }
 
-/// Lets `bytes` of input be kept, by nobody.
+/// Lets `bytes` of input be kept for no session.
 fn fill_input(rig: &mut Rig, bytes: impl Fn(usize) -> usize) {
     let input = &mut rig.parts().sessions.room.input;
     let bytes = bytes(input.max());
     input.count(&mut 0, bytes);
 }
 
-fn count_reads(rig: &mut Rig, handler: &mut Taker) -> usize {
+fn count_reads(rig: &mut Rig, handler: &mut TestHandler) -> usize {
     let before = rig.net.calls().reads;
     read(rig, handler);
     rig.net.calls().reads - before
@@ -139,7 +139,7 @@ fn count_reads(rig: &mut Rig, handler: &mut Taker) -> usize {
 // Lists and shares.
 
 #[test]
-fn those_whose_frames_have_waited_come_first_then_those_of_little_that_come_or_go_and_of_much() {
+fn sessions_whose_frames_have_waited_come_first_then_those_of_little_that_come_or_go_and_of_much() {
     let mut rig = Rig::new();
     let (passing, little) = (rig.connect(), rig.join());
     let (much, resumed) = (much(&mut rig), resumed(&mut rig));
@@ -169,28 +169,28 @@ fn each_list_leaves_its_share_of_the_turn_to_those_after_it() {
             client.ping(list as u64);
         }
     }
-    let mut dear = Taker {
+    let mut dear = TestHandler {
         steps: 1_000,
-        ..Taker::default()
+        ..TestHandler::default()
     };
     read(&mut rig, &mut dear);
     assert_eq!(dear.take(), [0, 0, 1, 2, 3]);
-    // Those that were not visited are visited first in the next turn.
+    // Sessions that were not visited are visited first in the next turn.
     read(&mut rig, &mut dear);
     assert_eq!(dear.take(), [0, 0, 1, 2, 3]);
 }
 
 #[test]
-fn what_nobody_else_needs_of_a_turn_those_of_much_may_take() {
+fn sessions_of_much_may_use_the_turn_that_no_other_session_needs() {
     let mut rig = Rig::new();
     let all: Vec<Client> = (0..7).map(|_| rig.join()).collect();
     for (token, client) in all.iter().enumerate() {
         rig.session(client).note_much(true);
         client.ping(token as u64);
     }
-    let mut dear = Taker {
+    let mut dear = TestHandler {
         steps: 1_000,
-        ..Taker::default()
+        ..TestHandler::default()
     };
     read(&mut rig, &mut dear);
     assert_eq!(dear.take(), [0, 1, 2, 3, 4]);
@@ -201,12 +201,12 @@ fn what_nobody_else_needs_of_a_turn_those_of_much_may_take() {
 // Visits.
 
 #[test]
-fn a_session_is_among_those_of_much_as_long_as_its_visits_take_much() {
+fn a_session_is_in_the_list_of_much_as_long_as_its_visits_take_much() {
     let mut rig = Rig::new();
     let (client, other) = (rig.join(), much(&mut rig));
     pings(&client, 0..400);
     other.ping(1_000);
-    // 90 steps are left after the read. What was read and not taken comes behind the others of much.
+    // 90 steps are left after the read. The session whose input was read and not taken comes behind the others of much.
     let expected: Vec<u64> = (0..45).chain([1_000]).chain(45..400).collect();
     assert_eq!(taken(&mut rig), expected);
     assert!(!rig.parts().sessions.has_some_to_read());
@@ -217,7 +217,7 @@ fn a_session_is_among_those_of_much_as_long_as_its_visits_take_much() {
 }
 
 #[test]
-fn one_that_says_ever_more_takes_a_visit_each_turn_and_others_of_much_have_theirs() {
+fn a_session_that_sends_ever_more_gets_one_visit_per_turn_and_others_of_much_have_theirs() {
     let mut rig = Rig::new();
     let clients = [much(&mut rig), much(&mut rig)];
     pings(&clients[0], 0..3_000);
@@ -233,7 +233,7 @@ fn one_that_says_ever_more_takes_a_visit_each_turn_and_others_of_much_have_their
 }
 
 #[test]
-fn a_visit_reads_so_many_bytes_and_no_more() {
+fn a_visit_reads_a_bounded_number_of_bytes() {
     let mut rig = Rig::new();
     let client = much(&mut rig);
     client.publish("a", 200_000);
@@ -246,13 +246,13 @@ fn a_visit_reads_so_many_bytes_and_no_more() {
 }
 
 #[test]
-fn little_of_what_the_steps_may_not_suffice_for_is_read() {
+fn little_is_read_when_few_steps_are_left() {
     let mut rig = Rig::new();
     let client = much(&mut rig);
     pings(&client, 0..2_000);
-    let mut dear = Taker {
+    let mut dear = TestHandler {
         steps: 1_000,
-        ..Taker::default()
+        ..TestHandler::default()
     };
     read(&mut rig, &mut dear);
     assert_eq!(dear.take(), [0, 1]);
@@ -275,7 +275,7 @@ fn a_socket_that_has_given_all_it_had_is_not_asked_again() {
     let mut rig = Rig::new();
     let client = rig.join();
     client.ping(1);
-    assert_eq!(count_reads(&mut rig, &mut Taker::default()), 1);
+    assert_eq!(count_reads(&mut rig, &mut TestHandler::default()), 1);
     assert!(!rig.parts().sessions.has_some_to_read());
     client.peer.nudge(Readiness {
         readable: true,
@@ -324,13 +324,13 @@ fn the_rest_of_a_frame_and_those_behind_it_take_one_call() {
     client.peer.write(&bytes[..10]);
     assert_eq!(taken(&mut rig), NOTHING);
     client.peer.write(&bytes[10..]);
-    let mut handler = Taker::default();
+    let mut handler = TestHandler::default();
     assert_eq!(count_reads(&mut rig, &mut handler), 1);
     assert_eq!(handler.take(), [1, 2, 3]);
 }
 
 #[test]
-fn what_a_peer_claims_is_not_what_it_gets() {
+fn a_peer_gets_no_room_for_bytes_that_it_only_announces() {
     let mut rig = Rig::new();
     let client = rig.join();
     client.peer.write(&record("a", 200_000)[..100]);
@@ -369,7 +369,7 @@ fn a_command_is_a_sign_of_life_and_one_that_has_to_wait_is_none() {
     let before = rig.session(&client).seen().heard_tick;
     rig.pass(20_000);
     client.ping(1);
-    read(&mut rig, &mut Taker::answering(&[FOR_ROOM]));
+    read(&mut rig, &mut TestHandler::answering(&[FOR_ROOM]));
     let session = rig.session(&client);
     assert_eq!(
         (session.seen().heard_tick, session.seen().pinged),
@@ -404,7 +404,7 @@ fn a_frame_begins_when_those_before_it_are_taken() {
     let mut rig = Rig::new();
     let client = rig.join();
     client.peer.write(&ping_bytes([1, 2])[..30]);
-    read(&mut rig, &mut Taker::answering(&[FOR_ROOM]));
+    read(&mut rig, &mut TestHandler::answering(&[FOR_ROOM]));
     rig.pass(5_000);
     rig.parts().sessions.try_paused();
     assert_eq!(taken(&mut rig), [1]);
@@ -422,7 +422,7 @@ fn a_frame_that_waits_for_room_is_tried_again_when_there_is_some_and_those_behin
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..4);
-    let mut handler = Taker::answering(&[Handled::Done, FOR_ROOM, FOR_ROOM]);
+    let mut handler = TestHandler::answering(&[Handled::Done, FOR_ROOM, FOR_ROOM]);
     read(&mut rig, &mut handler);
     assert_eq!(handler.take(), [1]);
     client.ping(4);
@@ -442,7 +442,7 @@ fn a_frame_that_waits_for_an_answer_is_tried_again_when_one_has_come() {
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..3);
-    let mut handler = Taker::answering(&[FOR_ANSWER]);
+    let mut handler = TestHandler::answering(&[FOR_ANSWER]);
     read(&mut rig, &mut handler);
     rig.parts().sessions.try_paused();
     client.ping(3);
@@ -462,7 +462,7 @@ fn a_frame_in_pieces_that_has_to_wait_comes_before_what_was_read_with_its_rest()
     client.peer.write(&bytes[..10]);
     assert_eq!(taken(&mut rig), NOTHING);
     client.peer.write(&bytes[10..80]);
-    read(&mut rig, &mut Taker::answering(&[FOR_ROOM]));
+    read(&mut rig, &mut TestHandler::answering(&[FOR_ROOM]));
     assert_eq!(kept(&mut rig, &client), 80);
     client.peer.write(&bytes[80..]);
     rig.parts().sessions.try_paused();
@@ -474,12 +474,12 @@ fn frames_that_were_taken_after_a_wait_hold_no_memory() {
     let mut rig = Rig::new();
     let client = much(&mut rig);
     pings(&client, 0..600);
-    read(&mut rig, &mut Taker::answering(&[FOR_ROOM]));
+    read(&mut rig, &mut TestHandler::answering(&[FOR_ROOM]));
     assert!(rig.parts().sessions.room.input.bytes() >= 600 * PING);
     rig.parts().sessions.try_paused();
     let mut answers = vec![Handled::Done; 599];
     answers.push(FOR_ROOM);
-    read(&mut rig, &mut Taker::answering(&answers));
+    read(&mut rig, &mut TestHandler::answering(&answers));
     assert_eq!(kept(&mut rig, &client), PING);
     assert!(rig.parts().sessions.room.input.bytes() < 4 * PING);
 }
@@ -488,7 +488,7 @@ fn frames_that_were_taken_after_a_wait_hold_no_memory() {
 fn trying_in_vain_costs_the_check_of_the_first_frame() {
     let mut rig = Rig::new();
     let clients = [much(&mut rig), much(&mut rig), much(&mut rig)];
-    let mut vain = Taker::answering(&[FOR_ROOM; 20]);
+    let mut vain = TestHandler::answering(&[FOR_ROOM; 20]);
     for client in &clients {
         client.publish("a", 200_000);
         read(&mut rig, &mut vain);
@@ -499,7 +499,7 @@ fn trying_in_vain_costs_the_check_of_the_first_frame() {
     let before = vain.answers.len();
     rig.parts().sessions.try_paused();
     read(&mut rig, &mut vain);
-    // The first leaves less of the turn than the three quarters that are for the lists behind.
+    // The first one leaves less of the turn than the three quarters that are for the lists behind.
     assert_eq!(before - vain.answers.len(), 1);
     assert_eq!(rig.parts().sessions.count_to_read(Queue::Resumed), 2);
 }
@@ -511,7 +511,7 @@ fn a_publisher_with_a_full_window_is_not_read_before_an_outcome_comes() {
     let max = rig.parts().context.shared.config.inflight_records_max;
     rig.session(&client).set_inflight_records(max);
     client.ping(1);
-    let mut handler = Taker::default();
+    let mut handler = TestHandler::default();
     assert_eq!(count_reads(&mut rig, &mut handler), 0);
     assert!(rig.session(&client).seen().awaits_answer);
     rig.session(&client).set_inflight_records(max - 1);
@@ -523,12 +523,12 @@ fn a_publisher_with_a_full_window_is_not_read_before_an_outcome_comes() {
 // Memory.
 
 #[test]
-fn without_room_nobody_is_read_until_there_is_some() {
+fn without_room_no_session_is_read_until_there_is_some() {
     let mut rig = Rig::new();
     let client = rig.join();
     fill_input(&mut rig, |max| max);
     client.ping(1);
-    assert_eq!(count_reads(&mut rig, &mut Taker::default()), 0);
+    assert_eq!(count_reads(&mut rig, &mut TestHandler::default()), 0);
     let sessions = &mut rig.parts().sessions;
     assert!(sessions.has_paused() && sessions.room.missed);
 }
@@ -555,7 +555,7 @@ fn while_room_is_short_little_is_read_at_once() {
     for (filled, reads) in [(0, 1), (1, 3)] {
         fill_input(&mut rig, |max| filled * (max / 2 + 1));
         pings(&client, 0..400);
-        assert_eq!(count_reads(&mut rig, &mut Taker::default()), reads);
+        assert_eq!(count_reads(&mut rig, &mut TestHandler::default()), reads);
         rig.session(&client).note_much(true);
     }
     assert!(!rig.parts().sessions.room.missed);
@@ -564,7 +564,7 @@ fn while_room_is_short_little_is_read_at_once() {
 // Ends.
 
 #[test]
-fn all_that_was_said_before_the_end_is_taken_and_then_the_session_ends() {
+fn all_commands_before_the_end_are_taken_and_then_the_session_ends() {
     let mut rig = Rig::new();
     let client = rig.join();
     client.ping(1);
@@ -604,7 +604,7 @@ fn a_command_that_ends_the_session_is_the_last_that_is_taken() {
     let mut rig = Rig::new();
     let client = rig.join();
     pings(&client, 1..4);
-    let mut handler = Taker::answering(&[Handled::Done, Handled::Over]);
+    let mut handler = TestHandler::answering(&[Handled::Done, Handled::Over]);
     read(&mut rig, &mut handler);
     assert_eq!(handler.take(), [1]);
     assert!(!rig.parts().sessions.has_some_to_read());
@@ -612,7 +612,7 @@ fn a_command_that_ends_the_session_is_the_last_that_is_taken() {
 }
 
 #[test]
-fn what_is_no_command_ends_the_session_with_the_reason_and_what_came_before_is_taken() {
+fn bytes_that_are_not_a_command_end_the_session_with_the_reason_and_commands_before_are_taken() {
     let mut rig = Rig::new();
     let client = rig.join();
     let mut bytes = ping_bytes([1, 2]);
@@ -641,7 +641,7 @@ fn another_protocol_is_named_so_before_the_hello_and_not_after_it() {
 }
 
 #[test]
-fn dialects_that_are_not_spoken_are_told_so_in_their_own_bytes() {
+fn unsupported_dialects_are_refused_in_their_own_bytes() {
     let mut rig = Rig::new();
     let (tls, mqtt) = (rig.connect(), rig.connect());
     tls.peer.write(&[0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3]);
@@ -680,7 +680,7 @@ fn lingering(rig: &mut Rig) -> Client {
 }
 
 #[test]
-fn what_comes_after_the_goodbye_is_thrown_away_until_the_peer_has_its_end() {
+fn bytes_after_the_goodbye_are_thrown_away_until_the_peer_closes() {
     let mut rig = Rig::new();
     let client = lingering(&mut rig);
     pings(&client, 0..10_000);
@@ -701,10 +701,10 @@ fn a_flood_after_the_goodbye_takes_a_visit_in_each_turn() {
     rig.session(&client).note_much(true);
     client.peer.write(&vec![0; 4 * BUFFER_BYTES]);
     for _ in 0..4 {
-        assert_eq!(count_reads(&mut rig, &mut Taker::default()), 1);
+        assert_eq!(count_reads(&mut rig, &mut TestHandler::default()), 1);
         assert!(rig.parts().sessions.has_some_to_read());
     }
-    assert_eq!(count_reads(&mut rig, &mut Taker::default()), 1);
+    assert_eq!(count_reads(&mut rig, &mut TestHandler::default()), 1);
     assert!(!rig.parts().sessions.has_some_to_read());
 }
 
@@ -750,7 +750,7 @@ fn in_a_shutdown_only_sessions_that_are_over_are_read() {
 // Readiness.
 
 #[test]
-fn news_of_a_session_that_has_ended_reaches_nobody() {
+fn events_of_a_session_that_has_ended_reach_no_other() {
     let mut rig = Rig::new();
     let client = rig.join();
     client.ping(1);

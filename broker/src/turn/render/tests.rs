@@ -28,7 +28,7 @@ fn ask(client: &Client, path: &str) {
     client.peer.write(request.as_bytes());
 }
 
-/// What chunks hold; they have to be whole.
+/// The content of chunks, which have to be whole.
 fn payload(mut chunks: &[u8]) -> String {
     let mut text = String::new();
     while !chunks.is_empty() {
@@ -105,7 +105,7 @@ fn forgetful() -> Config {
 }
 
 #[test]
-fn everybody_of_a_form_is_sent_a_record_that_was_rendered_once() {
+fn all_subscribers_of_a_form_are_sent_a_record_that_was_rendered_once() {
     let mut rig = Rig::new();
     let publisher = rig.connect();
     let natives = rig.subscribers("t", 2);
@@ -129,7 +129,7 @@ fn everybody_of_a_form_is_sent_a_record_that_was_rendered_once() {
 }
 
 #[test]
-fn native_subscribers_are_sent_records_as_they_are_whoever_else_is_there() {
+fn native_subscribers_are_sent_records_as_they_are_beside_other_forms() {
     let mut rig = Rig::new();
     let native = rig.subscriber("t");
     rig.publish("t", 100, 3);
@@ -292,7 +292,7 @@ fn nothing_more_is_asked_over_the_connection_of_a_stream() {
 }
 
 #[test]
-fn a_stream_hears_something_before_a_proxy_loses_patience_and_is_never_idle() {
+fn a_stream_gets_a_comment_before_a_proxy_loses_patience_and_is_never_idle() {
     // HAProxy cuts what is silent for 50 s as Debian sets it up, and others for 30 s.
     const PATIENCE_MS: u64 = 30_000;
     let mut rig = Rig::new();
@@ -332,7 +332,7 @@ fn a_stream_that_takes_nothing_for_two_heartbeats_is_over() {
 }
 
 #[test]
-fn what_a_stream_says_is_no_sign_of_life() {
+fn input_on_a_stream_is_no_sign_of_life() {
     let mut rig = Rig::new();
     let client = stream(&mut rig, "/t/sse");
     client.peer.stall();
@@ -351,7 +351,7 @@ fn what_a_stream_says_is_no_sign_of_life() {
 }
 
 #[test]
-fn an_answer_that_comes_when_a_session_is_to_go_is_told_with_its_goodbye() {
+fn an_answer_that_comes_when_a_session_is_to_end_leaves_with_its_goodbye() {
     let [mut first, mut second] = Rig::shards(settings());
     let far = first.topic_of(1, "far");
     for request in [
@@ -403,7 +403,7 @@ fn a_place_where_another_record_stands_is_no_rendition() {
             is_it: &|record| (record.topic(), record.offset()) == (topic, Offset::new(first)),
         };
         let means = (&mut parts.logs, parts.context.metrics());
-        // What is kept has been looked at.
+        // The kept rendition has been verified.
         let mut rendering = Rendering::new(0);
         matches!(rendering.get(means, &wanted), Ok(bytes) if !bytes.is_empty())
     };
@@ -481,7 +481,7 @@ fn a_stream_that_begins_within_a_record_begins_with_the_message_that_was_asked_f
 }
 
 #[test]
-fn what_was_cut_within_a_part_of_a_record_goes_on_there() {
+fn a_send_that_was_cut_within_a_part_of_a_record_goes_on_there() {
     let mut rig = Rig::with(forgetful());
     publish_batch(&mut rig, "t", &numbered(0..5));
     let whole = read_all(&mut rig, "/t/json?from=offset:2&limit=2").1;
@@ -579,7 +579,7 @@ fn messages_that_come_later_are_followed_as_far_as_is_asked() {
 }
 
 #[test]
-fn what_is_read_to_its_end_is_not_whole_when_it_was_broken_off() {
+fn a_reading_that_was_broken_off_does_not_look_whole() {
     for version in ["1.1", "1.0"] {
         let mut rig = Rig::new();
         for _ in 0..10 {
@@ -641,7 +641,7 @@ fn a_client_that_shuts_its_side_reads_what_it_asked_for_to_the_end() {
 }
 
 #[test]
-fn a_stream_on_a_connection_that_was_used_before_hears_something_in_time() {
+fn a_stream_on_a_connection_that_was_used_before_gets_a_comment_in_time() {
     let mut rig = Rig::new();
     for wait_ms in [1_000, 9_000, 11_000, 24_000, 40_000] {
         let client = rig.connect();
@@ -666,10 +666,10 @@ fn a_stream_on_a_connection_that_was_used_before_hears_something_in_time() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_is_tried_once_and_told_as_a_gap() {
+fn a_record_that_cannot_be_rendered_is_tried_once_and_reported_as_a_gap() {
     let mut rig = Rig::new();
     let clients: Vec<Client> = (0..5).map(|_| stream(&mut rig, "/t/sse")).collect();
-    // A publisher may call anything LZ4: nobody looks into a block.
+    // A publisher may declare anything as LZ4: the broker looks into no block.
     let mut builder =
         oyez_protocol::record::RecordBuilder::new("t", Limits::HARD).expect("a topic");
     let payload = [b'x'; 100];

@@ -8,7 +8,7 @@ use crate::dialect::form::Form;
 use crate::rig::{Client, Rig, record, settings, settle};
 use crate::turn::fanout::take_news;
 
-/// Subscribes by this step alone.
+/// Subscribes with this step alone.
 fn subscribe(rig: &mut Rig, client: &Client, topic: &str, start: Start) -> Handled {
     subscribe_from(rig, client, topic, (start, None))
 }
@@ -28,7 +28,7 @@ fn subscribe_from(
     rig.parts().subscribing().subscribe(client.id, &asked)
 }
 
-/// What a client is told of its subscriptions, once everything has left its shard.
+/// The answers about its subscriptions that a client has got, once everything has left its shard.
 fn told(rig: &mut Rig, client: &Client) -> Vec<Told> {
     rig.parts().flushing().run();
     client.hear_subscribed()
@@ -40,7 +40,7 @@ fn told_once(rig: &mut Rig, client: &Client) -> Told {
     told[0]
 }
 
-/// Puts so many records of a topic into an own log, which shows them at once.
+/// Puts this many records of a topic into an own log, which shows them at once.
 fn append(rig: &mut Rig, topic: &str, size: usize, count: usize) {
     let publisher = rig.join();
     let bytes = record(topic, size);
@@ -80,7 +80,7 @@ fn subscriptions(rig: &mut Rig, client: &Client) -> usize {
     session.subscriptions().len()
 }
 
-/// Where subscriptions begin in a topic that has 0 to 3.
+/// Where subscriptions begin in a topic whose messages are 0 to 3.
 const STARTS: [(Start, u64); 5] = [
     (Start::Latest, 3),
     (Start::Earliest, 0),
@@ -162,7 +162,7 @@ fn every_start_is_answered_by_the_owner_as_the_shard_itself_would() {
 }
 
 #[test]
-fn what_is_visible_and_not_followed_yet_comes_before_a_subscription_that_wants_the_latest() {
+fn visible_messages_that_are_not_followed_yet_come_before_a_subscription_to_the_latest() {
     let (mut first, mut second, topic) = two();
     let (early, client) = (first.join(), first.join());
     subscribe(&mut first, &early, &topic, Start::Latest);
@@ -201,7 +201,7 @@ fn a_message_that_comes_while_the_owner_is_asked_is_delivered_after_the_answer()
     first.parts().submit().expect("a disk in memory");
     second.parts().hear();
     append(&mut second, &topic, 1, 1);
-    // It is followed before the answer is heard, and waits for that.
+    // The shard has followed the message before the answer comes, and it waits for that.
     let parts = first.parts();
     take_news(&mut parts.feeds, &mut parts.logs);
     first.parts().walk();
@@ -223,7 +223,7 @@ fn a_subscriber_that_resumes_in_another_epoch_begins_with_the_oldest_message() {
             subscribe(&mut first, &early, &topic, Start::Latest);
             settle(&mut [&mut first, &mut second]);
         }
-        // Also where the new history is shorter than what it has seen of the old one.
+        // Also where the new history is shorter than what the subscriber has seen of the old one.
         let start = Start::Offset(Offset::new(9));
         subscribe_from(&mut first, &client, &topic, (start, Some(Epoch::new(1))));
         assert_eq!(first.parts().outbox.questions(), usize::from(!is_known));
@@ -258,7 +258,7 @@ fn a_subscriber_that_has_seen_more_than_there_is_gets_no_subscription() {
     let (one, two) = (rig.join(), rig.join());
     subscribe(&mut rig, &one, "a", Start::Latest);
     let epoch = told_once(&mut rig, &one).epoch;
-    // Only one that names this very history has seen messages that are missing.
+    // Only a subscriber that names this very history has seen messages that are missing.
     for (named, ahead) in [(None, 0), (Some(epoch), 1), (Some(epoch), 2)] {
         let start = Start::Offset(Offset::new(4));
         subscribe_from(&mut rig, &two, "a", (start, named));
@@ -272,7 +272,7 @@ fn a_subscriber_that_has_seen_more_than_there_is_gets_no_subscription() {
 }
 
 #[test]
-fn what_retention_has_dropped_is_told_and_not_what_was_known_before() {
+fn a_subscription_to_messages_that_retention_has_dropped_begins_with_the_oldest_and_says_so() {
     let mut rig = Rig::with(wide());
     rig.publish("a", 10, 3);
     let (early, client, latest) = (rig.join(), rig.join(), rig.join());
@@ -343,7 +343,7 @@ fn a_session_subscribes_to_a_topic_once() {
 }
 
 #[test]
-fn a_session_has_so_many_subscriptions_and_no_more() {
+fn a_session_has_a_bounded_number_of_subscriptions() {
     let config = Config {
         max_subscriptions: 2,
         ..settings()
@@ -380,9 +380,9 @@ fn a_name_that_is_the_brokers_own_is_not_subscribed_to() {
 fn a_subscription_that_ends_gets_nothing_more_and_its_topic_is_forgotten() {
     let mut rig = Rig::new();
     let client = rig.subscriber("a");
-    let taken = rig.parts().subscribing().unsubscribe(client.id, 1, "a");
+    let handled = rig.parts().subscribing().unsubscribe(client.id, 1, "a");
     assert_eq!(
-        (taken, subscriptions(&mut rig, &client)),
+        (handled, subscriptions(&mut rig, &client)),
         (Handled::Done, 0)
     );
     assert!(rig.parts().feeds.find("a", Form::NATIVE).is_none());
@@ -391,7 +391,7 @@ fn a_subscription_that_ends_gets_nothing_more_and_its_topic_is_forgotten() {
 }
 
 #[test]
-fn only_what_a_session_subscribes_to_is_unsubscribed() {
+fn a_session_unsubscribes_only_from_topics_that_it_subscribes_to() {
     let mut rig = Rig::new();
     let (one, _other) = (rig.subscriber("a"), rig.subscriber("b"));
     for topic in ["b", "c"] {
@@ -590,7 +590,7 @@ fn a_subscription_that_ends_at_once_is_told_to_begin_before_it_is_told_to_end() 
 }
 
 #[test]
-fn as_many_subscriptions_as_may_be_asked_about_end_in_the_same_breath() {
+fn as_many_subscriptions_as_may_be_asked_about_end_at_once() {
     let [mut first, mut second] = Rig::shards(wide());
     let client = first.join();
     let topics: Vec<String> = first.topics_of(1, "a/").take(100).collect();

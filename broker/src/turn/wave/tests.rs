@@ -6,7 +6,7 @@ fn size_of_record(size: usize) -> usize {
     record("t", size).len()
 }
 
-/// A rig that sends in batches, or one by one, with so many subscribers of `t` and a publisher.
+/// A rig that sends in batches, or one by one, with this many subscribers of `t` and a publisher.
 fn crowd(has_batches: bool, count: usize) -> (Rig, Vec<Client>, Client) {
     let mut rig = Rig::new();
     rig.net.set_batches(has_batches);
@@ -15,7 +15,7 @@ fn crowd(has_batches: bool, count: usize) -> (Rig, Vec<Client>, Client) {
     (rig, subscribers, publisher)
 }
 
-/// Publishes so many records and brings them to where the walk is the next step.
+/// Publishes this many records and brings them to where the walk is the next step.
 fn bring(rig: &mut Rig, publisher: &Client, size: usize, count: usize) {
     for _ in 0..count {
         publisher.publish("t", size);
@@ -46,7 +46,7 @@ fn delivered(rig: &mut Rig) -> [u64; 4] {
 }
 
 #[test]
-fn everybody_gets_what_is_new_in_one_send() {
+fn every_subscriber_gets_new_records_in_one_send() {
     for (has_batches, calls) in [(true, (1, 0)), (false, (0, 20))] {
         let (mut rig, subscribers, publisher) = crowd(has_batches, 20);
         bring(&mut rig, &publisher, 10, 3);
@@ -86,7 +86,7 @@ fn a_long_chain_leaves_one_by_one() {
     }
 }
 
-/// Room for all of the first of two records and for so many bytes of the second, or for less.
+/// Room for all of the first of two records and for this many bytes of the second, or for less.
 fn rooms(whole: usize) -> [usize; 6] {
     [0, 1, whole - 1, whole, whole + 1, 2 * whole - 1]
 }
@@ -201,7 +201,7 @@ fn a_walk_that_the_budget_cuts_goes_on_where_it_stopped() {
         let reached = reached.count();
         assert!(reached > 200 && reached <= 256, "{reached} in one turn");
         assert!(rig.parts().feeds.have_news());
-        // Those who were not reached get what has come since in the same send.
+        // Subscribers that were not reached get what has come since in the same send.
         bring(&mut rig, &publisher, 10, 1);
         while rig.parts().feeds.have_news() {
             rig.parts().walk();
@@ -223,7 +223,7 @@ fn bring_scattered(rig: &mut Rig, publisher: &Client, count: usize) {
 }
 
 #[test]
-fn what_a_chain_does_not_hold_leaves_in_another_pass() {
+fn records_that_a_chain_does_not_hold_leave_in_another_pass() {
     let count = PARTS_MAX + 6;
     for (has_batches, tries) in [(true, 128), (true, 0), (false, 128)] {
         let (mut rig, subscribers, publisher) = crowd(has_batches, 10);
@@ -244,7 +244,7 @@ fn what_a_chain_does_not_hold_leaves_in_another_pass() {
 }
 
 #[test]
-fn nobody_walks_again_for_those_who_are_full() {
+fn no_walk_begins_again_for_full_sockets() {
     for has_batches in [true, false] {
         let (mut rig, subscribers, publisher) = crowd(has_batches, 10);
         for subscriber in &subscribers {
@@ -260,7 +260,7 @@ fn nobody_walks_again_for_those_who_are_full() {
 }
 
 #[test]
-fn who_is_behind_the_others_gets_a_chain_of_its_own() {
+fn a_subscription_behind_the_others_gets_a_chain_of_its_own() {
     for has_batches in [true, false] {
         let (mut rig, subscribers, publisher) = crowd(has_batches, 20);
         subscribers[9].peer.stall();
@@ -278,7 +278,7 @@ fn who_is_behind_the_others_gets_a_chain_of_its_own() {
 }
 
 #[test]
-fn whose_answers_have_not_left_is_passed_by() {
+fn a_session_whose_answers_have_not_left_is_passed_by() {
     for has_batches in [true, false] {
         let (mut rig, subscribers, publisher) = crowd(has_batches, 10);
         subscribers[5].ping(1);
@@ -292,7 +292,7 @@ fn whose_answers_have_not_left_is_passed_by() {
 }
 
 #[test]
-fn a_subscription_outside_the_walk_is_told_how_far_it_has_come() {
+fn the_cursor_of_a_subscription_outside_the_walk_moves_by_what_was_sent() {
     let (mut rig, subscribers, publisher) = crowd(true, 1);
     let subscriber = &subscribers[0];
     bring(&mut rig, &publisher, 100, 2);

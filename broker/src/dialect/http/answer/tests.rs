@@ -38,7 +38,7 @@ fn entry(correlation: u64, outcome: Outcome) -> PublishedEntry {
 }
 
 #[test]
-fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
+fn a_publish_that_waits_is_answered_with_the_place_of_its_message() {
     let entries = [entry(6, Outcome::DiskFull), entry(7, Outcome::Ok)];
     let body = "{\"topic\":\"a/\\\"b\",\"offset\":5,\"epoch\":\"000000000000000a\"}\n";
     let head = format!(
@@ -57,7 +57,7 @@ fn the_place_of_a_message_is_told_to_whom_asked_for_it() {
 }
 
 #[test]
-fn what_became_of_a_message_is_a_status() {
+fn the_outcome_of_a_message_is_a_status() {
     for (outcome, code, retries) in [
         (Outcome::DiskFull, 507, false),
         (Outcome::TooManyTopics, 507, false),
@@ -122,7 +122,7 @@ fn pages_of_known_origins_are_told_what_they_may_ask() {
 }
 
 #[test]
-fn of_goodbyes_those_about_a_request_are_answers() {
+fn goodbyes_about_a_request_are_answers() {
     let goodbye = |code| Goodbye {
         code,
         retry_after_ms: 1_500,
@@ -199,7 +199,7 @@ fn a_broker_that_is_not_well_is_unavailable() {
 }
 
 #[test]
-fn what_became_of_several_messages_is_told_in_their_order() {
+fn outcomes_of_several_messages_are_answered_in_their_order() {
     let batch = |is_list| Exchange {
         wants: Wants::Places(Box::new(PublishBatch {
             topics: vec!["a".into(), "b".into()],
@@ -234,7 +234,7 @@ fn what_became_of_several_messages_is_told_in_their_order() {
 }
 
 #[test]
-fn an_outcome_that_nobody_waits_for_is_no_answer() {
+fn an_outcome_that_no_request_waits_for_is_no_answer() {
     let mut waits_not = Exchange {
         wants: Wants::Nothing,
         ..exchange()

@@ -6,7 +6,7 @@ use super::*;
 use crate::dialect::command::{Command, DecodeProgress};
 use crate::dialect::exchange::Wants;
 
-/// What a request for a stream asks, in a line.
+/// A request for a stream, in a line of words.
 fn read_stream(first: &str, fields: &str) -> String {
     let input = request(first, fields, "");
     let mut scratch = Scratch::default();
@@ -49,7 +49,7 @@ fn read_stream(first: &str, fields: &str) -> String {
 
 #[test]
 fn a_stream_begins_where_it_is_asked_to() {
-    // Behind the eighth message of epoch 10, as a stream says it.
+    // Behind the eighth message of epoch 10, as a stream's id gives it.
     let id = "AQABAAoAAAAAAAAACAAAAAAAAAAAqBQviQ";
     let mut token = Vec::new();
     let place = oyez_protocol::command::Place {
@@ -94,7 +94,7 @@ fn a_stream_begins_where_it_is_asked_to() {
 }
 
 #[test]
-fn a_stream_that_is_none_is_refused() {
+fn a_malformed_request_for_a_stream_is_refused() {
     for first in [
         "GET /sse",
         "GET //sse",
@@ -125,7 +125,7 @@ fn a_stream_that_is_none_is_refused() {
 }
 
 #[test]
-fn what_is_kept_is_read_to_its_end_unless_it_is_followed() {
+fn kept_messages_are_read_to_their_end_unless_they_are_followed() {
     for (first, line) in [
         ("GET /a/b/json", "a/b earliest 0 text Lines ends None"),
         ("GET /a/raw", "a earliest 0 text Raw ends None"),
@@ -166,7 +166,7 @@ fn what_is_kept_is_read_to_its_end_unless_it_is_followed() {
     );
 }
 
-/// What a request for several topics asks, in a line, or why it is refused.
+/// A request for several topics, in a line of words, or why it is refused.
 fn read_several(target: &str, fields: &str) -> String {
     let input = request(&format!("GET /api/v1/sse{target}"), fields, "");
     let mut scratch = Scratch::default();
@@ -228,7 +228,7 @@ fn several_topics_are_one_stream() {
             "?topic=caf%C3%A9&from=earliest&encoding=base64&topic=a%26b",
             "caf\u{e9} earliest 0, a&b earliest 0 base64",
         ),
-        // These are no paths: the broker's own ones may be topics.
+        // These topics are not paths: the names of the broker's own paths are allowed.
         (
             "?topic=metrics&topic=a/sse",
             "metrics latest 0, a/sse latest 0",
@@ -255,7 +255,7 @@ fn several_topics_are_resumed_each_where_it_was_and_others_begin_as_asked() {
         read_several(&parameter, ""),
         "b offset(offset(8)) 10, c latest 0"
     );
-    // The id of a stream of one topic names none.
+    // The id of a stream of one topic names none of these.
     assert_eq!(
         read_several("?topic=a", &field(&[("", 5)])),
         "a offset(offset(5)) 10"
@@ -271,7 +271,7 @@ fn several_topics_are_resumed_each_where_it_was_and_others_begin_as_asked() {
 }
 
 #[test]
-fn what_is_no_stream_of_several_topics_is_refused() {
+fn a_malformed_request_for_several_topics_is_refused() {
     for (target, why) in [
         ("", "name the topics"),
         ("?topic=", "a `topic` cannot be one"),

@@ -11,7 +11,7 @@ const FIELDS: [&str; 4] = [
     KEY,
 ];
 
-/// What a handshake comes to: what the messages hold and what the session says first, or a status.
+/// The result of a handshake: what the messages hold and the session's first command, or a status.
 fn asked(first: &str, fields: &[&str]) -> String {
     let mut request = format!("{first} HTTP/1.1\r\nHost: localhost\r\n");
     for field in fields {
@@ -43,7 +43,7 @@ fn with(field: &'static str) -> Vec<&'static str> {
     [&FIELDS[..], &[field]].concat()
 }
 
-/// The fields of a handshake, of which number `index` is another one, or none.
+/// The fields of a handshake, of which number `index` is replaced, or left out.
 fn but(index: usize, field: &'static str) -> Vec<&'static str> {
     let mut fields = FIELDS.to_vec();
     fields[index] = field;
@@ -104,7 +104,7 @@ fn a_path_of_a_topic_asks_for_it() {
 }
 
 #[test]
-fn what_is_no_handshake_is_refused() {
+fn a_malformed_handshake_is_refused() {
     let any = "GET /api/v1/ws";
     for (first, fields, status) in [
         (any, but(0, ""), "426"),

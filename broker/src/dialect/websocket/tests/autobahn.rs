@@ -24,7 +24,7 @@ fn kosoku() -> Option<PathBuf> {
     Some(target.join("foreign/python/bin/kosoku")).filter(|program| program.is_file())
 }
 
-/// Runs all cases, and gives what became of each.
+/// Runs all cases, and returns the result of each.
 fn run(kosoku: PathBuf) -> serde_json::Map<String, Value> {
     let echo = Echo::start();
     let reports = TempDir::with_prefix("oyez-autobahn-").expect("a directory");
@@ -37,18 +37,18 @@ fn run(kosoku: PathBuf) -> serde_json::Map<String, Value> {
     let (said_in, said) = channel();
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        // What cannot be read is not shown; nobody may wait for it any more.
+        // Output that cannot be read is not shown; no test may wait for it any more.
         let _ = stderr.read_to_end(&mut text);
         let _ = said_in.send(text);
     });
     let said = said.recv_timeout(PATIENCE);
     if said.is_err() {
-        // It may have ended by itself.
+        // The program may have ended by itself.
         let _ = child.kill();
     }
     child.wait().expect("the child was not waited for");
     let said = said.expect("all cases end before patience does");
-    // It fails where a case fails, which its report tells.
+    // The program fails where a case fails, which its report says.
     let report = std::fs::read(reports.path().join("index.json"));
     let report = report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said)));
     let report: Value = serde_json::from_slice(&report).expect("a report is JSON");
@@ -57,7 +57,7 @@ fn run(kosoku: PathBuf) -> serde_json::Map<String, Value> {
     cases.expect("a report of cases").clone()
 }
 
-/// Groups of cases, how many each has, and what becomes of them: framing, pings, reserved bits, opcodes, fragments, UTF-8, closing,
+/// Groups of cases, how many each has, and their results: framing, pings, reserved bits, opcodes, fragments, UTF-8, closing,
 /// large messages, and how they are cut into frames. The last two are of `permessage-deflate`, which is declined.
 const GROUPS: [(&str, usize, &[&str]); 11] = [
     ("1", 16, PASSED),

@@ -31,7 +31,7 @@ pub(super) const ACCEPTS: Accepts = Accepts {
 const READ_BYTES: usize = 64 << 10;
 const SEND_BUFFER_BYTES: u32 = 256 << 10;
 
-/// A running server, which ends with this.
+/// A running server, which ends when this is dropped.
 pub(super) struct Echo {
     pub(super) address: SocketAddr,
     ends: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Starts it at a port that is free.
+    /// Starts a server at a port that is free.
     pub(super) fn start() -> Self {
         let listen: Listen = "127.0.0.1:0".parse().expect("an address");
         let mut ports = Ports::reserve(std::iter::once(&listen)).expect("a free port");
@@ -121,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Reads what has come on a connection, and sends what there is to send.
+    /// Reads the bytes that have come on a connection, and sends those that wait.
     fn go_on(&mut self, token: u64) {
         let Some(mut connection) = self.connections.remove(&token) else {
             return;
@@ -155,15 +155,15 @@ impl Server {
 struct Connection {
     socket: Socket,
     is_upgraded: bool,
-    /// What has come of the request to become a WebSocket.
+    /// The bytes that have come of the request to become a WebSocket.
     request: Vec<u8>,
     state: Unframing,
-    /// What has come of a message.
+    /// The bytes that have come of a message.
     message: Vec<u8>,
     out: Vec<u8>,
     /// Bytes of it that are sent.
     sent: usize,
-    /// A Close was said: nothing more is heard.
+    /// A Close was sent: nothing more is read.
     is_closed: bool,
 }
 

@@ -27,7 +27,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What has come, in words.
+/// The pieces that have come, in words.
 fn heard(pieces: &[&[u8]], accepts: Accepts) -> Result<Vec<String>, (u16, Vec<String>)> {
     let (mut state, mut out, mut told) = (Unframing::default(), Vec::new(), Vec::new());
     for piece in pieces {
@@ -97,7 +97,7 @@ fn messages_come_out_however_their_bytes_come() {
 }
 
 #[test]
-fn a_frame_in_the_middle_is_no_rest() {
+fn a_frame_that_is_not_whole_brings_nothing() {
     let said = frame(0x82, b"hello");
     for cut in 1..said.len() {
         let told = heard(&[&said[..cut]], ALL).expect("it is right so far");
@@ -107,7 +107,7 @@ fn a_frame_in_the_middle_is_no_rest() {
 }
 
 #[test]
-fn what_no_client_may_say_is_a_fault() {
+fn a_frame_that_no_client_may_send_is_a_fault() {
     let mut unmasked = vec![0x82, 5];
     unmasked.extend(b"hello");
     let sized = |size: &[u8]| [&[0x82][..], size, &MASK].concat();

@@ -20,7 +20,7 @@ const PONG: u8 = 0x8a;
 /// A client over WebSocket.
 struct Socket {
     client: Client,
-    /// What has come and is no whole frame.
+    /// Bytes that have come and are not a whole frame.
     left: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ impl Socket {
         Self { client, left: rest }
     }
 
-    /// One that speaks frames and was welcomed.
+    /// A client that speaks frames and was welcomed.
     fn join(rig: &mut Rig) -> Self {
         let mut socket = Self::open(rig, "/api/v1/ws", FRAMES);
         socket.say(BINARY, &hello_bytes());
@@ -87,7 +87,7 @@ impl Socket {
         frames
     }
 
-    /// What has come, a line each: frames of Oyez, texts, and what WebSocket says itself.
+    /// What has come, a line each: frames of Oyez, texts, and WebSocket's own frames.
     fn hear(&mut self) -> Vec<String> {
         let told = |(first, payload): (u8, Vec<u8>)| match first {
             BINARY => lines(&payload),
@@ -285,7 +285,7 @@ fn large_runs_leave_from_the_file_also_when_they_were_cut() {
 }
 
 #[test]
-fn what_a_client_says_before_it_closes_is_done_and_its_close_is_answered() {
+fn commands_before_a_close_are_done_and_the_close_is_answered() {
     let mut rig = Rig::new();
     let subscriber = rig.subscriber("t");
     let mut socket = Socket::join(&mut rig);
@@ -306,7 +306,7 @@ fn what_a_client_says_before_it_closes_is_done_and_its_close_is_answered() {
 }
 
 #[test]
-fn what_no_client_may_say_is_answered_with_a_close_that_says_why() {
+fn input_that_no_client_may_send_is_answered_with_a_close_that_says_why() {
     for (said, code) in [
         (vec![0x82, 0], "close 1002: "),
         (frame(0xf2, b""), "close 1002: "),
@@ -325,7 +325,7 @@ fn what_no_client_may_say_is_answered_with_a_close_that_says_why() {
             "{heard:?}"
         );
     }
-    // What is wrong within messages is told in them.
+    // Faults within messages are answered in messages.
     let mut rig = Rig::new();
     let mut socket = Socket::join(&mut rig);
     socket.say(BINARY, &[0xff; 16]);
@@ -385,7 +385,7 @@ fn a_session_of_a_topic_begins_with_it() {
 }
 
 #[test]
-fn what_is_too_large_is_told_by_where_it_can_be_read() {
+fn a_message_that_is_too_large_is_sent_as_a_reference() {
     let mut rig = Rig::with(Config {
         record_size_max: 1 << 20,
         ..settings()
@@ -483,7 +483,7 @@ fn nothing_may_come_before_the_answer() {
 }
 
 #[test]
-fn who_says_no_hello_in_time_is_told_so() {
+fn a_session_without_a_hello_in_time_is_refused() {
     let mut rig = Rig::new();
     let mut socket = Socket::open(&mut rig, "/api/v1/ws", FRAMES);
     for _ in 0..2 {
@@ -496,7 +496,7 @@ fn who_says_no_hello_in_time_is_told_so() {
 }
 
 #[test]
-fn who_takes_no_answers_is_not_read_any_further() {
+fn a_session_that_takes_no_answers_is_not_read_any_further() {
     let mut rig = Rig::new();
     let socket = Socket::join(&mut rig);
     socket.client.peer.stall();
@@ -508,7 +508,7 @@ fn who_takes_no_answers_is_not_read_any_further() {
 }
 
 #[test]
-fn nothing_is_done_of_a_text_that_turns_out_to_be_none() {
+fn nothing_is_done_of_a_text_that_turns_out_to_be_invalid() {
     let mut rig = Rig::new();
     let subscriber = rig.subscriber("t");
     let mut socket = Socket::open(&mut rig, "/api/v1/ws", "");
@@ -552,7 +552,7 @@ fn frames_without_content_keep_no_message_open() {
 const HEARTBEAT_MS: u64 = 45_000;
 
 #[test]
-fn everybody_is_asked_at_each_heartbeat_whatever_they_say() {
+fn every_session_gets_a_ping_at_each_heartbeat_whatever_it_sends() {
     for fields in [FRAMES, ""] {
         let mut rig = Rig::new();
         let mut socket = match fields {
@@ -572,7 +572,7 @@ fn everybody_is_asked_at_each_heartbeat_whatever_they_say() {
 }
 
 #[test]
-fn who_answers_nothing_is_closed() {
+fn a_session_that_answers_no_ping_is_closed() {
     let mut rig = Rig::new();
     let mut socket = Socket::join(&mut rig);
     let mut heard = Vec::new();
@@ -595,7 +595,7 @@ fn who_answers_nothing_is_closed() {
 
 /// As a stream has: it costs no memory, and a Ping would lie behind what it has not read.
 #[test]
-fn who_takes_nothing_has_two_usual_heartbeats() {
+fn a_session_that_takes_nothing_has_two_usual_heartbeats() {
     let usual_ms = u64::from(settings().heartbeat_ms);
     assert!(usual_ms > 2 * HEARTBEAT_MS);
     for fields in [FRAMES, ""] {

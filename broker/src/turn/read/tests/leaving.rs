@@ -115,7 +115,7 @@ fn a_client_that_waits_for_nothing_goes_without_a_word() {
 }
 
 #[test]
-fn a_client_that_goes_is_delivered_nothing_and_heard_no_more() {
+fn a_client_that_goes_is_delivered_nothing_and_read_no_more() {
     for go in WAYS {
         let mut rig = Rig::new();
         let client = rig.subscriber("a");
@@ -165,7 +165,7 @@ fn a_connection_that_breaks_while_its_client_waits_ends_at_once() {
 }
 
 #[test]
-fn in_a_shutdown_a_client_that_goes_hears_its_outcomes_too() {
+fn in_a_shutdown_a_client_that_goes_gets_its_outcomes_too() {
     let mut rig = Rig::new();
     let client = leaving(&mut rig, shut_down);
     let now_ms = rig.now_ms();
@@ -189,7 +189,7 @@ fn a_client_that_has_shut_its_side_and_takes_little_is_told_everything_all_the_s
     rig.disk.lift(OpKind::Sync);
     rig.settle();
     assert_eq!(rig.session(&client).stage(), Stage::Closing);
-    // The kernel tells of the end once more.
+    // The kernel reports the end once more.
     rig.parts().sessions.queue_read(client.id);
     rig.settle();
     client.peer.set_room(usize::MAX);

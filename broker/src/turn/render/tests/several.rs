@@ -34,7 +34,7 @@ fn resume(rig: &mut Rig, id: &str) -> (Client, Vec<String>) {
     (client, told)
 }
 
-/// Lets so much time pass, in steps, and gives what a client hears.
+/// Lets this much time pass, in steps, and returns what a client gets.
 fn hear_for(rig: &mut Rig, client: &Client, ms: u32) -> String {
     let mut text = String::new();
     for _ in 0..ms.div_ceil(1_000) {
@@ -274,7 +274,7 @@ fn a_client_that_takes_less_than_comes_is_told_where_it_stands_too() {
     let places = text.matches("$place").count();
     assert!(places >= 5, "{places}");
     assert_eq!(told(&text).len(), 150);
-    // What stands before a place is what it says.
+    // What comes before a place is what the place says.
     for (at, _) in text.match_indices("event: $place") {
         let (_, again) = resume(&mut rig, &last_id(&text[..at]));
         assert_eq!(told(&text[..at]).len() + again.len(), 150);
@@ -282,7 +282,7 @@ fn a_client_that_takes_less_than_comes_is_told_where_it_stands_too() {
 }
 
 #[test]
-fn all_of_many_that_end_at_once_hear_where_they_stand() {
+fn all_streams_of_many_that_end_at_once_are_told_where_they_stand() {
     let mut rig = Rig::new();
     let topics: Vec<String> = (0..100).map(|number| format!("topic={number}")).collect();
     let path = format!("/api/v1/sse?{}", topics.join("&"));

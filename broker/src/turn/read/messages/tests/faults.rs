@@ -1,4 +1,4 @@
-//! What was found wrong once, and what damage and hurry do to sessions over WebSocket.
+//! Faults that were found once, and what damage and hurry do to sessions over WebSocket.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ fn pings_wait_while_there_is_no_memory_for_answers() {
 }
 
 #[test]
-fn outcomes_of_http_are_none_of_what_the_connection_becomes() {
+fn outcomes_of_http_requests_do_not_reach_the_websocket_session() {
     for fields in ["", FRAMES] {
         let mut rig = Rig::new();
         let subscriber = rig.subscriber("synced/t");
@@ -54,7 +54,7 @@ fn outcomes_of_http_are_none_of_what_the_connection_becomes() {
 }
 
 #[test]
-fn who_unsubscribes_while_an_object_is_half_out_gets_the_rest() {
+fn a_session_that_unsubscribes_while_an_object_is_half_out_gets_the_rest() {
     let mut rig = Rig::with(Config {
         rendition_cache_bytes: 0,
         ..settings()
@@ -115,7 +115,7 @@ fn a_topic_that_ends_in_ws_is_described_like_others() {
 }
 
 #[test]
-fn what_comes_before_a_fault_is_done_also_if_it_has_to_wait() {
+fn commands_before_a_fault_are_done_also_if_they_have_to_wait() {
     let mut rig = Rig::with(Config {
         inflight_records_max: 1,
         ..settings()
@@ -188,11 +188,11 @@ fn place_of(segment: &[u8], topic: &[u8], nth: usize) -> Option<usize> {
 }
 
 #[test]
-fn of_a_run_that_is_half_out_the_rest_is_what_it_was_or_does_not_come() {
+fn the_rest_of_a_run_that_is_half_out_is_what_it_was_or_does_not_come() {
     for (topic, nth) in [(&b"synced/t"[..], 7), (b"synced/u", 0)] {
         let mut rig = Rig::new();
         let (mut socket, path, content) = within_a_run(&mut rig);
-        // A write that went astray puts a whole record in the place of another one.
+        // A misdirected write puts a whole record in the place of another one.
         let from = place_of(&content, topic, nth).expect("it is there");
         let to = place_of(&content, b"synced/t", 1).expect("it is there");
         let size = record("synced/t", 20_000).len();

@@ -20,7 +20,7 @@ fn say_goodbye(socket: &Socket) {
     socket.say(BINARY, &goodbye_bytes());
 }
 
-/// What a client is told that has published `record` as `first`, and goes before the disk has synced that.
+/// What a client gets that has published `record` as `first`, and goes before the disk has synced that.
 fn told(mut socket: Socket, rig: &mut Rig, record: (u8, &[u8]), go: fn(&Socket)) -> Vec<String> {
     rig.disk.hold(OpKind::Sync);
     socket.say(record.0, record.1);
