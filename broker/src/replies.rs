@@ -56,7 +56,7 @@ fn respond(
     });
     if let (Reply::Subscribed { .. }, Wants::Streams(streams)) = (reply, &exchange.wants) {
         if streams.refused().is_none() {
-            return handled; // It goes on for as long as its connection does.
+            return handled; // The answer goes on for as long as its connection does.
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         // Some of its topics may have begun; they go with their connection.
@@ -71,7 +71,7 @@ fn respond(
         }
         sessions.there_mut(id).stream(Form::NATIVE, IDLE_MS);
         if subscribed.outcome.is_done() {
-            // There is a subscription that nothing can be made of; it goes with its connection.
+            // There is a subscription that cannot be streamed; it ends with its connection.
             sessions.dismiss(context, id, done("the stream could not begin"));
             return Handled::Over;
         }

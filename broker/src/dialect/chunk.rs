@@ -4,7 +4,7 @@ use oyez_protocol::planted::{Bug, planted};
 
 use crate::dialect::form::Style;
 
-/// Digits of the line that begins a chunk, always as many, so that it can be written before its chunk.
+/// Digits of a chunk's size: always the same number, so that the chunk's line can be written before its size is known.
 const DIGITS: usize = 8;
 /// The last chunk, which ends a stream.
 pub(crate) const LAST: &[u8] = b"0\r\n\r\n";

@@ -44,7 +44,7 @@ pub(crate) struct DecodeProgress {
     pub(crate) continued: bool,
 }
 
-/// What the front of a session's input is.
+/// The result of decoding the front of a session's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'a> {
     /// The input does not hold a whole command yet.
@@ -60,7 +60,7 @@ pub(crate) enum Decoded<'a> {
     },
 }
 
-/// What a session asks.
+/// A command of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
     /// Asks to open the session.
@@ -155,7 +155,7 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) epoch: Option<Epoch>,
 }
 
-/// What a session gets in reply, or unasked.
+/// A reply to a session, or something that it gets unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply<'a> {
     /// The session is open.
@@ -211,7 +211,7 @@ pub(crate) enum Reply<'a> {
     Goodbye(&'a Goodbye),
 }
 
-/// What the broker grants a session, and says of itself.
+/// What the broker grants a session, and its own name and instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome<'a> {
     /// The version that the session speaks.

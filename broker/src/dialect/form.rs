@@ -1,16 +1,16 @@
 //! The forms that records are sent in, as values: a session's shard keeps them, and tells its feeds apart by them.
 
-/// How records look to those that they are sent to.
+/// How records look to the sessions that they are sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
     pub(crate) kind: Kind,
     pub(crate) style: Style,
 }
 
-/// What records are sent as.
+/// How records are encoded in a form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// As they are.
+    /// As they lie in the log.
     #[default]
     Native,
     /// Server-sent events.

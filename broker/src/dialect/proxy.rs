@@ -13,7 +13,7 @@ const SIZE_MAX_1: usize = 107;
 const HEAD_SIZE_2: usize = 16;
 const REST_SIZE_MAX_2: usize = 2 << 10;
 
-/// What a header says.
+/// The result of reading a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
     /// The header is not whole: the input has to be this long at least.

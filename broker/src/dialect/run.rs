@@ -1,7 +1,7 @@
 //! Headers of WebSocket's frames, as the broker sends them: whole, and without a mask. In front of a run of records, one of them
 //! makes the run a message.
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Opcode {
@@ -16,7 +16,7 @@ pub(crate) enum Opcode {
 }
 
 impl Opcode {
-    /// Whether it may stand between the frames of a message.
+    /// Whether a frame of this kind may stand between the frames of a message.
     pub(crate) const fn is_control(self) -> bool {
         self as u8 >= Self::Close as u8
     }

@@ -534,7 +534,7 @@ fn a_batch_is_answered_when_all_its_records_have_their_outcomes() {
 }
 
 #[test]
-fn a_topic_is_described_by_its_owner_and_by_all_who_have_subscribers() {
+fn a_topic_is_described_by_its_owner_and_by_all_shards_with_subscribers() {
     let [mut first, mut second] = Rig::shards(settings());
     first.pass(1_000);
     let topic = first.topic_of(1, "t/");

@@ -23,7 +23,7 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// Most bytes that are read of a connection that is turned away at once.
 const FIRST_BYTES: usize = 4096;
 
-/// What accepting needs.
+/// Accepts connections: the parts that it needs.
 pub(crate) struct Accepting<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,

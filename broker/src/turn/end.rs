@@ -15,7 +15,7 @@ use crate::replies::say_goodbye;
 /// Places that streams are told in one turn: a few milliseconds. A stream beyond them resumes at the place that it was told last.
 const PLACES_MAX: usize = 50_000;
 
-/// What ending sessions needs.
+/// Ends sessions: the parts that it needs.
 pub(crate) struct Endings<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) net: &'a mut dyn Net,
@@ -83,7 +83,7 @@ impl Endings<'_> {
     }
 
     /// Says Goodbye. No record comes after it, and the peer has a bounded time to take it; in a shutdown the operator sets that.
-    /// Tells a stream of several topics where it stands, if so many places may still be told in this turn. Returns how many are
+    /// Tells a stream of several topics where it stands, if that many places may still be told in this turn. Returns how many are
     /// left.
     fn see_off(&mut self, dismissed: &Dismissed, places_left: usize) -> usize {
         let (id, goodbye) = (dismissed.id, &dismissed.goodbye);
@@ -288,8 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_many_subscriptions_ends_over_several_turns_and_holds_up_no_session_behind_it()
-    {
+    fn many_subscriptions_end_over_several_turns_and_hold_up_no_session_behind_them() {
         let mut rig = Rig::with(crate::config::Config {
             max_subscriptions: 2_000,
             ..settings()

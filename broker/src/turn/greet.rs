@@ -13,7 +13,7 @@ use crate::replies::tell;
 
 /// The shortest heartbeat that a client can wish for.
 const HEARTBEAT_MS_MIN: u32 = 1_000;
-/// What the broker calls itself.
+/// The name of the broker's program in a welcome.
 const NAME: &str = concat!("oyez-server/", env!("CARGO_PKG_VERSION"));
 
 /// Answers a hello: opens the session, or says why it does not.

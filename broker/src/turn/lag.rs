@@ -22,7 +22,7 @@ use crate::replies::tell;
 
 /// Subscriptions looked at in one turn: at most half a millisecond, when each of them goes on the list of the slowest.
 const STEPS_PER_TURN: usize = 4096;
-/// What it costs to come to another topic, in subscriptions.
+/// Cost of going on to another topic, in subscriptions.
 const TOPIC_STEPS: usize = 4;
 
 /// Asks all shards, for a session. Returns the cost in steps, or what the question has to wait for.

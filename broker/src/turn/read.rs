@@ -68,7 +68,7 @@ enum Step {
     Last(usize, Visit),
 }
 
-/// What reading needs.
+/// Reads sessions: the parts that it needs.
 pub(crate) struct Reading<'a, T> {
     pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,
@@ -412,7 +412,7 @@ impl<T: CommandHandler> Reading<'_, T> {
                 Dialect::Http => self.take_request(id, rest, progress),
                 Dialect::Json => self.take_line(id, rest, progress),
                 Dialect::Unknown => self.listen(id, rest),
-                // It was refused when it was recognized.
+                // The session was refused when its dialect was recognized.
                 Dialect::Tls | Dialect::Mqtt | Dialect::Proxy => Step::Stop(Visit::Over, 0),
             };
             match step {

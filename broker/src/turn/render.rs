@@ -34,7 +34,7 @@ pub(crate) struct Rendering {
     rendered: usize,
 }
 
-/// What is to be rendered.
+/// A rendition that is wanted.
 struct Wanted<'a> {
     key: Key,
     size: u32,

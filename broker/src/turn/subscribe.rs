@@ -49,7 +49,7 @@ impl Wish {
     }
 }
 
-/// What subscribing needs.
+/// Begins and ends subscriptions: the parts that it needs.
 pub(crate) struct Subscribing<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) outbox: &'a mut Outbox,

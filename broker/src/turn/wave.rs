@@ -51,7 +51,7 @@ impl Wave<'_> {
     }
 }
 
-/// What records pass on their way from the log to sockets.
+/// The parts that records pass on their way from the log to sockets.
 pub(crate) struct DeliveryContext<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,

@@ -20,7 +20,7 @@ const LINES: &str = "application/x-ndjson";
 const BYTES: &str = "application/octet-stream";
 const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
-/// What pages of known origins may ask with, and how long their browsers may remember that, in seconds.
+/// Methods and fields that pages of known origins may use, and how long their browsers may remember that, in seconds.
 const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
 const FIELDS: &str = "*, Authorization";
 const PREFLIGHT_S: u32 = 600;
@@ -52,7 +52,7 @@ struct Placed<'a> {
     epoch: String,
 }
 
-/// What went wrong.
+/// The body of a refusal.
 #[derive(Serialize)]
 struct Wrong<'a> {
     error: &'a str,

@@ -27,7 +27,7 @@ const ROOT: &str = concat!(
 const TOO_EARLY: &str = "nothing may follow a request to become a WebSocket before its answer";
 const NO_HEAD: &str = "messages are read with GET";
 
-/// What the front of a session's input is.
+/// The result of decoding the front of a session's input.
 #[derive(Debug)]
 pub(crate) enum Front<'a> {
     /// The request is not whole yet.
@@ -58,13 +58,13 @@ pub(crate) enum Front<'a> {
     },
 }
 
-/// What a request asks.
+/// The commands of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Commands<'a> {
     One(Command<'a>),
-    /// To publish records, which lie in these bytes at these places.
+    /// Publishes records, which lie in these bytes at these places.
     Publish(&'a [u8], &'a [(usize, usize)]),
-    /// To be sent the messages of several topics, whose names lie in these bytes.
+    /// Asks for the messages of several topics, whose names lie in these bytes.
     Subscribe(&'a [u8], &'a [Wanted]),
 }
 

@@ -43,33 +43,33 @@ pub(crate) struct Wanted {
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// To publish its body; `waits` for the outcome or not.
+    /// Publishes its body, and `waits` for the outcome or not.
     Publish { waits: bool },
-    /// To publish the messages in its body; `waits` for their outcomes or not.
+    /// Publishes the messages in its body, and `waits` for their outcomes or not.
     PublishAll { waits: bool },
-    /// To be sent a topic's messages as they come.
+    /// Asks for a topic's messages as they come.
     Stream {
         start: Start,
         epoch: Option<Epoch>,
         stream: Stream,
     },
-    /// To be sent the messages of the topics in the scratch memory as they come.
+    /// Asks for the messages of the topics in the scratch memory as they come.
     Streams { form: Form },
-    /// To go on as a WebSocket. The first command of that is in the scratch memory.
+    /// Goes on as a WebSocket. The session's first command, if there is one, is in the scratch memory.
     Upgrade(Upgrade),
-    /// Whether the broker lives, or is ready.
+    /// Asks whether the broker lives, or is ready.
     Health { ready: bool },
-    /// For the broker's counters, for Prometheus.
+    /// Asks for the broker's counters, for Prometheus.
     Metrics,
-    /// For the broker's counters, as JSON.
+    /// Asks for the broker's counters, as JSON.
     Stats,
-    /// For the broker's topics, those behind the name in the scratch memory.
+    /// Asks for the broker's topics behind the name in the scratch memory.
     Topics,
-    /// For a description of the topic in the scratch memory.
+    /// Asks for a description of the topic in the scratch memory.
     Topic,
-    /// For a text.
+    /// Asks for a text.
     Text(&'static str),
-    /// What a page of another origin may ask.
+    /// Asks what a page of another origin may do.
     Preflight,
 }
 

@@ -201,7 +201,7 @@ fn host_and_target<'a>(
 
 const NO_HOST: &str = "the host is not a name";
 
-/// What follows `http://` or `https://`, in any case.
+/// Returns what follows `http://` or `https://`, in upper or lower case.
 fn strip_scheme(target: &str) -> Option<&str> {
     ["http://", "https://"].iter().find_map(|scheme| {
         let (first, rest) = target.split_at_checked(scheme.len())?;

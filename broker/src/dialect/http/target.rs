@@ -14,7 +14,7 @@ pub(super) struct Target<'a> {
 pub(super) enum BadTarget {
     /// A `%` is not followed by two hexadecimal digits.
     Escape,
-    /// There is no such parameter here.
+    /// A parameter is not one that the path takes.
     Parameter,
 }
 

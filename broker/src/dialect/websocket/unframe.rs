@@ -26,7 +26,7 @@ pub(crate) struct Accepts {
     pub(crate) size_max: u64,
 }
 
-/// What the front of the input is.
+/// The front of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Nothing more: all of the input is used.

@@ -109,7 +109,7 @@ fn a_subscription_begins_where_it_asks_to() {
 }
 
 #[test]
-fn a_topic_that_nobody_has_published_to_begins_and_ends_with_nothing() {
+fn a_topic_without_messages_begins_and_ends_with_nothing() {
     let mut rig = Rig::new();
     let client = rig.join();
     subscribe(&mut rig, &client, "a", Start::Earliest);
@@ -455,7 +455,7 @@ fn an_answer_for_a_session_that_is_gone_only_frees_its_question() {
 }
 
 #[test]
-fn a_session_waits_when_it_has_asked_other_shards_for_so_many_beginnings() {
+fn a_session_waits_when_it_has_asked_other_shards_for_a_bounded_number_of_beginnings() {
     let (mut first, mut second, own) = {
         let (first, second, _) = two();
         let own = first.topic_of(0, "own/");

@@ -36,7 +36,7 @@ fn rendering_counts_against_the_turn() {
 
 #[test]
 fn a_rendition_that_takes_more_than_a_turn_and_is_not_kept_comes_to_all_subscribers() {
-    // Control characters are six times as long as JSON. A cache of so many bytes has room for neither topic beside the other.
+    // Control characters are six times as long as JSON. A cache of this size has room for neither topic beside the other.
     let mut rig = Rig::with(Config {
         rendition_cache_bytes: 1 << 20,
         ..settings()
