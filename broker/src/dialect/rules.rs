@@ -32,8 +32,8 @@ impl Rules {
         is_address || is_local || self.hosts.iter().any(|known| is_host(known, name))
     }
 
-    /// Whether pages of `origin` may do more than show an answer, when they ask the broker as `host`. The operator's address is for
-    /// the broker's own pages only (`others` is false).
+    /// Whether pages of `origin` may publish, be sent messages, or ask at the operator's address, when they ask the broker as
+    /// `host`. At the operator's address only the broker's own pages may (`others` is false).
     pub(crate) fn allow_origin(&self, origin: &str, (host, others): (&str, bool)) -> bool {
         is_same(origin, host) || (others && self.is_known(origin))
     }

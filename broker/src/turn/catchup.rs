@@ -35,7 +35,7 @@ const TAIL_TOKEN: u64 = 1 << 63;
 /// Why the session of a catch-up cannot have ended: it is the one that is being sent to, or it was found just now.
 const SERVED: &str = "nothing has ended the session that is served";
 
-/// Serves subscriptions from the log: the parts that it needs.
+/// The step that serves subscriptions from the log, with the parts that it needs.
 pub(crate) struct Serving<'a> {
     pub(crate) out: DeliveryContext<'a>,
     pub(crate) catchups: &'a mut Catchups,

@@ -15,7 +15,7 @@ use crate::replies::say_goodbye;
 /// Places that streams are told in one turn: a few milliseconds. A stream beyond them resumes at the place that it was told last.
 const PLACES_MAX: usize = 50_000;
 
-/// Ends sessions: the parts that it needs.
+/// The step that ends sessions, with the parts that it needs.
 pub(crate) struct Endings<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) net: &'a mut dyn Net,

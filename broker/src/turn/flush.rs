@@ -25,7 +25,7 @@ const VISIT_BYTES: usize = 512 << 10;
 /// A visit that has looked up places for this many steps does not either.
 const VISIT_STEPS: usize = 16 * RESOLVE_STEPS;
 
-/// Sends to sessions: the parts that it needs.
+/// The step that sends to sessions, with the parts that it needs.
 pub(crate) struct Flushing<'a> {
     pub(crate) serving: Serving<'a>,
 }

@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_has_taken_its_goodbye_has_so_long_to_close() {
+    fn a_peer_that_has_taken_its_goodbye_has_a_bounded_time_to_close() {
         let mut rig = Rig::new();
         let client = refused(&mut rig);
         client.hear();

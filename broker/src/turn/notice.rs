@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_and_an_end_are_read_for() {
+    fn a_session_with_bytes_or_an_end_is_put_on_the_list_to_read() {
         for (readable, over) in [(true, false), (false, true)] {
             let mut rig = Rig::new();
             let client = rig.join();

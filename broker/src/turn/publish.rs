@@ -21,7 +21,7 @@ use crate::parts::session::{Session, SessionId};
 use crate::parts::sessions::Sessions;
 use crate::replies::tell;
 
-/// Takes records and answers their publishers: the parts that it needs.
+/// The step that takes records and answers their publishers, with the parts that it needs.
 pub(crate) struct Publishing<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) sessions: &'a mut Sessions,

@@ -68,7 +68,7 @@ fn tell_of_damage(context: &ShardContext, events: &StoreEvents) {
     for block in &events.damaged {
         let path = block.path.display();
         error!(
-            "{path}: the bytes of the block at {} are not those that were written; what is whole of them is served, \
+            "{path}: the block at {} does not hold the bytes that were written; its intact records are served, \
              subscribers are told of a gap for the rest",
             block.at
         );

@@ -68,7 +68,7 @@ enum Step {
     Last(usize, Visit),
 }
 
-/// Reads sessions: the parts that it needs.
+/// The step that reads sessions, with the parts that it needs.
 pub(crate) struct Reading<'a, T> {
     pub(crate) context: &'a ShardContext,
     pub(crate) net: &'a mut dyn Net,

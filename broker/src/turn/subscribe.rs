@@ -49,7 +49,7 @@ impl Wish {
     }
 }
 
-/// Begins and ends subscriptions: the parts that it needs.
+/// The step that begins and ends subscriptions, with the parts that it needs.
 pub(crate) struct Subscribing<'a> {
     pub(crate) members: Membership<'a>,
     pub(crate) outbox: &'a mut Outbox,
@@ -293,7 +293,7 @@ impl Subscribing<'_> {
     pub(crate) fn unsubscribe(&mut self, id: SessionId, request: u32, name: &str) -> Handled {
         let session = self.members.sessions.there(id);
         let form = session.form();
-        // What is rendered again for the rest of a record depends on the subscription's form.
+        // The rest of a record is rendered again with what its subscription knows.
         if session.tail().is_some() && !form.is_native() {
             return Handled::Later(Until::Answered);
         }

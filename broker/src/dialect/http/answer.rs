@@ -426,7 +426,7 @@ pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
         ),
         Outcome::OffsetAhead => (
             status::CONFLICT,
-            "the topic has no message there yet: the broker's data may have been restored from a backup",
+            "the topic has no message there yet: the broker's data may have been put back from a copy",
         ),
         Outcome::LogFailed => (
             status::INTERNAL,

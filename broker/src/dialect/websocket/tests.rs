@@ -222,7 +222,7 @@ fn a_command_that_cannot_be_done_is_answered_with_why() {
         ),
         (
             r#"{"command":"subscribe","topic":"a","epoch":"+1","id":2}"#,
-            "2: `epoch` is one that was told",
+            "2: `epoch` is one that the broker has sent",
         ),
         (
             r#"{"command":"publish","topic":"a","id":2}"#,
@@ -234,7 +234,7 @@ fn a_command_that_cannot_be_done_is_answered_with_why() {
         ),
         (
             r#"{"command":"publish","topic":"a/ws","payload":"","id":2}"#,
-            "2: what ends in ",
+            "2: paths that end in ",
         ),
     ]);
 }

@@ -274,8 +274,8 @@ fn several_topics_are_resumed_each_where_it_was_and_others_begin_as_asked() {
 fn a_malformed_request_for_several_topics_is_refused() {
     for (target, why) in [
         ("", "name the topics"),
-        ("?topic=", "a `topic` cannot be one"),
-        ("?topic=a+b%2b", "a `topic` cannot be one"),
+        ("?topic=", "a `topic` is not valid"),
+        ("?topic=a+b%2b", "a `topic` is not valid"),
         ("?topic=a&topic=b&topic=a", "a `topic` is named twice"),
         (
             "?topic=a&from=offset:3",
