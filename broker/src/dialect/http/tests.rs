@@ -591,7 +591,7 @@ fn a_malformed_batch_is_refused_as_a_whole_and_the_answer_says_which_message_is_
         ),
         (
             r#"{"topic":"a/json","payload":""}"#,
-            "message 1: what ends in json",
+            "message 1: paths that end in json",
         ),
     ] {
         for body in [format!("{good}\n{bad}"), format!("[{good},{bad}]")] {
