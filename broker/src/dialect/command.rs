@@ -290,6 +290,6 @@ pub(crate) struct Refusal<'a> {
     pub(crate) status: Status,
     /// A sentence for people.
     pub(crate) message: &'a str,
-    /// When to try again, in milliseconds; 0 says nothing.
+    /// When to try again, in milliseconds; 0 leaves it to the client.
     pub(crate) retry_after_ms: u32,
 }

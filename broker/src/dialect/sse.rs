@@ -1,7 +1,7 @@
 //! Server-sent events: records as events of a browser's `EventSource`.
 //!
 //! A message is an event without a name: `id`, which is a resume token behind it, and `data`. Text is split where lines
-//! end; a payload that is no text is an event `$binary` in base64. With `encoding=base64` all payloads are base64, and no
+//! end; a payload that is not text is an event `$binary` in base64. With `encoding=base64` all payloads are base64, and no
 //! event is `$binary`.
 //! Keys and headers are not sent. The names of events of the stream itself begin with `$`, as no topic may:
 //!
@@ -219,7 +219,7 @@ pub(crate) fn refer(
 }
 
 /// Adds a topic as the path that names it. Clients would take empty levels for another host, or leave them or levels of dots out:
-/// the slash beside such a level is escaped, so that it is no level of the path.
+/// the slash beside such a level is escaped, so that it does not begin a level of the path.
 fn escape(topic: &str, out: &mut String) {
     let is_plain = |level: &str| !matches!(level, "" | "." | "..");
     let mut last: Option<&str> = None;

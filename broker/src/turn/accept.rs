@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(lines(&peers[2].read()), [TOLD]);
         assert!(peers[1].read().is_empty());
         assert_eq!(rig.parts().context.metrics().connections_refused.get(), 1);
-        // The refusal is no fault of the session.
+        // The refusal does not count as the session's fault.
         assert_eq!(rig.parts().context.metrics().sessions_refused.get(), 0);
     }
 

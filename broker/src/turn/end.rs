@@ -228,7 +228,7 @@ mod tests {
         rig.parts().endings().run();
         let wait_ms = rig.next_timer_ms().expect("there is a timer");
         assert!((LINGER_MS..=LINGER_MS + TICK_MS).contains(&wait_ms));
-        // What it has taken so far is no progress.
+        // Bytes that it has taken so far do not count as progress.
         let welcome = rig.session(&client).seen().taken;
         assert!(welcome > 0);
     }

@@ -211,7 +211,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.budget.spend(READ_STEPS, 0);
         let mut partial = session.take_input();
         let buffer = &mut buffer[..size];
-        // Bytes in messages are no frame, or no line, until they are taken out of them.
+        // Bytes of messages are not a frame or a line before their framing is taken off.
         let begun = partial.as_deref_mut().filter(|_| !is_in_messages);
         let result = read(self.net, session, begun, buffer);
         let (filled_all, count) = match result {
@@ -690,7 +690,7 @@ impl<T: CommandHandler> Reading<'_, T> {
         self.sessions.keep_input(id, partial);
     }
 
-    /// Ends a session that sends what is no command.
+    /// Ends a session that sends bytes that are not a command.
     fn refuse(&mut self, id: SessionId, fault: FrameFault) {
         let (code, reason) = fault.refusal(self.is_greeting(id));
         self.sessions.refuse(self.context, id, code, reason);

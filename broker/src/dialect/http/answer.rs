@@ -395,7 +395,7 @@ fn tell_places(exchange: &Exchange, batch: &PublishBatch, wall_ms: u64, out: &mu
     response.write(exchange, wall_ms, out);
 }
 
-/// Returns the status and the sentence for an outcome that is no success.
+/// Returns the status and the sentence for an outcome other than success.
 pub(crate) fn wrong(outcome: Outcome) -> (Status, &'static str) {
     match outcome {
         Outcome::DiskFull => (status::NO_STORAGE, "the broker's disk is full"),

@@ -9,7 +9,7 @@ use crate::dialect::form::Form;
 use crate::dialect::http::target::unescape;
 use crate::dialect::status::{self, Status};
 
-/// First parts of paths that are no topics.
+/// First parts of paths that are not topics.
 const FIRST_RESERVED: [&str; 5] = ["api", "console", "livez", "metrics", "readyz"];
 
 /// Most bytes of a sentence.

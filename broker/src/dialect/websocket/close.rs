@@ -5,7 +5,7 @@
 //! | 1000 | done; in answer to a Close, the code of that |
 //! | 1002 | the frames are not those of RFC 6455 |
 //! | 1003 | a text message under `oyez.v2`, or a binary one without |
-//! | 1007 | a text message that is no UTF-8 |
+//! | 1007 | a text message that is not UTF-8 |
 //! | 1009 | a message that is too long |
 //! | 1012 | the broker stops or restarts: come back, when `Goodbye` or `$goodbye` says |
 //! | 1013 | the broker has as many connections as it may, or no time: come back later |

@@ -87,7 +87,7 @@ pub(crate) fn hear(
                 return heard;
             }
             Err(fault) => {
-                // Bytes that are not text are no part of a line either.
+                // Bytes that are not text do not become part of a line either.
                 out.truncate(before);
                 heard.closes = Some(fault.code);
                 heard.fault = Some(fault);
