@@ -92,7 +92,7 @@ mod tests {
         kept.count(&mut 0, more);
     }
 
-    /// Makes room short: more than half of the room for input is taken. [`be_scarce`] takes most of it.
+    /// Makes room short: more than half of the room for input is taken. `be_scarce` takes most of it.
     fn be_short(rig: &mut Rig) {
         let input = &mut rig.parts().sessions.room.input;
         fill(input, input.max() / 2 + 1);

@@ -21,7 +21,8 @@
 //! form to read, and the first may not be `api`, `console`, `livez`, `metrics` or `readyz`.
 //!
 //! **Hostile pages.** A browser on this machine asks in the name of whatever page it shows. A request is served only under a name
-//! that the broker knows ([`Rules::allow_host`]); from pages of other sites only what changes nothing, unless their origin is known.
+//! that the broker knows ([`allow_host`](crate::dialect::rules::Rules::allow_host)); pages of other sites are served only
+//! requests that change nothing, unless their origin is known.
 //!
 //! **Hostile peers.** Input that two programs could read in two ways is refused, and the connection is closed: two lengths, lines
 //! that end without a carriage return, folded fields. Heads, bodies and lines have bounds.
