@@ -473,6 +473,30 @@ mod tests {
     }
 
     #[test]
+    fn however_many_are_told_their_last_in_one_turn_each_is_told_all_of_it() {
+        let mut rig = small(100);
+        let peers: Vec<Peer> = (0..100).map(|_| rig.net.connect_at(1)).collect();
+        for peer in &peers {
+            peer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        }
+        accept(&mut rig);
+        let mut told = 0;
+        for _ in 0..10 {
+            rig.begin_turn();
+            rig.parts().reading().run();
+            rig.parts().endings().run();
+            rig.parts().flushing().run();
+            // What comes is taken at once.
+            let is_told = |peer: &&Peer| text(peer).starts_with("HTTP/1.1 200 ");
+            told += peers.iter().filter(is_told).count();
+        }
+        assert_eq!(told, 100);
+        let is_reset = |peer: &Peer| peer.how_it_ended() == End::Aborted;
+        assert!(!peers.iter().any(is_reset), "each has taken everything");
+        assert_eq!(rig.parts().sessions.len(), 32, "so many may linger");
+    }
+
+    #[test]
     fn one_connection_more_than_the_shard_may_have_is_refused() {
         let mut rig = Rig::new();
         rig.net.set_host([192, 0, 2, 1].into());
