@@ -1,5 +1,5 @@
-//! The room for connections of one shard. Those that are served share the `max_connections` places of the broker. Beside them a
-//! few are kept, so that nobody who is refused takes a place from somebody who could be served:
+//! Which connections one shard has room for. Those that are served share the broker's `max_connections` slots, here called
+//! places. A few more are reserved, so that a refused connection takes no place from one that could be served:
 //!
 //! - for the operator, at the operator's address, and for questions from this machine, which are answered when all else is full;
 //! - for those that are turned away, until they have said in which dialect they are to be told so;
@@ -13,37 +13,37 @@ use crate::parts::session::{Admitted, Session, SessionId, Stage};
 use crate::parts::shared::Shared;
 use crate::plan::CONNECTIONS_BESIDE;
 
-/// Connections at the operator's address that are answered though the broker is full, of each shard.
+/// Connections at the operator's address that each shard answers though the broker is full.
 const OPERATORS_MAX: usize = 8;
-/// Sessions from this machine that may ask, and do nothing else, though the broker is full, of each shard.
+/// Sessions from this machine that each shard lets ask, and do nothing else, though the broker is full.
 const ASKING_MAX: usize = 8;
-/// Connections that are told in their own dialect that there is no room, of each shard; others are told at once.
+/// Connections that each shard tells in their own dialect that there is no room; others are told at once.
 const TURNED_AWAY_MAX: usize = 16;
-/// Sessions that were told to go and may linger on each shard, however few connections there may be.
+/// Sessions told to go that may linger on each shard, however low `max_connections` is.
 const LEAVING_MIN: usize = 32;
-/// So many more may: this part of the sessions that a shard has when the broker is full.
+/// A shard's share of `max_connections`, divided by this, may linger if that is more.
 const LEAVING_PART: usize = 8;
 const _: () =
     assert!(OPERATORS_MAX + ASKING_MAX + TURNED_AWAY_MAX + LEAVING_MIN <= CONNECTIONS_BESIDE);
 
-/// The connections of one shard by the places that they hold.
+/// Counts the connections of one shard by the places that they hold.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    /// Without a place, those included that have ended and are not closed.
+    /// Connections without a place, including those that have ended and are not closed yet.
     without: usize,
-    /// Of these, those that have not been told so yet.
+    /// Connections without a place that have not been told so yet.
     turned_away: usize,
     operators: usize,
     asking: usize,
-    /// How many were told to go and have not gone.
+    /// Sessions that were told to go and are still there.
     leaving: usize,
-    /// These in the order in which they were told, and some that have gone.
+    /// The leaving sessions in the order in which they were told, and some that are gone by now.
     told_to_go: VecDeque<SessionId>,
 }
 
 impl Admission {
-    /// A place for one more connection beside `all` that the shard has; `None` if it has to be told at once that there is
-    /// none. The session has to take what is found.
+    /// Finds a place for one more connection beside the `all` that the shard has; `None` if there is none, and the peer has to be
+    /// told so at once. The caller has to take the place that is found.
     pub(crate) fn find(&self, shared: &Shared, all: usize, is_operators: bool) -> Option<Admitted> {
         let served = all - self.without - self.operators - self.asking;
         let beside = all - served;
@@ -60,7 +60,7 @@ impl Admission {
         has_room.then_some(Admitted::None)
     }
 
-    /// A fresh connection takes the place that was found for it.
+    /// Gives a fresh connection the place that was found for it.
     pub(in crate::parts) fn take(&mut self, session: &mut Session, place: Admitted) {
         session.set_place(place);
         match place {
@@ -73,7 +73,7 @@ impl Admission {
         }
     }
 
-    /// One that was to be turned away may stay and ask, if there are not too many of these.
+    /// Lets a session that was to be turned away stay and ask, if there are not too many of these. Returns whether it may.
     pub(in crate::parts) fn let_ask(&mut self, session: &mut Session) -> bool {
         let may_ask = self.asking < ASKING_MAX;
         if may_ask {
@@ -85,7 +85,7 @@ impl Admission {
         may_ask
     }
 
-    /// One that may only ask wants more: it gets a place like any other, if there is one now.
+    /// Moves a session that may only ask to a place of its own, if one is free now. Returns whether it moved.
     pub(in crate::parts) fn move_up(&mut self, shared: &Shared, session: &mut Session) -> bool {
         let moves = shared.take_place();
         if moves {
@@ -95,7 +95,7 @@ impl Admission {
         moves
     }
 
-    /// Those that hold a place of the kind that is kept for this one.
+    /// The count of the reserved places of the kind that this session holds.
     fn reserved(&mut self, shared: &Shared, session: &Session) -> &mut usize {
         match shared.doors[usize::from(session.door())].is_operators {
             true => &mut self.operators,
@@ -103,7 +103,7 @@ impl Admission {
         }
     }
 
-    /// A session is told to go, or has ended without a word: its place is free.
+    /// Frees the place of a session that is told to go, or has ended without a word.
     pub(in crate::parts) fn give_back(&mut self, context: &ShardContext, session: &mut Session) {
         match session.place() {
             Admitted::Own => context.shared.give_place_back(),
@@ -119,23 +119,23 @@ impl Admission {
         self.without += 1;
     }
 
-    /// A session was told to go.
+    /// Notes that a session was told to go.
     pub(in crate::parts) fn note_leaving(&mut self, id: SessionId) {
         self.leaving += 1;
         self.told_to_go.push_back(id);
     }
 
-    /// One of them has gone.
+    /// Notes that a session that was told to go is gone.
     pub(in crate::parts) fn note_left(&mut self) {
         self.leaving -= 1;
     }
 
-    /// The connection of a session that had ended is closed.
+    /// Notes that the connection of an ended session is closed.
     pub(in crate::parts) fn note_closed(&mut self) {
         self.without -= 1;
     }
 
-    /// Whether more linger than may, beside `all` connections of the shard.
+    /// Whether too many leaving sessions linger for a shard that has `all` connections.
     pub(in crate::parts) fn are_too_many_leaving(&self, shared: &Shared, all: usize) -> bool {
         let share = shared.config.max_connections / shared.shards / LEAVING_PART;
         let max = match all < shared.connections_per_shard {
@@ -163,12 +163,12 @@ impl Admission {
         None
     }
 
-    /// Whether most of those that were told to go have gone, so that it is time to forget these.
+    /// Whether most sessions in the list of those told to go are gone, so that it is time to tidy it.
     pub(in crate::parts) fn has_many_gone(&self) -> bool {
         self.told_to_go.len() > 2 * self.leaving + LEAVING_MIN
     }
 
-    /// Forgets the others.
+    /// Removes the sessions that are not leaving any more from that list.
     pub(in crate::parts) fn keep_leaving(&mut self, is_leaving: impl Fn(SessionId) -> bool) {
         self.told_to_go.retain(|id| is_leaving(*id));
     }

@@ -5,14 +5,14 @@ use crate::parts::due::Due;
 /// How soon connections are accepted when the system was short of something, in milliseconds.
 const LATER_MS: u64 = 1;
 
-/// What is known of the connections that nobody has accepted.
+/// What the shard knows of connections that wait to be accepted.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
-    /// There may be some; events do not tell twice.
+    /// Connections may wait. The poll reports them only once.
     are_there: bool,
     /// The system has been short of something since the last connection.
     is_short: bool,
-    /// Accepting has to wait a little for that.
+    /// Accepting pauses a little because of the shortage.
     is_later: bool,
 }
 
@@ -28,7 +28,7 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Connections have come.
+    /// Notes that connections have come.
     pub(crate) fn came(&mut self) {
         self.are_there = true;
     }
@@ -39,17 +39,17 @@ impl Arrivals {
         self.are_there
     }
 
-    /// One was accepted, so that the system is not short of anything.
+    /// Notes that a connection was accepted: the system is not short of anything.
     pub(crate) fn accepted(&mut self) {
         self.is_short = false;
     }
 
-    /// All were accepted.
+    /// Notes that all waiting connections were accepted.
     pub(crate) fn are_over(&mut self) {
         self.are_there = false;
     }
 
-    /// The system is short of something. Returns whether that is news since the last connection.
+    /// Notes that the system is short of something. Returns whether that is news since the last accepted connection.
     pub(crate) fn wait_a_little(&mut self) -> bool {
         self.is_later = true;
         !std::mem::replace(&mut self.is_short, true)
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_is_short_of_is_news_once_between_two_connections() {
+    fn a_shortage_of_the_system_is_news_once_between_two_connections() {
         let mut arrivals = Arrivals::default();
         assert!(arrivals.wait_a_little() && !arrivals.wait_a_little());
         assert_eq!(arrivals.due(5), Due::At(5 + LATER_MS));

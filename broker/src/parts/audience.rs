@@ -9,13 +9,13 @@ use crate::parts::subscription::{Delivery, Subscription};
 #[derive(Debug, Default)]
 pub(crate) struct Audience {
     subscriptions: Vec<Subscription>,
-    /// Its topic is in the shard's list of those with news.
+    /// The topic is in the shard's list of topics with news.
     queued: bool,
     /// Slot to visit next.
     slot: usize,
-    /// Slots to visit until everybody was visited since the last news.
+    /// Slots to visit until every subscription was visited since the last news.
     left: usize,
-    /// Somebody got all that a chain holds and could take more: the walk is not over when this pass is.
+    /// A subscription got all that a chain holds and could take more: another pass follows this one.
     again: bool,
     /// Lowest cursor met in this pass.
     lowest: Option<Offset>,
@@ -39,12 +39,12 @@ impl Audience {
         &self.subscriptions[slot]
     }
 
-    /// The same, to be changed.
+    /// The subscription in a slot, to be changed.
     pub(crate) fn at_mut(&mut self, slot: usize) -> &mut Subscription {
         &mut self.subscriptions[slot]
     }
 
-    /// Puts a session's subscription into the list; gives its slot.
+    /// Puts a session's subscription into the list. Returns its slot.
     pub(crate) fn join(&mut self, session: u32, delivery: Delivery) -> u32 {
         let slot = u32::try_from(self.subscriptions.len())
             .expect("subscriptions are bounded by connections, far below 2^32");
@@ -56,7 +56,8 @@ impl Audience {
         slot
     }
 
-    /// Takes a subscription out of the list; the last one moves into its slot. Gives it, and the session of the other.
+    /// Takes a subscription out of the list; the last one moves into its slot. Returns the removed subscription, and the session
+    /// whose subscription has moved, if one has.
     pub(crate) fn leave(&mut self, slot: usize) -> (Subscription, Option<u32>) {
         let left = self.subscriptions.swap_remove(slot);
         if self.slot >= self.subscriptions.len() {
@@ -68,27 +69,27 @@ impl Audience {
 
     // The walk.
 
-    /// Whether it is being walked, or is to be.
+    /// Whether the list is being walked, or is to be.
     pub(crate) const fn is_queued(&self) -> bool {
         self.queued
     }
 
-    /// Returns whether it was before.
+    /// Notes whether the topic is in the list of topics with news. Returns whether it was before.
     pub(crate) const fn set_queued(&mut self, queued: bool) -> bool {
         std::mem::replace(&mut self.queued, queued)
     }
 
-    /// There are news: everybody is to be visited.
+    /// Begins a walk over all subscriptions, since there is news.
     pub(crate) const fn begin_walk(&mut self) {
         self.left = self.subscriptions.len();
     }
 
-    /// How many are to be visited.
+    /// How many subscriptions the pass has still to visit.
     pub(crate) const fn left(&self) -> usize {
         self.left
     }
 
-    /// The slot to visit next, and its subscription; `None` when everybody was visited.
+    /// The slot to visit next, and its subscription; `None` when all were visited.
     pub(crate) fn next(&mut self) -> Option<(usize, &mut Subscription)> {
         if self.left == 0 || self.subscriptions.is_empty() {
             return None;
@@ -97,29 +98,29 @@ impl Audience {
         Some((self.slot, &mut self.subscriptions[self.slot]))
     }
 
-    /// The walk leaves a subscription behind that stands at `cursor`.
+    /// Moves on from a subscription that stands at `cursor`.
     pub(crate) fn pass(&mut self, cursor: Offset) {
         self.note(cursor);
         self.skip();
     }
 
-    /// The walk leaves a subscription behind that is not served from the window.
+    /// Moves on from a subscription that is not served from the window.
     pub(crate) const fn skip(&mut self) {
         self.slot += 1;
         self.left -= 1;
     }
 
-    /// A subscription that the walk has visited stands at `cursor`.
+    /// Notes that a visited subscription stands at `cursor`.
     pub(crate) fn note(&mut self, cursor: Offset) {
         self.lowest = Some(self.lowest.map_or(cursor, |lowest| lowest.min(cursor)));
     }
 
-    /// A subscription that the walk has visited is behind, or not, and could take more.
+    /// Notes of a visited subscription that can take more whether it is still behind.
     pub(crate) const fn note_behind(&mut self, is_behind: bool) {
         self.again |= is_behind;
     }
 
-    /// Begins another pass if somebody is still behind whom nothing but the walk will serve.
+    /// Begins another pass if a subscription is still behind that only the walk will serve. Returns whether it did.
     pub(crate) const fn walk_again(&mut self) -> bool {
         let again = std::mem::replace(&mut self.again, false);
         if again {
@@ -129,7 +130,7 @@ impl Audience {
         again
     }
 
-    /// The lowest cursor of the pass that has ended.
+    /// Takes the lowest cursor of the pass that has ended.
     pub(crate) const fn take_lowest(&mut self) -> Option<Offset> {
         self.lowest.take()
     }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_visits_everybody_once_after_news_and_again_when_it_was_asked_to() {
+    fn a_walk_visits_every_subscription_once_after_news_and_again_when_it_was_asked_to() {
         let mut audience = audience(3);
         assert!(audience.next().is_none(), "there is no news");
         audience.begin_walk();

@@ -6,11 +6,11 @@
 //! *Two cores of a virtual machine, publish to acknowledgement, median: 262 us with cores that sleep, 132 this way, 116
 //! with cores that never sleep.*
 //!
-//! So the kernel is asked for cores that wake up at once, for as long as the broker sees that it matters: a log that had
-//! acknowledged everything gets its next record soon after, many times in a row. A log that always has more on its way
-//! never looks like that, nor does one that gets something now and then. One that gets a record every few hundred
-//! microseconds does, also where nobody waits: it is woken up as often. The request holds for the whole machine and costs
-//! power, so it ends soon after the last such record.
+//! So the broker asks the kernel for cores that wake up at once, for as long as that matters: a log that had acknowledged
+//! everything gets its next record soon after, many times in a row. A log that always has more on its way never looks like that,
+//! nor does one that gets a record now and then. A log that gets a record every few hundred microseconds does, even where no
+//! publisher waits: its shard is woken up as often. The request holds for the whole machine and costs power, so it ends soon
+//! after the last such record.
 
 use std::io;
 
@@ -19,10 +19,10 @@ use tracing::warn;
 
 use crate::parts::due::Due;
 
-/// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the
-/// way there and back on a fast network, wake-ups included. Who is further away gains little.
+/// Longest time from the acknowledgement of everything to the next record for which a publisher counts as waiting: the way there
+/// and back on a fast network, wake-ups included. A publisher further away gains little.
 const ANSWER_US: u64 = 250;
-/// Records in a row that came so soon, before anything is asked for.
+/// Records in a row that must come so soon before the broker asks for awake cores.
 const ROUNDS: u32 = 16;
 /// How long the cores stay awake after the last such record.
 const HOLD_MS: u64 = 10;
@@ -30,19 +30,19 @@ const HOLD_MS: u64 = 10;
 /// How soon the publishers of one log answer acknowledgements.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// When everything was acknowledged last.
+    /// When the log had last acknowledged everything.
     settled_us: u64,
-    /// Answers in a row that came soon.
+    /// Records in a row that followed soon on an acknowledgement.
     quick: u32,
 }
 
 impl Answers {
-    /// The log has acknowledged something, perhaps everything.
+    /// Notes that the log has acknowledged records.
     pub(crate) fn settled(&mut self, now_us: u64) {
         self.settled_us = now_us;
     }
 
-    /// The log has got a record while nothing waited for it. Gives how many have come soon, in a row.
+    /// Notes that the log got a record while no other waited in it. Returns how many such records in a row came soon.
     pub(crate) fn came(&mut self, now_us: u64) -> u32 {
         let soon = now_us.saturating_sub(self.settled_us) <= ANSWER_US;
         self.quick = if soon {
@@ -54,7 +54,7 @@ impl Answers {
     }
 }
 
-/// When cores are to be awake. Pure.
+/// Decides when cores are to be awake. Pure: time is an argument.
 #[derive(Debug, Default)]
 pub(crate) struct WakeHold {
     until_ms: Option<u64>,
@@ -62,7 +62,7 @@ pub(crate) struct WakeHold {
 }
 
 impl WakeHold {
-    /// One that never ends.
+    /// A hold that never ends.
     pub(crate) fn for_ever() -> Self {
         Self {
             always: true,
@@ -70,8 +70,8 @@ impl WakeHold {
         }
     }
 
-    /// A log has got so many quick answers in a row. Where the hold lasts already, one is enough: a disk that takes a
-    /// little longer now and then does not end it.
+    /// Notes that a log has got `quick` quick answers in a row. While the hold lasts, one is enough to prolong it, so that a disk
+    /// that takes a little longer now and then does not end it.
     pub(crate) fn answered(&mut self, quick: u32, now_ms: u64) {
         if quick >= ROUNDS || (quick > 0 && self.until_ms.is_some()) {
             self.until_ms = Some(now_ms + HOLD_MS);
@@ -85,11 +85,11 @@ impl WakeHold {
     }
 }
 
-/// The hold of a shard, and what comes of it.
+/// The hold of a shard, and the request to the kernel that follows from it.
 #[derive(Debug, Default)]
 pub(crate) struct Awake {
     hold: WakeHold,
-    /// `None` where nothing can be asked for, or nothing is to be.
+    /// `None` where the kernel cannot be asked, or is not to be.
     latency: Option<WakeLatency>,
     asked: bool,
     /// When [`Awake::keep`] was called last.
@@ -97,7 +97,7 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Opens the device, and asks at once if the hold says so.
+    /// Opens the kernel's device, and asks for awake cores at once if the hold says so.
     pub(crate) fn open(hold: WakeHold, now_ms: u64) -> io::Result<Self> {
         let mut awake = Self {
             hold,
@@ -120,8 +120,8 @@ impl Awake {
         self.hold.until_ms.map_or(Due::Idle, Due::At)
     }
 
-    /// Asks for cores that are awake, or lets them sleep again. Gives the milliseconds since the last call, if they were
-    /// awake.
+    /// Asks for awake cores, or lets them sleep again. Returns the milliseconds since the last call if the cores were awake, else
+    /// 0.
     pub(crate) fn keep_up(&mut self, now_ms: u64) -> u64 {
         self.keep(now_ms).unwrap_or_else(|error| {
             warn!("cores can no longer be kept awake while publishers wait: {error}");
@@ -130,7 +130,7 @@ impl Awake {
         })
     }
 
-    /// Asks the kernel for what the hold says, if that is news.
+    /// Asks the kernel for what the hold says, if that has changed.
     fn keep(&mut self, now_ms: u64) -> io::Result<u64> {
         let Some(latency) = &mut self.latency else {
             return Ok(0);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vigil_begins_after_many_quick_answers_and_ends_after_a_while_without() {
+    fn a_hold_begins_after_many_quick_answers_and_ends_after_a_while_without() {
         let mut hold = WakeHold::default();
         hold.answered(ROUNDS - 1, 1_000);
         assert!(!hold.lasts(1_000));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vigil_for_ever_waits_for_nothing() {
+    fn a_hold_for_ever_waits_for_no_answers() {
         let mut hold = WakeHold::for_ever();
         assert!(hold.lasts(0) && hold.lasts(u64::MAX));
         assert_eq!(hold.until_ms, None);

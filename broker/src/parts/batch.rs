@@ -1,13 +1,13 @@
-//! The sends of one batch, and what they were answered: memory that turns use again and again.
+//! The sends of one batch, and the answers to them, in memory that all turns use again.
 
 use crate::net::{Answer, BATCH_MAX, Socket};
 
 /// Sends that leave together.
 #[derive(Debug, Default)]
 pub(crate) struct SendBatch {
-    /// To whom, each with the tag of its answer.
+    /// The sockets to send to, each with the tag of its answer.
     pub(crate) sockets: Vec<(Socket, u64)>,
-    /// Of those that did not take everything.
+    /// Answers of the sockets that did not take everything.
     pub(crate) answers: Vec<Answer>,
 }
 

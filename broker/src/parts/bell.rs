@@ -1,8 +1,8 @@
-//! What stands for a shard's eventfd in models.
+//! Stands for a shard's eventfd in models.
 
 use loom::sync::{Condvar, Mutex};
 
-/// Rung by any shard, waited for by one. Rings before the wait are not lost, and count as one.
+/// Any shard may ring it, one waits for it. Rings before the wait are not lost, and count as one.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     rung: Mutex<bool>,

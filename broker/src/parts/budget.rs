@@ -1,8 +1,8 @@
 //! What one turn may do, so that no client makes it long for all others. Work is counted in steps and in bytes, never in
 //! clients; what is left over goes on in the next turn, behind the others.
 //!
-//! A step is about a tenth of a microsecond of processor time. What a thing costs is set generously, not exactly: the
-//! sum of all budgets, 5 ms, must keep a turn below 20 ms on a slow core, and short enough that nobody waits for it long.
+//! A step is about a tenth of a microsecond of processor time. The costs below are set generously, not exactly: the sum of all
+//! budgets, 5 ms, must keep a turn below 20 ms on a slow core, and short enough that no client waits long for it.
 
 /// Steps of a frame: finding it, checking it, a short answer.
 pub(crate) const FRAME_STEPS: usize = 2;
@@ -20,13 +20,13 @@ pub(crate) const STATS_STEPS: usize = 1_000;
 pub(crate) const STATS_STEPS_PER_SHARD: usize = 30;
 /// Steps of a page of topics, at the shard that gathers it and at each that is asked.
 pub(crate) const TOPICS_STEPS: usize = 2_000;
-/// Steps of saying what is known of a topic.
+/// Steps of describing a topic.
 pub(crate) const DESCRIBE_STEPS: usize = 100;
 /// Steps of a question about lag, beside the walk that answers it.
 pub(crate) const LAG_STEPS: usize = 200;
 /// Steps of a read from a socket.
 pub(crate) const READ_STEPS: usize = 10;
-/// Steps of coming to another topic with news.
+/// Steps of moving on to another topic with news.
 pub(crate) const WALK_STEPS: usize = 5;
 /// Steps of a send to a socket, with the wake-up of its reader.
 pub(crate) const SEND_STEPS: usize = 50;
@@ -38,15 +38,15 @@ pub(crate) const END_STEPS: usize = 20;
 pub(crate) const CLOSE_STEPS: usize = 200;
 /// Steps of closing a socket with much in it. *A millisecond for some megabytes.*
 pub(crate) const CLOSE_FULL_STEPS: usize = 2_500;
-/// Steps of looking for where a subscription begins.
+/// Steps of finding where a subscription begins.
 pub(crate) const LOCATE_STEPS: usize = 30;
 /// Steps of looking up where records lie.
 pub(crate) const RESOLVE_STEPS: usize = 150;
-/// Steps of asking another shard where they lie: the topic's name, a message.
+/// Steps of asking another shard where records lie: the topic's name, a message.
 pub(crate) const ASK_STEPS: usize = 20;
 
-/// Steps of answers to questions about the broker that one shard may make in a millisecond: a tenth of a core, so that
-/// questions never hold messages up; and in a burst after a pause.
+/// Steps that one shard may spend in a millisecond on questions about the broker: a tenth of a core, so that questions never hold
+/// messages up; and what it may spend in a burst after a pause.
 pub(crate) const QUESTION_STEPS_PER_MS: u64 = 1_000;
 pub(crate) const QUESTION_STEPS_MAX: u64 = 20_000;
 
@@ -58,14 +58,14 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Reading, and what the frames ask for: 0.5 ms. *Half of that makes answers so small and many that the kernel's
-    /// packets take the core: p99 of honest messages beside subscriptions that come and go 17 ms instead of 4.*
+    /// Reading, and what the frames ask for: 0.5 ms. *With half of that, answers get so small and many that the kernel's packets
+    /// take the core: p99 of honest messages beside subscriptions that come and go is 17 ms instead of 4.*
     pub(crate) const READING: Self = Self::new(5_000, 512 << 10);
-    /// What other shards say: 1 ms.
+    /// Messages of other shards: 1 ms.
     pub(crate) const MESSAGES: Self = Self::new(10_000, usize::MAX);
     /// Records that other shards hand over: 0.5 ms.
     pub(crate) const HANDED_OVER: Self = Self::new(4_000, 512 << 10);
-    /// Outcomes of own logs told to publishers: 1 ms.
+    /// Outcomes of this shard's logs that go to publishers: 1 ms.
     pub(crate) const OUTCOMES: Self = Self::new(8_192, usize::MAX);
     /// Walks from news to sockets: 256 sends, two submissions of the ring.
     pub(crate) const WALKS: Self = Self::new(256 * SEND_STEPS, 2 << 20);
@@ -80,16 +80,16 @@ impl Budget {
         Self { steps, bytes }
     }
 
-    /// Of reading, what one visit may take of a session that says much; then others have their turn.
+    /// What one visit may read of a session that says much; then others have their turn.
     pub(crate) const MUCH: Self = Self::new(2_000, 64 << 10);
-    /// The same of a session that says little, or of which is not known how much it says.
+    /// What one visit may read of a session that says little, or of which the shard does not know yet.
     pub(crate) const LITTLE: Self = Self::new(100, 4 << 10);
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing more may be begun. What is begun is finished, so that it may be overspent by one thing.
+    /// Whether no more work may begin. Work that has begun is finished, so one piece of it may overspend the budget.
     pub(crate) const fn is_spent(&self) -> bool {
         self.steps == 0 || self.bytes == 0
     }
@@ -107,13 +107,13 @@ impl Budget {
         Self::new(self.steps * factor, self.bytes * factor)
     }
 
-    /// Whether this is more than `other`, of both.
+    /// Whether this has more than `other`, both of steps and of bytes.
     pub(crate) const fn is_above(&self, other: Self) -> bool {
         self.steps > other.steps && self.bytes > other.bytes
     }
 }
 
-/// What a turn's reading may still take, and of it a visit of a session.
+/// What a turn's reading, and within it the visit to one session, may still take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReadBudget {
     turn: Budget,
@@ -139,7 +139,7 @@ impl ReadBudget {
         self.spent.bytes += bytes;
     }
 
-    /// Whether the turn has more left than `left`, of both.
+    /// Whether the turn has more left than `left`, both of steps and of bytes.
     pub(crate) const fn is_above(&self, left: Budget) -> bool {
         self.turn.is_above(left)
     }
@@ -149,7 +149,7 @@ impl ReadBudget {
         self.turn.is_spent() || self.visit.is_spent()
     }
 
-    /// Whether no more may be done in this visit with what was read.
+    /// Whether no more of what was read may be handled in this visit.
     pub(crate) const fn is_out_of_steps(&self) -> bool {
         self.turn.steps == 0 || self.visit.steps == 0
     }
@@ -163,12 +163,12 @@ impl ReadBudget {
         }
     }
 
-    /// Bytes that one read may take at once, so that no more than that is kept if the steps do not suffice for them.
+    /// Bytes that one read may take at once; so no more is kept if the steps do not suffice to handle them.
     pub(crate) const fn read_bytes(&self) -> usize {
         self.visit.bytes
     }
 
-    /// Whether the visit has taken more than one of a session that says little.
+    /// Whether the visit has taken more than a session that says little would.
     pub(crate) const fn is_much(&self) -> bool {
         self.spent.steps > Budget::LITTLE.steps || self.spent.bytes > Budget::LITTLE.bytes
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_takes_of_its_own_budget_and_of_the_turns() {
+    fn a_visit_spends_its_own_budget_and_that_of_the_turn() {
         let mut budget = ReadBudget::default();
         budget.begin_turn(Budget::new(10, 100));
         budget.begin_visit(Budget::new(8, 80));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_is_much_when_it_has_taken_more_than_one_of_a_session_that_says_little() {
+    fn a_visit_is_much_when_it_has_taken_more_than_a_session_that_says_little_would() {
         let mut budget = ReadBudget::default();
         let mut is_much = |steps, bytes| {
             budget.begin_visit(Budget::MUCH);

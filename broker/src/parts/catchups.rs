@@ -1,4 +1,4 @@
-//! The subscriptions of one shard that are served from the log, and the sessions that wait for one of these places.
+//! The subscriptions of one shard that are served from the log (catch-ups), and the sessions that wait to begin one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,19 +13,19 @@ use crate::parts::subscription::{Delivery, NUMBER_MAX, SubscriptionRef};
 
 /// Catch-ups of one shard at once; others wait as bare cursors.
 const CATCHUPS_MAX: usize = 1024;
-/// Catch-ups of one session at once, once its socket has taken what earlier ones had.
+/// Catch-ups of one session at once, when its socket has taken what earlier ones had.
 const PER_SESSION_MAX: usize = 16;
-/// Sessions of which is known how many catch-ups they have use for. Those without a catch-up are forgotten when there are more.
+/// Sessions whose share of catch-ups is remembered. When there are more, those without a catch-up are forgotten.
 const SHARES_MAX: usize = 2 * CATCHUPS_MAX;
 
 /// What a catch-up waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// Nothing: it can send.
+    /// It can send.
     Nothing,
-    /// The owner of the log, for places.
+    /// Places, from the owner of the log.
     Places,
-    /// The disk, for bytes.
+    /// Bytes, from the disk.
     Bytes,
 }
 
@@ -37,25 +37,25 @@ pub(crate) struct Catchup {
     nonce: u32,
     pub(crate) waits: Waits,
     pub(crate) places: Vec<Place>,
-    /// First of `places` that is not out.
+    /// Index of the first of `places` that is not sent.
     pub(crate) at: usize,
 }
 
 impl Catchup {
-    /// Where its subscription lies; `None` if its session has ended, and nobody has looked after its subscriptions since.
+    /// Where its subscription lies; `None` if its session has ended, and its subscriptions are not removed yet.
     pub(crate) fn place(&self, sessions: &Sessions) -> Option<SubscriptionRef> {
         let session = sessions.get(self.session)?;
         session.subscriptions.find(self.topic)
     }
 
-    /// The places that are not out.
+    /// The places that are not sent.
     pub(crate) fn left(&self) -> &[Place] {
         &self.places[self.at.min(self.places.len())..]
     }
 }
 
-/// How many catch-ups a session has, and may have. A full socket ends all of them, and what was looked up for those that had
-/// sent nothing was in vain: so a session begins one, and twice as many whenever its socket has taken all that one had.
+/// How many catch-ups a session has, and may have. A full socket ends all of them, and look-ups for those that had sent nothing
+/// were in vain. So a session begins one, and may have twice as many whenever its socket has taken all that one had.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     begun: usize,
@@ -73,46 +73,46 @@ impl Default for Share {
 #[derive(Debug, Default)]
 pub(crate) struct Catchups {
     all: Slab<Catchup>,
-    /// Of sessions that have some, or had lately.
+    /// Shares of the sessions that have catch-ups, or had some lately.
     shares: BTreeMap<SessionId, Share>,
-    /// Steps of what was asked for since they were last paid for.
+    /// Steps spent on look-ups that no turn's budget has paid for yet.
     steps: usize,
     waiting: VecDeque<SessionId>,
     last_nonce: u32,
-    /// Empty lists, to be used again.
+    /// Empty lists of places, to be used again.
     places_spare: Vec<Vec<Place>>,
 }
 
 impl Catchups {
-    /// Whether a session has use for one more. When one of its own ends, it is sent to again.
+    /// Whether a session may use one more catch-up. When one of its own ends, the shard sends to it again.
     pub(crate) fn has_use(&self, session: SessionId) -> bool {
         let share = self.shares.get(&session).copied().unwrap_or_default();
         share.begun < share.allowed
     }
 
-    /// The socket of a session has taken all that was looked up for one of its catch-ups.
+    /// Notes that a session's socket has taken all that was looked up for one of its catch-ups.
     pub(crate) fn note_use(&mut self, session: SessionId) {
         if let Some(share) = self.shares.get_mut(&session) {
             share.allowed = (2 * share.allowed).min(PER_SESSION_MAX);
         }
     }
 
-    /// Notes what the turn has to pay for.
+    /// Notes steps that the turn's budget has to pay for.
     pub(crate) fn spend(&mut self, steps: usize) {
         self.steps += steps;
     }
 
-    /// Steps that are to be paid for.
+    /// Steps that the turn's budget has not paid for.
     pub(crate) fn steps(&self) -> usize {
         self.steps
     }
 
-    /// The same, which are paid for now.
+    /// Takes the steps that are not paid for; the caller's budget pays them now.
     pub(crate) fn take_steps(&mut self) -> usize {
         std::mem::take(&mut self.steps)
     }
 
-    /// Begins one, which waits for places; gives its number. `None` if there are as many as may be.
+    /// Begins a catch-up, which waits for places. Returns its number; `None` if there are as many as may be.
     pub(crate) fn begin(&mut self, session: SessionId, topic: u32) -> Option<u32> {
         if self.all.len() >= CATCHUPS_MAX {
             return None;
@@ -133,23 +133,23 @@ impl Catchups {
         Some(u32::try_from(number).expect("catch-ups are bounded by CATCHUPS_MAX"))
     }
 
-    /// The one with a number, if there is one.
+    /// The catch-up with a number, if there is one.
     #[cfg(test)]
     pub(crate) fn get(&self, number: u32) -> Option<&Catchup> {
         self.all.get(number as usize)
     }
 
-    /// One that a subscription names.
+    /// A catch-up that a subscription names.
     pub(crate) fn begun(&self, number: u32) -> &Catchup {
         &self.all[number as usize]
     }
 
-    /// The same, to be changed.
+    /// A catch-up that a subscription names, to be changed.
     pub(crate) fn begun_mut(&mut self, number: u32) -> &mut Catchup {
         &mut self.all[number as usize]
     }
 
-    /// Ends one; its subscription's cursor is what is left of it.
+    /// Ends a catch-up; only its subscription's cursor is left of it.
     pub(crate) fn end(&mut self, number: u32) {
         let ended = self.all.remove(number as usize);
         let share = self.shares.get_mut(&ended.session);
@@ -159,12 +159,12 @@ impl Catchups {
         self.places_spare.push(places);
     }
 
-    /// Names one in questions to owners and to the disk.
+    /// The token that names a catch-up in questions to owners of logs and to the disk.
     pub(crate) fn token(&self, number: u32) -> u64 {
         u64::from(self.begun(number).nonce) << 32 | u64::from(number)
     }
 
-    /// The one that a token names, if it is still there.
+    /// The catch-up that a token names, if it is still there.
     pub(crate) fn named(&self, token: u64) -> Option<u32> {
         let number = token as u32;
         let catchup = self.all.get(number as usize)?;
@@ -172,7 +172,7 @@ impl Catchups {
         (is_it || planted(Bug::BelievesStaleCatchups)).then_some(number)
     }
 
-    /// Has a session wait until there may be one more.
+    /// Lets a session wait until there is room for one more catch-up.
     pub(crate) fn wait(&mut self, sessions: &mut Sessions, id: SessionId) {
         if let Some(session) = sessions.get_mut(id).filter(|session| !session.waiting) {
             session.waiting = true;
@@ -192,12 +192,12 @@ impl Catchups {
         }
     }
 
-    /// Whether somebody waits, and there is room.
+    /// Whether a session waits, and there is room.
     pub(crate) fn can_start(&self) -> bool {
         !self.waiting.is_empty() && self.all.len() < CATCHUPS_MAX
     }
 
-    /// Makes the subscription one that the window serves, or a bare cursor behind it.
+    /// Ends a catch-up whose subscription the window serves again, or which becomes a bare cursor behind the window.
     pub(crate) fn return_to_window(
         &mut self,
         feeds: &mut Feeds,
@@ -215,7 +215,7 @@ impl Catchups {
         };
         if self.shares.get(&id).is_none_or(|share| share.begun == 0) {
             self.shares.remove(&id);
-            return; // There is none to be looked for.
+            return; // The session has no catch-up: no subscription needs a look.
         }
         for place in session.subscriptions.as_slice() {
             if let Delivery::CatchingUp(number) = feeds.subscription(*place).delivery() {
@@ -234,7 +234,7 @@ mod tests {
     const SESSION: SessionId = SessionId::new(3, 1);
 
     #[test]
-    fn there_are_so_many_at_once_and_no_more() {
+    fn a_shard_has_so_many_catch_ups_at_once_and_no_more() {
         let mut catchups = Catchups::default();
         let numbers: Vec<u32> = std::iter::from_fn(|| catchups.begin(SESSION, 0)).collect();
         assert_eq!(numbers.len(), CATCHUPS_MAX);
@@ -244,7 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_has_use_for_one_more_than_its_socket_has_taken_and_for_one_when_it_was_full() {
+    fn the_share_of_a_session_doubles_as_its_socket_takes_catch_ups_and_is_one_after_a_full_socket()
+    {
         let mut rig = Rig::new();
         let client = rig.subscriber("t");
         let parts = rig.parts();
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_one_and_not_another_that_has_got_its_number() {
+    fn a_token_names_its_catch_up_and_no_later_one_of_the_same_number() {
         let mut catchups = Catchups::default();
         let number = catchups.begin(SESSION, 0).expect("there is room");
         let token = catchups.token(number);

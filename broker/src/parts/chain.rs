@@ -1,4 +1,5 @@
-//! An iovec chain: records of one topic where they lie in the log, ready to be sent to everybody who is at its first.
+//! An iovec chain: records of one topic where they lie in the log, ready to be sent to every subscription whose cursor is at the
+//! first of them.
 
 use std::io::IoSlice;
 use std::iter::Peekable;
@@ -18,8 +19,8 @@ use crate::parts::tail::RecordTail;
 /// A chain ends with the record that brings it to this many bytes.
 const CHAIN_BYTES: usize = 256 << 10;
 
-/// A message of WebSocket has so many bytes of records, or one record: a browser knows nothing of one that is not whole, and begins anew
-/// when its connection breaks before. More than what `sendfile` is worth it for.
+/// A WebSocket message holds at most this many bytes of records, or one record: a browser sees nothing of a message that is not
+/// whole, and begins anew when its connection breaks before. More than the size from which `sendfile` pays.
 const RUN_BYTES_MAX: u32 = 128 << 10;
 const _: () = assert!(RUN_BYTES_MAX as usize > 2 * SENDFILE_BYTES_MIN - 1);
 
@@ -38,13 +39,13 @@ pub(crate) enum Broken {
 pub(crate) struct Chain {
     pub(crate) log: LogId,
     places: Vec<Place>,
-    /// What each place is sent as, where that is not a record as it is.
+    /// What each place is sent as, where that is not the bare record; else empty.
     units: Vec<Unit>,
-    /// In front of each part, where parts are messages of WebSocket.
+    /// Headers in front of the parts, where parts are WebSocket messages; else empty.
     headers: Vec<RunHeader>,
     /// The bytes to send, in order; each part lies in one block.
     pub(crate) parts: Vec<Bytes>,
-    /// Some of the bytes come from a map, and may turn out to be missing.
+    /// Some bytes come from a mapped file, and may turn out to be missing.
     has_mapped: bool,
     /// Bytes of all parts, and of the headers in front of them.
     pub(crate) bytes: usize,
@@ -54,20 +55,20 @@ pub(crate) struct Chain {
     pub(crate) messages: u64,
 }
 
-/// What a socket is to get all of if it gets any of it: a record in another form than its own, or a run of records behind a
-/// header that says how long the run is.
+/// What a socket must get whole if it gets any of it: a record in another form than its own, or a run of records behind a header
+/// that says how long the run is.
 #[derive(Clone, Copy, Debug)]
 struct Unit {
     /// Bytes that are sent.
     size: u32,
-    /// Of these, what comes before those of the log.
+    /// Those of the bytes that come before the log's.
     header: u32,
-    /// What is to be known to send the rest of it: the part of the record, or the bytes of the run.
+    /// What a tail needs to send the rest: the part of the record, or the bytes of the run.
     what: u32,
     records: u32,
 }
 
-/// What the kernel copies at once is less. Where it meets a page that is missing, it has taken none of that piece.
+/// More than the kernel copies at once. Where it meets a missing page, it has taken nothing of that piece.
 const COPIED_AT_ONCE: usize = 64 << 10;
 
 /// Where a chain was cut by a full socket.
@@ -75,15 +76,15 @@ const COPIED_AT_ONCE: usize = 64 << 10;
 pub(crate) struct Cut {
     /// Next message to deliver.
     pub(crate) cursor: Offset,
-    /// The record of which a part is out.
+    /// The record of which a part is sent.
     pub(crate) tail: Option<RecordTail>,
-    /// Records of which all is out, or will be with the tail.
+    /// Records that are sent whole, or will be with the tail.
     pub(crate) records: u64,
     pub(crate) messages: u64,
 }
 
 impl Chain {
-    /// Empties the chain and gives its bytes back. To be called before the turn ends.
+    /// Empties the chain and releases its bytes. To be called before the turn ends.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.units.clear();
@@ -105,7 +106,7 @@ impl Chain {
         self.places.last().map(|place| place.next)
     }
 
-    /// Points `slices` to the parts, and gives those that it needed.
+    /// Points `slices` to the headers and parts. Returns the slices in use.
     pub(crate) fn fill<'a>(
         &'a self,
         slices: &'a mut [IoSlice<'a>; PARTS_MAX],
@@ -133,7 +134,7 @@ impl Chain {
         self.records
     }
 
-    /// What stands in front of the first part.
+    /// The header in front of the first part; empty if there is none.
     pub(crate) fn header(&self) -> &[u8] {
         self.headers.first().map_or(&[], RunHeader::as_bytes)
     }
@@ -143,11 +144,11 @@ impl Chain {
         self.places.first().copied()
     }
 
-    /// Builds the chain of as many of a topic's `places` as are at hand, at least one: of records as they are, perhaps in
-    /// messages of WebSocket, where each run of records that lie together is one.
+    /// Builds the chain from as many of a topic's `places` as are in memory, at least one. Records go as they are, or, where
+    /// `form` is framed, in WebSocket messages: one for each run of records that lie together.
     ///
     /// # Errors
-    /// Why not even the first is.
+    /// Why not even the first record can be sent now.
     pub(crate) fn build(
         &mut self,
         form: Form,
@@ -174,7 +175,7 @@ impl Chain {
             let size = self.gather(first, &mut places, run_bytes_max);
             let mut read = read_run(reader, topic, &self.places[kept..], size);
             if size > first.size && matches!(read, Err(ReadError::Damaged)) {
-                // One of them is damaged, perhaps another one.
+                // One record of the run is damaged, perhaps not the first.
                 self.places.truncate(kept + 1);
                 read = read_run(reader, topic, &self.places[kept..], first.size);
             }
@@ -200,7 +201,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Adds the places of a run that begins with `first`. Gives its bytes.
+    /// Adds the places of a run that begins with `first`. Returns its bytes.
     fn gather(
         &mut self,
         first: Place,
@@ -222,7 +223,7 @@ impl Chain {
         size
     }
 
-    /// The last part is the run of the places from number `first` on.
+    /// Counts the last part, which is the run of the places from index `first` on, and gives it a header if it needs one.
     fn take_run(&mut self, first: usize, is_framed: bool) {
         let records = self.places.len() - first;
         self.records += records as u64;
@@ -254,7 +255,7 @@ impl Chain {
         self.log = log;
     }
 
-    /// Whether no more records go into it.
+    /// Whether no more records go into the chain.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= CHAIN_BYTES || self.parts.len() >= PARTS_MAX
     }
@@ -279,12 +280,12 @@ impl Chain {
         self.parts.push(bytes);
     }
 
-    /// No more records go into it.
+    /// Counts the messages, once all records are in.
     pub(crate) fn finish(&mut self) {
         self.messages = count_messages(&self.places);
     }
 
-    /// Cuts the chain to its first part, if that is at least `size_min` bytes. Tells the part's length.
+    /// Cuts the chain to its first part, if that is at least `size_min` bytes. Returns the part's length.
     pub(crate) fn keep_large_first(&mut self, size_min: usize) -> Option<u32> {
         let size = self
             .parts
@@ -314,8 +315,8 @@ impl Chain {
         u32::try_from(size).ok()
     }
 
-    /// Makes of what became of the chain at a socket what there is to do. Where bytes of it turn out to be missing, nobody
-    /// waits for the socket: the next chain stops before them, and a peer that has a part of their record is gone.
+    /// Corrects the outcome `sent` of a send of this chain where its bytes turn out to be missing: then the session does not wait
+    /// for its socket. The next chain stops before the missing bytes, and a peer that has a part of their record is gone.
     pub(crate) fn look_again(
         &self,
         session: &mut Session,
@@ -340,8 +341,8 @@ impl Chain {
         }
     }
 
-    /// Whether what comes after the first `sent` bytes is missing. Whole records are looked at: where one of the block is
-    /// damaged, nothing else tells those that are sound.
+    /// Whether bytes after the first `sent` are missing. Checks whole records: where one of the block is damaged, nothing else
+    /// shows which are sound.
     fn lacks_bytes(&self, reader: &mut LogReader, sent: usize) -> bool {
         let mut next = 0;
         self.has_mapped
@@ -354,7 +355,7 @@ impl Chain {
             })
     }
 
-    /// What is out when the socket took `sent` bytes.
+    /// Where the chain is cut when the socket took `sent` bytes.
     pub(crate) fn cut(&self, sent: usize) -> Cut {
         let (mut out, mut cut) = (
             0usize,
@@ -412,7 +413,7 @@ fn read_run(
     }
 }
 
-/// Whether bytes are the records that are to be there: a write that went astray puts whole ones in the place of others.
+/// Whether `bytes` are the expected records: a misdirected write puts whole records in the place of others.
 fn are_there(mut bytes: &[u8], topic: &str, run: &[Place]) -> bool {
     run.iter().all(|place| {
         let Some((record, after)) = bytes.split_at_checked(place.size as usize) else {

@@ -16,7 +16,7 @@ pub(crate) struct ShardContext {
     pub(crate) now: Now,
     /// Turns so far.
     pub(crate) turns: usize,
-    /// What clients have it log.
+    /// Bounds the lines of log that clients can cause.
     pub(crate) lines: LogLimits,
 }
 
@@ -25,7 +25,7 @@ impl ShardContext {
         &self.shared.metrics[self.id]
     }
 
-    /// Whether a line of log that `peer` has caused may be told now.
+    /// Whether a line of log that `peer` has caused may be written now.
     pub(crate) fn may_log(&self, line: LogEvent, peer: Option<SocketAddr>) -> bool {
         self.lines.may_tell(line, peer, self.now.monotonic_ms)
     }

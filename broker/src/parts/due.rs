@@ -1,15 +1,15 @@
-//! When there is something to do again.
+//! When a step of the turn is to run again.
 
 use std::time::Duration;
 
 /// When a step of the turn is to run again: the earliest comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
-    /// At once: something is left to do.
+    /// At once: work is left.
     Now,
     /// At this time, in milliseconds of the monotonic clock.
     At(u64),
-    /// When something happens.
+    /// Only when an event comes.
     #[default]
     Idle,
 }
@@ -22,12 +22,12 @@ impl Due {
         }
     }
 
-    /// So many milliseconds after `now_ms`, or when something happens.
+    /// `wait_ms` milliseconds after `now_ms`; only when an event comes for `None`.
     pub(crate) fn after(now_ms: u64, wait_ms: Option<u64>) -> Self {
         wait_ms.map_or(Self::Idle, |wait_ms| Self::At(now_ms + wait_ms))
     }
 
-    /// How long to wait from `now_ms` on; `None` for ever.
+    /// How long to wait from `now_ms` on; `None` means for ever.
     pub(crate) fn wait(self, now_ms: u64) -> Option<Duration> {
         match self {
             Self::Now => Some(Duration::ZERO),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_the_earliest_is_waited_for() {
+    fn the_earliest_of_several_is_waited_for() {
         let dues = [Due::Idle, Due::At(1_020), Due::At(1_010)];
         let ten_ms = Some(Duration::from_millis(10));
         assert_eq!(
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(Due::after(1_000, None), Due::Idle);
     }
     #[test]
-    fn what_is_left_is_due_at_once() {
+    fn work_that_is_left_is_due_at_once() {
         assert_eq!([true, false].map(Due::now_if), [Due::Now, Due::Idle]);
         assert_eq!(Due::default(), Due::Idle);
         assert_eq!(Due::after(1_000, Some(0)), Due::At(1_000));

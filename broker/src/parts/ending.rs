@@ -1,4 +1,4 @@
-//! Why connections end, and what is left to be done then.
+//! Why connections end, and what remains to be done then.
 
 use oyez_protocol::event::GoodbyeCode;
 
@@ -7,7 +7,7 @@ use crate::parts::session::SessionId;
 
 /// When a client that found no room should come back, in milliseconds.
 pub(crate) const FULL_RETRY_MS: u32 = 5_000;
-/// There is nothing more to be said.
+/// The Goodbye to a client that is done.
 pub(crate) fn done(reason: &'static str) -> Goodbye {
     Goodbye {
         code: GoodbyeCode::Done,
@@ -19,7 +19,7 @@ pub(crate) fn done(reason: &'static str) -> Goodbye {
 /// Why there is no room for a connection.
 pub(crate) const FULL: &str = "the broker has as many connections as it may";
 
-/// There is no room for a connection.
+/// The Goodbye to a client that found no room.
 pub(crate) fn full(reason: &'static str) -> Goodbye {
     Goodbye {
         code: GoodbyeCode::Full,
@@ -31,10 +31,10 @@ pub(crate) fn full(reason: &'static str) -> Goodbye {
 /// Time that a peer which has said Goodbye, or shut its side, waits for its answers at most, in milliseconds. A log that
 /// syncs is done long before; one that is stuck for so long may be stuck for ever.
 pub(crate) const ANSWERS_MS: u64 = 10_000;
-/// Time that a refused peer has to close the connection when it has taken its Goodbye, in milliseconds.
+/// Time that a refused peer has to close the connection after it has taken its Goodbye, in milliseconds.
 pub(crate) const LINGER_MS: u64 = 2_000;
-/// Time that it has to take its Goodbye, or some of what lies before it: a receiver that reads slowly makes room in large
-/// steps.
+/// Time that a refused peer has to take its Goodbye, or some of the bytes before it, in milliseconds: a receiver that reads
+/// slowly makes room in large steps.
 pub(crate) const LINGER_STEP_MS: u64 = 10_000;
 
 /// Why a connection is closed without a word.
@@ -46,25 +46,24 @@ pub(crate) enum Reason {
     PeerReset,
     /// The peer said Goodbye.
     PeerDone,
-    /// The peer has had its Goodbye from us.
+    /// The peer has had its Goodbye from the broker.
     Refused,
-    /// The peer was told to go, and has not taken its last bytes for as long as it may; or others need the room that it
-    /// lingers in.
+    /// The peer was told to go, and has not taken its last bytes in time; or others need the room that it lingers in.
     Untaken,
-    /// Nothing was heard, and nothing can be said.
+    /// The peer is silent, and its socket takes nothing either.
     Silent,
-    /// It asks for nothing any more, and speaks a dialect in which nothing is said unasked.
+    /// The peer asks for nothing any more, in a dialect that has no Goodbye.
     Idle,
     /// Retention dropped a record of which the peer has a part, or its rest is damaged.
     Dropped,
-    /// It holds memory that others need, and makes no progress.
+    /// The peer holds memory that others need, and makes no progress.
     Stalled,
     /// The broker stops and the peer did not take its last bytes.
     Stopping,
 }
 
 impl Reason {
-    /// Whether the kernel may hold much for the peer, or from it, that nobody will take.
+    /// Whether the kernel may hold many bytes for the peer, or from it, that will never be read.
     pub(crate) const fn leaves_much(self) -> bool {
         matches!(
             self,
@@ -73,38 +72,38 @@ impl Reason {
     }
 }
 
-/// How a session over WebSocket is closed that is not told Goodbye.
+/// How a session over WebSocket is closed that gets no Goodbye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
     /// The code of its Close.
     pub(crate) code: u16,
-    /// What it has sent that cannot be; `None` if it has closed itself.
+    /// The rule that its peer has broken; `None` if the peer has closed.
     pub(crate) fault: Option<&'static str>,
 }
 
 impl Closing {
-    /// It has said all that it wants.
+    /// The peer has closed normally.
     pub(crate) const DONE: Self = Self {
         code: 1000,
         fault: None,
     };
 }
 
-/// A session that is to be told Goodbye.
+/// A session that is to get a Goodbye.
 #[derive(Clone, Debug)]
 pub(crate) struct Dismissed {
     pub(crate) id: SessionId,
     pub(crate) goodbye: Goodbye,
-    /// It is its own doing.
+    /// The client caused it.
     pub(crate) is_refused: bool,
 }
 
-/// A session that has ended, and whose connection and subscriptions are still there.
+/// A session that has ended, but whose connection and subscriptions are still there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
     pub(crate) id: SessionId,
-    /// There may be megabytes in its socket.
+    /// Its socket may hold megabytes.
     pub(crate) is_full: bool,
-    /// What nobody will take is thrown away with it.
+    /// Its connection is reset: unsent bytes are thrown away.
     pub(crate) is_reset: bool,
 }

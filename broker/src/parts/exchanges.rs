@@ -1,4 +1,4 @@
-//! The requests of a shard's sessions that have no answer yet. Few sessions have one at a time, so that it does not lie in
+//! The HTTP requests of a shard's sessions that have no answer yet. Few sessions have one at a time, so they lie here and not in
 //! the session.
 
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use crate::dialect::exchange::Exchange;
 use crate::parts::session::SessionId;
 
-/// Requests by the sessions that wait for their answers, one for each.
+/// Requests by the sessions that wait for their answers, one for each session.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges(HashMap<SessionId, Exchange>);
 
 impl Exchanges {
-    /// A session waits for the answer to a request from here on.
+    /// Notes that a session waits for the answer to a request.
     pub(crate) fn begin(&mut self, id: SessionId, exchange: Exchange) {
         let before = self.0.insert(id, exchange);
         debug_assert!(before.is_none(), "a session has one request at a time");
@@ -22,7 +22,7 @@ impl Exchanges {
         self.0.contains_key(&id)
     }
 
-    /// The number of a session's request of which some records were taken and others wait.
+    /// The number of a session's request if some of its records were taken and others wait.
     pub(crate) fn partly_taken(&self, id: SessionId) -> Option<u64> {
         let exchange = self.0.get(&id)?;
         (exchange.taken > 0 && exchange.is_being_taken).then_some(exchange.number)
@@ -33,7 +33,7 @@ impl Exchanges {
         self.0.get_mut(&id)
     }
 
-    /// Takes the request of a session if it is one that `is_it`, which may note something with it, looks for.
+    /// Takes the request of a session if `is_it`, which may change it, accepts it.
     pub(crate) fn take_if(
         &mut self,
         id: SessionId,
@@ -43,7 +43,7 @@ impl Exchanges {
             return None;
         }
         let taken = self.0.remove(&id);
-        // What a burst needed is given back when it is over.
+        // Frees the memory of a burst when it is over.
         if self.0.is_empty() && self.0.capacity() > KEPT {
             self.0.shrink_to(KEPT);
         }
@@ -51,5 +51,5 @@ impl Exchanges {
     }
 }
 
-/// Requests that there is room for without an allocation.
+/// Requests for which the memory is kept while there are none.
 const KEPT: usize = 256;

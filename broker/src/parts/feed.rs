@@ -22,24 +22,23 @@ const WINDOW_RECORDS_KEPT: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    /// What its subscriptions are sent records as.
+    /// The form in which its subscriptions are sent records.
     pub(crate) form: Form,
-    /// Of the name, by the registry.
+    /// The hash of the name, by the hasher of [`crate::parts::feeds::Feeds`].
     pub(crate) hash: u64,
     pub(crate) log: LogId,
     pub(crate) audience: Audience,
     /// Recent records, without a hole, ending at `end`.
     window: VecDeque<Place>,
-    /// First offset that this shard has not heard of; `None` until the log's owner has told.
+    /// First offset that this shard does not know; `None` until a record has come or the log's owner has answered.
     pub(crate) end: Option<Offset>,
-    /// What the owner has told of the topic's beginning.
+    /// The topic's beginning, once the owner has answered.
     pub(crate) begin: Option<Begin>,
-    /// When the oldest record was published that not everybody was visited for, in milliseconds since the epoch.
+    /// When the oldest record was published for which some subscriptions were not visited yet, in milliseconds since the epoch.
     news_since_ms: Option<u64>,
 }
 
-/// The oldest message of a topic. Appending does not change it, only what retention drops does: it holds as long as
-/// its log begins where it did.
+/// The oldest message of a topic. Appends do not change it, only retention does: it holds as long as its log begins where it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begin {
     pub(crate) earliest: Offset,
@@ -62,31 +61,30 @@ impl Topic {
         }
     }
 
-    /// There is a record that was published then.
+    /// Notes a new record that was published at `stamped_ms`.
     pub(crate) fn note_news(&mut self, stamped_ms: u64) {
         self.news_since_ms.get_or_insert(stamped_ms);
     }
 
-    /// Everybody was visited for what there was.
+    /// All subscriptions were visited. Takes when the oldest record that was new to one of them was published.
     pub(crate) const fn take_news(&mut self) -> Option<u64> {
         self.news_since_ms.take()
     }
 
-    /// The owner has told what the topic has: its beginning, and the first offset at a place that this shard had walked
-    /// to when it asked. What was walked since is newer, unless retention was ahead of the walk.
+    /// Takes in the owner's answer: the topic's beginning, and the first offset behind the place to which this shard had walked
+    /// when it asked. Records walked since are newer, unless retention was ahead of the walk.
     pub(crate) fn learn(&mut self, begin: Begin, next_at_walked: Offset) {
         self.begin = Some(begin);
         self.end = self.end.max(Some(next_at_walked));
     }
 
-    /// Oldest message and first one that this shard has not heard of, if both are known for a log that begins at
-    /// `log_start`.
+    /// The oldest offset and the first one that this shard does not know, if both are known for a log that begins at `log_start`.
     pub(crate) fn bounds(&self, log_start: Position) -> Option<(Offset, Offset)> {
         let begin = self.begin.filter(|begin| begin.log_start == log_start)?;
         Some((begin.earliest, self.end?))
     }
 
-    /// A record has become visible. Tells by how many places the window has grown or shrunk.
+    /// Adds a record that has become visible. Returns by how many places the window has grown or shrunk.
     pub(crate) fn push(&mut self, place: Place, records_max: usize) -> isize {
         let before = self.window.len() as isize;
         self.window.push_back(place);
@@ -101,7 +99,7 @@ impl Topic {
         self.window.len() as isize - before
     }
 
-    /// Everybody has what lies before `lowest`. Tells how many places the window has lost.
+    /// Drops the places before `lowest`, whose records all subscriptions have; all places for `None`. Returns how many.
     pub(crate) fn trim(&mut self, lowest: Option<Offset>) -> usize {
         let before = self.window.len();
         match lowest {
@@ -126,7 +124,7 @@ impl Topic {
         self.window.len()
     }
 
-    /// Whether somebody at `cursor` has something to get.
+    /// Whether there are records for a subscription at `cursor`.
     pub(crate) fn is_behind(&self, cursor: Offset) -> bool {
         self.end.is_some_and(|end| cursor < end)
     }
@@ -198,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_has_leaves_the_window() {
+    fn records_that_all_subscriptions_have_leave_the_window() {
         let mut topic = topic_with(5, 9);
         assert_eq!(topic.trim(Some(Offset::new(2))), 2);
         assert_eq!(window(&topic, 2), Some(vec![2, 3, 4]));
         assert_eq!(topic.trim(Some(Offset::new(2))), 0);
-        assert_eq!(topic.trim(None), 3, "nobody needs it");
+        assert_eq!(topic.trim(None), 3, "no subscription needs it");
         assert_eq!(topic.window_len(), 0);
     }
 

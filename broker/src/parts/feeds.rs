@@ -1,5 +1,5 @@
-//! The topics of one shard by name and by number, and those with news that not everybody has. A topic is there once for each
-//! form that its subscribers are sent records in.
+//! The topics of one shard by name and by number, and those with news that some subscriptions lack. A topic is there once for
+//! each form in which its subscribers are sent records.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -22,11 +22,11 @@ const FEW_SUBSCRIPTIONS: usize = 16;
 /// Records of one log followed in one turn.
 const NEWS_PER_TURN: usize = 4096;
 
-/// Tables that share the names out: one that grows moves so many times fewer entries, so that a burst of new topics does
-/// not make a turn long. *With one table a turn took 49 ms on the way to 256,000 topics.*
+/// Tables over which the names are spread: a table that grows moves that many times fewer entries, so that a burst of new topics
+/// does not make a turn long. *With one table a turn took 49 ms on the way to 256,000 topics.*
 const TABLES: usize = 256;
 
-/// The topics that somebody on this shard subscribes to.
+/// The topics to which sessions of this shard subscribe.
 #[derive(Debug)]
 pub(crate) struct Feeds {
     hasher: RandomState,
@@ -37,7 +37,7 @@ pub(crate) struct Feeds {
     /// Topics with news, by [`Size`].
     news: [VecDeque<u32>; 2],
     last_nonce: u32,
-    /// Numbers of the topic that is being followed, to be used again.
+    /// Scratch list of a topic's numbers, used again for every record.
     found: Vec<u32>,
 }
 
@@ -83,7 +83,7 @@ impl Default for Feeds {
     }
 }
 
-/// The table for a hash, by bits that the tables themselves do not use first.
+/// The table for a hash, chosen by bits that the tables themselves do not use first.
 fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
@@ -115,7 +115,7 @@ impl Feeds {
         number
     }
 
-    /// How many subscribe to a topic, in whatever form.
+    /// How many subscriptions a topic has, in all forms.
     pub(crate) fn count_subscriptions(&self, name: &str) -> usize {
         let hash = self.hasher.hash_one(name);
         let numbers = self.numbers[table_of(hash)].iter_hash(hash);
@@ -128,22 +128,22 @@ impl Feeds {
         self.topics.get(number as usize)
     }
 
-    /// A topic that somebody subscribes to: it is there as long as a subscription names it.
+    /// A topic that has a subscription: it is there as long as one names it.
     pub(crate) fn subscribed(&self, number: u32) -> &Topic {
         &self.topics[number as usize]
     }
 
-    /// The same, to be changed.
+    /// A topic that has a subscription, to be changed.
     pub(crate) fn subscribed_mut(&mut self, number: u32) -> &mut Topic {
         &mut self.topics[number as usize]
     }
 
-    /// Beyond the number of every topic.
+    /// A number above that of every topic.
     pub(crate) fn numbers_end(&self) -> u32 {
         u32::try_from(self.topics.capacity()).unwrap_or(u32::MAX)
     }
 
-    /// Forgets a topic that nobody subscribes to any more.
+    /// Forgets a topic that has no subscription any more.
     fn remove(&mut self, number: u32) {
         if let Some(topic) = self.topics.try_remove(number as usize) {
             self.window_places -= topic.window_len();
@@ -163,7 +163,7 @@ impl Feeds {
             let hash = self.hasher.hash_one(name);
             let numbers = self.numbers[table_of(hash)].iter_hash(hash).copied();
             found.extend(numbers.filter(|number| *self.topics[*number as usize].name == *name));
-            found.sort_unstable(); // A table gives them in an order of chance.
+            found.sort_unstable(); // A table yields them in random order.
             for number in found.drain(..) {
                 self.push(number, place);
                 self.subscribed_mut(number).note_news(stamped_ms);
@@ -182,39 +182,39 @@ impl Feeds {
         }
     }
 
-    /// Whether there are topics with news that were not walked to their end.
+    /// Whether there are topics with news whose walks are not over.
     pub(crate) fn have_news(&self) -> bool {
         [Size::Few, Size::Many]
             .iter()
             .any(|size| self.count_with_news(*size) > 0)
     }
 
-    /// How many topics with news there are of an audience.
+    /// How many topics with news have an audience of this size.
     pub(crate) fn count_with_news(&self, size: Size) -> usize {
         self.news[size as usize].len()
     }
 
-    /// The next topic with news; it goes to [`Self::walk_later`] or [`Self::end_walk`]. `None` also for one whose number
-    /// was given to another topic since.
+    /// Takes the next topic with news; the caller passes it on to [`Self::walk_later`] or [`Self::end_walk`]. `None` also if its
+    /// number belongs to another topic since.
     pub(crate) fn next_with_news(&mut self, size: Size) -> Option<u32> {
         let number = self.news[size as usize].pop_front()?;
         let is_queued = |topic: &Topic| topic.audience.is_queued();
         self.get(number).is_some_and(is_queued).then_some(number)
     }
 
-    /// Its walk goes on in another turn.
+    /// Puts a topic back whose walk goes on in another turn.
     pub(crate) fn walk_later(&mut self, size: Size, number: u32) {
         self.news[size as usize].push_back(number);
     }
 
-    /// Everybody was visited. Gives when the oldest of what was new to somebody was published.
+    /// Ends a walk: all subscriptions were visited. Returns when the oldest record that was new to one of them was published.
     pub(crate) fn end_walk(&mut self, number: u32) -> Option<u64> {
         self.subscribed_mut(number).audience.set_queued(false);
         self.finish_pass(number);
         self.subscribed_mut(number).take_news()
     }
 
-    /// Puts a session's subscription into a topic's list; gives its slot.
+    /// Puts a session's subscription into a topic's list. Returns its slot.
     pub(crate) fn join(&mut self, number: u32, session: u32, delivery: Delivery) -> u32 {
         self.subscribed_mut(number).audience.join(session, delivery)
     }
@@ -231,7 +231,7 @@ impl Feeds {
         }
     }
 
-    /// Forgets a topic if nobody subscribes to it any more.
+    /// Forgets a topic if it has no subscription any more.
     pub(crate) fn forget_if_unused(&mut self, number: u32) {
         let is_unused = |topic: &Topic| topic.audience.is_empty();
         if self.get(number).is_some_and(is_unused) {
@@ -246,7 +246,7 @@ impl Feeds {
             .at(place.slot as usize)
     }
 
-    /// The same, to be changed.
+    /// The subscription at a place that a session has, to be changed.
     pub(crate) fn subscription_mut(&mut self, place: SubscriptionRef) -> &mut Subscription {
         self.subscribed_mut(place.topic)
             .audience
@@ -261,13 +261,13 @@ impl Feeds {
         self.subscription_mut(place).set_delivery(delivery);
     }
 
-    /// Tells one request to subscribe from others of the same session and topic.
+    /// A fresh number, which tells a request to subscribe from others of the same session and topic.
     pub(crate) fn nonce(&mut self) -> u32 {
         self.last_nonce = (self.last_nonce + 1) & NUMBER_MAX;
         self.last_nonce
     }
 
-    /// A record of topic `number` has become visible.
+    /// Adds a record of topic `number` that has become visible.
     fn push(&mut self, number: u32, place: Place) {
         let tight = self.window_places > WINDOW_PLACES_BUDGET;
         let topic = self.subscribed_mut(number);
@@ -280,7 +280,7 @@ impl Feeds {
         self.window_places = self.window_places.saturating_add_signed(grown);
     }
 
-    /// A pass over topic `number` is complete: what everybody has leaves the window.
+    /// Completes a pass over topic `number`: records that all subscriptions have leave the window.
     fn finish_pass(&mut self, number: u32) {
         let topic = self.subscribed_mut(number);
         let lowest = topic.audience.take_lowest();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_found_by_their_names_until_nobody_subscribes_to_them() {
+    fn topics_are_found_by_their_names_as_long_as_they_have_subscriptions() {
         let mut feeds = Feeds::default();
         let names: Vec<String> = (0..1_000).map(|number| format!("t/{number}")).collect();
         let insert = |name: &String| topic(&mut feeds, name, 1);
@@ -337,7 +337,7 @@ mod tests {
             assert_eq!(
                 feeds.find(name, Form::NATIVE),
                 Some(*number),
-                "somebody subscribes to it"
+                "it has a subscription"
             );
             feeds.leave(SubscriptionRef {
                 topic: *number,
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_another_topic_has_now_is_no_news_of_it() {
+    fn news_of_a_forgotten_topic_are_no_news_of_the_topic_that_has_its_number() {
         let mut feeds = Feeds::default();
         let number = topic(&mut feeds, "t", 1);
         news(&mut feeds, number, 0);

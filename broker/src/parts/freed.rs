@@ -1,6 +1,6 @@
-//! Whether something has become free that held-back sessions and records may have waited for.
+//! Notes that room has become free for which held-back sessions and records may have waited.
 
-/// Noted by whoever frees something, taken by the next turn.
+/// Set by the step that frees room, taken by the next turn.
 #[derive(Debug, Default)]
 pub(crate) struct Freed(bool);
 
@@ -9,7 +9,7 @@ impl Freed {
         self.0 |= is_freed;
     }
 
-    /// Whether something has become free since the last call.
+    /// Returns whether room has become free since the last call.
     pub(crate) fn take(&mut self) -> bool {
         std::mem::take(&mut self.0)
     }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_freed_is_told_once() {
+    fn freed_room_is_reported_once() {
         let mut freed = Freed::default();
         assert!(!freed.is_noted() && !freed.take());
         freed.note(true);

@@ -14,7 +14,7 @@ pub(crate) enum Handled {
 /// What a command that cannot be handled now waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// An answer to its own session, which has to come, or to leave.
+    /// An answer to its own session, which has to come first, or to be sent.
     Answered,
     /// Room that sessions share: in a log, in a shard's inbox, in memory.
     Room,

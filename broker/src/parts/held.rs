@@ -1,6 +1,6 @@
-//! One send for two answers. A client that says hello and subscribes in one breath is welcomed at once, but where its
-//! subscription begins may have to be asked of another shard. Two sends are two packets, two acknowledgements and two
-//! wake-ups of the client; so the first answer waits for the second, within a bound.
+//! One send for two answers. A client that says hello and subscribes at once is welcomed immediately, but the shard may have to
+//! ask another one where the subscription begins. Two sends are two packets, two acknowledgements and two wake-ups of the client;
+//! so the first answer waits for the second, within a bound.
 
 use std::collections::VecDeque;
 
@@ -15,8 +15,8 @@ const HOLD_MS: u64 = 100;
 pub(crate) struct HeldReplies(VecDeque<(SessionId, u64)>);
 
 impl HeldReplies {
-    /// Lets what waits to be sent to a session wait for the answer of another shard, if that answer is about its first
-    /// subscription: nothing else is delayed then.
+    /// Holds a session's outgoing bytes until another shard has answered, if that answer is about its first subscription: nothing
+    /// else is delayed then.
     pub(crate) fn hold(&mut self, now_ms: u64, id: SessionId, session: &mut Session) {
         if !session.held && session.outgoing.is_some() && session.subscriptions.len() == 1 {
             session.held = true;
@@ -24,18 +24,18 @@ impl HeldReplies {
         }
     }
 
-    /// The session that has waited longest, and whether that was long enough.
+    /// The session that has waited longest, and whether its time is up.
     pub(crate) fn first(&self, now_ms: u64) -> Option<(SessionId, bool)> {
         let (id, due_ms) = self.0.front().copied()?;
         Some((id, now_ms >= due_ms))
     }
 
-    /// Forgets that one.
+    /// Forgets the session that has waited longest.
     pub(crate) fn forget_first(&mut self) {
         self.0.pop_front();
     }
 
-    /// When the first of those that wait has waited long enough.
+    /// When the time of the session that has waited longest is up.
     pub(crate) fn due(&self) -> Due {
         self.0
             .front()
@@ -49,7 +49,7 @@ mod tests {
     use crate::parts::subscription::SubscriptionRef;
     use crate::rig::{Client, Rig};
 
-    /// A session with so many subscriptions, and something to be sent if so said.
+    /// A session with so many subscriptions, and with bytes to be sent if `outgoing`.
     fn session(rig: &mut Rig, subscriptions: u32, outgoing: bool) -> Client {
         let client = rig.join();
         let session = rig.session(&client);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_waits_beside_a_first_subscription_is_held() {
+    fn only_answers_beside_a_first_subscription_are_held() {
         for (subscriptions, outgoing, is_held) in [
             (1, true, true),
             (1, false, false),

@@ -1,5 +1,5 @@
-//! Questions about one topic that are gathered from all shards: the owner of its log knows what is kept of it, and each shard
-//! who subscribes to it there.
+//! Questions about one topic, whose answers are gathered from all shards: the owner of its log knows what is kept of it, and each
+//! shard knows its own subscriptions.
 
 use oyez_storage::TopicInfo;
 use slab::Slab;
@@ -13,7 +13,7 @@ const INQUIRIES_MAX: usize = 8;
 /// What a shard knows of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct KnownTopic {
-    /// What is kept of it; only the owner of its log knows, and only if there is anything.
+    /// What is kept of it; `None` from shards that do not own its log, or if nothing is kept.
     pub(crate) info: Option<TopicInfo>,
     /// Subscriptions to it on this shard.
     pub(crate) subscribers: u64,
@@ -37,13 +37,13 @@ pub(crate) struct CompleteInquiry {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
     pub(crate) known: KnownTopic,
-    /// Others may have waited for the place of this one.
+    /// Other sessions may have waited for the place of this question.
     pub(crate) makes_room: bool,
 }
 
 impl Inquiries {
-    /// Begins a session's question, which so many shards are asked; one of each session at a time. Gives its number, or what it
-    /// has to wait for.
+    /// Begins a session's question to so many shards; each session has one at a time. Returns its number, or what it has to wait
+    /// for.
     pub(crate) fn begin(
         &mut self,
         (session, request): (SessionId, u32),
@@ -63,7 +63,7 @@ impl Inquiries {
         }))
     }
 
-    /// A shard has told what it knows. The last one makes the answer complete, which is given.
+    /// Adds what a shard knows. Returns the answer when this was the last shard.
     pub(crate) fn add(&mut self, number: usize, known: KnownTopic) -> Option<CompleteInquiry> {
         let inquiry = self.0.get_mut(number)?;
         inquiry.known.subscribers += known.subscribers;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_at_once() {
+    fn a_shard_has_so_many_questions_at_once() {
         let mut inquiries = Inquiries::default();
         for key in 0..8 {
             assert!(inquiries.begin((SessionId::new(key, 0), 1), 1).is_ok());

@@ -1,4 +1,4 @@
-//! Whom news of a log concerns: the shards with subscriptions in it.
+//! Which shards have subscriptions in a log, and so are woken by its news.
 
 use oyez_protocol::LogId;
 
@@ -19,8 +19,8 @@ impl Interest {
         }
     }
 
-    /// A shard subscribes to a topic of `log`. To be called before it reads the log's visible place, so that no news
-    /// falls between: either it sees the place, or the owner sees the interest.
+    /// Counts a subscription of a shard to a topic of `log`. To be called before the shard reads the log's visible place, so that
+    /// it misses no news: either it sees the place, or the owner sees the interest.
     pub(crate) fn add(&self, log: LogId, shard: usize) {
         self.of(log, shard).fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);

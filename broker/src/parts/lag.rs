@@ -1,4 +1,4 @@
-//! How far subscriptions are behind: what is counted of one shard, what is gathered from all, and for whom.
+//! How far subscriptions are behind: the counts of one shard, those gathered from all shards, and the sessions that have asked.
 
 use std::cmp::Reverse;
 
@@ -11,26 +11,25 @@ use crate::parts::session::SessionId;
 
 /// Questions that one shard has under way; others wait. Each is answered when a walk ends, all in one turn.
 const SURVEYS_MAX: usize = 8;
-/// Subscriptions that are told one by one.
+/// Subscriptions that the answer lists one by one.
 const SLOWEST_MAX: usize = 10;
 /// Classes of lag: none, and by the number of decimal digits up to 7 or more.
 const CLASSES: usize = 8;
 
-/// JSON bytes of one of the slowest at most: each byte of its topic escaped, and its numbers.
+/// Most JSON bytes of one listed subscription: each byte of its topic escaped, and its numbers.
 const SLOW_JSON_BYTES: usize = 6 * TOPIC_SIZE_MAX + 256;
 const _: () = assert!(SLOWEST_MAX * SLOW_JSON_BYTES + 1024 <= ANSWER_SIZE_MAX);
 
 /// How far the subscriptions of a shard, or of all shards, are behind. Serialized it is the answer to `Query(Lag)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Lag {
-    /// Subscriptions that were looked at.
+    /// Subscriptions that were counted.
     subscriptions: u64,
-    /// Messages that the one furthest behind has not got.
+    /// Messages that the subscription furthest behind lacks.
     max: u64,
-    /// Subscriptions by the number of decimal digits of their lag: first those that have everything, last those with 7
-    /// digits or more.
+    /// Subscriptions by the number of decimal digits of their lag: first those without lag, last those with 7 digits or more.
     by_digits: [u64; CLASSES],
-    /// Those furthest behind, the furthest first.
+    /// The subscriptions furthest behind, the furthest first.
     pub(crate) slowest: Vec<Slow>,
 }
 
@@ -40,7 +39,7 @@ pub(crate) struct Slow {
     /// Address of the subscriber.
     pub(crate) peer: String,
     pub(crate) topic: Box<str>,
-    /// Messages that it has not got.
+    /// Messages that it lacks.
     pub(crate) lag: u64,
     /// Bytes in its socket that its host has not acknowledged.
     pub(crate) unacknowledged_bytes: u64,
@@ -56,7 +55,7 @@ impl Lag {
         self.max = self.max.max(lag);
     }
 
-    /// Takes in what another shard has counted.
+    /// Adds the counts of another shard.
     fn add(&mut self, other: Self) {
         self.subscriptions += other.subscriptions;
         self.max = self.max.max(other.max);
@@ -77,7 +76,7 @@ pub(crate) struct Candidate {
     pub(crate) topic: u32,
 }
 
-/// The slowest met so far.
+/// The slowest subscriptions that a walk has met so far.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates(Vec<Candidate>);
 
@@ -86,7 +85,7 @@ impl Candidates {
         self.0.iter()
     }
 
-    /// Whether one with this lag would be among them.
+    /// Whether a subscription with this lag would be among them.
     pub(crate) fn want(&self, lag: u64) -> bool {
         let least = self.0.iter().map(|candidate| candidate.lag).min();
         lag > 0 && (self.0.len() < SLOWEST_MAX || least.is_some_and(|least| lag > least))
@@ -103,7 +102,7 @@ impl Candidates {
     }
 }
 
-/// Somebody's question, gathered from all shards.
+/// A session's question, whose answer is gathered from all shards.
 #[derive(Debug)]
 struct Survey {
     session: SessionId,
@@ -115,9 +114,9 @@ struct Survey {
 /// A pass over all subscriptions of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct LagScan {
-    /// Whom it answers: a shard, and its survey.
+    /// The surveys that it answers: each by its shard and its number there.
     pub(crate) askers: Vec<(usize, usize)>,
-    /// Number of the topic under way, and the slot in its list.
+    /// Number of the topic under way; beside it the slot in its list.
     pub(crate) topic: u32,
     pub(crate) slot: usize,
     pub(crate) lag: Lag,
@@ -134,8 +133,8 @@ pub(crate) struct LagSurveys {
 }
 
 impl LagSurveys {
-    /// Begins a session's question, which so many shards are asked; one of each session at a time. Gives its number, or
-    /// what it has to wait for.
+    /// Begins a session's question to so many shards; each session has one at a time. Returns its number, or what it has to wait
+    /// for.
     pub(crate) fn begin(
         &mut self,
         session: SessionId,
@@ -156,7 +155,7 @@ impl LagSurveys {
         }))
     }
 
-    /// A shard has told what it counted. The last one makes the answer complete, which is given.
+    /// Adds the counts of a shard. Returns the answer when this was the last shard.
     pub(crate) fn add(&mut self, number: usize, lag: Lag) -> Option<CompleteLag> {
         let survey = self.own.get_mut(number)?;
         survey.lag.add(lag);
@@ -173,7 +172,7 @@ impl LagSurveys {
         })
     }
 
-    /// The walk under way, or a new one if somebody waits for it.
+    /// Takes the walk under way, or a new one if a survey waits for it.
     pub(crate) fn take_scan(&mut self) -> Option<LagScan> {
         if self.scan.is_none() && !self.askers.is_empty() {
             return Some(LagScan {
@@ -184,29 +183,29 @@ impl LagSurveys {
         self.scan.take()
     }
 
-    /// The walk goes on in another turn.
+    /// Keeps a walk that goes on in another turn.
     pub(crate) fn keep_scan(&mut self, scan: LagScan) {
         self.scan = Some(scan);
     }
 
-    /// Another walk is wanted, by the survey of a shard.
+    /// Notes that the survey of a shard wants another walk.
     pub(crate) fn ask(&mut self, shard: usize, survey: usize) {
         self.askers.push((shard, survey));
     }
 
-    /// Whether somebody waits for an answer.
+    /// Whether a survey waits for a walk.
     pub(crate) fn is_wanted(&self) -> bool {
         self.scan.is_some() || !self.askers.is_empty()
     }
 }
 
-/// What all shards have told of a session's question.
+/// The answer of all shards to a session's question.
 #[derive(Debug)]
 pub(crate) struct CompleteLag {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
     pub(crate) lag: Lag,
-    /// Others may have waited for the place of this one.
+    /// Other sessions may have waited for the place of this question.
     pub(crate) makes_room: bool,
 }
 
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn of_all_shards_the_slowest_remain() {
+    fn the_slowest_of_all_shards_remain() {
         let mut total = Lag::default();
         for shard in 0..3u64 {
             let slowest = (0..8).map(|number| slow(number * 3 + shard)).collect();

@@ -1,4 +1,4 @@
-//! Lists of the broker's topics that are being gathered from all shards, and the pages that this shard is to tell.
+//! Lists of the broker's topics that are being gathered from all shards, and the pages that other shards want of this one.
 
 use std::collections::VecDeque;
 
@@ -22,21 +22,21 @@ struct Listing {
     request: u32,
     waiting: usize,
     topics: Vec<TopicInfo>,
-    /// There is more behind this name; what is known beyond it is told again later.
+    /// A shard has more topics behind this name; topics beyond it are left to a later list.
     cut_at: Option<String>,
 }
 
-/// A page of this shard's topics that a shard waits for.
+/// A page of this shard's topics for which another shard, or this one, waits.
 #[derive(Debug)]
 pub(crate) struct AskedPage {
     pub(crate) from: usize,
     pub(crate) listing: usize,
     pub(crate) after: Box<str>,
-    /// The topics that there were when it was asked for. Those that come meanwhile are not waited for.
+    /// The topics that there were when the page was asked for. It does not wait for topics that come meanwhile.
     pub(crate) counted: TopicCounts,
 }
 
-/// The lists of topics that a shard gathers, and the pages that it is to tell.
+/// The lists of topics that a shard gathers, and the pages that are wanted of it.
 #[derive(Debug, Default)]
 pub(crate) struct Listings {
     own: Slab<Listing>,
@@ -44,8 +44,8 @@ pub(crate) struct Listings {
 }
 
 impl Listings {
-    /// Begins a session's list, which so many shards are asked for; one of each session at a time, because gathering it
-    /// costs every shard something. Gives its number, or what it has to wait for.
+    /// Begins a session's list, gathered from so many shards; each session has one at a time, because gathering costs every shard
+    /// some work. Returns its number, or what it has to wait for.
     pub(crate) fn begin(
         &mut self,
         session: SessionId,
@@ -71,22 +71,22 @@ impl Listings {
         }))
     }
 
-    /// A shard wants a page of this shard's topics.
+    /// Notes that a shard wants a page of this shard's topics.
     pub(crate) fn ask(&mut self, asked: AskedPage) {
         self.asked.push_back(asked);
     }
 
-    /// The page that is waited for longest.
+    /// Takes the page that has been wanted longest.
     pub(crate) fn next_asked(&mut self) -> Option<AskedPage> {
         self.asked.pop_front()
     }
 
-    /// It cannot be told yet.
+    /// Puts back a page that cannot be made yet.
     pub(crate) fn put_back(&mut self, asked: AskedPage) {
         self.asked.push_front(asked);
     }
 
-    /// A shard has told its topics. The last one makes the list complete, which is given.
+    /// Adds the topics of a shard. Returns the list when this was the last shard.
     pub(crate) fn add(&mut self, number: usize, page: TopicPage) -> Option<CompleteListing> {
         let listing = self.own.get_mut(number)?;
         listing.add(page);
@@ -107,14 +107,14 @@ impl Listings {
         })
     }
 
-    /// Whether somebody waits for a page.
+    /// Whether a shard waits for a page.
     pub(crate) fn is_wanted(&self) -> bool {
         !self.asked.is_empty()
     }
 }
 
 impl Listing {
-    /// Takes in what a shard has told, as far as an answer may have room for it.
+    /// Takes in a shard's page, as far as an answer may have room for it.
     fn add(&mut self, page: TopicPage) {
         if page.more {
             let last = page.topics.last().map(|topic| topic.name.clone());
@@ -138,15 +138,15 @@ impl Listing {
     }
 }
 
-/// A list that all shards have told their part of.
+/// A list with the topics of all shards.
 #[derive(Debug)]
 pub(crate) struct CompleteListing {
     pub(crate) session: SessionId,
     pub(crate) request: u32,
     pub(crate) topics: Vec<TopicInfo>,
-    /// There is more behind the last of them.
+    /// There are more topics behind the last of these.
     pub(crate) is_cut: bool,
-    /// Others may have waited for the place of this one.
+    /// Other sessions may have waited for the place of this list.
     pub(crate) makes_room: bool,
 }
 
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(
             names(&complete),
             ["a", "b", "c", "m"],
-            "others may lie beyond"
+            "the first shards may have others beyond"
         );
         assert!(complete.is_cut);
     }
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(listings.begin(session(1), 2, 1), Err(Until::Answered));
         assert_eq!(listings.begin(session(99), 1, 1), Err(Until::Room));
         let complete = listings.add(3, page(&[], false)).expect("it is complete");
-        assert!(complete.makes_room, "somebody may have waited");
+        assert!(complete.makes_room, "another session may have waited");
         assert_eq!(listings.begin(session(99), 1, 1), Ok(3));
     }
 }

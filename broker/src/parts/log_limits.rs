@@ -1,5 +1,5 @@
-//! LogLimits of log that clients can cause as often as they like. Of each kind a few are told in [`SPAN_MS`]; the others are counted, and
-//! their number is told when that time is over.
+//! Bounds the lines of log that clients can cause as often as they like. A few lines of each kind are written in [`SPAN_MS`]; the
+//! others are counted, and their number is written when that time is over.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,15 +10,15 @@ use tracing::warn;
 use crate::config::Config;
 use crate::parts::due::Due;
 
-/// For so long lines of a kind are counted together, in milliseconds.
+/// Time over which lines of a kind are counted together, in milliseconds.
 const SPAN_MS: u64 = 10_000;
 /// Lines of one kind that a shard logs in that time.
 const LINES_MAX: u32 = 10;
 
-/// What such a line says.
+/// The kinds of lines that are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogEvent {
-    /// A connection is refused, since there are as many as may be.
+    /// A connection is refused, since the broker has as many as it may.
     Full,
     /// A session is told to go for what it has done.
     Refused,
@@ -45,18 +45,18 @@ impl LogEvent {
     }
 }
 
-/// What is known of one kind.
+/// The state of one kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
-    /// When the time began in which lines are counted together, in milliseconds; `None` while there is nothing to count.
+    /// When the time began over which lines are counted together, in milliseconds; `None` while there is none to count.
     since_ms: Option<u64>,
     lines: u32,
     held_back: u64,
-    /// Who has caused the last one that was held back.
+    /// The peer that has caused the last line that was held back.
     last: Option<SocketAddr>,
 }
 
-/// How many lines of a kind were held back.
+/// The line that says how many lines of a kind were held back.
 struct Summary<'a> {
     line: LogEvent,
     told: Told,
@@ -93,11 +93,11 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// The lines of one shard.
+/// The bounded kinds of lines of one shard.
 #[derive(Debug)]
 pub(crate) struct LogLimits {
     told: RefCell<[Told; LogEvent::ALL.len()]>,
-    /// When the first of these times is over.
+    /// When the first kind's time is over, in milliseconds.
     due_ms: Cell<u64>,
 }
 
@@ -111,7 +111,7 @@ impl Default for LogLimits {
 }
 
 impl LogLimits {
-    /// Whether a line that `peer` has caused may be told now. One that may not is counted.
+    /// Returns whether a line that `peer` has caused may be written now. A line that may not is counted.
     pub(crate) fn may_tell(&self, line: LogEvent, peer: Option<SocketAddr>, now_ms: u64) -> bool {
         let told = &mut self.told.borrow_mut()[line as usize];
         if told.since_ms.is_none() {
@@ -134,7 +134,7 @@ impl LogLimits {
         }
     }
 
-    /// Tells how many lines were held back, of the kinds whose time is over.
+    /// Writes how many lines were held back, for the kinds whose time is over.
     pub(crate) fn tell_held_back(&self, shard: usize, config: &Config, now_ms: u64) {
         if now_ms < self.due_ms.get() {
             return;
@@ -145,8 +145,8 @@ impl LogLimits {
         }
     }
 
-    /// What was held back, of the kinds whose time is over. Where something was, the next time begins now: as long as it goes on,
-    /// nothing but sums is told.
+    /// Takes what was held back, for the kinds whose time is over. Where lines were, the next time begins now: as long as more
+    /// come, only sums are written.
     fn take_over(&self, now_ms: u64) -> Vec<(LogEvent, Told)> {
         let (mut over, mut due_ms) = (Vec::new(), u64::MAX);
         let mut all = self.told.borrow_mut();
@@ -179,39 +179,39 @@ mod tests {
     }
 
     #[test]
-    fn so_many_lines_of_a_kind_are_told_and_the_others_are_counted() {
-        let lines = LogLimits::default();
-        assert_eq!(lines.due(), Due::Idle);
+    fn so_many_lines_of_a_kind_are_written_and_the_others_are_counted() {
+        let limits = LogLimits::default();
+        assert_eq!(limits.due(), Due::Idle);
         let told = |line: LogEvent, now_ms| {
             (0..5_000)
-                .filter(|_| lines.may_tell(line, peer(7), now_ms))
+                .filter(|_| limits.may_tell(line, peer(7), now_ms))
                 .count()
         };
         assert_eq!(told(LogEvent::Refused, 1_000), 10);
         assert_eq!(told(LogEvent::Full, 2_000), 1);
-        assert_eq!(lines.due(), Due::At(11_000));
-        assert!(lines.take_over(10_999).is_empty());
-        let over = lines.take_over(11_000);
+        assert_eq!(limits.due(), Due::At(11_000));
+        assert!(limits.take_over(10_999).is_empty());
+        let over = limits.take_over(11_000);
         assert_eq!(over.len(), 1);
         assert_eq!((over[0].0, over[0].1.held_back), (LogEvent::Refused, 4_990));
-        assert_eq!(lines.due(), Due::At(12_000), "that of the other kind");
+        assert_eq!(limits.due(), Due::At(12_000), "that of the other kind");
     }
 
     #[test]
-    fn as_long_as_it_goes_on_only_sums_are_told_and_after_a_pause_lines_again() {
-        let lines = LogLimits::default();
-        let tell = |now_ms| lines.may_tell(LogEvent::Full, peer(7), now_ms);
+    fn as_long_as_lines_are_held_back_only_sums_are_written_and_after_a_pause_lines_again() {
+        let limits = LogLimits::default();
+        let tell = |now_ms| limits.may_tell(LogEvent::Full, peer(7), now_ms);
         assert!(tell(0) && !tell(1));
-        assert_eq!(lines.take_over(10_000).len(), 1);
+        assert_eq!(limits.take_over(10_000).len(), 1);
         assert!(!tell(10_001));
-        assert_eq!(lines.take_over(20_000).len(), 1);
-        assert!(lines.take_over(30_000).is_empty());
-        assert_eq!(lines.due(), Due::Idle);
+        assert_eq!(limits.take_over(20_000).len(), 1);
+        assert!(limits.take_over(30_000).is_empty());
+        assert_eq!(limits.due(), Due::Idle);
         assert!(tell(30_001));
     }
 
     #[test]
-    fn a_sum_says_how_many_why_and_who_was_the_last() {
+    fn a_sum_says_how_many_why_and_which_peer_was_the_last() {
         let config = Config::default();
         let told = Told {
             held_back: 12_345,

@@ -8,7 +8,7 @@ use crate::rig::{Client, Rig, record};
 
 const TOPIC: &str = "synced/t";
 const LARGE: usize = 250 << 10;
-/// So many large records that what came before them is not in memory.
+/// So many large records that earlier ones are not in memory any more.
 const COLD: usize = 18;
 const COOLING_MS: u64 = 20_000;
 
@@ -29,12 +29,12 @@ fn places(rig: &mut Rig, topic: &str) -> Vec<Place> {
     places
 }
 
-/// A chain of as many of these records as there may be.
+/// Builds a chain of as many of these records as it takes.
 fn build(rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> {
     build_in(Form::NATIVE, rig, topic, places)
 }
 
-/// The same, in a form.
+/// Builds a chain of as many of these records as it takes, in a form.
 fn build_in(form: Form, rig: &mut Rig, topic: &str, places: &[Place]) -> Result<Chain, Broken> {
     let (mut chain, log) = (Chain::default(), rig.parts().context.shared.log_of(topic));
     let built = rig
@@ -95,7 +95,7 @@ fn a_chain_ends_with_the_record_that_makes_it_long_enough() {
     publish(&mut rig, &[("t", 100 << 10); 5]);
     let places_of_t = places(&mut rig, "t");
     assert_eq!(built(&mut rig, "t", &places_of_t).records(), 3);
-    // The same where they do not lie together.
+    // As many where the records do not lie together.
     let mixed: Vec<_> = [("v", 100 << 10), ("w", 10)].repeat(5);
     publish(&mut rig, &mixed);
     let places_of_v = places(&mut rig, "v");
@@ -231,7 +231,8 @@ fn a_damaged_record_ends_the_chain_before_it() {
     assert_eq!(built(&mut rig, TOPIC, &places[2..]).records(), 1);
 }
 
-/// A chain from the disk of which bytes are missing from there on, and what is made of an outcome of sending it.
+/// Sends a chain from the disk whose bytes are missing from `missing_from` on. Returns the corrected outcome, and whether the
+/// session is blocked.
 fn look_again(missing_from: Option<usize>, sent: Sent) -> (Sent, bool) {
     let sizes = [1_000, 100_000];
     let (mut rig, places) = on_disk(&sizes);
@@ -240,7 +241,7 @@ fn look_again(missing_from: Option<usize>, sent: Sent) -> (Sent, bool) {
     assert_eq!((chain.records(), chain.has_mapped), (2, true));
     if let Some(from) = missing_from {
         let (path, begin) = file_of(&rig, places[0]);
-        // What is missing reads as zeroes.
+        // Missing bytes read as zeroes.
         let missing = begin + from..begin + chain.bytes;
         rig.disk.zero(&path, missing.clone());
         let missing = missing.start as u64..missing.end as u64;
@@ -255,7 +256,7 @@ fn look_again(missing_from: Option<usize>, sent: Sent) -> (Sent, bool) {
 }
 
 #[test]
-fn what_is_not_missing_is_left_as_it_is() {
+fn outcomes_stay_as_they_are_where_no_bytes_are_missing() {
     for sent in [Sent::Bytes(0), Sent::Bytes(10), Sent::Gone] {
         assert_eq!(look_again(None, sent), (sent, true));
     }
@@ -263,7 +264,7 @@ fn what_is_not_missing_is_left_as_it_is() {
 }
 
 #[test]
-fn nobody_waits_for_the_socket_where_bytes_are_missing() {
+fn a_session_does_not_wait_for_its_socket_where_bytes_are_missing() {
     let first = record(TOPIC, 1_000).len();
     assert_eq!(
         look_again(Some(0), Sent::Unreadable),
@@ -281,7 +282,7 @@ fn nobody_waits_for_the_socket_where_bytes_are_missing() {
 }
 
 #[test]
-fn a_full_socket_is_waited_for_also_where_another_record_of_the_block_is_damaged() {
+fn a_session_waits_for_its_full_socket_also_where_another_record_of_the_block_is_damaged() {
     let (mut rig, places) = on_disk(&[1_000, 100_000, 1_000]);
     let (path, _) = file_of(&rig, places[0]);
     rig.disk
@@ -307,7 +308,7 @@ fn a_full_socket_is_waited_for_also_where_another_record_of_the_block_is_damaged
 }
 
 #[test]
-fn what_is_out_already_may_be_missing() {
+fn bytes_that_are_sent_already_may_be_missing() {
     let (mut rig, places) = on_disk(&[1_000, 100_000]);
     let client = rig.join();
     let chain = built(&mut rig, TOPIC, &places);
