@@ -33,7 +33,7 @@ mod tests {
         let mut net = MemoryNet::default();
         net.connect();
         let Some(Arrival::Connection(socket, _)) = net.accept() else {
-            panic!("somebody has connected");
+            panic!("a peer has connected");
         };
         let mut batch = SendBatch::default();
         for tag in 0..BATCH_MAX as u64 {

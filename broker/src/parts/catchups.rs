@@ -238,7 +238,7 @@ mod tests {
         let mut catchups = Catchups::default();
         let numbers: Vec<u32> = std::iter::from_fn(|| catchups.begin(SESSION, 0)).collect();
         assert_eq!(numbers.len(), CATCHUPS_MAX);
-        assert!(!catchups.can_start(), "nobody waits");
+        assert!(!catchups.can_start(), "no session waits");
         catchups.end(numbers[7]);
         assert_eq!(catchups.begin(SESSION, 0), Some(numbers[7]));
     }
@@ -337,7 +337,7 @@ mod tests {
         });
         assert_eq!(waiting, [Some(false), Some(true)]);
         catchups.start_waiting(sessions);
-        assert!(!catchups.can_start(), "nobody is left");
+        assert!(!catchups.can_start(), "no session is left");
         assert_eq!(sessions.next_to_send(), Some(clients[2].id));
     }
 

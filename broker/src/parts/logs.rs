@@ -1,8 +1,7 @@
 //! The logs as one shard sees them: the store of those that it owns, and a reader of every one.
 //!
-//! Nothing else calls the store, so that this is the place where its part of a turn is measured: look-ups, walks over new
-//! records, chains, reads, completions, submission. Appends, of which a turn may make thousands, are sampled. Sending is
-//! none of it, `sendfile` included.
+//! Only this file calls the store, so it measures the store's part of a turn: look-ups, walks over new records, chains, reads,
+//! completions, submission. Appends, of which a turn may make thousands, are sampled. Sends do not count, `sendfile` included.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -22,20 +21,20 @@ use crate::parts::due::Due;
 
 /// Segment files that a shard keeps open for `sendfile`.
 const SEGMENT_FILES_MAX: usize = 64;
-/// Segment files are closed when none was needed for so long, in milliseconds: an open one that retention has removed
-/// keeps its space.
+/// Segment files are closed when none was needed for this long, in milliseconds: an open one that retention has removed keeps its
+/// space.
 const FILES_IDLE_MS: u64 = 1_000;
-/// Of so many appends one is timed, and counts for all of them.
+/// One of so many appends is timed, and counts for all of them.
 const APPENDS_PER_SAMPLE: u64 = 16;
 
 /// How far this shard has followed a log.
 struct View {
     reader: LogReader,
-    /// Up to here this shard knows the log's records.
+    /// The place up to which this shard has followed the log.
     walked: Position,
     /// Subscriptions of this shard to topics of this log.
     subscriptions: usize,
-    /// It was said that a subscriber has seen more than there is.
+    /// The log said already that a subscriber has seen more than there is.
     told_of_ahead: bool,
 }
 
@@ -88,25 +87,25 @@ pub(crate) struct Logs {
     /// By the number of the log.
     views: Vec<View>,
     files: SegmentFiles,
-    /// When the last one was used.
+    /// When a segment file was last used, in milliseconds.
     files_used_ms: u64,
     time: StorageTime,
-    /// What [`Self::pump`] fills, to be used again.
+    /// The events that [`Self::pump`] fills, kept to be used again.
     progress: StoreEvents,
 }
 
-/// What is known of a log without asking its owner.
+/// What a shard knows of a log without asking its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownLog {
     pub(crate) epoch: Epoch,
     /// Oldest place kept.
     pub(crate) start: Position,
-    /// The shard has followed the log up to all that is visible.
+    /// The shard has followed all of the log that is visible.
     pub(crate) is_walked: bool,
 }
 
 impl Logs {
-    /// `readers` are those of all logs, in the order of their numbers.
+    /// The store of the shard's own logs, with `readers` of all logs in the order of their numbers.
     pub(crate) fn new(store: Store, readers: Vec<LogReader>, clock: Box<dyn Clock>) -> Self {
         Self {
             store,
@@ -131,7 +130,7 @@ impl Logs {
         self.views.len()
     }
 
-    // What owners do.
+    // For logs that this shard owns.
 
     /// See [`Store::append`].
     pub(crate) fn append(
@@ -161,7 +160,7 @@ impl Logs {
         self.store.visible(log)
     }
 
-    /// Whether what an own log keeps waits for a disk.
+    /// Whether an own log keeps its records on a disk.
     pub(crate) fn is_on_disk(&self, log: LogId) -> bool {
         self.view(log).reader.durability() != Durability::Memory
     }
@@ -184,7 +183,7 @@ impl Logs {
         self.time.timed(|| store.topic(log, name))
     }
 
-    /// See [`Store::places`]; gives also where the topic begins and ends.
+    /// See [`Store::places`]; also returns where the topic begins and ends.
     pub(crate) fn places(
         &mut self,
         log: LogId,
@@ -200,7 +199,7 @@ impl Logs {
         })
     }
 
-    /// Lets the store work: completions, visible places, the next flushes. What comes of it goes back to
+    /// Lets the store work: completions, visible places, the next flushes. The caller gives the events back with
     /// [`Self::keep_progress`].
     pub(crate) fn pump(&mut self, now: Now) -> Result<StoreEvents, Poisoned> {
         let mut progress = std::mem::take(&mut self.progress);
@@ -214,7 +213,7 @@ impl Logs {
         self.progress = progress;
     }
 
-    /// Ends the turn: lets go of what was read, and hands all to the disk in one call. Gives the microseconds that the
+    /// Ends the turn: releases what was read, and hands everything to the disk in one call. Returns the microseconds that the
     /// store has taken of the turn.
     pub(crate) fn finish_turn(&mut self) -> io::Result<u64> {
         let (store, views) = (&mut self.store, &mut self.views);
@@ -228,7 +227,7 @@ impl Logs {
         Ok(std::mem::take(&mut self.time.turn_us))
     }
 
-    /// When the store has something to do although nothing has happened.
+    /// When the store has work to do although no event has come.
     pub(crate) fn store_due(&self) -> Due {
         self.store.next_deadline_ms().map_or(Due::Idle, Due::At)
     }
@@ -253,7 +252,7 @@ impl Logs {
         self.store.abandon();
     }
 
-    /// How many things of the store fail now and are tried again.
+    /// How many operations of the store fail now and are tried again.
     pub(crate) fn failing(&self) -> usize {
         self.store.failing()
     }
@@ -266,8 +265,8 @@ impl Logs {
         self.store.topic_counts()
     }
 
-    /// A page of the own topics behind `after`, once those of `counted` are in order, which `budget` newcomers at most
-    /// are put into now.
+    /// A page of the own topics behind `after`; `None` until all topics of `counted` are sorted in. Sorts in at most `budget` new
+    /// ones now.
     pub(crate) fn topic_page(
         &mut self,
         counted: &TopicCounts,
@@ -282,25 +281,25 @@ impl Logs {
         })
     }
 
-    // What every shard does.
+    // For all logs.
 
-    /// A subscription of this shard to a topic of the log begins.
+    /// Notes that a subscription of this shard to a topic of the log begins.
     pub(crate) fn join(&mut self, log: LogId) {
         let view = &mut self.views[usize::from(log.get())];
         view.subscriptions += 1;
         if view.subscriptions == 1 {
-            // Nobody here has cared for the log's news, so that they were not followed.
+            // This shard had no subscription in the log, and so has not followed its news.
             view.walked = view.reader.visible();
         }
     }
 
-    /// A subscription of this shard to a topic of the log has ended.
+    /// Notes that a subscription of this shard to a topic of the log has ended.
     pub(crate) fn leave(&mut self, log: LogId) {
         let view = &mut self.views[usize::from(log.get())];
         view.subscriptions -= 1;
     }
 
-    /// Up to here this shard knows the log's records.
+    /// The place up to which this shard has followed the log.
     pub(crate) fn walked(&self, log: LogId) -> Position {
         self.view(log).walked
     }
@@ -309,8 +308,8 @@ impl Logs {
         self.view(log).reader.earliest()
     }
 
-    /// What this shard knows of a log. To be asked for after the walk: had retention been ahead of it, the log would begin
-    /// elsewhere.
+    /// What this shard knows of a log. To be called after the walk, so that the log's beginning shows if retention was ahead of
+    /// it.
     pub(crate) fn known(&self, log: LogId) -> KnownLog {
         let view = self.view(log);
         let is_walked = view.walked >= view.reader.visible();
@@ -321,7 +320,7 @@ impl Logs {
         }
     }
 
-    /// Whether there are visible records that this shard has to follow and has not.
+    /// Whether there are visible records that this shard has still to follow.
     pub(crate) fn have_news(&self) -> bool {
         self.views.iter().any(View::has_news)
     }
@@ -330,7 +329,7 @@ impl Logs {
         self.view(log).has_news()
     }
 
-    /// Follows what has become visible in a log, at most `records_max` of it.
+    /// Follows at most `records_max` records that have become visible in a log.
     pub(crate) fn follow(
         &mut self,
         log: LogId,
@@ -343,13 +342,13 @@ impl Logs {
             .timed(|| view.reader.walk(view.walked, records_max, found));
     }
 
-    /// A subscriber of the log has seen more than there is. Returns whether that is the first one.
+    /// Notes that a subscriber has seen more of the log than there is. Returns whether it is the first one.
     pub(crate) fn note_ahead(&mut self, log: LogId) -> bool {
         let view = &mut self.views[usize::from(log.get())];
         !std::mem::replace(&mut view.told_of_ahead, true)
     }
 
-    /// Builds a chain of as many of `places` as are at hand, at least one. See [`Chain::build`].
+    /// Builds a chain from as many of `places` as are in memory, at least one. See [`Chain::build`].
     pub(crate) fn build(
         &mut self,
         chain: &mut Chain,
@@ -383,7 +382,7 @@ impl Logs {
         self.time.timed(|| reader.read_front(position, size))
     }
 
-    /// Where `size` bytes at `position` lie in a file, if they are to be had by it.
+    /// The file and the place in it where `size` bytes at `position` lie, if they can be sent from a file.
     pub(crate) fn file_range(
         &mut self,
         log: LogId,
@@ -401,7 +400,7 @@ impl Logs {
         })
     }
 
-    /// The log's reader, for a second look at what was read.
+    /// The log's reader, to check again what was read.
     pub(crate) fn reader(&mut self, log: LogId) -> &mut LogReader {
         &mut self.views[usize::from(log.get())].reader
     }
@@ -467,7 +466,7 @@ mod tests {
         assert_eq!(time.turn_us, 10 * APPENDS_PER_SAMPLE + 1);
     }
     #[test]
-    fn a_log_is_followed_from_where_somebody_begins_to_care_for_it() {
+    fn a_log_is_followed_from_where_the_first_subscription_begins() {
         let mut rig = Rig::new();
         rig.publish("t", 10, 2);
         let log = rig.parts().context.shared.log_of("t");
@@ -486,11 +485,7 @@ mod tests {
         let logs = &mut rig.parts().logs;
         let (before, after) = (logs.walked(log), logs.visible(log));
         logs.join(log);
-        assert_eq!(
-            logs.walked(log),
-            before,
-            "somebody cares for what is between"
-        );
+        assert_eq!(logs.walked(log), before, "a subscription is still there");
         assert!(logs.has_news(log) && logs.have_news());
         let mut found = Vec::new();
         logs.follow(log, 1, |place, name, _| {
@@ -505,11 +500,11 @@ mod tests {
         logs.leave(log);
         logs.leave(log);
         rig.publish("t", 10, 1);
-        assert!(!rig.parts().logs.have_news(), "nobody is left");
+        assert!(!rig.parts().logs.have_news(), "no subscription is left");
     }
 
     #[test]
-    fn what_is_known_of_logs_is_told() {
+    fn a_shard_knows_of_logs_what_it_has_followed() {
         let mut rig = Rig::new();
         rig.publish("t", 10, 1);
         let shared = rig.parts().context.shared.clone();
@@ -550,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_store_is_told_once_for_each_turn() {
+    fn the_time_of_the_store_is_returned_once_for_each_turn() {
         let mut rig = Rig::new();
         let logs = &mut rig.parts().logs;
         logs.time.clock = Box::new(Ticking(0));

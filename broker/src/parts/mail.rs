@@ -1,10 +1,10 @@
-//! What shards say to each other. Each shard has bounded inboxes, two lanes for publishes and one for everything else.
+//! The messages between shards. Each shard has bounded inboxes: two lanes for publishes and one for everything else.
 //!
-//! A full lane for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another.
-//! Records of sessions that say little have a lane of their own, so that they do not wait behind floods. Whatever else
-//! does not fit stays in the sender's overflow and leaves in a later turn. That is bounded, because each question counts
-//! until it is answered: of its session ([`crate::parts::session::Session::requests`]), and of its shard. What goes from one
-//! shard to another with every record, the record and its outcome, goes together for a whole turn.
+//! A full lane for publishes stops the reading of the publisher; nothing else is held up, and no shard waits for another. Records
+//! of sessions that say little have a lane of their own, so that they do not wait behind floods. Other messages that do not fit
+//! stay in the sender's overflow and leave in a later turn. The overflow is bounded, because each question counts until it is
+//! answered: for its session ([`crate::parts::session::Session::requests`]), and for its shard. Records, and likewise their
+//! outcomes, go from one shard to another together for a whole turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::parts::session::SessionId;
 use crate::parts::spares::{Reused, Spares};
 use crate::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 
-/// Parcels of publishes that may wait for one shard; where there are more, each sender fills up the one it has.
+/// Parcels of publishes that may wait for one shard; beyond that, each sender fills up its open one.
 const PARCELS_MAX: usize = 256;
 /// Other messages that may wait for one shard.
 const MESSAGES_MAX: usize = 1024;
-/// How soon is tried again what another shard had no room for, in milliseconds.
+/// How soon a shard tries again to send what another shard had no room for, in milliseconds.
 const RETRY_MS: u64 = 1;
 /// Questions of one shard that may wait for the answer of another: some MiB with their topics' names.
 const QUESTIONS_MAX: usize = 16_384;
@@ -54,7 +54,7 @@ pub(crate) struct Wish {
     pub(crate) session: SessionId,
     /// Number of the topic in the registry of the session's shard.
     pub(crate) topic: u32,
-    /// Tells this request from others of the same session and topic.
+    /// Distinguishes this request from others of the same session and topic.
     pub(crate) nonce: u32,
     /// The client's request id.
     pub(crate) request: u32,
@@ -69,7 +69,7 @@ pub(crate) struct Locate {
     pub(crate) wish: Wish,
     pub(crate) log: LogId,
     pub(crate) name: Arc<str>,
-    /// Up to here the asking shard has walked the log.
+    /// The place up to which the asking shard has walked the log.
     pub(crate) walked: Position,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct LocateAnswer {
     pub(crate) located: Located,
     pub(crate) epoch_changed: bool,
     pub(crate) dropped: bool,
-    /// Oldest place that the log kept then: the topic's oldest message is the one told as long as this is.
+    /// Oldest place that the log kept then: the answer about the topic's oldest message holds as long as this place does.
     pub(crate) log_start: Position,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct ResolveAnswer {
     pub(crate) head: Offset,
 }
 
-/// Everything that shards say to each other but publishes.
+/// All messages between shards except parcels of publishes.
 #[derive(Debug)]
 pub(crate) enum Message {
     Published {
@@ -148,13 +148,13 @@ pub(crate) enum Message {
         survey: usize,
         lag: Box<Lag>,
     },
-    /// A parcel, or a list of outcomes, goes back where it came from, to be filled again.
+    /// An empty parcel, or list of outcomes, goes back where it came from, to be filled again.
     EmptyParcel(Parcel),
     EmptyAcks(Vec<Ack>),
 }
 
 impl Message {
-    /// What it costs to handle it, in steps of a turn's budget.
+    /// The cost of handling it, in steps of a turn's budget.
     pub(crate) fn steps(&self) -> usize {
         match self {
             Self::Published { acks, .. } => acks.len(),
@@ -180,12 +180,12 @@ pub(crate) struct Inbox {
     parcels: [Receiver<Parcel>; 2],
     /// Parcels that were begun, by lane.
     begun: [Option<Parcel>; 2],
-    /// Parcels of little that came before a parcel of much and were not begun.
+    /// Parcels of the lane of little that were received before a parcel of much and were not begun.
     little: VecDeque<Parcel>,
-    /// How many parcels of little have come, and how many of them are taken.
+    /// How many parcels of little have come; beside it, how many of them are taken.
     came: u64,
     taken: u64,
-    /// A parcel of much, and how many of little come before it.
+    /// A parcel of much, and how many of little have to be taken before it.
     much: Option<(Parcel, u64)>,
     messages: Receiver<Message>,
     messages_left: bool,
@@ -193,8 +193,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// The parcel of a lane that comes next; what is left of it afterwards goes to [`Self::put_back`]. One of much comes
-    /// when all of little are taken that were sent before it.
+    /// Takes the next parcel of a lane; the caller gives what is left of it to [`Self::put_back`]. A parcel of much comes once
+    /// all parcels of little that were sent before it are taken.
     pub(crate) fn next_parcel(&mut self, lane: Lane) -> Option<Parcel> {
         if let Some(begun) = self.begun[lane as usize].take() {
             return Some(begun);
@@ -219,7 +219,7 @@ impl Inbox {
     fn next_of_much(&mut self) -> Option<Parcel> {
         if self.much.is_none() {
             let parcel = received(self.parcels[Lane::Much as usize].try_recv())?;
-            // What was sent before it has come.
+            // Parcels of little that were sent before it have come by now.
             let before = self.little.len();
             self.little
                 .extend(self.parcels[Lane::Little as usize].try_iter());
@@ -233,7 +233,7 @@ impl Inbox {
         Some(parcel)
     }
 
-    /// All of a parcel was taken.
+    /// Notes that all of a parcel was taken.
     pub(crate) fn finish(&mut self, lane: Lane) {
         self.taken += u64::from(lane == Lane::Little);
     }
@@ -242,7 +242,7 @@ impl Inbox {
         self.begun[lane as usize] = Some(parcel);
     }
 
-    /// Whether there are parcels that have come out of their lanes and were not taken.
+    /// Whether there are parcels that were received from their lanes and not taken whole.
     pub(crate) fn has_begun(&self) -> bool {
         let begun = self.begun.iter().any(Option::is_some);
         begun || self.much.is_some() || !self.little.is_empty()
@@ -252,7 +252,7 @@ impl Inbox {
         received(self.messages.try_recv())
     }
 
-    /// Notes whether there may be messages that no turn has had time for.
+    /// Notes whether there may be messages that this turn had no time for.
     pub(crate) fn note_messages_left(&mut self, left: bool) {
         self.messages_left = left;
     }
@@ -267,7 +267,7 @@ fn received<T>(result: Result<T, TryRecvError>) -> Option<T> {
     result.ok()
 }
 
-/// One shard's way to another's inboxes.
+/// The sending ends of one shard's inboxes.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxSender {
     /// By lane.
@@ -300,36 +300,36 @@ pub(crate) fn inbox() -> (InboxSender, Inbox) {
     (sender, inbox)
 }
 
-/// What one shard has to say to all others: gathered during a turn, with one wake-up each at its end.
+/// One shard's messages to all others: gathered during a turn, with one wake-up for each receiver at its end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// The shard whose outbox it is.
     own: usize,
     targets: Vec<Target>,
-    /// What has come back empty.
+    /// Parcels that have come back empty.
     parcels_spare: Spares<Parcel>,
     acks_spare: Spares<Vec<Ack>>,
-    /// Others had no room for something when the last turn ended.
+    /// Other shards had no room for something when the last turn ended.
     unsaid: bool,
 }
 
 #[derive(Debug)]
 struct Target {
     sender: InboxSender,
-    /// Records that have not left, by lane.
+    /// Records that are not sent, by lane.
     open: [Parcel; 2],
     acks: Vec<Ack>,
     overflow: VecDeque<Message>,
     wake: bool,
-    /// Questions that it has not answered.
+    /// Questions that the shard has not answered.
     questions: usize,
-    /// The smallest record of each lane that it had no room for.
+    /// The smallest record of each lane for which the shard had no room.
     refused: [Option<usize>; 2],
 }
 
 impl Target {
-    /// Sends the open parcels of all lanes up to `last`, the one of little before the one of much. Without room for one, it
-    /// stays open. Returns whether all have left.
+    /// Sends the open parcels of all lanes up to `last`, that of little before that of much. A parcel that finds no room stays
+    /// open. Returns whether all are sent.
     fn send_parcels(&mut self, last: Lane) -> bool {
         let mut lanes = Lane::ALL[..=last as usize].iter();
         lanes.all(|lane| self.open[*lane as usize].is_empty() || self.send_parcel(*lane))
@@ -349,7 +349,7 @@ impl Target {
                 self.open[lane as usize] = parcel;
                 false
             }
-            // A shard that is gone has taken the process with it.
+            // When a shard is gone, the process ends.
             Err(TrySendError::Disconnected(_)) => true,
         }
     }
@@ -358,7 +358,7 @@ impl Target {
         self.open.iter().any(|parcel| !parcel.is_empty())
     }
 
-    /// Whether it has room again for a record that it had none for.
+    /// Whether the shard has room again for a record for which it had none.
     fn has_room(&self) -> bool {
         Lane::ALL.into_iter().any(|lane| {
             let (open, refused) = (&self.open[lane as usize], self.refused[lane as usize]);
@@ -366,13 +366,13 @@ impl Target {
         })
     }
 
-    /// Whether a record of so many bytes may wait there.
+    /// Whether a record of so many bytes may wait at the shard.
     fn has_room_for(&self, size: usize, lane: Lane) -> bool {
         let weight = self.open[lane as usize].weight() + size;
         self.sender.waiting.has_room(weight, lane)
     }
 
-    /// There was no room for a record of so many bytes.
+    /// Notes that there was no room for a record of so many bytes.
     fn refuse(&mut self, size: usize, lane: Lane) {
         let least = &mut self.refused[lane as usize];
         *least = Some(least.map_or(size, |least| least.min(size)));
@@ -386,13 +386,13 @@ impl Target {
         while let Some(message) = self.overflow.pop_front() {
             let is_news = message.is_news();
             match self.sender.messages.try_send(message) {
-                // Also what had to wait for room is news.
+                // A message that had to wait for room is news, too.
                 Ok(()) => self.wake |= is_news,
                 Err(TrySendError::Full(message)) if is_news => {
                     self.overflow.push_front(message);
                     return false;
                 }
-                // What is only memory is not worth a second attempt.
+                // An empty container is not worth a second attempt.
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
         }
@@ -420,7 +420,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a record for another shard, if there is room for it.
+    /// Takes a record for another shard, if there is room for it. Returns whether there is.
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed, record: &[u8]) -> bool {
         let target = &mut self.targets[shard];
         let (lane, number) = (handed.origin.lane, handed.origin.lane as usize);
@@ -450,7 +450,7 @@ impl Outbox {
         target.acks.push(ack);
     }
 
-    /// Gives back what has been emptied, at the next opportunity.
+    /// Gives an emptied container back, at the next opportunity.
     pub(crate) fn give_back(&mut self, shard: usize, empty: Message) {
         self.targets[shard].overflow.push_back(empty);
     }
@@ -465,7 +465,7 @@ impl Outbox {
         self.acks_spare.keep(acks);
     }
 
-    /// Whether a shard that had no room for a record has room again. Tells it once.
+    /// Returns whether a shard that had no room for a record has room again; true once.
     pub(crate) fn has_room_again(&mut self) -> bool {
         let mut again = false;
         for target in self.targets.iter_mut() {
@@ -497,7 +497,7 @@ impl Outbox {
         self.targets[shard].questions < QUESTIONS_MAX
     }
 
-    /// A shard has answered a question. Returns whether somebody may have waited for that.
+    /// Notes that a shard has answered a question. Returns whether a session may have waited for that.
     pub(crate) fn answered(&mut self, shard: usize) -> bool {
         let target = &mut self.targets[shard];
         target.questions -= usize::from(!planted(Bug::LeaksQuestions));
@@ -509,12 +509,12 @@ impl Outbox {
         self.targets.iter().map(|target| target.questions).sum()
     }
 
-    /// How many these can be.
+    /// How many questions may wait for answers, of all shards.
     pub(crate) fn questions_max(&self) -> usize {
         self.targets.len().saturating_sub(1) * QUESTIONS_MAX
     }
 
-    /// Says anything else.
+    /// Sends any other message.
     pub(crate) fn say(&mut self, shard: usize, message: Message) {
         let target = &mut self.targets[shard];
         target.wake = true;
@@ -526,10 +526,10 @@ impl Outbox {
         self.targets[shard].wake = true;
     }
 
-    /// Sends what was read, so that a shard that is awake need not wait for the end of this one's turn.
+    /// Sends the records that were read, so that a shard that is awake need not wait for the end of this one's turn.
     pub(crate) fn send_parcels(&mut self) {
         for target in &mut self.targets {
-            // Without room it is tried again at the turn's end.
+            // A parcel without room is tried again at the turn's end.
             target.send_parcels(Lane::Much);
         }
     }
@@ -539,7 +539,7 @@ impl Outbox {
         self.targets.iter().any(Target::has_records)
     }
 
-    /// Ends the turn: sends what fits, wakes the shards that have something.
+    /// Ends the turn: sends what fits, and wakes the shards that got something.
     pub(crate) fn finish_turn(&mut self, mut wake: impl FnMut(usize)) {
         let mut left = false;
         for (shard, target) in self.targets.iter_mut().enumerate() {
@@ -558,12 +558,12 @@ impl Outbox {
         self.unsaid = left;
     }
 
-    /// Whether something has to be said that others had no room for.
+    /// Whether messages or records wait for which other shards had no room.
     pub(crate) const fn has_unsaid(&self) -> bool {
         self.unsaid
     }
 
-    /// What others had no room for is tried again a little later.
+    /// When to try again to send what others had no room for.
     pub(crate) fn due(&self, now_ms: u64) -> Due {
         let waits = self.unsaid || self.is_refused();
         Due::after(now_ms, waits.then_some(RETRY_MS))
@@ -587,7 +587,7 @@ mod tests {
         (Outbox::new(1, vec![sender]), inbox)
     }
 
-    /// Hands over record `number`, whose bytes tell it.
+    /// Hands over a record whose bytes hold its `number`.
     fn hand_over(outbox: &mut Outbox, number: usize, size: usize) -> bool {
         hand_over_in(Lane::Little, outbox, number, size)
     }
@@ -606,7 +606,7 @@ mod tests {
         outbox.hand_over(0, Handed { origin, log }, &record)
     }
 
-    /// Takes everything out, checks it against the size that each number should have, and gives the numbers.
+    /// Takes everything out, checks it against the size that each number should have, and returns the numbers.
     fn take_all(inbox: &mut Inbox, size_of: impl Fn(usize) -> usize) -> Vec<usize> {
         let [mut little, much] = Lane::ALL.map(|lane| take_lane(lane, inbox, &size_of));
         little.extend(much);
@@ -728,7 +728,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_a_small_record_is_none_for_the_large_one_that_waits() {
+    fn room_for_a_small_record_is_not_enough_for_the_large_one_that_waits() {
         let (mut outbox, mut inbox) = pair();
         let (small, large) = (PARCEL_BYTES, 4 * PARCEL_BYTES);
         let mut taken = 0;
@@ -745,7 +745,7 @@ mod tests {
         let numbers = take_all(&mut inbox, size_of);
         assert_eq!(numbers, Vec::from_iter(0..=taken));
         assert!(outbox.has_room_again());
-        assert!(!outbox.has_room_again(), "it is told once");
+        assert!(!outbox.has_room_again(), "it is reported once");
     }
 
     #[test]

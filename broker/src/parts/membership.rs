@@ -1,4 +1,4 @@
-//! Beginning and ending subscriptions: what a session, its topic and the topic's log know of them, kept in step.
+//! Begins and ends subscriptions: keeps in step what a session, its topic, the topic's log and the other shards know of them.
 
 use oyez_protocol::LogId;
 use oyez_protocol::planted::{Bug, planted};
@@ -12,7 +12,7 @@ use crate::parts::session::SessionId;
 use crate::parts::sessions::Sessions;
 use crate::parts::subscription::{Delivery, SubscriptionRef};
 
-/// What a subscription's beginning and end touch.
+/// The parts that a subscription's beginning and end change.
 pub(crate) struct Membership<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) sessions: &'a mut Sessions,
@@ -53,7 +53,7 @@ impl Membership<'_> {
         }
         if let Delivery::CatchingUp(catchup) = removed.delivery {
             self.catchups.end(catchup);
-            // Others of its subscriptions may have waited for this one's end.
+            // Other subscriptions of the session may have waited for this one's end.
             self.sessions.schedule_send(id);
         }
         self.context.metrics().subscriptions.subtract(1);
@@ -65,7 +65,7 @@ impl Membership<'_> {
         self.feeds.forget_if_unused(place.topic);
     }
 
-    /// Ends the subscriptions of a session, as far as the budget goes. Returns whether none is left.
+    /// Ends a session's subscriptions, as far as the budget goes. Returns whether none is left.
     pub(crate) fn leave_all(&mut self, id: SessionId, budget: &mut Budget) -> bool {
         let last = |sessions: &Sessions| {
             let subscriptions = sessions.there(id).subscriptions.as_slice();
@@ -114,12 +114,15 @@ mod tests {
         assert_eq!(
             parts.feeds.find("t", Form::NATIVE),
             None,
-            "nobody subscribes to it"
+            "it has no subscription"
         );
         let log = parts.context.shared.log_of("t");
         assert_eq!(parts.context.shared.interest.interested(log).count(), 0);
         rig.append("t", 10);
-        assert!(!rig.parts().logs.has_news(log), "nobody follows it");
+        assert!(
+            !rig.parts().logs.has_news(log),
+            "this shard does not follow it"
+        );
     }
 
     #[test]

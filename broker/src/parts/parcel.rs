@@ -1,5 +1,5 @@
-//! Records on their way to the shard that owns their log: gathered during a turn, handed over together. One allocation
-//! made by one thread and freed by another for every record would have both wait for the allocator's lock.
+//! Records on their way to the shard that owns their log: gathered during a turn, handed over together. With an allocation for
+//! every record, made by one thread and freed by another, both threads would wait for the allocator's lock.
 
 use oyez_protocol::LogId;
 use oyez_protocol::limits::RECORD_SIZE_HARD_MAX;
@@ -13,12 +13,13 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) const PARCEL_BYTES: usize = 64 << 10;
 /// Bytes that may wait for one shard, each sender's open parcels aside: what it takes in four turns.
 pub(crate) const WAITING_BYTES_MAX: usize = 2 << 20;
-/// The last quarter is for sessions that say little, so that their records do not wait behind floods.
+/// Bytes that sessions that say much may fill. The last quarter is for those that say little, so that their records do not wait
+/// behind floods.
 const WAITING_BYTES_MUCH: usize = WAITING_BYTES_MAX - WAITING_BYTES_MAX / 4;
 // The largest record finds room where nothing waits, behind those of an open parcel.
 const _: () = assert!(PARCEL_BYTES + 4096 + RECORD_SIZE_HARD_MAX as usize <= WAITING_BYTES_MUCH);
 
-/// Who waits for the outcome of a publish.
+/// The session that waits for the outcome of a publish.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) shard: usize,
@@ -26,7 +27,7 @@ pub(crate) struct Origin {
     pub(crate) correlation: u64,
     pub(crate) size: u32,
     pub(crate) lane: Lane,
-    /// Its record may begin a topic.
+    /// The record may begin a topic.
     pub(crate) may_begin: bool,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Parcel {
     records: Vec<Handed>,
     /// The records, back to back.
     bytes: Vec<u8>,
-    /// How many are taken, and their bytes.
+    /// How many records are taken; beside it, their bytes.
     taken: usize,
     taken_bytes: usize,
 }
@@ -54,14 +55,14 @@ impl Parcel {
         self.bytes.extend_from_slice(record);
     }
 
-    /// The next record that was not taken.
+    /// The next record that is not taken.
     pub(crate) fn next(&self) -> Option<(Handed, &[u8])> {
         let handed = self.records.get(self.taken)?;
         let end = self.taken_bytes + handed.origin.size as usize;
         Some((*handed, &self.bytes[self.taken_bytes..end]))
     }
 
-    /// Goes on to the one after it.
+    /// Takes the next record: goes on to the one after it.
     pub(crate) fn advance(&mut self) {
         self.taken_bytes += self.records[self.taken].origin.size as usize;
         self.taken += 1;
@@ -75,12 +76,12 @@ impl Parcel {
         self.bytes.len() >= PARCEL_BYTES
     }
 
-    /// What it costs in memory.
+    /// Bytes of memory for which it counts.
     pub(crate) const fn weight(&self) -> usize {
         self.bytes.len() + self.records.len() * size_of::<Handed>()
     }
 
-    /// Empties it; tells whose it was.
+    /// Empties the parcel. Returns the shard that it came from; `None` if it held nothing.
     pub(crate) fn clear(&mut self) -> Option<usize> {
         let owner = self.records.first().map(|handed| handed.origin.shard);
         self.records.clear();
@@ -101,7 +102,7 @@ impl Reused for Parcel {
 pub(crate) struct Waiting(AtomicUsize);
 
 impl Waiting {
-    /// Whether so many bytes more may wait. Several senders may find room at once; each is over by one parcel at most.
+    /// Whether so many more bytes may wait. Several senders may find room at once; each exceeds it by one parcel at most.
     pub(crate) fn has_room(&self, bytes: usize, lane: Lane) -> bool {
         let max = match lane {
             Lane::Little => WAITING_BYTES_MAX,
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_leave_room_for_those_that_say_little() {
+    fn floods_leave_room_for_sessions_that_say_little() {
         let waiting = Waiting::default();
         waiting.add(WAITING_BYTES_MUCH);
         assert!(waiting.has_room(0, Lane::Much) && !waiting.has_room(1, Lane::Much));

@@ -1,29 +1,29 @@
-//! Input that is kept with a session.
+//! Input that a session keeps between two reads.
 
 use crate::dialect::command::DecodeProgress;
 use crate::dialect::websocket::unframe::Unframing;
 
-/// Input that is not a whole frame yet, or that waits because its frame cannot be taken now.
+/// Input that is not a whole frame yet, or whose frame cannot be handled now.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
-    /// Bytes that the frame at the front has, as far as is known.
+    /// Bytes of the frame at the front, as far as its size is known.
     pub(crate) need: usize,
-    /// How far the decoder has come with it.
+    /// How far the decoder has come with that frame.
     pub(crate) progress: DecodeProgress,
-    /// How far WebSocket is taken off what comes, within a message.
+    /// How far the unframing of a WebSocket message has come.
     pub(crate) framing: Option<Box<Unframing>>,
     /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
-    /// When the frame at the front began, and when the last of its bytes came, in ticks of the timer wheel.
+    /// When the frame at the front began, in ticks of the timer wheel; below, when its last bytes came.
     pub(crate) begun_tick: u32,
     pub(crate) fed_tick: u32,
-    /// How long it was when it last counted as grown, and when that was.
+    /// How long the input was when it last counted as grown; below, when that was.
     grown_to: usize,
     pub(crate) grown_tick: u32,
 }
 
-/// Input grows by this much at least, or counts as stalled: a byte now and then is no progress.
+/// Input that grows by less counts as stalled: a byte now and then is no progress.
 const GROWTH_BYTES: usize = 4 << 10;
 
 impl Partial {

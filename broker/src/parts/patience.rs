@@ -1,4 +1,4 @@
-//! How long the rest of a frame that has begun is waited for.
+//! How long the broker waits for the rest of a frame, and for peers that are silent or idle.
 
 use crate::clock::TICK_MS;
 use crate::parts::context::ShardContext;
@@ -6,25 +6,26 @@ use crate::parts::partial::Partial;
 use crate::parts::session::{Session, SessionId, Stage};
 use crate::parts::timers::Timers;
 
-/// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter, in milliseconds.
+/// How long the rest of a frame may stay away, in milliseconds; two heartbeats if that is shorter.
 const FRAME_STALL_MS: u64 = 10_000;
-/// A whole frame may take that long and a second for each KiB, so that no peer keeps a frame open for ever by dribbling.
+/// A whole frame may take [`FRAME_STALL_MS`], and this long for each KiB, so that no peer keeps a frame open for ever by
+/// dribbling.
 const FRAME_KIB_MS: u64 = 1_000;
 
-/// A client over HTTP that asks nothing for so long is closed, in milliseconds: longer than proxies keep idle connections
-/// (60 s), so that it is they who close them.
+/// An HTTP connection that asks nothing for this long is closed, in milliseconds. Proxies keep idle connections for less (60 s),
+/// so that they close theirs first.
 pub(crate) const IDLE_MS: u32 = 75_000;
-/// A stream is sent a comment that often, in milliseconds. Proxies cut what is silent: nginx for 60 s, HAProxy for 50 s as Debian
-/// sets it up, others for 30 s.
+/// A silent stream gets a comment after this long, in milliseconds. Proxies cut silent connections: nginx after 60 s, HAProxy
+/// after 50 s as Debian sets it up, others after 30 s.
 pub(crate) const STREAM_MS: u32 = 25_000;
-/// A session in messages of WebSocket is sent a Ping that often, in milliseconds, or at its heartbeat if that is shorter: proxies
-/// cut what the broker is silent for 60 s to, whatever the client says.
+/// A WebSocket session gets a Ping after this long, in milliseconds, or at its heartbeat if that is shorter: proxies cut a
+/// connection to which the broker sends nothing for 60 s, whatever the client sends.
 pub(crate) const PINGED_MS: u32 = 45_000;
-/// A stream of several topics is told that often where it stands, while messages come, in milliseconds: what a client has had since
-/// then comes twice when it resumes.
+/// How often a stream of several topics is told where it stands, while messages come, in milliseconds: messages since then come
+/// twice when the client resumes.
 pub(crate) const PLACES_MS: u32 = 5_000;
 
-/// Waits for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
+/// Starts a timer for the rest of a frame that has begun. One timer for each session is enough, however many frames begin
 /// meanwhile.
 pub(crate) fn watch_frame(
     context: &ShardContext,
@@ -48,7 +49,8 @@ pub(crate) fn frame_due_ms(context: &ShardContext, session: &Session, partial: &
     (fed_ms + frame_stall_ms(context, session)).min(begun_ms + whole_ms)
 }
 
-/// How long the rest of a frame may stay away. A client whose hello lost bytes should hear so before it loses patience.
+/// How long the rest of a frame may stay away, in milliseconds. For a hello it is half the time that this has, so that a client
+/// whose hello lost bytes hears so before it gives up.
 fn frame_stall_ms(context: &ShardContext, session: &Session) -> u64 {
     match session.stage {
         Stage::Open => FRAME_STALL_MS.min(2 * u64::from(session.heartbeat_ms)),
@@ -62,7 +64,7 @@ mod tests {
     use crate::config::Config;
     use crate::rig::{Rig, settings};
 
-    /// Until when the rest of a frame of `need` bytes is waited for, that began and was fed at these ticks, in milliseconds.
+    /// Until when the rest of a frame of `need` bytes may come that began and last grew at these ticks, in milliseconds.
     fn due_ms(heartbeat_ms: u32, stage: Stage, need: usize, ticks: (u32, u32)) -> u64 {
         let mut rig = Rig::with(Config {
             heartbeat_ms,
@@ -84,7 +86,7 @@ mod tests {
             (300_000, Stage::Open, 10_000),
             (5_000, Stage::Open, 10_000),
             (4_000, Stage::Open, 8_000),
-            // Before the hello: half the time that there is for that.
+            // Before the hello: half the time for it.
             (300_000, Stage::Greeting, 5_000),
         ] {
             let due_ms = due_ms(heartbeat_ms, stage, 1 << 20, ticks);

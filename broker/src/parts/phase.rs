@@ -1,13 +1,13 @@
-//! How far the process is in its life.
+//! The phases of the process: serving, stopping, failed.
 
-/// Where the process stands in its life. Only ever moves on.
+/// The phase of the process. Only ever moves on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// Serving.
     Serving = 0,
-    /// Asked to stop: nobody is accepted or read any more.
+    /// Asked to stop: the shards accept and read nothing more.
     Stopping = 1,
-    /// A shard failed: stop at once, acknowledge nothing.
+    /// A shard failed: all stop at once and acknowledge nothing.
     Failed = 2,
 }

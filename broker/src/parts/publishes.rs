@@ -1,5 +1,5 @@
-//! Publishes to the logs of one shard whose outcome is not told: records that are in their log and not visible, and
-//! records of other shards that their log has not taken.
+//! Publishes to the logs of one shard that have no outcome yet: records that are in their log and not visible, and records of
+//! other shards that their log has not taken.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::parts::mail::Ack;
 use crate::parts::parcel::{Handed, Origin};
 use crate::parts::topic_rate::TopicRate;
 
-/// Publishes of other shards that may wait for logs that take no more; then the inbox is left to fill up.
+/// Publishes of other shards that may wait for logs without room; with more, the shard leaves its inbox to fill up.
 const STALLED_MAX: usize = 1024;
 
 /// A record that is in its log and not visible yet.
@@ -22,7 +22,7 @@ pub(crate) struct Pending {
     pub(crate) origin: Origin,
     pub(crate) offset: Offset,
     pub(crate) epoch: Epoch,
-    /// The turn that appended it.
+    /// When the turn began that appended it, in microseconds.
     pub(crate) since_us: u64,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Stalled {
 struct OfLog {
     pending: VecDeque<Pending>,
     stalled: VecDeque<Stalled>,
-    /// Since when the log takes no more.
+    /// Since when the log has no room, in microseconds.
     refused_since_us: Option<u64>,
     /// How soon publishers answer acknowledgements.
     answers: Answers,
@@ -47,26 +47,26 @@ struct OfLog {
 /// Publishes to all logs of a shard.
 #[derive(Debug)]
 pub(crate) struct Publishes {
-    /// By the number of the log; those of other shards have none.
+    /// By the number of the log; the entries of other shards' logs stay empty.
     logs: Vec<OfLog>,
-    /// How many are stalled, of all logs.
+    /// Stalled records of all logs.
     stalled: usize,
-    /// Logs with visible records whose publishers have not been told.
+    /// Logs with visible records whose publishers have no outcome yet.
     unsettled: Vec<LogId>,
-    /// There is more that other shards have handed over than was taken.
+    /// Other shards have handed over records that are not taken.
     left: bool,
-    /// A turn had no time to try all records again that wait.
+    /// A turn had no time to retry all stalled records.
     unretried: bool,
-    /// Outcomes for publishers of this shard, of this turn.
+    /// This turn's outcomes for publishers of this shard.
     told: Vec<Ack>,
-    /// Empty, to be filled again.
+    /// An empty list of entries, kept to be filled again.
     entries: Vec<PublishedEntry>,
-    /// How many topics may be begun.
+    /// How fast topics may be begun.
     pub(crate) topic_rate: TopicRate,
 }
 
 impl Publishes {
-    /// For so many logs, in which topics are begun as fast as `topic_rate` lets them.
+    /// For `logs` logs, in which `topic_rate` bounds how fast topics begin.
     pub(crate) fn new(logs: usize, topic_rate: TopicRate) -> Self {
         Self {
             logs: std::iter::repeat_with(OfLog::default).take(logs).collect(),
@@ -84,8 +84,8 @@ impl Publishes {
         &mut self.logs[usize::from(log.get())]
     }
 
-    /// A log has taken a record. If it is the only one that waits for it, gives how many such have come soon after an
-    /// acknowledgement, in a row.
+    /// Notes that a log has taken a record. If no other record waits in that log, returns how many such records in a row have
+    /// come soon after an acknowledgement.
     pub(crate) fn appended(&mut self, log: LogId, pending: Pending) -> Option<u32> {
         let of = self.of(log);
         of.refused_since_us = None;
@@ -95,17 +95,17 @@ impl Publishes {
         quick
     }
 
-    /// A log is short of room.
+    /// Notes that a log has no room.
     pub(crate) fn refused(&mut self, log: LogId, now_us: u64) {
         self.of(log).refused_since_us.get_or_insert(now_us);
     }
 
-    /// A log has room again, or says what it lacks.
+    /// Notes that a log has room again, or that its publishers were told what it lacks.
     pub(crate) fn no_longer_refused(&mut self, log: LogId) {
         self.of(log).refused_since_us = None;
     }
 
-    /// The next publish to a log that can be acknowledged, now that the log is visible up to there.
+    /// Takes the next publish to a log that can be acknowledged, now that the log is visible up to a place.
     pub(crate) fn next_visible(
         &mut self,
         log: LogId,
@@ -129,7 +129,7 @@ impl Publishes {
         }
     }
 
-    /// The logs that were noted.
+    /// Takes the logs that were noted.
     pub(crate) fn take_unsettled(&mut self) -> Vec<LogId> {
         std::mem::take(&mut self.unsettled)
     }
@@ -154,14 +154,14 @@ impl Publishes {
         self.of(stalled.handed.log).stalled.push_back(stalled);
     }
 
-    /// The first record that waits for log number `log`.
+    /// Takes the first record that waits for log number `log`.
     pub(crate) fn next_stalled(&mut self, log: usize) -> Option<Stalled> {
         let next = self.logs[log].stalled.pop_front();
         self.stalled -= usize::from(next.is_some());
         next
     }
 
-    /// Its log has still not taken it.
+    /// Puts back a record that its log has still not taken.
     pub(crate) fn put_back(&mut self, stalled: Stalled) {
         self.stalled += 1;
         self.of(stalled.handed.log).stalled.push_front(stalled);
@@ -173,48 +173,48 @@ impl Publishes {
         stalled.map(|stalled| stalled.record.len()).sum()
     }
 
-    /// Whether records of other shards wait for logs that take no more.
+    /// Whether records of other shards wait for logs without room.
     pub(crate) fn has_stalled(&self) -> bool {
         self.stalled > 0
     }
 
-    /// Whether too many do for more to be taken.
+    /// Whether so many records wait that the shard takes no more.
     pub(crate) fn is_full(&self) -> bool {
         self.stalled >= STALLED_MAX
     }
 
-    /// Notes whether all records that wait for their logs were tried again.
+    /// Notes whether all records that wait for their logs were retried.
     pub(crate) fn note_retried(&mut self, all: bool) {
         self.unretried = !all;
     }
 
-    /// Whether records that wait for their logs were not tried again for want of time.
+    /// Whether records that wait for their logs were not retried for want of time.
     pub(crate) fn has_unretried(&self) -> bool {
         self.unretried
     }
 
-    /// Notes whether there is more that other shards have handed over.
+    /// Notes whether records that other shards have handed over are left.
     pub(crate) fn note_left(&mut self, left: bool) {
         self.left = left;
     }
 
-    /// Whether there is.
+    /// Whether records that other shards have handed over are left.
     pub(crate) fn has_left(&self) -> bool {
         self.left
     }
 
-    /// An outcome for a publisher of this shard.
+    /// Adds an outcome for a publisher of this shard.
     pub(crate) fn tell(&mut self, ack: Ack) {
         self.told.push(ack);
     }
 
-    /// Outcomes that another shard has told; gives the list back empty.
+    /// Adds outcomes that another shard has sent. Returns the list, empty.
     pub(crate) fn tell_all(&mut self, mut acks: Vec<Ack>) -> Vec<Ack> {
         self.told.append(&mut acks);
         acks
     }
 
-    /// The outcomes of the turn, and memory for their frames; both come back to [`Self::keep_told`].
+    /// Takes the outcomes of the turn, and memory for their frames; the caller gives both back with [`Self::keep_told`].
     pub(crate) fn take_told(&mut self) -> (Vec<Ack>, Vec<PublishedEntry>) {
         (
             std::mem::take(&mut self.told),
@@ -227,7 +227,7 @@ impl Publishes {
         (self.told, self.entries) = (acks, entries);
     }
 
-    /// Since when the publish waits that has waited longest for an own log: to become visible, or to be taken at all.
+    /// Since when the longest waiting publish to an own log has waited to become visible, or to be taken at all, in microseconds.
     pub(crate) fn waiting_since_us(&self) -> Option<u64> {
         let since = |of: &OfLog| {
             let appended = of.pending.front().map(|pending| pending.since_us);

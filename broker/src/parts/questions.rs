@@ -1,4 +1,4 @@
-//! Questions about the broker that are being answered.
+//! The questions about the broker that a shard's sessions and other shards have under way.
 
 use crate::parts::allowance::Allowance;
 use crate::parts::due::Due;
@@ -16,7 +16,7 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    /// When there is something to do for answers that somebody waits for.
+    /// When there is work to do for answers that sessions or other shards wait for.
     pub(crate) fn due(&self) -> Due {
         Due::now_if(self.lag.is_wanted() || self.listings.is_wanted())
     }

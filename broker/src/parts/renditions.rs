@@ -1,5 +1,5 @@
-//! Records in other forms than their own, as long as somebody is likely to want them again: everybody of a feed gets the same
-//! bytes, and what a socket has taken a part of is asked for again. What is not here any more is made anew from the log.
+//! Records in other forms than their own, kept while they are likely to be needed again: all subscriptions of a feed get the same
+//! bytes, and a record that a socket has taken a part of is needed again. A rendition that is gone is made anew from the log.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,7 +8,7 @@ use oyez_protocol::{LogId, Position};
 
 use crate::dialect::form::{Form, Part};
 
-/// A part of a record in a form.
+/// Names a part of a record in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) log: LogId,
@@ -20,9 +20,9 @@ pub(crate) struct Key {
 /// The renditions that a shard keeps: the newest ones.
 #[derive(Debug)]
 pub(crate) struct Renditions {
-    /// None for a record that cannot be read.
+    /// `None` for a record that cannot be read.
     by_key: HashMap<Key, Option<Bytes>>,
-    /// In the order in which they came.
+    /// The keys, oldest first.
     order: VecDeque<Key>,
     bytes: usize,
     bytes_max: usize,
@@ -30,11 +30,11 @@ pub(crate) struct Renditions {
 
 /// Bytes that a rendition costs beside its own: its entries in the table and the list.
 const ENTRY_BYTES: usize = 2 * size_of::<(Key, Bytes)>() + size_of::<Key>();
-/// A rendition of so many bytes leaves in several pieces, and takes a millisecond to be made again for each.
+/// A rendition of this many bytes leaves in several pieces, and making it again for each takes a millisecond.
 const DEAR_BYTES: usize = 256 << 10;
 
 impl Renditions {
-    /// Keeps so many bytes.
+    /// An empty cache of at most so many bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             by_key: HashMap::new(),
@@ -44,13 +44,13 @@ impl Renditions {
         }
     }
 
-    /// What is kept; within it `None` for a record that cannot be read.
+    /// The rendition that is kept, if one is; within it `None` for a record that cannot be read.
     pub(crate) fn get(&self, key: &Key) -> Option<Option<Bytes>> {
         self.by_key.get(key).cloned()
     }
 
-    /// Keeps a rendition, or that there is none, for which the oldest ones go. One that is larger than all may be together is not
-    /// kept, unless it is dear to make: then it is kept alone, for it leaves in pieces.
+    /// Keeps a rendition, or the fact that there is none, and drops the oldest ones to make room. A rendition larger than the
+    /// cache is not kept, unless it is dear to make: then it is kept alone, since it leaves in pieces.
     pub(crate) fn keep(&mut self, key: Key, rendition: Option<&Bytes>) {
         let bytes = rendition.map_or(0, Bytes::len) + ENTRY_BYTES;
         let is_too_large = bytes > self.bytes_max && bytes < DEAR_BYTES;

@@ -1,10 +1,10 @@
 //! The memory of a shard that clients can fill: input whose frames are incomplete or cannot be taken yet, and answers that
 //! their sockets do not take.
 //!
-//! Both have a cap in bytes. From half of it on, reads are small, sessions that hold much get no further answers, and those
-//! that have stalled for a while are turned away, the longest first, so that newcomers need not pay for them. The last
-//! eighth is for sessions that hold nothing, and sessions that have stalled go, for however short a time. At the cap nobody is
-//! read until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
+//! Both have a cap in bytes. From half of it on, reads are small, sessions that hold much get no further answers, and sessions
+//! that have stalled for a while are turned away, the longest first, so that newcomers need not pay for them. The last eighth is
+//! for sessions that hold nothing, and stalled sessions go, however short they have stalled. At the cap the shard reads no
+//! session until there is room. A session that the broker itself holds back, because a log or another shard has no room, has not
 //! stalled.
 
 use crate::parts::session::{Session, SessionId};
@@ -12,14 +12,15 @@ use crate::parts::session::{Session, SessionId};
 /// Bytes of input that all shards together keep for their sessions, and of answers.
 const INPUT_BYTES: usize = 128 << 20;
 const OUTPUT_BYTES: usize = 64 << 20;
-/// Each shard may keep so much, however many there are: several of the largest frames, and many usual ones.
+/// Bytes that each shard may keep, however many shards there are: several of the largest frames, and many usual ones.
 const INPUT_BYTES_MIN: usize = 4 << 20;
 const OUTPUT_BYTES_MIN: usize = 2 << 20;
-/// A session that holds more than this holds much. So much is read at once, and answered, while room is short.
+/// A session that holds more bytes than this holds much. While room is short, one read takes this much, and answers may wait up
+/// to it.
 pub(crate) const MUCH_BYTES: usize = 4096;
 /// A peer that does not take its answers gets no more of them once this many bytes wait for it.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// How often the sessions that hold much are looked at while room is short.
+/// How often the shard looks at the sessions that hold much while room is short, in milliseconds.
 const LOOK_MS: u64 = 100;
 
 /// Bytes of input and of answers that one shard keeps for its sessions at most.
@@ -30,7 +31,7 @@ pub(crate) struct MemoryCaps {
 }
 
 impl MemoryCaps {
-    /// Those of one of so many shards.
+    /// The caps of each of so many shards.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             input: (INPUT_BYTES / shards).max(INPUT_BYTES_MIN),
@@ -59,18 +60,18 @@ impl Kept {
         self.max
     }
 
-    /// Counts what was `counted` before with what it is now.
+    /// Replaces the `counted` bytes of a holder by its `bytes` of now.
     pub(crate) const fn count(&mut self, counted: &mut usize, bytes: usize) {
         self.bytes = self.bytes - *counted + bytes;
         *counted = bytes;
     }
 
-    /// Whether more than half is taken.
+    /// Whether more than half of the cap is taken.
     pub(crate) const fn is_short(&self) -> bool {
         self.bytes > self.max / 2
     }
 
-    /// Whether most of it is taken.
+    /// Whether most of the cap is taken.
     pub(crate) const fn is_scarce(&self) -> bool {
         self.bytes > self.max - self.max / 8
     }
@@ -87,9 +88,9 @@ pub(crate) struct Room {
     pub(crate) output: Kept,
     /// Sessions that hold much of either, in no order.
     holders: Vec<SessionId>,
-    /// When they were last looked at.
+    /// When the shard last looked at them.
     looked_ms: u64,
-    /// Somebody waits because nothing was left.
+    /// A session waits because no room was left.
     pub(crate) missed: bool,
 }
 
@@ -112,12 +113,12 @@ impl Room {
         self.input.is_scarce() || self.output.is_scarce()
     }
 
-    /// Whether somebody waits for room, and there is some.
+    /// Whether a session waits for room, and there is some.
     pub(crate) const fn has_some_again(&self) -> bool {
         self.missed && !self.is_scarce()
     }
 
-    /// Whether it is time to look at the sessions that hold much.
+    /// Returns whether it is time to look at the sessions that hold much; the look is then taken as done.
     pub(crate) fn is_look_due(&mut self, now_ms: u64) -> bool {
         let due = self.is_scarce() || now_ms >= self.looked_ms + LOOK_MS;
         let looks = self.is_short() && due;
@@ -127,14 +128,14 @@ impl Room {
         looks
     }
 
-    /// Nobody waits for room any more. Returns whether somebody has.
+    /// Returns whether a session has waited for room, and there is some now; then none waits any more.
     pub(crate) const fn is_found_again(&mut self) -> bool {
         let again = self.has_some_again();
         self.missed &= !again;
         again
     }
 
-    /// The sessions that may hold much; they are noted again with [`Self::keep_holders`].
+    /// Takes the sessions that may hold much; the caller gives back those that do with [`Self::keep_holders`].
     pub(crate) fn take_holders(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.holders)
     }
@@ -152,7 +153,7 @@ impl Room {
     }
 }
 
-/// Looks again whether a session that was noted holds much.
+/// Returns whether a session that was noted still holds much, and notes so in the session.
 pub(crate) fn look_at_holding(session: &mut Session) -> bool {
     session.holds_much = holds_much(session);
     session.holds_much

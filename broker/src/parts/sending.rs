@@ -1,4 +1,4 @@
-//! Bytes to sockets: calls until everything is out or there is a reason to stop.
+//! Sends bytes to sockets: makes calls until everything is sent or there is a reason to stop.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -12,19 +12,18 @@ use crate::parts::session::Session;
 
 /// From this many bytes on, `sendfile` is faster than sending from the map.
 pub(crate) const SENDFILE_BYTES_MIN: usize = 64 << 10;
-/// Most parts of a chain, and of what stands in front of them.
+/// Most parts of a chain, headers included.
 pub(crate) const PARTS_MAX: usize = 64;
 
-/// Calls that one visit to a socket makes. Its bytes are bounded by what is sent at once, a chain; without this its calls
-/// would not be, as each may take little.
+/// Most calls of one visit to a socket. The chain that it sends bounds its bytes, but not its calls, as each may take little.
 const CALLS_MAX: usize = 16;
 
-/// What became of bytes given to a socket.
+/// The outcome of a visit to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// The socket took so many. If these are not all, it is full only when the session is blocked.
+    /// The socket took so many bytes. If these are not all, it is full only when the session is blocked.
     Bytes(usize),
-    /// The kernel could not read them; the socket took none.
+    /// The kernel could not read the bytes; the socket took none.
     Unreadable,
     /// The connection is gone.
     Gone,
@@ -33,11 +32,11 @@ pub(crate) enum Sent {
 /// How far a session's sending has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendProgress {
-    /// Everything is out.
+    /// Everything is sent.
     Done,
-    /// The socket takes no more; epoll will tell.
+    /// The socket takes no more until epoll says so.
     Blocked,
-    /// There is more, and the socket may take it: in the next turn.
+    /// There is more, which the socket may take in the next turn.
     More,
     /// The session is gone.
     Gone,
@@ -46,21 +45,21 @@ pub(crate) enum SendProgress {
 /// Why a visit to a socket has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Everything is out.
+    /// Everything is sent.
     Whole,
-    /// The socket has answered `EAGAIN`, and nothing less says that it is full: epoll will tell when it is not.
+    /// The socket has answered `EAGAIN`, the only sign that it is full: epoll reports when it is not.
     Full,
-    /// The visit has made its calls; the socket may take more.
+    /// The visit has made all its calls; the socket may take more.
     Spent,
-    /// There are no more bytes where these come from, or they cannot be read.
+    /// The source has no more bytes, or they cannot be read.
     Unreadable,
     /// The connection is gone.
     Gone,
 }
 
-/// Calls until `total` bytes are out or there is a reason to stop, and tells how many are out; `call` is told how many were
-/// before. A short count is no reason to stop: whatever interrupts a call halfway causes one on a socket that has room, and
-/// no event would follow.
+/// Calls `call`, with the number of bytes sent so far, until `total` bytes are sent or there is a reason to stop. Returns how
+/// many are sent, and why it stopped. A short count is no reason to stop: any interruption of a call causes one on a socket that
+/// has room, and no event would follow.
 pub(crate) fn send_all(
     total: usize,
     mut call: impl FnMut(usize) -> io::Result<usize>,
@@ -93,12 +92,12 @@ pub(crate) fn send_all(
     (sent, Stop::Whole)
 }
 
-/// Whether the kernel says that it cannot read what it is to send: from a map, or from a file.
+/// Whether the error says that the kernel cannot read the bytes to send: from a map, or from a file.
 fn is_unreadable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EFAULT | libc::EIO))
 }
 
-/// Gives `parts`, which have `total` bytes, to the session's socket.
+/// Sends `parts`, which have `total` bytes, to the session's socket.
 pub(crate) fn send(
     net: &mut dyn Net,
     session: &mut Session,
@@ -109,7 +108,7 @@ pub(crate) fn send(
     taken(session, out)
 }
 
-/// Goes on after a first attempt to send `parts`, whose answer was `first`.
+/// Goes on sending `parts` after a first attempt whose answer was `first`.
 pub(crate) fn send_rest(
     net: &mut dyn Net,
     session: &mut Session,
@@ -124,7 +123,7 @@ pub(crate) fn send_rest(
     taken(session, out)
 }
 
-/// One call, for what comes after the first `sent` bytes of `parts`.
+/// Makes one call, for the bytes of `parts` after the first `sent`.
 fn send_from(
     net: &mut dyn Net,
     socket: Socket,
@@ -141,7 +140,7 @@ fn send_from(
     net.send(socket, rest)
 }
 
-/// What the end of a visit means for its session.
+/// Notes the end of a visit in its session. Returns the outcome of the visit.
 pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent {
     session.set_blocked(stop == Stop::Full);
     match stop {
@@ -151,7 +150,7 @@ pub(crate) fn taken(session: &mut Session, (sent, stop): (usize, Stop)) -> Sent 
     }
 }
 
-/// Sends a range of a file, behind what is to stand in front of it.
+/// Sends `header`, then a range of a file.
 pub(crate) fn send_range(
     net: &mut dyn Net,
     socket: Socket,
@@ -169,8 +168,8 @@ pub(crate) fn send_range(
     })
 }
 
-/// Whether a range that a socket has not taken whole has lost bytes, where it was read from a map: then nothing is gained
-/// by waiting for the socket.
+/// Whether a range that a socket has not taken whole lacks bytes, where it is read from a map: then waiting for the socket gains
+/// nothing.
 pub(crate) fn lacks_bytes(reader: &mut LogReader, position: Position, size: usize) -> bool {
     let size = u32::try_from(size).expect("a range lies in a block");
     reader.is_mapped(position) && reader.recheck(position, size) == Err(ReadError::Damaged)
@@ -186,7 +185,7 @@ mod tests {
     use crate::net::Arrival;
     use crate::net::memory::MemoryNet;
 
-    /// What becomes of `total` bytes when the calls for them are answered so, in this order; all answers are used up.
+    /// What becomes of `total` bytes when the calls for them are answered by `answers`, in this order; all of these are used up.
     fn outcome(total: usize, answers: &[Result<usize, i32>]) -> (usize, Stop) {
         let mut answers: VecDeque<_> = answers.iter().copied().collect();
         let mut out = 0;
@@ -196,7 +195,7 @@ mod tests {
             out += answer.unwrap_or(0);
             answer.map_err(io::Error::from_raw_os_error)
         });
-        assert!(answers.is_empty(), "answers that nobody asked for");
+        assert!(answers.is_empty(), "answers that no call has used");
         outcome
     }
 
@@ -236,7 +235,7 @@ mod tests {
             let mut net = MemoryNet::default();
             let peer = net.connect();
             let Some(Arrival::Connection(socket, _)) = net.accept() else {
-                panic!("somebody has connected");
+                panic!("a peer has connected");
             };
             let size = send_from(&mut net, socket, &slices, sent).expect("there is room");
             assert_eq!(size, whole.len() - sent);
@@ -248,7 +247,7 @@ mod tests {
         let mut net = MemoryNet::default();
         net.connect();
         let Some(Arrival::Connection(socket, _)) = net.accept() else {
-            panic!("somebody has connected");
+            panic!("a peer has connected");
         };
         let mut session = Session::new((socket, 0), 0, 0);
         session.blocked = true;
@@ -281,7 +280,7 @@ mod tests {
         let mut net = MemoryNet::default();
         let peer = net.connect();
         let Some(Arrival::Connection(socket, _)) = net.accept() else {
-            panic!("somebody has connected");
+            panic!("a peer has connected");
         };
         peer.dribble(30);
         let sent = send_range(&mut net, socket, b"header", ((file.as_fd(), 20), 100));
@@ -296,7 +295,7 @@ mod tests {
         let mut net = MemoryNet::default();
         let peer = net.connect();
         let Some(Arrival::Connection(socket, _)) = net.accept() else {
-            panic!("somebody has connected");
+            panic!("a peer has connected");
         };
         let mut session = Session::new((socket, 0), 0, 0);
         let parts = [IoSlice::new(b"some"), IoSlice::new(b"parts")];

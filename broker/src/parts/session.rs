@@ -1,5 +1,5 @@
-//! A client's stay: its connection and what has to be remembered about it. Everything that an idle subscriber does not
-//! need is behind a pointer that is null while it is idle.
+//! A session: a client's connection and what the shard remembers about it. Everything that an idle subscriber does not need is
+//! behind a pointer that is null while it is idle.
 
 use oyez_protocol::planted::{Bug, planted};
 
@@ -15,8 +15,8 @@ use crate::parts::subscription::SubscriptionRef;
 use crate::parts::subscription::{Subscription, Subscriptions};
 use crate::parts::tail::RecordTail;
 
-/// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching
-/// the one that got its slot.
+/// Names a session within its shard. The generation keeps events and answers for a session that is gone from reaching the session
+/// that got its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
     key: u32,
@@ -32,7 +32,7 @@ impl SessionId {
         self.key
     }
 
-    /// The name as a number, for those who give it back.
+    /// The name as a number, for the poll and others that give it back.
     pub(crate) const fn token(self) -> u64 {
         (self.generation as u64) << 32 | self.key as u64
     }
@@ -45,26 +45,26 @@ impl SessionId {
     }
 }
 
-/// Where a session stands.
+/// The stages of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Connected; no hello yet.
     Greeting,
     /// Welcomed.
     Open,
-    /// It has said all that it has to say. It is told what it still waits for; nothing else is read or delivered.
+    /// The client is done. It still gets the answers that it waits for; nothing else is read or delivered.
     Leaving,
-    /// Has its Goodbye in the outgoing bytes, or gets it in this turn; nothing is read or delivered any more.
+    /// Its Goodbye is in the outgoing bytes, or will be in this turn; nothing is read or delivered any more.
     Closing,
-    /// Everything is sent and our side is shut; what still comes in is thrown away until the peer shuts its side, so
-    /// that our last frame is not destroyed by a reset.
+    /// Everything is sent and the broker's side is shut. Input is thrown away until the peer shuts its side, so that no reset
+    /// destroys the last frame.
     Lingering,
     /// The connection is gone; its subscriptions are being taken out of their topics' lists.
     Gone,
 }
 
 impl Stage {
-    /// Whether a session may be told something.
+    /// Whether a session may still get replies.
     pub(crate) const fn is_heard(self) -> bool {
         matches!(self, Self::Greeting | Self::Open | Self::Leaving)
     }
@@ -77,26 +77,26 @@ pub(crate) struct Outgoing {
     pub(crate) sent: usize,
     /// Bytes of memory that the shard counts for it.
     pub(crate) counted: usize,
-    /// When the first of them came, or the socket last took some.
+    /// When the first of the bytes came, or the socket last took some, in milliseconds.
     pub(crate) moved_ms: u64,
 }
 
-/// It has none of the places that sessions have: there was none for it, or it has given its own back.
+/// The session holds no place: there was none for it, or it has given its own back.
 const PLACELESS: u8 = 1 << 7;
 /// A proxy has said whose connection it is.
 const PROXIED: u8 = 1 << 6;
-/// Its place is one of those that are kept for questions about the broker.
+/// The session's place is one of those reserved beside `max_connections`.
 const RESERVED: u8 = 1 << 5;
 const _: () = assert!(DOORS_MAX <= RESERVED as usize);
 
-/// What a connection holds of the room that there is for them.
+/// The kind of place that a connection holds: see [`crate::parts::admission`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
     /// One of the places that `max_connections` counts.
     Own,
-    /// One of those that are kept for questions about the broker.
+    /// One of the places reserved for the operator and for questions from this machine.
     Reserved,
-    /// None: it is turned away, or has been told to go.
+    /// No place: the connection is turned away, or was told to go.
     None,
 }
 
@@ -107,30 +107,29 @@ pub(crate) struct Session {
     generation: u32,
     /// When the peer last gave a sign of life, in ticks of the timer wheel; before the hello, when the connection came.
     pub(in crate::parts) heard_tick: u32,
-    /// After this much silence it is asked for a sign of life, in milliseconds.
+    /// After this much silence the peer is asked for a sign of life, in milliseconds.
     pub(in crate::parts) heartbeat_ms: u32,
-    /// Bytes that the peer had acknowledged when it was last looked at, without their upper half: what counts is how far
-    /// they have come since.
+    /// Bytes that the peer had acknowledged at the last look, without their upper half: only the growth since then counts.
     pub(in crate::parts) taken: u32,
     pub(in crate::parts) stage: Stage,
-    /// What it speaks.
+    /// The dialect that it speaks.
     pub(in crate::parts) dialect: Dialect,
-    /// What it is sent records as.
+    /// The form in which it is sent records.
     pub(in crate::parts) form: Form,
-    /// The door that it came by, the number of an address that the broker listens on; and beside it [`PLACELESS`],
-    /// [`PROXIED`] and [`RESERVED`].
+    /// Its door, which is the number of the address that it connected to, with the flags [`PLACELESS`], [`PROXIED`] and
+    /// [`RESERVED`].
     entry: u8,
-    /// The socket takes nothing until epoll says otherwise.
+    /// The socket takes nothing until epoll says that it does.
     pub(in crate::parts) blocked: bool,
     /// In the list of sessions that have something to send.
     pub(in crate::parts) queued: bool,
     /// In one of the lists of sessions to read, or waiting to be put there.
     pub(in crate::parts) reading: bool,
-    /// It had more to read, at its last visit, than one that says little.
+    /// At its last visit it had more to read than a session that says little.
     pub(in crate::parts) says_much: bool,
-    /// Its records go with those of sessions that say much.
+    /// Its records go to other shards in the lane of those that say much.
     pub(in crate::parts) in_lane_of_much: bool,
-    /// Its next frame waits until an answer to an earlier one has come, or has left.
+    /// Its next frame waits until an answer to an earlier one has come, or is sent.
     pub(in crate::parts) awaits_answer: bool,
     /// In the list of sessions that hold much of the shard's memory.
     pub(in crate::parts) holds_much: bool,
@@ -142,7 +141,7 @@ pub(crate) struct Session {
     pub(in crate::parts) waiting: bool,
     /// The rest of its half-sent record is being read ahead.
     pub(in crate::parts) warming: bool,
-    /// What there is to send waits for an answer of another shard.
+    /// Its outgoing bytes wait for an answer of another shard: see [`crate::parts::held`].
     pub(in crate::parts) held: bool,
     /// Was asked for a sign of life and has given none since.
     pub(in crate::parts) pinged: bool,
@@ -198,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Gives the session another name. Nothing is tried with its socket any more.
+    /// Gives the session another name; the shard does nothing with its socket any more.
     pub(crate) const fn rename(&mut self, generation: u32) {
         self.generation = generation;
         self.blocked = true;
@@ -216,7 +215,7 @@ impl Session {
         self.dialect
     }
 
-    /// A proxy has said whose connection it is.
+    /// Notes that a proxy has said whose connection it is.
     pub(crate) const fn note_proxied(&mut self) {
         self.entry |= PROXIED;
     }
@@ -233,19 +232,19 @@ impl Session {
         self.form
     }
 
-    /// From here on it is sent records in another form, and nothing is asked over its connection any more.
+    /// Turns the session into a stream: it is sent records in another form, and reads no more requests.
     pub(crate) const fn stream(&mut self, form: Form, heartbeat_ms: u32) {
         self.form = form;
         self.heartbeat_ms = heartbeat_ms;
     }
 
-    /// Whether it is such a stream.
+    /// Whether the session is such a stream.
     pub(crate) const fn is_stream(&self) -> bool {
         matches!(self.dialect, Dialect::Http) && !self.form.is_native()
     }
 
-    /// From here on it speaks `dialect` in messages of WebSocket, and is sent records in them. Where it has to say hello, it has as
-    /// long for that as a fresh connection. Returns whether it was welcomed before.
+    /// Turns the session into one that speaks `dialect` in WebSocket messages, and is sent records in them. For its hello, if it
+    /// needs one, it has as long as a fresh connection. Returns whether it was welcomed before.
     pub(crate) fn upgrade(&mut self, dialect: Dialect, now_tick: u32) -> bool {
         self.dialect = dialect;
         self.form = match dialect {
@@ -264,7 +263,7 @@ impl Session {
         }
     }
 
-    /// It holds another place than before. [`crate::parts::admission`] counts them.
+    /// Sets the place that it holds. [`crate::parts::admission`] counts the places.
     pub(in crate::parts) const fn set_place(&mut self, place: Admitted) {
         self.entry &= !(PLACELESS | RESERVED);
         self.entry |= match place {
@@ -274,7 +273,7 @@ impl Session {
         };
     }
 
-    /// Its first bytes have told what it speaks.
+    /// Sets the dialect, which the first bytes have shown.
     pub(crate) const fn speak(&mut self, dialect: Dialect) {
         self.dialect = dialect;
     }
@@ -283,7 +282,7 @@ impl Session {
         self.stage == Stage::Open
     }
 
-    /// The session was welcomed.
+    /// Notes that the session was welcomed.
     pub(crate) const fn open(&mut self, heartbeat_ms: u32) {
         self.stage = Stage::Open;
         self.heartbeat_ms = heartbeat_ms;
@@ -295,7 +294,7 @@ impl Session {
 
     // Signs of life.
 
-    /// After this much silence it is asked for a sign of life, in milliseconds.
+    /// After this much silence the peer is asked for a sign of life, in milliseconds.
     pub(crate) const fn heartbeat_ms(&self) -> u32 {
         self.heartbeat_ms
     }
@@ -305,31 +304,31 @@ impl Session {
         u64::from(self.heard_tick) * TICK_MS
     }
 
-    /// The peer has given a sign of life.
+    /// Notes a sign of life of the peer.
     pub(crate) const fn note_life(&mut self, tick: u32) {
         self.heard_tick = tick;
         self.pinged = false;
     }
 
-    /// The peer is asked for a sign of life. Returns whether it was asked before and has given none since.
+    /// Notes that the peer is asked for a sign of life. Returns whether it was asked before and has given none since.
     pub(crate) const fn note_asked(&mut self) -> bool {
         std::mem::replace(&mut self.pinged, true)
     }
 
     // Input.
 
-    /// A visit begins.
+    /// Notes that a visit begins.
     pub(crate) const fn begin_visit(&mut self) {
         self.reading = false;
         self.awaits_answer = false;
     }
 
-    /// Whether it is to be read, or would be if nothing held it back.
+    /// Whether the session is to be read, or would be if nothing held it back.
     pub(crate) const fn is_to_read(&self) -> bool {
         self.reading
     }
 
-    /// A visit has taken everything. Whether that was more than sessions have that say little.
+    /// Notes, when a visit has read everything, whether that was more than a session that says little has.
     pub(crate) const fn note_much(&mut self, much: bool) {
         self.says_much = much;
     }
@@ -343,12 +342,12 @@ impl Session {
         self.partial.take()
     }
 
-    /// Gives back what was taken, as it was.
+    /// Gives back input that was taken, unchanged.
     pub(crate) fn put_input_back(&mut self, partial: Option<Box<Partial>>) {
         self.partial = partial;
     }
 
-    /// The peer has shut its side. What it has sent before is there to be read.
+    /// Notes that the peer has shut its side. What it sent before can still be read.
     pub(crate) const fn note_end(&mut self) {
         self.ended = true;
     }
@@ -357,7 +356,7 @@ impl Session {
         self.ended
     }
 
-    /// Waits, or does not wait any more, for the rest of a frame. Returns whether it did before.
+    /// Notes whether a timer runs for the rest of a frame. Returns whether one did before.
     pub(crate) const fn set_watched(&mut self, watched: bool) -> bool {
         std::mem::replace(&mut self.watched, watched)
     }
@@ -369,17 +368,17 @@ impl Session {
         self.blocked
     }
 
-    /// A visit to the socket has ended, because it is full or for another reason.
+    /// Notes that a visit to the socket has ended, and whether because it is full.
     pub(crate) const fn set_blocked(&mut self, is_full: bool) {
         self.blocked = is_full;
     }
 
-    /// The socket takes bytes. Returns whether it did not before.
+    /// Notes that the socket takes bytes. Returns whether it did not before.
     pub(crate) const fn unblock(&mut self) -> bool {
         std::mem::replace(&mut self.blocked, false)
     }
 
-    /// The record of which a part is out.
+    /// The record of which a part is sent.
     pub(crate) const fn tail(&self) -> Option<RecordTail> {
         self.tail
     }
@@ -388,7 +387,7 @@ impl Session {
         self.tail = tail;
     }
 
-    /// Begins to read the rest of a half-sent record ahead. Returns whether that is news.
+    /// Notes that the rest of a half-sent record is being read ahead. Returns whether it was not before.
     pub(crate) const fn begin_warming(&mut self) -> bool {
         !std::mem::replace(&mut self.warming, true)
     }
@@ -397,12 +396,12 @@ impl Session {
         self.warming = false;
     }
 
-    /// Whether what there is to send waits for an answer of another shard. A Goodbye does not wait.
+    /// Whether its outgoing bytes wait for an answer of another shard. A Goodbye does not wait.
     pub(crate) fn is_held(&self) -> bool {
         self.held && self.stage == Stage::Open
     }
 
-    /// What there is to send does not wait any more. Returns whether it did.
+    /// Lets its outgoing bytes leave. Returns whether they were held.
     pub(crate) const fn release(&mut self) -> bool {
         std::mem::replace(&mut self.held, false)
     }
@@ -413,7 +412,7 @@ impl Session {
         Some(&outgoing.bytes[outgoing.sent..])
     }
 
-    /// The socket has taken `size` bytes of them, and not all.
+    /// Notes that the socket has taken `size` bytes of the control frames, but not all.
     pub(crate) fn note_control_sent(&mut self, size: usize, now_ms: u64) {
         let outgoing = self.outgoing.as_mut();
         let moves = size > 0 || planted(Bug::RetryIsProgress);
@@ -430,7 +429,7 @@ impl Session {
 
     // Memory.
 
-    /// Since when it has made no progress that is its own to make, in milliseconds.
+    /// Since when the peer has made no progress where it is the peer's turn, in milliseconds; `None` if it has not stalled.
     pub(crate) fn stalled_since_ms(&self) -> Option<u64> {
         let unread = self.outgoing.as_ref().filter(|_| self.blocked);
         let refuses_answers = self.awaits_answer && unread.is_some();
@@ -448,24 +447,25 @@ impl Session {
         self.requests
     }
 
-    /// One more such request is under way.
+    /// Notes that one more such request is under way.
     pub(crate) const fn note_request(&mut self) {
         self.requests += 1;
     }
 
-    /// One of them was answered. Gives how many are left.
+    /// Notes that one of these requests was answered. Returns how many are left.
     pub(crate) const fn note_answered(&mut self) -> u8 {
         self.requests -= 1;
         self.requests
     }
 
-    /// Whether the window has room for a record of so many bytes; one always fits alone.
+    /// Whether the publish window has room for a record of so many bytes; a record always fits alone.
     pub(crate) const fn may_publish(&self, bytes: u32, records_max: u32, bytes_max: u32) -> bool {
         let total = self.inflight_bytes.saturating_add(bytes);
         self.inflight_records < records_max && (self.inflight_records == 0 || total <= bytes_max)
     }
 
-    /// The lane that the next record takes to another shard. With records under way a session stays in the lane of much.
+    /// The lane that the next record takes to another shard. A session in the lane of much stays there while records are under
+    /// way.
     pub(crate) const fn lane(&mut self) -> Lane {
         self.in_lane_of_much &= self.inflight_records > 0;
         self.in_lane_of_much |= self.says_much;
@@ -475,13 +475,13 @@ impl Session {
         }
     }
 
-    /// A record is under way.
+    /// Notes that a record is under way.
     pub(crate) const fn note_publish(&mut self, bytes: u32) {
         self.inflight_records += 1;
         self.inflight_bytes = self.inflight_bytes.saturating_add(bytes);
     }
 
-    /// So many records have their outcomes.
+    /// Notes that so many records have their outcomes.
     pub(crate) const fn note_outcomes(&mut self, records: u32, bytes: u32) {
         self.inflight_records = self.inflight_records.saturating_sub(records);
         self.inflight_bytes = self.inflight_bytes.saturating_sub(bytes);
@@ -493,7 +493,7 @@ impl Session {
         outgoing.map_or(0, |outgoing| outgoing.bytes.len() - outgoing.sent)
     }
 
-    /// How much of its window a publisher has used.
+    /// How much of its publish window the session has used.
     pub(crate) fn window(&self, records_max: u32, bytes_max: u32) -> Window {
         let used = |of: u32| {
             self.inflight_records >= records_max / of || self.inflight_bytes >= bytes_max / of
@@ -505,7 +505,7 @@ impl Session {
         }
     }
 
-    /// Whether something that it has asked for, or published, has no answer yet.
+    /// Whether a request or a record of the session has no answer yet.
     pub(crate) const fn awaits_answers(&self) -> bool {
         self.inflight_records > 0 || self.requests > 0
     }
@@ -520,12 +520,13 @@ impl Session {
         SessionId::new(key, self.generation)
     }
 
-    /// Whether a part of a record is out and the socket may take the rest, and nothing says so to the shard.
+    /// Whether a part of a record is sent and the socket may take the rest, but neither an event nor a list will bring the shard
+    /// to it.
     pub(crate) fn owes_tail(&self) -> bool {
         self.tail.is_some() && !self.blocked && !self.queued
     }
 
-    /// Whether a whole record may be sent: nothing else is half out.
+    /// Whether a whole record may be sent: nothing else is sent in part.
     pub(crate) fn is_clear(&self) -> bool {
         let is_whole = self.tail.is_none() || planted(Bug::OvertakesATail);
         !self.blocked && is_whole && self.outgoing.is_none() && self.stage == Stage::Open
@@ -541,21 +542,21 @@ pub(crate) enum Window {
     Full,
 }
 
-/// Bytes of a question, whose acknowledgement alone says nothing about the peer's process.
+/// Bytes of a Ping. Its acknowledgement alone says nothing about the peer's process.
 const PING_BYTES: u32 = 24;
 
 /// How a peer takes what it is sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Taking {
-    /// How long ago it last acknowledged something, if it has taken more than our question since the last look.
+    /// How long ago the peer last acknowledged something, if it has taken more than the Ping since the last look.
     pub(crate) ago_ms: Option<u64>,
-    /// There are bytes that it has not acknowledged.
+    /// There are bytes that the peer has not acknowledged.
     pub(crate) has_more: bool,
 }
 
 impl Session {
-    /// How far the peer has come since the last look, by what waits in its socket now. With a million subscribers of busy
-    /// topics questions would cost more than the records.
+    /// How far the peer has come since the last look, by what waits in its socket now. This spares Pings, which would cost more
+    /// than the records with a million subscribers of busy topics.
     pub(crate) fn look_at_taken(&mut self, backlog: Backlog) -> Taking {
         let before = std::mem::replace(&mut self.taken, backlog.acknowledged as u32);
         let asked = if self.pinged { PING_BYTES } else { 0 };
@@ -566,7 +567,7 @@ impl Session {
     }
 }
 
-/// What tests look at beside what steps do.
+/// Fields that only tests look at.
 #[cfg(test)]
 pub(crate) struct Seen {
     pub(crate) heard_tick: u32,
@@ -577,7 +578,7 @@ pub(crate) struct Seen {
     pub(crate) taken: u32,
 }
 
-/// What tests look at, and what they bring about that takes many steps otherwise.
+/// Lets tests look at a session, and bring about states that take many steps otherwise.
 #[cfg(test)]
 impl Session {
     pub(crate) fn seen(&self) -> Seen {
@@ -655,7 +656,7 @@ mod tests {
     use super::*;
     use crate::rig::Rig;
 
-    /// Does something with a session that was welcomed.
+    /// Calls `check` with a session that was welcomed.
     fn with_session(check: impl FnOnce(&mut Session)) {
         let mut rig = Rig::new();
         let client = rig.join();
@@ -696,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_may_be_sent_when_nothing_else_is_half_out() {
+    fn a_record_may_be_sent_when_nothing_else_is_sent_in_part() {
         with_session(|session| {
             assert!(session.is_clear() && !session.owes_tail());
             session.tail = tail();
@@ -715,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_of_the_outgoing_bytes_does_not_wait() {
+    fn outgoing_bytes_that_are_sent_do_not_wait() {
         with_session(|session| {
             assert_eq!(session.outgoing_bytes(), 0);
             let outgoing = session.outgoing.insert(Box::default());
@@ -725,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_makes_a_session_take_nothing() {
+    fn a_session_with_another_name_takes_nothing() {
         with_session(|session| {
             session.rename(900);
             assert_eq!(session.id(3), SessionId::new(3, 900));

@@ -1,4 +1,4 @@
-//! The sessions of one shard, and the lists of those that something is to be done for: read, sent to, ended.
+//! The sessions of one shard, and the lists of those to read, to send to and to end.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +22,7 @@ use crate::parts::partial::Partial;
 use crate::parts::room::{MUCH_BYTES, MemoryCaps, OUTPUT_BYTES_MAX, Room};
 use crate::parts::session::{Admitted, Outgoing, Session, SessionId, Stage};
 
-/// Empty outgoing buffers kept for the next control frames.
+/// Most empty outgoing buffers that are kept for the next control frames.
 const OUTGOING_KEPT: usize = 256;
 /// A kept buffer is at most this large.
 const OUTGOING_BYTES_KEPT: usize = 4096;
@@ -30,16 +30,16 @@ const OUTGOING_BYTES_KEPT: usize = 4096;
 /// Sessions to read. A session is in at most one of the lists.
 #[derive(Debug, Default)]
 struct ToRead {
-    /// By [`Queue`]: those that are read in this order.
+    /// Lists by [`Queue`], in the order of reading.
     lists: [VecDeque<SessionId>; 4],
-    /// Those whose frames wait for room that sessions share: not to be read before there is some.
+    /// Sessions whose frames wait for room that sessions share: not read before there is some.
     paused: VecDeque<SessionId>,
 }
 
 /// Why a session is read, in the order of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
-    /// Its frame has waited for something that has come.
+    /// What its frame has waited for has come.
     Resumed,
     /// It has news, and says little.
     Little,
@@ -59,9 +59,9 @@ struct StreamEnd {
 /// What a stream of several topics was told last, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// The sum of the offsets at which it stood.
+    /// The sum of the offsets at which the stream stood.
     pub(crate) sum: u64,
-    /// Also of a sign of life.
+    /// When the stream was told, or got a sign of life, in milliseconds.
     pub(crate) at_ms: u64,
 }
 
@@ -73,30 +73,30 @@ pub(crate) struct Sessions {
     to_read: ToRead,
     /// Sessions with something to send.
     to_send: VecDeque<SessionId>,
-    /// Sessions that are to be told Goodbye.
+    /// Sessions that are to get a Goodbye.
     dismissed: VecDeque<Dismissed>,
-    /// Sessions that have ended, and whose connections and subscriptions are there.
+    /// Sessions that have ended, but whose connections and subscriptions are still there.
     gone: VecDeque<Gone>,
     /// The requests over HTTP that are being answered.
     pub(crate) exchanges: Exchanges,
-    /// Who the clients are behind proxies that have said so.
+    /// Addresses of clients behind proxies, as the proxies say.
     clients: HashMap<SessionId, SocketAddr>,
-    /// Where streams end that do.
+    /// Ends of the streams that have one.
     ends: HashMap<SessionId, StreamEnd>,
-    /// What streams of several topics were told last.
+    /// What each stream of several topics was told last.
     told: HashMap<SessionId, Told>,
-    /// How sessions over WebSocket are closed, by their peers or for what these have sent.
+    /// How WebSocket sessions are closed: by their peers, or for what these have sent.
     closes: HashMap<SessionId, Closing>,
     /// The memory that sessions hold.
     pub(crate) room: Room,
-    /// The room for connections.
+    /// The places that connections hold.
     pub(crate) admission: Admission,
     #[expect(clippy::vec_box, reason = "the box is what is used again")]
     outgoing_spare: Vec<Box<Outgoing>>,
 }
 
 impl Sessions {
-    /// None yet, and the memory that they may hold.
+    /// No sessions yet, with caps on the memory that they may hold.
     pub(crate) fn new(caps: MemoryCaps) -> Self {
         Self {
             slots: Slab::new(),
@@ -116,7 +116,7 @@ impl Sessions {
         }
     }
 
-    /// Takes a fresh connection in, with the door that it came by, once `watch` has made its name known to the poll.
+    /// Makes a session of a fresh connection and its door, once `watch` has made its name known to the poll.
     pub(crate) fn insert_with(
         &mut self,
         now_tick: u32,
@@ -134,19 +134,19 @@ impl Sessions {
         Ok(id)
     }
 
-    /// A fresh connection holds the place that was found for it.
+    /// Gives a fresh connection the place that was found for it.
     pub(crate) fn take_place(&mut self, id: SessionId, place: Admitted) {
         let session = &mut self.slots[id.key() as usize];
         self.admission.take(session, place);
     }
 
-    /// Gives one that may only ask a place like any other. Returns whether there was one.
+    /// Gives a session that may only ask a place like any other. Returns whether there was one.
     pub(crate) fn move_up(&mut self, context: &ShardContext, id: SessionId) -> bool {
         let session = &mut self.slots[id.key() as usize];
         self.admission.move_up(&context.shared, session)
     }
 
-    /// Lets one that was to be turned away stay and ask. Returns whether it may.
+    /// Lets a session that was to be turned away stay and ask. Returns whether it may.
     pub(crate) fn let_ask(&mut self, id: SessionId) -> bool {
         let session = &mut self.slots[id.key() as usize];
         self.admission.let_ask(session)
@@ -164,12 +164,12 @@ impl Sessions {
             .filter(|session| session.id(id.key()) == id || planted(Bug::BelievesStaleSessions))
     }
 
-    /// A session that cannot have ended: nothing has come between that could end it.
+    /// A session that cannot have ended, since no step has run that could have ended it.
     pub(crate) fn there(&self, id: SessionId) -> &Session {
         self.get(id).expect("nothing has ended the session")
     }
 
-    /// The same, to be changed.
+    /// A session that cannot have ended, to be changed.
     pub(crate) fn there_mut(&mut self, id: SessionId) -> &mut Session {
         self.get_mut(id).expect("nothing has ended the session")
     }
@@ -185,32 +185,32 @@ impl Sessions {
         self.slots[key as usize].blocked
     }
 
-    /// The full name of the session that has `key` now, for the same lists.
+    /// The full name of the session that has `key` now; for the lists of [`Self::at_mut`].
     pub(crate) fn id_at(&self, key: u32) -> SessionId {
         self.slots[key as usize].id(key)
     }
 
-    /// The session that `token` names, which has lost the bits that are not in `mask`; `None` if it has ended.
+    /// The session that `token` names, of which only the bits in `mask` are left; `None` if it has ended.
     pub(crate) fn by_token(&self, token: u64, mask: u64) -> Option<SessionId> {
         let key = SessionId::from_token(token).key();
         let id = self.slots.get(key as usize)?.id(key);
         (id.token() & mask == token).then_some(id)
     }
 
-    /// A stream of a bounded form has come so far that its end is known.
+    /// Sets where a stream of a bounded form ends, once that is known.
     pub(crate) fn set_end(&mut self, id: SessionId, at: Offset) {
         let is_reached = false;
         self.ends.insert(id, StreamEnd { at, is_reached });
     }
 
-    /// A stream has had all that it was to have.
+    /// Notes that a stream has come to its end.
     pub(crate) fn reach_end(&mut self, id: SessionId) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.is_reached = true;
         }
     }
 
-    /// Whether a stream has an end that it has not come to: its client must not take what it has had for all.
+    /// Whether a stream breaks off before its end: then its client must not take what it has for everything.
     pub(crate) fn is_broken_off(&self, id: SessionId) -> bool {
         self.ends.get(&id).is_some_and(|end| !end.is_reached)
     }
@@ -227,27 +227,27 @@ impl Sessions {
         self.told.get(&id).copied()
     }
 
-    /// Notes what a stream of several topics is told.
+    /// Notes what a stream of several topics was told.
     pub(crate) fn note_told(&mut self, id: SessionId, told: Told) {
         self.told.insert(id, told);
     }
 
-    /// A session over WebSocket is closed, once what came before is taken.
+    /// Notes how a WebSocket session is to be closed, once earlier input is handled.
     pub(crate) fn note_close(&mut self, id: SessionId, closing: Closing) {
         self.closes.insert(id, closing);
     }
 
-    /// How it is closed.
+    /// How a WebSocket session is to be closed, if it is.
     pub(crate) fn closing(&self, id: SessionId) -> Option<Closing> {
         self.closes.get(&id).copied()
     }
 
-    /// The same, and it is told now.
+    /// Takes how a WebSocket session is to be closed, to tell its peer now.
     pub(crate) fn take_close(&mut self, id: SessionId) -> Option<Closing> {
         self.closes.remove(&id)
     }
 
-    /// A proxy has said whose connection it is, or that it does not say.
+    /// Notes that a proxy has said whose connection it is, or that it does not know.
     pub(crate) fn note_proxied(&mut self, id: SessionId, client: Option<SocketAddr>) {
         self.there_mut(id).note_proxied();
         if let Some(client) = client {
@@ -255,7 +255,7 @@ impl Sessions {
         }
     }
 
-    /// The client's address: the other end, or what the proxy there says of it.
+    /// The client's address: that of the peer, or the one that a proxy there names.
     pub(crate) fn peer(&self, net: &dyn Net, id: SessionId) -> Option<SocketAddr> {
         let session = self.get(id)?;
         let client = session
@@ -274,13 +274,13 @@ impl Sessions {
         self.slots.iter().map(id).collect()
     }
 
-    /// Requests that one session has under way, at most.
+    /// The most requests that any session has under way.
     pub(crate) fn requests_max(&self) -> usize {
         let requests = self.slots.iter().map(|(_, session)| session.requests());
         requests.max().map_or(0, usize::from)
     }
 
-    /// How many sessions are about to go, or were told to, and have not gone.
+    /// How many sessions are leaving or were told to go, and are still there.
     pub(crate) fn count_leaving(&self) -> usize {
         let leaves = |session: &&Session| {
             let stage = session.stage();
@@ -290,14 +290,14 @@ impl Sessions {
         sessions.filter(leaves).count()
     }
 
-    /// The sockets of sessions that hold more answers than so many bytes.
+    /// The sockets of sessions whose outgoing bytes are more than `bytes`.
     pub(crate) fn sockets_behind(&self, bytes: usize) -> impl Iterator<Item = Socket> {
         let sessions = self.slots.iter().map(|(_, session)| session);
         let behind = sessions.filter(move |session| session.outgoing_bytes() > bytes);
         behind.map(Session::socket)
     }
 
-    /// What a session's next frame waits for whose answers are not taken, or for which there is no room.
+    /// What a session's next frame has to wait for, if the peer does not take its answers or there is no room for more.
     pub(crate) fn waits_for_output(&mut self, id: SessionId) -> Option<Until> {
         let unread = self.get(id)?.outgoing_bytes();
         let output = &self.room.output;
@@ -314,7 +314,7 @@ impl Sessions {
     /// Puts a session on a list of those to read from.
     pub(crate) fn queue_read(&mut self, id: SessionId) {
         let Some(session) = self.get_mut(id).filter(|session| !session.reading) else {
-            return; // It is on a list, or has gone meanwhile.
+            return; // It is on a list, or has ended meanwhile.
         };
         session.reading = true;
         let queue = if session.stage == Stage::Greeting || session.ended {
@@ -327,7 +327,7 @@ impl Sessions {
         self.to_read.lists[queue as usize].push_back(id);
     }
 
-    /// The next session of a list to read from.
+    /// Takes the next session to read from a list.
     pub(crate) fn next_to_read(&mut self, queue: Queue) -> Option<SessionId> {
         self.to_read.lists[queue as usize].pop_front()
     }
@@ -337,7 +337,7 @@ impl Sessions {
         self.to_read.lists[queue as usize].len()
     }
 
-    /// A session has more to read than a visit could take.
+    /// Queues a session that has more to read than a visit could take.
     pub(crate) fn read_on(&mut self, id: SessionId) {
         let session = self.there_mut(id);
         session.reading = true;
@@ -345,14 +345,14 @@ impl Sessions {
         self.to_read.lists[Queue::Much as usize].push_back(id);
     }
 
-    /// A session's next frame waits for an answer of its own.
+    /// Lets a session's next frame wait for an answer of its own.
     pub(crate) fn await_answer(&mut self, id: SessionId) {
         let session = self.there_mut(id);
         session.reading = true;
         session.awaits_answer = true;
     }
 
-    /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or has left.
+    /// Lets a session go on whose next frame waits for an answer of its own, now that one has come, or is sent.
     pub(crate) fn resume(&mut self, id: SessionId) {
         if let Some(session) = self.get_mut(id)
             && session.awaits_answer
@@ -362,30 +362,30 @@ impl Sessions {
         }
     }
 
-    /// A session's next frame waits for room that sessions share.
+    /// Lets a session's next frame wait for room that sessions share.
     pub(crate) fn pause(&mut self, id: SessionId) {
         let session = self.there_mut(id);
         session.reading = true;
         self.to_read.paused.push_back(id);
     }
 
-    /// There is room: each paused session may try once.
+    /// Lets each paused session try once, since there is room.
     pub(crate) fn try_paused(&mut self) {
         let resumed = &mut self.to_read.lists[Queue::Resumed as usize];
         resumed.append(&mut self.to_read.paused);
     }
 
-    /// Whether somebody waits for room.
+    /// Whether a session waits for room.
     pub(crate) fn has_paused(&self) -> bool {
         !self.to_read.paused.is_empty()
     }
 
-    /// Whether there is somebody to read.
+    /// Whether there is a session to read.
     pub(crate) fn has_some_to_read(&self) -> bool {
         self.to_read.lists.iter().any(|list| !list.is_empty())
     }
 
-    /// Keeps input with its session until there is more of it, or its frame can be taken.
+    /// Keeps input with its session until more of it comes, or its frame can be handled.
     pub(crate) fn keep_input(&mut self, id: SessionId, mut partial: Box<Partial>) {
         let slot = self.slots.get_mut(id.key() as usize);
         let Some(session) = slot.filter(|session| session.id(id.key()) == id) else {
@@ -410,8 +410,8 @@ impl Sessions {
         }
     }
 
-    /// Puts the session that has `key` now on that list if it has a part of a record out and its socket is not full: no
-    /// event will tell of it, and a walk passes it by.
+    /// Schedules a send to the session that has `key` now, if it has sent a part of a record and its socket is not full: no event
+    /// will come for it, and walks pass it by.
     pub(crate) fn queue_tail(&mut self, key: u32) {
         let session = self.at_mut(key);
         if !session.owes_tail() || planted(Bug::ForgetsATail) {
@@ -422,7 +422,7 @@ impl Sessions {
         self.to_send.push_back(id);
     }
 
-    /// The next session to send to.
+    /// Takes the next session to send to.
     pub(crate) fn next_to_send(&mut self) -> Option<SessionId> {
         let id = self.to_send.pop_front()?;
         if let Some(session) = self.get_mut(id) {
@@ -436,7 +436,7 @@ impl Sessions {
         self.to_send.len()
     }
 
-    /// Adds a reply to what a session is sent. It leaves at the end of the turn.
+    /// Adds a reply to a session's outgoing bytes. It leaves at the end of the turn.
     pub(crate) fn control(
         &mut self,
         context: &ShardContext,
@@ -447,7 +447,7 @@ impl Sessions {
         self.add_outgoing(context, id, Stage::is_heard, encode)
     }
 
-    /// Adds the Goodbye to what a session is sent that was dismissed.
+    /// Adds the Goodbye to the outgoing bytes of a dismissed session.
     pub(crate) fn conclude(
         &mut self,
         context: &ShardContext,
@@ -483,7 +483,7 @@ impl Sessions {
         Handled::Done
     }
 
-    /// What was to be sent to a session is out.
+    /// Empties a session's outgoing bytes, which are sent.
     pub(crate) fn empty_outgoing(&mut self, id: SessionId) {
         let outgoing = self.there_mut(id).outgoing.take();
         let mut outgoing = outgoing.expect("it has just been sent");
@@ -501,8 +501,8 @@ impl Sessions {
 
     // Ending.
 
-    /// The peer has said all that it has to say. It is told what it still waits for before it goes, and then Goodbye, if it
-    /// waits for anything; else it goes for `reason` without a word.
+    /// Lets a session leave whose peer is done. If the peer waits for answers, it gets these and then a Goodbye; else the session
+    /// ends for `reason` without a word.
     pub(crate) fn leave(
         &mut self,
         context: &ShardContext,
@@ -522,7 +522,7 @@ impl Sessions {
             if let Some(mut partial) = session.partial.take() {
                 self.room.input.count(&mut partial.counted, 0);
             }
-            // The visit gives back what serves its subscriptions.
+            // That visit releases the catch-ups of its subscriptions.
             self.schedule_send(id);
         } else if session.outgoing_bytes() > 0 || is_told_how {
             self.dismiss(context, id, done(says));
@@ -531,7 +531,7 @@ impl Sessions {
         }
     }
 
-    /// A question of a session about the broker is answered: its next frame may be taken.
+    /// Notes that a session's question about the broker is answered: its next frame may be handled.
     pub(crate) fn note_answered(&mut self, context: &ShardContext, id: SessionId) {
         if let Some(session) = self.get_mut(id) {
             session.note_answered();
@@ -540,7 +540,7 @@ impl Sessions {
         self.finish_leaving(context, id);
     }
 
-    /// Lets a session go that has nothing more to wait for, if it is leaving.
+    /// Dismisses a leaving session that waits for no more answers.
     pub(crate) fn finish_leaving(&mut self, context: &ShardContext, id: SessionId) {
         let session = self.get(id);
         let is_done =
@@ -550,7 +550,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a session with a Goodbye that says why. Whatever is half out leaves first.
+    /// Ends a session with a Goodbye that says why. A record that is sent in part leaves first.
     pub(crate) fn refuse(
         &mut self,
         context: &ShardContext,
@@ -561,7 +561,7 @@ impl Sessions {
         self.refuse_for(context, id, code, 0, reason);
     }
 
-    /// The same, with the time after which the peer should come back.
+    /// Ends a session with a Goodbye that says why, and after which time the peer should come back.
     pub(crate) fn refuse_for(
         &mut self,
         context: &ShardContext,
@@ -579,13 +579,13 @@ impl Sessions {
         self.begin_end(context, id, goodbye, true);
     }
 
-    /// Ends a session with a Goodbye without its fault. What is still on its way to it leaves before; its subscriptions
-    /// end with the connection.
+    /// Ends a session, without its fault, with a Goodbye. Its outgoing bytes leave first; its subscriptions end with the
+    /// connection.
     pub(crate) fn dismiss(&mut self, context: &ShardContext, id: SessionId, goodbye: Goodbye) {
         self.begin_end(context, id, goodbye, false);
     }
 
-    /// From here on a session is told nothing but its Goodbye, in the step that ends sessions.
+    /// Lets a session get nothing more but its Goodbye, which the step that ends sessions adds.
     fn begin_end(
         &mut self,
         context: &ShardContext,
@@ -596,7 +596,7 @@ impl Sessions {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot.filter(|session| session.id(id.key()) == id);
         let Some(session) = session.filter(|session| session.stage.is_heard()) else {
-            return; // It has ended, or is about to.
+            return; // It has ended, or is ending.
         };
         if session.stage == Stage::Open {
             context.metrics().sessions.subtract(1);
@@ -615,12 +615,12 @@ impl Sessions {
         });
     }
 
-    /// The next session that is to be told Goodbye.
+    /// Takes the next session that is to get a Goodbye.
     pub(crate) fn next_dismissed(&mut self) -> Option<Dismissed> {
         self.dismissed.pop_front()
     }
 
-    /// The Goodbye is out and our side is shut: waits for the peer to shut its own.
+    /// Lets a session whose Goodbye is sent, and whose side the broker has shut, linger until the peer shuts its own.
     pub(crate) fn linger(&mut self, id: SessionId) {
         self.there_mut(id).stage = Stage::Lingering;
         self.queue_read(id);
@@ -651,8 +651,8 @@ impl Sessions {
         self.admission.next_told_to_go(is_leaving, is_offered)
     }
 
-    /// Ends a session without a word. Nothing reaches it any more; its subscriptions and its connection end in the step
-    /// for that, many of them in several turns.
+    /// Ends a session without a word. Nothing reaches it any more; the step that ends sessions removes its subscriptions, over
+    /// several turns if there are many, and its connection.
     pub(crate) fn end(&mut self, context: &ShardContext, id: SessionId, reason: Reason) {
         let slot = self.slots.get_mut(id.key() as usize);
         let session = slot
@@ -667,7 +667,7 @@ impl Sessions {
         let style = session.form.style;
         let (partial, outgoing) = (session.partial.take(), session.outgoing.take());
         session.tail = None;
-        // The kernel may hold megabytes that nobody has read, and frees them when the socket is closed.
+        // The kernel may hold megabytes of unread bytes, and frees them when the socket is closed.
         let is_full = session.says_much || session.blocked || reason.leaves_much();
         if is_request {
             self.exchanges.take_if(id, |_| true);
@@ -706,8 +706,8 @@ impl Sessions {
         debug!(session = id.key(), ?reason, "connection closed");
     }
 
-    /// Gives a session another name, so that nothing that is meant for it reaches it any more. Its slot stays taken as
-    /// long as its subscriptions name it.
+    /// Gives a session another name, so that no event or answer reaches it any more. Its slot stays taken as long as its
+    /// subscriptions name it.
     fn rename(&mut self, id: SessionId) -> SessionId {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
@@ -716,30 +716,30 @@ impl Sessions {
         session.id(id.key())
     }
 
-    /// The session that ended first, of those whose connections are not closed.
+    /// The session that ended first among those whose connections are not closed.
     pub(crate) fn first_gone(&self) -> Gone {
         *self.gone.front().expect("some have ended")
     }
 
-    /// How many have ended and are not closed.
+    /// How many sessions have ended and are not closed.
     pub(crate) fn count_gone(&self) -> usize {
         self.gone.len()
     }
 
-    /// That one is closed after all others that have ended so far.
+    /// Moves the session that ended first behind all others that have ended.
     pub(crate) fn put_first_gone_last(&mut self) {
         self.gone.extend(self.gone.front().copied());
         self.gone.pop_front();
     }
 
-    /// Forgets that one, all of whose subscriptions have ended, and gives its socket to be closed.
+    /// Forgets the session that ended first, all of whose subscriptions have ended. Returns its socket, to be closed.
     pub(crate) fn forget_first_gone(&mut self) -> Socket {
         let gone = self.gone.pop_front().expect("some have ended");
         self.admission.note_closed();
         self.slots.remove(gone.id.key() as usize).socket
     }
 
-    /// Whether sessions have ended, or are to be told Goodbye, that no turn has looked after since.
+    /// Whether there are sessions to close, or to send a Goodbye.
     pub(crate) fn has_some_to_end(&self) -> bool {
         !(self.gone.is_empty() && self.dismissed.is_empty())
     }

@@ -1,5 +1,5 @@
-//! What all shards see: the configuration, who owns which log, whom news of a log concerns, the phase of the
-//! process's life, and everybody's counters. Nothing here is locked.
+//! What all shards see: the configuration, the owner of each log, which shards the news of a log concerns, the phase of the
+//! process, and the counters of all shards. Nothing here is locked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -20,9 +20,9 @@ use crate::plan::Tables;
 /// The part of the broker that all shards share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// What of it requests over HTTP are held to.
+    /// The rules of the configuration for requests over HTTP.
     pub(crate) rules: Rules,
-    /// The addresses that it listens on, by their numbers.
+    /// The addresses that the broker listens on, by their numbers.
     pub(crate) doors: Vec<Door>,
     pub(crate) dir: DataDir,
     pub(crate) pool: Arc<ArenaPool>,
@@ -30,13 +30,13 @@ pub(crate) struct Shared {
     /// Random number of this run.
     pub(crate) instance: u64,
     pub(crate) metrics: Vec<ShardMetrics>,
-    /// Connections that have one of the `max_connections` places.
+    /// Connections that hold one of the `max_connections` places.
     pub(crate) connections: AtomicUsize,
-    /// Connections that are served and that one shard's descriptor table has room for.
+    /// Served connections for which one shard's descriptor table has room.
     pub(crate) connections_per_shard: usize,
     /// Memory that each shard keeps for its sessions.
     pub(crate) caps: MemoryCaps,
-    /// Bytes that each shard keeps of records in other forms: its part of what the process may.
+    /// Bytes that each shard keeps of records in other forms: its part of `rendition_cache_bytes`.
     pub(crate) rendition_bytes_max: usize,
     pub(crate) tables: Tables,
     wakers: Vec<Waker>,
@@ -44,12 +44,12 @@ pub(crate) struct Shared {
     /// When the broker was asked to stop, by the clock that all shards share.
     stopping_since_ms: AtomicU64,
     pub(crate) interest: Interest,
-    /// Shards that hand nothing over any more, and shards that have nothing more to acknowledge.
+    /// Shards that hand nothing over any more; beside it, shards that have nothing more to acknowledge.
     pub(crate) shards_quiet: AtomicUsize,
     pub(crate) shards_drained: AtomicUsize,
 }
 
-/// An address that the broker listens on, as far as those matter that come by it.
+/// An address that the broker listens on: what matters of it to its connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Door {
     pub(crate) speaks: Speaks,
@@ -66,7 +66,7 @@ impl Door {
     }
 }
 
-/// What [`Shared`] is made of.
+/// The arguments of [`Shared::new`].
 pub(crate) struct SharedParts {
     pub(crate) config: Config,
     pub(crate) dir: DataDir,
@@ -76,7 +76,7 @@ pub(crate) struct SharedParts {
     pub(crate) connections_per_shard: usize,
     pub(crate) caps: MemoryCaps,
     pub(crate) tables: Tables,
-    /// How each shard is woken; none where nobody sleeps.
+    /// Wakes each shard; empty where no shard sleeps.
     pub(crate) wakers: Vec<Waker>,
 }
 
@@ -109,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// Takes one of the places for connections, if there is one.
+    /// Takes one of the places for connections. Returns whether one was free.
     pub(crate) fn take_place(&self) -> bool {
         let max = self.config.max_connections;
         let one_more = |taken: usize| (taken < max).then_some(taken + 1);
@@ -119,7 +119,7 @@ impl Shared {
             .is_ok()
     }
 
-    /// One of them is free again.
+    /// Gives a place for a connection back.
     pub(crate) fn give_place_back(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -152,7 +152,7 @@ impl Shared {
         self.stopping_since_ms.load(Ordering::Acquire)
     }
 
-    /// Moves on to `phase` and lets every shard know.
+    /// Moves on to `phase` and wakes every shard.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.wake_all();
@@ -171,7 +171,7 @@ mod tests {
     use crate::rig::{Rig, settings};
 
     #[test]
-    fn a_phase_is_never_left_for_an_earlier_one_and_the_first_request_to_stop_counts() {
+    fn the_phase_never_goes_back_and_the_first_request_to_stop_counts() {
         let mut rig = Rig::new();
         let shared = rig.parts().context.shared.clone();
         assert_eq!(shared.phase(), Phase::Serving);

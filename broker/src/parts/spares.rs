@@ -1,7 +1,7 @@
 //! Empty containers that wait to be filled again.
 
-/// Bytes of all containers of one kind that a shard keeps: enough for what goes to a few others under load, or for a
-/// little to each of many.
+/// Bytes of all containers of one kind that a shard keeps: enough for much to a few other shards under load, or for a little to
+/// each of many.
 const BYTES_MAX: usize = 512 << 10;
 
 /// A container that keeps its memory when it is emptied.
@@ -18,14 +18,14 @@ pub(crate) struct Spares<T> {
 }
 
 impl<T: Reused> Spares<T> {
-    /// One of them, or a new one.
+    /// Takes a kept container, or a new one.
     pub(crate) fn take(&mut self) -> T {
         let container = self.containers.pop().unwrap_or_default();
         self.bytes -= container.bytes();
         container
     }
 
-    /// Keeps an empty one, while there is not too much.
+    /// Keeps an empty container, as long as all that are kept stay within their bytes.
     pub(crate) fn keep(&mut self, container: T) {
         let bytes = container.bytes();
         if self.bytes + bytes <= BYTES_MAX {

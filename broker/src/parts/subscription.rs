@@ -5,7 +5,7 @@ use oyez_protocol::Offset;
 /// How a subscription gets its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// The owner of the log was asked where to begin; the number tells its answer from others.
+    /// The owner of the log was asked where to begin; the number identifies its answer.
     Pending(u32),
     /// From the topic's window, at `cursor`.
     Live,
@@ -18,7 +18,7 @@ pub(crate) enum Delivery {
 pub(crate) struct Subscription {
     /// Slot of the session in the shard's slab.
     pub(crate) session: u32,
-    /// How it gets its records: the kind in the upper two bits, its number in the others.
+    /// A packed [`Delivery`]: the kind in the upper two bits, its number in the others.
     delivery: u32,
     /// The next message to deliver.
     pub(crate) cursor: Offset,
@@ -112,7 +112,7 @@ impl Subscriptions {
         Some(refs[index])
     }
 
-    /// Adds a subscription to a topic that there is none to.
+    /// Adds a subscription to a topic to which the session has none.
     pub(crate) fn insert(&mut self, added: SubscriptionRef) {
         let place =
             |refs: &[SubscriptionRef]| refs.partition_point(|found| found.topic < added.topic);
@@ -142,7 +142,7 @@ impl Subscriptions {
         }
     }
 
-    /// The subscription to `topic` has moved within its topic's list.
+    /// Notes that the subscription to `topic` has moved within its topic's list.
     pub(crate) fn moved(&mut self, topic: u32, slot: u32) {
         let refs = match self {
             Self::None => return,

@@ -1,4 +1,4 @@
-//! A record that is half out.
+//! A record that is sent in part.
 
 use std::num::NonZeroU32;
 
@@ -6,21 +6,21 @@ use oyez_protocol::{LogId, Position};
 
 use crate::dialect::form::Part;
 
-/// A record, or a run of records, of which the socket has taken a part. The rest must leave before anything else does. 16 bytes, also as an
-/// `Option`.
+/// A record, or a run of records, of which the socket has taken a part. The rest must leave before anything else does. 16 bytes,
+/// also as an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordTail {
     /// The log in the upper 16 bits, the record's position in the lower 48.
     place: u64,
-    /// Its bytes, or those of the run of records that is sent as one message, or, where it is sent in another form, the part of it
-    /// that is sent.
+    /// Bytes of the record, or of the run of records that is sent as one message; for a record in another form, the part that is
+    /// sent.
     what: NonZeroU32,
-    /// Of what is sent, with the header of a message.
+    /// Bytes that the socket has taken, the header of a message included.
     pub(crate) sent: u32,
 }
 
 impl RecordTail {
-    /// `None` for a record of no bytes, which there is not.
+    /// `None` if `what` is 0; no record has 0 bytes.
     pub(crate) fn new(log: LogId, position: Position, what: u32, sent: u32) -> Option<Self> {
         debug_assert!(position.get() < 1 << POSITION_BITS);
         Some(Self {

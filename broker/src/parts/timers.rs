@@ -1,7 +1,8 @@
-//! A timer wheel for heartbeats: many timers, coarse, mostly re-armed. Arming is a push, an advance takes a slot.
+//! Timer wheels for silence and for unfinished frames: many timers, coarse, mostly re-armed. Arming is a push, an advance takes a
+//! slot.
 //!
-//! Timers are never removed. Whoever is called back checks whether there still is anything to do (the session's
-//! generation, when it was last heard); that costs one look per session and heartbeat and no memory per change.
+//! Timers are never removed. The step that is called back checks whether there still is anything to do (the session's generation,
+//! when it was last heard); that costs one look per session and heartbeat and no memory per change.
 
 use std::collections::VecDeque;
 
@@ -9,8 +10,8 @@ use crate::clock::TICK_MS;
 use crate::parts::due::Due;
 use crate::parts::session::SessionId;
 
-/// Slots of the wheel: a revolution takes 524 seconds, more than the default heartbeat. What lies further ahead is called
-/// early and arms itself again.
+/// Slots of the wheel: a revolution takes 524 seconds, more than the default heartbeat. A timer further ahead fires early, and
+/// the step arms it again.
 const SLOTS: usize = 2048;
 const WORD_BITS: usize = u64::BITS as usize;
 
@@ -18,7 +19,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 #[derive(Debug)]
 struct TimerWheel {
     slots: Vec<Vec<SessionId>>,
-    /// A bit for each slot that holds something, because the next one is looked for in every turn.
+    /// A bit for each slot that holds a timer, because every turn looks for the next one.
     occupied: [u64; SLOTS / WORD_BITS],
     /// The slot number (of all time, not of this revolution) up to which timers have fired.
     fired: u64,
@@ -44,11 +45,11 @@ impl TimerWheel {
     /// Moves everything due at `now_ms` into `due`.
     fn advance(&mut self, now_ms: u64, due: &mut impl Extend<SessionId>) {
         let now = now_ms / TICK_MS;
-        // After a pause of more than a revolution one revolution has seen every slot.
+        // After a longer pause, one revolution visits every slot.
         let first = self.fired + 1;
         let last = now.min(self.fired + SLOTS as u64);
         for slot in first..=last {
-            // With its memory: a burst of connections would else leave its mark in every slot.
+            // Takes the slot's memory, too, or a burst of connections would leave some in every slot.
             let index = Self::index(slot);
             due.extend(std::mem::take(&mut self.slots[index]));
             self.occupied[index / WORD_BITS] &= !(1 << (index % WORD_BITS));
@@ -77,14 +78,14 @@ impl TimerWheel {
     }
 }
 
-/// What a shard looks after when its time has come.
+/// The timers of a shard, and the sessions whose timers have fired.
 #[derive(Debug)]
 pub(crate) struct Timers {
     silence: TimerWheel,
     frames: TimerWheel,
-    /// Sessions that may be silent, and whom no turn has had time for.
+    /// Sessions that may be silent and that no turn has had time to look at.
     silent: VecDeque<SessionId>,
-    /// Sessions whose frame should have come to its end, likewise.
+    /// Sessions whose frame should be complete and that no turn has had time to look at.
     stalled: VecDeque<SessionId>,
 }
 
@@ -98,28 +99,28 @@ impl Timers {
         }
     }
 
-    /// Has a session looked at when it may have been silent for too long.
+    /// Arms a timer for when a session may have been silent for too long.
     pub(crate) fn watch_silence(&mut self, id: SessionId, due_ms: u64) {
         self.silence.arm(id, due_ms);
     }
 
-    /// Has a session looked at when the rest of its frame should be there.
+    /// Arms a timer for when the rest of a session's frame should be there.
     pub(crate) fn watch_frame(&mut self, id: SessionId, due_ms: u64) {
         self.frames.arm(id, due_ms);
     }
 
-    /// Time has passed.
+    /// Fires the timers that are due at `now_ms`.
     pub(crate) fn advance(&mut self, now_ms: u64) {
         self.silence.advance(now_ms, &mut self.silent);
         self.frames.advance(now_ms, &mut self.stalled);
     }
 
-    /// The next session that may be silent.
+    /// Takes the next session that may be silent.
     pub(crate) fn next_silent(&mut self) -> Option<SessionId> {
         self.silent.pop_front()
     }
 
-    /// The next session whose frame should have come to its end.
+    /// Takes the next session whose frame should be complete.
     pub(crate) fn next_stalled(&mut self) -> Option<SessionId> {
         self.stalled.pop_front()
     }

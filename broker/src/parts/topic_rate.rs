@@ -1,22 +1,22 @@
-//! How many new topics sessions may begin. Each topic takes memory of its log for as long as this is open, so that a client that
+//! How many new topics sessions may begin. Each topic takes memory of its log for as long as the log is open, and a client that
 //! makes up names must not fill it in half a minute.
 //!
-//! A session has an allowance at its own shard. What it spends of that is known when its records are acknowledged, so that one
-//! that has many of them under way may overspend by these, and pays later. A client can have as many sessions as it likes: beside
-//! that, each shard begins only so many topics for all of them.
+//! A session has an allowance at its own shard. The shard learns what it spends when its records are acknowledged, so a session
+//! with many records under way may overspend by these, and pays later. As a client can have as many sessions as it likes, each
+//! shard also begins only so many topics for all sessions together.
 
 use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::parts::session::SessionId;
 
-/// A shard begins topics for as many sessions at their full rate.
+/// A shard begins as many topics as this many sessions at their full rate.
 const SESSIONS_AT_ONCE: u64 = 100;
-/// It saves up for so many seconds of that.
+/// Seconds of that rate which a shard saves up.
 const SAVED_S: u64 = 2;
-/// How often the sessions are forgotten that have all of their allowance again, in milliseconds.
+/// How often a shard forgets the sessions that have all of their allowance again, in milliseconds.
 const SWEEP_MS: u64 = 100;
-/// What a session is told to wait at least and at most, in milliseconds.
+/// How long a session is told to wait at least, in milliseconds; below, at most.
 const WAIT_MS_MIN: u64 = 100;
 const WAIT_MS_MAX: u64 = 60_000;
 
@@ -24,7 +24,7 @@ const WAIT_MS_MAX: u64 = 60_000;
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     per_second: u64,
-    /// In thousandths of a topic.
+    /// Most that is saved up, in thousandths of a topic.
     saved_max: i64,
 }
 
@@ -61,7 +61,7 @@ impl TopicAllowance {
         self.passed_ms = now_ms;
     }
 
-    /// Whether there is one. What has come with time is added only when it is needed: this is asked for each record.
+    /// Whether one more topic may begin. Credits the time that has passed only when that is needed, since each record asks.
     fn has_one_at(&mut self, rate: Rate, now_ms: u64) -> bool {
         if self.left < 1_000 {
             self.pass(rate, now_ms);
@@ -73,7 +73,7 @@ impl TopicAllowance {
         self.left -= topics.cast_signed() * 1_000;
     }
 
-    /// Milliseconds until there is one again.
+    /// Milliseconds until one more topic may begin.
     fn wait_ms(&self, rate: Rate) -> u64 {
         let lacking = (1_000 - self.left).max(0).cast_unsigned();
         lacking.div_ceil(rate.per_second)
@@ -83,10 +83,10 @@ impl TopicAllowance {
 /// The allowances of one shard and of its sessions.
 #[derive(Debug)]
 pub(crate) struct TopicRate {
-    /// `None`: topics are begun without a bound.
+    /// `None`: topics begin without a bound.
     rates: Option<Rates>,
     of_shard: TopicAllowance,
-    /// Of sessions that have spent some of theirs.
+    /// Allowances of the sessions that have spent some of theirs.
     of_sessions: BTreeMap<SessionId, TopicAllowance>,
     swept_ms: u64,
 }
@@ -114,7 +114,7 @@ impl TopicRate {
         }
     }
 
-    /// Whether a session of this shard may begin a topic. Costs nothing as long as none has lately.
+    /// Whether a session of this shard may begin a topic. Costs nothing as long as no session has begun one lately.
     pub(crate) fn may_begin(&mut self, id: SessionId, now_ms: u64) -> bool {
         if self.of_sessions.is_empty() {
             return true;
@@ -129,7 +129,7 @@ impl TopicRate {
         allowance.has_one_at(rates.session, now_ms)
     }
 
-    /// Topics have begun with records of a session of this shard.
+    /// Notes that records of a session of this shard have begun `topics` topics.
     pub(crate) fn note_begun(&mut self, id: SessionId, topics: u64, now_ms: u64) {
         let Some(rates) = self.rates.filter(|_| topics > 0) else {
             return;
@@ -149,7 +149,7 @@ impl TopicRate {
         u32::try_from(wait_ms.clamp(WAIT_MS_MIN, WAIT_MS_MAX)).unwrap_or(u32::MAX)
     }
 
-    /// Whether this shard may begin a topic in one of its logs, whoever asks for it.
+    /// Whether this shard may begin a topic in one of its logs, for any session.
     pub(crate) fn may_begin_here(&mut self, now_ms: u64) -> bool {
         let Some(rates) = self.rates else {
             return true;
@@ -157,7 +157,7 @@ impl TopicRate {
         self.of_shard.has_one_at(rates.shard, now_ms)
     }
 
-    /// It has begun one.
+    /// Notes that this shard has begun a topic in one of its logs.
     pub(crate) fn note_begun_here(&mut self, now_ms: u64) {
         if let Some(rates) = self.rates {
             self.of_shard.pass(rates.shard, now_ms);
@@ -165,7 +165,7 @@ impl TopicRate {
         }
     }
 
-    /// Forgets sessions that have all of their allowance again, and with them those that are gone.
+    /// Forgets the sessions that have all of their allowance again, and so also those that are gone.
     fn sweep(&mut self, rates: Rates, now_ms: u64) {
         if now_ms < self.swept_ms + SWEEP_MS {
             return;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_begins_only_so_many_topics_whoever_asks() {
+    fn a_shard_begins_only_so_many_topics_for_all_sessions_together() {
         let mut topic_rate = topic_rate(1, 10);
         let begun = (0..1_000).filter(|_| {
             let may = topic_rate.may_begin_here(0);

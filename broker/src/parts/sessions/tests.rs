@@ -1,4 +1,4 @@
-//! The lists of sessions, their buffers, and their ends.
+//! Tests of the lists of sessions, their buffers, and their ends.
 
 use super::*;
 use crate::parts::ending::Reason;
@@ -8,7 +8,7 @@ use oyez_protocol::{LogId, Position};
 
 const QUEUES: [Queue; 4] = [Queue::Resumed, Queue::Little, Queue::Passing, Queue::Much];
 
-/// How many are in each list of those to read.
+/// How many sessions are in each list of those to read.
 fn to_read(rig: &mut Rig) -> [usize; 4] {
     QUEUES.map(|queue| rig.parts().sessions.count_to_read(queue))
 }
@@ -17,7 +17,7 @@ fn sessions(rig: &mut Rig) -> &mut Sessions {
     &mut rig.parts().sessions
 }
 
-/// Lets bytes be told to a session.
+/// Adds so many bytes to what a session is sent.
 fn tell(rig: &mut Rig, client: &Client, bytes: usize) -> Handled {
     let parts = rig.parts();
     parts.sessions.control(&parts.context, client.id, |out| {
@@ -42,7 +42,7 @@ fn counts(rig: &mut Rig) -> (usize, u64, u64) {
 }
 
 #[test]
-fn a_name_of_one_that_has_gone_reaches_nobody() {
+fn the_name_of_a_session_that_is_gone_reaches_no_other() {
     let mut rig = Rig::new();
     let gone = rig.join();
     rig.end(&gone, Reason::PeerClosed);
@@ -55,7 +55,7 @@ fn a_name_of_one_that_has_gone_reaches_nobody() {
     assert!(sessions(&mut rig).get(next.id).is_some());
     assert_eq!(sessions(&mut rig).id_at(next.id.key()), next.id);
     assert_eq!(sessions(&mut rig).ids(), [next.id]);
-    // Nothing is done for it either.
+    // No step does anything for it either.
     let sessions = sessions(&mut rig);
     sessions.queue_read(gone.id);
     sessions.resume(gone.id);
@@ -85,7 +85,7 @@ fn a_connection_that_cannot_be_watched_takes_no_slot() {
 }
 
 #[test]
-fn whether_a_socket_is_full_is_told_by_its_key() {
+fn a_session_is_known_by_its_key_to_be_blocked() {
     let mut rig = Rig::new();
     let client = rig.join();
     let key = client.id.key();
@@ -114,7 +114,7 @@ fn a_session_is_in_one_list_of_those_to_read_at_most() {
 }
 
 #[test]
-fn one_that_has_more_to_say_says_much() {
+fn a_session_that_has_more_to_read_says_much() {
     let mut rig = Rig::new();
     let client = rig.join();
     sessions(&mut rig).read_on(client.id);
@@ -123,7 +123,7 @@ fn one_that_has_more_to_say_says_much() {
 }
 
 #[test]
-fn those_that_wait_are_not_read_for_news_and_only_what_they_wait_for_helps() {
+fn sessions_that_wait_are_not_read_for_news_but_only_when_what_they_wait_for_has_come() {
     let mut rig = Rig::new();
     let (for_room, for_answer) = (rig.join(), rig.join());
     sessions(&mut rig).pause(for_room.id);
@@ -158,7 +158,7 @@ fn a_session_is_sent_to_once_and_not_while_its_socket_is_full() {
 }
 
 #[test]
-fn the_rest_of_a_record_is_sent_though_no_event_tells_of_it() {
+fn the_rest_of_a_record_is_sent_though_no_event_comes_for_it() {
     let mut rig = Rig::new();
     let client = rig.join();
     sessions(&mut rig).queue_tail(client.id.key());
@@ -174,7 +174,7 @@ fn the_rest_of_a_record_is_sent_though_no_event_tells_of_it() {
 }
 
 #[test]
-fn what_is_told_is_counted_and_its_memory_used_again() {
+fn outgoing_bytes_are_counted_and_their_memory_is_used_again() {
     let mut rig = Rig::new();
     let client = rig.join();
     rig.pass(50);
@@ -188,7 +188,7 @@ fn what_is_told_is_counted_and_its_memory_used_again() {
         assert_eq!(
             outgoing.bytes.len(),
             told,
-            "nothing is left of what was told before"
+            "nothing is left of the bytes before"
         );
         let capacity = outgoing.bytes.capacity();
         assert_eq!(rig.parts().sessions.room.output.bytes(), capacity);
@@ -217,7 +217,7 @@ fn so_many_empty_buffers_are_kept_and_no_more() {
 }
 
 #[test]
-fn only_those_that_may_hear_are_told_and_only_those_that_go_are_told_the_end() {
+fn only_sessions_that_are_heard_get_replies_and_only_those_that_go_get_a_goodbye() {
     for (stage, told, concluded) in [
         (Stage::Greeting, Handled::Done, Handled::Over),
         (Stage::Open, Handled::Done, Handled::Over),
@@ -237,7 +237,7 @@ fn only_those_that_may_hear_are_told_and_only_those_that_go_are_told_the_end() {
 }
 
 #[test]
-fn those_that_hold_much_are_noted() {
+fn sessions_that_hold_much_are_noted() {
     let mut rig = Rig::new();
     let clients = [rig.join(), rig.join(), rig.join()];
     keep(&mut rig, &clients[0], 5_000);
@@ -248,7 +248,7 @@ fn those_that_hold_much_are_noted() {
 }
 
 #[test]
-fn one_that_is_to_go_is_told_so_once_and_keeps_no_input() {
+fn a_session_that_is_to_go_is_told_so_once_and_keeps_no_input() {
     let mut rig = Rig::new();
     let client = rig.join();
     keep(&mut rig, &client, 100);
@@ -278,7 +278,7 @@ fn one_that_is_to_go_is_told_so_once_and_keeps_no_input() {
 }
 
 #[test]
-fn one_that_goes_without_its_fault_is_not_counted_as_refused() {
+fn a_session_that_goes_without_its_fault_is_not_counted_as_refused() {
     let mut rig = Rig::new();
     let clients = [rig.connect(), rig.join()];
     let goodbye = Goodbye {
@@ -356,7 +356,7 @@ fn a_socket_that_may_have_much_in_it_is_known_to_take_longer_to_close() {
 }
 
 #[test]
-fn one_that_lingers_is_read_for_its_end() {
+fn a_session_that_lingers_is_read_for_its_end() {
     let mut rig = Rig::new();
     let client = rig.join();
     sessions(&mut rig).linger(client.id);
