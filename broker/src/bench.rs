@@ -1,4 +1,4 @@
-//! What micro-benchmarks measure that nobody else may call, behind the feature `bench`, which `benches/` alone asks for.
+//! Types that only micro-benchmarks may call, behind the feature `bench`, which `benches/` alone asks for.
 //!
 //! The bench itself lies there, beside the others that share its corpus and its log; as a target of this crate it would be
 //! outside as well, and would need this face too. A type of its own in front of the real one lets that stay private, with and
@@ -19,7 +19,7 @@ pub const PARTS_MAX: usize = sending::PARTS_MAX;
 pub struct Chain(chain::Chain);
 
 impl Chain {
-    /// Builds the chain of `places`, and returns how many of them it has: all that are at hand.
+    /// Builds the chain from those of `places` that are in memory, and returns how many these are.
     pub fn build(
         &mut self,
         reader: &mut LogReader,
@@ -32,7 +32,7 @@ impl Chain {
         }
     }
 
-    /// Empties the chain, and gives its bytes back.
+    /// Empties the chain, and releases its bytes.
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -26,8 +26,7 @@ use crate::stop::{Requests, StopAction};
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
-/// Lines of log that may wait for a slow stderr; what comes on top is dropped and counted, because logging never
-/// stalls a shard.
+/// Lines of log that may wait for a slow stderr; further ones are dropped and counted, so that logging never stalls a shard.
 const LOG_LINES_MAX: usize = 16_384;
 
 /// Push broker: keeps a connection open to every subscriber and reaches all of them the moment something happens.
@@ -138,7 +137,7 @@ pub(crate) fn run() -> ExitCode {
     };
     tell_begin(&config, &warnings);
     let outcome = serve(config);
-    // What was logged stands in front of why the broker ends.
+    // The log comes out before the reason why the broker ends.
     drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -183,7 +182,7 @@ fn manual(of: Option<&str>) -> ExitCode {
     }
 }
 
-/// What the log begins with: what runs, where, and on what.
+/// Logs the first lines: version, addresses, data directory, and warnings about variables.
 fn tell_begin(config: &Config, warnings: &[UnknownVariable]) {
     let places = |listen: &[Listen]| {
         let places: Vec<String> = listen.iter().map(ToString::to_string).collect();
@@ -201,7 +200,7 @@ fn tell_begin(config: &Config, warnings: &[UnknownVariable]) {
     }
 }
 
-/// A signal ends a proof early, with its report.
+/// Runs the doctor. A signal ends its proof early, with a report.
 fn examine(config: &Config, arguments: &oyez_doctor::Arguments) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     if arguments.prove.is_some() {
@@ -273,7 +272,7 @@ fn serve(config: Config) -> Result<(), RunError> {
     let stopper = Arc::new(OnceLock::new());
     obey_signals(signals, stopper.clone());
     let server = Server::start(config)?;
-    // Nobody else sets it.
+    // Only this line sets it.
     let _ = stopper.set(server.stopper());
     announce(&server, &data);
     server
@@ -283,7 +282,7 @@ fn serve(config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The line that scripts wait for; people on a terminal are told what to type next.
+/// Prints the line that scripts wait for, and on a terminal what to type next.
 fn announce(server: &Server, data: &std::path::Path) {
     let places = server.places();
     let tcp = places.tcp.iter().map(|address| format!(" tcp={address}"));
@@ -347,7 +346,7 @@ fn obey_signals(mut signals: Signals, stopper: Arc<OnceLock<Stopper>>) {
     }
 }
 
-/// What the log says of a signal that the broker does not end for.
+/// What the log says of a signal that does not stop the broker.
 fn nothing_to_do(signal: i32) -> Option<&'static str> {
     match signal {
         SIGHUP => Some("SIGHUP: settings are read at the start only"),

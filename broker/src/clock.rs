@@ -1,20 +1,19 @@
-//! Time as an argument: the shard reads a clock once per turn, everything else is told.
+//! Time as an argument: the shard reads a clock once per turn, and passes the time to everything else.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use oyez_storage::Moment;
 
-/// Length of a tick in milliseconds: a slot of the timer wheels, and the grain in which sessions remember when they were heard.
+/// Length of a tick in milliseconds: a slot of the timer wheels, and the resolution of the times that sessions remember.
 pub(crate) const TICK_MS: u64 = 256;
 
-/// What the clock said at the start of a turn.
+/// The time at the start of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Now {
     /// Milliseconds since some fixed point of this process; never goes back.
     pub monotonic_ms: u64,
-    /// The same in microseconds, for measuring how long things take. Nothing but whether cores may sleep is decided
-    /// on it.
+    /// Microseconds since the same point, to measure durations. The only decision made by it is whether cores may sleep.
     pub monotonic_us: u64,
     /// Milliseconds since the Unix epoch; may jump.
     pub wall_ms: u64,

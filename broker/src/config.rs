@@ -47,7 +47,7 @@ pub(crate) const SHARDS_MAX: usize = DESCRIPTORS_OF_WORK - 64;
 /// Most addresses to listen on, the operator's included: each takes a descriptor of every shard.
 pub(crate) const DOORS_MAX: usize = 16;
 
-/// What the broker runs with.
+/// The settings of a broker.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -57,7 +57,7 @@ pub struct Config {
     /// Address for the operator: metrics, health, statistics and administration; none switches it off.
     #[serde(deserialize_with = "one_or_many")]
     pub operator: Vec<Listen>,
-    /// Everybody who reaches `listen` may publish and subscribe; asked for where other machines do.
+    /// Every client that reaches `listen` may publish and subscribe; required where other machines reach it.
     pub open: bool,
     /// Names that the broker may be asked by over HTTP, beside addresses and the names of loopback.
     pub hosts: Vec<String>,
@@ -303,7 +303,7 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         why: String,
     },
-    /// The file has a key that is none.
+    /// The file has a key that names no setting.
     #[error(
         "{path}, line {line}: `{key}` names no setting; {}",
         suggestion(meant.as_deref()),
@@ -314,7 +314,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What stands there.
+        /// The key as written.
         key: String,
         /// The setting that it is close to.
         meant: Option<String>,
@@ -343,10 +343,9 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the file over the defaults, the variables over the file and the flags over them. What follows is
-    /// [`Config::check`].
+    /// Reads the file over the defaults, the variables over the file and the flags over them. Call [`Config::check`] next.
     ///
-    /// Gives the variables, too, that begin with `OYEZ_` and name no setting.
+    /// Also returns the variables that begin with `OYEZ_` and name no setting.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -388,7 +387,7 @@ impl Config {
         doors.filter(|(_, place)| !place.is_private())
     }
 
-    /// What requests over HTTP are held to.
+    /// The rules for requests over HTTP.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             hosts: self.hosts.clone(),

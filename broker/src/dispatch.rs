@@ -1,4 +1,4 @@
-//! The table that leads from a command to the step that does what it asks.
+//! Leads each command to the step that serves it.
 
 use oyez_protocol::command::Question;
 use oyez_protocol::event::GoodbyeCode;
@@ -30,7 +30,7 @@ use crate::turn::topic::describe;
 
 const NO_HELLO: &str = "the first frame of a connection is a hello";
 
-/// What commands ask for, and what it takes to answer.
+/// Handles commands, with the parts that they need.
 pub(crate) struct Dispatch<'a> {
     pub(crate) context: &'a ShardContext,
     pub(crate) feeds: &'a mut Feeds,
@@ -42,9 +42,9 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) held: &'a mut HeldReplies,
     pub(crate) questions: &'a mut Questions,
     pub(crate) awake: &'a mut Awake,
-    /// How small chains leave: by a ring, or one by one.
+    /// How small chains are sent: by a ring, or one by one.
     pub(crate) sending: &'static str,
-    /// The broker is being shut down, and has no time left for logs that are short of room.
+    /// The broker is shutting down, and has no time left for logs that are short of room.
     pub(crate) refuses: bool,
 }
 
@@ -154,11 +154,11 @@ impl Dispatch<'_> {
             Command::Metrics => self.metrics(sessions, budget, id),
             Command::Say(text) => tell(context, sessions, id, &Reply::Said(text)),
             Command::Refuse(refusal) => tell(context, sessions, id, &Reply::Refused(refusal)),
-            _ => unreachable!("frames may ask for the rest"),
+            _ => unreachable!("`handle` serves the other commands"),
         }
     }
 
-    /// Tells what there is to say of a topic, of the time that questions may take.
+    /// Describes a topic, if questions have time left.
     fn describe(
         &mut self,
         sessions: &mut Sessions,
@@ -180,7 +180,7 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Tells the counters, of the time that questions may take.
+    /// Answers with the counters, if questions have time left.
     fn metrics(
         &mut self,
         sessions: &mut Sessions,
@@ -197,8 +197,8 @@ impl Dispatch<'_> {
         Handled::Done
     }
 
-    /// Answers a question about the broker, or begins to. One that takes more than is left of the questions' share is begun
-    /// all the same, and delays those after it.
+    /// Answers a question about the broker, or begins to. A question that takes more than is left of the questions' share of time
+    /// begins all the same, and delays those after it.
     fn query(
         &mut self,
         sessions: &mut Sessions,
@@ -247,10 +247,10 @@ impl Dispatch<'_> {
     }
 }
 
-/// A peer has said that it goes.
+/// Lets a session leave whose peer has said that it goes.
 fn leave(context: &ShardContext, sessions: &mut Sessions, id: SessionId) -> Handled {
     if sessions.there(id).dialect().is_in_messages() {
-        // Without a Close it would take that for an accident.
+        // Without a Close the peer would take the end for a failure.
         sessions.note_close(id, Closing::DONE);
     }
     let why = ("the client has said Goodbye", Reason::PeerDone);
@@ -258,7 +258,8 @@ fn leave(context: &ShardContext, sessions: &mut Sessions, id: SessionId) -> Hand
     Handled::Over
 }
 
-/// Whether a session that may only ask goes on with a command: for anything else it needs a place like any other.
+/// Returns whether a session that may only ask goes on with a command. To publish or subscribe it needs a place like any other;
+/// without one it is dismissed.
 fn may_go_on(
     context: &ShardContext,
     sessions: &mut Sessions,
@@ -295,7 +296,7 @@ mod tests {
     use crate::parts::room::{MUCH_BYTES, OUTPUT_BYTES_MAX};
     use crate::rig::{Client, Rig};
 
-    /// Leads one command to its step. Gives what came of it, and what it took of the visit's budget.
+    /// Handles one command. Returns what became of it, and the steps that it took of the visit's budget.
     fn take(rig: &mut Rig, client: &Client, command: Command<'_>) -> (Handled, usize) {
         let mut budget = ReadBudget::default();
         budget.begin_turn(Budget::READING);
@@ -308,7 +309,7 @@ mod tests {
         (taken, before - budget.steps())
     }
 
-    /// Lets bytes wait to be sent to a client.
+    /// Lets so many bytes wait to be sent to a client.
     fn tell_bytes(rig: &mut Rig, client: &Client, bytes: usize) {
         let parts = rig.parts();
         let _told = parts.sessions.control(&parts.context, client.id, |out| {
@@ -316,7 +317,7 @@ mod tests {
         });
     }
 
-    /// Lets `bytes` of answers be kept, for nobody.
+    /// Counts `bytes` of answers as kept, without a session that holds them.
     fn fill_output(rig: &mut Rig, bytes: impl Fn(usize) -> usize) {
         let output = &mut rig.parts().sessions.room.output;
         let bytes = bytes(output.max()) - output.bytes();
@@ -336,7 +337,7 @@ mod tests {
     });
 
     #[test]
-    fn the_first_frame_is_a_hello_and_no_other_one_is() {
+    fn only_the_first_frame_is_a_hello() {
         let mut rig = Rig::new();
         let (early, twice) = (rig.connect(), rig.join());
         early.ping(1);
@@ -508,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_of_a_session_that_is_over() {
+    fn no_command_is_handled_of_a_session_that_is_over() {
         for stage in [
             Stage::Leaving,
             Stage::Closing,

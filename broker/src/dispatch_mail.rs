@@ -1,4 +1,4 @@
-//! What other shards say: each message leads to the step that it is for.
+//! Leads each message of another shard to its step.
 
 use crate::lend::Parts;
 use crate::parts::budget::Budget;
@@ -8,7 +8,7 @@ use crate::turn::topic::{add_topic, know_topic};
 use crate::turn::{catchup, lag, subscribe};
 
 impl Parts {
-    /// Handles what other shards have said, as far as the turn's budget goes.
+    /// Handles the messages of other shards, as far as the turn's budget goes.
     pub(crate) fn hear(&mut self) {
         let mut budget = Budget::MESSAGES;
         let mut left = true;
@@ -57,7 +57,7 @@ impl Parts {
         self.freed.note(frees);
     }
 
-    /// Takes what is asked about the broker, or answered. Returns whether others may have waited for that.
+    /// Handles a question about the broker, or an answer to one. Returns whether other sessions may have waited for that.
     fn take_question(&mut self, message: Message) -> bool {
         let (context, questions) = (&self.context, &mut self.questions);
         match message {
@@ -102,7 +102,7 @@ impl Parts {
             | Message::Locate(_)
             | Message::Located { .. }
             | Message::Resolve(_)
-            | Message::Resolved(_) => unreachable!("they were taken before"),
+            | Message::Resolved(_) => unreachable!("`take_message` handles these"),
         }
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     use crate::parts::mail::Message;
     use crate::rig::{Rig, settings, settle};
 
-    /// Lets the second shard say so many things to the first, which cost `steps` each.
+    /// Lets a shard send `count` messages to the first one, which cost `steps` each.
     fn say(from: &mut Rig, count: usize, steps: usize) {
         let parts = from.parts();
         for _ in 0..count {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn so_much_is_heard_in_a_turn_and_the_rest_in_those_after_it() {
+    fn a_turn_handles_so_many_messages_and_later_turns_the_rest() {
         let [mut rig, mut far] = Rig::shards(settings());
         say(&mut far, 60, 200);
         rig.parts().hear();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_heard_of_what_costs_little() {
+    fn all_messages_that_cost_little_are_handled() {
         let [mut rig, mut far] = Rig::shards(settings());
         say(&mut far, 500, 1);
         rig.parts().hear();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shards_ask_each_other_comes_to_its_step_and_back() {
+    fn questions_between_shards_come_to_their_step_and_back() {
         let [mut rig, mut far] = Rig::shards(settings());
         let client = rig.join();
         rig.pass(1_000);
@@ -160,7 +160,7 @@ mod tests {
             settle(&mut [&mut rig, &mut far]);
         }
         assert_eq!(client.hear().len(), 3, "each was acknowledged");
-        // Where it begins and where the records lie is known to the other shard.
+        // The other shard knows where the topic begins and where its records lie.
         client.subscribe(&topic, Start::Earliest);
         settle(&mut [&mut rig, &mut far]);
         let told = [0, 1, 2].map(|offset| format!("{topic} {offset}"));

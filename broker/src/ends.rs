@@ -1,4 +1,4 @@
-//! How the shards end: what the caller that waits for the broker is told, and how long it waits.
+//! How the shards end: what the caller of [`crate::Server::wait`] learns, and how long it waits.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,20 +11,20 @@ use crate::parts::phase::Phase;
 /// up to two seconds.
 const SHARD_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a thread that has nothing more to do may take to be gone.
+/// How long a thread that has no more work may take to exit.
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 
-/// What the caller that waits for the broker is told.
+/// News for the caller that waits for the broker.
 pub(crate) enum ShardEnd {
-    /// It was asked to stop.
+    /// The broker was asked to stop.
     Asked,
-    /// Something else says that it cannot go on.
+    /// Something outside the shards says that the broker cannot go on.
     Failed(ShardError),
-    /// A shard is gone.
+    /// A shard has ended.
     Shard(Result<(), ShardError>),
 }
 
-/// The channel that tells it.
+/// The channel by which the news comes.
 pub(crate) struct ShardEnds {
     sender: Sender<ShardEnd>,
     receiver: Receiver<ShardEnd>,
@@ -37,9 +37,9 @@ impl Default for ShardEnds {
     }
 }
 
-/// How it all ended.
+/// How all shards ended.
 pub(crate) struct Ended {
-    /// Shards that have not.
+    /// Shards that have not ended.
     pub(crate) left: usize,
     pub(crate) outcome: Result<(), ShardError>,
 }
@@ -49,8 +49,8 @@ impl ShardEnds {
         self.sender.clone()
     }
 
-    /// Waits for the end of so many shards; from when they were asked to end, or one of them has failed, no longer than
-    /// they may take. `enter` lets them know of an error.
+    /// Waits for so many shards to end. Once they were asked to, or one has failed, it waits no longer than they may take. Calls
+    /// `enter` to let them know of an error.
     pub(crate) fn wait(
         &self,
         shards: usize,
@@ -96,29 +96,29 @@ impl ShardEnds {
     }
 }
 
-/// Waits until the threads of shards that have told their end are gone. Not for long: the kernel keeps a thread whose ring
-/// it still works for.
+/// Waits a short time until the threads of shards that have ended are gone, since the kernel keeps a thread whose ring it still
+/// works for. Returns whether they are.
 pub(crate) fn join(shards: Vec<JoinHandle<()>>) -> bool {
     let (gone_in, gone) = channel();
     let joiner = std::thread::Builder::new().name("joiner".to_owned());
     let joining = joiner.spawn(move || {
         for shard in shards {
-            // What it had to say has come through the channel before.
+            // Its outcome has come through the channel before.
             let _ = shard.join();
         }
-        // Whoever waited may have given up.
+        // The waiting thread may have given up.
         let _ = gone_in.send(());
     });
     joining.is_ok() && gone.recv_timeout(JOIN_WAIT).is_ok()
 }
 
-/// A deadline, or the time from now on if that is over before.
+/// The earlier of a deadline and `time` from now.
 fn sooner(deadline: Option<Instant>, time: Duration) -> Option<Instant> {
     let end = Instant::now() + time;
     Some(deadline.map_or(end, |deadline| deadline.min(end)))
 }
 
-/// What says most of two errors; what several shards have given up is added up.
+/// The outcome that says more than the other; adds up what several shards have given up.
 fn first_of(outcome: Result<(), ShardError>, error: ShardError) -> ShardError {
     match (outcome, error) {
         (Ok(()) | Err(ShardError::Elsewhere), error) => error,
@@ -136,12 +136,12 @@ fn first_of(outcome: Result<(), ShardError>, error: ShardError) -> ShardError {
     }
 }
 
-/// Tells how a shard ended, also when it panics.
+/// Reports how a shard ended, also when it panics.
 pub(crate) struct EndGuard<'a>(pub(crate) &'a Sender<ShardEnd>);
 
 impl EndGuard<'_> {
     pub(crate) fn tell(&self, outcome: Result<(), ShardError>) {
-        // Whoever waited is gone with the process.
+        // Without a receiver, the process is ending.
         let _ = self.0.send(ShardEnd::Shard(outcome));
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_does_not_tell_its_end_is_not_waited_for_once_the_broker_was_asked_to_stop() {
+    fn the_wait_for_a_stuck_shard_ends_once_the_broker_was_asked_to_stop() {
         let ends = ShardEnds::default();
         let sender = ends.sender();
         sender.send(ShardEnd::Asked).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_shards_give_up_is_added_up_and_stops_nobody_at_once() {
+    fn what_several_shards_give_up_is_added_up_and_stops_no_shard_at_once() {
         let ends = ShardEnds::default();
         for records in [2, 3] {
             let undrained = ShardError::Undrained { logs: 1, records };
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_stops_all_shards_and_is_told_rather_than_what_follows_from_it() {
+    fn an_error_stops_all_shards_and_is_reported_rather_than_its_consequences() {
         let ends = ShardEnds::default();
         let sender = ends.sender();
         sender

@@ -49,14 +49,14 @@ pub enum StartError {
         connections: usize,
         /// Descriptors of one table.
         descriptors: usize,
-        /// Shards that can be.
+        /// The most shards that there can be.
         shards: usize,
         /// Connections that fit into them.
         most: usize,
         /// Descriptors of one table with which the connections fit into one shard on each core.
         needed: usize,
     },
-    /// The shards share one descriptor table, which the connections do not fit into.
+    /// The shards share one descriptor table, and the connections do not fit into it.
     #[error(
         "{connections} connections do not fit into one descriptor table of {descriptors}, which has room for {room}, and \
          this system does not let the shards have one each: allow the system call `unshare` (a container's seccomp \
@@ -73,10 +73,10 @@ pub enum StartError {
         /// Descriptors that it would have to hold.
         needed: usize,
     },
-    /// The chosen disk cannot be had.
+    /// The disk cannot be driven in the configured way.
     #[error("cannot drive the disk as configured: {0}; try `--disk thread`")]
     Disk(io::Error),
-    /// The chosen way to send cannot be had.
+    /// The configured way to send is not available.
     #[error("cannot send as configured: io_uring: {0}; try `--sending loop`")]
     Sending(io::Error),
     /// Cores cannot be kept awake.
@@ -92,7 +92,7 @@ pub enum StartError {
     Taken {
         /// The address.
         address: String,
-        /// What finds out who that is.
+        /// The command that finds the other process.
         who: String,
         /// The flag that names another address.
         flag: &'static str,
@@ -116,7 +116,7 @@ pub enum StartError {
         "cannot reserve addresses for the logs' memory: {0}; lower `arena_bytes` or `memory_log_bytes`"
     )]
     Arena(io::Error),
-    /// A thread, a descriptor or a core cannot be had.
+    /// The system refuses a thread, a descriptor or another resource.
     #[error("cannot {what}: {source}")]
     System {
         /// What was tried.
@@ -184,7 +184,7 @@ pub enum ShardError {
 }
 
 impl StartError {
-    /// Why a port cannot be had.
+    /// The error for an address that cannot be listened on.
     pub(crate) fn listen(config: &Config, no_port: NoPort) -> Self {
         let address = no_port.place.to_string();
         let flag = match config.doors().nth(no_port.door.into()) {
@@ -217,16 +217,16 @@ impl StartError {
 }
 
 impl ShardError {
-    /// What the other shards are to do.
+    /// The phase that the other shards are to enter.
     pub(crate) const fn phase(&self) -> Phase {
         match self {
-            // They have given up as well, and let their sessions go in good order.
+            // The other shards give up as well, and let their sessions go in good order.
             Self::Undrained { .. } => Phase::Stopping,
             _ => Phase::Failed,
         }
     }
 
-    /// Whether something may still be written to the data directory until the process ends.
+    /// Whether the kernel may still write to the data directory until the process ends.
     pub(crate) const fn leaves_work_behind(&self) -> bool {
         matches!(self, Self::Undrained { .. } | Self::Stuck(_))
     }

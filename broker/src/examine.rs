@@ -1,4 +1,4 @@
-//! The broker as the doctor examines and tries it: values of the configuration, the plan, and a broker for a proof.
+//! The broker as the doctor sees it: values of the configuration, the plan, and a broker that it starts for a proof.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -80,7 +80,7 @@ impl oyez_doctor::Broker for Examined<'_> {
     }
 }
 
-/// As configured, but small on disk, on a free port, and in no hurry to find its clients silent.
+/// The configuration, but small on disk, on a free port, and with a long heartbeat.
 fn for_proof(config: &Config, connections: u64, data: &Path) -> Config {
     Config {
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],

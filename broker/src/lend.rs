@@ -1,4 +1,4 @@
-//! The parts of a shard, and how they are lent to the steps of a turn.
+//! The parts of a shard, and the structs that lend them to the steps of a turn.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(crate) struct Parts {
     pub(crate) net: Box<dyn Net>,
     pub(crate) arrivals: Arrivals,
     pub(crate) drain: Drain,
-    /// What of the logs was given up in the shutdown.
+    /// The error for logs that the shutdown has given up.
     pub(crate) undrained: Option<ShardError>,
     pub(crate) freed: Freed,
     pub(crate) sessions: Sessions,
@@ -60,7 +60,7 @@ pub(crate) struct Parts {
     pub(crate) held: HeldReplies,
     pub(crate) questions: Questions,
     pub(crate) awake: Awake,
-    // What follows is memory that turns use again and again.
+    // The fields from here on are memory that all turns use again.
     pub(crate) chain: Chain,
     pub(crate) batch: SendBatch,
     pub(crate) buffer: Vec<u8>,
@@ -69,11 +69,11 @@ pub(crate) struct Parts {
     pub(crate) rendering: Rendering,
 }
 
-/// What a shard is given at its start.
+/// The arguments of [`Parts::new`].
 pub(crate) struct ShardInit {
     pub(crate) id: usize,
     pub(crate) shared: Arc<Shared>,
-    /// For the time that storage takes.
+    /// Measures the time that storage takes.
     pub(crate) storage_clock: Box<dyn Clock>,
     pub(crate) net: Box<dyn Net>,
     pub(crate) store: Store,
@@ -83,7 +83,7 @@ pub(crate) struct ShardInit {
     pub(crate) awake: Awake,
 }
 
-/// What is lent beside memberships.
+/// The parts that are lent beside a [`Membership`].
 struct Beside<'a> {
     net: &'a mut dyn Net,
     timers: &'a mut Timers,
@@ -92,7 +92,7 @@ struct Beside<'a> {
 }
 
 impl Parts {
-    /// Parts with nothing to do yet.
+    /// Fresh parts, without work.
     pub(crate) fn new(init: ShardInit, now: Now) -> Self {
         let (id, shared) = (init.id, init.shared);
         shared.metrics[id].take_store(&init.store.stats());
@@ -187,7 +187,7 @@ impl Parts {
         }
     }
 
-    /// What memberships touch, and what is lent beside it to those who change them.
+    /// The parts that memberships change, and those lent beside them to the steps that do so.
     fn members(&mut self) -> (Membership<'_>, Beside<'_>) {
         let members = Membership {
             context: &self.context,
@@ -225,7 +225,7 @@ impl Parts {
         }
     }
 
-    /// What serving subscriptions from the log needs, and the memory of a walk's batches beside it.
+    /// The parts that serve subscriptions from the log, and the memory of a walk's batches.
     fn ways(&mut self) -> (Serving<'_>, &mut SendBatch) {
         let serving = Serving {
             out: DeliveryContext {

@@ -1,4 +1,4 @@
-//! Where the broker listens and what it speaks there, as operators write it: an address, and behind `=` what it is for.
+//! Where the broker listens and what it speaks there, as operators write it: an address, and behind `=` the dialects.
 //!
 //! | written | means |
 //! |---|---|
@@ -23,7 +23,7 @@ use crate::dialect::command::Dialect;
 /// Longest path of a socket file, in bytes: what the kernel has room for.
 const PATH_SIZE_MAX: usize = 107;
 
-/// An address to listen on, and what is spoken there.
+/// An address to listen on, and the dialects spoken there.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveDeserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Listen {
@@ -40,7 +40,7 @@ pub(crate) enum Place {
     Unix(PathBuf),
 }
 
-/// Why an address cannot be had.
+/// Why an address cannot be listened on.
 #[derive(Debug)]
 pub(crate) struct NoPort {
     pub(crate) place: Place,
@@ -49,7 +49,7 @@ pub(crate) struct NoPort {
     pub(crate) source: io::Error,
 }
 
-/// What is spoken at an address.
+/// The dialects spoken at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Speaks {
     pub(crate) native: bool,
@@ -63,7 +63,7 @@ impl Speaks {
         http: true,
     };
 
-    /// Whether a dialect is spoken. What this broker does not speak is turned away elsewhere.
+    /// Whether a dialect is spoken here. Dialects that the broker does not speak at all are turned away elsewhere.
     pub(crate) const fn allows(self, dialect: Dialect) -> bool {
         match dialect {
             Dialect::Native => self.native,
@@ -136,7 +136,7 @@ fn read_tcp(address: &str) -> Option<Place> {
     let (host, port) = address.rsplit_once(':')?;
     let is_of_a_name =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    // An address that is none would be looked up as a name.
+    // A malformed address would be looked up as a name.
     let is_number = host
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_what_would_be_one() {
+    fn a_text_that_is_no_address_is_refused_with_the_forms_that_are() {
         for text in [
             "",
             "7450",
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_machines_reach_is_not_private() {
+    fn addresses_that_other_machines_reach_are_not_private() {
         for (text, is_private) in [
             ("127.7.7.7:1", true),
             ("[::1]:1", true),

@@ -1,6 +1,6 @@
-//! When many connections have ended, what they held is free but lies in pieces between what others hold, and the allocator
-//! keeps it. So a thread looks at their number, and once it is calm after an ebb gives free pages back to the kernel. Shards
-//! have nothing to do with it, but that an allocation of theirs may wait some milliseconds for it.
+//! When many connections have ended, their memory is free but lies in pieces between memory in use, and the allocator keeps it.
+//! So a thread watches the number of connections. When it has fallen and is steady again, the thread gives free pages back to the
+//! kernel. Shards take no part, but an allocation of theirs may wait some milliseconds for it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use std::time::Duration;
 use crate::parts::shared::Shared;
 use crate::sys::memory;
 
-/// How often it looks.
+/// How often the thread looks.
 const LOOK: Duration = Duration::from_millis(250);
-/// So many connections have to be gone.
+/// At least so many connections must have ended.
 const CONNECTIONS_MIN: u64 = 64;
 
 /// The peak of connections.
 #[derive(Debug, Default)]
 struct Peak {
-    /// The most there were since memory was last given back.
+    /// The most connections since memory was last given back.
     high: u64,
     last: u64,
 }
 
 impl Peak {
-    /// Takes their number. Returns whether it is the time to give memory back.
+    /// Takes the number of connections. Returns whether it is time to give memory back.
     fn look(&mut self, now: u64) -> bool {
         let calm = now == self.last;
         self.last = now;
@@ -44,10 +44,10 @@ pub(crate) struct MemoryTrim {
 }
 
 impl MemoryTrim {
-    /// Begins to look.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub(crate) fn begin(shared: Arc<Shared>) -> io::Result<Self> {
         let (over_in, over) = channel();
         let thread = std::thread::Builder::new().name("trim".to_owned());
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_once_when_it_is_calm_after_an_ebb() {
+    fn memory_is_given_back_once_when_connections_are_steady_after_a_fall() {
         let mut peak = Peak::default();
         let given = [0, 500, 900, 400, 10, 10, 10, 70, 40, 40, 5, 5].map(|now| peak.look(now));
         let expected = [5, 11].map(|look| given[look]);

@@ -6,18 +6,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A network, or everybody at a socket file.
+/// A network, or all peers at a socket file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Network {
     /// Addresses whose first `prefix` bits are those of `ip`.
     Ip {
-        /// The first of them.
+        /// The first address.
         ip: IpAddr,
-        /// Bits that all of them share.
+        /// Bits that all addresses share.
         prefix: u8,
     },
-    /// Whoever connects to a socket file.
+    /// Every peer that connects to a socket file.
     Unix,
 }
 
@@ -48,7 +48,7 @@ impl FromStr for Network {
                 .filter(|prefix| *prefix <= bits)
                 .ok_or_else(bad)?,
         };
-        // Bits behind the prefix are most likely a slip.
+        // Bits behind the prefix are most likely a mistake.
         let network = Self::Ip { ip, prefix };
         let is_first = prefix == bits || number(ip).0 << prefix << (128 - u32::from(bits)) == 0;
         is_first.then_some(network).ok_or_else(bad)
@@ -87,7 +87,7 @@ fn number(ip: IpAddr) -> (u128, u32) {
 }
 
 impl Network {
-    /// Whether a peer is in it; `None` is one at a socket file.
+    /// Whether a peer is in the network; `None` is a peer at a socket file.
     pub(crate) fn has(self, peer: Option<SocketAddr>) -> bool {
         match (self, peer) {
             (Self::Unix, None) => true,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn a_text_that_is_no_network_is_refused() {
         for text in [
             "",
             "10",

@@ -1,7 +1,7 @@
 //! How many shards: one per core, and more when the connections need more descriptor tables than that.
 //!
-//! Where threads cannot have tables of their own (a container's filter of system calls), all shards share one: more of
-//! them would make no room, and each may hold as many connections as the table.
+//! Where threads cannot have tables of their own (a container's filter of system calls), all shards share one: more shards would
+//! make no more room, and each may hold as many connections as the table.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::error::StartError;
 
 pub(crate) use crate::config::{CONNECTIONS_BESIDE, DESCRIPTORS_RESERVED, SHARDS_MAX};
 
-/// Descriptors that a shard needs beside its connections in a table that all share: segment files that are read, and
-/// half of it for its waker, poll, rings, eventfds, listener, and the segments that are written. And its connections beside.
+/// Descriptors that a shard needs in a table that all share, beside the connections that it serves: 128, half of them for segment
+/// files that it reads, half for waker, poll, rings, eventfds, listener and segments that it writes; and [`CONNECTIONS_BESIDE`].
 const DESCRIPTORS_OF_SHARD: usize = 128 + CONNECTIONS_BESIDE;
 
-/// Whose descriptor tables are.
+/// Who owns the descriptor tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// Each shard has one.
@@ -24,7 +24,7 @@ pub(crate) enum Tables {
 }
 
 impl Tables {
-    /// What statistics call it.
+    /// Its name in statistics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -37,7 +37,7 @@ impl Tables {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) shards: usize,
-    /// Where all share one table, what it has room for.
+    /// Connections that one shard has room for: where all share one table, those of the table.
     pub(crate) connections_per_shard: usize,
     pub(crate) tables: Tables,
     cores: usize,
@@ -75,7 +75,7 @@ pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize, tables: 
     let wanted = match (config.shards, tables) {
         (0, Tables::Private) => (one_per_core..SHARDS_MAX)
             .find(|shards| fits(config.max_connections, *shards, room(*shards)))
-            // Where they do not fit into these either, `check` says so.
+            // Where the connections do not fit into these either, `check` says so.
             .unwrap_or(SHARDS_MAX),
         (0, Tables::Shared) => one_per_core,
         (shards, _) => shards,
@@ -91,10 +91,10 @@ pub(crate) fn shards(config: &Config, cores: usize, descriptors: usize, tables: 
 }
 
 impl Plan {
-    /// Whether it can be carried out.
+    /// Checks that the plan can be carried out.
     ///
     /// # Errors
-    /// When the connections need more shards than can be, or more room than the one table has.
+    /// When the connections need more shards than there can be, or more room than the shared table has.
     pub(crate) fn check(&self, config: &Config) -> Result<(), StartError> {
         let (connections, descriptors) = (config.max_connections, self.descriptors);
         let room = self.connections_per_shard;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_more_cores_than_shards_can_be_runs_as_many_as_can_be() {
+    fn a_machine_with_more_cores_than_the_most_shards_runs_the_most_shards() {
         let config = Config::default();
         for tables in [Tables::Private, Tables::Shared] {
             let plan = shards(&config, 1024, 1 << 20, tables);

@@ -1,4 +1,4 @@
-//! What the operator is told of a start: which logs were recovered, what they lost, and which files were set aside.
+//! Logs for the operator what a start has found: which logs were recovered, what they lost, and which files were set aside.
 
 use oyez_protocol::LogId;
 use oyez_storage::{DataDir, Durability, RecoveryReport, SetAside};
@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use crate::measure::metrics::ShardMetrics;
 use crate::parts::shared::Shared;
 
-/// Says which copies of the directory's identity were damaged or missing.
+/// Logs which copies of the directory's identity were damaged or missing.
 pub(crate) fn tell_identity(dir: &DataDir) {
     for copy in dir.rewritten() {
         let path = copy.path.display();
@@ -20,7 +20,7 @@ pub(crate) fn tell_identity(dir: &DataDir) {
     }
 }
 
-/// Says what opening a shard's logs found and did, of those on disk.
+/// Logs what opening a shard's logs on disk found and did.
 pub(crate) fn tell_all(reports: &[RecoveryReport], shared: &Shared, shard: usize) {
     let on_disk = |log: LogId| {
         let mut logs = shared.dir.logs();
@@ -31,7 +31,7 @@ pub(crate) fn tell_all(reports: &[RecoveryReport], shared: &Shared, shard: usize
     }
 }
 
-/// Says what opening a log found and did.
+/// Logs what opening a log found and did.
 fn tell(report: &RecoveryReport, metrics: &ShardMetrics) {
     let log = report.log.get();
     if !report.clean && !report.is_new {
@@ -95,14 +95,14 @@ fn tell_files(report: &RecoveryReport) {
     for path in &report.aside_before {
         warn!(
             log,
-            "{} was set aside by an earlier start; remove it when nobody needs it any more",
+            "{} was set aside by an earlier start; remove it when it is not needed any more",
             path.display()
         );
     }
     for path in &report.foreign {
         warn!(
             log,
-            "{} is no file of the broker's and is left alone",
+            "{} is not a file of the broker and is left alone",
             path.display()
         );
     }

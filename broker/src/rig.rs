@@ -1,8 +1,8 @@
-//! Shards without threads, for tests of single steps: the parts over the network and the disk in memory, a clock that a
-//! test sets, and clients that say and hear frames.
+//! Shards without threads, for tests of single steps: the parts over the network and the disk in memory, a clock that a test
+//! sets, and clients that send and receive frames.
 //!
-//! A test brings a rig to where its step matters by whole [`Rig::turn`]s, calls that step alone through what lends it its
-//! parts, and looks at the parts, or at what clients hear.
+//! A test brings a rig to where its step matters by whole [`Rig::turn`]s, calls that step alone with the parts that it needs, and
+//! looks at the parts, or at what clients hear.
 #![allow(dead_code, reason = "the tests of each step use a part of it")]
 
 use std::sync::Arc;
@@ -39,14 +39,14 @@ use crate::shard::Shard;
 use crate::simulation::{self, Narrow, SetClock, Setup};
 use crate::turn::fanout::take_news;
 
-/// When a rig begins.
+/// The time at which a rig begins.
 const BEGIN_MS: u64 = 1_000_000;
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// Topics that a log may have: several pages of a list of them.
 pub(crate) const TOPICS_MAX: usize = 2_000;
-/// Turns in a row without anything to do. What a disk has finished is seen in the turn after that.
+/// Turns in a row without work after which a rig is settled. A shard sees what a disk has finished in the turn after that.
 const IDLE_TURNS: usize = 4;
-/// Turns after which nothing of a few clients is left to be done.
+/// Turns after which the work of a few clients must be done.
 const TURNS_MAX: usize = 200;
 
 /// One shard of a rig.
@@ -139,7 +139,7 @@ impl Rig {
         self.shard.begin_turn(Due::Now).expect("the net works");
     }
 
-    /// One turn. Tells when the next one is due.
+    /// Runs one turn. Returns when the next one is due.
     pub(crate) fn turn(&mut self) -> Due {
         self.begin_turn();
         self.shard.turn().expect("the store works")
@@ -150,7 +150,7 @@ impl Rig {
         settle(&mut [self]);
     }
 
-    /// A client that is connected and has said nothing.
+    /// Connects a client that says nothing yet.
     pub(crate) fn connect(&mut self) -> Client {
         let peer = self.net.connect();
         let before = self.shard.parts.sessions.ids();
@@ -163,7 +163,7 @@ impl Rig {
         }
     }
 
-    /// A client that was welcomed.
+    /// Connects a client that is welcomed.
     pub(crate) fn join(&mut self) -> Client {
         let client = self.connect();
         client.hello();
@@ -172,7 +172,7 @@ impl Rig {
         client
     }
 
-    /// A client that was welcomed and subscribes to a topic, and was told so.
+    /// Connects a client that is welcomed and subscribes to a topic, and takes the answers to that.
     pub(crate) fn subscriber(&mut self, topic: &str) -> Client {
         let client = self.join();
         client.subscribe(topic, Start::Latest);
@@ -198,7 +198,7 @@ impl Rig {
         (0..count).map(|_| self.subscriber(topic)).collect()
     }
 
-    /// Takes what was published since and follows it, and sends none of it yet: the walk is the next step.
+    /// Takes records that were published since and follows them, but sends none yet: the walk is the next step.
     pub(crate) fn follow(&mut self) {
         self.begin_turn();
         loop {
@@ -224,7 +224,7 @@ impl Rig {
             .expect("a subscription")
     }
 
-    /// The next message that a client gets of a topic.
+    /// The offset of the next message that a client gets of a topic.
     pub(crate) fn cursor(&mut self, client: &Client, topic: &str) -> u64 {
         let place = self.place(client, topic);
         self.parts().feeds.cursor(place).get()
@@ -235,12 +235,12 @@ impl Rig {
         sessions.get_mut(client.id).expect("it is there")
     }
 
-    /// Bytes of a half-sent record that have left for a client.
+    /// Bytes that a client's socket has taken of a half-sent record.
     pub(crate) fn tail(&mut self, client: &Client) -> Option<u32> {
         self.session(client).tail().map(|tail| tail.sent)
     }
 
-    /// The sessions that are to be sent to, and takes them off that list.
+    /// Takes the sessions to send to off their list.
     pub(crate) fn take_to_send(&mut self) -> Vec<SessionId> {
         let sessions = &mut self.parts().sessions;
         std::iter::from_fn(|| sessions.next_to_send()).collect()
@@ -256,24 +256,24 @@ impl Rig {
         self.net.last_wait()
     }
 
-    /// The address that a client's socket is told as.
+    /// The address of a client, as the network says it.
     pub(crate) fn net_peer(&mut self, client: &Client) -> std::net::SocketAddr {
         let socket = self.session(client).socket();
         self.parts().net.peer(socket).expect("it is connected")
     }
 
-    /// One turn, which may fail.
+    /// Runs one turn, which may fail.
     pub(crate) fn try_turn(&mut self) -> Result<Due, ShardError> {
         self.begin_turn();
         self.shard.turn()
     }
 
-    /// What becomes of a shard whose shutdown is over.
+    /// Ends a shard whose shutdown is over.
     pub(crate) fn close(self) -> Result<(), ShardError> {
         self.shard.parts.close()
     }
 
-    /// Puts a record of a topic into an own log of memory, which shows it from now on. Nobody waits for its outcome.
+    /// Puts a record of a topic into an own memory log, where it is visible from now on. No publisher waits for its outcome.
     pub(crate) fn append(&mut self, topic: &str, size: usize) {
         let (bytes, wall_ms) = (record(topic, size), self.now_ms());
         let record = Record::trusted(&bytes).expect("a record");
@@ -320,7 +320,7 @@ impl Rig {
     }
 }
 
-/// Runs turns of all these shards until nothing is left to be done at once, and the disks have nothing to tell.
+/// Runs turns of all these shards until no work is due at once, and the disks have finished nothing more.
 pub(crate) fn settle(rigs: &mut [&mut Rig]) {
     let mut idle = 0;
     for _ in 0..TURNS_MAX {
@@ -350,10 +350,10 @@ fn open_store(shared: &Shared, id: usize, disk: &MemoryDisk, now: Now) -> Store 
     opened.expect("an empty store opens").0
 }
 
-/// A client, as far as frames go.
+/// A client that speaks in frames.
 pub(crate) struct Client {
     pub(crate) peer: Peer,
-    /// The session that it is for its shard.
+    /// Its session.
     pub(crate) id: SessionId,
 }
 
@@ -381,7 +381,7 @@ impl Client {
         self.peer.write(&goodbye_bytes());
     }
 
-    /// Says what only a broker says.
+    /// Sends a frame that only a broker sends.
     pub(crate) fn say_as_a_broker(&self) {
         let (id, outcome) = (1, Outcome::Ok);
         self.say(|out| Unsubscribed { id, outcome }.encode(out));
@@ -413,12 +413,12 @@ impl Client {
         self.peer.write(&record(topic, size));
     }
 
-    /// What it has been told since it last listened, a line each.
+    /// The frames that it got since it last listened, a line each.
     pub(crate) fn hear(&self) -> Vec<String> {
         lines(&self.peer.read())
     }
 
-    /// The correlations and outcomes among that, frame by frame.
+    /// The correlations and outcomes that it got since it last listened, frame by frame.
     pub(crate) fn hear_outcomes(&self) -> Vec<Vec<(u64, Outcome)>> {
         let outcome = |entry: PublishedEntry| (entry.correlation, entry.outcome);
         self.hear_frames(|frame| match frame {
@@ -427,7 +427,7 @@ impl Client {
         })
     }
 
-    /// How long it should wait with each of its records that were not taken, in milliseconds.
+    /// How long it was told to wait with each of its refused records, in milliseconds.
     pub(crate) fn hear_waits(&self) -> Vec<u32> {
         let waits = self.hear_frames(|frame| match frame {
             Frame::Published(published) => {
@@ -443,7 +443,7 @@ impl Client {
         waits.concat()
     }
 
-    /// What it was told of subscriptions among that.
+    /// The answers about subscriptions that it got since it last listened.
     pub(crate) fn hear_subscribed(&self) -> Vec<Subscribed> {
         self.hear_frames(|frame| match frame {
             Frame::Subscribed(subscribed) => Some(*subscribed),
@@ -451,7 +451,7 @@ impl Client {
         })
     }
 
-    /// The answers among that, each with whether there is more to ask for.
+    /// The answers to questions that it got since it last listened, each with whether there is more to ask for.
     pub(crate) fn hear_answers(&self) -> Vec<(String, bool)> {
         self.hear_frames(|frame| match frame {
             Frame::Answer(answer) => Some((answer.json.to_owned(), answer.more)),
@@ -459,7 +459,7 @@ impl Client {
         })
     }
 
-    /// What `pick` takes of the whole frames that have arrived.
+    /// What `pick` returns for the whole frames that have arrived.
     fn hear_frames<T>(&self, pick: impl Fn(&Frame<'_>) -> Option<T>) -> Vec<T> {
         let (bytes, mut picked) = (self.peer.read(), Vec::new());
         let mut left = &bytes[..];

@@ -1,4 +1,4 @@
-//! Starting and stopping: from a configuration to running shards, and back.
+//! Starts and stops a broker: from a configuration to running shards, and back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,8 +38,8 @@ use crate::sys::memory;
 use crate::sys::ring::SendRing;
 use crate::watch::DirectoryWatch;
 
-/// Slices in which a shard has its core while others want it, too, in microseconds. The kernel's are 1.4 ms on two cores
-/// and more on more: a message that passes through two shards, a publisher and a subscriber waits for several of them.
+/// Scheduler slices of a shard while other threads want its core, too, in microseconds. The kernel's default is 1.4 ms on two
+/// cores and more on more: a message that passes through two shards, a publisher and a subscriber waits for several slices.
 const SLICE_US: u64 = 500;
 
 /// A running broker.
@@ -50,14 +50,14 @@ pub struct Server {
     ends: ShardEnds,
     /// Held until the shards are gone.
     lock: DirLock,
-    /// The same.
+    /// Held until the shards are gone.
     _files: Files,
 }
 
-/// Where a broker listens; the real ports where the configuration said 0.
+/// Where a broker listens, with the real ports where the configuration said 0.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Addresses for everybody.
+    /// Addresses for clients.
     pub tcp: Vec<SocketAddr>,
     /// Socket files.
     pub unix: Vec<PathBuf>,
@@ -73,10 +73,10 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Begins the shutdown; [`Server::wait`] returns when it is complete. Asking twice is asking once.
+    /// Begins the shutdown; [`Server::wait`] returns when it is complete. A second call changes nothing.
     pub fn stop(&self) {
         self.shared.stop(SystemClock.now().monotonic_ms);
-        // Nobody waits for a broker that is gone.
+        // The receiver is gone when the broker is.
         let _ = self.ends.send(ShardEnd::Asked);
     }
 }
@@ -138,7 +138,7 @@ impl Server {
         })
     }
 
-    /// The first address that it listens on; the real port where the configuration said 0.
+    /// The first address that it listens on, with the real port where the configuration said 0.
     ///
     /// # Panics
     /// If it listens on socket files only.
@@ -147,7 +147,7 @@ impl Server {
         self.places.tcp[0]
     }
 
-    /// Everywhere that it listens.
+    /// All places where it listens.
     #[must_use]
     pub const fn places(&self) -> &Places {
         &self.places
@@ -176,11 +176,11 @@ impl Server {
     pub fn wait(self) -> Result<(), ShardError> {
         let watch = DirectoryWatch::begin(&self.shared.dir, self.ends.sender());
         if let Err(error) = &watch {
-            warn!("nobody will notice if the data directory vanishes: {error}");
+            warn!("the broker will not notice if the data directory vanishes: {error}");
         }
         let ebb = MemoryTrim::begin(self.shared.clone());
         if let Err(error) = &ebb {
-            warn!("what many connections held stays with the process when they are gone: {error}");
+            warn!("the process will keep the memory of connections that have ended: {error}");
         }
         let timeout_ms = self.shared.config.drain_timeout_ms;
         let timeout = Duration::from_millis(timeout_ms.into());
@@ -194,9 +194,9 @@ impl Server {
     }
 }
 
-/// What a shard tells when it has opened its logs.
+/// A shard's report when it has opened its logs.
 type Opened = Result<Vec<LogReader>, StartError>;
-/// What it tells when it listens.
+/// A shard's report when it listens.
 type Listening = Result<(), StartError>;
 
 /// What a shard needs to begin, when all have opened their logs.
@@ -205,7 +205,7 @@ struct Begin {
     listening: Sender<Listening>,
 }
 
-/// All shards, and how to let each begin.
+/// The threads of all shards, and the channels that let them begin.
 struct Threads {
     begins: Vec<Sender<Begin>>,
     shards: Vec<JoinHandle<()>>,
@@ -220,7 +220,7 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts all shards: each opens its logs, then the port is claimed, then all get everybody's readers, listen and
+    /// Starts all shards: each opens its logs, then the ports are claimed, then all get the readers of all logs, listen and
     /// serve.
     fn start(
         &self,
@@ -237,7 +237,7 @@ impl Launch<'_> {
         });
         if let Err(failure) = begun {
             self.shared.enter(Phase::Failed);
-            drop(begins); // Nobody begins to serve any more.
+            drop(begins); // Shards that wait to serve end instead.
             for shard in shards {
                 let _ = shard.join();
             }
@@ -280,8 +280,7 @@ impl Launch<'_> {
         Ok(Threads { begins, shards })
     }
 
-    /// Lets the shards listen. The ports are claimed only now, so that nobody is connected before there is somebody to
-    /// answer.
+    /// Lets the shards listen. The ports are claimed only now, so that no client connects before a shard can answer.
     fn begin(
         &self,
         begins: &[Sender<Begin>],
@@ -294,7 +293,7 @@ impl Launch<'_> {
             .map_err(|no_port| StartError::listen(config, no_port))?;
         let (listening_in, listening) = channel();
         for begin in begins {
-            // A shard that is gone has its error in `ends`, and tells nothing here.
+            // A shard that is gone has its error in `ends`, and reports nothing here.
             let _ = begin.send(Begin {
                 readers: readers.to_vec(),
                 listening: listening_in.clone(),
@@ -306,7 +305,7 @@ impl Launch<'_> {
     }
 }
 
-/// What so many shards tell, or the first error.
+/// Gathers the reports of so many shards, or the first error.
 fn gather<T>(told: &Receiver<Result<T, StartError>>, shards: usize) -> Result<Vec<T>, StartError> {
     let answers: Vec<_> = (0..shards)
         .map(|_| told.recv().unwrap_or(Err(StartError::Elsewhere)))
@@ -318,13 +317,13 @@ fn gather<T>(told: &Receiver<Result<T, StartError>>, shards: usize) -> Result<Ve
 struct ShardKit {
     store: Store,
     send_ring: Option<SendRing>,
-    /// The claimed ports that others have, too.
+    /// The claimed ports whose sockets other shards have, too.
     ports: Vec<Port>,
     awake: Awake,
 }
 
-/// What travels into a shard's thread. Nothing in it owns a descriptor: the wakers, the lock and the ports are numbers,
-/// the same in all tables while the shard starts.
+/// What a shard's thread gets at its start. It owns no descriptor: the wakers, the lock and the ports are numbers, the same in
+/// all tables while the shard starts.
 struct ShardThread {
     id: usize,
     shared: Arc<Shared>,
@@ -337,7 +336,7 @@ struct ShardThread {
     lock: RawFd,
     inbox: Inbox,
     outbox: Outbox,
-    /// Taken when it has told.
+    /// Taken when the shard has reported.
     opened: Option<Sender<Opened>>,
     begin: Receiver<Begin>,
 }
@@ -346,12 +345,12 @@ impl ShardThread {
     fn run(mut self, ended: &Sender<ShardEnd>) {
         let ended = EndGuard(ended);
         let opened = self.open();
-        // Given up before waiting, so that whoever gathers the answers notices a shard that has panicked.
+        // Dropped before waiting, so that `gather` notices a shard that has panicked.
         let Some(answer) = self.opened.take() else {
             return;
         };
         match opened {
-            // The receiver lives until every shard has told.
+            // The receiver lives until every shard has reported.
             Err(error) => drop(answer.send(Err(error))),
             Ok(opened) => {
                 let readers = self
@@ -420,8 +419,8 @@ impl ShardThread {
         })
     }
 
-    /// Parts from the process's descriptor table, where that can be. Gives the ports that this shard does not make a socket of
-    /// its own for.
+    /// Leaves the process's descriptor table for a private one, where the system allows that. Returns the ports whose sockets
+    /// this shard shares.
     fn enter_table(&self) -> Result<Vec<Port>, StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let tables = self.shared.tables;
@@ -437,12 +436,12 @@ impl ShardThread {
         self.ports(|spot| spot.shared_with(self.is_first()).is_some())
     }
 
-    /// Who listens with the very sockets that were reserved.
+    /// Whether this shard listens with the very sockets that were reserved.
     const fn is_first(&self) -> bool {
         self.id == 0
     }
 
-    /// The ports of some spots, as this thread's own.
+    /// The ports of the wanted spots, as this thread's own.
     fn ports(&self, is_wanted: impl Fn(&Spot) -> bool) -> Result<Vec<Port>, StartError> {
         let config = &self.shared.config;
         let means = (self.shared.tables, config.send_buffer_bytes);
@@ -453,7 +452,7 @@ impl ShardThread {
             .map_err(|no_port| StartError::listen(config, no_port))
     }
 
-    /// Listens, and gives the network that connections come by.
+    /// Listens. Returns the network by which connections come.
     fn listen(&self, kit: &mut ShardKit) -> Result<KernelNet, StartError> {
         let mut ports = std::mem::take(&mut kit.ports);
         ports.extend(self.ports(|spot| spot.shared_with(self.is_first()).is_none())?);
@@ -482,7 +481,8 @@ impl ShardThread {
         }
     }
 
-    /// A request is the whole machine's: who watches over durable logs makes it, or for ever the first shard.
+    /// Opens the hold on awake cores. A request counts for the whole machine: each shard with logs on disk makes its own, or the
+    /// first shard one that never ends.
     fn open_awake(&self) -> Result<Awake, StartError> {
         let hold = match self.shared.config.keep_awake {
             KeepAwake::Auto if self.disk_log_owners().any(|id| id == self.id) => {
@@ -505,8 +505,8 @@ impl ShardThread {
         }
     }
 
-    /// A topic that the configuration now sends to another log would begin anew there, and what is stored would be
-    /// out of reach.
+    /// Refuses a topic that the configuration now sends to another log: it would begin anew there, and its stored records would
+    /// be out of reach.
     fn check_durabilities(&self, store: &Store) -> Result<(), StartError> {
         let mut moved = None;
         store.each_topic(|topic, stored| {
@@ -524,7 +524,7 @@ impl ShardThread {
 
     fn listen_and_serve(self, mut kit: ShardKit, begin: Begin, ended: &EndGuard<'_>) {
         let Begin { readers, listening } = begin;
-        // The receiver lives until every shard has told.
+        // The receiver lives until every shard has reported.
         match self.listen(&mut kit) {
             Err(error) => drop(listening.send(Err(error))),
             Ok(net) => {
@@ -572,7 +572,7 @@ fn places(config: &Config, ports: &Ports) -> Places {
     places
 }
 
-/// Whose the descriptor tables will be.
+/// Finds out whether shards can have private descriptor tables.
 fn tables() -> Tables {
     match fdtable::probe() {
         Ok(()) => Tables::Private,
@@ -587,7 +587,9 @@ fn tables() -> Tables {
 
 fn warn_of_open(config: &Config) {
     for (_, place) in config.public() {
-        warn!("open = true: whoever reaches {place} may publish and subscribe to everything");
+        warn!(
+            "open = true: every client that reaches {place} may publish and subscribe to everything"
+        );
     }
 }
 

@@ -20,14 +20,14 @@ enum Step {
 /// The turn: every step once, in the order that makes one submission to the disk and one wake-up of each other shard
 /// enough.
 const TURN: [Step; 21] = [
-    // The shutdown, when it was asked for.
+    // The shutdown, once it was asked for.
     Step::Tries(Parts::follow_phase, |parts| parts.drain.due(parts.now_ms())),
     // Connections that have come.
     Step::Does(
         |parts| parts.accepting().run(),
         |parts| parts.arrivals.due(parts.now_ms()),
     ),
-    // What sessions and other shards ask for, first of those that wait for something that has become free.
+    // Input of sessions and other shards; first, sessions and records that wait for room that has become free.
     Step::Does(Parts::try_paused, Parts::paused_due),
     Step::Does(Parts::read, Parts::read_due),
     Step::Does(
@@ -37,7 +37,7 @@ const TURN: [Step; 21] = [
     Step::Does(Parts::hear, |parts| {
         Due::now_if(parts.inbox.has_messages_left())
     }),
-    // Memory that sessions hold which have stalled.
+    // Memory of sessions that have stalled.
     Step::Does(Parts::make_room, |parts| {
         Due::now_if(parts.sessions.room.has_some_again())
     }),
@@ -52,20 +52,20 @@ const TURN: [Step; 21] = [
         |parts| parts.watch().fire(),
         |parts| parts.timers.due(parts.now_ms()),
     ),
-    // What has become visible.
+    // Records that have become visible.
     Step::Does(
         |parts| take_news(&mut parts.feeds, &mut parts.logs),
         |parts| Due::now_if(parts.logs.have_news()),
     ),
     Step::Does(Parts::walk, |parts| Due::now_if(parts.feeds.have_news())),
-    // Outcomes, before the last word to those that have waited for nothing else.
+    // Outcomes of publishes, before the Goodbye to sessions that wait for nothing else.
     Step::Does(Parts::deliver_acks, |_| Due::Idle),
     // Sessions that are over.
     Step::Does(
         |parts| parts.endings().run(),
         |parts| Due::now_if(parts.sessions.has_some_to_end()),
     ),
-    // What sessions are told and sent beside that.
+    // Replies and records to sessions beside the walks.
     Step::Does(
         |parts| parts.catchups.start_waiting(&mut parts.sessions),
         |parts| Due::now_if(parts.catchups.can_start()),
@@ -76,10 +76,10 @@ const TURN: [Step; 21] = [
         |parts| Due::now_if(parts.sessions.count_to_send() > 0),
     ),
     Step::Does(Parts::answer_questions, |parts| parts.questions.due()),
-    // What other shards are told, and the disk.
+    // Messages to other shards, and operations for the disk.
     Step::Tries(Parts::submit, |_| Due::Idle),
     Step::Does(Parts::keep_awake, |parts| parts.awake.due()),
-    // What clients have had it log too often.
+    // The sums of log lines that were held back.
     Step::Does(Parts::tell_held_back, |parts| parts.context.lines.due()),
 ];
 
@@ -114,7 +114,7 @@ impl Shard {
         self.parts.close()
     }
 
-    /// Waits until a step is due or something happens, reads the clock, and notes what has happened.
+    /// Waits until a step is due or an event comes, reads the clock, and notes the events.
     pub(crate) fn begin_turn(&mut self, due: Due) -> Result<(), ShardError> {
         let parts = &mut self.parts;
         let wait = due.wait(parts.context.now.monotonic_ms);
@@ -133,7 +133,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Everything between two waits: each step once. Tells when the first of them is due again.
+    /// Runs each step once: everything between two waits. Returns when the first step is due again.
     pub(crate) fn turn(&mut self) -> Result<Due, ShardError> {
         for step in &TURN {
             match step {
@@ -142,7 +142,7 @@ impl Shard {
             }
         }
         self.count_turn();
-        // Only now, since a step may have left something to those before it.
+        // Only after all steps, since a step may have left work to those before it.
         let mut next = Due::Idle;
         for Step::Does(_, due) | Step::Tries(_, due) in &TURN {
             next = next.min(due(&self.parts));

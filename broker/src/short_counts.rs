@@ -1,5 +1,5 @@
-//! A broker all of whose sends are cut short on sockets that have room: everybody gets everything, in whole frames, although
-//! no event ever says that a socket can take more.
+//! Tests a broker all of whose sends are cut short on sockets that have room: every client gets everything, in whole frames,
+//! although no event ever says that a socket can take more.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -17,14 +17,14 @@ use crate::config::Sending;
 use crate::sys::socket::short;
 use crate::{Config, Server};
 
-/// Far above what anything here needs.
+/// Far longer than any wait here needs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Small enough that a visit's calls do not get a record out.
+/// Bytes of a send; so few that a visit's calls do not send a whole record.
 const BYTES_MAX: usize = 1000;
 const LARGE: usize = 100 << 10;
-/// Larger than what a visit gets out, and small enough for the ring.
+/// Size of a record that is larger than what a visit sends, and small enough for the ring.
 const MIDDLE: usize = 40 << 10;
-/// So many that the list of them is more than a visit gets out.
+/// So many topics that their list is more than a visit sends.
 const TOPICS: usize = 300;
 
 struct Peer {
@@ -59,7 +59,7 @@ impl Peer {
         self.stream.write_all(&out).expect("the broker reads");
     }
 
-    /// Hears frames until `pick` gives something; nothing more is said to the broker, which would wake it.
+    /// Receives frames until `pick` returns a value. Sends nothing meanwhile, as that would wake the broker.
     fn hear<T>(&mut self, mut pick: impl FnMut(&Frame<'_>) -> Option<T>) -> T {
         let mut read = vec![0; 64 << 10];
         loop {
@@ -99,7 +99,7 @@ impl Peer {
         self.say(|out| Subscribe::encode(1, &[topic], out));
     }
 
-    /// Hears until there are so many records of each topic, in their order.
+    /// Receives until there are so many records of each topic, in their order.
     fn records(&mut self, topics: &[&str], count: u64) {
         let mut next: HashMap<String, u64> = HashMap::new();
         let mut left = topics.len() as u64 * count;
@@ -116,7 +116,7 @@ impl Peer {
     }
 }
 
-/// Subscribes to topics with history, and reads it all, of all of them at once.
+/// Subscribes to several topics with history at once, and reads all of it.
 fn catch_up(address: SocketAddr) {
     let topics = ["large/1", "large/2", "small"];
     let mut publisher = Peer::connect(address);
@@ -131,7 +131,7 @@ fn catch_up(address: SocketAddr) {
     subscriber.records(&topics, 60);
 }
 
-/// Publishes to many who wait for it.
+/// Publishes to many live subscribers.
 fn fan_out(address: SocketAddr, size: usize) {
     let topic = &format!("live/{size}");
     let mut subscribers: Vec<Peer> = (0..12).map(|_| Peer::connect(address)).collect();
@@ -145,7 +145,7 @@ fn fan_out(address: SocketAddr, size: usize) {
     }
 }
 
-/// Asks for an answer that is long itself.
+/// Asks for an answer that is itself long.
 fn list(address: SocketAddr) {
     let mut peer = Peer::connect(address);
     for topic in 0..TOPICS {

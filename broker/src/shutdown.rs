@@ -1,4 +1,4 @@
-//! The shutdown of a shard: what `drain` decides is done here.
+//! The shutdown of a shard: carries out what `drain` decides.
 
 use std::sync::atomic::Ordering;
 
@@ -10,10 +10,10 @@ use crate::parts::phase::Phase;
 use crate::turn::drain::{self, Bounds, DrainView, Order};
 
 impl Parts {
-    /// Goes on with the shutdown, if there is one.
+    /// Goes on with the shutdown, if one has begun.
     ///
     /// # Errors
-    /// When another shard has failed: this one ends, too.
+    /// When another shard has failed, so that this one ends, too.
     pub(crate) fn follow_phase(&mut self) -> Result<(), ShardError> {
         match self.context.shared.phase() {
             Phase::Serving => Ok(()),
@@ -53,7 +53,7 @@ impl Parts {
                 if order == Order::GiveUp {
                     self.undrained = drain::tell_of_undrained(&self.logs.undrained());
                 }
-                // Until nothing is left: what comes after the Goodbye is not sent.
+                // Until no message is left: a reply after the Goodbye is not sent.
                 self.hear();
                 while self.inbox.has_messages_left() {
                     self.hear();
@@ -106,8 +106,8 @@ mod tests {
         rig.parts().drain.is_over()
     }
 
-    /// Runs turns of all these shards until their shutdowns are over, at most so long. Peers that hear a Goodbye shut their
-    /// side. Gives what each client has heard, and after how many milliseconds the last shutdown was over.
+    /// Runs turns of all these shards until their shutdowns are over, for a bounded time. Peers that hear a Goodbye shut their
+    /// side. Returns what each client has heard, and after how many milliseconds the last shutdown was over.
     fn run_down(
         rigs: &mut [&mut Rig],
         clients: &[&Client],
@@ -138,7 +138,7 @@ mod tests {
     const GOODBYE: &str = "goodbye Draining: the broker is shutting down";
 
     #[test]
-    fn everybody_is_told_and_the_shard_ends_when_they_have_gone() {
+    fn every_client_gets_a_goodbye_and_the_shard_ends_when_all_have_gone() {
         let mut rig = Rig::new();
         let (greeting, client) = (rig.connect(), rig.join());
         stop(&mut rig);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_made_durable_and_acknowledged_and_what_was_not_is_not() {
+    fn records_that_were_read_are_made_durable_and_acknowledged_and_unread_ones_are_not() {
         let mut rig = Rig::new();
         let (early, late) = (rig.join(), rig.join());
         let subscriber = rig.subscriber("synced/a");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_others_have_said_is_heard_before_the_goodbye() {
+    fn all_messages_of_other_shards_are_handled_before_the_goodbye() {
         let [mut first, mut second] = Rig::shards(settings());
         let client = first.join();
         let shared = first.parts().context.shared.clone();
@@ -289,7 +289,7 @@ mod tests {
             first.turn();
             second.turn();
         }
-        // More than one turn would hear, and then an outcome.
+        // More messages than one turn handles, and then an outcome.
         for listing in 0..20 {
             let page = Default::default();
             let gone = Message::Topics { listing, page };
@@ -330,7 +330,7 @@ mod tests {
         assert!(matches!(rig.try_turn(), Err(ShardError::Elsewhere)));
     }
 
-    /// When the clients of a shard are told to come back.
+    /// After how many milliseconds the clients of a shard are told to come back.
     fn told_times(rig: &mut Rig, spread_ms: u64) -> Vec<u32> {
         let parts = rig.parts();
         drain::dismiss_all(&parts.context, &mut parts.sessions, spread_ms);
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_to_come_back_at_another_time() {
+    fn every_client_is_to_come_back_at_another_time() {
         let mut rig = Rig::new();
         let clients: Vec<Client> = (0..50).map(|_| rig.join()).collect();
         let mut times = told_times(&mut rig, 10_000);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_told_when_to_come_back_also_where_that_is_at_once() {
+    fn every_client_is_told_when_to_come_back_also_where_that_is_at_once() {
         let mut rig = Rig::with(Config {
             drain_spread_ms: 0,
             ..settings()

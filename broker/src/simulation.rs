@@ -1,8 +1,8 @@
-//! The broker without threads, sockets, files and clock, for simulators: shards over the network and the disk in memory,
-//! whose turns somebody else takes, one after another.
+//! The broker without threads, sockets, files and clock, for simulators: shards over the network and the disk in memory, whose
+//! turns the simulator runs, one after another.
 //!
-//! Nothing happens by itself. A shard that the kernel would let sleep is not due ([`Broker::is_due`]), so that a wake-up
-//! that was lost stays lost.
+//! Nothing happens by itself. A shard that the kernel would let sleep is not due ([`Broker::is_due`]), so a lost wake-up stays
+//! lost.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::recovered;
 use crate::shard::Shard;
 use crate::sizes::{arena_options, log_options};
 
-/// A clock that stands still until somebody sets it. Clones are the same clock.
+/// A clock that stands still until it is set. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct SetClock(Arc<Times>);
 
@@ -39,7 +39,7 @@ struct Times {
 }
 
 impl SetClock {
-    /// A clock that says so many milliseconds, as the time since the start and as that of the day.
+    /// A clock at `now_ms`, as the time since the start and as the time of the day.
     #[must_use]
     pub fn new(now_ms: u64) -> Self {
         Self(Arc::new(Times {
@@ -90,26 +90,26 @@ impl Clock for SetClock {
     }
 }
 
-/// What a broker is made of.
+/// The arguments of [`Broker::start`].
 #[derive(Debug)]
 pub struct Setup {
-    /// Its settings. Those of files, sockets and threads mean nothing.
+    /// Its settings. Those of files, sockets and threads have no effect.
     pub config: Config,
     /// The directory that its logs would lie in.
     pub dir: DataDir,
-    /// The disk of each shard; so many shards there are.
+    /// The disk of each shard; their number is that of the shards.
     pub disks: Vec<MemoryDisk>,
     /// Its clock.
     pub clock: SetClock,
     /// Connections that each shard has room for.
     pub connections_per_shard: usize,
-    /// Tells this run of the broker from others.
+    /// Distinguishes this run of the broker from others.
     pub instance: u64,
-    /// What is narrower than in production.
+    /// Bounds that are narrower than in production.
     pub narrow: Narrow,
 }
 
-/// Bounds that a simulation may narrow, so that small runs come to them.
+/// Bounds that a simulation may narrow, so that small runs reach them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Narrow {
     /// Bytes of answers that each shard keeps for its sessions at most.
@@ -126,7 +126,7 @@ pub struct Broker {
     reports: Vec<RecoveryReport>,
 }
 
-/// A shard, and what would end its sleep.
+/// A shard, and the events that would end its sleep.
 struct Seat {
     shard: Shard,
     net: MemoryNet,
@@ -175,7 +175,7 @@ impl Broker {
         })
     }
 
-    /// What opening each log has found.
+    /// The reports of opening the logs.
     #[must_use]
     pub fn reports(&self) -> &[RecoveryReport] {
         &self.reports
@@ -193,7 +193,7 @@ impl Broker {
         &self.shards[shard].net
     }
 
-    /// Whether the kernel would let a shard run: it has something to do, its time has come, or something has happened.
+    /// Whether the kernel would let a shard run: it has work to do, its time has come, or an event has come.
     #[must_use]
     pub fn is_due(&self, shard: usize) -> bool {
         let seat = &self.shards[shard];
@@ -206,13 +206,13 @@ impl Broker {
             && (time || seat.woken || seat.net.has_news() || seat.disk.has_completions())
     }
 
-    /// Whether a shard has said that there is more to do at once.
+    /// Whether a shard's last turn has left work that is due at once.
     #[must_use]
     pub fn has_more_to_do(&self, shard: usize) -> bool {
         self.shards[shard].due == Due::Now
     }
 
-    /// When a shard runs at the latest although nothing happens, by the time since the start.
+    /// When a shard runs at the latest, if no event comes: milliseconds since the start.
     #[must_use]
     pub fn due_ms(&self, shard: usize) -> Option<u64> {
         match self.shards[shard].due {
@@ -223,10 +223,10 @@ impl Broker {
         }
     }
 
-    /// One turn of a shard.
+    /// Runs one turn of a shard.
     ///
     /// # Errors
-    /// When the shard cannot go on. The broker is to be dropped soon; until then the others end, too.
+    /// When the shard cannot go on. The other shards then end, too, and the broker should be dropped soon.
     pub fn turn(&mut self, shard: usize) -> Result<(), ShardError> {
         let seat = &mut self.shards[shard];
         seat.woken = false;
@@ -271,7 +271,7 @@ impl Broker {
         outcome
     }
 
-    /// Makes a block of the arena ready; returns whether one was wanted.
+    /// Makes a block of the arena ready. Returns whether one was wanted.
     pub fn touch_block(&self) -> bool {
         self.shared.pool.touch_next()
     }
@@ -291,7 +291,7 @@ impl Broker {
         }
     }
 
-    /// Numbers of the sockets whose sessions hold more answers than so many bytes, and how many bytes each has taken so far.
+    /// Numbers of the sockets whose sessions hold more than `bytes` of answers, and how many bytes each socket has taken so far.
     #[must_use]
     pub fn behind(&self, shard: usize, bytes: usize) -> Vec<(u32, u64)> {
         let seat = &self.shards[shard];
@@ -318,7 +318,7 @@ impl Broker {
 pub struct Held {
     /// Sessions.
     pub sessions: usize,
-    /// Those of them that were told to go, and whose input is not looked at any more.
+    /// Sessions that are leaving or were told to go, whose input is not handled any more.
     pub leaving: usize,
     /// Bytes of records that have not arrived whole, or wait for their log.
     pub input_bytes: usize,
@@ -326,7 +326,7 @@ pub struct Held {
     pub output_bytes: usize,
     /// Questions to other shards that are not answered.
     pub questions: usize,
-    /// How many of them one session has asked, at most.
+    /// The most questions that any session has under way.
     pub questions_of_one: usize,
     /// Bytes of records of other shards that wait for their log.
     pub stalled_bytes: usize,

@@ -1,4 +1,4 @@
-//! Steps of the turn with the parts that they need, and when they are due, where that takes more than a line.
+//! Steps of the turn, with the parts that they need and when they are due, where that takes more than a line.
 
 use crate::error::ShardError;
 use crate::lend::Parts;
@@ -17,7 +17,7 @@ impl Parts {
         self.context.now.monotonic_ms
     }
 
-    /// Lets paused sessions try again when something has become free.
+    /// Lets paused sessions try again when room has become free.
     pub(crate) fn try_paused(&mut self) {
         let now_ms = self.now_ms();
         self.freed.note(self.questions.allowance.pass(now_ms));
@@ -33,8 +33,8 @@ impl Parts {
         Due::now_if(waits && self.freed.is_noted()).min(questions)
     }
 
-    /// Reads own sessions, and takes what other shards have handed over. In turn, so that neither own publishers nor those of
-    /// other shards take all the room of a log that is short of it.
+    /// Reads own sessions, and takes records that other shards have handed over. Which of the two comes first alternates, so that
+    /// neither own publishers nor those of other shards take all the room of a log that is short of it.
     pub(crate) fn read(&mut self) {
         let own_first = self.context.turns.is_multiple_of(2);
         if own_first {
@@ -72,7 +72,7 @@ impl Parts {
         unsettled.min(self.logs.store_due())
     }
 
-    /// Goes on with what is asked about the broker.
+    /// Goes on with answers to questions about the broker.
     pub(crate) fn answer_questions(&mut self) {
         let (context, sessions, questions) =
             (&self.context, &mut self.sessions, &mut self.questions);
@@ -88,10 +88,10 @@ impl Parts {
         }
     }
 
-    /// Sends other shards what is for them, and hands everything to the disk.
+    /// Sends the messages for other shards, and hands all operations to the disk.
     ///
     /// # Errors
-    /// When the kernel does not take it.
+    /// When the kernel does not take the operations.
     pub(crate) fn submit(&mut self) -> Result<(), ShardError> {
         let net = &mut self.net;
         self.outbox.finish_turn(|shard| net.wake(shard));
@@ -100,7 +100,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Makes room where sessions that have stalled hold too much.
+    /// Ends stalled sessions that hold too much memory.
     pub(crate) fn make_room(&mut self) {
         self.freed
             .note(make_room(&self.context, &mut self.sessions));

@@ -1,9 +1,9 @@
-//! What a signal to stop means, by what came before it. Pure: time is an argument.
+//! What a signal to stop means, given the signals before it. Pure: time is an argument.
 
 use std::time::Duration;
 
-/// A second signal within this time of the first is the same request: `timeout` signals its child and then the group that
-/// the child is in, and supervisors do alike.
+/// A second signal within this time of the first is the same request: `timeout` and some supervisors signal their child and then
+/// the group that the child is in.
 pub(crate) const REPEAT: Duration = Duration::from_secs(1);
 
 /// What to do now.
@@ -24,7 +24,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// A request comes at `now`, by any clock that only goes forward.
+    /// Takes a request that comes at `now`, by any clock that only goes forward.
     pub(crate) fn take(&mut self, now: Duration) -> StopAction {
         match self.first {
             None => {

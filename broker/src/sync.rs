@@ -1,5 +1,5 @@
-//! What shards meet at beside the kernel: the standard library's atomics and channels, or under `--cfg loom` those that a
-//! model can follow into every interleaving (`parts::mail::models`, `parts::interest::models`).
+//! The means by which shards synchronise: the standard library's atomics and channels, or under `--cfg loom` those that a model
+//! can follow into every interleaving (`parts::mail::models`, `parts::interest::models`).
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{atomic, mpsc};
@@ -7,8 +7,8 @@ pub(crate) use std::sync::{atomic, mpsc};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic;
 
-/// A bounded channel as the broker uses one: nobody waits at either end. Loom has none. This one is a queue behind a
-/// lock, which orders more than the standard library's does: an end that finds it full or empty is ordered as well.
+/// A bounded channel as the broker uses one: neither end waits. Loom has none. This one is a queue behind a lock, which orders
+/// more than the standard library's does: an end that finds it full or empty is ordered as well.
 #[cfg(loom)]
 pub(crate) mod mpsc {
     use std::collections::VecDeque;
@@ -17,7 +17,7 @@ pub(crate) mod mpsc {
 
     use loom::sync::Mutex;
 
-    /// What a channel of a model takes at most, so that it is seen full.
+    /// Most values in a channel of a model; few, so that the model sees it full.
     const ROOM: usize = 2;
 
     type Queue<T> = Arc<Mutex<VecDeque<T>>>;

@@ -1,6 +1,6 @@
-//! Whether the store is still where it was opened. Files that somebody removes go on taking records for as long as they
-//! are open, and are gone with the process, acknowledged records included. So a thread looks for the directories, and
-//! the broker stops when one is gone or another one.
+//! Watches whether the store is still where it was opened. Files that are removed go on taking records for as long as they are
+//! open, and are gone with the process, acknowledged records included. So a thread checks the directories, and the broker stops
+//! when one is gone or replaced.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -13,16 +13,16 @@ use oyez_storage::{DataDir, Durability};
 use crate::ends::ShardEnd;
 use crate::error::ShardError;
 
-/// How often it looks.
+/// How often the thread looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A directory, and which one it was at the start: device and inode.
+/// A directory, and its device and inode at the start.
 struct Seen {
     path: PathBuf,
     id: (u64, u64),
 }
 
-/// The watch ends when this is dropped, at its next look; nobody waits for it, as the disk may not answer.
+/// The watch ends at its next look when this is dropped; the drop does not wait for it, as the disk may not answer.
 pub(crate) struct DirectoryWatch {
     _over: Sender<()>,
 }
@@ -31,7 +31,7 @@ impl DirectoryWatch {
     /// Begins to watch a data directory whose logs are open.
     ///
     /// # Errors
-    /// When a directory is gone already, or there is no thread to be had.
+    /// When a directory is gone already, or the thread cannot be started.
     pub(crate) fn begin(dir: &DataDir, ends: Sender<ShardEnd>) -> io::Result<Self> {
         let on_disk = dir
             .logs()
@@ -65,14 +65,14 @@ fn watch(seen: &[Seen], over: &Receiver<()>, ends: &Sender<ShardEnd>) {
     while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         if let Some(gone) = seen.iter().find(|seen| is_gone(seen)) {
             let path = gone.path.clone();
-            // Nobody hears it when the broker ends at the same time.
+            // The receiver is gone when the broker ends at the same time.
             let _ = ends.send(ShardEnd::Failed(ShardError::Vanished { path }));
             return;
         }
     }
 }
 
-/// Errors that say nothing of the directory, such as those of a disk that does not work, are the store's business.
+/// Whether the directory is gone or replaced. Other errors, such as those of a broken disk, are left to the store.
 fn is_gone(seen: &Seen) -> bool {
     match id(&seen.path) {
         Ok(id) => id != seen.id,

@@ -6,7 +6,7 @@ use oyez_storage::OpKind as DiskStep;
 use crate::parts::due::Due;
 use crate::rig::{Client, Rig, record, settings, settle};
 
-/// What is due after a turn, when the time of silent sessions is far away.
+/// When the next turn is due after a turn, with the time of silent sessions far away.
 fn due(rig: &mut Rig) -> Due {
     match rig.turn() {
         Due::At(due_ms) if due_ms > rig.now_ms() + 5_000 => Due::Idle,
@@ -28,12 +28,12 @@ fn a_shard_without_anything_to_do_waits_for_ever() {
 }
 
 #[test]
-fn sessions_that_may_be_silent_are_looked_after_in_time() {
+fn sessions_that_may_be_silent_are_looked_at_in_time() {
     let mut rig = Rig::new();
     rig.net.connect();
     rig.settle();
     let Due::At(due_ms) = rig.turn() else {
-        panic!("a hello is waited for");
+        panic!("the timer for a hello should run");
     };
     let wait_ms = due_ms - rig.now_ms();
     assert!((9_000..=11_000).contains(&wait_ms), "{wait_ms}");
@@ -107,7 +107,7 @@ fn sessions_that_a_turn_has_not_ended_are_due_at_once() {
 }
 
 #[test]
-fn what_others_have_said_and_a_turn_has_not_heard_is_due_at_once() {
+fn messages_that_a_turn_has_not_handled_are_due_at_once() {
     let [mut first, mut second] = Rig::shards(settings());
     settle(&mut [&mut first, &mut second]);
     for listing in 0..8 {
@@ -117,7 +117,7 @@ fn what_others_have_said_and_a_turn_has_not_heard_is_due_at_once() {
     }
     assert_eq!(due(&mut second), Due::Idle);
     assert_eq!(second.net.woken(), [0]);
-    assert_eq!(due(&mut first), Due::Now, "a turn hears five of them");
+    assert_eq!(due(&mut first), Due::Now, "a turn handles five of them");
     assert!(first.parts().inbox.has_messages_left());
     assert_eq!(due(&mut first), Due::Idle);
 }
@@ -143,7 +143,7 @@ fn a_sleeping_shard_waits_for_what_its_sessions_and_files_need() {
 }
 
 #[test]
-fn questions_are_gone_on_with_at_once_and_waited_for_when_they_were_too_many() {
+fn questions_go_on_at_once_and_later_when_their_share_is_used_up() {
     let mut rig = Rig::new();
     let client = rig.join();
     for _ in 0..50 {
@@ -162,7 +162,7 @@ fn questions_are_gone_on_with_at_once_and_waited_for_when_they_were_too_many() {
 }
 
 #[test]
-fn a_shutdown_is_looked_after_every_few_milliseconds() {
+fn a_shutdown_goes_on_every_few_milliseconds() {
     let [mut first, _second] = Rig::shards(settings());
     let now_ms = first.now_ms();
     first.parts().context.shared.stop(now_ms);
@@ -251,7 +251,7 @@ fn a_store_that_waits_for_its_time_is_due_then() {
 }
 
 #[test]
-fn what_is_kept_and_waits_is_told() {
+fn bytes_that_are_kept_and_questions_that_wait_are_counted() {
     let mut rig = Rig::new();
     let client = rig.join();
     rig.disk.hold(DiskStep::Sync);
