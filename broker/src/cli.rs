@@ -79,7 +79,7 @@ of 1024), 250ms, 10s, 5m, 7d.
 Examples:
   oyez-server                                    serve on 127.0.0.1:7450, data in ./oyez-data
   oyez-server --listen :7450 --listen unix:/run/oyez.sock --open --data /var/lib/oyez
-                                                 serve whoever reaches any address of this machine
+                                                 serve every client that reaches any address of this machine
   oyez-server --retention-bytes 50GB --retention-seconds 7d
   oyez-server --print-config > oyez.toml         then edit it, and:
   oyez-server --config oyez.toml --check-config

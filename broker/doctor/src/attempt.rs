@@ -1,8 +1,8 @@
-//! Opening connections, holding them, and letting them go.
+//! Opens connections, holds them, and lets them go.
 //!
-//! Threads with private descriptor tables open the connections, each from a loopback address of its own, and see every
-//! one welcomed. All stay open until the last one is there; then they are looked at once more and reset, so that nothing
-//! lingers. The first error ends it, and so does a deadline.
+//! Threads with private descriptor tables open the connections, each thread from a loopback address of its own, and wait for
+//! every welcome. All connections stay open until the last one is there; then the threads check once more that they are alive,
+//! and reset them, so that nothing lingers. The first error ends the attempt, and so does a deadline.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ use oyez_sys::{fdtable, signals};
 use super::figures::grouped;
 use super::{Obstacle, Proof};
 
-/// Connections from one source address, and of one thread: `connect` slows down once half of the ports are taken.
+/// Most connections of one thread, and so from one source address: `connect` slows down once half of the ports are taken.
 const CONNECTIONS_PER_SOURCE: u64 = 8_000;
 /// Descriptors of a thread beside its connections.
 const DESCRIPTORS_SPARE: usize = 64;
@@ -30,12 +30,12 @@ const WAITING_MAX: u64 = 2_048;
 const BATCH_MAX: u64 = 64;
 /// Longest wait for one connection or one welcome.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest proof: this, and the time at a very slow rate.
+/// Longest proof: this, plus the time that the connections take at [`CONNECTIONS_PER_SECOND_MIN`].
 const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECTIONS_PER_SECOND_MIN: u64 = 2_000;
-/// Below so many connections the memory of each is lost in what else happens on the host.
+/// With fewer connections, the memory of each is not measurable beside what else happens on the host.
 const MEASURED_MIN: u64 = 10_000;
-/// A welcome or a goodbye with its texts fits.
+/// Bytes into which a welcome, or a goodbye with its text, fits.
 const FRAME_BYTES: usize = 1024;
 
 /// What all threads share.
@@ -45,7 +45,7 @@ pub(crate) struct Attempt<'a> {
     hello: Vec<u8>,
     deadline: Instant,
     stop: &'a AtomicBool,
-    /// Some thread has met an obstacle.
+    /// A thread has met an obstacle.
     ended: AtomicBool,
     obstacle: Mutex<Option<Obstacle>>,
 }
@@ -139,7 +139,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// What stopped it, also when all were opened and some were lost.
+    /// The obstacle that stopped the attempt; also one if all connections were opened and some were lost.
     fn verdict(&self, alive: u64) -> Option<Obstacle> {
         let met = self.obstacle.lock().ok().and_then(|met| met.clone());
         met.or_else(|| {
@@ -155,7 +155,7 @@ impl<'a> Attempt<'a> {
     /// The life of one thread: opens its lot, holds it until released, counts what is alive, resets it.
     fn hold(&self, lot: Lot, opened: &Sender<u64>, release: &Receiver<()>) -> u64 {
         let mut streams = Vec::new();
-        // Where a table cannot be had, the lots share one with the broker, and its limit is met sooner.
+        // Without private tables, the lots share one with the broker, and reach its limit sooner.
         let alone = match fdtable::probe() {
             Ok(()) => signals::block().and_then(|()| fdtable::unshare(&[])),
             Err(_) => signals::block(),
@@ -167,9 +167,9 @@ impl<'a> Attempt<'a> {
         if let Err(obstacle) = outcome {
             self.meet(obstacle);
         }
-        // Whoever counts waits for all threads.
+        // The counting thread waits for all threads.
         let _ = opened.send(streams.len() as u64);
-        // An error is the release.
+        // The closed channel is the release.
         let _ = release.recv();
         streams.iter().filter(|stream| is_alive(stream)).count() as u64
     }
@@ -216,7 +216,7 @@ impl<'a> Attempt<'a> {
         Ok(stream)
     }
 
-    /// The first obstacle is the one that counts, and ends it for all.
+    /// Keeps the first obstacle, and ends the attempt for all threads.
     fn meet(&self, obstacle: Obstacle) {
         if let Ok(mut met) = self.obstacle.lock() {
             met.get_or_insert(obstacle);
@@ -258,7 +258,7 @@ fn await_welcome(mut stream: &TcpStream) -> Result<(), Obstacle> {
     }
 }
 
-/// Nothing was sent after the welcome, so that a living connection has nothing to read.
+/// Whether a connection is alive. The broker sends nothing after the welcome, so a living connection has nothing to read.
 fn is_alive(stream: &TcpStream) -> bool {
     let peeked = stream
         .set_nonblocking(true)
@@ -266,7 +266,7 @@ fn is_alive(stream: &TcpStream) -> bool {
     matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// What the host has given away, in KiB.
+/// Memory in use on the host, in KiB.
 struct Memory {
     slab_kib: Option<u64>,
     anonymous_kib: Option<u64>,
@@ -280,7 +280,7 @@ impl Memory {
         }
     }
 
-    /// Bytes in the kernel and here for each of `connections` more.
+    /// Bytes that each of `connections` connections has taken since `before`: in the kernel, and in this process.
     fn each_since(&self, before: &Self, connections: u64) -> (Option<u64>, Option<u64>) {
         let each = |after: Option<u64>, before: Option<u64>| {
             let grown = after?.saturating_sub(before?) << 10;
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn every_lot_has_an_address_of_its_own_and_all_are_cut_out() {
+    fn every_lot_has_an_address_of_its_own_and_lots_cover_all_connections() {
         let stop = AtomicBool::new(false);
         let lots = attempt(20_001, &stop).lots();
         assert_eq!(lots.iter().map(|lot| lot.count).sum::<u64>(), 20_001);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_connect_says_so_and_names_a_limit() {
+    fn a_failed_connect_is_reported_with_a_limit() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = nobody.local_addr().unwrap();
         drop(nobody);

@@ -1,9 +1,9 @@
-//! The broker, as far as it is examined and tried: values of its configuration, how it spreads connections, and a running one.
+//! The broker as the doctor sees it: values of its configuration, how it spreads connections, and a running one for a proof.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// What the broker would run with.
+/// Settings of the broker that the checks need.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Most connections at once.
@@ -22,13 +22,13 @@ pub struct Setup {
     pub pin: bool,
     /// Send buffer of a connection in bytes; 0 leaves it to the kernel.
     pub send_buffer_bytes: u32,
-    /// Size of a segment of a log.
+    /// Bytes of a segment of a log.
     pub segment_bytes: u64,
-    /// What each log on disk keeps; 0 is everything.
+    /// Bytes that each log on disk keeps; 0 keeps everything.
     pub retention_bytes: u64,
-    /// What each log in memory takes.
+    /// Bytes that each log in memory takes.
     pub memory_log_bytes: u64,
-    /// What is written and not on disk yet.
+    /// Bytes of the tail arena: records that are written and not on disk yet.
     pub arena_bytes: u64,
 }
 
@@ -37,13 +37,13 @@ pub struct Setup {
 pub enum Wish {
     /// It is not used.
     Never,
-    /// It is used where it can be had.
+    /// It is used where it is available.
     Allowed,
-    /// Without it the broker does not start.
+    /// The broker does not start without it.
     Required,
 }
 
-/// What bounds the descriptors of the broker's threads.
+/// What bounds the connections of the broker's shards: cores and descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Cores that the broker may run on.
@@ -57,9 +57,9 @@ pub struct Room {
 /// How connections are spread over shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// Shards that the broker would run; where no number of them has room for the connections, the most that can be.
+    /// Shards that the broker would run; where no number of them has room for the connections, the most that there can be.
     pub shards: usize,
-    /// Whether it would start.
+    /// Whether the broker would start.
     pub fits: bool,
     /// Descriptors that each table must hold with so many shards.
     pub needed: usize,
@@ -69,12 +69,12 @@ pub struct Spread {
     pub reserved: usize,
 }
 
-/// What the doctor asks the broker for.
+/// What the doctor needs of the broker.
 pub trait Broker {
     /// How it would spread so many connections.
     fn spread(&self, connections: u64, room: &Room) -> Spread;
 
-    /// Starts one on loopback that takes so many connections, sends no heartbeats meanwhile, and keeps little in `data`.
+    /// Starts a broker on loopback that takes so many connections, sends no heartbeats meanwhile, and keeps little in `data`.
     ///
     /// # Errors
     /// Why it does not start.
@@ -92,6 +92,6 @@ pub trait Running {
     /// Stops it, and waits until it is gone.
     ///
     /// # Errors
-    /// Why it had stopped by itself.
+    /// Why it had stopped by itself, or does not stop.
     fn stop(self: Box<Self>) -> Result<(), String>;
 }

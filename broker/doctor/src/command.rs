@@ -1,4 +1,4 @@
-//! The command: what it is told, and what it prints.
+//! The command: its arguments, and what it prints.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::AtomicBool;
@@ -8,7 +8,7 @@ use clap::value_parser;
 use super::{Exam, HostFacts, Report, examine, prove};
 use crate::{Broker, Setup};
 
-/// What `oyez-server doctor` is told.
+/// The arguments of `oyez-server doctor`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -61,7 +61,7 @@ pub enum Failure {
         "cannot create a temporary directory for the broker in {directory}: {source}; set TMPDIR to another one"
     )]
     Directory {
-        /// Where.
+        /// The directory in which it would lie.
         directory: String,
         /// What the system says.
         source: io::Error,
@@ -71,8 +71,8 @@ pub enum Failure {
     Print(#[from] io::Error),
 }
 
-/// Examines this host, tries what is to be tried until `stop`, prints the report, and returns whether so many connections
-/// are possible.
+/// Examines this host, runs the proof if one is asked for, until `stop`, prints the report, and returns whether so many
+/// connections are possible.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -93,7 +93,7 @@ pub fn run(
     let proof = match arguments.prove {
         Some(connections) => {
             if io::stderr().is_terminal() {
-                // Where that cannot be written, there is nobody to tell.
+                // A closed stderr is no reason to stop.
                 let _ = writeln!(
                     io::stderr(),
                     "opening {connections} connections; Ctrl-C ends it with a report"

@@ -1,11 +1,11 @@
-//! What recovery has set aside in the data directory.
+//! Checks for files that recovery has set aside in the data directory.
 
 use super::{Exam, Finding, Fix, Verdict};
 
-/// Names told one by one.
+/// Most names that are listed one by one.
 const NAMES_TOLD: usize = 3;
 
-/// Files of logs that a start could not read as what their names said.
+/// Finds files of logs that a start could not read as what their names say.
 pub(crate) fn set_aside(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "damaged files";
     let data = exam.setup.data.display().to_string();

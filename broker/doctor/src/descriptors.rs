@@ -1,17 +1,17 @@
-//! Descriptors: of one shard, of one process at most, of the whole system.
+//! Checks of descriptor limits: of one shard, of one process, of the whole system.
 
 use super::figures::{grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
 
-/// Shards that share a core without harm; a million connections at 20,000 descriptors a shard take 27 of them on each
-/// of two cores.
+/// Shards that share a core without harm; a million connections at 20,000 descriptors a shard take 27 shards on each of two
+/// cores.
 const SHARDS_PER_CORE_MAX: usize = 64;
 
 /// Files open beside the connections, with room for what else starts on the host.
 const FILES_SPARE: u64 = 65_536;
 
-/// Each shard has a table of its own, so the limit counts per shard, and more shards are the way around it; or all share
-/// one, and nothing is.
+/// Judges the descriptor limit. With a table for each shard the limit counts per shard, and more shards are a way around it; in a
+/// shared table there is none.
 pub(crate) fn per_shard(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "descriptor limit";
     let (Some(limit), Some(spread)) = (exam.limit("Max open files"), exam.spread()) else {
@@ -50,7 +50,7 @@ pub(crate) fn per_shard(exam: &Exam<'_>) -> Finding {
     Finding::new(NAME, present, wanted, why).judged(fine, verdict, fix)
 }
 
-/// Whether the shards can have tables of their own.
+/// Judges whether the shards can have tables of their own.
 pub(crate) fn tables(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "descriptor tables";
     const WANTED: &str = "private";
@@ -67,7 +67,7 @@ pub(crate) fn tables(exam: &Exam<'_>) -> Finding {
     Finding::new(NAME, "shared", WANTED, why).judged(false, Verdict::Warn, fix)
 }
 
-/// How far the limit of a process may be raised.
+/// Judges how far the limit of a process may be raised.
 pub(crate) fn ceiling(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "fs.nr_open";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -98,7 +98,7 @@ pub(crate) fn ceiling(exam: &Exam<'_>) -> Finding {
     .judged(present >= wanted, Verdict::Warn, Fix::sysctl(KEY, &wanted))
 }
 
-/// Open files of all processes together.
+/// Judges the limit of open files of all processes together.
 pub(crate) fn of_the_system(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "fs.file-max";
     let Some([open, _, most]) = exam.sysctl_numbers("fs.file-nr") else {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_table_for_all_is_told_and_must_hold_all() {
+    fn one_table_for_all_is_reported_and_must_hold_all_connections() {
         let shared = |hard| limit(hard).without_private_tables("EPERM");
         check_table(&[
             Case::new(tables, limit("1024"), Verdict::Ok, "for each"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_bounds_the_limit_and_the_system_is_judged() {
+    fn the_ceiling_of_the_limit_and_that_of_the_system_are_judged() {
         check_table(&[
             Case::new(
                 ceiling,

@@ -1,4 +1,4 @@
-//! The data directory: its file system, its room, and how the disk is driven.
+//! Checks of the data directory: its file system, its room, and how the disk is driven.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ const SEGMENTS_IN_WORK: u64 = 2;
 
 /// File systems that the layout was measured on.
 const GOOD: [&str; 2] = ["ext4", "xfs"];
-/// File systems of other machines, for which a sync is a promise at best.
+/// File systems on other machines, whose syncs are promises at best.
 const REMOTE: [&str; 9] = [
     "nfs",
     "nfs4",
@@ -24,7 +24,7 @@ const REMOTE: [&str; 9] = [
     "fuse.sshfs",
 ];
 
-/// Whether the ring can be had, and if not, why.
+/// Judges whether io_uring can be used, and if not, why.
 pub(crate) fn ring(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "io_uring";
     const KEY: &str = "kernel.io_uring_disabled";
@@ -64,9 +64,9 @@ pub(crate) fn ring(exam: &Exam<'_>) -> Finding {
 struct Mount {
     kind: String,
     point: String,
-    /// Those of the mount, as the table has them.
+    /// Options of the mount, as the table has them.
     own: String,
-    /// Those of the mount and of its file system.
+    /// Options of the mount and of its file system.
     options: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ fn mount_of(table: &str, path: &Path) -> Option<Mount> {
         .max_by_key(|mount| mount.point.len())
 }
 
-/// Spaces in mount points are written in octal.
+/// The text of a mount point, in which the table writes spaces in octal.
 fn unescaped(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t")
 }
@@ -101,7 +101,7 @@ fn own_mount(exam: &Exam<'_>) -> Option<Mount> {
     mount_of(&exam.facts.read("/proc/self/mountinfo")?, &path)
 }
 
-/// Whether a sync means what it says.
+/// Judges whether syncs on the file system are reliable and cheap.
 pub(crate) fn file_system(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "file system of the data directory";
     let Some(mount) = own_mount(exam) else {
@@ -125,7 +125,7 @@ pub(crate) fn file_system(exam: &Exam<'_>) -> Finding {
     Finding::new(NAME, present, "ext4 or xfs", why).judged(GOOD.contains(&kind), Verdict::Warn, fix)
 }
 
-/// What a mount option takes away, if it is the wrong one.
+/// The harm that a mount option does, if any.
 fn harm(option: &str) -> Option<(&'static str, Verdict)> {
     match option {
         "ro" => Some(("it cannot be written", Verdict::Fail)),
@@ -138,7 +138,7 @@ fn harm(option: &str) -> Option<(&'static str, Verdict)> {
     }
 }
 
-/// Whether options of the mount are in the way.
+/// Judges the options of the mount.
 pub(crate) fn mount_options(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "mount options";
     let Some(mount) = own_mount(exam) else {
@@ -164,11 +164,11 @@ pub(crate) fn mount_options(exam: &Exam<'_>) -> Finding {
         .judged(false, verdict, fix)
 }
 
-/// Whether all that retention keeps fits.
+/// Judges whether all that retention keeps fits.
 pub(crate) fn space(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "free space";
     let Some(space) = exam.facts.space(&exam.setup.data) else {
-        return Finding::unknown(NAME, "the file system does not tell its free space");
+        return Finding::unknown(NAME, "the file system does not report its free space");
     };
     let (logs, segment) = (exam.logs_on_disk(), exam.setup.segment_bytes);
     let least = logs * SEGMENTS_IN_WORK * segment;
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_what_is_free_and_what_is_the_broker_s_already() {
+    fn room_is_free_space_and_what_the_broker_holds_already() {
         let room = |available: u64, held: u64| {
             FakeFacts::healthy().space(Space {
                 available: available << 30,

@@ -1,4 +1,4 @@
-//! The host, as far as the checks ask about it. Everything that reads the real one is in [`HostFacts`].
+//! The facts about a host that the checks ask for. Only [`HostFacts`] reads the real host.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use oyez_sys::{cpu, fdtable, host};
 
-/// Directories below the data directory that are looked into for its size.
+/// How deep below the data directory files count for its size.
 const DATA_DEPTH_MAX: usize = 4;
 
-/// What can be asked about a host.
+/// Questions about a host.
 pub(crate) trait Facts {
     /// The text of a file of `/proc` or `/sys`.
     fn read(&self, path: &str) -> Option<String>;
@@ -52,14 +52,14 @@ pub(crate) trait Facts {
     fn space(&self, path: &Path) -> Option<Space>;
 }
 
-/// What opening a device for writing brings.
+/// The outcome of opening a device for writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// It can be written.
     Granted,
-    /// There is none of that name.
+    /// There is no device of that name.
     Missing,
-    /// The system says why not.
+    /// It cannot be opened, for this reason of the system.
     Refused(String),
 }
 

@@ -1,4 +1,4 @@
-//! A host that tests make up, and the table that they check it with.
+//! A made-up host for tests, and the table by which they check findings on it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const RESERVED: usize = 576;
 /// Most shards of the broker that is made up with the host.
 const SHARDS_MAX: usize = 448;
 
-/// A host with two cores that tells what it was told; the default tells nothing.
+/// A host with two cores that answers with what a test has set; the default knows nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeFacts {
     files: BTreeMap<String, String>,
@@ -26,7 +26,7 @@ pub(crate) struct FakeFacts {
     routes: Option<String>,
     space: Option<Space>,
     pub(crate) setup: Setup,
-    /// Of the broker; as many as are needed where none is given.
+    /// Shards of the broker; `None` means as many as are needed.
     pub(crate) shards: Option<usize>,
 }
 
@@ -62,7 +62,7 @@ impl Default for FakeFacts {
 }
 
 impl FakeFacts {
-    /// A host that a million connections fit on.
+    /// A host with room for a million connections.
     pub(crate) fn healthy() -> Self {
         let settings = [
             ("fs.nr_open", "2147483584"),
@@ -112,7 +112,7 @@ impl FakeFacts {
         self.file(&path, &format!("{value}\n"))
     }
 
-    /// A limit of the process, hard and soft alike.
+    /// Sets a limit of the process, hard and soft alike.
     pub(crate) fn limit(mut self, name: &str, value: &str) -> Self {
         self.limits.insert(name.to_owned(), value.to_owned());
         let lines: Vec<String> = self
@@ -240,7 +240,7 @@ impl Broker for FakeFacts {
     }
 }
 
-/// What a check should find on a host that is to hold a million connections.
+/// A row of a table: what a check should find on a host that is to hold a million connections.
 pub(crate) struct Case {
     check: fn(&Exam<'_>) -> Finding,
     facts: FakeFacts,
@@ -264,7 +264,7 @@ impl Case {
     }
 }
 
-/// Every row: the verdict, a piece of the reason, and a fix exactly when there is something to fix.
+/// Checks every row: the verdict, a piece of the reason, and that there is a fix exactly when there is something to fix.
 pub(crate) fn check_table(cases: &[Case]) {
     for (row, case) in cases.iter().enumerate() {
         let finding = (case.check)(&case.facts.exam(1_000_000));

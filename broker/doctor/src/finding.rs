@@ -1,47 +1,47 @@
-//! What a check has found, and what would change it.
+//! The finding of a check, and the fix for it.
 
 use serde::{Serialize, Serializer};
 
-/// Whether something is in the way.
+/// The judgement of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
-    /// So many connections are not possible.
+    /// The asked number of connections is not possible.
     Fail,
-    /// They are possible; something else suffers.
+    /// The connections are possible, but something else suffers.
     Warn,
-    /// It could not be found out.
+    /// The check could not find out.
     Unknown,
     /// Nothing to do.
     Ok,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// What was looked at: the name of a kernel setting where it is one.
+    /// What was checked: the name of a kernel setting where it is one.
     pub(crate) name: String,
-    /// As it is.
+    /// The present value.
     pub(crate) present: String,
-    /// As it should be.
+    /// The value as it should be.
     pub(crate) wanted: String,
     /// The judgement.
     pub(crate) verdict: Verdict,
     /// One sentence, with the sum behind the wanted value.
     pub(crate) why: String,
-    /// What would make it right; as its command in JSON.
+    /// What would make it right; in JSON, its command.
     #[serde(serialize_with = "command_of")]
     pub(crate) fix: Option<Fix>,
 }
 
-/// What makes something right. It is shown, never run.
+/// What makes a finding right. It is shown, never run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fix {
     /// A kernel setting.
     Sysctl {
         /// Its dotted name.
         key: String,
-        /// What it should be.
+        /// The value that it should have.
         value: String,
     },
     /// A line of the `[Service]` section of the broker's unit.
@@ -60,7 +60,7 @@ impl Fix {
         }
     }
 
-    /// What to type.
+    /// The command to type.
     #[must_use]
     pub(crate) fn command(&self) -> String {
         match self {
@@ -79,7 +79,7 @@ fn command_of<S: Serializer>(fix: &Option<Fix>, serializer: S) -> Result<S::Ok, 
 }
 
 impl Finding {
-    /// Begins a finding that is fine until [`Finding::judged`] says otherwise.
+    /// A finding that is fine until [`Finding::judged`] says otherwise.
     pub(crate) fn new(
         name: impl Into<String>,
         present: impl Into<String>,
@@ -96,25 +96,25 @@ impl Finding {
         }
     }
 
-    /// Something that this host does not tell.
+    /// A finding that this host does not allow to judge.
     pub(crate) fn unknown(name: impl Into<String>, why: impl Into<String>) -> Self {
         let mut finding = Self::new(name, "?", "", why);
         finding.verdict = Verdict::Unknown;
         finding
     }
 
-    /// A kernel setting that cannot be read.
+    /// The finding for a kernel setting that cannot be read.
     pub(crate) fn unreadable(key: &str) -> Self {
         let path = key.replace('.', "/");
         Self::unknown(key, format!("/proc/sys/{path} cannot be read here"))
     }
 
-    /// Whether a report names it that is not asked for all.
+    /// Whether a report shows the finding; `all` asks for every one.
     pub(crate) const fn is_told(&self, all: bool) -> bool {
         all || matches!(self.verdict, Verdict::Fail | Verdict::Warn)
     }
 
-    /// Fine when `fine`; otherwise `verdict`, and `fix` makes it right.
+    /// Judges the finding: fine when `fine`; otherwise `verdict`, with `fix`.
     pub(crate) fn judged(mut self, fine: bool, verdict: Verdict, fix: Fix) -> Self {
         if !fine {
             self.verdict = verdict;

@@ -1,11 +1,11 @@
-//! Network interfaces: whether what they receive is spread over the cores, and how bonds spread what is sent.
+//! Checks of network interfaces: whether received packets are spread over the cores, and how bonds spread sent ones.
 
 use super::{Exam, Finding, Fix, Verdict};
 
 const NET: &str = "/sys/class/net";
 const BONDING: &str = "/proc/net/bonding";
 
-/// Entries of the table that remembers on which core a connection is served.
+/// Entries of the table that holds the core on which each connection is served.
 const FLOWS: u64 = 32_768;
 
 /// The findings of each interface that is hardware, and of each bond.
@@ -40,7 +40,8 @@ fn steered(exam: &Exam<'_>, interface: &str, queue: &str) -> bool {
     mask.chars().any(|c| c.is_ascii_hexdigit() && c != '0')
 }
 
-/// Either the hardware has a queue per core, or the kernel spreads what one queue receives (RPS).
+/// Judges how received packets are spread: either the hardware has a queue per core, or the kernel spreads the packets of each
+/// queue (RPS).
 fn spreading(exam: &Exam<'_>, interface: &str) -> Finding {
     let name = format!("{interface}: receive spreading (RPS)");
     let (queues, cores) = (receive_queues(exam, interface), exam.facts.cores());
@@ -73,7 +74,7 @@ fn spreading(exam: &Exam<'_>, interface: &str) -> Finding {
     .judged(fine, Verdict::Warn, fix)
 }
 
-/// The first `cores` cores as the kernel writes sets of them: groups of 32 bits in hexadecimal digits.
+/// The first `cores` cores in the kernel's notation of sets: groups of 32 bits in hexadecimal digits.
 fn mask_of(cores: usize) -> String {
     let groups = (0..cores.div_ceil(32)).rev().map(|group| {
         let bits = (cores - group * 32).min(32);
@@ -82,7 +83,7 @@ fn mask_of(cores: usize) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// Whether the interrupts of an interface go to one core only.
+/// Judges whether the interrupts of an interface go to more than one core.
 fn interrupts(exam: &Exam<'_>, interface: &str) -> Finding {
     let name = format!("{interface}: interrupts");
     let cores = exam.facts.cores();
@@ -92,7 +93,7 @@ fn interrupts(exam: &Exam<'_>, interface: &str) -> Finding {
         .filter_map(|irq| served_by(exam, irq))
         .collect();
     if places.is_empty() {
-        return Finding::unknown(name, "the interface does not tell its interrupts");
+        return Finding::unknown(name, "the interface does not list its interrupts");
     }
     let mut distinct = places.clone();
     distinct.sort();
@@ -110,7 +111,7 @@ fn interrupts(exam: &Exam<'_>, interface: &str) -> Finding {
     Finding::new(name, present, "more than one core", why).judged(fine, Verdict::Warn, fix)
 }
 
-/// A virtio interface's interrupts belong to the device above it.
+/// The numbers of an interface's interrupts. Those of a virtio interface belong to the device above it.
 fn interrupt_numbers(exam: &Exam<'_>, interface: &str) -> Vec<String> {
     ["device", "device/.."]
         .iter()
@@ -130,7 +131,7 @@ fn served_by(exam: &Exam<'_>, irq: &str) -> Option<String> {
     place("effective_affinity_list").or_else(|| place("smp_affinity_list"))
 }
 
-/// Packets go to the core whose shard reads the connection (RFS).
+/// Judges whether packets go to the core whose shard reads the connection (RFS).
 pub(crate) fn flow_table(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.core.rps_sock_flow_entries";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -163,7 +164,7 @@ pub(crate) fn flow_table(exam: &Exam<'_>) -> Finding {
     Finding::new(KEY, present.to_string(), wanted, why).judged(fine, Verdict::Warn, fix)
 }
 
-/// A bond is to spread connections and to keep the packets of each in order.
+/// Judges whether a bond spreads connections and keeps the packets of each in order.
 fn bond(exam: &Exam<'_>, interface: &str) -> Finding {
     let name = format!("{interface}: bonding");
     let Some(text) = exam.facts.read(&format!("{BONDING}/{interface}")) else {
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
     use crate::fake::{Case, FakeFacts, check_table};
 
-    /// An interface with so many queues, of which the first has this mask.
+    /// A host with an interface of so many queues, the first of which has this mask.
     fn interface(queues: usize, mask: &str) -> FakeFacts {
         let names: Vec<String> = (0..queues).map(|queue| format!("rx-{queue}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).chain(["tx-0"]).collect();
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hardware_and_bonds_are_looked_at() {
+    fn only_hardware_and_bonds_are_checked() {
         let names = |facts: &FakeFacts| -> Vec<String> {
             let found = each(&facts.exam(1));
             found.into_iter().map(|finding| finding.name).collect()

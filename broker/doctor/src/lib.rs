@@ -1,11 +1,11 @@
-//! `oyez-server doctor`: what stands between this host and so many connections.
+//! `oyez-server doctor`: finds what keeps this host from holding so many connections.
 //!
-//! [`run`] is the command. `examine` asks every check in turn. A check is a pure function from an `Exam` (the facts, the
-//! values of the configuration and the number of connections) to a `Finding`; it reads the host only through `Facts`, so that
-//! tests can show it any host. Nothing here changes anything: a fix is printed, never run. `prove` is the one part that acts:
-//! it has a broker started and connects to it.
+//! [`run`] is the command. `examine` runs every check in turn. A check is a pure function from an `Exam` (the facts, the values
+//! of the configuration and the number of connections) to a `Finding`; it reads the host only through `Facts`, so that tests can
+//! show it any host. Nothing here changes the host: a fix is printed, never run. Only `prove` acts: it has a broker started and
+//! connects to it.
 //!
-//! The doctor knows no broker. What it checks against comes in as values ([`Setup`]) and through [`Broker`].
+//! The doctor does not depend on the broker. It learns about it from values ([`Setup`]) and through [`Broker`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -39,22 +39,22 @@ use report::Report;
 pub use broker::{Broker, Room, Running, Setup, Spread, Wish};
 pub use command::{Arguments, Failure, run};
 
-/// What a check looks at.
+/// The input of a check.
 #[derive(Clone, Copy)]
 struct Exam<'a> {
     /// The host.
     facts: &'a dyn Facts,
-    /// What the broker would run with.
+    /// Settings of the broker.
     setup: &'a Setup,
-    /// What knows how it spreads connections.
+    /// The broker, which knows how it spreads connections.
     broker: &'a dyn Broker,
-    /// How many connections it should hold.
+    /// How many connections the host should hold.
     connections: u64,
 }
 
 type Check = fn(&Exam<'_>) -> Finding;
 
-/// What concerns the host as a whole, in the order in which it is told.
+/// The checks of the host as a whole, in the order of their findings.
 const CHECKS: [Check; 28] = [
     descriptors::tables,
     descriptors::per_shard,
@@ -113,7 +113,7 @@ impl Exam<'_> {
         numbers.try_into().ok()
     }
 
-    /// The hard limit that `/proc/self/limits` names so; the broker raises its soft limit to it.
+    /// The hard limit of this name in `/proc/self/limits`; the broker raises its soft limit to it.
     fn limit(&self, name: &str) -> Option<u64> {
         let limits = self.facts.read("/proc/self/limits")?;
         let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_tells_nothing_is_not_judged() {
+    fn a_host_about_which_nothing_is_known_is_not_judged() {
         let silent = FakeFacts::default();
         let findings = examine(&silent.exam(1_000_000));
         assert!(Report::new(1_000_000, findings, None).possible);

@@ -1,4 +1,4 @@
-//! Memory: enough of it, mapped and locked as the broker needs it, and never on a disk.
+//! Checks of memory: enough of it, mapped and locked as the broker needs it, and never swapped.
 
 use super::figures::{bytes, grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
@@ -9,7 +9,7 @@ use super::{Exam, Finding, Fix, Verdict};
 const KERNEL_BYTES_PER_CONNECTION: u64 = 5632;
 /// User memory of one idle session with one subscription, at most.
 const USER_BYTES_PER_CONNECTION: u64 = 256;
-/// Code, stacks, buffers of the shards and what the allocator keeps.
+/// Bytes for code, stacks, buffers of the shards and what the allocator keeps.
 const PROCESS_BYTES: u64 = 128 << 20;
 
 /// Maps of the process beside those of segments: code, arenas, stacks, rings.
@@ -21,10 +21,10 @@ const SEGMENTS_SPARE: u64 = 3;
 
 /// Memory of the two rings of each shard, charged to the limit by kernels before 5.12.
 const RING_BYTES_PER_SHARD: u64 = 128 << 10;
-/// From this version on rings count as the memory of their group, not as locked memory.
+/// From this version of Linux on, rings count as the memory of their group, not as locked memory.
 const RINGS_UNCHARGED_SINCE: (u64, u64) = (5, 12);
 
-/// Whether so many connections and the arenas fit.
+/// Judges whether so many connections and the arenas fit.
 pub(crate) fn available(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "available memory";
     let Some(free) = host_available(exam) else {
@@ -72,7 +72,7 @@ fn host_available(exam: &Exam<'_>) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// What the tightest memory group around this process leaves; socket memory counts there too.
+/// Bytes that the tightest memory group around this process leaves; socket memory counts there, too.
 fn group_room(exam: &Exam<'_>) -> Option<u64> {
     let groups = exam.facts.read("/proc/self/cgroup")?;
     let rooms = groups.lines().filter_map(|line| {
@@ -92,7 +92,7 @@ fn group_room(exam: &Exam<'_>) -> Option<u64> {
     rooms.min()
 }
 
-/// A group is bounded by those above it as well.
+/// The least that a group, or one above it, leaves.
 fn tightest(exam: &Exam<'_>, base: &str, path: &str, files: (&str, &str)) -> Option<u64> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let rooms = (0..=parts.len()).filter_map(|depth| {
@@ -106,7 +106,7 @@ fn tightest(exam: &Exam<'_>, base: &str, path: &str, files: (&str, &str)) -> Opt
     rooms.min()
 }
 
-/// Every segment that is kept is mapped.
+/// Judges the limit of maps: every segment that is kept is mapped.
 pub(crate) fn map_count(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "vm.max_map_count";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -144,7 +144,7 @@ pub(crate) fn map_count(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// Rings are locked memory for old kernels only.
+/// Judges the limit of locked memory, which holds the rings for old kernels only.
 pub(crate) fn locked(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "locked memory limit";
     let Some(present) = exam.limit("Max locked memory") else {
@@ -177,7 +177,7 @@ fn version(release: &str) -> Option<(u64, u64)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The tail arena asks for huge pages by `madvise`.
+/// Judges whether the tail arena can get the huge pages for which it asks by `madvise`.
 pub(crate) fn huge_pages(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "transparent huge pages";
     const PATH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
@@ -200,7 +200,7 @@ pub(crate) fn huge_pages(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// A page that has to come back from a disk stalls its shard and all its sessions.
+/// Judges swap: a page that has to come back from a disk stalls its shard and all its sessions.
 pub(crate) fn swap(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "swap";
     let Some(text) = exam.facts.read("/proc/swaps") else {

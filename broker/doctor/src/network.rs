@@ -1,11 +1,11 @@
-//! Connections on their way in and out: backlogs, ports, tracking, the first flight.
+//! Checks of how connections come in and go out: backlogs, ports, tracking, the first flight.
 
 use super::figures::{grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
 
-/// What the broker asks for when it listens; the kernel cuts it to `net.core.somaxconn`.
+/// The backlog that the broker asks for when it listens; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG_MAX: u64 = 65_535;
-/// What kernels give since 5.4.
+/// The default of kernels since 5.4.
 const BACKLOG_MIN: u64 = 4096;
 
 /// Connections that one source address of a load generator carries: `connect` slows down once half of the ports are
@@ -17,7 +17,7 @@ const PORTS_WANTED: u64 = 2 * CONNECTIONS_PER_SOURCE;
 const SEGMENTS_FIRST: u64 = 10;
 const SEGMENT_BYTES: u64 = 1448;
 
-/// When all clients come back at once, each listener gets its share at once.
+/// A listener's share of the connections, which comes at once when all clients come back; and the backlog to want for it.
 fn backlog_wanted(exam: &Exam<'_>) -> (u64, u64) {
     let shards = exam
         .spread()
@@ -27,7 +27,7 @@ fn backlog_wanted(exam: &Exam<'_>) -> (u64, u64) {
     (share, wanted)
 }
 
-/// Connections that are complete and wait to be accepted.
+/// Judges the backlog of connections that are complete and wait to be accepted.
 pub(crate) fn accept_backlog(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.core.somaxconn";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -48,7 +48,7 @@ pub(crate) fn accept_backlog(exam: &Exam<'_>) -> Finding {
     .judged(present >= wanted, Verdict::Warn, Fix::sysctl(KEY, &wanted))
 }
 
-/// Connections that are half open.
+/// Judges the backlog of half-open connections.
 pub(crate) fn syn_backlog(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_max_syn_backlog";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -78,7 +78,7 @@ pub(crate) fn syn_backlog(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// Ports of outgoing connections: those of a load generator, and none of them the broker's own.
+/// Judges the ports of outgoing connections: enough for a load generator, and not the broker's own.
 pub(crate) fn ports(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.ip_local_port_range";
     let Some([first, last]) = exam.sysctl_numbers(KEY) else {
@@ -126,7 +126,7 @@ fn reserved(exam: &Exam<'_>, port: u64) -> bool {
     })
 }
 
-/// Where the kernel tracks connections, its table holds one entry for each.
+/// Judges the table of connection tracking, which holds one entry for each connection where the kernel tracks them.
 pub(crate) fn conntrack(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.netfilter.nf_conntrack_max";
     let Some(present) = exam.sysctl_number(KEY) else {
@@ -158,7 +158,7 @@ pub(crate) fn conntrack(exam: &Exam<'_>) -> Finding {
     .judged(present >= wanted, verdict, Fix::sysctl(KEY, &wanted))
 }
 
-/// What leaves before the first acknowledgement comes back.
+/// Judges how many bytes leave before the first acknowledgement comes back.
 pub(crate) fn first_window(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "initcwnd";
     let Some(routes) = exam.facts.routes() else {
@@ -198,7 +198,7 @@ fn initial_window(route: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// Push connections are idle most of the time, and the kernel forgets what it has learnt about them.
+/// Judges whether the kernel forgets the pace of idle connections: push connections are idle most of the time.
 pub(crate) fn idle_window(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_slow_start_after_idle";
     let Some(present) = exam.sysctl_number(KEY) else {

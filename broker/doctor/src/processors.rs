@@ -1,4 +1,4 @@
-//! Cores: the memory near them, and how they sleep.
+//! Checks of cores: the memory near them, and how they sleep.
 
 use oyez_sys::latency::{DEVICE, DRIVER, PROCESSORS, is_guest, strict_us};
 
@@ -6,7 +6,7 @@ use super::{Access, Exam, Finding, Fix, Verdict, Wish};
 
 const NODES: &str = "/sys/devices/system/node";
 
-/// Shards stay on their cores, so that their memory stays near.
+/// Judges whether shards stay on their cores, so that their memory stays near.
 pub(crate) fn nodes(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "NUMA nodes and pinning";
     let names = exam.facts.list(NODES);
@@ -43,10 +43,10 @@ fn is_node(name: &str) -> bool {
         .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Where the broker's user gets access from, also after the next start of the machine.
+/// The file that gives the broker's user access to the device, also after a reboot.
 const RULES: &str = "/etc/udev/rules.d/70-oyez.rules";
 
-/// A publisher that waits for every single record waits for cores to wake up.
+/// Judges whether the broker can keep cores awake: a publisher that waits for every single record waits for cores to wake up.
 pub(crate) fn sleep(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "sleep of the cores";
     if exam.setup.awake_cores == Wish::Never {
@@ -88,7 +88,7 @@ pub(crate) fn sleep(exam: &Exam<'_>) -> Finding {
     Finding::new(NAME, present, format!("{DEVICE} can be written"), why).judged(false, verdict, fix)
 }
 
-/// A kernel with one way to sleep: what that means, and in a guest what gives it another.
+/// The finding for a kernel with only one way to sleep, and in a guest how to give it another.
 fn no_choice(name: &str, guest: bool, verdict: Verdict) -> Finding {
     let why = "the kernel has no choice of how its idle cores sleep, so that the broker cannot ask for a lighter sleep \
                while publishers wait for every single record";
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_can_be_kept_awake_or_the_reason_is_told() {
+    fn cores_can_be_kept_awake_or_the_reason_is_given() {
         let configured = |wish, mut facts: FakeFacts| {
             facts.setup.awake_cores = wish;
             facts

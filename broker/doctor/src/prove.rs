@@ -1,6 +1,6 @@
-//! The proof: a broker of its own, and as many real connections to it as asked for.
+//! The proof: starts a broker, and opens as many real connections to it as asked for.
 //!
-//! The broker keeps its data in a temporary directory that goes with it; `attempt` opens the connections.
+//! The broker keeps its data in a temporary directory that is removed afterwards; `attempt` opens the connections.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::Failure;
 use super::attempt::Attempt;
 use crate::Broker;
 
-/// How far it came.
+/// How far the proof came.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Proof {
     /// Connections asked for.
@@ -23,13 +23,13 @@ pub(crate) struct Proof {
     pub(crate) alive: u64,
     /// Shards of the broker.
     pub(crate) shards: usize,
-    /// Time from the first to the last one.
+    /// Time from the first connection to the last, in seconds.
     pub(crate) seconds: f64,
     /// Kernel memory of a connection, both of its ends together; unknown for few connections.
     pub(crate) kernel_bytes_per_connection: Option<u64>,
     /// Anonymous memory of a connection in the broker; unknown for few connections.
     pub(crate) user_bytes_per_connection: Option<u64>,
-    /// What stopped it.
+    /// What stopped the proof, if it did not complete.
     pub(crate) obstacle: Option<Obstacle>,
 }
 
@@ -44,9 +44,9 @@ impl Proof {
 /// What stopped the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacle {
-    /// What was tried, and the error.
+    /// The step that failed, and the error.
     pub(crate) what: String,
-    /// The limit that gives this error.
+    /// The limit that causes this error.
     pub(crate) limit: String,
 }
 
@@ -81,7 +81,7 @@ impl Obstacle {
     }
 }
 
-/// Opens so many connections to a broker of its own.
+/// Starts a broker and opens so many connections to it.
 ///
 /// # Errors
 /// When there is no place for the broker's data.
@@ -121,7 +121,7 @@ impl Proof {
     }
 }
 
-/// A directory that goes with its guard.
+/// A directory that is removed when this is dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -138,7 +138,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans the temporary directory.
+        // Files that cannot be removed are left for the system to clean up.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The report: a table for people, an object for programs.
+//! The report: a table for people, a JSON object for programs.
 
 use std::fmt::Write;
 
@@ -7,20 +7,20 @@ use serde::Serialize;
 use super::figures::{bytes, grouped};
 use super::{Finding, Proof, Verdict};
 
-/// Everything that the doctor has to say.
+/// Everything that the doctor has found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// How many connections were asked about.
     pub(crate) connections: u64,
-    /// Whether they are possible.
+    /// Whether so many connections are possible.
     pub(crate) possible: bool,
-    /// What was looked at.
+    /// The results of all checks.
     pub(crate) findings: Vec<Finding>,
-    /// What was tried, if anything.
+    /// The proof, if one was asked for.
     pub(crate) proof: Option<Proof>,
 }
 
-/// The groups in which findings are told, worst first.
+/// The groups in which findings are shown, worst first.
 const GROUPS: [(Verdict, &str); 4] = [
     (Verdict::Fail, "In the way"),
     (Verdict::Warn, "Possible, but not as good as it could be"),
@@ -28,12 +28,12 @@ const GROUPS: [(Verdict, &str); 4] = [
     (Verdict::Ok, "Fine"),
 ];
 
-/// Where sentences are broken.
+/// The column at which sentences are wrapped.
 const COLUMNS: usize = 110;
 const INDENT: &str = "      ";
 
 impl Report {
-    /// Judges: nothing may be in the way, and if it was tried, it must have come about.
+    /// Judges: so many connections are possible if no finding fails, and a proof, if there is one, was complete.
     #[must_use]
     pub(crate) fn new(connections: u64, findings: Vec<Finding>, proof: Option<Proof>) -> Self {
         let in_the_way = findings
@@ -48,8 +48,8 @@ impl Report {
         }
     }
 
-    /// The verdict in one line; then what was tried, and what is wrong with what mends it, the worst first. What is fine, and
-    /// what could not be found out, only where it is asked for.
+    /// The verdict in one line; then the proof, and the findings that are not fine with their fixes, the worst first. Findings
+    /// that are fine or unknown are shown only with `all`.
     pub(crate) fn text(&self, all: bool) -> String {
         let mut text = self.verdict() + "\n";
         if let Some(proof) = &self.proof {
@@ -86,7 +86,7 @@ impl Report {
         self.findings.iter().filter(of_it).count()
     }
 
-    /// One line.
+    /// The verdict, in one line.
     fn verdict(&self) -> String {
         let connections = grouped(self.connections);
         let (fail, warn) = (self.count(Verdict::Fail), self.count(Verdict::Warn));
@@ -111,7 +111,7 @@ impl Report {
         }
     }
 
-    /// What is not told here, and where it is.
+    /// Hints at what the report leaves out, and how to get it.
     fn rest(&self, all: bool) -> Option<String> {
         let (fine, unknown) = (self.count(Verdict::Ok), self.count(Verdict::Unknown));
         let mut hints = Vec::new();
@@ -143,7 +143,7 @@ fn line(text: &mut String, widths: [usize; 2], cells: [&str; 3]) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// A sentence below its finding, broken between words.
+/// Writes a sentence below its finding, wrapped between words.
 fn wrapped(text: &mut String, sentence: &str) {
     let mut line = INDENT.to_owned();
     for word in sentence.split(' ') {
@@ -257,7 +257,7 @@ Fine
     }
 
     #[test]
-    fn long_sentences_are_broken_between_words() {
+    fn long_sentences_are_wrapped_between_words() {
         for size in 1..COLUMNS {
             let mut text = String::new();
             wrapped(&mut text, &["w".repeat(size), "x".repeat(9)].join(" "));
@@ -272,7 +272,7 @@ Fine
     }
 
     #[test]
-    fn a_try_that_stopped_early_is_not_possible() {
+    fn connections_are_not_possible_if_the_proof_stopped_early() {
         let proof = Proof {
             asked: 10,
             reached: 4,

@@ -1,18 +1,18 @@
-//! The fixes as a shell script, which is printed and left to whoever reads it.
+//! The fixes as a shell script, which is printed for the operator to read and run.
 
 use std::fmt::Write;
 
 use super::figures::grouped;
 use super::{Finding, Fix, Report};
 
-/// What paths of files with one setting each begin with. They sort behind the one file that scripts of version 0.1.0 write.
+/// Prefix of the files that hold one setting each. They sort behind the single file that scripts of version 0.1.0 write.
 const SYSCTL_FILES: &str = "/etc/sysctl.d/91-oyez-";
 const UNIT_FILES: &str = "/etc/systemd/system/oyez-server.service.d/oyez-";
 
-/// What each step is followed by: a step that does not work is told, and the script goes on.
+/// The beginning of every script. A step that fails is reported, and the script goes on.
 const BEGINNING: &str = r#"set -u
 failures=0
-# The step before this one did not work: tells it, as "skipped" where a program of it is missing.
+# The step before this one did not work: says so, with "skipped" where its program is missing.
 missed() {
     status=$?
     if [ "$status" = 127 ]; then
@@ -29,8 +29,8 @@ const END: &str = r#"
 "#;
 
 impl Report {
-    /// A commented script with the fix of every finding that has one. It is for any POSIX shell, may be run again, runs to
-    /// its end whatever fails, and exits with 1 if something did.
+    /// A commented script with the fix of every finding that has one. It runs in any POSIX shell, may be run again, runs to its
+    /// end whatever fails, and exits with 1 if a step did.
     pub(crate) fn script(&self) -> String {
         let mut text = format!(
             "#!/bin/sh\n# What `oyez-server doctor` would change on this host for {} connections.\n# Read it, then run it \
@@ -70,12 +70,12 @@ fn comment(text: &mut String, begin: &str, finding: &Finding) {
     );
 }
 
-/// A command in a shell of its own, so that not even `exit` ends the script.
+/// Adds a command, in a subshell, so that not even `exit` ends the script.
 fn step(text: &mut String, command: &str, name: &str) {
     let _ = writeln!(text, "( {command} ) || missed '{}'", name.replace('\'', ""));
 }
 
-/// A file of its own for a line, so that a later script, which has less to change, leaves it as it is.
+/// Adds a file that holds only `lines`, so that a later script with less to change leaves it as it is.
 fn file(text: &mut String, path: &str, (finding, lines): (&Finding, &str)) {
     let directory = path
         .rsplit_once('/')
@@ -129,7 +129,7 @@ mod tests {
         Report::new(10, fixes.into_iter().map(finding).collect(), None)
     }
 
-    /// Whether a shell can read it; nothing is run.
+    /// Whether a shell can parse the script; nothing is run.
     fn parses(script: &str) -> bool {
         let checked = std::process::Command::new("sh")
             .args(["-n", "-c", script])
@@ -137,7 +137,7 @@ mod tests {
         checked.expect("there is a shell").success()
     }
 
-    /// Runs it where no program is but the shell's own words.
+    /// Runs the script where no program is available but the shell's own commands.
     fn run(script: &str) -> (Option<i32>, String) {
         let nothing = tempfile::tempdir().unwrap();
         let output = std::process::Command::new("/bin/sh")
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_missing_is_told_and_the_rest_of_the_script_runs() {
+    fn a_missing_program_is_reported_and_the_rest_of_the_script_runs() {
         let directory = tempfile::tempdir().unwrap();
         let written = directory.path().join("written");
         let script = report(vec![
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_fails_is_told_and_counts_when_the_script_has_run() {
+    fn a_command_that_fails_is_reported_and_decides_the_exit_status() {
         let directory = tempfile::tempdir().unwrap();
         let written = directory.path().join("written");
         let script = report(vec![
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(status, Some(1), "{told}");
     }
 
-    /// Everything that files in a directory say.
+    /// The text of all files in a directory.
     fn said_in(directory: &Path) -> String {
         let files = std::fs::read_dir(directory).unwrap().flatten();
         let texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());

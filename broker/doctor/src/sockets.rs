@@ -1,19 +1,19 @@
-//! The kernel's table of TCP connections, in which every packet looks up its socket.
+//! Checks the kernel's table of TCP connections, in which every packet looks up its socket.
 
 use super::figures::grouped;
 use super::{Exam, Finding, Fix, Verdict};
 
-/// A connection within the host has both its sockets in the table.
+/// Sockets in the table for each connection; one within the host has both there.
 const SOCKETS_PER_CONNECTION: u64 = 2;
 /// Sockets to a chain that a look-up still walks quickly. *A broadcast to 1M clients on the same host, 8 sockets to a
 /// chain: a fifth of all processor time was spent in look-ups.*
 const CHAIN_MAX: u64 = 4;
-/// The kernel makes no larger table for a network namespace.
+/// Most entries of a table that the kernel makes for a network namespace.
 const ENTRIES_MAX: u64 = 1 << 24;
-/// How the kernel's log names the table, for kernels before 6.2.
+/// The text before the table's size in the kernel's log, for kernels before 6.2.
 const LOGGED: &str = "TCP established hash table entries: ";
 
-/// How long the chains are that look-ups walk.
+/// Judges the length of the chains that look-ups walk.
 pub(crate) fn established_table(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_ehash_entries";
     let Some(present) = entries(exam, KEY) else {
@@ -41,7 +41,7 @@ pub(crate) fn established_table(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// Chains of the table. The setting is negative where a network namespace shares the table of the first one.
+/// Chains of the table. The setting is negative where a network namespace shares the table of the first namespace.
 fn entries(exam: &Exam<'_>, key: &str) -> Option<u64> {
     let told = exam
         .sysctl(key)

@@ -1,16 +1,16 @@
-//! Memory of TCP: what the kernel lends to sockets that hold data.
+//! Checks of TCP's memory, which the kernel lends to sockets that hold data.
 
 use super::figures::{bytes, grouped, scaled};
 use super::{Exam, Finding, Fix, Verdict};
 
 const PAGE_BYTES: u64 = 4096;
 
-/// A receive buffer above this lets each publisher that is not read pin more than its messages need.
+/// Largest good default of the receive buffer: with more, a publisher that is not read pins more than its messages need.
 const RECEIVE_BYTES_MAX: u64 = 256 << 10;
-/// Windows of a long, fast way: 4 MiB is 40 ms at 800 Mbit/s.
+/// Window for a long, fast path: 4 MiB is 40 ms at 800 Mbit/s.
 const WINDOW_BYTES: u64 = 4 << 20;
 
-/// What the kernel says when TCP runs short, and what it means.
+/// Complaints of the kernel when TCP or its tables run short.
 const COMPLAINTS: [&str; 5] = [
     "TCP: out of memory",
     "too many orphaned sockets",
@@ -19,7 +19,7 @@ const COMPLAINTS: [&str; 5] = [
     "VFS: file-max limit",
 ];
 
-/// Every socket that holds unsent data is charged whole pages.
+/// Judges TCP's memory: every socket that holds unsent data is charged whole pages.
 pub(crate) fn memory(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_mem";
     let Some([_, pressure, most]) = exam.sysctl_numbers(KEY) else {
@@ -42,7 +42,7 @@ pub(crate) fn memory(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// The window that each connection begins with.
+/// Judges the receive buffer, which bounds the window that each connection begins with.
 pub(crate) fn receive_buffer(exam: &Exam<'_>) -> Finding {
     const KEY: &str = "net.ipv4.tcp_rmem";
     let Some([least, default, most]) = exam.sysctl_numbers(KEY) else {
@@ -67,7 +67,7 @@ pub(crate) fn receive_buffer(exam: &Exam<'_>) -> Finding {
     )
 }
 
-/// What a peer that does not read pins.
+/// Judges the send buffer, which bounds what a peer that does not read pins.
 pub(crate) fn send_buffer(exam: &Exam<'_>) -> Finding {
     let chosen = u64::from(exam.setup.send_buffer_bytes);
     if chosen == 0 {
@@ -112,7 +112,7 @@ fn triple(least: u64, default: u64, most: u64) -> String {
     format!("{} / {} / {}", bytes(least), bytes(default), bytes(most))
 }
 
-/// What the kernel has already complained about.
+/// Judges what the kernel has already complained about.
 pub(crate) fn complaints(exam: &Exam<'_>) -> Finding {
     const NAME: &str = "kernel log";
     let log = match exam.facts.kernel_log() {
@@ -127,7 +127,7 @@ pub(crate) fn complaints(exam: &Exam<'_>) -> Finding {
         .filter(|(_, count)| *count > 0)
         .map(|(complaint, count)| format!("{count} x \"{complaint}\""))
         .collect();
-    let why = "the kernel says here when TCP, its connection tables or the system's files ran out; what it names was \
+    let why = "the kernel's log says when TCP, its connection tables or the system's files ran out; what it names was \
                too small before";
     let present = if found.is_empty() {
         "no complaint".to_owned()
@@ -135,7 +135,7 @@ pub(crate) fn complaints(exam: &Exam<'_>) -> Finding {
         found.join(", ")
     };
     let fix = Fix::Advice(
-        "raise what is named (dmesg -T tells when), then clear it: dmesg -C".to_owned(),
+        "raise what is named (dmesg -T shows when), then clear it: dmesg -C".to_owned(),
     );
     Finding::new(NAME, present, "no complaint", why).judged(found.is_empty(), Verdict::Warn, fix)
 }

@@ -1,8 +1,8 @@
-//! A number that tells, and on which nothing is decided.
+//! A number for people to read; the broker decides nothing by it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread changes and others read; relaxed, because nothing is decided on it.
+/// A number that one thread changes and others read; relaxed, because nothing is decided by it.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

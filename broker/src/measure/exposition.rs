@@ -6,15 +6,15 @@ use crate::measure::counter::Counter;
 use crate::measure::histogram::Histogram;
 use crate::measure::metrics::{ProcessFacts, ShardMetrics, oldest_wait_us, rss_anon_bytes};
 
-/// A number of each shard, of which the sum is told: its name without `oyez_`, and what it counts.
+/// A number whose sum over all shards is exposed: its name without `oyez_`, its help, and its counter.
 type Number = (&'static str, &'static str, fn(&ShardMetrics) -> &Counter);
 
-/// What goes up and down.
+/// Numbers that go up and down.
 const GAUGES: [Number; 14] = [
     ("connections", "Open connections.", |s| &s.connections),
     (
         "sessions",
-        "Connections that have said what they are.",
+        "Connections that were welcomed or have sent a request over HTTP.",
         |s| &s.sessions,
     ),
     (
@@ -37,12 +37,12 @@ const GAUGES: [Number; 14] = [
     ),
     (
         "damaged_blocks",
-        "Blocks read since the start that were not what was written.",
+        "Blocks read since the start whose content was not what was written.",
         |s| &s.damaged_blocks,
     ),
     (
         "storage_failing",
-        "Things of the store that fail now and are tried again.",
+        "Operations of the store that fail now and are tried again.",
         |s| &s.storage_failing,
     ),
     (
@@ -67,7 +67,7 @@ const GAUGES: [Number; 14] = [
     ),
 ];
 
-/// What only goes up. `_total` is added to the names.
+/// Numbers that only go up. `_total` is added to the names.
 const COUNTERS: [Number; 28] = [
     ("connections_accepted", "Connections accepted.", |s| {
         &s.connections_accepted
@@ -109,7 +109,7 @@ const COUNTERS: [Number; 28] = [
     }),
     (
         "topics_refused",
-        "Of these, records that would have begun a topic.",
+        "Records refused that would have begun a topic.",
         |s| &s.topics_refused,
     ),
     ("requests", "Requests over HTTP.", |s| &s.requests),
@@ -132,7 +132,7 @@ const COUNTERS: [Number; 28] = [
     ("messages_out", "Messages delivered.", |s| &s.messages_out),
     ("bytes_out", "Bytes delivered.", |s| &s.bytes_out),
     ("sends", "Sends to sockets.", |s| &s.sends),
-    ("gaps", "Gaps told to subscribers.", |s| &s.gaps),
+    ("gaps", "Gaps reported to subscribers.", |s| &s.gaps),
     (
         "catchups",
         "Subscriptions served from the log instead of the window.",
@@ -167,7 +167,7 @@ type Times = (&'static str, &'static str, fn(&ShardMetrics) -> &Histogram);
 const HISTOGRAMS: [Times; 5] = [
     (
         "delivery",
-        "Time from a record's publish to when the last of a shard's subscribers that could take it was sent it.",
+        "Time from a record's publish until it was sent to the last of a shard's subscribers that could take it.",
         |s| &s.delivery_us,
     ),
     (
@@ -189,7 +189,7 @@ const HISTOGRAMS: [Times; 5] = [
 /// Bounds of buckets: powers of two of microseconds, from 64 µs to 33.6 s.
 const BOUNDS_LOG2: std::ops::RangeInclusive<u32> = 6..=25;
 
-/// The text.
+/// The text of the exposition.
 pub(crate) fn expose(shards: &[ShardMetrics], facts: &ProcessFacts) -> String {
     let mut text = String::with_capacity(32 << 10);
     write_all(shards, facts, &mut text).expect("writing into memory cannot fail");
@@ -228,7 +228,7 @@ fn write_all(shards: &[ShardMetrics], facts: &ProcessFacts, out: &mut String) ->
     Ok(())
 }
 
-/// What is told of the process as a whole.
+/// Writes the numbers of the process as a whole.
 fn write_process(
     shards: &[ShardMetrics],
     facts: &ProcessFacts,
@@ -243,7 +243,7 @@ fn write_process(
         ),
         (
             "oldest_unacknowledged_seconds",
-            "How long the publish has waited that has waited longest for its acknowledgement.",
+            "How long the oldest publish without an acknowledgement has waited.",
             seconds(oldest_wait_us(shards, facts.now_us)),
         ),
         (
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_summed_or_told_for_each_shard() {
+    fn numbers_are_summed_or_listed_for_each_shard() {
         let shards = [ShardMetrics::default(), ShardMetrics::default()];
         for (shard, count) in shards.iter().zip([3, 4]) {
             shard.connections.add(count);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_told_twice_and_each_is_explained() {
+    fn no_name_appears_twice_and_each_is_explained() {
         let text = expose(&[ShardMetrics::default()], &facts());
         let mut names: Vec<&str> = text
             .lines()

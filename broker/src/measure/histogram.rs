@@ -1,13 +1,13 @@
-//! Durations of one shard, counted in buckets that grow with the value: written by the shard alone, read by whoever
+//! Durations of one shard, counted in buckets that grow with the value: written by the shard alone, read by the shard that
 //! answers a `Query`.
 
 use serde::Serialize;
 
 use crate::measure::counter::Counter;
 
-/// Buckets per doubling: a quantile is told to within a quarter of its value.
+/// Base-2 logarithm of the buckets per doubling: a quantile is exact to within a quarter of its value.
 const STEPS_LOG2: u32 = 2;
-/// Buckets for values up to 2^31 microseconds, half an hour; what is longer counts as that.
+/// Buckets for values up to 2^31 microseconds, half an hour; longer ones count as that.
 const BUCKETS: usize = 30 << STEPS_LOG2;
 
 /// A histogram of microseconds.
@@ -28,7 +28,7 @@ impl Default for Histogram {
     }
 }
 
-/// What a histogram tells.
+/// Quantiles of a histogram, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Quantiles {
     count: u64,

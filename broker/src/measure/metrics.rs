@@ -1,4 +1,4 @@
-//! Counters and gauges, one set per shard, written by their shard alone and read by whoever answers a `Query`.
+//! Counters and gauges, one set per shard, written by their shard alone and read by the shard that answers a `Query`.
 
 use oyez_protocol::limits::ANSWER_SIZE_MAX;
 use oyez_storage::StoreStats;
@@ -8,7 +8,7 @@ use crate::measure::counter::Counter;
 use crate::measure::histogram::{Histogram, Quantiles};
 use crate::plan::SHARDS_MAX;
 
-/// What left for subscribers.
+/// What was sent to subscribers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Delivered {
     pub(crate) records: u64,
@@ -41,7 +41,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) bytes_in_raw: Counter,
     pub(crate) bytes_in_wire: Counter,
     pub(crate) publishes_refused: Counter,
-    /// Of these, records that would have begun a topic: there are too many, or they come too fast.
+    /// Refused records that would have begun a topic: there are too many topics, or they come too fast.
     pub(crate) topics_refused: Counter,
     /// Requests over HTTP, and blocks that were compressed for them.
     pub(crate) requests: Counter,
@@ -73,10 +73,10 @@ pub(crate) struct ShardMetrics {
     pub(crate) damaged_blocks: Counter,
     /// Subscribers that had seen more of a log's history than the log holds.
     pub(crate) subscribers_ahead: Counter,
-    /// What own logs have tried in vain and try again, and how many such things fail now.
+    /// Failed operations of own logs that are tried again; below, how many of them fail now.
     pub(crate) storage_failures: Counter,
     pub(crate) storage_failing: Counter,
-    /// Sessions that made no progress and had to go for want of room.
+    /// Sessions ended for want of room because they made no progress.
     pub(crate) sessions_evicted: Counter,
     /// Bytes of input and of answers that sessions make the shard keep ([`crate::parts::room`]), and questions to other shards.
     pub(crate) input_bytes: Counter,
@@ -92,10 +92,11 @@ pub(crate) struct ShardMetrics {
     pub(crate) sync_us: Histogram,
     /// Microseconds from the turn that appends a record to the turn in which it is visible and acknowledged.
     pub(crate) visible_us: Histogram,
-    /// Microseconds from a record's publish to when the last of this shard's subscribers that could take it was sent it, by the
+    /// Microseconds from a record's publish until it was sent to the last of this shard's subscribers that could take it, by the
     /// clock of the day, hence to a millisecond.
     pub(crate) delivery_us: Histogram,
-    /// When the publish came that waits longest for own logs, by the clock that all shards share; 0 when none waits.
+    /// When the oldest publish came that waits for own logs, in microseconds of the clock that all shards share; 0 when none
+    /// waits.
     pub(crate) waiting_since_us: Counter,
     /// Milliseconds in which cores were kept awake ([`crate::parts::awake`]).
     pub(crate) awake_ms: Counter,
@@ -167,7 +168,7 @@ pub(crate) struct Stats {
     losses: u64,
     damaged_blocks: u64,
     subscribers_ahead: u64,
-    /// Attempts of the store that failed and are made again, and how many things fail now.
+    /// Operations of the store that failed and are tried again; below, how many of them fail now.
     storage_failures: u64,
     storage_failing: u64,
     /// Microseconds that turns took, and that they spent inside the store's calls, all shards together.
@@ -178,7 +179,7 @@ pub(crate) struct Stats {
     visible_us: Quantiles,
     #[serde(flatten)]
     bounds: Bounds,
-    /// How long the publish waits that is not acknowledged and waits longest, in milliseconds.
+    /// How long the oldest unacknowledged publish has waited, in milliseconds.
     oldest_unacknowledged_ms: u64,
     /// How long cores were kept awake, in milliseconds, by the shard that did so longest.
     awake_ms: u64,
@@ -189,7 +190,7 @@ pub(crate) struct Stats {
     per_shard: Vec<OneShard>,
 }
 
-/// What tells one shard from another.
+/// The numbers that are listed for each shard.
 #[derive(Debug, Serialize)]
 struct OneShard {
     connections: u64,
@@ -198,7 +199,7 @@ struct OneShard {
     bytes_out: u64,
 }
 
-/// JSON bytes of one shard at most: the names, and four numbers of 20 digits.
+/// Most JSON bytes of one shard: the names, and four numbers of 20 digits.
 const SHARD_JSON_BYTES: usize =
     "{\"connections\":,\"deliveries\":,\"turns\":,\"bytes_out\":},".len() + 4 * 20;
 /// JSON bytes of the totals, with room for more of them.
@@ -216,22 +217,22 @@ impl OneShard {
     }
 }
 
-/// What the totals need beyond the counters.
+/// Facts of the process that the totals need beyond the counters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessFacts {
     pub(crate) uptime_ms: u64,
     pub(crate) now_us: u64,
     pub(crate) disk: &'static str,
-    /// How broadcasts leave.
+    /// How broadcasts are sent: `ring` or `loop`.
     pub(crate) sending: &'static str,
     pub(crate) descriptor_tables: &'static str,
     pub(crate) max_connections: usize,
     pub(crate) arena_bytes: u64,
-    /// Of one shard.
+    /// The caps of one shard.
     pub(crate) caps: MetricCaps,
 }
 
-/// What a shard may keep for its sessions.
+/// Bytes and questions that a shard may keep for its sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MetricCaps {
     pub(crate) input_bytes: usize,
@@ -239,10 +240,10 @@ pub(crate) struct MetricCaps {
     pub(crate) questions: usize,
 }
 
-/// What bounds the work that clients make, and how near it is to its bounds.
+/// The bounds on the work that clients cause, and how near it is to them.
 #[derive(Debug, Serialize)]
 struct Bounds {
-    /// Connections that there may be at once.
+    /// Most connections at once.
     connections_max: usize,
     /// Publishes that would have begun a topic, and were refused.
     topics_refused: u64,
@@ -253,7 +254,7 @@ struct Bounds {
     input_bytes_max: u64,
     output_bytes: u64,
     output_bytes_max: u64,
-    /// Questions of shards to each other that wait for an answer, and how many may.
+    /// Questions between shards that wait for an answer; below, how many may.
     questions: u64,
     questions_max: u64,
 }
@@ -280,7 +281,7 @@ impl Bounds {
     }
 }
 
-/// What other dialects than the native one ask of the broker.
+/// Work for other dialects than the native one.
 #[derive(Debug, Serialize)]
 struct Fronts {
     /// Requests over HTTP.
@@ -371,7 +372,7 @@ impl Stats {
     }
 }
 
-/// Two decimals are for people; who needs more has both numbers.
+/// Rounded to two decimals, for people; programs have both numbers.
 fn records_per_sync(records: u64, syncs: u64) -> f64 {
     if syncs == 0 {
         return 0.0;
@@ -379,7 +380,7 @@ fn records_per_sync(records: u64, syncs: u64) -> f64 {
     (records as f64 / syncs as f64 * 100.0).round() / 100.0
 }
 
-/// How long the publish waits that waits longest, in microseconds.
+/// How long the oldest unacknowledged publish has waited, in microseconds.
 pub(crate) fn oldest_wait_us(shards: &[ShardMetrics], now_us: u64) -> u64 {
     let since = shards.iter().map(|shard| shard.waiting_since_us.get());
     let oldest = since.filter(|since| *since > 0).min();

@@ -1,4 +1,4 @@
-//! What a shard counts and measures. Nothing is decided on it.
+//! What a shard counts and measures. The broker decides nothing by it.
 
 pub(crate) mod counter;
 pub(crate) mod exposition;

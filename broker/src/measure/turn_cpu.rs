@@ -1,12 +1,12 @@
-//! How much processor time the turns take that are not short: what is left of a turn's length when others have had the
-//! core. Reading it is a system call of 0.4 us, so a turn shorter than a millisecond does without: nobody has had the core
-//! for long, and its length is taken for its processor time.
+//! The processor time of long turns: the length of a turn without the time in which other threads had the core. Reading it is a
+//! system call of 0.4 us, so for a turn shorter than a millisecond, in which no other thread had the core for long, its length
+//! counts as its processor time.
 
 use crate::clock::Clock;
 
 /// A turn this long is measured, in microseconds.
 const LONG_US: u64 = 1_000;
-/// After so many short turns the thread's time is read all the same: what their waits took adds up.
+/// After so many short turns the thread's time is read all the same, because the time of their waits adds up.
 const SHORT_TURNS_MAX: u32 = 8;
 
 /// The processor time of a shard's turns.
@@ -15,13 +15,13 @@ pub(crate) struct TurnCpu {
     /// The thread's processor time when it was last read, and the lengths of the turns since.
     read_us: u64,
     short_us: u64,
-    /// How many these were.
+    /// How many short turns there were since.
     short: u32,
 }
 
 impl TurnCpu {
-    /// The processor time of the turn that ends after `took_us`, in microseconds, if it was long. What the waits since the
-    /// last long turn took is in it.
+    /// The processor time of the turn that ends after `took_us`, in microseconds, if it was long. It includes the time of the
+    /// waits since the last reading.
     pub(crate) fn finish_turn(&mut self, took_us: u64, clock: &mut dyn Clock) -> Option<u64> {
         let is_short = took_us < LONG_US;
         if is_short {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::clock::Now;
 
-    /// A thread that has used so much.
+    /// The clock of a thread that has used so much processor time.
     struct Used(u64);
 
     impl Clock for Used {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_turn_took_what_the_thread_has_used_without_the_short_turns_before_it() {
+    fn a_long_turn_counts_what_the_thread_has_used_without_the_short_turns_before_it() {
         let mut cpu = TurnCpu::default();
         assert_eq!(cpu.finish_turn(5_000, &mut Used(10_000)), Some(5_000));
         assert_eq!(cpu.finish_turn(900, &mut Used(0)), None);

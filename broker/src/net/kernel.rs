@@ -1,5 +1,5 @@
-//! The kernel's network: an epoll, sockets by the numbers of their descriptors, and a ring for batches of sends where there
-//! is one.
+//! The kernel's network: an epoll, sockets by the numbers of their descriptors, and, where io_uring is allowed, a ring for
+//! batches of sends.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read};
@@ -19,8 +19,8 @@ use crate::sys::connections::Connections;
 use crate::sys::ring::{SENDS_MAX, SendRing};
 use crate::sys::socket;
 
-/// Tokens of what is not a connection; no session has a generation and a key this high at once. All listeners share one: who
-/// accepts asks each.
+/// Tokens that are not a connection's; no session has both a generation and a key this high. All listeners share one, and
+/// [`Net::accept`] tries each.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 const DISK: Token = Token(usize::MAX - 2);
@@ -45,25 +45,25 @@ impl Listener {
     }
 }
 
-/// One shard's. Must be made in the shard's thread, after its descriptor table was unshared.
+/// One shard's network. Must be made in the shard's thread, after its descriptor table was unshared.
 pub(crate) struct KernelNet {
     shard: usize,
     poll: Poll,
     events: Events,
-    /// Each with its door.
+    /// The listening sockets, each with its door.
     listeners: Vec<(Listener, u8)>,
-    /// The one to accept from next: a flood at one of them does not hold up the others.
+    /// The listener to accept from next, so that a flood at one of them does not hold up the others.
     next: usize,
     /// A descriptor given up for a moment to answer a connection when the table is full.
     spare: Option<File>,
     connections: Connections,
     ring: Option<SendRing>,
-    /// Of all shards.
+    /// The wakers of all shards.
     wakers: Vec<Waker>,
 }
 
 impl KernelNet {
-    /// For the shard with this number. Polls end also when `disk` becomes readable.
+    /// The network of the shard with this number. Polls also end when `disk` becomes readable.
     pub(crate) fn new(
         shard: usize,
         ports: Vec<Port>,
@@ -108,7 +108,7 @@ impl KernelNet {
         })
     }
 
-    /// A connection when no descriptor is left: the spare one is for it, until it is closed.
+    /// Accepts a connection when no descriptor is left: it gets the spare one until it is closed.
     fn accept_without_room(&mut self) -> Option<Arrival> {
         self.spare = None;
         let (listener, door) = self.listeners.get(self.next)?;
@@ -130,7 +130,7 @@ impl KernelNet {
     }
 
     fn close_one(&mut self, connection: OwnedFd) {
-        // Closing takes the only descriptor of the socket out of the poll, too.
+        // Closing the socket's only descriptor takes it out of the poll, too.
         drop(connection);
         if self.spare.is_none() {
             self.spare = open_spare().ok();
@@ -187,7 +187,7 @@ impl Net for KernelNet {
     fn stop_listening(&mut self) {
         let registry = self.poll.registry();
         for (listener, _) in self.listeners.drain(..) {
-            // Dropping a listener takes it out of the poll, unless other shards have it, too.
+            // A drop takes a listener out of the poll, but not one that other shards have open, too.
             let _ = match listener {
                 Listener::Tcp(mut listener) => registry.deregister(&mut listener),
                 Listener::Unix(mut listener) => registry.deregister(&mut listener),

@@ -1,10 +1,10 @@
-//! The network of one shard in memory, for tests and simulators: no thread, no clock, no chance. What the peers do, and
-//! what goes wrong, whoever holds it says.
+//! The network of one shard in memory, for tests and simulators: no thread, no clock, no chance. The test or simulator that holds
+//! it decides what the peers do and what goes wrong.
 //!
-//! It does what Linux does with non-blocking TCP and edges, and is stricter where the kernel is generous: the kernel also
-//! tells of room after a send that was cut short, after our own shutdown, and again with any other news
-//! ([`MemoryNet::tell_all`]); code that relies on these waits for ever here. What is on its way is lost with a reset; over
-//! a real network a part of it arrives.
+//! It does what Linux does with non-blocking TCP and edges, and is stricter where the kernel is generous: the kernel also reports
+//! room after a send that was cut short, after the broker's own shutdown, and again with any other news
+//! ([`MemoryNet::tell_all`]); code that relies on these waits for ever here. A reset loses all bytes on their way; over a real
+//! network a part of them arrives.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,7 +24,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-/// The port of the first peer; each further one has the next.
+/// The port of the first peer; each further peer has the next.
 const FIRST_PORT: usize = 40_000;
 
 /// The calls for bytes so far.
@@ -38,7 +38,7 @@ pub struct Calls {
     pub batches: usize,
     /// Sends from files.
     pub files: usize,
-    /// Those of them that found the end of the file.
+    /// Sends from files that found the end of the file.
     pub file_ends: usize,
     /// Bytes read.
     pub bytes_in: usize,
@@ -61,11 +61,11 @@ pub struct Peer {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// All there have ever been, by the numbers of their sockets.
+    /// All connections ever, by the numbers of their sockets.
     connections: Vec<Connection>,
-    /// Connections that nobody has accepted.
+    /// Connections that the shard has not accepted.
     arrivals: VecDeque<usize>,
-    /// What the next poll looks at, in the order of their first edges.
+    /// The sources of the next poll's events, in the order of their first edges.
     edges: Vec<Source>,
     listens: bool,
     calls: Calls,
@@ -74,13 +74,13 @@ struct Inner {
     tells_all: bool,
     has_batches: bool,
     reverses_batches: bool,
-    /// Sends that the next batch tries.
+    /// How many sends the next batch tries.
     batch_tries: Option<usize>,
     no_room: usize,
-    /// Where peers are, if not on this machine.
+    /// The address of all peers, if not this machine's.
     host: Option<Ipv4Addr>,
     short: Option<i32>,
-    /// Sends from files that find an end.
+    /// Sends from files that are still to find an end.
     file_ends: usize,
     now_ms: u64,
     met: BTreeMap<&'static str, u64>,
@@ -107,12 +107,12 @@ impl Default for MemoryNet {
 }
 
 impl MemoryNet {
-    /// A peer that connects; it is refused when nobody listens any more.
+    /// Connects a peer; its connection is reset when the shard does not listen any more.
     pub fn connect(&self) -> Peer {
         self.connect_at(0)
     }
 
-    /// The same, by another door.
+    /// Connects a peer by another door.
     #[must_use]
     pub(crate) fn connect_at(&self, door: u8) -> Peer {
         let mut inner = self.inner.borrow_mut();
@@ -137,22 +137,22 @@ impl MemoryNet {
         self.end_files(Some(1));
     }
 
-    /// Lets so many sends from files find that they end there; `None` is all of them.
+    /// Lets the next `sends` sends from files find that they end there; `None` means all of them.
     pub fn end_files(&self, sends: Option<usize>) {
         self.inner.borrow_mut().file_ends = sends.unwrap_or(usize::MAX);
     }
 
-    /// Says what time it is, for what the kernel measures by its own clock.
+    /// Sets the time, for durations that the kernel measures by its own clock.
     pub(crate) fn set_now_ms(&self, now_ms: u64) {
         self.inner.borrow_mut().now_ms = now_ms;
     }
 
-    /// Lets events also say what was so before, as those of the kernel do.
+    /// Lets events also report earlier readiness that is still so, as those of the kernel do.
     pub fn tell_all(&self, tells_all: bool) {
         self.inner.borrow_mut().tells_all = tells_all;
     }
 
-    /// Lets the next so many connections find no room.
+    /// Lets the next `connections` connections find no room.
     pub fn no_room_next(&self, connections: usize) {
         self.inner.borrow_mut().no_room = connections;
     }
@@ -163,12 +163,12 @@ impl MemoryNet {
         self.inner.borrow_mut().host = Some(host);
     }
 
-    /// Lets the next accept fail.
+    /// Lets the next accept fail with this error number.
     pub fn short_next(&self, errno: i32) {
         self.inner.borrow_mut().short = Some(errno);
     }
 
-    /// Whether batches cost less than sends one by one.
+    /// Sets whether batches cost less than sends one by one.
     pub fn set_batches(&self, has_batches: bool) {
         self.inner.borrow_mut().has_batches = has_batches;
     }
@@ -178,30 +178,30 @@ impl MemoryNet {
         self.inner.borrow_mut().reverses_batches = reverses_batches;
     }
 
-    /// Lets the next batch end after so many sends; the others are not tried.
+    /// Lets the next batch end after `tries` sends; the others are not tried.
     pub fn interrupt_next_batch(&self, tries: usize) {
         self.inner.borrow_mut().batch_tries = Some(tries);
     }
 
-    /// How long the last poll might have waited; `None` is for ever.
+    /// How long the last poll might have waited; `None` means for ever.
     #[cfg(test)]
     pub(crate) fn last_wait(&self) -> Option<Duration> {
         let wait = self.inner.borrow().last_wait;
         wait.expect("there has been a poll")
     }
 
-    /// The shards that were woken since this was asked last.
+    /// The shards that were woken since the last call.
     pub(crate) fn woken(&self) -> Vec<usize> {
         std::mem::take(&mut self.inner.borrow_mut().woken)
     }
 
-    /// Whether the next poll has something to look at.
+    /// Whether the next poll has something to report.
     #[must_use]
     pub fn has_news(&self) -> bool {
         !self.inner.borrow().edges.is_empty()
     }
 
-    /// How often calls of the shard have met what, by name.
+    /// How often calls of the shard have met each special case, by name.
     #[must_use]
     pub fn met(&self) -> BTreeMap<&'static str, u64> {
         self.inner.borrow().met.clone()
@@ -213,14 +213,14 @@ impl MemoryNet {
         self.inner.borrow().calls
     }
 
-    /// The number of a socket, and how many bytes it has taken, ever.
+    /// The number of a socket, and how many bytes it has taken since it connected.
     pub(crate) fn taken(&self, socket: Socket) -> (u32, u64) {
         let number = socket.number();
         let inner = self.inner.borrow();
         (number, inner.connections[number as usize].taken())
     }
 
-    /// Does something with a connection, and notes what the next poll has to tell of it.
+    /// Calls `act` with a connection, and notes whether the next poll has news of it.
     fn at<T>(&self, number: usize, act: impl FnOnce(&mut Connection) -> T) -> T {
         let mut inner = self.inner.borrow_mut();
         let connection = &mut inner.connections[number];
@@ -231,14 +231,14 @@ impl MemoryNet {
         out
     }
 
-    /// Counts what became of a send.
+    /// Counts the special case that a send has met.
     fn note_send(&self, sent: &io::Result<usize>, total: usize, names: [&'static str; 4]) {
         let mut inner = self.inner.borrow_mut();
         inner.calls.bytes_out += sent.as_ref().map_or(0, |size| *size);
         inner.meet(name_of_send(sent, total, names));
     }
 
-    /// The same, for the shard.
+    /// Calls `act` with a connection for the shard, which must not have closed it.
     fn own<T>(&self, socket: Socket, act: impl FnOnce(&mut Connection) -> T) -> T {
         self.at(socket.number() as usize, |connection| {
             assert!(!connection.is_closed(), "{socket:?} has not been closed");
@@ -253,7 +253,7 @@ impl Inner {
     }
 }
 
-/// What a read has met.
+/// The name of the case that a read has met.
 fn name_of_read(read: &io::Result<usize>) -> &'static str {
     match read {
         Ok(0) => "read: the end",
@@ -264,7 +264,7 @@ fn name_of_read(read: &io::Result<usize>) -> &'static str {
     }
 }
 
-/// What a send of `total` bytes has met: one of `names`, or nothing special.
+/// The name of the case that a send of `total` bytes has met: one of `names`, or a name for nothing special.
 fn name_of_send(sent: &io::Result<usize>, total: usize, names: [&'static str; 4]) -> &'static str {
     match sent {
         Ok(size) if *size == total => "sent whole",
@@ -281,19 +281,19 @@ impl Peer {
         self.at(|connection| connection.arrive(bytes));
     }
 
-    /// All that has arrived.
+    /// Reads all that has arrived.
     pub fn read(&self) -> Vec<u8> {
         self.read_some(usize::MAX)
     }
 
-    /// At most so many bytes of what has arrived.
+    /// Reads at most `max` bytes of what has arrived.
     #[must_use]
     pub fn read_some(&self, max: usize) -> Vec<u8> {
         let now_ms = self.net.inner.borrow().now_ms;
         self.at(|connection| connection.leave(max, now_ms))
     }
 
-    /// Bytes that have arrived and were not read.
+    /// Bytes that have arrived and that the peer has not read.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.at(|connection| connection.waiting())
@@ -305,18 +305,18 @@ impl Peer {
         self.at(|connection| connection.unread())
     }
 
-    /// How often it was told at once that what it wrote is here.
+    /// How often the shard acknowledged the peer's bytes at once ([`Net::acknowledge`]).
     #[must_use]
     pub fn acknowledgements(&self) -> usize {
         self.at(|connection| connection.acknowledgements)
     }
 
-    /// Shuts the peer's side; it goes on to read.
+    /// Shuts the peer's side; the peer can still read.
     pub fn shutdown(&self) {
         self.at(Connection::shut_by_peer);
     }
 
-    /// Ends the connection from the peer's side; what the shard still sends is answered with a reset.
+    /// Closes the connection from the peer's side; bytes that the shard still sends are answered with a reset.
     pub fn close(&self) {
         self.at(Connection::close_by_peer);
     }
@@ -326,7 +326,7 @@ impl Peer {
         self.at(Connection::reset_by_peer);
     }
 
-    /// What the shard has made of the connection so far.
+    /// How the shard has ended the connection so far.
     pub fn how_it_ended(&self) -> End {
         self.at(|connection| connection.end)
     }
@@ -337,18 +337,18 @@ impl Peer {
         self.at(|connection| connection.is_closed())
     }
 
-    /// Bytes that may be on their way to the peer.
+    /// Sets how many bytes may be on their way to the peer.
     pub fn set_room(&self, bytes: usize) {
         self.set(|settings| settings.room = bytes);
     }
 
-    /// Lets each send take at most so much, whatever the room.
+    /// Lets each send take at most `max` bytes, whatever the room.
     pub fn dribble(&self, max: usize) {
         assert!(max > 0, "a peer that takes nothing is stalled");
         self.set(|settings| settings.send_max = max);
     }
 
-    /// Lets each read give at most so much, whatever has arrived.
+    /// Lets each read return at most `max` bytes, whatever has arrived.
     pub fn dribble_in(&self, max: usize) {
         assert!(max > 0, "0 would be the end of the stream");
         self.set(|settings| settings.read_max = max);
@@ -364,7 +364,7 @@ impl Peer {
         self.set(|settings| settings.stalled = false);
     }
 
-    /// Lets the next so many reads and sends be interrupted.
+    /// Lets the next `calls` reads and sends be interrupted.
     pub fn interrupt_next(&self, calls: usize) {
         self.set(|settings| settings.interrupts = calls);
     }
@@ -374,19 +374,19 @@ impl Peer {
         self.set(|settings| settings.errno = Some(errno));
     }
 
-    /// Lets the peer's last answer be so long ago, beside the time since it last read.
+    /// Lets the peer's last answer be this long ago, beside the time since it last read.
     #[cfg(test)]
     pub(crate) fn set_answered_ms(&self, answered_ms: u64) {
         self.set(|settings| settings.answered_ms = answered_ms);
     }
 
-    /// Lets bytes have waited for so long.
+    /// Lets bytes have waited for this long.
     #[cfg(test)]
     pub(crate) fn set_stuck_ms(&self, stuck_ms: u64) {
         self.set(|settings| settings.stuck_ms = stuck_ms);
     }
 
-    /// Lets the next poll tell something although nothing has changed.
+    /// Lets the next poll report `told` although nothing has changed.
     pub fn nudge(&self, told: Readiness) {
         self.at(|connection| connection.nudge(told));
     }

@@ -1,10 +1,10 @@
-//! The network as a shard sees it: one trait, with the kernel behind it ([`kernel`]) or a test ([`memory`]).
+//! The network as a shard sees it: one trait, implemented over the kernel ([`kernel`]) and in memory for tests ([`memory`]).
 //!
-//! Readiness is told in edges, as the kernel tells it: once when something changes, and not again until there is news. A
-//! socket is readable until a read falls short, answers `WouldBlock` or finds the end of the stream; it takes bytes until a
-//! send answers `WouldBlock`, and a send that falls short says nothing.
+//! Readiness is reported in edges, as the kernel does: once when something changes, and not again until there is news. A socket
+//! is readable until a read falls short, answers `WouldBlock` or finds the end of the stream; it takes bytes until a send answers
+//! `WouldBlock`. A send that falls short means nothing.
 //!
-//! The trait is used as a `Box<dyn Net>`: an indirect call for each system call, and one for each batch of sends.
+//! Shards use the trait as a `Box<dyn Net>`: an indirect call for each system call, and one for each batch of sends.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ impl Socket {
     }
 }
 
-/// What has happened since the last poll.
+/// An event since the last poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// There are connections to accept.
@@ -50,48 +50,48 @@ pub struct Readiness {
     pub readable: bool,
     /// There is room for bytes to send.
     pub writable: bool,
-    /// The peer has shut its side, or the connection is broken: reading tells which.
+    /// The peer has shut its side, or the connection is broken: a read shows which.
     pub over: bool,
 }
 
-/// What accepting has come to.
+/// The outcome of accepting.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// A connection, which nobody watches, and the number of the door that it came by: of the configured addresses to listen on,
-    /// the operator's last.
+    /// A connection, which is not watched yet, and the number of its door: of the configured addresses to listen on, the
+    /// operator's last.
     Connection(Socket, u8),
-    /// A connection for which there is no room, and its door: to be answered and closed at once.
+    /// A connection for which there is no room, and its door; to be answered and closed at once.
     NoRoom(Socket, u8),
-    /// It was gone before it was accepted. There may be others.
+    /// A connection that was gone before it was accepted. There may be others.
     Gone,
-    /// The system is short of something. There may be connections; they can be accepted a little later.
+    /// The system is short of something. Connections may wait, to be accepted a little later.
     Short(io::Error),
 }
 
-/// What became of one send of a batch that did not take everything.
+/// The outcome of a send of a batch whose socket did not take everything.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) tag: u64,
-    /// Bytes taken, or why none were; [`io::ErrorKind::Interrupted`] says that it was not tried.
+    /// Bytes taken, or why none were; [`io::ErrorKind::Interrupted`] means that the send was not tried.
     pub(crate) sent: io::Result<usize>,
 }
 
 /// The network of one shard. Nothing blocks but [`Net::poll`].
 pub(crate) trait Net {
-    /// Waits until something happens, for at most `wait`, or for ever; then adds what has happened to `events`. Also ends
-    /// when another shard wakes this one, or when its disk has finished something.
+    /// Waits for events, for at most `wait`, or for ever if that is `None`, and adds them to `events`. Also returns when another
+    /// shard wakes this one, or when its disk has finished something.
     ///
     /// # Errors
-    /// When the kernel refuses to wait. `Interrupted` is none: then nothing has happened.
+    /// When the kernel refuses to wait. `Interrupted` is no error: it returns without events.
     fn poll(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 
-    /// The next connection; `None` until [`Event::Arrivals`] comes.
+    /// Accepts the next connection; `None` until [`Event::Arrivals`] comes again.
     fn accept(&mut self) -> Option<Arrival>;
 
-    /// Accepts no more; those that nobody has accepted are reset.
+    /// Stops accepting; connections that wait to be accepted are reset.
     fn stop_listening(&mut self);
 
-    /// From now on, polls tell what happens to a socket, by `token`. What has happened before is told, too.
+    /// Lets polls report the events of a socket with `token`, earlier ones included.
     fn watch(&mut self, socket: Socket, token: u64) -> io::Result<()>;
 
     /// Reads into the parts of `into`, one after another; 0 is the end of the stream.
@@ -100,7 +100,7 @@ pub(crate) trait Net {
     /// Sends as much of `parts` as the socket takes, or less.
     fn send(&mut self, socket: Socket, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// The same of bytes that more follows at once: the kernel may wait for that before it sends them.
+    /// Sends bytes that more bytes follow at once: the kernel may wait for these before it sends.
     fn send_ahead(&mut self, socket: Socket, bytes: &[u8]) -> io::Result<usize>;
 
     /// Sends all of `parts` to each of at most [`BATCH_MAX`] sockets, in any order, none of them twice. Adds an answer for
@@ -124,22 +124,22 @@ pub(crate) trait Net {
         size: usize,
     ) -> io::Result<usize>;
 
-    /// Tells the peer now that what it has sent is here, not with the next answer: it may hold back what follows until then.
+    /// Acknowledges the peer's bytes now, not with the next answer: the peer may hold back its next bytes until then.
     fn acknowledge(&mut self, socket: Socket);
 
-    /// What is waiting in a socket.
+    /// The bytes that wait in a socket, and since when.
     fn backlog(&self, socket: Socket) -> io::Result<Backlog>;
 
     /// The peer's address.
     fn peer(&self, socket: Socket) -> io::Result<SocketAddr>;
 
-    /// Shuts our side: the peer sees the end of the stream once it has read everything.
+    /// Shuts the broker's side: the peer sees the end of the stream once it has read everything.
     fn shutdown(&mut self, socket: Socket) -> io::Result<()>;
 
-    /// Ends a connection. What was sent arrives, if the peer reads it.
+    /// Closes a connection. Bytes that were sent arrive, if the peer reads them.
     fn close(&mut self, socket: Socket);
 
-    /// Ends a connection with a reset: what was sent and has not left is thrown away.
+    /// Closes a connection with a reset: bytes that have not left are thrown away.
     fn abort(&mut self, socket: Socket);
 
     /// Ends the poll of another shard, or its next one.

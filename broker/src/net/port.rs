@@ -1,5 +1,5 @@
-//! The addresses of the broker: reserved before anything is opened, claimed when there is somebody to answer. At a TCP address
-//! each shard has a listening socket of its own from then on; the one of a socket file is everybody's.
+//! The addresses of the broker: reserved before anything is opened, claimed when the shards can answer. At a TCP address each
+//! shard has a listening socket of its own from then on; all shards share the one of a socket file.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use crate::listen::{Listen, NoPort, Place};
 use crate::plan::Tables;
 use crate::sys::socket;
 
-/// Where a socket listens that exists.
+/// The address of an existing socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     Tcp(SocketAddr),
@@ -30,13 +30,13 @@ impl At {
     }
 }
 
-/// What other threads need to know of a port to have it, too. Nothing in it owns a descriptor.
+/// What other threads need to use a port, too. It owns no descriptor.
 #[derive(Clone, Debug)]
 pub(crate) struct Spot {
     /// Its descriptor, the same number in all tables while the shards start.
     number: RawFd,
     at: At,
-    /// Which entry of the configuration it comes from.
+    /// The number of its entry in the configuration.
     door: u8,
 }
 
@@ -63,8 +63,8 @@ impl Port {
         }
     }
 
-    /// The port of `spot`, as the calling thread's own: a socket that joins it, or, of the first shard and for a socket file,
-    /// the very same one, which the thread's table was told to keep.
+    /// The port of `spot`, as the calling thread's own: a socket that joins it, or, for the first shard and for a socket file,
+    /// the very same socket, which the thread's table was told to keep.
     ///
     /// # Errors
     /// When the system has no room for another descriptor, or something else has the address now.
@@ -92,7 +92,7 @@ impl Port {
         }
     }
 
-    /// The socket as what it is, and its door.
+    /// The listening socket by its kind, and its door.
     pub(in crate::net) fn into_listener(self) -> (Listener, u8) {
         let listener = match self.at {
             At::Tcp(_) => Listener::Tcp(TcpListener::from(self.socket)),
@@ -117,10 +117,10 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Reserves what `doors` say, each for what it is in the configuration.
+    /// Reserves the addresses of `doors`, which are numbered as in the configuration.
     ///
     /// # Errors
-    /// The first that cannot be had. A name of which one address can be had is enough.
+    /// The first door that cannot be reserved. Of a name, one address that can be is enough.
     pub(crate) fn reserve<'a>(doors: impl Iterator<Item = &'a Listen>) -> Result<Self, NoPort> {
         let mut ports = Vec::new();
         for (door, listen) in (0_u8..).zip(doors) {
@@ -148,10 +148,10 @@ impl Ports {
         Ok(Self { ports, files })
     }
 
-    /// Lets all of them listen.
+    /// Lets all ports listen.
     ///
     /// # Errors
-    /// The first that something else has claimed meanwhile.
+    /// The first port that another socket has claimed meanwhile.
     pub(crate) fn claim(&mut self, send_buffer_bytes: u32) -> Result<(), NoPort> {
         for port in &self.ports {
             let no_port = |source| NoPort {
@@ -167,7 +167,7 @@ impl Ports {
         Ok(())
     }
 
-    /// What shards need to have them.
+    /// The spots from which shards make their ports.
     pub(crate) fn spots(&self) -> Vec<Spot> {
         let spot = |port: &Port| Spot {
             number: port.socket.as_raw_fd(),
@@ -177,18 +177,18 @@ impl Ports {
         self.ports.iter().map(spot).collect()
     }
 
-    /// Where they listen, each with its door.
+    /// The addresses of all ports, each with its door.
     pub(crate) fn places(&self) -> impl Iterator<Item = (&At, u8)> {
         self.ports.iter().map(|port| (&port.at, port.door))
     }
 
-    /// Gives up what only this thread has, now that the shards have theirs. The files that were made are left.
+    /// Closes the sockets of this thread, now that the shards have theirs. Returns the socket files, which remain.
     pub(crate) fn into_files(self) -> Files {
         self.files
     }
 }
 
-/// The socket files of a broker. They go with it, unless another broker has made its own there.
+/// The socket files of a broker. Dropping this removes them, unless another broker has made its own there.
 #[derive(Debug, Default)]
 pub(crate) struct Files(Vec<socket::File>);
 
@@ -200,13 +200,13 @@ impl Drop for Files {
     }
 }
 
-/// Sockets on all these addresses of a place, with the ports that were found for 0.
+/// Reserves sockets on all these addresses of a place, with the ports that were found for 0.
 fn reserve_all(addresses: &[SocketAddr], place: &Place) -> io::Result<Vec<(OwnedFd, SocketAddr)>> {
     let (mut reserved, mut refused) = (Vec::new(), None);
     for address in addresses {
         match reserve(*address) {
             Ok(socket) => reserved.push(socket),
-            // A name may stand for an address of a family that this machine does not have.
+            // A name may have an address of a family that this machine lacks.
             Err(error) if is_missing(&error) => {
                 warn!("{address}, an address of {place}, cannot be listened on: {error}");
                 refused = Some(error);
@@ -230,7 +230,7 @@ fn is_missing(error: &io::Error) -> bool {
 
 fn reserve(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = match socket::reserve(address) {
-        // Where there is no IPv6, every address is every one of IPv4.
+        // Without IPv6, the unspecified address is that of IPv4.
         Err(error) if is_missing(&error) && address.ip().is_unspecified() => {
             socket::reserve(SocketAddr::from(([0, 0, 0, 0], address.port())))?
         }

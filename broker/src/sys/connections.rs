@@ -1,5 +1,5 @@
-//! The connections of one shard, by the numbers of their descriptors: 4 bytes each for those who name them, and a bit
-//! each here, which tells that a number is a connection of this shard and not closed.
+//! The connections of one shard, by the numbers of their descriptors: 4 bytes each where they are named, and a bit each here,
+//! which says that the number is an open connection of this shard.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -29,7 +29,7 @@ impl Deref for Lent<'_> {
 }
 
 impl Connections {
-    /// Takes a connection in, and gives its number.
+    /// Takes a connection in. Returns its number.
     pub(crate) fn adopt(&mut self, connection: OwnedFd) -> u32 {
         let number = connection.into_raw_fd().cast_unsigned();
         let (word, bit) = place(number);
@@ -51,11 +51,11 @@ impl Connections {
     /// When there is none.
     pub(crate) fn fd(&self, number: u32) -> BorrowedFd<'_> {
         assert!(self.has(number), "no connection has the number {number}");
-        // SAFETY: the number is a descriptor that this table owns, and that nobody closes while `self` is borrowed.
+        // SAFETY: the number is a descriptor that this table owns, and that nothing closes while `self` is borrowed.
         unsafe { BorrowedFd::borrow_raw(number.cast_signed()) }
     }
 
-    /// The connection with a number, for what the standard library has words for.
+    /// The connection with a number, as a stream of the standard library.
     ///
     /// # Panics
     /// When there is none.
@@ -69,7 +69,7 @@ impl Connections {
         }
     }
 
-    /// Gives the connection with a number away, to be closed.
+    /// Takes the connection with a number out, to be closed.
     ///
     /// # Panics
     /// When there is none.

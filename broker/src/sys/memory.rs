@@ -1,14 +1,14 @@
-//! How the allocator frees.
+//! Settings and calls that make the allocator give memory back to the kernel.
 
 /// Allocations of this size and more are mappings of their own, which go back to the kernel when they are freed, in bytes.
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING_BYTES: i32 = 256 << 10;
 
-/// Frees at once what is freed: neither kept from the kernel nor put off to a moment when there is a lot of it. A failure
-/// leaves things as they were.
+/// Makes the allocator give freed memory back at once: neither keep it from the kernel nor put the work off until there is a lot
+/// of it. A failure leaves the allocator as it was.
 ///
-/// - Without it glibc raises the size from which an allocation is a mapping of its own to that of the largest one freed so
-///   far, up to 32 MiB, and what a flood has filled stays with the process, in pieces.
+/// - Without it glibc raises the size from which an allocation is a mapping of its own to that of the largest one freed so far,
+///   up to 32 MiB, and the memory of a flood stays with the process, in pieces.
 /// - Small pieces wait in lists to be joined, until a large one is freed: *after half a million subscriptions had ended,
 ///   that took 20 ms of a turn.* The caches of the threads, which most allocations come from, remain.
 pub(crate) fn free_at_once() {

@@ -1,4 +1,4 @@
-//! What the broker alone asks the kernel for directly; what others need as well is in `oyez_sys`. Only safe types leave this
+//! System calls that only the broker needs; those that other programs need as well are in `oyez_sys`. Only safe types leave this
 //! module.
 
 pub(crate) mod connections;

@@ -1,16 +1,16 @@
-//! The same bytes to many sockets in one system call: non-blocking sends staged in an io_uring of the shard's own.
+//! Sends the same bytes to many sockets in one system call: non-blocking sends staged in an io_uring of the shard's own.
 //!
-//! What a completion must tell decides the flags, each of them. `MSG_DONTWAIT`: a full socket answers `EAGAIN` at once;
-//! without it the kernel would arm a poll and keep the buffers. `MSG_WAITALL`: a short send counts as a failure; without
-//! it its completion would be skipped with those of the successes. So everything has been sent or answered when the
-//! submission returns, nothing stays in flight, and only sockets that did not take all cost a completion.
+//! Each flag follows from what a completion must say. `MSG_DONTWAIT`: a full socket answers `EAGAIN` at once; without it the
+//! kernel would arm a poll and keep the buffers. `MSG_WAITALL`: a short send counts as a failure; without it its completion would
+//! be skipped with those of the successes. So everything has been sent or answered when the submission returns, nothing stays in
+//! flight, and only sockets that did not take all cost a completion.
 //!
 //! Descriptors are plain. Registered ones, each put into the ring's table when it is first sent to, made no difference
 //! (*processor time of a send of 200 B to 10,000 sockets: 6.30 us registered, 6.32 us plain, 10.45 us by `sendmsg`; each
 //! wave of one run sent in another way, both cores busy*), and would have to leave the table before they are closed.
 //!
-//! Sends are never linked, and never staged twice for one socket: within a submission a second one would overtake the
-//! rest of a short first.
+//! Sends are never linked, and never staged twice for one socket: within a submission a second send would overtake the rest of a
+//! first one that was cut short.
 
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
@@ -23,7 +23,7 @@ use io_uring::{IoUring, opcode, types};
 pub(crate) const SENDS_MAX: u32 = 128;
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
-/// A ring for sends. Not `Send`: it belongs to the thread that has opened it, and so do the descriptors it is given.
+/// A ring for sends. Not `Send`: it belongs to the thread that has opened it, and so do the descriptors that it gets.
 pub(crate) struct SendRing {
     ring: IoUring,
     _thread: PhantomData<*const ()>,
@@ -49,7 +49,7 @@ impl SendRing {
         Ok(ring)
     }
 
-    /// Runs an operation that does nothing: a sandbox may let a ring be made and not used.
+    /// Runs an operation that does nothing: a sandbox may allow a ring to be made but not used.
     fn run_nothing(&mut self) -> io::Result<()> {
         let nothing = opcode::Nop::new().build().flags(Flags::SKIP_SUCCESS);
         // SAFETY: the operation points to no memory.
@@ -57,9 +57,9 @@ impl SendRing {
         self.enter()
     }
 
-    /// Sends all of `parts` to every socket of `sends`, at most [`SENDS_MAX`] and none of them twice. `answered` hears of
-    /// each that did not take all, by its tag: how much it took, or why it took nothing; `Interrupted` says that it was not
-    /// asked. Nothing is in flight afterwards.
+    /// Sends all of `parts` to every socket of `sends`, at most [`SENDS_MAX`] and none of them twice. Calls `answered` for each
+    /// socket that did not take all, with its tag and how much it took, or why it took nothing; `Interrupted` means that its send
+    /// was not tried. Nothing is in flight afterwards.
     ///
     /// # Errors
     /// When the kernel does not take the submission. The ring is of no use any more.
@@ -120,7 +120,7 @@ impl SendRing {
     }
 }
 
-/// One part needs no message around it, which the kernel would have to read for each socket.
+/// The entry of a send. A single part needs no message around it, which the kernel would have to read for each socket.
 fn entry(fd: types::Fd, parts: &[IoSlice<'_>], message: &libc::msghdr) -> Entry {
     match parts {
         [one] if let Ok(size) = u32::try_from(one.len()) => {
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// What a submission of `parts` to all of `streams` was answered, by their numbers.
+    /// Submits `parts` to all of `streams`. Returns the answers, with the numbers of their streams.
     fn submit(
         ring: &mut SendRing,
         streams: &[&TcpStream],
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_ring_was_not_asked_for_is_said() {
+    fn sends_that_a_ring_did_not_try_are_answered_as_interrupted() {
         let mut ring = SendRing::open().unwrap();
         let (near, peer) = pair();
         let sends = [(near.as_fd(), 7)];

@@ -1,4 +1,4 @@
-//! Sockets: listeners with the options that mio has no words for, and the two ways out for payload.
+//! Sockets: listeners with options that mio lacks, and the two ways to send payload, from memory and from files.
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ use rustix::net::{
 
 use super::check;
 
-/// Connections that the kernel may finish before we accept them. The kernel cuts it to `net.core.somaxconn`.
+/// Connections that the kernel may complete before the broker accepts them. The kernel cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
 /// The kernel asks a peer of which nothing came for so long whether it is there; so often again, and so many
@@ -28,22 +28,21 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// A peer has so long to take some of what is left for it when its connection is closed, in milliseconds. The
-/// kernel's own bound is minutes.
+/// How long a peer may take none of the bytes that are left for it when its connection is closed, in milliseconds. The kernel's
+/// own bound is minutes.
 const ORPHAN_MS: u32 = 10_000;
 
 /// Bytes that are sent through memory at once, where `sendfile` cannot be had.
 const COPY_BYTES: usize = 32 << 10;
 
-/// A socket bound to `address` that does not listen, for [`claim`]; it finds a port for 0. Fails where anything listens
-/// on that port, whoever it belongs to and whatever it shares: connections of a broker that is gone do not matter.
+/// A socket bound to `address` that does not listen, for [`claim`]; it finds a port for 0. Fails where any socket listens on that
+/// port, even one that shares it. Connections of a broker that is gone do not matter.
 pub(crate) fn reserve(address: SocketAddr) -> io::Result<OwnedFd> {
     socket::bound(address, Sharing::Alone)
 }
 
-/// Lets a reserved socket listen, alone, and others [`join`] it from then on: brokers that start at the same time can
-/// all reserve a port, and one of them can claim it. The order is what matters: of two sockets that share a port already
-/// both may listen.
+/// Lets a reserved socket listen, alone, and others [`join`] it from then on: brokers that start at the same time can all reserve
+/// a port, but only one can claim it. The order matters: two sockets that share a port already may both listen.
 pub(crate) fn claim(reserved: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()> {
     start_listening(reserved, send_buffer_bytes)?;
     socket::share_port(reserved)
@@ -56,10 +55,10 @@ pub(crate) fn join(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<Ow
     Ok(listener)
 }
 
-/// A socket for the file at `path`, for [`claim_file`]. A file that a broker has left behind that is gone is removed.
+/// A socket for the file at `path`, for [`claim_file`]. Removes a file that an ended broker has left behind.
 ///
 /// # Errors
-/// `AddrInUse` where something listens, and whatever keeps the file from being made.
+/// `AddrInUse` where something listens, or the reason why the file cannot be made.
 pub(crate) fn reserve_file(path: &Path) -> io::Result<OwnedFd> {
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
@@ -84,7 +83,7 @@ pub(crate) fn claim_file(reserved: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(socket::listen(reserved, BACKLOG)?)
 }
 
-/// A socket file, known by more than its path.
+/// A socket file, known by device and inode, too, not only by its path.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
@@ -92,7 +91,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// The one that is at `path` now.
+    /// The file that is at `path` now.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
@@ -100,10 +99,10 @@ impl File {
         })
     }
 
-    /// Removes it, if it is still the one at its path.
+    /// Removes the file, if it is still the one at its path.
     pub(crate) fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Whoever starts next removes what is left.
+            // The next broker removes a file that is left.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -135,14 +134,14 @@ fn start_listening(listener: &OwnedFd, send_buffer_bytes: u32) -> io::Result<()>
     Ok(())
 }
 
-/// Lets the kernel offer what a socket holds for [`ORPHAN_MS`] when it is closed. By itself it goes on for minutes where the peer
-/// is there and does not read, with all that memory, and nobody counts such connections.
+/// Bounds to [`ORPHAN_MS`] how long the kernel goes on offering a socket's bytes after it is closed. By itself it goes on for
+/// minutes where the peer is there and does not read, with all that memory, and nothing counts such connections.
 pub(crate) fn give_up_when_untaken(stream: &OwnedFd) {
-    // A socket file has none, and needs none: what nobody has read goes with it.
+    // A Unix socket lacks the option, and does not need it: its unread bytes go with it.
     let _ = sockopt::set_tcp_user_timeout(stream, ORPHAN_MS);
 }
 
-/// Calls that are cut short, on sockets that have room. The ring for sends is then not asked.
+/// Cuts calls short on sockets that have room. The ring for sends is then not used.
 #[cfg(test)]
 pub(crate) mod short {
     use std::io::IoSlice;
@@ -171,7 +170,7 @@ pub(crate) fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<
     send_before(Follows::Nothing, stream, parts)
 }
 
-/// The same of bytes that more follows at once, so that they are no packet of their own.
+/// Sends bytes that more bytes follow at once, so that they are no packet of their own.
 pub(crate) fn send_ahead(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     send_before(Follows::More, stream, &[IoSlice::new(bytes)])
 }
@@ -228,7 +227,7 @@ fn send_copy(
     }
 }
 
-/// What a socket has not got rid of.
+/// The bytes that wait in a socket, and how its peer takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
     /// Bytes that the peer has not acknowledged.
@@ -242,7 +241,7 @@ pub(crate) struct Backlog {
     pub(crate) answered_ms: u64,
 }
 
-/// Asks the kernel what is waiting in a socket.
+/// Asks the kernel which bytes wait in a socket.
 pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
     let mut bytes: i32 = 0;
     // SAFETY: the request writes one int, which `bytes` is.
@@ -274,8 +273,8 @@ pub(crate) fn backlog(stream: BorrowedFd<'_>) -> io::Result<Backlog> {
     })
 }
 
-/// Acknowledges what has come without waiting for an answer to send along, and what comes until there is one.
+/// Acknowledges input at once instead of with the next answer, and so also input that comes until there is one.
 pub(crate) fn acknowledge(stream: BorrowedFd<'_>) {
-    // Without it, it is acknowledged 40 ms later; a connection that is gone needs none.
+    // If this fails, input is acknowledged 40 ms later; a connection that is gone needs none.
     let _ = sockopt::set_tcp_quickack(stream, true);
 }

@@ -1,4 +1,4 @@
-//! Cores: which there are for this process, staying on one of them, and how long a thread had one.
+//! Cores: which ones this process may use, keeping a thread on one of them, and how long a thread had one.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::check;
 
-/// The cores that this process may run on, ascending, at least one. Where the kernel does not say which, or has more than
-/// fit into a set of 1,024, all that there are.
+/// The cores that this process may run on, ascending, at least one. Where the kernel does not say which, or has more than fit
+/// into a set of 1,024, all cores.
 #[must_use]
 pub fn allowed() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_default();
@@ -35,8 +35,8 @@ pub fn pin(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Lets the calling thread have its core in slices of `slice_us`, if it has no real-time priority: it gets no more of the
-/// core than before, but sooner. Kernels before 6.12 take the call and know no slices.
+/// Lets the calling thread have its core in slices of `slice_us`, if it has no real-time priority: it gets no more of the core
+/// than before, but sooner. Kernels before 6.12 accept the call, but have no slices.
 ///
 /// # Errors
 /// When a sandbox refuses it.

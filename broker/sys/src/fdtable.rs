@@ -5,8 +5,8 @@
 //! thread, so nothing that holds a descriptor may travel between threads afterwards; only numbers that were the same
 //! in all tables when they were copied, and are never closed, may be used from everywhere ([`crate::waker`]).
 //!
-//! Where a sandbox refuses that ([`probe`]), all threads share the process's table: then nothing here is called, no
-//! number means two things, and the limit counts once.
+//! Where a sandbox refuses that ([`probe`]), all threads share the process's table: then nothing else here is called, each number
+//! means one file, and the limit counts once.
 
 use std::fs;
 use std::io;
@@ -19,10 +19,10 @@ use crate::check;
 /// Descriptors that stay open in every table: stdin, stdout, stderr.
 const STANDARD: [RawFd; 3] = [0, 1, 2];
 
-/// Tries in a thread that ends at once whether threads can have tables of their own.
+/// Tries whether threads can have tables of their own, in a thread that ends at once.
 ///
 /// # Errors
-/// Why they cannot: [`unshare`] would fail with the same.
+/// Why they cannot: [`unshare`] would fail with the same error.
 pub fn probe() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("probe".to_owned());
     let tried = thread.spawn(|| unshare(&[]))?;
@@ -35,19 +35,19 @@ pub fn probe() -> io::Result<()> {
 /// `keep`.
 ///
 /// # Errors
-/// When the kernel, or a sandbox, refuses a table, or to close what lies in it.
+/// When the kernel, or a sandbox, refuses a table, or to close the descriptors in it.
 pub fn unshare(keep: &[RawFd]) -> io::Result<()> {
     // SAFETY: unshare takes no pointers; CLONE_FILES only replaces this thread's descriptor table by a copy.
     check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
     let mut kept: Vec<RawFd> = STANDARD.iter().chain(keep).copied().collect();
     kept.sort_unstable();
     kept.dedup();
-    // Sandboxes that are older than the call do not let it pass.
+    // Sandboxes that are older than close_range refuse it.
     close_ranges(&kept).or_else(|error| close_listed(&kept).map_err(|_| error))
 }
 
-/// Takes what the calling thread's own table holds under `number` since [`unshare`] was told to keep it. To be called
-/// once.
+/// Takes ownership of the descriptor `number` in the calling thread's own table, which [`unshare`] was told to keep. To be called
+/// once for each number.
 ///
 /// # Errors
 /// When the table holds nothing under that number.
@@ -59,7 +59,7 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Closes all but `kept`, which is sorted.
+/// Closes all descriptors but `kept`, which is sorted.
 fn close_ranges(kept: &[RawFd]) -> io::Result<()> {
     for pair in kept.windows(2) {
         close_between(pair[0] + 1, pair[1] - 1)?;
@@ -78,7 +78,7 @@ fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes one by one what the kernel lists for this thread, but for `kept`.
+/// Closes, one by one, the descriptors that the kernel lists for this thread, but for `kept`.
 fn close_listed(kept: &[RawFd]) -> io::Result<()> {
     let entries = fs::read_dir("/proc/thread-self/fd")?;
     let numbers = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().parse().ok()));
@@ -93,10 +93,10 @@ fn close_listed(kept: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// A second descriptor for what is open under `number`.
+/// A second descriptor for the file that is open under `number`.
 ///
 /// # Errors
-/// When nothing is, or no descriptor is left.
+/// When no file is, or no descriptor is left.
 pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl takes no pointers with this command.
     let own = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
@@ -104,8 +104,8 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(own) })
 }
 
-/// How many descriptors one table may hold, after raising the soft limit to the hard one. Where a sandbox refuses to raise
-/// it, the soft limit is what there is.
+/// Raises the soft limit to the hard one, and returns how many descriptors one table may hold. Where a sandbox refuses to raise
+/// it, that is the soft limit.
 #[must_use]
 pub fn limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);

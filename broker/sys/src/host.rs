@@ -10,7 +10,7 @@ const READ_ALL: i32 = 3;
 /// `SYSLOG_ACTION_SIZE_BUFFER`: the size of the kernel's log.
 const BUFFER_SIZE: i32 = 10;
 
-/// What the kernel's log holds.
+/// The text of the kernel's log.
 ///
 /// # Errors
 /// When this user may not read it.
@@ -27,7 +27,7 @@ pub fn kernel_log() -> io::Result<String> {
 /// Bytes that this user may still write to the file system of `path`.
 ///
 /// # Errors
-/// When there is no such path, or its file system does not say.
+/// When there is no such path, or its file system does not report its space.
 pub fn available_bytes(path: &Path) -> io::Result<u64> {
     let room = rustix::fs::statvfs(path)?;
     Ok(room.f_bavail.saturating_mul(room.f_frsize))

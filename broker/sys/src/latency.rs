@@ -1,22 +1,22 @@
-//! Asking the kernel how long its cores may take to wake up: a request through `/dev/cpu_dma_latency`, in force while
-//! it stands and the device is open. The kernel keeps to the strictest request of all processes, and forgets ours when
-//! the process ends, however it ends.
+//! Bounds how long the kernel's cores may take to wake up: a request through `/dev/cpu_dma_latency`, in force until it is taken
+//! back or the device is closed. The kernel keeps to the strictest request of all processes, and drops a process's own when that
+//! ends, however it ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 
 /// The device that takes requests.
 pub const DEVICE: &str = "/dev/cpu_dma_latency";
-/// Names the driver that chooses how an idle core sleeps.
+/// The file that names the driver that chooses how an idle core sleeps.
 pub const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
-/// Names what the processors can do, and in a guest that they are a guest's.
+/// The file that lists the features of the processors, and in a guest that they are a guest's.
 pub const PROCESSORS: &str = "/proc/cpuinfo";
 /// The driver for guests, whose one way to sleep hands the core back to the host.
 const GUEST_DRIVER: &str = "haltpoll";
-/// What the kernel takes for no request.
+/// The value that the kernel takes for no request, in microseconds.
 const NONE_US: i32 = 2_000_000_000;
 
-/// A request that stands or not.
+/// The open device, with or without a request.
 #[derive(Debug)]
 pub struct WakeLatency {
     device: File,
@@ -27,8 +27,8 @@ impl WakeLatency {
     /// Opens the device, with no request yet.
     ///
     /// # Errors
-    /// When the kernel has only one way to sleep, so that no request would change anything, or when the device is not
-    /// there or not for this user.
+    /// When the kernel has only one way to sleep, so that no request would change anything, or when the device is missing or this
+    /// user may not open it.
     pub fn open() -> io::Result<Self> {
         let told =
             |path: &str, error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
@@ -44,7 +44,7 @@ impl WakeLatency {
             device: device.map_err(|error| told(DEVICE, error))?,
             strict_us,
         };
-        // An open device is a request of the same value; said anyway, so that a refusal shows now.
+        // An open device already counts as this request; made anyway, so that a refusal shows now.
         latency.ask(false)?;
         Ok(latency)
     }
@@ -67,7 +67,8 @@ pub fn is_guest(processors: &str) -> bool {
         .any(|flag| flag == "hypervisor")
 }
 
-/// The longest time to wake up that still counts as awake, by the name of the driver; `None` where there is no choice.
+/// The longest time to wake up that still counts as awake, in microseconds, by the name of the driver; `None` where the kernel
+/// has no choice of sleeps.
 ///
 /// On bare metal the lightest sleep takes a microsecond or two, and saves most of the power. A guest's says so too, but
 /// its core has to be given back by the host, which takes ten times as long: only a core that never sleeps is awake
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_told_by_a_flag() {
+    fn a_guest_is_recognised_by_a_flag() {
         assert!(is_guest("flags\t: fpu hypervisor lahf_lm\n"));
         assert!(!is_guest("flags\t: fpu lahf_lm\n"));
     }

@@ -1,13 +1,13 @@
 //! Linux system calls that more than one of Oyez's crates needs: the broker, its doctor, the load generator, the tests.
 //!
-//! One file is one mechanism of the kernel with its contract. Where `rustix` has a call with a safe interface, it is used;
-//! the rest is called through `libc`. Only safe types leave this crate, and it knows nothing of brokers. What one crate alone
-//! needs stays in that crate's own `sys`.
+//! One file is one mechanism of the kernel with its contract. Calls that `rustix` has in a safe form are used from there; the
+//! rest go through `libc`. Only safe types leave this crate, and it knows nothing of brokers. Calls that only one crate needs
+//! stay in that crate's own `sys`.
 //!
 //! - [`fdtable`]: descriptor tables of single threads, and how many descriptors one may hold
-//! - [`waker`]: ending another thread's poll; [`timer`]: ending one's own, to the microsecond
+//! - [`waker`]: ending another thread's poll; [`timer`]: ending one's own poll, to the microsecond
 //! - [`socket`]: connecting from a chosen address, sharing a port, sending without blocking
-//! - [`signals`]: threads that take none
+//! - [`signals`]: threads that take no signals
 //! - [`cpu`]: cores, staying on one, time spent on it; [`latency`]: how deep idle cores sleep
 //! - [`host`]: the kernel's log, room on a file system
 #![expect(

@@ -1,12 +1,12 @@
-//! Signals: none for the shards.
+//! Keeps signals from the shards' threads.
 //!
-//! A handler that was installed with descriptors of the process's table would, on a shard's thread, use their numbers in
-//! the shard's private table, where they name other files or none. So the shards, and every thread that they start,
-//! take no signals; the others do.
+//! A handler that was installed with descriptors of the process's table would, on a shard's thread, use their numbers in the
+//! shard's private table, where they name other files or none. So the shards, and every thread that they start, take no signals;
+//! the other threads do.
 
 use std::io;
 
-/// Signals that say that the thread itself did something wrong: they cannot wait for another thread.
+/// Signals for a fault of the thread itself: another thread cannot take them.
 const FAULTS: [i32; 5] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -18,7 +18,7 @@ const FAULTS: [i32; 5] = [
 /// Blocks all signals but faults for the calling thread and those that it will start.
 ///
 /// # Errors
-/// What the kernel says; nothing is known that it would refuse.
+/// The kernel's error; no case is known in which it refuses.
 pub fn block() -> io::Result<()> {
     // SAFETY: sigset_t is an array of integers, for which all zeros is a value.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };

@@ -1,5 +1,5 @@
-//! TCP sockets with what neither std nor mio has words for: a source address, a shared port, a reset as their end, and sends
-//! that neither block nor raise a signal.
+//! TCP sockets with what neither std nor mio offers: a source address, a shared port, a reset at the end, and sends that neither
+//! block nor raise a signal.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,21 +20,21 @@ pub use rustix::net::listen;
 
 use crate::check;
 
-/// A connection to be made, whose end will be a reset: nothing of it stays behind, neither a port nor bytes.
+/// A connection to be made, which ends with a reset, so that neither a port nor bytes of it stay behind.
 #[derive(Clone, Copy, Debug)]
 pub struct Dial {
-    /// The other end.
+    /// The address to connect to.
     pub to: SocketAddr,
-    /// The source address. The port is chosen when the other end is known, so that each source has all ports for it.
+    /// The source address. The kernel chooses the port when the connection is made, so that each source has all ports for it.
     pub from: Option<IpAddr>,
-    /// Bytes that the kernel takes in before they are read, half of what it sets aside for them.
+    /// Bytes that the kernel takes in before they are read: half of the memory that it sets aside for them.
     pub receive_buffer: Option<u32>,
-    /// The first bytes follow at once: they carry the last packet of the handshake.
+    /// The first bytes follow at once and carry the last acknowledgement of the handshake.
     pub speaks_first: bool,
 }
 
 impl Dial {
-    /// A dial without wishes.
+    /// A dial with no options.
     #[must_use]
     pub const fn to(address: SocketAddr) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Dial {
     /// Begins to connect without waiting: the stream does not block, and can be written when it is connected.
     ///
     /// # Errors
-    /// When no descriptor or port is left, or the kernel knows no way.
+    /// When no descriptor or port is left, or the kernel has no route.
     pub fn begin(&self) -> io::Result<TcpStream> {
         let socket = self.socket(SocketFlags::NONBLOCK)?;
         match connect(&socket, &self.to) {
@@ -57,10 +57,10 @@ impl Dial {
         }
     }
 
-    /// Connects; this, and each later read and write, gives up after `patience`.
+    /// Connects. Gives up after `patience`, and so does each later read and write.
     ///
     /// # Errors
-    /// As [`Dial::begin`], when nobody listens, and when it takes too long.
+    /// As [`Dial::begin`], when nothing listens there, and when it takes too long.
     pub fn connect(&self, patience: Duration) -> io::Result<TcpStream> {
         let stream = TcpStream::from(self.socket(SocketFlags::empty())?);
         stream.set_write_timeout(Some(patience))?;
@@ -86,12 +86,12 @@ impl Dial {
     }
 }
 
-/// Whether other sockets may have the port of one.
+/// Whether other sockets may use a socket's port, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// None that listens.
+    /// No other socket that listens.
     Alone,
-    /// Sockets of this user that share it as well; the kernel deals connections out among those that listen.
+    /// Other sockets of this user that share it as well; the kernel spreads connections over those that listen.
     Shared,
 }
 
@@ -99,7 +99,7 @@ pub enum Sharing {
 /// of a process that is gone do not hold the port.
 ///
 /// # Errors
-/// `AddrInUse` where something has the port, and when the address is not this host's.
+/// `AddrInUse` where another socket has the port, and when the address is not this host's.
 pub fn bound(address: SocketAddr, sharing: Sharing) -> io::Result<OwnedFd> {
     let socket = stream_socket(address, SocketFlags::NONBLOCK)?;
     set_socket_reuseaddr(&socket, true)?;
@@ -126,7 +126,7 @@ pub fn reset_when_closed(socket: impl AsFd) -> io::Result<()> {
     Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
-/// Limits what a socket takes in before it is read, so that its reader's pace is seen by the peer.
+/// Limits the bytes that a socket takes in before they are read, so that the peer notices a slow reader.
 ///
 /// # Errors
 /// When it is no socket.
@@ -137,16 +137,16 @@ pub fn set_receive_buffer(socket: impl AsFd, bytes: u32) -> io::Result<()> {
 /// What follows the bytes of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
-    /// Nothing that is known of: they leave at once.
+    /// Nothing that is known: the bytes leave at once.
     Nothing,
-    /// More, at once: they are no packet of their own.
+    /// More bytes, at once: these need no packet of their own.
     More,
 }
 
 /// Sends as much of `parts` as the socket takes, or less. Never blocks, never raises SIGPIPE, and takes no memory.
 ///
 /// # Errors
-/// `WouldBlock` where the socket is full, and whatever has ended the connection.
+/// `WouldBlock` where the socket is full, and the error that has ended the connection.
 pub fn send(stream: BorrowedFd<'_>, parts: &[IoSlice<'_>], follows: Follows) -> io::Result<usize> {
     let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     flags.set(SendFlags::MORE, follows == Follows::More);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_shared_by_those_who_agree_to_it() {
+    fn sockets_share_a_port_if_both_agree_to_it() {
         let first = bound("127.0.0.1:0".parse().unwrap(), Sharing::Shared).unwrap();
         listen(&first, 16).unwrap();
         let first = TcpListener::from(first);

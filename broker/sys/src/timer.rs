@@ -1,5 +1,5 @@
-//! A timer that a poll can wait for, finer than the poll's own milliseconds: a load that is paced must not add the rounding
-//! of its clock to what it measures.
+//! A timer that a poll can wait for, finer than the poll's own milliseconds, so that a paced load does not add the rounding of
+//! its clock to its measurements.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -33,10 +33,10 @@ impl Timer {
         self.fd.as_raw_fd()
     }
 
-    /// Becomes readable once, `after` this much time.
+    /// Makes the timer readable once, `after` this much time.
     ///
     /// # Errors
-    /// What the kernel says; nothing is known that it would refuse.
+    /// The kernel's error; no case is known in which it refuses.
     pub fn arm(&self, after: Duration) -> io::Result<()> {
         // Zero would disarm it.
         let after = after.max(Duration::from_nanos(1));
@@ -51,9 +51,9 @@ impl Timer {
         Ok(())
     }
 
-    /// Takes the expiry, so that the next one is news again.
+    /// Takes the expiry, so that the next one makes the timer readable again.
     pub fn drain(&self) {
-        // Nothing expired fails with EAGAIN, which is fine.
+        // Without an expiry this fails with EAGAIN, which is fine.
         let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
     }
 }

@@ -1,4 +1,4 @@
-//! Ending the poll of another thread, across private descriptor tables: an `eventfd` made before the tables part
+//! Ends the poll of another thread, across private descriptor tables: an `eventfd` that is made before the tables are copied
 //! ([`crate::fdtable`]), so that its number means the same in all of them, and kept open for the life of the process.
 
 use std::io;
@@ -13,8 +13,8 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// To be called before any thread that uses it parts from this table, and to be among what each of them keeps. The
-    /// descriptor is never closed: another thread's table may still be using its number.
+    /// Makes an `eventfd`. To be called before any thread that uses it leaves this table; each of them has to keep its number.
+    /// The descriptor is never closed, since another thread's table may still use its number.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -30,15 +30,15 @@ impl Waker {
         self.fd.as_raw_fd()
     }
 
-    /// Makes the poll return that watches it. Never blocks: a counter that is full wakes just as well.
+    /// Makes the poll that watches it return. Never blocks: a full counter wakes as well.
     pub fn wake(self) {
         // The only possible failure is a full counter, which means that the wake-up is already pending.
         let _ = rustix::io::write(self.fd, &1u64.to_ne_bytes());
     }
 
-    /// Takes the pending wake-ups, so that the next one is news again.
+    /// Takes the pending wake-ups, so that the next one ends a poll again.
     pub fn drain(self) {
-        // Nothing pending fails with EAGAIN, which is fine.
+        // Without a pending wake-up this fails with EAGAIN, which is fine.
         let _ = rustix::io::read(self.fd, &mut [0u8; 8]);
     }
 }

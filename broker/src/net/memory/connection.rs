@@ -5,24 +5,24 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
 
 use crate::net::{Backlog, Event, Readiness};
 
-/// Bytes on their way to a peer at most, unless a test says otherwise.
+/// Most bytes on their way to a peer, unless a test says otherwise.
 const ROOM_BYTES: usize = 256 << 10;
 
-/// What our side has made of a connection.
+/// How the broker's side has ended a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
-    /// Nothing.
+    /// Not at all.
     #[default]
     Open,
     /// The peer sees the end of the stream once it has read everything.
     Shut,
-    /// The same, and nobody reads what the peer writes.
+    /// The peer sees the end of the stream, and the broker does not read what the peer writes.
     Closed,
     /// The peer sees a reset, and what it has not read is lost.
     Aborted,
 }
 
-/// What the peer has made of it.
+/// How the peer's side has ended a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Far {
     #[default]
@@ -31,14 +31,14 @@ pub(super) enum Far {
     Reset,
 }
 
-/// What a test has asked for.
+/// Faults and limits that a test has set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub(super) room: usize,
     pub(super) send_max: usize,
     pub(super) read_max: usize,
     pub(super) stalled: bool,
-    /// Calls that are still to be interrupted.
+    /// Calls still to be interrupted.
     pub(super) interrupts: usize,
     /// The error of the next send.
     pub(super) errno: Option<i32>,
@@ -53,26 +53,26 @@ pub(super) struct Connection {
     pub(super) far: Far,
     /// The door that it came by.
     pub(super) door: u8,
-    /// What the next call says of the peer's reset; the kernel says it once.
+    /// The error of the next call after the peer's reset; the kernel reports it once.
     error: Option<ErrorKind>,
-    /// Written by the peer and not read by us.
+    /// Bytes that the peer has written and the broker has not read.
     input: VecDeque<u8>,
-    /// Sent by us and not read by the peer.
+    /// Bytes that the broker has sent and the peer has not read.
     output: VecDeque<u8>,
     acknowledged: u64,
-    /// How often the peer was told at once that what it wrote is here.
+    /// How often the broker acknowledged the peer's bytes at once.
     pub(super) acknowledgements: usize,
     /// When the peer last read something, or connected.
     taken_at_ms: u64,
-    /// The peer has let go of its socket: what is sent from now on is answered with a reset.
+    /// The peer has closed its socket: bytes that are sent from now on are answered with a reset.
     abandoned: bool,
     token: Option<u64>,
-    /// Has said that it takes nothing, and owes an edge for that.
+    /// A send found it full, so it owes an edge when there is room.
     full: bool,
     edges: Readiness,
-    /// Told although nothing has changed.
+    /// Readiness to report although nothing has changed.
     nudges: Readiness,
-    /// The next poll looks at it.
+    /// It is in the list of the next poll.
     queued: bool,
 }
 
@@ -105,7 +105,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that our side has sent, ever.
+    /// All bytes that the broker's side has sent.
     pub(super) fn taken(&self) -> u64 {
         self.acknowledged + self.output.len() as u64
     }
@@ -119,7 +119,7 @@ impl Connection {
         if self.settings.stalled { 0 } else { room }
     }
 
-    /// What a call would find at this moment. One that would only find an error or an end counts, too.
+    /// The readiness that calls would find now. A call that would only find an error or an end counts, too.
     fn state(&self) -> Readiness {
         let over = self.far != Far::Open;
         Readiness {
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Whether the next poll has to be told to look at it.
+    /// Returns whether the connection is to be added to the list of the next poll.
     pub(super) fn begins_to_have_news(&mut self) -> bool {
         let nothing = Readiness::default();
         let has_news = self.edges != nothing || self.nudges != nothing;
@@ -138,7 +138,7 @@ impl Connection {
         begins
     }
 
-    /// What has changed since it was told last and is still so; or, with `all`, everything that is so.
+    /// The event with all that has changed since the last one and is still so; or, with `all`, with everything that is so.
     pub(super) fn tell(&mut self, all: bool) -> Option<Event> {
         self.queued = false;
         let state = self.state();
@@ -173,7 +173,7 @@ impl Connection {
         }
         let room = into.iter().map(|part| part.len()).sum();
         let size = self.input.len().min(self.settings.read_max).min(room);
-        // A short count says that there is no more; what is held back arrives right after it.
+        // A short count means that there is no more; bytes that are held back arrive right after it.
         self.edges.readable |= size < self.input.len().min(room);
         let mut left = size;
         for part in into {
@@ -244,7 +244,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Input that nobody has read makes it a reset, as with the kernel.
+    /// Closes the broker's side. Unread input makes that a reset, as with the kernel.
     pub(super) fn close(&mut self) {
         if self.input.is_empty() {
             self.end = End::Closed;
@@ -264,12 +264,12 @@ impl Connection {
         self.output.len()
     }
 
-    /// Bytes that we have not read.
+    /// Bytes that the broker has not read.
     pub(super) fn unread(&self) -> usize {
         self.input.len()
     }
 
-    /// Takes what the peer writes; what comes after the close is lost.
+    /// Takes bytes that the peer writes; bytes after the close are lost.
     pub(super) fn arrive(&mut self, bytes: &[u8]) {
         assert_eq!(self.far, Far::Open, "the peer's side is open");
         if !self.is_closed() {
@@ -310,7 +310,7 @@ impl Connection {
         self.edges.over = true;
     }
 
-    /// The peer lets go of its socket. What it has not read makes it a reset, as with the kernel.
+    /// The peer closes its socket. Bytes that it has not read make that a reset, as with the kernel.
     pub(super) fn close_by_peer(&mut self) {
         if self.far == Far::Reset {
             return;
@@ -325,7 +325,7 @@ impl Connection {
         self.abandoned = true;
     }
 
-    /// What the peer has written can still be read, what it has not read is lost.
+    /// The peer resets. Bytes that it has written can still be read; bytes that it has not read are lost.
     pub(super) fn reset_by_peer(&mut self) {
         assert_ne!(self.far, Far::Reset, "nobody resets a connection twice");
         self.error = (self.far == Far::Open).then_some(ErrorKind::ConnectionReset);

@@ -41,7 +41,7 @@ fn accept(net: &mut MemoryNet) -> Socket {
     }
 }
 
-/// A peer whose connection is accepted and watched; its first event is told.
+/// A peer whose connection is accepted and watched, and whose first event is taken.
 fn connected() -> (MemoryNet, Peer, Socket) {
     let mut net = MemoryNet::default();
     let peer = net.connect();
@@ -51,7 +51,7 @@ fn connected() -> (MemoryNet, Peer, Socket) {
     (net, peer, socket)
 }
 
-/// The same, with sockets that are watched with the numbers of their peers as tokens.
+/// Several peers whose connections are accepted and watched, with the peers' numbers as tokens.
 fn several<const N: usize>() -> (MemoryNet, [Peer; N], [(Socket, u64); N]) {
     let mut net = MemoryNet::default();
     let peers = std::array::from_fn(|_| net.connect());
@@ -144,7 +144,7 @@ fn a_peer_that_resets_before_it_is_accepted_is_gone() {
 }
 
 #[test]
-fn connections_are_reset_when_nobody_listens_any_more() {
+fn connections_are_reset_when_the_shard_has_stopped_listening() {
     let mut net = MemoryNet::default();
     let early = net.connect();
     net.stop_listening();
@@ -193,7 +193,7 @@ fn a_socket_that_is_full_when_it_is_first_watched_tells_of_room_later() {
 }
 
 #[test]
-fn what_a_peer_writes_is_told_once_and_read_until_there_is_no_more() {
+fn input_is_reported_once_and_read_until_there_is_no_more() {
     let (mut net, peer, socket) = connected();
     peer.write(b"one ");
     peer.write(b"two");
@@ -219,7 +219,7 @@ fn reading_fills_one_part_after_another() {
 }
 
 #[test]
-fn what_was_read_before_the_poll_is_not_told() {
+fn input_that_was_read_before_the_poll_is_not_reported() {
     let (mut net, peer, socket) = connected();
     peer.write(b"abc");
     read(&mut net, socket).unwrap();
@@ -477,7 +477,7 @@ fn sends_that_a_batch_did_not_try_are_interrupted_and_leave_nothing() {
 }
 
 #[test]
-fn batches_are_to_be_had_unless_a_test_says_otherwise() {
+fn there_are_batches_unless_a_test_says_otherwise() {
     let net = MemoryNet::default();
     assert!(net.has_batches());
     net.set_batches(false);
@@ -536,7 +536,7 @@ fn the_backlog_is_what_the_peer_has_not_read() {
 }
 
 #[test]
-fn a_side_that_we_shut_ends_after_what_was_sent_and_takes_no_more() {
+fn a_side_that_the_broker_shuts_ends_after_what_was_sent_and_takes_no_more() {
     let (mut net, peer, socket) = connected();
     assert_eq!(peer.how_it_ended(), End::Open);
     send(&mut net, socket, b"bye").unwrap();
@@ -550,7 +550,7 @@ fn a_side_that_we_shut_ends_after_what_was_sent_and_takes_no_more() {
 }
 
 #[test]
-fn what_was_sent_arrives_after_a_close() {
+fn bytes_that_were_sent_arrive_after_a_close() {
     let (mut net, peer, socket) = connected();
     send(&mut net, socket, b"bye").unwrap();
     net.close(socket);
@@ -560,7 +560,7 @@ fn what_was_sent_arrives_after_a_close() {
 }
 
 #[test]
-fn what_was_sent_is_lost_with_an_abort() {
+fn bytes_that_were_sent_are_lost_with_an_abort() {
     let (mut net, peer, socket) = connected();
     send(&mut net, socket, b"bye").unwrap();
     net.abort(socket);
