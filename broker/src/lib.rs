@@ -56,7 +56,7 @@
 //! A file imports from its own room and from those to the left. `tests/tidy.rs` checks that, and that no files import one another
 //! in a circle.
 //!
-//! - `dialect` holds what sessions ask and what they are told, as values that every room may use (`command`), and how these look
+//! - `dialect` holds the requests and replies of sessions, as values that every room may use (`command`), and how these look
 //!   in bytes (`native`, `http`, `websocket`, `sse`). Only rooms above the parts may know the bytes.
 //! - `net` is the network behind one trait, with sockets of four bytes. Only `net` and `sys` name a socket's type.
 //! - `parts` own the data: `sessions` (slab; lists of those to read, to send to and to end; the memory that they take), `timers`,
@@ -64,24 +64,25 @@
 //!   place that calls the store and times it), `publishes` (without an outcome yet), `catchups`, `mail` (between shards), `held`
 //!   (replies that wait for another one), `questions` (about the broker), `awake`, `admission` (who gets a connection),
 //!   `topic_rate` (how fast topics may be begun), `log_limits`. `context` is what every step knows.
-//! - `replies` puts what a session is told into its outgoing bytes.
+//! - `replies` puts the replies to a session into its outgoing bytes.
 //! - `turn` has one step a file. A step is a function over the parts that it needs, or over a struct that lends these and is named
 //!   for the work. Steps do not know one another, except on the way of records to sockets (`flush`, `fanout`, `catchup`, `wave`).
 //! - `dispatch` leads a command to its step, `dispatch_mail` a message of another shard, and `lend` hands out the parts. `shard` is
 //!   the turn: a table of the steps in their order, each with the time when it is due again.
 //!
-//! Any step may end a session, with `sessions.refuse`, or without a word with `sessions.end`. Only `turn::end` says Goodbye and
-//! closes connections. A client that is done leaves (`sessions.leave`): the shard first tells it what it still waits for.
+//! Any step may end a session, with a Goodbye by `sessions.refuse`, or without a word by `sessions.end`. Only `turn::end` says
+//! Goodbye and closes connections. A client that is done leaves (`sessions.leave`): the shard first sends it the answers that
+//! it still waits for.
 //!
 //! ## A turn
 //!
 //! `shard` is one loop: wait, read the clock once, accept (bounded), read and dispatch commands, take the inbox, reap the ring,
-//! fire timers, follow the news, walk topics (bounded), flush sessions, measure lag if somebody asks (bounded), wake other shards
+//! fire timers, follow the news, walk topics (bounded), flush sessions, measure lag if a client asks (bounded), wake other shards
 //! once, submit to the disk's ring once. While publishers wait for every single record, the shard keeps the machine's cores awake
 //! (`awake`).
 //!
 //! `parts::budget` bounds what a turn does in steps and bytes, and `parts::room` what the shard keeps for its clients. A step that
-//! stops early keeps a list of its own, because edge-triggered events do not tell twice. A command that cannot be handled yet
+//! stops early keeps a list of its own, because edge-triggered events come only once. A command that cannot be handled yet
 //! waits for an answer to its own session, or for room that sessions share; the shard tries it again only when that has come.
 //! Sessions that say little are read before those that come or go, and before those that say much; their records have a lane of
 //! their own to other shards (`mail`). Topics of few subscribers are walked before those of many. When many connections have
@@ -105,7 +106,7 @@
 //!
 //! ## Other dialects
 //!
-//! A connection shows by its first bytes what it speaks (`dialect::sniff`), where its address (`listen`) allows a choice. Requests
+//! The first bytes of a connection show its dialect (`dialect::sniff`), where its address (`listen`) allows a choice. Requests
 //! over HTTP become the same commands as frames do, and a reply becomes a response where a request waits for one (`replies`,
 //! `exchanges`). A session has one request at a time, so that answers keep their order. The dialect builds and compresses a record
 //! that enters there, once.
@@ -127,12 +128,12 @@
 //! has followed the log since, for as long as the log begins where it did. So a shard asks only for its first subscriber of a
 //! topic. A client that says hello and subscribes at once gets both answers in one send (`held`).
 //!
-//! ## What it tells of itself
+//! ## Measures
 //!
 //! Each shard writes its own counters (`metrics`), and the shard that answers a query adds them up. `histogram` records how long
 //! turns take, how much of that the store takes (`logs`; of appends, one in sixteen is timed), how long syncs take and how long
-//! records wait for them. A gauge tells how long the oldest publish has waited, so that a stuck disk shows while it is stuck. The
-//! broker counts how far subscriptions are behind (`lag`) only when somebody asks: a walk over all cursors, a bounded number in
+//! records wait for them. A gauge shows how long the oldest publish has waited, so that a stuck disk shows while it is stuck. The
+//! broker counts how far subscriptions are behind (`lag`) only when a client asks: a walk over all cursors, a bounded number in
 //! each turn.
 //!
 //! ## Crowds
@@ -163,7 +164,7 @@
 //! shards over those in memory, one turn after another, without threads; `tests/simulation` drives whole brokers that way.
 //!
 //! Beside the broker stands the crate `oyez-doctor`: pure checks of what this host needs for so many connections, and a proof that
-//! opens them. `examine` tells it what a broker would need here, and starts one for the proof.
+//! opens them. `examine` says what a broker would need here, and starts one for the proof.
 #![deny(missing_docs)]
 
 #[cfg(feature = "bench")]

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_speaks_what_it_is_for() {
+    fn an_address_speaks_the_dialects_that_it_names() {
         let native = read(":1=native").speaks;
         assert!(native.allows(Dialect::Native) && !native.allows(Dialect::Http));
         let http = read(":1=http").speaks;

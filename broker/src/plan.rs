@@ -14,7 +14,7 @@ pub(crate) use crate::config::{CONNECTIONS_BESIDE, DESCRIPTORS_RESERVED, SHARDS_
 /// files that it reads, half for waker, poll, rings, eventfds, listener and segments that it writes; and [`CONNECTIONS_BESIDE`].
 const DESCRIPTORS_OF_SHARD: usize = 128 + CONNECTIONS_BESIDE;
 
-/// Who owns the descriptor tables.
+/// Whether shards have descriptor tables of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// Each shard has one.

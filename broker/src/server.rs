@@ -178,8 +178,8 @@ impl Server {
         if let Err(error) = &watch {
             warn!("the broker will not notice if the data directory vanishes: {error}");
         }
-        let ebb = MemoryTrim::begin(self.shared.clone());
-        if let Err(error) = &ebb {
+        let memory_trim = MemoryTrim::begin(self.shared.clone());
+        if let Err(error) = &memory_trim {
             warn!("the process will keep the memory of connections that have ended: {error}");
         }
         let timeout_ms = self.shared.config.drain_timeout_ms;

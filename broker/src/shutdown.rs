@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(
             rig.net.connect().how_it_ended(),
             End::Aborted,
-            "nobody listens"
+            "the shard does not listen any more"
         );
         rig.close().expect("everything is durable");
     }

@@ -299,7 +299,7 @@ impl Broker {
         sockets.map(|socket| seat.net.taken(socket)).collect()
     }
 
-    /// Tells all networks what time it is, so that they know when peers read.
+    /// Sets the time of all networks, so that they know when peers read.
     pub fn tell_the_time(&self) {
         for seat in &self.shards {
             seat.net.set_now_ms(self.clock.now_ms());

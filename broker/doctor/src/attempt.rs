@@ -320,9 +320,9 @@ mod tests {
 
     #[test]
     fn a_failed_connect_is_reported_with_a_limit() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = nobody.local_addr().unwrap();
-        drop(nobody);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
         let stop = AtomicBool::new(false);
         let proof = Attempt::new(address, 3, &stop).run();
         assert_eq!((proof.reached, proof.alive), (0, 0));

@@ -223,7 +223,7 @@ impl Chain {
         size
     }
 
-    /// Counts the last part, which is the run of the places from index `first` on, and gives it a header if it needs one.
+    /// Counts the last part, which is the run of the places from index `first` on, and adds its header if it needs one.
     fn take_run(&mut self, first: usize, is_framed: bool) {
         let records = self.places.len() - first;
         self.records += records as u64;

@@ -261,7 +261,7 @@ impl Feeds {
         self.subscription_mut(place).set_delivery(delivery);
     }
 
-    /// A fresh number, which tells a request to subscribe from others of the same session and topic.
+    /// A fresh number, which distinguishes a request to subscribe from others of the same session and topic.
     pub(crate) fn nonce(&mut self) -> u32 {
         self.last_nonce = (self.last_nonce + 1) & NUMBER_MAX;
         self.last_nonce
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_windows_remember_together_is_counted_and_bounded() {
+    fn places_that_windows_remember_are_counted_and_bounded() {
         let mut feeds = Feeds::default();
         let number = topic(&mut feeds, "t", 1);
         for record in 0..20 {

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_complete_when_all_shards_have_told() {
+    fn an_answer_is_complete_when_all_shards_have_answered() {
         let mut inquiries = Inquiries::default();
         let session = SessionId::new(1, 1);
         let number = inquiries.begin((session, 7), 2).expect("there is room");

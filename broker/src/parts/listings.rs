@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_complete_when_all_shards_have_told_and_in_the_order_of_names() {
+    fn a_list_is_complete_when_all_shards_have_answered_and_in_the_order_of_names() {
         let mut listings = Listings::default();
         let number = listings.begin(session(1), 9, 2).expect("there is room");
         assert!(listings.add(number, page(&["b", "d"], false)).is_none());

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_counted_once_and_given_back() {
+    fn kept_bytes_are_counted_once_and_given_back() {
         let mut kept = Kept::new(1_000);
         let (mut first, mut second) = (0, 0);
         kept.count(&mut first, 400);

@@ -501,8 +501,8 @@ impl Sessions {
 
     // Ending.
 
-    /// Lets a session leave whose peer is done. If the peer waits for answers, it gets these and then a Goodbye; else the session
-    /// ends for `reason` without a word.
+    /// Lets a session leave whose peer is done. If the peer waits for answers, it gets these and then a Goodbye; if it has only
+    /// outgoing bytes or a Close to get, a Goodbye at once; else the session ends for `reason` without a word.
     pub(crate) fn leave(
         &mut self,
         context: &ShardContext,
@@ -522,7 +522,7 @@ impl Sessions {
             if let Some(mut partial) = session.partial.take() {
                 self.room.input.count(&mut partial.counted, 0);
             }
-            // That visit releases the catch-ups of its subscriptions.
+            // The visit that follows releases the catch-ups of its subscriptions.
             self.schedule_send(id);
         } else if session.outgoing_bytes() > 0 || is_told_how {
             self.dismiss(context, id, done(says));

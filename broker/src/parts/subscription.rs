@@ -159,7 +159,7 @@ impl Subscriptions {
 mod tests {
     use super::*;
 
-    /// Topics of which each is told by its slot.
+    /// Subscriptions to these topics, each in the slot with its topic's number.
     fn subscriptions(topics: impl IntoIterator<Item = u32>) -> Subscriptions {
         let mut all = Subscriptions::default();
         for topic in topics {

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_or_further_ahead_than_a_revolution_is_called_within_one() {
+    fn timers_that_are_late_or_more_than_a_revolution_ahead_fire_within_one() {
         let (mut wheel, mut due) = (TimerWheel::new(10_000), Vec::new());
         wheel.arm(session(1), 1_000);
         wheel.advance(10_000 + TICK_MS, &mut due);

@@ -188,7 +188,7 @@ fn send_before(
 }
 
 /// Sends `size` bytes of `file` from `offset` on, or fewer: when the socket is full, when the file ends, and when the kernel
-/// has something to tell this thread, such as a completion of its ring.
+/// has work for this thread, such as a completion of its ring.
 pub(crate) fn send_file(
     stream: BorrowedFd<'_>,
     file: BorrowedFd<'_>,

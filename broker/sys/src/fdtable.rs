@@ -72,7 +72,7 @@ fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
     if first > last {
         return Ok(());
     }
-    // SAFETY: the calling thread has just got a table that nobody else uses, and no object of this thread owns a
+    // SAFETY: the calling thread has just got a table that no other thread uses, and no object of this thread owns a
     // descriptor yet, so that no owner is left with a number that means something else.
     check(unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) })?;
     Ok(())

@@ -156,7 +156,7 @@ impl Connection {
     }
 
     pub(super) fn watch(&mut self, token: u64) {
-        assert!(self.token.is_none(), "nobody watches a socket twice");
+        assert!(self.token.is_none(), "a socket is watched once");
         self.token = Some(token);
         self.edges = self.state();
         self.full = !self.edges.writable;
@@ -327,7 +327,7 @@ impl Connection {
 
     /// The peer resets. Bytes that it has written can still be read; bytes that it has not read are lost.
     pub(super) fn reset_by_peer(&mut self) {
-        assert_ne!(self.far, Far::Reset, "nobody resets a connection twice");
+        assert_ne!(self.far, Far::Reset, "a connection is reset once");
         self.error = (self.far == Far::Open).then_some(ErrorKind::ConnectionReset);
         self.far = Far::Reset;
         self.output.clear();

@@ -90,7 +90,7 @@ fn send_many(
 }
 
 #[test]
-fn arrivals_are_told_once_and_accepted_in_their_order() {
+fn arrivals_are_reported_once_and_accepted_in_their_order() {
     let mut net = MemoryNet::default();
     let (first, second) = (net.connect(), net.connect());
     assert_eq!(poll(&mut net), [Event::Arrivals]);
@@ -106,7 +106,7 @@ fn arrivals_are_told_once_and_accepted_in_their_order() {
 }
 
 #[test]
-fn arrivals_that_were_accepted_meanwhile_are_not_told() {
+fn arrivals_that_were_accepted_meanwhile_are_not_reported() {
     let mut net = MemoryNet::default();
     let _peer = net.connect();
     accept(&mut net);
@@ -165,7 +165,7 @@ fn peers_have_addresses_of_their_own_until_they_reset() {
 }
 
 #[test]
-fn watching_tells_what_happened_before() {
+fn a_watch_reports_earlier_events() {
     let mut net = MemoryNet::default();
     let peer = net.connect();
     peer.write(b"early");
@@ -253,7 +253,7 @@ fn a_peer_that_shuts_its_side_is_over_after_what_it_wrote_and_reads_on() {
 }
 
 #[test]
-fn a_reset_is_said_once_after_what_arrived_before_it() {
+fn a_reset_is_reported_once_after_what_arrived_before_it() {
     let (mut net, peer, socket) = connected();
     peer.write(b"last");
     send(&mut net, socket, b"lost").unwrap();
@@ -305,7 +305,7 @@ fn a_send_is_cut_to_the_room_and_the_next_finds_none() {
 }
 
 #[test]
-fn room_is_told_once_and_only_to_those_that_found_none() {
+fn room_is_reported_once_and_only_for_sockets_that_had_none() {
     let (mut net, peer, socket) = connected();
     peer.set_room(4);
     send(&mut net, socket, b"abcd-").unwrap();
@@ -322,7 +322,7 @@ fn room_is_told_once_and_only_to_those_that_found_none() {
 }
 
 #[test]
-fn room_that_is_gone_before_the_poll_is_told_when_it_comes_again() {
+fn room_that_is_gone_before_the_poll_is_reported_when_it_comes_again() {
     let (mut net, peer, socket) = connected();
     peer.set_room(2);
     send(&mut net, socket, b"ab").unwrap();
@@ -378,7 +378,7 @@ fn a_send_that_fails_takes_nothing_and_the_next_is_as_ever() {
 }
 
 #[test]
-fn a_nudge_is_told_although_nothing_changed() {
+fn a_nudge_is_reported_although_nothing_changed() {
     let (mut net, peer, socket) = connected();
     peer.nudge(ALL);
     assert_eq!(poll(&mut net), told(ALL));
@@ -406,7 +406,7 @@ fn events_of_a_socket_merge_and_come_in_the_order_of_the_first() {
 }
 
 #[test]
-fn events_say_also_what_was_so_before_when_they_are_to_tell_all() {
+fn events_report_earlier_readiness_too_when_they_are_to_report_all() {
     let (mut net, peer, _) = connected();
     net.tell_all(true);
     assert_eq!(poll(&mut net), []);
@@ -421,7 +421,7 @@ fn events_say_also_what_was_so_before_when_they_are_to_tell_all() {
 }
 
 #[test]
-fn nothing_is_told_of_a_socket_that_was_closed() {
+fn no_event_comes_for_a_socket_that_was_closed() {
     let (mut net, peer, socket) = connected();
     peer.write(b"a");
     net.close(socket);
@@ -596,7 +596,7 @@ fn closing_twice_is_misuse() {
 }
 
 #[test]
-#[should_panic(expected = "nobody watches a socket twice")]
+#[should_panic(expected = "a socket is watched once")]
 fn watching_twice_is_misuse() {
     let (mut net, _peer, socket) = connected();
     let _ = net.watch(socket, TOKEN);
