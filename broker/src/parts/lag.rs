@@ -116,7 +116,7 @@ struct Survey {
 pub(crate) struct LagScan {
     /// The surveys that it answers: each by its shard and its number there.
     pub(crate) askers: Vec<(usize, usize)>,
-    /// Number of the topic under way; beside it the slot in its list.
+    /// Number of the topic under way; below, the slot in its list.
     pub(crate) topic: u32,
     pub(crate) slot: usize,
     pub(crate) lag: Lag,

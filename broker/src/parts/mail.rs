@@ -176,13 +176,13 @@ impl Message {
 /// The receiving ends of one shard.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    /// By lane.
+    /// Parcels to receive, by lane.
     parcels: [Receiver<Parcel>; 2],
     /// Parcels that were begun, by lane.
     begun: [Option<Parcel>; 2],
     /// Parcels of the lane of little that were received before a parcel of much and were not begun.
     little: VecDeque<Parcel>,
-    /// How many parcels of little have come; beside it, how many of them are taken.
+    /// How many parcels of little have come; below, how many of them are taken.
     came: u64,
     taken: u64,
     /// A parcel of much, and how many of little have to be taken before it.
@@ -270,7 +270,7 @@ fn received<T>(result: Result<T, TryRecvError>) -> Option<T> {
 /// The sending ends of one shard's inboxes.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxSender {
-    /// By lane.
+    /// Senders of parcels, by lane.
     parcels: [SyncSender<Parcel>; 2],
     messages: SyncSender<Message>,
     waiting: Arc<Waiting>,

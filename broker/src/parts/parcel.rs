@@ -44,7 +44,7 @@ pub(crate) struct Parcel {
     records: Vec<Handed>,
     /// The records, back to back.
     bytes: Vec<u8>,
-    /// How many records are taken; beside it, their bytes.
+    /// How many records are taken; below, their bytes.
     taken: usize,
     taken_bytes: usize,
 }

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     /// When the broker was asked to stop, by the clock that all shards share.
     stopping_since_ms: AtomicU64,
     pub(crate) interest: Interest,
-    /// Shards that hand nothing over any more; beside it, shards that have nothing more to acknowledge.
+    /// Shards that hand nothing over any more; below, shards that have nothing more to acknowledge.
     pub(crate) shards_quiet: AtomicUsize,
     pub(crate) shards_drained: AtomicUsize,
 }
