@@ -30,7 +30,7 @@
 //! | how a subscriber catches up | `turn::flush` -> `turn::catchup` |
 //! | what a session is | `parts::session`; all of them, and the lists of those with work: `parts::sessions` |
 //! | who owns a session's subscriptions | a `parts::subscription` is a cursor, and lies in the audience of its topic (`parts::audience`, in a `Topic` of `parts::feed`). Its session (`parts::session`) knows only the places of its subscriptions. `parts::membership` begins and ends them, and keeps both in step |
-//! | where a dialect is added | a variant of `Dialect` and the values in `dialect::command`; a file of its own in `dialect` that decodes to `Command` and encodes `Reply`; `dialect::sniff` tells it from others, `listen` says where it is spoken, `turn::read` calls the decoder, `replies` the encoder, `turn::accept` tells in it that there is no room. For records in a form of its own also `dialect::form`, `dialect::render` and `turn::render` |
+//! | where a dialect is added | a variant of `Dialect` and the values in `dialect::command`; a file of its own in `dialect` that decodes to `Command` and encodes `Reply`; `dialect::sniff` recognises it, `listen` says where it is spoken, `turn::read` calls the decoder, `replies` the encoder, `turn::accept` tells in it that there is no room. For records in a form of its own also `dialect::form`, `dialect::render` and `turn::render` |
 //! | how shards talk | `parts::mail`; `dispatch_mail` leads each message to its step |
 //! | how sessions end, and the broker | `turn::end` closes them, for a reason of `parts::ending`. `stop` takes the signal, `turn::drain` decides what is next, `shutdown` does it, `ends` waits for all shards |
 //! | how it is configured and started | [`config`], `cli`, `plan`, `server` |

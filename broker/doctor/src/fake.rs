@@ -10,7 +10,7 @@ use super::{Access, Broker, Exam, Facts, Finding, Room, Running, Setup, Spread, 
 
 /// Descriptors of a table that are not connections.
 const RESERVED: usize = 576;
-/// Most shards of the broker that is made up with the host.
+/// Most shards of the made-up broker.
 const SHARDS_MAX: usize = 448;
 
 /// A host with two cores that answers with what a test has set; the default knows nothing.

@@ -157,7 +157,7 @@ impl MemoryNet {
         self.inner.borrow_mut().no_room = connections;
     }
 
-    /// Lets all peers be elsewhere.
+    /// Lets all peers be at `host`.
     #[cfg(test)]
     pub(crate) fn set_host(&self, host: Ipv4Addr) {
         self.inner.borrow_mut().host = Some(host);

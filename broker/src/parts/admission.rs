@@ -2,9 +2,9 @@
 //! places. A few more are reserved, so that a refused connection takes no place from one that could be served:
 //!
 //! - for the operator, at the operator's address, and for questions from this machine, which are answered when all else is full;
-//! - for those that are turned away, until they have said in which dialect they are to be told so;
-//! - for those that were told to go, until they have taken their last bytes. When too many of these linger, the one that has done
-//!   so for longest is closed, and reset if it has not taken all of them.
+//! - for connections that are turned away, until their first bytes show in which dialect to tell them so;
+//! - for sessions that were told to go, until they have taken their last bytes. When too many of these linger, the one that has
+//!   lingered longest is closed, and reset if it has not taken all of them.
 
 use std::collections::VecDeque;
 
@@ -145,7 +145,7 @@ impl Admission {
         self.leaving > max
     }
 
-    /// Of those that were told to go, the first one that has had its last bytes offered. Those before it come behind the others.
+    /// Takes the first session told to go whose last bytes were offered to its socket. Sessions before it move behind the others.
     pub(in crate::parts) fn next_told_to_go(
         &mut self,
         is_leaving: impl Fn(SessionId) -> bool,

@@ -1,5 +1,5 @@
 //! The audience of a topic on one shard: the subscriptions that are sent its records in one form, in a dense list, and the walk
-//! over them. A topic has one audience for each form that somebody there wants.
+//! over them. A topic has one audience for each form that its subscribers on the shard want.
 
 use oyez_protocol::Offset;
 

@@ -1,4 +1,4 @@
-//! What handles commands: reading knows commands, and not where they lead.
+//! The trait that handles commands: the step that reads knows commands, but not the steps that serve them.
 
 use crate::dialect::command::Command;
 use crate::parts::budget::ReadBudget;

@@ -1,5 +1,5 @@
-//! What a shard keeps of a topic that somebody on it subscribes to: the audience, and the window of recent records from which
-//! subscriptions are served that are only a little behind. What is kept of a topic's records is the store's affair.
+//! What a shard keeps of a topic that one of its sessions subscribes to: the audience, and the window of recent records, from
+//! which subscriptions that are only a little behind are served. The records themselves are kept by the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

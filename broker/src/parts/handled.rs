@@ -1,4 +1,4 @@
-//! What becomes of a command, and what it waits for when it cannot be handled now.
+//! What became of a command, and what it waits for when it cannot be handled now.
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

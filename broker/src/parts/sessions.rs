@@ -626,8 +626,8 @@ impl Sessions {
         self.queue_read(id);
     }
 
-    /// Of the sessions that were told to go, the one that has lingered for longest, if more do so than may. One whose last
-    /// bytes have not been offered to its socket is spared until they have.
+    /// Takes the session that was told to go first and is still there, if too many are. A session whose last bytes have not been
+    /// offered to its socket is spared until they have.
     pub(crate) fn next_to_cut_off(&mut self, context: &ShardContext) -> Option<SessionId> {
         let slots = &self.slots;
         let leaving = |id: SessionId| {
