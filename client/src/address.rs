@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-/// The port that a broker listens on unless it is told otherwise.
+/// The port that a broker listens on unless it is configured otherwise.
 const DEFAULT_PORT: u16 = 7450;
 
 const SCHEME: &str = "oyez://";
@@ -29,7 +29,7 @@ pub struct Address {
 /// Why a text is not the address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressError {
-    /// Nothing before the port.
+    /// No host is named.
     Host {
         /// The text given.
         text: String,
@@ -39,7 +39,7 @@ pub enum AddressError {
         /// The text given.
         text: String,
     },
-    /// Another scheme, a path, or user information.
+    /// The text has another scheme, a path, or user information.
     Form {
         /// The text given.
         text: String,
@@ -68,7 +68,7 @@ impl fmt::Display for AddressError {
 impl Error for AddressError {}
 
 impl Address {
-    /// Host and port, to be looked up.
+    /// Host and port, as arguments of a name lookup.
     pub(crate) const fn parts(&self) -> (&str, u16) {
         (self.host.as_str(), self.port)
     }
@@ -108,7 +108,7 @@ impl FromStr for Address {
     }
 }
 
-/// Host and port; a bare IPv6 address has no port, one in brackets may have.
+/// Splits host and port. A bare IPv6 address has no port; one in brackets may have one.
 fn split(bare: &str) -> (&str, Option<&str>) {
     if bare.ends_with(']') || (!bare.starts_with('[') && bare.matches(':').count() > 1) {
         return (bare, None);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_address_is_told_apart() {
+    fn an_invalid_address_is_an_error_that_names_the_wrong_part() {
         for (text, part) in [
             ("", "host"),
             (":7450", "host"),

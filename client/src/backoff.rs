@@ -8,16 +8,16 @@ use crate::error::{ConnectError, ConnectionError};
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// Last bound of the random delay before a reconnect.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
-/// Time without progress after which a client gives up, unless told otherwise.
+/// Time without progress after which a client gives up, unless it is configured otherwise.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
-/// A connection that stood for this long was a good one, even if nothing had to be said over it.
+/// A connection that stood for this long was a good one, even if nothing was sent over it.
 const STOOD: Duration = Duration::from_secs(1);
 
-/// Refusals of what was sent, in a row and without progress, after which it is taken to be wrong and not damaged.
+/// Refusals in a row, without progress, after which what was sent counts as wrong, not as damaged on its way.
 const DAMAGES_MAX: u32 = 3;
 
-/// When to come back after a connection was lost: *full jitter*, a random delay between zero and a bound that doubles
-/// with every attempt, from `base` up to `cap`. So a broker that restarts is not met by all its clients at once.
+/// When to reconnect after a connection was lost: *full jitter*, a random delay between zero and a bound that doubles
+/// with every attempt, from `base` up to `cap`. So the clients of a broker that restarts do not all come back at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct ReconnectPolicy {
 }
 
 impl Default for ReconnectPolicy {
-    /// 100 ms doubling to 30 s, any number of attempts, for two minutes.
+    /// A bound from 100 ms doubling to 30 s; any number of attempts, for two minutes.
     fn default() -> Self {
         Self {
             base: BACKOFF_BASE,
@@ -48,34 +48,34 @@ impl Default for ReconnectPolicy {
 }
 
 impl ReconnectPolicy {
-    /// Never comes back: the first loss is the end.
+    /// A policy that never reconnects: the first loss is the end.
     #[must_use]
     pub fn never() -> Self {
         Self::default().attempts_max(Some(0))
     }
 
-    /// Bound of the first delay.
+    /// Sets the bound of the first delay.
     #[must_use]
     pub const fn base(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// Bound that no delay exceeds.
+    /// Sets the bound that no delay exceeds.
     #[must_use]
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
     }
 
-    /// Attempts without progress before giving up; `None` for any number.
+    /// Sets the number of attempts without progress before giving up; `None` for any number.
     #[must_use]
     pub const fn attempts_max(mut self, attempts: Option<u32>) -> Self {
         self.attempts_max = attempts;
         self
     }
 
-    /// Time without progress before giving up; `None` for ever.
+    /// Sets the time without progress before giving up; `None` to never give up.
     #[must_use]
     pub const fn give_up_after(mut self, time: Option<Duration>) -> Self {
         self.give_up_after = time;
@@ -83,17 +83,17 @@ impl ReconnectPolicy {
     }
 }
 
-/// How often in a row the broker could not read what was sent, without any progress in between.
+/// Counts how often in a row the broker could not read what was sent, without any progress in between.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Damages(u32);
 
 impl Damages {
-    /// Something of what was sent has been answered.
+    /// Notes that the broker has answered something that was sent.
     pub(crate) const fn progress(&mut self) {
         self.0 = 0;
     }
 
-    /// A connection is lost over which something was to be sent.
+    /// Notes that a connection is lost over which something was to be sent.
     ///
     /// # Errors
     /// When sending it again would end the same way.
@@ -112,11 +112,11 @@ impl Damages {
 /// What to do next without a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Nothing, at most until then.
+    /// Wait, at most until then.
     PauseUntil(Duration),
     /// Try to connect.
     Dial,
-    /// Nothing any more: it is over.
+    /// Stop: no attempt follows.
     End,
 }
 
@@ -137,27 +137,28 @@ impl Backoff {
         }
     }
 
-    /// The connection did something useful: the next loss begins anew.
+    /// Notes that the connection did something useful: the next loss begins with the first delay again.
     pub(crate) const fn progress(&mut self) {
         self.attempts = 0;
         self.lost_at = None;
     }
 
-    /// A connection is lost that stood for `time`: long enough is as good as progress.
+    /// Notes that the lost connection stood for `time`: long enough counts as progress.
     pub(crate) fn stood(&mut self, time: Duration) {
         if time >= STOOD {
             self.progress();
         }
     }
 
-    /// A connection was lost at `now`, or an attempt failed: the delay before the next one. `random_below` draws a
-    /// number of microseconds. A broker that stops has drawn already, for each of its clients.
+    /// Notes that a connection was lost at `now`, or an attempt failed. Returns the delay before the next attempt.
+    /// `random_below` draws a number of microseconds; a broker that stops has already drawn the delay of each of its
+    /// clients.
     ///
-    /// No attempt is made later than the policy's patience allows: a broker that wants to be left alone for longer
-    /// ends it at once.
+    /// No attempt is made later than the policy's time to give up. If the broker asks for a longer delay than that, this
+    /// is an error at once.
     ///
     /// # Errors
-    /// When coming back cannot help, or the policy's patience is over.
+    /// When connecting again cannot help, or the policy gives up.
     pub(crate) fn lost(
         &mut self,
         error: &ConnectionError,
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_begins_anew() {
+    fn progress_resets_the_delays() {
         let mut backoff = Backoff::new(ReconnectPolicy::default().attempts_max(Some(1)));
         let lost = |backoff: &mut Backoff| {
             backoff.lost(&ConnectionError::Closed, Duration::ZERO, |bound| bound - 1)
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn no_attempt_is_made_when_the_patience_is_over() {
+    fn no_attempt_is_made_after_the_time_to_give_up() {
         let policy = ReconnectPolicy::default().give_up_after(Some(Duration::from_secs(10)));
         let mut backoff = Backoff::new(policy.base(Duration::from_secs(30)));
         let mut wait = |retry_after_ms, now| {
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn three_damages_in_a_row_are_the_senders_fault_and_progress_begins_anew() {
+    fn three_unreadable_frames_in_a_row_are_the_senders_fault_and_progress_resets_the_count() {
         let damaged = goodbye(GoodbyeCode::Damaged, 0);
         let mut damages = Damages::default();
         for _ in 0..2 {
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_comes_back_just_when_a_broker_that_stops_has_told_it_to() {
+    fn a_client_comes_back_exactly_when_a_stopping_broker_has_told_it_to() {
         let mut backoff = Backoff::new(ReconnectPolicy::default());
         let mut wait = |retry_after_ms| {
             let draining = goodbye(GoodbyeCode::Draining, retry_after_ms);

@@ -1,5 +1,5 @@
-//! Messages gathered into records, per topic, by number, size and time. Pure: the clock is an argument, and finished
-//! records are handed back.
+//! Gathers messages into records, one topic each, bounded in number, size and time. Pure: the clock is an argument, and
+//! finished records are handed back.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,10 +15,10 @@ use oyez_protocol::record::RecordBuilder;
 
 use crate::error::PublishError;
 
-/// Topics whose empty builders are kept for their next batch.
+/// Most topics whose empty builders are kept for their next batch.
 const TOPICS_KEPT: usize = 1024;
 
-/// When a batch is finished: whichever comes first.
+/// The limits of a batch: it is finished by the first that it reaches.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,12 +35,12 @@ const TOPICS_KEPT: usize = 1024;
 pub struct PublisherOptions {
     /// Most messages of a batch, from 1 to 65,535.
     pub batch_messages: usize,
-    /// Most bytes of a batch before compression. A larger message travels alone. The broker's limit binds as well.
+    /// Most bytes of a batch before compression. A larger message travels alone. The broker's limit holds as well.
     pub batch_bytes: usize,
     /// Longest time that a batch waits for more; zero sends each message by itself. While the broker lags behind,
     /// batches wait longer and become larger.
     pub linger: Duration,
-    /// Whether to compress batches with LZ4; one that does not become smaller travels as it is in any case.
+    /// Whether to compress batches with LZ4. A batch that would not become smaller is sent uncompressed.
     pub compress: bool,
     /// Whether to keep each batch's [`Ack`](crate::Ack) for [`Publisher::take_acks`](crate::Publisher::take_acks).
     pub keep_acks: bool,
@@ -60,7 +60,7 @@ impl Default for PublisherOptions {
 }
 
 impl PublisherOptions {
-    /// Each message is a record of its own, and sent at once.
+    /// Options that make each message a record of its own, sent at once.
     pub(crate) fn alone() -> Self {
         Self {
             batch_messages: 1,
@@ -114,7 +114,7 @@ impl Batcher {
         }
     }
 
-    /// The broker has these limits: when they are other ones, what was gathered under the old ones is finished.
+    /// Adopts the limits of the broker. If they differ from those before, all open batches are finished first.
     pub(crate) fn agree(&mut self, limits: Limits, done: &mut Vec<Finished>) {
         if limits != self.limits {
             self.finish_all(done);
@@ -123,11 +123,11 @@ impl Batcher {
         }
     }
 
-    /// Adds a message at `now`; batches that are finished by it are appended to `done`, in the order in which they
-    /// must be sent. Returns when the message's batch is due, if it was opened by this message and is still open.
+    /// Adds a message at `now`. Appends the batches that this finishes to `done`, in the order in which they must be
+    /// sent. Returns when the message's batch is due, if this message opened it and it is still open.
     ///
     /// # Errors
-    /// When the topic is not one, or no record can hold the message; nothing was added then.
+    /// When the topic's name is invalid, or no record can hold the message. Nothing was added then.
     pub(crate) fn push(
         &mut self,
         topic: &str,
@@ -196,7 +196,7 @@ impl Batcher {
         Ok((name, batch))
     }
 
-    /// Finishes what is due at `now`, and returns when the next batch will be.
+    /// Finishes the batches that are due at `now`, and returns when the next one will be.
     pub(crate) fn finish_due(
         &mut self,
         now: Duration,
@@ -210,12 +210,12 @@ impl Batcher {
         open.map(|batch| batch.due).min()
     }
 
-    /// Finishes everything.
+    /// Finishes all batches.
     pub(crate) fn finish_all(&mut self, done: &mut Vec<Finished>) {
         self.finish_where(|_| true, done);
     }
 
-    /// What is due first is finished first, and by name what is due together: the map has no order of its own.
+    /// Finishes the wanted batches in the order in which they are due, then by name: the map has no order of its own.
     fn finish_where(&mut self, wanted: impl Fn(&Batch) -> bool, done: &mut Vec<Finished>) {
         let open = self.topics.iter();
         let mut names: Vec<(Duration, Arc<str>)> = open
@@ -253,8 +253,9 @@ impl Batcher {
     }
 }
 
-/// The id of a session's record of this number, in the order of the numbers. No checksum covers the id on its way, so it
-/// carries one: no flipped bit makes the id of another record of it, whose answer would then be taken for this one's.
+/// The correlation id of a session's record number `number`; ids ascend with the numbers. No checksum covers an id on
+/// its way, so it carries one: a flipped bit cannot turn it into the id of another record, whose answer would then be
+/// taken for this one's.
 fn correlation(number: u64) -> u64 {
     number << 16 | u64::from(crc32c(&number.to_le_bytes()) & 0xffff)
 }
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_finished_when_it_lingered_long_enough() {
+    fn a_batch_is_finished_when_it_has_lingered_long_enough() {
         let mut batcher = batcher(PublisherOptions {
             linger: Duration::from_millis(10),
             ..Default::default()
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_of_a_new_batch_is_told_once() {
+    fn the_deadline_of_a_new_batch_is_returned_once() {
         let mut batcher = batcher(PublisherOptions::default());
         let (mut done, message) = (Vec::new(), MessageRef::new(b"x"));
         let at = Duration::from_millis;

@@ -18,14 +18,14 @@ use crate::subscription::{Subscription, WeakCloser};
 
 /// A client of one broker. Share it between threads by reference or in an `Arc`.
 ///
-/// All publishing and all questions go over one connection; each subscription has its own. A connection that is lost
-/// comes back as the [`ReconnectPolicy`](crate::ReconnectPolicy) says.
+/// All publishing and all questions go over one connection; each subscription has its own. A lost connection is made
+/// again as the [`ReconnectPolicy`](crate::ReconnectPolicy) says.
 ///
-/// A call that waits for the broker ends after [`ConnectOptions::answer_timeout`], and says then what is known; and
-/// [`Client::close`] ends it from another thread.
+/// A call that waits for the broker ends after [`ConnectOptions::answer_timeout`] with an error that says what is
+/// known. [`Client::close`] ends it from another thread.
 ///
-/// Call [`Client::drain`] before dropping it: a client that is just dropped closes at once, and what the broker has
-/// not acknowledged may be lost.
+/// Call [`Client::drain`] before you drop it: a client that is just dropped closes at once, and what the broker has not
+/// acknowledged may be lost.
 ///
 /// ```no_run
 /// use oyez_client::Client;
@@ -40,7 +40,7 @@ pub struct Client {
     dialer: Dialer,
     spare: Mutex<Option<Spare>>,
     wire: Mutex<Option<Arc<Wire>>>,
-    /// Held by the call that makes the wire, which may take long; nothing else is.
+    /// Held by the call that makes the wire, which may take long. No other lock is held meanwhile.
     making_wire: Mutex<()>,
     subscriptions: Mutex<Vec<WeakCloser>>,
     closed: AtomicBool,
@@ -65,12 +65,12 @@ impl Client {
     /// Connects to the broker at `oyez://host:port`, `host:port` or `host`.
     ///
     /// # Errors
-    /// When the address is not one, nobody listens there, or the broker refuses.
+    /// When the address is invalid, no broker answers there, or the broker refuses.
     pub fn connect(address: &str) -> Result<Self, ConnectError> {
         Self::connect_with(address, ConnectOptions::new())
     }
 
-    /// [`Client::connect`] with options. The first connection is tried once; the reconnect policy begins after it.
+    /// Connects with options. The first connection is tried once; the reconnect policy applies after it.
     ///
     /// # Errors
     /// Those of [`Client::connect`], and credentials that are too long.
@@ -93,10 +93,10 @@ impl Client {
     }
 
     /// Publishes one message as a record of its own. Returns once it is handed over; if it fails later, the next call
-    /// or [`Client::drain`] tells. For more than a few messages use a [`Publisher`].
+    /// or [`Client::drain`] returns the error. For more than a few messages use a [`Publisher`].
     ///
     /// # Errors
-    /// When the topic or the message's size breaks the rules; else an earlier failure, or the end of the session.
+    /// When the topic's name is invalid or the message too large; else an earlier failure, or the end of the session.
     pub fn publish<'m>(
         &self,
         topic: &str,
@@ -106,14 +106,14 @@ impl Client {
     }
 
     /// Publishes one message and waits until it is in its topic, as durable as the topic is: at most for
-    /// [`ConnectOptions::answer_timeout`], or until another thread calls [`Client::close`]. When that is over, the message
-    /// is not sent again, so that it cannot overtake what its caller does next.
+    /// [`ConnectOptions::answer_timeout`], or until another thread calls [`Client::close`]. After that the message is
+    /// not sent again, so that it cannot overtake what its caller does next.
     ///
     /// # Errors
-    /// When it is refused, by the rules or by the broker. [`PublishError::NotSent`] when the time was too short and the
-    /// message is not stored, [`PublishError::Unacknowledged`] when it was, and the message may be stored. When the session
-    /// ends before the acknowledgement came, the message may be stored as well. Also an earlier failure of
-    /// [`Client::publish`], and then this message was not sent.
+    /// When the topic's name is invalid, the message is too large, or the broker refuses it. When the time was too
+    /// short: [`PublishError::NotSent`] if the message is not stored, [`PublishError::Unacknowledged`] if it may be.
+    /// When the session ends before the acknowledgement came, the message may be stored as well. Also an earlier
+    /// failure of [`Client::publish`]; this message was not sent then.
     pub fn publish_acked<'m>(
         &self,
         topic: &str,
@@ -122,7 +122,7 @@ impl Client {
         self.wire()?.own.push_acked(topic, &message.into())
     }
 
-    /// A publisher that gathers messages into batches.
+    /// Creates a publisher that gathers messages into batches.
     ///
     /// # Errors
     /// When a connection is needed and cannot be had.
@@ -134,7 +134,7 @@ impl Client {
     /// Subscribes to a topic; returns when the broker has confirmed it.
     ///
     /// # Errors
-    /// When the topic is not one, the broker refuses or does not answer in time, or a connection cannot be had.
+    /// When the topic's name is invalid, the broker refuses or does not answer in time, or a connection cannot be had.
     pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
         let connection = self.connection()?;
         let mut subscription = Subscription::start(self.dialer.clone(), connection, options)?;
@@ -149,22 +149,24 @@ impl Client {
         subscriptions.retain(WeakCloser::is_alive);
         subscriptions.push(subscription.closer().downgrade());
         drop(subscriptions);
-        // Closed meanwhile, and perhaps before it was among them.
+        // The client was closed meanwhile, perhaps before the subscription was in the list.
         if self.is_closed() {
             subscription.closer().close();
         }
     }
 
-    /// The broker's counters and gauges, as the text of a JSON object.
+    /// Returns the broker's counters and gauges as the text of a JSON object: [its
+    /// members](oyez_protocol::answer#question-1-statistics).
     ///
     /// # Errors
-    /// When the session ends before the answer came, or the broker refuses to answer.
+    /// When no answer comes in time, the session ends before, or the broker refuses to answer.
     pub fn stats(&self) -> Result<String, QueryError> {
         Ok(self.wire()?.session.ask(Ask::Stats)?.json)
     }
 
-    /// How far subscriptions are behind the newest message of their topics, and which of them furthest, as the text of a
-    /// JSON object. The broker looks at each of them for it.
+    /// Returns how far subscriptions are behind the newest message of their topics, and which of them are furthest
+    /// behind, as the text of a JSON object: [its members](oyez_protocol::answer#question-3-lag). The broker looks at
+    /// each subscription for it.
     ///
     /// # Errors
     /// Those of [`Client::stats`].
@@ -172,8 +174,8 @@ impl Client {
         Ok(self.wire()?.session.ask(Ask::Lag)?.json)
     }
 
-    /// The next topics that the broker keeps, in the order of their names: those after `after`, which need not be one.
-    /// An empty `after` begins with the first.
+    /// Returns the next topics that the broker keeps, in the order of their names: those after `after`, which need not
+    /// be the name of a topic. An empty `after` begins with the first.
     ///
     /// # Errors
     /// Those of [`Client::stats`].
@@ -192,7 +194,7 @@ impl Client {
     /// acknowledged, and says goodbye. The client is closed after this; its subscriptions go on.
     ///
     /// # Errors
-    /// The first failure that its publisher was not told yet, the end of the session, or
+    /// The first failure that its publisher has not received yet, the end of the session, or
     /// [`PublishError::Unacknowledged`] when [`ConnectOptions::answer_timeout`] was too short.
     pub fn drain(&self) -> Result<(), PublishError> {
         self.closed.store(true, Ordering::Release);
@@ -201,9 +203,9 @@ impl Client {
         wire.map_or(Ok(()), |wire| wire.session.drain())
     }
 
-    /// Ends everything at once, from whichever thread: calls that wait, publishers and subscriptions end with
-    /// [`ConnectError::Closed`], or as if there were no more. What was not acknowledged may or may not be stored. An attempt
-    /// to connect that has begun is not cut short, but nobody waits for it except the call that needs the connection.
+    /// Ends everything at once, from any thread: calls that wait and publishers end with [`ConnectError::Closed`], and
+    /// the iterators of subscriptions end. What was not acknowledged may or may not be stored. An attempt to connect
+    /// that has begun is not cut short, but only the call that needs the connection waits for it.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(lock(&self.spare).take());
@@ -233,7 +235,7 @@ impl Client {
         let own = Publisher::new(Arc::clone(&session), PublisherOptions::alone());
         let started = Arc::new(Wire { own, session });
         *lock(&self.wire) = Some(Arc::clone(&started));
-        // Closed meanwhile, and perhaps before it was there.
+        // The client was closed meanwhile, perhaps before the wire was there.
         if self.is_closed() {
             started.session.close();
             return Err(ConnectError::Closed);
@@ -241,7 +243,7 @@ impl Client {
         Ok(started)
     }
 
-    /// The spare connection if it still stands, else a new one.
+    /// Returns the spare connection if it still stands, else a new one.
     fn connection(&self) -> Result<Connection, ConnectError> {
         if self.is_closed() {
             return Err(ConnectError::Closed);

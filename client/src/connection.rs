@@ -14,15 +14,15 @@ use crate::options::ConnectOptions;
 use crate::receive_buffer::{ReceiveBuffer, Received};
 use crate::terms::Terms;
 
-/// The kernel asks a broker of which nothing came for so long whether it is there; so often again, and so many times,
-/// before it ends the connection. No process wakes up for it, so that a heartbeat can be long.
+/// TCP keepalive: after how long a silence the kernel probes the broker, how often it repeats that, and how many probes
+/// without an answer end the connection. No process wakes up for it, so that a heartbeat can be long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
-/// Longest time that a last frame is waited for to leave.
+/// Longest time for the last frame to leave.
 pub(crate) const PARTING: Duration = Duration::from_millis(100);
 
-/// Knows where the broker is and how to introduce itself.
+/// Where the broker is, and with which options to connect to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) address: Address,
@@ -30,7 +30,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// One attempt: every socket address of the host in turn, until one stands and a broker answers there.
+    /// Makes one attempt: tries every socket address of the host in turn, until a broker answers at one.
     ///
     /// # Errors
     /// That of the last address tried, or the broker's goodbye.
@@ -52,14 +52,14 @@ impl Dialer {
         Err(last)
     }
 
-    /// A hello that was damaged on its way is said again.
+    /// Connects to one address. A hello that was damaged on its way is said again.
     fn dial_one(&self, address: &SocketAddr) -> Result<Connection, ConnectionError> {
         let patience = self.options.connect_timeout;
         let deadline = Instant::now().checked_add(patience);
         let mut hellos = Hellos::default();
         loop {
             let left = deadline.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
-            // Zero is no time to connect in.
+            // A timeout of zero is an error to the standard library.
             let stream = TcpStream::connect_timeout(address, left.max(Duration::from_millis(1)))
                 .map_err(|error| self.unreachable(error))?;
             match self.shake_hands(stream, deadline) {
@@ -79,7 +79,7 @@ impl Dialer {
         match connection.await_welcome(deadline) {
             Ok(terms) => connection.agree(terms),
             Err(error) => {
-                let heard = connection.inbox.before_first();
+                let heard = connection.received.before_first();
                 let seen = heard.and_then(|heard| stranger(heard, &error, patience));
                 Err(seen.map_or(error, |seen| ConnectionError::NotABroker {
                     address: self.address.to_string(),
@@ -96,7 +96,7 @@ impl Dialer {
         }
     }
 
-    /// What can be known to be wrong before any attempt.
+    /// Checks what can be known to be wrong before any attempt.
     ///
     /// # Errors
     /// [`ConnectError::Credentials`].
@@ -109,13 +109,13 @@ impl Dialer {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: Arc<TcpStream>,
-    pub(crate) inbox: ReceiveBuffer,
+    pub(crate) received: ReceiveBuffer,
     pub(crate) terms: Terms,
     read_timeout: Option<Duration>,
 }
 
 impl Connection {
-    /// A connection over which the hello was said.
+    /// Returns a connection over which the hello was sent.
     fn introduced(stream: TcpStream, options: &ConnectOptions) -> Result<Self, ConnectionError> {
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
@@ -124,28 +124,28 @@ impl Connection {
         (&stream).write_all(&hello)?;
         Ok(Self {
             socket: Arc::new(stream),
-            inbox: ReceiveBuffer::default(),
+            received: ReceiveBuffer::default(),
             terms: Terms::default(),
             read_timeout: None,
         })
     }
 
-    /// The broker has stated its terms.
+    /// Adopts the terms that the broker has stated.
     fn agree(mut self, terms: Terms) -> Result<Self, ConnectionError> {
-        // A write that no byte of passes in this time is looked at again: see `writer`.
+        // When no byte of a write passes in this time, the writer decides whether to wait on: see `writer`.
         self.socket.set_write_timeout(Some(terms.heartbeat))?;
         self.terms = terms;
         Ok(self)
     }
 
-    /// No deadline lies beyond the clock's end.
+    /// Waits for the welcome. `None` is a deadline beyond the clock's end.
     fn await_welcome(&mut self, deadline: Option<Instant>) -> Result<Terms, ConnectionError> {
         let mut awaiting = Awaiting::default();
         loop {
             let left = deadline.map_or(Duration::MAX, |at| {
                 at.saturating_duration_since(Instant::now())
             });
-            if let Some(terms) = awaiting.welcome(&mut self.inbox, left)? {
+            if let Some(terms) = awaiting.welcome(&mut self.received, left)? {
                 return Ok(terms);
             }
             self.receive(left)?;
@@ -163,13 +163,13 @@ impl Connection {
             self.socket.set_read_timeout(timeout)?;
             self.read_timeout = timeout;
         }
-        read_once(&self.socket, &mut self.inbox)
+        read_once(&self.socket, &mut self.received)
     }
 }
 
-/// Sends this as the last frame, as far as the socket takes it without delay, and closes.
+/// Sends `last` as the last frame, as far as the socket takes it without delay, and closes.
 pub(crate) fn part(mut socket: &TcpStream, last: &[u8]) {
-    // The connection is given up either way: the other side may not read, and nobody is to wait for it.
+    // The connection is given up either way: the other side may not read, and the caller must not wait for it.
     let _unsent = socket
         .set_write_timeout(Some(PARTING))
         .and_then(|()| socket.write_all(last));
@@ -184,16 +184,16 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// One read into the inbox.
+/// Reads once into the buffer.
 ///
 /// # Errors
 /// When the connection is at its end.
 pub(crate) fn read_once(
     mut stream: &TcpStream,
-    inbox: &mut ReceiveBuffer,
+    received: &mut ReceiveBuffer,
 ) -> Result<Received, ConnectionError> {
-    let read = stream.read(inbox.spare());
-    inbox.received(read)
+    let read = stream.read(received.spare());
+    received.note_read(read)
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_and_is_no_broker_is_told_with_its_address() {
+    fn an_error_about_a_server_that_is_no_broker_names_its_address() {
         for (says, told) in [
             (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it speaks HTTP"),
             (b"-ERR unknown command\r\n", "Redis"),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_is_the_brokers_word_and_no_other_address_is_tried() {
+    fn after_a_goodbye_no_other_address_is_tried() {
         let mut goodbye = Vec::new();
         Goodbye {
             code: GoodbyeCode::Full,

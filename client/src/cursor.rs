@@ -1,4 +1,4 @@
-//! The next thing to deliver: what to ask for after a loss, and what of a delivery is new. Pure.
+//! Keeps a subscription's place in its topic: what to request after a loss, and what of a delivery is new. Pure.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ pub(crate) struct Cursor {
     next: Option<Offset>,
 }
 
-/// What is to be told of a hole: what lies before it, and it.
+/// What to deliver for a hole: first what lies before it, then the hole itself.
 pub(crate) type Told = [Option<Delivery>; 2];
 
-/// What of a delivered record is new.
+/// Which part of a delivered record is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fresh {
-    /// Messages at its front that were delivered before, or lie before the start.
+    /// Number of messages at its front that were delivered before, or lie before the start.
     pub(crate) skip: usize,
     /// Messages before it that never came.
     pub(crate) gap: Option<Gap>,
@@ -49,7 +49,7 @@ impl Cursor {
         &self.topic
     }
 
-    /// The offset that comes next; not known before the broker has confirmed a subscription to an end.
+    /// The offset that comes next; `None` before the broker has confirmed a subscription that begins at an end.
     pub(crate) const fn next(&self) -> Option<Offset> {
         self.next
     }
@@ -59,7 +59,7 @@ impl Cursor {
         self.epoch.unwrap_or_default()
     }
 
-    /// What to ask the broker for, at first and after each loss.
+    /// The request to the broker, at first and after each loss.
     pub(crate) fn request(&self) -> Subscription<'_> {
         let start = self.next.map_or(self.start, |next| {
             Start::Offset(next.plus(u64::from(planted(Bug::ResumesOneTooFar))))
@@ -67,7 +67,7 @@ impl Cursor {
         Subscription::new(&self.topic, start, self.next.and(self.epoch))
     }
 
-    /// The broker's answer: where delivery begins, and what is to be said about it.
+    /// Takes the broker's answer, and returns what to deliver about the place where delivery begins.
     ///
     /// # Errors
     /// When it refused.
@@ -101,7 +101,7 @@ impl Cursor {
         Ok(self.skip_to(answer.next, cause).map(Delivery::Gap))
     }
 
-    /// The broker does not deliver the topic, or not any more.
+    /// The error for a topic that the broker does not deliver, or not any more.
     pub(crate) fn refused(&self, outcome: Outcome) -> SubscribeError {
         SubscribeError::Refused {
             topic: Arc::clone(&self.topic),
@@ -109,7 +109,7 @@ impl Cursor {
         }
     }
 
-    /// A record of `count` messages from `offset` came; `None` when it holds nothing new. The cursor moves past it.
+    /// Moves past a record of `count` messages from `offset`. Returns what of it is new; `None` when nothing is.
     pub(crate) fn record(&mut self, offset: Offset, count: u16) -> Option<Fresh> {
         let end = offset.get().saturating_add(u64::from(count));
         let gap = self.skip_to(offset, GapCause::Unexplained);
@@ -122,7 +122,7 @@ impl Cursor {
         Some(Fresh { skip, gap })
     }
 
-    /// The broker says that messages will not come: what is to be told of it, if any of them was awaited.
+    /// Moves past messages that will not come. Returns what to deliver about it, if any of them was awaited.
     ///
     /// # Errors
     /// When they are not of a topic.
@@ -132,7 +132,7 @@ impl Cursor {
         Ok([before, missing.map(Delivery::Gap)])
     }
 
-    /// The same of messages that nobody is to get any more.
+    /// Moves past messages that expired, were replaced or were deleted. Returns what to deliver about it, if any of them was awaited.
     ///
     /// # Errors
     /// When they are not of a topic.
@@ -147,7 +147,8 @@ impl Cursor {
         Ok([before, skipped.map(Delivery::Skip)])
     }
 
-    /// Goes on behind a hole. What lies before it and did not come is a gap of its own; one of another epoch leads into that.
+    /// Moves past a hole. Messages before it that did not come are a gap of their own; a hole of another epoch leads
+    /// into that epoch.
     fn step_over(
         &mut self,
         hole: &event::Hole<'_>,
@@ -174,7 +175,7 @@ impl Cursor {
         Ok((before.map(Delivery::Gap), self.skip_to(to, cause)))
     }
 
-    /// A record that cannot be read, from where its new messages begin up to the cursor, is a gap.
+    /// The gap of a record that cannot be read: from its first new message up to the cursor.
     pub(crate) fn unreadable(&self, offset: Offset, skip: usize) -> Gap {
         Gap {
             topic: Arc::clone(&self.topic),
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_from_where_delivery_stood() {
+    fn a_gap_begins_where_delivery_stood() {
         let mut cursor = at(10);
         let wire = |from, to| event::Gap {
             cause: event::GapCause::Damage,
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stepped_over_is_told_and_what_lies_before_it_is_a_gap() {
+    fn a_skip_is_delivered_and_what_is_missing_before_it_is_a_gap() {
         let wire = |from, to| event::Skip {
             cause: event::SkipCause::Superseded,
             hole: hole(from, to),
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_retention_took_while_away_is_a_gap() {
+    fn what_retention_dropped_while_the_client_was_away_is_a_gap() {
         let mut cursor = at(10);
         let dropped = Subscribed {
             dropped: true,
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_is_told_and_its_offsets_hold() {
+    fn a_new_epoch_is_delivered_and_its_offsets_hold() {
         let mut cursor = at(10);
         let changed = Subscribed {
             epoch_changed: true,

@@ -8,7 +8,7 @@ use oyez_protocol::{Epoch, Offset};
 
 use crate::message::Message;
 
-/// One thing that a subscription has to tell, in the topic's order.
+/// A message, or what takes the place of messages, in the topic's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -16,9 +16,9 @@ pub enum Delivery {
     Message(Message),
     /// Messages that will not come.
     Gap(Gap),
-    /// Messages that nobody is to get any more.
+    /// Messages that are stepped over: they expired, were replaced or were deleted.
     Skip(Skip),
-    /// The topic's history is not what it was: what was delivered before may no longer be in it.
+    /// The topic's history changed: what was delivered before may no longer be in it.
     NewEpoch(NewEpoch),
 }
 
@@ -40,7 +40,7 @@ pub struct Gap {
     pub topic: Arc<str>,
     /// First offset missing.
     pub from: Offset,
-    /// First offset that will come.
+    /// First offset after the gap.
     pub to: Offset,
     /// Why.
     pub cause: GapCause,
@@ -68,7 +68,7 @@ pub enum GapCause {
     Retention,
     /// They were damaged on the broker's disk.
     Damage,
-    /// They came, but their publisher's block does not hold the messages that its record states.
+    /// They came, but their publisher wrote a block that does not hold the messages that its record states.
     Unreadable,
     /// The broker went on after them without saying why.
     Unexplained,
@@ -95,15 +95,14 @@ impl fmt::Display for GapCause {
     }
 }
 
-/// Messages that are stepped over, because their publishers or an operator want nobody to get them any more. Nothing is
-/// lost.
+/// Messages that are stepped over, because they expired, were replaced or were deleted. Nothing is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// The topic.
     pub topic: Arc<str>,
     /// First offset that is stepped over.
     pub from: Offset,
-    /// First offset behind them.
+    /// First offset after them.
     pub to: Offset,
     /// Why.
     pub cause: SkipCause,
@@ -131,9 +130,9 @@ pub enum SkipCause {
     Expired,
     /// Newer ones have taken their place.
     Superseded,
-    /// Somebody has deleted them.
+    /// They were deleted.
     Deleted,
-    /// For a reason that this version does not know.
+    /// The broker gave a reason that this version does not know.
     Other,
 }
 
@@ -166,7 +165,7 @@ pub struct NewEpoch {
     pub topic: Arc<str>,
     /// The epoch that the subscription knew.
     pub old: Epoch,
-    /// The epoch that follows.
+    /// The topic's new epoch.
     pub new: Epoch,
     /// Offset in the old epoch that would have come next.
     pub expected: Offset,

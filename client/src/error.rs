@@ -1,5 +1,5 @@
-//! What can go wrong, one type per operation, each with its cause. Written out, as in the protocol crate: a macro for it
-//! would be most of what users of this library compile.
+//! The errors, one type per operation, each with its cause. They are written by hand, as in the protocol crate: a macro
+//! crate for them would be most of what users of this library compile.
 
 use std::error::Error;
 use std::fmt;
@@ -22,23 +22,23 @@ pub enum ConnectionError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// Something answers at the address, and it is not an Oyez broker.
+    /// A server answers at the address that is not an Oyez broker.
     NotABroker {
         /// Where it was tried.
         address: String,
-        /// What it did instead of a welcome.
+        /// What the server did instead of sending a welcome.
         seen: Stranger,
     },
     /// Reading or writing failed.
     Io(Arc<io::Error>),
     /// The other side closed the connection without a goodbye.
     Closed,
-    /// Nothing was heard, and a ping was not answered.
+    /// The broker sent nothing, and did not answer a ping.
     Silent {
-        /// How long nothing came.
+        /// Time without a byte from the broker.
         silence: Duration,
     },
-    /// A frame began and its rest did not come: its size was damaged on its way, or the broker is gone.
+    /// The rest of a frame did not come: its size was damaged on its way, or the broker is gone.
     Unfinished,
     /// The broker ended the connection and said why.
     Goodbye {
@@ -46,21 +46,21 @@ pub enum ConnectionError {
         code: GoodbyeCode,
         /// When to come back; zero leaves it to the client.
         retry_after: Duration,
-        /// The broker's words.
+        /// The reason in the broker's words.
         reason: String,
     },
     /// The broker cannot do what the session needs at the moment.
     NotNow {
-        /// Its outcome.
+        /// Why it cannot.
         outcome: Outcome,
         /// When to come back; zero leaves it to the client.
         retry_after: Duration,
     },
-    /// What came is not a frame, or a damaged one. It was not delivered.
+    /// The bytes that came are not a frame, or a damaged one. Nothing of it was delivered.
     Frame(FrameError),
-    /// A whole frame that has no place here.
+    /// A whole frame came that has no place in this session.
     Unexpected {
-        /// What came instead.
+        /// What the broker sent, as a noun phrase.
         what: &'static str,
     },
 }
@@ -74,7 +74,7 @@ impl fmt::Display for ConnectionError {
             ),
             Self::NotABroker { address, seen } => write!(
                 f,
-                "{address} answers, but it is not an Oyez broker: {seen}; is the port the right one?"
+                "{address} answers, but it is not an Oyez broker: {seen}; is this the right port?"
             ),
             Self::Io(error) => write!(f, "the connection failed: {error}"),
             Self::Closed => f.write_str("the broker closed the connection without saying why"),
@@ -98,7 +98,7 @@ impl fmt::Display for ConnectionError {
     }
 }
 
-/// What answers at an address where a broker was expected.
+/// How a server behaves that answers where a broker was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stranger {
@@ -112,7 +112,7 @@ pub enum Stranger {
     Other,
     /// It closed the connection without a word.
     Closed,
-    /// It said nothing for that long; a broker that hangs does the same.
+    /// It sent nothing for this long; a broker that hangs does the same.
     Silent(Duration),
 }
 
@@ -156,7 +156,7 @@ impl From<io::Error> for ConnectionError {
 }
 
 impl ConnectionError {
-    /// The broker's goodbye as the reason of an end.
+    /// Turns the broker's goodbye into the reason of an end.
     pub(crate) fn goodbye(goodbye: &Goodbye<'_>) -> Self {
         Self::Goodbye {
             code: goodbye.code,
@@ -165,7 +165,7 @@ impl ConnectionError {
         }
     }
 
-    /// What the broker is told before the connection is given up: only what it sent can be its fault.
+    /// Returns the goodbye to send before the connection is given up, if the broker's bytes are the reason.
     pub(crate) fn complaint(&self) -> Option<(GoodbyeCode, String)> {
         match self {
             Self::Frame(refused) => Some(((*refused).into(), refused.to_string())),
@@ -182,7 +182,7 @@ impl ConnectionError {
         }
     }
 
-    /// Whether the broker could not read what was sent, or waited for a part of it in vain.
+    /// Whether the broker could not read what this client sent, or waited for a part of it in vain.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -193,7 +193,8 @@ impl ConnectionError {
         )
     }
 
-    /// Whether the broker stops and has told this client when to come back, each of its clients at another time.
+    /// Whether the broker stops and has given this client a delay after which to come back; each client gets another
+    /// one.
     pub(crate) const fn is_told_when(&self) -> bool {
         matches!(
             self,
@@ -205,7 +206,7 @@ impl ConnectionError {
         )
     }
 
-    /// How long the broker asked to stay away.
+    /// How long the broker asked this client to stay away.
     #[must_use]
     pub const fn retry_after(&self) -> Duration {
         match self {
@@ -218,20 +219,20 @@ impl ConnectionError {
 /// Why there is no session with the broker.
 #[derive(Clone, Debug)]
 pub enum ConnectError {
-    /// The address is not one.
+    /// The address is invalid.
     Address(AddressError),
-    /// More credentials than a hello may carry.
+    /// The credentials are longer than a hello may carry.
     Credentials {
-        /// Bytes given.
+        /// Their size in bytes.
         size: usize,
-        /// Bytes allowed.
+        /// The largest size in bytes.
         max: usize,
     },
     /// The first connection failed.
     Connection(ConnectionError),
-    /// The broker does not want this client back: connecting again would end the same way.
+    /// The broker refused this client, and connecting again would end the same way.
     Refused(ConnectionError),
-    /// The connection was lost, and coming back failed for as long as the reconnect policy allows.
+    /// The connection was lost, and reconnecting failed for as long as the reconnect policy allows.
     GaveUp {
         /// Attempts made.
         attempts: u32,
@@ -240,10 +241,10 @@ pub enum ConnectError {
         /// How the last attempt ended.
         last: ConnectionError,
     },
-    /// The broker could not read what was sent, again and again, and took nothing in between: it is not the way that does
-    /// the damage.
+    /// The broker could not read what was sent, several times in a row, and accepted nothing in between: the bytes are
+    /// wrong, not damaged on their way.
     Damaged {
-        /// Refusals.
+        /// Number of refusals.
         times: u32,
         /// The last of them.
         last: ConnectionError,
@@ -300,7 +301,7 @@ impl From<AddressError> for ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the broker itself refused, as opposed to not being reached.
+    /// Whether the broker was reached and refused.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(
@@ -326,17 +327,17 @@ impl From<ConnectionError> for ConnectError {
     }
 }
 
-/// Why a message was not published, or is not known to be.
+/// Why a message was not published, or why its outcome is unknown.
 #[derive(Clone, Debug)]
 pub enum PublishError {
-    /// The name is not a topic. Nothing was sent.
+    /// The topic's name is invalid. Nothing was sent.
     Topic(TopicError),
-    /// No record can hold the message, and nothing was sent; or the broker came back with narrower limits than those
-    /// that the record of the message was made for.
+    /// No record can hold the message, and nothing was sent; or the broker came back with smaller limits than those for
+    /// which the message's record was made.
     TooLarge {
-        /// Bytes of the message with its key and headers, or of the record.
+        /// Size in bytes of the message with its key and headers, or of the record.
         size: usize,
-        /// Bytes that the broker takes.
+        /// Largest size in bytes that the broker accepts.
         max: usize,
     },
     /// The broker refused the record; none of its messages is in the topic.
@@ -346,15 +347,15 @@ pub enum PublishError {
         /// The broker's outcome.
         outcome: Outcome,
     },
-    /// Nothing was sent: as much was on its way as the broker allows, or there was no connection, for as long as
-    /// [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout) says. The message is not in its topic.
+    /// Nothing was sent: for [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout) as much was on
+    /// its way as the broker allows, or there was no connection. The message is not in its topic.
     NotSent {
-        /// How long that was waited for.
+        /// How long the call waited.
         waited: Duration,
     },
     /// No acknowledgement came in time, and the outcome is unknown: the messages may or may not be in their topics.
     Unacknowledged {
-        /// How long it was waited for.
+        /// How long the call waited.
         waited: Duration,
     },
     /// The session ended before the acknowledgement came: the messages may or may not be in their topics.
@@ -411,10 +412,10 @@ impl From<ConnectError> for PublishError {
     }
 }
 
-/// Why a subscription cannot go on. It is over after this.
+/// Why a subscription cannot go on. It is over after this error.
 #[derive(Clone, Debug)]
 pub enum SubscribeError {
-    /// The name is not a topic.
+    /// The topic's name is invalid.
     Topic(TopicError),
     /// The broker refused the subscription.
     Refused {
@@ -425,7 +426,7 @@ pub enum SubscribeError {
     },
     /// The broker did not confirm the subscription in time.
     TimedOut {
-        /// How long that was waited for.
+        /// How long the call waited.
         waited: Duration,
     },
     /// The session ended and could not be resumed.
@@ -478,7 +479,7 @@ impl From<ConnectError> for SubscribeError {
 pub enum QueryError {
     /// No answer came in time.
     TimedOut {
-        /// How long it was waited for.
+        /// How long the call waited.
         waited: Duration,
     },
     /// The session ended.
@@ -498,7 +499,7 @@ impl fmt::Display for QueryError {
             }
             Self::Disconnected(error) => error.fmt(f),
             Self::Refused { outcome } => {
-                write!(f, "the broker does not answer that: {}", outcome.explain())
+                write!(f, "the broker refused to answer: {}", outcome.explain())
             }
         }
     }

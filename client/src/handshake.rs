@@ -1,5 +1,5 @@
-//! The first words on a connection: what the broker's answer means, whether a hello is said again, and whether the
-//! connection can still be used when nobody has listened for a while. Pure.
+//! Decides what the first bytes on a connection mean: the broker's answer to a hello, whether to say the hello again,
+//! and whether a connection that was not read for a while can still be used. Pure.
 
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::error::{ConnectionError, Stranger};
 use crate::receive_buffer::ReceiveBuffer;
 use crate::terms::Terms;
 
-/// Times that a hello is said to one address.
+/// Most times that a hello is said to one address.
 const HELLOS_MAX: u32 = 3;
 
-/// The hellos that one address was told.
+/// Counts the hellos that were said to one address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hellos(u32);
 
@@ -27,7 +27,7 @@ impl Default for Hellos {
 }
 
 impl Hellos {
-    /// Whether the hello is said again over a new connection, after the last one ended like this.
+    /// Whether to say the hello again over a new connection, after the last one ended with `error`.
     pub(crate) fn say_again(&mut self, error: &ConnectionError) -> bool {
         let again = self.0 < HELLOS_MAX && is_unread(error);
         self.0 += u32::from(again);
@@ -35,7 +35,7 @@ impl Hellos {
     }
 }
 
-/// Whether the broker has not got the hello that was sent: it was damaged, or a part of it was not one any more.
+/// Whether the broker could not read the hello: it was damaged on its way, or did not arrive whole.
 const fn is_unread(error: &ConnectionError) -> bool {
     matches!(
         error,
@@ -53,17 +53,17 @@ pub(crate) struct Awaiting {
 }
 
 impl Awaiting {
-    /// Takes in what has arrived while so much time is left; the terms, when the welcome is among it. A client that was
-    /// not running when its time came still finds what has arrived: after the last of the time it looks once more.
+    /// Takes in what has arrived, with `left` until the deadline. Returns the terms when the welcome is among it. A
+    /// client that did not run at its deadline still looks once at what has arrived.
     ///
     /// # Errors
     /// When something else has arrived, or nothing in time.
     pub(crate) fn welcome(
         &mut self,
-        inbox: &mut ReceiveBuffer,
+        received: &mut ReceiveBuffer,
         left: Duration,
     ) -> Result<Option<Terms>, ConnectionError> {
-        if let Some(terms) = welcome(inbox)? {
+        if let Some(terms) = welcome(received)? {
             return Ok(Some(terms));
         }
         if self.late {
@@ -74,12 +74,12 @@ impl Awaiting {
     }
 }
 
-/// The terms of a broker whose welcome has arrived; none yet when more has to come.
+/// Returns the terms of a broker whose welcome has arrived; `None` when more has to come.
 ///
 /// # Errors
 /// When something else has arrived.
-fn welcome(inbox: &mut ReceiveBuffer) -> Result<Option<Terms>, ConnectionError> {
-    while let Some(frame) = inbox.next()? {
+fn welcome(received: &mut ReceiveBuffer) -> Result<Option<Terms>, ConnectionError> {
+    while let Some(frame) = received.next()? {
         match frame {
             Frame::Welcome(welcome) if welcome.version == VERSION => {
                 return Ok(Some(Terms::of(&welcome)));
@@ -96,18 +96,18 @@ fn welcome(inbox: &mut ReceiveBuffer) -> Result<Option<Terms>, ConnectionError> 
     Ok(None)
 }
 
-/// How TLS says that it does not understand: an alert, in any version of the protocol.
+/// First bytes of the alert with which a TLS server answers what it does not understand, in any version.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
-/// What answers, when it ended the handshake with this error and had said `heard` and no whole frame; none if it may be a
-/// broker.
+/// Guesses what answers in place of a broker, from the error that ended the handshake and from `heard`, the bytes that
+/// came, no whole frame among them. `None` if it may be a broker.
 pub(crate) fn stranger(
     heard: &[u8],
     error: &ConnectionError,
     patience: Duration,
 ) -> Option<Stranger> {
     let ended = match error {
-        // A frame that was damaged on its way is one all the same.
+        // A broker's frame that was damaged on its way still comes from a broker.
         ConnectionError::Frame(FrameError::Checksum { .. }) => return None,
         ConnectionError::Frame(_) => Stranger::Other,
         ConnectionError::Closed => Stranger::Closed,
@@ -124,9 +124,9 @@ pub(crate) fn stranger(
     recognised.or((!is_begun).then_some(ended))
 }
 
-/// What says such things.
+/// Returns what begins its answer with these bytes.
 fn recognise(heard: &[u8]) -> Option<Stranger> {
-    // Some servers answer what is no request with a page and no head, as in HTTP 0.9.
+    // Some servers answer an invalid request with a page without a head, as in HTTP 0.9.
     let http = [
         &b"HTTP/"[..],
         b"<!DOCTYPE",
@@ -145,12 +145,13 @@ fn recognise(heard: &[u8]) -> Option<Stranger> {
     is_redis.then_some(Stranger::Redis)
 }
 
-/// Takes in what has arrived over a connection that nobody uses yet; false when it was more than signs of life.
+/// Takes in what has arrived over a connection that is not in use yet. Returns whether it was nothing but signs of
+/// life.
 ///
 /// # Errors
 /// When it cannot become a frame.
-pub(crate) fn is_unused(inbox: &mut ReceiveBuffer) -> Result<bool, FrameError> {
-    while let Some(frame) = inbox.next()? {
+pub(crate) fn is_unused(received: &mut ReceiveBuffer) -> Result<bool, FrameError> {
+    while let Some(frame) = received.next()? {
         let alive = matches!(
             frame,
             Frame::Ping(_) | Frame::Pong(_) | Frame::Notice(_) | Frame::Skipped { .. }
@@ -187,10 +188,10 @@ mod tests {
     }
 
     fn arrived(bytes: &[u8]) -> ReceiveBuffer {
-        let mut inbox = ReceiveBuffer::default();
-        inbox.spare()[..bytes.len()].copy_from_slice(bytes);
-        inbox.filled(bytes.len());
-        inbox
+        let mut received = ReceiveBuffer::default();
+        received.spare()[..bytes.len()].copy_from_slice(bytes);
+        received.filled(bytes.len());
+        received
     }
 
     fn goodbye(code: GoodbyeCode) -> ConnectionError {
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_welcome_is_waited_for_and_a_whole_one_states_the_terms() {
+    fn the_rest_of_half_a_welcome_is_awaited_and_a_whole_one_states_the_terms() {
         let whole = greeting(VERSION, 9_000);
         assert!(welcome(&mut arrived(&whole[..20])).unwrap().is_none());
         let terms = welcome(&mut arrived(&whole)).unwrap().unwrap();
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_broker_is_recognised_by_what_it_says_or_does_not_say() {
+    fn a_server_that_is_no_broker_is_recognised_by_its_answer_or_its_silence() {
         let patience = Duration::from_secs(9);
         let silent = ConnectionError::from(Error::new(ErrorKind::TimedOut, "late"));
         let reset = ConnectionError::from(Error::from(ErrorKind::ConnectionReset));

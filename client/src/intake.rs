@@ -1,4 +1,4 @@
-//! From a subscription's frames to deliveries. Pure: bytes come from a [`ReceiveBuffer`].
+//! Turns a subscription's frames into deliveries. Pure: bytes come from a [`ReceiveBuffer`].
 //!
 //! A record is delivered whole or not at all: both checksums are verified, then its block is decompressed once and
 //! every message is a slice of it.
@@ -22,33 +22,33 @@ use crate::error::{ConnectionError, SubscribeError};
 use crate::message::Message;
 use crate::receive_buffer::ReceiveBuffer;
 
-/// Takes in what one subscription receives.
+/// Turns the frames of one subscription into deliveries.
 #[derive(Debug)]
 pub(crate) struct Intake {
     cursor: Cursor,
     request: Option<u32>,
     scratch: Scratch,
-    /// What is to be delivered, in order.
+    /// Deliveries that wait for the caller, in order.
     pub(crate) ready: VecDeque<Delivery>,
 }
 
-/// What a frame was.
+/// What kind of frame [`Intake::take_next`] has taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// There is no whole frame yet.
+    /// None: no whole frame has arrived yet.
     NoFrame,
-    /// Nothing that proves the connection good.
+    /// A frame that does not prove the connection good.
     Formality,
     /// A delivery or a sign of life.
     Progress,
-    /// A sign of life that wants an answer.
+    /// A ping, which wants an answer.
     Ping(Heartbeat),
 }
 
-/// Why a frame is not taken in.
+/// Why a frame was not taken in, by what ends.
 #[derive(Debug)]
 pub(crate) enum IntakeError {
-    /// The connection ends; the subscription may come back.
+    /// The connection ends; the subscription may reconnect.
     Connection(ConnectionError),
     /// The subscription ends.
     Refused(SubscribeError),
@@ -74,7 +74,7 @@ impl Intake {
         &self.cursor
     }
 
-    /// Appends the request for what comes next; until its answer came, no delivery is accepted.
+    /// Appends the request for what comes next to `out`. No delivery is accepted before its answer has come.
     pub(crate) fn request(&mut self, id: u32, out: &mut Vec<u8>) {
         Subscribe::encode(id, &[self.cursor.request()], out);
         self.request = Some(id);
@@ -91,9 +91,9 @@ impl Intake {
     /// When the frame is damaged, has no place here, or is a goodbye or a refusal.
     pub(crate) fn take_next(
         &mut self,
-        inbox: &mut ReceiveBuffer,
+        received: &mut ReceiveBuffer,
     ) -> Result<FrameKind, IntakeError> {
-        let Some(frame) = inbox.next()? else {
+        let Some(frame) = received.next()? else {
             return Ok(FrameKind::NoFrame);
         };
         match frame {
@@ -185,7 +185,7 @@ impl Intake {
     }
 }
 
-/// What may be done later is asked for again over another connection.
+/// Turns an outcome that may change into the loss of the connection: the subscription asks again over another one.
 fn put_off(outcome: Outcome, retry_after_ms: u32) -> Result<(), ConnectionError> {
     if outcome.class() != OutcomeClass::NotNow {
         return Ok(());

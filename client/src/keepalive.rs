@@ -1,9 +1,9 @@
 //! The writing side of a socket, and a thread that gives signs of life over it.
 //!
-//! A subscription's caller reads in a thread of its own, so that a slow caller is a slow reader, and the broker's to wait
-//! for. The keepalive's thread speaks up while the caller is busy elsewhere and cannot answer pings, or while nobody uses
-//! the connection yet. The caller, the thread and whatever closes the subscription share the socket here. A peer that
-//! does not read lets a write wait for long: no lock is held meanwhile.
+//! A subscription's caller reads in its own thread, so that a slow caller is a slow reader, for which the broker waits.
+//! The keepalive's thread gives signs of life while the caller is busy elsewhere and cannot answer pings, or while the
+//! connection is not in use yet. The caller, the thread and the code that closes the subscription share the socket
+//! here. A peer that does not read lets a write wait for long: no lock is held meanwhile.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,7 +19,7 @@ use crate::lock::lock;
 use crate::silence::Beats;
 use crate::time::{Bell, Time};
 
-/// Bytes that wait at most while another thread writes: many times more signs of life than a broker asks for before it
+/// Most bytes that wait while another thread writes: many times more signs of life than a broker asks for before it
 /// gives the connection up.
 const QUEUE_BYTES_MAX: usize = 4 << 10;
 
@@ -29,29 +29,29 @@ struct Line {
     heartbeat: Duration,
 }
 
-/// The writing side of one connection. Frames of several threads leave whole, one after the other: the thread that finds
-/// nobody writing writes its own and those that come meanwhile.
+/// The writing side of one connection. Frames of several threads leave whole, one after the other: a thread that finds
+/// no other one writing writes its own frame and those that come meanwhile.
 #[derive(Debug)]
 struct Sender {
     socket: Arc<TcpStream>,
     queue: Mutex<Queue>,
-    /// Nobody is writing any more.
+    /// Rung when no thread is writing any more.
     idle: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: Vec<u8>,
-    /// A thread is writing, or none may any more.
+    /// Whether a thread is writing, or no thread may write any more.
     writing: bool,
 }
 
 impl Sender {
-    /// Writes a frame, or leaves it to the thread that is writing. While that waits for the socket, what is too much is
-    /// dropped: the frames are signs of life, and their connection is about to end.
+    /// Writes a frame, or leaves it to the thread that is writing. While that thread waits for the socket, frames
+    /// beyond the limit are dropped: they are signs of life, and their connection is about to end.
     ///
     /// # Errors
-    /// When the connection has taken a part of what was to be written.
+    /// When writing failed: the connection may have taken a part of a frame.
     fn send(&self, frame: &[u8]) -> io::Result<()> {
         let mut queue = lock(&self.queue);
         if queue.frames.len() + frame.len() <= QUEUE_BYTES_MAX || queue.frames.is_empty() {
@@ -72,8 +72,8 @@ impl Sender {
         written
     }
 
-    /// Leaves the connection to others, as soon as what is being written is written: whoever comes later writes nothing any
-    /// more. Returns whether that was soon.
+    /// Waits a little until no thread is writing, and lets no thread write any more: the connection is left to others.
+    /// Returns whether no thread was writing at the end of the wait.
     fn pass_on(&self) -> bool {
         let queue = lock(&self.queue);
         let waited = self
@@ -84,7 +84,7 @@ impl Sender {
         !std::mem::replace(&mut queue.writing, true)
     }
 
-    /// Ends the connection; `last` is said if nothing else is being written.
+    /// Ends the connection; sends `last` before if nothing else is being written.
     fn close(&self, last: &[u8]) {
         let busy = std::mem::replace(&mut lock(&self.queue).writing, true);
         part(&self.socket, if busy { &[] } else { last });
@@ -96,7 +96,7 @@ impl Sender {
     }
 }
 
-/// Shared by what reads from a connection, what may close it, and the thread that keeps it alive.
+/// What the reader of a connection, the threads that may close it, and the thread that keeps it alive share.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     line: Mutex<Line>,
@@ -112,7 +112,7 @@ impl Keepalive {
     /// Starts the thread, which ends when this is closed or released.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(crate) fn start(time: Arc<dyn Time>, heartbeat: Duration) -> io::Result<Arc<Self>> {
         let keepalive = Arc::new(Self {
             line: Mutex::new(Line {
@@ -146,7 +146,7 @@ impl Keepalive {
         }
     }
 
-    /// Another connection stands.
+    /// Adopts a new connection.
     pub(crate) fn attach(&self, socket: &Arc<TcpStream>, heartbeat: Duration) {
         let sender = Sender {
             socket: Arc::clone(socket),
@@ -162,15 +162,15 @@ impl Keepalive {
         }
     }
 
-    /// The connection is gone.
+    /// Forgets the connection, and ends it.
     pub(crate) fn detach(&self) {
         if let Some(sender) = self.take_sender() {
             sender.shut();
         }
     }
 
-    /// The thread ends, and the connection is left to others: false when it takes too long to
-    /// write a frame over it that has begun.
+    /// Ends the thread, and leaves the connection to the caller. Returns false when a frame whose writing has begun
+    /// takes too long.
     pub(crate) fn release(&self) -> bool {
         self.closed.store(true, Ordering::Release);
         let sender = self.take_sender();
@@ -178,8 +178,8 @@ impl Keepalive {
         sender.is_none_or(|sender| sender.pass_on())
     }
 
-    /// Writes a frame. A failure is not told: the reader meets the end of the connection, which cannot go on after a part
-    /// of a frame.
+    /// Writes a frame. A failure is not returned: the reader meets the end of the connection, which cannot go on after
+    /// a part of a frame.
     pub(crate) fn send(&self, frame: &[u8]) {
         let sender = lock(&self.line).sender.clone();
         if let Some(sender) = sender
@@ -193,7 +193,7 @@ impl Keepalive {
         lock(&self.line).sender.take()
     }
 
-    /// The caller begins or ends to read, and to answer for itself.
+    /// Notes that the caller begins or ends to read; while it reads, it gives signs of life itself.
     pub(crate) fn reading(&self, reading: bool) {
         self.reading.store(reading, Ordering::Relaxed);
     }
@@ -202,7 +202,7 @@ impl Keepalive {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends everything; `last` is the last frame.
+    /// Ends the thread and the connection; sends `last` as the last frame if it can.
     pub(crate) fn close(&self, last: &[u8]) {
         self.closed.store(true, Ordering::Release);
         if let Some(sender) = self.take_sender() {
@@ -227,7 +227,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// Both ends of a connection that takes nothing any more, because its peer does not read.
+    /// Both ends of a connection that takes no more bytes, because its peer does not read.
     fn stalled() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -240,7 +240,7 @@ mod tests {
         (Arc::new(socket), peer)
     }
 
-    /// A keepalive of which one thread has begun a write that does not end.
+    /// A keepalive over whose connection a thread has begun a write that does not end.
     fn caught() -> (Arc<Keepalive>, TcpStream) {
         let (socket, peer) = stalled();
         let keepalive = Keepalive::start(Arc::new(Machine::new()), NEVER).unwrap();

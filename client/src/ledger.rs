@@ -1,4 +1,5 @@
-//! What a session has taken and the broker has not acknowledged: bounded, in order, sent again after a loss. Pure.
+//! The records that a session has taken and the broker has not acknowledged: bounded, in order, sent again after a
+//! loss. Pure.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,22 +14,22 @@ use crate::error::{ConnectError, ConnectionError, PublishError};
 use crate::message::Ack;
 use crate::terms::Terms;
 
-/// Most acknowledgements kept for one publisher that does not take them; the oldest go first.
+/// Most acknowledgements kept for one publisher that does not take them; beyond it the oldest are dropped.
 const ACKS_KEPT: usize = 65_536;
 
 /// A publisher of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OriginId(u64);
 
-/// Whom to tell about a record.
+/// Where the outcome of a record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// The publisher, with its next call.
+    /// To the publisher, with its next call.
     Publisher,
-    /// A caller that waits for this very record.
+    /// To the caller that waits for this very record.
     Caller,
-    /// Nobody any more: its caller did not wait.
-    Nobody,
+    /// Nowhere: its caller waits no longer.
+    Withdrawn,
 }
 
 #[derive(Debug)]
@@ -41,7 +42,7 @@ struct SentRecord {
     raw_size: usize,
     messages: u16,
     payload_bytes: u64,
-    /// It was sent over some connection: the broker may have it.
+    /// Whether it was sent over some connection: then the broker may have it.
     tried: bool,
 }
 
@@ -54,7 +55,7 @@ struct Origin {
     totals: Totals,
 }
 
-/// What a publisher has published: only what was acknowledged counts.
+/// What a publisher has published. Only what was acknowledged is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Records acknowledged.
@@ -63,7 +64,7 @@ pub struct Totals {
     pub messages: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
-    /// Bytes of the records: what travelled and was stored.
+    /// Bytes of the records as they were sent and stored.
     pub record_bytes: u64,
 }
 
@@ -77,12 +78,12 @@ pub(crate) struct Ledger {
     waiting_bytes: usize,
     sent: BTreeMap<u64, SentRecord>,
     sent_bytes: usize,
-    /// By their age, so that what is told of any of them is told in a fixed order.
+    /// Ordered by age, so that [`Ledger::take_any_failure`] returns failures in a fixed order.
     origins: BTreeMap<OriginId, Origin>,
     origins_made: u64,
     failures: usize,
     outcomes: HashMap<u64, Result<Ack, PublishError>>,
-    /// Records that the broker has answered.
+    /// Number of records that the broker has answered.
     answered: u64,
 }
 
@@ -106,15 +107,15 @@ impl Ledger {
         ledger
     }
 
-    /// A connection stands, under these terms. A waiting record that the broker does not take any more fails alone:
-    /// sent, it would end the session for all.
+    /// Adopts the terms of a new connection. A waiting record that is too large for them fails alone: sent, it would
+    /// end the session for all.
     pub(crate) fn agree(&mut self, terms: &Terms) {
         self.limits = terms.limits;
         self.records_max = terms.inflight_records_max.max(1);
         self.bytes_max = terms.inflight_bytes_max.max(1);
         self.waiting_bytes = 0;
-        for parcel in std::mem::take(&mut self.waiting) {
-            self.take(parcel);
+        for pending in std::mem::take(&mut self.waiting) {
+            self.take(pending);
         }
     }
 
@@ -134,19 +135,19 @@ impl Ledger {
         id
     }
 
-    /// The publisher is gone; what it handed over is still sent.
+    /// Forgets a publisher; what it handed over is still sent.
     pub(crate) fn close_origin(&mut self, id: OriginId) {
         let _untold = self.take_failure(id);
         self.origins.remove(&id);
     }
 
-    /// Whether another message may be taken: what waits and what was sent is together within the broker's limits.
+    /// Whether another message may be taken: what waits and what was sent are together within the broker's limits.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() + self.sent.len() < self.records_max
             && self.waiting_bytes + self.sent_bytes < self.bytes_max
     }
 
-    /// Records that the broker has answered so far.
+    /// Number of records that the broker has answered so far.
     pub(crate) const fn answered(&self) -> u64 {
         self.answered
     }
@@ -156,26 +157,26 @@ impl Ledger {
         self.waiting.is_empty() && self.sent.is_empty()
     }
 
-    /// Whether nothing of this publisher is unsettled.
+    /// Whether everything of this publisher is settled.
     pub(crate) fn is_settled(&self, origin: OriginId) -> bool {
         self.origins
             .get(&origin)
             .is_none_or(|origin| origin.unsettled == 0)
     }
 
-    /// Whether some publisher has a failure to hear of.
+    /// Whether some publisher has a failure that it was not given yet.
     pub(crate) const fn has_failures(&self) -> bool {
         self.failures > 0
     }
 
-    /// The first failure of this publisher since it was last asked.
+    /// Takes the first failure of this publisher since the last call.
     pub(crate) fn take_failure(&mut self, origin: OriginId) -> Option<PublishError> {
         let failure = self.origins.get_mut(&origin)?.failure.take();
         self.failures -= usize::from(failure.is_some());
         failure
     }
 
-    /// The first failure of any publisher that it was not told yet.
+    /// Takes the failure, not returned yet, of the oldest publisher that has one.
     pub(crate) fn take_any_failure(&mut self) -> Option<PublishError> {
         let failure = self
             .origins
@@ -199,26 +200,26 @@ impl Ledger {
             .unwrap_or_default()
     }
 
-    /// The outcome that a [`Interest::Caller`] waits for, once.
+    /// Takes the outcome of a record with [`Interest::Caller`], once it is known.
     pub(crate) fn take_outcome(&mut self, correlation: u64) -> Option<Result<Ack, PublishError>> {
         self.outcomes.remove(&correlation)
     }
 
-    /// The caller of a record waits no longer: it is not sent any more, nor again after a loss, or what its caller does
-    /// instead could be overtaken by it. Returns whether the broker may have it.
+    /// Gives up a record whose caller waits no longer: it is not sent any more, nor again after a loss, since it could
+    /// overtake what its caller does instead. Returns whether the broker may have it.
     pub(crate) fn withdraw(&mut self, correlation: u64) -> bool {
-        if let Some(parcel) = self.sent.get_mut(&correlation) {
-            parcel.interest = Interest::Nobody;
+        if let Some(pending) = self.sent.get_mut(&correlation) {
+            pending.interest = Interest::Withdrawn;
             return true;
         }
-        let waits = |parcel: &SentRecord| parcel.correlation == correlation;
-        let parcel = self.waiting.iter().position(waits);
-        let Some(parcel) = parcel.and_then(|place| self.waiting.remove(place)) else {
+        let waits = |pending: &SentRecord| pending.correlation == correlation;
+        let pending = self.waiting.iter().position(waits);
+        let Some(pending) = pending.and_then(|place| self.waiting.remove(place)) else {
             return true;
         };
-        self.waiting_bytes -= parcel.record.len();
-        self.settle_one(parcel.origin);
-        parcel.tried
+        self.waiting_bytes -= pending.record.len();
+        self.settle_one(pending.origin);
+        pending.tried
     }
 
     /// Takes a record to be sent.
@@ -239,25 +240,25 @@ impl Ledger {
         });
     }
 
-    /// Lets a record wait, or tells that the broker does not take it.
-    fn take(&mut self, parcel: SentRecord) {
+    /// Queues a record, or fails it when it is above the broker's limits.
+    fn take(&mut self, pending: SentRecord) {
         let Limits {
             record_size_max,
             raw_size_max,
         } = self.limits;
         let sizes = [
-            (parcel.record.len(), record_size_max as usize),
-            (parcel.raw_size, raw_size_max as usize),
+            (pending.record.len(), record_size_max as usize),
+            (pending.raw_size, raw_size_max as usize),
         ];
         if let Some((size, max)) = sizes.into_iter().find(|(size, max)| size > max) {
-            return self.tell(&parcel, Err(PublishError::TooLarge { size, max }));
+            return self.tell(&pending, Err(PublishError::TooLarge { size, max }));
         }
-        self.waiting_bytes += parcel.record.len();
-        self.waiting.push_back(parcel);
+        self.waiting_bytes += pending.record.len();
+        self.waiting.push_back(pending);
     }
 
-    /// Moves at most `count` records from waiting to sent, as the broker's limits allow, and hands out their bytes.
-    /// A record larger than the limit goes when nothing else is on its way.
+    /// Moves at most `count` records from waiting to sent, as the broker's limits allow, and appends their bytes to
+    /// `out`. A record larger than the limit goes when nothing else is on its way.
     pub(crate) fn send(&mut self, count: usize, out: &mut Vec<Bytes>) {
         for _ in 0..count {
             let Some(next) = self.waiting.front() else {
@@ -269,18 +270,18 @@ impl Ledger {
             if !fits && !self.sent.is_empty() {
                 return;
             }
-            if let Some(mut parcel) = self.waiting.pop_front() {
-                parcel.tried = true;
+            if let Some(mut pending) = self.waiting.pop_front() {
+                pending.tried = true;
                 self.waiting_bytes -= size;
                 self.sent_bytes += size;
-                out.push(parcel.record.clone());
-                self.sent.insert(parcel.correlation, parcel);
+                out.push(pending.record.clone());
+                self.sent.insert(pending.correlation, pending);
             }
         }
     }
 
-    /// Takes the broker's word on one record. While the broker drains, a refused record stays: it is sent again over
-    /// the next connection.
+    /// Settles one record by the broker's answer. A record refused because the broker drains stays: it is sent again
+    /// over the next connection.
     ///
     /// # Errors
     /// When no such record was sent: correlation ids travel without a checksum, so the connection is broken.
@@ -289,45 +290,45 @@ impl Ledger {
         if draining && self.sent.contains_key(&entry.correlation) {
             return Ok(());
         }
-        let Some(parcel) = self.sent.remove(&entry.correlation) else {
+        let Some(pending) = self.sent.remove(&entry.correlation) else {
             let what = "the outcome of a record that was never sent";
             return Err(ConnectionError::Unexpected { what });
         };
         self.answered += 1;
-        self.sent_bytes -= parcel.record.len();
+        self.sent_bytes -= pending.record.len();
         let result = if entry.outcome.is_done() {
             Ok(Ack {
-                topic: Arc::clone(&parcel.topic),
+                topic: Arc::clone(&pending.topic),
                 offset: entry.offset,
-                messages: parcel.messages,
+                messages: pending.messages,
                 epoch: entry.epoch,
             })
         } else {
             Err(PublishError::Refused {
-                topic: Arc::clone(&parcel.topic),
+                topic: Arc::clone(&pending.topic),
                 outcome: entry.outcome,
             })
         };
-        self.tell(&parcel, result);
+        self.tell(&pending, result);
         Ok(())
     }
 
-    fn tell(&mut self, parcel: &SentRecord, result: Result<Ack, PublishError>) {
-        self.settle_one(parcel.origin);
+    fn tell(&mut self, pending: &SentRecord, result: Result<Ack, PublishError>) {
+        self.settle_one(pending.origin);
         if result.is_ok()
-            && let Some(origin) = self.origins.get_mut(&parcel.origin)
+            && let Some(origin) = self.origins.get_mut(&pending.origin)
         {
             origin.totals.records += 1;
-            origin.totals.messages += u64::from(parcel.messages);
-            origin.totals.payload_bytes += parcel.payload_bytes;
-            origin.totals.record_bytes += parcel.record.len() as u64;
+            origin.totals.messages += u64::from(pending.messages);
+            origin.totals.payload_bytes += pending.payload_bytes;
+            origin.totals.record_bytes += pending.record.len() as u64;
         }
-        match parcel.interest {
+        match pending.interest {
             Interest::Caller => {
-                self.outcomes.insert(parcel.correlation, result);
+                self.outcomes.insert(pending.correlation, result);
             }
-            Interest::Publisher => self.report(parcel.origin, result),
-            Interest::Nobody => {}
+            Interest::Publisher => self.report(pending.origin, result),
+            Interest::Withdrawn => {}
         }
     }
 
@@ -357,32 +358,32 @@ impl Ledger {
         }
     }
 
-    /// The connection is gone: what was sent and not settled goes first over the next one.
+    /// Notes that the connection is lost: what was sent and not settled goes first over the next one.
     pub(crate) fn lost(&mut self) {
         self.waiting_bytes += std::mem::take(&mut self.sent_bytes);
         if planted(Bug::DropsAResend) {
             self.sent.pop_first();
         }
-        while let Some((_, parcel)) = self.sent.pop_last() {
-            if parcel.interest == Interest::Nobody {
-                self.waiting_bytes -= parcel.record.len();
-                self.settle_one(parcel.origin);
+        while let Some((_, pending)) = self.sent.pop_last() {
+            if pending.interest == Interest::Withdrawn {
+                self.waiting_bytes -= pending.record.len();
+                self.settle_one(pending.origin);
                 continue;
             }
             if planted(Bug::ResendsOutOfOrder) {
-                self.waiting.push_back(parcel);
+                self.waiting.push_back(pending);
             } else {
-                self.waiting.push_front(parcel);
+                self.waiting.push_front(pending);
             }
         }
     }
 
-    /// The session is over: everything unsettled fails with `error`.
+    /// Fails everything unsettled with `error`, because the session is over.
     pub(crate) fn fail(&mut self, error: &ConnectError) {
         self.lost();
         self.waiting_bytes = 0;
-        for parcel in std::mem::take(&mut self.waiting) {
-            self.tell(&parcel, Err(PublishError::Disconnected(error.clone())));
+        for pending in std::mem::take(&mut self.waiting) {
+            self.tell(&pending, Err(PublishError::Disconnected(error.clone())));
         }
     }
 }
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_a_giant_goes_alone() {
+    fn bytes_are_bounded_and_a_record_above_the_bound_goes_alone() {
         let (mut ledger, origin) = ledger(10, 100);
         for (correlation, size) in [(1, 60), (2, 60), (3, 500)] {
             ledger.add(origin, Interest::Publisher, finished(correlation, size));
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_new_limits_fails_alone() {
+    fn a_record_above_new_limits_fails_alone() {
         let (mut ledger, origin) = ledger(3, 1000);
         for (correlation, size) in [(1, 8), (2, 108), (3, 24)] {
             ledger.add(origin, Interest::Publisher, finished(correlation, size));
@@ -523,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_once_and_to_its_publisher() {
+    fn a_refusal_is_returned_once_and_to_its_publisher() {
         let (mut ledger, origin) = ledger(3, 1000);
         let other = ledger.open_origin(false);
         ledger.add(origin, Interest::Publisher, finished(1, 8));

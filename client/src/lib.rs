@@ -23,30 +23,32 @@
 //!   loss every message is there once.
 //! - **Delivery is in order and once per subscription**, across losses too: a subscription remembers its offset and
 //!   epoch, resumes there, trims what it had, and drops repeats.
-//! - **Nothing is skipped silently.** What cannot be delivered any more is told as [`Delivery::Gap`], what nobody is to get
-//!   any more as [`Delivery::Skip`], a history that changed as [`Delivery::NewEpoch`]. What arrives damaged is not
-//!   delivered but asked for again.
-//! - **Damage on the way costs a connection and no more**: what the broker could not read is sent again over the next one.
-//!   After three refusals in a row without any progress it is taken to be wrong, and an error says so.
-//! - **No call waits for ever** unless it is told to: [`ConnectOptions::answer_timeout`] bounds the wait for the broker, and
-//!   the error says whether a message is not stored or its outcome is unknown; [`Client::close`] ends all waits. Only the
-//!   wait for a delivery has no end: a subscription comes back however long its broker is away.
+//! - **Nothing is skipped silently.** Messages that cannot be delivered any more are reported as [`Delivery::Gap`],
+//!   messages that expired, were replaced or were deleted as [`Delivery::Skip`], and a history that changed as
+//!   [`Delivery::NewEpoch`]. What arrives damaged is not delivered but requested again.
+//! - **Damage on the way costs a connection and no more**: what the broker could not read is sent again over the next
+//!   one. After three refusals in a row without any progress the session ends with an error.
+//! - **No call waits for ever** unless it is told to: [`ConnectOptions::answer_timeout`] bounds the wait for the
+//!   broker, and the error says whether a message is not stored or its outcome is unknown; [`Client::close`] ends all
+//!   waits. Only the wait for a delivery has no end: a subscription reconnects however long its broker is away.
 //! - **Everything is bounded.** A publisher waits while as much is on its way as the broker allows; a subscription
-//!   reads no faster than it is asked, and the broker keeps the rest.
+//!   reads no faster than its caller asks for messages, and the broker keeps the rest.
 //!
 //! # How it is built
 //!
-//! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. `receive_buffer`
-//! (bytes to frames), `outbox` (short writes), `handshake` (is this a broker), `farewell` (last words), `silence` (is it still
-//! there), `backoff` (when to come back). For publishing `batch` (messages to records), `ledger` (what is in flight),
-//! `query` (what was asked) and `session_state` (what the session does next). For receiving `cursor` (what comes next),
-//! `intake` (frames to deliveries) and `subscription_state` (what the subscription does next).
+//! Decisions are pure: time and chance are arguments, and tests drive them without threads or sockets. For every
+//! connection: `receive_buffer` (bytes to frames), `outbox` (short writes), `handshake` (is this a broker), `farewell`
+//! (last words), `silence` (is it still there), `backoff` (when to come back). For publishing `batch` (messages to
+//! records), `ledger` (what is in flight), `query` (what was asked) and `session_state` (what the session does next).
+//! For receiving `cursor` (what comes next), `intake` (frames to deliveries) and `subscription_state` (what the
+//! subscription does next).
 //!
 //! Around them is a thin rim of sockets and threads: `connection`; `session_hub` (what publishers and threads of a
-//! session share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while nobody reads;
-//! `spare`, the first connection while nobody needs it. On top are the handles: `session` with `publisher` and its batch
-//! `slot`, `subscription`, which reads in its caller's thread, and `client`. Time and chance come in through
-//! [`time::Time`]. Beside the rim stands [`simulation`], which drives the same decisions without sockets and threads.
+//! session share) and `writer` (its writing and its reading thread); `keepalive`, which gives signs of life while no
+//! thread reads; `spare`, the first connection until it is needed. On top are the handles: `session` with `publisher`
+//! and its batch `slot`, `subscription`, which reads in its caller's thread, and `client`. Time and chance come in
+//! through [`time::Time`]. Beside the rim stands [`simulation`], which drives the same decisions without sockets and
+//! threads.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -101,7 +103,7 @@ pub use publisher::Publisher;
 pub use query::TopicsPage;
 pub use subscription::{Closer, Messages, Subscription};
 
-/// The program of the README compiles.
+/// Makes the doc tests compile the program of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

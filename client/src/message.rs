@@ -6,9 +6,9 @@ use bytes::Bytes;
 use oyez_protocol::message::{Headers, MessageRef, write_headers};
 use oyez_protocol::{Epoch, Offset};
 
-/// A message to publish: a payload, and if wanted a key and headers. Borrows all of them.
+/// A message to publish: a payload, and optionally a key and headers. Borrows all of them.
 ///
-/// Whatever is bytes is a message without key and headers:
+/// Bytes and text convert into a message without key and headers:
 ///
 /// ```
 /// use oyez_client::NewMessage;
@@ -38,7 +38,7 @@ impl<'a> NewMessage<'a> {
         }
     }
 
-    /// Names the thing that the message is about.
+    /// Sets the key, which names what the message is about.
     #[must_use]
     pub fn key(mut self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.key = Some(key.as_ref());
@@ -56,7 +56,7 @@ impl<'a> NewMessage<'a> {
         self
     }
 
-    /// The same key and headers with another payload.
+    /// Returns a message with the same key and headers and another payload.
     #[must_use]
     pub fn with_payload<'b>(&self, payload: &'b (impl AsRef<[u8]> + ?Sized)) -> NewMessage<'b>
     where
@@ -75,7 +75,7 @@ impl<'a> NewMessage<'a> {
         self.payload
     }
 
-    /// Lends the message in the form of the wire. `encoded` holds the headers meanwhile.
+    /// Returns the message in the form of the wire. It borrows from `encoded`, which receives the headers.
     pub(crate) fn lend<'b>(&self, encoded: &'b mut Vec<u8>) -> MessageRef<'b>
     where
         'a: 'b,
@@ -139,22 +139,22 @@ pub struct Message {
     pub epoch: Epoch,
     /// When the broker took the message, in milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
-    /// What the publisher calls the thing that the message is about.
+    /// The key, by which the publisher names what the message is about.
     pub key: Option<Bytes>,
-    /// Names and values, in the publisher's order.
+    /// The headers: names and values, in the publisher's order.
     pub headers: Vec<(Bytes, Bytes)>,
     /// The content.
     pub payload: Bytes,
 }
 
-/// That messages are in their topic, as durable as it is.
+/// The acknowledgement that messages are in their topic, as durable as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The topic.
     pub topic: Arc<str>,
     /// Offset of the first message.
     pub offset: Offset,
-    /// How many messages: the offsets are consecutive.
+    /// Number of messages; their offsets are consecutive.
     pub messages: u16,
     /// The topic's epoch.
     pub epoch: Epoch,

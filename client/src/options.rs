@@ -1,4 +1,4 @@
-//! How a client connects and comes back, and what it subscribes to.
+//! The options: how a client connects and reconnects, and what it subscribes to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that a call waits for the broker's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What happens to a client's connections; see [`ConnectOptions::on_event`].
+/// A change of a client's connection; see [`ConnectOptions::on_event`].
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
-    /// A connection is gone, or an attempt to come back failed; the next attempt follows after `delay`.
+    /// A connection is lost, or an attempt to reconnect failed; the next attempt follows after `delay`.
     Lost {
         /// Why.
         error: ConnectionError,
@@ -34,10 +34,10 @@ pub enum ConnectionEvent {
     Restored,
 }
 
-/// Sees every [`ConnectionEvent`].
+/// A function that is called with every [`ConnectionEvent`].
 pub(crate) type EventHook = Arc<dyn Fn(&ConnectionEvent) + Send + Sync>;
 
-/// How a client introduces itself, and how long it waits for what.
+/// How a client introduces itself to the broker, and how long it waits for it.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -82,8 +82,8 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// No credentials, the broker's heartbeat, ten seconds to connect, a minute for an answer; after a loss publishing
-    /// tries to come back for two minutes, and a subscription for ever.
+    /// Options with no credentials, the broker's heartbeat, ten seconds to connect, and a minute for an answer. After a
+    /// loss publishing tries to reconnect for two minutes, and a subscription for ever.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -98,25 +98,25 @@ impl ConnectOptions {
         }
     }
 
-    /// What the client calls itself in the broker's log; at most 1,024 bytes are sent.
+    /// Sets the name of the client in the broker's log; at most 1,024 bytes are sent.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// What the client proves itself with; at most 4,096 bytes. A broker without access control refuses a client that
-    /// brings some, because it cannot check them.
+    /// Sets the credentials, at most 4,096 bytes. A broker without access control refuses a client that sends some,
+    /// because it cannot check them.
     #[must_use]
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
     }
 
-    /// The longest silence to ask the broker for, in whole milliseconds; zero leaves it to the broker. It grants one second
-    /// or more, and at most its own heartbeat: five minutes, unless it is configured otherwise. The client notices within
-    /// two heartbeats that the broker is gone while it waits for an answer; while nothing is under way the kernel notices
-    /// within three minutes.
+    /// Sets the heartbeat to ask the broker for, the longest silence of either side, in whole milliseconds; zero leaves
+    /// it to the broker. The broker grants one second or more, and at most its own heartbeat: five minutes, unless it
+    /// is configured otherwise. While the client waits for an answer, it notices within two heartbeats that the broker
+    /// is gone; otherwise the kernel notices within three minutes.
     #[must_use]
     pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = heartbeat;
@@ -130,36 +130,38 @@ impl ConnectOptions {
         self
     }
 
-    /// Longest time that a call waits for the broker, losses of the connection included: for an acknowledgement, for the
-    /// answer to a question, for the confirmation of a subscription, or until another message may be handed over. `None`
-    /// for ever, or until [`Client::close`](crate::Client::close). It does not bind the wait for a delivery.
+    /// Sets the longest time that a call waits for the broker, losses of the connection included: for an
+    /// acknowledgement, for the answer to a question, for the confirmation of a subscription, or until another message
+    /// may be handed over. With `None` the call waits until [`Client::close`](crate::Client::close). The wait for a
+    /// delivery is not limited by it.
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.answer_timeout = timeout;
         self
     }
 
-    /// When to come back after a loss, for publishing and for subscriptions alike. Unless it is set, publishing follows the
-    /// default [`ReconnectPolicy`], which gives up after two minutes, and a subscription the same without an end.
+    /// Sets when to reconnect after a loss, for publishing and for subscriptions alike. Unless it is set, publishing
+    /// follows the default [`ReconnectPolicy`], which gives up after two minutes, and a subscription follows the same
+    /// without giving up.
     #[must_use]
     pub const fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.reconnect = Some(policy);
         self
     }
 
-    /// When a publishing session comes back.
+    /// The policy by which a publishing session reconnects.
     pub(crate) fn publishing_policy(&self) -> ReconnectPolicy {
         self.reconnect.unwrap_or_default()
     }
 
-    /// When a subscription comes back.
+    /// The policy by which a subscription reconnects.
     pub(crate) fn subscribing_policy(&self) -> ReconnectPolicy {
         let endless = ReconnectPolicy::default().give_up_after(None);
         self.reconnect.unwrap_or(endless)
     }
 
-    /// Calls `hook` when a connection is lost and when it stands again, from whichever thread noticed; it should be
-    /// brief, and must not call the client.
+    /// Lets `hook` be called when a connection is lost and when it stands again, from whichever thread noticed. It
+    /// should be brief, and must not call the client.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> Self {
         self.event_hook = Some(Arc::new(hook));
@@ -173,7 +175,7 @@ impl ConnectOptions {
         self
     }
 
-    /// What can be known to be wrong before any attempt.
+    /// Checks what can be known to be wrong before any attempt.
     ///
     /// # Errors
     /// [`ConnectError::Credentials`].
@@ -188,7 +190,7 @@ impl ConnectOptions {
         Ok(())
     }
 
-    /// Appends how the client introduces itself.
+    /// Appends the hello frame to `out`.
     pub(crate) fn hello(&self, out: &mut Vec<u8>) {
         Hello {
             version_min: VERSION,
@@ -225,7 +227,7 @@ pub struct SubscribeOptions {
 }
 
 impl SubscribeOptions {
-    /// The messages of `topic` from now on.
+    /// Options for the messages of `topic` from now on.
     #[must_use]
     pub fn topic(topic: impl Into<String>) -> Self {
         Self {
@@ -235,14 +237,14 @@ impl SubscribeOptions {
         }
     }
 
-    /// Begins elsewhere: with the oldest message kept, or with an offset.
+    /// Sets where to begin: with the oldest message kept, with an offset, or with the next new message.
     #[must_use]
     pub const fn from(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// The epoch that the offset to begin with was seen in. When the topic has another one,
+    /// Sets the epoch in which the offset to begin with was seen. When the topic has another epoch,
     /// [`Delivery::NewEpoch`](crate::Delivery::NewEpoch) comes first and then the oldest message kept.
     #[must_use]
     pub const fn epoch(mut self, epoch: Epoch) -> Self {
@@ -250,10 +252,10 @@ impl SubscribeOptions {
         self
     }
 
-    /// The place that this asks for.
+    /// Returns the cursor at the place that these options ask for.
     ///
     /// # Errors
-    /// When the name is not a topic.
+    /// When the topic's name is invalid.
     pub(crate) fn cursor(self) -> Result<Cursor, TopicError> {
         topic::parse(self.topic.as_bytes())?;
         Ok(Cursor::new(Arc::from(self.topic), self.start, self.epoch))

@@ -1,4 +1,4 @@
-//! What is being written, of which a write may take a part. Pure: whoever holds the socket empties it.
+//! Bytes that wait to be written; a write may take a part of them. Pure: the owner of the socket empties it.
 
 use std::io::IoSlice;
 
@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use crate::error::ConnectionError;
 
-/// Pieces in the order in which they are written.
+/// Pieces of bytes, in the order in which they are written.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pieces: Vec<Bytes>,
@@ -15,7 +15,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// What was written is forgotten: where the next pieces go.
+    /// Forgets the pieces that were written, and returns the list for the next ones.
     pub(crate) fn pieces(&mut self) -> &mut Vec<Bytes> {
         self.pieces.drain(..self.first);
         self.first = 0;
@@ -32,16 +32,16 @@ impl Outbox {
         self.pieces.get(self.first).map_or(&[], |piece| piece)
     }
 
-    /// All that is to be written.
+    /// Everything that is to be written.
     pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
         let rest = &self.pieces[self.first..];
         rest.iter().map(|piece| IoSlice::new(piece)).collect()
     }
 
-    /// A write took so many bytes.
+    /// Notes that a write took `size` bytes.
     ///
     /// # Errors
-    /// When it took none: the connection takes nothing any more.
+    /// When it took none: the connection takes no more bytes.
     pub(crate) fn wrote(&mut self, mut size: usize) -> Result<(), ConnectionError> {
         if size == 0 {
             return Err(ConnectionError::Closed);
@@ -56,7 +56,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Nothing is to be written any more.
+    /// Drops everything that is to be written.
     pub(crate) fn clear(&mut self) {
         self.pieces.clear();
         self.first = 0;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oyez_protocol::command::{Query, Question};
 use oyez_protocol::event::{Answer, Outcome};
 
-/// What can be asked.
+/// A question to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Stats,
@@ -13,7 +13,8 @@ pub(crate) enum Ask {
     Lag,
 }
 
-/// One answer: whether the question was answered, a JSON object, and whether more can be asked for.
+/// An answer: whether the question was answered, the text of a JSON object (see [`oyez_protocol::answer`]), and whether
+/// more can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
@@ -25,12 +26,12 @@ pub(crate) struct Reply {
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     asked: u32,
-    /// In the order in which they were asked: over a new connection they are asked again in it.
+    /// Questions in the order in which they were asked, and in which they are asked again over a new connection.
     open: BTreeMap<u32, (Ask, Option<Reply>)>,
 }
 
 impl Questions {
-    /// Appends the question's frame to `out`; the id fetches the answer.
+    /// Appends the question's frame to `out`. The id that it returns fetches the answer.
     pub(crate) fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) -> u32 {
         self.asked = self.asked.wrapping_add(1);
         let id = self.asked;
@@ -39,7 +40,7 @@ impl Questions {
         id
     }
 
-    /// Asks again, over a new connection, what was not answered.
+    /// Appends the frames of all questions without an answer to `out`, for a new connection.
     pub(crate) fn ask_again(&self, out: &mut Vec<u8>) {
         for (id, (ask, reply)) in &self.open {
             if reply.is_none() {
@@ -58,12 +59,12 @@ impl Questions {
         }
     }
 
-    /// Nobody waits for the answer any more.
+    /// Forgets a question whose caller waits no longer.
     pub(crate) fn forget(&mut self, id: u32) {
         self.open.remove(&id);
     }
 
-    /// The answer, once.
+    /// Takes the answer, if it has come.
     pub(crate) fn take(&mut self, id: u32) -> Option<Reply> {
         self.open.get(&id)?.1.as_ref()?;
         self.open.remove(&id)?.1
@@ -82,11 +83,11 @@ fn encode(id: u32, ask: &Ask, out: &mut Vec<u8>) {
 /// A page of the topics that the broker keeps, in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsPage {
-    /// `{"topics":[{"name":...,"durability":...,"earliest":...,"next":...,"records":...,"bytes":...,"epoch":...}, ...]}`:
-    /// the offsets of the oldest message kept and of the next one, what is kept in records and bytes, and the epoch of
-    /// the history in hexadecimal digits.
+    /// `{"topics":[{"name":...,"durability":...,"earliest":...,"next":...,"records":...,"bytes":...,"epoch":...},
+    /// ...]}`: the offsets of the oldest message kept and of the next one, what is kept in records and bytes, and the
+    /// epoch of the history in hexadecimal digits.
     pub json: String,
-    /// Whether topics follow: ask for those after the last name of this page.
+    /// Whether more topics follow: ask for those after the last name of this page.
     pub more: bool,
 }
 

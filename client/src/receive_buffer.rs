@@ -1,4 +1,4 @@
-//! Bytes as they arrive, cut into frames. Pure: whoever holds the socket fills it.
+//! Cuts the bytes that arrive into frames. Pure: the owner of the socket fills it.
 
 use std::io::{self, ErrorKind};
 
@@ -8,7 +8,7 @@ use oyez_protocol::{Decoded, Frame, decode};
 
 use crate::error::ConnectionError;
 
-/// Room for one read. Grows to the largest frame seen, at most to the largest that the protocol knows.
+/// Room for one read. The buffer grows to the largest frame seen, at most to the largest that the protocol knows.
 const READ_SIZE: usize = 64 << 10;
 
 /// What was received and is not consumed yet.
@@ -27,11 +27,11 @@ pub(crate) struct ReceiveBuffer {
 pub(crate) enum Received {
     /// Bytes came.
     Bytes,
-    /// None in the time given.
+    /// No bytes came in the time given.
     Nothing,
 }
 
-/// What a socket with a timeout answers when it expires, or when a signal came first.
+/// Whether this is the error of a read that timed out, or was interrupted by a signal.
 pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -39,17 +39,17 @@ pub(crate) const fn is_timeout(kind: ErrorKind) -> bool {
     )
 }
 
-/// A frame of which not all has come.
+/// A frame that has begun to arrive and is not whole yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incomplete {
-    /// Frames that came before it.
+    /// Number of frames that came before it.
     pub(crate) number: u64,
-    /// Bytes that it has, as far as is known.
+    /// Its size in bytes, as far as it is known.
     pub(crate) size: usize,
 }
 
 impl ReceiveBuffer {
-    /// Where the next bytes go: never empty, and large enough for the rest of the frame that has begun.
+    /// Returns the room for the next bytes: never empty, and large enough for the rest of the frame that has begun.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -63,16 +63,16 @@ impl ReceiveBuffer {
         &mut self.buffer[self.end..]
     }
 
-    /// `size` bytes were written into [`ReceiveBuffer::spare`].
+    /// Notes that `size` bytes were written into [`ReceiveBuffer::spare`].
     pub(crate) fn filled(&mut self, size: usize) {
         self.end = (self.end + size).min(self.buffer.len());
     }
 
-    /// A read into [`ReceiveBuffer::spare`] ended like this.
+    /// Notes the result of a read into [`ReceiveBuffer::spare`].
     ///
     /// # Errors
     /// When the connection is at its end.
-    pub(crate) fn received(
+    pub(crate) fn note_read(
         &mut self,
         read: io::Result<usize>,
     ) -> Result<Received, ConnectionError> {
@@ -87,7 +87,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// The next whole frame, or `None` when more bytes are needed. Deliveries are checked against the widest limits
+    /// Takes the next whole frame; `None` when more bytes are needed. Deliveries are checked against the widest limits
     /// of the protocol, because a log may hold records from before its broker's limits were narrowed.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// What has arrived and is not a whole frame, as long as no frame was.
+    /// What has arrived, as long as no whole frame was taken from it.
     pub(crate) fn before_first(&self) -> Option<&[u8]> {
         (self.taken == 0).then(|| &self.buffer[self.start..self.end])
     }
@@ -139,9 +139,9 @@ mod tests {
     use oyez_protocol::event::{Answer, Heartbeat, Outcome};
     use oyez_protocol::record::RecordBuilder;
 
-    fn feed(inbox: &mut ReceiveBuffer, bytes: &[u8]) {
-        inbox.spare()[..bytes.len()].copy_from_slice(bytes);
-        inbox.filled(bytes.len());
+    fn feed(buffer: &mut ReceiveBuffer, bytes: &[u8]) {
+        buffer.spare()[..bytes.len()].copy_from_slice(bytes);
+        buffer.filled(bytes.len());
     }
 
     #[test]
@@ -151,16 +151,16 @@ mod tests {
             Heartbeat { token }.encode_ping(&mut wire);
         }
         for piece in [1, 7, 24, 100] {
-            let (mut inbox, mut tokens) = (ReceiveBuffer::default(), Vec::new());
+            let (mut buffer, mut tokens) = (ReceiveBuffer::default(), Vec::new());
             for chunk in wire.chunks(piece) {
-                feed(&mut inbox, chunk);
-                while let Some(frame) = inbox.next().unwrap() {
+                feed(&mut buffer, chunk);
+                while let Some(frame) = buffer.next().unwrap() {
                     let Frame::Ping(heartbeat) = frame else {
                         panic!("{frame:?}")
                     };
                     tokens.push(heartbeat.token);
                 }
-                assert!(!inbox.holds_frame());
+                assert!(!buffer.holds_frame());
             }
             assert_eq!(tokens, (0..20).collect::<Vec<_>>());
         }
@@ -175,25 +175,25 @@ mod tests {
             .unwrap();
         let mut wire = Vec::new();
         builder.finish_stored(1, &mut wire);
-        let (mut inbox, mut rest, mut reads) = (ReceiveBuffer::default(), &wire[..], 0);
+        let (mut buffer, mut rest, mut reads) = (ReceiveBuffer::default(), &wire[..], 0);
         while !rest.is_empty() {
-            let spare = inbox.spare();
+            let spare = buffer.spare();
             let size = spare.len().min(rest.len());
             spare[..size].copy_from_slice(&rest[..size]);
-            inbox.filled(size);
+            buffer.filled(size);
             rest = &rest[size..];
             reads += 1;
             if !rest.is_empty() {
-                assert!(inbox.next().unwrap().is_none());
+                assert!(buffer.next().unwrap().is_none());
             }
         }
         assert!(reads <= 2, "room is made for the whole frame at once");
-        assert!(matches!(inbox.next().unwrap(), Some(Frame::Record(_))));
+        assert!(matches!(buffer.next().unwrap(), Some(Frame::Record(_))));
     }
 
     #[test]
-    fn a_damaged_frame_is_an_error_and_not_a_wish_for_more() {
-        let (mut wire, mut inbox) = (Vec::new(), ReceiveBuffer::default());
+    fn a_damaged_frame_is_an_error_and_does_not_wait_for_more_bytes() {
+        let (mut wire, mut buffer) = (Vec::new(), ReceiveBuffer::default());
         let answer = Answer {
             id: 1,
             outcome: Outcome::Ok,
@@ -203,8 +203,8 @@ mod tests {
         };
         answer.encode(&mut wire);
         wire[17] ^= 1;
-        feed(&mut inbox, &wire);
-        assert!(inbox.holds_frame());
-        assert!(inbox.next().is_err());
+        feed(&mut buffer, &wire);
+        assert!(buffer.holds_frame());
+        assert!(buffer.next().is_err());
     }
 }

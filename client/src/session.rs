@@ -22,7 +22,7 @@ use crate::writer;
 
 /// A handle on the session; dropping the last one closes it at once.
 pub(crate) struct Session {
-    shared: Arc<SessionHub>,
+    hub: Arc<SessionHub>,
     correlations: Arc<AtomicU64>,
 }
 
@@ -32,10 +32,10 @@ impl Session {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(dialer: Dialer, connection: Connection) -> Result<Self, ConnectionError> {
-        let shared = Arc::new(SessionHub::new(dialer, &connection.terms));
-        writer::start(Arc::clone(&shared), connection)?;
+        let hub = Arc::new(SessionHub::new(dialer, &connection.terms));
+        writer::start(Arc::clone(&hub), connection)?;
         Ok(Self {
-            shared,
+            hub,
             correlations: Arc::new(AtomicU64::new(1)),
         })
     }
@@ -46,21 +46,21 @@ impl Session {
     }
 
     pub(crate) fn now(&self) -> Duration {
-        self.shared.time().now()
+        self.hub.time().now()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SessionState> {
-        self.shared.state()
+        self.hub.state()
     }
 
     /// How long a call that begins now may wait.
     pub(crate) fn allowance(&self) -> Allowance {
-        Allowance::new(self.shared.dialer.options.answer_timeout)
+        Allowance::new(self.hub.dialer.options.answer_timeout)
     }
 
     /// Whether a message may be taken without a look at how things stand.
     pub(crate) fn admits(&self) -> bool {
-        !self.shared.wants_attention()
+        !self.hub.wants_attention()
     }
 
     /// Waits until another message may be taken.
@@ -68,7 +68,7 @@ impl Session {
     /// # Errors
     /// An earlier failure of this publisher, the end of the session, or [`PublishError::NotSent`].
     pub(crate) fn admit(&self, origin: OriginId, allowance: Allowance) -> Result<(), PublishError> {
-        self.shared.await_state(
+        self.hub.await_state(
             allowance,
             |state| state.admit(origin),
             |_, waited| Err(PublishError::NotSent { waited }),
@@ -77,15 +77,15 @@ impl Session {
 
     /// Makes the slot of a new publisher known.
     pub(crate) fn register(&self, state: &SessionState, slot: &Arc<BatchSlot>) {
-        self.shared.register(state, slot);
+        self.hub.register(state, slot);
     }
 
     pub(crate) fn submit(&self, origin: OriginId, interest: Interest, done: Vec<Finished>) {
-        self.shared.submit(origin, interest, done);
+        self.hub.submit(origin, interest, done);
     }
 
     pub(crate) fn note_linger(&self, due: Duration) {
-        self.shared.note_linger(due);
+        self.hub.note_linger(due);
     }
 
     /// Waits for the outcome of one record, which is withdrawn when it does not come in time.
@@ -97,7 +97,7 @@ impl Session {
         correlation: u64,
         allowance: Allowance,
     ) -> Result<Ack, PublishError> {
-        self.shared.await_state(
+        self.hub.await_state(
             allowance,
             |state| state.ledger.take_outcome(correlation),
             |state, waited| {
@@ -115,8 +115,8 @@ impl Session {
     /// # Errors
     /// The first failure since the publisher's last call, or [`PublishError::Unacknowledged`].
     pub(crate) fn flush(&self, slot: &BatchSlot, allowance: Allowance) -> Result<(), PublishError> {
-        self.shared.finish(slot);
-        self.shared.await_state(
+        self.hub.finish(slot);
+        self.hub.await_state(
             allowance,
             |state| state.flushed(slot.origin),
             |_, waited| Err(PublishError::Unacknowledged { waited }),
@@ -125,7 +125,7 @@ impl Session {
 
     /// Hands over what the slot has gathered, without waiting, and forgets its publisher.
     pub(crate) fn abandon(&self, slot: &BatchSlot) {
-        self.shared.finish(slot);
+        self.hub.finish(slot);
         self.state().ledger.close_origin(slot.origin);
     }
 
@@ -135,8 +135,8 @@ impl Session {
     /// When the session ends before, or the time was too short.
     pub(crate) fn ask(&self, ask: Ask) -> Result<Reply, QueryError> {
         let id = self.state().ask(ask);
-        self.shared.bell.ring();
-        let reply = self.shared.await_state(
+        self.hub.bell.ring();
+        let reply = self.hub.await_state(
             self.allowance(),
             |state| state.answered(id),
             |state, waited| {
@@ -158,16 +158,16 @@ impl Session {
     pub(crate) fn drain(&self) -> Result<(), PublishError> {
         let allowance = self.allowance();
         let late = |waited| Err(PublishError::Unacknowledged { waited });
-        self.shared.finish_all();
-        let settled = self.shared.await_state(
+        self.hub.finish_all();
+        let settled = self.hub.await_state(
             allowance,
             |state| state.may_part().map(Ok),
             |_, waited| late(waited),
         );
         let parted = settled.and_then(|()| {
             self.state().part();
-            self.shared.bell.ring();
-            self.shared
+            self.hub.bell.ring();
+            self.hub
                 .await_state(allowance, SessionState::parted, |_, waited| late(waited))
         });
         if parted.is_err() {
@@ -178,7 +178,7 @@ impl Session {
 
     /// Ends the session at once: whatever waits for it ends with [`ConnectError::Closed`].
     pub(crate) fn close(&self) {
-        self.shared.close();
+        self.hub.close();
     }
 }
 

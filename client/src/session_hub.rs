@@ -1,6 +1,6 @@
 //! What publishers, the writer and the reader of a session share.
 //!
-//! All meet in one [`SessionState`] under one lock, which is held for bookkeeping only, never across a system call. Lock
+//! They share one [`SessionState`] under one lock, which is held for bookkeeping only, never across a system call. Lock
 //! order: a slot's batcher, then the state, then slots or socket.
 
 use std::net::{Shutdown, TcpStream};
@@ -18,14 +18,14 @@ use crate::slot::BatchSlot;
 use crate::terms::Terms;
 use crate::time::{Allowance, Bell, Time};
 
-/// The meeting place of publishers, writer and reader.
+/// What publishers, writer and reader of one session share.
 pub(crate) struct SessionHub {
     state: Mutex<SessionState>,
     settled: Condvar,
     /// Whether a publisher must look at the state before it goes on.
     attention: AtomicBool,
     slots: Mutex<Vec<Weak<BatchSlot>>>,
-    /// Kept to be shut down.
+    /// The socket of the current connection, kept so that any thread can shut it down.
     socket: Mutex<Option<Arc<TcpStream>>>,
     pub(crate) bell: Bell,
     pub(crate) dialer: Dialer,
@@ -66,7 +66,8 @@ impl SessionHub {
         self.settled.notify_all();
     }
 
-    /// Waits until `ready` finds something; what `late` says when it does not in the time allowed.
+    /// Waits until `ready` returns a value, and returns it; if the allowance ends before, returns what `late` makes of
+    /// that.
     pub(crate) fn await_state<T>(
         &self,
         allowance: Allowance,
@@ -75,7 +76,7 @@ impl SessionHub {
     ) -> T {
         let mut state = self.state();
         let found = loop {
-            // Looked at before: what came at the last moment counts.
+            // The time is read before the state, so that what came at the last moment still counts.
             let left = allowance.left();
             if let Some(found) = ready(&mut state) {
                 break found;
@@ -98,12 +99,12 @@ impl SessionHub {
         found
     }
 
-    /// Another publisher's slot. The caller holds the state, so that no change of the limits is missed.
+    /// Adds a publisher's slot. The caller holds the state, so that the slot misses no change of the limits.
     pub(crate) fn register(&self, _held: &SessionState, slot: &Arc<BatchSlot>) {
         lock(&self.slots).push(Arc::downgrade(slot));
     }
 
-    /// The slots of all publishers that are still there.
+    /// The slots of all publishers that still exist.
     fn slots(&self) -> Vec<Arc<BatchSlot>> {
         let mut slots = lock(&self.slots);
         slots.retain(|slot| slot.strong_count() > 0);
@@ -139,7 +140,7 @@ impl SessionHub {
         }
     }
 
-    /// Finishes everything that the slot has gathered.
+    /// Finishes the slot's batches, and submits them.
     pub(crate) fn finish(&self, slot: &BatchSlot) {
         let (mut done, mut batcher) = (Vec::new(), lock(&slot.batcher));
         batcher.finish_all(&mut done);
@@ -153,7 +154,7 @@ impl SessionHub {
         }
     }
 
-    /// A connection stands: everybody keeps to its terms from here on.
+    /// Notes that a connection stands, and applies its terms to the state and to every publisher's batches.
     pub(crate) fn connected(&self, terms: &Terms, socket: Arc<TcpStream>) {
         let now = self.time().now();
         let mut state = self.state();
@@ -169,7 +170,7 @@ impl SessionHub {
         }
     }
 
-    /// A connection is lost, or an attempt to connect has failed: how long to stay away.
+    /// Notes that a connection is lost or an attempt to connect has failed. Returns the delay before the next attempt.
     ///
     /// # Errors
     /// When the session cannot go on.
@@ -183,7 +184,7 @@ impl SessionHub {
         delay
     }
 
-    /// The session ends at once.
+    /// Ends the session at once, without a goodbye.
     pub(crate) fn end_abruptly(&self) {
         let mut state = self.state();
         state.end_abruptly();
@@ -193,14 +194,14 @@ impl SessionHub {
         }
     }
 
-    /// The session ends at once, and everybody who waits for it hears so now: its writer may be busy with connecting.
+    /// Ends the session at once, and wakes all callers that wait for it now: its writer may be busy with connecting.
     pub(crate) fn close(&self) {
         self.end_abruptly();
         self.end(&ConnectError::Closed);
         self.bell.ring();
     }
 
-    /// The session is over: nothing will be sent or settled any more.
+    /// Marks the session as over: nothing will be sent or settled any more.
     pub(crate) fn end(&self, error: &ConnectError) {
         let mut state = self.state();
         *lock(&self.socket) = None;

@@ -16,17 +16,17 @@ use crate::receive_buffer::ReceiveBuffer;
 use crate::silence::{Silence, Verdict};
 use crate::terms::Terms;
 
-/// Records handed to one write.
+/// Most records handed to one write.
 const BURST_RECORDS: usize = 64;
 
 /// How the session is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// Not yet.
+    /// It goes on.
     None,
-    /// With a goodbye, now that everything is settled.
+    /// It ends with a goodbye, now that everything is settled.
     Goodbye,
-    /// At once.
+    /// It ends at once, without a goodbye.
     Abrupt,
 }
 
@@ -37,13 +37,13 @@ pub(crate) enum Step {
     Write,
     /// Finish the batches that lingered long enough.
     FinishDue,
-    /// Nothing, at most until then.
+    /// Wait, at most until then.
     WaitUntil(Duration),
-    /// The connection is lost.
+    /// Leave the connection, which is lost.
     Lost(ConnectionError),
     /// Say goodbye; the session ends.
     Goodbye,
-    /// The session ends at once.
+    /// End the session at once.
     End,
 }
 
@@ -51,11 +51,11 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 struct Link {
     began_at: Duration,
-    /// Records that had been answered when it began.
+    /// Number of records that had been answered when it began.
     answered: u64,
 }
 
-/// Everything that publishers, the writer and the reader share.
+/// The state that publishers, the writer and the reader share.
 pub(crate) struct SessionState {
     pub(crate) ledger: Ledger,
     questions: Questions,
@@ -63,7 +63,7 @@ pub(crate) struct SessionState {
     pong: Option<Heartbeat>,
     silence: Silence,
     judged_at: Duration,
-    /// Why the connection is lost, as it was first noticed.
+    /// Why the connection is lost: the first reason that was noticed.
     lost: Option<ConnectionError>,
     link: Option<Link>,
     retry_at: Duration,
@@ -71,12 +71,12 @@ pub(crate) struct SessionState {
     damages: Damages,
     linger_at: Option<Duration>,
     ending: Ending,
-    /// Why the session is over, when it is.
+    /// Why the session is over; `None` while it goes on.
     over: Option<ConnectError>,
 }
 
 impl SessionState {
-    /// A session that begins at `now`, under these terms, with a connection that is still to be taken up.
+    /// Creates a session that begins at `now` under these terms. [`SessionState::connected`] gives it its connection.
     pub(crate) fn new(terms: &Terms, policy: ReconnectPolicy, now: Duration) -> Self {
         Self {
             ledger: Ledger::new(terms),
@@ -96,7 +96,7 @@ impl SessionState {
         }
     }
 
-    /// What to do at `now` over the connection; bytes to write take the place of what is in `out`.
+    /// Returns what to do at `now` over the connection. Bytes to write replace the content of `out`.
     pub(crate) fn next_step(&mut self, now: Duration, out: &mut Vec<Bytes>) -> Step {
         out.clear();
         if self.ending == Ending::Abrupt {
@@ -126,7 +126,7 @@ impl SessionState {
         Step::WaitUntil(until)
     }
 
-    /// What to do at `now` without a connection.
+    /// Returns what to do at `now` without a connection.
     pub(crate) fn next_retry(&self, now: Duration) -> Retry {
         if self.ending != Ending::None {
             return Retry::End;
@@ -147,8 +147,8 @@ impl SessionState {
         self.ledger.send(BURST_RECORDS, out);
     }
 
-    /// How long the silence may last. It is judged at least once a heartbeat; if it comes much later, this process
-    /// did not run, and what the broker said meanwhile may wait to be read.
+    /// Judges the silence, and returns how long it may last. The writer calls this at least once a heartbeat; if it
+    /// comes much later, this process did not run, and what the broker sent meanwhile may wait to be read.
     ///
     /// # Errors
     /// When the connection is dead.
@@ -167,10 +167,11 @@ impl SessionState {
         }
     }
 
-    /// A write has waited for a whole heartbeat. The broker may take its time, as long as it is heard.
+    /// Notes that a write has waited for a whole heartbeat. The broker may take its time, as long as bytes come from
+    /// it.
     ///
     /// # Errors
-    /// When there is no use in waiting on.
+    /// When the connection is lost or dead.
     pub(crate) fn write_stalled(&mut self, now: Duration) -> Result<(), ConnectionError> {
         if self.lost.is_some() || self.ending == Ending::Abrupt {
             return Err(ConnectionError::Closed);
@@ -178,19 +179,19 @@ impl SessionState {
         self.judge(now).map(drop)
     }
 
-    /// Bytes arrived at `now`.
+    /// Notes that bytes arrived at `now`.
     pub(crate) const fn heard(&mut self, now: Duration) {
         self.silence.heard(now);
     }
 
-    /// Takes in all whole frames that arrived; false when one of them is the last of the connection.
-    pub(crate) fn take_in(&mut self, inbox: &mut ReceiveBuffer) -> bool {
-        let taken = self.take_frames(inbox);
+    /// Takes in all whole frames that arrived. Returns false when one of them ends the connection.
+    pub(crate) fn take_in(&mut self, received: &mut ReceiveBuffer) -> bool {
+        let taken = self.take_frames(received);
         taken.map_err(|error| self.note_loss(error)).is_ok()
     }
 
-    fn take_frames(&mut self, inbox: &mut ReceiveBuffer) -> Result<(), ConnectionError> {
-        while let Some(frame) = inbox.next()? {
+    fn take_frames(&mut self, received: &mut ReceiveBuffer) -> Result<(), ConnectionError> {
+        while let Some(frame) = received.next()? {
             match frame {
                 Frame::Published(published) => {
                     for entry in published.entries() {
@@ -208,16 +209,16 @@ impl SessionState {
                 }
             }
         }
-        self.silence.awaits(inbox.incomplete());
+        self.silence.awaits(received.incomplete());
         Ok(())
     }
 
-    /// The connection is lost; of several reasons the first holds.
+    /// Notes that the connection is lost. Of several reasons the first is kept.
     pub(crate) fn note_loss(&mut self, error: ConnectionError) {
         self.lost.get_or_insert(error);
     }
 
-    /// A new connection stands: open questions are asked again.
+    /// Notes that a new connection stands, and asks open questions again over it.
     pub(crate) fn connected(&mut self, terms: &Terms, now: Duration) {
         self.ledger.agree(terms);
         self.silence = Silence::new(terms.heartbeat, now);
@@ -230,11 +231,11 @@ impl SessionState {
         self.questions.ask_again(&mut self.urgent);
     }
 
-    /// The connection is lost, or an attempt to connect has failed: how long to stay away. What was sent and not answered
-    /// is sent again over the next connection. `random_below` draws a number.
+    /// Notes that the connection is lost or an attempt to connect has failed. Returns the delay before the next
+    /// attempt. What was sent and not answered is sent again over the next connection. `random_below` draws a number.
     ///
     /// # Errors
-    /// When the policy's patience is over, or sending the same again would end the same way.
+    /// When the reconnect policy gives up, or sending the same again would end the same way.
     pub(crate) fn lost(
         &mut self,
         error: &ConnectionError,
@@ -254,7 +255,7 @@ impl SessionState {
         Ok(delay)
     }
 
-    /// Nothing more comes of the connection; returns what it was, if it stood.
+    /// Forgets the connection, and returns what it was, if it stood.
     fn disconnect(&mut self) -> Option<Link> {
         self.pong = None;
         self.lost = None;
@@ -263,7 +264,7 @@ impl SessionState {
         self.link.take()
     }
 
-    /// Records to be sent. Nothing is sent any more when the session is over.
+    /// Takes records to be sent. If the session is over, they fail.
     pub(crate) fn submit(&mut self, origin: OriginId, interest: Interest, done: Vec<Finished>) {
         for finished in done {
             self.ledger.add(origin, interest, finished);
@@ -278,7 +279,7 @@ impl SessionState {
         self.over.is_some() || !self.ledger.has_room() || self.ledger.has_failures()
     }
 
-    /// Whether a publisher may hand over another message, or why it may not; none while it has to wait.
+    /// Returns whether a publisher may hand over another message, or why it may not; `None` while it has to wait.
     pub(crate) fn admit(&mut self, origin: OriginId) -> Option<Result<(), PublishError>> {
         if let Some(failure) = self.ledger.take_failure(origin) {
             return Some(Err(failure));
@@ -289,7 +290,7 @@ impl SessionState {
         self.ledger.has_room().then_some(Ok(()))
     }
 
-    /// How everything that a publisher has handed over ended; none while some of it is not settled.
+    /// Returns how everything that a publisher has handed over ended; `None` while some of it is not settled.
     pub(crate) fn flushed(&mut self, origin: OriginId) -> Option<Result<(), PublishError>> {
         if !self.ledger.is_settled(origin) {
             return None;
@@ -297,17 +298,17 @@ impl SessionState {
         Some(self.ledger.take_failure(origin).map_or(Ok(()), Err))
     }
 
-    /// A question to the broker; the id fetches its answer.
+    /// Asks the broker a question. The id that it returns fetches the answer.
     pub(crate) fn ask(&mut self, ask: Ask) -> u32 {
         self.questions.ask(ask, &mut self.urgent)
     }
 
-    /// Nobody waits for the answer to a question any more.
+    /// Forgets a question whose caller waits no longer.
     pub(crate) fn forget(&mut self, id: u32) {
         self.questions.forget(id);
     }
 
-    /// The answer to a question, or why there will be none; none while it has to be waited for.
+    /// Takes the answer to a question, or why there will be none; `None` while it is awaited.
     pub(crate) fn answered(&mut self, id: u32) -> Option<Result<Reply, QueryError>> {
         if let Some(reply) = self.questions.take(id) {
             return Some(Ok(reply));
@@ -315,7 +316,7 @@ impl SessionState {
         self.over.clone().map(|error| Err(error.into()))
     }
 
-    /// A batch is due then. Returns whether that is sooner than what was due before.
+    /// Notes that a batch is due at `due`. Returns whether that is sooner than all that was due before.
     pub(crate) fn note_linger(&mut self, due: Duration) -> bool {
         let sooner = self.linger_at.is_none_or(|at| due < at);
         if sooner {
@@ -324,23 +325,23 @@ impl SessionState {
         sooner
     }
 
-    /// Nothing is known to be due.
+    /// Forgets when the next batch is due.
     pub(crate) const fn forget_linger(&mut self) {
         self.linger_at = None;
     }
 
-    /// Whether a goodbye leaves nothing behind; none while something is not settled.
+    /// Returns `Some` once a goodbye leaves nothing behind: everything is settled, or the session is over.
     pub(crate) fn may_part(&self) -> Option<()> {
         (self.ledger.is_empty() || self.over.is_some()).then_some(())
     }
 
-    /// The session ends with a goodbye.
+    /// Lets the session end with a goodbye.
     pub(crate) const fn part(&mut self) {
         self.ending = Ending::Goodbye;
     }
 
-    /// How the session ended that was to end with a goodbye; none before its end. A failure that its publisher was not
-    /// told yet goes first.
+    /// Returns how a session ended that was to end with a goodbye; `None` before its end. A failure that its publisher
+    /// has not received yet comes first.
     pub(crate) fn parted(&mut self) -> Option<Result<(), PublishError>> {
         let over = self.over.clone()?;
         Some(match (self.ledger.take_any_failure(), over) {
@@ -350,17 +351,17 @@ impl SessionState {
         })
     }
 
-    /// Why the session is over, when it is.
+    /// Returns why the session is over; `None` while it goes on.
     pub(crate) const fn over(&self) -> Option<&ConnectError> {
         self.over.as_ref()
     }
 
-    /// The session ends at once.
+    /// Ends the session at once.
     pub(crate) const fn end_abruptly(&mut self) {
         self.ending = Ending::Abrupt;
     }
 
-    /// The session is over: nothing will be sent or settled any more. Of several reasons the first holds.
+    /// Marks the session as over: nothing will be sent or settled any more. Of several reasons the first is kept.
     pub(crate) fn end(&mut self, error: &ConnectError) {
         let _link = self.disconnect();
         self.ledger.fail(error);

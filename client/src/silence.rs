@@ -1,20 +1,21 @@
-//! How long nothing was heard, and what follows from it: first a ping, then the end of the connection. And when to give
-//! a sign of life, so that the broker does not draw the same conclusion. Pure: the clock is an argument.
+//! Judges how long the broker was silent: first a ping is due, then the connection is dead. Also schedules the client's
+//! own signs of life, so that the broker does not take the client for dead. Pure: the clock is an argument.
 
 use std::time::Duration;
 
 use crate::receive_buffer::Incomplete;
 
-/// The rest of a frame may stay away for so long, or for two heartbeats if that is shorter. The broker may have to fetch it
-/// from a busy disk.
+/// Longest time without a byte in the middle of a frame; two heartbeats if that is shorter. The broker may have to
+/// fetch the rest from a busy disk.
 const FRAME_STALL: Duration = Duration::from_secs(30);
-/// A whole frame may take that long and a second for each KiB of it, while somebody waits for it.
+/// Time that a whole frame may take for each KiB of it, besides [`FRAME_STALL`]. Only time in which the client listened
+/// counts.
 const FRAME_KIB: Duration = Duration::from_secs(1);
 
-/// Signs of life for each heartbeat that the broker expects.
+/// Signs of life that the client sends in one heartbeat of the broker.
 const BEATS_PER_HEARTBEAT: u32 = 2;
 
-/// When signs of life are due.
+/// Schedules signs of life.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beats {
     due: Duration,
@@ -25,33 +26,33 @@ impl Beats {
         Self { due: now }
     }
 
-    /// When the next one is due. One that was missed is not made up for.
+    /// Returns when the next one is due. A missed one is not made up for.
     pub(crate) fn next(&mut self, heartbeat: Duration, now: Duration) -> Duration {
         self.due = (self.due + heartbeat / BEATS_PER_HEARTBEAT).max(now);
         self.due
     }
 }
 
-/// The silence on one connection.
+/// Measures the silence on one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Silence {
     heartbeat: Duration,
     heard_at: Duration,
     asked_at: Option<Duration>,
-    /// The frame that has begun, and how long its end was waited for.
+    /// The frame that has begun, and how long the client has waited for its end.
     frame: Option<(Incomplete, Duration)>,
 }
 
-/// What to do about it.
+/// What to do about the silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing, for this long.
+    /// Do nothing for this long.
     Wait(Duration),
     /// Send a ping.
     Ask,
-    /// Nothing came for this long, and the ping was not answered: the connection is dead.
+    /// Give the connection up: nothing came for this long, and the ping was not answered.
     Dead(Duration),
-    /// The rest of a frame does not come.
+    /// Give the connection up: the rest of a frame does not come.
     Unfinished,
 }
 
@@ -65,13 +66,13 @@ impl Silence {
         }
     }
 
-    /// Bytes came.
+    /// Notes that bytes came.
     pub(crate) const fn heard(&mut self, now: Duration) {
         self.heard_at = now;
         self.asked_at = None;
     }
 
-    /// What arrived ends with this frame, of which not all is there.
+    /// Notes which frame has begun and is not whole; `None` when what arrived ends with a whole one.
     pub(crate) fn awaits(&mut self, incomplete: Option<Incomplete>) {
         let waited = |new: &Incomplete| {
             let same = self.frame.filter(|(old, _)| old.number == new.number);
@@ -80,15 +81,15 @@ impl Silence {
         self.frame = incomplete.map(|new| (new, waited(&new)));
     }
 
-    /// So long was listened and nothing came.
+    /// Notes that the client listened for `time` and nothing came.
     pub(crate) fn waited(&mut self, time: Duration) {
         if let Some((_, waited)) = &mut self.frame {
             *waited += time;
         }
     }
 
-    /// So long has passed since the last verdict, while another thread listened: as a rule. If it is far more than a
-    /// heartbeat, nobody did.
+    /// Notes that `time` has passed since the last verdict, while another thread listened. If it is far more than a
+    /// heartbeat, the process did not run and no thread did.
     pub(crate) fn passed(&mut self, time: Duration, now: Duration) {
         if time <= self.heartbeat + self.heartbeat / 2 {
             self.waited(time);
@@ -99,7 +100,7 @@ impl Silence {
         }
     }
 
-    /// How long to listen before the next verdict.
+    /// Returns how long to listen before the next verdict.
     pub(crate) fn patience(&self, now: Duration) -> Duration {
         let Some((frame, waited)) = self.frame else {
             let since = self.asked_at.unwrap_or(self.heard_at);
@@ -112,9 +113,9 @@ impl Silence {
         rest.min(whole.saturating_sub(waited))
     }
 
-    /// To be asked only when there is nothing to read: a reader that was away for long finds its answers in the
-    /// socket, so only an unanswered ping counts as death, never the silence alone. In the middle of a frame no answer
-    /// would be known as one.
+    /// Returns what to do at `now`. Call it only when there is nothing to read. A reader that was away for long may
+    /// find the answers in the socket, so only an unanswered ping counts as death, never the silence alone. In the
+    /// middle of a frame no ping is sent: its answer could not be recognised.
     pub(crate) fn judge(&mut self, now: Duration) -> Verdict {
         let left = self.patience(now);
         if !left.is_zero() {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn one_heartbeat_of_silence_asks_and_a_second_one_is_death() {
+    fn one_heartbeat_of_silence_brings_a_ping_and_a_second_one_the_end() {
         let mut silence = Silence::new(at(10), at(0));
         assert_eq!(silence.judge(at(3)), Verdict::Wait(at(7)));
         assert_eq!(silence.judge(at(10)), Verdict::Ask);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_of_life_begins_anew() {
+    fn bytes_that_come_end_the_silence() {
         let mut silence = Silence::new(at(10), at(0));
         assert_eq!(silence.judge(at(10)), Verdict::Ask);
         silence.heard(at(19));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_was_away_asks_before_it_judges() {
+    fn a_reader_that_was_away_pings_before_it_gives_up() {
         let mut silence = Silence::new(at(10), at(0));
         assert_eq!(silence.judge(at(1000)), Verdict::Ask);
         assert_eq!(silence.judge(at(1009)), Verdict::Wait(at(1)));
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_frame_that_stays_away_is_not_asked_for() {
+    fn no_ping_is_sent_while_the_rest_of_a_frame_is_missing() {
         let mut silence = Silence::new(at(300), at(0));
         silence.awaits(frame(1, 100));
         assert_eq!(silence.judge(at(29)), Verdict::Wait(at(1)));

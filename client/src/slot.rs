@@ -5,8 +5,7 @@ use std::sync::Mutex;
 use crate::batch::Batcher;
 use crate::ledger::OriginId;
 
-/// The batches of one publisher, which its threads and the writer reach: the writer comes by for what lingered long
-/// enough.
+/// The batches of one publisher. Its threads fill them; the writer finishes those that have lingered long enough.
 #[derive(Debug)]
 pub(crate) struct BatchSlot {
     pub(crate) origin: OriginId,

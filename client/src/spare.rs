@@ -1,6 +1,7 @@
-//! The connection that proved the broker to be there, kept until a session or a subscription needs it.
+//! The first connection of a client, kept until a session or a subscription needs it.
 //!
-//! Nobody reads from it meanwhile. A keepalive gives signs of life, so that the broker does not take it for dead.
+//! No thread reads from it meanwhile. A keepalive gives signs of life, so that the broker does not take the client for
+//! dead.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::handshake::is_unused;
 use crate::keepalive::Keepalive;
 use crate::receive_buffer::Received;
 
-/// Most reads to take in what the broker said meanwhile: a heartbeat is a few bytes.
+/// Most reads to take in what the broker sent meanwhile: a heartbeat is a few bytes.
 const READS_MAX: usize = 16;
 
 /// A connection that waits.
@@ -32,7 +33,7 @@ impl Spare {
     /// Keeps a new connection.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(crate) fn keep(dialer: &Dialer, connection: Connection) -> Result<Self, ConnectionError> {
         let (time, heartbeat) = (Arc::clone(&dialer.options.time), connection.terms.heartbeat);
         let keepalive = Keepalive::start(time, heartbeat)?;
@@ -43,7 +44,7 @@ impl Spare {
         })
     }
 
-    /// The connection, unless it came to its end meanwhile.
+    /// Returns the connection, unless it has ended meanwhile.
     pub(crate) fn claim(self) -> Option<Connection> {
         let Self {
             mut connection,
@@ -59,13 +60,14 @@ impl Spare {
     }
 }
 
-/// Takes in what the broker said while nobody listened, without waiting: nothing but signs of life, if all is well.
+/// Takes in what the broker sent while no thread read, without waiting. Returns whether that was nothing but signs of
+/// life.
 fn catch_up(connection: &mut Connection) -> Result<bool, ConnectionError> {
     for _ in 0..READS_MAX {
-        if !is_unused(&mut connection.inbox)? {
+        if !is_unused(&mut connection.received)? {
             return Ok(false);
         }
-        if read_once(&connection.socket, &mut connection.inbox)? == Received::Nothing {
+        if read_once(&connection.socket, &mut connection.received)? == Received::Nothing {
             return Ok(true);
         }
     }

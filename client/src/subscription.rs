@@ -1,8 +1,8 @@
 //! Receiving a topic.
 //!
 //! A subscription is a session of its own: its connection carries nothing else, so that its caller's pace is the
-//! socket's pace, and no buffer lies between. It reads in its caller's thread. What to do is the
-//! [`SubscriptionState`]'s to decide.
+//! socket's pace, and no buffer lies between. It reads in its caller's thread. [`SubscriptionState`] decides what to
+//! do.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -26,10 +26,10 @@ use crate::time::Allowance;
 
 /// A topic being received: an iterator over its [`Delivery`]s, which waits for the next one.
 ///
-/// When the connection is lost, the subscription comes back by itself, as the
+/// When the connection is lost, the subscription reconnects by itself, as the
 /// [`ReconnectPolicy`](crate::ReconnectPolicy) says, and resumes where it was: nothing is delivered twice, and what
-/// cannot be delivered any more is told as [`Delivery::Gap`] or [`Delivery::NewEpoch`]. What arrives damaged is never
-/// delivered, but asked for again. After an error the iterator ends.
+/// cannot be delivered any more is reported as [`Delivery::Gap`] or [`Delivery::NewEpoch`]. What arrives damaged is
+/// never delivered, but requested again. After an error the iterator ends.
 ///
 /// ```no_run
 /// use oyez_client::{Client, Delivery, Start, SubscribeOptions};
@@ -49,10 +49,10 @@ use crate::time::Allowance;
 pub struct Subscription {
     dialer: Dialer,
     keepalive: Arc<Keepalive>,
-    /// There as long as the state says that one stands.
+    /// The connection, present as long as the state says that one stands.
     connection: Option<Connection>,
     state: SubscriptionState,
-    /// Met while nobody asked for a delivery.
+    /// An error that was met while the caller did not ask for a delivery.
     failure: Option<SubscribeError>,
 }
 
@@ -68,7 +68,7 @@ impl Subscription {
     /// Asks for the topic over `connection`.
     ///
     /// # Errors
-    /// When the topic is not one, or the system gives no thread.
+    /// When the topic's name is invalid, or the system cannot start a thread.
     pub(crate) fn start(
         dialer: Dialer,
         connection: Connection,
@@ -93,7 +93,7 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// Waits for the broker's word.
+    /// Waits until the broker has confirmed the subscription.
     ///
     /// # Errors
     /// When it refuses, does not answer in time, or the connection is lost for good.
@@ -113,17 +113,17 @@ impl Subscription {
         Ok(())
     }
 
-    /// Waits for the next delivery, at most for `at_most`; `None` when nothing came in that time, or the subscription
-    /// was closed. An attempt to connect that has begun is not cut short.
+    /// Waits for the next delivery, at most for `at_most`. Returns `None` when none came in that time, or the
+    /// subscription was closed. An attempt to connect that has begun is not cut short.
     ///
     /// # Errors
     /// When the subscription cannot go on.
     pub fn next_timeout(&mut self, at_most: Duration) -> Result<Option<Delivery>, SubscribeError> {
-        // What lies beyond the clock's end is for ever.
+        // A deadline beyond the clock's end is no deadline.
         self.next_until(Instant::now().checked_add(at_most))
     }
 
-    /// The messages alone, without what is missing between them.
+    /// Returns an iterator over the messages alone, without word of what is missing between them.
     pub fn messages(&mut self) -> Messages<'_> {
         Messages { subscription: self }
     }
@@ -164,7 +164,7 @@ impl Subscription {
         self.keepalive.is_closed() || self.state.is_over()
     }
 
-    /// Something with which another thread can close the subscription.
+    /// Returns a handle with which another thread can close the subscription.
     #[must_use]
     pub fn closer(&self) -> Closer {
         Closer(Arc::clone(&self.keepalive))
@@ -199,7 +199,7 @@ impl Subscription {
             if let Some(delivery) = self.state.next_delivery() {
                 return Ok(Some(delivery));
             }
-            // Only what has arrived is still looked at: a broker that talks without end does not keep the caller.
+            // Only what has arrived is still taken in: a broker that sends without end does not keep the caller.
             if left.is_some_and(|left| left.is_zero()) && !self.holds_frame() {
                 return Ok(None);
             }
@@ -210,10 +210,10 @@ impl Subscription {
     /// Whether a whole frame has arrived.
     fn holds_frame(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.inbox.holds_frame())
+        connection.is_some_and(|connection| connection.received.holds_frame())
     }
 
-    /// One step: takes in what has arrived, or reads once, or comes one step nearer to a new connection.
+    /// Takes one step: takes in what has arrived, or reads once, or comes one step nearer to a new connection.
     fn step(&mut self, left: Option<Duration>) -> Result<(), SubscribeError> {
         if self.connection.is_none() {
             return self.come_back(left);
@@ -224,12 +224,12 @@ impl Subscription {
         self.listen(left).or_else(|error| self.lose(error))
     }
 
-    /// Takes in the next whole frame that has arrived; false when there is none.
+    /// Takes in the next whole frame that has arrived. Returns false when there is none.
     fn take_in(&mut self) -> Result<bool, SubscribeError> {
         let Some(connection) = &mut self.connection else {
             return Ok(false);
         };
-        match self.state.take_in(&mut connection.inbox) {
+        match self.state.take_in(&mut connection.received) {
             Ok(FrameKind::NoFrame) => return Ok(false),
             Ok(FrameKind::Formality | FrameKind::Progress) => {}
             Ok(FrameKind::Ping(heartbeat)) => {
@@ -246,16 +246,16 @@ impl Subscription {
         Ok(true)
     }
 
-    /// Reads once, for as long as the caller and the silence allow.
+    /// Reads once, and waits for that as long as the caller and the silence allow.
     fn listen(&mut self, left: Option<Duration>) -> Result<(), ConnectionError> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
         let time = &*self.dialer.options.time;
         let now = time.now();
-        let patience = self.state.patience(connection.inbox.incomplete(), now);
+        let patience = self.state.patience(connection.received.incomplete(), now);
         let at_most = left.map_or(patience, |left| left.min(patience));
-        // What has arrived is read before anything is judged: the caller may have been away for long.
+        // What has arrived is read before the silence is judged: the caller may have been away for long.
         if connection.receive(at_most)? == Received::Bytes {
             self.state.heard(time.now());
             return Ok(());
@@ -268,7 +268,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Asks for the topic over a connection that stands.
+    /// Requests the topic over a new connection.
     fn begin(&mut self, connection: Connection) {
         let heartbeat = connection.terms.heartbeat;
         let now = self.dialer.options.time.now();
@@ -279,7 +279,7 @@ impl Subscription {
         self.keepalive.send(&request);
     }
 
-    /// The connection is lost, or an attempt to connect has failed: notes when to come back.
+    /// Notes that the connection is lost or an attempt to connect has failed, and when to try again.
     fn lose(&mut self, error: ConnectionError) -> Result<(), SubscribeError> {
         if let (Some(connection), Some(last)) =
             (self.connection.take(), farewell::complaint(&error))
@@ -358,7 +358,7 @@ impl Iterator for Messages<'_> {
     }
 }
 
-/// A [`Closer`] that keeps nothing of its subscription alive.
+/// A [`Closer`] that does not keep its subscription's keepalive in memory.
 #[derive(Debug)]
 pub(crate) struct WeakCloser(Weak<Keepalive>);
 

@@ -21,12 +21,12 @@ struct Link {
     began_at: Duration,
 }
 
-/// A subscription's place, and how things stand with its connection.
+/// A subscription's place in its topic, and the state of its connection.
 #[derive(Debug)]
 pub(crate) struct SubscriptionState {
     intake: Intake,
     link: Option<Link>,
-    /// When to try to connect, while there is no connection; none when there will be no other.
+    /// When to try to connect, while there is no connection; `None` when there will be no other attempt.
     retry_at: Option<Duration>,
     backoff: Backoff,
     damages: Damages,
@@ -48,7 +48,7 @@ impl SubscriptionState {
         }
     }
 
-    /// The first connection is still to be made, at this time.
+    /// Returns the state of a subscription whose first connection is still to be made, at `first`.
     #[must_use]
     pub(crate) const fn dialing_at(mut self, first: Duration) -> Self {
         self.retry_at = Some(first);
@@ -68,7 +68,7 @@ impl SubscriptionState {
         self.link.is_none() && self.retry_at.is_none()
     }
 
-    /// Whether there is something to deliver.
+    /// Whether a delivery is at hand.
     pub(crate) fn is_ready(&self) -> bool {
         !self.intake.ready.is_empty()
     }
@@ -77,7 +77,7 @@ impl SubscriptionState {
         self.intake.ready.pop_front()
     }
 
-    /// A connection stands at `now`: appends the request for what comes next.
+    /// Notes that a connection stands at `now`, and appends the request for what comes next.
     pub(crate) fn connected(&mut self, heartbeat: Duration, now: Duration, out: &mut Vec<u8>) {
         self.requests = self.requests.wrapping_add(1);
         self.intake.request(self.requests, out);
@@ -91,9 +91,13 @@ impl SubscriptionState {
     /// Takes in the next whole frame that has arrived.
     ///
     /// # Errors
-    /// When the connection ends there, which is then to be told as [`SubscriptionState::lost`], or the subscription does.
-    pub(crate) fn take_in(&mut self, inbox: &mut ReceiveBuffer) -> Result<FrameKind, IntakeError> {
-        let taken = self.intake.take_next(inbox);
+    /// When the connection ends there, which the caller then reports to [`SubscriptionState::lost`], or the
+    /// subscription ends.
+    pub(crate) fn take_in(
+        &mut self,
+        received: &mut ReceiveBuffer,
+    ) -> Result<FrameKind, IntakeError> {
+        let taken = self.intake.take_next(received);
         match &taken {
             Ok(FrameKind::Progress | FrameKind::Ping(_)) => self.backoff.progress(),
             Ok(FrameKind::NoFrame | FrameKind::Formality) | Err(IntakeError::Connection(_)) => {}
@@ -102,7 +106,8 @@ impl SubscriptionState {
         taken
     }
 
-    /// How long to listen from `now` on, when all that has arrived is taken in up to the start of this frame.
+    /// How long to listen from `now` on. `incomplete` is the frame that has begun, after everything before it was taken
+    /// in.
     pub(crate) fn patience(&mut self, incomplete: Option<Incomplete>, now: Duration) -> Duration {
         let answer_in = self.answer_in(now);
         let Some(link) = &mut self.link else {
@@ -113,21 +118,22 @@ impl SubscriptionState {
         answer_in.map_or(patience, |left| left.min(patience))
     }
 
-    /// How long an answer may still take, when one is awaited.
+    /// How long the answer may still take, if one is awaited.
     fn answer_in(&self, now: Duration) -> Option<Duration> {
         let link = self.link.filter(|_| !self.is_confirmed())?;
         let late_at = link.began_at.saturating_add(self.answer_within);
         Some(late_at.saturating_sub(now))
     }
 
-    /// Bytes arrived at `now`.
+    /// Notes that bytes arrived at `now`.
     pub(crate) const fn heard(&mut self, now: Duration) {
         if let Some(link) = &mut self.link {
             link.silence.heard(now);
         }
     }
 
-    /// Nothing arrived from `since` until `now`, while it was listened for: a ping to be sent, if it is time for one.
+    /// Notes that the caller listened from `since` until `now` and nothing arrived. Returns a ping to send, if it is
+    /// time for one.
     ///
     /// # Errors
     /// When the connection is dead.
@@ -152,10 +158,11 @@ impl SubscriptionState {
         }
     }
 
-    /// The connection is lost, or an attempt to connect has failed: how long to stay away. `random_below` draws a number.
+    /// Notes that the connection is lost or an attempt to connect has failed. Returns the delay before the next
+    /// attempt. `random_below` draws a number.
     ///
     /// # Errors
-    /// When the policy's patience is over, or asking for the same again would end the same way.
+    /// When the reconnect policy gives up, or asking for the same again would end the same way.
     pub(crate) fn lost(
         &mut self,
         error: &ConnectionError,
@@ -175,7 +182,7 @@ impl SubscriptionState {
         Ok(delay)
     }
 
-    /// What to do at `now` without a connection, if the caller waits for so long.
+    /// What to do at `now` without a connection, if the caller waits for `left` at most.
     pub(crate) fn next_retry(&self, now: Duration, left: Option<Duration>) -> Retry {
         match self.retry_at {
             None => Retry::End,
@@ -187,7 +194,7 @@ impl SubscriptionState {
         }
     }
 
-    /// The subscription is over.
+    /// Ends the subscription.
     pub(crate) const fn end(&mut self) {
         self.link = None;
         self.retry_at = None;

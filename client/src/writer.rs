@@ -1,7 +1,7 @@
-//! The thread that writes for a session: what was handed over, and what the time asks for; it comes back after a loss. A
-//! second thread per connection reads.
+//! The writing thread of a session: it sends records, pings and late batches, and reconnects after a loss. A second
+//! thread per connection reads.
 //!
-//! Neither thread decides anything: [`SessionState`](crate::session_state::SessionState) does, from what was heard and
+//! Neither thread decides anything: [`SessionState`](crate::session_state::SessionState) does, from what arrived and
 //! the time.
 
 use std::io::{self, Write};
@@ -22,41 +22,41 @@ use crate::session_state::Step;
 /// Starts the writer. It ends with its session.
 ///
 /// # Errors
-/// When the system gives no thread.
-pub(crate) fn start(shared: Arc<SessionHub>, connection: Connection) -> io::Result<()> {
+/// When the system cannot start a thread.
+pub(crate) fn start(hub: Arc<SessionHub>, connection: Connection) -> io::Result<()> {
     let writer = Builder::new().name("oyez-writer".to_owned());
     writer.spawn(move || {
         let mut last = LastWord {
-            shared,
+            hub,
             error: ConnectError::Closed,
         };
-        last.error = run(&last.shared, connection);
+        last.error = run(&last.hub, connection);
     })?;
     Ok(())
 }
 
-/// Ends the session when the writer does, also when it unwinds: an event hook may panic. Without it,
-/// threads that wait for the session would wait for ever.
+/// Ends the session when the writer ends, also by a panic: an event hook may panic. Without it, threads that wait for
+/// the session would wait for ever.
 struct LastWord {
-    shared: Arc<SessionHub>,
+    hub: Arc<SessionHub>,
     error: ConnectError,
 }
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        // The reader ends with the socket, if it is still there.
-        self.shared.end_abruptly();
-        self.shared.end(&self.error);
+        // Shutting the socket down ends the reader, if it still runs.
+        self.hub.end_abruptly();
+        self.hub.end(&self.error);
     }
 }
 
-/// Serves one connection after the other until the session is over; returns why.
-fn run(shared: &Arc<SessionHub>, mut connection: Connection) -> ConnectError {
+/// Serves one connection after the other until the session is over, and returns why it is.
+fn run(hub: &Arc<SessionHub>, mut connection: Connection) -> ConnectError {
     loop {
-        let Err(error) = serve(shared, connection) else {
+        let Err(error) = serve(hub, connection) else {
             return ConnectError::Closed;
         };
-        connection = match come_back(shared, error) {
+        connection = match come_back(hub, error) {
             Ok(connection) => connection,
             Err(error) => return error,
         };
@@ -67,16 +67,16 @@ fn run(shared: &Arc<SessionHub>, mut connection: Connection) -> ConnectError {
 ///
 /// # Errors
 /// When the connection is lost before.
-fn serve(shared: &Arc<SessionHub>, connection: Connection) -> Result<(), ConnectionError> {
-    let (socket, inbox) = (connection.socket, connection.inbox);
+fn serve(hub: &Arc<SessionHub>, connection: Connection) -> Result<(), ConnectionError> {
+    let (socket, received) = (connection.socket, connection.received);
     socket.set_read_timeout(None)?;
-    shared.connected(&connection.terms, Arc::clone(&socket));
+    hub.connected(&connection.terms, Arc::clone(&socket));
     let reader = {
-        let (shared, socket) = (Arc::clone(shared), Arc::clone(&socket));
+        let (hub, socket) = (Arc::clone(hub), Arc::clone(&socket));
         let reader = Builder::new().name("oyez-reader".to_owned());
-        reader.spawn(move || read(&shared, &socket, inbox))?
+        reader.spawn(move || read(&hub, &socket, received))?
     };
-    let served = write(shared, &socket);
+    let served = write(hub, &socket);
     // The reader wakes up from its read and ends; the socket may be closed already.
     let _closed = socket.shutdown(Shutdown::Both);
     let _ended = reader.join();
@@ -87,22 +87,23 @@ fn serve(shared: &Arc<SessionHub>, connection: Connection) -> Result<(), Connect
 ///
 /// # Errors
 /// When the connection is lost before.
-fn write(shared: &SessionHub, socket: &TcpStream) -> Result<(), ConnectionError> {
+fn write(hub: &SessionHub, socket: &TcpStream) -> Result<(), ConnectionError> {
     let mut outbox = Outbox::default();
     loop {
-        let now = shared.time().now();
-        let step = shared.state().next_step(now, outbox.pieces());
+        let now = hub.time().now();
+        let step = hub.state().next_step(now, outbox.pieces());
         match step {
             Step::Write => {
-                if let Err(error) = write_all(shared, socket, &mut outbox) {
-                    shared.state().note_loss(error);
+                if let Err(error) = write_all(hub, socket, &mut outbox) {
+                    hub.state().note_loss(error);
                 }
             }
-            Step::FinishDue => shared.finish_due(now),
-            Step::WaitUntil(until) => shared.time().wait(&shared.bell, until),
+            Step::FinishDue => hub.finish_due(now),
+            Step::WaitUntil(until) => hub.time().wait(&hub.bell, until),
             Step::Lost(error) => return Err(error),
             Step::Goodbye => {
-                // Everything is settled: a broker that does not hear it learns it from the end of the connection.
+                // Everything is settled: a broker that does not get the goodbye learns it from the end of the
+                // connection.
                 part(socket, &farewell::done());
                 return Ok(());
             }
@@ -111,10 +112,10 @@ fn write(shared: &SessionHub, socket: &TcpStream) -> Result<(), ConnectionError>
     }
 }
 
-/// Writes everything. The broker may leave it waiting, when its disk is slow; that is no loss as long as the broker
-/// is heard.
+/// Writes everything in the outbox. A broker with a slow disk may leave the write waiting; that is no loss as long as
+/// bytes come from it.
 fn write_all(
-    shared: &SessionHub,
+    hub: &SessionHub,
     mut socket: &TcpStream,
     outbox: &mut Outbox,
 ) -> Result<(), ConnectionError> {
@@ -122,8 +123,8 @@ fn write_all(
         match socket.write_vectored(&outbox.slices()) {
             Ok(size) => outbox.wrote(size)?,
             Err(error) if is_timeout(error.kind()) => {
-                let now = shared.time().now();
-                shared.state().write_stalled(now)?;
+                let now = hub.time().now();
+                hub.state().write_stalled(now)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -131,41 +132,41 @@ fn write_all(
     Ok(())
 }
 
-/// Reads until the connection is at its end, and says so.
-fn read(shared: &SessionHub, socket: &TcpStream, mut inbox: ReceiveBuffer) {
+/// Reads until the connection is at its end, and notes that in the state.
+fn read(hub: &SessionHub, socket: &TcpStream, mut received: ReceiveBuffer) {
     loop {
-        let mut state = shared.state();
-        let goes_on = state.take_in(&mut inbox);
-        shared.announce(&state);
+        let mut state = hub.state();
+        let goes_on = state.take_in(&mut received);
+        hub.announce(&state);
         drop(state);
-        shared.bell.ring();
+        hub.bell.ring();
         if !goes_on {
             return;
         }
-        if let Err(error) = read_once(socket, &mut inbox) {
-            shared.state().note_loss(error);
-            shared.bell.ring();
+        if let Err(error) = read_once(socket, &mut received) {
+            hub.state().note_loss(error);
+            hub.bell.ring();
             return;
         }
-        shared.state().heard(shared.time().now());
+        hub.state().heard(hub.time().now());
     }
 }
 
-/// Tries to come back until it succeeds or the session ends.
-fn come_back(shared: &SessionHub, mut error: ConnectionError) -> Result<Connection, ConnectError> {
-    let (time, options) = (shared.time(), &shared.dialer.options);
+/// Tries to reconnect until it succeeds or the session ends.
+fn come_back(hub: &SessionHub, mut error: ConnectionError) -> Result<Connection, ConnectError> {
+    let (time, options) = (hub.time(), &hub.dialer.options);
     loop {
-        let delay = shared.lost(&error)?;
+        let delay = hub.lost(&error)?;
         options.tell(&ConnectionEvent::Lost { error, delay });
         loop {
-            let retry = shared.state().next_retry(time.now());
+            let retry = hub.state().next_retry(time.now());
             match retry {
-                Retry::PauseUntil(until) => time.pause(&shared.bell, until),
+                Retry::PauseUntil(until) => time.pause(&hub.bell, until),
                 Retry::Dial => break,
                 Retry::End => return Err(ConnectError::Closed),
             }
         }
-        match shared.dialer.dial() {
+        match hub.dialer.dial() {
             Ok(connection) => {
                 options.tell(&ConnectionEvent::Restored);
                 return Ok(connection);

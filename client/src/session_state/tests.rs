@@ -77,10 +77,10 @@ impl Driven {
 
     /// Whether the connection goes on behind these bytes.
     fn receive(&mut self, bytes: &[u8]) -> bool {
-        let mut inbox = ReceiveBuffer::default();
-        inbox.spare()[..bytes.len()].copy_from_slice(bytes);
-        inbox.filled(bytes.len());
-        self.state.take_in(&mut inbox)
+        let mut received = ReceiveBuffer::default();
+        received.spare()[..bytes.len()].copy_from_slice(bytes);
+        received.filled(bytes.len());
+        self.state.take_in(&mut received)
     }
 
     fn acknowledge(&mut self, correlation: u64) {

@@ -63,7 +63,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) options: ConnectOptions,
-    pub(super) inbox: ReceiveBuffer,
+    pub(super) received: ReceiveBuffer,
     pub(super) outbox: Outbox,
     stage: Stage,
     /// Since when no byte of what is to be written has passed.
@@ -74,7 +74,7 @@ impl Line {
     pub(super) fn new(options: ConnectOptions) -> Self {
         Self {
             options,
-            inbox: ReceiveBuffer::default(),
+            received: ReceiveBuffer::default(),
             outbox: Outbox::default(),
             stage: Stage::Down,
             blocked_at: None,
@@ -108,7 +108,7 @@ impl Line {
         deadline: Duration,
         turn: &mut Turn<'_>,
     ) -> Result<(), ConnectionError> {
-        self.inbox = ReceiveBuffer::default();
+        self.received = ReceiveBuffer::default();
         self.outbox.clear();
         self.blocked_at = None;
         self.stage = Stage::Down;
@@ -160,7 +160,7 @@ impl Line {
         self.flush(turn.now, turn.wire)?;
         let left = greeting.deadline.saturating_sub(turn.now);
         loop {
-            if let Some(terms) = greeting.awaiting.welcome(&mut self.inbox, left)? {
+            if let Some(terms) = greeting.awaiting.welcome(&mut self.received, left)? {
                 self.stage = Stage::Stands(terms.heartbeat);
                 return Ok(Greeted::Welcome(terms));
             }
@@ -181,11 +181,11 @@ impl Line {
         if turn.budget == 0 {
             return Ok(Read::Spent);
         }
-        let spare = self.inbox.spare();
+        let spare = self.received.spare();
         let size = spare.len().min(turn.budget);
         let read = turn.wire.read(&mut spare[..size]);
         turn.budget -= read.as_ref().map_or(0, |size| *size);
-        Ok(match self.inbox.received(read)? {
+        Ok(match self.received.note_read(read)? {
             Received::Bytes => Read::Bytes,
             Received::Nothing => Read::Nothing,
         })

@@ -262,7 +262,7 @@ impl Publisher {
 
     /// Reads and takes in what has arrived; true when there may be more.
     fn hear(&mut self, turn: &mut Turn<'_>) -> bool {
-        while self.state.take_in(&mut self.line.inbox) {
+        while self.state.take_in(&mut self.line.received) {
             match self.line.read(turn) {
                 Ok(Read::Bytes) => self.state.heard(turn.now),
                 Ok(Read::Nothing) => return false,

@@ -264,12 +264,12 @@ impl Subscriber {
     }
 
     fn patience(&mut self, now: Duration) -> Duration {
-        self.state.patience(self.line.inbox.incomplete(), now)
+        self.state.patience(self.line.received.incomplete(), now)
     }
 
     /// Takes in the next whole frame that has arrived; false when there is none.
     fn take_in(&mut self) -> Result<bool, IntakeError> {
-        match self.state.take_in(&mut self.line.inbox)? {
+        match self.state.take_in(&mut self.line.received)? {
             FrameKind::NoFrame => return Ok(false),
             FrameKind::Formality | FrameKind::Progress => {}
             FrameKind::Ping(heartbeat) => {

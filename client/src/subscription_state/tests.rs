@@ -21,7 +21,7 @@ const fn at(milliseconds: u64) -> Duration {
 /// A subscription to `a` with what arrives for it.
 struct Driven {
     state: SubscriptionState,
-    inbox: ReceiveBuffer,
+    received: ReceiveBuffer,
 }
 
 impl Driven {
@@ -30,7 +30,7 @@ impl Driven {
         let policy = ReconnectPolicy::default();
         Self {
             state: SubscriptionState::new(cursor, policy, ANSWER_WITHIN),
-            inbox: ReceiveBuffer::default(),
+            received: ReceiveBuffer::default(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Driven {
     /// Connects; what the request says.
     fn connect(&mut self, now: Duration) -> (u32, Start, Option<Epoch>) {
         let mut out = Vec::new();
-        self.inbox = ReceiveBuffer::default();
+        self.received = ReceiveBuffer::default();
         self.state.connected(HEARTBEAT, now, &mut out);
         match decode(&out, &Limits::HARD).unwrap() {
             Decoded::Frame {
@@ -64,9 +64,9 @@ impl Driven {
 
     /// Takes in all whole frames of these bytes.
     fn take(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
-        self.inbox.spare()[..bytes.len()].copy_from_slice(bytes);
-        self.inbox.filled(bytes.len());
-        while self.state.take_in(&mut self.inbox)? != FrameKind::NoFrame {}
+        self.received.spare()[..bytes.len()].copy_from_slice(bytes);
+        self.received.filled(bytes.len());
+        while self.state.take_in(&mut self.received)? != FrameKind::NoFrame {}
         Ok(())
     }
 
@@ -324,7 +324,7 @@ fn an_answer_that_does_not_come_in_time_is_a_loss_and_what_arrived_late_is_read_
 fn the_rest_of_a_frame_that_stays_away_is_a_loss() {
     let mut driven = Driven::confirmed();
     driven.take(&record(40..43)[..20]).unwrap();
-    let patience = driven.state.patience(driven.inbox.incomplete(), at(0));
+    let patience = driven.state.patience(driven.received.incomplete(), at(0));
     assert_eq!(patience, HEARTBEAT * 2, "no ping in between");
     let error = driven.state.heard_nothing(at(0), patience).unwrap_err();
     assert!(matches!(error, ConnectionError::Unfinished), "{error}");
