@@ -1,4 +1,4 @@
-//! The broker's answers to questions about itself, read from their JSON.
+//! Reads the broker's answers to questions about itself from their JSON, whose shape `oyez_protocol::answer` states.
 
 use oyez_client::Client;
 use serde::de::{DeserializeOwned, Error};
@@ -18,7 +18,7 @@ pub(crate) struct TopicInfo {
     pub(crate) next: u64,
     /// Records kept.
     pub(crate) records: u64,
-    /// Bytes that they take.
+    /// Bytes of these records.
     pub(crate) bytes: u64,
     /// The epoch of its history, in hexadecimal digits.
     pub(crate) epoch: String,
@@ -40,7 +40,7 @@ pub(crate) fn lag<T: DeserializeOwned>(client: &Client) -> Result<T, Failure> {
     read(&client.lag()?)
 }
 
-/// All topics that the broker keeps, in the order of their names.
+/// Asks for all topics that the broker keeps, in the order of their names.
 pub(crate) fn topics(client: &Client) -> Result<Vec<TopicInfo>, Failure> {
     let mut topics: Vec<TopicInfo> = Vec::new();
     loop {
@@ -55,7 +55,7 @@ pub(crate) fn topics(client: &Client) -> Result<Vec<TopicInfo>, Failure> {
     }
 }
 
-/// The topics of a page. A topic that does not come after `after` is an error: to ask on would never end.
+/// Reads the topics of a page. A topic that does not come after `after` is an error: asking on would never end.
 fn page_after(after: &str, json: &str) -> Result<Vec<TopicInfo>, Failure> {
     let page: Page = read(json)?;
     match page.topics.iter().find(|topic| *topic.name <= *after) {
@@ -73,6 +73,6 @@ fn read<T: DeserializeOwned>(json: &str) -> Result<T, Failure> {
 
 fn not_understood(error: &serde_json::Error) -> Failure {
     Failure::Failed(format!(
-        "the broker's answer is not understood: {error}; are broker and client of the same version?"
+        "cannot read the broker's answer: {error}; do broker and client have the same version?"
     ))
 }

@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well: what is said, and the exit code.
+//! Why a command ends early: the message, and the exit code.
 
 use std::io;
 use std::process::ExitCode;
@@ -21,21 +21,21 @@ pub enum Failure {
     Refused(String),
     /// Exit code 5.
     Timeout(Duration),
-    /// Something was not done in its time. Exit code 5.
+    /// Something took longer than it may. Exit code 5.
     Overdue(String),
-    /// A signal ended it. Exit code 128 and the signal's number, as shells have it.
+    /// A signal ended the command. The exit code is 128 plus the signal's number, as in shells.
     Interrupted {
-        /// Its number.
+        /// Number of the signal.
         signal: i32,
         /// What was done, and what was not.
         text: String,
     },
-    /// The reader of standard output has gone: it has all it wanted. Exit code 0, and nothing to say.
+    /// The reader of standard output has closed it and wants no more. Exit code 0, without a message.
     ReaderGone,
 }
 
 impl Failure {
-    /// Says what happened, in the name of `program`, and returns the exit code.
+    /// Prints what happened, in the name of `program`, and returns the exit code.
     #[must_use]
     pub fn report(&self, program: &str) -> ExitCode {
         let (code, text) = match self {
@@ -63,13 +63,13 @@ impl Failure {
         ExitCode::from(code)
     }
 
-    /// A failure to read or write `what`.
+    /// Makes a failure of reading or writing from `what` and the error.
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
         Self::Failed(format!("{what}: {error}"))
     }
 
-    /// A failure to write to standard output.
+    /// Makes a failure of writing to standard output; a closed pipe is [`Self::ReaderGone`].
     pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::ReaderGone
@@ -79,7 +79,7 @@ impl Failure {
     }
 }
 
-/// Whether nobody was there, as opposed to somebody who failed.
+/// Whether no broker was reached, as opposed to a broker that refused or failed.
 const fn is_unreachable(error: &ConnectError) -> bool {
     matches!(
         error,

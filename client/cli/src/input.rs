@@ -1,4 +1,4 @@
-//! Where published bytes come from, kept exactly as they are.
+//! Reads the bytes to publish, and keeps them exactly as they are.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,32 +12,32 @@ use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Interruptible};
 use crate::say::say;
 
-/// Bytes read at once.
+/// Most bytes of one read.
 const BUFFER_SIZE: usize = 256 << 10;
 
 /// An open input.
 pub(crate) struct Input {
     reader: Box<dyn BufRead>,
     name: String,
-    /// Lines begun so far.
+    /// Number of lines begun so far.
     line: u64,
-    /// Its length in bytes, where that is known beforehand.
+    /// Length of the input in bytes, where it is known beforehand.
     pub(crate) size: Option<u64>,
 }
 
-/// What a read of a line has found.
+/// The result of reading a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A line.
     Whole,
-    /// One of more bytes than any message has; the rest of it is still to be read.
+    /// A line longer than any message; the rest of it is still to be read.
     TooLong,
-    /// No more.
+    /// The end of the input.
     End,
 }
 
 impl Input {
-    /// The message on the command line, the file, or standard input, which `-` and nothing at all stand for.
+    /// Opens the message on the command line, the file, or standard input; `-` and no message stand for standard input.
     pub(crate) fn open(
         message: Option<OsString>,
         file: Option<&Path>,
@@ -75,7 +75,7 @@ impl Input {
 
     fn standard(interrupt: Arc<Interrupt>) -> Result<Self, Failure> {
         let name = "standard input";
-        // Not through the standard library's own buffer: what lies in it could not be waited for.
+        // Not through the standard library's own buffer: `poll` does not see the bytes in it.
         let file = io::stdin().as_fd().try_clone_to_owned();
         let file =
             File::from(file.map_err(|error| Failure::io(&format!("cannot read {name}"), &error))?);
@@ -86,12 +86,12 @@ impl Input {
         Ok(Self::of(BufReader::with_capacity(BUFFER_SIZE, file), name))
     }
 
-    /// The line that was read last, for people.
+    /// Names the line that was read last, for people.
     pub(crate) fn place(&self) -> String {
         format!("line {} of {}", self.line, self.name)
     }
 
-    /// Everything, at most `size_max` bytes.
+    /// Reads everything, at most `size_max` bytes.
     pub(crate) fn read_whole(&mut self, size_max: usize) -> Result<Vec<u8>, Failure> {
         let mut whole = Vec::new();
         let mut limited = (&mut self.reader).take(size_max as u64 + 1);
@@ -107,8 +107,9 @@ impl Input {
         Ok(whole)
     }
 
-    /// The next line into `line`, without its `\n`; a `\r` before it stays. A last line without `\n` counts if it is not
-    /// empty. Of one with more than `size_max` bytes no more is read. After an error `line` holds what was read of it.
+    /// Reads the next line into `line`, without its `\n`; a `\r` before it stays. A last line without `\n` counts if it
+    /// is not empty. Of a line with more than `size_max` bytes no more is read. After an error `line` holds what was
+    /// read of it.
     pub(crate) fn read_line(
         &mut self,
         line: &mut Vec<u8>,
@@ -128,7 +129,7 @@ impl Input {
         Ok(if size > 0 { Line::Whole } else { Line::End })
     }
 
-    /// Passes over the rest of a line. Returns its bytes, without the `\n`.
+    /// Skips the rest of a line. Returns its size in bytes, without the `\n`.
     pub(crate) fn skip_line(&mut self) -> Result<usize, Failure> {
         let mut size = 0;
         loop {

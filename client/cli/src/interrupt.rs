@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM while messages are published: nothing more is read, what was read is sent, and that takes no longer
-//! than [`GRACE`].
+//! Handles SIGINT and SIGTERM while messages are published: nothing more is read, and what was read is still sent,
+//! within [`GRACE`].
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,10 +17,10 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-/// Time for what was read to be acknowledged. A second signal ends it.
+/// Longest wait for the acknowledgement of what was read. A second signal ends it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Whether a signal came, and what ends a wait for more input then.
+/// Whether a signal came, and the pipe that then ends the wait for more input.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     signal: AtomicI32,
@@ -40,7 +40,7 @@ impl Interrupt {
         }))
     }
 
-    /// From now on a signal does not end the process, but its input; and the client, when its time is over.
+    /// From now on a signal ends the input instead of the process; and it closes the client when [`GRACE`] is over.
     pub(crate) fn watch(self: &Arc<Self>, client: &Arc<Client>) -> Result<(), Failure> {
         let mut signals = Signals::new([SIGINT, SIGTERM])
             .map_err(|error| Failure::io("cannot wait for signals", &error))?;
@@ -49,7 +49,7 @@ impl Interrupt {
         thread::spawn(move || {
             for signal in signals.forever() {
                 if interrupt.signal.swap(signal, Ordering::AcqRel) == 0 {
-                    // Its reader is this process.
+                    // This process holds the reading end, too.
                     let _woken = (&interrupt.waker).write_all(&[0]);
                 }
                 if again.send(()).is_err() {

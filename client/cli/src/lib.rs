@@ -1,9 +1,9 @@
 //! The program `oyez`: publish to, subscribe to and look at an Oyez broker from the command line.
 //!
-//! Standard output carries what was asked for and nothing else; everything said about it goes to standard error.
+//! Standard output carries the result of a command and nothing else; progress, notes and errors go to standard error.
 //!
-//! It is a library so that the comparisons in `benches/` put other servers under the same load: [`bench`] is open for
-//! them, and nothing else is. Programs that publish and subscribe use `oyez-client`.
+//! It is a library so that the comparisons in `benches/` can put other servers under the same load: only [`bench`] is
+//! public, for them. Programs that publish and subscribe use `oyez-client`.
 
 mod answers;
 pub mod bench;
@@ -41,13 +41,13 @@ Examples:
   oyez pub demo 'hello'                  publish one message
   tail -f app.log | oyez pub -l logs     publish every line
   oyez sub logs --from earliest --count 10 -o json
-  oyez topics                            what the broker keeps
-  oyez top                               the broker at work
-  oyez bench fanout --subscribers 10000  how fast a record reaches ten thousand subscribers
+  oyez topics                            the topics that the broker keeps
+  oyez top                               the broker's rates, live
+  oyez bench fanout --subscribers 10000  how fast all of them get a record
 
 Exit codes:
-  0 done   1 failed   2 usage   3 cannot connect   4 refused by the broker   5 timeout
-  130, 143  publishing was ended by SIGINT or SIGTERM";
+  0 done   1 failed   2 wrong usage   3 cannot connect   4 refused   5 timeout
+  130, 143  SIGINT or SIGTERM ended `oyez pub`";
 
 /// Publish to, subscribe to and look at an Oyez broker.
 #[derive(Debug, Parser)]
@@ -59,10 +59,10 @@ struct Arguments {
     command: Command,
 }
 
-/// What every command is told: which broker, and how much to say.
+/// Options of every command: which broker to connect to, and how much to print.
 #[derive(Debug, clap::Args)]
 pub struct GlobalOptions {
-    /// The broker: host, host:port or oyez://host:port
+    /// Address of the broker: host, host:port or oyez://host:port
     #[arg(
         long,
         global = true,
@@ -72,11 +72,11 @@ pub struct GlobalOptions {
     )]
     server: String,
 
-    /// Longest time for a connection to stand and be welcomed
+    /// Longest time to wait for a connection and the broker's welcome
     #[arg(long, global = true, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     connect_timeout: Duration,
 
-    /// Say more on standard error
+    /// Print more on standard error
     #[arg(short, long, global = true)]
     verbose: bool,
 }
@@ -89,20 +89,20 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Show the broker's counters
     Stats(stats::Arguments),
-    /// Watch the broker at work
+    /// Show the broker's rates and counters, refreshed every second
     Top(top::Arguments),
     /// List the topics that the broker keeps
     Topics(topics::Arguments),
     /// Put a broker under load and measure it
     Bench(bench::Arguments),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(manual::Completions),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page, or write a page for each command
     Man(manual::Pages),
 }
 
 impl GlobalOptions {
-    /// A client that asks questions.
+    /// Connects a client that asks questions.
     fn connect(&self) -> Result<Client, Failure> {
         self.connect_with(self.options())
     }
@@ -111,7 +111,7 @@ impl GlobalOptions {
         Ok(Client::connect_with(&self.server, options)?)
     }
 
-    /// How every command connects.
+    /// The options with which every command connects.
     fn options(&self) -> ConnectOptions {
         let (outage, began) = (Mutex::new(Outage::default()), Instant::now());
         ConnectOptions::new()

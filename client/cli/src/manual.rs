@@ -1,4 +1,5 @@
-//! `oyez completions` and `oyez man`: what shells and `man` know about the command line, made from its definition.
+//! `oyez completions` and `oyez man`: completion scripts and manual pages, made from the definition of the command
+//! line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,35 +22,35 @@ Examples:
   oyez man | man -l -
   oyez man --dir ~/.local/share/man/man1           then: man oyez-sub";
 
-/// What `oyez completions` is told.
+/// Arguments of `oyez completions`.
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS)]
 pub(crate) struct Completions {
-    /// The shell that they are for
+    /// Shell that the script is for
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// What `oyez man` is told.
+/// Arguments of `oyez man`.
 #[derive(Debug, Args)]
 #[command(after_help = MAN)]
 pub(crate) struct Pages {
-    /// Write a page for each command into this directory, instead of that of `oyez` to standard output
+    /// Write a page for each command into this directory, instead of printing the page of `oyez`
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// Prints completions of `command`.
+/// Prints the completion script of `command`.
 pub(crate) fn complete(mut command: Command, arguments: &Completions) -> Result<(), Failure> {
     let (name, mut script) = (command.get_name().to_owned(), Vec::new());
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
     print(&script)
 }
 
-/// Prints the page of `command`, or writes one for it and for each of its own commands.
+/// Prints the page of `command`, or writes a page for it and each of its subcommands.
 pub(crate) fn explain(command: Command, arguments: &Pages) -> Result<(), Failure> {
     let mut command = command.disable_help_subcommand(true);
-    // Global options become those of each command, and each learns its whole name.
+    // Building copies global options into each command, and gives each its whole name.
     command.build();
     let Some(dir) = &arguments.dir else {
         return print(&page(command)?);
@@ -59,7 +60,7 @@ pub(crate) fn explain(command: Command, arguments: &Pages) -> Result<(), Failure
     write_pages(command, dir)
 }
 
-/// Writes a page for a command, and for those below it, under their whole names.
+/// Writes a page for a command and for its subcommands, under their whole names.
 fn write_pages(command: Command, dir: &Path) -> Result<(), Failure> {
     let mut open = vec![command];
     while let Some(command) = open.pop() {

@@ -1,24 +1,24 @@
-//! What is said about a lost connection while it is tried to come back: what is waited for, and not too often. Pure.
+//! Composes the lines about a lost connection while the client tries to reconnect, at a limited rate. Pure.
 
 use std::time::Duration;
 
 use oyez_client::ConnectionEvent;
 
-/// Time between two words about the same.
+/// Shortest time between two lines about the same outage.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The losses that were met, and what was said of them.
+/// The current outage, and when it was last mentioned.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     lost_at: Option<Duration>,
     attempts: u32,
     said_at: Option<Duration>,
-    /// The outage that lasts was spoken of.
+    /// Whether the current outage was mentioned.
     is_told: bool,
 }
 
 impl Outage {
-    /// What to say of an event at `now`, if anything.
+    /// Returns the line to print about an event at `now`, if any.
     pub(crate) fn meet(&mut self, event: &ConnectionEvent, now: Duration) -> Option<String> {
         match event {
             ConnectionEvent::Lost { error, delay } => {

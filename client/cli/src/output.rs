@@ -1,4 +1,4 @@
-//! What goes to standard output, and how numbers look to people.
+//! Writes results to standard output, and formats numbers for people.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// How a result is printed.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -25,7 +25,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&line)
 }
 
-/// Prints rows with aligned columns, those in `right` to the right.
+/// Prints rows with aligned columns; the columns in `right` are aligned to the right.
 pub(crate) fn print_table(rows: &[Vec<String>], right: &Range<usize>) -> Result<(), Failure> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -50,7 +50,7 @@ pub(crate) fn print_table(rows: &[Vec<String>], right: &Range<usize>) -> Result<
     print(text.as_bytes())
 }
 
-/// Writes to standard output, and at once.
+/// Writes to standard output, and flushes.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     output
@@ -59,7 +59,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::output(&error))
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

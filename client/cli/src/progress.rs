@@ -1,4 +1,4 @@
-//! A progress bar on standard error, when that is a terminal and the input turns out to be long.
+//! Shows a progress bar on standard error, when that is a terminal and reading the input takes long.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Input that takes longer than this is long.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
-/// Messages between two looks at the clock.
+/// Messages between two reads of the clock.
 const STRIDE: u64 = 256;
 
-/// What was read so far.
+/// Counts what was read so far.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     shown: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `size` is that of the whole input in bytes, where it is known.
+    /// `size` is the size of the whole input in bytes, where it is known.
     pub(crate) fn new(size: Option<u64>) -> Self {
         let hidden = ProgressDrawTarget::hidden();
         let bar = io::stderr()
@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    /// Another message was taken, of so many bytes of the input.
+    /// Counts another message, which took `bytes` bytes of the input.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes as u64;

@@ -1,4 +1,4 @@
-//! `oyez pub`: messages from the command line, a file or standard input into a topic.
+//! `oyez pub`: publishes messages from the command line, a file or standard input.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -22,11 +22,11 @@ use crate::progress::Progress;
 use crate::say::say;
 use crate::topic;
 
-/// No broker takes larger messages: the protocol's largest record.
+/// Largest message that any broker accepts: the protocol's largest record.
 const MESSAGE_SIZE_MAX: usize = 1 << 20;
-/// Lines of which is said that they are skipped; of the others only how many there were.
+/// Skipped lines that are reported one by one; of the others only the number is.
 const SKIPS_SAID: u64 = 10;
-/// Messages between two collections of acknowledgements.
+/// Messages between two calls of `take_acks`.
 const ACK_STRIDE: u64 = 1024;
 
 const EXAMPLES: &str = "\
@@ -41,7 +41,7 @@ It returns when the broker has acknowledged every message. Lines are taken to th
 newline; batches compress better the larger they are. SIGINT and SIGTERM end the input: what was read is
 still published, for up to five seconds, and it says how much was. A second signal ends that at once.";
 
-/// What `oyez pub` is told.
+/// Arguments of `oyez pub`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -49,15 +49,16 @@ pub(crate) struct Arguments {
     #[arg(value_parser = topic::parse)]
     topic: String,
 
-    /// The message; `-` or none takes all of standard input, and after `--` even what looks like an option is one
+    /// The message; without one, or with `-`, all of standard input is one message. After `--` a text that looks like
+    /// an option is a message, too
     #[arg(conflicts_with_all = ["lines", "file"], allow_hyphen_values = true)]
     message: Option<OsString>,
 
-    /// Publish every line as a message
+    /// Publish every line as a message of its own
     #[arg(short, long)]
     lines: bool,
 
-    /// Pass over lines that are too long for a message, and say which; without it such a line is the end
+    /// With --lines, skip lines that are too long for a message, and say which; without it such a line ends the command
     #[arg(long, requires = "lines")]
     skip_long: bool,
 
@@ -69,27 +70,27 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
 
-    /// Longest time that a record waits for more messages
+    /// Longest time that a record waits for more messages before it is sent
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = duration::parse)]
     linger: Duration,
 
-    /// What each message is about
+    /// Key of each message: what the message is about
     #[arg(long, allow_hyphen_values = true)]
     key: Option<OsString>,
 
-    /// A header of each message; may be repeated
+    /// Header of each message; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header, allow_hyphen_values = true)]
     headers: Vec<(String, String)>,
 
-    /// Send messages as they are
+    /// Do not compress messages
     #[arg(long)]
     no_compress: bool,
 
-    /// Give up when the connection cannot be had back, or nothing is acknowledged, for so long; or `never`
+    /// Give up after this time without a connection or without an acknowledgement; or `never`
     #[arg(long, value_name = "TIME", value_parser = duration::parse_patience, default_value = "2m")]
     give_up: Patience,
 
-    /// How to print the summary: text on standard error, or JSON on standard output
+    /// How to print the summary: as text on standard error, or as JSON on standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -140,7 +141,7 @@ pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), F
     })?;
     let mut feed = Feed::new(arguments, input, &publisher);
     let fed = feed.run();
-    // What was taken before a failure is sent as well.
+    // Messages taken before a failure are sent as well.
     let flushed = publisher.flush().map_err(Failure::from);
     feed.acks.collect(&publisher);
     let totals = publisher.totals();
@@ -160,17 +161,17 @@ pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), F
     summary.print(arguments.output, global.verbose)
 }
 
-/// The way from the input to the publisher.
+/// Feeds the input to the publisher.
 struct Feed<'a> {
     arguments: &'a Arguments,
     input: Input,
     publisher: &'a Publisher,
     acks: Acks,
-    /// Messages handed to the publisher.
+    /// Number of messages handed to the publisher.
     taken: u64,
     /// Lines that were too long.
     skipped: u64,
-    /// Bytes of a line that was read in part.
+    /// Bytes read of a line that a signal cut off.
     unfinished: usize,
 }
 
@@ -237,7 +238,7 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// The rest of a line is still to be read, of which so much is too much already.
+    /// Handles a line that is too long and not read to its end.
     fn pass_over(&mut self, read: usize, max: usize) -> Result<(), Failure> {
         let size = if self.arguments.skip_long {
             (read + self.input.skip_line()?).to_string()
@@ -251,20 +252,20 @@ impl<'a> Feed<'a> {
         let place = self.input.place();
         if !self.arguments.skip_long {
             return Err(Failure::Failed(format!(
-                "{place} has {size} bytes; a message has at most {max}, key and headers included; --skip-long passes over \
+                "{place} has {size} bytes; a message has at most {max}, key and headers included; --skip-long skips \
                  such lines"
             )));
         }
         self.skipped += 1;
         if self.skipped <= SKIPS_SAID {
             say(&format!(
-                "oyez: {place} is skipped: it has {size} bytes, and a message at most {max}"
+                "oyez: {place} is skipped: it has {size} bytes; a message has at most {max}"
             ));
         }
         Ok(())
     }
 
-    /// How far it came until a signal.
+    /// Says how far publishing came before a signal ended it.
     fn interrupted(&self, totals: Totals) -> String {
         let (taken, done) = (self.taken, totals.messages);
         let mut text = if done == taken {
@@ -288,7 +289,7 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// The range of what was acknowledged.
+/// The offsets that were acknowledged.
 #[derive(Debug, Default)]
 struct Acks {
     first: Option<Ack>,

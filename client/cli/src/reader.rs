@@ -1,4 +1,4 @@
-//! The reader of standard output: whether it is still there, while nothing is written to it.
+//! Watches whether the reader of standard output is still there while nothing is written to it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,14 +8,13 @@ use rustix::io::Errno;
 
 use crate::failure::Failure;
 
-/// Waits until the reader has left, at most for `at_most`. Returns whether it has. Output that nobody can leave, such as
-/// a file, has its reader for ever.
+/// Waits until the reader has left, at most for `at_most`. Returns whether it has. A file never loses its reader.
 pub(crate) fn leaves(at_most: Option<Duration>) -> Result<bool, Failure> {
     let (output, began) = (io::stdout(), Instant::now());
     loop {
         let left = at_most.map(|at_most| at_most.saturating_sub(began.elapsed()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        // Errors and the end are told without being asked for.
+        // `poll` always reports errors and hang-ups, without being asked for them.
         let mut polled = [PollFd::new(&output, PollFlags::empty())];
         match poll(&mut polled, timeout.as_ref()) {
             Err(Errno::INTR) => {}
@@ -25,7 +24,7 @@ pub(crate) fn leaves(at_most: Option<Duration>) -> Result<bool, Failure> {
     }
 }
 
-/// Lets so much time pass, unless the reader leaves.
+/// Sleeps for this time, unless the reader leaves.
 ///
 /// # Errors
 /// [`Failure::ReaderGone`].

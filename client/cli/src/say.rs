@@ -1,21 +1,21 @@
-//! What is said to people on standard error.
+//! Prints notes for people on standard error, and makes foreign text safe to show.
 
 use std::io::{self, Write};
 
-/// Says something on standard error. What cannot be seen in it is escaped, for names and reasons come from elsewhere;
-/// nobody listening there is no failure.
+/// Prints lines on standard error. Invisible characters are escaped, because names and reasons come from elsewhere. A
+/// closed standard error is no failure.
 pub(crate) fn say(text: &str) {
     let lines: Vec<String> = text.lines().map(shown).collect();
     let _unheard = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// A name as people may be shown it: control characters are escaped, and those that cannot be seen but turn, join or
-/// part what stands around them.
+/// Makes a name safe to show: escapes control characters, and invisible characters that turn, join or part the text
+/// around them.
 pub(crate) fn shown(name: &str) -> String {
     escaped(name, |c| c.is_control() || is_format(c))
 }
 
-/// A payload as a terminal may be shown it: as a name, but its lines stay lines.
+/// Makes a payload safe for a terminal: escapes it like a name, but keeps its lines.
 pub(crate) fn shown_payload(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload);
     let is_layout = |c| matches!(c, '\n' | '\t');

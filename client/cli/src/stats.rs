@@ -23,15 +23,16 @@ Examples:
   oyez stats -o json | jq .connections
   oyez stats --lag -o json | jq '.lag.slowest[]'";
 
-/// What `oyez stats` is told.
+/// Arguments of `oyez stats`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Tell how far subscriptions are behind, and the slowest of them, too; the broker looks at each for it
+    /// Also show how far subscriptions are behind, and the slowest ones; the broker looks at every subscription for
+    /// that
     #[arg(long)]
     lag: bool,
 
-    /// How to print them
+    /// How to print the counters
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -74,7 +75,7 @@ fn print_slowest(slowest: &[Value]) -> Result<(), Failure> {
     print_table(&rows, &(1..4))
 }
 
-/// One row per number or text; the names of what holds it stand before its own.
+/// Appends one row per number or text, named by its path: `outer.inner`.
 fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     let below = |part: &str| {
         if name.is_empty() {
@@ -89,7 +90,7 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
                 flatten(&below(part), value, rows);
             }
         }
-        // A table of its own, as that of the shards: `oyez top` shows it, and JSON has it.
+        // Tables, such as that of the shards, are left out: `oyez top` shows them, and JSON has them.
         Value::Array(items) if items.iter().any(Value::is_object) => {}
         Value::Array(items) => {
             for (index, value) in items.iter().enumerate() {

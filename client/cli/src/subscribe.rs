@@ -1,4 +1,4 @@
-//! `oyez sub`: the messages of a topic onto standard output.
+//! `oyez sub`: prints the messages of a topic on standard output.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::thread;
@@ -22,13 +22,13 @@ use crate::reader;
 use crate::say::{say, shown_payload};
 use crate::topic;
 
-/// Bytes gathered for one write, as long as more messages are at hand.
+/// Bytes gathered for one write, while more messages are at hand.
 const BUFFER_SIZE: usize = 256 << 10;
 
 const EXAMPLES: &str = "\
 Examples:
   oyez sub demo                            messages from now on, until Ctrl-C
-  oyez sub demo --from earliest            first all that are kept
+  oyez sub demo --from earliest            all messages kept, then new ones
   oyez sub demo --from offset:100 --count 10
   oyez sub demo --from earliest --timeout 1s -o json | jq .payload
 
@@ -39,7 +39,7 @@ UTF-8 comes as key_base64, value_base64 or payload_base64.
 When the connection is lost, it comes back and goes on where it was, however long that takes, unless
 --give-up says otherwise. It ends when whatever reads its output does.";
 
-/// What `oyez sub` is told.
+/// Arguments of `oyez sub`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -47,23 +47,24 @@ pub(crate) struct Arguments {
     #[arg(value_parser = topic::parse)]
     topic: String,
 
-    /// Where to begin: latest, earliest or offset:N
+    /// Where to begin: latest (only new messages), earliest (the oldest kept) or offset:N
     #[arg(long, value_name = "PLACE", default_value = "latest", value_parser = parse_start)]
     from: Start,
 
-    /// The epoch that the offset was seen in: when the topic has another one, it begins with the oldest message kept
+    /// Epoch in which the offset was seen, 16 hexadecimal digits; if the topic has another epoch, output begins with
+    /// the oldest message kept
     #[arg(long, value_name = "EPOCH")]
     epoch: Option<Epoch>,
 
-    /// End after so many messages
+    /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End with exit code 5 when no message comes for so long
+    /// End with exit code 5 when no message comes for this long
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
-    /// Give up when the connection does not come back for so long; or `never`
+    /// Give up after this time without a connection; or `never`
     #[arg(long, value_name = "TIME", value_parser = duration::parse_patience, default_value = "never")]
     give_up: Patience,
 
@@ -77,9 +78,9 @@ pub(crate) struct Arguments {
 enum Format {
     /// The payload and a newline; on a terminal control characters are escaped
     Text,
-    /// The payload and a newline, whatever it holds
+    /// The payload and a newline, never escaped
     Raw,
-    /// A JSON object on a line
+    /// A JSON object per line
     Json,
 }
 
@@ -92,7 +93,7 @@ fn parse_start(text: &str) -> Result<Start, String> {
     text.strip_prefix("offset:")
         .and_then(|number| number.parse().ok())
         .map(|number| Start::Offset(Offset::new(number)))
-        .ok_or_else(|| "it is latest, earliest or offset:N".to_owned())
+        .ok_or_else(|| "give latest, earliest or offset:N".to_owned())
 }
 
 /// Runs the command.
@@ -100,7 +101,7 @@ pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), F
     let mut options = SubscribeOptions::topic(&arguments.topic).from(arguments.from);
     if let Some(epoch) = arguments.epoch {
         if !matches!(arguments.from, Start::Offset(_)) {
-            let why = "--epoch belongs to an offset: give --from offset:N, too";
+            let why = "--epoch needs an offset: add --from offset:N";
             return Err(Failure::Usage(why.to_owned()));
         }
         options = options.epoch(epoch);
@@ -121,8 +122,8 @@ pub(crate) fn run(global: &GlobalOptions, arguments: &Arguments) -> Result<(), F
     printed.and(flushed)
 }
 
-/// The first SIGINT or SIGTERM closes the subscription, so that what was received is still printed; the second one,
-/// should nobody read the output any more, ends the process.
+/// Lets the first SIGINT or SIGTERM close the subscription, so that what was received is still printed. The second
+/// signal ends the process, in case the output is not read any more.
 fn end_with_signals(closer: Closer) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::io("cannot wait for signals", &error))?;
@@ -137,11 +138,11 @@ fn end_with_signals(closer: Closer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A reader that leaves closes the subscription, which may have nothing to write for long.
+/// Closes the subscription when the reader of standard output leaves: a quiet topic would not notice by writing.
 fn end_with_reader(closer: Closer) {
     thread::spawn(move || match reader::leaves(None) {
         Ok(_) => closer.close(),
-        // The next message finds out.
+        // The next write meets the error.
         Err(failure) => drop(failure),
     });
 }
@@ -192,7 +193,7 @@ fn print(message: &Message, format: Format, output: &mut impl Write) -> io::Resu
     output.write_all(b"\n")
 }
 
-/// A message as JSON.
+/// A message as it is printed in JSON.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     topic: &'a str,

@@ -1,4 +1,4 @@
-//! `oyez topics`: what the broker keeps.
+//! `oyez topics`: lists the topics that the broker keeps.
 
 use clap::Args;
 use serde::Serialize;
@@ -9,11 +9,11 @@ use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
 use crate::say::shown;
 
-/// What `oyez topics` is told.
+/// Arguments of `oyez topics`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  oyez topics\n  oyez topics -o json | jq '.topics[].name'")]
 pub(crate) struct Arguments {
-    /// How to print them
+    /// How to print the list
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }

@@ -1,16 +1,16 @@
-//! What of a line fits into a width: parts and columns that matter less are left out, and nothing is cut off. Pure.
+//! Fits a line into a width: leaves out the parts and columns that matter least, and cuts nothing off. Pure.
 
-/// Between parts of a line.
+/// Separates the parts of a line.
 const SPACE: &str = "  ";
 
-/// A part of a line. Of those that do not fit together the one with the highest rank is left out first.
+/// A part of a line. When not all fit, the part with the highest rank is left out first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     rank: u8,
     text: String,
 }
 
-/// A part of this rank.
+/// Makes a part of this rank.
 pub(super) fn part(rank: u8, text: impl Into<String>) -> Part {
     Part {
         rank,
@@ -18,35 +18,35 @@ pub(super) fn part(rank: u8, text: impl Into<String>) -> Part {
     }
 }
 
-/// The parts that fit into so many columns, apart from each other.
+/// Joins the parts that fit into so many columns.
 pub(super) fn line(parts: &[Part], columns: usize) -> String {
     let filled: Vec<&Part> = parts.iter().filter(|part| !part.text.is_empty()).collect();
     let sizes = filled.iter().map(|part| {
         let size = part.text.chars().count() + SPACE.len();
         (size, part.rank)
     });
-    // No space stands behind the last one.
+    // No separator follows the last one.
     let kept = kept(&sizes.collect::<Vec<_>>(), columns + SPACE.len());
     let texts = filled.iter().zip(kept).filter(|(_, kept)| *kept);
     let texts: Vec<&str> = texts.map(|(part, _)| part.text.as_str()).collect();
     texts.join(SPACE)
 }
 
-/// A column of a table: its width, and how soon it is left out.
+/// A column of a table: its width, and its rank; the highest rank is left out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) width: usize,
     pub(super) rank: u8,
 }
 
-/// Which columns fit.
+/// Returns for each column whether it fits.
 pub(super) fn columns_kept<const N: usize>(all: [Column; N], columns: usize) -> [bool; N] {
     let sizes = all.map(|column| (column.width, column.rank));
     let kept = kept(&sizes, columns);
     std::array::from_fn(|index| kept[index])
 }
 
-/// The cells of columns that are kept, each to the right in its width.
+/// Joins the cells of the kept columns, each aligned to the right.
 pub(super) fn cells<const N: usize>(
     all: [Column; N],
     kept: [bool; N],

@@ -1,6 +1,6 @@
-//! How much room there is for figures, and how sizes and times are written. Pure.
+//! The room for figures, and how sizes and times are written. Pure.
 
-/// How many lines and columns there is room for.
+/// The room for figures, in lines and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) rows: usize,
@@ -8,19 +8,19 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Where nobody tells.
+    /// The size where the terminal does not state one.
     pub(super) const SMALL: Self = Self {
         rows: 24,
         columns: 80,
     };
-    /// As much as there is to show.
+    /// Room for everything that there is to show.
     pub(super) const ALL: Self = Self {
         rows: usize::MAX,
         columns: 160,
     };
 }
 
-/// Bytes in the largest binary unit that leaves a whole part.
+/// Formats bytes in the largest binary unit in which they are at least 1.
 pub(super) fn bytes(value: f64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find_map(|(power, name)| {
@@ -30,7 +30,7 @@ pub(super) fn bytes(value: f64) -> String {
     unit.unwrap_or_else(|| format!("{value:.0} B"))
 }
 
-/// The two largest units of a duration.
+/// Formats a duration in its two largest units.
 pub(super) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {

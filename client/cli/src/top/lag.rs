@@ -1,4 +1,4 @@
-//! How far subscriptions are behind: what the broker tells, and a picture of it. Pure.
+//! Draws how far subscriptions are behind, from the broker's answer about lag. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,15 +7,15 @@ use super::format::{Size, bytes, duration};
 use crate::output::grouped;
 use crate::say::shown;
 
-/// Marks of the longest bar.
+/// Length of the longest bar, in marks.
 const BAR: f64 = 8.0;
 /// Columns of the picture.
 const PICTURE_COLUMNS: usize = 36;
 /// Columns of the picture without its bars.
 const COUNT_COLUMNS: usize = 26;
-/// Columns of the address of one of the slowest.
+/// Columns of the address of a slow subscription.
 const PEER_COLUMNS: usize = 21;
-/// Its columns before its topic: its address, how far it is behind, how long its socket has taken nothing, what that holds.
+/// The columns before the topic: address, messages behind, time that its socket has taken nothing, bytes in the socket.
 const SLOW: [Column; 4] = [
     Column {
         width: PEER_COLUMNS,
@@ -25,12 +25,12 @@ const SLOW: [Column; 4] = [
     Column { width: 9, rank: 2 },
     Column { width: 12, rank: 3 },
 ];
-/// With less room than that the slowest would be shown without their addresses.
+/// With fewer columns than that the slowest would be shown without their addresses.
 const SLOW_COLUMNS_MIN: usize = PEER_COLUMNS + 11 + 2 + TOPIC_COLUMNS_MIN;
-/// A topic is cut to no less than this.
+/// Least columns to which a topic is cut.
 const TOPIC_COLUMNS_MIN: usize = 9;
 
-/// What the broker answers when it is asked about lag.
+/// The broker's answer about lag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Lag {
@@ -53,7 +53,7 @@ pub(super) struct Slow {
 }
 
 impl Lag {
-    /// Lines that show all there is, the title included.
+    /// Number of lines that show everything, the title included.
     pub(super) fn lines_wanted(&self) -> usize {
         1 + self.classes_used().max(self.slowest.len()).max(1)
     }
@@ -63,13 +63,13 @@ impl Lag {
         last.map_or(1, |last| last + 1)
     }
 
-    /// The picture, and the slowest beside it, in so many lines with the title.
+    /// Draws the picture, and the slowest beside it, in so many lines, the title included.
     pub(super) fn lines(&self, lines: usize, size: Size) -> Vec<String> {
         let rows = lines.saturating_sub(1);
         if rows == 0 {
             return Vec::new();
         }
-        // Where there is little room the picture goes without its bars.
+        // With little room the picture has no bars.
         let is_narrow = size.columns < PICTURE_COLUMNS + 2 + SLOW_COLUMNS_MIN;
         let picture_columns = if is_narrow {
             COUNT_COLUMNS
@@ -102,7 +102,7 @@ impl Lag {
         out
     }
 
-    /// A bar for each class, the lower ones together where there is no room for all.
+    /// Draws a bar for each class; the lower ones are merged where there is no room for all.
     fn picture(&self, rows: usize) -> Vec<String> {
         let used = self.classes_used();
         let first_alone = (used + 1).saturating_sub(rows).max(1);
@@ -122,7 +122,7 @@ impl Lag {
         classes.iter().take(rows).map(line).collect()
     }
 
-    /// The messages that classes `first` to `last` are behind.
+    /// Labels the classes `first` to `last`: how many messages their subscriptions are behind.
     fn label(&self, first: usize, last: usize) -> String {
         let least = grouped(10u64.pow(u32::try_from(first - 1).unwrap_or(0)));
         if last + 1 >= self.by_digits.len() {
@@ -132,7 +132,7 @@ impl Lag {
         format!("{least}-{}", grouped(most))
     }
 
-    /// A title and a line for each of the slowest, in so many columns.
+    /// Returns a title and a line for each of the slowest, in so many columns.
     fn slowest(&self, rows: usize, columns: usize) -> Vec<String> {
         let kept = columns_kept(SLOW, columns.saturating_sub(2 + TOPIC_COLUMNS_MIN));
         let widths = SLOW.iter().zip(kept).filter(|(_, kept)| *kept);
@@ -164,7 +164,7 @@ impl Lag {
     }
 }
 
-/// Something is more than nothing, however little of the most.
+/// Draws a bar in proportion to `most`; any count above zero gets at least one mark.
 fn bar(value: u64, most: u64) -> String {
     if value == 0 {
         return String::new();
@@ -173,7 +173,7 @@ fn bar(value: u64, most: u64) -> String {
     "#".repeat((marks.round() as usize).max(1))
 }
 
-/// The front of a text that is too long, and a mark that it was.
+/// Cuts a text that is too long, and marks the cut with `~`.
 fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();

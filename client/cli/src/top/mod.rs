@@ -1,4 +1,4 @@
-//! `oyez top`: the broker at work, from what `oyez stats --lag` tells at regular intervals.
+//! `oyez top`: shows the broker at work, from the answers behind `oyez stats --lag`, asked for at regular intervals.
 
 mod fit;
 mod format;
@@ -26,35 +26,35 @@ use crate::failure::Failure;
 use crate::output::{Format, print_json};
 use crate::reader;
 
-/// A screen should not stay empty for a whole interval.
+/// Longest first interval: a screen should not stay empty for long.
 const FIRST_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// Lines between two rows of titles.
 const LINES_PER_TITLE: u64 = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez top                        a screen, until q or Ctrl-C
-  oyez top --once                 one screen, and all that it has to show
+  oyez top                        a live screen, until q or Ctrl-C
+  oyez top --once                 one complete screen
   oyez top --count 10             ten lines, a second each
   oyez top --interval 10s -o json | jq -c '[.uptime_ms, .messages_out]'";
 
-/// What `oyez top` is told.
+/// Arguments of `oyez top`.
 #[derive(Debug, Args)]
 #[command(after_help = [EXAMPLES, KEYS, GLOSSARY].join("\n\n"))]
 pub(crate) struct Arguments {
-    /// Time between two looks at the broker
+    /// Time between two readings
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
     interval: Duration,
 
-    /// Print so many intervals, a line each, and exit
+    /// Print this many intervals, one line each, and exit
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 
-    /// Print one screen for one interval, whole, and exit
+    /// Print one complete screen for one interval, and exit
     #[arg(long, conflicts_with = "count")]
     once: bool,
 
-    /// How to print them; JSON is one object per interval
+    /// How to print the figures; JSON is one object per interval
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -115,14 +115,14 @@ fn watch(client: &Client, server: &str, interval: Duration) -> Result<(), Failur
     Ok(())
 }
 
-/// What somebody at the terminal wants.
+/// What the user asks for with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Go,
     End,
 }
 
-/// Waits for the next screen, and heeds the keys meanwhile.
+/// Waits until the next screen is due, and obeys the keys meanwhile.
 fn pass_time(terminal: &Terminal, wait: Duration) -> Result<Wish, Failure> {
     let until = Instant::now() + wait;
     loop {
@@ -143,7 +143,7 @@ fn pass_time(terminal: &Terminal, wait: Duration) -> Result<Wish, Failure> {
     }
 }
 
-/// Lets what is shown stand until another key is struck.
+/// Leaves the screen as it is until another key is pressed.
 fn pause(terminal: &Terminal) -> Wish {
     match terminal.next_key() {
         Some('q') => Wish::End,

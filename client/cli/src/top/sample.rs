@@ -1,10 +1,10 @@
-//! The broker's counters at one moment, and what happened between two moments. Pure.
+//! The broker's counters at one moment, and the figures of the interval between two moments. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use super::lag::Lag;
 
-/// What `oyez stats` tells, as far as it is shown. What an older broker does not tell is 0.
+/// The members of the broker's statistics that are shown. A member that an older broker does not send is 0.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(super) struct Sample {
@@ -42,7 +42,7 @@ pub(super) struct Sample {
     pub(super) arena_bytes: u64,
     pub(super) rss_anon_bytes: u64,
     per_shard: Vec<Shard>,
-    /// Asked for apart.
+    /// From the separate question about lag.
     #[serde(skip)]
     pub(super) lag: Lag,
 }
@@ -55,7 +55,7 @@ pub(super) struct Quantiles {
     pub(super) p99: u64,
     pub(super) p999: u64,
     pub(super) max: u64,
-    /// All of them together.
+    /// Their sum.
     pub(super) total: u64,
 }
 
@@ -68,7 +68,7 @@ struct Shard {
     bytes_out: u64,
 }
 
-/// What happened in an interval, per second where nothing else is said, and how things stand at its end.
+/// Figures of an interval: rates per second unless stated otherwise, and the state at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Figures {
     pub(super) uptime_ms: u64,
@@ -86,13 +86,13 @@ pub(super) struct Figures {
     pub(super) messages_out: f64,
     pub(super) deliveries: f64,
     pub(super) bytes_out: f64,
-    /// Bytes of messages for each byte on the wire, of what was published in the interval; 0 when nothing was.
+    /// Bytes of messages for each byte on the wire, of the records published in the interval; 0 when none was.
     pub(super) compression_ratio: f64,
     pub(super) syncs: f64,
     pub(super) records_per_sync: f64,
     pub(super) bytes_written: f64,
     pub(super) turns: f64,
-    /// Shards that were busy, and of that inside the store, as a number of cores.
+    /// Time that shards were busy, and the part of it in storage calls, as a number of cores.
     pub(super) cores_busy: f64,
     pub(super) cores_in_storage: f64,
     pub(super) catchups: f64,
@@ -110,7 +110,7 @@ pub(super) struct Figures {
     pub(super) lag: Lag,
 }
 
-/// The same of one shard.
+/// Figures of one shard in the interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct ShardFigures {
     pub(super) shard: usize,
@@ -121,7 +121,7 @@ pub(super) struct ShardFigures {
 }
 
 impl Figures {
-    /// What happened from `before` to `after`. A broker that was started anew in between has counted from 0.
+    /// Computes the figures from `before` to `after`. A broker that restarted in between has counted from 0.
     pub(super) fn between(before: &Sample, after: &Sample) -> Self {
         let restarted = after.uptime_ms < before.uptime_ms;
         let zero = Sample::default();
@@ -190,7 +190,7 @@ fn per_second(before: u64, after: u64, interval_ms: u64) -> f64 {
     ratio(after.saturating_sub(before) * 1000, interval_ms)
 }
 
-/// With two decimals; who needs more has the counters.
+/// Rounds to two decimals; the counters have the exact values.
 fn ratio(numerator: u64, denominator: u64) -> f64 {
     if denominator == 0 {
         0.0

@@ -1,4 +1,4 @@
-//! How figures look: a screen for a terminal, a line for everything else. Pure.
+//! Draws figures: a screen for a terminal, a line for everything else. Pure.
 
 use super::fit::{self, Column, Part, cells, columns_kept, part};
 use super::format::{Size, bytes, duration};
@@ -6,7 +6,7 @@ use super::sample::{Figures, Quantiles, Sample, ShardFigures};
 use crate::output::grouped;
 use crate::say::shown;
 
-/// The columns of [`line`], what matters most with the lowest rank.
+/// The columns of [`line`]; the most important has the lowest rank.
 const COLUMNS: [(&str, Column); 12] = [
     ("uptime", column(8, 0)),
     ("connections", column(13, 2)),
@@ -26,14 +26,14 @@ const fn column(width: usize, rank: u8) -> Column {
     Column { width, rank }
 }
 
-/// The titles of the columns that fit.
+/// Returns the titles of the columns that fit.
 pub(super) fn titles(columns: usize) -> String {
     let all = COLUMNS.map(|(_, column)| column);
     let titles = COLUMNS.map(|(title, _)| title.to_owned());
     cells(all, columns_kept(all, columns), titles)
 }
 
-/// One interval as one line, in the columns that fit.
+/// Draws one interval as one line, in the columns that fit.
 pub(super) fn line(figures: &Figures, columns: usize) -> String {
     let all = COLUMNS.map(|(_, column)| column);
     let texts = [
@@ -53,15 +53,15 @@ pub(super) fn line(figures: &Figures, columns: usize) -> String {
     cells(all, columns_kept(all, columns), texts)
 }
 
-/// What the first line tells beside the figures.
+/// What the first line shows beside the figures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heading<'a> {
     pub(super) server: &'a str,
-    /// What can be done.
+    /// The keys to press.
     pub(super) hint: &'a str,
 }
 
-/// One interval as a screen, without control characters.
+/// Draws one interval as a screen, without control characters.
 pub(super) fn screen(
     heading: Heading<'_>,
     sample: &Sample,
@@ -98,7 +98,7 @@ pub(super) fn screen(
     joined(&sections, spare - lag_lines - shard_lines)
 }
 
-/// The sections one below the other, apart from each other as far as there are lines to spare, from below.
+/// Stacks the sections, with empty lines between them as far as there is room, the lower ones first.
 fn joined(sections: &[Vec<String>], spare: usize) -> String {
     let mut text = String::new();
     for (number, section) in sections.iter().enumerate() {
@@ -204,7 +204,7 @@ fn standing(figures: &Figures, columns: usize) -> [String; 3] {
     ]
 }
 
-/// The columns of [`times`] where there is room, and where there is little.
+/// The columns of [`times`] with much room, and with little.
 const TIMES_WIDE: [Column; 6] = [
     column(12, 1),
     column(8, 5),
@@ -221,11 +221,11 @@ const TIMES_NARROW: [Column; 6] = [
     column(11, 4),
     column(13, 3),
 ];
-/// Columns of their names.
+/// Columns of the names.
 const TIMES_NAME: usize = 16;
 const SINCE: &str = "  since its start";
 
-/// How long things take, in microseconds.
+/// Draws the table of durations, in microseconds.
 fn times(figures: &Figures, columns: usize) -> [String; 5] {
     let wide: usize = TIMES_WIDE.iter().map(|column| column.width).sum();
     let all = if columns >= TIMES_NAME + wide {
@@ -274,21 +274,21 @@ fn times(figures: &Figures, columns: usize) -> [String; 5] {
     ]
 }
 
-/// What each connection takes beside the arena, where there are enough of them to tell.
+/// States the memory of each connection besides the arena, where there are enough connections to know.
 fn per_connection(figures: &Figures) -> String {
     if figures.connections < 1000 {
         return String::new();
     }
     let rest = figures.rss_anon_bytes.saturating_sub(figures.arena_bytes);
     let each = rest / figures.connections;
-    format!("{} a connection beside the arena", bytes(each as f64))
+    format!("{} a connection besides the arena", bytes(each as f64))
 }
 
-/// Columns of a shard without its bar, and most of that.
+/// Columns of a shard without its bar, and most columns of the bar.
 const SHARD_COLUMNS: usize = 58;
 const BAR: usize = 20;
 
-/// The busiest shards in so many lines, a bar for the deliveries of each where there is room.
+/// Draws the busiest shards in so many lines, with a bar for the deliveries of each where there is room.
 fn shards(all: &[ShardFigures], lines: usize, columns: usize) -> Vec<String> {
     let rows = lines.saturating_sub(1);
     if rows == 0 {
@@ -302,7 +302,7 @@ fn shards(all: &[ShardFigures], lines: usize, columns: usize) -> Vec<String> {
     });
     let rates = busiest.iter().map(|shard| shard.deliveries);
     let most = rates.fold(0.0, f64::max);
-    // The last line tells of those for which there is none.
+    // The last line counts the shards that have no line.
     let told = if all.len() > rows { rows - 1 } else { rows };
     let marks = columns.saturating_sub(SHARD_COLUMNS).min(BAR);
     let mut table = vec![format!(
@@ -327,13 +327,13 @@ fn shards(all: &[ShardFigures], lines: usize, columns: usize) -> Vec<String> {
     table
 }
 
-/// Up to so many marks.
+/// Draws a bar of at most `marks` marks.
 fn bar(value: f64, most: f64, marks: usize) -> String {
     let share = if most > 0.0 { value / most } else { 0.0 };
     "#".repeat((share * marks as f64).round() as usize)
 }
 
-/// A rate: whole from 10 on, with a digit below.
+/// Formats a rate: whole from 10 on, with one decimal below.
 fn count(value: f64) -> String {
     if value == 0.0 || value >= 10.0 {
         grouped(value.round() as u64)

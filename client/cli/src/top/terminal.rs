@@ -1,4 +1,5 @@
-//! The terminal while a screen is shown on it: the alternate screen, keys as they are struck, and the way back.
+//! Controls the terminal while a screen is shown: the alternate screen, keys without Enter, and the restored state
+//! after it.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,24 +13,24 @@ use signal_hook::iterator::Signals;
 use super::format::Size;
 use crate::failure::Failure;
 
-/// Alternate screen, no cursor, and lines that are too long are cut: broken ones would push the screen up.
+/// Alternate screen, no cursor, and no line wrap: wrapped lines would push the screen up.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
-/// Clears what an earlier, longer line has left.
+/// Clears the rest of an earlier, longer line.
 const END_OF_LINE: &str = "\x1b[K";
 /// Clears the lines below.
 const END_OF_SCREEN: &str = "\x1b[J";
 
-/// Gives the terminal back when it is dropped.
+/// The terminal; restores its state when dropped.
 pub(super) struct Terminal {
     keys: Receiver<u8>,
     before: Option<Termios>,
 }
 
 impl Terminal {
-    /// Takes the terminal. A signal gives it back and ends the process: nothing is left to do then, and the broker may
-    /// be out of reach.
+    /// Takes the terminal. A signal restores it and ends the process: nothing else is left to do, and the broker may be
+    /// out of reach.
     pub(super) fn take() -> Result<Self, Failure> {
         let mut signals = Signals::new([SIGINT, SIGTERM])
             .map_err(|error| Failure::io("cannot wait for signals", &error))?;
@@ -38,7 +39,7 @@ impl Terminal {
         let restored = before.clone();
         thread::spawn(move || {
             if signals.forever().next().is_some() {
-                // Held until the end, so that nothing is drawn any more.
+                // The lock is kept until the end, so that nothing is drawn any more.
                 let mut output = io::stdout().lock();
                 let _gone = output
                     .write_all(LEAVE.as_bytes())
@@ -53,7 +54,7 @@ impl Terminal {
         })
     }
 
-    /// How much there is room for.
+    /// Returns the size of the terminal.
     pub(super) fn size(&self) -> Size {
         size().unwrap_or(Size::SMALL)
     }
@@ -70,7 +71,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for a key; `None` when none can come any more.
+    /// Waits for a key. Returns `None` when none can come any more.
     pub(super) fn next_key(&self) -> Option<char> {
         self.keys.recv().ok().map(char::from)
     }
@@ -81,7 +82,7 @@ impl Terminal {
     }
 }
 
-/// The size of the terminal that standard output is, if it is one and tells.
+/// Returns the size of the terminal on standard output, if it is one and states its size.
 pub(super) fn size() -> Option<Size> {
     let size = tcgetwinsize(io::stdout()).ok()?;
     let size = Size {
@@ -93,13 +94,14 @@ pub(super) fn size() -> Option<Size> {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
+        // A terminal that is gone need not be restored.
         let _gone = write(LEAVE);
         restore(self.before.as_ref());
     }
 }
 
-/// Makes keys come without Enter and unseen; gives how it was before. `None` where standard input is no terminal.
+/// Makes keys come without Enter and without echo. Returns the settings before; `None` where standard input is no
+/// terminal.
 fn unbuffered_keys() -> Option<Termios> {
     let input = io::stdin();
     if !input.is_terminal() {
@@ -114,12 +116,12 @@ fn unbuffered_keys() -> Option<Termios> {
 
 fn restore(before: Option<&Termios>) {
     if let Some(before) = before {
-        // A terminal that is gone needs nothing back.
+        // A terminal that is gone need not be restored.
         let _gone = tcsetattr(io::stdin(), OptionalActions::Flush, before);
     }
 }
 
-/// The keys that are struck; none where standard input is no terminal.
+/// Reads the keys that are pressed; none come where standard input is no terminal.
 fn keys(wanted: bool) -> Receiver<u8> {
     let (struck, keys) = channel();
     if wanted {
