@@ -68,7 +68,7 @@ impl Corpus {
         }
     }
 
-    /// The lines over and over, until there are at least `messages`.
+    /// Repeats the lines until there are at least `messages`.
     #[must_use]
     pub fn repeated(&self, messages: usize) -> Vec<&[u8]> {
         let lines = self.lines.iter().map(Vec::as_slice);
@@ -99,10 +99,10 @@ pub fn records(topic: &str, payloads: &[&[u8]], batch: usize) -> Vec<Vec<u8>> {
     payloads.chunks(batch).map(record).collect()
 }
 
-/// A verified record, as a shard has it.
+/// Decodes and verifies a record, as a shard does.
 ///
 /// # Panics
-/// If it is not sound.
+/// If it is not a sound record.
 #[must_use]
 pub fn verified(bytes: &[u8]) -> Record<'_> {
     Record::verify(bytes, &Limits::DEFAULT).expect("a built record is accepted")

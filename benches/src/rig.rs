@@ -1,7 +1,7 @@
 //! A store as one shard has it: a log of each durability, on the real disk, in a temporary directory.
 //!
-//! The rig is driven as a turn drives its store: append, pump, submit. When a shard would sleep until an operation of the
-//! disk has finished, the rig waits and counts that time separately.
+//! The rig is driven as a turn drives its store: append, pump, submit. When a shard would sleep until an operation of
+//! the disk has finished, the rig waits and counts that time separately.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -79,7 +79,7 @@ impl Rig {
         self.temp.path()
     }
 
-    /// The calls of a shard to its store at the end of a turn.
+    /// Makes the calls of a shard to its store at the end of a turn.
     ///
     /// # Panics
     /// If the disk fails.
@@ -110,7 +110,7 @@ impl Rig {
         last.expect("there are records")
     }
 
-    /// Turns until everything below `end` is visible.
+    /// Takes turns until everything below `end` is visible.
     ///
     /// # Panics
     /// If the disk fails.
@@ -120,7 +120,8 @@ impl Rig {
         }
     }
 
-    /// Turns until everything is durable and every full segment has its footer; the store takes no records any more.
+    /// Takes turns until everything is durable and every full segment has its footer. The store takes no more records
+    /// after it.
     ///
     /// # Panics
     /// If the disk fails.

@@ -9,7 +9,7 @@ pub(crate) fn done() -> Vec<u8> {
     goodbye(GoodbyeCode::Done, "")
 }
 
-/// What the broker is told before a connection is given up for this reason, if anything.
+/// The goodbye to send before a connection is given up because of `error`, if any.
 pub(crate) fn complaint(error: &ConnectionError) -> Option<Vec<u8>> {
     let (code, reason) = error.complaint()?;
     Some(goodbye(code, &reason))

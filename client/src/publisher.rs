@@ -13,8 +13,8 @@ use crate::slot::BatchSlot;
 
 /// Publishes messages in batches: gathered per topic, compressed together, acknowledged together.
 ///
-/// A push returns as soon as the message is taken. It waits while as much is on its way as the broker allows. What
-/// fails later is told by the next call, and at the latest by [`Publisher::flush`].
+/// A push returns as soon as the message is taken. It waits while as much is on its way as the broker allows. A later
+/// failure is returned by the next call, at the latest by [`Publisher::flush`].
 ///
 /// Messages of one topic keep their order. When the connection is lost, everything that was not acknowledged is sent
 /// again over the next one: a message whose acknowledgement was lost with the connection is then in the topic twice.
@@ -61,8 +61,8 @@ impl Publisher {
     /// Takes a message for `topic`. Returns once it is taken; waits while too much is on its way.
     ///
     /// # Errors
-    /// When the topic or the message's size breaks the rules, or the wait was too long ([`PublishError::NotSent`]), and
-    /// nothing was taken; else an earlier failure of this publisher, or the end of the session.
+    /// When the topic's name is invalid, the message too large, or the wait too long ([`PublishError::NotSent`]):
+    /// nothing was taken then. Else an earlier failure of this publisher, or the end of the session.
     pub fn push<'m>(
         &self,
         topic: &str,
@@ -76,7 +76,7 @@ impl Publisher {
             .map(drop)
     }
 
-    /// [`Publisher::push`] for a publisher whose batches hold one message: waits for the record's acknowledgement.
+    /// Pushes a message and waits for its acknowledgement, for a publisher whose batches hold one message.
     pub(crate) fn push_acked(
         &self,
         topic: &str,
@@ -117,13 +117,13 @@ impl Publisher {
     /// # Errors
     /// The first failure since the last call: a refusal by the broker, or the end of the session; and
     /// [`PublishError::Unacknowledged`] when it takes longer than
-    /// [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout). What is not acknowledged is on its way
-    /// still then: flush again to wait on.
+    /// [`ConnectOptions::answer_timeout`](crate::ConnectOptions::answer_timeout). What is not acknowledged is still on
+    /// its way then: flush again to wait longer.
     pub fn flush(&self) -> Result<(), PublishError> {
         self.session.flush(&self.slot, self.session.allowance())
     }
 
-    /// [`Publisher::flush`], and the end of this publisher.
+    /// Flushes like [`Publisher::flush`], and ends this publisher.
     ///
     /// # Errors
     /// Those of [`Publisher::flush`].
@@ -131,14 +131,14 @@ impl Publisher {
         self.flush()
     }
 
-    /// The acknowledgements since the last call, one per batch, in the order in which they came. Empty unless
+    /// Returns the acknowledgements since the last call, one per batch, in the order in which they came. Empty unless
     /// [`PublisherOptions::keep_acks`] is set; at most the newest 65,536 are kept.
     #[must_use]
     pub fn take_acks(&self) -> Vec<Ack> {
         self.session.state().ledger.take_acks(self.slot.origin)
     }
 
-    /// What was published and acknowledged so far.
+    /// Returns what was published and acknowledged so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.session.state().ledger.totals(self.slot.origin)
@@ -146,7 +146,7 @@ impl Publisher {
 }
 
 impl Drop for Publisher {
-    /// Hands over what was pushed, without waiting for its acknowledgement; nobody hears of a failure any more.
+    /// Hands over what was pushed, without waiting for its acknowledgement; a later failure is not reported.
     fn drop(&mut self) {
         self.session.abandon(&self.slot);
     }

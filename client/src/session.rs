@@ -1,6 +1,6 @@
 //! The publishing session: what its publishers hand over, kept until the broker has acknowledged it.
 //!
-//! Publishers call from any thread; [`writer`] carries what they hand over. All meet in [`SessionHub`].
+//! Publishers call from any thread; [`writer`] sends what they hand over. They share a [`SessionHub`].
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
@@ -30,7 +30,7 @@ impl Session {
     /// Starts the writer over `connection`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(crate) fn start(dialer: Dialer, connection: Connection) -> Result<Self, ConnectionError> {
         let hub = Arc::new(SessionHub::new(dialer, &connection.terms));
         writer::start(Arc::clone(&hub), connection)?;
@@ -58,7 +58,7 @@ impl Session {
         Allowance::new(self.hub.dialer.options.answer_timeout)
     }
 
-    /// Whether a message may be taken without a look at how things stand.
+    /// Whether a message may be taken without a look at the state.
     pub(crate) fn admits(&self) -> bool {
         !self.hub.wants_attention()
     }
@@ -88,7 +88,7 @@ impl Session {
         self.hub.note_linger(due);
     }
 
-    /// Waits for the outcome of one record, which is withdrawn when it does not come in time.
+    /// Waits for the outcome of one record. If none comes in time, withdraws the record.
     ///
     /// # Errors
     /// When it was refused, the session ended before, or the time was too short.
@@ -153,8 +153,8 @@ impl Session {
     /// Sends and settles everything of all publishers, then says goodbye.
     ///
     /// # Errors
-    /// The first failure that its publisher was not told yet, or [`PublishError::Unacknowledged`]; the session has ended then,
-    /// too.
+    /// The first failure that its publisher has not received yet, or [`PublishError::Unacknowledged`]. The session has
+    /// ended then, too.
     pub(crate) fn drain(&self) -> Result<(), PublishError> {
         let allowance = self.allowance();
         let late = |waited| Err(PublishError::Unacknowledged { waited });

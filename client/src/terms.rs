@@ -5,7 +5,7 @@ use std::time::Duration;
 use oyez_protocol::event::Welcome;
 use oyez_protocol::limits::Limits;
 
-/// Stands in for a broker that names no heartbeat.
+/// Heartbeat for a broker that names none.
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(300);
 
 /// What the broker stated in its welcome.
@@ -34,7 +34,7 @@ impl Terms {
 }
 
 impl Default for Terms {
-    /// Those of a connection that nobody has welcomed yet.
+    /// Terms of a connection before the broker's welcome.
     fn default() -> Self {
         Self {
             limits: Limits::HARD,

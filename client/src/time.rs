@@ -1,4 +1,4 @@
-//! Where time and chance enter: everything else takes them as arguments.
+//! The source of time and chance: all other code takes them as arguments.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
-/// The clock and the dice of a client. [`Machine`] is the real one; a test brings its own and needs not sleep.
+/// The clock and the random numbers of a client. [`Machine`] is the real one; a test brings its own and need not sleep.
 pub trait Time: Send + Sync {
     /// Time since a start of the implementation's choice; never goes backwards.
     fn now(&self) -> Duration;
@@ -18,7 +18,7 @@ pub trait Time: Send + Sync {
     /// Waits before the next attempt to connect, like [`Time::wait`].
     fn pause(&self, bell: &Bell, until: Duration);
 
-    /// A random number from 0 up to and without `bound`; 0 when `bound` is 0.
+    /// Returns a random number below `bound`; 0 when `bound` is 0.
     fn random_below(&self, bound: u64) -> u64;
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// From now on; `None` for ever.
+    /// Starts an allowance now; `None` has no end.
     pub(crate) fn new(at_most: Option<Duration>) -> Self {
         Self {
             began: Instant::now(),
@@ -38,19 +38,19 @@ impl Allowance {
         }
     }
 
-    /// What is left of it; none when it has no end.
+    /// Returns what is left of it; `None` when it has no end.
     pub(crate) fn left(&self) -> Option<Duration> {
         let at_most = self.at_most?;
         Some(at_most.saturating_sub(self.began.elapsed()))
     }
 
-    /// All of it.
+    /// Returns the whole allowance, from its start.
     pub(crate) fn whole(&self) -> Duration {
         self.at_most.unwrap_or(Duration::MAX)
     }
 }
 
-/// Wakes one waiting thread. A ring that nobody waits for is kept for the next wait.
+/// Wakes one waiting thread. A ring while no thread waits is kept for the next wait.
 #[derive(Clone, Debug, Default)]
 pub struct Bell(Arc<Rope>);
 
@@ -61,19 +61,19 @@ struct Rope {
 }
 
 impl Bell {
-    /// A bell that was not rung yet.
+    /// Creates a bell that was not rung yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ends the wait of now or the next one.
+    /// Ends the current wait, or else the next one.
     pub fn ring(&self) {
         *lock(&self.0.rung) = true;
         self.0.heard.notify_all();
     }
 
-    /// Waits for a ring, at most for `at_most`; tells whether there was one.
+    /// Waits for a ring, at most for `at_most`. Returns whether there was one.
     #[must_use]
     pub fn wait(&self, at_most: Duration) -> bool {
         let (mut rung, _) = self
@@ -93,7 +93,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A clock that starts now.
+    /// Creates a clock that starts now.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -37,9 +37,11 @@ Examples:
   oyez pub -l orders --file orders.ndjson --batch 256 -o json
   oyez pub readings -5.3 --key sensor-7 --header unit=celsius
 
-It returns when the broker has acknowledged every message. Lines are taken to the byte, without their
-newline; batches compress better the larger they are. SIGINT and SIGTERM end the input: what was read is
-still published, for up to five seconds, and it says how much was. A second signal ends that at once.";
+The command returns when the broker has acknowledged every message. Lines are
+published byte for byte, without their newline; larger batches compress better.
+SIGINT and SIGTERM end the input: what was read is still published, for up to
+five seconds, and a message says how much was. A second signal ends that at
+once.";
 
 /// Arguments of `oyez pub`.
 #[derive(Debug, Args)]

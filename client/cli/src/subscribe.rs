@@ -32,12 +32,15 @@ Examples:
   oyez sub demo --from offset:100 --count 10
   oyez sub demo --from earliest --timeout 1s -o json | jq .payload
 
-With -o text (the default) each payload is printed as it is, followed by a newline; on a terminal control
-characters in it are escaped, which -o raw never does. With -o json each is an object on a line of its
-own: topic, offset, epoch, timestamp_ms, key, headers, payload; a key, a header or a payload that is not
-UTF-8 comes as key_base64, value_base64 or payload_base64.
-When the connection is lost, it comes back and goes on where it was, however long that takes, unless
---give-up says otherwise. It ends when whatever reads its output does.";
+With -o text (the default) each payload is printed as it is, followed by a
+newline; on a terminal, control characters in it are escaped, which -o raw never
+does. With -o json each message is an object on a line of its own: topic,
+offset, epoch, timestamp_ms, key, headers, payload; a key, a header or a payload
+that is not UTF-8 comes as key_base64, value_base64 or payload_base64.
+
+A lost connection is made again, and output goes on where it was, however long
+that takes, unless --give-up sets a limit. The command ends when the reader of
+its output does.";
 
 /// Arguments of `oyez sub`.
 #[derive(Debug, Args)]

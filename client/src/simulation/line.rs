@@ -16,7 +16,7 @@ use crate::terms::Terms;
 /// Most bytes of one turn unless another number is set.
 pub(super) const READ_MAX: usize = 256 << 10;
 
-/// What one turn has to work with.
+/// The arguments of one turn.
 pub(super) struct Turn<'a> {
     pub(super) now: Duration,
     pub(super) wire: &'a mut dyn Wire,
@@ -42,11 +42,11 @@ struct Greeting {
     deadline: Duration,
 }
 
-/// What became of a hello so far.
+/// The state of a hello.
 #[derive(Debug)]
 pub(super) enum Greeted {
     Welcome(Terms),
-    /// Nothing yet; it is looked for again then.
+    /// No answer yet; look again at this time.
     Waiting(Duration),
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Line {
     pub(super) received: ReceiveBuffer,
     pub(super) outbox: Outbox,
     stage: Stage,
-    /// Since when no byte of what is to be written has passed.
+    /// Since when no byte of the waiting ones was written.
     blocked_at: Option<Duration>,
 }
 
@@ -129,7 +129,8 @@ impl Line {
         Ok(())
     }
 
-    /// Carries the attempt on, and says a hello again that was damaged on its way; none when there is no attempt.
+    /// Continues the attempt; a hello that was damaged on its way is said again. Returns `None` when there is no
+    /// attempt.
     ///
     /// # Errors
     /// When the attempt has failed.
@@ -191,7 +192,7 @@ impl Line {
         })
     }
 
-    /// Lets a frame be written after what is.
+    /// Queues a frame after what waits to be written.
     pub(super) fn send(&mut self, frame: Vec<u8>) {
         self.outbox.pieces().push(frame.into());
     }
@@ -226,7 +227,7 @@ impl Line {
         Some(blocked_at.saturating_add(heartbeat))
     }
 
-    /// The stall is told of; the next one begins now.
+    /// Notes that a stall was handled; the next one begins now.
     pub(super) const fn stalled(&mut self, now: Duration) {
         self.blocked_at = Some(now);
     }

@@ -26,9 +26,9 @@ pub struct Publisher {
     alone: Slot,
     batched: Slot,
     tickets: Tickets,
-    /// A broker has stated its limits.
+    /// Whether a broker has stated its limits.
     welcomed: bool,
-    /// Everything is to be settled, and then the session ends.
+    /// Whether the session ends as soon as everything is settled.
     parting: bool,
     read_max: usize,
 }
@@ -87,7 +87,8 @@ impl Publisher {
     }
 
     /// Takes a message as a record of its own; the next turn sends it. None while as much is on its way as the broker
-    /// allows, or no broker has stated its limits yet, or [`Publisher::part`] was called: the message is not taken then.
+    /// allows, or no broker has stated its limits yet, or [`Publisher::part`] was called: the message is not taken
+    /// then.
     ///
     /// # Errors
     /// When the topic or the message's size breaks the rules, or the session is over; nothing was taken then.
@@ -144,8 +145,8 @@ impl Publisher {
         Ok(Some(ticket))
     }
 
-    /// What became of a message, once; none while it is not known, and after it was told. An acknowledgement is of this
-    /// message alone: its offset is the message's.
+    /// Takes the outcome of a message, once; `None` while it is not known, and after it was taken. An acknowledgement
+    /// is for this message alone: its offset is the message's.
     pub fn outcome(&mut self, ticket: Ticket) -> Option<Result<Ack, PublishError>> {
         self.tickets.outcome(ticket, &mut self.state.ledger)
     }
@@ -247,7 +248,7 @@ impl Publisher {
         }
     }
 
-    /// Everybody keeps to the terms from here on.
+    /// Applies the broker's terms to the session and both batchers.
     fn connected(&mut self, terms: &Terms, now: Duration) {
         self.state.connected(terms, now);
         if std::mem::replace(&mut self.welcomed, true) {
@@ -260,7 +261,7 @@ impl Publisher {
         }
     }
 
-    /// Reads and takes in what has arrived; true when there may be more.
+    /// Reads and takes in what has arrived. Returns true when there may be more.
     fn hear(&mut self, turn: &mut Turn<'_>) -> bool {
         while self.state.take_in(&mut self.line.received) {
             match self.line.read(turn) {
@@ -335,7 +336,7 @@ impl Publisher {
         }
     }
 
-    /// The connection is lost, or an attempt has failed: when to try again.
+    /// Notes that the connection is lost or an attempt has failed. Returns when to try again.
     fn lose(&mut self, error: ConnectionError, turn: &mut Turn<'_>) -> Option<Duration> {
         self.line.hang_up(turn.wire);
         match self.state.lost(&error, turn.now, &mut *turn.random_below) {
@@ -351,7 +352,7 @@ impl Publisher {
         }
     }
 
-    /// The session is over: what gathers fails with what was sent.
+    /// Ends the session: messages that still gather fail with those that were sent.
     fn end(&mut self, error: &ConnectError) {
         self.state.end(error);
         self.finish();

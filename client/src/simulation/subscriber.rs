@@ -25,7 +25,7 @@ use crate::terms::Terms;
 pub struct Subscriber {
     line: Line,
     state: SubscriptionState,
-    /// Why it is over, unless it was closed.
+    /// Why the subscription is over, unless it was closed.
     error: Option<SubscribeError>,
     /// From when until when the last turn left it listening.
     listening: Option<(Duration, Duration)>,
@@ -33,7 +33,7 @@ pub struct Subscriber {
     beats: Option<(Beats, Duration)>,
     /// The heartbeat of the last connection.
     heartbeat: Duration,
-    /// Met by a sign of life.
+    /// An error that was met while sending a sign of life.
     failure: Option<ConnectionError>,
     read_max: usize,
 }
@@ -68,7 +68,7 @@ impl Subscriber {
         self.read_max = bytes.max(1);
     }
 
-    /// The next thing that was received.
+    /// Takes the next delivery that was received.
     pub fn next_delivery(&mut self) -> Option<Delivery> {
         self.state.next_delivery()
     }
@@ -176,7 +176,7 @@ impl Subscriber {
         self.flush(now, wire)
     }
 
-    /// Whether the time of a sign of life has come; it is over then.
+    /// Returns whether a sign of life is due, and if so schedules the next one.
     fn is_beat_due(&mut self, now: Duration) -> bool {
         match &mut self.beats {
             Some((beats, due)) if *due <= now => {
@@ -255,7 +255,7 @@ impl Subscriber {
         }
     }
 
-    /// How long it was listened since the last turn: after the time that it asked for, nobody did.
+    /// How long the subscriber listened since the last turn: at most for the time that the turn asked for.
     fn listened(&mut self, now: Duration) -> Duration {
         let listening = self.listening.take();
         listening.map_or(Duration::ZERO, |(from, until)| {
@@ -267,7 +267,7 @@ impl Subscriber {
         self.state.patience(self.line.received.incomplete(), now)
     }
 
-    /// Takes in the next whole frame that has arrived; false when there is none.
+    /// Takes in the next whole frame that has arrived. Returns false when there is none.
     fn take_in(&mut self) -> Result<bool, IntakeError> {
         match self.state.take_in(&mut self.line.received)? {
             FrameKind::NoFrame => return Ok(false),
@@ -290,7 +290,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// The connection is lost, or an attempt has failed: when to try again.
+    /// Notes that the connection is lost or an attempt has failed. Returns when to try again.
     fn lose(&mut self, error: ConnectionError, turn: &mut Turn<'_>) -> Option<Duration> {
         self.line.give_up(&error, turn);
         self.listening = None;

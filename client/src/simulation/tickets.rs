@@ -1,4 +1,4 @@
-//! Which message is in which record, and what became of it.
+//! Tracks which message is in which record, and its outcome.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Tickets {
         Ticket(self.made)
     }
 
-    /// A record holds what was gathered for it.
+    /// Notes that a record was finished: it holds the messages gathered for it.
     pub(super) fn finished(&mut self, gathering: &mut Gathering, finished: &Finished) {
         let (tickets, outcome) = (gathering.take(finished), None);
         let open = tickets.len();
@@ -84,7 +84,7 @@ impl Tickets {
         }
     }
 
-    /// What became of a message, once; its acknowledgement is of this message alone.
+    /// Takes the outcome of a message, once. Its acknowledgement is for this message alone.
     pub(super) fn outcome(
         &mut self,
         ticket: Ticket,

@@ -1,11 +1,11 @@
-//! The seam to the simulated network.
+//! The interface to the simulated network.
 
 use std::io;
 
 /// A connection of the simulated network, as a client sees it. Nothing of it blocks.
 pub trait Wire {
-    /// Begins a connection; false when it is refused. What is written before it stands may be taken or be answered with
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// Begins a connection. Returns false when it is refused. What is written before it stands may be taken or be
+    /// answered with [`WouldBlock`](io::ErrorKind::WouldBlock).
     fn dial(&mut self) -> bool;
 
     /// Reads what has arrived; `Ok(0)` is the end.

@@ -1,6 +1,6 @@
-//! `oyez-compare`: every bench of `oyez bench`, on other brokers and on a bare kernel loop.
+//! `oyez-compare`: runs the benches of `oyez bench` on other brokers and on a bare kernel loop.
 //!
-//! The load, the clocks and the figures are those of `oyez bench`, which is told here about more targets: `floor`, a server
+//! The load, the clocks and the figures are those of `oyez bench`. This program adds targets: `floor`, a server
 //! that does no more than the kernel has to, and `peer`, other brokers in their own protocols.
 
 mod floor;

@@ -1,4 +1,4 @@
-//! What can be put under load here, and what belongs to which of them.
+//! The targets of this program, and which options belong to which of them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,31 +11,32 @@ use oyez_cli::{Failure, GlobalOptions};
 use crate::floor::FloorTarget;
 use crate::peer::Peer;
 
-/// What the command line says of the target.
+/// Arguments about the target.
 #[derive(Debug, Args)]
 pub(crate) struct RivalOptions {
-    /// What is put under load: `oyez`, the broker (--server); `floor`, a bare accept-epoll-sendmsg server that this program
-    /// starts itself; or another server, as redis://HOST:PORT, nats://HOST:PORT, mqtt://HOST:PORT, nats+ws://HOST:PORT
-    /// (the same protocol over WebSocket) or ws://HOST:PORT (which passes each message on to all others)
+    /// Server to put under load: `oyez`, the broker (--server); `floor`, a bare accept-epoll-sendmsg server that this
+    /// program starts itself; or another server, as redis://HOST:PORT, nats://HOST:PORT, mqtt://HOST:PORT,
+    /// nats+ws://HOST:PORT (the same protocol over WebSocket) or ws://HOST:PORT (which passes each message on to all
+    /// others)
     #[arg(long, global = true, value_name = "TARGET", default_value = "oyez")]
     target: TargetName,
 
-    /// With --target floor: the server reads what each says, and answers as many bytes as a broker would; over HTTP it
-    /// always does
+    /// With --target floor: the server reads what each subscriber sends, and answers as many bytes as a broker would;
+    /// over HTTP it always does
     #[arg(long, global = true)]
     answer: bool,
 
-    /// With publish --target floor: the server writes each record to this file, which it makes 64 MiB of zeros first, and
-    /// syncs it before it answers
+    /// With publish --target floor: the server writes each record to this file and syncs it before it answers; first it
+    /// fills the file with 64 MiB of zeros
     #[arg(long, global = true, value_name = "FILE")]
     sync_file: Option<PathBuf>,
 
-    /// With publish and redis:// or nats://: append to what the server keeps on disk, and wait until it says so
+    /// With publish and redis:// or nats://: append to what the server keeps on disk, and wait for its acknowledgement
     #[arg(long, global = true)]
     durable: bool,
 }
 
-/// What can be put under load.
+/// A target of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TargetName {
     /// The broker at --server.
@@ -81,7 +82,7 @@ impl Targets for Rivals {
 }
 
 impl RivalOptions {
-    /// Refuses what the target or the bench has no use for.
+    /// Refuses options that the target or the bench has no use for.
     fn check(&self, plan: &Plan) -> Result<(), Failure> {
         let is_floor = self.target == TargetName::Floor;
         let publishes_only = plan.connections == 0;

@@ -1,5 +1,5 @@
-//! What became of each publication: when it left, and when its last subscriber had it. Shared by the threads that
-//! publish and those that receive; written once at each place, so plain atomics do.
+//! Records when each publication left, and when its last subscriber had it. The board is shared by the threads that
+//! publish and those that receive; each place is written once, so plain atomics do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -34,14 +34,14 @@ pub(crate) struct Board {
     groups: usize,
     /// Messages of each publication.
     batch: u32,
-    /// What is compared of the payloads of each.
+    /// The sum that is compared for the payloads of each.
     sums: Vec<AtomicU32>,
     sent_ns: Vec<AtomicU64>,
     done_ns: Vec<AtomicU64>,
-    /// Threads that have a subscriber without it.
+    /// Number of threads with a subscriber that does not have it yet.
     missing: Vec<AtomicU32>,
     done: AtomicUsize,
-    /// Rings when a publication has reached everybody.
+    /// Rings when a publication has reached all subscribers.
     waker: Waker,
 }
 
@@ -79,12 +79,12 @@ impl Board {
         self.waker
     }
 
-    /// The number of the publication that was the `nth` of a topic.
+    /// Returns the number of the publication that was the `nth` of a topic.
     pub(crate) const fn publication(&self, group: usize, nth: usize) -> usize {
         nth * self.groups + group
     }
 
-    /// A publication, of whose payloads `sum` is compared, is about to leave, or was to leave at `at_ns`.
+    /// Notes that a publication leaves now, or was due at `at_ns`; `sum` is the sum of its payloads.
     pub(crate) fn sent(&self, number: usize, at_ns: u64, sum: u32) {
         self.sums[number].store(sum, Ordering::Release);
         self.sent_ns[number].store(at_ns, Ordering::Release);
@@ -98,7 +98,7 @@ impl Board {
         self.sent_ns[number].load(Ordering::Acquire)
     }
 
-    /// All subscribers of one more thread have a publication.
+    /// Notes that all subscribers of one more thread have a publication.
     pub(crate) fn thread_done(&self, number: usize, now_ns: u64) {
         if self.missing[number].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done_ns[number].store(now_ns, Ordering::Release);
@@ -107,12 +107,12 @@ impl Board {
         }
     }
 
-    /// Whether everybody has a publication.
+    /// Whether all subscribers have a publication.
     pub(crate) fn is_done(&self, number: usize) -> bool {
         self.done_ns[number].load(Ordering::Acquire) > 0
     }
 
-    /// How many publications everybody has.
+    /// Number of publications that all subscribers have.
     pub(crate) fn done(&self) -> usize {
         self.done.load(Ordering::Acquire)
     }

@@ -25,21 +25,21 @@ use super::websocket::{self, Path, frame, json};
 use crate::GlobalOptions;
 use crate::failure::Failure;
 
-/// Where a record has its number of messages, and the publisher's correlation id or the broker's offset.
+/// Offsets in a record of its number of messages, and of the publisher's correlation id or the broker's offset.
 const COUNT_AT: usize = 6;
 const OFFSET_AT: usize = 24;
 
 /// Longest wait for a welcome.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// What a bench is going to do, as far as its target has to know.
+/// What a bench is going to do, as far as its target must know.
 ///
 /// It also speaks Oyez for the target: as records on a connection, or over HTTP and WebSocket, as [`Self::via`] says.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Subscribers that must find room; none where records are only published.
+    /// Number of subscribers that must find room; zero where records are only published.
     pub connections: usize,
-    /// The topic, or what begins the names of all topics.
+    /// The topic, or the prefix of the names of all topics.
     pub topic: String,
     /// Topics that the subscribers are spread over.
     pub groups: usize,
@@ -64,7 +64,7 @@ impl Plan {
         }
     }
 
-    /// Appends what a new subscriber of topic `group` says over HTTP to `host`; nothing where subscribers are native.
+    /// Appends what a new subscriber of topic `group` sends over HTTP to `host`; nothing where subscribers are native.
     pub fn ask(&self, host: SocketAddr, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         let topic = self.topic_of(group);
         match self.via {
@@ -75,14 +75,14 @@ impl Plan {
         }
     }
 
-    /// Appends what it says within the session that it has asked for.
+    /// Appends what it sends within the session that it has asked for.
     pub fn enter(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         if self.via == Via::Ws {
             websocket::say(out, |out| self.greet(group, from, out));
         }
     }
 
-    /// Appends what a new native subscriber says.
+    /// Appends what a new native subscriber sends.
     pub fn greet(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         if self.greeting == Greeting::Silence {
             return;
@@ -99,7 +99,7 @@ impl Plan {
         Subscribe::encode(1, &[Subscription::new(&topic, start, epoch)], out);
     }
 
-    /// Something that understands what subscribers are sent.
+    /// Creates a decoder of what subscribers are sent.
     #[must_use]
     pub fn ear(&self, listening: Listening) -> Box<dyn Ear> {
         match self.via {
@@ -110,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// Something that understands the answers to publishers, which are native.
+    /// Creates a decoder of the answers to publishers, which are native.
     #[must_use]
     pub fn publisher_ear(&self) -> Box<dyn Ear> {
         self.native_ear(false)
@@ -124,7 +124,7 @@ impl Plan {
         })
     }
 
-    /// What these ears say of the payloads of a publication.
+    /// The sum that these decoders compute for the payloads of a publication.
     #[must_use]
     pub fn sum(&self, payloads: &[&[u8]]) -> u32 {
         match self.via {
@@ -333,7 +333,7 @@ fn stats(client: &Client) -> Result<Value, String> {
 
 /// How durable a topic is, if the broker says so.
 fn durability(client: &Client, name: &str) -> Option<String> {
-    // Whatever begins as the name does comes right before it.
+    // The name without its last character comes before the name, so the page after it begins at or before the name.
     let mut before = name.to_owned();
     before.pop();
     let page = client.topics_after(&before).ok()?;
@@ -379,7 +379,7 @@ fn hello(out: &mut Vec<u8>) {
     .encode(out);
 }
 
-/// Understands Oyez frames. Also what a bare server sends, which are the same records.
+/// Decodes Oyez frames; a bare server sends the same records.
 struct NativeEar {
     decode: bool,
     /// Whether a subscription is awaited, so that a welcome is not yet all.
@@ -482,7 +482,7 @@ impl NativeEar {
         Ok(Some(size))
     }
 
-    /// Checksums, block and messages.
+    /// Checks checksums, block and messages.
     fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
         let broken = |error: &dyn std::fmt::Display| format!("a record came damaged: {error}");
         let record =

@@ -1,4 +1,4 @@
-//! `oyez bench connect`: a storm of connections, and the same again from everybody who comes back.
+//! `oyez bench connect`: a storm of connections, and a second one when all subscribers come back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use super::targets::Targets;
 use crate::failure::Failure;
 use crate::say::say;
 
-/// Bytes of a message that everybody misses, and how many of them are on their way at once.
+/// Bytes of a message that the subscribers miss, and how many of them are on their way at once.
 const MISSED_BYTES: usize = 200;
 const MISSED_DEPTH: usize = 64;
 
@@ -29,19 +29,19 @@ Examples:
   oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
   oyez bench connect --connections 10000 --via ws --resume          over WebSocket; frames once it is open
 
-With --resume everybody hangs up, comes back with where it was, and must get what was published
+With --resume all subscribers hang up, come back with their place, and must get what was published
 meanwhile.
 
 The same after a restart of the broker, whose topic must be one that survives it:
 
   oyez bench connect --connections 1000000 --resume --resume-after restart
 
-It says when everybody is connected. Then restart the broker as it is restarted in your place, on
+It says when all are connected. Then restart the broker the way you do in production, on
 the same address and data (systemctl restart, or kill -TERM and start it again; kill -9 is as good).
-When the broker is back, one publisher publishes what everybody has missed, and everybody comes
+When the broker is back, one publisher publishes what was missed, and all subscribers come
 back. Time counts from the first call that connects; how long the broker was away is told apart.";
 
-/// What `oyez bench connect` is told.
+/// Arguments of `oyez bench connect`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -53,20 +53,20 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     no_subscribe: bool,
 
-    /// Connect and say nothing: how fast connections are accepted, and no more. The broker closes those that have said
-    /// nothing for `hello_timeout_ms`
+    /// Connect and send nothing, to measure only how fast connections are accepted. The broker closes connections that
+    /// have sent nothing for `hello_timeout_ms`
     #[arg(long, conflicts_with_all = ["resume", "no_subscribe"])]
     silent: bool,
 
-    /// Then reset all connections and let everybody come back to where it was
+    /// Then reset all connections, and let every subscriber come back to its place
     #[arg(long)]
     resume: bool,
 
-    /// What everybody comes back from
+    /// What ends the connections before the subscribers come back
     #[arg(long, value_enum, default_value_t = After::HangUp, requires = "resume")]
     resume_after: After,
 
-    /// Records that everybody has missed when it comes back
+    /// Records that each subscriber has missed when it comes back
     #[arg(long, value_name = "N", default_value_t = 1, requires = "resume")]
     missed: usize,
 
@@ -76,16 +76,16 @@ pub(crate) struct Arguments {
     common: Common,
 }
 
-/// Why everybody was away.
+/// Why the subscribers were away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum After {
-    /// All have hung up
+    /// All subscribers hang up
     HangUp,
-    /// The broker has ended and begun again; waits for that
+    /// The broker is restarted by you; the bench waits for that
     Restart,
 }
 
-/// How everybody came back.
+/// How the subscribers came back.
 struct Resumed {
     seconds: f64,
     /// How long the broker was away, where it was.
@@ -120,7 +120,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     let stage = Stage::set(targets, &arguments.common, arguments.wanted())?;
     let count = stage.fit(arguments.connections, "--connections")?;
     let spread = stage.spread(count, 1);
-    // Who keeps nothing has nothing for who comes back.
+    // A server that keeps nothing has no missed records for subscribers that come back.
     let missed = if arguments.resume && stage.target.keeps() {
         arguments.missed
     } else {
@@ -175,7 +175,7 @@ fn ended_ns(stage: &Stage, crowd: &Crowd, board: &Board) -> u64 {
     }
 }
 
-/// Everybody is gone, comes back, and gets what it missed.
+/// Lets all subscribers go, come back, and get what they missed.
 fn resume(
     stage: &Stage,
     crowd: &Crowd,
@@ -212,12 +212,12 @@ fn resume(
     })
 }
 
-/// Waits until the broker has ended and begun again; seconds from the loss of the first connection until then.
+/// Waits until the broker has restarted. Returns the seconds from the loss of the first connection until then.
 fn outlive(stage: &Stage, crowd: &Crowd) -> Result<f64, Failure> {
     crowd.forgive(true);
     let run = || stage.target.run();
     let Some(before) = run().map_err(Failure::Failed)? else {
-        let text = "--resume-after restart needs a broker that says when it is another one";
+        let text = "--resume-after restart needs a server that reports its restart";
         return Err(Failure::Usage(text.to_owned()));
     };
     say("oyez bench: everybody is connected; restart the broker now");

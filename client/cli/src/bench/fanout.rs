@@ -25,7 +25,7 @@ Examples:
   oyez bench fanout --subscribers 10000 --via sse                as many browser tabs
   oyez bench fanout --subscribers 10000 --via ws-json            the same over WebSocket, without a library";
 
-/// What `oyez bench fanout` is told.
+/// Arguments of `oyez bench fanout`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -37,11 +37,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
     records: usize,
 
-    /// When the next record leaves
+    /// When the next record is published
     #[arg(long, value_enum, default_value_t = Mode::Seq)]
     mode: Mode,
 
-    /// Records without an acknowledgement, with --mode stream
+    /// Most records without an acknowledgement, with --mode stream
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     depth: usize,
 
@@ -59,13 +59,13 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// When the last subscriber has the one before
+    /// When the last subscriber has received the record before
     Seq,
     /// As fast as the server acknowledges
     Stream,
 }
 
-/// What a run has shown.
+/// The figures of a run.
 struct Seen {
     subscribers: usize,
     seconds: f64,

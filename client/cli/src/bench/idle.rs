@@ -1,4 +1,4 @@
-//! `oyez bench idle`: what a connection costs that only waits.
+//! `oyez bench idle`: measures the memory of a connection that only waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ User memory is the server's RssAnon, as it says itself or as --pid shows; start 
 Kernel memory is that of the whole machine (slab, socket buffers, page tables), both ends of each
 connection: run server and bench alone on it.";
 
-/// What `oyez bench idle` is told.
+/// Arguments of `oyez bench idle`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
 
-    /// Time that they stay before memory is read; before they come, memory may take as long to settle
+    /// Time that the connections stay before memory is read; before they are made, memory may take as long to settle
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     hold: Duration,
 

@@ -1,4 +1,4 @@
-//! `oyez bench latency`: how long a message takes to a few subscribers, with nobody else there and among many who wait.
+//! `oyez bench latency`: measures how long a message takes to a few subscribers, alone and among many idle ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,30 +21,30 @@ use crate::failure::Failure;
 const EXAMPLES: &str = "\
 Examples:
   oyez bench latency                                    100 subscribers, 100 records a second
-  oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million who wait
+  oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million idle
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
   oyez bench latency --idle 10000 --via sse             over HTTP; ws and ws-json: over WebSocket
 
-Records leave on schedule, whatever became of those before; latency counts from the scheduled
+Records are published on schedule, even if those before are late; latency counts from the scheduled
 moment. For --stalled see oyez bench mixed --help.";
 
-/// What `oyez bench latency` is told.
+/// Arguments of `oyez bench latency`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Subscribers that get something
+    /// Subscribers that receive the records
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
     active: usize,
 
-    /// Subscribers of another topic, that get nothing; measured without them first
+    /// Idle subscribers of another topic, which receive nothing; the first measurement is without them
     #[arg(long, value_name = "N", default_value_t = 0)]
     idle: usize,
 
-    /// Records a second
+    /// Records per second
     #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
     rate: f64,
 
-    /// Time that each measurement takes
+    /// Time of each measurement
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     duration: Duration,
 
@@ -58,11 +58,11 @@ pub(crate) struct Arguments {
     common: Common,
 }
 
-/// What a measurement has shown.
+/// The figures of a measurement.
 struct Measured {
     tally: Tally,
     published: Published,
-    /// Memory when all were connected, and when all had everything.
+    /// Memory when all were connected, and when all had received everything.
     begin: Moment,
     end: Moment,
 }
@@ -123,7 +123,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     stage.publish(&report)
 }
 
-/// The same once more, when some of the others have stopped reading.
+/// Measures once more, when some of the others have stopped reading.
 fn among_stalled(
     stage: &Stage,
     arguments: &Arguments,
@@ -148,7 +148,7 @@ fn among_stalled(
     stalled.dismiss()
 }
 
-/// Connects those who get something, does what is to be done `when_ready`, and publishes.
+/// Connects the active subscribers, calls `when_ready`, and publishes.
 fn measure(
     stage: &Stage,
     arguments: &Arguments,

@@ -1,4 +1,4 @@
-//! What connections cost: the server's user memory, and the kernel's, from `/proc`.
+//! Measures what connections cost: the server's user memory, and the kernel's, from `/proc`.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(crate) struct Growth {
     pub(crate) machine: i64,
 }
 
-/// Everything at one moment.
+/// All figures at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) kernel: Kernel,
@@ -54,7 +54,7 @@ impl Moment {
         }
     }
 
-    /// What has come since `before`.
+    /// What was added since `before`.
     pub(crate) fn since(&self, before: &Self, connections: usize) -> Growth {
         let grown = |now: u64, before: u64| now.cast_signed() - before.cast_signed();
         let (now, then) = (&self.kernel, &before.kernel);
@@ -80,8 +80,8 @@ impl Growth {
         self.kernel_slab + self.kernel_socket_buffers + self.kernel_other
     }
 
-    /// Bytes per connection of a sum of bytes; none where there are fewer than before, so that other things have changed
-    /// more than the connections did.
+    /// Returns the bytes per connection; `None` where the sum is negative, because other memory has changed more than
+    /// the connections added.
     pub(crate) fn each(&self, bytes: i64) -> Option<f64> {
         (bytes >= 0).then(|| bytes as f64 / self.connections.max(1) as f64)
     }
@@ -102,7 +102,7 @@ pub(crate) fn settle(time: Duration) {
     }
 }
 
-/// Waits, at most for `time`, until what the kernel keeps in socket buffers grows no more.
+/// Waits, at most for `time`, until the kernel's socket buffers grow no more.
 pub(crate) fn settle_buffers(time: Duration) {
     let started = Instant::now();
     let mut last = Kernel::read().socket_buffers;
@@ -139,7 +139,7 @@ pub(crate) fn anonymous(pid: u32) -> Option<u64> {
     Some(kib(&status, "RssAnon:"))
 }
 
-/// Processor time that a process has used, all its threads together, in and out of the kernel. Linux tells it in
+/// Processor time that a process has used, all its threads together, in user and kernel mode. Linux states it in
 /// hundredths of a second.
 pub(crate) fn processor_s(pid: u32) -> Option<f64> {
     parse_processor_s(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -147,7 +147,8 @@ pub(crate) fn processor_s(pid: u32) -> Option<f64> {
 
 fn parse_processor_s(stat: &str) -> Option<f64> {
     const PER_SECOND: f64 = 100.0;
-    // The name of the program stands in brackets and may hold anything; user and system time are 12th and 13th behind it.
+    // The name of the program stands in brackets and may hold anything; user and system time are 12th and 13th behind
+    // it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;

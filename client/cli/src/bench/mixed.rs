@@ -1,4 +1,5 @@
-//! `oyez bench mixed`: very many connections of which a part is active each second, the classic load of a push service.
+//! `oyez bench mixed`: measures very many connections of which a part is active each second, the classic load of a push
+//! service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +26,21 @@ Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
   oyez bench mixed --connections 100000 --via sse           over HTTP; ws and ws-json: over WebSocket
-  oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading, half way
+  oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading
   oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
 
 20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records
 a second to one topic after the other. They leave on schedule, whatever became of those before;
 latency counts from the scheduled moment.
 
-With --stalled all is measured twice: while everybody reads, and when some have stopped reading and
+With --stalled all is measured twice: while all read, and when some have stopped reading and
 records for them go on. It tells how much the server's RssAnon has grown, and the p99 of the others.
 A broker with a small send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for
 a subscriber that does not read; one that takes nothing for two heartbeats is closed, so let heartbeat_ms
 be more than the time that it takes (OYEZ_HEARTBEAT_MS=3600000). The kernel probes each closed window 8 times
 in the first minute, later every 2 minutes: --stalled-for lets the first storm pass.";
 
-/// What `oyez bench mixed` is told.
+/// Arguments of `oyez bench mixed`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -47,15 +48,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
 
-    /// How many of a hundred connections get a record each second
+    /// Percentage of the connections that get a record each second
     #[arg(long, value_name = "PERCENT", default_value = "20", value_parser = rate)]
     active_percent: f64,
 
-    /// Subscribers of one topic; TOPIC/0, TOPIC/1 and so on
+    /// Subscribers of one topic; the topics are TOPIC/0, TOPIC/1 and so on
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
     topic_size: usize,
 
-    /// How long it goes on
+    /// Time of each measurement
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     duration: Duration,
 
@@ -74,7 +75,7 @@ impl Arguments {
         self.connections.unwrap_or(USUAL)
     }
 
-    /// Refuses a crowd of which nobody goes on reading.
+    /// Refuses arguments by which no connection would go on reading.
     fn check(&self) -> Result<(), Failure> {
         self.stalled.readers(self.connections(), 1).map(drop)
     }
@@ -89,7 +90,7 @@ impl Arguments {
         self.readers().div_ceil(self.topic_size)
     }
 
-    /// Records a second, to all topics together.
+    /// Records per second, to all topics together.
     fn records_per_s(&self) -> f64 {
         self.topics() as f64 * self.active_percent / 100.0
     }
@@ -101,14 +102,14 @@ impl Arguments {
     }
 }
 
-/// What a measurement has shown.
+/// The figures of a measurement.
 struct Measured {
     connect_s: f64,
     seconds: f64,
     published: Published,
     tally: Tally,
     last: Times,
-    /// Memory when all were connected, and when all had everything.
+    /// Memory when all were connected, and when all had received everything.
     begin: Moment,
     end: Moment,
 }
@@ -146,7 +147,7 @@ pub(crate) fn run(targets: &dyn Targets, arguments: &Arguments) -> Result<(), Fa
     stage.publish(&report)
 }
 
-/// The same once more, when some have stopped reading.
+/// Measures once more, when some have stopped reading.
 fn among_stalled(
     stage: &Stage,
     arguments: &Arguments,
@@ -175,7 +176,7 @@ fn among_stalled(
     stalled.dismiss()
 }
 
-/// Connects who reads, does what is to be done `when_ready`, and publishes.
+/// Connects the subscribers that read, calls `when_ready`, and publishes.
 fn measure(
     stage: &Stage,
     arguments: &Arguments,

@@ -1,13 +1,13 @@
-//! `oyez bench`: load that can be repeated, and what it shows.
+//! `oyez bench`: puts repeatable load on a broker, and measures it.
 //!
-//! `stage` prepares a run; `crowd` are the subscribers, `publishers` who publishes, `board` what became of each
-//! publication, `report` what is told. `target` says how to speak to what is under load: `broker` does so for a broker,
-//! `sse` and `websocket` for those who come to it over HTTP. Arithmetic is in files of its own that touch nothing:
-//! `spread`, `room`, `pace`, `times`.
+//! `stage` prepares a run; `crowd` holds the subscribers and `publishers` the publishers; `board` records when each
+//! publication left and arrived; `report` prints the result. `target` is the interface to the server under load:
+//! `broker` implements it for a broker, `sse` and `websocket` for subscribers over HTTP. Pure arithmetic has files of
+//! its own: `spread`, `room`, `pace`, `times`.
 //!
-//! A program that puts another server under the same load parses [`Arguments`] and runs them with [`Targets`] of its own:
-//! `benches/` does, with other brokers and with a bare kernel loop. What such a target is made of is public for it:
-//! the [`Plan`] of a bench speaks Oyez, [`sse`] and [`websocket`] write what a broker answers.
+//! A program that puts another server under the same load parses [`Arguments`] and runs them with [`Targets`] of its
+//! own: `benches/` does so with other brokers and with a bare kernel loop. The parts of such a target are public for
+//! it: the [`Plan`] of a bench speaks Oyez, [`sse`] and [`websocket`] write what a broker answers.
 
 mod board;
 mod broker;
@@ -49,22 +49,24 @@ use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  oyez bench fanout --subscribers 10000     one publisher, everybody gets every record
+  oyez bench fanout --subscribers 10000     one publisher, each subscriber gets all
   oyez bench idle --connections 1000000     memory per connection
-  oyez bench connect --resume               a connection storm, and that of who comes back
-  oyez bench fanout --via sse               subscribers as browsers are, over HTTP
-  oyez bench fanout --via ws                the same over WebSocket; --via ws-json without a library
+  oyez bench connect --resume               a storm of connections, then of returns
+  oyez bench fanout --via sse               subscribers over HTTP, as browsers
+  oyez bench fanout --via ws                over WebSocket; or --via ws-json
 
-Every bench echoes its parameters, checks that each subscriber gets each record once and in
-order, and ends with exit code 1 when a connection or a record is lost. -o json prints one
-object, --report FILE.html writes a page with charts.
+Every bench prints its parameters, checks that each subscriber gets each record
+once and in order, and ends with exit code 1 when a connection or a record is
+lost. -o json prints one object, --report FILE.html writes a page with charts.
 
-Where nobody says how many, as many connections come as the broker takes, at most 10,000; for more start
-it with oyez-server --max-connections. It publishes to the topic oyez-bench, which stays in the broker
-afterwards, and is kept in memory with OYEZ_MEMORY_TOPICS=oyez-bench,oyez-bench/#. Where one descriptor
-table is too small for all connections it starts more threads, each with a table of its own.";
+Without a number, a bench makes as many connections as the broker takes, at most
+10,000; for more start the broker with oyez-server --max-connections. Benches
+publish to the topic oyez-bench, which stays in the broker afterwards;
+OYEZ_MEMORY_TOPICS=oyez-bench,oyez-bench/# keeps it in memory only. Where one
+descriptor table is too small for all connections, a bench starts more threads,
+each with a table of its own.";
 
-/// What `oyez bench` is told.
+/// Arguments of `oyez bench`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -74,22 +76,22 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// One publisher, many subscribers: how fast a record reaches all of them
+    /// Measure how fast records of one publisher reach many subscribers
     Fanout(fanout::Arguments),
-    /// A storm of connections: how fast they are accepted, and taken back
+    /// Measure how fast a storm of connections is accepted, and comes back
     Connect(connect::Arguments),
-    /// Connections that only wait: what each costs
+    /// Measure the memory of idle connections
     Idle(idle::Arguments),
-    /// Publishers alone: how fast records are acknowledged
+    /// Measure how fast records are acknowledged, without subscribers
     Publish(publish::Arguments),
-    /// A few subscribers, alone and among many who wait: how long a record takes to them
+    /// Measure how long records take to a few subscribers, alone and among many idle ones
     Latency(latency::Arguments),
-    /// Very many connections, a part of them active each second
+    /// Measure very many connections, of which a part is active each second
     Mixed(mixed::Arguments),
 }
 
 impl Arguments {
-    /// Runs the bench on what `targets` finds.
+    /// Runs the bench on the target that `targets` finds.
     ///
     /// # Errors
     /// When something is lost, takes too long, or cannot be measured.

@@ -1,4 +1,4 @@
-//! What several commands are told.
+//! Arguments that several benches share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::output::Format;
 
-/// Of every bench.
+/// Arguments of every bench.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The topic, which nobody else may use meanwhile; the broker's configuration decides how durable it is. It stays in
-    /// the broker, and the next run uses it again
+    /// Topic to publish to; no other client may use it meanwhile. The broker's configuration decides how durable it is.
+    /// It stays in the broker, and the next run uses it again
     #[arg(long, value_name = "TOPIC", default_value = "oyez-bench")]
     pub(crate) topic: String,
 
@@ -33,13 +33,14 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES")]
     pub(crate) receive_buffer: Option<u32>,
 
-    /// Source addresses of subscribers, one for 8,000 of them, all of this host; only where the server is not on
-    /// 127.0.0.1, with more subscribers than a single address has ports for [default: 127.16.0.0/12 to 127.0.0.1, else
-    /// the kernel's choice]
+    /// Source addresses of subscribers, one per 8,000, all addresses of this host; needed only where the server is not
+    /// on 127.0.0.1, with more subscribers than one address has ports [default: 127.16.0.0/12 to 127.0.0.1, else the
+    /// kernel's choice]
     #[arg(long, value_name = "NETWORK/BITS")]
     pub(crate) source_net: Option<SourceNet>,
 
-    /// The server's process, to read its memory from /proc instead of asking it, and its processor time
+    /// Process id of the server, to read its memory and processor time from /proc; without it the server is asked for
+    /// its memory
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
 
@@ -52,16 +53,16 @@ pub(crate) struct Common {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Of every bench with subscribers.
+/// Arguments of every bench with subscribers.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Subscribing {
-    /// How subscribers get what is published; publishers are native. With `sse` and `ws-json` each subscriber compares
-    /// every payload
+    /// How subscribers receive messages; publishers are always native. With `sse` and `ws-json` each subscriber
+    /// compares every payload
     #[arg(long, value_enum, default_value_t = Via::Native)]
     pub(crate) via: Via,
 }
 
-/// What is published.
+/// Arguments about what is published.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Content {
     /// Take each line of a file as a message, instead of generated notifications
@@ -76,7 +77,7 @@ pub(crate) struct Content {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
 
-    /// Send messages as they are
+    /// Do not compress messages
     #[arg(long)]
     pub(crate) no_compress: bool,
 }
@@ -89,7 +90,7 @@ impl Content {
         }
     }
 
-    /// In words, for the parameters.
+    /// Names the source of the messages, for the report.
     pub(crate) fn source(&self) -> String {
         match &self.corpus {
             Some(path) => path.display().to_string(),
@@ -100,11 +101,11 @@ impl Content {
 
 /// Connections up to which the kernel chooses each one's receive buffer.
 const UNSIZED_MAX: usize = 32_768;
-/// What the receive buffers of more than that may take together when all are full.
+/// Memory of all receive buffers together, when there are more connections than that and all buffers are full.
 const BUFFERS_BYTES: usize = 8 << 30;
 
 impl Common {
-    /// The receive buffer of each of so many connections; none leaves it to the kernel.
+    /// Receive buffer of each of so many connections, in bytes; `None` leaves it to the kernel.
     pub(crate) fn receive_buffer(&self, connections: usize) -> Option<u32> {
         let automatic = if connections <= UNSIZED_MAX {
             0

@@ -7,7 +7,7 @@ use oyez_sys::fdtable;
 use rustix::io::Errno;
 
 /// Gives the calling thread a descriptor table of its own, with the standard streams and `keep` in it. Where a sandbox
-/// refuses that, the thread stays in the table of all, whose limit is met sooner.
+/// refuses that, the thread stays in the process's table, whose limit is met sooner.
 ///
 /// # Errors
 /// When the kernel refuses for another reason.

@@ -1,4 +1,4 @@
-//! `oyez bench publish`: how long an acknowledgement takes, and how many there are a second.
+//! `oyez bench publish`: measures how long an acknowledgement takes, and how many there are per second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,30 +22,30 @@ Examples:
   oyez bench publish --publishers 64 --depth 16 --batch 64   as much as goes in
   oyez bench publish --rate 1000 --depth 64                  a thousand a second, on schedule
 
-How durable a topic is, the broker's configuration decides: OYEZ_MEMORY_TOPICS, OYEZ_WRITTEN_TOPICS,
+The broker's configuration decides how durable a topic is: OYEZ_MEMORY_TOPICS, OYEZ_WRITTEN_TOPICS,
 OYEZ_SYNCED_TOPICS; --topic chooses among them.";
 
-/// What `oyez bench publish` is told.
+/// Arguments of `oyez bench publish`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Publishers, each with a connection
+    /// Publishers, each with a connection of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     publishers: usize,
 
-    /// Records without an acknowledgement, of each publisher
+    /// Most records without an acknowledgement, for each publisher
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     depth: usize,
 
-    /// Topics; with more than one TOPIC/0, TOPIC/1 and so on
+    /// Topics; if there are several, they are named TOPIC/0, TOPIC/1 and so on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     topics: usize,
 
-    /// Records a second from all publishers together, on schedule [default: as the answers allow]
+    /// Records per second of all publishers together, on schedule [default: as fast as they are acknowledged]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
-    /// How long it goes on
+    /// Time that the bench runs
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     duration: Duration,
 

@@ -1,4 +1,4 @@
-//! The publishing side: some connections, each with so many publications waiting for their answer, paced by a schedule,
+//! The publishing side: some connections, each with a limited number of unanswered publications, paced by a schedule,
 //! by the last subscriber, or by the answers alone.
 
 use std::collections::VecDeque;
@@ -36,11 +36,11 @@ pub(crate) enum Gate {
     Answers,
     /// When the last subscriber has the one before.
     LastSubscriber,
-    /// So many a second, come what may.
+    /// So many per second, even if answers are late.
     PerSecond(f64),
 }
 
-/// When it is enough.
+/// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum End {
     Count(usize),
@@ -261,7 +261,7 @@ impl Publishers {
         })
     }
 
-    /// Sends what may be sent; false when there is nothing more to come.
+    /// Sends what may be sent. Returns false when nothing more is to be sent.
     fn refill(&mut self, start_ns: u64, pace: Option<Pace>) -> io::Result<bool> {
         let more = loop {
             let now_ns = self.board.clock.now_ns();
@@ -365,7 +365,9 @@ impl Publishers {
         for heard in &self.heard {
             match *heard {
                 Heard::Published { slot } => {
-                    let slot = link.answered(slot).ok_or("an answer to nothing came")?;
+                    let slot = link
+                        .answered(slot)
+                        .ok_or("the server answered a publication that was not sent")?;
                     let sent_ns = self.flying[slot as usize];
                     self.times.record_ns(now_ns.saturating_sub(sent_ns));
                     self.timeline.add(now_ns, 1);
@@ -384,7 +386,7 @@ impl Publishers {
 }
 
 impl Link {
-    /// The slot that an answer is for, which waits no longer.
+    /// Takes the slot that an answer is for.
     fn answered(&mut self, slot: Option<u32>) -> Option<u32> {
         let place = slot.map_or(Some(0), |slot| {
             self.waiting.iter().position(|waiting| *waiting == slot)

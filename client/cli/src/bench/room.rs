@@ -1,16 +1,16 @@
-//! How many connections fit into the server, and into this process. Pure arithmetic.
+//! Computes how many connections fit into the server, and into this process. Pure arithmetic.
 
 use super::target::Room;
 use crate::output::grouped;
 
-/// Connections of a bench that nobody has told how many, where so many fit.
+/// Connections of a bench when no number is given and so many fit.
 pub(crate) const USUAL: usize = 10_000;
-/// The same where the server does not say how many it takes.
+/// Connections when no number is given and the server does not say how many it takes.
 const USUAL_UNTOLD: usize = 1_000;
-/// Connections of the server that stay free: for publishers, questions, and whoever looks on.
+/// Connections of the server that stay free, for publishers, questions and operators.
 const SPARE: usize = 8;
 
-/// How many connections somebody wants, and the flag that says so.
+/// How many connections the user wants, and the flag that says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) connections: Option<usize>,

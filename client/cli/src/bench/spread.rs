@@ -1,4 +1,4 @@
-//! How connections are spread over descriptor tables, source addresses and topics. Pure arithmetic.
+//! Spreads connections over descriptor tables, source addresses and topics. Pure arithmetic.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -59,7 +59,7 @@ impl Spread {
 
     /// How long a thread that has read leaves its sockets alone, so that the next poll finds many of them readable and
     /// the server seldom has to wake a reader: 0.5 % of the time that a record takes to all subscribers of its topic.
-    /// By so much may an arrival be noticed late; the first after a silence never is. None where so few subscribers
+    /// An arrival may be noticed late by this much; the first after a silence never is. `None` where so few subscribers
     /// share a topic that it would save nothing.
     pub(crate) fn pause(&self) -> Option<Duration> {
         let subscribers = self.connections / self.groups;
@@ -153,7 +153,8 @@ impl SourceNet {
     }
 }
 
-/// The source address of a connection: its own 8,000 share one, from `net` or on loopback; elsewhere the kernel's choice.
+/// The source address of a connection: its own 8,000 share one, from `net` or on loopback; elsewhere the kernel's
+/// choice.
 pub(crate) fn source(
     connection: usize,
     to: SocketAddr,

@@ -1,4 +1,5 @@
-//! What every bench does around its own measurement: a target, crowds that gather, a deadline, a bar, a report.
+//! What every bench does around its own measurement: it finds a target, gathers crowds, keeps a deadline, shows a
+//! progress bar, and reports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,16 +26,16 @@ use crate::failure::Failure;
 use crate::output::grouped;
 use crate::say::say;
 
-/// Time between two looks at what the threads tell.
+/// Time between two reads of the threads' counters.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What a bench wants of its target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) connections: usize,
-    /// Topics that they are spread over.
+    /// Number of topics that the subscribers are spread over.
     pub(crate) groups: usize,
-    /// What each says when it is connected.
+    /// What each subscriber sends when it is connected.
     pub(crate) greeting: Greeting,
     /// How subscribers get what is published.
     pub(crate) via: Via,
@@ -52,7 +53,7 @@ pub(crate) struct Stage {
     deadline: Instant,
     /// Connections that subscribers have made so far, those that are gone again included.
     made: AtomicUsize,
-    /// Something was published, so that something may stay.
+    /// Whether something was published, which may stay in the server.
     has_published: AtomicBool,
 }
 
@@ -71,7 +72,7 @@ impl Stage {
         let system = |error| Failure::io("cannot prepare the bench", &error);
         let deadline = Instant::now() + common.timeout;
         if wanted.via != Via::Native && wanted.greeting != Greeting::Subscribe {
-            // Over HTTP there is nothing to say but what one asks for.
+            // Over HTTP the first request already asks for the topic.
             let via = wanted.via.name();
             return Err(Failure::Usage(format!(
                 "--via {via} asks for a stream; leave out --silent and --no-subscribe"
@@ -107,7 +108,7 @@ impl Stage {
         room::fit(Asked { connections, flag }, server, own).map_err(Failure::Failed)
     }
 
-    /// How so many connections and topics are spread over threads; says so when it takes more of them than cores.
+    /// Spreads connections and topics over threads; prints a note when it takes more threads than cores.
     pub(crate) fn spread(&self, connections: usize, groups: usize) -> Spread {
         let spread = Spread::new(connections, groups, self.descriptors, self.cores);
         if spread.tables() > self.cores {
@@ -155,7 +156,7 @@ impl Stage {
         }
     }
 
-    /// Connects what [`Self::audience`] has told.
+    /// Connects the crowd that [`Self::audience`] has described.
     pub(crate) fn gather_audience(
         &self,
         audience: Audience,
@@ -166,7 +167,7 @@ impl Stage {
         Ok(crowd)
     }
 
-    /// Publishes to a crowd until everybody has everything; tells also how much smaller compression made it.
+    /// Publishes to a crowd until all subscribers have everything. Returns also how much smaller compression made it.
     pub(crate) fn broadcast(
         &self,
         crowd: &Crowd,
@@ -218,7 +219,7 @@ impl Stage {
         self.finish(publishing, &[])
     }
 
-    /// Waits until everybody is subscribed, also in the eyes of a server that does not tell subscribers so.
+    /// Waits until all are subscribed; asks the server where it does not tell subscribers so.
     pub(crate) fn await_ready(&self, crowd: &Crowd) -> Result<(), Failure> {
         let size = crowd.size();
         self.wait(
@@ -292,7 +293,7 @@ impl Stage {
         }
     }
 
-    /// Holds everything as it is for `time`.
+    /// Leaves everything as it is for `time`.
     pub(crate) fn hold(&self, time: Duration, crowds: &[&Crowd]) -> Result<(), Failure> {
         let started = Instant::now();
         let held = || millis(started.elapsed());
@@ -334,7 +335,7 @@ impl Stage {
         report
     }
 
-    /// Prints the report where it is wanted.
+    /// Prints the report, and writes the page if one was asked for.
     pub(crate) fn publish(&self, report: &Report) -> Result<(), Failure> {
         report.print(self.common.output)?;
         if let Some(path) = &self.common.report {
@@ -351,7 +352,7 @@ impl Stage {
 }
 
 impl Publishing {
-    /// Sets publishers to work.
+    /// Starts the publishers in a thread.
     pub(crate) fn begin(publishers: Publishers) -> Self {
         let thread = std::thread::spawn(move || publishers.run());
         Self { thread }

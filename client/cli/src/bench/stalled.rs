@@ -1,7 +1,7 @@
 //! Subscribers that stop reading, while others go on: what they cost the server, and what they cost the others.
 //!
-//! They have a topic of their own. At first they read, and one record comes. Then they stop, so many records are published
-//! to them that the kernel's buffers are full, and further records trickle in while the others are measured.
+//! They have a topic of their own. At first they read, and one record comes. Then they stop, so many records are
+//! published to them that the kernel's buffers are full, and further records trickle in while the others are measured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::failure::Failure;
 use crate::output::grouped;
 use crate::say::say;
 
-/// Receive buffer of who stops reading: the kernel makes the least of it that it can.
+/// Receive buffer of subscribers that stop reading: the kernel raises it to its minimum.
 const RECEIVE_BYTES: u32 = 1;
-/// Bytes of a message to them, and how many are on their way at once.
+/// Bytes of a message to them, and how many messages are on their way at once.
 const MESSAGE_BYTES: usize = 4_096;
 const DEPTH: usize = 64;
 /// Longest time until the kernel's buffers are as full as they get: that of the machine, and that of each connection. A
@@ -30,23 +30,23 @@ const DEPTH: usize = 64;
 const FILL_MAX: Duration = Duration::from_millis(500);
 const FILL_EACH_MAX: Duration = Duration::from_micros(100);
 
-/// What is told about them.
+/// Arguments about subscribers that stop reading.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StalledOptions {
-    /// How many of the connections subscribe to a topic of their own and stop reading it; all is measured before and
-    /// meanwhile
+    /// Connections, of those above, that subscribe to a topic of their own and stop reading it; all is measured before
+    /// and after they stop
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) stalled: usize,
 
-    /// Records of 4 KiB that are published to them when they stop; more than the kernel's buffers hold
+    /// Records of 4 KiB to publish to them when they stop; give more than the kernel's buffers hold
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(crate) stalled_records: usize,
 
-    /// How long they have not read when the measurement begins
+    /// Time from when they stop reading until the measurement begins
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     pub(crate) stalled_for: Duration,
 
-    /// Records a second that are published to them from then on
+    /// Records per second to publish to them from then on
     #[arg(long, value_name = "N", default_value = "1", value_parser = rate)]
     pub(crate) stalled_rate: f64,
 }
@@ -82,7 +82,7 @@ impl StalledOptions {
             })
     }
 
-    /// Topics that they need.
+    /// Number of topics that they need.
     pub(crate) fn topics(&self) -> usize {
         usize::from(self.stalled > 0)
     }
@@ -103,7 +103,7 @@ impl StalledOptions {
             board,
             memory: None,
         };
-        // What the server needs for the topic itself, it has then.
+        // By then the server has allocated what it needs for the topic itself.
         let load = stalled.load(Gate::Answers, End::Count(1), 1);
         stage.broadcast(&stalled.crowd, &stalled.board, &content(), load)?;
         Ok(Some(stalled))
@@ -111,8 +111,8 @@ impl StalledOptions {
 }
 
 impl Stalled {
-    /// What `measure` finds when they have stopped reading and records for them go on, which begins when it calls what it
-    /// is given.
+    /// Returns what `measure` finds after they have stopped reading, while records for them go on. The records begin
+    /// when `measure` calls its argument.
     pub(crate) fn measure<T>(
         &mut self,
         stage: &Stage,
@@ -149,11 +149,11 @@ impl Stalled {
         let kept = kept_each(&full, &before, self.options.stalled);
         if kept.is_some_and(|kept| kept >= self.published_each()) {
             say(
-                "oyez bench: the kernel's buffers hold all that who stopped reading has not read, so that nobody is behind; \
+                "oyez bench: the kernel's buffers hold all that was not read, so that no subscriber is behind; \
                  lower the broker's send_buffer_bytes or publish more (--stalled-records)",
             );
         }
-        // The kernel asks who does not read again and again, less and less often.
+        // The kernel probes a peer that does not read again and again, less and less often.
         stage.hold(self.options.stalled_for, &[&self.crowd])
     }
 
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn somebody_is_left_to_be_measured() {
+    fn some_connections_must_go_on_reading() {
         let options = |stalled| StalledOptions {
             stalled,
             stalled_records: 1,

@@ -1,36 +1,36 @@
-//! What is put under load. A target says where to connect, what to say there, and what the answers mean; sockets,
-//! threads, pacing and figures are the bench's.
+//! The interface to a server under load. A target says where to connect, what to send, and what the answers mean;
+//! sockets, threads, pacing and figures belong to the bench.
 
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
 
-/// What a subscriber says when it is connected.
+/// What a subscriber sends when it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// Nothing: it is there when the server says that it has accepted it.
+    /// Nothing: it counts as connected when the server says that it has accepted it.
     Silence,
     /// Hello.
     Hello,
-    /// Hello, and what it subscribes to.
+    /// Hello and a subscription.
     Subscribe,
 }
 
 /// How subscribers get what is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Via {
-    /// As the target's own clients do
+    /// The target's own protocol
     Native,
-    /// As browsers do, over HTTP: server-sent events of GET /TOPIC/sse
+    /// Server-sent events over HTTP, as in browsers: GET /TOPIC/sse
     Sse,
-    /// As a library in a browser does, over WebSocket: frames of Oyez under the subprotocol oyez.v2
+    /// Frames of Oyez over WebSocket, as the browser client: subprotocol oyez.v2
     Ws,
-    /// As browsers do without a library, over WebSocket: JSON of GET /TOPIC/ws
+    /// JSON over WebSocket, as in browsers without a library: GET /TOPIC/ws
     WsJson,
 }
 
 impl Via {
-    /// As it is told.
+    /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -54,21 +54,21 @@ pub trait Target: Send + Sync {
         self.address()
     }
 
-    /// Appends what a new subscriber of topic `group` says; `from` is where it had come to, when it comes back. A target
-    /// that is told nothing takes it for subscribed as soon as it is connected.
+    /// Appends what a new subscriber of topic `group` sends; `from` is its place when it comes back. If nothing is
+    /// appended, the subscriber counts as subscribed as soon as it is connected.
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>);
 
-    /// Appends what a subscriber says within the session that it has asked for, behind [`Heard::Open`]; the arguments are
-    /// those of [`Self::join`].
+    /// Appends what a subscriber sends after [`Heard::Open`], within the session that it has asked for; the arguments
+    /// are those of [`Self::join`].
     fn enter(&self, _group: usize, _from: Option<Place>, _out: &mut Vec<u8>) {}
 
-    /// Whether a subscriber that has said something is told when it is subscribed.
+    /// Whether the server answers a subscriber when it is subscribed.
     fn answers(&self) -> bool {
         true
     }
 
-    /// Whether a server answers what a subscriber says first in one write. Then those words may carry the last packet of
-    /// TCP's handshake; the subscriber acknowledges late what it is sent from there on.
+    /// Whether the server answers a subscriber's first bytes in one write. Then those bytes may travel with the last
+    /// packet of TCP's handshake; from then on the subscriber's kernel acknowledges late what it receives.
     fn answers_at_once(&self) -> bool {
         true
     }
@@ -78,10 +78,11 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// Appends what a new publisher says. A target that is told nothing takes it for ready as soon as it is connected.
+    /// Appends what a new publisher sends. If nothing is appended, the publisher counts as ready as soon as it is
+    /// connected.
     fn greet(&self, out: &mut Vec<u8>);
 
-    /// Appends what a publisher says behind [`Heard::Open`].
+    /// Appends what a publisher sends after [`Heard::Open`].
     fn enter_publisher(&self, _out: &mut Vec<u8>) {}
 
     /// Appends a publication of `payloads` to topic `group`, without what changes from one to the next.
@@ -90,10 +91,10 @@ pub trait Target: Send + Sync {
     /// When the payloads do not fit, in words.
     fn compose(&self, group: usize, payloads: &[&[u8]], out: &mut Vec<u8>) -> Result<(), String>;
 
-    /// Writes into a composed publication what makes it this one.
+    /// Writes into a composed publication the parts that differ from one to the next.
     fn stamp(&self, publication: &mut [u8], stamp: Stamp);
 
-    /// Appends a subscriber's answer to a sign of life.
+    /// Appends a subscriber's answer to a ping.
     fn pong(&self, token: u64, out: &mut Vec<u8>);
 
     /// The same for a publisher.
@@ -101,7 +102,7 @@ pub trait Target: Send + Sync {
         self.pong(token, out);
     }
 
-    /// Something that understands what the server says to subscribers; one for each thread of them.
+    /// Creates a decoder of what the server sends to subscribers; each of their threads has one.
     fn ear(&self, listening: Listening) -> Box<dyn Ear>;
 
     /// The same for a publisher.
@@ -109,12 +110,13 @@ pub trait Target: Send + Sync {
         self.ear(Listening::default())
     }
 
-    /// What [`Heard::Record`] says of a publication's payloads, if its ears say something.
+    /// The sum that [`Heard::Record`] must have for these payloads, if the decoder computes one.
     fn sum(&self, _payloads: &[&[u8]]) -> u32 {
         0
     }
 
-    /// Connections that the server has taken in since the bench began, where a subscriber cannot tell by itself.
+    /// Number of connections that the server has accepted since the bench began, where a subscriber cannot tell by
+    /// itself.
     ///
     /// # Errors
     /// When the server does not answer, in words.
@@ -130,12 +132,12 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
-    /// What stays in the server when something was published, as a sentence; none where nothing does.
+    /// A sentence about what stays in the server after publishing; `None` where nothing does.
     fn leaves(&self) -> Option<String> {
         None
     }
 
-    /// A number that every run of the server has for itself; none where it has none.
+    /// A number that differs between two runs of the server; `None` where it has none.
     ///
     /// # Errors
     /// When the server does not answer, in words.
@@ -150,34 +152,35 @@ pub trait Target: Send + Sync {
     fn memory(&self) -> Result<Option<u64>, String>;
 }
 
-/// How subscribers listen.
+/// How subscribers read what they are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
-    /// They open every record and count its messages, as an application would.
+    /// Whether they decode every record and count its messages, as an application would.
     pub decode: bool,
-    /// Messages of each publication, for a stream that does not tell where one ends.
+    /// Messages of each publication, for a stream that does not mark where one ends.
     pub batch: u32,
 }
 
-/// Understands a stream of bytes from a server.
+/// Decodes a stream of bytes from a server.
 pub trait Ear: Send {
-    /// Takes the whole frames at the start of `input`, appends what they say, and tells how many bytes they were.
+    /// Decodes the whole frames at the start of `input`, appends what they say to `heard`, and returns their size in
+    /// bytes.
     ///
     /// # Errors
-    /// When the server refuses something or the bytes mean nothing, in words.
+    /// When the server refuses something or the bytes are invalid, in words.
     fn hear(&mut self, input: &[u8], heard: &mut Vec<Heard>) -> Result<usize, String>;
 }
 
-/// Connections of a server.
+/// The room of a server for connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// How many there may be at once.
+    /// Most connections at once.
     pub limit: usize,
-    /// How many there are.
+    /// Connections that it has now.
     pub taken: usize,
 }
 
-/// Where a subscriber has come to.
+/// A subscriber's place in its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Number of the next message in its topic.
@@ -186,7 +189,7 @@ pub struct Place {
     pub epoch: u64,
 }
 
-/// What makes a publication this one.
+/// The parts of a publication that differ from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Comes back in [`Heard::Published`].
@@ -200,22 +203,22 @@ pub struct Stamp {
 /// What a server said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// The session that was asked for is open, and nothing was said in it yet.
+    /// The session that was asked for is open, and nothing was sent in it yet.
     Open,
-    /// The session stands, and so much may be published without an answer.
+    /// The session stands, and this much may be published without an answer.
     Welcome {
         /// Publications.
         records: u32,
         /// Bytes of them.
         bytes: u32,
     },
-    /// The subscription stands, and this comes first.
+    /// The subscription stands, and begins at this place.
     Subscribed(Place),
     /// Messages of one publication.
     Record {
         /// Number of the first within the topic.
         first: u64,
-        /// How many they are.
+        /// Number of messages.
         messages: u32,
         /// [`Target::sum`] of the payloads, where they were read.
         sum: Option<u32>,
@@ -225,7 +228,7 @@ pub enum Heard {
         /// [`Stamp::slot`].
         slot: Option<u32>,
     },
-    /// A sign of life is asked for.
+    /// The server asks for a sign of life.
     Ping {
         /// Comes back in the answer.
         token: u64,

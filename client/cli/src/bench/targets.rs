@@ -1,4 +1,4 @@
-//! The seam: who finds what a bench puts under load.
+//! The seam between a bench and the code that finds its target.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::target::Target;
 use crate::GlobalOptions;
 use crate::failure::Failure;
 
-/// Finds or starts what a bench puts under load.
+/// Finds or starts the server that a bench puts under load.
 pub trait Targets {
     /// The target of a bench with this plan.
     ///

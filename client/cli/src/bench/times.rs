@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longest time that is told apart: ten minutes.
+/// Longest time that is recorded: ten minutes; longer times count as this.
 const LONGEST_US: u64 = 600_000_000;
 const DIGITS: u8 = 3;
 /// The curve's percentiles, for charts.
@@ -67,7 +67,7 @@ impl Times {
     }
 }
 
-/// What is told of times.
+/// Summary of the times of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) count: u64,
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn merged_histograms_tell_what_one_of_all_would() {
+    fn merged_histograms_equal_one_of_all_times() {
         let (mut one, mut other, mut all) = (Times::new(), Times::new(), Times::new());
         for ms in 1..=1_000 {
             let part = if ms % 3 == 0 { &mut one } else { &mut other };

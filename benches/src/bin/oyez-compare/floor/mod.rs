@@ -1,5 +1,6 @@
-//! What the kernel alone can do: a bare server that this program starts in a process of its own. It accepts, it polls, it
-//! calls `sendmsg`; it has no protocol, no storage, no sessions. It gets finished records and passes them on.
+//! The floor, what the kernel alone can do: a bare server that this program starts in a process of its own. It accepts,
+//! it polls, it calls `sendmsg`; it has no protocol, no storage, no sessions. It gets finished records and passes them
+//! on.
 
 pub(crate) mod server;
 
@@ -34,9 +35,9 @@ struct Process {
 }
 
 impl FloorTarget {
-    /// Starts the server with room for all subscribers; with none, it answers each record where it reads it. It reads what
-    /// a subscriber says, if it has to `answer`, and sends as many bytes as a broker would; over HTTP it always does. It
-    /// writes each record to `sync_file` and syncs it before it answers.
+    /// Starts the server with room for all subscribers; with none, it answers each record where it reads it. With
+    /// `answer` it reads what a subscriber sends, and answers as many bytes as a broker would; over HTTP it always
+    /// does. With `sync_file` it writes each record to that file and syncs it before it answers.
     pub(crate) fn new(plan: Plan, answer: bool, sync_file: Option<&Path>) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("cannot start the floor's server", &error);
         let mut child = command(&plan, answer, sync_file)
@@ -125,7 +126,7 @@ impl Target for FloorTarget {
         self.publish_address
     }
 
-    /// Only where there are several topics does a subscriber have to say a word: which.
+    /// A subscriber sends a word only where there are several topics: the number of its topic.
     fn join(&self, group: usize, _from: Option<Place>, out: &mut Vec<u8>) {
         if self.plan.via == Via::Ws {
             // It reads the topic here, and not from the frames that follow.
@@ -160,7 +161,7 @@ impl Target for FloorTarget {
         self.plan.compose(group, payloads, out)
     }
 
-    /// Nobody stamps these records but the publisher.
+    /// The publisher alone stamps these records.
     fn stamp(&self, publication: &mut [u8], by: Stamp) {
         stamp(
             publication,

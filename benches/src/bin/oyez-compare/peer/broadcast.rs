@@ -1,5 +1,5 @@
-//! A server of WebSocket alone, as `benches/ws/server.mjs` is one: it passes each binary message on to all its other
-//! clients, and answers a Ping when it is through with everything before it. There are no topics.
+//! A plain WebSocket server, such as `benches/ws/server.mjs`: it passes each binary message on to all its other
+//! clients, and answers a Ping when it has handled everything before it. There are no topics.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
-//! What every protocol of another server says for itself, and what such protocols have in common: lines, sizes in
-//! digits, slots in digits. Pure.
+//! The interface of another server's protocol, and what such protocols have in common: lines, sizes in digits, slots in
+//! digits. Pure.
 
 use std::ops::Range;
 
-/// Longest payload that is believed to come.
+/// Longest payload that is accepted.
 pub(super) const PAYLOAD_MAX: usize = 16 << 20;
 /// Longest line of a protocol that has lines.
 const LINE_MAX: usize = 64 << 10;
@@ -11,11 +11,11 @@ pub(super) const LINE_END: &[u8] = b"\r\n";
 /// A slot as a publication carries it in a protocol of text: hexadecimal digits.
 pub(super) const SLOT_DIGITS: usize = 8;
 
-/// How a protocol is spoken.
+/// How to speak a protocol.
 pub(super) trait Dialect: Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// What a topic may not contain.
+    /// Characters that a topic may not contain.
     const FORBIDDEN: &'static [char];
 
     /// Publications without an answer that a connection may have.
@@ -24,35 +24,36 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// See [`Target::answers_at_once`](oyez_cli::bench::Target::answers_at_once).
     const ANSWERS_AT_ONCE: bool = true;
 
-    /// Whether a session of WebSocket is asked for, and [opened](Said::Open) or already all, before anything else is said.
+    /// Whether a WebSocket session is requested, and [opened](Said::Open) or already complete, before anything else is
+    /// sent.
     const KNOCKS: bool = false;
 
-    /// Whether who publishes says for whom.
+    /// Whether a publisher names the topic.
     const HAS_TOPICS: bool = true;
 
-    /// Appends what a subscriber says: hello, and what it subscribes to.
+    /// Appends what a subscriber sends: hello, and its subscription.
     fn join(topic: Option<&str>, out: &mut Vec<u8>);
 
-    /// Appends what a publisher says that may publish to these topics.
+    /// Appends what a publisher of these topics sends first.
     fn greet(topics: &[String], out: &mut Vec<u8>);
 
-    /// Appends the messages, and what is answered when they are taken in.
+    /// Appends the messages, and what the server answers when it has taken them in.
     fn compose(topic: &str, payloads: &[&[u8]], out: &mut Vec<u8>);
 
-    /// The payload of the message that was composed at the start of `publication`, and the size of that message; none
-    /// where there are no more of them.
+    /// Returns the payload of the message at the start of `publication`, and the size of that message; `None` where no
+    /// more follow.
     fn payload(publication: &[u8]) -> Option<(Range<usize>, usize)>;
 
     /// Writes the slot that the answer brings back; `last` is where the last message begins.
     fn number(publication: &mut [u8], last: usize, slot: u32);
 
-    /// Appends the answer to a sign of life.
+    /// Appends the answer to a ping.
     fn pong(out: &mut Vec<u8>);
 
-    /// What the first whole thing in `input` means, and its size; none until it is whole.
+    /// Decodes the first whole message in `input`. Returns its meaning and its size; `None` until it is whole.
     ///
     /// # Errors
-    /// When the server refuses something or the bytes mean nothing, in words.
+    /// When the server refuses something or the bytes are invalid, in words.
     fn decode(input: &[u8]) -> Result<Option<(Said<'_>, usize)>, String>;
 }
 

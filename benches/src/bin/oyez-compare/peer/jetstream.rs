@@ -1,7 +1,7 @@
-//! NATS keeping what is published: JetStream. A publisher asks for a stream in files that holds the topics of the bench;
-//! a stream that is there already with the same configuration is as good. Each publication is as many messages, the last
-//! one with an inbox where the server answers when it keeps that one, and so all before it. With `sync_interval: always`
-//! it has synced them then.
+//! NATS with JetStream, which keeps what is published. A publisher asks for a stream in files that holds the topics of
+//! the bench; an existing stream with the same configuration serves as well. A publication is one NATS message per
+//! message; the last one names an inbox, where the server answers when it keeps that message, and so all before it.
+//! With `sync_interval: always` it has synced them by then.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use super::dialect::{
 };
 use super::nats::{HELLO, NONSENSE, Nats, inbox};
 
-/// What the subscription is called that hears of the stream; an inbox is called like its slot.
+/// Name of the subscription that hears of the stream; an inbox is named by its slot.
 const CREATION: &[u8] = b"stream";
 const CREATE_SUBJECT: &str = "$JS.API.STREAM.CREATE";
-/// What a server says of itself that has JetStream.
+/// How a server with JetStream announces it.
 const HAS_JETSTREAM: &[u8] = b"\"jetstream\":true";
 
 /// A NATS server that keeps what is published.
@@ -26,7 +26,7 @@ impl Dialect for JetStream {
     const FORBIDDEN: &'static [char] = Nats::FORBIDDEN;
     const RECORDS_MAX: u32 = Nats::RECORDS_MAX;
 
-    /// Nobody subscribes to what is only kept.
+    /// Appends nothing: this target has no subscribers.
     fn join(topic: Option<&str>, out: &mut Vec<u8>) {
         Nats::join(topic, out);
     }
@@ -108,7 +108,7 @@ impl Dialect for JetStream {
     }
 }
 
-/// What a stream of these topics is called; another number of topics is another stream.
+/// Name of the stream of these topics; another number of topics is another stream.
 fn stream_name(topics: &[String]) -> String {
     let first = topics.first().map_or("", String::as_str);
     let letters = first.chars().map(|letter| match letter {

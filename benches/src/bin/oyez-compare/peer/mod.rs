@@ -109,7 +109,7 @@ impl FromStr for Peer {
     }
 }
 
-/// A server of some dialect.
+/// A server that speaks the dialect `D`.
 struct PeerTarget<D> {
     address: SocketAddr,
     plan: Plan,
@@ -165,7 +165,7 @@ impl<D: Dialect> Target for PeerTarget<D> {
         D::ANSWERS_AT_ONCE
     }
 
-    /// Nobody comes back to where it was: these servers keep nothing for who was away.
+    /// False: these servers keep nothing for a subscriber that was away.
     fn join(&self, group: usize, from: Option<Place>, out: &mut Vec<u8>) {
         if !self.knock(out) {
             self.enter(group, from, out);
@@ -241,7 +241,7 @@ fn stamp_publication<D: Dialect>(publication: &mut [u8], stamp: Stamp) {
 /// Numbers begin with the bench.
 const SUBSCRIBED: Heard = Heard::Subscribed(Place { next: 0, epoch: 0 });
 
-/// Understands a dialect.
+/// Decodes a dialect.
 struct PeerEar<D> {
     /// Whether a subscription is awaited, so that a connection that stands is not yet all.
     subscribe: bool,

@@ -1,5 +1,5 @@
 //! NATS, its core protocol: `CONNECT`, `SUB`, `PUB`. A publisher has an inbox for each slot and sends one empty message
-//! there behind each publication; it comes back when the server is through with everything before it.
+//! there after each publication; it comes back when the server has handled everything before it.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::dialect::{
 };
 
 pub(super) const HELLO: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\",\"protocol\":1,\"name\":\"oyez bench\"}\r\n";
-/// What a subscriber calls its subscription; an inbox is called like its slot.
+/// Name of a subscriber's subscription; an inbox is named by its slot.
 const SUBSCRIPTION: &[u8] = b"1";
 pub(super) const NONSENSE: &str = "nats sends what has no place here";
 
@@ -80,7 +80,7 @@ impl Dialect for Nats {
         };
         let said = match head {
             b"PING" => Said::Ping,
-            // Everything that was said before the ping is done.
+            // The server has handled everything that was sent before the ping.
             b"PONG" => Said::Subscribed,
             b"+OK" => Said::Nothing,
             _ => match head.split_at_checked(4) {

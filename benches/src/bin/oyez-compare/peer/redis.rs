@@ -1,5 +1,5 @@
-//! Redis publish/subscribe, RESP2: `SUBSCRIBE`, and `PUBLISH` with an `ECHO` behind each publication, whose answer tells
-//! which one Redis is through with.
+//! Redis publish/subscribe, RESP2: `SUBSCRIBE`, and `PUBLISH` with an `ECHO` after each publication, whose answer says
+//! which publication Redis has handled.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::dialect::{
     Dialect, LINE_END, SLOT_DIGITS, Said, line, quoted, read_slot, size, write_slot,
 };
 
-/// Largest array that is believed to come; a message is one of three.
+/// Largest array that is accepted; a message is an array of three.
 const ITEMS_MAX: usize = 16;
 
 /// A Redis server.

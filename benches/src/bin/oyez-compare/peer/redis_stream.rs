@@ -1,7 +1,7 @@
-//! Redis keeping what is published: a stream for each topic, and `XADD` to it. Of what Redis keeps, a stream is the
-//! nearest to a topic: entries in order with numbers, for any number of readers. A publication is one entry, its messages
-//! the values of as many fields. With `appendfsync always` Redis answers when the entry is on disk; its answers come in
-//! order and say nothing of what they are for.
+//! Redis with streams, which keep what is published: a stream for each topic, and `XADD` to it. Of what Redis keeps, a
+//! stream is the nearest to a topic: entries in order with numbers, for any number of readers. A publication is one
+//! entry, its messages the values of as many fields. With `appendfsync always` Redis answers when the entry is on disk;
+//! its answers come in order and say nothing of what they are for.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::redis::{Item, NONSENSE, Redis, command, item};
 
 /// Items of the command before its fields: `XADD`, the topic, and `*` for a number of the server's choice.
 const HEAD_ITEMS: usize = 3;
-/// What every field is called.
+/// Name of every field.
 const FIELD: &[u8] = b"m";
 
 /// A Redis server that keeps what is published.
@@ -21,7 +21,7 @@ impl Dialect for RedisStream {
     const FORBIDDEN: &'static [char] = Redis::FORBIDDEN;
     const RECORDS_MAX: u32 = Redis::RECORDS_MAX;
 
-    /// Nobody subscribes to what is only kept.
+    /// Appends nothing: this target has no subscribers.
     fn join(_topic: Option<&str>, out: &mut Vec<u8>) {
         Self::greet(&[], out);
     }

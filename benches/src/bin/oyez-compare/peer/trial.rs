@@ -1,4 +1,4 @@
-//! What every dialect is tried with.
+//! Tests that every dialect must pass.
 
 use super::dialect::{Dialect, Said};
 use super::{PeerEar, stamp_publication};
@@ -41,7 +41,7 @@ impl Expected {
     }
 }
 
-/// Hears `pieces` one behind the other, as a connection does.
+/// Decodes `pieces` one after the other, as a connection does.
 fn hear<D: Dialect>(pieces: &[&[u8]]) -> Result<Vec<Heard>, String> {
     let mut ear = PeerEar::<D>::new(true);
     let (mut held, mut heard) = (Vec::new(), Vec::new());
@@ -90,7 +90,7 @@ pub(super) fn stamps_every_message<D: Dialect>() {
     assert_eq!(D::payload(&publication[at..]), None);
 }
 
-/// Whatever byte is changed, cut out or put in, it is an error, or something else, or not whole.
+/// Changes, cuts out and inserts each byte: the result is an error, another message, or not whole.
 pub(super) fn survives_damage<D: Dialect>(stream: &[u8]) {
     const SEED: u64 = 7;
     let mut random = Random::new(SEED);

@@ -1,4 +1,4 @@
-//! Many subscribers: threads with descriptor tables of their own, and what they tell while they run.
+//! Many subscribers: threads with descriptor tables of their own, and the counters that they publish while they run.
 
 mod sockets;
 mod table;
@@ -15,12 +15,12 @@ use super::times::{Timeline, Times};
 use crate::failure::Failure;
 use table::Table;
 
-/// A thread of the crowd calls nothing deep.
+/// Stack size of a thread of the crowd, which calls nothing deep.
 const STACK_BYTES: usize = 256 << 10;
 /// The phase that ends all.
 const STOP: u32 = u32::MAX;
 
-/// What a crowd is.
+/// The parameters of a crowd.
 #[derive(Clone, Debug)]
 pub(crate) struct Audience {
     pub(crate) spread: Spread,
@@ -49,12 +49,12 @@ pub(crate) struct CrowdShared {
     pub(crate) board: Arc<Board>,
     /// Even: be connected; odd: hang up; or [`STOP`].
     round: AtomicU32,
-    /// Nobody reads any more.
+    /// Whether the subscribers have stopped reading.
     deaf: AtomicBool,
-    /// Connections may be lost: the server is about to go.
+    /// Whether connections may be lost, because the server is about to stop.
     forgiving: AtomicBool,
     gauges: Vec<Gauge>,
-    /// The epoch of each topic, for who comes back.
+    /// The epoch of each topic, for subscribers that come back.
     pub(crate) epochs: Vec<AtomicU64>,
     trouble: Mutex<Option<String>>,
 }
@@ -144,7 +144,7 @@ impl Crowd {
         times.max().unwrap_or(0)
     }
 
-    /// Records that have reached somebody.
+    /// Number of deliveries to subscribers.
     pub(crate) fn deliveries(&self) -> u64 {
         self.shared
             .gauges
@@ -153,7 +153,7 @@ impl Crowd {
             .sum()
     }
 
-    /// Everybody hangs up.
+    /// Lets all subscribers hang up.
     pub(crate) fn pause(&self) {
         self.shared.round.fetch_or(1, Ordering::AcqRel);
     }
@@ -163,12 +163,12 @@ impl Crowd {
         self.size() - self.ready()
     }
 
-    /// Everybody who has hung up comes back to where it was.
+    /// Lets all subscribers that have hung up come back to their places.
     pub(crate) fn come_again(&self) {
         self.shared.round.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Nobody reads from here on. A connection that the server closes is still noticed.
+    /// Stops all reading. A connection that the server closes is still noticed.
     pub(crate) fn stop_reading(&self) {
         self.shared.deaf.store(true, Ordering::Release);
     }
@@ -187,7 +187,7 @@ impl Crowd {
             .clone()
     }
 
-    /// Hangs up, and tells what all have seen.
+    /// Hangs up, and returns what all have seen.
     pub(crate) fn dismiss(mut self) -> Tally {
         self.shared.round.store(STOP, Ordering::Release);
         let mut all = Tally::new();
@@ -223,7 +223,7 @@ impl CrowdShared {
         self.round.load(Ordering::Acquire)
     }
 
-    /// Keeps the first trouble.
+    /// Keeps the first failure.
     fn complain(&self, text: String) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.get_or_insert(text);

@@ -1,4 +1,5 @@
-//! A thread's connections as a structure of arrays: 21 bytes each, and no buffer but for who has half a frame.
+//! A thread's connections as a structure of arrays: 21 bytes each, and a buffer only for a connection with half a
+//! frame.
 
 use std::collections::HashMap;
 use std::net::TcpStream;
@@ -11,7 +12,7 @@ const SPARE_MAX: usize = 256;
 pub(crate) enum State {
     /// The handshake is under way.
     Connecting,
-    /// It has said who it is and what it wants.
+    /// It has sent its first bytes and waits for the answer.
     Joining,
     Subscribed,
 }

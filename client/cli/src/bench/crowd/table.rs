@@ -19,7 +19,7 @@ use crate::bench::own_table::own_table;
 use crate::bench::spread::source;
 use crate::bench::target::{Ear, Heard, Listening, Place};
 
-/// Longest time until a thread looks up what it is told.
+/// Longest time until a thread reads its orders.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Events of one poll.
 const EVENTS_MAX: usize = 4_096;
@@ -37,7 +37,7 @@ pub(super) struct Table {
     sockets: Sockets,
     halves: Halves,
     buffer: Vec<u8>,
-    /// A half and what has come behind it.
+    /// The half of a frame and what has come after it.
     joined: Vec<u8>,
     heard: Vec<Heard>,
     out: Vec<u8>,
@@ -153,7 +153,8 @@ impl Table {
         }
     }
 
-    /// Lets arrivals gather, unless somebody is still on the way in; see [`Spread::pause`](crate::bench::spread::Spread::pause).
+    /// Lets arrivals gather, unless some connection is not subscribed yet; see
+    /// [`Spread::pause`](crate::bench::spread::Spread::pause).
     fn pause(&self) {
         if let Some(pause) = self.pause
             && self.ready == self.sockets.len()
@@ -187,7 +188,7 @@ impl Table {
         self.gauge().ready.store(0, Ordering::Release);
     }
 
-    /// A connection is gone, as was to be expected.
+    /// Forgets a connection that was expected to end.
     fn lose(&mut self, place: usize) {
         if self.sockets.streams[place].take().is_some() {
             self.halves.take(place, &mut self.joined);
@@ -291,7 +292,7 @@ impl Table {
         self.speak(place)
     }
 
-    /// Says what there is to say.
+    /// Writes the subscriber's first bytes.
     fn speak(&mut self, place: usize) -> Result<(), String> {
         let Some(stream) = &mut self.sockets.streams[place] else {
             return Ok(());
@@ -306,7 +307,7 @@ impl Table {
         }
     }
 
-    /// The server says that a subscriber is one.
+    /// Notes that the server has confirmed a subscription.
     fn confirmed(&mut self, place: usize, at: Place) -> Result<(), String> {
         if self.sockets.states[place] != State::Joining {
             return Err("the server confirms what nobody has asked".to_owned());
@@ -320,7 +321,7 @@ impl Table {
         if let Some(at) = at {
             let group = self.shared.audience.spread.group_of(self.first + place);
             self.shared.epochs[group].store(at.epoch, Ordering::Release);
-            // Who comes back gets the whole record that holds its place; it asked for the start of one.
+            // A subscriber that comes back gets the whole record that holds its place; it asked for the start of one.
             self.sockets.next[place] = at.next;
         }
         self.sockets.states[place] = State::Subscribed;

@@ -129,7 +129,7 @@ pub(super) fn bars(parts: &[(&str, Option<f64>)]) -> String {
     svg + "</svg>"
 }
 
-/// Text as HTML may have it.
+/// Escapes text for HTML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

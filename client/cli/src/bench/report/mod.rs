@@ -1,4 +1,4 @@
-//! What a bench tells: a table for people, one JSON object, or a page with charts.
+//! The report of a bench: a table for people, one JSON object, or a page with charts.
 
 mod chart;
 mod origin;
@@ -13,7 +13,7 @@ use super::times::{Rates, Summary, Timeline, Times};
 use crate::failure::Failure;
 use crate::output::{Format, grouped, print_json, print_table};
 
-/// Everything that is told of one run.
+/// The results of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     bench: &'static str,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     origin: Origin,
 }
 
-/// One number. The name says its unit once more, for who reads JSON.
+/// One number. The name includes the unit, for readers of JSON.
 #[derive(Clone, Debug)]
 struct Figure {
     name: &'static str,
@@ -236,7 +236,7 @@ fn memory_json(memory: &Growth) -> Value {
     value
 }
 
-/// `deliveries_per_s` as `deliveries per s`.
+/// Formats `deliveries_per_s` as `deliveries per s`.
 fn words(name: &str) -> String {
     name.replace('_', " ")
 }
@@ -251,7 +251,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Bytes as people read them; they may be fewer than before.
+/// Formats bytes for people; the number may be negative.
 fn bytes_text(bytes: f64) -> String {
     const KIB: f64 = 1_024.0;
     match bytes.abs() {
@@ -261,7 +261,7 @@ fn bytes_text(bytes: f64) -> String {
     }
 }
 
-/// Microseconds as people read them.
+/// Formats microseconds for people.
 fn time_text(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} us"),

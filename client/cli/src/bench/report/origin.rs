@@ -1,4 +1,4 @@
-//! Where a report is from: when, on which machine, by which command line.
+//! The origin of a report: when, on which machine, and by which command line it was made.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// What tells this run from any other.
+/// The facts that distinguish this run from others.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Origin {
     /// When the run ended, as HTTP writes dates.
@@ -17,7 +17,7 @@ pub(super) struct Origin {
     pub(super) cores: usize,
     pub(super) processor: String,
     pub(super) kernel: String,
-    /// The command line, as a shell takes it.
+    /// The command line, quoted for a shell.
     pub(super) command: String,
 }
 
@@ -67,7 +67,7 @@ fn processor(cpuinfo: &str) -> String {
     name.to_owned()
 }
 
-/// Words as a shell takes them; the program by its name alone.
+/// Quotes words for a shell; the program by its name alone.
 fn command(words: &[String]) -> String {
     let mut words = words.iter();
     let program = words.next().map_or("", String::as_str);

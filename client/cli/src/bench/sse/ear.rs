@@ -1,4 +1,4 @@
-//! What subscribers hear that take server-sent events from the broker, or from the floor.
+//! Decodes the server-sent events that subscribers get from the broker, or from the bare server.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ pub(crate) fn ask(host: SocketAddr, topic: &str, from: Option<Place>, out: &mut 
     Ask { host, topic, from }.write(out);
 }
 
-/// Understands a stream of events.
+/// Decodes a stream of events.
 pub(crate) struct SseEar;
 
 impl Ear for SseEar {
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Hears `pieces` one behind the other, as a connection does.
+    /// Decodes `pieces` one after the other, as a connection does.
     fn hear(pieces: &[&[u8]]) -> Result<Vec<Heard>, String> {
         let (mut held, mut heard) = (Vec::new(), Vec::new());
         for piece in pieces {

@@ -1,11 +1,11 @@
 //! Server-sent events as a broker streams them over HTTP, as bytes: what a subscriber asks, what a stream says, and the
 //! same stream written, for bare servers and for tests. Pure.
 //!
-//! A stream is a head and chunks. Each chunk holds whole events, and a record is one chunk. Nothing is known of a stream
-//! between two chunks, so that a subscriber that waits costs no byte here.
+//! A stream is a head and chunks. Each chunk holds whole events, and a record is one chunk. Nothing is known of a
+//! stream between two chunks, so that a subscriber that waits costs no byte here.
 //!
-//! A payload comes as text whose lines end in another way, or as base64. What is compared is therefore a sum of what a
-//! browser would be given.
+//! A payload comes as text whose line ends are changed, or as base64. The sum that is compared is therefore that of
+//! what a browser would be given.
 
 pub mod answer;
 pub(crate) mod ask;

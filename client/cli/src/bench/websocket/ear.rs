@@ -1,4 +1,5 @@
-//! What subscribers say and hear that come to the broker over WebSocket, or to the floor: frames of Oyez, or JSON.
+//! Encodes and decodes what subscribers send and receive over WebSocket, at the broker or the bare server: frames of
+//! Oyez, or JSON.
 
 use std::net::SocketAddr;
 
@@ -60,7 +61,7 @@ pub(crate) fn ping(payload: &[u8]) -> Result<Heard, String> {
     }
 }
 
-/// Understands messages that hold whole frames.
+/// Decodes messages that hold whole frames.
 pub(crate) struct FramesEar {
     frames: Box<dyn Ear>,
 }
@@ -96,7 +97,7 @@ impl Ear for FramesEar {
     }
 }
 
-/// Understands messages in JSON. Nothing tells where a record ends, so its messages wait until all of them are there.
+/// Decodes messages in JSON. Nothing marks where a record ends, so its messages wait until all of them are there.
 pub(crate) struct JsonEar {
     batch: u32,
 }
@@ -244,7 +245,7 @@ mod tests {
         out
     }
 
-    /// Hears `pieces` one behind the other, as a connection does.
+    /// Decodes `pieces` one after the other, as a connection does.
     fn hear(ear: &mut dyn Ear, pieces: &[&[u8]]) -> Result<Vec<Heard>, String> {
         let (mut held, mut heard) = (Vec::new(), Vec::new());
         for piece in pieces {
@@ -256,7 +257,7 @@ mod tests {
         Ok(heard)
     }
 
-    /// Who hears a session, its bytes, and what they say.
+    /// A decoder, the bytes of a session, and what they say.
     type Session = (Box<dyn Ear>, Vec<u8>, Vec<Heard>);
 
     /// One of each kind.

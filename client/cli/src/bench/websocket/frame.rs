@@ -122,7 +122,7 @@ fn closed(payload: &[u8]) -> String {
     }
 }
 
-/// A mask that nobody can foresee, as clients have to have.
+/// Returns an unpredictable mask, as the standard demands of clients.
 pub(crate) fn mask() -> Mask {
     let chance = RandomState::new().hash_one(0_u8);
     (chance as u32).to_ne_bytes()

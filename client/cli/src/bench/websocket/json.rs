@@ -1,4 +1,4 @@
-//! What a text message says, and a number that stands for the payloads of a record as such messages carry them.
+//! Reads text messages, and computes a sum over the payloads of a record as such messages carry them.
 //!
 //! A message is read by the order of its members, as brokers write them, and a payload is compared as it stands in the
 //! JSON: nothing is unescaped, so that reading costs the bench little.
@@ -36,7 +36,7 @@ struct Event<'a> {
 /// Reads a text message.
 ///
 /// # Errors
-/// When it tells of a loss or is none that has a place here, in words.
+/// When it reports a loss or has no place here, in words.
 pub(crate) fn read(text: &[u8]) -> Result<Told, String> {
     if let Some((offset, payload)) = message(text) {
         let sum = crc32c(payload);

@@ -1,4 +1,4 @@
-//! What a subscriber asks for that comes over HTTP.
+//! Reads the requests of subscribers over HTTP.
 
 /// The topic that a whole request asks for, for its events or its WebSocket, of so many that have numbers at the end of
 /// their names; none for what is no such request.

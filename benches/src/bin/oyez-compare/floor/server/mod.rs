@@ -38,23 +38,23 @@ use thread::FloorThread;
 /// The first argument of the process that serves.
 pub(crate) const COMMAND: &str = "floor-server";
 
-/// What a subscriber says where there is more than one topic: its number.
+/// What a subscriber sends where there is more than one topic: the number of its topic.
 pub(crate) const MARK_BYTES: usize = 8;
 
 /// The history that all records belong to.
 const EPOCH: u64 = 1;
 
-/// What the server is told.
+/// Arguments of the server.
 #[derive(Debug, Parser)]
 #[command(name = COMMAND)]
 pub(crate) struct Arguments {
     /// Subscribers that must find room
     #[arg(long)]
     connections: usize,
-    /// Topics; with more than one, subscribers say which
+    /// Topics; with more than one, subscribers name theirs
     #[arg(long)]
     groups: usize,
-    /// Read what subscribers say, and answer as a broker would
+    /// Read what subscribers send, and answer as a broker would
     #[arg(long)]
     answer: bool,
     /// How subscribers get what is published; over HTTP all are answered
@@ -70,7 +70,7 @@ struct Publication {
     bytes: Vec<u8>,
     group: usize,
     slot: u32,
-    /// Threads that have not walked their subscribers yet.
+    /// Number of threads that have not sent it to their subscribers yet.
     left: AtomicUsize,
     answer: Sender<u32>,
 }
@@ -80,7 +80,7 @@ struct Floor {
     address: SocketAddr,
     groups: usize,
     via: Via,
-    /// Nobody subscribes: records are answered where they are read.
+    /// There are no subscribers: records are answered where they are read.
     echo: bool,
     sync_file: Option<SyncFile>,
     accepted: AtomicUsize,
@@ -93,7 +93,7 @@ struct Floor {
 }
 
 impl Publication {
-    /// One more thread is through; the last one lets the publisher know.
+    /// Notes that one more thread has sent the record; the last one answers the publisher.
     fn walked(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             // A publisher that has gone needs no answer.
@@ -183,7 +183,7 @@ fn start(floor: &Arc<Floor>) -> io::Result<()> {
         let builder = Builder::new().name(format!("floor-{number}"));
         builder.spawn(move || {
             let thread = FloorThread::new(floor, number);
-            // Whoever waits for this is the main thread, which outlives it.
+            // The main thread waits for this, and outlives it.
             let _ = ready.send(thread.as_ref().err().map(ToString::to_string));
             if let Ok(thread) = thread {
                 thread.run();

@@ -1,4 +1,4 @@
-//! Where records come in: a reading and an answering thread for each publisher.
+//! Takes records in: a reading and an answering thread for each publisher.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ pub(super) fn listen(listener: &TcpListener, floor: &Arc<Floor>) {
     for stream in listener.incoming().flatten() {
         let floor = floor.clone();
         std::thread::spawn(move || {
-            // A publisher that breaks off is the bench's to notice.
+            // The bench notices a publisher that breaks off.
             let _ = attend(&stream, &floor);
         });
     }

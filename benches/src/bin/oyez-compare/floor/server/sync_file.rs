@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Bytes of the file; behind its end writing begins anew.
+/// Bytes of the file; after its end writing begins at its start again.
 const FILE_BYTES: usize = 64 << 20;
 /// What is written at once: the kernel keeps it in one piece, and a sync is the dearer the larger the piece it is in.
 const CHUNK_BYTES: usize = 8 << 10;

@@ -122,7 +122,7 @@ impl FloorThread {
         }
     }
 
-    /// A subscriber is one of a topic's from here on.
+    /// Adds a subscriber to a topic.
     fn enter(&mut self, place: usize, group: usize) {
         if let Some(connection) = &mut self.connections[place] {
             connection.group = Some(group);
@@ -156,7 +156,7 @@ impl FloorThread {
         }
     }
 
-    /// A subscriber says which topic it wants, or all that a broker would have to hear.
+    /// Reads which topic a subscriber wants, or everything that a broker would have to read.
     fn listen(&mut self, place: usize, words: &[u8]) {
         let Some(connection) = &mut self.connections[place] else {
             return;
@@ -185,7 +185,7 @@ impl FloorThread {
         }
     }
 
-    /// Takes what was published and sends it to everybody whom it concerns.
+    /// Takes what was published and sends it to the subscribers of its topic.
     fn deliver(&mut self) {
         let inbox = &self.floor.inboxes[self.number].0;
         let fresh = std::mem::take(&mut *inbox.lock().expect("nobody panics with the lock"));
@@ -205,7 +205,7 @@ impl FloorThread {
         }
     }
 
-    /// Sends until nothing is left or the socket is full; then its poll tells when to go on.
+    /// Sends until nothing is left or the socket is full; then poll reports when to go on.
     fn send(&mut self, place: usize) {
         let Some(connection) = &mut self.connections[place] else {
             return;
